@@ -1,0 +1,82 @@
+"""The exceptions of galaxy_exp: one tree, and every message is one line a user can act on.
+
+A message names where the mistake is (file, key path, index, URL), what was found there and what was
+expected. The command line prints `str(error)` and exits with `error.exit_code`; anything that is not a
+`GalaxyExpError` is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = [
+    "BadInputError",
+    "ConfigError",
+    "DataError",
+    "FetchError",
+    "GalaxyExpError",
+    "JournalError",
+    "ModelError",
+    "SweepFailedError",
+    "SweepInterrupted",
+    "TrackingError",
+    "WorkerLostError",
+]
+
+
+class GalaxyExpError(Exception):
+    """Any failure that was foreseen. `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class BadInputError(GalaxyExpError):
+    """What the user gave cannot be used: a file, a key, a name, an image."""
+
+    exit_code = 2
+
+
+class ConfigError(BadInputError):
+    """One or more mistakes in a sweep file or an override; `problems` holds one line each."""
+
+    def __init__(self, problems: Sequence[str] | str) -> None:
+        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class DataError(BadInputError):
+    """A data set that is missing, damaged, or of the wrong shape, type or size."""
+
+
+class FetchError(DataError):
+    """A data set that could not be downloaded; says where to get it and where to put it."""
+
+
+class ModelError(BadInputError):
+    """A registered model that does not exist, or images that it cannot take."""
+
+
+class JournalError(BadInputError):
+    """A sweep's journal that is missing, locked by another process, or damaged before its last line."""
+
+
+class TrackingError(GalaxyExpError):
+    """MLflow refused or could not be reached; the sweep itself goes on."""
+
+
+class WorkerLostError(GalaxyExpError):
+    """A worker process died (killed, out of memory, segmentation fault) before its trial ended."""
+
+
+class SweepFailedError(GalaxyExpError):
+    """The sweep itself cannot go on or has no usable trial, as opposed to one failed trial."""
+
+
+class SweepInterrupted(GalaxyExpError):
+    """Ctrl-C or SIGTERM; everything finished so far is in the journal. Names the sweep to resume."""
+
+    exit_code = 130
+
+    def __init__(self, sweep_id: str) -> None:
+        self.sweep_id = sweep_id
+        super().__init__(f"sweep {sweep_id} interrupted; go on with: galaxy-exp resume {sweep_id}")

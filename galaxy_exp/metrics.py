@@ -1,0 +1,99 @@
+"""Classification metrics, all from one confusion matrix.
+
+Conventions, as in scikit-learn with `zero_division=0` (a test compares them): rows of the matrix are true
+classes, columns predicted ones; a class that was never predicted has purity 0; averages over classes leave
+out those with no true image, so that a part of the data without a rare class is not punished for it.
+Astronomers say completeness for recall and purity for precision.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "accuracy",
+    "balanced_accuracy",
+    "completeness",
+    "confusion_matrix",
+    "f1_per_class",
+    "log_loss",
+    "macro_f1",
+    "purity",
+    "summarise_predictions",
+]
+
+Matrix = NDArray[np.int64]
+Vector = NDArray[np.float64]
+
+
+def confusion_matrix(labels: NDArray[Any], predictions: NDArray[Any], n_classes: int) -> Matrix:
+    """Counts of true class (row) against predicted class (column).
+
+    Args:
+        labels: integers in 0..n_classes-1, shape (n,).
+        predictions: likewise, shape (n,).
+
+    Returns:
+        int64 (n_classes, n_classes).
+    """
+    flat = labels.astype(np.int64) * n_classes + predictions.astype(np.int64)
+    return np.bincount(flat, minlength=n_classes * n_classes).reshape(n_classes, n_classes)
+
+
+def accuracy(matrix: Matrix) -> float:
+    """Share of images on the diagonal; 0 for an empty matrix."""
+    return float(np.trace(matrix) / max(matrix.sum(), 1))
+
+
+def completeness(matrix: Matrix) -> Vector:
+    """Recall of each class: found / true. NaN for a class without true images. Shape (n_classes,)."""
+    true = matrix.sum(axis=1).astype(np.float64)
+    return np.divide(np.diag(matrix), true, out=np.full(len(true), np.nan), where=true > 0)
+
+
+def purity(matrix: Matrix) -> Vector:
+    """Precision of each class: right / predicted. 0 for a class never predicted. Shape (n_classes,)."""
+    predicted = matrix.sum(axis=0).astype(np.float64)
+    return np.divide(np.diag(matrix), predicted, out=np.zeros(len(predicted)), where=predicted > 0)
+
+
+def f1_per_class(matrix: Matrix) -> Vector:
+    """Harmonic mean of completeness and purity; NaN for a class without true images. Shape (n_classes,)."""
+    true = matrix.sum(axis=1)
+    both = (true + matrix.sum(axis=0)).astype(np.float64)
+    return np.divide(2.0 * np.diag(matrix), both, out=np.full(len(both), np.nan), where=true > 0)
+
+
+def macro_f1(matrix: Matrix) -> float:
+    """Mean F1 over the classes with true images; 0 for an empty matrix."""
+    return _mean_over_present(f1_per_class(matrix))
+
+
+def balanced_accuracy(matrix: Matrix) -> float:
+    """Mean completeness over the classes with true images; 0 for an empty matrix."""
+    return _mean_over_present(completeness(matrix))
+
+
+def log_loss(labels: NDArray[Any], probabilities: NDArray[Any]) -> float:
+    """Mean cross-entropy in nats; probabilities (n, n_classes) are clipped at 1e-7, as Keras does."""
+    chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.mean(np.log(np.clip(chosen, 1e-7, 1.0))))
+
+
+def summarise_predictions(labels: NDArray[Any], probabilities: NDArray[Any]) -> dict[str, float]:
+    """`loss`, `accuracy`, `macro_f1` and `balanced_accuracy` of probabilities (n, n_classes) for labels (n,)."""
+    matrix = confusion_matrix(labels, probabilities.argmax(axis=1), probabilities.shape[1])
+    return {
+        "loss": log_loss(labels, probabilities),
+        "accuracy": accuracy(matrix),
+        "macro_f1": macro_f1(matrix),
+        "balanced_accuracy": balanced_accuracy(matrix),
+    }
+
+
+def _mean_over_present(per_class: Vector) -> float:
+    present = per_class[~np.isnan(per_class)]
+    return float(present.mean()) if present.size else 0.0

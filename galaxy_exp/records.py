@@ -1,0 +1,159 @@
+"""Plain, frozen records that travel between the driver, its workers, the journal and MLflow.
+
+Everything here is made of strings, numbers, lists and dictionaries, so that it can be pickled to a
+worker and written to the journal as JSON. Nothing here imports Keras or MLflow.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+__all__ = [
+    "Direction",
+    "EpochReport",
+    "HyperparameterValue",
+    "Objective",
+    "SplitFiles",
+    "TrialResult",
+    "TrialSpec",
+    "TrialState",
+]
+
+HyperparameterValue = str | int | float | bool
+Direction = Literal["max", "min"]
+
+
+class TrialState(StrEnum):
+    """Where a trial stands. `RUNNING` is the only state that a trial can leave."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    """Ran all its epochs (or ended itself)."""
+    STOPPED = "stopped"
+    """Ended early by the pruner; its curve counts as evidence."""
+    FAILED = "failed"
+    """Raised, diverged or ran out of memory through its own hyperparameters."""
+    LOST = "lost"
+    """Its worker died each time it was tried."""
+
+    @property
+    def is_finished(self) -> bool:
+        return self is not TrialState.RUNNING
+
+    @property
+    def has_model(self) -> bool:
+        """Whether a trial in this state trained to an epoch that can be used."""
+        return self in (TrialState.COMPLETED, TrialState.STOPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """The metric a sweep optimises, and which way."""
+
+    name: str
+    direction: Direction
+
+    @property
+    def worst(self) -> float:
+        return -math.inf if self.direction == "max" else math.inf
+
+    def is_better(self, value: float, than: float) -> bool:
+        """Whether `value` strictly beats `than`; NaN never beats anything."""
+        return value > than if self.direction == "max" else value < than
+
+    def sort_key(self, value: float) -> float:
+        """A key that sorts the best value first; NaN last."""
+        if math.isnan(value):
+            return math.inf
+        return -value if self.direction == "max" else value
+
+
+@dataclass(frozen=True, slots=True)
+class SplitFiles:
+    """Where a prepared split lies on disk: NumPy files that workers memory-map.
+
+    `train_images` and `validation_images` are `.npy` files of uint8 (n, height, width, 3), the labels
+    `.npy` files of int64 (n,). The test part is deliberately not named here: a trial that only gets
+    `SplitFiles` cannot reach it.
+    """
+
+    train_images: Path
+    train_labels: Path
+    validation_images: Path
+    validation_labels: Path
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSpec:
+    """All a worker needs to run one execution of one trial."""
+
+    sweep_id: str
+    number: int
+    values: dict[str, HyperparameterValue]
+    """Active hyperparameters only."""
+    space: dict[str, Any]
+    """`keras_tuner.HyperParameters.get_config()` of the effective space."""
+    hypermodel: str
+    """"galaxy-cnn" or a dotted path `package.module:ClassName`."""
+    data: SplitFiles
+    epochs: int
+    seed: int
+    precision: str
+    """"auto", or the name of a Keras dtype policy such as "float32"."""
+    deterministic: bool
+    jit_compile: bool
+    objective: Objective
+    folder: Path
+    """Where the worker leaves the model and the predictions of this trial."""
+    attempt: int = 1
+    """Counts from 1; a trial whose worker died is issued again with the next attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochReport:
+    """What a worker tells the driver after each epoch."""
+
+    number: int
+    attempt: int
+    epoch: int
+    """Counts from 1."""
+    metrics: dict[str, float]
+    """`loss`, `accuracy`, `macro_f1` (training, running averages), `val_loss`, `val_accuracy`,
+    `val_macro_f1`, `val_balanced_accuracy`, `learning_rate`, `epoch_seconds`, `images_per_second`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """How one execution of a trial ended.
+
+    For a state with a model, `folder` of the specification holds `model.keras` (inference only, float32,
+    uint8 images in, probabilities out, no custom layers for the built-in hypermodel) and
+    `validation_probabilities.npy` (float32 (n_validation, n_classes)), both of the best epoch.
+    """
+
+    number: int
+    attempt: int
+    state: TrialState
+    reason: str
+    """Why it ended, in a few words: "all 20 epochs", "stopped at rung 3", "loss is nan at epoch 2"."""
+    best_epoch: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The metrics of the best epoch; empty when there was none."""
+    epochs: int = 0
+    """How many epochs were trained."""
+    seconds: float = 0.0
+    """Wall time of the whole execution in the worker."""
+    training_seconds: float = 0.0
+    """The part of `seconds` inside the training epochs, validation included."""
+    parameters: int = 0
+    """Number of weights of the network."""
+    precision: str = ""
+    """The dtype policy that "auto" came to."""
+    backend: str = ""
+    traceback: str = ""
+    """Set for `FAILED`."""
