@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     StrictBool,
     StrictFloat,
     StrictInt,
     StrictStr,
+    Tag,
     field_validator,
     model_validator,
 )
@@ -87,8 +88,7 @@ class DataConfig(_Section):
         "simulated",
         min_length=1,
         description="galaxy10-sdss, galaxy10-decals, simulated, a .h5 or .npz file in Galaxy10's layout, "
-        "or a folder with one subfolder per class; relative paths start at the sweep file's folder, "
-        "or at the current folder when given with --set",
+        "or a folder with one subfolder per class; a relative path starts at the current folder",
     )
     class_names: tuple[StrictStr, ...] | None = Field(
         None, description="one name per class, in label order; overrides names found in or beside the file"
@@ -133,7 +133,9 @@ class RangeSpace(_Section):
         if not (math.isfinite(self.min) and math.isfinite(self.max)):
             raise ValueError("expected finite numbers for min and max")
         if not self.min < self.max:
-            raise ValueError(f"min is {self.min:g} and max is {self.max:g}; expected min < max (a plain value fixes it)")
+            raise ValueError(
+                f"min is {self.min:g} and max is {self.max:g}; expected min < max (a plain value fixes it)"
+            )
         if self.scale == "log" and self.min <= 0:
             raise ValueError(f"min is {self.min:g}; expected above 0 with scale: log")
         if self.scale == "log" and self.step is not None:
@@ -146,13 +148,27 @@ class RangeSpace(_Section):
 SpaceEntry = ValuesSpace | RangeSpace | Scalar
 
 
-def _parse_space_entry(entry: Any) -> Any:
+def _kind_of_entry(entry: Any) -> str | None:
     """Chooses the variant by its keys, so that a mistake is reported against the variant that was meant."""
-    if isinstance(entry, (ValuesSpace, RangeSpace, str, bool, int, float)):
-        return entry
+    if isinstance(entry, ValuesSpace):
+        return "values"
+    if isinstance(entry, RangeSpace):
+        return "range"
     if isinstance(entry, dict):
-        return ValuesSpace(**entry) if "values" in entry else RangeSpace(**entry)
-    raise ValueError("expected a plain value, {values: [...]} or {min: ..., max: ...}")
+        return "values" if "values" in entry else "range"
+    return "scalar" if isinstance(entry, str | bool | int | float) else None
+
+
+_TaggedSpaceEntry = Annotated[
+    Annotated[ValuesSpace, Tag("values")] | Annotated[RangeSpace, Tag("range")] | Annotated[Scalar, Tag("scalar")],
+    Discriminator(
+        _kind_of_entry,
+        custom_error_type="space_entry",
+        custom_error_message="expected a plain value, {values: [...]} or {min: ..., max: ...}",
+    ),
+]
+SPACE_ENTRY_TAGS = ("values", "range", "scalar")
+"""What pydantic inserts into the location of a mistake in a space entry; not part of the file."""
 
 
 class TrainingConfig(_Section):
@@ -215,7 +231,7 @@ class SweepConfig(_Section):
     hypermodel: str = Field(
         "galaxy-cnn", min_length=1, description="galaxy-cnn, or package.module:ClassName of a keras_tuner.HyperModel"
     )
-    space: dict[str, Annotated[SpaceEntry, BeforeValidator(_parse_space_entry)]] = Field(
+    space: dict[str, _TaggedSpaceEntry] = Field(
         default_factory=dict, description="narrows, widens or fixes hyperparameters by name"
     )
     training: TrainingConfig = TrainingConfig()
@@ -223,7 +239,6 @@ class SweepConfig(_Section):
     execution: ExecutionConfig = ExecutionConfig()
     tracking: TrackingConfig = TrackingConfig()
     registry: RegistryConfig = RegistryConfig()
-
 
     def with_source(self, source: Path | str) -> SweepConfig:
         """The same sweep on another data source."""

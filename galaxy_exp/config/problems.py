@@ -1,0 +1,86 @@
+"""Turns pydantic's mistakes into one line each: where, what was found, what was expected."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from galaxy_exp.config.sweep import SPACE_ENTRY_TAGS, SweepConfig
+
+__all__ = ["describe_problems", "did_you_mean"]
+
+
+def did_you_mean(found: str, known: Sequence[str]) -> str:
+    """`did you mean "x"? known: ...`, or only the known names when none is close."""
+    close = difflib.get_close_matches(found, known, n=1, cutoff=0.6)
+    hint = f'did you mean "{close[0]}"? ' if close else ""
+    return f"{hint}known: {', '.join(known)}"
+
+
+def describe_problems(error: ValidationError, where: str) -> list[str]:
+    """One line per mistake, `where: key.path: what was found; what was expected`."""
+    return [_describe(dict(problem), where) for problem in error.errors(include_url=False)]
+
+
+def _describe(problem: dict[str, Any], where: str) -> str:
+    location = _without_tags(problem["loc"])
+    key = ".".join(str(part) for part in location) or "the whole file"
+    return f"{where}: {key}: {_explain(problem, location)}"
+
+
+def _without_tags(location: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Drops pydantic's union tags, as in ("space", "filters_1", "values", "values", 0, "int")."""
+    if len(location) < 3 or location[0] != "space":
+        return location
+    rest = location[3:] if location[2] in SPACE_ENTRY_TAGS else location[2:]
+    kept = rest[:2] if len(rest) > 1 and isinstance(rest[1], int) else rest[:1]
+    return location[:2] + kept
+
+
+def _explain(problem: dict[str, Any], location: tuple[Any, ...]) -> str:
+    kind, found, context = problem["type"], problem.get("input"), problem.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        return f"unknown key; {did_you_mean(str(location[-1]), known)}" if known else "unknown key"
+    if kind == "missing":
+        return "missing"
+    if kind == "literal_error":
+        expected = context["expected"].replace("'", "")
+        return f"found {found!r}; expected {expected}{_close_literal(found, expected)}"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "string_pattern_mismatch":
+        return f"found {found!r}; expected text matching {context['pattern']}"
+    if kind == "too_short":
+        return f"found {found!r}; expected at least {context['min_length']}"
+    if kind == "model_type":
+        return f"found {found!r}; expected a section of keys"
+    return f"found {found!r}; expected {_expected(problem['msg'])}"
+
+
+def _expected(message: str) -> str:
+    """pydantic's "Input should be greater than 0" as "a value greater than 0"."""
+    text = message.removeprefix("Input should be ").removeprefix("expected ")
+    return f"a value {text}" if text.startswith(("greater", "less")) else text
+
+
+def _close_literal(found: Any, expected: str) -> str:
+    choices = [choice.strip() for choice in expected.replace(" or ", ", ").split(",")]
+    close = difflib.get_close_matches(str(found), choices, n=1, cutoff=0.6)
+    return f'; did you mean "{close[0]}"?' if close else ""
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    """The keys allowed at a place in the sweep file; for a space entry, those of a range."""
+    if location[:1] == ("space",):
+        return ["values", "min", "max", "step", "scale"]
+    model: type[BaseModel] = SweepConfig
+    for part in location:
+        field = model.model_fields.get(str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return []
+        model = field.annotation
+    return list(model.model_fields)

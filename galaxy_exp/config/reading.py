@@ -1,0 +1,145 @@
+"""Reads sweep files and `--set` overrides into a `SweepConfig`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from galaxy_exp.config.problems import describe_problems
+from galaxy_exp.config.sweep import SweepConfig
+from galaxy_exp.errors import ConfigError
+
+__all__ = ["dump_sweep", "load_sweep", "parse_sweep"]
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses repeated keys, reads 1e-4 as a number, and only true/false as booleans."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^[-+]?(?:(?:\d[\d_]*\.[\d_]*|\.\d+)(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.(?:inf|Inf|INF))$|^\.(?:nan|NaN|NAN)$"
+    ),
+    list("-+0123456789."),
+)
+
+
+def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, Any]:
+    seen: set[Hashable] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, Hashable):
+            raise yaml.constructor.ConstructorError(None, None, "a key is a list or mapping", key_node.start_mark)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} appears twice", key_node.start_mark)
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
+
+
+def load_sweep(path: Path | str, overrides: Sequence[str] = ()) -> SweepConfig:
+    """The sweep described by a YAML file, with `key.path=value` overrides applied on top.
+
+    Raises:
+        ConfigError: for an unreadable file or any mistake in it; one line per mistake, each naming the
+            file or override, the key path, what was found and what was expected.
+    """
+    path = Path(path)
+    content = _read_mapping(path)
+    set_keys: list[tuple[str, ...]] = []
+    for override in overrides:
+        set_keys.append(_apply_override(content, override))
+    return _validate(content, str(path), set_keys)
+
+
+def parse_sweep(content: Mapping[str, Any], where: str = "sweep") -> SweepConfig:
+    """A `SweepConfig` from a plain mapping, with mistakes reported as `load_sweep` does."""
+    return _validate(dict(content), where, [])
+
+
+def dump_sweep(config: SweepConfig) -> str:
+    """The resolved sweep as YAML: every key, defaults filled in; `load_sweep` reads it back equal."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _validate(content: dict[str, Any], where: str, set_keys: Sequence[tuple[str, ...]]) -> SweepConfig:
+    try:
+        return SweepConfig.model_validate(content)
+    except ValidationError as error:
+        problems = describe_problems(error, where)
+    from_flags = {".".join(keys): f"--set {'.'.join(keys)}" for keys in set_keys}
+    raise ConfigError([_name_flag(problem, where, from_flags) for problem in problems])
+
+
+def _name_flag(problem: str, where: str, from_flags: Mapping[str, str]) -> str:
+    """Blames the flag instead of the file where the key came from `--set`."""
+    body = problem.removeprefix(f"{where}: ")
+    key = body.partition(": ")[0]
+    for flag_key, flag in from_flags.items():
+        if key == flag_key or key.startswith(f"{flag_key}."):
+            return (
+                f"{flag}: {key}: {body.partition(': ')[2]}" if key != flag_key else f"{flag}: {body.partition(': ')[2]}"
+            )
+    return problem
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; expected a sweep file such as sweeps/quickstart.yaml") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: is a folder; expected a sweep file such as sweeps/quickstart.yaml") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    content = _parse_yaml(text, str(path))
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: found {type(content).__name__} at the top; expected keys such as name: and data:")
+    return content
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        reason = getattr(error, "problem", None) or str(error).replace("\n", " ")
+        raise ConfigError(f"{place}: not valid YAML: {reason}") from None
+    except (ValueError, RecursionError) as error:  # an impossible date, or nesting without end
+        raise ConfigError(f"{where}: not valid YAML: {error}") from None
+
+
+def _apply_override(content: dict[str, Any], override: str) -> tuple[str, ...]:
+    """Puts one `key.path=value` into `content`; returns the key path."""
+    key, equals, value = override.partition("=")
+    keys = tuple(part.strip() for part in key.split("."))
+    if not equals or not all(keys):
+        raise ConfigError(f"--set {override}: expected key.path=value, as in --set search.max_trials=50")
+    section: Any = content
+    for depth, part in enumerate(keys[:-1]):
+        section = section.setdefault(part, {})
+        if section is None or not isinstance(section, dict):
+            where = ".".join(keys[: depth + 1])
+            raise ConfigError(f"--set {override}: {where} is {section!r}, not a section that could hold {keys[-1]}")
+    section[keys[-1]] = _parse_yaml(value, f"--set {override}")
+    return keys

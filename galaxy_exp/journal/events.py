@@ -1,0 +1,185 @@
+"""What can happen in a sweep, one frozen record an event; a journal is a sequence of these.
+
+An event is written before it takes effect, so a journal cut off anywhere describes a state that the sweep
+can go on from.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from galaxy_exp.records import EpochReport, HyperparameterValue, TrialResult
+
+__all__ = [
+    "EpochReported",
+    "Event",
+    "ModelRegistered",
+    "ParentRunCreated",
+    "PromotionDecided",
+    "SealedTestOpened",
+    "SweepEnded",
+    "SweepResumed",
+    "SweepStarted",
+    "TrialEnded",
+    "TrialProjected",
+    "TrialProposed",
+    "TrialRunCreated",
+    "TrialStarted",
+    "WinnerChosen",
+    "WorkerLost",
+    "parse_event",
+]
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
+
+    time: float = 0.0
+    """Seconds since 1970, UTC; filled in by the journal."""
+
+
+class SweepStarted(_Event):
+    """The first event: everything needed to go on without the sweep file."""
+
+    event: Literal["sweep_started"] = "sweep_started"
+    sweep_id: str
+    config: dict[str, Any]
+    space: dict[str, Any]
+    """`keras_tuner.HyperParameters.get_config()` of the effective space."""
+    baseline: dict[str, HyperparameterValue]
+    data_folder: str
+    data_digest: str
+    split_digest: str
+    tracking_uri: str
+    software: dict[str, str]
+    """Versions of Python and of the packages that matter, and the git commit if there is one."""
+
+
+class SweepResumed(_Event):
+    event: Literal["sweep_resumed"] = "sweep_resumed"
+
+
+class ParentRunCreated(_Event):
+    event: Literal["parent_run_created"] = "parent_run_created"
+    run_id: str
+
+
+class TrialProposed(_Event):
+    """The oracle's proposal; journaled before anything is trained."""
+
+    event: Literal["trial_proposed"] = "trial_proposed"
+    number: int
+    values: dict[str, HyperparameterValue]
+    seed: int
+
+
+class TrialRunCreated(_Event):
+    event: Literal["trial_run_created"] = "trial_run_created"
+    number: int
+    run_id: str
+
+
+class TrialStarted(_Event):
+    """An execution was handed to a worker; what an earlier attempt reported no longer counts."""
+
+    event: Literal["trial_started"] = "trial_started"
+    number: int
+    attempt: int
+
+
+class EpochReported(_Event):
+    """One epoch's metrics, and what the driver decided on them."""
+
+    event: Literal["epoch_reported"] = "epoch_reported"
+    report: EpochReport
+    go_on: bool
+
+
+class WorkerLost(_Event):
+    """The worker died; not the trial's fault."""
+
+    event: Literal["worker_lost"] = "worker_lost"
+    number: int
+    attempt: int
+    reason: str
+
+
+class TrialEnded(_Event):
+    event: Literal["trial_ended"] = "trial_ended"
+    result: TrialResult
+
+
+class TrialProjected(_Event):
+    """Everything about an ended trial is in MLflow."""
+
+    event: Literal["trial_projected"] = "trial_projected"
+    number: int
+
+
+class WinnerChosen(_Event):
+    """Chosen on validation data alone, before the sealed test part is opened."""
+
+    event: Literal["winner_chosen"] = "winner_chosen"
+    number: int
+
+
+class SealedTestOpened(_Event):
+    """One model met the sealed test images; `report` is `TestReport.to_dict()`."""
+
+    event: Literal["sealed_test_opened"] = "sealed_test_opened"
+    number: int
+    report: dict[str, Any]
+
+
+class ModelRegistered(_Event):
+    event: Literal["model_registered"] = "model_registered"
+    number: int
+    name: str
+    version: int
+
+
+class PromotionDecided(_Event):
+    event: Literal["promotion_decided"] = "promotion_decided"
+    name: str
+    version: int
+    promoted: bool
+    reason: str
+
+
+class SweepEnded(_Event):
+    event: Literal["sweep_ended"] = "sweep_ended"
+    succeeded: bool
+    reason: str
+
+
+Event = Annotated[
+    SweepStarted
+    | SweepResumed
+    | ParentRunCreated
+    | TrialProposed
+    | TrialRunCreated
+    | TrialStarted
+    | EpochReported
+    | WorkerLost
+    | TrialEnded
+    | TrialProjected
+    | WinnerChosen
+    | SealedTestOpened
+    | ModelRegistered
+    | PromotionDecided
+    | SweepEnded,
+    Field(discriminator="event"),
+]
+
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def parse_event(line: bytes | str) -> Event:
+    """One journal line as an event.
+
+    Raises:
+        ValueError: if the line is not a known event (pydantic's ValidationError is one).
+    """
+    return _ADAPTER.validate_json(line)

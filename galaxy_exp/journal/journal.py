@@ -1,0 +1,159 @@
+"""The append-only file that is the one truth about a sweep: one JSON event a line, fsynced."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from galaxy_exp.errors import JournalError
+from galaxy_exp.journal.events import Event, SweepStarted, parse_event
+from galaxy_exp.journal.record import SweepRecord
+
+__all__ = ["Journal", "read_record"]
+
+JOURNAL_NAME = "journal.jsonl"
+
+
+def read_record(folder: Path) -> SweepRecord:
+    """The state of the sweep kept in `folder`, without locking it; a torn last line is left out.
+
+    Raises:
+        JournalError: if there is no journal, or a line before the last is damaged (named by number).
+    """
+    return SweepRecord.from_events(_read_events(folder / JOURNAL_NAME)[0], folder / JOURNAL_NAME)
+
+
+class Journal:
+    """A sweep's journal, open for appending by this process alone.
+
+    `append` returns only after the event is on disk and in `record`. The lock is the operating system's
+    (flock), so a driver that was killed does not leave one behind.
+    """
+
+    def __init__(self, path: Path, descriptor: int, record: SweepRecord | None, clock: Callable[[], float]) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self._record = record
+        self._clock = clock
+
+    @classmethod
+    def create(cls, folder: Path, started: SweepStarted, clock: Callable[[], float] = time.time) -> Self:
+        """Begins a new journal in a new folder with its first event."""
+        folder.mkdir(parents=True, exist_ok=False)
+        path = folder / JOURNAL_NAME
+        journal = cls(path, _open_locked(path), None, clock)
+        journal.append(started)
+        _fsync_folder(folder)
+        return journal
+
+    @classmethod
+    def reopen(cls, folder: Path, clock: Callable[[], float] = time.time) -> Self:
+        """Opens an existing journal to go on with it; a torn last line is cut off.
+
+        Raises:
+            JournalError: if it does not exist, is damaged before its last line, or another process has it open.
+        """
+        path = folder / JOURNAL_NAME
+        if not path.is_file():
+            raise JournalError(f"{path}: no such journal; galaxy-exp list shows the sweeps of this folder")
+        descriptor = _open_locked(path)
+        try:
+            events, intact_bytes = _read_events(path)
+            record = SweepRecord.from_events(events, path)
+            os.ftruncate(descriptor, intact_bytes)
+            os.lseek(descriptor, 0, os.SEEK_END)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return cls(path, descriptor, record, clock)
+
+    @property
+    def folder(self) -> Path:
+        return self._path.parent
+
+    @property
+    def record(self) -> SweepRecord:
+        if self._record is None:
+            raise JournalError(f"{self._path}: the journal is empty")
+        return self._record
+
+    def append(self, event: Event) -> Event:
+        """Writes one event, stamped with the time, and takes it into the record; returns it as written."""
+        stamped = event.model_copy(update={"time": self._clock()})
+        line = stamped.model_dump_json().encode() + b"\n"
+        _write_all(self._descriptor, line)
+        os.fsync(self._descriptor)
+        if self._record is None:
+            self._record = SweepRecord.from_events([stamped], self._path)
+        else:
+            self._record.apply(stamped)
+        return stamped
+
+    def close(self) -> None:
+        """Releases the lock; appending afterwards is an error of the operating system."""
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _open_locked(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise JournalError(
+            f"{path}: another galaxy-exp process on {socket.gethostname()} or elsewhere is running this sweep; "
+            "wait for it or stop it first"
+        ) from None
+    return descriptor
+
+
+def _read_events(path: Path) -> tuple[list[Event], int]:
+    """The events of the intact lines, and how many bytes those lines take."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise JournalError(f"{path}: no such journal; galaxy-exp list shows the sweeps of this folder") from None
+    intact = content[: content.rfind(b"\n") + 1]
+    lines = intact.splitlines()
+    events: list[Event] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            events.append(parse_event(line))
+        except ValueError as error:
+            reason = str(error).splitlines()[0]
+            raise JournalError(f"{path}:{number}: damaged line in the journal: {reason}") from None
+    return events, len(intact)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """Writes all of it or, when the disk is full, takes back the part that was written and raises OSError."""
+    start = os.lseek(descriptor, 0, os.SEEK_END)
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except OSError:
+        os.ftruncate(descriptor, start)
+        raise
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

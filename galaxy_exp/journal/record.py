@@ -1,0 +1,193 @@
+"""The state of a sweep, as a fold over its journal's events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from galaxy_exp.config import SweepConfig, parse_sweep
+from galaxy_exp.errors import JournalError
+from galaxy_exp.journal.events import (
+    EpochReported,
+    Event,
+    ModelRegistered,
+    ParentRunCreated,
+    PromotionDecided,
+    SealedTestOpened,
+    SweepEnded,
+    SweepResumed,
+    SweepStarted,
+    TrialEnded,
+    TrialProjected,
+    TrialProposed,
+    TrialRunCreated,
+    TrialStarted,
+    WinnerChosen,
+    WorkerLost,
+)
+from galaxy_exp.records import EpochReport, HyperparameterValue, Objective, TrialResult, TrialState
+
+__all__ = ["SweepRecord", "TrialRecord"]
+
+
+@dataclass(slots=True)
+class TrialRecord:
+    """One trial, from its proposal to its end."""
+
+    number: int
+    values: dict[str, HyperparameterValue]
+    seed: int
+    proposed_at: float
+    attempt: int = 0
+    """0 until a worker got it; then the current execution's number."""
+    run_id: str | None = None
+    reports: list[EpochReport] = field(default_factory=list)
+    """Of the current attempt only."""
+    report_times: list[float] = field(default_factory=list)
+    result: TrialResult | None = None
+    ended_at: float | None = None
+    projected: bool = False
+    losses: list[str] = field(default_factory=list)
+    """Why earlier attempts lost their worker."""
+
+    @property
+    def state(self) -> TrialState:
+        return self.result.state if self.result else TrialState.RUNNING
+
+    @property
+    def epochs(self) -> int:
+        return self.result.epochs if self.result else len(self.reports)
+
+    def curve(self, metric: str) -> list[float]:
+        """The values of a metric, one an epoch; epochs that lack it are left out."""
+        return [report.metrics[metric] for report in self.reports if metric in report.metrics]
+
+    def objective_value(self, objective: Objective) -> float | None:
+        """The objective at the best epoch, or so far for a running trial; None if there is no epoch."""
+        if self.result is not None:
+            return self.result.metrics.get(objective.name) if self.result.state.has_model else None
+        best: float | None = None
+        for value in self.curve(objective.name):
+            if best is None or objective.is_better(value, best):
+                best = value
+        return best
+
+
+@dataclass
+class SweepRecord:
+    """What a journal says of its sweep. Changed only by `apply`."""
+
+    started: SweepStarted
+    trials: dict[int, TrialRecord] = field(default_factory=dict)
+    """By number, in the order they were proposed."""
+    end_order: list[int] = field(default_factory=list)
+    parent_run_id: str | None = None
+    winner: int | None = None
+    test_reports: dict[int, dict[str, Any]] = field(default_factory=dict)
+    registered: ModelRegistered | None = None
+    promotion: PromotionDecided | None = None
+    ended: SweepEnded | None = None
+    updated_at: float = 0.0
+
+    @classmethod
+    def from_events(cls, events: Iterable[Event], where: Path | str) -> SweepRecord:
+        """Folds a journal.
+
+        Raises:
+            JournalError: if it does not begin with `sweep_started`, or speaks of a trial never proposed.
+        """
+        iterator: Iterator[Event] = iter(events)
+        first = next(iterator, None)
+        if not isinstance(first, SweepStarted):
+            raise JournalError(f"{where}: the journal does not begin with the start of a sweep")
+        record = cls(first, updated_at=first.time)
+        for line, event in enumerate(iterator, start=2):
+            try:
+                record.apply(event)
+            except KeyError as error:
+                message = f"{where}:{line}: {event.event} names trial {error}, which was never proposed"
+                raise JournalError(message) from None
+        return record
+
+    @cached_property
+    def config(self) -> SweepConfig:
+        return parse_sweep(self.started.config, f"journal of {self.sweep_id}")
+
+    @property
+    def sweep_id(self) -> str:
+        return self.started.sweep_id
+
+    @cached_property
+    def objective(self) -> Objective:
+        return self.config.search.objective_record
+
+    @property
+    def running(self) -> list[TrialRecord]:
+        """Proposed and not ended, by number."""
+        return [trial for trial in self.trials.values() if trial.result is None]
+
+    def leaderboard(self) -> list[TrialRecord]:
+        """Finished trials with a model, the best first; ties go to the earlier trial."""
+        scored = [
+            (self.objective.sort_key(value), trial.number, trial)
+            for trial in self.trials.values()
+            if trial.result is not None and (value := trial.objective_value(self.objective)) is not None
+        ]
+        return [trial for _, _, trial in sorted(scored, key=lambda entry: entry[:2])]
+
+    def consecutive_failures(self) -> int:
+        """How many of the latest ended trials failed or were lost, in a row."""
+        count = 0
+        for number in reversed(self.end_order):
+            if self.trials[number].state.has_model:
+                break
+            count += 1
+        return count
+
+    def apply(self, event: Event) -> None:
+        """Takes one event into account; KeyError if it names a trial never proposed."""
+        self.updated_at = event.time
+        match event:
+            case TrialProposed():
+                self.trials[event.number] = TrialRecord(event.number, event.values, event.seed, event.time)
+            case TrialStarted():
+                trial = self.trials[event.number]
+                trial.attempt = event.attempt
+                trial.reports, trial.report_times = [], []
+            case EpochReported():
+                self.trials[event.report.number].reports.append(event.report)
+                self.trials[event.report.number].report_times.append(event.time)
+            case WorkerLost():
+                self.trials[event.number].losses.append(event.reason)
+            case TrialEnded():
+                trial = self.trials[event.result.number]
+                trial.result, trial.ended_at = event.result, event.time
+                self.end_order.append(trial.number)
+            case TrialRunCreated():
+                self.trials[event.number].run_id = event.run_id
+            case TrialProjected():
+                self.trials[event.number].projected = True
+            case _:
+                self._apply_to_sweep(event)
+
+    def _apply_to_sweep(self, event: Event) -> None:
+        match event:
+            case ParentRunCreated():
+                self.parent_run_id = event.run_id
+            case WinnerChosen():
+                self.winner = event.number
+            case SealedTestOpened():
+                self.test_reports[event.number] = event.report
+            case ModelRegistered():
+                self.registered = event
+            case PromotionDecided():
+                self.promotion = event
+            case SweepEnded():
+                self.ended = event
+            case SweepResumed():
+                self.ended = None
+            case _:
+                raise TypeError(f"no rule for {type(event).__name__}")
