@@ -1,0 +1,229 @@
+"""Turns a trained `.keras` file into a registered MLflow model version."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.errors import ModelError
+from galaxy_exp.registry.quiet import quiet_mlflow
+from galaxy_exp.registry.store import open_client, tracking_errors
+from galaxy_exp.registry.version_tags import SWEEP_ID
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models import ModelSignature
+
+__all__ = ["ModelVersionRef", "build_signature", "find_version", "log_and_register", "pinned_requirements"]
+
+MODEL_CODE = Path(__file__).with_name("pyfunc_model.py")
+SIZE_RULE = (
+    "images of another aspect ratio are centre-cropped, then resized (bilinear, antialiased); "
+    "images under half the size are refused"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersionRef:
+    """Names one registered version."""
+
+    name: str
+    version: int
+    uri: str
+    """`models:/<name>/<version>`."""
+
+
+def log_and_register(
+    *,
+    run_id: str,
+    model_file: Path,
+    class_names: Sequence[str],
+    image_shape: Sequence[int],
+    registered_name: str,
+    input_example: NDArray[np.uint8],
+    metadata: Mapping[str, Any],
+    tags: Mapping[str, str],
+    description: str,
+    tracking_uri: str | None,
+) -> ModelVersionRef:
+    """Logs the model to an existing run and registers it; the run's state and the active run stay as they are.
+
+    Idempotent: a version of that name whose tag `galaxy_exp.sweep_id` is `metadata["sweep_id"]` is returned
+    instead of being made again, so that a sweep killed between registering and journaling can repeat the call.
+    Loading is not tried here: the sealed test has just loaded the very same file.
+
+    Args:
+        run_id: the run the model came from; it may be finished.
+        model_file: `.keras`, uint8 (n, height, width, 3) to probabilities (n, n_classes).
+        class_names: one per class, in label order.
+        image_shape: (height, width) or (height, width, 3), in pixels.
+        registered_name: created if it does not exist.
+        input_example: uint8 (k, height, width, 3); a few images, stored as JSON (about 15 bytes a pixel).
+        metadata: stored in the model's MLmodel file; must be JSON and hold `sweep_id`.
+        tags: of the version, beside `galaxy_exp.sweep_id`.
+        description: Markdown, shown by the MLflow UI.
+        tracking_uri: None takes MLflow's own default.
+
+    Raises:
+        ModelError: the model file does not exist.
+        TrackingError: MLflow refused or could not be reached.
+    """
+    if not model_file.is_file():
+        raise ModelError(f"{model_file}: no such model file")
+    client = open_client(tracking_uri)
+    with quiet_mlflow(), tracking_errors(tracking_uri):
+        found = find_version(client, registered_name, str(metadata["sweep_id"]))
+        if found is not None:
+            return found
+        logged = _create_logged_model(client, run_id, registered_name)
+        with _finalized(client, logged), tempfile.TemporaryDirectory() as folder:
+            package = _build_package(
+                Path(folder), logged, run_id, model_file, class_names, image_shape, input_example, metadata
+            )
+            client.log_model_artifacts(logged.model_id, str(package))
+        created = _register(client, logged, run_id, registered_name, metadata, tags, description)
+    return _ref(created)
+
+
+def find_version(client: MlflowClient, name: str, sweep_id: str) -> ModelVersionRef | None:
+    """The version of `name` that `sweep_id` registered, if there is one."""
+    escaped = sweep_id.replace("'", "")
+    found = client.search_model_versions(f"name = '{name}' and tags.`{SWEEP_ID}` = '{escaped}'")
+    return _ref(found[0]) if found else None
+
+
+def pinned_requirements() -> list[str]:
+    """What the packaged model needs, at the versions installed here, as pip requirements."""
+    names = ["mlflow", "keras", _installed_tensorflow(), "numpy", "pandas"]
+    return [f"{name}=={version(name)}" for name in names]
+
+
+def _installed_tensorflow() -> str:
+    for name in ("tensorflow", "tensorflow-cpu", "tensorflow-intel", "tf-nightly"):
+        try:
+            version(name)
+        except PackageNotFoundError:
+            continue
+        return name
+    return "tensorflow"
+
+
+def _create_logged_model(client: MlflowClient, run_id: str, name: str) -> LoggedModel:
+    from mlflow.entities import LoggedModelOutput
+
+    run = client.get_run(run_id)
+    logged = client.create_logged_model(run.info.experiment_id, name=name, source_run_id=run_id)
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    return logged
+
+
+def _build_package(
+    folder: Path,
+    logged: LoggedModel,
+    run_id: str,
+    model_file: Path,
+    class_names: Sequence[str],
+    image_shape: Sequence[int],
+    input_example: NDArray[np.uint8],
+    metadata: Mapping[str, Any],
+) -> Path:
+    """The MLflow model folder that is uploaded."""
+    from mlflow import pyfunc
+    from mlflow.models import Model
+
+    package = folder / "package"
+    pyfunc.save_model(
+        path=str(package),
+        python_model=str(MODEL_CODE),
+        artifacts={"model": str(model_file), "classes": str(_write_classes(folder, class_names, image_shape))},
+        mlflow_model=Model(
+            artifact_path=logged.artifact_location, run_id=run_id, model_uuid=logged.model_id, model_id=logged.model_id
+        ),
+        metadata=dict(metadata),
+        signature=build_signature(class_names),
+        input_example=input_example,
+        pip_requirements=pinned_requirements(),
+    )
+    return package
+
+
+@contextmanager
+def _finalized(client: MlflowClient, logged: LoggedModel) -> Iterator[None]:
+    """The logged model ends READY, or FAILED after an exception."""
+    try:
+        yield
+    except BaseException:
+        client.finalize_logged_model(logged.model_id, "FAILED")
+        raise
+    client.finalize_logged_model(logged.model_id, "READY")
+
+
+def _write_classes(folder: Path, class_names: Sequence[str], image_shape: Sequence[int]) -> Path:
+    path = folder / "classes.json"
+    classes = {
+        "class_names": list(class_names),
+        "image_size": [int(side) for side in image_shape[:2]],
+        "rule": SIZE_RULE,
+    }
+    path.write_text(json.dumps(classes, indent=1), encoding="utf-8")
+    return path
+
+
+def build_signature(class_names: Sequence[str]) -> ModelSignature:
+    """uint8 (-1, -1, -1, 3) in; `label`, `class_name`, `probability` and one `p_<class name>` per class out."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+
+    outputs: list[ColSpec | TensorSpec] = [
+        ColSpec(DataType.long, "label"),
+        ColSpec(DataType.string, "class_name"),
+        ColSpec(DataType.float, "probability"),
+        *(ColSpec(DataType.float, f"p_{name}") for name in class_names),
+    ]
+    inputs: list[ColSpec | TensorSpec] = [TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
+
+
+def _register(
+    client: MlflowClient,
+    logged: LoggedModel,
+    run_id: str,
+    name: str,
+    metadata: Mapping[str, Any],
+    tags: Mapping[str, str],
+    description: str,
+) -> ModelVersion:
+    _ensure_registered_model(client, name)
+    return client.create_model_version(
+        name,
+        source=f"models:/{logged.model_id}",
+        run_id=run_id,
+        model_id=logged.model_id,
+        tags={**tags, SWEEP_ID: str(metadata["sweep_id"])},
+        description=description,
+    )
+
+
+def _ensure_registered_model(client: MlflowClient, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _ref(found: ModelVersion) -> ModelVersionRef:
+    return ModelVersionRef(found.name, int(found.version), f"models:/{found.name}/{found.version}")

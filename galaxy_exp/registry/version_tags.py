@@ -1,0 +1,59 @@
+"""The tags galaxy_exp puts on a registered version: their names here, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = [
+    "CHALLENGER",
+    "CHAMPION",
+    "DATA_SOURCE",
+    "OBJECTIVE",
+    "PREVIOUS_CHAMPION",
+    "PROMOTION",
+    "PROMOTION_DIFFERENCE",
+    "PROMOTION_HIGH",
+    "PROMOTION_LOW",
+    "PROMOTION_REASON",
+    "SIMULATED",
+    "SWEEP_ID",
+    "TEST_DIGEST",
+    "build_test_tags",
+    "parse_test_tags",
+]
+
+CHAMPION = "champion"
+"""Alias of the version that `load_model` gives."""
+CHALLENGER = "challenger"
+"""Alias of the newest version that was not promoted."""
+
+SWEEP_ID = "galaxy_exp.sweep_id"
+DATA_SOURCE = "galaxy_exp.data_source"
+SIMULATED = "galaxy_exp.simulated"
+""""true" if the model was trained on simulated galaxies, else "false"."""
+OBJECTIVE = "galaxy_exp.objective"
+"""What the sweep optimised, such as "val_macro_f1"."""
+TEST_DIGEST = "galaxy_exp.test_digest"
+"""Identifies the sealed test images and labels; versions with the same one can be compared image by image."""
+PROMOTION = "galaxy_exp.promotion"
+""""promoted", "challenger" or "by hand"."""
+PROMOTION_REASON = "galaxy_exp.promotion_reason"
+PROMOTION_DIFFERENCE = "galaxy_exp.promotion_difference"
+PROMOTION_LOW = "galaxy_exp.promotion_low"
+PROMOTION_HIGH = "galaxy_exp.promotion_high"
+PREVIOUS_CHAMPION = "galaxy_exp.previous_champion"
+"""The version this one took the champion's place from."""
+
+_TEST_PREFIX = "galaxy_exp.test."
+
+
+def parse_test_tags(tags: Mapping[str, str]) -> dict[str, float]:
+    """The sealed test metrics in a version's tags, by name: `accuracy`, `macro_f1`, `n_images` and so on."""
+    return {
+        name.removeprefix(_TEST_PREFIX): float(value) for name, value in tags.items() if name.startswith(_TEST_PREFIX)
+    }
+
+
+def build_test_tags(metrics: Mapping[str, float]) -> dict[str, str]:
+    """The inverse of `parse_test_tags`."""
+    return {f"{_TEST_PREFIX}{name}": repr(value) for name, value in metrics.items()}
