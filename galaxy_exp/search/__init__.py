@@ -1,0 +1,1 @@
+"""Choosing hyperparameters (oracle, samplers) and ending hopeless trials (pruners)."""
