@@ -164,8 +164,8 @@ def _resize_at_once(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     resized = keras.ops.image.resize(
         images.astype(np.float32), size, interpolation="bilinear", antialias=True, data_format="channels_last"
     )
-    values: np.ndarray = np.rint(keras.ops.convert_to_numpy(resized))
-    return np.clip(values, 0, 255).astype(np.uint8)
+    values = np.asarray(keras.ops.convert_to_numpy(resized), dtype=np.float32)
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
 mlflow.models.set_model(GalaxyModel())

@@ -1,0 +1,132 @@
+"""Scores of a trained network on a labelled set, such as the sealed test set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp import metrics
+from galaxy_exp.errors import DataError, ModelError
+from galaxy_exp.registry.bootstrap import paired_bootstrap
+from galaxy_exp.report.per_class import per_class_table
+
+__all__ = ["TestReport", "build_report", "evaluate_model", "paired_bootstrap"]
+
+BATCH_IMAGES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class TestReport:
+    """How a network did on a labelled set. Plain data: `to_dict` is JSON, `from_dict` its inverse."""
+
+    __test__: ClassVar[bool] = False  # pytest would take the class for a test
+
+    n_images: int
+    accuracy: float
+    macro_f1: float
+    balanced_accuracy: float
+    loss: float
+    """Mean cross-entropy in nats."""
+    per_class: list[dict[str, Any]]
+    """As `galaxy_exp.report.per_class.per_class_table` gives it."""
+    confusion: list[list[int]]
+    """Counts: rows are true classes, columns predicted ones."""
+    class_names: list[str]
+    digest: str
+    """Identifies the images and labels."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The numbers over all classes, by name, without `n_images`."""
+        return {name: getattr(self, name) for name in ("accuracy", "macro_f1", "balanced_accuracy", "loss")}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strings, numbers, lists and dictionaries only."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> TestReport:
+        """The report that `to_dict` made `record` from."""
+        return cls(**record)
+
+
+def evaluate_model(
+    model_file: Path, images_path: Path, labels_path: Path, class_names: Sequence[str], digest: str
+) -> tuple[TestReport, NDArray[np.float32]]:
+    """Predicts a labelled set with a `.keras` file and scores it.
+
+    Args:
+        model_file: uint8 (n, height, width, 3) to probabilities (n, n_classes).
+        images_path: `.npy`, uint8 (n, height, width, 3); memory-mapped, read a batch at a time.
+        labels_path: `.npy`, integers (n,).
+        class_names: one per class, in label order.
+        digest: identifies the images and labels; kept in the report.
+
+    Returns:
+        The report and the probabilities, float32 (n, n_classes).
+
+    Raises:
+        DataError: images and labels that do not belong together, or labels outside the classes.
+        ModelError: a model that cannot be read, or is for other images or another number of classes.
+    """
+    images, labels = np.load(images_path, mmap_mode="r"), np.load(labels_path)
+    _check_data(images_path, images, labels, len(class_names))
+    network = _load_network(model_file)
+    _check_network(model_file, network, images, len(class_names))
+    probabilities = _predict(network, images)
+    return build_report(labels, probabilities, class_names, digest), probabilities
+
+
+def build_report(
+    labels: NDArray[Any], probabilities: NDArray[Any], class_names: Sequence[str], digest: str
+) -> TestReport:
+    """Scores probabilities (n, n_classes) against integer labels (n,)."""
+    matrix = metrics.confusion_matrix(labels, probabilities.argmax(axis=1), len(class_names))
+    return TestReport(
+        n_images=len(labels),
+        **metrics.summarise_predictions(labels, probabilities),
+        per_class=per_class_table(labels, probabilities, class_names),
+        confusion=matrix.tolist(),
+        class_names=list(class_names),
+        digest=digest,
+    )
+
+
+def _check_data(path: Path, images: NDArray[Any], labels: NDArray[Any], n_classes: int) -> None:
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise DataError(f"{path}: {images.dtype} {images.shape}; expected uint8 (n, height, width, 3)")
+    if not len(images) or labels.shape != (len(images),):
+        raise DataError(f"{path}: {len(images)} images with labels of shape {labels.shape}; expected one label each")
+    if labels.min() < 0 or labels.max() >= n_classes:
+        raise DataError(f"labels run from {labels.min()} to {labels.max()}; expected 0 to {n_classes - 1}")
+
+
+def _load_network(model_file: Path) -> Any:
+    import keras
+
+    try:
+        return keras.saving.load_model(model_file, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError) as error:
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{model_file}: cannot be read as a Keras model: {first_line}") from error
+
+
+def _check_network(model_file: Path, network: Any, images: NDArray[Any], n_classes: int) -> None:
+    takes, gives = tuple(network.input_shape[1:]), tuple(network.output_shape[1:])
+    if any(want not in (None, have) for want, have in zip(takes, images.shape[1:], strict=True)):
+        raise ModelError(f"{model_file} takes images of shape {takes}; these have shape {images.shape[1:]}")
+    if gives != (n_classes,):
+        raise ModelError(f"{model_file} gives probabilities of shape {gives}; expected ({n_classes},), one per class")
+
+
+def _predict(network: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import keras
+
+    starts = range(0, len(images), BATCH_IMAGES)
+    batches = (network(np.asarray(images[start : start + BATCH_IMAGES]), training=False) for start in starts)
+    return np.concatenate([np.asarray(keras.ops.convert_to_numpy(batch), dtype=np.float32) for batch in batches])

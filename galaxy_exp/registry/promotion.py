@@ -1,0 +1,211 @@
+"""Whether a new version takes the champion's place: first a pure decision, then its effect in MLflow.
+
+| the champion | the challenger | decision |
+|---|---|---|
+| none | any | promoted |
+| trained on simulated galaxies | on real ones | promoted |
+| trained on real galaxies | on simulated ones | stays challenger |
+| tested on other images | | stays challenger: the two cannot be compared |
+| tested on the same images | the interval of the paired bootstrap clears zero | promoted |
+| tested on the same images | it does not | stays challenger |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from galaxy_exp.registry import version_tags
+from galaxy_exp.registry.bootstrap import paired_bootstrap
+from galaxy_exp.registry.sealed_test import SealedTest, fetch_sealed_test
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+__all__ = [
+    "Candidate",
+    "PromotionDecision",
+    "apply_promotion",
+    "decide_promotion",
+    "find_champion",
+    "load_candidate",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """What the decision needs to know of a version."""
+
+    name: str
+    version: int
+    simulated: bool
+    """Trained on simulated galaxies."""
+    objective: str
+    """What its sweep optimised, such as "val_macro_f1" or "macro_f1"."""
+    test: SealedTest | None
+    """None if its predictions are lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromotionDecision:
+    """Whether to promote, why, and the comparison behind it if there was one."""
+
+    promote: bool
+    reason: str
+    """One line."""
+    difference: float | None = None
+    """Challenger's gain over the champion in its objective, positive when better."""
+    low: float | None = None
+    """Ends of the 95% interval of `difference`."""
+    high: float | None = None
+
+
+def decide_promotion(challenger: Candidate, champion: Candidate | None, seed: int = 0) -> PromotionDecision:
+    """Applies the table of this module. `seed` is that of the bootstrap's resampling.
+
+    Raises:
+        BadInputError: an objective that cannot be computed from probabilities.
+    """
+    if champion is None:
+        return PromotionDecision(True, "first version: there was no champion")
+    if champion.version == challenger.version:
+        return PromotionDecision(True, "is the champion already")
+    if champion.simulated != challenger.simulated:
+        return _decide_by_data(challenger, champion)
+    if champion.test is None or challenger.test is None:
+        missing = champion if champion.test is None else challenger
+        return _incomparable(challenger, f"the sealed test predictions of version {missing.version} are missing")
+    if not _same_test(challenger.test, champion.test):
+        return _incomparable(challenger, f"version {champion.version}, the champion, was tested on other images")
+    return _decide_by_test(challenger, challenger.test, champion, champion.test, seed)
+
+
+def _decide_by_data(challenger: Candidate, champion: Candidate) -> PromotionDecision:
+    if champion.simulated:
+        return PromotionDecision(
+            True, f"trained on real galaxies; version {champion.version}, the champion, on simulated ones"
+        )
+    return PromotionDecision(
+        False,
+        f"trained on simulated galaxies; version {champion.version}, the champion, on real ones; "
+        f"{_how_to_force(challenger)}",
+    )
+
+
+def _incomparable(challenger: Candidate, why: str) -> PromotionDecision:
+    return PromotionDecision(False, f"not comparable: {why}; {_how_to_force(challenger)}")
+
+
+def _how_to_force(challenger: Candidate) -> str:
+    return f"to promote it all the same: galaxy-exp models promote {challenger.name} {challenger.version}"
+
+
+def _same_test(a: SealedTest, b: SealedTest) -> bool:
+    return a.digest == b.digest and a.probabilities.shape == b.probabilities.shape
+
+
+def _decide_by_test(
+    challenger: Candidate, test: SealedTest, champion: Candidate, champion_test: SealedTest, seed: int
+) -> PromotionDecision:
+    metric = challenger.objective.removeprefix("val_")
+    compared = paired_bootstrap(test.labels, test.probabilities, champion_test.probabilities, metric, seed=seed)
+    difference, low, high = _as_gain(compared) if metric == "loss" else compared
+    verdict = "better than" if low > 0 else "not clearly better than"
+    what = "loss reduced by" if metric == "loss" else f"{metric} differs by"
+    reason = (
+        f"{verdict} version {champion.version}, the champion, on the same {len(test.labels)} sealed test images: "
+        f"{what} {difference:+.4f} (95% interval {low:+.4f} to {high:+.4f})"
+    )
+    return PromotionDecision(low > 0, reason, difference, low, high)
+
+
+def _as_gain(compared: tuple[float, float, float]) -> tuple[float, float, float]:
+    difference, low, high = compared
+    return -difference, -high, -low
+
+
+def load_candidate(client: MlflowClient, name: str, version: int) -> Candidate:
+    """Reads a registered version's tags and its stored sealed test.
+
+    Raises:
+        mlflow.exceptions.MlflowException: there is no such version.
+    """
+    return _candidate(client, client.get_model_version(name, str(version)))
+
+
+def find_champion(client: MlflowClient, name: str) -> Candidate | None:
+    """The champion of a registered model; None if there is none."""
+    holder = _holder(client, name, version_tags.CHAMPION)
+    return None if holder is None else _candidate(client, holder)
+
+
+def _candidate(client: MlflowClient, version: ModelVersion) -> Candidate:
+    test = fetch_sealed_test(client, version.run_id)
+    expected = version.tags.get(version_tags.TEST_DIGEST)
+    return Candidate(
+        name=version.name,
+        version=int(version.version),
+        simulated=version.tags.get(version_tags.SIMULATED) == "true",
+        objective=version.tags.get(version_tags.OBJECTIVE, "val_macro_f1"),
+        test=test if test is not None and test.digest == expected else None,
+    )
+
+
+def _holder(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
+    """The version an alias stands on."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def apply_promotion(client: MlflowClient, name: str, version: int, decision: PromotionDecision) -> None:
+    """Sets the aliases `champion` or `challenger` and writes the decision and its numbers into the version's tags.
+
+    The tag `galaxy_exp.promotion` is written last and a version that has it is left alone, so repeating the
+    call after a crash completes it, and repeating it later does not undo a promotion made since.
+    """
+    if version_tags.PROMOTION in client.get_model_version(name, str(version)).tags:
+        return
+    if decision.promote:
+        crown(client, name, version)
+    else:
+        client.set_registered_model_alias(name, version_tags.CHALLENGER, str(version))
+    for tag, value in _decision_tags(decision).items():
+        client.set_model_version_tag(name, str(version), tag, value)
+
+
+def crown(client: MlflowClient, name: str, version: int) -> int | None:
+    """Moves the alias `champion` to a version and takes `challenger` off it; the version remembers whom it replaced.
+
+    Returns:
+        The version that was champion before; None if none was or it is this one.
+    """
+    before = _holder(client, name, version_tags.CHAMPION)
+    previous = int(before.version) if before is not None and int(before.version) != version else None
+    if previous is not None:
+        client.set_model_version_tag(name, str(version), version_tags.PREVIOUS_CHAMPION, str(previous))
+    client.set_registered_model_alias(name, version_tags.CHAMPION, str(version))
+    challenger = _holder(client, name, version_tags.CHALLENGER)
+    if challenger is not None and int(challenger.version) == version:
+        client.delete_registered_model_alias(name, version_tags.CHALLENGER)
+    return previous
+
+
+def _decision_tags(decision: PromotionDecision) -> dict[str, str]:
+    """In the order they are written: `PROMOTION`, which says that all is done, last."""
+    numbers = {
+        version_tags.PROMOTION_DIFFERENCE: decision.difference,
+        version_tags.PROMOTION_LOW: decision.low,
+        version_tags.PROMOTION_HIGH: decision.high,
+    }
+    return {
+        **{tag: repr(value) for tag, value in numbers.items() if value is not None},
+        version_tags.PROMOTION_REASON: decision.reason,
+        version_tags.PROMOTION: "promoted" if decision.promote else version_tags.CHALLENGER,
+    }

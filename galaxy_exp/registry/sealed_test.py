@@ -1,0 +1,65 @@
+"""What a version predicted on its sealed test set, kept so that a later challenger can be compared with it.
+
+Stored as the artifact `sealed_test.npz` of the run that the version came from (labels and probabilities, some
+40 bytes an image before compression), not in the model's package, which whoever serves the model downloads.
+The digest of the test images stands both inside the file and as the version's tag `galaxy_exp.test_digest`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.registry.quiet import quiet_mlflow
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = ["ARTIFACT", "SealedTest", "fetch_sealed_test", "log_sealed_test"]
+
+ARTIFACT = "sealed_test.npz"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SealedTest:
+    """Labels and predictions of one sealed test set."""
+
+    digest: str
+    """Identifies the test images and labels."""
+    labels: NDArray[np.int64]
+    """(n,)"""
+    probabilities: NDArray[np.float32]
+    """(n, n_classes)"""
+
+
+def log_sealed_test(client: MlflowClient, run_id: str, test: SealedTest) -> None:
+    """Stores the predictions as artifact of the run; repeating it overwrites them with the same."""
+    with tempfile.TemporaryDirectory() as folder, quiet_mlflow():
+        path = Path(folder, ARTIFACT)
+        digest = np.array(test.digest)
+        np.savez_compressed(path, labels=test.labels, probabilities=test.probabilities, digest=digest)
+        client.log_artifact(run_id, str(path))
+
+
+def fetch_sealed_test(client: MlflowClient, run_id: str | None) -> SealedTest | None:
+    """The predictions stored with the run; None if the run or its artifact is gone or damaged."""
+    from mlflow.exceptions import MlflowException
+
+    if not run_id:
+        return None
+    try:
+        with tempfile.TemporaryDirectory() as folder, quiet_mlflow():
+            return _read(Path(client.download_artifacts(run_id, ARTIFACT, folder)))
+    except (MlflowException, OSError, ValueError, KeyError):
+        return None
+
+
+def _read(path: Path) -> SealedTest:
+    with np.load(path, allow_pickle=False) as arrays:
+        stored: dict[str, Any] = {name: arrays[name] for name in ("digest", "labels", "probabilities")}
+    return SealedTest(str(stored["digest"]), stored["labels"].astype(np.int64), stored["probabilities"])
