@@ -1,0 +1,82 @@
+"""Images and labels as batches that are read from disk one at a time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Batches", "ImageBatches"]
+
+
+class ImageBatches(keras.utils.PyDataset):
+    """Images in their order, without labels: what `model.predict` reads.
+
+    Args:
+        images: (n, height, width, channels), an array or a memory map; only one batch is copied at a time.
+        batch_size: the last batch holds what is left.
+    """
+
+    def __init__(self, images: NDArray[Any], batch_size: int) -> None:
+        super().__init__()
+        self._images = images
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._images) / self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[Any], ...]:
+        first = index * self._batch_size
+        return (np.array(self._images[first : first + self._batch_size]),)
+
+
+class Batches(keras.utils.PyDataset):
+    """Images, labels and image weights, in an order that follows from the seed and the epoch alone.
+
+    Args:
+        images: (n, height, width, channels), an array or a memory map; only one batch is copied at a time.
+        labels: integers (n,).
+        batch_size: the last batch of an epoch holds what is left.
+        seed: of the order; epoch e of seed s has the same order in every process. None keeps the order given.
+        class_weights: float32 (n_classes,), the weight of an image by its label; None: no weights.
+    """
+
+    def __init__(
+        self,
+        images: NDArray[Any],
+        labels: NDArray[Any],
+        batch_size: int,
+        *,
+        seed: int | None,
+        class_weights: NDArray[np.float32] | None = None,
+    ) -> None:
+        super().__init__()
+        self._images = images
+        self._labels = np.asarray(labels)
+        self._batch_size = batch_size
+        self._seed = seed
+        self._class_weights = class_weights
+        self._epoch = -1
+        self._order = np.arange(len(self._labels))
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._labels) / self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[Any], ...]:
+        first = index * self._batch_size
+        # sorted: neighbours on disk are read together, and the order within a batch changes nothing
+        chosen = np.sort(self._order[first : first + self._batch_size])
+        labels = self._labels[chosen]
+        images = np.asarray(self._images[chosen])
+        if self._class_weights is None:
+            return images, labels
+        return images, labels, self._class_weights[labels]
+
+    def on_epoch_begin(self) -> None:
+        """Draws the order of the next epoch. Keras calls `on_epoch_end` more often than epochs end, this once each."""
+        self._epoch += 1
+        if self._seed is not None:
+            self._order = np.random.default_rng((self._seed, self._epoch)).permutation(len(self._labels))

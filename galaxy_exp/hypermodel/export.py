@@ -1,0 +1,57 @@
+"""From the network that was trained to the one that is registered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from galaxy_exp.hypermodel.augmentation import AugmentationLayer
+
+__all__ = ["add_softmax", "to_inference_model"]
+
+
+def to_inference_model(model: keras.Model) -> keras.Model:
+    """The same function as `model` at inference, in float32, made of Keras's own layers.
+
+    Augmentation layers are dropped and every layer's dtype policy becomes float32, so that the saved file
+    loads without galaxy_exp, with `safe_mode=True`, and computes the same on machines without bfloat16. It is not
+    compiled. Only a `keras.Sequential` of Keras's own and galaxy_exp's layers is rebuilt; any other model is
+    returned as it is.
+    """
+    if not isinstance(model, keras.Sequential) or not all(_is_known(layer) for layer in _leaves(model)):
+        return model
+    kept = [layer for layer in model.layers if not isinstance(layer, AugmentationLayer)]
+    copies = [type(layer).from_config(_in_float32(layer.get_config())) for layer in kept]
+    shape = model.input_shape[1:]
+    inference = keras.Sequential([keras.Input(shape, dtype=model.inputs[0].dtype), *copies], name=model.name)
+    for copy, layer in zip(copies, kept, strict=True):
+        copy.set_weights(layer.get_weights())
+    return inference
+
+
+def add_softmax(model: keras.Model) -> keras.Model:
+    """A built model whose outputs are logits, with a float32 softmax behind it."""
+    softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
+    return keras.Model(model.inputs, softmax(model.outputs[0]), name=model.name)
+
+
+def _leaves(model: keras.Model) -> list[keras.layers.Layer]:
+    return [leaf for layer in model.layers for leaf in (_leaves(layer) if hasattr(layer, "layers") else [layer])]
+
+
+def _is_known(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, AugmentationLayer) or type(layer).__module__.split(".")[0] == "keras"
+
+
+def _in_float32(config: Any) -> Any:
+    """A copy of a serialized layer with every dtype policy in it, also of nested layers, set to float32."""
+    if isinstance(config, list | tuple):
+        return [_in_float32(item) for item in config]
+    if not isinstance(config, dict):
+        return config
+    return {key: "float32" if _is_policy(key, value) else _in_float32(value) for key, value in config.items()}
+
+
+def _is_policy(key: str, value: Any) -> bool:
+    return key == "dtype" and isinstance(value, dict) and "DTypePolicy" in str(value.get("class_name"))

@@ -1,0 +1,101 @@
+"""The built-in hypermodel: a small convolutional network for galaxy images."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import keras_tuner
+from numpy.typing import NDArray
+
+from galaxy_exp.hypermodel.batches import Batches
+from galaxy_exp.hypermodel.class_weights import class_weights
+from galaxy_exp.hypermodel.losses import build_loss
+from galaxy_exp.hypermodel.macro_f1 import MacroF1
+from galaxy_exp.hypermodel.network import build_network
+from galaxy_exp.hypermodel.optimization import build_optimizer, cosine_schedule
+from galaxy_exp.hypermodel.space import LIMITS, declare_hyperparameters
+
+__all__ = ["GalaxyCNN"]
+
+
+class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
+    """Builds and trains the network that `galaxy_exp.hypermodel.space` describes.
+
+    It works in galaxy_exp's sweeps and in any `keras_tuner.Tuner`:
+
+        tuner = keras_tuner.RandomSearch(GalaxyCNN((69, 69, 3), 10), objective="val_accuracy", max_trials=5)
+        tuner.search(images, labels, validation_data=(more_images, more_labels), epochs=5)
+
+    Args:
+        image_shape: (height, width, channels) of the uint8 images.
+        n_classes: labels are integers in 0..n_classes-1.
+    """
+
+    declares_everything = True
+    """`declare_hyperparameters` alone knows the whole space, so that nobody needs to build networks to learn it."""
+
+    limits: Mapping[str, tuple[float, float]] = LIMITS
+    """How far a sweep file may widen a hyperparameter."""
+
+    def __init__(self, image_shape: Sequence[int], n_classes: int) -> None:
+        super().__init__(name="galaxy_cnn")
+        height, width, channels = image_shape
+        self.image_shape = (height, width, channels)
+        self.n_classes = n_classes
+
+    def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
+        """Declares the whole space in `hp`."""
+        declare_hyperparameters(hp)
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Sequential:
+        """The compiled network for the values in `hp`: uint8 images in, float32 probabilities out.
+
+        Reports `loss`, `accuracy` and `macro_f1`. XLA is off except on JAX, which computes nothing fast without.
+        """
+        values = declare_hyperparameters(hp)
+        model = build_network(values, self.image_shape, self.n_classes)
+        model.compile(
+            optimizer=build_optimizer(values),
+            loss=build_loss(values.label_smoothing),
+            metrics=["accuracy", MacroF1(self.n_classes)],
+            jit_compile=keras.backend.backend() == "jax",
+        )
+        return model
+
+    def fit(
+        self,
+        hp: keras_tuner.HyperParameters,
+        model: keras.Model,
+        x: NDArray[Any],
+        y: NDArray[Any],
+        *,
+        epochs: int = 1,
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        validation_data: tuple[NDArray[Any], NDArray[Any]] | None = None,
+        verbose: int | str = 0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Trains `model` with the batch size, schedule and class weights in `hp`.
+
+        Args:
+            x: uint8 (n, height, width, channels), an array or a memory map, which is read batch by batch.
+            y: integer labels (n,).
+            validation_data: evaluated by Keras after each epoch when given.
+            seed: of the order of the images; None draws one from Python's generator.
+            kwargs: further arguments of `keras.Model.fit`.
+        """
+        values = declare_hyperparameters(hp)
+        weights = class_weights(y, self.n_classes, values.class_weighting)
+        order_seed = random.getrandbits(32) if seed is None else seed
+        batches = Batches(x, y, values.batch_size, seed=order_seed, class_weights=weights)
+        if values.schedule == "cosine":
+            model.optimizer.learning_rate = cosine_schedule(
+                float(model.optimizer.learning_rate), epochs * len(batches)
+            )
+        if validation_data is not None:
+            kwargs["validation_data"] = Batches(*validation_data, values.batch_size, seed=None)
+        return model.fit(batches, epochs=epochs, callbacks=list(callbacks or []), verbose=verbose, **kwargs)

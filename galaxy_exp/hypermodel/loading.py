@@ -1,0 +1,105 @@
+"""From the `hypermodel` key of a sweep file to a HyperModel."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import keras_tuner
+
+from galaxy_exp.errors import ConfigError
+from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
+from galaxy_exp.hypermodel.suggestions import did_you_mean
+
+__all__ = ["BUILT_IN", "load_hypermodel"]
+
+BUILT_IN = {"galaxy-cnn": GalaxyCNN}
+"""The hypermodels that have a name of their own."""
+
+
+def load_hypermodel(reference: str, image_shape: Sequence[int], n_classes: int) -> keras_tuner.HyperModel:
+    """The hypermodel that a sweep file names.
+
+    Args:
+        reference: a name in `BUILT_IN`, or "package.module:attribute", where the attribute is a HyperModel class
+            (constructed with `image_shape=` and `n_classes=` as far as its constructor takes them), a HyperModel
+            instance, or a function `build(hp)` (which may take the two as well) that returns a compiled model.
+        image_shape: (height, width, channels).
+
+    Raises:
+        ConfigError: one line that names what of `hypermodel` cannot be found or used, and what was expected.
+    """
+    target = BUILT_IN.get(reference) or _import_attribute(reference)
+    known = {"image_shape": tuple(image_shape), "n_classes": n_classes}
+    if isinstance(target, keras_tuner.HyperModel):
+        return target
+    if inspect.isclass(target) and issubclass(target, keras_tuner.HyperModel):
+        return _construct(reference, target, known)
+    if inspect.isfunction(target):
+        return _from_function(target, known)
+    raise ConfigError(
+        f"hypermodel: {reference} is {_describe(target)}; expected a keras_tuner.HyperModel class or instance, "
+        "or a function build(hp)"
+    )
+
+
+def _import_attribute(reference: str) -> Any:
+    module_name, colon, attribute = reference.partition(":")
+    if not (colon and module_name and attribute):
+        raise ConfigError(
+            f"hypermodel: no hypermodel is called {reference!r}{did_you_mean(reference, BUILT_IN)} "
+            f"(known: {', '.join(BUILT_IN)}, or package.module:ClassName)"
+        )
+    module = _import_module(reference, module_name)
+    if not hasattr(module, attribute):
+        public = [name for name in vars(module) if not name.startswith("_")]
+        raise ConfigError(
+            f"hypermodel: module {module_name} has no attribute {attribute}{did_you_mean(attribute, public)}"
+        )
+    return getattr(module, attribute)
+
+
+def _import_module(reference: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # noqa: BLE001 - a user's module can raise anything, and it is theirs to mend
+        text = " ".join(str(error).split())
+        raise ConfigError(
+            f"hypermodel: {reference}: cannot import {name}: {type(error).__name__}: {text} "
+            "(a module beside the sweep must be on PYTHONPATH or installed)"
+        ) from error
+
+
+def _construct(reference: str, factory: Any, known: dict[str, Any]) -> keras_tuner.HyperModel:
+    accepted = _accepted(factory, known)
+    try:
+        return factory(**accepted)
+    except Exception as error:  # noqa: BLE001 - as above
+        arguments = ", ".join(f"{key}=" for key in accepted)
+        text = " ".join(str(error).split())
+        raise ConfigError(f"hypermodel: {reference}({arguments}) raised {type(error).__name__}: {text}") from error
+
+
+def _from_function(build: Any, known: dict[str, Any]) -> keras_tuner.HyperModel:
+    accepted = _accepted(build, known, leave_out=1)
+
+    class FunctionHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
+        """A plain build function as a HyperModel."""
+
+        def build(self, hp: keras_tuner.HyperParameters) -> Any:
+            return build(hp, **accepted)
+
+    return FunctionHyperModel(name=build.__name__)
+
+
+def _accepted(factory: Any, known: dict[str, Any], leave_out: int = 0) -> dict[str, Any]:
+    """Those of `known` that the factory names as parameters."""
+    names = list(inspect.signature(factory).parameters)[leave_out:]
+    return {name: known[name] for name in names if name in known}
+
+
+def _describe(target: Any) -> str:
+    return f"class {target.__name__}" if inspect.isclass(target) else f"a {type(target).__name__}"

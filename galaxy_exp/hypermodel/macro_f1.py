@@ -1,0 +1,45 @@
+"""Macro-averaged F1 as a Keras metric."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+__all__ = ["MacroF1"]
+
+
+@keras.saving.register_keras_serializable("galaxy_exp")
+class MacroF1(keras.metrics.Metric):
+    """Mean F1 over the classes seen so far, from a running confusion matrix.
+
+    The same convention as `galaxy_exp.metrics.macro_f1`: classes without true images are left out, and a class
+    that was never predicted counts 0. Counts are float32, exact up to 16.7 million images per cell.
+    """
+
+    def __init__(self, n_classes: int, name: str = "macro_f1", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.n_classes = n_classes
+        self.confusion = self.add_variable((n_classes, n_classes), initializer="zeros", name="confusion")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Adds labels (n,) or (n, 1) and scores (n, n_classes); `sample_weight` (n,) weighs the counts."""
+        labels = ops.cast(ops.reshape(y_true, (-1,)), "int32")
+        true = ops.one_hot(labels, self.n_classes, dtype="float32")
+        predicted = ops.one_hot(ops.argmax(y_pred, axis=-1), self.n_classes, dtype="float32")
+        if sample_weight is not None:
+            true = true * ops.reshape(ops.cast(sample_weight, "float32"), (-1, 1))
+        self.confusion.assign_add(ops.matmul(ops.transpose(true), predicted))
+
+    def result(self) -> Any:
+        """The mean, a float32 scalar; 0 before the first image."""
+        matrix = ops.convert_to_tensor(self.confusion)
+        true, predicted = ops.sum(matrix, axis=1), ops.sum(matrix, axis=0)
+        f1 = 2.0 * ops.diagonal(matrix) / ops.maximum(true + predicted, 1e-7)
+        present = ops.cast(true > 0, "float32")
+        return ops.sum(f1 * present) / ops.maximum(ops.sum(present), 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "n_classes": self.n_classes}

@@ -1,0 +1,102 @@
+"""The layers of GalaxyCNN for one point of its space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import keras
+
+from galaxy_exp.hypermodel.augmentation import RandomAffine, RandomDihedral, RandomFlips
+from galaxy_exp.hypermodel.space import NetworkValues
+
+__all__ = ["MAX_WIDTH", "build_network", "convolution_widths"]
+
+MAX_WIDTH = 512
+"""No convolution that grows from `filters_2` gets wider than this."""
+
+ImageShape = tuple[int, int, int]
+
+
+def build_network(values: NetworkValues, image_shape: ImageShape, n_classes: int) -> keras.Sequential:
+    """The uncompiled network: uint8 images (n, *image_shape) in, float32 probabilities (n, n_classes) out.
+
+    Rescaling to 0..1 and the softmax compute in float32 whatever the precision, the layers between in the
+    global dtype policy.
+    """
+    layers = [
+        keras.Input(image_shape, dtype="uint8", name="images"),
+        *_augmentation_layers(values),
+        keras.layers.Rescaling(1.0 / 255.0, dtype="float32", name="rescaling"),
+        *_convolution_layers(values, image_shape),
+        *_head_layers(values, n_classes),
+    ]
+    return keras.Sequential(layers, name="galaxy_cnn")
+
+
+def convolution_widths(values: NetworkValues) -> list[list[int]]:
+    """Filters of each convolution, block by block.
+
+    The first two convolutions have `filters_1` and `filters_2`; a later one has `filters_2` times `width_growth`
+    for each block that it lies behind the second convolution, rounded to a multiple of 8, at most `MAX_WIDTH`.
+    A single block has the seed's two convolutions.
+    """
+    per_block = 2 if values.n_blocks == 1 else values.convs_per_block or 1
+    growth = values.width_growth or 1.0
+    block_of_second = 0 if per_block > 1 else 1
+    widths = [
+        [_grown_width(values.filters_2, growth, block - block_of_second) for _ in range(per_block)]
+        for block in range(values.n_blocks)
+    ]
+    widths[block_of_second][1 - block_of_second] = values.filters_2
+    widths[0][0] = values.filters_1
+    return widths
+
+
+def _grown_width(filters: int, growth: float, blocks: int) -> int:
+    if blocks <= 0:
+        return filters
+    return min(max(8 * round(filters * growth**blocks / 8), 8), max(MAX_WIDTH, filters))
+
+
+def _augmentation_layers(values: NetworkValues) -> list[keras.layers.Layer]:
+    makers = {
+        "none": [],
+        "flips": [RandomFlips],
+        "flips+rotations": [RandomDihedral],
+        "flips+rotations+shift+zoom": [RandomAffine],
+    }
+    return [make(name="augmentation") for make in makers[values.augmentation]]
+
+
+def _convolution_layers(values: NetworkValues, image_shape: ImageShape) -> Iterator[keras.layers.Layer]:
+    padding = "valid" if values.n_blocks == 1 else "same"
+    side = min(image_shape[:2])
+    for block, widths in enumerate(convolution_widths(values), start=1):
+        for index, width in enumerate(widths, start=1):
+            yield from _convolution(values, width, padding, f"{block}_{index}")
+            side -= values.kernel_size - 1 if padding == "valid" else 0
+        if side >= 2:
+            yield keras.layers.MaxPooling2D(2, name=f"pool_{block}")
+            side //= 2
+    yield keras.layers.Dropout(values.dropout_1, name="dropout_1")
+
+
+def _convolution(values: NetworkValues, width: int, padding: str, suffix: str) -> Iterator[keras.layers.Layer]:
+    name, size = f"conv_{suffix}", values.kernel_size
+    if not values.batch_norm:
+        yield keras.layers.Conv2D(width, size, padding=padding, activation="relu", name=name)
+        return
+    yield keras.layers.Conv2D(width, size, padding=padding, use_bias=False, name=name)
+    yield keras.layers.BatchNormalization(name=f"norm_{suffix}")
+    yield keras.layers.Activation("relu", name=f"relu_{suffix}")
+
+
+def _head_layers(values: NetworkValues, n_classes: int) -> Iterator[keras.layers.Layer]:
+    if values.head == "gap":
+        yield keras.layers.GlobalAveragePooling2D(name="average")
+    else:
+        yield keras.layers.Flatten(name="flatten")
+    if values.dense_width:
+        yield keras.layers.Dense(values.dense_width, activation="relu", name="dense")
+    yield keras.layers.Dropout(values.dropout_2, name="dropout_2")
+    yield keras.layers.Dense(n_classes, activation="softmax", dtype="float32", name="probabilities")
