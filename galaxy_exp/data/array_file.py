@@ -1,0 +1,58 @@
+"""HDF5 and NumPy files in Galaxy10's layout: `images` and, for labelled data, `ans` (or `labels`)."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.errors import DataError
+
+__all__ = ["ARRAY_SUFFIXES", "HDF5_SUFFIXES", "LABEL_KEYS", "is_array_file", "open_arrays"]
+
+HDF5_SUFFIXES = (".h5", ".hdf5")
+ARRAY_SUFFIXES = (*HDF5_SUFFIXES, ".npz")
+LABEL_KEYS = ("ans", "labels")
+"""Where labels are looked for, in this order; Galaxy10 calls them `ans`."""
+
+Arrays = Any
+"""An open h5py.File or numpy NpzFile: `key in arrays`, `arrays[key]`, `arrays.keys()`."""
+
+
+def is_array_file(path: Path) -> bool:
+    """Whether the name ends in .h5, .hdf5 or .npz."""
+    return path.suffix.lower() in ARRAY_SUFFIXES
+
+
+@contextmanager
+def open_arrays(path: Path) -> Iterator[Arrays]:
+    """Opens the file for reading and turns whatever h5py or NumPy raise, then or later, into one line.
+
+    Raises:
+        DataError: the file is missing, is not what its ending says, is truncated, or has no `images`.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; expected an HDF5 or .npz file with 'images' and 'ans'")
+    kind = "an HDF5" if path.suffix.lower() in HDF5_SUFFIXES else "a NumPy .npz"
+    try:
+        with h5py.File(path, "r") if kind == "an HDF5" else np.load(path, allow_pickle=False) as arrays:
+            if "images" not in arrays:
+                raise DataError(f"{path}: has the keys {sorted(arrays.keys())}; expected 'images'")
+            yield arrays
+    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: cannot be read as {kind} file ({reason}); is it complete?") from None
+
+
+def read_labels(arrays: Arrays, path: Path) -> NDArray[Any]:
+    """The labels (n,) under the first of `LABEL_KEYS`; `DataError` when neither is there."""
+    for key in LABEL_KEYS:
+        if key in arrays:
+            return np.asarray(arrays[key])
+    raise DataError(f"{path}: has the keys {sorted(arrays.keys())}; expected labels under 'ans' or 'labels'")

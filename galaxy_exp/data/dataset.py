@@ -1,0 +1,173 @@
+"""A labelled set of colour images in memory (or memory-mapped), checked once when it is made."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.errors import DataError
+
+__all__ = ["ImageDataset", "build_dataset", "iter_chunks"]
+
+CHUNK_BYTES = 16 * 2**20
+"""How much of an image array is touched at a time, so that a memory-mapped file never has to fit in memory."""
+
+MIN_SIDE = 8
+"""The smallest side in pixels that still makes an image of a galaxy."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """Images with one label each. Made by `build_dataset`, which validates; do not write into the arrays."""
+
+    images: NDArray[np.uint8]
+    """uint8 (n, height, width, 3), channels red, green, blue; perhaps a read-only `numpy.memmap`."""
+    labels: NDArray[np.int64]
+    """int64 (n,), each from 0 to n_classes - 1."""
+    class_names: tuple[str, ...]
+    """One name per label, in label order."""
+    source: str
+    """What was loaded: "simulated", "galaxy10-sdss", or the path as given."""
+    simulated: bool = False
+    """Whether these are made-up galaxies; every report about them has to say so."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, 3) in pixels."""
+        _, height, width, channels = self.images.shape
+        return height, width, channels
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes, those without an image included."""
+        return len(self.class_names)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of images of each class, in label order."""
+        per_label = np.bincount(self.labels, minlength=self.n_classes)
+        return dict(zip(self.class_names, per_label.tolist(), strict=True))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (64 hex digits) over shape, dtype, image bytes, labels and class names.
+
+        Two data sets have the same digest exactly when a trial could not tell them apart; where they
+        came from does not enter.
+        """
+        sha256 = hashlib.sha256(f"{self.images.shape} {self.images.dtype.str}".encode())
+        for chunk in iter_chunks(self.images):
+            sha256.update(chunk.tobytes())
+        sha256.update(self.labels.astype("<i8").tobytes())
+        sha256.update("\n".join(self.class_names).encode())
+        return sha256.hexdigest()
+
+
+def iter_chunks(images: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yields consecutive slices along the first axis, each of about `CHUNK_BYTES` and at least one image."""
+    per_image = max(1, images[:1].nbytes)
+    step = max(1, CHUNK_BYTES // per_image)
+    for start in range(0, len(images), step):
+        yield images[start : start + step]
+
+
+def build_dataset(
+    images: NDArray[Any],
+    labels: NDArray[Any],
+    class_names: Sequence[str] | None = None,
+    *,
+    source: str,
+    simulated: bool = False,
+) -> ImageDataset:
+    """Validates the arrays and returns them as an `ImageDataset`.
+
+    Args:
+        images: uint8 (n, height, width, 3).
+        labels: (n,) of any integer dtype, or floats that are whole numbers (some HDF5 files store them so).
+        class_names: one name per class in label order; left out: "class 0", "class 1", ...
+        source: begins every error message, so best a file or a source name.
+        simulated: whether the galaxies are made up.
+
+    Raises:
+        DataError: one line that names the source, the array, the first offending index, what was found
+            there and what was expected.
+    """
+    images, labels = np.asanyarray(images), np.asanyarray(labels)
+    check_images(images, source)
+    whole = check_labels(labels, len(images), source)
+    names = tuple(class_names) if class_names is not None else default_class_names(whole)
+    check_class_names(names, whole, source)
+    return ImageDataset(images, whole, names, source, simulated)
+
+
+def default_class_names(labels: NDArray[np.int64]) -> tuple[str, ...]:
+    """("class 0", "class 1", ...) up to the largest label; labels are int64 (n,)."""
+    return tuple(f"class {label}" for label in range(int(labels.max(initial=-1)) + 1))
+
+
+def check_images(images: NDArray[Any], source: str) -> None:
+    """Raises `DataError` unless `images` is uint8 (n, height, width, 3) with n >= 1."""
+    expected = "expected uint8 of shape (n, height, width, 3)"
+    if images.ndim != 4 or images.shape[-1] != 3:
+        raise DataError(f"{source}: images have shape {images.shape}; {expected}")
+    if len(images) == 0:
+        raise DataError(f"{source}: holds no images; {expected}, n >= 1")
+    if min(images.shape[1:3]) < MIN_SIDE:
+        raise DataError(f"{source}: images have shape {images.shape}; expected sides of at least {MIN_SIDE} pixels")
+    if images.dtype != np.uint8:
+        raise DataError(f"{source}: images are {_describe_values(images)}; {expected}, values 0 to 255")
+
+
+def _describe_values(images: NDArray[Any]) -> str:
+    """ "float32 with NaN at image 3", or "float32 from 0 to 1", or just the dtype."""
+    if not np.issubdtype(images.dtype, np.number) or np.iscomplexobj(images):
+        return str(images.dtype)
+    bad = ~np.isfinite(images).all(axis=(1, 2, 3))
+    if bad.any():
+        return f"{images.dtype} with NaN or infinity at image {int(bad.argmax())}"
+    return f"{images.dtype} from {images.min():g} to {images.max():g}"
+
+
+def check_labels(labels: NDArray[Any], n_images: int, source: str) -> NDArray[np.int64]:
+    """Labels as int64 (n_images,); raises `DataError` at the first that is not a whole number >= 0."""
+    if labels.shape != (n_images,):
+        raise DataError(f"{source}: labels have shape {labels.shape}; expected ({n_images},), one per image")
+    if labels.dtype.kind not in "iuf":
+        raise DataError(f"{source}: labels are {labels.dtype}; expected whole numbers from 0")
+    with np.errstate(invalid="ignore"):
+        wrong = ~((labels >= 0) & (labels == np.floor(labels)) & (labels < 10_000))
+    if wrong.any():
+        index = int(wrong.argmax())
+        raise DataError(f"{source}: label {labels[index]} at index {index}; expected a whole number from 0")
+    return np.ascontiguousarray(labels, dtype=np.int64)
+
+
+def check_class_names(names: tuple[str, ...], labels: NDArray[np.int64], source: str) -> None:
+    """Raises `DataError` unless there are at least two names, all different, one for each label, none unused."""
+    needed = int(labels.max()) + 1
+    if needed > len(names):
+        index = int((labels >= len(names)).argmax())
+        raise DataError(
+            f"{source}: label {labels[index]} at index {index}, but there are {len(names)} class names; "
+            f"expected {needed} names (data.class_names)"
+        )
+    if len(set(names)) < len(names) or not all(name.strip() for name in names):
+        raise DataError(f"{source}: class names {list(names)}; expected different names, none empty")
+    if len(names) < 2:
+        raise DataError(f"{source}: only one class, {names[0]!r}; expected at least 2")
+    empty = np.bincount(labels, minlength=len(names)) == 0
+    if empty.any():
+        label = int(empty.argmax())
+        raise DataError(
+            f"{source}: class {label} ({names[label]!r}) has no images; expected every class from 0 to "
+            f"{len(names) - 1} to have some"
+        )

@@ -1,0 +1,197 @@
+"""A split data set written once as NumPy files, which all workers of a machine then memory-map.
+
+<cache>/<data digest>-<split digest>/
+    train_images.npy  train_labels.npy  validation_images.npy  validation_labels.npy
+    meta.json
+    sealed/test_images.npy  sealed/test_labels.npy
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.config.sweep import SplitConfig
+from galaxy_exp.data.dataset import ImageDataset, iter_chunks
+from galaxy_exp.data.split import PARTS, Part, Split, split_dataset
+from galaxy_exp.errors import DataError
+from galaxy_exp.records import SplitFiles
+
+__all__ = ["PreparedData", "SealedTest", "prepare_split"]
+
+FORMAT = 1
+"""Version of the layout; a folder of another version is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedTest:
+    """The test part: uint8 (n, height, width, 3) and int64 (n,) `.npy` files. Not for trials."""
+
+    images: Path
+    labels: Path
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedData:
+    """What `prepare_split` wrote, and where."""
+
+    folder: Path
+    digest: str
+    """`ImageDataset.digest`."""
+    split_digest: str
+    """`Split.digest`."""
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    """(height, width, 3) in pixels."""
+    counts: dict[str, dict[str, int]]
+    """Images by part ("train", "validation", "test") and class name."""
+    source: str
+    simulated: bool
+
+    @property
+    def files(self) -> SplitFiles:
+        """The training and validation files: all that a trial may know."""
+        return SplitFiles(
+            train_images=self.folder / "train_images.npy",
+            train_labels=self.folder / "train_labels.npy",
+            validation_images=self.folder / "validation_images.npy",
+            validation_labels=self.folder / "validation_labels.npy",
+            class_names=self.class_names,
+        )
+
+    @property
+    def sealed(self) -> SealedTest:
+        """The test part, to be opened once per sweep."""
+        return SealedTest(self.folder / "sealed" / "test_images.npy", self.folder / "sealed" / "test_labels.npy")
+
+    @classmethod
+    def load(cls, folder: Path) -> PreparedData:
+        """Reads back what lies in `folder`.
+
+        Raises:
+            DataError: `meta.json` or one of the arrays is missing or damaged; one line naming the file.
+        """
+        prepared = _parse_meta(folder)
+        for part in PARTS:
+            _check_part(prepared, part)
+        return prepared
+
+
+def prepare_split(dataset: ImageDataset, split_config: SplitConfig, cache_folder: Path) -> PreparedData:
+    """Splits `dataset` and writes the parts, unless this very split of this very data is there already.
+
+    Everything is written into a temporary folder beside the final one and then renamed, so that a folder
+    with the final name is complete; of two processes that do this at once, one wins and both use its.
+    A folder that was damaged later is made anew.
+
+    Raises:
+        DataError: a class is too small to split, or the disk is full or not writable.
+    """
+    split = split_dataset(dataset, split_config)
+    folder = cache_folder.absolute() / f"{dataset.digest[:16]}-{split.digest[:16]}"
+    if folder.exists():
+        try:
+            return PreparedData.load(folder)
+        except DataError:
+            shutil.rmtree(folder, ignore_errors=True)
+    try:
+        _write_folder(dataset, split, folder)
+    except OSError as error:
+        raise DataError(f"{folder}: the split cannot be written ({error.strerror or error})") from None
+    return PreparedData.load(folder)
+
+
+def _write_folder(dataset: ImageDataset, split: Split, folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        (temporary / "sealed").mkdir()
+        for part in PARTS:
+            images_file, labels_file = _part_files(temporary, part)
+            _write_images(images_file, dataset.images, split[part])
+            np.save(labels_file, dataset.labels[split[part]])
+        (temporary / "meta.json").write_text(json.dumps(_build_meta(dataset, split), indent=1), encoding="utf-8")
+        _rename_unless_there(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _rename_unless_there(temporary: Path, folder: Path) -> None:
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if not (folder / "meta.json").is_file():  # another process was faster, or a real failure
+            raise
+
+
+def _part_files(folder: Path, part: Part) -> tuple[Path, Path]:
+    where = folder / "sealed" if part == "test" else folder
+    return where / f"{part}_images.npy", where / f"{part}_labels.npy"
+
+
+def _write_images(path: Path, images: NDArray[np.uint8], indices: NDArray[np.int64]) -> None:
+    """Writes `images[indices]` in pieces, so that a memory-mapped source is never read whole."""
+    shape = (len(indices), *images.shape[1:])
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    per_chunk = len(next(iter_chunks(images)))
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(indices), per_chunk):
+            file.write(images[indices[start : start + per_chunk]].tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _build_meta(dataset: ImageDataset, split: Split) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "digest": dataset.digest,
+        "split_digest": split.digest,
+        "class_names": dataset.class_names,
+        "image_shape": dataset.image_shape,
+        "counts": {part: _count(dataset, split[part]) for part in PARTS},
+        "source": dataset.source,
+        "simulated": dataset.simulated,
+    }
+
+
+def _count(dataset: ImageDataset, indices: NDArray[np.int64]) -> dict[str, int]:
+    per_label = np.bincount(dataset.labels[indices], minlength=dataset.n_classes)
+    return dict(zip(dataset.class_names, per_label.tolist(), strict=True))
+
+
+def _parse_meta(folder: Path) -> PreparedData:
+    path = folder / "meta.json"
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        version = meta.pop("format")
+        meta["class_names"], meta["image_shape"] = tuple(meta["class_names"]), tuple(meta["image_shape"])
+        prepared = PreparedData(folder=folder, **meta)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; expected the description of a prepared split") from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"{path}: damaged ({type(error).__name__}: {error}); expected a prepared split") from None
+    if version != FORMAT:
+        raise DataError(f"{path}: has format {version}; expected {FORMAT}")
+    return prepared
+
+
+def _check_part(prepared: PreparedData, part: Part) -> None:
+    """Reads the headers only; NumPy refuses to map a file that is shorter than its header says."""
+    n_images = sum(prepared.counts[part].values())
+    expected = ((n_images, *prepared.image_shape), (n_images,))
+    for path, shape in zip(_part_files(prepared.folder, part), expected, strict=True):
+        try:
+            found = np.load(path, mmap_mode="r", allow_pickle=False).shape
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"{path}: missing or damaged ({' '.join(str(error).split())})") from None
+        if found != shape:
+            raise DataError(f"{path}: has shape {found}; expected {shape}, as meta.json says")

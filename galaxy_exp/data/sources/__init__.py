@@ -1,0 +1,61 @@
+"""Data sources: one file a source, chosen by `data.source` of the sweep file.
+
+A new named source is one new file here and one line in `SOURCES`; a function that takes the `DataConfig` and returns an
+`ImageDataset`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.data.array_file import is_array_file
+from galaxy_exp.data.dataset import ImageDataset
+from galaxy_exp.data.sources.array_source import load_array_file
+from galaxy_exp.data.sources.galaxy10 import load_galaxy10
+from galaxy_exp.data.sources.image_folder import load_image_folder
+from galaxy_exp.data.sources.simulated import load_simulated
+from galaxy_exp.errors import DataError
+
+__all__ = ["SOURCES", "load_dataset"]
+
+SOURCES: dict[str, Callable[[DataConfig], ImageDataset]] = {
+    "simulated": lambda config: load_simulated(config.simulated, config.class_names),
+    "galaxy10-sdss": lambda config: load_galaxy10("galaxy10-sdss", config.class_names),
+    "galaxy10-decals": lambda config: load_galaxy10("galaxy10-decals", config.class_names),
+}
+"""The sources that have a name; anything else is a path."""
+
+
+def load_dataset(config: DataConfig, base: Path | None = None) -> ImageDataset:
+    """Loads what `config.source` names: one of `SOURCES`, an .h5, .hdf5 or .npz file, or a folder of classes.
+
+    Args:
+        config: the `data` section of a sweep file.
+        base: where a relative path starts; by default the current folder.
+
+    Raises:
+        DataError: the source does not exist (with the nearest name, if one is near) or is damaged.
+        FetchError: Galaxy10 is not in the cache and cannot be downloaded.
+    """
+    if config.source in SOURCES:
+        return SOURCES[config.source](config)
+    path = (base or Path()) / Path(config.source).expanduser()
+    if path.is_dir():
+        return load_image_folder(path, config.class_names)
+    if is_array_file(path):
+        return load_array_file(path, config.class_names)
+    raise DataError(_describe_unknown(config.source, path))
+
+
+def _describe_unknown(source: str, path: Path) -> str:
+    if path.is_file():
+        return f"data.source: {path} ends in {path.suffix or 'nothing'!r}; expected .h5, .hdf5, .npz, or a folder"
+    near = difflib.get_close_matches(source.lower(), SOURCES, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return (
+        f"data.source: {source!r} is neither a source nor a file or folder here ({path.absolute()}); {hint}"
+        f"expected {', '.join(SOURCES)}, a path to an .h5 or .npz file, or a folder with one subfolder per class"
+    )
