@@ -27,8 +27,10 @@ __all__ = [
     "Candidate",
     "PromotionDecision",
     "apply_promotion",
+    "crown",
     "decide_promotion",
     "find_champion",
+    "find_holder",
     "load_candidate",
 ]
 
@@ -136,7 +138,7 @@ def load_candidate(client: MlflowClient, name: str, version: int) -> Candidate:
 
 def find_champion(client: MlflowClient, name: str) -> Candidate | None:
     """The champion of a registered model; None if there is none."""
-    holder = _holder(client, name, version_tags.CHAMPION)
+    holder = find_holder(client, name, version_tags.CHAMPION)
     return None if holder is None else _candidate(client, holder)
 
 
@@ -152,8 +154,8 @@ def _candidate(client: MlflowClient, version: ModelVersion) -> Candidate:
     )
 
 
-def _holder(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
-    """The version an alias stands on."""
+def find_holder(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
+    """The version an alias stands on; None if the alias or the registered model does not exist."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -186,12 +188,12 @@ def crown(client: MlflowClient, name: str, version: int) -> int | None:
     Returns:
         The version that was champion before; None if none was or it is this one.
     """
-    before = _holder(client, name, version_tags.CHAMPION)
+    before = find_holder(client, name, version_tags.CHAMPION)
     previous = int(before.version) if before is not None and int(before.version) != version else None
     if previous is not None:
         client.set_model_version_tag(name, str(version), version_tags.PREVIOUS_CHAMPION, str(previous))
     client.set_registered_model_alias(name, version_tags.CHAMPION, str(version))
-    challenger = _holder(client, name, version_tags.CHALLENGER)
+    challenger = find_holder(client, name, version_tags.CHALLENGER)
     if challenger is not None and int(challenger.version) == version:
         client.delete_registered_model_alias(name, version_tags.CHALLENGER)
     return previous

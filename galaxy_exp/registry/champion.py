@@ -1,0 +1,216 @@
+"""Loading a registered model, the champion unless told otherwise, and classifying images with it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.errors import ModelError
+from galaxy_exp.registry.catalogue import list_models, promote, rollback
+from galaxy_exp.registry.quiet import quiet_mlflow
+from galaxy_exp.registry.store import open_existing_client, tracking_errors
+from galaxy_exp.registry.version_tags import CHAMPION
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+__all__ = ["GalaxyClassifier", "Predictions", "list_models", "load_model", "promote", "rollback"]
+
+DEFAULT_NAME = "galaxy10-cnn"
+MAKE_ONE = "make one with: galaxy-exp sweep sweeps/quickstart.yaml"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """What a classifier says of n images."""
+
+    labels: NDArray[np.int64]
+    """(n,), the most probable class."""
+    class_names: list[str]
+    """Its name, one per image."""
+    probabilities: NDArray[np.float32]
+    """(n, n_classes), in label order."""
+
+
+class GalaxyClassifier:
+    """A loaded model.
+
+    Attributes:
+        uri: where it came from: `models:/<name>/<version>`, or what `load_model` was given.
+        name: registered name, or None for a model loaded from a path or a run.
+        version: registered version, or None likewise.
+        tags: of the registered version (data, sealed test metrics, promotion); empty likewise.
+        metadata: what was stored with the model when it was packaged.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        uri: str,
+        name: str | None = None,
+        version: int | None = None,
+        tags: Mapping[str, str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`model` is an instance of the class in `pyfunc_model.py`, of the release that packaged it."""
+        self._model = model
+        self.uri = uri
+        self.name = name
+        self.version = version
+        self.tags = dict(tags or {})
+        self.metadata = dict(metadata or {})
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class, in label order."""
+        return tuple(self._model.class_names)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width, in pixels, that the network was trained on."""
+        height, width = self._model.image_size
+        return height, width
+
+    def predict(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Predictions:
+        """Classifies images of any size from half the trained one upwards.
+
+        Args:
+            images: uint8 (n, height, width, 3), one image (height, width, 3), or a list of images of different
+                sizes. Another aspect ratio is centre-cropped, then the image is resized.
+
+        Raises:
+            ModelError: an image that the model does not take; names its index and what is wrong with it.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            probabilities = np.asarray(self._model.predict_probabilities(images), dtype=np.float32)
+        except MlflowException as error:
+            raise ModelError(str(error.message)) from error
+        labels = probabilities.argmax(axis=1).astype(np.int64)
+        return Predictions(labels, [self.class_names[label] for label in labels], probabilities)
+
+    def refusal(self, image: NDArray[Any]) -> str | None:
+        """Why the model does not take this image, in a few words; None if it does."""
+        reason: str | None = self._model.refusal(image)
+        return reason
+
+    def __repr__(self) -> str:
+        return f"GalaxyClassifier({self.uri!r}, {len(self.class_names)} classes, image_size={self.image_size})"
+
+
+def load_model(
+    name_or_uri: str = DEFAULT_NAME, alias: str = CHAMPION, tracking_uri: str | None = None
+) -> GalaxyClassifier:
+    """Loads a model packaged by galaxy_exp. The package holds Python code, which is run: load only what you trust.
+
+    Args:
+        name_or_uri: a registered name, of which the version with `alias` is taken; or `models:/<name>@<alias>`,
+            `models:/<name>/<version>`, `models:/<model id>`, `runs:/<run>/<path>`, or the path of a model folder.
+        alias: used with a plain name only.
+        tracking_uri: None takes MLflow's own default (MLFLOW_TRACKING_URI, else sqlite:///mlflow.db).
+
+    Raises:
+        ModelError: nothing of that name, version or alias; says where it looked and how to make one.
+        TrackingError: the store cannot be read.
+    """
+    if _is_folder(name_or_uri):
+        return _load_folder(Path(name_or_uri), name_or_uri)
+    if name_or_uri.startswith(("models:/m-", "runs:/")) or not _is_registered(name_or_uri):
+        return _load_artifact(name_or_uri, name_or_uri, tracking_uri)
+    name, alias, number = _parse_name(name_or_uri, alias)
+    client = open_existing_client(tracking_uri)
+    with tracking_errors(tracking_uri):
+        version = _find_version(client, name, alias, number)
+        location = _location(client, version)
+    return _load_artifact(location, f"models:/{name}/{version.version}", tracking_uri, version)
+
+
+def _is_folder(text: str) -> bool:
+    return Path(text, "MLmodel").is_file()
+
+
+def _is_registered(text: str) -> bool:
+    return text.startswith("models:/") or not any(mark in text for mark in (":", "/", os.sep))
+
+
+def _parse_name(text: str, alias: str) -> tuple[str, str, int | None]:
+    """(name, alias, version or None) of a plain name, `models:/name@alias` or `models:/name/version`."""
+    name, _, version = text.removeprefix("models:/").partition("/")
+    if version:
+        if not version.isdecimal():
+            raise ModelError(f"{text!r} names no version; expected models:/<name>/<number> or models:/<name>@<alias>")
+        return name, alias, int(version)
+    name, _, given = name.partition("@")
+    return name, given or alias, None
+
+
+def _find_version(client: MlflowClient, name: str, alias: str, number: int | None) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if number is not None:
+            return client.get_model_version(name, str(number))
+        return client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise ModelError(_nothing_found(client, name, alias, number)) from error
+
+
+def _nothing_found(client: MlflowClient, name: str, alias: str, number: int | None) -> str:
+    wanted = f"version {number}" if number is not None else f"version with the alias {alias!r}"
+    known = sorted(int(version.version) for version in client.search_model_versions(f"name = '{name}'"))
+    if not known:
+        return f"no model {name!r} is registered in {client.tracking_uri}; {MAKE_ONE}"
+    versions = ", ".join(map(str, known))
+    return (
+        f"model {name!r} in {client.tracking_uri} has no {wanted}; versions: {versions}; "
+        f"choose one with: galaxy-exp models promote {name} {known[-1]}"
+    )
+
+
+def _location(client: MlflowClient, version: ModelVersion) -> str:
+    if version.model_id:
+        return str(client.get_logged_model(version.model_id).artifact_location)
+    return client.get_model_version_download_uri(version.name, str(version.version))
+
+
+def _load_artifact(
+    location: str, uri: str, tracking_uri: str | None, version: ModelVersion | None = None
+) -> GalaxyClassifier:
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with quiet_mlflow():
+                package = download_artifacts(artifact_uri=location, dst_path=folder, tracking_uri=tracking_uri)
+        except (MlflowException, OSError) as error:
+            first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ModelError(f"no model could be read at {uri} ({location}): {first_line}") from error
+        return _load_folder(Path(package), uri, version)
+
+
+def _load_folder(package: Path, uri: str, version: ModelVersion | None = None) -> GalaxyClassifier:
+    from mlflow import pyfunc
+
+    with quiet_mlflow():
+        loaded = pyfunc.load_model(str(package))
+    if loaded.loader_module != "mlflow.pyfunc.model":
+        raise ModelError(f"{uri} is an MLflow model, but none that galaxy_exp packaged")
+    model = loaded.unwrap_python_model()
+    if not hasattr(model, "predict_probabilities") or not hasattr(model, "class_names"):
+        raise ModelError(f"{uri} is an MLflow model, but none that galaxy_exp packaged")
+    number = None if version is None else int(version.version)
+    name = None if version is None else version.name
+    tags = {} if version is None else version.tags
+    return GalaxyClassifier(model, uri, name, number, tags, loaded.metadata.metadata or {})

@@ -1,0 +1,197 @@
+"""Classifying named images into a table, one row per image, readable or not."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.errors import BadInputError
+
+__all__ = ["Classifier", "NamedImageLike", "PredictionCount", "predict_to_rows", "write_predictions"]
+
+Row = dict[str, Any]
+
+
+class NamedImageLike(Protocol):
+    """An image with its name, or why it could not be read."""
+
+    @property
+    def name(self) -> str:
+        """Path, or path and index within a file of many images."""
+
+    @property
+    def image(self) -> NDArray[np.uint8] | None:
+        """(height, width, 3); None if it could not be read."""
+
+    @property
+    def error(self) -> str | None:
+        """Why it could not be read; None if it could."""
+
+
+class _PredictionsLike(Protocol):
+    @property
+    def labels(self) -> NDArray[np.int64]: ...
+
+    @property
+    def class_names(self) -> list[str]: ...
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]: ...
+
+
+class Classifier(Protocol):
+    """What is needed of `galaxy_exp.registry.champion.GalaxyClassifier`."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class."""
+
+    def refusal(self, image: NDArray[Any]) -> str | None:
+        """Why an image cannot be classified; None if it can."""
+
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> _PredictionsLike:
+        """Classifies images of different sizes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionCount:
+    """How many rows were written."""
+
+    n_rows: int
+    n_errors: int
+    """Rows with an error in place of a class."""
+
+
+def predict_to_rows(classifier: Classifier, batches: Iterable[Sequence[NamedImageLike]]) -> Iterator[Row]:
+    """One row per image, in order, a batch at a time.
+
+    Args:
+        classifier: a loaded model.
+        batches: images as they are read; only one batch is held in memory.
+
+    Yields:
+        `name`, `label` (int), `class_name`, `probability`, `p_<class name>` for each class (rounded to 6
+        decimals), `error`. An image that could not be read or that the model refuses has None in all but
+        `name` and `error`; one that was classified has None in `error`.
+    """
+    for batch in batches:
+        errors = [_error_of(classifier, item) for item in batch]
+        fit = [
+            item.image for item, error in zip(batch, errors, strict=True) if error is None and item.image is not None
+        ]
+        predicted = _prediction_rows(classifier, fit)
+        for item, error in zip(batch, errors, strict=True):
+            yield {"name": item.name, **(_empty_row(classifier, error) if error else next(predicted))}
+
+
+def write_predictions(
+    rows: Iterable[Row], path: Path | None, format: Literal["csv", "json"] = "csv", stdout: TextIO | None = None
+) -> PredictionCount:
+    """Writes rows as they come, as CSV with a header or as a JSON list with one row a line.
+
+    A file appears under its name only when it is complete; after a failure an older file is as it was.
+
+    Args:
+        rows: as `predict_to_rows` gives them; all with the same keys.
+        path: where to; None for standard output.
+        format: of the output.
+        stdout: in place of `sys.stdout`.
+
+    Raises:
+        BadInputError: the file cannot be written.
+    """
+    write = _write_csv if format == "csv" else _write_json
+    if path is None:
+        return write(rows, stdout or sys.stdout)
+    with _replaced_when_done(path) as stream:
+        return write(rows, stream)
+
+
+def _error_of(classifier: Classifier, item: NamedImageLike) -> str | None:
+    if item.error is not None or item.image is None:
+        return item.error or "could not be read"
+    reason = classifier.refusal(item.image)
+    return None if reason is None else f"image {reason}"
+
+
+def _prediction_rows(classifier: Classifier, images: Sequence[NDArray[np.uint8]]) -> Iterator[Row]:
+    if not images:
+        return
+    predictions = classifier.predict(images)
+    for label, name, probabilities in zip(
+        predictions.labels.tolist(), predictions.class_names, predictions.probabilities.tolist(), strict=True
+    ):
+        yield _row(classifier, label, name, [round(value, 6) for value in probabilities])
+
+
+def _row(classifier: Classifier, label: int, class_name: str, probabilities: Sequence[float]) -> Row:
+    columns = {f"p_{name}": value for name, value in zip(classifier.class_names, probabilities, strict=True)}
+    return {
+        "label": label,
+        "class_name": class_name,
+        "probability": probabilities[label],
+        **columns,
+        "error": None,
+    }
+
+
+def _empty_row(classifier: Classifier, error: str) -> Row:
+    columns = [f"p_{name}" for name in classifier.class_names]
+    return {**dict.fromkeys(["label", "class_name", "probability", *columns]), "error": error}
+
+
+def _write_csv(rows: Iterable[Row], stream: TextIO) -> PredictionCount:
+    n_rows = n_errors = 0
+    writer = csv.writer(stream, lineterminator="\n")
+    for row in rows:
+        if not n_rows:
+            writer.writerow(row)
+        writer.writerow(row.values())
+        n_rows, n_errors = n_rows + 1, n_errors + (row["error"] is not None)
+    return PredictionCount(n_rows, n_errors)
+
+
+def _write_json(rows: Iterable[Row], stream: TextIO) -> PredictionCount:
+    n_rows = n_errors = 0
+    stream.write("[")
+    for row in rows:
+        stream.write(",\n" if n_rows else "\n")
+        stream.write(json.dumps(row, ensure_ascii=False))
+        n_rows, n_errors = n_rows + 1, n_errors + (row["error"] is not None)
+    stream.write("\n]\n" if n_rows else "]\n")
+    return PredictionCount(n_rows, n_errors)
+
+
+@contextmanager
+def _replaced_when_done(path: Path) -> Iterator[TextIO]:
+    """A stream to a temporary file beside `path`, which takes its place on success and goes on failure."""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be written: {error.strerror}") from error
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            yield stream
+        _set_usual_mode(Path(temporary))
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _set_usual_mode(path: Path) -> None:
+    """The permissions a plainly opened file would have had; temporary files are made private."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
