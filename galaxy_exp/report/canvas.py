@@ -1,0 +1,52 @@
+"""What all figures share: colours, an object-API figure without global state, and saving it."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["GREY", "INK", "TRAIN", "VALIDATION", "name_class", "new_figure", "plain_axes", "save_figure"]
+
+TRAIN = "#0072B2"
+"""Blue and vermillion are told apart with any colour vision (Okabe & Ito 2008, Color Universal Design)."""
+VALIDATION = "#D55E00"
+INK = "#222222"
+GREY = "#767676"
+
+DOTS_PER_INCH = 120
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty white figure of that size in inches, on its own Agg canvas; pyplot is not involved."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def plain_axes(axes: Axes) -> Axes:
+    """The same axes without ticks and frame, for tables and pictures."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_frame_on(False)
+    return axes
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Writes a PNG, making its folder; fast compression, since speed matters more than a few kilobytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png", pil_kwargs={"compress_level": 3})
+    return path
+
+
+def name_class(name: str, width: int, max_lines: int) -> str:
+    """A class name broken to `width` characters a line, shortened with an ellipsis after `max_lines`."""
+    lines = textwrap.wrap(name, width, max_lines=max_lines, placeholder="…", break_long_words=True)
+    return "\n".join(lines)

@@ -1,0 +1,101 @@
+"""Loss, accuracy and macro-F1 over the epochs of one trial."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from galaxy_exp.report.canvas import GREY, INK, TRAIN, VALIDATION, new_figure, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Curve", "collect_curves", "plot_learning_curves"]
+
+_PANELS = {"loss": "Loss (nats)", "accuracy": "Accuracy", "macro_f1": "Macro-F1"}
+_FEW_EPOCHS = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One metric over the epochs."""
+
+    metric: str
+    """Without prefix: "loss", "accuracy" or "macro_f1"."""
+    title: str
+    train: list[float]
+    """One value per epoch; NaN where it was not reported. Empty if it never was."""
+    validation: list[float]
+    """Likewise."""
+
+
+def collect_curves(history: Sequence[Mapping[str, float]]) -> list[Curve]:
+    """The curves that a history holds, in the order of the figure's panels; those without any value are left out."""
+    curves = [
+        Curve(metric, title, _series(history, metric), _series(history, f"val_{metric}"))
+        for metric, title in _PANELS.items()
+    ]
+    return [curve for curve in curves if curve.train or curve.validation]
+
+
+def plot_learning_curves(
+    history: Sequence[Mapping[str, float]], objective_name: str, best_epoch: int, path: Path, title: str = ""
+) -> Path:
+    """Draws training against validation, one panel a metric, with the best epoch marked.
+
+    Args:
+        history: metrics of each epoch from the first on, as in `EpochReport.metrics`.
+        objective_name: what the best epoch is best in, such as "val_macro_f1".
+        best_epoch: counts from 1; 0 if there was none.
+        path: the PNG to write.
+        title: stands before the objective's value.
+
+    Returns:
+        `path`.
+    """
+    curves = collect_curves(history)
+    figure = new_figure(4.2 * max(len(curves), 1), 3.9)
+    figure.suptitle(_headline(history, objective_name, best_epoch, title), x=0.02, y=0.97, ha="left", color=INK)
+    for index, curve in enumerate(curves):
+        _draw_curve(figure.add_subplot(1, len(curves), index + 1), curve, best_epoch)
+    if curves:
+        handles, names = figure.axes[0].get_legend_handles_labels()
+        figure.legend(
+            handles, names, loc="upper right", ncols=3, frameon=False, bbox_to_anchor=(0.995, 0.915), fontsize=9
+        )
+        figure.subplots_adjust(left=0.18 / len(curves), right=0.985, top=0.76, bottom=0.14, wspace=0.2)
+    return save_figure(figure, path)
+
+
+def _series(history: Sequence[Mapping[str, float]], name: str) -> list[float]:
+    values = [float(epoch.get(name, math.nan)) for epoch in history]
+    return [] if all(math.isnan(value) for value in values) else values
+
+
+def _headline(history: Sequence[Mapping[str, float]], objective_name: str, best_epoch: int, title: str) -> str:
+    start = f"{title}: " if title else ""
+    if not 1 <= best_epoch <= len(history):
+        return f"{start}no epoch to choose from {len(history)}"
+    value = history[best_epoch - 1].get(objective_name, math.nan)
+    return f"{start}{objective_name} {value:.3f} at epoch {best_epoch} of {len(history)}"
+
+
+def _draw_curve(axes: Axes, curve: Curve, best_epoch: int) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    marker = "o" if max(len(curve.train), len(curve.validation)) <= _FEW_EPOCHS else ""
+    for values, colour, name in ((curve.train, TRAIN, "training"), (curve.validation, VALIDATION, "validation")):
+        epochs = range(1, len(values) + 1)
+        axes.plot(epochs, values, color=colour, label=name, marker=marker, markersize=3.5, linewidth=1.8)
+    if best_epoch >= 1:
+        axes.axvline(best_epoch, color=GREY, linestyle="--", linewidth=1.2, label="best epoch", zorder=0)
+    axes.set_title(curve.title, fontsize=11, color=INK, loc="left")
+    axes.set_xlabel("epoch", color=GREY)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.grid(color="#E6E6E6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=9, colors=GREY)
