@@ -51,9 +51,14 @@ def _domain(entry: Any) -> str:
 
 
 def _condition(entry: Any) -> str:
-    return " and ".join(
-        f"{condition.name} is {' or '.join(map(_text, condition.values))}" for condition in entry.conditions
-    )
+    return " and ".join(f"{condition.name} is {_alternatives(condition.values)}" for condition in entry.conditions)
+
+
+def _alternatives(values: list[Any]) -> str:
+    consecutive = all(isinstance(value, int) for value in values) and values == list(range(values[0], values[-1] + 1))
+    if consecutive and len(values) > 2:
+        return f"{values[0]} to {values[-1]}"
+    return " or ".join(map(_text, values))
 
 
 def _text(value: Any) -> str:

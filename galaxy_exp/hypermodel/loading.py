@@ -12,7 +12,7 @@ import keras_tuner
 
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
-from galaxy_exp.hypermodel.suggestions import did_you_mean
+from galaxy_exp.hypermodel.suggestions import did_you_mean, known_words
 
 __all__ = ["BUILT_IN", "load_hypermodel"]
 
@@ -50,8 +50,8 @@ def _import_attribute(reference: str) -> Any:
     module_name, colon, attribute = reference.partition(":")
     if not (colon and module_name and attribute):
         raise ConfigError(
-            f"hypermodel: no hypermodel is called {reference!r}{did_you_mean(reference, BUILT_IN)} "
-            f"(known: {', '.join(BUILT_IN)}, or package.module:ClassName)"
+            f"hypermodel: no hypermodel is called {reference!r}{known_words(reference, BUILT_IN)}, "
+            "or package.module:ClassName"
         )
     module = _import_module(reference, module_name)
     if not hasattr(module, attribute):
@@ -65,7 +65,7 @@ def _import_attribute(reference: str) -> Any:
 def _import_module(reference: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except Exception as error:  # noqa: BLE001 - a user's module can raise anything, and it is theirs to mend
+    except Exception as error:  # a user's module can raise anything
         text = " ".join(str(error).split())
         raise ConfigError(
             f"hypermodel: {reference}: cannot import {name}: {type(error).__name__}: {text} "
@@ -77,7 +77,7 @@ def _construct(reference: str, factory: Any, known: dict[str, Any]) -> keras_tun
     accepted = _accepted(factory, known)
     try:
         return factory(**accepted)
-    except Exception as error:  # noqa: BLE001 - as above
+    except Exception as error:
         arguments = ", ".join(f"{key}=" for key in accepted)
         text = " ".join(str(error).split())
         raise ConfigError(f"hypermodel: {reference}({arguments}) raised {type(error).__name__}: {text}") from error

@@ -8,7 +8,7 @@ from typing import Any
 from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed, Float, Int
 
 from galaxy_exp.config.sweep import RangeSpace, SpaceEntry, ValuesSpace
-from galaxy_exp.hypermodel.suggestions import did_you_mean
+from galaxy_exp.hypermodel.suggestions import known_words
 
 __all__ = ["OverrideError", "override_hyperparameter"]
 
@@ -114,19 +114,18 @@ def _converted(entry: Any, value: Any, limits: Limits) -> Any:
     if not _fits(kind, value):
         raise OverrideError(f"{value!r} was found; expected {_KIND_NAMES[kind]}{_options(entry)}")
     if kind is str and isinstance(entry, Choice) and value not in entry.values:
-        known = [str(option) for option in entry.values]
-        raise OverrideError(f"{value!r} is not possible{did_you_mean(value, known)} known: {', '.join(known)}")
+        raise OverrideError(f"{value!r} is not possible{known_words(str(value), map(str, entry.values))}")
     if kind in (int, float) and limits is not None and not limits[0] <= value <= limits[1]:
         raise OverrideError(f"{value:g} was found; expected {limits[0]:g} to {limits[1]:g}")
     return kind(value)
 
 
 def _fits(kind: type, value: Any) -> bool:
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, bool) or kind in (bool, str):
+        return isinstance(value, kind) and (kind is bool) == isinstance(value, bool)
     if kind is int:
-        return not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, float) and value == int(value)))
-    return isinstance(value, kind)
+        return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return isinstance(value, int | float)
 
 
 def _options(entry: Any) -> str:

@@ -1,0 +1,55 @@
+"""The files that a trial leaves in its folder, each written beside its place and then renamed into it."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.records import EpochReport
+
+__all__ = ["HISTORY_FILE", "MODEL_FILE", "PROBABILITIES_FILE", "save_history", "save_model", "save_probabilities"]
+
+MODEL_FILE = "model.keras"
+PROBABILITIES_FILE = "validation_probabilities.npy"
+HISTORY_FILE = "history.csv"
+
+
+def save_model(model: keras.Model, folder: Path) -> None:
+    """Writes `model.keras`."""
+    _write_atomically(folder / MODEL_FILE, model.save)
+
+
+def save_probabilities(probabilities: NDArray[Any], folder: Path) -> None:
+    """Writes `validation_probabilities.npy`, float32 (n_validation, n_classes)."""
+    _write_atomically(folder / PROBABILITIES_FILE, lambda path: np.save(path, probabilities.astype(np.float32)))
+
+
+def save_history(reports: Sequence[EpochReport], folder: Path) -> None:
+    """Writes `history.csv`: one row per epoch, with `epoch` (from 1) and every metric that any epoch has."""
+    columns = ["epoch", *dict.fromkeys(name for report in reports for name in report.metrics)]
+
+    def write(path: Path) -> None:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows({"epoch": report.epoch, **report.metrics} for report in reports)
+
+    _write_atomically(folder / HISTORY_FILE, write)
+
+
+def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """`write` gets a path with the same ending; a reader sees the whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

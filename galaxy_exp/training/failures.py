@@ -1,0 +1,30 @@
+"""Why a trial failed, in one line."""
+
+from __future__ import annotations
+
+from galaxy_exp.training.recorder import DivergedError
+
+__all__ = ["MAX_REASON", "failure_reason"]
+
+MAX_REASON = 300
+"""Characters; the traceback has the rest."""
+
+_OUT_OF_MEMORY = ("ResourceExhausted", "OutOfMemory", "RESOURCE_EXHAUSTED")
+"""In the type or text of what TensorFlow, Torch and JAX (XLA) raise."""
+
+
+def failure_reason(error: Exception) -> str:
+    """One line for people: what diverged, "out of memory", or the exception's type and first line."""
+    if isinstance(error, DivergedError):
+        return str(error)
+    if _is_out_of_memory(error):
+        return "out of memory"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return text if len(text) <= MAX_REASON else text[: MAX_REASON - 1] + "…"
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    return any(word in type(error).__name__ or word in str(error) for word in _OUT_OF_MEMORY)

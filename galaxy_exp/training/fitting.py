@@ -1,0 +1,78 @@
+"""Calls a hypermodel's `fit` with what it takes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.hypermodel.batches import Batches
+from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
+from galaxy_exp.records import SplitFiles
+
+__all__ = ["DEFAULT_BATCH_SIZE", "SplitArrays", "fit_model", "open_split"]
+
+DEFAULT_BATCH_SIZE = 32
+"""For a hypermodel without a `fit` of its own and without a hyperparameter `batch_size`; Keras's own default."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitArrays:
+    """The images stay on disk (memory maps, uint8 (n, height, width, channels)); labels are in memory, int64 (n,)."""
+
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    validation_images: NDArray[np.uint8]
+    validation_labels: NDArray[np.int64]
+
+
+def open_split(files: SplitFiles) -> SplitArrays:
+    """Maps the images and reads the labels."""
+    return SplitArrays(
+        np.load(files.train_images, mmap_mode="r"),
+        np.load(files.train_labels),
+        np.load(files.validation_images, mmap_mode="r"),
+        np.load(files.validation_labels),
+    )
+
+
+def fit_model(
+    hypermodel: keras_tuner.HyperModel,
+    hp: keras_tuner.HyperParameters,
+    model: keras.Model,
+    data: SplitArrays,
+    *,
+    epochs: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+    seed: int,
+) -> None:
+    """Trains the model through `hypermodel.fit`, KerasTuner's convention.
+
+    A `fit` of a user's own gets `validation_data` if it takes it, as it would from a `keras_tuner.Tuner`, and `seed`
+    if it names it. GalaxyCNN is spared the validation, since the trial predicts the validation images itself. A
+    hypermodel that does not define `fit` is trained here on batches, so that the images stay on disk.
+    """
+    shared = {"epochs": epochs, "callbacks": list(callbacks), "verbose": 0}
+    if type(hypermodel).fit is keras_tuner.HyperModel.fit:
+        batch_size = int(hp.values.get("batch_size", DEFAULT_BATCH_SIZE))
+        model.fit(Batches(data.train_images, data.train_labels, batch_size, seed=seed), **shared)
+        return
+    extras: dict[str, Any] = {"seed": seed} if _names(hypermodel.fit, "seed") else {}
+    if not isinstance(hypermodel, GalaxyCNN) and _takes(hypermodel.fit, "validation_data"):
+        extras["validation_data"] = (data.validation_images, data.validation_labels)
+    hypermodel.fit(hp, model, data.train_images, data.train_labels, **shared, **extras)
+
+
+def _names(function: Any, parameter: str) -> bool:
+    return parameter in inspect.signature(function).parameters
+
+
+def _takes(function: Any, parameter: str) -> bool:
+    kinds = [each.kind for each in inspect.signature(function).parameters.values()]
+    return _names(function, parameter) or inspect.Parameter.VAR_KEYWORD in kinds

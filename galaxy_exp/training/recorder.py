@@ -1,0 +1,123 @@
+"""What happens after each epoch of a trial: measure, report, remember the best, stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.metrics import summarise_predictions
+from galaxy_exp.records import EpochReport, TrialSpec
+from galaxy_exp.training.fitting import SplitArrays
+from galaxy_exp.training.predictions import are_probabilities, as_probabilities, predict_outputs
+
+__all__ = ["BestEpoch", "DivergedError", "EpochRecorder"]
+
+
+class DivergedError(Exception):
+    """The loss is not a finite number."""
+
+
+@dataclass(frozen=True, slots=True)
+class BestEpoch:
+    """What is kept in memory of the best epoch so far."""
+
+    epoch: int
+    """Counts from 1."""
+    metrics: dict[str, float]
+    weights: list[NDArray[Any]]
+    probabilities: NDArray[np.float32]
+    """(n_validation, n_classes)."""
+    needs_softmax: bool
+    """Whether the network itself gives logits."""
+
+
+class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
+    """Predicts the validation images once per epoch, reports, and keeps the best epoch by the objective.
+
+    Args:
+        report: called with each epoch's metrics; False stops the training after this epoch.
+
+    Attributes:
+        reports: all epochs so far.
+        best: the best epoch so far, None before the first.
+        stopped: whether `report` asked to stop.
+        report_error: what `report` raised, which is not the trial's own failure.
+        training_seconds: spent in epochs, validation included.
+    """
+
+    def __init__(self, spec: TrialSpec, data: SplitArrays, report: Callable[[EpochReport], bool]) -> None:
+        super().__init__()
+        self._spec = spec
+        self._data = data
+        self._report = report
+        self.reports: list[EpochReport] = []
+        self.best: BestEpoch | None = None
+        self.stopped = False
+        self.report_error: Exception | None = None
+        self.training_seconds = 0.0
+        self._began = 0.0
+        self._trained: float | None = None
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Starts the clock."""
+        self._began, self._trained = time.perf_counter(), None
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Stops the training clock where a hypermodel's own fit validates inside the epoch."""
+        self._trained = self._trained or time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Measures, remembers and reports this epoch."""
+        seconds = (self._trained or time.perf_counter()) - self._began
+        number = len(self.reports) + 1
+        training = {name: float(value) for name, value in (logs or {}).items() if not name.startswith("val_")}
+        _check_finite("loss", training.get("loss", 0.0), number)
+        outputs = predict_outputs(self.model, self._data.validation_images, len(self._spec.data.class_names))
+        probabilities = as_probabilities(outputs)
+        metrics = training | self._validation_metrics(probabilities, number) | self._speed(seconds)
+        self._remember(number, metrics, probabilities, needs_softmax=not are_probabilities(outputs))
+        self.training_seconds += time.perf_counter() - self._began
+        self._send(EpochReport(self._spec.number, self._spec.attempt, number, metrics))
+
+    def _validation_metrics(self, probabilities: NDArray[np.float32], number: int) -> dict[str, float]:
+        measured = summarise_predictions(self._data.validation_labels, probabilities)
+        _check_finite("val_loss", measured["loss"], number)
+        return {f"val_{name}": value for name, value in measured.items()}
+
+    def _speed(self, seconds: float) -> dict[str, float]:
+        return {
+            "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+            "epoch_seconds": seconds,
+            "images_per_second": len(self._data.train_labels) / max(seconds, 1e-9),
+        }
+
+    def _remember(
+        self, number: int, metrics: dict[str, float], probabilities: NDArray[np.float32], needs_softmax: bool
+    ) -> None:
+        objective = self._spec.objective
+        best = self.best.metrics[objective.name] if self.best else objective.worst
+        if self.best is None or objective.is_better(metrics[objective.name], best):
+            self.best = BestEpoch(number, metrics, self.model.get_weights(), probabilities, needs_softmax)
+
+    def _send(self, report: EpochReport) -> None:
+        self.reports.append(report)
+        try:
+            go_on = self._report(report)
+        except Exception as error:
+            self.report_error = error
+            raise
+        if not go_on and report.epoch < self._spec.epochs:
+            self.stopped = True
+            self.model.stop_training = True
+
+
+def _check_finite(name: str, value: float, number: int) -> None:
+    if not math.isfinite(value):
+        raise DivergedError(f"diverged: {name} is {value:g} at epoch {number}")

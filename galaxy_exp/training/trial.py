@@ -1,0 +1,116 @@
+"""One execution of one trial: from a specification to a result."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+
+from galaxy_exp.hypermodel.export import add_softmax, to_inference_model
+from galaxy_exp.hypermodel.loading import load_hypermodel
+from galaxy_exp.hypermodel.search_space import space_from_config
+from galaxy_exp.records import EpochReport, TrialResult, TrialSpec, TrialState
+from galaxy_exp.training.artifacts import save_history, save_model, save_probabilities
+from galaxy_exp.training.failures import failure_reason
+from galaxy_exp.training.fitting import fit_model, open_split
+from galaxy_exp.training.precision import resolve_precision
+from galaxy_exp.training.predictions import check_outputs
+from galaxy_exp.training.recorder import BestEpoch, EpochRecorder
+from galaxy_exp.training.session import fresh_session
+
+__all__ = ["run_trial"]
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What is known of a trial while it runs, for the result however it ends."""
+
+    precision: str
+    recorder: EpochRecorder | None = None
+    parameters: int = 0
+
+
+def run_trial(spec: TrialSpec, report: Callable[[EpochReport], bool]) -> TrialResult:
+    """Trains one network and leaves its best epoch in `spec.folder`.
+
+    Args:
+        spec: what to train, on what, and where to leave it.
+        report: called after each epoch; False stops the training. What it raises passes through.
+
+    Returns:
+        COMPLETED after all epochs or when the hypermodel ended by itself, STOPPED when `report` said so, FAILED
+        with a one-line reason and the traceback for any exception and for a loss that is not finite. In the first
+        two states the folder holds `model.keras`, `validation_probabilities.npy` and `history.csv`.
+    """
+    started = time.perf_counter()
+    progress = _Progress(resolve_precision(spec.precision))
+    failure: Exception | None = None
+    try:
+        with fresh_session(spec.seed, progress.precision, spec.deterministic):
+            _train(spec, report, progress)
+    except Exception as error:
+        if progress.recorder is not None and error is progress.recorder.report_error:
+            raise
+        failure = error
+    return _result(spec, progress, failure, time.perf_counter() - started)
+
+
+def _train(spec: TrialSpec, report: Callable[[EpochReport], bool], progress: _Progress) -> None:
+    data = open_split(spec.data)
+    n_classes = len(spec.data.class_names)
+    hypermodel = load_hypermodel(spec.hypermodel, data.train_images.shape[1:], n_classes)
+    hp = space_from_config(spec.space, spec.values)
+    model = hypermodel.build(hp)
+    # JAX without compilation computes operation by operation
+    model.jit_compile = spec.jit_compile or keras.backend.backend() == "jax"
+    if model.built:
+        check_outputs(model.output_shape, n_classes)
+    progress.recorder = recorder = EpochRecorder(spec, data, report)
+    fit_model(hypermodel, hp, model, data, epochs=spec.epochs, callbacks=[recorder], seed=spec.seed)
+    progress.parameters = model.count_params()
+    if recorder.best is None:
+        raise RuntimeError("the hypermodel's fit ended without a single epoch; it must pass `callbacks` to model.fit")
+    _save(model, recorder.best, recorder, spec)
+
+
+def _save(model: keras.Model, best: BestEpoch, recorder: EpochRecorder, spec: TrialSpec) -> None:
+    model.set_weights(best.weights)
+    exported = to_inference_model(model)
+    save_model(add_softmax(exported) if best.needs_softmax else exported, spec.folder)
+    save_probabilities(best.probabilities, spec.folder)
+    save_history(recorder.reports, spec.folder)
+
+
+def _result(spec: TrialSpec, progress: _Progress, failure: Exception | None, seconds: float) -> TrialResult:
+    recorder = progress.recorder
+    best = recorder.best if recorder is not None and failure is None else None
+    state, reason = _ending(spec, recorder, failure)
+    return TrialResult(
+        number=spec.number,
+        attempt=spec.attempt,
+        state=state,
+        reason=reason,
+        best_epoch=best.epoch if best else 0,
+        metrics=best.metrics if best else {},
+        epochs=len(recorder.reports) if recorder else 0,
+        seconds=seconds,
+        training_seconds=recorder.training_seconds if recorder else 0.0,
+        parameters=progress.parameters,
+        precision=progress.precision,
+        backend=keras.backend.backend(),
+        traceback="".join(traceback.format_exception(failure)) if failure else "",
+    )
+
+
+def _ending(spec: TrialSpec, recorder: EpochRecorder | None, failure: Exception | None) -> tuple[TrialState, str]:
+    if failure is not None or recorder is None:
+        return TrialState.FAILED, failure_reason(failure or RuntimeError("ended before training"))
+    epochs = len(recorder.reports)
+    if recorder.stopped:
+        return TrialState.STOPPED, f"stopped after epoch {epochs} of {spec.epochs}"
+    if epochs < spec.epochs:
+        return TrialState.COMPLETED, f"ended itself after epoch {epochs} of {spec.epochs}"
+    return TrialState.COMPLETED, f"all {spec.epochs} epochs"
