@@ -48,5 +48,5 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 def name_class(name: str, width: int, max_lines: int) -> str:
     """A class name broken to `width` characters a line, shortened with an ellipsis after `max_lines`."""
-    lines = textwrap.wrap(name, width, max_lines=max_lines, placeholder="…", break_long_words=True)
+    lines = textwrap.wrap(name, width, max_lines=max_lines, placeholder="…", break_on_hyphens=False)
     return "\n".join(lines)

@@ -64,7 +64,7 @@ def plot_confusion(matrix: NDArray[np.int64], class_names: Sequence[str], path: 
     """
     record = confusion_record(matrix, class_names)
     side = 0.82 * (len(class_names) + 1 + _GAP)
-    left, right, top, bottom = 1.75, 0.2, 1.75, 0.25
+    left, right, top, bottom = 1.75, 0.2, 1.5, 0.2
     width, height = max(left + side + right, 5.2), top + side + bottom
     figure = new_figure(width, height)
     axes = plain_axes(figure.add_axes((left / width, bottom / height, side / width, side / height)))

@@ -58,15 +58,16 @@ def plot_learning_curves(
     """
     curves = collect_curves(history)
     figure = new_figure(4.2 * max(len(curves), 1), 3.9)
-    figure.suptitle(_headline(history, objective_name, best_epoch, title), x=0.02, y=0.97, ha="left", color=INK)
+    headline = _headline(history, objective_name, best_epoch, title)
+    figure.text(0.15 / figure.get_figwidth(), 0.92, headline, color=INK, fontsize=13, weight="bold")
     for index, curve in enumerate(curves):
         _draw_curve(figure.add_subplot(1, len(curves), index + 1), curve, best_epoch)
     if curves:
         handles, names = figure.axes[0].get_legend_handles_labels()
         figure.legend(
-            handles, names, loc="upper right", ncols=3, frameon=False, bbox_to_anchor=(0.995, 0.915), fontsize=9
+            handles, names, loc="upper right", ncols=3, frameon=False, bbox_to_anchor=(0.995, 0.9), fontsize=9
         )
-        figure.subplots_adjust(left=0.18 / len(curves), right=0.985, top=0.76, bottom=0.14, wspace=0.2)
+        figure.subplots_adjust(left=0.18 / len(curves), right=0.985, top=0.77, bottom=0.14, wspace=0.2)
     return save_figure(figure, path)
 
 
@@ -86,15 +87,20 @@ def _headline(history: Sequence[Mapping[str, float]], objective_name: str, best_
 def _draw_curve(axes: Axes, curve: Curve, best_epoch: int) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    marker = "o" if max(len(curve.train), len(curve.validation)) <= _FEW_EPOCHS else ""
+    n_epochs = max(len(curve.train), len(curve.validation))
+    marker = "o" if n_epochs <= _FEW_EPOCHS else ""
     for values, colour, name in ((curve.train, TRAIN, "training"), (curve.validation, VALIDATION, "validation")):
         epochs = range(1, len(values) + 1)
         axes.plot(epochs, values, color=colour, label=name, marker=marker, markersize=3.5, linewidth=1.8)
+        if 1 <= best_epoch <= len(values):
+            axes.plot(best_epoch, values[best_epoch - 1], "o", color="white", markeredgecolor=colour, markersize=7)
     if best_epoch >= 1:
         axes.axvline(best_epoch, color=GREY, linestyle="--", linewidth=1.2, label="best epoch", zorder=0)
     axes.set_title(curve.title, fontsize=11, color=INK, loc="left")
     axes.set_xlabel("epoch", color=GREY)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    margin = max(0.5, 0.03 * n_epochs)
+    axes.set_xlim(1 - margin, n_epochs + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     axes.grid(color="#E6E6E6", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -21,8 +21,10 @@ __all__ = ["Mistake", "find_mistakes", "plot_mistakes_gallery"]
 _COLUMNS = 6
 _TILE = 1.55
 """Width of a picture and its margin, in inches; the axes' unit is one tile."""
-_CAPTION = 0.62
-"""Height of the caption, in tiles."""
+_CAPTION = 0.5
+"""Height of the caption and the space under it, in tiles."""
+_LINE = 0.088
+"""Height of a caption's line, in tiles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def plot_mistakes_gallery(
 def _summary(n_shown: int, n_wrong: int, n_images: int) -> str:
     if not n_wrong:
         return f"None: all {n_images:,} images were classified correctly."
-    return f"{n_shown} of {n_wrong:,} mistakes on {n_images:,} images: true class → predicted class and its probability"
+    return f"{n_shown} of {n_wrong:,} mistakes on {n_images:,} images: true class, → probability and name of the predicted one"
 
 
 def _draw_tiles(
@@ -121,8 +123,8 @@ def _draw_tile(
     x, y = left + 0.5, top + 0.5
     extent = (x - half[1], x + half[1], y + half[0], y - half[0])
     axes.imshow(image, extent=extent, interpolation="bilinear")
-    true, predicted = (name_class(class_names[k], 21, 1) for k in (mistake.label, mistake.prediction))
-    caption: dict[str, Any] = {"ha": "left", "va": "center", "fontsize": 7.8}
-    axes.text(left + 0.03, top + 1.08, true, color=INK, **caption)
-    axes.text(left + 0.03, top + 1.23, f"→ {predicted}", color=VALIDATION, **caption)
-    axes.text(left + 0.03, top + 1.38, f"    {mistake.probability:.1%}", color=VALIDATION, **caption)
+    true = name_class(class_names[mistake.label], 23, 2)
+    predicted = name_class(f"→ {mistake.probability:.0%} {class_names[mistake.prediction]}", 23, 2)
+    caption: dict[str, Any] = {"ha": "left", "va": "top", "fontsize": 7.5, "linespacing": 1.1}
+    axes.text(left + 0.03, top + 1.02, true, color=INK, **caption)
+    axes.text(left + 0.03, top + 1.04 + _LINE * len(true.splitlines()), predicted, color=VALIDATION, **caption)
