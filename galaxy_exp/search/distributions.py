@@ -63,9 +63,9 @@ def decode_value(hyperparameter: Any, sampled: Any) -> HyperparameterValue:
 
 def encode_value(hyperparameter: Any, value: HyperparameterValue) -> Any:
     """The inverse of `decode_value`; None for a value that is not among those of a grid or ordered choice."""
-    if isinstance(hyperparameter, _PARAMETERS.Choice) and hyperparameter.ordered:
-        values = list(hyperparameter.values)
-    elif _is_logarithmic_grid(hyperparameter):
+    if (isinstance(hyperparameter, _PARAMETERS.Choice) and hyperparameter.ordered) or _is_logarithmic_grid(
+        hyperparameter
+    ):
         values = list(hyperparameter.values)
     else:
         return value

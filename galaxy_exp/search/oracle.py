@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import keras_tuner
 import optuna
@@ -61,6 +61,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         self._sampler_name = sampler
         self._sampler_seed = seed
         self._baseline = dict(baseline) if baseline is not None else None
+        self._restored: dict[str, HyperparameterValue] | None = None
         self._study: optuna.Study | None = None
         self._study_ids: dict[str, int] = {}
         self.verbose = 0
@@ -70,6 +71,8 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """The values of a new trial, or "STOPPED" once every configuration of a finite space was tried."""
         number = int(trial_id)
+        if self._restored is not None:
+            return {"status": trial_module.TrialStatus.RUNNING, "values": self._restored}
         if number == 0 and self._baseline is not None:
             return {"status": trial_module.TrialStatus.RUNNING, "values": dict(self._baseline)}
         values = self._propose(number)
@@ -83,6 +86,14 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         if trial.status == trial_module.TrialStatus.RUNNING:
             self._enter(trial)
         return trial
+
+    def restore_trial(self, values: Mapping[str, HyperparameterValue]) -> Any:
+        """Takes up the next trial from a record instead of proposing it; returns it, running."""
+        self._restored = dict(values)
+        try:
+            return self.create_trial(f"restored-{len(self.trials)}")
+        finally:
+            self._restored = None
 
     def end_trial(self, trial: Any) -> None:
         """As in KerasTuner; a trial ended as "STOPPED" is scored like a completed one."""
@@ -157,7 +168,9 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
     def _current_study(self) -> optuna.Study:
         if self._study is None:
             optuna.logging.set_verbosity(optuna.logging.WARNING)
-            direction = "maximize" if self._objective_record.direction == "max" else "minimize"
+            direction: Literal["maximize", "minimize"] = (
+                "maximize" if self._objective_record.direction == "max" else "minimize"
+            )
             self._study = optuna.create_study(direction=direction)
             for trial_id in self.start_order:
                 self._enter(self.trials[trial_id])

@@ -1,0 +1,100 @@
+"""Results on stdout as a table, JSON or CSV; everything else goes to stderr."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["format_duration", "format_option", "print_rows", "say"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def format_option(command: _Command) -> _Command:
+    """Adds `--format table|json|csv` to a command."""
+    option = click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(["table", "json", "csv"]),
+        default="table",
+        show_default=True,
+        help="how to print the result on stdout",
+    )
+    return option(command)
+
+
+def say(message: str = "") -> None:
+    """One line for the person, on stderr."""
+    click.echo(message, err=True)
+
+
+def print_rows(rows: Sequence[dict[str, Any]], output_format: str, title: str = "", empty: str = "nothing") -> None:
+    """Prints records; the keys of the first to last row, in order of appearance, are the columns.
+
+    In JSON the values keep their types and nesting; in CSV and tables nested values are written as JSON.
+    """
+    if output_format == "json":
+        click.echo(json.dumps(rows, indent=2, default=str))
+    elif output_format == "csv":
+        _print_csv(rows)
+    elif rows:
+        _print_table(rows, title)
+    else:
+        click.echo(empty)
+
+
+def format_duration(seconds: float) -> str:
+    """`8 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(column for row in rows for column in row))
+
+
+def _print_csv(rows: Sequence[dict[str, Any]]) -> None:
+    writer = csv.DictWriter(sys.stdout, _columns(rows), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _plain(value) for key, value in row.items()} for row in rows)
+
+
+def _plain(value: Any) -> Any:
+    if value is None:
+        return ""
+    return json.dumps(value) if isinstance(value, dict | list) else value
+
+
+def _print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", title_style="bold")
+    for column in _columns(rows):
+        numeric = all(isinstance(row.get(column), int | float | None) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row.get(column)) for column in _columns(rows)))
+    console = Console()
+    if not sys.stdout.isatty():
+        console = Console(width=200)  # a file or a pipe has no width to fit into
+    console.print(table, soft_wrap=False)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_cell(entry)}" for key, entry in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value))
+    return "" if value is None else str(value)

@@ -1,0 +1,189 @@
+"""The single-threaded ask/tell loop: oracle proposes, engine trains, journal remembers, pruner cuts short."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from galaxy_exp.errors import SweepFailedError
+from galaxy_exp.execution.engine import Engine, EngineEvent, LostWorker
+from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialProposed, TrialStarted, WorkerLost
+from galaxy_exp.journal.journal import Journal
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.records import EpochReport, TrialResult, TrialSpec, TrialState
+from galaxy_exp.search.oracle import Oracle
+from galaxy_exp.search.pruners import Pruner
+from galaxy_exp.seeding import derive_seed
+
+__all__ = ["MAX_ATTEMPTS", "Observer", "SweepLoop"]
+
+MAX_ATTEMPTS = 4
+"""A trial whose worker died is issued again at most three times."""
+
+
+class Observer(Protocol):
+    """Somebody who follows a sweep; called after the event is in the journal, never twice for one event."""
+
+    def on_event(self, event: Event, record: SweepRecord) -> None:
+        """One event; `record` already includes it, and possibly later ones."""
+        ...
+
+
+class SweepLoop:
+    """Runs the trials of one sweep to its end.
+
+    Args:
+        journal: open; its record says where the sweep stands, nothing at first.
+        oracle: fresh; the journal's trials are replayed into it.
+        pruner: decides on each epoch's report.
+        engine: started or not; the caller closes it.
+        make_spec: what a worker needs for the next attempt at a trial.
+        observers: told of each event when no worker is waiting for an answer.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        oracle: Oracle,
+        pruner: Pruner,
+        engine: Engine,
+        make_spec: Callable[[TrialRecord, int], TrialSpec],
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self._journal = journal
+        self._oracle = oracle
+        self._pruner = pruner
+        self._engine = engine
+        self._make_spec = make_spec
+        self._observers = observers
+        self._unseen: deque[Event] = deque()
+        self._to_issue: deque[int] = deque()
+        self._exhausted = False
+
+    def run(self) -> str:
+        """Goes on until no trial is left to run; returns why it ended.
+
+        Raises:
+            SweepFailedError: when too many trials in a row failed.
+        """
+        self._replay()
+        while True:
+            self._fill_slots()
+            event = self._wait()
+            if event is None:
+                break
+            self._handle(event)
+            self._refuse_endless_failure()
+        return "every configuration of the space was tried" if self._exhausted else "max_trials reached"
+
+    @property
+    def _record(self) -> SweepRecord:
+        return self._journal.record
+
+    def _replay(self) -> None:
+        """Brings a fresh oracle to where the journal stands; unfinished trials are issued first."""
+        for trial in self._record.trials.values():
+            self._oracle.restore_trial(trial.values)
+        for number in self._record.end_order:
+            self._tell(self._record.trials[number])
+        self._to_issue.extend(trial.number for trial in self._record.running)
+
+    def _fill_slots(self) -> None:
+        while self._engine.free_slots():
+            trial = self._next_trial()
+            if trial is None:
+                return
+            attempt = trial.attempt + 1
+            self._write(TrialStarted(number=trial.number, attempt=attempt))
+            self._engine.submit(self._make_spec(trial, attempt))
+
+    def _next_trial(self) -> TrialRecord | None:
+        if self._to_issue:
+            return self._record.trials[self._to_issue.popleft()]
+        number = len(self._record.trials)
+        if number >= self._record.config.search.max_trials or self._exhausted:
+            return None
+        proposal = self._oracle.create_trial(f"trial-{number}")
+        if proposal.status != "RUNNING":
+            self._exhausted = proposal.status == "STOPPED"
+            return None
+        seed = derive_seed(self._record.config.search.seed, "trial", number)
+        self._write(TrialProposed(number=number, values=dict(proposal.hyperparameters.values), seed=seed))
+        return self._record.trials[number]
+
+    def _wait(self) -> EngineEvent | None:
+        """The next engine event; while there is none, the observers hear what they missed. None when all is done."""
+        while self._unseen:
+            event = self._engine.next_event(0)
+            if event is not None:
+                return event
+            self._show(self._unseen.popleft())
+        return self._engine.next_event(None) if self._record.running else None
+
+    def _handle(self, event: EngineEvent) -> None:
+        match event:
+            case EpochReport():
+                self._decide(event)
+            case TrialResult():
+                self._end(event)
+            case LostWorker():
+                self._recover(event)
+
+    def _decide(self, report: EpochReport) -> None:
+        go_on = not self._should_stop(report)
+        self._write(EpochReported(report=report, go_on=go_on))
+        self._engine.answer(report.number, go_on)
+
+    def _should_stop(self, report: EpochReport) -> bool:
+        search = self._record.config.search
+        if (search.baseline and report.number == 0) or not self._pruner.is_rung(report.epoch):
+            return False
+        curve = [*self._record.trials[report.number].curve(search.objective), report.metrics[search.objective]]
+        others = (t.curve(search.objective) for t in self._record.trials.values() if t.number != report.number)
+        return self._pruner.should_stop(curve, others)
+
+    def _end(self, result: TrialResult) -> None:
+        self._write(TrialEnded(result=result))
+        self._tell(self._record.trials[result.number])
+
+    def _recover(self, loss: LostWorker) -> None:
+        self._write(WorkerLost(number=loss.number, attempt=loss.attempt, reason=loss.reason))
+        if loss.attempt < MAX_ATTEMPTS:
+            self._to_issue.appendleft(loss.number)
+            return
+        reason = f"lost {loss.attempt} workers; the last: {loss.reason}"
+        self._end(TrialResult(loss.number, loss.attempt, TrialState.LOST, reason))
+
+    def _tell(self, trial: TrialRecord) -> None:
+        """Hands an ended trial to the oracle as evidence."""
+        proposal: Any = list(self._oracle.trials.values())[trial.number]
+        objective = self._record.objective.name
+        for epoch, value in enumerate(trial.curve(objective), start=1):
+            self._oracle.update_trial(proposal.trial_id, {objective: value}, step=epoch)
+        proposal.status = _oracle_status(trial.state)
+        proposal.message = trial.result.reason if trial.result else None
+        self._oracle.end_trial(proposal)
+
+    def _refuse_endless_failure(self) -> None:
+        failures = self._record.consecutive_failures()
+        if failures < self._record.config.search.max_failures:
+            return
+        last = self._record.trials[self._record.end_order[-1]]
+        reason = last.result.reason if last.result else ""
+        raise SweepFailedError(
+            f"{failures} trials in a row failed (search.max_failures is {failures}); the last, trial {last.number}: {reason}"
+        )
+
+    def _write(self, event: Event) -> None:
+        self._unseen.append(self._journal.append(event))
+
+    def _show(self, event: Event) -> None:
+        for observer in self._observers:
+            observer.on_event(event, self._record)
+
+
+def _oracle_status(state: TrialState) -> str:
+    if state is TrialState.COMPLETED:
+        return "COMPLETED"
+    return "STOPPED" if state is TrialState.STOPPED else "FAILED"

@@ -1,0 +1,62 @@
+"""The worker process of the inline engine: `python -m galaxy_exp.execution.worker FD`.
+
+It gets `TrialSpec`s over a pipe, trains them one after the other, reports each epoch and waits for the
+answer. It keeps nothing between trials, so it may be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+
+from galaxy_exp.records import EpochReport, TrialSpec
+
+__all__ = ["main"]
+
+_PARENT_CHECK_SECONDS = 1.0
+
+
+def main(descriptor: int) -> None:
+    """Serves one driver until it closes the pipe or dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+    _die_with_parent(os.getppid())
+    with Connection(descriptor) as pipe:
+        try:
+            _serve(pipe)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return  # the driver is gone, and with it everyone who could want a result
+
+
+def _serve(pipe: Connection) -> None:
+    sys.path[:] = pipe.recv()
+    from galaxy_exp.training.trial import run_trial  # the expensive import, while the driver is still preparing
+
+    def report(epoch: EpochReport) -> bool:
+        pipe.send(epoch)
+        go_on: bool = pipe.recv()
+        return go_on
+
+    while True:
+        spec: TrialSpec | None = pipe.recv()
+        if spec is None:
+            return
+        pipe.send(run_trial(spec, report))
+
+
+def _die_with_parent(parent: int) -> None:
+    """Ends this process soon after its driver is gone, even in the middle of an epoch."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_PARENT_CHECK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="parent-watch").start()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

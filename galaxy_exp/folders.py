@@ -1,0 +1,92 @@
+"""Where a project keeps what is not in MLflow: `.galaxy_exp/` in the current folder, or $GALAXY_EXP_HOME.
+
+.galaxy_exp/
+    data/<digests>/                prepared images, shared by all sweeps on the same data and split
+    sweeps/<sweep id>/
+        journal.jsonl              the truth about the sweep
+        worker.log                 what the workers printed
+        trials/0003/               a trial's model, predictions and figures
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from galaxy_exp.errors import BadInputError
+
+__all__ = ["ProjectFolder", "SweepFolder"]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepFolder:
+    """The files of one sweep."""
+
+    path: Path
+
+    @property
+    def sweep_id(self) -> str:
+        return self.path.name
+
+    @property
+    def worker_log(self) -> Path:
+        return self.path / "worker.log"
+
+    def trial(self, number: int) -> Path:
+        """The folder of one trial; not necessarily there yet."""
+        return self.path / "trials" / f"{number:04d}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectFolder:
+    """The folder that holds a project's sweeps and prepared data."""
+
+    path: Path
+
+    @classmethod
+    def default(cls) -> ProjectFolder:
+        """$GALAXY_EXP_HOME if set, else `.galaxy_exp` in the current folder; absolute, not created."""
+        return cls(Path(os.environ.get("GALAXY_EXP_HOME") or ".galaxy_exp").resolve())
+
+    @property
+    def data_cache(self) -> Path:
+        return self.path / "data"
+
+    def new_sweep(self, name: str, now: float | None = None) -> SweepFolder:
+        """A folder name not taken yet: the sweep's name and the local time; not created."""
+        stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}"
+        path = self.path / "sweeps" / stem
+        count = 2
+        while path.exists():
+            path = self.path / "sweeps" / f"{stem}-{count}"
+            count += 1
+        return SweepFolder(path)
+
+    def sweeps(self) -> list[SweepFolder]:
+        """All sweeps with a journal, the oldest first."""
+        found = [journal.parent for journal in (self.path / "sweeps").glob("*/journal.jsonl")]
+        return [
+            SweepFolder(path) for path in sorted(found, key=lambda p: ((p / "journal.jsonl").stat().st_ctime, p.name))
+        ]
+
+    def find_sweep(self, reference: str | None) -> SweepFolder:
+        """The sweep with this id, or the newest whose id begins with `reference`; None means the newest of all.
+
+        Raises:
+            BadInputError: if there is none.
+        """
+        sweeps = self.sweeps()
+        if not sweeps:
+            raise BadInputError(
+                f"{self.path}: no sweeps here yet; start one with: galaxy-exp sweep sweeps/quickstart.yaml"
+            )
+        if reference is None or reference == "latest":
+            return sweeps[-1]
+        exact = [sweep for sweep in sweeps if sweep.sweep_id == reference]
+        matching = exact or [sweep for sweep in sweeps if sweep.sweep_id.startswith(reference)]
+        if not matching:
+            known = ", ".join(sweep.sweep_id for sweep in sweeps[-5:])
+            raise BadInputError(f'no sweep is called "{reference}"; the newest in {self.path}: {known}')
+        return matching[-1]

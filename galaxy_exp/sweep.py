@@ -1,0 +1,335 @@
+"""The story of a sweep: prepare, loop, choose, test once, register, promote."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from galaxy_exp.config import SweepConfig, load_sweep
+from galaxy_exp.errors import JournalError, SweepFailedError, SweepInterrupted
+from galaxy_exp.execution.inline import InlineEngine
+from galaxy_exp.folders import ProjectFolder, SweepFolder
+from galaxy_exp.journal.events import Event, SweepEnded, SweepResumed, SweepStarted, TrialEnded
+from galaxy_exp.journal.journal import Journal
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.records import TrialSpec
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from galaxy_exp.data.prepared import PreparedData
+    from galaxy_exp.execution.loop import Observer
+    from galaxy_exp.tracking.projection import MlflowProjection
+
+__all__ = ["SweepResult", "resume_sweep", "run_sweep", "sync_sweep"]
+
+Say = Callable[[str], None]
+
+_SOFTWARE = ("galaxy-exp", "keras", "keras-tuner", "tensorflow", "jax", "mlflow", "optuna", "numpy", "astroNN")
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """A finished sweep; everything in it can be read again from its journal."""
+
+    record: SweepRecord
+    folder: Path
+
+    @property
+    def sweep_id(self) -> str:
+        return self.record.sweep_id
+
+    @property
+    def winner(self) -> TrialRecord:
+        """The registered trial."""
+        return self.record.trials[self.record.winner or 0]
+
+    @property
+    def model_uri(self) -> str | None:
+        """`models:/NAME/VERSION`, for `galaxy_exp.load_model`."""
+        registered = self.record.registered
+        return f"models:/{registered.name}/{registered.version}" if registered else None
+
+
+def run_sweep(
+    sweep: SweepConfig | Path | str,
+    *,
+    overrides: Sequence[str] = (),
+    observers: Sequence[Observer] = (),
+    say: Say = lambda _: None,
+) -> SweepResult:
+    """Runs a sweep to its end and registers the best model.
+
+    Args:
+        sweep: a sweep file, or what one would say.
+        overrides: `key.path=value`, as with `--set`; only for a sweep file.
+        observers: told of every event.
+        say: takes one line at a time about what is going on.
+
+    Raises:
+        ConfigError, DataError: bad input, before anything is trained.
+        SweepFailedError: too many trials in a row failed, or none has a model.
+        SweepInterrupted: Ctrl-C or SIGTERM; `resume_sweep` goes on.
+        TrackingError: MLflow could not be written to at the end; `resume_sweep` registers later.
+    """
+    config = sweep if isinstance(sweep, SweepConfig) else load_sweep(sweep, overrides)
+    project = ProjectFolder.default()
+    folder = project.new_sweep(config.name)
+    engine = InlineEngine(project.path / "logs" / f"{folder.sweep_id}.log")
+    try:
+        engine.start()  # its imports go on while this process prepares
+        started = _prepare(config, project, folder, say)
+        with Journal.create(folder.path, started) as journal:
+            return _Run(journal, folder, engine, observers, say).to_the_end()
+    finally:
+        engine.close()
+
+
+def resume_sweep(
+    reference: str | None = None, *, observers: Sequence[Observer] = (), say: Say = lambda _: None
+) -> SweepResult:
+    """Goes on with an unfinished sweep from its journal alone.
+
+    Args:
+        reference: a sweep's id or the beginning of one; None takes the newest unfinished sweep.
+
+    Raises:
+        As `run_sweep`; JournalError if another process runs this sweep or there is nothing to resume.
+    """
+    project = ProjectFolder.default()
+    folder = project.find_sweep(reference) if reference else _newest_unfinished(project)
+    with Journal.reopen(folder.path) as journal:
+        if journal.record.ended is not None and journal.record.ended.succeeded:
+            raise JournalError(f"sweep {folder.sweep_id} is finished; galaxy-exp show {folder.sweep_id} tells how it went")
+        engine = InlineEngine(project.path / "logs" / f"{folder.sweep_id}.log")
+        try:
+            engine.start()
+            journal.append(SweepResumed())
+            return _Run(journal, folder, engine, observers, say).to_the_end()
+        finally:
+            engine.close()
+
+
+def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> SweepRecord:
+    """Writes to MLflow what it lacks of a sweep; nothing is trained.
+
+    Raises:
+        TrackingError: if MLflow still cannot be written to.
+    """
+    folder = ProjectFolder.default().find_sweep(reference)
+    with Journal.reopen(folder.path) as journal:
+        _, projection = _open_tracking(journal, folder, say)
+        projection.catch_up()
+        return journal.record
+
+
+def _prepare(config: SweepConfig, project: ProjectFolder, folder: SweepFolder, say: Say) -> SweepStarted:
+    """Everything that can be refused, before the journal begins."""
+    from galaxy_exp.quiet import import_keras_quietly
+
+    import_keras_quietly()
+    from galaxy_exp.data import load_dataset, prepare_split
+    from galaxy_exp.hypermodel.loading import load_hypermodel
+    from galaxy_exp.hypermodel.search_space import baseline_values, build_space, discover_space
+    from galaxy_exp.search.pruners import build_pruner
+    from galaxy_exp.search.samplers import build_sampler
+    from galaxy_exp.tracking.store import resolve_tracking_uri
+
+    build_sampler(config.search.sampler, 1)
+    build_pruner(config.search)
+    dataset = load_dataset(config.data)
+    say(f"data: {len(dataset.images)} {'SIMULATED ' if dataset.simulated else ''}images in "
+        f"{len(dataset.class_names)} classes from {dataset.source}")
+    hypermodel = load_hypermodel(config.hypermodel, dataset.images.shape[1:], len(dataset.class_names))
+    space = build_space(hypermodel, config.space)
+    data = prepare_split(dataset, config.data.split, project.data_cache)
+    return SweepStarted(
+        sweep_id=folder.sweep_id,
+        config=config.model_dump(mode="json"),
+        space=space.get_config(),
+        baseline=baseline_values(discover_space(hypermodel)),
+        data_folder=str(data.folder),
+        data_digest=data.digest,
+        split_digest=data.split_digest,
+        tracking_uri=resolve_tracking_uri(config.tracking.uri),
+        software=_software(),
+    )
+
+
+class _Run:
+    """One process's part in a sweep, from wherever its journal stands to the end."""
+
+    def __init__(
+        self, journal: Journal, folder: SweepFolder, engine: InlineEngine, observers: Sequence[Observer], say: Say
+    ) -> None:
+        self._journal = journal
+        self._folder = folder
+        self._engine = engine
+        self._observers = observers
+        self._say = say
+
+    def to_the_end(self) -> SweepResult:
+        """Trains what is left, then chooses, tests, registers and promotes."""
+        client, projection = _open_tracking(self._journal, self._folder, self._say)
+        try:
+            with _signals_as_interrupts():
+                projection.follow()
+                reason = self._train(projection)
+                self._crown(client, projection)
+        except KeyboardInterrupt:
+            raise SweepInterrupted(self._folder.sweep_id) from None
+        except SweepFailedError as error:
+            self._journal.append(SweepEnded(succeeded=False, reason=str(error)))
+            projection.close_sweep("FAILED")
+            raise
+        self._journal.append(SweepEnded(succeeded=True, reason=reason))
+        return SweepResult(self._journal.record, self._folder.path)
+
+    def _train(self, projection: MlflowProjection) -> str:
+        from galaxy_exp.execution.loop import SweepLoop
+        from galaxy_exp.search.pruners import build_pruner
+
+        loop = SweepLoop(
+            self._journal,
+            _build_oracle(self._journal.record),
+            build_pruner(self._journal.record.config.search),
+            self._engine,
+            self._make_spec,
+            (projection, _ModelKeeper(self._folder), *self._observers),
+        )
+        return loop.run()
+
+    def _crown(self, client: MlflowClient, projection: MlflowProjection) -> None:
+        from galaxy_exp.registry import winner
+
+        data = _load_data(self._journal.record)
+        winner.choose_winner(self._journal)
+        self._say("testing the winner and the baseline on the sealed test images")
+        winner.open_sealed_test(self._journal, self._folder, data)
+        projection.catch_up()
+        winner.register_winner(self._journal, self._folder, data, client)
+        winner.promote_winner(self._journal, client)
+        projection.close_sweep("FINISHED")
+
+    def _make_spec(self, trial: TrialRecord, attempt: int) -> TrialSpec:
+        record = self._journal.record
+        config = record.config
+        return TrialSpec(
+            sweep_id=record.sweep_id,
+            number=trial.number,
+            values=trial.values,
+            space=record.started.space,
+            hypermodel=config.hypermodel,
+            data=_load_data(record).files,
+            epochs=config.training.epochs,
+            seed=trial.seed,
+            precision=config.training.precision,
+            deterministic=config.training.deterministic,
+            jit_compile=config.training.jit_compile,
+            objective=record.objective,
+            folder=self._folder.trial(trial.number),
+            attempt=attempt,
+        )
+
+
+class _ModelKeeper:
+    """Deletes the models of trials that can no longer be among the best, so that disks do not fill up."""
+
+    def __init__(self, folder: SweepFolder) -> None:
+        self._folder = folder
+
+    def on_event(self, event: Event, record: SweepRecord) -> None:
+        """See `Observer.on_event`."""
+        if not isinstance(event, TrialEnded):
+            return
+        keep = record.config.tracking.keep_models
+        for trial in record.leaderboard()[keep:]:
+            if trial.number > 0 or not record.config.search.baseline:
+                (self._folder.trial(trial.number) / "model.keras").unlink(missing_ok=True)
+
+
+def _build_oracle(record: SweepRecord) -> Any:
+    from galaxy_exp.hypermodel.search_space import space_from_config
+    from galaxy_exp.search.oracle import Oracle
+
+    search = record.config.search
+    return Oracle(
+        record.objective,
+        search.max_trials,
+        search.seed,
+        search.sampler,
+        record.started.baseline if search.baseline else None,
+        hyperparameters=space_from_config(record.started.space),
+    )
+
+
+def _load_data(record: SweepRecord) -> PreparedData:
+    from galaxy_exp.data.prepared import PreparedData
+
+    return PreparedData.load(Path(record.started.data_folder))
+
+
+def _open_tracking(journal: Journal, folder: SweepFolder, say: Say) -> tuple[MlflowClient, MlflowProjection]:
+    from galaxy_exp.tracking.projection import MlflowProjection
+    from galaxy_exp.tracking.store import is_first_use, open_client
+
+    uri = journal.record.started.tracking_uri
+    if is_first_use(uri):
+        say(f"creating the MLflow database {uri} (first use, about 10 s)")
+    client = open_client(uri)
+    return client, MlflowProjection(client, journal, folder, _load_data(journal.record), say)
+
+
+def _newest_unfinished(project: ProjectFolder) -> SweepFolder:
+    from galaxy_exp.journal.journal import read_record
+
+    for folder in reversed(project.sweeps()):
+        ended = read_record(folder.path).ended
+        if ended is None or not ended.succeeded:
+            return folder
+    raise JournalError(f"{project.path}: no unfinished sweep here; galaxy-exp list shows them all")
+
+
+def _software() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in _SOFTWARE:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    commit = _git_commit()
+    return versions | ({"git_commit": commit} if commit else {})
+
+
+def _git_commit() -> str | None:
+    """The commit of the current folder; None outside a repository or without git."""
+    try:
+        answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+@contextmanager
+def _signals_as_interrupts() -> Iterator[None]:
+    """SIGTERM (a batch system ending the job) is handled like Ctrl-C; only possible in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,110 @@
+"""What a trial and a sweep leave as files in MLflow: drawn from records, never from live models."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from galaxy_exp import metrics
+from galaxy_exp.config import dump_sweep
+from galaxy_exp.data.prepared import PreparedData
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.report.figures import confusion_record, plot_confusion, plot_learning_curves, plot_mistakes_gallery
+from galaxy_exp.report.per_class import per_class_table, per_class_text
+
+__all__ = ["leaderboard_rows", "write_sweep_artifacts", "write_trial_artifacts"]
+
+
+def write_trial_artifacts(folder: Path, trial: TrialRecord, record: SweepRecord, data: PreparedData) -> Path:
+    """Draws and writes a finished trial's artifacts; returns the folder that holds them and nothing else."""
+    target = folder / "artifacts"
+    target.mkdir(parents=True, exist_ok=True)
+    result = trial.result
+    if result is None:
+        raise ValueError(f"trial {trial.number} has not ended")
+    if result.traceback:
+        (target / "traceback.txt").write_text(result.traceback, encoding="utf-8")
+    if trial.reports:
+        _write_history(target / "history.csv", [report.metrics for report in trial.reports])
+        plot_learning_curves(
+            [report.metrics for report in trial.reports],
+            record.objective.name,
+            result.best_epoch or None,
+            target / "learning_curves.png",
+        )
+    if result.state.has_model:
+        _write_validation_artifacts(folder, target, trial, data)
+    return target
+
+
+def _write_validation_artifacts(folder: Path, target: Path, trial: TrialRecord, data: PreparedData) -> None:
+    probabilities = np.load(folder / "validation_probabilities.npy")
+    labels = np.load(data.files.validation_labels)
+    images = np.load(data.files.validation_images, mmap_mode="r")
+    matrix = metrics.confusion_matrix(labels, probabilities.argmax(axis=1), len(data.class_names))
+    title = f"Validation images, trial {trial.number}"
+    plot_confusion(matrix, data.class_names, target / "confusion_matrix.png", title)
+    _write_json(target / "confusion_matrix.json", confusion_record(matrix, data.class_names))
+    table = per_class_table(labels, probabilities, data.class_names)
+    _write_json(target / "per_class.json", table)
+    (target / "per_class.txt").write_text(per_class_text(table) + "\n", encoding="utf-8")
+    plot_mistakes_gallery(images, labels, probabilities, data.class_names, target / "mistakes.png")
+
+
+def write_sweep_artifacts(folder: Path, record: SweepRecord, data: PreparedData) -> Path:
+    """Writes what describes the sweep as a whole; called again, it brings the files up to date."""
+    target = folder / "artifacts"
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "sweep.yaml").write_text(dump_sweep(record.config), encoding="utf-8")
+    _write_json(target / "search_space.json", record.started.space)
+    _write_json(target / "software.json", record.started.software)
+    _write_json(target / "data.json", _describe_data(data))
+    _write_table(target / "leaderboard.csv", leaderboard_rows(record))
+    for number, report in record.test_reports.items():
+        _write_json(target / f"sealed_test_trial_{number:03d}.json", report)
+    return target
+
+
+def leaderboard_rows(record: SweepRecord) -> list[dict[str, Any]]:
+    """One row a trial: those with a model from best to worst, then the others by number."""
+    ranked = record.leaderboard()
+    rest = [trial for trial in record.trials.values() if trial not in ranked]
+    rows: list[dict[str, Any]] = []
+    for rank, trial in enumerate([*ranked, *rest], start=1):
+        row = {"rank": rank if trial in ranked else "", "trial": trial.number, "state": str(trial.state)}
+        row[record.objective.name] = trial.objective_value(record.objective)
+        row |= {"epochs": trial.epochs, "seconds": round(trial.result.seconds, 3) if trial.result else ""}
+        rows.append(row | {"run_id": trial.run_id} | trial.values)
+    return rows
+
+
+def _describe_data(data: PreparedData) -> dict[str, Any]:
+    return {
+        "source": data.source,
+        "simulated": data.simulated,
+        "digest": data.digest,
+        "split_digest": data.split_digest,
+        "image_shape": data.image_shape,
+        "counts": data.counts,
+    }
+
+
+def _write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
+    _write_table(path, [{"epoch": epoch, **metrics_} for epoch, metrics_ in enumerate(history, start=1)])
+
+
+def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

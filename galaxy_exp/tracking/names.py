@@ -1,0 +1,42 @@
+"""The tags and run names the projection writes; the only place they are spelled."""
+
+from __future__ import annotations
+
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME, MLFLOW_USER
+
+from galaxy_exp.journal.record import TrialRecord
+
+__all__ = [
+    "ATTEMPT",
+    "EPOCHS",
+    "KIND",
+    "NOTE",
+    "PARENT",
+    "REASON",
+    "SOURCE",
+    "STATE",
+    "SWEEP_ID",
+    "TRIAL",
+    "USER",
+    "trial_run_name",
+]
+
+PARENT = MLFLOW_PARENT_RUN_ID
+NOTE = MLFLOW_RUN_NOTE
+SOURCE = MLFLOW_SOURCE_NAME
+USER = MLFLOW_USER
+
+SWEEP_ID = "galaxy_exp.sweep_id"
+KIND = "galaxy_exp.kind"
+"""`sweep` on a parent run, `trial` on a child run."""
+TRIAL = "galaxy_exp.trial"
+"""The trial's number, on child runs."""
+ATTEMPT = "galaxy_exp.attempt"
+STATE = "galaxy_exp.state"
+REASON = "galaxy_exp.reason"
+EPOCHS = "galaxy_exp.epochs"
+
+
+def trial_run_name(trial: TrialRecord, has_baseline: bool) -> str:
+    """`trial 007`, or `trial 000 (baseline)`."""
+    return f"trial {trial.number:03d}" + (" (baseline)" if has_baseline and trial.number == 0 else "")

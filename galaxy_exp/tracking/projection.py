@@ -1,0 +1,365 @@
+"""Keeps MLflow in step with a sweep's journal, idempotently, and never in the sweep's way."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from galaxy_exp.data.prepared import PreparedData
+from galaxy_exp.errors import TrackingError
+from galaxy_exp.folders import SweepFolder
+from galaxy_exp.journal.events import (
+    EpochReported,
+    Event,
+    ParentRunCreated,
+    TrialEnded,
+    TrialProjected,
+    TrialProposed,
+    TrialRunCreated,
+    TrialStarted,
+)
+from galaxy_exp.journal.journal import Journal
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.records import EpochReport, TrialState
+from galaxy_exp.tracking import names
+from galaxy_exp.tracking.artifacts import write_sweep_artifacts, write_trial_artifacts
+
+__all__ = ["MlflowProjection"]
+
+_MAX_PARAMS_PER_CALL = 100
+_MAX_METRICS_PER_CALL = 1000
+_STATUS = {
+    TrialState.RUNNING: "RUNNING",
+    TrialState.COMPLETED: "FINISHED",
+    TrialState.STOPPED: "FINISHED",
+    TrialState.FAILED: "FAILED",
+    TrialState.LOST: "KILLED",
+}
+
+
+class MlflowProjection:
+    """An observer of the loop that writes each event to MLflow as it comes.
+
+    MLflow failing is not the sweep failing: the first failure is told through `warn`, events are then let
+    pass, and `catch_up` brings everything in order later. What is written carries the journal's own
+    timestamps, and MLflow drops a metric that it has already, so writing twice changes nothing.
+
+    Args:
+        client: for the store named in the journal.
+        journal: gets the ids of runs and a note for each trial that is wholly in MLflow.
+        folder: the sweep's, with the trials' files.
+        data: described in MLflow as the runs' input.
+        warn: takes one line for the user.
+    """
+
+    def __init__(
+        self,
+        client: MlflowClient,
+        journal: Journal,
+        folder: SweepFolder,
+        data: PreparedData,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._client = client
+        self._journal = journal
+        self._folder = folder
+        self._data = data
+        self._warn = warn
+        self._experiment_id: str | None = None
+        self._is_behind = False
+
+    @property
+    def _record(self) -> SweepRecord:
+        return self._journal.record
+
+    def on_event(self, event: Event, record: SweepRecord) -> None:
+        """See `Observer.on_event`."""
+        if self._is_behind and not isinstance(event, TrialEnded):
+            return
+        try:
+            self._catch_up() if self._is_behind else self._project(event)
+        except (MlflowException, OSError) as error:
+            self._fall_behind(error)
+
+    def catch_up(self) -> None:
+        """Writes everything that MLflow lacks.
+
+        Raises:
+            TrackingError: if MLflow still cannot be written to; what was written stays, and nothing is lost.
+        """
+        try:
+            self._catch_up()
+        except (MlflowException, OSError) as error:
+            raise TrackingError(self._describe(error)) from error
+
+    def close_sweep(self, status: str) -> None:
+        """Writes the sweep's summary to the parent run and ends it ("FINISHED", "FAILED" or "KILLED").
+
+        Raises:
+            TrackingError: if MLflow cannot be written to.
+        """
+        try:
+            self._close_sweep(status)
+        except (MlflowException, OSError) as error:
+            raise TrackingError(self._describe(error)) from error
+
+    def _project(self, event: Event) -> None:
+        match event:
+            case TrialProposed():
+                self._ensure_trial_run(self._record.trials[event.number])
+            case TrialStarted() if event.attempt > 1:
+                self._begin_again(self._record.trials[event.number])
+            case EpochReported():
+                self._log_epochs(self._record.trials[event.report.number], [event.report], [event.time])
+            case TrialEnded():
+                self._close_trial(self._record.trials[event.result.number])
+
+    def _catch_up(self) -> None:
+        self._ensure_parent_run()
+        known = self._find_runs()
+        for trial in self._record.trials.values():
+            if trial.projected:
+                continue
+            if trial.run_id is None and trial.number in known:
+                self._journal.append(TrialRunCreated(number=trial.number, run_id=known[trial.number]))
+            if trial.result is None:
+                continue  # its next attempt makes or renews the run
+            self._ensure_trial_run(trial)
+            self._log_epochs(trial, trial.reports, trial.report_times)
+            self._close_trial(trial)
+        self._is_behind = False
+
+    def _fall_behind(self, error: Exception) -> None:
+        if not self._is_behind:
+            self._warn(f"{self._describe(error)}; the sweep goes on, and what is missing is written later")
+        self._is_behind = True
+
+    def _describe(self, error: Exception) -> str:
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return f"MLflow at {self._record.started.tracking_uri} cannot be written to: {first_line}"
+
+    # runs
+
+    def _find_runs(self) -> dict[int, str]:
+        """The runs of this sweep's trials that MLflow has, by trial number."""
+        found: dict[int, str] = {}
+        token: str | None = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment()],
+                f"tags.`{names.SWEEP_ID}` = '{self._record.sweep_id}' AND tags.`{names.KIND}` = 'trial'",
+                max_results=1000,
+                page_token=token,
+            )
+            found |= {int(run.data.tags[names.TRIAL]): run.info.run_id for run in page}
+            token = page.token
+            if not token:
+                return found
+
+    def _experiment(self) -> str:
+        if self._experiment_id is None:
+            name = self._record.config.tracking.experiment
+            experiment = self._client.get_experiment_by_name(name)
+            self._experiment_id = experiment.experiment_id if experiment else self._client.create_experiment(name)
+        return self._experiment_id
+
+    def _ensure_parent_run(self) -> str:
+        if self._record.parent_run_id is None:
+            self._journal.append(ParentRunCreated(run_id=self._find_parent_run() or self._create_parent_run()))
+        run_id = self._record.parent_run_id
+        assert run_id is not None
+        return run_id
+
+    def _find_parent_run(self) -> str | None:
+        """The parent run that a killed driver created but did not live to journal."""
+        found = self._client.search_runs(
+            [self._experiment()],
+            f"tags.`{names.SWEEP_ID}` = '{self._record.sweep_id}' AND tags.`{names.KIND}` = 'sweep'",
+            max_results=1,
+        )
+        return str(found[0].info.run_id) if found else None
+
+    def _create_parent_run(self) -> str:
+        tags = self._common_tags("sweep") | {names.NOTE: _describe_sweep(self._record, self._data)}
+        run = self._client.create_run(
+            self._experiment(), _milliseconds(self._record.started.time), tags, self._record.sweep_id
+        )
+        self._log_params(run.info.run_id, _sweep_params(self._record, self._data))
+        self._log_data(run.info.run_id)
+        self._client.log_artifacts(
+            run.info.run_id, str(write_sweep_artifacts(self._folder.path, self._record, self._data))
+        )
+        return str(run.info.run_id)
+
+    def _ensure_trial_run(self, trial: TrialRecord) -> None:
+        if trial.run_id is None:
+            self._journal.append(TrialRunCreated(number=trial.number, run_id=self._create_trial_run(trial)))
+
+    def _create_trial_run(self, trial: TrialRecord) -> str:
+        tags = self._common_tags("trial") | {
+            names.PARENT: self._ensure_parent_run(),
+            names.TRIAL: str(trial.number),
+            names.ATTEMPT: str(max(trial.attempt, 1)),
+            names.STATE: str(TrialState.RUNNING),
+        }
+        name = names.trial_run_name(trial, self._record.config.search.baseline)
+        run = self._client.create_run(self._experiment(), _milliseconds(trial.proposed_at), tags, name)
+        self._log_params(run.info.run_id, {**trial.values, "seed": trial.seed})
+        self._log_data(run.info.run_id)
+        return str(run.info.run_id)
+
+    def _begin_again(self, trial: TrialRecord) -> None:
+        """A trial that lost its worker gets a fresh run; the old one, with its partial curve, goes to MLflow's bin."""
+        if trial.run_id is not None:
+            self._client.delete_run(trial.run_id)
+        self._journal.append(TrialRunCreated(number=trial.number, run_id=self._create_trial_run(trial)))
+
+    def _close_trial(self, trial: TrialRecord) -> None:
+        result, run_id = trial.result, trial.run_id
+        if result is None or run_id is None or trial.projected:
+            return
+        self._log_params(run_id, _outcome_params(trial))
+        self._log_metrics(run_id, _outcome_metrics(trial), trial.ended_at or 0.0)
+        files = write_trial_artifacts(self._folder.trial(trial.number), trial, self._record, self._data)
+        self._client.log_artifacts(run_id, str(files))
+        tags = {names.STATE: str(result.state), names.REASON: result.reason, names.EPOCHS: str(result.epochs)}
+        self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        self._client.set_terminated(run_id, _STATUS[result.state], _milliseconds(trial.ended_at or 0.0))
+        self._journal.append(TrialProjected(number=trial.number))
+
+    def _close_sweep(self, status: str) -> None:
+        run_id = self._ensure_parent_run()
+        record = self._record
+        self._log_metrics(run_id, _sweep_metrics(record), record.updated_at)
+        self._client.log_artifacts(run_id, str(write_sweep_artifacts(self._folder.path, record, self._data)))
+        self._client.set_tag(run_id, names.NOTE, _describe_sweep(record, self._data))
+        for trial in record.leaderboard()[: record.config.tracking.keep_models]:
+            model = self._folder.trial(trial.number) / "model.keras"
+            if trial.run_id is not None and model.exists():
+                self._client.log_artifact(trial.run_id, str(model), "model")
+        self._client.set_terminated(run_id, status)
+
+    # what is logged
+
+    def _common_tags(self, kind: str) -> dict[str, str]:
+        return {
+            names.SWEEP_ID: self._record.sweep_id,
+            names.KIND: kind,
+            names.SOURCE: "galaxy-exp",
+            names.USER: getpass.getuser(),
+        }
+
+    def _log_epochs(self, trial: TrialRecord, reports: list[EpochReport], times: list[float]) -> None:
+        if trial.run_id is None:
+            return
+        entries = [
+            Metric(name, value, _milliseconds(time), report.epoch)
+            for report, time in zip(reports, times, strict=True)
+            for name, value in report.metrics.items()
+        ]
+        self._log_metric_entries(trial.run_id, entries)
+
+    def _log_metrics(self, run_id: str, values: dict[str, float], time: float) -> None:
+        self._log_metric_entries(
+            run_id, [Metric(name, value, _milliseconds(time), 0) for name, value in values.items()]
+        )
+
+    def _log_metric_entries(self, run_id: str, entries: list[Metric]) -> None:
+        for start in range(0, len(entries), _MAX_METRICS_PER_CALL):
+            self._client.log_batch(run_id, metrics=entries[start : start + _MAX_METRICS_PER_CALL])
+
+    def _log_params(self, run_id: str, values: dict[str, Any]) -> None:
+        entries = [Param(name, str(value)) for name, value in values.items()]
+        for start in range(0, len(entries), _MAX_PARAMS_PER_CALL):
+            self._client.log_batch(run_id, params=entries[start : start + _MAX_PARAMS_PER_CALL])
+
+    def _log_data(self, run_id: str) -> None:
+        source = {"source": self._data.source, "simulated": self._data.simulated}
+        dataset = Dataset(
+            name=("simulated galaxies" if self._data.simulated else Path(self._data.source).name)[:500],
+            digest=self._data.digest[:36],
+            source_type="galaxy_exp",
+            source=json.dumps(source),
+            schema=json.dumps({"image_shape": self._data.image_shape, "class_names": self._data.class_names}),
+            profile=json.dumps({"counts": self._data.counts, "split_digest": self._data.split_digest}),
+        )
+        context = InputTag("mlflow.data.context", "training")
+        self._client.log_inputs(run_id, [DatasetInput(dataset, [context])])
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+def _sweep_params(record: SweepRecord, data: PreparedData) -> dict[str, Any]:
+    config = record.config
+    return {
+        "data": data.source,
+        "simulated": data.simulated,
+        "hypermodel": config.hypermodel,
+        "sampler": config.search.sampler,
+        "pruner": config.search.pruner,
+        "objective": config.search.objective,
+        "max_trials": config.search.max_trials,
+        "epochs": config.training.epochs,
+        "seed": config.search.seed,
+        "split_seed": config.data.split.seed,
+    }
+
+
+def _outcome_params(trial: TrialRecord) -> dict[str, Any]:
+    result = trial.result
+    if result is None or not result.state.has_model:
+        return {}
+    return {"precision": result.precision, "backend": result.backend, "parameters": result.parameters}
+
+
+def _outcome_metrics(trial: TrialRecord) -> dict[str, float]:
+    """The best epoch's validation metrics as `best_val_...`, so that one column sorts a sweep's runs."""
+    result = trial.result
+    if result is None:
+        return {}
+    best = {f"best_{name}": value for name, value in result.metrics.items() if name.startswith("val_")}
+    spent = {"seconds": result.seconds, "training_seconds": result.training_seconds}
+    return {
+        name: value
+        for name, value in (best | spent | {"best_epoch": result.best_epoch}).items()
+        if math.isfinite(value)
+    }
+
+
+def _sweep_metrics(record: SweepRecord) -> dict[str, float]:
+    """Counts and hours by state, the best objective, and the sealed test of winner and baseline."""
+    values: dict[str, float] = {}
+    for state in (TrialState.COMPLETED, TrialState.STOPPED, TrialState.FAILED, TrialState.LOST):
+        results = [trial.result for trial in record.trials.values() if trial.result and trial.state is state]
+        values[f"trials_{state}"] = len(results)
+        values[f"hours_{state}"] = sum(result.seconds for result in results) / 3600
+    if best := record.leaderboard()[:1]:
+        values[f"best_{record.objective.name}"] = best[0].objective_value(record.objective) or 0.0
+    for number, report in record.test_reports.items():
+        role = "winner" if number == record.winner else "baseline"
+        values |= {f"test_{name}_{role}": report[name] for name in ("accuracy", "macro_f1", "balanced_accuracy")}
+    return values
+
+
+def _describe_sweep(record: SweepRecord, data: PreparedData) -> str:
+    """The note on the parent run, in Markdown."""
+    what = "**simulated** galaxies" if data.simulated else f"`{data.source}`"
+    lines = [f"Sweep `{record.sweep_id}` on {what}, objective `{record.objective.name}`."]
+    lines.append(f"Sort the child runs by `best_{record.objective.name}` to find the best trial.")
+    for number, report in record.test_reports.items():
+        role = "Winner" if number == record.winner else "Baseline"
+        lines.append(
+            f"{role}, trial {number}, on {report['n_images']} sealed test images: "
+            f"accuracy {report['accuracy']:.3f}, macro-F1 {report['macro_f1']:.3f}."
+        )
+    return "\n\n".join(lines)
