@@ -207,7 +207,7 @@ def _register(
     _ensure_registered_model(client, name)
     return client.create_model_version(
         name,
-        source=f"models:/{logged.model_id}",
+        source=logged.artifact_location,  # "models:/<id>" would be looked up in the global tracking store
         run_id=run_id,
         model_id=logged.model_id,
         tags={**tags, SWEEP_ID: str(metadata["sweep_id"])},

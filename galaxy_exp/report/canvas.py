@@ -48,5 +48,6 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 def name_class(name: str, width: int, max_lines: int) -> str:
     """A class name broken to `width` characters a line, shortened with an ellipsis after `max_lines`."""
-    lines = textwrap.wrap(name, width, max_lines=max_lines, placeholder="…", break_on_hyphens=False)
+    plain = name.replace("$", r"\$")  # a pair of them would be read as a formula
+    lines = textwrap.wrap(plain, width, max_lines=max_lines, placeholder="…", break_on_hyphens=False)
     return "\n".join(lines)

@@ -97,7 +97,7 @@ def plot_mistakes_gallery(
 def _summary(n_shown: int, n_wrong: int, n_images: int) -> str:
     if not n_wrong:
         return f"None: all {n_images:,} images were classified correctly."
-    return f"{n_shown} of {n_wrong:,} mistakes on {n_images:,} images: true class, → probability and name of the predicted one"
+    return f"{n_shown} of {n_wrong:,} mistakes on {n_images:,} images: true class → probability, predicted class"
 
 
 def _draw_tiles(

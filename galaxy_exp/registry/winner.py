@@ -1,0 +1,172 @@
+"""From finished trials to a registered, tested and possibly promoted version; every step can be repeated.
+
+The winner is chosen on validation data alone. Only then is the sealed test part opened, for the winner and
+for the baseline, and the journal remembers that it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from mlflow import MlflowClient
+from numpy.typing import NDArray
+
+from galaxy_exp.data.prepared import PreparedData
+from galaxy_exp.errors import SweepFailedError
+from galaxy_exp.folders import SweepFolder
+from galaxy_exp.journal.events import ModelRegistered, PromotionDecided, SealedTestOpened, WinnerChosen
+from galaxy_exp.journal.journal import Journal
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.registry import version_tags
+from galaxy_exp.registry.evaluation import TestReport, evaluate_model
+from galaxy_exp.registry.packaging import log_and_register
+from galaxy_exp.registry.promotion import apply_promotion, decide_promotion, find_champion, load_candidate
+from galaxy_exp.registry.sealed_test import SealedTest, log_sealed_test
+from galaxy_exp.tracking.store import tracking_errors
+
+__all__ = ["choose_winner", "open_sealed_test", "promote_winner", "register_winner", "test_digest"]
+
+_EXAMPLE_IMAGES = 1
+
+
+def choose_winner(journal: Journal) -> TrialRecord:
+    """The trial with the best validation objective; the earlier one of two equals.
+
+    Raises:
+        SweepFailedError: if no trial ended with a model.
+    """
+    record = journal.record
+    if record.winner is None:
+        ranked = record.leaderboard()
+        if not ranked:
+            raise SweepFailedError(_why_no_winner(record))
+        journal.append(WinnerChosen(number=ranked[0].number))
+    return record.trials[_winner_number(record)]
+
+
+def open_sealed_test(journal: Journal, folder: SweepFolder, data: PreparedData) -> None:
+    """Tests the winner, and the baseline if it has a model, on the sealed images; once per model and sweep."""
+    record = journal.record
+    numbers = [_winner_number(record)]
+    if record.config.search.baseline and record.trials[0].state.has_model:
+        numbers.append(0)
+    for number in dict.fromkeys(numbers):
+        if number in record.test_reports:
+            continue
+        report, probabilities = _test(folder, number, data)
+        np.save(folder.trial(number) / "test_probabilities.npy", probabilities)
+        journal.append(SealedTestOpened(number=number, report=report.to_dict()))
+
+
+def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, client: MlflowClient) -> None:
+    """Registers the winner's model as a new version, with its test figures as tags.
+
+    Raises:
+        TrackingError: MLflow refused or could not be reached.
+    """
+    record = journal.record
+    if record.registered is not None:
+        return
+    winner = record.trials[_winner_number(record)]
+    report = TestReport.from_dict(record.test_reports[winner.number])
+    if winner.run_id is None:
+        raise SweepFailedError(f"trial {winner.number} has no MLflow run; mend with: galaxy-exp sync {record.sweep_id}")
+    with tracking_errors(record.started.tracking_uri):
+        log_sealed_test(client, winner.run_id, _sealed_predictions(folder, winner.number, data))
+    version = log_and_register(
+        run_id=winner.run_id,
+        model_file=folder.trial(winner.number) / "model.keras",
+        class_names=data.class_names,
+        image_shape=data.image_shape,
+        registered_name=record.config.registry.model,
+        input_example=np.load(data.files.validation_images, mmap_mode="r")[:_EXAMPLE_IMAGES],
+        metadata={"sweep_id": record.sweep_id, "trial": winner.number, "data_digest": data.digest},
+        tags=_version_tags(record, data, report),
+        description=_describe_version(record, data, winner),
+        tracking_uri=record.started.tracking_uri,
+    )
+    journal.append(ModelRegistered(number=winner.number, name=version.name, version=version.version))
+
+
+def promote_winner(journal: Journal, client: MlflowClient) -> None:
+    """Decides whether the new version becomes champion, and moves the aliases.
+
+    Raises:
+        TrackingError: MLflow refused or could not be reached.
+    """
+    record = journal.record
+    if record.registered is None or record.promotion is not None:
+        return
+    name, version = record.registered.name, record.registered.version
+    with tracking_errors(record.started.tracking_uri):
+        decision = decide_promotion(load_candidate(client, name, version), find_champion(client, name))
+        apply_promotion(client, name, version, decision)
+    journal.append(PromotionDecided(name=name, version=version, promoted=decision.promote, reason=decision.reason))
+
+
+def test_digest(data: PreparedData) -> str:
+    """Identifies the sealed test images: it changes with the data set and with the split."""
+    return hashlib.sha256(f"{data.digest}/{data.split_digest}".encode()).hexdigest()
+
+
+test_digest.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
+
+
+def _test(folder: SweepFolder, number: int, data: PreparedData) -> tuple[TestReport, NDArray[np.float32]]:
+    model_file = folder.trial(number) / "model.keras"
+    return evaluate_model(model_file, data.sealed.images, data.sealed.labels, data.class_names, test_digest(data))
+
+
+def _sealed_predictions(folder: SweepFolder, number: int, data: PreparedData) -> SealedTest:
+    labels = np.load(data.sealed.labels)
+    return SealedTest(test_digest(data), labels, np.load(folder.trial(number) / "test_probabilities.npy"))
+
+
+def _winner_number(record: SweepRecord) -> int:
+    if record.winner is None:
+        raise ValueError("no winner was chosen yet")
+    return record.winner
+
+
+def _why_no_winner(record: SweepRecord) -> str:
+    reasons = [trial.result.reason for trial in record.trials.values() if trial.result]
+    last = f"; the last: {reasons[-1]}" if reasons else ""
+    return f"none of the {len(record.trials)} trials of {record.sweep_id} ended with a model{last}"
+
+
+def _version_tags(record: SweepRecord, data: PreparedData, report: TestReport) -> dict[str, str]:
+    return {
+        version_tags.SWEEP_ID: record.sweep_id,
+        version_tags.DATA_SOURCE: data.source,
+        version_tags.SIMULATED: str(data.simulated).lower(),
+        version_tags.OBJECTIVE: record.objective.name,
+        version_tags.TEST_DIGEST: report.digest,
+    } | version_tags.build_test_tags({"n_images": report.n_images, **report.metrics})
+
+
+def _describe_version(record: SweepRecord, data: PreparedData, winner: TrialRecord) -> str:
+    """A short model card in Markdown."""
+    trained_on = "**simulated** galaxies" if data.simulated else data.source
+    lines = [
+        f"Classifies galaxy images of {data.image_shape[0]} x {data.image_shape[1]} pixels into "
+        f"{len(data.class_names)} classes; trained on {trained_on}.",
+        f"Trial {winner.number} of sweep `{record.sweep_id}`, the best of {len(record.trials)} by "
+        f"{record.objective.name} on validation images ({winner.objective_value(record.objective):.4f}).",
+        *_test_lines(record),
+        "Hyperparameters: " + ", ".join(f"{name} = {value}" for name, value in winner.values.items()) + ".",
+        f"Data digest `{data.digest}`, split digest `{data.split_digest}`.",
+    ]
+    return "\n\n".join(lines)
+
+
+def _test_lines(record: SweepRecord) -> list[str]:
+    lines: list[Any] = []
+    for number, report in record.test_reports.items():
+        who = "This model" if number == record.winner else "The baseline"
+        lines.append(
+            f"{who} on {report['n_images']} sealed test images: accuracy {report['accuracy']:.3f}, "
+            f"macro-F1 {report['macro_f1']:.3f}, balanced accuracy {report['balanced_accuracy']:.3f}."
+        )
+    return lines

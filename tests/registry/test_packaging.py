@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+
+from galaxy_exp.errors import ModelError
+from galaxy_exp.registry import packaging
+from galaxy_exp.registry.packaging import ModelVersionRef, build_signature, find_version, pinned_requirements
+from galaxy_exp.registry.version_tags import SWEEP_ID
+
+from .conftest import CLASS_NAMES, Store, coloured
+
+
+def test_registers_a_version_of_the_given_run_and_leaves_the_run_finished(
+    register: Callable[..., ModelVersionRef], store: Store
+) -> None:
+    run_id = store.finished_run()
+    ref = register("packaged", sweep_id="a-sweep", run_id=run_id)
+    found = store.client.get_model_version("packaged", str(ref.version))
+    assert ref.uri == f"models:/packaged/{ref.version}"
+    assert found.run_id == run_id
+    assert found.tags[SWEEP_ID] == "a-sweep"
+    assert found.description == "A tiny network for tests."
+    run = store.client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert [output.model_id for output in run.outputs.model_outputs] == [found.model_id]
+
+
+def test_the_active_run_and_the_tracking_uri_of_the_user_stay(register: Callable[..., ModelVersionRef]) -> None:
+    before = mlflow.get_tracking_uri()
+    register("undisturbed")
+    assert mlflow.active_run() is None
+    assert mlflow.get_tracking_uri() == before
+
+
+def test_the_same_sweep_registers_once(register: Callable[..., ModelVersionRef], store: Store) -> None:
+    first, again = register("once", sweep_id="same"), register("once", sweep_id="same")
+    assert again == first
+    assert len(store.client.search_model_versions("name = 'once'")) == 1
+    assert find_version(store.client, "once", "another") is None
+
+
+def test_nothing_is_printed_and_logging_is_as_before(
+    register: Callable[..., ModelVersionRef], capfd: pytest.CaptureFixture[str]
+) -> None:
+    filters = [list(handler.filters) for handler in logging.getLogger("mlflow").handlers]
+    level, environment = logging.getLogger("mlflow").level, dict(os.environ)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        register("quiet")
+    assert capfd.readouterr() == ("", "")
+    assert [str(warning.message) for warning in caught] == []
+    assert [list(handler.filters) for handler in logging.getLogger("mlflow").handlers] == filters
+    assert logging.getLogger("mlflow").level == level
+    assert dict(os.environ) == environment
+
+
+def test_takes_about_a_second(register: Callable[..., ModelVersionRef], registered: ModelVersionRef) -> None:
+    start = time.perf_counter()
+    register("timed")
+    assert time.perf_counter() - start < 5  # some 0.1 s on an idle machine
+
+
+def test_requirements_are_pinned_to_what_is_installed() -> None:
+    names = [line.split("==")[0] for line in pinned_requirements()]
+    assert names == ["mlflow", "keras", "tensorflow", "numpy", "pandas"]
+    assert f"keras=={version('keras')}" in pinned_requirements()
+
+
+def test_signature_names_every_class() -> None:
+    signature = build_signature(["a", "b c"])
+    assert str(signature.inputs) == "[Tensor('uint8', (-1, -1, -1, 3))]"
+    assert signature.outputs.input_names() == ["label", "class_name", "probability", "p_a", "p_b c"]
+
+
+def test_a_missing_model_file_is_named(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"nothing\.keras: no such model file"):
+        packaging.log_and_register(
+            run_id="x",
+            model_file=tmp_path / "nothing.keras",
+            class_names=CLASS_NAMES,
+            image_shape=(24, 24),
+            registered_name="x",
+            input_example=np.zeros((1, 24, 24, 3), np.uint8),
+            metadata={"sweep_id": "x"},
+            tags={},
+            description="",
+            tracking_uri=store.uri,
+        )
+
+
+def test_a_failed_packaging_marks_the_logged_model(
+    register: Callable[..., ModelVersionRef], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Path:
+        raise RuntimeError("disk full")
+
+    monkeypatch.setattr(packaging, "_build_package", fail)
+    with pytest.raises(RuntimeError, match="disk full"):
+        register("never")
+    logged = store.client.search_logged_models([store.experiment_id], filter_string="name = 'never'")
+    assert [str(model.status.value) for model in logged] == ["FAILED"]
+
+
+_ELSEWHERE = """
+import json, sys
+sys.modules["galaxy_exp"] = None  # importing it raises ImportError
+import mlflow, numpy as np
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/galaxy10-cnn@champion")
+images = np.load(sys.argv[2])
+table = model.predict(images)
+larger = model.predict(np.repeat(np.repeat(images, 2, axis=1), 2, axis=2))
+print(json.dumps({"columns": list(table), "rows": table.to_dict("records"), "larger": larger["label"].tolist()}))
+"""
+
+
+@pytest.mark.slow
+def test_the_package_works_where_galaxy_exp_cannot_be_imported(
+    registered: ModelVersionRef, store: Store, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "images.npy", np.stack([coloured(2), coloured(0)]))
+    command = [sys.executable, "-c", _ELSEWHERE, store.uri, str(tmp_path / "images.npy")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert answer["columns"] == ["label", "class_name", "probability", *(f"p_{name}" for name in CLASS_NAMES)]
+    assert [row["class_name"] for row in answer["rows"]] == ["blue, cigar shaped", "red"]
+    assert answer["larger"] == [2, 0]
