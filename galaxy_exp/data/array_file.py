@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +15,15 @@ from numpy.typing import NDArray
 
 from galaxy_exp.errors import DataError
 
-__all__ = ["ARRAY_SUFFIXES", "HDF5_SUFFIXES", "LABEL_KEYS", "is_array_file", "open_arrays"]
+__all__ = ["ARRAY_SUFFIXES", "HDF5_SUFFIXES", "LABEL_KEYS", "is_array_file", "open_arrays", "read_labels"]
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 ARRAY_SUFFIXES = (*HDF5_SUFFIXES, ".npz")
 LABEL_KEYS = ("ans", "labels")
 """Where labels are looked for, in this order; Galaxy10 calls them `ans`."""
+
+_READ_ERRORS = (OSError, EOFError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What h5py, NumPy and zipfile raise for files that are damaged or of another kind."""
 
 Arrays = Any
 """An open h5py.File or numpy NpzFile: `key in arrays`, `arrays[key]`, `arrays.keys()`."""
@@ -42,12 +46,19 @@ def open_arrays(path: Path) -> Iterator[Arrays]:
     kind = "an HDF5" if path.suffix.lower() in HDF5_SUFFIXES else "a NumPy .npz"
     try:
         with h5py.File(path, "r") if kind == "an HDF5" else np.load(path, allow_pickle=False) as arrays:
-            if "images" not in arrays:
-                raise DataError(f"{path}: has the keys {sorted(arrays.keys())}; expected 'images'")
+            _check_keys(arrays, path)
             yield arrays
-    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, AttributeError) as error:
+    except _READ_ERRORS as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path}: cannot be read as {kind} file ({reason}); is it complete?") from None
+
+
+def _check_keys(arrays: Arrays, path: Path) -> None:
+    if "images" not in arrays:
+        raise DataError(f"{path}: has the keys {sorted(arrays.keys())}; expected 'images'")
+    for key in ("images", *LABEL_KEYS):
+        if isinstance(arrays, h5py.File) and isinstance(arrays.get(key), h5py.Group):
+            raise DataError(f"{path}: {key!r} is a group; expected a data set")
 
 
 def read_labels(arrays: Arrays, path: Path) -> NDArray[Any]:

@@ -152,7 +152,10 @@ def check_labels(labels: NDArray[Any], n_images: int, source: str) -> NDArray[np
 
 
 def check_class_names(names: tuple[str, ...], labels: NDArray[np.int64], source: str) -> None:
-    """Raises `DataError` unless there are at least two names, all different, one for each label, none unused."""
+    """Raises `DataError` unless there are at least two names, all different, and one for each label.
+
+    A class may be without images, for evaluation; `split_dataset` refuses that.
+    """
     needed = int(labels.max()) + 1
     if needed > len(names):
         index = int((labels >= len(names)).argmax())
@@ -164,10 +167,3 @@ def check_class_names(names: tuple[str, ...], labels: NDArray[np.int64], source:
         raise DataError(f"{source}: class names {list(names)}; expected different names, none empty")
     if len(names) < 2:
         raise DataError(f"{source}: only one class, {names[0]!r}; expected at least 2")
-    empty = np.bincount(labels, minlength=len(names)) == 0
-    if empty.any():
-        label = int(empty.argmax())
-        raise DataError(
-            f"{source}: class {label} ({names[label]!r}) has no images; expected every class from 0 to "
-            f"{len(names) - 1} to have some"
-        )

@@ -108,6 +108,8 @@ def _describe(error: Exception) -> str:
         return f"HTTP {error.response.status_code} {error.response.reason}"
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return "no answer in time"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "broke off"
     if isinstance(error, requests.ConnectionError):
         return "no connection"
     return " ".join(str(error).split())

@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
+import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ __all__ = ["PreparedData", "SealedTest", "prepare_split"]
 
 FORMAT = 1
 """Version of the layout; a folder of another version is refused."""
+
+STALE_SECONDS = 24 * 3600.0
+"""Age after which an unfinished folder has no writer any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +115,10 @@ def prepare_split(dataset: ImageDataset, split_config: SplitConfig, cache_folder
 
 def _write_folder(dataset: ImageDataset, split: Split, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    _remove_leftovers(folder)
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     try:
-        (temporary / "sealed").mkdir()
+        (temporary / "sealed").mkdir(parents=True)
         for part in PARTS:
             images_file, labels_file = _part_files(temporary, part)
             _write_images(images_file, dataset.images, split[part])
@@ -122,6 +127,13 @@ def _write_folder(dataset: ImageDataset, split: Split, folder: Path) -> None:
         _rename_unless_there(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Deletes what writers of this split left behind that were killed; none takes as long as `STALE_SECONDS`."""
+    for leftover in folder.parent.glob(f".{folder.name}.*"):
+        if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _rename_unless_there(temporary: Path, folder: Path) -> None:

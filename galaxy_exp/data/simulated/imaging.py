@@ -70,9 +70,10 @@ def add_neighbours(bands: Bands, rng: np.random.Generator, scale: float) -> None
         if np.hypot(x - side / 2, y - side / 2) < 11 * scale:
             continue
         width = scale * (0.6 if rng.random() < 0.6 else rng.uniform(0.8, 2.0))
-        flux = np.exp(rng.normal(0.6, 1.2)) * scale**2
+        flux = np.exp(rng.normal(1.1, 1.5)) * scale**2
         across, down = (np.exp(-((axis - at) ** 2) / np.float32(2 * width**2)) for at in (x, y))
-        colour = Colour(rng.normal(0.75, 0.4), rng.normal(0.35, 0.25))
+        g_r = rng.normal(0.75, 0.4)
+        colour = Colour(g_r, 0.4 * g_r + rng.normal(0, 0.15))
         amplitudes = band_ratios(colour) * np.float32(flux / (2 * np.pi * width**2))
         bands += amplitudes[:, None, None] * (down[:, None] * across[None, :])
 
@@ -90,7 +91,7 @@ def observe(bands: Bands, observation: Observation, rng: np.random.Generator, sc
     noise = _draw_noise(rng, side, squared, observation.noise_length * scale)
     noise *= np.float32(observation.noise) * SKY_NOISE[:, None, None]
     spectrum += noise
-    blurred: Bands = np.fft.irfft2(spectrum, s=(side, side))
+    blurred = np.asarray(np.fft.irfft2(spectrum, s=(side, side)), np.float32)
     blurred += np.float32(observation.sky) * SKY_LEVEL[:, None, None]
     return blurred
 
@@ -115,7 +116,7 @@ def _draw_noise(
     white = rng.standard_normal((*shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
     transfer = _gaussian_transfer(squared_frequencies, length)
     # a real field of unit variance has spectral power side**2, half of it in each of the two parts
-    transfer *= np.float32(side / np.sqrt(2 * np.mean(transfer**2)))
+    transfer = transfer * np.float32(side / np.sqrt(2 * np.mean(transfer**2)))
     own = np.float32(np.sqrt(1 - SHARED_NOISE**2))
     return np.asarray(transfer * (own * white[1:] + np.float32(SHARED_NOISE) * white[:1]), np.complex64)
 

@@ -54,19 +54,16 @@ def _render_sersic(bulge: Bulge, u: Plane, v: Plane, softening: float) -> Plane:
         u, v = c * u + s * v, c * v - s * u
     b = 2 * n - 1 / 3 + 4 / (405 * n)
     total = 2 * pi * n * q * bulge.radius**2 * b ** (-2 * n) * gamma(2 * n)
-    squared = _squared_radius(u, v / np.float32(q), bulge.boxiness)
-    squared += np.float32(softening**2)
-    squared /= np.float32(bulge.radius**2)
-    scaled = np.exp(np.log(squared) * np.float32(0.5 / n))
-    return np.exp(scaled * np.float32(-b)) * np.float32(1 / total)
+    squared = _squared_radius(u, v / np.float32(q), bulge.boxiness) + np.float32(softening**2)
+    scaled = np.exp(np.log(squared * np.float32(bulge.radius**-2)) * np.float32(0.5 / n))
+    return np.asarray(np.exp(scaled * np.float32(-b)) * np.float32(1 / total), np.float32)
 
 
 def _squared_radius(u: Plane, v: Plane, boxiness: float) -> Plane:
     if boxiness == 2.0:
-        return u * u + v * v
+        return np.asarray(u * u + v * v, np.float32)
     power = np.float32(boxiness)
-    summed: Plane = (np.abs(u) ** power + np.abs(v) ** power) ** np.float32(2 / boxiness)
-    return summed
+    return np.asarray((np.abs(u) ** power + np.abs(v) ** power) ** np.float32(2 / boxiness), np.float32)
 
 
 def _add_disc(bands: NDArray[np.float32], disc: Disc, u: Plane, v: Plane, softening: float) -> None:
@@ -80,6 +77,7 @@ def _add_face_on(bands: NDArray[np.float32], disc: Disc, u: Plane, v: Plane, sof
     v = v / np.float32(disc.axis_ratio)
     distance = np.sqrt(u * u + v * v + np.float32(softening**2))
     light = np.exp(distance * np.float32(-1 / disc.scale_length))
+    light *= _truncate(distance, disc.scale_length)
     light *= np.float32(1 / (2 * pi * disc.scale_length**2 * disc.axis_ratio))
     if disc.arms is None:
         _add(bands, light, disc.share, disc.colour)
@@ -89,9 +87,20 @@ def _add_face_on(bands: NDArray[np.float32], disc: Disc, u: Plane, v: Plane, sof
     _add(bands, light * _render_arms(disc.arms, u, v, distance), disc.share * strength, _bluer(disc.colour))
 
 
+TRUNCATION = 3.4
+"""Scale lengths at which a disc breaks off (Pohlen & Trujillo 2006, doi:10.1051/0004-6361:20064883)."""
+
+
+def _truncate(distance: Plane, scale_length: float) -> Plane:
+    """Factor that is 1 inside and falls off around `TRUNCATION` scale lengths."""
+    squared = (distance * np.float32(1 / (TRUNCATION * scale_length))) ** 2
+    fourth = squared * squared
+    return np.asarray(1 / (1 + fourth * squared), np.float32)
+
+
 def _bluer(colour: Colour) -> Colour:
     """Young stars of the arms against the disc they lie in."""
-    return Colour(colour.g_r - 0.15, colour.r_i - 0.08)
+    return Colour(colour.g_r - 0.22, colour.r_i - 0.12)
 
 
 ARM_SHARPNESS = 1.6
@@ -115,6 +124,7 @@ def _render_edge_on(disc: Disc, u: Plane, v: Plane, softening: float) -> Plane:
     """exp(-R/h) sech^2(z/z0) (van der Kruit & Searle 1981), with a dust lane in the mid-plane."""
     h, z0 = disc.scale_length, disc.axis_ratio * disc.scale_length
     along = np.exp(-np.sqrt(u * u + np.float32((0.25 * h) ** 2 + softening**2)) * np.float32(1 / h))
+    along *= _truncate(u, h)
     height = np.abs(v) * np.float32(1 / z0)
     fall = np.exp(-2 * height)
     light = along * 4 * fall / (1 + fall) ** 2

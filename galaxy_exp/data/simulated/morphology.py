@@ -112,15 +112,16 @@ _EDGE_ON_BULGES: dict[int, BulgeShape] = {4: "round", 5: "boxy", 6: "none"}
 
 
 def _early_colour(rng: np.random.Generator) -> Colour:
-    return Colour(rng.normal(0.74, 0.07), rng.normal(0.37, 0.03))
+    return _draw_colour(rng, rng.normal(0.72, 0.07))
 
 
 def _late_colour(rng: np.random.Generator) -> Colour:
-    return Colour(rng.normal(0.47, 0.10), rng.normal(0.26, 0.05))
+    return _draw_colour(rng, rng.normal(0.41, 0.11))
 
 
-def _young_colour(rng: np.random.Generator) -> Colour:
-    return Colour(rng.normal(0.30, 0.08), rng.normal(0.16, 0.05))
+def _draw_colour(rng: np.random.Generator, g_r: float) -> Colour:
+    """r-i follows g-r along the sequence of galaxies, with little scatter."""
+    return Colour(g_r, 0.11 + 0.36 * g_r + rng.normal(0, 0.025))
 
 
 def _draw_radius(rng: np.random.Generator) -> float:
@@ -136,13 +137,13 @@ def _draw_smooth(rng: np.random.Generator, axis_ratio: float, scatter: float, *,
     body = Bulge(
         share=1.0,
         radius=1.0,
-        sersic_index=rng.uniform(0.8, 2.0) if cigar else rng.uniform(1.8, 4.5),
+        sersic_index=rng.uniform(0.8, 2.0) if cigar else rng.uniform(1.4, 3.8),
         axis_ratio=_clip(rng.normal(axis_ratio, scatter), 0.16, 1.0),
         colour=_late_colour(rng) if blue else _early_colour(rng),
         boxiness=rng.normal(2.0, 0.08),
     )
     stretch = 1.4 if cigar else 1.0
-    return Galaxy(_draw_radius(rng) * stretch, rng.normal(20.9 if cigar else 20.2, 0.55), None, (body,))
+    return Galaxy(_draw_radius(rng) * stretch, rng.normal(20.8 if cigar else 20.0, 0.5), None, (body,))
 
 
 def _draw_edge_on(rng: np.random.Generator, shape: BulgeShape) -> Galaxy:
@@ -150,7 +151,7 @@ def _draw_edge_on(rng: np.random.Generator, shape: BulgeShape) -> Galaxy:
     disc = Disc(
         share=1 - share,
         scale_length=rng.uniform(0.78, 0.98),
-        axis_ratio=rng.uniform(0.10, 0.22),
+        axis_ratio=rng.uniform(0.13, 0.27),
         colour=_late_colour(rng) if shape == "none" else _mix(_late_colour(rng), _early_colour(rng), rng.random()),
         edge_on=True,
         dust=rng.uniform(0.2, 0.7) if rng.random() < 0.4 else 0.0,
@@ -163,7 +164,7 @@ def _draw_edge_on(rng: np.random.Generator, shape: BulgeShape) -> Galaxy:
         colour=_early_colour(rng),
         boxiness=rng.uniform(3.2, 4.5) if shape == "boxy" else 2.0,
     )
-    return Galaxy(_draw_radius(rng) * 1.6, rng.normal(21.2, 0.5), disc, (bulge,))
+    return Galaxy(_draw_radius(rng) * 1.32, rng.normal(20.8, 0.5), disc, (bulge,))
 
 
 def _mix(one: Colour, other: Colour, share: float) -> Colour:
@@ -174,19 +175,19 @@ def _draw_face_on(rng: np.random.Generator, winding: int) -> Galaxy:
     """`winding` 0 without arms, 1 tight, 2 medium, 3 loose."""
     share = rng.uniform(0.05, 0.32) if winding == 0 else _clip(rng.normal(0.24 - 0.05 * winding, 0.07), 0.02, 0.45)
     bar = rng.uniform(0.05, 0.14) if rng.random() < 0.3 else 0.0
-    axis_ratio = rng.uniform(0.5, 0.98) if winding == 0 else rng.uniform(0.58, 1.0)
+    axis_ratio = rng.uniform(0.58, 1.0)
     disc = Disc(
         share=1 - share - bar,
         scale_length=rng.uniform(1.05, 1.25) / EXPONENTIAL_HALF_LIGHT,
         axis_ratio=axis_ratio,
-        colour=_mix(_late_colour(rng), _early_colour(rng), rng.uniform(0, 0.9 if winding == 0 else 0.4)),
+        colour=_mix(_late_colour(rng), _early_colour(rng), rng.uniform(0, 0.8 if winding == 0 else 0.35)),
         arms=_draw_arms(rng, winding),
     )
     bulge = Bulge(share, rng.uniform(0.14, 0.32), rng.uniform(0.9, 2.6), max(axis_ratio, 0.8), _early_colour(rng))
     long_bar = Bulge(
         bar, rng.uniform(0.4, 0.6), 0.6, rng.uniform(0.25, 0.4), _early_colour(rng), 2.6, rng.uniform(0, 3)
     )
-    return Galaxy(_draw_radius(rng) * 1.12, rng.normal(20.9, 0.5), disc, (bulge, long_bar) if bar else (bulge,))
+    return Galaxy(_draw_radius(rng) * 1.34, rng.normal(20.5, 0.5), disc, (bulge, long_bar) if bar else (bulge,))
 
 
 def _draw_arms(rng: np.random.Generator, winding: int) -> Arms | None:

@@ -35,6 +35,7 @@ def find_class_names(path: Path, configured: Sequence[str] | None, arrays: Any =
 
 def read_sidecar(path: Path) -> tuple[str, ...] | None:
     """Class names from the text file beside `path`, or None without one."""
+    path = path.resolve()  # "." has no name to append to
     folder = path if path.is_dir() else path.parent
     for sidecar in (path.with_name(f"{path.name}.classes.txt"), folder / "classes.txt"):
         if sidecar.is_file():

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from galaxy_exp.data import NamedImage, iter_images
+from galaxy_exp.data.image_file import read_image
+from galaxy_exp.errors import DataError
+
+
+def save(path: Path, values: np.ndarray | Image.Image) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (values if isinstance(values, Image.Image) else Image.fromarray(values)).save(path)
+    return path
+
+
+def read_all(*paths: Path, batch_size: int = 4) -> list[NamedImage]:
+    return [item for batch in iter_images(paths, batch_size) for item in batch]
+
+
+class TestReadImage:
+    RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+
+    @pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff", ".PNG"])
+    def test_colours_are_kept(self, tmp_path: Path, suffix: str) -> None:
+        np.testing.assert_array_equal(read_image(save(tmp_path / f"x{suffix}", self.RGB)), self.RGB)
+
+    def test_grey_is_repeated(self, tmp_path: Path) -> None:
+        image = read_image(save(tmp_path / "x.png", self.RGB[..., 0]))
+        np.testing.assert_array_equal(image, self.RGB[..., :1].repeat(3, axis=2))
+
+    @pytest.mark.parametrize("mode", ["P", "1", "CMYK", "L"])
+    def test_other_modes(self, tmp_path: Path, mode: str) -> None:
+        path = save(tmp_path / "x.tif", Image.fromarray(self.RGB).convert(mode))
+        image = read_image(path)
+        assert (image.shape, image.dtype) == ((5, 7, 3), np.uint8)
+
+    def test_transparent_pixels_are_sky(self, tmp_path: Path) -> None:
+        alpha = np.full((5, 7, 1), 255, np.uint8)
+        alpha[2, 3] = 0
+        image = read_image(save(tmp_path / "x.png", np.concatenate([self.RGB, alpha], axis=2)))
+        assert image[2, 3].tolist() == [0, 0, 0]
+        np.testing.assert_array_equal(image[:2], self.RGB[:2])
+
+    @pytest.mark.parametrize(("name", "dtype"), [("x.png", np.uint16), ("x.tif", np.uint16), ("x.tif", np.float32)])
+    def test_deep_grey_is_stretched(self, tmp_path: Path, name: str, dtype: type) -> None:
+        image = read_image(save(tmp_path / name, np.array([[100, 600, 1100]] * 2, dtype=dtype)))
+        assert image[..., 0].tolist() == [[0, 128, 255]] * 2
+
+    def test_flat_deep_grey_is_black(self, tmp_path: Path) -> None:
+        assert read_image(save(tmp_path / "x.tif", np.full((4, 4), 7, np.uint16))).max() == 0
+
+    def test_nan(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"x\.tif: cannot be read as a picture \(has NaN or infinite pixels\)"):
+            read_image(save(tmp_path / "x.tif", np.full((4, 4), np.nan, np.float32)))
+
+    @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+    def test_truncated(self, tmp_path: Path, suffix: str) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        path = save(tmp_path / f"x{suffix}", noise)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises(DataError, match=rf"x\{suffix}: ") as caught:
+            read_image(path)
+        assert "\n" not in str(caught.value)
+
+
+class TestIterImages:
+    def test_batches_run_across_paths(self, tmp_path: Path, h5_file: Path) -> None:
+        picture = save(tmp_path / "x.png", np.zeros((4, 6, 3), np.uint8))
+        batches = list(iter_images([picture, h5_file], 5))
+        assert [len(batch) for batch in batches] == [5, 5, 3]
+        assert batches[0][0].name == str(picture)
+        assert batches[0][1].name == f"{h5_file}[0]"
+        assert batches[2][2].name == f"{h5_file}[11]"
+
+    def test_array_images_are_those_of_the_file(self, h5_file: Path) -> None:
+        with h5py.File(h5_file) as file:
+            expected = file["images"][:]
+        found = [item.image for item in read_all(h5_file, batch_size=5)]
+        np.testing.assert_array_equal(np.array(found), expected)
+
+    def test_npz(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "x.npz", images=np.zeros((3, 5, 5, 3), np.uint8))
+        assert [item.name for item in read_all(tmp_path / "x.npz")] == [f"{tmp_path / 'x.npz'}[{i}]" for i in range(3)]
+
+    def test_folders_are_searched_in_order(self, tmp_path: Path) -> None:
+        for name in ("b.png", "a/z.jpg", "a/deep/y.tif", "._b.png"):
+            save(tmp_path / name, np.zeros((4, 4, 3), np.uint8)) if not name.startswith(".") else None
+        (tmp_path / "._b.png").write_bytes(b"resource fork")
+        names = [str(Path(item.name).relative_to(tmp_path)) for item in read_all(tmp_path)]
+        assert names == ["a/deep/y.tif", "a/z.jpg", "b.png"]
+
+    def test_unreadable_picture_is_an_item(self, tmp_path: Path) -> None:
+        save(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
+        (tmp_path / "b.png").write_bytes(b"nothing")
+        good, bad = read_all(tmp_path)
+        assert good.error is None
+        assert bad.image is None
+        assert bad.error == f"{tmp_path / 'b.png'}: not a picture that can be read; expected a PNG, JPEG or TIFF file"
+
+    def test_mistakes_are_reported_before_the_first_image(self, tmp_path: Path, h5_file: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "x.txt").write_text("")
+        (tmp_path / "broken.h5").write_text("")
+        with h5py.File(tmp_path / "float.h5", "w") as file:
+            file["images"] = np.zeros((2, 4, 4, 3))
+        for name, message in {
+            "none.png": r"none\.png: no such file or folder",
+            "empty": "empty: holds no images; expected files ending in",
+            "x.txt": r"x\.txt: ends in '\.txt'; expected \.png",
+            "broken.h5": r"broken\.h5: cannot be read as an HDF5 file",
+            "float.h5": r"float\.h5: images are float64 of shape \(2, 4, 4, 3\); expected uint8",
+        }.items():
+            with pytest.raises(DataError, match=message):
+                iter_images([h5_file, tmp_path / name], 4)
+
+    def test_batch_size(self) -> None:
+        with pytest.raises(ValueError, match="batch_size is 0; expected at least 1"):
+            iter_images([], 0)
+
+    def test_nothing(self) -> None:
+        assert list(iter_images([], 4)) == []

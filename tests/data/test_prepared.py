@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from galaxy_exp.config.sweep import SplitConfig
+from galaxy_exp.data import ImageDataset, PreparedData, build_dataset, prepare_split, split_dataset
+from galaxy_exp.data import dataset as dataset_module
+from galaxy_exp.errors import DataError
+
+MakeDataset = Callable[..., ImageDataset]
+
+
+def test_files_hold_the_split(make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = make_dataset(30, 20)
+    monkeypatch.setattr(dataset_module, "CHUNK_BYTES", 3 * dataset.images[0].nbytes)
+    prepared = prepare_split(dataset, SplitConfig(), tmp_path)
+    split = split_dataset(dataset, SplitConfig())
+    pairs = [
+        (prepared.files.train_images, prepared.files.train_labels, split.train),
+        (prepared.files.validation_images, prepared.files.validation_labels, split.validation),
+        (prepared.sealed.images, prepared.sealed.labels, split.test),
+    ]
+    for images, labels, indices in pairs:
+        mapped = np.load(images, mmap_mode="r")
+        assert mapped.dtype == np.uint8
+        np.testing.assert_array_equal(mapped, dataset.images[indices])
+        np.testing.assert_array_equal(np.load(labels), dataset.labels[indices])
+
+
+def test_describes_the_data(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    dataset = make_dataset(30, 20)
+    prepared = prepare_split(dataset, SplitConfig(), tmp_path)
+    assert prepared.digest == dataset.digest
+    assert prepared.folder.name == f"{dataset.digest[:16]}-{prepared.split_digest[:16]}"
+    assert prepared.counts["test"] == {"class 0": 4, "class 1": 3}
+    assert sum(prepared.counts["train"].values()) == 36
+    assert (prepared.image_shape, prepared.source, prepared.simulated) == ((8, 8, 3), "test", False)
+
+
+def test_split_files_do_not_reveal_the_sealed_part(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    files = prepare_split(make_dataset(9, 9), SplitConfig(), tmp_path).files
+    assert not [
+        value
+        for value in asdict(files).values()
+        if isinstance(value, Path) and {"sealed", "test_images.npy"} & {*value.parts}
+    ]
+
+
+def test_loads_back_equal(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    prepared = prepare_split(make_dataset(9, 9), SplitConfig(), tmp_path)
+    assert PreparedData.load(prepared.folder) == prepared
+
+
+def test_is_written_once(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    first = prepare_split(make_dataset(9, 9), SplitConfig(), tmp_path)
+    before = first.files.train_images.stat().st_mtime_ns
+    assert prepare_split(make_dataset(9, 9), SplitConfig(), tmp_path) == first
+    assert first.files.train_images.stat().st_mtime_ns == before
+    assert [entry.name for entry in tmp_path.iterdir()] == [first.folder.name]
+
+
+def test_leftovers_of_a_killed_writer_are_removed(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    prepared = prepare_split(make_dataset(9, 9), SplitConfig(), tmp_path)
+    shutil.rmtree(prepared.folder)
+    old, young = (tmp_path / f".{prepared.folder.name}.{name}" for name in ("old", "young"))
+    old.mkdir()
+    young.mkdir()
+    os.utime(old, (0, 0))
+    prepare_split(make_dataset(9, 9), SplitConfig(), tmp_path)
+    assert not old.exists()
+    assert young.exists()
+
+
+def test_another_seed_gets_another_folder(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    folders = {prepare_split(make_dataset(9, 9), SplitConfig(seed=seed), tmp_path).folder for seed in (1, 2)}
+    assert len(folders) == 2
+
+
+def test_damaged_folder_is_made_anew(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    prepared = prepare_split(make_dataset(9, 9), SplitConfig(), tmp_path)
+    prepared.files.train_images.write_bytes(prepared.files.train_images.read_bytes()[:-5])
+    with pytest.raises(DataError, match=r"train_images\.npy: missing or damaged"):
+        PreparedData.load(prepared.folder)
+    prepare_split(make_dataset(9, 9), SplitConfig(), tmp_path)
+    assert PreparedData.load(prepared.folder) == prepared
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: "{", r"meta\.json: damaged \(JSONDecodeError"),
+        (lambda text: "[]", r"meta\.json: damaged"),
+        (lambda text: json.dumps({**json.loads(text), "extra": 1}), r"meta\.json: damaged \(TypeError"),
+        (lambda text: json.dumps({**json.loads(text), "format": 0}), r"meta\.json: has format 0; expected 1"),
+        (lambda text: text.replace('"class 0": 7', '"class 0": 8'), r"train_images\.npy: has shape .*; expected"),
+    ],
+)
+def test_damaged_meta(make_dataset: MakeDataset, tmp_path: Path, damage: Callable[[str], str], message: str) -> None:
+    folder = prepare_split(make_dataset(9, 9), SplitConfig(), tmp_path).folder
+    meta = folder / "meta.json"
+    meta.write_text(damage(meta.read_text()))
+    with pytest.raises(DataError, match=message) as caught:
+        PreparedData.load(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere/meta\.json: no such file"):
+        PreparedData.load(tmp_path / "nowhere")
+
+
+def test_cache_folder_that_is_a_file(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(DataError, match="cannot be written"):
+        prepare_split(make_dataset(9, 9), SplitConfig(), tmp_path / "cache")
+
+
+def _prepare(folder: Path) -> str:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (200, 32, 32, 3), dtype=np.uint8)
+    return str(prepare_split(build_dataset(images, np.arange(200) % 4, source="x"), SplitConfig(), folder).folder)
+
+
+def test_two_processes_at_once(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        folders = pool.map(_prepare, [tmp_path] * 4, chunksize=1)
+    assert len(set(folders)) == 1
+    assert [str(entry) for entry in tmp_path.iterdir()] == folders[:1]

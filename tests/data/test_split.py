@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from galaxy_exp.config.sweep import SplitConfig
+from galaxy_exp.data import ImageDataset, build_dataset, split_dataset
+from galaxy_exp.data.split import PARTS, Split
+from galaxy_exp.errors import DataError
+
+MakeDataset = Callable[..., ImageDataset]
+
+
+def check_partition(split: Split, n_images: int) -> None:
+    everything = np.concatenate([split[part] for part in PARTS])
+    assert sorted(everything.tolist()) == list(range(n_images))
+    assert all((np.diff(split[part]) > 0).all() for part in PARTS)
+    assert all(split[part].dtype == np.int64 for part in PARTS)
+
+
+@pytest.mark.parametrize("counts", [(3, 3), (100, 7, 31), (3, 250, 4, 5)])
+@pytest.mark.parametrize(("validation", "test"), [(0.15, 0.15), (0.05, 0.6), (0.3, 0.5), (0.01, 0.01)])
+def test_is_a_stratified_partition(
+    make_dataset: MakeDataset, counts: tuple[int, ...], validation: float, test: float
+) -> None:
+    dataset = make_dataset(*counts)
+    split = split_dataset(dataset, SplitConfig(validation=validation, test=test))
+    check_partition(split, len(dataset))
+    for label, count in enumerate(counts):
+        shares = {part: int((dataset.labels[split[part]] == label).sum()) for part in PARTS}
+        assert min(shares.values()) >= 1
+        assert abs(shares["validation"] - count * validation) <= 1
+        assert abs(shares["test"] - count * test) <= 1
+
+
+def test_follows_the_seed_only(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset(40, 30)
+    same = [split_dataset(dataset, SplitConfig(seed=3)).digest for _ in range(2)]
+    other = split_dataset(dataset, SplitConfig(seed=4)).digest
+    assert same[0] == same[1] != other
+
+
+def test_is_the_same_with_every_release() -> None:
+    images = np.arange(20, dtype=np.uint8).reshape(20, 1, 1, 1) * np.ones((20, 8, 8, 3), np.uint8)
+    split = split_dataset(build_dataset(images, np.arange(20) % 2, source="x"), SplitConfig(validation=0.2, test=0.2))
+    assert split.test.tolist() == [3, 6, 7, 12]
+    assert split.validation.tolist() == [5, 8, 15, 18]
+
+
+def test_one_class_does_not_move_another(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset(20, 20)
+    fewer = np.flatnonzero((dataset.labels == 0) | (np.cumsum(dataset.labels == 1) <= 10))
+    part = build_dataset(dataset.images[fewer], dataset.labels[fewer], source="x")
+    whole_test, part_test = split_dataset(dataset, SplitConfig()).test, split_dataset(part, SplitConfig()).test
+    assert [i for i in whole_test if dataset.labels[i] == 0] == [fewer[i] for i in part_test if part.labels[i] == 0]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_identical_images_stay_together(make_dataset: MakeDataset, seed: int) -> None:
+    dataset = make_dataset(20, 12, seed=seed)
+    twins = [(0, 5), (1, 9), (2, 11), (3, 30), (4, 31)]
+    images = dataset.images.copy()
+    for one, other in twins:
+        images[other] = images[one]
+    dataset = build_dataset(images, dataset.labels, source="x")
+    split = split_dataset(dataset, SplitConfig(seed=seed, validation=0.3, test=0.3))
+    check_partition(split, len(dataset))
+    part_of = {int(index): part for part in PARTS for index in split[part]}
+    assert all(part_of[one] == part_of[other] for one, other in twins)
+
+
+def test_large_groups_still_leave_an_image_in_every_part() -> None:
+    kinds = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+    images = np.repeat(kinds, 2, axis=0)
+    dataset = build_dataset(images, np.repeat([0, 1], 6), source="x")
+    split = split_dataset(dataset, SplitConfig())
+    check_partition(split, 12)
+    assert all(np.bincount(dataset.labels[split[part]]).tolist() == [2, 2] for part in PARTS)
+
+
+def test_too_few_images(make_dataset: MakeDataset) -> None:
+    with pytest.raises(DataError, match=r"test: class 1 \('class 1'\) has 2 different images \(2 in all\); expected"):
+        split_dataset(make_dataset(9, 2), SplitConfig())
+
+
+def test_class_without_images() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
+    dataset = build_dataset(images, np.arange(8) % 2, ("a", "b", "c"), source="x.h5")
+    with pytest.raises(DataError, match=r"x\.h5: class 2 \('c'\) has 0 different images \(0 in all\)"):
+        split_dataset(dataset, SplitConfig())
+
+
+def test_too_few_different_images() -> None:
+    dataset = build_dataset(np.zeros((8, 8, 8, 3), np.uint8), np.arange(8) % 2, source="x")
+    with pytest.raises(DataError, match=r"has 1 different images \(4 in all\); expected at least 3"):
+        split_dataset(dataset, SplitConfig())
