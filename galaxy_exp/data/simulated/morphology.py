@@ -3,7 +3,7 @@
 Lengths are in units of the half-light radius of the whole galaxy unless they say otherwise. The ranges
 overlap where volunteers disagree: in roundness, in the winding of arms, in how visible a bulge is.
 
-Pitch angles follow the relation that Hart et al. (2017, Galaxy Zoo and SpArcFiRe) fitted to volunteers'
+Pitch angles follow the relation that Hart et al. (2017, arXiv:1708.04628) fitted to volunteers'
 answers. Colours are near those of early and late types in SDSS bands (Shimasaku et al. 2001,
 doi:10.1086/322094). The other ranges are ours: usual values for each kind of galaxy, adjusted until the
 channel means and deviations, and the look, of the images came near those of Galaxy10.
