@@ -34,7 +34,7 @@ def symmetry_table(height: int, width: int, transpose: bool) -> NDArray[np.int32
     return np.stack([variant.reshape(-1) for variant in variants])
 
 
-class AugmentationLayer(keras.layers.Layer):
+class AugmentationLayer(keras.layers.Layer):  # type: ignore[misc]
     """Base of the layers that change images in training and that an exported model leaves out.
 
     Args:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 __all__ = ["Batches", "ImageBatches"]
 
 
-class ImageBatches(keras.utils.PyDataset):
+class ImageBatches(keras.utils.PyDataset):  # type: ignore[misc]
     """Images in their order, without labels: what `model.predict` reads.
 
     Args:
@@ -33,7 +33,7 @@ class ImageBatches(keras.utils.PyDataset):
         return (np.array(self._images[first : first + self._batch_size]),)
 
 
-class Batches(keras.utils.PyDataset):
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     """Images, labels and image weights, in an order that follows from the seed and the epoch alone.
 
     Args:

@@ -93,9 +93,7 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
         order_seed = random.getrandbits(32) if seed is None else seed
         batches = Batches(x, y, values.batch_size, seed=order_seed, class_weights=weights)
         if values.schedule == "cosine":
-            model.optimizer.learning_rate = cosine_schedule(
-                float(model.optimizer.learning_rate), epochs * len(batches)
-            )
+            model.optimizer.learning_rate = cosine_schedule(float(model.optimizer.learning_rate), epochs * len(batches))
         if validation_data is not None:
             kwargs["validation_data"] = Batches(*validation_data, values.batch_size, seed=None)
         return model.fit(batches, epochs=epochs, callbacks=list(callbacks or []), verbose=verbose, **kwargs)

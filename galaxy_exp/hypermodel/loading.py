@@ -102,4 +102,4 @@ def _accepted(factory: Any, known: dict[str, Any], leave_out: int = 0) -> dict[s
 
 
 def _describe(target: Any) -> str:
-    return f"class {target.__name__}" if inspect.isclass(target) else f"a {type(target).__name__}"
+    return f"class {target.__name__}" if inspect.isclass(target) else f"of type {type(target).__name__}"

@@ -11,7 +11,7 @@ __all__ = ["SmoothedCrossentropy", "build_loss"]
 
 
 @keras.saving.register_keras_serializable("galaxy_exp")
-class SmoothedCrossentropy(keras.losses.Loss):
+class SmoothedCrossentropy(keras.losses.Loss):  # type: ignore[misc]
     """Cross-entropy of probabilities against integer labels softened towards the uniform distribution.
 
     The label's class is given 1 - s + s / n_classes and every other s / n_classes, with s the smoothing

@@ -11,7 +11,7 @@ __all__ = ["MacroF1"]
 
 
 @keras.saving.register_keras_serializable("galaxy_exp")
-class MacroF1(keras.metrics.Metric):
+class MacroF1(keras.metrics.Metric):  # type: ignore[misc]
     """Mean F1 over the classes seen so far, from a running confusion matrix.
 
     The same convention as `galaxy_exp.metrics.macro_f1`: classes without true images are left out, and a class

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import keras
 
-from galaxy_exp.hypermodel.augmentation import RandomAffine, RandomDihedral, RandomFlips
+from galaxy_exp.hypermodel.augmentation import AugmentationLayer, RandomAffine, RandomDihedral, RandomFlips
 from galaxy_exp.hypermodel.space import NetworkValues
 
 __all__ = ["MAX_WIDTH", "build_network", "convolution_widths"]
@@ -55,11 +56,11 @@ def convolution_widths(values: NetworkValues) -> list[list[int]]:
 def _grown_width(filters: int, growth: float, blocks: int) -> int:
     if blocks <= 0:
         return filters
-    return min(max(8 * round(filters * growth**blocks / 8), 8), max(MAX_WIDTH, filters))
+    return min(max(8 * math.floor(filters * growth**blocks / 8 + 0.5), 8), max(MAX_WIDTH, filters))
 
 
 def _augmentation_layers(values: NetworkValues) -> list[keras.layers.Layer]:
-    makers = {
+    makers: dict[str, list[type[AugmentationLayer]]] = {
         "none": [],
         "flips": [RandomFlips],
         "flips+rotations": [RandomDihedral],

@@ -77,9 +77,7 @@ def _as_range(entry: Any, override: RangeSpace, limits: Limits) -> Any:
     _check_log(override, scale)
     default = _nearest(entry.default, low, high, step if scale == "linear" else None)
     make = Int if kind is int else Float
-    return make(
-        entry.name, low, high, step=step, sampling=scale, default=kind(default), conditions=entry.conditions
-    )
+    return make(entry.name, low, high, step=step, sampling=scale, default=kind(default), conditions=entry.conditions)
 
 
 def _check_log(override: RangeSpace, scale: str) -> None:

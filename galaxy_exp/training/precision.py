@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -60,9 +61,8 @@ def _tensorflow_capability() -> tuple[int, int] | None:
 
 
 def _jax_capability() -> tuple[int, int] | None:
-    import jax
-
-    device = jax.devices()[0]
+    # by name, since JAX need not be installed where mypy runs
+    device = importlib.import_module("jax").devices()[0]
     if device.platform != "gpu":
         return None
     major, _, minor = str(getattr(device, "compute_capability", "0.0")).partition(".")

@@ -77,7 +77,8 @@ def _train(spec: TrialSpec, report: Callable[[EpochReport], bool], progress: _Pr
 
 
 def _save(model: keras.Model, best: BestEpoch, recorder: EpochRecorder, spec: TrialSpec) -> None:
-    model.set_weights(best.weights)
+    if best.epoch < len(recorder.reports):
+        model.set_weights(best.weights)
     exported = to_inference_model(model)
     save_model(add_softmax(exported) if best.needs_softmax else exported, spec.folder)
     save_probabilities(best.probabilities, spec.folder)

@@ -1,0 +1,89 @@
+import sys
+import types
+
+import keras_tuner
+import pytest
+
+from galaxy_exp.errors import ConfigError
+from galaxy_exp.hypermodel import GalaxyCNN, load_hypermodel
+
+
+class WithShape(keras_tuner.HyperModel):
+    def __init__(self, image_shape, n_classes, depth=2):
+        super().__init__()
+        self.given = (image_shape, n_classes, depth)
+
+    def build(self, hp):
+        return "network"
+
+
+class WithoutArguments(keras_tuner.HyperModel):
+    def build(self, hp):
+        return "network"
+
+
+class Demanding(keras_tuner.HyperModel):
+    def __init__(self, secret):
+        super().__init__()
+
+
+def build(hp, n_classes):
+    return ("network", hp, n_classes)
+
+
+@pytest.fixture(autouse=True)
+def user_module(monkeypatch):
+    module = types.ModuleType("user_models")
+    module.__dict__.update(
+        WithShape=WithShape,
+        WithoutArguments=WithoutArguments,
+        Demanding=Demanding,
+        build=build,
+        instance=WithoutArguments(),
+        number=3,
+    )
+    monkeypatch.setitem(sys.modules, "user_models", module)
+    return module
+
+
+def _load(reference):
+    return load_hypermodel(reference, [24, 24, 3], 4)
+
+
+def test_the_built_in_one_has_a_name():
+    hypermodel = _load("galaxy-cnn")
+    assert isinstance(hypermodel, GalaxyCNN)
+    assert (hypermodel.image_shape, hypermodel.n_classes) == ((24, 24, 3), 4)
+
+
+def test_a_class_gets_what_its_constructor_takes():
+    assert _load("user_models:WithShape").given == ((24, 24, 3), 4, 2)
+    assert isinstance(_load("user_models:WithoutArguments"), WithoutArguments)
+
+
+def test_an_instance_is_taken_as_it_is(user_module):
+    assert _load("user_models:instance") is user_module.instance
+
+
+def test_a_build_function_becomes_a_hypermodel():
+    hypermodel = _load("user_models:build")
+    assert isinstance(hypermodel, keras_tuner.HyperModel)
+    assert hypermodel.build("hp") == ("network", "hp", 4)
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("galaxy-cn", "hypermodel: no hypermodel is called 'galaxy-cn', did you mean galaxy-cnn? known: galaxy-cnn, or"),
+        ("resnet", "hypermodel: no hypermodel is called 'resnet'; known: galaxy-cnn, or package.module:ClassName"),
+        ("no_such_module:X", "hypermodel: no_such_module:X: cannot import no_such_module: ModuleNotFoundError: No module"),
+        ("user_models:WithShap", "hypermodel: module user_models has no attribute WithShap, did you mean WithShape?"),
+        ("user_models:number", "hypermodel: user_models:number is of type int; expected a keras_tuner.HyperModel class or inst"),
+        ("user_models:Demanding", "hypermodel: user_models:Demanding() raised TypeError: "),
+    ],
+)  # fmt: skip
+def test_mistakes_are_named_in_one_line(reference, message):
+    with pytest.raises(ConfigError) as caught:
+        _load(reference)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
