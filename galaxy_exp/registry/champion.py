@@ -130,7 +130,7 @@ def load_model(
     client = open_existing_client(tracking_uri)
     with tracking_errors(tracking_uri):
         version = _find_version(client, name, alias, number)
-        location = _location(client, version)
+        location = client.get_model_version_download_uri(name, str(version.version))
     return _load_artifact(location, f"models:/{name}/{version.version}", tracking_uri, version)
 
 
@@ -176,12 +176,6 @@ def _nothing_found(client: MlflowClient, name: str, alias: str, number: int | No
         f"model {name!r} in {client.tracking_uri} has no {wanted}; versions: {versions}; "
         f"choose one with: galaxy-exp models promote {name} {known[-1]}"
     )
-
-
-def _location(client: MlflowClient, version: ModelVersion) -> str:
-    if version.model_id:
-        return str(client.get_logged_model(version.model_id).artifact_location)
-    return client.get_model_version_download_uri(version.name, str(version.version))
 
 
 def _load_artifact(

@@ -205,7 +205,7 @@ def _register(
     description: str,
 ) -> ModelVersion:
     _ensure_registered_model(client, name)
-    return client.create_model_version(
+    created = client.create_model_version(
         name,
         source=logged.artifact_location,  # "models:/<id>" would be looked up in the global tracking store
         run_id=run_id,
@@ -213,6 +213,9 @@ def _register(
         tags={**tags, SWEEP_ID: str(metadata["sweep_id"])},
         description=description,
     )
+    versions = json.dumps([{"name": created.name, "version": created.version}])
+    client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": versions})  # the UI links them by it
+    return created
 
 
 def _ensure_registered_model(client: MlflowClient, name: str) -> None:

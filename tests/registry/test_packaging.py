@@ -35,7 +35,11 @@ def test_registers_a_version_of_the_given_run_and_leaves_the_run_finished(
     assert found.description == "A tiny network for tests."
     run = store.client.get_run(run_id)
     assert run.info.status == "FINISHED"
-    assert [output.model_id for output in run.outputs.model_outputs] == [found.model_id]
+    (output,) = run.outputs.model_outputs
+    logged = store.client.get_logged_model(output.model_id)
+    assert logged.artifact_location == found.source
+    assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": "packaged", "version": found.version}]
+    assert str(logged.status.value) == "READY"
 
 
 def test_the_active_run_and_the_tracking_uri_of_the_user_stay(register: Callable[..., ModelVersionRef]) -> None:

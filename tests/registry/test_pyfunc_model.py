@@ -16,8 +16,9 @@ from .conftest import CLASS_NAMES, Store, coloured
 @pytest.fixture(scope="module")
 def served(registered: ModelVersionRef, store: Store) -> mlflow.pyfunc.PyFuncModel:
     """The package as MLflow loads it, signature enforced."""
-    version = store.client.get_model_version(registered.name, str(registered.version))
-    return mlflow.pyfunc.load_model(store.client.get_logged_model(version.model_id).artifact_location)
+    return mlflow.pyfunc.load_model(
+        store.client.get_model_version_download_uri(registered.name, str(registered.version))
+    )
 
 
 @pytest.fixture(scope="module")

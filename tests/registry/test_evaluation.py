@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from galaxy_exp.errors import DataError, ModelError
+from galaxy_exp.registry import evaluation
+from galaxy_exp.registry.evaluation import TestReport, evaluate_model
+
+from .conftest import CLASS_NAMES, coloured
+
+
+def _save(folder: Path, images: np.ndarray, labels: np.ndarray) -> tuple[Path, Path]:
+    np.save(folder / "images.npy", images)
+    np.save(folder / "labels.npy", labels)
+    return folder / "images.npy", folder / "labels.npy"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """Four images, the last with a wrong label."""
+    images = np.stack([coloured(0), coloured(1), coloured(2), coloured(2)])
+    return _save(tmp_path, images, np.array([0, 1, 2, 1]))
+
+
+def test_scores_a_network(model_file: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "BATCH_IMAGES", 3)
+    report, probabilities = evaluate_model(model_file, *files, CLASS_NAMES, "digest")
+    assert probabilities.shape == (4, 3)
+    assert probabilities.dtype == np.float32
+    assert probabilities.argmax(axis=1).tolist() == [0, 1, 2, 2]
+    assert report.n_images == 4
+    assert report.accuracy == 0.75
+    assert report.confusion == [[1, 0, 0], [0, 1, 1], [0, 0, 1]]
+    assert report.per_class[1]["completeness"] == 0.5
+    assert report.metrics["balanced_accuracy"] == pytest.approx(2.5 / 3)
+
+
+def test_a_report_survives_json(model_file: Path, files: tuple[Path, Path]) -> None:
+    report, _ = evaluate_model(model_file, *files, CLASS_NAMES, "digest")
+    assert TestReport.from_dict(json.loads(json.dumps(report.to_dict()))) == report
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (np.zeros((2, 24, 24, 3)), [0, 1], r"float64 \(2, 24, 24, 3\); expected uint8"),
+        (np.zeros((2, 24, 24, 3), np.uint8), [0], r"2 images with labels of shape \(1,\)"),
+        (np.zeros((2, 24, 24, 3), np.uint8), [0, 3], "labels run from 0 to 3; expected 0 to 2"),
+        (np.zeros((0, 24, 24, 3), np.uint8), [], "0 images"),
+    ],
+)
+def test_refuses_data_that_do_not_fit(
+    model_file: Path, tmp_path: Path, images: np.ndarray, labels: list[int], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        evaluate_model(model_file, *_save(tmp_path, images, np.array(labels, np.int64)), CLASS_NAMES, "digest")
+
+
+def test_refuses_models_that_do_not_fit(model_file: Path, files: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"gives probabilities of shape \(3,\); expected \(4,\)"):
+        evaluate_model(model_file, *files, (*CLASS_NAMES, "white"), "digest")
+    small = _save(tmp_path, np.zeros((1, 20, 20, 3), np.uint8), np.array([0]))
+    with pytest.raises(ModelError, match=r"takes images of shape \(24, 24, 3\); these have shape \(20, 20, 3\)"):
+        evaluate_model(model_file, *small, CLASS_NAMES, "digest")
+
+
+def test_a_damaged_model_file_is_one_line(files: tuple[Path, Path], tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.keras"
+    damaged.write_bytes(b"not a model")
+    with pytest.raises(ModelError, match=r"damaged\.keras: cannot be read as a Keras model: ") as caught:
+        evaluate_model(damaged, *files, CLASS_NAMES, "digest")
+    assert "\n" not in str(caught.value)
