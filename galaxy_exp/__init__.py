@@ -1,1 +1,61 @@
-"""galaxy_exp."""
+"""galaxy_exp: hyperparameter sweeps for galaxy image classifiers, tracked in MLflow.
+
+    import galaxy_exp
+
+    result = galaxy_exp.run_sweep("sweeps/quickstart.yaml")
+    model = galaxy_exp.load_model()          # models:/galaxy10-cnn@champion
+    model.predict(images)                    # uint8 (n, height, width, 3)
+
+Importing this package is cheap: Keras and MLflow are imported by the functions that need them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from galaxy_exp.config import SweepConfig, load_sweep
+    from galaxy_exp.errors import GalaxyExpError
+    from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
+    from galaxy_exp.registry.champion import GalaxyClassifier, Predictions, load_model
+    from galaxy_exp.search.oracle import Oracle
+    from galaxy_exp.sweep import SweepResult, resume_sweep, run_sweep
+
+__all__ = [
+    "GalaxyCNN",
+    "GalaxyClassifier",
+    "GalaxyExpError",
+    "Oracle",
+    "Predictions",
+    "SweepConfig",
+    "SweepResult",
+    "load_model",
+    "load_sweep",
+    "resume_sweep",
+    "run_sweep",
+]
+
+_HOMES = {
+    "GalaxyCNN": "galaxy_exp.hypermodel.galaxy_cnn",
+    "GalaxyClassifier": "galaxy_exp.registry.champion",
+    "GalaxyExpError": "galaxy_exp.errors",
+    "Oracle": "galaxy_exp.search.oracle",
+    "Predictions": "galaxy_exp.registry.champion",
+    "SweepConfig": "galaxy_exp.config",
+    "SweepResult": "galaxy_exp.sweep",
+    "load_model": "galaxy_exp.registry.champion",
+    "load_sweep": "galaxy_exp.config",
+    "resume_sweep": "galaxy_exp.sweep",
+    "run_sweep": "galaxy_exp.sweep",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'galaxy_exp' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -20,6 +20,7 @@ from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.journal.events import Event, SweepEnded, SweepResumed, SweepStarted, TrialEnded
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.records import TrialSpec
 
 if TYPE_CHECKING:
@@ -108,7 +109,9 @@ def resume_sweep(
     folder = project.find_sweep(reference) if reference else _newest_unfinished(project)
     with Journal.reopen(folder.path) as journal:
         if journal.record.ended is not None and journal.record.ended.succeeded:
-            raise JournalError(f"sweep {folder.sweep_id} is finished; galaxy-exp show {folder.sweep_id} tells how it went")
+            raise JournalError(
+                f"sweep {folder.sweep_id} is finished; galaxy-exp show {folder.sweep_id} tells how it went"
+            )
         engine = InlineEngine(project.path / "logs" / f"{folder.sweep_id}.log")
         try:
             engine.start()
@@ -133,8 +136,6 @@ def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> Sw
 
 def _prepare(config: SweepConfig, project: ProjectFolder, folder: SweepFolder, say: Say) -> SweepStarted:
     """Everything that can be refused, before the journal begins."""
-    from galaxy_exp.quiet import import_keras_quietly
-
     import_keras_quietly()
     from galaxy_exp.data import load_dataset, prepare_split
     from galaxy_exp.hypermodel.loading import load_hypermodel
@@ -146,8 +147,10 @@ def _prepare(config: SweepConfig, project: ProjectFolder, folder: SweepFolder, s
     build_sampler(config.search.sampler, 1)
     build_pruner(config.search)
     dataset = load_dataset(config.data)
-    say(f"data: {len(dataset.images)} {'SIMULATED ' if dataset.simulated else ''}images in "
-        f"{len(dataset.class_names)} classes from {dataset.source}")
+    say(
+        f"data: {len(dataset.images)} {'SIMULATED ' if dataset.simulated else ''}images in "
+        f"{len(dataset.class_names)} classes from {dataset.source}"
+    )
     hypermodel = load_hypermodel(config.hypermodel, dataset.images.shape[1:], len(dataset.class_names))
     space = build_space(hypermodel, config.space)
     data = prepare_split(dataset, config.data.split, project.data_cache)
@@ -178,6 +181,7 @@ class _Run:
 
     def to_the_end(self) -> SweepResult:
         """Trains what is left, then chooses, tests, registers and promotes."""
+        import_keras_quietly()
         client, projection = _open_tracking(self._journal, self._folder, self._say)
         try:
             with _signals_as_interrupts():
@@ -278,13 +282,15 @@ def _load_data(record: SweepRecord) -> PreparedData:
 
 
 def _open_tracking(journal: Journal, folder: SweepFolder, say: Say) -> tuple[MlflowClient, MlflowProjection]:
+    from galaxy_exp.registry.quiet import quiet_mlflow
     from galaxy_exp.tracking.projection import MlflowProjection
     from galaxy_exp.tracking.store import is_first_use, open_client
 
     uri = journal.record.started.tracking_uri
     if is_first_use(uri):
         say(f"creating the MLflow database {uri} (first use, about 10 s)")
-    client = open_client(uri)
+    with quiet_mlflow():
+        client = open_client(uri)
     return client, MlflowProjection(client, journal, folder, _load_data(journal.record), say)
 
 

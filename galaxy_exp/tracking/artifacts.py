@@ -52,7 +52,7 @@ def _write_validation_artifacts(folder: Path, target: Path, trial: TrialRecord, 
     _write_json(target / "confusion_matrix.json", confusion_record(matrix, data.class_names))
     table = per_class_table(labels, probabilities, data.class_names)
     _write_json(target / "per_class.json", table)
-    (target / "per_class.txt").write_text(per_class_text(table) + "\n", encoding="utf-8")
+    (target / "per_class.txt").write_text(per_class_text(labels, probabilities, data.class_names) + "\n", encoding="utf-8")
     plot_mistakes_gallery(images, labels, probabilities, data.class_names, target / "mistakes.png")
 
 

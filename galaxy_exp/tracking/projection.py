@@ -89,6 +89,13 @@ class MlflowProjection:
         except (MlflowException, OSError) as error:
             self._fall_behind(error)
 
+    def follow(self) -> None:
+        """Begins: makes the parent run and writes what MLflow lacks of earlier trials, or falls behind."""
+        try:
+            self._catch_up()
+        except (MlflowException, OSError) as error:
+            self._fall_behind(error)
+
     def catch_up(self) -> None:
         """Writes everything that MLflow lacks.
 

@@ -1,0 +1,145 @@
+"""What a running sweep shows on stderr: a live table on a terminal, a line an event elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from galaxy_exp.cli.output import format_duration
+from galaxy_exp.cli.rows import describe_settings
+from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialStarted, WorkerLost
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.records import TrialState
+
+__all__ = ["Display", "open_display"]
+
+_BEST_SHOWN = 5
+_STATE_STYLE = {
+    TrialState.COMPLETED: "green",
+    TrialState.STOPPED: "yellow",
+    TrialState.FAILED: "red",
+    TrialState.LOST: "red",
+    TrialState.RUNNING: "cyan",
+}
+
+
+class Display(Protocol):
+    """An observer that can also say things."""
+
+    def on_event(self, event: Event, record: SweepRecord) -> None:
+        """See `Observer.on_event`."""
+        ...
+
+    def say(self, message: str) -> None:
+        """One line about what is going on."""
+        ...
+
+
+@contextmanager
+def open_display(quiet: bool = False) -> Iterator[Display]:
+    """The display that fits: a live table if stderr is a terminal, else plain lines; nothing if `quiet`."""
+    console = Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False)
+    if not console.is_terminal:
+        yield _PlainDisplay(console)
+        return
+    with Live(console=console, refresh_per_second=4, transient=False) as live:
+        yield _LiveDisplay(live)
+
+
+class _PlainDisplay:
+    """One line a trial, for logs and batch systems."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def on_event(self, event: Event, record: SweepRecord) -> None:
+        """See `Observer.on_event`."""
+        line = _describe_event(event, record)
+        if line:
+            self.say(line)
+
+    def say(self, message: str) -> None:
+        """See `Display.say`."""
+        self._console.print(f"{time.strftime('%H:%M:%S')} {message}", markup=False)
+
+
+class _LiveDisplay:
+    """A table of the running and the best trials that is redrawn in place; the rest scrolls above it."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        )
+        self._task = self._progress.add_task("trials", total=None)
+        self._message = "starting"
+        self._live.update(self._progress)
+
+    def on_event(self, event: Event, record: SweepRecord) -> None:
+        """See `Observer.on_event`."""
+        if isinstance(event, TrialEnded | WorkerLost) and (line := _describe_event(event, record)):
+            self._live.console.print(line, markup=False)
+        self._progress.update(self._task, total=record.config.search.max_trials, completed=len(record.end_order))
+        self._live.update(Group(_trial_table(record), self._progress))
+
+    def say(self, message: str) -> None:
+        """See `Display.say`."""
+        self._live.console.print(message, markup=False)
+
+
+def _describe_event(event: Event, record: SweepRecord) -> str:
+    match event:
+        case TrialStarted():
+            again = f" again (attempt {event.attempt})" if event.attempt > 1 else ""
+            return f"trial {event.number} started{again}: {describe_settings(record.trials[event.number], record)}"
+        case TrialEnded():
+            return _describe_end(record.trials[event.result.number], record)
+        case WorkerLost():
+            return f"trial {event.number}: {event.reason}; the trial is issued again"
+        case EpochReported() if record.config.training.epochs <= 10 or event.report.epoch % 5 == 0:
+            value = event.report.metrics.get(record.objective.name)
+            return f"trial {event.report.number} epoch {event.report.epoch}: {record.objective.name} {value:.4f}"
+    return ""
+
+
+def _describe_end(trial: TrialRecord, record: SweepRecord) -> str:
+    result = trial.result
+    if result is None:
+        return ""
+    value = trial.objective_value(record.objective)
+    score = f"{record.objective.name} {value:.4f}" if value is not None else "no model"
+    return f"trial {trial.number} {result.state}: {score} ({result.reason}, {format_duration(result.seconds)})"
+
+
+def _trial_table(record: SweepRecord) -> Table:
+    table = Table(title=f"{record.sweep_id}", title_justify="left", expand=True)
+    for column, justify in (
+        ("trial", "right"),
+        ("state", "left"),
+        ("epoch", "right"),
+        (record.objective.name, "right"),
+    ):
+        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("hyperparameters that differ from the baseline", overflow="ellipsis", no_wrap=True)
+    for trial in [*record.running, *record.leaderboard()[:_BEST_SHOWN]]:
+        table.add_row(*_table_row(trial, record))
+    return table
+
+
+def _table_row(trial: TrialRecord, record: SweepRecord) -> list[Text | str]:
+    value = trial.objective_value(record.objective)
+    return [
+        str(trial.number),
+        Text(str(trial.state), style=_STATE_STYLE[trial.state]),
+        f"{trial.epochs}/{record.config.training.epochs}",
+        "" if value is None else f"{value:.4f}",
+        describe_settings(trial, record),
+    ]

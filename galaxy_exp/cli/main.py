@@ -1,0 +1,107 @@
+"""`galaxy-exp`: the group of commands, and how errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from galaxy_exp.cli.output import say
+from galaxy_exp.errors import GalaxyExpError
+
+__all__ = ["cli", "main"]
+
+_COMMANDS = {
+    "sweep": ("galaxy_exp.cli.sweep", "sweep_command"),
+    "resume": ("galaxy_exp.cli.sweep", "resume_command"),
+    "list": ("galaxy_exp.cli.sweeps", "list_command"),
+    "show": ("galaxy_exp.cli.sweeps", "show_command"),
+    "trials": ("galaxy_exp.cli.sweeps", "trials_command"),
+    "ui": ("galaxy_exp.cli.ui", "ui_command"),
+    "models": ("galaxy_exp.cli.models", "models_command"),
+    "predict": ("galaxy_exp.cli.predict", "predict_command"),
+    "sync": ("galaxy_exp.cli.sweep", "sync_command"),
+}
+"""Where each command lives; imported only when it is called or its help is asked for."""
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module when it is needed, so that one command does not pay for the others."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        from importlib import import_module
+
+        module, attribute = _COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            close = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            if close:
+                error.message += f' Did you mean "{close[0]}"?'
+            raise
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="galaxy-exp", prog_name="galaxy-exp")
+def cli() -> None:
+    """Hyperparameter sweeps for galaxy image classifiers.
+
+    \b
+    galaxy-exp sweep sweeps/quickstart.yaml   run a sweep and register its best model
+    galaxy-exp trials                         compare its trials
+    galaxy-exp ui                             the same in the MLflow UI
+    galaxy-exp predict IMAGES... -o out.csv   use the registered model
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point of the command line. Exit codes: 0 done, 1 sweep failed, 2 bad input, 130 interrupted."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        status: Any = cli.main(arguments, standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except click.UsageError as error:
+        error.show()
+        return 2
+    except click.Abort:
+        return _interrupted("interrupted")
+    except KeyboardInterrupt:
+        return _interrupted("interrupted before anything was started")
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except GalaxyExpError as error:
+        for line in str(error).splitlines():
+            say(f"error: {line}" if error.exit_code != 130 else line)
+        return error.exit_code
+    except BrokenPipeError:
+        # the reader of our output went away, as in `galaxy-exp list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _interrupted(message: str) -> int:
+    say(message)
+    return 130
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Sweeps and trials as rows to print."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from galaxy_exp.cli.output import format_duration, print_rows
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
+
+__all__ = ["describe_settings", "describe_sweep", "ordered_trials", "print_leaderboard", "sweep_row", "trial_row"]
+
+
+def print_leaderboard(record: SweepRecord, sort: bool = True, limit: int | None = None) -> None:
+    """The table of trials, with a note if only the first `limit` are shown."""
+    trials = ordered_trials(record, sort)
+    rows = [_short_row(trial, record) for trial in trials[:limit]]
+    title = f"{record.sweep_id}: objective is {record.objective.name}"
+    print_rows(rows, "table", title, empty=f"sweep {record.sweep_id} has no trials yet")
+    if limit is not None and len(trials) > limit:
+        click.echo(f"and {len(trials) - limit} more: galaxy-exp trials {record.sweep_id}")
+
+
+def ordered_trials(record: SweepRecord, sort: bool) -> list[TrialRecord]:
+    """All trials: by number, or those with a model first, from best to worst."""
+    trials = list(record.trials.values())
+    if not sort:
+        return trials
+    ranked = record.leaderboard()
+    return [*ranked, *(trial for trial in trials if trial not in ranked)]
+
+
+def trial_row(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
+    """A trial for machines: the keys `number`, `state`, `objective`, `params`, `epochs`, `seconds`, `run_id` and more."""
+    result = trial.result
+    return {
+        "number": trial.number,
+        "state": str(trial.state),
+        "objective": trial.objective_value(record.objective),
+        "best_epoch": result.best_epoch if result and result.state.has_model else None,
+        "epochs": trial.epochs,
+        "seconds": round(result.seconds, 2) if result else None,
+        "parameters": result.parameters if result else None,
+        "reason": result.reason if result else "",
+        "params": trial.values,
+        "metrics": result.metrics if result else {},
+        "seed": trial.seed,
+        "attempt": trial.attempt,
+        "run_id": trial.run_id,
+    }
+
+
+def describe_sweep(record: SweepRecord) -> dict[str, Any]:
+    """A sweep for machines and for the table of `show`."""
+    config, best = record.config, record.leaderboard()[:1]
+    return {
+        "id": record.sweep_id,
+        "state": sweep_state(record),
+        "started": _local_time(record.started.time),
+        "duration": format_duration(record.updated_at - record.started.time),
+        "data": config.data.source + (" (simulated galaxies)" if config.data.source == "simulated" else ""),
+        "data_digest": record.started.data_digest[:16],
+        "hypermodel": config.hypermodel,
+        "search": f"{config.search.sampler} + {config.search.pruner}, objective {config.search.objective}",
+        "trials": f"{len(record.end_order)} of {config.search.max_trials}",
+        "trial_states": _count_states(record),
+        "epochs": sum(trial.epochs for trial in record.trials.values()),
+        "best_trial": best[0].number if best else None,
+        "best_objective": best[0].objective_value(record.objective) if best else None,
+        "winner": record.winner,
+        "sealed_test": {number: _short_report(report) for number, report in record.test_reports.items()},
+        "registered": f"{record.registered.name} version {record.registered.version}" if record.registered else None,
+        "promotion": record.promotion.reason if record.promotion else None,
+        "experiment": config.tracking.experiment,
+        "tracking_uri": record.started.tracking_uri,
+        "parent_run_id": record.parent_run_id,
+    }
+
+
+def sweep_state(record: SweepRecord) -> str:
+    """`finished`, `failed: why`, or `unfinished` (running, interrupted or killed)."""
+    if record.ended is None:
+        return "unfinished"
+    return "finished" if record.ended.succeeded else f"failed: {record.ended.reason}"
+
+
+def sweep_row(record: SweepRecord) -> dict[str, Any]:
+    best = record.leaderboard()[:1]
+    return {
+        "sweep": record.sweep_id,
+        "state": sweep_state(record),
+        "started": _local_time(record.started.time),
+        "trials": len(record.end_order),
+        "max_trials": record.config.search.max_trials,
+        "objective": record.objective.name,
+        "best": best[0].objective_value(record.objective) if best else None,
+        "best_trial": best[0].number if best else None,
+        "registered": f"{record.registered.name} v{record.registered.version}" if record.registered else "",
+    }
+
+
+def describe_settings(trial: TrialRecord, record: SweepRecord) -> str:
+    """The hyperparameters in which a trial differs from the baseline, in one line."""
+    if trial.number == 0 and record.config.search.baseline:
+        return "the baseline"
+    baseline = record.started.baseline
+    changed = {name: value for name, value in trial.values.items() if baseline.get(name) != value}
+    return ", ".join(f"{name}={_short_value(value)}" for name, value in changed.items()) or "as the baseline"
+
+
+def _short_row(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
+    """What fits a terminal."""
+    row = trial_row(trial, record)
+    kept = {key: row[key] for key in ("number", "state", "objective", "epochs", "seconds")}
+    return {**kept, "differs from the baseline in": describe_settings(trial, record)}
+
+
+def _short_value(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _short_report(report: dict[str, Any]) -> dict[str, float]:
+    return {name: round(report[name], 4) for name in ("accuracy", "macro_f1", "balanced_accuracy")}
+
+
+def _count_states(record: SweepRecord) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for trial in record.trials.values():
+        counts[str(trial.state)] = counts.get(str(trial.state), 0) + 1
+    return counts
+
+
+def _local_time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

@@ -1,0 +1,150 @@
+"""`galaxy-exp sweep`, `resume` and `sync`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from galaxy_exp.cli.output import format_duration, say
+
+if TYPE_CHECKING:
+    from galaxy_exp.sweep import SweepResult
+
+__all__ = ["resume_command", "sweep_command", "sync_command"]
+
+_QUIET = click.option("-q", "--quiet", is_flag=True, help="no progress, only the summary")
+
+
+@click.command("sweep")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="change a key of the file; repeatable"
+)
+@click.option("--data", "source", metavar="SOURCE", help="short for --set data.source=SOURCE")
+@click.option("--max-trials", type=int, metavar="N", help="short for --set search.max_trials=N")
+@click.option("--epochs", type=int, metavar="N", help="short for --set training.epochs=N")
+@click.option("--sampler", metavar="NAME", help="short for --set search.sampler=NAME")
+@click.option("--pruner", metavar="NAME", help="short for --set search.pruner=NAME")
+@click.option("--objective", metavar="NAME", help="short for --set search.objective=NAME")
+@click.option("--seed", type=int, metavar="N", help="short for --set search.seed=N")
+@click.option("--name", metavar="NAME", help="short for --set name=NAME")
+@_QUIET
+def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcuts: Any) -> None:
+    """Run the sweep described by FILE and register its best model.
+
+    Trials are trained one after the other in a worker process, tracked in MLflow and remembered in a
+    journal; Ctrl-C stops, `galaxy-exp resume` goes on.
+
+    \b
+    galaxy-exp sweep sweeps/quickstart.yaml
+    galaxy-exp sweep sweeps/gz2.yaml --data galaxies.h5 --max-trials 50
+    galaxy-exp sweep sweeps/gz2.yaml --set space.filters_1=64 --set 'space.dropout_2={min: 0.3, max: 0.5}'
+    """
+    from galaxy_exp.cli.live import open_display
+    from galaxy_exp.config import load_sweep
+    from galaxy_exp.sweep import run_sweep
+
+    config = load_sweep(file, [*overrides, *_shortcut_overrides(shortcuts)])
+    _make_importable()
+    with open_display(quiet) as display:
+        result = run_sweep(config, observers=[display], say=display.say)
+    print_summary(result)
+
+
+@click.command("resume")
+@click.argument("sweep", required=False)
+@_QUIET
+def resume_command(sweep: str | None, quiet: bool) -> None:
+    """Go on with an unfinished sweep where it was interrupted or killed.
+
+    SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest unfinished sweep.
+    """
+    from galaxy_exp.cli.live import open_display
+    from galaxy_exp.sweep import resume_sweep
+
+    _make_importable()
+    with open_display(quiet) as display:
+        result = resume_sweep(sweep, observers=[display], say=display.say)
+    print_summary(result)
+
+
+@click.command("sync")
+@click.argument("sweep", required=False)
+def sync_command(sweep: str | None) -> None:
+    """Write to MLflow whatever it missed of a sweep, from the journal.
+
+    SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest sweep.
+    """
+    from galaxy_exp.sweep import sync_sweep
+
+    record = sync_sweep(sweep, say=say)
+    say(f"MLflow at {record.started.tracking_uri} has all {len(record.end_order)} finished trials of {record.sweep_id}")
+
+
+def print_summary(result: SweepResult) -> None:
+    """The end of a sweep, on stdout: leaderboard, gain over the baseline, the registered model, what to do next."""
+    from galaxy_exp.cli.rows import print_leaderboard
+
+    record = result.record
+    print_leaderboard(record, limit=10)
+    for line in _gain_lines(result):
+        click.echo(line)
+    if record.registered is not None and record.promotion is not None:
+        alias = "champion" if record.promotion.promoted else "challenger"
+        click.echo(f"registered: {record.registered.name} version {record.registered.version} as {alias} "
+                   f"({record.promotion.reason})")  # fmt: skip
+    trained = format_duration(sum(trial.result.seconds for trial in record.trials.values() if trial.result))
+    took = format_duration(record.updated_at - record.started.time)
+    click.echo(f"sweep {result.sweep_id}: {len(record.end_order)} trials, {trained} of training in {took}")
+    click.echo("")
+    click.echo("next:  galaxy-exp ui                            compare the trials in the MLflow UI")
+    click.echo("       galaxy-exp trials                        the same as a table")
+    click.echo("       galaxy-exp predict IMAGES... -o out.csv  use the registered model")
+
+
+def _gain_lines(result: SweepResult) -> list[str]:
+    record = result.record
+    winner = result.winner
+    value = winner.objective_value(record.objective)
+    lines = [f"winner: trial {winner.number}, {record.objective.name} {value:.4f} on validation images"]
+    tested = record.test_reports.get(winner.number)
+    baseline = record.test_reports.get(0) if record.config.search.baseline else None
+    if tested is None:
+        return lines
+    simulated = "SIMULATED " if record.config.data.source == "simulated" else ""
+    lines.append(f"sealed test, {tested['n_images']} {simulated}images the sweep never saw:")
+    for name, label in (("accuracy", "accuracy"), ("macro_f1", "macro-F1"), ("balanced_accuracy", "balanced accuracy")):
+        lines.append(f"  {label:<18}{tested[name]:.3f}" + _versus(tested, baseline, name, winner.number))
+    return lines
+
+
+def _versus(tested: dict[str, Any], baseline: dict[str, Any] | None, name: str, winner: int) -> str:
+    if baseline is None:
+        return ""
+    if winner == 0:
+        return "  (the baseline itself)"
+    return f"  baseline {baseline[name]:.3f}, gain {tested[name] - baseline[name]:+.3f}"
+
+
+def _shortcut_overrides(shortcuts: dict[str, Any]) -> list[str]:
+    keys = {
+        "source": "data.source",
+        "max_trials": "search.max_trials",
+        "epochs": "training.epochs",
+        "sampler": "search.sampler",
+        "pruner": "search.pruner",
+        "objective": "search.objective",
+        "seed": "search.seed",
+        "name": "name",
+    }
+    return [f"{keys[flag]}={value}" for flag, value in shortcuts.items() if value is not None]
+
+
+def _make_importable() -> None:
+    """A dotted path in a sweep file may name a module of the current folder."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)

@@ -1,0 +1,37 @@
+"""`galaxy-exp ui`: the MLflow UI on the right store."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+
+from galaxy_exp.cli.output import say
+from galaxy_exp.errors import TrackingError
+
+__all__ = ["ui_command"]
+
+
+@click.command("ui")
+@click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="port on 127.0.0.1")
+@click.option("--uri", help="tracking store; left out: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db")
+def ui_command(port: int, uri: str | None) -> None:
+    """Open the MLflow UI on this folder's runs, for this machine only (127.0.0.1).
+
+    Ctrl-C ends it. The same as `mlflow ui` in the project folder.
+    """
+    from galaxy_exp.tracking.store import resolve_tracking_uri
+
+    resolved = resolve_tracking_uri(uri)
+    if resolved.startswith(("http://", "https://")):
+        say(f"the runs are on a server that has its own UI: {resolved}")
+        return
+    say(f"MLflow UI on {resolved}: http://127.0.0.1:{port} (Ctrl-C to end)")
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", resolved, "--host", "127.0.0.1"]
+    try:
+        status = subprocess.run([*command, "--port", str(port)], check=False).returncode
+    except KeyboardInterrupt:
+        return
+    if status != 0:
+        raise TrackingError(f"mlflow ui ended with exit code {status}; is port {port} taken? try --port {port + 1}")
