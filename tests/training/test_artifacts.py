@@ -1,0 +1,25 @@
+import pytest
+
+from galaxy_exp.records import EpochReport
+from galaxy_exp.training.artifacts import save_history, save_model
+
+
+class _Unsavable:
+    def save(self, path):
+        path.write_text("half a mod")
+        raise OSError("no space left on device")
+
+
+def test_a_file_that_cannot_be_finished_is_not_left_behind(tmp_path):
+    (tmp_path / "model.keras").write_text("the model of attempt 1")
+    with pytest.raises(OSError, match="no space left"):
+        save_model(_Unsavable(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+    assert (tmp_path / "model.keras").read_text() == "the model of attempt 1"
+
+
+def test_the_folder_is_made_and_metrics_may_differ_between_epochs(tmp_path):
+    reports = [EpochReport(1, 1, 1, {"loss": 2.0}), EpochReport(1, 1, 2, {"loss": 1.0, "extra": 3.0})]
+    save_history(reports, tmp_path / "a" / "b")
+    lines = (tmp_path / "a" / "b" / "history.csv").read_text().split()
+    assert lines == ["epoch,loss,extra", "1,2.0,", "2,1.0,3.0"]
