@@ -21,10 +21,13 @@ from galaxy_exp.registry.version_tags import CHAMPION
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.pyfunc import PyFuncModel
 
 __all__ = ["GalaxyClassifier", "Predictions", "list_models", "load_model", "promote", "rollback"]
 
 DEFAULT_NAME = "galaxy10-cnn"
+_LOGGED_MODEL = "models:/m-"
+"""How the URI of a model starts that was logged, registered or not."""
 MAKE_ONE = "make one with: galaxy-exp sweep sweeps/quickstart.yaml"
 
 
@@ -114,7 +117,7 @@ def load_model(
 
     Args:
         name_or_uri: a registered name, of which the version with `alias` is taken; or `models:/<name>@<alias>`,
-            `models:/<name>/<version>`, `models:/<model id>`, `runs:/<run>/<path>`, or the path of a model folder.
+            `models:/<name>/<version>`, `models:/<model id>`, or the path or artifact URI of a model folder.
         alias: used with a plain name only.
         tracking_uri: None takes MLflow's own default (MLFLOW_TRACKING_URI, else sqlite:///mlflow.db).
 
@@ -124,7 +127,9 @@ def load_model(
     """
     if _is_folder(name_or_uri):
         return _load_folder(Path(name_or_uri), name_or_uri)
-    if name_or_uri.startswith(("models:/m-", "runs:/")) or not _is_registered(name_or_uri):
+    if name_or_uri.startswith(_LOGGED_MODEL):
+        return _load_logged_model(name_or_uri, tracking_uri)
+    if not _is_registered(name_or_uri):
         return _load_artifact(name_or_uri, name_or_uri, tracking_uri)
     name, alias, number = _parse_name(name_or_uri, alias)
     client = open_existing_client(tracking_uri)
@@ -178,6 +183,17 @@ def _nothing_found(client: MlflowClient, name: str, alias: str, number: int | No
     )
 
 
+def _load_logged_model(uri: str, tracking_uri: str | None) -> GalaxyClassifier:
+    from mlflow.exceptions import MlflowException
+
+    client = open_existing_client(tracking_uri)
+    try:
+        location = client.get_logged_model(uri.removeprefix("models:/")).artifact_location
+    except MlflowException as error:
+        raise ModelError(f"no model could be read at {uri} in {client.tracking_uri}: {error.message}") from error
+    return _load_artifact(location, uri, tracking_uri)
+
+
 def _load_artifact(
     location: str, uri: str, tracking_uri: str | None, version: ModelVersion | None = None
 ) -> GalaxyClassifier:
@@ -199,12 +215,20 @@ def _load_folder(package: Path, uri: str, version: ModelVersion | None = None) -
 
     with quiet_mlflow():
         loaded = pyfunc.load_model(str(package))
-    if loaded.loader_module != "mlflow.pyfunc.model":
+    model, metadata = _galaxy_model(loaded, uri), loaded.metadata.metadata or {}
+    if version is None:
+        return GalaxyClassifier(model, uri, metadata=metadata)
+    return GalaxyClassifier(model, uri, version.name, int(version.version), version.tags, metadata)
+
+
+def _galaxy_model(loaded: PyFuncModel, uri: str) -> Any:
+    """The instance of the class in `pyfunc_model.py`; an MLflow signature takes no images of different sizes."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        model = loaded.unwrap_python_model()  # type: ignore[no-untyped-call]
+    except MlflowException:
+        model = None
+    if not hasattr(model, "predict_probabilities"):
         raise ModelError(f"{uri} is an MLflow model, but none that galaxy_exp packaged")
-    model = loaded.unwrap_python_model()
-    if not hasattr(model, "predict_probabilities") or not hasattr(model, "class_names"):
-        raise ModelError(f"{uri} is an MLflow model, but none that galaxy_exp packaged")
-    number = None if version is None else int(version.version)
-    name = None if version is None else version.name
-    tags = {} if version is None else version.tags
-    return GalaxyClassifier(model, uri, name, number, tags, loaded.metadata.metadata or {})
+    return model

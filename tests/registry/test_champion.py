@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+
+from galaxy_exp.errors import ModelError
+from galaxy_exp.registry import champion, version_tags
+from galaxy_exp.registry.champion import GalaxyClassifier, load_model
+from galaxy_exp.registry.packaging import ModelVersionRef
+
+from .conftest import CLASS_NAMES, IMAGE_SIZE, Store, coloured
+
+
+@pytest.fixture(scope="module")
+def classifier(registered: ModelVersionRef, store: Store) -> GalaxyClassifier:
+    return load_model(tracking_uri=store.uri)
+
+
+def test_the_champion_knows_itself(classifier: GalaxyClassifier) -> None:
+    assert classifier.uri == "models:/galaxy10-cnn/1"
+    assert (classifier.name, classifier.version) == ("galaxy10-cnn", 1)
+    assert classifier.class_names == CLASS_NAMES
+    assert classifier.image_size == IMAGE_SIZE
+    assert classifier.tags[version_tags.DATA_SOURCE] == "galaxy10-sdss"
+    assert classifier.metadata["objective"] == "val_macro_f1"
+    assert repr(classifier) == "GalaxyClassifier('models:/galaxy10-cnn/1', 3 classes, image_size=(24, 24))"
+
+
+def test_predictions_of_images_of_different_sizes(classifier: GalaxyClassifier) -> None:
+    predictions = classifier.predict([coloured(2), coloured(0, 60, 40), coloured(1, 12, 12)])
+    assert predictions.labels.dtype == np.int64
+    assert predictions.labels.tolist() == [2, 0, 1]
+    assert predictions.class_names == ["blue, cigar shaped", "red", "green"]
+    assert predictions.probabilities.shape == (3, 3)
+    assert predictions.probabilities.dtype == np.float32
+
+
+def test_a_refused_image_is_named(classifier: GalaxyClassifier) -> None:
+    with pytest.raises(ModelError, match="image 1 has 11 x 11 pixels; expected at least 12 x 12"):
+        classifier.predict([coloured(0), coloured(0, 11, 11)])
+    assert classifier.refusal(coloured(0)) is None
+    assert (classifier.refusal(coloured(0, 4, 4)) or "").startswith("has 4 x 4 pixels")
+
+
+def test_every_way_to_name_a_model(registered: ModelVersionRef, store: Store) -> None:
+    location = store.client.get_model_version_download_uri("galaxy10-cnn", "1")
+    model_id = Path(location).parent.name
+    for uri in ("models:/galaxy10-cnn@champion", "models:/galaxy10-cnn/1", "galaxy10-cnn"):
+        assert load_model(uri, tracking_uri=store.uri).version == 1
+    for uri in (f"models:/{model_id}", location.removeprefix("file://"), location):
+        loaded = load_model(uri, tracking_uri=store.uri)
+        assert (loaded.uri, loaded.version, loaded.class_names) == (uri, None, CLASS_NAMES)
+
+
+def test_loading_is_silent_and_leaves_the_global_store_alone(
+    registered: ModelVersionRef, store: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = mlflow.get_tracking_uri()
+    load_model(tracking_uri=store.uri).predict(coloured(0))
+    assert capfd.readouterr() == ("", "")
+    assert mlflow.get_tracking_uri() == before
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("nobody", r"no model 'nobody' is registered in sqlite:///.*; make one with: galaxy-exp sweep "),
+        ("models:/galaxy10-cnn@best", r"'galaxy10-cnn' in sqlite:.* has no version with the alias 'best'; versions: 1"),
+        ("models:/galaxy10-cnn/99", r"has no version 99; versions: 1.*; choose one with: galaxy-exp models promote "),
+        ("models:/galaxy10-cnn/latest", r"'models:/galaxy10-cnn/latest' names no version; expected models:/<name>/"),
+        ("models:/m-0123", r"no model could be read at models:/m-0123 in sqlite:"),
+        ("runs:/0123/model", r"no model could be read at runs:/0123/model"),
+        ("some/folder", r"no model could be read at some/folder"),
+    ],
+)
+def test_what_is_not_there_is_one_line(registered: ModelVersionRef, store: Store, uri: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        load_model(uri, tracking_uri=store.uri)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_store_that_is_not_there_is_not_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=r"no MLflow store at sqlite:///none\.db; make a model with: galaxy-exp sweep"):
+        load_model(tracking_uri="sqlite:///none.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_mlflow_models_are_refused(tmp_path: Path) -> None:
+    code = tmp_path / "echo.py"
+    code.write_text(
+        "import mlflow\n"
+        "class Echo(mlflow.pyfunc.PythonModel):\n"
+        "    def predict(self, context, model_input, params=None):\n"
+        "        return model_input\n"
+        "mlflow.models.set_model(Echo())\n"
+    )
+    mlflow.pyfunc.save_model(tmp_path / "echo", python_model=str(code), pip_requirements=["mlflow"])
+    with pytest.raises(ModelError, match="is an MLflow model, but none that galaxy_exp packaged"):
+        load_model(str(tmp_path / "echo"))
+
+
+@pytest.fixture
+def three(register: Callable[..., ModelVersionRef], store: Store, request: pytest.FixtureRequest) -> str:
+    """A name with three versions, the first being champion."""
+    name = re.sub(r"\W", "-", request.node.name)
+    for _ in range(3):
+        register(name)
+    store.client.set_registered_model_alias(name, "champion", "1")
+    return name
+
+
+def test_list_is_sorted_newest_first(three: str, store: Store, registered: ModelVersionRef) -> None:
+    records = champion.list_models(store.uri)
+    keys = [(record["name"], -record["version"]) for record in records]
+    assert keys == sorted(keys)
+    assert [(r["version"], r["aliases"]) for r in records if r["name"] == three] == [
+        (3, []),
+        (2, []),
+        (1, ["champion"]),
+    ]
+    (first,) = champion.list_models(store.uri, "galaxy10-cnn")
+    assert first["test"] == {"macro_f1": 0.8125}
+    assert first["data_source"] == "galaxy10-sdss"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", first["created"])
+    assert first["reason"] == ""
+
+
+def test_promote_by_hand_and_roll_back(three: str, store: Store) -> None:
+    store.client.set_registered_model_alias(three, "challenger", "3")
+    assert champion.promote(three, 3, store.uri) == 1
+    (third, _, first) = champion.list_models(store.uri, three)
+    assert (third["aliases"], first["aliases"]) == (["champion"], [])
+    assert (third["promotion"], third["reason"]) == ("by hand", "promoted by hand in place of version 1")
+    assert champion.promote(three, 3, store.uri) is None
+    assert champion.rollback(three, store.uri) == 1
+    (third, _, first) = champion.list_models(store.uri, three)
+    assert (third["aliases"], first["aliases"]) == ([], ["champion"])
+    assert first["reason"] == "rolled back from version 3"
+    with pytest.raises(ModelError, match="version 1 is the first champion; there is none before it"):
+        champion.rollback(three, store.uri)
+
+
+def test_promote_names_the_versions_there_are(three: str, store: Store) -> None:
+    with pytest.raises(ModelError, match=f"{three} has no version 7; versions: 1, 2, 3"):
+        champion.promote(three, 7, store.uri)
+    with pytest.raises(ModelError, match="nobody has no champion to roll back"):
+        champion.rollback("nobody", store.uri)

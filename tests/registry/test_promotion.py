@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from itertools import count
+
+import numpy as np
+import pytest
+
+from galaxy_exp.registry import version_tags
+from galaxy_exp.registry.packaging import ModelVersionRef
+from galaxy_exp.registry.promotion import (
+    Candidate,
+    PromotionDecision,
+    apply_promotion,
+    decide_promotion,
+    find_champion,
+    load_candidate,
+)
+from galaxy_exp.registry.sealed_test import SealedTest, fetch_sealed_test, log_sealed_test
+
+from .conftest import Store
+
+LABELS = np.random.default_rng(0).integers(0, 3, 200)
+FORCE = re.escape("galaxy-exp models promote galaxy10-cnn 2")
+
+
+def _test(share_right: float, digest: str = "same", n_classes: int = 3) -> SealedTest:
+    """Predictions of which the first `share_right` are right."""
+    predicted = LABELS.copy()
+    n_right = int(share_right * len(LABELS))
+    predicted[n_right:] = (predicted[n_right:] + 1) % 3
+    probabilities = np.full((len(LABELS), n_classes), 0.1, np.float32)
+    probabilities[np.arange(len(LABELS)), predicted] = 0.8
+    return SealedTest(digest, LABELS, probabilities)
+
+
+def _candidate(
+    version: int, test: SealedTest | None, simulated: bool = False, objective: str = "val_macro_f1"
+) -> Candidate:
+    return Candidate("galaxy10-cnn", version, simulated, objective, test)
+
+
+def test_without_a_champion_the_first_version_is_promoted() -> None:
+    decision = decide_promotion(_candidate(1, None), None)
+    assert decision == PromotionDecision(True, "first version: there was no champion")
+
+
+def test_real_galaxies_beat_simulated_ones_whatever_the_scores() -> None:
+    poor_but_real, good_but_simulated = _candidate(2, _test(0.4, "other")), _candidate(1, _test(0.99), simulated=True)
+    assert decide_promotion(poor_but_real, good_but_simulated).promote
+    decision = decide_promotion(_candidate(2, _test(0.99), simulated=True), _candidate(1, _test(0.4)))
+    assert not decision.promote
+    assert re.search(
+        f"trained on simulated galaxies; version 1, the champion, on real ones; .*{FORCE}", decision.reason
+    )
+
+
+@pytest.mark.parametrize(
+    ("challenger", "champion", "why"),
+    [
+        (_test(0.9, "new"), _test(0.5), "version 1, the champion, was tested on other images"),
+        (_test(0.9, n_classes=4), _test(0.5), "version 1, the champion, was tested on other images"),
+        (_test(0.9), None, "the sealed test predictions of version 1 are missing"),
+        (None, _test(0.5), "the sealed test predictions of version 2 are missing"),
+    ],
+)
+def test_what_cannot_be_compared_stays_challenger(
+    challenger: SealedTest | None, champion: SealedTest | None, why: str
+) -> None:
+    decision = decide_promotion(_candidate(2, challenger), _candidate(1, champion))
+    assert not decision.promote
+    assert re.match(f"not comparable: {why}; .*{FORCE}", decision.reason)
+    assert decision.difference is None
+
+
+@pytest.mark.parametrize("objective", ["val_macro_f1", "val_accuracy", "val_balanced_accuracy", "val_loss"])
+def test_a_clear_gain_promotes_and_a_small_one_does_not(objective: str) -> None:
+    champion = _candidate(1, _test(0.7), objective=objective)
+    clear = decide_promotion(_candidate(2, _test(0.8), objective=objective), champion)
+    assert clear.promote
+    assert clear.low is not None
+    assert clear.high is not None
+    assert 0 < clear.low < (clear.difference or 0) < clear.high
+    assert re.match(r"better than version 1, the champion, on the same 200 sealed test images: ", clear.reason)
+    unclear = decide_promotion(_candidate(2, _test(0.705), objective=objective), champion)
+    assert not unclear.promote
+    assert unclear.reason.startswith("not clearly better than version 1")
+    assert not decide_promotion(_candidate(2, _test(0.6), objective=objective), champion).promote
+
+
+def test_the_champion_itself_stays() -> None:
+    assert decide_promotion(_candidate(1, _test(0.7)), _candidate(1, _test(0.7))).promote
+
+
+def test_sealed_test_survives_mlflow(store: Store) -> None:
+    run_id, test = store.finished_run(), _test(0.7, "digest-é")
+    assert fetch_sealed_test(store.client, run_id) is None
+    log_sealed_test(store.client, run_id, test)
+    log_sealed_test(store.client, run_id, test)
+    found = fetch_sealed_test(store.client, run_id)
+    assert found is not None
+    assert found.digest == test.digest
+    assert np.array_equal(found.labels, test.labels)
+    assert np.array_equal(found.probabilities, test.probabilities)
+    assert fetch_sealed_test(store.client, None) is None
+    assert fetch_sealed_test(store.client, "no-such-run") is None
+
+
+Versions = Callable[..., list[ModelVersionRef]]
+
+
+@pytest.fixture
+def versions(register: Callable[..., ModelVersionRef], store: Store) -> Versions:
+    """Registers versions of a new name from the share of test images they get right."""
+
+    def call(*shares: float) -> list[ModelVersionRef]:
+        name = f"gated-{next(_NUMBERS)}"
+        made = []
+        for share in shares:
+            run_id = store.finished_run()
+            log_sealed_test(store.client, run_id, _test(share))
+            tags = {version_tags.TEST_DIGEST: "same", version_tags.OBJECTIVE: "val_accuracy"}
+            made.append(register(name, run_id=run_id, **tags))
+        return made
+
+    return call
+
+
+_NUMBERS = count()
+
+
+def _gate(store: Store, ref: ModelVersionRef) -> PromotionDecision:
+    challenger = load_candidate(store.client, ref.name, ref.version)
+    decision = decide_promotion(challenger, find_champion(store.client, ref.name))
+    apply_promotion(store.client, ref.name, ref.version, decision)
+    return decision
+
+
+def _aliases(store: Store, name: str) -> dict[str, int]:
+    return {alias: int(version) for alias, version in store.client.get_registered_model(name).aliases.items()}
+
+
+def test_three_sweeps_in_a_row(versions: Versions, store: Store) -> None:
+    first, worse, better = versions(0.7, 0.69, 0.9)
+    assert find_champion(store.client, first.name) is None
+    assert _gate(store, first).promote
+    assert _aliases(store, first.name) == {"champion": 1}
+    assert not _gate(store, worse).promote
+    assert _aliases(store, first.name) == {"champion": 1, "challenger": 2}
+    decision = _gate(store, better)
+    assert decision.promote
+    assert _aliases(store, first.name) == {"champion": 3, "challenger": 2}
+    tags = store.client.get_model_version(first.name, "3").tags
+    assert tags[version_tags.PROMOTION] == "promoted"
+    assert tags[version_tags.PROMOTION_REASON] == decision.reason
+    assert float(tags[version_tags.PROMOTION_LOW]) == decision.low
+    assert tags[version_tags.PREVIOUS_CHAMPION] == "1"
+
+
+def test_a_promoted_challenger_loses_the_other_alias(versions: Versions, store: Store) -> None:
+    (ref,) = versions(0.7)
+    store.client.set_registered_model_alias(ref.name, "challenger", "1")
+    _gate(store, ref)
+    assert _aliases(store, ref.name) == {"champion": 1}
+
+
+def test_repeating_a_decision_changes_nothing_decided_since(versions: Versions, store: Store) -> None:
+    first, second = versions(0.7, 0.9)
+    decision = _gate(store, first)
+    _gate(store, second)
+    apply_promotion(store.client, first.name, first.version, decision)
+    assert _aliases(store, first.name) == {"champion": 2}
+
+
+def test_a_decision_cut_short_is_completed(versions: Versions, store: Store) -> None:
+    first, second = versions(0.7, 0.9)
+    _gate(store, first)
+    store.client.set_model_version_tag(second.name, "2", version_tags.PREVIOUS_CHAMPION, "1")
+    store.client.set_registered_model_alias(second.name, "champion", "2")  # killed here
+    apply_promotion(store.client, second.name, 2, PromotionDecision(True, "better", 0.2, 0.1, 0.3))
+    tags = store.client.get_model_version(second.name, "2").tags
+    assert (tags[version_tags.PROMOTION], tags[version_tags.PREVIOUS_CHAMPION]) == ("promoted", "1")
+
+
+def test_a_tag_that_contradicts_the_artifact_makes_it_incomparable(versions: Versions, store: Store) -> None:
+    (ref,) = versions(0.7)
+    store.client.set_model_version_tag(ref.name, "1", version_tags.TEST_DIGEST, "another")
+    assert load_candidate(store.client, ref.name, 1).test is None

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from galaxy_exp.report import figures
+from galaxy_exp.report.canvas import name_class
+from galaxy_exp.report.confusion import confusion_record, plot_confusion
+from galaxy_exp.report.learning_curves import collect_curves, plot_learning_curves
+from galaxy_exp.report.mistakes import Mistake, find_mistakes, plot_mistakes_gallery
+from galaxy_exp.report.per_class import per_class_table, per_class_text
+
+LONG_NAMES = [f"Disk, Face-on, {kind} Spiral of the $kind$ {kind}" for kind in "ABCDEFGHIJ"]
+
+
+def _is_png(path: Path) -> bool:
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    return image.format == "PNG" and pixels.min() < 100 and pixels.max() == 255
+
+
+def _history(n_epochs: int) -> list[dict[str, float]]:
+    return [
+        {"loss": 1 / epoch, "val_loss": 1.1 / epoch, "accuracy": 1 - 0.5 / epoch, "val_accuracy": 1 - 0.6 / epoch}
+        for epoch in range(1, n_epochs + 1)
+    ]
+
+
+class TestLearningCurves:
+    def test_panels_without_values_are_left_out(self) -> None:
+        curves = collect_curves(_history(3))
+        assert [curve.metric for curve in curves] == ["loss", "accuracy"]
+        assert curves[0].validation == [1.1, 0.55, 1.1 / 3]
+
+    def test_an_epoch_that_lacks_a_metric_is_a_gap(self) -> None:
+        (curve,) = collect_curves([{"loss": 1.0}, {}, {"loss": 0.5}])
+        assert np.array_equal(curve.train, [1.0, np.nan, 0.5], equal_nan=True)
+        assert curve.validation == []
+
+    @pytest.mark.parametrize(("n_epochs", "best"), [(20, 14), (1, 1), (200, 200), (3, 0), (0, 0)])
+    def test_draws_any_number_of_epochs(self, tmp_path: Path, n_epochs: int, best: int) -> None:
+        path = plot_learning_curves(
+            _history(n_epochs), "val_accuracy", best, tmp_path / "new" / "curves.png", "Trial 3"
+        )
+        assert _is_png(path)
+
+    def test_a_diverged_trial_can_be_drawn(self, tmp_path: Path) -> None:
+        history = [{"loss": 1.0, "val_loss": 2.0}, {"loss": np.inf, "val_loss": np.nan}]
+        assert _is_png(plot_learning_curves(history, "val_loss", 1, tmp_path / "curves.png"))
+
+
+class TestConfusion:
+    def test_record_is_json_with_the_margins(self) -> None:
+        record = json.loads(json.dumps(confusion_record(np.array([[8, 2, 0], [1, 9, 0], [0, 0, 0]]), ["a", "b", "c"])))
+        assert record["counts"] == [[8, 2, 0], [1, 9, 0], [0, 0, 0]]
+        assert record["row_share"] == [[0.8, 0.2, 0], [0.1, 0.9, 0], [0, 0, 0]]
+        assert record["completeness"] == [0.8, 0.9, None]
+        assert record["purity"] == [pytest.approx(8 / 9), pytest.approx(9 / 11), None]
+        assert (record["n_images"], record["accuracy"]) == (20, 0.85)
+
+    @pytest.mark.parametrize("n_classes", [2, 5, 10])
+    def test_draws_any_number_of_classes(self, tmp_path: Path, n_classes: int) -> None:
+        matrix = np.random.default_rng(0).integers(0, 2000, (n_classes, n_classes))
+        assert _is_png(plot_confusion(matrix, LONG_NAMES[:n_classes], tmp_path / "confusion.png", "Validation"))
+
+    def test_an_empty_matrix_can_be_drawn(self, tmp_path: Path) -> None:
+        assert _is_png(plot_confusion(np.zeros((3, 3), np.int64), ["a", "b", "c"], tmp_path / "confusion.png"))
+
+
+class TestMistakes:
+    labels = np.array([0, 1, 1, 0, 1])
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.2, 0.8], [0.95, 0.05]], np.float32)
+
+    def test_most_confident_first_ties_in_order(self) -> None:
+        found = find_mistakes(self.labels, self.probabilities)
+        assert [mistake.index for mistake in found] == [4, 1, 3]
+        assert found[0] == Mistake(4, 1, 0, pytest.approx(0.95))
+        assert len(find_mistakes(self.labels, self.probabilities, n=2)) == 2
+
+    @pytest.mark.parametrize("shape", [(69, 69), (256, 256), (40, 90)])
+    def test_draws_images_of_any_shape(self, tmp_path: Path, shape: tuple[int, int]) -> None:
+        images = np.random.default_rng(0).integers(0, 256, (5, *shape, 3), dtype=np.uint8)
+        path = tmp_path / "mistakes.png"
+        assert _is_png(plot_mistakes_gallery(images, self.labels, self.probabilities, LONG_NAMES[:2], path))
+
+    def test_no_mistakes_is_a_figure_too(self, tmp_path: Path) -> None:
+        path, images = tmp_path / "mistakes.png", np.zeros((5, 8, 8, 3), np.uint8)
+        right = self.probabilities.argmax(axis=1)
+        assert _is_png(plot_mistakes_gallery(images, right, self.probabilities, ["a", "b"], path))
+
+    def test_reads_only_what_it_draws(self, tmp_path: Path) -> None:
+        images = np.lib.format.open_memmap(tmp_path / "images.npy", "w+", np.uint8, (5, 8, 8, 3))
+        path = tmp_path / "mistakes.png"
+        assert _is_png(plot_mistakes_gallery(images, self.labels, self.probabilities, ["a", "b"], path, n=1))
+
+
+class TestPerClass:
+    labels = np.array([0, 0, 1, 1])
+    probabilities = np.array([[0.9, 0.1, 0], [0.2, 0.8, 0], [0.1, 0.9, 0], [0.3, 0.7, 0]])
+
+    def test_table(self) -> None:
+        table = per_class_table(self.labels, self.probabilities, ["a", "b", "none such"])
+        assert table[0] == {"class": "a", "images": 2, "completeness": 0.5, "purity": 1.0, "f1": pytest.approx(2 / 3)}
+        assert table[2] == {"class": "none such", "images": 0, "completeness": None, "purity": 0.0, "f1": None}
+
+    def test_text_is_aligned(self) -> None:
+        assert per_class_text(self.labels, self.probabilities, ["a", "b", "none such"]) == (
+            "class      images  completeness  purity     f1\n"
+            "a               2         0.500   1.000  0.667\n"
+            "b               2         1.000   0.667  0.800\n"
+            "none such       0             -   0.000      -\n"
+        )
+
+
+def test_names_are_shortened_and_never_read_as_formulas() -> None:
+    assert name_class("Disk, Face-on, Medium Spiral", 11, 4) == "Disk,\nFace-on,\nMedium\nSpiral"
+    assert name_class("Disk, Face-on, Medium Spiral", 14, 1) == "Disk,…"
+    assert name_class("a $b$", 20, 1) == r"a \$b\$"
+
+
+def _draw_curves(folder: Path) -> None:
+    plot_learning_curves(_history(20), "val_loss", 3, folder / "figure.png")
+
+
+def _draw_confusion(folder: Path) -> None:
+    plot_confusion(np.full((10, 10), 33), LONG_NAMES, folder / "figure.png")
+
+
+def _draw_mistakes(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (100, 69, 69, 3), dtype=np.uint8), np.zeros(100, np.int64)
+    plot_mistakes_gallery(images, labels, rng.random((100, 10)), LONG_NAMES, folder / "figure.png")
+
+
+@pytest.mark.parametrize("draw", [_draw_curves, _draw_confusion, _draw_mistakes])
+def test_every_figure_is_quick_after_the_first(draw: Callable[[Path], None], tmp_path: Path) -> None:
+    draw(tmp_path)
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        draw(tmp_path)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.7  # 0.1 to 0.25 s on an idle machine
+
+
+def test_no_global_matplotlib_state() -> None:
+    code = (
+        "import sys, galaxy_exp.report\n"
+        "assert not {'matplotlib', 'pandas', 'keras', 'mlflow', 'numpy'} & set(sys.modules)\n"
+        "import galaxy_exp.report.figures\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "from pathlib import Path\n"
+        "galaxy_exp.report.figures.plot_learning_curves([{'loss': 1.0}], 'loss', 1, Path(sys.argv[1]))\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code, "/dev/null"], check=True, timeout=60)
+
+
+def test_all_names_exist() -> None:
+    assert all(callable(getattr(figures, name)) for name in figures.__all__)
