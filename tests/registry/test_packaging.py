@@ -3,13 +3,19 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 import mlflow
 import numpy as np
@@ -129,6 +135,56 @@ table = model.predict(images)
 larger = model.predict(np.repeat(np.repeat(images, 2, axis=1), 2, axis=2))
 print(json.dumps({"columns": list(table), "rows": table.to_dict("records"), "larger": larger["label"].tolist()}))
 """
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def _serving(store: Store) -> Iterator[str]:
+    """The address of `mlflow models serve` with the champion."""
+    port = str(_free_port())
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/galaxy10-cnn@champion"]
+    command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # it starts uvicorn by its name
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": store.uri, "PATH": path}
+    server = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=30)
+
+
+def _ask(address: str, images: np.ndarray) -> tuple[int, Any]:
+    """Posts images as JSON; asks again until the server is up."""
+    body = json.dumps({"inputs": images.tolist()}).encode()
+    request = Request(f"{address}/invocations", body, {"Content-Type": "application/json"})
+    for _ in range(240):
+        try:
+            with urlopen(request, timeout=30) as answer:
+                return answer.status, json.load(answer)
+        except HTTPError as error:
+            return error.code, json.load(error)
+        except URLError:
+            time.sleep(0.25)
+    raise TimeoutError("the server did not come up")
+
+
+@pytest.mark.slow
+def test_mlflow_serves_it(registered: ModelVersionRef, store: Store) -> None:
+    with _serving(store) as address:
+        status, answer = _ask(address, np.stack([coloured(2, 30, 24), coloured(0, 30, 24)]))
+        assert status == 200
+        assert [row["class_name"] for row in answer["predictions"]] == ["blue, cigar shaped", "red"]
+        status, answer = _ask(address, coloured(1, 6, 6)[None])
+        assert status == 400
+        assert "image 0 has 6 x 6 pixels; expected at least 12 x 12" in answer["message"]
 
 
 @pytest.mark.slow

@@ -148,7 +148,7 @@ def test_every_figure_is_quick_after_the_first(draw: Callable[[Path], None], tmp
         start = time.perf_counter()
         draw(tmp_path)
         times.append(time.perf_counter() - start)
-    assert min(times) < 0.7  # 0.1 to 0.25 s on an idle machine
+    assert min(times) < 1.5  # 0.1 to 0.25 s on an idle machine; this guards against seconds
 
 
 def test_no_global_matplotlib_state() -> None:
