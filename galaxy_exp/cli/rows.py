@@ -8,6 +8,9 @@ from typing import Any
 import click
 
 from galaxy_exp.cli.output import format_duration, print_rows
+from galaxy_exp.errors import JournalError
+from galaxy_exp.folders import SweepFolder
+from galaxy_exp.journal.journal import read_record
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 
 __all__ = ["describe_settings", "describe_sweep", "ordered_trials", "print_leaderboard", "sweep_row", "trial_row"]
@@ -33,7 +36,7 @@ def ordered_trials(record: SweepRecord, sort: bool) -> list[TrialRecord]:
 
 
 def trial_row(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
-    """A trial for machines: the keys `number`, `state`, `objective`, `params`, `epochs`, `seconds`, `run_id` and more."""
+    """A trial for machines: `number`, `state`, `objective`, `params`, `epochs`, `seconds`, `run_id` and more."""
     result = trial.result
     return {
         "number": trial.number,
@@ -86,7 +89,12 @@ def sweep_state(record: SweepRecord) -> str:
     return "finished" if record.ended.succeeded else f"failed: {record.ended.reason}"
 
 
-def sweep_row(record: SweepRecord) -> dict[str, Any]:
+def sweep_row(folder: SweepFolder) -> dict[str, Any]:
+    """A line of `galaxy-exp list`; a sweep whose journal cannot be read is listed with the reason."""
+    try:
+        record = read_record(folder.path)
+    except JournalError as error:
+        return {"sweep": folder.sweep_id, "state": f"unreadable: {error}"}
     best = record.leaderboard()[:1]
     return {
         "sweep": record.sweep_id,

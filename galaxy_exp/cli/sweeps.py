@@ -22,9 +22,8 @@ _SWEEP_ARGUMENT = click.argument("sweep", required=False)
 def list_command(output_format: str) -> None:
     """List the sweeps of this folder, the newest last."""
     from galaxy_exp.cli.rows import sweep_row
-    from galaxy_exp.journal.journal import read_record
 
-    rows = [sweep_row(read_record(folder.path)) for folder in ProjectFolder.default().sweeps()]
+    rows = [sweep_row(folder) for folder in ProjectFolder.default().sweeps()]
     print_rows(rows, output_format, empty="no sweeps here yet; start one with: galaxy-exp sweep sweeps/quickstart.yaml")
 
 

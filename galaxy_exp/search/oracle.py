@@ -119,12 +119,17 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
 
     def save(self, *args: Any) -> None:
         """Saves where a `keras_tuner.Tuner` said; driven by a sweep there is nothing to save, the journal is it."""
-        if self.directory is not None:
+        if self._is_in_a_tuner:
             super().save(*args)
 
     def _save_trial(self, trial: Any) -> None:
-        if self.directory is not None:
+        if self._is_in_a_tuner:
             super()._save_trial(trial)
+
+    @property
+    def _is_in_a_tuner(self) -> bool:
+        """A `keras_tuner.Tuner` gives its oracle a folder; a sweep does not."""
+        return getattr(self, "_directory", None) is not None
 
     def reload(self) -> None:
         """Takes up the state that `save` left; the sampler's evidence is rebuilt from the trials."""

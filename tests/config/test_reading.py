@@ -1,0 +1,156 @@
+"""Sweep files: what is accepted, and the one line that each mistake gives."""
+
+from pathlib import Path
+
+import pytest
+
+from galaxy_exp.config import dump_sweep, load_sweep, parse_sweep
+from galaxy_exp.config.sweep import RangeSpace, SweepConfig, ValuesSpace
+from galaxy_exp.errors import ConfigError
+
+CONTRACT = """
+name: gz2-first
+data:
+  source: galaxies.h5
+  split: {validation: 0.15, test: 0.15, seed: 7}
+hypermodel: galaxy-cnn
+space:
+  filters_1: {values: [16, 32, 64]}
+  dropout_2: {min: 0.2, max: 0.6}
+  learning_rate: {min: 1.0e-4, max: 3.0e-3, scale: log}
+  augmentation: flips+rotations
+training: {epochs: 20, precision: auto}
+search: {sampler: tpe, pruner: asha, objective: val_macro_f1, max_trials: 20, seed: 1}
+execution: {engine: inline, workers: 1}
+tracking: {experiment: galaxy10}
+registry: {model: galaxy10-cnn}
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(text: str) -> Path:
+        path = tmp_path / "sweep.yaml"
+        path.write_text(text)
+        return path
+
+    return write_file
+
+
+class TestReading:
+    def test_the_contract_is_read(self, write):
+        config = load_sweep(write(CONTRACT))
+        assert config.name == "gz2-first"
+        assert config.space["filters_1"] == ValuesSpace(values=(16, 32, 64))
+        assert config.space["dropout_2"] == RangeSpace(min=0.2, max=0.6)
+        assert config.space["learning_rate"] == RangeSpace(min=1e-4, max=3e-3, scale="log")
+        assert config.space["augmentation"] == "flips+rotations"
+
+    def test_every_key_has_a_default(self, write):
+        assert load_sweep(write("")) == SweepConfig()
+
+    def test_what_is_dumped_reads_back_equal(self, write):
+        config = load_sweep(write(CONTRACT))
+        assert load_sweep(write(dump_sweep(config))) == config
+
+    def test_a_number_in_scientific_notation_needs_no_point(self, write):
+        config = load_sweep(write("space: {learning_rate: {min: 1e-4, max: 3e-3, scale: log}}"))
+        assert config.space["learning_rate"] == RangeSpace(min=1e-4, max=3e-3, scale="log")
+
+    def test_words_that_old_yaml_takes_for_booleans_stay_words(self, write):
+        assert load_sweep(write("space: {augmentation: no}")).space["augmentation"] == "no"
+
+    def test_a_config_is_frozen(self):
+        with pytest.raises(ValueError, match="frozen"):
+            SweepConfig().name = "other"
+
+
+class TestOverrides:
+    def test_the_last_one_wins_over_the_file(self, write):
+        config = load_sweep(write(CONTRACT), ["search.max_trials=50", "search.max_trials=60", "space.filters_1=8"])
+        assert config.search.max_trials == 60
+        assert config.space["filters_1"] == 8
+
+    def test_a_value_may_be_a_section(self, write):
+        config = load_sweep(write(""), ["space.dropout_1={min: 0.1, max: 0.2}"])
+        assert config.space["dropout_1"] == RangeSpace(min=0.1, max=0.2)
+
+    @pytest.mark.parametrize("override", ["search", "=3", "search.=3", ""])
+    def test_without_key_and_value_it_is_refused(self, write, override):
+        with pytest.raises(ConfigError, match=r"--set .*expected key.path=value"):
+            load_sweep(write(""), [override])
+
+    def test_a_mistake_is_blamed_on_the_flag(self, write):
+        with pytest.raises(ConfigError, match=r"^--set search.max_trials: found 0; expected a value greater"):
+            load_sweep(write(CONTRACT), ["search.max_trials=0"])
+
+    def test_a_key_below_a_plain_value_is_refused(self, write):
+        with pytest.raises(ConfigError, match="name is 'gz2-first', not a section that could hold x"):
+            load_sweep(write(CONTRACT), ["name.x=1"])
+
+
+MISTAKES = {
+    "nmae: x": r'nmae: unknown key; did you mean "name"\?',
+    "serach: {sampler: tpe}": r'serach: unknown key; did you mean "search"\?',
+    "search: {max_trial: 3}": r'search.max_trial: unknown key; did you mean "max_trials"\?',
+    "search: {max_trials: many}": r"search.max_trials: found 'many'; expected a valid integer",
+    "search: {objective: val_f1}": r"search.objective: found 'val_f1'; expected val_macro_f1, .*did you mean \"val_macro_f1\"",
+    "search: 3": r"search: found 3; expected a section of keys",
+    "training: {epochs: 0}": r"training.epochs: found 0; expected a value greater than or equal to 1",
+    "training: {precision: bf16}": r"training.precision: found 'bf16'; expected auto, float32",
+    "data: {split: {validation: 0.6, test: 0.5}}": r"data.split: validation \+ test is 1.1, which leaves nothing",
+    "data: {split: {validation: 0}}": r"data.split.validation: found 0; expected a value greater than 0",
+    "data: {class_names: [a, a]}": r"data.class_names: two classes have the same name",
+    "space: {filters_1: {values: []}}": r"space.filters_1.values: found \[\]; expected at least 1",
+    "space: {filters_1: {values: [1, 1]}}": r"space.filters_1.values: a value is listed twice",
+    "space: {filters_1: {values: [1, a]}}": r"space.filters_1.values: expected values of one kind",
+    "space: {dropout_1: {min: 0.5, max: 0.2}}": r"space.dropout_1: min is 0.5 and max is 0.2; expected min < max",
+    "space: {dropout_1: {min: 0.5}}": r"space.dropout_1.max: missing",
+    "space: {dropout_1: {min: 0, max: 1, stpe: 2}}": r'space.dropout_1.stpe: unknown key; did you mean "step"',
+    "space: {learning_rate: {min: 0, max: 1, scale: log}}": r"space.learning_rate: min is 0; expected above 0 with",
+    "space: {learning_rate: {min: 1, max: 2, scale: lgo}}": r'space.learning_rate.scale: .*did you mean "log"',
+    "space: {filters_1: [1, 2]}": r"space.filters_1: found \[1, 2\]; expected a plain value, \{values",
+    "space: {filters_1: null}": r"space.filters_1: found None; expected a plain value",
+    "name: 'a b'": r"name: found 'a b'; expected text matching",
+    "name: a\nname: b": r":2:1: not valid YAML: key 'name' appears twice",
+    "name: [": r"not valid YAML",
+    "- a\n- b": r"found list at the top; expected keys",
+    "registry: {model: 'a/b'}": r"registry.model: found 'a/b'; expected text matching",
+    "execution: {engine: ray}": r"execution.engine: found 'ray'; expected inline",
+}
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(("text", "message"), MISTAKES.items(), ids=list(MISTAKES))
+    def test_each_gives_one_line_with_the_file(self, write, text, message):
+        path = write(text)
+        with pytest.raises(ConfigError, match=message) as caught:
+            load_sweep(path)
+        assert len(caught.value.problems) == 1
+        assert caught.value.problems[0].startswith(str(path))
+
+    def test_all_of_them_are_told_at_once(self, write):
+        with pytest.raises(ConfigError) as caught:
+            load_sweep(write("nmae: x\ntraining: {epochs: 0}\nsearch: {seed: -1}"))
+        assert len(caught.value.problems) == 3
+
+    def test_a_missing_file_is_named(self, tmp_path):
+        with pytest.raises(ConfigError, match=r"nowhere.yaml: no such file; expected a sweep file"):
+            load_sweep(tmp_path / "nowhere.yaml")
+
+    def test_a_folder_is_no_sweep_file(self, tmp_path):
+        with pytest.raises(ConfigError, match="is a folder"):
+            load_sweep(tmp_path)
+
+    def test_a_file_that_is_not_text_is_refused(self, tmp_path):
+        (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00")
+        with pytest.raises(ConfigError, match="cannot be read"):
+            load_sweep(tmp_path / "x.yaml")
+
+    def test_yaml_cannot_make_python_objects(self, write):
+        with pytest.raises(ConfigError, match="not valid YAML: could not determine a constructor"):
+            load_sweep(write("name: !!python/object/apply:os.getcwd []"))
+
+    def test_a_mapping_in_memory_is_checked_alike(self):
+        with pytest.raises(ConfigError, match=r"^sweep: serach: unknown key"):
+            parse_sweep({"serach": {}})

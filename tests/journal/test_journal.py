@@ -1,0 +1,201 @@
+"""The journal survives being cut off anywhere, and refuses what it cannot trust."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from galaxy_exp.config import SweepConfig
+from galaxy_exp.errors import JournalError
+from galaxy_exp.journal.events import (
+    EpochReported,
+    SweepEnded,
+    SweepResumed,
+    SweepStarted,
+    TrialEnded,
+    TrialProposed,
+    TrialStarted,
+    WorkerLost,
+)
+from galaxy_exp.journal.journal import Journal, read_record
+from galaxy_exp.records import EpochReport, TrialResult, TrialState
+
+
+def started(**changes):
+    values = {
+        "sweep_id": "s-1",
+        "config": SweepConfig().model_dump(mode="json"),
+        "space": {},
+        "baseline": {},
+        "data_folder": "data",
+        "data_digest": "d",
+        "split_digest": "s",
+        "tracking_uri": "sqlite:///mlflow.db",
+        "software": {},
+    }
+    return SweepStarted(**(values | changes))
+
+
+def report(number, epoch, value, attempt=1):
+    return EpochReport(number, attempt, epoch, {"val_macro_f1": value, "loss": 1.0})
+
+
+def ended(number, state=TrialState.COMPLETED, value=0.5, attempt=1):
+    metrics = {"val_macro_f1": value} if state.has_model else {}
+    return TrialEnded(result=TrialResult(number, attempt, state, "because", 1, metrics, 2, 3.0))
+
+
+@pytest.fixture
+def sweep_folder(tmp_path):
+    folder = tmp_path / "s-1"
+    with Journal.create(folder, started(), clock=iter(range(100, 200)).__next__) as journal:
+        journal.append(TrialProposed(number=0, values={"filters_1": 32, "batch_norm": True}, seed=5))
+        journal.append(TrialStarted(number=0, attempt=1))
+        journal.append(EpochReported(report=report(0, 1, 0.25), go_on=True))
+        journal.append(EpochReported(report=report(0, 2, float("nan")), go_on=True))
+        journal.append(ended(0))
+        journal.append(TrialProposed(number=1, values={"filters_1": 16}, seed=6))
+        journal.append(TrialStarted(number=1, attempt=1))
+        journal.append(EpochReported(report=report(1, 1, 0.125), go_on=False))
+    return folder
+
+
+class TestRoundTrip:
+    def test_the_record_is_the_same_after_reading(self, sweep_folder):
+        record = read_record(sweep_folder)
+        assert record.sweep_id == "s-1"
+        assert list(record.trials) == [0, 1]
+        assert record.trials[0].values == {"filters_1": 32, "batch_norm": True}
+        assert record.trials[0].state is TrialState.COMPLETED
+        assert record.trials[1].state is TrialState.RUNNING
+        assert record.trials[1].curve("val_macro_f1") == [0.125]
+        assert [trial.number for trial in record.running] == [1]
+
+    def test_nan_survives_and_every_line_is_strict_json(self, sweep_folder):
+        assert str(read_record(sweep_folder).trials[0].curve("val_macro_f1")) == "[0.25, nan]"
+        for line in (sweep_folder / "journal.jsonl").read_text().splitlines():
+            json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+    def test_events_carry_the_clock_of_the_journal(self, sweep_folder):
+        record = read_record(sweep_folder)
+        assert (record.started.time, record.trials[0].proposed_at, record.updated_at) == (100, 101, 108)
+
+    def test_reopening_goes_on_behind_the_last_event(self, sweep_folder):
+        with Journal.reopen(sweep_folder) as journal:
+            journal.append(SweepResumed())
+            journal.append(SweepEnded(succeeded=True, reason="done"))
+        record = read_record(sweep_folder)
+        assert record.ended is not None
+        assert len(record.trials) == 2
+
+
+class TestTornAndDamaged:
+    def test_every_prefix_of_a_journal_can_be_read_and_resumed(self, sweep_folder, tmp_path):
+        content = (sweep_folder / "journal.jsonl").read_bytes()
+        first_line = content.index(b"\n") + 1
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        for length in range(first_line, len(content) + 1):
+            (copy / "journal.jsonl").write_bytes(content[:length])
+            complete = content[:length].count(b"\n")
+            with Journal.reopen(copy) as journal:
+                journal.append(SweepResumed())
+            assert (copy / "journal.jsonl").read_bytes().count(b"\n") == complete + 1
+            read_record(copy)
+
+    def test_a_journal_cut_within_its_first_line_is_refused(self, sweep_folder):
+        (sweep_folder / "journal.jsonl").write_bytes(b'{"event":"sweep_sta')
+        with pytest.raises(JournalError, match="does not begin with the start of a sweep"):
+            read_record(sweep_folder)
+
+    def test_a_damaged_line_is_named(self, sweep_folder):
+        lines = (sweep_folder / "journal.jsonl").read_bytes().splitlines(keepends=True)
+        lines[2] = b"\x00\x00garbage\n"
+        (sweep_folder / "journal.jsonl").write_bytes(b"".join(lines))
+        with pytest.raises(JournalError, match=r"journal.jsonl:3: damaged line"):
+            Journal.reopen(sweep_folder)
+
+    def test_an_event_about_an_unknown_trial_is_named(self, sweep_folder):
+        with (sweep_folder / "journal.jsonl").open("a") as file:
+            file.write(TrialStarted(number=7, attempt=1).model_dump_json() + "\n")
+        with pytest.raises(JournalError, match=r"journal.jsonl:10: trial_started names trial 7, which was never"):
+            read_record(sweep_folder)
+
+    def test_a_missing_journal_says_how_to_find_others(self, tmp_path):
+        with pytest.raises(JournalError, match="no such journal; galaxy-exp list"):
+            Journal.reopen(tmp_path)
+
+    def test_a_full_disk_leaves_the_journal_as_it_was(self, sweep_folder):
+        import resource
+
+        before = (sweep_folder / "journal.jsonl").read_bytes()
+        with Journal.reopen(sweep_folder) as journal:
+            old = resource.getrlimit(resource.RLIMIT_FSIZE)
+            ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, old[1]))
+            try:
+                with pytest.raises(OSError, match="File too large"):
+                    journal.append(SweepResumed())
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, old)
+                signal.signal(signal.SIGXFSZ, ignored)
+        assert (sweep_folder / "journal.jsonl").read_bytes() == before
+
+
+def _hold(folder, ready):
+    Journal.reopen(folder)
+    ready.set()
+    time.sleep(60)
+
+
+class TestLock:
+    def test_a_second_process_is_refused_and_a_dead_one_holds_nothing(self, sweep_folder):
+        context = multiprocessing.get_context("spawn")
+        ready = context.Event()
+        process = context.Process(target=_hold, args=(sweep_folder, ready), daemon=True)
+        process.start()
+        assert ready.wait(30)
+        with pytest.raises(JournalError, match="another galaxy-exp process"):
+            Journal.reopen(sweep_folder)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        Journal.reopen(sweep_folder).close()
+
+    def test_reading_needs_no_lock(self, sweep_folder):
+        with Journal.reopen(sweep_folder):
+            assert read_record(sweep_folder).sweep_id == "s-1"
+
+
+class TestRecord:
+    def test_a_new_attempt_discards_what_the_lost_one_reported(self, sweep_folder):
+        with Journal.reopen(sweep_folder) as journal:
+            journal.append(WorkerLost(number=1, attempt=1, reason="killed"))
+            journal.append(TrialStarted(number=1, attempt=2))
+            assert journal.record.trials[1].curve("val_macro_f1") == []
+            assert journal.record.trials[1].losses == ["killed"]
+            assert journal.record.consecutive_failures() == 0
+
+    def test_the_leaderboard_has_the_best_first_and_no_failures(self, sweep_folder):
+        with Journal.reopen(sweep_folder) as journal:
+            journal.append(ended(1, TrialState.STOPPED, 0.75))
+            for number, state, value in ((2, TrialState.FAILED, 0.0), (3, TrialState.COMPLETED, 0.5)):
+                journal.append(TrialProposed(number=number, values={}, seed=1))
+                journal.append(ended(number, state, value))
+            assert [trial.number for trial in journal.record.leaderboard()] == [1, 0, 3]
+
+    def test_failures_in_a_row_are_counted_from_the_end(self, sweep_folder):
+        with Journal.reopen(sweep_folder) as journal:
+            journal.append(ended(1, TrialState.FAILED))
+            journal.append(TrialProposed(number=2, values={}, seed=1))
+            journal.append(ended(2, TrialState.LOST))
+            assert journal.record.consecutive_failures() == 2
+
+    def test_a_failed_trial_has_no_objective_but_a_running_one_has_its_best_so_far(self, sweep_folder):
+        record = read_record(sweep_folder)
+        assert record.trials[1].objective_value(record.objective) == 0.125
+        with Journal.reopen(sweep_folder) as journal:
+            journal.append(ended(1, TrialState.FAILED))
+            assert journal.record.trials[1].objective_value(record.objective) is None

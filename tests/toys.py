@@ -1,0 +1,70 @@
+"""Hypermodels that train in moments, and some that misbehave; sweep files in tests name them as `toys:...`."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import keras
+import keras_tuner
+import numpy as np
+
+
+class TinyHyperModel(keras_tuner.HyperModel):
+    """A few dozen weights on strongly shrunk images, with one conditional hyperparameter."""
+
+    def __init__(self, image_shape, n_classes):
+        super().__init__()
+        self.image_shape = image_shape
+        self.n_classes = n_classes
+
+    def build(self, hp):
+        model = keras.Sequential(
+            [
+                keras.Input(self.image_shape, dtype="uint8"),
+                keras.layers.Rescaling(1 / 255),
+                keras.layers.AveragePooling2D(6),
+                keras.layers.Flatten(),
+            ]
+        )
+        hidden = hp.Boolean("hidden", default=True)
+        with hp.conditional_scope("hidden", [True]):
+            units = hp.Int("units", 2, 32, default=8)
+            if hidden:
+                model.add(keras.layers.Dense(units, activation="relu"))
+        model.add(keras.layers.Dense(self.n_classes, activation="softmax"))
+        optimizer = keras.optimizers.Adam(hp.Float("learning_rate", 1e-3, 1e-1, sampling="log", default=1e-2))
+        model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+
+class SlowHyperModel(TinyHyperModel):
+    """Sleeps in each epoch, so that a test can catch it in the middle."""
+
+    def fit(self, hp, model, *args, callbacks, **kwargs):
+        sleeper = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: time.sleep(0.3))
+        return model.fit(*args, callbacks=[sleeper, *callbacks], **kwargs)
+
+
+class MoodyHyperModel(TinyHyperModel):
+    """Does what the hyperparameter `mood` says."""
+
+    def build(self, hp):
+        mood = hp.Choice("mood", ["fine", "raise", "diverge", "suicide", "suicide_once"], default="fine")
+        model = super().build(hp)
+        if mood == "raise":
+            raise RuntimeError("a bad day\nwith a second line")
+        if mood == "suicide":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if mood == "suicide_once":
+            flag = Path(os.environ["TOYS_FLAG"])
+            if not flag.exists():
+                flag.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        if mood == "diverge":
+            layer = model.layers[-1]
+            layer.set_weights([np.full_like(weights, np.nan) for weights in layer.get_weights()])
+        return model
+
+
+NOT_A_HYPERMODEL = 3
