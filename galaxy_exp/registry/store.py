@@ -45,12 +45,13 @@ def open_existing_client(tracking_uri: str | None) -> MlflowClient:
 
 @contextmanager
 def tracking_errors(tracking_uri: str | None) -> Iterator[None]:
-    """Turns MLflow's exceptions into a one-line TrackingError that names the store."""
+    """Turns the exceptions of MLflow and of its database into a one-line TrackingError that names the store."""
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise TrackingError(f"MLflow store {tracking_uri or '(default)'}: {lines[0]}") from error
 
