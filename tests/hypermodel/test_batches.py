@@ -16,7 +16,7 @@ def _labels(batches):
 def test_an_epoch_holds_every_image_once_and_the_last_batch_the_rest():
     epoch = _labels(_batches())
     assert [len(batch) for batch in epoch] == [4, 4, 2]
-    assert sorted(sum(epoch, [])) == list(range(10))
+    assert sorted(label for batch in epoch for label in batch) == list(range(10))
 
 
 def test_images_stay_with_their_labels():

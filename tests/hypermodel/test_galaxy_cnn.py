@@ -82,8 +82,12 @@ def test_outputs_are_float32_probabilities_in_mixed_precision(small_values, imag
 
 @pytest.mark.parametrize(
     ("name", "kind", "rate"),
-    [("adam", keras.optimizers.Adam, 1e-3), ("adamw", keras.optimizers.AdamW, 1e-3), ("sgd", keras.optimizers.SGD, 1e-2)],
-)  # fmt: skip
+    [
+        ("adam", keras.optimizers.Adam, 1e-3),
+        ("adamw", keras.optimizers.AdamW, 1e-3),
+        ("sgd", keras.optimizers.SGD, 1e-2),
+    ],
+)
 def test_optimizers(hypermodel, small_values, name, kind, rate):
     optimizer = hypermodel.build(small_values(optimizer=name, weight_decay=0.02)).optimizer
     assert type(optimizer) is kind

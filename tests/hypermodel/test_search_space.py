@@ -119,8 +119,14 @@ def test_ranges_keep_the_kind_scale_and_step(hypermodel, name, override, kind, e
 
 @pytest.mark.parametrize(
     ("name", "value", "stored"),
-    [("filters_1", 48, 48), ("filters_1", 48.0, 48), ("dropout_1", 0, 0.0), ("batch_norm", True, True), ("head", "gap", "gap")],
-)  # fmt: skip
+    [
+        ("filters_1", 48, 48),
+        ("filters_1", 48.0, 48),
+        ("dropout_1", 0, 0.0),
+        ("batch_norm", True, True),
+        ("head", "gap", "gap"),
+    ],
+)
 def test_plain_values_fix_in_the_hyperparameters_own_type(hypermodel, name, value, stored):
     entry = _entry(_narrowed(hypermodel, **{name: value}), name)
     assert isinstance(entry, Fixed)
@@ -140,7 +146,7 @@ def test_conditions_survive(hypermodel):
     [
         ({"filter_1": 3}, "space.filter_1: unknown hyperparameter, did you mean filters_1? known: n_blocks, convs_per"),
         ({"zzz": 3}, "space.zzz: unknown hyperparameter; known: n_blocks, "),
-        ({"augmentation": "flip"}, "space.augmentation: 'flip' is not possible, did you mean flips? known: none, flips"),
+        ({"augmentation": "flip"}, "space.augmentation: 'flip' is not possible, did you mean flips? known: none,"),
         ({"filters_1": "many"}, "space.filters_1: 'many' was found; expected a whole number"),
         ({"filters_1": 32.5}, "space.filters_1: 32.5 was found; expected a whole number"),
         ({"filters_1": True}, "space.filters_1: True was found; expected a whole number"),
@@ -151,9 +157,9 @@ def test_conditions_survive(hypermodel):
         ({"batch_norm": "yes"}, "space.batch_norm: 'yes' was found; expected true or false"),
         ({"head": 3}, "space.head: 3 was found; expected text out of: flatten, gap"),
         ({"head": RangeSpace(min=0, max=1)}, "space.head: a range from 0 to 1 was found, but its values are text"),
-        ({"batch_norm": RangeSpace(min=0, max=1)}, "space.batch_norm: a range from 0 to 1 was found, but its values are"),
-        ({"learning_rate": RangeSpace(min=1e-4, max=1e-3, step=1e-4)}, "space.learning_rate: a step was found, but the"),
-        ({"filters_1": RangeSpace(min=16, max=64, step=0.5)}, "space.filters_1: 0.5 was found; expected a whole number"),
+        ({"batch_norm": RangeSpace(min=0, max=1)}, "space.batch_norm: a range from 0 to 1 was found, but its"),
+        ({"learning_rate": RangeSpace(min=1e-4, max=1e-3, step=1e-4)}, "space.learning_rate: a step was found, but"),
+        ({"filters_1": RangeSpace(min=16, max=64, step=0.5)}, "space.filters_1: 0.5 was found; expected a whole"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(hypermodel, overrides, message):
