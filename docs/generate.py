@@ -1,0 +1,225 @@
+"""Writes docs/sweep-file.md from the sweep file's schema and docs/cli.md from the commands' own help.
+
+    python docs/generate.py            write both
+    python docs/generate.py --check    exit code 1 if one of them is not current
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from galaxy_exp.cli.main import cli
+from galaxy_exp.config.sweep import RangeSpace, SweepConfig, ValuesSpace
+
+__all__ = ["PAGES", "build_cli_page", "build_sweep_file_page", "main"]
+
+FOLDER = Path(__file__).parent
+NOTE = "<!-- Written by docs/generate.py; do not edit. -->"
+HELP_WIDTH = 100
+
+MEANINGS = {
+    "n_blocks": "blocks of convolution and pooling; with 1, the network has the seed tutorial's two convolutions",
+    "convs_per_block": "convolutions in each block",
+    "width_growth": "factor from block to block after `filters_2`, up to 512 filters",
+    "filters_1": "filters of the first convolution",
+    "filters_2": "filters of the second convolution, from which later ones grow",
+    "kernel_size": "side of the convolution kernels, in pixels",
+    "batch_norm": "batch normalisation between convolution and activation",
+    "dropout_1": "dropout after the convolutions",
+    "head": "how the last feature maps become a vector: `flatten`, or `gap` (global average pooling)",
+    "dense_width": "units of the dense layer; 0 leaves it out",
+    "dropout_2": "dropout before the output layer",
+    "augmentation": "random changes to training images",
+    "learning_rate": "of the optimizer; SGD takes ten times this",
+    "batch_size": "images in a training step",
+    "optimizer": "`adam`, `adamw`, or `sgd` with Nesterov momentum 0.9",
+    "weight_decay": "decoupled weight decay of AdamW",
+    "schedule": "`constant`, or `cosine`: linear warm-up over 5% of the steps, then half a cosine down to 0",
+    "label_smoothing": "share of a label that is spread over all classes",
+    "class_weighting": "weight of an image by 1 / class size (`balanced`), its square root (`sqrt`), or none",
+}
+"""What each hyperparameter of the built-in hypermodel does; a new one without a line here is an error."""
+
+
+def build_sweep_file_page() -> str:
+    """docs/sweep-file.md: every key of the sweep file, then the hyperparameters of the built-in hypermodel."""
+    schema = SweepConfig.model_json_schema()
+    lines = [NOTE, "", "# The sweep file", "", *_SWEEP_FILE_INTRODUCTION, "", *_sections(schema), *_space_lines()]
+    return "\n".join(lines) + "\n"
+
+
+_SWEEP_FILE_INTRODUCTION = [
+    "A sweep file is YAML. Every key may be left out; unknown keys, repeated keys and values of the wrong kind are",
+    "errors, reported one line each before anything is trained. `--set key.path=value` on the command line changes",
+    "single keys, as in `--set search.max_trials=50`.",
+]
+
+
+def _sections(schema: dict[str, Any]) -> Iterator[str]:
+    yield from _section("At the top", schema, schema, "")
+
+
+def _section(title: str, section: dict[str, Any], schema: dict[str, Any], path: str) -> Iterator[str]:
+    plain = {key: entry for key, entry in section["properties"].items() if _reference(entry) is None}
+    yield f"## {title}"
+    yield ""
+    if path:
+        yield section["description"]
+        yield ""
+    if plain:
+        yield from _table(("key", "type", "default", "meaning"), [_key_row(key, entry) for key, entry in plain.items()])
+    for key, entry in section["properties"].items():
+        reference = _reference(entry)
+        if reference is not None:
+            inner = f"{path}{key}"
+            yield from _section(f"`{inner}`", schema["$defs"][reference], schema, f"{inner}.")
+
+
+def _key_row(key: str, entry: dict[str, Any]) -> tuple[str, str, str, str]:
+    if key == "space":
+        return "`space`", "section", "empty", f"{entry['description']}; see below"
+    default = "none" if entry["default"] is None else f"`{_scalar(entry['default'])}`"
+    return f"`{key}`", _type_of(entry), default, entry.get("description", "the metric to optimise, on validation images")
+
+
+def _reference(entry: dict[str, Any]) -> str | None:
+    target: str | None = entry.get("$ref")
+    return target.removeprefix("#/$defs/") if target else None
+
+
+def _type_of(entry: dict[str, Any]) -> str:
+    if "anyOf" in entry:
+        return " or ".join(_type_of(option) for option in entry["anyOf"])
+    if "enum" in entry:
+        return ", ".join(f"`{_scalar(value)}`" for value in entry["enum"])
+    if "const" in entry:
+        return f"`{_scalar(entry['const'])}`"
+    names = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
+    names |= {"array": "list of text", "null": "none"}
+    return names[entry["type"]] + _bounds(entry)
+
+
+def _bounds(entry: dict[str, Any]) -> str:
+    words = {"minimum": "from", "maximum": "to", "exclusiveMinimum": "above", "exclusiveMaximum": "below"}
+    parts = [f"{word} {entry[key]:,}" for key, word in words.items() if key in entry]
+    return f", {' '.join(parts)}" if parts else ""
+
+
+def _scalar(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _space_lines() -> Iterator[str]:
+    yield "## `space`"
+    yield ""
+    yield "One entry per hyperparameter, by name. What is not named keeps the hypermodel's own space."
+    yield ""
+    yield from _table(
+        ("entry", "meaning"),
+        [
+            ("`name: 3`", "fixed to this value"),
+            (f"`name: {{{', '.join(ValuesSpace.model_fields)}: [16, 32]}}`", "one of the listed values"),
+            ("`name: {min: 0.1, max: 0.5}`", "a number from min to max, both included"),
+            ("`name: {min: 0.1, max: 0.5, step: 0.1}`", "min, min + step and so on up to max"),
+            ("`name: {min: 1.0e-4, max: 1.0e-2, scale: log}`", "evenly in the logarithm; has no step"),
+        ],
+    )
+    others = sorted(set(RangeSpace.model_fields) - {"min", "max", "step", "scale"})
+    if others:
+        raise KeyError(f"describe the new keys of a range: {others}")
+    yield "### Hyperparameters of `galaxy-cnn`"
+    yield ""
+    yield "The defaults together are the baseline, trial 0 of every sweep: the network of the seed tutorial."
+    yield ""
+    rows = [_hyperparameter_row(entry) for entry in _built_in_space()]
+    yield from _table(("name", "searched by default", "baseline", "may be set to", "meaning"), rows)
+
+
+def _built_in_space() -> list[Any]:
+    from galaxy_exp.quiet import import_keras_quietly
+
+    import_keras_quietly()
+    from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
+    from galaxy_exp.hypermodel.search_space import discover_space
+
+    entries: list[Any] = discover_space(GalaxyCNN((69, 69, 3), 10)).space
+    return entries
+
+
+def _hyperparameter_row(entry: Any) -> tuple[str, str, str, str, str]:
+    from galaxy_exp.hypermodel.space import LIMITS
+
+    meaning = MEANINGS[entry.name]
+    for condition in entry.conditions:
+        values = ", ".join(_scalar(value) for value in condition.values)
+        meaning += f"; only with `{condition.name}` {values}"
+    limits = LIMITS.get(entry.name)
+    allowed = f"{limits[0]:,} to {limits[1]:,}" if limits else "these values"
+    return f"`{entry.name}`", _searched(entry), f"`{_scalar(entry.default)}`", allowed, meaning
+
+
+def _searched(entry: Any) -> str:
+    if type(entry).__name__ == "Boolean":
+        return "true, false"
+    if type(entry).__name__ == "Choice":
+        return ", ".join(_scalar(value) for value in entry.values)
+    step = f", step {entry.step:g}" if entry.step not in (None, 1) else ""
+    return f"{entry.min_value:g} to {entry.max_value:g}{step}{', log' if entry.sampling == 'log' else ''}"
+
+
+def _table(header: tuple[str, ...], rows: list[Any]) -> Iterator[str]:
+    yield f"| {' | '.join(header)} |"
+    yield f"|{'---|' * len(header)}"
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+    yield ""
+
+
+def build_cli_page() -> str:
+    """docs/cli.md: the help of every command."""
+    lines = [NOTE, "", "# Commands", ""]
+    for path, text in _helps(cli, _context(cli, "galaxy-exp")):
+        lines += [f"## {path}", "", "```", text, "```", ""]
+    return "\n".join(lines)
+
+
+def _helps(command: click.Command, context: click.Context) -> Iterator[tuple[str, str]]:
+    yield context.command_path, "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from _helps(inner, _context(inner, name, context))
+
+
+def _context(command: click.Command, name: str, parent: click.Context | None = None) -> click.Context:
+    settings = {**command.context_settings, "terminal_width": HELP_WIDTH}
+    return click.Context(command, parent=parent, info_name=name, **settings)
+
+
+PAGES = {"sweep-file.md": build_sweep_file_page, "cli.md": build_cli_page}
+
+
+def main(arguments: list[str]) -> int:
+    """Writes or checks the pages; returns the exit code."""
+    stale = []
+    for name, build in PAGES.items():
+        path, text = FOLDER / name, build()
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(name)
+        if "--check" not in arguments:
+            path.write_text(text, encoding="utf-8")
+    if stale and "--check" in arguments:
+        print(f"not current: {', '.join(stale)}; run: python docs/generate.py", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
