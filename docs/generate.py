@@ -1,7 +1,7 @@
 """Writes docs/sweep-file.md from the sweep file's schema and docs/cli.md from the commands' own help.
 
-    python docs/generate.py            write both
-    python docs/generate.py --check    exit code 1 if one of them is not current
+python docs/generate.py            write both
+python docs/generate.py --check    exit code 1 if one of them is not current
 """
 
 from __future__ import annotations
@@ -84,7 +84,12 @@ def _key_row(key: str, entry: dict[str, Any]) -> tuple[str, str, str, str]:
     if key == "space":
         return "`space`", "section", "empty", f"{entry['description']}; see below"
     default = "none" if entry["default"] is None else f"`{_scalar(entry['default'])}`"
-    return f"`{key}`", _type_of(entry), default, entry.get("description", "the metric to optimise, on validation images")
+    return (
+        f"`{key}`",
+        _type_of(entry),
+        default,
+        entry.get("description", "the metric to optimise, on validation images"),
+    )
 
 
 def _reference(entry: dict[str, Any]) -> str | None:

@@ -1,0 +1,172 @@
+"""Dependencies point one way: the table of docs/architecture.md, held against the source itself."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+PACKAGE = ROOT / "galaxy_exp"
+
+GROUND = {"errors", "records", "seeding", "metrics", "quiet"}
+BASE = GROUND | {"folders", "config"}
+MAY_IMPORT: dict[str, set[str]] = {
+    **{part: set() for part in GROUND},
+    "folders": {"errors"},
+    "config": {"errors", "records"},
+    "data": BASE,
+    "hypermodel": BASE,
+    "search": BASE,
+    "journal": BASE,
+    "report": BASE,
+    "training": BASE | {"hypermodel"},
+    "execution": BASE | {"search", "journal", "training"},
+    "tracking": BASE | {"journal", "data", "report", "registry.store"},
+    "registry": BASE | {"journal", "data", "report", "tracking"},
+}
+"""By part of the package; `registry.store` stands for that module alone. `sweep` and `cli` may import all but `cli`."""
+TOP = {"sweep", "cli", "__init__", "__main__"}
+
+OWNERS = {
+    "mlflow": {"tracking", "registry", "cli.ui", "sweep"},
+    "keras": {"hypermodel", "training", "search", "registry.evaluation", "registry.pyfunc_model", "quiet"},
+    "keras_tuner": {"hypermodel", "training", "search", "quiet"},
+    "tensorflow": {"training"},
+    "optuna": {"search", "report"},
+    "matplotlib": {"report"},
+    "yaml": {"config"},
+    "pydantic": {"config", "journal"},
+    "h5py": {"data"},
+    "pooch": {"data"},
+    "click": {"cli"},
+    "rich": {"cli"},
+}
+"""The only parts or modules that import a library."""
+
+
+@dataclass(frozen=True)
+class Import:
+    importer: str
+    """Module within the package, such as `data.split`."""
+    target: str
+    """As written, such as `galaxy_exp.errors` or `keras`."""
+    for_types: bool
+    """Under `if TYPE_CHECKING`."""
+    on_import: bool
+    """At the top of the module, not inside a function."""
+
+
+def read_imports() -> Iterator[Import]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        relative = path.relative_to(PACKAGE).with_suffix("")
+        importer = ".".join(relative.parts).removesuffix(".__init__")
+        yield from _imports_of(ast.parse(path.read_text(encoding="utf-8")), importer, for_types=False, on_import=True)
+
+
+def _imports_of(node: ast.AST, importer: str, *, for_types: bool, on_import: bool) -> Iterator[Import]:
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield Import(importer, alias.name, for_types, on_import)
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, f"{importer}: relative import"
+        for alias in node.names:
+            yield Import(importer, _imported_module(node.module or "", alias.name), for_types, on_import)
+    for_types = for_types or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    on_import = on_import and not isinstance(node, ast.FunctionDef)
+    for child in ast.iter_child_nodes(node):
+        yield from _imports_of(child, importer, for_types=for_types, on_import=on_import)
+
+
+def _imported_module(module: str, name: str) -> str:
+    """`from galaxy_exp.registry import winner` imports the module `winner`, other names their module."""
+    folder = ROOT.joinpath(*module.split("."))
+    is_module = (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file()
+    return f"{module}.{name}" if module.startswith("galaxy_exp") and is_module else module
+
+
+IMPORTS = list(read_imports())
+INTERNAL = [found for found in IMPORTS if found.target.startswith("galaxy_exp.")]
+
+
+def part_of(module: str) -> str:
+    return module.split(".")[0]
+
+
+def within(module: str, places: set[str]) -> bool:
+    return any(module == place or module.startswith(f"{place}.") for place in places)
+
+
+def inner(target: str) -> str:
+    return target.removeprefix("galaxy_exp.")
+
+
+def test_every_part_has_its_place() -> None:
+    parts = {path.name for path in PACKAGE.iterdir() if path.is_dir() and (path / "__init__.py").exists()}
+    parts |= {path.stem for path in PACKAGE.glob("*.py")}
+    assert parts - set(MAY_IMPORT) - TOP == set(), "give the new part a line in MAY_IMPORT and in docs/architecture.md"
+
+
+@pytest.mark.parametrize("part", sorted(MAY_IMPORT))
+def test_part_imports_only_what_it_may_know(part: str) -> None:
+    allowed = MAY_IMPORT[part] | {part}
+    found = [each for each in INTERNAL if part_of(each.importer) == part and not each.for_types]
+    assert [each for each in found if not within(inner(each.target), allowed)] == []
+
+
+def test_nobody_imports_the_command_line() -> None:
+    guilty = [each for each in INTERNAL if part_of(inner(each.target)) == "cli" and part_of(each.importer) != "cli"]
+    assert [each.importer for each in guilty if each.importer != "__main__"] == []
+
+
+def test_modules_do_not_import_each_other_in_circles() -> None:
+    graph: dict[str, set[str]] = {}
+    for each in INTERNAL:
+        if not each.for_types and each.importer != "__init__":
+            graph.setdefault(each.importer, set()).add(inner(each.target))
+    list(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("library", sorted(OWNERS))
+def test_library_is_imported_by_its_owners_only(library: str) -> None:
+    users = {each.importer for each in IMPORTS if each.target.split(".")[0] == library and not each.for_types}
+    assert {user for user in users if not within(user, OWNERS[library])} == set()
+
+
+def test_heavy_libraries_are_not_imported_with_the_package_or_the_command_line() -> None:
+    light = {"__init__", "__main__", "sweep", "quiet", "errors", "records", "seeding", "folders", "metrics"}
+    heavy = {"tensorflow", "keras", "keras_tuner", "mlflow", "optuna", "matplotlib", "h5py", "sklearn", "astroNN"}
+    guilty = [
+        (each.importer, each.target)
+        for each in IMPORTS
+        if (each.importer in light or part_of(each.importer) == "cli")
+        and each.on_import
+        and not each.for_types
+        and each.target.split(".")[0] in heavy
+    ]
+    assert guilty == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from galaxy_exp.cli.main import _run; _run(['--help'])",
+        "from galaxy_exp.cli.main import _run; _run(['sweep', '--help'])",
+        "from galaxy_exp.cli.main import _run; _run(['predict', '--help'])",
+        "import galaxy_exp; dir(galaxy_exp)",
+    ],
+)
+def test_help_imports_nothing_heavy(code: str) -> None:
+    heavy = {"tensorflow", "mlflow", "keras", "keras_tuner", "pydantic", "optuna", "pandas"}
+    script = f"{code}\nimport sys\nprint(sorted({heavy} & set(sys.modules)), file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60, cwd=ROOT
+    )
+    assert done.stderr.strip() == "[]"

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+RENEW = "run: python docs/generate.py"
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", ["sweep-file.md", "cli.md"])
+def test_page_is_current(generate: ModuleType, page: str) -> None:
+    assert (ROOT / "docs" / page).read_text(encoding="utf-8") == generate.PAGES[page](), RENEW
+
+
+def test_all_generated_pages_are_tested(generate: ModuleType) -> None:
+    assert set(generate.PAGES) == {"sweep-file.md", "cli.md"}
+
+
+def test_check_tells_a_stale_page(
+    generate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(generate, "FOLDER", tmp_path)
+    monkeypatch.setattr(generate, "PAGES", {"one.md": lambda: "new\n"})
+    (tmp_path / "one.md").write_text("old\n")
+    assert generate.main(["--check"]) == 1
+    assert "one.md" in capsys.readouterr().err
+    assert generate.main([]) == 0
+    assert generate.main(["--check"]) == 0
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CHANGELOG.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+)
+def test_links_within_the_project_lead_somewhere(page: str) -> None:
+    path = ROOT / page
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (path.parent / target).exists()] == []
+
+
+def test_files_named_in_the_architecture_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:galaxy_exp/|tests/)?[a-z_]+(?:/[a-z_]+)*\.py)`", text))
+    assert len(named) > 8
+    missing = [name for name in named if not (ROOT / name).exists() and not (ROOT / "galaxy_exp" / name).exists()]
+    assert missing == []
+
+
+def test_constraints_name_exact_versions_and_nothing_else() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert [line for line in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!_]+", line)] == []
+    assert not any(line.lower().startswith(("galaxy-exp", "galaxy_exp")) for line in pins)

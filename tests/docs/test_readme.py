@@ -1,0 +1,117 @@
+"""Every command and snippet of the README is one that works, as far as that can be told without training."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+import galaxy_exp
+from galaxy_exp.cli.main import cli
+from galaxy_exp.config import load_sweep
+
+ROOT = Path(__file__).parents[2]
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FIRST_LINES = (
+    "pip install -e . && galaxy-exp sweep sweeps/quickstart.yaml",
+    "pip install -e '.[test]' && pytest",
+)
+
+
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def fenced(language: str) -> list[str]:
+    return [block for name, block in BLOCKS if name == language]
+
+
+def commands() -> Iterator[str]:
+    """The lines of the code blocks without a language, and what stands in backticks in the text."""
+    for block in fenced(""):
+        for line in block.splitlines():
+            yield from line.split(" && ")
+    yield from re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE))
+
+
+GALAXY_EXP = sorted({line for line in commands() if line.startswith("galaxy-exp ")})
+
+
+def parse(line: str) -> tuple[click.Command, click.Context]:
+    """The command a line calls, with its arguments parsed by click but not run."""
+    command: click.Command = cli
+    arguments = shlex.split(line, comments=True)[1:]
+    context = click.Context(cli, info_name="galaxy-exp")
+    while isinstance(command, click.Group):
+        name = arguments.pop(0)
+        found = command.get_command(context, name)
+        assert found is not None, f"no command {name} in: {line}"
+        command, context = found, click.Context(found, parent=context, info_name=name)
+    command.parse_args(context, arguments)
+    return command, context
+
+
+def test_the_two_commands_come_first() -> None:
+    assert fenced("")[0].splitlines() == list(FIRST_LINES)
+
+
+@pytest.mark.parametrize("line", GALAXY_EXP)
+def test_command_parses(line: str) -> None:
+    parse(line)
+
+
+def test_every_command_of_a_sweep_is_in_the_readme() -> None:
+    words = {shlex.split(line, comments=True)[1] for line in GALAXY_EXP}
+    assert set(cli.list_commands(click.Context(cli))) <= words
+
+
+@pytest.mark.parametrize("line", [line for line in GALAXY_EXP if line.startswith("galaxy-exp sweep ")])
+def test_sweep_commands_name_files_and_keys_that_exist(line: str) -> None:
+    _, context = parse(line)
+    config = load_sweep(ROOT / context.params["file"], context.params["overrides"])
+    assert config.name == context.params["file"].stem
+
+
+def test_unknown_options_would_be_noticed() -> None:
+    with pytest.raises(click.UsageError, match="No such option"):
+        parse("galaxy-exp trials --frobnicate")
+
+
+@pytest.mark.parametrize("code", fenced("python"))
+def test_python_compiles(code: str) -> None:
+    compile(code, "README.md", "exec")
+    used = re.findall(r"galaxy_exp\.(\w+)\(", code)
+    assert [name for name in used if name not in galaxy_exp.__all__] == []
+
+
+def test_there_is_python_to_compile() -> None:
+    assert len(fenced("python")) >= 2
+
+
+@pytest.mark.parametrize("block", fenced("yaml"))
+def test_sweep_file_example_is_valid(block: str, tmp_path: Path) -> None:
+    path = tmp_path / "example.yaml"
+    path.write_text(block, encoding="utf-8")
+    assert load_sweep(path).name == "mine"
+
+
+def test_promotion_table_is_that_of_the_code() -> None:
+    from galaxy_exp.registry import promotion
+
+    def champions(text: str) -> list[str]:
+        table = text[text.index("| the champion |") :].split("\n\n")[0].splitlines()[2:]
+        return [row.split("|")[1].strip() for row in table if row.startswith("|")]
+
+    assert champions(README) == champions(promotion.__doc__ or "")
+
+
+def test_exit_codes_are_those_of_the_code() -> None:
+    from galaxy_exp import errors
+
+    kinds = [getattr(errors, name) for name in errors.__all__]
+    known = {0, *(kind.exit_code for kind in kinds)}
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", README, flags=re.MULTILINE)} == known

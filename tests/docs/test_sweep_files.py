@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from galaxy_exp.config import load_sweep
+from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
+from galaxy_exp.hypermodel.search_space import build_space
+from galaxy_exp.search.pruners import build_pruner
+from galaxy_exp.search.samplers import build_sampler
+
+ROOT = Path(__file__).parents[2]
+
+FILES = sorted((ROOT / "sweeps").glob("**/*.y*ml"))
+
+
+def test_there_is_a_quickstart() -> None:
+    assert ROOT / "sweeps" / "quickstart.yaml" in FILES
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_sweep_file_is_valid(path: Path) -> None:
+    config = load_sweep(path)
+    assert config.name == path.stem
+    build_sampler(config.search.sampler, 1)
+    build_pruner(config.search)
+    if config.hypermodel == "galaxy-cnn":
+        build_space(GalaxyCNN((69, 69, 3), 10), config.space)
