@@ -1,0 +1,24 @@
+"""`python -m benchmarks`: says which benchmarks exist and runs the quickest."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks.compare import main as compare
+
+BENCHMARKS = {
+    "benchmarks/compare.py": "galaxy_exp against KerasTuner and MLflow wired by hand: time, memory, accuracy, runs",
+    "benchmarks/handwired.py": "the hand-wired script alone; its measurements as JSON",
+}
+
+
+def main() -> int:
+    """Lists the benchmarks, then runs `compare --quick`; exit code 0 unless a contender failed."""
+    for file, what in BENCHMARKS.items():
+        print(f"{file:<26}{what}")
+    print("\nnow: python benchmarks/compare.py --quick\n")
+    return compare(["--quick"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""What was measured on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+__all__ = ["describe_machine", "parse_flags"]
+
+FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+"""Processor features that decide how fast float32 and bfloat16 are multiplied."""
+
+_PACKAGES = ("galaxy-exp", "tensorflow", "keras", "keras-tuner", "mlflow", "numpy")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Cores, processor features, load and versions; what is unknown here is left out."""
+    return {
+        "cores": _usable_cores(),
+        "processor_flags": parse_flags(_read("/proc/cpuinfo")),
+        "load_before": round(os.getloadavg()[0], 2),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def parse_flags(cpuinfo: str) -> list[str]:
+    """Those of `FLAGS` that Linux's /proc/cpuinfo lists."""
+    line = next((line for line in cpuinfo.splitlines() if line.startswith("flags")), "")
+    return [flag for flag in FLAGS if flag in line.split()]
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _read(path: str) -> str:
+    file = Path(path)
+    return file.read_text() if file.is_file() else ""

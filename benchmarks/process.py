@@ -1,0 +1,112 @@
+"""Runs a command in a folder and watches its time and memory."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["CommandFailed", "Usage", "run_command"]
+
+ROOT = Path(__file__).resolve().parent.parent
+_SAMPLE_SECONDS = 0.25
+_MIB = 2**20
+_LEFT_OUT = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "GALAXY_EXP_HOME")
+"""Both contenders keep everything in their own folder."""
+
+
+class CommandFailed(Exception):
+    """A command ended with another exit code than 0; the message has the end of its output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a command took."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    """Of all its processes; other work on the machine shifts it less than the wall time."""
+    peak_process_mb: float
+    """Resident memory of its largest process, MiB, from the kernel."""
+    peak_total_mb: float | None
+    """All its processes at once, shared pages counted once, MiB, sampled; None where there is no /proc."""
+
+
+def run_command(command: Sequence[str], folder: Path, log: Path) -> Usage:
+    """Runs a command in `folder`, its output in `log`.
+
+    Raises:
+        CommandFailed: it ended with another exit code than 0.
+    """
+    with log.open("wb") as output:
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=_environment()
+        )
+        status, rusage, peak_sampled = _watch(process.pid)
+        wall = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+        raise CommandFailed(f"exit code {process.returncode} from: {' '.join(command)}\n{tail}")
+    peak_process = rusage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / _MIB
+    return Usage(wall, rusage.ru_utime + rusage.ru_stime, peak_process, peak_sampled or None)
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
+    paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
+    return {"TF_CPP_MIN_LOG_LEVEL": "2", **kept, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _watch(pid: int) -> tuple[int, resource.struct_rusage, float]:
+    """Waits; returns the wait status, the kernel's account and the sampled peak of all processes in MiB."""
+    peak = 0.0
+    while True:
+        ended, status, usage = os.wait4(pid, os.WNOHANG)
+        if ended:
+            return status, usage, peak
+        peak = max(peak, sum(map(_memory_mb, _descendants(pid))))
+        time.sleep(_SAMPLE_SECONDS)
+
+
+def _descendants(pid: int) -> list[int]:
+    """The process and everything it started."""
+    children = _children_by_parent()
+    found, queue = [], [pid]
+    while queue:
+        found.append(queue.pop())
+        queue.extend(children.get(found[-1], ()))
+    return found
+
+
+def _children_by_parent() -> Mapping[int, list[int]]:
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # the command's name in parentheses may hold anything
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        children.setdefault(parent, []).append(int(stat.parent.name))
+    return children
+
+
+def _memory_mb(pid: int) -> float:
+    """Proportional set size; 0 for a process that is gone."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0.0
+    return parse_proportional_mb(text)
+
+
+def parse_proportional_mb(text: str) -> float:
+    """The `Pss:` line of /proc/PID/smaps_rollup in MiB; 0 without one."""
+    line = next((line for line in text.splitlines() if line.startswith("Pss:")), "Pss: 0 kB")
+    return int(line.split()[1]) / 1024
