@@ -51,20 +51,23 @@ def accuracy(matrix: Matrix) -> float:
 def completeness(matrix: Matrix) -> Vector:
     """Recall of each class: found / true. NaN for a class without true images. Shape (n_classes,)."""
     true = matrix.sum(axis=1).astype(np.float64)
-    return np.divide(np.diag(matrix), true, out=np.full(len(true), np.nan), where=true > 0)
+    recall: Vector = np.divide(np.diag(matrix), true, out=np.full(len(true), np.nan), where=true > 0)
+    return recall
 
 
 def purity(matrix: Matrix) -> Vector:
     """Precision of each class: right / predicted. 0 for a class never predicted. Shape (n_classes,)."""
     predicted = matrix.sum(axis=0).astype(np.float64)
-    return np.divide(np.diag(matrix), predicted, out=np.zeros(len(predicted)), where=predicted > 0)
+    precision: Vector = np.divide(np.diag(matrix), predicted, out=np.zeros(len(predicted)), where=predicted > 0)
+    return precision
 
 
 def f1_per_class(matrix: Matrix) -> Vector:
     """Harmonic mean of completeness and purity; NaN for a class without true images. Shape (n_classes,)."""
     true = matrix.sum(axis=1)
     both = (true + matrix.sum(axis=0)).astype(np.float64)
-    return np.divide(2.0 * np.diag(matrix), both, out=np.full(len(both), np.nan), where=true > 0)
+    f1: Vector = np.divide(2.0 * np.diag(matrix), both, out=np.full(len(both), np.nan), where=true > 0)
+    return f1
 
 
 def macro_f1(matrix: Matrix) -> float:

@@ -282,8 +282,8 @@ def _load_data(record: SweepRecord) -> PreparedData:
 
 
 def _open_tracking(journal: Journal, folder: SweepFolder, say: Say) -> tuple[MlflowClient, MlflowProjection]:
-    from galaxy_exp.registry.quiet import quiet_mlflow
     from galaxy_exp.tracking.projection import MlflowProjection
+    from galaxy_exp.tracking.quiet import quiet_mlflow
     from galaxy_exp.tracking.store import is_first_use, open_client
 
     uri = journal.record.started.tracking_uri

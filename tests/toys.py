@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import keras
@@ -36,14 +35,6 @@ class TinyHyperModel(keras_tuner.HyperModel):
         optimizer = keras.optimizers.Adam(hp.Float("learning_rate", 1e-3, 1e-1, sampling="log", default=1e-2))
         model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
         return model
-
-
-class SlowHyperModel(TinyHyperModel):
-    """Sleeps in each epoch, so that a test can catch it in the middle."""
-
-    def fit(self, hp, model, *args, callbacks, **kwargs):
-        sleeper = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: time.sleep(0.3))
-        return model.fit(*args, callbacks=[sleeper, *callbacks], **kwargs)
 
 
 class MoodyHyperModel(TinyHyperModel):

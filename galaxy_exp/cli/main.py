@@ -51,9 +51,9 @@ class _LazyGroup(click.Group):
             import difflib
 
             close = difflib.get_close_matches(args[0], _COMMANDS, n=1)
-            if close:
-                error.message += f' Did you mean "{close[0]}"?'
-            raise
+            if not close:
+                raise
+            raise click.UsageError(f'{error.message} Did you mean "{close[0]}"?', error.ctx) from None
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -99,7 +99,7 @@ class InlineEngine:
 
     def _lose_worker(self) -> LostWorker:
         spec = self._current
-        assert spec is not None  # noqa: S101 - only called while a trial is running
+        assert spec is not None
         reason = self._end_process()
         self._current = None
         self.start()

@@ -172,7 +172,8 @@ class SweepLoop:
         last = self._record.trials[self._record.end_order[-1]]
         reason = last.result.reason if last.result else ""
         raise SweepFailedError(
-            f"{failures} trials in a row failed (search.max_failures is {failures}); the last, trial {last.number}: {reason}"
+            f"{failures} trials in a row failed (search.max_failures is {failures}); "
+            f"the last, trial {last.number}: {reason}"
         )
 
     def _write(self, event: Event) -> None:

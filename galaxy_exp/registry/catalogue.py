@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from galaxy_exp.errors import ModelError
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.promotion import crown, find_holder
-from galaxy_exp.registry.quiet import quiet_mlflow
-from galaxy_exp.registry.store import open_existing_client, tracking_errors
+from galaxy_exp.tracking.quiet import quiet_mlflow
+from galaxy_exp.tracking.store import open_existing_client, tracking_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

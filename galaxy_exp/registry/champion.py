@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from galaxy_exp.errors import ModelError
 from galaxy_exp.registry.catalogue import list_models, promote, rollback
-from galaxy_exp.registry.quiet import quiet_mlflow
-from galaxy_exp.registry.store import open_existing_client, tracking_errors
 from galaxy_exp.registry.version_tags import CHAMPION
+from galaxy_exp.tracking.quiet import quiet_mlflow
+from galaxy_exp.tracking.store import open_existing_client, tracking_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

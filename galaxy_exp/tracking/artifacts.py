@@ -34,7 +34,7 @@ def write_trial_artifacts(folder: Path, trial: TrialRecord, record: SweepRecord,
         plot_learning_curves(
             [report.metrics for report in trial.reports],
             record.objective.name,
-            result.best_epoch or None,
+            result.best_epoch,
             target / "learning_curves.png",
         )
     if result.state.has_model:
@@ -52,7 +52,9 @@ def _write_validation_artifacts(folder: Path, target: Path, trial: TrialRecord, 
     _write_json(target / "confusion_matrix.json", confusion_record(matrix, data.class_names))
     table = per_class_table(labels, probabilities, data.class_names)
     _write_json(target / "per_class.json", table)
-    (target / "per_class.txt").write_text(per_class_text(labels, probabilities, data.class_names) + "\n", encoding="utf-8")
+    (target / "per_class.txt").write_text(
+        per_class_text(labels, probabilities, data.class_names) + "\n", encoding="utf-8"
+    )
     plot_mistakes_gallery(images, labels, probabilities, data.class_names, target / "mistakes.png")
 
 
@@ -76,7 +78,11 @@ def leaderboard_rows(record: SweepRecord) -> list[dict[str, Any]]:
     rest = [trial for trial in record.trials.values() if trial not in ranked]
     rows: list[dict[str, Any]] = []
     for rank, trial in enumerate([*ranked, *rest], start=1):
-        row = {"rank": rank if trial in ranked else "", "trial": trial.number, "state": str(trial.state)}
+        row: dict[str, Any] = {
+            "rank": rank if trial in ranked else "",
+            "trial": trial.number,
+            "state": str(trial.state),
+        }
         row[record.objective.name] = trial.objective_value(record.objective)
         row |= {"epochs": trial.epochs, "seconds": round(trial.result.seconds, 3) if trial.result else ""}
         rows.append(row | {"run_id": trial.run_id} | trial.values)

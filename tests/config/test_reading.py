@@ -94,7 +94,7 @@ MISTAKES = {
     "serach: {sampler: tpe}": r'serach: unknown key; did you mean "search"\?',
     "search: {max_trial: 3}": r'search.max_trial: unknown key; did you mean "max_trials"\?',
     "search: {max_trials: many}": r"search.max_trials: found 'many'; expected a valid integer",
-    "search: {objective: val_f1}": r"search.objective: found 'val_f1'; expected val_macro_f1, .*did you mean \"val_macro_f1\"",
+    "search: {objective: val_f1}": r'search.objective: found \'val_f1\'; expected .*did you mean "val_macro_f1"',
     "search: 3": r"search: found 3; expected a section of keys",
     "training: {epochs: 0}": r"training.epochs: found 0; expected a value greater than or equal to 1",
     "training: {precision: bf16}": r"training.precision: found 'bf16'; expected auto, float32",

@@ -19,7 +19,12 @@ CASES = {
         0.05 * 7,
         0.35,
     ),
-    "log float": (lambda hp: hp.Float("x", 1e-4, 1e-2, sampling="log"), FloatDistribution(1e-4, 1e-2, log=True), 1e-3, 1e-3),
+    "log float": (
+        lambda hp: hp.Float("x", 1e-4, 1e-2, sampling="log"),
+        FloatDistribution(1e-4, 1e-2, log=True),
+        1e-3,
+        1e-3,
+    ),
 }
 
 

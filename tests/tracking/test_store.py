@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from galaxy_exp.errors import ModelError, TrackingError
-from galaxy_exp.registry.store import open_client, open_existing_client, tracking_errors
+from galaxy_exp.tracking.store import open_client, open_existing_client, tracking_errors
 
 from .conftest import Store
 

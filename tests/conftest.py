@@ -1,0 +1,92 @@
+"""What several parts' tests share: a small prepared data set, and one real finished sweep."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+TESTS = Path(__file__).parent
+
+TINY_SWEEP = """
+name: tiny
+data:
+  source: simulated
+  simulated: {n_images: 150, image_size: 24, class_proportions: equal}
+hypermodel: toys:TinyHyperModel
+training: {epochs: 4, precision: float32, deterministic: true}
+search: {max_trials: 5, seed: 3, first_rung: 1, reduction_factor: 2}
+tracking: {experiment: tiny}
+registry: {model: tiny-model}
+"""
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """150 simulated galaxies of 24 pixels in ten classes, split and written."""
+    from galaxy_exp.config.sweep import DataConfig, SimulatedConfig, SplitConfig
+    from galaxy_exp.data import load_dataset, prepare_split
+
+    config = DataConfig(simulated=SimulatedConfig(n_images=150, image_size=24, class_proportions="equal"))
+    return prepare_split(load_dataset(config), SplitConfig(), tmp_path_factory.mktemp("prepared"))
+
+
+class Project:
+    """A folder in which `galaxy-exp` is run as a user would, in processes of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        (path / "sweep.yaml").write_text(TINY_SWEEP)
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "GALAXY_EXP_"))}
+        self.environment = kept | {"PYTHONPATH": str(TESTS), "COLUMNS": "200"}
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "galaxy_exp", *arguments]
+
+    def run(self, *arguments: str, exit_code: int = 0) -> subprocess.CompletedProcess[str]:
+        """Runs to the end and insists on the exit code."""
+        done = subprocess.run(
+            self.command(*arguments), cwd=self.path, env=self.environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == exit_code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Runs in the background, in a process group of its own."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.path,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,
+        )
+
+    def sweep_folders(self) -> list[Path]:
+        return sorted((self.path / ".galaxy_exp" / "sweeps").glob("*"))
+
+    def record(self):
+        from galaxy_exp.journal.journal import read_record
+
+        return read_record(self.sweep_folders()[-1])
+
+    def client(self):
+        from mlflow import MlflowClient
+
+        return MlflowClient(f"sqlite:///{self.path / 'mlflow.db'}")
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A project with one finished sweep of five tiny trials; read it, do not change it."""
+    project = Project(tmp_path_factory.mktemp("finished"))
+    project.output = project.run("sweep", "sweep.yaml")
+    return project

@@ -1,0 +1,141 @@
+"""Real sweeps, really killed: nothing lost, nothing doubled, the same proposals and results."""
+
+import json
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from galaxy_exp.records import TrialState
+from galaxy_exp.tracking import names
+
+pytestmark = pytest.mark.slow
+
+
+def wait_for(condition, process, seconds=120):
+    """Until the condition holds; a sweep that ends before is a failed test."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def journal_has(project, event, count):
+    def look():
+        folders = project.sweep_folders()
+        journal = folders[-1] / "journal.jsonl" if folders else None
+        return journal is not None and journal.exists() and journal.read_text().count(f'"{event}"') >= count
+
+    return look
+
+
+def results(record):
+    """All that should not depend on interruptions."""
+    return [
+        (t.number, t.values, t.seed, str(t.state), t.epochs, t.curve("val_macro_f1"), t.curve("loss"))
+        for t in record.trials.values()
+    ]
+
+
+def assert_nothing_lost_or_doubled(project, reference):
+    record = project.record()
+    assert results(record) == results(reference.record())
+    assert record.ended.succeeded
+    client = project.client()
+    experiment = client.get_experiment_by_name("tiny").experiment_id
+    runs = client.search_runs([experiment], max_results=1000)
+    kinds = [run.data.tags[names.KIND] for run in runs]
+    assert kinds.count("sweep") == 1
+    assert sorted(int(run.data.tags[names.TRIAL]) for run in runs if names.TRIAL in run.data.tags) == [0, 1, 2, 3, 4]
+    assert all(run.info.status == "FINISHED" for run in runs)
+    for trial in record.trials.values():
+        history = client.get_metric_history(trial.run_id, "val_macro_f1")
+        assert [metric.value for metric in history] == trial.curve("val_macro_f1")
+    assert len(client.search_model_versions("name='tiny-model'")) == 1
+
+
+def workers_of(process):
+    return [
+        child for child in psutil.Process(process.pid).children(recursive=True) if "worker" in " ".join(child.cmdline())
+    ]
+
+
+@pytest.mark.parametrize(("event", "count"), [("epoch_reported", 3), ("trial_ended", 3)])
+def test_a_killed_driver_is_resumed_to_the_same_end(project, finished, event, count):
+    process = project.start("sweep", "sweep.yaml")
+    wait_for(journal_has(project, event, count), process)
+    workers = workers_of(process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    psutil.wait_procs(workers, timeout=10)
+    assert not any(worker.is_running() for worker in workers), "a worker outlived its driver"
+    project.run("resume")
+    assert_nothing_lost_or_doubled(project, finished)
+
+
+def test_a_killed_worker_costs_only_its_attempt(project, finished):
+    process = project.start("sweep", "sweep.yaml")
+    wait_for(journal_has(project, "epoch_reported", 2), process)
+    os.kill(workers_of(process)[0].pid, signal.SIGKILL)
+    _, log = process.communicate(timeout=200)
+    assert process.returncode == 0, log
+    assert "SIGKILL" in log
+    assert sorted(trial.attempt for trial in project.record().trials.values()) == [1, 1, 1, 1, 2]
+    assert_nothing_lost_or_doubled(project, finished)
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_says_how_to_go_on_and_does(project, finished, signal_number):
+    process = project.start("sweep", "sweep.yaml")
+    wait_for(journal_has(project, "epoch_reported", 2), process)
+    os.kill(process.pid, signal_number)
+    _, log = process.communicate(timeout=30)
+    assert process.returncode == 130
+    sweep_id = project.record().sweep_id
+    assert log.rstrip().splitlines()[-1].endswith(f"galaxy-exp resume {sweep_id}")
+    project.run("resume", sweep_id)
+    assert_nothing_lost_or_doubled(project, finished)
+
+
+def test_a_finished_sweep_is_not_resumed(finished):
+    assert "no unfinished sweep here" in finished.run("resume", exit_code=2).stderr
+    sweep_id = finished.record().sweep_id
+    assert f"sweep {sweep_id} is finished" in finished.run("resume", sweep_id, exit_code=2).stderr
+
+
+def test_failing_trials_are_told_and_do_not_stop_the_others(project):
+    moods = "space.mood={values: [fine, raise, diverge]}"
+    project.run("sweep", "sweep.yaml", "--set", "hypermodel=toys:MoodyHyperModel", "--set", moods, "--max-trials", "8",
+                "--set", "search.max_failures=8", "--pruner", "none")  # fmt: skip
+    record = project.record()
+    states = {trial.values["mood"]: trial.state for trial in record.trials.values()}
+    assert states == {"fine": TrialState.COMPLETED, "raise": TrialState.FAILED, "diverge": TrialState.FAILED}
+    failed = next(trial for trial in record.trials.values() if trial.values["mood"] == "raise")
+    run = project.client().get_run(failed.run_id)
+    assert run.info.status == "FAILED"
+    assert "a bad day" in run.data.tags[names.REASON]
+    artifacts = {artifact.path for artifact in project.client().list_artifacts(failed.run_id)}
+    assert "traceback.txt" in artifacts
+
+
+def test_too_many_failures_in_a_row_end_the_sweep(project):
+    done = project.run("sweep", "sweep.yaml", "--set", "hypermodel=toys:MoodyHyperModel", "--set", "space.mood=raise",
+                       "--set", "search.baseline=false", exit_code=1)  # fmt: skip
+    assert "3 trials in a row failed" in done.stderr
+    assert "a bad day" in done.stderr
+    assert "Traceback" not in done.stderr
+    rows = json.loads(project.run("list", "--format", "json").stdout)
+    assert rows[0]["state"].startswith("failed: 3 trials in a row failed")
+
+
+def test_a_trial_that_kills_every_worker_is_lost_and_the_sweep_goes_on(project):
+    project.run("sweep", "sweep.yaml", "--set", "hypermodel=toys:MoodyHyperModel",
+                "--set", "space.mood={values: [suicide, fine]}", "--max-trials", "3")  # fmt: skip
+    record = project.record()
+    lost = [trial for trial in record.trials.values() if trial.state is TrialState.LOST]
+    assert all(trial.attempt == 4 and len(trial.losses) == 4 for trial in lost)
+    assert {trial.values["mood"] for trial in lost} == {"suicide"}
+    assert record.winner is not None
