@@ -71,9 +71,9 @@ def load_images(config: DataConfig, seed: int) -> Images:
     """
     dataset = load_dataset(config)
     test = split_dataset(dataset, SplitConfig()).test
-    images, labels, n_classes = dataset.images, dataset.labels, dataset.n_classes
+    images = dataset.images.astype(np.float32) / 255.0
+    labels, n_classes = dataset.labels, dataset.n_classes
     del dataset
-    images = images.astype(np.float32) / 255.0
     rest = np.setdiff1d(np.arange(len(labels)), test)
     x_train, x_val, y_train, y_val = train_test_split(images[rest], labels[rest], test_size=0.15, random_state=seed)
     return Images(x_train, y_train, x_val, y_val, images[test], labels[test], n_classes)
