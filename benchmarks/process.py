@@ -14,7 +14,8 @@ from pathlib import Path
 __all__ = ["CommandFailed", "Usage", "run_command"]
 
 ROOT = Path(__file__).resolve().parent.parent
-_SAMPLE_SECONDS = 0.25
+_SAMPLE_SECONDS = 0.5
+"""Reading what processes share takes the kernel some 10 ms each; oftener would slow down what is measured."""
 _MIB = 2**20
 _LEFT_OUT = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "GALAXY_EXP_HOME")
 """Both contenders keep everything in their own folder."""

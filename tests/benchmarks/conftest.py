@@ -1,7 +1,4 @@
-"""Two contenders with made-up figures.
-
-This folder has no `__init__.py`: as a package it would hide `benchmarks`, which it tests.
-"""
+"""Two contenders with made-up figures."""
 
 import pytest
 
