@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.config import SweepConfig, load_sweep
-from galaxy_exp.errors import JournalError, SweepFailedError, SweepInterrupted
+from galaxy_exp.errors import JournalError, SweepFailedError, SweepInterrupted, TrackingError
 from galaxy_exp.execution.inline import InlineEngine
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.journal.events import Event, SweepEnded, SweepResumed, SweepStarted, TrialEnded
@@ -190,6 +190,9 @@ class _Run:
                 self._crown(client, projection)
         except KeyboardInterrupt:
             raise SweepInterrupted(self._folder.sweep_id) from None
+        except TrackingError as error:
+            done = f"what was trained is safe in the journal; go on with: galaxy-exp resume {self._folder.sweep_id}"
+            raise TrackingError(f"{error}; {done}") from error
         except SweepFailedError as error:
             self._journal.append(SweepEnded(succeeded=False, reason=str(error)))
             projection.close_sweep("FAILED")

@@ -7,8 +7,6 @@ import pytest
 from galaxy_exp.errors import ModelError, TrackingError
 from galaxy_exp.tracking.store import open_client, open_existing_client, tracking_errors
 
-from .conftest import Store
-
 
 def test_a_damaged_database_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("not a database, but long enough to be read as one")
@@ -17,12 +15,13 @@ def test_a_damaged_database_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_what_mlflow_refuses_names_the_store(store: Store) -> None:
+def test_what_mlflow_refuses_names_the_store(finished) -> None:
+    uri = f"sqlite:///{finished.path / 'mlflow.db'}"
     with (
         pytest.raises(TrackingError, match=r"MLflow store sqlite:.*Run with id=0123 not found"),
-        tracking_errors(store.uri),
+        tracking_errors(uri),
     ):
-        open_client(store.uri).get_run("0123")
+        open_client(uri).get_run("0123")
 
 
 def test_the_default_store_is_not_created_by_looking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,193 @@
+"""The command line as a user meets it: real processes, exit codes, stdout for results and stderr for the rest."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from galaxy_exp.cli.main import _COMMANDS
+
+pytestmark = pytest.mark.slow
+
+
+class TestHelp:
+    @pytest.mark.parametrize("command", [[], *([name] for name in _COMMANDS), ["models", "list"]], ids=" ".join)
+    def test_every_command_explains_itself(self, project, command):
+        done = project.run(*command, "--help")
+        assert done.stdout.startswith("Usage: ")
+        assert done.stderr == ""
+
+    def test_help_imports_nothing_heavy(self, project):
+        code = (
+            "import sys\n"
+            "from galaxy_exp.cli.main import cli\n"
+            "cli.main(['--help'], standalone_mode=False)\n"
+            "heavy = {'tensorflow', 'keras', 'mlflow', 'numpy', 'pandas', 'pydantic', 'optuna', 'rich'}\n"
+            "sys.exit(' '.join(heavy & set(sys.modules)))\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=project.environment)
+        assert done.returncode == 0, done.stderr
+
+    def test_the_version_is_the_package_s(self, project):
+        from importlib.metadata import version
+
+        assert version("galaxy-exp") in project.run("--version").stdout
+
+    def test_a_mistyped_command_is_guessed(self, project):
+        assert 'Did you mean "sweep"?' in project.run("sweeep", exit_code=2).stderr
+
+
+class TestBadInput:
+    """Exit code 2, one line a mistake on stderr, nothing on stdout, nothing left behind."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["sweep", "nowhere.yaml"], "nowhere.yaml: no such file"),
+            (
+                ["sweep", "sweep.yaml", "--set", "serach.seed=1"],
+                '--set serach.seed: serach: unknown key; did you mean "search"',
+            ),
+            (
+                ["sweep", "sweep.yaml", "--max-trials", "0"],
+                "--set search.max_trials: found 0; expected a value greater",
+            ),
+            (["sweep", "sweep.yaml", "--sampler", "tep"], 'search.sampler: unknown sampler "tep"; did you mean "tpe"'),
+            (["sweep", "sweep.yaml", "--pruner", "asah"], 'search.pruner: unknown pruner "asah"; did you mean "asha"'),
+            (["sweep", "sweep.yaml", "--data", "nowhere.h5"], "nowhere.h5"),
+            (["sweep", "sweep.yaml", "--set", "space.unts=3"], "space.unts: unknown hyperparameter"),
+            (["sweep", "sweep.yaml", "--set", "space.units=few"], "space.units"),
+            (["sweep", "sweep.yaml", "--set", "hypermodel=toys:Nothing"], "hypermodel"),
+            (["sweep", "sweep.yaml", "--set", "hypermodel=no_such_module:X"], "hypermodel"),
+            (["sweep", "sweep.yaml", "--set", "hypermodel=toys:NOT_A_HYPERMODEL"], "hypermodel"),
+            (["show", "nothing"], "no sweeps here yet"),
+            (["resume"], "no unfinished sweep here"),
+            (["predict", "nowhere.png"], "nowhere.png"),
+            (["predict", "sweep.yaml", "-o", "x.xlsx"], "--output x.xlsx: expected a name ending in .csv or .json"),
+        ],
+        ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    )
+    def test_is_one_line(self, project, arguments, message):
+        done = project.run(*arguments, exit_code=2)
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+        assert done.stdout == ""
+        assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 1
+        assert project.sweep_folders() == []
+
+    def test_without_a_registered_model_predict_says_how_to_make_one(self, project):
+        Image.new("RGB", (24, 24)).save(project.path / "a.png")
+        done = project.run("predict", "a.png", exit_code=2)
+        assert "galaxy-exp sweep" in done.stderr
+        assert not (project.path / "mlflow.db").exists()
+
+
+class TestAfterASweep:
+    def test_the_summary_is_on_stdout_and_progress_on_stderr(self, finished):
+        output, log = finished.output.stdout, finished.output.stderr
+        assert "objective is val_macro_f1" in output
+        assert "winner: trial" in output
+        assert "SIMULATED images the sweep never saw" in output
+        assert "registered: tiny-model version 1 as champion" in output
+        assert "galaxy-exp ui" in output
+        assert "SIMULATED images in 10 classes" in log
+        assert "trial 0 started: the baseline" in log
+        assert "epoch 1: val_macro_f1" in log
+        assert "creating the MLflow database" in log
+
+    def test_nothing_foreign_is_printed(self, finished):
+        for word in ("absl", "oneDNN", "WARNING", "Warning", "mlflow.store", "cuda"):
+            assert word not in finished.output.stderr
+
+    def test_trials_as_json_keep_the_contract(self, finished):
+        rows = json.loads(finished.run("trials", "--format", "json").stdout)
+        assert len(rows) == 5
+        for row in rows:
+            assert row.keys() >= {"number", "state", "objective", "params", "epochs", "seconds", "run_id"}
+        objectives = [row["objective"] for row in rows]
+        assert objectives == sorted(objectives, reverse=True)
+        by_number = json.loads(finished.run("trials", "tiny", "--format", "json", "--no-sort").stdout)
+        assert [row["number"] for row in by_number] == [0, 1, 2, 3, 4]
+
+    @pytest.mark.parametrize("command", [["list"], ["show"], ["trials"], ["models", "list"]], ids=" ".join)
+    def test_every_format_of_every_table(self, finished, command):
+        table = finished.run(*command).stdout
+        assert "tiny" in table
+        rows = json.loads(finished.run(*command, "--format", "json").stdout)
+        lines = list(csv.DictReader(io.StringIO(finished.run(*command, "--format", "csv").stdout)))
+        assert len(rows) == len(lines) > 0
+        assert list(rows[0]) == list(lines[0])
+
+    def test_models_list_keeps_the_contract(self, finished):
+        (row,) = json.loads(finished.run("models", "list", "--format", "json").stdout)
+        assert (row["name"], row["version"], row["aliases"]) == ("tiny-model", 1, ["champion"])
+        assert row["test"].keys() >= {"accuracy", "macro_f1", "balanced_accuracy", "n_images"}
+
+    def test_a_reader_that_goes_away_is_no_error(self, finished):
+        done = subprocess.run(
+            f"{sys.executable} -m galaxy_exp trials | head -1",
+            shell=True, cwd=finished.path, env=finished.environment, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.stderr == ""
+
+    def test_sync_finds_nothing_to_do(self, finished):
+        assert "has all 5 finished trials" in finished.run("sync").stderr
+
+
+class TestPredict:
+    @pytest.fixture(scope="class")
+    def images(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("images")
+        rng = np.random.default_rng(0)
+        (folder / "some").mkdir()
+        Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(folder / "fits.png")
+        Image.fromarray(rng.integers(0, 256, (60, 40, 3), dtype=np.uint8)).save(folder / "some" / "big.png")
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / "some" / "small.png")
+        (folder / "some" / "broken.png").write_bytes(b"not a picture")
+        with h5py.File(folder / "many.h5", "w") as file:
+            file["images"] = rng.integers(0, 256, (7, 24, 24, 3), dtype=np.uint8)
+        return folder
+
+    def test_files_folders_and_hdf5_in_one_table(self, finished, images, tmp_path):
+        output = tmp_path / "out.csv"
+        done = finished.run(
+            "predict", str(images / "fits.png"), str(images / "some"), str(images / "many.h5"),
+            "--model", "tiny-model", "-o", str(output), "--batch-size", "4",
+        )  # fmt: skip
+        rows = list(csv.DictReader(output.open()))
+        assert len(rows) == 1 + 3 + 7
+        assert "wrote 11 rows" in done.stderr
+        assert "2 of them unusable" in done.stderr
+        by_name = {row["name"].rsplit("/")[-1]: row for row in rows}
+        assert by_name["broken.png"]["error"]
+        assert "8" in by_name["small.png"]["error"]
+        for name in ("fits.png", "big.png", "many.h5[6]"):
+            row = by_name[name]
+            probabilities = [float(value) for key, value in row.items() if key.startswith("p_")]
+            assert len(probabilities) == 10
+            assert sum(probabilities) == pytest.approx(1, abs=1e-4)
+            assert float(row["probability"]) == pytest.approx(max(probabilities))
+            assert row["class_name"]
+
+    def test_json_and_stdout(self, finished, images, tmp_path):
+        output = tmp_path / "out.json"
+        finished.run("predict", str(images / "fits.png"), "--model", "tiny-model", "-o", str(output))
+        (row,) = json.loads(output.read_text())
+        assert row["error"] is None
+        printed = finished.run("predict", str(images / "fits.png"), "--model", "tiny-model").stdout
+        assert next(csv.DictReader(io.StringIO(printed)))["class_name"] == row["class_name"]
+
+
+def test_an_unreadable_journal_is_listed_with_the_reason(project):
+    folder = project.path / ".galaxy_exp" / "sweeps" / "torn"
+    folder.mkdir(parents=True)
+    (folder / "journal.jsonl").write_text("")
+    (row,) = json.loads(project.run("list", "--format", "json").stdout)
+    assert row["sweep"] == "torn"
+    assert row["state"].startswith("unreadable: ")

@@ -1,0 +1,102 @@
+"""The Python interface: run a sweep from a script, load the winner with and without galaxy_exp."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import galaxy_exp
+
+pytestmark = pytest.mark.slow
+
+
+def run_python(project, code):
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project.path, env=project.environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_everything_named_can_be_had():
+    for name in galaxy_exp.__all__:
+        assert getattr(galaxy_exp, name) is not None
+    assert set(galaxy_exp.__all__) <= set(dir(galaxy_exp))
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        galaxy_exp.nothing  # noqa: B018
+
+
+def test_a_sweep_from_an_unguarded_script(project, finished):
+    """A script without `if __name__ == "__main__"`, as in a notebook."""
+    output = run_python(
+        project,
+        "import galaxy_exp, json\n"
+        "result = galaxy_exp.run_sweep('sweep.yaml', overrides=['search.max_trials=2'])\n"
+        "print(json.dumps([result.sweep_id, result.winner.number, result.model_uri]))\n",
+    )
+    sweep_id, winner, uri = json.loads(output)
+    assert sweep_id.startswith("tiny-")
+    assert winner in (0, 1)
+    assert uri == "models:/tiny-model/1"
+    first_two = [trial.curve("val_loss") for trial in project.record().trials.values()]
+    assert first_two == [finished.record().trials[number].curve("val_loss") for number in (0, 1)]
+
+
+def test_the_champion_loads_and_predicts(finished, prepared):
+    images = np.load(prepared.files.validation_images)
+    model = galaxy_exp.load_model("tiny-model", tracking_uri=f"sqlite:///{finished.path / 'mlflow.db'}")
+    predictions = model.predict(images)
+    assert predictions.probabilities.shape == (len(images), 10)
+    np.testing.assert_array_equal(predictions.labels, predictions.probabilities.argmax(axis=1))
+    assert predictions.class_names[0] == prepared.class_names[predictions.labels[0]]
+
+
+def test_plain_mlflow_loads_it_without_galaxy_exp(finished, prepared):
+    """`galaxy_exp` cannot even be imported in this process."""
+    images = np.load(prepared.files.validation_images)[:5]
+    np.save(finished.path / "five.npy", images)
+    output = run_python(
+        finished,
+        "import sys\n"
+        "sys.modules['galaxy_exp'] = None\n"
+        "import mlflow, numpy\n"
+        "model = mlflow.pyfunc.load_model('models:/tiny-model@champion')\n"
+        "table = model.predict(numpy.load('five.npy'))\n"
+        "print(table.to_json(orient='records'))\n",
+    )
+    rows = json.loads(output)
+    ours = galaxy_exp.load_model("tiny-model", tracking_uri=f"sqlite:///{finished.path / 'mlflow.db'}").predict(images)
+    assert [row["label"] for row in rows] == ours.labels.tolist()
+    assert [row["class_name"] for row in rows] == ours.class_names
+
+
+def test_the_sealed_test_is_what_the_registered_model_scores(finished):
+    """The figures that the registry shows can be had again from the model and the sealed images."""
+    from galaxy_exp.data.prepared import PreparedData
+
+    record = finished.record()
+    data = PreparedData.load(record.started.data_folder and __import__("pathlib").Path(record.started.data_folder))
+    labels = np.load(data.sealed.labels)
+    model = galaxy_exp.load_model("tiny-model", tracking_uri=f"sqlite:///{finished.path / 'mlflow.db'}")
+    accuracy = float((model.predict(np.load(data.sealed.images)).labels == labels).mean())
+    assert accuracy == pytest.approx(record.test_reports[record.winner]["accuracy"])
+
+
+def test_a_second_sweep_on_the_same_data_is_compared_not_just_promoted(finished, tmp_path):
+    import shutil
+
+    from .. import conftest
+
+    project = conftest.Project(tmp_path)
+    shutil.copytree(finished.path / ".galaxy_exp", tmp_path / ".galaxy_exp")
+    for name in ("mlflow.db", "mlruns"):
+        source = finished.path / name
+        shutil.copytree(source, tmp_path / name) if source.is_dir() else shutil.copy(source, tmp_path / name)
+    project.run("sweep", "sweep.yaml", "--name", "again", "--max-trials", "1")
+    record = project.record()
+    newest = next(r for r in [record] if r.registered)
+    assert newest.registered.version == 2
+    assert not newest.promotion.promoted
+    assert "sealed test images" in newest.promotion.reason
