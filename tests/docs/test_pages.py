@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -65,3 +66,17 @@ def test_constraints_name_exact_versions_and_nothing_else() -> None:
     pins = [line for line in lines if not line.startswith("#")]
     assert [line for line in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!_]+", line)] == []
     assert not any(line.lower().startswith(("galaxy-exp", "galaxy_exp")) for line in pins)
+
+
+def test_constraints_pin_every_requirement() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [requirement for group in ("test", "dev") for requirement in project["optional-dependencies"][group]]
+    names = {re.match(r"[\w.-]+", requirement)[0] for requirement in [*project["dependencies"], *extras]}  # type: ignore[index]
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {_normal(line.split("==")[0]) for line in lines if "==" in line}
+    missing = {_normal(name) for name in names} - pinned - {"galaxy-exp"}
+    assert missing == set(), "renew constraints.txt; its first lines say how"
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
