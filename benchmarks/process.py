@@ -32,6 +32,8 @@ class Usage:
     wall_seconds: float
     cpu_seconds: float
     """Of all its processes; other work on the machine shifts it less than the wall time."""
+    other_cpu_seconds: float | None
+    """Of everything else on the machine meanwhile; None where there is no /proc."""
     peak_process_mb: float
     """Resident memory of its largest process, MiB, from the kernel."""
     peak_total_mb: float | None
@@ -45,24 +47,38 @@ def run_command(command: Sequence[str], folder: Path, log: Path) -> Usage:
         CommandFailed: it ended with another exit code than 0.
     """
     with log.open("wb") as output:
-        began = time.perf_counter()
+        began, busy_before = time.perf_counter(), _busy_seconds()
         process = subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=_environment()
         )
         status, rusage, peak_sampled = _watch(process.pid)
         wall = time.perf_counter() - began
+        busy = _busy_seconds() - busy_before
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
         raise CommandFailed(f"exit code {process.returncode} from: {' '.join(command)}\n{tail}")
     peak_process = rusage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / _MIB
-    return Usage(wall, rusage.ru_utime + rusage.ru_stime, peak_process, peak_sampled or None)
+    own = rusage.ru_utime + rusage.ru_stime
+    return Usage(wall, own, max(busy - own, 0.0) if busy else None, peak_process, peak_sampled or None)
 
 
 def _environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
     paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
     return {"TF_CPP_MIN_LOG_LEVEL": "2", **kept, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _busy_seconds() -> float:
+    """Processor time of the whole machine since it started; 0 where there is no /proc."""
+    file = Path("/proc/stat")
+    return parse_busy_ticks(file.read_text()) / os.sysconf("SC_CLK_TCK") if file.is_file() else 0.0
+
+
+def parse_busy_ticks(text: str) -> int:
+    """Of the first line of /proc/stat: user, nice, system, irq and softirq; neither idle, waiting, nor stolen."""
+    user, nice, system, _idle, _waiting, irq, softirq = map(int, text.split()[1:8])
+    return user + nice + system + irq + softirq
 
 
 def _watch(pid: int) -> tuple[int, resource.struct_rusage, float]:

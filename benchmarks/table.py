@@ -29,6 +29,7 @@ class Row:
 ROWS = (
     Row("wall_seconds", "whole command, s", "less", 1),
     Row("cpu_seconds", "processor time of all its processes, s", "less", 1),
+    Row("other_cpu_seconds", "processor time of other work meanwhile, s", decimals=1),
     Row("fits", "networks trained"),
     Row("epochs", "epochs trained"),
     Row("span_seconds", "first fit to last, s", "less", 1),
@@ -61,7 +62,7 @@ def compute_ratio(row: Row, first: float | None, other: float | None) -> float |
 def build_table(measured: Sequence[Measured], title: str) -> Table:
     """The first contender is the one compared with."""
     table = Table(title=title, title_justify="left", caption_justify="left")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for index, one in enumerate(measured):
         table.add_column(one.name, justify="right")
         if index:

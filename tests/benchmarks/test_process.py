@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from benchmarks.machine import describe_machine, parse_flags
-from benchmarks.process import CommandFailed, parse_proportional_mb, run_command
+from benchmarks.process import CommandFailed, parse_busy_ticks, parse_proportional_mb, run_command
 
 ALLOCATE = "import time; block = bytearray(80 * 2**20); block[::4096] = b'x' * (len(block) // 4096); time.sleep(0.8)"
 
@@ -38,6 +38,10 @@ def test_failure_shows_the_end_of_the_output(tmp_path):
 def test_proportional_memory():
     assert parse_proportional_mb("Rss:  4096 kB\nPss:  2048 kB\nPss_Anon: 1 kB\n") == 2.0
     assert parse_proportional_mb("") == 0.0
+
+
+def test_busy_time_leaves_out_waiting():
+    assert parse_busy_ticks("cpu 1 2 4 1000 1000 8 16 1000 0 0\ncpu0 9 9 9 9 9 9 9\n") == 31
 
 
 def test_flags_are_whole_words():
