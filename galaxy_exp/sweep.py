@@ -82,6 +82,7 @@ def run_sweep(
         TrackingError: MLflow could not be written to at the end; `resume_sweep` registers later.
     """
     config = sweep if isinstance(sweep, SweepConfig) else load_sweep(sweep, overrides)
+    _check_names(config)
     project = ProjectFolder.default()
     folder = project.new_sweep(config.name)
     engine = InlineEngine(project.path / "logs" / f"{folder.sweep_id}.log")
@@ -134,24 +135,28 @@ def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> Sw
         return journal.record
 
 
-def _prepare(config: SweepConfig, project: ProjectFolder, folder: SweepFolder, say: Say) -> SweepStarted:
-    """Everything that can be refused, before the journal begins."""
-    import_keras_quietly()
-    from galaxy_exp.data import load_dataset, prepare_split
-    from galaxy_exp.hypermodel.loading import load_hypermodel
-    from galaxy_exp.hypermodel.search_space import baseline_values, build_space, discover_space
+def _check_names(config: SweepConfig) -> None:
+    """Refuses an unknown sampler or pruner before anything slow begins."""
     from galaxy_exp.search.pruners import build_pruner
     from galaxy_exp.search.samplers import build_sampler
-    from galaxy_exp.tracking.store import resolve_tracking_uri
 
     build_sampler(config.search.sampler, 1)
     build_pruner(config.search)
+
+
+def _prepare(config: SweepConfig, project: ProjectFolder, folder: SweepFolder, say: Say) -> SweepStarted:
+    """Everything that can be refused, before the journal begins."""
+    from galaxy_exp.data import load_dataset, prepare_split
+
     dataset = load_dataset(config.data)
-    say(
-        f"data: {len(dataset.images)} {'SIMULATED ' if dataset.simulated else ''}images in "
-        f"{len(dataset.class_names)} classes from {dataset.source}"
-    )
-    hypermodel = load_hypermodel(config.hypermodel, dataset.images.shape[1:], len(dataset.class_names))
+    simulated = "SIMULATED " if dataset.simulated else ""
+    say(f"data: {len(dataset)} {simulated}images in {dataset.n_classes} classes from {dataset.source}")
+    import_keras_quietly()
+    from galaxy_exp.hypermodel.loading import load_hypermodel
+    from galaxy_exp.hypermodel.search_space import baseline_values, build_space, discover_space
+    from galaxy_exp.tracking.store import resolve_tracking_uri
+
+    hypermodel = load_hypermodel(config.hypermodel, dataset.image_shape, dataset.n_classes)
     space = build_space(hypermodel, config.space)
     data = prepare_split(dataset, config.data.split, project.data_cache)
     return SweepStarted(

@@ -1,6 +1,7 @@
 """What several parts' tests share: a small prepared data set, and one real finished sweep."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -65,8 +66,14 @@ class Project:
             process_group=0,
         )
 
+    def copy_to(self, path: Path) -> "Project":
+        """The same project elsewhere, for tests that change it."""
+        shutil.copytree(self.path, path, dirs_exist_ok=True)
+        return Project(path)
+
     def sweep_folders(self) -> list[Path]:
-        return sorted((self.path / ".galaxy_exp" / "sweeps").glob("*"))
+        folders = (self.path / ".galaxy_exp" / "sweeps").glob("*")
+        return sorted(folders, key=lambda folder: folder.stat().st_mtime)
 
     def record(self):
         from galaxy_exp.journal.journal import read_record

@@ -93,6 +93,8 @@ def _name_flag(problem: str, where: str, from_flags: Mapping[str, str]) -> str:
     body = problem.removeprefix(f"{where}: ")
     key = body.partition(": ")[0]
     for flag_key, flag in from_flags.items():
+        if flag_key.startswith(f"{key}.") and "unknown key" in body:
+            return f"{flag}: {body}"
         if key == flag_key or key.startswith(f"{flag_key}."):
             return (
                 f"{flag}: {key}: {body.partition(': ')[2]}" if key != flag_key else f"{flag}: {body.partition(': ')[2]}"

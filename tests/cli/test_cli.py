@@ -29,7 +29,7 @@ class TestHelp:
             "from galaxy_exp.cli.main import cli\n"
             "cli.main(['--help'], standalone_mode=False)\n"
             "heavy = {'tensorflow', 'keras', 'mlflow', 'numpy', 'pandas', 'pydantic', 'optuna', 'rich'}\n"
-            "sys.exit(' '.join(heavy & set(sys.modules)))\n"
+            "sys.exit(' '.join(heavy & set(sys.modules)) or 0)\n"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=project.environment)
         assert done.returncode == 0, done.stderr
@@ -142,7 +142,8 @@ class TestAfterASweep:
 
 class TestPredict:
     @pytest.fixture(scope="class")
-    def images(self, tmp_path_factory):
+    @classmethod
+    def images(cls, tmp_path_factory):
         folder = tmp_path_factory.mktemp("images")
         rng = np.random.default_rng(0)
         (folder / "some").mkdir()

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_the_sealed_test_is_what_the_registered_model_scores(finished):
     from galaxy_exp.data.prepared import PreparedData
 
     record = finished.record()
-    data = PreparedData.load(record.started.data_folder and __import__("pathlib").Path(record.started.data_folder))
+    data = PreparedData.load(Path(record.started.data_folder))
     labels = np.load(data.sealed.labels)
     model = galaxy_exp.load_model("tiny-model", tracking_uri=f"sqlite:///{finished.path / 'mlflow.db'}")
     accuracy = float((model.predict(np.load(data.sealed.images)).labels == labels).mean())
@@ -85,18 +86,9 @@ def test_the_sealed_test_is_what_the_registered_model_scores(finished):
 
 
 def test_a_second_sweep_on_the_same_data_is_compared_not_just_promoted(finished, tmp_path):
-    import shutil
-
-    from .. import conftest
-
-    project = conftest.Project(tmp_path)
-    shutil.copytree(finished.path / ".galaxy_exp", tmp_path / ".galaxy_exp")
-    for name in ("mlflow.db", "mlruns"):
-        source = finished.path / name
-        shutil.copytree(source, tmp_path / name) if source.is_dir() else shutil.copy(source, tmp_path / name)
+    project = finished.copy_to(tmp_path)
     project.run("sweep", "sweep.yaml", "--name", "again", "--max-trials", "1")
     record = project.record()
-    newest = next(r for r in [record] if r.registered)
-    assert newest.registered.version == 2
-    assert not newest.promotion.promoted
-    assert "sealed test images" in newest.promotion.reason
+    assert record.registered.version == 2
+    assert not record.promotion.promoted
+    assert "sealed test images" in record.promotion.reason
