@@ -91,7 +91,7 @@ def describe_task(task: Task, machine: dict[str, Any]) -> str:
     flags = ", ".join(machine["processor_flags"]) or "unknown"
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     return (
-        f"data: {images}; the tutorial's network and {task.trials} trials of {task.epochs} epochs, seed {task.seed}\n"
+        f"data: {images}; the tutorial's network and {task.trials} more, epochs each: {task.epochs}, seed {task.seed}\n"
         f"machine: {machine['cores']} cores ({flags}), load {machine['load_before']} before, {machine['system']}\n"
         f"software: Python {machine['python']}, {packages}"
     )
