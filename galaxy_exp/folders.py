@@ -1,10 +1,10 @@
 """Where a project keeps what is not in MLflow: `.galaxy_exp/` in the current folder, or $GALAXY_EXP_HOME.
 
 .galaxy_exp/
+    logs/<sweep id>.log            what the sweep's workers printed
     data/<digests>/                prepared images, shared by all sweeps on the same data and split
     sweeps/<sweep id>/
         journal.jsonl              the truth about the sweep
-        worker.log                 what the workers printed
         trials/0003/               a trial's model, predictions and figures
 """
 
@@ -30,10 +30,6 @@ class SweepFolder:
     def sweep_id(self) -> str:
         return self.path.name
 
-    @property
-    def worker_log(self) -> Path:
-        return self.path / "worker.log"
-
     def trial(self, number: int) -> Path:
         """The folder of one trial; not necessarily there yet."""
         return self.path / "trials" / f"{number:04d}"
@@ -53,6 +49,10 @@ class ProjectFolder:
     @property
     def data_cache(self) -> Path:
         return self.path / "data"
+
+    def worker_log(self, sweep_id: str) -> Path:
+        """Where a sweep's workers print; outside the sweep's folder, which does not exist when they start."""
+        return self.path / "logs" / f"{sweep_id}.log"
 
     def new_sweep(self, name: str, now: float | None = None) -> SweepFolder:
         """A folder name not taken yet: the sweep's name and the local time; not created."""

@@ -85,7 +85,7 @@ def run_sweep(
     _check_names(config)
     project = ProjectFolder.default()
     folder = project.new_sweep(config.name)
-    engine = InlineEngine(project.path / "logs" / f"{folder.sweep_id}.log")
+    engine = InlineEngine(project.worker_log(folder.sweep_id))
     try:
         engine.start()  # its imports go on while this process prepares
         started = _prepare(config, project, folder, say)
@@ -113,7 +113,7 @@ def resume_sweep(
             raise JournalError(
                 f"sweep {folder.sweep_id} is finished; galaxy-exp show {folder.sweep_id} tells how it went"
             )
-        engine = InlineEngine(project.path / "logs" / f"{folder.sweep_id}.log")
+        engine = InlineEngine(project.worker_log(folder.sweep_id))
         try:
             engine.start()
             journal.append(SweepResumed())
@@ -130,8 +130,7 @@ def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> Sw
     """
     folder = ProjectFolder.default().find_sweep(reference)
     with Journal.reopen(folder.path) as journal:
-        _, projection = _open_tracking(journal, folder, say)
-        projection.catch_up()
+        _build_projection(journal, folder, say).catch_up()
         return journal.record
 
 
@@ -187,12 +186,11 @@ class _Run:
     def to_the_end(self) -> SweepResult:
         """Trains what is left, then chooses, tests, registers and promotes."""
         import_keras_quietly()
-        client, projection = _open_tracking(self._journal, self._folder, self._say)
+        projection = _build_projection(self._journal, self._folder, self._say)
         try:
             with _signals_as_interrupts():
-                projection.follow()
                 reason = self._train(projection)
-                self._crown(client, projection)
+                self._crown(projection)
         except KeyboardInterrupt:
             raise SweepInterrupted(self._folder.sweep_id) from None
         except TrackingError as error:
@@ -219,7 +217,7 @@ class _Run:
         )
         return loop.run()
 
-    def _crown(self, client: MlflowClient, projection: MlflowProjection) -> None:
+    def _crown(self, projection: MlflowProjection) -> None:
         from galaxy_exp.registry import winner
 
         data = _load_data(self._journal.record)
@@ -227,8 +225,8 @@ class _Run:
         self._say("testing the winner and the baseline on the sealed test images")
         winner.open_sealed_test(self._journal, self._folder, data)
         projection.catch_up()
-        winner.register_winner(self._journal, self._folder, data, client)
-        winner.promote_winner(self._journal, client)
+        winner.register_winner(self._journal, self._folder, data, projection.client)
+        winner.promote_winner(self._journal, projection.client)
         projection.close_sweep("FINISHED")
 
     def _make_spec(self, trial: TrialRecord, attempt: int) -> TrialSpec:
@@ -289,17 +287,20 @@ def _load_data(record: SweepRecord) -> PreparedData:
     return PreparedData.load(Path(record.started.data_folder))
 
 
-def _open_tracking(journal: Journal, folder: SweepFolder, say: Say) -> tuple[MlflowClient, MlflowProjection]:
+def _build_projection(journal: Journal, folder: SweepFolder, say: Say) -> MlflowProjection:
     from galaxy_exp.tracking.projection import MlflowProjection
     from galaxy_exp.tracking.quiet import quiet_mlflow
     from galaxy_exp.tracking.store import is_first_use, open_client
 
     uri = journal.record.started.tracking_uri
-    if is_first_use(uri):
-        say(f"creating the MLflow database {uri} (first use, about 10 s)")
-    with quiet_mlflow():
-        client = open_client(uri)
-    return client, MlflowProjection(client, journal, folder, _load_data(journal.record), say)
+
+    def open_store() -> MlflowClient:
+        if is_first_use(uri):
+            say(f"creating the MLflow database {uri} (first use, about 10 s)")
+        with quiet_mlflow():
+            return open_client(uri)
+
+    return MlflowProjection(open_store, journal, folder, _load_data(journal.record), say)
 
 
 def _newest_unfinished(project: ProjectFolder) -> SweepFolder:

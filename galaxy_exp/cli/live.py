@@ -127,8 +127,8 @@ def _trial_table(record: SweepRecord) -> Table:
         ("epoch", "right"),
         (record.objective.name, "right"),
     ):
-        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    table.add_column("hyperparameters that differ from the baseline", overflow="ellipsis", no_wrap=True)
+        table.add_column(column, justify=justify, no_wrap=True, min_width=len(column))  # type: ignore[arg-type]
+    table.add_column("differs from the baseline in", ratio=1, overflow="ellipsis", no_wrap=True)
     for trial in [*record.running, *record.leaderboard()[:_BEST_SHOWN]]:
         table.add_row(*_table_row(trial, record))
     return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -22,6 +23,9 @@ def print_leaderboard(record: SweepRecord, sort: bool = True, limit: int | None 
     rows = [_short_row(trial, record) for trial in trials[:limit]]
     title = f"{record.sweep_id}: objective is {record.objective.name}"
     print_rows(rows, "table", title, empty=f"sweep {record.sweep_id} has no trials yet")
+    fixed = fixed_settings(record)
+    if fixed and len(trials) > 1:
+        click.echo(f"fixed in all but the baseline: {_join(fixed)}")
     if limit is not None and len(trials) > limit:
         click.echo(f"and {len(trials) - limit} more: galaxy-exp trials {record.sweep_id}")
 
@@ -45,7 +49,10 @@ def trial_row(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
         "best_epoch": result.best_epoch if result and result.state.has_model else None,
         "epochs": trial.epochs,
         "seconds": round(result.seconds, 2) if result else None,
+        "training_seconds": round(result.training_seconds, 2) if result else None,
         "parameters": result.parameters if result else None,
+        "precision": result.precision if result else None,
+        "backend": result.backend if result else None,
         "reason": result.reason if result else "",
         "params": trial.values,
         "metrics": result.metrics if result else {},
@@ -110,12 +117,27 @@ def sweep_row(folder: SweepFolder) -> dict[str, Any]:
 
 
 def describe_settings(trial: TrialRecord, record: SweepRecord) -> str:
-    """The hyperparameters in which a trial differs from the baseline, in one line."""
+    """What was chosen for a trial that the baseline has not, in one line; without what the sweep file fixes for all."""
     if trial.number == 0 and record.config.search.baseline:
         return "the baseline"
+    fixed = fixed_settings(record)
+    changed = {name: value for name, value in _changed(trial.values, record).items() if name not in fixed}
+    return _join(changed) or "as the baseline" + (" but for what is fixed" if fixed else "")
+
+
+def fixed_settings(record: SweepRecord) -> dict[str, Any]:
+    """What the sweep file fixes for every trial but the baseline, where that differs from the baseline."""
+    fixed = {name: entry for name, entry in record.config.space.items() if isinstance(entry, str | bool | int | float)}
+    return _changed(fixed, record)
+
+
+def _changed(values: Mapping[str, Any], record: SweepRecord) -> dict[str, Any]:
     baseline = record.started.baseline
-    changed = {name: value for name, value in trial.values.items() if baseline.get(name) != value}
-    return ", ".join(f"{name}={_short_value(value)}" for name, value in changed.items()) or "as the baseline"
+    return {name: value for name, value in values.items() if baseline.get(name) != value}
+
+
+def _join(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={_short_value(value)}" for name, value in values.items())
 
 
 def _short_row(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
+import socket
 import sys
 
 import click
 
 from galaxy_exp.cli.output import say
-from galaxy_exp.errors import TrackingError
+from galaxy_exp.errors import BadInputError
 
 __all__ = ["ui_command"]
 
@@ -27,11 +28,16 @@ def ui_command(port: int, uri: str | None) -> None:
     if resolved.startswith(("http://", "https://")):
         say(f"the runs are on a server that has its own UI: {resolved}")
         return
+    _refuse_taken_port(port)
     say(f"MLflow UI on {resolved}: http://127.0.0.1:{port} (Ctrl-C to end)")
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", resolved, "--host", "127.0.0.1"]
-    try:
-        status = subprocess.run([*command, "--port", str(port)], check=False).returncode
-    except KeyboardInterrupt:
-        return
-    if status != 0:
-        raise TrackingError(f"mlflow ui ended with exit code {status}; is port {port} taken? try --port {port + 1}")
+    os.execv(sys.executable, [*command, "--port", str(port)])  # signals to this process now reach the server
+
+
+def _refuse_taken_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise BadInputError(f"--port {port}: {error.strerror}; try another, as in --port {port + 1}") from None

@@ -9,6 +9,7 @@ from galaxy_exp.journal.record import TrialRecord
 __all__ = [
     "ATTEMPT",
     "EPOCHS",
+    "EXPERIMENT_KIND",
     "KIND",
     "NOTE",
     "PARENT",
@@ -25,6 +26,9 @@ PARENT = MLFLOW_PARENT_RUN_ID
 NOTE = MLFLOW_RUN_NOTE
 SOURCE = MLFLOW_SOURCE_NAME
 USER = MLFLOW_USER
+
+EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""On an experiment: the MLflow UI opens it as model training, not as an evaluation of language models."""
 
 SWEEP_ID = "galaxy_exp.sweep_id"
 KIND = "galaxy_exp.kind"

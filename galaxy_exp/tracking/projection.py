@@ -6,6 +6,7 @@ import getpass
 import json
 import math
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from galaxy_exp.tracking.artifacts import write_sweep_artifacts, write_trial_art
 
 __all__ = ["MlflowProjection"]
 
+_OUTAGES = (MlflowException, TrackingError, OSError)
+"""What MLflow raises when it is away, refuses, or its disk is full; requests' exceptions are OSErrors."""
 _MAX_PARAMS_PER_CALL = 100
 _MAX_METRICS_PER_CALL = 1000
 _STATUS = {
@@ -52,8 +55,11 @@ class MlflowProjection:
     pass, and `catch_up` brings everything in order later. What is written carries the journal's own
     timestamps, and MLflow drops a metric that it has already, so writing twice changes nothing.
 
+    The store is opened, and what an earlier process left unwritten is caught up, at the first event: by then the
+    first trial is running, so that no worker waits while MLflow creates its database.
+
     Args:
-        client: for the store named in the journal.
+        open_store: opens the store named in the journal; called once, when it is needed.
         journal: gets the ids of runs and a note for each trial that is wholly in MLflow.
         folder: the sweep's, with the trials' files.
         data: described in MLflow as the runs' input.
@@ -62,19 +68,25 @@ class MlflowProjection:
 
     def __init__(
         self,
-        client: MlflowClient,
+        open_store: Callable[[], MlflowClient],
         journal: Journal,
         folder: SweepFolder,
         data: PreparedData,
         warn: Callable[[str], None],
     ) -> None:
-        self._client = client
+        self._open_store = open_store
         self._journal = journal
         self._folder = folder
         self._data = data
         self._warn = warn
         self._experiment_id: str | None = None
-        self._is_behind = False
+        self._is_behind = True
+        self._has_warned = False
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """The store's client, opened at first use."""
+        return self._open_store()
 
     @property
     def _record(self) -> SweepRecord:
@@ -82,18 +94,13 @@ class MlflowProjection:
 
     def on_event(self, event: Event, record: SweepRecord) -> None:
         """See `Observer.on_event`."""
-        if self._is_behind and not isinstance(event, TrialEnded):
-            return
+        if self._has_warned and self._is_behind and not isinstance(event, TrialEnded):
+            return  # MLflow is away; asked again once a trial
         try:
-            self._catch_up() if self._is_behind else self._project(event)
-        except (MlflowException, OSError) as error:
-            self._fall_behind(error)
-
-    def follow(self) -> None:
-        """Begins: makes the parent run and writes what MLflow lacks of earlier trials, or falls behind."""
-        try:
-            self._catch_up()
-        except (MlflowException, OSError) as error:
+            if self._is_behind:
+                self._catch_up()
+            self._project(event)
+        except _OUTAGES as error:
             self._fall_behind(error)
 
     def catch_up(self) -> None:
@@ -104,7 +111,7 @@ class MlflowProjection:
         """
         try:
             self._catch_up()
-        except (MlflowException, OSError) as error:
+        except _OUTAGES as error:
             raise TrackingError(self._describe(error)) from error
 
     def close_sweep(self, status: str) -> None:
@@ -115,7 +122,7 @@ class MlflowProjection:
         """
         try:
             self._close_sweep(status)
-        except (MlflowException, OSError) as error:
+        except _OUTAGES as error:
             raise TrackingError(self._describe(error)) from error
 
     def _project(self, event: Event) -> None:
@@ -145,11 +152,13 @@ class MlflowProjection:
         self._is_behind = False
 
     def _fall_behind(self, error: Exception) -> None:
-        if not self._is_behind:
+        if not self._has_warned:
             self._warn(f"{self._describe(error)}; the sweep goes on, and what is missing is written later")
-        self._is_behind = True
+        self._has_warned = self._is_behind = True
 
     def _describe(self, error: Exception) -> str:
+        if isinstance(error, TrackingError):
+            return str(error)
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return f"MLflow at {self._record.started.tracking_uri} cannot be written to: {first_line}"
 
@@ -160,7 +169,7 @@ class MlflowProjection:
         found: dict[int, str] = {}
         token: str | None = None
         while True:
-            page = self._client.search_runs(
+            page = self.client.search_runs(
                 [self._experiment()],
                 f"tags.`{names.SWEEP_ID}` = '{self._record.sweep_id}' AND tags.`{names.KIND}` = 'trial'",
                 max_results=1000,
@@ -174,8 +183,12 @@ class MlflowProjection:
     def _experiment(self) -> str:
         if self._experiment_id is None:
             name = self._record.config.tracking.experiment
-            experiment = self._client.get_experiment_by_name(name)
-            self._experiment_id = experiment.experiment_id if experiment else self._client.create_experiment(name)
+            experiment = self.client.get_experiment_by_name(name)
+            self._experiment_id = (
+                experiment.experiment_id
+                if experiment
+                else self.client.create_experiment(name, tags=names.EXPERIMENT_KIND)
+            )
         return self._experiment_id
 
     def _ensure_parent_run(self) -> str:
@@ -187,7 +200,7 @@ class MlflowProjection:
 
     def _find_parent_run(self) -> str | None:
         """The parent run that a killed driver created but did not live to journal."""
-        found = self._client.search_runs(
+        found = self.client.search_runs(
             [self._experiment()],
             f"tags.`{names.SWEEP_ID}` = '{self._record.sweep_id}' AND tags.`{names.KIND}` = 'sweep'",
             max_results=1,
@@ -196,12 +209,12 @@ class MlflowProjection:
 
     def _create_parent_run(self) -> str:
         tags = self._common_tags("sweep") | {names.NOTE: _describe_sweep(self._record, self._data)}
-        run = self._client.create_run(
+        run = self.client.create_run(
             self._experiment(), _milliseconds(self._record.started.time), tags, self._record.sweep_id
         )
         self._log_params(run.info.run_id, _sweep_params(self._record, self._data))
         self._log_data(run.info.run_id)
-        self._client.log_artifacts(
+        self.client.log_artifacts(
             run.info.run_id, str(write_sweep_artifacts(self._folder.path, self._record, self._data))
         )
         return str(run.info.run_id)
@@ -218,7 +231,7 @@ class MlflowProjection:
             names.STATE: str(TrialState.RUNNING),
         }
         name = names.trial_run_name(trial, self._record.config.search.baseline)
-        run = self._client.create_run(self._experiment(), _milliseconds(trial.proposed_at), tags, name)
+        run = self.client.create_run(self._experiment(), _milliseconds(trial.proposed_at), tags, name)
         self._log_params(run.info.run_id, {**trial.values, "seed": trial.seed})
         self._log_data(run.info.run_id)
         return str(run.info.run_id)
@@ -226,7 +239,7 @@ class MlflowProjection:
     def _begin_again(self, trial: TrialRecord) -> None:
         """A trial that lost its worker gets a fresh run; the old one, with its partial curve, goes to MLflow's bin."""
         if trial.run_id is not None:
-            self._client.delete_run(trial.run_id)
+            self.client.delete_run(trial.run_id)
         self._journal.append(TrialRunCreated(number=trial.number, run_id=self._create_trial_run(trial)))
 
     def _close_trial(self, trial: TrialRecord) -> None:
@@ -236,23 +249,23 @@ class MlflowProjection:
         self._log_params(run_id, _outcome_params(trial))
         self._log_metrics(run_id, _outcome_metrics(trial), trial.ended_at or 0.0)
         files = write_trial_artifacts(self._folder.trial(trial.number), trial, self._record, self._data)
-        self._client.log_artifacts(run_id, str(files))
+        self.client.log_artifacts(run_id, str(files))
         tags = {names.STATE: str(result.state), names.REASON: result.reason, names.EPOCHS: str(result.epochs)}
-        self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-        self._client.set_terminated(run_id, _STATUS[result.state], _milliseconds(trial.ended_at or 0.0))
+        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        self.client.set_terminated(run_id, _STATUS[result.state], _milliseconds(trial.ended_at or 0.0))
         self._journal.append(TrialProjected(number=trial.number))
 
     def _close_sweep(self, status: str) -> None:
         run_id = self._ensure_parent_run()
         record = self._record
         self._log_metrics(run_id, _sweep_metrics(record), record.updated_at)
-        self._client.log_artifacts(run_id, str(write_sweep_artifacts(self._folder.path, record, self._data)))
-        self._client.set_tag(run_id, names.NOTE, _describe_sweep(record, self._data))
+        self.client.log_artifacts(run_id, str(write_sweep_artifacts(self._folder.path, record, self._data)))
+        self.client.set_tag(run_id, names.NOTE, _describe_sweep(record, self._data))
         for trial in record.leaderboard()[: record.config.tracking.keep_models]:
             model = self._folder.trial(trial.number) / "model.keras"
             if trial.run_id is not None and model.exists():
-                self._client.log_artifact(trial.run_id, str(model), "model")
-        self._client.set_terminated(run_id, status)
+                self.client.log_artifact(trial.run_id, str(model), "model")
+        self.client.set_terminated(run_id, status)
 
     # what is logged
 
@@ -281,12 +294,12 @@ class MlflowProjection:
 
     def _log_metric_entries(self, run_id: str, entries: list[Metric]) -> None:
         for start in range(0, len(entries), _MAX_METRICS_PER_CALL):
-            self._client.log_batch(run_id, metrics=entries[start : start + _MAX_METRICS_PER_CALL])
+            self.client.log_batch(run_id, metrics=entries[start : start + _MAX_METRICS_PER_CALL])
 
     def _log_params(self, run_id: str, values: dict[str, Any]) -> None:
         entries = [Param(name, str(value)) for name, value in values.items()]
         for start in range(0, len(entries), _MAX_PARAMS_PER_CALL):
-            self._client.log_batch(run_id, params=entries[start : start + _MAX_PARAMS_PER_CALL])
+            self.client.log_batch(run_id, params=entries[start : start + _MAX_PARAMS_PER_CALL])
 
     def _log_data(self, run_id: str) -> None:
         source = {"source": self._data.source, "simulated": self._data.simulated}
@@ -299,7 +312,7 @@ class MlflowProjection:
             profile=json.dumps({"counts": self._data.counts, "split_digest": self._data.split_digest}),
         )
         context = InputTag("mlflow.data.context", "training")
-        self._client.log_inputs(run_id, [DatasetInput(dataset, [context])])
+        self.client.log_inputs(run_id, [DatasetInput(dataset, [context])])
 
 
 def _milliseconds(seconds: float) -> int:

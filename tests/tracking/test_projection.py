@@ -120,7 +120,8 @@ def test_projecting_everything_again_changes_nothing(runs, finished, prepared):
         with Journal.reopen(folder) as journal:
             for trial in journal.record.trials.values():
                 trial.projected = False  # as if the note had been lost
-            MlflowProjection(client, journal, SweepFolder(folder), _load_data(journal.record), pytest.fail).catch_up()
+            data = _load_data(journal.record)
+            MlflowProjection(lambda: client, journal, SweepFolder(folder), data, pytest.fail).catch_up()
         experiment = client.get_experiment_by_name("tiny")
         assert len(client.search_runs([experiment.experiment_id])) == len(runs)
         for key, run in runs.items():
