@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,11 +14,12 @@ from galaxy_exp.config import SweepConfig, load_sweep
 from galaxy_exp.errors import JournalError, SweepFailedError, SweepInterrupted, TrackingError
 from galaxy_exp.execution.inline import InlineEngine
 from galaxy_exp.folders import ProjectFolder, SweepFolder
-from galaxy_exp.journal.events import Event, SweepEnded, SweepResumed, SweepStarted, TrialEnded
+from galaxy_exp.journal.events import SweepEnded, SweepResumed, SweepStarted
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.records import TrialSpec
+from galaxy_exp.software import describe_software
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["SweepResult", "resume_sweep", "run_sweep", "sync_sweep"]
 
 Say = Callable[[str], None]
-
-_SOFTWARE = ("galaxy-exp", "keras", "keras-tuner", "tensorflow", "jax", "mlflow", "optuna", "numpy", "astroNN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +163,7 @@ def _prepare(config: SweepConfig, project: ProjectFolder, folder: SweepFolder, s
         data_digest=data.digest,
         split_digest=data.split_digest,
         tracking_uri=resolve_tracking_uri(config.tracking.uri),
-        software=_software(),
+        software=describe_software(),
     )
 
 
@@ -205,6 +201,7 @@ class _Run:
 
     def _train(self, projection: MlflowProjection) -> str:
         from galaxy_exp.execution.loop import SweepLoop
+        from galaxy_exp.execution.model_keeper import ModelKeeper
         from galaxy_exp.search.pruners import build_pruner
 
         loop = SweepLoop(
@@ -213,7 +210,7 @@ class _Run:
             build_pruner(self._journal.record.config.search),
             self._engine,
             self._make_spec,
-            (projection, _ModelKeeper(self._folder), *self._observers),
+            (projection, ModelKeeper(self._folder), *self._observers),
         )
         return loop.run()
 
@@ -248,22 +245,6 @@ class _Run:
             folder=self._folder.trial(trial.number),
             attempt=attempt,
         )
-
-
-class _ModelKeeper:
-    """Deletes the models of trials that can no longer be among the best, so that disks do not fill up."""
-
-    def __init__(self, folder: SweepFolder) -> None:
-        self._folder = folder
-
-    def on_event(self, event: Event, record: SweepRecord) -> None:
-        """See `Observer.on_event`."""
-        if not isinstance(event, TrialEnded):
-            return
-        keep = record.config.tracking.keep_models
-        for trial in record.leaderboard()[keep:]:
-            if trial.number > 0 or not record.config.search.baseline:
-                (self._folder.trial(trial.number) / "model.keras").unlink(missing_ok=True)
 
 
 def _build_oracle(record: SweepRecord) -> Any:
@@ -311,26 +292,6 @@ def _newest_unfinished(project: ProjectFolder) -> SweepFolder:
         if ended is None or not ended.succeeded:
             return folder
     raise JournalError(f"{project.path}: no unfinished sweep here; galaxy-exp list shows them all")
-
-
-def _software() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in _SOFTWARE:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    commit = _git_commit()
-    return versions | ({"git_commit": commit} if commit else {})
-
-
-def _git_commit() -> str | None:
-    """The commit of the current folder; None outside a repository or without git."""
-    try:
-        answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() if answer.returncode == 0 else None
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.bootstrap import paired_bootstrap
-from galaxy_exp.registry.sealed_test import SealedTest, fetch_sealed_test
+from galaxy_exp.registry.sealed_predictions import SealedPredictions, fetch_sealed_predictions
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -45,7 +45,7 @@ class Candidate:
     """Trained on simulated galaxies."""
     objective: str
     """What its sweep optimised, such as "val_macro_f1" or "macro_f1"."""
-    test: SealedTest | None
+    test: SealedPredictions | None
     """None if its predictions are lost."""
 
 
@@ -103,12 +103,12 @@ def _how_to_force(challenger: Candidate) -> str:
     return f"to promote it all the same: galaxy-exp models promote {challenger.name} {challenger.version}"
 
 
-def _same_test(a: SealedTest, b: SealedTest) -> bool:
+def _same_test(a: SealedPredictions, b: SealedPredictions) -> bool:
     return a.digest == b.digest and a.probabilities.shape == b.probabilities.shape
 
 
 def _decide_by_test(
-    challenger: Candidate, test: SealedTest, champion: Candidate, champion_test: SealedTest, seed: int
+    challenger: Candidate, test: SealedPredictions, champion: Candidate, champion_test: SealedPredictions, seed: int
 ) -> PromotionDecision:
     metric = challenger.objective.removeprefix("val_")
     compared = paired_bootstrap(test.labels, test.probabilities, champion_test.probabilities, metric, seed=seed)
@@ -143,7 +143,7 @@ def find_champion(client: MlflowClient, name: str) -> Candidate | None:
 
 
 def _candidate(client: MlflowClient, version: ModelVersion) -> Candidate:
-    test = fetch_sealed_test(client, version.run_id)
+    test = fetch_sealed_predictions(client, version.run_id)
     expected = version.tags.get(version_tags.TEST_DIGEST)
     return Candidate(
         name=version.name,

@@ -23,7 +23,7 @@ from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.evaluation import TestReport, evaluate_model
 from galaxy_exp.registry.packaging import log_and_register
 from galaxy_exp.registry.promotion import apply_promotion, decide_promotion, find_champion, load_candidate
-from galaxy_exp.registry.sealed_test import SealedTest, log_sealed_test
+from galaxy_exp.registry.sealed_predictions import SealedPredictions, log_sealed_predictions
 from galaxy_exp.tracking.store import tracking_errors
 
 __all__ = ["choose_winner", "open_sealed_test", "promote_winner", "register_winner", "test_digest"]
@@ -74,7 +74,7 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
     if winner.run_id is None:
         raise SweepFailedError(f"trial {winner.number} has no MLflow run; mend with: galaxy-exp sync {record.sweep_id}")
     with tracking_errors(record.started.tracking_uri):
-        log_sealed_test(client, winner.run_id, _sealed_predictions(folder, winner.number, data))
+        log_sealed_predictions(client, winner.run_id, _sealed_predictions(folder, winner.number, data))
     version = log_and_register(
         run_id=winner.run_id,
         model_file=folder.trial(winner.number) / "model.keras",
@@ -119,9 +119,9 @@ def _test(folder: SweepFolder, number: int, data: PreparedData) -> tuple[TestRep
     return evaluate_model(model_file, data.sealed.images, data.sealed.labels, data.class_names, test_digest(data))
 
 
-def _sealed_predictions(folder: SweepFolder, number: int, data: PreparedData) -> SealedTest:
+def _sealed_predictions(folder: SweepFolder, number: int, data: PreparedData) -> SealedPredictions:
     labels = np.load(data.sealed.labels)
-    return SealedTest(test_digest(data), labels, np.load(folder.trial(number) / "test_probabilities.npy"))
+    return SealedPredictions(test_digest(data), labels, np.load(folder.trial(number) / "test_probabilities.npy"))
 
 
 def _winner_number(record: SweepRecord) -> int:

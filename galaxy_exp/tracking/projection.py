@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import math
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +31,13 @@ from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import EpochReport, TrialState
 from galaxy_exp.tracking import names
 from galaxy_exp.tracking.artifacts import write_sweep_artifacts, write_trial_artifacts
+from galaxy_exp.tracking.content import (
+    describe_sweep,
+    outcome_metrics,
+    outcome_params,
+    sweep_metrics,
+    sweep_params,
+)
 
 __all__ = ["MlflowProjection"]
 
@@ -208,11 +214,11 @@ class MlflowProjection:
         return str(found[0].info.run_id) if found else None
 
     def _create_parent_run(self) -> str:
-        tags = self._common_tags("sweep") | {names.NOTE: _describe_sweep(self._record, self._data)}
+        tags = self._common_tags("sweep") | {names.NOTE: describe_sweep(self._record, self._data)}
         run = self.client.create_run(
             self._experiment(), _milliseconds(self._record.started.time), tags, self._record.sweep_id
         )
-        self._log_params(run.info.run_id, _sweep_params(self._record, self._data))
+        self._log_params(run.info.run_id, sweep_params(self._record, self._data))
         self._log_data(run.info.run_id)
         self.client.log_artifacts(
             run.info.run_id, str(write_sweep_artifacts(self._folder.path, self._record, self._data))
@@ -246,8 +252,8 @@ class MlflowProjection:
         result, run_id = trial.result, trial.run_id
         if result is None or run_id is None or trial.projected:
             return
-        self._log_params(run_id, _outcome_params(trial))
-        self._log_metrics(run_id, _outcome_metrics(trial), trial.ended_at or 0.0)
+        self._log_params(run_id, outcome_params(trial))
+        self._log_metrics(run_id, outcome_metrics(trial), trial.ended_at or 0.0)
         files = write_trial_artifacts(self._folder.trial(trial.number), trial, self._record, self._data)
         self.client.log_artifacts(run_id, str(files))
         tags = {names.STATE: str(result.state), names.REASON: result.reason, names.EPOCHS: str(result.epochs)}
@@ -258,9 +264,9 @@ class MlflowProjection:
     def _close_sweep(self, status: str) -> None:
         run_id = self._ensure_parent_run()
         record = self._record
-        self._log_metrics(run_id, _sweep_metrics(record), record.updated_at)
+        self._log_metrics(run_id, sweep_metrics(record), record.updated_at)
         self.client.log_artifacts(run_id, str(write_sweep_artifacts(self._folder.path, record, self._data)))
-        self.client.set_tag(run_id, names.NOTE, _describe_sweep(record, self._data))
+        self.client.set_tag(run_id, names.NOTE, describe_sweep(record, self._data))
         for trial in record.leaderboard()[: record.config.tracking.keep_models]:
             model = self._folder.trial(trial.number) / "model.keras"
             if trial.run_id is not None and model.exists():
@@ -317,69 +323,3 @@ class MlflowProjection:
 
 def _milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
-
-
-def _sweep_params(record: SweepRecord, data: PreparedData) -> dict[str, Any]:
-    config = record.config
-    return {
-        "data": data.source,
-        "simulated": data.simulated,
-        "hypermodel": config.hypermodel,
-        "sampler": config.search.sampler,
-        "pruner": config.search.pruner,
-        "objective": config.search.objective,
-        "max_trials": config.search.max_trials,
-        "epochs": config.training.epochs,
-        "seed": config.search.seed,
-        "split_seed": config.data.split.seed,
-    }
-
-
-def _outcome_params(trial: TrialRecord) -> dict[str, Any]:
-    result = trial.result
-    if result is None or not result.state.has_model:
-        return {}
-    return {"precision": result.precision, "backend": result.backend, "parameters": result.parameters}
-
-
-def _outcome_metrics(trial: TrialRecord) -> dict[str, float]:
-    """The best epoch's validation metrics as `best_val_...`, so that one column sorts a sweep's runs."""
-    result = trial.result
-    if result is None:
-        return {}
-    best = {f"best_{name}": value for name, value in result.metrics.items() if name.startswith("val_")}
-    spent = {"seconds": result.seconds, "training_seconds": result.training_seconds}
-    return {
-        name: value
-        for name, value in (best | spent | {"best_epoch": result.best_epoch}).items()
-        if math.isfinite(value)
-    }
-
-
-def _sweep_metrics(record: SweepRecord) -> dict[str, float]:
-    """Counts and hours by state, the best objective, and the sealed test of winner and baseline."""
-    values: dict[str, float] = {}
-    for state in (TrialState.COMPLETED, TrialState.STOPPED, TrialState.FAILED, TrialState.LOST):
-        results = [trial.result for trial in record.trials.values() if trial.result and trial.state is state]
-        values[f"trials_{state}"] = len(results)
-        values[f"hours_{state}"] = sum(result.seconds for result in results) / 3600
-    if best := record.leaderboard()[:1]:
-        values[f"best_{record.objective.name}"] = best[0].objective_value(record.objective) or 0.0
-    for number, report in record.test_reports.items():
-        role = "winner" if number == record.winner else "baseline"
-        values |= {f"test_{name}_{role}": report[name] for name in ("accuracy", "macro_f1", "balanced_accuracy")}
-    return values
-
-
-def _describe_sweep(record: SweepRecord, data: PreparedData) -> str:
-    """The note on the parent run, in Markdown."""
-    what = "**simulated** galaxies" if data.simulated else f"`{data.source}`"
-    lines = [f"Sweep `{record.sweep_id}` on {what}, objective `{record.objective.name}`."]
-    lines.append(f"Sort the child runs by `best_{record.objective.name}` to find the best trial.")
-    for number, report in record.test_reports.items():
-        role = "Winner" if number == record.winner else "Baseline"
-        lines.append(
-            f"{role}, trial {number}, on {report['n_images']} sealed test images: "
-            f"accuracy {report['accuracy']:.3f}, macro-F1 {report['macro_f1']:.3f}."
-        )
-    return "\n\n".join(lines)

@@ -17,7 +17,7 @@ from galaxy_exp.registry.promotion import (
     find_champion,
     load_candidate,
 )
-from galaxy_exp.registry.sealed_test import SealedTest, fetch_sealed_test, log_sealed_test
+from galaxy_exp.registry.sealed_predictions import SealedPredictions, fetch_sealed_predictions, log_sealed_predictions
 
 from .conftest import Store
 
@@ -25,18 +25,18 @@ LABELS = np.random.default_rng(0).integers(0, 3, 200)
 FORCE = re.escape("galaxy-exp models promote galaxy10-cnn 2")
 
 
-def _test(share_right: float, digest: str = "same", n_classes: int = 3) -> SealedTest:
+def _test(share_right: float, digest: str = "same", n_classes: int = 3) -> SealedPredictions:
     """Predictions of which the first `share_right` are right."""
     predicted = LABELS.copy()
     n_right = int(share_right * len(LABELS))
     predicted[n_right:] = (predicted[n_right:] + 1) % 3
     probabilities = np.full((len(LABELS), n_classes), 0.1, np.float32)
     probabilities[np.arange(len(LABELS)), predicted] = 0.8
-    return SealedTest(digest, LABELS, probabilities)
+    return SealedPredictions(digest, LABELS, probabilities)
 
 
 def _candidate(
-    version: int, test: SealedTest | None, simulated: bool = False, objective: str = "val_macro_f1"
+    version: int, test: SealedPredictions | None, simulated: bool = False, objective: str = "val_macro_f1"
 ) -> Candidate:
     return Candidate("galaxy10-cnn", version, simulated, objective, test)
 
@@ -66,7 +66,7 @@ def test_real_galaxies_beat_simulated_ones_whatever_the_scores() -> None:
     ],
 )
 def test_what_cannot_be_compared_stays_challenger(
-    challenger: SealedTest | None, champion: SealedTest | None, why: str
+    challenger: SealedPredictions | None, champion: SealedPredictions | None, why: str
 ) -> None:
     decision = decide_promotion(_candidate(2, challenger), _candidate(1, champion))
     assert not decision.promote
@@ -95,16 +95,16 @@ def test_the_champion_itself_stays() -> None:
 
 def test_sealed_test_survives_mlflow(store: Store) -> None:
     run_id, test = store.finished_run(), _test(0.7, "digest-é")
-    assert fetch_sealed_test(store.client, run_id) is None
-    log_sealed_test(store.client, run_id, test)
-    log_sealed_test(store.client, run_id, test)
-    found = fetch_sealed_test(store.client, run_id)
+    assert fetch_sealed_predictions(store.client, run_id) is None
+    log_sealed_predictions(store.client, run_id, test)
+    log_sealed_predictions(store.client, run_id, test)
+    found = fetch_sealed_predictions(store.client, run_id)
     assert found is not None
     assert found.digest == test.digest
     assert np.array_equal(found.labels, test.labels)
     assert np.array_equal(found.probabilities, test.probabilities)
-    assert fetch_sealed_test(store.client, None) is None
-    assert fetch_sealed_test(store.client, "no-such-run") is None
+    assert fetch_sealed_predictions(store.client, None) is None
+    assert fetch_sealed_predictions(store.client, "no-such-run") is None
 
 
 Versions = Callable[..., list[ModelVersionRef]]
@@ -119,7 +119,7 @@ def versions(register: Callable[..., ModelVersionRef], store: Store) -> Versions
         made = []
         for share in shares:
             run_id = store.finished_run()
-            log_sealed_test(store.client, run_id, _test(share))
+            log_sealed_predictions(store.client, run_id, _test(share))
             tags = {version_tags.TEST_DIGEST: "same", version_tags.OBJECTIVE: "val_accuracy"}
             made.append(register(name, run_id=run_id, **tags))
         return made

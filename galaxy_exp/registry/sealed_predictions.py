@@ -20,13 +20,13 @@ from galaxy_exp.tracking.quiet import quiet_mlflow
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["ARTIFACT", "SealedTest", "fetch_sealed_test", "log_sealed_test"]
+__all__ = ["ARTIFACT", "SealedPredictions", "fetch_sealed_predictions", "log_sealed_predictions"]
 
 ARTIFACT = "sealed_test.npz"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SealedTest:
+class SealedPredictions:
     """Labels and predictions of one sealed test set."""
 
     digest: str
@@ -37,7 +37,7 @@ class SealedTest:
     """(n, n_classes)"""
 
 
-def log_sealed_test(client: MlflowClient, run_id: str, test: SealedTest) -> None:
+def log_sealed_predictions(client: MlflowClient, run_id: str, test: SealedPredictions) -> None:
     """Stores the predictions as artifact of the run; repeating it overwrites them with the same."""
     with tempfile.TemporaryDirectory() as folder, quiet_mlflow():
         path = Path(folder, ARTIFACT)
@@ -46,7 +46,7 @@ def log_sealed_test(client: MlflowClient, run_id: str, test: SealedTest) -> None
         client.log_artifact(run_id, str(path))
 
 
-def fetch_sealed_test(client: MlflowClient, run_id: str | None) -> SealedTest | None:
+def fetch_sealed_predictions(client: MlflowClient, run_id: str | None) -> SealedPredictions | None:
     """The predictions stored with the run; None if the run or its artifact is gone or damaged."""
     from mlflow.exceptions import MlflowException
 
@@ -59,7 +59,7 @@ def fetch_sealed_test(client: MlflowClient, run_id: str | None) -> SealedTest | 
         return None
 
 
-def _read(path: Path) -> SealedTest:
+def _read(path: Path) -> SealedPredictions:
     with np.load(path, allow_pickle=False) as arrays:
         stored: dict[str, Any] = {name: arrays[name] for name in ("digest", "labels", "probabilities")}
-    return SealedTest(str(stored["digest"]), stored["labels"].astype(np.int64), stored["probabilities"])
+    return SealedPredictions(str(stored["digest"]), stored["labels"].astype(np.int64), stored["probabilities"])

@@ -1,0 +1,25 @@
+"""Keeps disks from filling up with the models of trials that cannot win."""
+
+from __future__ import annotations
+
+from galaxy_exp.folders import SweepFolder
+from galaxy_exp.journal.events import Event, TrialEnded
+from galaxy_exp.journal.record import SweepRecord
+
+__all__ = ["ModelKeeper"]
+
+
+class ModelKeeper:
+    """An observer that deletes models as soon as they are no longer among the best; the baseline's stays."""
+
+    def __init__(self, folder: SweepFolder) -> None:
+        self._folder = folder
+
+    def on_event(self, event: Event, record: SweepRecord) -> None:
+        """See `Observer.on_event`."""
+        if not isinstance(event, TrialEnded):
+            return
+        keep = record.config.tracking.keep_models
+        for trial in record.leaderboard()[keep:]:
+            if trial.number > 0 or not record.config.search.baseline:
+                (self._folder.trial(trial.number) / "model.keras").unlink(missing_ok=True)

@@ -1,0 +1,80 @@
+"""What the projection says of a sweep and its trials: params, metrics and notes, computed from records alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from galaxy_exp.data.prepared import PreparedData
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.records import TrialState
+
+__all__ = ["describe_sweep", "outcome_metrics", "outcome_params", "sweep_metrics", "sweep_params"]
+
+
+def sweep_params(record: SweepRecord, data: PreparedData) -> dict[str, Any]:
+    """What was asked for; params of the parent run."""
+    config = record.config
+    return {
+        "data": data.source,
+        "simulated": data.simulated,
+        "hypermodel": config.hypermodel,
+        "sampler": config.search.sampler,
+        "pruner": config.search.pruner,
+        "objective": config.search.objective,
+        "max_trials": config.search.max_trials,
+        "epochs": config.training.epochs,
+        "seed": config.search.seed,
+        "split_seed": config.data.split.seed,
+    }
+
+
+def outcome_params(trial: TrialRecord) -> dict[str, Any]:
+    """What is known of a trial only at its end; nothing for a trial without a model."""
+    result = trial.result
+    if result is None or not result.state.has_model:
+        return {}
+    return {"precision": result.precision, "backend": result.backend, "parameters": result.parameters}
+
+
+def outcome_metrics(trial: TrialRecord) -> dict[str, float]:
+    """The best epoch's validation metrics as `best_val_...`, so that one column sorts a sweep's runs."""
+    result = trial.result
+    if result is None:
+        return {}
+    best = {f"best_{name}": value for name, value in result.metrics.items() if name.startswith("val_")}
+    spent = {"seconds": result.seconds, "training_seconds": result.training_seconds}
+    return {
+        name: value
+        for name, value in (best | spent | {"best_epoch": result.best_epoch}).items()
+        if math.isfinite(value)
+    }
+
+
+def sweep_metrics(record: SweepRecord) -> dict[str, float]:
+    """Counts and hours by state, the best objective, and the sealed test of winner and baseline."""
+    values: dict[str, float] = {}
+    for state in (TrialState.COMPLETED, TrialState.STOPPED, TrialState.FAILED, TrialState.LOST):
+        results = [trial.result for trial in record.trials.values() if trial.result and trial.state is state]
+        values[f"trials_{state}"] = len(results)
+        values[f"hours_{state}"] = sum(result.seconds for result in results) / 3600
+    if best := record.leaderboard()[:1]:
+        values[f"best_{record.objective.name}"] = best[0].objective_value(record.objective) or 0.0
+    for number, report in record.test_reports.items():
+        role = "winner" if number == record.winner else "baseline"
+        values |= {f"test_{name}_{role}": report[name] for name in ("accuracy", "macro_f1", "balanced_accuracy")}
+    return values
+
+
+def describe_sweep(record: SweepRecord, data: PreparedData) -> str:
+    """The note on the parent run, in Markdown."""
+    what = "**simulated** galaxies" if data.simulated else f"`{data.source}`"
+    lines = [f"Sweep `{record.sweep_id}` on {what}, objective `{record.objective.name}`."]
+    lines.append(f"Sort the child runs by `best_{record.objective.name}` to find the best trial.")
+    for number, report in record.test_reports.items():
+        role = "Winner" if number == record.winner else "Baseline"
+        lines.append(
+            f"{role}, trial {number}, on {report['n_images']} sealed test images: "
+            f"accuracy {report['accuracy']:.3f}, macro-F1 {report['macro_f1']:.3f}."
+        )
+    return "\n\n".join(lines)
