@@ -79,6 +79,9 @@ class SimulatedConfig(_Section):
     class_proportions: Literal["galaxy10", "equal"] = Field(
         "galaxy10", description="class sizes as in Galaxy10 SDSS (rare classes kept splittable) or all equal"
     )
+    label_noise: float = Field(
+        0.0, ge=0, le=0.5, description="share of labels that are wrong, as volunteers err: a class that looks alike"
+    )
 
 
 class DataConfig(_Section):
