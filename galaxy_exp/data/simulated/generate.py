@@ -2,64 +2,99 @@
 
 from __future__ import annotations
 
-from math import cos, pi, sin
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil, cos, pi, sin
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.config.sweep import SimulatedConfig
 from galaxy_exp.data.simulated.classes import allocate_counts
-from galaxy_exp.data.simulated.imaging import add_neighbours, draw_observation, observe, stretch_colours
+from galaxy_exp.data.simulated.drawing import draw_galaxy
+from galaxy_exp.data.simulated.imaging import Frame, draw_observation, observe, stretch_colours
+from galaxy_exp.data.simulated.label_noise import confuse_label
 from galaxy_exp.data.simulated.light import render_galaxy
-from galaxy_exp.data.simulated.morphology import draw_galaxy
+from galaxy_exp.data.simulated.surroundings import add_surroundings
+from galaxy_exp.data.simulated.truth import TRUTH_DTYPE, describe_truth
 
-__all__ = ["simulate_galaxies", "simulate_galaxy"]
+__all__ = ["SimulatedGalaxies", "iter_galaxies", "simulate_galaxies", "simulate_galaxy", "simulate_with_truth"]
 
 REFERENCE_SIDE = 69
 """Galaxy10's image side; parameters are in its pixels and are scaled to other sides."""
 MARGIN = 6
-"""Pixels (of 69) rendered around the image, so that the periodic blur brings nothing across the edge."""
+"""Pixels (of 69) rendered around the image, from which the seeing carries light in."""
 NATIVE_PIXEL_AREA = 0.396**2
 """Square arcseconds of a pixel of the SDSS camera (Gunn et al. 1998, doi:10.1086/300645)."""
 
 
+@dataclass(frozen=True, eq=False)
+class SimulatedGalaxies:
+    """A set with what is true of each image."""
+
+    images: NDArray[np.uint8]
+    """uint8 (n, side, side, 3), channels red, green, blue."""
+    labels: NDArray[np.int64]
+    """int64 (n,), with label noise where that was asked for."""
+    truth: NDArray[Any]
+    """(n,) of `TRUTH_DTYPE`, whose `label` is the true class."""
+
+
 def simulate_galaxies(config: SimulatedConfig) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images uint8 (n_images, image_size, image_size, 3) and labels int64 (n_images,), in mixed order.
+    """Images uint8 (n_images, image_size, image_size, 3) and labels int64 (n_images,), in mixed order."""
+    simulated = simulate_with_truth(config)
+    return simulated.images, simulated.labels
+
+
+def simulate_with_truth(config: SimulatedConfig) -> SimulatedGalaxies:
+    """The set that `config` describes, in mixed order, with the true parameters of every image.
 
     Every galaxy has a random stream of its own, seeded by (seed, class, its number within the class): a
     larger set with the same seed holds the galaxies of a smaller one.
     """
+    images = np.empty((config.n_images, config.image_size, config.image_size, 3), np.uint8)
+    truth = np.empty(config.n_images, TRUTH_DTYPE)
+    labels = np.empty(config.n_images, np.int64)
+    for position, (image, record, label) in enumerate(iter_galaxies(config)):
+        images[position], truth[position], labels[position] = image, record, label
+    return SimulatedGalaxies(images, labels, truth)
+
+
+def iter_galaxies(config: SimulatedConfig) -> Iterator[tuple[NDArray[np.uint8], NDArray[Any], int]]:
+    """Yields image, true parameters and label one by one, for sets that do not fit in memory."""
     counts = allocate_counts(config.n_images, config.class_proportions)
     kinds = [(label, number) for label, count in enumerate(counts.tolist()) for number in range(count)]
-    order = np.random.default_rng([config.seed, config.n_images]).permutation(len(kinds))
-    images = np.empty((config.n_images, config.image_size, config.image_size, 3), np.uint8)
-    for position, kind in enumerate(order):
+    for kind in np.random.default_rng([config.seed, config.n_images]).permutation(len(kinds)):
         label, number = kinds[kind]
-        images[position] = simulate_galaxy(label, number, seed=config.seed, image_size=config.image_size)
-    return images, np.array([kinds[kind][0] for kind in order], dtype=np.int64)
+        image, record = simulate_galaxy(label, number, seed=config.seed, image_size=config.image_size)
+        yield image, record, confuse_label(label, number, seed=config.seed, share=config.label_noise)
 
 
-def simulate_galaxy(label: int, number: int, *, seed: int, image_size: int) -> NDArray[np.uint8]:
-    """One image, uint8 (image_size, image_size, 3): galaxy `number` of class `label`."""
+def simulate_galaxy(label: int, number: int, *, seed: int, image_size: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """Galaxy `number` of class `label`: uint8 (image_size, image_size, 3), and its record of `TRUTH_DTYPE`."""
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, label, number])))
     scale = image_size / REFERENCE_SIDE
-    margin = int(np.ceil(MARGIN * scale))
-    side = image_size + 2 * margin
-    side += -side % 12  # a length with small factors transforms fast
-    galaxy, observation = draw_galaxy(label, rng), draw_observation(rng)
-    x, y = _draw_axes(rng, side, margin + (image_size - 1) / 2)
-    bands = render_galaxy(galaxy, x, y, galaxy.half_light_radius * scale)
+    frame = Frame(image_size, ceil(MARGIN * scale), scale)
+    galaxy = draw_galaxy(label, rng)
+    observation = draw_observation(rng, galaxy.r90_arcsec)
+    angle = rng.uniform(0, pi)
+    x, y = _draw_axes(rng, frame, angle)
+    bands = render_galaxy(galaxy, x, y, galaxy.half_light_radius * scale, rng)
     # half of the light lies within one half-light radius: area pi in the renderer's units
     bands *= np.float32(2 * pi * NATIVE_PIXEL_AREA * 10 ** (0.4 * (22.5 - galaxy.surface_brightness)))
-    add_neighbours(bands, rng, scale)
-    observed = observe(bands, observation, rng, scale)
-    return stretch_colours(observed[:, margin : margin + image_size, margin : margin + image_size])
+    n_neighbours = add_surroundings(bands, rng, frame, galaxy.r90_arcsec)
+    image = stretch_colours(observe(bands, observation, rng, frame))
+    record = describe_truth(
+        galaxy, observation, number=number, angle=angle, n_neighbours=n_neighbours, scale=scale
+    )
+    return image, record
 
 
-def _draw_axes(rng: np.random.Generator, side: int, centre: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Pixel coordinates along the major and minor axis of a galaxy in any orientation, centred to half a pixel."""
-    angle = rng.uniform(0, 2 * pi)
-    column = np.arange(side, dtype=np.float32)[None, :] - np.float32(centre + rng.uniform(-0.5, 0.5))
-    row = np.arange(side, dtype=np.float32)[:, None] - np.float32(centre + rng.uniform(-0.5, 0.5))
+def _draw_axes(rng: np.random.Generator, frame: Frame, angle: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Pixel coordinates along the major and the minor axis of a galaxy turned by `angle`, centred to half a pixel."""
+    centre = (frame.side - 1) / 2
+    column = np.arange(frame.side, dtype=np.float32)[None, :] - np.float32(centre + rng.uniform(-0.5, 0.5))
+    row = np.arange(frame.side, dtype=np.float32)[:, None] - np.float32(centre + rng.uniform(-0.5, 0.5))
     c, s = np.float32(cos(angle)), np.float32(sin(angle))
     return c * column + s * row, c * row - s * column

@@ -7,9 +7,10 @@ from math import cos, exp, gamma, pi, sin
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.data.simulated.morphology import Arms, Bulge, Colour, Disc, Galaxy
+from galaxy_exp.data.simulated.morphology import Bulge, Disc, Galaxy
+from galaxy_exp.data.simulated.spiral import add_spiral_disc, truncate
 
-__all__ = ["band_ratios", "render_galaxy"]
+__all__ = ["render_galaxy", "render_sersic"]
 
 Plane = NDArray[np.float32]
 """float32 (side, side): one value a pixel."""
@@ -17,37 +18,52 @@ Plane = NDArray[np.float32]
 SOFTENING = 0.35
 """Pixels added in quadrature to every radius, in place of integrating a cusp over its pixel."""
 
+DUST_BY_BAND = np.array([0.72, 1.0, 1.38], np.float32)
+"""Extinction in i, r, g against r (Schlafly & Finkbeiner 2011, arXiv:1012.4804, table 6, R_V 3.1: 1.70, 2.29, 3.30)."""
 
-def render_galaxy(galaxy: Galaxy, x: Plane, y: Plane, radius: float) -> NDArray[np.float32]:
-    """Light in the bands i, r, g, with unit flux in r: float32 (3, side, side), per square half-light radius.
+
+def render_galaxy(galaxy: Galaxy, x: Plane, y: Plane, radius: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Light in the bands i, r, g, with about unit flux in r: float32 (3, side, side), per square half-light radius.
 
     Args:
         galaxy: what to draw.
         x: pixel distance from the centre along the major axis.
         y: the same along the minor axis.
         radius: half-light radius in pixels.
+        rng: the stream of this galaxy, for its patches and knots.
     """
     u, v = x / np.float32(radius), y / np.float32(radius)
     softening = SOFTENING / radius
+    disc = galaxy.disc
     bands = np.zeros((3, *x.shape), np.float32)
     for bulge in galaxy.bulges:
-        _add(bands, _render_sersic(bulge, u, v, softening), bulge.share, bulge.colour)
-    if galaxy.disc is not None:
-        _add_disc(bands, galaxy.disc, u, v, softening)
+        # a bar lies in the plane of the disc
+        squeeze = disc.axis_ratio if bulge.turn and disc is not None else 1.0
+        _add_bulge(bands, bulge, u, v / np.float32(squeeze), softening, bulge.share / squeeze)
+    if disc is not None and disc.edge_on:
+        _add_edge_on(bands, disc, u, v, softening)
+    elif disc is not None:
+        add_spiral_disc(bands, disc, u, v, softening, rng)
     return bands
 
 
-def band_ratios(colour: Colour) -> NDArray[np.float32]:
-    """Flux in i, r, g relative to r: float32 (3,)."""
-    return np.array([10 ** (0.4 * colour.r_i), 1.0, 10 ** (-0.4 * colour.g_r)], np.float32)
+def _add_bulge(bands: NDArray[np.float32], bulge: Bulge, u: Plane, v: Plane, softening: float, flux: float) -> None:
+    log_squared, light = render_sersic(bulge, u, v, softening)
+    ratios = bulge.colour.ratios * np.float32(flux)
+    if not bulge.gradient:
+        bands += ratios[:, None, None] * light
+        return
+    steepness = np.float32(0.5 * bulge.gradient)
+    bands[0] += ratios[0] * light * np.exp(log_squared * (-0.5 * steepness))
+    bands[1] += ratios[1] * light
+    bands[2] += ratios[2] * light * np.exp(log_squared * steepness)
 
 
-def _add(bands: NDArray[np.float32], light: Plane, share: float, colour: Colour) -> None:
-    bands += (band_ratios(colour) * np.float32(share))[:, None, None] * light
+def render_sersic(bulge: Bulge, u: Plane, v: Plane, softening: float) -> tuple[Plane, Plane]:
+    """Logarithm of the squared radius in half-light radii, and a Sersic profile of unit flux.
 
-
-def _render_sersic(bulge: Bulge, u: Plane, v: Plane, softening: float) -> Plane:
-    """Sersic profile of unit flux; b_n by Ciotti & Bertin (1999), to first order."""
+    b_n is Ciotti & Bertin's (1999, arXiv:astro-ph/9911078) to first order.
+    """
     n, q = bulge.sersic_index, bulge.axis_ratio
     if bulge.turn:
         c, s = np.float32(cos(bulge.turn)), np.float32(sin(bulge.turn))
@@ -55,8 +71,9 @@ def _render_sersic(bulge: Bulge, u: Plane, v: Plane, softening: float) -> Plane:
     b = 2 * n - 1 / 3 + 4 / (405 * n)
     total = 2 * pi * n * q * bulge.radius**2 * b ** (-2 * n) * gamma(2 * n)
     squared = _squared_radius(u, v / np.float32(q), bulge.boxiness) + np.float32(softening**2)
-    scaled = np.exp(np.log(squared * np.float32(bulge.radius**-2)) * np.float32(0.5 / n))
-    return np.asarray(np.exp(scaled * np.float32(-b)) * np.float32(1 / total), np.float32)
+    log_squared = np.log(squared * np.float32(bulge.radius**-2))
+    scaled = np.exp(log_squared * np.float32(0.5 / n))
+    return log_squared, np.asarray(np.exp(scaled * np.float32(-b)) * np.float32(1 / total), np.float32)
 
 
 def _squared_radius(u: Plane, v: Plane, boxiness: float) -> Plane:
@@ -66,68 +83,20 @@ def _squared_radius(u: Plane, v: Plane, boxiness: float) -> Plane:
     return np.asarray((np.abs(u) ** power + np.abs(v) ** power) ** np.float32(2 / boxiness), np.float32)
 
 
-def _add_disc(bands: NDArray[np.float32], disc: Disc, u: Plane, v: Plane, softening: float) -> None:
-    if disc.edge_on:
-        _add(bands, _render_edge_on(disc, u, v, softening), disc.share, disc.colour)
-    else:
-        _add_face_on(bands, disc, u, v, softening)
-
-
-def _add_face_on(bands: NDArray[np.float32], disc: Disc, u: Plane, v: Plane, softening: float) -> None:
-    v = v / np.float32(disc.axis_ratio)
-    distance = np.sqrt(u * u + v * v + np.float32(softening**2))
-    light = np.exp(distance * np.float32(-1 / disc.scale_length))
-    light *= _truncate(distance, disc.scale_length)
-    light *= np.float32(1 / (2 * pi * disc.scale_length**2 * disc.axis_ratio))
-    if disc.arms is None:
-        _add(bands, light, disc.share, disc.colour)
-        return
-    strength = disc.arms.strength
-    _add(bands, light, disc.share * (1 - strength), disc.colour)
-    _add(bands, light * _render_arms(disc.arms, u, v, distance), disc.share * strength, _bluer(disc.colour))
-
-
-TRUNCATION = 3.4
-"""Scale lengths at which a disc breaks off (Pohlen & Trujillo 2006, doi:10.1051/0004-6361:20064883)."""
-
-
-def _truncate(distance: Plane, scale_length: float) -> Plane:
-    """Factor that is 1 inside and falls off around `TRUNCATION` scale lengths."""
-    squared = (distance * np.float32(1 / (TRUNCATION * scale_length))) ** 2
-    fourth = squared * squared
-    return np.asarray(1 / (1 + fourth * squared), np.float32)
-
-
-def _bluer(colour: Colour) -> Colour:
-    """Young stars of the arms against the disc they lie in."""
-    return Colour(colour.g_r - 0.22, colour.r_i - 0.12)
-
-
-ARM_SHARPNESS = 1.6
-"""Concentration of the arms across their phase (von Mises); its mean over a turn is normalised away."""
-ARM_NORMALISATION = float(np.exp(-ARM_SHARPNESS) * np.i0(ARM_SHARPNESS))
-
-
-def _render_arms(arms: Arms, u: Plane, v: Plane, distance: Plane) -> Plane:
-    """Factor on the disc, of mean about 1: logarithmic spirals that set in at `inner_radius`."""
-    angle = np.arctan2(v, u)
-    winding = np.log(distance) * np.float32(arms.handedness / np.tan(arms.pitch))
-    first, second, third = arms.phases
-    wander = np.sin(2 * angle + np.float32(second)) + np.sin(distance * np.float32(3) + np.float32(third))
-    phase = np.float32(arms.number) * (angle - winding) + np.float32(first) + wander * np.float32(arms.irregularity)
-    ridge = np.exp((np.cos(phase) - 1) * np.float32(ARM_SHARPNESS)) * np.float32(1 / ARM_NORMALISATION)
-    onset = 1 - np.exp(-((distance / np.float32(arms.inner_radius)) ** 2))
-    return np.asarray(1 + onset * (ridge - 1), np.float32)
-
-
-def _render_edge_on(disc: Disc, u: Plane, v: Plane, softening: float) -> Plane:
-    """exp(-R/h) sech^2(z/z0) (van der Kruit & Searle 1981), with a dust lane in the mid-plane."""
+def _add_edge_on(bands: NDArray[np.float32], disc: Disc, u: Plane, v: Plane, softening: float) -> None:
+    """exp(-R/h) sech^2(z/z0) (van der Kruit & Searle 1981), warped, with a dust lane that dims everything behind it."""
     h, z0 = disc.scale_length, disc.axis_ratio * disc.scale_length
-    along = np.exp(-np.sqrt(u * u + np.float32((0.25 * h) ** 2 + softening**2)) * np.float32(1 / h))
-    along *= _truncate(u, h)
-    height = np.abs(v) * np.float32(1 / z0)
-    fall = np.exp(-2 * height)
-    light = along * 4 * fall / (1 + fall) ** 2
+    v = v - np.float32(disc.warp) * u * np.abs(u)
+    distance = np.sqrt(u * u + np.float32((0.25 * h) ** 2 + softening**2)) * np.float32(1 / h)
+    along = np.exp(-distance) * truncate(u, h)
+    fall = np.exp(np.abs(v) * np.float32(-2 / z0))
+    light = along * fall / (1 + fall) ** 2
+    light *= np.float32(4 * disc.share * exp(0.2) / (4 * h * z0))
+    bands += disc.colour.ratios[:, None, None] * light
+    bands[2] *= 1 + np.float32(disc.gradient) * (distance - 1)
     if disc.dust:
-        light *= 1 - np.float32(disc.dust) * np.exp(-((height * np.float32(2)) ** 2))
-    return np.asarray(light * np.float32(exp(0.2) / (4 * h * z0)), np.float32)
+        # tilted by a few degrees, the mid-plane of the near side lies off the centre
+        height = v * np.float32(1 / z0) - np.float32(cos(disc.inclination) * h / z0)
+        lane = np.exp(-((height * np.float32(2.2)) ** 2) - (distance * np.float32(0.4)) ** 2)
+        depth = np.minimum(DUST_BY_BAND * np.float32(disc.dust), 0.95)
+        bands *= 1 - depth[:, None, None] * lane
