@@ -4,7 +4,8 @@ The ranges overlap where volunteers disagree: in roundness, in the winding of ar
 
 Pitch angles follow the relation that Hart et al. (2017, arXiv:1708.04628) fitted to volunteers' answers. Colours are
 near those of early and late types in SDSS bands (Shimasaku et al. 2001, doi:10.1086/322094). Bars in about a third of
-the discs (Masters et al. 2011, arXiv:1003.0449). The other ranges are ours: usual values for each kind of galaxy,
+the discs (Masters et al. 2011, arXiv:1003.0449). Discs break off at 2 to 4 scale lengths (Pohlen & Trujillo 2006,
+doi:10.1051/0004-6361:20064883). The other ranges are ours: usual values for each kind of galaxy,
 adjusted until pictures, channel means and deviations came near those of Galaxy10.
 """
 
@@ -47,17 +48,17 @@ def draw_galaxy(label: int, rng: np.random.Generator) -> Galaxy:
 
 def _draw_smooth(rng: np.random.Generator, label: int) -> Galaxy:
     cigar = label == 3
-    blue = rng.random() < (0.5 if cigar else 0.15)
+    blue = rng.random() < (0.5 if cigar else 0.2)
     body = Bulge(
         share=1.0,
         radius=1.0,
-        sersic_index=rng.uniform(0.8, 2.0) if cigar else rng.uniform(1.3, 4.2),
+        sersic_index=rng.uniform(0.8, 2.0) if cigar else rng.uniform(1.2, 4.0),
         axis_ratio=_clip(rng.normal(*_SMOOTH_AXIS_RATIOS[label]), 0.18, 1.0),
         colour=_late_colour(rng) if blue else _early_colour(rng),
         boxiness=rng.normal(2.0, 0.12),
-        gradient=rng.uniform(-0.01, 0.06),
+        gradient=rng.uniform(-0.01, 0.05),
     )
-    brightness = rng.normal(20.8 if cigar else 20.1, 0.55)
+    brightness = rng.normal(20.8 if cigar else 20.05, 0.55)
     return Galaxy(label, _radius(rng) * (1.3 if cigar else 1.0), brightness, None, (body,), _r90(rng, "smooth"))
 
 
@@ -113,10 +114,11 @@ def _draw_disc(rng: np.random.Generator, winding: int, share: float, axis_ratio:
     lumpy = winding > 0 or rng.random() < 0.3
     return Disc(
         share=share,
-        scale_length=rng.uniform(1.0, 1.25) / EXPONENTIAL_HALF_LIGHT,
+        scale_length=rng.uniform(1.0, 1.35) / EXPONENTIAL_HALF_LIGHT,
         axis_ratio=axis_ratio,
         colour=colour,
         inclination=acos(axis_ratio),
+        truncation=rng.uniform(2.2, 3.6),
         gradient=rng.uniform(0.0, 0.11),
         patchiness=rng.uniform(0.1, 0.6) if lumpy else 0.0,
         ring=rng.uniform(0.4, 1.5) if rng.random() < (0.25 if bar else 0.08) else 0.0,
@@ -140,7 +142,7 @@ def _draw_arms(rng: np.random.Generator, winding: int, disc: Colour, bar: Bulge 
     return Arms(
         number=number,
         pitch=pitch,
-        strength=rng.uniform(0.05, 0.18) if winding == 0 else rng.uniform(0.18, 0.55 + 0.08 * winding),
+        strength=rng.uniform(0.05, 0.18) if winding == 0 else rng.uniform(0.15, 0.55 + 0.08 * winding),
         handedness=handedness,
         inner_radius=inner_radius,
         sharpness=rng.uniform(0.7, 3.0),
@@ -157,7 +159,7 @@ def _draw_arm_number(rng: np.random.Generator, winding: int) -> int:
     chance = rng.random()
     if winding == 3 and chance < 0.10:
         return 1
-    return 2 if chance < 0.75 else 3 if chance < 0.9 else 4
+    return 2 if chance < 0.66 else 3 if chance < 0.84 else int(rng.integers(4, 6))
 
 
 def _draw_knots(rng: np.random.Generator, disc: Colour) -> Knots:
@@ -174,7 +176,7 @@ def _late_colour(rng: np.random.Generator) -> Colour:
 
 def _draw_colour(rng: np.random.Generator, g_r: float) -> Colour:
     """r-i follows g-r along the sequence of galaxies in SDSS pictures (ours, by eye), with little scatter."""
-    return Colour(g_r, 0.07 + 0.62 * g_r - 0.27 * g_r * abs(g_r) + rng.normal(0, 0.035))
+    return Colour(g_r, 0.085 + 0.60 * g_r - 0.27 * g_r * abs(g_r) + rng.normal(0, 0.035))
 
 
 def _mix(one: Colour, other: Colour, share: float) -> Colour:

@@ -85,9 +85,7 @@ def simulate_galaxy(label: int, number: int, *, seed: int, image_size: int) -> t
     bands *= np.float32(2 * pi * NATIVE_PIXEL_AREA * 10 ** (0.4 * (22.5 - galaxy.surface_brightness)))
     n_neighbours = add_surroundings(bands, rng, frame, galaxy.r90_arcsec)
     image = stretch_colours(observe(bands, observation, rng, frame))
-    record = describe_truth(
-        galaxy, observation, number=number, angle=angle, n_neighbours=n_neighbours, scale=scale
-    )
+    record = describe_truth(galaxy, observation, number=number, angle=angle, n_neighbours=n_neighbours, scale=scale)
     return image, record
 
 

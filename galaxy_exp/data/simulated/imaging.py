@@ -23,9 +23,12 @@ REGISTRATION_ARCSEC = 0.09
 """Scatter of i and g against r: refraction and registration; it gives small galaxies coloured edges."""
 R90_PER_PIXEL = 0.06
 """A pixel of a 69-pixel Galaxy10 image is 0.06 Petrosian R90 (0.02 R90, reduced by 3; Willett et al. 2013)."""
-SKY_NOISE = np.array([0.0128, 0.0110, 0.0081], np.float32)
+SKY_NOISE = np.array([0.0120, 0.0103, 0.0076], np.float32)
 """Standard deviation in i, r, g per image pixel after resampling, nanomaggies per native pixel."""
-COLOUR_NOISE = 0.16
+SKY_BRIGHTNESS = 0.71
+"""Sky in r before subtraction, 20.86 mag/arcsec^2 (sdss3.org/dr9/scope.php), nanomaggies per native pixel: light as
+bright as the sky doubles the variance of the photon noise."""
+COLOUR_NOISE = 0.22
 """Noise of a channel against the others in units of `SKY_NOISE`. JPEG's colour quantisation drops most of it in an
 empty sky, so that sky noise is nearly grey, and leaves blotches on the faint parts of galaxies."""
 COLOUR_NOISE_LENGTH = 2.6
@@ -84,8 +87,8 @@ def draw_observation(rng: np.random.Generator, r90_arcsec: float) -> Observation
     return Observation(
         seeing=SEEING_ARCSEC * float(np.exp(rng.normal(0, 0.13))) / pixel_arcsec,
         noise=float(np.exp(rng.normal(0, 0.3))),
-        noise_length=min(0.36 / pixel_arcsec, 1.1),
-        colour_noise=float(np.exp(rng.normal(0, 0.5))),
+        noise_length=min(0.42 / pixel_arcsec, 1.1),
+        colour_noise=float(np.exp(rng.normal(0, 0.6))) * sqrt(8 / r90_arcsec),
         sky=(red, float(np.exp(sky)), green),
         offsets=((shift[0], shift[1]), (0.0, 0.0), (shift[2], shift[3])),
         seam=rng.uniform(0.1, 0.9) if rng.random() < 0.03 else None,
@@ -103,7 +106,8 @@ def observe(bands: Bands, observation: Observation, rng: np.random.Generator, fr
     seen = _blur(bands * np.float32(1 - WING_SHARE), sigma, offsets, frame)
     seen += _blur(bands * np.float32(WING_SHARE), sigma[1:2] * WING_WIDTH, offsets[1:2], frame)
     _add_colour_noise(seen, observation, rng, frame)
-    seen += _draw_noise(observation, rng, frame) * (np.float32(observation.noise) * SKY_NOISE)[:, None, None]
+    noise = _draw_noise(observation, rng, frame) * np.sqrt(1 + np.maximum(seen[1], 0) * np.float32(1 / SKY_BRIGHTNESS))
+    seen += noise * (np.float32(observation.noise) * SKY_NOISE)[:, None, None]
     seen += (np.array(observation.sky, np.float32) * SKY_LEVEL)[:, None, None]
     if observation.seam is not None:
         _cut_seam(seen, observation.seam)
@@ -151,7 +155,7 @@ def _add_colour_noise(seen: Bands, observation: Observation, rng: np.random.Gene
     length = COLOUR_NOISE_LENGTH * frame.scale
     red, green = _unit_noise(rng, 2, frame.size, length, 0.55 * length)
     light = np.maximum(seen[1], 0) * np.float32(1 / SKY_NOISE[1])
-    amplitude = (0.6 + 3.4 * light / (light + 6)) * np.float32(COLOUR_NOISE * observation.colour_noise)
+    amplitude = (0.45 + 4.0 * light / (light + 8)) * np.float32(COLOUR_NOISE * observation.colour_noise)
     tints = np.array([[1, 0.7], [0, -1], [-1, 0.7]], np.float32) * np.float32(sqrt(1.5) / 2) * SKY_NOISE[:, None]
     red *= amplitude
     green *= amplitude

@@ -54,6 +54,7 @@ def _add_bulge(bands: NDArray[np.float32], bulge: Bulge, u: Plane, v: Plane, sof
         bands += ratios[:, None, None] * light
         return
     steepness = np.float32(0.5 * bulge.gradient)
+    log_squared = np.maximum(log_squared, np.float32(-3))
     bands[0] += ratios[0] * light * np.exp(log_squared * (-0.5 * steepness))
     bands[1] += ratios[1] * light
     bands[2] += ratios[2] * light * np.exp(log_squared * steepness)
@@ -88,7 +89,7 @@ def _add_edge_on(bands: NDArray[np.float32], disc: Disc, u: Plane, v: Plane, sof
     h, z0 = disc.scale_length, disc.axis_ratio * disc.scale_length
     v = v - np.float32(disc.warp) * u * np.abs(u)
     distance = np.sqrt(u * u + np.float32((0.25 * h) ** 2 + softening**2)) * np.float32(1 / h)
-    along = np.exp(-distance) * truncate(u, h)
+    along = np.exp(-distance) * truncate(u, h * disc.truncation)
     fall = np.exp(np.abs(v) * np.float32(-2 / z0))
     light = along * fall / (1 + fall) ** 2
     light *= np.float32(4 * disc.share * exp(0.2) / (4 * h * z0))

@@ -91,6 +91,8 @@ class Disc:
     colour: Colour
     inclination: float
     """0 face-on, pi / 2 edge-on."""
+    truncation: float = 3.4
+    """Scale lengths at which the disc breaks off."""
     edge_on: bool = False
     dust: float = 0.0
     """Depth of the dust lane of an edge-on disc in r, 0 to 1."""

@@ -14,16 +14,13 @@ __all__ = ["add_points", "add_spiral_disc", "truncate"]
 Plane = NDArray[np.float32]
 """float32 (side, side): one value a pixel."""
 
-TRUNCATION = 3.4
-"""Scale lengths at which a disc breaks off (Pohlen & Trujillo 2006, doi:10.1051/0004-6361:20064883)."""
-
 PATCHES = 26
 """Patches of brighter and fainter disc along a side of the rendered plane, about 3 pixels each."""
 
 
-def truncate(distance: Plane, scale_length: float) -> Plane:
-    """Factor that is 1 inside and falls off around `TRUNCATION` scale lengths."""
-    squared = (distance * np.float32(1 / (TRUNCATION * scale_length))) ** 2
+def truncate(distance: Plane, radius: float) -> Plane:
+    """Factor that is 1 inside and falls off around `radius`."""
+    squared = (distance * np.float32(1 / radius)) ** 2
     fourth = squared * squared
     return np.asarray(1 / (1 + fourth * squared), np.float32)
 
@@ -96,7 +93,7 @@ def _add(bands: NDArray[np.float32], light: Plane, colour: Colour) -> None:
 def _render_exponential(disc: Disc, distance: Plane, stretch: float) -> Plane:
     """Exponential of unit flux as seen, its scale length stretched."""
     length = disc.scale_length * stretch
-    light = np.exp(distance * np.float32(-1 / length)) * truncate(distance, length)
+    light = np.exp(distance * np.float32(-1 / length)) * truncate(distance, length * disc.truncation)
     return np.asarray(light * np.float32(1 / (2 * pi * length**2 * disc.axis_ratio)), np.float32)
 
 

@@ -19,6 +19,8 @@ Bands = NDArray[np.float32]
 
 POINTS_PER_IMAGE = 3.0
 """Stars and unresolved galaxies, in the mean, at an R90 of 8 arcsec; their number grows with the area of sky."""
+CLUSTER_CHANCE = 0.2
+"""Of a place where most neighbours are the red galaxies of a cluster."""
 CLEAR_RADIUS = 11.0
 """Pixels (of 69) around the centre that are mostly free: a star there would have been taken for the nucleus."""
 COMPANION_CHANCE = 0.16
@@ -41,7 +43,7 @@ def add_surroundings(bands: Bands, rng: np.random.Generator, frame: Frame, r90_a
     # the same star is spread over fewer image pixels in a picture of a larger galaxy
     brightness = frame.scale**2 * (8 / r90_arcsec) ** 2
     flux = np.exp(rng.normal(0.7, 1.5, n_points)) * brightness
-    light = _point_colours(rng, n_points) * np.where(far, flux, 0)
+    light = _point_colours(rng, n_points, clustered=rng.random() < CLUSTER_CHANCE) * np.where(far, flux, 0)
     add_points(bands, places[0], places[1], np.asarray(light, np.float32))
     if rng.random() >= COMPANION_CHANCE:
         return int(far.sum())
@@ -49,9 +51,9 @@ def add_surroundings(bands: Bands, rng: np.random.Generator, frame: Frame, r90_a
     return int(far.sum()) + 1
 
 
-def _point_colours(rng: np.random.Generator, n_points: int) -> NDArray[np.float64]:
+def _point_colours(rng: np.random.Generator, n_points: int, *, clustered: bool) -> NDArray[np.float64]:
     """Flux in i, r, g relative to r, (3, n_points): along the stars' locus (Covey et al. 2007, arXiv:0707.4473)."""
-    blue = rng.random(n_points) < 0.5
+    blue = rng.random(n_points) < (0.15 if clustered else 0.5)
     g_r = np.where(blue, rng.normal(0.45, 0.2, n_points), rng.normal(1.1, 0.25, n_points))
     r_i = 0.4 * g_r - 0.05 + np.maximum(g_r - 1.2, 0) + rng.normal(0, 0.05, n_points)
     return np.stack([10 ** (0.4 * r_i), np.ones(n_points), 10 ** (-0.4 * g_r)])
