@@ -83,13 +83,18 @@ def _section(title: str, section: dict[str, Any], schema: dict[str, Any], path: 
 def _key_row(key: str, entry: dict[str, Any]) -> tuple[str, str, str, str]:
     if key == "space":
         return "`space`", "section", "empty", f"{entry['description']}; see below"
-    default = "none" if entry["default"] is None else f"`{_scalar(entry['default'])}`"
     return (
         f"`{key}`",
         _type_of(entry),
-        default,
+        _default_of(entry),
         entry.get("description", "the metric to optimise, on validation images"),
     )
+
+
+def _default_of(entry: dict[str, Any]) -> str:
+    if "default" not in entry:
+        return "empty"
+    return "none" if entry["default"] is None else f"`{_scalar(entry['default'])}`"
 
 
 def _reference(entry: dict[str, Any]) -> str | None:
@@ -105,7 +110,10 @@ def _type_of(entry: dict[str, Any]) -> str:
     if "const" in entry:
         return f"`{_scalar(entry['const'])}`"
     names = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
-    names |= {"array": "list of text", "null": "none"}
+    names |= {"object": "section", "null": "none"}
+    if entry["type"] == "array":
+        inner = entry["items"] if "items" in entry else entry["prefixItems"][0]
+        return f"list of {names[inner['type']]}" if inner["type"] == "string" else f"list of {names[inner['type']]}s"
     return names[entry["type"]] + _bounds(entry)
 
 

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     StrictBool,
@@ -20,12 +18,16 @@ from pydantic import (
     model_validator,
 )
 
+from galaxy_exp.config.data_formats import FitsConfig, TableConfig
+from galaxy_exp.config.section import Section
 from galaxy_exp.records import Direction, Objective
 
 __all__ = [
+    "MIN_SIDE",
     "OBJECTIVES",
     "DataConfig",
     "ExecutionConfig",
+    "FitsConfig",
     "RangeSpace",
     "RegistryConfig",
     "SearchConfig",
@@ -33,6 +35,7 @@ __all__ = [
     "SpaceEntry",
     "SplitConfig",
     "SweepConfig",
+    "TableConfig",
     "TrackingConfig",
     "TrainingConfig",
     "ValuesSpace",
@@ -46,19 +49,27 @@ OBJECTIVES: dict[str, Direction] = {
 }
 """The objectives every hypermodel reports, with their direction."""
 
+MIN_SIDE = 8
+"""The smallest side in pixels that still makes an image of a galaxy."""
+
 Scalar = StrictBool | StrictInt | StrictFloat | StrictStr
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False, allow_inf_nan=False)
-
-
-class SplitConfig(_Section):
+class SplitConfig(Section):
     """How the images are divided into training, validation and the sealed test part."""
 
     validation: float = Field(0.15, gt=0, lt=1, description="share of the images, per class")
     test: float = Field(0.15, gt=0, lt=1, description="share of the images, per class, sealed until the choice is made")
     seed: int = Field(7, ge=0, description="which images go where; the same seed gives the same split")
+    column: str | None = Field(
+        "split",
+        min_length=1,
+        description="a split of your own, used instead of the shares when the data has it: a column of the table, or a "
+        "data set of the HDF5 or .npz file, with train, validation or test for each image; none: not used",
+    )
+    duplicates: Literal["near", "identical"] = Field(
+        "near", description="what never lies in two parts: near duplicates too, or only identical images"
+    )
 
     @model_validator(mode="after")
     def _leaves_training_images(self) -> SplitConfig:
@@ -70,7 +81,7 @@ class SplitConfig(_Section):
         return self
 
 
-class SimulatedConfig(_Section):
+class SimulatedConfig(Section):
     """The simulated galaxies, used when `data.source` is `simulated`."""
 
     n_images: int = Field(1500, ge=60, le=1_000_000, description="how many images to make")
@@ -84,19 +95,39 @@ class SimulatedConfig(_Section):
     )
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """Where the images come from and how they are split."""
 
     source: str = Field(
         "simulated",
         min_length=1,
         description="galaxy10-sdss, galaxy10-decals, simulated, a .h5 or .npz file in Galaxy10's layout, "
-        "or a folder with one subfolder per class; a relative path starts at the current folder",
+        "a folder with one subfolder per class, a .csv or .parquet table of files and labels, or package.module:Class, "
+        "a source of your own; a relative path starts at the current folder",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="keyword arguments of the class when source is package.module:Class"
     )
     class_names: tuple[StrictStr, ...] | None = Field(
         None, description="one name per class, in label order; overrides names found in or beside the file"
     )
+    on_error: Literal["fail", "skip"] = Field(
+        "fail", description="an unreadable image file in a folder or table: stop, or leave it out and list it"
+    )
+    crop: int | None = Field(
+        None, ge=MIN_SIDE, description="side in pixels of the square that is cut from the centre of each image, first"
+    )
+    resize: int | None = Field(
+        None,
+        ge=MIN_SIDE,
+        le=4096,
+        description="side in pixels that images are brought to (bilinear, antialiased), after a centre crop to a "
+        "square",
+    )
+    greyscale: bool = Field(False, description="replace the three channels by their mean, last")
     split: SplitConfig = SplitConfig()
+    table: TableConfig = TableConfig()
+    fits: FitsConfig = FitsConfig()
     simulated: SimulatedConfig = SimulatedConfig()
 
     @field_validator("class_names")
@@ -107,7 +138,7 @@ class DataConfig(_Section):
         return names
 
 
-class ValuesSpace(_Section):
+class ValuesSpace(Section):
     """A hyperparameter that takes one of the listed values."""
 
     values: tuple[Scalar, ...] = Field(min_length=1)
@@ -123,7 +154,7 @@ class ValuesSpace(_Section):
         return values
 
 
-class RangeSpace(_Section):
+class RangeSpace(Section):
     """A hyperparameter that takes a number from min to max, both included."""
 
     min: StrictInt | StrictFloat
@@ -174,7 +205,7 @@ SPACE_ENTRY_TAGS = ("values", "range", "scalar")
 """What pydantic inserts into the location of a mistake in a space entry; not part of the file."""
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """How one trial is trained."""
 
     epochs: int = Field(20, ge=1, le=10_000, description="epochs of a trial that is not stopped early")
@@ -185,7 +216,7 @@ class TrainingConfig(_Section):
     jit_compile: bool = Field(False, description="compile with XLA; much slower on CPU, often faster on GPU")
 
 
-class SearchConfig(_Section):
+class SearchConfig(Section):
     """How the next hyperparameters are chosen and when a trial is stopped."""
 
     sampler: str = Field("tpe", description="tpe or random")
@@ -203,14 +234,14 @@ class SearchConfig(_Section):
         return Objective(self.objective, OBJECTIVES[self.objective])
 
 
-class ExecutionConfig(_Section):
+class ExecutionConfig(Section):
     """Where trials run."""
 
     engine: Literal["inline"] = Field("inline", description="inline: one worker process beside the driver")
     workers: Literal[1] = Field(1, description="worker processes; the inline engine has one")
 
 
-class TrackingConfig(_Section):
+class TrackingConfig(Section):
     """Where MLflow keeps the runs."""
 
     experiment: str = Field("galaxy10", min_length=1, description="MLflow experiment")
@@ -220,13 +251,13 @@ class TrackingConfig(_Section):
     keep_models: int = Field(3, ge=1, description="how many of the best trials keep their model as an artifact")
 
 
-class RegistryConfig(_Section):
+class RegistryConfig(Section):
     """Under which name the winner is registered."""
 
     model: str = Field("galaxy10-cnn", pattern=r"^[^/:@]+$", description="registered model name, without / : or @")
 
 
-class SweepConfig(_Section):
+class SweepConfig(Section):
     """One sweep: what a sweep file says, with every default filled in."""
 
     name: str = Field("sweep", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="letters, digits, . _ -")

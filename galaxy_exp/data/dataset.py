@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxy_exp.config.sweep import MIN_SIDE
+from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.errors import DataError
 
-__all__ = ["ImageDataset", "build_dataset", "iter_chunks"]
+__all__ = ["ImageDataset", "build_dataset", "iter_chunks", "preprocess_dataset"]
 
 CHUNK_BYTES = 16 * 2**20
 """How much of an image array is touched at a time, so that a memory-mapped file never has to fit in memory."""
-
-MIN_SIDE = 8
-"""The smallest side in pixels that still makes an image of a galaxy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +35,12 @@ class ImageDataset:
     """What was loaded: "simulated", "galaxy10-sdss", or the path as given."""
     simulated: bool = False
     """Whether these are made-up galaxies; every report about them has to say so."""
+    own_split: NDArray[np.int8] | None = None
+    """The user's own division, int8 (n,): for each image its position in `PARTS`; None without one."""
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    """What was done to the images."""
+    skipped: tuple[str, ...] = ()
+    """Files that could not be read and were left out (`data.on_error: skip`), one line each."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -59,12 +64,14 @@ class ImageDataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (64 hex digits) over shape, dtype, image bytes, labels and class names.
+        """SHA-256 (64 hex digits) over shape, dtype, image bytes, labels, class names, and preprocessing if any.
 
-        Two data sets have the same digest exactly when a trial could not tell them apart; where they
-        came from does not enter.
+        Two data sets have the same digest exactly when a trial could not tell them apart and the same has to
+        be done to an image before prediction; where they came from does not enter.
         """
         sha256 = hashlib.sha256(f"{self.images.shape} {self.images.dtype.str}".encode())
+        if self.preprocessing != Preprocessing():
+            sha256.update(repr(sorted(self.preprocessing.to_dict().items())).encode())
         for chunk in iter_chunks(self.images):
             sha256.update(chunk.tobytes())
         sha256.update(self.labels.astype("<i8").tobytes())
@@ -87,6 +94,9 @@ def build_dataset(
     *,
     source: str,
     simulated: bool = False,
+    own_split: NDArray[np.int8] | None = None,
+    preprocessing: Preprocessing | None = None,
+    skipped: Sequence[str] = (),
 ) -> ImageDataset:
     """Validates the arrays and returns them as an `ImageDataset`.
 
@@ -96,6 +106,9 @@ def build_dataset(
         class_names: one name per class in label order; left out: "class 0", "class 1", ...
         source: begins every error message, so best a file or a source name.
         simulated: whether the galaxies are made up.
+        own_split: (n,), as `parse_parts` gives it.
+        preprocessing: what was done to the images already.
+        skipped: files left out, one line each.
 
     Raises:
         DataError: one line that names the source, the array, the first offending index, what was found
@@ -106,7 +119,23 @@ def build_dataset(
     whole = check_labels(labels, len(images), source)
     names = tuple(class_names) if class_names is not None else default_class_names(whole)
     check_class_names(names, whole, source)
-    return ImageDataset(images, whole, names, source, simulated)
+    if own_split is not None and len(own_split) != len(images):
+        raise DataError(f"{source}: the split has {len(own_split)} entries; expected {len(images)}, one per image")
+    return ImageDataset(
+        images, whole, names, source, simulated, own_split, preprocessing or Preprocessing(), tuple(skipped)
+    )
+
+
+def preprocess_dataset(dataset: ImageDataset, preprocessing: Preprocessing) -> ImageDataset:
+    """The same data set with every image preprocessed, unless a source has done that as it read them.
+
+    Raises:
+        DataError: the images are smaller than the crop.
+    """
+    if dataset.preprocessing == preprocessing:
+        return dataset
+    images = preprocessing.apply_to_all(dataset.images, dataset.source)
+    return replace(dataset, images=images, preprocessing=preprocessing)
 
 
 def default_class_names(labels: NDArray[np.int64]) -> tuple[str, ...]:

@@ -1,9 +1,11 @@
 """A split data set written once as NumPy files, which all workers of a machine then memory-map.
 
 <cache>/<data digest>-<split digest>/
-    train_images.npy  train_labels.npy  validation_images.npy  validation_labels.npy
+    train_images.npy  train_labels.npy  train_indices.npy  validation_images.npy  ...
     meta.json
-    sealed/test_images.npy  sealed/test_labels.npy
+    sealed/test_images.npy  sealed/test_labels.npy  sealed/test_indices.npy
+
+The indices, int64 (n_part,), are the images' positions in the data set.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import os
 import shutil
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,14 @@ from numpy.typing import NDArray
 
 from galaxy_exp.config.sweep import SplitConfig
 from galaxy_exp.data.dataset import ImageDataset, iter_chunks
+from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.data.split import PARTS, Part, Split, split_dataset
 from galaxy_exp.errors import DataError
 from galaxy_exp.records import SplitFiles
 
 __all__ = ["PreparedData", "SealedTest", "prepare_split"]
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout; a folder of another version is refused."""
 
 STALE_SECONDS = 24 * 3600.0
@@ -59,6 +62,16 @@ class PreparedData:
     """Images by part ("train", "validation", "test") and class name."""
     source: str
     simulated: bool
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    """What was done to every image; the same has to be done to raw images before prediction."""
+    own_split: bool = False
+    """Whether the division is the user's own."""
+    n_identical: int = 0
+    """Images that are identical to an earlier one."""
+    n_near: int = 0
+    """Different images that are near duplicates of an earlier one."""
+    skipped: tuple[str, ...] = ()
+    """Files that were left out as unreadable when this was written, one line each."""
 
     @property
     def files(self) -> SplitFiles:
@@ -120,9 +133,10 @@ def _write_folder(dataset: ImageDataset, split: Split, folder: Path) -> None:
     try:
         (temporary / "sealed").mkdir(parents=True)
         for part in PARTS:
-            images_file, labels_file = _part_files(temporary, part)
+            images_file, labels_file, indices_file = _part_files(temporary, part)
             _write_images(images_file, dataset.images, split[part])
             np.save(labels_file, dataset.labels[split[part]])
+            np.save(indices_file, split[part])
         (temporary / "meta.json").write_text(json.dumps(_build_meta(dataset, split), indent=1), encoding="utf-8")
         _rename_unless_there(temporary, folder)
     finally:
@@ -144,9 +158,10 @@ def _rename_unless_there(temporary: Path, folder: Path) -> None:
             raise
 
 
-def _part_files(folder: Path, part: Part) -> tuple[Path, Path]:
+def _part_files(folder: Path, part: Part) -> tuple[Path, Path, Path]:
+    """Images, labels, indices."""
     where = folder / "sealed" if part == "test" else folder
-    return where / f"{part}_images.npy", where / f"{part}_labels.npy"
+    return where / f"{part}_images.npy", where / f"{part}_labels.npy", where / f"{part}_indices.npy"
 
 
 def _write_images(path: Path, images: NDArray[np.uint8], indices: NDArray[np.int64]) -> None:
@@ -172,6 +187,11 @@ def _build_meta(dataset: ImageDataset, split: Split) -> dict[str, Any]:
         "counts": {part: _count(dataset, split[part]) for part in PARTS},
         "source": dataset.source,
         "simulated": dataset.simulated,
+        "preprocessing": dataset.preprocessing.to_dict(),
+        "own_split": split.own,
+        "n_identical": split.n_identical,
+        "n_near": split.n_near,
+        "skipped": dataset.skipped,
     }
 
 
@@ -185,21 +205,26 @@ def _parse_meta(folder: Path) -> PreparedData:
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
         version = meta.pop("format")
-        meta["class_names"], meta["image_shape"] = tuple(meta["class_names"]), tuple(meta["image_shape"])
-        prepared = PreparedData(folder=folder, **meta)
+        if version != FORMAT:
+            raise DataError(f"{path}: has format {version}; expected {FORMAT}")
+        return _build_prepared(folder, meta)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; expected the description of a prepared split") from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"{path}: damaged ({type(error).__name__}: {error}); expected a prepared split") from None
-    if version != FORMAT:
-        raise DataError(f"{path}: has format {version}; expected {FORMAT}")
-    return prepared
+
+
+def _build_prepared(folder: Path, meta: dict[str, Any]) -> PreparedData:
+    for key in ("class_names", "image_shape", "skipped"):
+        meta[key] = tuple(meta[key])
+    meta["preprocessing"] = Preprocessing.from_dict(meta["preprocessing"])
+    return PreparedData(folder=folder, **meta)
 
 
 def _check_part(prepared: PreparedData, part: Part) -> None:
     """Reads the headers only; NumPy refuses to map a file that is shorter than its header says."""
     n_images = sum(prepared.counts[part].values())
-    expected = ((n_images, *prepared.image_shape), (n_images,))
+    expected = ((n_images, *prepared.image_shape), (n_images,), (n_images,))
     for path, shape in zip(_part_files(prepared.folder, part), expected, strict=True):
         try:
             found = np.load(path, mmap_mode="r", allow_pickle=False).shape

@@ -100,7 +100,7 @@ def test_damaged_folder_is_made_anew(make_dataset: MakeDataset, tmp_path: Path) 
         (lambda text: "{", r"meta\.json: damaged \(JSONDecodeError"),
         (lambda text: "[]", r"meta\.json: damaged"),
         (lambda text: json.dumps({**json.loads(text), "extra": 1}), r"meta\.json: damaged \(TypeError"),
-        (lambda text: json.dumps({**json.loads(text), "format": 0}), r"meta\.json: has format 0; expected 1"),
+        (lambda text: json.dumps({**json.loads(text), "format": 0}), r"meta\.json: has format 0; expected 2"),
         (lambda text: text.replace('"class 0": 7', '"class 0": 8'), r"train_images\.npy: has shape .*; expected"),
     ],
 )
@@ -135,3 +135,18 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
         folders = pool.map(_prepare, [tmp_path] * 4, chunksize=1)
     assert len(set(folders)) == 1
     assert [str(entry) for entry in tmp_path.iterdir()] == folders[:1]
+
+
+def test_records_what_the_split_is_made_of(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    dataset = make_dataset(9, 9)
+    images = dataset.images.copy()
+    images[5] = images[4]
+    own = np.array([0, 1, 2] * 6, np.int8)
+    own[5] = own[4]
+    dataset = build_dataset(images, np.repeat([0, 1], 9), source="x", own_split=own, skipped=["a.png: broken"])
+    prepared = PreparedData.load(prepare_split(dataset, SplitConfig(), tmp_path).folder)
+    assert (prepared.own_split, prepared.n_identical, prepared.n_near) == (True, 1, 0)
+    assert prepared.skipped == ("a.png: broken",)
+    for part, folder in (("train", "."), ("validation", "."), ("test", "sealed")):
+        indices = np.load(prepared.folder / folder / f"{part}_indices.npy")
+        np.testing.assert_array_equal(indices, split_dataset(dataset, SplitConfig())[part])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from galaxy_exp.config.sweep import DataConfig, SimulatedConfig
+from galaxy_exp.config.sweep import DataConfig, SimulatedConfig, SplitConfig
 from galaxy_exp.data import SOURCES, ImageDataset, load_dataset
 from galaxy_exp.data.fetch import RemoteFile
 from galaxy_exp.data.sources import galaxy10
@@ -36,7 +36,7 @@ class TestChoice:
 
     def test_other_kind_of_file(self, tmp_path: Path) -> None:
         (tmp_path / "x.fits").write_text("")
-        assert "x.fits ends in '.fits'; expected .h5, .hdf5, .npz, or a folder" in load_one_line_error(
+        assert "x.fits ends in '.fits'; expected .h5, .hdf5, .npz, .csv, .parquet, or a folder" in load_one_line_error(
             tmp_path / "x.fits"
         )
 
@@ -203,3 +203,42 @@ def test_simulated_says_so() -> None:
     dataset: ImageDataset = load_dataset(DataConfig(simulated=SimulatedConfig(n_images=60, image_size=24)))
     assert (dataset.source, dataset.simulated, dataset.n_classes) == ("simulated", True, 10)
     assert "simulated" in SOURCES
+
+
+class TestOwnSplitInAFile:
+    PARTS = ("train", "validation", "test") * 4
+
+    def test_of_an_hdf5_file(self, h5_file: Path) -> None:
+        with h5py.File(h5_file, "a") as file:
+            file["split"] = list(self.PARTS)
+            file["fold"] = np.array(self.PARTS[::-1], dtype="S")
+        dataset = load_dataset(DataConfig(source=str(h5_file)))
+        other = load_dataset(DataConfig(source=str(h5_file), split=SplitConfig(column="fold")))
+        assert dataset.own_split is not None
+        assert other.own_split is not None
+        assert dataset.own_split.tolist() == [0, 1, 2] * 4
+        assert other.own_split.tolist() == [2, 1, 0] * 4
+        assert load_dataset(DataConfig(source=str(h5_file), split=SplitConfig(column=None))).own_split is None
+
+    def test_of_an_npz_file(self, tmp_path: Path) -> None:
+        images = np.random.default_rng(0).integers(0, 256, (12, 9, 9, 3), dtype=np.uint8)
+        np.savez(tmp_path / "x.npz", images=images, ans=np.arange(12) % 2, split=np.array(self.PARTS))
+        assert load_dataset(DataConfig(source=str(tmp_path / "x.npz"))).own_split is not None
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            (["train"] * 11 + ["val"], "galaxies.h5: 'split' is b'val' at index 11; expected train, validation, test"),
+            ([0, 1, 2] * 4, "'split' is 0 at index 0; expected train, validation, test"),
+            ([["train"]] * 12, "'split' has shape (12, 1); expected (n,), one part per image"),
+            (["train"], "the split has 1 entries; expected 12, one per image"),
+        ],
+    )
+    def test_other_values(self, h5_file: Path, values: list[Any], message: str) -> None:
+        with h5py.File(h5_file, "a") as file:
+            file["split"] = values
+        assert message in load_one_line_error(h5_file)
+
+    def test_missing(self, h5_file: Path) -> None:
+        message = load_one_line_error(h5_file, split=SplitConfig(column="fold"))
+        assert "has the keys ['ans', 'images']; expected 'fold' (data.split.column)" in message

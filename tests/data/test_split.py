@@ -96,3 +96,68 @@ def test_too_few_different_images() -> None:
     dataset = build_dataset(np.zeros((8, 8, 8, 3), np.uint8), np.arange(8) % 2, source="x")
     with pytest.raises(DataError, match=r"has 1 different images \(4 in all\); expected at least 3"):
         split_dataset(dataset, SplitConfig())
+
+
+def test_seventeen_images_are_divided_by_the_stated_rule(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset(100, 17)
+    split = split_dataset(dataset, SplitConfig())
+    assert [int((dataset.labels[split[part]] == 1).sum()) for part in PARTS] == [11, 3, 3]
+
+
+class TestNearDuplicates:
+    @pytest.fixture
+    def dataset(self) -> ImageDataset:
+        """40 different images, then each again, a little brighter."""
+        images = np.random.default_rng(0).integers(0, 240, (40, 16, 16, 3), dtype=np.uint8)
+        return build_dataset(np.concatenate([images, images + 5]), np.arange(80) % 2, source="x")
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_stay_together(self, dataset: ImageDataset, seed: int) -> None:
+        split = split_dataset(dataset, SplitConfig(seed=seed))
+        check_partition(split, 80)
+        for part in PARTS:
+            assert {index % 40 for index in split[part]} == {index for index in split[part] if index < 40}
+        assert (split.n_identical, split.n_near) == (0, 40)
+
+    def test_may_be_divided_when_asked(self, dataset: ImageDataset) -> None:
+        split = split_dataset(dataset, SplitConfig(duplicates="identical"))
+        assert {index % 40 for index in split.test} != {index for index in split.test if index < 40}
+        assert split.n_near == 0
+
+
+class TestOwnSplit:
+    PARTS = np.array([0, 0, 0, 0, 1, 1, 2, 2], np.int8)
+
+    @staticmethod
+    def make(parts: np.ndarray, change: tuple[int, int] | None = None, brighter: int = 0) -> ImageDataset:
+        images = np.random.default_rng(0).integers(0, 240, (8, 16, 16, 3), dtype=np.uint8)
+        if change:
+            images[change[1]] = images[change[0]] + brighter
+        return build_dataset(images, np.arange(8) % 2, ("E", "S"), source="x.csv", own_split=parts)
+
+    def test_is_honoured(self) -> None:
+        split = split_dataset(self.make(self.PARTS), SplitConfig(seed=99))
+        assert (split.train.tolist(), split.validation.tolist(), split.test.tolist()) == ([0, 1, 2, 3], [4, 5], [6, 7])
+        assert split.own
+
+    @pytest.mark.parametrize("missing", [0, 1, 2])
+    def test_needs_every_class_in_every_part(self, missing: int) -> None:
+        parts = np.where((missing == self.PARTS) & (np.arange(8) % 2 == 1), (missing + 1) % 3, self.PARTS)
+        expected = (
+            rf"x\.csv: the split column has no image of class 1 \('S'\) in {PARTS[missing]}; expected one at least"
+        )
+        with pytest.raises(DataError, match=expected):
+            split_dataset(self.make(parts), SplitConfig())
+
+    def test_identical_images_in_two_parts_are_refused(self) -> None:
+        with pytest.raises(DataError, match=r"image 7 \(test\) is identical to image 2 \(train\), and so are 1 in all"):
+            split_dataset(self.make(self.PARTS, (2, 7)), SplitConfig())
+
+    def test_near_duplicates_in_two_parts_are_told(self, caplog: pytest.LogCaptureFixture) -> None:
+        split = split_dataset(self.make(self.PARTS, (2, 7), brighter=5), SplitConfig())
+        assert split.n_near == 1
+        assert "1 images lie in another part than a near duplicate, as image 7 (test) of 2 (train)" in caplog.text
+
+    def test_has_one_entry_per_image(self) -> None:
+        with pytest.raises(DataError, match=r"x\.csv: the split has 7 entries; expected 8, one per image"):
+            self.make(self.PARTS[:7])

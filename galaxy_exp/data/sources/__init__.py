@@ -12,25 +12,31 @@ from pathlib import Path
 
 from galaxy_exp.config.sweep import DataConfig
 from galaxy_exp.data.array_file import is_array_file
-from galaxy_exp.data.dataset import ImageDataset
+from galaxy_exp.data.dataset import ImageDataset, preprocess_dataset
+from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.data.sources.array_source import load_array_file
 from galaxy_exp.data.sources.galaxy10 import load_galaxy10
 from galaxy_exp.data.sources.image_folder import load_image_folder
+from galaxy_exp.data.sources.own_source import is_dotted_path, load_own_source
 from galaxy_exp.data.sources.simulated import load_simulated
+from galaxy_exp.data.sources.table import is_table, load_table
 from galaxy_exp.errors import DataError
 
 __all__ = ["SOURCES", "load_dataset"]
 
 SOURCES: dict[str, Callable[[DataConfig], ImageDataset]] = {
     "simulated": lambda config: load_simulated(config.simulated, config.class_names),
-    "galaxy10-sdss": lambda config: load_galaxy10("galaxy10-sdss", config.class_names),
-    "galaxy10-decals": lambda config: load_galaxy10("galaxy10-decals", config.class_names),
+    "galaxy10-sdss": lambda config: load_galaxy10("galaxy10-sdss", config),
+    "galaxy10-decals": lambda config: load_galaxy10("galaxy10-decals", config),
 }
 """The sources that have a name; anything else is a path."""
 
 
 def load_dataset(config: DataConfig, base: Path | None = None) -> ImageDataset:
-    """Loads what `config.source` names: one of `SOURCES`, an .h5, .hdf5 or .npz file, or a folder of classes.
+    """Loads what `config.source` names, and does to the images what `config` asks for.
+
+    That is one of `SOURCES`, an .h5, .hdf5 or .npz file, a folder of classes, a .csv or .parquet table, or a class
+    by dotted path (see `own_source.DataSource`).
 
     Args:
         config: the `data` section of a sweep file.
@@ -40,22 +46,32 @@ def load_dataset(config: DataConfig, base: Path | None = None) -> ImageDataset:
         DataError: the source does not exist (with the nearest name, if one is near) or is damaged.
         FetchError: Galaxy10 is not in the cache and cannot be downloaded.
     """
+    return preprocess_dataset(_load_source(config, base or Path()), Preprocessing.from_config(config))
+
+
+def _load_source(config: DataConfig, base: Path) -> ImageDataset:
     if config.source in SOURCES:
         return SOURCES[config.source](config)
-    path = (base or Path()) / Path(config.source).expanduser()
+    path = base / Path(config.source).expanduser()
     if path.is_dir():
-        return load_image_folder(path, config.class_names)
+        return load_image_folder(path, config)
     if is_array_file(path):
-        return load_array_file(path, config.class_names)
+        return load_array_file(path, config)
+    if is_table(path) and path.is_file():
+        return load_table(path, config)
+    if is_dotted_path(config.source):
+        return load_own_source(config)
     raise DataError(_describe_unknown(config.source, path))
 
 
 def _describe_unknown(source: str, path: Path) -> str:
     if path.is_file():
-        return f"data.source: {path} ends in {path.suffix or 'nothing'!r}; expected .h5, .hdf5, .npz, or a folder"
+        expected = ".h5, .hdf5, .npz, .csv, .parquet, or a folder"
+        return f"data.source: {path} ends in {path.suffix or 'nothing'!r}; expected {expected}"
     near = difflib.get_close_matches(source.lower(), SOURCES, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
     return (
         f"data.source: {source!r} is neither a source nor a file or folder here ({path.absolute()}); {hint}"
-        f"expected {', '.join(SOURCES)}, a path to an .h5 or .npz file, or a folder with one subfolder per class"
+        f"expected {', '.join(SOURCES)}, a path to an .h5, .npz, .csv or .parquet file, a folder with one "
+        "subfolder per class, or package.module:Class"
     )

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from galaxy_exp.config.sweep import DataConfig
 from galaxy_exp.data.dataset import ImageDataset
 from galaxy_exp.data.fetch import RemoteFile, fetch_file
 from galaxy_exp.data.simulated.classes import CLASS_NAMES as SDSS_CLASS_NAMES
@@ -97,11 +98,11 @@ def fetch_galaxy10(name: str, folder: Path | None = None, *, urls: Sequence[str]
     return fetch_file(GALAXY10[name].file, folder or astronn_cache_folder(), urls=urls)
 
 
-def load_galaxy10(name: str, class_names: Sequence[str] | None = None) -> ImageDataset:
+def load_galaxy10(name: str, config: DataConfig) -> ImageDataset:
     """Loads `galaxy10-sdss` (21,785 images of 69x69) or `galaxy10-decals` (17,736 of 256x256).
 
     Raises:
         FetchError: the file is not in the cache folder and cannot be downloaded.
-        DataError: `class_names` are not ten.
+        DataError: `config.class_names` are not ten.
     """
-    return load_array_file(fetch_galaxy10(name), class_names or GALAXY10[name].class_names, source=name)
+    return load_array_file(fetch_galaxy10(name), config, class_names=GALAXY10[name].class_names, source=name)

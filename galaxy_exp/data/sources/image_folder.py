@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from galaxy_exp.config.sweep import DataConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
-from galaxy_exp.data.image_file import IMAGE_SUFFIXES, is_image_file, read_image
+from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.data.sources.class_names import find_class_names
+from galaxy_exp.data.sources.file_stack import FILE_SUFFIXES, is_readable_file, read_files
 from galaxy_exp.errors import DataError
 
 __all__ = ["load_image_folder"]
 
 
-def load_image_folder(folder: Path, class_names: Sequence[str] | None = None) -> ImageDataset:
-    """Loads every PNG, JPEG and TIFF file of `folder/<class>/`, all of one size.
+def load_image_folder(folder: Path, config: DataConfig) -> ImageDataset:
+    """Loads every PNG, JPEG, TIFF and FITS file of `folder/<class>/`, preprocessed as `config` says.
 
     Label k is the k-th subfolder in alphabetical order, so names that are given instead of the
     subfolders' (see `class_names`) must follow that order; `classes.txt` may also list the subfolders
@@ -30,34 +30,26 @@ def load_image_folder(folder: Path, class_names: Sequence[str] | None = None) ->
     if not subfolders:
         raise DataError(f"{folder}: has no subfolders; expected one per class, holding its images")
     found = tuple(subfolder.name for subfolder in subfolders)
-    names = find_class_names(folder, class_names) or found
+    names = find_class_names(folder, config.class_names) or found
     if len(names) != len(found):
         raise DataError(f"{folder}: {len(names)} class names for {len(found)} subfolders; expected one for each")
     if set(names) == set(found):
         subfolders = [folder / name for name in names]
     files = [_list_images(subfolder) for subfolder in subfolders]
     labels = np.repeat(np.arange(len(files)), [len(paths) for paths in files])
-    return build_dataset(_read_stack([path for paths in files for path in paths]), labels, names, source=str(folder))
+    stack = read_files([path for paths in files for path in paths], config, str(folder))
+    return build_dataset(
+        stack.images,
+        labels[stack.kept],
+        names,
+        source=str(folder),
+        preprocessing=Preprocessing.from_config(config),
+        skipped=stack.skipped,
+    )
 
 
 def _list_images(subfolder: Path) -> list[Path]:
-    files = sorted(path for path in subfolder.iterdir() if is_image_file(path))
+    files = sorted(path for path in subfolder.iterdir() if is_readable_file(path))
     if not files:
-        raise DataError(f"{subfolder}: holds no images; expected files ending in {' '.join(IMAGE_SUFFIXES)}")
+        raise DataError(f"{subfolder}: holds no images; expected files ending in {' '.join(FILE_SUFFIXES)}")
     return files
-
-
-def _read_stack(files: list[Path]) -> NDArray[np.uint8]:
-    """uint8 (n, height, width, 3); the first file sets the size."""
-    first = read_image(files[0])
-    images = np.empty((len(files), *first.shape), np.uint8)
-    for index, path in enumerate(files):
-        image = read_image(path)
-        if image.shape != first.shape:
-            raise DataError(f"{path}: is {_size(image)} pixels; expected {_size(first)}, as {files[0]}")
-        images[index] = image
-    return images
-
-
-def _size(image: NDArray[np.uint8]) -> str:
-    return f"{image.shape[1]}x{image.shape[0]}"

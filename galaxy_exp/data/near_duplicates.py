@@ -1,0 +1,155 @@
+"""Finding images that are the same picture: byte for byte, or saved, scaled or brightened again.
+
+Three tests, each on what passed the one before:
+
+1. A perceptual hash of 64 bits: the signs, against their median, of the 8x8 lowest frequencies of the discrete
+   cosine transform of the 32x32 grey image (Zauner 2010, "Implementation and benchmarking of perceptual image hash
+   functions", section 3.2.1, for the pHash library). Hashes may differ in `MAX_BITS` bits. Only pairs that agree in
+   one of `MAX_BITS` + 1 bands of bits are compared, which every such pair does (one band has no differing bit).
+2. The 32x32 grey images, each with mean 0 and length 1, differ by at most `MAX_DIFFERENCE`: smooth galaxies share
+   many bits.
+3. The fine structure (the image less its 3x3 mean, cut at its median absolute value, so that a bright core counts for
+   no more than the noise around it) correlates by at least `MIN_CORRELATION`: smooth galaxies have the same shape, but
+   not the same noise.
+
+On 3,038 SDSS galaxies of 69 pixels, no two differ by less than 0.113 or correlate by more than 0.12. When 600 of
+them are saved again as JPEG at quality 75 or 90, get noise of 2 grey levels, 5% more light, or are resampled by way
+of 80 pixels, they differ from the original by at most 0.07 and, in 99 of 100 cases, correlate by at least 0.254 and
+agree within 4 bits. Images that were shifted, rotated or mirrored are not found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from galaxy_exp.data.dataset import iter_chunks
+
+__all__ = ["Fingerprints", "find_near_duplicates", "fingerprint_images"]
+
+MAX_BITS = 6
+MAX_DIFFERENCE = 0.08
+MIN_CORRELATION = 0.25
+
+SIDE = 32
+FREQUENCIES = 8
+PAIRS_AT_ONCE = 2**14
+
+Pairs = NDArray[np.int64]
+"""(n_pairs, 2), the smaller position first."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fingerprints:
+    """What the first two tests look at."""
+
+    hashes: NDArray[np.uint64]
+    """(n,)."""
+    thumbnails: NDArray[np.float32]
+    """(n, 1024), each with mean 0 and length 1; all 0 for an image of one shade, which is like no other."""
+
+
+def find_near_duplicates(images: NDArray[np.uint8], positions: NDArray[np.int64]) -> Pairs:
+    """Pairs of `positions` whose images are near duplicates, (n_pairs, 2), sorted.
+
+    Args:
+        images: uint8 (n, height, width, 3), perhaps memory-mapped.
+        positions: (m,), increasing; which of the images to compare, best without identical ones.
+    """
+    prints = fingerprint_images(images, positions)
+    pairs = _with_similar_thumbnails(find_close_hashes(prints.hashes), prints.thumbnails)
+    kept = [pair for pair in positions[pairs].tolist() if _share_structure(images[pair[0]], images[pair[1]])]
+    return np.array(kept, dtype=np.int64).reshape(-1, 2)
+
+
+def fingerprint_images(images: NDArray[np.uint8], positions: NDArray[np.int64]) -> Fingerprints:
+    """Hash and thumbnail of each image at `positions`; reads them in pieces."""
+    thumbnails = np.empty((len(positions), SIDE * SIDE), np.float32)
+    hashes = np.empty(len(positions), np.uint64)
+    start = 0
+    for piece in iter_chunks(np.broadcast_to(positions[:, None], (len(positions), images[0].size))):
+        stop = start + len(piece)
+        small = np.stack([_shrink(images[position]) for position in piece[:, 0]])
+        hashes[start:stop] = _hash(small)
+        thumbnails[start:stop] = _normalise(small.reshape(len(small), -1))
+        start = stop
+    return Fingerprints(hashes, thumbnails)
+
+
+def find_close_hashes(hashes: NDArray[np.uint64]) -> Pairs:
+    """All pairs of hashes (n,) that differ in at most `MAX_BITS` bits, sorted."""
+    found = [np.empty((0, 2), np.int64)]
+    for band in _bands(hashes):
+        for left, right in _pairs_with_equal_values(band):
+            close = np.bitwise_count(hashes[left] ^ hashes[right]) <= MAX_BITS
+            found.append(np.stack([left[close], right[close]], axis=1))
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def _bands(hashes: NDArray[np.uint64]) -> Iterator[NDArray[np.uint64]]:
+    edges = np.linspace(0, 64, MAX_BITS + 2).astype(int)
+    for low, high in pairwise(edges.tolist()):
+        yield (hashes >> np.uint64(low)) & np.uint64(2 ** (high - low) - 1)
+
+
+def _pairs_with_equal_values(values: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Positions (left, right), left < right, of equal values, a member of a group against all after it at a time."""
+    order = np.argsort(values, kind="stable")
+    ends = np.flatnonzero(np.diff(values[order])) + 1
+    for group in np.split(order, ends):
+        for index in range(len(group) - 1):
+            right = group[index + 1 :]
+            yield np.broadcast_to(group[index], right.shape), right
+
+
+def _shrink(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """float32 (32, 32) of one image, grey, antialiased."""
+    grey = Image.fromarray(image.mean(axis=2, dtype=np.float32))
+    return np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+
+
+def _hash(small: NDArray[np.float32]) -> NDArray[np.uint64]:
+    """uint64 (n,) of float32 (n, 32, 32)."""
+    steps = np.pi * np.arange(FREQUENCIES)[:, None] * (2 * np.arange(SIDE) + 1) / (2 * SIDE)
+    waves = np.cos(steps)
+    spectrum = (waves @ small.astype(np.float64) @ waves.T).reshape(len(small), -1)
+    bits = spectrum > np.median(spectrum[:, 1:], axis=1, keepdims=True)
+    return np.packbits(bits, axis=1).copy().view(np.uint64)[:, 0]
+
+
+def _normalise(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean 0 and length 1 along the last axis; vectors without contrast become 0."""
+    centred = vectors - vectors.mean(axis=1, keepdims=True)
+    lengths = np.sqrt((centred**2).sum(axis=1, keepdims=True))
+    return np.asarray(centred / np.where(lengths > 1e-3, lengths, np.inf))
+
+
+def _with_similar_thumbnails(pairs: Pairs, thumbnails: NDArray[np.float32]) -> Pairs:
+    least = 1 - MAX_DIFFERENCE**2 / 2  # |a - b|^2 = 2 - 2 a.b for vectors of length 1
+    kept = [np.empty((0, 2), np.int64)]
+    for start in range(0, len(pairs), PAIRS_AT_ONCE):
+        some = pairs[start : start + PAIRS_AT_ONCE]
+        products = np.einsum("ij,ij->i", thumbnails[some[:, 0]], thumbnails[some[:, 1]])
+        kept.append(some[products >= least])
+    return np.concatenate(kept)
+
+
+def _share_structure(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
+    structures = _normalise(np.stack([_fine_structure(one), _fine_structure(other)]))
+    return float(structures[0] @ structures[1]) >= MIN_CORRELATION
+
+
+def _fine_structure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """float32 (height * width,): grey levels less their 3x3 mean, cut as above."""
+    grey = image.mean(axis=2, dtype=np.float32)
+    height, width = grey.shape
+    padded = np.pad(grey, 1, mode="edge")
+    mean = sum(padded[i : i + height, j : j + width] for i in range(3) for j in range(3)) / np.float32(9)
+    fine = grey - mean
+    limit = max(0.5, float(np.median(np.abs(fine))))
+    return np.asarray(np.clip(fine, -limit, limit)).ravel()

@@ -1,0 +1,95 @@
+"""Many image files, of pictures or FITS, as one array of one size."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.data.fits_file import FITS_SUFFIXES, is_fits_file, read_fits
+from galaxy_exp.data.image_file import IMAGE_SUFFIXES, is_image_file, read_image
+from galaxy_exp.data.preprocessing import Preprocessing
+from galaxy_exp.data.scratch import allocate_images
+from galaxy_exp.errors import DataError
+
+__all__ = ["FILE_SUFFIXES", "FileStack", "is_readable_file", "read_files"]
+
+FILE_SUFFIXES = (*IMAGE_SUFFIXES, *FITS_SUFFIXES)
+
+_MAX_LISTED = 20
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileStack:
+    """What could be read."""
+
+    images: NDArray[Any]
+    """uint8 (n, height, width, 3), preprocessed."""
+    kept: NDArray[np.int64]
+    """Which of the files these are, (n,)."""
+    skipped: tuple[str, ...]
+    """One line for each other file, which begins with its name."""
+
+
+def is_readable_file(path: Path) -> bool:
+    """Whether `path` is a picture or a FITS file that is not hidden."""
+    return is_image_file(path) or is_fits_file(path)
+
+
+def read_files(files: Sequence[Path], config: DataConfig, source: str) -> FileStack:
+    """Reads the files, each preprocessed as `config` says.
+
+    With `on_error: skip`, unreadable files are left out and logged, once, as one warning. A file of another
+    size is not broken, and is refused in any case.
+
+    Raises:
+        DataError: an unreadable file, none that can be read, an image smaller than `data.crop`, or of another
+            size than the first; names the file.
+    """
+    preprocessing = Preprocessing.from_config(config)
+    kept: list[int] = []
+    skipped: list[str] = []
+    images: NDArray[Any] | None = None
+    for index, path in enumerate(files):
+        try:
+            raw = _read_one(path, config)
+        except DataError as error:
+            if config.on_error == "fail":
+                raise
+            skipped.append(" ".join(str(error).split()))
+            continue
+        image = preprocessing.apply(raw, str(path))
+        images = allocate_images((len(files), *image.shape)) if images is None else images
+        _check_shape(path, image, files[kept[0]] if kept else path, images.shape[1:])
+        images[len(kept)] = image
+        kept.append(index)
+    if images is None:
+        raise DataError(f"{source}: none of its {len(files)} image files can be read; the first: {skipped[0]}")
+    _log_skipped(skipped, len(files), source)
+    return FileStack(images[: len(kept)], np.array(kept, dtype=np.int64), tuple(skipped))
+
+
+def _read_one(path: Path, config: DataConfig) -> NDArray[np.uint8]:
+    return read_fits(path, config.fits) if path.name.lower().endswith(FITS_SUFFIXES) else read_image(path)
+
+
+def _check_shape(path: Path, image: NDArray[np.uint8], first: Path, expected: tuple[int, ...]) -> None:
+    if image.shape != expected:
+        raise DataError(
+            f"{path}: is {image.shape[1]}x{image.shape[0]} pixels; expected {expected[1]}x{expected[0]}, as {first} "
+            "(data.resize brings images to one size)"
+        )
+
+
+def _log_skipped(skipped: Sequence[str], n_files: int, source: str) -> None:
+    if skipped:
+        more = f"; and {len(skipped) - _MAX_LISTED} more" if len(skipped) > _MAX_LISTED else ""
+        listed = "; ".join(skipped[:_MAX_LISTED])
+        _LOG.warning("%s: skipped %d of %d image files: %s%s", source, len(skipped), n_files, listed, more)

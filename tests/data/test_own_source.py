@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.data import ImageDataset, load_dataset
+from galaxy_exp.errors import DataError
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 9, 9, 3), dtype=np.uint8)
+
+
+class Good:
+    """What a user would write."""
+
+    def __init__(self, n_images: int = 6) -> None:
+        self.n_images = n_images
+
+    def load(self) -> dict[str, Any]:
+        return {"images": IMAGES[: self.n_images], "labels": np.arange(self.n_images) % 2, "class_names": ["E", "S"]}
+
+
+class WithSplit(Good):
+    def load(self) -> dict[str, Any]:
+        return {**super().load(), "split": ["train", "test", "validation"] * 2, "simulated": True}
+
+
+class WithoutLoad:
+    pass
+
+
+class Gives:
+    def __init__(self, what: Any) -> None:
+        self.what = what
+
+    def load(self) -> Any:
+        return self.what
+
+
+class Raises:
+    def load(self) -> Any:
+        raise OSError("the disk\nis away")
+
+
+def load(name: str, **settings: Any) -> ImageDataset:
+    return load_dataset(DataConfig(source=f"{__name__}:{name}", **settings))
+
+
+def test_gives_a_data_set() -> None:
+    dataset = load("Good")
+    assert dataset.counts == {"E": 3, "S": 3}
+    assert dataset.source == f"{__name__}:Good"
+    assert not dataset.simulated
+
+
+def test_takes_options_names_and_preprocessing() -> None:
+    dataset = load("Good", options={"n_images": 4}, class_names=("a", "b"), resize=8)
+    assert dataset.counts == {"a": 2, "b": 2}
+    assert dataset.image_shape == (8, 8, 3)
+
+
+def test_may_bring_a_split_and_be_simulated() -> None:
+    dataset = load("WithSplit")
+    assert dataset.own_split is not None
+    assert dataset.own_split.tolist() == [0, 2, 1] * 2
+    assert dataset.simulated
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("God", {}, 'test_own_source has no God; did you mean "Good"'),
+        ("IMAGES", {}, "is of type ndarray; expected a class with a method load()"),
+        ("WithoutLoad", {}, "is a class without load(); expected a class with a method load()"),
+        ("Good", {"images": 4}, "cannot be constructed with data.options {'images': 4} (got an unexpected keyword"),
+        ("Good", {"n_images": "x"}, "Good.load() raised TypeError: "),
+        ("Raises", {}, "Raises.load() raised OSError: the disk is away"),
+        ("Gives", {"what": 3}, "Gives.load() gave int; expected a mapping with images and labels"),
+        ("Gives", {"what": {"images": 1}}, "Gives.load() gave no 'labels'; expected images and labels"),
+        ("Gives", {"what": {"image": 1}}, "Gives.load() gave an unknown key 'image'; did you mean \"images\"?"),
+        ("Gives", {"what": {"images": [1], "labels": [0]}}, "Gives: images have shape (1,); expected uint8"),
+    ],
+)
+def test_is_checked(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        load(name, options=options)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_module_that_cannot_be_imported() -> None:
+    with pytest.raises(DataError, match=r"data\.source: no_such:X: importing no_such raised ModuleNotFoundError"):
+        load_dataset(DataConfig(source="no_such:X"))

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from astropy.io import fits
+from PIL import Image
+from pyarrow import parquet
+
+from galaxy_exp.config.sweep import DataConfig, SplitConfig, TableConfig
+from galaxy_exp.data import ImageDataset, load_dataset
+from galaxy_exp.errors import DataError
+
+ROWS = [("a/1.png", "spiral"), ("a/2.png", "edge-on"), ("3.png", "spiral"), ("4.png", "edge-on")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "a").mkdir()
+    for index, (name, _) in enumerate(ROWS):
+        Image.new("RGB", (9, 10), (20 * index,) * 3).save(tmp_path / name)
+    return tmp_path
+
+
+def write_csv(folder: Path, rows: Any = ROWS, header: str = "file,label") -> Path:
+    path = folder / "galaxies.csv"
+    path.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n", encoding="utf-8")
+    return path
+
+
+def load(path: Path, **settings: Any) -> ImageDataset:
+    return load_dataset(DataConfig(source=str(path), **settings))
+
+
+def load_one_line_error(path: Path, **settings: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        load(path, **settings)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_names_are_sorted(folder: Path) -> None:
+    dataset = load(write_csv(folder))
+    assert dataset.class_names == ("edge-on", "spiral")
+    assert dataset.labels.tolist() == [1, 0, 1, 0]
+    assert dataset.images[:, 0, 0, 0].tolist() == [0, 20, 40, 60]
+    assert dataset.source == str(folder / "galaxies.csv")
+
+
+def test_configured_names_give_the_order(folder: Path) -> None:
+    assert load(write_csv(folder), class_names=("spiral", "edge-on")).labels.tolist() == [0, 1, 0, 1]
+    message = load_one_line_error(write_csv(folder), class_names=("spiral", "edge on"))
+    assert "row 2: label 'edge-on' is no class name; did you mean \"edge on\"? known: spiral, edge on" in message
+
+
+@pytest.mark.parametrize("numbers", [[0, 1, 0, 1], [0.0, 1.0, 0.0, 1.0]])
+def test_whole_numbers_are_labels(folder: Path, numbers: list[float]) -> None:
+    path = write_csv(folder, [(name, label) for (name, _), label in zip(ROWS, numbers, strict=True)])
+    assert load(path).class_names == ("class 0", "class 1")
+    assert load(path, class_names=("E", "S")).counts == {"E": 2, "S": 2}
+
+
+def test_parquet_is_the_same(folder: Path) -> None:
+    columns = {"name": [name for name, _ in ROWS], "kind": pa.array([label for _, label in ROWS]).dictionary_encode()}
+    parquet.write_table(pa.table(columns), folder / "galaxies.parquet")
+    table = TableConfig(file_column="name", label_column="kind")
+    assert load(folder / "galaxies.parquet", table=table).digest == load(write_csv(folder)).digest
+
+
+def test_utf8_mark_blank_lines_and_blanks(folder: Path) -> None:
+    path = folder / "galaxies.csv"
+    path.write_text("\ufefffile , label\n\n" + "\n".join(f"{name}, {label}" for name, label in ROWS), encoding="utf-8")
+    assert load(path).counts == {"edge-on": 2, "spiral": 2}
+
+
+def test_fits_among_pictures(folder: Path) -> None:
+    fits.PrimaryHDU(np.arange(90.0).reshape(10, 9)).writeto(folder / "5.fits")
+    assert load(write_csv(folder, [*ROWS, ("5.fits", "spiral")])).images[4].max() == 255
+
+
+class TestSplitColumn:
+    PARTS = ("train", "validation", "test", "train")
+
+    def write(self, folder: Path, column: str = "split", parts: tuple[str, ...] = PARTS) -> Path:
+        return write_csv(folder, [(*row, part) for row, part in zip(ROWS, parts, strict=True)], f"file,label,{column}")
+
+    def test_is_honoured(self, folder: Path) -> None:
+        dataset = load(self.write(folder))
+        assert dataset.own_split is not None
+        assert dataset.own_split.tolist() == [0, 1, 2, 0]
+
+    def test_by_another_name(self, folder: Path) -> None:
+        path = self.write(folder, "fold")
+        assert load(path).own_split is None
+        assert load(path, split=SplitConfig(column="fold")).own_split is not None
+        message = load_one_line_error(path, split=SplitConfig(column="flod"))
+        assert "has no column 'flod' (data.split.column); did you mean \"fold\"?" in message
+
+    def test_can_be_left_aside(self, folder: Path) -> None:
+        assert load(self.write(folder), split=SplitConfig(column=None)).own_split is None
+
+    def test_other_values(self, folder: Path) -> None:
+        path = self.write(folder, parts=("train", "val", "test", "train"))
+        assert "row 2: 'split' is 'val'; expected train, validation, test" in load_one_line_error(path)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (("/etc/1.png", "spiral"), "row 5: file '/etc/1.png' is an absolute path; expected one relative to the table"),
+        (("C:\\1.png", "spiral"), "row 5: file 'C:\\\\1.png' is an absolute path"),
+        (("~/1.png", "spiral"), "row 5: file '~/1.png' is an absolute path"),
+        (("a/../../1.png", "spiral"), "row 5: file 'a/../../1.png' leaves the table's folder; expected a path without"),
+        (("", "spiral"), "row 5: file is empty"),
+        (("3.png", "spiral"), "row 5: file '3.png' is also in row 3; expected each once"),
+        (("none.png", "spiral"), "none.png: cannot be read as a picture ("),
+        (("4.png", ""), "row 5: label is empty; expected a whole number or a name"),
+        (("5.png", "spiral", "x"), "row 5 has 3 cells; expected 2, as the header"),
+    ],
+)
+def test_wrong_row(folder: Path, row: tuple[str, ...], message: str) -> None:
+    rows = [*ROWS, row] if row[0] != "4.png" else [*ROWS[:3], ROWS[3], ("5.png", "")]
+    assert message in load_one_line_error(write_csv(folder, rows))
+
+
+@pytest.mark.parametrize("label", ["1.5", "-1", "nan", "inf"])
+def test_numbers_that_are_no_labels(folder: Path, label: str) -> None:
+    rows = [(name, 0) for name, _ in ROWS[:3]] + [("4.png", label)]
+    assert f"row 4: label {label}; expected a whole number from 0" in load_one_line_error(write_csv(folder, rows))
+
+
+def test_wrong_columns(folder: Path) -> None:
+    path = write_csv(folder, header="path,labels")
+    assert "has no column 'file' (data.table.file_column); known: path, labels" in load_one_line_error(path)
+    message = load_one_line_error(path, table=TableConfig(file_column="path"))
+    assert "has no column 'label' (data.table.label_column); did you mean \"labels\"?" in message
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.parquet"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"file,label\n"])
+def test_not_a_table(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    message = load_one_line_error(tmp_path / name)
+    assert f"{name}: cannot be read as a {name[2:]} table (" in message or f"{name}: has no rows" in message
+
+
+def test_skips_broken_and_missing_files_and_keeps_labels_and_parts(folder: Path) -> None:
+    (folder / "a" / "2.png").write_bytes(b"nothing")
+    rows = [(*row, part) for row, part in zip(ROWS, ("train", "test", "validation", "test"), strict=True)]
+    path = write_csv(folder, [*rows, ("none.png", "spiral", "train")], "file,label,split")
+    dataset = load(path, on_error="skip")
+    assert dataset.labels.tolist() == [1, 1, 0]
+    assert dataset.own_split is not None
+    assert dataset.own_split.tolist() == [0, 1, 2]
+    assert [line.split(": ")[0] for line in dataset.skipped] == [str(folder / "a/2.png"), str(folder / "none.png")]
