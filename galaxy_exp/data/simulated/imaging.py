@@ -147,7 +147,8 @@ def _unit_noise(rng: np.random.Generator, n_fields: int, size: int, spacing: flo
 
 def _draw_noise(observation: Observation, rng: np.random.Generator, frame: Frame) -> NDArray[np.float32]:
     """float32 (size, size), the same for all bands."""
-    return _unit_noise(rng, 1, frame.size, 1.0, max(observation.noise_length * frame.scale, 0.25))[0]
+    length = max(observation.noise_length * frame.scale, 0.25)
+    return np.asarray(_unit_noise(rng, 1, frame.size, 1.0, length)[0], np.float32)
 
 
 def _add_colour_noise(seen: Bands, observation: Observation, rng: np.random.Generator, frame: Frame) -> None:

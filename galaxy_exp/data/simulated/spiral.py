@@ -83,7 +83,7 @@ def add_points(
         (top + 1, left, down * (1 - across)),
         (top + 1, left + 1, down * across),
     ):
-        np.add.at(bands, (slice(None), row, column), flux * weight)
+        np.add.at(bands, (np.arange(3)[:, None], row, column), flux * weight)
 
 
 def _add(bands: NDArray[np.float32], light: Plane, colour: Colour) -> None:
