@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxy_exp.hypermodel.sampling import draw_balanced
+
 __all__ = ["Batches", "ImageBatches"]
 
 
@@ -42,6 +44,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         batch_size: the last batch of an epoch holds what is left.
         seed: of the order; epoch e of seed s has the same order in every process. None keeps the order given.
         class_weights: float32 (n_classes,), the weight of an image by its label; None: no weights.
+        balanced: draw the images of each epoch evenly from all classes (see `sampling`); needs a seed.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         *,
         seed: int | None,
         class_weights: NDArray[np.float32] | None = None,
+        balanced: bool = False,
     ) -> None:
         super().__init__()
         self._images = images
@@ -59,6 +63,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         self._batch_size = batch_size
         self._seed = seed
         self._class_weights = class_weights
+        self._balanced = balanced
         self._epoch = -1
         self._order = np.arange(len(self._labels))
 
@@ -79,4 +84,5 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         """Draws the order of the next epoch. Keras calls `on_epoch_end` more often than epochs end, this once each."""
         self._epoch += 1
         if self._seed is not None:
-            self._order = np.random.default_rng((self._seed, self._epoch)).permutation(len(self._labels))
+            rng = np.random.default_rng((self._seed, self._epoch))
+            self._order = draw_balanced(self._labels, rng) if self._balanced else rng.permutation(len(self._labels))

@@ -11,9 +11,9 @@ __all__ = ["class_weights"]
 
 
 def class_weights(
-    labels: NDArray[Any], n_classes: int, weighting: Literal["none", "sqrt", "balanced"]
+    labels: NDArray[Any], n_classes: int, weighting: Literal["none", "sqrt", "balanced", "sampling"]
 ) -> NDArray[np.float32] | None:
-    """The weight of an image by its class; None without weighting.
+    """The weight of an image by its class; None without weighting, and with "sampling", which draws instead.
 
     "balanced" gives every class the same total weight (1 / count, as scikit-learn's `class_weight="balanced"`),
     "sqrt" goes half-way (1 / sqrt(count)): in Galaxy10 the rarest class has 17 images and "balanced" would weigh
@@ -23,7 +23,7 @@ def class_weights(
     Returns:
         float32 (n_classes,).
     """
-    if weighting == "none":
+    if weighting in ("none", "sampling"):
         return None
     counts = np.bincount(labels, minlength=n_classes).astype(np.float64)
     power = {"sqrt": -0.5, "balanced": -1.0}[weighting]

@@ -90,8 +90,9 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
         """
         values = declare_hyperparameters(hp)
         weights = class_weights(y, self.n_classes, values.class_weighting)
+        balanced = values.class_weighting == "sampling"
         order_seed = random.getrandbits(32) if seed is None else seed
-        batches = Batches(x, y, values.batch_size, seed=order_seed, class_weights=weights)
+        batches = Batches(x, y, values.batch_size, seed=order_seed, class_weights=weights, balanced=balanced)
         if values.schedule == "cosine":
             model.optimizer.learning_rate = cosine_schedule(float(model.optimizer.learning_rate), epochs * len(batches))
         if validation_data is not None:

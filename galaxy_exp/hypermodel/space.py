@@ -7,11 +7,14 @@ from typing import Any, Literal
 
 import keras_tuner
 
-__all__ = ["AUGMENTATIONS", "LIMITS", "MAX_BLOCKS", "NetworkValues", "declare_hyperparameters"]
+__all__ = ["AUGMENTATIONS", "CLASS_WEIGHTINGS", "LIMITS", "MAX_BLOCKS", "NetworkValues", "declare_hyperparameters"]
 
 AUGMENTATIONS = ("none", "flips", "flips+rotations", "flips+rotations+shift+zoom")
 """From none to all, each including the one before. Galaxies have no preferred orientation, so flips and
 rotations keep the class; Zoobot (Walmsley et al. 2022, MNRAS 509, 3966, section 5) trains with the same."""
+
+CLASS_WEIGHTINGS = ("none", "sqrt", "balanced", "sampling")
+"""What is done about unequal class sizes: see `class_weights` and `sampling`."""
 
 MAX_BLOCKS = 5
 """After five poolings a 69-pixel image is 2 pixels wide."""
@@ -58,7 +61,7 @@ class NetworkValues:
     weight_decay: float | None
     schedule: Literal["constant", "cosine"]
     label_smoothing: float
-    class_weighting: Literal["none", "sqrt", "balanced"]
+    class_weighting: Literal["none", "sqrt", "balanced", "sampling"]
 
 
 def declare_hyperparameters(hp: keras_tuner.HyperParameters) -> NetworkValues:
@@ -98,5 +101,5 @@ def _declare_training(hp: keras_tuner.HyperParameters) -> dict[str, Any]:
         values["weight_decay"] = hp.Float("weight_decay", 1e-5, 1e-1, sampling="log", default=4e-3)
     values["schedule"] = hp.Choice("schedule", ["constant", "cosine"], default="constant")
     values["label_smoothing"] = hp.Float("label_smoothing", 0.0, 0.15, step=0.05, default=0.0)
-    values["class_weighting"] = hp.Choice("class_weighting", ["none", "sqrt", "balanced"], default="none")
+    values["class_weighting"] = hp.Choice("class_weighting", list(CLASS_WEIGHTINGS), default="none")
     return values
