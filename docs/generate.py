@@ -41,7 +41,8 @@ MEANINGS = {
     "weight_decay": "decoupled weight decay of AdamW",
     "schedule": "`constant`, or `cosine`: linear warm-up over 5% of the steps, then half a cosine down to 0",
     "label_smoothing": "share of a label that is spread over all classes",
-    "class_weighting": "weight of an image by 1 / class size (`balanced`), its square root (`sqrt`), or none",
+    "class_weighting": "weight of an image by 1 / class size (`balanced`), its square root (`sqrt`), or none; "
+    "`sampling` draws as many images an epoch as before, evenly from all classes",
 }
 """What each hyperparameter of the built-in hypermodel does; a new one without a line here is an error."""
 

@@ -21,6 +21,7 @@ _COMMANDS = {
     "trials": ("galaxy_exp.cli.sweeps", "trials_command"),
     "ui": ("galaxy_exp.cli.ui", "ui_command"),
     "models": ("galaxy_exp.cli.models", "models_command"),
+    "data": ("galaxy_exp.cli.data", "data_command"),
     "predict": ("galaxy_exp.cli.predict", "predict_command"),
     "sync": ("galaxy_exp.cli.sweep", "sync_command"),
 }

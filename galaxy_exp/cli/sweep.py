@@ -13,7 +13,7 @@ from galaxy_exp.cli.output import format_duration, say
 if TYPE_CHECKING:
     from galaxy_exp.sweep import SweepResult
 
-__all__ = ["resume_command", "sweep_command", "sync_command"]
+__all__ = ["make_importable", "resume_command", "sweep_command", "sync_command"]
 
 _QUIET = click.option("-q", "--quiet", is_flag=True, help="no progress, only the summary")
 
@@ -48,7 +48,7 @@ def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcu
     from galaxy_exp.sweep import run_sweep
 
     config = load_sweep(file, [*overrides, *_shortcut_overrides(shortcuts)])
-    _make_importable()
+    make_importable()
     with open_display(quiet) as display:
         result = run_sweep(config, observers=[display], say=display.say)
     print_summary(result)
@@ -65,7 +65,7 @@ def resume_command(sweep: str | None, quiet: bool) -> None:
     from galaxy_exp.cli.live import open_display
     from galaxy_exp.sweep import resume_sweep
 
-    _make_importable()
+    make_importable()
     with open_display(quiet) as display:
         result = resume_sweep(sweep, observers=[display], say=display.say)
     print_summary(result)
@@ -143,7 +143,7 @@ def _shortcut_overrides(shortcuts: dict[str, Any]) -> list[str]:
     return [f"{keys[flag]}={value}" for flag, value in shortcuts.items() if value is not None]
 
 
-def _make_importable() -> None:
+def make_importable() -> None:
     """A dotted path in a sweep file may name a module of the current folder."""
     here = str(Path.cwd())
     if here not in sys.path:

@@ -14,7 +14,7 @@ from galaxy_exp.config.problems import describe_problems
 from galaxy_exp.config.sweep import SweepConfig
 from galaxy_exp.errors import ConfigError
 
-__all__ = ["dump_sweep", "load_sweep", "parse_sweep"]
+__all__ = ["dump_sweep", "load_sweep", "parse_overrides", "parse_sweep"]
 
 
 class _Loader(yaml.SafeLoader):
@@ -67,6 +67,12 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = ()) -> SweepConfig:
     for override in overrides:
         set_keys.append(_apply_override(content, override))
     return _validate(content, str(path), set_keys)
+
+
+def parse_overrides(overrides: Sequence[str]) -> SweepConfig:
+    """The defaults with `key.path=value` overrides on top; mistakes are reported as `load_sweep` does."""
+    content: dict[str, Any] = {}
+    return _validate(content, "--set", [_apply_override(content, override) for override in overrides])
 
 
 def parse_sweep(content: Mapping[str, Any], where: str = "sweep") -> SweepConfig:

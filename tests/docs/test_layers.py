@@ -45,6 +45,8 @@ OWNERS = {
     "yaml": {"config"},
     "pydantic": {"config", "journal"},
     "h5py": {"data"},
+    "astropy": {"data"},
+    "pyarrow": {"data"},
     "pooch": {"data"},
     "click": {"cli"},
     "rich": {"cli"},

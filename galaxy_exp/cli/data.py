@@ -1,0 +1,139 @@
+"""`galaxy-exp data`: the sources, fetching them, and looking at them before a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from galaxy_exp.cli.output import format_option, print_rows, say
+from galaxy_exp.errors import BadInputError, DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from galaxy_exp.config.sweep import DataConfig
+    from galaxy_exp.data import ImageDataset
+
+__all__ = ["data_command"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _source_options(command: _Command) -> _Command:
+    """Adds SOURCE and `--set` to a command."""
+    overrides = click.option(
+        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="as for sweep, e.g. --set data.resize=64"
+    )
+    return click.argument("source")(overrides(command))
+
+
+@click.group("data")
+def data_command() -> None:
+    """Data sources: list them, fetch one, count and look at its images."""
+
+
+@data_command.command("list")
+@format_option
+def list_sources_command(output_format: str) -> None:
+    """List what `data.source` of a sweep file can be."""
+    from galaxy_exp.data.sources.catalogue import list_sources
+
+    print_rows(list_sources(), output_format)
+
+
+@data_command.command("fetch")
+@click.argument("name")
+def fetch_command(name: str) -> None:
+    """Download galaxy10-sdss or galaxy10-decals, check it, and print where it is.
+
+    A download that was interrupted goes on where it stopped.
+    """
+    from galaxy_exp.config.problems import did_you_mean
+    from galaxy_exp.data.sources.galaxy10 import GALAXY10, fetch_galaxy10
+
+    if name not in GALAXY10:
+        raise BadInputError(f"{name}: cannot be fetched; {did_you_mean(name, list(GALAXY10))}")
+    click.echo(fetch_galaxy10(name))
+
+
+@data_command.command("info")
+@_source_options
+@format_option
+def info_command(source: str, overrides: tuple[str, ...], output_format: str) -> None:
+    """Count the images of SOURCE by class and part, and describe them.
+
+    SOURCE is what `data.source` may be, or a sweep file, of which the data section is taken. The description has
+    the image size, the digest, duplicates, and means and standard deviations of red, green and blue (0 to 1). With
+    --format csv, only the counts are printed.
+    """
+    from galaxy_exp.cli.data_rows import class_rows, describe_data
+    from galaxy_exp.data import load_dataset
+    from galaxy_exp.data.summary import summarise_dataset
+
+    config = _read_config(source, overrides)
+    summary = summarise_dataset(load_dataset(config), config.split)
+    details = describe_data(summary)
+    if output_format == "json":
+        print_rows([{**details, "classes": class_rows(summary)}], "json")
+        return
+    print_rows(class_rows(summary), output_format)
+    if output_format == "table":
+        print_rows([{"": key, summary.source: value} for key, value in details.items()], "table")
+
+
+@data_command.command("preview")
+@_source_options
+@click.option("-o", "--output", default="preview.png", show_default=True, type=click.Path(path_type=Path), help="PNG")
+@click.option("--per-class", default=8, show_default=True, type=click.IntRange(1, 40), help="images of each class")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="which images")
+def preview_command(source: str, overrides: tuple[str, ...], output: Path, per_class: int, seed: int) -> None:
+    """Draw some training images of each class of SOURCE into one PNG.
+
+    SOURCE is as for info. Images are drawn as a model gets them, after crop, resize and greyscale; those of the
+    test part stay sealed.
+    """
+    if output.suffix.lower() != ".png":
+        raise BadInputError(f"--output {output}: expected a name ending in .png")
+    from galaxy_exp.data import load_dataset
+    from galaxy_exp.report.contact_sheet import pick_samples, plot_contact_sheet
+
+    config = _read_config(source, overrides)
+    dataset = load_dataset(config)
+    among = _training_indices(dataset, config)
+    height, width, _ = dataset.image_shape
+    kind = "images" if among is None else "images for training"
+    path = plot_contact_sheet(
+        dataset.images,
+        pick_samples(dataset.labels, dataset.n_classes, per_class, seed, among),
+        dataset.class_names,
+        output,
+        title=Path(dataset.source).name,
+        note=f"{len(dataset if among is None else among):,} {kind}, {width}x{height} pixels",
+        simulated=dataset.simulated,
+    )
+    say(f"wrote {path}")
+
+
+def _training_indices(dataset: ImageDataset, config: DataConfig) -> NDArray[np.int64] | None:
+    """None if the data cannot be split, which is told but no reason not to look at it."""
+    from galaxy_exp.data import split_dataset
+
+    try:
+        return split_dataset(dataset, config.split).train
+    except DataError as error:
+        say(f"cannot be split: {error}")
+        return None
+
+
+def _read_config(source: str, overrides: tuple[str, ...]) -> DataConfig:
+    from galaxy_exp.cli.sweep import make_importable
+    from galaxy_exp.config.reading import load_sweep, parse_overrides
+
+    make_importable()
+    if Path(source).suffix.lower() in (".yaml", ".yml"):
+        return load_sweep(source, overrides).data
+    return parse_overrides(overrides).with_source(source).data
