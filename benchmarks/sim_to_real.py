@@ -128,7 +128,7 @@ def simulate_classes(
 
 def train(dataset: ImageDataset, folder: Path, epochs: int, seed: int) -> dict[str, Any]:
     """Trains as a trial, on 90%; leaves `model.keras` in `folder` and returns how it went."""
-    split = SplitConfig(validation=0.08, test=0.02, seed=seed, duplicates="identical")
+    split = SplitConfig(validation=0.08, test=0.02, seed=seed)
     prepared = prepare_split(dataset, split, folder / "cache")
     result = _run_trial(prepared.files, dataset, folder, epochs, seed)
     return {
