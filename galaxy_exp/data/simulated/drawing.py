@@ -29,10 +29,10 @@ what a profile without seeing would have (6.2 to 7.3 for Sersic indices 1 to 4).
 EXPONENTIAL_HALF_LIGHT = 1.678
 """Half-light radius of an exponential disc in scale lengths."""
 
-R90_ARCSEC = {"smooth": 7.5, "edge-on": 9.5, "face-on": 8.0, "spiral": 10.5}
+R90_ARCSEC = {"smooth": 7.5, "edge-on": 9.5, "face-on": 8.5, "spiral": 11.5}
 """Typical apparent radius: arms are only seen, and voted for, in galaxies that the seeing does not smear out."""
 
-_SMOOTH_AXIS_RATIOS = {1: (0.92, 0.05), 2: (0.69, 0.10), 3: (0.34, 0.07)}
+_SMOOTH_AXIS_RATIOS = {1: (0.91, 0.06), 2: (0.68, 0.11), 3: (0.33, 0.07)}
 """Mean and scatter by label."""
 _EDGE_ON_BULGES: dict[int, BulgeShape] = {4: "round", 5: "boxy", 6: "none"}
 

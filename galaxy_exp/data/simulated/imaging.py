@@ -25,10 +25,10 @@ R90_PER_PIXEL = 0.06
 """A pixel of a 69-pixel Galaxy10 image is 0.06 Petrosian R90 (0.02 R90, reduced by 3; Willett et al. 2013)."""
 SKY_NOISE = np.array([0.0120, 0.0103, 0.0076], np.float32)
 """Standard deviation in i, r, g per image pixel after resampling, nanomaggies per native pixel."""
-SKY_BRIGHTNESS = 0.71
-"""Sky in r before subtraction, 20.86 mag/arcsec^2 (sdss3.org/dr9/scope.php), nanomaggies per native pixel: light as
-bright as the sky doubles the variance of the photon noise."""
-COLOUR_NOISE = 0.22
+NOISE_DOUBLING = 0.15
+"""Surface brightness in r that doubles the variance of the noise, nanomaggies per native pixel. The photons of the sky,
+20.86 mag/arcsec^2 (sdss3.org/dr9/scope.php), would make it 0.71; the rest is what JPEG adds where there is light."""
+COLOUR_NOISE = 0.32
 """Noise of a channel against the others in units of `SKY_NOISE`. JPEG's colour quantisation drops most of it in an
 empty sky, so that sky noise is nearly grey, and leaves blotches on the faint parts of galaxies."""
 COLOUR_NOISE_LENGTH = 2.6
@@ -91,7 +91,7 @@ def draw_observation(rng: np.random.Generator, r90_arcsec: float) -> Observation
         colour_noise=float(np.exp(rng.normal(0, 0.6))) * sqrt(8 / r90_arcsec),
         sky=(red, float(np.exp(sky)), green),
         offsets=((shift[0], shift[1]), (0.0, 0.0), (shift[2], shift[3])),
-        seam=rng.uniform(0.1, 0.9) if rng.random() < 0.03 else None,
+        seam=rng.uniform(0.1, 0.9) if rng.random() < 0.02 else None,
     )
 
 
@@ -106,7 +106,7 @@ def observe(bands: Bands, observation: Observation, rng: np.random.Generator, fr
     seen = _blur(bands * np.float32(1 - WING_SHARE), sigma, offsets, frame)
     seen += _blur(bands * np.float32(WING_SHARE), sigma[1:2] * WING_WIDTH, offsets[1:2], frame)
     _add_colour_noise(seen, observation, rng, frame)
-    noise = _draw_noise(observation, rng, frame) * np.sqrt(1 + np.maximum(seen[1], 0) * np.float32(1 / SKY_BRIGHTNESS))
+    noise = _draw_noise(observation, rng, frame) * np.sqrt(1 + np.maximum(seen[1], 0) * np.float32(1 / NOISE_DOUBLING))
     seen += noise * (np.float32(observation.noise) * SKY_NOISE)[:, None, None]
     seen += (np.array(observation.sky, np.float32) * SKY_LEVEL)[:, None, None]
     if observation.seam is not None:
@@ -156,7 +156,7 @@ def _add_colour_noise(seen: Bands, observation: Observation, rng: np.random.Gene
     length = COLOUR_NOISE_LENGTH * frame.scale
     red, green = _unit_noise(rng, 2, frame.size, length, 0.55 * length)
     light = np.maximum(seen[1], 0) * np.float32(1 / SKY_NOISE[1])
-    amplitude = (0.45 + 4.0 * light / (light + 8)) * np.float32(COLOUR_NOISE * observation.colour_noise)
+    amplitude = (0.3 + 4.2 * light / (light + 8)) * np.float32(COLOUR_NOISE * observation.colour_noise)
     tints = np.array([[1, 0.7], [0, -1], [-1, 0.7]], np.float32) * np.float32(sqrt(1.5) / 2) * SKY_NOISE[:, None]
     red *= amplitude
     green *= amplitude

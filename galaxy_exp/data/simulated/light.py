@@ -54,7 +54,7 @@ def _add_bulge(bands: NDArray[np.float32], bulge: Bulge, u: Plane, v: Plane, sof
         bands += ratios[:, None, None] * light
         return
     steepness = np.float32(0.5 * bulge.gradient)
-    log_squared = np.maximum(log_squared, np.float32(-3))
+    log_squared = np.maximum(log_squared, np.float32(-1))  # or the core would be too red
     bands[0] += ratios[0] * light * np.exp(log_squared * (-0.5 * steepness))
     bands[1] += ratios[1] * light
     bands[2] += ratios[2] * light * np.exp(log_squared * steepness)
