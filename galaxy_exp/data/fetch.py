@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import pooch
 import requests
 
+from galaxy_exp.data.download import BrokenOffError, download, size_of
 from galaxy_exp.errors import FetchError
 
 __all__ = ["RemoteFile", "fetch_file"]
 
 TIMEOUT_SECONDS = 30.0
 """How long a server may stay silent, when connecting and between two pieces."""
+
+MAX_RESUMES = 5
+"""How often a download that breaks off is gone on with, at one mirror in one call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,14 @@ class RemoteFile:
     """For people: "210,234,548 bytes"."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Partial:
+    """A file that is not complete yet."""
+
+    file: BinaryIO
+    path: Path
+
+
 def fetch_file(
     remote: RemoteFile,
     folder: Path,
@@ -42,16 +57,18 @@ def fetch_file(
     timeout_seconds: float = TIMEOUT_SECONDS,
     progress: bool | None = None,
 ) -> Path:
-    """`folder/name`, verified; downloaded when it is not there. One attempt per mirror.
+    """`folder/name`, verified; downloaded when it is not there. Each mirror is tried once.
 
-    The download goes to a temporary file in `folder` and is renamed only after its checksum was found
-    right, so the final name never stands for a partial file; interrupting leaves nothing behind. A
-    damaged file that already has the name is not deleted or replaced: it may be the user's.
+    The download goes to a hidden file in `folder` and is renamed only after its checksum was found right, so the
+    final name never stands for a partial file. When it breaks off or is interrupted, and the server sends parts of
+    files, it goes on where it stopped: `MAX_RESUMES` times at once, then in the next call, from any mirror. A file
+    that turns out wrong is not kept. A damaged file that already has the name is not deleted or replaced: it
+    may be the user's.
 
     Args:
         remote: what to fetch.
         folder: made when missing.
-        urls: mirrors instead of `remote.urls`.
+        urls: mirrors instead of `remote.urls`; http, https or file.
         timeout_seconds: how long a server may stay silent.
         progress: whether to draw a bar on stderr; by default when that is a terminal.
 
@@ -65,13 +82,16 @@ def fetch_file(
         return path
     show = sys.stderr.isatty() if progress is None else progress
     failures = []
-    for url in remote.urls if urls is None else urls:
-        try:
-            _download(url, path, remote, timeout_seconds, show)
-        except (OSError, ValueError) as error:  # every error of requests is an OSError
-            failures.append(f"{url} ({_describe(error)})")
-        else:
-            return path
+    with _partial_file(path, remote) as partial:
+        for url in remote.urls if urls is None else urls:
+            try:
+                _download_from(url, partial, remote, timeout_seconds, show)
+            except (OSError, ValueError) as error:  # every error of requests is an OSError
+                failures.append(f"{url} ({_describe(error)})")
+            else:
+                partial.path.chmod(0o644)
+                partial.path.replace(path)
+                return path
     raise FetchError(
         f"{remote.name} could not be downloaded from {', nor from '.join(failures)}; get it elsewhere "
         f"({remote.size}, SHA-256 {remote.sha256}) and put it at {path}"
@@ -87,20 +107,69 @@ def _check_present(path: Path, remote: RemoteFile) -> None:
         )
 
 
-def _download(url: str, path: Path, remote: RemoteFile, timeout_seconds: float, show: bool) -> None:
+@contextmanager
+def _partial_file(path: Path, remote: RemoteFile) -> Iterator[_Partial]:
+    """A file beside `path` to download into, perhaps with the beginning from an earlier time; removed if left empty.
+
+    One process at a time has the one that is kept; another gets a file of its own, which goes in any case.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    kept = path.with_name(f".{path.name}.{remote.sha256[:12]}.part")
+    with kept.open("a+b") as file:
+        if _lock(file, kept):
+            try:
+                yield _Partial(file, kept)
+            finally:
+                if size_of(file) == 0:
+                    kept.unlink(missing_ok=True)
+            return
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(descriptor)
-    partial = Path(name)
     try:
-        pooch.HTTPDownloader(progressbar=show, timeout=timeout_seconds)(url, str(partial), None)
-        found = pooch.file_hash(str(partial), alg="sha256")
-        if found != remote.sha256:
-            raise ValueError(f"sent {partial.stat().st_size:,} bytes with SHA-256 {found}")
-        partial.chmod(0o644)
-        partial.replace(path)
+        with os.fdopen(descriptor, "w+b") as file:
+            yield _Partial(file, Path(name))
     finally:
-        partial.unlink(missing_ok=True)
+        Path(name).unlink(missing_ok=True)
+
+
+def _lock(file: BinaryIO, path: Path) -> bool:
+    """Whether this process alone may write; not if the file was completed and renamed since it was opened."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.fstat(file.fileno()).st_ino == path.stat().st_ino
+    except OSError:
+        return False
+
+
+def _download_from(url: str, partial: _Partial, remote: RemoteFile, timeout_seconds: float, show: bool) -> None:
+    """Until the file is complete and right; goes on at most `MAX_RESUMES` times, and only while more comes.
+
+    A wrong file that was put together from two times is fetched once more, from its start.
+    """
+    file, begun = partial.file, size_of(partial.file) > 0
+    if begun and _is_right(partial, remote):
+        return  # killed just before it got its name
+    for resumes_left in reversed(range(MAX_RESUMES + 1)):
+        before = size_of(file)
+        try:
+            download(url, file, timeout_seconds=timeout_seconds, progress=show)
+        except BrokenOffError as error:
+            if not (error.resumable and resumes_left and size_of(file) > before):
+                raise error.__cause__ or error from None
+            begun = True
+            continue
+        if _is_right(partial, remote):
+            return
+        found = f"sent {size_of(file):,} bytes with SHA-256 {pooch.file_hash(str(partial.path), alg='sha256')}"
+        file.truncate(0)
+        if not begun:
+            raise ValueError(found)
+        begun = False
+    raise ValueError(found)
+
+
+def _is_right(partial: _Partial, remote: RemoteFile) -> bool:
+    partial.file.flush()
+    return bool(pooch.file_hash(str(partial.path), alg="sha256") == remote.sha256)
 
 
 def _describe(error: Exception) -> str:
@@ -112,4 +181,6 @@ def _describe(error: Exception) -> str:
         return "broke off"
     if isinstance(error, requests.ConnectionError):
         return "no connection"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return " ".join(str(error).split())

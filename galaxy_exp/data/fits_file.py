@@ -70,6 +70,8 @@ def _read_planes(path: Path, hdu: int | None) -> NDArray[Any]:
                 return _find_image(file, hdu, path)
     except DataError:
         raise
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; expected a FITS file") from None
     except Exception as error:  # noqa: BLE001  damaged files make astropy raise almost anything
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(f"{path}: cannot be read as FITS ({reason})") from None

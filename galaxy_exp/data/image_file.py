@@ -37,6 +37,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as picture:
             return _to_rgb(picture)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; expected a PNG, JPEG or TIFF file") from None
     except UnidentifiedImageError:
         raise DataError(f"{path}: not a picture that can be read; expected a PNG, JPEG or TIFF file") from None
     except Exception as error:  # noqa: BLE001  damaged files make Pillow's decoders raise almost anything

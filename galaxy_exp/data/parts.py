@@ -31,8 +31,8 @@ def parse_parts(values: Sequence[Any] | NDArray[Any], source: str, key: str) -> 
     if values.ndim != 1:
         raise DataError(f"{source}: {key!r} has shape {values.shape}; expected (n,), one part per image")
     codes: dict[Any, int] = {name: code for code, name in enumerate(PARTS)}
-    codes |= {name.encode(): code for name, code in codes.items()}
-    for index, value in enumerate(values.tolist()):
-        if value not in codes:
-            raise DataError(f"{source}: {key!r} is {value!r} at index {index}; expected {', '.join(PARTS)}")
-    return np.array([codes[value] for value in values.tolist()], dtype=np.int8)
+    texts = [value.decode(errors="replace") if isinstance(value, bytes) else value for value in values.tolist()]
+    for index, text in enumerate(texts):
+        if text not in codes:
+            raise DataError(f"{source}: {key!r} is {text!r} at index {index}; expected {', '.join(PARTS)}")
+    return np.array([codes[text] for text in texts], dtype=np.int8)

@@ -228,7 +228,7 @@ class TestOwnSplitInAFile:
     @pytest.mark.parametrize(
         ("values", "message"),
         [
-            (["train"] * 11 + ["val"], "galaxies.h5: 'split' is b'val' at index 11; expected train, validation, test"),
+            (["train"] * 11 + ["val"], "galaxies.h5: 'split' is 'val' at index 11; expected train, validation, test"),
             ([0, 1, 2] * 4, "'split' is 0 at index 0; expected train, validation, test"),
             ([["train"]] * 12, "'split' has shape (12, 1); expected (n,), one part per image"),
             (["train"], "the split has 1 entries; expected 12, one per image"),

@@ -116,7 +116,7 @@ class TestSplitColumn:
         (("a/../../1.png", "spiral"), "row 5: file 'a/../../1.png' leaves the table's folder; expected a path without"),
         (("", "spiral"), "row 5: file is empty"),
         (("3.png", "spiral"), "row 5: file '3.png' is also in row 3; expected each once"),
-        (("none.png", "spiral"), "none.png: cannot be read as a picture ("),
+        (("none.png", "spiral"), "none.png: no such file; expected a PNG, JPEG or TIFF file"),
         (("4.png", ""), "row 5: label is empty; expected a whole number or a name"),
         (("5.png", "spiral", "x"), "row 5 has 3 cells; expected 2, as the header"),
     ],

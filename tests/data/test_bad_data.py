@@ -1,0 +1,239 @@
+"""Every kind of bad data that we know of, with the very line that it gives. `{}` stands for the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.data import load_dataset, split_dataset
+from galaxy_exp.errors import DataError
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
+LABELS = np.arange(12) % 3
+
+Write = Callable[[Path], Any]
+
+
+def h5(images: Any = IMAGES, labels: Any = LABELS, **more: Any) -> Write:
+    def write(folder: Path) -> None:
+        with h5py.File(folder / "set", "w") as file:
+            for key, value in {"images": images, "ans": labels, **more}.items():
+                file[key] = value
+        (folder / "set").rename(folder / "set.h5")
+
+    return write
+
+
+def with_nan() -> np.ndarray:
+    images = IMAGES.astype(np.float32)
+    images[7, 3, 4, 1] = np.nan
+    return images
+
+
+def truncated(share: float) -> Write:
+    def write(folder: Path) -> None:
+        h5()(folder)
+        content = (folder / "set.h5").read_bytes()
+        (folder / "set.h5").write_bytes(content[: int(len(content) * share)])
+
+    return write
+
+
+def pictures(change: Write = lambda folder: None) -> Write:
+    def write(folder: Path) -> None:
+        for index, image in enumerate(IMAGES):
+            path = folder / "set" / "abc"[index % 3] / f"{index:02}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+        change(folder / "set")
+
+    return write
+
+
+def table(text: str) -> Write:
+    def write(folder: Path) -> None:
+        pictures()(folder)
+        (folder / "set" / "set.csv").write_text(text)
+        (folder / "set.csv").write_text(text)
+
+    return write
+
+
+def cut_in_half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def changed(labels: np.ndarray, index: int, value: float) -> np.ndarray:
+    labels = labels.astype(float if value != int(value) else np.int64)
+    labels[index] = value
+    return labels
+
+
+SHAPE = "expected uint8 of shape (n, height, width, 3)"
+
+CASES: dict[str, tuple[Write, str, str]] = {
+    "wrong shape": (h5(IMAGES[..., 0]), "set.h5", f"{{}}/set.h5: images have shape (12, 16, 16); {SHAPE}"),
+    "channels first": (
+        h5(IMAGES.transpose(0, 3, 1, 2)),
+        "set.h5",
+        f"{{}}/set.h5: images have shape (12, 3, 16, 16); {SHAPE}",
+    ),
+    "tiny": (
+        h5(IMAGES[:, :4]),
+        "set.h5",
+        "{}/set.h5: images have shape (12, 4, 16, 3); expected sides of at least 8 pixels",
+    ),
+    "no images": (h5(IMAGES[:0], LABELS[:0]), "set.h5", f"{{}}/set.h5: holds no images; {SHAPE}, n >= 1"),
+    "wrong dtype": (
+        h5(IMAGES / 255),
+        "set.h5",
+        f"{{}}/set.h5: images are float64 from 0 to 1; {SHAPE}, values 0 to 255",
+    ),
+    "NaN": (
+        h5(with_nan()),
+        "set.h5",
+        f"{{}}/set.h5: images are float32 with NaN or infinity at image 7; {SHAPE}, values 0 to 255",
+    ),
+    "no key images": (
+        lambda folder: h5py.File(folder / "set.h5", "w").create_dataset("image", data=IMAGES).file.close(),
+        "set.h5",
+        "{}/set.h5: has the keys ['image']; expected 'images'",
+    ),
+    "label below 0": (
+        h5(labels=changed(LABELS, 4, -1)),
+        "set.h5",
+        "{}/set.h5: label -1 at index 4; expected a whole number from 0",
+    ),
+    "label no integer": (
+        h5(labels=changed(LABELS, 4, 1.5)),
+        "set.h5",
+        "{}/set.h5: label 1.5 at index 4; expected a whole number from 0",
+    ),
+    "labels are text": (
+        h5(labels=["a"] * 12),
+        "set.h5",
+        "{}/set.h5: labels are object; expected whole numbers from 0",
+    ),
+    "label without a name": (
+        h5(labels=changed(LABELS, 4, 3)),
+        "set.h5 class_names=a,b,c",
+        "{}/set.h5: label 3 at index 4, but there are 3 class names; expected 4 names (data.class_names)",
+    ),
+    "too few labels": (
+        h5(labels=LABELS[:11]),
+        "set.h5",
+        "{}/set.h5: labels have shape (11,); expected (12,), one per image",
+    ),
+    "empty class in a file": (
+        h5(labels=LABELS + LABELS // 2),
+        "set.h5",
+        "{}/set.h5: class 2 ('class 2') has 0 different images (0 in all); expected at least 3, one each for training, "
+        "validation and test",
+    ),
+    "fewer images than a split needs": (
+        h5(labels=changed(changed(LABELS % 2, 0, 2), 1, 2)),
+        "set.h5",
+        "{}/set.h5: class 2 ('class 2') has 2 different images (2 in all); expected at least 3, one each for training, "
+        "validation and test",
+    ),
+    "all alike": (
+        h5(np.repeat(IMAGES[:1], 12, axis=0)),
+        "set.h5",
+        "{}/set.h5: class 0 ('class 0') has 1 different images (4 in all); expected at least 3, one each for training, "
+        "validation and test",
+    ),
+    "truncated HDF5": (truncated(0.7), "set.h5", "{}/set.h5: cannot be read as an HDF5 file (*); is it complete?"),
+    "empty HDF5": (truncated(0), "set.h5", "{}/set.h5: cannot be read as an HDF5 file (*); is it complete?"),
+    "empty class in a folder": (
+        pictures(lambda folder: (folder / "d").mkdir()),
+        "set",
+        "{}/set/d: holds no images; expected files ending in .png .jpg .jpeg .tif .tiff .fits .fit .fts .fits.gz",
+    ),
+    "unreadable picture": (
+        pictures(lambda folder: (folder / "b" / "01.png").write_bytes(b"nothing")),
+        "set",
+        "{}/set/b/01.png: not a picture that can be read; expected a PNG, JPEG or TIFF file",
+    ),
+    "truncated picture": (
+        pictures(lambda folder: cut_in_half(folder / "b" / "01.png")),
+        "set",
+        "{}/set/b/01.png: cannot be read as a picture (*)",
+    ),
+    "mixed sizes": (
+        pictures(lambda folder: Image.new("RGB", (20, 18)).save(folder / "b" / "01.png")),
+        "set",
+        "{}/set/b/01.png: is 20x18 pixels; expected 16x16, as {}/set/a/00.png (data.resize brings images to one size)",
+    ),
+    "smaller than the crop": (
+        pictures(),
+        "set crop=20",
+        "{}/set/a/00.png: is 16x16 pixels; expected at least 20x20 (data.crop)",
+    ),
+    "path out of the table's folder": (
+        table("file,label\n../x.png,a\n"),
+        "set/set.csv",
+        "{}/set/set.csv: row 1: file '../x.png' leaves the table's folder; expected a path without '..'",
+    ),
+    "absolute path in a table": (
+        table("file,label\n/x.png,a\n"),
+        "set.csv",
+        "{}/set.csv: row 1: file '/x.png' is an absolute path; expected one relative to the table's folder",
+    ),
+    "file missing from a table": (
+        table("file,label\nset/a/99.png,a\n"),
+        "set.csv",
+        "{}/set/a/99.png: no such file; expected a PNG, JPEG or TIFF file",
+    ),
+    "one class only": (
+        table("file,label\nset/a/00.png,a\nset/b/01.png,a\n"),
+        "set.csv",
+        "{}/set.csv: only one class, 'a'; expected at least 2",
+    ),
+    "own split with a class missing": (
+        h5(split=["train"] * 10 + ["validation", "test"]),
+        "set.h5",
+        "{}/set.h5: the split column has no image of class 0 ('class 0') in validation; expected one at least, or "
+        "data.split.column: null to have it split by the shares",
+    ),
+    "own split with another word": (
+        h5(split=["train"] * 11 + ["val"]),
+        "set.h5",
+        "{}/set.h5: 'split' is 'val' at index 11; expected train, validation, test",
+    ),
+    "no such source": (
+        pictures(),
+        "galaxy10_sdss",
+        "data.source: '{}/galaxy10_sdss' is neither a source nor a file or folder here (*); expected simulated, *",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gives_one_line(tmp_path: Path, case: str) -> None:
+    write, arguments, line = CASES[case]
+    write(tmp_path)
+    name, _, settings = arguments.partition(" ")
+    config = _config(str(tmp_path / name), settings)
+    with pytest.raises(DataError) as caught:
+        split_dataset(load_dataset(config), config.split)
+    found = str(caught.value)
+    assert "\n" not in found
+    position = 0
+    for piece in line.replace("{}", str(tmp_path)).split("*"):
+        assert piece in found[position:], found
+        position = found.index(piece, position) + len(piece)
+    assert line.endswith("*") or position == len(found)
+
+
+def _config(source: str, settings: str) -> DataConfig:
+    key, _, value = settings.partition("=")
+    changes: dict[str, Any] = {"class_names": {"class_names": tuple(value.split(","))}, "crop": {"crop": 20}}
+    return DataConfig(source=source, **(changes[key] if key else {}))
