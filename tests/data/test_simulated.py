@@ -146,7 +146,8 @@ class TestTruth:
         smooth = np.isin(truth["label"], (1, 2, 3))
         edge_on = np.isin(truth["label"], (4, 5, 6))
         spiral = truth["label"] >= 7
-        assert (truth["bulge_share"][smooth] == 1).all()
+        np.testing.assert_allclose((truth["bulge_share"] + truth["envelope_share"])[smooth], 1, rtol=1e-6)
+        assert (truth["envelope_share"][~smooth] == 0).all()
         assert np.isnan(truth["inclination"][smooth]).all()
         assert (truth["inclination"][edge_on] > 80).all()
         assert (truth["n_arms"][spiral] >= 1).all()

@@ -29,7 +29,7 @@ what a profile without seeing would have (6.2 to 7.3 for Sersic indices 1 to 4).
 EXPONENTIAL_HALF_LIGHT = 1.678
 """Half-light radius of an exponential disc in scale lengths."""
 
-R90_ARCSEC = {"smooth": 7.5, "edge-on": 9.5, "face-on": 8.5, "spiral": 11.5}
+R90_ARCSEC = {"smooth": 7.5, "edge-on": 9.0, "face-on": 8.5, "spiral": 11.5}
 """Typical apparent radius: arms are only seen, and voted for, in galaxies that the seeing does not smear out."""
 
 _SMOOTH_AXIS_RATIOS = {1: (0.91, 0.06), 2: (0.68, 0.11), 3: (0.33, 0.07)}
@@ -48,9 +48,10 @@ def draw_galaxy(label: int, rng: np.random.Generator) -> Galaxy:
 
 def _draw_smooth(rng: np.random.Generator, label: int) -> Galaxy:
     cigar = label == 3
-    blue = rng.random() < (0.5 if cigar else 0.2)
+    blue = rng.random() < (0.5 if cigar else 0.25)
+    envelope = rng.uniform(0.2, 0.7) if rng.random() < 0.5 else 0.0
     body = Bulge(
-        share=1.0,
+        share=1 - envelope,
         radius=1.0,
         sersic_index=rng.uniform(0.8, 2.0) if cigar else rng.uniform(1.2, 4.0),
         axis_ratio=_clip(rng.normal(*_SMOOTH_AXIS_RATIOS[label]), 0.18, 1.0),
@@ -58,8 +59,18 @@ def _draw_smooth(rng: np.random.Generator, label: int) -> Galaxy:
         boxiness=rng.normal(2.0, 0.12),
         gradient=rng.uniform(-0.01, 0.05),
     )
-    brightness = rng.normal(20.8 if cigar else 20.05, 0.55)
-    return Galaxy(label, _radius(rng) * (1.3 if cigar else 1.0), brightness, None, (body,), _r90(rng, "smooth"))
+    bulges = (body, _draw_envelope(rng, body, envelope)) if envelope else (body,)
+    radius = _radius(rng) * (1.3 if cigar else 1.0) * (1 - 0.2 * envelope)
+    brightness = rng.normal(20.8 if cigar else 20.0, 0.55)
+    patchiness = rng.uniform(0.05, 0.2) if rng.random() < 0.3 else 0.0
+    return Galaxy(label, radius, brightness, None, bulges, _r90(rng, "smooth"), patchiness)
+
+
+def _draw_envelope(rng: np.random.Generator, body: Bulge, share: float) -> Bulge:
+    """A smooth disc around the body: volunteers call a lenticular galaxy smooth."""
+    axis_ratio = _clip(body.axis_ratio + rng.normal(0, 0.05), 0.16, 1.0)
+    colour = _bluer(body.colour, rng.uniform(0, 0.2))
+    return Bulge(share, rng.uniform(1.2, 1.7), rng.uniform(0.6, 1.2), axis_ratio, colour, turn=rng.normal(0, 0.15))
 
 
 def _draw_edge_on(rng: np.random.Generator, label: int) -> Galaxy:
@@ -68,7 +79,7 @@ def _draw_edge_on(rng: np.random.Generator, label: int) -> Galaxy:
     disc = Disc(
         share=1 - share,
         scale_length=rng.uniform(0.66, 0.95),
-        axis_ratio=rng.uniform(0.12, 0.30),
+        axis_ratio=rng.uniform(0.12, 0.36),
         colour=_late_colour(rng) if shape == "none" else _mix(_late_colour(rng), _early_colour(rng), rng.random()),
         inclination=radians(rng.uniform(82, 90)),
         edge_on=True,

@@ -117,7 +117,10 @@ def observe(bands: Bands, observation: Observation, rng: np.random.Generator, fr
 def _blur(bands: Bands, sigma: NDArray[np.float64], offsets: NDArray[np.float64], frame: Frame) -> Bands:
     """`sigma` (n,) and `offsets` (n, 2) in pixels, n being 3 or, for all bands alike, 1."""
     down = _gaussian_matrix(frame.size, frame.side, 1.0, frame.margin - offsets[:, 0], sigma)
-    across = _gaussian_matrix(frame.size, frame.side, 1.0, frame.margin - offsets[:, 1], sigma)
+    if (offsets[:, 0] == offsets[:, 1]).all():
+        across = down
+    else:
+        across = _gaussian_matrix(frame.size, frame.side, 1.0, frame.margin - offsets[:, 1], sigma)
     return np.asarray(down @ bands @ across.transpose(0, 2, 1), np.float32)
 
 

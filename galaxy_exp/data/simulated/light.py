@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.data.simulated.morphology import Bulge, Disc, Galaxy
-from galaxy_exp.data.simulated.spiral import add_spiral_disc, truncate
+from galaxy_exp.data.simulated.spiral import add_spiral_disc, draw_patches, truncate
 
 __all__ = ["render_galaxy", "render_sersic"]
 
@@ -44,6 +44,8 @@ def render_galaxy(galaxy: Galaxy, x: Plane, y: Plane, radius: float, rng: np.ran
         _add_edge_on(bands, disc, u, v, softening)
     elif disc is not None:
         add_spiral_disc(bands, disc, u, v, softening, rng)
+    elif galaxy.patchiness:
+        bands *= draw_patches(galaxy.patchiness, x.shape[0], rng)
     return bands
 
 

@@ -121,6 +121,8 @@ class Galaxy:
     """Mean within the half-light radius, r band, mag/arcsec^2, as seen face-on."""
     disc: Disc | None
     bulges: tuple[Bulge, ...]
-    """The bulge or the smooth body first, then a bar."""
+    """The bulge or the smooth body first; with a disc then perhaps a bar, without one an envelope."""
     r90_arcsec: float
     """Apparent Petrosian R90 in arcseconds, which sets the scale of the image."""
+    patchiness: float = 0.0
+    """Of a galaxy without a disc, as that of a disc."""

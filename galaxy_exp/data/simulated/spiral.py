@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.data.simulated.morphology import Arms, Colour, Disc, Knots
 
-__all__ = ["add_points", "add_spiral_disc", "truncate"]
+__all__ = ["add_points", "add_spiral_disc", "draw_patches", "truncate"]
 
 Plane = NDArray[np.float32]
 """float32 (side, side): one value a pixel."""
@@ -40,7 +40,7 @@ def add_spiral_disc(
     """
     v = v / np.float32(disc.axis_ratio)
     distance = np.sqrt(u * u + v * v + np.float32(softening**2))
-    patches = _draw_patches(disc.patchiness, u.shape[0], rng)
+    patches = draw_patches(disc.patchiness, u.shape[0], rng) if disc.patchiness else None
     arms, strength = disc.arms, disc.arms.strength if disc.arms else 0.0
     knots = disc.knots.share if disc.knots else 0.0
     share = disc.share * (1 - knots)
@@ -116,10 +116,8 @@ def _bessel_i0(x: float) -> float:
     return sum((x / 2) ** (2 * k) / factorial(k) ** 2 for k in range(12))
 
 
-def _draw_patches(patchiness: float, side: int, rng: np.random.Generator) -> Plane | None:
-    """Log-normal factor of mean 1, smooth over a few pixels; None where there is none."""
-    if not patchiness:
-        return None
+def draw_patches(patchiness: float, side: int, rng: np.random.Generator) -> Plane:
+    """Log-normal factor of mean 1, smooth over a few pixels: float32 (side, side)."""
     coarse = rng.standard_normal((PATCHES, PATCHES), dtype=np.float32)
     centres = (np.arange(PATCHES, dtype=np.float32) + np.float32(0.5)) * np.float32(side / PATCHES)
     offsets = (np.arange(side, dtype=np.float32)[:, None] - centres) * np.float32(PATCHES / side)
@@ -140,13 +138,11 @@ def _add_knots(
     along, across = distance * np.cos(angle), distance * np.sin(angle) * disc.axis_ratio
     flux = np.exp(rng.normal(0, 0.9, number))
     flux *= disc.share * knots.share / flux.sum()
-    # the plane is affine in pixels: invert it from three of its corners
-    origin = np.array([u[0, 0], v[0, 0] * disc.axis_ratio])
-    step_row = np.array([u[1, 0], v[1, 0] * disc.axis_ratio]) - origin
-    step_column = np.array([u[0, 1], v[0, 1] * disc.axis_ratio]) - origin
-    rows, columns = np.linalg.solve(
-        np.column_stack([step_row, step_column]), np.stack([along, across]) - origin[:, None]
-    )
-    area = abs(step_row[0] * step_column[1] - step_row[1] * step_column[0])
+    # (u, v) is the pixel grid turned and scaled: three of its corners say how to go back
+    along, across = along - float(u[0, 0]), across - float(v[0, 0]) * disc.axis_ratio
+    row_u, row_v = float(u[1, 0] - u[0, 0]), float(v[1, 0] - v[0, 0]) * disc.axis_ratio
+    column_u, column_v = float(u[0, 1] - u[0, 0]), float(v[0, 1] - v[0, 0]) * disc.axis_ratio
+    area = row_u**2 + row_v**2
+    rows, columns = (along * row_u + across * row_v) / area, (along * column_u + across * column_v) / area
     light = knots.colour.ratios[:, None] * (flux / area).astype(np.float32)
     add_points(bands, rows, columns, np.asarray(light, np.float32))

@@ -24,8 +24,9 @@ TRUTH_FIELDS = {
     "inclination": "of the disc, degrees, 0 face-on, 90 edge-on; NaN without a disc",
     "sersic_index": "of the smooth body or of the bulge",
     "boxiness": "exponent of the bulge's or smooth body's generalised ellipse, 2 for an ellipse",
-    "bulge_share": "bulge over total light, B/T; 1 for a smooth galaxy",
+    "bulge_share": "bulge over total light, B/T; of a smooth galaxy its body, the rest being the envelope",
     "bar_share": "bar over total light, 0 without a bar",
+    "envelope_share": "smooth envelope over total light, 0 without",
     "n_arms": "number of arms, 0 without",
     "pitch": "pitch angle of the arms, degrees; NaN without arms",
     "arm_strength": "share of the disc's light in the arms, 0 to 1",
@@ -75,7 +76,7 @@ def describe_truth(
         "noise": observation.noise * float(SKY_NOISE[1]),
         "n_neighbours": n_neighbours,
     }
-    for name, value in (values | _describe_bulges(galaxy.bulges) | _describe_disc(galaxy.disc)).items():
+    for name, value in (values | _describe_bulges(galaxy) | _describe_disc(galaxy.disc)).items():
         record[name] = value
     return record
 
@@ -84,13 +85,15 @@ def _relative_radius(main: Disc | Bulge) -> float:
     return main.scale_length * EXPONENTIAL_HALF_LIGHT if isinstance(main, Disc) else main.radius
 
 
-def _describe_bulges(bulges: tuple[Bulge, ...]) -> dict[str, float]:
-    bulge, *bars = bulges
+def _describe_bulges(galaxy: Galaxy) -> dict[str, float]:
+    bulge, *others = galaxy.bulges
+    rest = sum(other.share for other in others)
     return {
         "sersic_index": bulge.sersic_index,
         "boxiness": bulge.boxiness,
         "bulge_share": bulge.share,
-        "bar_share": sum(bar.share for bar in bars),
+        "bar_share": rest if galaxy.disc else 0.0,
+        "envelope_share": 0.0 if galaxy.disc else rest,
     }
 
 
