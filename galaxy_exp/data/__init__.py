@@ -3,15 +3,22 @@
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
 from galaxy_exp.data.inputs import NamedImage, iter_images
 from galaxy_exp.data.prepared import PreparedData, SealedTest, prepare_split
+from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.data.sources import SOURCES, load_dataset
 from galaxy_exp.data.sources.galaxy10 import fetch_galaxy10
+from galaxy_exp.data.sources.own_source import DataSource, LabelledImages
 from galaxy_exp.data.split import Split, split_dataset
+from galaxy_exp.data.summary import DataSummary, summarise_dataset
 
 __all__ = [
     "SOURCES",
+    "DataSource",
+    "DataSummary",
     "ImageDataset",
+    "LabelledImages",
     "NamedImage",
     "PreparedData",
+    "Preprocessing",
     "SealedTest",
     "Split",
     "build_dataset",
@@ -20,4 +27,5 @@ __all__ = [
     "load_dataset",
     "prepare_split",
     "split_dataset",
+    "summarise_dataset",
 ]

@@ -97,6 +97,11 @@ def _describe_data(data: PreparedData) -> dict[str, Any]:
         "split_digest": data.split_digest,
         "image_shape": data.image_shape,
         "counts": data.counts,
+        "preprocessing": data.preprocessing.to_dict(),
+        "own_split": data.own_split,
+        "identical_to_another": data.n_identical,
+        "near_duplicates": data.n_near,
+        "skipped": list(data.skipped),
     }
 
 
