@@ -16,6 +16,7 @@ __all__ = [
     "FetchError",
     "GalaxyExpError",
     "JournalError",
+    "JournalWriteError",
     "ModelError",
     "SweepFailedError",
     "SweepInterrupted",
@@ -58,6 +59,10 @@ class ModelError(BadInputError):
 
 class JournalError(BadInputError):
     """A sweep's journal that is missing, locked by another process, or damaged before its last line."""
+
+
+class JournalWriteError(GalaxyExpError):
+    """The journal cannot be written (disk full, say); what is in it stays intact, and the sweep can be resumed."""
 
 
 class TrackingError(GalaxyExpError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from galaxy_exp.errors import JournalError
+from galaxy_exp.errors import JournalError, JournalWriteError
 from galaxy_exp.journal.events import Event, SweepStarted, parse_event
 from galaxy_exp.journal.record import SweepRecord
 
@@ -84,11 +84,19 @@ class Journal:
         return self._record
 
     def append(self, event: Event) -> Event:
-        """Writes one event, stamped with the time, and takes it into the record; returns it as written."""
+        """Writes one event, stamped with the time, and takes it into the record; returns it as written.
+
+        Raises:
+            JournalWriteError: the disk is full or broken; the journal is as it was before.
+        """
         stamped = event.model_copy(update={"time": self._clock()})
         line = stamped.model_dump_json().encode() + b"\n"
-        _write_all(self._descriptor, line)
-        os.fsync(self._descriptor)
+        try:
+            _write_all(self._descriptor, line)
+            os.fsync(self._descriptor)
+        except OSError as error:
+            advice = f"nothing finished is lost; mend it, then: galaxy-exp resume {self._path.parent.name}"
+            raise JournalWriteError(f"{self._path}: cannot be written: {error.strerror}; {advice}") from error
         if self._record is None:
             self._record = SweepRecord.from_events([stamped], self._path)
         else:

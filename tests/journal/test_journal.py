@@ -9,7 +9,7 @@ import time
 import pytest
 
 from galaxy_exp.config import SweepConfig
-from galaxy_exp.errors import JournalError
+from galaxy_exp.errors import JournalError, JournalWriteError
 from galaxy_exp.journal.events import (
     EpochReported,
     SweepEnded,
@@ -137,7 +137,9 @@ class TestTornAndDamaged:
             ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, old[1]))
             try:
-                with pytest.raises(OSError, match="File too large"):
+                with pytest.raises(
+                    JournalWriteError, match="cannot be written: File too large; nothing finished is lost"
+                ):
                     journal.append(SweepResumed())
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, old)
