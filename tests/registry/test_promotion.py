@@ -3,9 +3,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow.exceptions import MlflowException
 
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.packaging import ModelVersionRef
@@ -105,6 +107,27 @@ def test_sealed_test_survives_mlflow(store: Store) -> None:
     assert np.array_equal(found.probabilities, test.probabilities)
     assert fetch_sealed_predictions(store.client, None) is None
     assert fetch_sealed_predictions(store.client, "no-such-run") is None
+
+
+def _fail(*_: object) -> None:
+    raise MlflowException("503 service unavailable")
+
+
+@pytest.mark.parametrize("step", ["list_artifacts", "download_artifacts"])
+def test_a_store_out_of_reach_is_not_a_missing_test(store: Store, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    run_id = store.finished_run()
+    log_sealed_predictions(store.client, run_id, _test(0.7))
+    monkeypatch.setattr(store.client, step, _fail)
+    with pytest.raises(MlflowException, match="503 service unavailable"):
+        fetch_sealed_predictions(store.client, run_id)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"not an archive"])
+def test_a_damaged_test_is_a_missing_one(store: Store, tmp_path: Path, content: bytes) -> None:
+    run_id = store.finished_run()
+    (tmp_path / "sealed_test.npz").write_bytes(content)
+    store.client.log_artifact(run_id, str(tmp_path / "sealed_test.npz"))
+    assert fetch_sealed_predictions(store.client, run_id) is None
 
 
 Versions = Callable[..., list[ModelVersionRef]]
