@@ -22,7 +22,13 @@ from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.evaluation import TestReport, evaluate_model
 from galaxy_exp.registry.packaging import log_and_register
-from galaxy_exp.registry.promotion import apply_promotion, decide_promotion, find_champion, load_candidate
+from galaxy_exp.registry.promotion import (
+    apply_promotion,
+    decide_promotion,
+    find_champion,
+    load_candidate,
+    read_decision,
+)
 from galaxy_exp.registry.sealed_predictions import SealedPredictions, log_sealed_predictions
 from galaxy_exp.tracking.store import tracking_errors
 
@@ -93,6 +99,8 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
 def promote_winner(journal: Journal, client: MlflowClient) -> None:
     """Decides whether the new version becomes champion, and moves the aliases.
 
+    A decision that was carried out by a call that was then killed is kept, with its reason.
+
     Raises:
         TrackingError: MLflow refused or could not be reached.
     """
@@ -101,7 +109,9 @@ def promote_winner(journal: Journal, client: MlflowClient) -> None:
         return
     name, version = record.registered.name, record.registered.version
     with tracking_errors(record.started.tracking_uri):
-        decision = decide_promotion(load_candidate(client, name, version), find_champion(client, name))
+        decision = read_decision(client, name, version) or decide_promotion(
+            load_candidate(client, name, version), find_champion(client, name)
+        )
         apply_promotion(client, name, version, decision)
     journal.append(PromotionDecided(name=name, version=version, promoted=decision.promote, reason=decision.reason))
 

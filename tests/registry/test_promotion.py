@@ -18,6 +18,7 @@ from galaxy_exp.registry.promotion import (
     decide_promotion,
     find_champion,
     load_candidate,
+    read_decision,
 )
 from galaxy_exp.registry.sealed_predictions import SealedPredictions, fetch_sealed_predictions, log_sealed_predictions
 
@@ -204,6 +205,56 @@ def test_a_decision_cut_short_is_completed(versions: Versions, store: Store) -> 
     apply_promotion(store.client, second.name, 2, PromotionDecision(True, "better", 0.2, 0.1, 0.3))
     tags = store.client.get_model_version(second.name, "2").tags
     assert (tags[version_tags.PROMOTION], tags[version_tags.PREVIOUS_CHAMPION]) == ("promoted", "1")
+
+
+class _Killed(BaseException):
+    pass
+
+
+def _kill_at(monkeypatch: pytest.MonkeyPatch, store: Store, step: int) -> None:
+    """The nth call that writes to the registry is not made, and raises."""
+    calls = count(1)
+
+    def until_killed(write: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: str) -> None:
+            if next(calls) == step:
+                raise _Killed
+            write(*arguments)
+
+        return call
+
+    for name in ("set_registered_model_alias", "set_model_version_tag"):
+        monkeypatch.setattr(store.client, name, until_killed(getattr(store.client, name)))
+
+
+@pytest.mark.parametrize("step", [1, 4, 5, 6, 7])
+def test_a_decision_killed_at_any_step_keeps_its_evidence(
+    versions: Versions, store: Store, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    first, second = versions(0.7, 0.9)
+    _gate(store, first)
+    with monkeypatch.context() as patch, pytest.raises(_Killed):
+        _kill_at(patch, store, step)
+        _gate(store, second)
+    crowned = step > 6  # three numbers, the reason, whom it replaces, the alias, the outcome
+    assert _aliases(store, first.name) == {"champion": 2 if crowned else 1}
+    kept = read_decision(store.client, second.name, 2)
+    assert (kept is not None) == crowned
+    decision = kept or _gate(store, second)
+    apply_promotion(store.client, second.name, 2, decision)
+    assert decision.promote
+    assert decision.low is not None
+    assert decision.reason.startswith("better than version 1")
+    assert _aliases(store, first.name) == {"champion": 2}
+    assert read_decision(store.client, second.name, 2) == decision
+
+
+def test_a_decision_is_read_back_as_it_was_made(versions: Versions, store: Store) -> None:
+    first, second = versions(0.7, 0.5)
+    assert read_decision(store.client, first.name, 1) is None
+    decisions = [_gate(store, first), _gate(store, second)]
+    assert [decision.promote for decision in decisions] == [True, False]
+    assert [read_decision(store.client, first.name, version) for version in (1, 2)] == decisions
 
 
 def test_a_tag_that_contradicts_the_artifact_makes_it_incomparable(versions: Versions, store: Store) -> None:
