@@ -220,7 +220,9 @@ class TrackingConfig(_Section):
 class RegistryConfig(_Section):
     """Under which name the winner is registered."""
 
-    model: str = Field("galaxy10-cnn", pattern=r"^[^/:@]+$", description="registered model name, without / : or @")
+    model: str = Field(
+        "galaxy10-cnn", pattern=r"^[A-Za-z0-9 ._-]+$", description="registered model name, without / : or @"
+    )
 
 
 class SweepConfig(_Section):
