@@ -11,6 +11,7 @@ import click
 from galaxy_exp.cli.output import format_duration, say
 
 if TYPE_CHECKING:
+    from galaxy_exp.config.reading import FlagValue
     from galaxy_exp.sweep import SweepResult
 
 __all__ = ["resume_command", "sweep_command", "sync_command"]
@@ -23,14 +24,14 @@ _QUIET = click.option("-q", "--quiet", is_flag=True, help="no progress, only the
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="change a key of the file; repeatable"
 )
-@click.option("--data", "source", metavar="SOURCE", help="short for --set data.source=SOURCE")
-@click.option("--max-trials", type=int, metavar="N", help="short for --set search.max_trials=N")
-@click.option("--epochs", type=int, metavar="N", help="short for --set training.epochs=N")
-@click.option("--sampler", metavar="NAME", help="short for --set search.sampler=NAME")
-@click.option("--pruner", metavar="NAME", help="short for --set search.pruner=NAME")
-@click.option("--objective", metavar="NAME", help="short for --set search.objective=NAME")
-@click.option("--seed", type=int, metavar="N", help="short for --set search.seed=N")
-@click.option("--name", metavar="NAME", help="short for --set name=NAME")
+@click.option("--data", metavar="SOURCE", help="in place of the file's data.source")
+@click.option("--max-trials", type=int, metavar="N", help="in place of the file's search.max_trials")
+@click.option("--epochs", type=int, metavar="N", help="in place of the file's training.epochs")
+@click.option("--sampler", metavar="NAME", help="in place of the file's search.sampler")
+@click.option("--pruner", metavar="NAME", help="in place of the file's search.pruner")
+@click.option("--objective", metavar="NAME", help="in place of the file's search.objective")
+@click.option("--seed", type=int, metavar="N", help="in place of the file's search.seed")
+@click.option("--name", metavar="NAME", help="in place of the file's name")
 @_QUIET
 def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcuts: Any) -> None:
     """Run the sweep described by FILE and register its best model.
@@ -47,7 +48,7 @@ def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcu
     from galaxy_exp.config import load_sweep
     from galaxy_exp.sweep import run_sweep
 
-    config = load_sweep(file, [*overrides, *_shortcut_overrides(shortcuts)])
+    config = load_sweep(file, overrides, _shortcut_values(shortcuts))
     _make_importable()
     with open_display(quiet) as display:
         result = run_sweep(config, observers=[display], say=display.say)
@@ -129,9 +130,11 @@ def _versus(tested: dict[str, Any], baseline: dict[str, Any] | None, name: str, 
     return f"  baseline {baseline[name]:.3f}, gain {tested[name] - baseline[name]:+.3f}"
 
 
-def _shortcut_overrides(shortcuts: dict[str, Any]) -> list[str]:
+def _shortcut_values(shortcuts: dict[str, Any]) -> list[FlagValue]:
+    from galaxy_exp.config.reading import FlagValue
+
     keys = {
-        "source": "data.source",
+        "data": "data.source",
         "max_trials": "search.max_trials",
         "epochs": "training.epochs",
         "sampler": "search.sampler",
@@ -140,7 +143,8 @@ def _shortcut_overrides(shortcuts: dict[str, Any]) -> list[str]:
         "seed": "search.seed",
         "name": "name",
     }
-    return [f"{keys[flag]}={value}" for flag, value in shortcuts.items() if value is not None]
+    given = {name: value for name, value in shortcuts.items() if value is not None}
+    return [FlagValue(f"--{name.replace('_', '-')}", keys[name], value) for name, value in given.items()]
 
 
 def _make_importable() -> None:
