@@ -46,7 +46,7 @@ class Display(Protocol):
 @contextmanager
 def open_display(quiet: bool = False) -> Iterator[Display]:
     """The display that fits: a live table if stderr is a terminal, else plain lines; nothing if `quiet`."""
-    console = Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False)
+    console = Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         yield _PlainDisplay(console)
         return
@@ -68,7 +68,7 @@ class _PlainDisplay:
 
     def say(self, message: str) -> None:
         """See `Display.say`."""
-        self._console.print(f"{time.strftime('%H:%M:%S')} {message}", markup=False)
+        self._console.print(f"{time.strftime('%H:%M:%S')} {message}")
 
 
 class _LiveDisplay:
@@ -86,13 +86,13 @@ class _LiveDisplay:
     def on_event(self, event: Event, record: SweepRecord) -> None:
         """See `Observer.on_event`."""
         if isinstance(event, TrialEnded | WorkerLost) and (line := _describe_event(event, record)):
-            self._live.console.print(line, markup=False)
+            self._live.console.print(line)
         self._progress.update(self._task, total=record.config.search.max_trials, completed=len(record.end_order))
         self._live.update(Group(_trial_table(record), self._progress))
 
     def say(self, message: str) -> None:
         """See `Display.say`."""
-        self._live.console.print(message, markup=False)
+        self._live.console.print(message)
 
 
 def _describe_event(event: Event, record: SweepRecord) -> str:

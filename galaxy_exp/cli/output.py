@@ -84,9 +84,8 @@ def _print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in _columns(rows)))
-    console = Console()
-    if not sys.stdout.isatty():
-        console = Console(width=200)  # a file or a pipe has no width to fit into
+    width = None if sys.stdout.isatty() else 200  # a file or a pipe has no width to fit into
+    console = Console(width=width, markup=False, emoji=False)
     console.print(table, soft_wrap=False)
 
 
