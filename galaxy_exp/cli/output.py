@@ -78,7 +78,7 @@ def _print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title or None, title_justify="left", title_style="bold")
+    table = Table()
     for column in _columns(rows):
         numeric = all(isinstance(row.get(column), int | float | None) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
@@ -86,6 +86,8 @@ def _print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
         table.add_row(*(_cell(row.get(column)) for column in _columns(rows)))
     width = None if sys.stdout.isatty() else 200  # a file or a pipe has no width to fit into
     console = Console(width=width, markup=False, emoji=False)
+    if title:  # not the table's own, which is padded and folded to its width
+        console.print(title, style="bold", highlight=False, soft_wrap=True)
     console.print(table, soft_wrap=False)
 
 
