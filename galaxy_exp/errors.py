@@ -21,7 +21,7 @@ __all__ = [
     "SweepFailedError",
     "SweepInterrupted",
     "TrackingError",
-    "WorkerLostError",
+    "first_line",
 ]
 
 
@@ -69,12 +69,18 @@ class TrackingError(GalaxyExpError):
     """MLflow refused or could not be reached; the sweep itself goes on."""
 
 
-class WorkerLostError(GalaxyExpError):
-    """A worker process died (killed, out of memory, segmentation fault) before its trial ended."""
-
-
 class SweepFailedError(GalaxyExpError):
     """The sweep itself cannot go on or has no usable trial, as opposed to one failed trial."""
+
+
+def first_line(error: BaseException) -> str:
+    """An exception in one line: its message's first line, or its type if it has none; odd types are named."""
+    lines = str(error).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    return (
+        lines[0] if isinstance(error, GalaxyExpError | OSError | ValueError) else f"{type(error).__name__}: {lines[0]}"
+    )
 
 
 class SweepInterrupted(GalaxyExpError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -241,7 +240,3 @@ class SweepConfig(_Section):
     execution: ExecutionConfig = ExecutionConfig()
     tracking: TrackingConfig = TrackingConfig()
     registry: RegistryConfig = RegistryConfig()
-
-    def with_source(self, source: Path | str) -> SweepConfig:
-        """The same sweep on another data source."""
-        return self.model_copy(update={"data": self.data.model_copy(update={"source": str(source)})})

@@ -188,6 +188,13 @@ class TestRecord:
                 journal.append(ended(number, state, value))
             assert [trial.number for trial in journal.record.leaderboard()] == [1, 0, 3]
 
+    def test_resuming_forgives_earlier_failures(self, sweep_folder):
+        with Journal.reopen(sweep_folder) as journal:
+            journal.append(ended(1, TrialState.FAILED))
+            assert journal.record.consecutive_failures() == 1
+            journal.append(SweepResumed())
+            assert journal.record.consecutive_failures() == 0
+
     def test_failures_in_a_row_are_counted_from_the_end(self, sweep_folder):
         with Journal.reopen(sweep_folder) as journal:
             journal.append(ended(1, TrialState.FAILED))
