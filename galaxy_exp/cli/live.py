@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from galaxy_exp.cli.output import format_duration
+from galaxy_exp.cli.output import discard, format_duration
 from galaxy_exp.cli.rows import describe_settings
 from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialStarted, WorkerLost
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
@@ -46,12 +47,20 @@ class Display(Protocol):
 @contextmanager
 def open_display(quiet: bool = False) -> Iterator[Display]:
     """The display that fits: a live table if stderr is a terminal, else plain lines; nothing if `quiet`."""
-    console = Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    console = _Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         yield _PlainDisplay(console)
         return
     with Live(console=console, refresh_per_second=4, transient=False) as live:
         yield _LiveDisplay(live)
+
+
+class _Console(Console):
+    """Falls silent when its reader goes away, as in `galaxy-exp sweep ... 2>&1 | head`; the sweep goes on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        discard(sys.stderr)
 
 
 class _PlainDisplay:

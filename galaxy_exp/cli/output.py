@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 
-__all__ = ["format_duration", "format_option", "print_rows", "say"]
+__all__ = ["discard", "format_duration", "format_option", "print_rows", "say"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -29,8 +30,16 @@ def format_option(command: _Command) -> _Command:
 
 
 def say(message: str = "") -> None:
-    """One line for the person, on stderr."""
-    click.echo(message, err=True)
+    """One line for the person, on stderr; a reader of stderr that went away is no reason to stop."""
+    try:
+        click.echo(message, err=True)
+    except BrokenPipeError:
+        discard(sys.stderr)
+
+
+def discard(stream: TextIO) -> None:
+    """Lets what is in a stream's buffer, and all that follows, go nowhere: its reader went away."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def print_rows(rows: Sequence[dict[str, Any]], output_format: str, title: str = "", empty: str = "nothing") -> None:
@@ -86,9 +95,11 @@ def _print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
         table.add_row(*(_cell(row.get(column)) for column in _columns(rows)))
     width = None if sys.stdout.isatty() else 200  # a file or a pipe has no width to fit into
     console = Console(width=width, markup=False, emoji=False)
-    if title:  # not the table's own, which is padded and folded to its width
-        console.print(title, style="bold", highlight=False, soft_wrap=True)
-    console.print(table, soft_wrap=False)
+    with console.capture() as captured:  # printed by click, since Rich ends the process when the reader went away
+        if title:  # not the table's own, which is padded and folded to its width
+            console.print(title, style="bold", highlight=False, soft_wrap=True)
+        console.print(table, soft_wrap=False)
+    click.echo(captured.get(), nl=False)
 
 
 def _cell(value: Any) -> str:

@@ -1,5 +1,9 @@
 """What a running sweep says, on a terminal and elsewhere."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from galaxy_exp.cli.live import open_display
@@ -29,3 +33,20 @@ class TestMarkup:
 
     def test_a_value_is_shown_as_it_is(self, show, make_record, text):
         assert text in show(TrialStarted(number=0, attempt=1), make_record(values={"head": text}))
+
+
+@pytest.mark.parametrize("terminal", ["0", "1"])
+def test_a_sweep_outlives_the_reader_of_its_log(terminal):
+    code = (
+        "from galaxy_exp.cli.live import open_display\n"
+        "with open_display() as display:\n"
+        "    display.say('one')\n"
+        "    display.say('two')\n"
+        "print('went on')\n"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = os.environ | {"TTY_COMPATIBLE": terminal}
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=writer, env=environment)
+    os.close(writer)
+    assert (done.returncode, done.stdout) == (0, b"went on\n")
