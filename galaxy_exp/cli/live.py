@@ -112,7 +112,9 @@ def _describe_event(event: Event, record: SweepRecord) -> str:
         case TrialEnded():
             return _describe_end(record.trials[event.result.number], record)
         case WorkerLost():
-            return f"trial {event.number}: {event.reason}; the trial is issued again"
+            given_up = record.trials[event.number].state is TrialState.LOST
+            then = "that was the last attempt" if given_up else "the trial is issued again"
+            return f"trial {event.number}: {event.reason}; {then}"
         case EpochReported() if record.config.training.epochs <= 10 or event.report.epoch % 5 == 0:
             value = event.report.metrics.get(record.objective.name)
             return f"trial {event.report.number} epoch {event.report.epoch}: {record.objective.name} {value:.4f}"

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from galaxy_exp.cli.live import open_display
-from galaxy_exp.journal.events import TrialEnded, TrialStarted
+from galaxy_exp.journal.events import TrialEnded, TrialStarted, WorkerLost
 from galaxy_exp.records import TrialResult, TrialState
 
 
@@ -33,6 +33,20 @@ class TestMarkup:
 
     def test_a_value_is_shown_as_it_is(self, show, make_record, text):
         assert text in show(TrialStarted(number=0, attempt=1), make_record(values={"head": text}))
+
+
+class TestLostWorker:
+    def test_the_trial_is_issued_again(self, show, make_record):
+        lost = WorkerLost(number=0, attempt=1, reason="worker was ended by SIGKILL")
+        assert "trial 0: worker was ended by SIGKILL; the trial is issued again" in show(lost, make_record(lost))
+
+    def test_unless_it_was_the_last_attempt(self, show, make_record):
+        """The loop writes the trial's end right after the loss, before observers see either."""
+        lost = WorkerLost(number=0, attempt=4, reason="worker was ended by SIGKILL")
+        ended = TrialEnded(result=TrialResult(0, 4, TrialState.LOST, "lost 4 workers"))
+        shown = show(lost, make_record(lost, ended))
+        assert "trial 0: worker was ended by SIGKILL; that was the last attempt" in shown
+        assert "again" not in shown
 
 
 @pytest.mark.parametrize("terminal", ["0", "1"])
