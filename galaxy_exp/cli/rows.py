@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from galaxy_exp.cli.output import format_duration, print_rows
-from galaxy_exp.errors import JournalError
+from galaxy_exp.errors import ConfigError, JournalError
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.journal import read_record
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
@@ -97,11 +97,17 @@ def sweep_state(record: SweepRecord) -> str:
 
 
 def sweep_row(folder: SweepFolder) -> dict[str, Any]:
-    """A line of `galaxy-exp list`; a sweep whose journal cannot be read is listed with the reason."""
+    """A line of `galaxy-exp list`; a sweep whose journal cannot be read is listed with the reason.
+
+    A journal of another release may hold a configuration that this one refuses; that shows when it is first used.
+    """
     try:
-        record = read_record(folder.path)
-    except JournalError as error:
-        return {"sweep": folder.sweep_id, "state": f"unreadable: {error}"}
+        return _readable_row(read_record(folder.path))
+    except (JournalError, ConfigError) as error:
+        return {"sweep": folder.sweep_id, "state": f"unreadable: {str(error).splitlines()[0]}"}
+
+
+def _readable_row(record: SweepRecord) -> dict[str, Any]:
     best = record.leaderboard()[:1]
     return {
         "sweep": record.sweep_id,

@@ -199,3 +199,16 @@ def test_an_unreadable_journal_is_listed_with_the_reason(project):
     (row,) = json.loads(project.run("list", "--format", "json").stdout)
     assert row["sweep"] == "torn"
     assert row["state"].startswith("unreadable: ")
+
+
+def test_a_journal_with_a_configuration_of_another_release_does_not_hide_the_others(project, make_record):
+    config = make_record().started.config
+    for name, changes in (("old", {"gone": 1, "lost": 2}), ("good", {})):
+        folder = project.path / ".galaxy_exp" / "sweeps" / name
+        folder.mkdir(parents=True)
+        started = make_record().started.model_copy(update={"sweep_id": name, "config": {**config, **changes}})
+        (folder / "journal.jsonl").write_text(started.model_dump_json() + "\n")
+    rows = {row["sweep"]: row["state"] for row in json.loads(project.run("list", "--format", "json").stdout)}
+    assert rows["old"].startswith("unreadable: journal of old: gone: unknown key")
+    assert "lost" not in rows["old"]
+    assert rows["good"] == "unfinished"
