@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import keras
@@ -56,6 +57,16 @@ class MoodyHyperModel(TinyHyperModel):
             layer = model.layers[-1]
             layer.set_weights([np.full_like(weights, np.nan) for weights in layer.get_weights()])
         return model
+
+
+class TalkativeHyperModel(TinyHyperModel):
+    """Prints while it builds, from Python and past it."""
+
+    def build(self, hp):
+        print("said on stdout")
+        print("said on stderr", file=sys.stderr)
+        os.write(1, b"written to descriptor 1\n")
+        return super().build(hp)
 
 
 NOT_A_HYPERMODEL = 3
