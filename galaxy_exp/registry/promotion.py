@@ -114,7 +114,7 @@ def _decide_by_test(
     metric = challenger.objective.removeprefix("val_")
     compared = paired_bootstrap(test.labels, test.probabilities, champion_test.probabilities, metric, seed=seed)
     difference, low, high = _as_gain(compared) if metric == "loss" else compared
-    verdict = "better than" if low > 0 else "not clearly better than"
+    verdict = "better than" if low > 0 else "worse than" if high < 0 else "not clearly better than"
     what = "loss reduced by" if metric == "loss" else f"{metric} differs by"
     reason = (
         f"{verdict} version {champion.version}, the champion, on the same {len(test.labels)} sealed test images: "
