@@ -90,7 +90,9 @@ def _run(arguments: list[str] | None) -> int:
         error.show()
         return error.exit_code
     except GalaxyExpError as error:
-        for line in str(error).splitlines():
+        from galaxy_exp.tracking.store import hide_password
+
+        for line in hide_password(str(error)).splitlines():
             say(f"error: {line}" if error.exit_code != 130 else line)
         return error.exit_code
     except (SystemExit, BrokenPipeError):  # click makes the former of the latter

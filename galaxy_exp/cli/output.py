@@ -11,7 +11,7 @@ from typing import Any, TextIO, TypeVar
 
 import click
 
-__all__ = ["discard", "format_duration", "format_option", "print_rows", "say"]
+__all__ = ["discard", "format_duration", "format_option", "print_rows", "say", "uri_option"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -25,6 +25,14 @@ def format_option(command: _Command) -> _Command:
         default="table",
         show_default=True,
         help="how to print the result on stdout",
+    )
+    return option(command)
+
+
+def uri_option(command: _Command) -> _Command:
+    """Adds `--uri URI`, the MLflow tracking store, to a command."""
+    option = click.option(
+        "--uri", metavar="URI", help="MLflow tracking store; left out: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db"
     )
     return option(command)
 

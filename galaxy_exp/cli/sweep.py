@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from galaxy_exp.cli.output import format_duration, say
 
 if TYPE_CHECKING:
     from galaxy_exp.config.reading import FlagValue
+    from galaxy_exp.journal.record import SweepRecord
     from galaxy_exp.sweep import SweepResult
 
 __all__ = ["resume_command", "sweep_command", "sync_command"]
@@ -80,9 +82,11 @@ def sync_command(sweep: str | None) -> None:
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest sweep.
     """
     from galaxy_exp.sweep import sync_sweep
+    from galaxy_exp.tracking.store import hide_password
 
     record = sync_sweep(sweep, say=say)
-    say(f"MLflow at {record.started.tracking_uri} has all {len(record.end_order)} finished trials of {record.sweep_id}")
+    store = hide_password(record.started.tracking_uri)
+    say(f"MLflow at {store} has all {len(record.end_order)} finished trials of {record.sweep_id}")
 
 
 def print_summary(result: SweepResult) -> None:
@@ -101,9 +105,26 @@ def print_summary(result: SweepResult) -> None:
     took = format_duration(record.updated_at - record.started.time)
     click.echo(f"sweep {result.sweep_id}: {len(record.end_order)} trials, {trained} of training in {took}")
     click.echo("")
-    click.echo("next:  galaxy-exp ui                            compare the trials in the MLflow UI")
-    click.echo("       galaxy-exp trials                        the same as a table")
-    click.echo("       galaxy-exp predict IMAGES... -o out.csv  use the registered model")
+    for line in next_steps(record):
+        click.echo(line)
+
+
+def next_steps(record: SweepRecord) -> list[str]:
+    """The commands to go on with, with the arguments that this sweep's MLflow store and model name ask for."""
+    from galaxy_exp.registry.champion import DEFAULT_NAME
+    from galaxy_exp.tracking.store import hide_password, resolve_tracking_uri
+
+    uri, model = resolve_tracking_uri(record.started.tracking_uri), record.config.registry.model
+    store = "" if uri == resolve_tracking_uri(None) else f" --uri {shlex.quote(hide_password(uri))}"
+    name = "" if model == DEFAULT_NAME else f" --model {shlex.quote(model)}"
+    steps = [
+        (f"galaxy-exp ui{store}", "compare the trials in the MLflow UI"),
+        ("galaxy-exp trials", "the same as a table"),
+        (f"galaxy-exp predict IMAGES... -o out.csv{name}{store}", "use the registered model"),
+    ]
+    width = max(len(command) for command, _ in steps)
+    starts = ("next:  ", "       ", "       ")
+    return [f"{start}{command:<{width}}  {what}" for start, (command, what) in zip(starts, steps, strict=True)]
 
 
 def _gain_lines(result: SweepResult) -> list[str]:
