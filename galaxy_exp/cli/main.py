@@ -100,6 +100,9 @@ def _run(arguments: list[str] | None) -> int:
             raise
         discard(sys.stdout)
         return 0
+    except OSError as error:  # a full disk, a folder without permission
+        say(f"error: {error}")
+        return 1
 
 
 def _has_no_reader(stream: TextIO) -> bool:

@@ -53,7 +53,7 @@ def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcu
     config = load_sweep(file, overrides, _shortcut_values(shortcuts))
     _make_importable()
     with open_display(quiet) as display:
-        result = run_sweep(config, observers=[display], say=display.say)
+        result = run_sweep(config, observers=[display], say=display.say, where=str(file))
     print_summary(result)
 
 

@@ -83,6 +83,12 @@ class TestBadInput:
         assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 1
         assert project.sweep_folders() == []
 
+    def test_a_folder_without_images_is_told_before_a_model_is_looked_for(self, project):
+        (project.path / "empty").mkdir()
+        done = project.run("predict", "empty", exit_code=2)
+        assert done.stderr.startswith("error: empty: holds no images; expected files ending in .png")
+        assert (done.stdout, len(done.stderr.splitlines())) == ("", 1)
+
     def test_without_a_registered_model_predict_says_how_to_make_one(self, project):
         Image.new("RGB", (24, 24)).save(project.path / "a.png")
         done = project.run("predict", "a.png", exit_code=2)
@@ -144,6 +150,21 @@ class TestAfterASweep:
         )
         assert (done.returncode, done.stderr) == (0, "")
 
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["models", "promote", "tiny-model", "9"], "error: tiny-model has no version 9; versions: 1"),
+            (["models", "promote", "nothing", "1"], "error: nothing "),
+            (["models", "rollback", "nothing"], "error: nothing "),
+        ],
+        ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    )
+    def test_a_version_that_does_not_exist_is_one_line(self, finished, arguments, message):
+        done = finished.run(*arguments, exit_code=2)
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(message)
+        assert done.stdout == ""
+
     def test_sync_finds_nothing_to_do(self, finished):
         assert "has all 5 finished trials" in finished.run("sync").stderr
 
@@ -183,6 +204,15 @@ class TestPredict:
             assert sum(probabilities) == pytest.approx(1, abs=1e-4)
             assert float(row["probability"]) == pytest.approx(max(probabilities))
             assert row["class_name"]
+
+    def test_a_folder_of_broken_images_is_a_table_of_reasons(self, finished, tmp_path):
+        for name in ("a.png", "b.jpg"):
+            (tmp_path / name).write_bytes(b"not a picture")
+        done = finished.run("predict", str(tmp_path), "--model", "tiny-model")
+        rows = list(csv.DictReader(io.StringIO(done.stdout)))
+        assert [row["name"] for row in rows] == [str(tmp_path / "a.png"), str(tmp_path / "b.jpg")]
+        assert all("not a picture that can be read" in row["error"] and not row["class_name"] for row in rows)
+        assert "wrote 2 rows, 2 of them unusable" in done.stderr
 
     def test_json_and_stdout(self, finished, images, tmp_path):
         output = tmp_path / "out.json"
