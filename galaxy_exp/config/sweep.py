@@ -220,7 +220,9 @@ class RegistryConfig(_Section):
     """Under which name the winner is registered."""
 
     model: str = Field(
-        "galaxy10-cnn", pattern=r"^[A-Za-z0-9 ._-]+$", description="registered model name, letters, digits, space, . _ -"
+        "galaxy10-cnn",
+        pattern=r"^[A-Za-z0-9 ._-]+$",
+        description="registered model name: letters, digits, . _ - and space",
     )
 
 
