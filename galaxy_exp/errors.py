@@ -16,11 +16,12 @@ __all__ = [
     "FetchError",
     "GalaxyExpError",
     "JournalError",
+    "JournalWriteError",
     "ModelError",
     "SweepFailedError",
     "SweepInterrupted",
     "TrackingError",
-    "WorkerLostError",
+    "first_line",
 ]
 
 
@@ -60,16 +61,26 @@ class JournalError(BadInputError):
     """A sweep's journal that is missing, locked by another process, or damaged before its last line."""
 
 
+class JournalWriteError(GalaxyExpError):
+    """The journal cannot be written (disk full, say); what is in it stays intact, and the sweep can be resumed."""
+
+
 class TrackingError(GalaxyExpError):
     """MLflow refused or could not be reached; the sweep itself goes on."""
 
 
-class WorkerLostError(GalaxyExpError):
-    """A worker process died (killed, out of memory, segmentation fault) before its trial ended."""
-
-
 class SweepFailedError(GalaxyExpError):
     """The sweep itself cannot go on or has no usable trial, as opposed to one failed trial."""
+
+
+def first_line(error: BaseException) -> str:
+    """An exception in one line: its message's first line, or its type if it has none; odd types are named."""
+    lines = str(error).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    return (
+        lines[0] if isinstance(error, GalaxyExpError | OSError | ValueError) else f"{type(error).__name__}: {lines[0]}"
+    )
 
 
 class SweepInterrupted(GalaxyExpError):

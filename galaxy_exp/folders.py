@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import time
 from dataclasses import dataclass
@@ -55,21 +57,21 @@ class ProjectFolder:
         return self.path / "logs" / f"{sweep_id}.log"
 
     def new_sweep(self, name: str, now: float | None = None) -> SweepFolder:
-        """A folder name not taken yet: the sweep's name and the local time; not created."""
+        """Makes a new, empty folder, named by the sweep and the local time; no other process can get the same."""
         stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}"
-        path = self.path / "sweeps" / stem
-        count = 2
-        while path.exists():
-            path = self.path / "sweeps" / f"{stem}-{count}"
-            count += 1
-        return SweepFolder(path)
+        for count in itertools.count(1):
+            path = self.path / "sweeps" / (stem if count == 1 else f"{stem}-{count}")
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            return SweepFolder(path)
+        raise AssertionError("unreachable")
 
     def sweeps(self) -> list[SweepFolder]:
-        """All sweeps with a journal, the oldest first."""
+        """All sweeps with a journal, in the order they were started."""
         found = [journal.parent for journal in (self.path / "sweeps").glob("*/journal.jsonl")]
-        return [
-            SweepFolder(path) for path in sorted(found, key=lambda p: ((p / "journal.jsonl").stat().st_ctime, p.name))
-        ]
+        return [SweepFolder(path) for path in sorted(found, key=_started_at)]
 
     def find_sweep(self, reference: str | None) -> SweepFolder:
         """The sweep with this id, or the newest whose id begins with `reference`; None means the newest of all.
@@ -90,3 +92,12 @@ class ProjectFolder:
             known = ", ".join(sweep.sweep_id for sweep in sweeps[-5:])
             raise BadInputError(f'no sweep is called "{reference}"; the newest in {self.path}: {known}')
         return matching[-1]
+
+
+def _started_at(folder: Path) -> tuple[float, str]:
+    """When a sweep was started, from its journal's first line; an unreadable journal counts as the oldest."""
+    try:
+        with (folder / "journal.jsonl").open("rb") as file:
+            return float(json.loads(file.readline())["time"]), folder.name
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0, folder.name

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.config import SweepConfig, load_sweep
-from galaxy_exp.errors import JournalError, SweepFailedError, SweepInterrupted, TrackingError
+from galaxy_exp.errors import ConfigError, DataError, JournalError, SweepFailedError, SweepInterrupted, TrackingError
 from galaxy_exp.execution.inline import InlineEngine
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.journal.events import SweepEnded, SweepResumed, SweepStarted
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["SweepResult", "resume_sweep", "run_sweep", "sync_sweep"]
 
 Say = Callable[[str], None]
+
+_HTTP_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+"""MLflow's own defaults wait four minutes for a dead server, and a worker waits with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ def run_sweep(
     overrides: Sequence[str] = (),
     observers: Sequence[Observer] = (),
     say: Say = lambda _: None,
+    where: str = "",
 ) -> SweepResult:
     """Runs a sweep to its end and registers the best model.
 
@@ -70,6 +75,7 @@ def run_sweep(
         overrides: `key.path=value`, as with `--set`; only for a sweep file.
         observers: told of every event.
         say: takes one line at a time about what is going on.
+        where: names the sweep file in messages, if `sweep` was read from one before.
 
     Raises:
         ConfigError, DataError: bad input, before anything is trained.
@@ -78,17 +84,22 @@ def run_sweep(
         TrackingError: MLflow could not be written to at the end; `resume_sweep` registers later.
     """
     config = sweep if isinstance(sweep, SweepConfig) else load_sweep(sweep, overrides)
-    _check_names(config)
+    try:
+        _check_names(config)
+        return _run_new(config, observers, say)
+    except ConfigError as error:
+        raise ConfigError([f"{where}: {problem}" for problem in error.problems] if where else error.problems) from None
+
+
+def _run_new(config: SweepConfig, observers: Sequence[Observer], say: Say) -> SweepResult:
     project = ProjectFolder.default()
     folder = project.new_sweep(config.name)
     engine = InlineEngine(project.worker_log(folder.sweep_id))
-    try:
+    with _signals_as_interrupts(), _closing(engine, folder):
         engine.start()  # its imports go on while this process prepares
         started = _prepare(config, project, folder, say)
         with Journal.create(folder.path, started) as journal:
             return _Run(journal, folder, engine, observers, say).to_the_end()
-    finally:
-        engine.close()
 
 
 def resume_sweep(
@@ -104,18 +115,15 @@ def resume_sweep(
     """
     project = ProjectFolder.default()
     folder = project.find_sweep(reference) if reference else _newest_unfinished(project)
-    with Journal.reopen(folder.path) as journal:
+    engine = InlineEngine(project.worker_log(folder.sweep_id))
+    with _signals_as_interrupts(), Journal.reopen(folder.path) as journal, _closing(engine, folder):
         if journal.record.ended is not None and journal.record.ended.succeeded:
             raise JournalError(
                 f"sweep {folder.sweep_id} is finished; galaxy-exp show {folder.sweep_id} tells how it went"
             )
-        engine = InlineEngine(project.worker_log(folder.sweep_id))
-        try:
-            engine.start()
-            journal.append(SweepResumed())
-            return _Run(journal, folder, engine, observers, say).to_the_end()
-        finally:
-            engine.close()
+        engine.start()
+        journal.append(SweepResumed())
+        return _Run(journal, folder, engine, observers, say).to_the_end()
 
 
 def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> SweepRecord:
@@ -126,7 +134,12 @@ def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> Sw
     """
     folder = ProjectFolder.default().find_sweep(reference)
     with Journal.reopen(folder.path) as journal:
-        _build_projection(journal, folder, say).catch_up()
+        projection = _build_projection(journal, folder, say)
+        ended = journal.record.ended
+        if ended is None:
+            projection.catch_up()
+        else:
+            projection.close_sweep("FINISHED" if ended.succeeded else "FAILED")
         return journal.record
 
 
@@ -146,6 +159,7 @@ def _prepare(config: SweepConfig, project: ProjectFolder, folder: SweepFolder, s
     dataset = load_dataset(config.data)
     simulated = "SIMULATED " if dataset.simulated else ""
     say(f"data: {len(dataset)} {simulated}images in {dataset.n_classes} classes from {dataset.source}")
+    _note_idle_pruner(config, say)
     import_keras_quietly()
     from galaxy_exp.hypermodel.loading import load_hypermodel
     from galaxy_exp.hypermodel.search_space import baseline_values, build_space, discover_space
@@ -162,9 +176,19 @@ def _prepare(config: SweepConfig, project: ProjectFolder, folder: SweepFolder, s
         data_folder=str(data.folder),
         data_digest=data.digest,
         split_digest=data.split_digest,
+        data_source=dataset.source,
+        simulated=dataset.simulated,
         tracking_uri=resolve_tracking_uri(config.tracking.uri),
         software=describe_software(),
     )
+
+
+def _note_idle_pruner(config: SweepConfig, say: Say) -> None:
+    if config.search.pruner == "asha" and config.search.first_rung >= config.training.epochs:
+        say(
+            f"note: search.first_rung is {config.search.first_rung} and training.epochs {config.training.epochs}, "
+            "so no trial is stopped early"
+        )
 
 
 class _Run:
@@ -182,22 +206,32 @@ class _Run:
     def to_the_end(self) -> SweepResult:
         """Trains what is left, then chooses, tests, registers and promotes."""
         import_keras_quietly()
+        _restore_data(self._journal.record, self._say)
         projection = _build_projection(self._journal, self._folder, self._say)
         try:
-            with _signals_as_interrupts():
-                reason = self._train(projection)
-                self._crown(projection)
+            reason = self._train(projection)
+            self._engine.close()  # the sealed test may want the worker's GPU
+            self._crown(projection)
+            self._journal.append(SweepEnded(succeeded=True, reason=reason))
         except KeyboardInterrupt:
-            raise SweepInterrupted(self._folder.sweep_id) from None
+            self._engine.close()
+            self._leave(projection, "KILLED")
+            raise
         except TrackingError as error:
             done = f"what was trained is safe in the journal; go on with: galaxy-exp resume {self._folder.sweep_id}"
             raise TrackingError(f"{error}; {done}") from error
         except SweepFailedError as error:
             self._journal.append(SweepEnded(succeeded=False, reason=str(error)))
-            projection.close_sweep("FAILED")
+            self._leave(projection, "FAILED")
             raise
-        self._journal.append(SweepEnded(succeeded=True, reason=reason))
         return SweepResult(self._journal.record, self._folder.path)
+
+    def _leave(self, projection: MlflowProjection, status: str) -> None:
+        """Closes the sweep's runs in MLflow if that works; the reason for leaving matters more if it does not."""
+        try:
+            projection.close_sweep(status)
+        except TrackingError as error:
+            self._say(f"{error}; galaxy-exp sync {self._folder.sweep_id} writes it later")
 
     def _train(self, projection: MlflowProjection) -> str:
         from galaxy_exp.execution.loop import SweepLoop
@@ -263,9 +297,32 @@ def _build_oracle(record: SweepRecord) -> Any:
 
 
 def _load_data(record: SweepRecord) -> PreparedData:
+    """The prepared images; where they come from is what this sweep said, whoever prepared the same images first."""
     from galaxy_exp.data.prepared import PreparedData
 
-    return PreparedData.load(Path(record.started.data_folder))
+    data = PreparedData.load(Path(record.started.data_folder))
+    return replace(data, source=record.started.data_source, simulated=record.started.simulated)
+
+
+def _restore_data(record: SweepRecord, say: Say) -> None:
+    """Prepares the images again if the cache was deleted since the sweep began.
+
+    Raises:
+        DataError: the source is gone, or no longer holds the same images.
+    """
+    from galaxy_exp.data import PreparedData, load_dataset, prepare_split
+
+    folder = Path(record.started.data_folder)
+    try:
+        PreparedData.load(folder)
+    except DataError:
+        say(f"{folder} is gone or damaged; preparing the images again")
+        config = record.config.data
+        data = prepare_split(load_dataset(config), config.split, folder.parent)
+        if data.folder != folder:
+            found = f"digest {data.digest[:16]}, expected {record.started.data_digest[:16]}"
+            message = f"{config.source}: the images are not those that sweep {record.sweep_id} began with; {found}"
+            raise DataError(message) from None
 
 
 def _build_projection(journal: Journal, folder: SweepFolder, say: Say) -> MlflowProjection:
@@ -278,6 +335,8 @@ def _build_projection(journal: Journal, folder: SweepFolder, say: Say) -> Mlflow
     def open_store() -> MlflowClient:
         if is_first_use(uri):
             say(f"creating the MLflow database {uri} (first use, about 10 s)")
+        for name, value in _HTTP_PATIENCE.items():
+            os.environ.setdefault(name, value)
         with quiet_mlflow():
             return open_client(uri)
 
@@ -285,13 +344,47 @@ def _build_projection(journal: Journal, folder: SweepFolder, say: Say) -> Mlflow
 
 
 def _newest_unfinished(project: ProjectFolder) -> SweepFolder:
-    from galaxy_exp.journal.journal import read_record
+    """The newest sweep that did not succeed and that no process is running; unreadable ones are passed over."""
+    from galaxy_exp.journal.journal import is_running, read_record
 
     for folder in reversed(project.sweeps()):
-        ended = read_record(folder.path).ended
-        if ended is None or not ended.succeeded:
+        try:
+            ended = read_record(folder.path).ended
+        except JournalError:
+            continue
+        if (ended is None or not ended.succeeded) and not is_running(folder.path):
             return folder
     raise JournalError(f"{project.path}: no unfinished sweep here; galaxy-exp list shows them all")
+
+
+@contextmanager
+def _closing(engine: InlineEngine, folder: SweepFolder) -> Iterator[None]:
+    """Ends the workers whatever happens, and turns an interrupt into one that names the sweep to resume."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (folder.path / "journal.jsonl").exists():
+            raise SweepInterrupted(folder.sweep_id) from None
+        raise
+    finally:
+        with _signals_ignored():
+            engine.close()
+            if not any(folder.path.iterdir()):
+                folder.path.rmdir()  # refused before anything began
+
+
+@contextmanager
+def _signals_ignored() -> Iterator[None]:
+    """An impatient second Ctrl-C does not leave workers behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -11,8 +11,7 @@ def project(tmp_path):
 
 def make_sweep(project, name, now):
     folder = project.new_sweep(name, now)
-    folder.path.mkdir(parents=True)
-    (folder.path / "journal.jsonl").write_text("")
+    (folder.path / "journal.jsonl").write_text(f'{{"time": {now}}}\n')
     return folder.sweep_id
 
 
@@ -22,11 +21,11 @@ def test_two_sweeps_in_the_same_second_get_different_names(project):
 
 
 def test_a_sweep_is_found_by_id_by_beginning_and_as_the_newest(project):
-    first, second = make_sweep(project, "a", 1e9), make_sweep(project, "b", 1e9)
-    assert project.find_sweep(first).sweep_id == first
-    assert project.find_sweep("a-").sweep_id == first
-    assert project.find_sweep(None).sweep_id == second
-    assert project.find_sweep("latest").sweep_id == second
+    newer, older = make_sweep(project, "a", 2e9), make_sweep(project, "b", 1e9)
+    assert project.find_sweep(older).sweep_id == older
+    assert project.find_sweep("b-").sweep_id == older
+    assert project.find_sweep(None).sweep_id == newer
+    assert project.find_sweep("latest").sweep_id == newer
 
 
 def test_an_unknown_sweep_is_refused_with_the_known_ones(project):

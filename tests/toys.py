@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import keras
@@ -41,21 +42,28 @@ class MoodyHyperModel(TinyHyperModel):
     """Does what the hyperparameter `mood` says."""
 
     def build(self, hp):
-        mood = hp.Choice("mood", ["fine", "raise", "diverge", "suicide", "suicide_once"], default="fine")
+        mood = hp.Choice("mood", ["fine", "raise", "diverge", "suicide", "raise_until_mended"], default="fine")
         model = super().build(hp)
         if mood == "raise":
             raise RuntimeError("a bad day\nwith a second line")
         if mood == "suicide":
             os.kill(os.getpid(), signal.SIGKILL)
-        if mood == "suicide_once":
-            flag = Path(os.environ["TOYS_FLAG"])
-            if not flag.exists():
-                flag.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
+        if mood == "raise_until_mended" and not Path("mended").exists():
+            raise RuntimeError("not mended yet")
         if mood == "diverge":
             layer = model.layers[-1]
             layer.set_weights([np.full_like(weights, np.nan) for weights in layer.get_weights()])
         return model
+
+
+class TalkativeHyperModel(TinyHyperModel):
+    """Prints while it builds, from Python and past it."""
+
+    def build(self, hp):
+        print("said on stdout")
+        print("said on stderr", file=sys.stderr)
+        os.write(1, b"written to descriptor 1\n")
+        return super().build(hp)
 
 
 NOT_A_HYPERMODEL = 3

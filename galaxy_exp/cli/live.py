@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from galaxy_exp.cli.output import format_duration
+from galaxy_exp.cli.output import discard, format_duration
 from galaxy_exp.cli.rows import describe_settings
 from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialStarted, WorkerLost
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
@@ -46,12 +47,20 @@ class Display(Protocol):
 @contextmanager
 def open_display(quiet: bool = False) -> Iterator[Display]:
     """The display that fits: a live table if stderr is a terminal, else plain lines; nothing if `quiet`."""
-    console = Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False)
+    console = _Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         yield _PlainDisplay(console)
         return
     with Live(console=console, refresh_per_second=4, transient=False) as live:
         yield _LiveDisplay(live)
+
+
+class _Console(Console):
+    """Falls silent when its reader goes away, as in `galaxy-exp sweep ... 2>&1 | head`; the sweep goes on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        discard(sys.stderr)
 
 
 class _PlainDisplay:
@@ -68,7 +77,7 @@ class _PlainDisplay:
 
     def say(self, message: str) -> None:
         """See `Display.say`."""
-        self._console.print(f"{time.strftime('%H:%M:%S')} {message}", markup=False)
+        self._console.print(f"{time.strftime('%H:%M:%S')} {message}")
 
 
 class _LiveDisplay:
@@ -86,13 +95,13 @@ class _LiveDisplay:
     def on_event(self, event: Event, record: SweepRecord) -> None:
         """See `Observer.on_event`."""
         if isinstance(event, TrialEnded | WorkerLost) and (line := _describe_event(event, record)):
-            self._live.console.print(line, markup=False)
+            self._live.console.print(line)
         self._progress.update(self._task, total=record.config.search.max_trials, completed=len(record.end_order))
         self._live.update(Group(_trial_table(record), self._progress))
 
     def say(self, message: str) -> None:
         """See `Display.say`."""
-        self._live.console.print(message, markup=False)
+        self._live.console.print(message)
 
 
 def _describe_event(event: Event, record: SweepRecord) -> str:
@@ -103,7 +112,9 @@ def _describe_event(event: Event, record: SweepRecord) -> str:
         case TrialEnded():
             return _describe_end(record.trials[event.result.number], record)
         case WorkerLost():
-            return f"trial {event.number}: {event.reason}; the trial is issued again"
+            given_up = record.trials[event.number].state is TrialState.LOST
+            then = "that was the last attempt" if given_up else "the trial is issued again"
+            return f"trial {event.number}: {event.reason}; {then}"
         case EpochReported() if record.config.training.epochs <= 10 or event.report.epoch % 5 == 0:
             value = event.report.metrics.get(record.objective.name)
             return f"trial {event.report.number} epoch {event.report.epoch}: {record.objective.name} {value:.4f}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import select
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
-from galaxy_exp.cli.output import say
+from galaxy_exp.cli.output import discard, say
 from galaxy_exp.errors import GalaxyExpError
 
 __all__ = ["cli", "main"]
@@ -78,6 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(arguments: list[str] | None) -> int:
     try:
         status: Any = cli.main(arguments, standalone_mode=False)
+        sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except click.UsageError as error:
         error.show()
@@ -90,13 +91,26 @@ def _run(arguments: list[str] | None) -> int:
         error.show()
         return error.exit_code
     except GalaxyExpError as error:
-        for line in str(error).splitlines():
+        from galaxy_exp.tracking.store import hide_password
+
+        for line in hide_password(str(error)).splitlines():
             say(f"error: {line}" if error.exit_code != 130 else line)
         return error.exit_code
-    except BrokenPipeError:
-        # the reader of our output went away, as in `galaxy-exp list | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (SystemExit, BrokenPipeError):  # click makes the former of the latter
+        if not _has_no_reader(sys.stdout):
+            raise
+        discard(sys.stdout)
         return 0
+    except OSError as error:  # a full disk, a folder without permission
+        say(f"error: {error}")
+        return 1
+
+
+def _has_no_reader(stream: TextIO) -> bool:
+    """Whether a stream is a pipe whose reader went away, as in `galaxy-exp list | head -1`."""
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _interrupted(message: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from galaxy_exp.cli.output import format_option, print_rows, say
+from galaxy_exp.cli.output import format_option, print_rows, say, uri_option
 
 __all__ = ["models_command"]
 
@@ -16,12 +16,13 @@ def models_command() -> None:
 
 @models_command.command("list")
 @click.argument("name", required=False)
+@uri_option
 @format_option
-def list_models_command(name: str | None, output_format: str) -> None:
+def list_models_command(name: str | None, uri: str | None, output_format: str) -> None:
     """List registered versions with their aliases, sealed-test figures, and why each was or was not promoted."""
     from galaxy_exp.registry.catalogue import list_models
 
-    rows = list_models(name=name)
+    rows = list_models(uri, name)
     if output_format == "table":
         columns = ("name", "version", "aliases", "test", "reason")
         rows = [{column: row[column] for column in columns} for row in rows]
@@ -33,19 +34,21 @@ def list_models_command(name: str | None, output_format: str) -> None:
 @models_command.command("promote")
 @click.argument("name")
 @click.argument("version", type=int)
-def promote_command(name: str, version: int) -> None:
+@uri_option
+def promote_command(name: str, version: int, uri: str | None) -> None:
     """Make VERSION of NAME the champion, whatever the evidence says."""
     from galaxy_exp.registry.catalogue import promote
 
-    previous = promote(name, version)
+    previous = promote(name, version, uri)
     was = f"; it was version {previous}" if previous is not None else ""
     say(f"version {version} of {name} is now champion{was}")
 
 
 @models_command.command("rollback")
 @click.argument("name")
-def rollback_command(name: str) -> None:
+@uri_option
+def rollback_command(name: str, uri: str | None) -> None:
     """Give the champion alias of NAME back to the version that had it before."""
     from galaxy_exp.registry.catalogue import rollback
 
-    say(f"version {rollback(name)} of {name} is champion again")
+    say(f"version {rollback(name, uri)} of {name} is champion again")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 
-__all__ = ["format_duration", "format_option", "print_rows", "say"]
+__all__ = ["discard", "format_duration", "format_option", "print_rows", "say", "uri_option"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -28,9 +29,25 @@ def format_option(command: _Command) -> _Command:
     return option(command)
 
 
+def uri_option(command: _Command) -> _Command:
+    """Adds `--uri URI`, the MLflow tracking store, to a command."""
+    option = click.option(
+        "--uri", metavar="URI", help="MLflow tracking store; left out: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db"
+    )
+    return option(command)
+
+
 def say(message: str = "") -> None:
-    """One line for the person, on stderr."""
-    click.echo(message, err=True)
+    """One line for the person, on stderr; a reader of stderr that went away is no reason to stop."""
+    try:
+        click.echo(message, err=True)
+    except BrokenPipeError:
+        discard(sys.stderr)
+
+
+def discard(stream: TextIO) -> None:
+    """Lets what is in a stream's buffer, and all that follows, go nowhere: its reader went away."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def print_rows(rows: Sequence[dict[str, Any]], output_format: str, title: str = "", empty: str = "nothing") -> None:
@@ -78,16 +95,19 @@ def _print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title or None, title_justify="left", title_style="bold")
+    table = Table()
     for column in _columns(rows):
         numeric = all(isinstance(row.get(column), int | float | None) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in _columns(rows)))
-    console = Console()
-    if not sys.stdout.isatty():
-        console = Console(width=200)  # a file or a pipe has no width to fit into
-    console.print(table, soft_wrap=False)
+    width = None if sys.stdout.isatty() else 200  # a file or a pipe has no width to fit into
+    console = Console(width=width, markup=False, emoji=False)
+    with console.capture() as captured:  # printed by click, since Rich ends the process when the reader went away
+        if title:  # not the table's own, which is padded and folded to its width
+            console.print(title, style="bold", highlight=False, soft_wrap=True)
+        console.print(table, soft_wrap=False)
+    click.echo(captured.get(), nl=False)
 
 
 def _cell(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from galaxy_exp.cli.output import say
+from galaxy_exp.cli.output import say, uri_option
 from galaxy_exp.errors import BadInputError
 
 __all__ = ["predict_command"]
@@ -21,7 +21,10 @@ __all__ = ["predict_command"]
 )
 @click.option("--alias", default="champion", show_default=True, help="which version, with a registered name")
 @click.option("--batch-size", default=256, show_default=True, type=click.IntRange(min=1), help="images held at a time")
-def predict_command(images: tuple[Path, ...], output: Path | None, model: str, alias: str, batch_size: int) -> None:
+@uri_option
+def predict_command(
+    images: tuple[Path, ...], output: Path | None, model: str, alias: str, batch_size: int, uri: str | None
+) -> None:
     """Classify IMAGES: PNG, JPEG or TIFF files, folders of them, .h5 or .npz files with `images`.
 
     Images of another size than the model's are centre-cropped to its aspect ratio and resized; those under
@@ -38,7 +41,7 @@ def predict_command(images: tuple[Path, ...], output: Path | None, model: str, a
     from galaxy_exp.registry.champion import load_model
     from galaxy_exp.registry.prediction import predict_to_rows, write_predictions
 
-    classifier = load_model(model, alias)
+    classifier = load_model(model, alias, uri)
     say(f"model: {classifier.uri}")
     count = write_predictions(predict_to_rows(classifier, batches), output, output_format)
     where = f" to {output}" if output else ""

@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from galaxy_exp.cli.output import format_duration, print_rows
-from galaxy_exp.errors import JournalError
+from galaxy_exp.errors import ConfigError, JournalError
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.journal import read_record
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.tracking.store import hide_password
 
 __all__ = ["describe_settings", "describe_sweep", "ordered_trials", "print_leaderboard", "sweep_row", "trial_row"]
 
@@ -84,7 +85,7 @@ def describe_sweep(record: SweepRecord) -> dict[str, Any]:
         "registered": f"{record.registered.name} version {record.registered.version}" if record.registered else None,
         "promotion": record.promotion.reason if record.promotion else None,
         "experiment": config.tracking.experiment,
-        "tracking_uri": record.started.tracking_uri,
+        "tracking_uri": hide_password(record.started.tracking_uri),
         "parent_run_id": record.parent_run_id,
     }
 
@@ -97,11 +98,17 @@ def sweep_state(record: SweepRecord) -> str:
 
 
 def sweep_row(folder: SweepFolder) -> dict[str, Any]:
-    """A line of `galaxy-exp list`; a sweep whose journal cannot be read is listed with the reason."""
+    """A line of `galaxy-exp list`; a sweep whose journal cannot be read is listed with the reason.
+
+    A journal of another release may hold a configuration that this one refuses; that shows when it is first used.
+    """
     try:
-        record = read_record(folder.path)
-    except JournalError as error:
-        return {"sweep": folder.sweep_id, "state": f"unreadable: {error}"}
+        return _readable_row(read_record(folder.path))
+    except (JournalError, ConfigError) as error:
+        return {"sweep": folder.sweep_id, "state": f"unreadable: {str(error).splitlines()[0]}"}
+
+
+def _readable_row(record: SweepRecord) -> dict[str, Any]:
     best = record.leaderboard()[:1]
     return {
         "sweep": record.sweep_id,

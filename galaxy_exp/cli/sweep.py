@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ import click
 from galaxy_exp.cli.output import format_duration, say
 
 if TYPE_CHECKING:
+    from galaxy_exp.config.reading import FlagValue
+    from galaxy_exp.journal.record import SweepRecord
     from galaxy_exp.sweep import SweepResult
 
 __all__ = ["make_importable", "resume_command", "sweep_command", "sync_command"]
@@ -23,14 +26,14 @@ _QUIET = click.option("-q", "--quiet", is_flag=True, help="no progress, only the
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="change a key of the file; repeatable"
 )
-@click.option("--data", "source", metavar="SOURCE", help="short for --set data.source=SOURCE")
-@click.option("--max-trials", type=int, metavar="N", help="short for --set search.max_trials=N")
-@click.option("--epochs", type=int, metavar="N", help="short for --set training.epochs=N")
-@click.option("--sampler", metavar="NAME", help="short for --set search.sampler=NAME")
-@click.option("--pruner", metavar="NAME", help="short for --set search.pruner=NAME")
-@click.option("--objective", metavar="NAME", help="short for --set search.objective=NAME")
-@click.option("--seed", type=int, metavar="N", help="short for --set search.seed=N")
-@click.option("--name", metavar="NAME", help="short for --set name=NAME")
+@click.option("--data", metavar="SOURCE", help="in place of the file's data.source")
+@click.option("--max-trials", type=int, metavar="N", help="in place of the file's search.max_trials")
+@click.option("--epochs", type=int, metavar="N", help="in place of the file's training.epochs")
+@click.option("--sampler", metavar="NAME", help="in place of the file's search.sampler")
+@click.option("--pruner", metavar="NAME", help="in place of the file's search.pruner")
+@click.option("--objective", metavar="NAME", help="in place of the file's search.objective")
+@click.option("--seed", type=int, metavar="N", help="in place of the file's search.seed")
+@click.option("--name", metavar="NAME", help="in place of the file's name")
 @_QUIET
 def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcuts: Any) -> None:
     """Run the sweep described by FILE and register its best model.
@@ -47,10 +50,10 @@ def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcu
     from galaxy_exp.config import load_sweep
     from galaxy_exp.sweep import run_sweep
 
-    config = load_sweep(file, [*overrides, *_shortcut_overrides(shortcuts)])
+    config = load_sweep(file, overrides, _shortcut_values(shortcuts))
     make_importable()
     with open_display(quiet) as display:
-        result = run_sweep(config, observers=[display], say=display.say)
+        result = run_sweep(config, observers=[display], say=display.say, where=str(file))
     print_summary(result)
 
 
@@ -79,9 +82,11 @@ def sync_command(sweep: str | None) -> None:
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest sweep.
     """
     from galaxy_exp.sweep import sync_sweep
+    from galaxy_exp.tracking.store import hide_password
 
     record = sync_sweep(sweep, say=say)
-    say(f"MLflow at {record.started.tracking_uri} has all {len(record.end_order)} finished trials of {record.sweep_id}")
+    store = hide_password(record.started.tracking_uri)
+    say(f"MLflow at {store} has all {len(record.end_order)} finished trials of {record.sweep_id}")
 
 
 def print_summary(result: SweepResult) -> None:
@@ -100,9 +105,26 @@ def print_summary(result: SweepResult) -> None:
     took = format_duration(record.updated_at - record.started.time)
     click.echo(f"sweep {result.sweep_id}: {len(record.end_order)} trials, {trained} of training in {took}")
     click.echo("")
-    click.echo("next:  galaxy-exp ui                            compare the trials in the MLflow UI")
-    click.echo("       galaxy-exp trials                        the same as a table")
-    click.echo("       galaxy-exp predict IMAGES... -o out.csv  use the registered model")
+    for line in next_steps(record):
+        click.echo(line)
+
+
+def next_steps(record: SweepRecord) -> list[str]:
+    """The commands to go on with, with the arguments that this sweep's MLflow store and model name ask for."""
+    from galaxy_exp.registry.champion import DEFAULT_NAME
+    from galaxy_exp.tracking.store import hide_password, resolve_tracking_uri
+
+    uri, model = resolve_tracking_uri(record.started.tracking_uri), record.config.registry.model
+    store = "" if uri == resolve_tracking_uri(None) else f" --uri {shlex.quote(hide_password(uri))}"
+    name = "" if model == DEFAULT_NAME else f" --model {shlex.quote(model)}"
+    steps = [
+        (f"galaxy-exp ui{store}", "compare the trials in the MLflow UI"),
+        ("galaxy-exp trials", "the same as a table"),
+        (f"galaxy-exp predict IMAGES... -o out.csv{name}{store}", "use the registered model"),
+    ]
+    width = max(len(command) for command, _ in steps)
+    starts = ("next:  ", "       ", "       ")
+    return [f"{start}{command:<{width}}  {what}" for start, (command, what) in zip(starts, steps, strict=True)]
 
 
 def _gain_lines(result: SweepResult) -> list[str]:
@@ -129,9 +151,11 @@ def _versus(tested: dict[str, Any], baseline: dict[str, Any] | None, name: str, 
     return f"  baseline {baseline[name]:.3f}, gain {tested[name] - baseline[name]:+.3f}"
 
 
-def _shortcut_overrides(shortcuts: dict[str, Any]) -> list[str]:
+def _shortcut_values(shortcuts: dict[str, Any]) -> list[FlagValue]:
+    from galaxy_exp.config.reading import FlagValue
+
     keys = {
-        "source": "data.source",
+        "data": "data.source",
         "max_trials": "search.max_trials",
         "epochs": "training.epochs",
         "sampler": "search.sampler",
@@ -140,7 +164,8 @@ def _shortcut_overrides(shortcuts: dict[str, Any]) -> list[str]:
         "seed": "search.seed",
         "name": "name",
     }
-    return [f"{keys[flag]}={value}" for flag, value in shortcuts.items() if value is not None]
+    given = {name: value for name, value in shortcuts.items() if value is not None}
+    return [FlagValue(f"--{name.replace('_', '-')}", keys[name], value) for name, value in given.items()]
 
 
 def make_importable() -> None:

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from galaxy_exp.cli.output import say
+from galaxy_exp.cli.output import say, uri_option
 from galaxy_exp.errors import BadInputError
 
 __all__ = ["ui_command"]
@@ -16,20 +16,20 @@ __all__ = ["ui_command"]
 
 @click.command("ui")
 @click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="port on 127.0.0.1")
-@click.option("--uri", help="tracking store; left out: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db")
+@uri_option
 def ui_command(port: int, uri: str | None) -> None:
     """Open the MLflow UI on this folder's runs, for this machine only (127.0.0.1).
 
     Ctrl-C ends it. The same as `mlflow ui` in the project folder.
     """
-    from galaxy_exp.tracking.store import resolve_tracking_uri
+    from galaxy_exp.tracking.store import hide_password, resolve_tracking_uri
 
     resolved = resolve_tracking_uri(uri)
     if resolved.startswith(("http://", "https://")):
-        say(f"the runs are on a server that has its own UI: {resolved}")
+        say(f"the runs are on a server that has its own UI: {hide_password(resolved)}")
         return
     _refuse_taken_port(port)
-    say(f"MLflow UI on {resolved}: http://127.0.0.1:{port} (Ctrl-C to end)")
+    say(f"MLflow UI on {hide_password(resolved)}: http://127.0.0.1:{port} (Ctrl-C to end)")
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", resolved, "--host", "127.0.0.1"]
     os.execv(sys.executable, [*command, "--port", str(port)])  # signals to this process now reach the server
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from galaxy_exp.config.sweep import SPACE_ENTRY_TAGS, SweepConfig
 
-__all__ = ["describe_problems", "did_you_mean"]
+__all__ = ["describe_problems", "did_you_mean", "nearest"]
+
+
+def nearest(found: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant; None when none is close."""
+    close = difflib.get_close_matches(found, list(known), n=1, cutoff=0.6)
+    return close[0] if close else None
 
 
 def did_you_mean(found: str, known: Sequence[str]) -> str:
     """`did you mean "x"? known: ...`, or only the known names when none is close."""
-    close = difflib.get_close_matches(found, known, n=1, cutoff=0.6)
-    hint = f'did you mean "{close[0]}"? ' if close else ""
+    close = nearest(found, known)
+    hint = f'did you mean "{close}"? ' if close else ""
     return f"{hint}known: {', '.join(known)}"
 
 
@@ -69,8 +75,8 @@ def _expected(message: str) -> str:
 
 def _close_literal(found: Any, expected: str) -> str:
     choices = [choice.strip() for choice in expected.replace(" or ", ", ").split(",")]
-    close = difflib.get_close_matches(str(found), choices, n=1, cutoff=0.6)
-    return f'; did you mean "{close[0]}"?' if close else ""
+    close = nearest(str(found), choices)
+    return f'; did you mean "{close}"?' if close else ""
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,19 @@ from galaxy_exp.config.problems import describe_problems
 from galaxy_exp.config.sweep import SweepConfig
 from galaxy_exp.errors import ConfigError
 
-__all__ = ["dump_sweep", "load_sweep", "parse_overrides", "parse_sweep"]
+__all__ = ["FlagValue", "dump_sweep", "load_sweep", "parse_overrides", "parse_sweep"]
+
+
+@dataclass(frozen=True, slots=True)
+class FlagValue:
+    """A value for one key of the sweep file that came from a command-line flag of its own."""
+
+    flag: str
+    """As it is typed and as messages name it, such as `--max-trials`."""
+    key: str
+    """Path of the key, such as `search.max_trials`."""
+    value: Any
+    """As the key has it; unlike the text after `--set`, it is not read as YAML."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -54,30 +67,35 @@ def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[Ha
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
 
 
-def load_sweep(path: Path | str, overrides: Sequence[str] = ()) -> SweepConfig:
-    """The sweep described by a YAML file, with `key.path=value` overrides applied on top.
+def load_sweep(path: Path | str, overrides: Sequence[str] = (), flags: Sequence[FlagValue] = ()) -> SweepConfig:
+    """The sweep described by a YAML file, with `key.path=value` overrides applied on top, then `flags`.
 
     Raises:
         ConfigError: for an unreadable file or any mistake in it; one line per mistake, each naming the
-            file or override, the key path, what was found and what was expected.
+            file, override or flag, the key path, what was found and what was expected.
     """
     path = Path(path)
     content = _read_mapping(path)
-    set_keys: list[tuple[str, ...]] = []
+    origins: dict[str, str] = {}
     for override in overrides:
-        set_keys.append(_apply_override(content, override))
-    return _validate(content, str(path), set_keys)
+        key = _apply_override(content, override)
+        origins[key] = f"--set {key}"
+    for each in flags:
+        _put(content, each.key, each.value, f"{each.flag} {each.value}")
+        origins[each.key] = each.flag
+    return _validate(content, str(path), origins)
 
 
 def parse_overrides(overrides: Sequence[str]) -> SweepConfig:
     """The defaults with `key.path=value` overrides on top; mistakes are reported as `load_sweep` does."""
     content: dict[str, Any] = {}
-    return _validate(content, "--set", [_apply_override(content, override) for override in overrides])
+    keys = [_apply_override(content, override) for override in overrides]
+    return _validate(content, "--set", {key: f"--set {key}" for key in keys})
 
 
 def parse_sweep(content: Mapping[str, Any], where: str = "sweep") -> SweepConfig:
     """A `SweepConfig` from a plain mapping, with mistakes reported as `load_sweep` does."""
-    return _validate(dict(content), where, [])
+    return _validate(dict(content), where, {})
 
 
 def dump_sweep(config: SweepConfig) -> str:
@@ -85,20 +103,19 @@ def dump_sweep(config: SweepConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _validate(content: dict[str, Any], where: str, set_keys: Sequence[tuple[str, ...]]) -> SweepConfig:
+def _validate(content: dict[str, Any], where: str, origins: Mapping[str, str]) -> SweepConfig:
     try:
         return SweepConfig.model_validate(content)
     except ValidationError as error:
         problems = describe_problems(error, where)
-    from_flags = {".".join(keys): f"--set {'.'.join(keys)}" for keys in set_keys}
-    raise ConfigError([_name_flag(problem, where, from_flags) for problem in problems])
+    raise ConfigError([_name_flag(problem, where, origins) for problem in problems])
 
 
-def _name_flag(problem: str, where: str, from_flags: Mapping[str, str]) -> str:
-    """Blames the flag instead of the file where the key came from `--set`."""
+def _name_flag(problem: str, where: str, origins: Mapping[str, str]) -> str:
+    """Blames the flag instead of the file where the key came from one; `origins` has the flag by key path."""
     body = problem.removeprefix(f"{where}: ")
     key = body.partition(": ")[0]
-    for flag_key, flag in from_flags.items():
+    for flag_key, flag in origins.items():
         if flag_key.startswith(f"{key}.") and "unknown key" in body:
             return f"{flag}: {body}"
         if key == flag_key or key.startswith(f"{flag_key}."):
@@ -137,17 +154,24 @@ def _parse_yaml(text: str, where: str) -> Any:
         raise ConfigError(f"{where}: not valid YAML: {error}") from None
 
 
-def _apply_override(content: dict[str, Any], override: str) -> tuple[str, ...]:
+def _apply_override(content: dict[str, Any], override: str) -> str:
     """Puts one `key.path=value` into `content`; returns the key path."""
-    key, equals, value = override.partition("=")
-    keys = tuple(part.strip() for part in key.split("."))
-    if not equals or not all(keys):
+    path, equals, value = override.partition("=")
+    parts = [part.strip() for part in path.split(".")]
+    if not equals or not all(parts):
         raise ConfigError(f"--set {override}: expected key.path=value, as in --set search.max_trials=50")
+    key = ".".join(parts)
+    _put(content, key, _parse_yaml(value, f"--set {override}"), f"--set {override}")
+    return key
+
+
+def _put(content: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Sets a key path in `content`, making the sections that lead to it."""
+    *sections, last = key.split(".")
     section: Any = content
-    for depth, part in enumerate(keys[:-1]):
+    for depth, part in enumerate(sections, start=1):
         section = section.setdefault(part, {})
-        if section is None or not isinstance(section, dict):
-            where = ".".join(keys[: depth + 1])
-            raise ConfigError(f"--set {override}: {where} is {section!r}, not a section that could hold {keys[-1]}")
-    section[keys[-1]] = _parse_yaml(value, f"--set {override}")
-    return keys
+        if not isinstance(section, dict):
+            found = ".".join(sections[:depth])
+            raise ConfigError(f"{where}: {found} is {section!r}, not a section that could hold {last}")
+    section[last] = value

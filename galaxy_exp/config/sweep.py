@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -254,7 +253,11 @@ class TrackingConfig(Section):
 class RegistryConfig(Section):
     """Under which name the winner is registered."""
 
-    model: str = Field("galaxy10-cnn", pattern=r"^[^/:@]+$", description="registered model name, without / : or @")
+    model: str = Field(
+        "galaxy10-cnn",
+        pattern=r"^[A-Za-z0-9 ._-]+$",
+        description="registered model name: letters, digits, . _ - and space",
+    )
 
 
 class SweepConfig(Section):
@@ -273,7 +276,3 @@ class SweepConfig(Section):
     execution: ExecutionConfig = ExecutionConfig()
     tracking: TrackingConfig = TrackingConfig()
     registry: RegistryConfig = RegistryConfig()
-
-    def with_source(self, source: Path | str) -> SweepConfig:
-        """The same sweep on another data source."""
-        return self.model_copy(update={"data": self.data.model_copy(update={"source": str(source)})})

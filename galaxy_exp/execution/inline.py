@@ -15,6 +15,8 @@ from galaxy_exp.records import EpochReport, TrialResult, TrialSpec
 __all__ = ["InlineEngine"]
 
 _CLOSE_SECONDS = 5.0
+_WORKER_DEFAULTS = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+"""Environment of the worker where the user's own does not say otherwise."""
 
 
 class InlineEngine:
@@ -47,7 +49,7 @@ class InlineEngine:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno()],
-                env={"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env={**_WORKER_DEFAULTS, **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 process_group=0,
             )
         self._pipe = ours

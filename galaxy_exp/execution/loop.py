@@ -16,10 +16,10 @@ from galaxy_exp.search.oracle import Oracle
 from galaxy_exp.search.pruners import Pruner
 from galaxy_exp.seeding import derive_seed
 
-__all__ = ["MAX_ATTEMPTS", "Observer", "SweepLoop"]
+__all__ = ["MAX_LOST_WORKERS", "Observer", "SweepLoop"]
 
-MAX_ATTEMPTS = 4
-"""A trial whose worker died is issued again at most three times."""
+MAX_LOST_WORKERS = 4
+"""A trial whose worker died is issued again at most three times; driver restarts do not count."""
 
 
 class Observer(Protocol):
@@ -74,7 +74,6 @@ class SweepLoop:
             if event is None:
                 break
             self._handle(event)
-            self._refuse_endless_failure()
         return "every configuration of the space was tried" if self._exhausted else "max_trials reached"
 
     @property
@@ -146,13 +145,15 @@ class SweepLoop:
     def _end(self, result: TrialResult) -> None:
         self._write(TrialEnded(result=result))
         self._tell(self._record.trials[result.number])
+        self._refuse_endless_failure()
 
     def _recover(self, loss: LostWorker) -> None:
         self._write(WorkerLost(number=loss.number, attempt=loss.attempt, reason=loss.reason))
-        if loss.attempt < MAX_ATTEMPTS:
+        n_lost = len(self._record.trials[loss.number].losses)
+        if n_lost < MAX_LOST_WORKERS:
             self._to_issue.appendleft(loss.number)
             return
-        reason = f"lost {loss.attempt} workers; the last: {loss.reason}"
+        reason = f"lost {n_lost} workers; the last: {loss.reason}"
         self._end(TrialResult(loss.number, loss.attempt, TrialState.LOST, reason))
 
     def _tell(self, trial: TrialRecord) -> None:
@@ -169,6 +170,8 @@ class SweepLoop:
         failures = self._record.consecutive_failures()
         if failures < self._record.config.search.max_failures:
             return
+        while self._unseen:
+            self._show(self._unseen.popleft())
         last = self._record.trials[self._record.end_order[-1]]
         reason = last.result.reason if last.result else ""
         raise SweepFailedError(

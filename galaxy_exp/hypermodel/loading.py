@@ -12,7 +12,7 @@ import keras_tuner
 
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
-from galaxy_exp.hypermodel.suggestions import did_you_mean, known_words
+from galaxy_exp.hypermodel.suggestions import known_words, nearest_word
 
 __all__ = ["BUILT_IN", "load_hypermodel"]
 
@@ -57,7 +57,7 @@ def _import_attribute(reference: str) -> Any:
     if not hasattr(module, attribute):
         public = [name for name in vars(module) if not name.startswith("_")]
         raise ConfigError(
-            f"hypermodel: module {module_name} has no attribute {attribute}{did_you_mean(attribute, public)}"
+            f"hypermodel: module {module_name} has no attribute {attribute}{nearest_word(attribute, public)}"
         )
     return getattr(module, attribute)
 

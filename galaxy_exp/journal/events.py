@@ -52,6 +52,8 @@ class SweepStarted(_Event):
     data_folder: str
     data_digest: str
     split_digest: str
+    data_source: str = ""
+    simulated: bool = False
     tracking_uri: str
     software: dict[str, str]
     """Versions of Python and of the packages that matter, and the git commit if there is one."""
@@ -76,9 +78,12 @@ class TrialProposed(_Event):
 
 
 class TrialRunCreated(_Event):
+    """MLflow has a run for one attempt at a trial; it replaces the run of an earlier one."""
+
     event: Literal["trial_run_created"] = "trial_run_created"
     number: int
     run_id: str
+    attempt: int = 1
 
 
 class TrialStarted(_Event):

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from galaxy_exp.errors import JournalError
+from galaxy_exp.errors import JournalError, JournalWriteError
 from galaxy_exp.journal.events import Event, SweepStarted, parse_event
 from galaxy_exp.journal.record import SweepRecord
 
-__all__ = ["Journal", "read_record"]
+__all__ = ["Journal", "is_running", "read_record"]
 
 JOURNAL_NAME = "journal.jsonl"
 
@@ -44,12 +44,24 @@ class Journal:
 
     @classmethod
     def create(cls, folder: Path, started: SweepStarted, clock: Callable[[], float] = time.time) -> Self:
-        """Begins a new journal in a new folder with its first event."""
-        folder.mkdir(parents=True, exist_ok=False)
+        """Begins a new journal in a folder that has none, with its first event.
+
+        Raises:
+            JournalError: the folder has a journal already.
+            JournalWriteError: the first event cannot be written; no journal is left.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
         path = folder / JOURNAL_NAME
+        if path.exists():
+            raise JournalError(f"{path}: there is a journal already")
         journal = cls(path, _open_locked(path), None, clock)
-        journal.append(started)
-        _fsync_folder(folder)
+        try:
+            journal.append(started)
+            _fsync_folder(folder)
+        except BaseException:
+            path.unlink()
+            journal.close()
+            raise
         return journal
 
     @classmethod
@@ -74,21 +86,24 @@ class Journal:
         return cls(path, descriptor, record, clock)
 
     @property
-    def folder(self) -> Path:
-        return self._path.parent
-
-    @property
     def record(self) -> SweepRecord:
         if self._record is None:
             raise JournalError(f"{self._path}: the journal is empty")
         return self._record
 
     def append(self, event: Event) -> Event:
-        """Writes one event, stamped with the time, and takes it into the record; returns it as written."""
+        """Writes one event, stamped with the time, and takes it into the record; returns it as written.
+
+        Raises:
+            JournalWriteError: the disk is full or broken; the journal is as it was before.
+        """
         stamped = event.model_copy(update={"time": self._clock()})
         line = stamped.model_dump_json().encode() + b"\n"
-        _write_all(self._descriptor, line)
-        os.fsync(self._descriptor)
+        try:
+            _write_all(self._descriptor, line)
+        except OSError as error:
+            advice = f"nothing finished is lost; mend it, then: galaxy-exp resume {self._path.parent.name}"
+            raise JournalWriteError(f"{self._path}: cannot be written: {error.strerror}; {advice}") from error
         if self._record is None:
             self._record = SweepRecord.from_events([stamped], self._path)
         else:
@@ -121,6 +136,15 @@ def _open_locked(path: Path) -> int:
     return descriptor
 
 
+def is_running(folder: Path) -> bool:
+    """Whether some process has the sweep's journal open for appending at this moment."""
+    try:
+        os.close(_open_locked(folder / JOURNAL_NAME))
+    except JournalError:
+        return True
+    return False
+
+
 def _read_events(path: Path) -> tuple[list[Event], int]:
     """The events of the intact lines, and how many bytes those lines take."""
     try:
@@ -140,12 +164,13 @@ def _read_events(path: Path) -> tuple[list[Event], int]:
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
-    """Writes all of it or, when the disk is full, takes back the part that was written and raises OSError."""
+    """Writes all of it to disk or, when the disk is full, takes back the part that was written and raises OSError."""
     start = os.lseek(descriptor, 0, os.SEEK_END)
     view = memoryview(data)
     try:
         while view:
             view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
     except OSError:
         os.ftruncate(descriptor, start)
         raise

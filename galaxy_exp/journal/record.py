@@ -44,6 +44,8 @@ class TrialRecord:
     attempt: int = 0
     """0 until a worker got it; then the current execution's number."""
     run_id: str | None = None
+    run_attempt: int = 0
+    """The attempt that `run_id` belongs to."""
     reports: list[EpochReport] = field(default_factory=list)
     """Of the current attempt only."""
     report_times: list[float] = field(default_factory=list)
@@ -90,6 +92,8 @@ class SweepRecord:
     registered: ModelRegistered | None = None
     promotion: PromotionDecided | None = None
     ended: SweepEnded | None = None
+    ended_before_resuming: int = 0
+    """How many trials had ended when the sweep was last resumed."""
     updated_at: float = 0.0
 
     @classmethod
@@ -139,9 +143,9 @@ class SweepRecord:
         return [trial for _, _, trial in sorted(scored, key=lambda entry: entry[:2])]
 
     def consecutive_failures(self) -> int:
-        """How many of the latest ended trials failed or were lost, in a row."""
+        """How many of the latest trials to end failed or were lost, in a row, since the sweep was last resumed."""
         count = 0
-        for number in reversed(self.end_order):
+        for number in reversed(self.end_order[self.ended_before_resuming :]):
             if self.trials[number].state.has_model:
                 break
             count += 1
@@ -167,7 +171,8 @@ class SweepRecord:
                 trial.result, trial.ended_at = event.result, event.time
                 self.end_order.append(trial.number)
             case TrialRunCreated():
-                self.trials[event.number].run_id = event.run_id
+                trial = self.trials[event.number]
+                trial.run_id, trial.run_attempt = event.run_id, event.attempt
             case TrialProjected():
                 self.trials[event.number].projected = True
             case _:
@@ -188,6 +193,6 @@ class SweepRecord:
             case SweepEnded():
                 self.ended = event
             case SweepResumed():
-                self.ended = None
+                self.ended, self.ended_before_resuming = None, len(self.end_order)
             case _:
                 raise TypeError(f"no rule for {type(event).__name__}")

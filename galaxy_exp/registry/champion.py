@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.errors import ModelError
+from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.registry.catalogue import list_models, promote, rollback
 from galaxy_exp.registry.version_tags import CHAMPION
 from galaxy_exp.tracking.quiet import quiet_mlflow
@@ -125,6 +126,7 @@ def load_model(
         ModelError: nothing of that name, version or alias; says where it looked and how to make one.
         TrackingError: the store cannot be read.
     """
+    import_keras_quietly()
     if _is_folder(name_or_uri):
         return _load_folder(Path(name_or_uri), name_or_uri)
     if name_or_uri.startswith(_LOGGED_MODEL):

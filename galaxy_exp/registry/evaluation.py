@@ -15,9 +15,10 @@ from galaxy_exp.errors import DataError, ModelError
 from galaxy_exp.registry.bootstrap import paired_bootstrap
 from galaxy_exp.report.per_class import per_class_table
 
-__all__ = ["TestReport", "build_report", "evaluate_model", "paired_bootstrap"]
+__all__ = ["TestReport", "build_report", "evaluate_model", "images_per_batch", "paired_bootstrap"]
 
-BATCH_IMAGES = 256
+PIXELS_PER_BATCH = 2**18
+"""As in `training.predictions`: the sealed test needs no more memory than training did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,11 @@ def evaluate_model(
     return build_report(labels, probabilities, class_names, digest), probabilities
 
 
+def images_per_batch(height: int, width: int) -> int:
+    """How many images of that many pixels to predict at once; the rule of `training.predictions`."""
+    return min(max(PIXELS_PER_BATCH // (height * width), 8), 256)
+
+
 def build_report(
     labels: NDArray[Any], probabilities: NDArray[Any], class_names: Sequence[str], digest: str
 ) -> TestReport:
@@ -127,6 +133,7 @@ def _check_network(model_file: Path, network: Any, images: NDArray[Any], n_class
 def _predict(network: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     import keras
 
-    starts = range(0, len(images), BATCH_IMAGES)
-    batches = (network(np.asarray(images[start : start + BATCH_IMAGES]), training=False) for start in starts)
+    size = images_per_batch(*images.shape[1:3])
+    starts = range(0, len(images), size)
+    batches = (network(np.asarray(images[start : start + size]), training=False) for start in starts)
     return np.concatenate([np.asarray(keras.ops.convert_to_numpy(batch), dtype=np.float32) for batch in batches])

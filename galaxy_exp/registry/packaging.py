@@ -60,7 +60,8 @@ def log_and_register(
     """Logs the model to an existing run and registers it; the run's state and the active run stay as they are.
 
     Idempotent: a version of that name whose tag `galaxy_exp.sweep_id` is `metadata["sweep_id"]` is returned
-    instead of being made again, so that a sweep killed between registering and journaling can repeat the call.
+    instead of being made again, so that a sweep killed between registering and journaling can repeat the call. A
+    logged model that a call killed before registering left on the run is filled anew.
     Loading is not tried here: the sealed test has just loaded the very same file.
 
     Args:
@@ -86,7 +87,7 @@ def log_and_register(
         found = find_version(client, registered_name, str(metadata["sweep_id"]))
         if found is not None:
             return found
-        logged = _create_logged_model(client, run_id, registered_name)
+        logged = _claim_logged_model(client, run_id, registered_name)
         with _finalized(client, logged), tempfile.TemporaryDirectory() as folder:
             package = _build_package(
                 Path(folder), logged, run_id, model_file, class_names, image_shape, input_example, metadata
@@ -119,12 +120,17 @@ def _installed_tensorflow() -> str:
     return "tensorflow"
 
 
-def _create_logged_model(client: MlflowClient, run_id: str, name: str) -> LoggedModel:
+def _claim_logged_model(client: MlflowClient, run_id: str, name: str) -> LoggedModel:
+    """The run's logged model of that name, made if there is none, and listed as output of the run."""
     from mlflow.entities import LoggedModelOutput
 
     run = client.get_run(run_id)
-    logged = client.create_logged_model(run.info.experiment_id, name=name, source_run_id=run_id)
-    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    experiment_id, this_run = run.info.experiment_id, f"source_run_id = '{run_id}' AND name = '{name}'"
+    found = client.search_logged_models([experiment_id], filter_string=this_run, max_results=1)
+    logged = found[0] if found else client.create_logged_model(experiment_id, name=name, source_run_id=run_id)
+    listed = run.outputs.model_outputs if run.outputs else []
+    if logged.model_id not in [output.model_id for output in listed]:
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     return logged
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "find_champion",
     "find_holder",
     "load_candidate",
+    "read_decision",
 ]
 
 
@@ -113,7 +114,7 @@ def _decide_by_test(
     metric = challenger.objective.removeprefix("val_")
     compared = paired_bootstrap(test.labels, test.probabilities, champion_test.probabilities, metric, seed=seed)
     difference, low, high = _as_gain(compared) if metric == "loss" else compared
-    verdict = "better than" if low > 0 else "not clearly better than"
+    verdict = "better than" if low > 0 else "worse than" if high < 0 else "not clearly better than"
     what = "loss reduced by" if metric == "loss" else f"{metric} differs by"
     reason = (
         f"{verdict} version {champion.version}, the champion, on the same {len(test.labels)} sealed test images: "
@@ -167,19 +168,46 @@ def find_holder(client: MlflowClient, name: str, alias: str) -> ModelVersion | N
 
 
 def apply_promotion(client: MlflowClient, name: str, version: int, decision: PromotionDecision) -> None:
-    """Sets the aliases `champion` or `challenger` and writes the decision and its numbers into the version's tags.
+    """Writes the decision and its numbers into the version's tags and sets the alias `champion` or `challenger`.
 
-    The tag `galaxy_exp.promotion` is written last and a version that has it is left alone, so repeating the
-    call after a crash completes it, and repeating it later does not undo a promotion made since.
+    The evidence is written before the alias moves, so that `read_decision` finds it whenever the version is
+    champion. The tag `galaxy_exp.promotion` is written last and a version that has it is left alone, so repeating
+    the call after a crash completes it, and repeating it later does not undo a promotion made since.
     """
     if version_tags.PROMOTION in client.get_model_version(name, str(version)).tags:
         return
+    for tag, value in _evidence_tags(decision).items():
+        client.set_model_version_tag(name, str(version), tag, value)
     if decision.promote:
         crown(client, name, version)
     else:
         client.set_registered_model_alias(name, version_tags.CHALLENGER, str(version))
-    for tag, value in _decision_tags(decision).items():
-        client.set_model_version_tag(name, str(version), tag, value)
+    outcome = "promoted" if decision.promote else version_tags.CHALLENGER
+    client.set_model_version_tag(name, str(version), version_tags.PROMOTION, outcome)
+
+
+def read_decision(client: MlflowClient, name: str, version: int) -> PromotionDecision | None:
+    """The decision that an earlier call of `apply_promotion` carried out, or a person's, from the version's tags.
+
+    None if there was none, or if it was cut short before the alias `champion` moved: then nothing has come of it,
+    and it is to be made again, against whoever is champion now.
+    """
+    tags = client.get_model_version(name, str(version)).tags
+    if version_tags.PROMOTION_REASON not in tags:
+        return None
+    if version_tags.PROMOTION not in tags and not _is_champion(client, name, version):
+        return None
+    numbers = (version_tags.PROMOTION_DIFFERENCE, version_tags.PROMOTION_LOW, version_tags.PROMOTION_HIGH)
+    return PromotionDecision(
+        tags.get(version_tags.PROMOTION) != version_tags.CHALLENGER,
+        tags[version_tags.PROMOTION_REASON],
+        *(float(tags[tag]) if tag in tags else None for tag in numbers),
+    )
+
+
+def _is_champion(client: MlflowClient, name: str, version: int) -> bool:
+    champion = find_holder(client, name, version_tags.CHAMPION)
+    return champion is not None and int(champion.version) == version
 
 
 def crown(client: MlflowClient, name: str, version: int) -> int | None:
@@ -199,8 +227,8 @@ def crown(client: MlflowClient, name: str, version: int) -> int | None:
     return previous
 
 
-def _decision_tags(decision: PromotionDecision) -> dict[str, str]:
-    """In the order they are written: `PROMOTION`, which says that all is done, last."""
+def _evidence_tags(decision: PromotionDecision) -> dict[str, str]:
+    """In the order they are written: the reason, which says that all numbers are there, last."""
     numbers = {
         version_tags.PROMOTION_DIFFERENCE: decision.difference,
         version_tags.PROMOTION_LOW: decision.low,
@@ -209,5 +237,4 @@ def _decision_tags(decision: PromotionDecision) -> dict[str, str]:
     return {
         **{tag: repr(value) for tag, value in numbers.items() if value is not None},
         version_tags.PROMOTION_REASON: decision.reason,
-        version_tags.PROMOTION: "promoted" if decision.promote else version_tags.CHALLENGER,
     }

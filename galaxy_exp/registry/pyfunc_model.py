@@ -24,8 +24,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
 
-BATCH_IMAGES = 256
-"""Images predicted at once; bounds memory whatever the number of images."""
+PIXELS_PER_BATCH = 2**18
+"""Pixels predicted at once, at the size the network takes; bounds memory whatever the number and size of images."""
 RESIZE_PIXELS = 2**22
 """Source pixels resized at once (about 50 MB as float32)."""
 
@@ -77,7 +77,8 @@ class GalaxyModel(PythonModel):
         """float32 (n, n_classes) for images as `predict` takes them."""
         images = _as_images(model_input)
         self._refuse_unfit(images)
-        batches = [self._predict_batch(images[start : start + BATCH_IMAGES]) for start in _starts(len(images))]
+        size = images_per_batch(*self.image_size)
+        batches = [self._predict_batch(images[start : start + size]) for start in range(0, len(images), size)]
         return np.concatenate([np.empty((0, len(self.class_names)), np.float32), *batches])
 
     def refusal(self, image: Any) -> str | None:
@@ -111,8 +112,9 @@ class GalaxyModel(PythonModel):
         return _resize(_crop(np.asarray(images), self.image_size), self.image_size)
 
 
-def _starts(n_images: int) -> range:
-    return range(0, n_images, BATCH_IMAGES)
+def images_per_batch(height: int, width: int) -> int:
+    """How many images of that many pixels to predict at once; the rule of galaxy_exp's `training.predictions`."""
+    return min(max(PIXELS_PER_BATCH // (height * width), 8), 256)
 
 
 def _refused(message: str) -> MlflowException:

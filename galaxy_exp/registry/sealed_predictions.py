@@ -8,6 +8,8 @@ The digest of the test images stands both inside the file and as the version's t
 from __future__ import annotations
 
 import tempfile
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,19 +49,32 @@ def log_sealed_predictions(client: MlflowClient, run_id: str, test: SealedPredic
 
 
 def fetch_sealed_predictions(client: MlflowClient, run_id: str | None) -> SealedPredictions | None:
-    """The predictions stored with the run; None if the run or its artifact is gone or damaged."""
+    """The predictions stored with the run; None only if the run or its artifact is gone or damaged.
+
+    A store that cannot be reached raises what MLflow raises: a decision made without the predictions is final.
+    """
+    with quiet_mlflow():
+        if not run_id or not _is_stored(client, run_id):
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            return _read(Path(client.download_artifacts(run_id, ARTIFACT, folder)))
+
+
+def _is_stored(client: MlflowClient, run_id: str) -> bool:
     from mlflow.exceptions import MlflowException
 
-    if not run_id:
-        return None
     try:
-        with tempfile.TemporaryDirectory() as folder, quiet_mlflow():
-            return _read(Path(client.download_artifacts(run_id, ARTIFACT, folder)))
-    except (MlflowException, OSError, ValueError, KeyError):
+        return any(found.path == ARTIFACT for found in client.list_artifacts(run_id))
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+
+
+def _read(path: Path) -> SealedPredictions | None:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            stored: dict[str, Any] = {name: arrays[name] for name in ("digest", "labels", "probabilities")}
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
-
-
-def _read(path: Path) -> SealedPredictions:
-    with np.load(path, allow_pickle=False) as arrays:
-        stored: dict[str, Any] = {name: arrays[name] for name in ("digest", "labels", "probabilities")}
     return SealedPredictions(str(stored["digest"]), stored["labels"].astype(np.int64), stored["probabilities"])

@@ -7,6 +7,7 @@ for the baseline, and the journal remembers that it was.
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from mlflow import MlflowClient
 from numpy.typing import NDArray
 
 from galaxy_exp.data.prepared import PreparedData
-from galaxy_exp.errors import SweepFailedError
+from galaxy_exp.errors import ModelError, SweepFailedError
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import ModelRegistered, PromotionDecided, SealedTestOpened, WinnerChosen
 from galaxy_exp.journal.journal import Journal
@@ -22,7 +23,13 @@ from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.evaluation import TestReport, evaluate_model
 from galaxy_exp.registry.packaging import log_and_register
-from galaxy_exp.registry.promotion import apply_promotion, decide_promotion, find_champion, load_candidate
+from galaxy_exp.registry.promotion import (
+    apply_promotion,
+    decide_promotion,
+    find_champion,
+    load_candidate,
+    read_decision,
+)
 from galaxy_exp.registry.sealed_predictions import SealedPredictions, log_sealed_predictions
 from galaxy_exp.tracking.store import tracking_errors
 
@@ -47,10 +54,16 @@ def choose_winner(journal: Journal) -> TrialRecord:
 
 
 def open_sealed_test(journal: Journal, folder: SweepFolder, data: PreparedData) -> None:
-    """Tests the winner, and the baseline if it has a model, on the sealed images; once per model and sweep."""
+    """Tests the winner, and the baseline if it has a model, on the sealed images; once per model and sweep.
+
+    Raises:
+        ModelError: the winner's model file is gone; says what to do.
+    """
     record = journal.record
     numbers = [_winner_number(record)]
-    if record.config.search.baseline and record.trials[0].state.has_model:
+    if numbers[0] not in record.test_reports:
+        _require_model(record, folder)
+    if record.config.search.baseline and record.trials[0].state.has_model and _model_file(folder, 0).is_file():
         numbers.append(0)
     for number in dict.fromkeys(numbers):
         if number in record.test_reports:
@@ -64,6 +77,7 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
     """Registers the winner's model as a new version, with its test figures as tags.
 
     Raises:
+        ModelError: the winner's model file is gone; says what to do.
         TrackingError: MLflow refused or could not be reached.
     """
     record = journal.record
@@ -73,11 +87,13 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
     report = TestReport.from_dict(record.test_reports[winner.number])
     if winner.run_id is None:
         raise SweepFailedError(f"trial {winner.number} has no MLflow run; mend with: galaxy-exp sync {record.sweep_id}")
+    _require_model(record, folder)
+    sealed = _sealed_predictions(folder, winner.number, data)
     with tracking_errors(record.started.tracking_uri):
-        log_sealed_predictions(client, winner.run_id, _sealed_predictions(folder, winner.number, data))
+        log_sealed_predictions(client, winner.run_id, sealed)
     version = log_and_register(
         run_id=winner.run_id,
-        model_file=folder.trial(winner.number) / "model.keras",
+        model_file=_model_file(folder, winner.number),
         class_names=data.class_names,
         image_shape=data.image_shape,
         registered_name=record.config.registry.model,
@@ -93,6 +109,8 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
 def promote_winner(journal: Journal, client: MlflowClient) -> None:
     """Decides whether the new version becomes champion, and moves the aliases.
 
+    A decision that was carried out by a call that was then killed is kept, with its reason.
+
     Raises:
         TrackingError: MLflow refused or could not be reached.
     """
@@ -101,7 +119,9 @@ def promote_winner(journal: Journal, client: MlflowClient) -> None:
         return
     name, version = record.registered.name, record.registered.version
     with tracking_errors(record.started.tracking_uri):
-        decision = decide_promotion(load_candidate(client, name, version), find_champion(client, name))
+        decision = read_decision(client, name, version) or decide_promotion(
+            load_candidate(client, name, version), find_champion(client, name)
+        )
         apply_promotion(client, name, version, decision)
     journal.append(PromotionDecided(name=name, version=version, promoted=decision.promote, reason=decision.reason))
 
@@ -115,8 +135,21 @@ test_digest.__test__ = False  # type: ignore[attr-defined]  # pytest would take 
 
 
 def _test(folder: SweepFolder, number: int, data: PreparedData) -> tuple[TestReport, NDArray[np.float32]]:
-    model_file = folder.trial(number) / "model.keras"
-    return evaluate_model(model_file, data.sealed.images, data.sealed.labels, data.class_names, test_digest(data))
+    sealed, digest = data.sealed, test_digest(data)
+    return evaluate_model(_model_file(folder, number), sealed.images, sealed.labels, data.class_names, digest)
+
+
+def _model_file(folder: SweepFolder, number: int) -> Path:
+    return folder.trial(number) / "model.keras"
+
+
+def _require_model(record: SweepRecord, folder: SweepFolder) -> None:
+    file = _model_file(folder, _winner_number(record))
+    if not file.is_file():
+        raise ModelError(
+            f"{file}: the model of trial {record.winner}, the best of sweep {record.sweep_id}, is gone; "
+            f"put the file back, then: galaxy-exp resume {record.sweep_id}; if there is no copy, run the sweep again"
+        )
 
 
 def _sealed_predictions(folder: SweepFolder, number: int, data: PreparedData) -> SealedPredictions:

@@ -11,19 +11,26 @@ from typing import Any
 import numpy as np
 
 from galaxy_exp import metrics
-from galaxy_exp.config import dump_sweep
+from galaxy_exp.config import SweepConfig, dump_sweep
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.report.figures import confusion_record, plot_confusion, plot_learning_curves, plot_mistakes_gallery
 from galaxy_exp.report.per_class import per_class_table, per_class_text
+from galaxy_exp.tracking.store import hide_password
 
-__all__ = ["leaderboard_rows", "write_sweep_artifacts", "write_trial_artifacts"]
+__all__ = ["artifacts_folder", "leaderboard_rows", "write_sweep_artifacts", "write_trial_artifacts"]
+
+
+def artifacts_folder(folder: Path) -> Path:
+    """Where a trial or sweep keeps what goes to MLflow; made if it is not there."""
+    target = folder / "artifacts"
+    target.mkdir(parents=True, exist_ok=True)
+    return target
 
 
 def write_trial_artifacts(folder: Path, trial: TrialRecord, record: SweepRecord, data: PreparedData) -> Path:
     """Draws and writes a finished trial's artifacts; returns the folder that holds them and nothing else."""
-    target = folder / "artifacts"
-    target.mkdir(parents=True, exist_ok=True)
+    target = artifacts_folder(folder)
     result = trial.result
     if result is None:
         raise ValueError(f"trial {trial.number} has not ended")
@@ -60,9 +67,8 @@ def _write_validation_artifacts(folder: Path, target: Path, trial: TrialRecord, 
 
 def write_sweep_artifacts(folder: Path, record: SweepRecord, data: PreparedData) -> Path:
     """Writes what describes the sweep as a whole; called again, it brings the files up to date."""
-    target = folder / "artifacts"
-    target.mkdir(parents=True, exist_ok=True)
-    (target / "sweep.yaml").write_text(dump_sweep(record.config), encoding="utf-8")
+    target = artifacts_folder(folder)
+    (target / "sweep.yaml").write_text(dump_sweep(_without_password(record.config)), encoding="utf-8")
     _write_json(target / "search_space.json", record.started.space)
     _write_json(target / "software.json", record.started.software)
     _write_json(target / "data.json", _describe_data(data))
@@ -87,6 +93,13 @@ def leaderboard_rows(record: SweepRecord) -> list[dict[str, Any]]:
         row |= {"epochs": trial.epochs, "seconds": round(trial.result.seconds, 3) if trial.result else ""}
         rows.append(row | {"run_id": trial.run_id} | trial.values)
     return rows
+
+
+def _without_password(config: SweepConfig) -> SweepConfig:
+    if config.tracking.uri is None:
+        return config
+    tracking = config.tracking.model_copy(update={"uri": hide_password(config.tracking.uri)})
+    return config.model_copy(update={"tracking": tracking})
 
 
 def _describe_data(data: PreparedData) -> dict[str, Any]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME, MLFLOW_USER
 
 from galaxy_exp.journal.record import TrialRecord
@@ -19,8 +23,12 @@ __all__ = [
     "SWEEP_ID",
     "TRIAL",
     "USER",
+    "trial_params",
     "trial_run_name",
 ]
+
+_ALLOWED = re.compile(r"[^\w\-./: ]")
+"""What MLflow does not take in the name of a param."""
 
 PARENT = MLFLOW_PARENT_RUN_ID
 NOTE = MLFLOW_RUN_NOTE
@@ -44,3 +52,9 @@ EPOCHS = "galaxy_exp.epochs"
 def trial_run_name(trial: TrialRecord, has_baseline: bool) -> str:
     """`trial 007`, or `trial 000 (baseline)`."""
     return f"trial {trial.number:03d}" + (" (baseline)" if has_baseline and trial.number == 0 else "")
+
+
+def trial_params(values: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyperparameters and our own params under names that MLflow takes; on a clash ours gets a prefix."""
+    params = {_ALLOWED.sub("_", name): value for name, value in values.items()}
+    return params | {f"galaxy_exp.{name}" if name in params else name: value for name, value in ours.items()}

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Callable
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 
 from galaxy_exp.data.prepared import PreparedData
-from galaxy_exp.errors import TrackingError
+from galaxy_exp.errors import GalaxyExpError, TrackingError, first_line
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import (
     EpochReported,
@@ -28,9 +32,9 @@ from galaxy_exp.journal.events import (
 )
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.records import EpochReport, TrialState
+from galaxy_exp.records import EpochReport, TrialResult, TrialState
 from galaxy_exp.tracking import names
-from galaxy_exp.tracking.artifacts import write_sweep_artifacts, write_trial_artifacts
+from galaxy_exp.tracking.artifacts import artifacts_folder, write_sweep_artifacts, write_trial_artifacts
 from galaxy_exp.tracking.content import (
     describe_sweep,
     outcome_metrics,
@@ -38,13 +42,18 @@ from galaxy_exp.tracking.content import (
     sweep_metrics,
     sweep_params,
 )
+from galaxy_exp.tracking.quiet import quiet_mlflow
+from galaxy_exp.tracking.store import hide_password
 
 __all__ = ["MlflowProjection"]
 
-_OUTAGES = (MlflowException, TrackingError, OSError)
-"""What MLflow raises when it is away, refuses, or its disk is full; requests' exceptions are OSErrors."""
+
 _MAX_PARAMS_PER_CALL = 100
 _MAX_METRICS_PER_CALL = 1000
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 30.0, 600.0
+"""How long an MLflow that failed is left alone; doubled each time it fails again."""
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
+"""Error codes with which MLflow refuses one thing, as opposed to being away."""
 _STATUS = {
     TrialState.RUNNING: "RUNNING",
     TrialState.COMPLETED: "FINISHED",
@@ -57,9 +66,10 @@ _STATUS = {
 class MlflowProjection:
     """An observer of the loop that writes each event to MLflow as it comes.
 
-    MLflow failing is not the sweep failing: the first failure is told through `warn`, events are then let
-    pass, and `catch_up` brings everything in order later. What is written carries the journal's own
-    timestamps, and MLflow drops a metric that it has already, so writing twice changes nothing.
+    MLflow failing is not the sweep failing: the failure is told through `warn`, MLflow is left alone for a while, and
+    then everything it lacks is written. What is written carries the journal's own timestamps, and MLflow drops a
+    metric that it has already, so writing twice changes nothing. A run belongs to one attempt at a trial; when the
+    trial is issued again it gets a new one, and the old one goes to MLflow's bin.
 
     The store is opened, and what an earlier process left unwritten is caught up, at the first event: by then the
     first trial is running, so that no worker waits while MLflow creates its database.
@@ -70,6 +80,7 @@ class MlflowProjection:
         folder: the sweep's, with the trials' files.
         data: described in MLflow as the runs' input.
         warn: takes one line for the user.
+        clock: seconds, monotonic.
     """
 
     def __init__(
@@ -79,15 +90,19 @@ class MlflowProjection:
         folder: SweepFolder,
         data: PreparedData,
         warn: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._open_store = open_store
         self._journal = journal
         self._folder = folder
         self._data = data
         self._warn = warn
+        self._clock = clock
         self._experiment_id: str | None = None
         self._is_behind = True
-        self._has_warned = False
+        self._pause_seconds = _FIRST_PAUSE_SECONDS
+        self._paused_until = -math.inf
+        self._warned: set[str] = set()
 
     @cached_property
     def client(self) -> MlflowClient:
@@ -100,14 +115,17 @@ class MlflowProjection:
 
     def on_event(self, event: Event, record: SweepRecord) -> None:
         """See `Observer.on_event`."""
-        if self._has_warned and self._is_behind and not isinstance(event, TrialEnded):
-            return  # MLflow is away; asked again once a trial
+        if self._clock() < self._paused_until:
+            self._is_behind = True
+            return
         try:
-            if self._is_behind:
-                self._catch_up()
-            self._project(event)
-        except _OUTAGES as error:
-            self._fall_behind(error)
+            with self._errors_as_tracking_errors():
+                if self._is_behind:
+                    self._catch_up()
+                else:
+                    self._project(event)
+        except TrackingError as error:
+            self._pause(error)
 
     def catch_up(self) -> None:
         """Writes everything that MLflow lacks.
@@ -115,162 +133,210 @@ class MlflowProjection:
         Raises:
             TrackingError: if MLflow still cannot be written to; what was written stays, and nothing is lost.
         """
-        try:
+        with self._errors_as_tracking_errors():
             self._catch_up()
-        except _OUTAGES as error:
-            raise TrackingError(self._describe(error)) from error
 
     def close_sweep(self, status: str) -> None:
-        """Writes the sweep's summary to the parent run and ends it ("FINISHED", "FAILED" or "KILLED").
+        """Writes what is missing and the sweep's summary, and ends the parent run ("FINISHED", "FAILED", "KILLED").
 
         Raises:
             TrackingError: if MLflow cannot be written to.
         """
-        try:
+        with self._errors_as_tracking_errors():
+            self._catch_up()
             self._close_sweep(status)
-        except _OUTAGES as error:
-            raise TrackingError(self._describe(error)) from error
 
     def _project(self, event: Event) -> None:
         match event:
-            case TrialProposed():
-                self._ensure_trial_run(self._record.trials[event.number])
-            case TrialStarted() if event.attempt > 1:
-                self._begin_again(self._record.trials[event.number])
+            case TrialProposed() | TrialStarted():
+                self._ensure_trial_run(self._record.trials[event.number], {})
             case EpochReported():
-                self._log_epochs(self._record.trials[event.report.number], [event.report], [event.time])
+                trial = self._record.trials[event.report.number]
+                if trial.run_attempt == event.report.attempt:  # not of a lost attempt whose run is gone already
+                    self._log_epochs(trial, [event.report], [event.time])
             case TrialEnded():
-                self._close_trial(self._record.trials[event.result.number])
+                self._bring_up_to_date(self._record.trials[event.result.number], {})
 
     def _catch_up(self) -> None:
         self._ensure_parent_run()
-        known = self._find_runs()
+        found = self._find_trial_runs()
         for trial in self._record.trials.values():
-            if trial.projected:
-                continue
-            if trial.run_id is None and trial.number in known:
-                self._journal.append(TrialRunCreated(number=trial.number, run_id=known[trial.number]))
-            if trial.result is None:
-                continue  # its next attempt makes or renews the run
-            self._ensure_trial_run(trial)
-            self._log_epochs(trial, trial.reports, trial.report_times)
-            self._close_trial(trial)
+            if not trial.projected:
+                self._bring_up_to_date(trial, found)
+        self._discard_strays(found)
         self._is_behind = False
+        self._pause_seconds = _FIRST_PAUSE_SECONDS
 
-    def _fall_behind(self, error: Exception) -> None:
-        if not self._has_warned:
-            self._warn(f"{self._describe(error)}; the sweep goes on, and what is missing is written later")
-        self._has_warned = self._is_behind = True
+    def _bring_up_to_date(self, trial: TrialRecord, found: _Runs) -> None:
+        """Writes all that is known of one trial; what MLflow refuses of it is told and does not hold up the others."""
+        try:
+            self._ensure_trial_run(trial, found)
+            self._describe_trial(trial)
+            self._log_epochs(trial, trial.reports, trial.report_times)
+            if trial.result is not None:
+                self._close_trial(trial, trial.result)
+        except MlflowException as error:
+            if error.error_code not in _REFUSALS:
+                raise
+            self._warn_once(f"MLflow refuses trial {trial.number}: {first_line(error)}")
 
-    def _describe(self, error: Exception) -> str:
-        if isinstance(error, TrackingError):
-            return str(error)
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return f"MLflow at {self._record.started.tracking_uri} cannot be written to: {first_line}"
+    # when MLflow fails
+
+    @contextmanager
+    def _errors_as_tracking_errors(self) -> Iterator[None]:
+        where = f"MLflow at {hide_password(self._record.started.tracking_uri)} cannot be written to"
+        with quiet_mlflow():
+            try:
+                yield
+            except GalaxyExpError:
+                raise
+            except Exception as error:
+                # whatever MLflow, its database driver or its artifact store raise must not end the sweep
+                raise TrackingError(f"{where}: {first_line(error)}") from error
+
+    def _pause(self, error: TrackingError) -> None:
+        self._warn_once(f"{error}; the sweep goes on, and what is missing is written later")
+        self._is_behind = True
+        self._paused_until = self._clock() + self._pause_seconds
+        self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            self._warn(message)
 
     # runs
 
-    def _find_runs(self) -> dict[int, str]:
-        """The runs of this sweep's trials that MLflow has, by trial number."""
-        found: dict[int, str] = {}
+    def _find_trial_runs(self) -> _Runs:
+        """The active runs of this sweep's trials, by trial number and attempt; the first made of two alike."""
+        found: _Runs = {}
         token: str | None = None
         while True:
             page = self.client.search_runs(
-                [self._experiment()],
-                f"tags.`{names.SWEEP_ID}` = '{self._record.sweep_id}' AND tags.`{names.KIND}` = 'trial'",
-                max_results=1000,
-                page_token=token,
+                [self._experiment()], self._filter("trial"), max_results=1000, page_token=token
             )
-            found |= {int(run.data.tags[names.TRIAL]): run.info.run_id for run in page}
+            for run in page:
+                key = int(run.data.tags[names.TRIAL]), int(run.data.tags[names.ATTEMPT])
+                found.setdefault(key, []).append(run.info.run_id)
             token = page.token
             if not token:
                 return found
+
+    def _filter(self, kind: str) -> str:
+        return f"tags.`{names.SWEEP_ID}` = '{self._record.sweep_id}' AND tags.`{names.KIND}` = '{kind}'"
 
     def _experiment(self) -> str:
         if self._experiment_id is None:
             name = self._record.config.tracking.experiment
             experiment = self.client.get_experiment_by_name(name)
-            self._experiment_id = (
-                experiment.experiment_id
-                if experiment
-                else self.client.create_experiment(name, tags=names.EXPERIMENT_KIND)
-            )
+            if experiment is None:
+                self._experiment_id = self.client.create_experiment(name, tags=names.EXPERIMENT_KIND)
+            else:
+                if experiment.lifecycle_stage == "deleted":
+                    self.client.restore_experiment(experiment.experiment_id)
+                    self._warn_once(f'the MLflow experiment "{name}" had been deleted; it is restored')
+                self._experiment_id = experiment.experiment_id
         return self._experiment_id
 
     def _ensure_parent_run(self) -> str:
-        if self._record.parent_run_id is None:
-            self._journal.append(ParentRunCreated(run_id=self._find_parent_run() or self._create_parent_run()))
+        """The sweep's parent run: as journaled and still there, else one that a killed driver left, else a new one."""
         run_id = self._record.parent_run_id
-        assert run_id is not None
+        if run_id is None or (self._is_behind and not self._is_active(run_id)):
+            left = self.client.search_runs([self._experiment()], self._filter("sweep"), max_results=1)
+            run_id = str(left[0].info.run_id) if left else self._create_parent_run()
+            self._journal.append(ParentRunCreated(run_id=run_id))
+        if self._is_behind:
+            self._describe_parent(run_id)
         return run_id
 
-    def _find_parent_run(self) -> str | None:
-        """The parent run that a killed driver created but did not live to journal."""
-        found = self.client.search_runs(
-            [self._experiment()],
-            f"tags.`{names.SWEEP_ID}` = '{self._record.sweep_id}' AND tags.`{names.KIND}` = 'sweep'",
-            max_results=1,
-        )
-        return str(found[0].info.run_id) if found else None
+    def _is_active(self, run_id: str) -> bool:
+        try:
+            return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            raise
 
     def _create_parent_run(self) -> str:
-        tags = self._common_tags("sweep") | {names.NOTE: describe_sweep(self._record, self._data)}
-        run = self.client.create_run(
-            self._experiment(), _milliseconds(self._record.started.time), tags, self._record.sweep_id
-        )
-        self._log_params(run.info.run_id, sweep_params(self._record, self._data))
-        self._log_data(run.info.run_id)
-        self.client.log_artifacts(
-            run.info.run_id, str(write_sweep_artifacts(self._folder.path, self._record, self._data))
-        )
+        started = _milliseconds(self._record.started.time)
+        run = self.client.create_run(self._experiment(), started, self._common_tags("sweep"), self._record.sweep_id)
         return str(run.info.run_id)
 
-    def _ensure_trial_run(self, trial: TrialRecord) -> None:
-        if trial.run_id is None:
-            self._journal.append(TrialRunCreated(number=trial.number, run_id=self._create_trial_run(trial)))
+    def _describe_parent(self, run_id: str) -> None:
+        self.client.update_run(run_id, status="RUNNING")
+        self.client.set_tag(run_id, names.NOTE, describe_sweep(self._record, self._data))
+        self._log_params(run_id, sweep_params(self._record, self._data))
+        self._log_data(run_id)
+        self._log_files(run_id, write_sweep_artifacts(self._folder.path, self._record, self._data))
 
-    def _create_trial_run(self, trial: TrialRecord) -> str:
+    def _ensure_trial_run(self, trial: TrialRecord, found: _Runs) -> None:
+        """Gives the trial a run for its present attempt; one of an earlier attempt goes to the bin."""
+        attempt, stale = max(trial.attempt, 1), trial.run_id
+        if stale is not None and trial.run_attempt == attempt:
+            return
+        left = found.get((trial.number, attempt), [])
+        run_id = left[0] if left else self._create_trial_run(trial, attempt)
+        self._journal.append(TrialRunCreated(number=trial.number, run_id=run_id, attempt=attempt))
+        self._describe_trial(trial)
+        if stale is not None and self._is_active(stale):
+            self.client.delete_run(stale)
+
+    def _create_trial_run(self, trial: TrialRecord, attempt: int) -> str:
         tags = self._common_tags("trial") | {
             names.PARENT: self._ensure_parent_run(),
             names.TRIAL: str(trial.number),
-            names.ATTEMPT: str(max(trial.attempt, 1)),
+            names.ATTEMPT: str(attempt),
             names.STATE: str(TrialState.RUNNING),
         }
         name = names.trial_run_name(trial, self._record.config.search.baseline)
         run = self.client.create_run(self._experiment(), _milliseconds(trial.proposed_at), tags, name)
-        self._log_params(run.info.run_id, {**trial.values, "seed": trial.seed})
-        self._log_data(run.info.run_id)
         return str(run.info.run_id)
 
-    def _begin_again(self, trial: TrialRecord) -> None:
-        """A trial that lost its worker gets a fresh run; the old one, with its partial curve, goes to MLflow's bin."""
-        if trial.run_id is not None:
-            self.client.delete_run(trial.run_id)
-        self._journal.append(TrialRunCreated(number=trial.number, run_id=self._create_trial_run(trial)))
+    def _describe_trial(self, trial: TrialRecord) -> None:
+        run_id = _run_of(trial)
+        self._log_params(run_id, names.trial_params(trial.values, {"seed": trial.seed}))
+        self._log_data(run_id)
 
-    def _close_trial(self, trial: TrialRecord) -> None:
-        result, run_id = trial.result, trial.run_id
-        if result is None or run_id is None or trial.projected:
-            return
-        self._log_params(run_id, outcome_params(trial))
+    def _discard_strays(self, found: _Runs) -> None:
+        """Runs that a killed driver made and did not live to journal, where the trial has another one."""
+        kept = {trial.run_id for trial in self._record.trials.values()}
+        for run_ids in found.values():
+            for run_id in run_ids:
+                if run_id not in kept and self._is_active(run_id):
+                    self.client.delete_run(run_id)
+
+    def _close_trial(self, trial: TrialRecord, result: TrialResult) -> None:
+        run_id = _run_of(trial)
+        self._log_params(run_id, names.trial_params(trial.values, outcome_params(trial)))
         self._log_metrics(run_id, outcome_metrics(trial), trial.ended_at or 0.0)
-        files = write_trial_artifacts(self._folder.trial(trial.number), trial, self._record, self._data)
-        self.client.log_artifacts(run_id, str(files))
+        self._log_files(run_id, self._draw(trial))
         tags = {names.STATE: str(result.state), names.REASON: result.reason, names.EPOCHS: str(result.epochs)}
         self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
         self.client.set_terminated(run_id, _STATUS[result.state], _milliseconds(trial.ended_at or 0.0))
         self._journal.append(TrialProjected(number=trial.number))
 
+    def _draw(self, trial: TrialRecord) -> Path:
+        """The trial's figures and tables; those that cannot be made for want of a file are told and left out."""
+        folder = self._folder.trial(trial.number)
+        try:
+            return write_trial_artifacts(folder, trial, self._record, self._data)
+        except (OSError, ValueError, EOFError) as error:
+            self._warn_once(f"trial {trial.number}: its figures cannot be drawn: {first_line(error)}")
+            return artifacts_folder(folder)
+
     def _close_sweep(self, status: str) -> None:
         run_id = self._ensure_parent_run()
         record = self._record
         self._log_metrics(run_id, sweep_metrics(record), record.updated_at)
-        self.client.log_artifacts(run_id, str(write_sweep_artifacts(self._folder.path, record, self._data)))
+        self._log_files(run_id, write_sweep_artifacts(self._folder.path, record, self._data))
         self.client.set_tag(run_id, names.NOTE, describe_sweep(record, self._data))
         for trial in record.leaderboard()[: record.config.tracking.keep_models]:
             model = self._folder.trial(trial.number) / "model.keras"
             if trial.run_id is not None and model.exists():
                 self.client.log_artifact(trial.run_id, str(model), "model")
+        for trial in record.running:
+            if trial.run_id is not None:
+                self.client.set_terminated(trial.run_id, "KILLED")
         self.client.set_terminated(run_id, status)
 
     # what is logged
@@ -280,23 +346,20 @@ class MlflowProjection:
             names.SWEEP_ID: self._record.sweep_id,
             names.KIND: kind,
             names.SOURCE: "galaxy-exp",
-            names.USER: getpass.getuser(),
+            names.USER: _user_name(),
         }
 
     def _log_epochs(self, trial: TrialRecord, reports: list[EpochReport], times: list[float]) -> None:
-        if trial.run_id is None:
-            return
         entries = [
-            Metric(name, value, _milliseconds(time), report.epoch)
-            for report, time in zip(reports, times, strict=True)
+            Metric(name, value, _milliseconds(moment), report.epoch)
+            for report, moment in zip(reports, times, strict=True)
             for name, value in report.metrics.items()
         ]
-        self._log_metric_entries(trial.run_id, entries)
+        self._log_metric_entries(_run_of(trial), entries)
 
-    def _log_metrics(self, run_id: str, values: dict[str, float], time: float) -> None:
-        self._log_metric_entries(
-            run_id, [Metric(name, value, _milliseconds(time), 0) for name, value in values.items()]
-        )
+    def _log_metrics(self, run_id: str, values: dict[str, float], moment: float) -> None:
+        entries = [Metric(name, value, _milliseconds(moment), 0) for name, value in values.items()]
+        self._log_metric_entries(run_id, entries)
 
     def _log_metric_entries(self, run_id: str, entries: list[Metric]) -> None:
         for start in range(0, len(entries), _MAX_METRICS_PER_CALL):
@@ -306,6 +369,9 @@ class MlflowProjection:
         entries = [Param(name, str(value)) for name, value in values.items()]
         for start in range(0, len(entries), _MAX_PARAMS_PER_CALL):
             self.client.log_batch(run_id, params=entries[start : start + _MAX_PARAMS_PER_CALL])
+
+    def _log_files(self, run_id: str, folder: Path) -> None:
+        self.client.log_artifacts(run_id, str(folder))
 
     def _log_data(self, run_id: str) -> None:
         source = {"source": self._data.source, "simulated": self._data.simulated}
@@ -319,6 +385,23 @@ class MlflowProjection:
         )
         context = InputTag("mlflow.data.context", "training")
         self.client.log_inputs(run_id, [DatasetInput(dataset, [context])])
+
+
+_Runs = dict[tuple[int, int], list[str]]
+
+
+def _run_of(trial: TrialRecord) -> str:
+    if trial.run_id is None:
+        raise ValueError(f"trial {trial.number} has no run yet")
+    return trial.run_id
+
+
+def _user_name() -> str:
+    """Who runs this; a user id without a name, as in some containers, is given as a number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return str(os.getuid())
 
 
 def _milliseconds(seconds: float) -> int:

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from galaxy_exp.errors import ModelError, TrackingError
+from galaxy_exp.errors import GalaxyExpError, ModelError, TrackingError, first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["is_first_use", "open_client", "open_existing_client", "resolve_tracking_uri", "tracking_errors"]
+__all__ = [
+    "hide_password",
+    "is_first_use",
+    "open_client",
+    "open_existing_client",
+    "resolve_tracking_uri",
+    "tracking_errors",
+]
 
 
 def resolve_tracking_uri(configured: str | None) -> str:
-    """The store to use: as configured, else MLflow's own choice (MLFLOW_TRACKING_URI, `sqlite:///mlflow.db`)."""
+    """The store to use: as configured, else MLflow's own choice (MLFLOW_TRACKING_URI, `sqlite:///mlflow.db`).
+
+    The file of a SQLite store is given by its absolute path, so that a sweep resumed from elsewhere finds the same.
+    """
     if configured:
-        return configured
+        return _absolute(configured)
     from mlflow import get_tracking_uri
 
-    return str(get_tracking_uri())
+    return _absolute(str(get_tracking_uri()))
+
+
+def hide_password(uri: str) -> str:
+    """The URI with `user:password@` replaced by `***@`, fit to be printed or stored."""
+    return re.sub(r"//[^/@]*@", "//***@", uri)
 
 
 def is_first_use(uri: str) -> bool:
@@ -58,15 +74,21 @@ def open_existing_client(tracking_uri: str | None) -> MlflowClient:
 
 @contextmanager
 def tracking_errors(tracking_uri: str | None) -> Iterator[None]:
-    """Turns the exceptions of MLflow and of its database into a one-line TrackingError that names the store."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
+    """Turns whatever MLflow, its database driver or its artifact store raise into a one-line TrackingError."""
     try:
         yield
-    except (MlflowException, SQLAlchemyError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise TrackingError(f"MLflow store {tracking_uri or '(default)'}: {lines[0]}") from error
+    except GalaxyExpError:
+        raise
+    except Exception as error:
+        where = hide_password(tracking_uri or "(default)")
+        raise TrackingError(f"MLflow store {where}: {first_line(error)}") from error
+
+
+def _absolute(uri: str) -> str:
+    path = _sqlite_path(uri)
+    if path is None or path.is_absolute():
+        return uri
+    return f"sqlite:///{path.resolve()}" + uri[len(uri.split("?")[0]) :]
 
 
 def _sqlite_path(uri: str) -> Path | None:

@@ -45,11 +45,25 @@ def save_history(reports: Sequence[EpochReport], folder: Path) -> None:
 
 
 def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """`write` gets a path with the same ending; a reader sees the whole file or none."""
+    """`write` gets a path with the same ending; a reader sees the whole file or none, also after a power cut.
+
+    On disk before it returns: the journal will say that the trial ended, and then its files must be there.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         write(temporary)
+        _fsync(temporary)
         temporary.replace(path)
+        _fsync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _fsync(path: Path) -> None:
+    """Waits until a file's content, or a folder's list of names, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

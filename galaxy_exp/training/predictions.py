@@ -10,11 +10,19 @@ from numpy.typing import NDArray
 
 from galaxy_exp.hypermodel.batches import ImageBatches
 
-__all__ = ["OutputError", "are_probabilities", "as_probabilities", "check_outputs", "predict_outputs"]
+__all__ = [
+    "OutputError",
+    "are_probabilities",
+    "as_probabilities",
+    "check_outputs",
+    "images_per_batch",
+    "predict_outputs",
+]
 
 PIXELS_PER_BATCH = 2**18
 """Images of 69 pixels go in batches of 55, of 256 pixels in batches of 8, so that validation needs no more memory
-than a training step; larger batches were no faster on CPU."""
+than a training step; larger batches were no faster on CPU. `registry.evaluation` and `registry.pyfunc_model`, which
+cannot import this module, have the same numbers; a test compares them."""
 
 ROW_SUM_TOLERANCE = 1e-2
 """bfloat16 softmax outputs of ten classes sum to 1 within this."""
@@ -24,15 +32,18 @@ class OutputError(ValueError):
     """The network's outputs do not fit the classes."""
 
 
+def images_per_batch(height: int, width: int) -> int:
+    """How many images of that many pixels to predict at once."""
+    return min(max(PIXELS_PER_BATCH // (height * width), 8), 256)
+
+
 def predict_outputs(model: keras.Model, images: NDArray[Any], n_classes: int) -> NDArray[np.float32]:
     """The raw outputs for images (n, height, width, channels), float32 (n, n_classes).
 
     Raises:
         OutputError: the network does not give one number per class.
     """
-    height, width = images.shape[1:3]
-    batch_size = min(max(PIXELS_PER_BATCH // (height * width), 8), 256)
-    outputs = model.predict(ImageBatches(images, batch_size), verbose=0)
+    outputs = model.predict(ImageBatches(images, images_per_batch(*images.shape[1:3])), verbose=0)
     check_outputs(np.shape(outputs), n_classes)
     return np.asarray(outputs, dtype=np.float32)
 

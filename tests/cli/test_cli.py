@@ -56,11 +56,13 @@ class TestBadInput:
             ),
             (
                 ["sweep", "sweep.yaml", "--max-trials", "0"],
-                "--set search.max_trials: found 0; expected a value greater",
+                "error: --max-trials: found 0; expected a value greater",
             ),
             (["sweep", "sweep.yaml", "--sampler", "tep"], 'search.sampler: unknown sampler "tep"; did you mean "tpe"'),
             (["sweep", "sweep.yaml", "--pruner", "asah"], 'search.pruner: unknown pruner "asah"; did you mean "asha"'),
             (["sweep", "sweep.yaml", "--data", "nowhere.h5"], "nowhere.h5"),
+            (["sweep", "sweep.yaml", "--data", "run #2/g.h5"], "run #2/g.h5"),
+            (["sweep", "sweep.yaml", "--name", "a b"], "error: --name: found 'a b'; expected text matching"),
             (["sweep", "sweep.yaml", "--set", "space.unts=3"], "space.unts: unknown hyperparameter"),
             (["sweep", "sweep.yaml", "--set", "space.units=few"], "space.units"),
             (["sweep", "sweep.yaml", "--set", "hypermodel=toys:Nothing"], "hypermodel"),
@@ -81,6 +83,12 @@ class TestBadInput:
         assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 1
         assert project.sweep_folders() == []
 
+    def test_a_folder_without_images_is_told_before_a_model_is_looked_for(self, project):
+        (project.path / "empty").mkdir()
+        done = project.run("predict", "empty", exit_code=2)
+        assert done.stderr.startswith("error: empty: holds no images; expected files ending in .png")
+        assert (done.stdout, len(done.stderr.splitlines())) == ("", 1)
+
     def test_without_a_registered_model_predict_says_how_to_make_one(self, project):
         Image.new("RGB", (24, 24)).save(project.path / "a.png")
         done = project.run("predict", "a.png", exit_code=2)
@@ -95,7 +103,8 @@ class TestAfterASweep:
         assert "winner: trial" in output
         assert "SIMULATED images the sweep never saw" in output
         assert "registered: tiny-model version 1 as champion" in output
-        assert "galaxy-exp ui" in output
+        assert "galaxy-exp ui  " in output
+        assert "galaxy-exp predict IMAGES... -o out.csv --model tiny-model  " in output
         assert "SIMULATED images in 10 classes" in log
         assert "trial 0 started: the baseline" in log
         assert "epoch 1: val_macro_f1" in log
@@ -129,12 +138,32 @@ class TestAfterASweep:
         assert (row["name"], row["version"], row["aliases"]) == ("tiny-model", 1, ["champion"])
         assert row["test"].keys() >= {"accuracy", "macro_f1", "balanced_accuracy", "n_images"}
 
-    def test_a_reader_that_goes_away_is_no_error(self, finished):
+    @pytest.mark.parametrize(
+        "command",
+        ["trials", "trials --format csv", "trials --format json", "models list", "--help", "list 2>&1", "sync 2>&1"],
+    )
+    def test_a_reader_that_goes_away_is_no_error(self, finished, command):
+        # `true` is gone before the first line; `head -1` could still be there when all of a short table is written
+        script = f"set -o pipefail; {sys.executable} -m galaxy_exp {command} | true"
         done = subprocess.run(
-            f"{sys.executable} -m galaxy_exp trials | head -1",
-            shell=True, cwd=finished.path, env=finished.environment, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.stderr == ""
+            ["bash", "-c", script], cwd=finished.path, env=finished.environment, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["models", "promote", "tiny-model", "9"], "error: tiny-model has no version 9; versions: 1"),
+            (["models", "promote", "nothing", "1"], "error: nothing "),
+            (["models", "rollback", "nothing"], "error: nothing "),
+        ],
+        ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    )
+    def test_a_version_that_does_not_exist_is_one_line(self, finished, arguments, message):
+        done = finished.run(*arguments, exit_code=2)
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(message)
+        assert done.stdout == ""
 
     def test_sync_finds_nothing_to_do(self, finished):
         assert "has all 5 finished trials" in finished.run("sync").stderr
@@ -176,6 +205,15 @@ class TestPredict:
             assert float(row["probability"]) == pytest.approx(max(probabilities))
             assert row["class_name"]
 
+    def test_a_folder_of_broken_images_is_a_table_of_reasons(self, finished, tmp_path):
+        for name in ("a.png", "b.jpg"):
+            (tmp_path / name).write_bytes(b"not a picture")
+        done = finished.run("predict", str(tmp_path), "--model", "tiny-model")
+        rows = list(csv.DictReader(io.StringIO(done.stdout)))
+        assert [row["name"] for row in rows] == [str(tmp_path / "a.png"), str(tmp_path / "b.jpg")]
+        assert all("not a picture that can be read" in row["error"] and not row["class_name"] for row in rows)
+        assert "wrote 2 rows, 2 of them unusable" in done.stderr
+
     def test_json_and_stdout(self, finished, images, tmp_path):
         output = tmp_path / "out.json"
         finished.run("predict", str(images / "fits.png"), "--model", "tiny-model", "-o", str(output))
@@ -192,3 +230,16 @@ def test_an_unreadable_journal_is_listed_with_the_reason(project):
     (row,) = json.loads(project.run("list", "--format", "json").stdout)
     assert row["sweep"] == "torn"
     assert row["state"].startswith("unreadable: ")
+
+
+def test_a_journal_with_a_configuration_of_another_release_does_not_hide_the_others(project, make_record):
+    config = make_record().started.config
+    for name, changes in (("old", {"gone": 1, "lost": 2}), ("good", {})):
+        folder = project.path / ".galaxy_exp" / "sweeps" / name
+        folder.mkdir(parents=True)
+        started = make_record().started.model_copy(update={"sweep_id": name, "config": {**config, **changes}})
+        (folder / "journal.jsonl").write_text(started.model_dump_json() + "\n")
+    rows = {row["sweep"]: row["state"] for row in json.loads(project.run("list", "--format", "json").stdout)}
+    assert rows["old"].startswith("unreadable: journal of old: gone: unknown key")
+    assert "lost" not in rows["old"]
+    assert rows["good"] == "unfinished"

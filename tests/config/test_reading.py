@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from galaxy_exp.config import dump_sweep, load_sweep, parse_sweep
+from galaxy_exp.config.reading import FlagValue
 from galaxy_exp.config.sweep import RangeSpace, SweepConfig, ValuesSpace
 from galaxy_exp.errors import ConfigError
 
@@ -87,6 +88,27 @@ class TestOverrides:
     def test_a_key_below_a_plain_value_is_refused(self, write):
         with pytest.raises(ConfigError, match="name is 'gz2-first', not a section that could hold x"):
             load_sweep(write(CONTRACT), ["name.x=1"])
+
+
+class TestFlags:
+    """Flags of their own, such as `--name`; their values are not read as YAML."""
+
+    @pytest.mark.parametrize("text", ["run #2/g.h5", "2024", "true", "{a: b}", "null"])
+    def test_text_stays_the_text_it_is(self, write, text):
+        assert load_sweep(write(CONTRACT), flags=[FlagValue("--data", "data.source", text)]).data.source == text
+
+    def test_they_win_over_the_file_and_over_set(self, write):
+        flags = [FlagValue("--max-trials", "search.max_trials", 70)]
+        assert load_sweep(write(CONTRACT), ["search.max_trials=60"], flags).search.max_trials == 70
+
+    def test_a_mistake_is_blamed_on_the_flag_as_typed(self, write):
+        flags = [FlagValue("--max-trials", "search.max_trials", 0)]
+        with pytest.raises(ConfigError, match=r"^--max-trials: found 0; expected a value greater"):
+            load_sweep(write(CONTRACT), ["search.max_trials=60"], flags)
+
+    def test_a_plain_value_where_the_section_should_be_is_named(self, write):
+        with pytest.raises(ConfigError, match=r"^--seed 3: search is 'tpe', not a section that could hold seed"):
+            load_sweep(write("search: tpe"), flags=[FlagValue("--seed", "search.seed", 3)])
 
 
 MISTAKES = {

@@ -158,8 +158,12 @@ def test_without_a_trial_there_is_no_event(engine):
 
 
 def test_what_a_worker_prints_goes_to_the_log_and_not_to_the_terminal(engine, make_spec, tmp_path, capfd):
-    engine.submit(make_spec())
-    follow(engine, 0)
+    spec = make_spec(model="TalkativeHyperModel")
+    capfd.readouterr()  # making the specification builds the model here as well
+    engine.submit(spec)
+    assert follow(engine, 0)[-1].state is TrialState.COMPLETED
     engine.close()
-    assert (tmp_path / "worker.log").exists()
+    log = (tmp_path / "worker.log").read_text()
+    for words in ("said on stdout", "said on stderr", "written to descriptor 1"):
+        assert words in log
     assert capfd.readouterr() == ("", "")

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from galaxy_exp.config import SweepConfig
-from galaxy_exp.errors import JournalError
+from galaxy_exp.errors import JournalError, JournalWriteError
 from galaxy_exp.journal.events import (
     EpochReported,
     SweepEnded,
@@ -137,7 +137,9 @@ class TestTornAndDamaged:
             ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, old[1]))
             try:
-                with pytest.raises(OSError, match="File too large"):
+                with pytest.raises(
+                    JournalWriteError, match="cannot be written: File too large; nothing finished is lost"
+                ):
                     journal.append(SweepResumed())
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, old)
@@ -185,6 +187,13 @@ class TestRecord:
                 journal.append(TrialProposed(number=number, values={}, seed=1))
                 journal.append(ended(number, state, value))
             assert [trial.number for trial in journal.record.leaderboard()] == [1, 0, 3]
+
+    def test_resuming_forgives_earlier_failures(self, sweep_folder):
+        with Journal.reopen(sweep_folder) as journal:
+            journal.append(ended(1, TrialState.FAILED))
+            assert journal.record.consecutive_failures() == 1
+            journal.append(SweepResumed())
+            assert journal.record.consecutive_failures() == 0
 
     def test_failures_in_a_row_are_counted_from_the_end(self, sweep_folder):
         with Journal.reopen(sweep_folder) as journal:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from galaxy_exp.errors import DataError, ModelError
-from galaxy_exp.registry import evaluation
+from galaxy_exp.registry import evaluation, pyfunc_model
 from galaxy_exp.registry.evaluation import TestReport, evaluate_model
+from galaxy_exp.training import predictions
 
 from .conftest import CLASS_NAMES, coloured
 
@@ -27,7 +28,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_scores_a_network(model_file: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "BATCH_IMAGES", 3)
+    monkeypatch.setattr(evaluation, "images_per_batch", lambda height, width: 3)
     report, probabilities = evaluate_model(model_file, *files, CLASS_NAMES, "digest")
     assert probabilities.shape == (4, 3)
     assert probabilities.dtype == np.float32
@@ -37,6 +38,23 @@ def test_scores_a_network(model_file: Path, files: tuple[Path, Path], monkeypatc
     assert report.confusion == [[1, 0, 0], [0, 1, 1], [0, 0, 1]]
     assert report.per_class[1]["completeness"] == 0.5
     assert report.metrics["balanced_accuracy"] == pytest.approx(2.5 / 3)
+
+
+def test_large_images_go_in_small_batches() -> None:
+    sizes: list[int] = []
+
+    def network(images: np.ndarray, training: bool) -> np.ndarray:
+        sizes.append(len(images))
+        return np.full((len(images), 3), 1 / 3, np.float32)
+
+    assert evaluation._predict(network, np.zeros((20, 256, 256, 3), np.uint8)).shape == (20, 3)
+    assert sizes == [8, 8, 4]
+
+
+@pytest.mark.parametrize(("side", "n_images"), [(24, 256), (69, 55), (256, 8), (424, 8)])
+def test_training_test_and_package_batch_alike(side: int, n_images: int) -> None:
+    rules = (predictions.images_per_batch, evaluation.images_per_batch, pyfunc_model.images_per_batch)
+    assert [rule(side, side) for rule in rules] == [n_images] * 3
 
 
 def test_a_report_survives_json(model_file: Path, files: tuple[Path, Path]) -> None:

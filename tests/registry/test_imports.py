@@ -17,9 +17,7 @@ MODULES = [
         "packaging",
         "prediction",
         "promotion",
-        "quiet",
-        "sealed_test",
-        "store",
+        "sealed_predictions",
         "version_tags",
     )
 ]

@@ -21,8 +21,9 @@ import mlflow
 import numpy as np
 import pytest
 
-from galaxy_exp.errors import ModelError
+from galaxy_exp.errors import ModelError, TrackingError
 from galaxy_exp.registry import packaging
+from galaxy_exp.registry.champion import load_model
 from galaxy_exp.registry.packaging import ModelVersionRef, build_signature, find_version, pinned_requirements
 from galaxy_exp.registry.version_tags import SWEEP_ID
 
@@ -118,10 +119,29 @@ def test_a_failed_packaging_marks_the_logged_model(
         raise RuntimeError("disk full")
 
     monkeypatch.setattr(packaging, "_build_package", fail)
-    with pytest.raises(RuntimeError, match="disk full"):
+    with pytest.raises(TrackingError, match="RuntimeError: disk full"):
         register("never")
     logged = store.client.search_logged_models([store.experiment_id], filter_string="name = 'never'")
     assert [str(model.status.value) for model in logged] == ["FAILED"]
+
+
+@pytest.mark.parametrize("step", ["log_outputs", "log_model_artifacts", "create_model_version"])
+def test_killed_before_registering_it_makes_no_second_logged_model(
+    register: Callable[..., ModelVersionRef], store: Store, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    run_id, name = store.finished_run(), f"killed-at-{step}"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(mlflow.MlflowClient, step, _interrupt)
+        register(name, sweep_id=name, run_id=run_id)
+    ref = register(name, sweep_id=name, run_id=run_id)
+    (logged,) = store.client.search_logged_models([store.experiment_id], filter_string=f"name = '{name}'")
+    assert str(logged.status.value) == "READY"
+    assert [output.model_id for output in store.client.get_run(run_id).outputs.model_outputs] == [logged.model_id]
+    assert load_model(ref.uri, tracking_uri=store.uri).predict(coloured(1)).labels.tolist() == [1]
+
+
+def _interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
 
 
 _ELSEWHERE = """

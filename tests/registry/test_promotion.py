@@ -3,9 +3,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow.exceptions import MlflowException
 
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.packaging import ModelVersionRef
@@ -16,6 +18,7 @@ from galaxy_exp.registry.promotion import (
     decide_promotion,
     find_champion,
     load_candidate,
+    read_decision,
 )
 from galaxy_exp.registry.sealed_predictions import SealedPredictions, fetch_sealed_predictions, log_sealed_predictions
 
@@ -107,6 +110,27 @@ def test_sealed_test_survives_mlflow(store: Store) -> None:
     assert fetch_sealed_predictions(store.client, "no-such-run") is None
 
 
+def _fail(*_: object) -> None:
+    raise MlflowException("503 service unavailable")
+
+
+@pytest.mark.parametrize("step", ["list_artifacts", "download_artifacts"])
+def test_a_store_out_of_reach_is_not_a_missing_test(store: Store, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    run_id = store.finished_run()
+    log_sealed_predictions(store.client, run_id, _test(0.7))
+    monkeypatch.setattr(store.client, step, _fail)
+    with pytest.raises(MlflowException, match="503 service unavailable"):
+        fetch_sealed_predictions(store.client, run_id)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"not an archive"])
+def test_a_damaged_test_is_a_missing_one(store: Store, tmp_path: Path, content: bytes) -> None:
+    run_id = store.finished_run()
+    (tmp_path / "sealed_test.npz").write_bytes(content)
+    store.client.log_artifact(run_id, str(tmp_path / "sealed_test.npz"))
+    assert fetch_sealed_predictions(store.client, run_id) is None
+
+
 Versions = Callable[..., list[ModelVersionRef]]
 
 
@@ -181,6 +205,56 @@ def test_a_decision_cut_short_is_completed(versions: Versions, store: Store) -> 
     apply_promotion(store.client, second.name, 2, PromotionDecision(True, "better", 0.2, 0.1, 0.3))
     tags = store.client.get_model_version(second.name, "2").tags
     assert (tags[version_tags.PROMOTION], tags[version_tags.PREVIOUS_CHAMPION]) == ("promoted", "1")
+
+
+class _Killed(BaseException):
+    pass
+
+
+def _kill_at(monkeypatch: pytest.MonkeyPatch, store: Store, step: int) -> None:
+    """The nth call that writes to the registry is not made, and raises."""
+    calls = count(1)
+
+    def until_killed(write: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: str) -> None:
+            if next(calls) == step:
+                raise _Killed
+            write(*arguments)
+
+        return call
+
+    for name in ("set_registered_model_alias", "set_model_version_tag"):
+        monkeypatch.setattr(store.client, name, until_killed(getattr(store.client, name)))
+
+
+@pytest.mark.parametrize("step", [1, 4, 5, 6, 7])
+def test_a_decision_killed_at_any_step_keeps_its_evidence(
+    versions: Versions, store: Store, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    first, second = versions(0.7, 0.9)
+    _gate(store, first)
+    with monkeypatch.context() as patch, pytest.raises(_Killed):
+        _kill_at(patch, store, step)
+        _gate(store, second)
+    crowned = step > 6  # three numbers, the reason, whom it replaces, the alias, the outcome
+    assert _aliases(store, first.name) == {"champion": 2 if crowned else 1}
+    kept = read_decision(store.client, second.name, 2)
+    assert (kept is not None) == crowned
+    decision = kept or _gate(store, second)
+    apply_promotion(store.client, second.name, 2, decision)
+    assert decision.promote
+    assert decision.low is not None
+    assert decision.reason.startswith("better than version 1")
+    assert _aliases(store, first.name) == {"champion": 2}
+    assert read_decision(store.client, second.name, 2) == decision
+
+
+def test_a_decision_is_read_back_as_it_was_made(versions: Versions, store: Store) -> None:
+    first, second = versions(0.7, 0.5)
+    assert read_decision(store.client, first.name, 1) is None
+    decisions = [_gate(store, first), _gate(store, second)]
+    assert [decision.promote for decision in decisions] == [True, False]
+    assert [read_decision(store.client, first.name, version) for version in (1, 2)] == decisions
 
 
 def test_a_tag_that_contradicts_the_artifact_makes_it_incomparable(versions: Versions, store: Store) -> None:

@@ -62,10 +62,18 @@ def test_what_lies_outside_the_centre_square_is_not_seen(model: pyfunc_model.Gal
 def test_batches_do_not_change_the_result(model: pyfunc_model.GalaxyModel, monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.random.default_rng(0).integers(0, 256, (11, 30, 30, 3), dtype=np.uint8)
     at_once = model.predict_probabilities(images)
-    monkeypatch.setitem(type(model).predict_probabilities.__globals__, "BATCH_IMAGES", 4)
+    monkeypatch.setitem(type(model).predict_probabilities.__globals__, "images_per_batch", lambda height, width: 4)
     monkeypatch.setitem(type(model).predict_probabilities.__globals__, "RESIZE_PIXELS", 2000)
     assert np.allclose(model.predict_probabilities(images), at_once, atol=1e-6)
     assert np.allclose(model.predict_probabilities(list(images)), at_once, atol=1e-6)
+
+
+def test_large_images_go_in_small_batches(model: pyfunc_model.GalaxyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(model, "image_size", (256, 256))
+    monkeypatch.setattr(model, "_predict_batch", lambda images: sizes.append(len(images)) or np.zeros((0, 3)))
+    model.predict_probabilities(np.zeros((20, 256, 256, 3), np.uint8))
+    assert sizes == [8, 8, 4]
 
 
 @pytest.mark.parametrize(

@@ -121,14 +121,27 @@ def test_failing_trials_are_told_and_do_not_stop_the_others(project):
     assert "traceback.txt" in artifacts
 
 
-def test_too_many_failures_in_a_row_end_the_sweep(project):
-    done = project.run("sweep", "sweep.yaml", "--set", "hypermodel=toys:MoodyHyperModel", "--set", "space.mood=raise",
-                       "--set", "search.baseline=false", exit_code=1)  # fmt: skip
+def test_too_many_failures_in_a_row_end_the_sweep_until_the_cause_is_mended(project):
+    done = project.run("sweep", "sweep.yaml", "--set", "hypermodel=toys:MoodyHyperModel", "--set",
+                       "space.mood=raise_until_mended", "--set", "search.baseline=false", exit_code=1)  # fmt: skip
     assert "3 trials in a row failed" in done.stderr
-    assert "a bad day" in done.stderr
+    assert "not mended yet" in done.stderr
     assert "Traceback" not in done.stderr
     rows = json.loads(project.run("list", "--format", "json").stdout)
     assert rows[0]["state"].startswith("failed: 3 trials in a row failed")
+    assert [run.info.status for run in sweep_runs(project)] == ["FAILED"] * 4
+
+    (project.path / "mended").touch()
+    project.run("resume")
+    states = [trial.state for trial in project.record().trials.values()]
+    assert states[:3] == [TrialState.FAILED] * 3
+    assert all(state.has_model for state in states[3:])
+    assert project.record().registered is not None
+
+
+def sweep_runs(project):
+    client = project.client()
+    return client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
 
 
 def test_a_trial_that_kills_every_worker_is_lost_and_the_sweep_goes_on(project):

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from galaxy_exp.records import EpochReport
@@ -16,6 +18,19 @@ def test_a_file_that_cannot_be_finished_is_not_left_behind(tmp_path):
         save_model(_Unsavable(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
     assert (tmp_path / "model.keras").read_text() == "the model of attempt 1"
+
+
+def test_a_file_is_on_disk_before_it_has_its_name_and_the_name_before_it_returns(tmp_path, monkeypatch):
+    synced = []
+
+    def fsync(descriptor):
+        inode = os.fstat(descriptor).st_ino
+        synced.append((inode, [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")]))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    save_history([EpochReport(1, 1, 1, {"loss": 2.0})], tmp_path)
+    file, folder = (tmp_path / "history.csv").stat().st_ino, tmp_path.stat().st_ino
+    assert synced == [(file, []), (folder, ["history.csv"])]
 
 
 def test_the_folder_is_made_and_metrics_may_differ_between_epochs(tmp_path):

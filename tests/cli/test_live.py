@@ -1,0 +1,66 @@
+"""What a running sweep says, on a terminal and elsewhere."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from galaxy_exp.cli.live import open_display
+from galaxy_exp.journal.events import TrialEnded, TrialStarted, WorkerLost
+from galaxy_exp.records import TrialResult, TrialState
+
+
+@pytest.fixture(params=["terminal", "file"])
+def show(request, monkeypatch, capsys):
+    """A function: what the display writes to stderr for one event."""
+    monkeypatch.setenv("TTY_COMPATIBLE", "1" if request.param == "terminal" else "0")
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def show_event(event, record):
+        with open_display() as display:
+            display.on_event(event, record)
+        return capsys.readouterr().err
+
+    return show_event
+
+
+@pytest.mark.parametrize("text", ["not in [a, b]", "cannot read [/tmp/x.h5]", "a:smile:b"])
+class TestMarkup:
+    def test_a_reason_is_shown_as_it_is(self, show, make_record, text):
+        event = TrialEnded(result=TrialResult(0, 1, TrialState.FAILED, text))
+        assert text in show(event, make_record(event))
+
+    def test_a_value_is_shown_as_it_is(self, show, make_record, text):
+        assert text in show(TrialStarted(number=0, attempt=1), make_record(values={"head": text}))
+
+
+class TestLostWorker:
+    def test_the_trial_is_issued_again(self, show, make_record):
+        lost = WorkerLost(number=0, attempt=1, reason="worker was ended by SIGKILL")
+        assert "trial 0: worker was ended by SIGKILL; the trial is issued again" in show(lost, make_record(lost))
+
+    def test_unless_it_was_the_last_attempt(self, show, make_record):
+        """The loop writes the trial's end right after the loss, before observers see either."""
+        lost = WorkerLost(number=0, attempt=4, reason="worker was ended by SIGKILL")
+        ended = TrialEnded(result=TrialResult(0, 4, TrialState.LOST, "lost 4 workers"))
+        shown = show(lost, make_record(lost, ended))
+        assert "trial 0: worker was ended by SIGKILL; that was the last attempt" in shown
+        assert "again" not in shown
+
+
+@pytest.mark.parametrize("terminal", ["0", "1"])
+def test_a_sweep_outlives_the_reader_of_its_log(terminal):
+    code = (
+        "from galaxy_exp.cli.live import open_display\n"
+        "with open_display() as display:\n"
+        "    display.say('one')\n"
+        "    display.say('two')\n"
+        "print('went on')\n"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = os.environ | {"TTY_COMPATIBLE": terminal}
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=writer, env=environment)
+    os.close(writer)
+    assert (done.returncode, done.stdout) == (0, b"went on\n")

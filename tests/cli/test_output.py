@@ -1,0 +1,20 @@
+"""Tables show text as it is."""
+
+import pytest
+
+from galaxy_exp.cli.output import print_rows
+
+AWKWARD = ["not in [a, b]", "cannot read [/tmp/x.h5]", "[red]", "a:smile:b", "[bold"]
+
+
+@pytest.mark.parametrize("text", AWKWARD)
+def test_nothing_in_a_table_is_taken_for_markup(text, capsys):
+    print_rows([{text: text}], "table", title=text)
+    assert capsys.readouterr().out.count(text) == 3
+
+
+def test_a_title_is_one_line_without_padding_whatever_the_width_of_the_table(capsys):
+    print_rows([{"n": 1}], "table", title="much wider than the table")
+    assert capsys.readouterr().out.startswith("much wider than the table\n")
+    print_rows([{"n": "x" * 120}], "table", title="narrower")
+    assert capsys.readouterr().out.startswith("narrower\n")

@@ -1,0 +1,18 @@
+"""What an unknown word is taken for, in sweep files and in hypermodels alike."""
+
+import pytest
+
+from galaxy_exp.config.problems import did_you_mean, nearest
+from galaxy_exp.hypermodel.suggestions import known_words
+
+KNOWN = ["filters_1", "dropout_1", "learning_rate"]
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("filter_1", "filters_1"), ("lerning_rate", "learning_rate"), ("zzz", None), ("learn", None)]
+)
+def test_one_measure_of_what_is_near(word, meant):
+    assert nearest(word, KNOWN) == meant
+    for tail in (did_you_mean(word, KNOWN), known_words(word, KNOWN)):
+        assert ("did you mean" in tail) == (meant is not None)
+        assert tail.endswith("known: filters_1, dropout_1, learning_rate")

@@ -1,0 +1,356 @@
+"""From finished trials to a promoted version: a real journal, a real model file, a real MLflow store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from galaxy_exp.config import parse_sweep
+from galaxy_exp.data.prepared import PreparedData
+from galaxy_exp.errors import BadInputError, ModelError, SweepFailedError, TrackingError
+from galaxy_exp.folders import SweepFolder
+from galaxy_exp.journal.events import (
+    ModelRegistered,
+    PromotionDecided,
+    SealedTestOpened,
+    SweepStarted,
+    TrialEnded,
+    TrialProposed,
+    TrialRunCreated,
+)
+from galaxy_exp.journal.journal import Journal
+from galaxy_exp.records import TrialResult, TrialState
+from galaxy_exp.registry import version_tags, winner
+from galaxy_exp.registry.sealed_predictions import fetch_sealed_predictions
+
+from .conftest import Store
+
+NUMBERS = count()
+
+
+class Sweep:
+    """A journal whose trials have ended, with a model in the folder of each that made one."""
+
+    def __init__(self, folder: Path, data: PreparedData, store: Store, model: bytes, **search: Any) -> None:
+        self.name = f"winner-{next(NUMBERS)}"
+        config = parse_sweep({"search": search, "registry": {"model": self.name}})
+        self.folder, self.data, self.store, self._model = SweepFolder(folder / self.name), data, store, model
+        self.journal = Journal.create(
+            self.folder.path,
+            SweepStarted(
+                sweep_id=self.name,
+                config=config.model_dump(mode="json"),
+                space={},
+                baseline={},
+                data_folder=str(data.folder),
+                data_digest=data.digest,
+                split_digest=data.split_digest,
+                tracking_uri=store.uri,
+                software={},
+            ),
+        )
+
+    def trial(self, value: float, state: TrialState = TrialState.COMPLETED, reason: str = "all epochs") -> None:
+        number, metric = len(self.journal.record.trials), self.journal.record.objective.name
+        self.journal.append(TrialProposed(number=number, values={"units": 8}, seed=number))
+        self.journal.append(TrialRunCreated(number=number, run_id=self.store.finished_run()))
+        metrics = {metric: value} if state.has_model else {}
+        self.journal.append(TrialEnded(result=TrialResult(number, 1, state, reason, 1, metrics, 1, 1.0)))
+        if state.has_model:
+            self.model_file(number).parent.mkdir(parents=True)
+            self.model_file(number).write_bytes(self._model)
+
+    def model_file(self, number: int) -> Path:
+        return self.folder.trial(number) / "model.keras"
+
+    def choose(self) -> int:
+        return winner.choose_winner(self.journal).number
+
+    def test(self) -> list[int]:
+        """Opens the sealed test; the trials it has been opened for, in the order of the journal."""
+        winner.open_sealed_test(self.journal, self.folder, self.data)
+        return list(self.journal.record.test_reports)
+
+    def register(self) -> None:
+        winner.register_winner(self.journal, self.folder, self.data, self.store.client)
+
+    def promote(self) -> PromotionDecided:
+        winner.promote_winner(self.journal, self.store.client)
+        assert self.journal.record.promotion is not None
+        return self.journal.record.promotion
+
+    def to_registered(self) -> Sweep:
+        self.choose()
+        self.test()
+        self.register()
+        return self
+
+    def versions(self) -> list[int]:
+        found = self.store.client.search_model_versions(f"name = '{self.name}'")
+        return [int(version.version) for version in found]
+
+    def fail_once(self, monkeypatch: pytest.MonkeyPatch, kind: type) -> None:
+        """The process is killed when it would journal the first event of this kind."""
+        append = self.journal.append
+
+        def killed(event: Any) -> Any:
+            if isinstance(event, kind):
+                monkeypatch.setattr(self.journal, "append", append)
+                raise KeyboardInterrupt
+            return append(event)
+
+        monkeypatch.setattr(self.journal, "append", killed)
+
+
+@pytest.fixture(scope="module")
+def tiny_model(prepared: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A `.keras` file for the prepared images; its predictions depend on colour alone."""
+    import keras
+
+    layers = [keras.layers.Rescaling(1 / 255), keras.layers.GlobalAveragePooling2D()]
+    head = keras.layers.Dense(len(prepared.class_names), activation="softmax")
+    path = tmp_path_factory.mktemp("tiny") / "model.keras"
+    keras.Sequential([keras.Input(prepared.image_shape, dtype="uint8"), *layers, head]).save(path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def sweep(prepared: PreparedData, store: Store, tiny_model: bytes, tmp_path: Path) -> Iterator[Callable[..., Sweep]]:
+    """Makes a sweep from its trials' objective values; keywords are keys of `search`."""
+    made: list[Sweep] = []
+
+    def call(*values: float, **search: Any) -> Sweep:
+        made.append(Sweep(tmp_path, prepared, store, tiny_model, **search))
+        for value in values:
+            made[-1].trial(value)
+        return made[-1]
+
+    yield call
+    for each in made:
+        each.journal.close()
+
+
+class TestChoosing:
+    @pytest.mark.parametrize(
+        ("objective", "values", "best"),
+        [
+            ("val_macro_f1", [0.5, 0.7, 0.7, 0.6], 1),
+            ("val_loss", [0.5, 0.2, 0.2, 0.6], 1),
+            ("val_macro_f1", [float("nan"), 0.1], 1),
+        ],
+    )
+    def test_the_best_wins_and_the_earlier_of_two_equals(
+        self, sweep: Callable[..., Sweep], objective: str, values: list[float], best: int
+    ) -> None:
+        assert sweep(*values, objective=objective).choose() == best
+
+    def test_the_choice_stands(self, sweep: Callable[..., Sweep]) -> None:
+        chosen = sweep(0.5, 0.7)
+        assert chosen.choose() == 1
+        chosen.trial(0.9)
+        assert chosen.choose() == 1
+
+    def test_a_failed_trial_cannot_win(self, sweep: Callable[..., Sweep]) -> None:
+        made = sweep()
+        made.trial(0.9, TrialState.FAILED)
+        made.trial(0.1, TrialState.STOPPED)
+        assert made.choose() == 1
+
+    def test_without_any_model_the_last_reason_is_named(self, sweep: Callable[..., Sweep]) -> None:
+        made = sweep()
+        made.trial(0, TrialState.FAILED, "loss is nan at epoch 1")
+        made.trial(0, TrialState.LOST, "its worker died 3 times")
+        message = rf"none of the 2 trials of {made.name} ended with a model; the last: its worker died 3 times"
+        with pytest.raises(SweepFailedError, match=message):
+            made.choose()
+        assert made.journal.record.winner is None
+
+
+class TestSealedTest:
+    def test_it_is_opened_once_for_the_winner_and_once_for_the_baseline(
+        self, sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made, tested = sweep(0.5, 0.7, 0.6), []
+        real = winner.evaluate_model
+
+        def evaluate(model_file: Path, *rest: Any) -> Any:
+            tested.append(model_file)
+            return real(model_file, *rest)
+
+        monkeypatch.setattr(winner, "evaluate_model", evaluate)
+        made.choose()
+        assert made.test() == [1, 0]
+        assert made.test() == [1, 0]
+        assert tested == [made.model_file(1), made.model_file(0)]
+        report = made.journal.record.test_reports[1]
+        probabilities = np.load(made.folder.trial(1) / "test_probabilities.npy")
+        assert report["n_images"] == len(probabilities) == sum(made.data.counts["test"].values())
+
+    def test_killed_before_it_is_journaled_it_is_opened_again(
+        self, sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = sweep(0.5, 0.7)
+        made.choose()
+        made.fail_once(monkeypatch, SealedTestOpened)
+        with pytest.raises(KeyboardInterrupt):
+            made.test()
+        assert made.journal.record.test_reports == {}
+        assert made.test() == [1, 0]
+
+    def test_a_baseline_that_won_is_tested_once(self, sweep: Callable[..., Sweep]) -> None:
+        made = sweep(0.7, 0.5)
+        made.choose()
+        assert made.test() == [0]
+
+    def test_a_baseline_without_a_model_is_passed_over(self, sweep: Callable[..., Sweep]) -> None:
+        made = sweep()
+        made.trial(0, TrialState.FAILED)
+        made.trial(0.5)
+        made.choose()
+        assert made.test() == [1]
+
+    def test_a_baseline_whose_file_is_gone_is_passed_over(self, sweep: Callable[..., Sweep]) -> None:
+        made = sweep(0.5, 0.7)
+        made.model_file(0).unlink()
+        made.choose()
+        assert made.test() == [1]
+        made.register()
+        assert made.versions() == [1]
+
+    def test_a_sweep_without_baseline_tests_its_winner_alone(self, sweep: Callable[..., Sweep]) -> None:
+        made = sweep(0.5, 0.7, baseline=False)
+        made.choose()
+        assert made.test() == [1]
+
+    def test_a_winner_whose_file_is_gone_is_one_line_that_says_what_to_do(self, sweep: Callable[..., Sweep]) -> None:
+        made = sweep(0.5, 0.7)
+        made.choose()
+        made.model_file(1).unlink()
+        message = rf"0001/model\.keras: the model of trial 1, the best of .*then: galaxy-exp resume {made.name}; if"
+        with pytest.raises(ModelError, match=message):
+            made.test()
+        assert made.journal.record.test_reports == {}
+
+
+class TestRegistering:
+    def test_the_version_has_its_test_and_where_it_comes_from(self, sweep: Callable[..., Sweep]) -> None:
+        made = sweep(0.5, 0.7).to_registered()
+        version = made.store.client.get_model_version(made.name, "1")
+        run_id = made.journal.record.trials[1].run_id
+        report = made.journal.record.test_reports[1]
+        assert version.run_id == run_id
+        assert version.tags[version_tags.SWEEP_ID] == made.name
+        assert version.tags[version_tags.SIMULATED] == "true"
+        assert version.tags[version_tags.OBJECTIVE] == "val_macro_f1"
+        assert version_tags.parse_test_tags(version.tags)["accuracy"] == report["accuracy"]
+        assert "The baseline on" in version.description
+        sealed = fetch_sealed_predictions(made.store.client, run_id)
+        assert sealed is not None
+        assert sealed.digest == version.tags[version_tags.TEST_DIGEST] == report["digest"]
+
+    def test_twice_is_once(self, sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> None:
+        made = sweep(0.5)
+        made.fail_once(monkeypatch, ModelRegistered)
+        with pytest.raises(KeyboardInterrupt):
+            made.to_registered()
+        assert made.journal.record.registered is None
+        made.register()
+        made.register()
+        assert made.versions() == [1]
+        assert made.journal.record.registered is not None
+        assert (made.journal.record.registered.name, made.journal.record.registered.version) == (made.name, 1)
+
+    def test_a_file_that_went_since_the_test_is_one_line(self, sweep: Callable[..., Sweep]) -> None:
+        made = sweep(0.5)
+        made.choose()
+        made.test()
+        made.model_file(0).unlink()
+        with pytest.raises(ModelError, match=rf"the model of trial 0, .*galaxy-exp resume {made.name}"):
+            made.register()
+
+    @pytest.mark.parametrize("error", [OSError(28, "No space left"), ModuleNotFoundError("No module named 'boto3'")])
+    @pytest.mark.parametrize("step", ["log_artifact", "log_model_artifacts"])
+    def test_whatever_the_store_raises_is_one_line(
+        self, sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, error: Exception, step: str
+    ) -> None:
+        made = sweep(0.5)
+        made.choose()
+        made.test()
+        with monkeypatch.context() as patch, pytest.raises(TrackingError) as caught:
+            patch.setattr(f"mlflow.MlflowClient.{step}", _raising(error))
+            made.register()
+        assert str(error) in str(caught.value)
+        assert "\n" not in str(caught.value)
+        made.register()
+        assert made.versions() == [1]
+
+
+class TestPromoting:
+    def test_the_first_version_is_champion(self, sweep: Callable[..., Sweep]) -> None:
+        made = sweep(0.5).to_registered()
+        decision = made.promote()
+        assert (decision.name, decision.version, decision.promoted) == (made.name, 1, True)
+        assert decision.reason == "first version: there was no champion"
+        assert made.promote() == decision
+
+    def test_killed_before_it_is_journaled_the_reason_stays(
+        self, sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = sweep(0.5).to_registered()
+        made.fail_once(monkeypatch, PromotionDecided)
+        with pytest.raises(KeyboardInterrupt):
+            made.promote()
+        assert made.promote().reason == "first version: there was no champion"
+
+    def test_killed_after_the_alias_moved_the_reason_stays(
+        self, sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = sweep(0.5).to_registered()
+        tag = made.store.client.set_model_version_tag
+
+        def killed(name: str, version: str, key: str, value: str) -> None:
+            if key == version_tags.PROMOTION:
+                raise KeyboardInterrupt
+            tag(name, version, key, value)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(made.store.client, "set_model_version_tag", killed)
+            made.promote()
+        assert int(made.store.client.get_model_version_by_alias(made.name, version_tags.CHAMPION).version) == 1
+        assert made.promote().reason == "first version: there was no champion"
+        assert made.store.client.get_model_version(made.name, "1").tags[version_tags.PROMOTION] == "promoted"
+
+    def test_a_version_promoted_by_hand_meanwhile_stays_so(self, sweep: Callable[..., Sweep]) -> None:
+        from galaxy_exp.registry.catalogue import promote
+
+        made = sweep(0.5).to_registered()
+        promote(made.name, 1, made.store.uri)
+        decision = made.promote()
+        assert (decision.promoted, decision.reason) == (True, "promoted by hand")
+
+    @pytest.mark.parametrize(
+        ("raised", "expected"),
+        [(ConnectionError("reset"), TrackingError), (BadInputError("cannot compare"), BadInputError)],
+    )
+    def test_foreign_errors_become_tracking_errors_and_our_own_stay(
+        self, sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, raised: Exception, expected: type
+    ) -> None:
+        made = sweep(0.5).to_registered()
+        for step in ("decide_promotion", "apply_promotion", "read_decision"):
+            with monkeypatch.context() as patch, pytest.raises(expected, match=str(raised)) as caught:
+                patch.setattr(winner, step, _raising(raised))
+                made.promote()
+            assert type(caught.value) is expected
+        assert made.promote().promoted
+
+
+def _raising(error: Exception) -> Callable[..., None]:
+    def call(*_: object, **__: object) -> None:
+        raise error
+
+    return call

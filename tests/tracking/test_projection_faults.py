@@ -1,0 +1,225 @@
+"""The projection is killed after each of its calls to a real store, and MLflow fails in every way it can."""
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import ViewType
+from mlflow.exceptions import MlflowException
+
+from galaxy_exp.config import SweepConfig
+from galaxy_exp.config.sweep import TrackingConfig
+from galaxy_exp.folders import SweepFolder
+from galaxy_exp.journal.events import (
+    EpochReported,
+    SweepStarted,
+    TrialEnded,
+    TrialProposed,
+    TrialStarted,
+    WorkerLost,
+)
+from galaxy_exp.journal.journal import Journal
+from galaxy_exp.records import EpochReport, TrialResult, TrialState
+from galaxy_exp.tracking import names
+from galaxy_exp.tracking.projection import MlflowProjection
+
+pytestmark = pytest.mark.slow
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing after it is done."""
+
+
+class FragileClient:
+    """A real client whose n-th call is its last, or whose calls fail with a given exception."""
+
+    def __init__(self, client, die_after=None):
+        self.client = client
+        self.left = die_after
+        self.error = None
+        self.calls = 0
+
+    def __getattr__(self, name):
+        method = getattr(self.client, name)
+
+        def call(*args, **kwargs):
+            if self.error is not None:
+                raise self.error
+            result = method(*args, **kwargs)
+            self.calls += 1
+            if self.left is not None and self.calls >= self.left:
+                raise Killed
+            return result
+
+        return call
+
+
+def report(number, attempt, epoch):
+    return EpochReport(number, attempt, epoch, {"val_macro_f1": number + attempt / 10 + epoch / 100})
+
+
+def result(number, attempt):
+    return TrialResult(
+        number, attempt, TrialState.COMPLETED, "done", 2, {"val_macro_f1": 0.5}, 2, 1.0, 1.0, 10, "float32", "b"
+    )
+
+
+SCRIPT = [
+    TrialProposed(number=0, values={"units": 3, "a[b]": 1, "seed": "mine"}, seed=7),
+    TrialStarted(number=0, attempt=1),
+    EpochReported(report=report(0, 1, 1), go_on=True),
+    WorkerLost(number=0, attempt=1, reason="killed"),
+    TrialStarted(number=0, attempt=2),
+    EpochReported(report=report(0, 2, 1), go_on=True),
+    EpochReported(report=report(0, 2, 2), go_on=True),
+    TrialEnded(result=result(0, 2)),
+    TrialProposed(number=1, values={"units": 4}, seed=8),
+    TrialStarted(number=1, attempt=1),
+    EpochReported(report=report(1, 1, 1), go_on=True),
+    EpochReported(report=report(1, 1, 2), go_on=True),
+    TrialEnded(result=result(1, 1)),
+]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    return MlflowClient(f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}")
+
+
+@pytest.fixture
+def begin(tmp_path, prepared, client, request):
+    """Starts a sweep's journal of its own experiment; returns (journal, make projection, warnings)."""
+    config = SweepConfig(tracking=TrackingConfig(experiment=request.node.name))
+    client.create_experiment(request.node.name, artifact_location=(tmp_path / "artifacts").as_uri())
+    started = SweepStarted(
+        sweep_id=f"s-{abs(hash(request.node.name))}",
+        config=config.model_dump(mode="json"),
+        space={},
+        baseline={},
+        data_folder=str(prepared.folder),
+        data_digest=prepared.digest,
+        split_digest=prepared.split_digest,
+        tracking_uri="sqlite:///mlflow.db",
+        software={},
+    )
+    folder = SweepFolder(tmp_path / "sweep")
+    journal = Journal.create(folder.path, started)
+    for number in (0, 1):
+        folder.trial(number).mkdir(parents=True)
+        n_images = len(np.load(prepared.files.validation_labels))
+        np.save(folder.trial(number) / "validation_probabilities.npy", np.full((n_images, 10), 0.1, np.float32))
+    warnings = []
+    now = [0.0]
+
+    def make(fragile):
+        return MlflowProjection(lambda: fragile, journal, folder, prepared, warnings.append, clock=lambda: now[0])
+
+    make.folder, make.now = folder, now
+    return journal, make, warnings
+
+
+def play(journal, projection):
+    for event in SCRIPT:
+        projection.on_event(journal.append(event), journal.record)
+
+
+def assert_in_order(client, journal, experiment, values=None):
+    experiment_id = client.get_experiment_by_name(experiment).experiment_id
+    runs = client.search_runs([experiment_id], run_view_type=ViewType.ACTIVE_ONLY)
+    kinds = sorted(run.data.tags[names.KIND] for run in runs)
+    assert kinds == ["sweep", "trial", "trial"]
+    for trial in journal.record.trials.values():
+        (run,) = [run for run in runs if run.data.tags.get(names.TRIAL) == str(trial.number)]
+        assert run.info.run_id == trial.run_id
+        assert run.info.status == "FINISHED"
+        assert run.data.tags[names.ATTEMPT] == str(trial.attempt)
+        assert run.data.params["units"] == str(trial.values["units"])
+        assert run.data.params["precision"] == "float32"
+        assert len(run.inputs.dataset_inputs) == 1
+        history = client.get_metric_history(run.info.run_id, "val_macro_f1")
+        assert [point.value for point in history] == trial.curve("val_macro_f1")
+        assert {file.path for file in client.list_artifacts(run.info.run_id)} >= {"confusion_matrix.png", "history.csv"}
+
+
+def test_without_faults_all_is_in_order(begin, client, request):
+    journal, make, warnings = begin
+    fragile = FragileClient(client)
+    play(journal, make(fragile))
+    assert warnings == []
+    assert_in_order(client, journal, request.node.name)
+    run = client.get_run(journal.record.trials[0].run_id)
+    assert run.data.params["a_b_"] == "1"
+    assert (run.data.params["seed"], run.data.params["galaxy_exp.seed"]) == ("mine", "7")
+    assert fragile.calls < 80
+
+
+@pytest.mark.parametrize("calls", range(1, 60, 4))
+def test_killed_after_any_call_the_next_process_mends_it(begin, client, request, calls):
+    journal, make, warnings = begin
+    projection = make(FragileClient(client, die_after=calls))
+    for event in SCRIPT:
+        written = journal.append(event)
+        try:
+            projection.on_event(written, journal.record)
+        except Killed:
+            projection = make(FragileClient(client))  # a new process on the same journal
+    make(FragileClient(client)).catch_up()
+    assert warnings == []
+    assert_in_order(client, journal, request.node.name)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MlflowException("away", error_code=5),
+        ConnectionError("refused"),
+        ModuleNotFoundError("No module named 'boto3'"),
+        RuntimeError("anything\nat all"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_outage_is_told_once_and_caught_up(begin, client, request, error):
+    journal, make, warnings = begin
+    fragile = FragileClient(client)
+    projection = make(fragile)
+    for number, event in enumerate(SCRIPT):
+        fragile.error = error if number in range(3, 9) else None
+        projection.on_event(journal.append(event), journal.record)
+    assert len(warnings) == 1
+    assert "the sweep goes on" in warnings[0]
+    assert "\n" not in warnings[0]
+    make.now[0] += 3600
+    projection.catch_up()
+    assert_in_order(client, journal, request.node.name)
+
+
+def test_a_dead_server_is_not_asked_at_every_event(begin, client):
+    journal, make, _ = begin
+    fragile = FragileClient(client)
+    fragile.error = ConnectionError("refused")
+    asked = []
+    projection = make(fragile)
+    projection._catch_up = lambda: asked.append(1) or fragile.search_runs([])
+    for event in SCRIPT:
+        projection.on_event(journal.append(event), journal.record)
+    assert len(asked) == 1
+
+
+def test_a_trial_without_its_files_is_told_and_does_not_hold_up_the_others(begin, client):
+    journal, make, warnings = begin
+    (make.folder.trial(0) / "validation_probabilities.npy").unlink()
+    play(journal, make(FragileClient(client)))
+    assert len(warnings) == 1
+    assert "trial 0: its figures cannot be drawn" in warnings[0]
+    assert all(trial.projected for trial in journal.record.trials.values())
+
+
+def test_runs_deleted_in_the_ui_are_made_anew_when_needed(begin, client, request):
+    journal, make, _ = begin
+    projection = make(FragileClient(client))
+    for event in SCRIPT[:7]:
+        projection.on_event(journal.append(event), journal.record)
+    client.delete_experiment(client.get_experiment_by_name(request.node.name).experiment_id)
+    second = make(FragileClient(client))
+    for event in SCRIPT[7:]:
+        second.on_event(journal.append(event), journal.record)
+    assert_in_order(client, journal, request.node.name)
