@@ -136,4 +136,4 @@ def _read_config(source: str, overrides: tuple[str, ...]) -> DataConfig:
     make_importable()
     if Path(source).suffix.lower() in (".yaml", ".yml"):
         return load_sweep(source, overrides).data
-    return parse_overrides(overrides).with_source(source).data
+    return parse_overrides(overrides).data.model_copy(update={"source": source})

@@ -56,6 +56,7 @@ def log_and_register(
     tags: Mapping[str, str],
     description: str,
     tracking_uri: str | None,
+    preprocessing: Mapping[str, Any] | None = None,
 ) -> ModelVersionRef:
     """Logs the model to an existing run and registers it; the run's state and the active run stay as they are.
 
@@ -70,6 +71,8 @@ def log_and_register(
         class_names: one per class, in label order.
         image_shape: (height, width) or (height, width, 3), in pixels.
         registered_name: created if it does not exist.
+        preprocessing: what training did to raw images before it cached them, `Preprocessing.to_dict()`; the packaged
+            model does the same.
         input_example: uint8 (k, height, width, 3); a few images, stored as JSON (about 15 bytes a pixel).
         metadata: stored in the model's MLmodel file; must be JSON and hold `sweep_id`.
         tags: of the version, beside `galaxy_exp.sweep_id`.
@@ -90,7 +93,15 @@ def log_and_register(
         logged = _claim_logged_model(client, run_id, registered_name)
         with _finalized(client, logged), tempfile.TemporaryDirectory() as folder:
             package = _build_package(
-                Path(folder), logged, run_id, model_file, class_names, image_shape, input_example, metadata
+                Path(folder),
+                logged,
+                run_id,
+                model_file,
+                class_names,
+                image_shape,
+                input_example,
+                metadata,
+                preprocessing or {},
             )
             client.log_model_artifacts(logged.model_id, str(package))
         created = _register(client, logged, run_id, registered_name, metadata, tags, description)
@@ -143,6 +154,7 @@ def _build_package(
     image_shape: Sequence[int],
     input_example: NDArray[np.uint8],
     metadata: Mapping[str, Any],
+    preprocessing: Mapping[str, Any],
 ) -> Path:
     """The MLflow model folder that is uploaded."""
     from mlflow import pyfunc
@@ -152,7 +164,10 @@ def _build_package(
     pyfunc.save_model(
         path=str(package),
         python_model=str(MODEL_CODE),
-        artifacts={"model": str(model_file), "classes": str(_write_classes(folder, class_names, image_shape))},
+        artifacts={
+            "model": str(model_file),
+            "classes": str(_write_classes(folder, class_names, image_shape, preprocessing)),
+        },
         mlflow_model=Model(
             artifact_path=logged.artifact_location, run_id=run_id, model_uuid=logged.model_id, model_id=logged.model_id
         ),
@@ -175,12 +190,15 @@ def _finalized(client: MlflowClient, logged: LoggedModel) -> Iterator[None]:
     client.finalize_logged_model(logged.model_id, "READY")
 
 
-def _write_classes(folder: Path, class_names: Sequence[str], image_shape: Sequence[int]) -> Path:
+def _write_classes(
+    folder: Path, class_names: Sequence[str], image_shape: Sequence[int], preprocessing: Mapping[str, Any]
+) -> Path:
     path = folder / "classes.json"
     classes = {
         "class_names": list(class_names),
         "image_size": [int(side) for side in image_shape[:2]],
         "rule": SIZE_RULE,
+        "preprocessing": dict(preprocessing),
     }
     path.write_text(json.dumps(classes, indent=1), encoding="utf-8")
     return path

@@ -37,6 +37,10 @@ class GalaxyModel(PythonModel):
     """One name per class, in label order."""
     image_size: tuple[int, int]
     """Height and width of the images the network takes, in pixels."""
+    centre: int | None = None
+    """Side in pixels of the square that training cut from the centre of its raw images; None if it did not."""
+    greyscale: bool = False
+    """Whether training made its images grey."""
 
     def load_context(self, context: Any) -> None:
         """Reads the network and its classes. Safe mode: a `.keras` file that carries code is refused."""
@@ -45,6 +49,8 @@ class GalaxyModel(PythonModel):
         classes = json.loads(Path(context.artifacts["classes"]).read_text(encoding="utf-8"))
         self.class_names = tuple(classes["class_names"])
         self.image_size = (int(classes["image_size"][0]), int(classes["image_size"][1]))
+        preprocessing = classes.get("preprocessing", {})
+        self.centre, self.greyscale = preprocessing.get("crop"), bool(preprocessing.get("greyscale", False))
         self._network = keras.saving.load_model(context.artifacts["model"], compile=False, safe_mode=True)
 
     def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> pd.DataFrame:
@@ -109,7 +115,8 @@ class GalaxyModel(PythonModel):
     def _fit_to_size(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         if not isinstance(images, np.ndarray) and len({image.shape for image in images}) > 1:
             return np.concatenate([self._fit_to_size(image[np.newaxis]) for image in images])
-        return _resize(_crop(np.asarray(images), self.image_size), self.image_size)
+        fit = _resize(_crop(_cut_centre(np.asarray(images), self.centre), self.image_size), self.image_size)
+        return _to_grey(fit) if self.greyscale else fit
 
 
 def images_per_batch(height: int, width: int) -> int:
@@ -146,6 +153,21 @@ def _crop(images: np.ndarray, target: tuple[int, int]) -> np.ndarray:
     height, width = _crop_size((images.shape[1], images.shape[2]), target)
     top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
     return images[:, top : top + height, left : left + width]
+
+
+def _cut_centre(images: np.ndarray, side: int | None) -> np.ndarray:
+    """What training did to its raw images; images smaller than that are taken to be cut already."""
+    height, width = images.shape[1:3]
+    if side is None or min(height, width) < side:
+        return images
+    top, left = (height - side) // 2, (width - side) // 2
+    return images[:, top : top + side, left : left + side]
+
+
+def _to_grey(images: np.ndarray) -> np.ndarray:
+    """Each channel becomes the mean of the three, rounded to the nearest, halves up, as in training."""
+    mean = (images.sum(axis=3, dtype=np.uint16) * 2 + 3) // 6
+    return np.repeat(mean.astype(np.uint8)[..., np.newaxis], 3, axis=3)
 
 
 def _resize(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -102,6 +102,7 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
         tags=_version_tags(record, data, report),
         description=_describe_version(record, data, winner),
         tracking_uri=record.started.tracking_uri,
+        preprocessing=data.preprocessing.to_dict(),
     )
     journal.append(ModelRegistered(number=winner.number, name=version.name, version=version.version))
 
