@@ -244,7 +244,7 @@ class _Run:
             build_pruner(self._journal.record.config.search),
             self._engine,
             self._make_spec,
-            (projection, ModelKeeper(self._folder), *self._observers),
+            (*self._observers, ModelKeeper(self._folder), projection),  # MLflow last: it may take its time
         )
         return loop.run()
 
