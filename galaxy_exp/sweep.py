@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["SweepResult", "resume_sweep", "run_sweep", "sync_sweep"]
 
 Say = Callable[[str], None]
-
-_HTTP_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
-"""MLflow's own defaults wait four minutes for a dead server, and a worker waits with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,8 +331,6 @@ def _build_projection(journal: Journal, folder: SweepFolder, say: Say) -> Mlflow
     def open_store() -> MlflowClient:
         if is_first_use(uri):
             say(f"creating the MLflow database {uri} (first use, about 10 s)")
-        for name, value in _HTTP_PATIENCE.items():
-            os.environ.setdefault(name, value)
         with quiet_mlflow():
             return open_client(uri)
 

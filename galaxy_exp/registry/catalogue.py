@@ -136,6 +136,8 @@ def _record(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
 
 def _require_version(client: MlflowClient, name: str, version: int) -> None:
     known = sorted(int(known.version) for known in _versions(client, name))
+    if not known:
+        raise ModelError(f'no model is called "{name}"; galaxy-exp models list shows them all')
     if version not in known:
         listed = ", ".join(map(str, known)) or "none"
         raise ModelError(f"{name} has no version {version}; versions: {listed}")
