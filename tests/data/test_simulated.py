@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -74,16 +73,6 @@ class TestSimulateGalaxies:
         images, _ = simulate_galaxies(SimulatedConfig(n_images=800))
         np.testing.assert_allclose(images.mean(axis=(0, 1, 2)) / 255, [0.109, 0.093, 0.071], rtol=0.1)
         np.testing.assert_allclose(images.std(axis=(0, 1, 2)) / 255, [0.147, 0.123, 0.103], rtol=0.1)
-
-    def test_takes_a_millisecond_an_image(self) -> None:
-        """The goal is 1 ms of processor time; twice that is allowed for a machine that does other work."""
-        simulate_galaxies(SimulatedConfig(n_images=60))
-        seconds = []
-        for seed in range(2):
-            began = time.process_time()
-            simulate_galaxies(SimulatedConfig(n_images=200, seed=seed))
-            seconds.append(time.process_time() - began)
-        assert min(seconds) / 200 < 2e-3
 
 
 class TestSamePictures:
