@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,7 @@ class Project:
             stderr=subprocess.PIPE,
             text=True,
             process_group=0,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell has it ignored
         )
 
     def copy_to(self, path: Path) -> "Project":

@@ -1,0 +1,49 @@
+"""The sweep files that the project ships run, on less of everything."""
+
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import pytest
+
+from galaxy_exp.config.sweep import SimulatedConfig
+from galaxy_exp.data.simulated import simulate_galaxies
+
+pytestmark = pytest.mark.slow
+
+SWEEPS = Path(__file__).parents[2] / "sweeps"
+LESS = ["--max-trials", "2", "--epochs", "1"]
+
+
+@pytest.fixture
+def shipped(project):
+    shutil.copytree(SWEEPS, project.path / "sweeps")
+    return project
+
+
+def assert_finished(project, simulated):
+    (row,) = json.loads(project.run("list", "--format", "json").stdout)
+    assert (row["state"], row["trials"], row["registered"]) == ("finished", 2, "galaxy10-cnn v1")
+    summary = project.run("show", "--format", "json").stdout
+    assert ("simulated" in summary) is simulated
+
+
+def test_quickstart(shipped):
+    done = shipped.run("sweep", "sweeps/quickstart.yaml", *LESS, "--set", "data.simulated.n_images=120")
+    assert "SIMULATED" in done.stdout
+    assert "gain" in done.stdout or "the baseline itself" in done.stdout
+    assert_finished(shipped, simulated=True)
+
+
+def test_gz2_on_a_file_in_galaxy10_s_layout(shipped):
+    images, labels = simulate_galaxies(SimulatedConfig(n_images=120, image_size=32, class_proportions="equal"))
+    with h5py.File(shipped.path / "galaxies.h5", "w") as file:
+        file["images"], file["ans"] = images, labels
+    done = shipped.run("sweep", "sweeps/gz2.yaml", *LESS, "--set", "data.source=galaxies.h5")
+    assert "SIMULATED" not in done.stdout
+    assert_finished(shipped, simulated=False)
+
+
+def test_every_sweep_file_is_run_here():
+    assert {path.name for path in SWEEPS.glob("*.yaml")} == {"quickstart.yaml", "gz2.yaml"}
