@@ -11,8 +11,8 @@ ALLOCATE = "import time; block = bytearray(80 * 2**20); block[::4096] = b'x' * (
 def test_time_and_memory_of_a_command_and_its_child(tmp_path):
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {ALLOCATE!r}], check=True)"
     usage = run_command([sys.executable, "-c", code], tmp_path, tmp_path / "log")
-    assert 0.8 < usage.wall_seconds < 30
-    assert 80 < usage.peak_process_mb < 1000
+    assert usage.wall_seconds > 0.8
+    assert usage.peak_process_mb > 80  # no upper bound: Linux counts this process, forked, as the child's beginning
     assert usage.cpu_seconds > 0
     if sys.platform == "linux":
         assert usage.peak_total_mb is not None
