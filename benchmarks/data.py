@@ -18,7 +18,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -33,7 +36,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.big_sets import write_all, write_big_set
 from benchmarks.machine import describe_machine
-from benchmarks.process import CommandFailed, run_command
 
 DECALS, SDSS = (17_736, 256), (21_785, 69)
 """Images and side in pixels of the two Galaxy10 sets."""
@@ -44,10 +46,14 @@ FULL: dict[str, int] = {
     "different": 400,
     "small_images": SDSS[0],
     "small_image_size": SDSS[1],
-    "steps": 20,
-    "rounds": 5,
+    "steps": 12,
+    "rounds": 4,
 }
 QUICK = FULL | {"images": 300, "image_size": 64, "different": 60, "small_images": 400, "steps": 3, "rounds": 2}
+
+
+class WorkerFailed(Exception):
+    """A worker process ended with another exit code than 0; the message has the end of what it said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="galaxy_exp_data_", dir=parsed.folder) as temporary:
             check_disk(Path(temporary), sizes)
             measured = measure(Path(temporary), sizes, parsed.only)
-    except (CommandFailed, OSError) as error:
+    except (WorkerFailed, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     figures = build_figures(measured)
@@ -138,26 +144,30 @@ def check_disk(folder: Path, sizes: Mapping[str, int]) -> None:
 
 
 def measure(folder: Path, sizes: Mapping[str, int], questions: Sequence[str]) -> dict[str, Any]:
-    """What each worker process printed, by its name; the sets are removed as soon as they are not needed."""
+    """What each worker process printed, by its name; the large set is removed before the small one is made."""
     measured: dict[str, Any] = {}
     if "large" in questions or "share" in questions:
-        large = _new_folder(folder, "large")
-        write_big_set(large, sizes["images"], sizes["image_size"], n_different=sizes["different"], seed=1)
-        if "large" in questions:
-            measured["large_memory"] = _run("memory", large, "small", sizes)
-            measured["large_speed"] = _run("speed", large, "small", sizes)
-        if "share" in questions:
-            measured["large_share"] = _run("share", large, "small", sizes)
-        shutil.rmtree(large)
-    small = _new_folder(folder, "small")
+        measured |= _measure_large(_new_folder(folder, "large"), sizes, questions)
+    if "small" in questions or "share" in questions:
+        measured |= _measure_small(_new_folder(folder, "small"), sizes, questions)
+    return measured
+
+
+def _measure_large(folder: Path, sizes: Mapping[str, int], questions: Sequence[str]) -> dict[str, Any]:
+    write_big_set(folder, sizes["images"], sizes["image_size"], n_different=sizes["different"], seed=1)
+    names = [name for name in ("memory", "speed", "share") if ("share" if name == "share" else "large") in questions]
+    measured = {f"large_{name}": _run(name, folder, "small", sizes) for name in names}
+    shutil.rmtree(folder)
+    return measured
+
+
+def _measure_small(folder: Path, sizes: Mapping[str, int], questions: Sequence[str]) -> dict[str, Any]:
     n_images = sizes["small_images"]
-    files = write_big_set(small, n_images, sizes["small_image_size"], n_different=n_images, seed=2)
-    if "share" in questions:
-        measured["small_share"] = _run("share", small, "tutorial", sizes)
+    files = write_big_set(folder, n_images, sizes["small_image_size"], n_different=n_images, seed=2)
+    measured = {"small_share": _run("share", folder, "tutorial", sizes)} if "share" in questions else {}
     if "small" in questions:
-        write_all(small, files)
-        measured["small_memory"] = _run("memory", small, "tutorial", sizes)
-        measured["small_handwired"] = _run("handwired", small, "tutorial", sizes)
+        write_all(folder, files)
+        measured |= {f"small_{name}": _run(name, folder, "tutorial", sizes) for name in ("memory", "handwired")}
     return measured
 
 
@@ -171,11 +181,21 @@ def _new_folder(folder: Path, name: str) -> Path:
 def _run(what: str, files: Path, network: str, sizes: Mapping[str, int]) -> dict[str, Any]:
     print(f"measuring {what}, {network} network, {files.name} set ...", file=sys.stderr, flush=True)
     worker = Path(__file__).with_name("data_worker.py")
-    log = files / f"{what}.log"
     command = [sys.executable, str(worker), what, "--files", str(files), "--network", network]
-    usage = run_command([*command, "--steps", str(sizes["steps"]), "--rounds", str(sizes["rounds"])], files, log)
-    result: dict[str, Any] = json.loads(log.read_text().splitlines()[-1])
-    return result | {"usage": asdict(usage)}
+    command += ["--steps", str(sizes["steps"]), "--rounds", str(sizes["rounds"])]
+    # not watched from here: looking up what a process shares of gigabytes of mapped pages would slow it down
+    done = subprocess.run(command, cwd=files, capture_output=True, text=True, check=False, env=worker_environment())
+    if done.returncode != 0:
+        raise WorkerFailed(f"exit code {done.returncode} from: {' '.join(command)}\n{done.stderr[-2000:]}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def worker_environment() -> dict[str, str]:
+    """This process', with this checkout first on the path and without TensorFlow's chatter."""
+    root = str(Path(__file__).resolve().parent.parent)
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def build_figures(measured: Mapping[str, Any]) -> list[Figure]:
@@ -236,4 +256,5 @@ def describe_task(sizes: Mapping[str, int], machine: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # or gigabytes would stay behind
     sys.exit(main())

@@ -12,7 +12,8 @@ from pathlib import Path
 
 __all__ = ["PeakMemory", "parse_rollup", "peak_rss_mb", "watch_memory"]
 
-SAMPLE_SECONDS = 0.1
+SAMPLE_SECONDS = 0.25
+"""Oftener would slow down a process that maps gigabytes: the kernel walks through its pages each time."""
 
 
 @dataclass(slots=True)

@@ -118,6 +118,16 @@ class TestMain:
         assert "1.0 GB free; expected" in error
         assert list(tmp_path.iterdir()) == []
 
+    def test_worker_that_fails_is_reported_and_its_set_removed(self, tmp_path, monkeypatch, capsys):
+        failed = SimpleNamespace(returncode=3, stdout="", stderr="out of memory")
+        monkeypatch.setattr(data.subprocess, "run", lambda *arguments, **others: failed)
+        sizes = ["--images", "60", "--image-size", "24", "--different", "60", "--folder", str(tmp_path)]
+        assert data.main([*sizes, "--only", "large"]) == 1
+        error = capsys.readouterr().err
+        assert "exit code 3" in error
+        assert "out of memory" in error
+        assert list(tmp_path.iterdir()) == []
+
     def test_measures_each_set_and_leaves_nothing(self, tmp_path, monkeypatch, capsys):
         seen = []
 

@@ -32,7 +32,7 @@ EXPONENTIAL_HALF_LIGHT = 1.678
 R90_ARCSEC = {"smooth": 7.5, "edge-on": 9.0, "face-on": 8.5, "spiral": 11.5}
 """Typical apparent radius: arms are only seen, and voted for, in galaxies that the seeing does not smear out."""
 
-_SMOOTH_AXIS_RATIOS = {1: (0.91, 0.06), 2: (0.68, 0.11), 3: (0.33, 0.07)}
+_SMOOTH_AXIS_RATIOS = {1: (0.89, 0.07), 2: (0.65, 0.11), 3: (0.31, 0.06)}
 """Mean and scatter by label."""
 _EDGE_ON_BULGES: dict[int, BulgeShape] = {4: "round", 5: "boxy", 6: "none"}
 
@@ -153,7 +153,7 @@ def _draw_arms(rng: np.random.Generator, winding: int, disc: Colour, bar: Bulge 
     return Arms(
         number=number,
         pitch=pitch,
-        strength=rng.uniform(0.05, 0.18) if winding == 0 else rng.uniform(0.15, 0.55 + 0.08 * winding),
+        strength=rng.uniform(0.05, 0.18) if winding == 0 else rng.uniform(0.2, 0.55 + 0.08 * winding),
         handedness=handedness,
         inner_radius=inner_radius,
         sharpness=rng.uniform(0.7, 3.0),
@@ -204,7 +204,7 @@ def _radius(rng: np.random.Generator) -> float:
 
 
 def _r90(rng: np.random.Generator, kind: str) -> float:
-    return _clip(float(np.exp(rng.normal(log(R90_ARCSEC[kind]), 0.4))), 3.5, 24)
+    return _clip(float(np.exp(rng.normal(log(R90_ARCSEC[kind]), 0.4))), 6.5 if kind == "spiral" else 3.5, 24)
 
 
 def _clip(value: float, low: float, high: float) -> float:
