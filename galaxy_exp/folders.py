@@ -19,7 +19,16 @@ from pathlib import Path
 
 from galaxy_exp.errors import BadInputError
 
-__all__ = ["ProjectFolder", "SweepFolder"]
+__all__ = ["ProjectFolder", "SweepFolder", "fsync_path"]
+
+
+def fsync_path(path: Path) -> None:
+    """Waits until a file's content, or a folder's list of names, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)

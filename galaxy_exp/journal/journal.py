@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from galaxy_exp.errors import JournalError, JournalWriteError
+from galaxy_exp.folders import fsync_path
 from galaxy_exp.journal.events import Event, SweepStarted, parse_event
 from galaxy_exp.journal.record import SweepRecord
 
@@ -57,7 +58,7 @@ class Journal:
         journal = cls(path, _open_locked(path), None, clock)
         try:
             journal.append(started)
-            _fsync_folder(folder)
+            fsync_path(folder)
         except BaseException:
             path.unlink()
             journal.close()
@@ -174,11 +175,3 @@ def _write_all(descriptor: int, data: bytes) -> None:
     except OSError:
         os.ftruncate(descriptor, start)
         raise
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

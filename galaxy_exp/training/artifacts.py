@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxy_exp.folders import fsync_path
 from galaxy_exp.records import EpochReport
 
 __all__ = ["HISTORY_FILE", "MODEL_FILE", "PROBABILITIES_FILE", "save_history", "save_model", "save_probabilities"]
@@ -53,17 +54,8 @@ def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         write(temporary)
-        _fsync(temporary)
+        fsync_path(temporary)
         temporary.replace(path)
-        _fsync(path.parent)
+        fsync_path(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _fsync(path: Path) -> None:
-    """Waits until a file's content, or a folder's list of names, is on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
