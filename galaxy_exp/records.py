@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 __all__ = [
+    "Constraint",
     "Direction",
     "EpochReport",
     "HyperparameterValue",
@@ -39,6 +40,8 @@ class TrialState(StrEnum):
     """Raised, diverged or ran out of memory through its own hyperparameters."""
     LOST = "lost"
     """Its worker died each time it was tried."""
+    INFEASIBLE = "infeasible"
+    """Breaks a constraint of the sweep: counts as bad evidence and never wins."""
 
     @property
     def is_finished(self) -> bool:
@@ -70,6 +73,24 @@ class Objective:
         if math.isnan(value):
             return math.inf
         return -value if self.direction == "max" else value
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A bound on what a network may cost."""
+
+    name: str
+    """A name in `galaxy_exp.config.sweep.COSTS`."""
+    sign: Literal["<=", ">="]
+    limit: float
+
+    def violation(self, value: float) -> float:
+        """How far `value` is beyond the limit, relative to it; 0 or less when the constraint is kept."""
+        excess = value - self.limit if self.sign == "<=" else self.limit - value
+        return excess / abs(self.limit) if self.limit else excess
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.sign} {self.limit:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +133,7 @@ class TrialSpec:
     """Where the worker leaves the model and the predictions of this trial."""
     attempt: int = 1
     """Counts from 1; a trial whose worker died is issued again with the next attempt."""
+    constraints: tuple[Constraint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +174,10 @@ class TrialResult:
     """The part of `seconds` inside the training epochs, validation included."""
     parameters: int = 0
     """Number of weights of the network."""
+    flops: int = 0
+    """Floating point operations for one image forward, a multiplication and an addition counting as two."""
+    seconds_per_image: float = 0.0
+    """Wall time the network takes for one image when it predicts the validation images, at its fastest epoch."""
     precision: str = ""
     """The dtype policy that "auto" came to."""
     backend: str = ""

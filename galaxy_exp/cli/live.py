@@ -28,6 +28,7 @@ _STATE_STYLE = {
     TrialState.STOPPED: "yellow",
     TrialState.FAILED: "red",
     TrialState.LOST: "red",
+    TrialState.INFEASIBLE: "magenta",
     TrialState.RUNNING: "cyan",
 }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,9 +21,10 @@ from pydantic import (
 
 from galaxy_exp.config.data_formats import FitsConfig, TableConfig
 from galaxy_exp.config.section import Section
-from galaxy_exp.records import Direction, Objective
+from galaxy_exp.records import Constraint, Direction, Objective
 
 __all__ = [
+    "COSTS",
     "MIN_SIDE",
     "OBJECTIVES",
     "DataConfig",
@@ -47,6 +50,13 @@ OBJECTIVES: dict[str, Direction] = {
     "val_loss": "min",
 }
 """The objectives every hypermodel reports, with their direction."""
+
+COSTS: dict[str, str] = {
+    "parameters": "weights of the network",
+    "flops": "floating point operations for one image forward",
+    "seconds_per_image": "wall time for one image when predicting",
+}
+"""What a network may cost: for `search.constraints`, and for further objectives."""
 
 MIN_SIDE = 8
 """The smallest side in pixels that still makes an image of a galaxy."""
@@ -216,21 +226,114 @@ class TrainingConfig(Section):
 
 
 class SearchConfig(Section):
-    """How the next hyperparameters are chosen and when a trial is stopped."""
+    """How the next hyperparameters are chosen, when a trial is stopped, and when the sweep has seen enough."""
 
-    sampler: str = Field("tpe", description="tpe or random")
-    pruner: str = Field("asha", description="asha or none")
-    objective: Literal["val_macro_f1", "val_accuracy", "val_balanced_accuracy", "val_loss"] = "val_macro_f1"
-    max_trials: int = Field(20, ge=1, le=1_000_000, description="trials in all, the baseline included")
+    sampler: str = Field(
+        "tpe",
+        min_length=1,
+        description="tpe, random, grid, qmc, gp or cmaes; or package.module:Class, a keras_tuner.Oracle or an Optuna "
+        "sampler",
+    )
+    sampler_options: dict[str, Any] = Field(
+        default_factory=dict, description="keyword arguments of the class when sampler is package.module:Class"
+    )
+    pruner: str = Field("asha", min_length=1, description="asha, hyperband, median, patience or none")
+    objective: StrictStr | tuple[StrictStr, ...] = Field(
+        "val_macro_f1",
+        description="val_macro_f1, val_accuracy, val_balanced_accuracy or val_loss; or a list that begins with one of "
+        "these, whose further members may also be -parameters, -flops or -seconds_per_image (- means: the less, the "
+        "better)",
+    )
+    constraints: dict[str, StrictStr] = Field(
+        default_factory=dict,
+        description='bounds such as {parameters: "<= 1e6"}, on parameters, flops or seconds_per_image',
+    )
     seed: int = Field(1, ge=0, description="proposals, weights and shuffling follow from it")
     baseline: bool = Field(True, description="trial 0 is the hypermodel with its default values, never stopped early")
-    first_rung: int = Field(2, ge=1, description="asha: the first epoch at which trials are compared")
-    reduction_factor: int = Field(3, ge=2, description="asha: one in so many goes on from each rung")
+    enqueue: tuple[dict[str, Scalar], ...] = Field(
+        (), description="configurations to try first, after the baseline; what one leaves out takes its default"
+    )
+    warm_start: str | None = Field(
+        None, min_length=1, description="an earlier sweep, by its id or the beginning of one, whose trials are evidence"
+    )
+    executions: int = Field(1, ge=1, le=100, description="trials of each configuration, each with another seed")
+    first_rung: int = Field(
+        2,
+        ge=1,
+        description="asha, hyperband: the first epoch at which trials are compared; median: the first that counts",
+    )
+    reduction_factor: int = Field(3, ge=2, description="asha, hyperband: one in so many goes on from each rung")
+    patience: int = Field(5, ge=1, description="patience: epochs without gain after which a trial ends")
+    max_trials: int = Field(20, ge=1, le=1_000_000, description="trials in all, the baseline included")
+    max_epochs: int | None = Field(None, ge=1, description="epochs in all trials together")
+    max_hours: float | None = Field(None, gt=0, description="hours of running, time between stop and resume left out")
+    max_trials_without_gain: int | None = Field(
+        None, ge=1, description="trials in a row that do not improve the best before the sweep ends"
+    )
+    min_expected_gain: float | None = Field(
+        None,
+        gt=0,
+        description="the sweep ends when ten more trials are expected to improve the objective by less; judged from 20 "
+        "trials on",
+    )
     max_failures: int = Field(3, ge=1, description="failed trials in a row that end the sweep")
+
+    @field_validator("objective")
+    @classmethod
+    def _known_objectives(cls, objective: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        names = (objective,) if isinstance(objective, str) else objective
+        if not names:
+            raise ValueError("the list is empty; expected at least one objective")
+        for position, name in enumerate(names):
+            known = [*OBJECTIVES, *(f"-{cost}" for cost in COSTS)] if position else list(OBJECTIVES)
+            if name not in known:
+                raise ValueError(f"found {name!r}; expected {_one_of(name, known)}")
+        if len(set(names)) < len(names):
+            raise ValueError("an objective is listed twice; expected different ones")
+        return objective
+
+    @field_validator("constraints")
+    @classmethod
+    def _readable_constraints(cls, constraints: dict[str, str]) -> dict[str, str]:
+        for name, text in constraints.items():
+            if name not in COSTS:
+                raise ValueError(f"unknown quantity {name!r}; expected {_one_of(name, list(COSTS))}")
+            _parse_constraint(name, text)
+        return constraints
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """All objectives; the first is the one that trials are stopped, ranked and promoted by."""
+        names = (self.objective,) if isinstance(self.objective, str) else self.objective
+        return tuple(Objective(name.removeprefix("-"), OBJECTIVES.get(name, "min")) for name in names)
 
     @property
     def objective_record(self) -> Objective:
-        return Objective(self.objective, OBJECTIVES[self.objective])
+        return self.objectives[0]
+
+    @property
+    def constraint_records(self) -> tuple[Constraint, ...]:
+        return tuple(_parse_constraint(name, text) for name, text in self.constraints.items())
+
+
+_CONSTRAINT = re.compile(r"\s*(<=|>=)\s*([0-9.eE+-]+)\s*")
+
+
+def _parse_constraint(name: str, text: str) -> Constraint:
+    matched = _CONSTRAINT.fullmatch(text)
+    try:
+        limit = float(matched[2]) if matched else math.nan
+    except ValueError:
+        limit = math.nan
+    if matched is None or not math.isfinite(limit):
+        raise ValueError(f'{name}: found {text!r}; expected "<= NUMBER" or ">= NUMBER"')
+    return Constraint(name, "<=" if matched[1] == "<=" else ">=", limit)
+
+
+def _one_of(found: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(found, known, n=1, cutoff=0.6)
+    hint = f'; did you mean "{close[0]}"?' if close else ""
+    return f"one of {', '.join(known)}{hint}"
 
 
 class ExecutionConfig(Section):

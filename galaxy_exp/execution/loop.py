@@ -138,8 +138,9 @@ class SweepLoop:
         search = self._record.config.search
         if (search.baseline and report.number == 0) or not self._pruner.is_rung(report.epoch):
             return False
-        curve = [*self._record.trials[report.number].curve(search.objective), report.metrics[search.objective]]
-        others = (t.curve(search.objective) for t in self._record.trials.values() if t.number != report.number)
+        objective = self._record.objective.name
+        curve = [*self._record.trials[report.number].curve(objective), report.metrics[objective]]
+        others = (t.curve(objective) for t in self._record.trials.values() if t.number != report.number)
         return self._pruner.should_stop(curve, others)
 
     def _end(self, result: TrialResult) -> None:

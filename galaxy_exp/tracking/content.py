@@ -54,7 +54,7 @@ def outcome_metrics(trial: TrialRecord) -> dict[str, float]:
 def sweep_metrics(record: SweepRecord) -> dict[str, float]:
     """Counts and hours by state, the best objective, and the sealed test of winner and baseline."""
     values: dict[str, float] = {}
-    for state in (TrialState.COMPLETED, TrialState.STOPPED, TrialState.FAILED, TrialState.LOST):
+    for state in (state for state in TrialState if state.is_finished):
         results = [trial.result for trial in record.trials.values() if trial.result and trial.state is state]
         values[f"trials_{state}"] = len(results)
         values[f"hours_{state}"] = sum(result.seconds for result in results) / 3600
