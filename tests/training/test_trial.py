@@ -43,7 +43,8 @@ def _saved_model_probabilities(spec):
 
 class TestACompletedTrial:
     @pytest.fixture(scope="class")
-    def ended(self, tmp_path_factory, split):
+    @classmethod
+    def ended(cls, tmp_path_factory, split):
         from galaxy_exp.hypermodel import GalaxyCNN, baseline_values, discover_space
         from galaxy_exp.records import TrialSpec
 
