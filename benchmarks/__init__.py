@@ -3,6 +3,8 @@
     python -m benchmarks                     what there is, and the quickest comparison
     python benchmarks/compare.py             galaxy_exp against the hand-wired script, side by side
     python benchmarks/handwired.py           the hand-wired script alone
+    python benchmarks/data.py                memory and speed of the data path
+    python benchmarks/sim_to_real.py         trained on simulated galaxies, tested on real ones
 
 Only ratios of one run on one machine mean anything.
 """

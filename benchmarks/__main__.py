@@ -9,13 +9,15 @@ from benchmarks.compare import main as compare
 BENCHMARKS = {
     "benchmarks/compare.py": "galaxy_exp against KerasTuner and MLflow wired by hand: time, memory, accuracy, runs",
     "benchmarks/handwired.py": "the hand-wired script alone; its measurements as JSON",
+    "benchmarks/data.py": "memory and speed of the data path, on sets of the sizes of Galaxy10 DECaLS and SDSS",
+    "benchmarks/sim_to_real.py": "trained on simulated galaxies alone, tested on a file of real ones",
 }
 
 
 def main() -> int:
     """Lists the benchmarks, then runs `compare --quick`; exit code 0 unless a contender failed."""
     for file, what in BENCHMARKS.items():
-        print(f"{file:<26}{what}")
+        print(f"{file:<28}{what}")
     print("\nnow: python benchmarks/compare.py --quick\n")
     return compare(["--quick"])
 
