@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from galaxy_exp.data import fetch_galaxy10
-from galaxy_exp.data.fetch import RemoteFile, fetch_file
 from galaxy_exp.data.sources.galaxy10 import GALAXY10, astronn_cache_folder
 from galaxy_exp.errors import FetchError
 
-CONTENT = bytes(range(256)) * 2000
+from .conftest import CONTENT, Fetch, RecordingHandler, remote
 
 
-class Handler(BaseHTTPRequestHandler):
-    """/right, /wrong, /truncated, /stalled; anything else is 404. Counts the requests."""
+class Handler(RecordingHandler):
+    """/right, /wrong, /truncated, /stalled; anything else is 404."""
 
-    requests: list[str]
-    release: threading.Event
-
-    def do_GET(self) -> None:
-        type(self).requests.append(self.path)
-        kind = self.path.strip("/")
+    def answer(self, kind: str, wanted: str | None, earlier: int) -> None:
         if kind not in ("right", "wrong", "truncated", "stalled"):
             self.send_error(404)
             return
@@ -39,41 +29,26 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.wfile.write({"right": CONTENT, "wrong": CONTENT[::-1], "truncated": CONTENT[:-1000]}[kind])
 
-    def log_message(self, *args: object) -> None:
-        pass
+
+def asked() -> list[str]:
+    return [path for path, _ in Handler.requests]
 
 
-@pytest.fixture
-def server() -> Iterator[str]:
-    Handler.requests, Handler.release = [], threading.Event()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{http.server_address[1]}"
-        Handler.release.set()
-        http.shutdown()
-        thread.join()
-
-
-def remote(*urls: str) -> RemoteFile:
-    return RemoteFile("Galaxy10.h5", urls, hashlib.sha256(CONTENT).hexdigest(), "512,000 bytes")
-
-
-def test_right_file(server: str, tmp_path: Path) -> None:
-    path = fetch_file(remote(f"{server}/right"), tmp_path / "new" / "folder")
+def test_right_file(server: str, fetch: Fetch, tmp_path: Path) -> None:
+    path = fetch(f"{server}/right", folder=tmp_path / "new" / "folder")
     assert path == tmp_path / "new" / "folder" / "Galaxy10.h5"
     assert path.read_bytes() == CONTENT
     assert [entry.name for entry in path.parent.iterdir()] == ["Galaxy10.h5"]
 
 
-def test_file_that_is_there_is_not_fetched(server: str, tmp_path: Path) -> None:
+def test_file_that_is_there_is_not_fetched(server: str, fetch: Fetch) -> None:
     for _ in range(2):
-        fetch_file(remote(f"{server}/right"), tmp_path)
-    assert Handler.requests == ["/right"]
+        fetch(f"{server}/right")
+    assert asked() == ["/right"]
 
 
-def test_progress_goes_to_stderr(server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fetch_file(remote(f"{server}/right"), tmp_path, progress=True)
+def test_progress_goes_to_stderr(server: str, fetch: Fetch, capsys: pytest.CaptureFixture[str]) -> None:
+    fetch(f"{server}/right", progress=True)
     captured = capsys.readouterr()
     assert "100%" in captured.err
     assert captured.out == ""
@@ -82,54 +57,53 @@ def test_progress_goes_to_stderr(server: str, tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        ("wrong", r"sent 512,000 bytes with SHA-256 [0-9a-f]{64}"),
+        ("wrong", r"sent 1,024,000 bytes with SHA-256 [0-9a-f]{64}"),
         ("truncated", "broke off"),
         ("vanished", "HTTP 404 Not Found"),
         ("stalled", "no answer in time"),
     ],
 )
-def test_bad_answer(server: str, tmp_path: Path, kind: str, reason: str) -> None:
+def test_bad_answer(server: str, fetch: Fetch, tmp_path: Path, kind: str, reason: str) -> None:
     with pytest.raises(FetchError, match=rf"could not be downloaded from {server}/{kind} \({reason}\)") as caught:
-        fetch_file(remote(f"{server}/{kind}"), tmp_path, timeout_seconds=0.3)
+        fetch(f"{server}/{kind}")
     assert "\n" not in str(caught.value)
-    assert Handler.requests == [f"/{kind}"]
+    assert asked() == [f"/{kind}"]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_refused_connection_says_what_to_do(tmp_path: Path) -> None:
-    file = remote("http://127.0.0.1:9/Galaxy10.h5")
+def test_refused_connection_says_what_to_do(fetch: Fetch, tmp_path: Path) -> None:
     with pytest.raises(FetchError) as caught:
-        fetch_file(file, tmp_path)
+        fetch("http://127.0.0.1:9/Galaxy10.h5")
     assert str(caught.value) == (
         "Galaxy10.h5 could not be downloaded from http://127.0.0.1:9/Galaxy10.h5 (no connection); get it elsewhere "
-        f"(512,000 bytes, SHA-256 {file.sha256}) and put it at {tmp_path / 'Galaxy10.h5'}"
+        f"(1,024,000 bytes, SHA-256 {remote().sha256}) and put it at {tmp_path / 'Galaxy10.h5'}"
     )
 
 
-def test_next_mirror_is_tried_once(server: str, tmp_path: Path) -> None:
-    fetch_file(remote(f"{server}/vanished", f"{server}/wrong", f"{server}/right"), tmp_path)
-    assert Handler.requests == ["/vanished", "/wrong", "/right"]
+def test_next_mirror_is_tried_once(server: str, fetch: Fetch) -> None:
+    fetch(f"{server}/vanished", f"{server}/wrong", f"{server}/right")
+    assert asked() == ["/vanished", "/wrong", "/right"]
 
 
-def test_damaged_file_is_reported_and_kept(server: str, tmp_path: Path) -> None:
+def test_damaged_file_is_reported_and_kept(server: str, fetch: Fetch, tmp_path: Path) -> None:
     path = tmp_path / "Galaxy10.h5"
     path.write_bytes(b"mine")
     with pytest.raises(FetchError, match=r"Galaxy10\.h5: is damaged or another file \(4 bytes, SHA-256 .*remove it"):
-        fetch_file(remote(f"{server}/right"), tmp_path)
+        fetch(f"{server}/right")
     assert path.read_bytes() == b"mine"
-    assert Handler.requests == []
+    assert asked() == []
 
 
-def test_nonsense_url(tmp_path: Path) -> None:
+def test_nonsense_url(fetch: Fetch) -> None:
     with pytest.raises(FetchError, match=r"from not-a-url \(Invalid URL"):
-        fetch_file(remote("not-a-url"), tmp_path)
+        fetch("not-a-url")
 
 
 def test_galaxy10_urls_come_from_the_environment(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GALAXY_EXP_URL_GALAXY10_SDSS", f"{server}/wrong")
     with pytest.raises(FetchError, match=f"{server}/wrong .*969a6b1c.*Galaxy10.h5"):
         fetch_galaxy10("galaxy10-sdss", tmp_path)
-    assert Handler.requests == ["/wrong"]
+    assert asked() == ["/wrong"]
 
 
 def test_galaxy10_is_kept_where_astronn_looks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
