@@ -32,7 +32,7 @@ def load_one_line_error(source: Path | str, **settings: Any) -> str:
 class TestChoice:
     def test_unknown_name_suggests_the_nearest(self) -> None:
         message = load_one_line_error("galaxy10_sdds")
-        assert "did you mean galaxy10-sdss? expected simulated, galaxy10-sdss, galaxy10-decals, a path" in message
+        assert 'did you mean "galaxy10-sdss"? known: simulated, galaxy10-sdss, galaxy10-decals, a path' in message
 
     def test_other_kind_of_file(self, tmp_path: Path) -> None:
         (tmp_path / "x.fits").write_text("")

@@ -6,10 +6,10 @@ A new named source is one new file here and one line in `SOURCES`; a function th
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 
+from galaxy_exp.config.problems import did_you_mean
 from galaxy_exp.config.sweep import DataConfig
 from galaxy_exp.data.array_file import is_array_file
 from galaxy_exp.data.dataset import ImageDataset, preprocess_dataset
@@ -68,10 +68,8 @@ def _describe_unknown(source: str, path: Path) -> str:
     if path.is_file():
         expected = ".h5, .hdf5, .npz, .csv, .parquet, or a folder"
         return f"data.source: {path} ends in {path.suffix or 'nothing'!r}; expected {expected}"
-    near = difflib.get_close_matches(source.lower(), SOURCES, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}? " if near else ""
     return (
-        f"data.source: {source!r} is neither a source nor a file or folder here ({path.absolute()}); {hint}"
-        f"expected {', '.join(SOURCES)}, a path to an .h5, .npz, .csv or .parquet file, a folder with one "
-        "subfolder per class, or package.module:Class"
+        f"data.source: {source!r} is neither a source nor a file or folder here ({path.absolute()}); "
+        f"{did_you_mean(source.lower(), list(SOURCES))}, a path to an .h5, .npz, .csv or .parquet file, a folder "
+        "with one subfolder per class, or package.module:Class"
     )
