@@ -211,8 +211,7 @@ CASES: dict[str, tuple[Write, str, str]] = {
     "no such source": (
         pictures(),
         "galaxy10_sdss",
-        "data.source: '{}/galaxy10_sdss' is neither a source nor a file or folder here (*); did you mean \"galaxy10-sdss\"? "
-        "known: simulated, *",
+        "data.source: '{}/galaxy10_sdss' is neither a source nor a file or folder here (*); known: simulated, *",
     ),
 }
 
