@@ -21,7 +21,9 @@ class HyperparameterDescription:
     kind: str
     """fixed, choice, boolean, int or float."""
     domain: str
-    """"32, 64, 128", "0.0001 to 0.003, log", "0 to 0.6, step 0.05"."""
+    """"32, 64, 128", "0.0001 to 0.003", "0 to 0.6, step 0.05"."""
+    scale: str
+    """linear, log or reverse_log for a range; empty for anything else."""
     default: HyperparameterValue
     condition: str
     """"optimizer is adamw", or empty when it is always active."""
@@ -31,7 +33,12 @@ def describe_space(space: keras_tuner.HyperParameters) -> list[HyperparameterDes
     """One record per hyperparameter, in the order of declaration (parents before their children)."""
     return [
         HyperparameterDescription(
-            entry.name, type(entry).__name__.lower(), _domain(entry), entry.default, _condition(entry)
+            entry.name,
+            type(entry).__name__.lower(),
+            _domain(entry),
+            getattr(entry, "sampling", ""),
+            entry.default,
+            _condition(entry),
         )
         for entry in space.space
     ]
@@ -44,10 +51,9 @@ def _domain(entry: Any) -> str:
         return "false, true"
     if isinstance(entry, Choice):
         return ", ".join(map(_text, entry.values))
-    scale = "" if entry.sampling == "linear" else f", {entry.sampling}"
     plain_step = entry.step is None or (isinstance(entry.step, int) and entry.step == 1)
     step = "" if plain_step else f", step {entry.step:g}"
-    return f"{entry.min_value:g} to {entry.max_value:g}{step}{scale}"
+    return f"{entry.min_value:g} to {entry.max_value:g}{step}"
 
 
 def _condition(entry: Any) -> str:

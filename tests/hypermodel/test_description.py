@@ -4,15 +4,18 @@ from galaxy_exp.hypermodel import build_space, describe_space
 
 def test_says_kind_domain_default_and_condition(hypermodel):
     space = build_space(hypermodel, {"batch_norm": True, "filters_2": RangeSpace(min=8, max=64)})
-    rows = {row.name: (row.kind, row.domain, row.default, row.condition) for row in describe_space(space)}
+    described = describe_space(space)
+    rows = {row.name: (row.kind, row.domain, row.default, row.condition) for row in described}
     assert rows["n_blocks"] == ("int", "1 to 5", 1, "")
     assert rows["filters_1"] == ("choice", "16, 32, 64, 128", 32, "")
     assert rows["filters_2"] == ("int", "8 to 64", 64, "")
     assert rows["batch_norm"] == ("fixed", "true", True, "")
     assert rows["dropout_1"] == ("float", "0 to 0.6, step 0.05", 0.25, "")
-    assert rows["learning_rate"] == ("float", "0.0001 to 0.003, log", 0.001, "")
-    assert rows["weight_decay"] == ("float", "1e-05 to 0.1, log", 0.004, "optimizer is adamw")
+    assert rows["learning_rate"] == ("float", "0.0001 to 0.003", 0.001, "")
+    assert rows["weight_decay"] == ("float", "1e-05 to 0.1", 0.004, "optimizer is adamw")
     assert rows["width_growth"] == ("choice", "1, 1.5, 2", 2.0, "n_blocks is 2 to 5")
+    scales = {row.name: row.scale for row in described}
+    assert (scales["learning_rate"], scales["filters_2"], scales["filters_1"]) == ("log", "linear", "")
     assert list(rows) == [entry.name for entry in space.space]
 
 
