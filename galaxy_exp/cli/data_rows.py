@@ -36,13 +36,7 @@ def describe_data(summary: DataSummary) -> dict[str, Any]:
         "near_duplicates": summary.n_near,
         "channel_means": [round(value, 4) for value in summary.channel_means],
         "channel_deviations": [round(value, 4) for value in summary.channel_deviations],
-        "preprocessing": _steps(summary),
+        "preprocessing": summary.preprocessing.describe(),
         "skipped_files": len(summary.skipped),
         "skipped": list(summary.skipped),
     }
-
-
-def _steps(summary: DataSummary) -> list[str]:
-    """["crop 207", "resize 69", "greyscale"], as far as they are taken."""
-    steps = summary.preprocessing.to_dict().items()
-    return [name if value is True else f"{name} {value}" for name, value in steps if value]

@@ -1,7 +1,7 @@
 """Data sources, checked data sets, splits, and images to predict on."""
 
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
-from galaxy_exp.data.inputs import NamedImage, iter_images
+from galaxy_exp.data.inputs import NamedImage, find_files, first_fits_file, iter_images
 from galaxy_exp.data.prepared import PreparedData, SealedTest, prepare_split
 from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.data.sources import SOURCES, load_dataset
@@ -23,6 +23,8 @@ __all__ = [
     "Split",
     "build_dataset",
     "fetch_galaxy10",
+    "find_files",
+    "first_fits_file",
     "iter_images",
     "load_dataset",
     "prepare_split",

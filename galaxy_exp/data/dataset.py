@@ -129,13 +129,16 @@ def build_dataset(
 def preprocess_dataset(dataset: ImageDataset, preprocessing: Preprocessing) -> ImageDataset:
     """The same data set with every image preprocessed, unless a source has done that as it read them.
 
+    How FITS files were stretched stays as the source says.
+
     Raises:
         DataError: the images are smaller than the crop.
     """
-    if dataset.preprocessing == preprocessing:
+    wanted = replace(preprocessing, fits=dataset.preprocessing.fits)
+    if dataset.preprocessing == wanted:
         return dataset
-    images = preprocessing.apply_to_all(dataset.images, dataset.source)
-    return replace(dataset, images=images, preprocessing=preprocessing)
+    images = wanted.apply_to_all(dataset.images, dataset.source)
+    return replace(dataset, images=images, preprocessing=wanted)
 
 
 def default_class_names(labels: NDArray[np.int64]) -> tuple[str, ...]:

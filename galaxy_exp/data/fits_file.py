@@ -11,14 +11,19 @@ from numpy.typing import NDArray
 from galaxy_exp.config.data_formats import FitsConfig
 from galaxy_exp.errors import DataError
 
-__all__ = ["FITS_SUFFIXES", "is_fits_file", "read_fits", "stretch_bands"]
+__all__ = ["FITS_SUFFIXES", "has_fits_name", "is_fits_file", "read_fits", "stretch_bands"]
 
 FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz")
 
 
+def has_fits_name(path: Path) -> bool:
+    """Whether `path` ends like FITS."""
+    return path.name.lower().endswith(FITS_SUFFIXES)
+
+
 def is_fits_file(path: Path) -> bool:
     """Whether `path` is a file that ends like FITS and is not hidden."""
-    return path.name.lower().endswith(FITS_SUFFIXES) and not path.name.startswith(".") and path.is_file()
+    return has_fits_name(path) and not path.name.startswith(".") and path.is_file()
 
 
 def read_fits(path: Path, config: FitsConfig) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Images to predict on: files, folders, and HDF5 or .npz files, in batches of bounded memory."""
+"""Images to predict on: picture and FITS files, folders, HDF5 and .npz files, in batches of bounded memory."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxy_exp.config.data_formats import FitsConfig
 from galaxy_exp.data.array_file import ARRAY_SUFFIXES, is_array_file, open_arrays
+from galaxy_exp.data.fits_file import FITS_SUFFIXES, has_fits_name, is_fits_file, read_fits
 from galaxy_exp.data.image_file import IMAGE_SUFFIXES, is_image_file, read_image
 from galaxy_exp.errors import DataError
 
-__all__ = ["NamedImage", "iter_images"]
+__all__ = ["NamedImage", "find_files", "first_fits_file", "iter_images"]
+
+_FILE_SUFFIXES = (*IMAGE_SUFFIXES, *FITS_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,23 +34,47 @@ class NamedImage:
     """One line that begins with `name`."""
 
 
-def iter_images(paths: Sequence[Path], batch_size: int) -> Iterator[list[NamedImage]]:
-    """Yields the images of `paths`, in the order given, in lists of `batch_size` (the last may be shorter).
+def find_files(paths: Sequence[Path]) -> list[Path]:
+    """The files to read, in order: `paths`, with each folder's files in its place.
 
-    A path is a PNG, JPEG or TIFF file (see `image_file` for 16-bit, grey and transparent ones), a folder
-    (searched to any depth, sorted by path), or an .h5, .hdf5 or .npz file with `images` uint8
-    (n, height, width, 3). HDF5 files are read in slices; an .npz file is read whole, as its format demands.
-    An unreadable picture is an item with `error`, so that one bad file does not end a long run.
+    A path is a PNG, JPEG or TIFF file (see `image_file` for 16-bit, grey and transparent ones), a FITS file, a folder
+    of these (searched to any depth, sorted by path), or an .h5, .hdf5 or .npz file with `images` uint8
+    (n, height, width, 3).
 
     Raises:
-        DataError: at the call, not while iterating: a path does not exist, a folder holds no images, a
-            file is neither a picture nor an array file, or an array file is damaged.
+        DataError: a path does not exist or cannot be looked into, a folder holds no images, a file is of another kind,
+            or an array file is damaged.
+    """
+    return list(chain.from_iterable(_find(Path(path)) for path in paths))
+
+
+def first_fits_file(files: Sequence[Path]) -> Path | None:
+    """The first of them that is FITS, for which a stretch is needed."""
+    return next(filter(has_fits_name, files), None)
+
+
+def iter_images(paths: Sequence[Path], batch_size: int, fits: FitsConfig | None = None) -> Iterator[list[NamedImage]]:
+    """Yields the images of `paths`, in the order given, in lists of `batch_size` (the last may be shorter).
+
+    HDF5 files are read in slices; an .npz file is read whole, as its format demands. An unreadable picture is an item
+    with `error`, so that one bad file does not end a long run.
+
+    Args:
+        paths: as for `find_files`.
+        batch_size: how many images are held at a time.
+        fits: the stretch of FITS files; it has to be that of the model's training.
+
+    Raises:
+        DataError: at the call, not while iterating: as `find_files`, or there is a FITS file and no stretch.
         ValueError: `batch_size` is below 1.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; expected at least 1")
-    streams = [_open_path(Path(path), batch_size) for path in paths]
-    return _batch(chain.from_iterable(streams), batch_size)
+    files = find_files(paths)
+    unstated = first_fits_file(files) if fits is None else None
+    if unstated is not None:
+        raise DataError(f"{unstated}: is a FITS file; expected a stretch for it, as data.fits of a sweep file states")
+    return _batch(chain.from_iterable(_read(path, batch_size, fits) for path in files), batch_size)
 
 
 def _batch(items: Iterator[NamedImage], size: int) -> Iterator[list[NamedImage]]:
@@ -54,31 +82,34 @@ def _batch(items: Iterator[NamedImage], size: int) -> Iterator[list[NamedImage]]
         yield batch
 
 
-def _open_path(path: Path, batch_size: int) -> Iterator[NamedImage]:
-    """Checks `path` now and returns what reads it later."""
+def _find(path: Path) -> list[Path]:
     if path.is_dir():
-        return map(_read_named, _list_folder(path))
+        return _list_folder(path)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     if is_array_file(path):
         _check_array_file(path)
-        return _iter_array_file(path, batch_size)
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
-        expected = " ".join((*IMAGE_SUFFIXES, *ARRAY_SUFFIXES))
+    elif path.suffix.lower() not in IMAGE_SUFFIXES and not has_fits_name(path):
+        expected = " ".join((*_FILE_SUFFIXES, *ARRAY_SUFFIXES))
         raise DataError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected {expected}, or a folder")
-    return map(_read_named, [path])
+    return [path]
 
 
 def _list_folder(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.rglob("*") if is_image_file(path))
+    files = sorted(path for path in folder.rglob("*") if is_image_file(path) or is_fits_file(path))
     if not files:
-        raise DataError(f"{folder}: holds no images; expected files ending in {' '.join(IMAGE_SUFFIXES)}")
+        raise DataError(f"{folder}: holds no images; expected files ending in {' '.join(_FILE_SUFFIXES)}")
     return files
 
 
-def _read_named(path: Path) -> NamedImage:
+def _read(path: Path, batch_size: int, fits: FitsConfig | None) -> Iterator[NamedImage]:
+    return _iter_array_file(path, batch_size) if is_array_file(path) else iter([_read_named(path, fits)])
+
+
+def _read_named(path: Path, fits: FitsConfig | None) -> NamedImage:
     try:
-        return NamedImage(str(path), read_image(path))
+        image = read_fits(path, fits) if fits is not None and has_fits_name(path) else read_image(path)
+        return NamedImage(str(path), image)
     except DataError as error:
         return NamedImage(str(path), error=str(error))
 

@@ -1,16 +1,16 @@
-"""Crop, resize and greyscale: what is done to every image once, before it is cached."""
+"""Stretch, crop, resize and greyscale: what is done to every image once, before it is cached."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.config.sweep import DataConfig, FitsConfig
 from galaxy_exp.data.scratch import allocate_images
 from galaxy_exp.errors import DataError
 
@@ -28,23 +28,33 @@ class Preprocessing:
     the factor of reduction, so that nothing aliases (the same rule as in a registered model)."""
     greyscale: bool = False
     """Each channel becomes the mean of the three, rounded to the nearest, halves up."""
+    fits: FitsConfig | None = None
+    """How FITS files became 8 bits as they were read, before all this; None if there were none."""
 
     @classmethod
     def from_config(cls, config: DataConfig) -> Preprocessing:
-        """What the `data` section of a sweep file asks for."""
+        """What the `data` section of a sweep file asks for, whatever the kind of its files."""
         return cls(config.crop, config.resize, config.greyscale)
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Preprocessing:
         """The inverse of `to_dict`."""
-        return cls(**record)
+        fits = record.get("fits")
+        return cls(**{**record, "fits": None if fits is None else FitsConfig.model_validate(fits)})
 
     def to_dict(self) -> dict[str, Any]:
-        """Numbers, None and booleans by name."""
-        return asdict(self)
+        """Numbers, None and booleans by name; `fits`, a mapping like `data.fits`, only where there were FITS files."""
+        steps: dict[str, Any] = {"crop": self.crop, "resize": self.resize, "greyscale": self.greyscale}
+        return steps if self.fits is None else {**steps, "fits": self.fits.model_dump(mode="json")}
+
+    def describe(self) -> list[str]:
+        """["FITS stretch asinh", "crop 207", "resize 69", "greyscale"], as far as they are taken."""
+        steps = {"FITS stretch": self.fits and self.fits.stretch, "crop": self.crop, "resize": self.resize}
+        named = [f"{name} {value}" for name, value in steps.items() if value]
+        return [*named, "greyscale"] if self.greyscale else named
 
     def apply(self, image: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
-        """uint8 (height, width, 3) in and out.
+        """Crop, resize and greyscale; uint8 (height, width, 3) in and out.
 
         Raises:
             DataError: the image is smaller than the crop; begins with `name`.

@@ -83,6 +83,12 @@ class GalaxyClassifier:
         height, width = self._model.image_size
         return height, width
 
+    @property
+    def fits(self) -> dict[str, Any] | None:
+        """How training read FITS files, as `data.fits` of its sweep file; None if there were none, or it is unknown."""
+        fits: dict[str, Any] | None = getattr(self._model, "fits", None)  # earlier releases did not store it
+        return fits
+
     def predict(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Predictions:
         """Classifies images of any size from half the trained one upwards.
 

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,18 @@ from typing import Any, Literal, Protocol, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxy_exp.config import parse_sweep
+from galaxy_exp.config.sweep import FitsConfig
 from galaxy_exp.errors import BadInputError
 
-__all__ = ["Classifier", "NamedImageLike", "PredictionCount", "predict_to_rows", "write_predictions"]
+__all__ = [
+    "Classifier",
+    "NamedImageLike",
+    "PredictionCount",
+    "choose_stretch",
+    "predict_to_rows",
+    "write_predictions",
+]
 
 Row = dict[str, Any]
 
@@ -71,6 +80,28 @@ class PredictionCount:
     n_rows: int
     n_errors: int
     """Rows with an error in place of a class."""
+
+
+def choose_stretch(
+    trained: Mapping[str, Any] | None, stated: Mapping[str, Any], fits_file: Path, model: str
+) -> FitsConfig:
+    """How FITS files are to be read for a model: as it was trained, with what is stated put in its place.
+
+    Args:
+        trained: `data.fits` of the training, in full; None if the model was not trained on FITS files.
+        stated: some keys of `data.fits`; with `trained` None, `stretch` among them.
+        fits_file: one that is to be read, for messages.
+        model: its URI, for messages.
+
+    Raises:
+        BadInputError: the model has no stretch and none is stated, or the two do not go together.
+    """
+    if trained is None and "stretch" not in stated:
+        raise BadInputError(
+            f"{fits_file}: is a FITS file, but {model} has no stretch, as it was not trained on FITS files; "
+            "state one, as in --set data.fits.stretch=asinh"
+        )
+    return parse_sweep({"data": {"fits": {**(trained or {}), **stated}}}, f"stretch for {model}").data.fits
 
 
 def predict_to_rows(classifier: Classifier, batches: Iterable[Sequence[NamedImageLike]]) -> Iterator[Row]:

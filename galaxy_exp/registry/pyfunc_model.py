@@ -3,7 +3,9 @@
 MLflow copies this file into the package of every registered version ("model from code"), so it runs where
 galaxy_exp is not installed and imports only the standard library, numpy, pandas, keras and mlflow. It reads
 two artifacts: `model.keras`, a Keras model from uint8 (n, height, width, 3) to probabilities (n, n_classes),
-and `classes.json` with `class_names`, `image_size` ([height, width]) and `rule`.
+and `classes.json` with `class_names`, `image_size` ([height, width]), `rule` and `preprocessing`, what training did
+to its raw images. Of that, `fits` says how FITS files became 8 bits; it is not done here, where images are 8-bit
+already, but by whoever reads FITS files.
 
 The rule for images that are not of the model's size: an image of another aspect ratio is centre-cropped to
 the model's (to a square for a square model), then resized by bilinear interpolation with antialiasing and
@@ -41,6 +43,8 @@ class GalaxyModel(PythonModel):
     """Side in pixels of the square that training cut from the centre of its raw images; None if it did not."""
     greyscale: bool = False
     """Whether training made its images grey."""
+    fits: dict[str, Any] | None = None
+    """How training read FITS files, as `data.fits` of its sweep file; None if there were none."""
 
     def load_context(self, context: Any) -> None:
         """Reads the network and its classes. Safe mode: a `.keras` file that carries code is refused."""
@@ -51,6 +55,7 @@ class GalaxyModel(PythonModel):
         self.image_size = (int(classes["image_size"][0]), int(classes["image_size"][1]))
         preprocessing = classes.get("preprocessing", {})
         self.centre, self.greyscale = preprocessing.get("crop"), bool(preprocessing.get("greyscale", False))
+        self.fits = preprocessing.get("fits")
         self._network = keras.saving.load_model(context.artifacts["model"], compile=False, safe_mode=True)
 
     def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> pd.DataFrame:

@@ -214,6 +214,10 @@ class TestPredict:
         assert all("not a picture that can be read" in row["error"] and not row["class_name"] for row in rows)
         assert "wrote 2 rows, 2 of them unusable" in done.stderr
 
+    def test_only_the_stretch_can_be_set(self, project, tmp_path):
+        done = project.run("predict", str(tmp_path), "--set", "training.epochs=3", exit_code=2)
+        assert done.stderr.startswith("error: --set training.epochs=3: expected data.fits.KEY=VALUE; ")
+
     def test_json_and_stdout(self, finished, images, tmp_path):
         output = tmp_path / "out.json"
         finished.run("predict", str(images / "fits.png"), "--model", "tiny-model", "-o", str(output))

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.visualization import LuptonAsinhStretch
+from PIL import Image
 
 from galaxy_exp.config.data_formats import FitsConfig
+from galaxy_exp.config.sweep import DataConfig, SplitConfig
+from galaxy_exp.data import Preprocessing, load_dataset, prepare_split
 from galaxy_exp.data.fits_file import read_fits, stretch_bands
 from galaxy_exp.errors import DataError
 
@@ -87,6 +90,35 @@ class TestStretch:
         colours = stretch_bands(bands, FitsConfig(stretch="lupton")).ravel()
         np.testing.assert_allclose(colours, [1.0, 0.5, 0.25])
         np.testing.assert_allclose(stretch_bands(bands, FitsConfig(stretch="asinh")).ravel(), [1, 1, 1])
+
+
+class TestTheStretchGoesWithTheImages:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        """Six pictures; tests add FITS files."""
+        rng = np.random.default_rng(0)
+        for index in range(6):
+            path = tmp_path / "set" / "ab"[index % 2] / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(path)
+        return tmp_path / "set"
+
+    def test_into_the_prepared_data(self, folder: Path) -> None:
+        save(folder / "a" / "9.fits", np.arange(144.0).reshape(12, 12))
+        stretch = FitsConfig(stretch="sqrt", white=100.0)
+        dataset = load_dataset(DataConfig(source=str(folder), fits=stretch, crop=8))
+        prepared = prepare_split(dataset, SplitConfig(), folder.parent / "cache")
+        assert prepared.preprocessing == dataset.preprocessing == Preprocessing(crop=8, fits=stretch)
+
+    def test_from_a_table(self, folder: Path) -> None:
+        save(folder / "a" / "9.fits", np.arange(144.0).reshape(12, 12))
+        folder.with_suffix(".csv").write_text("file,label\nset/a/9.fits,a\nset/b/1.png,b\n")
+        assert load_dataset(DataConfig(source=str(folder.with_suffix(".csv")))).preprocessing.fits == FitsConfig()
+
+    def test_pictures_have_none(self, folder: Path) -> None:
+        (folder / "a" / "9.fits").write_bytes(b"broken")
+        dataset = load_dataset(DataConfig(source=str(folder), on_error="skip"))
+        assert dataset.preprocessing == Preprocessing()
 
 
 def test_nan(tmp_path: Path) -> None:

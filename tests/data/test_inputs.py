@@ -5,9 +5,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from astropy.io import fits
 from PIL import Image
 
+from galaxy_exp.config.data_formats import FitsConfig
 from galaxy_exp.data import NamedImage, iter_images
+from galaxy_exp.data.fits_file import read_fits
 from galaxy_exp.data.image_file import read_image
 from galaxy_exp.errors import DataError
 
@@ -93,6 +96,20 @@ class TestIterImages:
         (tmp_path / "._b.png").write_bytes(b"resource fork")
         names = [str(Path(item.name).relative_to(tmp_path)) for item in read_all(tmp_path)]
         assert names == ["a/deep/y.tif", "a/z.jpg", "b.png"]
+
+    def test_fits_files_need_a_stretch(self, tmp_path: Path) -> None:
+        pixels = np.random.default_rng(0).normal(size=(9, 9))
+        fits.PrimaryHDU(pixels).writeto(tmp_path / "b.fits")
+        save(tmp_path / "a.png", np.zeros((9, 9, 3), np.uint8))
+        (tmp_path / "c.FITS").write_bytes(b"nothing")
+        with pytest.raises(DataError, match=r"b\.fits: is a FITS file; expected a stretch for it, as data\.fits"):
+            iter_images([tmp_path], 4)
+        stretch = FitsConfig(stretch="linear")
+        picture, cutout, broken = next(iter_images([tmp_path], 4, stretch))
+        assert picture.image is not None
+        np.testing.assert_array_equal(cutout.image, read_fits(tmp_path / "b.fits", stretch))
+        assert broken.error is not None
+        assert broken.error.startswith(f"{tmp_path / 'c.FITS'}: cannot be read as FITS")
 
     def test_unreadable_picture_is_an_item(self, tmp_path: Path) -> None:
         save(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from galaxy_exp.config.sweep import DataConfig, SplitConfig
+from galaxy_exp.config.sweep import DataConfig, FitsConfig, SplitConfig
 from galaxy_exp.data import PreparedData, load_dataset, prepare_split
 from galaxy_exp.data import scratch as scratch_module
 from galaxy_exp.data.preprocessing import Preprocessing
@@ -44,9 +45,21 @@ def test_grey_is_the_mean_rounded() -> None:
     assert Preprocessing(greyscale=True).apply(image, "x")[0].tolist() == [[0] * 3, [1] * 3, [255] * 3, [20] * 3]
 
 
-def test_record_goes_there_and_back() -> None:
-    preprocessing = Preprocessing(10, 8, True)
-    assert Preprocessing.from_dict(preprocessing.to_dict()) == preprocessing
+@pytest.mark.parametrize(
+    "steps", [Preprocessing(10, 8, True), Preprocessing(fits=FitsConfig(stretch="lupton", black=0.5, bands=(0, 1, 2)))]
+)
+def test_record_goes_there_and_back(steps: Preprocessing) -> None:
+    assert Preprocessing.from_dict(json.loads(json.dumps(steps.to_dict()))) == steps
+
+
+def test_without_fits_files_the_record_is_that_of_earlier_releases() -> None:
+    assert Preprocessing(resize=8).to_dict() == {"crop": None, "resize": 8, "greyscale": False}
+
+
+def test_described_in_the_order_of_the_steps() -> None:
+    assert Preprocessing().describe() == []
+    steps = Preprocessing(10, 8, True, FitsConfig(stretch="sqrt"))
+    assert steps.describe() == ["FITS stretch sqrt", "crop 10", "resize 8", "greyscale"]
 
 
 def test_too_small_for_the_crop(h5_file: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,7 +66,13 @@ def register(store: Store, model_file: Path) -> Callable[..., ModelVersionRef]:
     """Registers the tiny network; each call is another sweep unless `sweep_id` is given."""
     numbers = count()
 
-    def call(name: str, sweep_id: str | None = None, run_id: str | None = None, **tags: str) -> ModelVersionRef:
+    def call(
+        name: str,
+        sweep_id: str | None = None,
+        run_id: str | None = None,
+        preprocessing: dict[str, Any] | None = None,
+        **tags: str,
+    ) -> ModelVersionRef:
         return log_and_register(
             run_id=run_id or store.finished_run(),
             model_file=model_file,
@@ -77,6 +84,7 @@ def register(store: Store, model_file: Path) -> Callable[..., ModelVersionRef]:
             tags={version_tags.SIMULATED: "false", **tags},
             description="A tiny network for tests.",
             tracking_uri=store.uri,
+            preprocessing=preprocessing,
         )
 
     return call

@@ -4,19 +4,23 @@ import csv
 import io
 import json
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
+from galaxy_exp.cli.main import _run
+from galaxy_exp.config.data_formats import FitsConfig
 from galaxy_exp.errors import BadInputError
 from galaxy_exp.registry.champion import Predictions
-from galaxy_exp.registry.prediction import PredictionCount, predict_to_rows, write_predictions
+from galaxy_exp.registry.packaging import ModelVersionRef
+from galaxy_exp.registry.prediction import PredictionCount, choose_stretch, predict_to_rows, write_predictions
 
-from .conftest import coloured
+from .conftest import Store, coloured
 
 COLUMNS = ["name", "label", "class_name", "probability", "p_red", "p_green", "p_blue, dim", "error"]
 
@@ -65,6 +69,46 @@ def test_every_image_has_its_row_in_order(rows: list[dict[str, Any]]) -> None:
         "could not be read",
     ]
     assert rows[0]["probability"] == rows[0]["p_red"] == pytest.approx(220 / 260, abs=1e-6)
+
+
+TRAINED = FitsConfig(stretch="sqrt", softening=3.0).model_dump(mode="json")
+
+
+def test_stretch_is_that_of_the_training_with_what_is_stated_in_its_place() -> None:
+    file = Path("x.fits")
+    assert choose_stretch(TRAINED, {}, file, "m") == FitsConfig(stretch="sqrt", softening=3.0)
+    assert choose_stretch(TRAINED, {"hdu": 2}, file, "m") == FitsConfig(stretch="sqrt", softening=3.0, hdu=2)
+    assert choose_stretch(None, {"stretch": "linear"}, file, "m") == FitsConfig(stretch="linear")
+
+
+def test_stretch_that_nobody_states() -> None:
+    with pytest.raises(BadInputError, match=r"^x\.fits: is a FITS file, but m has no stretch, .* data\.fits\.stretch="):
+        choose_stretch(None, {"hdu": 2}, Path("x.fits"), "m")
+
+
+def test_stretch_that_does_not_fit_the_model_s() -> None:
+    with pytest.raises(BadInputError, match=r"^stretch for m: data\.fits: black_percentile is 99\.9 and white_perc"):
+        choose_stretch(TRAINED, {"black_percentile": 99.9}, Path("x.fits"), "m")
+
+
+def test_the_command_stretches_as_the_training_did(
+    register: Callable[..., ModelVersionRef], store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of three bands that differ only by a background, the brightest wins, whichever `bands` makes it."""
+    trained = FitsConfig(stretch="linear", black=0.0, white=255.0, bands=(0, 1, 2))
+    model = register("fits", preprocessing={"fits": trained.model_dump(mode="json")})
+    fits.PrimaryHDU(np.moveaxis(coloured(2), -1, 0).astype(float)).writeto(tmp_path / "x.fits")
+
+    def predict(uri: str, *more: str) -> str:
+        assert _run(["predict", str(tmp_path), "--model", uri, "--uri", store.uri, *more]) == 0
+        return next(csv.DictReader(io.StringIO(capsys.readouterr().out)))["class_name"]
+
+    assert predict(model.uri) == "blue, cigar shaped"
+    assert predict(model.uri, "--set", "data.fits.bands=[2,1,0]") == "red"
+    eight_bit = register("eight-bit")
+    assert predict(eight_bit.uri, "--set", "data.fits.stretch=linear", "--set", "data.fits.bands=[1,2,0]") == "green"
+    assert _run(["predict", str(tmp_path), "--model", eight_bit.uri, "--uri", store.uri]) == 2
+    assert f"x.fits: is a FITS file, but {eight_bit.uri} has no stretch" in capsys.readouterr().err
 
 
 def test_rows_come_a_batch_at_a_time() -> None:

@@ -49,4 +49,4 @@ def test_images_that_are_cut_already_are_not_cut_again(load):
 
 def test_a_package_of_an_earlier_release_has_no_preprocessing(load):
     model = load(None)
-    assert (model.centre, model.greyscale) == (None, False)
+    assert (model.centre, model.greyscale, model.fits) == (None, False, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.config.sweep import DataConfig
-from galaxy_exp.data.fits_file import FITS_SUFFIXES, is_fits_file, read_fits
+from galaxy_exp.data.fits_file import FITS_SUFFIXES, has_fits_name, is_fits_file, read_fits
 from galaxy_exp.data.image_file import IMAGE_SUFFIXES, is_image_file, read_image
 from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.data.scratch import allocate_images
@@ -36,6 +36,8 @@ class FileStack:
     """Which of the files these are, (n,)."""
     skipped: tuple[str, ...]
     """One line for each other file, which begins with its name."""
+    preprocessing: Preprocessing
+    """What was done, with the stretch if any of the files was FITS."""
 
 
 def is_readable_file(path: Path) -> bool:
@@ -73,11 +75,13 @@ def read_files(files: Sequence[Path], config: DataConfig, source: str) -> FileSt
     if images is None:
         raise DataError(f"{source}: none of its {len(files)} image files can be read; the first: {skipped[0]}")
     _log_skipped(skipped, len(files), source)
-    return FileStack(images[: len(kept)], np.array(kept, dtype=np.int64), tuple(skipped))
+    if any(has_fits_name(files[index]) for index in kept):
+        preprocessing = replace(preprocessing, fits=config.fits)
+    return FileStack(images[: len(kept)], np.array(kept, dtype=np.int64), tuple(skipped), preprocessing)
 
 
 def _read_one(path: Path, config: DataConfig) -> NDArray[np.uint8]:
-    return read_fits(path, config.fits) if path.name.lower().endswith(FITS_SUFFIXES) else read_image(path)
+    return read_fits(path, config.fits) if has_fits_name(path) else read_image(path)
 
 
 def _check_shape(path: Path, image: NDArray[np.uint8], first: Path, expected: tuple[int, ...]) -> None:

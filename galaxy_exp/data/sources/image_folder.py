@@ -8,7 +8,6 @@ import numpy as np
 
 from galaxy_exp.config.sweep import DataConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
-from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.data.sources.class_names import find_class_names
 from galaxy_exp.data.sources.file_stack import FILE_SUFFIXES, is_readable_file, read_files
 from galaxy_exp.errors import DataError
@@ -43,7 +42,7 @@ def load_image_folder(folder: Path, config: DataConfig) -> ImageDataset:
         labels[stack.kept],
         names,
         source=str(folder),
-        preprocessing=Preprocessing.from_config(config),
+        preprocessing=stack.preprocessing,
         skipped=stack.skipped,
     )
 

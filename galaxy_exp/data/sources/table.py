@@ -14,7 +14,6 @@ from galaxy_exp.config.problems import did_you_mean
 from galaxy_exp.config.sweep import DataConfig, SplitConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
 from galaxy_exp.data.parts import PARTS, parse_parts
-from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.data.sources.class_names import find_class_names
 from galaxy_exp.data.sources.file_stack import read_files
 from galaxy_exp.errors import DataError
@@ -56,7 +55,7 @@ def load_table(path: Path, config: DataConfig) -> ImageDataset:
         class_names,
         source=str(path),
         own_split=None if parts is None else parts[stack.kept],
-        preprocessing=Preprocessing.from_config(config),
+        preprocessing=stack.preprocessing,
         skipped=stack.skipped,
     )
 
