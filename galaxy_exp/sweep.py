@@ -145,7 +145,7 @@ def _check_names(config: SweepConfig) -> None:
     from galaxy_exp.search.samplers import build_sampler
 
     build_sampler(config.search.sampler, 1)
-    build_pruner(config.search)
+    build_pruner(config.search, config.training.epochs)
 
 
 def _prepare(config: SweepConfig, project: ProjectFolder, folder: SweepFolder, say: Say) -> SweepStarted:
@@ -237,7 +237,7 @@ class _Run:
         loop = SweepLoop(
             self._journal,
             _build_oracle(self._journal.record),
-            build_pruner(self._journal.record.config.search),
+            build_pruner(self._journal.record.config.search, self._journal.record.config.training.epochs),
             self._engine,
             self._make_spec,
             (*self._observers, ModelKeeper(self._folder), projection),  # MLflow last: it may take its time

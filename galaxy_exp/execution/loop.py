@@ -136,12 +136,12 @@ class SweepLoop:
 
     def _should_stop(self, report: EpochReport) -> bool:
         search = self._record.config.search
-        if (search.baseline and report.number == 0) or not self._pruner.is_rung(report.epoch):
+        if (search.baseline and report.number == 0) or not self._pruner.is_rung(report.number, report.epoch):
             return False
         objective = self._record.objective.name
         curve = [*self._record.trials[report.number].curve(objective), report.metrics[objective]]
-        others = (t.curve(objective) for t in self._record.trials.values() if t.number != report.number)
-        return self._pruner.should_stop(curve, others)
+        others = {t.number: t.curve(objective) for t in self._record.trials.values() if t.number != report.number}
+        return self._pruner.should_stop(report.number, curve, others)
 
     def _end(self, result: TrialResult) -> None:
         self._write(TrialEnded(result=result))

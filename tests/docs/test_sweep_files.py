@@ -24,6 +24,6 @@ def test_sweep_file_is_valid(path: Path) -> None:
     config = load_sweep(path)
     assert config.name == path.stem
     build_sampler(config.search.sampler, 1)
-    build_pruner(config.search)
+    build_pruner(config.search, config.training.epochs)
     if config.hypermodel == "galaxy-cnn":
         build_space(GalaxyCNN((69, 69, 3), 10), config.space)

@@ -1,0 +1,53 @@
+"""The rules for early stopping that a sweep can name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from galaxy_exp.config.problems import did_you_mean
+from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.errors import ConfigError
+from galaxy_exp.search.pruners.asha import AshaPruner
+from galaxy_exp.search.pruners.base import Pruner
+from galaxy_exp.search.pruners.hyperband import HyperbandPruner
+from galaxy_exp.search.pruners.median import MedianPruner
+from galaxy_exp.search.pruners.patience import NoPruner, PatiencePruner
+
+__all__ = [
+    "PRUNERS",
+    "AshaPruner",
+    "HyperbandPruner",
+    "MedianPruner",
+    "NoPruner",
+    "PatiencePruner",
+    "Pruner",
+    "build_pruner",
+]
+
+PRUNERS: dict[str, Callable[[SearchConfig, int], Pruner]] = {
+    "asha": lambda search, epochs: AshaPruner(
+        search.objective_record, search.first_rung, search.reduction_factor, epochs
+    ),
+    "hyperband": lambda search, epochs: HyperbandPruner(
+        search.objective_record, search.first_rung, search.reduction_factor, epochs
+    ),
+    "median": lambda search, epochs: MedianPruner(search.objective_record, search.first_rung, epochs),
+    "patience": lambda search, epochs: PatiencePruner(search.objective_record, search.patience, epochs),
+    "none": lambda search, epochs: NoPruner(),
+}
+"""A new pruner is one class in a file beside this one, and one line in this table."""
+
+
+def build_pruner(search: SearchConfig, epochs: int) -> Pruner:
+    """The pruner that a sweep names.
+
+    Args:
+        epochs: of a trial that is not stopped.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    if search.pruner not in PRUNERS:
+        name = search.pruner
+        raise ConfigError(f'search.pruner: unknown pruner "{name}"; {did_you_mean(name, list(PRUNERS))}')
+    return PRUNERS[search.pruner](search, epochs)
