@@ -14,7 +14,7 @@ __all__ = ["predict_command"]
 
 
 @click.command("predict")
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(readable=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="a .csv or .json file; left out: CSV on stdout")
 @click.option(
     "--model", default="galaxy10-cnn", show_default=True, help="registered name (its champion), or a model URI"

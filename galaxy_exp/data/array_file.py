@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxy_exp.data.reasons import is_access_error, short_reason
 from galaxy_exp.errors import DataError
 
 __all__ = ["ARRAY_SUFFIXES", "HDF5_SUFFIXES", "LABEL_KEYS", "is_array_file", "open_arrays", "read_labels"]
@@ -49,8 +50,8 @@ def open_arrays(path: Path) -> Iterator[Arrays]:
             _check_keys(arrays, path)
             yield arrays
     except _READ_ERRORS as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{path}: cannot be read as {kind} file ({reason}); is it complete?") from None
+        hint = "" if is_access_error(error) else "; is it complete?"
+        raise DataError(f"{path}: cannot be read as {kind} file ({short_reason(error)}){hint}") from None
 
 
 def _check_keys(arrays: Arrays, path: Path) -> None:
@@ -61,9 +62,18 @@ def _check_keys(arrays: Arrays, path: Path) -> None:
             raise DataError(f"{path}: {key!r} is a group; expected a data set")
 
 
-def read_labels(arrays: Arrays, path: Path) -> NDArray[Any]:
-    """The labels (n,) under the first of `LABEL_KEYS`; `DataError` when neither is there."""
+def read_labels(arrays: Arrays, path: Path) -> tuple[NDArray[Any], str]:
+    """The labels (n,) under the first of `LABEL_KEYS`, and which it is; `DataError` when neither is there."""
     for key in LABEL_KEYS:
         if key in arrays:
-            return np.asarray(arrays[key])
+            return _read_array(arrays, key, path), key
     raise DataError(f"{path}: has the keys {sorted(arrays.keys())}; expected labels under 'ans' or 'labels'")
+
+
+def _read_array(arrays: Arrays, key: str, path: Path) -> NDArray[Any]:
+    try:
+        return np.asarray(arrays[key])
+    except ValueError as error:
+        if "pickle" not in str(error):
+            raise
+        raise DataError(f"{path}: {key!r} holds Python objects; expected numbers") from None

@@ -97,6 +97,7 @@ def build_dataset(
     own_split: NDArray[np.int8] | None = None,
     preprocessing: Preprocessing | None = None,
     skipped: Sequence[str] = (),
+    label_key: str = "labels",
 ) -> ImageDataset:
     """Validates the arrays and returns them as an `ImageDataset`.
 
@@ -109,6 +110,7 @@ def build_dataset(
         own_split: (n,), as `parse_parts` gives it.
         preprocessing: what was done to the images already.
         skipped: files left out, one line each.
+        label_key: what the labels are called at the source, for messages; images are called `images`.
 
     Raises:
         DataError: one line that names the source, the array, the first offending index, what was found
@@ -116,11 +118,12 @@ def build_dataset(
     """
     images, labels = np.asanyarray(images), np.asanyarray(labels)
     check_images(images, source)
-    whole = check_labels(labels, len(images), source)
+    whole = check_labels(labels, len(images), source, label_key)
     names = tuple(class_names) if class_names is not None else default_class_names(whole)
-    check_class_names(names, whole, source)
+    check_class_names(names, whole, source, label_key)
     if own_split is not None and len(own_split) != len(images):
-        raise DataError(f"{source}: the split has {len(own_split)} entries; expected {len(images)}, one per image")
+        n_parts = len(own_split)
+        raise DataError(f"{source}: data.split.column has {n_parts} entries; expected {len(images)}, one per image")
     return ImageDataset(
         images, whole, names, source, simulated, own_split, preprocessing or Preprocessing(), tuple(skipped)
     )
@@ -150,40 +153,47 @@ def check_images(images: NDArray[Any], source: str) -> None:
     """Raises `DataError` unless `images` is uint8 (n, height, width, 3) with n >= 1."""
     expected = "expected uint8 of shape (n, height, width, 3)"
     if images.ndim != 4 or images.shape[-1] != 3:
-        raise DataError(f"{source}: images have shape {images.shape}; {expected}")
+        raise DataError(f"{source}: 'images' has shape {images.shape}; {expected}")
     if len(images) == 0:
-        raise DataError(f"{source}: holds no images; {expected}, n >= 1")
+        raise DataError(f"{source}: 'images' holds none; {expected}, n >= 1")
     if min(images.shape[1:3]) < MIN_SIDE:
-        raise DataError(f"{source}: images have shape {images.shape}; expected sides of at least {MIN_SIDE} pixels")
+        raise DataError(f"{source}: 'images' has shape {images.shape}; expected sides of at least {MIN_SIDE} pixels")
     if images.dtype != np.uint8:
-        raise DataError(f"{source}: images are {_describe_values(images)}; {expected}, values 0 to 255")
+        raise DataError(f"{source}: 'images' is {_describe_values(images)}; {expected}, values 0 to 255")
 
 
 def _describe_values(images: NDArray[Any]) -> str:
-    """ "float32 with NaN at image 3", or "float32 from 0 to 1", or just the dtype."""
+    """ "float32 with NaN at index 3", or "float32 from 0 to 1", or just the dtype."""
     if not np.issubdtype(images.dtype, np.number) or np.iscomplexobj(images):
         return str(images.dtype)
     bad = ~np.isfinite(images).all(axis=(1, 2, 3))
     if bad.any():
-        return f"{images.dtype} with NaN or infinity at image {int(bad.argmax())}"
+        return f"{images.dtype} with NaN or infinity at index {int(bad.argmax())}"
     return f"{images.dtype} from {images.min():g} to {images.max():g}"
 
 
-def check_labels(labels: NDArray[Any], n_images: int, source: str) -> NDArray[np.int64]:
+def check_labels(labels: NDArray[Any], n_images: int, source: str, key: str) -> NDArray[np.int64]:
     """Labels as int64 (n_images,); raises `DataError` at the first that is not a whole number >= 0."""
     if labels.shape != (n_images,):
-        raise DataError(f"{source}: labels have shape {labels.shape}; expected ({n_images},), one per image")
+        expected = f"expected ({n_images},), one whole number per image"
+        one_hot = " (the position of the 1 where they are one-hot)" if labels.ndim == 2 else ""
+        raise DataError(f"{source}: {key!r} has shape {labels.shape}; {expected}{one_hot}")
     if labels.dtype.kind not in "iuf":
-        raise DataError(f"{source}: labels are {labels.dtype}; expected whole numbers from 0")
+        raise DataError(f"{source}: {key!r} is {_describe_label(labels[0])} at index 0; expected a whole number from 0")
     with np.errstate(invalid="ignore"):
         wrong = ~((labels >= 0) & (labels == np.floor(labels)) & (labels < 10_000))
     if wrong.any():
         index = int(wrong.argmax())
-        raise DataError(f"{source}: label {labels[index]} at index {index}; expected a whole number from 0")
+        raise DataError(f"{source}: {key!r} is {labels[index]} at index {index}; expected a whole number from 0")
     return np.ascontiguousarray(labels, dtype=np.int64)
 
 
-def check_class_names(names: tuple[str, ...], labels: NDArray[np.int64], source: str) -> None:
+def _describe_label(label: Any) -> str:
+    plain = label.item() if isinstance(label, np.generic) else label
+    return repr(plain.decode(errors="replace") if isinstance(plain, bytes) else plain)[:60]
+
+
+def check_class_names(names: tuple[str, ...], labels: NDArray[np.int64], source: str, key: str) -> None:
     """Raises `DataError` unless there are at least two names, all different, and one for each label.
 
     A class may be without images, for evaluation; `split_dataset` refuses that.
@@ -192,10 +202,21 @@ def check_class_names(names: tuple[str, ...], labels: NDArray[np.int64], source:
     if needed > len(names):
         index = int((labels >= len(names)).argmax())
         raise DataError(
-            f"{source}: label {labels[index]} at index {index}, but there are {len(names)} class names; "
+            f"{source}: {key!r} is {labels[index]} at index {index}, but there are {len(names)} class names; "
             f"expected {needed} names (data.class_names)"
         )
     if len(set(names)) < len(names) or not all(name.strip() for name in names):
         raise DataError(f"{source}: class names {list(names)}; expected different names, none empty")
+    if unwritable := next((name for name in names if not _is_text(name)), None):
+        raise DataError(f"{source}: class name {unwritable!r}; expected text that can be written as UTF-8")
     if len(names) < 2:
         raise DataError(f"{source}: only one class, {names[0]!r}; expected at least 2")
+
+
+def _is_text(name: str) -> bool:
+    """False for the name of a folder whose bytes are no UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.config.data_formats import FitsConfig
+from galaxy_exp.data.reasons import short_reason
 from galaxy_exp.errors import DataError
 
 __all__ = ["FITS_SUFFIXES", "has_fits_name", "is_fits_file", "read_fits", "stretch_bands"]
@@ -78,8 +79,7 @@ def _read_planes(path: Path, hdu: int | None) -> NDArray[Any]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; expected a FITS file") from None
     except Exception as error:  # noqa: BLE001  damaged files make astropy raise almost anything
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{path}: cannot be read as FITS ({reason})") from None
+        raise DataError(f"{path}: cannot be read as FITS ({short_reason(error)})") from None
 
 
 def _find_image(file: Any, hdu: int | None, path: Path) -> NDArray[Any]:

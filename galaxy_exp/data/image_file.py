@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from galaxy_exp.data.reasons import short_reason
 from galaxy_exp.errors import DataError
 
 __all__ = ["IMAGE_SUFFIXES", "is_image_file", "read_image"]
@@ -42,8 +43,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     except UnidentifiedImageError:
         raise DataError(f"{path}: not a picture that can be read; expected a PNG, JPEG or TIFF file") from None
     except Exception as error:  # noqa: BLE001  damaged files make Pillow's decoders raise almost anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: cannot be read as a picture ({reason})") from None
+        raise DataError(f"{path}: cannot be read as a picture ({short_reason(error)})") from None
 
 
 def _to_rgb(picture: Image.Image) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -15,6 +16,7 @@ from galaxy_exp.config.data_formats import FitsConfig
 from galaxy_exp.data.array_file import ARRAY_SUFFIXES, is_array_file, open_arrays
 from galaxy_exp.data.fits_file import FITS_SUFFIXES, has_fits_name, is_fits_file, read_fits
 from galaxy_exp.data.image_file import IMAGE_SUFFIXES, is_image_file, read_image
+from galaxy_exp.data.reasons import access_errors
 from galaxy_exp.errors import DataError
 
 __all__ = ["NamedImage", "find_files", "first_fits_file", "iter_images"]
@@ -45,7 +47,8 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
         DataError: a path does not exist or cannot be looked into, a folder holds no images, a file is of another kind,
             or an array file is damaged.
     """
-    return list(chain.from_iterable(_find(Path(path)) for path in paths))
+    with access_errors("input"):
+        return list(chain.from_iterable(_find(Path(path)) for path in paths))
 
 
 def first_fits_file(files: Sequence[Path]) -> Path | None:
@@ -96,10 +99,20 @@ def _find(path: Path) -> list[Path]:
 
 
 def _list_folder(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.rglob("*") if is_image_file(path) or is_fits_file(path))
+    files = sorted(path for path in _walk(folder) if is_image_file(path) or is_fits_file(path))
     if not files:
         raise DataError(f"{folder}: holds no images; expected files ending in {' '.join(_FILE_SUFFIXES)}")
     return files
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """All files below; unlike `Path.rglob`, a folder that may not be looked into is an error."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, _, names in os.walk(folder, onerror=refuse):
+        yield from (Path(place, name) for name in names)
 
 
 def _read(path: Path, batch_size: int, fits: FitsConfig | None) -> Iterator[NamedImage]:
@@ -119,7 +132,7 @@ def _check_array_file(path: Path) -> None:
         images = arrays["images"]
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
             raise DataError(
-                f"{path}: images are {images.dtype} of shape {images.shape}; expected uint8 of shape "
+                f"{path}: 'images' is {images.dtype} of shape {images.shape}; expected uint8 of shape "
                 "(n, height, width, 3)"
             )
 

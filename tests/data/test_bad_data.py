@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,11 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from astropy.io import fits
 from PIL import Image
 
 from galaxy_exp.config.sweep import DataConfig
-from galaxy_exp.data import load_dataset, split_dataset
+from galaxy_exp.data import find_files, load_dataset, split_dataset
 from galaxy_exp.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -30,6 +33,10 @@ def h5(images: Any = IMAGES, labels: Any = LABELS, **more: Any) -> Write:
         (folder / "set").rename(folder / "set.h5")
 
     return write
+
+
+def npz(images: Any = IMAGES, labels: Any = LABELS) -> Write:
+    return lambda folder: np.savez(folder / "set.npz", images=images, ans=labels)
 
 
 def with_nan() -> np.ndarray:
@@ -72,7 +79,7 @@ def cut_in_half(path: Path) -> None:
 
 
 def changed(labels: np.ndarray, index: int, value: float) -> np.ndarray:
-    labels = labels.astype(float if value != int(value) else np.int64)
+    labels = labels.astype(np.int64 if float(value).is_integer() else float)
     labels[index] = value
     return labels
 
@@ -80,27 +87,32 @@ def changed(labels: np.ndarray, index: int, value: float) -> np.ndarray:
 SHAPE = "expected uint8 of shape (n, height, width, 3)"
 
 CASES: dict[str, tuple[Write, str, str]] = {
-    "wrong shape": (h5(IMAGES[..., 0]), "set.h5", f"{{}}/set.h5: images have shape (12, 16, 16); {SHAPE}"),
+    "wrong shape": (h5(IMAGES[..., 0]), "set.h5", f"{{}}/set.h5: 'images' has shape (12, 16, 16); {SHAPE}"),
     "channels first": (
         h5(IMAGES.transpose(0, 3, 1, 2)),
         "set.h5",
-        f"{{}}/set.h5: images have shape (12, 3, 16, 16); {SHAPE}",
+        f"{{}}/set.h5: 'images' has shape (12, 3, 16, 16); {SHAPE}",
     ),
     "tiny": (
         h5(IMAGES[:, :4]),
         "set.h5",
-        "{}/set.h5: images have shape (12, 4, 16, 3); expected sides of at least 8 pixels",
+        "{}/set.h5: 'images' has shape (12, 4, 16, 3); expected sides of at least 8 pixels",
     ),
-    "no images": (h5(IMAGES[:0], LABELS[:0]), "set.h5", f"{{}}/set.h5: holds no images; {SHAPE}, n >= 1"),
+    "no images": (h5(IMAGES[:0], LABELS[:0]), "set.h5", f"{{}}/set.h5: 'images' holds none; {SHAPE}, n >= 1"),
     "wrong dtype": (
         h5(IMAGES / 255),
         "set.h5",
-        f"{{}}/set.h5: images are float64 from 0 to 1; {SHAPE}, values 0 to 255",
+        f"{{}}/set.h5: 'images' is float64 from 0 to 1; {SHAPE}, values 0 to 255",
+    ),
+    "four channels": (
+        npz(images=np.concatenate([IMAGES, IMAGES[..., :1]], axis=-1)),
+        "set.npz",
+        f"{{}}/set.npz: 'images' has shape (12, 16, 16, 4); {SHAPE}",
     ),
     "NaN": (
         h5(with_nan()),
         "set.h5",
-        f"{{}}/set.h5: images are float32 with NaN or infinity at image 7; {SHAPE}, values 0 to 255",
+        f"{{}}/set.h5: 'images' is float32 with NaN or infinity at index 7; {SHAPE}, values 0 to 255",
     ),
     "no key images": (
         lambda folder: h5py.File(folder / "set.h5", "w").create_dataset("image", data=IMAGES).file.close(),
@@ -110,27 +122,53 @@ CASES: dict[str, tuple[Write, str, str]] = {
     "label below 0": (
         h5(labels=changed(LABELS, 4, -1)),
         "set.h5",
-        "{}/set.h5: label -1 at index 4; expected a whole number from 0",
+        "{}/set.h5: 'ans' is -1 at index 4; expected a whole number from 0",
     ),
     "label no integer": (
         h5(labels=changed(LABELS, 4, 1.5)),
         "set.h5",
-        "{}/set.h5: label 1.5 at index 4; expected a whole number from 0",
+        "{}/set.h5: 'ans' is 1.5 at index 4; expected a whole number from 0",
     ),
     "labels are text": (
         h5(labels=["a"] * 12),
         "set.h5",
-        "{}/set.h5: labels are object; expected whole numbers from 0",
+        "{}/set.h5: 'ans' is 'a' at index 0; expected a whole number from 0",
     ),
     "label without a name": (
         h5(labels=changed(LABELS, 4, 3)),
         "set.h5 class_names=a,b,c",
-        "{}/set.h5: label 3 at index 4, but there are 3 class names; expected 4 names (data.class_names)",
+        "{}/set.h5: 'ans' is 3 at index 4, but there are 3 class names; expected 4 names (data.class_names)",
+    ),
+    "labels are text in an npz file": (
+        npz(labels=np.array(["a"] * 12)),
+        "set.npz",
+        "{}/set.npz: 'ans' is 'a' at index 0; expected a whole number from 0",
+    ),
+    "labels are Python objects": (
+        npz(labels=np.array(["a"] * 12, dtype=object)),
+        "set.npz",
+        "{}/set.npz: 'ans' holds Python objects; expected numbers",
+    ),
+    "one-hot labels": (
+        h5(labels=np.eye(3)[LABELS]),
+        "set.h5",
+        "{}/set.h5: 'ans' has shape (12, 3); expected (12,), one whole number per image (the position of the 1 where "
+        "they are one-hot)",
+    ),
+    "label NaN": (
+        h5(labels=changed(LABELS, 4, np.nan)),
+        "set.h5",
+        "{}/set.h5: 'ans' is nan at index 4; expected a whole number from 0",
+    ),
+    "labels under another key": (
+        lambda folder: np.savez(folder / "set.npz", images=IMAGES, labels=changed(LABELS, 4, -1)),
+        "set.npz",
+        "{}/set.npz: 'labels' is -1 at index 4; expected a whole number from 0",
     ),
     "too few labels": (
         h5(labels=LABELS[:11]),
         "set.h5",
-        "{}/set.h5: labels have shape (11,); expected (12,), one per image",
+        "{}/set.h5: 'ans' has shape (11,); expected (12,), one whole number per image",
     ),
     "empty class in a file": (
         h5(labels=LABELS + LABELS // 2),
@@ -151,6 +189,11 @@ CASES: dict[str, tuple[Write, str, str]] = {
         "validation and test",
     ),
     "truncated HDF5": (truncated(0.7), "set.h5", "{}/set.h5: cannot be read as an HDF5 file (*); is it complete?"),
+    "empty npz": (
+        lambda folder: (folder / "set.npz").touch(),
+        "set.npz",
+        "{}/set.npz: cannot be read as a NumPy .npz file (*); is it complete?",
+    ),
     "empty HDF5": (truncated(0), "set.h5", "{}/set.h5: cannot be read as an HDF5 file (*); is it complete?"),
     "empty class in a folder": (
         pictures(lambda folder: (folder / "d").mkdir()),
@@ -167,6 +210,26 @@ CASES: dict[str, tuple[Write, str, str]] = {
         "set",
         "{}/set/b/01.png: cannot be read as a picture (*)",
     ),
+    "picture of no bytes": (
+        pictures(lambda folder: (folder / "b" / "01.png").write_bytes(b"")),
+        "set",
+        "{}/set/b/01.png: not a picture that can be read; expected a PNG, JPEG or TIFF file",
+    ),
+    "tiny picture": (
+        pictures(lambda folder: Image.new("RGB", (16, 5)).save(folder / "a" / "00.png")),
+        "set",
+        "{}/set/a/00.png: is 16x5 pixels; expected sides of at least 8 pixels",
+    ),
+    "class name that is no text": (
+        pictures(lambda folder: (folder / "b").rename(folder / os.fsdecode(b"b\xff"))),
+        "set",
+        "{}/set: class name 'b\\udcff'; expected text that can be written as UTF-8",
+    ),
+    "two bands": (
+        pictures(lambda folder: fits.PrimaryHDU(np.zeros((2, 16, 16))).writeto(folder / "b" / "x.fits")),
+        "set",
+        "{}/set/b/x.fits: its image has shape (2, 16, 16); expected (height, width), (1, height, width) or *",
+    ),
     "mixed sizes": (
         pictures(lambda folder: Image.new("RGB", (20, 18)).save(folder / "b" / "01.png")),
         "set",
@@ -180,12 +243,22 @@ CASES: dict[str, tuple[Write, str, str]] = {
     "path out of the table's folder": (
         table("file,label\n../x.png,a\n"),
         "set/set.csv",
-        "{}/set/set.csv: row 1: file '../x.png' leaves the table's folder; expected a path without '..'",
+        "{}/set/set.csv: row 1: 'file' is '../x.png', which leaves the table's folder; expected a path without '..'",
     ),
     "absolute path in a table": (
         table("file,label\n/x.png,a\n"),
         "set.csv",
-        "{}/set.csv: row 1: file '/x.png' is an absolute path; expected one relative to the table's folder",
+        "{}/set.csv: row 1: 'file' is '/x.png', an absolute path; expected one relative to the table's folder",
+    ),
+    "empty label in a table": (
+        table("file,label\nset/a/00.png,a\nset/b/01.png,\n"),
+        "set.csv",
+        "{}/set.csv: row 2: 'label' is empty; expected a whole number from 0, or a name",
+    ),
+    "folder in a table": (
+        table("file,label\nset/a,a\nset/b/01.png,b\n"),
+        "set.csv",
+        "{}/set/a: cannot be read as a picture (Is a directory)",
     ),
     "file missing from a table": (
         table("file,label\nset/a/99.png,a\n"),
@@ -231,6 +304,44 @@ def test_gives_one_line(tmp_path: Path, case: str) -> None:
         assert piece in found[position:], found
         position = found.index(piece, position) + len(piece)
     assert line.endswith("*") or position == len(found)
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """The administrator, who may run these tests, is let in everywhere: so looking into a folder is refused by hand."""
+
+    def refusing(listing: Callable[..., Any]) -> Callable[..., Any]:
+        def refuse(path: Any) -> Any:
+            if os.fspath(path) == str(folder):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return listing(path)
+
+        return refuse
+
+    for name in ("scandir", "listdir"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+
+
+def test_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures()(tmp_path)
+    forbid(monkeypatch, tmp_path / "set" / "b")
+    for read in (lambda path: load_dataset(DataConfig(source=str(path))), lambda path: find_files([path])):
+        with pytest.raises(DataError) as caught:
+            read(tmp_path / "set")
+        assert str(caught.value) == f"{tmp_path / 'set' / 'b'}: cannot be read (Permission denied)"
+
+
+@pytest.mark.parametrize("name", ["set.h5", "set.npz", "set.csv"])
+def test_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("x")
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise PermissionError(errno.EACCES, "as the library says it", str(path))
+
+    for place in ("h5py.File", "numpy.load", "pathlib.Path.open"):
+        monkeypatch.setattr(place, refuse)
+    with pytest.raises(DataError, match=rf"^{path}: cannot be read as .* \(Permission denied\)$"):
+        load_dataset(DataConfig(source=str(path)))
 
 
 def _config(source: str, settings: str) -> DataConfig:

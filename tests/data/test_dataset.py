@@ -31,13 +31,13 @@ def test_names_default_to_numbers() -> None:
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (IMAGES[0], r"x\.h5: images have shape \(8, 9, 3\); expected uint8 of shape \(n, height, width, 3\)"),
+        (IMAGES[0], r"x\.h5: 'images' has shape \(8, 9, 3\); expected uint8 of shape \(n, height, width, 3\)"),
         (IMAGES[..., :1], r"shape \(6, 8, 9, 1\)"),
-        (IMAGES[:0], "holds no images"),
+        (IMAGES[:0], "'images' holds none"),
         (IMAGES[:, :4], "expected sides of at least 8 pixels"),
-        (IMAGES / 255, "images are float64 from 0 to 1; expected uint8"),
-        (np.where(np.arange(6).reshape(6, 1, 1, 1) == 4, np.nan, IMAGES), "NaN or infinity at image 4"),
-        (IMAGES.astype(str), "images are <U"),
+        (IMAGES / 255, "'images' is float64 from 0 to 1; expected uint8"),
+        (np.where(np.arange(6).reshape(6, 1, 1, 1) == 4, np.nan, IMAGES), "NaN or infinity at index 4"),
+        (IMAGES.astype(str), "'images' is <U"),
     ],
 )
 def test_wrong_images(images: np.ndarray, message: str) -> None:
@@ -49,12 +49,12 @@ def test_wrong_images(images: np.ndarray, message: str) -> None:
 @pytest.mark.parametrize(
     ("labels", "names", "message"),
     [
-        (LABELS[:5], None, r"labels have shape \(5,\); expected \(6,\)"),
-        (LABELS.astype(str), None, "labels are <U"),
-        (LABELS - 1, None, "label -1 at index 0; expected a whole number from 0"),
-        (LABELS + 0.5, None, r"label 0\.5 at index 0"),
-        (np.array([0, 1, np.nan, 1, 0, 1]), None, "label nan at index 2"),
-        (np.array([0, 1, 2, 1, 0, 1]), ("a", "b"), "label 2 at index 2, but there are 2 class names; expected 3"),
+        (LABELS[:5], None, r"'labels' has shape \(5,\); expected \(6,\)"),
+        (LABELS.astype(str), None, "'labels' is '0' at index 0; expected a whole number from 0"),
+        (LABELS - 1, None, "'labels' is -1 at index 0; expected a whole number from 0"),
+        (LABELS + 0.5, None, r"'labels' is 0\.5 at index 0"),
+        (np.array([0, 1, np.nan, 1, 0, 1]), None, "'labels' is nan at index 2"),
+        (np.array([0, 1, 2, 1, 0, 1]), ("a", "b"), "'labels' is 2 at index 2, but there are 2 class names; expected 3"),
         (LABELS, ("a", "a"), "expected different names"),
         (LABELS, ("a", " "), "none empty"),
         (LABELS * 0, None, "only one class, 'class 0'; expected at least 2"),

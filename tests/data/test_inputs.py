@@ -130,7 +130,7 @@ class TestIterImages:
             "empty": "empty: holds no images; expected files ending in",
             "x.txt": r"x\.txt: ends in '\.txt'; expected \.png",
             "broken.h5": r"broken\.h5: cannot be read as an HDF5 file",
-            "float.h5": r"float\.h5: images are float64 of shape \(2, 4, 4, 3\); expected uint8",
+            "float.h5": r"float\.h5: 'images' is float64 of shape \(2, 4, 4, 3\); expected uint8",
         }.items():
             with pytest.raises(DataError, match=message):
                 iter_images([h5_file, tmp_path / name], 4)

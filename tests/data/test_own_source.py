@@ -80,7 +80,7 @@ def test_may_bring_a_split_and_be_simulated() -> None:
         ("Gives", {"what": 3}, "Gives.load() gave int; expected a mapping with images and labels"),
         ("Gives", {"what": {"images": 1}}, "Gives.load() gave no 'labels'; expected images and labels"),
         ("Gives", {"what": {"image": 1}}, "Gives.load() gave an unknown key 'image'; did you mean \"images\"?"),
-        ("Gives", {"what": {"images": [1], "labels": [0]}}, "Gives: images have shape (1,); expected uint8"),
+        ("Gives", {"what": {"images": [1], "labels": [0]}}, "Gives: 'images' has shape (1,); expected uint8"),
     ],
 )
 def test_is_checked(name: str, options: dict[str, Any], message: str) -> None:

@@ -99,7 +99,7 @@ class TestArrayFile:
         [
             ({"image": [1]}, "has the keys ['image']; expected 'images'"),
             ({"images": [1]}, "has the keys ['images']; expected labels under 'ans' or 'labels'"),
-            ({"images": [1], "ans": [0]}, "images have shape (1,); expected uint8 of shape (n, height, width, 3)"),
+            ({"images": [1], "ans": [0]}, "'images' has shape (1,); expected uint8 of shape (n, height, width, 3)"),
             ({"images/x": [1]}, "'images' is a group"),
         ],
     )
@@ -132,7 +132,7 @@ class TestClassNames:
 
     def test_too_few(self, h5_file: Path) -> None:
         message = load_one_line_error(h5_file, class_names=("a", "b"))
-        assert "label 2 at index 2, but there are 2 class names; expected 3 names (data.class_names)" in message
+        assert "'ans' is 2 at index 2, but there are 2 class names; expected 3 names (data.class_names)" in message
 
     def test_empty_file(self, h5_file: Path) -> None:
         h5_file.with_name("classes.txt").write_text("\n")
@@ -231,7 +231,7 @@ class TestOwnSplitInAFile:
             (["train"] * 11 + ["val"], "galaxies.h5: 'split' is 'val' at index 11; expected train, validation, test"),
             ([0, 1, 2] * 4, "'split' is 0 at index 0; expected train, validation, test"),
             ([["train"]] * 12, "'split' has shape (12, 1); expected (n,), one part per image"),
-            (["train"], "the split has 1 entries; expected 12, one per image"),
+            (["train"], "data.split.column has 1 entries; expected 12, one per image"),
         ],
     )
     def test_other_values(self, h5_file: Path, values: list[Any], message: str) -> None:

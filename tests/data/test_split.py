@@ -159,5 +159,5 @@ class TestOwnSplit:
         assert "1 images lie in another part than a near duplicate, as image 7 (test) of 2 (train)" in caplog.text
 
     def test_has_one_entry_per_image(self) -> None:
-        with pytest.raises(DataError, match=r"x\.csv: the split has 7 entries; expected 8, one per image"):
+        with pytest.raises(DataError, match=r"x\.csv: data.split.column has 7 entries; expected 8, one per image"):
             self.make(self.PARTS[:7])

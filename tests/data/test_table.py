@@ -53,7 +53,7 @@ def test_names_are_sorted(folder: Path) -> None:
 def test_configured_names_give_the_order(folder: Path) -> None:
     assert load(write_csv(folder), class_names=("spiral", "edge-on")).labels.tolist() == [0, 1, 0, 1]
     message = load_one_line_error(write_csv(folder), class_names=("spiral", "edge on"))
-    assert "row 2: label 'edge-on' is no class name; did you mean \"edge on\"? known: spiral, edge on" in message
+    assert "row 2: 'label' is 'edge-on', no class name; did you mean \"edge on\"? known: spiral, edge on" in message
 
 
 @pytest.mark.parametrize("numbers", [[0, 1, 0, 1], [0.0, 1.0, 0.0, 1.0]])
@@ -110,14 +110,20 @@ class TestSplitColumn:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (("/etc/1.png", "spiral"), "row 5: file '/etc/1.png' is an absolute path; expected one relative to the table"),
-        (("C:\\1.png", "spiral"), "row 5: file 'C:\\\\1.png' is an absolute path"),
-        (("~/1.png", "spiral"), "row 5: file '~/1.png' is an absolute path"),
-        (("a/../../1.png", "spiral"), "row 5: file 'a/../../1.png' leaves the table's folder; expected a path without"),
-        (("", "spiral"), "row 5: file is empty"),
-        (("3.png", "spiral"), "row 5: file '3.png' is also in row 3; expected each once"),
+        (
+            ("/etc/1.png", "spiral"),
+            "row 5: 'file' is '/etc/1.png', an absolute path; expected one relative to the table",
+        ),
+        (("C:\\1.png", "spiral"), "row 5: 'file' is 'C:\\\\1.png', an absolute path"),
+        (("~/1.png", "spiral"), "row 5: 'file' is '~/1.png', an absolute path"),
+        (
+            ("a/../../1.png", "spiral"),
+            "row 5: 'file' is 'a/../../1.png', which leaves the table's folder; expected a path without",
+        ),
+        (("", "spiral"), "row 5: 'file' is empty"),
+        (("3.png", "spiral"), "'file' is '3.png' in row 3 and row 5; expected each file once"),
         (("none.png", "spiral"), "none.png: no such file; expected a PNG, JPEG or TIFF file"),
-        (("4.png", ""), "row 5: label is empty; expected a whole number or a name"),
+        (("4.png", ""), "row 5: 'label' is empty; expected a whole number from 0, or a name"),
         (("5.png", "spiral", "x"), "row 5 has 3 cells; expected 2, as the header"),
     ],
 )
@@ -129,7 +135,7 @@ def test_wrong_row(folder: Path, row: tuple[str, ...], message: str) -> None:
 @pytest.mark.parametrize("label", ["1.5", "-1", "nan", "inf"])
 def test_numbers_that_are_no_labels(folder: Path, label: str) -> None:
     rows = [(name, 0) for name, _ in ROWS[:3]] + [("4.png", label)]
-    assert f"row 4: label {label}; expected a whole number from 0" in load_one_line_error(write_csv(folder, rows))
+    assert f"row 4: 'label' is {label}; expected a whole number from 0" in load_one_line_error(write_csv(folder, rows))
 
 
 def test_wrong_columns(folder: Path) -> None:

@@ -14,6 +14,7 @@ from galaxy_exp.config.sweep import DataConfig
 from galaxy_exp.data.array_file import is_array_file
 from galaxy_exp.data.dataset import ImageDataset, preprocess_dataset
 from galaxy_exp.data.preprocessing import Preprocessing
+from galaxy_exp.data.reasons import access_errors
 from galaxy_exp.data.sources.array_source import load_array_file
 from galaxy_exp.data.sources.galaxy10 import load_galaxy10
 from galaxy_exp.data.sources.image_folder import load_image_folder
@@ -43,10 +44,11 @@ def load_dataset(config: DataConfig, base: Path | None = None) -> ImageDataset:
         base: where a relative path starts; by default the current folder.
 
     Raises:
-        DataError: the source does not exist (with the nearest name, if one is near) or is damaged.
+        DataError: the source does not exist (with the nearest name, if one is near), is damaged, or may not be read.
         FetchError: Galaxy10 is not in the cache and cannot be downloaded.
     """
-    return preprocess_dataset(_load_source(config, base or Path()), Preprocessing.from_config(config))
+    with access_errors(config.source):
+        return preprocess_dataset(_load_source(config, base or Path()), Preprocessing.from_config(config))
 
 
 def _load_source(config: DataConfig, base: Path) -> ImageDataset:

@@ -40,11 +40,11 @@ def load_array_file(
     """
     name = source or str(path)
     with open_arrays(path) as arrays:
-        labels = read_labels(arrays, path)
+        labels, label_key = read_labels(arrays, path)
         names = find_class_names(path, config.class_names or class_names, arrays)
         parts = _read_parts(arrays, config.split, name)
         images = _map_images(path, arrays) if isinstance(arrays, h5py.File) else arrays["images"]
-    return build_dataset(images, labels, names, source=name, own_split=parts)
+    return build_dataset(images, labels, names, source=name, own_split=parts, label_key=label_key)
 
 
 def _read_parts(arrays: Any, config: SplitConfig, name: str) -> NDArray[np.int8] | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from galaxy_exp.data.array_file import LABEL_KEYS
+from galaxy_exp.data.reasons import short_reason
 from galaxy_exp.errors import DataError
 
 __all__ = ["find_class_names", "read_attribute", "read_sidecar"]
@@ -47,7 +48,9 @@ def _read_names(sidecar: Path) -> tuple[str, ...]:
     try:
         lines = sidecar.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{sidecar}: cannot be read ({error}); expected UTF-8 text, one class name a line") from None
+        raise DataError(
+            f"{sidecar}: cannot be read ({short_reason(error)}); expected UTF-8 text, one class name a line"
+        ) from None
     names = tuple(line.strip() for line in lines if line.strip())
     if not names:
         raise DataError(f"{sidecar}: is empty; expected one class name a line, in label order")

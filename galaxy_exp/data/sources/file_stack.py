@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.config.sweep import MIN_SIDE, DataConfig
 from galaxy_exp.data.fits_file import FITS_SUFFIXES, has_fits_name, is_fits_file, read_fits
 from galaxy_exp.data.image_file import IMAGE_SUFFIXES, is_image_file, read_image
 from galaxy_exp.data.preprocessing import Preprocessing
@@ -85,6 +85,9 @@ def _read_one(path: Path, config: DataConfig) -> NDArray[np.uint8]:
 
 
 def _check_shape(path: Path, image: NDArray[np.uint8], first: Path, expected: tuple[int, ...]) -> None:
+    if min(image.shape[:2]) < MIN_SIDE:
+        size = f"{image.shape[1]}x{image.shape[0]}"
+        raise DataError(f"{path}: is {size} pixels; expected sides of at least {MIN_SIDE} pixels")
     if image.shape != expected:
         raise DataError(
             f"{path}: is {image.shape[1]}x{image.shape[0]} pixels; expected {expected[1]}x{expected[0]}, as {first} "

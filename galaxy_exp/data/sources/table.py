@@ -14,6 +14,7 @@ from galaxy_exp.config.problems import did_you_mean
 from galaxy_exp.config.sweep import DataConfig, SplitConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
 from galaxy_exp.data.parts import PARTS, parse_parts
+from galaxy_exp.data.reasons import short_reason
 from galaxy_exp.data.sources.class_names import find_class_names
 from galaxy_exp.data.sources.file_stack import read_files
 from galaxy_exp.errors import DataError
@@ -42,11 +43,12 @@ def load_table(path: Path, config: DataConfig) -> ImageDataset:
         DataError: one line naming the table, the row and the column, or the image file, and what was expected.
     """
     columns = _read_columns(path)
-    names = _column(columns, config.table.file_column, path, "data.table.file_column")
-    cells = _column(columns, config.table.label_column, path, "data.table.label_column")
-    files = [_locate(name, row, path) for row, name in enumerate(names, start=1)]
-    _check_each_once(names, path)
-    labels, class_names = _parse_labels(cells, find_class_names(path, config.class_names), path)
+    file_column, label_column = config.table.file_column, config.table.label_column
+    names = _column(columns, file_column, path, "data.table.file_column")
+    cells = _column(columns, label_column, path, "data.table.label_column")
+    files = [_locate(name, f"{path}: row {row}: {file_column!r}", path) for row, name in enumerate(names, start=1)]
+    _check_each_once(names, f"{path}: {file_column!r}")
+    labels, class_names = _parse_labels(cells, find_class_names(path, config.class_names), path, label_column)
     parts = _read_parts(columns, config.split, path)
     stack = read_files(files, config, str(path))
     return build_dataset(
@@ -57,6 +59,7 @@ def load_table(path: Path, config: DataConfig) -> ImageDataset:
         own_split=None if parts is None else parts[stack.kept],
         preprocessing=stack.preprocessing,
         skipped=stack.skipped,
+        label_key=label_column,
     )
 
 
@@ -66,8 +69,7 @@ def _read_columns(path: Path) -> Columns:
     except DataError:
         raise
     except Exception as error:  # noqa: BLE001  pyarrow and csv raise many kinds for damaged files
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{path}: cannot be read as a {path.suffix[1:]} table ({reason})") from None
+        raise DataError(f"{path}: cannot be read as a {path.suffix[1:]} table ({short_reason(error)})") from None
     if not columns or not next(iter(columns.values())):
         raise DataError(f"{path}: has no rows; expected one per image, with its file and label")
     return columns
@@ -99,38 +101,38 @@ def _column(columns: Columns, name: str, path: Path, key: str) -> list[str]:
     return columns[name]
 
 
-def _locate(name: str, row: int, table: Path) -> Path:
-    where = f"{table}: row {row}: file"
+def _locate(name: str, where: str, table: Path) -> Path:
     if not name:
         raise DataError(f"{where} is empty; expected a path relative to the table")
     if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or name.startswith("~"):
-        raise DataError(f"{where} {name!r} is an absolute path; expected one relative to the table's folder")
+        raise DataError(f"{where} is {name!r}, an absolute path; expected one relative to the table's folder")
     if ".." in PurePosixPath(name).parts:
-        raise DataError(f"{where} {name!r} leaves the table's folder; expected a path without '..'")
+        raise DataError(f"{where} is {name!r}, which leaves the table's folder; expected a path without '..'")
     return table.parent / name
 
 
-def _check_each_once(names: Sequence[str], path: Path) -> None:
+def _check_each_once(names: Sequence[str], where: str) -> None:
     first_row: dict[str, int] = {}
     for row, name in enumerate(names, start=1):
         if first_row.setdefault(name, row) != row:
-            raise DataError(f"{path}: row {row}: file {name!r} is also in row {first_row[name]}; expected each once")
+            raise DataError(f"{where} is {name!r} in row {first_row[name]} and row {row}; expected each file once")
 
 
 def _parse_labels(
-    cells: Sequence[str], names: tuple[str, ...] | None, path: Path
+    cells: Sequence[str], names: tuple[str, ...] | None, path: Path, column: str
 ) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
     """Labels int64 (n,) and their names, if there are any."""
     if "" in cells:
-        raise DataError(f"{path}: row {cells.index('') + 1}: label is empty; expected a whole number or a name")
+        row = cells.index("") + 1
+        raise DataError(f"{path}: row {row}: {column!r} is empty; expected a whole number from 0, or a name")
     numbers = [_number(cell) for cell in cells]
     if all(number is not None for number in numbers):
-        return _whole_labels(numbers, cells, path), names
+        return _whole_labels(numbers, cells, path, column), names
     names = names or tuple(sorted(set(cells)))
     positions = {name: label for label, name in enumerate(names)}
     for row, cell in enumerate(cells, start=1):
         if cell not in positions:
-            raise DataError(f"{path}: row {row}: label {cell!r} is no class name; {did_you_mean(cell, names)}")
+            raise DataError(f"{path}: row {row}: {column!r} is {cell!r}, no class name; {did_you_mean(cell, names)}")
     return np.array([positions[cell] for cell in cells], dtype=np.int64), names
 
 
@@ -141,10 +143,10 @@ def _number(cell: str) -> float | None:
         return None
 
 
-def _whole_labels(numbers: Sequence[Any], cells: Sequence[str], path: Path) -> NDArray[np.int64]:
+def _whole_labels(numbers: Sequence[Any], cells: Sequence[str], path: Path, column: str) -> NDArray[np.int64]:
     for row, (number, cell) in enumerate(zip(numbers, cells, strict=True), start=1):
         if not (0 <= number < 10_000 and number == int(number)):
-            raise DataError(f"{path}: row {row}: label {cell}; expected a whole number from 0, or a name")
+            raise DataError(f"{path}: row {row}: {column!r} is {cell}; expected a whole number from 0, or a name")
     return np.array(numbers, dtype=np.int64)
 
 
