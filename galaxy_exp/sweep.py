@@ -141,11 +141,9 @@ def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> Sw
 
 def _check_names(config: SweepConfig) -> None:
     """Refuses an unknown sampler or pruner before anything slow begins."""
-    from galaxy_exp.search.pruners import build_pruner
-    from galaxy_exp.search.samplers import build_sampler
+    from galaxy_exp.search.building import check_names
 
-    build_sampler(config.search.sampler, 1)
-    build_pruner(config.search, config.training.epochs)
+    check_names(config.search)
 
 
 def _prepare(config: SweepConfig, project: ProjectFolder, folder: SweepFolder, say: Say) -> SweepStarted:

@@ -7,8 +7,7 @@ import pytest
 from galaxy_exp.config import load_sweep
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.search_space import build_space
-from galaxy_exp.search.pruners import build_pruner
-from galaxy_exp.search.samplers import build_sampler
+from galaxy_exp.search.building import check_names
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,7 +22,6 @@ def test_there_is_a_quickstart() -> None:
 def test_sweep_file_is_valid(path: Path) -> None:
     config = load_sweep(path)
     assert config.name == path.stem
-    build_sampler(config.search.sampler, 1)
-    build_pruner(config.search, config.training.epochs)
+    check_names(config.search)
     if config.hypermodel == "galaxy-cnn":
         build_space(GalaxyCNN((69, 69, 3), 10), config.space)

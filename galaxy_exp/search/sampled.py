@@ -1,0 +1,84 @@
+"""Proposals from a sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from galaxy_exp.records import HyperparameterValue, Objective
+from galaxy_exp.search.history import History, StoppedTrials
+from galaxy_exp.search.proposer import Evidence, NoProposal, Outcome
+from galaxy_exp.search.samplers import RandomSampler, SamplerFactory
+from galaxy_exp.search.space import SearchSpace, Values
+
+__all__ = ["SamplerProposer"]
+
+_DRAWS = 50
+"""How often a configuration that was tried before is drawn again before a finite space is gone through in order."""
+
+
+class SamplerProposer:
+    """Proposes what a sampler chooses, and no configuration twice unless asked to.
+
+    A proposal follows from the seed, the trial's number, the trials there are and what was learnt from those that
+    ended, in that order, and from nothing else.
+
+    Args:
+        objectives: the first is the one that trials are ranked by.
+        make_sampler: see `galaxy_exp.search.samplers`.
+        seed: from 0 up.
+        executions: how many trials in a row get the same values.
+        stopped: how trials stopped early are held against complete ones.
+        evidence: finished trials of earlier sweeps. What of their values lies outside the space is left out; their
+            configurations may be proposed again.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        objectives: Sequence[Objective],
+        make_sampler: SamplerFactory,
+        seed: int,
+        *,
+        executions: int = 1,
+        stopped: StoppedTrials = "reached",
+        evidence: Sequence[Evidence] = (),
+    ) -> None:
+        self._space = space
+        self._history = History(objectives, stopped)
+        self._executions = executions
+        for known in evidence:
+            self._history.end(self._history.begin(known.values, own=False), known.outcome)
+        self._sampler = make_sampler(space, self._history, seed)
+        self._chance = RandomSampler(space, self._history, seed)
+        self._positions: dict[int, int] = {}
+        self._repeatable: Values | None = None
+
+    def propose(self, number: int) -> Mapping[str, HyperparameterValue] | NoProposal:
+        """As in `Proposer`; there is nothing left once every configuration of a finite space was tried."""
+        values = self._repeated() or self._untried(number)
+        if values is None:
+            return NoProposal.EXHAUSTED
+        self.adopt(number, values, proposed=True)
+        return dict(values)
+
+    def adopt(self, number: int, values: Mapping[str, HyperparameterValue], *, proposed: bool) -> None:
+        self._positions[number] = self._history.begin(dict(values))
+        self._repeatable = dict(values) if proposed else None
+
+    def tell(self, number: int, outcome: Outcome) -> None:
+        self._history.end(self._positions[number], outcome)
+
+    def _repeated(self) -> Values | None:
+        """The latest proposal, if it has to be executed again."""
+        latest = self._repeatable
+        return latest if latest is not None and self._history.count(latest) < self._executions else None
+
+    def _untried(self, number: int) -> Values | None:
+        for draw in range(_DRAWS):
+            sampler = self._sampler if draw < self._sampler.draws else self._chance
+            values = sampler.sample(number, draw)
+            if values is None or not self._history.count(values):
+                return values
+        if self._space.first_continuous():
+            return None
+        return next((values for values in self._space.configurations() if not self._history.count(values)), None)
