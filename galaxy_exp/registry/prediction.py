@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import sys
@@ -144,7 +145,7 @@ def write_predictions(
     """
     write = _write_csv if format == "csv" else _write_json
     if path is None:
-        return write(rows, stdout or sys.stdout)
+        return write(rows, stdout or _bytewise_stdout())
     with _replaced_when_done(path) as stream:
         return write(rows, stream)
 
@@ -202,6 +203,13 @@ def _write_json(rows: Iterable[Row], stream: TextIO) -> PredictionCount:
         n_rows, n_errors = n_rows + 1, n_errors + (row["error"] is not None)
     stream.write("\n]\n" if n_rows else "]\n")
     return PredictionCount(n_rows, n_errors)
+
+
+def _bytewise_stdout() -> TextIO:
+    """`sys.stdout`, which then takes file names that are no UTF-8 as they are."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
+    return sys.stdout
 
 
 @contextmanager

@@ -3,7 +3,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,6 +149,12 @@ def test_standard_output(rows: list[dict[str, Any]], capsys: pytest.CaptureFixtu
     assert (
         capsys.readouterr().out.splitlines()[0] == 'name,label,class_name,probability,p_red,p_green,"p_blue, dim",error'
     )
+
+
+def test_a_file_name_that_is_no_text(rows: list[dict[str, Any]], capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    write_predictions([{**rows[1], "name": os.fsdecode(b"\xff.png")}], None)
+    sys.stdout.flush()
+    assert capfdbinary.readouterr().out.splitlines()[1].startswith(b"\xff.png,")
 
 
 def test_a_failure_leaves_the_older_file(rows: list[dict[str, Any]], tmp_path: Path) -> None:
