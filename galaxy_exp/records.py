@@ -16,8 +16,10 @@ __all__ = [
     "Constraint",
     "Direction",
     "EpochReport",
+    "Evidence",
     "HyperparameterValue",
     "Objective",
+    "Outcome",
     "SplitFiles",
     "TrialResult",
     "TrialSpec",
@@ -183,3 +185,24 @@ class TrialResult:
     backend: str = ""
     traceback: str = ""
     """Set for `FAILED`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a search learns from a trial that ended."""
+
+    state: TrialState
+    curve: tuple[float, ...] = ()
+    """The first objective after each epoch that was trained; may hold nan."""
+    values: tuple[float, ...] | None = None
+    """Every objective at the best epoch; None for a trial without a model."""
+    violations: tuple[float, ...] = ()
+    """`Constraint.violation` of each constraint, as far as known: above 0 where one is broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A finished trial of an earlier sweep, with the active hyperparameters only."""
+
+    values: dict[str, HyperparameterValue]
+    outcome: Outcome

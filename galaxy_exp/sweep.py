@@ -7,18 +7,27 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.config import SweepConfig, load_sweep
-from galaxy_exp.errors import ConfigError, DataError, JournalError, SweepFailedError, SweepInterrupted, TrackingError
+from galaxy_exp.errors import (
+    BadInputError,
+    ConfigError,
+    DataError,
+    JournalError,
+    SweepFailedError,
+    SweepInterrupted,
+    TrackingError,
+)
 from galaxy_exp.execution.inline import InlineEngine
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.journal.events import SweepEnded, SweepResumed, SweepStarted
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.quiet import import_keras_quietly
-from galaxy_exp.records import TrialSpec
+from galaxy_exp.records import Evidence, TrialSpec
 from galaxy_exp.software import describe_software
 
 if TYPE_CHECKING:
@@ -26,6 +35,7 @@ if TYPE_CHECKING:
 
     from galaxy_exp.data.prepared import PreparedData
     from galaxy_exp.execution.loop import Observer
+    from galaxy_exp.search.proposer import Proposer
     from galaxy_exp.tracking.projection import MlflowProjection
 
 __all__ = ["SweepResult", "resume_sweep", "run_sweep", "sync_sweep"]
@@ -142,8 +152,10 @@ def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> Sw
 def _check_names(config: SweepConfig) -> None:
     """Refuses an unknown sampler or pruner before anything slow begins."""
     from galaxy_exp.search.building import check_names
+    from galaxy_exp.search.pruners import build_pruner
 
     check_names(config.search)
+    build_pruner(config.search, config.training.epochs)
 
 
 def _prepare(config: SweepConfig, project: ProjectFolder, folder: SweepFolder, say: Say) -> SweepStarted:
@@ -155,18 +167,28 @@ def _prepare(config: SweepConfig, project: ProjectFolder, folder: SweepFolder, s
     say(f"data: {len(dataset)} {simulated}images in {dataset.n_classes} classes from {dataset.source}")
     _note_idle_pruner(config, say)
     import_keras_quietly()
+    from galaxy_exp.hypermodel.configurations import complete_configuration
     from galaxy_exp.hypermodel.loading import load_hypermodel
     from galaxy_exp.hypermodel.search_space import baseline_values, build_space, discover_space
+    from galaxy_exp.search.building import check_search
     from galaxy_exp.tracking.store import resolve_tracking_uri
 
     hypermodel = load_hypermodel(config.hypermodel, dataset.image_shape, dataset.n_classes)
     space = build_space(hypermodel, config.space)
+    check_search(config.search, space, config.training.epochs)
+    enqueued = [
+        complete_configuration(hypermodel, space, values, f"search.enqueue.{position}")
+        for position, values in enumerate(config.search.enqueue)
+    ]
+    evidence = _evidence(config, project, space, say)
     data = prepare_split(dataset, config.data.split, project.data_cache)
     return SweepStarted(
         sweep_id=folder.sweep_id,
         config=config.model_dump(mode="json"),
         space=space.get_config(),
         baseline=baseline_values(discover_space(hypermodel)),
+        enqueued=enqueued,
+        evidence=evidence,
         data_folder=str(data.folder),
         data_digest=data.digest,
         split_digest=data.split_digest,
@@ -177,11 +199,35 @@ def _prepare(config: SweepConfig, project: ProjectFolder, folder: SweepFolder, s
     )
 
 
+def _evidence(config: SweepConfig, project: ProjectFolder, space: Any, say: Say) -> list[Evidence]:
+    """What the sweep that `search.warm_start` names can tell this one."""
+    from galaxy_exp.execution.warm_start import collect_evidence
+    from galaxy_exp.hypermodel.configurations import misfit
+    from galaxy_exp.journal.journal import read_record
+
+    search = config.search
+    if search.warm_start is None:
+        return []
+    try:
+        earlier = project.find_sweep(search.warm_start)
+    except BadInputError as error:
+        raise ConfigError(f"search.warm_start: {error}") from None
+    found = collect_evidence(
+        read_record(earlier.path), search.objectives, search.constraint_records, partial(misfit, space)
+    )
+    say(found.describe(earlier.sweep_id))
+    return found.evidence
+
+
 def _note_idle_pruner(config: SweepConfig, say: Say) -> None:
-    if config.search.pruner == "asha" and config.search.first_rung >= config.training.epochs:
+    from galaxy_exp.search.pruners import build_pruner
+
+    epochs = config.training.epochs
+    first = build_pruner(config.search, epochs).first_decision(1)
+    if config.search.pruner != "none" and (first is None or first >= epochs):
         say(
-            f"note: search.first_rung is {config.search.first_rung} and training.epochs {config.training.epochs}, "
-            "so no trial is stopped early"
+            f"note: search.pruner {config.search.pruner} first decides after epoch {first or 'none'} "
+            f"and training.epochs is {epochs}, so no trial is stopped early"
         )
 
 
@@ -228,14 +274,18 @@ class _Run:
             self._say(f"{error}; galaxy-exp sync {self._folder.sweep_id} writes it later")
 
     def _train(self, projection: MlflowProjection) -> str:
+        from galaxy_exp.execution.budget import Budget
         from galaxy_exp.execution.loop import SweepLoop
         from galaxy_exp.execution.model_keeper import ModelKeeper
         from galaxy_exp.search.pruners import build_pruner
 
+        search, epochs = self._journal.record.config.search, self._journal.record.config.training.epochs
+        pruner = build_pruner(search, epochs)
         loop = SweepLoop(
             self._journal,
-            _build_oracle(self._journal.record),
-            build_pruner(self._journal.record.config.search, self._journal.record.config.training.epochs),
+            _build_proposer(self._journal.record),
+            pruner,
+            Budget(search, pruner, epochs),
             self._engine,
             self._make_spec,
             (*self._observers, ModelKeeper(self._folder), projection),  # MLflow last: it may take its time
@@ -270,24 +320,19 @@ class _Run:
             deterministic=config.training.deterministic,
             jit_compile=config.training.jit_compile,
             objective=record.objective,
+            constraints=config.search.constraint_records,
             folder=self._folder.trial(trial.number),
             attempt=attempt,
         )
 
 
-def _build_oracle(record: SweepRecord) -> Any:
+def _build_proposer(record: SweepRecord) -> Proposer:
     from galaxy_exp.hypermodel.search_space import space_from_config
-    from galaxy_exp.search.oracle import Oracle
+    from galaxy_exp.search.building import build_proposer
 
-    search = record.config.search
-    return Oracle(
-        record.objective,
-        search.max_trials,
-        search.seed,
-        search.sampler,
-        record.started.baseline if search.baseline else None,
-        hyperparameters=space_from_config(record.started.space),
-    )
+    config = record.config
+    space = space_from_config(record.started.space)
+    return build_proposer(config.search, space, epochs=config.training.epochs, evidence=record.started.evidence)
 
 
 def _load_data(record: SweepRecord) -> PreparedData:

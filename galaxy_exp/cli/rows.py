@@ -74,7 +74,7 @@ def describe_sweep(record: SweepRecord) -> dict[str, Any]:
         "data": config.data.source + (" (simulated galaxies)" if config.data.source == "simulated" else ""),
         "data_digest": record.started.data_digest[:16],
         "hypermodel": config.hypermodel,
-        "search": f"{config.search.sampler} + {config.search.pruner}, objective {config.search.objective}",
+        "search": f"{config.search.sampler} + {config.search.pruner}, objective {config.search.objective_text}",
         "trials": f"{len(record.end_order)} of {config.search.max_trials}",
         "trial_states": _count_states(record),
         "epochs": sum(trial.epochs for trial in record.trials.values()),

@@ -312,6 +312,11 @@ class SearchConfig(Section):
         return self.objectives[0]
 
     @property
+    def objective_text(self) -> str:
+        """The objectives as the sweep file names them."""
+        return self.objective if isinstance(self.objective, str) else ", ".join(self.objective)
+
+    @property
     def constraint_records(self) -> tuple[Constraint, ...]:
         return tuple(_parse_constraint(name, text) for name, text in self.constraints.items())
 

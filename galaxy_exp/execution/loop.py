@@ -1,18 +1,21 @@
-"""The single-threaded ask/tell loop: oracle proposes, engine trains, journal remembers, pruner cuts short."""
+"""The single-threaded ask/tell loop: the search proposes, an engine trains, the journal remembers, a pruner stops."""
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from galaxy_exp.errors import SweepFailedError
+from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.engine import Engine, EngineEvent, LostWorker
+from galaxy_exp.execution.outcomes import outcome_of
 from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialProposed, TrialStarted, WorkerLost
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.records import EpochReport, TrialResult, TrialSpec, TrialState
-from galaxy_exp.search.oracle import Oracle
+from galaxy_exp.records import EpochReport, HyperparameterValue, TrialResult, TrialSpec, TrialState
+from galaxy_exp.search.proposer import NoProposal, Proposer
 from galaxy_exp.search.pruners import Pruner
 from galaxy_exp.seeding import derive_seed
 
@@ -35,31 +38,37 @@ class SweepLoop:
 
     Args:
         journal: open; its record says where the sweep stands, nothing at first.
-        oracle: fresh; the journal's trials are replayed into it.
+        proposer: fresh; the journal's trials are replayed into it.
         pruner: decides on each epoch's report.
+        budget: decides when the sweep has had enough.
         engine: started or not; the caller closes it.
         make_spec: what a worker needs for the next attempt at a trial.
         observers: told of each event when no worker is waiting for an answer.
+        clock: seconds since 1970.
     """
 
     def __init__(
         self,
         journal: Journal,
-        oracle: Oracle,
+        proposer: Proposer,
         pruner: Pruner,
+        budget: Budget,
         engine: Engine,
         make_spec: Callable[[TrialRecord, int], TrialSpec],
         observers: Sequence[Observer] = (),
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._journal = journal
-        self._oracle = oracle
+        self._proposer = proposer
         self._pruner = pruner
+        self._budget = budget
         self._engine = engine
         self._make_spec = make_spec
         self._observers = observers
+        self._clock = clock
         self._unseen: deque[Event] = deque()
         self._to_issue: deque[int] = deque()
-        self._exhausted = False
+        self._why_none_is_started = ""
 
     def run(self) -> str:
         """Goes on until no trial is left to run; returns why it ended.
@@ -74,18 +83,20 @@ class SweepLoop:
             if event is None:
                 break
             self._handle(event)
-        return "every configuration of the space was tried" if self._exhausted else "max_trials reached"
+        return self._why_none_is_started
 
     @property
     def _record(self) -> SweepRecord:
         return self._journal.record
 
     def _replay(self) -> None:
-        """Brings a fresh oracle to where the journal stands; unfinished trials are issued first."""
-        for trial in self._record.trials.values():
-            self._oracle.restore_trial(trial.values)
-        for number in self._record.end_order:
-            self._tell(self._record.trials[number])
+        """Brings a fresh search to where the journal stands; unfinished trials are issued first."""
+        for what, number in self._record.history:
+            trial = self._record.trials[number]
+            if what == "proposed":
+                self._proposer.adopt(number, trial.values, proposed=not trial.settled)
+            else:
+                self._tell(trial)
         self._to_issue.extend(trial.number for trial in self._record.running)
 
     def _fill_slots(self) -> None:
@@ -100,15 +111,30 @@ class SweepLoop:
     def _next_trial(self) -> TrialRecord | None:
         if self._to_issue:
             return self._record.trials[self._to_issue.popleft()]
+        reason = self._budget.refusal(self._record, self._clock())
+        if reason is not None:
+            self._why_none_is_started = reason
+            return None
+        return self._settled_trial() or self._proposed_trial()
+
+    def _settled_trial(self) -> TrialRecord | None:
+        number, settled = len(self._record.trials), self._record.settled
+        if number >= len(settled):
+            return None
+        self._proposer.adopt(number, settled[number], proposed=False)
+        return self._enter(number, settled[number], settled=True)
+
+    def _proposed_trial(self) -> TrialRecord | None:
         number = len(self._record.trials)
-        if number >= self._record.config.search.max_trials or self._exhausted:
+        proposal = self._proposer.propose(number)
+        if isinstance(proposal, NoProposal):
+            self._why_none_is_started = _why_no_proposal(proposal)
             return None
-        proposal = self._oracle.create_trial(f"trial-{number}")
-        if proposal.status != "RUNNING":
-            self._exhausted = proposal.status == "STOPPED"
-            return None
+        return self._enter(number, dict(proposal), settled=False)
+
+    def _enter(self, number: int, values: dict[str, HyperparameterValue], *, settled: bool) -> TrialRecord:
         seed = derive_seed(self._record.config.search.seed, "trial", number)
-        self._write(TrialProposed(number=number, values=dict(proposal.hyperparameters.values), seed=seed))
+        self._write(TrialProposed(number=number, values=values, seed=seed, settled=settled))
         return self._record.trials[number]
 
     def _wait(self) -> EngineEvent | None:
@@ -130,7 +156,8 @@ class SweepLoop:
                 self._recover(event)
 
     def _decide(self, report: EpochReport) -> None:
-        go_on = not self._should_stop(report)
+        exceeded = self._budget.exceeded(self._record, self._clock(), epochs_reported=1) is not None
+        go_on = not exceeded and not self._should_stop(report)
         self._write(EpochReported(report=report, go_on=go_on))
         self._engine.answer(report.number, go_on)
 
@@ -158,14 +185,9 @@ class SweepLoop:
         self._end(TrialResult(loss.number, loss.attempt, TrialState.LOST, reason))
 
     def _tell(self, trial: TrialRecord) -> None:
-        """Hands an ended trial to the oracle as evidence."""
-        proposal: Any = list(self._oracle.trials.values())[trial.number]
-        objective = self._record.objective.name
-        for epoch, value in enumerate(trial.curve(objective), start=1):
-            self._oracle.update_trial(proposal.trial_id, {objective: value}, step=epoch)
-        proposal.status = _oracle_status(trial.state)
-        proposal.message = trial.result.reason if trial.result else None
-        self._oracle.end_trial(proposal)
+        """Hands an ended trial to the search as evidence."""
+        constraints = self._record.config.search.constraint_records
+        self._proposer.tell(trial.number, outcome_of(trial, self._record.objectives, constraints))
 
     def _refuse_endless_failure(self) -> None:
         failures = self._record.consecutive_failures()
@@ -188,7 +210,7 @@ class SweepLoop:
             observer.on_event(event, self._record)
 
 
-def _oracle_status(state: TrialState) -> str:
-    if state is TrialState.COMPLETED:
-        return "COMPLETED"
-    return "STOPPED" if state is TrialState.STOPPED else "FAILED"
+def _why_no_proposal(proposal: NoProposal) -> str:
+    if proposal is NoProposal.EXHAUSTED:
+        return "every configuration of the space was tried"
+    return "the sampler waits for results, and no trial runs that could give any"

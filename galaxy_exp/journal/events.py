@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from galaxy_exp.records import EpochReport, HyperparameterValue, TrialResult
+from galaxy_exp.records import EpochReport, Evidence, HyperparameterValue, TrialResult
 
 __all__ = [
     "EpochReported",
@@ -49,6 +49,10 @@ class SweepStarted(_Event):
     space: dict[str, Any]
     """`keras_tuner.HyperParameters.get_config()` of the effective space."""
     baseline: dict[str, HyperparameterValue]
+    enqueued: list[dict[str, HyperparameterValue]] = []
+    """Configurations to try first, complete: active hyperparameters with their values."""
+    evidence: list[Evidence] = []
+    """Trials of an earlier sweep that the search begins with."""
     data_folder: str
     data_digest: str
     split_digest: str
@@ -69,12 +73,14 @@ class ParentRunCreated(_Event):
 
 
 class TrialProposed(_Event):
-    """The oracle's proposal; journaled before anything is trained."""
+    """A configuration to train; journaled before anything is trained."""
 
     event: Literal["trial_proposed"] = "trial_proposed"
     number: int
     values: dict[str, HyperparameterValue]
     seed: int
+    settled: bool = False
+    """Whether it was settled beforehand, as the baseline and enqueued configurations are, and not proposed."""
 
 
 class TrialRunCreated(_Event):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from galaxy_exp.config import SweepConfig, parse_sweep
+from galaxy_exp.config.sweep import COSTS
 from galaxy_exp.errors import JournalError
 from galaxy_exp.journal.events import (
     EpochReported,
@@ -30,7 +31,7 @@ from galaxy_exp.journal.events import (
 )
 from galaxy_exp.records import EpochReport, HyperparameterValue, Objective, TrialResult, TrialState
 
-__all__ = ["SweepRecord", "TrialRecord"]
+__all__ = ["SweepRecord", "TrialRecord", "result_value"]
 
 
 @dataclass(slots=True)
@@ -44,6 +45,8 @@ class TrialRecord:
     attempt: int = 0
     """0 until a worker got it; then the current execution's number."""
     run_id: str | None = None
+    settled: bool = False
+    """Whether its values were not proposed but settled beforehand: the baseline, an enqueued configuration."""
     run_attempt: int = 0
     """The attempt that `run_id` belongs to."""
     reports: list[EpochReport] = field(default_factory=list)
@@ -77,6 +80,25 @@ class TrialRecord:
                 best = value
         return best
 
+    def objective_values(self, objectives: Sequence[Objective]) -> tuple[float, ...] | None:
+        """All objectives at the best epoch of a finished trial; None if one of them is not known."""
+        if self.result is None or not self.result.state.has_model:
+            return None
+        values = [result_value(self.result, objective.name) for objective in objectives]
+        return tuple(value for value in values if value is not None) if None not in values else None
+
+
+def result_value(result: TrialResult, name: str) -> float | None:
+    """A metric of the best epoch, or what the network costs; None if it was not measured."""
+    if name in COSTS:
+        return float(getattr(result, name)) or None
+    return result.metrics.get(name)
+
+
+def _dominates(keys: Sequence[float], others: Sequence[float]) -> bool:
+    """Whether the first is nowhere worse and somewhere better."""
+    return all(a <= b for a, b in zip(keys, others, strict=True)) and list(keys) != list(others)
+
 
 @dataclass
 class SweepRecord:
@@ -86,6 +108,10 @@ class SweepRecord:
     trials: dict[int, TrialRecord] = field(default_factory=dict)
     """By number, in the order they were proposed."""
     end_order: list[int] = field(default_factory=list)
+    history: list[tuple[Literal["proposed", "ended"], int]] = field(default_factory=list)
+    """What a search was asked and told, in order, by number of the trial."""
+    active_seconds: float = 0.0
+    """Between events, without the time from a driver's end to the next one's start."""
     parent_run_id: str | None = None
     winner: int | None = None
     test_reports: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -129,6 +155,16 @@ class SweepRecord:
         return self.config.search.objective_record
 
     @property
+    def objectives(self) -> tuple[Objective, ...]:
+        return self.config.search.objectives
+
+    @property
+    def settled(self) -> list[dict[str, HyperparameterValue]]:
+        """The configurations that the first trials get: the baseline, if there is one, and what was enqueued."""
+        baseline = [self.started.baseline] if self.config.search.baseline else []
+        return [*baseline, *self.started.enqueued]
+
+    @property
     def running(self) -> list[TrialRecord]:
         """Proposed and not ended, by number."""
         return [trial for trial in self.trials.values() if trial.result is None]
@@ -142,6 +178,21 @@ class SweepRecord:
         ]
         return [trial for _, _, trial in sorted(scored, key=lambda entry: entry[:2])]
 
+    @property
+    def epochs(self) -> int:
+        """Epochs of all trials; those that a dead worker took with it are not counted."""
+        return sum(trial.epochs for trial in self.trials.values())
+
+    def pareto_front(self) -> list[TrialRecord]:
+        """Finished trials that no other beats in one objective without losing in another; best first in the first."""
+        scored = [(trial, trial.objective_values(self.objectives)) for trial in self.leaderboard()]
+        known = [
+            (trial, [o.sort_key(v) for o, v in zip(self.objectives, values, strict=True)])
+            for trial, values in scored
+            if values is not None
+        ]
+        return [trial for trial, keys in known if not any(_dominates(other, keys) for _, other in known)]
+
     def consecutive_failures(self) -> int:
         """How many of the latest trials to end failed or were lost, in a row, since the sweep was last resumed."""
         count = 0
@@ -153,10 +204,15 @@ class SweepRecord:
 
     def apply(self, event: Event) -> None:
         """Takes one event into account; KeyError if it names a trial never proposed."""
+        if not isinstance(event, SweepResumed):
+            self.active_seconds += max(0.0, event.time - self.updated_at)
         self.updated_at = event.time
         match event:
             case TrialProposed():
-                self.trials[event.number] = TrialRecord(event.number, event.values, event.seed, event.time)
+                self.trials[event.number] = TrialRecord(
+                    event.number, event.values, event.seed, event.time, settled=event.settled
+                )
+                self.history.append(("proposed", event.number))
             case TrialStarted():
                 trial = self.trials[event.number]
                 trial.attempt = event.attempt
@@ -170,6 +226,7 @@ class SweepRecord:
                 trial = self.trials[event.result.number]
                 trial.result, trial.ended_at = event.result, event.time
                 self.end_order.append(trial.number)
+                self.history.append(("ended", trial.number))
             case TrialRunCreated():
                 trial = self.trials[event.number]
                 trial.run_id, trial.run_attempt = event.run_id, event.attempt

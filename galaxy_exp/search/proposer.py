@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from galaxy_exp.records import HyperparameterValue, TrialState
+from galaxy_exp.records import Evidence, HyperparameterValue, Outcome
 
 __all__ = ["Evidence", "NoProposal", "Outcome", "Proposer"]
 
@@ -19,27 +18,6 @@ class NoProposal(Enum):
     """The next proposal depends on a trial that still runs."""
     EXHAUSTED = "exhausted"
     """There is none left: every configuration of a finite space was tried, or the search has come to its end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a search learns from a trial that ended."""
-
-    state: TrialState
-    curve: tuple[float, ...] = ()
-    """The first objective after each epoch that was trained; may hold nan."""
-    values: tuple[float, ...] | None = None
-    """Every objective at the best epoch; None for a trial without a model."""
-    violations: tuple[float, ...] = ()
-    """`Constraint.violation` of each constraint, as far as known: above 0 where one is broken."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """A finished trial of an earlier sweep, with the active hyperparameters only."""
-
-    values: dict[str, HyperparameterValue]
-    outcome: Outcome
 
 
 class Proposer(Protocol):

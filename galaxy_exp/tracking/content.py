@@ -21,7 +21,7 @@ def sweep_params(record: SweepRecord, data: PreparedData) -> dict[str, Any]:
         "hypermodel": config.hypermodel,
         "sampler": config.search.sampler,
         "pruner": config.search.pruner,
-        "objective": config.search.objective,
+        "objective": config.search.objective_text,
         "max_trials": config.search.max_trials,
         "epochs": config.training.epochs,
         "seed": config.search.seed,
@@ -34,7 +34,12 @@ def outcome_params(trial: TrialRecord) -> dict[str, Any]:
     result = trial.result
     if result is None or not result.state.has_model:
         return {}
-    return {"precision": result.precision, "backend": result.backend, "parameters": result.parameters}
+    return {
+        "precision": result.precision,
+        "backend": result.backend,
+        "parameters": result.parameters,
+        "flops": result.flops,
+    }
 
 
 def outcome_metrics(trial: TrialRecord) -> dict[str, float]:
@@ -44,6 +49,8 @@ def outcome_metrics(trial: TrialRecord) -> dict[str, float]:
         return {}
     best = {f"best_{name}": value for name, value in result.metrics.items() if name.startswith("val_")}
     spent = {"seconds": result.seconds, "training_seconds": result.training_seconds}
+    if result.seconds_per_image:
+        spent["seconds_per_image"] = result.seconds_per_image
     return {
         name: value
         for name, value in (best | spent | {"best_epoch": result.best_epoch}).items()

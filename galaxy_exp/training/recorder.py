@@ -50,6 +50,7 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
         stopped: whether `report` asked to stop.
         report_error: what `report` raised, which is not the trial's own failure.
         training_seconds: spent in epochs, validation included.
+        seconds_per_image: of predicting the validation images, in the fastest epoch so far.
     """
 
     def __init__(self, spec: TrialSpec, data: SplitArrays, report: Callable[[EpochReport], bool]) -> None:
@@ -62,6 +63,7 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
         self.stopped = False
         self.report_error: Exception | None = None
         self.training_seconds = 0.0
+        self.seconds_per_image = 0.0
         self._began = 0.0
         self._trained: float | None = None
 
@@ -79,12 +81,21 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
         number = len(self.reports) + 1
         training = {name: float(value) for name, value in (logs or {}).items() if not name.startswith("val_")}
         _check_finite("loss", training.get("loss", 0.0), number)
-        outputs = predict_outputs(self.model, self._data.validation_images, len(self._spec.data.class_names))
+        outputs = self._predict()
         probabilities = as_probabilities(outputs)
         metrics = training | self._validation_metrics(probabilities, number) | self._speed(seconds)
         self._remember(number, metrics, probabilities, needs_softmax=not are_probabilities(outputs))
         self.training_seconds += time.perf_counter() - self._began
         self._send(EpochReport(self._spec.number, self._spec.attempt, number, metrics))
+
+    def _predict(self) -> NDArray[np.float32]:
+        images = self._data.validation_images
+        began = time.perf_counter()
+        outputs = predict_outputs(self.model, images, len(self._spec.data.class_names))
+        seconds = (time.perf_counter() - began) / len(images)
+        # the first epoch also traces the network
+        self.seconds_per_image = min(self.seconds_per_image or seconds, seconds)
+        return outputs
 
     def _validation_metrics(self, probabilities: NDArray[np.float32], number: int) -> dict[str, float]:
         measured = summarise_predictions(self._data.validation_labels, probabilities)

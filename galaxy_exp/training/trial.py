@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import keras
 
 from galaxy_exp.hypermodel.export import add_softmax, to_inference_model
+from galaxy_exp.hypermodel.flops import count_flops
 from galaxy_exp.hypermodel.loading import load_hypermodel
 from galaxy_exp.hypermodel.search_space import space_from_config
 from galaxy_exp.records import EpochReport, TrialResult, TrialSpec, TrialState
@@ -31,6 +32,11 @@ class _Progress:
     precision: str
     recorder: EpochRecorder | None = None
     parameters: int = 0
+    flops: int = 0
+
+
+class InfeasibleError(Exception):
+    """A constraint of the sweep is broken; names it and what was found."""
 
 
 def run_trial(spec: TrialSpec, report: Callable[[EpochReport], bool]) -> TrialResult:
@@ -42,8 +48,8 @@ def run_trial(spec: TrialSpec, report: Callable[[EpochReport], bool]) -> TrialRe
 
     Returns:
         COMPLETED after all epochs or when the hypermodel ended by itself, STOPPED when `report` said so, FAILED
-        with a one-line reason and the traceback for any exception and for a loss that is not finite. In the first
-        two states the folder holds `model.keras`, `validation_probabilities.npy` and `history.csv`.
+        with a one-line reason and the traceback for any exception and for a loss that is not finite, INFEASIBLE when
+        a constraint is broken: before training if the network alone shows it. In the first two states the folder holds `model.keras`, `validation_probabilities.npy` and `history.csv`.
     """
     started = time.perf_counter()
     progress = _Progress(resolve_precision(spec.precision))
@@ -68,12 +74,30 @@ def _train(spec: TrialSpec, report: Callable[[EpochReport], bool], progress: _Pr
     model.jit_compile = spec.jit_compile or keras.backend.backend() == "jax"
     if model.built:
         check_outputs(model.output_shape, n_classes)
+        progress.parameters, progress.flops = model.count_params(), count_flops(model)
+        _check_constraints(spec, {"parameters": progress.parameters, "flops": progress.flops})
     progress.recorder = recorder = EpochRecorder(spec, data, report)
     fit_model(hypermodel, hp, model, data, epochs=spec.epochs, callbacks=[recorder], seed=spec.seed)
-    progress.parameters = model.count_params()
+    progress.parameters, progress.flops = model.count_params(), count_flops(model)
     if recorder.best is None:
         raise RuntimeError("the hypermodel's fit ended without a single epoch; it must pass `callbacks` to model.fit")
+    _check_constraints(spec, _costs(progress, recorder))
     _save(model, recorder.best, recorder, spec)
+
+
+def _costs(progress: _Progress, recorder: EpochRecorder) -> dict[str, float]:
+    return {
+        "parameters": progress.parameters,
+        "flops": progress.flops,
+        "seconds_per_image": recorder.seconds_per_image,
+    }
+
+
+def _check_constraints(spec: TrialSpec, costs: Mapping[str, float]) -> None:
+    broken = [c for c in spec.constraints if c.name in costs and c.violation(costs[c.name]) > 0]
+    if broken:
+        found = "; ".join(f"{c.name} is {costs[c.name]:g}, the constraint is {c}" for c in broken)
+        raise InfeasibleError(found)
 
 
 def _save(model: keras.Model, best: BestEpoch, recorder: EpochRecorder, spec: TrialSpec) -> None:
@@ -100,13 +124,17 @@ def _result(spec: TrialSpec, progress: _Progress, failure: Exception | None, sec
         seconds=seconds,
         training_seconds=recorder.training_seconds if recorder else 0.0,
         parameters=progress.parameters,
+        flops=progress.flops,
+        seconds_per_image=recorder.seconds_per_image if recorder else 0.0,
         precision=progress.precision,
         backend=keras.backend.backend(),
-        traceback="".join(traceback.format_exception(failure)) if failure else "",
+        traceback="".join(traceback.format_exception(failure)) if state is TrialState.FAILED and failure else "",
     )
 
 
 def _ending(spec: TrialSpec, recorder: EpochRecorder | None, failure: Exception | None) -> tuple[TrialState, str]:
+    if isinstance(failure, InfeasibleError):
+        return TrialState.INFEASIBLE, str(failure)
     if failure is not None or recorder is None:
         return TrialState.FAILED, failure_reason(failure or RuntimeError("ended before training"))
     epochs = len(recorder.reports)

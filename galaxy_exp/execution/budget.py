@@ -1,0 +1,163 @@
+"""When a sweep has had enough: pure functions of what its journal says.
+
+The epochs that a dead worker took with it do not count, so a sweep that was killed and resumed ends where the
+uninterrupted one would have; only `max_hours` depends on the clock.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.search.pruners import Pruner
+
+__all__ = ["Budget", "expected_gain", "trials_without_gain"]
+
+TRIALS_AHEAD = 10
+"""How many more trials `search.min_expected_gain` speaks of."""
+
+TRIALS_TO_JUDGE_FROM = 20
+"""The newest trials that the expected gain is estimated from; with fewer there is no estimate."""
+
+_GRID_POINTS = 200
+
+
+class Budget:
+    """Says when no trial is started any more, and when running ones end.
+
+    Args:
+        search: the limits.
+        pruner: says how many epochs a trial needs before it can be compared with others.
+        epochs: of a trial that is not stopped.
+    """
+
+    def __init__(self, search: SearchConfig, pruner: Pruner, epochs: int) -> None:
+        self._search = search
+        self._pruner = pruner
+        self._epochs = epochs
+
+    def refusal(self, record: SweepRecord, now: float) -> str | None:
+        """Why no further trial is started, None if one may be.
+
+        Args:
+            now: seconds since 1970.
+        """
+        search = self._search
+        number = len(record.trials)
+        if number >= search.max_trials:
+            return "max_trials reached"
+        if (reason := self.exceeded(record, now)) is not None:
+            return reason
+        if (reason := self._too_short_for_a_rung(record, number, now)) is not None:
+            return reason
+        idle = search.max_trials_without_gain
+        if idle is not None and trials_without_gain(record) >= idle:
+            return f"no gain in the last {trials_without_gain(record)} trials"
+        if search.min_expected_gain is not None:
+            gain = expected_gain(record)
+            if gain is not None and gain < search.min_expected_gain:
+                return (
+                    f"{TRIALS_AHEAD} more trials are expected to gain {gain:.2g}, "
+                    f"less than min_expected_gain ({search.min_expected_gain:g})"
+                )
+        return None
+
+    def exceeded(self, record: SweepRecord, now: float, epochs_reported: int = 0) -> str | None:
+        """Why running trials end after their current epoch, None if they go on.
+
+        Args:
+            epochs_reported: since the last event in the record.
+        """
+        search = self._search
+        epochs = record.epochs + epochs_reported
+        if search.max_epochs is not None and epochs >= search.max_epochs:
+            return f"max_epochs reached: {epochs} epochs"
+        if search.max_hours is not None and _active_seconds(record, now) >= search.max_hours * 3600:
+            return f"max_hours reached: {_active_seconds(record, now) / 3600:.2f} hours"
+        return None
+
+    def _too_short_for_a_rung(self, record: SweepRecord, number: int, now: float) -> str | None:
+        """Whether what is left would end before the trial could be compared with others."""
+        needed = self._first_decision(number)
+        if self._search.max_epochs is not None:
+            promised = sum(max(0, self._first_decision(t.number) - t.epochs) for t in record.running)
+            left = self._search.max_epochs - record.epochs - promised
+            if left < needed:
+                return f"max_epochs: {max(0, left)} epochs are left, too few for another trial's first {needed}"
+        if self._search.max_hours is not None and (pace := _epoch_seconds(record)) is not None:
+            seconds = self._search.max_hours * 3600 - _active_seconds(record, now)
+            if seconds < needed * pace:
+                return f"max_hours: {seconds:.0f} s are left, too few for another trial's first {needed} epochs"
+        return None
+
+    def _first_decision(self, number: int) -> int:
+        return min(self._pruner.first_decision(number) or self._epochs, self._epochs)
+
+
+def trials_without_gain(record: SweepRecord) -> int:
+    """How many of the latest trials to end, in a row, did not improve the best objective."""
+    best, count = record.objective.worst, 0
+    for number in record.end_order:
+        value = record.trials[number].objective_value(record.objective)
+        if value is not None and record.objective.is_better(value, best):
+            best, count = value, 0
+        else:
+            count += 1
+    return count
+
+
+def expected_gain(record: SweepRecord) -> float | None:
+    """What ten more trials are expected to add to the best objective; None with fewer than 20 to judge from.
+
+    The scores of the newest 20 trials, smoothed with Gaussians of Silverman's width (Silverman 1986, Density
+    Estimation, eq. 3.31), stand for the scores to come; the gain is the mean of what the best of ten draws has
+    over the best score so far.
+    """
+    objective = record.objective
+    ended = [record.trials[number] for number in record.end_order]
+    keys = [objective.sort_key(value) for trial in ended if (value := _searched_value(trial, record)) is not None]
+    newest = keys[-TRIALS_TO_JUDGE_FROM:]
+    best = record.leaderboard()[:1]
+    if len(newest) < TRIALS_TO_JUDGE_FROM or not best:
+        return None
+    best_key = objective.sort_key(best[0].objective_value(objective) or 0.0)
+    return _gain_of_draws(newest, best_key, TRIALS_AHEAD)
+
+
+def _gain_of_draws(keys: Sequence[float], best: float, n_draws: int) -> float:
+    """Mean of max(0, best - smallest of n draws) for the smoothed distribution of `keys`: less is better."""
+    quartiles = statistics.quantiles(keys, n=4)
+    spread = min(statistics.stdev(keys), (quartiles[2] - quartiles[0]) / 1.34) or statistics.stdev(keys)
+    width = 0.9 * spread * len(keys) ** -0.2
+    if width == 0:
+        return 0.0
+    reach = max(0.0, best - min(keys)) + 5 * width
+    step = reach / _GRID_POINTS
+    points = [best - (index + 0.5) * step for index in range(_GRID_POINTS)]
+    return math.fsum(1 - math.pow(1 - _share_below(keys, point, width), n_draws) for point in points) * step
+
+
+def _share_below(keys: Sequence[float], point: float, width: float) -> float:
+    """The distribution function of the smoothed keys at a point."""
+    return statistics.fmean(0.5 * math.erfc((key - point) / (width * math.sqrt(2))) for key in keys)
+
+
+def _searched_value(trial: TrialRecord, record: SweepRecord) -> float | None:
+    return None if trial.settled else trial.objective_value(record.objective)
+
+
+def _active_seconds(record: SweepRecord, now: float) -> float:
+    return record.active_seconds + max(0.0, now - record.updated_at)
+
+
+def _epoch_seconds(record: SweepRecord) -> float | None:
+    """Median wall time of an epoch, validation included, over finished trials; None before the first."""
+    paces = [
+        trial.result.training_seconds / trial.result.epochs
+        for trial in record.trials.values()
+        if trial.result and trial.result.epochs
+    ]
+    return statistics.median(paces) if paces else None
