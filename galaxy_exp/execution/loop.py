@@ -69,6 +69,7 @@ class SweepLoop:
         self._unseen: deque[Event] = deque()
         self._to_issue: deque[int] = deque()
         self._why_none_is_started = ""
+        self._awaits_a_result = False
 
     def run(self) -> str:
         """Goes on until no trial is left to run; returns why it ended.
@@ -111,6 +112,8 @@ class SweepLoop:
     def _next_trial(self) -> TrialRecord | None:
         if self._to_issue:
             return self._record.trials[self._to_issue.popleft()]
+        if self._awaits_a_result:
+            return None
         reason = self._budget.refusal(self._record, self._clock())
         if reason is not None:
             self._why_none_is_started = reason
@@ -128,6 +131,7 @@ class SweepLoop:
         number = len(self._record.trials)
         proposal = self._proposer.propose(number)
         if isinstance(proposal, NoProposal):
+            self._awaits_a_result = proposal is NoProposal.WAIT
             self._why_none_is_started = _why_no_proposal(proposal)
             return None
         return self._enter(number, dict(proposal), settled=False)
@@ -172,6 +176,7 @@ class SweepLoop:
 
     def _end(self, result: TrialResult) -> None:
         self._write(TrialEnded(result=result))
+        self._awaits_a_result = False
         self._tell(self._record.trials[result.number])
         self._refuse_endless_failure()
 

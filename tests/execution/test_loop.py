@@ -1,0 +1,155 @@
+"""The loop with any search: settled configurations first, replay in the recorded order, and the budget's word."""
+
+from collections import deque
+
+import pytest
+from execution.records import started
+
+from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.execution.budget import Budget
+from galaxy_exp.execution.loop import SweepLoop
+from galaxy_exp.journal.journal import Journal, read_record
+from galaxy_exp.records import EpochReport, TrialResult, TrialState
+from galaxy_exp.search.proposer import NoProposal
+from galaxy_exp.search.pruners import build_pruner
+
+EPOCHS = 4
+
+
+class ScriptedProposer:
+    """Proposes what it was given, and remembers all it is told."""
+
+    def __init__(self, *proposals):
+        self.proposals = deque(proposals)
+        self.calls = []
+
+    def propose(self, number):
+        answer = self.proposals.popleft() if self.proposals else NoProposal.EXHAUSTED
+        if not isinstance(answer, NoProposal):
+            self.calls.append(("propose", number))
+        return answer
+
+    def adopt(self, number, values, *, proposed):
+        self.calls.append(("adopt", number, proposed))
+
+    def tell(self, number, outcome):
+        self.calls.append(("tell", number, outcome.state.value, outcome.values))
+
+
+class ImmediateEngine:
+    """Trains in no time: the score of epoch e is `score` + e / 100. Holds `slots` trials at once."""
+
+    def __init__(self, slots=1):
+        self.slots = slots
+        self.running = deque()
+
+    def free_slots(self):
+        return self.slots - len(self.running)
+
+    def submit(self, spec):
+        self.running.append([spec, 0, True])
+
+    def next_event(self, timeout_seconds=None):
+        if not self.running:
+            return None
+        self.running.rotate(-1)
+        spec, epoch, go_on = self.running[-1]
+        if go_on and epoch < EPOCHS:
+            self.running[-1][1] += 1
+            return EpochReport(spec.number, spec.attempt, epoch + 1, self.metrics(spec, epoch + 1))
+        self.running.pop()
+        state = TrialState.COMPLETED if epoch == EPOCHS else TrialState.STOPPED
+        return TrialResult(
+            spec.number, spec.attempt, state, "", best_epoch=epoch, metrics=self.metrics(spec, epoch), epochs=epoch
+        )
+
+    def metrics(self, spec, epoch):
+        return {"val_macro_f1": spec.values["score"] + epoch / 100}
+
+    def answer(self, number, go_on):
+        for entry in self.running:
+            if entry[0].number == number:
+                entry[2] = go_on
+
+
+class Spec:
+    def __init__(self, trial, attempt):
+        self.number, self.attempt, self.values = trial.number, attempt, trial.values
+
+
+@pytest.fixture
+def run(tmp_path):
+    def run(proposer, slots=1, fresh=True, enqueued=(), **search):
+        search = {"baseline": True, "pruner": "none", "max_trials": 20} | search
+        config = SearchConfig(**search)
+        pruner = build_pruner(config, EPOCHS)
+        folder = tmp_path / "s-1"
+        start = started(search, baseline={"score": 0.1}, enqueued=list(enqueued))
+        with Journal.create(folder, start) if fresh else Journal.reopen(folder) as journal:
+            engine = ImmediateEngine(slots)
+            reason = SweepLoop(journal, proposer, pruner, Budget(config, pruner, EPOCHS), engine, Spec).run()
+        return reason, read_record(folder)
+
+    return run
+
+
+def test_settled_configurations_come_first_and_are_not_proposals(run):
+    proposer = ScriptedProposer({"score": 0.5}, {"score": 0.6})
+    reason, record = run(proposer, enqueued=[{"score": 0.2}, {"score": 0.3}], max_trials=5)
+    assert reason == "max_trials reached"
+    assert [trial.values["score"] for trial in record.trials.values()] == [0.1, 0.2, 0.3, 0.5, 0.6]
+    assert [trial.settled for trial in record.trials.values()] == [True, True, True, False, False]
+    assert [call for call in proposer.calls if call[0] != "tell"] == [
+        ("adopt", 0, False),
+        ("adopt", 1, False),
+        ("adopt", 2, False),
+        ("propose", 3),
+        ("propose", 4),
+    ]
+
+
+def test_an_exhausted_search_ends_the_sweep(run):
+    reason, record = run(ScriptedProposer({"score": 0.5}))
+    assert reason == "every configuration of the space was tried"
+    assert len(record.trials) == 2
+
+
+def test_a_search_that_waits_is_asked_again_after_the_next_result(run):
+    proposer = ScriptedProposer({"score": 0.5}, NoProposal.WAIT, {"score": 0.6})
+    reason, record = run(proposer, slots=3)
+    assert reason == "every configuration of the space was tried"
+    assert len(record.trials) == 3
+    asked = [call[:2] for call in proposer.calls]
+    assert asked.index(("tell", 0)) < asked.index(("propose", 2))
+
+
+def test_a_search_that_waits_for_nothing_ends_the_sweep(run):
+    reason, _ = run(ScriptedProposer(*[NoProposal.WAIT] * 9))
+    assert reason == "the sampler waits for results, and no trial runs that could give any"
+
+
+def test_a_resumed_search_hears_everything_in_the_recorded_order(run):
+    proposals = [{"score": 0.5}, {"score": 0.6}, {"score": 0.7}]
+    first = ScriptedProposer(*proposals)
+    run(first, slots=2, max_trials=4)
+    second = ScriptedProposer({"score": 0.8})
+    _, record = run(second, slots=2, max_trials=5, fresh=False)
+    replayed = [("adopt", call[1], True) if call[0] == "propose" else call for call in first.calls]
+    assert second.calls[: len(replayed)] == replayed
+    assert second.calls[len(replayed)] == ("propose", 4)
+    assert len(record.trials) == 5
+
+
+def test_max_epochs_stops_running_trials_and_starts_no_more(run):
+    proposer = ScriptedProposer(*[{"score": 0.5 + n / 10} for n in range(4)])
+    reason, record = run(proposer, max_epochs=10, pruner="asha", first_rung=2, reduction_factor=2)
+    assert record.epochs == 10
+    assert reason == "max_epochs reached: 10 epochs"
+    assert [trial.epochs for trial in record.trials.values()] == [4, 4, 2]
+    assert record.trials[2].state is TrialState.STOPPED
+
+
+def test_all_objectives_are_told(run):
+    proposer = ScriptedProposer()
+    run(proposer, objective=["val_macro_f1", "-parameters"])
+    assert proposer.calls[-1] == ("tell", 0, "completed", None)
