@@ -135,11 +135,16 @@ def preprocess_dataset(dataset: ImageDataset, preprocessing: Preprocessing) -> I
     How FITS files were stretched stays as the source says.
 
     Raises:
-        DataError: the images are smaller than the crop.
+        DataError: the images are smaller than the crop, or something else was done to them before.
     """
     wanted = replace(preprocessing, fits=dataset.preprocessing.fits)
-    if dataset.preprocessing == wanted:
+    if preprocessing == Preprocessing() or dataset.preprocessing == wanted:
         return dataset
+    if replace(dataset.preprocessing, fits=None) != Preprocessing():
+        raise DataError(
+            f"{dataset.source}: its images are preprocessed already ({', '.join(dataset.preprocessing.describe())}); "
+            "expected the same data.crop, data.resize and data.greyscale, or none"
+        )
     images = wanted.apply_to_all(dataset.images, dataset.source)
     return replace(dataset, images=images, preprocessing=wanted)
 

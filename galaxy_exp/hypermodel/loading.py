@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pickle
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,10 +16,13 @@ from galaxy_exp.errors import ConfigError
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.suggestions import known_words, nearest_word
 
-__all__ = ["BUILT_IN", "load_hypermodel"]
+__all__ = ["BUILT_IN", "PICKLED", "load_hypermodel"]
 
 BUILT_IN = {"galaxy-cnn": GalaxyCNN}
 """The hypermodels that have a name of their own."""
+
+PICKLED = "pickled:"
+"""How the reference of a pickled hypermodel begins; see `given.py`."""
 
 
 def load_hypermodel(reference: str, image_shape: Sequence[int], n_classes: int) -> keras_tuner.HyperModel:
@@ -26,13 +31,14 @@ def load_hypermodel(reference: str, image_shape: Sequence[int], n_classes: int) 
     Args:
         reference: a name in `BUILT_IN`, or "package.module:attribute", where the attribute is a HyperModel class
             (constructed with `image_shape=` and `n_classes=` as far as its constructor takes them), a HyperModel
-            instance, or a function `build(hp)` (which may take the two as well) that returns a compiled model.
+            instance, or a function `build(hp)` (which may take the two as well) that returns a compiled model; or
+            "pickled:" and the file that holds one of these, as `locate_hypermodel` gives it. Unpickling runs code.
         image_shape: (height, width, channels).
 
     Raises:
         ConfigError: one line that names what of `hypermodel` cannot be found or used, and what was expected.
     """
-    target = BUILT_IN.get(reference) or _import_attribute(reference)
+    target = _find(reference)
     known = {"image_shape": tuple(image_shape), "n_classes": n_classes}
     if isinstance(target, keras_tuner.HyperModel):
         return target
@@ -44,6 +50,22 @@ def load_hypermodel(reference: str, image_shape: Sequence[int], n_classes: int) 
         f"hypermodel: {reference} is {_describe(target)}; expected a keras_tuner.HyperModel class or instance, "
         "or a function build(hp)"
     )
+
+
+def _find(reference: str) -> Any:
+    if reference in BUILT_IN:
+        return BUILT_IN[reference]
+    if reference.startswith(PICKLED):
+        return _unpickle(Path(reference.removeprefix(PICKLED)))
+    return _import_attribute(reference)
+
+
+def _unpickle(file: Path) -> Any:
+    try:
+        return pickle.loads(file.read_bytes())
+    except Exception as error:  # what was pickled can raise anything, above all where its imports are missing
+        text = " ".join(str(error).split())
+        raise ConfigError(f"hypermodel: {file} cannot be loaded: {type(error).__name__}: {text}") from error
 
 
 def _import_attribute(reference: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,15 @@ from galaxy_exp.config.sweep import DataConfig, SplitConfig
 from galaxy_exp.data.array_file import open_arrays, read_labels
 from galaxy_exp.data.dataset import ImageDataset, build_dataset, iter_chunks
 from galaxy_exp.data.parts import parse_parts
+from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.data.scratch import allocate_images
 from galaxy_exp.data.sources.class_names import find_class_names
 from galaxy_exp.errors import DataError
 
-__all__ = ["load_array_file"]
+__all__ = ["DESCRIPTION", "describe_images", "load_array_file"]
+
+DESCRIPTION = "galaxy_exp"
+"""An attribute of HDF5 files that galaxy_exp wrote: JSON, whether they are simulated and how they were preprocessed."""
 
 
 def load_array_file(
@@ -44,7 +49,22 @@ def load_array_file(
         names = find_class_names(path, config.class_names or class_names, arrays)
         parts = _read_parts(arrays, config.split, name)
         images = _map_images(path, arrays) if isinstance(arrays, h5py.File) else arrays["images"]
-    return build_dataset(images, labels, names, source=name, own_split=parts, label_key=label_key)
+        description = json.loads(getattr(arrays, "attrs", {}).get(DESCRIPTION, "{}"))
+    return build_dataset(
+        images,
+        labels,
+        names,
+        source=name,
+        simulated=bool(description.get("simulated", False)),
+        own_split=parts,
+        preprocessing=Preprocessing.from_dict(description.get("preprocessing", {})),
+        label_key=label_key,
+    )
+
+
+def describe_images(dataset: ImageDataset) -> str:
+    """The value of `DESCRIPTION`."""
+    return json.dumps({"simulated": dataset.simulated, "preprocessing": dataset.preprocessing.to_dict()})
 
 
 def _read_parts(arrays: Any, config: SplitConfig, name: str) -> NDArray[np.int8] | None:

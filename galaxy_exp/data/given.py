@@ -1,0 +1,93 @@
+"""Data given as Python objects: written once as an HDF5 file, which becomes the sweep's source.
+
+A sweep is resumed in another process from its journal, so images that were only in memory have to be kept somewhere.
+The file has Galaxy10's layout, so that every command takes it, and lies uncompressed, so that it is memory-mapped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.data.dataset import ImageDataset, build_dataset, iter_chunks
+from galaxy_exp.data.parts import PARTS
+from galaxy_exp.data.sources.array_source import DESCRIPTION, describe_images
+from galaxy_exp.errors import DataError
+
+__all__ = ["store_data"]
+
+
+def store_data(data: Any, config: DataConfig, folder: Path) -> DataConfig:
+    """The data section of a sweep on this data; arrays are written into `folder`, unless they are there already.
+
+    Args:
+        data: (images, labels) or (images, labels, class names), as `build_dataset` takes them; an `ImageDataset`; or
+            what `data.source` may say, a path above all.
+        config: of the sweep; its source is replaced.
+        folder: made if it is not there.
+
+    Raises:
+        DataError: arrays of the wrong shape, type or size, something else, or no room on the disk.
+    """
+    if isinstance(data, str | os.PathLike):
+        return config.model_copy(update={"source": os.fspath(data)})
+    dataset = data if isinstance(data, ImageDataset) else _build(data, config.class_names)
+    path = folder.absolute() / f"{_fingerprint(dataset)[:16]}.h5"
+    if not path.is_file():
+        try:
+            _write(dataset, path)
+        except OSError as error:
+            raise DataError(f"{path}: the data cannot be written ({error.strerror or error})") from None
+    return config.model_copy(update={"source": str(path)})
+
+
+def _build(data: Any, class_names: Sequence[str] | None) -> ImageDataset:
+    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
+        raise DataError(
+            f"data: found {type(data).__name__}; expected (images, labels), (images, labels, class_names), an "
+            "ImageDataset, or what data.source may be"
+        )
+    images, labels, *names = data
+    return build_dataset(images, labels, class_names or (names[0] if names else None), source="data")
+
+
+def _fingerprint(dataset: ImageDataset) -> str:
+    """The digest, and what else goes into the file."""
+    split = b"" if dataset.own_split is None else dataset.own_split.tobytes()
+    return hashlib.sha256(f"{dataset.digest} {dataset.simulated} ".encode() + split).hexdigest()
+
+
+def _write(dataset: ImageDataset, path: Path) -> None:
+    """Under another name first, so that a file with the final name is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        with h5py.File(temporary, "w") as file:
+            _fill(file, dataset)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _fill(file: h5py.File, dataset: ImageDataset) -> None:
+    images = file.create_dataset("images", dataset.images.shape, dtype="uint8")
+    start = 0
+    for chunk in iter_chunks(dataset.images):
+        images[start : start + len(chunk)] = chunk
+        start += len(chunk)
+    file["ans"] = dataset.labels
+    file["ans"].attrs["class_names"] = list(dataset.class_names)
+    if dataset.own_split is not None:
+        file["split"] = [PARTS[part] for part in dataset.own_split.tolist()]
+    file.attrs[DESCRIPTION] = describe_images(dataset)
