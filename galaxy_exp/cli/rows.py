@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import click
@@ -12,7 +12,7 @@ from galaxy_exp.cli.output import format_duration, print_rows
 from galaxy_exp.errors import ConfigError, JournalError
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.journal import read_record
-from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.journal.record import SweepRecord, TrialRecord, result_value
 from galaxy_exp.tracking.store import hide_password
 
 __all__ = ["describe_settings", "describe_sweep", "ordered_trials", "print_leaderboard", "sweep_row", "trial_row"]
@@ -21,9 +21,14 @@ __all__ = ["describe_settings", "describe_sweep", "ordered_trials", "print_leade
 def print_leaderboard(record: SweepRecord, sort: bool = True, limit: int | None = None) -> None:
     """The table of trials, with a note if only the first `limit` are shown."""
     trials = ordered_trials(record, sort)
-    rows = [_short_row(trial, record) for trial in trials[:limit]]
-    title = f"{record.sweep_id}: objective is {record.objective.name}"
+    front = {trial.number for trial in record.pareto_front()} if len(record.objectives) > 1 else set()
+    rows = [_short_row(trial, record, front) for trial in trials[:limit]]
+    title = f"{record.sweep_id}: objective is {record.config.search.objective_text}"
     print_rows(rows, "table", title, empty=f"sweep {record.sweep_id} has no trials yet")
+    if front:
+        click.echo(
+            f"pareto: no other trial is better in one objective and no worse in the others ({len(front)} trials)"
+        )
     fixed = fixed_settings(record)
     if fixed and len(trials) > 1:
         click.echo(f"fixed in all but the baseline: {_join(fixed)}")
@@ -52,6 +57,8 @@ def trial_row(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
         "seconds": round(result.seconds, 2) if result else None,
         "training_seconds": round(result.training_seconds, 2) if result else None,
         "parameters": result.parameters if result else None,
+        "flops": result.flops if result else None,
+        "seconds_per_image": result.seconds_per_image if result else None,
         "precision": result.precision if result else None,
         "backend": result.backend if result else None,
         "reason": result.reason if result else "",
@@ -77,6 +84,8 @@ def describe_sweep(record: SweepRecord) -> dict[str, Any]:
         "search": f"{config.search.sampler} + {config.search.pruner}, objective {config.search.objective_text}",
         "trials": f"{len(record.end_order)} of {config.search.max_trials}",
         "trial_states": _count_states(record),
+        "ended": record.ended.reason if record.ended else None,
+        "pareto_front": [t.number for t in record.pareto_front()] if len(record.objectives) > 1 else None,
         "epochs": sum(trial.epochs for trial in record.trials.values()),
         "best_trial": best[0].number if best else None,
         "best_objective": best[0].objective_value(record.objective) if best else None,
@@ -147,10 +156,14 @@ def _join(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={_short_value(value)}" for name, value in values.items())
 
 
-def _short_row(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
-    """What fits a terminal."""
+def _short_row(trial: TrialRecord, record: SweepRecord, front: Set[int]) -> dict[str, Any]:
+    """What fits a terminal; with several objectives, all of them and who is on the Pareto front."""
     row = trial_row(trial, record)
     kept = {key: row[key] for key in ("number", "state", "objective", "epochs", "seconds")}
+    for objective in record.objectives[1:]:
+        kept[objective.name] = result_value(trial.result, objective.name) if trial.result else None
+    if len(record.objectives) > 1:
+        kept["pareto"] = "yes" if trial.number in front else ""
     return {**kept, "differs from the baseline in": describe_settings(trial, record)}
 
 

@@ -28,6 +28,8 @@ _QUIET = click.option("-q", "--quiet", is_flag=True, help="no progress, only the
 )
 @click.option("--data", metavar="SOURCE", help="in place of the file's data.source")
 @click.option("--max-trials", type=int, metavar="N", help="in place of the file's search.max_trials")
+@click.option("--max-epochs", type=int, metavar="N", help="in place of the file's search.max_epochs")
+@click.option("--max-hours", type=float, metavar="HOURS", help="in place of the file's search.max_hours")
 @click.option("--epochs", type=int, metavar="N", help="in place of the file's training.epochs")
 @click.option("--sampler", metavar="NAME", help="in place of the file's search.sampler")
 @click.option("--pruner", metavar="NAME", help="in place of the file's search.pruner")
@@ -101,6 +103,8 @@ def print_summary(result: SweepResult) -> None:
         alias = "champion" if record.promotion.promoted else "challenger"
         click.echo(f"registered: {record.registered.name} version {record.registered.version} as {alias} "
                    f"({record.promotion.reason})")  # fmt: skip
+    if record.ended is not None:
+        click.echo(f"ended because: {record.ended.reason}")
     trained = format_duration(sum(trial.result.seconds for trial in record.trials.values() if trial.result))
     took = format_duration(record.updated_at - record.started.time)
     click.echo(f"sweep {result.sweep_id}: {len(record.end_order)} trials, {trained} of training in {took}")
@@ -157,6 +161,8 @@ def _shortcut_values(shortcuts: dict[str, Any]) -> list[FlagValue]:
     keys = {
         "data": "data.source",
         "max_trials": "search.max_trials",
+        "max_epochs": "search.max_epochs",
+        "max_hours": "search.max_hours",
         "epochs": "training.epochs",
         "sampler": "search.sampler",
         "pruner": "search.pruner",

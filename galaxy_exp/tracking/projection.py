@@ -60,6 +60,7 @@ _STATUS = {
     TrialState.STOPPED: "FINISHED",
     TrialState.FAILED: "FAILED",
     TrialState.LOST: "KILLED",
+    TrialState.INFEASIBLE: "FINISHED",
 }
 
 
