@@ -91,7 +91,7 @@ def run_sweep(
     """
     config = sweep if isinstance(sweep, SweepConfig) else load_sweep(sweep, overrides)
     try:
-        _check_names(config)
+        check_names(config)
         return _run_new(config, observers, say)
     except ConfigError as error:
         raise ConfigError([f"{where}: {problem}" for problem in error.problems] if where else error.problems) from None
@@ -103,7 +103,7 @@ def _run_new(config: SweepConfig, observers: Sequence[Observer], say: Say) -> Sw
     engine = InlineEngine(project.worker_log(folder.sweep_id))
     with _signals_as_interrupts(), _closing(engine, folder):
         engine.start()  # its imports go on while this process prepares
-        started = _prepare(config, project, folder, say)
+        started = prepare_sweep(config, project, folder.sweep_id, say)
         with Journal.create(folder.path, started) as journal:
             return _Run(journal, folder, engine, observers, say).to_the_end()
 
@@ -149,17 +149,25 @@ def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> Sw
         return journal.record
 
 
-def _check_names(config: SweepConfig) -> None:
-    """Refuses an unknown sampler or pruner before anything slow begins."""
-    from galaxy_exp.search.building import check_names
+def check_names(config: SweepConfig) -> None:
+    """Refuses an unknown sampler or pruner before anything slow begins.
+
+    Raises:
+        ConfigError: one line that names the key, what was found and what is known.
+    """
+    from galaxy_exp.search import building
     from galaxy_exp.search.pruners import build_pruner
 
-    check_names(config.search)
+    building.check_names(config.search)
     build_pruner(config.search, config.training.epochs)
 
 
-def _prepare(config: SweepConfig, project: ProjectFolder, folder: SweepFolder, say: Say) -> SweepStarted:
-    """Everything that can be refused, before the journal begins."""
+def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, say: Say) -> SweepStarted:
+    """Everything that can be refused, before the journal begins; writes nothing but the prepared images.
+
+    Raises:
+        ConfigError, DataError: one line for each mistake.
+    """
     from galaxy_exp.data import load_dataset, prepare_split
 
     dataset = load_dataset(config.data)
@@ -183,7 +191,7 @@ def _prepare(config: SweepConfig, project: ProjectFolder, folder: SweepFolder, s
     evidence = _evidence(config, project, space, say)
     data = prepare_split(dataset, config.data.split, project.data_cache)
     return SweepStarted(
-        sweep_id=folder.sweep_id,
+        sweep_id=sweep_id,
         config=config.model_dump(mode="json"),
         space=space.get_config(),
         baseline=baseline_values(discover_space(hypermodel)),
@@ -283,11 +291,11 @@ class _Run:
         pruner = build_pruner(search, epochs)
         loop = SweepLoop(
             self._journal,
-            _build_proposer(self._journal.record),
+            proposer_of(self._journal.record),
             pruner,
             Budget(search, pruner, epochs),
             self._engine,
-            self._make_spec,
+            partial(trial_spec, self._journal.record, self._folder),
             (*self._observers, ModelKeeper(self._folder), projection),  # MLflow last: it may take its time
         )
         return loop.run()
@@ -304,29 +312,31 @@ class _Run:
         winner.promote_winner(self._journal, projection.client)
         projection.close_sweep("FINISHED")
 
-    def _make_spec(self, trial: TrialRecord, attempt: int) -> TrialSpec:
-        record = self._journal.record
-        config = record.config
-        return TrialSpec(
-            sweep_id=record.sweep_id,
-            number=trial.number,
-            values=trial.values,
-            space=record.started.space,
-            hypermodel=config.hypermodel,
-            data=_load_data(record).files,
-            epochs=config.training.epochs,
-            seed=trial.seed,
-            precision=config.training.precision,
-            deterministic=config.training.deterministic,
-            jit_compile=config.training.jit_compile,
-            objective=record.objective,
-            constraints=config.search.constraint_records,
-            folder=self._folder.trial(trial.number),
-            attempt=attempt,
-        )
+
+def trial_spec(record: SweepRecord, folder: SweepFolder, trial: TrialRecord, attempt: int) -> TrialSpec:
+    """All that a worker needs for an attempt at a trial."""
+    config = record.config
+    return TrialSpec(
+        sweep_id=record.sweep_id,
+        number=trial.number,
+        values=trial.values,
+        space=record.started.space,
+        hypermodel=config.hypermodel,
+        data=_load_data(record).files,
+        epochs=config.training.epochs,
+        seed=trial.seed,
+        precision=config.training.precision,
+        deterministic=config.training.deterministic,
+        jit_compile=config.training.jit_compile,
+        objective=record.objective,
+        constraints=config.search.constraint_records,
+        folder=folder.trial(trial.number),
+        attempt=attempt,
+    )
 
 
-def _build_proposer(record: SweepRecord) -> Proposer:
+def proposer_of(record: SweepRecord) -> Proposer:
+    """What proposes the trials of a sweep, before it has heard of any."""
     from galaxy_exp.hypermodel.search_space import space_from_config
     from galaxy_exp.search.building import build_proposer
 
