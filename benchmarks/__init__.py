@@ -4,6 +4,8 @@
     python benchmarks/compare.py             galaxy_exp against the hand-wired script, side by side
     python benchmarks/handwired.py           the hand-wired script alone
     python benchmarks/data.py                memory and speed of the data path
+    python benchmarks/search.py              samplers and pruners against KerasTuner's and Optuna's
+    python benchmarks/curves.py              the learning curves that search.py replays
     python benchmarks/sim_to_real.py         trained on simulated galaxies, tested on real ones
 
 Only ratios of one run on one machine mean anything.

@@ -1,0 +1,342 @@
+"""How good the search is: against KerasTuner and Optuna, on real learning curves and on functions.
+
+    python benchmarks/search.py --quick
+    python benchmarks/search.py --keep runs.jsonl --figure docs/search-regret.png --json search.json
+
+    replay      samplers and pruners on a table of learning curves (benchmarks/curves.py made it): regret against epochs
+    functions   samplers alone on Branin, Hartmann6 and a function with conditional arguments
+    cost        seconds of a proposal after 100, 1,000 and 3,000 finished trials
+
+Everything but the seconds follows from the seeds 1 to --seeds. A search of galaxy_exp is called "sampler + pruner",
+with settings of the section `search` after commas: "tpe + asha, first_rung=1".
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.curves_table import append_line, read_lines, read_table
+from benchmarks.machine import describe_machine
+from benchmarks.search_figure import draw_regret
+from galaxy_exp.config.sweep import SearchConfig
+
+TABLE = Path(__file__).with_name("learning_curves.parquet")
+QUESTIONS = ("replay", "functions", "cost")
+PRUNERS = ("asha", "hyperband", "median", "patience", "none")
+REPLAYED_SAMPLERS = ("random", "qmc", "tpe", "gp")
+FUNCTION_SAMPLERS = ("random", "qmc", "tpe", "gp", "cmaes")
+DEFAULT = f"{SearchConfig().sampler} + {SearchConfig().pruner}"
+RANDOM = "random + none"
+
+FIGURE = (
+    DEFAULT,
+    RANDOM,
+    "KerasTuner BayesianOptimization",
+    "KerasTuner Hyperband",
+    "Optuna TPE + Hyperband",
+    "Optuna TPE + SuccessiveHalving",
+)
+"""What the figure shows: all would be a thicket."""
+
+BUDGET_SHARE = 0.1
+"""Of all epochs in the table, for one search: so the best are rare, and few searches run out of configurations."""
+
+EVALUATIONS = 50
+"""Of a function."""
+
+FULL: dict[str, Any] = {"seeds": 30, "finished": [100, 1000, 3000]}
+QUICK: dict[str, Any] = {"seeds": 2, "finished": [30]}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One search, to be done in any process."""
+
+    question: str
+    """replay or functions"""
+    what: str
+    """The file of the table, or the name of the function."""
+    contender: str
+    seed: int
+    size: int
+    """Epochs of the budget, or evaluations."""
+    workers: int = 1
+
+    @property
+    def key(self) -> list[Any]:
+        """What a kept result is found again by."""
+        return [self.question, Path(self.what).name, self.contender, self.seed, self.size, self.workers]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures, prints the tables, and draws the figure."""
+    parsed = parse_arguments(arguments)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    machine = describe_machine()
+    report: dict[str, Any] = {"machine": machine, "seeds": parsed.seeds}
+    with ProcessPoolExecutor(parsed.processes, multiprocessing.get_context("spawn")) as pool:
+        runner = Runner(pool, parsed.keep)
+        if "replay" in parsed.only:
+            for workers in parsed.workers:
+                report[f"replay, {workers} workers"] = replay_all(parsed, runner, console, workers)
+        if "functions" in parsed.only:
+            report["functions"] = minimise_all(parsed, runner, console)
+    if "cost" in parsed.only:
+        report["cost"] = time_all(parsed, console)
+    if parsed.json is not None:
+        parsed.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; `--quick` only fills in what was not given."""
+    parser = argparse.ArgumentParser(description="How good the search is, against KerasTuner and Optuna.")
+    parser.add_argument("--only", nargs="+", choices=QUESTIONS, default=list(QUESTIONS), help="which questions")
+    parser.add_argument("--seeds", type=int, help=f"searches of each kind ({FULL['seeds']})")
+    parser.add_argument("--finished", type=int, nargs="+", help="cost: trials that are known (100 1000 3000)")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1], help="replay: trials at a time (1)")
+    parser.add_argument("--contenders", nargs="+", metavar="NAME", help="these instead of all")
+    parser.add_argument("--table", type=Path, default=TABLE, help="learning curves to replay")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="keep finished searches here, and do not repeat them")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="searches at the same time")
+    parser.add_argument("--figure", type=Path, metavar="PNG", help="regret against epochs")
+    parser.add_argument("--quick", action="store_true", help="few seeds and trials: says nothing, tries everything")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="all results as JSON")
+    parsed = parser.parse_args(arguments)
+    for name, value in (QUICK if parsed.quick else FULL).items():
+        if getattr(parsed, name) is None:
+            setattr(parsed, name, value)
+    return parsed
+
+
+class Runner:
+    """Does runs in several processes, and none twice if they are kept."""
+
+    def __init__(self, pool: ProcessPoolExecutor, keep: Path | None) -> None:
+        self._pool = pool
+        self._keep = keep
+        lines = read_lines(keep) if keep is not None else []
+        self._known = {json.dumps(line["key"]): line["result"] for line in lines}
+
+    def results(self, runs: Sequence[Run]) -> list[Any]:
+        """What `do_run` returns for each."""
+        waiting = [run for run in runs if json.dumps(run.key) not in self._known]
+        for run, result in zip(waiting, self._pool.map(do_run, waiting), strict=True):
+            self._known[json.dumps(run.key)] = result
+            if self._keep is not None:
+                append_line(self._keep, {"key": run.key, "result": result})
+        return [self._known[json.dumps(run.key)] for run in runs]
+
+
+def do_run(run: Run) -> Any:
+    """For a replay the epochs at which something better was found and how good it was, for a function the minimum."""
+    from benchmarks.search_contenders import make_searcher
+    from benchmarks.search_functions import FUNCTIONS, minimise
+    from benchmarks.search_replay import replay
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn about KerasTuner's Gaussian process
+        if run.question == "functions":
+            function = FUNCTIONS[run.what]
+            return minimise(make_searcher(run.contender, function.space, 1, run.seed), function, run.size)
+        table, space = _open_table(run.what)
+        searcher = make_searcher(run.contender, space, table.task["epochs"], run.seed)
+        found = replay(table, searcher, space, run.size, run.workers)
+    steps = [epoch for epoch in range(run.size) if epoch == 0 or found[epoch] != found[epoch - 1]]
+    return [[epoch, found[epoch]] for epoch in steps if not math.isnan(found[epoch])]
+
+
+@cache
+def _open_table(path: str) -> Any:
+    from benchmarks.search_replay import searched_space
+
+    table = read_table(Path(path))
+    return table, searched_space(table)
+
+
+def replay_all(parsed: argparse.Namespace, runner: Runner, console: Console, workers: int) -> dict[str, Any]:
+    """Every contender on the table of learning curves; prints the table of regrets."""
+    from benchmarks.search_contenders import PEERS
+    from benchmarks.search_replay import best_of_table
+
+    table, _ = _open_table(str(parsed.table))
+    best = best_of_table(table)
+    budget = round(BUDGET_SHARE * len(table.rows) * table.task["epochs"])
+    contenders = parsed.contenders or [*_ours(REPLAYED_SAMPLERS, PRUNERS), *PEERS]
+    runs = [
+        Run("replay", str(parsed.table), contender, seed, budget, workers)
+        for contender in contenders
+        for seed in range(1, parsed.seeds + 1)
+    ]
+    results = iter(runner.results(runs))
+    found = {name: np.array([_expand(next(results), budget) for _ in range(parsed.seeds)]) for name in contenders}
+    regrets = {name: best - values for name, values in found.items()}
+    console.print(
+        f"replay: {len(table.rows)} configurations of {table.task['epochs']} epochs, {_failed(table)} of them diverge; "
+        f"best val_macro_f1 {best:.4f}; {workers} worker{'s' * (workers > 1)}, "
+        f"budget {budget} epochs = {budget / table.task['epochs']:.0f} whole trainings; {parsed.seeds} seeds",
+        highlight=False,
+    )
+    console.print(regret_table(regrets, budget))
+    reached = epochs_to_reach(found, RANDOM) if RANDOM in found else {}
+    if reached:
+        console.print(reach_table(reached, budget))
+    if parsed.figure is not None and workers == 1:
+        note = f"median and quartiles over {parsed.seeds} seeds; {len(table.rows)} real learning curves of GalaxyCNN"
+        draw_regret(parsed.figure, {name: regrets[name] for name in FIGURE if name in regrets}, note)
+    return {
+        "budget": budget,
+        "best": best,
+        "regret": {name: quartiles_at_quarters(regret).tolist() for name, regret in regrets.items()},
+        "epochs_to_reach_random": reached,
+    }
+
+
+def _ours(samplers: Sequence[str], pruners: Sequence[str]) -> list[str]:
+    from galaxy_exp.search.samplers import SAMPLERS
+
+    return [f"{sampler} + {pruner}" for sampler in samplers if sampler in SAMPLERS for pruner in pruners]
+
+
+def _failed(table: Any) -> int:
+    return sum(row.state != "completed" for row in table.rows)
+
+
+def _expand(steps: Sequence[tuple[int, float]], budget: int) -> NDArray[np.float64]:
+    """The best value after each epoch; nan before anything was found."""
+    found = np.full(budget, math.nan)
+    for epoch, value in steps:
+        found[epoch:] = value
+    return found
+
+
+def quartiles_at_quarters(regret: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Median, lower and upper quartile over the seeds at 25, 50, 75 and 100% of the epochs: (4, 3)."""
+    budget = regret.shape[1]
+    at = [round(share * budget) - 1 for share in (0.25, 0.5, 0.75, 1.0)]
+    return np.nanquantile(regret[:, at], [0.5, 0.25, 0.75], axis=0).T
+
+
+def epochs_to_reach(found: Mapping[str, NDArray[np.float64]], name: str) -> dict[str, float]:
+    """Epochs after which each contender has what `name` has in the end, both as medians over the seeds.
+
+    The target is the median over the seeds of what `name` found with the whole budget; each search of a contender
+    reaches it at some epoch or never; the median of these counts.
+    """
+    target = float(np.median(found[name][:, -1]))
+    reached = {}
+    for contender, values in found.items():
+        there = values >= target
+        epochs = np.where(there.any(axis=1), there.argmax(axis=1) + 1.0, math.inf)
+        reached[contender] = float(np.sort(epochs)[(len(epochs) - 1) // 2])
+    return reached
+
+
+def regret_table(regrets: Mapping[str, NDArray[np.float64]], budget: int) -> Table:
+    """Medians with quartiles, the best final median first."""
+    rendered = Table(box=box.MARKDOWN)
+    rendered.add_column("regret after")
+    for quarter in (1, 2, 3, 4):
+        rendered.add_column(f"{round(quarter * budget / 4)} epochs", justify="right")
+    quartiles = {name: quartiles_at_quarters(regret) for name, regret in regrets.items()}
+    for name in sorted(quartiles, key=lambda name: tuple(quartiles[name][::-1, 0])):
+        cells = (f"{median:.4f} ({low:.4f} to {high:.4f})" for median, low, high in quartiles[name])
+        rendered.add_row(f"**{name}**" if name == DEFAULT else name, *cells)
+    return rendered
+
+
+def reach_table(reached: Mapping[str, float], budget: int) -> Table:
+    """Epochs to what random search finds with the whole budget, the fastest first."""
+    rendered = Table(box=box.MARKDOWN)
+    rendered.add_column(f"reaches what {RANDOM} ends with")
+    rendered.add_column("epochs", justify="right")
+    rendered.add_column("of the budget", justify="right")
+    for name in sorted(reached, key=lambda name: reached[name]):
+        cells = (
+            (f"{reached[name]:.0f}", f"{reached[name] / budget:.0%}") if math.isfinite(reached[name]) else ("never", "")
+        )
+        rendered.add_row(f"**{name}**" if name == DEFAULT else name, *cells)
+    return rendered
+
+
+def minimise_all(parsed: argparse.Namespace, runner: Runner, console: Console) -> dict[str, Any]:
+    """Every sampler on every function it can work on; prints the table of minima."""
+    from benchmarks.search_functions import FUNCTIONS
+
+    peers = ["KerasTuner RandomSearch", "KerasTuner BayesianOptimization", "Optuna TPE"]
+    contenders = parsed.contenders or [*_ours(FUNCTION_SAMPLERS, ["none"]), *peers]
+    evaluations = 10 if parsed.quick else EVALUATIONS
+    runs = [
+        Run("functions", function, contender, seed, evaluations)
+        for contender in contenders
+        for function in FUNCTIONS
+        if _can_search(contender, function)
+        for seed in range(1, parsed.seeds + 1)
+    ]
+    minima: dict[str, dict[str, list[float]]] = {}
+    for run, result in zip(runs, runner.results(runs), strict=True):
+        minima.setdefault(run.contender, {}).setdefault(run.what, []).append(result)
+    rendered = Table(box=box.MARKDOWN)
+    rendered.add_column(f"lowest after {evaluations} evaluations")
+    for name, function in FUNCTIONS.items():
+        rendered.add_column(f"{name} ({function.minimum:g})", justify="right")
+    for contender, by_function in minima.items():
+        cells = [_quartiles(by_function.get(name), function.decimals) for name, function in FUNCTIONS.items()]
+        rendered.add_row(contender.removesuffix(" + none"), *cells)
+    console.print(rendered)
+    return minima
+
+
+def _can_search(contender: str, function: str) -> bool:
+    """CMA-ES moves in a space of numbers without conditions."""
+    return not (contender.startswith("cmaes") and function == "mixed")
+
+
+def _quartiles(values: Sequence[float] | None, decimals: int) -> str:
+    if values is None:
+        return "not possible"
+    low, median, high = (f"{value:.{decimals}f}" for value in np.quantile(values, [0.25, 0.5, 0.75]))
+    return f"{median} ({low} to {high})"
+
+
+def time_all(parsed: argparse.Namespace, console: Console) -> dict[str, dict[int, float]]:
+    """Seconds of a proposal of each sampler; prints the table in milliseconds."""
+    from benchmarks.search_cost import TIMERS
+
+    seconds: dict[str, dict[int, float]] = {}
+    rendered = Table(box=box.MARKDOWN)
+    rendered.add_column("ms for a proposal, finished trials")
+    for finished in parsed.finished:
+        rendered.add_column(f"{finished:,}", justify="right")
+    for name, timer in TIMERS.items():
+        if parsed.contenders and name not in parsed.contenders:
+            continue
+        seconds[name] = {n: timer.measure(n) for n in parsed.finished if n <= timer.most}
+        cells = (f"{1000 * seconds[name][n]:,.1f}" if n in seconds[name] else "not run" for n in parsed.finished)
+        rendered.add_row(name, *cells)
+    console.print(rendered)
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,246 @@
+"""The searches that benchmarks/search.py compares: galaxy_exp's, KerasTuner's and Optuna's, behind one interface."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras_tuner
+import optuna
+from optuna.trial import TrialState as StudyState
+
+from benchmarks.search_replay import OBJECTIVE, Job, Searcher, Snap
+from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.records import HyperparameterValue, TrialState
+from galaxy_exp.search.building import build_proposer
+from galaxy_exp.search.proposer import NoProposal, Outcome, Proposer
+from galaxy_exp.search.pruners import build_pruner
+from galaxy_exp.seeding import derive_seed
+
+__all__ = ["PEERS", "GalaxyExpSearcher", "KerasTunerSearcher", "OptunaSearcher", "make_searcher", "suggest_values"]
+
+_PARAMETERS = keras_tuner.engine.hyperparameters
+
+
+class GalaxyExpSearcher:
+    """A sampler and a pruner of galaxy_exp, driven as its loop drives them, without a baseline.
+
+    Args:
+        proposer: fresh. It takes up what it proposes by `adopt`, where the row's values are put in its place.
+        search: names the pruner and its settings.
+        epochs: of a trial that is not stopped.
+    """
+
+    def __init__(self, proposer: Proposer, search: SearchConfig, epochs: int) -> None:
+        self._proposer = proposer
+        self._adopt = proposer.adopt
+        self._pruner = build_pruner(search, epochs)
+        self._epochs = epochs
+        self._curves: dict[int, list[float]] = {}
+
+    def ask(self, snap: Snap) -> Job | None:
+        rows: list[int] = []
+
+        def adopt(number: int, values: Mapping[str, HyperparameterValue], *, proposed: bool) -> None:
+            row, snapped = snap(values)
+            rows.append(row)
+            self._adopt(number, snapped, proposed=proposed)
+
+        self._proposer.adopt = adopt  # type: ignore[method-assign]
+        number = len(self._curves)
+        if isinstance(self._proposer.propose(number), NoProposal):
+            return None
+        (row,) = rows
+        self._curves[number] = []
+        return Job(number, row, 0, self._epochs)
+
+    def report(self, job: Job, epoch: int, value: float) -> bool:
+        curve = self._curves[job.key]
+        curve.append(value)
+        if not self._pruner.is_rung(job.key, epoch):
+            return True
+        others = {number: other for number, other in self._curves.items() if number != job.key}
+        return not self._pruner.should_stop(job.key, curve, others)
+
+    def end(self, job: Job, curve: Sequence[float], failed: bool) -> None:
+        if failed:
+            self._proposer.tell(job.key, Outcome(TrialState.FAILED, tuple(curve)))
+            return
+        state = TrialState.COMPLETED if len(curve) == self._epochs else TrialState.STOPPED
+        self._proposer.tell(job.key, Outcome(state, tuple(curve), (max(curve),)))
+
+
+class KerasTunerSearcher:
+    """An oracle of KerasTuner, driven as a `keras_tuner.Tuner` would.
+
+    A network that Hyperband promotes goes on where it stopped, as if nothing of it were lost; KerasTuner itself loses
+    the optimizer's state.
+    """
+
+    def __init__(self, oracle: keras_tuner.Oracle, epochs: int) -> None:
+        self._oracle = oracle
+        oracle.verbose = 0
+        self._epochs = epochs
+        self._rows: dict[str, int] = {}
+
+    def ask(self, snap: Snap) -> Job | None:
+        trial = self._oracle.create_trial(f"worker-{len(self._rows)}")
+        if trial.status != "RUNNING":
+            return None
+        values = trial.hyperparameters.values
+        first, last = values.get("tuner/initial_epoch", 0), values.get("tuner/epochs", self._epochs)
+        if first:
+            row = self._rows[values["tuner/trial_id"]]
+        else:
+            row, snapped = snap(values)
+            trial.hyperparameters.values = snapped | {name: values[name] for name in values if "tuner/" in name}
+        self._rows[trial.trial_id] = row
+        return Job(trial.trial_id, row, first, last)
+
+    def report(self, job: Job, epoch: int, value: float) -> bool:
+        return True
+
+    def end(self, job: Job, curve: Sequence[float], failed: bool) -> None:
+        trial = self._oracle.trials[job.key]
+        if not failed:
+            self._oracle.update_trial(job.key, {OBJECTIVE: max(curve)})
+        trial.status = "FAILED" if failed else "COMPLETED"
+        self._oracle.end_trial(trial)
+
+
+class OptunaSearcher:
+    """Optuna's own ask, report, should_prune and tell, as its documentation shows them.
+
+    Args:
+        epochs: of a trial that is not stopped.
+        name: of the study; HyperbandPruner draws the brackets of the trials from it.
+    """
+
+    def __init__(
+        self,
+        sampler: optuna.samplers.BaseSampler,
+        pruner: optuna.pruners.BasePruner,
+        space: keras_tuner.HyperParameters,
+        epochs: int,
+        name: str,
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner, study_name=name)
+        self._space = space
+        self._epochs = epochs
+        self._trials: dict[int, optuna.Trial] = {}
+        self._pruned: set[int] = set()
+
+    def ask(self, snap: Snap) -> Job | None:
+        # a copy of the study proposes, so that the row's values can be enqueued in the original
+        draft = copy.deepcopy(self._study)
+        row, snapped = snap(suggest_values(draft.ask(), self._space))
+        self._study.sampler = draft.sampler
+        self._study.enqueue_trial(snapped)
+        trial = self._study.ask()
+        suggest_values(trial, self._space)
+        self._trials[trial.number] = trial
+        return Job(trial.number, row, 0, self._epochs)
+
+    def report(self, job: Job, epoch: int, value: float) -> bool:
+        trial = self._trials[job.key]
+        trial.report(value, epoch)
+        if trial.should_prune():
+            self._pruned.add(job.key)
+        return job.key not in self._pruned
+
+    def end(self, job: Job, curve: Sequence[float], failed: bool) -> None:
+        trial = self._trials[job.key]
+        if failed:
+            self._study.tell(trial, state=StudyState.FAIL)
+        elif job.key in self._pruned:
+            self._study.tell(trial, state=StudyState.PRUNED)
+        else:
+            self._study.tell(trial, max(curve))
+
+
+def suggest_values(trial: optuna.Trial, space: keras_tuner.HyperParameters) -> dict[str, Any]:
+    """The values of the active hyperparameters, suggested as a user of Optuna would write it for this space."""
+    values: dict[str, Any] = {}
+    for entry in space.space:
+        if all(values.get(condition.name) in condition.values for condition in entry.conditions):
+            values[entry.name] = _suggest(trial, entry)
+    return values
+
+
+def _suggest(trial: optuna.Trial, entry: Any) -> Any:
+    if isinstance(entry, _PARAMETERS.Boolean):
+        return trial.suggest_categorical(entry.name, [False, True])
+    if isinstance(entry, _PARAMETERS.Choice):
+        return trial.suggest_categorical(entry.name, list(entry.values))
+    log = entry.sampling == "log"
+    if isinstance(entry, _PARAMETERS.Int):
+        return trial.suggest_int(entry.name, entry.min_value, entry.max_value, step=entry.step or 1, log=log)
+    return trial.suggest_float(entry.name, entry.min_value, entry.max_value, step=entry.step, log=log)
+
+
+MakePeer = Callable[[keras_tuner.HyperParameters, int, int], Searcher]
+"""From the space, the epochs of a whole training and a seed."""
+
+
+def _keras_tuner(oracle_class: type[keras_tuner.Oracle], options: Callable[[int], dict[str, Any]]) -> MakePeer:
+    nothing: dict[str, Any] = {"save": lambda self: None, "_save_trial": lambda self, trial: None}
+    # it would rewrite all its state on the disk after every trial
+    without_files = type(oracle_class.__name__, (oracle_class,), nothing)
+
+    def make(space: keras_tuner.HyperParameters, epochs: int, seed: int) -> Searcher:
+        oracle = without_files(
+            objective=keras_tuner.Objective(OBJECTIVE, "max"),
+            hyperparameters=space.copy(),
+            seed=seed,
+            max_consecutive_failed_trials=10**9,
+            **options(epochs),
+        )
+        return KerasTunerSearcher(oracle, epochs)
+
+    return make
+
+
+def _optuna_tpe(pruner: Callable[[int], optuna.pruners.BasePruner]) -> MakePeer:
+    def make(space: keras_tuner.HyperParameters, epochs: int, seed: int) -> Searcher:
+        return OptunaSearcher(optuna.samplers.TPESampler(seed=seed), pruner(epochs), space, epochs, f"study-{seed}")
+
+    return make
+
+
+PEERS: dict[str, MakePeer] = {
+    "KerasTuner RandomSearch": _keras_tuner(
+        keras_tuner.oracles.RandomSearchOracle, lambda epochs: {"max_trials": 10**6}
+    ),
+    "KerasTuner BayesianOptimization": _keras_tuner(
+        keras_tuner.oracles.BayesianOptimizationOracle, lambda epochs: {"max_trials": 10**6}
+    ),
+    "KerasTuner Hyperband": _keras_tuner(
+        keras_tuner.oracles.HyperbandOracle, lambda epochs: {"max_epochs": epochs, "hyperband_iterations": 100}
+    ),
+    "Optuna TPE": _optuna_tpe(lambda epochs: optuna.pruners.NopPruner()),
+    "Optuna TPE + Median": _optuna_tpe(lambda epochs: optuna.pruners.MedianPruner()),
+    "Optuna TPE + Hyperband": _optuna_tpe(
+        lambda epochs: optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
+    ),
+    "Optuna TPE + SuccessiveHalving": _optuna_tpe(lambda epochs: optuna.pruners.SuccessiveHalvingPruner()),
+}
+"""With their defaults, except that Hyperband is told how long a whole training is and goes on as long as it may."""
+
+
+def make_searcher(name: str, space: keras_tuner.HyperParameters, epochs: int, seed: int) -> Searcher:
+    """The search called `name`: one of `PEERS`, or galaxy_exp's "sampler + pruner, setting=value, ...".
+
+    Args:
+        epochs: of a training that is not stopped.
+        seed: from 1 up.
+    """
+    if name in PEERS:
+        return PEERS[name](space, epochs, derive_seed(seed, "peer"))
+    both, *settings = name.split(", ")
+    sampler, _, pruner = both.partition(" + ")
+    options: dict[str, Any] = dict(setting.split("=") for setting in settings)
+    extra = {key: options.pop(key) for key in ("stopped",) if key in options}
+    search = SearchConfig.model_validate({"sampler": sampler, "pruner": pruner, "seed": seed, **options})
+    return GalaxyExpSearcher(build_proposer(search, space, epochs=epochs, **extra), search, epochs)

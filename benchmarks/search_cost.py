@@ -1,0 +1,178 @@
+"""How long a search takes to propose when it knows many finished trials."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import keras_tuner
+import optuna
+from keras_tuner.engine.trial import Trial
+
+from benchmarks.search_contenders import suggest_values
+from benchmarks.search_replay import OBJECTIVE
+from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.records import TrialState
+from galaxy_exp.search.building import build_proposer
+from galaxy_exp.search.proposer import Outcome
+from galaxy_exp.search.samplers import SAMPLERS
+
+__all__ = ["TIMERS", "Timer"]
+
+ASKS = 5
+"""Proposals that are timed; the median counts. Each is told before the next."""
+
+
+def _mixed_space() -> keras_tuner.HyperParameters:
+    hp = keras_tuner.HyperParameters()
+    hp.Float("learning_rate", 1e-5, 1e-1, sampling="log")
+    hp.Float("dropout", 0.0, 0.7)
+    hp.Int("layers", 1, 8)
+    hp.Choice("width", [16, 32, 64, 128, 256])
+    hp.Choice("activation", ["relu", "tanh", "gelu"])
+    hp.Boolean("batch_norm")
+    hp.Choice("optimizer", ["adam", "adamw", "sgd"])
+    with hp.conditional_scope("optimizer", ["adamw"]):
+        hp.Float("weight_decay", 1e-5, 1e-1, sampling="log")
+    return hp
+
+
+def _numeric_space() -> keras_tuner.HyperParameters:
+    hp = keras_tuner.HyperParameters()
+    for number in range(8):
+        hp.Float(f"x{number}", 0.0, 1.0)
+    return hp
+
+
+MIXED, NUMERIC = _mixed_space(), _numeric_space()
+"""Eight hyperparameters each: of all kinds and one of them conditional; and only numbers, for CMA-ES."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """How to time a search."""
+
+    measure: Callable[[int], float]
+    """From the number of finished trials to seconds."""
+    most: int = 10**9
+    """With more finished trials it takes too long to be measured."""
+
+
+def time_proposer(sampler: str, finished: int) -> float:
+    """Median seconds to propose and take up a trial and to be told its end, after so many finished trials."""
+    space = NUMERIC if sampler == "cmaes" else MIXED
+    search = SearchConfig(sampler=sampler, seed=1)
+    proposer = build_proposer(search, space, epochs=1)
+    draws = _Draws(space)
+    for number in range(finished):
+        proposer.adopt(number, draws.values(), proposed=False)
+        proposer.tell(number, _outcome(draws.score()))
+    proposer.propose(finished)  # takes up all that was told so far, once
+    proposer.tell(finished, _outcome(draws.score()))
+    seconds = []
+    for number in range(finished + 1, finished + 1 + ASKS):
+        began = time.perf_counter()
+        proposer.propose(number)
+        proposer.tell(number, _outcome(draws.score()))
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+def _outcome(score: float) -> Outcome:
+    return Outcome(TrialState.COMPLETED, (score,), (score,))
+
+
+def time_keras_tuner(oracle_class: type[keras_tuner.Oracle], finished: int) -> float:
+    """Median seconds of `create_trial` and `end_trial`, with the files that the oracle writes in a `Tuner`."""
+    bayesian = oracle_class is keras_tuner.oracles.BayesianOptimizationOracle
+    with tempfile.TemporaryDirectory(prefix="galaxy_exp_cost_") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn about the Gaussian process
+        oracle = oracle_class(
+            objective=keras_tuner.Objective(OBJECTIVE, "max"), max_trials=10**6, hyperparameters=MIXED.copy(), seed=1
+        )
+        oracle.verbose = 0
+        oracle._set_project_dir(folder, "cost")
+        draws = _Draws(MIXED)
+        for number in range(finished):
+            _insert(oracle, f"known-{number}", draws)
+        return _time_oracle(oracle, draws, asks=1 if bayesian else ASKS)
+
+
+def _time_oracle(oracle: keras_tuner.Oracle, draws: _Draws, asks: int) -> float:
+    seconds = []
+    for number in range(asks):
+        began = time.perf_counter()
+        trial = oracle.create_trial(f"worker-{number}")
+        oracle.update_trial(trial.trial_id, {OBJECTIVE: draws.score()})
+        trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+def _insert(oracle: keras_tuner.Oracle, name: str, draws: _Draws) -> None:
+    space = oracle.hyperparameters.copy()
+    space.values = draws.values()
+    trial = Trial(space, name, "COMPLETED")
+    trial.metrics.register(OBJECTIVE, "max")
+    trial.metrics.update(OBJECTIVE, draws.score(), step=0)
+    oracle.trials[name] = trial
+    oracle.score_trial(trial)
+    oracle.start_order.append(name)
+    oracle.end_order.append(name)
+
+
+def time_optuna(finished: int) -> float:
+    """Median seconds of Optuna's own ask, suggestions and tell, with its default sampler, in memory."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    draws = _Draws(MIXED)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=1))
+    for _ in range(finished):
+        trial = study.ask()
+        suggest_values(trial, MIXED)
+        study.tell(trial, draws.score())
+    study.sampler = optuna.samplers.TPESampler(seed=1)
+    seconds = []
+    for _ in range(ASKS):
+        began = time.perf_counter()
+        trial = study.ask()
+        suggest_values(trial, MIXED)
+        study.tell(trial, draws.score())
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+class _Draws:
+    """Random configurations and scores; the same for everybody."""
+
+    def __init__(self, space: keras_tuner.HyperParameters) -> None:
+        self._space = space
+        self._random = random.Random(1)
+
+    def values(self) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for entry in self._space.space:
+            if all(values.get(condition.name) in condition.values for condition in entry.conditions):
+                values[entry.name] = entry.random_sample(self._random.randrange(2**31))
+        return values
+
+    def score(self) -> float:
+        return self._random.random()
+
+
+TIMERS: dict[str, Timer] = {
+    **{name: Timer(partial(time_proposer, name)) for name in SAMPLERS if name != "grid"},
+    "Optuna TPE": Timer(time_optuna),
+    "KerasTuner RandomSearch": Timer(partial(time_keras_tuner, keras_tuner.oracles.RandomSearchOracle)),
+    "KerasTuner BayesianOptimization": Timer(
+        partial(time_keras_tuner, keras_tuner.oracles.BayesianOptimizationOracle), most=300
+    ),
+}
+"""The grid has nothing to compute, and none exists of a continuous space."""
