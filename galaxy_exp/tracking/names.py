@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -23,12 +25,14 @@ __all__ = [
     "SWEEP_ID",
     "TRIAL",
     "USER",
+    "allowed_name",
     "trial_params",
     "trial_run_name",
+    "user_name",
 ]
 
 _ALLOWED = re.compile(r"[^\w\-./: ]")
-"""What MLflow does not take in the name of a param."""
+"""What MLflow does not take in the name of a param or metric."""
 
 PARENT = MLFLOW_PARENT_RUN_ID
 NOTE = MLFLOW_RUN_NOTE
@@ -54,7 +58,20 @@ def trial_run_name(trial: TrialRecord, has_baseline: bool) -> str:
     return f"trial {trial.number:03d}" + (" (baseline)" if has_baseline and trial.number == 0 else "")
 
 
+def allowed_name(name: str) -> str:
+    """The name with `_` for every character that MLflow does not take."""
+    return _ALLOWED.sub("_", name)
+
+
 def trial_params(values: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
     """Hyperparameters and our own params under names that MLflow takes; on a clash ours gets a prefix."""
-    params = {_ALLOWED.sub("_", name): value for name, value in values.items()}
+    params = {allowed_name(name): value for name, value in values.items()}
     return params | {f"galaxy_exp.{name}" if name in params else name: value for name, value in ours.items()}
+
+
+def user_name() -> str:
+    """Who runs this; a user id without a name, as in some containers, is given as a number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return str(os.getuid())

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -347,7 +345,7 @@ class MlflowProjection:
             names.SWEEP_ID: self._record.sweep_id,
             names.KIND: kind,
             names.SOURCE: "galaxy-exp",
-            names.USER: _user_name(),
+            names.USER: names.user_name(),
         }
 
     def _log_epochs(self, trial: TrialRecord, reports: list[EpochReport], times: list[float]) -> None:
@@ -395,14 +393,6 @@ def _run_of(trial: TrialRecord) -> str:
     if trial.run_id is None:
         raise ValueError(f"trial {trial.number} has no run yet")
     return trial.run_id
-
-
-def _user_name() -> str:
-    """Who runs this; a user id without a name, as in some containers, is given as a number."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        return str(os.getuid())
 
 
 def _milliseconds(seconds: float) -> int:
