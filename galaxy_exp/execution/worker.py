@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 
 from galaxy_exp.records import EpochReport, TrialSpec
 
-__all__ = ["main"]
+__all__ = ["die_with_parent", "main"]
 
 _PARENT_CHECK_SECONDS = 1.0
 
@@ -23,7 +23,7 @@ _PARENT_CHECK_SECONDS = 1.0
 def main(descriptor: int) -> None:
     """Serves one driver until it closes the pipe or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
-    _die_with_parent(os.getppid())
+    die_with_parent(os.getppid())
     with Connection(descriptor) as pipe:
         try:
             _serve(pipe)
@@ -47,7 +47,7 @@ def _serve(pipe: Connection) -> None:
         pipe.send(run_trial(spec, report))
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Ends this process soon after its driver is gone, even in the middle of an epoch."""
 
     def watch() -> None:
