@@ -316,6 +316,7 @@ class _Run:
 def trial_spec(record: SweepRecord, folder: SweepFolder, trial: TrialRecord, attempt: int) -> TrialSpec:
     """All that a worker needs for an attempt at a trial."""
     config = record.config
+    is_baseline = config.search.baseline and trial.number == 0  # trained whatever it costs, for comparison
     return TrialSpec(
         sweep_id=record.sweep_id,
         number=trial.number,
@@ -329,7 +330,7 @@ def trial_spec(record: SweepRecord, folder: SweepFolder, trial: TrialRecord, att
         deterministic=config.training.deterministic,
         jit_compile=config.training.jit_compile,
         objective=record.objective,
-        constraints=config.search.constraint_records,
+        constraints=() if is_baseline else config.search.constraint_records,
         folder=folder.trial(trial.number),
         attempt=attempt,
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from galaxy_exp.config.sweep import COSTS
-from galaxy_exp.journal.record import TrialRecord, result_value
+from galaxy_exp.journal.record import TrialRecord, violations
 from galaxy_exp.records import Constraint, Objective, Outcome
 
 __all__ = ["outcome_of"]
@@ -15,10 +14,9 @@ def outcome_of(trial: TrialRecord, objectives: Sequence[Objective], constraints:
     """The outcome of a finished trial; RuntimeError for one that still runs."""
     if trial.result is None:
         raise RuntimeError(f"trial {trial.number} still runs")
-    costs = {name: value for name in COSTS if (value := result_value(trial.result, name)) is not None}
     return Outcome(
         state=trial.state,
         curve=tuple(trial.curve(objectives[0].name)),
         values=trial.objective_values(objectives),
-        violations=tuple(c.violation(costs[c.name]) for c in constraints if c.name in costs),
+        violations=violations(trial.result, constraints),
     )

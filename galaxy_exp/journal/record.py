@@ -29,9 +29,9 @@ from galaxy_exp.journal.events import (
     WinnerChosen,
     WorkerLost,
 )
-from galaxy_exp.records import EpochReport, HyperparameterValue, Objective, TrialResult, TrialState
+from galaxy_exp.records import Constraint, EpochReport, HyperparameterValue, Objective, TrialResult, TrialState
 
-__all__ = ["SweepRecord", "TrialRecord", "result_value"]
+__all__ = ["SweepRecord", "TrialRecord", "result_value", "violations"]
 
 
 @dataclass(slots=True)
@@ -93,6 +93,12 @@ def result_value(result: TrialResult, name: str) -> float | None:
     if name in COSTS:
         return float(getattr(result, name)) or None
     return result.metrics.get(name)
+
+
+def violations(result: TrialResult, constraints: Sequence[Constraint]) -> tuple[float, ...]:
+    """`Constraint.violation` of each constraint on something that was measured."""
+    values = ((constraint, result_value(result, constraint.name)) for constraint in constraints)
+    return tuple(constraint.violation(value) for constraint, value in values if value is not None)
 
 
 def _dominates(keys: Sequence[float], others: Sequence[float]) -> bool:
@@ -170,11 +176,16 @@ class SweepRecord:
         return [trial for trial in self.trials.values() if trial.result is None]
 
     def leaderboard(self) -> list[TrialRecord]:
-        """Finished trials with a model, the best first; ties go to the earlier trial."""
+        """Finished trials that may win, the best first; ties go to the earlier trial.
+
+        A trial without a model may not, nor the baseline if it breaks a constraint.
+        """
         scored = [
             (self.objective.sort_key(value), trial.number, trial)
             for trial in self.trials.values()
-            if trial.result is not None and (value := trial.objective_value(self.objective)) is not None
+            if trial.result is not None
+            and (value := trial.objective_value(self.objective)) is not None
+            and not any(violation > 0 for violation in violations(trial.result, self.config.search.constraint_records))
         ]
         return [trial for _, _, trial in sorted(scored, key=lambda entry: entry[:2])]
 

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from execution.records import RecordWriter
+from written_records import RecordWriter
 
 from galaxy_exp.config.sweep import SearchConfig
 from galaxy_exp.execution.budget import Budget, expected_gain, trials_without_gain

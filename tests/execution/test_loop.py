@@ -3,7 +3,7 @@
 from collections import deque
 
 import pytest
-from execution.records import started
+from written_records import started
 
 from galaxy_exp.config.sweep import SearchConfig
 from galaxy_exp.execution.budget import Budget

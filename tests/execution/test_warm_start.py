@@ -2,7 +2,7 @@
 
 import keras_tuner
 import pytest
-from execution.records import RecordWriter
+from written_records import RecordWriter
 
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.execution.warm_start import collect_evidence
