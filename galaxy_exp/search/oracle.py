@@ -9,6 +9,7 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine import trial as trial_module
 
+from galaxy_exp.errors import ConfigError
 from galaxy_exp.records import HyperparameterValue, Objective, TrialState
 from galaxy_exp.search.building import sampler_factory
 from galaxy_exp.search.proposer import NoProposal, Outcome
@@ -33,7 +34,8 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
     evidence as bad as the worst seen; trials may end as "STOPPED", and then count with what they reached.
 
     Args:
-        objective: the metric to optimise and its direction; or several, of which the first is the score of a trial.
+        objective: the metric to optimise and its direction, a `keras_tuner.Objective`; or several, of which the first
+            is the score of a trial.
         max_trials: how many trials there will be.
         seed: every proposal follows from it.
         sampler: a name in `galaxy_exp.search.samplers.SAMPLERS`.
@@ -41,19 +43,20 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         **kwargs: as for `keras_tuner.Oracle`, `hyperparameters` above all.
 
     Raises:
-        ConfigError: if there is no sampler of that name.
+        ConfigError: if there is no sampler of that name, or an objective has no direction.
     """
 
     def __init__(
         self,
-        objective: Objective | Sequence[Objective],
+        objective: Objective | keras_tuner.Objective | Sequence[Objective | keras_tuner.Objective],
         max_trials: int,
-        seed: int,
+        seed: int = 1,
         sampler: str = "tpe",
         baseline: Mapping[str, HyperparameterValue] | None = None,
         **kwargs: Any,
     ) -> None:
-        self._objectives = (objective,) if isinstance(objective, Objective) else tuple(objective)
+        several = objective if isinstance(objective, list | tuple) else [objective]
+        self._objectives = tuple(_as_record(each) for each in several)
         self._make_sampler = sampler_factory(sampler)
         self._sampler_seed = seed
         self._baseline = dict(baseline) if baseline is not None else None
@@ -151,3 +154,11 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         if not trial.metrics.exists(objective.name):
             return {}
         return {entry.step: float(entry.mean()) for entry in trial.metrics.get_history(objective.name)}
+
+
+def _as_record(objective: Objective | keras_tuner.Objective) -> Objective:
+    if getattr(objective, "direction", None) not in ("max", "min"):
+        raise ConfigError(
+            f'objective: found {objective!r}; expected keras_tuner.Objective("val_accuracy", "max"), with its direction'
+        )
+    return Objective(objective.name, objective.direction)

@@ -145,6 +145,14 @@ def test_an_unknown_sampler_is_refused_with_the_known_ones():
         make_oracle("tep")
 
 
+def test_objectives_are_those_of_keras_tuner_with_their_direction():
+    several = [keras_tuner.Objective("score", "max"), keras_tuner.Objective("cost", "min")]
+    oracle = Oracle(several, 3)
+    assert (oracle.objective.name, oracle.objective.direction) == ("score", "max")
+    with pytest.raises(ConfigError, match=r"^objective: found 'val_accuracy'; expected keras_tuner\.Objective\("):
+        Oracle("val_accuracy", 3)
+
+
 def test_it_works_in_an_ordinary_keras_tuner(tmp_path):
     class Quadratic(keras_tuner.Tuner):
         def run_trial(self, trial, *args, **kwargs):
