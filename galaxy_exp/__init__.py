@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from galaxy_exp.registry.champion import GalaxyClassifier, Predictions, load_model
     from galaxy_exp.search.oracle import Oracle
     from galaxy_exp.sweep import SweepResult, resume_sweep, run_sweep
+    from galaxy_exp.tracking.tuner import track_tuner
 
 __all__ = [
     "GalaxyCNN",
@@ -34,6 +35,7 @@ __all__ = [
     "load_sweep",
     "resume_sweep",
     "run_sweep",
+    "track_tuner",
 ]
 
 _HOMES = {
@@ -48,6 +50,7 @@ _HOMES = {
     "load_sweep": "galaxy_exp.config",
     "resume_sweep": "galaxy_exp.sweep",
     "run_sweep": "galaxy_exp.sweep",
+    "track_tuner": "galaxy_exp.tracking.tuner",
 }
 
 
