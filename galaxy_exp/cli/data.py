@@ -52,8 +52,8 @@ def fetch_command(name: str) -> None:
 
     A download that was interrupted goes on where it stopped.
     """
-    from galaxy_exp.config.problems import did_you_mean
     from galaxy_exp.data.sources.galaxy10 import GALAXY10, fetch_galaxy10
+    from galaxy_exp.wording import did_you_mean
 
     if name not in GALAXY10:
         raise BadInputError(f"{name}: cannot be fetched; {did_you_mean(name, list(GALAXY10))}")

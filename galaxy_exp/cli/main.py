@@ -10,10 +10,12 @@ import click
 
 from galaxy_exp.cli.output import discard, say
 from galaxy_exp.errors import GalaxyExpError
+from galaxy_exp.wording import nearest
 
 __all__ = ["cli", "main"]
 
 _COMMANDS = {
+    "check": ("galaxy_exp.cli.check", "check_command"),
     "sweep": ("galaxy_exp.cli.sweep", "sweep_command"),
     "resume": ("galaxy_exp.cli.sweep", "resume_command"),
     "list": ("galaxy_exp.cli.sweeps", "list_command"),
@@ -49,12 +51,10 @@ class _LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            import difflib
-
-            close = difflib.get_close_matches(args[0], _COMMANDS, n=1)
-            if not close:
+            close = nearest(args[0], _COMMANDS)
+            if close is None:
                 raise
-            raise click.UsageError(f'{error.message} Did you mean "{close[0]}"?', error.ctx) from None
+            raise click.UsageError(f'{error.message} Did you mean "{close}"?', error.ctx) from None
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from typing import Annotated, Any, Literal
@@ -22,6 +21,7 @@ from pydantic import (
 from galaxy_exp.config.data_formats import FitsConfig, TableConfig
 from galaxy_exp.config.section import Section
 from galaxy_exp.records import Constraint, Direction, Objective
+from galaxy_exp.wording import nearest
 
 __all__ = [
     "COSTS",
@@ -336,8 +336,8 @@ def _parse_constraint(name: str, text: str) -> Constraint:
 
 
 def _one_of(found: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(found, known, n=1, cutoff=0.6)
-    hint = f'; did you mean "{close[0]}"?' if close else ""
+    close = nearest(found, known)
+    hint = f'; did you mean "{close}"?' if close else ""
     return f"one of {', '.join(known)}{hint}"
 
 

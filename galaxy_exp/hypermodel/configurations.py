@@ -11,8 +11,8 @@ from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.hypermodel.overrides import OverrideError, override_hyperparameter
 from galaxy_exp.hypermodel.search_space import discover_space
-from galaxy_exp.hypermodel.suggestions import known_words
 from galaxy_exp.records import HyperparameterValue
+from galaxy_exp.wording import did_you_mean
 
 __all__ = ["complete_configuration", "misfit"]
 
@@ -36,7 +36,7 @@ def complete_configuration(
     """
     known = list(dict.fromkeys(entry.name for entry in space.space))
     problems = [
-        f"{where}.{name}: unknown hyperparameter{known_words(name, known)}" for name in partial if name not in known
+        f"{where}.{name}: unknown hyperparameter; {did_you_mean(name, known)}" for name in partial if name not in known
     ]
     limits: Mapping[str, tuple[float, float]] = getattr(hypermodel, "limits", {})
     own = discover_space(hypermodel)

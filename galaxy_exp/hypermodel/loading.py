@@ -14,7 +14,7 @@ import keras_tuner
 
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
-from galaxy_exp.hypermodel.suggestions import known_words, nearest_word
+from galaxy_exp.wording import did_you_mean, nearest
 
 __all__ = ["BUILT_IN", "PICKLED", "load_hypermodel"]
 
@@ -72,15 +72,14 @@ def _import_attribute(reference: str) -> Any:
     module_name, colon, attribute = reference.partition(":")
     if not (colon and module_name and attribute):
         raise ConfigError(
-            f"hypermodel: no hypermodel is called {reference!r}{known_words(reference, BUILT_IN)}, "
+            f"hypermodel: no hypermodel is called {reference!r}; {did_you_mean(reference, BUILT_IN)}, "
             "or package.module:ClassName"
         )
     module = _import_module(reference, module_name)
     if not hasattr(module, attribute):
-        public = [name for name in vars(module) if not name.startswith("_")]
-        raise ConfigError(
-            f"hypermodel: module {module_name} has no attribute {attribute}{nearest_word(attribute, public)}"
-        )
+        close = nearest(attribute, (name for name in vars(module) if not name.startswith("_")))
+        hint = f'; did you mean "{close}"?' if close else ""
+        raise ConfigError(f"hypermodel: module {module_name} has no attribute {attribute}{hint}")
     return getattr(module, attribute)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed, Float, Int
 
 from galaxy_exp.config.sweep import RangeSpace, SpaceEntry, ValuesSpace
-from galaxy_exp.hypermodel.suggestions import known_words
+from galaxy_exp.wording import did_you_mean
 
 __all__ = ["OverrideError", "override_hyperparameter"]
 
@@ -112,7 +112,7 @@ def _converted(entry: Any, value: Any, limits: Limits) -> Any:
     if not _fits(kind, value):
         raise OverrideError(f"{value!r} was found; expected {_KIND_NAMES[kind]}{_options(entry)}")
     if kind is str and isinstance(entry, Choice) and value not in entry.values:
-        raise OverrideError(f"{value!r} is not possible{known_words(str(value), map(str, entry.values))}")
+        raise OverrideError(f"{value!r} is not possible; {did_you_mean(str(value), list(map(str, entry.values)))}")
     if kind in (int, float) and limits is not None and not limits[0] <= value <= limits[1]:
         raise OverrideError(f"{value:g} was found; expected {limits[0]:g} to {limits[1]:g}")
     return kind(value)

@@ -10,8 +10,8 @@ import keras_tuner
 from galaxy_exp.config.sweep import SpaceEntry
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.hypermodel.overrides import OverrideError, override_hyperparameter
-from galaxy_exp.hypermodel.suggestions import known_words
 from galaxy_exp.records import HyperparameterValue
+from galaxy_exp.wording import did_you_mean
 
 __all__ = ["baseline_values", "build_space", "discover_space", "is_fixed", "space_from_config"]
 
@@ -103,7 +103,7 @@ def _with_defaults(entries: list[Any]) -> keras_tuner.HyperParameters:
 
 
 def _unknown_name(where: str, name: str, known: list[str]) -> str:
-    return f"{where}.{name}: unknown hyperparameter{known_words(name, known)}"
+    return f"{where}.{name}: unknown hyperparameter; {did_you_mean(name, known)}"
 
 
 def _overridden(entry: Any, overrides: Mapping[str, SpaceEntry], limits: Mapping[str, tuple[float, float]]) -> Any:

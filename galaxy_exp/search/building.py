@@ -7,7 +7,6 @@ from pathlib import Path
 
 import keras_tuner
 
-from galaxy_exp.config.problems import did_you_mean
 from galaxy_exp.config.sweep import SearchConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.search.history import StoppedTrials
@@ -16,6 +15,7 @@ from galaxy_exp.search.pruners import build_pruner
 from galaxy_exp.search.sampled import SamplerProposer
 from galaxy_exp.search.samplers import SAMPLERS, SamplerFactory
 from galaxy_exp.search.space import SearchSpace
+from galaxy_exp.wording import did_you_mean
 
 __all__ = ["build_proposer", "check_names", "check_search", "sampler_factory"]
 

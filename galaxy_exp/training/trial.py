@@ -49,7 +49,8 @@ def run_trial(spec: TrialSpec, report: Callable[[EpochReport], bool]) -> TrialRe
     Returns:
         COMPLETED after all epochs or when the hypermodel ended by itself, STOPPED when `report` said so, FAILED
         with a one-line reason and the traceback for any exception and for a loss that is not finite, INFEASIBLE when
-        a constraint is broken: before training if the network alone shows it. In the first two states the folder holds `model.keras`, `validation_probabilities.npy` and `history.csv`.
+        a constraint is broken: before training if the network alone shows it. In the first two states the folder
+        holds `model.keras`, `validation_probabilities.npy` and `history.csv`.
     """
     started = time.perf_counter()
     progress = _Progress(resolve_precision(spec.precision))

@@ -16,12 +16,12 @@ ROOT = Path(__file__).parents[2]
 
 PACKAGE = ROOT / "galaxy_exp"
 
-GROUND = {"errors", "records", "seeding", "metrics", "quiet", "software", "import_paths"}
+GROUND = {"errors", "records", "seeding", "metrics", "quiet", "software", "import_paths", "wording"}
 BASE = GROUND | {"folders", "config"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{part: set() for part in GROUND},
     "folders": {"errors"},
-    "config": {"errors", "records"},
+    "config": {"errors", "records", "wording"},
     "data": BASE,
     "hypermodel": BASE,
     "search": BASE,

@@ -46,7 +46,7 @@ def test_every_mistake_is_told_with_its_place(space):
     with pytest.raises(ConfigError) as caught:
         complete_configuration(HYPERMODEL, space, wrong, "search.enqueue.3")
     lines = str(caught.value)
-    assert "search.enqueue.3.filter_1: unknown hyperparameter, did you mean filters_1?" in lines
+    assert 'search.enqueue.3.filter_1: unknown hyperparameter; did you mean "filters_1"?' in lines
     assert "search.enqueue.3.dropout_1: 2 was found; expected 0 to 0.95" in lines
     assert "search.enqueue.3.optimizer: 'adan' is not possible" in lines
     assert "search.enqueue.3.weight_decay: has no effect here" in lines

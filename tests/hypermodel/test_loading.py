@@ -74,10 +74,10 @@ def test_a_build_function_becomes_a_hypermodel():
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("galaxy-cn", "hypermodel: no hypermodel is called 'galaxy-cn', did you mean galaxy-cnn? known: galaxy-cnn,"),
+        ("galaxy-cn", "hypermodel: no hypermodel is called 'galaxy-cn'; did you mean \"galaxy-cnn\"? known:"),
         ("resnet", "hypermodel: no hypermodel is called 'resnet'; known: galaxy-cnn, or package.module:ClassName"),
         ("no_such_module:X", "hypermodel: no_such_module:X: cannot import no_such_module: ModuleNotFoundError: "),
-        ("user_models:WithShap", "hypermodel: module user_models has no attribute WithShap, did you mean WithShape?"),
+        ("user_models:WithShap", 'hypermodel: module user_models has no attribute WithShap; did you mean "WithShape"?'),
         ("user_models:number", "hypermodel: user_models:number is of type int; expected a keras_tuner.Hyper"),
         ("user_models:Demanding", "hypermodel: user_models:Demanding() raised TypeError: "),
     ],

@@ -144,9 +144,9 @@ def test_conditions_survive(hypermodel):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"filter_1": 3}, "space.filter_1: unknown hyperparameter, did you mean filters_1? known: n_blocks, convs_per"),
+        ({"filter_1": 3}, 'space.filter_1: unknown hyperparameter; did you mean "filters_1"? known: n_blocks, '),
         ({"zzz": 3}, "space.zzz: unknown hyperparameter; known: n_blocks, "),
-        ({"augmentation": "flip"}, "space.augmentation: 'flip' is not possible, did you mean flips? known: none,"),
+        ({"augmentation": "flip"}, "space.augmentation: 'flip' is not possible; did you mean \"flips\"? known: none,"),
         ({"filters_1": "many"}, "space.filters_1: 'many' was found; expected a whole number"),
         ({"filters_1": 32.5}, "space.filters_1: 32.5 was found; expected a whole number"),
         ({"filters_1": True}, "space.filters_1: True was found; expected a whole number"),

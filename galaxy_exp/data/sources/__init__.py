@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from galaxy_exp.config.problems import did_you_mean
 from galaxy_exp.config.sweep import DataConfig
 from galaxy_exp.data.array_file import is_array_file
 from galaxy_exp.data.dataset import ImageDataset, preprocess_dataset
@@ -22,6 +21,7 @@ from galaxy_exp.data.sources.own_source import is_dotted_path, load_own_source
 from galaxy_exp.data.sources.simulated import load_simulated
 from galaxy_exp.data.sources.table import is_table, load_table
 from galaxy_exp.errors import DataError
+from galaxy_exp.wording import did_you_mean
 
 __all__ = ["SOURCES", "load_dataset"]
 

@@ -10,11 +10,11 @@ from typing import Any, NotRequired, Protocol, Required, TypedDict
 
 from numpy.typing import NDArray
 
-from galaxy_exp.config.problems import did_you_mean
 from galaxy_exp.config.sweep import DataConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
 from galaxy_exp.data.parts import parse_parts
 from galaxy_exp.errors import DataError
+from galaxy_exp.wording import did_you_mean
 
 __all__ = ["DataSource", "LabelledImages", "is_dotted_path", "load_own_source"]
 

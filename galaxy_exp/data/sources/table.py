@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.problems import did_you_mean
 from galaxy_exp.config.sweep import DataConfig, SplitConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
 from galaxy_exp.data.parts import PARTS, parse_parts
@@ -18,6 +17,7 @@ from galaxy_exp.data.reasons import short_reason
 from galaxy_exp.data.sources.class_names import find_class_names
 from galaxy_exp.data.sources.file_stack import read_files
 from galaxy_exp.errors import DataError
+from galaxy_exp.wording import did_you_mean
 
 __all__ = ["TABLE_SUFFIXES", "is_table", "load_table"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from galaxy_exp.config.problems import did_you_mean
 from galaxy_exp.config.sweep import SearchConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.search.pruners.asha import AshaPruner
@@ -12,6 +11,7 @@ from galaxy_exp.search.pruners.base import Pruner
 from galaxy_exp.search.pruners.hyperband import HyperbandPruner
 from galaxy_exp.search.pruners.median import MedianPruner
 from galaxy_exp.search.pruners.patience import NoPruner, PatiencePruner
+from galaxy_exp.wording import did_you_mean
 
 __all__ = [
     "PRUNERS",
