@@ -3,8 +3,10 @@
 .galaxy_exp/
     logs/<sweep id>.log            what the sweep's workers printed
     data/<digests>/                prepared images, shared by all sweeps on the same data and split
+    given/<digest>.h5              images that were given from Python
     sweeps/<sweep id>/
         journal.jsonl              the truth about the sweep
+        hypermodel.pkl             the hypermodel, if it was given from Python and cannot be imported
         trials/0003/               a trial's model, predictions and figures
 """
 
@@ -61,6 +63,10 @@ class ProjectFolder:
     def data_cache(self) -> Path:
         return self.path / "data"
 
+    @property
+    def given_data(self) -> Path:
+        return self.path / "given"
+
     def worker_log(self, sweep_id: str) -> Path:
         """Where a sweep's workers print; outside the sweep's folder, which does not exist when they start."""
         return self.path / "logs" / f"{sweep_id}.log"
@@ -76,6 +82,10 @@ class ProjectFolder:
                 continue
             return SweepFolder(path)
         raise AssertionError("unreachable")
+
+    def sweep(self, sweep_id: str) -> SweepFolder:
+        """The folder of one sweep; not necessarily there."""
+        return SweepFolder(self.path / "sweeps" / sweep_id)
 
     def sweeps(self) -> list[SweepFolder]:
         """All sweeps with a journal, in the order they were started."""

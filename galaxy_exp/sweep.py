@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from galaxy_exp.config import SweepConfig, load_sweep
+from galaxy_exp.config import SweepConfig, load_sweep, parse_sweep
 from galaxy_exp.errors import (
     BadInputError,
     ConfigError,
@@ -23,6 +24,7 @@ from galaxy_exp.errors import (
 )
 from galaxy_exp.execution.inline import InlineEngine
 from galaxy_exp.folders import ProjectFolder, SweepFolder
+from galaxy_exp.import_paths import add_import_paths, own_import_paths
 from galaxy_exp.journal.events import SweepEnded, SweepResumed, SweepStarted
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
@@ -67,8 +69,10 @@ class SweepResult:
 
 
 def run_sweep(
-    sweep: SweepConfig | Path | str,
+    sweep: SweepConfig | Mapping[str, Any] | Path | str,
     *,
+    hypermodel: Any = None,
+    data: Any = None,
     overrides: Sequence[str] = (),
     observers: Sequence[Observer] = (),
     say: Say = lambda _: None,
@@ -77,7 +81,12 @@ def run_sweep(
     """Runs a sweep to its end and registers the best model.
 
     Args:
-        sweep: a sweep file, or what one would say.
+        sweep: a sweep file, or what one would say, as a record or as a mapping.
+        hypermodel: of your own, in place of the sweep file's: a `keras_tuner.HyperModel` class or instance, or a
+            function `build(hp)`. One that cannot be imported, as in a notebook, is kept with the sweep (cloudpickle).
+        data: of your own, in place of `data.source`: (images, labels) or (images, labels, class names), images uint8
+            (n, height, width, 3), labels whole numbers (n,) from 0; or a `galaxy_exp.data.ImageDataset`. Written once,
+            as HDF5, into the project's folder.
         overrides: `key.path=value`, as with `--set`; only for a sweep file.
         observers: told of every event.
         say: takes one line at a time about what is going on.
@@ -89,23 +98,47 @@ def run_sweep(
         SweepInterrupted: Ctrl-C or SIGTERM; `resume_sweep` goes on.
         TrackingError: MLflow could not be written to at the end; `resume_sweep` registers later.
     """
-    config = sweep if isinstance(sweep, SweepConfig) else load_sweep(sweep, overrides)
+    config = _read(sweep, overrides)
     try:
         check_names(config)
-        return _run_new(config, observers, say)
+        return _run_new(config, hypermodel, data, observers, say)
     except ConfigError as error:
         raise ConfigError([f"{where}: {problem}" for problem in error.problems] if where else error.problems) from None
 
 
-def _run_new(config: SweepConfig, observers: Sequence[Observer], say: Say) -> SweepResult:
+def _read(sweep: SweepConfig | Mapping[str, Any] | Path | str, overrides: Sequence[str]) -> SweepConfig:
+    if isinstance(sweep, SweepConfig):
+        return sweep
+    return parse_sweep(sweep) if isinstance(sweep, Mapping) else load_sweep(sweep, overrides)
+
+
+def _run_new(config: SweepConfig, hypermodel: Any, data: Any, observers: Sequence[Observer], say: Say) -> SweepResult:
     project = ProjectFolder.default()
     folder = project.new_sweep(config.name)
     engine = InlineEngine(project.worker_log(folder.sweep_id))
     with _signals_as_interrupts(), _closing(engine, folder):
+        config = _with_given(config, hypermodel, data, project, folder)
         engine.start()  # its imports go on while this process prepares
         started = prepare_sweep(config, project, folder.sweep_id, say)
         with Journal.create(folder.path, started) as journal:
             return _Run(journal, folder, engine, observers, say).to_the_end()
+
+
+def _with_given(
+    config: SweepConfig, hypermodel: Any, data: Any, project: ProjectFolder, folder: SweepFolder
+) -> SweepConfig:
+    """The sweep with references, which the journal can hold, to the objects that were given."""
+    changes: dict[str, Any] = {}
+    if hypermodel is not None:
+        import_keras_quietly()
+        from galaxy_exp.hypermodel.given import store_hypermodel
+
+        changes["hypermodel"] = store_hypermodel(hypermodel, folder.path)
+    if data is not None:
+        from galaxy_exp.data.given import store_data
+
+        changes["data"] = store_data(data, config.data, project.given_data)
+    return config.model_copy(update=changes)
 
 
 def resume_sweep(
@@ -127,6 +160,7 @@ def resume_sweep(
             raise JournalError(
                 f"sweep {folder.sweep_id} is finished; galaxy-exp show {folder.sweep_id} tells how it went"
             )
+        add_import_paths(journal.record.started.import_paths)
         engine.start()
         journal.append(SweepResumed())
         return _Run(journal, folder, engine, observers, say).to_the_end()
@@ -176,12 +210,14 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     _note_idle_pruner(config, say)
     import_keras_quietly()
     from galaxy_exp.hypermodel.configurations import complete_configuration
+    from galaxy_exp.hypermodel.given import locate_hypermodel
     from galaxy_exp.hypermodel.loading import load_hypermodel
     from galaxy_exp.hypermodel.search_space import baseline_values, build_space, discover_space
     from galaxy_exp.search.building import check_search
     from galaxy_exp.tracking.store import resolve_tracking_uri
 
-    hypermodel = load_hypermodel(config.hypermodel, dataset.image_shape, dataset.n_classes)
+    reference = locate_hypermodel(config.hypermodel, project.sweep(sweep_id).path)
+    hypermodel = load_hypermodel(reference, dataset.image_shape, dataset.n_classes)
     space = build_space(hypermodel, config.space)
     check_search(config.search, space, config.training.epochs)
     enqueued = [
@@ -202,6 +238,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
         split_digest=data.split_digest,
         data_source=dataset.source,
         simulated=dataset.simulated,
+        import_paths=own_import_paths(),
         tracking_uri=resolve_tracking_uri(config.tracking.uri),
         software=describe_software(),
     )
@@ -315,6 +352,8 @@ class _Run:
 
 def trial_spec(record: SweepRecord, folder: SweepFolder, trial: TrialRecord, attempt: int) -> TrialSpec:
     """All that a worker needs for an attempt at a trial."""
+    from galaxy_exp.hypermodel.given import locate_hypermodel
+
     config = record.config
     is_baseline = config.search.baseline and trial.number == 0  # trained whatever it costs, for comparison
     return TrialSpec(
@@ -322,7 +361,7 @@ def trial_spec(record: SweepRecord, folder: SweepFolder, trial: TrialRecord, att
         number=trial.number,
         values=trial.values,
         space=record.started.space,
-        hypermodel=config.hypermodel,
+        hypermodel=locate_hypermodel(config.hypermodel, folder.path),
         data=_load_data(record).files,
         epochs=config.training.epochs,
         seed=trial.seed,
@@ -417,8 +456,8 @@ def _closing(engine: InlineEngine, folder: SweepFolder) -> Iterator[None]:
     finally:
         with _signals_ignored():
             engine.close()
-            if not any(folder.path.iterdir()):
-                folder.path.rmdir()  # refused before anything began
+            if not (folder.path / "journal.jsonl").exists():
+                shutil.rmtree(folder.path)  # refused before anything began
 
 
 @contextmanager

@@ -60,6 +60,8 @@ class SweepStarted(_Event):
     simulated: bool = False
     tracking_uri: str
     software: dict[str, str]
+    import_paths: list[str] = []
+    """Folders of the user's own modules, which a process that resumes the sweep looks into too."""
     """Versions of Python and of the packages that matter, and the git commit if there is one."""
 
 
