@@ -31,14 +31,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "execution": BASE | {"search", "journal", "training"},
     "tracking": BASE | {"journal", "data", "report"},
     "registry": BASE | {"journal", "data", "report", "tracking"},
+    "check": BASE | {"data", "hypermodel", "search", "journal", "training", "execution", "sweep"},
 }
 """By part of the package. `sweep` and `cli` may import all of these."""
 TOP = {"sweep", "cli", "__init__", "__main__"}
 
 OWNERS = {
     "mlflow": {"tracking", "registry", "cli.ui", "sweep"},
-    "keras": {"hypermodel", "training", "search", "registry.evaluation", "registry.pyfunc_model", "quiet"},
-    "keras_tuner": {"hypermodel", "training", "search", "quiet"},
+    "keras": {"hypermodel", "training", "search", "check", "registry.evaluation", "registry.pyfunc_model", "quiet"},
+    "keras_tuner": {"hypermodel", "training", "search", "check", "quiet"},
     "tensorflow": {"training"},
     "optuna": {"search", "report"},
     "matplotlib": {"report"},

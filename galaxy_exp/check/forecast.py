@@ -1,0 +1,142 @@
+"""What a sweep will cost, before it has begun."""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from galaxy_exp.check.findings import Timing
+from galaxy_exp.config import SweepConfig
+from galaxy_exp.search.pruners import Pruner, build_pruner
+from galaxy_exp.seeding import derive_seed
+
+__all__ = ["Forecast", "forecast_epochs", "forecast_sweep"]
+
+_SIMULATED_TRIALS = 60
+"""Of longer sweeps the rest is taken to go on like the last half of these."""
+_REPEATS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Ranges are (least, most)."""
+
+    trials: int
+    epochs: tuple[int, int]
+    most_epochs: int
+    """Without early stopping."""
+    hours: tuple[float, float] | None
+    """Of training; None without timings."""
+    notes: tuple[str, ...]
+    """How the ranges were estimated, and what the sweep's own limits make of them, a line each."""
+
+
+def forecast_sweep(
+    config: SweepConfig, n_settled: int, n_configurations: int | None, timings: Sequence[Timing]
+) -> Forecast:
+    """The cost of the sweep if nothing fails.
+
+    Args:
+        n_settled: trials that are not proposed, the baseline and what is enqueued.
+        n_configurations: of the space; None if there is no end to them.
+        timings: of the first trials, from trial 0 on; may be empty.
+    """
+    search, epochs = config.search, config.training.epochs
+    possible = math.inf if n_configurations is None else n_configurations * search.executions + n_settled
+    trials = int(min(search.max_trials, possible))
+    stopped = forecast_epochs(config, trials)
+    hours = _hours(stopped, trials, epochs, timings) if timings else None
+    notes = [_explain(search.pruner, stopped, trials * epochs), *_limits(config, trials, stopped, hours)]
+    return Forecast(trials, stopped, trials * epochs, hours, tuple(notes))
+
+
+def forecast_epochs(config: SweepConfig, trials: int) -> tuple[int, int]:
+    """Epochs that so many trials take with the sweep's own early stopping, on simulated learning curves.
+
+    The curves rise and level off at a random height, with a little noise. The first number is for trials in random
+    order of quality; the second for a search that learns, so that later trials tend to be better and go on more often.
+    Either is the median of five simulated sweeps.
+    """
+    pruner = build_pruner(config.search, config.training.epochs)
+    found = [
+        statistics.median(_simulate(config, pruner, trials, learning, repeat) for repeat in range(_REPEATS))
+        for learning in (0.0, 0.5)
+    ]
+    return round(min(found)), round(max(found))
+
+
+def _simulate(config: SweepConfig, pruner: Pruner, trials: int, learning: float, repeat: int) -> float:
+    random_numbers = random.Random(derive_seed("forecast", str(learning), repeat))
+    simulated = min(trials, _SIMULATED_TRIALS)
+    curves: dict[int, list[float]] = {}
+    for number in range(simulated):
+        height = (1 - learning) * random_numbers.random() + learning * number / simulated
+        curves[number] = _run_trial(config, pruner, number, curves, height, random_numbers)
+    lengths = [len(curve) for curve in curves.values()]
+    return sum(lengths) + (trials - simulated) * statistics.fmean(lengths[simulated // 2 :] or [0])
+
+
+def _run_trial(
+    config: SweepConfig,
+    pruner: Pruner,
+    number: int,
+    others: dict[int, list[float]],
+    height: float,
+    random_numbers: random.Random,
+) -> list[float]:
+    search, epochs = config.search, config.training.epochs
+    sign = 1.0 if search.objective_record.direction == "max" else -1.0
+    curve: list[float] = []
+    for epoch in range(1, epochs + 1):
+        rise = 2.0 ** (-5.0 * epoch / epochs)
+        curve.append(sign * (height - 0.5 * rise + random_numbers.gauss(0.0, 0.01)))
+        is_spared = search.baseline and number == 0
+        if not is_spared and pruner.is_rung(number, epoch) and pruner.should_stop(number, curve, others):
+            break
+    return curve
+
+
+def _hours(stopped: tuple[int, int], trials: int, epochs: int, timings: Sequence[Timing]) -> tuple[float, float]:
+    """The first trial runs all its epochs at its own pace, the others at the mean of those that were timed."""
+    first, rest = timings[0], timings[1:] or timings[:1]
+    pace = statistics.fmean(timing.epoch_seconds for timing in rest)
+    start = statistics.fmean(timing.start_seconds for timing in rest)
+    fixed = first.start_seconds + epochs * first.epoch_seconds + (trials - 1) * start
+    least, most = (fixed + max(0, total - epochs) * pace for total in stopped)
+    return least / 3600, most / 3600
+
+
+def _explain(pruner: str, stopped: tuple[int, int], most: int) -> str:
+    if pruner == "none" or stopped == (most, most):
+        return "every trial runs all its epochs"
+    return (
+        f"range: {pruner} on simulated learning curves, from trials in random order to ones that keep getting better; "
+        f"never more than {most:,} epochs"
+    )
+
+
+def _limits(config: SweepConfig, trials: int, epochs: tuple[int, int], hours: tuple[float, float] | None) -> list[str]:
+    search = config.search
+    lines = []
+    if search.max_epochs is not None:
+        lines.append(_against("max_epochs", search.max_epochs, epochs, trials))
+    if search.max_hours is not None and hours is not None:
+        lines.append(_against("max_hours", search.max_hours, hours, trials))
+    elif search.max_hours is not None:
+        lines.append(f"max_hours {search.max_hours:g}: not timed, so nothing is known of it")
+    return lines
+
+
+def _against(name: str, limit: float, found: tuple[float, float], trials: int) -> str:
+    least, most = found
+    if limit >= most:
+        return f"{name} {limit:g}: will not be reached"
+    first, last = (min(trials, max(1, math.ceil(trials * limit / total))) for total in (most, least))
+    if limit >= least:
+        return f"{name} {limit:g}: may end the sweep, from trial {first} of {trials} on"
+    return (
+        f"{name} {limit:g}: will end the sweep at trial {first if first == last else f'{first} to {last}'} of {trials}"
+    )

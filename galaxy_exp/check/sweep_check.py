@@ -1,0 +1,176 @@
+"""The story of a check: prepare as a sweep would, ask for the first trials, look at their networks, add up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from galaxy_exp.check.findings import Probe
+from galaxy_exp.check.forecast import Forecast, forecast_sweep
+from galaxy_exp.check.prober import Prober
+from galaxy_exp.config import SweepConfig
+from galaxy_exp.data.prepared import PreparedData
+from galaxy_exp.errors import ConfigError
+from galaxy_exp.folders import ProjectFolder, SweepFolder
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.records import HyperparameterValue
+from galaxy_exp.seeding import derive_seed
+from galaxy_exp.sweep import check_names, prepare_sweep, proposer_of, trial_spec
+
+__all__ = ["PREVIEWED_TRIALS", "PreviewedTrial", "SpaceRow", "SweepCheck", "check_sweep"]
+
+PREVIEWED_TRIALS = 5
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceRow:
+    """One hyperparameter of the effective space, in words."""
+
+    name: str
+    kind: str
+    domain: str
+    scale: str
+    condition: str
+    n_values: int | None
+    """None for a continuous range."""
+    is_reachable: bool
+    """Whether its condition can be met in this space."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewedTrial:
+    """One of the first trials of the sweep."""
+
+    trial: TrialRecord
+    origin: str
+    """baseline, enqueued or proposed."""
+    probe: Probe
+    broken: tuple[str, ...]
+    """Constraints of the sweep that it breaks, as far as they can be known."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepCheck:
+    """All that is known of a sweep before it runs."""
+
+    record: SweepRecord
+    """Of a sweep that has not begun."""
+    data: PreparedData
+    space: tuple[SpaceRow, ...]
+    n_configurations: int | None
+    """None if there is no end to them."""
+    trials: tuple[PreviewedTrial, ...]
+    forecast: Forecast
+
+
+def check_sweep(
+    config: SweepConfig, *, with_timing: bool = True, say: Say = lambda _: None, where: str = ""
+) -> SweepCheck:
+    """Finds out what a sweep would do. Writes nothing but the prepared images, which the sweep will use.
+
+    Args:
+        with_timing: train a few steps of each of the first networks.
+        say: takes one line at a time about what is going on.
+        where: names the sweep file in messages.
+
+    Raises:
+        ConfigError, DataError: as `run_sweep` would; and one line for each of the first networks that cannot be built,
+            or cannot be trained with the memory of this machine.
+    """
+    try:
+        check_names(config)
+        with Prober() as prober:  # its imports go on while this process prepares
+            return _check(config, prober, with_timing, say)
+    except ConfigError as error:
+        raise ConfigError([f"{where}: {problem}" for problem in error.problems] if where else error.problems) from None
+
+
+def _check(config: SweepConfig, prober: Prober, with_timing: bool, say: Say) -> SweepCheck:
+    project = ProjectFolder.default()
+    started = prepare_sweep(config, project, f"{config.name}-check", say)
+    record = SweepRecord(started)
+    trials: list[PreviewedTrial] = []
+    for trial in _first_trials(record):
+        say(f"trial {trial.number}: {'building and timing' if with_timing else 'building'} its network")
+        spec = trial_spec(record, SweepFolder(project.path / "sweeps" / started.sweep_id), trial, 1)
+        found = prober.probe(spec, with_timing=with_timing)
+        trials.append(PreviewedTrial(trial, _origin(trial, record), found, _broken(found, config)))
+    problems = [_describe_problem(trial, started.baseline) for trial in trials if trial.probe.problem]
+    if problems:
+        raise ConfigError(problems)
+    space, size = _describe_space(started.space)
+    timings = [trial.probe.timing for trial in trials if trial.probe.timing is not None]
+    forecast = forecast_sweep(config, len(record.settled), size, timings)
+    data = PreparedData.load(Path(started.data_folder))
+    return SweepCheck(record, data, space, size, tuple(trials), forecast)
+
+
+def _first_trials(record: SweepRecord) -> list[TrialRecord]:
+    """What the sweep will try first, as far as results of earlier trials make no difference to it."""
+    proposer = proposer_of(record)
+    trials: list[TrialRecord] = []
+    for number in range(min(PREVIEWED_TRIALS, record.config.search.max_trials)):
+        is_settled = number < len(record.settled)
+        if is_settled:
+            values: Any = record.settled[number]
+            proposer.adopt(number, values, proposed=False)
+        else:
+            values = proposer.propose(number)
+        if not isinstance(values, dict):
+            break
+        seed = derive_seed(record.config.search.seed, "trial", number)
+        trials.append(TrialRecord(number, values, seed, proposed_at=0.0, settled=is_settled))
+    return trials
+
+
+def _origin(trial: TrialRecord, record: SweepRecord) -> str:
+    if not trial.settled:
+        return "proposed"
+    return "baseline" if record.config.search.baseline and trial.number == 0 else "enqueued"
+
+
+def _broken(found: Probe, config: SweepConfig) -> tuple[str, ...]:
+    costs = {"parameters": float(found.parameters), "flops": float(found.flops)}
+    if found.timing is not None:
+        costs["seconds_per_image"] = found.timing.seconds_per_image
+    known = [each for each in config.search.constraint_records if costs.get(each.name)]
+    return tuple(str(each) for each in known if each.violation(costs[each.name]) > 0)
+
+
+def _describe_problem(previewed: PreviewedTrial, baseline: dict[str, HyperparameterValue]) -> str:
+    trial = previewed.trial
+    named = {name: value for name, value in trial.values.items() if baseline.get(name) != value} or trial.values
+    values = ", ".join(f"{name}={_short(value)}" for name, value in named.items())
+    return f"trial {trial.number}, {previewed.origin} ({values}): {previewed.probe.problem}"
+
+
+def _short(value: HyperparameterValue) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _describe_space(config: dict[str, Any]) -> tuple[tuple[SpaceRow, ...], int | None]:
+    from galaxy_exp.check.size import count_configurations, count_values, reachable
+    from galaxy_exp.hypermodel.description import describe_space
+    from galaxy_exp.hypermodel.search_space import space_from_config
+    from galaxy_exp.search.space import SearchSpace
+
+    declared = space_from_config(config)
+    space = SearchSpace(declared)
+    active = reachable(space)
+    rows = tuple(
+        SpaceRow(
+            each.name,
+            each.kind,
+            each.domain,
+            each.scale,
+            each.condition,
+            count_values(dimension),
+            dimension.parameter in active,
+        )
+        for each, dimension in zip(describe_space(declared), space.dimensions, strict=True)
+    )
+    return rows, count_configurations(space)
