@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from galaxy_exp.data.prepared import PreparedData
-    from galaxy_exp.execution.loop import Observer
+    from galaxy_exp.execution.loop import Observer, SweepLoop
+    from galaxy_exp.execution.sources import TrialSource
     from galaxy_exp.search.proposer import Proposer
+    from galaxy_exp.search.pruners import Pruner
     from galaxy_exp.tracking.projection import MlflowProjection
 
 __all__ = ["SweepResult", "resume_sweep", "run_sweep", "sync_sweep"]
@@ -294,7 +296,8 @@ class _Run:
         _restore_data(self._journal.record, self._say)
         projection = _build_projection(self._journal, self._folder, self._say)
         try:
-            reason = self._train(projection)
+            reason = self._search(projection)
+            self._confirm_finalists(projection)
             self._engine.close()  # the sealed test may want the worker's GPU
             self._crown(projection)
             self._journal.append(SweepEnded(succeeded=True, reason=reason))
@@ -318,30 +321,51 @@ class _Run:
         except TrackingError as error:
             self._say(f"{error}; galaxy-exp sync {self._folder.sweep_id} writes it later")
 
-    def _train(self, projection: MlflowProjection) -> str:
+    def _search(self, projection: MlflowProjection) -> str:
+        """Runs the trials of the search, unless an earlier process finished it; returns why it ended."""
         from galaxy_exp.execution.budget import Budget
-        from galaxy_exp.execution.loop import SweepLoop
-        from galaxy_exp.execution.model_keeper import ModelKeeper
+        from galaxy_exp.execution.sources import SearchSource
+        from galaxy_exp.registry.choice import choose_finalists
         from galaxy_exp.search.pruners import build_pruner
 
-        search, epochs = self._journal.record.config.search, self._journal.record.config.training.epochs
-        pruner = build_pruner(search, epochs)
-        loop = SweepLoop(
+        record = self._journal.record
+        if record.finalists is None:
+            search, epochs = record.config.search, record.config.training.epochs
+            pruner = build_pruner(search, epochs)
+            source = SearchSource(proposer_of(record), Budget(search, pruner, epochs))
+            choose_finalists(self._journal, self._loop(source, pruner, projection).run())
+        return record.why_search_ended
+
+    def _confirm_finalists(self, projection: MlflowProjection) -> None:
+        from galaxy_exp.execution.sources import FinalistSource
+        from galaxy_exp.search.pruners import NoPruner
+
+        record = self._journal.record
+        if record.finalists:
+            seeds = record.config.registry.seeds
+            names = ", ".join(str(number) for number in record.finalists)
+            self._say(f"training the finalists again, {seeds} times each: trials {names}")
+            self._loop(FinalistSource(seeds), NoPruner(), projection).run()
+
+    def _loop(self, source: TrialSource, pruner: Pruner, projection: MlflowProjection) -> SweepLoop:
+        from galaxy_exp.execution.loop import SweepLoop
+        from galaxy_exp.execution.model_keeper import ModelKeeper
+
+        return SweepLoop(
             self._journal,
-            proposer_of(self._journal.record),
+            source,
             pruner,
-            Budget(search, pruner, epochs),
             self._engine,
             partial(trial_spec, self._journal.record, self._folder),
             (*self._observers, ModelKeeper(self._folder), projection),  # MLflow last: it may take its time
         )
-        return loop.run()
 
     def _crown(self, projection: MlflowProjection) -> None:
         from galaxy_exp.registry import winner
+        from galaxy_exp.registry.choice import choose_winner
 
         data = _load_data(self._journal.record)
-        winner.choose_winner(self._journal)
+        choose_winner(self._journal)
         self._say("testing the winner and the baseline on the sealed test images")
         winner.open_sealed_test(self._journal, self._folder, data)
         projection.catch_up()

@@ -21,7 +21,7 @@ hypermodel: toys:TinyHyperModel
 training: {epochs: 4, precision: float32, deterministic: true}
 search: {max_trials: 5, seed: 3, first_rung: 1, reduction_factor: 2}
 tracking: {experiment: tiny}
-registry: {model: tiny-model}
+registry: {model: tiny-model, finalists: 0}
 """
 
 

@@ -6,10 +6,10 @@ from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.records import EpochReport, TrialResult, TrialState
 
 
-def started(search=None, **changes):
+def started(search=None, registry=None, **changes):
     values = {
         "sweep_id": "s-1",
-        "config": SweepConfig(search=search or {}).model_dump(mode="json"),
+        "config": SweepConfig(search=search or {}, registry=registry or {}).model_dump(mode="json"),
         "space": {},
         "baseline": {},
         "data_folder": "data",

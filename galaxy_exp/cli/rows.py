@@ -13,6 +13,7 @@ from galaxy_exp.errors import ConfigError, JournalError
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.journal import read_record
 from galaxy_exp.journal.record import SweepRecord, TrialRecord, result_value
+from galaxy_exp.registry.choice import standings
 from galaxy_exp.tracking.store import hide_password
 
 __all__ = ["describe_settings", "describe_sweep", "ordered_trials", "print_leaderboard", "sweep_row", "trial_row"]
@@ -42,7 +43,8 @@ def ordered_trials(record: SweepRecord, sort: bool) -> list[TrialRecord]:
     if not sort:
         return trials
     ranked = record.leaderboard()
-    return [*ranked, *(trial for trial in trials if trial not in ranked)]
+    places = {trial.number: place for place, trial in enumerate(ranked)}
+    return sorted(trials, key=lambda trial: (trial.confirms is not None, places.get(trial.number, len(places))))
 
 
 def trial_row(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
@@ -65,6 +67,7 @@ def trial_row(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
         "params": trial.values,
         "metrics": result.metrics if result else {},
         "seed": trial.seed,
+        "confirms": trial.confirms,
         "attempt": trial.attempt,
         "run_id": trial.run_id,
     }
@@ -89,6 +92,11 @@ def describe_sweep(record: SweepRecord) -> dict[str, Any]:
         "epochs": sum(trial.epochs for trial in record.trials.values()),
         "best_trial": best[0].number if best else None,
         "best_objective": best[0].objective_value(record.objective) if best else None,
+        "finalists": {
+            standing.finalist: f"{standing.mean:.4f} +- {standing.spread:.4f} over {len(standing.trials)} seeds"
+            for standing in standings(record)
+        }
+        or None,
         "winner": record.winner,
         "sealed_test": {number: _short_report(report) for number, report in record.test_reports.items()},
         "registered": f"{record.registered.name} version {record.registered.version}" if record.registered else None,
@@ -134,6 +142,8 @@ def _readable_row(record: SweepRecord) -> dict[str, Any]:
 
 def describe_settings(trial: TrialRecord, record: SweepRecord) -> str:
     """What was chosen for a trial that the baseline has not, in one line; without what the sweep file fixes for all."""
+    if trial.confirms is not None:
+        return f"trial {trial.confirms} again, with another seed"
     if trial.number == 0 and record.config.search.baseline:
         return "the baseline"
     fixed = fixed_settings(record)

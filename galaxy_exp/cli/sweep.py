@@ -132,10 +132,18 @@ def next_steps(record: SweepRecord) -> list[str]:
 
 
 def _gain_lines(result: SweepResult) -> list[str]:
+    from galaxy_exp.registry.choice import standings
+
     record = result.record
     winner = result.winner
     value = winner.objective_value(record.objective)
-    lines = [f"winner: trial {winner.number}, {record.objective.name} {value:.4f} on validation images"]
+    lines = [
+        f"finalist {standing.finalist}: {record.objective.name} {standing.mean:.4f} +- {standing.spread:.4f} "
+        f"over {len(standing.trials)} fresh seeds"
+        for standing in standings(record)
+    ]
+    what = f"trial {winner.number}" + ("" if winner.confirms is None else f" (trial {winner.confirms} again)")
+    lines.append(f"winner: {what}, {record.objective.name} {value:.4f} on validation images")
     tested = record.test_reports.get(winner.number)
     baseline = record.test_reports.get(0) if record.config.search.baseline else None
     if tested is None:

@@ -359,12 +359,18 @@ class TrackingConfig(Section):
 
 
 class RegistryConfig(Section):
-    """Under which name the winner is registered."""
+    """How the winner is confirmed, and under which name it is registered."""
 
     model: str = Field(
         "galaxy10-cnn",
         pattern=r"^[A-Za-z0-9 ._-]+$",
         description="registered model name: letters, digits, . _ - and space",
+    )
+    finalists: int = Field(
+        3, ge=0, le=100, description="how many of the best configurations are trained again before one wins; 0: none"
+    )
+    seeds: int = Field(
+        3, ge=1, le=100, description="how often each of them is trained again, with another seed each time"
     )
 
 

@@ -137,7 +137,7 @@ def _gain_of_draws(keys: Sequence[float], best: float, n_draws: int) -> float:
     reach = max(0.0, best - min(keys)) + 5 * width
     step = reach / _GRID_POINTS
     points = [best - (index + 0.5) * step for index in range(_GRID_POINTS)]
-    return math.fsum(1 - math.pow(1 - _share_below(keys, point, width), n_draws) for point in points) * step
+    return float(math.fsum(1 - math.pow(1 - _share_below(keys, point, width), n_draws) for point in points) * step)
 
 
 def _share_below(keys: Sequence[float], point: float, width: float) -> float:

@@ -1,4 +1,4 @@
-"""The single-threaded ask/tell loop: the search proposes, an engine trains, the journal remembers, a pruner stops."""
+"""The single-threaded ask/tell loop: a source gives trials, an engine trains, the journal remembers, a pruner stops."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from galaxy_exp.errors import SweepFailedError
-from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.engine import Engine, EngineEvent, LostWorker
-from galaxy_exp.execution.outcomes import outcome_of
+from galaxy_exp.execution.sources import NewTrial, NoTrial, TrialSource
 from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialProposed, TrialStarted, WorkerLost
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.records import EpochReport, HyperparameterValue, TrialResult, TrialSpec, TrialState
-from galaxy_exp.search.proposer import NoProposal, Proposer
+from galaxy_exp.records import EpochReport, TrialResult, TrialSpec, TrialState
 from galaxy_exp.search.pruners import Pruner
 from galaxy_exp.seeding import derive_seed
 
@@ -38,9 +36,8 @@ class SweepLoop:
 
     Args:
         journal: open; its record says where the sweep stands, nothing at first.
-        proposer: fresh; the journal's trials are replayed into it.
+        source: fresh; what the journal has of it is replayed into it.
         pruner: decides on each epoch's report.
-        budget: decides when the sweep has had enough.
         engine: started or not; the caller closes it.
         make_spec: what a worker needs for the next attempt at a trial.
         observers: told of each event when no worker is waiting for an answer.
@@ -50,18 +47,16 @@ class SweepLoop:
     def __init__(
         self,
         journal: Journal,
-        proposer: Proposer,
+        source: TrialSource,
         pruner: Pruner,
-        budget: Budget,
         engine: Engine,
         make_spec: Callable[[TrialRecord, int], TrialSpec],
         observers: Sequence[Observer] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._journal = journal
-        self._proposer = proposer
+        self._source = source
         self._pruner = pruner
-        self._budget = budget
         self._engine = engine
         self._make_spec = make_spec
         self._observers = observers
@@ -77,7 +72,8 @@ class SweepLoop:
         Raises:
             SweepFailedError: when too many trials in a row failed.
         """
-        self._replay()
+        self._source.replay(self._record)
+        self._to_issue.extend(trial.number for trial in self._record.running if self._source.owns(trial))
         while True:
             self._fill_slots()
             event = self._wait()
@@ -89,16 +85,6 @@ class SweepLoop:
     @property
     def _record(self) -> SweepRecord:
         return self._journal.record
-
-    def _replay(self) -> None:
-        """Brings a fresh search to where the journal stands; unfinished trials are issued first."""
-        for what, number in self._record.history:
-            trial = self._record.trials[number]
-            if what == "proposed":
-                self._proposer.adopt(number, trial.values, proposed=not trial.settled)
-            else:
-                self._tell(trial)
-        self._to_issue.extend(trial.number for trial in self._record.running)
 
     def _fill_slots(self) -> None:
         while self._engine.free_slots():
@@ -114,31 +100,18 @@ class SweepLoop:
             return self._record.trials[self._to_issue.popleft()]
         if self._awaits_a_result:
             return None
-        reason = self._budget.refusal(self._record, self._clock())
-        if reason is not None:
-            self._why_none_is_started = reason
+        found = self._source.next_trial(self._record, self._clock())
+        if isinstance(found, NoTrial):
+            self._why_none_is_started, self._awaits_a_result = found.reason, found.until_a_result
             return None
-        return self._settled_trial() or self._proposed_trial()
+        return self._enter(found)
 
-    def _settled_trial(self) -> TrialRecord | None:
-        number, settled = len(self._record.trials), self._record.settled
-        if number >= len(settled):
-            return None
-        self._proposer.adopt(number, settled[number], proposed=False)
-        return self._enter(number, settled[number], settled=True)
-
-    def _proposed_trial(self) -> TrialRecord | None:
+    def _enter(self, new: NewTrial) -> TrialRecord:
         number = len(self._record.trials)
-        proposal = self._proposer.propose(number)
-        if isinstance(proposal, NoProposal):
-            self._awaits_a_result = proposal is NoProposal.WAIT
-            self._why_none_is_started = _why_no_proposal(proposal)
-            return None
-        return self._enter(number, dict(proposal), settled=False)
-
-    def _enter(self, number: int, values: dict[str, HyperparameterValue], *, settled: bool) -> TrialRecord:
         seed = derive_seed(self._record.config.search.seed, "trial", number)
-        self._write(TrialProposed(number=number, values=values, seed=seed, settled=settled))
+        self._write(
+            TrialProposed(number=number, values=new.values, seed=seed, settled=new.settled, confirms=new.confirms)
+        )
         return self._record.trials[number]
 
     def _wait(self) -> EngineEvent | None:
@@ -160,8 +133,7 @@ class SweepLoop:
                 self._recover(event)
 
     def _decide(self, report: EpochReport) -> None:
-        exceeded = self._budget.exceeded(self._record, self._clock(), epochs_reported=1) is not None
-        go_on = not exceeded and not self._should_stop(report)
+        go_on = not self._source.exceeded(self._record, self._clock()) and not self._should_stop(report)
         self._write(EpochReported(report=report, go_on=go_on))
         self._engine.answer(report.number, go_on)
 
@@ -177,7 +149,7 @@ class SweepLoop:
     def _end(self, result: TrialResult) -> None:
         self._write(TrialEnded(result=result))
         self._awaits_a_result = False
-        self._tell(self._record.trials[result.number])
+        self._source.tell(self._record, self._record.trials[result.number])
         self._refuse_endless_failure()
 
     def _recover(self, loss: LostWorker) -> None:
@@ -188,11 +160,6 @@ class SweepLoop:
             return
         reason = f"lost {n_lost} workers; the last: {loss.reason}"
         self._end(TrialResult(loss.number, loss.attempt, TrialState.LOST, reason))
-
-    def _tell(self, trial: TrialRecord) -> None:
-        """Hands an ended trial to the search as evidence."""
-        constraints = self._record.config.search.constraint_records
-        self._proposer.tell(trial.number, outcome_of(trial, self._record.objectives, constraints))
 
     def _refuse_endless_failure(self) -> None:
         failures = self._record.consecutive_failures()
@@ -213,9 +180,3 @@ class SweepLoop:
     def _show(self, event: Event) -> None:
         for observer in self._observers:
             observer.on_event(event, self._record)
-
-
-def _why_no_proposal(proposal: NoProposal) -> str:
-    if proposal is NoProposal.EXHAUSTED:
-        return "every configuration of the space was tried"
-    return "the sampler waits for results, and no trial runs that could give any"

@@ -10,7 +10,10 @@ __all__ = ["ModelKeeper"]
 
 
 class ModelKeeper:
-    """An observer that deletes models as soon as they are no longer among the best; the baseline's stays."""
+    """An observer that deletes models as soon as they are no longer among the best.
+
+    The baseline's stays, and of each finalist that was trained again the best one.
+    """
 
     def __init__(self, folder: SweepFolder) -> None:
         self._folder = folder
@@ -19,7 +22,13 @@ class ModelKeeper:
         """See `Observer.on_event`."""
         if not isinstance(event, TrialEnded):
             return
-        keep = record.config.tracking.keep_models
-        for trial in record.leaderboard()[keep:]:
+        ended = record.trials[event.result.number]
+        if ended.confirms is not None:
+            again = record.confirmations(ended.confirms)
+            again.sort(key=lambda trial: record.objective.sort_key(trial.objective_value(record.objective) or 0.0))
+            beaten = again[1:]
+        else:
+            beaten = record.leaderboard()[record.config.tracking.keep_models :]
+        for trial in beaten:
             if trial.number > 0 or not record.config.search.baseline:
                 (self._folder.trial(trial.number) / "model.keras").unlink(missing_ok=True)

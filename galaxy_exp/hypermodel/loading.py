@@ -72,7 +72,7 @@ def _import_attribute(reference: str) -> Any:
     module_name, colon, attribute = reference.partition(":")
     if not (colon and module_name and attribute):
         raise ConfigError(
-            f"hypermodel: no hypermodel is called {reference!r}; {did_you_mean(reference, BUILT_IN)}, "
+            f"hypermodel: no hypermodel is called {reference!r}; {did_you_mean(reference, list(BUILT_IN))}, "
             "or package.module:ClassName"
         )
     module = _import_module(reference, module_name)

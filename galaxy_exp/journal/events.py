@@ -15,6 +15,7 @@ from galaxy_exp.records import EpochReport, Evidence, HyperparameterValue, Trial
 __all__ = [
     "EpochReported",
     "Event",
+    "FinalistsChosen",
     "ModelRegistered",
     "ParentRunCreated",
     "PromotionDecided",
@@ -83,6 +84,8 @@ class TrialProposed(_Event):
     seed: int
     settled: bool = False
     """Whether it was settled beforehand, as the baseline and enqueued configurations are, and not proposed."""
+    confirms: int | None = None
+    """The finalist whose configuration is trained again, with another seed."""
 
 
 class TrialRunCreated(_Event):
@@ -129,6 +132,16 @@ class TrialProjected(_Event):
 
     event: Literal["trial_projected"] = "trial_projected"
     number: int
+
+
+class FinalistsChosen(_Event):
+    """The search is over; these trials' configurations are trained again before the choice is made."""
+
+    event: Literal["finalists_chosen"] = "finalists_chosen"
+    numbers: list[int]
+    """The best first; none if no trial has a model."""
+    reason: str
+    """Why the search ended."""
 
 
 class WinnerChosen(_Event):
@@ -178,6 +191,7 @@ Event = Annotated[
     | WorkerLost
     | TrialEnded
     | TrialProjected
+    | FinalistsChosen
     | WinnerChosen
     | SealedTestOpened
     | ModelRegistered

@@ -14,6 +14,7 @@ from galaxy_exp.errors import JournalError
 from galaxy_exp.journal.events import (
     EpochReported,
     Event,
+    FinalistsChosen,
     ModelRegistered,
     ParentRunCreated,
     PromotionDecided,
@@ -47,6 +48,8 @@ class TrialRecord:
     run_id: str | None = None
     settled: bool = False
     """Whether its values were not proposed but settled beforehand: the baseline, an enqueued configuration."""
+    confirms: int | None = None
+    """The finalist that it trains again with another seed; None for a trial of the search."""
     run_attempt: int = 0
     """The attempt that `run_id` belongs to."""
     reports: list[EpochReport] = field(default_factory=list)
@@ -119,6 +122,9 @@ class SweepRecord:
     active_seconds: float = 0.0
     """Between events, without the time from a driver's end to the next one's start."""
     parent_run_id: str | None = None
+    finalists: list[int] | None = None
+    """None while the search goes on."""
+    why_search_ended: str = ""
     winner: int | None = None
     test_reports: dict[int, dict[str, Any]] = field(default_factory=dict)
     registered: ModelRegistered | None = None
@@ -171,18 +177,28 @@ class SweepRecord:
         return [*baseline, *self.started.enqueued]
 
     @property
+    def searched(self) -> list[TrialRecord]:
+        """The trials of the search, by number; without those that train a finalist again."""
+        return [trial for trial in self.trials.values() if trial.confirms is None]
+
+    def confirmations(self, finalist: int) -> list[TrialRecord]:
+        """The trials with a model that trained a finalist again."""
+        again = (trial for trial in self.trials.values() if trial.confirms == finalist)
+        return [trial for trial in again if trial.objective_value(self.objective) is not None]
+
+    @property
     def running(self) -> list[TrialRecord]:
         """Proposed and not ended, by number."""
         return [trial for trial in self.trials.values() if trial.result is None]
 
     def leaderboard(self) -> list[TrialRecord]:
-        """Finished trials that may win, the best first; ties go to the earlier trial.
+        """Finished trials of the search that may win, the best first; ties go to the earlier trial.
 
         A trial without a model may not, nor the baseline if it breaks a constraint.
         """
         scored = [
             (self.objective.sort_key(value), trial.number, trial)
-            for trial in self.trials.values()
+            for trial in self.searched
             if trial.result is not None
             and (value := trial.objective_value(self.objective)) is not None
             and not any(violation > 0 for violation in violations(trial.result, self.config.search.constraint_records))
@@ -221,7 +237,7 @@ class SweepRecord:
         match event:
             case TrialProposed():
                 self.trials[event.number] = TrialRecord(
-                    event.number, event.values, event.seed, event.time, settled=event.settled
+                    event.number, event.values, event.seed, event.time, settled=event.settled, confirms=event.confirms
                 )
                 self.history.append(("proposed", event.number))
             case TrialStarted():
@@ -250,6 +266,8 @@ class SweepRecord:
         match event:
             case ParentRunCreated():
                 self.parent_run_id = event.run_id
+            case FinalistsChosen():
+                self.finalists, self.why_search_ended = event.numbers, event.reason
             case WinnerChosen():
                 self.winner = event.number
             case SealedTestOpened():

@@ -1,6 +1,6 @@
-"""From finished trials to a registered, tested and possibly promoted version; every step can be repeated.
+"""From the winner to a tested, registered and possibly promoted version; every step can be repeated.
 
-The winner is chosen on validation data alone. Only then is the sealed test part opened, for the winner and
+The winner was chosen on validation data alone. Only then is the sealed test part opened, for the winner and
 for the baseline, and the journal remembers that it was.
 """
 
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.errors import ModelError, SweepFailedError
 from galaxy_exp.folders import SweepFolder
-from galaxy_exp.journal.events import ModelRegistered, PromotionDecided, SealedTestOpened, WinnerChosen
+from galaxy_exp.journal.events import ModelRegistered, PromotionDecided, SealedTestOpened
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.registry import version_tags
+from galaxy_exp.registry.choice import standings
 from galaxy_exp.registry.evaluation import TestReport, evaluate_model
 from galaxy_exp.registry.packaging import log_and_register
 from galaxy_exp.registry.promotion import (
@@ -33,24 +34,9 @@ from galaxy_exp.registry.promotion import (
 from galaxy_exp.registry.sealed_predictions import SealedPredictions, log_sealed_predictions
 from galaxy_exp.tracking.store import tracking_errors
 
-__all__ = ["choose_winner", "open_sealed_test", "promote_winner", "register_winner", "test_digest"]
+__all__ = ["open_sealed_test", "promote_winner", "register_winner", "test_digest"]
 
 _EXAMPLE_IMAGES = 1
-
-
-def choose_winner(journal: Journal) -> TrialRecord:
-    """The trial with the best validation objective; the earlier one of two equals.
-
-    Raises:
-        SweepFailedError: if no trial ended with a model.
-    """
-    record = journal.record
-    if record.winner is None:
-        ranked = record.leaderboard()
-        if not ranked:
-            raise SweepFailedError(_why_no_winner(record))
-        journal.append(WinnerChosen(number=ranked[0].number))
-    return record.trials[_winner_number(record)]
 
 
 def open_sealed_test(journal: Journal, folder: SweepFolder, data: PreparedData) -> None:
@@ -164,12 +150,6 @@ def _winner_number(record: SweepRecord) -> int:
     return record.winner
 
 
-def _why_no_winner(record: SweepRecord) -> str:
-    reasons = [trial.result.reason for trial in record.trials.values() if trial.result]
-    last = f"; the last: {reasons[-1]}" if reasons else ""
-    return f"none of the {len(record.trials)} trials of {record.sweep_id} ended with a model{last}"
-
-
 def _version_tags(record: SweepRecord, data: PreparedData, report: TestReport) -> dict[str, str]:
     return {
         version_tags.SWEEP_ID: record.sweep_id,
@@ -186,13 +166,23 @@ def _describe_version(record: SweepRecord, data: PreparedData, winner: TrialReco
     lines = [
         f"Classifies galaxy images of {data.image_shape[0]} x {data.image_shape[1]} pixels into "
         f"{len(data.class_names)} classes; trained on {trained_on}.",
-        f"Trial {winner.number} of sweep `{record.sweep_id}`, the best of {len(record.trials)} by "
+        f"Trial {winner.number} of sweep `{record.sweep_id}`, the best of {len(record.searched)} by "
         f"{record.objective.name} on validation images ({winner.objective_value(record.objective):.4f}).",
+        *_standing_lines(record),
         *_test_lines(record),
         "Hyperparameters: " + ", ".join(f"{name} = {value}" for name, value in winner.values.items()) + ".",
         f"Data digest `{data.digest}`, split digest `{data.split_digest}`.",
     ]
     return "\n\n".join(lines)
+
+
+def _standing_lines(record: SweepRecord) -> list[str]:
+    lines = [
+        f"Configuration of trial {standing.finalist} trained again {len(standing.trials)} times: "
+        f"{record.objective.name} {standing.mean:.4f}, standard deviation {standing.spread:.4f}."
+        for standing in standings(record)
+    ]
+    return ["\n".join(lines)] if lines else []
 
 
 def _test_lines(record: SweepRecord) -> list[str]:

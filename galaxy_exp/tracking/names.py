@@ -14,6 +14,7 @@ from galaxy_exp.journal.record import TrialRecord
 
 __all__ = [
     "ATTEMPT",
+    "CONFIRMS",
     "EPOCHS",
     "EXPERIMENT_KIND",
     "KIND",
@@ -50,12 +51,17 @@ TRIAL = "galaxy_exp.trial"
 ATTEMPT = "galaxy_exp.attempt"
 STATE = "galaxy_exp.state"
 REASON = "galaxy_exp.reason"
+CONFIRMS = "galaxy_exp.confirms"
+"""The finalist's number, on the runs that train it again."""
 EPOCHS = "galaxy_exp.epochs"
 
 
 def trial_run_name(trial: TrialRecord, has_baseline: bool) -> str:
-    """`trial 007`, or `trial 000 (baseline)`."""
-    return f"trial {trial.number:03d}" + (" (baseline)" if has_baseline and trial.number == 0 else "")
+    """`trial 007`, `trial 000 (baseline)`, or `trial 021 (trial 7 again)`."""
+    name = f"trial {trial.number:03d}"
+    if trial.confirms is not None:
+        return f"{name} (trial {trial.confirms} again)"
+    return f"{name} (baseline)" if has_baseline and trial.number == 0 else name
 
 
 def allowed_name(name: str) -> str:

@@ -287,6 +287,8 @@ class MlflowProjection:
             names.ATTEMPT: str(attempt),
             names.STATE: str(TrialState.RUNNING),
         }
+        if trial.confirms is not None:
+            tags[names.CONFIRMS] = str(trial.confirms)
         name = names.trial_run_name(trial, self._record.config.search.baseline)
         run = self.client.create_run(self._experiment(), _milliseconds(trial.proposed_at), tags, name)
         return str(run.info.run_id)

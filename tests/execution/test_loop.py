@@ -8,10 +8,12 @@ from written_records import started
 from galaxy_exp.config.sweep import SearchConfig
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.loop import SweepLoop
+from galaxy_exp.execution.sources import FinalistSource, SearchSource
+from galaxy_exp.journal.events import FinalistsChosen
 from galaxy_exp.journal.journal import Journal, read_record
 from galaxy_exp.records import EpochReport, TrialResult, TrialState
 from galaxy_exp.search.proposer import NoProposal
-from galaxy_exp.search.pruners import build_pruner
+from galaxy_exp.search.pruners import NoPruner, build_pruner
 
 EPOCHS = 4
 
@@ -79,15 +81,19 @@ class Spec:
 
 @pytest.fixture
 def run(tmp_path):
-    def run(proposer, slots=1, fresh=True, enqueued=(), **search):
+    def run(proposer, slots=1, fresh=True, enqueued=(), finalists=None, seeds=1, **search):
         search = {"baseline": True, "pruner": "none", "max_trials": 20} | search
         config = SearchConfig(**search)
         pruner = build_pruner(config, EPOCHS)
         folder = tmp_path / "s-1"
         start = started(search, baseline={"score": 0.1}, enqueued=list(enqueued))
         with Journal.create(folder, start) if fresh else Journal.reopen(folder) as journal:
-            engine = ImmediateEngine(slots)
-            reason = SweepLoop(journal, proposer, pruner, Budget(config, pruner, EPOCHS), engine, Spec).run()
+            source = SearchSource(proposer, Budget(config, pruner, EPOCHS))
+            reason = SweepLoop(journal, source, pruner, ImmediateEngine(slots), Spec).run()
+            if finalists is not None and journal.record.finalists is None:
+                journal.append(FinalistsChosen(numbers=finalists, reason=reason))
+            if finalists is not None:
+                reason = SweepLoop(journal, FinalistSource(seeds), NoPruner(), ImmediateEngine(slots), Spec).run()
         return reason, read_record(folder)
 
     return run
@@ -153,3 +159,31 @@ def test_all_objectives_are_told(run):
     proposer = ScriptedProposer()
     run(proposer, objective=["val_macro_f1", "-parameters"])
     assert proposer.calls[-1] == ("tell", 0, "completed", None)
+
+
+class TestFinalists:
+    def test_each_is_trained_again_with_fresh_seeds_and_the_search_hears_nothing_of_it(self, run):
+        proposer = ScriptedProposer({"score": 0.5}, {"score": 0.6})
+        reason, record = run(proposer, finalists=[2, 1], seeds=2, max_trials=3)
+        assert reason == "every finalist was trained with every seed"
+        again = [trial for trial in record.trials.values() if trial.confirms is not None]
+        assert [(trial.number, trial.confirms, trial.values["score"]) for trial in again] == [
+            (3, 2, 0.6),
+            (4, 1, 0.5),
+            (5, 2, 0.6),
+            (6, 1, 0.5),
+        ]
+        assert len({trial.seed for trial in record.trials.values()}) == 7
+        assert max(number for _, number, *_ in proposer.calls) == 2
+        assert [trial.number for trial in record.leaderboard()] == [2, 1, 0]
+
+    def test_they_run_all_their_epochs_whatever_the_budget(self, run):
+        _, record = run(ScriptedProposer({"score": 0.5}), finalists=[1], seeds=2, max_trials=2, max_epochs=8)
+        assert [trial.epochs for trial in record.trials.values()] == [4, 4, 4, 4]
+
+    def test_a_resumed_search_is_not_told_of_them(self, run):
+        run(ScriptedProposer({"score": 0.5}), finalists=[1], seeds=1, max_trials=2)
+        second = ScriptedProposer()
+        _, record = run(second, finalists=[1], seeds=2, max_trials=2, fresh=False)
+        assert {number for _, number, *_ in second.calls} == {0, 1}
+        assert len(record.trials) == 4

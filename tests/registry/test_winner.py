@@ -26,6 +26,7 @@ from galaxy_exp.journal.events import (
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.records import TrialResult, TrialState
 from galaxy_exp.registry import version_tags, winner
+from galaxy_exp.registry.choice import choose_winner
 from galaxy_exp.registry.sealed_predictions import fetch_sealed_predictions
 
 from .conftest import Store
@@ -69,7 +70,7 @@ class Sweep:
         return self.folder.trial(number) / "model.keras"
 
     def choose(self) -> int:
-        return winner.choose_winner(self.journal).number
+        return choose_winner(self.journal).number
 
     def test(self) -> list[int]:
         """Opens the sealed test; the trials it has been opened for, in the order of the journal."""

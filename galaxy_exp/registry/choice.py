@@ -1,0 +1,71 @@
+"""Who wins: on validation data alone, and not on a single lucky seed."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+from galaxy_exp.errors import SweepFailedError
+from galaxy_exp.journal.events import FinalistsChosen, WinnerChosen
+from galaxy_exp.journal.journal import Journal
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
+
+__all__ = ["Standing", "choose_finalists", "choose_winner", "standings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A finalist and what its configuration reached when it was trained again."""
+
+    finalist: int
+    trials: list[TrialRecord]
+    mean: float
+    """Of the objective on the validation images."""
+    spread: float
+    """Standard deviation between seeds; 0 for a single one."""
+
+
+def choose_finalists(journal: Journal, why_search_ended: str) -> None:
+    """The best trials of the search by validation objective, as many as `registry.finalists` says; once a sweep."""
+    record = journal.record
+    if record.finalists is None:
+        best = record.leaderboard()[: record.config.registry.finalists]
+        journal.append(FinalistsChosen(numbers=[trial.number for trial in best], reason=why_search_ended))
+
+
+def standings(record: SweepRecord) -> list[Standing]:
+    """The finalists that trained again to a model, the best mean first; ties go to the one the search found better."""
+    found = []
+    for finalist in record.finalists or []:
+        trials = record.confirmations(finalist)
+        values = [value for trial in trials if (value := trial.objective_value(record.objective)) is not None]
+        if values:
+            spread = statistics.stdev(values) if len(values) > 1 else 0.0
+            found.append(Standing(finalist, trials, statistics.fmean(values), spread))
+    return sorted(found, key=lambda standing: record.objective.sort_key(standing.mean))
+
+
+def choose_winner(journal: Journal) -> TrialRecord:
+    """The trial whose model is tested, registered and used.
+
+    With finalists, the configuration with the best mean over its seeds wins, and of its trials the best on the
+    validation images is taken. Without, it is the best trial of the search; the earlier one of two equals.
+
+    Raises:
+        SweepFailedError: if no trial ended with a model.
+    """
+    record = journal.record
+    if record.winner is None:
+        ranked = standings(record)
+        trials = ranked[0].trials if ranked else record.leaderboard()
+        if not trials:
+            raise SweepFailedError(_why_no_winner(record))
+        best = min(trials, key=lambda trial: record.objective.sort_key(trial.objective_value(record.objective) or 0.0))
+        journal.append(WinnerChosen(number=best.number))
+    return record.trials[record.winner or 0]
+
+
+def _why_no_winner(record: SweepRecord) -> str:
+    reasons = [trial.result.reason for trial in record.trials.values() if trial.result]
+    last = f"; the last: {reasons[-1]}" if reasons else ""
+    return f"none of the {len(record.trials)} trials of {record.sweep_id} ended with a model{last}"
