@@ -97,12 +97,19 @@ class _LiveDisplay:
         """See `Observer.on_event`."""
         if isinstance(event, TrialEnded | WorkerLost) and (line := _describe_event(event, record)):
             self._live.console.print(line)
-        self._progress.update(self._task, total=record.config.search.max_trials, completed=len(record.end_order))
+        self._progress.update(self._task, total=_expected_trials(record), completed=len(record.end_order))
         self._live.update(Group(_trial_table(record), self._progress))
 
     def say(self, message: str) -> None:
         """See `Display.say`."""
         self._live.console.print(message)
+
+
+def _expected_trials(record: SweepRecord) -> int:
+    """What `search.max_trials` allows; once the search is over, its trials and those that train finalists again."""
+    if record.finalists is None:
+        return record.config.search.max_trials
+    return len(record.searched) + len(record.finalists) * record.config.registry.seeds
 
 
 def _describe_event(event: Event, record: SweepRecord) -> str:

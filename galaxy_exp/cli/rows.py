@@ -85,7 +85,7 @@ def describe_sweep(record: SweepRecord) -> dict[str, Any]:
         "data_digest": record.started.data_digest[:16],
         "hypermodel": config.hypermodel,
         "search": f"{config.search.sampler} + {config.search.pruner}, objective {config.search.objective_text}",
-        "trials": f"{len(record.end_order)} of {config.search.max_trials}",
+        "trials": _count_trials(record),
         "trial_states": _count_states(record),
         "ended": record.ended.reason if record.ended else None,
         "pareto_front": [t.number for t in record.pareto_front()] if len(record.objectives) > 1 else None,
@@ -131,7 +131,7 @@ def _readable_row(record: SweepRecord) -> dict[str, Any]:
         "sweep": record.sweep_id,
         "state": sweep_state(record),
         "started": _local_time(record.started.time),
-        "trials": len(record.end_order),
+        "trials": sum(trial.result is not None for trial in record.searched),
         "max_trials": record.config.search.max_trials,
         "objective": record.objective.name,
         "best": best[0].objective_value(record.objective) if best else None,
@@ -183,6 +183,14 @@ def _short_value(value: Any) -> str:
 
 def _short_report(report: dict[str, Any]) -> dict[str, float]:
     return {name: round(report[name], 4) for name in ("accuracy", "macro_f1", "balanced_accuracy")}
+
+
+def _count_trials(record: SweepRecord) -> str:
+    """`18 of 20`, and how many train finalists again."""
+    ended = [record.trials[number] for number in record.end_order]
+    again = sum(trial.confirms is not None for trial in ended)
+    searched = f"{len(ended) - again} of {record.config.search.max_trials}"
+    return f"{searched}, and {again} that train finalists again" if again else searched
 
 
 def _count_states(record: SweepRecord) -> dict[str, int]:
