@@ -191,6 +191,7 @@ def check_names(config: SweepConfig) -> None:
     Raises:
         ConfigError: one line that names the key, what was found and what is known.
     """
+    import_keras_quietly()  # the samplers know the spaces of KerasTuner
     from galaxy_exp.search import building
     from galaxy_exp.search.pruners import build_pruner
 
