@@ -21,7 +21,7 @@ from pathlib import Path
 
 from galaxy_exp.errors import BadInputError
 
-__all__ = ["ProjectFolder", "SweepFolder", "fsync_path"]
+__all__ = ["ProjectFolder", "SweepFolder", "fsync_path", "graph_of"]
 
 
 def fsync_path(path: Path) -> None:
@@ -31,6 +31,15 @@ def fsync_path(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def graph_of(model_file: Path) -> Path:
+    """The folder beside a `.keras` file that holds the network once more, as a TensorFlow SavedModel.
+
+    It is there if the network is not made of Keras's own layers alone: then the file can be loaded only where the
+    user's code is, and the graph anywhere.
+    """
+    return model_file.with_name(f"{model_file.stem}_graph")
 
 
 @dataclass(frozen=True, slots=True)

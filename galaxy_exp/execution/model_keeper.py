@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from galaxy_exp.folders import SweepFolder
+import shutil
+
+from galaxy_exp.folders import SweepFolder, graph_of
 from galaxy_exp.journal.events import Event, TrialEnded
 from galaxy_exp.journal.record import SweepRecord
 
@@ -31,4 +33,6 @@ class ModelKeeper:
             beaten = record.leaderboard()[record.config.tracking.keep_models :]
         for trial in beaten:
             if trial.number > 0 or not record.config.search.baseline:
-                (self._folder.trial(trial.number) / "model.keras").unlink(missing_ok=True)
+                file = self._folder.trial(trial.number) / "model.keras"
+                file.unlink(missing_ok=True)
+                shutil.rmtree(graph_of(file), ignore_errors=True)

@@ -8,7 +8,7 @@ import keras
 
 from galaxy_exp.hypermodel.augmentation import AugmentationLayer
 
-__all__ = ["add_softmax", "to_inference_model"]
+__all__ = ["add_softmax", "is_portable", "to_inference_model"]
 
 
 def to_inference_model(model: keras.Model) -> keras.Model:
@@ -34,6 +34,26 @@ def add_softmax(model: keras.Model) -> keras.Model:
     """A built model whose outputs are logits, with a float32 softmax behind it."""
     softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
     return keras.Model(model.inputs, softmax(model.outputs[0]), name=model.name)
+
+
+def is_portable(model: keras.Model) -> bool:
+    """Whether a file of this model loads in safe mode without the user's code: it is made of Keras's own parts."""
+    activations = [getattr(layer, "activation", None) for layer in _leaves(model)]
+    if any(getattr(activation, "__name__", "") == "<lambda>" for activation in activations):
+        return False  # Keras stores no class name for these
+    return _is_keras_s_own(keras.saving.serialize_keras_object(model))
+
+
+def _is_keras_s_own(config: Any) -> bool:
+    if isinstance(config, list | tuple):
+        return all(map(_is_keras_s_own, config))
+    if not isinstance(config, dict):
+        return True
+    if config.get("class_name") == "__lambda__":
+        return False
+    if "module" in config and str(config["module"]).split(".")[0] != "keras":
+        return False
+    return all(_is_keras_s_own(value) for key, value in config.items() if key != "compile_config")
 
 
 def _leaves(model: keras.Model) -> list[keras.layers.Layer]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp import metrics
 from galaxy_exp.errors import DataError, ModelError
+from galaxy_exp.folders import graph_of
 from galaxy_exp.registry.bootstrap import paired_bootstrap
 from galaxy_exp.report.per_class import per_class_table
 
@@ -77,7 +78,7 @@ def evaluate_model(
     """
     images, labels = np.load(images_path, mmap_mode="r"), np.load(labels_path)
     _check_data(images_path, images, labels, len(class_names))
-    network = _load_network(model_file)
+    network = _load_network(model_file, images.shape[1:])
     _check_network(model_file, network, images, len(class_names))
     probabilities = _predict(network, images)
     return build_report(labels, probabilities, class_names, digest), probabilities
@@ -112,10 +113,14 @@ def _check_data(path: Path, images: NDArray[Any], labels: NDArray[Any], n_classe
         raise DataError(f"labels run from {labels.min()} to {labels.max()}; expected 0 to {n_classes - 1}")
 
 
-def _load_network(model_file: Path) -> Any:
+def _load_network(model_file: Path, image_shape: Sequence[int]) -> Any:
     import keras
 
+    graph = graph_of(model_file)
     try:
+        if graph.is_dir():
+            layer = keras.layers.TFSMLayer(str(graph), call_endpoint="serve")
+            return keras.Sequential([keras.Input(image_shape, dtype="uint8"), layer])
         return keras.saving.load_model(model_file, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.errors import ModelError
+from galaxy_exp.folders import graph_of
 from galaxy_exp.registry.version_tags import SWEEP_ID
 from galaxy_exp.tracking.quiet import quiet_mlflow
 from galaxy_exp.tracking.store import open_client, tracking_errors
@@ -67,7 +68,8 @@ def log_and_register(
 
     Args:
         run_id: the run the model came from; it may be finished.
-        model_file: `.keras`, uint8 (n, height, width, 3) to probabilities (n, n_classes).
+        model_file: `.keras`, uint8 (n, height, width, 3) to probabilities (n, n_classes); if its graph lies beside
+            it (see `graph_of`), that is packaged.
         class_names: one per class, in label order.
         image_shape: (height, width) or (height, width, 3), in pixels.
         registered_name: created if it does not exist.
@@ -165,7 +167,7 @@ def _build_package(
         path=str(package),
         python_model=str(MODEL_CODE),
         artifacts={
-            "model": str(model_file),
+            "model": str(graph_of(model_file) if graph_of(model_file).is_dir() else model_file),
             "classes": str(_write_classes(folder, class_names, image_shape, preprocessing)),
         },
         mlflow_model=Model(

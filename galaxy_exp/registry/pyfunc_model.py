@@ -2,7 +2,8 @@
 
 MLflow copies this file into the package of every registered version ("model from code"), so it runs where
 galaxy_exp is not installed and imports only the standard library, numpy, pandas, keras and mlflow. It reads
-two artifacts: `model.keras`, a Keras model from uint8 (n, height, width, 3) to probabilities (n, n_classes),
+two artifacts: `model.keras`, a Keras model from uint8 (n, height, width, 3) to probabilities (n, n_classes), or
+`model_graph`, the same as a TensorFlow SavedModel, of a network with layers that Keras does not have,
 and `classes.json` with `class_names`, `image_size` ([height, width]), `rule` and `preprocessing`, what training did
 to its raw images. Of that, `fits` says how FITS files became 8 bits; it is not done here, where images are 8-bit
 already, but by whoever reads FITS files.
@@ -56,7 +57,11 @@ class GalaxyModel(PythonModel):
         preprocessing = classes.get("preprocessing", {})
         self.centre, self.greyscale = preprocessing.get("crop"), bool(preprocessing.get("greyscale", False))
         self.fits = preprocessing.get("fits")
-        self._network = keras.saving.load_model(context.artifacts["model"], compile=False, safe_mode=True)
+        model = context.artifacts["model"]
+        if Path(model).is_dir():
+            self._network = keras.layers.TFSMLayer(model, call_endpoint="serve")
+        else:
+            self._network = keras.saving.load_model(model, compile=False, safe_mode=True)
 
     def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Classifies images.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,19 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.folders import fsync_path
+from galaxy_exp.folders import fsync_path, graph_of
+from galaxy_exp.hypermodel.export import is_portable
 from galaxy_exp.records import EpochReport
 
-__all__ = ["HISTORY_FILE", "MODEL_FILE", "PROBABILITIES_FILE", "save_history", "save_model", "save_probabilities"]
+__all__ = [
+    "HISTORY_FILE",
+    "MODEL_FILE",
+    "PROBABILITIES_FILE",
+    "save_graph",
+    "save_history",
+    "save_model",
+    "save_probabilities",
+]
 
 MODEL_FILE = "model.keras"
 PROBABILITIES_FILE = "validation_probabilities.npy"
@@ -25,6 +35,23 @@ HISTORY_FILE = "history.csv"
 def save_model(model: keras.Model, folder: Path) -> None:
     """Writes `model.keras`."""
     _write_atomically(folder / MODEL_FILE, model.save)
+
+
+def save_graph(model: keras.Model, folder: Path, image_shape: Sequence[int]) -> None:
+    """Writes a network that has parts of the user's own as a graph, which loads without the user's code.
+
+    See `folders.graph_of`. Only on TensorFlow; on another backend such a network has to be loaded with its code.
+
+    Args:
+        model: takes uint8 (n, height, width, channels).
+        folder: where `model.keras` will be written.
+        image_shape: (height, width, channels).
+    """
+    graph = graph_of(folder / MODEL_FILE)
+    shutil.rmtree(graph, ignore_errors=True)
+    if keras.backend.backend() == "tensorflow" and not is_portable(model):
+        images = keras.InputSpec(shape=(None, *image_shape), dtype="uint8")
+        _write_atomically(graph, lambda path: model.export(path, verbose=False, input_signature=[images]))
 
 
 def save_probabilities(probabilities: NDArray[Any], folder: Path) -> None:
@@ -58,4 +85,6 @@ def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(path)
         fsync_path(path.parent)
     finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
         temporary.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -14,7 +14,7 @@ from galaxy_exp.hypermodel.flops import count_flops
 from galaxy_exp.hypermodel.loading import load_hypermodel
 from galaxy_exp.hypermodel.search_space import space_from_config
 from galaxy_exp.records import EpochReport, TrialResult, TrialSpec, TrialState
-from galaxy_exp.training.artifacts import save_history, save_model, save_probabilities
+from galaxy_exp.training.artifacts import save_graph, save_history, save_model, save_probabilities
 from galaxy_exp.training.failures import failure_reason
 from galaxy_exp.training.fitting import fit_model, open_split
 from galaxy_exp.training.precision import resolve_precision
@@ -83,7 +83,7 @@ def _train(spec: TrialSpec, report: Callable[[EpochReport], bool], progress: _Pr
     if recorder.best is None:
         raise RuntimeError("the hypermodel's fit ended without a single epoch; it must pass `callbacks` to model.fit")
     _check_constraints(spec, _costs(progress, recorder))
-    _save(model, recorder.best, recorder, spec)
+    _save(model, recorder.best, recorder, spec, data.train_images.shape[1:])
 
 
 def _costs(progress: _Progress, recorder: EpochRecorder) -> dict[str, float]:
@@ -101,11 +101,15 @@ def _check_constraints(spec: TrialSpec, costs: Mapping[str, float]) -> None:
         raise InfeasibleError(found)
 
 
-def _save(model: keras.Model, best: BestEpoch, recorder: EpochRecorder, spec: TrialSpec) -> None:
+def _save(
+    model: keras.Model, best: BestEpoch, recorder: EpochRecorder, spec: TrialSpec, image_shape: Sequence[int]
+) -> None:
     if best.epoch < len(recorder.reports):
         model.set_weights(best.weights)
     exported = to_inference_model(model)
-    save_model(add_softmax(exported) if best.needs_softmax else exported, spec.folder)
+    network = add_softmax(exported) if best.needs_softmax else exported
+    save_graph(network, spec.folder, image_shape)
+    save_model(network, spec.folder)
     save_probabilities(best.probabilities, spec.folder)
     save_history(recorder.reports, spec.folder)
 

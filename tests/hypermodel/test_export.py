@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from galaxy_exp.hypermodel import GalaxyCNN, to_inference_model
-from galaxy_exp.hypermodel.export import add_softmax
+from galaxy_exp.hypermodel.export import add_softmax, is_portable
 
 from .conftest import IMAGE_SHAPE, N_CLASSES
 
@@ -92,3 +92,44 @@ def test_softmax_can_be_put_behind_logits():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
     outputs = add_softmax(model).predict(np.ones((4, 2)), verbose=0)
     np.testing.assert_allclose(outputs.sum(axis=1), 1.0, atol=1e-6)
+
+
+class _Half(keras.layers.Layer):
+    def call(self, inputs):
+        return inputs / 2
+
+
+class _Subclass(keras.Model):
+    def call(self, inputs):
+        return inputs
+
+
+def _own(values):
+    return values
+
+
+def _with(*layers):
+    return keras.Sequential([keras.Input((3,)), *layers, keras.layers.Dense(2, "softmax")])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        _with(_Half()),
+        _with(keras.Sequential([_Half()])),
+        _with(keras.layers.Lambda(lambda values: values)),
+        _with(keras.layers.Dense(2, activation=_own)),
+        _with(keras.layers.Dense(2, activation=lambda values: values)),
+        _Subclass(),
+    ],
+)
+def test_parts_of_the_user_s_own_are_not_portable(model):
+    assert not is_portable(model)
+
+
+def test_a_loss_of_the_user_s_own_does_not_matter(hypermodel, small_values):
+    inputs = keras.Input((3,))
+    functional = keras.Model(inputs, keras.layers.Concatenate()([inputs, keras.layers.Dense(2)(inputs)]))
+    functional.compile("adam", _own)
+    assert is_portable(functional)
+    assert is_portable(to_inference_model(hypermodel.build(small_values(augmentation="flips"))))

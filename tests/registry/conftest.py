@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
+from galaxy_exp.folders import graph_of
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.packaging import ModelVersionRef, log_and_register
 
@@ -62,6 +63,18 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def graph_file(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same network with its graph beside it, and a file that cannot be loaded, for want of the user's code."""
+    import keras
+
+    path = tmp_path_factory.mktemp("graph") / "best.keras"
+    path.write_text("of no use without the user's code")
+    images = keras.InputSpec(shape=(None, *IMAGE_SIZE, 3), dtype="uint8")
+    keras.saving.load_model(model_file).export(graph_of(path), verbose=False, input_signature=[images])
+    return path
+
+
+@pytest.fixture(scope="session")
 def register(store: Store, model_file: Path) -> Callable[..., ModelVersionRef]:
     """Registers the tiny network; each call is another sweep unless `sweep_id` is given."""
     numbers = count()
@@ -71,11 +84,12 @@ def register(store: Store, model_file: Path) -> Callable[..., ModelVersionRef]:
         sweep_id: str | None = None,
         run_id: str | None = None,
         preprocessing: dict[str, Any] | None = None,
+        file: Path = model_file,
         **tags: str,
     ) -> ModelVersionRef:
         return log_and_register(
             run_id=run_id or store.finished_run(),
-            model_file=model_file,
+            model_file=file,
             class_names=CLASS_NAMES,
             image_shape=(*IMAGE_SIZE, 3),
             registered_name=name,

@@ -40,6 +40,13 @@ def test_scores_a_network(model_file: Path, files: tuple[Path, Path], monkeypatc
     assert report.metrics["balanced_accuracy"] == pytest.approx(2.5 / 3)
 
 
+def test_scores_a_network_by_its_graph(model_file: Path, graph_file: Path, files: tuple[Path, Path]) -> None:
+    report, probabilities = evaluate_model(graph_file, *files, CLASS_NAMES, "digest")
+    expected, same = evaluate_model(model_file, *files, CLASS_NAMES, "digest")
+    np.testing.assert_allclose(probabilities, same, atol=1e-6)
+    assert report.confusion == expected.confusion
+
+
 def test_large_images_go_in_small_batches() -> None:
     sizes: list[int] = []
 

@@ -96,6 +96,14 @@ def test_signature_names_every_class() -> None:
     assert signature.outputs.input_names() == ["label", "class_name", "probability", "p_a", "p_b c"]
 
 
+def test_a_network_with_layers_of_the_user_s_own_is_packaged_as_a_graph(
+    register: Callable[..., ModelVersionRef], store: Store, graph_file: Path
+) -> None:
+    ref = register("graph", file=graph_file)
+    model = load_model(ref.uri, tracking_uri=store.uri)
+    assert model.predict([coloured(1), coloured(2, 40, 30)]).labels.tolist() == [1, 2]
+
+
 def test_a_missing_model_file_is_named(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"nothing\.keras: no such model file"):
         packaging.log_and_register(

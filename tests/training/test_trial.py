@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 
+from galaxy_exp.folders import graph_of
 from galaxy_exp.metrics import summarise_predictions
 from galaxy_exp.records import EpochReport, Objective, TrialState
 from galaxy_exp.training import run_trial
@@ -235,6 +236,26 @@ class TestUsersHypermodels:
         assert result.state is TrialState.COMPLETED, result.traceback
         np.testing.assert_allclose(_probabilities(spec).sum(axis=1), 1.0, atol=1e-5)
         np.testing.assert_allclose(_saved_model_probabilities(spec), _probabilities(spec), atol=1e-5)
+
+    def test_a_network_with_layers_of_its_own_leaves_a_graph_too(self, make_spec, user_models):
+        class Half(keras.layers.Layer):
+            def call(self, inputs):
+                return inputs / 2
+
+        class WithOwnLayer(UserModel):
+            def build(self, hp):
+                model = super().build(hp)
+                own = keras.Sequential([*model.layers[:-1], Half(), model.layers[-1]])
+                own.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+                return own
+
+        user_models.WithOwnLayer = WithOwnLayer
+        spec = make_spec("user_models:WithOwnLayer", epochs=1)
+        result, _ = _run(spec)
+        assert result.state is TrialState.COMPLETED, result.traceback
+        graph = keras.layers.TFSMLayer(str(graph_of(spec.folder / "model.keras")), call_endpoint="serve")
+        images = np.load(spec.data.validation_images)
+        np.testing.assert_allclose(np.asarray(graph(images)), _probabilities(spec), atol=1e-5)
 
     def test_a_fit_of_its_own_gets_validation_data_and_can_end_early(self, make_spec, user_models):
         class Own(UserModel):
