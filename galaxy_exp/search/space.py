@@ -27,14 +27,10 @@ class Dimension:
     hyperparameter: Any
     distribution: BaseDistribution | None
     """None if it has one value only."""
-
-    @property
-    def name(self) -> str:
-        return str(self.hyperparameter.name)
-
-    @property
-    def is_conditional(self) -> bool:
-        return bool(self.hyperparameter.conditions)
+    name: str
+    """What it is called in a configuration."""
+    conditions: tuple[Any, ...]
+    """KerasTuner's: it is active where all of them hold."""
 
     @property
     def is_continuous(self) -> bool:
@@ -47,7 +43,7 @@ class Dimension:
 
     def is_active(self, values: Mapping[str, HyperparameterValue]) -> bool:
         """Whether its conditions hold, given the values of what was declared before it."""
-        return all(condition.is_active(values) for condition in self.hyperparameter.conditions)
+        return not self.conditions or all(condition.is_active(values) for condition in self.conditions)
 
     def decode(self, encoded: Any) -> HyperparameterValue:
         return decode_value(self.hyperparameter, encoded)
@@ -66,6 +62,16 @@ class Dimension:
                 return list(range(low, high + 1, step))
             case FloatDistribution(low=low, high=high, step=float(step)):
                 return [low + index * step for index in range(_steps(low, high, step) + 1)]
+        raise TypeError(f"{self.name} has no finite list of values")
+
+    @property
+    def n_choices(self) -> int:
+        """How many values there are, of a dimension that is neither continuous nor fixed."""
+        match self.distribution:
+            case CategoricalDistribution(choices=choices):
+                return len(choices)
+            case IntDistribution(low=low, high=high, step=step) | FloatDistribution(low=low, high=high, step=step):
+                return _steps(low, high, step or 1) + 1
         raise TypeError(f"{self.name} has no finite list of values")
 
     def from_unit(self, u: float) -> Any:
@@ -107,7 +113,13 @@ class SearchSpace:
     def __init__(self, hyperparameters: keras_tuner.HyperParameters) -> None:
         entries = hyperparameters.space
         self.dimensions = tuple(
-            Dimension(parameter, entry, distribution_of(entry) if is_tunable(entry) else None)
+            Dimension(
+                parameter,
+                entry,
+                distribution_of(entry) if is_tunable(entry) else None,
+                entry.name,
+                tuple(entry.conditions),
+            )
             for parameter, entry in zip(parameter_names(entries), entries, strict=True)
         )
         self.tunable = tuple(dimension for dimension in self.dimensions if dimension.distribution is not None)

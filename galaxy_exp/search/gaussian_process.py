@@ -1,0 +1,113 @@
+"""Regression with a Gaussian process whose parameters are chosen by their posterior probability."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from scipy.optimize import minimize
+
+__all__ = ["GaussianProcess", "Kernel", "fit_kernel"]
+
+Matrix = NDArray[np.float64]
+
+_JITTER = 1e-8
+_AMPLITUDES = (0.1, 10.0)
+_SCALES = (0.05, 50.0)
+_NOISES = (1e-6, 0.5)
+_MAX_ITERATIONS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A Matern 5/2 covariance with one length scale for each dimension, and independent noise."""
+
+    amplitude: float
+    """Variance of the function."""
+    scales: Matrix
+    """Length scales (d,)."""
+    noise: float
+    """Variance of the noise."""
+
+    def __call__(self, left: Matrix, right: Matrix) -> Matrix:
+        """Covariances (n, m), noise left out, of points (n, d) and (m, d)."""
+        return self.amplitude * _matern(_distances(left / self.scales, right / self.scales))
+
+
+class GaussianProcess:
+    """Regression of zero-mean targets (n,) on points (n, d)."""
+
+    def __init__(self, kernel: Kernel, points: Matrix, targets: Matrix) -> None:
+        self._kernel = kernel
+        self._points = points
+        covariance = kernel(points, points) + (kernel.noise + _JITTER) * np.eye(len(points))
+        self._factor = cho_factor(covariance, lower=True)
+        self._weights = cho_solve(self._factor, targets)
+
+    def predict(self, points: Matrix) -> tuple[Matrix, Matrix]:
+        """Mean and standard deviation (m,) of the function, without noise, at points (m, d)."""
+        covariance = self._kernel(points, self._points)
+        variance = self._kernel.amplitude - np.sum(covariance * cho_solve(self._factor, covariance.T).T, axis=1)
+        return covariance @ self._weights, np.sqrt(np.maximum(variance, 1e-12))
+
+
+def fit_kernel(points: Matrix, targets: Matrix) -> Kernel:
+    """The kernel of the highest posterior probability for targets (n,) of unit variance at points (n, d).
+
+    Length scales have the log-normal prior of Hvarfner et al. (2024, ICML), which keeps them sensible when there are
+    few points and many dimensions. The noise has a log-normal one too, around a thousandth of the variance; without it
+    a handful of points may be taken for noise altogether.
+    """
+    n_dimensions = points.shape[1]
+    bounds = np.log([_AMPLITUDES, *[_SCALES] * n_dimensions, _NOISES])
+    centres = np.array([*[math.sqrt(2) + math.log(n_dimensions) / 2] * n_dimensions, math.log(1e-3)])
+    widths = np.array([*[math.sqrt(3)] * n_dimensions, 2.0])
+    start = np.array([0.0, *[math.log(n_dimensions) / 2] * n_dimensions, math.log(1e-3)])
+
+    def negative_log_posterior(logarithms: Matrix) -> tuple[float, Matrix]:
+        value, gradient = _negative_log_likelihood(_kernel(logarithms), points, targets)
+        away = (logarithms[1:] - centres) / widths
+        gradient[1:] += away / widths
+        return value + 0.5 * float(away @ away), gradient
+
+    options = {"maxiter": _MAX_ITERATIONS}
+    found = minimize(negative_log_posterior, start, jac=True, bounds=bounds, method="L-BFGS-B", options=options)
+    return _kernel(found.x)
+
+
+def _kernel(logarithms: Matrix) -> Kernel:
+    amplitude, *scales, noise = np.exp(logarithms)
+    return Kernel(float(amplitude), np.array(scales), float(noise))
+
+
+def _negative_log_likelihood(kernel: Kernel, points: Matrix, targets: Matrix) -> tuple[float, Matrix]:
+    """The value without its constant, and its gradient by the logarithms of amplitude, scales and noise.
+
+    Rasmussen and Williams (2006), equations 5.8 and 5.9.
+    """
+    scaled = points / kernel.scales
+    distances = _distances(scaled, scaled)
+    signal = kernel.amplitude * _matern(distances)
+    factor = cho_factor(signal + (kernel.noise + _JITTER) * np.eye(len(points)), lower=True)
+    weights = cho_solve(factor, targets)
+    value = 0.5 * float(targets @ weights) + float(np.log(np.diag(factor[0])).sum())
+    slopes = cho_solve(factor, np.eye(len(points))) - np.outer(weights, weights)
+    root = math.sqrt(5) * distances
+    steepness = slopes * kernel.amplitude * 5 / 3 * (1 + root) * np.exp(-root)
+    # sum over i, j of steepness_ij (z_i - z_j)^2, without an array of n x n x d
+    by_scale = steepness.sum(axis=1) @ scaled**2 - np.sum(scaled * (steepness @ scaled), axis=0)
+    gradient = [0.5 * np.sum(slopes * signal), *by_scale, 0.5 * kernel.noise * np.trace(slopes)]
+    return value, np.array(gradient)
+
+
+def _distances(left: Matrix, right: Matrix) -> Matrix:
+    squares = np.sum(left**2, axis=1)[:, None] + np.sum(right**2, axis=1) - 2 * left @ right.T
+    return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
+
+
+def _matern(distances: Matrix) -> Matrix:
+    root = math.sqrt(5) * distances
+    return np.asarray((1 + root + root**2 / 3) * np.exp(-root))

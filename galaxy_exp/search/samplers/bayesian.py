@@ -1,0 +1,159 @@
+"""Bayesian optimisation with a Gaussian process."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import CategoricalDistribution
+from scipy.stats import norm
+
+from galaxy_exp.records import HyperparameterValue
+from galaxy_exp.search.gaussian_process import GaussianProcess, fit_kernel
+from galaxy_exp.search.history import History
+from galaxy_exp.search.samplers.quasi_random import SobolSampler
+from galaxy_exp.search.space import Dimension, SearchSpace, Values
+from galaxy_exp.seeding import derive_seed
+
+__all__ = ["GaussianProcessSampler"]
+
+FIRST_POINTS = 10
+"""Trials with a result before the process is asked; until then points of a Sobol sequence."""
+
+MAX_POINTS = 150
+"""The process is fitted to this many trials at most, its cost being cubic: the best half, and the latest others."""
+
+N_RANDOM = 400
+N_LOCAL = 120
+LOCAL_STEPS = (0.2, 0.05, 0.0125)
+"""The acquisition is looked for among random points, and then near the best of them in ever smaller steps."""
+
+N_STARTS = 6
+
+LITTLE_GAIN = 0.01
+"""When less is expected, in standard deviations of the losses, every second trial explores instead: what the process
+takes for hopeless, after few trials, may be another branch of the space."""
+
+Matrix = NDArray[np.float64]
+
+
+class GaussianProcessSampler:
+    """Expected improvement (Jones et al. 1998) under a Gaussian process with a Matern 5/2 kernel.
+
+    A dimension for each number, on the hyperparameter's own scale, and for each category (one-hot); inactive
+    hyperparameters are put in the middle. Running trials count as average ones, so that several proposals
+    at a time keep apart. One objective; a broken constraint is bad evidence.
+    """
+
+    draws = 1
+
+    def __init__(self, space: SearchSpace, history: History, seed: int) -> None:
+        self._space = space
+        self._history = history
+        self._seed = seed
+        self._sobol = SobolSampler(space, history, seed)
+
+    def sample(self, number: int, draw: int) -> Values:
+        points, losses = self._evidence()
+        if len(losses) < FIRST_POINTS or not self._space.tunable:
+            return self._sobol.sample(number, draw)
+        rng = np.random.default_rng(derive_seed(self._seed, "proposal", number, draw))
+        running = [self._features(o.values) for o in self._history.observations if o.outcome is None]
+        improvement = _fit(points, losses, np.array(running).reshape(-1, points.shape[1]))
+        values, gain = self._maximise(improvement, rng)
+        explores = gain < LITTLE_GAIN and number % 2 == 0
+        return self._sobol.sample(number, draw) if explores else values
+
+    def _evidence(self) -> tuple[Matrix, Matrix]:
+        """Features (n, d) and losses (n,) of at most `MAX_POINTS` trials."""
+        found = self._history.losses(penalise_violations=True)
+        pairs = [(p, loss[0]) for p, loss in zip(self._history.ended, found, strict=True) if loss is not None]
+        if len(pairs) > MAX_POINTS:
+            ranked = sorted(pairs, key=lambda pair: pair[1])
+            best = {position for position, _ in ranked[: MAX_POINTS // 2]}
+            latest = [position for position, _ in pairs if position not in best][-(MAX_POINTS - len(best)) :]
+            kept = best.union(latest)
+            pairs = [pair for pair in pairs if pair[0] in kept]
+        points = [self._features(self._history.observations[position].values) for position, _ in pairs]
+        return np.array(points, float), np.array([loss for _, loss in pairs], float)
+
+    def _features(self, values: Mapping[str, HyperparameterValue]) -> list[float]:
+        encoded = self._space.encode(values)
+        features: list[float] = []
+        for dimension in self._space.tunable:
+            features += _coordinates(dimension, encoded.get(dimension.parameter))
+        return features
+
+    def _maximise(self, improvement: Callable[[Matrix], Matrix], rng: np.random.Generator) -> tuple[Values, float]:
+        """The most promising configuration that was not tried before, and what it is expected to gain."""
+        pool = [self._space.fill(lambda dimension: dimension.from_unit(rng.random())) for _ in range(N_RANDOM)]
+        best_tried = self._best_tried()
+        pool += [self._neighbour(best_tried, LOCAL_STEPS[0], rng) for _ in range(N_LOCAL)]
+        gains = improvement(np.array([self._features(values) for values in pool]))
+        for step in LOCAL_STEPS:
+            starts = [pool[index] for index in np.argsort(-gains, kind="stable")[:N_STARTS]]
+            nearby = [self._neighbour(values, step, rng) for values in starts for _ in range(N_LOCAL // N_STARTS)]
+            gains = np.append(gains, improvement(np.array([self._features(values) for values in nearby])))
+            pool += nearby
+        ranked = [int(index) for index in np.argsort(-gains, kind="stable")]
+        chosen = next((index for index in ranked if not self._history.count(pool[index])), ranked[0])
+        return pool[chosen], float(gains[chosen])
+
+    def _best_tried(self) -> Values:
+        losses = self._history.losses(penalise_violations=True)
+        pairs = [(loss[0], position) for position, loss in zip(self._history.ended, losses, strict=True) if loss]
+        return self._history.observations[min(pairs)[1]].values
+
+    def _neighbour(self, values: Values, step: float, rng: np.random.Generator) -> Values:
+        """A configuration that differs in some hyperparameters, numbers by about `step` of their range."""
+        encoded = self._space.encode(values)
+        share = rng.choice([0.3, 1.0])
+
+        def choose(dimension: Dimension) -> Any:
+            if dimension.parameter not in encoded or (not dimension.is_numeric and rng.random() < share * step):
+                return dimension.from_unit(rng.random())
+            if not dimension.is_numeric or rng.random() > share:
+                return encoded[dimension.parameter]
+            return _shifted(dimension, encoded[dimension.parameter], rng.normal(0.0, step))
+
+        return self._space.fill(choose)
+
+
+def _coordinates(dimension: Dimension, encoded: Any) -> list[float]:
+    """Where a value lies in the cube; None, for an inactive hyperparameter, in the middle."""
+    if isinstance(dimension.distribution, CategoricalDistribution):
+        choices = dimension.distribution.choices
+        return [1 / len(choices) if encoded is None else float(choice == encoded) for choice in choices]
+    return [0.5 if encoded is None else dimension.to_unit(encoded)]
+
+
+def _shifted(dimension: Dimension, encoded: Any, by: float) -> Any:
+    """The value at a distance in the cube, the next one in a list whose members are further apart."""
+    if not dimension.is_continuous:
+        by = math.copysign(max(abs(by), 1 / dimension.n_choices), by)
+    return dimension.from_unit(min(max(dimension.to_unit(encoded) + by, 0.0), 1.0))
+
+
+def _fit(points: Matrix, losses: Matrix, running: Matrix) -> Callable[[Matrix], Matrix]:
+    """The expected improvement, in standard deviations of the losses, as a function of points (n, d)."""
+    targets = _standardised(losses)
+    kernel = fit_kernel(points, targets)
+    best = float(np.min(GaussianProcess(kernel, points, targets).predict(points)[0]))
+    process = GaussianProcess(kernel, np.vstack([points, running]), np.append(targets, np.zeros(len(running))))
+
+    def improvement(candidates: Matrix) -> Matrix:
+        mean, deviation = process.predict(candidates)
+        z = (best - mean) / deviation
+        return np.asarray(deviation * (z * norm.cdf(z) + norm.pdf(z)))
+
+    return improvement
+
+
+def _standardised(losses: Matrix) -> Matrix:
+    """Mean 0 and variance 1, after drawing in what is so bad that how bad does not matter."""
+    middle, best = float(np.median(losses)), float(np.min(losses))
+    drawn_in = np.minimum(losses, middle + 2 * (middle - best)) if middle > best else losses
+    return np.asarray((drawn_in - drawn_in.mean()) / (drawn_in.std() or 1.0))
