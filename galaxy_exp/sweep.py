@@ -294,7 +294,7 @@ class _Run:
     def to_the_end(self) -> SweepResult:
         """Trains what is left, then chooses, tests, registers and promotes."""
         import_keras_quietly()
-        _restore_data(self._journal.record, self._say)
+        restore_data(self._journal.record, self._say)
         projection = _build_projection(self._journal, self._folder, self._say)
         try:
             reason = self._search(projection)
@@ -418,7 +418,7 @@ def _load_data(record: SweepRecord) -> PreparedData:
     return replace(data, source=record.started.data_source, simulated=record.started.simulated)
 
 
-def _restore_data(record: SweepRecord, say: Say) -> None:
+def restore_data(record: SweepRecord, say: Say) -> None:
     """Prepares the images again if the cache was deleted since the sweep began.
 
     Raises:

@@ -24,6 +24,7 @@ _COMMANDS = {
     "ui": ("galaxy_exp.cli.ui", "ui_command"),
     "models": ("galaxy_exp.cli.models", "models_command"),
     "data": ("galaxy_exp.cli.data", "data_command"),
+    "reproduce": ("galaxy_exp.cli.reproduce", "reproduce_command"),
     "predict": ("galaxy_exp.cli.predict", "predict_command"),
     "sync": ("galaxy_exp.cli.sweep", "sync_command"),
 }

@@ -1,0 +1,166 @@
+"""Trains a recorded trial again from its record alone, and holds the curves side by side."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from galaxy_exp.errors import BadInputError, JournalError, SweepFailedError
+from galaxy_exp.execution.engine import LostWorker
+from galaxy_exp.execution.inline import InlineEngine
+from galaxy_exp.folders import ProjectFolder, SweepFolder
+from galaxy_exp.journal.journal import read_record
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.quiet import import_keras_quietly
+from galaxy_exp.records import EpochReport, TrialSpec
+from galaxy_exp.software import describe_software
+from galaxy_exp.sweep import restore_data, trial_spec
+
+__all__ = ["TOLERANCE", "Reproduction", "find_trial", "reproduce_trial"]
+
+TOLERANCE = 0.05
+"""How far the best value of the objective may lie from the recorded one where training is not repeatable bit for bit:
+the order in which threads add up differs from run to run, and a network of some hundred steps amplifies it."""
+
+_METRICS = ("loss", "val_loss", "val_accuracy", "val_macro_f1", "val_balanced_accuracy")
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """A trial trained twice."""
+
+    record: SweepRecord
+    trial: TrialRecord
+    reports: tuple[EpochReport, ...]
+    """Of the second training; as many epochs as were recorded, or fewer if it ended early."""
+    exact: bool
+    """Whether equality bit for bit was asked for: float32 and `training.deterministic` on a CPU."""
+    tolerance: float
+    software_changes: dict[str, tuple[str, str]]
+    """By package, the version then and now, where they differ."""
+
+    @property
+    def largest_difference(self) -> float:
+        """Over all epochs and metrics that both have; infinite if an epoch is missing."""
+        if len(self.reports) != len(self.trial.reports):
+            return float("inf")
+        pairs = [
+            (then.metrics[name], now.metrics[name])
+            for then, now in zip(self.trial.reports, self.reports, strict=True)
+            for name in _METRICS
+            if name in then.metrics and name in now.metrics
+        ]
+        return max((abs(then - now) for then, now in pairs), default=0.0)
+
+    @property
+    def difference_at_best(self) -> float:
+        """Between the best values of the objective; infinite if the second training reported nothing."""
+        objective = self.record.objective
+        values = [report.metrics[objective.name] for report in self.reports if objective.name in report.metrics]
+        then = self.trial.curve(objective.name)
+        if not values or not then:
+            return float("inf")
+        return abs(min(values, key=objective.sort_key) - min(then, key=objective.sort_key))
+
+    @property
+    def succeeded(self) -> bool:
+        """Equal where that can be asked for, else within the tolerance."""
+        if self.exact:
+            return self.largest_difference == 0.0
+        return self.difference_at_best <= self.tolerance
+
+
+def find_trial(reference: str) -> tuple[SweepFolder, SweepRecord, TrialRecord]:
+    """The trial that `SWEEP/NUMBER`, `NUMBER` (of the newest sweep) or an MLflow run id means.
+
+    Raises:
+        BadInputError: there is no such trial, or it has no epoch to compare with.
+    """
+    project = ProjectFolder.default()
+    sweep, slash, number = reference.rpartition("/")
+    if number.isdigit() and (slash or len(number) < 8):
+        folder = project.find_sweep(sweep or None)
+        record = read_record(folder.path)
+        if int(number) not in record.trials:
+            raise BadInputError(f"{folder.sweep_id} has no trial {number}; it has 0 to {len(record.trials) - 1}")
+        return folder, record, _with_epochs(record.trials[int(number)], folder)
+    for folder in reversed(project.sweeps()):
+        try:
+            record = read_record(folder.path)
+        except JournalError:
+            continue
+        for trial in record.trials.values():
+            if trial.run_id == reference:
+                return folder, record, _with_epochs(trial, folder)
+    raise BadInputError(
+        f'no trial is called "{reference}" in {project.path}; expected SWEEP/NUMBER, a number, or the run id of a trial'
+    )
+
+
+def _with_epochs(trial: TrialRecord, folder: SweepFolder) -> TrialRecord:
+    if trial.result is None or not trial.reports:
+        raise BadInputError(
+            f"trial {trial.number} of {folder.sweep_id} is {trial.state} and has no curve to compare with"
+        )
+    return trial
+
+
+def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say = lambda _: None) -> Reproduction:
+    """Trains a recorded trial again, as many epochs as it was trained, in a process of its own.
+
+    Nothing is written to the sweep, to MLflow or to the registry.
+
+    Args:
+        reference: see `find_trial`.
+        tolerance: of the best value of the objective, where equality cannot be asked for.
+
+    Raises:
+        BadInputError: there is no such trial.
+        DataError: the images are not those that the sweep began with, or are gone.
+        SweepFailedError: the training failed or its process died; says why.
+    """
+    folder, record, trial = find_trial(reference)
+    import_keras_quietly()
+    restore_data(record, say)
+    scratch = Path(tempfile.mkdtemp(prefix="galaxy_exp_reproduce_"))
+    engine = InlineEngine(scratch / "worker.log")
+    try:
+        spec = replace(trial_spec(record, folder, trial, trial.attempt), folder=scratch / "trial", constraints=())
+        say(f"training trial {trial.number} of {record.sweep_id} again, {len(trial.reports)} epochs")
+        reports = tuple(_train(engine, spec, len(trial.reports)))
+    finally:
+        engine.close()
+        shutil.rmtree(scratch, ignore_errors=True)
+    now = describe_software()
+    then = record.started.software
+    changes = {
+        name: (then.get(name, "none"), now.get(name, "none"))
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name)
+    }
+    exact = record.config.training.deterministic and (trial.result is not None and trial.result.precision == "float32")
+    return Reproduction(record, trial, reports, exact, tolerance, changes)
+
+
+def _train(engine: InlineEngine, spec: TrialSpec, n_epochs: int) -> list[EpochReport]:
+    reports: list[EpochReport] = []
+    engine.submit(spec)
+    while True:
+        event = engine.next_event()
+        match event:
+            case EpochReport():
+                reports.append(event)
+                engine.answer(spec.number, event.epoch < n_epochs)
+            case LostWorker():
+                raise SweepFailedError(f"the process that trained trial {spec.number} again died: {event.reason}")
+            case None:
+                raise SweepFailedError(f"the process that trained trial {spec.number} again ended without a word")
+            case _:
+                if not event.state.has_model and len(reports) < n_epochs:
+                    raise SweepFailedError(f"trial {spec.number} failed this time: {event.reason}")
+                return reports
