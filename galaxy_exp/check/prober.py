@@ -92,6 +92,6 @@ class Prober:
 
 def _describe_end(code: int, said: list[str]) -> str:
     if code == -signal.SIGKILL:
-        return "its process was ended by the system, as it ran out of memory"
+        return "its process was ended by the system, most likely for want of memory"
     how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     return f"its process {how}" + (f" ({said[-1]})" if said else "")

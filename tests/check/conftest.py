@@ -1,0 +1,31 @@
+"""Trials of tiny networks on the prepared galaxies."""
+
+import pytest
+
+from galaxy_exp.hypermodel import baseline_values, discover_space, load_hypermodel
+from galaxy_exp.records import Objective, TrialSpec
+
+SMALL = {"filters_1": 2, "filters_2": 2, "dense_width": 8}
+
+
+@pytest.fixture
+def make_spec(prepared, tmp_path):
+    def make(hypermodel="galaxy-cnn", **values):
+        space = discover_space(load_hypermodel(hypermodel, prepared.image_shape, len(prepared.class_names)))
+        return TrialSpec(
+            sweep_id="s",
+            number=1,
+            values=baseline_values(space) | (SMALL if hypermodel == "galaxy-cnn" else {}) | values,
+            space=space.get_config(),
+            hypermodel=hypermodel,
+            data=prepared.files,
+            epochs=3,
+            seed=11,
+            precision="float32",
+            deterministic=False,
+            jit_compile=False,
+            objective=Objective("val_macro_f1", "max"),
+            folder=tmp_path / "trial",
+        )
+
+    return make

@@ -1,0 +1,55 @@
+import pytest
+
+from galaxy_exp.check.findings import Timing
+from galaxy_exp.check.forecast import forecast_epochs, forecast_sweep
+from galaxy_exp.config import parse_sweep
+
+TIMING = Timing(epoch_seconds=36.0, start_seconds=0.0, seconds_per_image=0.0)
+
+
+def config(epochs=9, **search):
+    return parse_sweep({"training": {"epochs": epochs}, "search": search})
+
+
+def test_without_early_stopping_every_trial_counts_in_full():
+    found = forecast_sweep(config(pruner="none", max_trials=10), 1, None, [TIMING])
+    assert (found.trials, found.epochs, found.most_epochs) == (10, (90, 90), 90)
+    assert found.hours == (pytest.approx(0.9), pytest.approx(0.9))
+    assert found.notes == ("every trial runs all its epochs",)
+
+
+@pytest.mark.parametrize("pruner", ["asha", "hyperband", "median", "patience"])
+def test_early_stopping_saves_epochs_and_less_where_trials_keep_getting_better(pruner):
+    least, most = forecast_epochs(config(pruner=pruner, first_rung=1, patience=2), 20)
+    assert 20 <= least <= most <= 180
+    assert least < 180
+
+
+def test_a_long_sweep_goes_on_like_its_first_trials():
+    some, many = (forecast_epochs(config(first_rung=1), trials)[0] for trials in (60, 600))
+    assert 8 * some < many < 11 * some
+
+
+def test_a_finite_space_has_no_more_trials_than_configurations():
+    assert forecast_sweep(config(max_trials=50), 1, 12, []).trials == 13
+    assert forecast_sweep(config(max_trials=50, executions=3), 1, 12, []).trials == 37
+    assert forecast_sweep(config(max_trials=5), 1, 12, []).hours is None
+
+
+def test_the_baseline_goes_at_its_own_pace():
+    slow = Timing(epoch_seconds=360.0, start_seconds=0.0, seconds_per_image=0.0)
+    found = forecast_sweep(config(pruner="none", max_trials=2, epochs=10), 1, None, [slow, TIMING])
+    assert found.hours == (pytest.approx(1.1), pytest.approx(1.1))
+
+
+@pytest.mark.parametrize(
+    ("limits", "line"),
+    [
+        ({"max_epochs": 90}, "max_epochs 90: will not be reached"),
+        ({"max_epochs": 45}, "max_epochs 45: will end the sweep at trial 5 of 10"),
+        ({"max_hours": 0.5}, "max_hours 0.5: will end the sweep at trial 6 of 10"),
+    ],
+)
+def test_the_sweep_s_own_limits_are_held_against_it(limits, line):
+    found = forecast_sweep(config(pruner="none", max_trials=10, **limits), 1, None, [TIMING])
+    assert found.notes[1:] == (line,)

@@ -1,0 +1,73 @@
+"""`galaxy-exp check` as a user meets it."""
+
+import json
+import signal
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def test_tells_the_space_the_first_trials_and_the_cost(finished):
+    (found,) = json.loads(finished.run("check", "sweep.yaml", "--format", "json").stdout)
+    assert found["data"]["parts"] == {"train": 110, "validation": 20, "test": 20}
+    assert [row["hyperparameter"] for row in found["space"]] == ["hidden", "units", "learning_rate"]
+    assert found["configurations"] is None
+    assert [trial["origin"] for trial in found["trials"]] == ["baseline", *["proposed"] * 4]
+    assert all(trial["parameters"] > 0 and trial["epoch_seconds"] > 0 for trial in found["trials"])
+    assert (found["cost"]["trials"], found["cost"]["most_epochs"]) == (5, 20)
+    tried = finished.record().trials
+    assert [trial["params"] for trial in found["trials"][:3]] == [tried[number].values for number in range(3)]
+
+
+def test_as_tables(finished):
+    done = finished.run("check", "sweep.yaml", "--no-timing", "--set", "search.max_epochs=4")
+    for text in (
+        "data: 150 SIMULATED images of 24x24 pixels in 10 classes",
+        "space: endlessly many configurations, as learning_rate is continuous",
+        "hidden is true",
+        "the baseline",
+        "cost: 5 trials, ",
+        "max_epochs 4: will end the sweep at trial ",
+    ):
+        assert text in done.stdout
+    assert "s/epoch" not in done.stdout
+    assert "WARNING" not in done.stderr
+
+
+def test_a_network_that_cannot_be_built_is_refused_with_its_values(project):
+    changes = ["--set", "hypermodel=toys:MoodyHyperModel", "--set", "space.mood=raise", "--set", "search.max_trials=2"]
+    done = project.run("check", "sweep.yaml", "--no-timing", *changes, exit_code=2)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: sweep.yaml: trial 1, proposed (mood=raise, ")
+    assert line.endswith(": RuntimeError: a bad day")
+    assert done.stdout == ""
+
+
+def test_what_a_sweep_refuses_is_refused(project):
+    done = project.run("check", "sweep.yaml", "--set", "space.unts=3", exit_code=2)
+    assert "error: sweep.yaml: space.unts: unknown hyperparameter" in done.stderr
+    assert done.stdout == ""
+
+
+def test_ctrl_c_leaves_nothing_behind(project):
+    process = project.start("check", "sweep.yaml")
+    while "trial 0" not in process.stderr.readline():
+        assert process.poll() is None
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert (process.returncode, output) == (130, "")
+    assert children
+    assert not any(_is_alive(child) for child in children)
+    left = [path.relative_to(project.path) for path in project.path.rglob("*")]
+    assert sorted(str(path) for path in left if len(path.parts) < 3) == [
+        ".galaxy_exp",
+        ".galaxy_exp/data",
+        "sweep.yaml",
+    ]
+
+
+def _is_alive(process):
+    return process.is_running() and process.status() != "zombie"
