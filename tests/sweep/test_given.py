@@ -39,7 +39,12 @@ rng = numpy.random.default_rng(0)
 labels = numpy.arange(60) % 3
 images = rng.integers(0, 80, (60, 24, 24, 3), dtype=numpy.uint8) + (60 * labels[:, None, None, None]).astype("uint8")
 galaxy_exp.run_sweep(
-    {"name": "mine", "training": {"epochs": 1}, "search": {"max_trials": 2}, "registry": {"model": "mine"}},
+    {
+        "name": "mine",
+        "training": {"epochs": 1},
+        "search": {"max_trials": 2},
+        "registry": {"model": "mine", "finalists": 0},
+    },
     hypermodel=Mine,
     data=(images, labels, ["dim", "middling", "bright"]),
     observers=[KilledAfterTheFirstTrial()],
