@@ -11,12 +11,14 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from distributed import Client, Future, LocalCluster
+from distributed.utils import silence_logging_cmgr
 
 from galaxy_exp.errors import ConfigError, EngineError, first_line
 from galaxy_exp.execution import dask_worker
@@ -105,7 +107,7 @@ class LocalWorkers:
             processes=False,
             dashboard_address=None,
             memory_limit=0,
-            silence_logs=logging.CRITICAL,
+            silence_logs=False,
         )
         return Client(self._cluster, set_as_default=False)
 
@@ -258,6 +260,7 @@ class DaskEngine:
         self._say = say
         self._topic = f"galaxy-exp-{uuid.uuid4().hex}"
         self._client: Client | None = None
+        self._at_close = ExitStack()
         self._hosting: Hosting | None = None
         self._said: queue.SimpleQueue[EngineEvent | _TaskOver] = queue.SimpleQueue()
         self._losses: deque[LostWorker] = deque()
@@ -275,7 +278,11 @@ class DaskEngine:
         if self._client is not None:
             return
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        # what matters of its warnings and tracebacks is said here, in one line
+        self._at_close.enter_context(silence_logging_cmgr(logging.CRITICAL))
+        self._at_close.callback(self._workers.close)
         self._client = self._workers.connect()
+        self._at_close.callback(self._client.close, timeout=_CLOSE_SECONDS)
         self._client.subscribe_topic(self._topic, self._hear)
         self._renewed_at = time.monotonic()
         self._look()
@@ -352,9 +359,7 @@ class DaskEngine:
         finally:
             self._running.clear()
             self._busy.clear()
-            if client is not None:
-                client.close(timeout=_CLOSE_SECONDS)
-            self._workers.close()
+            self._at_close.close()
 
     @property
     def _connected(self) -> Client:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from distributed import Worker, get_worker
+from distributed import Status, Worker, get_worker
 
 from galaxy_exp.execution.engine import LostWorker
 from galaxy_exp.execution.process import WorkerDied, WorkerProcess
@@ -131,5 +131,7 @@ def _host(hosting: Hosting, worker: Worker) -> _Host:
 
 
 def _is_wanted(worker: Worker, key: str) -> bool:
+    """Not once the driver is gone or has cancelled the task, nor once the Dask worker has lost its scheduler."""
     task = worker.state.tasks.get(key)
-    return task is not None and task.state == "executing"
+    is_leaving = worker.status in (Status.closing, Status.closed, Status.failed)
+    return not is_leaving and task is not None and task.state == "executing"

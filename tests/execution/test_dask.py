@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from galaxy_exp.errors import ConfigError, EngineError
 from galaxy_exp.execution.dask_engine import DaskEngine, LocalWorkers, RunningCluster
 from galaxy_exp.execution.engine import LostWorker
 from galaxy_exp.execution.engines import build_engine
+from galaxy_exp.execution.shares import available_cores, threads_each
 from galaxy_exp.records import EpochReport, TrialResult
 
 pytestmark = pytest.mark.slow
@@ -85,8 +87,10 @@ def test_one_of_three_workers_is_killed_and_the_others_go_on(tmp_path, make_spec
             engine.submit(make_spec(number, epochs=3))
         assert engine.free_slots() == 0
         first = wait(engine)
-        victim = psutil.Process(workers_below(os.getpid())[0].pid)
-        victim.kill()
+        workers = workers_below(os.getpid())
+        share = str(threads_each(available_cores(), 3))
+        assert [worker.environ()["TF_NUM_INTRAOP_THREADS"] for worker in workers] == [share] * 3
+        workers[0].kill()
         events = [first]
         unanswered = {first.number}
         while len([event for event in events if not isinstance(event, EpochReport)]) < 3:
@@ -160,8 +164,6 @@ time.sleep(600)
 
 
 def test_a_killed_driver_ends_its_trials_and_leaves_the_cluster_to_others(cluster, tmp_path, make_spec):
-    import pickle
-
     worker = cluster.add_worker()
     (tmp_path / "spec").write_bytes(pickle.dumps(make_spec(epochs=50)))
     driver = subprocess.Popen(
