@@ -49,6 +49,7 @@ class GaussianProcessSampler:
     """
 
     draws = 1
+    has_a_state = False
 
     def __init__(self, space: SearchSpace, history: History, seed: int) -> None:
         self._space = space
