@@ -12,6 +12,7 @@ BENCHMARKS = {
     "benchmarks/data.py": "memory and speed of the data path, on sets of the sizes of Galaxy10 DECaLS and SDSS",
     "benchmarks/search.py": "samplers and pruners against KerasTuner's and Optuna's, on learning curves and functions",
     "benchmarks/curves.py": "trains the configurations whose learning curves search.py replays",
+    "benchmarks/block_order.py": "where pooling stands in a block with batch normalisation: scores and time",
     "benchmarks/sim_to_real.py": "trained on simulated galaxies alone, tested on a file of real ones",
 }
 

@@ -14,6 +14,7 @@ with settings of the section `search` after commas: "tpe + asha, first_rung=1".
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import multiprocessing
@@ -39,12 +40,11 @@ from benchmarks.curves_table import append_line, read_lines, read_table
 from benchmarks.machine import describe_machine
 from benchmarks.search_figure import draw_regret
 from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.errors import ConfigError
 
 TABLE = Path(__file__).with_name("learning_curves.parquet")
 QUESTIONS = ("replay", "functions", "cost")
 PRUNERS = ("asha", "hyperband", "median", "patience", "none")
-REPLAYED_SAMPLERS = ("random", "qmc", "tpe", "gp")
-FUNCTION_SAMPLERS = ("random", "qmc", "tpe", "gp", "cmaes")
 DEFAULT = f"{SearchConfig().sampler} + {SearchConfig().pruner}"
 RANDOM = "random + none"
 
@@ -179,10 +179,10 @@ def replay_all(parsed: argparse.Namespace, runner: Runner, console: Console, wor
     from benchmarks.search_contenders import PEERS
     from benchmarks.search_replay import best_of_table
 
-    table, _ = _open_table(str(parsed.table))
+    table, space = _open_table(str(parsed.table))
     best = best_of_table(table)
     budget = round(BUDGET_SHARE * len(table.rows) * table.task["epochs"])
-    contenders = parsed.contenders or [*_ours(REPLAYED_SAMPLERS, PRUNERS), *PEERS]
+    contenders = parsed.contenders or [*our_searches(space, PRUNERS), *PEERS]
     runs = [
         Run("replay", str(parsed.table), contender, seed, budget, workers)
         for contender in contenders
@@ -212,10 +212,17 @@ def replay_all(parsed: argparse.Namespace, runner: Runner, console: Console, wor
     }
 
 
-def _ours(samplers: Sequence[str], pruners: Sequence[str]) -> list[str]:
+def our_searches(space: Any, pruners: Sequence[str]) -> list[str]:
+    """Each of galaxy_exp's samplers that can work on the space, with each pruner."""
+    from galaxy_exp.search.building import check_search
     from galaxy_exp.search.samplers import SAMPLERS
 
-    return [f"{sampler} + {pruner}" for sampler in samplers if sampler in SAMPLERS for pruner in pruners]
+    names = []
+    for sampler in SAMPLERS:
+        with contextlib.suppress(ConfigError):
+            check_search(SearchConfig(sampler=sampler), space, epochs=1)
+            names += [f"{sampler} + {pruner}" for pruner in pruners]
+    return names
 
 
 def _failed(table: Any) -> int:
@@ -284,13 +291,11 @@ def minimise_all(parsed: argparse.Namespace, runner: Runner, console: Console) -
     from benchmarks.search_functions import FUNCTIONS
 
     peers = ["KerasTuner RandomSearch", "KerasTuner BayesianOptimization", "Optuna TPE"]
-    contenders = parsed.contenders or [*_ours(FUNCTION_SAMPLERS, ["none"]), *peers]
     evaluations = 10 if parsed.quick else EVALUATIONS
     runs = [
-        Run("functions", function, contender, seed, evaluations)
-        for contender in contenders
-        for function in FUNCTIONS
-        if _can_search(contender, function)
+        Run("functions", name, contender, seed, evaluations)
+        for name, function in FUNCTIONS.items()
+        for contender in parsed.contenders or [*our_searches(function.space, ["none"]), *peers]
         for seed in range(1, parsed.seeds + 1)
     ]
     minima: dict[str, dict[str, list[float]]] = {}
@@ -305,11 +310,6 @@ def minimise_all(parsed: argparse.Namespace, runner: Runner, console: Console) -
         rendered.add_row(contender.removesuffix(" + none"), *cells)
     console.print(rendered)
     return minima
-
-
-def _can_search(contender: str, function: str) -> bool:
-    """CMA-ES moves in a space of numbers without conditions."""
-    return not (contender.startswith("cmaes") and function == "mixed")
 
 
 def _quartiles(values: Sequence[float] | None, decimals: int) -> str:

@@ -405,6 +405,7 @@ class _Run:
 def trial_spec(record: SweepRecord, folder: SweepFolder, trial: TrialRecord, attempt: int) -> TrialSpec:
     """All that a worker needs for an attempt at a trial."""
     from galaxy_exp.hypermodel.given import locate_hypermodel
+    from galaxy_exp.search.proposer import epochs_of
 
     config = record.config
     is_baseline = config.search.baseline and trial.number == 0  # trained whatever it costs, for comparison
@@ -415,7 +416,7 @@ def trial_spec(record: SweepRecord, folder: SweepFolder, trial: TrialRecord, att
         space=record.started.space,
         hypermodel=locate_hypermodel(config.hypermodel, folder.path),
         data=_load_data(record).files,
-        epochs=config.training.epochs,
+        epochs=epochs_of(trial.values, config.training.epochs),
         seed=trial.seed,
         precision=config.training.precision,
         deterministic=config.training.deterministic,

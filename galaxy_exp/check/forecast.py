@@ -25,11 +25,16 @@ class Forecast:
     """Ranges are (least, most)."""
 
     trials: int
+    """Of the search."""
     epochs: tuple[int, int]
+    """Of these trials."""
     most_epochs: int
     """Without early stopping."""
+    finalist_trials: int
+    """That train the best configurations again."""
+    finalist_epochs: int
     hours: tuple[float, float] | None
-    """Of training; None without timings."""
+    """Of training, finalists included; None without timings."""
     notes: tuple[str, ...]
     """How the ranges were estimated, and what the sweep's own limits make of them, a line each."""
 
@@ -48,9 +53,17 @@ def forecast_sweep(
     possible = math.inf if n_configurations is None else n_configurations * search.executions + n_settled
     trials = int(min(search.max_trials, possible))
     stopped = forecast_epochs(config, trials)
-    hours = _hours(stopped, trials, epochs, timings) if timings else None
-    notes = [_explain(search.pruner, stopped, trials * epochs), *_limits(config, trials, stopped, hours)]
-    return Forecast(trials, stopped, trials * epochs, hours, tuple(notes))
+    finalists = min(config.registry.finalists, trials) * config.registry.seeds
+    notes = [_explain(search.pruner, stopped, trials * epochs)]
+    hours = None
+    if timings:
+        searching = _hours(stopped, trials, epochs, timings)
+        again = finalists * _trial_hours(epochs, timings[1:] or timings)
+        hours = searching[0] + again, searching[1] + again
+        notes += _limits(config, trials, stopped, searching)
+    else:
+        notes += _limits(config, trials, stopped, None)
+    return Forecast(trials, stopped, trials * epochs, finalists, finalists * epochs, hours, tuple(notes))
 
 
 def forecast_epochs(config: SweepConfig, trials: int) -> tuple[int, int]:
@@ -107,6 +120,11 @@ def _hours(stopped: tuple[int, int], trials: int, epochs: int, timings: Sequence
     fixed = first.start_seconds + epochs * first.epoch_seconds + (trials - 1) * start
     least, most = (fixed + max(0, total - epochs) * pace for total in stopped)
     return least / 3600, most / 3600
+
+
+def _trial_hours(epochs: int, timings: Sequence[Timing]) -> float:
+    """Of a trial that runs all its epochs, on average."""
+    return statistics.fmean(each.start_seconds + epochs * each.epoch_seconds for each in timings) / 3600
 
 
 def _explain(pruner: str, stopped: tuple[int, int], most: int) -> str:

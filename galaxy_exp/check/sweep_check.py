@@ -13,9 +13,10 @@ from galaxy_exp.check.prober import Prober
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.folders import ProjectFolder, SweepFolder
+from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import HyperparameterValue
+from galaxy_exp.search.proposer import NoProposal
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.sweep import check_names, prepare_sweep, proposer_of, trial_spec
 
@@ -96,7 +97,7 @@ def _check(config: SweepConfig, prober: Prober, with_timing: bool, say: Say) -> 
     trials: list[PreviewedTrial] = []
     for trial in _first_trials(record):
         say(f"trial {trial.number}: {'building and timing' if with_timing else 'building'} its network")
-        spec = trial_spec(record, SweepFolder(project.path / "sweeps" / started.sweep_id), trial, 1)
+        spec = trial_spec(record, project.sweep(started.sweep_id), trial, 1)
         found = prober.probe(spec, with_timing=with_timing)
         trials.append(PreviewedTrial(trial, _origin(trial, record), found, _broken(found, config)))
     problems = [_describe_problem(trial, started.baseline) for trial in trials if trial.probe.problem]
@@ -120,10 +121,10 @@ def _first_trials(record: SweepRecord) -> list[TrialRecord]:
             proposer.adopt(number, values, proposed=False)
         else:
             values = proposer.propose(number)
-        if not isinstance(values, dict):
+        if isinstance(values, NoProposal):
             break
         seed = derive_seed(record.config.search.seed, "trial", number)
-        trials.append(TrialRecord(number, values, seed, proposed_at=0.0, settled=is_settled))
+        trials.append(TrialRecord(number, dict(values), seed, proposed_at=0.0, settled=is_settled))
     return trials
 
 

@@ -66,6 +66,8 @@ def check_details(found: SweepCheck) -> dict[str, Any]:
             "trials": forecast.trials,
             "epochs": list(forecast.epochs),
             "most_epochs": forecast.most_epochs,
+            "finalist_trials": forecast.finalist_trials,
+            "finalist_epochs": forecast.finalist_epochs,
             "hours": list(forecast.hours) if forecast.hours else None,
             "notes": list(forecast.notes),
         },
@@ -177,9 +179,11 @@ def _cost_lines(found: SweepCheck) -> list[str]:
     least, most = forecast.epochs
     epochs = f"{least:,}" if least == most else f"{least:,} to {most:,}"
     cost = f"cost: {forecast.trials:,} trials, {epochs} epochs"
+    if forecast.finalist_trials:
+        cost += f", and {forecast.finalist_trials} of the finalists, {forecast.finalist_epochs:,} epochs"
     if forecast.hours is not None:
         shortest, longest = (format_duration(3600 * hours) for hours in forecast.hours)
-        cost += f", {shortest if shortest == longest else f'{shortest} to {longest}'} of training on this machine"
+        cost += f"; {shortest if shortest == longest else f'{shortest} to {longest}'} of training on this machine"
     uncounted = sorted({name for trial in found.trials for name in trial.probe.uncounted})
     if uncounted:
         cost += f"\nnot counted in operations and memory: {', '.join(uncounted)}"

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["GREY", "INK", "TRAIN", "VALIDATION", "name_class", "new_figure", "plain_axes", "save_figure"]
+__all__ = [
+    "GREY",
+    "INK",
+    "TRAIN",
+    "VALIDATION",
+    "grid_axes",
+    "name_class",
+    "new_figure",
+    "plain_axes",
+    "plain_text",
+    "save_figure",
+]
 
 TRAIN = "#0072B2"
 """Blue and vermillion are told apart with any colour vision (Okabe & Ito 2008, Color Universal Design)."""
@@ -39,6 +50,20 @@ def plain_axes(axes: Axes) -> Axes:
     return axes
 
 
+def grid_axes(axes: Axes, *, which: Literal["both", "x", "y"] = "both") -> Axes:
+    """The same axes in grey, with a light grid behind the data and open to the top and right."""
+    axes.grid(axis=which, color="#E6E6E6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=9, colors=GREY)
+    return axes
+
+
+def plain_text(text: str) -> str:
+    """Text in which matplotlib finds no formula."""
+    return text.replace("$", r"\$")
+
+
 def save_figure(figure: Figure, path: Path) -> Path:
     """Writes a PNG, making its folder; fast compression, since speed matters more than a few kilobytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,6 +73,5 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 def name_class(name: str, width: int, max_lines: int) -> str:
     """A class name broken to `width` characters a line, shortened with an ellipsis after `max_lines`."""
-    plain = name.replace("$", r"\$")  # a pair of them would be read as a formula
-    lines = textwrap.wrap(plain, width, max_lines=max_lines, placeholder="…", break_on_hyphens=False)
+    lines = textwrap.wrap(plain_text(name), width, max_lines=max_lines, placeholder="…", break_on_hyphens=False)
     return "\n".join(lines)

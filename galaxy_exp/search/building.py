@@ -4,50 +4,81 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras_tuner
+from optuna.samplers import BaseSampler
 
 from galaxy_exp.config.sweep import SearchConfig
 from galaxy_exp.errors import ConfigError
+from galaxy_exp.search.dotted import construct, is_dotted, load_class
+from galaxy_exp.search.foreign import ForeignProposer
 from galaxy_exp.search.history import StoppedTrials
 from galaxy_exp.search.proposer import Evidence, Proposer
 from galaxy_exp.search.pruners import build_pruner
 from galaxy_exp.search.sampled import SamplerProposer
-from galaxy_exp.search.samplers import SAMPLERS, SamplerFactory
+from galaxy_exp.search.samplers import SAMPLERS, SINGLE_OBJECTIVE, SamplerFactory
+from galaxy_exp.search.samplers.cma_es import adapted_dimensions
+from galaxy_exp.search.samplers.own import own_sampler_factory
 from galaxy_exp.search.space import SearchSpace
+from galaxy_exp.seeding import derive_seed
 from galaxy_exp.wording import did_you_mean
 
 __all__ = ["build_proposer", "check_names", "check_search", "sampler_factory"]
 
 
 def check_names(search: SearchConfig) -> None:
-    """Refuses an unknown sampler or pruner; cheap, and needs no search space.
+    """Refuses an unknown sampler or pruner, and what a sampler cannot do; cheap, and needs no search space.
 
     Raises:
-        ConfigError: one line that names the key, what was found and what is known.
+        ConfigError: one line that names the key, what was found and what is expected.
     """
     build_pruner(search, epochs=1)
-    sampler_factory(search.sampler)
-
-
-def sampler_factory(name: str) -> SamplerFactory:
-    """What makes the sampler called `name`.
-
-    Raises:
-        ConfigError: if there is none of that name.
-    """
-    if name not in SAMPLERS:
-        raise ConfigError(f'search.sampler: unknown sampler "{name}"; {did_you_mean(name, list(SAMPLERS))}')
-    return SAMPLERS[name]
+    own_class = _own_class(search)
+    several = len(search.objectives) > 1
+    if own_class is None:
+        sampler_factory(search.sampler)
+        if search.sampler_options:
+            raise ConfigError(
+                f"search.sampler_options: {search.sampler} takes none; they are for a class of your own "
+                "(search.sampler: package.module:Class)"
+            )
+    if several and (search.sampler in SINGLE_OBJECTIVE or _is_oracle(own_class)):
+        able = [name for name in SAMPLERS if name not in SINGLE_OBJECTIVE]
+        raise ConfigError(
+            f"search.objective: found {len(search.objectives)}, but {search.sampler} takes one; "
+            f"expected a single objective, or one of the samplers {', '.join(able)}"
+        )
+    if _is_oracle(own_class):
+        _check_oracle_settings(search)
 
 
 def check_search(search: SearchConfig, space: keras_tuner.HyperParameters, epochs: int) -> None:
     """Refuses what cannot work before anything slow begins.
 
+    Args:
+        space: the effective search space.
+        epochs: of a trial that is not stopped.
+
     Raises:
         ConfigError: one line for the first mistake.
     """
     check_names(search)
+    dimensions = SearchSpace(space)
+    continuous = dimensions.first_continuous()
+    if search.sampler == "grid" and continuous is not None:
+        entry = continuous.hyperparameter
+        raise ConfigError(
+            f"space.{continuous.name}: any number from {entry.min_value:g} to {entry.max_value:g}, which a grid "
+            "cannot list; give it values or a step"
+        )
+    if search.sampler == "cmaes" and not adapted_dimensions(dimensions):
+        raise ConfigError(
+            "search.sampler: cmaes searches numbers that are always active, and the space has none; "
+            "expected another sampler, such as tpe"
+        )
+    if _own_class(search) is not None:
+        build_proposer(search, space, epochs=epochs)
 
 
 def build_proposer(
@@ -69,15 +100,79 @@ def build_proposer(
         stopped: how trials stopped early are held against complete ones.
 
     Raises:
-        ConfigError: as `check_search`.
+        ConfigError: as `check_names`.
     """
-    check_search(search, space, epochs)
+    own_class = _own_class(search)
+    if own_class is not None and _is_oracle(own_class):
+        return ForeignProposer(_build_oracle(own_class, search, space, epochs), search.objective_record, folder)
+    if own_class is None:
+        factory = sampler_factory(search.sampler)
+    else:
+        factory = own_sampler_factory(search.sampler, own_class, search.sampler_options)
     return SamplerProposer(
         SearchSpace(space),
         search.objectives,
-        sampler_factory(search.sampler),
+        factory,
         search.seed,
         executions=search.executions,
         stopped=stopped,
         evidence=evidence,
     )
+
+
+def sampler_factory(name: str) -> SamplerFactory:
+    """What makes the sampler called `name`.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    if name not in SAMPLERS:
+        raise ConfigError(
+            f'search.sampler: unknown sampler "{name}"; {did_you_mean(name, list(SAMPLERS))}, or package.module:Class'
+        )
+    return SAMPLERS[name]
+
+
+def _own_class(search: SearchConfig) -> type[Any] | None:
+    """The class that `search.sampler` names, None if it is the name of one of our samplers or meant as one."""
+    if search.sampler in SAMPLERS or not is_dotted(search.sampler):
+        return None
+    found = load_class("search.sampler", search.sampler)
+    if not issubclass(found, keras_tuner.Oracle | BaseSampler):
+        raise ConfigError(
+            f"search.sampler: {search.sampler} is of another kind; "
+            "expected a subclass of keras_tuner.Oracle or of optuna.samplers.BaseSampler"
+        )
+    return found
+
+
+def _is_oracle(own_class: type[Any] | None) -> bool:
+    return own_class is not None and issubclass(own_class, keras_tuner.Oracle)
+
+
+def _check_oracle_settings(search: SearchConfig) -> None:
+    if search.warm_start is not None:
+        raise ConfigError(
+            f"search.warm_start: {search.sampler} cannot be told of earlier trials; "
+            f"expected a sampler such as {', '.join(SAMPLERS)}"
+        )
+    if search.executions > 1:
+        raise ConfigError(
+            f"search.executions: found {search.executions}, but {search.sampler} decides itself what is tried again; "
+            "expected 1"
+        )
+
+
+def _build_oracle(
+    oracle_class: type[keras_tuner.Oracle], search: SearchConfig, space: keras_tuner.HyperParameters, epochs: int
+) -> keras_tuner.Oracle:
+    """An oracle with what its constructor takes of the sweep's settings, and with `search.sampler_options`."""
+    objective = search.objective_record
+    known = {
+        "objective": keras_tuner.Objective(objective.name, objective.direction),
+        "max_trials": search.max_trials,
+        "max_epochs": epochs,
+        "seed": derive_seed(search.seed, "oracle"),
+        "hyperparameters": space.copy(),
+    }
+    return construct("search.sampler", search.sampler, oracle_class, known, search.sampler_options)

@@ -60,7 +60,6 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         self._make_sampler = sampler_factory(sampler)
         self._sampler_seed = seed
         self._baseline = dict(baseline) if baseline is not None else None
-        self._restored: dict[str, HyperparameterValue] | None = None
         self._proposer: SamplerProposer | None = None
         self._space_size = -1
         kwargs.setdefault("max_consecutive_failed_trials", max_trials + 1)
@@ -77,22 +76,13 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """The values of a new trial, or "STOPPED" once every configuration of a finite space was tried."""
         number = int(trial_id)
-        settled = self._baseline if number == 0 and self._restored is None else self._restored
-        if settled is not None:
-            self._current_proposer().adopt(number, settled, proposed=number > 0)
-            return {"status": trial_module.TrialStatus.RUNNING, "values": dict(settled)}
+        if number == 0 and self._baseline is not None:
+            self._current_proposer().adopt(number, self._baseline, proposed=False)
+            return {"status": trial_module.TrialStatus.RUNNING, "values": dict(self._baseline)}
         values = self._current_proposer().propose(number)
         if isinstance(values, NoProposal):
             return {"status": trial_module.TrialStatus.STOPPED}
         return {"status": trial_module.TrialStatus.RUNNING, "values": dict(values)}
-
-    def restore_trial(self, values: Mapping[str, HyperparameterValue]) -> Any:
-        """Takes up the next trial from a record instead of proposing it; returns it, running."""
-        self._restored = dict(values)
-        try:
-            return self.create_trial(f"restored-{len(self.trials)}")
-        finally:
-            self._restored = None
 
     def end_trial(self, trial: Any) -> None:
         """As in KerasTuner; a trial ended as "STOPPED" is scored like a completed one."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from galaxy_exp.records import Evidence, HyperparameterValue, Outcome
 
-__all__ = ["Evidence", "NoProposal", "Outcome", "Proposer"]
+__all__ = ["Evidence", "NoProposal", "Outcome", "Proposer", "epochs_of"]
 
 
 class NoProposal(Enum):
@@ -44,3 +44,8 @@ class Proposer(Protocol):
     def tell(self, number: int, outcome: Outcome) -> None:
         """A trial ended; once for each."""
         ...
+
+
+def epochs_of(values: Mapping[str, HyperparameterValue], default: int) -> int:
+    """For how many epochs a configuration is trained: KerasTuner's Hyperband says so among its values."""
+    return int(values.get("tuner/epochs", default))

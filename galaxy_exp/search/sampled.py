@@ -52,21 +52,28 @@ class SamplerProposer:
         self._chance = RandomSampler(space, self._history, seed)
         self._positions: dict[int, int] = {}
         self._repeatable: Values | None = None
+        self._asked = -1
 
     def propose(self, number: int) -> Mapping[str, HyperparameterValue] | NoProposal:
         """As in `Proposer`; there is nothing left once every configuration of a finite space was tried."""
-        values = self._repeated() or self._untried(number)
+        values = self._ask(number)
         if values is None:
             return NoProposal.EXHAUSTED
         self.adopt(number, values, proposed=True)
         return dict(values)
 
     def adopt(self, number: int, values: Mapping[str, HyperparameterValue], *, proposed: bool) -> None:
+        if proposed and self._sampler.has_a_state and number != self._asked:
+            self._ask(number)
         self._positions[number] = self._history.begin(dict(values))
         self._repeatable = dict(values) if proposed else None
 
     def tell(self, number: int, outcome: Outcome) -> None:
         self._history.end(self._positions[number], outcome)
+
+    def _ask(self, number: int) -> Values | None:
+        self._asked = number
+        return self._repeated() or self._untried(number)
 
     def _repeated(self) -> Values | None:
         """The latest proposal, if it has to be executed again."""

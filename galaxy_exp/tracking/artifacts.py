@@ -15,10 +15,17 @@ from galaxy_exp.config import SweepConfig, dump_sweep
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.report.figures import confusion_record, plot_confusion, plot_learning_curves, plot_mistakes_gallery
+from galaxy_exp.report.insight.files import write_insight
 from galaxy_exp.report.per_class import per_class_table, per_class_text
 from galaxy_exp.tracking.store import hide_password
 
-__all__ = ["artifacts_folder", "leaderboard_rows", "write_sweep_artifacts", "write_trial_artifacts"]
+__all__ = [
+    "artifacts_folder",
+    "leaderboard_rows",
+    "write_insight_artifacts",
+    "write_sweep_artifacts",
+    "write_trial_artifacts",
+]
 
 
 def artifacts_folder(folder: Path) -> Path:
@@ -76,6 +83,11 @@ def write_sweep_artifacts(folder: Path, record: SweepRecord, data: PreparedData)
     for number, report in record.test_reports.items():
         _write_json(target / f"sealed_test_trial_{number:03d}.json", report)
     return target
+
+
+def write_insight_artifacts(folder: Path, record: SweepRecord) -> Path:
+    """Draws what the sweep says about its hyperparameters, into `insight/` among its artifacts; returns that folder."""
+    return write_insight(record, artifacts_folder(folder) / "insight")
 
 
 def leaderboard_rows(record: SweepRecord) -> list[dict[str, Any]]:

@@ -32,7 +32,12 @@ from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import EpochReport, TrialResult, TrialState
 from galaxy_exp.tracking import names
-from galaxy_exp.tracking.artifacts import artifacts_folder, write_sweep_artifacts, write_trial_artifacts
+from galaxy_exp.tracking.artifacts import (
+    artifacts_folder,
+    write_insight_artifacts,
+    write_sweep_artifacts,
+    write_trial_artifacts,
+)
 from galaxy_exp.tracking.content import (
     describe_sweep,
     outcome_metrics,
@@ -325,9 +330,18 @@ class MlflowProjection:
             self._warn_once(f"trial {trial.number}: its figures cannot be drawn: {first_line(error)}")
             return artifacts_folder(folder)
 
+    def _draw_insight(self) -> None:
+        """The sweep's figures; one that cannot be drawn is told and costs nothing else."""
+        try:
+            write_insight_artifacts(self._folder.path, self._record)
+        except Exception as error:  # noqa: BLE001 - three drawing libraries, on whatever values a user's own metrics take
+            self._warn_once(f"the figures of insight/ cannot be drawn: {first_line(error)}")
+
     def _close_sweep(self, status: str) -> None:
         run_id = self._ensure_parent_run()
         record = self._record
+        if status != "KILLED":  # whoever interrupts a sweep does not want to wait
+            self._draw_insight()
         self._log_metrics(run_id, sweep_metrics(record), record.updated_at)
         self._log_files(run_id, write_sweep_artifacts(self._folder.path, record, self._data))
         self.client.set_tag(run_id, names.NOTE, describe_sweep(record, self._data))

@@ -8,7 +8,7 @@ TIMING = Timing(epoch_seconds=36.0, start_seconds=0.0, seconds_per_image=0.0)
 
 
 def config(epochs=9, **search):
-    return parse_sweep({"training": {"epochs": epochs}, "search": search})
+    return parse_sweep({"training": {"epochs": epochs}, "search": search, "registry": {"finalists": 0}})
 
 
 def test_without_early_stopping_every_trial_counts_in_full():
@@ -40,6 +40,17 @@ def test_the_baseline_goes_at_its_own_pace():
     slow = Timing(epoch_seconds=360.0, start_seconds=0.0, seconds_per_image=0.0)
     found = forecast_sweep(config(pruner="none", max_trials=2, epochs=10), 1, None, [slow, TIMING])
     assert found.hours == (pytest.approx(1.1), pytest.approx(1.1))
+
+
+def test_finalists_train_again_whatever_the_limits_of_the_search():
+    sweep = parse_sweep(
+        {"training": {"epochs": 10}, "search": {"pruner": "none", "max_trials": 2, "max_hours": 0.5}}
+        | {"registry": {"finalists": 3, "seeds": 4}}
+    )
+    found = forecast_sweep(sweep, 1, None, [TIMING])
+    assert (found.finalist_trials, found.finalist_epochs) == (8, 80)
+    assert found.hours == (pytest.approx(1.0), pytest.approx(1.0))
+    assert found.notes[1] == "max_hours 0.5: will not be reached"
 
 
 @pytest.mark.parametrize(

@@ -45,12 +45,12 @@ def parse(line: str) -> tuple[click.Command, click.Context]:
     """The command a line calls, with its arguments parsed by click but not run."""
     command: click.Command = cli
     arguments = shlex.split(line, comments=True)[1:]
-    context = click.Context(cli, info_name="galaxy-exp")
+    context = click.Context(cli, info_name="galaxy-exp", **cli.context_settings)
     while isinstance(command, click.Group):
         name = arguments.pop(0)
         found = command.get_command(context, name)
         assert found is not None, f"no command {name} in: {line}"
-        command, context = found, click.Context(found, parent=context, info_name=name)
+        command, context = found, click.Context(found, parent=context, info_name=name, **found.context_settings)
     command.parse_args(context, arguments)
     return command, context
 

@@ -108,6 +108,12 @@ def test_the_parent_has_the_sweep_file_the_leaderboard_and_the_sealed_test(runs,
     assert "SIMULATED" in parent.data.tags[names.NOTE].upper()
 
 
+def test_the_parent_has_the_figures_of_the_hyperparameters(runs, finished):
+    found = artifacts(finished.client(), runs["sweep"].info.run_id, "insight")
+    names_ = {"history", "importance", "parallel_coordinates", "rungs", "slices"}
+    assert found == {"insight/insight.html", *(f"insight/{name}.png" for name in names_)}
+
+
 def test_projecting_everything_again_changes_nothing(runs, finished, prepared):
     from galaxy_exp.folders import SweepFolder
     from galaxy_exp.sweep import _load_data

@@ -58,8 +58,9 @@ def report(number, attempt, epoch):
 
 
 def result(number, attempt):
+    best = {"val_macro_f1": 0.5}
     return TrialResult(
-        number, attempt, TrialState.COMPLETED, "done", 2, {"val_macro_f1": 0.5}, 2, 1.0, 1.0, 10, "float32", "b"
+        number, attempt, TrialState.COMPLETED, "done", 2, best, 2, parameters=10, precision="float32", backend="b"
     )
 
 
@@ -211,6 +212,18 @@ def test_a_trial_without_its_files_is_told_and_does_not_hold_up_the_others(begin
     assert len(warnings) == 1
     assert "trial 0: its figures cannot be drawn" in warnings[0]
     assert all(trial.projected for trial in journal.record.trials.values())
+
+
+def test_a_sweep_whose_figures_cannot_be_drawn_is_told_and_closed(begin, client):
+    journal, make, warnings = begin
+    projection = make(FragileClient(client))
+    play(journal, projection)
+    (make.folder.path / "artifacts").mkdir(exist_ok=True)
+    (make.folder.path / "artifacts" / "insight").write_text("in the way")
+    projection.close_sweep("FINISHED")
+    assert len(warnings) == 1
+    assert "the figures of insight/ cannot be drawn" in warnings[0]
+    assert client.get_run(journal.record.parent_run_id).info.status == "FINISHED"
 
 
 def test_runs_deleted_in_the_ui_are_made_anew_when_needed(begin, client, request):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from galaxy_exp.config.sweep import SearchConfig
 from galaxy_exp.errors import ConfigError
+from galaxy_exp.search.dotted import construct, is_dotted, load_class
 from galaxy_exp.search.pruners.asha import AshaPruner
 from galaxy_exp.search.pruners.base import Pruner
 from galaxy_exp.search.pruners.hyperband import HyperbandPruner
@@ -39,15 +41,28 @@ PRUNERS: dict[str, Callable[[SearchConfig, int], Pruner]] = {
 
 
 def build_pruner(search: SearchConfig, epochs: int) -> Pruner:
-    """The pruner that a sweep names.
+    """The pruner that a sweep names: one of `PRUNERS`, or package.module:Class.
+
+    A class of the user's gets, as far as it takes them by name, `objective` (a `galaxy_exp.records.Objective`),
+    `epochs`, `first_rung`, `reduction_factor` and `patience`.
 
     Args:
         epochs: of a trial that is not stopped.
 
     Raises:
-        ConfigError: if there is none of that name.
+        ConfigError: if there is none of that name, or the class is no `Pruner`.
     """
-    if search.pruner not in PRUNERS:
-        name = search.pruner
-        raise ConfigError(f'search.pruner: unknown pruner "{name}"; {did_you_mean(name, list(PRUNERS))}')
-    return PRUNERS[search.pruner](search, epochs)
+    name = search.pruner
+    if name in PRUNERS:
+        return PRUNERS[name](search, epochs)
+    if not is_dotted(name):
+        raise ConfigError(
+            f'search.pruner: unknown pruner "{name}"; {did_you_mean(name, list(PRUNERS))}, or package.module:Class'
+        )
+    settings = {key: getattr(search, key) for key in ("first_rung", "reduction_factor", "patience")}
+    known = {"objective": search.objective_record, "epochs": epochs, **settings}
+    pruner = construct("search.pruner", name, load_class("search.pruner", name), known, {})
+    for method in ("is_rung", "should_stop", "first_decision"):
+        if not callable(getattr(pruner, method, None)):
+            raise ConfigError(f"search.pruner: {name} has no method {method}; see galaxy_exp.search.pruners.Pruner")
+    return cast(Pruner, pruner)

@@ -10,7 +10,7 @@ from galaxy_exp.search.samplers.grid import GridSampler
 from galaxy_exp.search.samplers.quasi_random import SobolSampler
 from galaxy_exp.search.samplers.tpe import build_tpe
 
-__all__ = ["SAMPLERS", "RandomSampler", "Sampler", "SamplerFactory"]
+__all__ = ["SAMPLERS", "SINGLE_OBJECTIVE", "RandomSampler", "Sampler", "SamplerFactory"]
 
 SAMPLERS: dict[str, SamplerFactory] = {
     "tpe": build_tpe,
@@ -21,3 +21,6 @@ SAMPLERS: dict[str, SamplerFactory] = {
     "cmaes": CmaEsSampler,
 }
 """A new sampler is one file beside this one, and one line in this table."""
+
+SINGLE_OBJECTIVE = frozenset({"gp", "cmaes"})
+"""Those that can learn from one objective only; of the others, some learn from none."""

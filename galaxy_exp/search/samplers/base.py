@@ -15,6 +15,8 @@ class Sampler(Protocol):
 
     draws: int
     """How often it is worth asking again when a configuration was tried before; then chance decides."""
+    has_a_state: bool
+    """Whether its choices depend on more than the history, so that a resumed sweep has to ask it all over again."""
 
     def sample(self, number: int, draw: int) -> Values | None:
         """The active hyperparameters of trial `number`, given what ended so far; None if there is nothing left.

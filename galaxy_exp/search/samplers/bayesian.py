@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 from scipy.stats import norm
+from threadpoolctl import threadpool_limits
 
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.search.gaussian_process import GaussianProcess, fit_kernel
@@ -49,6 +50,7 @@ class GaussianProcessSampler:
     """
 
     draws = 1
+    has_a_state = False
 
     def __init__(self, space: SearchSpace, history: History, seed: int) -> None:
         self._space = space
@@ -57,6 +59,11 @@ class GaussianProcessSampler:
         self._sobol = SobolSampler(space, history, seed)
 
     def sample(self, number: int, draw: int) -> Values:
+        # the matrices are small and the processors busy with training; and the number of threads decides nothing
+        with threadpool_limits(1):
+            return self._sample(number, draw)
+
+    def _sample(self, number: int, draw: int) -> Values:
         points, losses = self._evidence()
         if len(losses) < FIRST_POINTS or not self._space.tunable:
             return self._sobol.sample(number, draw)

@@ -15,6 +15,7 @@ class RandomSampler:
     """Every hyperparameter at random on its own scale (Bergstra and Bengio 2012, JMLR 13)."""
 
     draws = 1
+    has_a_state = False
 
     def __init__(self, space: SearchSpace, history: History, seed: int) -> None:
         self._space = space

@@ -25,6 +25,7 @@ class CmaEsSampler:
     """
 
     draws = 5
+    has_a_state = False
 
     def __init__(self, space: SearchSpace, history: History, seed: int) -> None:
         self._space = space

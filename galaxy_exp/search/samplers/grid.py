@@ -17,6 +17,7 @@ class GridSampler:
     """
 
     draws = 1
+    has_a_state = False
 
     def __init__(self, space: SearchSpace, history: History, seed: int) -> None:
         self._history = history

@@ -26,36 +26,54 @@ class StudySampler:
     """Asks an Optuna sampler.
 
     Args:
-        make: the Optuna sampler for trial `number` and draw `draw`. One that is made afresh for each, from these two
-            and the violations alone, can be asked again in a resumed sweep.
+        make: the Optuna sampler for trial `number` and draw `draw`: made afresh for each from these two and the
+            violations alone, or always the same one.
+        has_a_state: whether it is the same one. Then a trial of the study is the one that was asked for, with the
+            notes that the sampler left in it.
     """
 
     draws = 5
 
     def __init__(
-        self, space: SearchSpace, history: History, make: Callable[[int, int, Violations], BaseSampler]
+        self,
+        space: SearchSpace,
+        history: History,
+        make: Callable[[int, int, Violations], BaseSampler],
+        *,
+        has_a_state: bool = False,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space = space
         self._history = history
         self._make = make
+        self.has_a_state = has_a_state
         self._study = optuna.create_study(directions=["minimize"] * len(history.objectives))
         self._study.sampler = make(0, 0, self._violations)
         self._study_numbers: list[int] = []
         self._positions: dict[int, int] = {}
+        self._draft: tuple[int, Values] | None = None
 
     def sample(self, number: int, draw: int) -> Values:
         self._follow()
         self._study.sampler = self._make(number, draw, self._violations)
         draft = self._study.ask()
         values = self._space.fill(lambda dimension: _suggest(draft, dimension))
-        self._study.tell(draft, state=StudyState.FAIL)  # a draft is not evidence; `_follow` adds what is accepted
+        self._draft = (draft.number, values)
+        if not self.has_a_state:
+            self._drop_draft()
         return values
+
+    def _drop_draft(self) -> None:
+        """A draft that is not accepted is no evidence."""
+        if self._draft is not None:
+            self._study.tell(self._draft[0], state=StudyState.FAIL)
+        self._draft = None
 
     def _follow(self) -> None:
         """Brings the study to where the history stands."""
         for observation in self._history.observations[len(self._study_numbers) :]:
             self._add(observation.values)
+        self._drop_draft()
         trials = self._study.get_trials(deepcopy=False)
         for position, losses in zip(self._history.ended, self._history.losses(), strict=True):
             frozen = trials[self._study_numbers[position]]
@@ -65,17 +83,23 @@ class StudySampler:
                 frozen.values = list(losses)  # what a bad trial counts as is the worst seen until now
 
     def _add(self, values: Values) -> None:
+        if self._draft is not None and self._draft[1] == values:
+            study_number, self._draft = self._draft[0], None
+        else:
+            study_number = self._add_elsewhere_chosen(values)
+        self._positions[study_number] = len(self._study_numbers)
+        self._study_numbers.append(study_number)
+
+    def _add_elsewhere_chosen(self, values: Values) -> int:
         params = self._space.encode(values)
         distributions = {
             dimension.parameter: dimension.distribution
             for dimension in self._space.tunable
             if dimension.parameter in params and dimension.distribution is not None
         }
-        study_number = len(self._study.get_trials(deepcopy=False))
-        self._positions[study_number] = len(self._study_numbers)
-        self._study_numbers.append(study_number)
         trial = optuna.trial.create_trial(state=StudyState.RUNNING, params=params, distributions=distributions)
         self._study.add_trial(trial)
+        return len(self._study.get_trials(deepcopy=False)) - 1
 
     def _tell(self, position: int, frozen: FrozenTrial, losses: Losses | None) -> None:
         outcome = self._history.observations[position].outcome

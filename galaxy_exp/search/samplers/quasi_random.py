@@ -20,6 +20,7 @@ class SobolSampler:
     """
 
     draws = 1
+    has_a_state = False
 
     def __init__(self, space: SearchSpace, history: History, seed: int) -> None:
         self._space = space

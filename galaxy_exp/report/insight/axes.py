@@ -1,0 +1,150 @@
+"""Hyperparameters as axes of a figure, and the trials that can be compared along them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from galaxy_exp.records import HyperparameterValue
+
+if TYPE_CHECKING:
+    from galaxy_exp.journal.record import SweepRecord, TrialRecord
+
+__all__ = ["Axis", "axes_of", "comparable_trials", "offset", "score_of", "short_value", "tick_values"]
+
+_GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+"""Its multiples, modulo 1, fill the unit interval evenly."""
+
+MAX_TEXT = 16
+"""Characters of a value before it is shortened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One hyperparameter that varied between the trials of a sweep."""
+
+    name: str
+    choices: tuple[HyperparameterValue, ...] = ()
+    """All its values in order; empty for a range."""
+    low: float = 0.0
+    high: float = 1.0
+    is_log: bool = False
+    is_whole: bool = False
+    """Whether a range has whole numbers only."""
+
+    def holds(self, value: HyperparameterValue) -> bool:
+        """Whether the value is on this axis."""
+        if self.choices:
+            return value in self.choices
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+    def position(self, value: HyperparameterValue) -> float:
+        """Where the value lies, from 0 to 1: its place among the choices, or its share of the range."""
+        if self.choices:
+            return self.choices.index(value) / max(1, len(self.choices) - 1)
+        low, high, at = (math.log(each) if self.is_log else each for each in (self.low, self.high, float(value)))
+        return (at - low) / ((high - low) or 1.0)
+
+
+def axes_of(record: SweepRecord, trials: Sequence[TrialRecord]) -> list[Axis]:
+    """The hyperparameters of the sweep's space that took at least two values in these trials, as declared."""
+    merged: dict[str, Axis] = {}
+    for entry in record.started.space.get("space", []):
+        axis = _read_axis(entry["class_name"], entry["config"])
+        merged[axis.name] = _join(merged[axis.name], axis) if axis.name in merged else axis
+    return [axis for axis in merged.values() if _varies(axis, trials)]
+
+
+def comparable_trials(record: SweepRecord) -> list[TrialRecord]:
+    """Finished trials of the search with a score, of configurations that lie within the space, by number.
+
+    The baseline may lie outside: then it differs from all others in what the sweep file fixes, too, and says nothing
+    about what was searched.
+    """
+    entries = [(entry["class_name"], entry["config"]) for entry in record.started.space.get("space", [])]
+    axes = [_read_axis(kind, config) for kind, config in entries]
+    return [
+        trial
+        for trial in record.searched
+        if trial.result is not None and score_of(record, trial) is not None and _is_inside(trial.values, axes)
+    ]
+
+
+def score_of(record: SweepRecord, trial: TrialRecord) -> float | None:
+    """The first objective at the best epoch; None for a trial without a model, or a value that is not finite."""
+    value = trial.objective_value(record.objective)
+    return value if value is not None and math.isfinite(value) else None
+
+
+def offset(number: int) -> float:
+    """-0.5 to 0.5, different for neighbouring trials, to draw those with the same value beside each other."""
+    return (number * _GOLDEN_RATIO) % 1.0 - 0.5
+
+
+def short_value(value: HyperparameterValue) -> str:
+    """A value to print beside an axis."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = f"{value:.3g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
+
+
+def tick_values(axis: Axis) -> list[HyperparameterValue]:
+    """Values to mark: all choices, or some round numbers of a range."""
+    if axis.choices:
+        return list(axis.choices)
+    ticks: Iterable[float] = _log_ticks(axis.low, axis.high) if axis.is_log else _even_ticks(axis.low, axis.high)
+    inside = [tick for tick in ticks if axis.low <= tick <= axis.high] or [axis.low, axis.high]
+    return list(dict.fromkeys(map(round, inside))) if axis.is_whole else list(inside)
+
+
+def _even_ticks(low: float, high: float) -> list[float]:
+    """About five multiples of 1, 2 or 5 times a power of ten."""
+    span = (high - low) or 1.0
+    power = 10.0 ** math.floor(math.log10(span / 4))
+    step = next(factor * power for factor in (1, 2, 5, 10) if span / (factor * power) <= 5)
+    return [round(index * step, 12) for index in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten; with 2 and 5 times these where there are few."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    factors = (1,) if math.log10(high / low) > 2.5 else (1, 2, 5)
+    return [float(f"{factor}e{power}") for power in powers for factor in factors]
+
+
+def _read_axis(kind: str, config: Mapping[str, Any]) -> Axis:
+    """From an entry of `keras_tuner.HyperParameters.get_config()`."""
+    name = config["name"]
+    if kind == "Fixed":
+        return Axis(name, (config["value"],))
+    if kind == "Boolean":
+        return Axis(name, (False, True))
+    if kind == "Choice":
+        return Axis(name, tuple(config["values"]))
+    is_log = config.get("sampling") in ("log", "reverse_log")
+    return Axis(name, (), config["min_value"], config["max_value"], is_log, kind == "Int")
+
+
+def _join(first: Axis, second: Axis) -> Axis:
+    """One axis for a name that is declared under several conditions; a range and choices leave the range."""
+    if first.choices and second.choices:
+        return Axis(first.name, tuple(dict.fromkeys([*first.choices, *second.choices])))
+    if first.choices or second.choices:
+        return second if first.choices else first
+    whole, log = first.is_whole and second.is_whole, first.is_log and second.is_log
+    return Axis(first.name, (), min(first.low, second.low), max(first.high, second.high), log, whole)
+
+
+def _varies(axis: Axis, trials: Sequence[TrialRecord]) -> bool:
+    return len({repr(trial.values[axis.name]) for trial in trials if axis.name in trial.values}) > 1
+
+
+def _is_inside(values: Mapping[str, HyperparameterValue], axes: Sequence[Axis]) -> bool:
+    return all(
+        any(axis.holds(value) for axis in axes if axis.name == name)
+        for name, value in values.items()
+        if any(axis.name == name for axis in axes)
+    )

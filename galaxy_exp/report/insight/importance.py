@@ -1,0 +1,146 @@
+"""Which hyperparameters tell the best trials of a sweep from the others, and how much of that could be chance."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from galaxy_exp.report.canvas import GREY, INK, TRAIN, new_figure, plain_text, save_figure
+from galaxy_exp.report.insight.axes import axes_of, comparable_trials, score_of
+from galaxy_exp.report.insight.study import build_study
+from galaxy_exp.seeding import derive_seed
+
+if TYPE_CHECKING:
+    import optuna
+    from matplotlib.axes import Axes
+
+    from galaxy_exp.journal.record import SweepRecord
+
+__all__ = ["LEAST_TRIALS", "Importances", "importances", "measure_importances", "plot_importances"]
+
+LEAST_TRIALS = 8
+"""With fewer there is nothing to tell from chance."""
+_SHUFFLES = 40
+_CHANCE_QUANTILE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Importances:
+    """Shares by hyperparameter, the largest first."""
+
+    objective: str
+    n_trials: int
+    """That it rests on."""
+    n_best: int
+    """That were held against the others."""
+    shares: dict[str, float]
+    """Sum to 1, or are all 0; empty with fewer than `LEAST_TRIALS` trials, or where nothing varied."""
+    by_chance: dict[str, float]
+    """What a hyperparameter without any effect stays below in 95 of 100 sweeps, on the scale of `shares`."""
+
+    def clear(self) -> dict[str, float]:
+        """The shares of those that stand out from chance."""
+        return {name: share for name, share in self.shares.items() if share > self.by_chance[name]}
+
+
+def importances(record: SweepRecord) -> dict[str, float]:
+    """The share of each hyperparameter that matters more than chance explains, the largest first; may be empty."""
+    return measure_importances(record).clear()
+
+
+def measure_importances(record: SweepRecord) -> Importances:
+    """PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255) by Optuna, on the first objective.
+
+    It compares how the best trials, a tenth of all and at least five, are distributed along each hyperparameter with
+    how all trials are. Unlike fANOVA it looks at the order of the trials only, so that it makes no difference how bad
+    a trial was when it was stopped early; it takes hyperparameters that are not always active; and it is fast enough
+    to be repeated with the scores dealt out at random, which says how large a share chance alone gives.
+    """
+    trials = comparable_trials(record)
+    axes = axes_of(record, trials)
+    n_best = min(max(5, len(trials) // 10), len(trials) // 2)
+    if len(trials) < LEAST_TRIALS or not axes:
+        return Importances(record.objective.name, len(trials), n_best, {}, {})
+    study = build_study(record, trials, axes)
+    keys = [record.objective.sort_key(score_of(record, trial) or 0.0) for trial in trials]
+    found = _evaluate(study, n_best, keys)
+    chance: dict[str, list[float]] = {name: [] for name in found}
+    shuffler = random.Random(derive_seed(record.sweep_id, "importance"))
+    for _ in range(_SHUFFLES):
+        shuffler.shuffle(keys)
+        for name, value in _evaluate(study, n_best, keys).items():
+            chance[name].append(value)
+    total = sum(found.values()) or 1.0
+    ranked = sorted(found, key=lambda name: -found[name])
+    return Importances(
+        record.objective.name,
+        len(trials),
+        n_best,
+        {name: found[name] / total for name in ranked},
+        {name: _quantile(chance[name]) / total for name in ranked},
+    )
+
+
+def plot_importances(found: Importances, path: Path) -> Path:
+    """Draws the shares as bars, those within what chance gives in grey; or says why there are none."""
+    figure = new_figure(7.6, 1.7 + 0.34 * max(3, len(found.shares)))
+    height = figure.get_figheight()
+    figure.text(0.02, 1 - 0.34 / height, f"What matters for {found.objective}", fontsize=13, weight="bold", color=INK)
+    if not found.shares:
+        figure.text(0.02, 0.5, _why_nothing(found), fontsize=11, color=GREY, va="center")
+        return save_figure(figure, path)
+    note = f"PED-ANOVA: the best {found.n_best} of {found.n_trials} trials against all"
+    figure.text(0.02, 1 - 0.62 / height, note, fontsize=9.5, color=GREY)
+    axes = figure.add_axes((0.27, 0.62 / height, 0.66, 1 - 1.5 / height))
+    _draw_bars(axes, found.shares, found.by_chance)
+    return save_figure(figure, path)
+
+
+def _why_nothing(found: Importances) -> str:
+    if found.n_trials < LEAST_TRIALS:
+        return (
+            f"trials that can be compared: {found.n_trials}; with fewer than {LEAST_TRIALS} nothing but chance is told"
+        )
+    return "no hyperparameter was varied"
+
+
+def _draw_bars(axes: Axes, shares: Mapping[str, float], by_chance: Mapping[str, float]) -> None:
+    names = list(shares)
+    widest = min(1.0, 1.05 * max(*shares.values(), *by_chance.values(), 0.05))
+    for row, name in enumerate(names):
+        stands_out = shares[name] > by_chance[name]
+        axes.barh(row, shares[name], height=0.62, color=TRAIN if stands_out else "#C8C8C8")
+        chance = min(by_chance[name], widest)
+        axes.plot([chance, chance], [row - 0.42, row + 0.42], color=INK, linewidth=1.6, clip_on=False)
+        axes.text(1.02, row, f"{shares[name]:.0%}", va="center", fontsize=10, color=INK if stands_out else GREY,
+                  transform=axes.get_yaxis_transform())  # fmt: skip
+    axes.set_yticks(range(len(names)), [plain_text(name) for name in names], fontsize=10, color=INK)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlim(0, widest)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.set_xlabel("share; without any effect it is beyond the black line in 1 of 20 sweeps", color=GREY, fontsize=9)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=9, colors=GREY)
+
+
+def _evaluate(study: optuna.Study, n_best: int, keys: list[float]) -> dict[str, float]:
+    """Not normalised; `keys` are in the order of the study's trials, the smaller the better."""
+    import warnings
+
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=n_best / len(keys))
+        found = optuna.importance.get_param_importances(
+            study, evaluator=evaluator, target=lambda trial: keys[trial.number], normalize=False
+        )
+    return {name: float(value) for name, value in found.items()}
+
+
+def _quantile(values: list[float]) -> float:
+    return sorted(values)[min(len(values) - 1, int(_CHANCE_QUANTILE * len(values)))]

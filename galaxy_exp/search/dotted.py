@@ -1,0 +1,88 @@
+"""A class of the user's, named in the sweep file by its dotted path."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from galaxy_exp.errors import ConfigError, first_line
+from galaxy_exp.wording import did_you_mean
+
+__all__ = ["construct", "is_dotted", "load_class"]
+
+_NOT_OPTIONS = ("objective", "hyperparameters", "constraints_func")
+"""What only the sweep itself decides."""
+
+
+def is_dotted(name: str) -> bool:
+    """Whether a name is meant as package.module:Class or package.module.Class."""
+    return "." in name or ":" in name
+
+
+def load_class(key: str, reference: str) -> type[Any]:
+    """The class at package.module:Class or package.module.Class.
+
+    Args:
+        key: of the sweep file, for messages.
+
+    Raises:
+        ConfigError: one line that says what cannot be imported, or is no class.
+    """
+    module_name, _, name = reference.partition(":") if ":" in reference else reference.rpartition(".")
+    where = f"{key}: {reference}"
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a user's module can raise anything
+        raise ConfigError(
+            f"{where}: cannot import {module_name}: {type(error).__name__}: {first_line(error)} "
+            "(a module beside the sweep must be on PYTHONPATH or installed)"
+        ) from error
+    found = getattr(module, name, None)
+    if found is None:
+        public = [known for known in dir(module) if known[:1].isupper()]
+        raise ConfigError(f"{where}: module {module_name} has no {name}; {did_you_mean(name, public)}")
+    if not inspect.isclass(found):
+        raise ConfigError(f"{where}: is of type {type(found).__name__}; expected a class")
+    return found
+
+
+def construct(
+    key: str, reference: str, factory: type[Any], known: Mapping[str, Any], options: Mapping[str, Any]
+) -> Any:
+    """An instance of a user's class.
+
+    Args:
+        key: of the sweep file, for messages; that of the options is `<key>_options`.
+        known: what galaxy_exp gives to the class, as far as it takes it by name.
+        options: what the sweep file gives to it; goes before `known`.
+
+    Raises:
+        ConfigError: one line that names an option that the class does not take, or what the class raised.
+    """
+    names = _argument_names(factory)
+    for name in options:
+        if name in _NOT_OPTIONS:
+            raise ConfigError(f"{key}_options.{name}: is given by galaxy_exp; expected another argument")
+        if name not in names:
+            free = [known_name for known_name in names if known_name not in _NOT_OPTIONS]
+            raise ConfigError(f"{key}_options.{name}: {reference} does not take it; {did_you_mean(name, free)}")
+    given = {name: value for name, value in known.items() if name in names}
+    try:
+        return factory(**{**given, **options})
+    except Exception as error:
+        raise ConfigError(f"{key}: {reference} raised {type(error).__name__}: {first_line(error)}") from error
+
+
+def _argument_names(factory: type[Any]) -> list[str]:
+    """What the constructor takes by name; with `**kwargs`, also what those of its bases take."""
+    names: list[str] = []
+    for base in factory.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+        names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return list(dict.fromkeys(name for name in names if name != "self"))

@@ -1,0 +1,157 @@
+"""Any KerasTuner oracle as a proposer."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+
+from galaxy_exp.errors import SweepFailedError
+from galaxy_exp.records import HyperparameterValue, Objective
+from galaxy_exp.search.proposer import NoProposal, Outcome
+from galaxy_exp.search.space import fingerprint
+
+__all__ = ["ForeignProposer"]
+
+_REPEATS = 50
+"""After so many proposals in a row that were known already, the oracle has nothing new to say."""
+
+
+class ForeignProposer:
+    """Drives an oracle that was written for a `keras_tuner.Tuner`.
+
+    Told apart from what a tuner does:
+
+    - Nothing is written to disk; a resumed sweep goes through the same proposals and results again.
+    - A configuration that is already known (KerasTuner's Bayesian oracle repeats itself) is not trained again: the
+      oracle gets the known result, or the average one while the trial still runs, and is asked once more.
+    - A trial that was stopped early is told as completed, with what it reached: KerasTuner scores a stopped one with
+      whatever the trial before it had.
+    - A bad trial is told as completed, and as bad as the worst seen, as its oracles ignore failed trials: the Bayesian
+      one comes back to the same place, Hyperband's later rungs get smaller. Before any success it is told as failed.
+    - The oracle's limit of failures is not used; the sweep has one of its own.
+
+    Args:
+        oracle: fresh.
+        objective: that of the oracle.
+        folder: where the oracle may keep files of its own.
+    """
+
+    def __init__(self, oracle: keras_tuner.Oracle, objective: Objective, folder: Path | None = None) -> None:
+        oracle.verbose = 0
+        oracle.max_consecutive_failed_trials = math.inf
+        oracle.save = _nothing
+        oracle._save_trial = _nothing
+        if folder is not None:
+            oracle._set_project_dir(str(folder), "oracle")
+        self._oracle = oracle
+        self._objective = objective
+        self._trials: dict[int, Any] = {}
+        self._configurations: dict[frozenset[Any], int] = {}
+        self._scores: dict[int, float | None] = {}
+
+    def propose(self, number: int) -> Mapping[str, HyperparameterValue] | NoProposal:
+        """As in `Proposer`.
+
+        Raises:
+            SweepFailedError: the oracle raised something.
+        """
+        for repeat in range(_REPEATS):
+            with self._calling("create_trial"):
+                trial = self._oracle.create_trial(f"{number}-{repeat}")
+            if trial.status == "IDLE" and self._oracle.ongoing_trials:
+                return NoProposal.WAIT
+            if trial.status != "RUNNING":
+                return NoProposal.EXHAUSTED
+            values = {name: _plain(value) for name, value in trial.hyperparameters.values.items()}
+            twin = self._configurations.get(fingerprint(values))
+            if twin is None:
+                self._trials[number] = trial
+                self._configurations[fingerprint(values)] = number
+                return values
+            self._end(trial, {0: self._score_like(twin)})
+        return NoProposal.EXHAUSTED
+
+    def adopt(self, number: int, values: Mapping[str, HyperparameterValue], *, proposed: bool) -> None:
+        """As in `Proposer`; values that it did not propose stay unknown to the oracle unless it proposes them too."""
+        if proposed:
+            found = self.propose(number)
+            if not isinstance(found, NoProposal) and found != values:
+                del self._configurations[fingerprint(found)]
+                self._trials[number].hyperparameters.values = dict(values)
+        self._configurations[fingerprint(values)] = number
+
+    def tell(self, number: int, outcome: Outcome) -> None:
+        """As in `Proposer`.
+
+        Raises:
+            SweepFailedError: the oracle raised something.
+        """
+        score = _score(outcome)
+        self._scores[number] = score
+        if number not in self._trials:
+            return
+        curve = {epoch: value for epoch, value in enumerate(outcome.curve, start=1) if math.isfinite(value)}
+        if score is None:
+            self._end(self._trials[number], {0: self._worst()})
+        else:
+            self._end(self._trials[number], curve or {0: score})
+
+    def _end(self, trial: Any, curve: Mapping[int, float | None]) -> None:
+        """Ends a trial with the objective by epoch; as failed if there is none."""
+        with self._calling("end_trial"):
+            trial.status = "FAILED"
+            for epoch, value in curve.items():
+                if value is not None:
+                    self._oracle.update_trial(trial.trial_id, {self._objective.name: value}, step=epoch)
+                    trial.status = "COMPLETED"
+            self._oracle.end_trial(trial)
+
+    def _score_like(self, number: int) -> float | None:
+        """What trial `number` reached; while it runs, the average of the others."""
+        if number in self._scores:
+            score = self._scores[number]
+            return self._worst() if score is None else score
+        known = [score for score in self._scores.values() if score is not None]
+        return sum(known) / len(known) if known else None
+
+    def _worst(self) -> float | None:
+        known = [score for score in self._scores.values() if score is not None]
+        return max(known, key=self._objective.sort_key, default=None)
+
+    @contextmanager
+    def _calling(self, method: str) -> Iterator[None]:
+        """Turns what the oracle raises into one line, and frees its lock, which KerasTuner then leaves locked."""
+        try:
+            yield
+        except Exception as error:
+            module = importlib.import_module(keras_tuner.Oracle.__module__)
+            if module.THREADS[self._oracle] is not None:
+                module.THREADS[self._oracle] = None
+                module.LOCKS[self._oracle].release()
+            name = type(self._oracle).__name__
+            text = " ".join(str(error).split())
+            raise SweepFailedError(f"search.sampler: {name}.{method} raised {type(error).__name__}: {text}") from error
+
+
+def _score(outcome: Outcome) -> float | None:
+    """The objective at the best epoch; None for a trial that is bad evidence."""
+    broken = any(violation > 0 for violation in outcome.violations)
+    if broken or not outcome.state.has_model or outcome.values is None or not math.isfinite(outcome.values[0]):
+        return None
+    return outcome.values[0]
+
+
+def _plain(value: Any) -> HyperparameterValue:
+    """Some oracles propose NumPy's numbers, which cannot be written as JSON."""
+    plain: HyperparameterValue = value.item() if hasattr(value, "item") else value
+    return plain
+
+
+def _nothing(*args: object) -> None:
+    """KerasTuner would rewrite all its state after every trial."""

@@ -1,0 +1,249 @@
+"""What is said about the hyperparameters of a sweep, on records made by hand."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from galaxy_exp.config import parse_sweep
+from galaxy_exp.journal.events import EpochReported, Event, SweepStarted, TrialEnded, TrialProposed, TrialStarted
+from galaxy_exp.journal.record import SweepRecord
+from galaxy_exp.records import EpochReport, TrialResult, TrialState
+from galaxy_exp.report.insight.axes import Axis, axes_of, comparable_trials, short_value, tick_values
+from galaxy_exp.report.insight.files import write_insight
+from galaxy_exp.report.insight.history import collect_history
+from galaxy_exp.report.insight.importance import importances, measure_importances
+from galaxy_exp.report.insight.parallel import NOT_ACTIVE, collect_parallel
+from galaxy_exp.report.insight.pareto import collect_pareto
+from galaxy_exp.report.insight.rungs import collect_rungs
+from galaxy_exp.report.insight.slices import collect_slices
+
+SPACE: list[dict[str, Any]] = [
+    {"class_name": "Choice", "config": {"name": "optimizer", "conditions": [], "values": ["adam", "adamw"]}},
+    {
+        "class_name": "Float",
+        "config": {"name": "decay", "min_value": 1e-5, "max_value": 1e-1, "step": None, "sampling": "log"},
+    },
+    {"class_name": "Float", "config": {"name": "rate", "min_value": 0.0, "max_value": 1.0, "step": None}},
+    {"class_name": "Int", "config": {"name": "units", "min_value": 1, "max_value": 9, "step": 1}},
+    {"class_name": "Fixed", "config": {"name": "norm", "value": True}},
+]
+
+EPOCHS = 4
+
+
+def chosen(number: int) -> dict[str, Any]:
+    drawn = random.Random(number)
+    values: dict[str, Any] = {"optimizer": drawn.choice(["adam", "adamw"]), "rate": drawn.random()}
+    values |= {"units": drawn.randint(1, 9), "norm": True}
+    return values | ({"decay": 10 ** drawn.uniform(-5, -1)} if values["optimizer"] == "adamw" else {})
+
+
+def rate_decides(values: dict[str, Any]) -> float:
+    return 1.0 - (values["rate"] - 0.7) ** 2
+
+
+def make_sweep(
+    n_trials: int,
+    score: Callable[[dict[str, Any]], float] = rate_decides,
+    choose: Callable[[int], dict[str, Any]] = chosen,
+    states: Callable[[int], TrialState] = lambda _: TrialState.COMPLETED,
+    **search: Any,
+) -> SweepRecord:
+    config = parse_sweep({"training": {"epochs": EPOCHS}, "search": {"baseline": False, **search}})
+    events: list[Event] = [
+        SweepStarted(
+            sweep_id="sweep-1",
+            config=config.model_dump(mode="json"),
+            space={"space": SPACE, "values": {}},
+            baseline={},
+            data_folder="data",
+            data_digest="d",
+            split_digest="s",
+            data_source="<galaxies>.h5",
+            tracking_uri="sqlite:///mlflow.db",
+            software={},
+        )
+    ]
+    name = config.search.objective_record.name
+    for number in range(n_trials):
+        values, state = choose(number), states(number)
+        events += [TrialProposed(number=number, values=values, seed=1), TrialStarted(number=number, attempt=1)]
+        epochs = {TrialState.COMPLETED: EPOCHS, TrialState.STOPPED: 2}.get(state, 0)
+        curve = [score(values) * epoch / EPOCHS for epoch in range(1, epochs + 1)]
+        for epoch, value in enumerate(curve, start=1):
+            events.append(EpochReported(report=EpochReport(number, 1, epoch, {name: value}), go_on=True))
+        best = {name: curve[-1]} if curve else {}
+        result = TrialResult(number, 1, state, "", epochs, best, epochs, parameters=10 ** (2 + number % 4), flops=5)
+        events.append(TrialEnded(result=result))
+    return SweepRecord.from_events(events, "journal")
+
+
+class TestAxes:
+    def test_what_varied_among_trials_within_the_space(self) -> None:
+        record = make_sweep(6)
+        assert [axis.name for axis in axes_of(record, comparable_trials(record))] == [
+            "optimizer",
+            "decay",
+            "rate",
+            "units",
+        ]
+
+    def test_a_configuration_outside_the_space_is_not_compared(self) -> None:
+        def choose(number: int) -> dict[str, Any]:
+            return chosen(number) | ({"norm": False} if number == 0 else {"rate": 7.0} if number == 1 else {})
+
+        assert [trial.number for trial in comparable_trials(make_sweep(4, choose=choose))] == [2, 3]
+
+    @pytest.mark.parametrize(
+        ("axis", "value", "position"),
+        [
+            (Axis("a", ("x", "y", "z")), "y", 0.5),
+            (Axis("a", ("x",)), "x", 0.0),
+            (Axis("a", low=2, high=4), 3, 0.5),
+            (Axis("a", low=1e-4, high=1e-2, is_log=True), 1e-3, 0.5),
+            (Axis("a", low=2, high=2), 2, 0.0),
+        ],
+    )
+    def test_a_value_has_its_place(self, axis: Axis, value: Any, position: float) -> None:
+        assert axis.position(value) == pytest.approx(position)
+
+    @pytest.mark.parametrize(
+        ("axis", "ticks"),
+        [
+            (Axis("a", (True, False)), [True, False]),
+            (Axis("a", low=0.0, high=0.6), [0.0, 0.2, 0.4, 0.6]),
+            (Axis("a", low=3, high=5, is_whole=True), [3, 4, 5]),
+            (Axis("a", low=1e-4, high=3e-3, is_log=True), [1e-4, 2e-4, 5e-4, 1e-3, 2e-3]),
+            (Axis("a", low=1e-5, high=1e-1, is_log=True), [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]),
+        ],
+    )
+    def test_ticks_are_round(self, axis: Axis, ticks: list[Any]) -> None:
+        assert tick_values(axis) == pytest.approx(ticks)
+
+    def test_values_are_short(self) -> None:
+        values: list[Any] = [True, 0.00123456, "flips+rotations+shift+zoom"]
+        assert [short_value(value) for value in values] == ["true", "0.00123", "flips+rotations…"]
+
+
+class TestImportance:
+    def test_what_decides_the_score_stands_out_from_chance(self) -> None:
+        found = measure_importances(make_sweep(60))
+        assert next(iter(found.shares)) == "rate"
+        assert list(found.clear()) == ["rate"]
+        assert sum(found.shares.values()) == pytest.approx(1.0)
+        assert set(found.shares) == {"optimizer", "decay", "rate", "units"}
+        assert (found.n_trials, found.n_best) == (60, 6)
+
+    def test_where_nothing_matters_little_stands_out(self) -> None:
+        noise = random.Random(3)
+        assert len(importances(make_sweep(60, lambda _: noise.random()))) <= 1
+
+    def test_the_direction_of_the_objective_makes_no_difference(self) -> None:
+        more, less = make_sweep(40), make_sweep(40, lambda values: -rate_decides(values), objective="val_loss")
+        assert measure_importances(more).shares == measure_importances(less).shares
+
+    def test_a_few_trials_say_nothing(self) -> None:
+        found = measure_importances(make_sweep(7))
+        assert (found.shares, found.n_trials) == ({}, 7)
+        assert importances(make_sweep(8)).keys() <= {"optimizer", "decay", "rate", "units"}
+
+    def test_the_same_record_gives_the_same(self) -> None:
+        assert measure_importances(make_sweep(20)) == measure_importances(make_sweep(20))
+
+
+class TestFigures:
+    def test_history_tells_the_best_so_far_and_what_failed(self) -> None:
+        states = [TrialState.FAILED, TrialState.COMPLETED, TrialState.STOPPED, TrialState.COMPLETED]
+        record = make_sweep(4, lambda values: values["rate"], lambda n: {"rate": 1 - n / 10}, states.__getitem__)
+        history = collect_history(record)
+        assert history.failed == [0]
+        assert history.completed == {1: pytest.approx(0.9), 3: pytest.approx(0.7)}
+        assert history.stopped == {2: pytest.approx(0.4)}
+        assert history.best == dict.fromkeys((1, 2, 3), pytest.approx(0.9))
+
+    def test_rungs_tell_how_many_trials_came_how_far(self) -> None:
+        record = make_sweep(6, states=lambda n: TrialState.STOPPED if n % 2 else TrialState.COMPLETED)
+        rungs = collect_rungs(record)
+        assert (rungs.survivors, rungs.rungs, rungs.trained) == ([6, 6, 3, 3], [2], 18)
+        assert rungs.stopped == {1, 3, 5}
+        assert len(rungs.curves[1]) == 2
+        assert rungs.winner == record.leaderboard()[0].number
+
+    def test_parallel_lines_go_below_an_axis_that_is_not_active(self) -> None:
+        parallel = collect_parallel(make_sweep(10))
+        assert parallel.score.positions == sorted(parallel.score.positions)
+        decay = next(column for column in parallel.columns if column.name == "decay")
+        inactive = [number for number, at in zip(parallel.trials, decay.positions, strict=True) if at == NOT_ACTIVE]
+        assert sorted(inactive) == [number for number in range(10) if "decay" not in chosen(number)]
+        assert decay.ticks[NOT_ACTIVE] == "not active"
+
+    def test_slices_hold_the_trials_in_which_the_hyperparameter_was_active(self) -> None:
+        slices = collect_slices(make_sweep(10), ["units"])
+        assert [each.axis.name for each in slices] == ["units", "optimizer", "decay", "rate"]
+        assert slices[2].trials == [number for number in range(10) if "decay" in chosen(number)]
+
+    def test_the_pareto_front_is_the_record_s(self) -> None:
+        record = make_sweep(8, objective=["val_macro_f1", "-parameters"])
+        pareto = collect_pareto(record)
+        assert pareto.front == [trial.number for trial in record.pareto_front()]
+        assert pareto.values[3] == (record.trials[3].result.metrics["val_macro_f1"], 100_000.0)
+
+
+ALWAYS = {"history.png", "importance.png", "rungs.png", "insight.html"}
+OF_HYPERPARAMETERS = {"parallel_coordinates.png", "slices.png"}
+
+
+@pytest.mark.parametrize(
+    ("record", "files"),
+    [
+        pytest.param(lambda: make_sweep(1), ALWAYS, id="one trial"),
+        pytest.param(lambda: make_sweep(0), ALWAYS, id="none"),
+        pytest.param(lambda: make_sweep(5, states=lambda _: TrialState.FAILED), ALWAYS, id="only failed ones"),
+        pytest.param(lambda: make_sweep(12, choose=lambda _: chosen(1)), ALWAYS, id="nothing varied"),
+        pytest.param(lambda: make_sweep(12, lambda _: 0.0), ALWAYS | OF_HYPERPARAMETERS, id="all the same score"),
+        pytest.param(
+            lambda: make_sweep(12, objective=["val_macro_f1", "-parameters", "-flops"]),
+            ALWAYS | OF_HYPERPARAMETERS | {"pareto_front.png"},
+            id="several objectives",
+        ),
+        pytest.param(
+            lambda: make_sweep(12, lambda values: 10 ** (6 * values["rate"]), objective="val_loss"),
+            ALWAYS | OF_HYPERPARAMETERS,
+            id="a wide range of losses",
+        ),
+        pytest.param(
+            lambda: make_sweep(3, states=[TrialState.COMPLETED, TrialState.FAILED, TrialState.INFEASIBLE].__getitem__),
+            ALWAYS,
+            id="one of three has a score",
+        ),
+    ],
+)
+def test_every_sweep_can_be_drawn(tmp_path: Path, record: Callable[[], SweepRecord], files: set[str]) -> None:
+    folder = write_insight(record(), tmp_path / "insight")
+    assert {path.name for path in folder.iterdir()} == files
+    for path in folder.glob("*.png"):
+        with Image.open(path) as image:
+            assert math.prod(image.size) > 0
+
+
+def test_the_page_holds_everything_and_asks_no_server(tmp_path: Path) -> None:
+    page = (write_insight(make_sweep(12), tmp_path) / "insight.html").read_text(encoding="utf-8")
+    assert len(re.findall(r"plotly\.js v\d", page[:5_000_000])) == 1
+    assert not re.search(r'<(script|link|img)[^>]+(src|href)="', page)
+    assert "&lt;galaxies&gt;.h5" in page
+    for title in ("Optimisation history", "What matters for val_macro_f1", "Parallel coordinates", "Slices", "Rung"):
+        assert title in page
+
+
+def test_drawn_again_it_is_the_same(tmp_path: Path) -> None:
+    first, again = (write_insight(make_sweep(9), tmp_path / name) for name in ("a", "b"))
+    for path in first.iterdir():
+        assert path.read_bytes() == (again / path.name).read_bytes(), path.name

@@ -1,0 +1,62 @@
+"""Classes that a user might name in a sweep file."""
+
+import keras_tuner
+import optuna
+
+
+class OwnSampler(optuna.samplers.RandomSampler):
+    """Remembers, so that its choices depend on more than the trials it is shown."""
+
+    def __init__(self, seed=None, reach=3):
+        super().__init__(seed=seed)
+        self.asked = 0
+        self.reach = reach
+
+    def before_trial(self, study, trial):
+        self.asked += 1
+        study._storage.set_trial_system_attr(trial._trial_id, "asked", self.asked)
+        super().before_trial(study, trial)
+
+
+class OwnOracle(keras_tuner.oracles.RandomSearchOracle):
+    """Takes an argument more, and the others as they come."""
+
+    def __init__(self, bonus=0, **kwargs):
+        super().__init__(**kwargs)
+        self.bonus = bonus
+
+
+class ImpatientOracle(keras_tuner.Oracle):
+    """Raises in the second trial."""
+
+    def populate_space(self, trial_id):
+        if len(self.trials):
+            raise ZeroDivisionError("nothing left")
+        return {"status": "RUNNING", "values": {}}
+
+
+class RaisingSampler(optuna.samplers.RandomSampler):
+    def sample_relative(self, study, trial, search_space):
+        raise ZeroDivisionError("nothing left")
+
+
+class OwnPruner:
+    def __init__(self, objective, epochs, patience):
+        self.settings = (objective.name, epochs, patience)
+
+    def is_rung(self, number, epoch):
+        return epoch == self.settings[2]
+
+    def should_stop(self, number, curve, others):
+        return True
+
+    def first_decision(self, number):
+        return self.settings[2]
+
+
+class NoPruner:
+    def is_rung(self, number, epoch):
+        return False
+
+
+FIVE = 5

@@ -1,0 +1,157 @@
+"""What a sweep file's search section is turned into, or refused for."""
+
+import re
+
+import keras_tuner
+import pytest
+from search.driving import distinct, drive, finite_space, mixed_space
+
+from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.errors import ConfigError, SweepFailedError
+from galaxy_exp.records import Evidence, Outcome, TrialState
+from galaxy_exp.search.building import build_proposer, check_names, check_search
+from galaxy_exp.search.pruners import build_pruner
+from galaxy_exp.search.samplers import SAMPLERS
+
+KERAS_TUNER = "keras_tuner.oracles.RandomSearchOracle"
+OWN = "search.own_classes"
+
+
+def only_categories():
+    space = keras_tuner.HyperParameters()
+    space.Choice("kind", ["a", "b"])
+    with space.conditional_scope("kind", ["a"]):
+        space.Float("x", 0.0, 1.0)
+    return space
+
+
+BAD_NAMES = {
+    "unknown sampler": ({"sampler": "tep"}, 'search.sampler: unknown sampler "tep"; did you mean "tpe"? known: tpe, '),
+    "unknown pruner": ({"pruner": "asah"}, 'search.pruner: unknown pruner "asah"; did you mean "asha"?'),
+    "options without a class": ({"sampler_options": {"a": 1}}, "search.sampler_options: tpe takes none"),
+    "no such module": (
+        {"sampler": "no_such_module:Thing"},
+        "search.sampler: no_such_module:Thing: cannot import no_such_module: ModuleNotFoundError",
+    ),
+    "no such class": (
+        {"sampler": "keras_tuner.oracles.RandomOracle"},
+        "module keras_tuner.oracles has no RandomOracle; did you mean",
+    ),
+    "not a class": ({"sampler": f"{OWN}:FIVE"}, "search.sampler: search.own_classes:FIVE: is of type int; expected"),
+    "class of another kind": (
+        {"sampler": f"{OWN}:OwnPruner"},
+        "is of another kind; expected a subclass of keras_tuner.Oracle or of optuna.samplers.BaseSampler",
+    ),
+    "several objectives, one taken": (
+        {"sampler": "gp", "objective": ["val_macro_f1", "-parameters"]},
+        "search.objective: found 2, but gp takes one; expected a single objective, or one of the samplers tpe, ",
+    ),
+    "several objectives for KerasTuner": (
+        {"sampler": KERAS_TUNER, "objective": ["val_macro_f1", "-flops"]},
+        f"search.objective: found 2, but {KERAS_TUNER} takes one",
+    ),
+    "warm start for KerasTuner": (
+        {"sampler": KERAS_TUNER, "warm_start": "earlier"},
+        f"search.warm_start: {KERAS_TUNER} cannot be told of earlier trials",
+    ),
+    "executions for KerasTuner": ({"sampler": KERAS_TUNER, "executions": 2}, "search.executions: found 2, but"),
+    "not a pruner": ({"pruner": f"{OWN}:NoPruner"}, f"search.pruner: {OWN}:NoPruner has no method should_stop"),
+}
+
+
+@pytest.mark.parametrize(("settings", "message"), BAD_NAMES.values(), ids=list(BAD_NAMES))
+def test_what_is_refused_without_a_space(settings, message):
+    with pytest.raises(ConfigError, match=re.escape(message)) as refusal:
+        check_names(SearchConfig.model_validate(settings))
+    assert len(refusal.value.problems) == 1
+    assert "\n" not in str(refusal.value)
+
+
+BAD_FOR_A_SPACE = {
+    "grid over any number": (
+        {"sampler": "grid"},
+        mixed_space,
+        "space.rate: any number from 0.0001 to 0.1, which a grid cannot list; give it values or a step",
+    ),
+    "nothing for cmaes": ({"sampler": "cmaes"}, only_categories, "search.sampler: cmaes searches numbers"),
+    "unknown option": (
+        {"sampler": f"{OWN}:OwnSampler", "sampler_options": {"raech": 2}},
+        mixed_space,
+        'search.sampler_options.raech: search.own_classes:OwnSampler does not take it; did you mean "reach"?',
+    ),
+    "option that is not the user's": (
+        {"sampler": KERAS_TUNER, "sampler_options": {"objective": "loss"}},
+        mixed_space,
+        "search.sampler_options.objective: is given by galaxy_exp",
+    ),
+    "option of a wrong value": (
+        {"sampler": "keras_tuner.oracles.HyperbandOracle", "sampler_options": {"factor": 1}},
+        mixed_space,
+        "search.sampler: keras_tuner.oracles.HyperbandOracle raised ValueError: factor needs to be",
+    ),
+}
+
+
+@pytest.mark.parametrize(("settings", "space", "message"), BAD_FOR_A_SPACE.values(), ids=list(BAD_FOR_A_SPACE))
+def test_what_is_refused_for_a_space(settings, space, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check_search(SearchConfig.model_validate(settings), space(), epochs=20)
+
+
+@pytest.mark.parametrize("sampler", [*SAMPLERS, KERAS_TUNER, "optuna.samplers:NSGAIISampler", f"{OWN}.OwnOracle"])
+def test_what_is_named_is_built(sampler):
+    search = SearchConfig(sampler=sampler)
+    check_search(search, finite_space(), epochs=6)
+    proposals = drive(build_proposer(search, finite_space(), epochs=6), 5)
+    assert len(distinct(proposals)) == 5
+
+
+def test_the_sweep_files_settings_reach_the_search():
+    search = SearchConfig(sampler="random", executions=2, seed=5, objective=["val_loss", "-parameters"])
+    evidence = [Evidence({"width": 16}, Outcome(TrialState.FAILED))]
+    proposer = build_proposer(search, mixed_space(), epochs=6, evidence=evidence)
+    proposals = drive(proposer, 4, outcome=lambda *_: Outcome(TrialState.COMPLETED, (1.0,), (1.0, 2.0)))
+    assert proposals[0] == proposals[1] != proposals[2]
+    assert proposals[0] != drive(build_proposer(SearchConfig(sampler="random"), mixed_space(), epochs=6), 1)[0]
+
+
+def test_options_reach_the_class():
+    search = SearchConfig(sampler="optuna.samplers.TPESampler", sampler_options={"n_startup_trials": -1})
+    check_search(search, mixed_space(), epochs=6)
+    with pytest.raises(ConfigError, match=r"sampler_options\.bonsu: .* does not take it"):
+        check_search(SearchConfig(sampler=f"{OWN}:OwnOracle", sampler_options={"bonsu": 1}), mixed_space(), epochs=6)
+    oracle = SearchConfig(sampler=f"{OWN}:OwnOracle", sampler_options={"bonus": 1, "max_trials": 3})
+    assert len(drive(build_proposer(oracle, mixed_space(), epochs=6), 9)) == 3
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(
+    "sampler", [f"{OWN}:OwnSampler", "optuna.samplers:NSGAIISampler", "optuna.samplers:CmaEsSampler"]
+)
+def test_a_sampler_with_a_state_of_its_own_goes_through_it_again(sampler, workers):
+    options = {"population_size": 4} if "NSGA" in sampler else {}
+    search = SearchConfig(sampler=sampler, sampler_options=options)
+    uninterrupted = drive(build_proposer(search, mixed_space(), epochs=6), 24, workers)
+    resumed = drive(build_proposer(search, mixed_space(), epochs=6), 24, workers, recorded=uninterrupted[:15])
+    assert resumed == uninterrupted
+
+
+def test_a_sampler_that_proposes_otherwise_is_told_what_was_tried():
+    search = SearchConfig(sampler=f"{OWN}:OwnSampler")
+    recorded = drive(build_proposer(search, mixed_space(), epochs=6), 8)
+    other_seed = build_proposer(SearchConfig(sampler=f"{OWN}:OwnSampler", seed=9), mixed_space(), epochs=6)
+    proposals = drive(other_seed, 12, recorded=recorded)
+    assert len(distinct(proposals)) == 12
+
+
+def test_a_sampler_that_raises_ends_the_sweep_in_one_line():
+    proposer = build_proposer(SearchConfig(sampler=f"{OWN}:RaisingSampler"), mixed_space(), epochs=6)
+    message = "search.sampler: search.own_classes:RaisingSampler raised ZeroDivisionError"
+    with pytest.raises(SweepFailedError, match=message):
+        proposer.propose(0)
+
+
+def test_a_pruner_of_ones_own():
+    pruner = build_pruner(SearchConfig(pruner=f"{OWN}:OwnPruner", patience=4), epochs=9)
+    assert pruner.settings == ("val_macro_f1", 9, 4)
+    assert pruner.first_decision(1) == 4
