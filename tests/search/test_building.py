@@ -27,8 +27,6 @@ def only_categories():
 
 
 BAD_NAMES = {
-    "unknown sampler": ({"sampler": "tep"}, 'search.sampler: unknown sampler "tep"; did you mean "tpe"? known: tpe, '),
-    "unknown pruner": ({"pruner": "asah"}, 'search.pruner: unknown pruner "asah"; did you mean "asha"?'),
     "options without a class": ({"sampler_options": {"a": 1}}, "search.sampler_options: tpe takes none"),
     "no such module": (
         {"sampler": "no_such_module:Thing"},
