@@ -13,6 +13,7 @@ BENCHMARKS = {
     "benchmarks/search.py": "samplers and pruners against KerasTuner's and Optuna's, on learning curves and functions",
     "benchmarks/curves.py": "trains the configurations whose learning curves search.py replays",
     "benchmarks/memory_over_trials.py": "memory of a worker and its driver over 200 trials",
+    "benchmarks/memory_estimate.py": "the memory that `galaxy-exp check` estimates, and what training really takes",
     "benchmarks/block_order.py": "where pooling stands in a block with batch normalisation: scores and time",
     "benchmarks/sim_to_real.py": "trained on simulated galaxies alone, tested on a file of real ones",
 }

@@ -104,7 +104,6 @@ def run_sweep(
     """
     config = _read(sweep, overrides)
     try:
-        check_names(config)
         return _run_new(config, hypermodel, data, observers, say)
     except ConfigError as error:
         raise ConfigError([f"{where}: {problem}" for problem in error.problems] if where else error.problems) from None
@@ -123,6 +122,7 @@ def _run_new(config: SweepConfig, hypermodel: Any, data: Any, observers: Sequenc
     with _signals_as_interrupts(), _closing(engine, folder):
         config = _with_given(config, hypermodel, data, project, folder)
         engine.start()  # its imports go on while this process prepares
+        check_names(config)
         started = prepare_sweep(config, project, folder.sweep_id, say)
         with Journal.create(folder.path, started) as journal:
             return _Run(journal, folder, engine, observers, say).to_the_end()
@@ -204,7 +204,7 @@ def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> Sw
 
 
 def check_names(config: SweepConfig) -> None:
-    """Refuses an unknown sampler or pruner before anything slow begins.
+    """Refuses a sampler or pruner of one's own that cannot be had, and what a sampler cannot do, before data are read.
 
     Raises:
         ConfigError: one line that names the key, what was found and what is known.

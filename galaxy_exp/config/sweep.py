@@ -14,6 +14,7 @@ from pydantic import (
     StrictInt,
     StrictStr,
     Tag,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -21,7 +22,7 @@ from pydantic import (
 from galaxy_exp.config.data_formats import FitsConfig, TableConfig
 from galaxy_exp.config.section import Section
 from galaxy_exp.records import Constraint, Direction, Objective
-from galaxy_exp.wording import nearest
+from galaxy_exp.wording import did_you_mean, nearest
 
 __all__ = [
     "COSTS",
@@ -57,6 +58,10 @@ COSTS: dict[str, str] = {
     "seconds_per_image": "wall time for one image when predicting",
 }
 """What a network may cost: for `search.constraints`, and for further objectives."""
+
+SAMPLERS = ("tpe", "random", "grid", "qmc", "gp", "cmaes")
+PRUNERS = ("asha", "hyperband", "median", "patience", "none")
+"""What `search.sampler` and `search.pruner` can name besides a class of one's own."""
 
 MIN_SIDE = 8
 """The smallest side in pixels that still makes an image of a galaxy."""
@@ -250,7 +255,7 @@ class SearchConfig(Section):
     )
     seed: int = Field(1, ge=0, description="proposals, weights and shuffling follow from it")
     baseline: bool = Field(True, description="trial 0 is the hypermodel with its default values, never stopped early")
-    enqueue: tuple[dict[str, Scalar], ...] = Field(
+    enqueue: tuple[dict[str, Any], ...] = Field(
         (), description="configurations to try first, after the baseline; what one leaves out takes its default"
     )
     warm_start: str | None = Field(
@@ -277,6 +282,25 @@ class SearchConfig(Section):
         "trials on",
     )
     max_failures: int = Field(3, ge=1, description="failed trials in a row that end the sweep")
+
+    @field_validator("sampler", "pruner")
+    @classmethod
+    def _known_or_dotted(cls, name: str, info: ValidationInfo) -> str:
+        known = SAMPLERS if info.field_name == "sampler" else PRUNERS
+        if name not in known and not re.search(r"[.:]", name):
+            raise ValueError(
+                f'unknown {info.field_name} "{name}"; {did_you_mean(name, known)}, or package.module:Class'
+            )
+        return name
+
+    @field_validator("enqueue")
+    @classmethod
+    def _plain_values(cls, enqueue: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        for position, configuration in enumerate(enqueue):
+            for name, value in configuration.items():
+                if not isinstance(value, bool | int | float | str):
+                    raise ValueError(f"{position}: {name} is {value!r}; expected a number, text, or true/false")
+        return enqueue
 
     @field_validator("objective")
     @classmethod

@@ -192,7 +192,8 @@ class SlurmJobs:
         try:
             self._cluster = SLURMCluster(**{"processes": 1, "scheduler_options": {"dashboard": False}, **self._options})
         except (OSError, RuntimeError, TypeError, ValueError) as error:
-            raise ConfigError(f"execution.cluster_options: {first_line(error)}") from None
+            reason = first_line(error).removesuffix(", for example:")
+            raise ConfigError(f"execution.cluster_options: {reason}") from None
         self._cluster.scale(self.limit)
         return Client(self._cluster, set_as_default=False)
 

@@ -17,9 +17,11 @@ _PARAMETERS = keras_tuner.engine.hyperparameters
 
 def is_tunable(hyperparameter: Any) -> bool:
     """Whether there is anything to choose: more than one value."""
-    if isinstance(hyperparameter, _PARAMETERS.Fixed):
-        return False
-    return not (isinstance(hyperparameter, _PARAMETERS.Choice) and len(hyperparameter.values) == 1)
+    if isinstance(hyperparameter, _PARAMETERS.Choice):
+        return len(hyperparameter.values) > 1
+    if isinstance(hyperparameter, _PARAMETERS.Int | _PARAMETERS.Float):
+        return bool(hyperparameter.min_value < hyperparameter.max_value)
+    return not isinstance(hyperparameter, _PARAMETERS.Fixed)
 
 
 def distribution_of(hyperparameter: Any) -> BaseDistribution:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras_tuner
+from threadpoolctl import threadpool_limits
 
 from galaxy_exp.errors import SweepFailedError
 from galaxy_exp.records import HyperparameterValue, Objective
@@ -128,7 +130,10 @@ class ForeignProposer:
     def _calling(self, method: str) -> Iterator[None]:
         """Turns what the oracle raises into one line, and frees its lock, which KerasTuner then leaves locked."""
         try:
-            yield
+            # the processors are busy with training, and its matrices small; what it is unsure of is nobody's concern
+            with threadpool_limits(1), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
         except Exception as error:
             module = importlib.import_module(keras_tuner.Oracle.__module__)
             if module.THREADS[self._oracle] is not None:

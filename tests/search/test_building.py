@@ -6,11 +6,12 @@ import keras_tuner
 import pytest
 from search.driving import distinct, drive, finite_space, mixed_space
 
+from galaxy_exp.config import sweep as config
 from galaxy_exp.config.sweep import SearchConfig
 from galaxy_exp.errors import ConfigError, SweepFailedError
 from galaxy_exp.records import Evidence, Outcome, TrialState
 from galaxy_exp.search.building import build_proposer, check_names, check_search
-from galaxy_exp.search.pruners import build_pruner
+from galaxy_exp.search.pruners import PRUNERS, build_pruner
 from galaxy_exp.search.samplers import SAMPLERS
 
 KERAS_TUNER = "keras_tuner.oracles.RandomSearchOracle"
@@ -26,8 +27,6 @@ def only_categories():
 
 
 BAD_NAMES = {
-    "unknown sampler": ({"sampler": "tep"}, 'search.sampler: unknown sampler "tep"; did you mean "tpe"? known: tpe, '),
-    "unknown pruner": ({"pruner": "asah"}, 'search.pruner: unknown pruner "asah"; did you mean "asha"?'),
     "options without a class": ({"sampler_options": {"a": 1}}, "search.sampler_options: tpe takes none"),
     "no such module": (
         {"sampler": "no_such_module:Thing"},
@@ -155,3 +154,9 @@ def test_a_pruner_of_ones_own():
     pruner = build_pruner(SearchConfig(pruner=f"{OWN}:OwnPruner", patience=4), epochs=9)
     assert pruner.settings == ("val_macro_f1", 9, 4)
     assert pruner.first_decision(1) == 4
+
+
+def test_the_configuration_knows_the_same_names():
+    """It says what is wrong with a name before anything slow is imported."""
+    assert set(config.SAMPLERS) == set(SAMPLERS)
+    assert set(config.PRUNERS) == set(PRUNERS)

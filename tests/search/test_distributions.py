@@ -44,12 +44,15 @@ def test_a_value_that_is_not_a_choice_cannot_be_encoded():
     assert encode_value(space.space[0], 3) is None
 
 
-def test_fixed_and_single_choices_are_not_tunable():
+def test_what_has_one_value_is_not_tunable():
     space = keras_tuner.HyperParameters()
     space.Fixed("a", 1)
     space.Choice("b", [1])
-    space.Choice("c", [1, 2])
-    assert [is_tunable(entry) for entry in space.space] == [False, False, True]
+    space.Int("c", 4, 4)
+    space.Float("d", 0.5, 0.5)
+    space.Choice("e", [1, 2])
+    space.Boolean("f")
+    assert [is_tunable(entry) for entry in space.space] == [False, False, False, False, True, True]
 
 
 def test_a_name_under_two_conditions_gets_two_parameters():

@@ -179,3 +179,32 @@ def test_a_trial_that_kills_every_worker_is_lost_and_the_sweep_goes_on(project):
     assert all(trial.attempt == 4 and len(trial.losses) == 4 for trial in lost)
     assert {trial.values["mood"] for trial in lost} == {"suicide"}
     assert record.winner is not None
+
+
+def test_a_sweep_with_known_points_is_killed_while_it_trains_finalists(finished, tmp_path):
+    """Warm start, an enqueued configuration and a constraint on the way; the finalists' trials are resumed too."""
+    project = finished.copy_to(tmp_path)
+    search = "{warm_start: tiny, enqueue: [{units: 4}], constraints: {parameters: '<= 100000'}, max_trials: 3, seed: 3}"
+    process = project.start(
+        "sweep", "sweep.yaml", "--set", "name=again", "--set", "tracking.experiment=again",
+        "--set", f"search={search}", "--set", "registry={model: again, finalists: 1, seeds: 2}",
+    )  # fmt: skip
+    wait_for(lambda: len(list(project.path.glob(".galaxy_exp/sweeps/again-*/journal.jsonl"))) == 1, process)
+    wait_for(journal_has(project, "trial_ended", 4), process)
+    os.kill(process.pid, signal.SIGKILL)
+    _, log = process.communicate()
+    assert "warm start: 5 trials of tiny-" in log
+    project.run("resume")
+    record = project.record()
+    assert [trial.settled for trial in record.trials.values()] == [True, True, False, False, False]
+    assert record.trials[1].values["units"] == 4
+    finalist = record.leaderboard()[0].number
+    assert record.finalists == [finalist]
+    assert [trial.confirms for trial in record.trials.values()] == [None, None, None, finalist, finalist]
+    assert record.trials[3].values == record.trials[finalist].values
+    assert record.trials[3].curve("loss") != record.trials[4].curve("loss")
+    assert record.trials[record.winner].confirms == finalist
+    client = project.client()
+    runs = client.search_runs([client.get_experiment_by_name("again").experiment_id])
+    assert sorted(run.data.tags.get(names.CONFIRMS, "") for run in runs) == ["", "", "", "", *[str(finalist)] * 2]
+    assert len(client.search_model_versions("name='again'")) == 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.report.canvas import GREY, INK, TRAIN, new_figure, plain_text, save_figure
-from galaxy_exp.report.insight.axes import axes_of, comparable_trials, score_of
+from galaxy_exp.report.insight.axes import Axis, axes_of, comparable_trials, score_of
 from galaxy_exp.report.insight.study import build_study
 from galaxy_exp.seeding import derive_seed
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import optuna
     from matplotlib.axes import Axes
 
-    from galaxy_exp.journal.record import SweepRecord
+    from galaxy_exp.journal.record import SweepRecord, TrialRecord
 
 __all__ = ["LEAST_TRIALS", "Importances", "importances", "measure_importances", "plot_importances"]
 
@@ -25,6 +25,10 @@ LEAST_TRIALS = 8
 """With fewer there is nothing to tell from chance."""
 _SHUFFLES = 40
 _CHANCE_QUANTILE = 0.95
+
+
+_LEAST_BEST = 3
+"""Of the trials in which a hyperparameter is active; from fewer its distribution among the best is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +59,23 @@ def measure_importances(record: SweepRecord) -> Importances:
     """PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255) by Optuna, on the first objective.
 
     It compares how the best trials, a tenth of all and at least five, are distributed along each hyperparameter with
-    how all trials are. Unlike fANOVA it looks at the order of the trials only, so that it makes no difference how bad
-    a trial was when it was stopped early; it takes hyperparameters that are not always active; and it is fast enough
-    to be repeated with the scores dealt out at random, which says how large a share chance alone gives.
+    how all trials are; along one that is not always active, those of them in which it is. Unlike fANOVA it looks at the
+    order of the trials only, so that it makes no difference how bad a trial was when it was stopped early; and it is
+    fast enough to be repeated with the scores dealt out at random, which says how large a share chance alone gives.
     """
     trials = comparable_trials(record)
     axes = axes_of(record, trials)
     n_best = min(max(5, len(trials) // 10), len(trials) // 2)
     if len(trials) < LEAST_TRIALS or not axes:
         return Importances(record.objective.name, len(trials), n_best, {}, {})
-    study = build_study(record, trials, axes)
+    groups = _group(record, trials, axes)
     keys = [record.objective.sort_key(score_of(record, trial) or 0.0) for trial in trials]
-    found = _evaluate(study, n_best, keys)
+    found = _evaluate(groups, n_best, keys)
     chance: dict[str, list[float]] = {name: [] for name in found}
     shuffler = random.Random(derive_seed(record.sweep_id, "importance"))
     for _ in range(_SHUFFLES):
         shuffler.shuffle(keys)
-        for name, value in _evaluate(study, n_best, keys).items():
+        for name, value in _evaluate(groups, n_best, keys).items():
             chance[name].append(value)
     total = sum(found.values()) or 1.0
     ranked = sorted(found, key=lambda name: -found[name])
@@ -127,17 +131,60 @@ def _draw_bars(axes: Axes, shares: Mapping[str, float], by_chance: Mapping[str, 
     axes.tick_params(axis="x", labelsize=9, colors=GREY)
 
 
-def _evaluate(study: optuna.Study, n_best: int, keys: list[float]) -> dict[str, float]:
-    """Not normalised; `keys` are in the order of the study's trials, the smaller the better."""
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Hyperparameters that are active in the same trials."""
+
+    names: list[str]
+    positions: list[int]
+    """Of these trials among all."""
+    study: optuna.Study
+    """Of these trials, in their order."""
+
+
+def _group(record: SweepRecord, trials: Sequence[TrialRecord], axes: Sequence[Axis]) -> list[_Group]:
+    together: dict[tuple[int, ...], list[Axis]] = {}
+    for axis in axes:
+        active = tuple(position for position, trial in enumerate(trials) if axis.name in trial.values)
+        together.setdefault(active, []).append(axis)
+    return [
+        _Group(
+            [axis.name for axis in alike], list(active), build_study(record, [trials[each] for each in active], alike)
+        )
+        for active, alike in together.items()
+    ]
+
+
+def _evaluate(groups: Sequence[_Group], n_best: int, keys: list[float]) -> dict[str, float]:
+    """Not normalised; `keys` are those of all trials, the smaller the better."""
+    best = set(sorted(range(len(keys)), key=keys.__getitem__)[:n_best])
+    found: dict[str, float] = {}
+    for group in groups:
+        n_best_here = len(best & set(group.positions))
+        if len(group.positions) < LEAST_TRIALS or n_best_here < _LEAST_BEST:
+            found |= dict.fromkeys(group.names, 0.0)
+        else:
+            found |= _pearson_divergences(group, n_best_here / len(group.positions), keys)
+    return found
+
+
+def _pearson_divergences(group: _Group, quantile: float, keys: list[float]) -> dict[str, float]:
+    import inspect
     import warnings
 
     import optuna
 
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator
+    # renamed in Optuna 5
+    key = "target_quantile" if "target_quantile" in inspect.signature(evaluator).parameters else "baseline_quantile"
+    options: dict[str, Any] = {key: quantile}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=n_best / len(keys))
         found = optuna.importance.get_param_importances(
-            study, evaluator=evaluator, target=lambda trial: keys[trial.number], normalize=False
+            group.study,
+            evaluator=evaluator(**options),
+            target=lambda trial: keys[group.positions[trial.number]],
+            normalize=False,
         )
     return {name: float(value) for name, value in found.items()}
 
