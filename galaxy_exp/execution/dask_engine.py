@@ -317,7 +317,7 @@ class DaskEngine:
 
     def next_event(self, timeout_seconds: float | None = None) -> EngineEvent | None:
         """See `Engine.next_event`."""
-        if timeout_seconds is None and not self._running:
+        if timeout_seconds is None and not (self._running or self._losses):
             return None
         until = time.monotonic() + (math.inf if timeout_seconds is None else timeout_seconds)
         free = len(self._free())

@@ -34,7 +34,7 @@ class InlineEngine:
         if self._current is not None:
             raise RuntimeError(f"the worker is busy with trial {self._current.number}")
         self._process.start()
-        self._current = spec
+        self._current, self._why_killed = spec, None
         self._process.send(spec)
 
     def next_event(self, timeout_seconds: float | None = None) -> EngineEvent | None:
