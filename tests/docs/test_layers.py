@@ -43,6 +43,7 @@ OWNERS = {
     "tensorflow": {"training"},
     "optuna": {"search", "report"},
     "matplotlib": {"report"},
+    "plotly": {"report"},
     "yaml": {"config"},
     "pydantic": {"config", "journal"},
     "h5py": {"data"},

@@ -275,7 +275,7 @@ def _draw_survival(rungs: Rungs) -> Any:
     epochs = list(range(1, rungs.epochs + 1))
     line = {"shape": "vh", "color": TRAIN}
     figure = go.Figure(go.Scatter(x=epochs, y=rungs.survivors, mode="lines+markers", line=line, fill="tozeroy"))
-    figure.update_xaxes(title="epoch", range=[0.5, rungs.epochs + 0.5])
+    figure.update_xaxes(title="epoch", range=[0.5, rungs.epochs + 0.5], dtick=max(1, rungs.epochs // 10))
     figure.update_yaxes(title="trials that trained so long", rangemode="tozero")
     return _dress(figure)
 
@@ -296,6 +296,6 @@ def _draw_curves(rungs: Rungs) -> Any:
             marker={"size": 4},
             hovertemplate="epoch %{x}: %{y:.4g}",
         )
-    figure.update_xaxes(title="epoch")
+    figure.update_xaxes(title="epoch", dtick=max(1, rungs.epochs // 10))
     figure.update_yaxes(title=rungs.objective, type="log" if rungs.is_wide else "linear")
     return _dress(figure).update_layout(showlegend=False)
