@@ -132,7 +132,7 @@ def test_on_a_running_cluster(cluster, tmp_path, make_spec):
         lost = wait(engine)
         assert (lost.number, lost.attempt) == (0, 1)
         assert "has left the cluster" in lost.reason
-        psutil.wait_procs(trained_in, timeout=10)
+        psutil.wait_procs(trained_in, timeout=30)
         assert not any(process.is_running() for process in trained_in), "a worker process outlived its Dask worker"
 
         engine.submit(make_spec(0, attempt=2, epochs=50))
