@@ -44,8 +44,10 @@ class Pace:
         self._running[number] = _Running(self._clock())
 
     def hear(self, number: int) -> None:
-        """The trial reported an epoch and was told to go on."""
-        trial, now = self._running[number], self._clock()
+        """The trial reported an epoch and was told to go on; without effect if it is no longer watched."""
+        trial, now = self._running.get(number), self._clock()
+        if trial is None:
+            return  # its last words before it was ended as hung
         seconds = now - trial.heard_at
         if trial.slowest is None:
             self._slowest_first = max(self._slowest_first, seconds)

@@ -65,4 +65,5 @@ def test_short_epochs_are_not_judged_by_moments(pace, clock):
 def test_a_trial_that_ended_is_never_overdue(pace, clock):
     pace.begin(0)
     pace.forget(0)
+    pace.hear(0)
     assert not is_overdue_after(pace, clock, 1e9)
