@@ -263,7 +263,9 @@ class SearchConfig(Section):
     warm_start: str | None = Field(
         None, min_length=1, description="an earlier sweep, by its id or the beginning of one, whose trials are evidence"
     )
-    executions: int = Field(1, ge=1, le=100, description="trials of each proposed configuration, each with another seed")
+    executions: int = Field(
+        1, ge=1, le=100, description="trials of each proposed configuration, with seeds of their own"
+    )
     first_rung: int = Field(
         2,
         ge=1,

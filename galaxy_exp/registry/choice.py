@@ -27,7 +27,7 @@ class Standing:
 
 
 def choose_finalists(journal: Journal, why_search_ended: str) -> None:
-    """The best configurations of the search by validation objective, as many as `registry.finalists` says; once a sweep.
+    """The best configurations of the search by validation objective, `registry.finalists` of them; once a sweep.
 
     Of trials that differ in their number of epochs alone, as those that a KerasTuner Hyperband promotes do, only the
     best is taken.
