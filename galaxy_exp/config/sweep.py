@@ -264,7 +264,7 @@ class SearchConfig(Section):
         None, min_length=1, description="an earlier sweep, by its id or the beginning of one, whose trials are evidence"
     )
     executions: int = Field(
-        1, ge=1, le=100, description="trials of each proposed configuration, with seeds of their own"
+        1, ge=1, le=100, description="trials of each proposed configuration, each with its own seed"
     )
     first_rung: int = Field(
         2,
