@@ -242,7 +242,9 @@ class SearchConfig(Section):
     sampler_options: dict[str, Any] = Field(
         default_factory=dict, description="keyword arguments of the class when sampler is package.module:Class"
     )
-    pruner: str = Field("asha", min_length=1, description="asha, hyperband, median, patience or none")
+    pruner: str = Field(
+        "asha", min_length=1, description="asha, hyperband, median, patience or none; or package.module:Class"
+    )
     objective: StrictStr | tuple[StrictStr, ...] = Field(
         "val_macro_f1",
         description="val_macro_f1, val_accuracy, val_balanced_accuracy or val_loss; or a list that begins with one of "
@@ -261,7 +263,9 @@ class SearchConfig(Section):
     warm_start: str | None = Field(
         None, min_length=1, description="an earlier sweep, by its id or the beginning of one, whose trials are evidence"
     )
-    executions: int = Field(1, ge=1, le=100, description="trials of each configuration, each with another seed")
+    executions: int = Field(
+        1, ge=1, le=100, description="trials of each proposed configuration, each with its own seed"
+    )
     first_rung: int = Field(
         2,
         ge=1,

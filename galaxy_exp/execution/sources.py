@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from galaxy_exp.config.sweep import SAMPLERS
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.outcomes import outcome_of
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
@@ -91,7 +92,10 @@ class SearchSource:
             return NewTrial(settled[number], settled=True)
         proposal = self._proposer.propose(number)
         if proposal is NoProposal.EXHAUSTED:
-            return NoTrial("every configuration of the space was tried")
+            is_ours = record.config.search.sampler in SAMPLERS
+            return NoTrial(
+                "every configuration of the space was tried" if is_ours else "the sampler has nothing left to try"
+            )
         if proposal is NoProposal.WAIT:
             reason = "the sampler waits for results, and no trial runs that could give any"
             return NoTrial(reason, until_a_result=True)

@@ -9,6 +9,7 @@ from galaxy_exp.errors import SweepFailedError
 from galaxy_exp.journal.events import FinalistsChosen, WinnerChosen
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.records import HyperparameterValue
 
 __all__ = ["Standing", "choose_finalists", "choose_winner", "standings"]
 
@@ -26,11 +27,23 @@ class Standing:
 
 
 def choose_finalists(journal: Journal, why_search_ended: str) -> None:
-    """The best trials of the search by validation objective, as many as `registry.finalists` says; once a sweep."""
+    """The best configurations of the search by validation objective, `registry.finalists` of them; once a sweep.
+
+    Of trials that differ in their number of epochs alone, as those that a KerasTuner Hyperband promotes do, only the
+    best is taken.
+    """
     record = journal.record
     if record.finalists is None:
-        best = record.leaderboard()[: record.config.registry.finalists]
-        journal.append(FinalistsChosen(numbers=[trial.number for trial in best], reason=why_search_ended))
+        best: dict[frozenset[tuple[str, HyperparameterValue]], int] = {}
+        for trial in record.leaderboard():
+            best.setdefault(_configuration(trial), trial.number)
+        numbers = list(best.values())[: record.config.registry.finalists]
+        journal.append(FinalistsChosen(numbers=numbers, reason=why_search_ended))
+
+
+def _configuration(trial: TrialRecord) -> frozenset[tuple[str, HyperparameterValue]]:
+    """The hyperparameters, without what KerasTuner's oracles note down for themselves as `tuner/...`."""
+    return frozenset((name, value) for name, value in trial.values.items() if not name.startswith("tuner/"))
 
 
 def standings(record: SweepRecord) -> list[Standing]:

@@ -11,7 +11,7 @@ from optuna.samplers import BaseSampler
 
 from galaxy_exp.config.sweep import SearchConfig
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.search.dotted import construct, is_dotted, load_class
+from galaxy_exp.search.dotted import construct, load_class
 from galaxy_exp.search.foreign import ForeignProposer
 from galaxy_exp.search.history import StoppedTrials
 from galaxy_exp.search.proposer import Evidence, Proposer
@@ -28,7 +28,7 @@ __all__ = ["build_proposer", "check_names", "check_search", "sampler_factory"]
 
 
 def check_names(search: SearchConfig) -> None:
-    """Refuses an unknown sampler or pruner, and what a sampler cannot do; cheap, and needs no search space.
+    """Refuses a class of one's own that cannot be had, and what a sampler cannot do; needs no search space.
 
     Raises:
         ConfigError: one line that names the key, what was found and what is expected.
@@ -36,13 +36,11 @@ def check_names(search: SearchConfig) -> None:
     build_pruner(search, epochs=1)
     own_class = _own_class(search)
     several = len(search.objectives) > 1
-    if own_class is None:
-        sampler_factory(search.sampler)
-        if search.sampler_options:
-            raise ConfigError(
-                f"search.sampler_options: {search.sampler} takes none; they are for a class of your own "
-                "(search.sampler: package.module:Class)"
-            )
+    if own_class is None and search.sampler_options:
+        raise ConfigError(
+            f"search.sampler_options: {search.sampler} takes none; they are for a class of your own "
+            "(search.sampler: package.module:Class)"
+        )
     if several and (search.sampler in SINGLE_OBJECTIVE or _is_oracle(own_class)):
         able = [name for name in SAMPLERS if name not in SINGLE_OBJECTIVE]
         raise ConfigError(
@@ -134,8 +132,8 @@ def sampler_factory(name: str) -> SamplerFactory:
 
 
 def _own_class(search: SearchConfig) -> type[Any] | None:
-    """The class that `search.sampler` names, None if it is the name of one of our samplers or meant as one."""
-    if search.sampler in SAMPLERS or not is_dotted(search.sampler):
+    """The class that `search.sampler` names, None if it is the name of one of our samplers."""
+    if search.sampler in SAMPLERS:
         return None
     found = load_class("search.sampler", search.sampler)
     if not issubclass(found, keras_tuner.Oracle | BaseSampler):

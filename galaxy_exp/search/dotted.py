@@ -10,15 +10,10 @@ from typing import Any
 from galaxy_exp.errors import ConfigError, first_line
 from galaxy_exp.wording import did_you_mean
 
-__all__ = ["construct", "is_dotted", "load_class"]
+__all__ = ["construct", "load_class"]
 
 _NOT_OPTIONS = ("objective", "hyperparameters", "constraints_func")
 """What only the sweep itself decides."""
-
-
-def is_dotted(name: str) -> bool:
-    """Whether a name is meant as package.module:Class or package.module.Class."""
-    return "." in name or ":" in name
 
 
 def load_class(key: str, reference: str) -> type[Any]:

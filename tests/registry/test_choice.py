@@ -21,8 +21,8 @@ class MemoryJournal:
 
 def make(*scores, finalists=2):
     writer = RecordWriter(registry={"finalists": finalists, "seeds": 2})
-    for score in scores:
-        writer.trial(score)
+    for number, score in enumerate(scores):
+        writer.trial(score, values={"units": number})
     journal = MemoryJournal(writer)
     choose_finalists(journal, "max_trials reached")
     return journal
@@ -39,6 +39,15 @@ def test_the_best_of_the_search_are_finalists():
     journal = make(0.5, 0.7, 0.6)
     assert journal.record.finalists == [1, 2]
     assert journal.record.why_search_ended == "max_trials reached"
+
+
+def test_a_configuration_that_was_promoted_is_one_finalist():
+    writer = RecordWriter(registry={"finalists": 2, "seeds": 2})
+    for score, epochs in ((0.5, 2), (0.6, 4), (0.4, 2)):
+        writer.trial(score, values={"units": 4 if score > 0.4 else 8, "tuner/epochs": epochs})
+    journal = MemoryJournal(writer)
+    choose_finalists(journal, "")
+    assert journal.record.finalists == [1, 2]
 
 
 def test_the_best_mean_wins_and_its_best_seed_is_taken():

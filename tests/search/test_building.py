@@ -58,6 +58,11 @@ BAD_NAMES = {
 }
 
 
+def test_the_sweep_file_can_name_all_there_is():
+    assert sorted(config.SAMPLERS) == sorted(SAMPLERS)
+    assert sorted(config.PRUNERS) == sorted(PRUNERS)
+
+
 @pytest.mark.parametrize(("settings", "message"), BAD_NAMES.values(), ids=list(BAD_NAMES))
 def test_what_is_refused_without_a_space(settings, message):
     with pytest.raises(ConfigError, match=re.escape(message)) as refusal:

@@ -7,13 +7,12 @@ from typing import cast
 
 from galaxy_exp.config.sweep import SearchConfig
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.search.dotted import construct, is_dotted, load_class
+from galaxy_exp.search.dotted import construct, load_class
 from galaxy_exp.search.pruners.asha import AshaPruner
 from galaxy_exp.search.pruners.base import Pruner
 from galaxy_exp.search.pruners.hyperband import HyperbandPruner
 from galaxy_exp.search.pruners.median import MedianPruner
 from galaxy_exp.search.pruners.patience import NoPruner, PatiencePruner
-from galaxy_exp.wording import did_you_mean
 
 __all__ = [
     "PRUNERS",
@@ -37,7 +36,7 @@ PRUNERS: dict[str, Callable[[SearchConfig, int], Pruner]] = {
     "patience": lambda search, epochs: PatiencePruner(search.objective_record, search.patience, epochs),
     "none": lambda search, epochs: NoPruner(),
 }
-"""A new pruner is one class in a file beside this one, and one line in this table."""
+"""A new pruner is one file beside this one, one line in this table and its name in `config.sweep.PRUNERS`."""
 
 
 def build_pruner(search: SearchConfig, epochs: int) -> Pruner:
@@ -50,15 +49,11 @@ def build_pruner(search: SearchConfig, epochs: int) -> Pruner:
         epochs: of a trial that is not stopped.
 
     Raises:
-        ConfigError: if there is none of that name, or the class is no `Pruner`.
+        ConfigError: if the class cannot be had or is no `Pruner`.
     """
     name = search.pruner
     if name in PRUNERS:
         return PRUNERS[name](search, epochs)
-    if not is_dotted(name):
-        raise ConfigError(
-            f'search.pruner: unknown pruner "{name}"; {did_you_mean(name, list(PRUNERS))}, or package.module:Class'
-        )
     settings = {key: getattr(search, key) for key in ("first_rung", "reduction_factor", "patience")}
     known = {"objective": search.objective_record, "epochs": epochs, **settings}
     pruner = construct("search.pruner", name, load_class("search.pruner", name), known, {})

@@ -20,7 +20,7 @@ SAMPLERS: dict[str, SamplerFactory] = {
     "gp": GaussianProcessSampler,
     "cmaes": CmaEsSampler,
 }
-"""A new sampler is one file beside this one, and one line in this table."""
+"""A new sampler is one file beside this one, one line in this table and its name in `config.sweep.SAMPLERS`."""
 
 SINGLE_OBJECTIVE = frozenset({"gp", "cmaes"})
 """Those that can learn from one objective only; of the others, some learn from none."""
