@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import dask
 from distributed import Client, Future, LocalCluster
 from distributed.utils import silence_logging_cmgr
 
@@ -43,6 +44,8 @@ _RENEW_SECONDS = 30.0
 """How often batch jobs that ended are replaced."""
 
 _CLOSE_SECONDS = 10.0
+
+_LOOPBACK = "127.0.0.1:0"
 
 
 class Workers(Protocol):
@@ -82,8 +85,8 @@ class Workers(Protocol):
 class LocalWorkers:
     """Worker processes on this machine.
 
-    Scheduler and Dask workers are threads of the driver, and nothing listens on a port. Each has a worker process
-    of its own, the only one in which networks are trained.
+    Scheduler and Dask workers are threads of the driver, and nothing is open to other machines. Each Dask worker has
+    a worker process of its own, in which networks are trained.
 
     Args:
         number: of worker processes.
@@ -101,14 +104,17 @@ class LocalWorkers:
 
     def connect(self) -> Client:
         """See `Workers.connect`."""
-        self._cluster = LocalCluster(
-            n_workers=self.limit,
-            threads_per_worker=self._threads,
-            processes=False,
-            dashboard_address=None,
-            memory_limit=0,
-            silence_logs=False,
-        )
+        # Dask's HTTP servers cannot be left out, but they can be kept to this machine and empty
+        with dask.config.set({"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}):
+            self._cluster = LocalCluster(
+                n_workers=self.limit,
+                threads_per_worker=self._threads,
+                processes=False,
+                scheduler_kwargs={"dashboard": False, "dashboard_address": _LOOPBACK},
+                worker_dashboard_address=_LOOPBACK,
+                memory_limit=0,
+                silence_logs=False,
+            )
         return Client(self._cluster, set_as_default=False)
 
     def environments(self, addresses: list[str]) -> dict[str, dict[str, str]]:
@@ -190,7 +196,8 @@ class SlurmJobs:
             message = "execution.cluster: slurm needs dask-jobqueue; install it with: pip install 'galaxy-exp[slurm]'"
             raise ConfigError(message) from None
         try:
-            self._cluster = SLURMCluster(**{"processes": 1, "scheduler_options": {"dashboard": False}, **self._options})
+            loopback = {"dashboard": False, "dashboard_address": _LOOPBACK}
+            self._cluster = SLURMCluster(**{"processes": 1, "scheduler_options": loopback, **self._options})
         except (OSError, RuntimeError, TypeError, ValueError) as error:
             reason = first_line(error).removesuffix(", for example:")
             raise ConfigError(f"execution.cluster_options: {reason}") from None

@@ -51,6 +51,7 @@ OWNERS = {
     "pyarrow": {"data"},
     "pooch": {"data"},
     "cloudpickle": {"hypermodel"},
+    "dask": {"execution.dask_engine"},
     "distributed": {"execution.dask_engine", "execution.dask_worker"},
     "dask_jobqueue": {"execution.dask_engine"},
     "psutil": {"execution"},

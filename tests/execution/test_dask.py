@@ -83,6 +83,8 @@ def test_one_of_three_workers_is_killed_and_the_others_go_on(tmp_path, make_spec
     engine = DaskEngine(LocalWorkers(3), tmp_path / "logs" / "worker.log")
     try:
         assert engine.free_slots() == 3
+        listening = [each for each in psutil.Process().net_connections("inet") if each.status == psutil.CONN_LISTEN]
+        assert {each.laddr.ip for each in listening} <= {"127.0.0.1"}
         for number in range(3):
             engine.submit(make_spec(number, epochs=3))
         assert engine.free_slots() == 0
