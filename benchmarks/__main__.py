@@ -12,6 +12,7 @@ BENCHMARKS = {
     "benchmarks/data.py": "memory and speed of the data path, on sets of the sizes of Galaxy10 DECaLS and SDSS",
     "benchmarks/search.py": "samplers and pruners against KerasTuner's and Optuna's, on learning curves and functions",
     "benchmarks/curves.py": "trains the configurations whose learning curves search.py replays",
+    "benchmarks/memory_over_trials.py": "memory of a worker and its driver over 200 trials",
     "benchmarks/memory_estimate.py": "the memory that `galaxy-exp check` estimates, and what training really takes",
     "benchmarks/block_order.py": "where pooling stands in a block with batch normalisation: scores and time",
     "benchmarks/sim_to_real.py": "trained on simulated galaxies alone, tested on a file of real ones",
@@ -21,7 +22,7 @@ BENCHMARKS = {
 def main() -> int:
     """Lists the benchmarks, then runs `compare --quick`; exit code 0 unless a contender failed."""
     for file, what in BENCHMARKS.items():
-        print(f"{file:<32}{what}")
+        print(f"{file:<34}{what}")
     print("\nnow: python benchmarks/compare.py --quick\n")
     return compare(["--quick"])
 

@@ -13,6 +13,7 @@ __all__ = [
     "BadInputError",
     "ConfigError",
     "DataError",
+    "EngineError",
     "FetchError",
     "GalaxyExpError",
     "JournalError",
@@ -67,6 +68,10 @@ class JournalWriteError(GalaxyExpError):
 
 class TrackingError(GalaxyExpError):
     """MLflow refused or could not be reached; the sweep itself goes on."""
+
+
+class EngineError(GalaxyExpError):
+    """The workers are out of reach for good, as when a Dask scheduler dies; the sweep can be resumed."""
 
 
 class SweepFailedError(GalaxyExpError):

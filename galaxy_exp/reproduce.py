@@ -11,6 +11,7 @@ from pathlib import Path
 from galaxy_exp.errors import BadInputError, JournalError, SweepFailedError
 from galaxy_exp.execution.engine import LostWorker
 from galaxy_exp.execution.inline import InlineEngine
+from galaxy_exp.execution.process import WorkerProcess
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.journal.journal import read_record
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
@@ -128,7 +129,7 @@ def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say = 
     import_keras_quietly()
     restore_data(record, say)
     scratch = Path(tempfile.mkdtemp(prefix="galaxy_exp_reproduce_"))
-    engine = InlineEngine(scratch / "worker.log")
+    engine = InlineEngine(WorkerProcess(scratch / "worker.log"))
     try:
         spec = replace(trial_spec(record, folder, trial, trial.attempt), folder=scratch / "trial", constraints=())
         say(f"training trial {trial.number} of {record.sweep_id} again, {len(trial.reports)} epochs")

@@ -17,12 +17,14 @@ from galaxy_exp.errors import (
     BadInputError,
     ConfigError,
     DataError,
+    EngineError,
     JournalError,
     SweepFailedError,
     SweepInterrupted,
     TrackingError,
 )
-from galaxy_exp.execution.inline import InlineEngine
+from galaxy_exp.execution.engine import Engine
+from galaxy_exp.execution.engines import build_engine
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.import_paths import add_import_paths, own_import_paths
 from galaxy_exp.journal.events import SweepEnded, SweepResumed, SweepStarted
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from galaxy_exp.data.prepared import PreparedData
-    from galaxy_exp.execution.loop import Observer, SweepLoop
+    from galaxy_exp.execution.loop import Observer
     from galaxy_exp.execution.sources import TrialSource
     from galaxy_exp.search.proposer import Proposer
     from galaxy_exp.search.pruners import Pruner
@@ -116,7 +118,7 @@ def _read(sweep: SweepConfig | Mapping[str, Any] | Path | str, overrides: Sequen
 def _run_new(config: SweepConfig, hypermodel: Any, data: Any, observers: Sequence[Observer], say: Say) -> SweepResult:
     project = ProjectFolder.default()
     folder = project.new_sweep(config.name)
-    engine = InlineEngine(project.worker_log(folder.sweep_id))
+    engine = build_engine(config.execution, project.worker_log(folder.sweep_id), say)
     with _signals_as_interrupts(), _closing(engine, folder):
         config = _with_given(config, hypermodel, data, project, folder)
         engine.start()  # its imports go on while this process prepares
@@ -144,28 +146,44 @@ def _with_given(
 
 
 def resume_sweep(
-    reference: str | None = None, *, observers: Sequence[Observer] = (), say: Say = lambda _: None
+    reference: str | None = None,
+    *,
+    workers: int | None = None,
+    observers: Sequence[Observer] = (),
+    say: Say = lambda _: None,
 ) -> SweepResult:
     """Goes on with an unfinished sweep from its journal alone.
 
     Args:
         reference: a sweep's id or the beginning of one; None takes the newest unfinished sweep.
+        workers: in place of the sweep file's `execution.workers`, from now on.
+        observers: told of every event.
+        say: takes one line at a time about what is going on.
 
     Raises:
         As `run_sweep`; JournalError if another process runs this sweep or there is nothing to resume.
     """
     project = ProjectFolder.default()
     folder = project.find_sweep(reference) if reference else _newest_unfinished(project)
-    engine = InlineEngine(project.worker_log(folder.sweep_id))
-    with _signals_as_interrupts(), Journal.reopen(folder.path) as journal, _closing(engine, folder):
+    with _signals_as_interrupts(), Journal.reopen(folder.path) as journal:
         if journal.record.ended is not None and journal.record.ended.succeeded:
             raise JournalError(
                 f"sweep {folder.sweep_id} is finished; galaxy-exp show {folder.sweep_id} tells how it went"
             )
         add_import_paths(journal.record.started.import_paths)
-        engine.start()
-        journal.append(SweepResumed())
-        return _Run(journal, folder, engine, observers, say).to_the_end()
+        execution = _with_workers(journal.record.config, workers).execution
+        engine = build_engine(execution, project.worker_log(folder.sweep_id), say)
+        with _closing(engine, folder):
+            engine.start()
+            journal.append(SweepResumed())
+            return _Run(journal, folder, engine, observers, say).to_the_end()
+
+
+def _with_workers(config: SweepConfig, workers: int | None) -> SweepConfig:
+    if workers is None:
+        return config
+    changed = config.model_dump(mode="json")
+    return parse_sweep({**changed, "execution": {**changed["execution"], "workers": workers}}, "--workers")
 
 
 def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> SweepRecord:
@@ -283,7 +301,7 @@ class _Run:
     """One process's part in a sweep, from wherever its journal stands to the end."""
 
     def __init__(
-        self, journal: Journal, folder: SweepFolder, engine: InlineEngine, observers: Sequence[Observer], say: Say
+        self, journal: Journal, folder: SweepFolder, engine: Engine, observers: Sequence[Observer], say: Say
     ) -> None:
         self._journal = journal
         self._folder = folder
@@ -306,14 +324,20 @@ class _Run:
             self._engine.close()
             self._leave(projection, "KILLED")
             raise
+        except EngineError as error:
+            self._leave(projection, "KILLED")
+            raise EngineError(self._and_how_to_go_on(error)) from error
         except TrackingError as error:
-            done = f"what was trained is safe in the journal; go on with: galaxy-exp resume {self._folder.sweep_id}"
-            raise TrackingError(f"{error}; {done}") from error
+            raise TrackingError(self._and_how_to_go_on(error)) from error
         except SweepFailedError as error:
             self._journal.append(SweepEnded(succeeded=False, reason=str(error)))
             self._leave(projection, "FAILED")
             raise
         return SweepResult(self._journal.record, self._folder.path)
+
+    def _and_how_to_go_on(self, error: Exception) -> str:
+        go_on = f"galaxy-exp resume {self._folder.sweep_id}"
+        return f"{error}; what was trained is safe in the journal; go on with: {go_on}"
 
     def _leave(self, projection: MlflowProjection, status: str) -> None:
         """Closes the sweep's runs in MLflow if that works; the reason for leaving matters more if it does not."""
@@ -334,7 +358,7 @@ class _Run:
             search, epochs = record.config.search, record.config.training.epochs
             pruner = build_pruner(search, epochs)
             source = SearchSource(proposer_of(record), Budget(search, pruner, epochs))
-            choose_finalists(self._journal, self._loop(source, pruner, projection).run())
+            choose_finalists(self._journal, self._train(source, pruner, projection))
         return record.why_search_ended
 
     def _confirm_finalists(self, projection: MlflowProjection) -> None:
@@ -346,20 +370,23 @@ class _Run:
             seeds = record.config.registry.seeds
             names = ", ".join(str(number) for number in record.finalists)
             self._say(f"training the finalists again, {seeds} times each: trials {names}")
-            self._loop(FinalistSource(seeds), NoPruner(), projection).run()
+            self._train(FinalistSource(seeds), NoPruner(), projection)
 
-    def _loop(self, source: TrialSource, pruner: Pruner, projection: MlflowProjection) -> SweepLoop:
+    def _train(self, source: TrialSource, pruner: Pruner, projection: MlflowProjection) -> str:
         from galaxy_exp.execution.loop import SweepLoop
         from galaxy_exp.execution.model_keeper import ModelKeeper
 
-        return SweepLoop(
-            self._journal,
-            source,
-            pruner,
-            self._engine,
-            partial(trial_spec, self._journal.record, self._folder),
-            (*self._observers, ModelKeeper(self._folder), projection),  # MLflow last: it may take its time
-        )
+        with _gentle_interrupts(self._say) as stopping:
+            loop = SweepLoop(
+                self._journal,
+                source,
+                pruner,
+                self._engine,
+                partial(trial_spec, self._journal.record, self._folder),
+                (*self._observers, ModelKeeper(self._folder), projection),  # MLflow last: it may take its time
+                stopping=stopping,
+            )
+            return loop.run()
 
     def _crown(self, projection: MlflowProjection) -> None:
         from galaxy_exp.registry import winner
@@ -471,7 +498,7 @@ def _newest_unfinished(project: ProjectFolder) -> SweepFolder:
 
 
 @contextmanager
-def _closing(engine: InlineEngine, folder: SweepFolder) -> Iterator[None]:
+def _closing(engine: Engine, folder: SweepFolder) -> Iterator[None]:
     """Ends the workers whatever happens, and turns an interrupt into one that names the sweep to resume."""
     try:
         yield
@@ -515,3 +542,35 @@ def _signals_as_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def _gentle_interrupts(say: Say) -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C makes the function that is yielded say True, the second interrupts.
+
+    Only where Ctrl-C is Python's to handle: in the main thread, and not ignored as in a background job.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield lambda: False
+        return
+    asked = said = False
+
+    def ask(signum: int, frame: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    def stopping() -> bool:
+        nonlocal said
+        if asked and not said:
+            said = True
+            say("stopping when the running epochs are done; Ctrl-C again stops at once")
+        return asked
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield stopping
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -35,13 +35,14 @@ _QUIET = click.option("-q", "--quiet", is_flag=True, help="no progress, only the
 @click.option("--pruner", metavar="NAME", help="in place of the file's search.pruner")
 @click.option("--objective", metavar="NAME", help="in place of the file's search.objective")
 @click.option("--seed", type=int, metavar="N", help="in place of the file's search.seed")
+@click.option("--workers", type=int, metavar="N", help="in place of the file's execution.workers")
 @click.option("--name", metavar="NAME", help="in place of the file's name")
 @_QUIET
 def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcuts: Any) -> None:
     """Run the sweep described by FILE and register its best model.
 
-    Trials are trained one after the other in a worker process, tracked in MLflow and remembered in a
-    journal; Ctrl-C stops, `galaxy-exp resume` goes on.
+    Trials are trained in worker processes, tracked in MLflow and remembered in a journal. Ctrl-C stops
+    when the running epochs are done, twice at once; `galaxy-exp resume` goes on.
 
     \b
     galaxy-exp sweep sweeps/quickstart.yaml
@@ -61,8 +62,9 @@ def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcu
 
 @click.command("resume")
 @click.argument("sweep", required=False)
+@click.option("--workers", type=int, metavar="N", help="in place of the sweep file's execution.workers")
 @_QUIET
-def resume_command(sweep: str | None, quiet: bool) -> None:
+def resume_command(sweep: str | None, workers: int | None, quiet: bool) -> None:
     """Go on with an unfinished sweep where it was interrupted or killed.
 
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest unfinished sweep.
@@ -72,7 +74,7 @@ def resume_command(sweep: str | None, quiet: bool) -> None:
 
     make_importable()
     with open_display(quiet) as display:
-        result = resume_sweep(sweep, observers=[display], say=display.say)
+        result = resume_sweep(sweep, workers=workers, observers=[display], say=display.say)
     print_summary(result)
 
 
@@ -176,6 +178,7 @@ def _shortcut_values(shortcuts: dict[str, Any]) -> list[FlagValue]:
         "pruner": "search.pruner",
         "objective": "search.objective",
         "seed": "search.seed",
+        "workers": "execution.workers",
         "name": "name",
     }
     given = {name: value for name, value in shortcuts.items() if value is not None}

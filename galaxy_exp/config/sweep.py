@@ -372,8 +372,55 @@ def _one_of(found: str, known: list[str]) -> str:
 class ExecutionConfig(Section):
     """Where trials run."""
 
-    engine: Literal["inline"] = Field("inline", description="inline: one worker process beside the driver")
-    workers: Literal[1] = Field(1, description="worker processes; the inline engine has one")
+    engine: Literal["inline", "dask"] | None = Field(
+        None,
+        description="inline: one worker process beside the driver; dask: several, or a cluster; left out: dask for "
+        "more than one worker",
+    )
+    workers: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="worker processes; left out: one for each GPU of this machine, else one; all workers of a running "
+        "cluster",
+    )
+    threads: int | None = Field(
+        None, ge=1, description="threads of each worker on this machine; left out: its cores, divided by the workers"
+    )
+    workers_per_gpu: int = Field(1, ge=1, le=64, description="worker processes that share a GPU of this machine")
+    scheduler: str | None = Field(
+        None,
+        pattern=r"^(tcp|tls)://\S+:\d{1,5}$",
+        description="a running Dask scheduler, tcp://HOST:PORT or tls://HOST:PORT",
+    )
+    scheduler_file: str | None = Field(
+        None, min_length=1, description="the same, by the file that dask scheduler --scheduler-file wrote"
+    )
+    cluster: Literal["slurm"] | None = Field(
+        None, description="slurm: workers are started as batch jobs (pip install 'galaxy-exp[slurm]')"
+    )
+    cluster_options: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of dask_jobqueue.SLURMCluster, such as cores, memory and walltime"
+    )
+    max_memory_growth: float = Field(
+        0.5,
+        gt=0,
+        description="GiB that a worker may grow by after its first trial before it is replaced, between two trials",
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> ExecutionConfig:
+        places = [key for key in ("scheduler", "scheduler_file", "cluster") if getattr(self, key) is not None]
+        if len(places) > 1:
+            raise ValueError(f"{' and '.join(places)} exclude each other")
+        if self.engine == "inline" and (places or (self.workers or 1) > 1):
+            found = places[0] if places else f"workers: {self.workers}"
+            raise ValueError(f"engine: inline has one worker process on this machine; {found} needs engine: dask")
+        if self.cluster is not None and self.workers is None:
+            raise ValueError("cluster needs workers: how many are started")
+        if self.cluster_options and self.cluster is None:
+            raise ValueError("cluster_options are for a cluster, and there is none; expected cluster: slurm as well")
+        return self
 
 
 class TrackingConfig(Section):

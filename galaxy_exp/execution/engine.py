@@ -31,11 +31,15 @@ class Engine(Protocol):
     """
 
     def start(self) -> None:
-        """Starts the workers without waiting until they are ready."""
+        """Starts the workers without waiting until they are ready.
+
+        Raises:
+            ConfigError: what the sweep file says of the engine cannot be had.
+        """
         ...
 
     def free_slots(self) -> int:
-        """How many trials can be submitted now."""
+        """How many trials can be submitted now; 0 with nothing running means that workers are still to come."""
         ...
 
     def submit(self, spec: TrialSpec) -> None:
@@ -43,11 +47,19 @@ class Engine(Protocol):
         ...
 
     def next_event(self, timeout_seconds: float | None = None) -> EngineEvent | None:
-        """The next thing a worker says, in the order said; None after the timeout."""
+        """The next thing a worker says, in the order said; None after the timeout, or when a slot became free.
+
+        Raises:
+            EngineError: nothing more will come from any worker.
+        """
         ...
 
     def answer(self, number: int, go_on: bool) -> None:
         """Replies to the last report of a trial; without effect if its worker has died since."""
+        ...
+
+    def kill(self, number: int, reason: str) -> None:
+        """Ends the worker that has a trial, which is then reported as `LostWorker` with this reason."""
         ...
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from galaxy_exp.errors import SweepFailedError
 from galaxy_exp.execution.engine import Engine, EngineEvent, LostWorker
+from galaxy_exp.execution.pace import Pace
 from galaxy_exp.execution.sources import NewTrial, NoTrial, TrialSource
 from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialProposed, TrialStarted, WorkerLost
 from galaxy_exp.journal.journal import Journal
@@ -21,6 +22,9 @@ __all__ = ["MAX_LOST_WORKERS", "Observer", "SweepLoop"]
 
 MAX_LOST_WORKERS = 4
 """A trial whose worker died is issued again at most three times; driver restarts do not count."""
+
+_TICK_SECONDS = 1.0
+"""How often the loop looks around when no worker says anything."""
 
 
 class Observer(Protocol):
@@ -42,6 +46,8 @@ class SweepLoop:
         make_spec: what a worker needs for the next attempt at a trial.
         observers: told of each event when no worker is waiting for an answer.
         clock: seconds since 1970.
+        pace: finds hung workers.
+        stopping: whether to end as soon as the running epochs are done.
     """
 
     def __init__(
@@ -53,6 +59,8 @@ class SweepLoop:
         make_spec: Callable[[TrialRecord, int], TrialSpec],
         observers: Sequence[Observer] = (),
         clock: Callable[[], float] = time.time,
+        pace: Pace | None = None,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._journal = journal
         self._source = source
@@ -61,8 +69,12 @@ class SweepLoop:
         self._make_spec = make_spec
         self._observers = observers
         self._clock = clock
+        self._pace = pace or Pace()
+        self._stopping = stopping
         self._unseen: deque[Event] = deque()
         self._to_issue: deque[int] = deque()
+        self._at_work: set[int] = set()
+        """Trials that a worker has and that are neither ended nor waiting for an answer they will not get."""
         self._why_none_is_started = ""
         self._awaits_a_result = False
 
@@ -71,29 +83,37 @@ class SweepLoop:
 
         Raises:
             SweepFailedError: when too many trials in a row failed.
+            KeyboardInterrupt: it was to stop, and all running epochs are done.
+            EngineError: as the engine's.
         """
         self._source.replay(self._record)
         self._to_issue.extend(trial.number for trial in self._record.running if self._source.owns(trial))
-        while True:
-            self._fill_slots()
-            event = self._wait()
-            if event is None:
-                break
-            self._handle(event)
+        while self._fill_slots() or self._at_work:
+            event = self._next_event()
+            if event is not None:
+                self._handle(event)
+        if self._stopping():
+            raise KeyboardInterrupt
         return self._why_none_is_started
 
     @property
     def _record(self) -> SweepRecord:
         return self._journal.record
 
-    def _fill_slots(self) -> None:
-        while self._engine.free_slots():
+    def _fill_slots(self) -> bool:
+        """Starts as many trials as there are slots; returns whether more might be started with more slots."""
+        while not self._stopping():
+            if not self._engine.free_slots():
+                return True
             trial = self._next_trial()
             if trial is None:
-                return
+                return False
             attempt = trial.attempt + 1
             self._write(TrialStarted(number=trial.number, attempt=attempt))
             self._engine.submit(self._make_spec(trial, attempt))
+            self._at_work.add(trial.number)
+            self._pace.begin(trial.number)
+        return False
 
     def _next_trial(self) -> TrialRecord | None:
         if self._to_issue:
@@ -114,14 +134,22 @@ class SweepLoop:
         )
         return self._record.trials[number]
 
-    def _wait(self) -> EngineEvent | None:
-        """The next engine event; while there is none, the observers hear what they missed. None when all is done."""
+    def _next_event(self) -> EngineEvent | None:
+        """The next engine event; while there is none, the observers hear what they missed."""
         while self._unseen:
-            event = self._engine.next_event(0)
+            event = self._poll_engine(0)
             if event is not None:
                 return event
             self._show(self._unseen.popleft())
-        return self._engine.next_event(None) if self._record.running else None
+        return self._poll_engine(_TICK_SECONDS)
+
+    def _poll_engine(self, timeout_seconds: float) -> EngineEvent | None:
+        event = self._engine.next_event(timeout_seconds)
+        if event is None:  # only now is a silent worker one that has said nothing
+            for number, reason in self._pace.overdue().items():
+                self._pace.forget(number)
+                self._engine.kill(number, reason)
+        return event
 
     def _handle(self, event: EngineEvent) -> None:
         match event:
@@ -135,7 +163,11 @@ class SweepLoop:
     def _decide(self, report: EpochReport) -> None:
         go_on = not self._source.exceeded(self._record, self._clock()) and not self._should_stop(report)
         self._write(EpochReported(report=report, go_on=go_on))
+        if go_on and self._stopping() and report.epoch < self._record.config.training.epochs:
+            self._take_from_work(report.number)
+            return
         self._engine.answer(report.number, go_on)
+        self._pace.hear(report.number)
 
     def _should_stop(self, report: EpochReport) -> bool:
         search = self._record.config.search
@@ -146,13 +178,19 @@ class SweepLoop:
         others = {t.number: t.curve(objective) for t in self._record.trials.values() if t.number != report.number}
         return self._pruner.should_stop(report.number, curve, others)
 
+    def _take_from_work(self, number: int) -> None:
+        self._at_work.discard(number)
+        self._pace.forget(number)
+
     def _end(self, result: TrialResult) -> None:
+        self._take_from_work(result.number)
         self._write(TrialEnded(result=result))
         self._awaits_a_result = False
         self._source.tell(self._record, self._record.trials[result.number])
         self._refuse_endless_failure()
 
     def _recover(self, loss: LostWorker) -> None:
+        self._take_from_work(loss.number)
         self._write(WorkerLost(number=loss.number, attempt=loss.attempt, reason=loss.reason))
         n_lost = len(self._record.trials[loss.number].losses)
         if n_lost < MAX_LOST_WORKERS:

@@ -1,4 +1,4 @@
-"""The worker process of the inline engine: `python -m galaxy_exp.execution.worker FD`.
+"""The worker process: `python -m galaxy_exp.execution.worker FD`.
 
 It gets `TrialSpec`s over a pipe, trains them one after the other, reports each epoch and waits for the
 answer. It keeps nothing between trials, so it may be killed at any moment.
@@ -32,7 +32,7 @@ def main(descriptor: int) -> None:
 
 
 def _serve(pipe: Connection) -> None:
-    sys.path[:] = pipe.recv()
+    sys.path[:], idle_seconds = pipe.recv()
     from galaxy_exp.training.trial import run_trial  # the expensive import, while the driver is still preparing
 
     def report(epoch: EpochReport) -> bool:
@@ -40,10 +40,8 @@ def _serve(pipe: Connection) -> None:
         go_on: bool = pipe.recv()
         return go_on
 
-    while True:
-        spec: TrialSpec | None = pipe.recv()
-        if spec is None:
-            return
+    while pipe.poll(idle_seconds):
+        spec: TrialSpec = pipe.recv()
         pipe.send(run_trial(spec, report))
 
 

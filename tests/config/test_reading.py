@@ -147,7 +147,12 @@ MISTAKES = {
     "name: [": r"not valid YAML",
     "- a\n- b": r"found list at the top; expected keys",
     "registry: {model: 'a/b'}": r"registry.model: found 'a/b'; expected text matching",
-    "execution: {engine: ray}": r"execution.engine: found 'ray'; expected inline",
+    "execution: {engine: ray}": r"execution.engine: found 'ray'; expected inline or dask",
+    "execution: {engine: inline, workers: 2}": r"execution: engine: inline has one worker .*; workers: 2 needs",
+    "execution: {scheduler: 'host:8786'}": r"execution.scheduler: found 'host:8786'; expected text matching",
+    "execution: {scheduler: 'tcp://a:1', cluster: slurm}": r"execution: scheduler and cluster exclude each other",
+    "execution: {cluster: slurm}": r"execution: cluster needs workers",
+    "execution: {cluster_options: {cores: 2}}": r"execution: cluster_options are for a cluster, and there is none",
 }
 
 

@@ -51,6 +51,10 @@ OWNERS = {
     "pyarrow": {"data"},
     "pooch": {"data"},
     "cloudpickle": {"hypermodel"},
+    "dask": {"execution.dask_engine"},
+    "distributed": {"execution.dask_engine", "execution.dask_worker"},
+    "dask_jobqueue": {"execution.dask_engine"},
+    "psutil": {"execution"},
     "click": {"cli"},
     "rich": {"cli"},
 }
@@ -147,8 +151,19 @@ def test_library_is_imported_by_its_owners_only(library: str) -> None:
 
 def test_heavy_libraries_are_not_imported_with_the_package_or_the_command_line() -> None:
     light = {"__init__", "__main__", "sweep", "quiet", "software", "errors", "records", "seeding", "folders", "metrics"}
-    light |= {"import_paths"}
-    heavy = {"tensorflow", "keras", "keras_tuner", "mlflow", "optuna", "matplotlib", "h5py", "sklearn", "astroNN"}
+    light |= {"import_paths", "execution.engine", "execution.engines", "execution.inline", "execution.process"}
+    heavy = {
+        "tensorflow",
+        "keras",
+        "keras_tuner",
+        "mlflow",
+        "optuna",
+        "matplotlib",
+        "h5py",
+        "sklearn",
+        "astroNN",
+        "distributed",
+    }
     guilty = [
         (each.importer, each.target)
         for each in IMPORTS
@@ -170,7 +185,7 @@ def test_heavy_libraries_are_not_imported_with_the_package_or_the_command_line()
     ],
 )
 def test_help_imports_nothing_heavy(code: str) -> None:
-    heavy = {"tensorflow", "mlflow", "keras", "keras_tuner", "pydantic", "optuna", "pandas"}
+    heavy = {"tensorflow", "mlflow", "keras", "keras_tuner", "pydantic", "optuna", "pandas", "distributed"}
     script = f"{code}\nimport sys\nprint(sorted({heavy} & set(sys.modules)), file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60, cwd=ROOT

@@ -6,63 +6,40 @@ import time
 
 import psutil
 import pytest
+from engine_events import TIMEOUT_SECONDS, follow, wait
 
+from galaxy_exp.execution.dask_engine import DaskEngine, LocalWorkers
 from galaxy_exp.execution.engine import LostWorker
 from galaxy_exp.execution.inline import InlineEngine
-from galaxy_exp.hypermodel.loading import load_hypermodel
-from galaxy_exp.hypermodel.search_space import build_space
-from galaxy_exp.records import EpochReport, Objective, TrialResult, TrialSpec, TrialState
+from galaxy_exp.execution.process import WorkerProcess
+from galaxy_exp.records import EpochReport, TrialResult, TrialState
 
 pytestmark = pytest.mark.slow
 
-TIMEOUT_SECONDS = 60
+ENGINES = {
+    "inline": lambda log_file: InlineEngine(WorkerProcess(log_file)),
+    "dask": lambda log_file: DaskEngine(LocalWorkers(1), log_file),
+}
 
 
-@pytest.fixture(params=[InlineEngine])
-def engine(request, tmp_path):
-    engine = request.param(tmp_path / "worker.log")
-    yield engine
-    engine.close()
+@pytest.fixture(scope="module", params=list(ENGINES))
+def shared(request, tmp_path_factory):
+    """A list with one engine, which several tests use as long as they leave it idle."""
+    log_file = tmp_path_factory.mktemp(request.param) / "worker.log"
+    engines = [ENGINES[request.param](log_file)]
+    engines[0].start()
+    yield engines, log_file, lambda: ENGINES[request.param](log_file)
+    engines[0].close()
 
 
 @pytest.fixture
-def make_spec(prepared, tmp_path):
-    def make(number=0, epochs=2, model="MoodyHyperModel", attempt=1, **values):
-        reference = f"toys:{model}"
-        space = build_space(load_hypermodel(reference, prepared.image_shape, len(prepared.class_names)), {})
-        return TrialSpec(
-            sweep_id="s",
-            number=number,
-            values=space.values | values,
-            space=space.get_config(),
-            hypermodel=reference,
-            data=prepared.files,
-            epochs=epochs,
-            seed=1,
-            precision="float32",
-            deterministic=False,
-            jit_compile=False,
-            objective=Objective("val_accuracy", "max"),
-            folder=tmp_path / str(number),
-            attempt=attempt,
-        )
-
-    return make
-
-
-def wait(engine):
-    event = engine.next_event(TIMEOUT_SECONDS)
-    assert event is not None
-    return event
-
-
-def follow(engine, number, go_on=True):
-    """Answers every report until the trial ends; returns all events."""
-    events = [wait(engine)]
-    while isinstance(events[-1], EpochReport):
-        engine.answer(number, go_on)
-        events.append(wait(engine))
-    return events
+def engine(shared):
+    engines, _, make = shared
+    slots = engines[0].free_slots()
+    yield engines[0]
+    if engines[0].free_slots() != slots or not slots:
+        engines[0].close()
+        engines[0] = make()
 
 
 def children():
@@ -131,6 +108,17 @@ def test_a_killed_worker_is_one_event_and_the_next_trial_runs(engine, make_spec)
     assert follow(engine, 3)[-1].attempt == 2
 
 
+def test_a_trial_that_is_killed_is_one_event_with_the_reason_given(engine, make_spec):
+    engine.submit(make_spec(3, epochs=50))
+    wait(engine)
+    engine.kill(3, "takes for ever")
+    assert wait(engine) == LostWorker(3, 1, "takes for ever")
+    while not engine.free_slots():
+        assert engine.next_event(TIMEOUT_SECONDS) is None
+    engine.submit(make_spec(3, attempt=2))
+    assert {event.attempt for event in follow(engine, 3)} == {2}
+
+
 def test_answering_a_dead_worker_does_no_harm(engine, make_spec):
     engine.submit(make_spec(epochs=50))
     wait(engine)
@@ -157,13 +145,13 @@ def test_without_a_trial_there_is_no_event(engine):
     assert engine.next_event(0) is None
 
 
-def test_what_a_worker_prints_goes_to_the_log_and_not_to_the_terminal(engine, make_spec, tmp_path, capfd):
+def test_what_a_worker_prints_goes_to_the_log_and_not_to_the_terminal(engine, shared, make_spec, capfd):
     spec = make_spec(model="TalkativeHyperModel")
     capfd.readouterr()  # making the specification builds the model here as well
     engine.submit(spec)
     assert follow(engine, 0)[-1].state is TrialState.COMPLETED
     engine.close()
-    log = (tmp_path / "worker.log").read_text()
+    log = shared[1].read_text()
     for words in ("said on stdout", "said on stderr", "written to descriptor 1"):
         assert words in log
     assert capfd.readouterr() == ("", "")

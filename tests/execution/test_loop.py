@@ -5,9 +5,11 @@ from collections import deque
 import pytest
 from written_records import started
 
-from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.config.sweep import SearchConfig, SweepConfig
 from galaxy_exp.execution.budget import Budget
+from galaxy_exp.execution.engine import LostWorker
 from galaxy_exp.execution.loop import SweepLoop
+from galaxy_exp.execution.pace import Pace
 from galaxy_exp.execution.sources import FinalistSource, SearchSource
 from galaxy_exp.journal.events import FinalistsChosen
 from galaxy_exp.journal.journal import Journal, read_record
@@ -187,3 +189,96 @@ class TestFinalists:
         _, record = run(second, finalists=[1], seeds=2, max_trials=2, fresh=False)
         assert {number for _, number, *_ in second.calls} == {0, 1}
         assert len(record.trials) == 4
+
+
+class SilentEngine(ImmediateEngine):
+    """Says nothing of trial 1 until it was killed, and has no worker at first."""
+
+    def __init__(self):
+        super().__init__()
+        self.to_come = 2
+        self.lost = deque()
+        self.reasons = []
+
+    def free_slots(self):
+        return 0 if self.to_come else super().free_slots()
+
+    def next_event(self, timeout_seconds=None):
+        self.to_come = max(0, self.to_come - 1)
+        if self.lost:
+            return self.lost.popleft()
+        if self.running and self.running[0][0].number == 1 and self.running[0][0].attempt == 1:
+            return None
+        return super().next_event(timeout_seconds)
+
+    def kill(self, number, reason):
+        spec = self.running.popleft()[0]
+        self.reasons.append((spec.number, reason))
+        self.lost.append(LostWorker(number, spec.attempt, reason))
+
+
+class OverdueAtOnce(Pace):
+    def overdue(self):
+        return dict.fromkeys(self._running, "hung")
+
+
+@pytest.fixture
+def make_loop(tmp_path):
+    def make(engine, **options):
+        search = {"baseline": True, "pruner": "none", "max_trials": 3}
+        config = SearchConfig(**search)
+        pruner = build_pruner(config, EPOCHS)
+        sweep = SweepConfig(search=search, training={"epochs": EPOCHS}).model_dump(mode="json")
+        journal = Journal.create(tmp_path / "s-1", started(config=sweep, baseline={"score": 0.1}))
+        source = SearchSource(ScriptedProposer({"score": 0.5}, {"score": 0.6}), Budget(config, pruner, EPOCHS))
+        return SweepLoop(journal, source, pruner, engine, Spec, **options), journal
+
+    return make
+
+
+def test_a_hung_worker_is_ended_and_its_trial_issued_again(make_loop):
+    engine = SilentEngine()
+    loop, journal = make_loop(engine, pace=OverdueAtOnce())
+    assert loop.run() == "max_trials reached"
+    assert engine.reasons == [(1, "hung")]
+    trial = journal.record.trials[1]
+    assert (trial.attempt, trial.losses, trial.state) == (2, ["hung"], TrialState.COMPLETED)
+
+
+class PatientEngine(ImmediateEngine):
+    """Goes on with a trial only when its report was answered."""
+
+    def __init__(self, slots):
+        super().__init__(slots)
+        self.unanswered = set()
+
+    def next_event(self, timeout_seconds=None):
+        if all(entry[0].number in self.unanswered for entry in self.running):
+            return None
+        while self.running[0][0].number in self.unanswered:
+            self.running.rotate(-1)
+        event = super().next_event(timeout_seconds)
+        if isinstance(event, EpochReport):
+            self.unanswered.add(event.number)
+        return event
+
+    def answer(self, number, go_on):
+        super().answer(number, go_on)
+        self.unanswered.discard(number)
+
+
+def test_a_loop_that_is_to_stop_waits_for_the_running_epochs_and_starts_nothing(make_loop):
+    loop, journal = make_loop(PatientEngine(2), stopping=lambda: journal.record.epochs >= 3)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run()
+    record = journal.record
+    assert len(record.trials) == 2
+    assert all(trial.result is None for trial in record.trials.values())
+    assert record.epochs == 4
+
+
+def test_a_trial_in_its_last_epoch_ends_before_the_loop_stops(make_loop):
+    loop, journal = make_loop(PatientEngine(1), stopping=lambda: journal.record.epochs >= EPOCHS)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run()
+    assert [trial.state for trial in journal.record.trials.values()] == [TrialState.COMPLETED]

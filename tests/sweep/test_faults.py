@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import time
 
 import psutil
@@ -98,6 +99,32 @@ def test_an_interrupted_sweep_says_how_to_go_on_and_does(project, finished, sign
     assert log.rstrip().splitlines()[-1].endswith(f"galaxy-exp resume {sweep_id}")
     project.run("resume", sweep_id)
     assert_nothing_lost_or_doubled(project, finished)
+
+
+def test_ctrl_c_waits_for_the_running_epoch_and_a_second_one_does_not(project):
+    process = project.start("sweep", "sweep.yaml")
+    wait_for(journal_has(project, "epoch_reported", 2), process)
+    workers_of(process)[0].suspend()  # its epoch will never end
+    os.kill(process.pid, signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(3)
+    os.kill(process.pid, signal.SIGINT)
+    _, log = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Ctrl-C again stops at once" in log
+
+
+def test_a_sweep_on_two_workers_is_interrupted_and_goes_on_with_one(project):
+    process = project.start("sweep", "sweep.yaml", "--workers", "2")
+    wait_for(journal_has(project, "trial_ended", 1), process)
+    os.kill(process.pid, signal.SIGINT)
+    _, log = process.communicate(timeout=60)
+    assert process.returncode == 130, log
+    project.run("resume", "--workers", "1")
+    record = project.record()
+    assert record.ended.succeeded
+    assert [number for number, trial in record.trials.items() if trial.confirms is None] == [0, 1, 2, 3, 4]
+    assert all(trial.state.has_model for trial in record.trials.values())
 
 
 def test_a_finished_sweep_is_not_resumed(finished):

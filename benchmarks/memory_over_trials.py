@@ -1,0 +1,109 @@
+"""Memory of a worker and of its driver over many trials: whether either grows, and how often a worker is replaced.
+
+python benchmarks/memory_over_trials.py                        200 trials, workers replaced as by default
+python benchmarks/memory_over_trials.py --max-growth 1000      the same without replacing any: what Keras leaks
+
+Each trial is one epoch of a random configuration of the built-in hypermodel on 150 SIMULATED galaxies of 32 pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.memory import parse_rollup
+from galaxy_exp.config.sweep import DataConfig, ExecutionConfig, SearchConfig, SimulatedConfig, SplitConfig
+from galaxy_exp.data import PreparedData, load_dataset, prepare_split
+from galaxy_exp.execution.engine import Engine
+from galaxy_exp.execution.engines import build_engine
+from galaxy_exp.hypermodel.loading import load_hypermodel
+from galaxy_exp.hypermodel.search_space import build_space
+from galaxy_exp.records import EpochReport, Objective, TrialResult, TrialSpec
+from galaxy_exp.search.building import build_proposer
+from galaxy_exp.search.proposer import NoProposal
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Prints a table, one line for every tenth of the trials; exit code 1 if a trial failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--max-growth", type=float, default=ExecutionConfig().max_memory_growth, metavar="GIB")
+    parser.add_argument("--engine", choices=["inline", "dask"], default="inline")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        images = SimulatedConfig(n_images=150, image_size=32, class_proportions="equal")
+        data = prepare_split(load_dataset(DataConfig(simulated=images)), SplitConfig(), Path(folder))
+        config = ExecutionConfig(engine=options.engine, workers=1, max_memory_growth=options.max_growth)
+        engine = build_engine(config, Path(folder) / "worker.log")
+        try:
+            return _measure(engine, list(_specs(data, options.trials, Path(folder))))
+        finally:
+            engine.close()
+
+
+def _measure(engine: Engine, specs: list[TrialSpec]) -> int:
+    failed, workers = 0, set()
+    print(f"{'trials':>8}{'worker MiB':>14}{'driver MiB':>14}{'replaced':>12}")
+    for count, spec in enumerate(specs, start=1):
+        engine.submit(spec)
+        failed += not _train(engine, spec).state.has_model
+        (worker,) = psutil.Process().children()
+        workers.add(worker.pid)
+        if count == 1 or count % max(1, len(specs) // 20) == 0:
+            sizes = f"{_own_mb(worker.pid):>14.0f}{_own_mb(os.getpid()):>14.0f}"
+            print(f"{count:>8}{sizes}{len(workers) - 1:>12}", flush=True)
+    print(f"{failed} of {len(specs)} trials failed")
+    return int(failed > 0)
+
+
+def _train(engine: Engine, spec: TrialSpec) -> TrialResult:
+    while True:
+        event = engine.next_event()
+        if isinstance(event, TrialResult):
+            return event
+        if isinstance(event, EpochReport):
+            engine.answer(spec.number, True)
+        elif event is not None:
+            raise RuntimeError(event.reason)
+
+
+def _specs(data: PreparedData, n_trials: int, folder: Path) -> Iterator[TrialSpec]:
+    """Random configurations, the same in every run."""
+    space = build_space(load_hypermodel("galaxy-cnn", data.image_shape, len(data.class_names)), {})
+    proposer = build_proposer(SearchConfig(sampler="random"), space, epochs=1, evidence=())
+    for number in range(n_trials):
+        values = proposer.propose(number)
+        assert not isinstance(values, NoProposal)
+        yield TrialSpec(
+            sweep_id="memory",
+            number=number,
+            values=dict(values),
+            space=space.get_config(),
+            hypermodel="galaxy-cnn",
+            data=data.files,
+            epochs=1,
+            seed=number,
+            precision="float32",
+            deterministic=False,
+            jit_compile=False,
+            objective=Objective("val_loss", "min"),
+            folder=folder / "trial",
+        )
+
+
+def _own_mb(pid: int) -> float:
+    return parse_rollup(Path(f"/proc/{pid}/smaps_rollup").read_text())[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

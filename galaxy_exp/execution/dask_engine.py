@@ -1,0 +1,479 @@
+"""The Dask engine: worker processes on this machine, on a running cluster, or as batch jobs."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import pickle
+import queue
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import dask
+from distributed import Client, Future, LocalCluster
+from distributed.utils import silence_logging_cmgr
+
+from galaxy_exp.errors import ConfigError, EngineError, first_line
+from galaxy_exp.execution import dask_worker
+from galaxy_exp.execution.dask_worker import Hosting
+from galaxy_exp.execution.engine import EngineEvent, LostWorker
+from galaxy_exp.execution.shares import available_cores, gpu_environment, threads_each, visible_gpus
+from galaxy_exp.import_paths import own_import_paths
+from galaxy_exp.records import EpochReport, TrialSpec
+
+__all__ = ["DaskEngine", "LocalWorkers", "RunningCluster", "SlurmJobs", "Workers"]
+
+CONNECT_SECONDS = 5.0
+"""How long a scheduler may take to answer."""
+
+_LOOK_SECONDS = 1.0
+"""How often the list of workers is renewed."""
+
+_IDLE_SECONDS = 300.0
+"""A worker process on a cluster ends when it had no trial for so long: its driver may be gone."""
+
+_RENEW_SECONDS = 30.0
+"""How often batch jobs that ended are replaced."""
+
+_CLOSE_SECONDS = 10.0
+
+_LOOPBACK = "127.0.0.1:0"
+
+
+class Workers(Protocol):
+    """Where Dask workers come from."""
+
+    @property
+    def limit(self) -> int | None:
+        """So many of them are used at most."""
+        ...
+
+    @property
+    def idle_seconds(self) -> float | None:
+        """See `WorkerProcess`."""
+        ...
+
+    def connect(self) -> Client:
+        """A client of the scheduler that they belong to.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        ...
+
+    def environments(self, addresses: list[str]) -> dict[str, dict[str, str]]:
+        """Variables for single workers, by address."""
+        ...
+
+    def renew(self) -> None:
+        """Replaces workers that have left, if that is this side's to do; called now and then."""
+        ...
+
+    def close(self) -> None:
+        """Ends what `connect` started."""
+        ...
+
+
+class LocalWorkers:
+    """Worker processes on this machine.
+
+    Scheduler and Dask workers are threads of the driver, and nothing is open to other machines. Each Dask worker has
+    a worker process of its own, in which networks are trained.
+
+    Args:
+        number: of worker processes.
+        threads: of each; None: all cores of this machine, divided.
+        workers_per_gpu: how many share a GPU, where there are GPUs.
+    """
+
+    idle_seconds = None
+
+    def __init__(self, number: int, threads: int | None = None, workers_per_gpu: int = 1) -> None:
+        self.limit = number
+        self._threads = threads or threads_each(available_cores(), number)
+        self._workers_per_gpu = workers_per_gpu
+        self._cluster: LocalCluster | None = None
+
+    def connect(self) -> Client:
+        """See `Workers.connect`."""
+        # Dask's HTTP servers cannot be left out, but they can be kept to this machine and empty
+        with dask.config.set({"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}):
+            self._cluster = LocalCluster(
+                n_workers=self.limit,
+                threads_per_worker=self._threads,
+                processes=False,
+                scheduler_kwargs={"dashboard": False, "dashboard_address": _LOOPBACK},
+                worker_dashboard_address=_LOOPBACK,
+                memory_limit=0,
+                silence_logs=False,
+            )
+        return Client(self._cluster, set_as_default=False)
+
+    def environments(self, addresses: list[str]) -> dict[str, dict[str, str]]:
+        """One GPU each, or `workers_per_gpu` on each."""
+        gpus = visible_gpus(os.environ)
+        return {
+            address: gpu_environment(gpus, self._workers_per_gpu, position)
+            for position, address in enumerate(sorted(addresses))
+        }
+
+    def renew(self) -> None:
+        """Never needed: they live and die with the driver."""
+
+    def close(self) -> None:
+        """See `Workers.close`."""
+        if self._cluster is not None:
+            self._cluster.close()
+
+
+class RunningCluster:
+    """The workers of a scheduler that somebody else started.
+
+    Args:
+        address: `tcp://HOST:PORT` or `tls://HOST:PORT`.
+        scheduler_file: what `dask scheduler --scheduler-file` wrote; used if there is no address.
+        limit: so many workers are used at most.
+    """
+
+    idle_seconds = _IDLE_SECONDS
+
+    def __init__(self, address: str | None, scheduler_file: Path | None = None, limit: int | None = None) -> None:
+        self._address = address
+        self._scheduler_file = scheduler_file
+        self.limit = limit
+
+    def connect(self) -> Client:
+        """See `Workers.connect`."""
+        key = "scheduler" if self._address else "scheduler_file"
+        if self._scheduler_file is not None and not self._scheduler_file.is_file():
+            raise ConfigError(f"execution.scheduler_file: {self._scheduler_file} does not exist")
+        where = {"address": self._address} if self._address else {"scheduler_file": str(self._scheduler_file)}
+        try:
+            return Client(**where, timeout=CONNECT_SECONDS, set_as_default=False)
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
+            found = self._address or self._scheduler_file
+            raise ConfigError(f"execution.{key}: no Dask scheduler answers at {found}: {first_line(error)}") from None
+
+    def environments(self, addresses: list[str]) -> dict[str, dict[str, str]]:
+        """None: whoever started the workers divided the GPUs."""
+        return {}
+
+    def renew(self) -> None:
+        """Not ours to do."""
+
+    def close(self) -> None:
+        """Leaves the cluster as it is."""
+
+
+class SlurmJobs:
+    """Dask workers as jobs of SLURM, started by dask-jobqueue; the scheduler is a thread of the driver.
+
+    Args:
+        number: of workers.
+        options: of `dask_jobqueue.SLURMCluster`.
+    """
+
+    idle_seconds = _IDLE_SECONDS
+
+    def __init__(self, number: int, options: dict[str, Any]) -> None:
+        self.limit = number
+        self._options = options
+        self._cluster: Any = None
+
+    def connect(self) -> Client:
+        """See `Workers.connect`."""
+        try:
+            from dask_jobqueue import SLURMCluster
+        except ImportError:
+            message = "execution.cluster: slurm needs dask-jobqueue; install it with: pip install 'galaxy-exp[slurm]'"
+            raise ConfigError(message) from None
+        try:
+            loopback = {"dashboard": False, "dashboard_address": _LOOPBACK}
+            self._cluster = SLURMCluster(**{"processes": 1, "scheduler_options": loopback, **self._options})
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
+            reason = first_line(error).removesuffix(", for example:")
+            raise ConfigError(f"execution.cluster_options: {reason}") from None
+        self._cluster.scale(self.limit)
+        return Client(self._cluster, set_as_default=False)
+
+    def environments(self, addresses: list[str]) -> dict[str, dict[str, str]]:
+        """None: SLURM gives each job its GPUs."""
+        return {}
+
+    def renew(self) -> None:
+        """Submits jobs in place of those that have ended."""
+        self._cluster.scale(self.limit)
+
+    def close(self) -> None:
+        """Cancels the jobs."""
+        if self._cluster is not None:
+            self._cluster.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A trial on a Dask worker."""
+
+    spec: TrialSpec
+    address: str
+    future: Future
+
+    def is_about(self, event: EngineEvent | _TaskOver) -> bool:
+        """Whether an event belongs to this very attempt."""
+        return (self.spec.number, self.spec.attempt) == (event.number, event.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class _TaskOver:
+    """A Dask task came to its end, whatever that was."""
+
+    number: int
+    attempt: int
+    how: str
+
+
+class DaskEngine:
+    """Runs one trial at a time on each Dask worker.
+
+    A trial is a task pinned to a free worker, so that no task ever waits behind another. Dask's own retries are
+    not used: a lost worker is reported, and the loop decides. Reports come as Dask events through the scheduler,
+    and answers go the same way back, so a worker need not be able to reach the driver.
+
+    Args:
+        workers: where they come from.
+        log_file: where their processes print; on other machines the same path.
+        max_growth: see `WorkerProcess`.
+        say: takes a line about what is waited for.
+    """
+
+    def __init__(
+        self,
+        workers: Workers,
+        log_file: Path,
+        *,
+        max_growth: int | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._workers = workers
+        self._log_file = log_file
+        self._max_growth = max_growth
+        self._say = say
+        self._topic = f"galaxy-exp-{uuid.uuid4().hex}"
+        self._client: Client | None = None
+        self._at_close = ExitStack()
+        self._hosting: Hosting | None = None
+        self._said: queue.SimpleQueue[EngineEvent | _TaskOver] = queue.SimpleQueue()
+        self._losses: deque[LostWorker] = deque()
+        """Found here, not said by a worker."""
+        self._addresses: list[str] = []
+        """Of the workers, in the order in which they were first seen."""
+        self._running: dict[int, _Task] = {}
+        self._busy: dict[str, _Task] = {}
+        """By address; a trial that was killed keeps its worker busy until the task is over."""
+        self._looked_at = self._renewed_at = -math.inf
+        self._has_said_waiting = False
+
+    def start(self) -> None:
+        """See `Engine.start`."""
+        if self._client is not None:
+            return
+        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        # what matters of its warnings and tracebacks is said here, in one line
+        self._at_close.enter_context(silence_logging_cmgr(logging.CRITICAL))
+        self._at_close.callback(self._workers.close)
+        self._client = self._workers.connect()
+        self._at_close.callback(self._client.close, timeout=_CLOSE_SECONDS)
+        self._client.subscribe_topic(self._topic, self._hear)
+        self._renewed_at = time.monotonic()
+        self._look()
+        self._hosting = Hosting(
+            topic=self._topic,
+            log_file=self._log_file,
+            import_paths=tuple(own_import_paths()),
+            environments=self._workers.environments(self._addresses),
+            max_growth=self._max_growth,
+            idle_seconds=self._workers.idle_seconds,
+        )
+        self._prepare_workers(self._client)
+
+    def free_slots(self) -> int:
+        """See `Engine.free_slots`."""
+        self.start()
+        self._look_now_and_then()
+        return len(self._free())
+
+    def submit(self, spec: TrialSpec) -> None:
+        """See `Engine.submit`."""
+        if not self.free_slots():
+            numbers = ", ".join(str(task.spec.number) for task in self._busy.values())
+            raise RuntimeError(f"every worker is busy with trial {numbers}")
+        address, key = self._free()[0], f"{self._topic}-{spec.number}-{spec.attempt}"
+        future = self._connected.submit(
+            dask_worker.run_trial, self._hosting, spec, key, key=key, workers=[address], retries=0, pure=False
+        )
+        self._running[spec.number] = self._busy[address] = _Task(spec, address, future)
+        future.add_done_callback(partial(self._note_end, spec.number, spec.attempt))
+
+    def next_event(self, timeout_seconds: float | None = None) -> EngineEvent | None:
+        """See `Engine.next_event`."""
+        if timeout_seconds is None and not (self._running or self._losses):
+            return None
+        until = time.monotonic() + (math.inf if timeout_seconds is None else timeout_seconds)
+        free = len(self._free())
+        while True:
+            self._look_now_and_then()
+            if self._losses:
+                return self._losses.popleft()
+            if len(self._free()) > free:
+                return None
+            left = max(0.0, until - time.monotonic())
+            try:
+                event = self._accept(self._said.get(timeout=min(_LOOK_SECONDS, left)))
+            except queue.Empty:
+                if left <= _LOOK_SECONDS:
+                    return None
+                continue
+            if event is not None:
+                return event
+
+    def answer(self, number: int, go_on: bool) -> None:
+        """See `Engine.answer`."""
+        if number in self._running:
+            self._tell(self._running[number], dask_worker.answer_trial, go_on)
+
+    def kill(self, number: int, reason: str) -> None:
+        """See `Engine.kill`. Reported at once: the worker may be out of reach."""
+        task = self._running.pop(number, None)
+        if task is not None:
+            self._tell(task, dask_worker.kill_trial)
+            self._losses.append(LostWorker(number, task.spec.attempt, reason))
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        client, self._client = self._client, None
+        try:
+            if client is not None and client.status == "running":
+                client.sync(self._end_processes, client, callback_timeout=_CLOSE_SECONDS)
+        except (OSError, TimeoutError):
+            self._say("a Dask worker could not be told that the sweep is over; its process ends by itself")
+        finally:
+            self._running.clear()
+            self._busy.clear()
+            self._at_close.close()
+
+    @property
+    def _connected(self) -> Client:
+        if self._client is None:
+            raise RuntimeError("the engine was not started")
+        return self._client
+
+    def _free(self) -> list[str]:
+        return [address for address in self._addresses if address not in self._busy]
+
+    def _look_now_and_then(self) -> None:
+        if self._client is None or time.monotonic() - self._looked_at < _LOOK_SECONDS:
+            return
+        self._look()
+        limit = self._workers.limit
+        if limit and len(self._addresses) < limit and time.monotonic() - self._renewed_at > _RENEW_SECONDS:
+            self._renewed_at = time.monotonic()
+            self._workers.renew()
+
+    def _look(self) -> None:
+        """Renews the list of workers, and finds those that have left."""
+        self._looked_at = time.monotonic()
+        present = self._present_workers()
+        known = [address for address in self._addresses if address in present]
+        self._addresses = [*known, *(address for address in present if address not in known)][: self._workers.limit]
+        for address in [address for address in self._busy if address not in present]:
+            self._lose(self._busy.pop(address), f"the Dask worker at {address} has left the cluster")
+        if not self._addresses and not self._has_said_waiting:
+            self._has_said_waiting = True
+            self._say("no Dask worker is there yet; waiting for one")
+
+    def _present_workers(self) -> list[str]:
+        client = self._connected
+        try:
+            if client.status == "running":
+                return list(client.nthreads())
+        except OSError:  # what Dask raises for a broken connection is one
+            pass
+        raise EngineError("the connection to the Dask scheduler was lost")
+
+    def _lose(self, task: _Task, reason: str) -> None:
+        if self._running.get(task.spec.number) is task:
+            del self._running[task.spec.number]
+            self._losses.append(LostWorker(task.spec.number, task.spec.attempt, reason))
+
+    def _accept(self, event: EngineEvent | _TaskOver) -> EngineEvent | None:
+        """Brings the books up to date; returns what concerns the caller."""
+        task = next((task for task in self._busy.values() if task.is_about(event)), None)
+        if task is None:
+            return None
+        is_running = self._running.get(event.number) is task
+        if isinstance(event, EpochReport):
+            return event if is_running else None
+        if isinstance(event, _TaskOver):
+            self._look()  # or a lost scheduler would look like lost workers
+            self._busy.pop(task.address, None)
+            self._lose(task, event.how)
+            return None
+        del self._busy[task.address]
+        if not is_running:
+            return None
+        del self._running[event.number]
+        return event
+
+    def _hear(self, event: tuple[float, bytes]) -> None:
+        """Called by Dask, in its own thread, with everything on the topic."""
+        self._said.put(pickle.loads(event[1]))
+
+    def _note_end(self, number: int, attempt: int, future: Future) -> None:
+        """Called by Dask, in a thread of its own, when a task is over."""
+        error = future.exception() if future.status == "error" else None
+        how = first_line(error) if error is not None else f"the Dask task is {future.status}"
+        self._said.put(_TaskOver(number, attempt, how))
+
+    def _tell(self, task: _Task, function: Callable[..., None], *arguments: object) -> None:
+        """Runs a function beside the task of a trial, and does not wait until it has."""
+        client, spec = self._connected, task.spec
+
+        async def tell() -> None:
+            try:
+                await client.run(
+                    function, self._topic, spec.number, spec.attempt, *arguments,
+                    workers=[task.address], on_error="ignore",
+                )  # fmt: skip
+            except OSError:
+                return  # the scheduler is gone, which `_look` finds and reports
+
+        client.loop.add_callback(tell)
+
+    def _prepare_workers(self, client: Client) -> None:
+        """Starts the worker processes, so that their imports go on while the driver prepares.
+
+        Raises:
+            ConfigError: a worker lacks galaxy_exp, or does not see the project's folder.
+        """
+        try:
+            missing = client.run(dask_worker.missing_paths, (self._log_file.parent,))
+            client.run(dask_worker.start_process, self._hosting)
+        except (ImportError, OSError) as error:
+            raise ConfigError(f"execution: a Dask worker cannot run trials: {first_line(error)}") from None
+        for address, paths in missing.items():
+            if paths:
+                raise ConfigError(
+                    f"execution: the Dask worker at {address} has no {paths[0]}; "
+                    "expected the project on a file system that all workers share, at the same path"
+                )
+
+    async def _end_processes(self, client: Client) -> None:
+        await client.run(dask_worker.end_process, self._topic, on_error="ignore")

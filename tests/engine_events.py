@@ -1,0 +1,20 @@
+"""How tests of engines play the loop's part."""
+
+from galaxy_exp.records import EpochReport
+
+TIMEOUT_SECONDS = 120
+
+
+def wait(engine):
+    event = engine.next_event(TIMEOUT_SECONDS)
+    assert event is not None
+    return event
+
+
+def follow(engine, number, go_on=True):
+    """Answers every report until the trial ends; returns all events."""
+    events = [wait(engine)]
+    while isinstance(events[-1], EpochReport):
+        engine.answer(number, go_on)
+        events.append(wait(engine))
+    return events

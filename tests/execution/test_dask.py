@@ -1,0 +1,205 @@
+"""The Dask engine with several workers, and on a cluster that somebody else started: real processes, really killed."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from engine_events import TIMEOUT_SECONDS, follow, wait
+
+from galaxy_exp.config.sweep import ExecutionConfig
+from galaxy_exp.errors import ConfigError, EngineError
+from galaxy_exp.execution.dask_engine import DaskEngine, LocalWorkers, RunningCluster
+from galaxy_exp.execution.engine import LostWorker
+from galaxy_exp.execution.engines import build_engine
+from galaxy_exp.execution.shares import available_cores, threads_each
+from galaxy_exp.records import EpochReport, TrialResult
+
+pytestmark = pytest.mark.slow
+
+
+def workers_below(pid):
+    """The processes in which networks are trained, by what their command line says."""
+    below = psutil.Process(pid).children(recursive=True)
+    return [process for process in below if "galaxy_exp.execution.worker" in process.cmdline()]
+
+
+class Cluster:
+    """`dask scheduler` and `dask worker` as a user would start them."""
+
+    def __init__(self, folder):
+        self.file = folder / "scheduler.json"
+        self.folder = folder
+        self.scheduler = self.start("scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(self.file))
+        self.workers = []
+
+    def start(self, *arguments):
+        command = [sys.executable, "-m", "dask", *arguments, "--host", "127.0.0.1"]
+        with (self.folder / "dask.log").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+
+    def add_worker(self):
+        self.wait_for_scheduler()
+        options = ("--nthreads", "1", "--no-dashboard", "--no-nanny", "--scheduler-file", str(self.file))
+        self.workers.append(self.start("worker", *options))
+        return self.workers[-1]
+
+    def wait_for_scheduler(self):
+        while not self.file.exists():
+            assert self.scheduler.poll() is None, (self.folder / "dask.log").read_text()
+            time.sleep(0.05)
+
+    @property
+    def address(self):
+        self.wait_for_scheduler()
+        return json.loads(self.file.read_text())["address"]
+
+    def close(self):
+        for process in (*self.workers, self.scheduler):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    cluster = Cluster(tmp_path)
+    yield cluster
+    cluster.close()
+
+
+def wait_for_slots(engine, number):
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while engine.free_slots() < number:
+        assert time.monotonic() < deadline
+        assert engine.next_event(0.2) is None
+
+
+def test_one_of_three_workers_is_killed_and_the_others_go_on(tmp_path, make_spec):
+    engine = DaskEngine(LocalWorkers(3), tmp_path / "logs" / "worker.log")
+    try:
+        assert engine.free_slots() == 3
+        listening = [each for each in psutil.Process().net_connections("inet") if each.status == psutil.CONN_LISTEN]
+        assert {each.laddr.ip for each in listening} <= {"127.0.0.1"}
+        for number in range(3):
+            engine.submit(make_spec(number, epochs=3))
+        assert engine.free_slots() == 0
+        first = wait(engine)
+        workers = workers_below(os.getpid())
+        share = str(threads_each(available_cores(), 3))
+        assert [worker.environ()["TF_NUM_INTRAOP_THREADS"] for worker in workers] == [share] * 3
+        workers[0].kill()
+        events = [first]
+        unanswered = {first.number}
+        while len([event for event in events if not isinstance(event, EpochReport)]) < 3:
+            for number in unanswered:
+                engine.answer(number, True)
+            events.append(wait(engine))
+            unanswered = {events[-1].number} if isinstance(events[-1], EpochReport) else set()
+        (lost,) = [event for event in events if isinstance(event, LostWorker)]
+        assert "SIGKILL" in lost.reason
+        finished = {event.number: event.epochs for event in events if isinstance(event, TrialResult)}
+        assert finished == {number: 3 for number in range(3) if number != lost.number}
+        engine.submit(make_spec(lost.number, attempt=2))
+        assert follow(engine, lost.number)[-1].attempt == 2
+    finally:
+        engine.close()
+
+
+def test_on_a_running_cluster(cluster, tmp_path, make_spec):
+    """A worker that joins late, one that is killed, and at the end the scheduler itself."""
+    said = []
+    config = ExecutionConfig(scheduler=cluster.address)
+    engine = build_engine(config, tmp_path / "logs" / "worker.log", said.append)
+    try:
+        engine.start()
+        assert engine.free_slots() == 0
+        assert said == ["no Dask worker is there yet; waiting for one"]
+        first = cluster.add_worker()
+        wait_for_slots(engine, 1)
+        engine.submit(make_spec(0, epochs=50))
+        assert isinstance(wait(engine), EpochReport)
+
+        second = cluster.add_worker()
+        wait_for_slots(engine, 1)
+        engine.submit(make_spec(1))
+        assert isinstance(follow(engine, 1)[-1], TrialResult)
+
+        trained_in = workers_below(first.pid)
+        os.kill(first.pid, signal.SIGKILL)
+        lost = wait(engine)
+        assert (lost.number, lost.attempt) == (0, 1)
+        assert "has left the cluster" in lost.reason
+        psutil.wait_procs(trained_in, timeout=30)
+        assert not any(process.is_running() for process in trained_in), "a worker process outlived its Dask worker"
+
+        engine.submit(make_spec(0, attempt=2, epochs=50))
+        assert wait(engine).attempt == 2
+        trained_in = workers_below(second.pid)
+        os.kill(cluster.scheduler.pid, signal.SIGKILL)
+        with pytest.raises(EngineError, match="the connection to the Dask scheduler was lost"):
+            wait(engine)
+        engine.close()
+        psutil.wait_procs(trained_in, timeout=30)
+        assert not any(process.is_running() for process in trained_in), "a trial outlived its scheduler"
+    finally:
+        engine.close()
+
+
+DRIVER = """
+import pickle, sys, time
+from pathlib import Path
+from galaxy_exp.execution.dask_engine import DaskEngine, RunningCluster
+engine = DaskEngine(RunningCluster(None, Path(sys.argv[1])), Path(sys.argv[2]))
+while not engine.free_slots():
+    engine.next_event(0.2)
+engine.submit(pickle.loads(Path(sys.argv[3]).read_bytes()))
+while engine.next_event(0.2) is None:
+    pass
+print("training", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_killed_driver_ends_its_trials_and_leaves_the_cluster_to_others(cluster, tmp_path, make_spec):
+    worker = cluster.add_worker()
+    (tmp_path / "spec").write_bytes(pickle.dumps(make_spec(epochs=50)))
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(cluster.file), str(tmp_path / "worker.log"), str(tmp_path / "spec")],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert driver.stdout.readline() == b"training\n"
+    trained_in = workers_below(worker.pid)
+    assert trained_in
+    driver.kill()
+    driver.communicate()
+    psutil.wait_procs(trained_in, timeout=30)
+    assert not any(process.is_running() for process in trained_in)
+    engine = DaskEngine(RunningCluster(cluster.address), tmp_path / "worker.log")
+    try:
+        engine.submit(make_spec(1))
+        assert isinstance(follow(engine, 1)[-1], TrialResult)
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scheduler": "tcp://127.0.0.1:1"}, r"execution.scheduler: no Dask scheduler answers at tcp://127.0.0.1:1: "),
+        ({"scheduler": "tls://127.0.0.1:1"}, r"execution.scheduler: no Dask scheduler answers at tls://127.0.0.1:1: "),
+        ({"scheduler_file": "none.json"}, r"execution.scheduler_file: \S*none.json does not exist"),
+        ({"cluster": "slurm", "workers": 1}, r"execution.cluster(_options)?: "),
+    ],
+)
+def test_a_cluster_that_cannot_be_had_is_one_line(tmp_path, settings, message):
+    engine = build_engine(ExecutionConfig(**settings), tmp_path / "worker.log")
+    with pytest.raises(ConfigError, match=message) as caught:
+        engine.start()
+    assert len(str(caught.value).splitlines()) == 1
+    engine.close()

@@ -1,0 +1,41 @@
+"""The worker process itself: replaced when it has grown, gone when nobody needs it, told how many threads to use."""
+
+import psutil
+import pytest
+
+from galaxy_exp.execution.process import WorkerDied, WorkerProcess
+from galaxy_exp.records import EpochReport, TrialResult
+
+pytestmark = pytest.mark.slow
+
+
+def train(process, spec):
+    process.send(spec)
+    event = process.receive(120)
+    while isinstance(event, EpochReport):
+        process.send(True)
+        event = process.receive(120)
+    assert isinstance(event, TrialResult)
+
+
+def test_a_process_that_has_grown_is_replaced_between_trials(tmp_path, make_spec):
+    any_size_is_too_much = -(2**50)
+    process = WorkerProcess(tmp_path / "worker.log", max_growth=any_size_is_too_much, idle_seconds=20)
+    process.start()
+    try:
+        before = psutil.Process().children()
+        train(process, make_spec(0))
+        assert psutil.Process().children() == before, "there is nothing to compare the first trial with"
+        train(process, make_spec(1))
+        assert len(psutil.Process().children()) == 1
+        assert psutil.Process().children() != before
+        train(process, make_spec(2))
+    finally:
+        process.end()
+
+
+def test_a_process_without_a_trial_ends_itself_after_a_while(tmp_path):
+    process = WorkerProcess(tmp_path / "worker.log", idle_seconds=0.1)
+    process.start()
+    with pytest.raises(WorkerDied, match="ended"):
+        process.receive(60)

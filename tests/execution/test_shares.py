@@ -1,0 +1,53 @@
+"""How cores and GPUs are divided; no GPU is needed to know."""
+
+import pytest
+
+from galaxy_exp.config.sweep import ExecutionConfig
+from galaxy_exp.execution.engines import count_workers, is_inline
+from galaxy_exp.execution.shares import gpu_environment, threads_each, visible_gpus
+
+
+@pytest.mark.parametrize(("cores", "workers", "each"), [(16, 4, 4), (16, 5, 3), (2, 2, 1), (2, 8, 1)])
+def test_workers_together_have_no_more_threads_than_cores(cores, workers, each):
+    assert threads_each(cores, workers) == each
+
+
+@pytest.mark.parametrize(
+    ("environment", "devices", "gpus"),
+    [
+        ({}, ["nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"], ["0", "1"]),
+        ({}, [], []),
+        ({"CUDA_VISIBLE_DEVICES": "2, 3"}, ["nvidia0"], ["2", "3"]),
+        ({"CUDA_VISIBLE_DEVICES": "GPU-5f1c,MIG-07aa"}, [], ["GPU-5f1c", "MIG-07aa"]),
+        ({"CUDA_VISIBLE_DEVICES": ""}, ["nvidia0"], []),
+        ({"CUDA_VISIBLE_DEVICES": "0,-1,1"}, ["nvidia0"], ["0"]),
+    ],
+)
+def test_visible_gpus_are_those_that_cuda_would_see(environment, devices, gpus):
+    assert visible_gpus(environment, devices) == gpus
+
+
+@pytest.mark.parametrize(("per_gpu", "expected"), [(1, "0101"), (2, "0011")])
+def test_each_worker_gets_a_gpu(per_gpu, expected):
+    found = [gpu_environment(["0", "1"], per_gpu, position) for position in range(4)]
+    assert [environment["CUDA_VISIBLE_DEVICES"] for environment in found] == list(expected)
+    assert gpu_environment([], per_gpu, 0) == {}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "settings", "workers", "inline"),
+    [
+        ("", {}, 1, True),
+        ("0", {}, 1, True),
+        ("0,1", {}, 2, False),
+        ("0,1", {"workers_per_gpu": 3}, 6, False),
+        ("0,1", {"workers": 1}, 1, True),
+        ("", {"workers": 3}, 3, False),
+        ("", {"engine": "dask"}, 1, False),
+        ("", {"scheduler": "tcp://host:8786"}, 1, False),
+    ],
+)
+def test_the_engine_follows_from_what_is_there_and_asked_for(monkeypatch, gpus, settings, workers, inline):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    config = ExecutionConfig(**settings)
+    assert (count_workers(config), is_inline(config)) == (workers, inline)
