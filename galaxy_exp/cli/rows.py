@@ -84,7 +84,7 @@ def describe_sweep(record: SweepRecord) -> dict[str, Any]:
         "data": config.data.source + (" (simulated galaxies)" if config.data.source == "simulated" else ""),
         "data_digest": record.started.data_digest[:16],
         "hypermodel": config.hypermodel,
-        "search": f"{config.search.sampler} + {config.search.pruner}, objective {config.search.objective_text}",
+        "search": f"{config.search.sampler_choice} + {config.search.pruner}, objective {config.search.objective_text}",
         "trials": _count_trials(record),
         "trial_states": _count_states(record),
         "ended": record.ended.reason if record.ended else None,

@@ -59,7 +59,7 @@ COSTS: dict[str, str] = {
 }
 """What a network may cost: for `search.constraints`, and for further objectives."""
 
-SAMPLERS = ("tpe", "random", "grid", "qmc", "gp", "cmaes")
+SAMPLERS = ("auto", "gp", "tpe", "random", "grid", "qmc", "cmaes")
 PRUNERS = ("asha", "hyperband", "median", "patience", "none")
 """What `search.sampler` and `search.pruner` can name besides a class of one's own."""
 
@@ -234,10 +234,10 @@ class SearchConfig(Section):
     """How the next hyperparameters are chosen, when a trial is stopped, and when the sweep has seen enough."""
 
     sampler: str = Field(
-        "tpe",
+        "auto",
         min_length=1,
-        description="tpe, random, grid, qmc, gp or cmaes; or package.module:Class, a keras_tuner.Oracle or an Optuna "
-        "sampler",
+        description="auto (gp for one objective, tpe for several), gp, tpe, random, grid, qmc or cmaes; or "
+        "package.module:Class, a keras_tuner.Oracle or an Optuna sampler",
     )
     sampler_options: dict[str, Any] = Field(
         default_factory=dict, description="keyword arguments of the class when sampler is package.module:Class"
@@ -328,6 +328,13 @@ class SearchConfig(Section):
                 raise ValueError(f"unknown quantity {name!r}; expected {_one_of(name, list(COSTS))}")
             _parse_constraint(name, text)
         return constraints
+
+    @property
+    def sampler_choice(self) -> str:
+        """What `sampler` comes to."""
+        if self.sampler != "auto":
+            return self.sampler
+        return "gp" if len(self.objectives) == 1 else "tpe"
 
     @property
     def objectives(self) -> tuple[Objective, ...]:

@@ -41,7 +41,7 @@ def check_names(search: SearchConfig) -> None:
             f"search.sampler_options: {search.sampler} takes none; they are for a class of your own "
             "(search.sampler: package.module:Class)"
         )
-    if several and (search.sampler in SINGLE_OBJECTIVE or _is_oracle(own_class)):
+    if several and (search.sampler_choice in SINGLE_OBJECTIVE or _is_oracle(own_class)):
         able = [name for name in SAMPLERS if name not in SINGLE_OBJECTIVE]
         raise ConfigError(
             f"search.objective: found {len(search.objectives)}, but {search.sampler} takes one; "
@@ -104,7 +104,7 @@ def build_proposer(
     if own_class is not None and _is_oracle(own_class):
         return ForeignProposer(_build_oracle(own_class, search, space, epochs), search.objective_record, folder)
     if own_class is None:
-        factory = sampler_factory(search.sampler)
+        factory = sampler_factory(search.sampler_choice)
     else:
         factory = own_sampler_factory(search.sampler, own_class, search.sampler_options)
     return SamplerProposer(
@@ -133,7 +133,7 @@ def sampler_factory(name: str) -> SamplerFactory:
 
 def _own_class(search: SearchConfig) -> type[Any] | None:
     """The class that `search.sampler` names, None if it is the name of one of our samplers."""
-    if search.sampler in SAMPLERS:
+    if search.sampler_choice in SAMPLERS:
         return None
     found = load_class("search.sampler", search.sampler)
     if not issubclass(found, keras_tuner.Oracle | BaseSampler):

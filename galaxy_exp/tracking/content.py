@@ -19,7 +19,7 @@ def sweep_params(record: SweepRecord, data: PreparedData) -> dict[str, Any]:
         "data": data.source,
         "simulated": data.simulated,
         "hypermodel": config.hypermodel,
-        "sampler": config.search.sampler,
+        "sampler": config.search.sampler_choice,
         "pruner": config.search.pruner,
         "objective": config.search.objective_text,
         "max_trials": config.search.max_trials,

@@ -17,7 +17,7 @@ def test_sweep_file_is_valid_and_counts_the_baseline():
 
 def test_left_out_search_keys_take_the_defaults():
     search = parse_sweep(build_sweep(TASK, {}), "compare.yaml").search
-    assert (search.sampler, search.pruner) == ("tpe", "asha")
+    assert (search.sampler, search.pruner) == ("auto", "asha")
 
 
 @pytest.fixture(scope="module")

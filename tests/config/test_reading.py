@@ -116,7 +116,7 @@ MISTAKES = {
     "serach: {sampler: tpe}": r'serach: unknown key; did you mean "search"\?',
     "search: {max_trial: 3}": r'search.max_trial: unknown key; did you mean "max_trials"\?',
     "search: {max_trials: many}": r"search.max_trials: found 'many'; expected a valid integer",
-    "search: {sampler: tep}": r'search.sampler: unknown sampler "tep"; did you mean "tpe"\? known: tpe, random, grid',
+    "search: {sampler: tep}": r'search.sampler: unknown sampler "tep"; did you mean "tpe"\? known: auto, gp, tpe',
     "search: {pruner: asah}": r'search.pruner: unknown pruner "asah"; did you mean "asha"\? known: asha, hyperband',
     "search: {constraints: {params: '<= 3'}}": r"search.constraints: unknown quantity 'params'; expected one of para",
     "search: {constraints: {flops: '< 3'}}": r"search.constraints: flops: found '< 3'; expected \"<= NUMBER\"",
