@@ -29,13 +29,13 @@ class Standing:
 def choose_finalists(journal: Journal, why_search_ended: str) -> None:
     """The best configurations of the search by validation objective, `registry.finalists` of them; once a sweep.
 
-    Of trials that differ in their number of epochs alone, as those that a KerasTuner Hyperband promotes do, only the
-    best is taken.
+    With several objectives, those on the Pareto front come first. Of trials that differ in their number of epochs
+    alone, as those that a KerasTuner Hyperband promotes do, only the best is taken.
     """
     record = journal.record
     if record.finalists is None:
         best: dict[frozenset[tuple[str, HyperparameterValue]], int] = {}
-        for trial in record.leaderboard():
+        for trial in [*record.pareto_front(), *record.leaderboard()]:
             best.setdefault(_configuration(trial), trial.number)
         numbers = list(best.values())[: record.config.registry.finalists]
         journal.append(FinalistsChosen(numbers=numbers, reason=why_search_ended))

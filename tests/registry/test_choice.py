@@ -50,6 +50,15 @@ def test_a_configuration_that_was_promoted_is_one_finalist():
     assert journal.record.finalists == [1, 2]
 
 
+def test_with_several_objectives_the_pareto_front_comes_first():
+    writer = RecordWriter({"objective": ["val_macro_f1", "-parameters"]}, {"finalists": 3, "seeds": 1})
+    for number, (score, parameters) in enumerate([(0.5, 10), (0.9, 900), (0.8, 950), (0.7, 300)]):
+        writer.trial(score, values={"units": number}, parameters=parameters)
+    journal = MemoryJournal(writer)
+    choose_finalists(journal, "")
+    assert journal.record.finalists == [1, 3, 0]
+
+
 def test_the_best_mean_wins_and_its_best_seed_is_taken():
     journal = make(0.5, 0.9, 0.6)
     for finalist, score in ((1, 0.5), (2, 0.58), (1, 0.65), (2, 0.62)):

@@ -64,8 +64,13 @@ def collect_history(record: SweepRecord) -> History:
 
 
 def is_wide(values: list[float]) -> bool:
-    """Whether positive values span so much that a linear axis would hide the small ones."""
-    return bool(values) and min(values) > 0 and max(values) / min(values) > 30
+    """Whether positive values span so much that a linear axis would hide the small ones.
+
+    Not where the largest lies between 0.1 and 1: that is a share, such as an accuracy, whose small values say little.
+    """
+    if not values or min(values) <= 0 or 0.1 < max(values) <= 1:
+        return False
+    return max(values) / min(values) > 30
 
 
 def plot_history(history: History, path: Path) -> Path:
