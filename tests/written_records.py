@@ -24,9 +24,9 @@ def started(search=None, registry=None, **changes):
 class RecordWriter:
     """A record that grows by whole trials, one second an event."""
 
-    def __init__(self, search=None, **changes):
+    def __init__(self, search=None, registry=None, **changes):
         self.time = 0.0
-        self.record = SweepRecord.from_events([started(search, **changes)], "test")
+        self.record = SweepRecord.from_events([started(search, registry, **changes)], "test")
 
     def apply(self, event):
         self.time += 1.0
