@@ -14,10 +14,13 @@ all epochs its short trials would have other curves than the beginnings of long 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +56,9 @@ FULL = {"configurations": 340, "epochs": 18, "images": 1700, "image_size": 32}
 QUICK = {"configurations": 2, "epochs": 1, "images": 100, "image_size": 24}
 VALIDATION, TEST = 0.4, 0.01
 """Shares of the images. Nothing is ever tested, but every split has a test part."""
+
+TRAININGS_OF_A_PROCESS = 20
+"""TensorFlow gets slower with every network that a process has trained."""
 
 FILE = "curves.jsonl"
 
@@ -120,12 +126,14 @@ def train(file: Path, sizes: Mapping[str, int]) -> int:
     with tempfile.TemporaryDirectory(prefix="galaxy_exp_curves_") as temporary:
         split = SplitConfig(validation=VALIDATION, test=TEST, seed=7)
         prepared = prepare_split(dataset, split, Path(temporary) / "data")
-        for number in sorted(set(range(sizes["configurations"])) - done):
-            line = train_one(
-                number, draw_values(space, task["seed"], number), task, prepared, Path(temporary) / "trial"
-            )
-            append_line(file, line)
-            print(_describe(line), flush=True)
+        waiting = sorted(set(range(sizes["configurations"])) - done)
+        values = [draw_values(space, task["seed"], number) for number in waiting]
+        train_in_pool = partial(train_one, task=task, data=prepared, folder=Path(temporary) / "trial")
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, spawn, max_tasks_per_child=TRAININGS_OF_A_PROCESS) as pool:
+            for line in pool.map(train_in_pool, waiting, values):
+                append_line(file, line)
+                print(_describe(line), flush=True)
     return 0
 
 
@@ -142,7 +150,12 @@ def draw_values(space: Any, seed: int, number: int) -> dict[str, HyperparameterV
 
 
 def train_one(
-    number: int, values: dict[str, HyperparameterValue], task: Mapping[str, Any], data: PreparedData, folder: Path
+    number: int,
+    values: dict[str, HyperparameterValue],
+    *,
+    task: Mapping[str, Any],
+    data: PreparedData,
+    folder: Path,
 ) -> dict[str, Any]:
     """Trains one configuration to the end, as a sweep's worker would; returns its line of the file."""
     from galaxy_exp.training import run_trial
