@@ -45,7 +45,7 @@ from galaxy_exp.errors import ConfigError
 TABLE = Path(__file__).with_name("learning_curves.parquet")
 QUESTIONS = ("replay", "functions", "cost")
 PRUNERS = ("asha", "hyperband", "median", "patience", "none")
-DEFAULT = f"{SearchConfig().sampler} + {SearchConfig().pruner}"
+DEFAULT = f"{SearchConfig().sampler_choice} + {SearchConfig().pruner}"
 RANDOM = "random + none"
 
 FIGURE = (

@@ -6,6 +6,7 @@ values instead of its own. The curve is then revealed an epoch at a time, and th
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,7 +77,8 @@ def searched_space(table: CurveTable) -> keras_tuner.HyperParameters:
     Without the fixed ones, which KerasTuner's BayesianOptimization would count as dimensions: it starts with three
     random points for each.
     """
-    declared = keras_tuner.HyperParameters.from_config(table.task["space"])
+    # KerasTuner replaces parts of the dictionary that it is given
+    declared = keras_tuner.HyperParameters.from_config(copy.deepcopy(table.task["space"]))
     space = keras_tuner.HyperParameters()
     space.merge([entry for entry in declared.space if not isinstance(entry, _PARAMETERS.Fixed)])
     return space

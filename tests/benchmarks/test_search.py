@@ -130,7 +130,7 @@ class TestReplay:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize("name", ["random + none", "tpe + asha, first_rung=1", "tpe + median", *PEERS])
+@pytest.mark.parametrize("name", ["random + none", "gp + asha", "tpe + asha, first_rung=1", "tpe + median", *PEERS])
 def test_every_contender_spends_the_budget_and_repeats_itself(name, workers, table, space):
     runs = [replay(table, make_searcher(name, space, EPOCHS, 3), space, 60, workers) for _ in range(2)]
     np.testing.assert_array_equal(*runs)
@@ -183,13 +183,13 @@ class TestFigures:
 def test_command_line(tmp_path, table_file, capsys):
     command = ["--quick", "--table", str(table_file), "--keep", str(tmp_path / "runs.jsonl"), "--processes", "1"]
     command += ["--json", str(tmp_path / "out.json"), "--figure", str(tmp_path / "figure.png")]
-    contenders = ["--contenders", "random + none", "tpe + asha", "Optuna TPE"]
+    contenders = ["--contenders", "random + none", search.DEFAULT, "Optuna TPE"]
     assert search.main([*command, *contenders, "--workers", "1", "2"]) == 0
     report = json.loads((tmp_path / "out.json").read_text())
-    assert set(report["replay, 1 workers"]["regret"]) == {"random + none", "tpe + asha", "Optuna TPE"}
+    assert set(report["replay, 1 workers"]["regret"]) == {"random + none", search.DEFAULT, "Optuna TPE"}
     assert (tmp_path / "figure.png").stat().st_size > 10_000
     printed = capsys.readouterr().out
-    assert "**tpe + asha**" in printed and "4 of them diverge" in printed
+    assert f"**{search.DEFAULT}**" in printed and "4 of them diverge" in printed
 
     kept = (tmp_path / "runs.jsonl").read_text()
     assert search.main([*command, *contenders, "--only", "replay"]) == 0
