@@ -13,7 +13,7 @@ from galaxy_exp.data.simulated import simulate_galaxies
 pytestmark = pytest.mark.slow
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
-LESS = ["--max-trials", "2", "--epochs", "1"]
+LESS = ["--max-trials", "2", "--epochs", "1", "--set", "registry.seeds=1"]
 
 
 @pytest.fixture
