@@ -260,7 +260,7 @@ def epochs_to_reach(found: Mapping[str, NDArray[np.float64]], name: str) -> dict
     for contender, values in found.items():
         there = values >= target
         epochs = np.where(there.any(axis=1), there.argmax(axis=1) + 1.0, math.inf)
-        reached[contender] = float(np.sort(epochs)[(len(epochs) - 1) // 2])
+        reached[contender] = float(np.median(epochs))
     return reached
 
 

@@ -172,7 +172,7 @@ class TestFigures:
 
     def test_epochs_to_reach(self):
         reached = search.epochs_to_reach(self.FOUND, "random + none")
-        assert reached == {"random + none": 4, "tpe + asha": 1, "worse": math.inf}
+        assert reached == {"random + none": 4, "tpe + asha": 1.5, "worse": math.inf}
 
     def test_quartiles(self):
         medians = search.quartiles_at_quarters(0.5 - self.FOUND["random + none"])[:, 0]
