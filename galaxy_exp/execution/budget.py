@@ -54,8 +54,8 @@ class Budget:
         if (reason := self._too_short_for_a_rung(record, number, now)) is not None:
             return reason
         idle = search.max_trials_without_gain
-        if idle is not None and trials_without_gain(record) >= idle:
-            return f"no gain in the last {trials_without_gain(record)} trials"
+        if idle is not None and (without_gain := trials_without_gain(record)) >= idle:
+            return f"no gain in the last {without_gain} trials"
         if search.min_expected_gain is not None:
             gain = expected_gain(record)
             if gain is not None and gain < search.min_expected_gain:
@@ -72,8 +72,7 @@ class Budget:
             epochs_reported: since the last event in the record.
         """
         search = self._search
-        epochs = record.epochs + epochs_reported
-        if search.max_epochs is not None and epochs >= search.max_epochs:
+        if search.max_epochs is not None and (epochs := record.epochs + epochs_reported) >= search.max_epochs:
             return f"max_epochs reached: {epochs} epochs"
         if search.max_hours is not None and _active_seconds(record, now) >= search.max_hours * 3600:
             return f"max_hours reached: {_active_seconds(record, now) / 3600:.2f} hours"
