@@ -7,14 +7,13 @@ import signal
 import time
 
 import pytest
+from written_records import started
 
-from galaxy_exp.config import SweepConfig
 from galaxy_exp.errors import JournalError, JournalWriteError
 from galaxy_exp.journal.events import (
     EpochReported,
     SweepEnded,
     SweepResumed,
-    SweepStarted,
     TrialEnded,
     TrialProposed,
     TrialStarted,
@@ -22,21 +21,6 @@ from galaxy_exp.journal.events import (
 )
 from galaxy_exp.journal.journal import Journal, read_record
 from galaxy_exp.records import EpochReport, TrialResult, TrialState
-
-
-def started(**changes):
-    values = {
-        "sweep_id": "s-1",
-        "config": SweepConfig().model_dump(mode="json"),
-        "space": {},
-        "baseline": {},
-        "data_folder": "data",
-        "data_digest": "d",
-        "split_digest": "s",
-        "tracking_uri": "sqlite:///mlflow.db",
-        "software": {},
-    }
-    return SweepStarted(**(values | changes))
 
 
 def report(number, epoch, value, attempt=1):
