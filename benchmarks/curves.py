@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.curves_table import METRICS, append_line, read_lines, write_table
 from benchmarks.machine import describe_machine
+from benchmarks.sizes import fill_in
 from galaxy_exp.config.sweep import DataConfig, RangeSpace, SimulatedConfig, SpaceEntry, SplitConfig, ValuesSpace
 from galaxy_exp.data import PreparedData, load_dataset, prepare_split
 from galaxy_exp.records import HyperparameterValue, Objective, TrialSpec, TrialState
@@ -88,9 +89,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         command.add_argument("--folder", type=Path, required=True, help=f"of {FILE}")
     parsed = parser.parse_args(arguments)
     if parsed.command == "train":
-        for name, value in (QUICK if parsed.quick else FULL).items():
-            if getattr(parsed, name) is None:
-                setattr(parsed, name, value)
+        fill_in(parsed, QUICK if parsed.quick else FULL)
     return parsed
 
 

@@ -36,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.big_sets import write_all, write_big_set
 from benchmarks.machine import describe_machine
+from benchmarks.sizes import fill_in
 
 DECALS, SDSS = (17_736, 256), (21_785, 69)
 """Images and side in pixels of the two Galaxy10 sets."""
@@ -113,9 +114,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="tiny sets and few steps: says nothing, tries everything")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all measurements as JSON")
     parsed = parser.parse_args(arguments)
-    for name, value in (QUICK if parsed.quick else FULL).items():
-        if getattr(parsed, name) is None:
-            setattr(parsed, name, value)
+    fill_in(parsed, QUICK if parsed.quick else FULL)
     return parsed
 
 

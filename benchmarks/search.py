@@ -39,6 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.curves_table import append_line, read_lines, read_table
 from benchmarks.machine import describe_machine
 from benchmarks.search_figure import draw_regret
+from benchmarks.sizes import fill_in
 from galaxy_exp.config.sweep import SearchConfig
 from galaxy_exp.errors import ConfigError
 
@@ -127,9 +128,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="few seeds and trials: says nothing, tries everything")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all results as JSON")
     parsed = parser.parse_args(arguments)
-    for name, value in (QUICK if parsed.quick else FULL).items():
-        if getattr(parsed, name) is None:
-            setattr(parsed, name, value)
+    fill_in(parsed, QUICK if parsed.quick else FULL)
     return parsed
 
 
