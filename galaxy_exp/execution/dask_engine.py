@@ -25,6 +25,7 @@ from galaxy_exp.errors import ConfigError, EngineError, first_line
 from galaxy_exp.execution import dask_worker
 from galaxy_exp.execution.dask_worker import Hosting
 from galaxy_exp.execution.engine import EngineEvent, LostWorker
+from galaxy_exp.execution.process import WORKER_MODULE
 from galaxy_exp.execution.shares import available_cores, gpu_environment, threads_each, visible_gpus
 from galaxy_exp.import_paths import own_import_paths
 from galaxy_exp.records import EpochReport, TrialSpec
@@ -252,6 +253,7 @@ class DaskEngine:
         log_file: where their processes print; on other machines the same path.
         max_growth: see `WorkerProcess`.
         say: takes a line about what is waited for.
+        module: see `WorkerProcess`.
     """
 
     def __init__(
@@ -261,11 +263,13 @@ class DaskEngine:
         *,
         max_growth: int | None = None,
         say: Callable[[str], None] = lambda _: None,
+        module: str = WORKER_MODULE,
     ) -> None:
         self._workers = workers
         self._log_file = log_file
         self._max_growth = max_growth
         self._say = say
+        self._module = module
         self._topic = f"galaxy-exp-{uuid.uuid4().hex}"
         self._client: Client | None = None
         self._at_close = ExitStack()
@@ -301,6 +305,7 @@ class DaskEngine:
             environments=self._workers.environments(self._addresses),
             max_growth=self._max_growth,
             idle_seconds=self._workers.idle_seconds,
+            module=self._module,
         )
         self._prepare_workers(self._client)
 

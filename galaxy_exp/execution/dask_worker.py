@@ -37,6 +37,7 @@ class Hosting:
     """Variables for single workers, by their address."""
     max_growth: int | None
     idle_seconds: float | None
+    module: str
     """See `WorkerProcess`."""
 
 
@@ -125,6 +126,7 @@ def _host(hosting: Hosting, worker: Worker) -> _Host:
             import_paths=hosting.import_paths,
             max_growth=hosting.max_growth,
             idle_seconds=hosting.idle_seconds,
+            module=hosting.module,
         )
         _HOSTS[key] = _Host(process)
     return _HOSTS[key]

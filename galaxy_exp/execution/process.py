@@ -14,7 +14,9 @@ import psutil
 
 from galaxy_exp.records import EpochReport, TrialResult, TrialSpec
 
-__all__ = ["WorkerDied", "WorkerProcess"]
+__all__ = ["WORKER_MODULE", "WorkerDied", "WorkerProcess"]
+
+WORKER_MODULE = "galaxy_exp.execution.worker"
 
 _CLOSE_SECONDS = 5.0
 _DEFAULTS = {
@@ -42,6 +44,7 @@ class WorkerProcess:
         import_paths: folders that are searched for modules after those of this process.
         max_growth: bytes of memory of its own that it may gain after its first trial before it is replaced.
         idle_seconds: after so long without a trial it ends; None: it waits for ever.
+        module: what it runs; one that calls `galaxy_exp.execution.worker.main`.
     """
 
     def __init__(
@@ -52,12 +55,14 @@ class WorkerProcess:
         import_paths: Sequence[str] = (),
         max_growth: int | None = None,
         idle_seconds: float | None = None,
+        module: str = WORKER_MODULE,
     ) -> None:
         self._log_file = log_file
         self._environment = dict(environment or {})
         self._import_paths = import_paths
         self._max_growth = max_growth
         self._idle_seconds = idle_seconds
+        self._module = module
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
         self._first_size: int | None = None
@@ -73,7 +78,7 @@ class WorkerProcess:
         variables = {**_DEFAULTS, **os.environ, **self._environment}
         with self._log_file.open("ab") as log, theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "galaxy_exp.execution.worker", str(theirs.fileno())],
+                [sys.executable, "-m", self._module, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -11,29 +11,45 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 
-from galaxy_exp.records import EpochReport, TrialSpec
+from galaxy_exp.records import EpochReport, TrialResult, TrialSpec
 
-__all__ = ["die_with_parent", "main"]
+__all__ = ["RunTrial", "die_with_parent", "main"]
+
+RunTrial = Callable[[TrialSpec, Callable[[EpochReport], bool]], TrialResult]
+"""Carries out one execution; it reports each epoch and is told whether to go on."""
 
 _PARENT_CHECK_SECONDS = 1.0
 
 
-def main(descriptor: int) -> None:
-    """Serves one driver until it closes the pipe or dies."""
+def _find_training() -> RunTrial:
+    """What trains a network; imports TensorFlow."""
+    from galaxy_exp.training.trial import run_trial
+
+    return run_trial
+
+
+def main(descriptor: int, find_run_trial: Callable[[], RunTrial] = _find_training) -> None:
+    """Serves one driver until it closes the pipe or dies.
+
+    Args:
+        descriptor: of the pipe.
+        find_run_trial: gives what carries out the trials; called before there is one, so it may take its time.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     die_with_parent(os.getppid())
     with Connection(descriptor) as pipe:
         try:
-            _serve(pipe)
+            _serve(pipe, find_run_trial)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return  # the driver is gone, and with it everyone who could want a result
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, find_run_trial: Callable[[], RunTrial]) -> None:
     sys.path[:], idle_seconds = pipe.recv()
-    from galaxy_exp.training.trial import run_trial  # the expensive import, while the driver is still preparing
+    run_trial = find_run_trial()  # the expensive import, while the driver is still preparing
 
     def report(epoch: EpochReport) -> bool:
         pipe.send(epoch)
