@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import minimize
 
 __all__ = ["GaussianProcess", "Kernel", "fit_kernel"]
@@ -19,6 +20,8 @@ _AMPLITUDES = (0.1, 10.0)
 _SCALES = (0.05, 50.0)
 _NOISES = (1e-6, 0.5)
 _MAX_ITERATIONS = 50
+_LITTLE = 1e-5
+"""The search for the kernel ends when an iteration gains less than this share of the logarithm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ def fit_kernel(points: Matrix, targets: Matrix) -> Kernel:
         gradient[1:] += away / widths
         return value + 0.5 * float(away @ away), gradient
 
-    options = {"maxiter": _MAX_ITERATIONS}
+    options = {"maxiter": _MAX_ITERATIONS, "ftol": _LITTLE}
     found = minimize(negative_log_posterior, start, jac=True, bounds=bounds, method="L-BFGS-B", options=options)
     return _kernel(found.x)
 
@@ -89,18 +92,32 @@ def _negative_log_likelihood(kernel: Kernel, points: Matrix, targets: Matrix) ->
     Rasmussen and Williams (2006), equations 5.8 and 5.9.
     """
     scaled = points / kernel.scales
-    distances = _distances(scaled, scaled)
-    signal = kernel.amplitude * _matern(distances)
-    factor = cho_factor(signal + (kernel.noise + _JITTER) * np.eye(len(points)), lower=True)
-    weights = cho_solve(factor, targets)
-    value = 0.5 * float(targets @ weights) + float(np.log(np.diag(factor[0])).sum())
-    slopes = cho_solve(factor, np.eye(len(points))) - np.outer(weights, weights)
-    root = math.sqrt(5) * distances
-    steepness = slopes * kernel.amplitude * 5 / 3 * (1 + root) * np.exp(-root)
+    root = math.sqrt(5) * _distances(scaled, scaled)
+    decay = kernel.amplitude * np.exp(-root)
+    signal = decay * (1 + root + root**2 / 3)
+    factor, inverse = _inverted(signal + (kernel.noise + _JITTER) * np.eye(len(points)))
+    weights = inverse @ targets
+    value = 0.5 * float(targets @ weights) + float(np.log(np.diag(factor)).sum())
+    slopes = inverse - np.outer(weights, weights)
+    steepness = slopes * decay * (5 / 3) * (1 + root)
     # sum over i, j of steepness_ij (z_i - z_j)^2, without an array of n x n x d
     by_scale = steepness.sum(axis=1) @ scaled**2 - np.sum(scaled * (steepness @ scaled), axis=0)
     gradient = [0.5 * np.sum(slopes * signal), *by_scale, 0.5 * kernel.noise * np.trace(slopes)]
     return value, np.array(gradient)
+
+
+def _inverted(covariance: Matrix) -> tuple[Matrix, Matrix]:
+    """The Cholesky factor and the inverse of a symmetric matrix.
+
+    Raises:
+        numpy.linalg.LinAlgError: it is not positive definite.
+    """
+    factor, failed = dpotrf(covariance, lower=1)
+    if failed:
+        raise np.linalg.LinAlgError("the covariance is not positive definite")
+    lower, _ = dpotri(factor, lower=1)
+    lower = np.tril(lower)
+    return factor, lower + np.tril(lower, -1).T
 
 
 def _distances(left: Matrix, right: Matrix) -> Matrix:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.distributions import CategoricalDistribution
 from scipy.stats import norm
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
-from galaxy_exp.records import HyperparameterValue
+from galaxy_exp.search.cube import UnitCube
 from galaxy_exp.search.gaussian_process import GaussianProcess, fit_kernel
 from galaxy_exp.search.history import History
 from galaxy_exp.search.samplers.quasi_random import SobolSampler
-from galaxy_exp.search.space import Dimension, SearchSpace, Values
+from galaxy_exp.search.space import SearchSpace, Values
 from galaxy_exp.seeding import derive_seed
 
 __all__ = ["GaussianProcessSampler"]
@@ -56,20 +55,23 @@ class GaussianProcessSampler:
         self._space = space
         self._history = history
         self._seed = seed
+        self._cube = UnitCube(space)
         self._sobol = SobolSampler(space, history, seed)
 
     def sample(self, number: int, draw: int) -> Values:
         # the matrices are small and the processors busy with training; and the number of threads decides nothing
-        with threadpool_limits(1):
+        with _threads().limit(limits=1):
             return self._sample(number, draw)
 
     def _sample(self, number: int, draw: int) -> Values:
+        if not self._space.tunable:
+            return self._sobol.sample(number, draw)
         points, losses = self._evidence()
-        if len(losses) < FIRST_POINTS or not self._space.tunable:
+        if len(losses) < FIRST_POINTS:
             return self._sobol.sample(number, draw)
         rng = np.random.default_rng(derive_seed(self._seed, "proposal", number, draw))
-        running = [self._features(o.values) for o in self._history.observations if o.outcome is None]
-        improvement = _fit(points, losses, np.array(running).reshape(-1, points.shape[1]))
+        running = self._features([o.values for o in self._history.observations if o.outcome is None])
+        improvement = _fit(points, losses, running.reshape(-1, points.shape[1]))
         values, gain = self._maximise(improvement, rng)
         explores = gain < LITTLE_GAIN and number % 2 == 0
         return self._sobol.sample(number, draw) if explores else values
@@ -84,64 +86,59 @@ class GaussianProcessSampler:
             latest = [position for position, _ in pairs if position not in best][-(MAX_POINTS - len(best)) :]
             kept = best.union(latest)
             pairs = [pair for pair in pairs if pair[0] in kept]
-        points = [self._features(self._history.observations[position].values) for position, _ in pairs]
-        return np.array(points, float), np.array([loss for _, loss in pairs], float)
+        points = [self._history.observations[position].values for position, _ in pairs]
+        return self._features(points), np.array([loss for _, loss in pairs], float)
 
-    def _features(self, values: Mapping[str, HyperparameterValue]) -> list[float]:
-        encoded = self._space.encode(values)
-        features: list[float] = []
-        for dimension in self._space.tunable:
-            features += _coordinates(dimension, encoded.get(dimension.parameter))
-        return features
+    def _features(self, configurations: Sequence[Values]) -> Matrix:
+        if not configurations:
+            return np.empty((0, 0))
+        return self._cube.features(np.array([self._cube.place(values) for values in configurations]))
 
     def _maximise(self, improvement: Callable[[Matrix], Matrix], rng: np.random.Generator) -> tuple[Values, float]:
         """The most promising configuration that was not tried before, and what it is expected to gain."""
-        pool = [self._space.fill(lambda dimension: dimension.from_unit(rng.random())) for _ in range(N_RANDOM)]
-        best_tried = self._best_tried()
-        pool += [self._neighbour(best_tried, LOCAL_STEPS[0], rng) for _ in range(N_LOCAL)]
-        gains = improvement(np.array([self._features(values) for values in pool]))
+        best_tried = np.tile(self._cube.place(self._best_tried()), (N_LOCAL, 1))
+        anywhere = rng.random((N_RANDOM, len(self._space.tunable)))
+        pool = self._possible(np.vstack([anywhere, self._nearby(best_tried, LOCAL_STEPS[0], rng)]))
+        gains = improvement(self._cube.features(pool))
         for step in LOCAL_STEPS:
-            starts = [pool[index] for index in np.argsort(-gains, kind="stable")[:N_STARTS]]
-            nearby = [self._neighbour(values, step, rng) for values in starts for _ in range(N_LOCAL // N_STARTS)]
-            gains = np.append(gains, improvement(np.array([self._features(values) for values in nearby])))
-            pool += nearby
-        ranked = [int(index) for index in np.argsort(-gains, kind="stable")]
-        chosen = next((index for index in ranked if not self._history.count(pool[index])), ranked[0])
-        return pool[chosen], float(gains[chosen])
+            starts = pool[np.argsort(-gains, kind="stable")[:N_STARTS]]
+            nearby = self._possible(self._nearby(np.repeat(starts, N_LOCAL // N_STARTS, axis=0), step, rng))
+            gains = np.append(gains, improvement(self._cube.features(nearby)))
+            pool = np.vstack([pool, nearby])
+        ranked = np.argsort(-gains, kind="stable")
+        for index in ranked:
+            values = self._cube.configuration(pool[index])
+            if not self._history.count(values):
+                return values, float(gains[index])
+        return self._cube.configuration(pool[ranked[0]]), float(gains[ranked[0]])
 
     def _best_tried(self) -> Values:
         losses = self._history.losses(penalise_violations=True)
         pairs = [(loss[0], position) for position, loss in zip(self._history.ended, losses, strict=True) if loss]
         return self._history.observations[min(pairs)[1]].values
 
-    def _neighbour(self, values: Values, step: float, rng: np.random.Generator) -> Values:
-        """A configuration that differs in some hyperparameters, numbers by about `step` of their range."""
-        encoded = self._space.encode(values)
-        share = rng.choice([0.3, 1.0])
+    def _possible(self, points: Matrix) -> Matrix:
+        """Points (n, d) where values are, nan for what is inactive there."""
+        points = self._cube.to_grid(points)
+        return np.where(self._cube.active(points), points, math.nan)
 
-        def choose(dimension: Dimension) -> Any:
-            if dimension.parameter not in encoded or (not dimension.is_numeric and rng.random() < share * step):
-                return dimension.from_unit(rng.random())
-            if not dimension.is_numeric or rng.random() > share:
-                return encoded[dimension.parameter]
-            return _shifted(dimension, encoded[dimension.parameter], rng.normal(0.0, step))
-
-        return self._space.fill(choose)
-
-
-def _coordinates(dimension: Dimension, encoded: Any) -> list[float]:
-    """Where a value lies in the cube; None, for an inactive hyperparameter, in the middle."""
-    if isinstance(dimension.distribution, CategoricalDistribution):
-        choices = dimension.distribution.choices
-        return [1 / len(choices) if encoded is None else float(choice == encoded) for choice in choices]
-    return [0.5 if encoded is None else dimension.to_unit(encoded)]
+    def _nearby(self, points: Matrix, step: float, rng: np.random.Generator) -> Matrix:
+        """For each point (n, d) one that differs in some coordinates, numbers by about `step`; what was inactive is
+        anywhere."""
+        elsewhere = rng.random(points.shape)
+        chance = rng.random(points.shape)
+        share = rng.choice([0.3, 1.0], (len(points), 1))
+        by = rng.normal(0.0, step, points.shape)
+        by = np.copysign(np.maximum(np.abs(by), self._cube.smallest_steps), by)
+        moved = np.where(chance <= share, np.clip(points + by, 0.0, 1.0), points)
+        kept = np.where(chance < share * step, elsewhere, points)
+        return np.where(np.isnan(points), elsewhere, np.where(self._cube.numeric, moved, kept))
 
 
-def _shifted(dimension: Dimension, encoded: Any, by: float) -> Any:
-    """The value at a distance in the cube, the next one in a list whose members are further apart."""
-    if not dimension.is_continuous:
-        by = math.copysign(max(abs(by), 1 / dimension.n_choices), by)
-    return dimension.from_unit(min(max(dimension.to_unit(encoded) + by, 0.0), 1.0))
+@cache
+def _threads() -> ThreadpoolController:
+    """Looks through all loaded libraries, which takes longer than a proposal's arithmetic."""
+    return ThreadpoolController()
 
 
 def _fit(points: Matrix, losses: Matrix, running: Matrix) -> Callable[[Matrix], Matrix]:
