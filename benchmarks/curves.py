@@ -129,10 +129,12 @@ def train(file: Path, sizes: Mapping[str, int]) -> int:
         values = [draw_values(space, task["seed"], number) for number in waiting]
         train_in_pool = partial(train_one, task=task, data=prepared, folder=Path(temporary) / "trial")
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, spawn, max_tasks_per_child=TRAININGS_OF_A_PROCESS) as pool:
-            for line in pool.map(train_in_pool, waiting, values):
-                append_line(file, line)
-                print(_describe(line), flush=True)
+        for first in range(0, len(waiting), TRAININGS_OF_A_PROCESS):
+            some = slice(first, first + TRAININGS_OF_A_PROCESS)
+            with ProcessPoolExecutor(1, spawn) as pool:  # max_tasks_per_child may hang: python/cpython#115634
+                for line in pool.map(train_in_pool, waiting[some], values[some]):
+                    append_line(file, line)
+                    print(_describe(line), flush=True)
     return 0
 
 
