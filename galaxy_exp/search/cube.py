@@ -23,8 +23,8 @@ Mask = NDArray[np.bool_]
 class UnitCube:
     """Points (n, d) of a space with d > 0 tunable dimensions: a coordinate each, in the order of their declaration.
 
-    A coordinate, 0 to 1, is the share of the way through its dimension, on the hyperparameter's own scale. That of an inactive
-    hyperparameter has no meaning.
+    A coordinate, 0 to 1, is the share of the way through its dimension, on the hyperparameter's own scale. That of an
+    inactive hyperparameter has no meaning.
     """
 
     def __init__(self, space: SearchSpace) -> None:
