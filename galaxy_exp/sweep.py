@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from galaxy_exp.config import SweepConfig, load_sweep, parse_sweep
+from galaxy_exp.config import SweepConfig, parse_sweep
+from galaxy_exp.config.reading import FlagValue, SweepFile, read_sweep
 from galaxy_exp.errors import (
     BadInputError,
     ConfigError,
@@ -27,6 +28,7 @@ from galaxy_exp.execution.engine import Engine
 from galaxy_exp.execution.engines import build_engine
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.import_paths import add_import_paths, own_import_paths
+from galaxy_exp.journal.changes import find_change
 from galaxy_exp.journal.events import SweepEnded, SweepResumed, SweepStarted
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
@@ -78,9 +80,9 @@ def run_sweep(
     hypermodel: Any = None,
     data: Any = None,
     overrides: Sequence[str] = (),
+    flags: Sequence[FlagValue] = (),
     observers: Sequence[Observer] = (),
     say: Say = lambda _: None,
-    where: str = "",
 ) -> SweepResult:
     """Runs a sweep to its end and registers the best model.
 
@@ -92,9 +94,9 @@ def run_sweep(
             (n, height, width, 3), labels whole numbers (n,) from 0; or a `galaxy_exp.data.ImageDataset`. Written once,
             as HDF5, into the project's folder.
         overrides: `key.path=value`, as with `--set`; only for a sweep file.
+        flags: applied after the overrides, and named in messages; only for a sweep file.
         observers: told of every event.
         say: takes one line at a time about what is going on.
-        where: names the sweep file in messages, if `sweep` was read from one before.
 
     Raises:
         ConfigError, DataError: bad input, before anything is trained.
@@ -102,36 +104,50 @@ def run_sweep(
         SweepInterrupted: Ctrl-C or SIGTERM; `resume_sweep` goes on.
         TrackingError: MLflow could not be written to at the end; `resume_sweep` registers later.
     """
-    config = _read(sweep, overrides)
+    config, source = _read(sweep, overrides, flags)
     try:
-        return _run_new(config, hypermodel, data, observers, say)
+        return _run_new(config, source, hypermodel, data, observers, say)
     except ConfigError as error:
-        raise ConfigError([f"{where}: {problem}" for problem in error.problems] if where else error.problems) from None
+        where = "" if source is None else f"{sweep}: "
+        raise ConfigError([f"{where}{problem}" for problem in error.problems]) from None
 
 
-def _read(sweep: SweepConfig | Mapping[str, Any] | Path | str, overrides: Sequence[str]) -> SweepConfig:
+def _read(
+    sweep: SweepConfig | Mapping[str, Any] | Path | str, overrides: Sequence[str], flags: Sequence[FlagValue]
+) -> tuple[SweepConfig, SweepFile | None]:
     if isinstance(sweep, SweepConfig):
-        return sweep
-    return parse_sweep(sweep) if isinstance(sweep, Mapping) else load_sweep(sweep, overrides)
+        return sweep, None
+    return (parse_sweep(sweep), None) if isinstance(sweep, Mapping) else read_sweep(sweep, overrides, flags)
 
 
-def _run_new(config: SweepConfig, hypermodel: Any, data: Any, observers: Sequence[Observer], say: Say) -> SweepResult:
+def _run_new(
+    config: SweepConfig,
+    source: SweepFile | None,
+    hypermodel: Any,
+    data: Any,
+    observers: Sequence[Observer],
+    say: Say,
+) -> SweepResult:
     project = ProjectFolder.default()
     folder = project.new_sweep(config.name)
     engine = build_engine(config.execution, project.worker_log(folder.sweep_id), say)
     with _signals_as_interrupts(), _closing(engine, folder):
-        config = _with_given(config, hypermodel, data, project, folder)
+        given = _references(config, hypermodel, data, project, folder)
+        config = config.model_copy(update=given)
         engine.start()  # its imports go on while this process prepares
         check_names(config)
         started = prepare_sweep(config, project, folder.sweep_id, say)
-        with Journal.create(folder.path, started) as journal:
+        if source is not None:
+            values = {key: config.model_dump(mode="json")[key] for key in given}
+            source = replace(source, settings=(*source.settings, *values.items()))
+        with Journal.create(folder.path, started.model_copy(update={"sweep_file": source})) as journal:
             return _Run(journal, folder, engine, observers, say).to_the_end()
 
 
-def _with_given(
+def _references(
     config: SweepConfig, hypermodel: Any, data: Any, project: ProjectFolder, folder: SweepFolder
-) -> SweepConfig:
-    """The sweep with references, which the journal can hold, to the objects that were given."""
+) -> dict[str, Any]:
+    """References, which the journal can hold, to the objects that were given, by key of the sweep."""
     changes: dict[str, Any] = {}
     if hypermodel is not None:
         import_keras_quietly()
@@ -142,21 +158,30 @@ def _with_given(
         from galaxy_exp.data.given import store_data
 
         changes["data"] = store_data(data, config.data, project.given_data)
-    return config.model_copy(update=changes)
+    return changes
 
 
 def resume_sweep(
     reference: str | None = None,
     *,
-    workers: int | None = None,
+    file: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    flags: Sequence[FlagValue] = (),
+    as_recorded: bool = False,
     observers: Sequence[Observer] = (),
     say: Say = lambda _: None,
 ) -> SweepResult:
-    """Goes on with an unfinished sweep from its journal alone.
+    """Goes on with an unfinished sweep from its journal.
+
+    If the sweep file that it came from has changed since, what changed takes effect, as do overrides, where no trial
+    depends on it (budgets, workers; `galaxy_exp.config.changes.CHANGEABLE`); anything else is refused.
 
     Args:
         reference: a sweep's id or the beginning of one; None takes the newest unfinished sweep.
-        workers: in place of the sweep file's `execution.workers`, from now on.
+        file: a sweep file in place of the one that the sweep came from.
+        overrides: `key.path=value`, as with `--set`, from now on; on top of those that the sweep began with.
+        flags: applied after the overrides, and named in messages.
+        as_recorded: leaves the sweep file aside, whatever it says now.
         observers: told of every event.
         say: takes one line at a time about what is going on.
 
@@ -168,22 +193,26 @@ def resume_sweep(
     with _signals_as_interrupts(), Journal.reopen(folder.path) as journal:
         if journal.record.ended is not None and journal.record.ended.succeeded:
             raise JournalError(
-                f"sweep {folder.sweep_id} is finished; galaxy-exp show {folder.sweep_id} tells how it went"
+                f"sweep {folder.sweep_id} is finished, and its sealed test part is opened once; galaxy-exp show "
+                f"{folder.sweep_id} tells how it went, and a new sweep learns from it with: "
+                f"--set search.warm_start={folder.sweep_id}"
             )
+        change = find_change(
+            journal.record,
+            file=Path(file) if file is not None else None,
+            overrides=overrides,
+            flags=flags,
+            as_recorded=as_recorded,
+            say=say,
+        )
+        if change is not None:
+            journal.append(change)
         add_import_paths(journal.record.started.import_paths)
-        execution = _with_workers(journal.record.config, workers).execution
-        engine = build_engine(execution, project.worker_log(folder.sweep_id), say)
+        engine = build_engine(journal.record.config.execution, project.worker_log(folder.sweep_id), say)
         with _closing(engine, folder):
             engine.start()
             journal.append(SweepResumed())
             return _Run(journal, folder, engine, observers, say).to_the_end()
-
-
-def _with_workers(config: SweepConfig, workers: int | None) -> SweepConfig:
-    if workers is None:
-        return config
-    changed = config.model_dump(mode="json")
-    return parse_sweep({**changed, "execution": {**changed["execution"], "workers": workers}}, "--workers")
 
 
 def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> SweepRecord:

@@ -50,31 +50,59 @@ def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcu
     galaxy-exp sweep sweeps/gz2.yaml --set space.filters_1=64 --set 'space.dropout_2={min: 0.3, max: 0.5}'
     """
     from galaxy_exp.cli.live import open_display
-    from galaxy_exp.config import load_sweep
     from galaxy_exp.sweep import run_sweep
 
-    config = load_sweep(file, overrides, _shortcut_values(shortcuts))
     make_importable()
+    flags = _shortcut_values(shortcuts)
     with open_display(quiet) as display:
-        result = run_sweep(config, observers=[display], say=display.say, where=str(file))
+        result = run_sweep(file, overrides=overrides, flags=flags, observers=[display], say=display.say)
     print_summary(result)
 
 
 @click.command("resume")
 @click.argument("sweep", required=False)
-@click.option("--workers", type=int, metavar="N", help="in place of the sweep file's execution.workers")
+@click.option("--file", type=click.Path(path_type=Path), help="a sweep file in place of the one the sweep came from")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="change a key from now on; repeatable"
+)
+@click.option("--max-trials", type=int, metavar="N", help="search.max_trials from now on")
+@click.option("--max-epochs", type=int, metavar="N", help="search.max_epochs from now on")
+@click.option("--max-hours", type=float, metavar="HOURS", help="search.max_hours from now on")
+@click.option("--workers", type=int, metavar="N", help="execution.workers from now on")
+@click.option("--as-recorded", is_flag=True, help="go on as before, whatever the sweep file says now")
 @_QUIET
-def resume_command(sweep: str | None, workers: int | None, quiet: bool) -> None:
+def resume_command(
+    sweep: str | None, file: Path | None, overrides: tuple[str, ...], as_recorded: bool, quiet: bool, **shortcuts: Any
+) -> None:
     """Go on with an unfinished sweep where it was interrupted or killed.
 
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest unfinished sweep.
+
+    If the sweep file has changed since, the changes are told. Those that no trial depends on take effect from now on:
+    budgets (search.max_..., search.min_expected_gain), execution, tracking.keep_models, registry. With any other
+    the sweep does not go on; --as-recorded leaves the file aside. If the file is gone, the sweep goes on as before.
+
+    \b
+    galaxy-exp resume
+    galaxy-exp resume gz2 --max-trials 100 --workers 4
+    galaxy-exp resume gz2 --set tracking.keep_models=5
     """
     from galaxy_exp.cli.live import open_display
     from galaxy_exp.sweep import resume_sweep
 
+    if file is not None and as_recorded:
+        raise click.UsageError("--file and --as-recorded exclude each other")
     make_importable()
     with open_display(quiet) as display:
-        result = resume_sweep(sweep, workers=workers, observers=[display], say=display.say)
+        result = resume_sweep(
+            sweep,
+            file=file,
+            overrides=overrides,
+            flags=_shortcut_values(shortcuts),
+            as_recorded=as_recorded,
+            observers=[display],
+            say=display.say,
+        )
     print_summary(result)
 
 

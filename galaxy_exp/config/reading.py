@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,17 @@ from galaxy_exp.config.problems import describe_problems
 from galaxy_exp.config.sweep import SweepConfig
 from galaxy_exp.errors import ConfigError
 
-__all__ = ["FlagValue", "dump_sweep", "load_sweep", "parse_overrides", "parse_sweep"]
+__all__ = [
+    "FlagValue",
+    "SweepFile",
+    "change_sweep",
+    "digest_of",
+    "dump_sweep",
+    "load_sweep",
+    "parse_overrides",
+    "parse_sweep",
+    "read_sweep",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +39,18 @@ class FlagValue:
     """Path of the key, such as `search.max_trials`."""
     value: Any
     """As the key has it; unlike the text after `--set`, it is not read as YAML."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepFile:
+    """Where a sweep came from: enough to read its file again later, with what was set beside it."""
+
+    path: str = ""
+    """Absolute; empty for a sweep that did not come from a file."""
+    digest: str = ""
+    """SHA-256 of the file's bytes, hexadecimal."""
+    settings: tuple[tuple[str, Any], ...] = ()
+    """Key paths and values that were put over the file's, in order."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -74,23 +97,79 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = (), flags: Sequence[
         ConfigError: for an unreadable file or any mistake in it; one line per mistake, each naming the
             file, override or flag, the key path, what was found and what was expected.
     """
+    return read_sweep(path, overrides, flags)[0]
+
+
+def read_sweep(
+    path: Path | str, overrides: Sequence[str] = (), flags: Sequence[FlagValue] = (), earlier: SweepFile | None = None
+) -> tuple[SweepConfig, SweepFile]:
+    """As `load_sweep`, and with it what is needed to do the same again later.
+
+    Args:
+        path: the sweep file.
+        overrides: `key.path=value`.
+        flags: applied after the overrides.
+        earlier: what was set before, when the sweep began; its settings are applied first.
+
+    Raises:
+        ConfigError: as `load_sweep`.
+    """
     path = Path(path)
-    content = _read_mapping(path)
-    origins: dict[str, str] = {}
+    data = _read_bytes(path)
+    content = _parse_mapping(data, path)
+    before = earlier.settings if earlier else ()
+    origins = {key: f"{path}, with {key} as first set" for key, _ in before}
+    for key, value in before:
+        _put(content, key, value, origins[key])
+    settings = _apply(content, overrides, flags, origins)
+    config = _validate(content, str(path), origins)
+    return config, SweepFile(str(path.resolve()), _digest(data), (*before, *settings))
+
+
+def digest_of(path: Path) -> str:
+    """As `SweepFile.digest`; OSError if the file cannot be read."""
+    return _digest(path.read_bytes())
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def change_sweep(
+    config: SweepConfig, overrides: Sequence[str], flags: Sequence[FlagValue], where: str
+) -> tuple[SweepConfig, tuple[tuple[str, Any], ...]]:
+    """A sweep with overrides and then flags on top, and both of these as key paths with values.
+
+    Raises:
+        ConfigError: as `load_sweep`; a mistake that is no flag's names `where`.
+    """
+    content, origins = config.model_dump(mode="json"), dict[str, str]()
+    settings = _apply(content, overrides, flags, origins)
+    return _validate(content, where, origins), settings
+
+
+def _apply(
+    content: dict[str, Any], overrides: Sequence[str], flags: Sequence[FlagValue], origins: dict[str, str]
+) -> tuple[tuple[str, Any], ...]:
+    """Puts overrides and then flags into `content` and who is to blame into `origins`; returns keys and values."""
+    settings = []
     for override in overrides:
-        key = _apply_override(content, override)
+        key, value = _apply_override(content, override)
         origins[key] = f"--set {key}"
+        settings.append((key, value))
     for each in flags:
         _put(content, each.key, each.value, f"{each.flag} {each.value}")
         origins[each.key] = each.flag
-    return _validate(content, str(path), origins)
+        settings.append((each.key, each.value))
+    return tuple(settings)
 
 
 def parse_overrides(overrides: Sequence[str]) -> SweepConfig:
     """The defaults with `key.path=value` overrides on top; mistakes are reported as `load_sweep` does."""
     content: dict[str, Any] = {}
-    keys = [_apply_override(content, override) for override in overrides]
-    return _validate(content, "--set", {key: f"--set {key}" for key in keys})
+    origins: dict[str, str] = {}
+    _apply(content, overrides, (), origins)
+    return _validate(content, "--set", origins)
 
 
 def parse_sweep(content: Mapping[str, Any], where: str = "sweep") -> SweepConfig:
@@ -125,15 +204,23 @@ def _name_flag(problem: str, where: str, origins: Mapping[str, str]) -> str:
     return problem
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
+def _read_bytes(path: Path) -> bytes:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_bytes()
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; expected a sweep file such as sweeps/quickstart.yaml") from None
     except IsADirectoryError:
         raise ConfigError(f"{path}: is a folder; expected a sweep file such as sweeps/quickstart.yaml") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _parse_mapping(data: bytes, path: Path) -> dict[str, Any]:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: cannot be read: {error.reason}; expected text in UTF-8") from None
     content = _parse_yaml(text, str(path))
     if content is None:
         return {}
@@ -154,15 +241,16 @@ def _parse_yaml(text: str, where: str) -> Any:
         raise ConfigError(f"{where}: not valid YAML: {error}") from None
 
 
-def _apply_override(content: dict[str, Any], override: str) -> str:
-    """Puts one `key.path=value` into `content`; returns the key path."""
+def _apply_override(content: dict[str, Any], override: str) -> tuple[str, Any]:
+    """Puts one `key.path=value` into `content`; returns the key path and the value."""
     path, equals, value = override.partition("=")
     parts = [part.strip() for part in path.split(".")]
     if not equals or not all(parts):
         raise ConfigError(f"--set {override}: expected key.path=value, as in --set search.max_trials=50")
     key = ".".join(parts)
-    _put(content, key, _parse_yaml(value, f"--set {override}"), f"--set {override}")
-    return key
+    parsed = _parse_yaml(value, f"--set {override}")
+    _put(content, key, parsed, f"--set {override}")
+    return key, parsed
 
 
 def _put(content: dict[str, Any], key: str, value: Any, where: str) -> None:

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from galaxy_exp.config.changes import Change
+from galaxy_exp.config.reading import SweepFile
 from galaxy_exp.records import EpochReport, Evidence, HyperparameterValue, TrialResult
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "ParentRunCreated",
     "PromotionDecided",
     "SealedTestOpened",
+    "SweepChanged",
     "SweepEnded",
     "SweepResumed",
     "SweepStarted",
@@ -61,13 +64,28 @@ class SweepStarted(_Event):
     simulated: bool = False
     tracking_uri: str
     software: dict[str, str]
+    """Versions of Python and of the packages that matter, and the git commit if there is one."""
     import_paths: list[str] = []
     """Folders of the user's own modules, which a process that resumes the sweep looks into too."""
-    """Versions of Python and of the packages that matter, and the git commit if there is one."""
+    sweep_file: SweepFile | None = None
+    """Where the configuration came from, if from a file."""
 
 
 class SweepResumed(_Event):
     event: Literal["sweep_resumed"] = "sweep_resumed"
+
+
+class SweepChanged(_Event):
+    """What the sweep does otherwise from here on; written when it is resumed."""
+
+    event: Literal["sweep_changed"] = "sweep_changed"
+    config: dict[str, Any]
+    """The whole resolved sweep file, in place of the one before."""
+    changes: list[Change]
+    reopens_search: bool = False
+    """Whether the search had ended and goes on; only before a finalist was trained again."""
+    sweep_file: SweepFile | None = None
+    """In place of the one before."""
 
 
 class ParentRunCreated(_Event):
@@ -183,6 +201,7 @@ class SweepEnded(_Event):
 Event = Annotated[
     SweepStarted
     | SweepResumed
+    | SweepChanged
     | ParentRunCreated
     | TrialProposed
     | TrialRunCreated

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from galaxy_exp.config import SweepConfig, parse_sweep
+from galaxy_exp.config.reading import SweepFile
 from galaxy_exp.config.sweep import COSTS
 from galaxy_exp.errors import JournalError
 from galaxy_exp.journal.events import (
@@ -19,6 +20,7 @@ from galaxy_exp.journal.events import (
     ParentRunCreated,
     PromotionDecided,
     SealedTestOpened,
+    SweepChanged,
     SweepEnded,
     SweepResumed,
     SweepStarted,
@@ -130,6 +132,8 @@ class SweepRecord:
     registered: ModelRegistered | None = None
     promotion: PromotionDecided | None = None
     ended: SweepEnded | None = None
+    changed: list[SweepChanged] = field(default_factory=list)
+    """What resuming changed, in order."""
     ended_before_resuming: int = 0
     """How many trials had ended when the sweep was last resumed."""
     updated_at: float = 0.0
@@ -156,7 +160,19 @@ class SweepRecord:
 
     @cached_property
     def config(self) -> SweepConfig:
+        """What holds now: as the sweep began, or as resuming changed it."""
+        latest = self.changed[-1] if self.changed else self.started
+        return parse_sweep(latest.config, f"journal of {self.sweep_id}")
+
+    @cached_property
+    def config_at_start(self) -> SweepConfig:
+        """What held when the sweep began, before resuming changed it."""
         return parse_sweep(self.started.config, f"journal of {self.sweep_id}")
+
+    @property
+    def sweep_file(self) -> SweepFile | None:
+        """Where `config` came from, if from a file."""
+        return (self.changed[-1] if self.changed else self.started).sweep_file
 
     @property
     def sweep_id(self) -> str:
@@ -231,7 +247,7 @@ class SweepRecord:
 
     def apply(self, event: Event) -> None:
         """Takes one event into account; KeyError if it names a trial never proposed."""
-        if not isinstance(event, SweepResumed):
+        if not isinstance(event, SweepResumed | SweepChanged):  # the time before these nobody worked
             self.active_seconds += max(0.0, event.time - self.updated_at)
         self.updated_at = event.time
         match event:
@@ -278,6 +294,11 @@ class SweepRecord:
                 self.promotion = event
             case SweepEnded():
                 self.ended = event
+            case SweepChanged():
+                self.changed.append(event)
+                self.__dict__.pop("config", None)  # the cached one
+                if event.reopens_search:
+                    self.finalists, self.why_search_ended = None, ""
             case SweepResumed():
                 self.ended, self.ended_before_resuming = None, len(self.end_order)
             case _:

@@ -13,8 +13,8 @@ __all__ = ["describe_sweep", "outcome_metrics", "outcome_params", "sweep_metrics
 
 
 def sweep_params(record: SweepRecord, data: PreparedData) -> dict[str, Any]:
-    """What was asked for; params of the parent run."""
-    config = record.config
+    """What was asked for when the sweep began; params of the parent run, which cannot change later."""
+    config = record.config_at_start
     return {
         "data": data.source,
         "simulated": data.simulated,
@@ -78,6 +78,7 @@ def describe_sweep(record: SweepRecord, data: PreparedData) -> str:
     what = "**simulated** galaxies" if data.simulated else f"`{data.source}`"
     lines = [f"Sweep `{record.sweep_id}` on {what}, objective `{record.objective.name}`."]
     lines.append(f"Sort the child runs by `best_{record.objective.name}` to find the best trial.")
+    lines += [f"Changed when it was resumed: {change}." for event in record.changed for change in event.changes]
     for number, report in record.test_reports.items():
         role = "Winner" if number == record.winner else "Baseline"
         lines.append(

@@ -114,17 +114,23 @@ def test_ctrl_c_waits_for_the_running_epoch_and_a_second_one_does_not(project):
     assert "Ctrl-C again stops at once" in log
 
 
-def test_a_sweep_on_two_workers_is_interrupted_and_goes_on_with_one(project):
+def test_a_sweep_on_two_workers_is_interrupted_and_goes_on_with_one_and_more_trials(project):
     process = project.start("sweep", "sweep.yaml", "--workers", "2")
     wait_for(journal_has(project, "trial_ended", 1), process)
     os.kill(process.pid, signal.SIGINT)
     _, log = process.communicate(timeout=60)
     assert process.returncode == 130, log
-    project.run("resume", "--workers", "1")
+    file = project.path / "sweep.yaml"
+    file.write_text(file.read_text().replace("max_trials: 5, seed: 3", "max_trials: 6, seed: 4"))
+    assert "sweep.yaml: search.seed: was 3, is 4 now" in project.run("resume", exit_code=2).stderr
+    file.write_text(file.read_text().replace("seed: 4", "seed: 3"))
+    assert "sweep.yaml: search.max_trials: was 5, is 6 now" in project.run("resume", "--workers", "1").stderr
     record = project.record()
     assert record.ended.succeeded
-    assert [number for number, trial in record.trials.items() if trial.confirms is None] == [0, 1, 2, 3, 4]
+    assert [number for number, trial in record.trials.items() if trial.confirms is None] == [0, 1, 2, 3, 4, 5]
     assert all(trial.state.has_model for trial in record.trials.values())
+    parent = project.client().get_run(record.parent_run_id)
+    assert (parent.info.status, parent.data.params["max_trials"]) == ("FINISHED", "5")
 
 
 def test_a_finished_sweep_is_not_resumed(finished):

@@ -1,0 +1,123 @@
+"""What a sweep that is resumed does otherwise: its file read again, and what was set on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from galaxy_exp.config.changes import CHANGEABLE, Change, differences, is_budget, is_changeable
+from galaxy_exp.config.reading import FlagValue, SweepFile, change_sweep, digest_of, read_sweep
+from galaxy_exp.config.sweep import SweepConfig
+from galaxy_exp.errors import ConfigError
+from galaxy_exp.journal.events import SweepChanged
+from galaxy_exp.journal.record import SweepRecord
+
+__all__ = ["find_change"]
+
+
+def find_change(
+    record: SweepRecord,
+    *,
+    file: Path | None = None,
+    overrides: Sequence[str] = (),
+    flags: Sequence[FlagValue] = (),
+    as_recorded: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> SweepChanged | None:
+    """What is asked of an unfinished sweep now and was not before, as an event to journal; None if nothing is.
+
+    Args:
+        record: where the sweep stands.
+        file: a sweep file to go by; None takes the one the sweep came from, if it is still there and has changed.
+        overrides: `key.path=value`, on top of the file and of what was set when the sweep began.
+        flags: on top of the overrides.
+        as_recorded: whether the file that the sweep came from is left aside.
+        say: takes a line for each key that changes, or about a file that is gone.
+
+    Raises:
+        ConfigError: a mistake in the file or an override, or changes that the trials so far do not allow: one line
+            each, with the value then and now.
+    """
+    read_from = file if file is not None else None if as_recorded else _changed_file(record.sweep_file, say)
+    where = str(read_from or f"sweep {record.sweep_id}")
+    if read_from is not None:
+        config, source = read_sweep(read_from, overrides, flags, record.sweep_file)
+    else:
+        before = record.sweep_file or SweepFile()
+        config, settings = change_sweep(record.config, overrides, flags, where)
+        source = SweepFile(before.path, before.digest, (*before.settings, *settings))
+    changes = differences(record.config, config)
+    if not changes:
+        return None
+    blamed = {override.partition("=")[0].strip(): f"--set {override}" for override in overrides}
+    blamed |= {each.key: each.flag for each in flags}
+    lines = [f"{_origin(change.key, blamed, where)}: {change}" for change in changes]
+    _refuse_what_trials_depend_on(record, changes, lines, from_file=file is None and read_from is not None)
+    reopens = _reopens(record, changes)
+    for line in lines:
+        say(line)
+    return SweepChanged(config=_dump(config), changes=changes, reopens_search=reopens, sweep_file=source)
+
+
+def _dump(config: SweepConfig) -> dict[str, object]:
+    return config.model_dump(mode="json")
+
+
+def _changed_file(source: SweepFile | None, say: Callable[[str], None]) -> Path | None:
+    """The file that the sweep came from, if it can be read and is not as it was."""
+    if source is None or not source.path:
+        return None
+    path = Path(source.path)
+    try:
+        return None if digest_of(path) == source.digest else path
+    except OSError as error:
+        say(f"note: {path}: {error.strerror}; the sweep goes on with what it said")
+        return None
+
+
+def _origin(key: str, blamed: dict[str, str], where: str) -> str:
+    """The last option that set a key or its section, else the file."""
+    found = [origin for name, origin in blamed.items() if key == name or key.startswith(f"{name}.")]
+    return found[-1] if found else where
+
+
+def _refuse_what_trials_depend_on(
+    record: SweepRecord, changes: Sequence[Change], lines: Sequence[str], *, from_file: bool
+) -> None:
+    refused = [line for change, line in zip(changes, lines, strict=True) if not is_changeable(change.key)]
+    if not refused:
+        return
+    way_out = (
+        f"; to go on without what the file says now: galaxy-exp resume {record.sweep_id} --as-recorded"
+        if from_file
+        else ""
+    )
+    raise ConfigError(
+        [
+            *refused,
+            f"sweep {record.sweep_id} cannot go on with that, since its trials so far were made otherwise; what may "
+            f"change: {', '.join(CHANGEABLE)}{way_out}",
+        ]
+    )
+
+
+def _reopens(record: SweepRecord, changes: Sequence[Change]) -> bool:
+    """Whether a search that has ended goes on.
+
+    Raises:
+        ConfigError: it cannot, for the choice among its trials has begun.
+    """
+    late = [change.key for change in changes if is_budget(change.key)]
+    if record.finalists is None or not late:
+        return False
+    if record.winner is None and not any(trial.confirms is not None for trial in record.trials.values()):
+        return True
+    stage = (
+        "its finalists are being trained again"
+        if record.winner is None
+        else "its winner is chosen, and the sealed test part is opened once"
+    )
+    raise ConfigError(
+        f"sweep {record.sweep_id}: the search is over and {stage}, so {' and '.join(late)} cannot change any more; "
+        f"a new sweep learns from it with: --set search.warm_start={record.sweep_id}"
+    )

@@ -1,0 +1,158 @@
+"""What may change when a sweep is resumed, and what each change is answered with."""
+
+import pytest
+from written_records import started
+
+from galaxy_exp.config import parse_sweep
+from galaxy_exp.config.changes import Change, differences
+from galaxy_exp.config.reading import FlagValue, read_sweep
+from galaxy_exp.errors import ConfigError
+from galaxy_exp.journal.changes import find_change
+from galaxy_exp.journal.events import FinalistsChosen, SweepResumed, TrialProposed, WinnerChosen
+from galaxy_exp.journal.journal import Journal, read_record
+
+SWEEP = "name: s\nspace: {units: {min: 2, max: 8}}\nsearch: {max_trials: 5, seed: 3}\n"
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(SWEEP)
+    return path
+
+
+@pytest.fixture
+def journal(file, tmp_path):
+    """The journal of a sweep from that file and `--max-epochs 40`."""
+    config, source = read_sweep(file, flags=[FlagValue("--max-epochs", "search.max_epochs", 40)])
+    first = started(config=config.model_dump(mode="json"), sweep_file=source)
+    with Journal.create(tmp_path / "s-1", first) as journal:
+        yield journal
+
+
+def changes_of(event):
+    return [(change.key, change.then, change.now) for change in event.changes]
+
+
+class TestDifferences:
+    def test_are_one_for_each_key_and_one_for_each_hyperparameter(self):
+        then = parse_sweep({"space": {"a": 1, "b": {"values": [1, 2]}}, "search": {"constraints": {"flops": "<= 9"}}})
+        now = parse_sweep({"space": {"b": {"min": 1, "max": 2}}, "training": {"epochs": 3}})
+        assert differences(then, now) == [
+            Change("space.a", 1, None),
+            Change("space.b", {"values": [1, 2]}, {"min": 1, "max": 2, "step": None, "scale": None}),
+            Change("training.epochs", 20, 3),
+            Change("search.constraints.flops", "<= 9", None),
+        ]
+
+    def test_a_long_value_is_cut(self):
+        assert len(str(Change("search.enqueue", None, [{"units": 3}] * 99))) < 200
+
+
+class TestAFileThatIsAsItWas:
+    def test_changes_nothing(self, journal):
+        assert find_change(journal.record) is None
+
+    def test_nor_does_one_with_another_comment(self, journal, file):
+        file.write_text(f"# mine\n{SWEEP}")
+        assert find_change(journal.record) is None
+
+    def test_nor_one_that_is_gone_which_is_told(self, journal, file):
+        file.unlink()
+        said = []
+        assert find_change(journal.record, say=said.append) is None
+        assert said == [f"note: {file}: No such file or directory; the sweep goes on with what it said"]
+
+
+class TestBudgetsAndWorkers:
+    def test_take_effect_and_are_remembered(self, journal, file, tmp_path):
+        file.write_text(SWEEP.replace("max_trials: 5", "max_trials: 50"))
+        said = []
+        event = find_change(journal.record, flags=[FlagValue("--workers", "execution.workers", 2)], say=said.append)
+        assert changes_of(event) == [("search.max_trials", 5, 50), ("execution.workers", None, 2)]
+        assert said == [
+            f"{file}: search.max_trials: was 5, is 50 now",
+            "--workers: execution.workers: was none, is 2 now",
+        ]
+        journal.append(event)
+        record = read_record(tmp_path / "s-1")
+        assert (record.config.search.max_trials, record.config.search.max_epochs) == (50, 40)
+        assert record.config.execution.workers == 2
+        assert record.config_at_start.search.max_trials == 5
+        assert find_change(record) is None
+
+    def test_what_was_set_at_the_start_still_counts_over_the_file(self, journal, file):
+        file.write_text(SWEEP.replace("max_trials: 5", "max_epochs: 9, max_trials: 6"))
+        assert changes_of(find_change(journal.record)) == [("search.max_trials", 5, 6)]
+
+    def test_another_file_can_be_named(self, journal, tmp_path):
+        other = tmp_path / "other.yaml"
+        other.write_text(SWEEP.replace("max_trials: 5", "max_trials: 6"))
+        event = find_change(journal.record, file=other)
+        assert changes_of(event) == [("search.max_trials", 5, 6)]
+        assert event.sweep_file.path == str(other)
+
+    def test_a_sweep_without_a_file_is_changed_by_options(self, tmp_path):
+        with Journal.create(tmp_path / "s-2", started()) as journal:
+            event = find_change(journal.record, overrides=["search.max_hours=2"])
+            assert changes_of(event) == [("search.max_hours", None, 2.0)]
+
+    def test_the_time_before_a_change_is_no_time_of_work(self, tmp_path):
+        with Journal.create(tmp_path / "s-2", started(), clock=iter([100.0, 500.0, 501.0]).__next__) as journal:
+            journal.append(find_change(journal.record, overrides=["search.max_hours=2"]))
+            journal.append(SweepResumed())
+            assert journal.record.active_seconds == 0
+
+
+class TestWhatTrialsDependOn:
+    def test_is_refused_with_then_and_now(self, journal, file):
+        file.write_text(SWEEP.replace("seed: 3", "seed: 4").replace("max: 8", "max: 9"))
+        with pytest.raises(ConfigError) as refused:
+            find_change(journal.record)
+        unit = '{"min": 2, "max": %d, "step": null, "scale": null}'
+        first, second, why = refused.value.problems
+        assert first == f"{file}: space.units: was {unit % 8}, is {unit % 9} now"
+        assert second == f"{file}: search.seed: was 3, is 4 now"
+        assert why.startswith("sweep s-1 cannot go on with that, since its trials so far were made otherwise")
+        assert why.endswith("galaxy-exp resume s-1 --as-recorded")
+
+    def test_is_refused_in_an_option_by_its_name(self, journal):
+        with pytest.raises(
+            ConfigError, match=r"^--set training.epochs=2: training.epochs: was 20, is 2 now\n"
+        ) as refused:
+            find_change(journal.record, overrides=["training.epochs=2"])
+        assert "--as-recorded" not in str(refused.value)
+
+    def test_is_left_aside_on_request(self, journal, file):
+        file.write_text(SWEEP.replace("seed: 3", "seed: 4"))
+        assert find_change(journal.record, as_recorded=True) is None
+
+    def test_a_mistake_in_the_file_is_told_as_always(self, journal, file):
+        file.write_text(SWEEP.replace("max_trials: 5", "max_trails: 6"))
+        with pytest.raises(ConfigError, match=r'search.max_trails: unknown key; did you mean "max_trials"'):
+            find_change(journal.record)
+
+
+class TestASearchThatIsOver:
+    @pytest.fixture
+    def over(self, journal):
+        journal.append(TrialProposed(number=0, values={}, seed=1))
+        journal.append(FinalistsChosen(numbers=[0], reason="max_trials reached"))
+        return journal
+
+    def test_goes_on_while_no_finalist_was_trained_again(self, over):
+        event = find_change(over.record, overrides=["search.max_trials=6"])
+        over.append(event)
+        assert event.reopens_search
+        assert over.record.finalists is None
+
+    def test_does_not_once_finalists_are_trained(self, over):
+        over.append(TrialProposed(number=1, values={}, seed=1, confirms=0))
+        with pytest.raises(ConfigError, match=r"its finalists are being trained again, so search.max_trials cannot"):
+            find_change(over.record, overrides=["search.max_trials=6"])
+        assert not find_change(over.record, overrides=["execution.threads=1"]).reopens_search
+
+    def test_does_not_once_the_winner_is_chosen(self, over):
+        over.append(WinnerChosen(number=0))
+        with pytest.raises(ConfigError, match=r"sealed test part is opened once.*--set search.warm_start=s-1"):
+            find_change(over.record, overrides=["search.max_trials=6"])
