@@ -14,6 +14,7 @@ from galaxy_exp.journal.record import TrialRecord
 
 __all__ = [
     "ATTEMPT",
+    "CLOSED",
     "CONFIRMS",
     "EPOCHS",
     "EXPERIMENT_KIND",
@@ -51,6 +52,8 @@ TRIAL = "galaxy_exp.trial"
 ATTEMPT = "galaxy_exp.attempt"
 STATE = "galaxy_exp.state"
 REASON = "galaxy_exp.reason"
+CLOSED = "galaxy_exp.closed"
+"""Why `galaxy-exp doctor` closed a run, on runs whose driver was gone; taken off when the sweep goes on."""
 CONFIRMS = "galaxy_exp.confirms"
 """The finalist's number, on the runs that train it again."""
 EPOCHS = "galaxy_exp.epochs"

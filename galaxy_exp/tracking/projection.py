@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from galaxy_exp.data.prepared import PreparedData
@@ -45,19 +44,18 @@ from galaxy_exp.tracking.content import (
     sweep_metrics,
     sweep_params,
 )
+from galaxy_exp.tracking.patience import Patience, TimedClient
 from galaxy_exp.tracking.quiet import quiet_mlflow
 from galaxy_exp.tracking.store import hide_password
 
-__all__ = ["MlflowProjection"]
+__all__ = ["STATUS", "MlflowProjection"]
 
 
 _MAX_PARAMS_PER_CALL = 100
 _MAX_METRICS_PER_CALL = 1000
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 30.0, 600.0
-"""How long an MLflow that failed is left alone; doubled each time it fails again."""
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
 """Error codes with which MLflow refuses one thing, as opposed to being away."""
-_STATUS = {
+STATUS = {
     TrialState.RUNNING: "RUNNING",
     TrialState.COMPLETED: "FINISHED",
     TrialState.STOPPED: "FINISHED",
@@ -65,15 +63,19 @@ _STATUS = {
     TrialState.LOST: "KILLED",
     TrialState.INFEASIBLE: "FINISHED",
 }
+"""What MLflow calls the state of a trial's run."""
 
 
 class MlflowProjection:
     """An observer of the loop that writes each event to MLflow as it comes.
 
     MLflow failing is not the sweep failing: the failure is told through `warn`, MLflow is left alone for a while, and
-    then everything it lacks is written. What is written carries the journal's own timestamps, and MLflow drops a
-    metric that it has already, so writing twice changes nothing. A run belongs to one attempt at a trial; when the
-    trial is issued again it gets a new one, and the old one goes to MLflow's bin.
+    then everything it lacks is written. One that takes too long is left alone just so (see `Patience`), so that the
+    sweep does not wait for it. An outage is told once, and so is its end.
+
+    What is written carries the journal's own timestamps, and MLflow drops a metric that it has already, so writing
+    twice changes nothing. A run belongs to one attempt at a trial; when the trial is issued again it gets a new one,
+    and the old one goes to MLflow's bin.
 
     The store is opened, and what an earlier process left unwritten is caught up, at the first event: by then the
     first trial is running, so that no worker waits while MLflow creates its database.
@@ -104,14 +106,19 @@ class MlflowProjection:
         self._clock = clock
         self._experiment_id: str | None = None
         self._is_behind = True
-        self._pause_seconds = _FIRST_PAUSE_SECONDS
-        self._paused_until = -math.inf
+        self._parent_is_described = False
+        self._patience = Patience(clock)
+        self._outage_is_told = False
         self._warned: set[str] = set()
 
     @cached_property
+    def _timed(self) -> TimedClient:
+        return TimedClient(self._open_store(), self._clock)
+
+    @property
     def client(self) -> MlflowClient:
         """The store's client, opened at first use."""
-        return self._open_store()
+        return cast(MlflowClient, self._timed)
 
     @property
     def _record(self) -> SweepRecord:
@@ -119,17 +126,28 @@ class MlflowProjection:
 
     def on_event(self, event: Event, record: SweepRecord) -> None:
         """See `Observer.on_event`."""
-        if self._clock() < self._paused_until:
+        if self._patience.is_pausing:
             self._is_behind = True
             return
+        waited_before = self._waited
         try:
             with self._errors_as_tracking_errors():
                 if self._is_behind:
-                    self._catch_up()
+                    self._catch_up(since=waited_before)
                 else:
                     self._project(event)
         except TrackingError as error:
-            self._pause(error)
+            self._patience.fail(self._waited - waited_before)
+            self._fall_behind(f"{error}; the sweep goes on, and what is missing is written later")
+            return
+        waited = self._waited - waited_before
+        if self._patience.is_spent(waited):
+            self._patience.rest(waited)
+            slow = f"MLflow at {self._where} is slow ({waited:.0f} s just now)"
+            self._fall_behind(f"{slow}; the sweep goes on, and what is missing is written now and then")
+        elif not self._is_behind:
+            self._patience.recover()
+            self._tell_end_of_outage()
 
     def catch_up(self) -> None:
         """Writes everything that MLflow lacks.
@@ -150,6 +168,21 @@ class MlflowProjection:
             self._catch_up()
             self._close_sweep(status)
 
+    def write_again(self, numbers: Iterable[int]) -> None:
+        """Writes trials once more, as far as MLflow lacks them, although the journal says that it has them.
+
+        A run that was deleted is restored; one that is gone for good is replaced by a new one.
+
+        Raises:
+            TrackingError: if MLflow cannot be written to.
+        """
+        with self._errors_as_tracking_errors():
+            self._ensure_parent_run()
+            for number in numbers:
+                trial = self._record.trials[number]
+                self._restore_run(trial)
+                self._bring_up_to_date(trial, {})
+
     def _project(self, event: Event) -> None:
         match event:
             case TrialProposed() | TrialStarted():
@@ -161,15 +194,18 @@ class MlflowProjection:
             case TrialEnded():
                 self._bring_up_to_date(self._record.trials[event.result.number], {})
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, since: float | None = None) -> None:
+        """Writes what is missing; with `since`, what was waited before, only as much as patience allows."""
         self._ensure_parent_run()
         found = self._find_trial_runs()
         for trial in self._record.trials.values():
-            if not trial.projected:
-                self._bring_up_to_date(trial, found)
+            if trial.projected:
+                continue
+            self._bring_up_to_date(trial, found)
+            if since is not None and self._patience.is_spent(self._waited - since):
+                return
         self._discard_strays(found)
         self._is_behind = False
-        self._pause_seconds = _FIRST_PAUSE_SECONDS
 
     def _bring_up_to_date(self, trial: TrialRecord, found: _Runs) -> None:
         """Writes all that is known of one trial; what MLflow refuses of it is told and does not hold up the others."""
@@ -188,7 +224,6 @@ class MlflowProjection:
 
     @contextmanager
     def _errors_as_tracking_errors(self) -> Iterator[None]:
-        where = f"MLflow at {hide_password(self._record.started.tracking_uri)} cannot be written to"
         with quiet_mlflow():
             try:
                 yield
@@ -196,13 +231,28 @@ class MlflowProjection:
                 raise
             except Exception as error:
                 # whatever MLflow, its database driver or its artifact store raise must not end the sweep
-                raise TrackingError(f"{where}: {first_line(error)}") from error
+                message = f"MLflow at {self._where} cannot be written to: {first_line(error)}"
+                raise TrackingError(message) from error
 
-    def _pause(self, error: TrackingError) -> None:
-        self._warn_once(f"{error}; the sweep goes on, and what is missing is written later")
+    @property
+    def _where(self) -> str:
+        return hide_password(self._record.started.tracking_uri)
+
+    @property
+    def _waited(self) -> float:
+        """Seconds that MLflow's calls have taken so far, without opening the store."""
+        return self._timed.seconds if "_timed" in self.__dict__ else 0.0
+
+    def _fall_behind(self, message: str) -> None:
         self._is_behind = True
-        self._paused_until = self._clock() + self._pause_seconds
-        self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
+        if not self._outage_is_told:
+            self._outage_is_told = True
+            self._warn(message)
+
+    def _tell_end_of_outage(self) -> None:
+        if self._outage_is_told:
+            self._outage_is_told = False
+            self._warn(f"MLflow at {self._where} is back and has everything")
 
     def _warn_once(self, message: str) -> None:
         if message not in self._warned:
@@ -212,7 +262,7 @@ class MlflowProjection:
     # runs
 
     def _find_trial_runs(self) -> _Runs:
-        """The active runs of this sweep's trials, by trial number and attempt; the first made of two alike."""
+        """The active runs of this sweep's trials, by trial number and attempt."""
         found: _Runs = {}
         token: str | None = None
         while True:
@@ -221,7 +271,7 @@ class MlflowProjection:
             )
             for run in page:
                 key = int(run.data.tags[names.TRIAL]), int(run.data.tags[names.ATTEMPT])
-                found.setdefault(key, []).append(run.info.run_id)
+                found.setdefault(key, []).append(run)
             token = page.token
             if not token:
                 return found
@@ -249,8 +299,10 @@ class MlflowProjection:
             left = self.client.search_runs([self._experiment()], self._filter("sweep"), max_results=1)
             run_id = str(left[0].info.run_id) if left else self._create_parent_run()
             self._journal.append(ParentRunCreated(run_id=run_id))
-        if self._is_behind:
+            self._parent_is_described = False
+        if not self._parent_is_described:
             self._describe_parent(run_id)
+            self._parent_is_described = True
         return run_id
 
     def _is_active(self, run_id: str) -> bool:
@@ -268,6 +320,8 @@ class MlflowProjection:
 
     def _describe_parent(self, run_id: str) -> None:
         self.client.update_run(run_id, status="RUNNING")
+        if names.CLOSED in self.client.get_run(run_id).data.tags:
+            self.client.delete_tag(run_id, names.CLOSED)
         self.client.set_tag(run_id, names.NOTE, describe_sweep(self._record, self._data))
         self._log_params(run_id, sweep_params(self._record, self._data))
         self._log_data(run_id)
@@ -278,7 +332,8 @@ class MlflowProjection:
         attempt, stale = max(trial.attempt, 1), trial.run_id
         if stale is not None and trial.run_attempt == attempt:
             return
-        left = found.get((trial.number, attempt), [])
+        # one with metrics is of a part of the journal that is lost, and the trial was trained again since
+        left = [run.info.run_id for run in found.get((trial.number, attempt), []) if not run.data.metrics]
         run_id = left[0] if left else self._create_trial_run(trial, attempt)
         self._journal.append(TrialRunCreated(number=trial.number, run_id=run_id, attempt=attempt))
         self._describe_trial(trial)
@@ -305,11 +360,22 @@ class MlflowProjection:
 
     def _discard_strays(self, found: _Runs) -> None:
         """Runs that a killed driver made and did not live to journal, where the trial has another one."""
-        kept = {trial.run_id for trial in self._record.trials.values()}
-        for run_ids in found.values():
-            for run_id in run_ids:
-                if run_id not in kept and self._is_active(run_id):
+        trials = self._record.trials
+        for (number, _), runs in found.items():
+            for run_id in (run.info.run_id for run in runs):
+                if number in trials and run_id != trials[number].run_id and self._is_active(run_id):
                     self.client.delete_run(run_id)
+
+    def _restore_run(self, trial: TrialRecord) -> None:
+        """Gives a trial its run back: out of the bin or, if it is not there either, a new one."""
+        try:
+            if self.client.get_run(_run_of(trial)).info.lifecycle_stage == "deleted":
+                self.client.restore_run(_run_of(trial))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            run_id = self._create_trial_run(trial, trial.run_attempt)
+            self._journal.append(TrialRunCreated(number=trial.number, run_id=run_id, attempt=trial.run_attempt))
 
     def _close_trial(self, trial: TrialRecord, result: TrialResult) -> None:
         run_id = _run_of(trial)
@@ -318,7 +384,7 @@ class MlflowProjection:
         self._log_files(run_id, self._draw(trial))
         tags = {names.STATE: str(result.state), names.REASON: result.reason, names.EPOCHS: str(result.epochs)}
         self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-        self.client.set_terminated(run_id, _STATUS[result.state], _milliseconds(trial.ended_at or 0.0))
+        self.client.set_terminated(run_id, STATUS[result.state], _milliseconds(trial.ended_at or 0.0))
         self._journal.append(TrialProjected(number=trial.number))
 
     def _draw(self, trial: TrialRecord) -> Path:
@@ -402,7 +468,7 @@ class MlflowProjection:
         self.client.log_inputs(run_id, [DatasetInput(dataset, [context])])
 
 
-_Runs = dict[tuple[int, int], list[str]]
+_Runs = dict[tuple[int, int], list[Run]]
 
 
 def _run_of(trial: TrialRecord) -> str:

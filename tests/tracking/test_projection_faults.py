@@ -199,7 +199,7 @@ def test_a_dead_server_is_not_asked_at_every_event(begin, client):
     fragile.error = ConnectionError("refused")
     asked = []
     projection = make(fragile)
-    projection._catch_up = lambda: asked.append(1) or fragile.search_runs([])
+    projection._catch_up = lambda **_: asked.append(1) or fragile.search_runs([])
     for event in SCRIPT:
         projection.on_event(journal.append(event), journal.record)
     assert len(asked) == 1
