@@ -223,10 +223,10 @@ def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> Sw
     """
     folder = ProjectFolder.default().find_sweep(reference)
     with Journal.reopen(folder.path) as journal:
-        projection = _build_projection(journal, folder, say)
+        projection = build_projection(journal, folder, say)
         ended = journal.record.ended
-        if ended is None:
-            projection.catch_up()
+        if ended is None:  # no driver runs it, as the journal is ours
+            projection.close_sweep("KILLED")
         else:
             projection.close_sweep("FINISHED" if ended.succeeded else "FAILED")
         return journal.record
@@ -342,7 +342,7 @@ class _Run:
         """Trains what is left, then chooses, tests, registers and promotes."""
         import_keras_quietly()
         restore_data(self._journal.record, self._say)
-        projection = _build_projection(self._journal, self._folder, self._say)
+        projection = build_projection(self._journal, self._folder, self._say)
         try:
             reason = self._search(projection)
             self._confirm_finalists(projection)
@@ -496,7 +496,8 @@ def restore_data(record: SweepRecord, say: Say) -> None:
             raise DataError(message) from None
 
 
-def _build_projection(journal: Journal, folder: SweepFolder, say: Say) -> MlflowProjection:
+def build_projection(journal: Journal, folder: SweepFolder, say: Say) -> MlflowProjection:
+    """What keeps MLflow in step with a journal; the prepared images must be there."""
     from galaxy_exp.tracking.projection import MlflowProjection
     from galaxy_exp.tracking.quiet import quiet_mlflow
     from galaxy_exp.tracking.store import is_first_use, open_client
