@@ -23,7 +23,10 @@ __all__ = [
     "SweepInterrupted",
     "TrackingError",
     "first_line",
+    "one_line",
 ]
+
+_LONGEST_LINE = 1000
 
 
 class GalaxyExpError(Exception):
@@ -42,7 +45,7 @@ class ConfigError(BadInputError):
     """One or more mistakes in a sweep file or an override; `problems` holds one line each."""
 
     def __init__(self, problems: Sequence[str] | str) -> None:
-        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        self.problems = tuple(map(one_line, (problems,) if isinstance(problems, str) else problems))
         super().__init__("\n".join(self.problems))
 
 
@@ -86,6 +89,16 @@ def first_line(error: BaseException) -> str:
     return (
         lines[0] if isinstance(error, GalaxyExpError | OSError | ValueError) else f"{type(error).__name__}: {lines[0]}"
     )
+
+
+def one_line(text: str) -> str:
+    """A message fit to be printed: line breaks and control characters escaped, the rest beyond 1,000 letters cut."""
+    plain = text if text.isprintable() else "".join(map(_printable, text))
+    return plain if len(plain) <= _LONGEST_LINE else f"{plain[:_LONGEST_LINE]}..."
+
+
+def _printable(letter: str) -> str:
+    return letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
 
 
 class SweepInterrupted(GalaxyExpError):

@@ -11,6 +11,9 @@ from galaxy_exp.wording import did_you_mean, nearest
 
 __all__ = ["describe_problems"]
 
+_LONGEST_VALUE = 100
+"""Characters of what was found that a message shows."""
+
 
 def describe_problems(error: ValidationError, where: str) -> list[str]:
     """One line per mistake, `where: key.path: what was found; what was expected`."""
@@ -19,7 +22,7 @@ def describe_problems(error: ValidationError, where: str) -> list[str]:
 
 def _describe(problem: dict[str, Any], where: str) -> str:
     location = _without_tags(problem["loc"])
-    key = ".".join(str(part) for part in location) or "the whole file"
+    key = ".".join(_cut(str(part)) for part in location) or "the whole file"
     return f"{where}: {key}: {_explain(problem, location)}"
 
 
@@ -33,7 +36,8 @@ def _without_tags(location: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _explain(problem: dict[str, Any], location: tuple[Any, ...]) -> str:
-    kind, found, context = problem["type"], problem.get("input"), problem.get("ctx", {})
+    kind, value, context = problem["type"], problem.get("input"), problem.get("ctx", {})
+    found = _cut(repr(value))
     if kind == "extra_forbidden":
         known = _known_keys(location[:-1])
         return f"unknown key; {did_you_mean(str(location[-1]), known)}" if known else "unknown key"
@@ -41,16 +45,20 @@ def _explain(problem: dict[str, Any], location: tuple[Any, ...]) -> str:
         return "missing"
     if kind == "literal_error":
         expected = context["expected"].replace("'", "")
-        return f"found {found!r}; expected {expected}{_close_literal(found, expected)}"
+        return f"found {found}; expected {expected}{_close_literal(value, expected)}"
     if kind == "value_error":
         return str(context["error"])
     if kind == "string_pattern_mismatch":
-        return f"found {found!r}; expected text matching {context['pattern']}"
+        return f"found {found}; expected text matching {context['pattern']}"
     if kind == "too_short":
-        return f"found {found!r}; expected at least {context['min_length']}"
+        return f"found {found}; expected at least {context['min_length']}"
     if kind == "model_type":
-        return f"found {found!r}; expected a section of keys"
-    return f"found {found!r}; expected {_expected(problem['msg'])}"
+        return f"found {found}; expected a section of keys"
+    return f"found {found}; expected {_expected(problem['msg'])}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
 def _expected(message: str) -> str:

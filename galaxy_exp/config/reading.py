@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from galaxy_exp.config.plain_yaml import parse_yaml
 from galaxy_exp.config.problems import describe_problems
 from galaxy_exp.config.sweep import SweepConfig
 from galaxy_exp.errors import ConfigError
@@ -27,6 +27,9 @@ __all__ = [
     "parse_sweep",
     "read_sweep",
 ]
+
+_MOST_BYTES = 2**20
+"""Of a sweep file; one with 3,000 enqueued configurations is half as large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,43 +54,6 @@ class SweepFile:
     """SHA-256 of the file's bytes, hexadecimal."""
     settings: tuple[tuple[str, Any], ...] = ()
     """Key paths and values that were put over the file's, in order."""
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses repeated keys, reads 1e-4 as a number, and only true/false as booleans."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
-    ]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?(?:(?:\d[\d_]*\.[\d_]*|\.\d+)(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.(?:inf|Inf|INF))$|^\.(?:nan|NaN|NAN)$"
-    ),
-    list("-+0123456789."),
-)
-
-
-def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, Any]:
-    seen: set[Hashable] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, Hashable):
-            raise yaml.constructor.ConstructorError(None, None, "a key is a list or mapping", key_node.start_mark)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} appears twice", key_node.start_mark)
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
 
 
 def load_sweep(path: Path | str, overrides: Sequence[str] = (), flags: Sequence[FlagValue] = ()) -> SweepConfig:
@@ -128,7 +94,8 @@ def read_sweep(
 
 def digest_of(path: Path) -> str:
     """As `SweepFile.digest`; OSError if the file cannot be read."""
-    return _digest(path.read_bytes())
+    with path.open("rb") as file:
+        return _digest(file.read(_MOST_BYTES + 1))
 
 
 def _digest(data: bytes) -> str:
@@ -206,13 +173,17 @@ def _name_flag(problem: str, where: str, origins: Mapping[str, str]) -> str:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; expected a sweep file such as sweeps/quickstart.yaml") from None
     except IsADirectoryError:
         raise ConfigError(f"{path}: is a folder; expected a sweep file such as sweeps/quickstart.yaml") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(data) > _MOST_BYTES:
+        raise ConfigError(f"{path}: is larger than {_MOST_BYTES:,} bytes; expected a sweep file")
+    return data
 
 
 def _parse_mapping(data: bytes, path: Path) -> dict[str, Any]:
@@ -221,24 +192,12 @@ def _parse_mapping(data: bytes, path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}: cannot be read: {error.reason}; expected text in UTF-8") from None
-    content = _parse_yaml(text, str(path))
+    content = parse_yaml(text, str(path))
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: found {type(content).__name__} at the top; expected keys such as name: and data:")
     return content
-
-
-def _parse_yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
-        reason = getattr(error, "problem", None) or str(error).replace("\n", " ")
-        raise ConfigError(f"{place}: not valid YAML: {reason}") from None
-    except (ValueError, RecursionError) as error:  # an impossible date, or nesting without end
-        raise ConfigError(f"{where}: not valid YAML: {error}") from None
 
 
 def _apply_override(content: dict[str, Any], override: str) -> tuple[str, Any]:
@@ -248,7 +207,7 @@ def _apply_override(content: dict[str, Any], override: str) -> tuple[str, Any]:
     if not equals or not all(parts):
         raise ConfigError(f"--set {override}: expected key.path=value, as in --set search.max_trials=50")
     key = ".".join(parts)
-    parsed = _parse_yaml(value, f"--set {override}")
+    parsed = parse_yaml(value, f"--set {override}")
     _put(content, key, parsed, f"--set {override}")
     return key, parsed
 
