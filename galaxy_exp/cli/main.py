@@ -21,6 +21,7 @@ _COMMANDS = {
     "list": ("galaxy_exp.cli.sweeps", "list_command"),
     "show": ("galaxy_exp.cli.sweeps", "show_command"),
     "trials": ("galaxy_exp.cli.sweeps", "trials_command"),
+    "report": ("galaxy_exp.cli.report", "report_command"),
     "ui": ("galaxy_exp.cli.ui", "ui_command"),
     "models": ("galaxy_exp.cli.models", "models_command"),
     "data": ("galaxy_exp.cli.data", "data_command"),

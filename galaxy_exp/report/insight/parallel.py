@@ -47,12 +47,13 @@ class Parallel:
     """The objective."""
 
 
-def collect_parallel(record: SweepRecord) -> Parallel:
-    """The trials that can be compared, and the hyperparameters that varied among them."""
+def collect_parallel(record: SweepRecord, at_most: int | None = None) -> Parallel:
+    """The trials that can be compared, the best `at_most` of them, and the hyperparameters that varied."""
     trials = comparable_trials(record)
     axes = axes_of(record, trials)
     scores = {trial.number: score_of(record, trial) or 0.0 for trial in trials}
     trials = sorted(trials, key=lambda trial: record.objective.sort_key(scores[trial.number]), reverse=True)
+    trials = trials if at_most is None else trials[-at_most:]
     columns = []
     for axis in axes:
         held = [trial.values.get(axis.name) for trial in trials]

@@ -1,0 +1,171 @@
+"""The drawings of the search: what each trial reached, how long it trained, and with which values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from galaxy_exp.report.insight.axes import Axis, offset, short_value
+from galaxy_exp.report.insight.history import History, is_wide
+from galaxy_exp.report.insight.parallel import NOT_ACTIVE, Column, Parallel
+from galaxy_exp.report.insight.pareto import ParetoTrials
+from galaxy_exp.report.insight.rungs import Rungs
+from galaxy_exp.report.insight.slices import Slice
+from galaxy_exp.report.page.drawing import Drawing, Plot, padded_axis
+from galaxy_exp.report.page.html import Html
+from galaxy_exp.report.page.words import count, score
+
+__all__ = ["draw_curves", "draw_history", "draw_parallel", "draw_pareto", "draw_slice", "draw_survival"]
+
+_WIDTH, _HEIGHT = 520, 300
+_LEGEND_TOP = 58
+"""Height of the name and a row of a legend."""
+
+
+def draw_history(history: History) -> Html:
+    """The score of each trial in order, and the best so far."""
+    numbers = [*history.best, *history.failed]
+    x = Axis("trial", (), -0.5, max([*numbers, 1]) + 0.5, False, True)
+    y = padded_axis(history.objective, history.scores, is_log=is_wide(history.scores))
+    plot = Plot(_WIDTH, _HEIGHT, x, y, x_name="trial", y_name=history.objective, top=_LEGEND_TOP)
+    entries = []
+    if history.best:
+        plot.path(plot.steps(list(history.best.items())), "line best")
+        entries.append(("line best", "best so far"))
+    for name, scores, class_ in (
+        ("all epochs", history.completed, "dot blue"),
+        ("stopped early", history.stopped, "dot pale"),
+    ):
+        for number, value in scores.items():
+            plot.dot(plot.x(number), plot.y(value), class_, title=f"trial {number}: {score(value)}, {name}")
+        entries += [(class_, name)] * bool(scores)
+    for number, value in history.settled.items():
+        plot.dot(plot.x(number), plot.y(value), "dot ring", 7.5, f"trial {number}: {score(value)}, settled beforehand")
+    entries += [("dot ring", "baseline or given")] * bool(history.settled)
+    for number in history.failed:
+        plot.cross(plot.x(number), plot.bottom - 8, "cross", f"trial {number} has no model")
+    entries += [("cross", "no model")] * bool(history.failed)
+    plot.legend(entries, 6, 36)
+    best = list(history.best.values())[-1:]
+    reached = f"the best reaches {score(best[0])}" if best else "none has a score"
+    return plot.render(f"{history.objective} of {count(len(numbers), 'trial')} in the order they began; {reached}.")
+
+
+def draw_survival(rungs: Rungs) -> Html:
+    """How many trials trained how long."""
+    counts = [rungs.survivors[0], *rungs.survivors]
+    x = Axis("epoch", (), 0, rungs.epochs, False, True)
+    y = Axis("trials", (), 0, 1.12 * max(*counts, 1), False, True)
+    plot = Plot(_WIDTH, _HEIGHT, x, y, x_name="epoch", y_name="trials that trained at least so many epochs")
+    corners = plot.steps([*enumerate(rungs.survivors), (rungs.epochs, rungs.survivors[-1])])
+    plot.path([(plot.x(0), plot.bottom), *corners, (plot.x(rungs.epochs), plot.bottom)], "area", closed=True)
+    plot.path(corners, "line blue")
+    for epoch in dict.fromkeys([*rungs.rungs, rungs.epochs]):
+        alive = rungs.survivors[epoch - 1]
+        plot.dot(plot.x(epoch), plot.y(alive), "dot blue", title=f"{count(alive, 'trial')} trained {epoch} epochs")
+        anchor = "end" if epoch == rungs.epochs else "middle"
+        plot.text(plot.x(epoch), plot.y(alive) - 9, str(alive), anchor=anchor)
+    stops = ", ".join(f"{rungs.survivors[epoch - 1]} trained {epoch} epochs" for epoch in [*rungs.rungs, rungs.epochs])
+    return plot.render(f"Of {counts[0]} trials, {stops}.")
+
+
+def draw_curves(rungs: Rungs) -> Html:
+    """The objective after each epoch of each trial, the best trial in front."""
+    values = [value for curve in rungs.curves.values() for value in curve]
+    x = Axis("epoch", (), 1 if rungs.epochs > 1 else 0, max(rungs.epochs, 1), False, True)
+    y = padded_axis(rungs.objective, values, is_log=rungs.is_wide)
+    plot = Plot(_WIDTH, _HEIGHT, x, y, x_name="epoch", y_name=rungs.objective, top=_LEGEND_TOP)
+    used = {}
+    for number, curve in sorted(rungs.curves.items(), key=lambda entry: entry[0] == rungs.winner):
+        stopped = number in rungs.stopped
+        class_, name = ("line pale", "stopped early") if stopped else ("line blue thin", "all epochs")
+        if number == rungs.winner:
+            class_, name = "line best", f"best of the search: trial {number}"
+        used[class_] = name
+        points = plot.at(enumerate(curve, start=1))
+        if len(points) > 1:
+            plot.path(points, class_)
+        else:
+            plot.dot(*points[0], class_.replace("line", "dot"), 3)
+    plot.legend(list(used.items()), 6, 36)
+    return plot.render(f"{rungs.objective} after each epoch of {count(len(rungs.curves), 'trial')}.")
+
+
+def draw_slice(each: Slice, scores: Sequence[float], objective: str) -> Html:
+    """The score against one hyperparameter.
+
+    Args:
+        scores: of all slices of the page, which share their vertical axis.
+    """
+    axis = each.axis
+    names = [short_value(choice) for choice in axis.choices]
+    x = Axis(axis.name, (), -0.5, len(names) - 0.5) if names else axis
+    y = padded_axis(objective, scores, is_log=is_wide(list(scores)))
+    ticks = {float(place): name for place, name in enumerate(_shortened(names, 210))} if names else None
+    plot = Plot(264, 190, x, y, y_name=axis.name, left=40, top=24, x_ticks=ticks, n_ticks=4)
+    for number, value, reached, stopped in zip(each.trials, each.values, each.scores, each.stopped, strict=True):
+        at = axis.choices.index(value) + 0.3 * offset(number) if names else value
+        title = f"trial {number}: {axis.name} {short_value(value)}, {score(reached)}"
+        plot.dot(plot.x(at), plot.y(reached), "dot pale" if stopped else "dot blue", 3 if stopped else 4, title)
+    return plot.render(f"{objective} of {count(len(each.trials), 'trial')} against {axis.name}.")
+
+
+def _shortened(names: Sequence[str], width: float) -> list[str]:
+    """Names that fit side by side into so many pixels."""
+    letters = max(3, int(width / len(names) / 6.6))
+    return [name if len(name) <= letters else f"{name[: letters - 1]}…" for name in names]
+
+
+def draw_parallel(parallel: Parallel) -> Html:
+    """Each trial as a line across all that varied, the best in front."""
+    columns = [*parallel.columns, parallel.score]
+    step, left, top, bottom = 112, 76, 46, 300
+    drawing = Drawing(left + step * (len(columns) - 1) + 64, bottom + 40)
+
+    def y(position: float) -> float:
+        return bottom - position * (bottom - top)
+
+    n_trials = len(parallel.trials)
+    for rank, number in enumerate(parallel.trials):
+        is_best = rank == n_trials - 1
+        class_ = "best" if is_best else "blue thin" if rank >= 0.75 * n_trials - 1 else "pale thin"
+        points = [(left + step * place, y(column.positions[rank])) for place, column in enumerate(columns)]
+        drawing.path(points, f"line {class_}")
+        if is_best:
+            drawing.text(points[-1][0] + 6, points[-1][1] - 8, f"trial {number}", class_="name")
+    for place, column in enumerate(columns):
+        _draw_column(drawing, left + step * place, column, y, is_last=place == len(columns) - 1)
+    names = ", ".join(column.name for column in parallel.columns)
+    return drawing.render(f"{count(n_trials, 'trial')} as lines across {names} and {parallel.score.name}.")
+
+
+def _draw_column(drawing: Drawing, x: float, column: Column, y: Callable[[float], float], *, is_last: bool) -> None:
+    drawing.line(x, y(0), x, y(1), "axis strong")
+    drawing.text(x, y(1) - 16, column.name, anchor="middle", class_="name")
+    for position, text in column.ticks.items():
+        drawing.line(x - 3, y(position), x + 3, y(position), "axis strong")
+        at, anchor = (x + 7, "start") if is_last else (x - 7, "end")
+        class_ = "muted halo" if position == NOT_ACTIVE else "halo"
+        drawing.text(at, y(position) + 4, text, anchor=anchor, class_=class_)
+
+
+def draw_pareto(pareto: ParetoTrials, other: int) -> Html:
+    """The first objective against a further one.
+
+    Args:
+        other: position of the further one among the objectives.
+    """
+    first, second = pareto.objectives[0], pareto.objectives[other]
+    across = [values[other] for values in pareto.values.values()]
+    x = padded_axis(second.name, across, is_log=is_wide(across))
+    y = padded_axis(first.name, [values[0] for values in pareto.values.values()])
+    better = "more" if second.direction == "max" else "less"
+    x_name = f"{second.name} ({better} is better)"
+    plot = Plot(_WIDTH, _HEIGHT, x, y, x_name=x_name, y_name=first.name, top=_LEGEND_TOP, n_ticks=6)
+    for number, values in pareto.values.items():
+        on_front = number in pareto.front
+        title = f"trial {number}: {score(values[0])}, {values[other]:.4g}"
+        plot.dot(plot.x(values[other]), plot.y(values[0]), "dot orange" if on_front else "dot pale", title=title)
+        if on_front:
+            plot.text(plot.x(values[other]) - 6, plot.y(values[0]) - 7, str(number), anchor="end")
+    plot.legend([("dot orange", "Pareto front, with the trial's number"), ("dot pale", "other trials")], 6, 36)
+    return plot.render(f"{first.name} against {second.name}; on the front: trials {', '.join(map(str, pareto.front))}.")

@@ -1,0 +1,239 @@
+"""What a paper should cite: the sources of data, software and methods that a sweep really used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from galaxy_exp.report.page.material import Material
+
+__all__ = ["bibtex", "cited_data", "cited_methods", "cited_software"]
+
+ENTRIES: Mapping[str, str] = {
+    "galaxy10sdss": """@misc{galaxy10sdss,
+  author = {Leung, Henry W. and Bovy, Jo},
+  title = {{Galaxy10 SDSS Dataset}},
+  publisher = {Zenodo},
+  doi = {10.5281/zenodo.10844811}
+}""",
+    "galaxy10decals": """@misc{galaxy10decals,
+  author = {Leung, Henry W. and Bovy, Jo},
+  title = {{Galaxy10 DECaLS Dataset}},
+  publisher = {Zenodo},
+  doi = {10.5281/zenodo.10845026}
+}""",
+    "lintott2008": """@article{lintott2008,
+  author = {Lintott, Chris J. and others},
+  title = {{Galaxy Zoo: morphologies derived from visual inspection of galaxies from the Sloan Digital Sky Survey}},
+  journal = {Monthly Notices of the Royal Astronomical Society},
+  volume = {389},
+  pages = {1179--1189},
+  year = {2008},
+  doi = {10.1111/j.1365-2966.2008.13689.x}
+}""",
+    "lintott2011": """@article{lintott2011,
+  author = {Lintott, Chris and others},
+  title = {{Galaxy Zoo 1: data release of morphological classifications for nearly 900 000 galaxies}},
+  journal = {Monthly Notices of the Royal Astronomical Society},
+  volume = {410},
+  pages = {166--178},
+  year = {2011},
+  doi = {10.1111/j.1365-2966.2010.17432.x}
+}""",
+    "willett2013": """@article{willett2013,
+  author = {Willett, Kyle W. and others},
+  title = {{Galaxy Zoo 2: detailed morphological classifications for 304 122 galaxies from the Sloan Digital Sky
+           Survey}},
+  journal = {Monthly Notices of the Royal Astronomical Society},
+  volume = {435},
+  pages = {2835--2860},
+  year = {2013},
+  doi = {10.1093/mnras/stt1458}
+}""",
+    "abazajian2009": """@article{abazajian2009,
+  author = {Abazajian, Kevork N. and others},
+  title = {{The Seventh Data Release of the Sloan Digital Sky Survey}},
+  journal = {The Astrophysical Journal Supplement Series},
+  volume = {182},
+  pages = {543--558},
+  year = {2009},
+  doi = {10.1088/0067-0049/182/2/543}
+}""",
+    "walmsley2022": """@article{walmsley2022,
+  author = {Walmsley, Mike and others},
+  title = {{Galaxy Zoo DECaLS: detailed visual morphology measurements from volunteers and deep learning for 314 000
+           galaxies}},
+  journal = {Monthly Notices of the Royal Astronomical Society},
+  volume = {509},
+  pages = {3966--3988},
+  year = {2022},
+  doi = {10.1093/mnras/stab2093}
+}""",
+    "dey2019": """@article{dey2019,
+  author = {Dey, Arjun and others},
+  title = {{Overview of the DESI Legacy Imaging Surveys}},
+  journal = {The Astronomical Journal},
+  volume = {157},
+  pages = {168},
+  year = {2019},
+  doi = {10.3847/1538-3881/ab089d}
+}""",
+    "keras": """@misc{keras,
+  author = {Chollet, Fran{\\c{c}}ois and others},
+  title = {{Keras}},
+  year = {2015},
+  howpublished = {\\url{https://keras.io}}
+}""",
+    "kerastuner": """@misc{kerastuner,
+  author = {O'Malley, Tom and Bursztein, Elie and Long, James and Chollet, Fran{\\c{c}}ois and Jin, Haifeng and
+            Invernizzi, Luca and others},
+  title = {{KerasTuner}},
+  year = {2019},
+  howpublished = {\\url{https://github.com/keras-team/keras-tuner}}
+}""",
+    "abadi2016": """@inproceedings{abadi2016,
+  author = {Abadi, Mart{\\'i}n and others},
+  title = {{TensorFlow: A System for Large-Scale Machine Learning}},
+  booktitle = {12th USENIX Symposium on Operating Systems Design and Implementation},
+  pages = {265--283},
+  year = {2016}
+}""",
+    "jax": """@misc{jax,
+  author = {Bradbury, James and Frostig, Roy and Hawkins, Peter and others},
+  title = {{JAX: composable transformations of Python+NumPy programs}},
+  year = {2018},
+  howpublished = {\\url{https://github.com/jax-ml/jax}}
+}""",
+    "zaharia2018": """@article{zaharia2018,
+  author = {Zaharia, Matei and others},
+  title = {{Accelerating the Machine Learning Lifecycle with MLflow}},
+  journal = {IEEE Data Engineering Bulletin},
+  volume = {41},
+  number = {4},
+  pages = {39--45},
+  year = {2018}
+}""",
+    "akiba2019": """@inproceedings{akiba2019,
+  author = {Akiba, Takuya and Sano, Shotaro and Yanase, Toshihiko and Ohta, Takeru and Koyama, Masanori},
+  title = {{Optuna: A Next-generation Hyperparameter Optimization Framework}},
+  booktitle = {Proceedings of the 25th ACM SIGKDD International Conference on Knowledge Discovery and Data Mining},
+  pages = {2623--2631},
+  year = {2019},
+  doi = {10.1145/3292500.3330701}
+}""",
+    "harris2020": """@article{harris2020,
+  author = {Harris, Charles R. and others},
+  title = {{Array programming with NumPy}},
+  journal = {Nature},
+  volume = {585},
+  pages = {357--362},
+  year = {2020},
+  doi = {10.1038/s41586-020-2649-2}
+}""",
+    "jones1998": """@article{jones1998,
+  author = {Jones, Donald R. and Schonlau, Matthias and Welch, William J.},
+  title = {{Efficient Global Optimization of Expensive Black-Box Functions}},
+  journal = {Journal of Global Optimization},
+  volume = {13},
+  pages = {455--492},
+  year = {1998},
+  doi = {10.1023/A:1008306431147}
+}""",
+    "bergstra2011": """@inproceedings{bergstra2011,
+  author = {Bergstra, James and Bardenet, R{\\'e}mi and Bengio, Yoshua and K{\\'e}gl, Bal{\\'a}zs},
+  title = {{Algorithms for Hyper-Parameter Optimization}},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {24},
+  year = {2011}
+}""",
+    "hansen2001": """@article{hansen2001,
+  author = {Hansen, Nikolaus and Ostermeier, Andreas},
+  title = {{Completely Derandomized Self-Adaptation in Evolution Strategies}},
+  journal = {Evolutionary Computation},
+  volume = {9},
+  pages = {159--195},
+  year = {2001},
+  doi = {10.1162/106365601750190398}
+}""",
+    "li2020": """@inproceedings{li2020,
+  author = {Li, Liam and Jamieson, Kevin and Rostamizadeh, Afshin and Gonina, Ekaterina and Ben-tzur, Jonathan and
+            Hardt, Moritz and Recht, Benjamin and Talwalkar, Ameet},
+  title = {{A System for Massively Parallel Hyperparameter Tuning}},
+  booktitle = {Proceedings of Machine Learning and Systems},
+  volume = {2},
+  year = {2020}
+}""",
+    "li2018": """@article{li2018,
+  author = {Li, Lisha and Jamieson, Kevin and DeSalvo, Giulia and Rostamizadeh, Afshin and Talwalkar, Ameet},
+  title = {{Hyperband: A Novel Bandit-Based Approach to Hyperparameter Optimization}},
+  journal = {Journal of Machine Learning Research},
+  volume = {18},
+  number = {185},
+  year = {2018}
+}""",
+    "golovin2017": """@inproceedings{golovin2017,
+  author = {Golovin, Daniel and Solnik, Benjamin and Moitra, Subhodeep and Kochanski, Greg and Karro, John and
+            Sculley, D.},
+  title = {{Google Vizier: A Service for Black-Box Optimization}},
+  booktitle = {Proceedings of the 23rd ACM SIGKDD International Conference on Knowledge Discovery and Data Mining},
+  pages = {1487--1495},
+  year = {2017},
+  doi = {10.1145/3097983.3098043}
+}""",
+    "efron1993": """@book{efron1993,
+  author = {Efron, Bradley and Tibshirani, Robert J.},
+  title = {{An Introduction to the Bootstrap}},
+  publisher = {Chapman and Hall},
+  year = {1993}
+}""",
+    "guo2017": """@inproceedings{guo2017,
+  author = {Guo, Chuan and Pleiss, Geoff and Sun, Yu and Weinberger, Kilian Q.},
+  title = {{On Calibration of Modern Neural Networks}},
+  booktitle = {Proceedings of the 34th International Conference on Machine Learning},
+  pages = {1321--1330},
+  year = {2017}
+}""",
+}
+"""By key. Volumes, pages and identifiers as the publishers give them."""
+
+_DATA = {
+    "galaxy10-sdss": ("galaxy10sdss", "abazajian2009", "lintott2008", "lintott2011", "willett2013"),
+    "galaxy10-decals": ("galaxy10decals", "dey2019", "lintott2008", "lintott2011", "willett2013", "walmsley2022"),
+}
+_SAMPLERS = {
+    "gp": ("jones1998",),
+    "tpe": ("bergstra2011", "akiba2019"),
+    "random": (),
+    "qmc": (),
+    "grid": (),
+    "cmaes": ("hansen2001", "akiba2019"),
+}
+_PRUNERS = {"asha": ("li2020",), "hyperband": ("li2018", "li2020"), "median": ("golovin2017",)}
+
+
+def cited_data(material: Material) -> tuple[str, ...]:
+    """Keys for the images; none for those of the user's own, and for simulated ones."""
+    return () if material.data.simulated else _DATA.get(material.record.config.data.source, ())
+
+
+def cited_software(material: Material) -> tuple[str, ...]:
+    """Keys for the software that every sweep runs on, and for the backend it was trained with."""
+    backends = {trial.result.backend for trial in material.record.trials.values() if trial.result}
+    used = {"tensorflow": "abadi2016", "jax": "jax"}
+    return ("keras", *(used[each] for each in sorted(backends & set(used))), "kerastuner", "zaharia2018", "harris2020")
+
+
+def cited_methods(material: Material) -> dict[str, tuple[str, ...]]:
+    """Keys by what they were used for: "sampler", "pruner", "bootstrap", "calibration"; without what was not used."""
+    search = material.record.config.search
+    found = {
+        "sampler": _SAMPLERS.get(search.sampler_choice, ()),
+        "pruner": _PRUNERS.get(search.pruner, ()),
+        "bootstrap": ("efron1993",) if material.gains else (),
+        "calibration": ("guo2017",) if material.calibration else (),
+    }
+    return {use: keys for use, keys in found.items() if keys}
+
+
+def bibtex(keys: Iterable[str]) -> str:
+    """The entries, each once, in the order of first use."""
+    return "\n\n".join(ENTRIES[key] for key in dict.fromkeys(keys))

@@ -1,0 +1,156 @@
+"""What the page is made of: everything known about a sweep, computed before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from galaxy_exp.journal.record import SweepRecord, TrialRecord
+    from galaxy_exp.report.calibration import Calibration
+
+__all__ = ["DataFacts", "Finalist", "Gain", "Material", "Picture", "SweepState"]
+
+
+class SweepState(StrEnum):
+    """How far a sweep came."""
+
+    FINISHED = "finished"
+    """The winner was tested on the sealed images and registered."""
+    UNFINISHED = "not finished"
+    """Running, interrupted or killed."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class DataFacts:
+    """What is known of the images."""
+
+    source: str
+    simulated: bool
+    digest: str
+    split_digest: str
+    class_names: tuple[str, ...] = ()
+    image_shape: tuple[int, ...] = ()
+    """(height, width, 3) in pixels; empty if not known."""
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Images by part and class; empty if not known."""
+    preprocessing: Sequence[str] = ()
+    """The steps in words."""
+    own_split: bool = False
+    n_identical: int = 0
+    n_near: int = 0
+    n_skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finalist:
+    """A configuration that was trained again."""
+
+    number: int
+    searched: float | None
+    """What the search found, with one seed."""
+    values: tuple[float, ...]
+    """The objective of each further training, in their order."""
+    mean: float
+    spread: float
+    """Standard deviation; 0 for a single seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """The winner's value minus the baseline's on the same sealed images, with the 95% interval of the bootstrap."""
+
+    metric: str
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One image, ready to be shown in the page."""
+
+    uri: str
+    """A `data:` address."""
+    width: int
+    height: int
+    true: str
+    """Name of its class."""
+    predicted: str
+    probability: float
+    """Of the predicted class."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """A sweep's record and what was computed from it and from the files in its folder."""
+
+    record: SweepRecord
+    data: DataFacts
+    sweep_file: str
+    """The whole sweep file with all defaults, as YAML, without passwords."""
+    finalists: Sequence[Finalist] = ()
+    """The best mean first."""
+    gains: Sequence[Gain] = ()
+    """Empty without a baseline, or without the sealed test's probabilities."""
+    calibration: Calibration | None = None
+    """Of the winner on the sealed test; None if its probabilities are not there."""
+    mistakes: Sequence[Picture] = ()
+    """Of the winner on the validation images, the most confident first."""
+    n_mistakes: int | None = None
+    """Of the winner on the validation images, in all; None if they are not known."""
+    expected_gain: float | None = None
+    """What ten more trials would add to the best objective; None if there are too few to judge from."""
+    missing: Sequence[str] = ()
+    """What could not be shown and why, one sentence each."""
+    software: Mapping[str, str] = field(default_factory=dict)
+    """What made the page, by name."""
+
+    @property
+    def state(self) -> SweepState:
+        """A sweep whose last step, the promotion, is done counts as finished, its last event written or not."""
+        ended = self.record.ended
+        if ended is not None and not ended.succeeded:
+            return SweepState.FAILED
+        return SweepState.FINISHED if ended or self.record.promotion else SweepState.UNFINISHED
+
+    @property
+    def winner(self) -> TrialRecord | None:
+        """The trial whose model was chosen."""
+        return None if self.record.winner is None else self.record.trials[self.record.winner]
+
+    @property
+    def leader(self) -> TrialRecord | None:
+        """The winner; before it is chosen, the best trial so far."""
+        ranked = self.record.leaderboard()
+        return self.winner or (ranked[0] if ranked else None)
+
+    @property
+    def baseline(self) -> TrialRecord | None:
+        """The trial of the baseline; None if the sweep has none or it is not proposed yet."""
+        return self.record.trials.get(0) if self.record.config.search.baseline else None
+
+    @property
+    def test(self) -> dict[str, Any] | None:
+        """The winner's report on the sealed test, as `TestReport.to_dict()`."""
+        return self.record.test_reports.get(self.record.winner) if self.record.winner is not None else None
+
+    @property
+    def baseline_test(self) -> dict[str, Any] | None:
+        """The baseline's, unless it is the winner."""
+        baseline = self.baseline
+        if baseline is None or baseline.number == self.record.winner:
+            return None
+        return self.record.test_reports.get(baseline.number)
+
+    def gain(self, metric: str) -> Gain | None:
+        """The gain in one metric."""
+        return next((gain for gain in self.gains if gain.metric == metric), None)

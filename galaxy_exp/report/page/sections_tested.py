@@ -1,0 +1,112 @@
+"""How the winner classifies: confusion, completeness and purity, calibration, and its most confident mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from galaxy_exp.report.calibration import Calibration
+from galaxy_exp.report.page.html import Html, element, figure, join, paragraph, table
+from galaxy_exp.report.page.material import Material, Picture
+from galaxy_exp.report.page.result_charts import draw_calibration
+from galaxy_exp.report.page.words import UNKNOWN, count, of_images, score
+
+__all__ = ["tested_section"]
+
+_FEW = 20
+"""A class with fewer sealed test images than this is pointed out."""
+
+
+def tested_section(material: Material) -> Html:
+    """Of the winner on the sealed test; the mistakes are shown on validation images."""
+    report = material.test
+    parts: list[Html | None] = []
+    if report is None:
+        parts.append(paragraph("No model has met the sealed test images yet."))
+    else:
+        parts += [
+            element("h3", "Confusion matrix", id="confusion"),
+            _confusion(report, of_images(material)),
+            element("h3", "Class by class", id="classes"),
+            _per_class(material, report),
+        ]
+    if material.calibration is not None:
+        parts += [element("h3", "Calibration", id="calibration"), _calibration(material.calibration)]
+    if material.n_mistakes is not None:
+        parts += [element("h3", "Most confident mistakes", id="mistakes"), *_mistakes(material)]
+    return join(parts)
+
+
+def _confusion(report: dict[str, Any], images: str) -> Html:
+    names, counts = report["class_names"], report["confusion"]
+    rows = []
+    for name, row in zip(names, counts, strict=True):
+        total = sum(row)
+        rows.append([name, *(_share_cell(number, total, at == name) for at, number in zip(names, row, strict=True))])
+    caption = f"Rows are true classes, columns predicted ones: share of the row, and {images}"
+    return table(caption, ["true ↓ predicted →", *names], rows, class_="confusion")
+
+
+def _share_cell(number: int, total: int, is_right: bool) -> Html:
+    share = number / total if total else 0.0
+    class_ = "share deep" if share > 0.5 else "share"
+    percent = "" if not number else "<1%" if share < 0.005 else f"{share:.0%}"
+    shown = [element("b", percent), element("small", f"{number:,}")] if number else [element("small", "0")]
+    return element("td", *shown, class_=f"{class_} right" if is_right else class_, style=f"--share:{share:.3f}")
+
+
+def _per_class(material: Material, report: dict[str, Any]) -> Html:
+    baseline = {entry["class"]: entry for entry in (material.baseline_test or {}).get("per_class", [])}
+    rows = []
+    for entry in report["per_class"]:
+        ratios = [_bar_cell(entry[name]) for name in ("completeness", "purity", "f1")]
+        other = baseline.get(entry["class"])
+        rows.append([entry["class"], f"{entry['images']:,}", *ratios, *([score(other["f1"])] if other else [])])
+    header = ["class", "galaxies", "completeness", "purity", "F1", *(["F1 of the baseline"] if baseline else [])]
+    few = [entry["class"] for entry in report["per_class"] if entry["images"] < _FEW]
+    note = None
+    if few:
+        text = f"Fewer than {_FEW} sealed {of_images(material)} in {', '.join(few)}: read these rows, and every average over classes, with that in mind."  # noqa: E501
+        note = paragraph(text, class_="note")
+    told = paragraph(
+        "Completeness (recall) is the share of a class that is found; purity (precision) is the share of what is "
+        "called so that is right."
+    )
+    caption = f"The winner on {report['n_images']:,} sealed {of_images(material)}"
+    return join([told, table(caption, header, rows, class_="bars"), note])
+
+
+def _bar_cell(value: float | None) -> Html:
+    if value is None:
+        return element("td", UNKNOWN, class_="number")
+    return element("td", element("span", score(value)), class_="number bar", style=f"--share:{value:.3f}")
+
+
+def _calibration(found: Calibration) -> Html:
+    leaning = "too sure of itself" if found.mean_confidence > found.accuracy else "not sure enough of itself"
+    text = (
+        f"Expected calibration error {score(found.error)}: on average over the sealed images, the probability of the "
+        f"predicted class and the share that is right differ by so much (ten bins). The mean probability is "
+        f"{score(found.mean_confidence)} and {score(found.accuracy)} are right: the model is, on the whole, {leaning}."
+    )  # fmt: skip
+    caption = "On the dashed line, probabilities mean what they say; larger dots stand for more images."
+    return join([paragraph(text), figure(draw_calibration(found), caption, label="Calibration")])
+
+
+def _mistakes(material: Material) -> Sequence[Html]:
+    n_wrong = material.n_mistakes or 0
+    if not material.mistakes:
+        return [paragraph("There are none on the validation images.")]
+    text = (
+        f"{count(len(material.mistakes), 'mistake')} of {n_wrong:,} on the validation images, the most confident "
+        "first. The sealed images are not shown, so that nobody chooses a model by looking at them."
+    )
+    shown = [element("li", _picture(each)) for each in material.mistakes]
+    return [paragraph(text), element("ul", *shown, class_="gallery")]
+
+
+def _picture(each: Picture) -> Html:
+    says = f"{each.probability:.0%} {each.predicted}"
+    alt = f"A galaxy of class {each.true}, taken for {each.predicted} with probability {each.probability:.0%}"
+    image = element("img", src=each.uri, alt=alt, width=each.width, height=each.height)
+    return element("figure", image, element("figcaption", each.true, element("span", f"→ {says}", class_="wrong")))

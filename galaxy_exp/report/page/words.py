@@ -1,0 +1,91 @@
+"""Numbers and names as the page writes them."""
+
+from __future__ import annotations
+
+from galaxy_exp.records import HyperparameterValue
+from galaxy_exp.report.page.material import Gain, Material
+
+__all__ = [
+    "METRIC_NAMES",
+    "UNKNOWN",
+    "amount",
+    "count",
+    "describe_data",
+    "duration",
+    "gain_text",
+    "metric_name",
+    "of_images",
+    "plain_value",
+    "score",
+    "signed",
+]
+
+UNKNOWN = "\N{EN DASH}"
+"""Stands for what is not known or not active."""
+
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "balanced_accuracy": "balanced accuracy",
+    "loss": "cross-entropy (nats)",
+}
+
+
+def metric_name(name: str) -> str:
+    """`val_macro_f1` as "macro-F1"; a name that is not known stays as it is."""
+    return METRIC_NAMES.get(name.removeprefix("val_"), name)
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """`1 trial`, `1,200 trials`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def score(value: float | None) -> str:
+    """Three digits after the point; an en dash for what is not known."""
+    return UNKNOWN if value is None else f"{value:.3f}" if abs(value) < 1000 else f"{value:.4g}"
+
+
+def signed(value: float) -> str:
+    """With its sign, a true minus."""
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def gain_text(gain: Gain) -> str:
+    """`+0.184 (0.105 to 0.262)`."""
+    return f"{signed(gain.difference)} ({signed(gain.low)} to {signed(gain.high)})"
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `2.5 h`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def amount(number: float) -> str:
+    """`99,045` parameters, `77.3 million` operations."""
+    if number < 1e6:
+        return f"{number:,.0f}"
+    return f"{number / 1e6:,.1f} million" if number < 1e9 else f"{number / 1e9:,.2f} billion"
+
+
+def plain_value(value: HyperparameterValue | None) -> str:
+    """A hyperparameter's value; an en dash where it is not active."""
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def describe_data(material: Material) -> str:
+    """The data in a few words."""
+    if material.data.simulated:
+        return "simulated galaxies"
+    return material.data.source.rstrip("/").rpartition("/")[2]
+
+
+def of_images(material: Material) -> str:
+    """`galaxies`, or `SIMULATED galaxies`: for every sentence with a figure in it."""
+    return "SIMULATED galaxies" if material.data.simulated else "galaxies"

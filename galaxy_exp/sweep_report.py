@@ -1,0 +1,245 @@
+"""The report page of a sweep, put together from its journal and the files in its folder alone."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.errors import DataError
+from galaxy_exp.folders import SweepFolder
+from galaxy_exp.journal.record import SweepRecord
+
+if TYPE_CHECKING:
+    from galaxy_exp.data.prepared import PreparedData
+    from galaxy_exp.report.page.material import DataFacts, Finalist, Gain, Material, Picture
+
+__all__ = ["REPORT_NAME", "collect_material", "write_report"]
+
+REPORT_NAME = "report.html"
+
+_N_PICTURES = 18
+_LARGEST_PICTURE = 160
+"""Side in pixels; larger images are made smaller, so that the page stays small."""
+_SECRET = re.compile(r"pass(word|wd|phrase)?$|secret|token|credential|api_?key|access_?key", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"(?<=//)[^/@\s]*@")
+
+
+def write_report(record: SweepRecord, folder: SweepFolder, path: Path) -> Path:
+    """Writes the page to `path`, making its folder; an older one is replaced as a whole.
+
+    Args:
+        record: of the sweep in `folder`, at any stage.
+    """
+    from galaxy_exp.report.page.document import build_page
+
+    text = build_page(collect_material(record, folder))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def collect_material(record: SweepRecord, folder: SweepFolder) -> Material:
+    """Everything the page shows; what lacks its files is left out, and said to be."""
+    from galaxy_exp.execution.budget import expected_gain
+    from galaxy_exp.report.calibration import measure_calibration
+    from galaxy_exp.report.page.material import Material
+    from galaxy_exp.software import describe_software
+
+    missing: list[str] = []
+    data = _load_prepared(record, missing)
+    labels = _sealed_labels(record, data)
+    probabilities = _test_probabilities(record, folder, labels, missing)
+    winner = probabilities.get(record.winner) if record.winner is not None else None
+    pictures = _find_pictures(record, folder, data)
+    return Material(
+        record=record,
+        data=_data_facts(record, folder, data),
+        sweep_file=_sweep_file(record),
+        finalists=_finalists(record),
+        gains=tuple(_gains(record, labels, probabilities)),
+        calibration=measure_calibration(labels, winner) if labels is not None and winner is not None else None,
+        mistakes=pictures.shown,
+        n_mistakes=pictures.n_wrong,
+        expected_gain=expected_gain(record),
+        missing=tuple(missing),
+        software=describe_software(),
+    )
+
+
+def _load_prepared(record: SweepRecord, missing: list[str]) -> PreparedData | None:
+    from galaxy_exp.data.prepared import PreparedData
+
+    try:
+        return PreparedData.load(Path(record.started.data_folder))
+    except DataError:
+        missing.append(
+            "intervals, calibration and pictures, since the prepared images are gone; galaxy-exp resume or reproduce "
+            "prepares them again."
+        )
+        return None
+
+
+def _data_facts(record: SweepRecord, folder: SweepFolder, data: PreparedData | None) -> DataFacts:
+    """From the prepared images or, if they are gone, from what was logged about them."""
+    from galaxy_exp.report.page.material import DataFacts
+
+    started = record.started
+    facts = DataFacts(started.data_source, started.simulated, started.data_digest, started.split_digest)
+    if data is None:
+        return _logged_facts(facts, folder.path / "artifacts" / "data.json")
+    return DataFacts(
+        facts.source,
+        facts.simulated,
+        facts.digest,
+        facts.split_digest,
+        class_names=data.class_names,
+        image_shape=data.image_shape,
+        counts=data.counts,
+        preprocessing=data.preprocessing.describe(),
+        own_split=data.own_split,
+        n_identical=data.n_identical,
+        n_near=data.n_near,
+        n_skipped=len(data.skipped),
+    )
+
+
+def _logged_facts(facts: DataFacts, path: Path) -> DataFacts:
+    from dataclasses import replace
+
+    try:
+        logged = json.loads(path.read_text(encoding="utf-8"))
+        counts = logged["counts"]
+        names = tuple(dict.fromkeys(name for part in counts.values() for name in part))
+        return replace(facts, class_names=names, image_shape=tuple(logged["image_shape"]), counts=counts)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return facts  # the sweep was never logged, or by another release
+
+
+def _finalists(record: SweepRecord) -> tuple[Finalist, ...]:
+    from galaxy_exp.registry.choice import standings
+    from galaxy_exp.report.page.material import Finalist
+
+    found = []
+    for standing in standings(record):
+        values = (trial.objective_value(record.objective) for trial in standing.trials)
+        searched = record.trials[standing.finalist].objective_value(record.objective)
+        known = tuple(value for value in values if value is not None)
+        found.append(Finalist(standing.finalist, searched, known, standing.mean, standing.spread))
+    return tuple(found)
+
+
+def _sealed_labels(record: SweepRecord, data: PreparedData | None) -> NDArray[np.int64] | None:
+    """The labels of the sealed images, once the sealed test is open."""
+    if data is None or not record.test_reports:
+        return None
+    labels: NDArray[np.int64] = np.load(data.sealed.labels, allow_pickle=False)
+    return labels
+
+
+def _test_probabilities(
+    record: SweepRecord, folder: SweepFolder, labels: NDArray[np.int64] | None, missing: list[str]
+) -> dict[int, NDArray[np.float32]]:
+    """What each tested model said of the sealed images, by trial, as far as it is there and belongs to its report."""
+    found = {}
+    for number, report in record.test_reports.items() if labels is not None else ():
+        path = folder.trial(number) / "test_probabilities.npy"
+        try:
+            probabilities = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            missing.append(f"what needs the sealed test's probabilities of trial {number}, which are gone.")
+            continue
+        if probabilities.shape == (report["n_images"], len(report["class_names"])):
+            found[number] = probabilities
+    return found
+
+
+def _gains(
+    record: SweepRecord, labels: NDArray[np.int64] | None, probabilities: Mapping[int, NDArray[np.float32]]
+) -> Iterator[Gain]:
+    from galaxy_exp.registry.bootstrap import METRICS, paired_bootstrap
+    from galaxy_exp.report.page.material import Gain
+
+    winner = record.winner
+    if (
+        labels is None
+        or winner in (None, 0)
+        or not record.config.search.baseline
+        or not {winner, 0} <= set(probabilities)
+    ):
+        return
+    for metric in METRICS:
+        yield Gain(metric, *paired_bootstrap(labels, probabilities[winner or 0], probabilities[0], metric))
+
+
+@dataclass(frozen=True, slots=True)
+class _Pictures:
+    shown: tuple[Picture, ...] = ()
+    n_wrong: int | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _find_pictures(record: SweepRecord, folder: SweepFolder, data: PreparedData | None) -> _Pictures:
+    """The most confident mistakes of the winner, or of the best trial so far, on the validation images."""
+    from galaxy_exp.report.mistakes import find_mistakes
+
+    best = record.winner if record.winner is not None else next((t.number for t in record.leaderboard()), None)
+    if data is None or best is None:
+        return _Pictures()
+    try:
+        probabilities = np.load(folder.trial(best) / "validation_probabilities.npy", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return _Pictures()
+    labels = np.load(data.files.validation_labels, allow_pickle=False)
+    if probabilities.shape != (len(labels), len(data.class_names)):
+        return _Pictures()
+    images = np.load(data.files.validation_images, mmap_mode="r", allow_pickle=False)
+    n_wrong = int((probabilities.argmax(axis=1) != labels).sum())
+    shown = [
+        _to_picture(
+            images[each.index], data.class_names[each.label], data.class_names[each.prediction], each.probability
+        )
+        for each in find_mistakes(labels, probabilities, _N_PICTURES)
+    ]
+    return _Pictures(tuple(shown), n_wrong)
+
+
+def _to_picture(image: NDArray[np.uint8], true: str, predicted: str, probability: float) -> Picture:
+    from PIL import Image
+
+    from galaxy_exp.report.page.material import Picture
+
+    drawn = Image.fromarray(np.ascontiguousarray(image))
+    drawn.thumbnail((_LARGEST_PICTURE, _LARGEST_PICTURE))
+    buffer = io.BytesIO()
+    drawn.save(buffer, "JPEG", quality=88)
+    uri = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return Picture(uri, drawn.width, drawn.height, true, predicted, probability)
+
+
+def _sweep_file(record: SweepRecord) -> str:
+    from galaxy_exp.config import dump_sweep, parse_sweep
+
+    return dump_sweep(parse_sweep(_without_secrets(record.config.model_dump(mode="json"))))
+
+
+def _without_secrets(content: Any) -> Any:
+    """Plain data in which passwords in addresses, and values of keys that sound like a secret, are `***`."""
+    if isinstance(content, dict):
+        return {
+            key: "***" if _SECRET.search(str(key)) and isinstance(value, str) else _without_secrets(value)
+            for key, value in content.items()
+        }
+    if isinstance(content, list):
+        return [_without_secrets(each) for each in content]
+    return _CREDENTIALS.sub("***@", content) if isinstance(content, str) else content
