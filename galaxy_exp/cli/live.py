@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -90,15 +90,22 @@ class _LiveDisplay:
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
         )
         self._task = self._progress.add_task("trials", total=None)
-        self._message = "starting"
-        self._live.update(self._progress)
+        self._record: SweepRecord | None = None
+        self._live.update(self)
 
     def on_event(self, event: Event, record: SweepRecord) -> None:
         """See `Observer.on_event`."""
         if isinstance(event, TrialEnded | WorkerLost) and (line := _describe_event(event, record)):
             self._live.console.print(line)
+        self._record = record
+
+    def __rich__(self) -> RenderableType:
+        """The picture, made when the terminal is redrawn and not for each event."""
+        record = self._record
+        if record is None:
+            return self._progress
         self._progress.update(self._task, total=_expected_trials(record), completed=len(record.end_order))
-        self._live.update(Group(_trial_table(record), self._progress))
+        return Group(_trial_table(record), self._progress)
 
     def say(self, message: str) -> None:
         """See `Display.say`."""
@@ -148,7 +155,7 @@ def _trial_table(record: SweepRecord) -> Table:
     ):
         table.add_column(column, justify=justify, no_wrap=True, min_width=len(column))  # type: ignore[arg-type]
     table.add_column("differs from the baseline in", ratio=1, overflow="ellipsis", no_wrap=True)
-    for trial in [*record.running, *record.leaderboard()[:_BEST_SHOWN]]:
+    for trial in [*record.running, *record.leaderboard(_BEST_SHOWN)]:
         table.add_row(*_table_row(trial, record))
     return table
 

@@ -75,7 +75,7 @@ def trial_row(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
 
 def describe_sweep(record: SweepRecord) -> dict[str, Any]:
     """A sweep for machines and for the table of `show`."""
-    config, best = record.config, record.leaderboard()[:1]
+    config, best = record.config, record.leaderboard(1)
     return {
         "id": record.sweep_id,
         "state": sweep_state(record),
@@ -127,7 +127,7 @@ def sweep_row(folder: SweepFolder) -> dict[str, Any]:
 
 
 def _readable_row(record: SweepRecord) -> dict[str, Any]:
-    best = record.leaderboard()[:1]
+    best = record.leaderboard(1)
     return {
         "sweep": record.sweep_id,
         "state": sweep_state(record),

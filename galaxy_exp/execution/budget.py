@@ -119,7 +119,7 @@ def expected_gain(record: SweepRecord) -> float | None:
     ended = [record.trials[number] for number in record.end_order]
     keys = [objective.sort_key(value) for trial in ended if (value := _searched_value(trial, record)) is not None]
     newest = keys[-TRIALS_TO_JUDGE_FROM:]
-    best = record.leaderboard()[:1]
+    best = record.leaderboard(1)
     if len(newest) < TRIALS_TO_JUDGE_FROM or not best:
         return None
     best_key = objective.sort_key(best[0].objective_value(objective) or 0.0)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from galaxy_exp.errors import SweepFailedError
+from galaxy_exp.execution.curves import Curves
 from galaxy_exp.execution.engine import Engine, EngineEvent, LostWorker
 from galaxy_exp.execution.pace import Pace
 from galaxy_exp.execution.sources import NewTrial, NoTrial, TrialSource
@@ -77,6 +78,7 @@ class SweepLoop:
         """Trials that a worker has and that are neither ended nor waiting for an answer they will not get."""
         self._why_none_is_started = ""
         self._awaits_a_result = False
+        self._curves = Curves(journal.record)
 
     def run(self) -> str:
         """Goes on until no trial is left to run; returns why it ended.
@@ -110,6 +112,7 @@ class SweepLoop:
                 return False
             attempt = trial.attempt + 1
             self._write(TrialStarted(number=trial.number, attempt=attempt))
+            self._curves.begin(trial.number)
             self._engine.submit(self._make_spec(trial, attempt))
             self._at_work.add(trial.number)
             self._pace.begin(trial.number)
@@ -163,6 +166,8 @@ class SweepLoop:
     def _decide(self, report: EpochReport) -> None:
         go_on = not self._source.exceeded(self._record, self._clock()) and not self._should_stop(report)
         self._write(EpochReported(report=report, go_on=go_on))
+        if (objective := self._record.objective.name) in report.metrics:
+            self._curves.add(report.number, report.metrics[objective])
         if go_on and self._stopping() and report.epoch < self._record.config.training.epochs:
             self._take_from_work(report.number)
             return
@@ -173,10 +178,8 @@ class SweepLoop:
         search = self._record.config.search
         if (search.baseline and report.number == 0) or not self._pruner.is_rung(report.number, report.epoch):
             return False
-        objective = self._record.objective.name
-        curve = [*self._record.trials[report.number].curve(objective), report.metrics[objective]]
-        others = {t.number: t.curve(objective) for t in self._record.trials.values() if t.number != report.number}
-        return self._pruner.should_stop(report.number, curve, others)
+        curve = [*self._curves[report.number], report.metrics[self._record.objective.name]]
+        return self._pruner.should_stop(report.number, curve, self._curves.without(report.number))
 
     def _take_from_work(self, number: int) -> None:
         self._at_work.discard(number)

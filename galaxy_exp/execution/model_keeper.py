@@ -6,7 +6,7 @@ import shutil
 
 from galaxy_exp.folders import SweepFolder, graph_of
 from galaxy_exp.journal.events import Event, TrialEnded
-from galaxy_exp.journal.record import SweepRecord
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
 
 __all__ = ["ModelKeeper"]
 
@@ -19,6 +19,8 @@ class ModelKeeper:
 
     def __init__(self, folder: SweepFolder) -> None:
         self._folder = folder
+        self._kept: dict[int, TrialRecord] | None = None
+        """By number, the trials of the search that may have a model; None before the first look."""
 
     def on_event(self, event: Event, record: SweepRecord) -> None:
         """See `Observer.on_event`."""
@@ -30,9 +32,19 @@ class ModelKeeper:
             again.sort(key=lambda trial: record.objective.sort_key(trial.objective_value(record.objective) or 0.0))
             beaten = again[1:]
         else:
-            beaten = record.leaderboard()[record.config.tracking.keep_models :]
+            beaten = self._displaced(ended, record)
         for trial in beaten:
             if trial.number > 0 or not record.config.search.baseline:
                 file = self._folder.trial(trial.number) / "model.keras"
                 file.unlink(missing_ok=True)
                 shutil.rmtree(graph_of(file), ignore_errors=True)
+
+    def _displaced(self, ended: TrialRecord, record: SweepRecord) -> list[TrialRecord]:
+        """The trials that are no longer among the best; the first time, all that an earlier driver may have left."""
+        best = {trial.number: trial for trial in record.leaderboard(record.config.tracking.keep_models)}
+        if self._kept is None:
+            candidates = {trial.number: trial for trial in record.leaderboard()}
+        else:
+            candidates = self._kept | ({ended.number: ended} if ended.state.has_model else {})
+        self._kept = best
+        return [trial for number, trial in candidates.items() if number not in best]

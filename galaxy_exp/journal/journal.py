@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,8 +34,8 @@ def read_record(folder: Path) -> SweepRecord:
 class Journal:
     """A sweep's journal, open for appending by this process alone.
 
-    `append` returns only after the event is on disk and in `record`. The lock is the operating system's
-    (flock), so a driver that was killed does not leave one behind.
+    `append` returns only after the event is on disk and in `record`; threads take turns. The lock is the operating
+    system's (flock), so a driver that was killed does not leave one behind.
     """
 
     def __init__(self, path: Path, descriptor: int, record: SweepRecord | None, clock: Callable[[], float]) -> None:
@@ -42,6 +43,7 @@ class Journal:
         self._descriptor = descriptor
         self._record = record
         self._clock = clock
+        self._turn = threading.Lock()
 
     @classmethod
     def create(cls, folder: Path, started: SweepStarted, clock: Callable[[], float] = time.time) -> Self:
@@ -98,6 +100,10 @@ class Journal:
         Raises:
             JournalWriteError: the disk is full or broken; the journal is as it was before.
         """
+        with self._turn:
+            return self._append(event)
+
+    def _append(self, event: Event) -> Event:
         stamped = event.model_copy(update={"time": self._clock()})
         line = stamped.model_dump_json().encode() + b"\n"
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from bisect import insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,6 +34,7 @@ from galaxy_exp.journal.events import (
     WinnerChosen,
     WorkerLost,
 )
+from galaxy_exp.journal.order import misplaced
 from galaxy_exp.records import Constraint, EpochReport, HyperparameterValue, Objective, TrialResult, TrialState
 
 __all__ = ["SweepRecord", "TrialRecord", "result_value", "violations"]
@@ -137,13 +140,23 @@ class SweepRecord:
     ended_before_resuming: int = 0
     """How many trials had ended when the sweep was last resumed."""
     updated_at: float = 0.0
+    _running: dict[int, TrialRecord] = field(default_factory=dict)
+    """Proposed and not ended."""
+    _ranking: list[tuple[float, int]] = field(default_factory=list, compare=False, repr=False)
+    """Key of the objective and number of the trials that may win, the best first, of the first `_n_ranked` that ended.
+    """
+    _n_ranked: int = field(default=0, compare=False, repr=False)
+    _ranking_lock: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
+    """Observers may look from another thread."""
+    _epochs_ended: int = 0
+    """Of trials that ended."""
 
     @classmethod
     def from_events(cls, events: Iterable[Event], where: Path | str) -> SweepRecord:
         """Folds a journal.
 
         Raises:
-            JournalError: if it does not begin with `sweep_started`, or speaks of a trial never proposed.
+            JournalError: if it does not begin with `sweep_started`, or an event cannot follow those before it.
         """
         iterator: Iterator[Event] = iter(events)
         first = next(iterator, None)
@@ -151,11 +164,9 @@ class SweepRecord:
             raise JournalError(f"{where}: the journal does not begin with the start of a sweep")
         record = cls(first, updated_at=first.time)
         for line, event in enumerate(iterator, start=2):
-            try:
-                record.apply(event)
-            except KeyError as error:
-                message = f"{where}:{line}: {event.event} names trial {error}, which was never proposed"
-                raise JournalError(message) from None
+            if (why := misplaced(event, record)) is not None:
+                raise JournalError(f"{where}:{line}: {event.event} {why}")
+            record.apply(event)
         return record
 
     @cached_property
@@ -195,36 +206,43 @@ class SweepRecord:
     @property
     def searched(self) -> list[TrialRecord]:
         """The trials of the search, by number; without those that train a finalist again."""
-        return [trial for trial in self.trials.values() if trial.confirms is None]
+        return [trial for trial in list(self.trials.values()) if trial.confirms is None]
 
     def confirmations(self, finalist: int) -> list[TrialRecord]:
         """The trials with a model that trained a finalist again."""
-        again = (trial for trial in self.trials.values() if trial.confirms == finalist)
+        again = (trial for trial in list(self.trials.values()) if trial.confirms == finalist)
         return [trial for trial in again if trial.objective_value(self.objective) is not None]
 
     @property
     def running(self) -> list[TrialRecord]:
         """Proposed and not ended, by number."""
-        return [trial for trial in self.trials.values() if trial.result is None]
+        return list(self._running.values())
 
-    def leaderboard(self) -> list[TrialRecord]:
+    def leaderboard(self, first: int | None = None) -> list[TrialRecord]:
         """Finished trials of the search that may win, the best first; ties go to the earlier trial.
 
         A trial without a model may not, nor the baseline if it breaks a constraint.
+
+        Args:
+            first: so many of them at most; None: all.
         """
-        scored = [
-            (self.objective.sort_key(value), trial.number, trial)
-            for trial in self.searched
-            if trial.result is not None
-            and (value := trial.objective_value(self.objective)) is not None
-            and not any(violation > 0 for violation in violations(trial.result, self.config.search.constraint_records))
-        ]
-        return [trial for _, _, trial in sorted(scored, key=lambda entry: entry[:2])]
+        with self._ranking_lock:
+            for number in self.end_order[self._n_ranked :]:
+                self._rank(self.trials[number])
+                self._n_ranked += 1
+            return [self.trials[number] for _, number in self._ranking[:first]]
+
+    def _rank(self, trial: TrialRecord) -> None:
+        value = trial.objective_value(self.objective)
+        if trial.confirms is not None or trial.result is None or value is None:
+            return
+        if not any(violation > 0 for violation in violations(trial.result, self.config.search.constraint_records)):
+            insort(self._ranking, (self.objective.sort_key(value), trial.number))
 
     @property
     def epochs(self) -> int:
         """Epochs of all trials; those that a dead worker took with it are not counted."""
-        return sum(trial.epochs for trial in self.trials.values())
+        return self._epochs_ended + sum(trial.epochs for trial in self.running)
 
     def pareto_front(self) -> list[TrialRecord]:
         """Finished trials that no other beats in one objective without losing in another; best first in the first."""
@@ -239,8 +257,8 @@ class SweepRecord:
     def consecutive_failures(self) -> int:
         """How many of the latest trials to end failed or were lost, in a row, since the sweep was last resumed."""
         count = 0
-        for number in reversed(self.end_order[self.ended_before_resuming :]):
-            if self.trials[number].state.has_model:
+        for position in range(len(self.end_order) - 1, self.ended_before_resuming - 1, -1):
+            if self.trials[self.end_order[position]].state.has_model:
                 break
             count += 1
         return count
@@ -252,7 +270,7 @@ class SweepRecord:
         self.updated_at = event.time
         match event:
             case TrialProposed():
-                self.trials[event.number] = TrialRecord(
+                self.trials[event.number] = self._running[event.number] = TrialRecord(
                     event.number, event.values, event.seed, event.time, settled=event.settled, confirms=event.confirms
                 )
                 self.history.append(("proposed", event.number))
@@ -266,10 +284,7 @@ class SweepRecord:
             case WorkerLost():
                 self.trials[event.number].losses.append(event.reason)
             case TrialEnded():
-                trial = self.trials[event.result.number]
-                trial.result, trial.ended_at = event.result, event.time
-                self.end_order.append(trial.number)
-                self.history.append(("ended", trial.number))
+                self._end(self.trials[event.result.number], event.result, event.time)
             case TrialRunCreated():
                 trial = self.trials[event.number]
                 trial.run_id, trial.run_attempt = event.run_id, event.attempt
@@ -277,6 +292,13 @@ class SweepRecord:
                 self.trials[event.number].projected = True
             case _:
                 self._apply_to_sweep(event)
+
+    def _end(self, trial: TrialRecord, result: TrialResult, time: float) -> None:
+        trial.result, trial.ended_at = result, time
+        self.end_order.append(trial.number)
+        self.history.append(("ended", trial.number))
+        self._running.pop(trial.number, None)
+        self._epochs_ended += trial.epochs
 
     def _apply_to_sweep(self, event: Event) -> None:
         match event:

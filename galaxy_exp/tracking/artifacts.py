@@ -93,11 +93,12 @@ def write_insight_artifacts(folder: Path, record: SweepRecord) -> Path:
 def leaderboard_rows(record: SweepRecord) -> list[dict[str, Any]]:
     """One row a trial: those with a model from best to worst, then the others by number."""
     ranked = record.leaderboard()
-    rest = [trial for trial in record.trials.values() if trial not in ranked]
+    with_rank = {trial.number for trial in ranked}
+    rest = [trial for trial in list(record.trials.values()) if trial.number not in with_rank]
     rows: list[dict[str, Any]] = []
     for rank, trial in enumerate([*ranked, *rest], start=1):
         row: dict[str, Any] = {
-            "rank": rank if trial in ranked else "",
+            "rank": rank if trial.number in with_rank else "",
             "trial": trial.number,
             "state": str(trial.state),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -33,7 +34,12 @@ class AshaPruner:
         if not self.is_rung(number, epoch):
             return False
         own = self._best_key(curve)
-        keys = [self._best_key(other[:epoch]) for other in others.values() if len(other) >= epoch]
+        sign = -1.0 if self.objective.direction == "max" else 1.0
+        keys = [  # as `_best_key`, written out: this is what a decision in a large sweep consists of
+            min([sign * value for value in other[:epoch] if value == value], default=math.inf)
+            for other in others.values()
+            if len(other) >= epoch
+        ]
         reached = len(keys) + 1
         if reached < self.reduction_factor:
             return False
