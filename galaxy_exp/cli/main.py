@@ -9,7 +9,7 @@ from typing import Any, TextIO
 import click
 
 from galaxy_exp.cli.output import discard, say
-from galaxy_exp.errors import GalaxyExpError
+from galaxy_exp.errors import ConfigError, GalaxyExpError, one_line
 from galaxy_exp.wording import nearest
 
 __all__ = ["cli", "main"]
@@ -95,8 +95,9 @@ def _run(arguments: list[str] | None) -> int:
     except GalaxyExpError as error:
         from galaxy_exp.tracking.store import hide_password
 
-        for line in hide_password(str(error)).splitlines():
-            say(f"error: {line}" if error.exit_code != 130 else line)
+        for line in error.problems if isinstance(error, ConfigError) else [str(error)]:
+            shown = hide_password(one_line(line))
+            say(f"error: {shown}" if error.exit_code != 130 else shown)
         return error.exit_code
     except (SystemExit, BrokenPipeError):  # click makes the former of the latter
         if not _has_no_reader(sys.stdout):
@@ -104,7 +105,7 @@ def _run(arguments: list[str] | None) -> int:
         discard(sys.stdout)
         return 0
     except OSError as error:  # a full disk, a folder without permission
-        say(f"error: {error}")
+        say(f"error: {one_line(str(error))}")
         return 1
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from galaxy_exp.config.changes import Change
 from galaxy_exp.config.reading import SweepFile
@@ -37,10 +37,14 @@ __all__ = [
 ]
 
 
+LATEST = 1e11
+"""A time, in seconds since 1970, that no clock shows; calendars end there."""
+
+
 class _Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
 
-    time: float = 0.0
+    time: float = Field(0.0, ge=0, le=LATEST)
     """Seconds since 1970, UTC; filled in by the journal."""
 
 
@@ -176,6 +180,14 @@ class SealedTestOpened(_Event):
     number: int
     report: dict[str, Any]
 
+    @field_validator("report")
+    @classmethod
+    def _with_its_scores(cls, report: dict[str, Any]) -> dict[str, Any]:
+        for name in ("n_images", "accuracy", "macro_f1", "balanced_accuracy"):
+            if not isinstance(report.get(name), int | float):
+                raise ValueError(f"{name} is {report.get(name)!r}, expected a number")
+        return report
+
 
 class ModelRegistered(_Event):
     event: Literal["model_registered"] = "model_registered"
@@ -226,6 +238,11 @@ def parse_event(line: bytes | str) -> Event:
     """One journal line as an event.
 
     Raises:
-        ValueError: if the line is not a known event (pydantic's ValidationError is one).
+        ValueError: if the line is not a known event; one line that names the key.
     """
-    return _ADAPTER.validate_json(line)
+    try:
+        return _ADAPTER.validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{key}: {first['msg']}" if key else first["msg"]) from None
