@@ -408,7 +408,9 @@ class MlflowProjection:
         record = self._record
         if status != "KILLED":  # whoever interrupts a sweep does not want to wait
             self._draw_insight()
-        self._log_metrics(run_id, sweep_metrics(record), record.updated_at)
+        last = record.promotion or record.ended  # fixed, so that closing again writes the same
+        moment = _milliseconds(last.time if last else record.updated_at)
+        self._log_batch(run_id, {}, [[Metric(name, value, moment, 0) for name, value in sweep_metrics(record).items()]])
         self._log_files(run_id, write_sweep_artifacts(self._folder.path, record, self._data))
         self.client.set_tag(run_id, names.NOTE, describe_sweep(record, self._data))
         for trial in record.leaderboard()[: record.config.tracking.keep_models]:

@@ -127,7 +127,7 @@ def test_projecting_everything_again_changes_nothing(runs, finished, prepared):
             for trial in journal.record.trials.values():
                 trial.projected = False  # as if the note had been lost
             data = _load_data(journal.record)
-            MlflowProjection(lambda: client, journal, SweepFolder(folder), data, pytest.fail).catch_up()
+            MlflowProjection(lambda: client, journal, SweepFolder(folder), data, pytest.fail).close_sweep("FINISHED")
         experiment = client.get_experiment_by_name("tiny")
         assert len(client.search_runs([experiment.experiment_id])) == len(runs)
         for key, run in runs.items():
@@ -135,6 +135,8 @@ def test_projecting_everything_again_changes_nothing(runs, finished, prepared):
             assert (again.data.params, again.data.metrics) == (run.data.params, run.data.metrics), key
             assert len(client.get_metric_history(run.info.run_id, "val_loss")) == (0 if key == "sweep" else len(
                 finished.record().trials[int(key)].reports))  # fmt: skip
+        for metric in runs["sweep"].data.metrics:
+            assert len(client.get_metric_history(runs["sweep"].info.run_id, metric)) == 1, metric
     finally:
         (folder / "journal.jsonl").write_bytes(before)
 
