@@ -1,0 +1,230 @@
+"""Nothing lost, nothing doubled: sweeps that are killed at random moments, against one that was left in peace.
+
+    python benchmarks/chaos.py --quick
+    python benchmarks/chaos.py --keep chaos.jsonl --json chaos.json
+    python benchmarks/chaos.py --round 17 --folder look-at-it
+
+Each round is a sweep of six tiny trials (two of them of a finalist) from the command line, with a real `mlflow server`
+(HTTP, SQLite). One to three times it gets a kill -9 of its driver, its worker, the server, or several of them, at
+moments that follow from --seed and the round's number, in any phase: start, search, finalists, sealed test,
+registration, end. After a driver's death `galaxy-exp resume` goes on, until the sweep has ended; some rounds call
+`galaxy-exp sync` then. Journal, files and MLflow are compared with those of the uninterrupted sweep, fact by fact; what
+a clock measured is only counted.
+
+A server serves one round after the other and keeps its store, so that damage would show later too. Rounds that differ
+keep their folder and are told; the exit code is then 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import queue
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.chaos_facts import KINDS, Fact, compare
+from benchmarks.chaos_round import PHASES, ChaosError, Round, Server, Step, draw_moments
+from benchmarks.curves_table import append_line, read_lines
+from benchmarks.machine import describe_machine
+from benchmarks.sizes import fill_in
+
+FULL: dict[str, Any] = {"rounds": 100}
+QUICK: dict[str, Any] = {"rounds": 4}
+SYNC_SHARE = 0.2
+"""Of the rounds that end with a `galaxy-exp sync`, which must change nothing."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The sweep that was left in peace."""
+
+    facts: list[Fact]
+    timeline: list[Step]
+
+    @property
+    def digest(self) -> str:
+        """Of its facts; a kept round was compared with these."""
+        return hashlib.sha256("\n".join(sorted(map(repr, self.facts))).encode()).hexdigest()[:16]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Plays the rounds and prints the tables; returns 1 if anything was lost, doubled or different."""
+    parsed = parse_arguments(arguments)
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers end with this process
+    machine = describe_machine()
+    began = time.monotonic()
+    folder = parsed.folder or Path(tempfile.mkdtemp(prefix="chaos-"))
+    numbers = parsed.round or list(range(1, parsed.rounds + 1))
+    reference, lines = play_all(numbers, parsed.seed, folder.resolve(), parsed.keep, parsed.processes, console)
+    if parsed.folder is None and not any(map(is_bad, lines)):
+        shutil.rmtree(folder)
+    report = summarise(reference, lines) | {"machine": machine, "seconds": round(time.monotonic() - began)}
+    for table in build_tables(report):
+        console.print(table)
+    if parsed.json is not None:
+        parsed.json.write_text(json.dumps(report | {"rounds": lines}, indent=1) + "\n", encoding="utf-8")
+    return int(any(map(is_bad, lines)))
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; `--quick` only fills in what was not given."""
+    parser = argparse.ArgumentParser(description="Sweeps killed at random moments, against one left in peace.")
+    parser.add_argument("--rounds", type=int, help=f"how many sweeps ({FULL['rounds']})")
+    parser.add_argument("--round", type=int, nargs="+", metavar="N", help="only these, as they are drawn with the seed")
+    parser.add_argument("--seed", type=int, default=1, help="of the moments (1)")
+    parser.add_argument("--processes", type=int, default=1, help="rounds at the same time, each with a server (1)")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="keep finished rounds here, and do not repeat them")
+    parser.add_argument("--folder", type=Path, help="where the sweeps lie; all of it is kept")
+    parser.add_argument("--quick", action="store_true", help="four rounds")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="all results as JSON")
+    parsed = parser.parse_args(arguments)
+    fill_in(parsed, QUICK if parsed.quick else FULL)
+    return parsed
+
+
+def play_all(
+    numbers: Sequence[int], seed: int, folder: Path, keep: Path | None, processes: int, console: Console
+) -> tuple[Reference, list[dict[str, Any]]]:
+    """The reference and one line for each round; rounds that are kept are not played again."""
+    servers: queue.SimpleQueue[Server] = queue.SimpleQueue()
+    everyone = [Server(folder / f"server-{position}") for position in range(processes)]
+    try:
+        for server in everyone:
+            server.start()
+            servers.put(server)
+        reference = play_reference(folder / "reference", everyone[0])
+        known = {tuple(line["key"]): line for line in (read_lines(keep) if keep else [])}
+
+        def play(number: int) -> dict[str, Any]:
+            key = (number, seed, reference.digest)
+            if key in known:
+                return known[key]
+            server = servers.get()
+            try:
+                line = {"key": key} | play_round(number, seed, folder, server, reference)
+            finally:
+                servers.put(server)
+            console.print(describe(line))
+            if keep is not None:
+                append_line(keep, line)
+            return line
+
+        with ThreadPoolExecutor(processes) as pool:
+            return reference, list(pool.map(play, numbers))
+    finally:
+        for server in everyone:
+            server.kill()
+
+
+def play_reference(folder: Path, server: Server) -> Reference:
+    """The uninterrupted sweep.
+
+    Raises:
+        ChaosError: even that one has trouble.
+    """
+    one = Round(folder, server, "reference")
+    facts = one.play([])
+    if one.trouble:
+        raise ChaosError(f"the uninterrupted sweep has trouble: {one.trouble[0]}")
+    return Reference(facts, one.timeline)
+
+
+def play_round(number: int, seed: int, folder: Path, server: Server, reference: Reference) -> dict[str, Any]:
+    """One round as JSON: what was killed, how often it was started, and how its end differs from the reference."""
+    rng = random.Random(f"{seed}/{number}")
+    moments = draw_moments(reference.timeline, rng)
+    sync = rng.random() < SYNC_SHARE
+    one = Round(folder / f"round-{number}", server, f"round-{number}-{seed}")
+    began = time.monotonic()
+    try:
+        facts, differences = one.play(moments, sync), []
+        differences = compare(reference.facts, facts)
+    except ChaosError as error:
+        one.trouble.append(str(error))
+        differences = compare(reference.facts, [])
+    line = {"round": number, "seconds": round(time.monotonic() - began, 1), "synced": sync, **one.to_dict()}
+    line["differences"] = [difference.to_dict() for difference in differences]
+    if not is_bad(line):
+        shutil.rmtree(one.folder)
+    return line
+
+
+def is_bad(line: dict[str, Any]) -> bool:
+    """Whether a round is not as it should be."""
+    return bool(line["differences"] or line["trouble"])
+
+
+def describe(line: dict[str, Any]) -> str:
+    """A round in one line, and what is wrong with it in more."""
+    kills = "; ".join(f"{' and '.join(kill['victims']) or 'nobody'} in {kill['phase']}" for kill in line["killed"])
+    text = f"round {line['round']}: {line['starts']} starts, {line['seconds']:.0f} s; killed: {kills or 'nobody'}"
+    wrong = [*line["trouble"]]
+    wrong += [
+        f"{difference['what']}: {difference['kind']}, {difference['key']}: "
+        f"expected {str(difference['expected'])[:200]}, found {str(difference['found'])[:200]}"
+        for difference in line["differences"]
+    ]
+    return "\n  ".join([text, *wrong[:20]])
+
+
+def summarise(reference: Reference, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Kills by victim and phase; facts compared, lost, doubled and different by kind; trouble."""
+    facts = Counter(fact.kind for fact in reference.facts)
+    differences = [difference for line in lines for difference in line["differences"]]
+    counted = Counter((difference["what"], difference["kind"]) for difference in differences)
+    kills = Counter((who, kill["phase"]) for line in lines for kill in line["killed"] for who in kill["victims"])
+    return {
+        "n_rounds": len(lines),
+        "starts": sum(line["starts"] for line in lines),
+        "synced": sum(line["synced"] for line in lines),
+        "kills": {who: {phase: kills[who, phase] for phase in PHASES} for who in ("driver", "worker", "server")},
+        "compared": {kind: facts[kind] * len(lines) for kind in KINDS},
+        **{what: {kind: counted[what, kind] for kind in KINDS} for what in ("lost", "doubled", "different")},
+        "trouble": [trouble for line in lines for trouble in line["trouble"]],
+    }
+
+
+def build_tables(report: dict[str, Any]) -> list[Table]:
+    """Kills by phase, and what came of them."""
+    kills = Table(box=box.MARKDOWN)
+    kills.add_column(f"kill -9 in {report['n_rounds']} rounds")
+    for phase in PHASES:
+        kills.add_column(phase, justify="right")
+    kills.add_column("all", justify="right")
+    for who, by_phase in report["kills"].items():
+        kills.add_row(who, *(str(by_phase[phase]) for phase in PHASES), str(sum(by_phase.values())))
+    found = Table(box=box.MARKDOWN)
+    found.add_column("compared with the uninterrupted sweep")
+    for what in ("compared", "lost", "doubled", "different"):
+        found.add_column(what, justify="right")
+    for kind, label in KINDS.items():
+        found.add_row(label, *(f"{report[what][kind]:,}" for what in ("compared", "lost", "doubled", "different")))
+    totals = (sum(report[what].values()) for what in ("compared", "lost", "doubled", "different"))
+    found.add_row("all", *(f"{total:,}" for total in totals))
+    found.add_row("tracebacks, causeless exits, orphans", "", "", "", str(len(report["trouble"])))
+    return [kills, found]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
