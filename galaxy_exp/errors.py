@@ -64,6 +64,9 @@ class ModelError(BadInputError):
 class JournalError(BadInputError):
     """A sweep's journal that is missing, locked by another process, or damaged before its last line."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
 
 class JournalWriteError(GalaxyExpError):
     """The journal cannot be written (disk full, say); what is in it stays intact, and the sweep can be resumed."""

@@ -190,3 +190,52 @@ class TestMistakes:
     def test_a_mapping_in_memory_is_checked_alike(self):
         with pytest.raises(ConfigError, match=r"^sweep: serach: unknown key"):
             parse_sweep({"serach": {}})
+
+
+class TestHostileFiles:
+    LAUGHS = "a: &a [x, x]\n" + "".join(
+        f"{after}: &{after} [{', '.join([f'*{before}'] * 9)}]\n"
+        for before, after in zip("abcdefgh", "bcdefghi", strict=True)
+    )
+
+    @pytest.mark.parametrize(
+        ("text", "place", "message"),
+        [
+            (LAUGHS, "6:4", "more than 100,000 values"),
+            ("space: &a {b: *a}", "1:15", "*a is part of what it stands for"),
+            ("name: " + "[" * 60, "1:56", "nested more than 50 deep"),
+            ("name: a\nsearch: !!python/object/apply:os.system [ls]", "2:9", "could not determine a constructor"),
+            ("search: {seed: 0x_}", "1:16", "invalid literal for int"),
+            ("search: {seed: 99999999999999999999}", "1:16", "a whole number beyond 9223372036854775807"),
+            ('data: {source: "\\ud800"}', "1:16", "text with a character that no file can hold"),
+            ('data: {source: "a\\0b"}', "1:16", "text with a character that no file can hold"),
+            ("name: a\x07", "1", "a control character"),
+        ],
+    )
+    def test_are_refused_with_line_and_column(self, write, text, place, message):
+        file = write(text)
+        with pytest.raises(ConfigError) as refused:
+            load_sweep(file)
+        (problem,) = refused.value.problems
+        assert problem.startswith(f"{file}:{place}")
+        assert message in problem
+
+    def test_bytes_that_are_no_text_are_named_by_line(self, write):
+        file = write("name: a\n")
+        file.write_bytes(b"name: a\ndata: \xff")
+        with pytest.raises(ConfigError, match=r"sweep.yaml:2: cannot be read: .*; expected text in UTF-8"):
+            load_sweep(file)
+
+    def test_a_file_without_end_is_not_read_whole(self):
+        with pytest.raises(ConfigError, match="/dev/zero: is larger than 1,048,576 bytes"):
+            load_sweep("/dev/zero")
+
+    def test_a_date_is_a_word(self, write):
+        assert load_sweep(write("name: 2026-11-22")).name == "2026-11-22"
+
+    def test_a_message_shows_part_of_a_long_value_and_no_line_break(self, write):
+        with pytest.raises(ConfigError) as refused:
+            load_sweep(write(f'"a\\nb": {"x" * 5000}\nsearch: {{seed: {"x" * 5000}}}\n'))
+        unknown, wrong = refused.value.problems
+        assert r"a\nb: unknown key" in unknown
+        assert len(wrong) < 300
