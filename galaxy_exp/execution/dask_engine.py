@@ -23,6 +23,7 @@ from distributed.utils import silence_logging_cmgr
 
 from galaxy_exp.errors import ConfigError, EngineError, first_line
 from galaxy_exp.execution import dask_worker
+from galaxy_exp.execution.dask_contact import find_obstacle, read_address
 from galaxy_exp.execution.dask_worker import Hosting
 from galaxy_exp.execution.engine import EngineEvent, LostWorker
 from galaxy_exp.execution.process import WORKER_MODULE
@@ -43,6 +44,11 @@ _IDLE_SECONDS = 300.0
 
 _RENEW_SECONDS = 30.0
 """How often batch jobs that ended are replaced."""
+
+_RECONNECT_SECONDS = 2 * CONNECT_SECONDS
+"""How long a broken connection to the scheduler is waited for; Dask gives up after `CONNECT_SECONDS`."""
+
+_PAUSE_SECONDS = 0.1
 
 _CLOSE_SECONDS = 10.0
 
@@ -105,9 +111,16 @@ class LocalWorkers:
 
     def connect(self) -> Client:
         """See `Workers.connect`."""
-        # Dask's HTTP servers cannot be left out, but they can be kept to this machine and empty
-        with dask.config.set({"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}):
+        settings: dict[str, Any] = {
+            # Dask's HTTP servers cannot be left out, but they can be kept to this machine and empty
+            "distributed.scheduler.http.routes": [],
+            "distributed.worker.http.routes": [],
+            # these workers are threads of the driver; a machine that slept must not take them for lost
+            "distributed.scheduler.worker-ttl": None,
+        }
+        with dask.config.set(settings):
             self._cluster = LocalCluster(
+                protocol="inproc://",
                 n_workers=self.limit,
                 threads_per_worker=self._threads,
                 processes=False,
@@ -154,14 +167,24 @@ class RunningCluster:
     def connect(self) -> Client:
         """See `Workers.connect`."""
         key = "scheduler" if self._address else "scheduler_file"
-        if self._scheduler_file is not None and not self._scheduler_file.is_file():
-            raise ConfigError(f"execution.scheduler_file: {self._scheduler_file} does not exist")
-        where = {"address": self._address} if self._address else {"scheduler_file": str(self._scheduler_file)}
+        address = self._address or self._read_file()
+        where = f"execution.{key}: {address}" + ("" if self._address else f" of {self._scheduler_file}")
+        obstacle = find_obstacle(address, CONNECT_SECONDS)
+        if obstacle is not None:
+            raise ConfigError(f"{where}: {obstacle}")
         try:
-            return Client(**where, timeout=CONNECT_SECONDS, set_as_default=False)
+            return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, RuntimeError, TypeError, ValueError) as error:
-            found = self._address or self._scheduler_file
-            raise ConfigError(f"execution.{key}: no Dask scheduler answers at {found}: {first_line(error)}") from None
+            raise ConfigError(f"{where}: no Dask scheduler answers: {first_line(error)}") from None
+
+    def _read_file(self) -> str:
+        assert self._scheduler_file is not None
+        try:
+            return read_address(self._scheduler_file)
+        except FileNotFoundError:
+            raise ConfigError(f"execution.scheduler_file: {self._scheduler_file} does not exist") from None
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"execution.scheduler_file: {self._scheduler_file}: {first_line(error)}") from None
 
     def environments(self, addresses: list[str]) -> dict[str, dict[str, str]]:
         """None: whoever started the workers divided the GPUs."""
@@ -219,15 +242,21 @@ class SlurmJobs:
             self._cluster.close()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Task:
     """A trial on a Dask worker."""
 
     spec: TrialSpec
     address: str
     future: Future
+    run: str = ""
+    """Of the first word heard; Dask may start the task once more when a worker left and came back."""
+    epoch: int = 0
+    """The last that was reported."""
+    answer: bool | None = None
+    """To that report, once there is one."""
 
-    def is_about(self, event: EngineEvent | _TaskOver) -> bool:
+    def is_meant_by(self, event: EngineEvent | _TaskOver) -> bool:
         """Whether an event belongs to this very attempt."""
         return (self.spec.number, self.spec.attempt) == (event.number, event.attempt)
 
@@ -246,7 +275,8 @@ class DaskEngine:
 
     A trial is a task pinned to a free worker, so that no task ever waits behind another. Dask's own retries are
     not used: a lost worker is reported, and the loop decides. Reports come as Dask events through the scheduler,
-    and answers go the same way back, so a worker need not be able to reach the driver.
+    and answers go the same way back, so a worker need not be able to reach the driver. Dask promises delivery of
+    neither: a worker repeats a report until it is answered, and what was answered or ended already is said again.
 
     Args:
         workers: where they come from.
@@ -274,7 +304,8 @@ class DaskEngine:
         self._client: Client | None = None
         self._at_close = ExitStack()
         self._hosting: Hosting | None = None
-        self._said: queue.SimpleQueue[EngineEvent | _TaskOver] = queue.SimpleQueue()
+        self._said: queue.SimpleQueue[tuple[str, EngineEvent | _TaskOver]] = queue.SimpleQueue()
+        """With the run of the task that said it, see `_Task`."""
         self._losses: deque[LostWorker] = deque()
         """Found here, not said by a worker."""
         self._addresses: list[str] = []
@@ -295,7 +326,6 @@ class DaskEngine:
         self._at_close.callback(self._workers.close)
         self._client = self._workers.connect()
         self._at_close.callback(self._client.close, timeout=_CLOSE_SECONDS)
-        self._client.subscribe_topic(self._topic, self._hear)
         self._renewed_at = time.monotonic()
         self._look()
         self._hosting = Hosting(
@@ -341,7 +371,7 @@ class DaskEngine:
                 return None
             left = max(0.0, until - time.monotonic())
             try:
-                event = self._accept(self._said.get(timeout=min(_LOOK_SECONDS, left)))
+                event = self._accept(*self._said.get(timeout=min(_LOOK_SECONDS, left)))
             except queue.Empty:
                 if left <= _LOOK_SECONDS:
                     return None
@@ -351,8 +381,10 @@ class DaskEngine:
 
     def answer(self, number: int, go_on: bool) -> None:
         """See `Engine.answer`."""
-        if number in self._running:
-            self._tell(self._running[number], dask_worker.answer_trial, go_on)
+        task = self._running.get(number)
+        if task is not None:
+            task.answer = go_on
+            self._tell(task, dask_worker.answer_trial, task.epoch, go_on)
 
     def kill(self, number: int, reason: str) -> None:
         """See `Engine.kill`. Reported at once: the worker may be out of reach."""
@@ -400,17 +432,25 @@ class DaskEngine:
         self._addresses = [*known, *(address for address in present if address not in known)][: self._workers.limit]
         for address in [address for address in self._busy if address not in present]:
             self._lose(self._busy.pop(address), f"the Dask worker at {address} has left the cluster")
+        for task in self._busy.values():
+            if self._running.get(task.spec.number) is not task:
+                self._tell(task, dask_worker.kill_trial)
         if not self._addresses and not self._has_said_waiting:
             self._has_said_waiting = True
             self._say("no Dask worker is there yet; waiting for one")
 
     def _present_workers(self) -> list[str]:
-        client = self._connected
-        try:
-            if client.status == "running":
-                return list(client.nthreads())
-        except OSError:  # what Dask raises for a broken connection is one
-            pass
+        """Their addresses; waits while the connection to the scheduler is broken and Dask tries to mend it."""
+        client, until = self._connected, time.monotonic() + _RECONNECT_SECONDS
+        while client.status != "closed" and time.monotonic() < until:
+            try:
+                if client.status == "running":
+                    # again each time: after a new connection the scheduler knows nothing of it
+                    client.subscribe_topic(self._topic, self._hear)
+                    return list(client.nthreads())
+            except OSError:  # what Dask raises for a broken connection is one
+                pass
+            time.sleep(_PAUSE_SECONDS)
         raise EngineError("the connection to the Dask scheduler was lost")
 
     def _lose(self, task: _Task, reason: str) -> None:
@@ -418,14 +458,19 @@ class DaskEngine:
             del self._running[task.spec.number]
             self._losses.append(LostWorker(task.spec.number, task.spec.attempt, reason))
 
-    def _accept(self, event: EngineEvent | _TaskOver) -> EngineEvent | None:
+    def _accept(self, run: str, event: EngineEvent | _TaskOver) -> EngineEvent | None:
         """Brings the books up to date; returns what concerns the caller."""
-        task = next((task for task in self._busy.values() if task.is_about(event)), None)
+        task = next((task for task in self._busy.values() if task.is_meant_by(event)), None)
         if task is None:
             return None
         is_running = self._running.get(event.number) is task
+        if run and run != task.run:
+            if task.run:
+                self.kill(event.number, f"the Dask worker at {task.address} left the cluster and came back")
+                return None
+            task.run = run
         if isinstance(event, EpochReport):
-            return event if is_running else None
+            return event if is_running and self._is_new(task, event) else None
         if isinstance(event, _TaskOver):
             self._look()  # or a lost scheduler would look like lost workers
             self._busy.pop(task.address, None)
@@ -437,6 +482,15 @@ class DaskEngine:
         del self._running[event.number]
         return event
 
+    def _is_new(self, task: _Task, report: EpochReport) -> bool:
+        """False for a report that was repeated because its answer was not heard; it is answered again."""
+        if report.epoch > task.epoch:
+            task.epoch, task.answer = report.epoch, None
+            return True
+        if report.epoch == task.epoch and task.answer is not None:
+            self._tell(task, dask_worker.answer_trial, task.epoch, task.answer)
+        return False
+
     def _hear(self, event: tuple[float, bytes]) -> None:
         """Called by Dask, in its own thread, with everything on the topic."""
         self._said.put(pickle.loads(event[1]))
@@ -445,7 +499,7 @@ class DaskEngine:
         """Called by Dask, in a thread of its own, when a task is over."""
         error = future.exception() if future.status == "error" else None
         how = first_line(error) if error is not None else f"the Dask task is {future.status}"
-        self._said.put(_TaskOver(number, attempt, how))
+        self._said.put(("", _TaskOver(number, attempt, how)))
 
     def _tell(self, task: _Task, function: Callable[..., None], *arguments: object) -> None:
         """Runs a function beside the task of a trial, and does not wait until it has."""

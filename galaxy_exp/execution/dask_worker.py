@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import Mapping
-from dataclasses import dataclass
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from distributed import Status, Worker, get_worker
 
-from galaxy_exp.execution.engine import LostWorker
+from galaxy_exp.execution.engine import EngineEvent, LostWorker
 from galaxy_exp.execution.process import WorkerDied, WorkerProcess
 from galaxy_exp.execution.shares import thread_environment
-from galaxy_exp.records import EpochReport, TrialSpec
+from galaxy_exp.records import TrialResult, TrialSpec
 
 __all__ = ["Hosting", "answer_trial", "end_process", "kill_trial", "missing_paths", "run_trial", "start_process"]
 
 _LOOK_SECONDS = 0.5
 """How often a Dask worker looks whether its trial is still wanted."""
+
+_REPEAT_SECONDS = 10.0
+"""A report that is not answered for so long is sent again: report or answer may have been lost on the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,10 @@ class _Host:
     process: WorkerProcess
     trial: tuple[int, int] | None = None
     """Number and attempt of what the process trains."""
+    unanswered: int | None = None
+    """The epoch that was reported and not answered yet."""
+    in_use: threading.Lock = field(default_factory=threading.Lock)
+    """A task that is no longer wanted may still be ending its process when the next one comes."""
 
 
 _HOSTS: dict[tuple[str, str], _Host] = {}
@@ -55,30 +66,22 @@ _HOSTS: dict[tuple[str, str], _Host] = {}
 def run_trial(hosting: Hosting, spec: TrialSpec, key: str) -> None:
     """The Dask task: one trial from its specification to its end.
 
-    Everything is said on the topic of the driver, as pickled events. When the driver or the scheduler is gone, or
-    the task is cancelled, the worker process is ended.
+    Everything is said on the topic of the driver, as pickled events, each with the name of this run of the task.
+    When the driver or the scheduler is gone, or the task is cancelled, the worker process is ended.
     """
     worker = get_worker()
     host = _host(hosting, worker)
-    host.process.start()
-    host.trial = (spec.number, spec.attempt)
-    host.process.send(spec)
-    event: object = None
-    try:
-        while event is None or isinstance(event, EpochReport):
-            if event is not None:
-                worker.log_event(hosting.topic, pickle.dumps(event))
-            elif not _is_wanted(worker, key):
-                host.process.end()
-                return
-            event = host.process.receive(_LOOK_SECONDS)
-    except WorkerDied as death:
-        event = LostWorker(spec.number, spec.attempt, str(death))
-        if _HOSTS.get((hosting.topic, worker.address)) is host:
+    run = uuid.uuid4().hex
+
+    def say(event: EngineEvent) -> None:
+        worker.log_event(hosting.topic, pickle.dumps((run, event)))
+
+    with host.in_use:
+        last = _train(host, spec, say, partial(_is_wanted, worker, key))
+        if isinstance(last, LostWorker) and _HOSTS.get((hosting.topic, worker.address)) is host:
             host.process.start()
-    finally:
-        host.trial = None
-    worker.log_event(hosting.topic, pickle.dumps(event))
+    if last is not None:
+        say(last)
 
 
 def start_process(hosting: Hosting, dask_worker: Worker) -> None:
@@ -86,10 +89,11 @@ def start_process(hosting: Hosting, dask_worker: Worker) -> None:
     _host(hosting, dask_worker).process.start()
 
 
-def answer_trial(topic: str, number: int, attempt: int, go_on: bool, dask_worker: Worker) -> None:
-    """Passes the driver's answer to a report on; without effect if the trial is no longer there."""
+def answer_trial(topic: str, number: int, attempt: int, epoch: int, go_on: bool, dask_worker: Worker) -> None:
+    """Passes the driver's answer to a report on; without effect the second time, or if the trial is no longer there."""
     host = _HOSTS.get((topic, dask_worker.address))
-    if host is not None and host.trial == (number, attempt):
+    if host is not None and host.trial == (number, attempt) and host.unanswered == epoch:
+        host.unanswered = None
         host.process.send(go_on)
 
 
@@ -105,7 +109,7 @@ async def end_process(topic: str, dask_worker: Worker) -> None:
     host = _HOSTS.pop((topic, dask_worker.address), None)
     if host is None:
         return
-    if host.trial is not None:
+    if host.in_use.locked():
         host.process.kill()  # `run_trial` notices and clears it away
     else:
         await asyncio.to_thread(host.process.end)
@@ -114,6 +118,34 @@ async def end_process(topic: str, dask_worker: Worker) -> None:
 def missing_paths(paths: tuple[Path, ...]) -> list[str]:
     """Those of the driver's folders that this machine does not have."""
     return [str(path) for path in paths if not path.exists()]
+
+
+def _train(
+    host: _Host, spec: TrialSpec, say: Callable[[EngineEvent], None], is_wanted: Callable[[], bool]
+) -> TrialResult | LostWorker | None:
+    """Says each report, again and again until it is answered; returns how the trial ended, None if it is not wanted."""
+    host.process.start()
+    host.trial, host.unanswered = (spec.number, spec.attempt), None
+    host.process.send(spec)
+    report, said_at = None, 0.0
+    try:
+        while True:
+            event = host.process.receive(_LOOK_SECONDS)
+            if isinstance(event, TrialResult):
+                return event
+            if event is not None:
+                report, host.unanswered, said_at = event, event.epoch, time.monotonic()
+                say(report)
+            elif not is_wanted():
+                host.process.end()
+                return None
+            elif report is not None and host.unanswered and time.monotonic() - said_at > _REPEAT_SECONDS:
+                said_at = time.monotonic()
+                say(report)
+    except WorkerDied as death:
+        return LostWorker(spec.number, spec.attempt, str(death))
+    finally:
+        host.trial = None
 
 
 def _host(hosting: Hosting, worker: Worker) -> _Host:

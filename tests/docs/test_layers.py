@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "execution": BASE | {"search", "journal", "training"},
     "tracking": BASE | {"journal", "data", "report"},
     "registry": BASE | {"journal", "data", "report", "tracking"},
+    "doctor": BASE | {"journal", "data", "tracking", "registry", "sweep"},
     "check": BASE | {"data", "hypermodel", "search", "journal", "training", "execution", "sweep"},
 }
 """By part of the package. `sweep` and `cli` may import all of these."""
@@ -52,9 +53,9 @@ OWNERS = {
     "pooch": {"data"},
     "cloudpickle": {"hypermodel"},
     "dask": {"execution.dask_engine"},
-    "distributed": {"execution.dask_engine", "execution.dask_worker"},
+    "distributed": {"execution.dask_engine", "execution.dask_worker", "execution.dask_contact"},
     "dask_jobqueue": {"execution.dask_engine"},
-    "psutil": {"execution"},
+    "psutil": {"execution", "doctor"},
     "click": {"cli"},
     "rich": {"cli"},
 }

@@ -191,8 +191,14 @@ def test_a_killed_driver_ends_its_trials_and_leaves_the_cluster_to_others(cluste
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"scheduler": "tcp://127.0.0.1:1"}, r"execution.scheduler: no Dask scheduler answers at tcp://127.0.0.1:1: "),
-        ({"scheduler": "tls://127.0.0.1:1"}, r"execution.scheduler: no Dask scheduler answers at tls://127.0.0.1:1: "),
+        (
+            {"scheduler": "tcp://127.0.0.1:1"},
+            r"execution.scheduler: tcp://127.0.0.1:1: no Dask scheduler answers: Connection refused",
+        ),
+        (
+            {"scheduler": "tls://127.0.0.1:1"},
+            r"execution.scheduler: tls://127.0.0.1:1: tls:// needs distributed.comm.tls.ca-file in Dask",
+        ),
         ({"scheduler_file": "none.json"}, r"execution.scheduler_file: \S*none.json does not exist"),
         ({"cluster": "slurm", "workers": 1}, r"execution.cluster(_options)?: "),
     ],
