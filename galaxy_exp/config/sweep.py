@@ -437,6 +437,11 @@ class TrackingConfig(Section):
     uri: str | None = Field(
         None, description="MLflow tracking URI; left out: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db"
     )
+    figures: bool = Field(
+        True,
+        description="whether each trial gets figures as artifacts, which take the driver about half a second; tables "
+        "it gets in any case",
+    )
     keep_models: int = Field(3, ge=1, description="how many of the best trials keep their model as an artifact")
 
 

@@ -36,8 +36,12 @@ def artifacts_folder(folder: Path) -> Path:
 
 
 def write_trial_artifacts(folder: Path, trial: TrialRecord, record: SweepRecord, data: PreparedData) -> Path:
-    """Draws and writes a finished trial's artifacts; returns the folder that holds them and nothing else."""
-    target = artifacts_folder(folder)
+    """Writes a finished trial's artifacts, with figures if the sweep wants them.
+
+    Returns:
+        The folder that holds them and nothing else.
+    """
+    target, figures = artifacts_folder(folder), record.config.tracking.figures
     result = trial.result
     if result is None:
         raise ValueError(f"trial {trial.number} has not ended")
@@ -45,30 +49,35 @@ def write_trial_artifacts(folder: Path, trial: TrialRecord, record: SweepRecord,
         (target / "traceback.txt").write_text(result.traceback, encoding="utf-8")
     if trial.reports:
         _write_history(target / "history.csv", [report.metrics for report in trial.reports])
-        plot_learning_curves(
-            [report.metrics for report in trial.reports],
-            record.objective.name,
-            result.best_epoch,
-            target / "learning_curves.png",
-        )
+        if figures:
+            plot_learning_curves(
+                [report.metrics for report in trial.reports],
+                record.objective.name,
+                result.best_epoch,
+                target / "learning_curves.png",
+            )
     if result.state.has_model:
-        _write_validation_artifacts(folder, target, trial, data)
+        _write_validation_artifacts(folder, target, trial, data, figures)
     return target
 
 
-def _write_validation_artifacts(folder: Path, target: Path, trial: TrialRecord, data: PreparedData) -> None:
+def _write_validation_artifacts(
+    folder: Path, target: Path, trial: TrialRecord, data: PreparedData, figures: bool
+) -> None:
     probabilities = np.load(folder / "validation_probabilities.npy")
     labels = np.load(data.files.validation_labels)
-    images = np.load(data.files.validation_images, mmap_mode="r")
     matrix = metrics.confusion_matrix(labels, probabilities.argmax(axis=1), len(data.class_names))
-    title = f"Validation images, trial {trial.number}"
-    plot_confusion(matrix, data.class_names, target / "confusion_matrix.png", title)
     _write_json(target / "confusion_matrix.json", confusion_record(matrix, data.class_names))
     table = per_class_table(labels, probabilities, data.class_names)
     _write_json(target / "per_class.json", table)
     (target / "per_class.txt").write_text(
         per_class_text(labels, probabilities, data.class_names) + "\n", encoding="utf-8"
     )
+    if not figures:
+        return
+    title = f"Validation images, trial {trial.number}"
+    plot_confusion(matrix, data.class_names, target / "confusion_matrix.png", title)
+    images = np.load(data.files.validation_images, mmap_mode="r")
     plot_mistakes_gallery(images, labels, probabilities, data.class_names, target / "mistakes.png")
 
 

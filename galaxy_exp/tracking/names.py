@@ -20,6 +20,7 @@ __all__ = [
     "EXPERIMENT_KIND",
     "KIND",
     "NOTE",
+    "OWN_SOURCE",
     "PARENT",
     "REASON",
     "SOURCE",
@@ -40,6 +41,9 @@ PARENT = MLFLOW_PARENT_RUN_ID
 NOTE = MLFLOW_RUN_NOTE
 SOURCE = MLFLOW_SOURCE_NAME
 USER = MLFLOW_USER
+
+OWN_SOURCE = "galaxy-exp"
+"""The source of runs that sweeps make; those of `track_tuner` have another."""
 
 EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
 """On an experiment: the MLflow UI opens it as model training, not as an evaluation of language models."""

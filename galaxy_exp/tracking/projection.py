@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,7 @@ from galaxy_exp.journal.events import (
 )
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.records import EpochReport, TrialResult, TrialState
+from galaxy_exp.records import TrialResult, TrialState
 from galaxy_exp.tracking import names
 from galaxy_exp.tracking.artifacts import (
     artifacts_folder,
@@ -52,7 +52,8 @@ __all__ = ["STATUS", "MlflowProjection"]
 
 
 _MAX_PARAMS_PER_CALL = 100
-_MAX_METRICS_PER_CALL = 1000
+_MAX_METRICS_PER_CALL = 800
+"""MLflow takes 1000 things a call in all: these, and tags."""
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
 """Error codes with which MLflow refuses one thing, as opposed to being away."""
 STATUS = {
@@ -110,6 +111,8 @@ class MlflowProjection:
         self._patience = Patience(clock)
         self._outage_is_told = False
         self._warned: set[str] = set()
+        self._written: dict[str, int] = {}
+        """By id of a run that this process has described and not ended: how many epochs it has written there."""
 
     @cached_property
     def _timed(self) -> TimedClient:
@@ -186,11 +189,14 @@ class MlflowProjection:
     def _project(self, event: Event) -> None:
         match event:
             case TrialProposed() | TrialStarted():
-                self._ensure_trial_run(self._record.trials[event.number], {})
+                trial = self._record.trials[event.number]
+                if trial.result is None:  # else it is all written at once, when the turn of its end comes
+                    self._ensure_trial_run(trial, {})
             case EpochReported():
                 trial = self._record.trials[event.report.number]
-                if trial.run_attempt == event.report.attempt:  # not of a lost attempt whose run is gone already
-                    self._log_epochs(trial, [event.report], [event.time])
+                # not of a lost attempt whose run is gone already, nor of a trial that ended meanwhile
+                if trial.result is None and trial.run_attempt == event.report.attempt:
+                    self._describe_trial(trial)
             case TrialEnded():
                 self._bring_up_to_date(self._record.trials[event.result.number], {})
 
@@ -198,7 +204,7 @@ class MlflowProjection:
         """Writes what is missing; with `since`, what was waited before, only as much as patience allows."""
         self._ensure_parent_run()
         found = self._find_trial_runs()
-        for trial in self._record.trials.values():
+        for trial in list(self._record.trials.values()):
             if trial.projected:
                 continue
             self._bring_up_to_date(trial, found)
@@ -211,9 +217,9 @@ class MlflowProjection:
         """Writes all that is known of one trial; what MLflow refuses of it is told and does not hold up the others."""
         try:
             self._ensure_trial_run(trial, found)
-            self._describe_trial(trial)
-            self._log_epochs(trial, trial.reports, trial.report_times)
-            if trial.result is not None:
+            if trial.result is None:
+                self._describe_trial(trial)
+            else:
                 self._close_trial(trial, trial.result)
         except MlflowException as error:
             if error.error_code not in _REFUSALS:
@@ -232,7 +238,7 @@ class MlflowProjection:
             except Exception as error:
                 # whatever MLflow, its database driver or its artifact store raise must not end the sweep
                 message = f"MLflow at {self._where} cannot be written to: {first_line(error)}"
-                raise TrackingError(message) from error
+                raise TrackingError(hide_password(message)) from error
 
     @property
     def _where(self) -> str:
@@ -245,6 +251,7 @@ class MlflowProjection:
 
     def _fall_behind(self, message: str) -> None:
         self._is_behind = True
+        self._written.clear()
         if not self._outage_is_told:
             self._outage_is_told = True
             self._warn(message)
@@ -323,7 +330,7 @@ class MlflowProjection:
         if names.CLOSED in self.client.get_run(run_id).data.tags:
             self.client.delete_tag(run_id, names.CLOSED)
         self.client.set_tag(run_id, names.NOTE, describe_sweep(self._record, self._data))
-        self._log_params(run_id, sweep_params(self._record, self._data))
+        self._log_batch(run_id, sweep_params(self._record, self._data))
         self._log_data(run_id)
         self._log_files(run_id, write_sweep_artifacts(self._folder.path, self._record, self._data))
 
@@ -336,7 +343,8 @@ class MlflowProjection:
         left = [run.info.run_id for run in found.get((trial.number, attempt), []) if not run.data.metrics]
         run_id = left[0] if left else self._create_trial_run(trial, attempt)
         self._journal.append(TrialRunCreated(number=trial.number, run_id=run_id, attempt=attempt))
-        self._describe_trial(trial)
+        if trial.result is None:
+            self._describe_trial(trial)
         if stale is not None and self._is_active(stale):
             self.client.delete_run(stale)
 
@@ -354,9 +362,15 @@ class MlflowProjection:
         return str(run.info.run_id)
 
     def _describe_trial(self, trial: TrialRecord) -> None:
-        run_id = _run_of(trial)
-        self._log_params(run_id, names.trial_params(trial.values, {"seed": trial.seed}))
-        self._log_data(run_id)
+        """Writes what is known of a running trial and not written yet."""
+        run_id, epochs = _run_of(trial), self._epochs(trial)
+        written = self._written.get(run_id)
+        if written is None:
+            self._log_batch(run_id, names.trial_params(trial.values, {"seed": trial.seed}), epochs)
+            self._log_data(run_id)
+        elif len(epochs) > written:
+            self._log_batch(run_id, {}, epochs[written:])
+        self._written[run_id] = len(epochs)
 
     def _discard_strays(self, found: _Runs) -> None:
         """Runs that a killed driver made and did not live to journal, where the trial has another one."""
@@ -378,13 +392,15 @@ class MlflowProjection:
             self._journal.append(TrialRunCreated(number=trial.number, run_id=run_id, attempt=trial.run_attempt))
 
     def _close_trial(self, trial: TrialRecord, result: TrialResult) -> None:
-        run_id = _run_of(trial)
-        self._log_params(run_id, names.trial_params(trial.values, outcome_params(trial)))
-        self._log_metrics(run_id, outcome_metrics(trial), trial.ended_at or 0.0)
-        self._log_files(run_id, self._draw(trial))
+        run_id, ended_at = _run_of(trial), _milliseconds(trial.ended_at or 0.0)
+        params = names.trial_params(trial.values, {"seed": trial.seed} | outcome_params(trial))
+        outcome = [Metric(name, value, ended_at, 0) for name, value in outcome_metrics(trial).items()]
         tags = {names.STATE: str(result.state), names.REASON: result.reason, names.EPOCHS: str(result.epochs)}
-        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-        self.client.set_terminated(run_id, STATUS[result.state], _milliseconds(trial.ended_at or 0.0))
+        self._log_batch(run_id, params, [*self._epochs(trial)[self._written.get(run_id, 0) :], outcome], tags)
+        if self._written.pop(run_id, None) is None:
+            self._log_data(run_id)
+        self._log_files(run_id, self._draw(trial))
+        self.client.set_terminated(run_id, STATUS[result.state], ended_at)
         self._journal.append(TrialProjected(number=trial.number))
 
     def _draw(self, trial: TrialRecord) -> Path:
@@ -428,30 +444,36 @@ class MlflowProjection:
         return {
             names.SWEEP_ID: self._record.sweep_id,
             names.KIND: kind,
-            names.SOURCE: "galaxy-exp",
+            names.SOURCE: names.OWN_SOURCE,
             names.USER: names.user_name(),
         }
 
-    def _log_epochs(self, trial: TrialRecord, reports: list[EpochReport], times: list[float]) -> None:
-        entries = [
-            Metric(name, value, _milliseconds(moment), report.epoch)
-            for report, moment in zip(reports, times, strict=True)
-            for name, value in report.metrics.items()
+    @staticmethod
+    def _epochs(trial: TrialRecord) -> list[list[Metric]]:
+        """The metrics of each epoch of the attempt that the trial's run belongs to."""
+        return [
+            [Metric(name, value, _milliseconds(moment), report.epoch) for name, value in report.metrics.items()]
+            for report, moment in zip(list(trial.reports), list(trial.report_times), strict=False)
+            if report.attempt == trial.run_attempt
         ]
-        self._log_metric_entries(_run_of(trial), entries)
 
-    def _log_metrics(self, run_id: str, values: dict[str, float], moment: float) -> None:
-        entries = [Metric(name, value, _milliseconds(moment), 0) for name, value in values.items()]
-        self._log_metric_entries(run_id, entries)
-
-    def _log_metric_entries(self, run_id: str, entries: list[Metric]) -> None:
-        for start in range(0, len(entries), _MAX_METRICS_PER_CALL):
-            self.client.log_batch(run_id, metrics=entries[start : start + _MAX_METRICS_PER_CALL])
-
-    def _log_params(self, run_id: str, values: dict[str, Any]) -> None:
-        entries = [Param(name, str(value)) for name, value in values.items()]
-        for start in range(0, len(entries), _MAX_PARAMS_PER_CALL):
-            self.client.log_batch(run_id, params=entries[start : start + _MAX_PARAMS_PER_CALL])
+    def _log_batch(
+        self,
+        run_id: str,
+        params: Mapping[str, Any],
+        metrics: Sequence[Sequence[Metric]] = (),
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Writes all of it in as few calls as MLflow allows."""
+        param_list = [Param(name, str(value)) for name, value in params.items()]
+        metric_list = [metric for group in metrics for metric in group]
+        tag_list = [RunTag(name, value) for name, value in (tags or {}).items()]
+        while param_list or metric_list or tag_list:
+            self.client.log_batch(
+                run_id, metric_list[:_MAX_METRICS_PER_CALL], param_list[:_MAX_PARAMS_PER_CALL], tag_list
+            )
+            metric_list, param_list = metric_list[_MAX_METRICS_PER_CALL:], param_list[_MAX_PARAMS_PER_CALL:]
+            tag_list = []
 
     def _log_files(self, run_id: str, folder: Path) -> None:
         self.client.log_artifacts(run_id, str(folder))
