@@ -35,6 +35,7 @@ from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.records import Evidence, TrialSpec
 from galaxy_exp.software import describe_software
+from galaxy_exp.sweep_report import refresh_report
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -228,6 +229,7 @@ def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> Sw
         if ended is None:  # no driver runs it, as the journal is ours
             projection.close_sweep("KILLED")
         else:
+            refresh_report(journal.record, folder, say)
             projection.close_sweep("FINISHED" if ended.succeeded else "FAILED")
         return journal.record
 
@@ -370,6 +372,8 @@ class _Run:
 
     def _leave(self, projection: MlflowProjection, status: str) -> None:
         """Closes the sweep's runs in MLflow if that works; the reason for leaving matters more if it does not."""
+        if status != "KILLED":  # whoever interrupts a sweep does not want to wait
+            refresh_report(self._journal.record, self._folder, self._say)
         try:
             projection.close_sweep(status)
         except TrackingError as error:
@@ -428,6 +432,7 @@ class _Run:
         projection.catch_up()
         winner.register_winner(self._journal, self._folder, data, projection.client)
         winner.promote_winner(self._journal, projection.client)
+        refresh_report(self._journal.record, self._folder, self._say)
         projection.close_sweep("FINISHED")
 
 

@@ -6,25 +6,23 @@ import base64
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from galaxy_exp.errors import DataError
+from galaxy_exp.errors import DataError, first_line
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.record import SweepRecord
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from galaxy_exp.data.prepared import PreparedData
     from galaxy_exp.report.page.material import DataFacts, Finalist, Gain, Material, Picture
 
-__all__ = ["REPORT_NAME", "collect_material", "write_report"]
-
-REPORT_NAME = "report.html"
+__all__ = ["collect_material", "refresh_report", "write_report"]
 
 _N_PICTURES = 18
 _LARGEST_PICTURE = 160
@@ -47,6 +45,14 @@ def write_report(record: SweepRecord, folder: SweepFolder, path: Path) -> Path:
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
     return path
+
+
+def refresh_report(record: SweepRecord, folder: SweepFolder, say: Callable[[str], None]) -> None:
+    """Writes `report.html` among the sweep's artifacts, all of which go to MLflow; if that fails, it is only told."""
+    try:
+        write_report(record, folder, folder.path / "artifacts" / "report.html")
+    except Exception as error:  # noqa: BLE001 - whatever a user's own metrics and names bring about, the sweep is done
+        say(f"the report page cannot be made: {first_line(error)}")
 
 
 def collect_material(record: SweepRecord, folder: SweepFolder) -> Material:
@@ -115,8 +121,6 @@ def _data_facts(record: SweepRecord, folder: SweepFolder, data: PreparedData | N
 
 
 def _logged_facts(facts: DataFacts, path: Path) -> DataFacts:
-    from dataclasses import replace
-
     try:
         logged = json.loads(path.read_text(encoding="utf-8"))
         counts = logged["counts"]
@@ -143,6 +147,8 @@ def _sealed_labels(record: SweepRecord, data: PreparedData | None) -> NDArray[np
     """The labels of the sealed images, once the sealed test is open."""
     if data is None or not record.test_reports:
         return None
+    import numpy as np
+
     labels: NDArray[np.int64] = np.load(data.sealed.labels, allow_pickle=False)
     return labels
 
@@ -151,6 +157,8 @@ def _test_probabilities(
     record: SweepRecord, folder: SweepFolder, labels: NDArray[np.int64] | None, missing: list[str]
 ) -> dict[int, NDArray[np.float32]]:
     """What each tested model said of the sealed images, by trial, as far as it is there and belongs to its report."""
+    import numpy as np
+
     found = {}
     for number, report in record.test_reports.items() if labels is not None else ():
         path = folder.trial(number) / "test_probabilities.npy"
@@ -186,11 +194,12 @@ def _gains(
 class _Pictures:
     shown: tuple[Picture, ...] = ()
     n_wrong: int | None = None
-    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _find_pictures(record: SweepRecord, folder: SweepFolder, data: PreparedData | None) -> _Pictures:
     """The most confident mistakes of the winner, or of the best trial so far, on the validation images."""
+    import numpy as np
+
     from galaxy_exp.report.mistakes import find_mistakes
 
     best = record.winner if record.winner is not None else next((t.number for t in record.leaderboard()), None)
@@ -215,6 +224,7 @@ def _find_pictures(record: SweepRecord, folder: SweepFolder, data: PreparedData 
 
 
 def _to_picture(image: NDArray[np.uint8], true: str, predicted: str, probability: float) -> Picture:
+    import numpy as np
     from PIL import Image
 
     from galaxy_exp.report.page.material import Picture

@@ -78,7 +78,8 @@ def measure_importances(record: SweepRecord) -> Importances:
         for name, value in _evaluate(groups, n_best, keys).items():
             chance[name].append(value)
     total = sum(found.values()) or 1.0
-    ranked = sorted(found, key=lambda name: -found[name])
+    declared = [axis.name for axis in axes]
+    ranked = sorted(found, key=lambda name: (-found[name], declared.index(name)))
     return Importances(
         record.objective.name,
         len(trials),

@@ -14,11 +14,11 @@ from galaxy_exp.report.page.drawing import Drawing, Plot, padded_axis
 from galaxy_exp.report.page.html import Html
 from galaxy_exp.report.page.words import count, score
 
-__all__ = ["draw_curves", "draw_history", "draw_parallel", "draw_pareto", "draw_slice", "draw_survival"]
+__all__ = ["MOST_POINTS", "draw_curves", "draw_history", "draw_parallel", "draw_pareto", "draw_slice", "draw_survival"]
 
-_WIDTH, _HEIGHT = 520, 300
-_LEGEND_TOP = 58
-"""Height of the name and a row of a legend."""
+_WIDTH, _HEIGHT = 440, 290
+MOST_POINTS = 400
+"""Trials that one drawing shows at most, evenly chosen: more make the page large and cover each other."""
 
 
 def draw_history(history: History) -> Html:
@@ -26,28 +26,43 @@ def draw_history(history: History) -> Html:
     numbers = [*history.best, *history.failed]
     x = Axis("trial", (), -0.5, max([*numbers, 1]) + 0.5, False, True)
     y = padded_axis(history.objective, history.scores, is_log=is_wide(history.scores))
-    plot = Plot(_WIDTH, _HEIGHT, x, y, x_name="trial", y_name=history.objective, top=_LEGEND_TOP)
-    entries = []
+    marks = [("line best", "best so far", history.best), ("dot blue", "all epochs", history.completed)]
+    marks += [("dot pale", "stopped early", history.stopped), ("dot ring", "baseline or given", history.settled)]
+    marks += [("cross", "no model", dict.fromkeys(history.failed, 0.0))]
+    legend = [(class_, name) for class_, name, shown in marks if shown]
+    plot = Plot(_WIDTH, _HEIGHT, x, y, x_name="trial", y_name=history.objective, legend=legend)
     if history.best:
-        plot.path(plot.steps(list(history.best.items())), "line best")
-        entries.append(("line best", "best so far"))
+        plot.path(plot.steps(_improvements(history)), "line best")
     for name, scores, class_ in (
         ("all epochs", history.completed, "dot blue"),
         ("stopped early", history.stopped, "dot pale"),
     ):
-        for number, value in scores.items():
+        for number in _thinned(list(scores)):
+            value = scores[number]
             plot.dot(plot.x(number), plot.y(value), class_, title=f"trial {number}: {score(value)}, {name}")
-        entries += [(class_, name)] * bool(scores)
     for number, value in history.settled.items():
         plot.dot(plot.x(number), plot.y(value), "dot ring", 7.5, f"trial {number}: {score(value)}, settled beforehand")
-    entries += [("dot ring", "baseline or given")] * bool(history.settled)
-    for number in history.failed:
+    for number in _thinned(history.failed):
         plot.cross(plot.x(number), plot.bottom - 8, "cross", f"trial {number} has no model")
-    entries += [("cross", "no model")] * bool(history.failed)
-    plot.legend(entries, 6, 36)
     best = list(history.best.values())[-1:]
     reached = f"the best reaches {score(best[0])}" if best else "none has a score"
     return plot.render(f"{history.objective} of {count(len(numbers), 'trial')} in the order they began; {reached}.")
+
+
+def _improvements(history: History) -> list[tuple[float, float]]:
+    """Where the best score changes, and the last trial."""
+    points = list(history.best.items())
+    return [
+        point for index, point in enumerate(points) if index in (0, len(points) - 1) or point[1] != points[index - 1][1]
+    ]
+
+
+def _thinned(trials: Sequence[int]) -> list[int]:
+    """At most `MOST_POINTS` of them, evenly chosen, the first and the last among them."""
+    if len(trials) <= MOST_POINTS:
+        return list(trials)
+    step = (len(trials) - 1) / (MOST_POINTS - 1)
+    return [trials[round(index * step)] for index in range(MOST_POINTS)]
 
 
 def draw_survival(rungs: Rungs) -> Html:
@@ -73,21 +88,29 @@ def draw_curves(rungs: Rungs) -> Html:
     values = [value for curve in rungs.curves.values() for value in curve]
     x = Axis("epoch", (), 1 if rungs.epochs > 1 else 0, max(rungs.epochs, 1), False, True)
     y = padded_axis(rungs.objective, values, is_log=rungs.is_wide)
-    plot = Plot(_WIDTH, _HEIGHT, x, y, x_name="epoch", y_name=rungs.objective, top=_LEGEND_TOP)
-    used = {}
-    for number, curve in sorted(rungs.curves.items(), key=lambda entry: entry[0] == rungs.winner):
-        stopped = number in rungs.stopped
-        class_, name = ("line pale", "stopped early") if stopped else ("line blue thin", "all epochs")
-        if number == rungs.winner:
-            class_, name = "line best", f"best of the search: trial {number}"
-        used[class_] = name
+    names = {
+        "line pale": "stopped early",
+        "line blue thin": "all epochs",
+        "line best": f"the best: trial {rungs.winner}",
+    }
+    classes = {number: _curve_class(rungs, number) for number in rungs.curves}
+    legend = [(class_, name) for class_, name in names.items() if class_ in classes.values()]
+    plot = Plot(_WIDTH, _HEIGHT, x, y, x_name="epoch", y_name=rungs.objective, legend=legend)
+    shown = [number for number in _thinned(list(rungs.curves)) if number != rungs.winner]
+    for number in [*shown, *([rungs.winner] if rungs.winner in rungs.curves else [])]:
+        class_, curve = classes[number], rungs.curves[number]
         points = plot.at(enumerate(curve, start=1))
         if len(points) > 1:
             plot.path(points, class_)
         else:
             plot.dot(*points[0], class_.replace("line", "dot"), 3)
-    plot.legend(list(used.items()), 6, 36)
     return plot.render(f"{rungs.objective} after each epoch of {count(len(rungs.curves), 'trial')}.")
+
+
+def _curve_class(rungs: Rungs, number: int) -> str:
+    if number == rungs.winner:
+        return "line best"
+    return "line pale" if number in rungs.stopped else "line blue thin"
 
 
 def draw_slice(each: Slice, scores: Sequence[float], objective: str) -> Html:
@@ -101,8 +124,11 @@ def draw_slice(each: Slice, scores: Sequence[float], objective: str) -> Html:
     x = Axis(axis.name, (), -0.5, len(names) - 0.5) if names else axis
     y = padded_axis(objective, scores, is_log=is_wide(list(scores)))
     ticks = {float(place): name for place, name in enumerate(_shortened(names, 210))} if names else None
-    plot = Plot(264, 190, x, y, y_name=axis.name, left=40, top=24, x_ticks=ticks, n_ticks=4)
+    plot = Plot(264, 190, x, y, y_name=axis.name, left=40, x_ticks=ticks, n_ticks=4)
+    shown = set(_thinned(each.trials))
     for number, value, reached, stopped in zip(each.trials, each.values, each.scores, each.stopped, strict=True):
+        if number not in shown:
+            continue
         at = axis.choices.index(value) + 0.3 * offset(number) if names else value
         title = f"trial {number}: {axis.name} {short_value(value)}, {score(reached)}"
         plot.dot(plot.x(at), plot.y(reached), "dot pale" if stopped else "dot blue", 3 if stopped else 4, title)
@@ -115,26 +141,23 @@ def _shortened(names: Sequence[str], width: float) -> list[str]:
     return [name if len(name) <= letters else f"{name[: letters - 1]}…" for name in names]
 
 
-def draw_parallel(parallel: Parallel) -> Html:
-    """Each trial as a line across all that varied, the best in front."""
-    columns = [*parallel.columns, parallel.score]
-    step, left, top, bottom = 112, 76, 46, 300
+def draw_parallel(parallel: Parallel, columns: Sequence[Column]) -> Html:
+    """Each trial as a line across some of the hyperparameters that varied, and the score, the best in front."""
+    names = ", ".join(column.name for column in columns)
+    columns = [*columns, parallel.score]
+    step, left, top, bottom = 112, 92, 40, 290
     drawing = Drawing(left + step * (len(columns) - 1) + 64, bottom + 40)
 
     def y(position: float) -> float:
         return bottom - position * (bottom - top)
 
     n_trials = len(parallel.trials)
-    for rank, number in enumerate(parallel.trials):
-        is_best = rank == n_trials - 1
-        class_ = "best" if is_best else "blue thin" if rank >= 0.75 * n_trials - 1 else "pale thin"
+    for rank in range(n_trials):
+        class_ = "best" if rank == n_trials - 1 else "blue thin" if rank >= 0.75 * n_trials - 1 else "pale thin"
         points = [(left + step * place, y(column.positions[rank])) for place, column in enumerate(columns)]
         drawing.path(points, f"line {class_}")
-        if is_best:
-            drawing.text(points[-1][0] + 6, points[-1][1] - 8, f"trial {number}", class_="name")
     for place, column in enumerate(columns):
         _draw_column(drawing, left + step * place, column, y, is_last=place == len(columns) - 1)
-    names = ", ".join(column.name for column in parallel.columns)
     return drawing.render(f"{count(n_trials, 'trial')} as lines across {names} and {parallel.score.name}.")
 
 
@@ -160,12 +183,13 @@ def draw_pareto(pareto: ParetoTrials, other: int) -> Html:
     y = padded_axis(first.name, [values[0] for values in pareto.values.values()])
     better = "more" if second.direction == "max" else "less"
     x_name = f"{second.name} ({better} is better)"
-    plot = Plot(_WIDTH, _HEIGHT, x, y, x_name=x_name, y_name=first.name, top=_LEGEND_TOP, n_ticks=6)
-    for number, values in pareto.values.items():
-        on_front = number in pareto.front
+    legend = [("dot orange", "Pareto front, by trial"), ("dot pale", "other trials")]
+    plot = Plot(_WIDTH, _HEIGHT, x, y, x_name=x_name, y_name=first.name, n_ticks=6, legend=legend)
+    front = set(pareto.front)
+    for number in [*_thinned([number for number in pareto.values if number not in front]), *pareto.front]:
+        values, on_front = pareto.values[number], number in front
         title = f"trial {number}: {score(values[0])}, {values[other]:.4g}"
         plot.dot(plot.x(values[other]), plot.y(values[0]), "dot orange" if on_front else "dot pale", title=title)
         if on_front:
             plot.text(plot.x(values[other]) - 6, plot.y(values[0]) - 7, str(number), anchor="end")
-    plot.legend([("dot orange", "Pareto front, with the trial's number"), ("dot pale", "other trials")], 6, 36)
     return plot.render(f"{first.name} against {second.name}; on the front: trials {', '.join(map(str, pareto.front))}.")

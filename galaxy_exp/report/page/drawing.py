@@ -11,7 +11,7 @@ from galaxy_exp.report.page.html import Html, element
 
 __all__ = ["Drawing", "Plot", "padded_axis"]
 
-_CHARACTER = 6.6
+_CHARACTER = 6.3
 """Mean width of a character of the drawings' text, in pixels at its size of 12."""
 
 
@@ -54,9 +54,17 @@ class Drawing:
         place = {"x": round(x, 1), "y": round(y, 1), "width": round(width, 1), "height": round(height, 1)}
         self.parts.append(element("rect", class_=class_, **place))
 
-    def legend(self, entries: Sequence[tuple[str, str]], x: float, y: float) -> None:
-        """Marks with their names in one row; the mark's class says which: `dot ...`, `line ...` or `cross ...`."""
+    def legend(self, entries: Sequence[tuple[str, str]], y: float) -> float:
+        """Marks with their names, in as many rows as it takes; returns where the last row lies.
+
+        Args:
+            entries: the mark's class, which says what it is (`dot ...`, `line ...` or `cross ...`), and its name.
+            y: where the first row lies.
+        """
+        x = 6.0
         for class_, name in entries:
+            if x > 6 and x + 13 + _CHARACTER * len(name) > self.width:
+                x, y = 6.0, y + 18
             if class_.startswith("line"):
                 self.line(x, y - 4, x + 16, y - 4, class_)
                 x += 8
@@ -65,12 +73,13 @@ class Drawing:
             else:
                 self.dot(x + 4, y - 4, class_, 5.5 if "ring" in class_ else 4)
             self.text(x + 13, y, name, class_="muted")
-            x += 13 + _CHARACTER * len(name) + 14
+            x += 13 + _CHARACTER * len(name) + 12
+        return y
 
     def render(self, description: str) -> Html:
         """The `<svg>`; `description` takes its place for those who do not see it."""
         size = f"0 0 {self.width:g} {self.height:g}"
-        style = f"max-width:{self.width:g}px"
+        style = f"max-width:{1.15 * self.width:g}px"
         return element("svg", *self.parts, viewBox=size, role="img", aria_label=description, style=style)
 
 
@@ -85,7 +94,7 @@ class Plot(Drawing):
         x_name: stands under the axis.
         y_name: stands above the axis.
         left: room for the numbers of the vertical axis.
-        top: room for its name and a legend.
+        legend: as `Drawing.legend` takes it.
         x_ticks: texts by value along the horizontal axis; None: round numbers, at most `n_ticks` of them.
     """
 
@@ -99,13 +108,14 @@ class Plot(Drawing):
         x_name: str = "",
         y_name: str = "",
         left: float = 46,
-        top: float = 40,
+        legend: Sequence[tuple[str, str]] = (),
         x_ticks: Mapping[float, str] | None = None,
         n_ticks: int = 8,
     ) -> None:
         super().__init__(width, height)
         self.x_axis, self.y_axis = x, y
-        self.left, self.right, self.top = left, width - 14, top
+        self.left, self.right = left, width - 14
+        self.top = self.legend(legend, 34) + 20 if legend else 26.0
         self.bottom = height - (40 if x_name else 22)
         self._draw_axes(x_name, y_name, _round_ticks(x, n_ticks) if x_ticks is None else x_ticks)
 

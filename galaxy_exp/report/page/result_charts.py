@@ -22,7 +22,7 @@ def draw_gains(gains: Sequence[Gain]) -> Html:
     """The gains over the baseline with their intervals, against zero."""
     rows = [gain for gain in gains if gain.metric != "loss"]
     axis = padded_axis("gain", [0.0, *(end for gain in rows for end in (gain.low, gain.high))])
-    drawing, left, right, bottom = Drawing(520, 44 + _ROW * len(rows)), 132, 500, 10 + _ROW * len(rows)
+    drawing, left, right, bottom = Drawing(440, 44 + _ROW * len(rows)), 122, 424, 10 + _ROW * len(rows)
 
     def x(value: float) -> float:
         return left + axis.position(value) * (right - left)
@@ -48,7 +48,7 @@ def draw_finalists(finalists: Sequence[Finalist], objective: str) -> Html:
     searched = [each.searched for each in finalists if each.searched is not None]
     axis = padded_axis(objective, [*searched, *(value for each in finalists for value in each.values)])
     height = 34 + _ROW * len(finalists)
-    drawing, left, right, bottom = Drawing(520, height + 40), 88, 500, height
+    drawing, left, right, bottom = Drawing(440, height + 40), 70, 424, height
     for tick in tick_values(axis):
         at = left + axis.position(tick) * (right - left)
         drawing.line(at, 32, at, bottom, "grid")
@@ -65,7 +65,7 @@ def draw_finalists(finalists: Sequence[Finalist], objective: str) -> Html:
             at = left + axis.position(each.searched) * (right - left)
             drawing.dot(at, y, "dot ring", 5.5, f"trial {each.number} in the search: {score(each.searched)}")
     drawing.text((left + right) / 2, bottom + 34, objective, anchor="middle", class_="muted")
-    drawing.legend([("dot blue", "another seed"), ("line best", "their mean"), ("dot ring", "in the search")], left, 16)
+    drawing.legend([("dot blue", "another seed"), ("line best", "their mean"), ("dot ring", "in the search")], 16)
     told = "; ".join(f"trial {each.number} mean {score(each.mean)}" for each in finalists)
     return drawing.render(f"{objective} of the finalists with each seed: {told}.")
 
@@ -73,7 +73,7 @@ def draw_finalists(finalists: Sequence[Finalist], objective: str) -> Html:
 def draw_calibration(calibration: Calibration) -> Html:
     """Accuracy against confidence; the area of a dot grows with the number of images."""
     x, y = Axis("confidence", (), 0.0, 1.0), Axis("accuracy", (), 0.0, 1.0)
-    plot = Plot(360, 330, x, y, x_name="probability of the predicted class", y_name="share that is right", top=26)
+    plot = Plot(360, 330, x, y, x_name="probability of the predicted class", y_name="share that is right")
     plot.path(plot.at([(0, 0), (1, 1)]), "line ideal")
     plot.path(plot.at([(each.confidence, each.accuracy) for each in calibration.bins]), "line blue thin")
     most = max(each.n_images for each in calibration.bins)
@@ -92,7 +92,9 @@ def draw_learning_curve(curve: Curve, best_epoch: int) -> Html:
     n_epochs = max(len(curve.train), len(curve.validation))
     x = Axis("epoch", (), 1 if n_epochs > 1 else 0, max(n_epochs, 1), False, True)
     y = padded_axis(curve.title, known)
-    plot = Plot(340, 240, x, y, x_name="epoch", y_name=curve.title, top=54, n_ticks=6)
+    marks = [(class_, name) for class_, name, values in series if values]
+    legend = [*marks, ("line ideal", "best epoch")]
+    plot = Plot(340, 240, x, y, x_name="epoch", y_name=curve.title, n_ticks=6, legend=legend)
     for class_, _, values in series:
         points = [(epoch, value) for epoch, value in enumerate(values, start=1) if math.isfinite(value)]
         if len(points) > 1:
@@ -101,6 +103,4 @@ def draw_learning_curve(curve: Curve, best_epoch: int) -> Html:
             plot.dot(*plot.at(points)[0], class_.replace("line", "dot"))
     if best_epoch:
         plot.line(plot.x(best_epoch), plot.top, plot.x(best_epoch), plot.bottom, "line ideal")
-    marks = [(class_, name) for class_, name, values in series if values]
-    plot.legend([*marks, ("line ideal", "best epoch")], 6, 34)
     return plot.render(f"{curve.title} over {count(n_epochs, 'epoch')}, training and validation.")

@@ -78,6 +78,8 @@ def _sealed_test(material: Material) -> Iterator[Html]:
         rows.append(row)
     header = ["on the sealed test", f"winner, trial {material.record.winner}"]
     header += ["baseline, trial 0", "gain (95% interval)"] if baseline is not None else []
+    if baseline is not None:
+        yield paragraph("The baseline, trial 0, is the model with its default values, trained like every other trial.")
     yield table(f"Scores on {report['n_images']:,} {of_images(material)} that no trial ever saw", header, rows)
     if material.gains:
         images = f"{report['n_images']:,} {of_images(material)}"
@@ -157,7 +159,8 @@ def _finalists(material: Material) -> Iterator[Html]:
 def _leaderboard(material: Material) -> Html:
     record = material.record
     ranked = record.leaderboard()
-    rest = [trial for trial in record.searched if trial not in ranked]
+    numbers = {trial.number for trial in ranked}
+    rest = [trial for trial in record.searched if trial.number not in numbers]
     trials = [*ranked, *rest]
     rows = [_trial_row(material, trial) for trial in trials[:_MOST_TRIALS]]
     header = ["trial", "state", "what differs from the baseline", metric_name(record.objective.name), "epochs", "time"]

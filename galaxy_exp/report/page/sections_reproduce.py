@@ -41,12 +41,12 @@ def reproduce_section(material: Material) -> Html:
 
 def _commands(material: Material) -> str:
     record, leader = material.record, material.leader
-    lines = ["galaxy-exp sweep sweep.yaml                # the whole sweep once more"]
+    commands = {"galaxy-exp sweep sweep.yaml": "the whole sweep once more"}
     if leader is not None and leader.result is not None:
-        command = f"galaxy-exp reproduce {record.sweep_id}/{leader.number}"
         who = "the winner" if material.winner else "the best trial so far"
-        lines.append(f"{command:42} # {who} alone, beside its recorded curve")
-    return "\n".join(lines)
+        commands[f"galaxy-exp reproduce {record.sweep_id}/{leader.number}"] = f"{who} alone, in this project's folder"
+    width = max(map(len, commands))
+    return "\n".join(f"{command:{width}}  # {what}" for command, what in commands.items())
 
 
 def _identity(material: Material) -> Html:

@@ -11,6 +11,7 @@ from galaxy_exp.report.insight.pareto import collect_pareto
 from galaxy_exp.report.insight.rungs import Rungs, collect_rungs
 from galaxy_exp.report.insight.slices import collect_slices
 from galaxy_exp.report.page.charts import (
+    MOST_POINTS,
     draw_curves,
     draw_history,
     draw_parallel,
@@ -26,6 +27,9 @@ __all__ = ["search_section"]
 
 _MOST_LINES = 300
 """Trials that parallel coordinates show at most, the best ones; more make the page large and say no more."""
+
+_MOST_COLUMNS = 8
+"""Hyperparameters that they show at most: more become too small to read."""
 
 
 def search_section(material: Material) -> Html:
@@ -115,12 +119,23 @@ def _spread(material: Material, found: Importances) -> Iterator[Html]:
     parallel = collect_parallel(material.record, at_most=_MOST_LINES)
     if parallel.columns and len(parallel.trials) > 1:
         yield element("h3", "Parallel coordinates", id="parallel")
-        caption = "Each line is a trial; the best in orange, the best quarter in blue."
-        yield figure(draw_parallel(parallel), caption, label="Parallel coordinates", wide=True)
+        rank = {name: place for place, name in enumerate(found.shares)}
+        columns = sorted(parallel.columns, key=lambda column: rank.get(column.name, len(rank)))[:_MOST_COLUMNS]
+        caption = f"Each line is a trial: trial {parallel.trials[-1]}, the best, in orange, the best quarter in blue."
+        if len(columns) < len(parallel.columns):
+            caption += (
+                f" These are {len(columns)} of {len(parallel.columns)} that varied, in the order of their importance."
+            )
+        yield figure(draw_parallel(parallel, columns), caption, label="Parallel coordinates", wide=True)
     slices = collect_slices(material.record, list(found.shares))
     if slices:
         yield element("h3", "One hyperparameter at a time", id="slices")
         scores = [score for each in slices for score in each.scores]
         name = material.record.objective.name
+        more = (
+            f" Of {len(slices[0].trials):,} trials, {MOST_POINTS} are shown."
+            if len(slices[0].trials) > MOST_POINTS
+            else ""
+        )
         tiles = element("div", *(draw_slice(each, scores, name) for each in slices), class_="tiles")
-        yield figure(tiles, f"{name} against each; small pale dots were stopped early.", label="Slices")
+        yield figure(tiles, f"{name} against each; small pale dots were stopped early.{more}", label="Slices")

@@ -58,7 +58,7 @@ def _ledger(material: Material) -> Html:
     everything = list(record.trials.values())
     seconds = _seconds(everything)
     rows = [_ledger_row(name, trials, seconds) for name, trials in groups.items() if trials]
-    rows.append(_ledger_row("in all", everything, seconds))
+    rows.append([*_ledger_row("in all", everything, seconds)[:-1], "100%" if seconds else ""])
     header = ["trials", "number", "epochs", "hours of a worker", "share of the hours"]
     return table("Where epochs and hours went", header, rows, class_="bars totals")
 
