@@ -1,6 +1,5 @@
 """The Dask engine with several workers, and on a cluster that somebody else started: real processes, really killed."""
 
-import json
 import os
 import pickle
 import signal
@@ -10,6 +9,7 @@ import time
 
 import psutil
 import pytest
+from dask_clusters import Cluster, workers_below
 from engine_events import TIMEOUT_SECONDS, follow, wait
 
 from galaxy_exp.config.sweep import ExecutionConfig
@@ -21,48 +21,6 @@ from galaxy_exp.execution.shares import available_cores, threads_each
 from galaxy_exp.records import EpochReport, TrialResult
 
 pytestmark = pytest.mark.slow
-
-
-def workers_below(pid):
-    """The processes in which networks are trained, by what their command line says."""
-    below = psutil.Process(pid).children(recursive=True)
-    return [process for process in below if "galaxy_exp.execution.worker" in process.cmdline()]
-
-
-class Cluster:
-    """`dask scheduler` and `dask worker` as a user would start them."""
-
-    def __init__(self, folder):
-        self.file = folder / "scheduler.json"
-        self.folder = folder
-        self.scheduler = self.start("scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(self.file))
-        self.workers = []
-
-    def start(self, *arguments):
-        command = [sys.executable, "-m", "dask", *arguments, "--host", "127.0.0.1"]
-        with (self.folder / "dask.log").open("ab") as log:
-            return subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
-
-    def add_worker(self):
-        self.wait_for_scheduler()
-        options = ("--nthreads", "1", "--no-dashboard", "--no-nanny", "--scheduler-file", str(self.file))
-        self.workers.append(self.start("worker", *options))
-        return self.workers[-1]
-
-    def wait_for_scheduler(self):
-        while not self.file.exists():
-            assert self.scheduler.poll() is None, (self.folder / "dask.log").read_text()
-            time.sleep(0.05)
-
-    @property
-    def address(self):
-        self.wait_for_scheduler()
-        return json.loads(self.file.read_text())["address"]
-
-    def close(self):
-        for process in (*self.workers, self.scheduler):
-            process.kill()
-            process.wait()
 
 
 @pytest.fixture

@@ -1,0 +1,64 @@
+"""`dask scheduler` and `dask worker` as a user would start them."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import psutil
+
+
+def workers_below(pid):
+    """The processes in which networks are trained, by what their command line says."""
+    below = psutil.Process(pid).children(recursive=True)
+    return [process for process in below if "galaxy_exp.execution.worker" in process.cmdline()]
+
+
+class Cluster:
+    """A scheduler and its workers; all end with `close`.
+
+    Args:
+        folder: for the scheduler file and the log.
+        protocol: "tcp" or "tls".
+        environment: of all processes, beside that of this one.
+        prefix: a command in front, such as one that enters another network namespace.
+        host: where the scheduler listens.
+    """
+
+    def __init__(self, folder, protocol="tcp", environment=None, prefix=(), host="127.0.0.1"):
+        self.file = folder / "scheduler.json"
+        self.folder = folder
+        self.protocol = protocol
+        self.environment = environment or {}
+        self.workers = []
+        options = ("--port", "0", "--no-dashboard", "--scheduler-file", str(self.file))
+        self.scheduler = self.start("scheduler", *options, prefix=prefix, host=host)
+
+    def start(self, *arguments, prefix=(), host="127.0.0.1"):
+        command = [*prefix, sys.executable, "-m", "dask", *arguments, "--host", f"{self.protocol}://{host}"]
+        with (self.folder / "dask.log").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, env=os.environ | self.environment)
+
+    def add_worker(self, prefix=(), host="127.0.0.1", scheduler=None):
+        """Starts a worker that finds the scheduler by its file, or at an address."""
+        where = (scheduler,) if scheduler else ("--scheduler-file", str(self.file))
+        self.wait_for_scheduler()
+        options = ("--nthreads", "1", "--no-dashboard", "--no-nanny", *where)
+        self.workers.append(self.start("worker", *options, prefix=prefix, host=host))
+        return self.workers[-1]
+
+    def wait_for_scheduler(self):
+        while not self.file.exists():
+            assert self.scheduler.poll() is None, (self.folder / "dask.log").read_text()
+            time.sleep(0.05)
+
+    @property
+    def address(self):
+        self.wait_for_scheduler()
+        return json.loads(self.file.read_text())["address"]
+
+    def close(self):
+        for process in (*self.workers, self.scheduler):
+            process.kill()
+            process.wait()

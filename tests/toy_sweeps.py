@@ -1,0 +1,78 @@
+"""Whole sweeps of toy trials: the real loop, journal and engine, and `toy_worker` in place of training."""
+
+from collections import deque
+
+from toy_worker import EPOCHS, specification
+from written_records import started
+
+from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.execution.budget import Budget
+from galaxy_exp.execution.inline import InlineEngine
+from galaxy_exp.execution.loop import SweepLoop
+from galaxy_exp.execution.process import WorkerProcess
+from galaxy_exp.execution.sources import SearchSource
+from galaxy_exp.journal.journal import Journal, read_record
+from galaxy_exp.search.proposer import NoProposal
+from galaxy_exp.search.pruners import NoPruner
+
+MODULE = "toy_worker"
+
+
+class ListProposer:
+    """Proposes what it was given, in that order."""
+
+    def __init__(self, proposals):
+        self.proposals = deque(proposals)
+
+    def propose(self, number):
+        return self.proposals.popleft() if self.proposals else NoProposal.EXHAUSTED
+
+    def adopt(self, number, values, *, proposed):
+        pass
+
+    def tell(self, number, outcome):
+        pass
+
+
+class Watcher:
+    """Calls a function with each event of the journal."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def on_event(self, event, record):
+        self.function(event)
+
+
+def run_sweep(folder, engine, proposals, pace=None, watch=lambda event: None):
+    """Runs all proposals on an engine, which is closed; returns the record of the finished sweep."""
+    search = {"baseline": False, "pruner": "none", "max_trials": len(proposals)}
+    source = SearchSource(ListProposer(proposals), Budget(SearchConfig(**search), NoPruner(), EPOCHS))
+    try:
+        with Journal.create(folder / "s-1", started(search)) as journal:
+            loop = SweepLoop(
+                journal,
+                source,
+                NoPruner(),
+                engine,
+                lambda trial, attempt: specification(trial.number, attempt, dict(trial.values), folder),
+                [Watcher(watch)],
+                pace=pace,
+            )
+            loop.run()
+    finally:
+        engine.close()
+    return read_record(folder / "s-1")
+
+
+def results(record):
+    """Of each trial: state, best metrics and the whole curve of the attempt that counts."""
+    return {
+        number: (trial.result.state, trial.result.metrics, trial.curve("val_macro_f1"))
+        for number, trial in record.trials.items()
+    }
+
+
+def undisturbed(folder, proposals):
+    """The results of the same sweep in one process beside this one."""
+    return results(run_sweep(folder, InlineEngine(WorkerProcess(folder / "log", module=MODULE)), proposals))

@@ -1,0 +1,65 @@
+"""A worker process without a network: `python -m toy_worker FD`, for tests of engines, hosts and faults.
+
+Its trials are told by their values: `score`, how far the curve rises; `seconds`, an epoch's length; `fate`, what befalls
+the process in the second epoch, up to the attempt `until`; `group`, the control group that fate "memory" fills.
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from galaxy_exp.execution.worker import main
+from galaxy_exp.records import EpochReport, Objective, TrialResult, TrialSpec, TrialState
+
+EPOCHS = 3
+SIGNALS = {"stop": signal.SIGSTOP, "segfault": signal.SIGSEGV, "kill": signal.SIGKILL}
+
+
+def train(spec, report):
+    """Sleeps for each epoch and reports a curve that follows from the score alone."""
+    values = spec.values
+    for epoch in range(1, spec.epochs + 1):
+        time.sleep(values.get("seconds", 0.05))
+        if epoch == 2 and spec.attempt <= values.get("until", 1):
+            meet(values.get("fate"), values.get("group"))
+        metrics = {"val_macro_f1": values["score"] * (1 - 0.5**epoch)}
+        if not report(EpochReport(spec.number, spec.attempt, epoch, metrics)):
+            break
+    state = TrialState.COMPLETED if epoch == spec.epochs else TrialState.STOPPED
+    return TrialResult(spec.number, spec.attempt, state, "", best_epoch=epoch, metrics=metrics, epochs=epoch)
+
+
+def meet(fate, group):
+    hoard = []
+    if fate in SIGNALS:
+        os.kill(os.getpid(), SIGNALS[fate])
+    elif fate == "memory":
+        Path(group, "cgroup.procs").write_text(str(os.getpid()))
+        while True:
+            hoard.append(bytearray(b"x" * 2**20))
+
+
+def specification(number, attempt, values, folder):
+    """What `train` gets; without images and without a search space."""
+    return TrialSpec(
+        sweep_id="s-1",
+        number=number,
+        values=values,
+        space={},
+        hypermodel="none",
+        data=None,
+        epochs=EPOCHS,
+        seed=1,
+        precision="float32",
+        deterministic=True,
+        jit_compile=False,
+        objective=Objective("val_macro_f1", "max"),
+        folder=folder / str(number),
+        attempt=attempt,
+    )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), lambda: train)
