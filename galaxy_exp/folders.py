@@ -101,6 +101,10 @@ class ProjectFolder:
         found = [journal.parent for journal in (self.path / "sweeps").glob("*/journal.jsonl")]
         return [SweepFolder(path) for path in sorted(found, key=_started_at)]
 
+    def sweep_folders(self) -> list[SweepFolder]:
+        """All folders of sweeps, by name, also those without a journal."""
+        return [SweepFolder(path) for path in sorted((self.path / "sweeps").glob("*")) if path.is_dir()]
+
     def find_sweep(self, reference: str | None) -> SweepFolder:
         """The sweep with this id, or the newest whose id begins with `reference`; None means the newest of all.
 

@@ -28,6 +28,7 @@ _COMMANDS = {
     "reproduce": ("galaxy_exp.cli.reproduce", "reproduce_command"),
     "predict": ("galaxy_exp.cli.predict", "predict_command"),
     "sync": ("galaxy_exp.cli.sweep", "sync_command"),
+    "doctor": ("galaxy_exp.cli.doctor", "doctor_command"),
 }
 """Where each command lives; imported only when it is called or its help is asked for."""
 

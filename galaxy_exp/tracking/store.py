@@ -89,8 +89,8 @@ def tracking_errors(tracking_uri: str | None) -> Iterator[None]:
     except GalaxyExpError:
         raise
     except Exception as error:
-        where = hide_password(tracking_uri or "(default)")
-        raise TrackingError(f"MLflow store {where}: {first_line(error)}") from error
+        message = f"MLflow store {tracking_uri or '(default)'}: {first_line(error)}"
+        raise TrackingError(hide_password(message)) from error  # MLflow itself names the whole URI
 
 
 def _absolute(uri: str) -> str:

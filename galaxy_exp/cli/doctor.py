@@ -1,0 +1,69 @@
+"""`galaxy-exp doctor`: what disagrees between journals, MLflow and processes, and mending it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from galaxy_exp.cli.output import format_option, print_rows, say
+from galaxy_exp.folders import ProjectFolder
+
+if TYPE_CHECKING:
+    from galaxy_exp.doctor.findings import Diagnosis
+
+__all__ = ["doctor_command"]
+
+
+@click.command("doctor")
+@click.argument("sweep", required=False)
+@click.option("--mend", "is_to_mend", is_flag=True, help="mend what disagrees; without it nothing is changed")
+@format_option
+def doctor_command(sweep: str | None, is_to_mend: bool, output_format: str) -> int:
+    """Find out whether the sweeps of this folder are in order, and mend them.
+
+    Compares the journals with MLflow and with the processes of this machine: runs left RUNNING by a killed driver,
+    trials that MLflow lacks or has twice, registered versions, workers left behind, damaged journals. Sweeps that are
+    running are left alone. Exit code 1 if something disagrees and was not mended.
+
+    SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, all sweeps.
+
+    \b
+    galaxy-exp doctor          look, change nothing
+    galaxy-exp doctor --mend   mend what can be mended
+    """
+    from galaxy_exp.doctor.examination import examine, leave, mend
+    from galaxy_exp.doctor.findings import State
+
+    project = ProjectFolder.default()
+    found = examine(project, sweep, say)
+    diagnoses = mend(found, project, sweep, say) if is_to_mend else leave(found)
+    if found.n_sweeps == 0 and not diagnoses:
+        in_order = "no sweeps here yet; start one with: galaxy-exp sweep sweeps/quickstart.yaml"
+    else:
+        running = f", {found.n_running} of them running and left alone" if found.n_running else ""
+        in_order = f"all in order ({found.n_sweeps} sweep{'' if found.n_sweeps == 1 else 's'}{running})"
+    print_rows([_row(diagnosis) for diagnosis in diagnoses], output_format, empty=in_order)
+    open_ones = [diagnosis.finding for diagnosis in diagnoses if diagnosis.state is State.OPEN]
+    if diagnoses:
+        _say_what_is_left(len(open_ones), sum(finding.mend is not None for finding in open_ones), is_to_mend)
+    return 1 if open_ones else 0
+
+
+def _row(diagnosis: Diagnosis) -> dict[str, Any]:
+    finding = diagnosis.finding
+    return {
+        "sweep": finding.where,
+        "finding": finding.what,
+        "state": str(diagnosis.state),
+        "remedy": f"{finding.remedy}; this failed: {diagnosis.why_open}" if diagnosis.why_open else finding.remedy,
+    }
+
+
+def _say_what_is_left(n_open: int, n_mendable: int, was_mended: bool) -> None:
+    if not n_open:
+        say("nothing is left to mend")
+    elif n_mendable and not was_mended:
+        say(f"{n_open} to mend; {n_mendable} of them with: galaxy-exp doctor --mend")
+    else:
+        say(f"{n_open} left to mend; the remedies say how")

@@ -1,0 +1,124 @@
+"""The doctor's round: processes, files, MLflow; then, if asked, what disagrees is mended and looked at again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import psutil
+
+from galaxy_exp.doctor.files import examine_beginning, examine_data, examine_journal, examine_models
+from galaxy_exp.doctor.findings import Diagnosis, Finding, State
+from galaxy_exp.doctor.processes import examine_workers, find_workers, is_left_behind
+from galaxy_exp.doctor.tracked import TrackedSweep, examine_stores
+from galaxy_exp.errors import GalaxyExpError
+from galaxy_exp.folders import ProjectFolder, SweepFolder
+from galaxy_exp.journal.journal import JOURNAL_NAME, is_running, read_record
+
+__all__ = ["Examination", "examine", "leave", "mend"]
+
+Say = Callable[[str], None]
+
+_MOST_ROUNDS = 4
+"""Mending one thing may bring another to light, as a journal that can be read again does."""
+
+
+@dataclass(slots=True)
+class Examination:
+    """What was looked at and found."""
+
+    findings: list[Finding] = field(default_factory=list)
+    n_sweeps: int = 0
+    n_running: int = 0
+    """Sweeps that a driver runs at this moment; they are left alone."""
+
+
+def examine(project: ProjectFolder, reference: str | None = None, say: Say = lambda _: None) -> Examination:
+    """Looks at all sweeps of a folder, or at one, and changes nothing.
+
+    Args:
+        project: the folder; it need not exist.
+        reference: a sweep's id or the beginning of one; None: all of them.
+        say: takes one line at a time while a finding is mended later.
+
+    Raises:
+        BadInputError: there is no such sweep.
+    """
+    found = Examination()
+    folders = project.sweep_folders() if reference is None else [project.find_sweep(reference)]
+    workers = find_workers(project) if project.path.exists() else {}
+    readable = []
+    for folder in folders:
+        found.n_sweeps += 1
+        readable += _examine_folder(folder, workers.pop(folder.sweep_id, []), found)
+    if reference is None:
+        for sweep_id, strays in workers.items():
+            found.findings += examine_workers(sweep_id, [worker for worker in strays if is_left_behind(worker)])
+    known = {folder.sweep_id for folder in folders} if reference is None else None
+    found.findings += examine_stores(readable, known, say)
+    found.findings += examine_data([sweep.record for sweep in readable])
+    return found
+
+
+def _examine_folder(folder: SweepFolder, workers: list[psutil.Process], found: Examination) -> list[TrackedSweep]:
+    """Adds what is to be seen without MLflow; returns the sweep if its journal can be read and nobody runs it."""
+    journal = folder.path / JOURNAL_NAME
+    if not journal.is_file() or not journal.stat().st_size:
+        left = [worker for worker in workers if is_left_behind(worker)]
+        found.findings += examine_workers(folder.sweep_id, left)
+        found.findings += examine_beginning(folder, len(left) < len(workers))
+        return []
+    if is_running(folder.path):
+        found.n_running += 1
+        return []
+    found.findings += examine_workers(folder.sweep_id, workers)
+    damage = examine_journal(folder)
+    found.findings += damage
+    if not all(finding.is_harmless for finding in damage):
+        return []
+    record = read_record(folder.path)
+    try:
+        found.findings += examine_models(folder, record)
+    except GalaxyExpError as error:
+        what = f"{JOURNAL_NAME}:1: the sweep's settings cannot be read by this version: {str(error).splitlines()[0]}"
+        found.findings.append(Finding(folder.sweep_id, what, "use the version that it was begun with"))
+        return []
+    return [TrackedSweep(folder, record)]
+
+
+def mend(
+    found: Examination, project: ProjectFolder, reference: str | None = None, say: Say = lambda _: None
+) -> list[Diagnosis]:
+    """Mends what can be mended and examines again: only what is no longer found counts as mended.
+
+    Args:
+        found: by `examine` with the same arguments.
+        project, reference, say: as with `examine`.
+    """
+    tried: dict[tuple[str, str], Finding] = {}
+    failures: dict[tuple[str, str], str] = {}
+    present = found.findings
+    for _ in range(_MOST_ROUNDS):
+        new = [finding for finding in present if finding.mend is not None and finding.key not in tried]
+        if not new:
+            break
+        for finding in new:
+            tried[finding.key] = finding
+            try:
+                if finding.mend is not None:
+                    finding.mend()
+            except (GalaxyExpError, OSError) as error:
+                failures[finding.key] = str(error).splitlines()[0]
+        present = examine(project, reference, say).findings
+    still = {finding.key for finding in present}
+    mended = [Diagnosis(finding, State.MENDED) for key, finding in tried.items() if key not in still]
+    return mended + [_as_it_is(finding, failures.get(finding.key, "")) for finding in present]
+
+
+def leave(found: Examination) -> list[Diagnosis]:
+    """The findings as they are, nothing changed."""
+    return [_as_it_is(finding) for finding in found.findings]
+
+
+def _as_it_is(finding: Finding, why_open: str = "") -> Diagnosis:
+    return Diagnosis(finding, State.HARMLESS if finding.is_harmless else State.OPEN, why_open)

@@ -1,0 +1,139 @@
+"""The files of a sweep: the journal, the models that it still needs, the prepared images."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from galaxy_exp.doctor.findings import Finding
+from galaxy_exp.errors import DataError, JournalError
+from galaxy_exp.folders import SweepFolder, fsync_path, graph_of
+from galaxy_exp.journal.events import Event, parse_event
+from galaxy_exp.journal.journal import JOURNAL_NAME
+from galaxy_exp.journal.record import SweepRecord
+
+__all__ = ["examine_beginning", "examine_data", "examine_journal", "examine_models"]
+
+_SETTLING_SECONDS = 600.0
+"""A folder without a journal may belong to a sweep that is still preparing its images."""
+
+
+def examine_beginning(folder: SweepFolder, has_workers: bool) -> list[Finding]:
+    """A folder whose sweep never began; nothing for one that may be beginning.
+
+    Args:
+        folder: without a journal, or with an empty one.
+        has_workers: whether processes of the sweep live.
+    """
+    age = time.time() - folder.path.stat().st_mtime
+    if has_workers or age < _SETTLING_SECONDS:
+        return []
+    if (folder.path / "trials").exists():
+        remedy = f"put {JOURNAL_NAME} back from a copy, or delete {folder.path}"
+        return [Finding(folder.sweep_id, "the journal is gone, and trials are there", remedy)]
+    what = "the sweep was ended before its first trial"
+    return [Finding(folder.sweep_id, what, "its folder, which is empty, goes", lambda: shutil.rmtree(folder.path))]
+
+
+def examine_journal(folder: SweepFolder) -> list[Finding]:
+    """A journal with a damaged line, or with a last line that was cut off while it was written.
+
+    Any beginning of a journal describes a state that the sweep can go on from, so a damaged one is cut where the
+    damage begins; a copy is kept.
+    """
+    path = folder.path / JOURNAL_NAME
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    n_lines, reason = _count_intact(whole)
+    lines = whole.splitlines(keepends=True)
+    if reason and n_lines == 0:
+        what = f"{JOURNAL_NAME}:1: damaged, and nothing of the sweep can be known: {reason}"
+        return [Finding(folder.sweep_id, what, f"put {path} back from a copy, or delete {folder.path}")]
+    if reason:
+        n_after = len(lines) - n_lines - 1
+        what = f"{JOURNAL_NAME}:{n_lines + 1}: damaged, {n_after} lines after it: {reason}"
+        remedy = f"cut before it, what follows is done again by: galaxy-exp resume {folder.sweep_id}; a copy is kept"
+        return [Finding(folder.sweep_id, what, remedy, _cut(path, sum(map(len, lines[:n_lines]))))]
+    if len(content) > len(whole):
+        what = f"{JOURNAL_NAME}: the last line was cut off while it was written"
+        return [Finding(folder.sweep_id, what, "the rest of that line goes", _cut(path, len(whole)), is_harmless=True)]
+    return []
+
+
+def _count_intact(content: bytes) -> tuple[int, str]:
+    """How many lines from the first on make sense, and what is wrong with the next one; "" if nothing is."""
+    record: SweepRecord | None = None
+    lines = content.splitlines()
+    for number, line in enumerate(lines):
+        try:
+            event: Event = parse_event(line)
+            if record is None:
+                record = SweepRecord.from_events([event], "it")
+            else:
+                record.apply(event)
+        except KeyError as error:
+            return number, f"it names trial {error}, which was never proposed"
+        except (ValueError, JournalError) as error:
+            return number, str(error).splitlines()[0]
+    return len(lines), ""
+
+
+def _cut(path: Path, n_bytes: int) -> Callable[[], None]:
+    def cut() -> None:
+        with path.open("r+b") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise JournalError(f"{path}: a driver has begun to run this sweep") from None
+            copy = _free_name(path)
+            shutil.copy2(path, copy)
+            fsync_path(copy)
+            fsync_path(copy.parent)
+            file.truncate(n_bytes)
+            os.fsync(file.fileno())
+
+    return cut
+
+
+def _free_name(path: Path) -> Path:
+    names = (path.with_name(f"{path.name}.damaged{suffix}") for suffix in ("", *(f"-{n}" for n in range(2, 1000))))
+    return next(name for name in names if not name.exists())
+
+
+def examine_models(folder: SweepFolder, record: SweepRecord) -> list[Finding]:
+    """The model that an unfinished sweep will register and that is not there."""
+    if record.registered is not None:
+        return []
+    if record.winner is not None:
+        needed = [record.winner]
+    elif record.config.registry.finalists:
+        needed = []  # trained again before the choice
+    else:
+        needed = [trial.number for trial in record.leaderboard()[:1]]
+    files = [folder.trial(number) / "model.keras" for number in needed]
+    return [
+        Finding(folder.sweep_id, f"{file}: the model of the best trial is gone", "put it back, or run the sweep again")
+        for file in files
+        if not file.exists() and not graph_of(file).exists()
+    ]
+
+
+def examine_data(records: list[SweepRecord]) -> list[Finding]:
+    """Prepared images that are gone or damaged."""
+    from galaxy_exp.data.prepared import PreparedData
+
+    sweeps: dict[str, str] = {}
+    for record in records:
+        sweeps.setdefault(record.started.data_folder, record.sweep_id)
+    found = []
+    for folder, sweep_id in sweeps.items():
+        try:
+            PreparedData.load(Path(folder))
+        except DataError as error:
+            what = f"the prepared images are gone or damaged: {error}"
+            found.append(Finding(sweep_id, what, "they are prepared again when they are needed", is_harmless=True))
+    return found

@@ -1,0 +1,226 @@
+"""`galaxy-exp doctor` on folders where something is wrong: it tells, mends when asked, and is then content."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from galaxy_exp.cli.main import _run
+from galaxy_exp.journal.events import FinalistsChosen, ModelRegistered, SweepResumed, WinnerChosen
+from galaxy_exp.registry import version_tags
+from galaxy_exp.tracking import names
+
+from .conftest import FINISH, SWEEP, trial_events
+
+pytestmark = pytest.mark.slow
+
+IN_ORDER = (0, [])
+
+
+def test_an_empty_folder_is_one_line_and_stays_empty(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GALAXY_EXP_HOME", raising=False)
+    assert _run(["doctor", "--mend"]) == 0
+    assert capsys.readouterr().out.startswith("no sweeps here yet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_healthy_folder_is_one_line(ward, capsys):
+    ward.finish()
+    before = ward.journal_file.read_bytes()
+    assert _run(["doctor"]) == 0
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("all in order (1 sweep)\n", "")
+    assert ward.journal_file.read_bytes() == before
+
+
+class TestRuns:
+    def test_of_a_killed_driver_are_closed_until_the_sweep_goes_on(self, ward, doctor):
+        ward.play(*trial_events(0), *trial_events(1, ends=False))
+        problem = "2 runs are RUNNING in MLflow, and no driver runs the sweep"
+        assert doctor() == (1, [(problem, "open")])
+        assert ward.statuses() == ["FINISHED", "RUNNING", "RUNNING"]
+        assert doctor("--mend") == (0, [(problem, "mended")])
+        assert ward.statuses() == ["FINISHED", "KILLED", "KILLED"]
+        closed = [run for run in ward.runs().values() if run.info.status == "KILLED"]
+        assert all("no driver runs the sweep" in run.data.tags[names.CLOSED] for run in closed)
+        assert doctor() == IN_ORDER
+
+        ward.play(SweepResumed(), *trial_events(1, attempt=2)[1:], *FINISH, closed="FINISHED")
+        assert ward.statuses() == ["FINISHED"] * 3
+        assert not any(names.CLOSED in run.data.tags for run in ward.runs().values())
+        assert doctor() == IN_ORDER
+
+    def test_of_a_live_driver_are_left_alone(self, ward, capsys):
+        with ward.begin() as journal:
+            projection = ward.projection(journal)
+            for event in trial_events(0, ends=False):
+                projection.on_event(journal.append(event), journal.record)
+            assert _run(["doctor", "--mend"]) == 0
+        assert capsys.readouterr().out == "all in order (1 sweep, 1 of them running and left alone)\n"
+        assert ward.statuses() == ["RUNNING", "RUNNING"]
+
+    def test_that_mlflow_lacks_are_written(self, ward, doctor):
+        ward.play(*trial_events(0))
+        ward.play(*trial_events(1), *FINISH, tracked=False)
+        problem = "MLflow lacks trial 1 and the end of the sweep"
+        assert doctor() == (1, [(problem, "open")])
+        assert doctor("--mend") == (0, [(problem, "mended")])
+        assert ward.statuses() == ["FINISHED"] * 3
+        history = ward.client.get_metric_history(ward.record().trials[1].run_id, "val_macro_f1")
+        assert [point.value for point in history] == [1.1, 1.2]
+
+    def test_that_were_deleted_are_restored(self, ward, doctor):
+        ward.finish()
+        run_id = ward.record().trials[0].run_id
+        ward.client.delete_run(run_id)
+        assert doctor("--mend") == (0, [("MLflow lacks trial 0", "mended")])
+        assert run_id in ward.runs()
+        assert len(ward.client.get_metric_history(run_id, "val_macro_f1")) == 2
+
+    def test_there_twice_go_to_the_bin(self, ward, doctor):
+        ward.finish()
+        first = ward.client.get_run(ward.record().trials[1].run_id)
+        double = ward.client.create_run(first.info.experiment_id, tags=first.data.tags)
+        ward.client.set_terminated(double.info.run_id)
+        problem = "MLflow has more than one run of trial 1"
+        assert doctor("--mend") == (0, [(problem, "mended")])
+        assert double.info.run_id not in ward.runs()
+        assert doctor() == IN_ORDER
+
+    def test_that_no_journal_knows_are_told_and_kept(self, ward, doctor):
+        ward.finish()
+        parent = ward.client.get_run(ward.record().parent_run_id)
+        tags = parent.data.tags | {names.SWEEP_ID: "of-somebody-else"}
+        ward.client.create_run(parent.info.experiment_id, tags=tags)
+        code, rows = doctor("--mend")
+        assert code == 0
+        assert [state for _, state in rows] == ["harmless"]
+        assert "no journal here knows of its 1 runs" in rows[0][0]
+        assert len(ward.runs()) == 4
+
+    def test_in_a_database_that_is_gone_are_missed_and_it_is_not_created(self, ward, doctor, tmp_path):
+        ward.play(*trial_events(0), tracked=False, tracking_uri=f"sqlite:///{tmp_path / 'gone.db'}")
+        assert doctor() == (1, [("MLflow lacks trial 0 and the sweep's own run", "open")])
+        assert not (tmp_path / "gone.db").exists()
+
+    def test_on_a_server_that_is_down_are_one_line(self, ward, doctor, monkeypatch):
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            uri = f"http://me:hunter2@127.0.0.1:{probe.getsockname()[1]}"
+        ward.play(*trial_events(0), tracked=False, tracking_uri=uri)
+        code, rows = doctor("--mend")
+        assert code == 1
+        assert [state for _, state in rows] == ["open"]
+        assert rows[0][0].startswith("cannot be compared with the journals of 1 sweeps: MLflow store http://***@")
+        assert "hunter2" not in rows[0][0]
+
+
+class TestVersions:
+    @pytest.fixture
+    def version(self, ward):
+        ward.client.create_registered_model(ward.experiment)
+        return ward.client.create_model_version(ward.experiment, "file:///nowhere", tags={version_tags.SWEEP_ID: SWEEP})
+
+    def test_registered_by_a_driver_that_died_before_it_could_say_so(self, ward, doctor, version):
+        chosen = FinalistsChosen(numbers=[], reason="done"), WinnerChosen(number=0)
+        ward.play(*trial_events(0), *chosen, closed="KILLED")
+        code, rows = doctor("--mend")
+        assert code == 0
+        assert rows == [(f"{ward.experiment} version 1 is registered, and the journal does not know of it", "mended")]
+        assert ward.record().registered.version == 1
+        assert ward.record().registered.number == 0
+
+    def test_deleted_from_the_registry_are_told(self, ward, doctor, version):
+        registered = ModelRegistered(number=0, name=ward.experiment, version=1)
+        ward.play(*trial_events(0), FINISH[0], WinnerChosen(number=0), registered, FINISH[2], closed="FINISHED")
+        assert doctor() == IN_ORDER
+        ward.client.delete_model_version(ward.experiment, "1")
+        assert doctor() == (0, [(f"{ward.experiment} version 1 is no longer in the registry", "harmless")])
+
+
+class TestFiles:
+    def test_a_torn_last_line_is_cut_off(self, ward, doctor):
+        ward.finish()
+        whole = ward.journal_file.read_bytes()
+        ward.journal_file.write_bytes(whole + b'{"event": "swe')
+        problem = "journal.jsonl: the last line was cut off while it was written"
+        assert doctor() == (0, [(problem, "harmless")])
+        assert doctor("--mend") == (0, [(problem, "mended")])
+        assert ward.journal_file.read_bytes() == whole
+        assert doctor() == IN_ORDER
+
+    def test_a_damaged_journal_is_cut_before_the_damage_and_kept(self, ward, doctor):
+        ward.play(*trial_events(0), *trial_events(1), tracked=False)
+        lines = ward.journal_file.read_bytes().splitlines(keepends=True)
+        damaged = b"".join([*lines[:8], b"\x00" * 20 + b"\n", *lines[9:]])
+        ward.journal_file.write_bytes(damaged)
+        (problem, state), *rest = doctor()[1]
+        assert (problem.split(":")[1], state, rest) == ("9", "open", [])
+        assert "damaged, 2 lines after it" in problem
+        assert (problem, "mended") in doctor("--mend")[1]
+        assert (ward.folder.path / "journal.jsonl.damaged").read_bytes() == damaged
+        assert [trial.epochs for trial in ward.record().trials.values()] == [2, 0]
+        assert doctor() == IN_ORDER
+
+    def test_a_journal_whose_beginning_is_damaged_is_left_to_the_user(self, ward, doctor):
+        ward.play(*trial_events(0), tracked=False)
+        ward.journal_file.write_bytes(b"x" + ward.journal_file.read_bytes())
+        ((problem, state),) = doctor("--mend")[1]
+        assert "nothing of the sweep can be known" in problem
+        assert state == "open"
+
+    def test_a_folder_whose_sweep_never_began_goes_when_it_is_old(self, ward, doctor):
+        folder = ward.project.new_sweep("early").path
+        assert doctor("--mend") == IN_ORDER
+        os.utime(folder, (0, 0))
+        assert doctor("--mend") == (0, [("the sweep was ended before its first trial", "mended")])
+        assert not folder.exists()
+
+    def test_trials_without_a_journal_are_left_to_the_user(self, ward, doctor):
+        ward.play(*trial_events(0), tracked=False)
+        ward.journal_file.unlink()
+        os.utime(ward.folder.path, (0, 0))
+        assert doctor("--mend") == (1, [("the journal is gone, and trials are there", "open")])
+
+    def test_the_model_that_is_to_be_registered_is_missed(self, ward, doctor):
+        ward.play(*trial_events(0), closed="KILLED")
+        (ward.folder.trial(0) / "model.keras").unlink()
+        code, rows = doctor("--mend")
+        assert code == 1
+        assert [(finding.split(": ")[1], state) for finding, state in rows] == [
+            ("the model of the best trial is gone", "open")
+        ]
+
+    def test_prepared_images_that_are_gone_are_told(self, ward, doctor, tmp_path):
+        ward.finish()
+        elsewhere = tmp_path / "elsewhere"
+        shutil.copytree(ward.prepared.folder, elsewhere)
+        text = ward.journal_file.read_text()
+        ward.journal_file.write_text(text.replace(str(ward.prepared.folder), str(elsewhere)))
+        assert doctor() == IN_ORDER
+        shutil.rmtree(elsewhere)
+        code, rows = doctor()
+        assert (code, rows[0][1]) == (0, "harmless")
+        assert rows[0][0].startswith("the prepared images are gone or damaged")
+
+
+def test_a_worker_of_a_dead_driver_is_ended(ward, doctor):
+    ward.finish()
+    log = ward.project.worker_log(SWEEP)
+    log.parent.mkdir(parents=True)
+    with log.open("ab") as file:
+        worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], stdout=file, process_group=0)
+    try:
+        with ward.begin():
+            assert doctor("--mend") == IN_ORDER  # a driver is there
+        problem = f"process {worker.pid} is a worker whose driver is gone"
+        assert doctor() == (1, [(problem, "open")])
+        assert doctor("--mend") == (0, [(problem, "mended")])
+    finally:
+        worker.kill()
+        worker.wait()
