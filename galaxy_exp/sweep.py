@@ -343,11 +343,14 @@ class _Run:
     def to_the_end(self) -> SweepResult:
         """Trains what is left, then chooses, tests, registers and promotes."""
         import_keras_quietly()
+        from galaxy_exp.execution.background import BackgroundObserver
+
         restore_data(self._journal.record, self._say)
         projection = build_projection(self._journal, self._folder, self._say)
         try:
-            reason = self._search(projection)
-            self._confirm_finalists(projection)
+            with BackgroundObserver(projection) as tracker:
+                reason = self._search(tracker)
+                self._confirm_finalists(tracker)
             self._engine.close()  # the sealed test may want the worker's GPU
             self._crown(projection)
             self._journal.append(SweepEnded(succeeded=True, reason=reason))
@@ -379,7 +382,7 @@ class _Run:
         except TrackingError as error:
             self._say(f"{error}; galaxy-exp sync {self._folder.sweep_id} writes it later")
 
-    def _search(self, projection: MlflowProjection) -> str:
+    def _search(self, tracker: Observer) -> str:
         """Runs the trials of the search, unless an earlier process finished it; returns why it ended."""
         from galaxy_exp.execution.budget import Budget
         from galaxy_exp.execution.sources import SearchSource
@@ -391,10 +394,10 @@ class _Run:
             search, epochs = record.config.search, record.config.training.epochs
             pruner = build_pruner(search, epochs)
             source = SearchSource(proposer_of(record), Budget(search, pruner, epochs))
-            choose_finalists(self._journal, self._train(source, pruner, projection))
+            choose_finalists(self._journal, self._train(source, pruner, tracker))
         return record.why_search_ended
 
-    def _confirm_finalists(self, projection: MlflowProjection) -> None:
+    def _confirm_finalists(self, tracker: Observer) -> None:
         from galaxy_exp.execution.sources import FinalistSource
         from galaxy_exp.search.pruners import NoPruner
 
@@ -403,9 +406,9 @@ class _Run:
             seeds = record.config.registry.seeds
             names = ", ".join(str(number) for number in record.finalists)
             self._say(f"training the finalists again, {seeds} times each: trials {names}")
-            self._train(FinalistSource(seeds), NoPruner(), projection)
+            self._train(FinalistSource(seeds), NoPruner(), tracker)
 
-    def _train(self, source: TrialSource, pruner: Pruner, projection: MlflowProjection) -> str:
+    def _train(self, source: TrialSource, pruner: Pruner, tracker: Observer) -> str:
         from galaxy_exp.execution.loop import SweepLoop
         from galaxy_exp.execution.model_keeper import ModelKeeper
 
@@ -416,7 +419,7 @@ class _Run:
                 pruner,
                 self._engine,
                 partial(trial_spec, self._journal.record, self._folder),
-                (*self._observers, ModelKeeper(self._folder), projection),  # MLflow last: it may take its time
+                (*self._observers, ModelKeeper(self._folder), tracker),
                 stopping=stopping,
             )
             return loop.run()

@@ -45,7 +45,7 @@ class SweepLoop:
         pruner: decides on each epoch's report.
         engine: started or not; the caller closes it.
         make_spec: what a worker needs for the next attempt at a trial.
-        observers: told of each event when no worker is waiting for an answer.
+        observers: told of each event when no worker is waiting for an answer; of all of them before the loop ends.
         clock: seconds since 1970.
         pace: finds hung workers.
         stopping: whether to end as soon as the running epochs are done.
@@ -94,6 +94,7 @@ class SweepLoop:
             event = self._next_event()
             if event is not None:
                 self._handle(event)
+        self._show_all()
         if self._stopping():
             raise KeyboardInterrupt
         return self._why_none_is_started
@@ -206,8 +207,7 @@ class SweepLoop:
         failures = self._record.consecutive_failures()
         if failures < self._record.config.search.max_failures:
             return
-        while self._unseen:
-            self._show(self._unseen.popleft())
+        self._show_all()
         last = self._record.trials[self._record.end_order[-1]]
         reason = last.result.reason if last.result else ""
         raise SweepFailedError(
@@ -217,6 +217,10 @@ class SweepLoop:
 
     def _write(self, event: Event) -> None:
         self._unseen.append(self._journal.append(event))
+
+    def _show_all(self) -> None:
+        while self._unseen:
+            self._show(self._unseen.popleft())
 
     def _show(self, event: Event) -> None:
         for observer in self._observers:

@@ -7,7 +7,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 __all__ = ["quiet_mlflow"]
 
@@ -29,7 +29,8 @@ class _BelowErrorInThread(logging.Filter):
 def quiet_mlflow() -> Iterator[None]:
     """Within it MLflow logs only errors, shows no progress bars, and Python warnings are not printed.
 
-    Everything is put back on leaving, also after an exception.
+    Everything is put back on leaving, also after an exception. Python's warnings are those of all threads at once, so
+    only the main thread silences them.
     """
     handlers = list(logging.getLogger("mlflow").handlers)
     hush = _BelowErrorInThread()
@@ -38,8 +39,9 @@ def quiet_mlflow() -> Iterator[None]:
         handler.addFilter(hush)
     os.environ[_PROGRESS_BAR] = "false"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with ExitStack() as quiet:
+            if threading.current_thread() is threading.main_thread():
+                quiet.enter_context(warnings.catch_warnings(action="ignore"))
             yield
     finally:
         for handler in handlers:
