@@ -207,7 +207,7 @@ def _change_tree(rng: random.Random, data: bytes) -> bytes:
         return _change_bytes(rng, data)
     try:
         tree = yaml.safe_load(data)
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError):  # PyYAML's own ways
         return _change_bytes(rng, data)
     if not isinstance(tree, dict):
         return _change_bytes(rng, data)

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from galaxy_exp.config import SweepConfig, parse_sweep
-from galaxy_exp.config.reading import FlagValue, SweepFile, read_sweep
+from galaxy_exp.config import SweepConfig, load_sweep, parse_sweep
+from galaxy_exp.config.reading import FlagValue, SweepFile, as_journaled, read_sweep
 from galaxy_exp.errors import (
     BadInputError,
     ConfigError,
@@ -266,7 +266,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     from galaxy_exp.hypermodel.loading import load_hypermodel
     from galaxy_exp.hypermodel.search_space import baseline_values, build_space, discover_space
     from galaxy_exp.search.building import check_search
-    from galaxy_exp.tracking.store import resolve_tracking_uri
+    from galaxy_exp.tracking.store import resolve_tracking_uri, without_password
 
     reference = locate_hypermodel(config.hypermodel, project.sweep(sweep_id).path)
     hypermodel = load_hypermodel(reference, dataset.image_shape, dataset.n_classes)
@@ -280,7 +280,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     data = prepare_split(dataset, config.data.split, project.data_cache)
     return SweepStarted(
         sweep_id=sweep_id,
-        config=config.model_dump(mode="json"),
+        config=as_journaled(config),
         space=space.get_config(),
         baseline=baseline_values(discover_space(hypermodel)),
         enqueued=enqueued,
@@ -291,7 +291,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
         data_source=dataset.source,
         simulated=dataset.simulated,
         import_paths=own_import_paths(),
-        tracking_uri=resolve_tracking_uri(config.tracking.uri),
+        tracking_uri=without_password(resolve_tracking_uri(config.tracking.uri)),
         software=describe_software(),
     )
 
@@ -511,6 +511,7 @@ def build_projection(journal: Journal, folder: SweepFolder, say: Say) -> MlflowP
     from galaxy_exp.tracking.store import is_first_use, open_client
 
     uri = journal.record.started.tracking_uri
+    _remember_password(journal.record)
 
     def open_store() -> MlflowClient:
         if is_first_use(uri):
@@ -519,6 +520,21 @@ def build_projection(journal: Journal, folder: SweepFolder, say: Say) -> MlflowP
             return open_client(uri)
 
     return MlflowProjection(open_store, journal, folder, _load_data(journal.record), say)
+
+
+def _remember_password(record: SweepRecord) -> None:
+    """The journal has the store's address without its password; the sweep file may have it."""
+    from galaxy_exp.tracking.store import without_password
+
+    source = record.sweep_file
+    if source is None or not source.path or record.config.tracking.uri is None:
+        return
+    try:
+        uri = load_sweep(source.path).tracking.uri
+    except ConfigError:  # gone or changed; the environment may have it
+        return
+    if uri is not None:
+        without_password(uri)
 
 
 def _newest_unfinished(project: ProjectFolder) -> SweepFolder:

@@ -148,8 +148,8 @@ def next_steps(record: SweepRecord) -> list[str]:
     from galaxy_exp.registry.champion import DEFAULT_NAME
     from galaxy_exp.tracking.store import hide_password, resolve_tracking_uri
 
-    uri, model = resolve_tracking_uri(record.started.tracking_uri), record.config.registry.model
-    store = "" if uri == resolve_tracking_uri(None) else f" --uri {shlex.quote(hide_password(uri))}"
+    uri, model = hide_password(resolve_tracking_uri(record.started.tracking_uri)), record.config.registry.model
+    store = "" if uri == hide_password(resolve_tracking_uri(None)) else f" --uri {shlex.quote(uri)}"
     name = "" if model == DEFAULT_NAME else f" --model {shlex.quote(model)}"
     steps = [
         (f"galaxy-exp ui{store}", "compare the trials in the MLflow UI"),

@@ -15,10 +15,12 @@ from galaxy_exp.config.plain_yaml import parse_yaml
 from galaxy_exp.config.problems import describe_problems
 from galaxy_exp.config.sweep import SweepConfig
 from galaxy_exp.errors import ConfigError
+from galaxy_exp.redaction import hide_password
 
 __all__ = [
     "FlagValue",
     "SweepFile",
+    "as_journaled",
     "change_sweep",
     "digest_of",
     "dump_sweep",
@@ -46,7 +48,10 @@ class FlagValue:
 
 @dataclass(frozen=True, slots=True)
 class SweepFile:
-    """Where a sweep came from: enough to read its file again later, with what was set beside it."""
+    """Where a sweep came from: enough to read its file again later, with what was set beside it.
+
+    The password of an MLflow store is not in the settings.
+    """
 
     path: str = ""
     """Absolute; empty for a sweep that did not come from a file."""
@@ -123,12 +128,25 @@ def _apply(
     for override in overrides:
         key, value = _apply_override(content, override)
         origins[key] = f"--set {key}"
-        settings.append((key, value))
+        settings.append((key, _without_password(key, value)))
     for each in flags:
         _put(content, each.key, each.value, f"{each.flag} {each.value}")
         origins[each.key] = each.flag
         settings.append((each.key, each.value))
     return tuple(settings)
+
+
+def as_journaled(config: SweepConfig) -> dict[str, Any]:
+    """The resolved sweep as JSON has it, without the password of its MLflow store."""
+    content = config.model_dump(mode="json")
+    content["tracking"] = _without_password("tracking", content["tracking"])
+    return content
+
+
+def _without_password(key: str, value: Any) -> Any:
+    if key == "tracking" and isinstance(value, dict):
+        return {name: _without_password(f"tracking.{name}", each) for name, each in value.items()}
+    return hide_password(value) if key == "tracking.uri" and isinstance(value, str) else value
 
 
 def parse_overrides(overrides: Sequence[str]) -> SweepConfig:

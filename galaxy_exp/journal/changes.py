@@ -6,8 +6,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from galaxy_exp.config.changes import CHANGEABLE, Change, differences, is_budget, is_changeable
-from galaxy_exp.config.reading import FlagValue, SweepFile, change_sweep, digest_of, read_sweep
-from galaxy_exp.config.sweep import SweepConfig
+from galaxy_exp.config.reading import (
+    FlagValue,
+    SweepFile,
+    as_journaled,
+    change_sweep,
+    digest_of,
+    parse_sweep,
+    read_sweep,
+)
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.journal.events import SweepChanged
 from galaxy_exp.journal.record import SweepRecord
@@ -46,21 +53,18 @@ def find_change(
         before = record.sweep_file or SweepFile()
         config, settings = change_sweep(record.config, overrides, flags, where)
         source = SweepFile(before.path, before.digest, (*before.settings, *settings))
-    changes = differences(record.config, config)
+    config = parse_sweep(as_journaled(config), where)
+    changes = differences(parse_sweep(as_journaled(record.config), where), config)
     if not changes:
         return None
-    blamed = {override.partition("=")[0].strip(): f"--set {override}" for override in overrides}
+    blamed = {(key := override.partition("=")[0].strip()): f"--set {key}" for override in overrides}
     blamed |= {each.key: each.flag for each in flags}
     lines = [f"{_origin(change.key, blamed, where)}: {change}" for change in changes]
     _refuse_what_trials_depend_on(record, changes, lines, from_file=file is None and read_from is not None)
     reopens = _reopens(record, changes)
     for line in lines:
         say(line)
-    return SweepChanged(config=_dump(config), changes=changes, reopens_search=reopens, sweep_file=source)
-
-
-def _dump(config: SweepConfig) -> dict[str, object]:
-    return config.model_dump(mode="json")
+    return SweepChanged(config=as_journaled(config), changes=changes, reopens_search=reopens, sweep_file=source)
 
 
 def _changed_file(source: SweepFile | None, say: Callable[[str], None]) -> Path | None:

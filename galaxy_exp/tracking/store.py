@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from galaxy_exp.errors import GalaxyExpError, ModelError, TrackingError, first_line
+from galaxy_exp.redaction import HIDDEN, hide_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,7 +22,12 @@ __all__ = [
     "open_existing_client",
     "resolve_tracking_uri",
     "tracking_errors",
+    "whole_address",
+    "without_password",
 ]
+
+_WHOLE: dict[str, str] = {}
+"""Addresses by what they are without their password; of this process alone, and nowhere else."""
 
 _HTTP_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
 """MLflow's own defaults wait four minutes for a dead server, and 16 for one that hangs, and a worker waits with them.
@@ -43,9 +48,32 @@ def resolve_tracking_uri(configured: str | None) -> str:
     return _absolute(str(get_tracking_uri()))
 
 
-def hide_password(uri: str) -> str:
-    """The URI with `user:password@` replaced by `***@`, fit to be printed or stored."""
-    return re.sub(r"//[^/@]*@", "//***@", uri)
+def without_password(uri: str) -> str:
+    """The address as the journal has it; this process can still open what `whole_address` makes of it."""
+    hidden = hide_password(uri)
+    if hidden != uri:
+        _WHOLE[hidden] = uri
+    return hidden
+
+
+def whole_address(uri: str) -> str:
+    """The address with the password that the journal does not have.
+
+    It is what this process began with (`without_password`), or MLFLOW_TRACKING_URI if that is the same but for it.
+
+    Raises:
+        TrackingError: the password is nowhere to be found; says where it is looked for.
+    """
+    if f"{HIDDEN}@" not in uri and f"={HIDDEN}" not in uri:
+        return uri
+    own = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if uri in _WHOLE:
+        return _WHOLE[uri]
+    if hide_password(own) == uri:
+        return own
+    raise TrackingError(
+        f"MLflow store {uri}: its password is not in the journal; set MLFLOW_TRACKING_URI to the whole address"
+    )
 
 
 def is_first_use(uri: str) -> bool:
@@ -65,7 +93,7 @@ def open_client(tracking_uri: str | None) -> MlflowClient:
     for name, value in _HTTP_PATIENCE.items():
         os.environ.setdefault(name, value)
     with tracking_errors(tracking_uri):
-        return MlflowClient(tracking_uri=tracking_uri)
+        return MlflowClient(tracking_uri=whole_address(tracking_uri) if tracking_uri else None)
 
 
 def open_existing_client(tracking_uri: str | None) -> MlflowClient:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from galaxy_exp.redaction import hide_password
 from galaxy_exp.training.recorder import DivergedError
 
 __all__ = ["MAX_REASON", "failure_reason"]
@@ -20,7 +21,7 @@ def failure_reason(error: Exception) -> str:
     if _is_out_of_memory(error):
         return "out of memory"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    text = hide_password(f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__)
     return text if len(text) <= MAX_REASON else text[: MAX_REASON - 1] + "…"
 
 

@@ -14,6 +14,7 @@ from galaxy_exp.hypermodel.flops import count_flops
 from galaxy_exp.hypermodel.loading import load_hypermodel
 from galaxy_exp.hypermodel.search_space import space_from_config
 from galaxy_exp.records import EpochReport, TrialResult, TrialSpec, TrialState
+from galaxy_exp.redaction import hide_password
 from galaxy_exp.training.artifacts import save_graph, save_history, save_model, save_probabilities
 from galaxy_exp.training.failures import failure_reason
 from galaxy_exp.training.fitting import fit_model, open_split
@@ -133,7 +134,7 @@ def _result(spec: TrialSpec, progress: _Progress, failure: Exception | None, sec
         seconds_per_image=recorder.seconds_per_image if recorder else 0.0,
         precision=progress.precision,
         backend=keras.backend.backend(),
-        traceback="".join(traceback.format_exception(failure)) if state is TrialState.FAILED and failure else "",
+        traceback=_traceback_of(failure) if state is TrialState.FAILED and failure else "",
     )
 
 
@@ -148,3 +149,7 @@ def _ending(spec: TrialSpec, recorder: EpochRecorder | None, failure: Exception 
     if epochs < spec.epochs:
         return TrialState.COMPLETED, f"ended itself after epoch {epochs} of {spec.epochs}"
     return TrialState.COMPLETED, f"all {spec.epochs} epochs"
+
+
+def _traceback_of(failure: BaseException) -> str:
+    return hide_password("".join(traceback.format_exception(failure)))

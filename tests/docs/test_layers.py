@@ -16,12 +16,12 @@ ROOT = Path(__file__).parents[2]
 
 PACKAGE = ROOT / "galaxy_exp"
 
-GROUND = {"errors", "records", "seeding", "metrics", "quiet", "software", "import_paths", "wording"}
+GROUND = {"errors", "records", "seeding", "metrics", "quiet", "software", "import_paths", "redaction", "wording"}
 BASE = GROUND | {"folders", "config"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{part: set() for part in GROUND},
     "folders": {"errors"},
-    "config": {"errors", "records", "wording"},
+    "config": {"errors", "records", "redaction", "wording"},
     "data": BASE,
     "hypermodel": BASE,
     "search": BASE,

@@ -118,7 +118,7 @@ class TestWhatTrialsDependOn:
 
     def test_is_refused_in_an_option_by_its_name(self, journal):
         with pytest.raises(
-            ConfigError, match=r"^--set training.epochs=2: training.epochs: was 20, is 2 now\n"
+            ConfigError, match=r"^--set training.epochs: training.epochs: was 20, is 2 now\n"
         ) as refused:
             find_change(journal.record, overrides=["training.epochs=2"])
         assert "--as-recorded" not in str(refused.value)
