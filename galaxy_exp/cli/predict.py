@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from galaxy_exp.cli.output import say, uri_option
 from galaxy_exp.errors import BadInputError
+from galaxy_exp.registry.row_files import FORMATS, Row, choose_format, write_rows_to_stdout
 
-__all__ = ["predict_command"]
+if TYPE_CHECKING:
+    from galaxy_exp.config.data_formats import FitsConfig
+    from galaxy_exp.data.inputs import InputFile
+    from galaxy_exp.registry.champion import GalaxyClassifier
+    from galaxy_exp.registry.prediction_run import PredictionCount, RunIdentity
+
+__all__ = ["SOME_UNUSABLE", "predict_command", "read_stated_fits"]
+
+SOME_UNUSABLE = 3
+"""Exit code: all rows are written, and some of them say why an image could not be classified."""
 
 
 @click.command("predict")
 @click.argument("images", nargs=-1, required=True, type=click.Path(readable=False, path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="a .csv or .json file; left out: CSV on stdout")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="a .csv, .json, .jsonl or .parquet file; left out: CSV on stdout",
+)
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(FORMATS),
+    help="left out: by the ending of the file; json is one list, jsonl an object a line",
+)
 @click.option(
     "--model", default="galaxy10-cnn", show_default=True, help="registered name (its champion), or a model URI"
 )
 @click.option("--alias", default="champion", show_default=True, help="which version, with a registered name")
 @click.option("--batch-size", default=256, show_default=True, type=click.IntRange(min=1), help="images held at a time")
+@click.option("--restart", is_flag=True, help="begin again, whatever an interrupted run has left in FILE.partial")
 @click.option(
     "--set",
     "overrides",
@@ -32,52 +58,70 @@ __all__ = ["predict_command"]
 def predict_command(
     images: tuple[Path, ...],
     output: Path | None,
+    output_format: str | None,
     model: str,
     alias: str,
     batch_size: int,
+    restart: bool,
     overrides: tuple[str, ...],
     uri: str | None,
 ) -> None:
     """Classify IMAGES: PNG, JPEG, TIFF or FITS files, folders of them, .h5 or .npz files with `images`.
 
+    With - the paths are read from standard input, one a line.
+
     Images of another size than the model's are centre-cropped to its aspect ratio and resized; those under
     half its size are refused. An image that cannot be used gets a row with the reason and does not stop
-    the others.
+    the others; the exit code is 3 then.
+
+    A run that was interrupted or killed is gone on with by the same command: until the output is complete, its rows
+    are in FILE.partial. If the model or the images are not the same any more, that is refused.
 
     FITS files are read with the stretch that the model was trained with. A model that was trained on 8-bit images
     has none and refuses FITS files, unless a stretch is stated: --set data.fits.stretch=asinh.
-    """
-    output_format = _format_of(output)
-    stated = _read_stated(overrides)
-    from galaxy_exp.data.inputs import find_files, first_fits_file, iter_images
 
-    files = find_files(images)  # a wrong path is told before TensorFlow is imported
+    \b
+    galaxy-exp predict galaxies/ extra.h5 -o classes.parquet
+    find /survey -name '*.png' | galaxy-exp predict - -o classes.csv
+    """
+    chosen_format = choose_format(output, output_format)
+    stated = read_stated_fits(overrides, "predict")
+    from galaxy_exp.data.inputs import first_fits_file
+
+    files = _find_files(images)  # a wrong path is told before TensorFlow is imported
     from galaxy_exp.quiet import import_keras_quietly
 
     import_keras_quietly()
     from galaxy_exp.registry.champion import load_model
-    from galaxy_exp.registry.prediction import choose_stretch, predict_to_rows, write_predictions
+    from galaxy_exp.registry.prediction import choose_stretch, columns_of
+    from galaxy_exp.registry.prediction_run import PredictionCount, count_rows, predict_to_file
 
     classifier = load_model(model, alias, uri)
     say(f"model: {classifier.uri}")
     fits_file = first_fits_file(files)
     stretch = choose_stretch(classifier.fits, stated, fits_file, classifier.uri) if fits_file else None
-    batches = iter_images(files, batch_size, stretch)
-    count = write_predictions(predict_to_rows(classifier, batches), output, output_format)
-    where = f" to {output}" if output else ""
-    failed = f", {count.n_errors} of them unusable (see the column error)" if count.n_errors else ""
-    say(f"wrote {count.n_rows} rows{where}{failed}")
+    columns = columns_of(classifier)
+    with _progress(files) as show:
+
+        def rows_from(skip: int) -> Iterable[Row]:
+            if skip:
+                say(f"{skip} images are done already; going on with the next")
+            return show(_rows(classifier, files, batch_size, stretch, skip), skip)
+
+        if output is None:
+            count = PredictionCount()
+            write_rows_to_stdout(count_rows(rows_from(0), count), columns, chosen_format)
+        else:
+            identity = _identify(classifier, files, stretch)
+            try:
+                count = predict_to_file(rows_from, columns, output, chosen_format, identity, batch_size, restart)
+            except KeyboardInterrupt:
+                say(f"interrupted; the same command goes on, from the rows in {output}.partial")
+                sys.exit(130)
+    _summarise(count, output)
 
 
-def _format_of(output: Path | None) -> Literal["csv", "json"]:
-    if output is None or output.suffix == ".csv":
-        return "csv"
-    if output.suffix == ".json":
-        return "json"
-    raise BadInputError(f"--output {output}: expected a name ending in .csv or .json")
-
-
-def _read_stated(overrides: tuple[str, ...]) -> dict[str, Any]:
+def read_stated_fits(overrides: Sequence[str], command: str) -> dict[str, Any]:
     """The keys of `data.fits` that `--set` gives, and no others."""
     if not overrides:
         return {}
@@ -86,7 +130,91 @@ def _read_stated(overrides: tuple[str, ...]) -> dict[str, Any]:
     for override in overrides:
         if not override.strip().startswith("data.fits."):
             raise BadInputError(
-                f"--set {override}: expected data.fits.KEY=VALUE; predict takes all else from the model"
+                f"--set {override}: expected data.fits.KEY=VALUE; {command} takes all else from the model"
             )
     fits = parse_overrides(overrides).data.fits
     return fits.model_dump(include=fits.model_fields_set)
+
+
+def _find_files(paths: Sequence[Path]) -> list[InputFile]:
+    from galaxy_exp.data.inputs import find_files
+
+    files: list[InputFile] = []
+    for path in paths:
+        listed = str(path) == "-"
+        files += find_files(_read_list() if listed else [path], keep_unusable=listed)
+    return files
+
+
+def _read_list() -> list[Path]:
+    paths = [Path(os.fsdecode(line)) for line in sys.stdin.buffer.read().splitlines() if line.strip()]
+    if not paths:
+        raise BadInputError("-: standard input names no file; expected a path a line")
+    return paths
+
+
+def _rows(
+    classifier: GalaxyClassifier, files: Sequence[InputFile], batch_size: int, stretch: FitsConfig | None, skip: int
+) -> Iterator[Row]:
+    from galaxy_exp.data.inputs import iter_images
+    from galaxy_exp.registry.prediction import predict_to_rows
+
+    return predict_to_rows(classifier, iter_images(files, batch_size, stretch, skip))
+
+
+def _identify(classifier: GalaxyClassifier, files: Sequence[InputFile], stretch: FitsConfig | None) -> RunIdentity:
+    from galaxy_exp.data.inputs import digest_files
+    from galaxy_exp.registry.prediction_run import RunIdentity
+
+    return RunIdentity(
+        model=classifier.uri,
+        model_metadata=classifier.metadata,
+        inputs=digest_files(files),
+        n_images=sum(file.n_images for file in files),
+        stretch=None if stretch is None else stretch.model_dump(mode="json"),
+    )
+
+
+class _Shown:
+    """Passes rows on and moves a bar along."""
+
+    def __init__(self, bar: Any, total: int) -> None:
+        self._bar, self._total = bar, total
+
+    def __call__(self, rows: Iterable[Row], done: int) -> Iterable[Row]:
+        if self._bar is None:
+            return rows
+        task = self._bar.add_task("images", total=self._total, completed=done)
+        return self._moving(rows, task)
+
+    def _moving(self, rows: Iterable[Row], task: Any) -> Iterator[Row]:
+        for row in rows:
+            yield row
+            self._bar.advance(task)
+
+
+@contextmanager
+def _progress(files: Sequence[InputFile]) -> Iterator[_Shown]:
+    """A bar on stderr if that is a terminal, else nothing."""
+    total = sum(file.n_images for file in files)
+    if not sys.stderr.isatty():
+        yield _Shown(None, total)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        yield _Shown(bar, total)
+
+
+def _summarise(count: PredictionCount, output: Path | None) -> None:
+    where = f" to {output}" if output else ""
+    failed = f", {count.n_errors} of them unusable (see the column error)" if count.n_errors else ""
+    say(f"wrote {count.n_rows} rows{where}{failed}")
+    for error in count.errors:
+        say(f"unusable: {error}")
+    if count.n_errors > len(count.errors):
+        say(f"and {count.n_errors - len(count.errors)} more")
+    if count.n_errors:
+        sys.exit(SOME_UNUSABLE)

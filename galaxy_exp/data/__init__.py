@@ -1,7 +1,7 @@
 """Data sources, checked data sets, splits, and images to predict on."""
 
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
-from galaxy_exp.data.inputs import NamedImage, find_files, first_fits_file, iter_images
+from galaxy_exp.data.inputs import InputFile, NamedImage, digest_files, find_files, first_fits_file, iter_images
 from galaxy_exp.data.prepared import PreparedData, SealedTest, prepare_split
 from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.data.sources import SOURCES, load_dataset
@@ -15,6 +15,7 @@ __all__ = [
     "DataSource",
     "DataSummary",
     "ImageDataset",
+    "InputFile",
     "LabelledImages",
     "NamedImage",
     "PreparedData",
@@ -22,6 +23,7 @@ __all__ = [
     "SealedTest",
     "Split",
     "build_dataset",
+    "digest_files",
     "fetch_galaxy10",
     "find_files",
     "first_fits_file",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,19 @@ from galaxy_exp.data.image_file import IMAGE_SUFFIXES, is_image_file, read_image
 from galaxy_exp.data.reasons import access_errors
 from galaxy_exp.errors import DataError
 
-__all__ = ["NamedImage", "find_files", "first_fits_file", "iter_images"]
+__all__ = ["InputFile", "NamedImage", "digest_files", "find_files", "first_fits_file", "iter_images"]
 
 _FILE_SUFFIXES = (*IMAGE_SUFFIXES, *FITS_SUFFIXES)
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file to read."""
+
+    path: Path
+    n_images: int = 1
+    error: str | None = None
+    """One line that begins with `path`, if it is no file that can be read; it stands for one image then."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,48 +47,75 @@ class NamedImage:
     """One line that begins with `name`."""
 
 
-def find_files(paths: Sequence[Path]) -> list[Path]:
+def find_files(paths: Sequence[Path], keep_unusable: bool = False) -> list[InputFile]:
     """The files to read, in order: `paths`, with each folder's files in its place.
 
     A path is a PNG, JPEG or TIFF file (see `image_file` for 16-bit, grey and transparent ones), a FITS file, a folder
     of these (searched to any depth, sorted by path), or an .h5, .hdf5 or .npz file with `images` uint8
     (n, height, width, 3).
 
+    Args:
+        paths: files and folders.
+        keep_unusable: what would raise is a file with an error instead, as suits a long list that a program wrote.
+
     Raises:
         DataError: a path does not exist or cannot be looked into, a folder holds no images, a file is of another kind,
             or an array file is damaged.
     """
+    find = _find_or_keep if keep_unusable else _find
     with access_errors("input"):
-        return list(chain.from_iterable(_find(Path(path)) for path in paths))
+        return list(chain.from_iterable(find(Path(path)) for path in paths))
 
 
-def first_fits_file(files: Sequence[Path]) -> Path | None:
+def first_fits_file(files: Sequence[InputFile]) -> Path | None:
     """The first of them that is FITS, for which a stretch is needed."""
-    return next(filter(has_fits_name, files), None)
+    return next((file.path for file in files if file.error is None and has_fits_name(file.path)), None)
 
 
-def iter_images(paths: Sequence[Path], batch_size: int, fits: FitsConfig | None = None) -> Iterator[list[NamedImage]]:
-    """Yields the images of `paths`, in the order given, in lists of `batch_size` (the last may be shorter).
+def digest_files(files: Sequence[InputFile]) -> str:
+    """SHA-256 over the paths as given, sizes and times of change of the files, in order; their content is not read."""
+    sha256 = hashlib.sha256()
+    for file in files:
+        try:
+            found = file.path.stat()
+            facts = f"{found.st_size} {found.st_mtime_ns}"
+        except OSError:  # it is read later, and then it is an item with an error
+            facts = "missing"
+        sha256.update(os.fsencode(file.path) + f"\0{facts} {file.n_images}\n".encode())
+    return sha256.hexdigest()
+
+
+def iter_images(
+    files: Sequence[InputFile], batch_size: int, fits: FitsConfig | None = None, skip: int = 0
+) -> Iterator[list[NamedImage]]:
+    """Yields the images of `files`, in the order given, in lists of `batch_size` (the last may be shorter).
 
     HDF5 files are read in slices; an .npz file is read whole, as its format demands. An unreadable picture is an item
     with `error`, so that one bad file does not end a long run.
 
     Args:
-        paths: as for `find_files`.
+        files: of `find_files`.
         batch_size: how many images are held at a time.
         fits: the stretch of FITS files; it has to be that of the model's training.
+        skip: how many images are left out at the beginning; the files that hold no other ones are not opened.
 
     Raises:
-        DataError: at the call, not while iterating: as `find_files`, or there is a FITS file and no stretch.
+        DataError: at the call, not while iterating: there is a FITS file and no stretch.
         ValueError: `batch_size` is below 1.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; expected at least 1")
-    files = find_files(paths)
     unstated = first_fits_file(files) if fits is None else None
     if unstated is not None:
         raise DataError(f"{unstated}: is a FITS file; expected a stretch for it, as data.fits of a sweep file states")
-    return _batch(chain.from_iterable(_read(path, batch_size, fits) for path in files), batch_size)
+    return _batch(_read_from(files, batch_size, fits, skip), batch_size)
+
+
+def _read_from(files: Sequence[InputFile], batch_size: int, fits: FitsConfig | None, skip: int) -> Iterator[NamedImage]:
+    for file in files:
+        if skip < file.n_images:
+            yield from _read(file, batch_size, fits, skip)
+        skip = max(skip - file.n_images, 0)
 
 
 def _batch(items: Iterator[NamedImage], size: int) -> Iterator[list[NamedImage]]:
@@ -85,17 +123,25 @@ def _batch(items: Iterator[NamedImage], size: int) -> Iterator[list[NamedImage]]
         yield batch
 
 
-def _find(path: Path) -> list[Path]:
+def _find_or_keep(path: Path) -> list[InputFile]:
+    try:
+        with access_errors(str(path)):
+            return _find(path)
+    except DataError as error:
+        return [InputFile(path, error=str(error))]
+
+
+def _find(path: Path) -> list[InputFile]:
     if path.is_dir():
-        return _list_folder(path)
+        return [InputFile(file) for file in _list_folder(path)]
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     if is_array_file(path):
-        _check_array_file(path)
-    elif path.suffix.lower() not in IMAGE_SUFFIXES and not has_fits_name(path):
+        return [InputFile(path, _count_images(path))]
+    if path.suffix.lower() not in IMAGE_SUFFIXES and not has_fits_name(path):
         expected = " ".join((*_FILE_SUFFIXES, *ARRAY_SUFFIXES))
         raise DataError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected {expected}, or a folder")
-    return [path]
+    return [InputFile(path)]
 
 
 def _list_folder(folder: Path) -> list[Path]:
@@ -115,8 +161,12 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (Path(place, name) for name in names)
 
 
-def _read(path: Path, batch_size: int, fits: FitsConfig | None) -> Iterator[NamedImage]:
-    return _iter_array_file(path, batch_size) if is_array_file(path) else iter([_read_named(path, fits)])
+def _read(file: InputFile, batch_size: int, fits: FitsConfig | None, skip: int) -> Iterator[NamedImage]:
+    if file.error is not None:
+        return iter([NamedImage(str(file.path), error=file.error)])
+    if is_array_file(file.path):
+        return _iter_array_file(file.path, batch_size, skip)
+    return iter([_read_named(file.path, fits)])
 
 
 def _read_named(path: Path, fits: FitsConfig | None) -> NamedImage:
@@ -127,7 +177,7 @@ def _read_named(path: Path, fits: FitsConfig | None) -> NamedImage:
         return NamedImage(str(path), error=str(error))
 
 
-def _check_array_file(path: Path) -> None:
+def _count_images(path: Path) -> int:
     with open_arrays(path) as arrays:
         images = arrays["images"]
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
@@ -135,11 +185,12 @@ def _check_array_file(path: Path) -> None:
                 f"{path}: 'images' is {images.dtype} of shape {images.shape}; expected uint8 of shape "
                 "(n, height, width, 3)"
             )
+        return len(images)
 
 
-def _iter_array_file(path: Path, batch_size: int) -> Iterator[NamedImage]:
+def _iter_array_file(path: Path, batch_size: int, skip: int) -> Iterator[NamedImage]:
     with open_arrays(path) as arrays:
         images: Any = arrays["images"]
-        for start in range(0, len(images), batch_size):
+        for start in range(skip, len(images), batch_size):
             for offset, image in enumerate(images[start : start + batch_size]):
                 yield NamedImage(f"{path}[{start + offset}]", image)

@@ -221,12 +221,26 @@ def _load_artifact(
 def _load_folder(package: Path, uri: str, version: ModelVersion | None = None) -> GalaxyClassifier:
     from mlflow import pyfunc
 
+    _check_is_code(package, uri)
     with quiet_mlflow():
         loaded = pyfunc.load_model(str(package))
     model, metadata = _galaxy_model(loaded, uri), loaded.metadata.metadata or {}
     if version is None:
         return GalaxyClassifier(model, uri, metadata=metadata)
     return GalaxyClassifier(model, uri, version.name, int(version.version), version.tags, metadata)
+
+
+def _check_is_code(package: Path, uri: str) -> None:
+    """Refuses a model that MLflow would unpickle, before it does: ours are Python files (`pyfunc_model.py`)."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import Model
+
+    try:
+        flavor = Model.load(str(package)).flavors.get("python_function", {})  # type: ignore[no-untyped-call]
+    except (MlflowException, OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{uri}: its MLmodel file cannot be read: {first_line(error)}") from error
+    if flavor.get("loader_module") != "mlflow.pyfunc.model" or "model_code_path" not in flavor:
+        raise ModelError(f"{uri} is an MLflow model, but none that galaxy_exp packaged")
 
 
 def _galaxy_model(loaded: PyFuncModel, uri: str) -> Any:

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import os
-import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TextIO
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +12,9 @@ from numpy.typing import NDArray
 from galaxy_exp.config import parse_sweep
 from galaxy_exp.config.sweep import FitsConfig
 from galaxy_exp.errors import BadInputError
+from galaxy_exp.registry.row_files import Row
 
-__all__ = [
-    "Classifier",
-    "NamedImageLike",
-    "PredictionCount",
-    "choose_stretch",
-    "predict_to_rows",
-    "write_predictions",
-]
-
-Row = dict[str, Any]
+__all__ = ["Classifier", "NamedImageLike", "choose_stretch", "columns_of", "predict_to_rows"]
 
 
 class NamedImageLike(Protocol):
@@ -72,15 +56,6 @@ class Classifier(Protocol):
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> _PredictionsLike:
         """Classifies images of different sizes."""
-
-
-@dataclass(frozen=True, slots=True)
-class PredictionCount:
-    """How many rows were written."""
-
-    n_rows: int
-    n_errors: int
-    """Rows with an error in place of a class."""
 
 
 def choose_stretch(
@@ -127,27 +102,9 @@ def predict_to_rows(classifier: Classifier, batches: Iterable[Sequence[NamedImag
             yield {"name": item.name, **(_empty_row(classifier, error) if error else next(predicted))}
 
 
-def write_predictions(
-    rows: Iterable[Row], path: Path | None, format: Literal["csv", "json"] = "csv", stdout: TextIO | None = None
-) -> PredictionCount:
-    """Writes rows as they come, as CSV with a header or as a JSON list with one row a line.
-
-    A file appears under its name only when it is complete; after a failure an older file is as it was.
-
-    Args:
-        rows: as `predict_to_rows` gives them; all with the same keys.
-        path: where to; None for standard output.
-        format: of the output.
-        stdout: in place of `sys.stdout`.
-
-    Raises:
-        BadInputError: the file cannot be written.
-    """
-    write = _write_csv if format == "csv" else _write_json
-    if path is None:
-        return write(rows, stdout or _bytewise_stdout())
-    with _replaced_when_done(path) as stream:
-        return write(rows, stream)
+def columns_of(classifier: Classifier) -> list[str]:
+    """The keys of a row, in order."""
+    return ["name", *_empty_row(classifier, "")]
 
 
 def _error_of(classifier: Classifier, item: NamedImageLike) -> str | None:
@@ -181,56 +138,3 @@ def _row(classifier: Classifier, label: int, class_name: str, probabilities: Seq
 def _empty_row(classifier: Classifier, error: str) -> Row:
     columns = [f"p_{name}" for name in classifier.class_names]
     return {**dict.fromkeys(["label", "class_name", "probability", *columns]), "error": error}
-
-
-def _write_csv(rows: Iterable[Row], stream: TextIO) -> PredictionCount:
-    n_rows = n_errors = 0
-    writer = csv.writer(stream, lineterminator="\n")
-    for row in rows:
-        if not n_rows:
-            writer.writerow(row)
-        writer.writerow(row.values())
-        n_rows, n_errors = n_rows + 1, n_errors + (row["error"] is not None)
-    return PredictionCount(n_rows, n_errors)
-
-
-def _write_json(rows: Iterable[Row], stream: TextIO) -> PredictionCount:
-    n_rows = n_errors = 0
-    stream.write("[")
-    for row in rows:
-        stream.write(",\n" if n_rows else "\n")
-        stream.write(json.dumps(row, ensure_ascii=False))
-        n_rows, n_errors = n_rows + 1, n_errors + (row["error"] is not None)
-    stream.write("\n]\n" if n_rows else "]\n")
-    return PredictionCount(n_rows, n_errors)
-
-
-def _bytewise_stdout() -> TextIO:
-    """`sys.stdout`, which then takes file names that are no UTF-8 as they are."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")
-    return sys.stdout
-
-
-@contextmanager
-def _replaced_when_done(path: Path) -> Iterator[TextIO]:
-    """A stream to a temporary file beside `path`, which takes its place on success and goes on failure."""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    except OSError as error:
-        raise BadInputError(f"{path}: cannot be written: {error.strerror}") from error
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            yield stream
-        _set_usual_mode(Path(temporary))
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _set_usual_mode(path: Path) -> None:
-    """The permissions a plainly opened file would have had; temporary files are made private."""
-    mask = os.umask(0)
-    os.umask(mask)
-    path.chmod(0o666 & ~mask)

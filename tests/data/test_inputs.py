@@ -9,7 +9,7 @@ from astropy.io import fits
 from PIL import Image
 
 from galaxy_exp.config.data_formats import FitsConfig
-from galaxy_exp.data import NamedImage, iter_images
+from galaxy_exp.data import NamedImage, digest_files, find_files, iter_images
 from galaxy_exp.data.fits_file import read_fits
 from galaxy_exp.data.image_file import read_image
 from galaxy_exp.errors import DataError
@@ -22,7 +22,7 @@ def save(path: Path, values: np.ndarray | Image.Image) -> Path:
 
 
 def read_all(*paths: Path, batch_size: int = 4) -> list[NamedImage]:
-    return [item for batch in iter_images(paths, batch_size) for item in batch]
+    return [item for batch in iter_images(find_files(paths), batch_size) for item in batch]
 
 
 class TestReadImage:
@@ -74,7 +74,7 @@ class TestReadImage:
 class TestIterImages:
     def test_batches_run_across_paths(self, tmp_path: Path, h5_file: Path) -> None:
         picture = save(tmp_path / "x.png", np.zeros((4, 6, 3), np.uint8))
-        batches = list(iter_images([picture, h5_file], 5))
+        batches = list(iter_images(find_files([picture, h5_file]), 5))
         assert [len(batch) for batch in batches] == [5, 5, 3]
         assert batches[0][0].name == str(picture)
         assert batches[0][1].name == f"{h5_file}[0]"
@@ -103,9 +103,9 @@ class TestIterImages:
         save(tmp_path / "a.png", np.zeros((9, 9, 3), np.uint8))
         (tmp_path / "c.FITS").write_bytes(b"nothing")
         with pytest.raises(DataError, match=r"b\.fits: is a FITS file; expected a stretch for it, as data\.fits"):
-            iter_images([tmp_path], 4)
+            iter_images(find_files([tmp_path]), 4)
         stretch = FitsConfig(stretch="linear")
-        picture, cutout, broken = next(iter_images([tmp_path], 4, stretch))
+        picture, cutout, broken = next(iter_images(find_files([tmp_path]), 4, stretch))
         assert picture.image is not None
         np.testing.assert_array_equal(cutout.image, read_fits(tmp_path / "b.fits", stretch))
         assert broken.error is not None
@@ -133,7 +133,7 @@ class TestIterImages:
             "float.h5": r"float\.h5: 'images' is float64 of shape \(2, 4, 4, 3\); expected uint8",
         }.items():
             with pytest.raises(DataError, match=message):
-                iter_images([h5_file, tmp_path / name], 4)
+                find_files([h5_file, tmp_path / name])
 
     def test_batch_size(self) -> None:
         with pytest.raises(ValueError, match="batch_size is 0; expected at least 1"):
@@ -141,3 +141,29 @@ class TestIterImages:
 
     def test_nothing(self) -> None:
         assert list(iter_images([], 4)) == []
+
+    def test_the_first_images_are_skipped(self, tmp_path: Path, h5_file: Path) -> None:
+        save(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
+        files = find_files([tmp_path / "a.png", h5_file, tmp_path / "a.png"])
+        names = [item.name for batch in iter_images(files, 5) for item in batch]
+        assert sum(file.n_images for file in files) == len(names)
+        for skip in (0, 1, 4, len(names) - 1, len(names)):
+            batches = iter_images(files, 5, skip=skip)
+            assert [item.name for batch in batches for item in batch] == names[skip:]
+
+    def test_a_list_keeps_what_cannot_be_read(self, tmp_path: Path, h5_file: Path) -> None:
+        picture = save(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
+        (tmp_path / "x.txt").write_text("")
+        paths = [tmp_path / "none.png", picture, tmp_path / "x.txt"]
+        gone, good, other = next(iter_images(find_files(paths, keep_unusable=True), 4))
+        assert gone.error == f"{paths[0]}: no such file or folder"
+        assert good.image is not None
+        assert (other.error or "").startswith(f"{paths[2]}: ends in '.txt'; expected")
+
+    def test_digest_tells_other_files_and_changed_ones(self, tmp_path: Path) -> None:
+        a, b = (save(tmp_path / name, np.zeros((4, 4, 3), np.uint8)) for name in ("a.png", "b.png"))
+        before = digest_files(find_files([a, b]))
+        assert before == digest_files(find_files([tmp_path]))
+        assert before != digest_files(find_files([b, a]))
+        save(a, np.zeros((40, 50, 3), np.uint8))
+        assert before != digest_files(find_files([a, b]))

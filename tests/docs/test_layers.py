@@ -49,7 +49,7 @@ OWNERS = {
     "pydantic": {"config", "journal"},
     "h5py": {"data"},
     "astropy": {"data"},
-    "pyarrow": {"data"},
+    "pyarrow": {"data", "registry.row_files"},
     "pooch": {"data"},
     "cloudpickle": {"hypermodel"},
     "dask": {"execution.dask_engine"},

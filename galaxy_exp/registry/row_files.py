@@ -1,0 +1,149 @@
+"""Rows of predictions as a file: CSV, a JSON list, JSON lines or Parquet, written as the rows come."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, TextIO
+
+from galaxy_exp.errors import BadInputError
+
+__all__ = ["FORMATS", "Row", "choose_format", "write_rows", "write_rows_to_stdout"]
+
+Row = dict[str, Any]
+"""`name`, `label` (int), `class_name`, `probability`, a `p_<class name>` for each class, `error`; None without one."""
+
+FORMATS = ("csv", "json", "jsonl", "parquet")
+"""json: one list, a row a line; jsonl: an object a line."""
+_ROWS_PER_GROUP = 8192
+"""Of a Parquet file; as many rows are held in memory."""
+
+
+def choose_format(path: Path | None, stated: str | None) -> str:
+    """The format that is stated, else that of the file's ending, else CSV.
+
+    Raises:
+        BadInputError: the ending says nothing, or Parquet is asked for without a file.
+    """
+    found = stated or ("csv" if path is None else path.suffix.lower().removeprefix("."))
+    if found not in FORMATS:
+        endings = ", ".join(f".{name}" for name in FORMATS)
+        raise BadInputError(f"--output {path}: expected a name ending in one of {endings}, or --format as well")
+    if path is None and found == "parquet":
+        raise BadInputError("--format parquet: expected --output FILE as well; Parquet cannot be written to a pipe")
+    return found
+
+
+def write_rows(rows: Iterable[Row], columns: Sequence[str], path: Path, format: str) -> None:
+    """Writes a file that appears under its name only when it is complete; until then an older one is as it was.
+
+    Args:
+        rows: as `predict_to_rows` gives them.
+        columns: their keys; the header of a file without rows.
+        path: where to.
+        format: one of `FORMATS`.
+
+    Raises:
+        BadInputError: the file cannot be written there.
+    """
+    with _replaced_when_done(path) as file:
+        if format == "parquet":
+            _write_parquet(rows, columns, file)
+            return
+        stream = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+        _WRITERS[format](rows, columns, stream)
+        stream.flush()
+        stream.detach()
+
+
+def write_rows_to_stdout(
+    rows: Iterable[Row], columns: Sequence[str], format: str, stdout: TextIO | None = None
+) -> None:
+    """Writes rows as they come, in any format but Parquet; `stdout` stands in for `sys.stdout`."""
+    _WRITERS[format](rows, columns, stdout or _bytewise_stdout())
+
+
+def _write_csv(rows: Iterable[Row], columns: Sequence[str], stream: TextIO) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([row[column] for column in columns] for row in rows)
+
+
+def _write_json(rows: Iterable[Row], columns: Sequence[str], stream: TextIO) -> None:
+    before = "[\n"
+    for row in rows:
+        stream.write(f"{before}{json.dumps(row, ensure_ascii=False)}")
+        before = ",\n"
+    stream.write("[]\n" if before == "[\n" else "\n]\n")
+
+
+def _write_json_lines(rows: Iterable[Row], columns: Sequence[str], stream: TextIO) -> None:
+    for row in rows:
+        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+_WRITERS: dict[str, Callable[[Iterable[Row], Sequence[str], TextIO], None]] = {
+    "csv": _write_csv,
+    "json": _write_json,
+    "jsonl": _write_json_lines,
+}
+
+
+def _write_parquet(rows: Iterable[Row], columns: Sequence[str], file: IO[bytes]) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    kinds = {"label": pyarrow.int64(), **dict.fromkeys(["name", "class_name", "error"], pyarrow.string())}
+    schema = pyarrow.schema([(column, kinds.get(column, pyarrow.float64())) for column in columns])
+    remaining = iter(rows)
+    with parquet.ParquetWriter(file, schema) as writer:
+        while group := [_as_text(row) for row in islice(remaining, _ROWS_PER_GROUP)]:
+            writer.write_table(pyarrow.Table.from_pylist(group, schema))
+
+
+def _as_text(row: Row) -> Row:
+    """The same row for a format that takes UTF-8 alone: bytes of a file name that are none are replaced."""
+    return {**row, **{key: _to_utf8(row[key]) for key in ("name", "error")}}
+
+
+def _to_utf8(text: str | None) -> str | None:
+    return None if text is None else text.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _bytewise_stdout() -> TextIO:
+    """`sys.stdout`, which then takes file names that are no UTF-8 as they are."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
+    return sys.stdout
+
+
+@contextmanager
+def _replaced_when_done(path: Path) -> Iterator[IO[bytes]]:
+    """A stream to a temporary file beside `path`, which takes its place on success and goes on failure."""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be written: {error.strerror}") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        _set_usual_mode(Path(temporary))
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _set_usual_mode(path: Path) -> None:
+    """The permissions a plainly opened file would have had; temporary files are made private."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
