@@ -74,7 +74,10 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The entry point of the command line. Exit codes: 0 done, 1 sweep failed, 2 bad input, 130 interrupted."""
+    """The entry point of the command line.
+
+    Exit codes: 0 done, 1 sweep failed, 2 bad input, 3 some images could not be classified, 130 interrupted.
+    """
     sys.exit(_run(arguments))
 
 
