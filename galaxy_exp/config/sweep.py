@@ -7,6 +7,7 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     Discriminator,
     Field,
     StrictBool,
@@ -69,6 +70,19 @@ MIN_SIDE = 8
 Scalar = StrictBool | StrictInt | StrictFloat | StrictStr
 
 
+def _finite(value: Any) -> Any:
+    """Refuses nan and inf, which JSON and so the journal cannot hold."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"holds {value}; expected finite numbers")
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        _finite(each)
+    return value
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_finite)]
+"""Keyword arguments of a class that is not ours."""
+
+
 class SplitConfig(Section):
     """How the images are divided into training, validation and the sealed test part."""
 
@@ -119,7 +133,7 @@ class DataConfig(Section):
         "a folder with one subfolder per class, a .csv or .parquet table of files and labels, or package.module:Class, "
         "a source of your own; a relative path starts at the current folder",
     )
-    options: dict[str, Any] = Field(
+    options: Options = Field(
         default_factory=dict, description="keyword arguments of the class when source is package.module:Class"
     )
     class_names: tuple[StrictStr, ...] | None = Field(
@@ -239,7 +253,7 @@ class SearchConfig(Section):
         description="auto (gp for one objective, tpe for several), gp, tpe, random, grid, qmc or cmaes; or "
         "package.module:Class, a keras_tuner.Oracle or an Optuna sampler",
     )
-    sampler_options: dict[str, Any] = Field(
+    sampler_options: Options = Field(
         default_factory=dict, description="keyword arguments of the class when sampler is package.module:Class"
     )
     pruner: str = Field(
@@ -257,7 +271,7 @@ class SearchConfig(Section):
     )
     seed: int = Field(1, ge=0, description="proposals, weights and shuffling follow from it")
     baseline: bool = Field(True, description="trial 0 is the hypermodel with its default values, never stopped early")
-    enqueue: tuple[dict[str, Any], ...] = Field(
+    enqueue: tuple[Options, ...] = Field(
         (), description="configurations to try first, after the baseline; what one leaves out takes its default"
     )
     warm_start: str | None = Field(
@@ -406,7 +420,7 @@ class ExecutionConfig(Section):
     cluster: Literal["slurm"] | None = Field(
         None, description="slurm: workers are started as batch jobs (pip install 'galaxy-exp[slurm]')"
     )
-    cluster_options: dict[str, Any] = Field(
+    cluster_options: Options = Field(
         default_factory=dict, description="arguments of dask_jobqueue.SLURMCluster, such as cores, memory and walltime"
     )
     max_memory_growth: float = Field(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.errors import ModelError
+from galaxy_exp.errors import ModelError, first_line
 from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.registry.catalogue import list_models, promote, rollback
 from galaxy_exp.registry.version_tags import CHAMPION
@@ -236,7 +236,7 @@ def _check_is_code(package: Path, uri: str) -> None:
     from mlflow.models import Model
 
     try:
-        flavor = Model.load(str(package)).flavors.get("python_function", {})  # type: ignore[no-untyped-call]
+        flavor = Model.load(str(package)).flavors.get("python_function", {})
     except (MlflowException, OSError, ValueError, TypeError) as error:
         raise ModelError(f"{uri}: its MLmodel file cannot be read: {first_line(error)}") from error
     if flavor.get("loader_module") != "mlflow.pyfunc.model" or "model_code_path" not in flavor:

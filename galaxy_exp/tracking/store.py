@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 __all__ = [
+    "check_store_exists",
     "hide_password",
     "is_first_use",
     "open_client",
@@ -103,10 +104,19 @@ def open_existing_client(tracking_uri: str | None) -> MlflowClient:
         ModelError: there is no such file; says how to make a model.
     """
     uri = resolve_tracking_uri(tracking_uri)
+    check_store_exists(uri)
+    return open_client(uri)
+
+
+def check_store_exists(uri: str) -> None:
+    """Refuses a SQLite file that is not there, which MLflow would create; other stores are not looked at.
+
+    Raises:
+        ModelError: there is no such file; says how to make a model.
+    """
     path = _sqlite_path(uri)
     if path is not None and not path.exists():
         raise ModelError(f"no MLflow store at {uri}; make a model with: galaxy-exp sweep sweeps/quickstart.yaml")
-    return open_client(uri)
 
 
 @contextmanager

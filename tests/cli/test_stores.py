@@ -71,6 +71,26 @@ class TestPasswords:
         assert capsys.readouterr().err == "error: nothing at postgresql://***@db.example/mlflow\n"
 
 
+def test_ui_creates_no_store(tmp_path, capsys):
+    assert _run(["ui"]) == 2
+    assert f"error: no MLflow store at sqlite:///{tmp_path}/mlflow.db; make a model" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ui_is_bound_to_this_machine(tmp_path, monkeypatch):
+    (tmp_path / "mlflow.db").touch()
+    started = []
+    monkeypatch.setattr("os.execv", lambda program, command: started.append(command))
+    assert _run(["ui", "--port", "5999"]) == 0
+    ((*_, option, host, _, port),) = started
+    assert (option, host, port) == ("--host", "127.0.0.1", "5999")
+
+
+def test_an_error_with_a_line_break_is_one_line(capsys):
+    assert _run(["check", "no\nfile.yaml"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 class TestUri:
     """Each command that reads the registry, from a folder without a store of its own."""
 

@@ -230,6 +230,18 @@ class TestHostileFiles:
         with pytest.raises(ConfigError, match="/dev/zero: is larger than 1,048,576 bytes"):
             load_sweep("/dev/zero")
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "data: {options: {a: [{b: .nan}]}}",
+            "search: {sampler_options: {a: -.inf}}",
+            "search: {enqueue: [{units: 1}, {units: .nan}]}",
+        ],
+    )
+    def test_numbers_that_a_journal_cannot_hold_are_refused(self, write, text):
+        with pytest.raises(ConfigError, match=r"holds (nan|-inf); expected finite numbers"):
+            load_sweep(write(text))
+
     def test_a_date_is_a_word(self, write):
         assert load_sweep(write("name: 2026-11-22")).name == "2026-11-22"
 

@@ -107,6 +107,31 @@ def test_other_mlflow_models_are_refused(tmp_path: Path) -> None:
         load_model(str(tmp_path / "echo"))
 
 
+class _Bomb:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return Path.touch, (self.trace,)
+
+
+def test_a_pickled_model_is_refused_before_it_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pickled(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+        bomb = _Bomb(tmp_path / "trace")
+
+        def predict(self, context: object, model_input: object, params: object = None) -> object:
+            return model_input
+
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true")
+    mlflow.pyfunc.save_model(tmp_path / "pickled", python_model=Pickled(), pip_requirements=["mlflow"])
+    (tmp_path / "trace").unlink(missing_ok=True)
+    with pytest.raises(ModelError, match="is an MLflow model, but none that galaxy_exp packaged"):
+        load_model(str(tmp_path / "pickled"))
+    assert not (tmp_path / "trace").exists()
+
+
 @pytest.fixture
 def three(register: Callable[..., ModelVersionRef], store: Store, request: pytest.FixtureRequest) -> str:
     """A name with three versions, the first being champion."""

@@ -99,3 +99,12 @@ def test_a_damaged_model_file_is_one_line(files: tuple[Path, Path], tmp_path: Pa
     with pytest.raises(ModelError, match=r"damaged\.keras: cannot be read as a Keras model: ") as caught:
         evaluate_model(damaged, *files, CLASS_NAMES, "digest")
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_file_with_code_in_it_is_refused(files: tuple[Path, Path], tmp_path: Path) -> None:
+    import keras
+
+    code = keras.layers.Lambda(lambda values: values)
+    keras.Sequential([keras.Input((24, 24, 3), dtype="uint8"), code]).save(tmp_path / "code.keras")
+    with pytest.raises(ModelError, match=r"code\.keras: cannot be read as a Keras model: .*[Ll]ambda"):
+        evaluate_model(tmp_path / "code.keras", *files, CLASS_NAMES, "digest")
