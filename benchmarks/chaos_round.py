@@ -250,7 +250,7 @@ class Round:
         (self.folder / "sweep.yaml").write_text(SWEEP.format(name=self.name, uri=self.server.uri))
         waiting, watched = deque(moments), list[psutil.Process]()
         while not self._has_ended():
-            if self.starts == _MAX_STARTS:
+            if self.trouble or self.starts == _MAX_STARTS:
                 raise ChaosError(f"{self.folder}: not at its end after {self.starts} starts")
             self.server.wait()
             self.starts += 1
@@ -263,7 +263,9 @@ class Round:
         return self._facts()
 
     def _journal(self) -> Path | None:
-        return next(self.folder.glob(".galaxy_exp/sweeps/*/journal.jsonl"), None)
+        """The sweep's, once it has its first line."""
+        found = self.folder.glob(".galaxy_exp/sweeps/*/journal.jsonl")
+        return next((journal for journal in found if b"\n" in journal.read_bytes()), None)
 
     def _events(self) -> list[dict[str, Any]]:
         journal = self._journal()
@@ -297,7 +299,10 @@ class Round:
                 stderr=subprocess.STDOUT,
                 process_group=0,
             )
-        disturbed = self._attend(process, waiting, watched)
+        try:
+            disturbed = self._attend(process, waiting, watched)
+        finally:
+            process.kill()
         ended, text = time.time(), log.read_text(errors="replace")
         if "Traceback (most recent call last)" in text:
             self.trouble.append(f"{log}: traceback")
@@ -315,7 +320,6 @@ class Round:
         while process.poll() is None:
             now = time.monotonic()
             if now - began > _SWEEP_SECONDS:
-                process.kill()
                 raise ChaosError(f"{self.folder}: process {process.pid} does not end")
             if server_back is not None and now >= server_back:
                 self.server.start()
