@@ -146,10 +146,9 @@ def print_summary(result: SweepResult) -> None:
 def next_steps(record: SweepRecord) -> list[str]:
     """The commands to go on with, with the arguments that this sweep's MLflow store and model name ask for."""
     from galaxy_exp.registry.champion import DEFAULT_NAME
-    from galaxy_exp.tracking.store import hide_password, resolve_tracking_uri
+    from galaxy_exp.tracking.store import uri_option
 
-    uri, model = hide_password(resolve_tracking_uri(record.started.tracking_uri)), record.config.registry.model
-    store = "" if uri == hide_password(resolve_tracking_uri(None)) else f" --uri {shlex.quote(uri)}"
+    store, model = uri_option(record.started.tracking_uri), record.config.registry.model
     name = "" if model == DEFAULT_NAME else f" --model {shlex.quote(model)}"
     steps = [
         (f"galaxy-exp ui{store}", "compare the trials in the MLflow UI"),

@@ -10,7 +10,7 @@ from galaxy_exp.errors import ModelError
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.promotion import crown, find_holder
 from galaxy_exp.tracking.quiet import quiet_mlflow
-from galaxy_exp.tracking.store import open_existing_client, tracking_errors
+from galaxy_exp.tracking.store import open_existing_client, tracking_errors, uri_option
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -83,7 +83,9 @@ def rollback(name: str, tracking_uri: str | None = None) -> int:
     with quiet_mlflow(), tracking_errors(tracking_uri):
         champion = find_holder(client, name, version_tags.CHAMPION)
         if champion is None:
-            raise ModelError(f"{name} has no champion to roll back; see: galaxy-exp models list")
+            raise ModelError(
+                f"{name} has no champion to roll back; see: galaxy-exp models list{uri_option(tracking_uri)}"
+            )
         previous = champion.tags.get(version_tags.PREVIOUS_CHAMPION)
         if previous is None:
             raise ModelError(f"{name} version {champion.version} is the first champion; there is none before it")
@@ -137,10 +139,16 @@ def _record(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
 def _require_version(client: MlflowClient, name: str, version: int) -> None:
     known = sorted(int(known.version) for known in _versions(client, name))
     if not known:
-        raise ModelError(f'no model is called "{name}"; galaxy-exp models list shows them all')
+        raise ModelError(
+            f'no model is called "{name}"; galaxy-exp models list{uri_option(client.tracking_uri)} shows them all'
+        )
     if version not in known:
         listed = ", ".join(map(str, known)) or "none"
         raise ModelError(f"{name} has no version {version}; versions: {listed}")
+
+
+def _list_command(client: MlflowClient) -> str:
+    return f"galaxy-exp models list{uri_option(client.tracking_uri)}"
 
 
 def _tag(client: MlflowClient, name: str, version: int, tag: str, value: str) -> None:

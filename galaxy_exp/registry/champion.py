@@ -17,7 +17,7 @@ from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.registry.catalogue import list_models, promote, rollback
 from galaxy_exp.registry.version_tags import CHAMPION
 from galaxy_exp.tracking.quiet import quiet_mlflow
-from galaxy_exp.tracking.store import open_existing_client, tracking_errors
+from galaxy_exp.tracking.store import hide_password, open_existing_client, tracking_errors, uri_option
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -183,11 +183,11 @@ def _nothing_found(client: MlflowClient, name: str, alias: str, number: int | No
     wanted = f"version {number}" if number is not None else f"version with the alias {alias!r}"
     known = sorted(int(version.version) for version in client.search_model_versions(f"name = '{name}'"))
     if not known:
-        return f"no model {name!r} is registered in {client.tracking_uri}; {MAKE_ONE}"
+        return f"no model {name!r} is registered in {hide_password(client.tracking_uri)}; {MAKE_ONE}"
     versions = ", ".join(map(str, known))
     return (
-        f"model {name!r} in {client.tracking_uri} has no {wanted}; versions: {versions}; "
-        f"choose one with: galaxy-exp models promote {name} {known[-1]}"
+        f"model {name!r} in {hide_password(client.tracking_uri)} has no {wanted}; versions: {versions}; "
+        f"choose one with: galaxy-exp models promote {name} {known[-1]}{uri_option(client.tracking_uri)}"
     )
 
 
@@ -198,7 +198,8 @@ def _load_logged_model(uri: str, tracking_uri: str | None) -> GalaxyClassifier:
     try:
         location = client.get_logged_model(uri.removeprefix("models:/")).artifact_location
     except MlflowException as error:
-        raise ModelError(f"no model could be read at {uri} in {client.tracking_uri}: {error.message}") from error
+        where = hide_password(client.tracking_uri)
+        raise ModelError(f"no model could be read at {uri} in {where}: {error.message}") from error
     return _load_artifact(location, uri, tracking_uri)
 
 

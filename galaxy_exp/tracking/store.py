@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = [
     "open_existing_client",
     "resolve_tracking_uri",
     "tracking_errors",
+    "uri_option",
     "whole_address",
     "without_password",
 ]
@@ -75,6 +77,12 @@ def whole_address(uri: str) -> str:
     raise TrackingError(
         f"MLflow store {uri}: its password is not in the journal; set MLFLOW_TRACKING_URI to the whole address"
     )
+
+
+def uri_option(uri: str | None) -> str:
+    """What a command in a hint needs to reach this store: ` --uri URI` without its password, nothing for the usual."""
+    shown = hide_password(resolve_tracking_uri(uri))
+    return "" if shown == hide_password(resolve_tracking_uri(None)) else f" --uri {shlex.quote(shown)}"
 
 
 def is_first_use(uri: str) -> bool:

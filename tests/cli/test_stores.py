@@ -110,6 +110,8 @@ class TestUri:
         )
         refused = elsewhere.run("models", "rollback", "tiny-model", *uri, exit_code=2)
         assert "is the first champion" in refused.stderr
+        unknown = elsewhere.run("models", "promote", "nothing", "1", *uri, exit_code=2)
+        assert f"galaxy-exp models list --uri {elsewhere.uri} shows them all" in unknown.stderr
         assert not (elsewhere.path / "mlflow.db").exists()
 
     def test_predict_takes_its_model_from_there(self, elsewhere):
