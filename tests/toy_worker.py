@@ -1,7 +1,7 @@
 """A worker process without a network: `python -m toy_worker FD`, for tests of engines, hosts and faults.
 
-Its trials are told by their values: `score`, how far the curve rises; `seconds`, an epoch's length; `fate`, what befalls
-the process in the second epoch, up to the attempt `until`; `group`, the control group that fate "memory" fills.
+Its trials are told by their values: `score`, how far the curve rises; `seconds`, an epoch's length; `fate`, what
+befalls the process in the second epoch, up to the attempt `until`; `group`, the control group that fate "memory" fills.
 """
 
 import os
@@ -18,7 +18,9 @@ SIGNALS = {"stop": signal.SIGSTOP, "segfault": signal.SIGSEGV, "kill": signal.SI
 
 
 def train(spec, report):
-    """Sleeps for each epoch and reports a curve that follows from the score alone."""
+    """Sleeps for each epoch and reports a curve that follows from the score alone; leaves the batch job's number."""
+    spec.folder.mkdir(parents=True, exist_ok=True)
+    (spec.folder / "job").write_text(os.environ.get("SLURM_JOB_ID", ""))
     values = spec.values
     for epoch in range(1, spec.epochs + 1):
         time.sleep(values.get("seconds", 0.05))
