@@ -1,13 +1,11 @@
-"""A folder with one sweep, its journal written by hand and its runs by the projection, in a real MLflow store."""
+"""Sweeps whose journal is written by hand and whose runs are written by the projection, in a real MLflow store."""
 
-import json
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
-import pytest
 from mlflow import MlflowClient
 
-from galaxy_exp.cli.main import _run
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.journal.events import (
@@ -48,8 +46,8 @@ FINISH = [
 
 
 @dataclass
-class Ward:
-    """The folder, and what is done to it."""
+class JournaledSweep:
+    """One sweep in a folder, and what is done to it."""
 
     project: ProjectFolder
     client: MlflowClient
@@ -57,6 +55,9 @@ class Ward:
     experiment: str
     prepared: object
     said: list = field(default_factory=list)
+    """What the projection told."""
+    clock: object = time.monotonic
+    """The projection's."""
 
     @property
     def folder(self):
@@ -88,7 +89,7 @@ class Ward:
         return Journal.create(self.folder.path, SweepStarted(**{"sweep_id": SWEEP, **values, **changes}))
 
     def projection(self, journal):
-        return MlflowProjection(lambda: self.client, journal, self.folder, self.prepared, self.said.append)
+        return MlflowProjection(lambda: self.client, journal, self.folder, self.prepared, self.said.append, self.clock)
 
     def play(self, *events, tracked=True, closed=None, **changes):
         """What a driver did until it was killed, or closed its runs with a status."""
@@ -123,33 +124,3 @@ class Ward:
 
     def statuses(self):
         return sorted(run.info.status for run in self.runs().values())
-
-
-@pytest.fixture(scope="session")
-def store(tmp_path_factory):
-    uri = f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
-    return uri, MlflowClient(uri)
-
-
-@pytest.fixture
-def ward(tmp_path, prepared, store, request, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GALAXY_EXP_HOME", raising=False)
-    uri, client = store
-    experiment = request.node.name
-    client.create_experiment(experiment, artifact_location=(tmp_path / "artifacts").as_uri())
-    return Ward(ProjectFolder.default(), client, uri, experiment, prepared)
-
-
-@pytest.fixture
-def doctor(capsys):
-    """Runs `galaxy-exp doctor --format json`; returns the exit code and (finding, state) of each row."""
-
-    def doctor(*arguments):
-        capsys.readouterr()
-        code = _run(["doctor", "--format", "json", *arguments])
-        rows = json.loads(capsys.readouterr().out)
-        print(rows)
-        return code, [(row["finding"], row["state"]) for row in rows]
-
-    return doctor

@@ -7,13 +7,12 @@ import subprocess
 import sys
 
 import pytest
+from journaled_sweeps import FINISH, SWEEP, trial_events
 
 from galaxy_exp.cli.main import _run
 from galaxy_exp.journal.events import FinalistsChosen, ModelRegistered, SweepResumed, WinnerChosen
 from galaxy_exp.registry import version_tags
 from galaxy_exp.tracking import names
-
-from .conftest import FINISH, SWEEP, trial_events
 
 pytestmark = pytest.mark.slow
 

@@ -1,16 +1,10 @@
 """What a finished sweep looks like in MLflow, and that writing it again changes nothing."""
 
 import json
-import socket
-import subprocess
-import sys
-import time
-from contextlib import contextmanager
 
-import psutil
 import pytest
-import requests
 from mlflow import MlflowClient
+from mlflow_servers import free_port, mlflow_server
 
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.tracking import names
@@ -141,44 +135,9 @@ def test_projecting_everything_again_changes_nothing(runs, finished, prepared):
         (folder / "journal.jsonl").write_bytes(before)
 
 
-@contextmanager
-def mlflow_server(folder, port):
-    """A real MLflow server with its own database and artifacts."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    log = (folder / "server.log").open("wb")
-    process = subprocess.Popen(
-        [*command, "--backend-store-uri", f"sqlite:///{folder / 'server.db'}"], cwd=folder, stdout=log, stderr=log
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while not _answers(port):
-            assert process.poll() is None, (folder / "server.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        for child in [*psutil.Process(process.pid).children(recursive=True), process]:
-            child.kill()
-        process.wait()
-        log.close()
-
-
-def _answers(port):
-    try:
-        return requests.get(f"http://127.0.0.1:{port}/health", timeout=1).ok
-    except (requests.ConnectionError, requests.Timeout):
-        return False
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def test_a_sweep_goes_on_without_its_server_and_is_registered_once_it_is_back(project, finished, tmp_path):
     project.environment |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
-    port = _free_port()
+    port = free_port()
     uri = f"http://127.0.0.1:{port}"
     done = project.run("sweep", "sweep.yaml", "--set", f"tracking.uri={uri}", exit_code=1)
     record = project.record()
