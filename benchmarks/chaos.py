@@ -99,6 +99,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="four rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all results as JSON")
     parsed = parser.parse_args(arguments)
+    if parsed.folder is not None and parsed.folder.exists() and any(parsed.folder.iterdir()):
+        parser.error(f"--folder {parsed.folder}: is not empty; expected a new folder")
     fill_in(parsed, QUICK if parsed.quick else FULL)
     return parsed
 
@@ -108,6 +110,7 @@ def play_all(
 ) -> tuple[Reference, list[dict[str, Any]]]:
     """The reference and one line for each round; rounds that are kept are not played again."""
     servers: queue.SimpleQueue[Server] = queue.SimpleQueue()
+    stopping = threading.Event()
     everyone = [Server(folder / f"server-{position}") for position in range(processes)]
     try:
         for server in everyone:
@@ -122,7 +125,9 @@ def play_all(
                 return known[key]
             server = servers.get()
             try:
-                line = {"key": key} | play_round(number, seed, folder, server, reference)
+                if stopping.is_set():
+                    raise ChaosError("given up")
+                line = {"key": key} | play_round(number, seed, folder, server, reference, stopping)
             finally:
                 servers.put(server)
             console.print(describe(line))
@@ -131,7 +136,11 @@ def play_all(
             return line
 
         with ThreadPoolExecutor(processes) as pool:
-            return reference, list(pool.map(play, numbers))
+            try:
+                return reference, list(pool.map(play, numbers))
+            except BaseException:
+                stopping.set()
+                raise
     finally:
         for server in everyone:
             server.kill()
@@ -150,17 +159,21 @@ def play_reference(folder: Path, server: Server) -> Reference:
     return Reference(facts, one.timeline)
 
 
-def play_round(number: int, seed: int, folder: Path, server: Server, reference: Reference) -> dict[str, Any]:
+def play_round(
+    number: int, seed: int, folder: Path, server: Server, reference: Reference, stopping: threading.Event
+) -> dict[str, Any]:
     """One round as JSON: what was killed, how often it was started, and how its end differs from the reference."""
     rng = random.Random(f"{seed}/{number}")
     moments = draw_moments(reference.timeline, rng)
     sync = rng.random() < SYNC_SHARE
-    one = Round(folder / f"round-{number}", server, f"round-{number}-{seed}")
+    one = Round(folder / f"round-{number}", server, f"round-{number}-{seed}", stopping)
     began = time.monotonic()
     try:
         facts, differences = one.play(moments, sync), []
         differences = compare(reference.facts, facts)
     except ChaosError as error:
+        if stopping.is_set():
+            raise
         one.trouble.append(str(error))
         differences = compare(reference.facts, [])
     line = {"round": number, "seconds": round(time.monotonic() - began, 1), "synced": sync, **one.to_dict()}

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections import Counter, deque
@@ -224,11 +225,13 @@ class Round:
         folder: made; holds the project.
         server: lives on after the round.
         name: of its experiment and its registered model in the server's store.
+        stopping: once set, the sweep is killed and given up.
     """
 
     folder: Path
     server: Server
     name: str
+    stopping: threading.Event = field(default_factory=threading.Event)
     killed: list[Killed] = field(default_factory=list)
     starts: int = 0
     trouble: list[str] = field(default_factory=list)
@@ -319,6 +322,8 @@ class Round:
         disturbed = False
         while process.poll() is None:
             now = time.monotonic()
+            if self.stopping.is_set():
+                raise ChaosError(f"{self.folder}: given up")
             if now - began > _SWEEP_SECONDS:
                 raise ChaosError(f"{self.folder}: process {process.pid} does not end")
             if server_back is not None and now >= server_back:

@@ -11,7 +11,18 @@ pytestmark = pytest.mark.slow
 
 def test_sweeps_killed_at_random_moments_end_as_the_one_left_in_peace(tmp_path, capsys):
     file = tmp_path / "chaos.json"
-    arguments = ["--rounds", "8", "--processes", "2", "--seed", "2", "--folder", str(tmp_path), "--json", str(file)]
+    arguments = [
+        "--rounds",
+        "8",
+        "--processes",
+        "2",
+        "--seed",
+        "2",
+        "--folder",
+        str(tmp_path / "sweeps"),
+        "--json",
+        str(file),
+    ]
     status = chaos.main(arguments)
     report = json.loads(file.read_text())
     assert [line for line in report["rounds"] if chaos.is_bad(line)] == [], capsys.readouterr().out
