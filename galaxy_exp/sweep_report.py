@@ -89,10 +89,11 @@ def _load_prepared(record: SweepRecord, missing: list[str]) -> PreparedData | No
     try:
         return PreparedData.load(Path(record.started.data_folder))
     except DataError:
-        missing.append(
-            "intervals, calibration and pictures, since the prepared images are gone; galaxy-exp resume or reproduce "
-            "prepares them again."
-        )
+        if record.leaderboard():
+            missing.append(
+                "intervals, calibration and pictures, since the prepared images are gone; galaxy-exp reproduce makes "
+                "them again."
+            )
         return None
 
 

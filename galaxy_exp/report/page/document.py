@@ -70,7 +70,7 @@ def _header(material: Material, title: str) -> Html:
         banners.append(paragraph(element("strong", text), class_="banner simulated"))
     if material.state is not SweepState.FINISHED:
         banners.append(paragraph(element("strong", _state_text(material)), class_="banner state"))
-    facts = f"{describe_data(material)} · started {started} · {material.state}"
+    facts = " · ".join(filter(None, [describe_data(material), f"started {started}", str(material.state)]))
     return element("header", element("h1", title), paragraph(facts, class_="under"), *banners)
 
 
@@ -80,7 +80,8 @@ def _state_text(material: Material) -> Html:
     trials = f"{ended} of at most {count(record.config.search.max_trials, 'trial')} have ended"
     if material.state is SweepState.FAILED:
         reason = record.ended.reason if record.ended else ""
-        return join([f"This sweep FAILED: {reason}. {trials}."])
+        again = [" Once the cause is mended, it goes on with ", code(f"galaxy-exp resume {record.sweep_id}"), "."]
+        return join([f"This sweep FAILED: {reason}. {trials}.", *again])
     return join(
         [
             f"This sweep is NOT FINISHED (running, interrupted or killed): {trials}, and what stands here is "

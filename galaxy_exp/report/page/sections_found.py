@@ -35,7 +35,8 @@ def found_section(material: Material) -> Html:
     """The winner or, before there is one, the best trial so far; then the finalists and the other trials."""
     leader = material.leader
     if leader is None:
-        return paragraph(_why_nothing(material))
+        trials = [element("h3", "All trials", id="trials"), _leaderboard(material)] if material.record.searched else []
+        return join([paragraph(_why_nothing(material)), *trials])
     role = "The winner" if material.winner else "The best trial so far"
     return join(
         [
@@ -100,10 +101,10 @@ def _winner_facts(material: Material, leader: TrialRecord) -> Html:
         [
             ("Configuration", origin),
             (f"Validation {metric_name(record.objective.name)}", score(value)),
-            ("Epochs", f"{leader.epochs}, best after {result.best_epoch}" if result else ""),
+            ("Epochs", f"{leader.epochs}, the best is epoch {result.best_epoch}" if result else ""),
             ("Weights", amount(result.parameters) if result and result.parameters else ""),
             ("Operations for one image", amount(result.flops) if result and result.flops else ""),
-            ("Trained in", f"{duration(result.seconds)}, {result.precision}" if result else ""),
+            ("Trained in", ", ".join(filter(None, [duration(result.seconds), result.precision])) if result else ""),
             ("Registered as", f"{registered.name}, version {registered.version}" if registered else ""),
             ("Promotion", decided),
         ]

@@ -28,6 +28,7 @@ __all__ = ["search_section"]
 _MOST_LINES = 300
 """Trials that parallel coordinates show at most, the best ones; more make the page large and say no more."""
 
+_MOST_ROWS = 20
 _MOST_COLUMNS = 8
 """Hyperparameters that they show at most: more become too small to read."""
 
@@ -75,14 +76,18 @@ def _pareto(material: Material) -> Iterator[Html]:
         return
     yield element("h3", "Pareto front", id="pareto")
     yield paragraph(
-        f"{len(pareto.front)} of {count(len(pareto.values), 'trial')} are beaten by no other in one objective without "
-        "being better in another."
+        f"{len(pareto.front)} of {count(len(pareto.values), 'trial')} are on it: no other trial beats them in one "
+        "objective without losing in another."
     )
     drawings = [draw_pareto(pareto, other) for other in range(1, len(pareto.objectives))]
     caption = "The first objective against each further one."
     yield figure(element("div", *drawings, class_="pair"), caption, label="Pareto front")
-    rows = [[f"trial {number}", *(f"{value:.4g}" for value in pareto.values[number])] for number in pareto.front]
-    yield table("Trials on the Pareto front", ["trial", *(each.name for each in pareto.objectives)], rows)
+    rows = [
+        [f"trial {number}", *(f"{value:.4g}" for value in pareto.values[number])]
+        for number in pareto.front[:_MOST_ROWS]
+    ]
+    caption = "Trials on the Pareto front, the best in the first objective first"
+    yield table(caption, ["trial", *(each.name for each in pareto.objectives)], rows)
 
 
 def _importance(found: Importances) -> Iterator[Html]:

@@ -1,0 +1,277 @@
+"""The report page, as parsed HTML, of sweeps written by hand in every state."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from written_records import RecordWriter
+
+from galaxy_exp.folders import SweepFolder
+from galaxy_exp.journal.events import (
+    FinalistsChosen,
+    PromotionDecided,
+    SealedTestOpened,
+    SweepEnded,
+    TrialProposed,
+    WinnerChosen,
+)
+from galaxy_exp.records import TrialState
+from galaxy_exp.registry.evaluation import build_report
+from galaxy_exp.report.calibration import measure_calibration
+from galaxy_exp.report.page.citations import ENTRIES, bibtex, cited_data, cited_methods, cited_software
+from galaxy_exp.report.page.document import build_page
+from galaxy_exp.report.page.html import element, escape
+from galaxy_exp.report.page.material import DataFacts, Finalist, Gain, Material, Picture, SweepState
+from galaxy_exp.report.page.sections_paper import latex_table, methods_text
+from galaxy_exp.sweep_report import collect_material, write_report
+
+HOSTILE = "<script>alert('x')</script>"
+SPACE = {
+    "space": [
+        {"class_name": "Float", "config": {"name": "rate", "min_value": 0.0, "max_value": 1.0, "step": None}},
+        {"class_name": "Choice", "config": {"name": HOSTILE, "values": ["<a>", "b & c"], "conditions": []}},
+        {"class_name": "Fixed", "config": {"name": "norm", "value": True}},
+    ]
+}
+SETTINGS: dict[str, Any] = {
+    "sweep_id": f"{HOSTILE}-1",
+    "space": SPACE,
+    "baseline": {"rate": 0.5, HOSTILE: "<a>", "norm": False},
+    "data_source": f"https://me:geheim@host/{HOSTILE}.h5",
+    "software": {"python": "3.11", "galaxy-exp": "0.1", "git_commit": "abc"},
+}
+LABELS = np.array([0, 0, 1, 1, 1, 2])
+PROBABILITIES = np.array([[0.9, 0.1, 0], [0.4, 0.6, 0], [0.2, 0.8, 0], [0, 0.7, 0.3], [0.1, 0.9, 0], [0, 0.3, 0.7]])
+NAMES = (HOSTILE, "Disk, Edge-on", "rare")
+
+
+def searched(n_trials: int = 12, **search: Any) -> RecordWriter:
+    """A baseline and proposed trials, every third stopped early."""
+    writer = RecordWriter(search, {"finalists": 1, "seeds": 2}, **SETTINGS)
+    writer.trial(0.2, 0.3, 0.4, values=SETTINGS["baseline"], settled=True)
+    for number in range(1, n_trials):
+        values = {"rate": number / n_trials, HOSTILE: ["<a>", "b & c"][number % 2], "norm": True}
+        state = TrialState.STOPPED if number % 3 == 0 else TrialState.COMPLETED
+        curve = (0.3, 0.4 + number / 40) if state is TrialState.STOPPED else (0.3, 0.4, 0.5 + number / 40)
+        writer.trial(*curve, values=values, state=state, parameters=1000 * (1 + number % 4))
+    writer.trial(state=TrialState.FAILED)
+    return writer
+
+
+def finished(**search: Any) -> Material:
+    writer = searched(**search)
+    best = writer.record.leaderboard()[0]
+    writer.apply(FinalistsChosen(numbers=[best.number], reason="max_trials reached"))
+    number = len(writer.record.trials)
+    writer.apply(TrialProposed(number=number, values=best.values, seed=9, confirms=best.number))
+    writer.apply(WinnerChosen(number=best.number))
+    for tested in (best.number, 0):
+        report = build_report(LABELS, PROBABILITIES, NAMES, "digest").to_dict()
+        writer.apply(SealedTestOpened(number=tested, report=report))
+    writer.apply(PromotionDecided(name="m", version=1, promoted=True, reason="first version"))
+    writer.apply(SweepEnded(succeeded=True, reason="max_trials reached"))
+    picture = Picture("data:image/jpeg;base64,AAAA", 8, 8, HOSTILE, "rare", 0.93)
+    counts = {part: dict.fromkeys(NAMES, 4) for part in ("train", "validation", "test")}
+    return Material(
+        record=writer.record,
+        data=DataFacts(SETTINGS["data_source"], False, "d", "s", NAMES, (24, 24, 3), counts),
+        sweep_file="name: tiny\n",
+        finalists=(Finalist(best.number, 0.775, (0.75, 0.77), 0.76, 0.014),),
+        gains=(Gain("accuracy", 0.2, 0.1, 0.3), Gain("macro_f1", 0.1, -0.02, 0.22)),
+        calibration=measure_calibration(LABELS, PROBABILITIES),
+        mistakes=(picture,),
+        n_mistakes=1,
+        expected_gain=0.012,
+    )
+
+
+def collected(writer: RecordWriter, tmp_path: Path) -> Material:
+    return collect_material(writer.record, SweepFolder(tmp_path))
+
+
+def unfinished(tmp_path: Path) -> Material:
+    return collected(searched(), tmp_path)
+
+
+def failed(tmp_path: Path) -> Material:
+    writer = RecordWriter({"baseline": False}, **SETTINGS)
+    for _ in range(3):
+        writer.trial(state=TrialState.FAILED)
+    writer.apply(SweepEnded(succeeded=False, reason="3 trials in a row failed"))
+    return collected(writer, tmp_path)
+
+
+def empty(tmp_path: Path) -> Material:
+    return collected(RecordWriter(**SETTINGS), tmp_path)
+
+
+STATES = {
+    "finished": lambda _: finished(),
+    "several objectives": lambda _: finished(objective=["val_macro_f1", "-parameters"]),
+    "simulated": lambda _: replace(finished(), data=DataFacts("simulated", True, "d", "s")),
+    "unfinished": unfinished,
+    "failed": failed,
+    "empty": empty,
+}
+
+
+@pytest.fixture(params=STATES)
+def page(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return build_page(STATES[request.param](tmp_path))
+
+
+def parse(page: str) -> ElementTree.Element:
+    assert page.startswith("<!DOCTYPE html>\n")
+    return ElementTree.fromstring(page.removeprefix("<!DOCTYPE html>"))
+
+
+def text_of(page: str) -> str:
+    return " ".join("".join(parse(page).itertext()).split())
+
+
+class TestEveryPage:
+    def test_is_well_formed_with_ids_that_are_unique_and_linked(self, page: str) -> None:
+        root = parse(page)
+        ids = [each.get("id") for each in root.iter() if each.get("id")]
+        assert len(ids) == len(set(ids))
+        links = {each.get("href", "").removeprefix("#") for each in root.iter("a")}
+        labels = {each.get("aria-labelledby") for each in root.iter() if each.get("aria-labelledby")}
+        assert links | labels <= set(ids)
+
+    def test_loads_nothing_and_runs_nothing(self, page: str) -> None:
+        root = parse(page)
+        assert not {each.tag for each in root.iter()} & {"script", "link", "iframe", "object", "embed", "base"}
+        sources = [value for each in root.iter() for key, value in each.items() if key in ("src", "href", "srcset")]
+        assert all(source.startswith(("data:image/", "#")) for source in sources)
+        assert not re.search(r"url\(|@import", page)
+        assert not [key for each in root.iter() for key in each.keys() if key.startswith("on")]  # noqa: SIM118
+
+    def test_can_be_read_without_eyes(self, page: str) -> None:
+        root = parse(page)
+        assert root.get("lang") == "en"
+        assert {"header", "nav", "main", "footer"} <= {each.tag for each in root.iter()}
+        assert all(each.get("alt") for each in root.iter("img"))
+        assert all(each.get("role") == "img" and each.get("aria-label") for each in root.iter("svg"))
+        assert all(each.get("aria-label") for each in root.iter() if each.get("tabindex"))
+        assert all(each.find("caption") is not None for each in root.iter("table"))
+        assert all(each.get("scope") for each in root.iter("th"))
+
+    def test_has_headings_in_order(self, page: str) -> None:
+        levels = [int(each.tag[1]) for each in parse(page).iter() if re.fullmatch("h[1-6]", each.tag)]
+        assert levels.count(1) == 1
+        assert levels[0] == 1
+        assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+    def test_holds_names_as_text_and_no_password(self, page: str) -> None:
+        assert "<script" not in page
+        assert "&lt;script&gt;" in page
+        assert "geheim" not in page
+
+
+class TestWhatItSays:
+    def test_of_a_finished_sweep(self) -> None:
+        material = finished()
+        told = text_of(build_page(material))
+        assert material.state is SweepState.FINISHED
+        assert "On 6 sealed galaxies that no trial ever saw" in told
+        assert "from the baseline, +0.100 (95% interval \N{MINUS SIGN}0.020 to +0.220), may be chance" in told
+        assert "Fewer than 20 sealed galaxies" in told
+        assert "improve the best validation macro-F1 by 0.012" in told
+        assert "NOT FINISHED" not in told
+        assert "SIMULATED" not in told
+
+    @pytest.mark.parametrize(
+        ("state", "said"),
+        [
+            ("unfinished", "NOT FINISHED (running, interrupted or killed): 13 of at most 20 trials have ended"),
+            ("unfinished", "The sealed test images have not been opened"),
+            ("unfinished", "since the prepared images are gone"),
+            ("failed", "FAILED: 3 trials in a row failed"),
+            ("failed", "None of 3 finished trials has a model: because"),
+            ("empty", "No trial has finished yet"),
+            ("simulated", "SIMULATED galaxies: the images are computed, not observed"),
+            ("several objectives", "Trials on the Pareto front"),
+        ],
+    )
+    def test_of_others(self, state: str, said: str, tmp_path: Path) -> None:
+        assert said in text_of(build_page(STATES[state](tmp_path)))
+
+    def test_the_ledger_adds_up(self) -> None:
+        root = parse(build_page(finished()))
+        tables = {each.findtext("caption"): each for each in root.iter("table")}
+        rows = tables["Where epochs and hours went"].findall("tbody/tr")
+        numbers = {row.findtext("th"): [int(row[column].text or "") for column in (1, 2)] for row in rows}
+        total = numbers.pop("in all")
+        assert [sum(column) for column in zip(*numbers.values(), strict=True)] == total
+        assert set(numbers) >= {"completed: trained all epochs", "stopped early", "failed", "finalists, trained again"}
+
+    def test_many_trials_make_no_large_page(self, tmp_path: Path) -> None:
+        writer = searched(1500)
+        path = write_report(writer.record, SweepFolder(tmp_path), tmp_path / "new" / "r.html")
+        assert path.stat().st_size < 1_500_000
+        assert [each.name for each in path.parent.iterdir()] == ["r.html"]
+
+    def test_secrets_of_the_sweep_file_are_left_out(self, tmp_path: Path) -> None:
+        options = {"api_key": "geheim", "url": "https://me:geheim@host", "n": 3}
+        writer = RecordWriter({"sampler": "a.b:C", "sampler_options": options})
+        told = collected(writer, tmp_path).sweep_file
+        assert "geheim" not in told
+        assert "n: 3" in told
+
+
+class TestForAPaper:
+    def test_the_table_holds_the_scores(self) -> None:
+        table = latex_table(finished())
+        assert "Accuracy & 0.833 & 0.833 & $+0.000$ [$+0.100$, $+0.300$]" in table
+        assert table.count(r"\\") == 5
+
+    @pytest.mark.parametrize(("source", "keys"), [("galaxy10-sdss", {"galaxy10sdss", "lintott2011"}), ("my.h5", set())])
+    def test_only_what_was_used_is_cited(self, source: str, keys: set[str]) -> None:
+        writer = RecordWriter({"sampler": "tpe", "pruner": "none"})
+        writer.record.started.config["data"]["source"] = source
+        material = Material(writer.record, DataFacts(source, False, "d", "s"), "")
+        assert keys <= set(cited_data(material))
+        assert bool(keys) == bool(cited_data(material))
+        assert cited_methods(material) == {"sampler": ("bergstra2011", "akiba2019")}
+
+    def test_every_citation_has_its_entry(self) -> None:
+        material = finished()
+        text = methods_text(material)
+        cited = [key for found in re.findall(r"\\citep\{([^}]*)\}", text) for key in found.split(", ")]
+        assert cited
+        entries = bibtex(cited)
+        assert all(f"{{{key}," in entries for key in cited)
+        assert set(cited_software(material)) <= set(cited)
+
+    @pytest.mark.parametrize("key", ENTRIES)
+    def test_entries_are_balanced(self, key: str) -> None:
+        assert ENTRIES[key].count("{") == ENTRIES[key].count("}")
+
+
+class TestCalibration:
+    def test_error_is_the_mean_distance_weighted_by_images(self) -> None:
+        labels = np.array([0, 0, 0, 1])
+        probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.65, 0.35], [0.65, 0.35]])
+        found = measure_calibration(labels, probabilities)
+        assert [(each.n_images, each.accuracy) for each in found.bins] == [(2, 0.5), (2, 1.0)]
+        assert found.error == pytest.approx((2 * abs(0.5 - 0.65) + 2 * abs(1.0 - 0.9)) / 4)
+
+    def test_probabilities_of_one_lie_in_the_last_bin(self) -> None:
+        assert measure_calibration(np.array([0]), np.array([[1.0, 0.0]])).bins[0].high == 1.0
+
+
+class TestHtml:
+    def test_text_is_escaped_once(self) -> None:
+        assert (
+            element("td", "<&>", element("b", '"'), class_="a b") == '<td class="a b">&lt;&amp;&gt;<b>&quot;</b></td>'
+        )
+
+    def test_control_characters_do_not_break_it(self) -> None:
+        assert escape("a\x00\x1b[b") == "a\ufffd\ufffd[b"
