@@ -14,6 +14,7 @@ BENCHMARKS = {
     "benchmarks/curves.py": "trains the configurations whose learning curves search.py replays",
     "benchmarks/memory_over_trials.py": "memory of a worker and its driver over 200 trials",
     "benchmarks/memory_estimate.py": "the memory that `galaxy-exp check` estimates, and what training really takes",
+    "benchmarks/chaos.py": "kill -9 of driver, worker and MLflow server at random moments: what is lost or doubled",
     "benchmarks/block_order.py": "where pooling stands in a block with batch normalisation: scores and time",
     "benchmarks/fuzz.py": "damaged sweep files and journals: each is read or refused in clear lines, nothing hangs",
     "benchmarks/sim_to_real.py": "trained on simulated galaxies alone, tested on a file of real ones",
