@@ -1,0 +1,160 @@
+"""Batch jobs through dask-jobqueue: a real one-node SLURM where it is installed, and a stand-in for its commands."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from toy_sweeps import MODULE, results, run_sweep, undisturbed
+
+from galaxy_exp.execution.dask_engine import DaskEngine, SlurmJobs
+from galaxy_exp.journal.events import EpochReported
+
+pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed: pip install 'galaxy-exp[slurm]'")
+pytestmark = pytest.mark.slow
+
+DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch", "scancel", "squeue")
+
+SLURM_CONF = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+KillWait=5
+NodeName=node NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=4000 State=UNKNOWN
+PartitionName=short Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+SBATCH = """#!{python}
+import subprocess, sys
+script = "export SLURM_JOB_ID=$$\\n" + open(sys.argv[1]).read()
+log = open("jobs.log", "ab")
+job = subprocess.Popen(["bash", "-c", script], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+open("jobs", "a").write(f"{{job.pid}}\\n")
+print("Submitted batch job", job.pid)
+"""
+
+SCANCEL = """#!{python}
+import os, signal, sys
+for job in sys.argv[1:]:
+    try:
+        os.killpg(int(job), signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+"""
+
+
+def is_alive_group(number):
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class StandIn:
+    """Commands by the names of SLURM's: a job is a process group of this machine, known by its number."""
+
+    def __init__(self, folder, monkeypatch):
+        for name, text in {"sbatch": SBATCH, "scancel": SCANCEL}.items():
+            (folder / name).write_text(text.format(python=sys.executable))
+            (folder / name).chmod(0o755)
+        monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+        self.folder = folder
+
+    def close(self):
+        """Jobs that the engine left behind are a fault; they are ended all the same."""
+        jobs = (self.folder / "jobs").read_text().split()
+        left = [job for job in jobs if is_alive_group(int(job))]
+        subprocess.run(["scancel", *left], check=True)
+        assert not left
+
+
+class Slurm:
+    """munged, slurmctld and slurmd for this machine alone, on ports of their own."""
+
+    def __init__(self, folder, monkeypatch):
+        if missing := [name for name in DAEMONS if not shutil.which(name)]:
+            pytest.skip(f"SLURM is not installed ({', '.join(missing)} not found); Debian: apt-get install slurm-wlm")
+        if os.geteuid() != 0:
+            pytest.skip("only root can start SLURM's daemons")
+        self.folder = folder
+        self.daemons = []
+        with socket.socket() as one, socket.socket() as two:
+            one.bind(("127.0.0.1", 0))
+            two.bind(("127.0.0.1", 0))
+            ports = one.getsockname()[1], two.getsockname()[1]
+        host = socket.gethostname().split(".")[0]
+        conf = folder / "slurm.conf"
+        conf.write_text(SLURM_CONF.format(host=host, ports=ports, folder=folder, cpus=os.cpu_count()))
+        for name in ("state", "spool"):
+            (folder / name).mkdir()
+        key = folder / "munge.key"
+        key.write_bytes(os.urandom(1024))
+        key.chmod(0o400)
+        monkeypatch.setenv("SLURM_CONF", str(conf))
+        files = {"key-file": key, "socket": "munge.socket", "pid-file": "munged.pid", "log-file": "munged.log"}
+        options = [f"--{option}={folder / file}" for option, file in (files | {"seed-file": "munged.seed"}).items()]
+        self.start("munged", "--force", "--foreground", *options)
+        self.start("slurmctld", "-D", "-c", "-f", str(conf))
+        self.start("slurmd", "-D", "-N", "node", "-f", str(conf))
+        deadline = time.monotonic() + 60
+        while "idle" not in subprocess.run(["sinfo", "-h", "-o", "%t"], capture_output=True, text=True).stdout:
+            assert time.monotonic() < deadline, (folder / "daemons.log").read_text()
+            time.sleep(0.2)
+
+    def start(self, *command):
+        with (self.folder / "daemons.log").open("ab") as log:
+            self.daemons.append(subprocess.Popen(command, stdout=log, stderr=log))
+
+    def close(self):
+        for daemon in reversed(self.daemons):
+            daemon.terminate()
+            daemon.wait(30)
+
+
+@pytest.fixture(params=[StandIn, Slurm], ids=["stand-in", "slurm"])
+def batch_system(request, tmp_path, monkeypatch):
+    folder = tmp_path / "batch"
+    folder.mkdir(mode=0o711)
+    monkeypatch.chdir(folder)
+    system = request.param(folder, monkeypatch)
+    yield system
+    system.close()
+
+
+def test_eight_trials_in_two_jobs_of_which_one_is_cancelled(batch_system, tmp_path):
+    options = {"cores": 1, "memory": "500MB", "walltime": "00:10:00", "interface": "lo", "queue": "short"}
+    workers = SlurmJobs(2, options)
+    engine = DaskEngine(workers, tmp_path / "logs" / "worker.log", module=MODULE)
+    cancelled = []
+
+    def watch(event):
+        if isinstance(event, EpochReported) and not cancelled:
+            cancelled.append(event.report.number)
+            subprocess.run(["scancel", (tmp_path / str(event.report.number) / "job").read_text()], check=True)
+
+    proposals = [{"score": 0.5 + number / 20, "seconds": 0.5} for number in range(8)]
+    record = run_sweep(tmp_path, engine, proposals, watch=watch)
+    assert results(record) == undisturbed(tmp_path / "undisturbed", proposals)
+    assert {number: len(trial.losses) for number, trial in record.trials.items() if trial.losses} == {cancelled[0]: 1}
