@@ -8,6 +8,7 @@
     python benchmarks/curves.py              the learning curves that search.py replays
     python benchmarks/memory_estimate.py     the memory that `galaxy-exp check` estimates, and what is taken
     python benchmarks/chaos.py               sweeps killed at random moments, against one left in peace
+    python benchmarks/scale.py               thousands of short trials on many workers
     python benchmarks/block_order.py         where pooling stands in a block
     python benchmarks/sim_to_real.py         trained on simulated galaxies, tested on real ones
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CommandFailed", "Usage", "run_command"]
+__all__ = ["ROOT", "CommandFailed", "Usage", "own_environment", "run_command"]
 
 ROOT = Path(__file__).resolve().parent.parent
 _SAMPLE_SECONDS = 0.5
@@ -49,7 +49,12 @@ def run_command(command: Sequence[str], folder: Path, log: Path) -> Usage:
     with log.open("wb") as output:
         began, busy_before = time.perf_counter(), _busy_seconds()
         process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=_environment()
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=own_environment(),
         )
         status, rusage, peak_sampled = _watch(process.pid)
         wall = time.perf_counter() - began
@@ -63,7 +68,8 @@ def run_command(command: Sequence[str], folder: Path, log: Path) -> Usage:
     return Usage(wall, own, max(busy - own, 0.0) if busy else None, peak_process, peak_sampled or None)
 
 
-def _environment() -> dict[str, str]:
+def own_environment() -> dict[str, str]:
+    """Of a command that keeps everything in its own folder and can import the benchmarks."""
     kept = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
     paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
     return {"TF_CPP_MIN_LOG_LEVEL": "2", **kept, "PYTHONPATH": os.pathsep.join(paths)}
