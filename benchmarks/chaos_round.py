@@ -343,7 +343,8 @@ class Round:
     def _is_reached(self, moment: Moment) -> bool:
         if not moment.event:
             return True
-        return sum(event["event"] == moment.event for event in self._events()) >= moment.count
+        journal = self._journal()
+        return journal is not None and journal.read_bytes().count(f'"event":"{moment.event}"'.encode()) >= moment.count
 
     def _kill(self, process: subprocess.Popen[bytes], moment: Moment, watched: list[psutil.Process]) -> list[str]:
         """kill -9 of the moment's victims; returns those that lived."""
