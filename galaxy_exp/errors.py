@@ -7,6 +7,7 @@ expected. The command line prints `str(error)` and exits with `error.exit_code`;
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "SweepInterrupted",
     "TrackingError",
     "first_line",
+    "is_disk_full",
     "one_line",
 ]
 
@@ -77,11 +79,24 @@ class TrackingError(GalaxyExpError):
 
 
 class EngineError(GalaxyExpError):
-    """The workers are out of reach for good, as when a Dask scheduler dies; the sweep can be resumed."""
+    """The workers are out of reach for good, or have no disk left for their files; the sweep can be resumed."""
 
 
 class SweepFailedError(GalaxyExpError):
     """The sweep itself cannot go on or has no usable trial, as opposed to one failed trial."""
+
+
+_DISK_FULL = ("No space left on device", "Disk quota exceeded")
+"""In what h5py and TensorFlow say of a full disk, without its number."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an exception says that a file could not be written for want of space."""
+    if isinstance(error, OSError):
+        numbers, text = (errno.ENOSPC, errno.EDQUOT), str(error)
+        # NumPy: "8192 requested and 1024 written"
+        return error.errno in numbers or any(word in text for word in (*_DISK_FULL, " requested and "))
+    return any(word in str(error) for word in _DISK_FULL)
 
 
 def first_line(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 __all__ = [
+    "DISK_FULL",
     "Constraint",
     "Direction",
     "EpochReport",
@@ -25,6 +26,9 @@ __all__ = [
     "TrialSpec",
     "TrialState",
 ]
+
+DISK_FULL = "no space left on the disk"
+"""The reason of a trial whose files could not be written; the sweep stops, and the trial has not failed."""
 
 HyperparameterValue = str | int | float | bool
 Direction = Literal["max", "min"]

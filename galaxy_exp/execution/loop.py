@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from galaxy_exp.errors import SweepFailedError
+from galaxy_exp.errors import EngineError, SweepFailedError
 from galaxy_exp.execution.curves import Curves
 from galaxy_exp.execution.engine import Engine, EngineEvent, LostWorker
 from galaxy_exp.execution.pace import Pace
@@ -15,7 +16,7 @@ from galaxy_exp.execution.sources import NewTrial, NoTrial, TrialSource
 from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialProposed, TrialStarted, WorkerLost
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.records import EpochReport, TrialResult, TrialSpec, TrialState
+from galaxy_exp.records import DISK_FULL, EpochReport, TrialResult, TrialSpec, TrialState
 from galaxy_exp.search.pruners import Pruner
 from galaxy_exp.seeding import derive_seed
 
@@ -76,6 +77,8 @@ class SweepLoop:
         self._to_issue: deque[int] = deque()
         self._at_work: set[int] = set()
         """Trials that a worker has and that are neither ended nor waiting for an answer they will not get."""
+        self._looked_at = -math.inf
+        """When hung workers were last looked for."""
         self._why_none_is_started = ""
         self._awaits_a_result = False
         self._curves = Curves(journal.record)
@@ -86,7 +89,7 @@ class SweepLoop:
         Raises:
             SweepFailedError: when too many trials in a row failed.
             KeyboardInterrupt: it was to stop, and all running epochs are done.
-            EngineError: as the engine's.
+            EngineError: as the engine's; or there is no disk left for a trial's files.
         """
         self._source.replay(self._record)
         self._to_issue.extend(trial.number for trial in self._record.running if self._source.owns(trial))
@@ -149,7 +152,9 @@ class SweepLoop:
 
     def _poll_engine(self, timeout_seconds: float) -> EngineEvent | None:
         event = self._engine.next_event(timeout_seconds)
-        if event is None:  # only now is a silent worker one that has said nothing
+        if event is None and time.monotonic() - self._looked_at >= _TICK_SECONDS:
+            # only now is a silent worker one that has said nothing
+            self._looked_at = time.monotonic()
             for number, reason in self._pace.overdue().items():
                 self._pace.forget(number)
                 self._engine.kill(number, reason)
@@ -188,6 +193,8 @@ class SweepLoop:
 
     def _end(self, result: TrialResult) -> None:
         self._take_from_work(result.number)
+        if result.reason == DISK_FULL:  # says nothing of the trial, which is trained again once there is space
+            raise EngineError(f"trial {result.number} cannot write its files: {DISK_FULL}; make some")
         self._write(TrialEnded(result=result))
         self._awaits_a_result = False
         self._source.tell(self._record, self._record.trials[result.number])

@@ -15,7 +15,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from mlflow.exceptions import MlflowException
 
 from galaxy_exp.data.prepared import PreparedData
-from galaxy_exp.errors import GalaxyExpError, TrackingError, first_line
+from galaxy_exp.errors import GalaxyExpError, TrackingError, first_line, is_disk_full
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import (
     EpochReported,
@@ -409,6 +409,8 @@ class MlflowProjection:
         try:
             return write_trial_artifacts(folder, trial, self._record, self._data)
         except (OSError, ValueError, EOFError) as error:
+            if is_disk_full(error):
+                raise
             self._warn_once(f"trial {trial.number}: its figures cannot be drawn: {first_line(error)}")
             return artifacts_folder(folder)
 

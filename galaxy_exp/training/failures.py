@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from galaxy_exp.errors import is_disk_full
+from galaxy_exp.records import DISK_FULL
 from galaxy_exp.redaction import hide_password
 from galaxy_exp.training.recorder import DivergedError
 
@@ -15,9 +17,11 @@ _OUT_OF_MEMORY = ("ResourceExhausted", "OutOfMemory", "RESOURCE_EXHAUSTED")
 
 
 def failure_reason(error: Exception) -> str:
-    """One line for people: what diverged, "out of memory", or the exception's type and first line."""
+    """One line for people: what diverged, `DISK_FULL`, "out of memory", or the exception's type and first line."""
     if isinstance(error, DivergedError):
         return str(error)
+    if is_disk_full(error):
+        return DISK_FULL
     if _is_out_of_memory(error):
         return "out of memory"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

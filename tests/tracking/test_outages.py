@@ -1,11 +1,11 @@
 """A real MLflow server that is killed, answers 500, hangs, is slow or has no disk left: the sweep does not mind."""
 
-import subprocess
 from types import SimpleNamespace
 
 import pytest
 from journaled_sweeps import FINISH, JournaledSweep, trial_events
 from mlflow_servers import FaultyProxy, free_port, mlflow_server
+from tiny_disks import fill_disk, tiny_disk
 
 from galaxy_exp.cli.main import _run
 from galaxy_exp.errors import TrackingError
@@ -176,42 +176,19 @@ def test_a_slow_server_takes_a_tenth_of_the_time_and_gets_everything(sweep_at, p
     assert_nothing_lost_or_doubled(sweep, ["FINISHED", "RUNNING"])
 
 
-@pytest.fixture
-def tiny_disk(tmp_path):
-    """A folder on a file system of its own of 8 MB."""
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("a small file system can be mounted by root alone")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # SQLite holds it open
+def test_a_store_without_space_is_told_once_and_caught_up(sweep_at, tmp_path):
+    with tiny_disk(tmp_path / "tiny", megabytes=8) as disk:
+        sweep = sweep_at(f"sqlite:///{disk / 'mlflow.db'}")
+        sweep.client.create_experiment(sweep.experiment, artifact_location=(disk / "artifacts").as_uri())
+        filler = disk / "filler"
 
+        def before(number):
+            if number == OUTAGE.start:
+                fill_disk(filler)
+            if number == OUTAGE.stop:
+                filler.unlink()
+                sweep.now[0] += 3600
 
-def test_a_store_without_space_is_told_once_and_caught_up(sweep_at, tiny_disk, tmp_path_factory):
-    uri = f"sqlite:///{tiny_disk / 'mlflow.db'}"
-    sweep = sweep_at(uri)
-    sweep.client.create_experiment(sweep.experiment, artifact_location=(tiny_disk / "artifacts").as_uri())
-    filler = tiny_disk / "filler"
-
-    def before(number):
-        if number == OUTAGE.start:
-            fill(filler)
-        if number == OUTAGE.stop:
-            filler.unlink()
-            sweep.now[0] += 3600
-
-    play(sweep, TRIALS, before)
-    assert_told_once(sweep)
-    assert_nothing_lost_or_doubled(sweep, ["FINISHED", "RUNNING"])
-
-
-def fill(path):
-    """Leaves no space on the file system of `path`."""
-    with path.open("wb", buffering=0) as file:
-        for size in (2**16, 2**9, 1):
-            try:
-                while True:
-                    file.write(b"x" * size)
-            except OSError:
-                continue
+        play(sweep, TRIALS, before)
+        assert_told_once(sweep)
+        assert_nothing_lost_or_doubled(sweep, ["FINISHED", "RUNNING"])

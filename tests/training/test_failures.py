@@ -1,5 +1,8 @@
+import errno
+
 import pytest
 
+from galaxy_exp.records import DISK_FULL
 from galaxy_exp.training.failures import MAX_REASON, failure_reason
 from galaxy_exp.training.recorder import DivergedError
 
@@ -12,8 +15,12 @@ class ResourceExhaustedError(Exception):
     ("error", "reason"),
     [
         (DivergedError("diverged: loss is nan at epoch 2"), "diverged: loss is nan at epoch 2"),
+        (OSError(errno.ENOSPC, "No space left on device"), DISK_FULL),
+        (OSError("Unable to create file (errno = 28, error message = 'No space left on device')"), DISK_FULL),
+        (OSError("4096 requested and 128 written"), DISK_FULL),
         (MemoryError("x"), "out of memory"),
         (ResourceExhaustedError("OOM when allocating"), "out of memory"),
+        (ResourceExhaustedError("model.keras; No space left on device"), DISK_FULL),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 5 bytes"), "out of memory"),
         (ValueError("\n  first\nsecond"), "ValueError: first"),
         (KeyError(), "KeyError"),

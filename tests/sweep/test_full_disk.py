@@ -1,0 +1,35 @@
+"""A disk that fills up under a real sweep: one clear line, nothing lost, and it goes on once there is space."""
+
+import pytest
+from tiny_disks import fill_disk, tiny_disk
+
+from .test_faults import assert_nothing_lost_or_doubled, journal_has, wait_for
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("full", ["journal", "trials"])
+def test_a_sweep_stops_on_a_full_disk_and_goes_on_when_there_is_space(project, finished, tmp_path, full):
+    with tiny_disk(tmp_path / "tiny", megabytes=16) as disk:
+        if full == "journal":
+            (tmp_path / ".galaxy_exp").symlink_to(disk)
+        process = project.start("sweep", "sweep.yaml", "-q")
+        if full == "trials":
+            wait_for(project.sweep_folders, process)
+            (project.sweep_folders()[0] / "trials").symlink_to(disk)
+        wait_for(journal_has(project, "trial_ended", 2), process)
+        ended = project.record().end_order[:2]
+        fill_disk(disk / "filler")
+        _, log = process.communicate(timeout=200)
+        assert process.returncode == 1, log
+        assert "Traceback" not in log
+        errors = [line for line in log.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1
+        assert "no space left" in errors[0].lower()
+        assert errors[0].endswith(f"galaxy-exp resume {project.record().sweep_id}")
+        assert project.record().end_order[:2] == ended
+        assert all(trial.state != "failed" for trial in project.record().trials.values())
+
+        (disk / "filler").unlink()
+        project.run("resume", "-q")
+        assert_nothing_lost_or_doubled(project, finished)
