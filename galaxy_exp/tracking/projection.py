@@ -373,7 +373,14 @@ class MlflowProjection:
         self._written[run_id] = len(epochs)
 
     def _discard_strays(self, found: _Runs) -> None:
-        """Runs that a killed driver made and did not live to journal, where the trial has another one."""
+        """Runs that are not the journal's, where the sweep or the trial has another one.
+
+        A killed driver made them and did not live to journal them, or a killed server and did not live to answer, and
+        MLflow's client asked again.
+        """
+        for run in self.client.search_runs([self._experiment()], self._filter("sweep")):
+            if run.info.run_id != self._record.parent_run_id:
+                self.client.delete_run(run.info.run_id)
         trials = self._record.trials
         for (number, _), runs in found.items():
             for run_id in (run.info.run_id for run in runs):

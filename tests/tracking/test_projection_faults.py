@@ -168,6 +168,23 @@ def test_killed_after_any_call_the_next_process_mends_it(begin, client, request,
     assert_in_order(client, journal, request.node.name)
 
 
+class AskingTwice(FragileClient):
+    """The server makes a run and dies before it answers; the client asks again."""
+
+    def create_run(self, *args, **kwargs):
+        self.client.create_run(*args, **kwargs)
+        return self.client.create_run(*args, **kwargs)
+
+
+def test_runs_made_twice_are_there_once_when_all_is_caught_up(begin, client, request):
+    journal, make, warnings = begin
+    projection = make(AskingTwice(client))
+    play(journal, projection)
+    projection.catch_up()
+    assert warnings == []
+    assert_in_order(client, journal, request.node.name)
+
+
 @pytest.mark.parametrize(
     "error",
     [
