@@ -11,7 +11,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -225,8 +225,17 @@ class SlurmJobs:
         except (OSError, RuntimeError, TypeError, ValueError) as error:
             reason = first_line(error).removesuffix(", for example:")
             raise ConfigError(f"execution.cluster_options: {reason}") from None
-        self._cluster.scale(self.limit)
+        try:
+            self._cluster.sync(self._submit)
+        except (OSError, RuntimeError) as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raise ConfigError(f"execution.cluster: slurm: sbatch does not take the jobs: {lines[-1]}") from None
         return Client(self._cluster, set_as_default=False)
+
+    async def _submit(self) -> None:
+        """The first jobs, until the batch system has taken them; what it says of later ones is in Dask's log alone."""
+        self._cluster.scale(self.limit)
+        await self._cluster._correct_state()
 
     def environments(self, addresses: list[str]) -> dict[str, dict[str, str]]:
         """None: SLURM gives each job its GPUs."""
@@ -239,7 +248,8 @@ class SlurmJobs:
     def close(self) -> None:
         """Cancels the jobs."""
         if self._cluster is not None:
-            self._cluster.close()
+            with suppress(AssertionError):  # Dask takes it for granted that no job was ever refused
+                self._cluster.close()
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ import time
 import pytest
 from toy_sweeps import MODULE, results, run_sweep, undisturbed
 
+from galaxy_exp.errors import ConfigError
 from galaxy_exp.execution.dask_engine import DaskEngine, SlurmJobs
 from galaxy_exp.journal.events import EpochReported
 
@@ -158,3 +159,28 @@ def test_eight_trials_in_two_jobs_of_which_one_is_cancelled(batch_system, tmp_pa
     record = run_sweep(tmp_path, engine, proposals, watch=watch)
     assert results(record) == undisturbed(tmp_path / "undisturbed", proposals)
     assert {number: len(trial.losses) for number, trial in record.trials.items() if trial.losses} == {cancelled[0]: 1}
+
+
+def test_jobs_that_are_refused_are_one_line(tmp_path, monkeypatch):
+    (tmp_path / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: none' >&2\nexit 1\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    engine = DaskEngine(SlurmJobs(1, {"cores": 1, "memory": "1GB", "interface": "lo"}), tmp_path / "worker.log")
+    try:
+        with pytest.raises(
+            ConfigError, match="sbatch does not take the jobs: sbatch: error: invalid partition"
+        ) as caught:
+            engine.start()
+    finally:
+        engine.close()
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_without_slurm_the_sweep_ends_with_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    engine = DaskEngine(SlurmJobs(1, {"cores": 1, "memory": "1GB", "interface": "lo"}), tmp_path / "worker.log")
+    try:
+        with pytest.raises(ConfigError, match=r"sbatch does not take the jobs: .*No such file"):
+            engine.start()
+    finally:
+        engine.close()
