@@ -12,8 +12,8 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 30.0, 600.0
 """How long an MLflow that failed is left alone; doubled each time it fails again."""
 _SPELL_SECONDS = 5.0
 """How long MLflow may take at a stretch, besides the call that goes over it."""
-_PAUSE_PER_SECOND = 9.0
-"""So many times as long as it took it is then left alone: a sweep spends at most a tenth of its time on waiting."""
+_PAUSE_PER_SECOND = 1.0
+"""So many times as long as it took it is then left alone: one that cannot keep up is written to half of the time."""
 
 
 class TimedClient:

@@ -152,7 +152,7 @@ def test_a_server_that_is_down_at_the_end_gets_the_rest_from_sync(sweep_at, prox
     assert_nothing_lost_or_doubled(sweep, ["FINISHED"])
 
 
-def test_a_slow_server_takes_a_tenth_of_the_time_and_gets_everything(sweep_at, proxy):
+def test_a_slow_server_is_left_alone_half_of_the_time_and_gets_everything(sweep_at, proxy):
     sweep = sweep_at(proxy.uri)
     waited = [0.0]
 
@@ -168,7 +168,7 @@ def test_a_slow_server_takes_a_tenth_of_the_time_and_gets_everything(sweep_at, p
                 sweep.write_trial(event.result.number)
             projection.on_event(journal.append(event), journal.record)
             sweep.now[0] += 60
-        assert waited[0] < 0.2 * sweep.now[0]
+        assert waited[0] < 0.5 * sweep.now[0]
         assert len(sweep.said) == 1
         assert "is slow" in sweep.said[0]
         proxy.before_each = lambda: None
