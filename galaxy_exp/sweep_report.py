@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from galaxy_exp.errors import DataError, first_line
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.record import SweepRecord
+from galaxy_exp.redaction import hide_password
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +30,6 @@ _N_PICTURES = 18
 _LARGEST_PICTURE = 160
 """Side in pixels; larger images are made smaller, so that the page stays small."""
 _SECRET = re.compile(r"pass(word|wd|phrase)?$|secret|token|credential|api_?key|access_?key", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"(?<=//)[^/@\s]*@")
 
 
 def write_report(record: SweepRecord, folder: SweepFolder, path: Path) -> Path:
@@ -63,7 +64,7 @@ def collect_material(record: SweepRecord, folder: SweepFolder) -> Material:
     from galaxy_exp.software import describe_software
 
     missing: list[str] = []
-    data = _load_prepared(record, missing)
+    data = _load_prepared(record, folder, missing)
     labels = _sealed_labels(record, data)
     probabilities = _test_probabilities(record, folder, labels, missing)
     winner = probabilities.get(record.winner) if record.winner is not None else None
@@ -83,18 +84,20 @@ def collect_material(record: SweepRecord, folder: SweepFolder) -> Material:
     )
 
 
-def _load_prepared(record: SweepRecord, missing: list[str]) -> PreparedData | None:
+def _load_prepared(record: SweepRecord, folder: SweepFolder, missing: list[str]) -> PreparedData | None:
+    """From where the sweep had them, or from where they are if the project's folder was moved or copied."""
     from galaxy_exp.data.prepared import PreparedData
 
-    try:
-        return PreparedData.load(Path(record.started.data_folder))
-    except DataError:
-        if record.leaderboard():
-            missing.append(
-                "intervals, calibration and pictures, since the prepared images are gone; galaxy-exp reproduce makes "
-                "them again."
-            )
-        return None
+    place = Path(record.started.data_folder)
+    for each in (place, folder.path.parent.parent / "data" / place.name):
+        with suppress(DataError):
+            return PreparedData.load(each)
+    if record.leaderboard():
+        missing.append(
+            "intervals, calibration and pictures, since the prepared images are gone; galaxy-exp reproduce makes them "
+            "again."
+        )
+    return None
 
 
 def _data_facts(record: SweepRecord, folder: SweepFolder, data: PreparedData | None) -> DataFacts:
@@ -253,4 +256,4 @@ def _without_secrets(content: Any) -> Any:
         }
     if isinstance(content, list):
         return [_without_secrets(each) for each in content]
-    return _CREDENTIALS.sub("***@", content) if isinstance(content, str) else content
+    return hide_password(content) if isinstance(content, str) else content

@@ -118,6 +118,8 @@ def _sentences(material: Material) -> list[object]:
         f"On {images} that no trial ever saw, the winner, trial {leader.number}, reaches a macro-F1 of "
         f"{score(test['macro_f1'])} and an accuracy of {score(test['accuracy'])}."
     )
+    if leader is material.baseline:
+        reached += " It is the baseline itself: nothing that was searched did better on the validation images."
     return [reached, *([_gain_sentence(material)] if gain else []), *notes]
 
 

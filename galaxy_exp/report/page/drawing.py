@@ -154,7 +154,11 @@ class Plot(Drawing):
 def _round_ticks(axis: Axis, at_most: int) -> dict[float, str]:
     ticks = [float(value) for value in tick_values(axis)]
     kept = ticks[:: -(-len(ticks) // at_most)]
-    return {tick: short_value(round(tick) if axis.is_whole else tick) for tick in kept}
+    if axis.is_whole:
+        return {tick: short_value(round(tick)) for tick in kept}
+    texts = ([f"{tick:.{digits}g}" for tick in kept] for digits in (3, 4, 5, 6, 9))
+    distinct = next((each for each in texts if len(set(each)) == len(each)), list(map(str, kept)))
+    return dict(zip(kept, distinct, strict=True))
 
 
 def padded_axis(name: str, values: Iterable[float], *, is_log: bool = False, is_whole: bool = False) -> Axis:

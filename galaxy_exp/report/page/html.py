@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from galaxy_exp.redaction import hide_password
+
 __all__ = [
     "Html",
     "code",
@@ -24,7 +26,6 @@ __all__ = [
 _VOID = frozenset({"meta", "img", "br", "hr", "path", "line", "circle", "rect", "polyline"})
 _CONTROL = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML does not allow in a document; the page is well-formed XML as well."""
-_CREDENTIALS = re.compile(r"(?<=//)[^/@\s]*@")
 
 
 class Html(str):
@@ -34,10 +35,10 @@ class Html(str):
 
 
 def escape(content: object) -> Html:
-    """Any text as HTML; `user:password@` in an address becomes `***@`. HTML stays as it is."""
+    """Any text as HTML, passwords in addresses taken out; HTML stays as it is."""
     if isinstance(content, Html):
         return content
-    return Html(html.escape(_CREDENTIALS.sub("***@", _CONTROL.sub("\ufffd", str(content)))))
+    return Html(html.escape(hide_password(_CONTROL.sub("\ufffd", str(content)))))
 
 
 def join(parts: Iterable[object], separator: str = "") -> Html:

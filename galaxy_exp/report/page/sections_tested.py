@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,7 +67,9 @@ def _per_class(material: Material, report: dict[str, Any]) -> Html:
     few = [entry["class"] for entry in report["per_class"] if entry["images"] < _FEW]
     note = None
     if few:
-        text = f"Fewer than {_FEW} sealed {of_images(material)} in {', '.join(few)}: read these rows, and every average over classes, with that in mind."  # noqa: E501
+        where = "every class" if len(few) == len(report["per_class"]) else "; ".join(few)
+        text = f"Fewer than {_FEW} sealed {of_images(material)} in {where}: "
+        text += "read these rows, and every average over classes, with that in mind."
         note = paragraph(text, class_="note")
     told = paragraph(
         "Completeness (recall) is the share of a class that is found; purity (precision) is the share of what is "
@@ -83,14 +86,23 @@ def _bar_cell(value: float | None) -> Html:
 
 
 def _calibration(found: Calibration) -> Html:
-    leaning = "too sure of itself" if found.mean_confidence > found.accuracy else "not sure enough of itself"
     text = (
         f"Expected calibration error {score(found.error)}: on average over the sealed images, the probability of the "
-        f"predicted class and the share that is right differ by so much (ten bins). The mean probability is "
-        f"{score(found.mean_confidence)} and {score(found.accuracy)} are right: the model is, on the whole, {leaning}."
-    )  # fmt: skip
+        "predicted class and the share that is right differ by so much (ten bins). The mean probability is "
+        f"{score(found.mean_confidence)}, and {score(found.accuracy)} are right: {_leaning(found)}."
+    )
     caption = "On the dashed line, probabilities mean what they say; larger dots stand for more images."
     return join([paragraph(text), figure(draw_calibration(found), caption, label="Calibration")])
+
+
+def _leaning(found: Calibration) -> str:
+    """Whether confidence and accuracy differ by more than two standard errors of the accuracy, and which way."""
+    n_images = sum(each.n_images for each in found.bins)
+    error = math.sqrt(max(found.accuracy * (1 - found.accuracy), 1e-12) / n_images)
+    if abs(found.mean_confidence - found.accuracy) <= 2 * error:
+        return "on the whole, that may be chance"
+    sure = "too sure of itself" if found.mean_confidence > found.accuracy else "not sure enough of itself"
+    return f"on the whole, the model is {sure}"
 
 
 def _mistakes(material: Material) -> Sequence[Html]:
