@@ -240,7 +240,7 @@ def _check_is_code(package: Path, uri: str) -> None:
         flavor = Model.load(str(package)).flavors.get("python_function", {})
     except (MlflowException, OSError, ValueError, TypeError) as error:
         raise ModelError(f"{uri}: its MLmodel file cannot be read: {first_line(error)}") from error
-    if flavor.get("loader_module") != "mlflow.pyfunc.model" or "model_code_path" not in flavor:
+    if flavor.get("loader_module") != "mlflow.pyfunc.loaders.code_model" or "model_code_path" not in flavor:
         raise ModelError(f"{uri} is an MLflow model, but none that galaxy_exp packaged")
 
 
