@@ -89,7 +89,7 @@ def log_and_register(
         raise ModelError(f"{model_file}: no such model file")
     client = open_client(tracking_uri)
     with quiet_mlflow(), tracking_errors(tracking_uri):
-        found = find_version(client, registered_name, str(metadata["sweep_id"]))
+        found = _only_version(client, registered_name, str(metadata["sweep_id"]))
         if found is not None:
             return found
         logged = _claim_logged_model(client, run_id, registered_name)
@@ -106,14 +106,30 @@ def log_and_register(
                 preprocessing or {},
             )
             client.log_model_artifacts(logged.model_id, str(package))
-        created = _register(client, logged, run_id, registered_name, metadata, tags, description)
-    return _ref(created)
+        return _register(client, logged, run_id, registered_name, metadata, tags, description)
 
 
 def find_version(client: MlflowClient, name: str, sweep_id: str) -> ModelVersionRef | None:
     """The version of `name` that `sweep_id` registered, if there is one."""
+    found = _find_versions(client, name, sweep_id)
+    return _ref(found[0]) if found else None
+
+
+def _find_versions(client: MlflowClient, name: str, sweep_id: str) -> list[ModelVersion]:
+    """The oldest first."""
     escaped = sweep_id.replace("'", "")
     found = client.search_model_versions(f"name = '{name}' and tags.`{SWEEP_ID}` = '{escaped}'")
+    return sorted(found, key=lambda version: int(version.version))
+
+
+def _only_version(client: MlflowClient, name: str, sweep_id: str) -> ModelVersionRef | None:
+    """As `find_version`, and later ones are deleted.
+
+    A server that is killed before it has answered has made a version, and MLflow's client asks again.
+    """
+    found = _find_versions(client, name, sweep_id)
+    for double in found[1:]:
+        client.delete_model_version(name, double.version)
     return _ref(found[0]) if found else None
 
 
@@ -134,13 +150,16 @@ def _installed_tensorflow() -> str:
 
 
 def _claim_logged_model(client: MlflowClient, run_id: str, name: str) -> LoggedModel:
-    """The run's logged model of that name, made if there is none, and listed as output of the run."""
+    """The run's only logged model of that name, made if there is none, and listed as output of the run."""
     from mlflow.entities import LoggedModelOutput
 
     run = client.get_run(run_id)
     experiment_id, this_run = run.info.experiment_id, f"source_run_id = '{run_id}' AND name = '{name}'"
-    found = client.search_logged_models([experiment_id], filter_string=this_run, max_results=1)
+    found = client.search_logged_models([experiment_id], filter_string=this_run)
     logged = found[0] if found else client.create_logged_model(experiment_id, name=name, source_run_id=run_id)
+    for double in found or client.search_logged_models([experiment_id], filter_string=this_run):
+        if double.model_id != logged.model_id:  # of a server that was killed before it had answered
+            client.delete_logged_model(double.model_id)
     listed = run.outputs.model_outputs if run.outputs else []
     if logged.model_id not in [output.model_id for output in listed]:
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -229,7 +248,7 @@ def _register(
     metadata: Mapping[str, Any],
     tags: Mapping[str, str],
     description: str,
-) -> ModelVersion:
+) -> ModelVersionRef:
     _ensure_registered_model(client, name)
     created = client.create_model_version(
         name,
@@ -239,9 +258,10 @@ def _register(
         tags={**tags, SWEEP_ID: str(metadata["sweep_id"])},
         description=description,
     )
-    versions = json.dumps([{"name": created.name, "version": created.version}])
+    only = _only_version(client, name, str(metadata["sweep_id"])) or _ref(created)
+    versions = json.dumps([{"name": only.name, "version": only.version}])
     client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": versions})  # the UI links them by it
-    return created
+    return only
 
 
 def _ensure_registered_model(client: MlflowClient, name: str) -> None:

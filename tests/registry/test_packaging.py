@@ -148,6 +148,26 @@ def test_killed_before_registering_it_makes_no_second_logged_model(
     assert load_model(ref.uri, tracking_uri=store.uri).predict(coloured(1)).labels.tolist() == [1]
 
 
+@pytest.mark.parametrize("step", ["create_logged_model", "create_model_version"])
+def test_made_twice_by_a_client_that_got_no_answer_it_is_there_once(
+    register: Callable[..., ModelVersionRef], store: Store, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    make = getattr(mlflow.MlflowClient, step)
+
+    def make_twice(*args: Any, **kwargs: Any) -> Any:
+        make(*args, **kwargs)
+        return make(*args, **kwargs)
+
+    name = f"twice-{step}"
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, step, make_twice)
+        ref = register(name, sweep_id=name)
+    (version,) = store.client.search_model_versions(f"name = '{name}'")
+    assert int(version.version) == ref.version == 1
+    (logged,) = store.client.search_logged_models([store.experiment_id], filter_string=f"name = '{name}'")
+    assert str(logged.status.value) == "READY"
+
+
 def _interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
