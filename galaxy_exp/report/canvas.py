@@ -15,6 +15,7 @@ __all__ = [
     "INK",
     "TRAIN",
     "VALIDATION",
+    "draw_headline",
     "grid_axes",
     "name_class",
     "new_figure",
@@ -40,6 +41,14 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
+
+
+def draw_headline(figure: Figure, title: str, note: str = "", note_colour: str = GREY) -> None:
+    """Writes the title into the upper left corner, and a smaller line under it; the same on every figure, in inches."""
+    width, height = figure.get_figwidth(), figure.get_figheight()
+    figure.text(0.15 / width, 1 - 0.32 / height, plain_text(title), fontsize=13, color=INK, weight="bold")
+    if note:
+        figure.text(0.15 / width, 1 - 0.57 / height, plain_text(note), fontsize=9.5, color=note_colour)
 
 
 def plain_axes(axes: Axes) -> Axes:

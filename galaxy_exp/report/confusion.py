@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp import metrics
-from galaxy_exp.report.canvas import GREY, INK, name_class, new_figure, plain_axes, save_figure
+from galaxy_exp.report.canvas import GREY, INK, draw_headline, name_class, new_figure, plain_axes, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,8 +71,7 @@ def plot_confusion(matrix: NDArray[np.int64], class_names: Sequence[str], path: 
     _draw_cells(axes, record)
     _draw_margins(axes, record)
     _draw_names(axes, class_names)
-    figure.text(0.15 / width, 1 - 0.32 / height, title or "Confusion matrix", fontsize=13, color=INK, weight="bold")
-    figure.text(0.15 / width, 1 - 0.57 / height, _scores(record), fontsize=9.5, color=GREY)
+    draw_headline(figure, title or "Confusion matrix", _scores(record))
     return save_figure(figure, path)
 
 

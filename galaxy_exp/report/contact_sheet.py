@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.report.canvas import GREY, INK, VALIDATION, name_class, new_figure, plain_axes, save_figure
+from galaxy_exp.report.canvas import (
+    GREY,
+    INK,
+    VALIDATION,
+    draw_headline,
+    name_class,
+    new_figure,
+    plain_axes,
+    save_figure,
+)
 from galaxy_exp.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -83,10 +92,8 @@ def plot_contact_sheet(
     width, height = _NAMES + columns * _TILE + 0.15, len(samples) * _TILE + _TOP + 0.1
     figure = new_figure(max(width, 6.0), height)
     width = figure.get_figwidth()
-    figure.text(0.15 / width, 1 - 0.32 / height, title.replace("$", r"\$"), fontsize=13, color=INK, weight="bold")
     words = ("SIMULATED galaxies. " if simulated else "") + note
-    colour = VALIDATION if simulated else GREY
-    figure.text(0.15 / width, 1 - 0.56 / height, words.replace("$", r"\$"), fontsize=9.5, color=colour)
+    draw_headline(figure, title, words, VALIDATION if simulated else GREY)
     extent = (0.0, 0.1 / height, 1.0, len(samples) * _TILE / height)
     axes = plain_axes(figure.add_axes(extent))
     axes.set_xlim(0, width / _TILE)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from galaxy_exp.report.canvas import GREY, INK, TRAIN, VALIDATION, new_figure, save_figure
+from galaxy_exp.report.canvas import GREY, INK, TRAIN, VALIDATION, draw_headline, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +59,7 @@ def plot_learning_curves(
     curves = collect_curves(history)
     figure = new_figure(4.2 * max(len(curves), 1), 3.9)
     headline = _headline(history, objective_name, best_epoch, title)
-    figure.text(0.15 / figure.get_figwidth(), 0.92, headline, color=INK, fontsize=13, weight="bold")
+    draw_headline(figure, headline)
     for index, curve in enumerate(curves):
         _draw_curve(figure.add_subplot(1, len(curves), index + 1), curve, best_epoch)
     if curves:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.report.canvas import GREY, INK, VALIDATION, name_class, new_figure, plain_axes, save_figure
+from galaxy_exp.report.canvas import INK, VALIDATION, draw_headline, name_class, new_figure, plain_axes, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,8 +86,7 @@ def plot_mistakes_gallery(
     width, height = columns * _TILE + 0.3, rows * (1 + _CAPTION) * _TILE + top
     figure = new_figure(width, height if mistakes else 1.6)
     height = figure.get_figheight()
-    figure.text(0.2 / width, 1 - 0.32 / height, "Most confident mistakes", fontsize=13, color=INK, weight="bold")
-    figure.text(0.2 / width, 1 - 0.56 / height, _summary(len(mistakes), n_wrong, len(labels)), fontsize=9.5, color=GREY)
+    draw_headline(figure, "Most confident mistakes", _summary(len(mistakes), n_wrong, len(labels)))
     if mistakes:
         axes = plain_axes(figure.add_axes((0.15 / width, 0, columns * _TILE / width, 1 - top / height)))
         _draw_tiles(axes, mistakes, images_uint8, class_names, columns, rows)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from galaxy_exp.records import TrialState
-from galaxy_exp.report.canvas import GREY, INK, TRAIN, VALIDATION, grid_axes, new_figure, save_figure
+from galaxy_exp.report.canvas import GREY, INK, TRAIN, VALIDATION, draw_headline, grid_axes, new_figure, save_figure
 from galaxy_exp.report.insight.axes import score_of
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def is_wide(values: list[float]) -> bool:
 def plot_history(history: History, path: Path) -> Path:
     """Draws the trials as dots and the best so far as a line; trials without a score are marked at the bottom."""
     figure = new_figure(8.4, 4.4)
-    figure.text(0.02, 0.93, _headline(history), fontsize=13, weight="bold", color=INK)
+    draw_headline(figure, _headline(history))
     axes = figure.add_axes((0.085, 0.13, 0.9, 0.68))
     _draw(axes, history)
     handles, names = axes.get_legend_handles_labels()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from galaxy_exp.report.canvas import GREY, INK, TRAIN, new_figure, plain_text, save_figure
+from galaxy_exp.report.canvas import GREY, INK, TRAIN, draw_headline, new_figure, plain_text, save_figure
 from galaxy_exp.report.insight.axes import Axis, axes_of, comparable_trials, score_of
 from galaxy_exp.report.insight.study import build_study
 from galaxy_exp.seeding import derive_seed
@@ -93,12 +93,12 @@ def plot_importances(found: Importances, path: Path) -> Path:
     """Draws the shares as bars, those within what chance gives in grey; or says why there are none."""
     figure = new_figure(7.6, 1.7 + 0.34 * max(3, len(found.shares)))
     height = figure.get_figheight()
-    figure.text(0.02, 1 - 0.34 / height, f"What matters for {found.objective}", fontsize=13, weight="bold", color=INK)
+    title = f"What matters for {found.objective}"
     if not found.shares:
+        draw_headline(figure, title)
         figure.text(0.02, 0.5, _why_nothing(found), fontsize=11, color=GREY, va="center")
         return save_figure(figure, path)
-    note = f"PED-ANOVA: the best {found.n_best} of {found.n_trials} trials against all"
-    figure.text(0.02, 1 - 0.62 / height, note, fontsize=9.5, color=GREY)
+    draw_headline(figure, title, f"PED-ANOVA: the best {found.n_best} of {found.n_trials} trials against all")
     axes = figure.add_axes((0.27, 0.62 / height, 0.66, 1 - 1.5 / height))
     _draw_bars(axes, found.shares, found.by_chance)
     return save_figure(figure, path)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from galaxy_exp.report.canvas import GREY, INK, new_figure, plain_text, save_figure
+from galaxy_exp.report.canvas import GREY, INK, draw_headline, new_figure, plain_text, save_figure
 from galaxy_exp.report.insight.axes import Axis, axes_of, comparable_trials, offset, score_of, short_value, tick_values
 from galaxy_exp.report.insight.history import is_wide
 
@@ -82,7 +82,7 @@ def plot_parallel(parallel: Parallel, path: Path) -> Path:
     figure = new_figure(max(7.0, 1.5 * n_columns + 0.6), 5.2)
     width = figure.get_figwidth()
     title = f"{len(parallel.trials)} trials across what varied, the best in {parallel.score.name} in yellow"
-    figure.text(0.2 / width, 0.94, title, fontsize=13, weight="bold", color=INK)
+    draw_headline(figure, title)
     axes = figure.add_axes((0.9 / width, 0.06, 1 - 1.7 / width, 0.75))
     columns = [*parallel.columns, parallel.score]
     _draw_lines(axes, [column.positions for column in columns])

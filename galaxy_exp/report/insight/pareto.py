@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from galaxy_exp.records import Objective
-from galaxy_exp.report.canvas import GREY, INK, VALIDATION, grid_axes, new_figure, save_figure
+from galaxy_exp.report.canvas import GREY, INK, VALIDATION, draw_headline, grid_axes, new_figure, save_figure
 from galaxy_exp.report.insight.history import is_wide
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def plot_pareto(pareto: ParetoTrials, path: Path) -> Path:
     others = range(1, len(pareto.objectives))
     figure = new_figure(max(7.0, 5.2 * len(others)), 4.8)
     title = f"{len(pareto.front)} of {len(pareto.values)} trials are beaten by no other in all objectives"
-    figure.text(0.15 / figure.get_figwidth(), 0.93, title, fontsize=13, weight="bold", color=INK)
+    draw_headline(figure, title)
     for panel, other in enumerate(others):
         axes = figure.add_subplot(1, len(others), panel + 1)
         _draw(axes, pareto, other)

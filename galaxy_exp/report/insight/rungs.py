@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from galaxy_exp.records import TrialState
-from galaxy_exp.report.canvas import GREY, INK, TRAIN, VALIDATION, grid_axes, new_figure, save_figure
+from galaxy_exp.report.canvas import GREY, INK, TRAIN, VALIDATION, draw_headline, grid_axes, new_figure, save_figure
 from galaxy_exp.report.insight.history import is_wide
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def collect_rungs(record: SweepRecord) -> Rungs:
 def plot_rungs(rungs: Rungs, path: Path) -> Path:
     """Draws how many trials trained how long on the left, and their curves on the right."""
     figure = new_figure(11.0, 4.4)
-    figure.text(0.015, 0.93, _headline(rungs), fontsize=13, weight="bold", color=INK)
+    draw_headline(figure, _headline(rungs))
     _draw_survivors(figure.add_axes((0.055, 0.13, 0.38, 0.68)), rungs)
     curves = figure.add_axes((0.51, 0.13, 0.475, 0.68))
     _draw_curves(curves, rungs)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.records import TrialState
-from galaxy_exp.report.canvas import GREY, INK, grid_axes, new_figure, plain_text, save_figure
-from galaxy_exp.report.insight.axes import Axis, axes_of, comparable_trials, offset, score_of, short_value
+from galaxy_exp.report.canvas import GREY, INK, draw_headline, grid_axes, new_figure, plain_text, save_figure
+from galaxy_exp.report.insight.axes import Axis, axes_of, comparable_trials, offset, score_of, short_value, tick_values
 from galaxy_exp.report.insight.history import is_wide
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Slice", "collect_slices", "plot_slices"]
 
 _COLUMNS = 4
+_MOST_TICKS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,8 @@ def plot_slices(slices: Sequence[Slice], objective: str, path: Path) -> Path:
     rows = math.ceil(len(slices) / columns)
     figure = new_figure(max(3.1 * columns + 0.6, 6.4), 2.3 * rows + 1.1)
     height = figure.get_figheight()
-    figure.text(0.15 / figure.get_figwidth(), 1 - 0.36 / height, f"{objective} against each hyperparameter",
-                fontsize=13, weight="bold", color=INK)  # fmt: skip
+    note = "large dots: all epochs; small dots: stopped early"
+    draw_headline(figure, f"{objective} against each hyperparameter", note)
     last = max(number for each in slices for number in each.trials)
     is_log = is_wide([score for each in slices for score in each.scores])
     for index, each in enumerate(slices):
@@ -79,8 +80,6 @@ def plot_slices(slices: Sequence[Slice], objective: str, path: Path) -> Path:
         hspace=0.4,
         wspace=0.09,
     )
-    figure.text(0.15 / figure.get_figwidth(), 1 - 0.6 / height, "large dots: all epochs; small dots: stopped early",
-                fontsize=9.5, color=GREY)  # fmt: skip
     bar_axes = figure.add_axes(
         (1 - 2.9 / figure.get_figwidth(), 1 - 0.3 / height, 1.5 / figure.get_figwidth(), 0.1 / height)
     )
@@ -112,7 +111,11 @@ def _draw_slice(axes: Axes, each: Slice, last: int) -> Any:
     else:
         places = each.values
         axes.set_xscale("log" if axis.is_log else "linear")
-        if not axis.is_log:
+        if axis.is_log:
+            ticks = tick_values(axis)[:: -(-len(tick_values(axis)) // _MOST_TICKS)]
+            axes.minorticks_off()
+            axes.set_xticks(ticks, [short_value(tick) for tick in ticks])
+        else:
             axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=axis.is_whole))
     sizes = [9 if is_stopped else 30 for is_stopped in each.stopped]
     points = axes.scatter(
