@@ -214,7 +214,7 @@ def _change_tree(rng: random.Random, data: bytes) -> bytes:
     _damage_tree(rng, tree)
     try:
         return yaml.safe_dump(tree, sort_keys=False, allow_unicode=rng.random() < 0.5).encode(errors="surrogatepass")
-    except (yaml.YAMLError, ValueError):  # an integer of too many digits to be written
+    except (yaml.YAMLError, ValueError, RecursionError):  # too many digits, or too deep, to be written
         return _change_bytes(rng, data)
 
 
