@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "RARE",
     "accuracy",
     "balanced_accuracy",
     "completeness",
@@ -21,9 +22,14 @@ __all__ = [
     "f1_per_class",
     "log_loss",
     "macro_f1",
+    "macro_f1_without_rare",
     "purity",
     "summarise_predictions",
+    "top_k_accuracy",
 ]
+
+RARE = 20
+"""A class with fewer true images than this says little: one image more or less moves its F1 by some 0.05."""
 
 Matrix = NDArray[np.int64]
 Vector = NDArray[np.float64]
@@ -75,9 +81,27 @@ def macro_f1(matrix: Matrix) -> float:
     return _mean_over_present(f1_per_class(matrix))
 
 
+def macro_f1_without_rare(matrix: Matrix) -> float | None:
+    """Mean F1 over the classes with at least `RARE` true images; None if there are none."""
+    frequent = matrix.sum(axis=1) >= RARE
+    return float(f1_per_class(matrix)[frequent].mean()) if frequent.any() else None
+
+
 def balanced_accuracy(matrix: Matrix) -> float:
     """Mean completeness over the classes with true images; 0 for an empty matrix."""
     return _mean_over_present(completeness(matrix))
+
+
+def top_k_accuracy(labels: NDArray[Any], probabilities: NDArray[Any], k: int) -> float:
+    """Share of images whose class is among the k most probable ones; of equal probabilities the lower class is first.
+
+    Args:
+        labels: integers (n,).
+        probabilities: (n, n_classes).
+        k: at least 1.
+    """
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return float((best == labels[:, np.newaxis]).any(axis=1).mean()) if len(labels) else 0.0
 
 
 def log_loss(labels: NDArray[Any], probabilities: NDArray[Any]) -> float:

@@ -54,3 +54,15 @@ def test_a_class_without_images_is_left_out_of_the_means():
 def test_an_empty_matrix_scores_zero():
     empty = np.zeros((3, 3), np.int64)
     assert (metrics.accuracy(empty), metrics.macro_f1(empty), metrics.balanced_accuracy(empty)) == (0.0, 0.0, 0.0)
+
+
+def test_top_k_accuracy() -> None:
+    probabilities = np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.4, 0.4, 0.2]])
+    labels = np.array([0, 1, 2, 1])
+    assert [metrics.top_k_accuracy(labels, probabilities, k) for k in (1, 2, 3)] == [0.25, 0.75, 1.0]
+
+
+def test_macro_f1_without_rare_classes() -> None:
+    matrix = np.array([[20, 0, 0], [5, 15, 0], [0, 19, 0]])
+    assert metrics.macro_f1_without_rare(matrix) == pytest.approx(np.mean([40 / 45, 30 / 54]))
+    assert metrics.macro_f1_without_rare(matrix[1:, 1:]) is None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from galaxy_exp.config.sweep import DataConfig
     from galaxy_exp.data import ImageDataset
 
-__all__ = ["data_command"]
+__all__ = ["data_command", "read_data_config"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -74,7 +74,7 @@ def info_command(source: str, overrides: tuple[str, ...], output_format: str) ->
     from galaxy_exp.data import load_dataset
     from galaxy_exp.data.summary import summarise_dataset
 
-    config = _read_config(source, overrides)
+    config = read_data_config(source, overrides)
     summary = summarise_dataset(load_dataset(config), config.split)
     details = describe_data(summary)
     if output_format == "json":
@@ -101,7 +101,7 @@ def preview_command(source: str, overrides: tuple[str, ...], output: Path, per_c
     from galaxy_exp.data import load_dataset
     from galaxy_exp.report.contact_sheet import pick_samples, plot_contact_sheet
 
-    config = _read_config(source, overrides)
+    config = read_data_config(source, overrides)
     dataset = load_dataset(config)
     among = _training_indices(dataset, config)
     height, width, _ = dataset.image_shape
@@ -129,7 +129,8 @@ def _training_indices(dataset: ImageDataset, config: DataConfig) -> NDArray[np.i
         return None
 
 
-def _read_config(source: str, overrides: tuple[str, ...]) -> DataConfig:
+def read_data_config(source: str, overrides: tuple[str, ...]) -> DataConfig:
+    """The data section that SOURCE and `--set` come to; SOURCE is a sweep file, or what `data.source` may be."""
     from galaxy_exp.cli.sweep import make_importable
     from galaxy_exp.config.reading import load_sweep, parse_overrides
 

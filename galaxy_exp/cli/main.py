@@ -27,6 +27,7 @@ _COMMANDS = {
     "data": ("galaxy_exp.cli.data", "data_command"),
     "reproduce": ("galaxy_exp.cli.reproduce", "reproduce_command"),
     "predict": ("galaxy_exp.cli.predict", "predict_command"),
+    "evaluate": ("galaxy_exp.cli.evaluate", "evaluate_command"),
     "sync": ("galaxy_exp.cli.sweep", "sync_command"),
     "doctor": ("galaxy_exp.cli.doctor", "doctor_command"),
 }

@@ -1,20 +1,84 @@
-"""The paired bootstrap: how sure one can be that one classifier beats another on the same images."""
+"""The bootstrap: how sure one can be of a score, and that one classifier beats another on the same images."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxy_exp import metrics
 from galaxy_exp.errors import BadInputError
 
-__all__ = ["METRICS", "paired_bootstrap"]
+__all__ = ["METRICS", "Interval", "Intervals", "bootstrap_intervals", "paired_bootstrap"]
 
 METRICS = ("accuracy", "macro_f1", "balanced_accuracy", "loss")
 """The metrics that can be compared; `loss` is the mean cross-entropy in nats."""
 
 Vector = NDArray[np.float64]
+Interval = tuple[float, float]
+"""Lower and upper end of a 95% interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """95% intervals of what one classifier scored on one set of images."""
+
+    overall: dict[str, Interval]
+    """By name: `accuracy`, `balanced_accuracy`, `macro_f1`, `macro_f1_without_rare` if it has a value, `top2`."""
+    per_class: dict[str, list[Interval | None]]
+    """`completeness`, `purity` and `f1` of each class, in label order; None for a class without images."""
+
+
+def bootstrap_intervals(labels: NDArray[Any], probabilities: NDArray[Any], n: int = 2000, seed: int = 0) -> Intervals:
+    """Percentile intervals over images drawn with replacement (Efron & Tibshirani 1993, chapter 13).
+
+    As in `paired_bootstrap`, what is drawn is how often each (label, prediction, whether the label is among the two
+    most probable classes) occurs. A draw with a class neither true nor predicted says nothing of that class.
+
+    Args:
+        labels: integers (n_images,), n_images above 0.
+        probabilities: (n_images, n_classes).
+        n: resamples.
+        seed: of the resampling; the same seed gives the same intervals.
+    """
+    n_classes, rng = probabilities.shape[1], np.random.default_rng(seed)
+    among_two = (np.argsort(-probabilities, axis=1, kind="stable")[:, :2] == labels[:, np.newaxis]).any(axis=1)
+    triples = np.stack([labels.astype(np.int64), probabilities.argmax(axis=1), among_two.astype(np.int64)])
+    cells, counts = np.unique(triples, axis=1, return_counts=True)
+    drawn = rng.multinomial(len(labels), counts / len(labels), size=n)
+    matrices = _confusion_stack(drawn, cells[0], cells[1], n_classes)
+    overall = {name: _interval(_score(matrices, name)) for name in ("accuracy", "balanced_accuracy", "macro_f1")}
+    per_class = _per_class(matrices)
+    frequent = np.bincount(labels, minlength=n_classes) >= metrics.RARE
+    if frequent.any():
+        overall["macro_f1_without_rare"] = _interval(np.nanmean(per_class["f1"][:, frequent], axis=1))
+    overall["top2"] = _interval(drawn @ cells[2] / len(labels))
+    present = np.bincount(labels, minlength=n_classes) > 0
+    return Intervals(overall, {name: _intervals(values, present) for name, values in per_class.items()})
+
+
+def _per_class(matrices: Vector) -> dict[str, Vector]:
+    """Completeness, purity and F1 (n, n_classes) of a stack of matrices; NaN where a class has no image."""
+    right = np.diagonal(matrices, axis1=1, axis2=2)
+    true, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
+
+    def share(of: Vector, whole: Vector, empty: float) -> Vector:
+        return np.divide(of, whole, out=np.full_like(whole, empty), where=whole > 0)
+
+    f1 = np.where(true > 0, share(2 * right, true + predicted, np.nan), np.nan)
+    purity = np.where(true + predicted > 0, share(right, predicted, 0.0), np.nan)
+    return {"completeness": share(right, true, np.nan), "purity": purity, "f1": f1}
+
+
+def _intervals(values: Vector, present: NDArray[np.bool_]) -> list[Interval | None]:
+    return [_interval(values[:, label]) if known else None for label, known in enumerate(present)]
+
+
+def _interval(values: Vector) -> Interval:
+    low, high = np.nanquantile(values, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def paired_bootstrap(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from galaxy_exp import metrics
 from galaxy_exp.errors import DataError, ModelError
 from galaxy_exp.folders import graph_of
-from galaxy_exp.registry.bootstrap import paired_bootstrap
+from galaxy_exp.registry.bootstrap import bootstrap_intervals, paired_bootstrap
+from galaxy_exp.report.calibration import measure_calibration
 from galaxy_exp.report.per_class import per_class_table
 
 __all__ = ["TestReport", "build_report", "evaluate_model", "images_per_batch", "paired_bootstrap"]
@@ -35,12 +36,21 @@ class TestReport:
     loss: float
     """Mean cross-entropy in nats."""
     per_class: list[dict[str, Any]]
-    """As `galaxy_exp.report.per_class.per_class_table` gives it."""
+    """As `galaxy_exp.report.per_class.per_class_table` gives it, with 95% intervals under `completeness_interval`,
+    `purity_interval` and `f1_interval` ([low, high], or None)."""
     confusion: list[list[int]]
     """Counts: rows are true classes, columns predicted ones."""
     class_names: list[str]
     digest: str
     """Identifies the images and labels."""
+    top2: float | None = None
+    """Share of images whose class is among the two most probable; like what follows, missing in old records."""
+    macro_f1_without_rare: float | None = None
+    """Over classes with at least `galaxy_exp.metrics.RARE` images; None if there are none."""
+    calibration_error: float | None = None
+    """Expected calibration error, of `galaxy_exp.report.calibration`."""
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+    """95% bootstrap intervals of the numbers over all classes, [low, high] by name."""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -94,13 +104,23 @@ def build_report(
 ) -> TestReport:
     """Scores probabilities (n, n_classes) against integer labels (n,)."""
     matrix = metrics.confusion_matrix(labels, probabilities.argmax(axis=1), len(class_names))
+    intervals = bootstrap_intervals(labels, probabilities)
+    per_class = per_class_table(labels, probabilities, class_names)
+    for label, record in enumerate(per_class):
+        for name, of_classes in intervals.per_class.items():
+            found = of_classes[label]
+            record[f"{name}_interval"] = None if found is None else list(found)
     return TestReport(
         n_images=len(labels),
         **metrics.summarise_predictions(labels, probabilities),
-        per_class=per_class_table(labels, probabilities, class_names),
+        per_class=per_class,
         confusion=matrix.tolist(),
         class_names=list(class_names),
         digest=digest,
+        top2=metrics.top_k_accuracy(labels, probabilities, 2),
+        macro_f1_without_rare=metrics.macro_f1_without_rare(matrix),
+        calibration_error=measure_calibration(labels, probabilities).error,
+        intervals={name: list(ends) for name, ends in intervals.overall.items()},
     )
 
 

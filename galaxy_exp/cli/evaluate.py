@@ -1,0 +1,196 @@
+"""`galaxy-exp evaluate`: the registered model on a labelled data set."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from galaxy_exp.cli.output import format_option, print_rows, say, uri_option
+
+if TYPE_CHECKING:
+    from galaxy_exp.registry.evaluation import TestReport
+
+__all__ = ["evaluate_command"]
+
+_SCORES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+    "macro_f1_without_rare": "macro-F1 without classes under 20 images",
+    "top2": "top-2 accuracy",
+    "loss": "cross-entropy in nats",
+    "calibration_error": "expected calibration error",
+}
+
+
+@click.command("evaluate")
+@click.argument("source", metavar="DATA")
+@click.option(
+    "--model", default="galaxy10-cnn", show_default=True, help="registered name (its champion), or a model URI"
+)
+@click.option("--alias", default="champion", show_default=True, help="which version, with a registered name")
+@click.option(
+    "--map",
+    "class_map",
+    multiple=True,
+    metavar="'MODEL CLASS=DATA CLASS'",
+    help="where the names differ; several classes of the model may mean one of the data",
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="as for sweep, e.g. --set data.table.label=class"
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="a folder for report.json and confusion.png",
+)
+@uri_option
+@format_option
+def evaluate_command(
+    source: str,
+    model: str,
+    alias: str,
+    class_map: tuple[str, ...],
+    overrides: tuple[str, ...],
+    output: Path | None,
+    uri: str | None,
+    output_format: str,
+) -> None:
+    """Score the registered model on DATA, a labelled set.
+
+    DATA is what `data.source` of a sweep file may be (HDF5 or .npz file, folder of classes, table, simulated, ...),
+    or a sweep file, of which the data section is taken. All images are used, and all count alike. Classes are
+    matched by name; what the model calls otherwise is said with --map. Intervals are 95%, of the bootstrap over
+    images.
+
+    If the model was trained on some of these images, as far as that can be told here, a line on stderr says so:
+    the scores are then no measure of how it does on new ones.
+
+    With --format csv, a line has a quantity, its class if it is of one, and the value.
+
+    \b
+    galaxy-exp evaluate galaxies.h5
+    galaxy-exp evaluate labelled/ --map 'Edge-on=edge_on' --format json -o evaluation/
+    """
+    from galaxy_exp.cli.data import read_data_config
+    from galaxy_exp.registry.labelled import align_classes, describe_overlap, evaluate_on, parse_class_map
+
+    config, mapped = read_data_config(source, overrides), parse_class_map(class_map)
+    from galaxy_exp.data import load_dataset
+    from galaxy_exp.folders import ProjectFolder
+    from galaxy_exp.quiet import import_keras_quietly
+
+    import_keras_quietly()
+    from galaxy_exp.registry.champion import load_model
+
+    classifier = load_model(model, alias, uri)
+    if classifier.fits is not None and "fits" not in config.model_fields_set:
+        config = config.model_copy(update={"fits": type(config.fits)(**classifier.fits)})
+    dataset = load_dataset(config)
+    alignment = align_classes(classifier.class_names, dataset, mapped)
+    say(f"model: {classifier.uri}")
+    if dataset.simulated:
+        say("these are SIMULATED galaxies")
+    if overlap := describe_overlap(classifier, dataset, ProjectFolder.default().data_cache):
+        say(f"warning: {overlap}; the scores say little about new ones")
+    with _progress(len(dataset)) as show:
+        report, _ = evaluate_on(classifier, dataset, alignment, show)
+    _print_report(report, output_format)
+    if output is not None:
+        _write_folder(report, output)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Moves a bar on stderr if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("images", total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _print_report(report: TestReport, output_format: str) -> None:
+    if output_format == "json":
+        click.echo(json.dumps(_record(report), indent=2))
+    elif output_format == "csv":
+        print_rows(list(_long_rows(report)), "csv")
+    else:
+        title = f"{report.n_images} images of {sum(row['images'] > 0 for row in report.per_class)} classes"
+        print_rows(list(_score_rows(report)), "table", title)
+        print_rows([_class_row(row) for row in report.per_class], "table", "by class, with 95% intervals")
+        record = _record(report)
+        for key, heading in (("confusion", "images"), ("confusion_by_row", "share of the true class")):
+            print_rows(
+                _matrix_rows(report.class_names, record[key]), "table", f"true class against predicted, {heading}"
+            )
+
+
+def _record(report: TestReport) -> dict[str, Any]:
+    """The report with the matrix once more, each row divided by its sum (0 for a class without images)."""
+    rows = [[count / max(sum(row), 1) for count in row] for row in report.confusion]
+    return {**report.to_dict(), "confusion_by_row": rows}
+
+
+def _score_rows(report: TestReport) -> Iterator[dict[str, Any]]:
+    for name, label in _SCORES.items():
+        low, high = report.intervals.get(name, (None, None))
+        yield {"score": label, "value": getattr(report, name), "low": low, "high": high}
+
+
+def _class_row(row: dict[str, Any]) -> dict[str, Any]:
+    names = ("completeness", "purity", "f1")
+    return {
+        "class": row["class"],
+        "images": row["images"],
+        **{name: _with_interval(row[name], row[f"{name}_interval"]) for name in names},
+    }
+
+
+def _with_interval(value: float | None, interval: list[float] | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" + ("" if interval is None else f" ({interval[0]:.3f} to {interval[1]:.3f})")
+
+
+def _matrix_rows(class_names: list[str], matrix: list[list[float]]) -> list[dict[str, Any]]:
+    """Columns have numbers as heads, so that the table fits."""
+    shown = [[round(value, 3) for value in row] for row in matrix]
+    return [
+        {"": str(place), "true class": name, **{f"as {column}": value for column, value in enumerate(row)}}
+        for place, (name, row) in enumerate(zip(class_names, shown, strict=True))
+    ]
+
+
+def _long_rows(report: TestReport) -> Iterator[dict[str, Any]]:
+    yield {"quantity": "n_images", "class": None, "value": report.n_images, "low": None, "high": None}
+    for name in _SCORES:
+        low, high = report.intervals.get(name, (None, None))
+        yield {"quantity": name, "class": None, "value": getattr(report, name), "low": low, "high": high}
+    for row in report.per_class:
+        yield {"quantity": "images", "class": row["class"], "value": row["images"], "low": None, "high": None}
+        for name in ("completeness", "purity", "f1"):
+            low, high = row[f"{name}_interval"] or (None, None)
+            yield {"quantity": name, "class": row["class"], "value": row[name], "low": low, "high": high}
+
+
+def _write_folder(report: TestReport, folder: Path) -> None:
+    import numpy as np
+
+    from galaxy_exp.report.confusion import plot_confusion
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(json.dumps(_record(report), indent=1), encoding="utf-8")
+    plot_confusion(np.array(report.confusion), report.class_names, folder / "confusion.png")
+    say(f"wrote report.json and confusion.png to {folder}")

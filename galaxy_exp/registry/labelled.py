@@ -1,0 +1,170 @@
+"""A registered model on a labelled data set of the user's."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.data import ImageDataset, PreparedData
+from galaxy_exp.data.dataset import preprocess_dataset
+from galaxy_exp.errors import DataError, ModelError
+from galaxy_exp.registry.evaluation import TestReport, build_report
+
+__all__ = ["Alignment", "align_classes", "describe_overlap", "evaluate_on", "parse_class_map"]
+
+_IMAGES_AT_ONCE = 256
+
+
+class _Classifier(Protocol):
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
+
+    def predict(self, images: NDArray[np.uint8]) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """The classes to score in: those of the data, then those that only the model knows."""
+
+    class_names: tuple[str, ...]
+    columns: tuple[int, ...]
+    """For each class of the model, its place in `class_names`."""
+
+
+def parse_class_map(entries: Sequence[str]) -> dict[str, str]:
+    """ "MODEL CLASS=DATA CLASS" entries as a dictionary.
+
+    Raises:
+        ModelError: an entry without =, or a class of the model twice.
+    """
+    parsed: dict[str, str] = {}
+    for entry in entries:
+        known, mark, meant = (part.strip() for part in entry.partition("="))
+        if not mark or not known or not meant:
+            raise ModelError(f"--map {entry}: expected MODEL CLASS=DATA CLASS")
+        if known in parsed:
+            raise ModelError(f"--map {entry}: {known!r} is mapped twice; expected each class of the model once")
+        parsed[known] = meant
+    return parsed
+
+
+def align_classes(
+    model_classes: Sequence[str], dataset: ImageDataset, class_map: Mapping[str, str] | None = None
+) -> Alignment:
+    """Matches classes by name.
+
+    A class of the model that the data does not have stays a class of its own: predicting it is always wrong. Several
+    classes of the model may be mapped to one of the data; their probabilities are added.
+
+    Args:
+        model_classes: in label order.
+        dataset: a class without images needs no counterpart.
+        class_map: data class by class of the model, where the names differ.
+
+    Raises:
+        ModelError: a name in the map that is not there, or a class of the data that the model does not know.
+    """
+    class_map = class_map or {}
+    _check_known("--map", "the model", class_map, model_classes)
+    _check_known("--map", dataset.source, class_map.values(), dataset.class_names)
+    meant = [class_map.get(name, name) for name in model_classes]
+    missing = [name for name, count in dataset.counts.items() if count and name not in meant]
+    if missing:
+        raise ModelError(
+            f"{dataset.source}: {_quoted(missing)} not among the model's classes ({', '.join(model_classes)}); "
+            "say which of these means which class of the data with --map 'MODEL CLASS=DATA CLASS', or name the data's "
+            "classes with --set data.class_names=[...]"
+        )
+    names = tuple(dict.fromkeys([*dataset.class_names, *meant]))
+    return Alignment(names, tuple(names.index(name) for name in meant))
+
+
+def evaluate_on(
+    classifier: _Classifier,
+    dataset: ImageDataset,
+    alignment: Alignment,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> tuple[TestReport, NDArray[np.float32]]:
+    """Classifies the whole set and scores it.
+
+    Args:
+        classifier: a loaded model.
+        dataset: raw images, which the model brings to its size itself.
+        alignment: of the two.
+        on_progress: is told how many images are done.
+
+    Returns:
+        The report, and the probabilities, float32 (n, len(alignment.class_names)).
+
+    Raises:
+        ModelError: images that the model does not take.
+    """
+    merged = np.zeros((len(dataset), len(alignment.class_names)), np.float32)
+    for start in range(0, len(dataset), _IMAGES_AT_ONCE):
+        stop = min(start + _IMAGES_AT_ONCE, len(dataset))
+        try:
+            probabilities = classifier.predict(np.asarray(dataset.images[start:stop])).probabilities
+        except ModelError as error:
+            raise ModelError(f"{dataset.source}: {error}") from error
+        for column, place in enumerate(alignment.columns):
+            merged[start:stop, place] += probabilities[:, column]
+        on_progress(stop)
+    return build_report(dataset.labels, merged, alignment.class_names, dataset.digest), merged
+
+
+def describe_overlap(classifier: _Classifier, dataset: ImageDataset, data_cache: Path) -> str | None:
+    """One line if the model has seen these images in training, as far as can be told; else None.
+
+    The model knows the digest of the data set that its sweep was made of. If that sweep's prepared images still lie in
+    `data_cache`, its training images are looked for one by one.
+    """
+    digest = str(classifier.metadata.get("data_digest", ""))
+    if not digest:
+        return None
+    if dataset.digest == digest:
+        return "these are the images that the model's sweep was made of, its training images among them"
+    for prepared in _prepared(data_cache, digest):
+        try:
+            alike = preprocess_dataset(dataset, prepared.preprocessing)
+        except DataError:
+            continue
+        if alike.image_shape != prepared.image_shape:
+            continue
+        trained = set(_hashes(np.load(prepared.files.train_images, mmap_mode="r")))
+        if seen := sum(image in trained for image in _hashes(alike.images)):
+            return f"{seen} of these {len(dataset)} images were among the model's training images"
+    return None
+
+
+def _check_known(where: str, whose: str, names: Any, known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ModelError(f"{where}: {whose} has no class {name!r}; expected one of {', '.join(known)}")
+
+
+def _quoted(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"class {shown} is" if len(names) == 1 else f"classes {shown} are"
+
+
+def _prepared(data_cache: Path, digest: str) -> list[PreparedData]:
+    found = []
+    for folder in sorted(data_cache.glob(f"{digest[:16]}-*")):
+        try:
+            found.append(PreparedData.load(folder))
+        except DataError:
+            continue
+    return [prepared for prepared in found if prepared.digest == digest]
+
+
+def _hashes(images: NDArray[np.uint8]) -> list[bytes]:
+    return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]

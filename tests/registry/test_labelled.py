@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from galaxy_exp.cli.main import _run
+from galaxy_exp.data import PreparedData, build_dataset
+from galaxy_exp.errors import ModelError
+from galaxy_exp.registry.labelled import align_classes, describe_overlap, evaluate_on, parse_class_map
+from galaxy_exp.registry.packaging import ModelVersionRef
+
+from .conftest import CLASS_NAMES, Store, coloured
+
+RED, GREEN, BLUE = CLASS_NAMES
+
+
+def _dataset(channels: list[int], names: tuple[str, ...], labels: list[int] | None = None) -> Any:
+    images = np.stack([coloured(channel) for channel in channels])
+    return build_dataset(images, np.array(labels or channels), names, source="mine.h5")
+
+
+class _Model:
+    class_names = CLASS_NAMES
+    metadata: dict[str, Any] = {}
+
+    def predict(self, images: np.ndarray) -> Any:
+        self.probabilities = images.mean(axis=(1, 2)) / images.mean(axis=(1, 2)).sum(axis=1, keepdims=True)
+        return self
+
+
+def test_classes_are_matched_by_name() -> None:
+    data = _dataset([1, 0, 2, 2], (GREEN, RED, BLUE), [0, 1, 2, 0])
+    report, probabilities = evaluate_on(_Model(), data, align_classes(CLASS_NAMES, data))
+    assert report.class_names == [GREEN, RED, BLUE]
+    assert report.confusion == [[1, 0, 1], [0, 1, 0], [0, 0, 1]]
+    assert report.accuracy == 0.75
+    assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-6)
+    assert report.digest == data.digest
+
+
+def test_a_class_that_only_the_model_knows_is_always_wrong() -> None:
+    data = _dataset([0, 1, 2], (RED, GREEN), [0, 1, 1])
+    report, _ = evaluate_on(_Model(), data, align_classes(CLASS_NAMES, data))
+    assert report.class_names == list(CLASS_NAMES)
+    assert report.confusion == [[1, 0, 0], [0, 1, 1], [0, 0, 0]]
+
+
+def test_several_classes_of_the_model_may_mean_one_of_the_data() -> None:
+    data = _dataset([0, 1, 2], ("warm", "cold"), [0, 0, 1])
+    alignment = align_classes(CLASS_NAMES, data, {RED: "warm", GREEN: "warm", BLUE: "cold"})
+    report, probabilities = evaluate_on(_Model(), data, alignment)
+    assert report.accuracy == 1.0
+    assert probabilities[0] == pytest.approx([240 / 260, 20 / 260])
+
+
+@pytest.mark.parametrize(
+    ("class_map", "message"),
+    [
+        (
+            {},
+            r"^mine\.h5: class 'yellow' is not among the model's classes \(red, green, .*--map 'MODEL CLASS=DATA",
+        ),
+        ({"read": "yellow"}, "^--map: the model has no class 'read'; expected one of red, green"),
+        ({RED: "yelow"}, r"^--map: mine\.h5 has no class 'yelow'; expected one of yellow, green"),
+    ],
+)
+def test_names_that_do_not_match_are_one_line(class_map: dict[str, str], message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        align_classes(CLASS_NAMES, _dataset([0, 1], ("yellow", GREEN)), class_map)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_map_on_the_command_line() -> None:
+    assert parse_class_map(["blue, cigar shaped = edge-on", "red=round"]) == {BLUE: "edge-on", "red": "round"}
+    with pytest.raises(ModelError, match="--map red: expected MODEL CLASS=DATA CLASS"):
+        parse_class_map(["red"])
+    with pytest.raises(ModelError, match="--map red=b: 'red' is mapped twice"):
+        parse_class_map(["red=a", "red=b"])
+
+
+def test_images_of_the_training_are_told(prepared: PreparedData) -> None:
+    trained = np.load(prepared.files.train_images)
+    fresh = np.random.default_rng(0).integers(0, 256, (5, *prepared.image_shape), dtype=np.uint8)
+    model = _Model()
+
+    def told(*images: np.ndarray) -> str | None:
+        stack = np.concatenate(images)
+        data = build_dataset(stack, np.arange(len(stack)) % 2, ("a", "b"), source="x")
+        return describe_overlap(model, data, prepared.folder.parent)
+
+    assert told(trained) is None  # a model that does not say what it was made of
+    model.metadata = {"data_digest": prepared.digest}
+    assert told(trained[:3], fresh) == "3 of these 8 images were among the model's training images"
+    assert told(fresh) is None
+    data = build_dataset(fresh, np.arange(5) % 2, ("a", "b"), source="x")
+    model.metadata = {"data_digest": data.digest}
+    assert (describe_overlap(model, data, prepared.folder) or "").startswith(
+        "these are the images that the model's swe"
+    )
+
+
+def test_the_command_in_every_format(
+    register: Callable[..., ModelVersionRef], store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ref = register("evaluated")
+    channels = [0] * 25 + [1] * 4 + [2] * 2
+    images, labels = np.stack([coloured(channel) for channel in channels]), np.array(channels)
+    labels[0] = 1
+    np.savez(tmp_path / "mine.npz", images=images, labels=labels)
+    command = ["evaluate", str(tmp_path / "mine.npz"), "--model", ref.uri, "--uri", store.uri]
+    assert _run(command) == 2
+    assert "classes 'class 0', 'class 1', 'class 2' are not among the model's classes" in capsys.readouterr().err
+    command += ["--set", f"data.class_names={json.dumps(CLASS_NAMES)}"]
+
+    assert _run([*command, "--format", "json", "-o", str(tmp_path / "out")]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == printed
+    assert (tmp_path / "out" / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    assert printed["accuracy"] == pytest.approx(30 / 31)
+    assert printed["confusion"] == [[24, 0, 0], [1, 4, 0], [0, 0, 2]]
+    assert printed["confusion_by_row"][1] == [0.2, 0.8, 0]
+    assert printed["macro_f1_without_rare"] == pytest.approx(48 / 49)
+    low, high = printed["per_class"][1]["completeness_interval"]
+    assert 0 <= low < 0.8 < high <= 1
+
+    assert _run([*command, "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    (row,) = (row for row in rows if (row["quantity"], row["class"]) == ("purity", BLUE))
+    assert (row["value"], row["low"], row["high"]) == ("1.0", "1.0", "1.0")
+
+    assert _run(command) == 0
+    table = capsys.readouterr().out
+    for expected in ("macro-F1 without classes under 20 images", "0.800 (", "true class against predicted"):
+        assert expected in table
+
+    assert _run([*command, "--map", "red=blue"]) == 2
+    assert "has no class 'blue'; expected one of red, green, blue, cigar shaped" in capsys.readouterr().err
