@@ -49,9 +49,23 @@ GOAL_EXCESS = 0.05
 GOAL_UI_SECONDS = 2.0
 DATABASE = "mlflow.db"
 
-FULL = {"trials": 10_000, "seconds": 1.0, "length": 200.0, "workers": [1, 2, 4, 8, 16], "at_most": 600.0}
-QUICK = {"trials": 48, "seconds": 0.5, "length": 4.0, "workers": [1, 4], "at_most": 20.0}
-SIMULATED = {"trials": 100_000, "workers": 1000, "seconds": 60.0, "epochs": 9, "pruner": "asha", "engine": "simulated"}
+FULL = {
+    "trials": 10_000,
+    "seconds": 1.0,
+    "length": 200.0,
+    "workers": [1, 2, 4, 8, 16],
+    "simulated": [1000, 100_000],
+    "at_most": 600.0,
+}
+QUICK = {
+    "trials": 48,
+    "seconds": 0.5,
+    "length": 4.0,
+    "workers": [1, 4],
+    "simulated": [20, 200],
+    "at_most": 60.0,
+}
+SIMULATED = {"seconds": 60.0, "epochs": 9, "pruner": "asha", "engine": "simulated", "tracking": None}
 """Trials of a minute: 1,000 workers end some 40 a second, as most are stopped early."""
 
 Result = dict[str, Any]
@@ -146,6 +160,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="of a trial")
     parser.add_argument("--workers", type=int, nargs="+", help="numbers of them; a sweep has the largest")
     parser.add_argument("--length", type=float, help="ideal seconds of a sweep for the efficiency")
+    simulated = ("WORKERS", "TRIALS")
+    parser.add_argument("--simulated", type=int, nargs=2, metavar=simulated, help="sizes of a simulation")
     parser.add_argument("--at-most", type=float, help="real seconds of a simulation")
     parsed = parser.parse_args(arguments)
     fill_in(parsed, QUICK if parsed.quick else FULL)
@@ -196,7 +212,8 @@ def simulate(parsed: argparse.Namespace, runner: Runner, console: Console) -> di
     """As many trials as one driver manages, by sampler; MLflow is left out."""
     runs = {}
     for sampler in parsed.samplers:
-        settings = Settings(**{**SIMULATED, "sampler": sampler, "tracking": None, "at_most": parsed.at_most})
+        workers, trials = parsed.simulated
+        settings = Settings(trials, workers, sampler=sampler, at_most=parsed.at_most, **SIMULATED)
         runs[sampler] = runner.sweep(f"simulation-{sampler}", settings)
         busy = 1 - runs[sampler]["idle_seconds"] / runs[sampler]["wall_seconds"]
         title = f"simulated, {settings.workers:,} workers, sampler {sampler}: {runs[sampler]['ended']:,} trials ended"

@@ -95,9 +95,10 @@ def test_command_line(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_simulation(tmp_path, capsys):
-    command = ["--quick", "--only", "simulation", "--samplers", "random", "--at-most", "3"]
+    command = ["--quick", "--only", "simulation", "--samplers", "random", "--simulated", "10", "40"]
     assert scale.main([*command, "--json", str(tmp_path / "out.json")]) == 0
     run = json.loads((tmp_path / "out.json").read_text())["simulation"]["random"]
-    assert run["ended"] > 0
-    assert run["idle_seconds"] < run["wall_seconds"]
-    assert "1,000 workers" in capsys.readouterr().out
+    assert run["ended"] == 40
+    assert run["ideal_seconds"] < run["wall_seconds"]
+    assert 0 < run["idle_seconds"] < run["wall_seconds"]
+    assert "simulated, 10 workers, sampler random: 40 trials ended" in " ".join(capsys.readouterr().out.split())
