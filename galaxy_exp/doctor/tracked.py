@@ -134,7 +134,7 @@ class _Sweep:
             if found is None:
                 return []
             what = f"{found.name} version {found.version} is registered, and the journal does not know of it"
-            remedy = f"galaxy-exp resume {sweep_id} takes it over"
+            remedy = f"galaxy-exp resume {sweep_id} goes on from there"
             if record.winner is None:
                 return [Finding(sweep_id, what, remedy, is_harmless=True)]
             event = ModelRegistered(number=record.winner, name=found.name, version=found.version)
