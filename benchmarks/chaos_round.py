@@ -64,7 +64,7 @@ _VICTIMS = {
 _WITHOUT_WORKER = ("sealed test", "registration", "promotion and end")
 _POLL_SECONDS = 0.01
 _MAX_STARTS = 12
-_START_SECONDS, _SWEEP_SECONDS = 120.0, 300.0
+_START_SECONDS, _SWEEP_SECONDS = 300.0, 900.0
 """How long a server may take to answer and a process of a sweep to end, before that is called a failure."""
 
 
