@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -34,7 +35,7 @@ __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prints a table, one line for every tenth of the trials; exit code 1 if a trial failed."""
+    """Prints a table of twenty lines and how the sizes grew; exit code 1 if a trial failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--max-growth", type=float, default=ExecutionConfig().max_memory_growth, metavar="GIB")
@@ -53,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _measure(engine: Engine, specs: list[TrialSpec]) -> int:
     failed, workers = 0, set()
+    sizes: list[tuple[int, float, float]] = []
     print(f"{'trials':>8}{'worker MiB':>14}{'driver MiB':>14}{'replaced':>12}")
     for count, spec in enumerate(specs, start=1):
         engine.submit(spec)
@@ -60,10 +62,21 @@ def _measure(engine: Engine, specs: list[TrialSpec]) -> int:
         (worker,) = psutil.Process().children()
         workers.add(worker.pid)
         if count == 1 or count % max(1, len(specs) // 20) == 0:
-            sizes = f"{_own_mb(worker.pid):>14.0f}{_own_mb(os.getpid()):>14.0f}"
-            print(f"{count:>8}{sizes}{len(workers) - 1:>12}", flush=True)
+            sizes.append((count, _own_mb(worker.pid), _own_mb(os.getpid())))
+            print(f"{count:>8}{sizes[-1][1]:>14.0f}{sizes[-1][2]:>14.0f}{len(workers) - 1:>12}", flush=True)
+    for position, name in enumerate(("worker", "driver"), start=1):
+        column = [row[position] for row in sizes]
+        print(f"{name}: {_slope(sizes, position):+.2f} MiB a trial from trial 10 on, {max(column):.0f} MiB at most")
     print(f"{failed} of {len(specs)} trials failed")
     return int(failed > 0)
+
+
+def _slope(sizes: list[tuple[int, float, float]], position: int) -> float:
+    """Of the least-squares line through a column of the table; not a number with fewer than two lines."""
+    counted = [row for row in sizes if row[0] >= 10]
+    if len(counted) < 2:
+        return float("nan")
+    return float(np.polyfit([row[0] for row in counted], [row[position] for row in counted], 1)[0])
 
 
 def _train(engine: Engine, spec: TrialSpec) -> TrialResult:
