@@ -153,11 +153,12 @@ def next_steps(record: SweepRecord) -> list[str]:
     steps = [
         (f"galaxy-exp ui{store}", "compare the trials in the MLflow UI"),
         ("galaxy-exp trials", "the same as a table"),
+        ("galaxy-exp report --open", "one page about all of it, to be read, printed or sent"),
         (f"galaxy-exp predict IMAGES... -o out.csv{name}{store}", "use the registered model"),
     ]
     width = max(len(command) for command, _ in steps)
-    starts = ("next:  ", "       ", "       ")
-    return [f"{start}{command:<{width}}  {what}" for start, (command, what) in zip(starts, steps, strict=True)]
+    lines = [f"{command:<{width}}  {what}" for command, what in steps]
+    return [f"{'next:' if line is lines[0] else '':7}{line}" for line in lines]
 
 
 def _gain_lines(result: SweepResult) -> list[str]:

@@ -21,7 +21,7 @@ def plain_store(tmp_path, monkeypatch):
 
 
 def commands(record):
-    """The three commands, without `next:` and without what they are for."""
+    """The commands, without `next:` and without what they are for."""
     return [line[7:].split("  ")[0] for line in next_steps(record)]
 
 
@@ -30,6 +30,7 @@ class TestNextSteps:
         assert next_steps(make_record()) == [
             "next:  galaxy-exp ui                            compare the trials in the MLflow UI",
             "       galaxy-exp trials                        the same as a table",
+            "       galaxy-exp report --open                 one page about all of it, to be read, printed or sent",
             "       galaxy-exp predict IMAGES... -o out.csv  use the registered model",
         ]
 
@@ -37,12 +38,12 @@ class TestNextSteps:
         assert "--uri" not in str(next_steps(make_record(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")))
 
     def test_another_model_name_is_given(self, make_record):
-        ui, trials, predict = commands(make_record(registry={"model": "my model"}))
+        ui, trials, _, predict = commands(make_record(registry={"model": "my model"}))
         assert (ui, trials) == ("galaxy-exp ui", "galaxy-exp trials")
         assert predict == "galaxy-exp predict IMAGES... -o out.csv --model 'my model'"
 
     def test_another_store_is_given(self, make_record):
-        ui, trials, predict = commands(make_record(tracking_uri="http://localhost:5000"))
+        ui, trials, _, predict = commands(make_record(tracking_uri="http://localhost:5000"))
         assert (ui, trials) == ("galaxy-exp ui --uri http://localhost:5000", "galaxy-exp trials")
         assert predict == "galaxy-exp predict IMAGES... -o out.csv --uri http://localhost:5000"
 

@@ -61,7 +61,7 @@ def searched(n_trials: int = 12, **search: Any) -> RecordWriter:
         state = TrialState.STOPPED if number % 3 == 0 else TrialState.COMPLETED
         curve = (0.3, 0.4 + number / 40) if state is TrialState.STOPPED else (0.3, 0.4, 0.5 + number / 40)
         writer.trial(*curve, values=values, state=state, parameters=1000 * (1 + number % 4))
-    writer.trial(state=TrialState.FAILED)
+    writer.trial(float("nan"), float("nan"), state=TrialState.FAILED)
     return writer
 
 
@@ -173,6 +173,11 @@ class TestEveryPage:
         assert "<script" not in page
         assert "&lt;script&gt;" in page
         assert "geheim" not in page
+
+    def test_draws_numbers_only(self, page: str) -> None:
+        places = {"d", "x", "y", "cx", "cy", "r", "x1", "x2", "y1", "y2", "width", "height", "transform", "style"}
+        drawn = [value for each in parse(page).iter() for key, value in each.items() if key in places]
+        assert not [value for value in drawn if re.search("nan|inf", value)]
 
 
 class TestWhatItSays:

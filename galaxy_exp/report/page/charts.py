@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from galaxy_exp.report.insight.axes import Axis, offset, short_value
@@ -84,8 +85,8 @@ def draw_survival(rungs: Rungs) -> Html:
 
 
 def draw_curves(rungs: Rungs) -> Html:
-    """The objective after each epoch of each trial, the best trial in front."""
-    values = [value for curve in rungs.curves.values() for value in curve]
+    """The objective after each epoch of each trial, the best trial in front, without what is not finite."""
+    values = [value for curve in rungs.curves.values() for value in curve if math.isfinite(value)]
     x = Axis("epoch", (), 1 if rungs.epochs > 1 else 0, max(rungs.epochs, 1), False, True)
     y = padded_axis(rungs.objective, values, is_log=rungs.is_wide)
     names = {
@@ -99,10 +100,10 @@ def draw_curves(rungs: Rungs) -> Html:
     shown = [number for number in _thinned(list(rungs.curves)) if number != rungs.winner]
     for number in [*shown, *([rungs.winner] if rungs.winner in rungs.curves else [])]:
         class_, curve = classes[number], rungs.curves[number]
-        points = plot.at(enumerate(curve, start=1))
+        points = plot.at((epoch, value) for epoch, value in enumerate(curve, start=1) if math.isfinite(value))
         if len(points) > 1:
             plot.path(points, class_)
-        else:
+        elif points:
             plot.dot(*points[0], class_.replace("line", "dot"), 3)
     return plot.render(f"{rungs.objective} after each epoch of {count(len(rungs.curves), 'trial')}.")
 

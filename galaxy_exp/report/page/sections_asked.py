@@ -7,7 +7,7 @@ from typing import Any
 
 from galaxy_exp.report.page.html import Html, code, definitions, element, join, paragraph, table
 from galaxy_exp.report.page.material import Material
-from galaxy_exp.report.page.words import count, metric_name, plain_value
+from galaxy_exp.report.page.words import PRUNERS, SAMPLERS, count, metric_name, plain_value
 
 __all__ = ["asked_section"]
 
@@ -77,8 +77,8 @@ def _search_facts(material: Material) -> Html:
             ("Model", code(config.hypermodel)),
             ("Objective", f"{objectives}, on the validation images"),
             ("Constraints", ", ".join(map(str, search.constraint_records))),
-            ("Proposals by", search.sampler_choice),
-            ("Early stopping", search.pruner),
+            ("Proposals by", _named(search.sampler_choice, SAMPLERS)),
+            ("Early stopping by", _named(search.pruner, PRUNERS)),
             ("Epochs of a trial", config.training.epochs),
             ("Budget", "; ".join(_limits(material))),
             ("Given beforehand", _settled(material)),
@@ -86,6 +86,10 @@ def _search_facts(material: Material) -> Html:
             ("Seed", search.seed),
         ]
     )
+
+
+def _named(choice: str, names: Mapping[str, str]) -> Html:
+    return join([code(choice), f" ({names[choice]})" if choice in names else None])
 
 
 def _limits(material: Material) -> Iterator[str]:

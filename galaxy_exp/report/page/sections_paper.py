@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from galaxy_exp.report.page.citations import bibtex, cited_data, cited_methods, cited_software
 from galaxy_exp.report.page.html import Html, element, join, paragraph, preformatted
 from galaxy_exp.report.page.material import Material
-from galaxy_exp.report.page.words import METRIC_NAMES, count, metric_name
+from galaxy_exp.report.page.words import METRIC_NAMES, PRUNERS, SAMPLERS, count, metric_name
 
 __all__ = ["latex_table", "methods_text", "paper_section"]
 
@@ -16,20 +16,6 @@ _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
 }  # fmt: skip
-_SAMPLERS = {
-    "gp": "expected improvement under a Gaussian process",
-    "tpe": "a tree-structured Parzen estimator",
-    "random": "random search",
-    "grid": "a grid",
-    "qmc": "a quasi-random sequence",
-    "cmaes": "CMA-ES",
-}
-_PRUNERS = {
-    "asha": "asynchronous successive halving",
-    "hyperband": "Hyperband",
-    "median": "the median rule",
-    "patience": "stopping after {patience} epochs without improvement",
-}
 
 
 def paper_section(material: Material) -> Html:
@@ -109,7 +95,7 @@ def _data_sentence(material: Material) -> str:
 def _search_sentence(material: Material) -> str:
     record = material.record
     search, methods = record.config.search, cited_methods(material)
-    sampler = _SAMPLERS.get(search.sampler_choice, _latex(search.sampler_choice))
+    sampler = SAMPLERS.get(search.sampler_choice, _latex(search.sampler_choice))
     text = (
         f"Hyperparameters of a convolutional network were searched in {count(len(record.searched), 'trial')} of up to "
         f"{record.config.training.epochs} epochs, proposed by {sampler}{_cite(methods.get('sampler', ()))}"
@@ -118,7 +104,7 @@ def _search_sentence(material: Material) -> str:
         f"{record.config.training.epochs} epochs, proposed by {sampler}{_cite(methods.get('sampler', ()))}"
     )  # fmt: skip
     if search.pruner != "none":
-        pruner = _PRUNERS.get(search.pruner, _latex(search.pruner)).format(patience=search.patience)
+        pruner = PRUNERS.get(search.pruner, _latex(search.pruner))
         text += f" and cut short by {pruner}{_cite(methods.get('pruner', ()))}"
     objectives = " and ".join(_latex(metric_name(each.name)) for each in search.objectives)
     return f"{text}, for the best {objectives} on the validation images."
