@@ -42,12 +42,15 @@ class MoodyHyperModel(TinyHyperModel):
     """Does what the hyperparameter `mood` says."""
 
     def build(self, hp):
-        mood = hp.Choice("mood", ["fine", "raise", "diverge", "suicide", "raise_until_mended"], default="fine")
+        moods = ["fine", "raise", "diverge", "suicide", "segfault", "raise_until_mended"]
+        mood = hp.Choice("mood", moods, default="fine")
         model = super().build(hp)
         if mood == "raise":
             raise RuntimeError("a bad day\nwith a second line")
         if mood == "suicide":
             os.kill(os.getpid(), signal.SIGKILL)
+        if mood == "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
         if mood == "raise_until_mended" and not Path("mended").exists():
             raise RuntimeError("not mended yet")
         if mood == "diverge":

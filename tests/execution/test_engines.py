@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 
 import psutil
@@ -97,12 +98,13 @@ def test_a_trial_that_diverges_fails_with_the_epoch(engine, make_spec):
     assert "epoch 1" in failed.reason
 
 
-def test_a_killed_worker_is_one_event_and_the_next_trial_runs(engine, make_spec):
-    engine.submit(make_spec(3, mood="suicide"))
+@pytest.mark.parametrize(("mood", "name"), [("suicide", "SIGKILL"), ("segfault", "SIGSEGV")])
+def test_a_killed_worker_is_one_event_and_the_next_trial_runs(engine, make_spec, mood, name):
+    engine.submit(make_spec(3, mood=mood))
     lost = wait(engine)
     assert isinstance(lost, LostWorker)
     assert (lost.number, lost.attempt) == (3, 1)
-    assert "SIGKILL" in lost.reason
+    assert name in lost.reason
     assert engine.free_slots() >= 1
     engine.submit(make_spec(3, attempt=2))
     assert follow(engine, 3)[-1].attempt == 2
@@ -138,6 +140,14 @@ def test_close_leaves_no_process_even_in_the_middle_of_a_trial(engine, make_spec
     engine.close()
     psutil.wait_procs(workers, timeout=5)
     assert not any(worker.is_running() for worker in workers)
+
+
+def test_no_port_is_open_to_other_machines(engine, make_spec):
+    engine.submit(make_spec(epochs=50))
+    wait(engine)
+    sockets = [each for process in (psutil.Process(), *children()) for each in process.net_connections("inet")]
+    assert {each.laddr.ip for each in sockets if each.status == psutil.CONN_LISTEN} <= {"127.0.0.1", "::1"}
+    assert not [each for each in sockets if each.type == socket.SOCK_DGRAM]
 
 
 def test_without_a_trial_there_is_no_event(engine):
