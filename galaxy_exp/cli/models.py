@@ -1,6 +1,8 @@
-"""`galaxy-exp models`: the registered versions, and moving the champion alias by hand."""
+"""`galaxy-exp models`: the registered versions, moving the champion alias by hand, and exporting a network."""
 
 from __future__ import annotations
+
+import json
 
 import click
 
@@ -11,7 +13,7 @@ __all__ = ["models_command"]
 
 @click.group("models")
 def models_command() -> None:
-    """Registered models: list them, promote a version by hand, or roll back."""
+    """Registered models: list and show them, promote a version by hand, roll back, export."""
 
 
 @models_command.command("list")
@@ -31,15 +33,62 @@ def list_models_command(name: str | None, uri: str | None, output_format: str) -
     )
 
 
+@models_command.command("show")
+@click.argument("reference", metavar="NAME[@ALIAS|/VERSION]")
+@uri_option
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["markdown", "json"]),
+    default="markdown",
+    show_default=True,
+    help="how to print it on stdout",
+)
+def show_command(reference: str, uri: str | None, output_format: str) -> None:
+    """Print the model card of a version, its standing, and who was champion before; NAME alone means its champion."""
+    from galaxy_exp.registry.catalogue import show_model
+
+    shown = show_model(reference, uri)
+    if output_format == "json":
+        click.echo(json.dumps(shown, indent=2))
+        return
+    standing = f" ({', '.join(shown['aliases'])})" if shown["aliases"] else ""
+    click.echo(f"# {shown['name']} version {shown['version']}{standing}\n")
+    click.echo(f"Registered {shown['created']} from run `{shown['run_id']}`.\n")
+    click.echo(shown["card"].strip())
+    if shown["history"]:
+        click.echo("\n## Champions so far\n")
+        for entry in shown["history"]:
+            click.echo(f"- {entry['time']}: version {entry['version']}, {entry['reason']}")
+
+
+@models_command.command("history")
+@click.argument("name")
+@uri_option
+@format_option
+def history_command(name: str, uri: str | None, output_format: str) -> None:
+    """List who was champion of NAME, when and why; the first champion first."""
+    from galaxy_exp.registry.catalogue import list_history
+
+    print_rows(list_history(name, uri), output_format, empty=f"{name} has had no champion yet")
+
+
 @models_command.command("promote")
 @click.argument("name")
 @click.argument("version", type=int)
+@click.option("--force", is_flag=True, help="whatever the evidence says; it is recorded that it was overruled")
+@click.option("--reason", metavar="TEXT", default="", help="why; recorded in the version's tags and the history")
 @uri_option
-def promote_command(name: str, version: int, uri: str | None) -> None:
-    """Make VERSION of NAME the champion, whatever the evidence says."""
+def promote_command(name: str, version: int, force: bool, reason: str, uri: str | None) -> None:
+    """Make VERSION of NAME the champion, if the evidence is for it.
+
+    It is if the paired bootstrap of both versions' sealed test says that VERSION is better than the present champion,
+    on the same images; if there is no champion; or if the champion was trained on simulated galaxies and VERSION was
+    not. Else the command says what speaks against it, with the numbers, and changes nothing.
+    """
     from galaxy_exp.registry.catalogue import promote
 
-    previous = promote(name, version, uri)
+    previous = promote(name, version, uri, force=force, reason=reason)
     was = f"; it was version {previous}" if previous is not None else ""
     say(f"version {version} of {name} is now champion{was}")
 

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.errors import ModelError
 from galaxy_exp.registry import version_tags
-from galaxy_exp.registry.promotion import crown, find_holder
+from galaxy_exp.registry.promotion import (
+    crown,
+    decide_promotion,
+    describe_decision,
+    find_champion,
+    find_holder,
+    load_candidate,
+    read_history,
+    remember_champion,
+)
 from galaxy_exp.tracking.quiet import quiet_mlflow
 from galaxy_exp.tracking.store import open_existing_client, tracking_errors, uri_option
 
@@ -16,7 +25,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
-__all__ = ["list_models", "promote", "rollback"]
+__all__ = ["list_history", "list_models", "promote", "rollback", "show_model"]
 
 BY_HAND = "by hand"
 """Value of the tag `galaxy_exp.promotion` of a version that a person promoted."""
@@ -49,22 +58,96 @@ def list_models(tracking_uri: str | None = None, name: str | None = None) -> lis
     return sorted(records, key=lambda record: (record["name"], -record["version"]))
 
 
-def promote(name: str, version: int, tracking_uri: str | None = None) -> int | None:
-    """Makes a version the champion whatever the promotion rules say; its tags record that and whom it replaced.
+def show_model(reference: str, tracking_uri: str | None = None) -> dict[str, Any]:
+    """One version: what `list_models` says of it, all its `tags`, its `card` (Markdown), and the model's `history`.
+
+    Args:
+        reference: `NAME` (its champion), `NAME@ALIAS` or `NAME/VERSION`, with or without `models:/`.
+        tracking_uri: None takes MLflow's own default.
+
+    Raises:
+        ModelError: there is no such version.
+        TrackingError: the store cannot be read.
+    """
+    client = open_existing_client(tracking_uri)
+    with quiet_mlflow(), tracking_errors(tracking_uri):
+        name, number = _resolve(client, reference.removeprefix("models:/"))
+        version = client.get_model_version(name, str(number))
+        model = client.get_registered_model(name)
+        return {
+            **_record(version, _aliases(model, version)),
+            "tags": dict(version.tags),
+            "card": version.description or "",
+            "history": read_history(client, name),
+        }
+
+
+def _resolve(client: MlflowClient, reference: str) -> tuple[str, int]:
+    name, slash, number = reference.partition("/")
+    if slash:
+        if not number.isdecimal():
+            raise ModelError(f"{reference!r} names no version; expected NAME, NAME@ALIAS or NAME/VERSION")
+        _require_version(client, name, int(number))
+        return name, int(number)
+    name, _, alias = name.partition("@")
+    holder = find_holder(client, name, alias or version_tags.CHAMPION)
+    if holder is None:
+        _require_version(client, name, None)
+        raise ModelError(f"{name} has no version with the alias {alias or version_tags.CHAMPION!r}")
+    return name, int(holder.version)
+
+
+def list_history(name: str, tracking_uri: str | None = None) -> list[dict[str, Any]]:
+    """Who was champion of a registered model, when and why, as `promotion.read_history` gives it.
+
+    Raises:
+        ModelError: there is no such model.
+        TrackingError: the store cannot be read.
+    """
+    client = open_existing_client(tracking_uri)
+    with quiet_mlflow(), tracking_errors(tracking_uri):
+        _require_version(client, name, None)
+        return read_history(client, name)
+
+
+def promote(
+    name: str, version: int, tracking_uri: str | None = None, *, force: bool = False, reason: str = ""
+) -> int | None:
+    """Makes a version the champion, if the promotion rules say so of it and the present champion, or by force.
+
+    Args:
+        name: of the registered model.
+        version: of it.
+        tracking_uri: None takes MLflow's own default.
+        force: whatever the rules say; that, and what they say, is recorded.
+        reason: the person's own, recorded as well.
 
     Returns:
         The version that was champion before; None if there was none or it is this one.
 
     Raises:
-        ModelError: there is no such version.
+        ModelError: there is no such version, or the evidence is against it; has the numbers.
         TrackingError: the store cannot be read or written.
     """
     client = open_existing_client(tracking_uri)
     with quiet_mlflow(), tracking_errors(tracking_uri):
         _require_version(client, name, version)
-        previous = crown(client, name, version)
-        replaced = "" if previous is None else f" in place of version {previous}"
-        _tag(client, name, version, version_tags.PROMOTION_REASON, f"promoted by hand{replaced}")
+        champion = find_champion(client, name)
+        if champion is not None and champion.version == version:
+            return None
+        decision = decide_promotion(load_candidate(client, name, version), champion)
+        if not decision.promote and not force:
+            command = f"galaxy-exp models promote {name} {version} --force{uri_option(tracking_uri)}"
+            raise ModelError(
+                f"{name} version {version} is not promoted: {decision.grounds}; to promote it all the same: {command}"
+            )
+        replaced = "" if champion is None else f" in place of version {champion.version}"
+        given = f"; the reason given: {reason}" if reason else ""
+        against = "" if decision.promote else ", against the evidence"
+        recorded = f"promoted by hand{replaced}{against} ({decision.grounds}){given}"
+        previous = crown(client, name, version, recorded)
+        describe_decision(client, name, version, BY_HAND, recorded)
+        _tag(client, name, version, version_tags.PROMOTION_REASON, recorded)
         _tag(client, name, version, version_tags.PROMOTION, BY_HAND)
     return previous
 
@@ -91,7 +174,10 @@ def rollback(name: str, tracking_uri: str | None = None) -> int:
             raise ModelError(f"{name} version {champion.version} is the first champion; there is none before it")
         _require_version(client, name, int(previous))
         client.set_registered_model_alias(name, version_tags.CHAMPION, previous)
-        _tag(client, name, int(previous), version_tags.PROMOTION_REASON, f"rolled back from version {champion.version}")
+        recorded = f"rolled back from version {champion.version}"
+        remember_champion(client, name, int(previous), int(champion.version), recorded)
+        describe_decision(client, name, int(previous), BY_HAND, recorded)
+        _tag(client, name, int(previous), version_tags.PROMOTION_REASON, recorded)
         _tag(client, name, int(previous), version_tags.PROMOTION, BY_HAND)
     return int(previous)
 
@@ -136,19 +222,15 @@ def _record(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
     }
 
 
-def _require_version(client: MlflowClient, name: str, version: int) -> None:
+def _require_version(client: MlflowClient, name: str, version: int | None) -> None:
     known = sorted(int(known.version) for known in _versions(client, name))
     if not known:
         raise ModelError(
             f'no model is called "{name}"; galaxy-exp models list{uri_option(client.tracking_uri)} shows them all'
         )
-    if version not in known:
+    if version is not None and version not in known:
         listed = ", ".join(map(str, known)) or "none"
         raise ModelError(f"{name} has no version {version}; versions: {listed}")
-
-
-def _list_command(client: MlflowClient) -> str:
-    return f"galaxy-exp models list{uri_option(client.tracking_uri)}"
 
 
 def _tag(client: MlflowClient, name: str, version: int, tag: str, value: str) -> None:

@@ -12,11 +12,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.bootstrap import paired_bootstrap
+from galaxy_exp.registry.model_card import add_decision
 from galaxy_exp.registry.sealed_predictions import SealedPredictions, fetch_sealed_predictions
 
 if TYPE_CHECKING:
@@ -29,11 +32,16 @@ __all__ = [
     "apply_promotion",
     "crown",
     "decide_promotion",
+    "describe_decision",
     "find_champion",
     "find_holder",
     "load_candidate",
     "read_decision",
+    "read_history",
+    "remember_champion",
 ]
+
+_ALL_THE_SAME = "; to promote it all the same: "
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +71,11 @@ class PromotionDecision:
     """Ends of the 95% interval of `difference`."""
     high: float | None = None
 
+    @property
+    def grounds(self) -> str:
+        """The reason without what to do about it."""
+        return self.reason.partition(_ALL_THE_SAME)[0]
+
 
 def decide_promotion(challenger: Candidate, champion: Candidate | None, seed: int = 0) -> PromotionDecision:
     """Applies the table of this module. `seed` is that of the bootstrap's resampling.
@@ -91,17 +104,17 @@ def _decide_by_data(challenger: Candidate, champion: Candidate) -> PromotionDeci
         )
     return PromotionDecision(
         False,
-        f"trained on simulated galaxies; version {champion.version}, the champion, on real ones; "
+        f"trained on simulated galaxies; version {champion.version}, the champion, on real ones"
         f"{_how_to_force(challenger)}",
     )
 
 
 def _incomparable(challenger: Candidate, why: str) -> PromotionDecision:
-    return PromotionDecision(False, f"not comparable: {why}; {_how_to_force(challenger)}")
+    return PromotionDecision(False, f"not comparable: {why}{_how_to_force(challenger)}")
 
 
 def _how_to_force(challenger: Candidate) -> str:
-    return f"to promote it all the same: galaxy-exp models promote {challenger.name} {challenger.version}"
+    return f"{_ALL_THE_SAME}galaxy-exp models promote {challenger.name} {challenger.version} --force"
 
 
 def _same_test(a: SealedPredictions, b: SealedPredictions) -> bool:
@@ -179,10 +192,11 @@ def apply_promotion(client: MlflowClient, name: str, version: int, decision: Pro
     for tag, value in _evidence_tags(decision).items():
         client.set_model_version_tag(name, str(version), tag, value)
     if decision.promote:
-        crown(client, name, version)
+        crown(client, name, version, decision.reason)
     else:
         client.set_registered_model_alias(name, version_tags.CHALLENGER, str(version))
     outcome = "promoted" if decision.promote else version_tags.CHALLENGER
+    describe_decision(client, name, version, outcome, decision.grounds)
     client.set_model_version_tag(name, str(version), version_tags.PROMOTION, outcome)
 
 
@@ -210,8 +224,16 @@ def _is_champion(client: MlflowClient, name: str, version: int) -> bool:
     return champion is not None and int(champion.version) == version
 
 
-def crown(client: MlflowClient, name: str, version: int) -> int | None:
-    """Moves the alias `champion` to a version and takes `challenger` off it; the version remembers whom it replaced.
+def describe_decision(client: MlflowClient, name: str, version: int, outcome: str, reason: str) -> None:
+    """Writes the decision into the version's description, in place of an earlier one."""
+    card = client.get_model_version(name, str(version)).description or ""
+    client.update_model_version(name, str(version), add_decision(card, outcome, reason))
+
+
+def crown(client: MlflowClient, name: str, version: int, reason: str) -> int | None:
+    """Moves the alias `champion` to a version and takes `challenger` off it.
+
+    The version remembers whom it replaced, and the registered model when and why.
 
     Returns:
         The version that was champion before; None if none was or it is this one.
@@ -221,10 +243,31 @@ def crown(client: MlflowClient, name: str, version: int) -> int | None:
     if previous is not None:
         client.set_model_version_tag(name, str(version), version_tags.PREVIOUS_CHAMPION, str(previous))
     client.set_registered_model_alias(name, version_tags.CHAMPION, str(version))
+    remember_champion(client, name, version, previous, reason)
     challenger = find_holder(client, name, version_tags.CHALLENGER)
     if challenger is not None and int(challenger.version) == version:
         client.delete_registered_model_alias(name, version_tags.CHALLENGER)
     return previous
+
+
+def remember_champion(client: MlflowClient, name: str, version: int, previous: int | None, reason: str) -> None:
+    """Adds to the history of a registered model, a tag an entry, unless that is its last entry already."""
+    history = read_history(client, name)
+    if history and history[-1]["version"] == version:
+        return
+    now = datetime.now(UTC)
+    entry = {"version": version, "time": now.isoformat(timespec="seconds"), "previous": previous, "reason": reason}
+    key = f"{version_tags.HISTORY}{now.strftime('%Y%m%dT%H%M%S.%f')}"
+    client.set_registered_model_tag(name, key, json.dumps(entry))
+
+
+def read_history(client: MlflowClient, name: str) -> list[dict[str, Any]]:
+    """Who was champion, the first one first: `version`, `time` (ISO 8601, UTC), `previous` version and `reason`.
+
+    Champions of earlier releases of galaxy_exp, which kept no history, are not in it.
+    """
+    tags = client.get_registered_model(name).tags
+    return [json.loads(value) for key, value in sorted(tags.items()) if key.startswith(version_tags.HISTORY)]
 
 
 def _evidence_tags(decision: PromotionDecision) -> dict[str, str]:

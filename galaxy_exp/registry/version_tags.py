@@ -8,6 +8,7 @@ __all__ = [
     "CHALLENGER",
     "CHAMPION",
     "DATA_SOURCE",
+    "HISTORY",
     "OBJECTIVE",
     "PREVIOUS_CHAMPION",
     "PROMOTION",
@@ -43,6 +44,8 @@ PROMOTION_LOW = "galaxy_exp.promotion_low"
 PROMOTION_HIGH = "galaxy_exp.promotion_high"
 PREVIOUS_CHAMPION = "galaxy_exp.previous_champion"
 """The version this one took the champion's place from."""
+HISTORY = "galaxy_exp.champion."
+"""How the tags of a registered model (not of a version) begin that say who was champion; then comes the time."""
 
 _TEST_PREFIX = "galaxy_exp.test."
 

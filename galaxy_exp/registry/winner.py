@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from mlflow import MlflowClient
@@ -19,10 +18,10 @@ from galaxy_exp.errors import ModelError, SweepFailedError
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import ModelRegistered, PromotionDecided, SealedTestOpened
 from galaxy_exp.journal.journal import Journal
-from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.registry import version_tags
-from galaxy_exp.registry.choice import standings
 from galaxy_exp.registry.evaluation import TestReport, evaluate_model
+from galaxy_exp.registry.model_card import write_card
 from galaxy_exp.registry.packaging import log_and_register
 from galaxy_exp.registry.promotion import (
     apply_promotion,
@@ -86,7 +85,7 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
         input_example=np.load(data.files.validation_images, mmap_mode="r")[:_EXAMPLE_IMAGES],
         metadata={"sweep_id": record.sweep_id, "trial": winner.number, "data_digest": data.digest},
         tags=_version_tags(record, data, report),
-        description=_describe_version(record, data, winner),
+        description=write_card(record, data, winner),
         tracking_uri=record.started.tracking_uri,
         preprocessing=data.preprocessing.to_dict(),
     )
@@ -158,39 +157,3 @@ def _version_tags(record: SweepRecord, data: PreparedData, report: TestReport) -
         version_tags.OBJECTIVE: record.objective.name,
         version_tags.TEST_DIGEST: report.digest,
     } | version_tags.build_test_tags({"n_images": report.n_images, **report.metrics})
-
-
-def _describe_version(record: SweepRecord, data: PreparedData, winner: TrialRecord) -> str:
-    """A short model card in Markdown."""
-    trained_on = "**simulated** galaxies" if data.simulated else data.source
-    lines = [
-        f"Classifies galaxy images of {data.image_shape[0]} x {data.image_shape[1]} pixels into "
-        f"{len(data.class_names)} classes; trained on {trained_on}.",
-        f"Trial {winner.number} of sweep `{record.sweep_id}`, the best of {len(record.searched)} by "
-        f"{record.objective.name} on validation images ({winner.objective_value(record.objective):.4f}).",
-        *_standing_lines(record),
-        *_test_lines(record),
-        "Hyperparameters: " + ", ".join(f"{name} = {value}" for name, value in winner.values.items()) + ".",
-        f"Data digest `{data.digest}`, split digest `{data.split_digest}`.",
-    ]
-    return "\n\n".join(lines)
-
-
-def _standing_lines(record: SweepRecord) -> list[str]:
-    lines = [
-        f"Configuration of trial {standing.finalist} trained again {len(standing.trials)} times: "
-        f"{record.objective.name} {standing.mean:.4f}, standard deviation {standing.spread:.4f}."
-        for standing in standings(record)
-    ]
-    return ["\n".join(lines)] if lines else []
-
-
-def _test_lines(record: SweepRecord) -> list[str]:
-    lines: list[Any] = []
-    for number, report in record.test_reports.items():
-        who = "This model" if number == record.winner else "The baseline"
-        lines.append(
-            f"{who} on {report['n_images']} sealed test images: accuracy {report['accuracy']:.3f}, "
-            f"macro-F1 {report['macro_f1']:.3f}, balanced accuracy {report['balanced_accuracy']:.3f}."
-        )
-    return lines

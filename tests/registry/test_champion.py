@@ -10,6 +10,7 @@ import pytest
 
 from galaxy_exp.errors import ModelError
 from galaxy_exp.registry import champion, version_tags
+from galaxy_exp.registry.catalogue import list_history, show_model
 from galaxy_exp.registry.champion import GalaxyClassifier, load_model
 from galaxy_exp.registry.packaging import ModelVersionRef
 
@@ -160,15 +161,23 @@ def test_list_is_sorted_newest_first(three: str, store: Store, registered: Model
 
 def test_promote_by_hand_and_roll_back(three: str, store: Store) -> None:
     store.client.set_registered_model_alias(three, "challenger", "3")
-    assert champion.promote(three, 3, store.uri) == 1
+    against = "not comparable: the sealed test predictions of version 1 are missing"
+    with pytest.raises(ModelError, match=f"{three} version 3 is not promoted: {against}; to promote .* 3 --force"):
+        champion.promote(three, 3, store.uri)
+    assert champion.promote(three, 3, store.uri, force=True, reason="looks better") == 1
     (third, _, first) = champion.list_models(store.uri, three)
     assert (third["aliases"], first["aliases"]) == (["champion"], [])
-    assert (third["promotion"], third["reason"]) == ("by hand", "promoted by hand in place of version 1")
+    forced = f"promoted by hand in place of version 1, against the evidence ({against}); the reason given: looks better"
+    assert (third["promotion"], third["reason"]) == ("by hand", forced)
     assert champion.promote(three, 3, store.uri) is None
     assert champion.rollback(three, store.uri) == 1
     (third, _, first) = champion.list_models(store.uri, three)
     assert (third["aliases"], first["aliases"]) == ([], ["champion"])
     assert first["reason"] == "rolled back from version 3"
+    history = list_history(three, store.uri)
+    assert [(entry["version"], entry["previous"]) for entry in history] == [(3, 1), (1, 3)]
+    assert [entry["reason"] for entry in history] == [forced, "rolled back from version 3"]
+    assert show_model(f"{three}/3", store.uri)["card"].endswith(f"## Promotion\n\nby hand: {forced}\n")
     with pytest.raises(ModelError, match="version 1 is the first champion; there is none before it"):
         champion.rollback(three, store.uri)
 
@@ -178,3 +187,18 @@ def test_promote_names_the_versions_there_are(three: str, store: Store) -> None:
         champion.promote(three, 7, store.uri)
     with pytest.raises(ModelError, match="nobody has no champion to roll back"):
         champion.rollback("nobody", store.uri)
+
+
+def test_a_version_is_shown_by_alias_and_number(three: str, store: Store) -> None:
+    for reference in (three, f"{three}@champion", f"{three}/1", f"models:/{three}/1"):
+        shown = show_model(reference, store.uri)
+        assert (shown["version"], shown["aliases"]) == (1, ["champion"])
+        assert shown["card"] == "A tiny network for tests."
+    for reference, message in {
+        f"{three}/9": "has no version 9; versions: 1, 2, 3",
+        f"{three}/x": "names no version; expected NAME, NAME@ALIAS or NAME/VERSION",
+        f"{three}@best": "has no version with the alias 'best'",
+        "nobody": 'no model is called "nobody"',
+    }.items():
+        with pytest.raises(ModelError, match=message):
+            show_model(reference, store.uri)

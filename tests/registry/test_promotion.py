@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from mlflow.exceptions import MlflowException
 
+from galaxy_exp.errors import ModelError
 from galaxy_exp.registry import version_tags
+from galaxy_exp.registry.catalogue import promote, show_model
 from galaxy_exp.registry.packaging import ModelVersionRef
 from galaxy_exp.registry.promotion import (
     Candidate,
@@ -25,7 +27,7 @@ from galaxy_exp.registry.sealed_predictions import SealedPredictions, fetch_seal
 from .conftest import Store
 
 LABELS = np.random.default_rng(0).integers(0, 3, 200)
-FORCE = re.escape("galaxy-exp models promote galaxy10-cnn 2")
+FORCE = re.escape("galaxy-exp models promote galaxy10-cnn 2 --force")
 
 
 def _test(share_right: float, digest: str = "same", n_classes: int = 3) -> SealedPredictions:
@@ -175,6 +177,13 @@ def test_three_sweeps_in_a_row(versions: Versions, store: Store) -> None:
     decision = _gate(store, better)
     assert decision.promote
     assert _aliases(store, first.name) == {"champion": 3, "challenger": 2}
+    shown = show_model(first.name, store.uri)
+    assert f"## Promotion\n\npromoted: {decision.reason}\n" in shown["card"]
+    assert [(entry["version"], entry["previous"]) for entry in shown["history"]] == [(1, None), (3, 1)]
+    assert shown["history"][1]["reason"] == decision.reason
+    refused = re.escape("version 2 is not promoted: worse than version 3, the champion, on the same 200 sealed test")
+    with pytest.raises(ModelError, match=rf"{refused} images: accuracy differs by -0\.2100 \(95% interval -"):
+        promote(first.name, 2, store.uri)
     tags = store.client.get_model_version(first.name, "3").tags
     assert tags[version_tags.PROMOTION] == "promoted"
     assert tags[version_tags.PROMOTION_REASON] == decision.reason
@@ -242,6 +251,7 @@ def test_a_decision_killed_at_any_step_keeps_its_evidence(
     assert (kept is not None) == crowned
     decision = kept or _gate(store, second)
     apply_promotion(store.client, second.name, 2, decision)
+    assert [entry["version"] for entry in show_model(first.name, store.uri)["history"]] == [1, 2]
     assert decision.promote
     assert decision.low is not None
     assert decision.reason.startswith("better than version 1")

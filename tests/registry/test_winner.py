@@ -249,7 +249,13 @@ class TestRegistering:
         assert version.tags[version_tags.SIMULATED] == "true"
         assert version.tags[version_tags.OBJECTIVE] == "val_macro_f1"
         assert version_tags.parse_test_tags(version.tags)["accuracy"] == report["accuracy"]
-        assert "The baseline on" in version.description
+        for heading in ("Data", "Training", "Search", "Sealed test", "Limits", "Software"):
+            assert f"\n## {heading}\n" in version.description
+        low, high = report["intervals"]["accuracy"]
+        assert f"| accuracy | {report['accuracy']:.3f} | {low:.3f} to {high:.3f} |" in version.description
+        assert made.data.digest in version.description
+        assert "The baseline is trial 0." in version.description
+        assert "Made-up galaxies" in version.description
         sealed = fetch_sealed_predictions(made.store.client, run_id)
         assert sealed is not None
         assert sealed.digest == version.tags[version_tags.TEST_DIGEST] == report["digest"]
@@ -332,7 +338,10 @@ class TestPromoting:
         made = sweep(0.5).to_registered()
         promote(made.name, 1, made.store.uri)
         decision = made.promote()
-        assert (decision.promoted, decision.reason) == (True, "promoted by hand")
+        assert (decision.promoted, decision.reason) == (
+            True,
+            "promoted by hand (first version: there was no champion)",
+        )
 
     @pytest.mark.parametrize(
         ("raised", "expected"),

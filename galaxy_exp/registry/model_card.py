@@ -1,0 +1,193 @@
+"""What is to be known of a registered version, as Markdown: its description in the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from galaxy_exp.data.prepared import PreparedData
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.metrics import RARE
+from galaxy_exp.registry.choice import standings
+
+__all__ = ["LONGEST", "add_decision", "write_card"]
+
+LONGEST = 5000
+"""Characters that MLflow's database has for a description."""
+_RESERVED = 700
+"""For the decision, which is added when it is made."""
+_DECISION = "## Promotion"
+_LEFT_OUT = "Left out, as it would be too long here."
+_SCORES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "macro_f1_without_rare": f"macro-F1 without classes under {RARE} images",
+    "balanced_accuracy": "balanced accuracy",
+    "top2": "top-2 accuracy",
+    "calibration_error": "expected calibration error",
+}
+
+
+def write_card(record: SweepRecord, data: PreparedData, winner: TrialRecord) -> str:
+    """The card of the sweep's winner: data, training, search, sealed test, limits, software.
+
+    What is longest gives way first if the whole were more than the registry takes: the scores of each class, then the
+    space.
+    """
+    optional = {"classes": _class_lines(record), "space": _space_lines(record)}
+    for left_out in ([], ["classes"], ["classes", "space"]):
+        parts = {**optional, **{key: [_LEFT_OUT] for key in left_out}}
+        card = "\n".join(_lines(record, data, winner, parts["classes"], parts["space"]))
+        if len(card) <= LONGEST - _RESERVED:
+            return card
+    return card[: LONGEST - _RESERVED]
+
+
+def add_decision(card: str, outcome: str, reason: str) -> str:
+    """The card with what was decided about the version at its end, in place of what stood there of an earlier one."""
+    before = card.partition(f"\n{_DECISION}\n")[0].rstrip("\n")
+    return f"{before}\n\n{_DECISION}\n\n{outcome}: {reason}\n"[:LONGEST]
+
+
+def _lines(
+    record: SweepRecord, data: PreparedData, winner: TrialRecord, classes: list[str], space: list[str]
+) -> Iterator[str]:
+    trained_on = "**simulated** galaxies" if data.simulated else data.source
+    yield (
+        f"Classifies galaxy images of {data.image_shape[0]} x {data.image_shape[1]} pixels into "
+        f"{len(data.class_names)} classes; trained on {trained_on}."
+    )
+    yield from ["", "## Data", ""]
+    yield from _data_lines(data)
+    yield from ["", "## Training", ""]
+    yield from _training_lines(record, winner)
+    yield from ["", "## Search", ""]
+    yield from _search_lines(record)
+    yield from ["", "Space:", "", *space]
+    yield from ["", "## Sealed test", "", *_test_lines(record), "", *classes]
+    yield from ["", "## Limits", ""]
+    yield from _limit_lines(record, data)
+    yield from ["", "## Software", ""]
+    yield ", ".join(f"{name} {version}" for name, version in record.started.software.items()) or "not recorded"
+
+
+def _data_lines(data: PreparedData) -> Iterator[str]:
+    sizes = {part: sum(counts.values()) for part, counts in data.counts.items()}
+    yield f"- source: {data.source}"
+    yield f"- digest: `{data.digest}`"
+    yield (
+        "- split: "
+        + ", ".join(f"{n_images} {part}" for part, n_images in sizes.items())
+        + (", the user's own division" if data.own_split else "")
+    )
+    yield f"- split digest: `{data.split_digest}`"
+    yield f"- preprocessing: {', '.join(data.preprocessing.describe()) or 'none'}"
+    yield f"- duplicates kept in one part: {data.n_identical} identical, {data.n_near} nearly so"
+
+
+def _training_lines(record: SweepRecord, winner: TrialRecord) -> Iterator[str]:
+    value = winner.objective_value(record.objective)
+    yield (
+        f"- trial {winner.number} of sweep `{record.sweep_id}`, {record.objective.name} "
+        f"{'not known' if value is None else f'{value:.4f}'} on validation images"
+    )
+    yield f"- hyperparameters: {', '.join(f'{name} = {_short(entry)}' for name, entry in winner.values.items())}"
+    if winner.result is not None:
+        yield f"- epochs: {winner.result.epochs}, the best was {winner.result.best_epoch}"
+    yield f"- seed: {winner.seed} (sweep {record.config.search.seed}, split {record.config.data.split.seed})"
+    yield f"- precision: {winner.result.precision if winner.result else record.config.training.precision}"
+
+
+def _search_lines(record: SweepRecord) -> Iterator[str]:
+    search = record.config.search
+    yield f"- sampler {search.sampler_choice}, pruner {search.pruner}, objective {search.objective_text}"
+    limits = {
+        "trials": search.max_trials,
+        "epochs": search.max_epochs,
+        "hours": search.max_hours,
+        "trials without gain": search.max_trials_without_gain,
+    }
+    yield "- budget: at most " + ", ".join(f"{limit} {name}" for name, limit in limits.items() if limit is not None)
+    epochs = sum(trial.epochs for trial in record.trials.values())
+    yield f"- spent: {len(record.searched)} trials searched, {len(record.trials)} in all, {epochs} epochs"
+    for standing in standings(record):
+        yield (
+            f"- finalist {standing.finalist}: {record.objective.name} {standing.mean:.4f}, standard deviation "
+            f"{standing.spread:.4f} over {len(standing.trials)} fresh seeds"
+        )
+
+
+def _space_lines(record: SweepRecord) -> list[str]:
+    lines = [_describe_entry(entry["config"]) for entry in record.started.space.get("space", [])]
+    return lines or ["not recorded"]
+
+
+def _describe_entry(entry: Mapping[str, Any]) -> str:
+    if "values" in entry:
+        return f"- {entry['name']}: {', '.join(map(_short, entry['values']))}"
+    if "min_value" in entry:
+        log = ", log" if entry.get("sampling") == "log" else ""
+        return f"- {entry['name']}: {_short(entry['min_value'])} to {_short(entry['max_value'])}{log}"
+    fixed = f"{_short(entry['value'])}" if "value" in entry else "true, false"
+    return f"- {entry['name']}: {fixed}"
+
+
+def _test_lines(record: SweepRecord) -> Iterator[str]:
+    reports = {number: report for number, report in record.test_reports.items() if record.winner is not None}
+    own = reports.get(record.winner or 0)
+    if own is None:
+        yield "not opened"
+        return
+    baseline = next((report for number, report in reports.items() if number != record.winner), None)
+    yield f"{own['n_images']} images, digest `{own['digest']}`. The 95% intervals are of the bootstrap over images."
+    yield ""
+    yield "| | this model | 95% interval |" + (" the baseline on the same images |" if baseline else "")
+    yield "|---|---|---|" + ("---|" if baseline else "")
+    for name, label in _SCORES.items():
+        if own.get(name) is not None:
+            low, high = own.get("intervals", {}).get(name, (None, None))
+            cells = [label, f"{own[name]:.3f}", "" if low is None else f"{low:.3f} to {high:.3f}"]
+            cells += [_known(baseline.get(name))] if baseline else []
+            yield f"| {' | '.join(cells)} |"
+    if baseline:
+        yield ""
+        yield f"The baseline is trial {next(number for number in reports if number != record.winner)}."
+
+
+def _class_lines(record: SweepRecord) -> list[str]:
+    report = record.test_reports.get(record.winner) if record.winner is not None else None
+    if report is None:
+        return []
+    lines = ["| class | images | completeness | purity |", "|---|---|---|---|"]
+    for row in report["per_class"]:
+        scores = [_with_interval(row, name) for name in ("completeness", "purity")]
+        lines.append(f"| {row['class']} | {row['images']} | {' | '.join(scores)} |")
+    return lines
+
+
+def _with_interval(row: Mapping[str, Any], name: str) -> str:
+    ends = row.get(f"{name}_interval")
+    return _known(row[name]) + ("" if ends is None else f" ({ends[0]:.3f} to {ends[1]:.3f})")
+
+
+def _limit_lines(record: SweepRecord, data: PreparedData) -> Iterator[str]:
+    if data.simulated:
+        yield "- Made-up galaxies: nothing follows for real ones."
+    else:
+        yield "- Scores hold for images like these; other telescopes, depths or bands need a test of their own."
+    height, width = data.image_shape[:2]
+    yield f"- Images under {-(-height // 2)} x {-(-width // 2)} pixels are refused; others are cropped and resized."
+    rare = [name for name, count in data.counts.get("test", {}).items() if count < RARE]
+    if rare:
+        yield f"- Fewer than {RARE} test images, so next to nothing is known of: {', '.join(rare)}."
+    yield "- Every image gets one of the classes, also one that shows no galaxy."
+    if not record.config.training.deterministic:
+        yield "- Training again gives a similar network, not the same one bit for bit."
+
+
+def _known(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
