@@ -17,6 +17,9 @@ __all__ = ["tested_section"]
 _FEW = 20
 """A class with fewer sealed test images than this is pointed out."""
 
+_DEEP = 0.72
+"""Share of a row above which the text of a cell changes its colour: there both have about the same contrast."""
+
 
 def tested_section(material: Material) -> Html:
     """Of the winner on the sealed test; the mistakes are shown on validation images."""
@@ -50,7 +53,7 @@ def _confusion(report: dict[str, Any], images: str) -> Html:
 
 def _share_cell(number: int, total: int, is_right: bool) -> Html:
     share = number / total if total else 0.0
-    class_ = "share deep" if share > 0.5 else "share"
+    class_ = "share deep" if share > _DEEP else "share"
     percent = "" if not number else "<1%" if share < 0.005 else f"{share:.0%}"
     shown = [element("b", percent), element("small", f"{number:,}")] if number else [element("small", "0")]
     return element("td", *shown, class_=f"{class_} right" if is_right else class_, style=f"--share:{share:.3f}")
