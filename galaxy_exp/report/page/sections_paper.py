@@ -96,13 +96,11 @@ def _search_sentence(material: Material) -> str:
     record = material.record
     search, methods = record.config.search, cited_methods(material)
     sampler = SAMPLERS.get(search.sampler_choice, _latex(search.sampler_choice))
+    network = " of a convolutional network" if record.config.hypermodel == "galaxy-cnn" else ""
     text = (
-        f"Hyperparameters of a convolutional network were searched in {count(len(record.searched), 'trial')} of up to "
+        f"Hyperparameters{network} were searched in {count(len(record.searched), 'trial')} of up to "
         f"{record.config.training.epochs} epochs, proposed by {sampler}{_cite(methods.get('sampler', ()))}"
-    ) if record.config.hypermodel == "galaxy-cnn" else (
-        f"Hyperparameters were searched in {count(len(record.searched), 'trial')} of up to "
-        f"{record.config.training.epochs} epochs, proposed by {sampler}{_cite(methods.get('sampler', ()))}"
-    )  # fmt: skip
+    )
     if search.pruner != "none":
         pruner = PRUNERS.get(search.pruner, _latex(search.pruner))
         text += f" and cut short by {pruner}{_cite(methods.get('pruner', ()))}"
