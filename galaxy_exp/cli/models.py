@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
@@ -101,3 +102,34 @@ def rollback_command(name: str, uri: str | None) -> None:
     from galaxy_exp.registry.catalogue import rollback
 
     say(f"version {rollback(name, uri)} of {name} is champion again")
+
+
+@models_command.command("export")
+@click.argument("reference", metavar="NAME[@ALIAS|/VERSION]")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="a name ending in .onnx, or that of a new folder for a TensorFlow SavedModel",
+)
+@uri_option
+def export_command(reference: str, output: Path, uri: str | None) -> None:
+    """Write the network of a version as ONNX or SavedModel, and what is to be known to use it as OUTPUT.json.
+
+    What was written is run on sample images and has to agree with the model to 1e-4, else nothing is kept. It takes
+    uint8 images of the model's own size: cropping and resizing stay outside. ONNX needs pip install 'galaxy-exp[onnx]'.
+
+    \b
+    galaxy-exp models export galaxy10-cnn -o galaxies.onnx
+    galaxy-exp models export galaxy10-cnn/3 -o galaxies_saved_model
+    """
+    from galaxy_exp.quiet import import_keras_quietly
+
+    import_keras_quietly()
+    from galaxy_exp.registry.champion import load_model
+    from galaxy_exp.registry.export import export_network, facts_file
+
+    classifier = load_model(f"models:/{reference.removeprefix('models:/')}", tracking_uri=uri)
+    difference = export_network(classifier, output)
+    say(f"wrote {output} and {facts_file(output)} from {classifier.uri}; largest difference {difference:.1e}")

@@ -89,6 +89,16 @@ class GalaxyClassifier:
         fits: dict[str, Any] | None = getattr(self._model, "fits", None)  # earlier releases did not store it
         return fits
 
+    @property
+    def network(self) -> Any:
+        """The `keras.Model` within: uint8 (n, height, width, 3) of `image_size` to probabilities (n, n_classes)."""
+        import keras
+
+        network = self._model._network
+        if isinstance(network, keras.Model):
+            return network
+        return keras.Sequential([keras.Input((*self.image_size, 3), dtype="uint8"), network])  # packaged as a graph
+
     def predict(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Predictions:
         """Classifies images of any size from half the trained one upwards.
 

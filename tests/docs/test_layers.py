@@ -39,7 +39,17 @@ TOP = {"sweep", "sweep_report", "reproduce", "cli", "__init__", "__main__"}
 
 OWNERS = {
     "mlflow": {"tracking", "registry", "cli.ui", "sweep"},
-    "keras": {"hypermodel", "training", "search", "check", "registry.evaluation", "registry.pyfunc_model", "quiet"},
+    "keras": {
+        "hypermodel",
+        "training",
+        "search",
+        "check",
+        "registry.evaluation",
+        "registry.pyfunc_model",
+        "registry.champion",
+        "registry.export",
+        "quiet",
+    },
     "keras_tuner": {"hypermodel", "training", "search", "check", "quiet"},
     "tensorflow": {"training"},
     "optuna": {"search", "report"},

@@ -1,0 +1,127 @@
+"""A packaged network as an ONNX file or a TensorFlow SavedModel, compared with the model it came from.
+
+What is exported is the network alone: uint8 (n, height, width, 3) of the size it was trained on to probabilities
+(n, n_classes). Bringing images to that size stays with whoever calls it; a JSON file beside it has the rule.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.errors import BadInputError, ModelError, first_line
+from galaxy_exp.registry.champion import GalaxyClassifier
+
+__all__ = ["TOLERANCE", "export_network", "facts_file"]
+
+TOLERANCE = 1e-4
+"""How far a probability of the exported network may be from the model's."""
+_SAMPLES = 16
+_SEED = 0
+_ONNX = ("tf2onnx", "onnx", "onnxruntime")
+
+Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+def export_network(classifier: GalaxyClassifier, output: Path) -> float:
+    """Writes `output`, ONNX if it ends in .onnx and else a SavedModel's folder, and `facts_file(output)`.
+
+    Both are compared on random images; only what agrees within `TOLERANCE` takes its place.
+
+    Args:
+        classifier: a loaded model.
+        output: is not there yet.
+
+    Returns:
+        The largest difference of a probability.
+
+    Raises:
+        BadInputError: `output` exists or cannot be written, or the packages that ONNX needs are not installed.
+        ModelError: the network cannot be exported so, or the exported one disagrees.
+    """
+    as_onnx = output.suffix.lower() == ".onnx"
+    if output.exists():
+        raise BadInputError(f"{output}: exists already; expected a new name")
+    if not output.parent.is_dir():
+        raise BadInputError(f"{output}: cannot be written: {output.parent} is no folder")
+    missing = [name for name in _ONNX if as_onnx and importlib.util.find_spec(name) is None]
+    if missing:
+        raise BadInputError(f"{output}: ONNX needs {', '.join(missing)}; install with: pip install 'galaxy-exp[onnx]'")
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+        made = Path(folder, output.name)
+        predict = (_to_onnx if as_onnx else _to_saved_model)(classifier, made)
+        difference = _compare(classifier, predict)
+        if not difference <= TOLERANCE:
+            raise ModelError(
+                f"{classifier.uri}: what was exported differs from the model by {difference:.2g}; expected at most "
+                f"{TOLERANCE:g}; nothing was written"
+            )
+        made.rename(output)
+    facts_file(output).write_text(json.dumps(_facts(classifier), indent=1), encoding="utf-8")
+    return difference
+
+
+def facts_file(output: Path) -> Path:
+    """The JSON file beside an exported network."""
+    return output.with_name(f"{output.name}.json")
+
+
+def _facts(classifier: GalaxyClassifier) -> dict[str, Any]:
+    return {
+        "model": classifier.uri,
+        "metadata": classifier.metadata,
+        "class_names": list(classifier.class_names),
+        "image_size": list(classifier.image_size),
+        "input": "uint8 (n, height, width, 3), red, green, blue",
+        "output": "float32 (n, n_classes), probabilities in the order of class_names",
+        "before": "cut the centre to the aspect ratio of image_size, then resize (bilinear, antialiased) to it",
+    }
+
+
+def _compare(classifier: GalaxyClassifier, predict: Predict) -> float:
+    images = _sample_images(classifier)
+    return float(np.abs(predict(images) - classifier.predict(images).probabilities).max())
+
+
+def _sample_images(classifier: GalaxyClassifier) -> NDArray[np.uint8]:
+    """Noise under light that falls off from the centre, from faint to saturated; grey, as some models make them."""
+    height, width = classifier.image_size
+    rng = np.random.default_rng(_SEED)
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    light = np.exp(-4 * (x**2 + y**2))[np.newaxis] * np.linspace(20, 400, _SAMPLES)[:, np.newaxis, np.newaxis]
+    noisy = np.clip(light + rng.normal(20, 10, (_SAMPLES, height, width)), 0, 255).astype(np.uint8)
+    return np.repeat(noisy[..., np.newaxis], 3, axis=3)
+
+
+def _to_saved_model(classifier: GalaxyClassifier, folder: Path) -> Predict:
+    import keras
+
+    _export(classifier, folder, "tf_saved_model")
+    exported = keras.layers.TFSMLayer(str(folder), call_endpoint="serve")
+    return lambda images: np.asarray(keras.ops.convert_to_numpy(exported(images)), dtype=np.float32)
+
+
+def _to_onnx(classifier: GalaxyClassifier, file: Path) -> Predict:
+    _export(classifier, file, "onnx")
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda images: np.asarray(session.run(None, {name: images})[0], dtype=np.float32)
+
+
+def _export(classifier: GalaxyClassifier, path: Path, kind: str) -> None:
+    import keras
+
+    spec = keras.InputSpec(shape=(None, *classifier.image_size, 3), dtype="uint8", name="images")
+    try:
+        classifier.network.export(str(path), format=kind, verbose=False, input_signature=[spec])
+    except Exception as error:
+        raise ModelError(f"{classifier.uri}: cannot be exported as {kind}: {first_line(error)}") from error
