@@ -20,6 +20,7 @@ from urllib.request import Request, urlopen
 import mlflow
 import numpy as np
 import pytest
+from PIL import Image
 
 from galaxy_exp.errors import ModelError, TrackingError
 from galaxy_exp.registry import packaging
@@ -225,10 +226,16 @@ def _ask(address: str, images: np.ndarray) -> tuple[int, Any]:
 
 
 @pytest.mark.slow
-def test_mlflow_serves_it(registered: ModelVersionRef, store: Store) -> None:
+def test_mlflow_serves_it(registered: ModelVersionRef, store: Store, tmp_path: Path) -> None:
     with _serving(store) as address:
-        status, answer = _ask(address, np.stack([coloured(2, 30, 24), coloured(0, 30, 24)]))
+        for place, channel in enumerate((2, 0)):
+            Image.fromarray(coloured(channel, 30, 24)).save(tmp_path / f"{place}.png")
+        pictures = [np.asarray(Image.open(tmp_path / f"{place}.png").convert("RGB")) for place in (0, 1)]
+        status, answer = _ask(address, np.stack(pictures))
         assert status == 200
+        expected = load_model(registered.uri, tracking_uri=store.uri).predict(pictures).probabilities
+        served = [[row[f"p_{name}"] for name in CLASS_NAMES] for row in answer["predictions"]]
+        assert np.array(served) == pytest.approx(expected, abs=1e-6)
         assert [row["class_name"] for row in answer["predictions"]] == ["blue, cigar shaped", "red"]
         status, answer = _ask(address, coloured(1, 6, 6)[None])
         assert status == 400

@@ -1,0 +1,205 @@
+"""The registered model: raw uint8 images in, a table of classes and probabilities out.
+
+MLflow copies this file into the package of every registered version ("model from code"), so it runs where
+galaxy_exp is not installed and imports only the standard library, numpy, pandas, keras and mlflow. It reads
+two artifacts: `model.keras`, a Keras model from uint8 (n, height, width, 3) to probabilities (n, n_classes), or
+`model_graph`, the same as a TensorFlow SavedModel, of a network with layers that Keras does not have,
+and `classes.json` with `class_names`, `image_size` ([height, width]), `rule` and `preprocessing`, what training did
+to its raw images. Of that, `fits` says how FITS files became 8 bits; it is not done here, where images are 8-bit
+already, but by whoever reads FITS files.
+
+The rule for images that are not of the model's size: an image of another aspect ratio is centre-cropped to
+the model's (to a square for a square model), then resized by bilinear interpolation with antialiasing and
+rounded back to uint8. An image whose crop is less than half as high or wide as the model's is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.pyfunc.model import PythonModel
+
+PIXELS_PER_BATCH = 2**18
+"""Pixels predicted at once, at the size the network takes; bounds memory whatever the number and size of images."""
+RESIZE_PIXELS = 2**22
+"""Source pixels resized at once (about 50 MB as float32)."""
+
+
+class GalaxyModel(PythonModel):
+    """A galaxy classifier as MLflow loads and serves it."""
+
+    class_names: tuple[str, ...]
+    """One name per class, in label order."""
+    image_size: tuple[int, int]
+    """Height and width of the images the network takes, in pixels."""
+    centre: int | None = None
+    """Side in pixels of the square that training cut from the centre of its raw images; None if it did not."""
+    greyscale: bool = False
+    """Whether training made its images grey."""
+    fits: dict[str, Any] | None = None
+    """How training read FITS files, as `data.fits` of its sweep file; None if there were none."""
+
+    def load_context(self, context: Any) -> None:
+        """Reads the network and its classes. Safe mode: a `.keras` file that carries code is refused."""
+        import keras
+
+        classes = json.loads(Path(context.artifacts["classes"]).read_text(encoding="utf-8"))
+        self.class_names = tuple(classes["class_names"])
+        self.image_size = (int(classes["image_size"][0]), int(classes["image_size"][1]))
+        preprocessing = classes.get("preprocessing", {})
+        self.centre, self.greyscale = preprocessing.get("crop"), bool(preprocessing.get("greyscale", False))
+        self.fits = preprocessing.get("fits")
+        model = context.artifacts["model"]
+        if Path(model).is_dir():
+            self._network = keras.layers.TFSMLayer(model, call_endpoint="serve")
+        else:
+            self._network = keras.saving.load_model(model, compile=False, safe_mode=True)
+
+    def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Classifies images.
+
+        Args:
+            context: not used; the model was read by `load_context`.
+            model_input: uint8 (n, height, width, 3), one image uint8 (height, width, 3), or a list of uint8
+                (height, width, 3) of different sizes.
+            params: not used.
+
+        Returns:
+            One row per image: `label` (int64), `class_name`, `probability` (float32, of that class), then
+            `p_<class name>` (float32) for each class.
+
+        Raises:
+            MlflowException: INVALID_PARAMETER_VALUE, one line naming the image's index and what is wrong.
+        """
+        probabilities = self.predict_probabilities(model_input)
+        labels = probabilities.argmax(axis=1)
+        columns: dict[str, Any] = {
+            "label": labels.astype(np.int64),
+            "class_name": [self.class_names[label] for label in labels],
+            "probability": probabilities[np.arange(len(labels)), labels],
+        }
+        columns.update({f"p_{name}": probabilities[:, index] for index, name in enumerate(self.class_names)})
+        return pd.DataFrame(columns)
+
+    def predict_probabilities(self, model_input: Any) -> np.ndarray:
+        """float32 (n, n_classes) for images as `predict` takes them."""
+        images = _as_images(model_input)
+        self._refuse_unfit(images)
+        size = images_per_batch(*self.image_size)
+        batches = [self._predict_batch(images[start : start + size]) for start in range(0, len(images), size)]
+        return np.concatenate([np.empty((0, len(self.class_names)), np.float32), *batches])
+
+    def refusal(self, image: Any) -> str | None:
+        """Why this image cannot be classified, in a few words; None if it can."""
+        if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[-1] != 3:
+            return f"has shape {np.shape(image)}; expected (height, width, 3)"
+        if image.dtype != np.uint8:
+            return f"has type {image.dtype}; expected uint8 values from 0 to 255"
+        height, width = image.shape[:2]
+        crop = _crop_size((height, width), self.image_size)
+        if 2 * crop[0] < self.image_size[0] or 2 * crop[1] < self.image_size[1]:
+            least = " x ".join(str(-(-side // 2)) for side in self.image_size)
+            return f"has {height} x {width} pixels; expected at least {least}, half of what the model was trained on"
+        return None
+
+    def _refuse_unfit(self, images: Sequence[np.ndarray] | np.ndarray) -> None:
+        alike = isinstance(images, np.ndarray)
+        for index in range(min(len(images), 1) if alike else len(images)):
+            if reason := self.refusal(images[index]):
+                raise _refused(f"image {index} {reason}")
+
+    def _predict_batch(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        import keras
+
+        probabilities = self._network(self._fit_to_size(images), training=False)
+        return np.asarray(keras.ops.convert_to_numpy(probabilities), dtype=np.float32)
+
+    def _fit_to_size(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        if not isinstance(images, np.ndarray) and len({image.shape for image in images}) > 1:
+            return np.concatenate([self._fit_to_size(image[np.newaxis]) for image in images])
+        fit = _resize(_crop(_cut_centre(np.asarray(images), self.centre), self.image_size), self.image_size)
+        return _to_grey(fit) if self.greyscale else fit
+
+
+def images_per_batch(height: int, width: int) -> int:
+    """How many images of that many pixels to predict at once; the rule of galaxy_exp's `training.predictions`."""
+    return min(max(PIXELS_PER_BATCH // (height * width), 8), 256)
+
+
+def _refused(message: str) -> MlflowException:
+    return MlflowException(message, error_code=INVALID_PARAMETER_VALUE)
+
+
+def _as_images(model_input: Any) -> Sequence[np.ndarray] | np.ndarray:
+    """A uint8 stack, or a list of single images."""
+    if isinstance(model_input, np.ndarray) and model_input.dtype != object:
+        return model_input[np.newaxis] if model_input.ndim == 3 else _checked_stack(model_input)
+    if isinstance(model_input, Sequence | np.ndarray) and not isinstance(model_input, str):
+        return list(model_input)
+    raise _refused(f"images are of type {type(model_input).__name__}; expected uint8 arrays (n, height, width, 3)")
+
+
+def _checked_stack(images: np.ndarray) -> np.ndarray:
+    if images.ndim != 4:
+        raise _refused(f"images have shape {images.shape}; expected (n, height, width, 3)")
+    return images
+
+
+def _crop_size(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
+    """The largest height and width within `size` that have the aspect ratio of `target`."""
+    scale = min(size[0] / target[0], size[1] / target[1])
+    return min(size[0], round(target[0] * scale)), min(size[1], round(target[1] * scale))
+
+
+def _crop(images: np.ndarray, target: tuple[int, int]) -> np.ndarray:
+    height, width = _crop_size((images.shape[1], images.shape[2]), target)
+    top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
+    return images[:, top : top + height, left : left + width]
+
+
+def _cut_centre(images: np.ndarray, side: int | None) -> np.ndarray:
+    """What training did to its raw images; images smaller than that are taken to be cut already."""
+    height, width = images.shape[1:3]
+    if side is None or min(height, width) < side:
+        return images
+    top, left = (height - side) // 2, (width - side) // 2
+    return images[:, top : top + side, left : left + side]
+
+
+def _to_grey(images: np.ndarray) -> np.ndarray:
+    """Each channel becomes the mean of the three, rounded to the nearest, halves up, as in training."""
+    mean = (images.sum(axis=3, dtype=np.uint16) * 2 + 3) // 6
+    return np.repeat(mean.astype(np.uint8)[..., np.newaxis], 3, axis=3)
+
+
+def _resize(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bilinear, antialiased; uint8 in and out. Images that have the size already are returned untouched."""
+    if images.shape[1:3] == size or not len(images):
+        return images
+    return np.concatenate([_resize_at_once(part, size) for part in _parts_by_pixels(images)])
+
+
+def _parts_by_pixels(images: np.ndarray) -> Iterator[np.ndarray]:
+    step = max(1, RESIZE_PIXELS // (images.shape[1] * images.shape[2]))
+    return (images[start : start + step] for start in range(0, len(images), step))
+
+
+def _resize_at_once(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    import keras
+
+    resized = keras.ops.image.resize(
+        images.astype(np.float32), size, interpolation="bilinear", antialias=True, data_format="channels_last"
+    )
+    values = np.asarray(keras.ops.convert_to_numpy(resized), dtype=np.float32)
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+mlflow.models.set_model(GalaxyModel())
