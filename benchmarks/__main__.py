@@ -16,6 +16,7 @@ BENCHMARKS = {
     "benchmarks/memory_estimate.py": "the memory that `galaxy-exp check` estimates, and what training really takes",
     "benchmarks/chaos.py": "kill -9 of driver, worker and MLflow server at random moments: what is lost or doubled",
     "benchmarks/scale.py": "thousands of short trials on many workers, MLflow's UI with them, and a simulation of more",
+    "benchmarks/predict.py": "memory and speed of galaxy-exp predict, by number of images",
     "benchmarks/block_order.py": "where pooling stands in a block with batch normalisation: scores and time",
     "benchmarks/fuzz.py": "damaged sweep files and journals: each is read or refused in clear lines, nothing hangs",
     "benchmarks/sim_to_real.py": "trained on simulated galaxies alone, tested on a file of real ones",

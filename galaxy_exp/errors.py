@@ -23,6 +23,7 @@ __all__ = [
     "SweepFailedError",
     "SweepInterrupted",
     "TrackingError",
+    "UnusableImagesError",
     "first_line",
     "is_disk_full",
     "one_line",
@@ -72,6 +73,12 @@ class JournalError(BadInputError):
 
 class JournalWriteError(GalaxyExpError):
     """The journal cannot be written (disk full, say); what is in it stays intact, and the sweep can be resumed."""
+
+
+class UnusableImagesError(GalaxyExpError):
+    """All rows of a prediction are written, and some say why an image could not be classified."""
+
+    exit_code = 3
 
 
 class TrackingError(GalaxyExpError):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from galaxy_exp.cli.output import say, uri_option
-from galaxy_exp.errors import BadInputError
+from galaxy_exp.errors import BadInputError, UnusableImagesError
 from galaxy_exp.registry.row_files import FORMATS, Row, choose_format, write_rows_to_stdout
 
 if TYPE_CHECKING:
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     from galaxy_exp.registry.champion import GalaxyClassifier
     from galaxy_exp.registry.prediction_run import PredictionCount, RunIdentity
 
-__all__ = ["SOME_UNUSABLE", "predict_command", "read_stated_fits"]
-
-SOME_UNUSABLE = 3
-"""Exit code: all rows are written, and some of them say why an image could not be classified."""
+__all__ = ["predict_command"]
 
 
 @click.command("predict")
@@ -85,7 +82,7 @@ def predict_command(
     find /survey -name '*.png' | galaxy-exp predict - -o classes.csv
     """
     chosen_format = choose_format(output, output_format)
-    stated = read_stated_fits(overrides, "predict")
+    stated = _read_stated_fits(overrides)
     from galaxy_exp.data.inputs import first_fits_file
 
     files = _find_files(images)  # a wrong path is told before TensorFlow is imported
@@ -121,7 +118,7 @@ def predict_command(
     _summarise(count, output)
 
 
-def read_stated_fits(overrides: Sequence[str], command: str) -> dict[str, Any]:
+def _read_stated_fits(overrides: Sequence[str]) -> dict[str, Any]:
     """The keys of `data.fits` that `--set` gives, and no others."""
     if not overrides:
         return {}
@@ -130,7 +127,7 @@ def read_stated_fits(overrides: Sequence[str], command: str) -> dict[str, Any]:
     for override in overrides:
         if not override.strip().startswith("data.fits."):
             raise BadInputError(
-                f"--set {override}: expected data.fits.KEY=VALUE; {command} takes all else from the model"
+                f"--set {override}: expected data.fits.KEY=VALUE; predict takes all else from the model"
             )
     fits = parse_overrides(overrides).data.fits
     return fits.model_dump(include=fits.model_fields_set)
@@ -210,11 +207,12 @@ def _progress(files: Sequence[InputFile]) -> Iterator[_Shown]:
 
 def _summarise(count: PredictionCount, output: Path | None) -> None:
     where = f" to {output}" if output else ""
-    failed = f", {count.n_errors} of them unusable (see the column error)" if count.n_errors else ""
-    say(f"wrote {count.n_rows} rows{where}{failed}")
+    say(f"wrote {count.n_rows} rows{where}")
     for error in count.errors:
         say(f"unusable: {error}")
     if count.n_errors > len(count.errors):
         say(f"and {count.n_errors - len(count.errors)} more")
     if count.n_errors:
-        sys.exit(SOME_UNUSABLE)
+        raise UnusableImagesError(
+            f"{count.n_errors} of {count.n_rows} images could not be classified; see the column error"
+        )

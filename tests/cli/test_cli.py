@@ -193,7 +193,7 @@ class TestPredict:
         rows = list(csv.DictReader(output.open()))
         assert len(rows) == 1 + 3 + 7
         assert "wrote 11 rows" in done.stderr
-        assert "2 of them unusable" in done.stderr
+        assert "2 of 11 images could not be classified" in done.stderr
         by_name = {row["name"].rsplit("/")[-1]: row for row in rows}
         assert by_name["broken.png"]["error"]
         assert "8" in by_name["small.png"]["error"]
@@ -212,7 +212,8 @@ class TestPredict:
         rows = list(csv.DictReader(io.StringIO(done.stdout)))
         assert [row["name"] for row in rows] == [str(tmp_path / "a.png"), str(tmp_path / "b.jpg")]
         assert all("not a picture that can be read" in row["error"] and not row["class_name"] for row in rows)
-        assert "wrote 2 rows, 2 of them unusable" in done.stderr
+        assert "wrote 2 rows\n" in done.stderr
+        assert "2 of 2 images could not be classified" in done.stderr
         assert f"unusable: {tmp_path / 'b.jpg'}: not a picture" in done.stderr
 
     def test_only_the_stretch_can_be_set(self, project, tmp_path):
