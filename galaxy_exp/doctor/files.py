@@ -14,6 +14,7 @@ from galaxy_exp.errors import DataError, JournalError
 from galaxy_exp.folders import SweepFolder, fsync_path, graph_of
 from galaxy_exp.journal.events import Event, parse_event
 from galaxy_exp.journal.journal import JOURNAL_NAME
+from galaxy_exp.journal.order import misplaced
 from galaxy_exp.journal.record import SweepRecord
 
 __all__ = ["examine_beginning", "examine_data", "examine_journal", "examine_models"]
@@ -73,12 +74,12 @@ def _count_intact(content: bytes) -> tuple[int, str]:
             event: Event = parse_event(line)
             if record is None:
                 record = SweepRecord.from_events([event], "it")
-            else:
-                record.apply(event)
-        except KeyError as error:
-            return number, f"it names trial {error}, which was never proposed"
+                continue
         except (ValueError, JournalError) as error:
             return number, str(error).splitlines()[0]
+        if (why := misplaced(event, record)) is not None:
+            return number, f"{event.event} {why}"
+        record.apply(event)
     return len(lines), ""
 
 

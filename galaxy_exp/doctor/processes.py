@@ -38,10 +38,13 @@ def _stdout_of(process: psutil.Process) -> Path | None:
 
 
 def is_left_behind(process: psutil.Process) -> bool:
-    """Whether whoever started it is gone: its parent is no Python process, as every driver is."""
+    """Whether whoever started it is gone: its parent is no Python process, as every driver is.
+
+    Its program says so; the name of a process that runs an installed script is that of the script.
+    """
     try:
         parent = process.parent()
-        return parent is None or "python" not in parent.name().lower()
+        return parent is None or "python" not in Path(parent.exe()).name.lower()
     except (psutil.AccessDenied, psutil.NoSuchProcess):
         return False
 

@@ -5,6 +5,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 from journaled_sweeps import FINISH, SWEEP, trial_events
@@ -166,6 +168,17 @@ class TestFiles:
         assert [trial.epochs for trial in ward.record().trials.values()] == [2, 0]
         assert doctor() == IN_ORDER
 
+    def test_a_journal_with_a_line_that_comes_twice_is_cut_before_it(self, ward, doctor):
+        ward.play(*trial_events(0), *trial_events(1), tracked=False)
+        lines = ward.journal_file.read_bytes().splitlines(keepends=True)
+        ended = next(place for place, line in enumerate(lines) if b'"trial_ended"' in line)
+        ward.journal_file.write_bytes(b"".join([*lines[: ended + 1], *lines[ended:]]))
+        (problem, state), *rest = doctor()[1]
+        assert (problem.split(":")[1], state, rest) == (str(ended + 2), "open", [])
+        assert "trial_ended names trial 0, which had ended before" in problem
+        assert (problem, "mended") in doctor("--mend")[1]
+        assert doctor() == IN_ORDER
+
     def test_a_journal_whose_beginning_is_damaged_is_left_to_the_user(self, ward, doctor):
         ward.play(*trial_events(0), tracked=False)
         ward.journal_file.write_bytes(b"x" + ward.journal_file.read_bytes())
@@ -223,3 +236,24 @@ def test_a_worker_of_a_dead_driver_is_ended(ward, doctor):
     finally:
         worker.kill()
         worker.wait()
+
+
+def test_a_worker_of_a_sweep_that_is_beginning_is_left_alone(ward, doctor, tmp_path):
+    log = ward.project.worker_log(ward.project.new_sweep("early").sweep_id)
+    log.parent.mkdir(parents=True)
+    driver = tmp_path / "galaxy-exp"  # as pip installs it: the process is called by its name, not python
+    worker = f"[{sys.executable!r}, '-c', 'import time; print(1, flush=True); time.sleep(600)']"
+    driver.write_text(
+        f"#!{Path(sys.executable).resolve()}\n"
+        "import subprocess, sys\n"
+        f"worker = subprocess.Popen({worker}, stdout=open({str(log)!r}, 'ab'))\n"
+        "sys.stdin.read()\n"
+        "worker.kill()\n"
+    )
+    driver.chmod(0o755)
+    with subprocess.Popen([driver], stdin=subprocess.PIPE) as process:
+        while not log.exists() or not log.stat().st_size:
+            assert process.poll() is None
+            time.sleep(0.05)
+        assert doctor("--mend") == IN_ORDER
+        assert process.poll() is None
