@@ -80,7 +80,7 @@ def align_classes(
     missing = [name for name, count in dataset.counts.items() if count and name not in meant]
     if missing:
         raise ModelError(
-            f"{dataset.source}: {_quoted(missing)} not among the model's classes ({', '.join(model_classes)}); "
+            f"{dataset.source}: {_quoted(missing)} not among the model's classes ({'; '.join(model_classes)}); "
             "say which of these means which class of the data with --map 'MODEL CLASS=DATA CLASS', or name the data's "
             "classes with --set data.class_names=[...]"
         )
@@ -148,7 +148,7 @@ def describe_overlap(classifier: _Classifier, dataset: ImageDataset, data_cache:
 def _check_known(where: str, whose: str, names: Any, known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
-            raise ModelError(f"{where}: {whose} has no class {name!r}; expected one of {', '.join(known)}")
+            raise ModelError(f"{where}: {whose} has no class {name!r}; expected one of {'; '.join(known)}")
 
 
 def _quoted(names: Sequence[str]) -> str:

@@ -179,7 +179,7 @@ def _limit_lines(record: SweepRecord, data: PreparedData) -> Iterator[str]:
     yield f"- Images under {-(-height // 2)} x {-(-width // 2)} pixels are refused; others are cropped and resized."
     rare = [name for name, count in data.counts.get("test", {}).items() if count < RARE]
     if rare:
-        yield f"- Fewer than {RARE} test images, so next to nothing is known of: {', '.join(rare)}."
+        yield f"- Fewer than {RARE} test images, so next to nothing is known of: {'; '.join(rare)}."
     yield "- Every image gets one of the classes, also one that shows no galaxy."
     if not record.config.training.deterministic:
         yield "- Training again gives a similar network, not the same one bit for bit."

@@ -133,6 +133,14 @@ class TestAfterASweep:
         assert len(rows) == len(lines) > 0
         assert list(rows[0]) == list(lines[0])
 
+    def test_models_show_is_a_model_card(self, finished):
+        card = finished.run("models", "show", "tiny-model").stdout
+        assert card.startswith("# tiny-model version 1 (champion)")
+        for heading in ("Data", "Training", "Search", "Sealed test", "Limits", "Software", "Promotion"):
+            assert f"\n## {heading}\n" in card
+        assert "promoted: first version: there was no champion" in card
+        assert "## Champions so far" in card
+
     def test_models_list_keeps_the_contract(self, finished):
         (row,) = json.loads(finished.run("models", "list", "--format", "json").stdout)
         assert (row["name"], row["version"], row["aliases"]) == ("tiny-model", 1, ["champion"])

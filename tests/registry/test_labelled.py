@@ -65,10 +65,10 @@ def test_several_classes_of_the_model_may_mean_one_of_the_data() -> None:
     [
         (
             {},
-            r"^mine\.h5: class 'yellow' is not among the model's classes \(red, green, .*--map 'MODEL CLASS=DATA",
+            r"^mine\.h5: class 'yellow' is not among the model's classes \(red; green; .*--map 'MODEL CLASS=DATA",
         ),
-        ({"read": "yellow"}, "^--map: the model has no class 'read'; expected one of red, green"),
-        ({RED: "yelow"}, r"^--map: mine\.h5 has no class 'yelow'; expected one of yellow, green"),
+        ({"read": "yellow"}, "^--map: the model has no class 'read'; expected one of red; green"),
+        ({RED: "yelow"}, r"^--map: mine\.h5 has no class 'yelow'; expected one of yellow; green"),
     ],
 )
 def test_names_that_do_not_match_are_one_line(class_map: dict[str, str], message: str) -> None:
@@ -141,4 +141,4 @@ def test_the_command_in_every_format(
         assert expected in table
 
     assert _run([*command, "--map", "red=blue"]) == 2
-    assert "has no class 'blue'; expected one of red, green, blue, cigar shaped" in capsys.readouterr().err
+    assert "has no class 'blue'; expected one of red; green; blue, cigar shaped" in capsys.readouterr().err
