@@ -140,6 +140,7 @@ class SweepRecord:
     ended_before_resuming: int = 0
     """How many trials had ended when the sweep was last resumed."""
     updated_at: float = 0.0
+    """When the sweep last went on; not when MLflow was written to, which `galaxy-exp sync` may do days later."""
     _running: dict[int, TrialRecord] = field(default_factory=dict)
     """Proposed and not ended."""
     _ranking: list[tuple[float, int]] = field(default_factory=list, compare=False, repr=False)
@@ -265,9 +266,10 @@ class SweepRecord:
 
     def apply(self, event: Event) -> None:
         """Takes one event into account; KeyError if it names a trial never proposed."""
-        if not isinstance(event, SweepResumed | SweepChanged):  # the time before these nobody worked
-            self.active_seconds += max(0.0, event.time - self.updated_at)
-        self.updated_at = event.time
+        if not isinstance(event, ParentRunCreated | TrialRunCreated | TrialProjected):
+            if not isinstance(event, SweepResumed | SweepChanged):  # the time before these nobody worked
+                self.active_seconds += max(0.0, event.time - self.updated_at)
+            self.updated_at = event.time
         match event:
             case TrialProposed():
                 self.trials[event.number] = self._running[event.number] = TrialRecord(
@@ -294,7 +296,7 @@ class SweepRecord:
                 self._apply_to_sweep(event)
 
     def _end(self, trial: TrialRecord, result: TrialResult, time: float) -> None:
-        trial.result, trial.ended_at = result, time
+        trial.ended_at, trial.result = time, result  # in this order for observers in another thread
         self.end_order.append(trial.number)
         self.history.append(("ended", trial.number))
         self._running.pop(trial.number, None)
