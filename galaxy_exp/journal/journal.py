@@ -118,8 +118,10 @@ class Journal:
         return stamped
 
     def close(self) -> None:
-        """Releases the lock; appending afterwards is an error of the operating system."""
-        os.close(self._descriptor)
+        """Releases the lock; appending afterwards is a JournalWriteError."""
+        with self._turn:
+            descriptor, self._descriptor = self._descriptor, -1  # the number may soon be another file's
+            os.close(descriptor)
 
     def __enter__(self) -> Self:
         return self

@@ -12,10 +12,13 @@ from written_records import started
 from galaxy_exp.errors import JournalError, JournalWriteError
 from galaxy_exp.journal.events import (
     EpochReported,
+    ParentRunCreated,
     SweepEnded,
     SweepResumed,
     TrialEnded,
+    TrialProjected,
     TrialProposed,
+    TrialRunCreated,
     TrialStarted,
     WorkerLost,
 )
@@ -66,6 +69,24 @@ class TestRoundTrip:
     def test_events_carry_the_clock_of_the_journal(self, sweep_folder):
         record = read_record(sweep_folder)
         assert (record.started.time, record.trials[0].proposed_at, record.updated_at) == (100, 101, 108)
+
+    def test_the_time_until_mlflow_is_written_to_is_no_time_of_work(self, sweep_folder):
+        before = read_record(sweep_folder)
+        with Journal.reopen(sweep_folder, clock=lambda: 1e6) as journal:  # as by galaxy-exp sync, days later
+            journal.append(ParentRunCreated(run_id="a"))
+            journal.append(TrialRunCreated(number=0, run_id="b", attempt=1))
+            journal.append(TrialProjected(number=0))
+        record = read_record(sweep_folder)
+        assert (record.active_seconds, record.updated_at) == (before.active_seconds, before.updated_at)
+
+    def test_a_closed_journal_is_not_written_to_nor_what_took_its_place(self, sweep_folder, tmp_path):
+        with Journal.reopen(sweep_folder) as journal:
+            pass
+        content = (sweep_folder / "journal.jsonl").read_bytes()
+        with (tmp_path / "other").open("wb"), pytest.raises(JournalWriteError):
+            journal.append(SweepResumed())
+        assert (tmp_path / "other").read_bytes() == b""
+        assert (sweep_folder / "journal.jsonl").read_bytes() == content
 
     def test_reopening_goes_on_behind_the_last_event(self, sweep_folder):
         with Journal.reopen(sweep_folder) as journal:
