@@ -17,7 +17,7 @@ from galaxy_exp.config.data_formats import FitsConfig
 from galaxy_exp.data.array_file import ARRAY_SUFFIXES, is_array_file, open_arrays
 from galaxy_exp.data.fits_file import FITS_SUFFIXES, has_fits_name, is_fits_file, read_fits
 from galaxy_exp.data.image_file import IMAGE_SUFFIXES, is_image_file, read_image
-from galaxy_exp.data.reasons import access_errors
+from galaxy_exp.data.reasons import access_errors, short_reason
 from galaxy_exp.errors import DataError
 
 __all__ = ["InputFile", "NamedImage", "digest_files", "find_files", "first_fits_file", "iter_images"]
@@ -90,8 +90,8 @@ def iter_images(
 ) -> Iterator[list[NamedImage]]:
     """Yields the images of `files`, in the order given, in lists of `batch_size` (the last may be shorter).
 
-    HDF5 files are read in slices; an .npz file is read whole, as its format demands. An unreadable picture is an item
-    with `error`, so that one bad file does not end a long run.
+    HDF5 files are read in slices; an .npz file is read whole, as its format demands. An unreadable picture, or image of
+    an HDF5 file, is an item with `error`, so that one bad file does not end a long run.
 
     Args:
         files: of `find_files`.
@@ -192,5 +192,22 @@ def _iter_array_file(path: Path, batch_size: int, skip: int) -> Iterator[NamedIm
     with open_arrays(path) as arrays:
         images: Any = arrays["images"]
         for start in range(skip, len(images), batch_size):
-            for offset, image in enumerate(images[start : start + batch_size]):
-                yield NamedImage(f"{path}[{start + offset}]", image)
+            yield from _read_slice(path, images, start, min(start + batch_size, len(images)))
+
+
+def _read_slice(path: Path, images: Any, start: int, stop: int) -> Iterator[NamedImage]:
+    try:
+        found = images[start:stop]
+    except OSError:  # a damaged piece of the file; the other images are read one by one
+        yield from (_read_single(path, images, index) for index in range(start, stop))
+        return
+    for index, image in enumerate(found, start):
+        yield NamedImage(f"{path}[{index}]", image)
+
+
+def _read_single(path: Path, images: Any, index: int) -> NamedImage:
+    name = f"{path}[{index}]"
+    try:
+        return NamedImage(name, images[index])
+    except OSError as error:
+        return NamedImage(name, error=f"{name}: cannot be read ({short_reason(error)})")

@@ -167,3 +167,16 @@ class TestIterImages:
         assert before != digest_files(find_files([b, a]))
         save(a, np.zeros((40, 50, 3), np.uint8))
         assert before != digest_files(find_files([a, b]))
+
+    def test_a_damaged_piece_of_an_hdf5_file_costs_its_images_alone(self, tmp_path: Path) -> None:
+        path, images = tmp_path / "x.h5", np.random.default_rng(0).integers(0, 256, (6, 9, 9, 3), dtype=np.uint8)
+        with h5py.File(path, "w") as file:
+            stored = file.create_dataset("images", data=images, chunks=(1, 9, 9, 3), compression="gzip")
+            place = stored.id.get_chunk_info(3)
+        content = bytearray(path.read_bytes())
+        content[place.byte_offset : place.byte_offset + place.size] = bytes(place.size)
+        path.write_bytes(content)
+        found = read_all(path, batch_size=4)
+        assert [item.error is None for item in found] == [True, True, True, False, True, True]
+        assert (found[3].error or "").startswith(f"{path}[3]: cannot be read (")
+        np.testing.assert_array_equal(found[4].image, images[4])
