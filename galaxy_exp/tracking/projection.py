@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -109,6 +110,7 @@ class MlflowProjection:
         self._is_behind = True
         self._parent_is_described = False
         self._patience = Patience(clock)
+        self._turn = threading.Lock()
         self._outage_is_told = False
         self._warned: set[str] = set()
         self._written: dict[str, int] = {}
@@ -198,7 +200,9 @@ class MlflowProjection:
                 if trial.result is None and trial.run_attempt == event.report.attempt:
                     self._describe_trial(trial)
             case TrialEnded():
-                self._bring_up_to_date(self._record.trials[event.result.number], {})
+                trial = self._record.trials[event.result.number]
+                if not trial.projected:  # by a catch-up at an earlier event
+                    self._bring_up_to_date(trial, {})
 
     def _catch_up(self, since: float | None = None) -> None:
         """Writes what is missing; with `since`, what was waited before, only as much as patience allows."""
@@ -230,7 +234,8 @@ class MlflowProjection:
 
     @contextmanager
     def _errors_as_tracking_errors(self) -> Iterator[None]:
-        with quiet_mlflow():
+        """For one thread at a time: when a driver is interrupted once more, its observers may still be at work."""
+        with self._turn, quiet_mlflow():
             try:
                 yield
             except GalaxyExpError:

@@ -222,6 +222,19 @@ def test_a_dead_server_is_not_asked_at_every_event(begin, client):
     assert len(asked) == 1
 
 
+def test_events_that_come_after_a_catch_up_has_covered_them_are_not_written_again(begin, client):
+    journal, make, _ = begin
+    fragile = FragileClient(client)
+    projection = make(fragile)
+    first, *others = [journal.append(event) for event in SCRIPT]
+    projection.on_event(first, journal.record)
+    assert all(trial.projected for trial in journal.record.trials.values())
+    calls = fragile.calls
+    for event in others:
+        projection.on_event(event, journal.record)
+    assert fragile.calls == calls
+
+
 def test_a_trial_without_its_files_is_told_and_does_not_hold_up_the_others(begin, client):
     journal, make, warnings = begin
     (make.folder.trial(0) / "validation_probabilities.npy").unlink()
