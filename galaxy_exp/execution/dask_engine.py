@@ -476,7 +476,8 @@ class DaskEngine:
         is_running = self._running.get(event.number) is task
         if run and run != task.run:
             if task.run:
-                self.kill(event.number, f"the Dask worker at {task.address} left the cluster and came back")
+                if is_running:
+                    self.kill(event.number, f"the Dask worker at {task.address} left the cluster and came back")
                 return None
             task.run = run
         if isinstance(event, EpochReport):
