@@ -115,9 +115,10 @@ def _inverted(covariance: Matrix) -> tuple[Matrix, Matrix]:
     factor, failed = dpotrf(covariance, lower=1)
     if failed:
         raise np.linalg.LinAlgError("the covariance is not positive definite")
-    lower, _ = dpotri(factor, lower=1)
-    lower = np.tril(lower)
-    return factor, lower + np.tril(lower, -1).T
+    lower, _ = dpotri(factor, lower=1)  # above the diagonal both have zeros
+    inverse = lower + lower.T
+    np.einsum("ii->i", inverse)[:] /= 2
+    return factor, inverse
 
 
 def _distances(left: Matrix, right: Matrix) -> Matrix:

@@ -56,6 +56,7 @@ class GaussianProcessSampler:
         self._history = history
         self._seed = seed
         self._cube = UnitCube(space)
+        self._placed: dict[int, Matrix] = {}
         self._sobol = SobolSampler(space, history, seed)
 
     def sample(self, number: int, draw: int) -> Values:
@@ -70,7 +71,7 @@ class GaussianProcessSampler:
         if len(losses) < FIRST_POINTS:
             return self._sobol.sample(number, draw)
         rng = np.random.default_rng(derive_seed(self._seed, "proposal", number, draw))
-        running = self._features([o.values for o in self._history.observations if o.outcome is None])
+        running = self._features([i for i, o in enumerate(self._history.observations) if o.outcome is None])
         improvement = _fit(points, losses, running.reshape(-1, points.shape[1]))
         values, gain = self._maximise(improvement, rng)
         explores = gain < LITTLE_GAIN and number % 2 == 0
@@ -86,17 +87,23 @@ class GaussianProcessSampler:
             latest = [position for position, _ in pairs if position not in best][-(MAX_POINTS - len(best)) :]
             kept = best.union(latest)
             pairs = [pair for pair in pairs if pair[0] in kept]
-        points = [self._history.observations[position].values for position, _ in pairs]
-        return self._features(points), np.array([loss for _, loss in pairs], float)
+        features = self._features([position for position, _ in pairs])
+        return features, np.array([loss for _, loss in pairs], float)
 
-    def _features(self, configurations: Sequence[Values]) -> Matrix:
-        if not configurations:
+    def _features(self, positions: Sequence[int]) -> Matrix:
+        """Features (n, d) of configurations in the history."""
+        if not positions:
             return np.empty((0, 0))
-        return self._cube.features(np.array([self._cube.place(values) for values in configurations]))
+        return self._cube.features(np.array([self._place(position) for position in positions]))
+
+    def _place(self, position: int) -> Matrix:
+        if position not in self._placed:
+            self._placed[position] = self._cube.place(self._history.observations[position].values)
+        return self._placed[position]
 
     def _maximise(self, improvement: Callable[[Matrix], Matrix], rng: np.random.Generator) -> tuple[Values, float]:
         """The most promising configuration that was not tried before, and what it is expected to gain."""
-        best_tried = np.tile(self._cube.place(self._best_tried()), (N_LOCAL, 1))
+        best_tried = np.tile(self._place(self._best_tried()), (N_LOCAL, 1))
         anywhere = rng.random((N_RANDOM, len(self._space.tunable)))
         pool = self._possible(np.vstack([anywhere, self._nearby(best_tried, LOCAL_STEPS[0], rng)]))
         gains = improvement(self._cube.features(pool))
@@ -112,10 +119,10 @@ class GaussianProcessSampler:
                 return values, float(gains[index])
         return self._cube.configuration(pool[ranked[0]]), float(gains[ranked[0]])
 
-    def _best_tried(self) -> Values:
+    def _best_tried(self) -> int:
         losses = self._history.losses(penalise_violations=True)
         pairs = [(loss[0], position) for position, loss in zip(self._history.ended, losses, strict=True) if loss]
-        return self._history.observations[min(pairs)[1]].values
+        return min(pairs)[1]
 
     def _possible(self, points: Matrix) -> Matrix:
         """Points (n, d) where values are, nan for what is inactive there."""
