@@ -60,6 +60,8 @@ FIGURE = (
 )
 """What the figure shows: all would be a thicket."""
 
+QUARTERS = (0.25, 0.5, 0.75, 1.0)
+
 BUDGET_SHARE = 0.1
 """Of all epochs in the table, for one search: so the best are rare, and few searches run out of configurations."""
 
@@ -204,6 +206,8 @@ def replay_all(parsed: argparse.Namespace, runner: Runner, console: Console, wor
     reached = epochs_to_reach(found, RANDOM) if RANDOM in found else {}
     if reached:
         console.print(reach_table(reached, budget))
+    if DEFAULT in regrets:
+        console.print(lead_table(regrets, budget))
     if parsed.figure is not None and workers == 1:
         galaxies = "GalaxyCNN on simulated galaxies"
         note = f"median and quartiles over {parsed.seeds} seeds; {len(table.rows)} learning curves of {galaxies}"
@@ -212,6 +216,7 @@ def replay_all(parsed: argparse.Namespace, runner: Runner, console: Console, wor
         "budget": budget,
         "best": best,
         "regret": {name: quartiles_at_quarters(regret).tolist() for name, regret in regrets.items()},
+        "mean_regret": {name: at_quarters(regret).mean(axis=0).tolist() for name, regret in regrets.items()},
         "epochs_to_reach_random": reached,
     }
 
@@ -241,11 +246,37 @@ def _expand(steps: Sequence[tuple[int, float]], budget: int) -> NDArray[np.float
     return found
 
 
+def at_quarters(regret: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Regret (seeds, 4) at 25, 50, 75 and 100% of the epochs."""
+    return regret[:, [round(share * regret.shape[1]) - 1 for share in QUARTERS]]
+
+
 def quartiles_at_quarters(regret: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Median, lower and upper quartile over the seeds at 25, 50, 75 and 100% of the epochs: (4, 3)."""
-    budget = regret.shape[1]
-    at = [round(share * budget) - 1 for share in (0.25, 0.5, 0.75, 1.0)]
-    return np.nanquantile(regret[:, at], [0.5, 0.25, 0.75], axis=0).T
+    """Median, lower and upper quartile over the seeds (4, 3)."""
+    return np.nanquantile(at_quarters(regret), [0.5, 0.25, 0.75], axis=0).T
+
+
+def lead_table(regrets: Mapping[str, NDArray[np.float64]], budget: int) -> Table:
+    """The default against the peer with the lowest median at each quarter, and whether chance may have ranked them."""
+    from scipy.stats import mannwhitneyu
+
+    from benchmarks.search_contenders import PEERS
+
+    rendered = Table(box=box.MARKDOWN, title=f"{DEFAULT} against the best peer: median, mean; two-sided Mann-Whitney p")
+    for heading in ("after", DEFAULT, "the best peer", "", "p"):
+        rendered.add_column(heading)
+    quarters = {name: at_quarters(regret) for name, regret in regrets.items()}
+    for index, share in enumerate(QUARTERS):
+        others = {name: values[:, index] for name, values in quarters.items() if name in PEERS}
+        if not others:
+            continue
+        best = min(others, key=lambda name: (np.median(others[name]), np.mean(others[name])))
+        own, other = quarters[DEFAULT][:, index], others[best]
+        cells = [f"{np.median(values):.4f}, {np.mean(values):.4f}" for values in (own, other)]
+        rendered.add_row(
+            f"{share * budget:.0f} epochs", cells[0], best, cells[1], f"{mannwhitneyu(own, other).pvalue:.2g}"
+        )
+    return rendered
 
 
 def epochs_to_reach(found: Mapping[str, NDArray[np.float64]], name: str) -> dict[str, float]:
