@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from galaxy_exp.check.findings import Timing
 from galaxy_exp.config import SweepConfig
+from galaxy_exp.config.sweep import ExecutionConfig
 from galaxy_exp.search.pruners import Pruner, build_pruner
 from galaxy_exp.seeding import derive_seed
 
@@ -60,7 +61,7 @@ def forecast_sweep(
         searching = _hours(stopped, trials, epochs, timings)
         again = finalists * _trial_hours(epochs, timings[1:] or timings)
         hours = searching[0] + again, searching[1] + again
-        notes += _limits(config, trials, stopped, searching)
+        notes += [*_sharing(config.execution), *_limits(config, trials, stopped, searching)]
     else:
         notes += _limits(config, trials, stopped, None)
     return Forecast(trials, stopped, trials * epochs, finalists, finalists * epochs, hours, tuple(notes))
@@ -134,6 +135,17 @@ def _explain(pruner: str, stopped: tuple[int, int], most: int) -> str:
         f"range: {pruner} on simulated learning curves, from trials in random order to ones that keep getting better; "
         f"never more than {most:,} epochs"
     )
+
+
+def _sharing(execution: ExecutionConfig) -> list[str]:
+    """What several workers make of hours that were timed with one."""
+    if execution.scheduler or execution.scheduler_file or execution.cluster:
+        workers = f"{execution.workers} workers" if execution.workers else "n workers"
+        share = execution.workers or "n"
+        return [f"timed on this machine; {workers} as fast as it take 1/{share} of that, at least the longest trial"]
+    if (execution.workers or 1) > 1:
+        return [f"timed with one worker; {execution.workers} share this machine's processors, and gain where one idles"]
+    return []
 
 
 def _limits(config: SweepConfig, trials: int, epochs: tuple[int, int], hours: tuple[float, float] | None) -> list[str]:

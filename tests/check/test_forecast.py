@@ -3,6 +3,7 @@ import pytest
 from galaxy_exp.check.findings import Timing
 from galaxy_exp.check.forecast import forecast_epochs, forecast_sweep
 from galaxy_exp.config import parse_sweep
+from galaxy_exp.config.sweep import ExecutionConfig
 
 TIMING = Timing(epoch_seconds=36.0, start_seconds=0.0, seconds_per_image=0.0)
 
@@ -64,3 +65,19 @@ def test_finalists_train_again_whatever_the_limits_of_the_search():
 def test_the_sweep_s_own_limits_are_held_against_it(limits, line):
     found = forecast_sweep(config(pruner="none", max_trials=10, **limits), 1, None, [TIMING])
     assert found.notes[1:] == (line,)
+
+
+@pytest.mark.parametrize(
+    ("execution", "line"),
+    [
+        ({"workers": 4}, "timed with one worker; 4 share this machine's processors, and gain where one idles"),
+        (
+            {"scheduler": "tcp://10.0.0.1:8786", "workers": 8},
+            "timed on this machine; 8 workers as fast as it take 1/8 of that, at least the longest trial",
+        ),
+        ({}, None),
+    ],
+)
+def test_several_workers_are_told(execution, line):
+    several = config(max_trials=10).model_copy(update={"execution": ExecutionConfig(**execution)})
+    assert (line in forecast_sweep(several, 1, None, [TIMING]).notes) == (line is not None)
