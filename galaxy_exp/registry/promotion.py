@@ -77,8 +77,14 @@ class PromotionDecision:
         return self.reason.partition(_ALL_THE_SAME)[0]
 
 
-def decide_promotion(challenger: Candidate, champion: Candidate | None, seed: int = 0) -> PromotionDecision:
-    """Applies the table of this module. `seed` is that of the bootstrap's resampling.
+def decide_promotion(
+    challenger: Candidate, champion: Candidate | None, seed: int = 0, store_option: str = ""
+) -> PromotionDecision:
+    """Applies the table of this module.
+
+    Args:
+        seed: that of the bootstrap's resampling.
+        store_option: what the command in a hint ends with, to reach the versions' store.
 
     Raises:
         BadInputError: an objective that cannot be computed from probabilities.
@@ -88,16 +94,18 @@ def decide_promotion(challenger: Candidate, champion: Candidate | None, seed: in
     if champion.version == challenger.version:
         return PromotionDecision(True, "is the champion already")
     if champion.simulated != challenger.simulated:
-        return _decide_by_data(challenger, champion)
+        return _decide_by_data(challenger, champion, store_option)
     if champion.test is None or challenger.test is None:
         missing = champion if champion.test is None else challenger
-        return _incomparable(challenger, f"the sealed test predictions of version {missing.version} are missing")
+        why = f"the sealed test predictions of version {missing.version} are missing"
+        return _incomparable(challenger, why, store_option)
     if not _same_test(challenger.test, champion.test):
-        return _incomparable(challenger, f"version {champion.version}, the champion, was tested on other images")
+        why = f"version {champion.version}, the champion, was tested on other images"
+        return _incomparable(challenger, why, store_option)
     return _decide_by_test(challenger, challenger.test, champion, champion.test, seed)
 
 
-def _decide_by_data(challenger: Candidate, champion: Candidate) -> PromotionDecision:
+def _decide_by_data(challenger: Candidate, champion: Candidate, store_option: str) -> PromotionDecision:
     if champion.simulated:
         return PromotionDecision(
             True, f"trained on real galaxies; version {champion.version}, the champion, on simulated ones"
@@ -105,16 +113,16 @@ def _decide_by_data(challenger: Candidate, champion: Candidate) -> PromotionDeci
     return PromotionDecision(
         False,
         f"trained on simulated galaxies; version {champion.version}, the champion, on real ones"
-        f"{_how_to_force(challenger)}",
+        f"{_how_to_force(challenger, store_option)}",
     )
 
 
-def _incomparable(challenger: Candidate, why: str) -> PromotionDecision:
-    return PromotionDecision(False, f"not comparable: {why}{_how_to_force(challenger)}")
+def _incomparable(challenger: Candidate, why: str, store_option: str) -> PromotionDecision:
+    return PromotionDecision(False, f"not comparable: {why}{_how_to_force(challenger, store_option)}")
 
 
-def _how_to_force(challenger: Candidate) -> str:
-    return f"{_ALL_THE_SAME}galaxy-exp models promote {challenger.name} {challenger.version} --force"
+def _how_to_force(challenger: Candidate, store_option: str) -> str:
+    return f"{_ALL_THE_SAME}galaxy-exp models promote {challenger.name} {challenger.version} --force{store_option}"
 
 
 def _same_test(a: SealedPredictions, b: SealedPredictions) -> bool:

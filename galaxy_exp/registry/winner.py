@@ -31,7 +31,7 @@ from galaxy_exp.registry.promotion import (
     read_decision,
 )
 from galaxy_exp.registry.sealed_predictions import SealedPredictions, log_sealed_predictions
-from galaxy_exp.tracking.store import tracking_errors
+from galaxy_exp.tracking.store import tracking_errors, uri_option
 
 __all__ = ["open_sealed_test", "promote_winner", "register_winner", "test_digest"]
 
@@ -106,7 +106,9 @@ def promote_winner(journal: Journal, client: MlflowClient) -> None:
     name, version = record.registered.name, record.registered.version
     with tracking_errors(record.started.tracking_uri):
         decision = read_decision(client, name, version) or decide_promotion(
-            load_candidate(client, name, version), find_champion(client, name)
+            load_candidate(client, name, version),
+            find_champion(client, name),
+            store_option=uri_option(client.tracking_uri),
         )
         apply_promotion(client, name, version, decision)
     journal.append(PromotionDecided(name=name, version=version, promoted=decision.promote, reason=decision.reason))
