@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote, unquote
 
-__all__ = ["HIDDEN", "hide_password"]
+__all__ = ["HIDDEN", "hide_in_address", "hide_password"]
 
 HIDDEN = "***"
 
@@ -35,9 +35,17 @@ def hide_password(text: str) -> str:
     """
     for secret in _secrets_of_environment(os.environ):
         text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, text)
-    text = _USER.sub(rf"\g<1>{HIDDEN}@", text)
-    text = _QUERY.sub(rf"\g<1>{HIDDEN}", text)
-    return _HEADER.sub(rf"\g<1>{HIDDEN}", text)
+    return _HEADER.sub(rf"\g<1>{HIDDEN}", hide_in_address(text))
+
+
+def hide_in_address(address: str) -> str:
+    """As `hide_password`, for one address that has to lead to the same place afterwards.
+
+    Only the parts that hold passwords are changed, whatever the environment's secrets are: a password `mlflow` does not
+    make another file of `sqlite:///mlflow.db`.
+    """
+    address = _USER.sub(rf"\g<1>{HIDDEN}@", address)
+    return _QUERY.sub(rf"\g<1>{HIDDEN}", address)
 
 
 def _secrets_of_environment(environment: Mapping[str, str]) -> list[str]:

@@ -69,6 +69,11 @@ def test_a_journal_has_none_whether_from_the_file_or_an_option(tmp_path):
 class TestAnAddressFromTheJournal:
     OTHER = URI.replace("db.", "other.")
 
+    @pytest.mark.parametrize("address", ["sqlite:////home/x/mlflow.db", "http://mlflow.example.org:5000"])
+    def test_is_not_changed_by_a_secret_that_is_an_ordinary_word(self, monkeypatch, address):
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "mlflow")
+        assert without_password(address) == whole_address(address) == address
+
     def test_is_whole_in_the_process_that_knew_it(self):
         assert whole_address(without_password(URI)) == URI
 

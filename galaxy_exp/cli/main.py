@@ -98,7 +98,7 @@ def _run(arguments: list[str] | None) -> int:
         error.show()
         return error.exit_code
     except GalaxyExpError as error:
-        from galaxy_exp.tracking.store import hide_password
+        from galaxy_exp.redaction import hide_password
 
         for line in error.problems if isinstance(error, ConfigError) else [str(error)]:
             shown = hide_password(one_line(line))

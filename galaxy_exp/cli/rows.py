@@ -14,7 +14,7 @@ from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.journal import read_record
 from galaxy_exp.journal.record import SweepRecord, TrialRecord, result_value
 from galaxy_exp.registry.choice import standings
-from galaxy_exp.tracking.store import hide_password
+from galaxy_exp.tracking.store import hide_in_address
 
 __all__ = ["describe_settings", "describe_sweep", "ordered_trials", "print_leaderboard", "sweep_row", "trial_row"]
 
@@ -103,7 +103,7 @@ def describe_sweep(record: SweepRecord) -> dict[str, Any]:
         "registered": f"{record.registered.name} version {record.registered.version}" if record.registered else None,
         "promotion": record.promotion.reason if record.promotion else None,
         "experiment": config.tracking.experiment,
-        "tracking_uri": hide_password(record.started.tracking_uri),
+        "tracking_uri": hide_in_address(record.started.tracking_uri),
         "parent_run_id": record.parent_run_id,
     }
 

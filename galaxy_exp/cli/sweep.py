@@ -114,10 +114,10 @@ def sync_command(sweep: str | None) -> None:
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest sweep.
     """
     from galaxy_exp.sweep import sync_sweep
-    from galaxy_exp.tracking.store import hide_password
+    from galaxy_exp.tracking.store import hide_in_address
 
     record = sync_sweep(sweep, say=say)
-    store = hide_password(record.started.tracking_uri)
+    store = hide_in_address(record.started.tracking_uri)
     say(f"MLflow at {store} has all {len(record.end_order)} finished trials of {record.sweep_id}")
 
 

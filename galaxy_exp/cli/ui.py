@@ -22,15 +22,15 @@ def ui_command(port: int, uri: str | None) -> None:
 
     Ctrl-C ends it. The same as `mlflow ui` in the project folder.
     """
-    from galaxy_exp.tracking.store import check_store_exists, hide_password, resolve_tracking_uri
+    from galaxy_exp.tracking.store import check_store_exists, hide_in_address, resolve_tracking_uri
 
     resolved = resolve_tracking_uri(uri)
     if resolved.startswith(("http://", "https://")):
-        say(f"the runs are on a server that has its own UI: {hide_password(resolved)}")
+        say(f"the runs are on a server that has its own UI: {hide_in_address(resolved)}")
         return
     check_store_exists(resolved)
     _refuse_taken_port(port)
-    say(f"MLflow UI on {hide_password(resolved)}: http://127.0.0.1:{port} (Ctrl-C to end)")
+    say(f"MLflow UI on {hide_in_address(resolved)}: http://127.0.0.1:{port} (Ctrl-C to end)")
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", resolved, "--host", "127.0.0.1"]
     os.execv(sys.executable, [*command, "--port", str(port)])  # signals to this process now reach the server
 

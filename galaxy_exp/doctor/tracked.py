@@ -47,9 +47,9 @@ def _examine_store(
     uri: str, sweeps: Sequence[TrackedSweep], known: set[str] | None, say: Callable[[str], None]
 ) -> list[Finding]:
     from galaxy_exp.tracking.quiet import quiet_mlflow
-    from galaxy_exp.tracking.store import hide_password, is_first_use, open_client, tracking_errors
+    from galaxy_exp.tracking.store import hide_in_address, is_first_use, open_client, tracking_errors
 
-    store = hide_password(uri)
+    store = hide_in_address(uri)
     if is_first_use(uri):
         return [finding for sweep in sweeps for finding in _Sweep(sweep, None, say).examine_runs([])]
     try:

@@ -17,7 +17,7 @@ from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.registry.catalogue import list_models, promote, rollback
 from galaxy_exp.registry.version_tags import CHAMPION
 from galaxy_exp.tracking.quiet import quiet_mlflow
-from galaxy_exp.tracking.store import hide_password, open_existing_client, tracking_errors, uri_option
+from galaxy_exp.tracking.store import hide_in_address, open_existing_client, tracking_errors, uri_option
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -193,10 +193,10 @@ def _nothing_found(client: MlflowClient, name: str, alias: str, number: int | No
     wanted = f"version {number}" if number is not None else f"version with the alias {alias!r}"
     known = sorted(int(version.version) for version in client.search_model_versions(f"name = '{name}'"))
     if not known:
-        return f"no model {name!r} is registered in {hide_password(client.tracking_uri)}; {MAKE_ONE}"
+        return f"no model {name!r} is registered in {hide_in_address(client.tracking_uri)}; {MAKE_ONE}"
     versions = ", ".join(map(str, known))
     return (
-        f"model {name!r} in {hide_password(client.tracking_uri)} has no {wanted}; versions: {versions}; "
+        f"model {name!r} in {hide_in_address(client.tracking_uri)} has no {wanted}; versions: {versions}; "
         f"choose one with: galaxy-exp models promote {name} {known[-1]}{uri_option(client.tracking_uri)}"
     )
 
@@ -208,7 +208,7 @@ def _load_logged_model(uri: str, tracking_uri: str | None) -> GalaxyClassifier:
     try:
         location = client.get_logged_model(uri.removeprefix("models:/")).artifact_location
     except MlflowException as error:
-        where = hide_password(client.tracking_uri)
+        where = hide_in_address(client.tracking_uri)
         raise ModelError(f"no model could be read at {uri} in {where}: {error.message}") from error
     return _load_artifact(location, uri, tracking_uri)
 

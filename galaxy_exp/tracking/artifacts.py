@@ -17,7 +17,7 @@ from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.report.figures import confusion_record, plot_confusion, plot_learning_curves, plot_mistakes_gallery
 from galaxy_exp.report.insight.files import write_insight
 from galaxy_exp.report.per_class import per_class_table, per_class_text
-from galaxy_exp.tracking.store import hide_password
+from galaxy_exp.tracking.store import hide_in_address
 
 __all__ = [
     "artifacts_folder",
@@ -120,7 +120,7 @@ def leaderboard_rows(record: SweepRecord) -> list[dict[str, Any]]:
 def _without_password(config: SweepConfig) -> SweepConfig:
     if config.tracking.uri is None:
         return config
-    tracking = config.tracking.model_copy(update={"uri": hide_password(config.tracking.uri)})
+    tracking = config.tracking.model_copy(update={"uri": hide_in_address(config.tracking.uri)})
     return config.model_copy(update={"tracking": tracking})
 
 

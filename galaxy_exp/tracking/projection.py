@@ -31,6 +31,7 @@ from galaxy_exp.journal.events import (
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import TrialResult, TrialState
+from galaxy_exp.redaction import hide_password
 from galaxy_exp.tracking import names
 from galaxy_exp.tracking.artifacts import (
     artifacts_folder,
@@ -47,7 +48,7 @@ from galaxy_exp.tracking.content import (
 )
 from galaxy_exp.tracking.patience import Patience, TimedClient
 from galaxy_exp.tracking.quiet import quiet_mlflow
-from galaxy_exp.tracking.store import hide_password
+from galaxy_exp.tracking.store import hide_in_address
 
 __all__ = ["STATUS", "MlflowProjection"]
 
@@ -247,7 +248,7 @@ class MlflowProjection:
 
     @property
     def _where(self) -> str:
-        return hide_password(self._record.started.tracking_uri)
+        return hide_in_address(self._record.started.tracking_uri)
 
     @property
     def _waited(self) -> float:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from galaxy_exp.errors import GalaxyExpError, ModelError, TrackingError, first_line
-from galaxy_exp.redaction import HIDDEN, hide_password
+from galaxy_exp.redaction import HIDDEN, hide_in_address
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 __all__ = [
     "check_store_exists",
-    "hide_password",
+    "hide_in_address",
     "is_first_use",
     "open_client",
     "open_existing_client",
@@ -53,7 +53,7 @@ def resolve_tracking_uri(configured: str | None) -> str:
 
 def without_password(uri: str) -> str:
     """The address as the journal has it; this process can still open what `whole_address` makes of it."""
-    hidden = hide_password(uri)
+    hidden = hide_in_address(uri)
     if hidden != uri:
         _WHOLE[hidden] = uri
     return hidden
@@ -67,12 +67,12 @@ def whole_address(uri: str) -> str:
     Raises:
         TrackingError: the password is nowhere to be found; says where it is looked for.
     """
+    if uri in _WHOLE:
+        return _WHOLE[uri]
     if f"{HIDDEN}@" not in uri and f"={HIDDEN}" not in uri:
         return uri
     own = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if uri in _WHOLE:
-        return _WHOLE[uri]
-    if hide_password(own) == uri:
+    if hide_in_address(own) == uri:
         return own
     raise TrackingError(
         f"MLflow store {uri}: its password is not in the journal; set MLFLOW_TRACKING_URI to the whole address"
@@ -81,8 +81,8 @@ def whole_address(uri: str) -> str:
 
 def uri_option(uri: str | None) -> str:
     """What a command in a hint needs to reach this store: ` --uri URI` without its password, nothing for the usual."""
-    shown = hide_password(resolve_tracking_uri(uri))
-    return "" if shown == hide_password(resolve_tracking_uri(None)) else f" --uri {shlex.quote(shown)}"
+    shown = hide_in_address(resolve_tracking_uri(uri))
+    return "" if shown == hide_in_address(resolve_tracking_uri(None)) else f" --uri {shlex.quote(shown)}"
 
 
 def is_first_use(uri: str) -> bool:
@@ -136,7 +136,7 @@ def tracking_errors(tracking_uri: str | None) -> Iterator[None]:
         raise
     except Exception as error:
         message = f"MLflow store {tracking_uri or '(default)'}: {first_line(error)}"
-        raise TrackingError(hide_password(message)) from error  # MLflow itself names the whole URI
+        raise TrackingError(hide_in_address(message)) from error  # MLflow itself names the whole URI
 
 
 def _absolute(uri: str) -> str:

@@ -24,9 +24,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from galaxy_exp.errors import BadInputError, TrackingError, first_line
+from galaxy_exp.redaction import hide_password
 from galaxy_exp.tracking import names
 from galaxy_exp.tracking.quiet import quiet_mlflow
-from galaxy_exp.tracking.store import hide_password, open_client, resolve_tracking_uri, tracking_errors
+from galaxy_exp.tracking.store import hide_in_address, open_client, resolve_tracking_uri, tracking_errors
 
 __all__ = ["TunerTracking", "track_tuner"]
 
@@ -222,7 +223,9 @@ class TunerTracking:
         self._paused_until = -math.inf
         self._write(lambda: self._close_parent(status))
         if self._open or self.run_id is None:
-            _LOG.warning("%d trials are not wholly in MLflow at %s", len(self._open), hide_password(self.tracking_uri))
+            _LOG.warning(
+                "%d trials are not wholly in MLflow at %s", len(self._open), hide_in_address(self.tracking_uri)
+            )
 
     def _close_parent(self, status: str) -> None:
         run_id = self._parent()
