@@ -72,13 +72,16 @@ def compare_runs(record: SweepRecord, runs: Iterable[Run]) -> RunComparison:
 
 def _lacks(trial: TrialRecord, runs: dict[str, Run]) -> bool:
     """Whether MLflow does not have all of an ended trial."""
+    from galaxy_exp.tracking.names import allowed_name
     from galaxy_exp.tracking.projection import STATUS
 
     run = runs.get(trial.run_id or "")
     if run is None or not trial.projected or run.info.status != STATUS[trial.state]:
         return True
     last = trial.reports[-1].metrics if trial.reports else {}
-    return any(run.data.metrics.get(name) != value for name, value in last.items() if math.isfinite(value))
+    return any(
+        run.data.metrics.get(allowed_name(name)) != value for name, value in last.items() if math.isfinite(value)
+    )
 
 
 def _lacks_sweep(record: SweepRecord, runs: dict[str, Run]) -> bool:

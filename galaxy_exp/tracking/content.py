@@ -8,6 +8,7 @@ from typing import Any
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import TrialState
+from galaxy_exp.tracking.names import allowed_name
 
 __all__ = ["describe_sweep", "outcome_metrics", "outcome_params", "sweep_metrics", "sweep_params"]
 
@@ -47,7 +48,7 @@ def outcome_metrics(trial: TrialRecord) -> dict[str, float]:
     result = trial.result
     if result is None:
         return {}
-    best = {f"best_{name}": value for name, value in result.metrics.items() if name.startswith("val_")}
+    best = {allowed_name(f"best_{name}"): value for name, value in result.metrics.items() if name.startswith("val_")}
     spent = {"seconds": result.seconds, "training_seconds": result.training_seconds}
     if result.seconds_per_image:
         spent["seconds_per_image"] = result.seconds_per_image
@@ -66,7 +67,7 @@ def sweep_metrics(record: SweepRecord) -> dict[str, float]:
         values[f"trials_{state}"] = len(results)
         values[f"hours_{state}"] = sum(result.seconds for result in results) / 3600
     if best := record.leaderboard()[:1]:
-        values[f"best_{record.objective.name}"] = best[0].objective_value(record.objective) or 0.0
+        values[allowed_name(f"best_{record.objective.name}")] = best[0].objective_value(record.objective) or 0.0
     for number, report in record.test_reports.items():
         role = "winner" if number == record.winner else "baseline"
         values |= {f"test_{name}_{role}": report[name] for name in ("accuracy", "macro_f1", "balanced_accuracy")}

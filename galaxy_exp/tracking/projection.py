@@ -114,6 +114,7 @@ class MlflowProjection:
         self._turn = threading.Lock()
         self._outage_is_told = False
         self._warned: set[str] = set()
+        self._refused: set[int] = set()
         self._written: dict[str, int] = {}
         """By id of a run that this process has described and not ended: how many epochs it has written there."""
 
@@ -194,12 +195,14 @@ class MlflowProjection:
             case TrialProposed() | TrialStarted():
                 trial = self._record.trials[event.number]
                 if trial.result is None:  # else it is all written at once, when the turn of its end comes
-                    self._ensure_trial_run(trial, {})
+                    with self._refusals_told(trial):
+                        self._ensure_trial_run(trial, {})
             case EpochReported():
                 trial = self._record.trials[event.report.number]
                 # not of a lost attempt whose run is gone already, nor of a trial that ended meanwhile
                 if trial.result is None and trial.run_attempt == event.report.attempt:
-                    self._describe_trial(trial)
+                    with self._refusals_told(trial):
+                        self._describe_trial(trial)
             case TrialEnded():
                 trial = self._record.trials[event.result.number]
                 if not trial.projected:  # by a catch-up at an earlier event
@@ -219,17 +222,13 @@ class MlflowProjection:
         self._is_behind = False
 
     def _bring_up_to_date(self, trial: TrialRecord, found: _Runs) -> None:
-        """Writes all that is known of one trial; what MLflow refuses of it is told and does not hold up the others."""
-        try:
+        """Writes all that is known of one trial."""
+        with self._refusals_told(trial):
             self._ensure_trial_run(trial, found)
             if trial.result is None:
                 self._describe_trial(trial)
             else:
                 self._close_trial(trial, trial.result)
-        except MlflowException as error:
-            if error.error_code not in _REFUSALS:
-                raise
-            self._warn_once(f"MLflow refuses trial {trial.number}: {first_line(error)}")
 
     # when MLflow fails
 
@@ -245,6 +244,17 @@ class MlflowProjection:
                 # whatever MLflow, its database driver or its artifact store raise must not end the sweep
                 message = f"MLflow at {self._where} cannot be written to: {first_line(error)}"
                 raise TrackingError(hide_password(message)) from error
+
+    @contextmanager
+    def _refusals_told(self, trial: TrialRecord) -> Iterator[None]:
+        """What MLflow refuses of a trial is told, and does not hold up the others."""
+        try:
+            yield
+        except MlflowException as error:
+            if error.error_code not in _REFUSALS:
+                raise
+            self._refused.add(trial.number)
+            self._warn_once(f"MLflow refuses trial {trial.number}: {first_line(error)}")
 
     @property
     def _where(self) -> str:
@@ -265,7 +275,8 @@ class MlflowProjection:
     def _tell_end_of_outage(self) -> None:
         if self._outage_is_told:
             self._outage_is_told = False
-            self._warn(f"MLflow at {self._where} is back and has everything")
+            refused = f" but what it refuses of trials {', '.join(map(str, sorted(self._refused)))}"
+            self._warn(f"MLflow at {self._where} is back and has everything{refused if self._refused else ''}")
 
     def _warn_once(self, message: str) -> None:
         if message not in self._warned:
@@ -467,7 +478,10 @@ class MlflowProjection:
     def _epochs(trial: TrialRecord) -> list[list[Metric]]:
         """The metrics of each epoch of the attempt that the trial's run belongs to."""
         return [
-            [Metric(name, value, _milliseconds(moment), report.epoch) for name, value in report.metrics.items()]
+            [
+                Metric(names.allowed_name(name), value, _milliseconds(moment), report.epoch)
+                for name, value in report.metrics.items()
+            ]
             for report, moment in zip(list(trial.reports), list(trial.report_times), strict=False)
             if report.attempt == trial.run_attempt
         ]

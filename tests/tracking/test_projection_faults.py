@@ -1,10 +1,13 @@
 """The projection is killed after each of its calls to a real store, and MLflow fails in every way it can."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.config.sweep import TrackingConfig
@@ -220,6 +223,50 @@ def test_a_dead_server_is_not_asked_at_every_event(begin, client):
     for event in SCRIPT:
         projection.on_event(journal.append(event), journal.record)
     assert len(asked) == 1
+
+
+class RefusingClient(FragileClient):
+    """A real client of a store that takes no metrics of one run."""
+
+    refused = ""
+
+    def log_batch(self, run_id, metrics=(), params=(), tags=()):
+        if metrics and run_id == self.refused:
+            raise MlflowException("too much", error_code=INVALID_PARAMETER_VALUE)
+        self.client.log_batch(run_id, metrics, params, tags)
+
+
+def test_a_refusal_is_no_outage_and_is_told_once(begin, client):
+    journal, make, warnings = begin
+    refusing = RefusingClient(client)
+    projection = make(refusing)
+    for event in SCRIPT:
+        timed = journal.append(event)
+        projection.on_event(timed, journal.record)
+        refusing.refused = journal.record.trials[0].run_id
+    assert warnings == ["MLflow refuses trial 0: MlflowException: too much"]
+    assert [trial.projected for trial in journal.record.trials.values()] == [False, True]
+    refusing.refused = ""
+    projection.catch_up()
+    assert all(trial.projected for trial in journal.record.trials.values())
+
+
+def test_metrics_get_names_that_mlflow_takes(begin, client):
+    journal, make, warnings = begin
+    projection = make(client)
+    odd = {"precision@0.5": 0.25, "val_precision@0.5": 0.5}
+    for event in SCRIPT[:2]:
+        projection.on_event(journal.append(event), journal.record)
+    projection.on_event(journal.append(EpochReported(report=EpochReport(0, 1, 1, odd), go_on=True)), journal.record)
+    ended = replace(result(0, 1), metrics=odd)
+    projection.on_event(journal.append(TrialEnded(result=ended)), journal.record)
+    metrics = client.get_run(journal.record.trials[0].run_id).data.metrics
+    assert {name: metrics[name] for name in ("precision_0.5", "val_precision_0.5", "best_val_precision_0.5")} == {
+        "precision_0.5": 0.25,
+        "val_precision_0.5": 0.5,
+        "best_val_precision_0.5": 0.5,
+    }
+    assert warnings == []
 
 
 def test_events_that_come_after_a_catch_up_has_covered_them_are_not_written_again(begin, client):
