@@ -95,8 +95,8 @@ def predict_to_file(
         restart: throws away what an earlier run left behind.
 
     Raises:
-        BadInputError: the partial file is of another model or other images, in use by another process, or cannot be
-            written.
+        BadInputError: the partial file is of another model, of other images or none of ours, in use by another
+            process, or cannot be written.
     """
     partial = partial_file(output)
     with _locked(partial) as file:
@@ -131,15 +131,16 @@ def _locked(partial: Path) -> Iterator[IO[bytes]]:
 
 
 def _cut_to_whole_batches(file: IO[bytes], partial: Path, identity: RunIdentity, batch_size: int) -> PredictionCount:
-    """Counts the rows to be kept and cuts off the rest; writes the first line if there is none."""
+    """Counts the rows to be kept and cuts off the rest; writes the first line if there is none or it is torn."""
+    header = _line(_describe(identity))
     file.seek(0)
-    first = _parse(file.readline())
-    if first is None:
+    first = file.readline()
+    if first != header and header.startswith(first):
         file.truncate(0)
-        file.write(_line(_describe(identity)))
+        file.write(header)
         _to_disk(file)
         return PredictionCount()
-    _check_same(partial, first, identity)
+    _check_same(partial, _parse(first) or {}, identity)
     n_rows = sum(1 for _ in _whole_rows(file))
     kept = n_rows if n_rows == identity.n_images else n_rows // batch_size * batch_size
     file.seek(0)

@@ -141,11 +141,12 @@ def test_another_model_or_other_images_are_refused(output: Path, changes: dict[s
     assert _numbers(output) == ALL
 
 
-def test_a_file_of_another_kind_is_not_overwritten(output: Path) -> None:
-    partial_file(output).write_text('{"mine": 1}\n')
+@pytest.mark.parametrize("content", ['{"mine": 1}\n', "a download\nof mine", '{"torn', "\n"])
+def test_a_file_of_another_kind_is_not_overwritten(output: Path, content: str) -> None:
+    partial_file(output).write_text(content)
     with pytest.raises(BadInputError, match=r"was not written by this release of predict; move it away"):
         _predict(output, _Images())
-    assert partial_file(output).read_text() == '{"mine": 1}\n'
+    assert partial_file(output).read_text() == content
 
 
 def test_two_at_a_time_are_refused(output: Path) -> None:
