@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 from galaxy_exp.errors import BadInputError
+from galaxy_exp.folders import fsync_path
 
 __all__ = ["FORMATS", "Row", "choose_format", "write_rows", "write_rows_to_stdout"]
 
@@ -43,7 +44,9 @@ def choose_format(path: Path | None, stated: str | None) -> str:
 
 
 def write_rows(rows: Iterable[Row], columns: Sequence[str], path: Path, format: str) -> None:
-    """Writes a file that appears under its name only when it is complete; until then an older one is as it was.
+    """Writes a file that appears under its name only when it is complete and on disk; until then an older one stays.
+
+    On return its name is on disk too.
 
     Args:
         rows: as `predict_to_rows` gives them.
@@ -135,8 +138,11 @@ def _replaced_when_done(path: Path) -> Iterator[IO[bytes]]:
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         _set_usual_mode(Path(temporary))
         Path(temporary).replace(path)
+        fsync_path(path.parent)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

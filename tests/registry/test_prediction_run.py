@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -113,6 +114,25 @@ def test_killed_while_the_output_is_written_nothing_is_predicted_again(
     assert _predict(output, again).n_rows == N_IMAGES
     assert again.starts == [N_IMAGES]
     assert _numbers(output) == ALL
+
+
+def test_the_output_and_its_name_are_on_disk_before_the_rows_are_deleted(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, unlink, on_disk = os.fsync, Path.unlink, list[int]()
+
+    def note(descriptor: int) -> None:
+        fsync(descriptor)
+        on_disk.append(os.fstat(descriptor).st_ino)
+
+    def check(path: Path, missing_ok: bool = False) -> None:
+        assert on_disk[-2:] == [output.stat().st_ino, output.parent.stat().st_ino]
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(Path, "unlink", check)
+    _predict(output, _Images())
+    assert list(output.parent.iterdir()) == [output]
 
 
 @pytest.mark.parametrize(
