@@ -247,13 +247,21 @@ def _sweep_file(record: SweepRecord) -> str:
     return dump_sweep(parse_sweep(_without_secrets(record.config.model_dump(mode="json"))))
 
 
-def _without_secrets(content: Any) -> Any:
-    """Plain data in which passwords in addresses, and values of keys that sound like a secret, are `***`."""
+def _without_secrets(content: Any, in_options: bool = False) -> Any:
+    """Plain data in which passwords in addresses are `***`, and so are values of options that sound like a secret.
+
+    Args:
+        content: a sweep, or a part of one.
+        in_options: whether it is within `data.options`, `search.sampler_options` or `execution.cluster_options`, whose
+            keys are those of somebody else's class; elsewhere `token_mixer` is a hyperparameter.
+    """
     if isinstance(content, dict):
         return {
-            key: "***" if _SECRET.search(str(key)) and isinstance(value, str) else _without_secrets(value)
+            key: "***"
+            if in_options and _SECRET.search(str(key)) and isinstance(value, str)
+            else _without_secrets(value, in_options or str(key).endswith("options"))
             for key, value in content.items()
         }
     if isinstance(content, list):
-        return [_without_secrets(each) for each in content]
+        return [_without_secrets(each, in_options) for each in content]
     return hide_password(content) if isinstance(content, str) else content

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from written_records import RecordWriter
 
 from galaxy_exp.folders import SweepFolder
@@ -229,6 +230,14 @@ class TestWhatItSays:
         told = collected(writer, tmp_path).sweep_file
         assert "geheim" not in told
         assert "n: 3" in told
+
+    def test_names_of_hyperparameters_are_no_secrets(self, tmp_path: Path) -> None:
+        writer = RecordWriter()
+        writer.record.started.config["space"] = {"token_mixer": "conv", "secret": {"values": ["a", "b"]}}
+        writer.record.started.config["search"]["enqueue"] = [{"token_mixer": "pool"}]
+        told = yaml.safe_load(collected(writer, tmp_path).sweep_file)
+        assert told["space"] == {"token_mixer": "conv", "secret": {"values": ["a", "b"]}}
+        assert told["search"]["enqueue"] == [{"token_mixer": "pool"}]
 
 
 class TestForAPaper:
