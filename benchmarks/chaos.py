@@ -169,8 +169,7 @@ def play_round(
     one = Round(folder / f"round-{number}", server, f"round-{number}-{seed}", stopping)
     began = time.monotonic()
     try:
-        facts, differences = one.play(moments, sync), []
-        differences = compare(reference.facts, facts)
+        differences = compare(reference.facts, one.play(moments, sync))
     except ChaosError as error:
         if stopping.is_set():
             raise
