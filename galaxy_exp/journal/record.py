@@ -140,7 +140,7 @@ class SweepRecord:
     ended_before_resuming: int = 0
     """How many trials had ended when the sweep was last resumed."""
     updated_at: float = 0.0
-    """When the sweep last went on; not when MLflow was written to, which `galaxy-exp sync` may do days later."""
+    """When the sweep last went on; not when MLflow was written to, which `sync` and `doctor` may do days later."""
     _running: dict[int, TrialRecord] = field(default_factory=dict)
     """Proposed and not ended."""
     _ranking: list[tuple[float, int]] = field(default_factory=list, compare=False, repr=False)
@@ -266,7 +266,7 @@ class SweepRecord:
 
     def apply(self, event: Event) -> None:
         """Takes one event into account; KeyError if it names a trial never proposed."""
-        if not isinstance(event, ParentRunCreated | TrialRunCreated | TrialProjected):
+        if not isinstance(event, ParentRunCreated | TrialRunCreated | TrialProjected | ModelRegistered):
             if not isinstance(event, SweepResumed | SweepChanged):  # the time before these nobody worked
                 self.active_seconds += max(0.0, event.time - self.updated_at)
             self.updated_at = event.time

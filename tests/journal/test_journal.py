@@ -12,6 +12,7 @@ from written_records import started
 from galaxy_exp.errors import JournalError, JournalWriteError
 from galaxy_exp.journal.events import (
     EpochReported,
+    ModelRegistered,
     ParentRunCreated,
     SweepEnded,
     SweepResumed,
@@ -72,10 +73,11 @@ class TestRoundTrip:
 
     def test_the_time_until_mlflow_is_written_to_is_no_time_of_work(self, sweep_folder):
         before = read_record(sweep_folder)
-        with Journal.reopen(sweep_folder, clock=lambda: 1e6) as journal:  # as by galaxy-exp sync, days later
+        with Journal.reopen(sweep_folder, clock=lambda: 1e6) as journal:  # as by galaxy-exp sync or doctor, days later
             journal.append(ParentRunCreated(run_id="a"))
             journal.append(TrialRunCreated(number=0, run_id="b", attempt=1))
             journal.append(TrialProjected(number=0))
+            journal.append(ModelRegistered(number=0, name="galaxies", version=1))
         record = read_record(sweep_folder)
         assert (record.active_seconds, record.updated_at) == (before.active_seconds, before.updated_at)
 
