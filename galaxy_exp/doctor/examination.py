@@ -50,7 +50,12 @@ def examine(project: ProjectFolder, reference: str | None = None, say: Say = lam
     readable = []
     for folder in folders:
         found.n_sweeps += 1
-        readable += _examine_folder(folder, workers.pop(folder.sweep_id, []), found)
+        try:
+            readable += _examine_folder(folder, workers.pop(folder.sweep_id, []), found)
+        except OSError as error:
+            what = f"{error.filename or folder.path}: {error.strerror}"
+            remedy = "make the folder readable for this user, then once more: galaxy-exp doctor"
+            found.findings.append(Finding(folder.sweep_id, what, remedy))
     if reference is None:
         for sweep_id, strays in workers.items():
             found.findings += examine_workers(sweep_id, [worker for worker in strays if is_left_behind(worker)])

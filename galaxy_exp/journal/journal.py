@@ -21,6 +21,9 @@ __all__ = ["Journal", "is_running", "read_record"]
 
 JOURNAL_NAME = "journal.jsonl"
 
+_LOOK_SECONDS = 0.1
+"""Whoever looks whether a sweep is running (`is_running`) has its journal locked for less."""
+
 
 def read_record(folder: Path) -> SweepRecord:
     """The state of the sweep kept in `folder`, without locking it; a torn last line is left out.
@@ -135,23 +138,42 @@ class Journal:
 def _open_locked(path: Path) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        if not _lock(path, descriptor, fcntl.LOCK_EX):
+            time.sleep(_LOOK_SECONDS)
+            if not _lock(path, descriptor, fcntl.LOCK_EX):
+                raise JournalError(
+                    f"{path}: another galaxy-exp process on {socket.gethostname()} or elsewhere is running this sweep; "
+                    "wait for it or stop it first"
+                )
+    except BaseException:
         os.close(descriptor)
-        raise JournalError(
-            f"{path}: another galaxy-exp process on {socket.gethostname()} or elsewhere is running this sweep; "
-            "wait for it or stop it first"
-        ) from None
+        raise
     return descriptor
 
 
-def is_running(folder: Path) -> bool:
-    """Whether some process has the sweep's journal open for appending at this moment."""
+def _lock(path: Path, descriptor: int, kind: int) -> bool:
+    """Tries to lock without waiting; False if another process's lock excludes it, OSError if it cannot be locked."""
     try:
-        os.close(_open_locked(folder / JOURNAL_NAME))
-    except JournalError:
-        return True
-    return False
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise OSError(error.errno, f"cannot be locked: {error.strerror}", str(path)) from None
+    return True
+
+
+def is_running(folder: Path) -> bool:
+    """Whether some process has the sweep's journal open for appending at this moment; needs to read it only.
+
+    Raises:
+        OSError: it cannot be opened, or its file system has no locks.
+    """
+    path = folder / JOURNAL_NAME
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return not _lock(path, descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
 
 
 def _read_events(path: Path) -> tuple[list[Event], int]:

@@ -1,5 +1,7 @@
 """`galaxy-exp doctor` on folders where something is wrong: it tells, mends when asked, and is then content."""
 
+import errno
+import fcntl
 import os
 import shutil
 import socket
@@ -185,6 +187,16 @@ class TestFiles:
         ((problem, state),) = doctor("--mend")[1]
         assert "nothing of the sweep can be known" in problem
         assert state == "open"
+
+    def test_a_journal_that_cannot_be_locked_is_told(self, ward, doctor, monkeypatch):
+        ward.play(*trial_events(0), tracked=False)
+
+        def refuse(descriptor, kind):
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+        monkeypatch.setattr(fcntl, "flock", refuse)  # as on a file system without locks
+        problem = f"{ward.journal_file}: cannot be locked: {os.strerror(errno.ENOLCK)}"
+        assert doctor() == (1, [(problem, "open")])
 
     def test_a_folder_whose_sweep_never_began_goes_when_it_is_old(self, ward, doctor):
         folder = ward.project.new_sweep("early").path

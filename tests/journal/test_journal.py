@@ -1,5 +1,6 @@
 """The journal survives being cut off anywhere, and refuses what it cannot trust."""
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -23,7 +24,7 @@ from galaxy_exp.journal.events import (
     TrialStarted,
     WorkerLost,
 )
-from galaxy_exp.journal.journal import Journal, read_record
+from galaxy_exp.journal.journal import Journal, is_running, read_record
 from galaxy_exp.records import EpochReport, TrialResult, TrialState
 
 
@@ -172,6 +173,20 @@ class TestLock:
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         Journal.reopen(sweep_folder).close()
+
+    def test_whoever_only_looks_refuses_nobody(self, sweep_folder, monkeypatch):
+        looking = os.open(sweep_folder / "journal.jsonl", os.O_RDONLY)
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert not is_running(sweep_folder)
+        monkeypatch.setattr(time, "sleep", lambda seconds: os.close(looking))
+        with Journal.reopen(sweep_folder):
+            assert is_running(sweep_folder)
+        assert not is_running(sweep_folder)
+
+    def test_looking_makes_no_journal(self, tmp_path):
+        with pytest.raises(FileNotFoundError):
+            is_running(tmp_path)
+        assert list(tmp_path.iterdir()) == []
 
     def test_reading_needs_no_lock(self, sweep_folder):
         with Journal.reopen(sweep_folder):
