@@ -270,6 +270,16 @@ class _Task:
         """Whether an event belongs to this very attempt."""
         return (self.spec.number, self.spec.attempt) == (event.number, event.attempt)
 
+    def last_word(self) -> tuple[str, EngineEvent] | None:
+        """How the trial ended, after its task: heard again if the message was lost; None if nothing is known."""
+        if self.future.status != "finished":
+            return None
+        try:
+            said = self.future.result(timeout=_CLOSE_SECONDS)
+        except Exception:  # noqa: BLE001 - whatever keeps Dask from fetching it, the trial is then lost and issued again
+            return None
+        return pickle.loads(said) if said is not None else None
+
 
 @dataclass(frozen=True, slots=True)
 class _TaskOver:
@@ -286,7 +296,8 @@ class DaskEngine:
     A trial is a task pinned to a free worker, so that no task ever waits behind another. Dask's own retries are
     not used: a lost worker is reported, and the loop decides. Reports come as Dask events through the scheduler,
     and answers go the same way back, so a worker need not be able to reach the driver. Dask promises delivery of
-    neither: a worker repeats a report until it is answered, and what was answered or ended already is said again.
+    neither: a worker repeats a report until it is answered, an answer is given again to a repeated report, and how a
+    trial ended is the result of its task too.
 
     Args:
         workers: where they come from.
@@ -471,7 +482,12 @@ class DaskEngine:
     def _accept(self, run: str, event: EngineEvent | _TaskOver) -> EngineEvent | None:
         """Brings the books up to date; returns what concerns the caller."""
         task = next((task for task in self._busy.values() if task.is_meant_by(event)), None)
-        if task is None:
+        if isinstance(event, _TaskOver) and task is not None:
+            self._look()  # or a lost scheduler would look like lost workers
+            word = task.last_word()
+            if word is not None and task.run in ("", word[0]):
+                run, event = word
+        if task is None or task.address not in self._busy:
             return None
         is_running = self._running.get(event.number) is task
         if run and run != task.run:
@@ -482,12 +498,10 @@ class DaskEngine:
             task.run = run
         if isinstance(event, EpochReport):
             return event if is_running and self._is_new(task, event) else None
+        del self._busy[task.address]
         if isinstance(event, _TaskOver):
-            self._look()  # or a lost scheduler would look like lost workers
-            self._busy.pop(task.address, None)
             self._lose(task, event.how)
             return None
-        del self._busy[task.address]
         if not is_running:
             return None
         del self._running[event.number]

@@ -63,10 +63,11 @@ _HOSTS: dict[tuple[str, str], _Host] = {}
 """By topic and address of the Dask worker, since several Dask workers may live in one process."""
 
 
-def run_trial(hosting: Hosting, spec: TrialSpec, key: str) -> None:
+def run_trial(hosting: Hosting, spec: TrialSpec, key: str) -> bytes | None:
     """The Dask task: one trial from its specification to its end.
 
-    Everything is said on the topic of the driver, as pickled events, each with the name of this run of the task.
+    Everything is said on the topic of the driver, as pickled events, each with the name of this run of the task. The
+    last is the task's result as well, for the driver to fetch if it was lost on the way; None if the task is not wanted.
     When the driver or the scheduler is gone, or the task is cancelled, the worker process is ended.
     """
     worker = get_worker()
@@ -80,8 +81,10 @@ def run_trial(hosting: Hosting, spec: TrialSpec, key: str) -> None:
         last = _train(host, spec, say, partial(_is_wanted, worker, key))
         if isinstance(last, LostWorker) and _HOSTS.get((hosting.topic, worker.address)) is host:
             host.process.start()
-    if last is not None:
-        say(last)
+    if last is None:
+        return None
+    say(last)
+    return pickle.dumps((run, last))
 
 
 def start_process(hosting: Hosting, dask_worker: Worker) -> None:

@@ -1,5 +1,6 @@
 """Messages between driver and Dask workers that get lost, and a connection to the scheduler that breaks."""
 
+import pickle
 import selectors
 import socket
 import threading
@@ -13,6 +14,7 @@ from galaxy_exp.execution import dask_worker
 from galaxy_exp.execution.dask_engine import DaskEngine, LocalWorkers, RunningCluster
 from galaxy_exp.execution.dask_worker import answer_trial
 from galaxy_exp.journal.events import EpochReported
+from galaxy_exp.records import TrialResult
 
 pytestmark = pytest.mark.slow
 
@@ -28,6 +30,18 @@ class ForgetfulEngine(DaskEngine):
             self.lost |= {what}
         else:
             super()._tell(task, function, *arguments)
+
+
+class DeafEngine(DaskEngine):
+    """Loses the message with which a trial ends."""
+
+    missed = 0
+
+    def _hear(self, event):
+        is_end = isinstance(pickle.loads(event[1])[1], TrialResult)
+        self.missed += is_end
+        if not is_end:
+            super()._hear(event)
 
 
 class Line:
@@ -79,6 +93,15 @@ def test_answers_that_are_lost_on_the_way_are_given_again(tmp_path, monkeypatch)
     proposals = [{"score": 0.5}, {"score": 0.6}]
     record = run_sweep(tmp_path, engine, proposals)
     assert len(engine.lost) == 6
+    assert results(record) == undisturbed(tmp_path / "undisturbed", proposals)
+    assert not any(trial.losses for trial in record.trials.values())
+
+
+def test_a_result_that_is_lost_on_the_way_is_fetched(tmp_path):
+    engine = DeafEngine(LocalWorkers(1), tmp_path / "logs" / "worker.log", module=MODULE)
+    proposals = [{"score": 0.5}, {"score": 0.6}]
+    record = run_sweep(tmp_path, engine, proposals)
+    assert engine.missed == 2
     assert results(record) == undisturbed(tmp_path / "undisturbed", proposals)
     assert not any(trial.losses for trial in record.trials.values())
 
