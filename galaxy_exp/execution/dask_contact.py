@@ -18,7 +18,9 @@ __all__ = ["find_obstacle", "read_address"]
 _GREETING_SECONDS = 0.5
 """A Dask scheduler without TLS speaks first, and at once; one with TLS waits for the other side."""
 
-_TLS_KEYS = ("distributed.comm.tls.ca-file", "distributed.comm.tls.client.cert", "distributed.comm.tls.client.key")
+_TLS_KEYS = ("distributed.comm.tls.ca-file", "distributed.comm.tls.client.cert")
+_TLS_KEY_FILE = "distributed.comm.tls.client.key"
+"""Not needed if the file of the certificate has the key as well."""
 
 
 def read_address(scheduler_file: Path) -> str:
@@ -59,7 +61,9 @@ def _settings_obstacle(scheme: str) -> str | None:
         is_refused = security.require_encryption
         return "Dask's configuration has require-encryption: true; expected tls://HOST:PORT" if is_refused else None
     files = (security.tls_ca_file, security.tls_client_cert, security.tls_client_key)
-    for key, file in zip(_TLS_KEYS, files, strict=True):
+    for key, file in zip((*_TLS_KEYS, _TLS_KEY_FILE), files, strict=True):
+        if file is None and key == _TLS_KEY_FILE:
+            continue
         if file is None:
             return f"tls:// needs {key} in Dask's configuration, and it is not set (docs/clusters.md, TLS)"
         if "\n" not in file and not Path(file).is_file():  # Dask takes the certificate itself as well

@@ -1,6 +1,7 @@
 """A Dask cluster with TLS, set up by Dask's own settings, and every way in which the two sides do not fit."""
 
 import subprocess
+from pathlib import Path
 
 import dask
 import pytest
@@ -8,6 +9,7 @@ from dask_clusters import Cluster
 from toy_sweeps import MODULE, results, run_sweep, undisturbed
 
 from galaxy_exp.errors import ConfigError
+from galaxy_exp.execution.dask_contact import find_obstacle
 from galaxy_exp.execution.dask_engine import DaskEngine, LocalWorkers, RunningCluster
 
 pytestmark = pytest.mark.slow
@@ -114,3 +116,12 @@ def test_certificates_that_do_not_fit_are_one_line(tls, tls_cluster, tmp_path):
     assert with_file("client.cert", "none.pem") == missing
     assert with_file("client.key", ca).startswith("the TLS files of Dask's configuration cannot be used: ")
     assert "TLS certificate does not match" in with_file("ca-file", ca.replace("ca.pem", "stranger.pem"))
+
+
+def test_one_file_may_have_both_certificate_and_key(tls, tls_cluster, tmp_path):
+    both = tmp_path / "both.pem"
+    files = (tls[f"distributed.comm.tls.client.{what}"] for what in ("cert", "key"))
+    both.write_text("".join(Path(file).read_text() for file in files))
+    settings = {"distributed.comm.tls.client.cert": str(both), "distributed.comm.tls.client.key": None}
+    with dask.config.set(tls | settings):
+        assert find_obstacle(tls_cluster.address, 10) is None
