@@ -206,12 +206,13 @@ def resume_sweep(
             as_recorded=as_recorded,
             say=say,
         )
-        if change is not None:
-            journal.append(change)
+        config = journal.record.config if change is None else parse_sweep(change.config, "changed sweep file")
         add_import_paths(journal.record.started.import_paths)
-        engine = build_engine(journal.record.config.execution, project.worker_log(folder.sweep_id), say)
+        engine = build_engine(config.execution, project.worker_log(folder.sweep_id), say)
         with _closing(engine, folder):
             engine.start()
+            if change is not None:  # not before its workers are there: what cannot be used would hold for good
+                journal.append(change)
             journal.append(SweepResumed())
             return _Run(journal, folder, engine, observers, say).to_the_end()
 

@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from galaxy_exp.doctor.findings import Finding
@@ -48,9 +48,8 @@ def examine_journal(folder: SweepFolder) -> list[Finding]:
     """
     path = folder.path / JOURNAL_NAME
     content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    n_lines, reason = _count_intact(whole)
-    lines = whole.splitlines(keepends=True)
+    lines = _whole_lines(content)
+    n_lines, reason = _count_intact(lines)
     if reason and n_lines == 0:
         what = f"{JOURNAL_NAME}:1: damaged, and nothing of the sweep can be known: {reason}"
         return [Finding(folder.sweep_id, what, f"put {path} back from a copy, or delete {folder.path}")]
@@ -58,17 +57,21 @@ def examine_journal(folder: SweepFolder) -> list[Finding]:
         n_after = len(lines) - n_lines - 1
         what = f"{JOURNAL_NAME}:{n_lines + 1}: damaged, {n_after} lines after it: {reason}"
         remedy = f"cut before it, what follows is done again by: galaxy-exp resume {folder.sweep_id}; a copy is kept"
-        return [Finding(folder.sweep_id, what, remedy, _cut(path, sum(map(len, lines[:n_lines]))))]
-    if len(content) > len(whole):
+        return [Finding(folder.sweep_id, what, remedy, partial(_cut, path))]
+    if len(content) > sum(map(len, lines)):
         what = f"{JOURNAL_NAME}: the last line was cut off while it was written"
-        return [Finding(folder.sweep_id, what, "the rest of that line goes", _cut(path, len(whole)), is_harmless=True)]
+        return [Finding(folder.sweep_id, what, "the rest of that line goes", partial(_cut, path), is_harmless=True)]
     return []
 
 
-def _count_intact(content: bytes) -> tuple[int, str]:
+def _whole_lines(content: bytes) -> list[bytes]:
+    """With their ends; a last line without one is left out."""
+    return content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+
+
+def _count_intact(lines: list[bytes]) -> tuple[int, str]:
     """How many lines from the first on make sense, and what is wrong with the next one; "" if nothing is."""
     record: SweepRecord | None = None
-    lines = content.splitlines()
     for number, line in enumerate(lines):
         try:
             event: Event = parse_event(line)
@@ -83,21 +86,30 @@ def _count_intact(content: bytes) -> tuple[int, str]:
     return len(lines), ""
 
 
-def _cut(path: Path, n_bytes: int) -> Callable[[], None]:
-    def cut() -> None:
-        with path.open("r+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise JournalError(f"{path}: a driver has begun to run this sweep") from None
-            copy = _free_name(path)
-            shutil.copy2(path, copy)
-            fsync_path(copy)
-            fsync_path(copy.parent)
-            file.truncate(n_bytes)
-            os.fsync(file.fileno())
+def _cut(path: Path) -> None:
+    """Cuts a journal where what can be read of it ends, as it is now: a driver may have gone on since it was looked at.
 
-    return cut
+    Raises:
+        JournalError: a driver runs the sweep, or nothing of the journal can be read any more.
+    """
+    with path.open("r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JournalError(f"{path}: a driver has begun to run this sweep") from None
+        content = file.read()
+        lines = _whole_lines(content)
+        n_bytes = sum(map(len, lines[: _count_intact(lines)[0]]))
+        if n_bytes == 0:
+            raise JournalError(f"{path}: has changed, and nothing of it can be read any more")
+        if n_bytes == len(content):
+            return
+        copy = _free_name(path)
+        shutil.copy2(path, copy)
+        fsync_path(copy)
+        fsync_path(copy.parent)
+        file.truncate(n_bytes)
+        os.fsync(file.fileno())
 
 
 def _free_name(path: Path) -> Path:

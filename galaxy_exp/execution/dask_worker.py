@@ -67,7 +67,7 @@ def run_trial(hosting: Hosting, spec: TrialSpec, key: str) -> bytes | None:
     """The Dask task: one trial from its specification to its end.
 
     Everything is said on the topic of the driver, as pickled events, each with the name of this run of the task. The
-    last is the task's result as well, for the driver to fetch if it was lost on the way; None if the task is not wanted.
+    last is the task's result as well, for the driver to fetch if it was lost on the way; None if it is not wanted.
     When the driver or the scheduler is gone, or the task is cancelled, the worker process is ended.
     """
     worker = get_worker()

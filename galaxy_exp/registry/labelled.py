@@ -124,15 +124,16 @@ def evaluate_on(
 def describe_overlap(classifier: _Classifier, dataset: ImageDataset, data_cache: Path) -> str | None:
     """One line if the model has seen these images in training, as far as can be told; else None.
 
-    The model knows the digest of the data set that its sweep was made of. If that sweep's prepared images still lie in
-    `data_cache`, its training images are looked for one by one.
+    The model knows the digests of the data set that its sweep was made of and of the split. If that sweep's prepared
+    images still lie in `data_cache`, its training images are looked for one by one. A model that an earlier release
+    packaged does not know its split: any split of the data is taken, and the line is vague.
     """
-    digest = str(classifier.metadata.get("data_digest", ""))
+    digest, split_digest = (str(classifier.metadata.get(key, "")) for key in ("data_digest", "split_digest"))
     if not digest:
         return None
     if dataset.digest == digest:
         return "these are the images that the model's sweep was made of, its training images among them"
-    for prepared in _prepared(data_cache, digest):
+    for prepared in _prepared(data_cache, digest, split_digest):
         try:
             alike = preprocess_dataset(dataset, prepared.preprocessing)
         except DataError:
@@ -141,7 +142,8 @@ def describe_overlap(classifier: _Classifier, dataset: ImageDataset, data_cache:
             continue
         trained = set(_hashes(np.load(prepared.files.train_images, mmap_mode="r")))
         if seen := sum(image in trained for image in _hashes(alike.images)):
-            return f"{seen} of these {len(dataset)} images were among the model's training images"
+            were = "were" if split_digest else "may have been"
+            return f"{seen} of these {len(dataset)} images {were} among the model's training images"
     return None
 
 
@@ -156,14 +158,15 @@ def _quoted(names: Sequence[str]) -> str:
     return f"class {shown} is" if len(names) == 1 else f"classes {shown} are"
 
 
-def _prepared(data_cache: Path, digest: str) -> list[PreparedData]:
+def _prepared(data_cache: Path, digest: str, split_digest: str) -> list[PreparedData]:
+    """Of this data and this split, or of any split if `split_digest` is empty."""
     found = []
-    for folder in sorted(data_cache.glob(f"{digest[:16]}-*")):
+    for folder in sorted(data_cache.glob(f"{digest[:16]}-{split_digest[:16]}*")):
         try:
             found.append(PreparedData.load(folder))
         except DataError:
             continue
-    return [prepared for prepared in found if prepared.digest == digest]
+    return [prepared for prepared in found if prepared.digest == digest and split_digest in ("", prepared.split_digest)]
 
 
 def _hashes(images: NDArray[np.uint8]) -> list[bytes]:

@@ -83,7 +83,12 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
         image_shape=data.image_shape,
         registered_name=record.config.registry.model,
         input_example=np.load(data.files.validation_images, mmap_mode="r")[:_EXAMPLE_IMAGES],
-        metadata={"sweep_id": record.sweep_id, "trial": winner.number, "data_digest": data.digest},
+        metadata={
+            "sweep_id": record.sweep_id,
+            "trial": winner.number,
+            "data_digest": data.digest,
+            "split_digest": data.split_digest,
+        },
         tags=_version_tags(record, data, report),
         description=write_card(record, data, winner),
         tracking_uri=record.started.tracking_uri,

@@ -14,6 +14,7 @@ import pytest
 from journaled_sweeps import FINISH, SWEEP, trial_events
 
 from galaxy_exp.cli.main import _run
+from galaxy_exp.doctor.files import examine_journal
 from galaxy_exp.journal.events import FinalistsChosen, ModelRegistered, SweepResumed, WinnerChosen
 from galaxy_exp.registry import version_tags
 from galaxy_exp.tracking import names
@@ -156,6 +157,16 @@ class TestFiles:
         assert doctor("--mend") == (0, [(problem, "mended")])
         assert ward.journal_file.read_bytes() == whole
         assert doctor() == IN_ORDER
+
+    def test_a_journal_that_went_on_since_it_was_looked_at_keeps_what_came(self, ward):
+        ward.play(*trial_events(0), tracked=False)
+        ward.journal_file.write_bytes(ward.journal_file.read_bytes() + b'{"event": "swe')
+        (finding,) = examine_journal(ward.folder)
+        ward.play(SweepResumed(), *trial_events(1), tracked=False)
+        whole = ward.journal_file.read_bytes()
+        finding.mend()
+        assert ward.journal_file.read_bytes() == whole
+        assert [path.name for path in ward.folder.path.glob("journal*")] == ["journal.jsonl"]
 
     def test_a_damaged_journal_is_cut_before_the_damage_and_kept(self, ward, doctor):
         ward.play(*trial_events(0), *trial_events(1), tracked=False)

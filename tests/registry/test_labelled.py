@@ -97,8 +97,12 @@ def test_images_of_the_training_are_told(prepared: PreparedData) -> None:
 
     assert told(trained) is None  # a model that does not say what it was made of
     model.metadata = {"data_digest": prepared.digest}
+    assert told(trained[:3], fresh) == "3 of these 8 images may have been among the model's training images"
+    model.metadata["split_digest"] = prepared.split_digest
     assert told(trained[:3], fresh) == "3 of these 8 images were among the model's training images"
     assert told(fresh) is None
+    model.metadata["split_digest"] = "0" * 64
+    assert told(trained[:3], fresh) is None  # of another sweep's split
     data = build_dataset(fresh, np.arange(5) % 2, ("a", "b"), source="x")
     model.metadata = {"data_digest": data.digest}
     assert (describe_overlap(model, data, prepared.folder) or "").startswith(
