@@ -5,7 +5,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from toy_sweeps import MODULE, results, run_sweep, undisturbed
@@ -27,10 +29,10 @@ SlurmdUser=root
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={spool}/munge.socket
 CredType=cred/munge
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={spool}
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
 ProctrackType=proctrack/linuxproc
@@ -101,20 +103,23 @@ class Slurm:
             pytest.skip("only root can start SLURM's daemons")
         self.folder = folder
         self.daemons = []
+        # sockets are made there, and their paths may have 107 characters
+        self.spool = tempfile.TemporaryDirectory(prefix="slurm", dir="/tmp")
+        spool = Path(self.spool.name)
+        spool.chmod(0o711)
         with socket.socket() as one, socket.socket() as two:
             one.bind(("127.0.0.1", 0))
             two.bind(("127.0.0.1", 0))
             ports = one.getsockname()[1], two.getsockname()[1]
         host = socket.gethostname().split(".")[0]
         conf = folder / "slurm.conf"
-        conf.write_text(SLURM_CONF.format(host=host, ports=ports, folder=folder, cpus=os.cpu_count()))
-        for name in ("state", "spool"):
-            (folder / name).mkdir()
+        conf.write_text(SLURM_CONF.format(host=host, ports=ports, folder=folder, spool=spool, cpus=os.cpu_count()))
+        (folder / "state").mkdir()
         key = folder / "munge.key"
         key.write_bytes(os.urandom(1024))
         key.chmod(0o400)
         monkeypatch.setenv("SLURM_CONF", str(conf))
-        files = {"key-file": key, "socket": "munge.socket", "pid-file": "munged.pid", "log-file": "munged.log"}
+        files = {"key-file": key, "socket": spool / "munge.socket", "pid-file": "munged.pid", "log-file": "munged.log"}
         options = [f"--{option}={folder / file}" for option, file in (files | {"seed-file": "munged.seed"}).items()]
         self.start("munged", "--force", "--foreground", *options)
         self.start("slurmctld", "-D", "-c", "-f", str(conf))
@@ -123,6 +128,8 @@ class Slurm:
         while "idle" not in subprocess.run(["sinfo", "-h", "-o", "%t"], capture_output=True, text=True).stdout:
             assert time.monotonic() < deadline, (folder / "daemons.log").read_text()
             time.sleep(0.2)
+        first = ["sbatch", "--wait", "--partition=short", "--output=/dev/null", "--wrap=true"]
+        subprocess.run(first, check=True, timeout=60)
 
     def start(self, *command):
         with (self.folder / "daemons.log").open("ab") as log:
@@ -132,6 +139,7 @@ class Slurm:
         for daemon in reversed(self.daemons):
             daemon.terminate()
             daemon.wait(30)
+        self.spool.cleanup()
 
 
 @pytest.fixture(params=[StandIn, Slurm], ids=["stand-in", "slurm"])
