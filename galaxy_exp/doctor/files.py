@@ -11,11 +11,12 @@ from pathlib import Path
 
 from galaxy_exp.doctor.findings import Finding
 from galaxy_exp.errors import DataError, JournalError
-from galaxy_exp.folders import SweepFolder, fsync_path, graph_of
+from galaxy_exp.folders import SweepFolder, fsync_path
 from galaxy_exp.journal.events import Event, parse_event
 from galaxy_exp.journal.journal import JOURNAL_NAME
 from galaxy_exp.journal.order import misplaced
 from galaxy_exp.journal.record import SweepRecord
+from galaxy_exp.registry.choice import find_best
 
 __all__ = ["examine_beginning", "examine_data", "examine_journal", "examine_models"]
 
@@ -118,21 +119,26 @@ def _free_name(path: Path) -> Path:
 
 
 def examine_models(folder: SweepFolder, record: SweepRecord) -> list[Finding]:
-    """The model that an unfinished sweep will register and that is not there."""
-    if record.registered is not None:
+    """The model that an unfinished sweep will register and that is not there; a graph of it alone does not do."""
+    number = record.winner if record.winner is not None else _standing_winner(record)
+    if record.registered is not None or number is None:
         return []
-    if record.winner is not None:
-        needed = [record.winner]
-    elif record.config.registry.finalists:
-        needed = []  # trained again before the choice
-    else:
-        needed = [trial.number for trial in record.leaderboard()[:1]]
-    files = [folder.trial(number) / "model.keras" for number in needed]
-    return [
-        Finding(folder.sweep_id, f"{file}: the model of the best trial is gone", "put it back, or run the sweep again")
-        for file in files
-        if not file.exists() and not graph_of(file).exists()
-    ]
+    file = folder.trial(number) / "model.keras"
+    if file.is_file():
+        return []
+    what = f"{file}: the model of the best trial is gone"
+    return [Finding(folder.sweep_id, what, "put it back, or run the sweep again")]
+
+
+def _standing_winner(record: SweepRecord) -> int | None:
+    """Who wins if the search ends now; None while finalists are still to be trained again, one of which will win."""
+    registry = record.config.registry
+    n_again = sum(trial.confirms is not None for trial in record.trials.values())
+    n_wanted = (registry.finalists if record.finalists is None else len(record.finalists)) * registry.seeds
+    if n_again < n_wanted or (n_wanted and record.running):
+        return None
+    best = find_best(record)
+    return None if best is None else best.number
 
 
 def examine_data(records: list[SweepRecord]) -> list[Finding]:

@@ -11,7 +11,7 @@ from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import HyperparameterValue
 
-__all__ = ["Standing", "choose_finalists", "choose_winner", "standings"]
+__all__ = ["Standing", "choose_finalists", "choose_winner", "find_best", "standings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +58,29 @@ def standings(record: SweepRecord) -> list[Standing]:
     return sorted(found, key=lambda standing: record.objective.sort_key(standing.mean))
 
 
-def choose_winner(journal: Journal) -> TrialRecord:
-    """The trial whose model is tested, registered and used.
+def find_best(record: SweepRecord) -> TrialRecord | None:
+    """The trial that wins if no other is trained; None if none has a model.
 
     With finalists, the configuration with the best mean over its seeds wins, and of its trials the best on the
     validation images is taken. Without, it is the best trial of the search; the earlier one of two equals.
+    """
+    ranked = standings(record)
+    trials = ranked[0].trials if ranked else record.leaderboard(1)
+    key = record.objective.sort_key
+    return min(trials, key=lambda trial: key(trial.objective_value(record.objective) or 0.0), default=None)
+
+
+def choose_winner(journal: Journal) -> TrialRecord:
+    """The trial whose model is tested, registered and used: `find_best`.
 
     Raises:
         SweepFailedError: if no trial ended with a model.
     """
     record = journal.record
     if record.winner is None:
-        ranked = standings(record)
-        trials = ranked[0].trials if ranked else record.leaderboard()
-        if not trials:
+        best = find_best(record)
+        if best is None:
             raise SweepFailedError(_why_no_winner(record))
-        best = min(trials, key=lambda trial: record.objective.sort_key(trial.objective_value(record.objective) or 0.0))
         journal.append(WinnerChosen(number=best.number))
     return record.trials[record.winner or 0]
 

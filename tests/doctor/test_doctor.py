@@ -14,6 +14,7 @@ import pytest
 from journaled_sweeps import FINISH, SWEEP, trial_events
 
 from galaxy_exp.cli.main import _run
+from galaxy_exp.config import SweepConfig
 from galaxy_exp.doctor.files import examine_journal
 from galaxy_exp.journal.events import FinalistsChosen, ModelRegistered, SweepResumed, WinnerChosen
 from galaxy_exp.registry import version_tags
@@ -224,12 +225,27 @@ class TestFiles:
 
     def test_the_model_that_is_to_be_registered_is_missed(self, ward, doctor):
         ward.play(*trial_events(0), closed="KILLED")
-        (ward.folder.trial(0) / "model.keras").unlink()
-        code, rows = doctor("--mend")
-        assert code == 1
-        assert [(finding.split(": ")[1], state) for finding, state in rows] == [
-            ("the model of the best trial is gone", "open")
+        model = ward.folder.trial(0) / "model.keras"
+        model.unlink()
+        (ward.folder.trial(0) / "model_graph").mkdir()  # resuming needs the file too
+        problem = f"{model}: the model of the best trial is gone"
+        assert doctor("--mend") == (1, [(problem, "open")])
+
+    def test_the_model_of_a_finalist_is_missed_once_all_of_them_are_trained_again(self, ward, doctor):
+        named = {"tracking": {"experiment": ward.experiment}, "registry": {"finalists": 1, "seeds": 2}}
+        config = SweepConfig.model_validate(named).model_dump(mode="json")
+        first, second = [
+            [events[0].model_copy(update={"confirms": 0}), *events[1:]] for events in map(trial_events, (1, 2))
         ]
+        ward.play(*trial_events(0), FinalistsChosen(numbers=[0], reason="done"), *first, closed="KILLED", config=config)
+        for number in (0, 1):
+            (ward.folder.trial(number) / "model.keras").unlink()
+        assert doctor() == IN_ORDER
+        ward.play(SweepResumed(), *second, closed="KILLED")
+        assert doctor() == IN_ORDER
+        model = ward.folder.trial(2) / "model.keras"
+        model.unlink()
+        assert doctor() == (1, [(f"{model}: the model of the best trial is gone", "open")])
 
     def test_prepared_images_that_are_gone_are_told(self, ward, doctor, tmp_path):
         ward.finish()
