@@ -21,11 +21,12 @@ from galaxy_exp.registry.choice import find_best
 __all__ = ["examine_beginning", "examine_data", "examine_journal", "examine_models"]
 
 _SETTLING_SECONDS = 600.0
-"""A folder without a journal may belong to a sweep that is still preparing its images."""
+"""A folder without a journal may belong to a sweep that is still preparing its images, also for longer than that on
+another machine: what is in it is never deleted."""
 
 
 def examine_beginning(folder: SweepFolder, has_workers: bool) -> list[Finding]:
-    """A folder whose sweep never began; nothing for one that may be beginning.
+    """A folder whose sweep never began; nothing for one that may be beginning here.
 
     Args:
         folder: without a journal, or with an empty one.
@@ -37,8 +38,13 @@ def examine_beginning(folder: SweepFolder, has_workers: bool) -> list[Finding]:
     if (folder.path / "trials").exists():
         remedy = f"put {JOURNAL_NAME} back from a copy, or delete {folder.path}"
         return [Finding(folder.sweep_id, "the journal is gone, and trials are there", remedy)]
+    held = ", ".join(sorted(path.name for path in folder.path.iterdir()))
+    if held:
+        what = f"the sweep has not begun, and its folder holds {held}"
+        remedy = f"unless it is starting on another machine, delete {folder.path}"
+        return [Finding(folder.sweep_id, what, remedy, is_harmless=True)]
     what = "the sweep was ended before its first trial"
-    return [Finding(folder.sweep_id, what, "its folder, which is empty, goes", lambda: shutil.rmtree(folder.path))]
+    return [Finding(folder.sweep_id, what, "its folder, which is empty, goes", folder.path.rmdir)]
 
 
 def examine_journal(folder: SweepFolder) -> list[Finding]:

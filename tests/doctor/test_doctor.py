@@ -217,6 +217,15 @@ class TestFiles:
         assert doctor("--mend") == (0, [("the sweep was ended before its first trial", "mended")])
         assert not folder.exists()
 
+    def test_what_a_sweep_that_never_began_left_is_told_and_kept(self, ward, doctor):
+        folder = ward.project.new_sweep("early").path
+        for name in ("hypermodel.pkl", "journal.jsonl"):
+            (folder / name).touch()
+        os.utime(folder, (0, 0))
+        problem = "the sweep has not begun, and its folder holds hypermodel.pkl, journal.jsonl"
+        assert doctor("--mend") == (0, [(problem, "harmless")])
+        assert len(list(folder.iterdir())) == 2
+
     def test_trials_without_a_journal_are_left_to_the_user(self, ward, doctor):
         ward.play(*trial_events(0), tracked=False)
         ward.journal_file.unlink()
