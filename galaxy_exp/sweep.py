@@ -564,7 +564,7 @@ def _closing(engine: Engine, folder: SweepFolder) -> Iterator[None]:
     finally:
         with _signals_ignored():
             engine.close()
-            if not (folder.path / "journal.jsonl").exists():
+            if folder.path.exists() and not (folder.path / "journal.jsonl").exists():
                 shutil.rmtree(folder.path)  # refused before anything began
 
 
