@@ -1,10 +1,12 @@
 """Passwords are not in what is printed, journaled or stored."""
 
 import pytest
+from written_records import RecordWriter
 
-from galaxy_exp.config.reading import as_journaled, read_sweep
+from galaxy_exp.config.reading import as_journaled, load_sweep, read_sweep
 from galaxy_exp.errors import TrackingError
 from galaxy_exp.redaction import hide_password
+from galaxy_exp.tracking.artifacts import write_sweep_artifacts
 from galaxy_exp.tracking.store import whole_address, without_password
 from galaxy_exp.training.failures import failure_reason
 
@@ -64,6 +66,13 @@ def test_a_journal_has_none_whether_from_the_file_or_an_option(tmp_path):
     assert config.tracking.uri == URI
     assert as_journaled(config)["tracking"]["uri"] == HIDDEN
     assert source.settings == (("tracking.uri", HIDDEN), ("tracking", {"uri": HIDDEN}))
+
+
+def test_nor_has_the_sweep_file_among_the_artifacts(tmp_path, prepared):
+    record = RecordWriter().record
+    record.started.config["tracking"]["uri"] = URI  # by hand
+    folder = write_sweep_artifacts(tmp_path, record, prepared)
+    assert load_sweep(folder / "sweep.yaml").tracking.uri == HIDDEN
 
 
 class TestAnAddressFromTheJournal:

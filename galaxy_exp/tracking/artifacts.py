@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from galaxy_exp import metrics
-from galaxy_exp.config import SweepConfig, dump_sweep
+from galaxy_exp.config import dump_sweep, parse_sweep
+from galaxy_exp.config.reading import as_journaled
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.report.figures import confusion_record, plot_confusion, plot_learning_curves, plot_mistakes_gallery
 from galaxy_exp.report.insight.files import write_insight
 from galaxy_exp.report.per_class import per_class_table, per_class_text
-from galaxy_exp.tracking.store import hide_in_address
 
 __all__ = [
     "artifacts_folder",
@@ -84,7 +84,7 @@ def _write_validation_artifacts(
 def write_sweep_artifacts(folder: Path, record: SweepRecord, data: PreparedData) -> Path:
     """Writes what describes the sweep as a whole; called again, it brings the files up to date."""
     target = artifacts_folder(folder)
-    (target / "sweep.yaml").write_text(dump_sweep(_without_password(record.config)), encoding="utf-8")
+    (target / "sweep.yaml").write_text(dump_sweep(parse_sweep(as_journaled(record.config))), encoding="utf-8")
     _write_json(target / "search_space.json", record.started.space)
     _write_json(target / "software.json", record.started.software)
     _write_json(target / "data.json", _describe_data(data))
@@ -115,13 +115,6 @@ def leaderboard_rows(record: SweepRecord) -> list[dict[str, Any]]:
         row |= {"epochs": trial.epochs, "seconds": round(trial.result.seconds, 3) if trial.result else ""}
         rows.append(row | {"run_id": trial.run_id} | trial.values)
     return rows
-
-
-def _without_password(config: SweepConfig) -> SweepConfig:
-    if config.tracking.uri is None:
-        return config
-    tracking = config.tracking.model_copy(update={"uri": hide_in_address(config.tracking.uri)})
-    return config.model_copy(update={"tracking": tracking})
 
 
 def _describe_data(data: PreparedData) -> dict[str, Any]:
