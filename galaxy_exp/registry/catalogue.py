@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.errors import ModelError
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.promotion import (
+    PromotionDecision,
     crown,
     decide_promotion,
     describe_decision,
@@ -17,6 +19,7 @@ from galaxy_exp.registry.promotion import (
     load_candidate,
     read_history,
     remember_champion,
+    write_evidence,
 )
 from galaxy_exp.tracking.quiet import quiet_mlflow
 from galaxy_exp.tracking.store import open_existing_client, tracking_errors, uri_option
@@ -145,10 +148,10 @@ def promote(
         given = f"; the reason given: {reason}" if reason else ""
         against = "" if decision.promote else ", against the evidence"
         recorded = f"promoted by hand{replaced}{against} ({decision.grounds}){given}"
+        write_evidence(client, name, version, replace(decision, reason=recorded))  # before the alias moves
         previous = crown(client, name, version, recorded)
         describe_decision(client, name, version, BY_HAND, recorded)
-        _tag(client, name, version, version_tags.PROMOTION_REASON, recorded)
-        _tag(client, name, version, version_tags.PROMOTION, BY_HAND)
+        client.set_model_version_tag(name, str(version), version_tags.PROMOTION, BY_HAND)
     return previous
 
 
@@ -173,12 +176,12 @@ def rollback(name: str, tracking_uri: str | None = None) -> int:
         if previous is None:
             raise ModelError(f"{name} version {champion.version} is the first champion; there is none before it")
         _require_version(client, name, int(previous))
-        client.set_registered_model_alias(name, version_tags.CHAMPION, previous)
         recorded = f"rolled back from version {champion.version}"
+        write_evidence(client, name, int(previous), PromotionDecision(True, recorded))  # before the alias moves
+        client.set_registered_model_alias(name, version_tags.CHAMPION, previous)
         remember_champion(client, name, int(previous), int(champion.version), recorded)
         describe_decision(client, name, int(previous), BY_HAND, recorded)
-        _tag(client, name, int(previous), version_tags.PROMOTION_REASON, recorded)
-        _tag(client, name, int(previous), version_tags.PROMOTION, BY_HAND)
+        client.set_model_version_tag(name, previous, version_tags.PROMOTION, BY_HAND)
     return int(previous)
 
 
@@ -231,7 +234,3 @@ def _require_version(client: MlflowClient, name: str, version: int | None) -> No
     if version is not None and version not in known:
         listed = ", ".join(map(str, known)) or "none"
         raise ModelError(f"{name} has no version {version}; versions: {listed}")
-
-
-def _tag(client: MlflowClient, name: str, version: int, tag: str, value: str) -> None:
-    client.set_model_version_tag(name, str(version), tag, value)

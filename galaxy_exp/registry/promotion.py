@@ -39,6 +39,7 @@ __all__ = [
     "read_decision",
     "read_history",
     "remember_champion",
+    "write_evidence",
 ]
 
 _ALL_THE_SAME = "; to promote it all the same: "
@@ -197,8 +198,7 @@ def apply_promotion(client: MlflowClient, name: str, version: int, decision: Pro
     """
     if version_tags.PROMOTION in client.get_model_version(name, str(version)).tags:
         return
-    for tag, value in _evidence_tags(decision).items():
-        client.set_model_version_tag(name, str(version), tag, value)
+    write_evidence(client, name, version, decision)
     if decision.promote:
         crown(client, name, version, decision.reason)
     else:
@@ -278,14 +278,20 @@ def read_history(client: MlflowClient, name: str) -> list[dict[str, Any]]:
     return [json.loads(value) for key, value in sorted(tags.items()) if key.startswith(version_tags.HISTORY)]
 
 
-def _evidence_tags(decision: PromotionDecision) -> dict[str, str]:
-    """In the order they are written: the reason, which says that all numbers are there, last."""
+def write_evidence(client: MlflowClient, name: str, version: int, decision: PromotionDecision) -> None:
+    """Writes the decision's numbers into the version's tags, in place of an earlier decision's, then its reason.
+
+    The reason says that all numbers are there.
+    """
+    tags = client.get_model_version(name, str(version)).tags
     numbers = {
         version_tags.PROMOTION_DIFFERENCE: decision.difference,
         version_tags.PROMOTION_LOW: decision.low,
         version_tags.PROMOTION_HIGH: decision.high,
     }
-    return {
-        **{tag: repr(value) for tag, value in numbers.items() if value is not None},
-        version_tags.PROMOTION_REASON: decision.reason,
-    }
+    for tag, value in numbers.items():
+        if value is not None:
+            client.set_model_version_tag(name, str(version), tag, repr(value))
+        elif tag in tags:
+            client.delete_model_version_tag(name, str(version), tag)
+    client.set_model_version_tag(name, str(version), version_tags.PROMOTION_REASON, decision.reason)

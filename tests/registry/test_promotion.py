@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from galaxy_exp.errors import ModelError
 from galaxy_exp.registry import version_tags
-from galaxy_exp.registry.catalogue import promote, show_model
+from galaxy_exp.registry.catalogue import promote, rollback, show_model
 from galaxy_exp.registry.packaging import ModelVersionRef
 from galaxy_exp.registry.promotion import (
     Candidate,
@@ -257,6 +258,32 @@ def test_a_decision_killed_at_any_step_keeps_its_evidence(
     assert decision.reason.startswith("better than version 1")
     assert _aliases(store, first.name) == {"champion": 2}
     assert read_decision(store.client, second.name, 2) == decision
+
+
+def test_by_hand_the_evidence_is_written_anew_and_before_the_alias_moves(
+    versions: Versions, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = versions(0.7, 0.5)
+    for ref in (first, second):
+        _gate(store, ref)
+    reasons, move = [], MlflowClient.set_registered_model_alias
+
+    def note(client: MlflowClient, name: str, alias: str, version: str) -> None:
+        reasons.append(client.get_model_version(name, version).tags[version_tags.PROMOTION_REASON])
+        move(client, name, alias, version)
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", note)
+    promote(first.name, 2, store.uri, force=True)
+    forced = read_decision(store.client, first.name, 2)
+    assert forced is not None
+    assert (forced.high or 0) < 0
+    rollback(first.name, store.uri)
+    assert reasons == [forced.reason, "rolled back from version 2"]
+    assert promote(first.name, 2, store.uri, force=True) == 1
+    store.client.delete_registered_model_alias(first.name, version_tags.CHAMPION)
+    promote(first.name, 2, store.uri)
+    alone = read_decision(store.client, first.name, 2)
+    assert alone == PromotionDecision(True, "promoted by hand (first version: there was no champion)")
 
 
 def test_a_decision_is_read_back_as_it_was_made(versions: Versions, store: Store) -> None:
