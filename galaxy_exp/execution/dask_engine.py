@@ -268,6 +268,8 @@ class _Task:
 
     def is_meant_by(self, event: EngineEvent | _TaskOver) -> bool:
         """Whether an event belongs to this very attempt."""
+        if isinstance(event, _TaskOver):
+            return bool(self.future.key == event.key)
         return (self.spec.number, self.spec.attempt) == (event.number, event.attempt)
 
     def last_word(self) -> tuple[str, EngineEvent] | None:
@@ -285,9 +287,11 @@ class _Task:
 class _TaskOver:
     """A Dask task came to its end, whatever that was."""
 
-    number: int
-    attempt: int
+    key: str
     how: str
+
+
+_Said = tuple[str, EngineEvent | _TaskOver]
 
 
 class DaskEngine:
@@ -325,7 +329,7 @@ class DaskEngine:
         self._client: Client | None = None
         self._at_close = ExitStack()
         self._hosting: Hosting | None = None
-        self._said: queue.SimpleQueue[tuple[str, EngineEvent | _TaskOver]] = queue.SimpleQueue()
+        self._said: queue.SimpleQueue[_Said] = queue.SimpleQueue()
         """With the run of the task that said it, see `_Task`."""
         self._losses: deque[LostWorker] = deque()
         """Found here, not said by a worker."""
@@ -346,6 +350,8 @@ class DaskEngine:
         self._at_close.enter_context(silence_logging_cmgr(logging.CRITICAL))
         self._at_close.callback(self._workers.close)
         self._client = self._workers.connect()
+        # nothing that is still said of an earlier start concerns this one
+        self._topic, self._said = f"galaxy-exp-{uuid.uuid4().hex}", queue.SimpleQueue()
         self._at_close.callback(self._client.close, timeout=_CLOSE_SECONDS)
         self._renewed_at = time.monotonic()
         self._look()
@@ -371,12 +377,13 @@ class DaskEngine:
         if not self.free_slots():
             numbers = ", ".join(str(task.spec.number) for task in self._busy.values())
             raise RuntimeError(f"every worker is busy with trial {numbers}")
-        address, key = self._free()[0], f"{self._topic}-{spec.number}-{spec.attempt}"
+        # a key of its own: Dask does not run one again whose result it still has
+        address, key = self._free()[0], f"{self._topic}-{spec.number}-{spec.attempt}-{uuid.uuid4().hex[:8]}"
         future = self._connected.submit(
             dask_worker.run_trial, self._hosting, spec, key, key=key, workers=[address], retries=0, pure=False
         )
         self._running[spec.number] = self._busy[address] = _Task(spec, address, future)
-        future.add_done_callback(partial(self._note_end, spec.number, spec.attempt))
+        future.add_done_callback(partial(self._note_end, self._said))
 
     def next_event(self, timeout_seconds: float | None = None) -> EngineEvent | None:
         """See `Engine.next_event`."""
@@ -489,11 +496,12 @@ class DaskEngine:
                 run, event = word
         if task is None or task.address not in self._busy:
             return None
-        is_running = self._running.get(event.number) is task
+        number = task.spec.number
+        is_running = self._running.get(number) is task
         if run and run != task.run:
             if task.run:
                 if is_running:
-                    self.kill(event.number, f"the Dask worker at {task.address} left the cluster and came back")
+                    self.kill(number, f"the Dask worker at {task.address} left the cluster and came back")
                 return None
             task.run = run
         if isinstance(event, EpochReport):
@@ -504,7 +512,7 @@ class DaskEngine:
             return None
         if not is_running:
             return None
-        del self._running[event.number]
+        del self._running[number]
         return event
 
     def _is_new(self, task: _Task, report: EpochReport) -> bool:
@@ -520,11 +528,12 @@ class DaskEngine:
         """Called by Dask, in its own thread, with everything on the topic."""
         self._said.put(pickle.loads(event[1]))
 
-    def _note_end(self, number: int, attempt: int, future: Future) -> None:
-        """Called by Dask, in a thread of its own, when a task is over."""
+    @staticmethod
+    def _note_end(said: queue.SimpleQueue[_Said], future: Future) -> None:
+        """Called by Dask, in a thread of its own, when a task is over; also when that is because the client closes."""
         error = future.exception() if future.status == "error" else None
         how = first_line(error) if error is not None else f"the Dask task is {future.status}"
-        self._said.put(("", _TaskOver(number, attempt, how)))
+        said.put(("", _TaskOver(future.key, how)))
 
     def _tell(self, task: _Task, function: Callable[..., None], *arguments: object) -> None:
         """Runs a function beside the task of a trial, and does not wait until it has."""

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from io import TextIOWrapper
 from multiprocessing.connection import Connection
 
 from galaxy_exp.records import EpochReport, TrialResult, TrialSpec
@@ -39,6 +40,8 @@ def main(descriptor: int, find_run_trial: Callable[[], RunTrial] = _find_trainin
         find_run_trial: gives what carries out the trials; called before there is one, so it may take its time.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what is printed is in the log even if the process is killed
     die_with_parent(os.getppid())
     with Connection(descriptor) as pipe:
         try:

@@ -84,6 +84,17 @@ class GalaxyClassifier:
         return height, width
 
     @property
+    def crop(self) -> int | None:
+        """Side in pixels of the square that training cut from the centre of its raw images; None if it did not."""
+        side: int | None = getattr(self._model, "centre", None)
+        return side
+
+    @property
+    def greyscale(self) -> bool:
+        """Whether training made its images grey."""
+        return bool(getattr(self._model, "greyscale", False))
+
+    @property
     def fits(self) -> dict[str, Any] | None:
         """How training read FITS files, as `data.fits` of its sweep file; None if there were none, or it is unknown."""
         fits: dict[str, Any] | None = getattr(self._model, "fits", None)  # earlier releases did not store it

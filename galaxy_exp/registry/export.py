@@ -1,7 +1,8 @@
 """A packaged network as an ONNX file or a TensorFlow SavedModel, compared with the model it came from.
 
 What is exported is the network alone: uint8 (n, height, width, 3) of the size it was trained on to probabilities
-(n, n_classes). Bringing images to that size stays with whoever calls it; a JSON file beside it has the rule.
+(n, n_classes). What training did to its raw images, and bringing them to that size, stays with whoever calls it; a JSON
+file beside it has the rule.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,23 +82,42 @@ def _facts(classifier: GalaxyClassifier) -> dict[str, Any]:
         "image_size": list(classifier.image_size),
         "input": "uint8 (n, height, width, 3), red, green, blue",
         "output": "float32 (n, n_classes), probabilities in the order of class_names",
-        "before": "cut the centre to the aspect ratio of image_size, then resize (bilinear, antialiased) to it",
+        "crop": classifier.crop,
+        "greyscale": classifier.greyscale,
+        "fits": classifier.fits,
+        "before": "; then ".join(_steps(classifier)),
     }
 
 
+def _steps(classifier: GalaxyClassifier) -> Iterator[str]:
+    """What is to be done to a raw image before the network gets it, in this order; as in `pyfunc_model.py`."""
+    if classifier.fits is not None:
+        yield "make 8-bit images of FITS files as fits says (the keys of data.fits)"
+    if classifier.crop is not None:
+        yield f"cut the square of {classifier.crop} pixels from the centre, if neither side is smaller"
+    yield "cut the centre to the aspect ratio of image_size"
+    yield "resize (bilinear, antialiased) to it"
+    if classifier.greyscale:
+        yield "replace each channel by the mean of the three, rounded to the nearest, halves up"
+
+
 def _compare(classifier: GalaxyClassifier, predict: Predict) -> float:
-    images = _sample_images(classifier)
-    return float(np.abs(predict(images) - classifier.predict(images).probabilities).max())
+    """The network itself is asked: `classifier.predict` would first do what is left to the caller here."""
+    import keras
+
+    images = _sample_images(classifier.image_size)
+    expected = keras.ops.convert_to_numpy(classifier.network(images, training=False))
+    return float(np.abs(predict(images) - expected).max())
 
 
-def _sample_images(classifier: GalaxyClassifier) -> NDArray[np.uint8]:
-    """Noise under light that falls off from the centre, from faint to saturated; grey, as some models make them."""
-    height, width = classifier.image_size
+def _sample_images(image_size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Noise under coloured light that falls off from the centre, from faint to saturated."""
+    height, width = image_size
     rng = np.random.default_rng(_SEED)
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    light = np.exp(-4 * (x**2 + y**2))[np.newaxis] * np.linspace(20, 400, _SAMPLES)[:, np.newaxis, np.newaxis]
-    noisy = np.clip(light + rng.normal(20, 10, (_SAMPLES, height, width)), 0, 255).astype(np.uint8)
-    return np.repeat(noisy[..., np.newaxis], 3, axis=3)
+    colours = np.linspace(20, 400, _SAMPLES)[:, np.newaxis] * rng.uniform(0.3, 1, (_SAMPLES, 3))
+    light = np.exp(-4 * (x**2 + y**2))[np.newaxis, ..., np.newaxis] * colours[:, np.newaxis, np.newaxis]
+    return np.clip(light + rng.normal(20, 10, light.shape), 0, 255).astype(np.uint8)
 
 
 def _to_saved_model(classifier: GalaxyClassifier, folder: Path) -> Predict:

@@ -123,7 +123,7 @@ def test_a_trial_that_is_killed_is_one_event_with_the_reason_given(engine, make_
 
 def test_answering_a_dead_worker_does_no_harm(engine, make_spec):
     engine.submit(make_spec(epochs=50))
-    wait(engine)
+    assert isinstance(wait(engine), EpochReport)
     for process in children():
         os.kill(process.pid, signal.SIGKILL)
     time.sleep(0.2)
@@ -133,7 +133,7 @@ def test_answering_a_dead_worker_does_no_harm(engine, make_spec):
 
 def test_close_leaves_no_process_even_in_the_middle_of_a_trial(engine, make_spec):
     engine.submit(make_spec(epochs=50))
-    wait(engine)
+    assert isinstance(wait(engine), EpochReport)
     workers = children()
     assert workers
     engine.close()
@@ -144,7 +144,7 @@ def test_close_leaves_no_process_even_in_the_middle_of_a_trial(engine, make_spec
 
 def test_no_port_is_open_to_other_machines(engine, make_spec):
     engine.submit(make_spec(epochs=50))
-    wait(engine)
+    assert isinstance(wait(engine), EpochReport)
     sockets = [each for process in (psutil.Process(), *children()) for each in process.net_connections("inet")]
     assert {each.laddr.ip for each in sockets if each.status == psutil.CONN_LISTEN} <= {"127.0.0.1", "::1"}
     assert not [each for each in sockets if each.type == socket.SOCK_DGRAM]

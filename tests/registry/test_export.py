@@ -47,6 +47,18 @@ def test_a_network_with_layers_of_the_user_s_own_is_exported_too(
     assert export_network(loaded, tmp_path / "saved") <= export.TOLERANCE
 
 
+def test_what_training_did_to_raw_images_is_told_and_left_to_the_caller(
+    register: Callable[..., ModelVersionRef], store: Store, tmp_path: Path
+) -> None:
+    steps = {"crop": 12, "resize": 24, "greyscale": True, "fits": {"stretch": "asinh"}}
+    loaded = load_model(register("exported-grey", preprocessing=steps).uri, tracking_uri=store.uri)
+    assert export_network(loaded, tmp_path / "saved") <= export.TOLERANCE
+    facts = json.loads((tmp_path / "saved.json").read_text())
+    assert (facts["crop"], facts["greyscale"], facts["fits"]) == (12, True, {"stretch": "asinh"})
+    order = [facts["before"].index(word) for word in ("FITS", "square of 12", "aspect ratio", "resize", "mean of")]
+    assert order == sorted(order)
+
+
 @pytest.mark.skipif(not has_onnx, reason="the extra onnx is not installed")
 def test_onnx_agrees(classifier: GalaxyClassifier, tmp_path: Path) -> None:
     import onnxruntime
