@@ -96,7 +96,7 @@ def _steps(classifier: GalaxyClassifier) -> Iterator[str]:
     if classifier.crop is not None:
         yield f"cut the square of {classifier.crop} pixels from the centre, if neither side is smaller"
     yield "cut the centre to the aspect ratio of image_size"
-    yield "resize (bilinear, antialiased) to it"
+    yield "resize to image_size (bilinear, antialiased)"
     if classifier.greyscale:
         yield "replace each channel by the mean of the three, rounded to the nearest, halves up"
 
@@ -117,7 +117,8 @@ def _sample_images(image_size: tuple[int, int]) -> NDArray[np.uint8]:
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     colours = np.linspace(20, 400, _SAMPLES)[:, np.newaxis] * rng.uniform(0.3, 1, (_SAMPLES, 3))
     light = np.exp(-4 * (x**2 + y**2))[np.newaxis, ..., np.newaxis] * colours[:, np.newaxis, np.newaxis]
-    return np.clip(light + rng.normal(20, 10, light.shape), 0, 255).astype(np.uint8)
+    images: NDArray[np.uint8] = np.clip(light + rng.normal(20, 10, light.shape), 0, 255).astype(np.uint8)
+    return images
 
 
 def _to_saved_model(classifier: GalaxyClassifier, folder: Path) -> Predict:
