@@ -73,7 +73,9 @@ def test_a_killed_driver_is_resumed_to_the_same_end(project, finished, event, co
     process.communicate()
     psutil.wait_procs(workers, timeout=10)
     assert not any(worker.is_running() for worker in workers), "a worker outlived its driver"
-    project.run("resume")
+    refused = project.run("resume", "--set", "execution.scheduler=tcp://127.0.0.1:1", exit_code=2)
+    assert "no Dask scheduler answers" in refused.stderr
+    project.run("resume")  # as before: what cannot be used does not hold
     assert_nothing_lost_or_doubled(project, finished)
 
 
