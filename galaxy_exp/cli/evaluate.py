@@ -14,6 +14,9 @@ import click
 from galaxy_exp.cli.output import format_option, print_rows, say, uri_option
 
 if TYPE_CHECKING:
+    from galaxy_exp.config.sweep import DataConfig
+    from galaxy_exp.data import ImageDataset
+    from galaxy_exp.registry.champion import GalaxyClassifier
     from galaxy_exp.registry.evaluation import TestReport
 
 __all__ = ["evaluate_command"]
@@ -70,6 +73,9 @@ def evaluate_command(
     matched by name; what the model calls otherwise is said with --map. Intervals are 95%, of the bootstrap over
     images.
 
+    FITS files are read with the stretch that the model was trained with, and what --set data.fits.KEY=VALUE states
+    in its place. A model that was trained on 8-bit images needs one: --set data.fits.stretch=asinh.
+
     If the model was trained on some of these images, as far as that can be told here, a line on stderr says so:
     the scores are then no measure of how it does on new ones.
 
@@ -83,7 +89,6 @@ def evaluate_command(
     from galaxy_exp.registry.labelled import align_classes, describe_overlap, evaluate_on, parse_class_map
 
     config, mapped = read_data_config(source, overrides), parse_class_map(class_map)
-    from galaxy_exp.data import load_dataset
     from galaxy_exp.folders import ProjectFolder
     from galaxy_exp.quiet import import_keras_quietly
 
@@ -91,9 +96,7 @@ def evaluate_command(
     from galaxy_exp.registry.champion import load_model
 
     classifier = load_model(model, alias, uri)
-    if classifier.fits is not None and "fits" not in config.model_fields_set:
-        config = config.model_copy(update={"fits": type(config.fits)(**classifier.fits)})
-    dataset = load_dataset(config)
+    dataset = _load(config, classifier)
     alignment = align_classes(classifier.class_names, dataset, mapped)
     say(f"model: {classifier.uri}")
     if dataset.simulated:
@@ -105,6 +108,21 @@ def evaluate_command(
     _print_report(report, output_format)
     if output is not None:
         _write_folder(report, output)
+
+
+def _load(config: DataConfig, classifier: GalaxyClassifier) -> ImageDataset:
+    """FITS files are read as in the model's training, with what is stated put in its place, as `predict` does."""
+    from galaxy_exp.data import load_dataset
+    from galaxy_exp.registry.prediction import choose_stretch
+
+    stated = config.fits.model_dump(include=config.fits.model_fields_set) if "fits" in config.model_fields_set else {}
+    if classifier.fits is not None:
+        stretch = choose_stretch(classifier.fits, stated, config.source, classifier.uri)
+        return load_dataset(config.model_copy(update={"fits": stretch}))
+    dataset = load_dataset(config)
+    if dataset.preprocessing.fits is not None:  # only now it is known that there are FITS files
+        choose_stretch(None, stated, dataset.source, classifier.uri)
+    return dataset
 
 
 @contextmanager

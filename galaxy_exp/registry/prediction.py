@@ -59,14 +59,14 @@ class Classifier(Protocol):
 
 
 def choose_stretch(
-    trained: Mapping[str, Any] | None, stated: Mapping[str, Any], fits_file: Path, model: str
+    trained: Mapping[str, Any] | None, stated: Mapping[str, Any], where: Path | str, model: str
 ) -> FitsConfig:
     """How FITS files are to be read for a model: as it was trained, with what is stated put in its place.
 
     Args:
         trained: `data.fits` of the training, in full; None if the model was not trained on FITS files.
         stated: some keys of `data.fits`; with `trained` None, `stretch` among them.
-        fits_file: one that is to be read, for messages.
+        where: a FITS file that is to be read, or what holds them, for messages.
         model: its URI, for messages.
 
     Raises:
@@ -74,7 +74,7 @@ def choose_stretch(
     """
     if trained is None and "stretch" not in stated:
         raise BadInputError(
-            f"{fits_file}: is a FITS file, but {model} has no stretch, as it was not trained on FITS files; "
+            f"{where}: FITS without a stretch: {model} has none, as it was not trained on FITS files; "
             "state one, as in --set data.fits.stretch=asinh"
         )
     return parse_sweep({"data": {"fits": {**(trained or {}), **stated}}}, f"stretch for {model}").data.fits

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from galaxy_exp.cli.main import _run
+from galaxy_exp.config.data_formats import FitsConfig
 from galaxy_exp.data import PreparedData, build_dataset
 from galaxy_exp.errors import ModelError
 from galaxy_exp.registry.labelled import align_classes, describe_overlap, evaluate_on, parse_class_map
@@ -146,3 +148,29 @@ def test_the_command_in_every_format(
 
     assert _run([*command, "--map", "red=blue"]) == 2
     assert "has no class 'blue'; expected one of red; green; blue, cigar shaped" in capsys.readouterr().err
+
+
+def test_the_command_stretches_as_predict_does(
+    register: Callable[..., ModelVersionRef], store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is stated is put in the place of the model's; a model without a stretch needs one."""
+    for channel, name in enumerate((RED, GREEN)):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        bands = np.moveaxis(coloured(channel), -1, 0).astype(float)
+        fits.PrimaryHDU(bands).writeto(tmp_path / "mine" / name / "x.fits")
+    trained = FitsConfig(stretch="linear", black=0.0, white=255.0, bands=(2, 1, 0))
+    model = register("evaluated-fits", preprocessing={"fits": trained.model_dump(mode="json")})
+    eight_bit = register("evaluated-eight-bit")
+
+    def evaluate(uri: str, *more: str, code: int = 0) -> Any:
+        command = ["evaluate", str(tmp_path / "mine"), "--model", uri, "--uri", store.uri, "--format", "json"]
+        assert _run([*command, *more]) == code
+        printed = capsys.readouterr()
+        return printed.err if code else json.loads(printed.out)["confusion"]
+
+    right = [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
+    assert evaluate(model.uri) == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]  # green, red, blue
+    assert evaluate(model.uri, "--set", "data.fits.bands=[0,1,2]") == right
+    assert "mine: FITS without a stretch" in evaluate(eight_bit.uri, "--set", "data.fits.bands=[0,1,2]", code=2)
+    stated = ["data.fits.stretch=linear", "data.fits.black=0", "data.fits.white=255", "data.fits.bands=[0,1,2]"]
+    assert evaluate(eight_bit.uri, *(part for entry in stated for part in ("--set", entry))) == right

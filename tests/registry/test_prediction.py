@@ -81,7 +81,7 @@ def test_stretch_is_that_of_the_training_with_what_is_stated_in_its_place() -> N
 
 
 def test_stretch_that_nobody_states() -> None:
-    with pytest.raises(BadInputError, match=r"^x\.fits: is a FITS file, but m has no stretch, .* data\.fits\.stretch="):
+    with pytest.raises(BadInputError, match=r"^x\.fits: FITS without a stretch: m has none, .* data\.fits\.stretch="):
         choose_stretch(None, {"hdu": 2}, Path("x.fits"), "m")
 
 
@@ -107,7 +107,7 @@ def test_the_command_stretches_as_the_training_did(
     eight_bit = register("eight-bit")
     assert predict(eight_bit.uri, "--set", "data.fits.stretch=linear", "--set", "data.fits.bands=[1,2,0]") == "green"
     assert _run(["predict", str(tmp_path), "--model", eight_bit.uri, "--uri", store.uri]) == 2
-    assert f"x.fits: is a FITS file, but {eight_bit.uri} has no stretch" in capsys.readouterr().err
+    assert f"x.fits: FITS without a stretch: {eight_bit.uri} has none" in capsys.readouterr().err
 
 
 def test_rows_come_a_batch_at_a_time() -> None:
