@@ -14,7 +14,9 @@ from galaxy_exp import metrics
 from galaxy_exp.errors import DataError, ModelError
 from galaxy_exp.folders import graph_of
 from galaxy_exp.registry.bootstrap import bootstrap_intervals, paired_bootstrap
+from galaxy_exp.registry.temperature import fit_temperature, scale_probabilities
 from galaxy_exp.report.calibration import measure_calibration
+from galaxy_exp.report.coverage import coverage_table
 from galaxy_exp.report.per_class import per_class_table
 
 __all__ = ["TestReport", "build_report", "evaluate_model", "images_per_batch", "paired_bootstrap"]
@@ -51,6 +53,14 @@ class TestReport:
     """Expected calibration error, of `galaxy_exp.report.calibration`."""
     intervals: dict[str, list[float]] = field(default_factory=dict)
     """95% bootstrap intervals of the numbers over all classes, [low, high] by name."""
+    reliability: dict[str, Any] | None = None
+    """`galaxy_exp.report.calibration.Calibration.to_dict()`."""
+    temperature: float | None = None
+    """Fitted on the validation images; see `galaxy_exp.registry.temperature`."""
+    calibrated: dict[str, Any] | None = None
+    """As `reliability`, of the probabilities at that temperature, with their `loss`."""
+    coverage: list[dict[str, Any]] = field(default_factory=list)
+    """`galaxy_exp.report.coverage.coverage_table`."""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -68,7 +78,13 @@ class TestReport:
 
 
 def evaluate_model(
-    model_file: Path, images_path: Path, labels_path: Path, class_names: Sequence[str], digest: str
+    model_file: Path,
+    images_path: Path,
+    labels_path: Path,
+    class_names: Sequence[str],
+    digest: str,
+    *,
+    validation: tuple[Path, Path] | None = None,
 ) -> tuple[TestReport, NDArray[np.float32]]:
     """Predicts a labelled set with a `.keras` file and scores it.
 
@@ -78,6 +94,7 @@ def evaluate_model(
         labels_path: `.npy`, integers (n,).
         class_names: one per class, in label order.
         digest: identifies the images and labels; kept in the report.
+        validation: images and labels to fit the temperature on, as `.npy` files likewise; None: no temperature.
 
     Returns:
         The report and the probabilities, float32 (n, n_classes).
@@ -86,12 +103,15 @@ def evaluate_model(
         DataError: images and labels that do not belong together, or labels outside the classes.
         ModelError: a model that cannot be read, or is for other images or another number of classes.
     """
-    images, labels = np.load(images_path, mmap_mode="r"), np.load(labels_path)
-    _check_data(images_path, images, labels, len(class_names))
+    images, labels = _open_set(images_path, labels_path, len(class_names))
     network = _load_network(model_file, images.shape[1:])
     _check_network(model_file, network, images, len(class_names))
+    temperature = None
+    if validation is not None:
+        fit_images, fit_labels = _open_set(*validation, len(class_names))
+        temperature = fit_temperature(fit_labels, _predict(network, fit_images))
     probabilities = _predict(network, images)
-    return build_report(labels, probabilities, class_names, digest), probabilities
+    return build_report(labels, probabilities, class_names, digest, temperature), probabilities
 
 
 def images_per_batch(height: int, width: int) -> int:
@@ -100,9 +120,14 @@ def images_per_batch(height: int, width: int) -> int:
 
 
 def build_report(
-    labels: NDArray[Any], probabilities: NDArray[Any], class_names: Sequence[str], digest: str
+    labels: NDArray[Any],
+    probabilities: NDArray[Any],
+    class_names: Sequence[str],
+    digest: str,
+    temperature: float | None = None,
 ) -> TestReport:
-    """Scores probabilities (n, n_classes) against integer labels (n,)."""
+    """Scores probabilities (n, n_classes) against integer labels (n,), and their calibration at a temperature too."""
+    calibration = measure_calibration(labels, probabilities)
     matrix = metrics.confusion_matrix(labels, probabilities.argmax(axis=1), len(class_names))
     intervals = bootstrap_intervals(labels, probabilities)
     per_class = per_class_table(labels, probabilities, class_names)
@@ -119,9 +144,25 @@ def build_report(
         digest=digest,
         top2=metrics.top_k_accuracy(labels, probabilities, 2),
         macro_f1_without_rare=metrics.macro_f1_without_rare(matrix),
-        calibration_error=measure_calibration(labels, probabilities).error,
+        calibration_error=calibration.error,
         intervals={name: list(ends) for name, ends in intervals.overall.items()},
+        reliability=calibration.to_dict(),
+        temperature=temperature,
+        calibrated=None if temperature is None else _calibrated(labels, probabilities, temperature),
+        coverage=coverage_table(labels, probabilities),
     )
+
+
+def _calibrated(labels: NDArray[Any], probabilities: NDArray[Any], temperature: float) -> dict[str, Any]:
+    scaled = scale_probabilities(probabilities, temperature)
+    return measure_calibration(labels, scaled).to_dict() | {"loss": metrics.log_loss(labels, scaled)}
+
+
+def _open_set(images_path: Path, labels_path: Path, n_classes: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """The images, memory-mapped, and their labels."""
+    images, labels = np.load(images_path, mmap_mode="r"), np.load(labels_path)
+    _check_data(images_path, images, labels, n_classes)
+    return images, labels
 
 
 def _check_data(path: Path, images: NDArray[Any], labels: NDArray[Any], n_classes: int) -> None:

@@ -88,6 +88,7 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
             "trial": winner.number,
             "data_digest": data.digest,
             "split_digest": data.split_digest,
+            "temperature": report.temperature,
         },
         tags=_version_tags(record, data, report),
         description=write_card(record, data, winner),
@@ -128,8 +129,14 @@ test_digest.__test__ = False  # type: ignore[attr-defined]  # pytest would take 
 
 
 def _test(folder: SweepFolder, number: int, data: PreparedData) -> tuple[TestReport, NDArray[np.float32]]:
-    sealed, digest = data.sealed, test_digest(data)
-    return evaluate_model(_model_file(folder, number), sealed.images, sealed.labels, data.class_names, digest)
+    return evaluate_model(
+        _model_file(folder, number),
+        data.sealed.images,
+        data.sealed.labels,
+        data.class_names,
+        test_digest(data),
+        validation=(data.files.validation_images, data.files.validation_labels),
+    )
 
 
 def _model_file(folder: SweepFolder, number: int) -> Path:

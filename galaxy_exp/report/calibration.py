@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bin", "Calibration", "measure_calibration"]
+from galaxy_exp.report.canvas import GREY, TRAIN, VALIDATION, draw_headline, grid_axes, new_figure, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Bin", "Calibration", "measure_calibration", "plot_reliability"]
 
 N_BINS = 10
 
@@ -37,6 +44,16 @@ class Calibration:
     mean_confidence: float
     accuracy: float
 
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers, lists and dictionaries only."""
+        return asdict(self) | {"bins": [asdict(each) for each in self.bins]}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Calibration:
+        """The inverse of `to_dict`; other keys are left aside."""
+        bins = tuple(Bin(**each) for each in record["bins"])
+        return cls(bins, record["error"], record["mean_confidence"], record["accuracy"])
+
 
 def measure_calibration(labels: NDArray[Any], probabilities: NDArray[Any]) -> Calibration:
     """Expected calibration error in ten bins of equal width (Guo et al. 2017, ICML, section 2).
@@ -55,3 +72,42 @@ def measure_calibration(labels: NDArray[Any], probabilities: NDArray[Any]) -> Ca
         bins.append(Bin(place / N_BINS, (place + 1) / N_BINS, int(inside.sum()), mean, share))
     error = sum(each.n_images * abs(each.accuracy - each.confidence) for each in bins) / len(labels)
     return Calibration(tuple(bins), error, float(confidence.mean()), float(right.mean()))
+
+
+def plot_reliability(before: Calibration, after: Calibration | None, temperature: float | None, path: Path) -> Path:
+    """Draws accuracy against confidence, as the network gives it and at its temperature, as a PNG.
+
+    Args:
+        before: of the network's own probabilities.
+        after: of the probabilities at `temperature`; None leaves that half out.
+        temperature: see `galaxy_exp.registry.temperature`.
+        path: the PNG to write.
+
+    Returns:
+        `path`.
+    """
+    halves = [("as the network gives it", before, TRAIN)]
+    if after is not None and temperature is not None:
+        halves.append((f"at temperature {temperature:.2f}", after, VALIDATION))
+    width, height = 4.1 * len(halves) + 0.3, 4.9
+    figure = new_figure(width, height)
+    for place, (name, each, colour) in enumerate(halves):
+        left = (4.1 * place + 0.65) / width
+        _draw_half(figure.add_axes((left, 0.11, 3.3 / width, 3.3 / height)), name, each, colour)
+    errors = " and ".join(f"{each.error:.3f} {name}" for name, each, _ in halves)
+    draw_headline(figure, "Reliability on the sealed test", f"expected calibration error {errors}")
+    return save_figure(figure, path)
+
+
+def _draw_half(axes: Axes, name: str, found: Calibration, colour: str) -> None:
+    grid_axes(axes)
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
+    confidence, accuracy = [each.confidence for each in found.bins], [each.accuracy for each in found.bins]
+    most = max(each.n_images for each in found.bins)
+    axes.plot(confidence, accuracy, color=colour, linewidth=1.2)
+    axes.scatter(confidence, accuracy, s=[20 + 140 * each.n_images / most for each in found.bins], color=colour)
+    axes.set_xlim(0, 1.03)
+    axes.set_ylim(0, 1.03)
+    axes.set_title(name, fontsize=10.5, loc="left")
+    axes.set_xlabel("probability of the predicted class", fontsize=9.5)
+    axes.set_ylabel("share that is right", fontsize=9.5)

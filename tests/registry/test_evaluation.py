@@ -40,6 +40,26 @@ def test_scores_a_network(model_file: Path, files: tuple[Path, Path], monkeypatc
     assert report.metrics["balanced_accuracy"] == pytest.approx(2.5 / 3)
 
 
+def test_the_temperature_is_that_of_the_validation_images(
+    model_file: Path, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "validation").mkdir()
+    images = np.stack([coloured(0), coloured(0), coloured(1)])
+    validation = _save(tmp_path / "validation", images, np.array([0, 2, 1]))
+    plain, _ = evaluate_model(model_file, *files, CLASS_NAMES, "digest")
+    report, probabilities = evaluate_model(model_file, *files, CLASS_NAMES, "digest", validation=validation)
+    assert plain.temperature is plain.calibrated is None
+    assert report.temperature is not None
+    assert report.temperature > 1  # one of three is wrong, at a probability near 1
+    assert report.calibrated is not None
+    assert report.reliability is not None
+    assert report.calibrated["accuracy"] == report.accuracy
+    assert report.calibrated["loss"] < report.loss
+    assert report.calibrated["mean_confidence"] < report.reliability["mean_confidence"]
+    assert report.reliability["error"] == report.calibration_error
+    assert probabilities.max() > report.calibrated["mean_confidence"]  # the network's own
+
+
 def test_scores_a_network_by_its_graph(model_file: Path, graph_file: Path, files: tuple[Path, Path]) -> None:
     report, probabilities = evaluate_model(graph_file, *files, CLASS_NAMES, "digest")
     expected, same = evaluate_model(model_file, *files, CLASS_NAMES, "digest")
@@ -65,7 +85,7 @@ def test_training_test_and_package_batch_alike(side: int, n_images: int) -> None
 
 
 def test_a_report_survives_json(model_file: Path, files: tuple[Path, Path]) -> None:
-    report, _ = evaluate_model(model_file, *files, CLASS_NAMES, "digest")
+    report, _ = evaluate_model(model_file, *files, CLASS_NAMES, "digest", validation=files)
     assert TestReport.from_dict(json.loads(json.dumps(report.to_dict()))) == report
 
 

@@ -179,9 +179,9 @@ class TestSealedTest:
         made, tested = sweep(0.5, 0.7, 0.6), []
         real = winner.evaluate_model
 
-        def evaluate(model_file: Path, *rest: Any) -> Any:
+        def evaluate(model_file: Path, *rest: Any, **options: Any) -> Any:
             tested.append(model_file)
-            return real(model_file, *rest)
+            return real(model_file, *rest, **options)
 
         monkeypatch.setattr(winner, "evaluate_model", evaluate)
         made.choose()
