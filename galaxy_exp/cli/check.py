@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from galaxy_exp.cli.output import format_duration, print_rows, say
+from galaxy_exp.cli.shortcuts import read_shortcuts, sweep_file_options
 
 if TYPE_CHECKING:
     from galaxy_exp.check.sweep_check import PreviewedTrial, SpaceRow, SweepCheck
@@ -17,9 +18,7 @@ __all__ = ["check_command"]
 
 @click.command("check")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="change a key of the file; repeatable"
-)
+@sweep_file_options
 @click.option("--timing/--no-timing", default=True, show_default=True, help="train a few steps of each network")
 @click.option(
     "--format",
@@ -29,7 +28,7 @@ __all__ = ["check_command"]
     show_default=True,
     help="how to print the result on stdout",
 )
-def check_command(file: Path, overrides: tuple[str, ...], timing: bool, output_format: str) -> None:
+def check_command(file: Path, overrides: tuple[str, ...], timing: bool, output_format: str, **shortcuts: Any) -> None:
     """Find out what the sweep described by FILE would do, without running it.
 
     Everything is validated that a sweep would refuse. Then the data, the search space and the first five trials are
@@ -38,13 +37,13 @@ def check_command(file: Path, overrides: tuple[str, ...], timing: bool, output_f
 
     \b
     galaxy-exp check sweeps/quickstart.yaml
-    galaxy-exp check sweeps/gz2.yaml --set data.source=galaxies.h5 --no-timing
+    galaxy-exp check sweeps/gz2.yaml --data galaxies.h5 --no-timing
     """
     from galaxy_exp.check.sweep_check import check_sweep
     from galaxy_exp.cli.sweep import make_importable
     from galaxy_exp.config import load_sweep
 
-    config = load_sweep(file, overrides)
+    config = load_sweep(file, overrides, read_shortcuts(shortcuts))
     make_importable()
     found = check_sweep(config, with_timing=timing, say=say, where=str(file))
     if output_format == "json":

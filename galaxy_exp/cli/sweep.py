@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from galaxy_exp.cli.output import format_duration, say
+from galaxy_exp.cli.shortcuts import read_shortcuts, sweep_file_options
 
 if TYPE_CHECKING:
-    from galaxy_exp.config.reading import FlagValue
     from galaxy_exp.journal.record import SweepRecord
     from galaxy_exp.sweep import SweepResult
 
@@ -23,20 +23,7 @@ _QUIET = click.option("-q", "--quiet", is_flag=True, help="no progress, only the
 
 @click.command("sweep")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="change a key of the file; repeatable"
-)
-@click.option("--data", metavar="SOURCE", help="in place of the file's data.source")
-@click.option("--max-trials", type=int, metavar="N", help="in place of the file's search.max_trials")
-@click.option("--max-epochs", type=int, metavar="N", help="in place of the file's search.max_epochs")
-@click.option("--max-hours", type=float, metavar="HOURS", help="in place of the file's search.max_hours")
-@click.option("--epochs", type=int, metavar="N", help="in place of the file's training.epochs")
-@click.option("--sampler", metavar="NAME", help="in place of the file's search.sampler")
-@click.option("--pruner", metavar="NAME", help="in place of the file's search.pruner")
-@click.option("--objective", metavar="NAME", help="in place of the file's search.objective")
-@click.option("--seed", type=int, metavar="N", help="in place of the file's search.seed")
-@click.option("--workers", type=int, metavar="N", help="in place of the file's execution.workers")
-@click.option("--name", metavar="NAME", help="in place of the file's name")
+@sweep_file_options
 @_QUIET
 def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcuts: Any) -> None:
     """Run the sweep described by FILE and register its best model.
@@ -53,7 +40,7 @@ def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcu
     from galaxy_exp.sweep import run_sweep
 
     make_importable()
-    flags = _shortcut_values(shortcuts)
+    flags = read_shortcuts(shortcuts)
     with open_display(quiet) as display:
         result = run_sweep(file, overrides=overrides, flags=flags, observers=[display], say=display.say)
     print_summary(result)
@@ -98,7 +85,7 @@ def resume_command(
             sweep,
             file=file,
             overrides=overrides,
-            flags=_shortcut_values(shortcuts),
+            flags=read_shortcuts(shortcuts),
             as_recorded=as_recorded,
             observers=[display],
             say=display.say,
@@ -191,26 +178,6 @@ def _versus(tested: dict[str, Any], baseline: dict[str, Any] | None, name: str, 
     if winner == 0:
         return "  (the baseline itself)"
     return f"  baseline {baseline[name]:.3f}, gain {tested[name] - baseline[name]:+.3f}"
-
-
-def _shortcut_values(shortcuts: dict[str, Any]) -> list[FlagValue]:
-    from galaxy_exp.config.reading import FlagValue
-
-    keys = {
-        "data": "data.source",
-        "max_trials": "search.max_trials",
-        "max_epochs": "search.max_epochs",
-        "max_hours": "search.max_hours",
-        "epochs": "training.epochs",
-        "sampler": "search.sampler",
-        "pruner": "search.pruner",
-        "objective": "search.objective",
-        "seed": "search.seed",
-        "workers": "execution.workers",
-        "name": "name",
-    }
-    given = {name: value for name, value in shortcuts.items() if value is not None}
-    return [FlagValue(f"--{name.replace('_', '-')}", keys[name], value) for name, value in given.items()]
 
 
 def make_importable() -> None:

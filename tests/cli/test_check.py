@@ -22,7 +22,7 @@ def test_tells_the_space_the_first_trials_and_the_cost(finished):
 
 
 def test_as_tables(finished):
-    done = finished.run("check", "sweep.yaml", "--no-timing", "--set", "search.max_epochs=4")
+    done = finished.run("check", "sweep.yaml", "--no-timing", "--max-epochs", "4")
     for text in (
         "data: 150 SIMULATED images of 24x24 pixels in 10 classes",
         "space: endlessly many configurations, as learning_rate is continuous",
@@ -37,7 +37,7 @@ def test_as_tables(finished):
 
 
 def test_a_network_that_cannot_be_built_is_refused_with_its_values(project):
-    changes = ["--set", "hypermodel=toys:MoodyHyperModel", "--set", "space.mood=raise", "--set", "search.max_trials=2"]
+    changes = ["--set", "hypermodel=toys:MoodyHyperModel", "--set", "space.mood=raise", "--max-trials", "2"]
     done = project.run("check", "sweep.yaml", "--no-timing", *changes, exit_code=2)
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: sweep.yaml: trial 1, proposed (mood=raise, ")
