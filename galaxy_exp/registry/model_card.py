@@ -9,6 +9,7 @@ from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.metrics import RARE
 from galaxy_exp.registry.choice import standings
+from galaxy_exp.report.coverage import TOLD
 
 __all__ = ["LONGEST", "add_decision", "write_card"]
 
@@ -149,9 +150,26 @@ def _test_lines(record: SweepRecord) -> Iterator[str]:
             cells = [label, f"{own[name]:.3f}", "" if low is None else f"{low:.3f} to {high:.3f}"]
             cells += [_known(baseline.get(name))] if baseline else []
             yield f"| {' | '.join(cells)} |"
+    yield from _calibration_lines(own)
     if baseline:
         yield ""
         yield f"The baseline is trial {next(number for number in reports if number != record.winner)}."
+
+
+def _calibration_lines(own: Mapping[str, Any]) -> Iterator[str]:
+    """What an older journal does not have is left out."""
+    temperature, calibrated = own.get("temperature"), own.get("calibrated")
+    if temperature is not None and calibrated is not None:
+        yield ""
+        yield (
+            f"At temperature {temperature:.3f}, fitted on validation images, the expected calibration error is "
+            f"{calibrated['error']:.3f} and the cross-entropy {calibrated['loss']:.3f} nats, not {own['loss']:.3f}."
+        )
+    told = [row for row in own.get("coverage", []) if row["coverage"] in TOLD]
+    if told:
+        shares = ", ".join(f"{row['accuracy']:.3f} on {row['coverage']:.0%}" for row in told)
+        yield ""
+        yield f"Accuracy on the most confident images: {shares}."
 
 
 def _class_lines(record: SweepRecord) -> list[str]:

@@ -74,7 +74,9 @@ def measure_calibration(labels: NDArray[Any], probabilities: NDArray[Any]) -> Ca
     return Calibration(tuple(bins), error, float(confidence.mean()), float(right.mean()))
 
 
-def plot_reliability(before: Calibration, after: Calibration | None, temperature: float | None, path: Path) -> Path:
+def plot_reliability(
+    before: Calibration, after: Calibration | None, temperature: float | None, path: Path, title: str = "Reliability"
+) -> Path:
     """Draws accuracy against confidence, as the network gives it and at its temperature, as a PNG.
 
     Args:
@@ -82,6 +84,7 @@ def plot_reliability(before: Calibration, after: Calibration | None, temperature
         after: of the probabilities at `temperature`; None leaves that half out.
         temperature: see `galaxy_exp.registry.temperature`.
         path: the PNG to write.
+        title: stands above the errors.
 
     Returns:
         `path`.
@@ -95,7 +98,7 @@ def plot_reliability(before: Calibration, after: Calibration | None, temperature
         left = (4.1 * place + 0.65) / width
         _draw_half(figure.add_axes((left, 0.11, 3.3 / width, 3.3 / height)), name, each, colour)
     errors = " and ".join(f"{each.error:.3f} {name}" for name, each, _ in halves)
-    draw_headline(figure, "Reliability on the sealed test", f"expected calibration error {errors}")
+    draw_headline(figure, title, f"expected calibration error {errors}")
     return save_figure(figure, path)
 
 

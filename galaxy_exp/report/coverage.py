@@ -66,8 +66,8 @@ def plot_coverage(rows: Sequence[Mapping[str, Any]], path: Path, title: str = "A
     axes.set_ylim(min(lows) - 0.02, 1.01)
     axes.set_xlabel("images kept, the most confident first (%)", fontsize=9.5)
     axes.set_ylabel("accuracy on those", fontsize=9.5)
-    told = "   ".join(f"{row['accuracy']:.3f} at {row['coverage']:.0%}" for row in rows if row["coverage"] in TOLD)
-    draw_headline(figure, title, told)
+    told = "   ".join(f"{row['accuracy']:.3f} on {row['coverage']:.0%}" for row in rows if row["coverage"] in TOLD)
+    draw_headline(figure, title, f"accuracy {told}")
     return save_figure(figure, path)
 
 

@@ -15,6 +15,8 @@ from galaxy_exp.config import dump_sweep, parse_sweep
 from galaxy_exp.config.reading import as_journaled
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.report.calibration import Calibration, plot_reliability
+from galaxy_exp.report.coverage import plot_coverage
 from galaxy_exp.report.figures import confusion_record, plot_confusion, plot_learning_curves, plot_mistakes_gallery
 from galaxy_exp.report.insight.files import write_insight
 from galaxy_exp.report.per_class import per_class_table, per_class_text
@@ -23,6 +25,7 @@ __all__ = [
     "artifacts_folder",
     "leaderboard_rows",
     "write_insight_artifacts",
+    "write_sealed_test_figures",
     "write_sweep_artifacts",
     "write_trial_artifacts",
 ]
@@ -92,6 +95,31 @@ def write_sweep_artifacts(folder: Path, record: SweepRecord, data: PreparedData)
     for number, report in record.test_reports.items():
         _write_json(target / f"sealed_test_trial_{number:03d}.json", report)
     return target
+
+
+def write_sealed_test_figures(folder: Path, record: SweepRecord) -> None:
+    """Draws each sealed test among the sweep's artifacts, if the sweep wants figures.
+
+    `sealed_test_trial_003_confusion.png`, `..._reliability.png` and `..._coverage.png`, as far as the journal has what
+    they show: those of earlier releases lack the last two.
+    """
+    target, simulated = artifacts_folder(folder), " (SIMULATED galaxies)" if record.started.simulated else ""
+    for number, report in record.test_reports.items() if record.config.tracking.figures else ():
+        name, title = f"sealed_test_trial_{number:03d}", f"Sealed test, trial {number}{simulated}"
+        if report.get("confusion"):
+            matrix = np.array(report["confusion"], np.int64)
+            plot_confusion(matrix, report["class_names"], target / f"{name}_confusion.png", title)
+        if report.get("reliability"):
+            before, after = report["reliability"], report.get("calibrated")
+            plot_reliability(
+                Calibration.from_dict(before),
+                Calibration.from_dict(after) if after else None,
+                report.get("temperature"),
+                target / f"{name}_reliability.png",
+                title,
+            )
+        if report.get("coverage"):
+            plot_coverage(report["coverage"], target / f"{name}_coverage.png", title)
 
 
 def write_insight_artifacts(folder: Path, record: SweepRecord) -> Path:

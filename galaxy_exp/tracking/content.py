@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from galaxy_exp.data.prepared import PreparedData
@@ -71,7 +72,15 @@ def sweep_metrics(record: SweepRecord) -> dict[str, float]:
     for number, report in record.test_reports.items():
         role = "winner" if number == record.winner else "baseline"
         values |= {f"test_{name}_{role}": report[name] for name in ("accuracy", "macro_f1", "balanced_accuracy")}
+        values |= {f"test_{name}_{role}": value for name, value in _later_scores(report).items()}
     return values
+
+
+def _later_scores(report: Mapping[str, Any]) -> dict[str, float]:
+    """The scores of a sealed test that the journals of earlier releases do not have."""
+    found = {name: report.get(name) for name in ("top2", "macro_f1_without_rare", "calibration_error", "temperature")}
+    found["calibrated_error"] = (report.get("calibrated") or {}).get("error")
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def describe_sweep(record: SweepRecord, data: PreparedData) -> str:

@@ -36,6 +36,7 @@ from galaxy_exp.tracking import names
 from galaxy_exp.tracking.artifacts import (
     artifacts_folder,
     write_insight_artifacts,
+    write_sealed_test_figures,
     write_sweep_artifacts,
     write_trial_artifacts,
 )
@@ -440,10 +441,14 @@ class MlflowProjection:
 
     def _draw_insight(self) -> None:
         """The sweep's figures; one that cannot be drawn is told and costs nothing else."""
-        try:
-            write_insight_artifacts(self._folder.path, self._record)
-        except Exception as error:  # noqa: BLE001 - three drawing libraries, on whatever values a user's own metrics take
-            self._warn_once(f"the figures of insight/ cannot be drawn: {first_line(error)}")
+        for what, write in (
+            ("insight/", write_insight_artifacts),
+            ("the sealed test", write_sealed_test_figures),
+        ):
+            try:
+                write(self._folder.path, self._record)
+            except Exception as error:  # noqa: BLE001 - three drawing libraries, whatever values a user's own metrics take
+                self._warn_once(f"the figures of {what} cannot be drawn: {first_line(error)}")
 
     def _close_sweep(self, status: str) -> None:
         run_id = self._ensure_parent_run()

@@ -74,7 +74,7 @@ def finished(**search: Any) -> Material:
     writer.apply(TrialProposed(number=number, values=best.values, seed=9, confirms=best.number))
     writer.apply(WinnerChosen(number=best.number))
     for tested in (best.number, 0):
-        report = build_report(LABELS, PROBABILITIES, NAMES, "digest").to_dict()
+        report = build_report(LABELS, PROBABILITIES, NAMES, "digest", temperature=1.5).to_dict()
         writer.apply(SealedTestOpened(number=tested, report=report))
     writer.apply(PromotionDecided(name="m", version=1, promoted=True, reason="first version"))
     writer.apply(SweepEnded(succeeded=True, reason="max_trials reached"))
@@ -192,6 +192,29 @@ class TestWhatItSays:
         assert "improve the best validation macro-F1 by 0.012" in told
         assert "NOT FINISHED" not in told
         assert "SIMULATED" not in told
+
+    def test_of_the_sealed_test(self) -> None:
+        page = build_page(finished())
+        rows = {row.findtext("th"): [cell.text for cell in row.findall("td")] for row in parse(page).iter("tr")}
+        assert rows["top-2 accuracy"] == ["1.000", "1.000 to 1.000", "1.000"]
+        assert rows["100%"] == ["6", "0.600", "0.833", "0.436 to 0.970"]
+        assert rows["50%"] == ["3", "0.800", "1.000", "0.439 to 1.000"]
+        assert "Divided by a temperature of 1.500" in text_of(page)
+
+    def test_of_the_sealed_test_of_an_earlier_release(self) -> None:
+        material = finished()
+        new = set(build_report(LABELS, PROBABILITIES, NAMES, "digest").to_dict())
+        old = {"n_images", "accuracy", "macro_f1", "balanced_accuracy", "loss", "per_class", "confusion"}
+        for report in material.record.test_reports.values():
+            for name in new - old - {"class_names", "digest"}:
+                del report[name]
+            for row in report["per_class"]:
+                for name in ("completeness", "purity", "f1"):
+                    del row[f"{name}_interval"]
+        told = text_of(build_page(material))
+        assert "Expected calibration error" in told
+        assert "temperature" not in told
+        assert "against coverage" not in told
 
     @pytest.mark.parametrize(
         ("state", "said"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from galaxy_exp.report.calibration import Calibration
 from galaxy_exp.report.insight.axes import Axis, short_value, tick_values
@@ -13,7 +14,7 @@ from galaxy_exp.report.page.html import Html
 from galaxy_exp.report.page.material import Finalist, Gain
 from galaxy_exp.report.page.words import count, metric_name, score, signed
 
-__all__ = ["draw_calibration", "draw_finalists", "draw_gains", "draw_learning_curve"]
+__all__ = ["draw_calibration", "draw_coverage", "draw_finalists", "draw_gains", "draw_learning_curve"]
 
 _ROW = 34
 
@@ -83,6 +84,22 @@ def draw_calibration(calibration: Calibration) -> Html:
         plot.dot(plot.x(each.confidence), plot.y(each.accuracy), "dot blue", round(radius, 1), title)
     told = "; ".join(f"{each.confidence:.2f}: {each.accuracy:.2f}" for each in calibration.bins)
     return plot.render(f"Share of right predictions by their probability. {told}.")
+
+
+def draw_coverage(rows: Sequence[Mapping[str, Any]]) -> Html:
+    """Accuracy against the share of images kept, with intervals; rows as `report.coverage.coverage_table` has them."""
+    shown = sorted(rows, key=lambda row: row["coverage"])
+    x = Axis("coverage", (), 0.0, 100.0)
+    y = padded_axis("accuracy", [end for row in shown for end in row["interval"]])
+    plot = Plot(400, 290, x, y, x_name="images kept (%), the most confident first", y_name="accuracy on those")
+    lows, highs = ([(100 * row["coverage"], row["interval"][end]) for row in shown] for end in (0, 1))
+    plot.path(plot.at([*lows, *reversed(highs)]), "area", closed=True)
+    plot.path(plot.at([(100 * row["coverage"], row["accuracy"]) for row in shown]), "line blue")
+    for row in shown:
+        title = f"{row['coverage']:.0%} kept, {count(row['n_images'], 'image')}: {score(row['accuracy'])}"
+        plot.dot(*plot.at([(100 * row["coverage"], row["accuracy"])])[0], "dot blue", 3, title)
+    told = "; ".join(f"{row['coverage']:.0%}: {score(row['accuracy'])}" for row in rows)
+    return plot.render(f"Accuracy by the share of images kept. {told}.")
 
 
 def draw_learning_curve(curve: Curve, best_epoch: int) -> Html:

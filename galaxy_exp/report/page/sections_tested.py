@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from galaxy_exp.metrics import RARE
 from galaxy_exp.report.calibration import Calibration
+from galaxy_exp.report.coverage import TOLD
 from galaxy_exp.report.page.html import Html, element, figure, join, paragraph, table
 from galaxy_exp.report.page.material import Material, Picture
-from galaxy_exp.report.page.result_charts import draw_calibration
+from galaxy_exp.report.page.result_charts import draw_calibration, draw_coverage
 from galaxy_exp.report.page.words import UNKNOWN, count, of_images, score
 
 __all__ = ["tested_section"]
 
-_FEW = 20
+_FEW = RARE
 """A class with fewer sealed test images than this is pointed out."""
 
+_SCORES = {
+    "accuracy": "accuracy",
+    "top2": "top-2 accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+    "macro_f1_without_rare": f"macro-F1 of the classes with at least {RARE} images",
+}
 _DEEP = 0.72
 """Share of a row above which the text of a cell changes its colour: there both have about the same contrast."""
 
@@ -29,16 +38,41 @@ def tested_section(material: Material) -> Html:
         parts.append(paragraph("No model has met the sealed test images yet."))
     else:
         parts += [
+            element("h3", "Scores with their intervals", id="scores"),
+            _scores(material, report),
             element("h3", "Confusion matrix", id="confusion"),
             _confusion(report, of_images(material)),
             element("h3", "Class by class", id="classes"),
             _per_class(material, report),
         ]
     if material.calibration is not None:
-        parts += [element("h3", "Calibration", id="calibration"), _calibration(material.calibration)]
+        parts += [element("h3", "Calibration", id="calibration"), _calibration(material.calibration, report)]
+    if report is not None and report.get("coverage"):
+        parts += [element("h3", "Accuracy against coverage", id="coverage"), _coverage(material, report)]
     if material.n_mistakes is not None:
         parts += [element("h3", "Most confident mistakes", id="mistakes"), *_mistakes(material)]
     return join(parts)
+
+
+def _scores(material: Material, report: dict[str, Any]) -> Html:
+    """What an older journal does not have is left out."""
+    baseline, intervals = material.baseline_test, report.get("intervals", {})
+    rows = []
+    for name, label in _SCORES.items():
+        if report.get(name) is not None:
+            row = [label, score(report[name]), _interval(intervals.get(name))]
+            rows.append(row + ([score(baseline.get(name))] if baseline else []))
+    header = ["score", "winner", "95% interval", *(["baseline"] if baseline else [])]
+    caption = f"On {report['n_images']:,} sealed {of_images(material)}; intervals of the bootstrap over images"
+    told = paragraph(
+        "Top-2 accuracy is the share of images whose class is among the two most probable. Macro-F1 and balanced "
+        "accuracy give every class the same weight, however few images it has."
+    )
+    return join([told, table(caption, header, rows)])
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return "" if ends is None else f"{score(ends[0])} to {score(ends[1])}"
 
 
 def _confusion(report: dict[str, Any], images: str) -> Html:
@@ -63,7 +97,7 @@ def _per_class(material: Material, report: dict[str, Any]) -> Html:
     baseline = {entry["class"]: entry for entry in (material.baseline_test or {}).get("per_class", [])}
     rows = []
     for entry in report["per_class"]:
-        ratios = [_bar_cell(entry[name]) for name in ("completeness", "purity", "f1")]
+        ratios = [_bar_cell(entry[name], entry.get(f"{name}_interval")) for name in ("completeness", "purity", "f1")]
         other = baseline.get(entry["class"])
         rows.append([entry["class"], f"{entry['images']:,}", *ratios, *([score(other["f1"])] if other else [])])
     header = ["class", "galaxies", "completeness", "purity", "F1", *(["F1 of the baseline"] if baseline else [])]
@@ -78,24 +112,53 @@ def _per_class(material: Material, report: dict[str, Any]) -> Html:
         "Completeness (recall) is the share of a class that is found; purity (precision) is the share of what is "
         "called so that is right."
     )
-    caption = f"The winner on {report['n_images']:,} sealed {of_images(material)}"
+    caption = f"The winner on {report['n_images']:,} sealed {of_images(material)}, with 95% intervals"
     return join([told, table(caption, header, rows, class_="bars"), note])
 
 
-def _bar_cell(value: float | None) -> Html:
+def _bar_cell(value: float | None, ends: Sequence[float] | None) -> Html:
     if value is None:
         return element("td", UNKNOWN, class_="number")
-    return element("td", element("span", score(value)), class_="number bar", style=f"--share:{value:.3f}")
+    small = element("small", _interval(ends)) if ends is not None else None
+    return element("td", element("span", score(value)), small, class_="number bar", style=f"--share:{value:.3f}")
 
 
-def _calibration(found: Calibration) -> Html:
+def _calibration(found: Calibration, report: Mapping[str, Any] | None) -> Html:
     text = (
         f"Expected calibration error {score(found.error)}: on average over the sealed images, the probability of the "
         "predicted class and the share that is right differ by so much (ten bins). The mean probability is "
         f"{score(found.mean_confidence)}, and {score(found.accuracy)} are right: {_leaning(found)}."
     )
     caption = "On the dashed line, probabilities mean what they say; larger dots stand for more images."
-    return join([paragraph(text), figure(draw_calibration(found), caption, label="Calibration")])
+    before = figure(draw_calibration(found), caption, label="Calibration")
+    temperature, scaled = (report or {}).get("temperature"), (report or {}).get("calibrated")
+    if report is None or temperature is None or scaled is None:
+        return join([paragraph(text), before])
+    after = Calibration.from_dict(scaled)
+    told = (
+        f"Divided by a temperature of {temperature:.3f}, which was fitted on the validation images, the logits give "
+        f"the same classes with other probabilities: the error becomes {score(after.error)}, and the cross-entropy "
+        f"{score(scaled['loss'])} in place of {score(report['loss'])} nats. The registered model gives the "
+        "probabilities of the network unless it is asked for calibrated ones."
+    )
+    pair = [before, figure(draw_calibration(after), f"At temperature {temperature:.3f}.", label="Calibrated")]
+    return join([paragraph(text), paragraph(told), element("div", *pair, class_="pair")])
+
+
+def _coverage(material: Material, report: Mapping[str, Any]) -> Html:
+    rows = [
+        [f"{row['coverage']:.0%}", f"{row['n_images']:,}", score(row["confidence"]), score(row["accuracy"]),
+         _interval(row["interval"])]
+        for row in report["coverage"] if row["coverage"] in TOLD
+    ]  # fmt: skip
+    told = paragraph(
+        "Whoever leaves the least certain images to a person keeps the others: so accurate is the winner on those of "
+        "which it is most sure, by the probability of the predicted class."
+    )
+    header = ["images kept", "galaxies", "least probability", "accuracy", "95% interval"]
+    caption = f"Sealed {of_images(material)}, the most confident first"
+    shown = figure(draw_coverage(report["coverage"]), "Shaded: 95% intervals (Wilson).", label="Accuracy and coverage")
+    return join([told, table(caption, header, rows), shown])
 
 
 def _leaning(found: Calibration) -> str:
