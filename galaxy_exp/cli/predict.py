@@ -42,6 +42,7 @@ __all__ = ["predict_command"]
     "--model", default="galaxy10-cnn", show_default=True, help="registered name (its champion), or a model URI"
 )
 @click.option("--alias", default="champion", show_default=True, help="which version, with a registered name")
+@click.option("--calibrated", is_flag=True, help="probabilities at the model's temperature; the classes are the same")
 @click.option("--batch-size", default=256, show_default=True, type=click.IntRange(min=1), help="images held at a time")
 @click.option("--restart", is_flag=True, help="begin again, whatever an interrupted run has left in FILE.partial")
 @click.option(
@@ -58,6 +59,7 @@ def predict_command(
     output_format: str | None,
     model: str,
     alias: str,
+    calibrated: bool,
     batch_size: int,
     restart: bool,
     overrides: tuple[str, ...],
@@ -93,7 +95,7 @@ def predict_command(
     from galaxy_exp.registry.prediction import choose_stretch, columns_of
     from galaxy_exp.registry.prediction_run import PredictionCount, count_rows, predict_to_file
 
-    classifier = load_model(model, alias, uri)
+    classifier = load_model(model, alias, uri, calibrated=calibrated)
     say(f"model: {classifier.uri}")
     fits_file = first_fits_file(files)
     stretch = choose_stretch(classifier.fits, stated, fits_file, classifier.uri) if fits_file else None
@@ -169,6 +171,7 @@ def _identify(classifier: GalaxyClassifier, files: Sequence[InputFile], stretch:
         inputs=digest_files(files),
         n_images=sum(file.n_images for file in files),
         stretch=None if stretch is None else stretch.model_dump(mode="json"),
+        calibrated=classifier.is_calibrated,
     )
 
 

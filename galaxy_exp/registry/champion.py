@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from galaxy_exp.errors import ModelError, first_line
 from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.registry.catalogue import list_models, promote, rollback
+from galaxy_exp.registry.temperature import scale_probabilities
 from galaxy_exp.registry.version_tags import CHAMPION
 from galaxy_exp.tracking.quiet import quiet_mlflow
 from galaxy_exp.tracking.store import hide_in_address, open_existing_client, tracking_errors, uri_option
@@ -53,7 +55,10 @@ class GalaxyClassifier:
         version: registered version, or None likewise.
         tags: of the registered version (data, sealed test metrics, promotion); empty likewise.
         metadata: what was stored with the model when it was packaged.
+        is_calibrated: whether `predict` gives probabilities at the model's temperature.
     """
+
+    is_calibrated = False
 
     def __init__(
         self,
@@ -101,6 +106,29 @@ class GalaxyClassifier:
         return fits
 
     @property
+    def temperature(self) -> float | None:
+        """What logits are divided by for calibrated probabilities (see `galaxy_exp.registry.temperature`).
+
+        None for a model that an earlier release packaged.
+        """
+        temperature: float | None = self.metadata.get("temperature")
+        return temperature
+
+    def calibrated(self) -> GalaxyClassifier:
+        """The same model giving calibrated probabilities: the same classes, with another confidence.
+
+        Raises:
+            ModelError: the model has no temperature.
+        """
+        if self.temperature is None:
+            raise ModelError(
+                f"{self.uri} was packaged without a temperature, as by earlier releases, so it cannot be calibrated"
+            )
+        other = copy.copy(self)
+        other.is_calibrated = True
+        return other
+
+    @property
     def network(self) -> Any:
         """The `keras.Model` within: uint8 (n, height, width, 3) of `image_size` to probabilities (n, n_classes)."""
         import keras
@@ -127,6 +155,8 @@ class GalaxyClassifier:
         except MlflowException as error:
             raise ModelError(str(error.message)) from error
         labels = probabilities.argmax(axis=1).astype(np.int64)
+        if self.is_calibrated and self.temperature is not None:
+            probabilities = scale_probabilities(probabilities, self.temperature).astype(np.float32)
         return Predictions(labels, [self.class_names[label] for label in labels], probabilities)
 
     def refusal(self, image: NDArray[Any]) -> str | None:
@@ -139,7 +169,11 @@ class GalaxyClassifier:
 
 
 def load_model(
-    name_or_uri: str = DEFAULT_NAME, alias: str = CHAMPION, tracking_uri: str | None = None
+    name_or_uri: str = DEFAULT_NAME,
+    alias: str = CHAMPION,
+    tracking_uri: str | None = None,
+    *,
+    calibrated: bool = False,
 ) -> GalaxyClassifier:
     """Loads a model packaged by galaxy_exp. The package holds Python code, which is run: load only what you trust.
 
@@ -148,12 +182,19 @@ def load_model(
             `models:/<name>/<version>`, `models:/<model id>`, or the path or artifact URI of a model folder.
         alias: used with a plain name only.
         tracking_uri: None takes MLflow's own default (MLFLOW_TRACKING_URI, else sqlite:///mlflow.db).
+        calibrated: whether its probabilities are those at its temperature; see `GalaxyClassifier.calibrated`.
 
     Raises:
-        ModelError: nothing of that name, version or alias; says where it looked and how to make one.
+        ModelError: nothing of that name, version or alias; says where it looked and how to make one. Or no
+            temperature where `calibrated` wants one.
         TrackingError: the store cannot be read.
     """
     import_keras_quietly()
+    found = _load(name_or_uri, alias, tracking_uri)
+    return found.calibrated() if calibrated else found
+
+
+def _load(name_or_uri: str, alias: str, tracking_uri: str | None) -> GalaxyClassifier:
     if _is_folder(name_or_uri):
         return _load_folder(Path(name_or_uri), name_or_uri)
     if name_or_uri.startswith(_LOGGED_MODEL):

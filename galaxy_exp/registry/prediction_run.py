@@ -60,6 +60,8 @@ class RunIdentity:
     n_images: int
     stretch: Mapping[str, Any] | None
     """`data.fits` in full, if there are FITS files."""
+    calibrated: bool = False
+    """Whether probabilities are those at the model's temperature."""
 
 
 def partial_file(output: Path) -> Path:
@@ -187,6 +189,7 @@ def _describe(identity: RunIdentity) -> dict[str, Any]:
         "inputs": identity.inputs,
         "n_images": identity.n_images,
         "stretch": stretch,
+        "calibrated": identity.calibrated,
     }
 
 
@@ -207,6 +210,9 @@ def _check_same(partial: Path, begun: Mapping[str, Any], identity: RunIdentity) 
             f"{partial}: was begun with other images ({begun['n_images']}, and these are {now['n_images']}), or their "
             f"files have changed since; give the same ones, {again}"
         )
+    if begun.get("calibrated", False) != now["calibrated"]:  # earlier releases could not calibrate
+        how = "without" if now["calibrated"] else "with"
+        raise BadInputError(f"{partial}: was begun {how} --calibrated; go on in the same way, {again}")
     if begun["stretch"] != now["stretch"]:
         raise BadInputError(f"{partial}: was begun with another stretch of FITS files; state the same, {again}")
 

@@ -41,6 +41,23 @@ def test_predictions_of_images_of_different_sizes(classifier: GalaxyClassifier) 
     assert predictions.probabilities.dtype == np.float32
 
 
+def test_calibrated_probabilities_are_of_the_same_classes(classifier: GalaxyClassifier) -> None:
+    images = [coloured(2), coloured(0)]
+    plain = GalaxyClassifier(classifier._model, "models:/hot/1", metadata={"temperature": 2.0})
+    calibrated = plain.calibrated()
+    assert (plain.is_calibrated, calibrated.is_calibrated) == (False, True)
+    before, after = plain.predict(images), calibrated.predict(images)
+    assert after.labels.tolist() == before.labels.tolist()
+    roots = np.sqrt(before.probabilities)
+    assert after.probabilities == pytest.approx(roots / roots.sum(axis=1, keepdims=True), abs=1e-6)
+    assert after.probabilities.dtype == np.float32
+
+
+def test_a_model_without_a_temperature_is_not_calibrated(registered: ModelVersionRef, store: Store) -> None:
+    with pytest.raises(ModelError, match="models:/galaxy10-cnn/1 was packaged without a temperature"):
+        load_model(tracking_uri=store.uri, calibrated=True)
+
+
 def test_a_refused_image_is_named(classifier: GalaxyClassifier) -> None:
     with pytest.raises(ModelError, match="image 1 has 11 x 11 pixels; expected at least 12 x 12"):
         classifier.predict([coloured(0), coloured(0, 11, 11)])
