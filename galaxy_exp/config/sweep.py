@@ -473,6 +473,11 @@ class RegistryConfig(Section):
     seeds: int = Field(
         3, ge=1, le=100, description="how often each of them is trained again, with another seed each time"
     )
+    tta: bool = Field(
+        False,
+        description="test-time augmentation: the winner's probabilities are the mean over an image's flips and quarter "
+        "turns, in the sealed test and as registered",
+    )
 
 
 class SweepConfig(Section):

@@ -100,6 +100,11 @@ class GalaxyClassifier:
         return bool(getattr(self._model, "greyscale", False))
 
     @property
+    def tta(self) -> bool:
+        """Whether its probabilities are the mean over the flips and quarter turns of an image."""
+        return bool(getattr(self._model, "tta", False))
+
+    @property
     def fits(self) -> dict[str, Any] | None:
         """How training read FITS files, as `data.fits` of its sweep file; None if there were none, or it is unknown."""
         fits: dict[str, Any] | None = getattr(self._model, "fits", None)  # earlier releases did not store it

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,13 +13,21 @@ from numpy.typing import NDArray
 from galaxy_exp import metrics
 from galaxy_exp.errors import DataError, ModelError
 from galaxy_exp.folders import graph_of
-from galaxy_exp.registry.bootstrap import bootstrap_intervals, paired_bootstrap
+from galaxy_exp.registry.bootstrap import METRICS, bootstrap_intervals, paired_bootstrap
 from galaxy_exp.registry.temperature import fit_temperature, scale_probabilities
 from galaxy_exp.report.calibration import measure_calibration
 from galaxy_exp.report.coverage import coverage_table
 from galaxy_exp.report.per_class import per_class_table
 
-__all__ = ["TestReport", "build_report", "evaluate_model", "images_per_batch", "paired_bootstrap"]
+__all__ = [
+    "TestReport",
+    "Variant",
+    "build_report",
+    "evaluate_model",
+    "images_per_batch",
+    "paired_bootstrap",
+    "views_of",
+]
 
 PIXELS_PER_BATCH = 2**18
 """As in `training.predictions`: the sealed test needs no more memory than training did."""
@@ -61,6 +69,11 @@ class TestReport:
     """As `reliability`, of the probabilities at that temperature, with their `loss`."""
     coverage: list[dict[str, Any]] = field(default_factory=list)
     """`galaxy_exp.report.coverage.coverage_table`."""
+    tta: bool = False
+    """Whether the probabilities are the mean over `views_of` each image."""
+    compared: list[dict[str, Any]] = field(default_factory=list)
+    """The model otherwise, on the same images: `name`, the scores by `METRICS`, and `differences`: of each, the model's
+    minus this, with the ends of its 95% interval (paired bootstrap)."""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -77,6 +90,16 @@ class TestReport:
         return cls(**record)
 
 
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """The model in another way, to be compared with on the same images."""
+
+    name: str
+    """In what it differs, for people."""
+    model_file: Path
+    tta: bool = False
+
+
 def evaluate_model(
     model_file: Path,
     images_path: Path,
@@ -85,6 +108,8 @@ def evaluate_model(
     digest: str,
     *,
     validation: tuple[Path, Path] | None = None,
+    tta: bool = False,
+    variants: Sequence[Variant] = (),
 ) -> tuple[TestReport, NDArray[np.float32]]:
     """Predicts a labelled set with a `.keras` file and scores it.
 
@@ -95,6 +120,8 @@ def evaluate_model(
         class_names: one per class, in label order.
         digest: identifies the images and labels; kept in the report.
         validation: images and labels to fit the temperature on, as `.npy` files likewise; None: no temperature.
+        tta: whether each image is predicted in all of `views_of`, and the mean is taken.
+        variants: to compare with.
 
     Returns:
         The report and the probabilities, float32 (n, n_classes).
@@ -104,14 +131,37 @@ def evaluate_model(
         ModelError: a model that cannot be read, or is for other images or another number of classes.
     """
     images, labels = _open_set(images_path, labels_path, len(class_names))
-    network = _load_network(model_file, images.shape[1:])
-    _check_network(model_file, network, images, len(class_names))
+    network = _load_network(model_file, images, len(class_names))
     temperature = None
     if validation is not None:
         fit_images, fit_labels = _open_set(*validation, len(class_names))
-        temperature = fit_temperature(fit_labels, _predict(network, fit_images))
-    probabilities = _predict(network, images)
-    return build_report(labels, probabilities, class_names, digest, temperature), probabilities
+        temperature = fit_temperature(fit_labels, _predict(network, fit_images, tta))
+    probabilities = _predict(network, images, tta)
+    report = build_report(labels, probabilities, class_names, digest, temperature)
+    compared = []
+    for variant in variants:
+        same = variant.model_file == model_file
+        other = network if same else _load_network(variant.model_file, images, len(class_names))
+        compared.append(_compare(variant.name, labels, probabilities, _predict(other, images, variant.tta)))
+    return replace(report, tta=tta, compared=compared), probabilities
+
+
+def _compare(
+    name: str, labels: NDArray[Any], probabilities: NDArray[np.float32], other: NDArray[np.float32]
+) -> dict[str, Any]:
+    differences = {metric: list(paired_bootstrap(labels, probabilities, other, metric)) for metric in METRICS}
+    return {"name": name, **metrics.summarise_predictions(labels, other), "differences": differences}
+
+
+def views_of(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    """Images (n, height, width, 3) as they are, then flipped and turned: 8 views of squares, 4 of others.
+
+    `registry.pyfunc_model`, which cannot import this module, has the same; a test compares them.
+    """
+    for turns in range(0, 4, 1 if images.shape[1] == images.shape[2] else 2):
+        turned = np.rot90(images, turns, axes=(1, 2))
+        yield np.ascontiguousarray(turned)
+        yield np.ascontiguousarray(turned[:, :, ::-1])
 
 
 def images_per_batch(height: int, width: int) -> int:
@@ -137,7 +187,10 @@ def build_report(
             record[f"{name}_interval"] = None if found is None else list(found)
     return TestReport(
         n_images=len(labels),
-        **metrics.summarise_predictions(labels, probabilities),
+        accuracy=metrics.accuracy(matrix),
+        macro_f1=metrics.macro_f1(matrix),
+        balanced_accuracy=metrics.balanced_accuracy(matrix),
+        loss=metrics.log_loss(labels, probabilities),
         per_class=per_class,
         confusion=matrix.tolist(),
         class_names=list(class_names),
@@ -174,7 +227,13 @@ def _check_data(path: Path, images: NDArray[Any], labels: NDArray[Any], n_classe
         raise DataError(f"labels run from {labels.min()} to {labels.max()}; expected 0 to {n_classes - 1}")
 
 
-def _load_network(model_file: Path, image_shape: Sequence[int]) -> Any:
+def _load_network(model_file: Path, images: NDArray[np.uint8], n_classes: int) -> Any:
+    network = _read_network(model_file, images.shape[1:])
+    _check_network(model_file, network, images, n_classes)
+    return network
+
+
+def _read_network(model_file: Path, image_shape: Sequence[int]) -> Any:
     import keras
 
     graph = graph_of(model_file)
@@ -196,10 +255,16 @@ def _check_network(model_file: Path, network: Any, images: NDArray[Any], n_class
         raise ModelError(f"{model_file} gives probabilities of shape {gives}; expected ({n_classes},), one per class")
 
 
-def _predict(network: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _predict(network: Any, images: NDArray[np.uint8], tta: bool = False) -> NDArray[np.float32]:
+    size = images_per_batch(*images.shape[1:3])
+    batches = (np.asarray(images[start : start + size]) for start in range(0, len(images), size))
+    return np.concatenate([_predict_batch(network, batch, tta) for batch in batches])
+
+
+def _predict_batch(network: Any, images: NDArray[np.uint8], tta: bool) -> NDArray[np.float32]:
     import keras
 
-    size = images_per_batch(*images.shape[1:3])
-    starts = range(0, len(images), size)
-    batches = (network(np.asarray(images[start : start + size]), training=False) for start in starts)
-    return np.concatenate([np.asarray(keras.ops.convert_to_numpy(batch), dtype=np.float32) for batch in batches])
+    outputs = (network(view, training=False) for view in (views_of(images) if tta else [images]))
+    probabilities = [np.asarray(keras.ops.convert_to_numpy(each), dtype=np.float32) for each in outputs]
+    mean: NDArray[np.float32] = np.mean(probabilities, axis=0)
+    return mean

@@ -26,6 +26,7 @@ TOLERANCE = 1e-4
 """How far a probability of the exported network may be from the model's."""
 _SAMPLES = 16
 _SEED = 0
+_AVERAGED = "take the mean of the probabilities over the flips and quarter turns of the image, as the model does"
 _ONNX = ("tf2onnx", "onnx", "onnxruntime")
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -86,6 +87,8 @@ def _facts(classifier: GalaxyClassifier) -> dict[str, Any]:
         "greyscale": classifier.greyscale,
         "fits": classifier.fits,
         "before": "; then ".join(_steps(classifier)),
+        "after": _AVERAGED if classifier.tta else "",
+        "temperature": classifier.temperature,
     }
 
 

@@ -150,10 +150,24 @@ def _test_lines(record: SweepRecord) -> Iterator[str]:
             cells = [label, f"{own[name]:.3f}", "" if low is None else f"{low:.3f} to {high:.3f}"]
             cells += [_known(baseline.get(name))] if baseline else []
             yield f"| {' | '.join(cells)} |"
+    yield from _variant_lines(own)
     yield from _calibration_lines(own)
     if baseline:
         yield ""
         yield f"The baseline is trial {next(number for number in reports if number != record.winner)}."
+
+
+def _variant_lines(own: Mapping[str, Any]) -> Iterator[str]:
+    if own.get("tta"):
+        yield ""
+        yield "Probabilities are the mean over the flips and quarter turns of an image."
+    for other in own.get("compared", []):
+        told = []
+        for name in ("accuracy", "macro_f1"):
+            difference, low, high = other["differences"][name]
+            told.append(f"{_SCORES[name]} {other[name]:.3f} (gained {difference:+.3f}, {low:+.3f} to {high:+.3f})")
+        yield ""
+        yield f"{other['name'][:1].upper()}{other['name'][1:]}: {', '.join(told)}."
 
 
 def _calibration_lines(own: Mapping[str, Any]) -> Iterator[str]:

@@ -58,6 +58,7 @@ def log_and_register(
     description: str,
     tracking_uri: str | None,
     preprocessing: Mapping[str, Any] | None = None,
+    tta: bool = False,
 ) -> ModelVersionRef:
     """Logs the model to an existing run and registers it; the run's state and the active run stay as they are.
 
@@ -75,6 +76,7 @@ def log_and_register(
         registered_name: created if it does not exist.
         preprocessing: what training did to raw images before it cached them, `Preprocessing.to_dict()`; the packaged
             model does the same.
+        tta: whether the packaged model takes the mean over flips and quarter turns.
         input_example: uint8 (k, height, width, 3); a few images, stored as JSON (about 15 bytes a pixel).
         metadata: stored in the model's MLmodel file; must be JSON and hold `sweep_id`.
         tags: of the version, beside `galaxy_exp.sweep_id`.
@@ -104,6 +106,7 @@ def log_and_register(
                 input_example,
                 metadata,
                 preprocessing or {},
+                tta,
             )
             client.log_model_artifacts(logged.model_id, str(package))
         return _register(client, logged, run_id, registered_name, metadata, tags, description)
@@ -176,6 +179,7 @@ def _build_package(
     input_example: NDArray[np.uint8],
     metadata: Mapping[str, Any],
     preprocessing: Mapping[str, Any],
+    tta: bool = False,
 ) -> Path:
     """The MLflow model folder that is uploaded."""
     from mlflow import pyfunc
@@ -187,7 +191,7 @@ def _build_package(
         python_model=str(MODEL_CODE),
         artifacts={
             "model": str(graph_of(model_file) if graph_of(model_file).is_dir() else model_file),
-            "classes": str(_write_classes(folder, class_names, image_shape, preprocessing)),
+            "classes": str(_write_classes(folder, class_names, image_shape, preprocessing, tta)),
         },
         mlflow_model=Model(
             artifact_path=logged.artifact_location, run_id=run_id, model_uuid=logged.model_id, model_id=logged.model_id
@@ -212,13 +216,14 @@ def _finalized(client: MlflowClient, logged: LoggedModel) -> Iterator[None]:
 
 
 def _write_classes(
-    folder: Path, class_names: Sequence[str], image_shape: Sequence[int], preprocessing: Mapping[str, Any]
+    folder: Path, class_names: Sequence[str], image_shape: Sequence[int], preprocessing: Mapping[str, Any], tta: bool
 ) -> Path:
     path = folder / "classes.json"
     classes = {
         "class_names": list(class_names),
         "image_size": [int(side) for side in image_shape[:2]],
         "rule": SIZE_RULE,
+        "tta": tta,
         "preprocessing": dict(preprocessing),
     }
     path.write_text(json.dumps(classes, indent=1), encoding="utf-8")

@@ -4,9 +4,9 @@ MLflow copies this file into the package of every registered version ("model fro
 galaxy_exp is not installed and imports only the standard library, numpy, pandas, keras and mlflow. It reads
 two artifacts: `model.keras`, a Keras model from uint8 (n, height, width, 3) to probabilities (n, n_classes), or
 `model_graph`, the same as a TensorFlow SavedModel, of a network with layers that Keras does not have,
-and `classes.json` with `class_names`, `image_size` ([height, width]), `rule` and `preprocessing`, what training did
-to its raw images. Of that, `fits` says how FITS files became 8 bits; it is not done here, where images are 8-bit
-already, but by whoever reads FITS files.
+and `classes.json` with `class_names`, `image_size` ([height, width]), `rule`, `tta` (whether probabilities are the mean
+over flips and quarter turns) and `preprocessing`, what training did to its raw images. Of that, `fits` says how FITS
+files became 8 bits; it is not done here, where images are 8-bit already, but by whoever reads FITS files.
 
 The rule for images that are not of the model's size: an image of another aspect ratio is centre-cropped to
 the model's (to a square for a square model), then resized by bilinear interpolation with antialiasing and
@@ -44,6 +44,8 @@ class GalaxyModel(PythonModel):
     """Side in pixels of the square that training cut from the centre of its raw images; None if it did not."""
     greyscale: bool = False
     """Whether training made its images grey."""
+    tta: bool = False
+    """Whether the probabilities are the mean over the flips and quarter turns of an image."""
     fits: dict[str, Any] | None = None
     """How training read FITS files, as `data.fits` of its sweep file; None if there were none."""
 
@@ -54,6 +56,7 @@ class GalaxyModel(PythonModel):
         classes = json.loads(Path(context.artifacts["classes"]).read_text(encoding="utf-8"))
         self.class_names = tuple(classes["class_names"])
         self.image_size = (int(classes["image_size"][0]), int(classes["image_size"][1]))
+        self.tta = bool(classes.get("tta", False))
         preprocessing = classes.get("preprocessing", {})
         self.centre, self.greyscale = preprocessing.get("crop"), bool(preprocessing.get("greyscale", False))
         self.fits = preprocessing.get("fits")
@@ -119,8 +122,10 @@ class GalaxyModel(PythonModel):
     def _predict_batch(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         import keras
 
-        probabilities = self._network(self._fit_to_size(images), training=False)
-        return np.asarray(keras.ops.convert_to_numpy(probabilities), dtype=np.float32)
+        fit = self._fit_to_size(images)
+        outputs = (self._network(view, training=False) for view in (views_of(fit) if self.tta else [fit]))
+        probabilities = [np.asarray(keras.ops.convert_to_numpy(each), dtype=np.float32) for each in outputs]
+        return np.asarray(np.mean(probabilities, axis=0))
 
     def _fit_to_size(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         if not isinstance(images, np.ndarray) and len({image.shape for image in images}) > 1:
@@ -132,6 +137,14 @@ class GalaxyModel(PythonModel):
 def images_per_batch(height: int, width: int) -> int:
     """How many images of that many pixels to predict at once; the rule of galaxy_exp's `training.predictions`."""
     return min(max(PIXELS_PER_BATCH // (height * width), 8), 256)
+
+
+def views_of(images: np.ndarray) -> Iterator[np.ndarray]:
+    """The rule of galaxy_exp's `registry.evaluation`: as they are, flipped and turned; 8 views of squares, else 4."""
+    for turns in range(0, 4, 1 if images.shape[1] == images.shape[2] else 2):
+        turned = np.rot90(images, turns, axes=(1, 2))
+        yield np.ascontiguousarray(turned)
+        yield np.ascontiguousarray(turned[:, :, ::-1])
 
 
 def _refused(message: str) -> MlflowException:

@@ -20,7 +20,7 @@ from galaxy_exp.journal.events import ModelRegistered, PromotionDecided, SealedT
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.registry import version_tags
-from galaxy_exp.registry.evaluation import TestReport, evaluate_model
+from galaxy_exp.registry.evaluation import TestReport, Variant, evaluate_model
 from galaxy_exp.registry.model_card import write_card
 from galaxy_exp.registry.packaging import log_and_register
 from galaxy_exp.registry.promotion import (
@@ -53,7 +53,8 @@ def open_sealed_test(journal: Journal, folder: SweepFolder, data: PreparedData) 
     for number in dict.fromkeys(numbers):
         if number in record.test_reports:
             continue
-        report, probabilities = _test(folder, number, data)
+        tta = record.config.registry.tta and number == record.winner
+        report, probabilities = _test(folder, number, data, tta)
         np.save(folder.trial(number) / "test_probabilities.npy", probabilities)
         journal.append(SealedTestOpened(number=number, report=report.to_dict()))
 
@@ -94,6 +95,7 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
         description=write_card(record, data, winner),
         tracking_uri=record.started.tracking_uri,
         preprocessing=data.preprocessing.to_dict(),
+        tta=report.tta,
     )
     journal.append(ModelRegistered(number=winner.number, name=version.name, version=version.version))
 
@@ -128,14 +130,17 @@ def test_digest(data: PreparedData) -> str:
 test_digest.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
 
 
-def _test(folder: SweepFolder, number: int, data: PreparedData) -> tuple[TestReport, NDArray[np.float32]]:
+def _test(folder: SweepFolder, number: int, data: PreparedData, tta: bool) -> tuple[TestReport, NDArray[np.float32]]:
+    file = _model_file(folder, number)
     return evaluate_model(
-        _model_file(folder, number),
+        file,
         data.sealed.images,
         data.sealed.labels,
         data.class_names,
         test_digest(data),
         validation=(data.files.validation_images, data.files.validation_labels),
+        tta=tta,
+        variants=[Variant("without the mean over flips and turns", file)] if tta else [],
     )
 
 

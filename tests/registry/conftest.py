@@ -63,6 +63,26 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def upper_half(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network whose class is the brightest colour channel of an image's upper half."""
+    import keras
+
+    network = keras.Sequential(
+        [
+            keras.Input((*IMAGE_SIZE, 3), dtype="uint8"),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Cropping2D(((0, IMAGE_SIZE[0] // 2), (0, 0))),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(3, activation="softmax", name="head"),
+        ]
+    )
+    network.get_layer("head").set_weights([10 * np.eye(3, dtype=np.float32), np.zeros(3, np.float32)])
+    path = tmp_path_factory.mktemp("upper") / "upper.keras"
+    network.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def graph_file(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same network with its graph beside it, and a file that cannot be loaded, for want of the user's code."""
     import keras
@@ -85,6 +105,7 @@ def register(store: Store, model_file: Path) -> Callable[..., ModelVersionRef]:
         run_id: str | None = None,
         preprocessing: dict[str, Any] | None = None,
         file: Path = model_file,
+        tta: bool = False,
         **tags: str,
     ) -> ModelVersionRef:
         return log_and_register(
@@ -99,6 +120,7 @@ def register(store: Store, model_file: Path) -> Callable[..., ModelVersionRef]:
             description="A tiny network for tests.",
             tracking_uri=store.uri,
             preprocessing=preprocessing,
+            tta=tta,
         )
 
     return call

@@ -60,6 +60,36 @@ def test_the_temperature_is_that_of_the_validation_images(
     assert probabilities.max() > report.calibrated["mean_confidence"]  # the network's own
 
 
+@pytest.mark.parametrize(("shape", "n_views"), [((2, 5, 5, 3), 8), ((2, 4, 6, 3), 4)])
+def test_the_views_are_all_flips_and_turns_that_fit(shape: tuple[int, ...], n_views: int) -> None:
+    images = np.arange(np.prod(shape)).reshape(shape).astype(np.uint8)
+    views = list(evaluation.views_of(images))
+    assert np.array_equal(views[0], images)
+    assert {view.shape for view in views} == {shape}
+    assert len({view.tobytes() for view in views}) == n_views
+    flipped = np.stack([view[:, ::-1] for view in views])
+    assert {view.tobytes() for view in flipped} == {view.tobytes() for view in views}
+    packaged = list(pyfunc_model.views_of(images))
+    assert np.array_equal(packaged, views)
+
+
+def test_the_mean_over_flips_and_turns_is_compared_with_one_view(upper_half: Path, tmp_path: Path) -> None:
+    images = np.stack([coloured(0), coloured(1)])
+    images[:, 14:] = coloured(2)[14:]
+    files = _save(tmp_path, images, np.array([2, 2]))
+    alone = evaluation.Variant("alone", upper_half)
+    report, mean = evaluate_model(upper_half, *files, CLASS_NAMES, "digest", tta=True, variants=[alone])
+    assert report.tta
+    views = [evaluate_model(upper_half, *_save(tmp_path, view, np.array([2, 2])), CLASS_NAMES, "digest")[1]
+             for view in evaluation.views_of(images)]  # fmt: skip
+    assert mean == pytest.approx(np.mean(views, axis=0), abs=1e-6)
+    (compared,) = report.compared
+    assert compared["name"] == "alone"
+    assert compared["loss"] > report.loss
+    assert compared["differences"]["loss"][0] == pytest.approx(report.loss - compared["loss"])
+    assert compared["differences"]["loss"][2] < 0
+
+
 def test_scores_a_network_by_its_graph(model_file: Path, graph_file: Path, files: tuple[Path, Path]) -> None:
     report, probabilities = evaluate_model(graph_file, *files, CLASS_NAMES, "digest")
     expected, same = evaluate_model(model_file, *files, CLASS_NAMES, "digest")

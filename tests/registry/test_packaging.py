@@ -25,6 +25,7 @@ from PIL import Image
 from galaxy_exp.errors import ModelError, TrackingError
 from galaxy_exp.registry import packaging
 from galaxy_exp.registry.champion import load_model
+from galaxy_exp.registry.evaluation import views_of
 from galaxy_exp.registry.packaging import ModelVersionRef, build_signature, find_version, pinned_requirements
 from galaxy_exp.registry.version_tags import SWEEP_ID
 
@@ -103,6 +104,21 @@ def test_a_network_with_layers_of_the_user_s_own_is_packaged_as_a_graph(
     ref = register("graph", file=graph_file)
     model = load_model(ref.uri, tracking_uri=store.uri)
     assert model.predict([coloured(1), coloured(2, 40, 30)]).labels.tolist() == [1, 2]
+
+
+def test_the_package_takes_the_mean_over_flips_and_turns(
+    register: Callable[..., ModelVersionRef], store: Store, upper_half: Path
+) -> None:
+    image = coloured(0)
+    image[14:] = coloured(2)[14:]
+    plain, mean = (
+        load_model(register(name, file=upper_half, tta=tta).uri, tracking_uri=store.uri)
+        for name, tta in (("one-view", False), ("all-views", True))
+    )
+    assert (plain.tta, mean.tta) == (False, True)
+    views = plain.predict(np.concatenate(list(views_of(image[np.newaxis])))).probabilities
+    assert mean.predict(image).probabilities == pytest.approx(views.mean(axis=0, keepdims=True), abs=1e-6)
+    assert np.abs(views - views.mean(axis=0)).max() > 0.1
 
 
 def test_a_missing_model_file_is_named(store: Store, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from galaxy_exp.journal.events import (
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.records import TrialResult, TrialState
 from galaxy_exp.registry import version_tags, winner
+from galaxy_exp.registry.champion import load_model
 from galaxy_exp.registry.choice import choose_winner
 from galaxy_exp.registry.sealed_predictions import fetch_sealed_predictions
 
@@ -37,9 +38,11 @@ NUMBERS = count()
 class Sweep:
     """A journal whose trials have ended, with a model in the folder of each that made one."""
 
-    def __init__(self, folder: Path, data: PreparedData, store: Store, model: bytes, **search: Any) -> None:
+    def __init__(
+        self, folder: Path, data: PreparedData, store: Store, model: bytes, registry: Any = (), **search: Any
+    ) -> None:
         self.name = f"winner-{next(NUMBERS)}"
-        config = parse_sweep({"search": search, "registry": {"model": self.name}})
+        config = parse_sweep({"search": search, "registry": {"model": self.name, **dict(registry)}})
         self.folder, self.data, self.store, self._model = SweepFolder(folder / self.name), data, store, model
         self.journal = Journal.create(
             self.folder.path,
@@ -122,7 +125,7 @@ def tiny_model(prepared: PreparedData, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def sweep(prepared: PreparedData, store: Store, tiny_model: bytes, tmp_path: Path) -> Iterator[Callable[..., Sweep]]:
-    """Makes a sweep from its trials' objective values; keywords are keys of `search`."""
+    """Makes a sweep from its trials' objective values; keywords are keys of `search`, and `registry`."""
     made: list[Sweep] = []
 
     def call(*values: float, **search: Any) -> Sweep:
@@ -259,6 +262,21 @@ class TestRegistering:
         sealed = fetch_sealed_predictions(made.store.client, run_id)
         assert sealed is not None
         assert sealed.digest == version.tags[version_tags.TEST_DIGEST] == report["digest"]
+
+    def test_the_version_averages_as_the_sealed_test_did(self, sweep: Callable[..., Sweep]) -> None:
+        made = sweep(0.5, 0.7, registry={"tta": True}).to_registered()
+        reports = made.journal.record.test_reports
+        assert [report["tta"] for report in (reports[1], reports[0])] == [True, False]
+        (compared,) = reports[1]["compared"]
+        assert compared["differences"]["accuracy"] == [0.0, 0.0, 0.0]  # colour does not change when an image is turned
+        version = made.store.client.get_model_version(made.name, "1")
+        assert "Without the mean over flips and turns: accuracy" in version.description
+        model = load_model(f"models:/{made.name}/1", tracking_uri=made.store.uri)
+        assert model.tta
+        assert model.temperature == reports[1]["temperature"]
+        sealed = np.load(made.data.sealed.images)
+        probabilities = np.load(made.folder.trial(1) / "test_probabilities.npy")
+        assert model.predict(sealed).probabilities == pytest.approx(probabilities, abs=1e-6)
 
     def test_twice_is_once(self, sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> None:
         made = sweep(0.5)

@@ -201,6 +201,19 @@ class TestWhatItSays:
         assert rows["50%"] == ["3", "0.800", "1.000", "0.439 to 1.000"]
         assert "Divided by a temperature of 1.500" in text_of(page)
 
+    def test_of_the_model_without_its_options(self) -> None:
+        material = finished()
+        report = material.test
+        assert report is not None
+        metrics = ("accuracy", "macro_f1", "balanced_accuracy", "loss")
+        differences = {name: [0.01, -0.02, 0.04] for name in metrics}
+        report["tta"] = True
+        report["compared"] = [{**report, "name": "with one view", "accuracy": 0.823, "differences": differences}]
+        page = build_page(material)
+        assert "the mean over the flips and quarter turns of an image" in text_of(page)
+        (row,) = (row for row in parse(page).iter("tr") if [*row.itertext()][:2] == ["with one view", "accuracy"])
+        assert [*row.itertext()][2:] == ["0.833", "0.823", "+0.010 (\N{MINUS SIGN}0.020 to +0.040)"]
+
     def test_of_the_sealed_test_of_an_earlier_release(self) -> None:
         material = finished()
         new = set(build_report(LABELS, PROBABILITIES, NAMES, "digest").to_dict())

@@ -10,9 +10,9 @@ from galaxy_exp.metrics import RARE
 from galaxy_exp.report.calibration import Calibration
 from galaxy_exp.report.coverage import TOLD
 from galaxy_exp.report.page.html import Html, element, figure, join, paragraph, table
-from galaxy_exp.report.page.material import Material, Picture
+from galaxy_exp.report.page.material import Gain, Material, Picture
 from galaxy_exp.report.page.result_charts import draw_calibration, draw_coverage
-from galaxy_exp.report.page.words import UNKNOWN, count, of_images, score
+from galaxy_exp.report.page.words import METRIC_NAMES, UNKNOWN, count, gain_text, metric_name, of_images, score
 
 __all__ = ["tested_section"]
 
@@ -68,7 +68,24 @@ def _scores(material: Material, report: dict[str, Any]) -> Html:
         "Top-2 accuracy is the share of images whose class is among the two most probable. Macro-F1 and balanced "
         "accuracy give every class the same weight, however few images it has."
     )
-    return join([told, table(caption, header, rows)])
+    return join([told, table(caption, header, rows), _compared(material, report)])
+
+
+def _compared(material: Material, report: dict[str, Any]) -> Html | None:
+    """The registered model against itself without an option, such as the mean over flips and turns."""
+    if not report.get("compared"):
+        return None
+    rows = []
+    for other in report["compared"]:
+        for name in METRIC_NAMES:
+            gain = Gain(name, *other["differences"][name])
+            rows.append([other["name"], metric_name(name), score(report[name]), score(other[name]), gain_text(gain)])
+    header = ["compared with the winner", "score", "as registered", "so", "difference (95% interval)"]
+    caption = f"On the same {report['n_images']:,} {of_images(material)}, paired bootstrap"
+    what = "the mean over the flips and quarter turns of an image" if report.get("tta") else "those of the network"
+    return join(
+        [paragraph(f"The probabilities of the winner are {what}."), table(caption, header, rows, text_columns=2)]
+    )
 
 
 def _interval(ends: Sequence[float] | None) -> str:
