@@ -478,6 +478,20 @@ class RegistryConfig(Section):
         description="test-time augmentation: the winner's probabilities are the mean over an image's flips and quarter "
         "turns, in the sealed test and as registered",
     )
+    ensemble: bool = Field(
+        False,
+        description="the winner gives the mean of the probabilities of its configuration's `seeds` trainings, in the "
+        "sealed test and as registered; the models of all finalists are kept",
+    )
+
+    @model_validator(mode="after")
+    def _has_several_to_average(self) -> RegistryConfig:
+        if self.ensemble and (self.finalists < 1 or self.seeds < 2):
+            raise ValueError(
+                f"ensemble takes the mean over several seeds of a finalist, and finalists is {self.finalists}, seeds "
+                f"{self.seeds}; expected finalists of at least 1 and seeds of at least 2"
+            )
+        return self
 
 
 class SweepConfig(Section):

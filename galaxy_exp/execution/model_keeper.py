@@ -14,7 +14,8 @@ __all__ = ["ModelKeeper"]
 class ModelKeeper:
     """An observer that deletes models as soon as they are no longer among the best.
 
-    The baseline's stays, and of each finalist that was trained again the best one.
+    The baseline's stays, and of each finalist that was trained again the best one; all of them if the sweep wants
+    their mean.
     """
 
     def __init__(self, folder: SweepFolder) -> None:
@@ -30,7 +31,7 @@ class ModelKeeper:
         if ended.confirms is not None:
             again = record.confirmations(ended.confirms)
             again.sort(key=lambda trial: record.objective.sort_key(trial.objective_value(record.objective) or 0.0))
-            beaten = again[1:]
+            beaten = [] if record.config.registry.ensemble else again[1:]
         else:
             beaten = self._displaced(ended, record)
         for trial in beaten:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from galaxy_exp import metrics
 from galaxy_exp.errors import DataError, ModelError
-from galaxy_exp.folders import graph_of
 from galaxy_exp.registry.bootstrap import METRICS, bootstrap_intervals, paired_bootstrap
+from galaxy_exp.registry.networks import average_networks, read_network
 from galaxy_exp.registry.temperature import fit_temperature, scale_probabilities
 from galaxy_exp.report.calibration import measure_calibration
 from galaxy_exp.report.coverage import coverage_table
@@ -71,6 +71,8 @@ class TestReport:
     """`galaxy_exp.report.coverage.coverage_table`."""
     tta: bool = False
     """Whether the probabilities are the mean over `views_of` each image."""
+    members: list[int] = field(default_factory=list)
+    """The trials whose mean the model gives; empty for a single network."""
     compared: list[dict[str, Any]] = field(default_factory=list)
     """The model otherwise, on the same images: `name`, the scores by `METRICS`, and `differences`: of each, the model's
     minus this, with the ends of its 95% interval (paired bootstrap)."""
@@ -96,7 +98,8 @@ class Variant:
 
     name: str
     """In what it differs, for people."""
-    model_file: Path
+    model_files: Sequence[Path]
+    """Of several the mean is taken."""
     tta: bool = False
 
 
@@ -131,7 +134,7 @@ def evaluate_model(
         ModelError: a model that cannot be read, or is for other images or another number of classes.
     """
     images, labels = _open_set(images_path, labels_path, len(class_names))
-    network = _load_network(model_file, images, len(class_names))
+    network = _load_network([model_file], images, len(class_names))
     temperature = None
     if validation is not None:
         fit_images, fit_labels = _open_set(*validation, len(class_names))
@@ -140,8 +143,8 @@ def evaluate_model(
     report = build_report(labels, probabilities, class_names, digest, temperature)
     compared = []
     for variant in variants:
-        same = variant.model_file == model_file
-        other = network if same else _load_network(variant.model_file, images, len(class_names))
+        same = list(variant.model_files) == [model_file]
+        other = network if same else _load_network(variant.model_files, images, len(class_names))
         compared.append(_compare(variant.name, labels, probabilities, _predict(other, images, variant.tta)))
     return replace(report, tta=tta, compared=compared), probabilities
 
@@ -227,24 +230,11 @@ def _check_data(path: Path, images: NDArray[Any], labels: NDArray[Any], n_classe
         raise DataError(f"labels run from {labels.min()} to {labels.max()}; expected 0 to {n_classes - 1}")
 
 
-def _load_network(model_file: Path, images: NDArray[np.uint8], n_classes: int) -> Any:
-    network = _read_network(model_file, images.shape[1:])
-    _check_network(model_file, network, images, n_classes)
-    return network
-
-
-def _read_network(model_file: Path, image_shape: Sequence[int]) -> Any:
-    import keras
-
-    graph = graph_of(model_file)
-    try:
-        if graph.is_dir():
-            layer = keras.layers.TFSMLayer(str(graph), call_endpoint="serve")
-            return keras.Sequential([keras.Input(image_shape, dtype="uint8"), layer])
-        return keras.saving.load_model(model_file, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError) as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{model_file}: cannot be read as a Keras model: {first_line}") from error
+def _load_network(model_files: Sequence[Path], images: NDArray[np.uint8], n_classes: int) -> Any:
+    networks = [read_network(file, images.shape[1:]) for file in model_files]
+    for file, network in zip(model_files, networks, strict=True):
+        _check_network(file, network, images, n_classes)
+    return average_networks(networks, images.shape[1:])
 
 
 def _check_network(model_file: Path, network: Any, images: NDArray[Any], n_classes: int) -> None:

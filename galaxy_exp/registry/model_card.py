@@ -158,6 +158,9 @@ def _test_lines(record: SweepRecord) -> Iterator[str]:
 
 
 def _variant_lines(own: Mapping[str, Any]) -> Iterator[str]:
+    if own.get("members"):
+        yield ""
+        yield f"Probabilities are the mean of the networks of trials {', '.join(map(str, own['members']))}."
     if own.get("tta"):
         yield ""
         yield "Probabilities are the mean over the flips and quarter turns of an image."

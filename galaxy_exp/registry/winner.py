@@ -7,6 +7,8 @@ for the baseline, and the journal remembers that it was.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +17,14 @@ from numpy.typing import NDArray
 
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.errors import ModelError, SweepFailedError
-from galaxy_exp.folders import SweepFolder
+from galaxy_exp.folders import SweepFolder, graph_of
 from galaxy_exp.journal.events import ModelRegistered, PromotionDecided, SealedTestOpened
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.evaluation import TestReport, Variant, evaluate_model
 from galaxy_exp.registry.model_card import write_card
+from galaxy_exp.registry.networks import write_ensemble
 from galaxy_exp.registry.packaging import log_and_register
 from galaxy_exp.registry.promotion import (
     apply_promotion,
@@ -53,8 +56,10 @@ def open_sealed_test(journal: Journal, folder: SweepFolder, data: PreparedData) 
     for number in dict.fromkeys(numbers):
         if number in record.test_reports:
             continue
-        tta = record.config.registry.tta and number == record.winner
-        report, probabilities = _test(folder, number, data, tta)
+        if number == record.winner:
+            report, probabilities = _test_winner(record, folder, data)
+        else:
+            report, probabilities = _test(_model_file(folder, number), data)
         np.save(folder.trial(number) / "test_probabilities.npy", probabilities)
         journal.append(SealedTestOpened(number=number, report=report.to_dict()))
 
@@ -79,7 +84,7 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
         log_sealed_predictions(client, winner.run_id, sealed)
     version = log_and_register(
         run_id=winner.run_id,
-        model_file=_model_file(folder, winner.number),
+        model_file=_tested_file(folder, winner.number, data, report),
         class_names=data.class_names,
         image_shape=data.image_shape,
         registered_name=record.config.registry.model,
@@ -90,6 +95,7 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
             "data_digest": data.digest,
             "split_digest": data.split_digest,
             "temperature": report.temperature,
+            "members": report.members,
         },
         tags=_version_tags(record, data, report),
         description=write_card(record, data, winner),
@@ -130,18 +136,64 @@ def test_digest(data: PreparedData) -> str:
 test_digest.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
 
 
-def _test(folder: SweepFolder, number: int, data: PreparedData, tta: bool) -> tuple[TestReport, NDArray[np.float32]]:
-    file = _model_file(folder, number)
+def _test_winner(
+    record: SweepRecord, folder: SweepFolder, data: PreparedData
+) -> tuple[TestReport, NDArray[np.float32]]:
+    """As it will be registered, and compared with itself without each option."""
+    number, tta = _winner_number(record), record.config.registry.tta
+    single = _model_file(folder, number)
+    members = _members(record, folder)
+    files = [_model_file(folder, member) for member in members]
+    named = f"trials {', '.join(map(str, members))}"
+    if members and not any(graph_of(file).is_dir() for file in files):
+        write_ensemble(files, data.image_shape, _ensemble_file(folder, number))
+        deployed, others = _ensemble_file(folder, number), [Variant(f"trial {number} alone", [single], tta)]
+    else:
+        others = [Variant(f"the mean of {named}, not registered for their own layers", files, tta)] if members else []
+        deployed, members = single, []
+    if tta:
+        others.append(Variant("without the mean over flips and turns", [deployed]))
+    report, probabilities = _test(deployed, data, tta, others)
+    return replace(report, members=members), probabilities
+
+
+def _test(
+    model_file: Path, data: PreparedData, tta: bool = False, variants: Sequence[Variant] = ()
+) -> tuple[TestReport, NDArray[np.float32]]:
     return evaluate_model(
-        file,
+        model_file,
         data.sealed.images,
         data.sealed.labels,
         data.class_names,
         test_digest(data),
         validation=(data.files.validation_images, data.files.validation_labels),
         tta=tta,
-        variants=[Variant("without the mean over flips and turns", file)] if tta else [],
+        variants=variants,
     )
+
+
+def _members(record: SweepRecord, folder: SweepFolder) -> list[int]:
+    """The trials with a model of the winner's configuration, if their mean is wanted; none or several."""
+    finalist = record.trials[_winner_number(record)].confirms
+    if not record.config.registry.ensemble or finalist is None:
+        return []
+    numbers = [trial.number for trial in record.confirmations(finalist)]
+    found = [number for number in numbers if _model_file(folder, number).is_file()]
+    return found if len(found) > 1 else []
+
+
+def _tested_file(folder: SweepFolder, number: int, data: PreparedData, report: TestReport) -> Path:
+    """What the report is of; an ensemble that went since is put together again."""
+    if not report.members:
+        return _model_file(folder, number)
+    file = _ensemble_file(folder, number)
+    if not file.is_file():
+        write_ensemble([_model_file(folder, member) for member in report.members], data.image_shape, file)
+    return file
+
+
+def _ensemble_file(folder: SweepFolder, number: int) -> Path:
+    return folder.trial(number) / "ensemble.keras"
 
 
 def _model_file(folder: SweepFolder, number: int) -> Path:

@@ -45,6 +45,7 @@ OWNERS = {
         "search",
         "check",
         "registry.evaluation",
+        "registry.networks",
         "registry.pyfunc_model",
         "registry.champion",
         "registry.export",

@@ -77,7 +77,7 @@ def test_the_mean_over_flips_and_turns_is_compared_with_one_view(upper_half: Pat
     images = np.stack([coloured(0), coloured(1)])
     images[:, 14:] = coloured(2)[14:]
     files = _save(tmp_path, images, np.array([2, 2]))
-    alone = evaluation.Variant("alone", upper_half)
+    alone = evaluation.Variant("alone", [upper_half])
     report, mean = evaluate_model(upper_half, *files, CLASS_NAMES, "digest", tta=True, variants=[alone])
     assert report.tta
     views = [evaluate_model(upper_half, *_save(tmp_path, view, np.array([2, 2])), CLASS_NAMES, "digest")[1]

@@ -13,8 +13,9 @@ import pytest
 from galaxy_exp.config import parse_sweep
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.errors import BadInputError, ModelError, SweepFailedError, TrackingError
-from galaxy_exp.folders import SweepFolder
+from galaxy_exp.folders import SweepFolder, graph_of
 from galaxy_exp.journal.events import (
+    FinalistsChosen,
     ModelRegistered,
     PromotionDecided,
     SealedTestOpened,
@@ -28,6 +29,7 @@ from galaxy_exp.records import TrialResult, TrialState
 from galaxy_exp.registry import version_tags, winner
 from galaxy_exp.registry.champion import load_model
 from galaxy_exp.registry.choice import choose_winner
+from galaxy_exp.registry.evaluation import evaluate_model
 from galaxy_exp.registry.sealed_predictions import fetch_sealed_predictions
 
 from .conftest import Store
@@ -59,9 +61,15 @@ class Sweep:
             ),
         )
 
-    def trial(self, value: float, state: TrialState = TrialState.COMPLETED, reason: str = "all epochs") -> None:
+    def trial(
+        self,
+        value: float,
+        state: TrialState = TrialState.COMPLETED,
+        reason: str = "all epochs",
+        confirms: int | None = None,
+    ) -> None:
         number, metric = len(self.journal.record.trials), self.journal.record.objective.name
-        self.journal.append(TrialProposed(number=number, values={"units": 8}, seed=number))
+        self.journal.append(TrialProposed(number=number, values={"units": 8}, seed=number, confirms=confirms))
         self.journal.append(TrialRunCreated(number=number, run_id=self.store.finished_run()))
         metrics = {metric: value} if state.has_model else {}
         self.journal.append(TrialEnded(result=TrialResult(number, 1, state, reason, 1, metrics, 1, 1.0)))
@@ -121,6 +129,22 @@ def tiny_model(prepared: PreparedData, tmp_path_factory: pytest.TempPathFactory)
     path = tmp_path_factory.mktemp("tiny") / "model.keras"
     keras.Sequential([keras.Input(prepared.image_shape, dtype="uint8"), *layers, head]).save(path)
     return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def other_models(tiny_model: bytes, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """Three more, with other weights."""
+    import keras
+
+    path, found = tmp_path_factory.mktemp("others") / "model.keras", []
+    path.write_bytes(tiny_model)
+    network = keras.saving.load_model(path)
+    for seed in range(3):
+        weights = np.random.default_rng(seed).normal(0, 3, (3, network.output_shape[1]))
+        network.layers[-1].set_weights([weights, np.zeros(network.output_shape[1])])
+        network.save(path)
+        found.append(path.read_bytes())
+    return found
 
 
 @pytest.fixture
@@ -277,6 +301,59 @@ class TestRegistering:
         sealed = np.load(made.data.sealed.images)
         probabilities = np.load(made.folder.trial(1) / "test_probabilities.npy")
         assert model.predict(sealed).probabilities == pytest.approx(probabilities, abs=1e-6)
+
+    def test_the_mean_of_the_seeds_is_tested_and_registered(
+        self, sweep: Callable[..., Sweep], other_models: list[bytes]
+    ) -> None:
+        made = sweep(0.5, 0.7, registry={"ensemble": True, "tta": True})
+        made.journal.append(FinalistsChosen(numbers=[1], reason="max_trials reached"))
+        for value, model in zip((0.6, 0.65, 0.62), other_models, strict=True):
+            made.trial(value, confirms=1)
+            made.model_file(len(made.journal.record.trials) - 1).write_bytes(model)
+        assert made.choose() == 3
+        assert made.test() == [3, 0]
+        report = made.journal.record.test_reports[3]
+        assert report["members"] == [2, 3, 4]
+        assert [other["name"] for other in report["compared"]] == [
+            "trial 3 alone",
+            "without the mean over flips and turns",
+        ]
+        probabilities = np.load(made.folder.trial(3) / "test_probabilities.npy")
+        sealed, labels = made.data.sealed.images, made.data.sealed.labels
+        alone = [
+            evaluate_model(made.model_file(number), sealed, labels, made.data.class_names, "")[1]
+            for number in (2, 3, 4)
+        ]
+        assert probabilities == pytest.approx(np.mean(alone, axis=0), abs=1e-6)
+        assert np.abs(alone[0] - alone[1]).max() > 0.01
+        (made.folder.trial(3) / "ensemble.keras").unlink()
+        made.register()
+        model = load_model(f"models:/{made.name}/1", tracking_uri=made.store.uri)
+        assert model.metadata["members"] == [2, 3, 4]
+        assert model.predict(np.load(sealed)).probabilities == pytest.approx(probabilities, abs=1e-6)
+        description = made.store.client.get_model_version(made.name, "1").description
+        assert "the mean of the networks of trials 2, 3, 4." in description
+
+    def test_networks_with_layers_of_their_own_are_averaged_in_the_report_alone(
+        self, sweep: Callable[..., Sweep], other_models: list[bytes], tmp_path: Path
+    ) -> None:
+        import keras
+
+        made = sweep(0.5, registry={"ensemble": True}, baseline=False)
+        made.journal.append(FinalistsChosen(numbers=[0], reason="max_trials reached"))
+        for value, model in zip((0.6, 0.65), other_models[:2], strict=True):
+            made.trial(value, confirms=0)
+            file = made.model_file(len(made.journal.record.trials) - 1)
+            file.write_bytes(model)
+            images = keras.InputSpec(shape=(None, *made.data.image_shape), dtype="uint8")
+            keras.saving.load_model(file).export(graph_of(file), verbose=False, input_signature=[images])
+        made.choose()
+        assert made.test() == [2]
+        report = made.journal.record.test_reports[2]
+        assert report["members"] == []
+        (other,) = report["compared"]
+        assert other["name"] == "the mean of trials 1, 2, not registered for their own layers"
+        assert other["loss"] != report["loss"]
 
     def test_twice_is_once(self, sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> None:
         made = sweep(0.5)

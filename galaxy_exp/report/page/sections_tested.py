@@ -82,10 +82,12 @@ def _compared(material: Material, report: dict[str, Any]) -> Html | None:
             rows.append([other["name"], metric_name(name), score(report[name]), score(other[name]), gain_text(gain)])
     header = ["compared with the winner", "score", "as registered", "so", "difference (95% interval)"]
     caption = f"On the same {report['n_images']:,} {of_images(material)}, paired bootstrap"
-    what = "the mean over the flips and quarter turns of an image" if report.get("tta") else "those of the network"
-    return join(
-        [paragraph(f"The probabilities of the winner are {what}."), table(caption, header, rows, text_columns=2)]
-    )
+    members = ", ".join(map(str, report.get("members", [])))
+    told = [
+        f"The registered model gives the mean of the probabilities of trials {members}." if members else "",
+        "It gives the mean over the flips and quarter turns of an image." if report.get("tta") else "",
+    ]
+    return join([paragraph(" ".join(filter(None, told))), table(caption, header, rows, text_columns=2)])
 
 
 def _interval(ends: Sequence[float] | None) -> str:
