@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+import psutil
+
 from galaxy_exp.errors import GalaxyExpError, ModelError, TrackingError, first_line
 from galaxy_exp.redaction import HIDDEN, hide_in_address
+from galaxy_exp.tracking.quiet import quiet_mlflow
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,6 +40,9 @@ _HTTP_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_T
 
 With these it is half a minute at most for a request; the user's own are kept.
 """
+
+
+_UNFINISHED = ".unfinished"
 
 
 def resolve_tracking_uri(configured: str | None) -> str:
@@ -101,8 +107,11 @@ def open_client(tracking_uri: str | None) -> MlflowClient:
 
     for name, value in _HTTP_PATIENCE.items():
         os.environ.setdefault(name, value)
+    uri = whole_address(tracking_uri) if tracking_uri else resolve_tracking_uri(None)
     with tracking_errors(tracking_uri):
-        return MlflowClient(tracking_uri=whole_address(tracking_uri) if tracking_uri else None)
+        if is_first_use(uri):
+            _create_database(uri)
+        return MlflowClient(tracking_uri=uri if tracking_uri else None)
 
 
 def open_existing_client(tracking_uri: str | None) -> MlflowClient:
@@ -125,6 +134,39 @@ def check_store_exists(uri: str) -> None:
     path = _sqlite_path(uri)
     if path is not None and not path.exists():
         raise ModelError(f"no MLflow store at {uri}; make a model with: galaxy-exp sweep sweeps/quickstart.yaml")
+
+
+def _create_database(uri: str) -> None:
+    """Makes a SQLite store under another name and gives it its own when it is whole.
+
+    MLflow takes seconds for the tables, and what a process leaves that is killed meanwhile can never be opened again.
+    """
+    from mlflow import MlflowClient
+
+    path = _sqlite_path(uri)
+    assert path is not None
+    for left in path.parent.glob(f".{path.name}.*{_UNFINISHED}"):
+        if not psutil.pid_exists(int(left.name.split(".")[-2])):
+            left.unlink(missing_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
+    folder = uri.split("?")[0].rpartition("/")[0]
+    try:
+        with quiet_mlflow():
+            MlflowClient(tracking_uri=f"{folder}/{unfinished.name}").search_experiments(max_results=1)
+        _give_name(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _give_name(file: Path, path: Path) -> None:
+    """Moves the file to a path where nothing is; what another process put there meanwhile stays."""
+    try:
+        os.link(file, path)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without links
+        if not path.exists():
+            file.replace(path)
 
 
 @contextmanager

@@ -66,7 +66,7 @@ OWNERS = {
     "dask": {"execution.dask_engine"},
     "distributed": {"execution.dask_engine", "execution.dask_worker", "execution.dask_contact"},
     "dask_jobqueue": {"execution.dask_engine"},
-    "psutil": {"execution", "doctor"},
+    "psutil": {"tracking", "execution", "doctor"},
     "click": {"cli"},
     "rich": {"cli"},
 }
