@@ -15,10 +15,10 @@ __all__ = ["LONGEST", "add_decision", "write_card"]
 
 LONGEST = 5000
 """Characters that MLflow's database has for a description."""
-_RESERVED = 700
+_RESERVED = 500
 """For the decision, which is added when it is made."""
 _DECISION = "## Promotion"
-_LEFT_OUT = "Left out, as it would be too long here."
+_LEFT_OUT = "Left out, as it would be too long here; it is among the artifacts of the sweep's run."
 _SCORES = {
     "accuracy": "accuracy",
     "macro_f1": "macro-F1",
@@ -32,11 +32,11 @@ _SCORES = {
 def write_card(record: SweepRecord, data: PreparedData, winner: TrialRecord) -> str:
     """The card of the sweep's winner: data, training, search, sealed test, limits, software.
 
-    What is longest gives way first if the whole were more than the registry takes: the scores of each class, then the
-    space.
+    If the whole were more than the registry takes, the space gives way first, which is among the sweep's artifacts too,
+    then the scores of each class.
     """
     optional = {"classes": _class_lines(record), "space": _space_lines(record)}
-    for left_out in ([], ["classes"], ["classes", "space"]):
+    for left_out in ([], ["space"], ["space", "classes"]):
         parts = {**optional, **{key: [_LEFT_OUT] for key in left_out}}
         card = "\n".join(_lines(record, data, winner, parts["classes"], parts["space"]))
         if len(card) <= LONGEST - _RESERVED:
@@ -158,12 +158,11 @@ def _test_lines(record: SweepRecord) -> Iterator[str]:
 
 
 def _variant_lines(own: Mapping[str, Any]) -> Iterator[str]:
-    if own.get("members"):
+    means = [f"the networks of trials {', '.join(map(str, own['members']))}"] if own.get("members") else []
+    means += ["the flips and quarter turns of an image"] if own.get("tta") else []
+    if means:
         yield ""
-        yield f"Probabilities are the mean of the networks of trials {', '.join(map(str, own['members']))}."
-    if own.get("tta"):
-        yield ""
-        yield "Probabilities are the mean over the flips and quarter turns of an image."
+        yield f"Probabilities are the mean over {' and '.join(means)}."
     for other in own.get("compared", []):
         told = []
         for name in ("accuracy", "macro_f1"):
@@ -202,7 +201,7 @@ def _class_lines(record: SweepRecord) -> list[str]:
 
 def _with_interval(row: Mapping[str, Any], name: str) -> str:
     ends = row.get(f"{name}_interval")
-    return _known(row[name]) + ("" if ends is None else f" ({ends[0]:.3f} to {ends[1]:.3f})")
+    return _known(row[name]) + ("" if ends is None else f" ({ends[0]:.2f}-{ends[1]:.2f})")
 
 
 def _limit_lines(record: SweepRecord, data: PreparedData) -> Iterator[str]:

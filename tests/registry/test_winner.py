@@ -332,7 +332,7 @@ class TestRegistering:
         assert model.metadata["members"] == [2, 3, 4]
         assert model.predict(np.load(sealed)).probabilities == pytest.approx(probabilities, abs=1e-6)
         description = made.store.client.get_model_version(made.name, "1").description
-        assert "the mean of the networks of trials 2, 3, 4." in description
+        assert "the mean over the networks of trials 2, 3, 4 and the flips and quarter turns" in description
 
     def test_networks_with_layers_of_their_own_are_averaged_in_the_report_alone(
         self, sweep: Callable[..., Sweep], other_models: list[bytes], tmp_path: Path

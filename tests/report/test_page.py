@@ -210,7 +210,7 @@ class TestWhatItSays:
         report["tta"] = True
         report["compared"] = [{**report, "name": "with one view", "accuracy": 0.823, "differences": differences}]
         page = build_page(material)
-        assert "It gives the mean over the flips and quarter turns of an image" in text_of(page)
+        assert "the mean of the probabilities over the flips and quarter turns of an image" in text_of(page)
         (row,) = (row for row in parse(page).iter("tr") if [*row.itertext()][:2] == ["with one view", "accuracy"])
         assert [*row.itertext()][2:] == ["0.833", "0.823", "+0.010 (\N{MINUS SIGN}0.020 to +0.040)"]
 

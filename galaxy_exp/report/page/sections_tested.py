@@ -80,14 +80,16 @@ def _compared(material: Material, report: dict[str, Any]) -> Html | None:
         for name in METRIC_NAMES:
             gain = Gain(name, *other["differences"][name])
             rows.append([other["name"], metric_name(name), score(report[name]), score(other[name]), gain_text(gain)])
-    header = ["compared with the winner", "score", "as registered", "so", "difference (95% interval)"]
+    header = ["compared with", "score", "as registered", "that one", "difference (95% interval)"]
     caption = f"On the same {report['n_images']:,} {of_images(material)}, paired bootstrap"
     members = ", ".join(map(str, report.get("members", [])))
-    told = [
-        f"The registered model gives the mean of the probabilities of trials {members}." if members else "",
-        "It gives the mean over the flips and quarter turns of an image." if report.get("tta") else "",
+    means = [
+        f"the networks of trials {members}" if members else "",
+        "the flips and quarter turns of an image" if report.get("tta") else "",
     ]
-    return join([paragraph(" ".join(filter(None, told))), table(caption, header, rows, text_columns=2)])
+    over = " and ".join(filter(None, means))
+    told = paragraph(f"The registered model gives the mean of the probabilities over {over}.") if over else None
+    return join([told, table(caption, header, rows, text_columns=2)])
 
 
 def _interval(ends: Sequence[float] | None) -> str:
