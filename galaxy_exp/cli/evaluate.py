@@ -52,7 +52,7 @@ _SCORES = {
     "-o",
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="a folder for report.json and confusion.png",
+    help="a folder for report.json, confusion.png, reliability.png and coverage.png",
 )
 @uri_option
 @format_option
@@ -147,6 +147,7 @@ def _print_report(report: TestReport, output_format: str) -> None:
     else:
         title = f"{report.n_images} images of {sum(row['images'] > 0 for row in report.per_class)} classes"
         print_rows(list(_score_rows(report)), "table", title)
+        print_rows(list(_confident_rows(report)), "table", "the most confident images, with 95% intervals")
         print_rows([_class_row(row) for row in report.per_class], "table", "by class, with 95% intervals")
         record = _record(report)
         for key, heading in (("confusion", "images"), ("confusion_by_row", "share of the true class")):
@@ -165,6 +166,23 @@ def _score_rows(report: TestReport) -> Iterator[dict[str, Any]]:
     for name, label in _SCORES.items():
         low, high = report.intervals.get(name, (None, None))
         yield {"score": label, "value": getattr(report, name), "low": low, "high": high}
+    for name, value in _calibrated_scores(report).items():
+        yield {"score": f"{_SCORES[name]} at temperature {report.temperature:.3f}", "value": value}
+
+
+def _calibrated_scores(report: TestReport) -> dict[str, float]:
+    """At the model's temperature, by the names of `_SCORES`; empty if it has none."""
+    calibrated = report.calibrated
+    return {} if calibrated is None else {"loss": calibrated["loss"], "calibration_error": calibrated["error"]}
+
+
+def _confident_rows(report: TestReport) -> Iterator[dict[str, Any]]:
+    from galaxy_exp.report.coverage import TOLD
+
+    for row in report.coverage:
+        if row["coverage"] in TOLD:
+            accuracy = _with_interval(row["accuracy"], row["interval"])
+            yield {"kept": f"{row['coverage']:.0%}", "images": row["n_images"], "accuracy": accuracy}
 
 
 def _class_row(row: dict[str, Any]) -> dict[str, Any]:
@@ -196,6 +214,12 @@ def _long_rows(report: TestReport) -> Iterator[dict[str, Any]]:
     for name in _SCORES:
         low, high = report.intervals.get(name, (None, None))
         yield {"quantity": name, "class": None, "value": getattr(report, name), "low": low, "high": high}
+    for name, value in _calibrated_scores(report).items():
+        yield {"quantity": f"calibrated_{name}", "class": None, "value": value, "low": None, "high": None}
+    for kept in report.coverage:
+        low, high = kept["interval"]
+        name = f"accuracy_on_{kept['coverage']:.0%}"
+        yield {"quantity": name, "class": None, "value": kept["accuracy"], "low": low, "high": high}
     for row in report.per_class:
         yield {"quantity": "images", "class": row["class"], "value": row["images"], "low": None, "high": None}
         for name in ("completeness", "purity", "f1"):
@@ -206,9 +230,16 @@ def _long_rows(report: TestReport) -> Iterator[dict[str, Any]]:
 def _write_folder(report: TestReport, folder: Path) -> None:
     import numpy as np
 
+    from galaxy_exp.report.calibration import Calibration, plot_reliability
     from galaxy_exp.report.confusion import plot_confusion
+    from galaxy_exp.report.coverage import plot_coverage
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(_record(report), indent=1), encoding="utf-8")
     plot_confusion(np.array(report.confusion), report.class_names, folder / "confusion.png")
-    say(f"wrote report.json and confusion.png to {folder}")
+    if report.reliability is not None:
+        before = Calibration.from_dict(report.reliability)
+        after = None if report.calibrated is None else Calibration.from_dict(report.calibrated)
+        plot_reliability(before, after, report.temperature, folder / "reliability.png")
+    plot_coverage(report.coverage, folder / "coverage.png")
+    say(f"wrote report.json, confusion.png, reliability.png and coverage.png to {folder}")

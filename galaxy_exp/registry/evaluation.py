@@ -64,7 +64,7 @@ class TestReport:
     reliability: dict[str, Any] | None = None
     """`galaxy_exp.report.calibration.Calibration.to_dict()`."""
     temperature: float | None = None
-    """Fitted on the validation images; see `galaxy_exp.registry.temperature`."""
+    """The model's, fitted on its sweep's validation images; see `galaxy_exp.registry.temperature`."""
     calibrated: dict[str, Any] | None = None
     """As `reliability`, of the probabilities at that temperature, with their `loss`."""
     coverage: list[dict[str, Any]] = field(default_factory=list)
@@ -178,8 +178,20 @@ def build_report(
     class_names: Sequence[str],
     digest: str,
     temperature: float | None = None,
+    scaled: NDArray[Any] | None = None,
 ) -> TestReport:
-    """Scores probabilities (n, n_classes) against integer labels (n,), and their calibration at a temperature too."""
+    """Scores probabilities (n, n_classes) against integer labels (n,), and their calibration at a temperature too.
+
+    Args:
+        labels: integers (n,), n above 0.
+        probabilities: (n, n_classes).
+        class_names: one per class, in label order.
+        digest: identifies the images and labels.
+        temperature: of the model; None if it has none.
+        scaled: the probabilities at it; None: they are scaled here.
+    """
+    if temperature is not None and scaled is None:
+        scaled = scale_probabilities(probabilities, temperature)
     calibration = measure_calibration(labels, probabilities)
     matrix = metrics.confusion_matrix(labels, probabilities.argmax(axis=1), len(class_names))
     intervals = bootstrap_intervals(labels, probabilities)
@@ -204,13 +216,12 @@ def build_report(
         intervals={name: list(ends) for name, ends in intervals.overall.items()},
         reliability=calibration.to_dict(),
         temperature=temperature,
-        calibrated=None if temperature is None else _calibrated(labels, probabilities, temperature),
+        calibrated=None if scaled is None else _calibrated(labels, scaled),
         coverage=coverage_table(labels, probabilities),
     )
 
 
-def _calibrated(labels: NDArray[Any], probabilities: NDArray[Any], temperature: float) -> dict[str, Any]:
-    scaled = scale_probabilities(probabilities, temperature)
+def _calibrated(labels: NDArray[Any], scaled: NDArray[Any]) -> dict[str, Any]:
     return measure_calibration(labels, scaled).to_dict() | {"loss": metrics.log_loss(labels, scaled)}
 
 

@@ -15,6 +15,7 @@ from galaxy_exp.data import ImageDataset, PreparedData
 from galaxy_exp.data.dataset import preprocess_dataset
 from galaxy_exp.errors import DataError, ModelError
 from galaxy_exp.registry.evaluation import TestReport, build_report
+from galaxy_exp.registry.temperature import scale_probabilities
 
 __all__ = ["Alignment", "align_classes", "describe_overlap", "evaluate_on", "parse_class_map"]
 
@@ -97,7 +98,7 @@ def evaluate_on(
     """Classifies the whole set and scores it.
 
     Args:
-        classifier: a loaded model.
+        classifier: a loaded model, giving its network's own probabilities.
         dataset: raw images, which the model brings to its size itself.
         alignment: of the two.
         on_progress: is told how many images are done.
@@ -108,17 +109,22 @@ def evaluate_on(
     Raises:
         ModelError: images that the model does not take.
     """
+    temperature: float | None = classifier.metadata.get("temperature")
     merged = np.zeros((len(dataset), len(alignment.class_names)), np.float32)
+    scaled = np.zeros(merged.shape, np.float64)
     for start in range(0, len(dataset), _IMAGES_AT_ONCE):
         stop = min(start + _IMAGES_AT_ONCE, len(dataset))
         try:
             probabilities = classifier.predict(np.asarray(dataset.images[start:stop])).probabilities
         except ModelError as error:
             raise ModelError(f"{dataset.source}: {error}") from error
+        at_temperature = scale_probabilities(probabilities, temperature or 1.0)
         for column, place in enumerate(alignment.columns):
             merged[start:stop, place] += probabilities[:, column]
+            scaled[start:stop, place] += at_temperature[:, column]
         on_progress(stop)
-    return build_report(dataset.labels, merged, alignment.class_names, dataset.digest), merged
+    with_temperature = (None, None) if temperature is None else (temperature, scaled)
+    return build_report(dataset.labels, merged, alignment.class_names, dataset.digest, *with_temperature), merged
 
 
 def describe_overlap(classifier: _Classifier, dataset: ImageDataset, data_cache: Path) -> str | None:

@@ -106,6 +106,7 @@ def register(store: Store, model_file: Path) -> Callable[..., ModelVersionRef]:
         preprocessing: dict[str, Any] | None = None,
         file: Path = model_file,
         tta: bool = False,
+        temperature: float | None = None,
         **tags: str,
     ) -> ModelVersionRef:
         return log_and_register(
@@ -115,7 +116,11 @@ def register(store: Store, model_file: Path) -> Callable[..., ModelVersionRef]:
             image_shape=(*IMAGE_SIZE, 3),
             registered_name=name,
             input_example=np.zeros((2, *IMAGE_SIZE, 3), np.uint8),
-            metadata={"sweep_id": sweep_id or f"sweep-{next(numbers)}", "objective": "val_macro_f1"},
+            metadata={
+                "sweep_id": sweep_id or f"sweep-{next(numbers)}",
+                "objective": "val_macro_f1",
+                "temperature": temperature,
+            },
             tags={version_tags.SIMULATED: "false", **tags},
             description="A tiny network for tests.",
             tracking_uri=store.uri,

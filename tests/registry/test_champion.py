@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+from PIL import Image
 
+from galaxy_exp.cli.main import _run
 from galaxy_exp.errors import ModelError
 from galaxy_exp.registry import champion, version_tags
 from galaxy_exp.registry.catalogue import list_history, show_model
@@ -51,6 +54,23 @@ def test_calibrated_probabilities_are_of_the_same_classes(classifier: GalaxyClas
     roots = np.sqrt(before.probabilities)
     assert after.probabilities == pytest.approx(roots / roots.sum(axis=1, keepdims=True), abs=1e-6)
     assert after.probabilities.dtype == np.float32
+
+
+def test_predict_gives_calibrated_probabilities_if_it_is_asked_to(
+    register: Callable[..., ModelVersionRef], store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ref = register("warm", temperature=2.0)
+    Image.fromarray(coloured(1)).save(tmp_path / "green.png")
+    rows = []
+    for option in ([], ["--calibrated"]):
+        command = ["predict", str(tmp_path / "green.png"), "--model", ref.uri, "--uri", store.uri]
+        assert _run([*command, "--format", "jsonl", *option]) == 0
+        rows.append(json.loads(capsys.readouterr().out))
+    plain, calibrated = rows
+    assert plain["class_name"] == calibrated["class_name"] == "green"
+    assert calibrated["probability"] < plain["probability"]
+    odds = [row["probability"] / row["p_red"] for row in rows]
+    assert odds[1] == pytest.approx(np.sqrt(odds[0]), rel=0.01)
 
 
 def test_a_model_without_a_temperature_is_not_calibrated(registered: ModelVersionRef, store: Store) -> None:

@@ -62,6 +62,21 @@ def test_several_classes_of_the_model_may_mean_one_of_the_data() -> None:
     assert probabilities[0] == pytest.approx([240 / 260, 20 / 260])
 
 
+def test_a_temperature_scales_the_classes_of_the_model_before_they_are_added() -> None:
+    data = _dataset([0, 1, 2], ("warm", "cold"), [0, 0, 1])
+    alignment = align_classes(CLASS_NAMES, data, {RED: "warm", GREEN: "warm", BLUE: "cold"})
+    model = _Model()
+    model.metadata = {"temperature": 2.0}
+    report, probabilities = evaluate_on(model, data, alignment)
+    roots = np.sqrt(np.array([220, 20, 20]) / 260)
+    warm = (roots[0] + roots[1]) / roots.sum()
+    mean = (2 * warm + roots[0] / roots.sum()) / 3
+    assert report.temperature == 2.0
+    assert report.calibrated is not None
+    assert report.calibrated["mean_confidence"] == pytest.approx(mean)
+    assert probabilities[0] == pytest.approx([240 / 260, 20 / 260])
+
+
 @pytest.mark.parametrize(
     ("class_map", "message"),
     [
@@ -128,7 +143,8 @@ def test_the_command_in_every_format(
     assert _run([*command, "--format", "json", "-o", str(tmp_path / "out")]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert json.loads((tmp_path / "out" / "report.json").read_text()) == printed
-    assert (tmp_path / "out" / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("confusion", "reliability", "coverage"):
+        assert (tmp_path / "out" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert printed["accuracy"] == pytest.approx(30 / 31)
     assert printed["confusion"] == [[24, 0, 0], [1, 4, 0], [0, 0, 2]]
     assert printed["confusion_by_row"][1] == [0.2, 0.8, 0]

@@ -29,7 +29,7 @@ from galaxy_exp.records import TrialResult, TrialState
 from galaxy_exp.registry import version_tags, winner
 from galaxy_exp.registry.champion import load_model
 from galaxy_exp.registry.choice import choose_winner
-from galaxy_exp.registry.evaluation import evaluate_model
+from galaxy_exp.registry.evaluation import build_report, evaluate_model
 from galaxy_exp.registry.sealed_predictions import fetch_sealed_predictions
 
 from .conftest import Store
@@ -366,6 +366,22 @@ class TestRegistering:
         assert made.versions() == [1]
         assert made.journal.record.registered is not None
         assert (made.journal.record.registered.name, made.journal.record.registered.version) == (made.name, 1)
+
+    def test_a_sealed_test_of_an_earlier_release_is_registered(self, sweep: Callable[..., Sweep]) -> None:
+        made = sweep(0.5)
+        made.choose()
+        names = made.data.class_names
+        labels = np.load(made.data.sealed.labels)
+        probabilities = np.full((len(labels), len(names)), 1 / len(names), np.float32)
+        report = build_report(labels, probabilities, names, winner.test_digest(made.data)).to_dict()
+        for name in ("top2", "macro_f1_without_rare", "calibration_error", "intervals", "reliability", "temperature",
+                     "calibrated", "coverage", "tta", "members", "compared"):  # fmt: skip
+            del report[name]
+        np.save(made.folder.trial(0) / "test_probabilities.npy", probabilities)
+        made.journal.append(SealedTestOpened(number=0, report=report))
+        made.register()
+        model = load_model(f"models:/{made.name}/1", tracking_uri=made.store.uri)
+        assert (model.temperature, model.tta) == (None, False)
 
     def test_a_file_that_went_since_the_test_is_one_line(self, sweep: Callable[..., Sweep]) -> None:
         made = sweep(0.5)
