@@ -207,10 +207,12 @@ class TestWhatItSays:
         assert report is not None
         metrics = ("accuracy", "macro_f1", "balanced_accuracy", "loss")
         differences = {name: [0.01, -0.02, 0.04] for name in metrics}
-        report["tta"] = True
+        report["tta"], report["members"] = True, [4, 5]
         report["compared"] = [{**report, "name": "with one view", "accuracy": 0.823, "differences": differences}]
         page = build_page(material)
-        assert "the mean of the probabilities over the flips and quarter turns of an image" in text_of(page)
+        assert "over the networks of trials 4, 5 and the flips and quarter turns of an image" in text_of(page)
+        assert "the winner, the mean of trials 4, 5, reaches a macro-F1 of" in text_of(page)
+        assert "the mean of 2 networks of the chosen configuration, averaged over the flips" in methods_text(material)
         (row,) = (row for row in parse(page).iter("tr") if [*row.itertext()][:2] == ["with one view", "accuracy"])
         assert [*row.itertext()][2:] == ["0.833", "0.823", "+0.010 (\N{MINUS SIGN}0.020 to +0.040)"]
 

@@ -115,7 +115,7 @@ def _sentences(material: Material) -> list[object]:
         return [f"The best trial so far is {leader.number}, with a validation {name} of {value}.", *notes]
     images = f"{test['n_images']:,} sealed {of_images(material)}"
     reached = (
-        f"On {images} that no trial ever saw, the winner, trial {leader.number}, reaches a macro-F1 of "
+        f"On {images} that no trial ever saw, the winner, {material.tested_name}, reaches a macro-F1 of "
         f"{score(test['macro_f1'])} and an accuracy of {score(test['accuracy'])}."
     )
     if leader is material.baseline:

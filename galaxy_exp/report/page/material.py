@@ -144,6 +144,12 @@ class Material:
         return self.record.test_reports.get(self.record.winner) if self.record.winner is not None else None
 
     @property
+    def tested_name(self) -> str:
+        """What of the winner was tested: a trial or, with `registry.ensemble`, the mean of several."""
+        members = (self.test or {}).get("members")
+        return f"the mean of trials {', '.join(map(str, members))}" if members else f"trial {self.record.winner}"
+
+    @property
     def baseline_test(self) -> dict[str, Any] | None:
         """The baseline's, unless it is the winner."""
         baseline = self.baseline

@@ -77,7 +77,7 @@ def _sealed_test(material: Material) -> Iterator[Html]:
             gain = material.gain(name)
             row += [score(baseline[name]), gain_text(gain) if gain else signed(report[name] - baseline[name])]
         rows.append(row)
-    header = ["on the sealed test", f"winner, trial {material.record.winner}"]
+    header = ["on the sealed test", f"winner, {material.tested_name}"]
     header += ["baseline, trial 0", "gain (95% interval)"] if baseline is not None else []
     if baseline is not None:
         yield paragraph("The baseline, trial 0, is the model with its default values, trained like every other trial.")

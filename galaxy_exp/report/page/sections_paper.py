@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from galaxy_exp.report.page.citations import bibtex, cited_data, cited_methods, cited_software
 from galaxy_exp.report.page.html import Html, element, join, paragraph, preformatted
@@ -123,7 +124,7 @@ def _choice_sentence(material: Material) -> str:
         return text + "The sealed images have not been opened yet."
     images = f"{report['n_images']:,} sealed images"
     scores = f"an accuracy of {report['accuracy']:.3f} and a macro-F1 of {report['macro_f1']:.3f}"
-    text += f"On {images}, the chosen network reaches {scores}"
+    text += f"On {images}, {_tested_words(report)} reaches {scores}"
     gain = material.gain("macro_f1")
     if gain:
         text += (
@@ -134,6 +135,12 @@ def _choice_sentence(material: Material) -> str:
     if calibration:
         text += f"; its expected calibration error{_cite(methods.get('calibration', ()))} is {calibration.error:.3f}"
     return text + "."
+
+
+def _tested_words(report: Mapping[str, Any]) -> str:
+    members = len(report.get("members", []))
+    network = f"the mean of {members} networks of the chosen configuration" if members else "the chosen network"
+    return f"{network}, averaged over the flips and quarter turns of each image," if report.get("tta") else network
 
 
 def _software_sentence(material: Material) -> str:
