@@ -166,9 +166,15 @@ def _gain_lines(result: SweepResult) -> list[str]:
     if tested is None:
         return lines
     simulated = "SIMULATED " if record.config.data.source == "simulated" else ""
-    lines.append(f"sealed test, {tested['n_images']} {simulated}images the sweep never saw:")
+    members = ", ".join(map(str, tested.get("members", [])))
+    of = f", the mean of trials {members}" if members else ""
+    lines.append(f"sealed test, {tested['n_images']} {simulated}images the sweep never saw{of}:")
     for name, label in (("accuracy", "accuracy"), ("macro_f1", "macro-F1"), ("balanced_accuracy", "balanced accuracy")):
         lines.append(f"  {label:<18}{tested[name]:.3f}" + _versus(tested, baseline, name, winner.number))
+    for other in tested.get("compared", []):
+        gain, low, high = other["differences"]["macro_f1"]
+        told = f"{other['macro_f1']:.3f}, difference {gain:+.3f} (95% interval {low:+.3f} to {high:+.3f})"
+        lines.append(f"  macro-F1, {other['name']}: {told}")
     return lines
 
 
