@@ -398,8 +398,8 @@ def _check_space(config: SweepConfig) -> str | None:
     from galaxy_exp.hypermodel.configurations import complete_configuration
     from galaxy_exp.hypermodel.loading import load_hypermodel
     from galaxy_exp.hypermodel.search_space import build_space
+    from galaxy_exp.preparation import check_names
     from galaxy_exp.search.building import check_search
-    from galaxy_exp.sweep import check_names
 
     try:
         check_names(config)

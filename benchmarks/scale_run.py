@@ -40,10 +40,11 @@ from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.journal.events import Event, TrialEnded
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord
+from galaxy_exp.preparation import prepare_sweep
 from galaxy_exp.records import HyperparameterValue, Outcome
 from galaxy_exp.search.proposer import NoProposal, Proposer
 from galaxy_exp.search.pruners import build_pruner
-from galaxy_exp.sweep import prepare_sweep, proposer_of, trial_spec
+from galaxy_exp.sweep import proposer_of, trial_spec
 from galaxy_exp.tracking.projection import MlflowProjection
 from galaxy_exp.tracking.store import open_client
 

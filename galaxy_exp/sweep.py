@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.config import SweepConfig, load_sweep, parse_sweep
-from galaxy_exp.config.reading import FlagValue, SweepFile, as_journaled, read_sweep
+from galaxy_exp.config.reading import FlagValue, SweepFile, read_sweep
 from galaxy_exp.errors import (
-    BadInputError,
     ConfigError,
     DataError,
     EngineError,
@@ -27,14 +24,15 @@ from galaxy_exp.errors import (
 from galaxy_exp.execution.engine import Engine
 from galaxy_exp.execution.engines import build_engine
 from galaxy_exp.folders import ProjectFolder, SweepFolder
-from galaxy_exp.import_paths import add_import_paths, own_import_paths
+from galaxy_exp.import_paths import add_import_paths
+from galaxy_exp.interrupts import gentle_interrupts, signals_as_interrupts, signals_ignored
 from galaxy_exp.journal.changes import find_change
-from galaxy_exp.journal.events import SweepEnded, SweepResumed, SweepStarted
+from galaxy_exp.journal.events import SweepEnded, SweepResumed
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.preparation import check_names, prepare_sweep
 from galaxy_exp.quiet import import_keras_quietly
-from galaxy_exp.records import Evidence, TrialSpec
-from galaxy_exp.software import describe_software
+from galaxy_exp.records import TrialSpec
 from galaxy_exp.sweep_report import refresh_report
 
 if TYPE_CHECKING:
@@ -132,7 +130,7 @@ def _run_new(
     project = ProjectFolder.default()
     folder = project.new_sweep(config.name)
     engine = build_engine(config.execution, project.worker_log(folder.sweep_id), say)
-    with _signals_as_interrupts(), _closing(engine, folder):
+    with signals_as_interrupts(), _closing(engine, folder):
         given = _references(config, hypermodel, data, project, folder)
         config = config.model_copy(update=given)
         engine.start()  # its imports go on while this process prepares
@@ -191,7 +189,7 @@ def resume_sweep(
     """
     project = ProjectFolder.default()
     folder = project.find_sweep(reference) if reference else _newest_unfinished(project)
-    with _signals_as_interrupts(), Journal.reopen(folder.path) as journal:
+    with signals_as_interrupts(), Journal.reopen(folder.path) as journal:
         if journal.record.ended is not None and journal.record.ended.succeeded:
             raise JournalError(
                 f"sweep {folder.sweep_id} is finished, and its sealed test part is opened once; galaxy-exp show "
@@ -233,100 +231,6 @@ def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> Sw
             refresh_report(journal.record, folder, say)
             projection.close_sweep("FINISHED" if ended.succeeded else "FAILED")
         return journal.record
-
-
-def check_names(config: SweepConfig) -> None:
-    """Refuses a sampler or pruner of one's own that cannot be had, and what a sampler cannot do, before data are read.
-
-    Raises:
-        ConfigError: one line that names the key, what was found and what is known.
-    """
-    import_keras_quietly()  # the samplers know the spaces of KerasTuner
-    from galaxy_exp.search import building
-    from galaxy_exp.search.pruners import build_pruner
-
-    building.check_names(config.search)
-    build_pruner(config.search, config.training.epochs)
-
-
-def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, say: Say) -> SweepStarted:
-    """Everything that can be refused, before the journal begins; writes nothing but the prepared images.
-
-    Raises:
-        ConfigError, DataError: one line for each mistake.
-    """
-    from galaxy_exp.data import load_dataset, prepare_split
-
-    dataset = load_dataset(config.data)
-    simulated = "SIMULATED " if dataset.simulated else ""
-    say(f"data: {len(dataset)} {simulated}images in {dataset.n_classes} classes from {dataset.source}")
-    _note_idle_pruner(config, say)
-    import_keras_quietly()
-    from galaxy_exp.hypermodel.configurations import complete_configuration
-    from galaxy_exp.hypermodel.given import locate_hypermodel
-    from galaxy_exp.hypermodel.loading import load_hypermodel
-    from galaxy_exp.hypermodel.search_space import baseline_values, build_space, discover_space
-    from galaxy_exp.search.building import check_search
-    from galaxy_exp.tracking.store import resolve_tracking_uri, without_password
-
-    reference = locate_hypermodel(config.hypermodel, project.sweep(sweep_id).path)
-    hypermodel = load_hypermodel(reference, dataset.image_shape, dataset.n_classes)
-    space = build_space(hypermodel, config.space)
-    check_search(config.search, space, config.training.epochs)
-    enqueued = [
-        complete_configuration(hypermodel, space, values, f"search.enqueue.{position}")
-        for position, values in enumerate(config.search.enqueue)
-    ]
-    evidence = _evidence(config, project, space, say)
-    data = prepare_split(dataset, config.data.split, project.data_cache)
-    return SweepStarted(
-        sweep_id=sweep_id,
-        config=as_journaled(config),
-        space=space.get_config(),
-        baseline=baseline_values(discover_space(hypermodel)),
-        enqueued=enqueued,
-        evidence=evidence,
-        data_folder=str(data.folder),
-        data_digest=data.digest,
-        split_digest=data.split_digest,
-        data_source=dataset.source,
-        simulated=dataset.simulated,
-        import_paths=own_import_paths(),
-        tracking_uri=without_password(resolve_tracking_uri(config.tracking.uri)),
-        software=describe_software(),
-    )
-
-
-def _evidence(config: SweepConfig, project: ProjectFolder, space: Any, say: Say) -> list[Evidence]:
-    """What the sweep that `search.warm_start` names can tell this one."""
-    from galaxy_exp.execution.warm_start import collect_evidence
-    from galaxy_exp.hypermodel.configurations import misfit
-    from galaxy_exp.journal.journal import read_record
-
-    search = config.search
-    if search.warm_start is None:
-        return []
-    try:
-        earlier = project.find_sweep(search.warm_start)
-    except BadInputError as error:
-        raise ConfigError(f"search.warm_start: {error}") from None
-    found = collect_evidence(
-        read_record(earlier.path), search.objectives, search.constraint_records, partial(misfit, space)
-    )
-    say(found.describe(earlier.sweep_id))
-    return found.evidence
-
-
-def _note_idle_pruner(config: SweepConfig, say: Say) -> None:
-    from galaxy_exp.search.pruners import build_pruner
-
-    epochs = config.training.epochs
-    first = build_pruner(config.search, epochs).first_decision(1)
-    if config.search.pruner != "none" and (first is None or first >= epochs):
-        say(
-            f"note: search.pruner {config.search.pruner} first decides after epoch {first or 'none'} "
-            f"and training.epochs is {epochs}, so no trial is stopped early"
-        )
 
 
 class _Run:
@@ -413,7 +317,7 @@ class _Run:
         from galaxy_exp.execution.loop import SweepLoop
         from galaxy_exp.execution.model_keeper import ModelKeeper
 
-        with _gentle_interrupts(self._say) as stopping:
+        with gentle_interrupts(self._say) as stopping:
             loop = SweepLoop(
                 self._journal,
                 source,
@@ -562,70 +466,7 @@ def _closing(engine: Engine, folder: SweepFolder) -> Iterator[None]:
             raise SweepInterrupted(folder.sweep_id) from None
         raise
     finally:
-        with _signals_ignored():
+        with signals_ignored():
             engine.close()
             if folder.path.exists() and not (folder.path / "journal.jsonl").exists():
                 shutil.rmtree(folder.path)  # refused before anything began
-
-
-@contextmanager
-def _signals_ignored() -> Iterator[None]:
-    """An impatient second Ctrl-C does not leave workers behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _signals_as_interrupts() -> Iterator[None]:
-    """SIGTERM (a batch system ending the job) is handled like Ctrl-C; only possible in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-@contextmanager
-def _gentle_interrupts(say: Say) -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C makes the function that is yielded say True, the second interrupts.
-
-    Only where Ctrl-C is Python's to handle: in the main thread, and not ignored as in a background job.
-    """
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield lambda: False
-        return
-    asked = said = False
-
-    def ask(signum: int, frame: object) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    def stopping() -> bool:
-        nonlocal said
-        if asked and not said:
-            said = True
-            say("stopping when the running epochs are done; Ctrl-C again stops at once")
-        return asked
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield stopping
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)

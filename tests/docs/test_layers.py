@@ -16,12 +16,23 @@ ROOT = Path(__file__).parents[2]
 
 PACKAGE = ROOT / "galaxy_exp"
 
-GROUND = {"errors", "records", "seeding", "metrics", "quiet", "software", "import_paths", "redaction", "wording"}
+GROUND = {
+    "errors",
+    "records",
+    "seeding",
+    "metrics",
+    "quiet",
+    "software",
+    "import_paths",
+    "redaction",
+    "wording",
+    "interrupts",
+}
 BASE = GROUND | {"folders", "config"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{part: set() for part in GROUND},
     "folders": {"errors"},
-    "config": {"errors", "records", "redaction", "wording"},
+    "config": {"errors", "records", "redaction", "wording", "interrupts"},
     "data": BASE,
     "hypermodel": BASE,
     "search": BASE,
@@ -32,10 +43,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tracking": BASE | {"journal", "data", "report"},
     "registry": BASE | {"journal", "data", "report", "tracking"},
     "doctor": BASE | {"journal", "data", "tracking", "registry", "sweep"},
-    "check": BASE | {"data", "hypermodel", "search", "journal", "training", "execution", "sweep"},
+    "check": BASE | {"data", "hypermodel", "search", "journal", "training", "execution", "preparation", "sweep"},
 }
 """By part of the package. `sweep` and `cli` may import all of these."""
-TOP = {"sweep", "sweep_report", "reproduce", "cli", "__init__", "__main__"}
+TOP = {"sweep", "preparation", "sweep_report", "reproduce", "cli", "__init__", "__main__"}
 
 OWNERS = {
     "mlflow": {"tracking", "registry", "cli.ui", "sweep"},

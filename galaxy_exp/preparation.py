@@ -1,0 +1,115 @@
+"""Everything that can be refused before a sweep begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from galaxy_exp.config import SweepConfig
+from galaxy_exp.config.reading import as_journaled
+from galaxy_exp.errors import BadInputError, ConfigError
+from galaxy_exp.folders import ProjectFolder
+from galaxy_exp.import_paths import own_import_paths
+from galaxy_exp.journal.events import SweepStarted
+from galaxy_exp.quiet import import_keras_quietly
+from galaxy_exp.records import Evidence
+from galaxy_exp.software import describe_software
+
+__all__ = ["check_names", "prepare_sweep"]
+
+Say = Callable[[str], None]
+
+
+def check_names(config: SweepConfig) -> None:
+    """Refuses a sampler or pruner of one's own that cannot be had, and what a sampler cannot do, before data are read.
+
+    Raises:
+        ConfigError: one line that names the key, what was found and what is known.
+    """
+    import_keras_quietly()  # the samplers know the spaces of KerasTuner
+    from galaxy_exp.search import building
+    from galaxy_exp.search.pruners import build_pruner
+
+    building.check_names(config.search)
+    build_pruner(config.search, config.training.epochs)
+
+
+def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, say: Say) -> SweepStarted:
+    """Everything that can be refused, before the journal begins; writes nothing but the prepared images.
+
+    Raises:
+        ConfigError, DataError: one line for each mistake.
+    """
+    from galaxy_exp.data import load_dataset, prepare_split
+
+    dataset = load_dataset(config.data)
+    simulated = "SIMULATED " if dataset.simulated else ""
+    say(f"data: {len(dataset)} {simulated}images in {dataset.n_classes} classes from {dataset.source}")
+    _note_idle_pruner(config, say)
+    import_keras_quietly()
+    from galaxy_exp.hypermodel.configurations import complete_configuration
+    from galaxy_exp.hypermodel.given import locate_hypermodel
+    from galaxy_exp.hypermodel.loading import load_hypermodel
+    from galaxy_exp.hypermodel.search_space import baseline_values, build_space, discover_space
+    from galaxy_exp.search.building import check_search
+    from galaxy_exp.tracking.store import resolve_tracking_uri, without_password
+
+    reference = locate_hypermodel(config.hypermodel, project.sweep(sweep_id).path)
+    hypermodel = load_hypermodel(reference, dataset.image_shape, dataset.n_classes)
+    space = build_space(hypermodel, config.space)
+    check_search(config.search, space, config.training.epochs)
+    enqueued = [
+        complete_configuration(hypermodel, space, values, f"search.enqueue.{position}")
+        for position, values in enumerate(config.search.enqueue)
+    ]
+    evidence = _evidence(config, project, space, say)
+    data = prepare_split(dataset, config.data.split, project.data_cache)
+    return SweepStarted(
+        sweep_id=sweep_id,
+        config=as_journaled(config),
+        space=space.get_config(),
+        baseline=baseline_values(discover_space(hypermodel)),
+        enqueued=enqueued,
+        evidence=evidence,
+        data_folder=str(data.folder),
+        data_digest=data.digest,
+        split_digest=data.split_digest,
+        data_source=dataset.source,
+        simulated=dataset.simulated,
+        import_paths=own_import_paths(),
+        tracking_uri=without_password(resolve_tracking_uri(config.tracking.uri)),
+        software=describe_software(),
+    )
+
+
+def _evidence(config: SweepConfig, project: ProjectFolder, space: Any, say: Say) -> list[Evidence]:
+    """What the sweep that `search.warm_start` names can tell this one."""
+    from galaxy_exp.execution.warm_start import collect_evidence
+    from galaxy_exp.hypermodel.configurations import misfit
+    from galaxy_exp.journal.journal import read_record
+
+    search = config.search
+    if search.warm_start is None:
+        return []
+    try:
+        earlier = project.find_sweep(search.warm_start)
+    except BadInputError as error:
+        raise ConfigError(f"search.warm_start: {error}") from None
+    found = collect_evidence(
+        read_record(earlier.path), search.objectives, search.constraint_records, partial(misfit, space)
+    )
+    say(found.describe(earlier.sweep_id))
+    return found.evidence
+
+
+def _note_idle_pruner(config: SweepConfig, say: Say) -> None:
+    from galaxy_exp.search.pruners import build_pruner
+
+    epochs = config.training.epochs
+    first = build_pruner(config.search, epochs).first_decision(1)
+    if config.search.pruner != "none" and (first is None or first >= epochs):
+        say(
+            f"note: search.pruner {config.search.pruner} first decides after epoch {first or 'none'} "
+            f"and training.epochs is {epochs}, so no trial is stopped early"
+        )
