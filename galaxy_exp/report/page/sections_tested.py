@@ -16,9 +16,6 @@ from galaxy_exp.report.page.words import METRIC_NAMES, UNKNOWN, count, gain_text
 
 __all__ = ["tested_section"]
 
-_FEW = RARE
-"""A class with fewer sealed test images than this is pointed out."""
-
 _SCORES = {
     "accuracy": "accuracy",
     "top2": "top-2 accuracy",
@@ -122,11 +119,11 @@ def _per_class(material: Material, report: dict[str, Any]) -> Html:
         other = baseline.get(entry["class"])
         rows.append([entry["class"], f"{entry['images']:,}", *ratios, *([score(other["f1"])] if other else [])])
     header = ["class", "galaxies", "completeness", "purity", "F1", *(["F1 of the baseline"] if baseline else [])]
-    few = [entry["class"] for entry in report["per_class"] if entry["images"] < _FEW]
+    few = [entry["class"] for entry in report["per_class"] if entry["images"] < RARE]
     note = None
     if few:
         where = "every class" if len(few) == len(report["per_class"]) else "; ".join(few)
-        text = f"Fewer than {_FEW} sealed {of_images(material)} in {where}: "
+        text = f"Fewer than {RARE} sealed {of_images(material)} in {where}: "
         text += "read these rows, and every average over classes, with that in mind."
         note = paragraph(text, class_="note")
     told = paragraph(
