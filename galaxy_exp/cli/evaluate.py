@@ -46,7 +46,11 @@ _SCORES = {
     help="where the names differ; several classes of the model may mean one of the data",
 )
 @click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="as for sweep, e.g. --set data.table.label_column=class"
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="as for sweep, e.g. --set data.table.label_column=class",
 )
 @click.option(
     "-o",
