@@ -25,12 +25,6 @@ registry: {model: tiny-model, finalists: 0}
 """
 
 
-def pytest_collection_modifyitems(items):
-    """With `-n 2 --dist loadgroup` one process runs all tests of a folder, which share sweeps and models."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(str(item.path.parent.relative_to(TESTS))))
-
-
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
     """150 simulated galaxies of 24 pixels in ten classes, split and written."""
