@@ -33,7 +33,10 @@ def check_command(file: Path, overrides: tuple[str, ...], timing: bool, output_f
 
     Everything is validated that a sweep would refuse. Then the data, the search space and the first five trials are
     shown, with parameters, operations, memory and seconds of an epoch on this machine, and what the sweep would cost.
-    A network that cannot be built, or that needs more memory than there is, is an error.
+    A network that cannot be built, or that needs more memory than there is, is an error. Nothing is written but the
+    prepared images.
+
+    FILE is YAML; docs/sweep-file.md lists its keys. An option with a key in brackets takes the place of that key.
 
     \b
     galaxy-exp check sweeps/quickstart.yaml

@@ -67,10 +67,16 @@ def cli() -> None:
     """Hyperparameter sweeps for galaxy image classifiers.
 
     \b
-    galaxy-exp sweep sweeps/quickstart.yaml   run a sweep and register its best model
+    galaxy-exp check sweeps/quickstart.yaml   what a sweep would do and cost
+    galaxy-exp sweep sweeps/quickstart.yaml   run it and register its best model
     galaxy-exp trials                         compare its trials
     galaxy-exp ui                             the same in the MLflow UI
     galaxy-exp predict IMAGES... -o out.csv   use the registered model
+
+    Everything is kept in the current folder: the sweeps in .galaxy_exp (or GALAXY_EXP_HOME), MLflow's runs in
+    mlflow.db and mlruns (or where MLFLOW_TRACKING_URI says).
+    Results go to stdout, all else to stderr. Exit codes: 0 done, 1 failed, 2 bad input, 3 some images could not be
+    used, 130 interrupted. `galaxy-exp COMMAND --help` tells of each command.
     """
 
 

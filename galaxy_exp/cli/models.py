@@ -17,7 +17,7 @@ def models_command() -> None:
     """Registered models: list and show them, promote a version by hand, roll back, export."""
 
 
-@models_command.command("list")
+@models_command.command("list", short_help="List registered versions, their scores, and which is champion and why.")
 @click.argument("name", required=False)
 @uri_option
 @format_option
@@ -34,7 +34,7 @@ def list_models_command(name: str | None, uri: str | None, output_format: str) -
     )
 
 
-@models_command.command("show")
+@models_command.command("show", short_help="Print the model card of a version.")
 @click.argument("reference", metavar="NAME[@ALIAS|/VERSION]")
 @uri_option
 @click.option(
@@ -104,7 +104,7 @@ def rollback_command(name: str, uri: str | None) -> None:
     say(f"version {rollback(name, uri)} of {name} is champion again")
 
 
-@models_command.command("export")
+@models_command.command("export", short_help="Write the network of a version as ONNX or SavedModel.")
 @click.argument("reference", metavar="NAME[@ALIAS|/VERSION]")
 @click.option(
     "-o",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["predict_command"]
 
 
-@click.command("predict")
+@click.command("predict", short_help="Classify images with the registered model, into a table.")
 @click.argument("images", nargs=-1, required=True, type=click.Path(readable=False, path_type=Path))
 @click.option(
     "-o",

@@ -14,29 +14,28 @@ __all__ = ["read_shortcuts", "sweep_file_options"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_SHORTCUTS: dict[str, tuple[str, type, str]] = {
-    "data": ("data.source", str, "SOURCE"),
-    "max_trials": ("search.max_trials", int, "N"),
-    "max_epochs": ("search.max_epochs", int, "N"),
-    "max_hours": ("search.max_hours", float, "HOURS"),
-    "epochs": ("training.epochs", int, "N"),
-    "sampler": ("search.sampler", str, "NAME"),
-    "pruner": ("search.pruner", str, "NAME"),
-    "objective": ("search.objective", str, "NAME"),
-    "seed": ("search.seed", int, "N"),
-    "workers": ("execution.workers", int, "N"),
-    "name": ("name", str, "NAME"),
+_SHORTCUTS: dict[str, tuple[str, type, str, str]] = {
+    "data": ("data.source", str, "SOURCE", "the images: a file, a folder, galaxy10-sdss, simulated, ..."),
+    "max_trials": ("search.max_trials", int, "N", "trials in all, the baseline included"),
+    "max_epochs": ("search.max_epochs", int, "N", "epochs in all trials together"),
+    "max_hours": ("search.max_hours", float, "HOURS", "hours of running"),
+    "epochs": ("training.epochs", int, "N", "epochs of a trial that is not stopped early"),
+    "sampler": ("search.sampler", str, "NAME", "how values are proposed: auto, gp, tpe, random, grid, qmc, cmaes"),
+    "pruner": ("search.pruner", str, "NAME", "early stopping: asha, hyperband, median, patience, none"),
+    "objective": ("search.objective", str, "NAME", "what is optimised: val_macro_f1, val_accuracy, ..."),
+    "seed": ("search.seed", int, "N", "proposals, weights and shuffling follow from it"),
+    "workers": ("execution.workers", int, "N", "trials at a time, each in a process of its own"),
+    "name": ("name", str, "NAME", "what the sweep is called; its id begins with it"),
 }
-"""Key, type and placeholder, by the option's name."""
+"""Key, type, placeholder and meaning, by the option's name."""
 
 
 def sweep_file_options(command: _Command) -> _Command:
     """Adds `--set` and all short options to a command that reads a sweep file."""
-    for name, (key, kind, placeholder) in reversed(_SHORTCUTS.items()):
-        text = f"in place of the file's {key}"
-        command = click.option(_flag(name), type=kind, metavar=placeholder, help=text)(command)
+    for name, (key, kind, placeholder, meaning) in reversed(_SHORTCUTS.items()):
+        command = click.option(_flag(name), type=kind, metavar=placeholder, help=f"{meaning} [{key}]")(command)
     return click.option(
-        "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="change a key of the file; repeatable"
+        "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="any key of the file; repeatable"
     )(command)
 
 

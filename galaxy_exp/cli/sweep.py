@@ -28,6 +28,9 @@ _QUIET = click.option("-q", "--quiet", is_flag=True, help="no progress, only the
 def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcuts: Any) -> None:
     """Run the sweep described by FILE and register its best model.
 
+    FILE is YAML; docs/sweep-file.md lists its keys, all of which have a default. An option with a key in brackets
+    takes the place of that key for this sweep.
+
     Trials are trained in worker processes, tracked in MLflow and remembered in a journal. Ctrl-C stops
     when the running epochs are done, twice at once; `galaxy-exp resume` goes on.
 
@@ -97,6 +100,8 @@ def resume_command(
 @click.argument("sweep", required=False)
 def sync_command(sweep: str | None) -> None:
     """Write to MLflow whatever it missed of a sweep, from the journal.
+
+    Of use after MLflow was away, or when runs were deleted there. Nothing is trained, and nothing written twice.
 
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest sweep.
     """

@@ -50,9 +50,14 @@ def show_command(sweep: str | None, output_format: str) -> None:
 @click.option("--sort/--no-sort", default=True, show_default=True, help="the best trial first, or by number")
 @format_option
 def trials_command(sweep: str | None, sort: bool, output_format: str) -> None:
-    """List the trials of a sweep.
+    """List the trials of a sweep, with their scores and values.
 
-    SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest sweep.
+    SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest sweep. The table shows what
+    differs from the baseline, trial 0; csv and json have all values and metrics.
+
+    \b
+    galaxy-exp trials
+    galaxy-exp trials gz2 --format csv > trials.csv
     """
     from galaxy_exp.cli.rows import ordered_trials, print_leaderboard, trial_row
 
