@@ -133,6 +133,8 @@ def _prepare(folder: Path) -> str:
 def test_two_processes_at_once(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         folders = pool.map(_prepare, [tmp_path] * 4, chunksize=1)
+        pool.close()
+        pool.join()  # or they get SIGTERM, in the handler of which coverage may wait for a lock for ever
     assert len(set(folders)) == 1
     assert [str(entry) for entry in tmp_path.iterdir()] == folders[:1]
 
