@@ -145,8 +145,9 @@ def _create_database(uri: str) -> None:
 
     path = _sqlite_path(uri)
     assert path is not None
-    for left in path.parent.glob(f".{path.name}.*{_UNFINISHED}"):
-        if not psutil.pid_exists(int(left.name.split(".")[-2])):
+    for left in path.parent.glob(f".{path.name}.*{_UNFINISHED}*"):  # SQLite's own journal beside it, too
+        maker = left.name.removeprefix(f".{path.name}.").partition(_UNFINISHED)[0]
+        if maker.isdecimal() and not psutil.pid_exists(int(maker)):
             left.unlink(missing_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
     folder = uri.split("?")[0].rpartition("/")[0]
