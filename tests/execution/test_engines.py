@@ -23,8 +23,15 @@ ENGINES = {
 }
 
 
+@pytest.fixture(scope="module")
+def children():
+    """The processes below this one that were not there before the engines, such as Python's resource tracker."""
+    others = psutil.Process().children(recursive=True)
+    return lambda: [child for child in psutil.Process().children(recursive=True) if child not in others]
+
+
 @pytest.fixture(scope="module", params=list(ENGINES))
-def shared(request, tmp_path_factory):
+def shared(request, tmp_path_factory, children):
     """A list with one engine, which several tests use as long as they leave it idle."""
     log_file = tmp_path_factory.mktemp(request.param) / "worker.log"
     engines = [ENGINES[request.param](log_file)]
@@ -41,10 +48,6 @@ def engine(shared):
     if engines[0].free_slots() != slots or not slots:
         engines[0].close()
         engines[0] = make()
-
-
-def children():
-    return psutil.Process().children(recursive=True)
 
 
 def test_a_trial_reports_each_epoch_and_then_its_result(engine, make_spec):
@@ -121,7 +124,7 @@ def test_a_trial_that_is_killed_is_one_event_with_the_reason_given(engine, make_
     assert {event.attempt for event in follow(engine, 3)} == {2}
 
 
-def test_answering_a_dead_worker_does_no_harm(engine, make_spec):
+def test_answering_a_dead_worker_does_no_harm(engine, make_spec, children):
     engine.submit(make_spec(epochs=50))
     assert isinstance(wait(engine), EpochReport)
     for process in children():
@@ -131,7 +134,7 @@ def test_answering_a_dead_worker_does_no_harm(engine, make_spec):
     assert isinstance(wait(engine), LostWorker)
 
 
-def test_close_leaves_no_process_even_in_the_middle_of_a_trial(engine, make_spec):
+def test_close_leaves_no_process_even_in_the_middle_of_a_trial(engine, make_spec, children):
     engine.submit(make_spec(epochs=50))
     assert isinstance(wait(engine), EpochReport)
     workers = children()
@@ -142,7 +145,7 @@ def test_close_leaves_no_process_even_in_the_middle_of_a_trial(engine, make_spec
     assert not any(worker.is_running() for worker in workers)
 
 
-def test_no_port_is_open_to_other_machines(engine, make_spec):
+def test_no_port_is_open_to_other_machines(engine, make_spec, children):
     engine.submit(make_spec(epochs=50))
     assert isinstance(wait(engine), EpochReport)
     sockets = [each for process in (psutil.Process(), *children()) for each in process.net_connections("inet")]
