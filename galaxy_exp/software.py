@@ -8,7 +8,10 @@ import subprocess
 
 __all__ = ["describe_software"]
 
-_PACKAGES = ("galaxy-exp", "keras", "keras-tuner", "tensorflow", "jax", "mlflow", "optuna", "numpy", "astroNN")
+_PACKAGES = (
+    "galaxy-exp", "keras", "keras-tuner", "tensorflow", "jax", "mlflow", "optuna", "dask", "astropy", "scipy", "numpy",
+    "astroNN",
+)  # fmt: skip
 
 
 def describe_software() -> dict[str, str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from galaxy_exp.data.prepared import PreparedData
-    from galaxy_exp.report.page.material import DataFacts, Finalist, Gain, Material, Picture
+    from galaxy_exp.report.page.material import DataFacts, Finalist, Gain, Material, Picture, TrialsAhead
 
 __all__ = ["collect_material", "refresh_report", "write_report"]
 
@@ -79,6 +79,7 @@ def collect_material(record: SweepRecord, folder: SweepFolder) -> Material:
         mistakes=pictures.shown,
         n_mistakes=pictures.n_wrong,
         expected_gain=expected_gain(record),
+        ahead=_trials_ahead(record),
         missing=tuple(missing),
         software=describe_software(),
     )
@@ -192,6 +193,22 @@ def _gains(
         return
     for metric in METRICS:
         yield Gain(metric, *paired_bootstrap(labels, probabilities[winner or 0], probabilities[0], metric))
+
+
+def _trials_ahead(record: SweepRecord) -> TrialsAhead | None:
+    from galaxy_exp.execution.budget import TRIALS_AHEAD, TRIALS_TO_JUDGE_FROM
+    from galaxy_exp.report.page.material import TrialsAhead
+
+    ended = [record.trials[number] for number in record.end_order]
+    proposed = [trial for trial in ended if trial.confirms is None and not trial.settled]
+    latest = [trial for trial in proposed if trial.epochs][-TRIALS_TO_JUDGE_FROM:]
+    n_scored = sum(trial.objective_value(record.objective) is not None for trial in proposed)
+    if not latest or not n_scored:
+        return None
+    share = TRIALS_AHEAD / len(latest)
+    seconds = sum(trial.result.seconds for trial in latest if trial.result)
+    epochs = round(share * sum(trial.epochs for trial in latest))
+    return TrialsAhead(TRIALS_AHEAD, epochs, share * seconds / 3600, len(latest), n_scored)
 
 
 @dataclass(frozen=True, slots=True)

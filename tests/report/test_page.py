@@ -29,7 +29,7 @@ from galaxy_exp.report.calibration import measure_calibration
 from galaxy_exp.report.page.citations import ENTRIES, bibtex, cited_data, cited_methods, cited_software
 from galaxy_exp.report.page.document import build_page
 from galaxy_exp.report.page.html import element, escape
-from galaxy_exp.report.page.material import DataFacts, Finalist, Gain, Material, Picture, SweepState
+from galaxy_exp.report.page.material import DataFacts, Finalist, Gain, Material, Picture, SweepState, TrialsAhead
 from galaxy_exp.report.page.sections_paper import latex_table, methods_text
 from galaxy_exp.sweep_report import collect_material, write_report
 
@@ -90,6 +90,7 @@ def finished(**search: Any) -> Material:
         mistakes=(picture,),
         n_mistakes=1,
         expected_gain=0.012,
+        ahead=TrialsAhead(10, 27, 0.5, 11, 11),
     )
 
 
@@ -189,7 +190,10 @@ class TestWhatItSays:
         assert "On 6 sealed galaxies that no trial ever saw" in told
         assert "from the baseline, +0.100 (95% interval \N{MINUS SIGN}0.020 to +0.220), may be chance" in told
         assert "Fewer than 20 sealed galaxies" in told
-        assert "improve the best validation macro-F1 by 0.012" in told
+        assert "improve the best validation macro-F1 by 0.012 on average" in told
+        assert "like the 11 that the search has proposed so far" in told
+        assert "with a probability of 48%" in told
+        assert "10 more trials take about 27 epochs and 0.5 hours of a worker" in told
         assert "NOT FINISHED" not in told
         assert "SIMULATED" not in told
 
@@ -256,6 +260,12 @@ class TestWhatItSays:
         assert [sum(column) for column in zip(*numbers.values(), strict=True)] == total
         assert set(numbers) >= {"completed: trained all epochs", "stopped early", "failed", "finalists, trained again"}
 
+    def test_trials_ahead_are_judged_from_those_that_were_proposed(self, tmp_path: Path) -> None:
+        ahead = unfinished(tmp_path).ahead
+        assert ahead is not None
+        assert (ahead.n_trials, ahead.judged_from, ahead.n_scored, ahead.epochs) == (10, 12, 11, 27)
+        assert ahead.chance == pytest.approx(10 / 21)
+
     def test_many_trials_make_no_large_page(self, tmp_path: Path) -> None:
         writer = searched(1500)
         path = write_report(writer.record, SweepFolder(tmp_path), tmp_path / "new" / "r.html")
@@ -300,11 +310,28 @@ class TestForAPaper:
         assert cited
         entries = bibtex(cited)
         assert all(f"{{{key}," in entries for key in cited)
-        assert set(cited_software(material)) <= set(cited)
+        assert {key for keys in cited_software(material).values() for key in keys} <= set(cited)
 
     @pytest.mark.parametrize("key", ENTRIES)
-    def test_entries_are_balanced(self, key: str) -> None:
-        assert ENTRIES[key].count("{") == ENTRIES[key].count("}")
+    def test_entries_are_balanced_and_have_their_fields(self, key: str) -> None:
+        entry = ENTRIES[key]
+        assert entry.count("{") == entry.count("}")
+        kind, name, rest = re.fullmatch(r"@(\w+)\{(\w+),\n(.*)\n\}", entry, flags=re.DOTALL).groups()  # type: ignore[union-attr]
+        assert name == key
+        needed = {"article": {"journal", "volume", "pages"}, "inproceedings": {"booktitle", "pages"}}
+        needed |= {"book": {"publisher"}, "misc": set()}
+        assert needed[kind] | {"author", "title", "year"} <= set(re.findall(r"^  (\w+) = ", rest, flags=re.MULTILINE))
+
+    def test_software_is_cited_where_it_was_used(self) -> None:
+        def cited(sampler: str, steps: tuple[str, ...] = (), **execution: Any) -> set[str]:
+            writer = RecordWriter({"sampler": sampler})
+            writer.record.started.config["execution"].update(execution)
+            facts = DataFacts("a.h5", False, "d", "s", preprocessing=steps)
+            return set(cited_software(Material(writer.record, facts, "")))
+
+        usual = {"keras", "keras-tuner", "mlflow", "numpy"}
+        assert cited("tpe") == usual
+        assert cited("gp", ("FITS stretch asinh",), workers=2) == usual | {"astropy", "scipy", "dask"}
 
 
 class TestCalibration:

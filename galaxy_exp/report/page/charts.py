@@ -45,9 +45,17 @@ def draw_history(history: History) -> Html:
         plot.dot(plot.x(number), plot.y(value), "dot ring", 7.5, f"trial {number}: {score(value)}, settled beforehand")
     for number in _thinned(history.failed):
         plot.cross(plot.x(number), plot.bottom - 8, "cross", f"trial {number} has no model")
-    best = list(history.best.values())[-1:]
-    reached = f"the best reaches {score(best[0])}" if best else "none has a score"
-    return plot.render(f"{history.objective} of {count(len(numbers), 'trial')} in the order they began; {reached}.")
+    told = f"{history.objective} of {count(len(numbers), 'trial')} in the order they began: "
+    told += f"{len(history.completed)} trained all epochs, {len(history.stopped)} were stopped early, "
+    return plot.render(f"{told}{len(history.failed)} have no model; {_steps_in_words(history)}.")
+
+
+def _steps_in_words(history: History) -> str:
+    """The trials that improved the best score."""
+    points = list(history.best.items())
+    steps = [point for index, point in enumerate(points) if index == 0 or point[1] != points[index - 1][1]]
+    told = ", ".join(f"{score(value)} at trial {number}" for number, value in steps)
+    return f"the best so far was {told}" if steps else "none has a score"
 
 
 def _improvements(history: History) -> list[tuple[float, float]]:
@@ -105,7 +113,10 @@ def draw_curves(rungs: Rungs) -> Html:
             plot.path(points, class_)
         elif points:
             plot.dot(*points[0], class_.replace("line", "dot"), 3)
-    return plot.render(f"{rungs.objective} after each epoch of {count(len(rungs.curves), 'trial')}.")
+    told = f"{rungs.objective} after each epoch of {count(len(rungs.curves), 'trial')}"
+    if best := [value for value in rungs.curves.get(rungs.winner or 0, ()) if math.isfinite(value)]:
+        told += f"; the best, trial {rungs.winner}, goes from {score(best[0])} to {score(best[-1])}"
+    return plot.render(f"{told}.")
 
 
 def _curve_class(rungs: Rungs, number: int) -> str:
@@ -114,11 +125,12 @@ def _curve_class(rungs: Rungs, number: int) -> str:
     return "line pale" if number in rungs.stopped else "line blue thin"
 
 
-def draw_slice(each: Slice, scores: Sequence[float], objective: str) -> Html:
+def draw_slice(each: Slice, scores: Sequence[float], objective: str, best: Callable[[Sequence[float]], float]) -> Html:
     """The score against one hyperparameter.
 
     Args:
         scores: of all slices of the page, which share their vertical axis.
+        best: `max` or `min`, as the objective is.
     """
     axis = each.axis
     names = [short_value(choice) for choice in axis.choices]
@@ -133,7 +145,21 @@ def draw_slice(each: Slice, scores: Sequence[float], objective: str) -> Html:
         at = axis.choices.index(value) + 0.3 * offset(number) if names else value
         title = f"trial {number}: {axis.name} {short_value(value)}, {score(reached)}"
         plot.dot(plot.x(at), plot.y(reached), "dot pale" if stopped else "dot blue", 3 if stopped else 4, title)
-    return plot.render(f"{objective} of {count(len(each.trials), 'trial')} against {axis.name}.")
+    told = f"{objective} of {count(len(each.trials), 'trial')} against {axis.name}"
+    return plot.render(f"{told}. {_slice_in_words(each, best)}")
+
+
+def _slice_in_words(each: Slice, best: Callable[[Sequence[float]], float]) -> str:
+    """The best score with each choice or, along a range, where the best trial lies."""
+    if each.axis.choices:
+        reached = {
+            choice: [score for value, score in zip(each.values, each.scores, strict=True) if value == choice]
+            for choice in each.axis.choices
+        }
+        told = ", ".join(f"{short_value(choice)} {score(best(found))}" for choice, found in reached.items() if found)
+        return f"The best with each: {told}."
+    at = each.scores.index(best(each.scores))
+    return f"The best, {score(each.scores[at])}, is at {short_value(each.values[at])}."
 
 
 def _shortened(names: Sequence[str], width: float) -> list[str]:
@@ -142,8 +168,12 @@ def _shortened(names: Sequence[str], width: float) -> list[str]:
     return [name if len(name) <= letters else f"{name[: letters - 1]}…" for name in names]
 
 
-def draw_parallel(parallel: Parallel, columns: Sequence[Column]) -> Html:
-    """Each trial as a line across some of the hyperparameters that varied, and the score, the best in front."""
+def draw_parallel(parallel: Parallel, columns: Sequence[Column], best: str) -> Html:
+    """Each trial as a line across some of the hyperparameters that varied, and the score, the best in front.
+
+    Args:
+        best: the values of the best trial in words, for those who do not see the lines.
+    """
     names = ", ".join(column.name for column in columns)
     columns = [*columns, parallel.score]
     step, left, top, bottom = 112, 92, 40, 290
@@ -159,7 +189,8 @@ def draw_parallel(parallel: Parallel, columns: Sequence[Column]) -> Html:
         drawing.path(points, f"line {class_}")
     for place, column in enumerate(columns):
         _draw_column(drawing, left + step * place, column, y, is_last=place == len(columns) - 1)
-    return drawing.render(f"{count(n_trials, 'trial')} as lines across {names} and {parallel.score.name}.")
+    told = f"{count(n_trials, 'trial')} as lines across {names} and {parallel.score.name}"
+    return drawing.render(f"{told}. The best, trial {parallel.trials[-1]}: {best}.")
 
 
 def _draw_column(drawing: Drawing, x: float, column: Column, y: Callable[[float], float], *, is_last: bool) -> None:

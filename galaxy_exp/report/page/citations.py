@@ -13,12 +13,14 @@ ENTRIES: Mapping[str, str] = {
   author = {Leung, Henry W. and Bovy, Jo},
   title = {{Galaxy10 SDSS Dataset}},
   publisher = {Zenodo},
+  year = {2024},
   doi = {10.5281/zenodo.10844811}
 }""",
     "galaxy10decals": """@misc{galaxy10decals,
   author = {Leung, Henry W. and Bovy, Jo},
   title = {{Galaxy10 DECaLS Dataset}},
   publisher = {Zenodo},
+  year = {2024},
   doi = {10.5281/zenodo.10845026}
 }""",
     "lintott2008": """@article{lintott2008,
@@ -120,6 +122,51 @@ ENTRIES: Mapping[str, str] = {
   year = {2019},
   doi = {10.1145/3292500.3330701}
 }""",
+    "astropy2013": """@article{astropy2013,
+  author = {{Astropy Collaboration} and Robitaille, Thomas P. and others},
+  title = {{Astropy: A community Python package for astronomy}},
+  journal = {Astronomy and Astrophysics},
+  volume = {558},
+  pages = {A33},
+  year = {2013},
+  doi = {10.1051/0004-6361/201322068}
+}""",
+    "astropy2018": """@article{astropy2018,
+  author = {{Astropy Collaboration} and Price-Whelan, Adrian M. and others},
+  title = {{The Astropy Project: Building an Open-science Project and Status of the v2.0 Core Package}},
+  journal = {The Astronomical Journal},
+  volume = {156},
+  pages = {123},
+  year = {2018},
+  doi = {10.3847/1538-3881/aabc4f}
+}""",
+    "astropy2022": """@article{astropy2022,
+  author = {{Astropy Collaboration} and Price-Whelan, Adrian M. and others},
+  title = {{The Astropy Project: Sustaining and Growing a Community-oriented Open-source Project and the Latest Major
+           Release (v5.0) of the Core Package}},
+  journal = {The Astrophysical Journal},
+  volume = {935},
+  pages = {167},
+  year = {2022},
+  doi = {10.3847/1538-4357/ac7c74}
+}""",
+    "rocklin2015": """@inproceedings{rocklin2015,
+  author = {Rocklin, Matthew},
+  title = {{Dask: Parallel Computation with Blocked algorithms and Task Scheduling}},
+  booktitle = {Proceedings of the 14th Python in Science Conference},
+  pages = {126--132},
+  year = {2015},
+  doi = {10.25080/Majora-7b98e3ed-013}
+}""",
+    "virtanen2020": """@article{virtanen2020,
+  author = {Virtanen, Pauli and others},
+  title = {{SciPy 1.0: fundamental algorithms for scientific computing in Python}},
+  journal = {Nature Methods},
+  volume = {17},
+  pages = {261--272},
+  year = {2020},
+  doi = {10.1038/s41592-019-0686-2}
+}""",
     "harris2020": """@article{harris2020,
   author = {Harris, Charles R. and others},
   title = {{Array programming with NumPy}},
@@ -143,7 +190,27 @@ ENTRIES: Mapping[str, str] = {
   title = {{Algorithms for Hyper-Parameter Optimization}},
   booktitle = {Advances in Neural Information Processing Systems},
   volume = {24},
+  pages = {2546--2554},
   year = {2011}
+}""",
+    "sobol1967": """@article{sobol1967,
+  author = {Sobol', Ilya M.},
+  title = {{On the distribution of points in a cube and the approximate evaluation of integrals}},
+  journal = {USSR Computational Mathematics and Mathematical Physics},
+  volume = {7},
+  number = {4},
+  pages = {86--112},
+  year = {1967},
+  doi = {10.1016/0041-5553(67)90144-9}
+}""",
+    "owen1998": """@article{owen1998,
+  author = {Owen, Art B.},
+  title = {{Scrambling Sobol' and Niederreiter-Xing Points}},
+  journal = {Journal of Complexity},
+  volume = {14},
+  pages = {466--489},
+  year = {1998},
+  doi = {10.1006/jcom.1998.0487}
 }""",
     "hansen2001": """@article{hansen2001,
   author = {Hansen, Nikolaus and Ostermeier, Andreas},
@@ -160,6 +227,7 @@ ENTRIES: Mapping[str, str] = {
   title = {{A System for Massively Parallel Hyperparameter Tuning}},
   booktitle = {Proceedings of Machine Learning and Systems},
   volume = {2},
+  pages = {230--246},
   year = {2020}
 }""",
     "li2018": """@article{li2018,
@@ -168,6 +236,7 @@ ENTRIES: Mapping[str, str] = {
   journal = {Journal of Machine Learning Research},
   volume = {18},
   number = {185},
+  pages = {1--52},
   year = {2018}
 }""",
     "golovin2017": """@inproceedings{golovin2017,
@@ -203,11 +272,24 @@ _SAMPLERS = {
     "gp": ("jones1998",),
     "tpe": ("bergstra2011", "akiba2019"),
     "random": (),
-    "qmc": (),
+    "qmc": ("sobol1967", "owen1998"),
     "grid": (),
     "cmaes": ("hansen2001", "akiba2019"),
 }
 _PRUNERS = {"asha": ("li2020",), "hyperband": ("li2018", "li2020"), "median": ("golovin2017",)}
+
+
+_SOFTWARE = {
+    "keras": ("keras",),
+    "tensorflow": ("abadi2016",),
+    "jax": ("jax",),
+    "keras-tuner": ("kerastuner",),
+    "mlflow": ("zaharia2018",),
+    "dask": ("rocklin2015",),
+    "astropy": ("astropy2013", "astropy2018", "astropy2022"),
+    "scipy": ("virtanen2020",),
+    "numpy": ("harris2020",),
+}
 
 
 def cited_data(material: Material) -> tuple[str, ...]:
@@ -215,11 +297,24 @@ def cited_data(material: Material) -> tuple[str, ...]:
     return () if material.data.simulated else _DATA.get(material.record.config.data.source, ())
 
 
-def cited_software(material: Material) -> tuple[str, ...]:
-    """Keys for the software that every sweep runs on, and for the backend it was trained with."""
-    backends = {trial.result.backend for trial in material.record.trials.values() if trial.result}
-    used = {"tensorflow": "abadi2016", "jax": "jax"}
-    return ("keras", *(used[each] for each in sorted(backends & set(used))), "kerastuner", "zaharia2018", "harris2020")
+def cited_software(material: Material) -> dict[str, tuple[str, ...]]:
+    """Keys by package, as `describe_software` names it: what every sweep runs on, and what this one used besides."""
+    record = material.record
+    search, execution = record.config.search, record.execution
+    backends = {trial.result.backend for trial in record.trials.values() if trial.result}
+    several = execution.workers not in (None, 1) or execution.scheduler or execution.scheduler_file or execution.cluster
+    used = {
+        "keras": True,
+        "tensorflow": "tensorflow" in backends,
+        "jax": "jax" in backends,
+        "keras-tuner": True,
+        "mlflow": True,
+        "dask": bool(several) or execution.engine == "dask",
+        "astropy": any(step.startswith("FITS") for step in material.data.preprocessing),
+        "scipy": search.sampler_choice in ("gp", "qmc"),
+        "numpy": True,
+    }
+    return {package: _SOFTWARE[package] for package, is_used in used.items() if is_used}
 
 
 def cited_methods(material: Material) -> dict[str, tuple[str, ...]]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from galaxy_exp.journal.record import SweepRecord, TrialRecord
     from galaxy_exp.report.calibration import Calibration
 
-__all__ = ["DataFacts", "Finalist", "Gain", "Material", "Picture", "SweepState"]
+__all__ = ["DataFacts", "Finalist", "Gain", "Material", "Picture", "SweepState", "TrialsAhead"]
 
 
 class SweepState(StrEnum):
@@ -75,6 +75,25 @@ class Gain:
 
 
 @dataclass(frozen=True, slots=True)
+class TrialsAhead:
+    """What more trials would take, if they are like the latest ones that were proposed."""
+
+    n_trials: int
+    epochs: int
+    hours: float
+    """Of a worker."""
+    judged_from: int
+    """How many of the latest trials this follows from."""
+    n_scored: int
+    """Trials with a score that were proposed so far."""
+
+    @property
+    def chance(self) -> float:
+        """That the best of all is among those ahead, if all are alike: the best is equally likely to be any of them."""
+        return self.n_trials / (self.n_trials + self.n_scored)
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     """One image, ready to be shown in the page."""
 
@@ -109,6 +128,8 @@ class Material:
     """Of the winner on the validation images, in all; None if they are not known."""
     expected_gain: float | None = None
     """What ten more trials would add to the best objective; None if there are too few to judge from."""
+    ahead: TrialsAhead | None = None
+    """What these ten would take; None before a proposed trial has ended."""
     missing: Sequence[str] = ()
     """What could not be shown and why, one sentence each."""
     software: Mapping[str, str] = field(default_factory=dict)

@@ -120,4 +120,8 @@ def draw_learning_curve(curve: Curve, best_epoch: int) -> Html:
             plot.dot(*plot.at(points)[0], class_.replace("line", "dot"))
     if best_epoch:
         plot.line(plot.x(best_epoch), plot.top, plot.x(best_epoch), plot.bottom, "line ideal")
-    return plot.render(f"{curve.title} over {count(n_epochs, 'epoch')}, training and validation.")
+    told = f"{curve.title} over {count(n_epochs, 'epoch')}"
+    for _, name, values in series:
+        if known := [value for value in values if math.isfinite(value)]:
+            told += f", {name} from {score(known[0])} to {score(known[-1])}"
+    return plot.render(f"{told}; the best epoch is {best_epoch}." if best_epoch else f"{told}.")

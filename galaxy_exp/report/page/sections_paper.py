@@ -17,12 +17,16 @@ _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
 }  # fmt: skip
+_TITLES = {
+    "keras": "Keras", "tensorflow": "TensorFlow", "jax": "JAX", "keras-tuner": "KerasTuner", "mlflow": "MLflow",
+    "dask": "Dask", "astropy": "Astropy", "scipy": "SciPy", "numpy": "NumPy",
+}  # fmt: skip
 
 
 def paper_section(material: Material) -> Html:
     """Texts to be copied; only what was really used is cited."""
-    keys = [*cited_data(material), *cited_software(material)]
-    keys += [key for each in cited_methods(material).values() for key in each]
+    used = [*cited_software(material).values(), *cited_methods(material).values()]
+    keys = [*cited_data(material), *(key for each in used for key in each)]
     own = not cited_data(material) and not material.data.simulated
     return join(
         [
@@ -145,24 +149,8 @@ def _tested_words(report: Mapping[str, Any]) -> str:
 
 def _software_sentence(material: Material) -> str:
     software = material.record.started.software
-    keys = cited_software(material)
-    titles = {
-        "keras": "Keras",
-        "abadi2016": "TensorFlow",
-        "jax": "JAX",
-        "kerastuner": "KerasTuner",
-        "zaharia2018": "MLflow",
-        "harris2020": "NumPy",
-    }
-    packages = {
-        "keras": "keras",
-        "abadi2016": "tensorflow",
-        "jax": "jax",
-        "kerastuner": "keras-tuner",
-        "zaharia2018": "mlflow",
-        "harris2020": "numpy",
-    }
-    named = [f"{titles[key]} {software.get(packages[key], '')}".strip() + _cite((key,)) for key in keys]
+    cited = cited_software(material).items()
+    named = [f"{_TITLES[name]} {software.get(name, '')}".strip() + _cite(keys) for name, keys in cited]
     version = software.get("galaxy-exp", "")
     return f"The sweep was run with galaxy\\_exp {version}, on {', '.join(named[:-1])} and {named[-1]}."
 

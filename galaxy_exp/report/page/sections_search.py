@@ -21,7 +21,7 @@ from galaxy_exp.report.page.charts import (
 )
 from galaxy_exp.report.page.html import Html, code, element, figure, join, paragraph, table
 from galaxy_exp.report.page.material import Material
-from galaxy_exp.report.page.words import count
+from galaxy_exp.report.page.words import count, plain_value
 
 __all__ = ["search_section"]
 
@@ -131,7 +131,9 @@ def _spread(material: Material, found: Importances) -> Iterator[Html]:
             caption += (
                 f" These are {len(columns)} of {len(parallel.columns)} that varied, in the order of their importance."
             )
-        yield figure(draw_parallel(parallel, columns), caption, label="Parallel coordinates", wide=True)
+        values = material.record.trials[parallel.trials[-1]].values
+        best = ", ".join(f"{column.name} {plain_value(values.get(column.name))}" for column in columns)
+        yield figure(draw_parallel(parallel, columns, best), caption, label="Parallel coordinates", wide=True)
     slices = collect_slices(material.record, list(found.shares))
     if slices:
         yield element("h3", "One hyperparameter at a time", id="slices")
@@ -142,5 +144,6 @@ def _spread(material: Material, found: Importances) -> Iterator[Html]:
             if len(slices[0].trials) > MOST_POINTS
             else ""
         )
-        tiles = element("div", *(draw_slice(each, scores, name) for each in slices), class_="tiles")
+        extreme = max if material.record.objective.direction == "max" else min
+        tiles = element("div", *(draw_slice(each, scores, name, extreme) for each in slices), class_="tiles")
         yield figure(tiles, f"{name} against each; small pale dots were stopped early.{more}", label="Slices")

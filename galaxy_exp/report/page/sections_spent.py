@@ -23,6 +23,8 @@ _KINDS = {
     TrialState.LOST: "lost their worker",
     TrialState.RUNNING: "not ended",
 }
+_ALWAYS = frozenset({TrialState.COMPLETED, TrialState.STOPPED, TrialState.FAILED})
+"""Told also where there are none of them."""
 
 
 def spent_section(material: Material) -> Html:
@@ -37,7 +39,7 @@ def spent_section(material: Material) -> Html:
             _ledger(material),
             paragraph(lost, class_="note") if lost else None,
             element("h3", "What more trials would bring", id="forecast"),
-            paragraph(_forecast(material)),
+            *_forecast(material),
         ]
     )
 
@@ -51,13 +53,13 @@ def _ending(material: Material) -> str:
 
 def _ledger(material: Material) -> Html:
     record = material.record
-    groups: dict[str, list[TrialRecord]] = {
-        name: [trial for trial in record.searched if trial.state is state] for state, name in _KINDS.items()
-    }
-    groups["finalists, trained again"] = [trial for trial in record.trials.values() if trial.confirms is not None]
+    by_state = {state: [trial for trial in record.searched if trial.state is state] for state in _KINDS}
+    groups = {_KINDS[state]: trials for state, trials in by_state.items() if trials or state in _ALWAYS}
+    again = [trial for trial in record.trials.values() if trial.confirms is not None]
+    groups |= {"finalists, trained again": again} if again else {}
     everything = list(record.trials.values())
     seconds = _seconds(everything)
-    rows = [_ledger_row(name, trials, seconds) for name, trials in groups.items() if trials]
+    rows = [_ledger_row(name, trials, seconds) for name, trials in groups.items()]
     rows.append([*_ledger_row("in all", everything, seconds)[:-1], "100%" if seconds else ""])
     header = ["trials", "number", "epochs", "hours of a worker", "share of the hours"]
     return table("Where epochs and hours went", header, rows, class_="bars totals")
@@ -75,14 +77,26 @@ def _seconds(trials: Sequence[TrialRecord]) -> float:
     return sum(trial.result.seconds for trial in trials if trial.result)
 
 
-def _forecast(material: Material) -> str:
-    gain, name = material.expected_gain, metric_name(material.record.objective.name)
-    if gain is None:
-        return (
-            "That cannot be said: a forecast takes at least 20 proposed trials with a score, the baseline and given "
-            "configurations left out."
-        )
-    return (
-        f"Ten more trials like the latest 20 are expected to improve the best validation {name} by {gain:.2g}. This "
-        "takes scores to come for scores of late, and says nothing of the sealed test, where less of it will be left."
+def _forecast(material: Material) -> list[Html]:
+    ahead, gain, name = material.ahead, material.expected_gain, metric_name(material.record.objective.name)
+    if ahead is None:
+        return [paragraph("Nothing can be said of that: no trial that the search proposed has a score yet.")]
+    more = count(ahead.n_trials, "more trial")
+    chance = (
+        f"If {more} were like the {ahead.n_scored:,} that the search has proposed so far, the best of all would be "
+        f"among them with a probability of {ahead.chance:.0%}. A search that still learns does better than that, one "
+        "that has found its optimum worse."
     )
+    if gain is None:
+        size = "By how much it would be better cannot be told from fewer than 20 such trials with a score."
+    else:
+        size = (
+            f"Drawn from the scores of the latest 20, smoothed, they would improve the best validation {name} by "
+            f"{gain:.2g} on average; the smoothing makes that too much rather than too little."
+        )
+    latest = f"the latest {ahead.judged_from}" if ahead.judged_from > 1 else "the latest one"
+    price = (
+        f"By what {latest} took, {more} take about {count(ahead.epochs, 'epoch')} and {ahead.hours:.2g} hours of a "
+        "worker. On the sealed test less of the gain will be left."
+    )
+    return [paragraph(chance), paragraph(size), paragraph(price)]
