@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.hypermodel.batches import Batches
 from galaxy_exp.hypermodel.class_weights import class_weights
+from galaxy_exp.hypermodel.feeding import feed
 from galaxy_exp.hypermodel.losses import build_loss
 from galaxy_exp.hypermodel.macro_f1 import MacroF1
 from galaxy_exp.hypermodel.network import build_network
@@ -96,5 +97,6 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
         if values.schedule == "cosine":
             model.optimizer.learning_rate = cosine_schedule(float(model.optimizer.learning_rate), epochs * len(batches))
         if validation_data is not None:
-            kwargs["validation_data"] = Batches(*validation_data, values.batch_size, seed=None)
-        return model.fit(batches, epochs=epochs, callbacks=list(callbacks or []), verbose=verbose, **kwargs)
+            kwargs["validation_data"] = feed(Batches(*validation_data, values.batch_size, seed=None))
+        shared = {"epochs": epochs, "callbacks": list(callbacks or []), "verbose": verbose, **kwargs}
+        return model.fit(feed(batches), **{"shuffle": False, **shared})

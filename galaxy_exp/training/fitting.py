@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.hypermodel.batches import Batches
+from galaxy_exp.hypermodel.feeding import feed
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.records import SplitFiles
 
@@ -61,7 +62,7 @@ def fit_model(
     shared = {"epochs": epochs, "callbacks": list(callbacks), "verbose": 0}
     if type(hypermodel).fit is keras_tuner.HyperModel.fit:
         batch_size = int(hp.values.get("batch_size", DEFAULT_BATCH_SIZE))
-        model.fit(Batches(data.train_images, data.train_labels, batch_size, seed=seed), **shared)
+        model.fit(feed(Batches(data.train_images, data.train_labels, batch_size, seed=seed)), shuffle=False, **shared)
         return
     extras: dict[str, Any] = {"seed": seed} if _names(hypermodel.fit, "seed") else {}
     if not isinstance(hypermodel, GalaxyCNN) and _takes(hypermodel.fit, "validation_data"):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.hypermodel.batches import ImageBatches
+from galaxy_exp.hypermodel.feeding import feed
 
 __all__ = [
     "OutputError",
@@ -43,7 +44,7 @@ def predict_outputs(model: keras.Model, images: NDArray[Any], n_classes: int) ->
     Raises:
         OutputError: the network does not give one number per class.
     """
-    outputs = model.predict(ImageBatches(images, images_per_batch(*images.shape[1:3])), verbose=0)
+    outputs = model.predict(feed(ImageBatches(images, images_per_batch(*images.shape[1:3]))), verbose=0)
     check_outputs(np.shape(outputs), n_classes)
     return np.asarray(outputs, dtype=np.float32)
 

@@ -63,7 +63,7 @@ OWNERS = {
         "quiet",
     },
     "keras_tuner": {"hypermodel", "training", "search", "check", "quiet"},
-    "tensorflow": {"training"},
+    "tensorflow": {"hypermodel", "training"},
     "optuna": {"search", "report"},
     "matplotlib": {"report"},
     "plotly": {"report"},

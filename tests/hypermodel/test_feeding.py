@@ -1,0 +1,70 @@
+"""What Keras is given in place of batches, and that nothing changes by it."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+from galaxy_exp.hypermodel.batches import Batches, ImageBatches
+from galaxy_exp.hypermodel.feeding import feed
+
+IMAGES = np.random.default_rng(1).integers(0, 256, (40, 6, 6, 3), dtype=np.uint8)
+LABELS = np.arange(40) % 3
+WEIGHTS = np.array([1.0, 2.0, 0.5], np.float32)
+
+
+class Watched(Batches):
+    """Notes which images were read in which epoch."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.seen = {}
+
+    def __getitem__(self, index):
+        batch = super().__getitem__(index)
+        self.seen.setdefault(self._epoch, {})[index] = batch[0]
+        return batch
+
+
+def _network():
+    keras.utils.set_random_seed(1)
+    layers = [keras.Input((6, 6, 3), dtype="uint8"), keras.layers.Rescaling(1 / 255), keras.layers.Flatten()]
+    model = keras.Sequential([*layers, keras.layers.Dense(3, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy", weighted_metrics=["accuracy"])
+    return model
+
+
+def _trained(data):
+    model = _network()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        history = model.fit(data, epochs=3, verbose=0, shuffle=False)
+    return model.get_weights(), history.history["loss"]
+
+
+@pytest.mark.parametrize("class_weights", [None, WEIGHTS])
+def test_training_is_that_of_the_batches_themselves(class_weights):
+    plain, fed = (Watched(IMAGES, LABELS, 16, seed=3, class_weights=class_weights) for _ in range(2))
+    weights, losses = _trained(plain)
+    for own, other in zip(weights, _trained(feed(fed))[0], strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-6, atol=1e-7)
+    assert losses[0] > losses[-1]
+    for epoch in range(3):
+        assert set(fed.seen[epoch]) == {0, 1, 2}
+        assert all((fed.seen[epoch][index] == plain.seen[epoch][index]).all() for index in range(3))
+
+
+def test_predictions_are_those_of_the_batches_themselves():
+    model = _network()
+    expected = model.predict(ImageBatches(IMAGES, 7), verbose=0)
+    predicted = model.predict(feed(ImageBatches(IMAGES, 7)), verbose=0)
+    assert predicted.shape == (40, 3)
+    np.testing.assert_allclose(predicted, expected, rtol=1e-6)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow makes a data set of batches")
+def test_nothing_is_tuned_meanwhile():
+    data = feed(Batches(IMAGES, LABELS, 16, seed=3))
+    assert data.options().autotune.enabled is False
+    assert int(data.cardinality()) == 3
