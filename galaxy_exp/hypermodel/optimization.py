@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 
+from galaxy_exp.hypermodel.fused import FusedAdam, FusedAdamW, FusedSGD
 from galaxy_exp.hypermodel.space import NetworkValues
 
 __all__ = ["SGD_RATE_FACTOR", "WARM_UP_SHARE", "build_optimizer", "cosine_schedule"]
@@ -20,10 +21,10 @@ def build_optimizer(values: NetworkValues) -> keras.optimizers.Optimizer:
     """Adam, AdamW (decoupled weight decay) or SGD with Nesterov momentum 0.9 at `SGD_RATE_FACTOR` times the rate."""
     rate = values.learning_rate
     if values.optimizer == "adamw":
-        return keras.optimizers.AdamW(rate, weight_decay=values.weight_decay or 0.0)
+        return FusedAdamW(rate, weight_decay=values.weight_decay or 0.0)
     if values.optimizer == "sgd":
-        return keras.optimizers.SGD(rate * SGD_RATE_FACTOR, momentum=0.9, nesterov=True)
-    return keras.optimizers.Adam(rate)
+        return FusedSGD(rate * SGD_RATE_FACTOR, momentum=0.9, nesterov=True)
+    return FusedAdam(rate)
 
 
 def cosine_schedule(peak: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
