@@ -76,9 +76,10 @@ def _augmentation_layers(values: NetworkValues) -> list[keras.layers.Layer]:
 def _convolution_layers(values: NetworkValues, image_shape: ImageShape) -> Iterator[keras.layers.Layer]:
     """The blocks: convolutions, the last of which is pooled.
 
-    With batch normalisation, pooling stands between convolution and normalisation: the normalisation and the ReLU
-    then work on a quarter of the numbers, which halves the memory of training large images, and on real galaxies the
-    networks were better too (docs/performance.md).
+    The ReLU comes after the pooling, which gives the same numbers with a quarter of the work. With batch
+    normalisation, pooling stands between convolution and normalisation too: the normalisation then works on a quarter
+    of the numbers, which halves the memory of training large images, and on real galaxies the networks were better
+    too (docs/performance.md).
     """
     padding = "valid" if values.n_blocks == 1 else "same"
     side = min(image_shape[:2])
@@ -97,8 +98,10 @@ def _convolution(
 ) -> Iterator[keras.layers.Layer]:
     name, size = f"conv_{suffix}", values.kernel_size
     if not values.batch_norm:
-        yield keras.layers.Conv2D(width, size, padding=padding, activation="relu", name=name)
-        yield from pool
+        yield keras.layers.Conv2D(width, size, padding=padding, activation=None if pool else "relu", name=name)
+        if pool:
+            yield from pool
+            yield keras.layers.Activation("relu", name=f"relu_{suffix}")
         return
     yield keras.layers.Conv2D(width, size, padding=padding, use_bias=False, name=name)
     yield from pool
