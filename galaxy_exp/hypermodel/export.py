@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from galaxy_exp.hypermodel.augmentation import AugmentationLayer
+from galaxy_exp.hypermodel.fast_dropout import FastDropout
 
 __all__ = ["add_softmax", "is_portable", "to_inference_model"]
 
@@ -14,15 +15,15 @@ __all__ = ["add_softmax", "is_portable", "to_inference_model"]
 def to_inference_model(model: keras.Model) -> keras.Model:
     """The same function as `model` at inference, in float32, made of Keras's own layers.
 
-    Augmentation layers are dropped and every layer's dtype policy becomes float32, so that the saved file
-    loads without galaxy_exp, with `safe_mode=True`, and computes the same on machines without bfloat16. It is not
-    compiled. Only a `keras.Sequential` of Keras's own and galaxy_exp's layers is rebuilt; any other model is
+    Augmentation layers are dropped, `FastDropout` becomes Keras's own, and every layer's dtype policy float32, so that
+    the saved file loads without galaxy_exp, with `safe_mode=True`, and computes the same on machines without bfloat16.
+    It is not compiled. Only a `keras.Sequential` of Keras's own and galaxy_exp's layers is rebuilt; any other model is
     returned as it is.
     """
     if not isinstance(model, keras.Sequential) or not all(_is_known(layer) for layer in _leaves(model)):
         return model
     kept = [layer for layer in model.layers if not isinstance(layer, AugmentationLayer)]
-    copies = [type(layer).from_config(_in_float32(layer.get_config())) for layer in kept]
+    copies = [_exported_type(layer).from_config(_in_float32(layer.get_config())) for layer in kept]
     shape = model.input_shape[1:]
     inference = keras.Sequential([keras.Input(shape, dtype=model.inputs[0].dtype), *copies], name=model.name)
     for copy, layer in zip(copies, kept, strict=True):
@@ -61,7 +62,12 @@ def _leaves(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def _is_known(layer: keras.layers.Layer) -> bool:
-    return isinstance(layer, AugmentationLayer) or type(layer).__module__.split(".")[0] == "keras"
+    return isinstance(layer, AugmentationLayer) or _exported_type(layer).__module__.split(".")[0] == "keras"
+
+
+def _exported_type(layer: keras.layers.Layer) -> type[keras.layers.Layer]:
+    """The class that a saved file names for this layer."""
+    return keras.layers.Dropout if type(layer) is FastDropout else type(layer)
 
 
 def _in_float32(config: Any) -> Any:

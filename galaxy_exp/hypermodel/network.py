@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import keras
 
 from galaxy_exp.hypermodel.augmentation import AugmentationLayer, RandomAffine, RandomDihedral, RandomFlips
+from galaxy_exp.hypermodel.fast_dropout import FastDropout
 from galaxy_exp.hypermodel.space import NetworkValues
 
 __all__ = ["MAX_WIDTH", "build_network", "convolution_widths"]
@@ -90,7 +91,7 @@ def _convolution_layers(values: NetworkValues, image_shape: ImageShape) -> Itera
             pool = [keras.layers.MaxPooling2D(2, name=f"pool_{block}")] if is_pooled else []
             yield from _convolution(values, width, padding, f"{block}_{index}", pool)
         side //= 2 if side >= 2 else 1
-    yield keras.layers.Dropout(values.dropout_1, name="dropout_1")
+    yield FastDropout(values.dropout_1, name="dropout_1")
 
 
 def _convolution(
@@ -116,5 +117,5 @@ def _head_layers(values: NetworkValues, n_classes: int) -> Iterator[keras.layers
         yield keras.layers.Flatten(name="flatten")
     if values.dense_width:
         yield keras.layers.Dense(values.dense_width, activation="relu", name="dense")
-    yield keras.layers.Dropout(values.dropout_2, name="dropout_2")
+    yield FastDropout(values.dropout_2, name="dropout_2")
     yield keras.layers.Dense(n_classes, activation="softmax", dtype="float32", name="probabilities")

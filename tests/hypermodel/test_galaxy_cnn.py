@@ -22,7 +22,7 @@ def test_the_defaults_are_the_seed_tutorials_network():
     kinds = [type(layer).__name__ for layer in model.layers]
     assert model.count_params() == 8_409_418
     assert kinds == [
-        "Rescaling", "Conv2D", "Conv2D", "MaxPooling2D", "Activation", "Dropout", "Flatten", "Dense", "Dropout",
+        "Rescaling", "Conv2D", "Conv2D", "MaxPooling2D", "Activation", "FastDropout", "Flatten", "Dense", "FastDropout",
         "Dense",
     ]  # fmt: skip
     assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [0.25, 0.5]
