@@ -22,6 +22,7 @@ __all__ = [
     "Objective",
     "Outcome",
     "SplitFiles",
+    "Throughput",
     "TrialResult",
     "TrialSpec",
     "TrialState",
@@ -210,3 +211,14 @@ class Evidence:
 
     values: dict[str, HyperparameterValue]
     outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """How fast workers that share a machine train the same network at the same time."""
+
+    workers: int
+    threads: int
+    """Of each."""
+    images_per_second: float
+    """Of all together."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.config import SweepConfig, load_sweep, parse_sweep
+from galaxy_exp.config.changes import unsettles_workers
 from galaxy_exp.config.reading import FlagValue, SweepFile, read_sweep
 from galaxy_exp.errors import (
     ConfigError,
@@ -21,8 +22,7 @@ from galaxy_exp.errors import (
     SweepInterrupted,
     TrackingError,
 )
-from galaxy_exp.execution.engine import Engine
-from galaxy_exp.execution.engines import build_engine
+from galaxy_exp.execution.crew import Crew
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.import_paths import add_import_paths
 from galaxy_exp.interrupts import gentle_interrupts, signals_as_interrupts, signals_ignored
@@ -33,6 +33,7 @@ from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.preparation import check_names, prepare_sweep
 from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.records import TrialSpec
+from galaxy_exp.seeding import derive_seed
 from galaxy_exp.sweep_report import refresh_report
 
 if TYPE_CHECKING:
@@ -129,18 +130,18 @@ def _run_new(
 ) -> SweepResult:
     project = ProjectFolder.default()
     folder = project.new_sweep(config.name)
-    engine = build_engine(config.execution, project.worker_log(folder.sweep_id), say)
-    with signals_as_interrupts(), _closing(engine, folder):
+    crew = Crew(config.execution, project.worker_log(folder.sweep_id), say)
+    with signals_as_interrupts(), _closing(crew, folder):
         given = _references(config, hypermodel, data, project, folder)
         config = config.model_copy(update=given)
-        engine.start()  # its imports go on while this process prepares
+        crew.start()  # its imports go on while this process prepares
         check_names(config)
         started = prepare_sweep(config, project, folder.sweep_id, say)
         if source is not None:
             values = {key: config.model_dump(mode="json")[key] for key in given}
             source = replace(source, settings=(*source.settings, *values.items()))
         with Journal.create(folder.path, started.model_copy(update={"sweep_file": source})) as journal:
-            return _Run(journal, folder, engine, observers, say).to_the_end()
+            return _Run(journal, folder, crew, observers, say).to_the_end()
 
 
 def _references(
@@ -206,13 +207,14 @@ def resume_sweep(
         )
         config = journal.record.config if change is None else parse_sweep(change.config, "changed sweep file")
         add_import_paths(journal.record.started.import_paths)
-        engine = build_engine(config.execution, project.worker_log(folder.sweep_id), say)
-        with _closing(engine, folder):
-            engine.start()
+        known = None if change is not None and unsettles_workers(change.changes) else journal.record.workers_chosen
+        crew = Crew(config.execution, project.worker_log(folder.sweep_id), say, known)
+        with _closing(crew, folder):
+            crew.start()
             if change is not None:  # not before its workers are there: what cannot be used would hold for good
                 journal.append(change)
             journal.append(SweepResumed())
-            return _Run(journal, folder, engine, observers, say).to_the_end()
+            return _Run(journal, folder, crew, observers, say).to_the_end()
 
 
 def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> SweepRecord:
@@ -237,11 +239,11 @@ class _Run:
     """One process's part in a sweep, from wherever its journal stands to the end."""
 
     def __init__(
-        self, journal: Journal, folder: SweepFolder, engine: Engine, observers: Sequence[Observer], say: Say
+        self, journal: Journal, folder: SweepFolder, crew: Crew, observers: Sequence[Observer], say: Say
     ) -> None:
         self._journal = journal
         self._folder = folder
-        self._engine = engine
+        self._crew = crew
         self._observers = observers
         self._say = say
 
@@ -251,16 +253,17 @@ class _Run:
         from galaxy_exp.execution.background import BackgroundObserver
 
         restore_data(self._journal.record, self._say)
+        self._settle_workers()
         projection = build_projection(self._journal, self._folder, self._say)
         try:
             with BackgroundObserver(projection) as tracker:
                 reason = self._search(tracker)
                 self._confirm_finalists(tracker)
-            self._engine.close()  # the sealed test may want the worker's GPU
+            self._crew.close()  # the sealed test may want the worker's GPU
             self._crown(projection)
             self._journal.append(SweepEnded(succeeded=True, reason=reason))
         except KeyboardInterrupt:
-            self._engine.close()
+            self._crew.close()
             self._leave(projection, "KILLED")
             raise
         except EngineError as error:
@@ -273,6 +276,14 @@ class _Run:
             self._leave(projection, "FAILED")
             raise
         return SweepResult(self._journal.record, self._folder.path)
+
+    def _settle_workers(self) -> None:
+        record = self._journal.record
+        seed = derive_seed(record.config.search.seed, "trial", 0)
+        baseline = TrialRecord(0, dict(record.started.baseline), seed, proposed_at=0.0)
+        chosen = self._crew.settle(trial_spec(record, self._folder, baseline, attempt=1))
+        if chosen is not None:
+            self._journal.append(chosen)
 
     def _and_how_to_go_on(self, error: Exception) -> str:
         go_on = f"galaxy-exp resume {self._folder.sweep_id}"
@@ -322,7 +333,7 @@ class _Run:
                 self._journal,
                 source,
                 pruner,
-                self._engine,
+                self._crew.engine,
                 partial(trial_spec, self._journal.record, self._folder),
                 (*self._observers, ModelKeeper(self._folder), tracker),
                 stopping=stopping,
@@ -457,7 +468,7 @@ def _newest_unfinished(project: ProjectFolder) -> SweepFolder:
 
 
 @contextmanager
-def _closing(engine: Engine, folder: SweepFolder) -> Iterator[None]:
+def _closing(crew: Crew, folder: SweepFolder) -> Iterator[None]:
     """Ends the workers whatever happens, and turns an interrupt into one that names the sweep to resume."""
     try:
         yield
@@ -467,6 +478,6 @@ def _closing(engine: Engine, folder: SweepFolder) -> Iterator[None]:
         raise
     finally:
         with signals_ignored():
-            engine.close()
+            crew.close()
             if folder.path.exists() and not (folder.path / "journal.jsonl").exists():
                 shutil.rmtree(folder.path)  # refused before anything began

@@ -143,7 +143,9 @@ def _sharing(execution: ExecutionConfig) -> list[str]:
         workers = f"{execution.workers} workers" if execution.workers else "n workers"
         share = execution.workers or "n"
         return [f"timed on this machine; {workers} as fast as it take 1/{share} of that, at least the longest trial"]
-    if (execution.workers or 1) > 1:
+    if execution.workers == "auto":
+        return ["timed with one worker; how many are to share this machine is found out when the sweep starts"]
+    if execution.workers not in (None, 1):
         return [f"timed with one worker; {execution.workers} share this machine's processors, and gain where one idles"]
     return []
 

@@ -85,6 +85,7 @@ def describe_sweep(record: SweepRecord) -> dict[str, Any]:
         "data_digest": record.started.data_digest[:16],
         "hypermodel": config.hypermodel,
         "search": f"{config.search.sampler_choice} + {config.search.pruner}, objective {config.search.objective_text}",
+        "workers": record.workers_chosen.why if record.workers_chosen else config.execution.workers,
         "changed": [str(change) for event in record.changed for change in event.changes] or None,
         "trials": _count_trials(record),
         "trial_states": _count_states(record),

@@ -10,11 +10,22 @@ import click
 if TYPE_CHECKING:
     from galaxy_exp.config.reading import FlagValue
 
-__all__ = ["read_shortcuts", "sweep_file_options"]
+__all__ = ["read_shortcuts", "sweep_file_options", "workers"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_SHORTCUTS: dict[str, tuple[str, type, str, str]] = {
+
+def workers(value: str) -> int | str:
+    """The value of `--workers`: a whole number, or auto."""
+    if value == "auto":
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither a whole number nor auto") from None
+
+
+_SHORTCUTS: dict[str, tuple[str, Callable[[str], Any], str, str]] = {
     "data": ("data.source", str, "SOURCE", "the images: a file, a folder, galaxy10-sdss, simulated, ..."),
     "max_trials": ("search.max_trials", int, "N", "trials in all, the baseline included"),
     "max_epochs": ("search.max_epochs", int, "N", "epochs in all trials together"),
@@ -24,7 +35,7 @@ _SHORTCUTS: dict[str, tuple[str, type, str, str]] = {
     "pruner": ("search.pruner", str, "NAME", "early stopping: asha, hyperband, median, patience, none"),
     "objective": ("search.objective", str, "NAME", "what is optimised: val_macro_f1, val_accuracy, ..."),
     "seed": ("search.seed", int, "N", "proposals, weights and shuffling follow from it"),
-    "workers": ("execution.workers", int, "N", "trials at a time, each in a process of its own"),
+    "workers": ("execution.workers", workers, "N", "trials at a time, each in a process of its own; auto: measured"),
     "name": ("name", str, "NAME", "what the sweep is called; its id begins with it"),
 }
 """Key, type, placeholder and meaning, by the option's name."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from galaxy_exp.cli.output import format_duration, say
-from galaxy_exp.cli.shortcuts import read_shortcuts, sweep_file_options
+from galaxy_exp.cli.shortcuts import read_shortcuts, sweep_file_options, workers
 
 if TYPE_CHECKING:
     from galaxy_exp.journal.record import SweepRecord
@@ -58,7 +58,7 @@ def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcu
 @click.option("--max-trials", type=int, metavar="N", help="search.max_trials from now on")
 @click.option("--max-epochs", type=int, metavar="N", help="search.max_epochs from now on")
 @click.option("--max-hours", type=float, metavar="HOURS", help="search.max_hours from now on")
-@click.option("--workers", type=int, metavar="N", help="execution.workers from now on")
+@click.option("--workers", type=workers, metavar="N", help="execution.workers from now on; a number or auto")
 @click.option("--as-recorded", is_flag=True, help="go on as before, whatever the sweep file says now")
 @_QUIET
 def resume_command(

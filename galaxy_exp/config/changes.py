@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from galaxy_exp.config.sweep import SweepConfig
 
-__all__ = ["CHANGEABLE", "Change", "differences", "is_budget", "is_changeable"]
+__all__ = ["CHANGEABLE", "Change", "differences", "is_budget", "is_changeable", "unsettles_workers"]
 
 BUDGET = (
     "search.max_trials",
@@ -60,6 +60,12 @@ def is_changeable(key: str) -> bool:
 def is_budget(key: str) -> bool:
     """Whether a key says how long the search goes on, or what follows it."""
     return key in BUDGET or key.startswith("registry.")
+
+
+def unsettles_workers(changes: Iterable[Change]) -> bool:
+    """Whether the number that `execution.workers: auto` came to does not hold any more."""
+    keys = ("execution.workers", "execution.threads", "execution.workers_per_gpu")
+    return any(change.key in keys for change in changes)
 
 
 def _leaves(section: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -28,6 +28,7 @@ from galaxy_exp.wording import did_you_mean, nearest
 __all__ = [
     "COSTS",
     "MIN_SIDE",
+    "MOST_WORKERS",
     "OBJECTIVES",
     "DataConfig",
     "ExecutionConfig",
@@ -66,6 +67,8 @@ PRUNERS = ("asha", "hyperband", "median", "patience", "none")
 
 MIN_SIDE = 8
 """The smallest side in pixels that still makes an image of a galaxy."""
+
+MOST_WORKERS = 10_000
 
 Scalar = StrictBool | StrictInt | StrictFloat | StrictStr
 
@@ -398,12 +401,10 @@ class ExecutionConfig(Section):
         description="inline: one worker process beside the driver; dask: several, or a cluster; left out: dask for "
         "more than one worker",
     )
-    workers: int | None = Field(
+    workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] | Literal["auto"] | None = Field(
         None,
-        ge=1,
-        le=10_000,
         description="worker processes; left out: one for each GPU of this machine, else one; all workers of a running "
-        "cluster",
+        "cluster; auto: as many as train fastest together on this machine, measured before the first trial",
     )
     threads: int | None = Field(
         None, ge=1, description="threads of each worker on this machine; left out: its cores, divided by the workers"
@@ -429,12 +430,22 @@ class ExecutionConfig(Section):
         description="GiB that a worker may grow by after its first trial before it is replaced, between two trials",
     )
 
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _number_or_auto(cls, workers: Any) -> Any:
+        is_number = isinstance(workers, int) and not isinstance(workers, bool) and 1 <= workers <= MOST_WORKERS
+        if not is_number and workers not in (None, "auto"):
+            raise ValueError(f"found {workers!r}; expected a whole number from 1 to {MOST_WORKERS:,}, or auto")
+        return workers
+
     @model_validator(mode="after")
     def _one_place(self) -> ExecutionConfig:
         places = [key for key in ("scheduler", "scheduler_file", "cluster") if getattr(self, key) is not None]
         if len(places) > 1:
             raise ValueError(f"{' and '.join(places)} exclude each other")
-        if self.engine == "inline" and (places or (self.workers or 1) > 1):
+        if self.workers == "auto" and places:
+            raise ValueError(f"workers: auto measures this machine, and {places[0]} means others; expected a number")
+        if self.engine == "inline" and (places or self.workers not in (None, 1)):
             found = places[0] if places else f"workers: {self.workers}"
             raise ValueError(f"engine: inline has one worker process on this machine; {found} needs engine: dask")
         if self.cluster is not None and self.workers is None:

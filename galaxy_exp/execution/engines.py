@@ -19,7 +19,7 @@ def build_engine(config: ExecutionConfig, log_file: Path, say: Callable[[str], N
     """The engine, not started yet.
 
     Args:
-        config: what the sweep file says.
+        config: what the sweep file says, with a number of workers in place of `auto`.
         log_file: where workers print.
         say: takes a line about what the engine waits for.
     """
@@ -31,10 +31,10 @@ def build_engine(config: ExecutionConfig, log_file: Path, say: Callable[[str], N
 
     workers: Workers
     if config.cluster is not None:
-        workers = SlurmJobs(config.workers or 1, config.cluster_options)
+        workers = SlurmJobs(_settled(config) or 1, config.cluster_options)
     elif config.scheduler is not None or config.scheduler_file is not None:
         file = Path(config.scheduler_file).resolve() if config.scheduler_file else None
-        workers = RunningCluster(config.scheduler, file, config.workers)
+        workers = RunningCluster(config.scheduler, file, _settled(config))
     else:
         workers = LocalWorkers(count_workers(config), config.threads, config.workers_per_gpu)
     return DaskEngine(workers, log_file, max_growth=max_growth, say=say)
@@ -50,4 +50,10 @@ def is_inline(config: ExecutionConfig) -> bool:
 
 def count_workers(config: ExecutionConfig) -> int:
     """Worker processes on this machine: as many as asked for, else `workers_per_gpu` for each GPU, at least one."""
-    return config.workers or max(1, len(visible_gpus(os.environ)) * config.workers_per_gpu)
+    return _settled(config) or max(1, len(visible_gpus(os.environ)) * config.workers_per_gpu)
+
+
+def _settled(config: ExecutionConfig) -> int | None:
+    if config.workers == "auto":
+        raise ValueError("workers: auto has to be settled before there is an engine")
+    return config.workers

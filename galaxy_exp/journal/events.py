@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from galaxy_exp.config.changes import Change
 from galaxy_exp.config.reading import SweepFile
-from galaxy_exp.records import EpochReport, Evidence, HyperparameterValue, TrialResult
+from galaxy_exp.config.sweep import MOST_WORKERS
+from galaxy_exp.records import EpochReport, Evidence, HyperparameterValue, Throughput, TrialResult
 
 __all__ = [
     "EpochReported",
@@ -33,6 +34,7 @@ __all__ = [
     "TrialStarted",
     "WinnerChosen",
     "WorkerLost",
+    "WorkersChosen",
     "parse_event",
 ]
 
@@ -90,6 +92,17 @@ class SweepChanged(_Event):
     """Whether the search had ended and goes on; only before a finalist was trained again."""
     sweep_file: SweepFile | None = None
     """In place of the one before."""
+
+
+class WorkersChosen(_Event):
+    """The number of workers that `execution.workers: auto` came to, until resuming changes what it depends on."""
+
+    event: Literal["workers_chosen"] = "workers_chosen"
+    workers: int = Field(ge=1, le=MOST_WORKERS)
+    why: str
+    """One line that begins with the number."""
+    measured: list[Throughput] = []
+    """What it was chosen from; empty if there was no need to measure."""
 
 
 class ParentRunCreated(_Event):
@@ -214,6 +227,7 @@ Event = Annotated[
     SweepStarted
     | SweepResumed
     | SweepChanged
+    | WorkersChosen
     | ParentRunCreated
     | TrialProposed
     | TrialRunCreated

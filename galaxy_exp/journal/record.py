@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from galaxy_exp.config import SweepConfig, parse_sweep
+from galaxy_exp.config.changes import unsettles_workers
 from galaxy_exp.config.reading import SweepFile
-from galaxy_exp.config.sweep import COSTS
+from galaxy_exp.config.sweep import COSTS, ExecutionConfig
 from galaxy_exp.errors import JournalError
 from galaxy_exp.journal.events import (
     EpochReported,
@@ -33,6 +34,7 @@ from galaxy_exp.journal.events import (
     TrialStarted,
     WinnerChosen,
     WorkerLost,
+    WorkersChosen,
 )
 from galaxy_exp.journal.order import misplaced
 from galaxy_exp.records import Constraint, EpochReport, HyperparameterValue, Objective, TrialResult, TrialState
@@ -137,6 +139,8 @@ class SweepRecord:
     ended: SweepEnded | None = None
     changed: list[SweepChanged] = field(default_factory=list)
     """What resuming changed, in order."""
+    workers_chosen: WorkersChosen | None = None
+    """What `execution.workers: auto` came to; None without it, and before it is known."""
     ended_before_resuming: int = 0
     """How many trials had ended when the sweep was last resumed."""
     updated_at: float = 0.0
@@ -180,6 +184,14 @@ class SweepRecord:
     def config_at_start(self) -> SweepConfig:
         """What held when the sweep began, before resuming changed it."""
         return parse_sweep(self.started.config, f"journal of {self.sweep_id}")
+
+    @property
+    def execution(self) -> ExecutionConfig:
+        """`config.execution`, with a number of workers in place of `auto` once it is chosen."""
+        settings = self.config.execution
+        if settings.workers != "auto" or self.workers_chosen is None:
+            return settings
+        return settings.model_copy(update={"workers": self.workers_chosen.workers})
 
     @property
     def sweep_file(self) -> SweepFile | None:
@@ -320,9 +332,13 @@ class SweepRecord:
                 self.ended = event
             case SweepChanged():
                 self.changed.append(event)
+                if unsettles_workers(event.changes):
+                    self.workers_chosen = None
                 self.__dict__.pop("config", None)  # the cached one
                 if event.reopens_search:
                     self.finalists, self.why_search_ended = None, ""
+            case WorkersChosen():
+                self.workers_chosen = event
             case SweepResumed():
                 self.ended, self.ended_before_resuming = None, len(self.end_order)
             case _:

@@ -1,4 +1,4 @@
-"""How much memory a network may take where it is trained."""
+"""How much memory a network may take where it is trained, and how much a process has taken."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import keras
 
-__all__ = ["memory_limit"]
+__all__ = ["memory_limit", "peak_memory"]
 
 
 def memory_limit(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> tuple[str, int]:
@@ -24,6 +24,20 @@ def memory_limit(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/
         return "GPU", gpu
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return "machine", min([physical, *_group_limits(groups, own)])
+
+
+def peak_memory(status: Path = Path("/proc/self/status")) -> int:
+    """Bytes that this process has held at most, without what it shares now, such as memory-mapped images.
+
+    Returns:
+        0 where it is not known: outside Linux.
+    """
+    if not status.is_file():
+        return 0
+    lines = (line.partition(":") for line in status.read_text().splitlines())
+    sizes = {name: int(rest.split()[0]) for name, _, rest in lines if rest.endswith("kB")}
+    shared = sizes.get("RssFile", 0) + sizes.get("RssShmem", 0)
+    return max(0, 1024 * (sizes.get("VmHWM", 0) - shared))
 
 
 def _group_limits(groups: Path, own: Path) -> Iterator[int]:

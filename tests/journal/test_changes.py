@@ -8,7 +8,7 @@ from galaxy_exp.config.changes import Change, differences
 from galaxy_exp.config.reading import FlagValue, read_sweep
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.journal.changes import find_change
-from galaxy_exp.journal.events import FinalistsChosen, SweepResumed, TrialProposed, WinnerChosen
+from galaxy_exp.journal.events import FinalistsChosen, SweepResumed, TrialProposed, WinnerChosen, WorkersChosen
 from galaxy_exp.journal.journal import Journal, read_record
 
 SWEEP = "name: s\nspace: {units: {min: 2, max: 8}}\nsearch: {max_trials: 5, seed: 3}\n"
@@ -102,6 +102,33 @@ class TestBudgetsAndWorkers:
             journal.append(find_change(journal.record, overrides=["search.max_hours=2"]))
             journal.append(SweepResumed())
             assert journal.record.active_seconds == 0
+
+
+class TestWorkersThatWereMeasured:
+    """A sweep from a file that says `workers: auto`, which came to 2."""
+
+    @pytest.fixture
+    def measured(self, file, tmp_path):
+        file.write_text(f"{SWEEP}execution: {{workers: auto}}\n")
+        config, source = read_sweep(file)
+        with Journal.create(tmp_path / "s-2", started(config=config.model_dump(mode="json"), sweep_file=source)) as j:
+            assert j.record.execution.workers == "auto"
+            j.append(WorkersChosen(workers=2, why="2 of 1 thread each"))
+            yield j
+
+    def test_stay_as_many_with_another_budget(self, measured, file, tmp_path):
+        file.write_text(file.read_text().replace("max_trials: 5", "max_trials: 6"))
+        event = find_change(measured.record, flags=[FlagValue("--workers", "execution.workers", "auto")])
+        assert changes_of(event) == [("search.max_trials", 5, 6)]
+        measured.append(event)
+        assert measured.record.execution.workers == read_record(tmp_path / "s-2").execution.workers == 2
+
+    def test_give_way_to_another_number_and_are_measured_anew_after_it(self, measured):
+        for number in (4, "auto"):
+            event = find_change(measured.record, flags=[FlagValue("--workers", "execution.workers", number)])
+            measured.append(event)
+            assert measured.record.execution.workers == number
+        assert measured.record.workers_chosen is None
 
 
 class TestWhatTrialsDependOn:
