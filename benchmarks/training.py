@@ -44,6 +44,8 @@ CONTENDERS: dict[str, dict[str, Any]] = {
     "galaxy_exp, float32, batch 128": {"precision": "float32", "batch_size": 128},
     "galaxy_exp, bfloat16, batch 32": {"precision": "mixed_bfloat16", "batch_size": 32},
     "galaxy_exp, bfloat16, batch 128": {"precision": "mixed_bfloat16", "batch_size": 128},
+    "the same, fed by Keras": {"precision": "mixed_bfloat16", "batch_size": 128, "fed_by_keras": True},
+    "the same, Keras's Adam": {"precision": "mixed_bfloat16", "batch_size": 128, "optimizer": "adam"},
 }
 MATRIX_SIZES = (1024, 2048, 4096)
 GOALS = {"bfloat16": (5.0, 0.6), "float32": (1.5, 0.6)}
@@ -180,6 +182,7 @@ def _galaxy_cnn(images: Any, labels: Any, options: dict[str, Any]) -> tuple[Call
     """As a worker of a sweep trains its baseline."""
     import keras
 
+    from galaxy_exp.hypermodel.batches import Batches
     from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
     from galaxy_exp.hypermodel.search_space import build_space
 
@@ -187,6 +190,11 @@ def _galaxy_cnn(images: Any, labels: Any, options: dict[str, Any]) -> tuple[Call
     hypermodel = GalaxyCNN(IMAGE_SHAPE, N_CLASSES)
     hp = build_space(hypermodel, {"batch_size": options["batch_size"]})
     model = hypermodel.build(hp)
+    if options.get("optimizer"):
+        model.compile(options["optimizer"], model.loss, metrics=["accuracy"], jit_compile=False)
+    if options.get("fed_by_keras"):
+        batches = Batches(images, labels, options["batch_size"], seed=1)
+        return lambda **extras: model.fit(batches, **extras), model
     return lambda **extras: hypermodel.fit(hp, model, images, labels, seed=1, **extras), model
 
 
