@@ -1,0 +1,96 @@
+"""Networks trained with the same seeds on the same split, and their table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import describe_machine
+
+__all__ = ["Variant", "compare_variants"]
+
+SCORES = ("val_macro_f1", "val_accuracy")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One of the networks."""
+
+    values: Mapping[str, Any]
+    """Of its hyperparameters; the others stay at their defaults."""
+    hypermodel: str = "galaxy-cnn"
+    precision: str = "auto"
+
+
+def compare_variants(description: str, variants: Mapping[str, Variant], arguments: Sequence[str] | None) -> None:
+    """The whole of a benchmark: reads the command line, trains, prints the table, writes JSON if asked for."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="simulated", help="as data.source of a sweep file")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    parsed = parser.parse_args(arguments)
+    rows = _measure(parsed.data, parsed.seeds, parsed.epochs, variants)
+    table = Table("", *SCORES, "seconds in epochs", title=f"{parsed.data}, {parsed.epochs} epochs")
+    for row in rows:
+        cells = [" ".join(f"{value:.3f}" for value in row[name]) + f", mean {row['mean'][name]:.3f}" for name in SCORES]
+        table.add_row(row["name"], *cells, " ".join(f"{seconds:.0f}" for seconds in row["seconds"]))
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(f"machine: {describe_machine()}", highlight=False)
+    console.print(table)
+    if parsed.json:
+        parsed.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def _measure(source: str, seeds: int, epochs: int, variants: Mapping[str, Variant]) -> list[dict[str, Any]]:
+    """One row a variant, with a list of one number a seed under each score and under `seconds`."""
+    from galaxy_exp.config.sweep import DataConfig
+    from galaxy_exp.data import load_dataset, prepare_split
+    from galaxy_exp.hypermodel.loading import load_hypermodel
+    from galaxy_exp.hypermodel.search_space import build_space
+    from galaxy_exp.records import Objective, TrialSpec
+    from galaxy_exp.training import run_trial
+
+    rows: list[dict[str, Any]] = [{"name": name, "seconds": [], **{s: [] for s in SCORES}} for name in variants]
+    with tempfile.TemporaryDirectory(prefix="galaxy_exp_side_by_side_") as scratch:
+        config = DataConfig(source=source)
+        data = prepare_split(load_dataset(config), config.split, Path(scratch))
+        for seed in range(1, seeds + 1):
+            for row, variant in zip(rows, variants.values(), strict=True):
+                hypermodel = load_hypermodel(variant.hypermodel, data.image_shape, len(data.class_names))
+                space = build_space(hypermodel, variant.values)
+                result = run_trial(
+                    TrialSpec(
+                        sweep_id="side-by-side",
+                        number=seed,
+                        values=dict(space.values),
+                        space=space.get_config(),
+                        hypermodel=variant.hypermodel,
+                        data=data.files,
+                        epochs=epochs,
+                        seed=seed,
+                        precision=variant.precision,
+                        deterministic=False,
+                        jit_compile=False,
+                        objective=Objective(SCORES[0], "max"),
+                        folder=Path(scratch) / f"{row['name']} {seed}",
+                    ),
+                    lambda report: True,
+                )
+                for name in SCORES:
+                    row[name].append(result.metrics[name])
+                row["seconds"].append(result.training_seconds)
+                print(f"{row['name']}, seed {seed}: {row[SCORES[0]][-1]:.3f}", file=sys.stderr)
+    for row in rows:
+        row["mean"] = {name: statistics.fmean(row[name]) for name in SCORES}
+    return rows
