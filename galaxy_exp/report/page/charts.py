@@ -13,7 +13,7 @@ from galaxy_exp.report.insight.rungs import Rungs
 from galaxy_exp.report.insight.slices import Slice
 from galaxy_exp.report.page.drawing import Drawing, Plot, padded_axis
 from galaxy_exp.report.page.html import Html
-from galaxy_exp.report.page.words import count, score
+from galaxy_exp.report.page.words import count, metric_name, score, validation_name
 
 __all__ = ["MOST_POINTS", "draw_curves", "draw_history", "draw_parallel", "draw_pareto", "draw_slice", "draw_survival"]
 
@@ -31,7 +31,7 @@ def draw_history(history: History) -> Html:
     marks += [("dot pale", "stopped early", history.stopped), ("dot ring", "baseline or given", history.settled)]
     marks += [("cross", "no model", dict.fromkeys(history.failed, 0.0))]
     legend = [(class_, name) for class_, name, shown in marks if shown]
-    plot = Plot(_WIDTH, _HEIGHT, x, y, x_name="trial", y_name=history.objective, legend=legend)
+    plot = Plot(_WIDTH, _HEIGHT, x, y, x_name="trial", y_name=validation_name(history.objective), legend=legend)
     if history.best:
         plot.path(plot.steps(_improvements(history)), "line best")
     for name, scores, class_ in (
@@ -45,7 +45,7 @@ def draw_history(history: History) -> Html:
         plot.dot(plot.x(number), plot.y(value), "dot ring", 7.5, f"trial {number}: {score(value)}, settled beforehand")
     for number in _thinned(history.failed):
         plot.cross(plot.x(number), plot.bottom - 8, "cross", f"trial {number} has no model")
-    told = f"{history.objective} of {count(len(numbers), 'trial')} in the order they began: "
+    told = f"{validation_name(history.objective)} of {count(len(numbers), 'trial')} in the order they began: "
     told += f"{len(history.completed)} trained all epochs, {len(history.stopped)} were stopped early, "
     return plot.render(f"{told}{len(history.failed)} have no model; {_steps_in_words(history)}.")
 
@@ -104,7 +104,7 @@ def draw_curves(rungs: Rungs) -> Html:
     }
     classes = {number: _curve_class(rungs, number) for number in rungs.curves}
     legend = [(class_, name) for class_, name in names.items() if class_ in classes.values()]
-    plot = Plot(_WIDTH, _HEIGHT, x, y, x_name="epoch", y_name=rungs.objective, legend=legend)
+    plot = Plot(_WIDTH, _HEIGHT, x, y, x_name="epoch", y_name=validation_name(rungs.objective), legend=legend)
     shown = [number for number in _thinned(list(rungs.curves)) if number != rungs.winner]
     for number in [*shown, *([rungs.winner] if rungs.winner in rungs.curves else [])]:
         class_, curve = classes[number], rungs.curves[number]
@@ -113,7 +113,7 @@ def draw_curves(rungs: Rungs) -> Html:
             plot.path(points, class_)
         elif points:
             plot.dot(*points[0], class_.replace("line", "dot"), 3)
-    told = f"{rungs.objective} after each epoch of {count(len(rungs.curves), 'trial')}"
+    told = f"{validation_name(rungs.objective)} after each epoch of {count(len(rungs.curves), 'trial')}"
     if best := [value for value in rungs.curves.get(rungs.winner or 0, ()) if math.isfinite(value)]:
         told += f"; the best, trial {rungs.winner}, goes from {score(best[0])} to {score(best[-1])}"
     return plot.render(f"{told}.")
@@ -145,7 +145,7 @@ def draw_slice(each: Slice, scores: Sequence[float], objective: str, best: Calla
         at = axis.choices.index(value) + 0.3 * offset(number) if names else value
         title = f"trial {number}: {axis.name} {short_value(value)}, {score(reached)}"
         plot.dot(plot.x(at), plot.y(reached), "dot pale" if stopped else "dot blue", 3 if stopped else 4, title)
-    told = f"{objective} of {count(len(each.trials), 'trial')} against {axis.name}"
+    told = f"{validation_name(objective)} of {count(len(each.trials), 'trial')} against {axis.name}"
     return plot.render(f"{told}. {_slice_in_words(each, best)}")
 
 
@@ -189,13 +189,13 @@ def draw_parallel(parallel: Parallel, columns: Sequence[Column], best: str) -> H
         drawing.path(points, f"line {class_}")
     for place, column in enumerate(columns):
         _draw_column(drawing, left + step * place, column, y, is_last=place == len(columns) - 1)
-    told = f"{count(n_trials, 'trial')} as lines across {names} and {parallel.score.name}"
+    told = f"{count(n_trials, 'trial')} as lines across {names} and {validation_name(parallel.score.name)}"
     return drawing.render(f"{told}. The best, trial {parallel.trials[-1]}: {best}.")
 
 
 def _draw_column(drawing: Drawing, x: float, column: Column, y: Callable[[float], float], *, is_last: bool) -> None:
     drawing.line(x, y(0), x, y(1), "axis strong")
-    drawing.text(x, y(1) - 16, column.name, anchor="middle", class_="name")
+    drawing.text(x, y(1) - 16, metric_name(column.name) if is_last else column.name, anchor="middle", class_="name")
     for position, text in column.ticks.items():
         drawing.line(x - 3, y(position), x + 3, y(position), "axis strong")
         at, anchor = (x + 7, "start") if is_last else (x - 7, "end")
@@ -216,7 +216,7 @@ def draw_pareto(pareto: ParetoTrials, other: int) -> Html:
     better = "more" if second.direction == "max" else "less"
     x_name = f"{second.name} ({better} is better)"
     legend = [("dot orange", "Pareto front, by trial"), ("dot pale", "other trials")]
-    plot = Plot(_WIDTH, _HEIGHT, x, y, x_name=x_name, y_name=first.name, n_ticks=6, legend=legend)
+    plot = Plot(_WIDTH, _HEIGHT, x, y, x_name=x_name, y_name=validation_name(first.name), n_ticks=6, legend=legend)
     front = set(pareto.front)
     for number in [*_thinned([number for number in pareto.values if number not in front]), *pareto.front]:
         values, on_front = pareto.values[number], number in front
@@ -224,4 +224,5 @@ def draw_pareto(pareto: ParetoTrials, other: int) -> Html:
         plot.dot(plot.x(values[other]), plot.y(values[0]), "dot orange" if on_front else "dot pale", title=title)
         if on_front:
             plot.text(plot.x(values[other]) - 6, plot.y(values[0]) - 7, str(number), anchor="end")
-    return plot.render(f"{first.name} against {second.name}; on the front: trials {', '.join(map(str, pareto.front))}.")
+    best = ", ".join(map(str, pareto.front))
+    return plot.render(f"{validation_name(first.name)} against {second.name}; on the front: trials {best}.")

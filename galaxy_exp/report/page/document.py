@@ -108,11 +108,12 @@ def _sentences(material: Material) -> list[object]:
     notes: list[object] = [f"Not shown: {reason}" for reason in material.missing]
     name = metric_name(record.objective.name)
     if leader is None:
-        return ["No trial has a model yet, so there is no result.", *notes]
+        return [_question(material), "No trial has a model yet, so there is no result.", *notes]
     test, gain = material.test, material.gain("macro_f1")
     if test is None:
         value = score(leader.objective_value(record.objective))
-        return [f"The best trial so far is {leader.number}, with a validation {name} of {value}.", *notes]
+        best = f"The best trial so far is {leader.number}, with a validation {name} of {value}."
+        return [_question(material), best, *notes]
     images = f"{test['n_images']:,} sealed {of_images(material)}"
     reached = (
         f"On {images} that no trial ever saw, the winner, {material.tested_name}, reaches a macro-F1 of "
@@ -120,7 +121,18 @@ def _sentences(material: Material) -> list[object]:
     )
     if leader is material.baseline:
         reached += " It is the baseline itself: nothing that was searched did better on the validation images."
-    return [reached, *([_gain_sentence(material)] if gain else []), *notes]
+    return [_question(material), reached, *([_gain_sentence(material)] if gain else []), *notes]
+
+
+def _question(material: Material) -> str:
+    """What was asked, in a sentence."""
+    record, data = material.record, material.data
+    known = sum(sum(classes.values()) for classes in data.counts.values())
+    images = f"{count(known, 'image')} of {of_images(material)} in {len(data.class_names)} classes" if known else ""
+    source = "" if data.simulated else f" ({describe_data(material)})"
+    on = f", on {images}{source}" if images else ""
+    model = record.config.hypermodel
+    return f"Asked: which {model} has the best validation {metric_name(record.objective.name)}{on}?"
 
 
 def _gain_sentence(material: Material) -> str:

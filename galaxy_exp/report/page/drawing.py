@@ -114,7 +114,7 @@ class Plot(Drawing):
     ) -> None:
         super().__init__(width, height)
         self.x_axis, self.y_axis = x, y
-        self.left, self.right = left, width - 14
+        self.left, self.right = left, width - 18
         self.top = self.legend(legend, 34) + 20 if legend else 26.0
         self.bottom = height - (40 if x_name else 22)
         self._draw_axes(x_name, y_name, _round_ticks(x, n_ticks) if x_ticks is None else x_ticks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from galaxy_exp.redaction import hide_password
@@ -89,7 +89,12 @@ def scroll_box(content: Html, label: str, class_: str = "scroll") -> Html:
 
 
 def table(
-    caption: str, header: Sequence[object], rows: Iterable[Sequence[object]], *, text_columns: int = 1, class_: str = ""
+    caption: str,
+    header: Sequence[object],
+    rows: Iterable[Sequence[object]],
+    *,
+    text: Collection[int] = (0,),
+    class_: str = "",
 ) -> Html:
     """A table in a scroll box; the first cell of a row is its header.
 
@@ -97,9 +102,9 @@ def table(
         caption: what it shows; also the name of the region.
         header: one cell a column.
         rows: cells; a cell that is a `<td>` already is taken as it is.
-        text_columns: how many columns from the left hold text; the others hold numbers.
+        text: which columns hold text, from 0; the others hold numbers.
     """
-    kinds = ["text" if column < text_columns else "number" for column in range(len(header))]
+    kinds = ["text" if column in text else "number" for column in range(len(header))]
     head = element(
         "tr", *(element("th", name, scope="col", class_=kind) for name, kind in zip(header, kinds, strict=True))
     )

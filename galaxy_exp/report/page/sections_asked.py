@@ -125,7 +125,7 @@ def _space_table(material: Material) -> Html:
         for kind, config in searched
     ]
     header = ["hyperparameter", "searched", "only if", "baseline"]
-    shown = table("Hyperparameters that were searched", header, rows, text_columns=4) if rows else None
+    shown = table("Hyperparameters that were searched", header, rows, text=range(4)) if rows else None
     texts = join((join([code(name), f" {plain_value(value)}"]) for name, value in fixed.items()), ", ")
     note = paragraph("Fixed for every trial but the baseline: ", texts, ".", class_="note") if fixed else None
     return join([shown, note])

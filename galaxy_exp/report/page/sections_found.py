@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from galaxy_exp.report.learning_curves import collect_curves
+from galaxy_exp.report.page.cells import gain_cell
 from galaxy_exp.report.page.html import Html, code, definitions, element, figure, join, paragraph, table
 from galaxy_exp.report.page.material import Material
 from galaxy_exp.report.page.result_charts import draw_finalists, draw_gains, draw_learning_curve
@@ -15,7 +16,6 @@ from galaxy_exp.report.page.words import (
     amount,
     count,
     duration,
-    gain_text,
     metric_name,
     of_images,
     plain_value,
@@ -75,10 +75,10 @@ def _sealed_test(material: Material) -> Iterator[Html]:
         row = [metric_name(name), score(report[name])]
         if baseline is not None:
             gain = material.gain(name)
-            row += [score(baseline[name]), gain_text(gain) if gain else signed(report[name] - baseline[name])]
+            row += [score(baseline[name]), gain_cell(gain) if gain else signed(report[name] - baseline[name])]
         rows.append(row)
-    header = ["on the sealed test", f"winner, {material.tested_name}"]
-    header += ["baseline, trial 0", "gain (95% interval)"] if baseline is not None else []
+    header = ["score", f"winner, {material.tested_name}"]
+    header += ["baseline, trial 0", "gain, 95% interval"] if baseline is not None else []
     if baseline is not None:
         yield paragraph("The baseline, trial 0, is the model with its default values, trained like every other trial.")
     yield table(f"Scores on {report['n_images']:,} {of_images(material)} that no trial ever saw", header, rows)
@@ -115,14 +115,14 @@ def _values_table(material: Material, leader: TrialRecord) -> Html:
     baseline = material.record.started.baseline
     if not baseline:
         rows = [[code(name), plain_value(value)] for name, value in leader.values.items()]
-        return table("Its hyperparameters", ["hyperparameter", "value"], rows, text_columns=2)
+        return table("Its hyperparameters", ["hyperparameter", "value"], rows, text=(0, 1))
     rows = []
     for name in dict.fromkeys([*leader.values, *baseline]):
         own, other = leader.values.get(name), baseline.get(name)
         shown = plain_value(own)
         rows.append([code(name), shown if own == other else element("strong", shown), plain_value(other)])
     caption = "Its hyperparameters; bold where they differ from the baseline"
-    return table(caption, ["hyperparameter", f"trial {leader.number}", "baseline"], rows, text_columns=3)
+    return table(caption, ["hyperparameter", f"trial {leader.number}", "baseline"], rows, text=range(3))
 
 
 def _learning_curves(leader: TrialRecord) -> Html | None:
@@ -164,23 +164,23 @@ def _leaderboard(material: Material) -> Html:
     rest = [trial for trial in record.searched if trial.number not in numbers]
     trials = [*ranked, *rest]
     rows = [_trial_row(material, trial) for trial in trials[:_MOST_TRIALS]]
-    header = ["trial", "state", "what differs from the baseline", metric_name(record.objective.name), "epochs", "time"]
+    header = ["trial", metric_name(record.objective.name), "epochs", "time", "state", "what differs from the baseline"]
     more = len(trials) - _MOST_TRIALS
     note = paragraph(f"And {more} more: ", code(f"galaxy-exp trials {record.sweep_id}"), class_="note")
     name = metric_name(record.objective.name)
     caption = f"Trials of the search by validation {name}"
-    return join([table(caption, header, rows, text_columns=3, class_="trials"), note if more > 0 else None])
+    return join([table(caption, header, rows, text=(0, 4, 5), class_="trials"), note if more > 0 else None])
 
 
 def _trial_row(material: Material, trial: TrialRecord) -> list[object]:
     result = trial.result
     return [
         str(trial.number),
-        str(trial.state),
-        _difference(material, trial),
         score(trial.objective_value(material.record.objective)),
         str(trial.epochs),
         duration(result.seconds) if result else "",
+        str(trial.state),
+        _difference(material, trial),
     ]
 
 

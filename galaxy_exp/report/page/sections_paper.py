@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from galaxy_exp.report.page.citations import bibtex, cited_data, cited_methods, cited_software
-from galaxy_exp.report.page.html import Html, element, join, paragraph, preformatted
+from galaxy_exp.report.page.html import Html, code, element, join, paragraph, preformatted
 from galaxy_exp.report.page.material import Material
-from galaxy_exp.report.page.words import METRIC_NAMES, PRUNERS, SAMPLERS, count, metric_name
+from galaxy_exp.report.page.words import METRIC_NAMES, PRUNERS, SAMPLERS, count, metric_name, plain_value
 
 __all__ = ["latex_table", "methods_text", "paper_section"]
 
@@ -31,6 +31,7 @@ def paper_section(material: Material) -> Html:
     return join(
         [
             element("h3", "Methods", id="methods"),
+            paragraph("In LaTeX; ", code("\\citep"), " is of natbib, the rules of the table are of booktabs."),
             preformatted(methods_text(material), "Methods paragraph"),
             paragraph("The images are your own: add the citation of their source and labels.") if own else None,
             *_tables(material),
@@ -61,6 +62,7 @@ def latex_table(material: Material) -> str:
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{caption}}}",
+        r"\label{tab:sweep}",
         rf"\begin{{tabular}}{{l{'rrr' if both else 'r'}}}",
     ]
     lines += [r"\toprule", r" & Winner & Baseline & Gain \\" if both else r" & Winner \\", r"\midrule"]
@@ -78,7 +80,7 @@ def latex_table(material: Material) -> str:
 def methods_text(material: Material) -> str:
     """A paragraph in LaTeX with `\\citep` of the keys in `citations`."""
     sentences = [_data_sentence(material), _search_sentence(material), _choice_sentence(material)]
-    sentences += [_software_sentence(material)]
+    sentences += [_values_sentence(material), _software_sentence(material)]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -128,12 +130,13 @@ def _choice_sentence(material: Material) -> str:
         return text + "The sealed images have not been opened yet."
     images = f"{report['n_images']:,} sealed images"
     scores = f"an accuracy of {report['accuracy']:.3f} and a macro-F1 of {report['macro_f1']:.3f}"
-    text += f"On {images}, {_tested_words(report)} reaches {scores}"
+    text += f"On {images}, {_tested_words(report)} reaches {scores} (Table~\\ref{{tab:sweep}})"
     gain = material.gain("macro_f1")
     if gain:
         text += (
-            f", a gain in macro-F1 of ${gain.difference:+.3f}$ over the baseline (95\\% interval ${gain.low:+.3f}$ to "
-            f"${gain.high:+.3f}$, paired bootstrap{_cite(methods.get('bootstrap', ()))})"
+            f", a gain in macro-F1 of ${gain.difference:+.3f}$ over the baseline, the model with its default "
+            f"hyperparameters (95\\% interval ${gain.low:+.3f}$ to ${gain.high:+.3f}$, paired "
+            f"bootstrap{_cite(methods.get('bootstrap', ()))})"
         )
     calibration = material.calibration
     if calibration:
@@ -145,6 +148,13 @@ def _tested_words(report: Mapping[str, Any]) -> str:
     members = len(report.get("members", []))
     network = f"the mean of {members} networks of the chosen configuration" if members else "the chosen network"
     return f"{network}, averaged over the flips and quarter turns of each image," if report.get("tta") else network
+
+
+def _values_sentence(material: Material) -> str:
+    if material.winner is None or not material.winner.values:
+        return ""
+    values = (f"{_latex(name)} {_latex(plain_value(value))}" for name, value in material.winner.values.items())
+    return f"The chosen hyperparameters are {', '.join(values)}."
 
 
 def _software_sentence(material: Material) -> str:

@@ -21,7 +21,7 @@ from galaxy_exp.report.page.charts import (
 )
 from galaxy_exp.report.page.html import Html, code, element, figure, join, paragraph, table
 from galaxy_exp.report.page.material import Material
-from galaxy_exp.report.page.words import count, plain_value
+from galaxy_exp.report.page.words import count, plain_value, validation_name
 
 __all__ = ["search_section"]
 
@@ -146,4 +146,8 @@ def _spread(material: Material, found: Importances) -> Iterator[Html]:
         )
         extreme = max if material.record.objective.direction == "max" else min
         tiles = element("div", *(draw_slice(each, scores, name, extreme) for each in slices), class_="tiles")
-        yield figure(tiles, f"{name} against each; small pale dots were stopped early.{more}", label="Slices")
+        yield figure(
+            tiles,
+            f"The {validation_name(name)} against each; small pale dots were stopped early.{more}",
+            label="Slices",
+        )

@@ -9,10 +9,11 @@ from typing import Any
 from galaxy_exp.metrics import RARE
 from galaxy_exp.report.calibration import Calibration
 from galaxy_exp.report.coverage import TOLD
+from galaxy_exp.report.page.cells import gain_cell
 from galaxy_exp.report.page.html import Html, element, figure, join, paragraph, table
 from galaxy_exp.report.page.material import Gain, Material, Picture
 from galaxy_exp.report.page.result_charts import draw_calibration, draw_coverage
-from galaxy_exp.report.page.words import METRIC_NAMES, UNKNOWN, count, gain_text, metric_name, of_images, score
+from galaxy_exp.report.page.words import METRIC_NAMES, UNKNOWN, count, metric_name, of_images, score
 
 __all__ = ["tested_section"]
 
@@ -57,10 +58,11 @@ def _scores(material: Material, report: dict[str, Any]) -> Html:
     rows = []
     for name, label in _SCORES.items():
         if report.get(name) is not None:
-            row = [label, score(report[name]), _interval(intervals.get(name))]
+            row = [label, score(report[name]), *([_interval(intervals.get(name))] if intervals else [])]
             rows.append(row + ([score(baseline.get(name))] if baseline else []))
-    header = ["score", "winner", "95% interval", *(["baseline"] if baseline else [])]
-    caption = f"On {report['n_images']:,} sealed {of_images(material)}; intervals of the bootstrap over images"
+    header = ["score", "winner", *(["95% interval"] if intervals else []), *(["baseline"] if baseline else [])]
+    caption = f"On {report['n_images']:,} sealed {of_images(material)}"
+    caption += "; intervals of the bootstrap over images" if intervals else ""
     told = paragraph(
         "Top-2 accuracy is the share of images whose class is among the two most probable. Macro-F1 and balanced "
         "accuracy give every class the same weight, however few images it has."
@@ -76,8 +78,8 @@ def _compared(material: Material, report: dict[str, Any]) -> Html | None:
     for other in report["compared"]:
         for name in METRIC_NAMES:
             gain = Gain(name, *other["differences"][name])
-            rows.append([other["name"], metric_name(name), score(report[name]), score(other[name]), gain_text(gain)])
-    header = ["compared with", "score", "as registered", "that one", "difference (95% interval)"]
+            rows.append([other["name"], metric_name(name), score(report[name]), score(other[name]), gain_cell(gain)])
+    header = ["compared with", "score", "as registered", "that one", "difference, 95% interval"]
     caption = f"On the same {report['n_images']:,} {of_images(material)}, paired bootstrap"
     members = ", ".join(map(str, report.get("members", [])))
     means = [
@@ -86,7 +88,7 @@ def _compared(material: Material, report: dict[str, Any]) -> Html | None:
     ]
     over = " and ".join(filter(None, means))
     told = paragraph(f"The registered model gives the mean of the probabilities over {over}.") if over else None
-    return join([told, table(caption, header, rows, text_columns=2)])
+    return join([told, table(caption, header, rows, text=(0, 1))])
 
 
 def _interval(ends: Sequence[float] | None) -> str:
@@ -130,7 +132,8 @@ def _per_class(material: Material, report: dict[str, Any]) -> Html:
         "Completeness (recall) is the share of a class that is found; purity (precision) is the share of what is "
         "called so that is right."
     )
-    caption = f"The winner on {report['n_images']:,} sealed {of_images(material)}, with 95% intervals"
+    caption = f"The winner on {report['n_images']:,} sealed {of_images(material)}"
+    caption += ", with 95% intervals" if "f1_interval" in report["per_class"][0] else ""
     return join([told, table(caption, header, rows, class_="bars"), note])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from galaxy_exp.records import HyperparameterValue
-from galaxy_exp.report.page.material import Gain, Material
+from galaxy_exp.report.page.material import Material
 
 __all__ = [
     "METRIC_NAMES",
@@ -14,12 +14,12 @@ __all__ = [
     "count",
     "describe_data",
     "duration",
-    "gain_text",
     "metric_name",
     "of_images",
     "plain_value",
     "score",
     "signed",
+    "validation_name",
 ]
 
 UNKNOWN = "\N{EN DASH}"
@@ -54,6 +54,11 @@ def metric_name(name: str) -> str:
     return METRIC_NAMES.get(name.removeprefix("val_"), name)
 
 
+def validation_name(name: str) -> str:
+    """`val_macro_f1` as "validation macro-F1"; a name that is not known stays as it is."""
+    return f"validation {metric_name(name)}" if name.startswith("val_") and metric_name(name) != name else name
+
+
 def count(number: int, noun: str, plural: str = "") -> str:
     """`1 trial`, `1,200 trials`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
@@ -67,11 +72,6 @@ def score(value: float | None) -> str:
 def signed(value: float) -> str:
     """With its sign, a true minus."""
     return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
-
-
-def gain_text(gain: Gain) -> str:
-    """`+0.184 (0.105 to 0.262)`."""
-    return f"{signed(gain.difference)} ({signed(gain.low)} to {signed(gain.high)})"
 
 
 def duration(seconds: float) -> str:
