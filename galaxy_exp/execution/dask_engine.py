@@ -117,6 +117,8 @@ class LocalWorkers:
             "distributed.worker.http.routes": [],
             # these workers are threads of the driver; a machine that slept must not take them for lost
             "distributed.scheduler.worker-ttl": None,
+            # looks at every thread a hundred times a second for each worker, for a dashboard that there is not
+            "distributed.worker.profile.enabled": False,
         }
         with dask.config.set(settings):
             self._cluster = LocalCluster(
