@@ -3,6 +3,7 @@
     python -m benchmarks                     what there is, and the quickest comparison
     python benchmarks/compare.py             galaxy_exp against the hand-wired script, side by side
     python benchmarks/handwired.py           the hand-wired script alone
+    python benchmarks/workers.py             one worker with all cores against several
     python benchmarks/data.py                memory and speed of the data path
     python benchmarks/search.py              samplers and pruners against KerasTuner's and Optuna's
     python benchmarks/curves.py              the learning curves that search.py replays

@@ -9,6 +9,7 @@ from benchmarks.compare import main as compare
 BENCHMARKS = {
     "benchmarks/compare.py": "galaxy_exp against KerasTuner and MLflow wired by hand: time, memory, accuracy, runs",
     "benchmarks/handwired.py": "the hand-wired script alone; its measurements as JSON",
+    "benchmarks/workers.py": "one worker with all cores against several that share them",
     "benchmarks/data.py": "memory and speed of the data path, on sets of the sizes of Galaxy10 DECaLS and SDSS",
     "benchmarks/search.py": "samplers and pruners against KerasTuner's and Optuna's, on learning curves and functions",
     "benchmarks/curves.py": "trains the configurations whose learning curves search.py replays",

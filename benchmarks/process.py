@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ROOT", "CommandFailed", "Usage", "own_environment", "run_command"]
+__all__ = ["ROOT", "CommandFailed", "Usage", "busy_seconds", "own_environment", "run_command"]
 
 ROOT = Path(__file__).resolve().parent.parent
 _SAMPLE_SECONDS = 0.5
@@ -47,7 +47,7 @@ def run_command(command: Sequence[str], folder: Path, log: Path) -> Usage:
         CommandFailed: it ended with another exit code than 0.
     """
     with log.open("wb") as output:
-        began, busy_before = time.perf_counter(), _busy_seconds()
+        began, busy_before = time.perf_counter(), busy_seconds()
         process = subprocess.Popen(
             command,
             cwd=folder,
@@ -58,7 +58,7 @@ def run_command(command: Sequence[str], folder: Path, log: Path) -> Usage:
         )
         status, rusage, peak_sampled = _watch(process.pid)
         wall = time.perf_counter() - began
-        busy = _busy_seconds() - busy_before
+        busy = busy_seconds() - busy_before
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
@@ -75,7 +75,7 @@ def own_environment() -> dict[str, str]:
     return {"TF_CPP_MIN_LOG_LEVEL": "2", **kept, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def _busy_seconds() -> float:
+def busy_seconds() -> float:
     """Processor time of the whole machine since it started; 0 where there is no /proc."""
     file = Path("/proc/stat")
     return parse_busy_ticks(file.read_text()) / os.sysconf("SC_CLK_TCK") if file.is_file() else 0.0
