@@ -75,7 +75,7 @@ class Crew:
             What is to be journaled; None if the number is the sweep file's or was journaled before.
         """
         if self._contest is not None:
-            self._say(f"measuring how many workers train fastest on these {available_cores()} cores (about 20 s)")
+            self._say(f"measuring how many workers train fastest on these {available_cores()} cores (about 10 s)")
             outcome = self._contest.hold(spec)
             self._contest = None
             self._take(_choose_by(outcome))

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_number_is_measured_told_and_kept(project):
-    process = project.start("sweep", "sweep.yaml", "--workers", "auto", "--max-trials", "3")
-    wait_for(journal_has(project, "epoch_reported", 1), process)
+    process = project.start("sweep", "sweep.yaml", "--workers", "auto", "--epochs", "1", "--max-trials", "2")
+    wait_for(journal_has(project, "trial_started", 1), process)
     workers = workers_of(process)
     os.kill(process.pid, signal.SIGKILL)
     _, log = process.communicate()
