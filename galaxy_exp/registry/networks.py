@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from galaxy_exp.errors import ModelError
+from galaxy_exp.errors import ModelError, first_line
 from galaxy_exp.folders import graph_of
 
 __all__ = ["average_networks", "read_network", "write_ensemble"]
@@ -32,8 +32,7 @@ def read_network(model_file: Path, image_shape: Sequence[int]) -> Any:
             return keras.Sequential([keras.Input(image_shape, dtype="uint8"), layer])
         return keras.saving.load_model(model_file, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError) as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{model_file}: cannot be read as a Keras model: {first_line}") from error
+        raise ModelError(f"{model_file}: cannot be read as a Keras model: {first_line(error)}") from error
 
 
 def average_networks(networks: Sequence[Any], image_shape: Sequence[int]) -> Any:
