@@ -62,6 +62,7 @@ class TestEveryPage:
         assert root.get("lang") == "en"
         assert {"header", "nav", "main", "footer"} <= {each.tag for each in root.iter()}
         assert all(each.get("alt") for each in root.iter("img"))
+        assert all(each.get("aria-label") for each in root.iter("figure"))
         assert all(each.get("role") == "img" and each.get("aria-label") for each in root.iter("svg"))
         assert all(each.get("aria-label") for each in root.iter() if each.get("tabindex"))
         assert all(each.find("caption") is not None for each in root.iter("table"))

@@ -124,10 +124,10 @@ def figure(drawing: Html, caption: object, *, label: str, wide: bool = False) ->
     """A drawing with what it shows; a wide one scrolls by itself.
 
     Args:
-        label: names the region for those who do not see it.
+        label: names it for those who do not see it.
     """
     shown = scroll_box(drawing, label, "scroll wide") if wide else drawing
-    return element("figure", shown, element("figcaption", caption))
+    return element("figure", shown, element("figcaption", caption), aria_label=label)
 
 
 def preformatted(text: str, label: str) -> Html:

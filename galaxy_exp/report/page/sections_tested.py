@@ -208,4 +208,5 @@ def _picture(each: Picture) -> Html:
     says = f"{each.probability:.0%} {each.predicted}"
     alt = f"A galaxy of class {each.true}, taken for {each.predicted} with probability {each.probability:.0%}"
     image = element("img", src=each.uri, alt=alt, width=each.width, height=each.height)
-    return element("figure", image, element("figcaption", each.true, element("span", f"→ {says}", class_="wrong")))
+    caption = element("figcaption", each.true, element("span", f"→ {says}", class_="wrong"))
+    return element("figure", image, caption, aria_label=f"{each.true} taken for {each.predicted}")

@@ -1,0 +1,115 @@
+"""The report page in a real browser: on a phone, in the dark, printed, with the keyboard and for a screen reader."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsers import WHY_NOT, Browser, open_browser
+from PIL import Image
+
+from galaxy_exp.report.page.document import build_page
+
+from .materials import STATES
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))]
+
+PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+NAMED = {"image", "figure", "table", "region", "link", "navigation", "heading", "DisclosureTriangle"}
+"""Roles that say nothing without a name."""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with open_browser(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def opened(browser: Browser, tmp_path: Path, request: pytest.FixtureRequest) -> Browser:
+    """The browser with the page of the state that the test asks for."""
+    material = STATES[request.param](tmp_path)
+    drawn = io.BytesIO()
+    Image.new("RGB", (8, 8), (20, 40, 60)).save(drawn, "JPEG")
+    uri = f"data:image/jpeg;base64,{base64.b64encode(drawn.getvalue()).decode()}"
+    path = tmp_path / "page.html"
+    mistakes = [replace(picture, uri=uri) for picture in material.mistakes]
+    path.write_text(build_page(replace(material, mistakes=mistakes)), encoding="utf-8")
+    browser.open(path.as_uri())
+    return browser
+
+
+every_state = pytest.mark.parametrize("opened", STATES, indirect=True)
+finished = pytest.mark.parametrize("opened", ["finished"], indirect=True)
+
+
+@every_state
+def test_nothing_is_fetched_and_nothing_fails(opened: Browser) -> None:
+    assert opened.run("return performance.getEntriesByType('resource').map(entry => entry.name)") == []
+    assert opened.run("return [...document.images].filter(image => !image.naturalWidth).length") == 0
+    assert opened.messages() == []
+
+
+@every_state
+def test_a_phone_need_not_scroll_sideways(opened: Browser) -> None:
+    opened.devtools("Emulation.setDeviceMetricsOverride", **PHONE)
+    try:
+        width = opened.run("return [document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    finally:
+        opened.devtools("Emulation.clearDeviceMetricsOverride")
+    assert width[0] <= width[1] == 390
+
+
+@every_state
+def test_everything_has_a_name_for_a_screen_reader(opened: Browser) -> None:
+    nodes: list[dict[str, Any]] = opened.devtools("Accessibility.getFullAXTree")["nodes"]
+    shown = [node for node in nodes if not node["ignored"] and node["role"]["value"] in NAMED]
+    assert {"link", "navigation", "heading"} <= {node["role"]["value"] for node in shown}
+    assert [node["role"]["value"] for node in shown if not node.get("name", {}).get("value", "").strip()] == []
+
+
+@finished
+def test_the_keyboard_reaches_every_link_box_and_fold_in_order(opened: Browser) -> None:
+    still = [{"name": "prefers-reduced-motion", "value": "reduce"}]
+    opened.devtools("Emulation.setEmulatedMedia", features=still)
+    expected = opened.run(
+        "window.all = [...document.querySelectorAll('a[href], [tabindex], summary')]"
+        ".filter(each => !each.parentElement.closest('details:not([open])') || each.matches('summary'));"
+        "return all.length"
+    )
+    reached = []
+    for _ in range(expected):
+        opened.press("Tab")
+        reached.append(opened.run("return all.indexOf(document.activeElement)"))
+        box = "document.activeElement.getBoundingClientRect()"
+        assert opened.run(f"return {box}.bottom > 0 && {box}.top < innerHeight && {box}.left >= 0")
+    assert reached == list(range(expected))
+
+
+@finished
+def test_the_fold_opens_with_the_keyboard(opened: Browser) -> None:
+    opened.run("document.querySelector('summary').focus()")
+    opened.press("Enter")
+    assert opened.run("return document.querySelector('details').open")
+
+
+@finished
+def test_it_follows_the_system_into_the_dark_and_is_light_on_paper(opened: Browser) -> None:
+    def brightness(media: str, scheme: str) -> float:
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        opened.devtools("Emulation.setEmulatedMedia", media=media, features=features)
+        colour: str = opened.run("return getComputedStyle(document.body).backgroundColor")
+        return sum(map(float, colour.removeprefix("rgb(").removesuffix(")").split(",")))
+
+    try:
+        assert brightness("screen", "light") > 600
+        assert brightness("screen", "dark") < 150
+        assert brightness("print", "dark") > 600
+        assert opened.run("return getComputedStyle(document.querySelector('nav')).display") == "none"
+    finally:
+        opened.devtools("Emulation.setEmulatedMedia")
