@@ -1,4 +1,4 @@
-"""What the projection says of a sweep and its trials: params, metrics and notes, computed from records alone."""
+"""What the projection says of a sweep and its trials: params and metrics, computed from records alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import TrialState
 from galaxy_exp.tracking.names import allowed_name
 
-__all__ = ["describe_sweep", "outcome_metrics", "outcome_params", "sweep_metrics", "sweep_params"]
+__all__ = ["outcome_metrics", "outcome_params", "sweep_metrics", "sweep_params"]
 
 
 def sweep_params(record: SweepRecord, data: PreparedData) -> dict[str, Any]:
@@ -61,18 +61,21 @@ def outcome_metrics(trial: TrialRecord) -> dict[str, float]:
 
 
 def sweep_metrics(record: SweepRecord) -> dict[str, float]:
-    """Counts and hours by state, the best objective, and the sealed test of winner and baseline."""
+    """The best objective, the sealed test of winner and baseline, and counts and hours by state.
+
+    The UI groups charts by what stands before the slash.
+    """
     values: dict[str, float] = {}
-    for state in (state for state in TrialState if state.is_finished):
-        results = [trial.result for trial in record.trials.values() if trial.result and trial.state is state]
-        values[f"trials_{state}"] = len(results)
-        values[f"hours_{state}"] = sum(result.seconds for result in results) / 3600
     if best := record.leaderboard()[:1]:
         values[allowed_name(f"best_{record.objective.name}")] = best[0].objective_value(record.objective) or 0.0
     for number, report in record.test_reports.items():
         role = "winner" if number == record.winner else "baseline"
-        values |= {f"test_{name}_{role}": report[name] for name in ("accuracy", "macro_f1", "balanced_accuracy")}
-        values |= {f"test_{name}_{role}": value for name, value in _later_scores(report).items()}
+        values |= {f"test/{role}_{name}": report[name] for name in ("accuracy", "macro_f1", "balanced_accuracy")}
+        values |= {f"test/{role}_{name}": value for name, value in _later_scores(report).items()}
+    for state in (state for state in TrialState if state.is_finished):
+        results = [trial.result for trial in record.trials.values() if trial.result and trial.state is state]
+        values[f"sweep/trials_{state}"] = len(results)
+        values[f"sweep/hours_{state}"] = sum(result.seconds for result in results) / 3600
     return values
 
 
@@ -81,18 +84,3 @@ def _later_scores(report: Mapping[str, Any]) -> dict[str, float]:
     found = {name: report.get(name) for name in ("top2", "macro_f1_without_rare", "calibration_error", "temperature")}
     found["calibrated_error"] = (report.get("calibrated") or {}).get("error")
     return {name: value for name, value in found.items() if value is not None}
-
-
-def describe_sweep(record: SweepRecord, data: PreparedData) -> str:
-    """The note on the parent run, in Markdown."""
-    what = "**simulated** galaxies" if data.simulated else f"`{data.source}`"
-    lines = [f"Sweep `{record.sweep_id}` on {what}, objective `{record.objective.name}`."]
-    lines.append(f"Sort the child runs by `best_{record.objective.name}` to find the best trial.")
-    lines += [f"Changed when it was resumed: {change}." for event in record.changed for change in event.changes]
-    for number, report in record.test_reports.items():
-        role = "Winner" if number == record.winner else "Baseline"
-        lines.append(
-            f"{role}, trial {number}, on {report['n_images']} sealed test images: "
-            f"accuracy {report['accuracy']:.3f}, macro-F1 {report['macro_f1']:.3f}."
-        )
-    return "\n\n".join(lines)

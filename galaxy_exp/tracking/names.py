@@ -26,8 +26,11 @@ __all__ = [
     "SOURCE",
     "STATE",
     "SWEEP_ID",
+    "TRAINING_MODE",
     "TRIAL",
     "USER",
+    "VIEW_PARAM",
+    "VIEW_TAG",
     "allowed_name",
     "trial_params",
     "trial_run_name",
@@ -61,6 +64,13 @@ CLOSED = "galaxy_exp.closed"
 CONFIRMS = "galaxy_exp.confirms"
 """The finalist's number, on the runs that train it again."""
 EPOCHS = "galaxy_exp.epochs"
+
+VIEW_TAG = "mlflow.sharedViewState."
+"""How the tags of an experiment begin that hold a view of it which was saved in the MLflow UI; then comes its key."""
+VIEW_PARAM = "viewStateShareKey"
+"""What the UI's addresses call that key."""
+TRAINING_MODE = "workflowType=machine_learning"
+"""In the UI's addresses: shows what belongs to the training of models, not the pages about language models."""
 
 
 def trial_run_name(trial: TrialRecord, has_baseline: bool) -> str:

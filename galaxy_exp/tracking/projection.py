@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -40,16 +41,12 @@ from galaxy_exp.tracking.artifacts import (
     write_sweep_artifacts,
     write_trial_artifacts,
 )
-from galaxy_exp.tracking.content import (
-    describe_sweep,
-    outcome_metrics,
-    outcome_params,
-    sweep_metrics,
-    sweep_params,
-)
+from galaxy_exp.tracking.content import outcome_metrics, outcome_params, sweep_metrics, sweep_params
+from galaxy_exp.tracking.notes import EXPERIMENT_NOTE, describe_sweep, describe_trial
 from galaxy_exp.tracking.patience import Patience, TimedClient
 from galaxy_exp.tracking.quiet import quiet_mlflow
 from galaxy_exp.tracking.store import hide_in_address
+from galaxy_exp.tracking.views import save_view
 
 __all__ = ["STATUS", "MlflowProjection"]
 
@@ -309,7 +306,8 @@ class MlflowProjection:
             name = self._record.config.tracking.experiment
             experiment = self.client.get_experiment_by_name(name)
             if experiment is None:
-                self._experiment_id = self.client.create_experiment(name, tags=names.EXPERIMENT_KIND)
+                tags = names.EXPERIMENT_KIND | {names.NOTE: EXPERIMENT_NOTE}
+                self._experiment_id = self.client.create_experiment(name, tags=tags)
             else:
                 if experiment.lifecycle_stage == "deleted":
                     self.client.restore_experiment(experiment.experiment_id)
@@ -347,10 +345,17 @@ class MlflowProjection:
         self.client.update_run(run_id, status="RUNNING")
         if names.CLOSED in self.client.get_run(run_id).data.tags:
             self.client.delete_tag(run_id, names.CLOSED)
-        self.client.set_tag(run_id, names.NOTE, describe_sweep(self._record, self._data))
+        self._write_note(run_id)
         self._log_batch(run_id, sweep_params(self._record, self._data))
         self._log_data(run_id)
         self._log_files(run_id, write_sweep_artifacts(self._folder.path, self._record, self._data))
+
+    def _write_note(self, run_id: str) -> None:
+        """The sweep's description, and the view of its trials that it links."""
+        view = save_view(self._record)
+        if view is not None:
+            self.client.set_experiment_tag(self._experiment(), view.key, view.value)
+        self.client.set_tag(run_id, names.NOTE, describe_sweep(self._record, self._data, self._experiment(), run_id))
 
     def _ensure_trial_run(self, trial: TrialRecord, found: _Runs) -> None:
         """Gives the trial a run for its present attempt; one of an earlier attempt goes to the bin."""
@@ -421,6 +426,7 @@ class MlflowProjection:
         params = names.trial_params(trial.values, {"seed": trial.seed} | outcome_params(trial))
         outcome = [Metric(name, value, ended_at, 0) for name, value in outcome_metrics(trial).items()]
         tags = {names.STATE: str(result.state), names.REASON: result.reason, names.EPOCHS: str(result.epochs)}
+        tags[names.NOTE] = describe_trial(trial, self._record)
         self._log_batch(run_id, params, [*self._epochs(trial)[self._written.get(run_id, 0) :], outcome], tags)
         if self._written.pop(run_id, None) is None:
             self._log_data(run_id)
@@ -459,7 +465,10 @@ class MlflowProjection:
         moment = _milliseconds(last.time if last else record.updated_at)
         self._log_batch(run_id, {}, [[Metric(name, value, moment, 0) for name, value in sweep_metrics(record).items()]])
         self._log_files(run_id, write_sweep_artifacts(self._folder.path, record, self._data))
-        self.client.set_tag(run_id, names.NOTE, describe_sweep(record, self._data))
+        self._write_note(run_id)
+        winner = None if record.winner is None else record.trials[record.winner]
+        if winner is not None and winner.run_id is not None:
+            self.client.set_tag(winner.run_id, names.NOTE, describe_trial(winner, record))
         for trial in record.leaderboard()[: record.config.tracking.keep_models]:
             model = self._folder.trial(trial.number) / "model.keras"
             if trial.run_id is not None and model.exists():
@@ -467,7 +476,7 @@ class MlflowProjection:
         for trial in record.running:
             if trial.run_id is not None:
                 self.client.set_terminated(trial.run_id, "KILLED")
-        self.client.set_terminated(run_id, status)
+        self.client.set_terminated(run_id, status, moment)
 
     # what is logged
 
@@ -479,17 +488,23 @@ class MlflowProjection:
             names.USER: names.user_name(),
         }
 
-    @staticmethod
-    def _epochs(trial: TrialRecord) -> list[list[Metric]]:
-        """The metrics of each epoch of the attempt that the trial's run belongs to."""
-        return [
-            [
-                Metric(names.allowed_name(name), value, _milliseconds(moment), report.epoch)
-                for name, value in report.metrics.items()
-            ]
-            for report, moment in zip(list(trial.reports), list(trial.report_times), strict=False)
-            if report.attempt == trial.run_attempt
-        ]
+    def _epochs(self, trial: TrialRecord) -> list[list[Metric]]:
+        """The metrics of each epoch of the attempt that the trial's run belongs to, and the best objective so far.
+
+        That comes first, as the UI compares runs by the first metric they got unless told otherwise; and at step 0, so
+        that it is one value to sort by, not a curve.
+        """
+        objective, best, epochs = self._record.objective, math.nan, []
+        for report, moment in zip(list(trial.reports), list(trial.report_times), strict=False):
+            if report.attempt != trial.run_attempt:
+                continue
+            entries = [(names.allowed_name(name), value, report.epoch) for name, value in report.metrics.items()]
+            value = report.metrics.get(objective.name, math.nan)
+            if math.isfinite(value) and (math.isnan(best) or objective.is_better(value, best)):
+                best = value
+                entries.insert(0, (names.allowed_name(f"best_{objective.name}"), best, 0))
+            epochs.append([Metric(name, value, _milliseconds(moment), step) for name, value, step in entries])
+        return epochs
 
     def _log_batch(
         self,

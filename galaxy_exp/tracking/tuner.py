@@ -233,8 +233,8 @@ class TunerTracking:
         ended = [oracle.get_trial(trial_id) for trial_id in dict.fromkeys(oracle.end_order)]
         scored = [trial for trial in ended if trial.status == "COMPLETED" and trial.score is not None]
         counts = {
-            "trials_completed": len(scored),
-            "trials_failed": sum(_STATUS.get(trial.status) == "FAILED" for trial in ended),
+            "sweep/trials_completed": len(scored),
+            "sweep/trials_failed": sum(_STATUS.get(trial.status) == "FAILED" for trial in ended),
         }
         best = [trial.score for trial in oracle.get_best_trials(1) if trial.status == "COMPLETED"]
         values = counts | ({f"best_{oracle.objective.name}": best[0]} if best else {})

@@ -97,9 +97,9 @@ def test_the_parent_has_the_sweep_file_the_leaderboard_and_the_sealed_test(runs,
     client, parent = finished.client(), runs["sweep"]
     found = artifacts(client, parent.info.run_id)
     assert found >= {"sweep.yaml", "search_space.json", "leaderboard.csv", "data.json", "software.json"}
-    assert parent.data.metrics["trials_completed"] + parent.data.metrics["trials_stopped"] == 5
-    assert parent.data.metrics["test_accuracy_winner"] >= 0
-    assert {"test_top2_winner", "test_calibrated_error_winner", "test_temperature_winner"} <= set(parent.data.metrics)
+    assert parent.data.metrics["sweep/trials_completed"] + parent.data.metrics["sweep/trials_stopped"] == 5
+    assert parent.data.metrics["test/winner_accuracy"] >= 0
+    assert {"test/winner_top2", "test/winner_calibrated_error", "test/winner_temperature"} <= set(parent.data.metrics)
     tested = f"sealed_test_trial_{finished.record().winner:03d}"
     assert {f"{tested}_{name}.png" for name in ("confusion", "reliability", "coverage")} <= found
     assert "SIMULATED" in parent.data.tags[names.NOTE].upper()

@@ -117,7 +117,7 @@ def test_a_search_is_a_parent_run_and_its_trials_are_children(experiment: Experi
         assert [step for step, _ in curve] == [1, 2]
         assert max(value for _, value in curve) == run.data.metrics["best_val_accuracy"] == trial.score
         assert len(experiment.curve(run, "loss")) == 2
-    assert parent.data.metrics["trials_completed"] == 2
+    assert parent.data.metrics["sweep/trials_completed"] == 2
     assert parent.data.metrics["best_val_accuracy"] == tuner.oracle.get_best_trials(1)[0].score
 
 
@@ -139,7 +139,7 @@ def test_failed_trials(experiment: Experiment, tmp_path: Path, uri: str) -> None
     assert children[1].data.tags[names.REASON] == "ValueError: no good"
     text = experiment.client.download_artifacts(children[1].info.run_id, "traceback.txt", str(tmp_path))
     assert "run_trial" in Path(text).read_text()
-    assert (parent.info.status, parent.data.metrics["trials_failed"]) == ("FINISHED", 2)
+    assert (parent.info.status, parent.data.metrics["sweep/trials_failed"]) == ("FINISHED", 2)
     assert experiment.curve(children[1], "loss") == [(1, 1.0), (2, 0.0)]
     assert "odd _name_" in children[0].data.metrics
     assert "text" not in children[0].data.metrics

@@ -1,0 +1,111 @@
+"""What the MLflow UI shows as the description of a sweep's and a trial's run, in Markdown: from records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from galaxy_exp.data.prepared import PreparedData
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.tracking import names
+from galaxy_exp.tracking.views import charts_address, trials_address
+
+__all__ = ["EXPERIMENT_NOTE", "describe_sweep", "describe_trial"]
+
+EXPERIMENT_NOTE = (
+    "Sweeps of galaxy_exp, a run each, with their trials below; a sweep's page links its charts, report and model."
+)
+"""The description of an experiment, of which the UI shows one line."""
+
+_SCORES = {"macro_f1": "macro-F1", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
+
+
+def describe_sweep(record: SweepRecord, data: PreparedData, experiment_id: str, run_id: str) -> str:
+    """Of the parent run: what the sweep is about, what came of it, and where to look next.
+
+    Args:
+        experiment_id: where its runs are.
+        run_id: of the parent run.
+    """
+    paragraphs = [_what_it_is(record, data), " · ".join(_links(record, experiment_id, run_id))]
+    paragraphs += [f"Changed when it was resumed: {change}." for event in record.changed for change in event.changes]
+    if record.winner is not None and record.winner in record.test_reports:
+        paragraphs.append(_who_won(record))
+    if record.registered is not None:
+        paragraphs.append(_what_was_registered(record))
+    return "\n\n".join(paragraphs)
+
+
+def describe_trial(trial: TrialRecord, record: SweepRecord) -> str:
+    """Of a child run: what it reached, and in what it differs from the baseline."""
+    result, sentences = trial.result, [f"{_role(trial, record)}."]
+    value = trial.objective_value(record.objective)
+    if result is not None:
+        reached = "" if value is None else f"`{record.objective.name}` {value:.4f} at epoch {result.best_epoch}; "
+        sentences.append(f"{reached}{result.state}: {result.reason}.")
+    changed = _changed(trial, record)
+    return " ".join(sentences) + (f"\n\nDiffers from the baseline in {changed}." if changed else "")
+
+
+def _what_it_is(record: SweepRecord, data: PreparedData) -> str:
+    what = "**simulated** galaxies" if data.simulated else f"`{data.source}`"
+    n_again = len(record.trials) - len(record.searched)
+    again = f" and {n_again} that train finalists again" if n_again else ""
+    n_trials = f"{len(record.searched)} trials{again}" if record.winner is not None else "trials as they come"
+    return f"Sweep `{record.sweep_id}` on {what}: {n_trials}, objective `{record.objective.name}`."
+
+
+def _who_won(record: SweepRecord) -> str:
+    winner = record.trials[record.winner or 0]
+    again = f" (trial {winner.confirms} again, with another seed)" if winner.confirms is not None else ""
+    own = record.test_reports[winner.number]
+    baseline = next((report for number, report in record.test_reports.items() if number != record.winner), None)
+    scores = [_score(name, label, own, baseline) for name, label in _SCORES.items()]
+    return f"**Winner: trial {winner.number}**{again}. On {own['n_images']} sealed test images: {'; '.join(scores)}."
+
+
+def _score(name: str, label: str, own: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> str:
+    ends = own.get("intervals", {}).get(name)
+    told = f"{label} **{own[name]:.3f}**" + (f" (95% interval {ends[0]:.3f} to {ends[1]:.3f})" if ends else "")
+    return told + (f", the baseline {baseline[name]:.3f}" if baseline else "")
+
+
+def _what_was_registered(record: SweepRecord) -> str:
+    assert record.registered is not None
+    told = f"Registered as {record.registered.name}, version {record.registered.version}"
+    if record.promotion is None:
+        return f"{told}."
+    return f"{told}, {'champion' if record.promotion.promoted else 'challenger'}: {record.promotion.reason}."
+
+
+def _links(record: SweepRecord, experiment_id: str, run_id: str) -> Iterator[str]:
+    """At the top, as the UI shows only the beginning of a long description."""
+    yield f"[Trials, the best first]({trials_address(record, experiment_id)})"
+    yield f"[Charts]({charts_address(record, experiment_id)})"
+    if record.winner is not None:
+        artifacts, mode = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts", names.TRAINING_MODE
+        yield f"[Report]({artifacts}/report.html?{mode})"
+        yield f"[Hyperparameters]({artifacts}/insight/insight.html?{mode})"
+    if record.registered is not None:
+        name, version = record.registered.name, record.registered.version
+        yield f"[Model {name}, version {version}](#/models/{quote(name)}/versions/{version}?{names.TRAINING_MODE})"
+
+
+def _role(trial: TrialRecord, record: SweepRecord) -> str:
+    name = f"Trial {trial.number} of sweep `{record.sweep_id}`"
+    if trial.confirms is not None:
+        name += f": trial {trial.confirms} again, with another seed"
+    elif trial.number == 0 and record.config.search.baseline:
+        name += ": the baseline"
+    return f"**The winner.** {name}" if trial.number == record.winner else name
+
+
+def _changed(trial: TrialRecord, record: SweepRecord) -> str:
+    baseline: Mapping[str, Any] = record.started.baseline if record.config.search.baseline else {}
+    changed = {name: value for name, value in trial.values.items() if baseline and baseline.get(name) != value}
+    return ", ".join(f"{name} = {_short(value)}" for name, value in changed.items())
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
