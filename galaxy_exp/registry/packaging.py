@@ -34,6 +34,13 @@ SIZE_RULE = (
     "images under half the size are refused"
 )
 
+_WHAT_IT_HOLDS = (
+    "Galaxy classifiers of galaxy_exp, a version for each sweep. Each version has its model card: data, training, "
+    'search, sealed test, limits. The one with the alias `champion` is what `galaxy_exp.load_model("{name}")` and '
+    "`models:/{name}@champion` give; how it became that is in the tags."
+)
+"""The description of a registered model."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelVersionRef:
@@ -273,7 +280,7 @@ def _ensure_registered_model(client: MlflowClient, name: str) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=_WHAT_IT_HOLDS.format(name=name))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
