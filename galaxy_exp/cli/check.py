@@ -31,10 +31,10 @@ __all__ = ["check_command"]
 def check_command(file: Path, overrides: tuple[str, ...], timing: bool, output_format: str, **shortcuts: Any) -> None:
     """Find out what the sweep described by FILE would do, without running it.
 
-    Everything is validated that a sweep would refuse. Then the data, the search space and the first five trials are
-    shown, with parameters, operations, memory and seconds of an epoch on this machine, and what the sweep would cost.
-    A network that cannot be built, or that needs more memory than there is, is an error. Nothing is written but the
-    prepared images.
+    What a sweep would refuse is refused here, in the same words. Then the data, the search space and the first five
+    trials are shown, with weights, operations, memory and seconds of an epoch on this machine, and what the sweep
+    would cost. A network that cannot be built, or that needs more memory than there is, is an error. Nothing is
+    written but the prepared images, which the sweep then finds ready.
 
     FILE is YAML; docs/sweep-file.md lists its keys. An option with a key in brackets takes the place of that key.
 

@@ -69,6 +69,10 @@ def info_command(source: str, overrides: tuple[str, ...], output_format: str) ->
     SOURCE is what `data.source` may be, or a sweep file, of which the data section is taken. The description has
     the image size, the digest, duplicates, and means and standard deviations of red, green and blue (0 to 1). With
     --format csv, only the counts are printed.
+
+    \b
+    galaxy-exp data info galaxies.h5
+    galaxy-exp data info folder/ --set data.on_error=skip
     """
     from galaxy_exp.cli.data_rows import class_rows, describe_data
     from galaxy_exp.data import load_dataset
@@ -95,6 +99,9 @@ def preview_command(source: str, overrides: tuple[str, ...], output: Path, per_c
 
     SOURCE is as for info. Images are drawn as a model gets them, after crop, resize and greyscale; those of the
     test part stay sealed.
+
+    \b
+    galaxy-exp data preview galaxies.h5 -o preview.png
     """
     if output.suffix.lower() != ".png":
         raise BadInputError(f"--output {output}: expected a name ending in .png")

@@ -20,7 +20,7 @@ __all__ = ["doctor_command"]
 @click.option("--mend", "is_to_mend", is_flag=True, help="mend what disagrees; without it nothing is changed")
 @format_option
 def doctor_command(sweep: str | None, is_to_mend: bool, output_format: str) -> int:
-    """Find out whether the sweeps of this folder are in order, and mend them.
+    """Find out whether the sweeps of this folder are in order, and mend what is not.
 
     Compares the journals with MLflow and with the processes of this machine: runs left RUNNING by a killed driver,
     trials that MLflow lacks or has twice, registered versions, workers left behind, damaged journals. Sweeps that are

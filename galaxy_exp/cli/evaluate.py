@@ -77,8 +77,8 @@ def evaluate_command(
     matched by name; what the model calls otherwise is said with --map. Intervals are 95%, of the bootstrap over
     images.
 
-    FITS files are read with the stretch that the model was trained with, and what --set data.fits.KEY=VALUE states
-    in its place. A model that was trained on 8-bit images needs one: --set data.fits.stretch=asinh.
+    FITS files are read with the stretch that the model was trained with, unless --set data.fits.KEY=VALUE states
+    another. A model that was trained on 8-bit images has none, so one has to be stated: --set data.fits.stretch=asinh.
 
     If the model was trained on some of these images, as far as that can be told here, a line on stderr says so:
     the scores are then no measure of how it does on new ones.

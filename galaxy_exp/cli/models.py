@@ -46,7 +46,12 @@ def list_models_command(name: str | None, uri: str | None, output_format: str) -
     help="how to print it on stdout",
 )
 def show_command(reference: str, uri: str | None, output_format: str) -> None:
-    """Print the model card of a version, its standing, and who was champion before; NAME alone means its champion."""
+    """Print the model card of a version, its standing, and who was champion before; NAME alone means its champion.
+
+    \b
+    galaxy-exp models show galaxy10-cnn
+    galaxy-exp models show galaxy10-cnn@challenger
+    """
     from galaxy_exp.registry.catalogue import show_model
 
     shown = show_model(reference, uri)
@@ -83,9 +88,14 @@ def history_command(name: str, uri: str | None, output_format: str) -> None:
 def promote_command(name: str, version: int, force: bool, reason: str, uri: str | None) -> None:
     """Make VERSION of NAME the champion, if the evidence is for it.
 
-    It is if the paired bootstrap of both versions' sealed test says that VERSION is better than the present champion,
-    on the same images; if there is no champion; or if the champion was trained on simulated galaxies and VERSION was
-    not. Else the command says what speaks against it, with the numbers, and changes nothing.
+    VERSION becomes champion where there is none, where the champion was trained on simulated galaxies and VERSION was
+    not, and where VERSION is better on the same sealed images by more than chance: the 95% interval of the paired
+    bootstrap of the gain lies above zero. Else the command says what speaks against it, with the numbers, and changes
+    nothing.
+
+    \b
+    galaxy-exp models promote galaxy10-cnn 2
+    galaxy-exp models promote galaxy10-cnn 2 --force --reason "tested on the new field"
     """
     from galaxy_exp.registry.catalogue import promote
 
@@ -115,7 +125,7 @@ def rollback_command(name: str, uri: str | None) -> None:
 )
 @uri_option
 def export_command(reference: str, output: Path, uri: str | None) -> None:
-    """Write the network of a version as ONNX or SavedModel, and what is to be known to use it as OUTPUT.json.
+    """Write the network of a version as ONNX or SavedModel, and beside it OUTPUT.json, which says how to use it.
 
     What was written is run on sample images and has to agree with the model to 1e-4, else nothing is kept. It takes
     uint8 images of the model's own size: cropping and resizing stay outside. ONNX needs pip install 'galaxy-exp[onnx]'.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from urllib.request import Request, urlopen
 import mlflow
 import numpy as np
 import pytest
+from doc_commands import fenced
 from PIL import Image
 
 from galaxy_exp.errors import ModelError, TrackingError
@@ -242,7 +244,13 @@ def _ask(address: str, images: np.ndarray) -> tuple[int, Any]:
 
 
 @pytest.mark.slow
-def test_mlflow_serves_it(registered: ModelVersionRef, store: Store, tmp_path: Path) -> None:
+def test_mlflow_serves_it(
+    registered: ModelVersionRef,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with _serving(store) as address:
         for place, channel in enumerate((2, 0)):
             Image.fromarray(coloured(channel, 30, 24)).save(tmp_path / f"{place}.png")
@@ -256,6 +264,16 @@ def test_mlflow_serves_it(registered: ModelVersionRef, store: Store, tmp_path: P
         status, answer = _ask(address, coloured(1, 6, 6)[None])
         assert status == 400
         assert "image 0 has 6 x 6 pixels; expected at least 12 x 12" in answer["message"]
+        assert urlopen(f"{address}/ping", timeout=30).status == 200
+        Image.fromarray(coloured(0, 30, 24)).save(tmp_path / "some.png")
+        monkeypatch.chdir(tmp_path)
+        exec("\n".join(fenced("how-to-serving.md", "python")).replace("http://127.0.0.1:5001", address), {})
+        assert capsys.readouterr().out.startswith("red ")
+        (curl,) = (block for block in fenced("how-to-serving.md", "") if block.startswith("curl "))
+        command = curl.replace("http://127.0.0.1:5001", address)
+        if shutil.which("curl"):
+            done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True, timeout=60)
+            assert json.loads(done.stdout)["predictions"][0]["class_name"] == "red"
 
 
 @pytest.mark.slow
