@@ -2,7 +2,6 @@ import json
 
 import pytest
 
-import benchmarks.__main__ as entry
 from benchmarks import compare
 from benchmarks.contenders import CONTENDERS
 from benchmarks.process import CommandFailed
@@ -58,10 +57,3 @@ class TestMain:
         monkeypatch.setitem(CONTENDERS, "handwired", fail)
         assert compare.main(["--contenders", "handwired"]) == 1
         assert "the reason" in capsys.readouterr().err
-
-
-def test_module_lists_the_benchmarks_and_runs_the_quick_one(monkeypatch, capsys):
-    monkeypatch.setattr(entry, "compare", lambda arguments: 0 if arguments == ["--quick"] else 1)
-    assert entry.main() == 0
-    output = capsys.readouterr().out
-    assert all(file in output for file in entry.BENCHMARKS)

@@ -1,0 +1,219 @@
+"""The numbers that galaxy_exp wants to reach, each measured by the benchmark it belongs to: goal beside measured.
+
+    python -m benchmarks
+    python -m benchmarks --only training start --json goals.json
+    python -m benchmarks --list                                       the benchmarks there are
+
+Half an hour on two cores for all of it. The sizes are smaller than in docs/performance.md, docs/search.md and
+docs/scaling.md, which have the figures of full runs; so treat what is close to its goal as undecided.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import describe_machine
+from benchmarks.process import ROOT, own_environment
+
+__all__ = ["BENCHMARKS", "PARTS", "Figure", "Part", "build_table", "main"]
+
+Report = dict[str, Any]
+_STDERR = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number and its goal."""
+
+    what: str
+    measured: float
+    goal: float
+    at_least: bool = False
+    """Whether the goal is a lower bound."""
+    unit: str = ""
+
+    @property
+    def met(self) -> bool:
+        """Whether the goal is reached."""
+        return self.measured >= self.goal if self.at_least else self.measured <= self.goal
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A benchmark that is run as a command and leaves JSON."""
+
+    command: tuple[str, ...]
+    read: Callable[[Report], Iterator[Figure]]
+
+    def measure(self, folder: Path) -> list[Figure]:
+        """Runs it; its own tables go to stderr.
+
+        Raises:
+            SystemExit: it failed.
+        """
+        file = folder / "figures.json"
+        command = [sys.executable, *self.command, "--json", str(file)]
+        done = subprocess.run(command, cwd=ROOT, stdout=_STDERR, env=own_environment())
+        if not file.is_file():
+            raise SystemExit(f"error: exit code {done.returncode} from: {' '.join(command)}")
+        return list(self.read(json.loads(file.read_text(encoding="utf-8"))))
+
+
+def _training(report: Report) -> Iterator[Figure]:
+    best = max(report["rows"], key=lambda row: row["images_per_second"])
+    native = bool({"avx512_bf16", "amx_bf16"} & set(report["machine"]["processor_flags"]))
+    yield Figure(
+        "images/s of the tutorial's network, times its script's", best["times_the_script"], 5 if native else 1.5, True
+    )
+    yield Figure("the same, share of the matmul peak of its precision", best["share_of_peak"], 0.6, True)
+
+
+def _trial(report: Report) -> Iterator[Figure]:
+    ours = next(each for each in report["contenders"] if each["name"].startswith("galaxy_exp"))
+    yield Figure("a trial beyond its fit", ours["table"]["beyond_fit_median"], 0.5, unit="s")
+
+
+def _proposals(report: Report) -> Iterator[Figure]:
+    for name, by_finished in report["cost"].items():
+        for finished, goal in (("100", 20), ("1000", 50)):
+            yield Figure(f"a proposal of {name} after {finished} trials", 1000 * by_finished[finished], goal, unit="ms")
+
+
+def _search(report: Report) -> Iterator[Figure]:
+    replay = report["replay, 1 workers"]
+    share = replay["epochs_to_reach_random"]["gp + asha"] / replay["budget"]
+    yield Figure("epochs to what random search finds at its end, share of its epochs", share, 0.2)
+
+
+def _scale(report: Report) -> Iterator[Figure]:
+    (run,) = report["sweep"].values()
+    trials = f"{run['settings']['trials']:,} one-second trials on {run['settings']['workers']} workers"
+    yield Figure(f"{trials}, wall time over the ideal", run["excess"], 0.05)
+
+
+def _data(report: Report) -> Iterator[Figure]:
+    for figure in report["figures"]:
+        if figure["goal"] is not None:
+            unit = figure["unit"]
+            yield Figure(figure["what"], figure["measured"], figure["goal"], figure["at_least"], unit)
+
+
+def _chaos(report: Report) -> Iterator[Figure]:
+    for what in ("lost", "doubled", "different"):
+        found = sum(report[what].values())
+        yield Figure(f"{what} facts in {report['n_rounds']} sweeps killed at random moments", found, 0)
+
+
+BENCHMARKS = {
+    "benchmarks/compare.py": "galaxy_exp against KerasTuner and MLflow wired by hand: time, memory, accuracy, runs",
+    "benchmarks/handwired.py": "the hand-wired script alone; its measurements as JSON",
+    "benchmarks/workers.py": "one worker with all cores against several that share them",
+    "benchmarks/data.py": "memory and speed of the data path, on sets of the sizes of Galaxy10 DECaLS and SDSS",
+    "benchmarks/search.py": "samplers and pruners against KerasTuner's and Optuna's, on learning curves and functions",
+    "benchmarks/curves.py": "trains the configurations whose learning curves search.py replays",
+    "benchmarks/memory_over_trials.py": "memory of a worker and its driver over 200 trials",
+    "benchmarks/memory_estimate.py": "the memory that `galaxy-exp check` estimates, and what training really takes",
+    "benchmarks/chaos.py": "kill -9 of driver, worker and MLflow server at random moments: what is lost or doubled",
+    "benchmarks/scale.py": "thousands of short trials on many workers, MLflow's UI with them, and a simulation of more",
+    "benchmarks/predict.py": "memory and speed of galaxy-exp predict, by number of images",
+    "benchmarks/training.py": "images/s of the tutorial's network against its script and the peak of the machine",
+    "benchmarks/gpu.py": "images/s with the images on the GPU, and a sweep there; needs JAX",
+    "benchmarks/precision.py": "float32 and bfloat16 with the same seeds: scores and time",
+    "benchmarks/block_order.py": "where pooling stands in a block with batch normalisation: scores and time",
+    "benchmarks/fuzz.py": "damaged sweep files and journals: each is read or refused in clear lines, nothing hangs",
+    "benchmarks/sim_to_real.py": "trained on simulated galaxies alone, tested on a file of real ones",
+}
+
+
+PARTS: dict[str, Part] = {
+    "training": Part(("benchmarks/training.py", "--rounds", "3"), _training),
+    "trial": Part(
+        ("benchmarks/compare.py", "--contenders", "galaxy-exp", "--trials", "4", "--epochs", "2"),
+        _trial,
+    ),
+    "proposals": Part(
+        ("benchmarks/search.py", "--only", "cost", "--finished", "100", "1000", "--contenders", "gp"),
+        _proposals,
+    ),
+    "search": Part(
+        ("benchmarks/search.py", "--only", "replay", "--seeds", "10", "--contenders", "random + none", "gp + asha"),
+        _search,
+    ),
+    "scale": Part(
+        ("benchmarks/scale.py", "--only", "sweep", "--samplers", "random", "--trials", "2000", "--workers", "16"),
+        _scale,
+    ),
+    "data": Part(("benchmarks/data.py", "--rounds", "2"), _data),
+    "chaos": Part(("benchmarks/chaos.py", "--quick"), _chaos),
+}
+START = "start"
+
+
+def measure_start(folder: Path) -> list[Figure]:
+    """How long the first answers take: `--help` (the best of five) and the quickstart sweep, from a new folder."""
+    answers = [_seconds(["--help"], folder) for _ in range(5)]
+    return [
+        Figure("galaxy-exp --help", min(answers), 0.3, unit="s"),
+        Figure(
+            "quickstart sweep", _seconds(["sweep", str(ROOT / "sweeps" / "quickstart.yaml")], folder), 180, unit="s"
+        ),
+    ]
+
+
+def _seconds(arguments: Sequence[str], folder: Path) -> float:
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "galaxy_exp", *arguments]
+    subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, env=own_environment(), check=True)
+    return time.perf_counter() - began
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures and prints the table; exit code 1 if a goal was missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=[START, *PARTS], default=[START, *PARTS], metavar="PART")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--list", action="store_true", help="only say which benchmarks there are")
+    parsed = parser.parse_args(arguments)
+    if parsed.list:
+        for file, what in BENCHMARKS.items():
+            print(f"{file:<34}{what}")
+        return 0
+    machine = describe_machine()
+    figures: list[Figure] = []
+    for name in parsed.only:
+        print(f"== {name}", file=sys.stderr)
+        with tempfile.TemporaryDirectory(prefix="galaxy_exp_goals_") as folder:
+            figures += measure_start(Path(folder)) if name == START else PARTS[name].measure(Path(folder))
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(f"machine: {machine}", highlight=False)
+    console.print(build_table(figures))
+    if parsed.json is not None:
+        rows = [asdict(figure) | {"met": figure.met} for figure in figures]
+        parsed.json.write_text(json.dumps({"machine": machine, "figures": rows}, indent=1) + "\n", encoding="utf-8")
+    return int(not all(figure.met for figure in figures))
+
+
+def build_table(figures: Sequence[Figure]) -> Table:
+    """Goal beside measured."""
+    table = Table("", title="goals", title_justify="left")
+    for heading in ("goal", "measured", ""):
+        table.add_column(heading, justify="right")
+    for figure in figures:
+        bound = "at least" if figure.at_least else "at most"
+        goal = f"{bound} {figure.goal:g} {figure.unit}".rstrip()
+        table.add_row(
+            figure.what, goal, f"{figure.measured:.3g} {figure.unit}".rstrip(), "met" if figure.met else "MISSED"
+        )
+    return table
