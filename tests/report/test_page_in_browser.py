@@ -6,7 +6,6 @@ import base64
 import io
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,22 +29,23 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture
-def opened(browser: Browser, tmp_path: Path, request: pytest.FixtureRequest) -> Browser:
-    """The browser with the page of the state that the test asks for."""
-    material = STATES[request.param](tmp_path)
+@pytest.fixture(scope="module")
+def opened(browser: Browser, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Browser:
+    """The browser with the page of the state that the test asks for, opened once for all tests of that state."""
+    folder = tmp_path_factory.mktemp("page")
+    material = STATES[request.param](folder)
     drawn = io.BytesIO()
     Image.new("RGB", (8, 8), (20, 40, 60)).save(drawn, "JPEG")
     uri = f"data:image/jpeg;base64,{base64.b64encode(drawn.getvalue()).decode()}"
-    path = tmp_path / "page.html"
+    path = folder / "page.html"
     mistakes = [replace(picture, uri=uri) for picture in material.mistakes]
     path.write_text(build_page(replace(material, mistakes=mistakes)), encoding="utf-8")
     browser.open(path.as_uri())
     return browser
 
 
-every_state = pytest.mark.parametrize("opened", STATES, indirect=True)
-finished = pytest.mark.parametrize("opened", ["finished"], indirect=True)
+every_state = pytest.mark.parametrize("opened", STATES, indirect=True, scope="module")
+finished = pytest.mark.parametrize("opened", ["finished"], indirect=True, scope="module")
 
 
 @every_state
@@ -77,6 +77,7 @@ def test_everything_has_a_name_for_a_screen_reader(opened: Browser) -> None:
 def test_the_keyboard_reaches_every_link_box_and_fold_in_order(opened: Browser) -> None:
     still = [{"name": "prefers-reduced-motion", "value": "reduce"}]
     opened.devtools("Emulation.setEmulatedMedia", features=still)
+    opened.open(opened.run("return location.href"))
     expected = opened.run(
         "window.all = [...document.querySelectorAll('a[href], [tabindex], summary')]"
         ".filter(each => !each.parentElement.closest('details:not([open])') || each.matches('summary'));"
