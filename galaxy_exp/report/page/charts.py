@@ -13,7 +13,7 @@ from galaxy_exp.report.insight.rungs import Rungs
 from galaxy_exp.report.insight.slices import Slice
 from galaxy_exp.report.page.drawing import Drawing, Plot, padded_axis
 from galaxy_exp.report.page.html import Html
-from galaxy_exp.report.page.words import count, metric_name, score, validation_name
+from galaxy_exp.report.page.words import count, metric_name, quantity, score, validation_name
 
 __all__ = ["MOST_POINTS", "draw_curves", "draw_history", "draw_parallel", "draw_pareto", "draw_slice", "draw_survival"]
 
@@ -215,12 +215,13 @@ def draw_pareto(pareto: ParetoTrials, other: int) -> Html:
     y = padded_axis(first.name, [values[0] for values in pareto.values.values()])
     better = "more" if second.direction == "max" else "less"
     x_name = f"{second.name} ({better} is better)"
-    legend = [("dot orange", "Pareto front, by trial"), ("dot pale", "other trials")]
+    legend = [("dot orange", "Pareto front, by trial")]
+    legend += [("dot pale", "other trials")] if len(pareto.front) < len(pareto.values) else []
     plot = Plot(_WIDTH, _HEIGHT, x, y, x_name=x_name, y_name=validation_name(first.name), n_ticks=6, legend=legend)
     front = set(pareto.front)
     for number in [*_thinned([number for number in pareto.values if number not in front]), *pareto.front]:
         values, on_front = pareto.values[number], number in front
-        title = f"trial {number}: {score(values[0])}, {values[other]:.4g}"
+        title = f"trial {number}: {score(values[0])}, {quantity(values[other])}"
         plot.dot(plot.x(values[other]), plot.y(values[0]), "dot orange" if on_front else "dot pale", title=title)
         if on_front:
             plot.text(plot.x(values[other]) - 6, plot.y(values[0]) - 7, str(number), anchor="end")

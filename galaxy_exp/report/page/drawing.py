@@ -156,6 +156,8 @@ def _round_ticks(axis: Axis, at_most: int) -> dict[float, str]:
     kept = ticks[:: -(-len(ticks) // at_most)]
     if axis.is_whole:
         return {tick: short_value(round(tick)) for tick in kept}
+    if max(map(abs, kept), default=0) >= 10_000 and all(tick.is_integer() for tick in kept):
+        return {tick: f"{tick:,.0f}" for tick in kept}
     texts = ([f"{tick:.{digits}g}" for tick in kept] for digits in (3, 4, 5, 6, 9))
     distinct = next((each for each in texts if len(set(each)) == len(each)), list(map(str, kept)))
     return dict(zip(kept, distinct, strict=True))

@@ -21,7 +21,7 @@ from galaxy_exp.report.page.charts import (
 )
 from galaxy_exp.report.page.html import Html, code, element, figure, join, paragraph, table
 from galaxy_exp.report.page.material import Material
-from galaxy_exp.report.page.words import count, plain_value, validation_name
+from galaxy_exp.report.page.words import count, plain_value, quantity, validation_name
 
 __all__ = ["search_section"]
 
@@ -82,12 +82,9 @@ def _pareto(material: Material) -> Iterator[Html]:
     drawings = [draw_pareto(pareto, other) for other in range(1, len(pareto.objectives))]
     caption = "The first objective against each further one."
     yield figure(element("div", *drawings, class_="pair"), caption, label="Pareto front")
-    rows = [
-        [f"trial {number}", *(f"{value:.4g}" for value in pareto.values[number])]
-        for number in pareto.front[:_MOST_ROWS]
-    ]
+    rows = [[f"trial {number}", *map(quantity, pareto.values[number])] for number in pareto.front[:_MOST_ROWS]]
     caption = "Trials on the Pareto front, the best in the first objective first"
-    yield table(caption, ["trial", *(each.name for each in pareto.objectives)], rows)
+    yield table(caption, ["trial", *(validation_name(each.name) for each in pareto.objectives)], rows)
 
 
 def _importance(found: Importances) -> Iterator[Html]:
@@ -128,9 +125,8 @@ def _spread(material: Material, found: Importances) -> Iterator[Html]:
         columns = sorted(parallel.columns, key=lambda column: rank.get(column.name, len(rank)))[:_MOST_COLUMNS]
         caption = f"Each line is a trial: trial {parallel.trials[-1]}, the best, in orange, the best quarter in blue."
         if len(columns) < len(parallel.columns):
-            caption += (
-                f" These are {len(columns)} of {len(parallel.columns)} that varied, in the order of their importance."
-            )
+            order = "in the order of their importance" if found.shares else "in the order of the space"
+            caption += f" These are {len(columns)} of {len(parallel.columns)} that varied, {order}."
         values = material.record.trials[parallel.trials[-1]].values
         best = ", ".join(f"{column.name} {plain_value(values.get(column.name))}" for column in columns)
         yield figure(draw_parallel(parallel, columns, best), caption, label="Parallel coordinates", wide=True)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from galaxy_exp.metrics import RARE
+from galaxy_exp.metrics import METRIC_LABELS, RARE
 from galaxy_exp.report.calibration import Calibration
 from galaxy_exp.report.coverage import TOLD
 from galaxy_exp.report.page.cells import gain_cell
@@ -17,13 +17,7 @@ from galaxy_exp.report.page.words import METRIC_NAMES, UNKNOWN, count, metric_na
 
 __all__ = ["tested_section"]
 
-_SCORES = {
-    "accuracy": "accuracy",
-    "top2": "top-2 accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro-F1",
-    "macro_f1_without_rare": f"macro-F1 of the classes with at least {RARE} images",
-}
+_SCORES = ("accuracy", "top2", "balanced_accuracy", "macro_f1", "macro_f1_without_rare")
 _DEEP = 0.7
 """Share of a row above which the text of a cell changes its colour: there both have a contrast of 4.5, or all but."""
 
@@ -56,9 +50,9 @@ def _scores(material: Material, report: dict[str, Any]) -> Html:
     """What an older journal does not have is left out."""
     baseline, intervals = material.baseline_test, report.get("intervals", {})
     rows = []
-    for name, label in _SCORES.items():
+    for name in _SCORES:
         if report.get(name) is not None:
-            row = [label, score(report[name]), *([_interval(intervals.get(name))] if intervals else [])]
+            row = [METRIC_LABELS[name], score(report[name]), *([_interval(intervals.get(name))] if intervals else [])]
             rows.append(row + ([score(baseline.get(name))] if baseline else []))
     header = ["score", "winner", *(["95% interval"] if intervals else []), *(["baseline"] if baseline else [])]
     caption = f"On {report['n_images']:,} sealed {of_images(material)}"

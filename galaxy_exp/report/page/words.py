@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from galaxy_exp.metrics import METRIC_LABELS
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.report.page.material import Material
 
@@ -17,6 +18,7 @@ __all__ = [
     "metric_name",
     "of_images",
     "plain_value",
+    "quantity",
     "score",
     "signed",
     "validation_name",
@@ -41,12 +43,8 @@ PRUNERS = {
 }
 """What `search.sampler` and `search.pruner` stand for; not those of one's own."""
 
-METRIC_NAMES = {
-    "accuracy": "accuracy",
-    "macro_f1": "macro-F1",
-    "balanced_accuracy": "balanced accuracy",
-    "loss": "cross-entropy (nats)",
-}
+METRIC_NAMES = {name: METRIC_LABELS[name] for name in ("accuracy", "macro_f1", "balanced_accuracy", "loss")}
+"""Of the metrics that every epoch has."""
 
 
 def metric_name(name: str) -> str:
@@ -86,6 +84,11 @@ def amount(number: float) -> str:
     if number < 1e6:
         return f"{number:,.0f}"
     return f"{number / 1e6:,.1f} million" if number < 1e9 else f"{number / 1e9:,.2f} billion"
+
+
+def quantity(value: float) -> str:
+    """Four digits, `0.6269`; `381,443` for a large whole number."""
+    return f"{value:,.0f}" if abs(value) >= 1000 and float(value).is_integer() else f"{value:.4g}"
 
 
 def plain_value(value: HyperparameterValue | None) -> str:
