@@ -13,6 +13,9 @@ from galaxy_exp.errors import BadInputError
 
 __all__ = ["ui_command"]
 
+_WITHOUT_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+"""Jobs judge language models; waiting for them takes eight processes of 200 MiB each (MLflow 3.17)."""
+
 
 @click.command("ui")
 @click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="port on 127.0.0.1")
@@ -32,7 +35,8 @@ def ui_command(port: int, uri: str | None) -> None:
     _refuse_taken_port(port)
     say(f"MLflow UI on {hide_in_address(resolved)}: http://127.0.0.1:{port} (Ctrl-C to end)")
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", resolved, "--host", "127.0.0.1"]
-    os.execv(sys.executable, [*command, "--port", str(port)])  # signals to this process now reach the server
+    # instead of this process, so that signals to it reach the server
+    os.execve(sys.executable, [*command, "--port", str(port)], _WITHOUT_JOBS | os.environ)
 
 
 def _refuse_taken_port(port: int) -> None:

@@ -1,6 +1,7 @@
 """Commands on an MLflow store or a model name other than the usual, and passwords in the address of a store."""
 
 import json
+import os
 
 import pytest
 from PIL import Image
@@ -81,10 +82,11 @@ def test_ui_creates_no_store(tmp_path, capsys):
 def test_ui_is_bound_to_this_machine(tmp_path, monkeypatch):
     (tmp_path / "mlflow.db").touch()
     started = []
-    monkeypatch.setattr("os.execv", lambda program, command: started.append(command))
+    monkeypatch.setattr("os.execve", lambda program, command, environment: started.append((command, environment)))
     assert _run(["ui", "--port", "5999"]) == 0
-    ((*_, option, host, _, port),) = started
+    (((*_, option, host, _, port), environment),) = started
     assert (option, host, port) == ("--host", "127.0.0.1", "5999")
+    assert environment == os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 def test_an_error_with_a_line_break_is_one_line(capsys):
