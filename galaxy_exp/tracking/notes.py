@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.metrics import METRIC_LABELS
 from galaxy_exp.tracking import names
 from galaxy_exp.tracking.views import charts_address, trials_address
 
@@ -18,7 +19,7 @@ EXPERIMENT_NOTE = (
 )
 """The description of an experiment, of which the UI shows one line."""
 
-_SCORES = {"macro_f1": "macro-F1", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
+_SCORES = ("macro_f1", "accuracy", "balanced_accuracy")
 
 
 def describe_sweep(record: SweepRecord, data: PreparedData, experiment_id: str, run_id: str) -> str:
@@ -61,13 +62,15 @@ def _who_won(record: SweepRecord) -> str:
     again = f" (trial {winner.confirms} again, with another seed)" if winner.confirms is not None else ""
     own = record.test_reports[winner.number]
     baseline = next((report for number, report in record.test_reports.items() if number != record.winner), None)
-    scores = [_score(name, label, own, baseline) for name, label in _SCORES.items()]
+    scores = [_score(name, own, baseline) for name in _SCORES]
     return f"**Winner: trial {winner.number}**{again}. On {own['n_images']} sealed test images: {'; '.join(scores)}."
 
 
-def _score(name: str, label: str, own: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> str:
+def _score(name: str, own: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> str:
     ends = own.get("intervals", {}).get(name)
-    told = f"{label} **{own[name]:.3f}**" + (f" (95% interval {ends[0]:.3f} to {ends[1]:.3f})" if ends else "")
+    told = f"{METRIC_LABELS[name]} **{own[name]:.3f}**" + (
+        f" (95% interval {ends[0]:.3f} to {ends[1]:.3f})" if ends else ""
+    )
     return told + (f", the baseline {baseline[name]:.3f}" if baseline else "")
 
 
