@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "METRIC_LABELS",
     "RARE",
     "accuracy",
     "balanced_accuracy",
@@ -30,6 +31,17 @@ __all__ = [
 
 RARE = 20
 """A class with fewer true images than this says little: one image more or less moves its F1 by some 0.05."""
+
+METRIC_LABELS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "macro_f1_without_rare": f"macro-F1 without classes under {RARE} images",
+    "balanced_accuracy": "balanced accuracy",
+    "top2": "top-2 accuracy",
+    "loss": "cross-entropy (nats)",
+    "calibration_error": "expected calibration error",
+}
+"""What people are shown for a metric's name."""
 
 Matrix = NDArray[np.int64]
 Vector = NDArray[np.float64]
