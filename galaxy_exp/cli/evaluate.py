@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate_command"]
 
-_SCORES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro-F1",
-    "macro_f1_without_rare": "macro-F1 without classes under 20 images",
-    "top2": "top-2 accuracy",
-    "loss": "cross-entropy in nats",
-    "calibration_error": "expected calibration error",
-}
+_SCORES = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "macro_f1_without_rare",
+    "top2",
+    "loss",
+    "calibration_error",
+)
 
 
 @click.command("evaluate")
@@ -167,11 +167,13 @@ def _record(report: TestReport) -> dict[str, Any]:
 
 
 def _score_rows(report: TestReport) -> Iterator[dict[str, Any]]:
-    for name, label in _SCORES.items():
+    from galaxy_exp.metrics import METRIC_LABELS
+
+    for name in _SCORES:
         low, high = report.intervals.get(name, (None, None))
-        yield {"score": label, "value": getattr(report, name), "low": low, "high": high}
+        yield {"score": METRIC_LABELS[name], "value": getattr(report, name), "low": low, "high": high}
     for name, value in _calibrated_scores(report).items():
-        yield {"score": f"{_SCORES[name]} at temperature {report.temperature:.3f}", "value": value}
+        yield {"score": f"{METRIC_LABELS[name]} at temperature {report.temperature:.3f}", "value": value}
 
 
 def _calibrated_scores(report: TestReport) -> dict[str, float]:

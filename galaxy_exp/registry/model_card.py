@@ -7,7 +7,7 @@ from typing import Any
 
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.metrics import RARE
+from galaxy_exp.metrics import METRIC_LABELS, RARE
 from galaxy_exp.registry.choice import standings
 from galaxy_exp.report.coverage import TOLD
 
@@ -19,14 +19,7 @@ _RESERVED = 500
 """For the decision, which is added when it is made."""
 _DECISION = "## Promotion"
 _LEFT_OUT = "Left out, as it would be too long here; it is among the artifacts of the sweep's run."
-_SCORES = {
-    "accuracy": "accuracy",
-    "macro_f1": "macro-F1",
-    "macro_f1_without_rare": f"macro-F1 without classes under {RARE} images",
-    "balanced_accuracy": "balanced accuracy",
-    "top2": "top-2 accuracy",
-    "calibration_error": "expected calibration error",
-}
+_SCORES = ("accuracy", "macro_f1", "macro_f1_without_rare", "balanced_accuracy", "top2", "calibration_error")
 
 
 def write_card(record: SweepRecord, data: PreparedData, winner: TrialRecord) -> str:
@@ -144,10 +137,10 @@ def _test_lines(record: SweepRecord) -> Iterator[str]:
     yield ""
     yield "| | this model | 95% interval |" + (" the baseline on the same images |" if baseline else "")
     yield "|---|---|---|" + ("---|" if baseline else "")
-    for name, label in _SCORES.items():
+    for name in _SCORES:
         if own.get(name) is not None:
             low, high = own.get("intervals", {}).get(name, (None, None))
-            cells = [label, f"{own[name]:.3f}", "" if low is None else f"{low:.3f} to {high:.3f}"]
+            cells = [METRIC_LABELS[name], f"{own[name]:.3f}", "" if low is None else f"{low:.3f} to {high:.3f}"]
             cells += [_known(baseline.get(name))] if baseline else []
             yield f"| {' | '.join(cells)} |"
     yield from _variant_lines(own)
@@ -167,7 +160,9 @@ def _variant_lines(own: Mapping[str, Any]) -> Iterator[str]:
         told = []
         for name in ("accuracy", "macro_f1"):
             difference, low, high = other["differences"][name]
-            told.append(f"{_SCORES[name]} {other[name]:.3f} (gained {difference:+.3f}, {low:+.3f} to {high:+.3f})")
+            told.append(
+                f"{METRIC_LABELS[name]} {other[name]:.3f} (gained {difference:+.3f}, {low:+.3f} to {high:+.3f})"
+            )
         yield ""
         yield f"{other['name'][:1].upper()}{other['name'][1:]}: {', '.join(told)}."
 
