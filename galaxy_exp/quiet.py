@@ -17,7 +17,9 @@ def import_keras_quietly() -> None:
     TensorFlow's C++ code writes to file descriptor 2 before any log level applies, so that is redirected.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # at 2 it still complains of absent GPUs
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # the driver must not take a GPU away from its workers
+    # the driver must not take a GPU away from its workers
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # of JAX
     with _stderr_kept_back():
         import keras_tuner  # noqa: F401 - imports keras and the backend too
 

@@ -58,27 +58,32 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         balanced: bool = False,
     ) -> None:
         super().__init__()
-        self._images = images
+        self.images = images
+        self.batch_size = batch_size
         self._labels = np.asarray(labels)
-        self._batch_size = batch_size
+        self._weights = None if class_weights is None else class_weights[self._labels]
         self._seed = seed
-        self._class_weights = class_weights
         self._balanced = balanced
         self._epoch = -1
         self._order = np.arange(len(self._labels))
 
     def __len__(self) -> int:
-        return math.ceil(len(self._labels) / self._batch_size)
+        return math.ceil(len(self._labels) / self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[NDArray[Any], ...]:
-        first = index * self._batch_size
+        chosen = self.positions(index)
+        return np.asarray(self.images[chosen]), *(each[chosen] for each in self.targets)
+
+    @property
+    def targets(self) -> tuple[NDArray[Any], ...]:
+        """The labels (n,) of all images and, if there are any, their weights, float32 (n,)."""
+        return (self._labels,) if self._weights is None else (self._labels, self._weights)
+
+    def positions(self, index: int) -> NDArray[np.int64]:
+        """Which images are in a batch of this epoch, int64 (batch_size or what is left,)."""
+        first = index * self.batch_size
         # sorted: neighbours on disk are read together, and the order within a batch changes nothing
-        chosen = np.sort(self._order[first : first + self._batch_size])
-        labels = self._labels[chosen]
-        images = np.asarray(self._images[chosen])
-        if self._class_weights is None:
-            return images, labels
-        return images, labels, self._class_weights[labels]
+        return np.sort(self._order[first : first + self.batch_size])
 
     def on_epoch_begin(self) -> None:
         """Draws the order of the next epoch. Keras calls `on_epoch_end` more often than epochs end, this once each."""

@@ -16,6 +16,7 @@ from galaxy_exp.hypermodel.feeding import feed
 from galaxy_exp.hypermodel.losses import build_loss
 from galaxy_exp.hypermodel.macro_f1 import MacroF1
 from galaxy_exp.hypermodel.network import build_network
+from galaxy_exp.hypermodel.on_device import fit_batches
 from galaxy_exp.hypermodel.optimization import build_optimizer, cosine_schedule
 from galaxy_exp.hypermodel.space import LIMITS, declare_hyperparameters
 
@@ -98,5 +99,4 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
             model.optimizer.learning_rate = cosine_schedule(float(model.optimizer.learning_rate), epochs * len(batches))
         if validation_data is not None:
             kwargs["validation_data"] = feed(Batches(*validation_data, values.batch_size, seed=None))
-        shared = {"epochs": epochs, "callbacks": list(callbacks or []), "verbose": verbose, **kwargs}
-        return model.fit(feed(batches), **{"shuffle": False, **shared})
+        return fit_batches(model, batches, epochs=epochs, callbacks=callbacks or [], verbose=verbose, **kwargs)

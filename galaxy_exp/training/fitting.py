@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.hypermodel.batches import Batches
-from galaxy_exp.hypermodel.feeding import feed
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
+from galaxy_exp.hypermodel.on_device import fit_batches
 from galaxy_exp.records import SplitFiles
 
 __all__ = ["DEFAULT_BATCH_SIZE", "SplitArrays", "fit_model", "open_split"]
@@ -59,10 +59,10 @@ def fit_model(
     if it names it. GalaxyCNN is spared the validation, since the trial predicts the validation images itself. A
     hypermodel that does not define `fit` is trained here on batches, so that the images stay on disk.
     """
-    shared = {"epochs": epochs, "callbacks": list(callbacks), "verbose": 0}
+    shared: dict[str, Any] = {"epochs": epochs, "callbacks": list(callbacks), "verbose": 0}
     if type(hypermodel).fit is keras_tuner.HyperModel.fit:
         batch_size = int(hp.values.get("batch_size", DEFAULT_BATCH_SIZE))
-        model.fit(feed(Batches(data.train_images, data.train_labels, batch_size, seed=seed)), shuffle=False, **shared)
+        fit_batches(model, Batches(data.train_images, data.train_labels, batch_size, seed=seed), **shared)
         return
     extras: dict[str, Any] = {"seed": seed} if _names(hypermodel.fit, "seed") else {}
     if not isinstance(hypermodel, GalaxyCNN) and _takes(hypermodel.fit, "validation_data"):

@@ -23,13 +23,14 @@ def resolve_precision(precision: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> 
     Args:
         precision: "auto" or the name of a policy, which is returned as it is. "auto" is mixed_bfloat16 where the GPU
             that Keras would use has bfloat16 tensor cores or, without a GPU, where the processor multiplies
-            bfloat16 natively; else float32. Processors are only known on Linux.
+            bfloat16 natively; else float32. Processors are only known on Linux, and JAX makes no use of it there.
         cpuinfo: where Linux lists the processor's flags.
     """
     if precision != "auto":
         return precision
     capability = _gpu_capability()
-    native = capability >= LEAST_CAPABILITY if capability else _cpu_has_bfloat16(cpuinfo)
+    on_cpu = keras.backend.backend() != "jax" and _cpu_has_bfloat16(cpuinfo)
+    native = capability >= LEAST_CAPABILITY if capability else on_cpu
     return "mixed_bfloat16" if native else "float32"
 
 

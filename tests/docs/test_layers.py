@@ -64,6 +64,7 @@ OWNERS = {
     },
     "keras_tuner": {"hypermodel", "training", "search", "check", "quiet"},
     "tensorflow": {"hypermodel", "training"},
+    "jax": {"hypermodel.on_device"},
     "optuna": {"search", "report"},
     "matplotlib": {"report"},
     "plotly": {"report"},

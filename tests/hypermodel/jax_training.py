@@ -1,0 +1,110 @@
+"""Run with KERAS_BACKEND=jax by test_jax.py in a folder with `tensorflow.keras`: prints what it found as JSON."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+import jax
+import keras
+import keras_tuner
+import numpy as np
+
+from galaxy_exp.hypermodel import GalaxyCNN, on_device, to_inference_model
+from galaxy_exp.training.precision import resolve_precision
+from galaxy_exp.training.session import fresh_session
+
+SHAPE, N_CLASSES, N_IMAGES, EPOCHS = (24, 24, 3), 4, 52, 2
+SMALL = {"filters_1": 2, "filters_2": 4, "dense_width": 8, "batch_size": 16, "learning_rate": 3e-3}
+EVERYTHING = {
+    "augmentation": "flips+rotations+shift+zoom",
+    "n_blocks": 2,
+    "batch_norm": True,
+    "optimizer": "adamw",
+    "schedule": "cosine",
+    "label_smoothing": 0.1,
+    "class_weighting": "sqrt",
+}
+DRAWN_EVENLY = {"augmentation": "flips+rotations", "class_weighting": "sampling"}
+
+
+class StepCounter(keras.callbacks.Callback):
+    """Looks at single steps, as a progress bar does."""
+
+    steps = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+
+
+def train(values, images, labels, precision="float32", callbacks=()):
+    """The trained network and its history."""
+    hp = keras_tuner.HyperParameters()
+    hp.values = SMALL | values
+    hypermodel = GalaxyCNN(SHAPE, N_CLASSES)
+    with fresh_session(7, precision, False):
+        model = hypermodel.build(hp)
+        history = hypermodel.fit(hp, model, images, labels, epochs=EPOCHS, callbacks=callbacks, seed=3)
+    return model, history.history
+
+
+def differences(one, other):
+    """The largest of the weights and of the history of two trainings."""
+    (first, first_history), (second, history) = one, other
+    weights = zip(first.get_weights(), second.get_weights(), strict=True)
+    return {
+        "weights": max(float(np.abs(one - other).max()) for one, other in weights),
+        "history": max(float(np.abs(np.subtract(first_history[name], history[name])).max()) for name in history),
+        "names": sorted(history),
+    }
+
+
+def note_transfers():
+    """Of what NumPy arrays are put on the device from now on: shapes and types."""
+    noted, put = [], jax.device_put
+
+    def device_put(x, *arguments, **keywords):
+        if isinstance(x, np.ndarray):
+            noted.append([list(x.shape), str(x.dtype)])
+        return put(x, *arguments, **keywords)
+
+    jax.device_put = device_put
+    return noted
+
+
+def main():
+    rng = np.random.default_rng(0)
+    labels = np.arange(N_IMAGES) % N_CLASSES
+    noise = rng.normal(60 + 40 * labels[:, None, None, None], 30, (N_IMAGES, *SHAPE))
+    np.save("images.npy", np.clip(noise, 0, 255).astype(np.uint8))
+    images = np.load("images.npy", mmap_mode="r")
+    logging.basicConfig(filename="log.txt")
+    on_device.PLATFORMS = ("cpu",)
+    transfers, counter = note_transfers(), StepCounter()
+    device = train(EVERYTHING, images, labels)
+    device_mixed = train(DRAWN_EVENLY, images, labels, "mixed_bfloat16")
+    put_there = list(transfers)
+    seen_by_steps = train(EVERYTHING, images, labels, callbacks=[counter])
+    on_device.SHARE = 0.0
+    on_device._kept.clear()
+    too_large = train(DRAWN_EVENLY, images, labels, "mixed_bfloat16")
+
+    exported = to_inference_model(device[0])
+    exported.save("jax.keras")
+    np.save("jax.npy", exported.predict(images, verbose=0))
+    of_tensorflow = keras.saving.load_model("tensorflow.keras", compile=False, safe_mode=True)
+    np.save("tensorflow_in_jax.npy", of_tensorflow.predict(images, verbose=0))
+    Path("cpuinfo").write_text("flags : avx512_bf16 amx_bf16\n")
+    found = {
+        "everything": differences(device, seen_by_steps),
+        "drawn evenly, mixed": differences(device_mixed, too_large),
+        "transfers": put_there,
+        "steps": counter.steps,
+        "log": Path("log.txt").read_text().splitlines(),
+        "precision": resolve_precision("auto", Path("cpuinfo")),
+    }
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
