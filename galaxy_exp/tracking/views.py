@@ -3,7 +3,8 @@
 MLflow's UI keeps a saved or shared view in a tag of the experiment and opens it at
 `#/experiments/<experiment>/runs?viewStateShareKey=<key>`. The format is MLflow's own and not documented; this follows
 release 3.17 (`savedViewEnvelope.ts`, `ExperimentPageUIState.tsx` and `runs-charts.types.ts` in its sources) and is
-tested in a browser. Releases that do not know saved views, only shared ones, find the same state beside the envelope.
+tested in a browser. Releases that do not know saved views, only shared ones (3.5, tried by hand), find the same state
+beside the envelope.
 """
 
 from __future__ import annotations

@@ -171,6 +171,19 @@ def test_killed_after_any_call_the_next_process_mends_it(begin, client, request,
     assert_in_order(client, journal, request.node.name)
 
 
+def test_a_running_trial_has_its_best_value_so_far_to_sort_by(begin, client):
+    journal, make, _ = begin
+    projection = make(client)
+    for event in SCRIPT[:2]:
+        projection.on_event(journal.append(event), journal.record)
+    for epoch, value in ((1, 0.3), (2, 0.5), (3, 0.4)):
+        epoch_reported = EpochReported(report=EpochReport(0, 1, epoch, {"val_macro_f1": value}), go_on=True)
+        projection.on_event(journal.append(epoch_reported), journal.record)
+    run = client.get_run(journal.record.trials[0].run_id)
+    assert next(iter(run.data.metrics.items())) == ("best_val_macro_f1", 0.5)
+    assert {point.step for point in client.get_metric_history(run.info.run_id, "best_val_macro_f1")} == {0}
+
+
 class AskingTwice(FragileClient):
     """The server makes a run and dies before it answers; the client asks again."""
 
