@@ -196,7 +196,16 @@ class TestForAPaper:
     def test_the_table_holds_the_scores(self) -> None:
         table = latex_table(finished())
         assert "Accuracy & 0.833 & 0.833 & $+0.000$ [$+0.100$, $+0.300$]" in table
-        assert table.count(r"\\") == 5
+        rows = [line for line in table.splitlines() if line.endswith(r"\\")]
+        assert [row.count("&") for row in rows] == [3] * 5
+
+    def test_the_latex_is_balanced(self) -> None:
+        material = finished()
+        for text in (latex_table(material), methods_text(material)):
+            plain = re.sub(r"\\[&%$#_{}]", "", text)
+            assert plain.count("{") == plain.count("}")
+            assert plain.count("$") % 2 == 0
+            assert not re.search("[%#_~^]", plain.replace("Table~", ""))
 
     @pytest.mark.parametrize(("source", "keys"), [("galaxy10-sdss", {"galaxy10sdss", "lintott2011"}), ("my.h5", set())])
     def test_only_what_was_used_is_cited(self, source: str, keys: set[str]) -> None:
