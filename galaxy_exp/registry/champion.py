@@ -290,8 +290,11 @@ def _load_folder(package: Path, uri: str, version: ModelVersion | None = None) -
     from mlflow import pyfunc
 
     _check_is_code(package, uri)
-    with quiet_mlflow():
-        loaded = pyfunc.load_model(str(package))
+    try:
+        with quiet_mlflow():
+            loaded = pyfunc.load_model(str(package))
+    except NotImplementedError as error:
+        raise ModelError(f"{uri} is packaged as a TensorFlow graph; expected KERAS_BACKEND=tensorflow") from error
     model, metadata = _galaxy_model(loaded, uri), loaded.metadata.metadata or {}
     if version is None:
         return GalaxyClassifier(model, uri, metadata=metadata)

@@ -31,6 +31,9 @@ def read_network(model_file: Path, image_shape: Sequence[int]) -> Any:
             layer = keras.layers.TFSMLayer(str(graph), call_endpoint="serve")
             return keras.Sequential([keras.Input(image_shape, dtype="uint8"), layer])
         return keras.saving.load_model(model_file, compile=False, safe_mode=True)
+    except NotImplementedError as error:
+        found = f"KERAS_BACKEND is {keras.backend.backend()}"
+        raise ModelError(f"{graph} is a TensorFlow graph and {found}; expected KERAS_BACKEND=tensorflow") from error
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{model_file}: cannot be read as a Keras model: {first_line(error)}") from error
 
