@@ -16,6 +16,9 @@ CHROMEDRIVER = shutil.which("chromedriver")
 WHY_NOT = "there is no Chromium with its chromedriver here" if None in (CHROMIUM, CHROMEDRIVER) else None
 """Why no browser can be started; None if one can."""
 PATIENCE_SECONDS = 120
+"""For what a page is to show."""
+ANSWER_SECONDS = 300
+"""For an answer of Chromium, of which a busy machine lets each take its time."""
 
 
 class Browser:
@@ -66,7 +69,7 @@ class Browser:
 
     def _ask(self, what, method="POST", **content):
         answer = self._session.request(
-            method, f"{self._address}/{what}", json=content if method == "POST" else None, timeout=PATIENCE_SECONDS
+            method, f"{self._address}/{what}", json=content if method == "POST" else None, timeout=ANSWER_SECONDS
         )
         assert answer.ok, answer.json()["value"]["message"]
         return answer.json()["value"]
@@ -88,8 +91,9 @@ def open_browser(folder, width=1600, height=1500):
         switches = ["headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-proxy-server"]
         switches += [f"user-data-dir={folder / 'profile'}", f"window-size={width},{height}"]
         options = {"binary": CHROMIUM, "args": [f"--{switch}" for switch in switches]}
-        wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
-        begun = session.post(f"{address}/session", json=wanted, timeout=PATIENCE_SECONDS)
+        limits = {"pageLoad": 1000 * ANSWER_SECONDS, "script": 1000 * ANSWER_SECONDS}
+        wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options, "timeouts": limits}}}
+        begun = session.post(f"{address}/session", json=wanted, timeout=ANSWER_SECONDS)
         assert begun.ok, begun.text
         yield Browser(session, f"{address}/session/{begun.json()['value']['sessionId']}")
     finally:
@@ -99,7 +103,7 @@ def open_browser(folder, width=1600, height=1500):
 
 
 def _wait_until_ready(session, address, driver):
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + ANSWER_SECONDS
     while time.monotonic() < deadline:
         assert driver.poll() is None, "chromedriver ended"
         try:

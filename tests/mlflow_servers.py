@@ -27,7 +27,7 @@ def mlflow_server(folder, port):
         stderr=log,
     )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not _answers(port):
             assert process.poll() is None, (folder / "server.log").read_text()
             assert time.monotonic() < deadline
