@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 def test_the_number_is_measured_told_and_kept(project):
     process = project.start("sweep", "sweep.yaml", "--workers", "auto", "--epochs", "1", "--max-trials", "2")
-    wait_for(journal_has(project, "trial_started", 1), process)
+    wait_for(journal_has(project, "trial_started", 1), process, seconds=300)
     wait_for(lambda: len(workers_of(process)) == project.record().workers_chosen.workers, process)
     workers = workers_of(process)
     os.kill(process.pid, signal.SIGKILL)
