@@ -111,20 +111,21 @@ class SweepLoop:
         while not self._stopping():
             if not self._engine.free_slots():
                 return True
-            trial = self._next_trial()
+            trial = self._start_next()
             if trial is None:
                 return False
-            attempt = trial.attempt + 1
-            self._write(TrialStarted(number=trial.number, attempt=attempt))
             self._curves.begin(trial.number)
-            self._engine.submit(self._make_spec(trial, attempt))
+            self._engine.submit(self._make_spec(trial, trial.attempt))
             self._at_work.add(trial.number)
             self._pace.begin(trial.number)
         return False
 
-    def _next_trial(self) -> TrialRecord | None:
+    def _start_next(self) -> TrialRecord | None:
+        """The trial to train now, with its start journaled; None if there is none at present."""
         if self._to_issue:
-            return self._record.trials[self._to_issue.popleft()]
+            trial = self._record.trials[self._to_issue.popleft()]
+            self._write(TrialStarted(number=trial.number, attempt=trial.attempt + 1))
+            return trial
         if self._awaits_a_result:
             return None
         found = self._source.next_trial(self._record, self._clock())
@@ -137,7 +138,8 @@ class SweepLoop:
         number = len(self._record.trials)
         seed = derive_seed(self._record.config.search.seed, "trial", number)
         self._write(
-            TrialProposed(number=number, values=new.values, seed=seed, settled=new.settled, confirms=new.confirms)
+            TrialProposed(number=number, values=new.values, seed=seed, settled=new.settled, confirms=new.confirms),
+            TrialStarted(number=number, attempt=1),
         )
         return self._record.trials[number]
 
@@ -222,8 +224,8 @@ class SweepLoop:
             f"the last, trial {last.number}: {reason}"
         )
 
-    def _write(self, event: Event) -> None:
-        self._unseen.append(self._journal.append(event))
+    def _write(self, *events: Event) -> None:
+        self._unseen.extend(self._journal.append_all(events))
 
     def _show_all(self) -> None:
         while self._unseen:

@@ -210,8 +210,13 @@ def _require_model(record: SweepRecord, folder: SweepFolder) -> None:
 
 
 def _sealed_predictions(folder: SweepFolder, number: int, data: PreparedData) -> SealedPredictions:
-    labels = np.load(data.sealed.labels)
-    return SealedPredictions(test_digest(data), labels, np.load(folder.trial(number) / "test_probabilities.npy"))
+    file = folder.trial(number) / "test_probabilities.npy"
+    if not file.is_file():
+        raise ModelError(
+            f"{file}: what trial {number} said of the sealed images is gone; put the file back, then: "
+            f"galaxy-exp resume {folder.path.name}; if there is no copy, run the sweep again"
+        )
+    return SealedPredictions(test_digest(data), np.load(data.sealed.labels), np.load(file))
 
 
 def _winner_number(record: SweepRecord) -> int:

@@ -136,22 +136,37 @@ class TestTornAndDamaged:
         with pytest.raises(JournalError, match="no such journal; galaxy-exp list"):
             Journal.reopen(tmp_path)
 
-    def test_a_full_disk_leaves_the_journal_as_it_was(self, sweep_folder):
+    def test_several_events_are_as_one_after_the_other(self, sweep_folder):
+        with Journal.reopen(sweep_folder, clock=iter((200.0, 201.0)).__next__) as journal:
+            events = [TrialProposed(number=2, values={}, seed=7), TrialStarted(number=2, attempt=1)]
+            written = journal.append_all(events)
+            assert [event.time for event in written] == [200.0, 201.0]
+            assert journal.record.trials[2].attempt == 1
+            kept = journal.record.trials[2]
+        assert read_record(sweep_folder).trials[2] == kept
+
+    @pytest.mark.parametrize(
+        ("events", "space"),
+        [([SweepResumed()], 10), ([SweepResumed(), SweepEnded(succeeded=True, reason="done")], 70)],
+        ids=["none fits", "the first of two fits"],
+    )
+    def test_a_full_disk_leaves_the_journal_as_it_was(self, sweep_folder, events, space):
         import resource
 
         before = (sweep_folder / "journal.jsonl").read_bytes()
         with Journal.reopen(sweep_folder) as journal:
             old = resource.getrlimit(resource.RLIMIT_FSIZE)
             ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, old[1]))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + space, old[1]))
             try:
                 with pytest.raises(
                     JournalWriteError, match="cannot be written: File too large; nothing finished is lost"
                 ):
-                    journal.append(SweepResumed())
+                    journal.append_all(events)
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, old)
                 signal.signal(signal.SIGXFSZ, ignored)
+            assert journal.record.ended is None
         assert (sweep_folder / "journal.jsonl").read_bytes() == before
 
 

@@ -383,12 +383,21 @@ class TestRegistering:
         model = load_model(f"models:/{made.name}/1", tracking_uri=made.store.uri)
         assert (model.temperature, model.tta) == (None, False)
 
-    def test_a_file_that_went_since_the_test_is_one_line(self, sweep: Callable[..., Sweep]) -> None:
+    @pytest.mark.parametrize(
+        ("file", "what"),
+        [
+            ("model.keras", "the model of trial 0, "),
+            ("test_probabilities.npy", "what trial 0 said of the sealed images"),
+        ],
+    )
+    def test_a_file_that_went_since_the_test_is_one_line(
+        self, sweep: Callable[..., Sweep], file: str, what: str
+    ) -> None:
         made = sweep(0.5)
         made.choose()
         made.test()
-        made.model_file(0).unlink()
-        with pytest.raises(ModelError, match=rf"the model of trial 0, .*galaxy-exp resume {made.name}"):
+        (made.folder.trial(0) / file).unlink()
+        with pytest.raises(ModelError, match=rf"0000/{file}: {what}.*galaxy-exp resume {made.name}"):
             made.register()
 
     @pytest.mark.parametrize("error", [OSError(28, "No space left"), ModuleNotFoundError("No module named 'boto3'")])
