@@ -24,7 +24,7 @@ from rich.console import Console
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.contenders import CONTENDERS, Task
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe_machine, format_machine
 from benchmarks.measured import Measured
 from benchmarks.process import CommandFailed
 from benchmarks.table import build_table
@@ -88,12 +88,9 @@ def describe_task(task: Task, machine: dict[str, Any]) -> str:
     images = Path(task.data).name
     if task.data == "simulated":
         images = f"{task.images} SIMULATED galaxies of {task.image_size} x {task.image_size} pixels"
-    flags = ", ".join(machine["processor_flags"]) or "unknown"
-    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     return (
         f"data: {images}; the tutorial's network and {task.trials} more, epochs each: {task.epochs}, seed {task.seed}\n"
-        f"machine: {machine['cores']} cores ({flags}), load {machine['load_before']} before, {machine['system']}\n"
-        f"software: Python {machine['python']}, {packages}"
+        f"{format_machine(machine)}"
     )
 
 

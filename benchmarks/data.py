@@ -35,7 +35,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.big_sets import write_all, write_big_set
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe_machine, format_machine
 from benchmarks.sizes import fill_in
 
 DECALS, SDSS = (17_736, 256), (21_785, 69)
@@ -221,7 +221,7 @@ def build_figures(measured: Mapping[str, Any]) -> list[Figure]:
             share = measured[f"{name}_share"]
             figures += [
                 Figure(f"producing a batch of 32, {name} set", share["batch_ms"], "ms"),
-                Figure("  of a training step", 100 * share["share"], "%", 5),
+                Figure(f"the same, share of a training step, {name} set", 100 * share["share"], "%", 5),
             ]
     return figures
 
@@ -249,8 +249,7 @@ def describe_task(sizes: Mapping[str, int], machine: Mapping[str, Any]) -> str:
     small = f"{sizes['small_images']:,} x {sizes['small_image_size']} x {sizes['small_image_size']} x 3"
     return (
         f"large set: {large}; small set: {small}; all SIMULATED galaxies; pieces of {sizes['steps']} steps\n"
-        f"machine: {machine['cores']} cores ({', '.join(machine['processor_flags']) or 'unknown'}), "
-        f"load {machine['load_before']} before"
+        f"{format_machine(machine)}"
     )
 
 

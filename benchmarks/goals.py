@@ -24,7 +24,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe_machine, format_machine
 from benchmarks.process import ROOT, own_environment
 
 __all__ = ["BENCHMARKS", "PARTS", "Figure", "Part", "build_table", "main"]
@@ -148,7 +148,7 @@ PARTS: dict[str, Part] = {
         _proposals,
     ),
     "search": Part(
-        ("benchmarks/search.py", "--only", "replay", "--seeds", "10", "--contenders", "random + none", "gp + asha"),
+        ("benchmarks/search.py", "--only", "replay", "--seeds", "30", "--contenders", "random + none", "gp + asha"),
         _search,
     ),
     "scale": Part(
@@ -197,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="galaxy_exp_goals_") as folder:
             figures += measure_start(Path(folder)) if name == START else PARTS[name].measure(Path(folder))
     console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(f"machine: {machine}", highlight=False)
+    console.print(format_machine(machine), highlight=False)
     console.print(build_table(figures))
     if parsed.json is not None:
         rows = [asdict(figure) | {"met": figure.met} for figure in figures]

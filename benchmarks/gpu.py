@@ -25,7 +25,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe_machine, format_machine
 from galaxy_exp.quiet import import_keras_quietly
 
 __all__ = ["CONTENDERS", "main"]
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         speeds = measure_speed(simulated, Path(scratch), parsed.epochs)
         sweeps = [run_sweep_with(name, simulated, parsed) for name in CONTENDERS]
     console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(f"machine: {describe_machine()}; device: {device}", highlight=False)
+    console.print(f"{format_machine(describe_machine())}\ndevice: {device}", highlight=False)
     if device["platform"] != "gpu":
         console.print("no GPU here: these are figures of the processor, and say nothing about a GPU", style="bold")
     console.print(_table(f"the tutorial's network, {parsed.epochs} epochs", speeds))

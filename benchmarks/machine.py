@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["describe_machine", "parse_flags"]
+__all__ = ["describe_machine", "format_machine", "parse_flags"]
 
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 """Processor features that decide how fast float32 and bfloat16 are multiplied."""
@@ -26,6 +27,16 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
     }
+
+
+def format_machine(machine: Mapping[str, Any]) -> str:
+    """What `describe_machine` found, as two lines for people."""
+    flags = ", ".join(machine["processor_flags"]) or "processor features unknown"
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    return (
+        f"machine: {machine['cores']} cores ({flags}), load {machine['load_before']} before, {machine['system']}\n"
+        f"software: Python {machine['python']}, {packages}"
+    )
 
 
 def parse_flags(cpuinfo: str) -> list[str]:

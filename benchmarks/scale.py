@@ -36,7 +36,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.curves_table import append_line, read_lines
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe_machine, format_machine
 from benchmarks.process import ROOT, CommandFailed, own_environment
 from benchmarks.scale_run import Settings
 from benchmarks.scale_server import mlflow_server, time_run_list
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints tables; exit code 1 if a trial was lost on the way to MLflow."""
     parsed = parse_arguments(arguments)
     console = Console(width=150)
-    console.print(json.dumps(machine := describe_machine()))
+    console.print(format_machine(machine := describe_machine()), highlight=False)
     with ExitStack() as at_end:
         folder = parsed.folder or Path(at_end.enter_context(tempfile.TemporaryDirectory(prefix="galaxy_exp_scale_")))
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe_machine, format_machine
 
 __all__ = ["Variant", "compare_variants"]
 
@@ -46,7 +46,7 @@ def compare_variants(description: str, variants: Mapping[str, Variant], argument
         cells = [" ".join(f"{value:.3f}" for value in row[name]) + f", mean {row['mean'][name]:.3f}" for name in SCORES]
         table.add_row(row["name"], *cells, " ".join(f"{seconds:.0f}" for seconds in row["seconds"]))
     console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(f"machine: {describe_machine()}", highlight=False)
+    console.print(format_machine(describe_machine()), highlight=False)
     console.print(table)
     if parsed.json:
         parsed.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

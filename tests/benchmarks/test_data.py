@@ -91,7 +91,8 @@ class TestFigures:
             "worker's own memory, large set": False,
             "images/s from the map / from memory": True,
             "worker's peak / hand-wired peak": True,
-            "  of a training step": False,
+            "the same, share of a training step, large set": True,
+            "the same, share of a training step, small set": False,
         }
 
     def test_only_what_was_measured(self):

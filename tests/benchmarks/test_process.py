@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from benchmarks.machine import describe_machine, parse_flags
+from benchmarks.machine import describe_machine, format_machine, parse_flags
 from benchmarks.process import CommandFailed, parse_busy_ticks, parse_proportional_mb, run_command
 
 ALLOCATE = "import time; block = bytearray(80 * 2**20); block[::4096] = b'x' * (len(block) // 4096); time.sleep(0.8)"
@@ -53,3 +53,5 @@ def test_machine_is_described():
     machine = describe_machine()
     assert machine["cores"] >= 1
     assert machine["packages"]["keras-tuner"].startswith("1.4")
+    assert f"machine: {machine['cores']} cores (" in format_machine(machine)
+    assert f", keras-tuner {machine['packages']['keras-tuner']}, " in format_machine(machine)
