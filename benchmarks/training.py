@@ -3,11 +3,12 @@
     python benchmarks/training.py
     python benchmarks/training.py --rounds 9 --json training.json
 
-Every contender is a process that has built its network and trained one epoch; then they take turns, an epoch each, as
-often as `--rounds` says, and what counts is images by the time of all its epochs: epochs differ where Keras waits after
-some and not after others. What else the machine does hits all alike. The images are noise, since the time of a step
-does not depend on what they show. The peak is what TensorFlow reaches when it
-multiplies large matrices in the same precision, in the same turns; no training can be faster than it.
+Every contender is a process that has built its network and trained it for a while; then they take turns, some epochs
+each, as often as `--rounds` says. What counts is images by the time of all those epochs, since where Keras waits, it
+does so after some and not after others; but for the first of a turn, as the thread for which it waits sleeps the longer
+the longer nothing was asked of it. What else the machine does hits all alike. The images are noise, since the time of
+a step does not depend on what they show. The peak is what TensorFlow reaches when it multiplies large matrices in the
+same precision, in the same turns; no training can be faster than it.
 
 The operations of a training step are taken as three times those of the network forward (once for the outputs, once
 for the gradients of weights, once for those of inputs), convolutions and dense layers alone.
@@ -48,6 +49,8 @@ CONTENDERS: dict[str, dict[str, Any]] = {
     "the same, fed by Keras": {"precision": "mixed_bfloat16", "batch_size": 128, "fed_by_keras": True},
     "the same, Keras's Adam": {"precision": "mixed_bfloat16", "batch_size": 128, "optimizer": "adam"},
 }
+EPOCHS_A_TURN = 5
+"""The first is not counted."""
 MATRIX_SIZES = (1024, 2048, 4096)
 GOALS = {"bfloat16": (5.0, 0.6), "float32": (1.5, 0.6)}
 """Images/s by the script's, and share of the peak, for each precision that the machine multiplies natively."""
@@ -232,17 +235,17 @@ def _answering_clock(flops_per_image: int, n_images: int) -> Any:
     import keras
 
     class AnsweringClock(keras.callbacks.Callback):  # type: ignore[misc]
-        """Waits for a line before each epoch, and says how fast it was after it."""
+        """Waits for a line before each turn, and says how fast it was after it."""
 
         def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            if epoch != 1:
-                # the first epoch traces and warms up, and its line is answered after the second
+            if epoch % EPOCHS_A_TURN == 0:
                 self.model.stop_training = sys.stdin.readline().strip() != "go"
-            self.began = time.perf_counter()
 
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            if epoch > 0:
-                speed = n_images / (time.perf_counter() - self.began)
+            if epoch % EPOCHS_A_TURN == 0:
+                self.began = time.perf_counter()
+            if epoch % EPOCHS_A_TURN == EPOCHS_A_TURN - 1:
+                speed = (EPOCHS_A_TURN - 1) * n_images / (time.perf_counter() - self.began)
                 print(json.dumps({"images_per_second": speed, "flops_per_image": flops_per_image}), flush=True)
 
     return AnsweringClock()

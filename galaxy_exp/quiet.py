@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["import_keras_quietly"]
+__all__ = ["import_keras_quietly", "import_tensorflow_quietly"]
 
 
 def import_keras_quietly() -> None:
@@ -22,6 +22,12 @@ def import_keras_quietly() -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # of JAX
     with _stderr_kept_back():
         import keras_tuner  # noqa: F401 - imports keras and the backend too
+
+
+def import_tensorflow_quietly() -> None:
+    """Imports TensorFlow, as Keras does by itself, with its messages, to save a model on any backend."""
+    with _stderr_kept_back():
+        import tensorflow  # noqa: F401
 
 
 @contextmanager

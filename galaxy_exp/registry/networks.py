@@ -9,6 +9,7 @@ from typing import Any
 
 from galaxy_exp.errors import ModelError, first_line
 from galaxy_exp.folders import graph_of
+from galaxy_exp.quiet import import_tensorflow_quietly
 
 __all__ = ["average_networks", "read_network", "write_ensemble"]
 
@@ -66,6 +67,7 @@ def write_ensemble(model_files: Sequence[Path], image_shape: Sequence[int], targ
     Raises:
         ModelError: a file is not there or cannot be read.
     """
+    import_tensorflow_quietly()
     ensemble = average_networks([read_network(file, image_shape) for file in model_files], image_shape)
     temporary = target.with_name(f".{os.getpid()}.{target.name}")
     try:

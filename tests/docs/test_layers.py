@@ -63,7 +63,7 @@ OWNERS = {
         "quiet",
     },
     "keras_tuner": {"hypermodel", "training", "search", "check", "quiet"},
-    "tensorflow": {"hypermodel", "training"},
+    "tensorflow": {"hypermodel", "training", "quiet"},
     "jax": {"hypermodel.on_device"},
     "optuna": {"search", "report"},
     "matplotlib": {"report"},
