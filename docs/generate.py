@@ -23,7 +23,7 @@ NOTE = "<!-- Written by docs/generate.py; do not edit. -->"
 HELP_WIDTH = 100
 
 MEANINGS = {
-    "n_blocks": "blocks of convolution and pooling; with 1, the network has the seed tutorial's two convolutions",
+    "n_blocks": "blocks of convolution and pooling; with 1, the network has the two convolutions of astroNN's tutorial",
     "convs_per_block": "convolutions in each block",
     "width_growth": "factor from block to block after `filters_2`, up to 512 filters",
     "filters_1": "filters of the first convolution",
@@ -148,7 +148,7 @@ def _space_lines() -> Iterator[str]:
         raise KeyError(f"describe the new keys of a range: {others}")
     yield "### Hyperparameters of `galaxy-cnn`"
     yield ""
-    yield "The defaults together are the baseline, trial 0 of every sweep: the network of the seed tutorial."
+    yield "The defaults together are the baseline, trial 0 of every sweep: the network of astroNN's Galaxy10 tutorial."
     yield ""
     rows = [_hyperparameter_row(entry) for entry in _built_in_space()]
     yield from _table(("name", "searched by default", "baseline", "may be set to", "meaning"), rows)

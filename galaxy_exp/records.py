@@ -118,7 +118,7 @@ class SplitFiles:
 
 @dataclass(frozen=True, slots=True)
 class TrialSpec:
-    """All a worker needs to run one execution of one trial."""
+    """All a worker needs for one attempt at one trial."""
 
     sweep_id: str
     number: int
@@ -158,7 +158,7 @@ class EpochReport:
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """How one execution of a trial ended.
+    """How one attempt at a trial ended.
 
     For a state with a model, `folder` of the specification holds `model.keras` (inference only, float32,
     uint8 images in, probabilities out, no custom layers for the built-in hypermodel) and

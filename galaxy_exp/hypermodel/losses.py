@@ -34,7 +34,7 @@ class SmoothedCrossentropy(keras.losses.Loss):  # type: ignore[misc]
 
 
 def build_loss(label_smoothing: float) -> keras.losses.Loss:
-    """Keras's own sparse cross-entropy without smoothing (the seed's loss), else `SmoothedCrossentropy`."""
+    """Keras's own sparse cross-entropy without smoothing (the tutorial's loss), else `SmoothedCrossentropy`."""
     if label_smoothing == 0:
         return keras.losses.SparseCategoricalCrossentropy()
     return SmoothedCrossentropy(label_smoothing)

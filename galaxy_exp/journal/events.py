@@ -133,7 +133,7 @@ class TrialRunCreated(_Event):
 
 
 class TrialStarted(_Event):
-    """An execution was handed to a worker; what an earlier attempt reported no longer counts."""
+    """A trial, in a new attempt, was handed to a worker; what an earlier attempt reported no longer counts."""
 
     event: Literal["trial_started"] = "trial_started"
     number: int

@@ -1,4 +1,4 @@
-"""One execution of one trial: from a specification to a result."""
+"""One attempt at one trial: from a specification to a result."""
 
 from __future__ import annotations
 
