@@ -278,7 +278,9 @@ class SearchConfig(Section):
         (), description="configurations to try first, after the baseline; what one leaves out takes its default"
     )
     warm_start: str | None = Field(
-        None, min_length=1, description="an earlier sweep, by its id or the beginning of one, whose trials are evidence; of several that begin so, the newest"
+        None,
+        min_length=1,
+        description="an earlier sweep whose trials are evidence, by its id or the beginning of one (then the newest of these)",
     )
     executions: int = Field(
         1, ge=1, le=100, description="trials of each proposed configuration, each with its own seed"
@@ -290,9 +292,16 @@ class SearchConfig(Section):
     )
     reduction_factor: int = Field(3, ge=2, description="asha, hyperband: one in so many goes on from each rung")
     patience: int = Field(5, ge=1, description="patience: epochs without gain after which a trial ends")
-    max_trials: int = Field(20, ge=1, le=1_000_000, description="trials of the search in all, the baseline included; those of finalists come on top")
+    max_trials: int = Field(
+        20,
+        ge=1,
+        le=1_000_000,
+        description="trials of the search, the baseline included; those of finalists come on top",
+    )
     max_epochs: int | None = Field(None, ge=1, description="epochs in all trials of the search together")
-    max_hours: float | None = Field(None, gt=0, description="hours of the search, time between stop and resume left out")
+    max_hours: float | None = Field(
+        None, gt=0, description="hours of the search, time between stop and resume left out"
+    )
     max_trials_without_gain: int | None = Field(
         None, ge=1, description="trials in a row that do not improve the best before the sweep ends"
     )
