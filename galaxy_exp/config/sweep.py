@@ -280,7 +280,7 @@ class SearchConfig(Section):
     warm_start: str | None = Field(
         None,
         min_length=1,
-        description="an earlier sweep whose trials are evidence, by its id or the beginning of one (then the newest of these)",
+        description="an earlier sweep whose trials are evidence: its id, or the newest whose id begins so",
     )
     executions: int = Field(
         1, ge=1, le=100, description="trials of each proposed configuration, each with its own seed"

@@ -68,8 +68,8 @@ def declare_hyperparameters(hp: keras_tuner.HyperParameters) -> NetworkValues:
     """Declares every hyperparameter and returns the values that `hp` holds for them.
 
     The defaults together are the network of astroNN's Galaxy10 tutorial: Conv32, Conv64, MaxPool, Dropout 0.25,
-    Flatten, Dense128, Dropout 0.5, with Adam at 0.001 and batches of 32. An entry that is already in `hp` under the same
-    name and condition wins over the one declared here: that is how a sweep file narrows, widens or fixes it.
+    Flatten, Dense128, Dropout 0.5, with Adam at 0.001 and batches of 32. An entry that is already in `hp` under the
+    same name and condition wins over the one declared here: that is how a sweep file narrows, widens or fixes it.
     """
     network = _declare_network(hp)
     training = _declare_training(hp)
