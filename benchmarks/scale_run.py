@@ -243,7 +243,7 @@ def _measure(
             spec,
             observers,
             clock,
-            Pace(clock),
+            Pace(clock=clock),
             stopping=lambda: settings.at_most is not None and time.perf_counter() - began > settings.at_most,
         )
         if settings.profile:

@@ -15,13 +15,15 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from galaxy_exp.errors import BadInputError
 
-__all__ = ["ProjectFolder", "SweepFolder", "fsync_path", "graph_of"]
+__all__ = ["ProjectFolder", "SweepFolder", "fsync_path", "graph_of", "write_atomically"]
 
 
 def fsync_path(path: Path) -> None:
@@ -31,6 +33,25 @@ def fsync_path(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """`write` gets a path with the same ending; a reader sees the whole file or folder or none, also after a power cut.
+
+    On disk before it returns: the journal will speak of it, and then it must be there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        write(temporary)
+        for each in (*temporary.rglob("*"), temporary):
+            fsync_path(each)
+        temporary.replace(path)
+        fsync_path(path.parent)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        temporary.unlink(missing_ok=True)
 
 
 def graph_of(model_file: Path) -> Path:

@@ -53,7 +53,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     from galaxy_exp.hypermodel.loading import load_hypermodel
     from galaxy_exp.hypermodel.search_space import baseline_values, build_space, discover_space
     from galaxy_exp.search.building import check_search
-    from galaxy_exp.tracking.store import resolve_tracking_uri, without_password
+    from galaxy_exp.tracking.store import remember_address, resolve_tracking_uri
 
     reference = locate_hypermodel(config.hypermodel, project.sweep(sweep_id).path)
     hypermodel = load_hypermodel(reference, dataset.image_shape, dataset.n_classes)
@@ -78,7 +78,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
         data_source=dataset.source,
         simulated=dataset.simulated,
         import_paths=own_import_paths(),
-        tracking_uri=without_password(resolve_tracking_uri(config.tracking.uri)),
+        tracking_uri=remember_address(resolve_tracking_uri(config.tracking.uri)),
         software=describe_software(),
     )
 

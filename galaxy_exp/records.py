@@ -127,7 +127,7 @@ class TrialSpec:
     space: dict[str, Any]
     """`keras_tuner.HyperParameters.get_config()` of the effective space."""
     hypermodel: str
-    """"galaxy-cnn" or a dotted path `package.module:ClassName`."""
+    """"galaxy-cnn", a dotted path `package.module:ClassName`, or "pickled:" and the file of one given from Python."""
     data: SplitFiles
     epochs: int
     seed: int

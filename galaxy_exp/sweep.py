@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -317,16 +318,18 @@ class _Run:
         from galaxy_exp.execution.sources import FinalistSource
         from galaxy_exp.search.pruners import NoPruner
 
-        record = self._journal.record
-        if record.finalists:
-            seeds = record.config.registry.seeds
+        record, seeds = self._journal.record, self._journal.record.config.registry.seeds
+        source = FinalistSource(seeds)
+        is_over = source.refusal(record, time.time()) is not None and not any(map(source.owns, record.running))
+        if record.finalists and not is_over:
             names = ", ".join(str(number) for number in record.finalists)
             self._say(f"training the finalists again, {seeds} times each: trials {names}")
-            self._train(FinalistSource(seeds), NoPruner(), tracker)
+            self._train(source, NoPruner(), tracker)
 
     def _train(self, source: TrialSource, pruner: Pruner, tracker: Observer) -> str:
         from galaxy_exp.execution.loop import SweepLoop
         from galaxy_exp.execution.model_keeper import ModelKeeper
+        from galaxy_exp.execution.pace import Pace
 
         with gentle_interrupts(self._say) as stopping:
             loop = SweepLoop(
@@ -336,6 +339,7 @@ class _Run:
                 self._crew.engine,
                 partial(trial_spec, self._journal.record, self._folder),
                 (*self._observers, ModelKeeper(self._folder), tracker),
+                pace=Pace(60 * self._journal.record.config.execution.first_epoch_minutes),
                 stopping=stopping,
             )
             return loop.run()
@@ -440,7 +444,7 @@ def build_projection(journal: Journal, folder: SweepFolder, say: Say) -> MlflowP
 
 def _remember_password(record: SweepRecord) -> None:
     """The journal has the store's address without its password; the sweep file may have it."""
-    from galaxy_exp.tracking.store import without_password
+    from galaxy_exp.tracking.store import remember_address
 
     source = record.sweep_file
     if source is None or not source.path or record.config.tracking.uri is None:
@@ -450,7 +454,7 @@ def _remember_password(record: SweepRecord) -> None:
     except ConfigError:  # gone or changed; the environment may have it
         return
     if uri is not None:
-        without_password(uri)
+        remember_address(uri)
 
 
 def _newest_unfinished(project: ProjectFolder) -> SweepFolder:

@@ -7,7 +7,7 @@ from galaxy_exp.config.reading import as_journaled, load_sweep, read_sweep
 from galaxy_exp.errors import TrackingError
 from galaxy_exp.redaction import hide_password
 from galaxy_exp.tracking.artifacts import write_sweep_artifacts
-from galaxy_exp.tracking.store import whole_address, without_password
+from galaxy_exp.tracking.store import remember_address, whole_address
 from galaxy_exp.training.failures import failure_reason
 
 URI = "postgresql://me:hun/ter@2@db.example/mlflow"
@@ -81,10 +81,10 @@ class TestAnAddressFromTheJournal:
     @pytest.mark.parametrize("address", ["sqlite:////home/x/mlflow.db", "http://mlflow.example.org:5000"])
     def test_is_not_changed_by_a_secret_that_is_an_ordinary_word(self, monkeypatch, address):
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "mlflow")
-        assert without_password(address) == whole_address(address) == address
+        assert remember_address(address) == whole_address(address) == address
 
     def test_is_whole_in_the_process_that_knew_it(self):
-        assert whole_address(without_password(URI)) == URI
+        assert whole_address(remember_address(URI)) == URI
 
     def test_takes_the_password_from_the_environment(self, monkeypatch):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", self.OTHER)

@@ -433,6 +433,12 @@ class ExecutionConfig(Section):
     cluster_options: Options = Field(
         default_factory=dict, description="arguments of dask_jobqueue.SLURMCluster, such as cores, memory and walltime"
     )
+    first_epoch_minutes: float = Field(
+        10,
+        gt=0,
+        description="what a trial's first epoch may always take, imports and compiling included, before its worker is "
+        "taken for hung",
+    )
     max_memory_growth: float = Field(
         0.5,
         gt=0,

@@ -97,10 +97,12 @@ class Budget:
 
 
 def trials_without_gain(record: SweepRecord) -> int:
-    """How many of the latest trials to end, in a row, did not improve the best objective."""
+    """How many of the latest trials of the search to end, in a row, did not improve the best that may win."""
     best, count = record.objective.worst, 0
-    for number in record.end_order:
-        value = record.trials[number].objective_value(record.objective)
+    for trial in (record.trials[number] for number in record.end_order):
+        if trial.confirms is not None:
+            continue
+        value = record.score(trial)
         if value is not None and record.objective.is_better(value, best):
             best, count = value, 0
         else:

@@ -10,7 +10,7 @@ import queue
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -337,6 +337,8 @@ class DaskEngine:
         """Found here, not said by a worker."""
         self._addresses: list[str] = []
         """Of the workers, in the order in which they were first seen."""
+        self._unfit: dict[str, float] = {}
+        """Workers that could not run trials, and when that was found."""
         self._running: dict[int, _Task] = {}
         self._busy: dict[str, _Task] = {}
         """By address; a trial that was killed keeps its worker busy until the task is over."""
@@ -366,7 +368,7 @@ class DaskEngine:
             idle_seconds=self._workers.idle_seconds,
             module=self._module,
         )
-        self._prepare_workers(self._client)
+        self._prepare_first_workers()
 
     def free_slots(self) -> int:
         """See `Engine.free_slots`."""
@@ -378,7 +380,7 @@ class DaskEngine:
         """See `Engine.submit`."""
         if not self.free_slots():
             numbers = ", ".join(str(task.spec.number) for task in self._busy.values())
-            raise RuntimeError(f"every worker is busy with trial {numbers}")
+            raise RuntimeError(f"every worker is busy with trial {numbers}" if numbers else "no worker is there")
         # a key of its own: Dask does not run one again whose result it still has
         address, key = self._free()[0], f"{self._topic}-{spec.number}-{spec.attempt}-{uuid.uuid4().hex[:8]}"
         future = self._connected.submit(
@@ -458,16 +460,23 @@ class DaskEngine:
         """Renews the list of workers, and finds those that have left."""
         self._looked_at = time.monotonic()
         present = self._present_workers()
-        known = [address for address in self._addresses if address in present]
-        self._addresses = [*known, *(address for address in present if address not in known)][: self._workers.limit]
+        self._unfit = {address: found for address, found in self._unfit.items() if address in present}
+        self._addresses = [address for address in self._addresses if address in present]
+        for address in present:
+            if address in self._addresses or self._looked_at - self._unfit.get(address, -math.inf) < _RENEW_SECONDS:
+                continue
+            if self._workers.limit is not None and len(self._addresses) >= self._workers.limit:
+                break
+            if self._hosting is None or self._is_fit(address):
+                self._addresses.append(address)
         for address in [address for address in self._busy if address not in present]:
             self._lose(self._busy.pop(address), f"the Dask worker at {address} has left the cluster")
         for task in self._busy.values():
             if self._running.get(task.spec.number) is not task:
                 self._tell(task, dask_worker.kill_trial)
         if not self._addresses and not self._has_said_waiting:
-            self._has_said_waiting = True
-            self._say("no Dask worker is there yet; waiting for one")
+            self._say("no Dask worker is there; waiting for one")
+        self._has_said_waiting = not self._addresses
 
     def _present_workers(self) -> list[str]:
         """Their addresses; waits while the connection to the scheduler is broken and Dask tries to mend it."""
@@ -552,23 +561,42 @@ class DaskEngine:
 
         client.loop.add_callback(tell)
 
-    def _prepare_workers(self, client: Client) -> None:
-        """Starts the worker processes, so that their imports go on while the driver prepares.
+    def _prepare_first_workers(self) -> None:
+        """Starts the processes of the workers that are there, so that their imports go on while the driver prepares.
 
         Raises:
             ConfigError: a worker lacks galaxy_exp, or does not see the project's folder.
         """
+        obstacle = self._prepare(self._addresses)
+        if obstacle is not None:
+            raise ConfigError(f"execution: {obstacle}")
+
+    def _is_fit(self, address: str) -> bool:
+        """Prepares a worker that came later; one that cannot run trials is told and left out, and asked again later."""
+        obstacle = self._prepare([address])
+        if obstacle is None:
+            self._unfit.pop(address, None)
+            return True
+        if address not in self._unfit:
+            self._say(f"left out: {obstacle}")
+        self._unfit[address] = time.monotonic()
+        return False
+
+    def _prepare(self, addresses: Sequence[str]) -> str | None:
+        """Starts the worker processes of some Dask workers; returns why one of them cannot run trials."""
+        workers = list(addresses)
         try:
-            missing = client.run(dask_worker.missing_paths, (self._log_file.parent,))
-            client.run(dask_worker.start_process, self._hosting)
+            missing = self._connected.run(dask_worker.missing_paths, (self._log_file.parent,), workers=workers)
+            for address, paths in missing.items():
+                if paths:
+                    return (
+                        f"the Dask worker at {address} has no {paths[0]}; "
+                        "expected the project on a file system that all workers share, at the same path"
+                    )
+            self._connected.run(dask_worker.start_process, self._hosting, workers=workers)
         except (ImportError, OSError) as error:
-            raise ConfigError(f"execution: a Dask worker cannot run trials: {first_line(error)}") from None
-        for address, paths in missing.items():
-            if paths:
-                raise ConfigError(
-                    f"execution: the Dask worker at {address} has no {paths[0]}; "
-                    "expected the project on a file system that all workers share, at the same path"
-                )
+            return f"a Dask worker cannot run trials: {first_line(error)}"
+        return None
 
     async def _end_processes(self, client: Client) -> None:
         await client.run(dask_worker.end_process, self._topic, on_error="ignore")

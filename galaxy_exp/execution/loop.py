@@ -17,6 +17,7 @@ from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialPro
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import DISK_FULL, EpochReport, TrialResult, TrialSpec, TrialState
+from galaxy_exp.search.proposer import epochs_of
 from galaxy_exp.search.pruners import Pruner
 from galaxy_exp.seeding import derive_seed
 
@@ -110,7 +111,7 @@ class SweepLoop:
         """Starts as many trials as there are slots; returns whether more might be started with more slots."""
         while not self._stopping():
             if not self._engine.free_slots():
-                return True
+                return bool(self._at_work or self._to_issue) or not self._is_over()
             trial = self._start_next()
             if trial is None:
                 return False
@@ -119,6 +120,12 @@ class SweepLoop:
             self._at_work.add(trial.number)
             self._pace.begin(trial.number)
         return False
+
+    def _is_over(self) -> bool:
+        """Whether no trial is left, so that no worker need be waited for."""
+        reason = self._source.refusal(self._record, self._clock())
+        self._why_none_is_started = reason or self._why_none_is_started
+        return reason is not None
 
     def _start_next(self) -> TrialRecord | None:
         """The trial to train now, with its start journaled; None if there is none at present."""
@@ -176,7 +183,7 @@ class SweepLoop:
         self._write(EpochReported(report=report, go_on=go_on))
         if (objective := self._record.objective.name) in report.metrics:
             self._curves.add(report.number, report.metrics[objective])
-        if go_on and self._stopping() and report.epoch < self._record.config.training.epochs:
+        if go_on and self._stopping() and report.epoch < self._epochs_of(report.number):
             self._take_from_work(report.number)
             return
         self._engine.answer(report.number, go_on)
@@ -188,6 +195,9 @@ class SweepLoop:
             return False
         curve = [*self._curves[report.number], report.metrics[self._record.objective.name]]
         return self._pruner.should_stop(report.number, curve, self._curves.without(report.number))
+
+    def _epochs_of(self, number: int) -> int:
+        return epochs_of(self._record.trials[number].values, self._record.config.training.epochs)
 
     def _take_from_work(self, number: int) -> None:
         self._at_work.discard(number)

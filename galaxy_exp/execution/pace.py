@@ -6,10 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["FIRST_EPOCH_SECONDS", "LATER_EPOCH_SECONDS", "SLOWNESS", "Pace"]
-
-FIRST_EPOCH_SECONDS = 600.0
-"""What the first epoch may always take: the worker's imports, reading the images, compiling."""
+__all__ = ["LATER_EPOCH_SECONDS", "SLOWNESS", "Pace"]
 
 LATER_EPOCH_SECONDS = 60.0
 """What a later epoch may always take, and so may saving the model at the end."""
@@ -31,10 +28,12 @@ class Pace:
     A first epoch is compared with the slowest first epoch of the other trials, later ones with the trial's own.
 
     Args:
+        first_epoch_seconds: what a first epoch may always take: the worker's imports, reading the images, compiling.
         clock: seconds; stands still while the machine sleeps.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, first_epoch_seconds: float = 600.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._first_epoch_seconds = first_epoch_seconds
         self._clock = clock
         self._running: dict[int, _Running] = {}
         self._slowest_first = 0.0
@@ -61,12 +60,16 @@ class Pace:
         """The trials that count as hung, with the reason in words."""
         now = self._clock()
         return {
-            number: f"hung: nothing heard for {now - trial.heard_at:.0f} s, {self._limit(trial):.0f} s were allowed"
+            number: self._describe(trial, now - trial.heard_at)
             for number, trial in self._running.items()
             if now - trial.heard_at > self._limit(trial)
         }
 
+    def _describe(self, trial: _Running, seconds: float) -> str:
+        said = f"hung: nothing heard for {seconds:.0f} s, {self._limit(trial):.0f} s were allowed"
+        return f"{said} for a first epoch (execution.first_epoch_minutes)" if trial.slowest is None else said
+
     def _limit(self, trial: _Running) -> float:
         if trial.slowest is None:
-            return max(FIRST_EPOCH_SECONDS, SLOWNESS * self._slowest_first)
+            return max(self._first_epoch_seconds, SLOWNESS * self._slowest_first)
         return max(LATER_EPOCH_SECONDS, SLOWNESS * trial.slowest)

@@ -46,6 +46,10 @@ class TrialSource(Protocol):
         """Comes to where the record stands; called once, first."""
         ...
 
+    def refusal(self, record: SweepRecord, now: float) -> str | None:
+        """Why no further trial is started, as far as the record tells; `now` in seconds since 1970."""
+        ...
+
     def next_trial(self, record: SweepRecord, now: float) -> NewTrial | NoTrial:
         """The next configuration, or why there is none; `now` in seconds since 1970."""
         ...
@@ -81,9 +85,13 @@ class SearchSource:
             else:
                 self.tell(record, trial)
 
+    def refusal(self, record: SweepRecord, now: float) -> str | None:
+        """See `TrialSource`."""
+        return self._budget.refusal(record, now)
+
     def next_trial(self, record: SweepRecord, now: float) -> NewTrial | NoTrial:
         """See `TrialSource`."""
-        reason = self._budget.refusal(record, now)
+        reason = self.refusal(record, now)
         if reason is not None:
             return NoTrial(reason)
         number, settled = len(record.trials), record.settled
@@ -124,14 +132,22 @@ class FinalistSource:
     def replay(self, record: SweepRecord) -> None:
         """Nothing is kept here: what comes next follows from the record alone."""
 
+    def refusal(self, record: SweepRecord, now: float) -> str | None:
+        """See `TrialSource`."""
+        is_over = self._position(record) >= len(record.finalists or []) * self._seeds
+        return "every finalist was trained with every seed" if is_over else None
+
     def next_trial(self, record: SweepRecord, now: float) -> NewTrial | NoTrial:
         """See `TrialSource`."""
+        reason = self.refusal(record, now)
+        if reason is not None:
+            return NoTrial(reason)
         finalists = record.finalists or []
-        position = sum(self.owns(trial) for trial in record.trials.values())
-        if position >= len(finalists) * self._seeds:
-            return NoTrial("every finalist was trained with every seed")
-        finalist = finalists[position % len(finalists)]
+        finalist = finalists[self._position(record) % len(finalists)]
         return NewTrial(dict(record.trials[finalist].values), confirms=finalist)
+
+    def _position(self, record: SweepRecord) -> int:
+        return sum(self.owns(trial) for trial in record.trials.values())
 
     def exceeded(self, record: SweepRecord, now: float) -> bool:
         """Never: the budget is the search's."""

@@ -85,8 +85,13 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         # sorted: neighbours on disk are read together, and the order within a batch changes nothing
         return np.sort(self._order[first : first + self.batch_size])
 
+    def rewind(self, epoch: int) -> None:
+        """Makes `epoch`, from 0, the one whose order is drawn next."""
+        self._epoch = epoch - 1
+
     def on_epoch_begin(self) -> None:
-        """Draws the order of the next epoch. Keras calls `on_epoch_end` more often than epochs end, this once each."""
+        """Draws the order of the next epoch. Keras calls `on_epoch_end` more often than epochs end, this once each; on
+        JAX once more before the first, see `rewind`."""
         self._epoch += 1
         if self._seed is not None:
             rng = np.random.default_rng((self._seed, self._epoch))

@@ -56,6 +56,8 @@ def fit_batches(
     shared = {"shuffle": False, **kwargs, "callbacks": list(callbacks), "verbose": verbose}
     is_possible = _compiles_for_device(model) and verbose == 0 and set(kwargs) <= {"epochs", "validation_data"}
     images = _on_device(batches.images) if is_possible and not any(map(_sees_batches, callbacks)) else None
+    if keras.backend.backend() != "tensorflow":
+        shared["callbacks"] = [_OrderOfEpoch(batches), *callbacks]
     if images is None:
         return model.fit(feed(batches), **shared)
     epochs = _Epochs(batches, images)
@@ -64,6 +66,17 @@ def fit_batches(
         return model.fit(epochs, **shared)
     finally:
         model.train_function = None
+
+
+class _OrderOfEpoch(keras.callbacks.Callback):  # type: ignore[misc]
+    """On JAX Keras takes a first batch to build the metrics before it trains, and so begins an epoch too many."""
+
+    def __init__(self, batches: Batches) -> None:
+        super().__init__()
+        self._batches = batches
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._batches.rewind(epoch)
 
 
 def _compiles_for_device(model: keras.Model) -> bool:

@@ -246,11 +246,17 @@ class SweepRecord:
             return [self.trials[number] for _, number in self._ranking[:first]]
 
     def _rank(self, trial: TrialRecord) -> None:
-        value = trial.objective_value(self.objective)
-        if trial.confirms is not None or trial.result is None or value is None:
-            return
-        if not any(violation > 0 for violation in violations(trial.result, self.config.search.constraint_records)):
+        value = self.score(trial)
+        if trial.confirms is None and value is not None:
             insort(self._ranking, (self.objective.sort_key(value), trial.number))
+
+    def score(self, trial: TrialRecord) -> float | None:
+        """The objective of a finished trial that may win; None for others, as a baseline that breaks a constraint."""
+        if trial.result is None:
+            return None
+        if any(violation > 0 for violation in violations(trial.result, self.config.search.constraint_records)):
+            return None
+        return trial.objective_value(self.objective)
 
     @property
     def epochs(self) -> int:
@@ -268,12 +274,16 @@ class SweepRecord:
         return [trial for trial, keys in known if not any(_dominates(other, keys) for _, other in known)]
 
     def consecutive_failures(self) -> int:
-        """How many of the latest trials to end failed or were lost, in a row, since the sweep was last resumed."""
+        """How many of the latest trials to end failed or were lost, in a row, since the sweep was last resumed.
+
+        Those that break a constraint neither count nor end the row.
+        """
         count = 0
         for position in range(len(self.end_order) - 1, self.ended_before_resuming - 1, -1):
-            if self.trials[self.end_order[position]].state.has_model:
+            state = self.trials[self.end_order[position]].state
+            if state.has_model:
                 break
-            count += 1
+            count += state is not TrialState.INFEASIBLE
         return count
 
     def apply(self, event: Event) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.errors import ModelError, SweepFailedError
-from galaxy_exp.folders import SweepFolder, graph_of
+from galaxy_exp.folders import SweepFolder, graph_of, write_atomically
 from galaxy_exp.journal.events import ModelRegistered, PromotionDecided, SealedTestOpened
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord
@@ -60,7 +60,7 @@ def open_sealed_test(journal: Journal, folder: SweepFolder, data: PreparedData) 
             report, probabilities = _test_winner(record, folder, data)
         else:
             report, probabilities = _test(_model_file(folder, number), data)
-        np.save(folder.trial(number) / "test_probabilities.npy", probabilities)
+        _save_probabilities(probabilities, folder, number)
         journal.append(SealedTestOpened(number=number, report=report.to_dict()))
 
 
@@ -210,13 +210,23 @@ def _require_model(record: SweepRecord, folder: SweepFolder) -> None:
 
 
 def _sealed_predictions(folder: SweepFolder, number: int, data: PreparedData) -> SealedPredictions:
-    file = folder.trial(number) / "test_probabilities.npy"
-    if not file.is_file():
+    file = _probabilities_file(folder, number)
+    try:
+        probabilities = np.load(file)
+    except (OSError, ValueError, EOFError):
         raise ModelError(
-            f"{file}: what trial {number} said of the sealed images is gone; put the file back, then: "
+            f"{file}: what trial {number} said of the sealed images is gone or damaged; put the file back, then: "
             f"galaxy-exp resume {folder.path.name}; if there is no copy, run the sweep again"
-        )
-    return SealedPredictions(test_digest(data), np.load(data.sealed.labels), np.load(file))
+        ) from None
+    return SealedPredictions(test_digest(data), np.load(data.sealed.labels), probabilities)
+
+
+def _save_probabilities(probabilities: NDArray[np.float32], folder: SweepFolder, number: int) -> None:
+    write_atomically(_probabilities_file(folder, number), lambda path: np.save(path, probabilities))
+
+
+def _probabilities_file(folder: SweepFolder, number: int) -> Path:
+    return folder.trial(number) / "test_probabilities.npy"
 
 
 def _winner_number(record: SweepRecord) -> int:

@@ -316,12 +316,15 @@ class MlflowProjection:
         return self._experiment_id
 
     def _ensure_parent_run(self) -> str:
-        """The sweep's parent run: as journaled and still there, else one that a killed driver left, else a new one."""
+        """The sweep's parent run: as journaled, out of the bin if need be, else one that a killed driver left or a new
+        one."""
         run_id = self._record.parent_run_id
-        if run_id is None or (self._is_behind and not self._is_active(run_id)):
+        if run_id is None or (self._is_behind and not self._is_back(run_id)):
             left = self.client.search_runs([self._experiment()], self._filter("sweep"), max_results=1)
-            run_id = str(left[0].info.run_id) if left else self._create_parent_run()
+            lost, run_id = run_id, str(left[0].info.run_id) if left else self._create_parent_run()
             self._journal.append(ParentRunCreated(run_id=run_id))
+            if lost is not None:
+                self._adopt_trials(run_id)
             self._parent_is_described = False
         if not self._parent_is_described:
             self._describe_parent(run_id)
@@ -329,12 +332,29 @@ class MlflowProjection:
         return run_id
 
     def _is_active(self, run_id: str) -> bool:
+        return self._stage(run_id) == "active"
+
+    def _is_back(self, run_id: str) -> bool:
+        """Whether a run is there, after it was taken out of the bin if it was in it."""
+        stage = self._stage(run_id)
+        if stage == "deleted":
+            self.client.restore_run(run_id)
+        return stage is not None
+
+    def _stage(self, run_id: str) -> str | None:
+        """ "active", "deleted", or None for a run that is not there."""
         try:
-            return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
+            return str(self.client.get_run(run_id).info.lifecycle_stage)
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return False
+                return None
             raise
+
+    def _adopt_trials(self, run_id: str) -> None:
+        """Puts the runs of trials under a new parent run."""
+        for trial in list(self._record.trials.values()):
+            if trial.run_id is not None and self._is_active(trial.run_id):
+                self.client.set_tag(trial.run_id, names.PARENT, run_id)
 
     def _create_parent_run(self) -> str:
         started = _milliseconds(self._record.started.time)
@@ -412,12 +432,7 @@ class MlflowProjection:
 
     def _restore_run(self, trial: TrialRecord) -> None:
         """Gives a trial its run back: out of the bin or, if it is not there either, a new one."""
-        try:
-            if self.client.get_run(_run_of(trial)).info.lifecycle_stage == "deleted":
-                self.client.restore_run(_run_of(trial))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
+        if not self._is_back(_run_of(trial)):
             run_id = self._create_trial_run(trial, trial.run_attempt)
             self._journal.append(TrialRunCreated(number=trial.number, run_id=run_id, attempt=trial.run_attempt))
 

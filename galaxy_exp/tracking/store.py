@@ -25,11 +25,11 @@ __all__ = [
     "is_first_use",
     "open_client",
     "open_existing_client",
+    "remember_address",
     "resolve_tracking_uri",
     "tracking_errors",
     "uri_option",
     "whole_address",
-    "without_password",
 ]
 
 _WHOLE: dict[str, str] = {}
@@ -57,8 +57,8 @@ def resolve_tracking_uri(configured: str | None) -> str:
     return _absolute(str(get_tracking_uri()))
 
 
-def without_password(uri: str) -> str:
-    """The address as the journal has it; this process can still open what `whole_address` makes of it."""
+def remember_address(uri: str) -> str:
+    """The address as the journal has it, without a password; from then on `whole_address` knows the rest."""
     hidden = hide_in_address(uri)
     if hidden != uri:
         _WHOLE[hidden] = uri
@@ -68,7 +68,7 @@ def without_password(uri: str) -> str:
 def whole_address(uri: str) -> str:
     """The address with the password that the journal does not have.
 
-    It is what this process began with (`without_password`), or MLFLOW_TRACKING_URI if that is the same but for it.
+    It is what this process began with (`remember_address`), or MLFLOW_TRACKING_URI if that is the same but for it.
 
     Raises:
         TrackingError: the password is nowhere to be found; says where it is looked for.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.folders import fsync_path, graph_of
+from galaxy_exp.folders import graph_of, write_atomically
 from galaxy_exp.hypermodel.export import is_portable
 from galaxy_exp.records import EpochReport
 
@@ -34,7 +33,7 @@ HISTORY_FILE = "history.csv"
 
 def save_model(model: keras.Model, folder: Path) -> None:
     """Writes `model.keras`."""
-    _write_atomically(folder / MODEL_FILE, model.save)
+    write_atomically(folder / MODEL_FILE, model.save)
 
 
 def save_graph(model: keras.Model, folder: Path, image_shape: Sequence[int]) -> None:
@@ -51,12 +50,12 @@ def save_graph(model: keras.Model, folder: Path, image_shape: Sequence[int]) -> 
     shutil.rmtree(graph, ignore_errors=True)
     if keras.backend.backend() == "tensorflow" and not is_portable(model):
         images = keras.InputSpec(shape=(None, *image_shape), dtype="uint8")
-        _write_atomically(graph, lambda path: model.export(path, verbose=False, input_signature=[images]))
+        write_atomically(graph, lambda path: model.export(path, verbose=False, input_signature=[images]))
 
 
 def save_probabilities(probabilities: NDArray[Any], folder: Path) -> None:
     """Writes `validation_probabilities.npy`, float32 (n_validation, n_classes)."""
-    _write_atomically(folder / PROBABILITIES_FILE, lambda path: np.save(path, probabilities.astype(np.float32)))
+    write_atomically(folder / PROBABILITIES_FILE, lambda path: np.save(path, probabilities.astype(np.float32)))
 
 
 def save_history(reports: Sequence[EpochReport], folder: Path) -> None:
@@ -69,22 +68,4 @@ def save_history(reports: Sequence[EpochReport], folder: Path) -> None:
             writer.writeheader()
             writer.writerows({"epoch": report.epoch, **report.metrics} for report in reports)
 
-    _write_atomically(folder / HISTORY_FILE, write)
-
-
-def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """`write` gets a path with the same ending; a reader sees the whole file or none, also after a power cut.
-
-    On disk before it returns: the journal will say that the trial ended, and then its files must be there.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        write(temporary)
-        fsync_path(temporary)
-        temporary.replace(path)
-        fsync_path(path.parent)
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        temporary.unlink(missing_ok=True)
+    write_atomically(folder / HISTORY_FILE, write)

@@ -68,7 +68,8 @@ def test_command_of_mlflow_exists(line: Line) -> None:
 
 @pytest.mark.parametrize("line", of("python"), ids=str)
 def test_script_exists_and_so_do_its_options(line: Line) -> None:
-    source = (ROOT / line.words[1]).read_text(encoding="utf-8")
+    is_module = line.words[1] == "-m"
+    source = (ROOT / (f"{line.words[2]}/__main__.py" if is_module else line.words[1])).read_text(encoding="utf-8")
     helpers = re.findall(r"^from (benchmarks\.\w+) import", source, re.MULTILINE)
     source += "".join((ROOT / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8") for name in helpers)
     options = [word.removeprefix("--") for word in line.words[2:] if word.startswith("--")]

@@ -86,6 +86,16 @@ class TestRuns:
         assert run_id in ward.runs()
         assert len(ward.client.get_metric_history(run_id, "val_macro_f1")) == 2
 
+    def test_the_sweep_s_own_is_restored_with_its_trials(self, ward, doctor):
+        ward.finish()
+        parent, trial = ward.record().parent_run_id, ward.record().trials[0].run_id
+        ward.client.delete_run(parent)
+        code, _ = doctor("--mend")
+        assert code == 0
+        assert ward.record().parent_run_id == parent
+        assert ward.client.get_run(trial).data.tags["mlflow.parentRunId"] == parent
+        assert doctor() == IN_ORDER
+
     def test_there_twice_go_to_the_bin(self, ward, doctor):
         ward.finish()
         first = ward.client.get_run(ward.record().trials[1].run_id)

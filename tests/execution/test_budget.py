@@ -87,6 +87,13 @@ class TestNoGain:
         writer.trial(state=TrialState.FAILED)
         assert budget.refusal(writer.record, writer.time) == "no gain in the last 2 trials"
 
+    def test_a_baseline_that_breaks_a_constraint_sets_no_mark(self):
+        writer, _ = make(max_trials_without_gain=2, constraints={"parameters": "<= 1000"})
+        writer.trial(0.9, settled=True, parameters=5000)
+        for value in (0.4, 0.5, 0.6):
+            writer.trial(value, parameters=500)
+        assert trials_without_gain(writer.record) == 0
+
     def test_nothing_but_failures(self):
         writer, _ = make()
         writer.trial(state=TrialState.FAILED)

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from engine_events import TIMEOUT_SECONDS, follow, wait
 
 from galaxy_exp.config.sweep import ExecutionConfig
 from galaxy_exp.errors import ConfigError, EngineError
+from galaxy_exp.execution import dask_engine
 from galaxy_exp.execution.dask_engine import DaskEngine, LocalWorkers, RunningCluster
 from galaxy_exp.execution.engine import LostWorker
 from galaxy_exp.execution.engines import build_engine
@@ -76,7 +78,7 @@ def test_on_a_running_cluster(cluster, tmp_path, make_spec):
     try:
         engine.start()
         assert engine.free_slots() == 0
-        assert said == ["no Dask worker is there yet; waiting for one"]
+        assert said == ["no Dask worker is there; waiting for one"]
         first = cluster.add_worker()
         wait_for_slots(engine, 1)
         engine.submit(make_spec(0, epochs=50))
@@ -104,6 +106,33 @@ def test_on_a_running_cluster(cluster, tmp_path, make_spec):
         engine.close()
         psutil.wait_procs(trained_in, timeout=30)
         assert not any(process.is_running() for process in trained_in), "a trial outlived its scheduler"
+    finally:
+        engine.close()
+
+
+def test_a_worker_that_comes_later_and_cannot_run_trials_is_told_and_asked_again(
+    cluster, tmp_path, make_spec, monkeypatch
+):
+    said, logs = [], tmp_path / "logs"
+    monkeypatch.setattr(dask_engine, "_RENEW_SECONDS", 3.0)
+    engine = build_engine(ExecutionConfig(scheduler=cluster.address), logs / "worker.log", said.append)
+    try:
+        engine.start()
+        logs.rmdir()
+        cluster.add_worker()
+        until = time.monotonic() + 60
+        while len(said) < 2 and time.monotonic() < until:
+            engine.next_event(0.1)
+        assert engine.free_slots() == 0
+        assert said[0] == "no Dask worker is there; waiting for one"
+        assert re.fullmatch(
+            rf"left out: the Dask worker at tcp://\S+ has no {logs}; expected the project on .*", said[1]
+        )
+        logs.mkdir()
+        wait_for_slots(engine, 1)
+        engine.submit(make_spec(0))
+        assert isinstance(follow(engine, 0)[-1], TrialResult)
+        assert len(said) == 2
     finally:
         engine.close()
 

@@ -224,13 +224,13 @@ class OverdueAtOnce(Pace):
 
 @pytest.fixture
 def make_loop(tmp_path):
-    def make(engine, **options):
+    def make(engine, epochs=EPOCHS, proposals=({"score": 0.5}, {"score": 0.6}), **options):
         search = {"baseline": True, "pruner": "none", "max_trials": 3}
         config = SearchConfig(**search)
-        pruner = build_pruner(config, EPOCHS)
-        sweep = SweepConfig(search=search, training={"epochs": EPOCHS}).model_dump(mode="json")
+        pruner = build_pruner(config, epochs)
+        sweep = SweepConfig(search=search, training={"epochs": epochs}).model_dump(mode="json")
         journal = Journal.create(tmp_path / "s-1", started(config=sweep, baseline={"score": 0.1}))
-        source = SearchSource(ScriptedProposer({"score": 0.5}, {"score": 0.6}), Budget(config, pruner, EPOCHS))
+        source = SearchSource(ScriptedProposer(*proposals), Budget(config, pruner, epochs))
         return SweepLoop(journal, source, pruner, engine, Spec, **options), journal
 
     return make
@@ -282,3 +282,30 @@ def test_a_trial_in_its_last_epoch_ends_before_the_loop_stops(make_loop):
     with pytest.raises(KeyboardInterrupt):
         loop.run()
     assert [trial.state for trial in journal.record.trials.values()] == [TrialState.COMPLETED]
+
+
+def test_a_trial_of_fewer_epochs_ends_after_its_own_last(make_loop):
+    """As KerasTuner's Hyperband has them."""
+    proposals = [{"score": 0.5, "tuner/epochs": EPOCHS}, {"score": 0.6}]
+    loop, journal = make_loop(PatientEngine(1), epochs=2 * EPOCHS, proposals=proposals,
+                              stopping=lambda: journal.record.epochs >= 2 * EPOCHS)  # fmt: skip
+    with pytest.raises(KeyboardInterrupt):
+        loop.run()
+    assert journal.record.trials[1].state is TrialState.COMPLETED
+
+
+class AbandonedEngine(ImmediateEngine):
+    """Has lost its last worker for good."""
+
+    def free_slots(self):
+        return 0
+
+    def next_event(self, timeout_seconds=None):
+        raise AssertionError("no worker is there to wait for")
+
+
+def test_nothing_left_to_train_needs_no_worker(run, tmp_path):
+    run(ScriptedProposer({"score": 0.5}), finalists=[1], max_trials=2)
+    with Journal.reopen(tmp_path / "s-1") as journal:
+        loop = SweepLoop(journal, FinalistSource(1), NoPruner(), AbandonedEngine(), Spec)
+        assert loop.run() == "every finalist was trained with every seed"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from galaxy_exp.execution.pace import FIRST_EPOCH_SECONDS, LATER_EPOCH_SECONDS, SLOWNESS, Pace
+from galaxy_exp.execution.pace import LATER_EPOCH_SECONDS, SLOWNESS, Pace
 
 
 class Clock:
@@ -19,7 +19,7 @@ def clock():
 
 @pytest.fixture
 def pace(clock):
-    return Pace(clock)
+    return Pace(clock=clock)
 
 
 def is_overdue_after(pace, clock, seconds):
@@ -29,9 +29,18 @@ def is_overdue_after(pace, clock, seconds):
 
 def test_a_first_epoch_has_time_to_start(pace, clock):
     pace.begin(0)
-    assert not is_overdue_after(pace, clock, FIRST_EPOCH_SECONDS)
+    assert not is_overdue_after(pace, clock, 600)
     assert is_overdue_after(pace, clock, 1)
-    assert pace.overdue() == {0: "hung: nothing heard for 601 s, 600 s were allowed"}
+    assert pace.overdue() == {
+        0: "hung: nothing heard for 601 s, 600 s were allowed for a first epoch (execution.first_epoch_minutes)"
+    }
+
+
+def test_how_long_that_is_can_be_said(clock):
+    pace = Pace(3600, clock=clock)
+    pace.begin(0)
+    assert not is_overdue_after(pace, clock, 3600)
+    assert is_overdue_after(pace, clock, 1)
 
 
 def test_a_first_epoch_is_compared_with_those_of_other_trials(pace, clock):

@@ -11,6 +11,7 @@ import keras_tuner
 import numpy as np
 
 from galaxy_exp.hypermodel import GalaxyCNN, on_device, to_inference_model
+from galaxy_exp.hypermodel.batches import Batches
 from galaxy_exp.training.precision import resolve_precision
 from galaxy_exp.training.session import fresh_session
 
@@ -72,6 +73,18 @@ def note_transfers():
     return noted
 
 
+def note_epochs():
+    """Whose orders are trained in from now on."""
+    noted, positions = set(), Batches.positions
+
+    def noting(self, index):
+        noted.add(self._epoch)
+        return positions(self, index)
+
+    Batches.positions = noting
+    return noted
+
+
 def main():
     rng = np.random.default_rng(0)
     labels = np.arange(N_IMAGES) % N_CLASSES
@@ -80,7 +93,7 @@ def main():
     images = np.load("images.npy", mmap_mode="r")
     logging.basicConfig(filename="log.txt")
     on_device.PLATFORMS = ("cpu",)
-    transfers, counter = note_transfers(), StepCounter()
+    transfers, epochs, counter = note_transfers(), note_epochs(), StepCounter()
     device = train(EVERYTHING, images, labels)
     device_mixed = train(DRAWN_EVENLY, images, labels, "mixed_bfloat16")
     put_there = list(transfers)
@@ -100,6 +113,7 @@ def main():
         "drawn evenly, mixed": differences(device_mixed, too_large),
         "transfers": put_there,
         "steps": counter.steps,
+        "epochs": sorted(epochs),
         "log": Path("log.txt").read_text().splitlines(),
         "precision": resolve_precision("auto", Path("cpuinfo")),
     }

@@ -67,6 +67,10 @@ def test_a_callback_for_batches_sees_every_step(found):
     assert found["steps"] == 8
 
 
+def test_the_orders_are_those_of_the_epochs(found):
+    assert found["epochs"] == [0, 1]
+
+
 def test_images_that_are_too_large_stay_on_the_host_which_is_said(found):
     assert len(found["log"]) == 1
     assert "stay on the host" in found["log"][0]

@@ -232,6 +232,15 @@ class TestRecord:
             journal.append(SweepResumed())
             assert journal.record.consecutive_failures() == 0
 
+    def test_a_broken_constraint_is_no_failure_and_ends_no_row(self, sweep_folder):
+        with Journal.reopen(sweep_folder) as journal:
+            states = (TrialState.FAILED, TrialState.INFEASIBLE, TrialState.LOST, TrialState.INFEASIBLE)
+            for number, state in enumerate(states, start=1):
+                if number > 1:
+                    journal.append(TrialProposed(number=number, values={}, seed=1))
+                journal.append(ended(number, state))
+            assert journal.record.consecutive_failures() == 2
+
     def test_failures_in_a_row_are_counted_from_the_end(self, sweep_folder):
         with Journal.reopen(sweep_folder) as journal:
             journal.append(ended(1, TrialState.FAILED))

@@ -400,6 +400,14 @@ class TestRegistering:
         with pytest.raises(ModelError, match=rf"0000/{file}: {what}.*galaxy-exp resume {made.name}"):
             made.register()
 
+    def test_damaged_predictions_are_one_line(self, sweep: Callable[..., Sweep]) -> None:
+        made = sweep(0.5)
+        made.choose()
+        made.test()
+        (made.folder.trial(0) / "test_probabilities.npy").write_bytes(b"")
+        with pytest.raises(ModelError, match=r"0000/test_probabilities\.npy: .* is gone or damaged"):
+            made.register()
+
     @pytest.mark.parametrize("error", [OSError(28, "No space left"), ModuleNotFoundError("No module named 'boto3'")])
     @pytest.mark.parametrize("step", ["log_artifact", "log_model_artifacts"])
     def test_whatever_the_store_raises_is_one_line(
