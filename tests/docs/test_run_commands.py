@@ -110,7 +110,7 @@ PARSED = {
     r"galaxy-exp sweep sweeps/gz2.yaml --data galaxy10-sdss": "needs the download",
     r"mlflow (server|db) .*": "needs PostgreSQL and S3",
     r"mlflow ui": "as galaxy-exp ui",
-    r"python (benchmarks/.*|-m benchmarks.*)": "takes minutes to hours; tests/benchmarks runs the same functions on less",
+    r"python (benchmarks/.*|-m benchmarks.*)": "takes minutes to hours; tests/benchmarks runs its functions on less",
 }
 
 
