@@ -356,6 +356,7 @@ class DaskEngine:
         self._client = self._workers.connect()
         # nothing that is still said of an earlier start concerns this one
         self._topic, self._said = f"galaxy-exp-{uuid.uuid4().hex}", queue.SimpleQueue()
+        self._hosting, self._unfit = None, {}
         self._at_close.callback(self._client.close, timeout=_CLOSE_SECONDS)
         self._renewed_at = time.monotonic()
         self._look()
