@@ -23,7 +23,10 @@ from pathlib import Path
 
 from galaxy_exp.errors import BadInputError
 
-__all__ = ["ProjectFolder", "SweepFolder", "fsync_path", "graph_of", "write_atomically"]
+__all__ = ["JOURNAL_NAME", "MODEL_NAME", "ProjectFolder", "SweepFolder", "fsync_path", "graph_of", "write_atomically"]
+
+JOURNAL_NAME = "journal.jsonl"
+MODEL_NAME = "model.keras"
 
 
 def fsync_path(path: Path) -> None:
@@ -73,9 +76,18 @@ class SweepFolder:
     def sweep_id(self) -> str:
         return self.path.name
 
+    @property
+    def journal(self) -> Path:
+        """The file; not necessarily there yet."""
+        return self.path / JOURNAL_NAME
+
     def trial(self, number: int) -> Path:
         """The folder of one trial; not necessarily there yet."""
         return self.path / "trials" / f"{number:04d}"
+
+    def model(self, number: int) -> Path:
+        """The `.keras` file of one trial; not necessarily there."""
+        return self.trial(number) / MODEL_NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +131,7 @@ class ProjectFolder:
 
     def sweeps(self) -> list[SweepFolder]:
         """All sweeps with a journal, in the order they were started."""
-        found = [journal.parent for journal in (self.path / "sweeps").glob("*/journal.jsonl")]
+        found = [journal.parent for journal in (self.path / "sweeps").glob(f"*/{JOURNAL_NAME}")]
         return [SweepFolder(path) for path in sorted(found, key=_started_at)]
 
     def sweep_folders(self) -> list[SweepFolder]:
@@ -150,7 +162,7 @@ class ProjectFolder:
 def _started_at(folder: Path) -> tuple[float, str]:
     """When a sweep was started, from its journal's first line; an unreadable journal counts as the oldest."""
     try:
-        with (folder / "journal.jsonl").open("rb") as file:
+        with (folder / JOURNAL_NAME).open("rb") as file:
             return float(json.loads(file.readline())["time"]), folder.name
     except (OSError, ValueError, KeyError, TypeError):
         return 0.0, folder.name

@@ -477,11 +477,11 @@ def _closing(crew: Crew, folder: SweepFolder) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if (folder.path / "journal.jsonl").exists():
+        if folder.journal.exists():
             raise SweepInterrupted(folder.sweep_id) from None
         raise
     finally:
         with signals_ignored():
             crew.close()
-            if folder.path.exists() and not (folder.path / "journal.jsonl").exists():
+            if folder.path.exists() and not folder.journal.exists():
                 shutil.rmtree(folder.path)  # refused before anything began

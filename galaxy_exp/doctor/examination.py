@@ -12,8 +12,8 @@ from galaxy_exp.doctor.findings import Diagnosis, Finding, State
 from galaxy_exp.doctor.processes import examine_workers, find_workers, is_left_behind
 from galaxy_exp.doctor.tracked import TrackedSweep, examine_stores
 from galaxy_exp.errors import GalaxyExpError
-from galaxy_exp.folders import ProjectFolder, SweepFolder
-from galaxy_exp.journal.journal import JOURNAL_NAME, is_running, read_record
+from galaxy_exp.folders import JOURNAL_NAME, ProjectFolder, SweepFolder
+from galaxy_exp.journal.journal import is_running, read_record
 
 __all__ = ["Examination", "examine", "leave", "mend"]
 
@@ -67,7 +67,7 @@ def examine(project: ProjectFolder, reference: str | None = None, say: Say = lam
 
 def _examine_folder(folder: SweepFolder, workers: list[psutil.Process], found: Examination) -> list[TrackedSweep]:
     """Adds what is to be seen without MLflow; returns the sweep if its journal can be read and nobody runs it."""
-    journal = folder.path / JOURNAL_NAME
+    journal = folder.journal
     if not journal.is_file() or not journal.stat().st_size:
         left = [worker for worker in workers if is_left_behind(worker)]
         found.findings += examine_workers(folder.sweep_id, left)

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from galaxy_exp.doctor.findings import Finding
 from galaxy_exp.errors import DataError, JournalError
-from galaxy_exp.folders import SweepFolder, fsync_path
+from galaxy_exp.folders import JOURNAL_NAME, SweepFolder, fsync_path
 from galaxy_exp.journal.events import Event, parse_event
-from galaxy_exp.journal.journal import JOURNAL_NAME
 from galaxy_exp.journal.order import misplaced
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.registry.choice import find_best
@@ -53,7 +52,7 @@ def examine_journal(folder: SweepFolder) -> list[Finding]:
     Any beginning of a journal describes a state that the sweep can go on from, so a damaged one is cut where the
     damage begins; a copy is kept.
     """
-    path = folder.path / JOURNAL_NAME
+    path = folder.journal
     content = path.read_bytes()
     lines = _whole_lines(content)
     n_lines, reason = _count_intact(lines)
@@ -129,7 +128,7 @@ def examine_models(folder: SweepFolder, record: SweepRecord) -> list[Finding]:
     number = record.winner if record.winner is not None else _standing_winner(record)
     if record.registered is not None or number is None:
         return []
-    file = folder.trial(number) / "model.keras"
+    file = folder.model(number)
     if file.is_file():
         return []
     what = f"{file}: the model of the best trial is gone"

@@ -36,7 +36,7 @@ class ModelKeeper:
             beaten = self._displaced(ended, record)
         for trial in beaten:
             if trial.number > 0 or not record.config.search.baseline:
-                file = self._folder.trial(trial.number) / "model.keras"
+                file = self._folder.model(trial.number)
                 file.unlink(missing_ok=True)
                 shutil.rmtree(graph_of(file), ignore_errors=True)
 

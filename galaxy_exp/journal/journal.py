@@ -13,13 +13,11 @@ from types import TracebackType
 from typing import Self
 
 from galaxy_exp.errors import JournalError, JournalWriteError
-from galaxy_exp.folders import fsync_path
+from galaxy_exp.folders import JOURNAL_NAME, fsync_path
 from galaxy_exp.journal.events import Event, SweepStarted, parse_event
 from galaxy_exp.journal.record import SweepRecord
 
 __all__ = ["Journal", "is_running", "read_record"]
-
-JOURNAL_NAME = "journal.jsonl"
 
 _LOOK_SECONDS = 0.1
 """Whoever looks whether a sweep is running (`is_running`) has its journal locked for less."""

@@ -51,7 +51,7 @@ def open_sealed_test(journal: Journal, folder: SweepFolder, data: PreparedData) 
     numbers = [_winner_number(record)]
     if numbers[0] not in record.test_reports:
         _require_model(record, folder)
-    if record.config.search.baseline and record.trials[0].state.has_model and _model_file(folder, 0).is_file():
+    if record.config.search.baseline and record.trials[0].state.has_model and folder.model(0).is_file():
         numbers.append(0)
     for number in dict.fromkeys(numbers):
         if number in record.test_reports:
@@ -59,7 +59,7 @@ def open_sealed_test(journal: Journal, folder: SweepFolder, data: PreparedData) 
         if number == record.winner:
             report, probabilities = _test_winner(record, folder, data)
         else:
-            report, probabilities = _test(_model_file(folder, number), data)
+            report, probabilities = _test(folder.model(number), data)
         _save_probabilities(probabilities, folder, number)
         journal.append(SealedTestOpened(number=number, report=report.to_dict()))
 
@@ -141,9 +141,9 @@ def _test_winner(
 ) -> tuple[TestReport, NDArray[np.float32]]:
     """As it will be registered, and compared with itself without each option."""
     number, tta = _winner_number(record), record.config.registry.tta
-    single = _model_file(folder, number)
+    single = folder.model(number)
     members = _members(record, folder)
-    files = [_model_file(folder, member) for member in members]
+    files = [folder.model(member) for member in members]
     named = f"trials {', '.join(map(str, members))}"
     if members and not any(graph_of(file).is_dir() for file in files):
         write_ensemble(files, data.image_shape, _ensemble_file(folder, number))
@@ -178,17 +178,17 @@ def _members(record: SweepRecord, folder: SweepFolder) -> list[int]:
     if not record.config.registry.ensemble or finalist is None:
         return []
     numbers = [trial.number for trial in record.confirmations(finalist)]
-    found = [number for number in numbers if _model_file(folder, number).is_file()]
+    found = [number for number in numbers if folder.model(number).is_file()]
     return found if len(found) > 1 else []
 
 
 def _tested_file(folder: SweepFolder, number: int, data: PreparedData, report: TestReport) -> Path:
     """What the report is of; an ensemble that went since is put together again."""
     if not report.members:
-        return _model_file(folder, number)
+        return folder.model(number)
     file = _ensemble_file(folder, number)
     if not file.is_file():
-        write_ensemble([_model_file(folder, member) for member in report.members], data.image_shape, file)
+        write_ensemble([folder.model(member) for member in report.members], data.image_shape, file)
     return file
 
 
@@ -196,12 +196,8 @@ def _ensemble_file(folder: SweepFolder, number: int) -> Path:
     return folder.trial(number) / "ensemble.keras"
 
 
-def _model_file(folder: SweepFolder, number: int) -> Path:
-    return folder.trial(number) / "model.keras"
-
-
 def _require_model(record: SweepRecord, folder: SweepFolder) -> None:
-    file = _model_file(folder, _winner_number(record))
+    file = folder.model(_winner_number(record))
     if not file.is_file():
         raise ModelError(
             f"{file}: the model of trial {record.winner}, the best of sweep {record.sweep_id}, is gone; "

@@ -485,7 +485,7 @@ class MlflowProjection:
         if winner is not None and winner.run_id is not None:
             self.client.set_tag(winner.run_id, names.NOTE, describe_trial(winner, record))
         for trial in record.leaderboard()[: record.config.tracking.keep_models]:
-            model = self._folder.trial(trial.number) / "model.keras"
+            model = self._folder.model(trial.number)
             if trial.run_id is not None and model.exists():
                 self.client.log_artifact(trial.run_id, str(model), "model")
         for trial in record.running:

@@ -12,13 +12,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.folders import graph_of, write_atomically
+from galaxy_exp.folders import MODEL_NAME, graph_of, write_atomically
 from galaxy_exp.hypermodel.export import is_portable
 from galaxy_exp.records import EpochReport
 
 __all__ = [
     "HISTORY_FILE",
-    "MODEL_FILE",
     "PROBABILITIES_FILE",
     "save_graph",
     "save_history",
@@ -26,14 +25,13 @@ __all__ = [
     "save_probabilities",
 ]
 
-MODEL_FILE = "model.keras"
 PROBABILITIES_FILE = "validation_probabilities.npy"
 HISTORY_FILE = "history.csv"
 
 
 def save_model(model: keras.Model, folder: Path) -> None:
     """Writes `model.keras`."""
-    write_atomically(folder / MODEL_FILE, model.save)
+    write_atomically(folder / MODEL_NAME, model.save)
 
 
 def save_graph(model: keras.Model, folder: Path, image_shape: Sequence[int]) -> None:
@@ -46,7 +44,7 @@ def save_graph(model: keras.Model, folder: Path, image_shape: Sequence[int]) -> 
         folder: where `model.keras` will be written.
         image_shape: (height, width, channels).
     """
-    graph = graph_of(folder / MODEL_FILE)
+    graph = graph_of(folder / MODEL_NAME)
     shutil.rmtree(graph, ignore_errors=True)
     if keras.backend.backend() == "tensorflow" and not is_portable(model):
         images = keras.InputSpec(shape=(None, *image_shape), dtype="uint8")
