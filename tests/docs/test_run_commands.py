@@ -103,7 +103,7 @@ ELSEWHERE = {
     "mlflow models serve -m models:/galaxy10-cnn@champion --env-manager local --host 127.0.0.1 --port 5001": (
         "tests/registry/test_packaging.py"
     ),
-    "python docs/result_figure.py": "tests/docs/test_result_figure.py",
+    "python docs/result_figure.py .galaxy_exp/sweeps/ID -o result.png": "tests/docs/test_result_figure.py",
 }
 PARSED = {
     r"galaxy-exp resume .*": "needs an interrupted sweep; tests/journal/test_changes.py has what may change",
