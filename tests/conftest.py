@@ -26,7 +26,7 @@ registry: {model: tiny-model, finalists: 0}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first, backwards as whole sweeps stand late: no process shall begin a long one at the end."""
+    """Files with slow tests first, backwards as whole sweeps stand late: no process shall begin a long one last."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     ranks = {path: rank for rank, path in enumerate(dict.fromkeys(item.path for item in items))}
     items.sort(key=lambda item: (0, -ranks[item.path]) if item.path in slow else (1, ranks[item.path]))
