@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.import_paths import add_import_paths
 from galaxy_exp.interrupts import gentle_interrupts, signals_as_interrupts, signals_ignored
 from galaxy_exp.journal.changes import find_change
-from galaxy_exp.journal.events import SweepEnded, SweepResumed
+from galaxy_exp.journal.events import Event, SweepEnded, SweepResumed
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.preparation import check_names, prepare_sweep
@@ -236,6 +236,21 @@ def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> Sw
         return journal.record
 
 
+class _Tracking:
+    """What keeps MLflow in step, made when it first has something to do: MLflow is imported while a trial trains."""
+
+    def __init__(self, build: Callable[[], MlflowProjection]) -> None:
+        self._build = build
+
+    @cached_property
+    def projection(self) -> MlflowProjection:
+        return self._build()
+
+    def on_event(self, event: Event, record: SweepRecord) -> None:
+        """See `Observer.on_event`."""
+        self.projection.on_event(event, record)
+
+
 class _Run:
     """One process's part in a sweep, from wherever its journal stands to the end."""
 
@@ -255,26 +270,26 @@ class _Run:
 
         restore_data(self._journal.record, self._say)
         self._settle_workers()
-        projection = build_projection(self._journal, self._folder, self._say)
+        tracking = _Tracking(partial(build_projection, self._journal, self._folder, self._say))
         try:
-            with BackgroundObserver(projection) as tracker:
+            with BackgroundObserver(tracking) as tracker:
                 reason = self._search(tracker)
                 self._confirm_finalists(tracker)
             self._crew.close()  # the sealed test may want the worker's GPU
-            self._crown(projection)
+            self._crown(tracking.projection)
             self._journal.append(SweepEnded(succeeded=True, reason=reason))
         except KeyboardInterrupt:
             self._crew.close()
-            self._leave(projection, "KILLED")
+            self._leave(tracking.projection, "KILLED")
             raise
         except EngineError as error:
-            self._leave(projection, "KILLED")
+            self._leave(tracking.projection, "KILLED")
             raise EngineError(self._and_how_to_go_on(error)) from error
         except TrackingError as error:
             raise TrackingError(self._and_how_to_go_on(error)) from error
         except SweepFailedError as error:
             self._journal.append(SweepEnded(succeeded=False, reason=str(error)))
-            self._leave(projection, "FAILED")
+            self._leave(tracking.projection, "FAILED")
             raise
         return SweepResult(self._journal.record, self._folder.path)
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.data.near_duplicates import find_near_duplicates
+from galaxy_exp.data.dataset import ImageDataset
+from galaxy_exp.data.near_duplicates import describe_method, find_near_duplicates
+from galaxy_exp.folders import write_atomically
 
-__all__ = ["Groups", "group_duplicates"]
+__all__ = ["Groups", "group_duplicates", "recall_groups"]
+
+Which = Literal["near", "identical"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +40,7 @@ class Groups:
         return int((self.joined != np.arange(len(self.joined))).sum()) - self.n_identical
 
 
-def group_duplicates(images: NDArray[np.uint8], which: Literal["near", "identical"]) -> Groups:
+def group_duplicates(images: NDArray[np.uint8], which: Which) -> Groups:
     """Compares uint8 (n, height, width, 3) images; see `near_duplicates` for what is near."""
     identical = _first_of_identical(images)
     if which == "identical":
@@ -42,6 +48,38 @@ def group_duplicates(images: NDArray[np.uint8], which: Literal["near", "identica
     different = np.flatnonzero(identical == np.arange(len(identical)))
     pairs = find_near_duplicates(images, different)
     return Groups(identical, _join(identical, pairs))
+
+
+def recall_groups(dataset: ImageDataset, which: Which, folder: Path) -> Groups:
+    """As `group_duplicates`, from a file in `folder` where these images have been compared in this way before.
+
+    The comparison takes a second for some thousand images, and a sweep wants its groups at each start. A damaged file
+    is made anew.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    method = hashlib.sha256(describe_method().encode()).hexdigest()[:8] if which == "near" else "bytes"
+    file = folder / f"{dataset.digest[:16]}-{which}-{method}.npz"
+    groups = _read_groups(file, len(dataset))
+    if groups is None:
+        groups = group_duplicates(dataset.images, which)
+        write_atomically(file, lambda path: np.savez(path, identical=groups.identical, joined=groups.joined))
+    return groups
+
+
+def _read_groups(file: Path, n_images: int) -> Groups | None:
+    """None if there is no file, or not one that could be meant."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            groups = Groups(arrays["identical"], arrays["joined"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    own = np.arange(n_images)
+    for names in (groups.identical, groups.joined):
+        if names.shape != own.shape or names.dtype != own.dtype or (names < 0).any() or (names > own).any():
+            return None
+    return groups
 
 
 def _first_of_identical(images: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -30,7 +30,7 @@ from PIL import Image
 
 from galaxy_exp.data.dataset import iter_chunks
 
-__all__ = ["Fingerprints", "find_near_duplicates", "fingerprint_images"]
+__all__ = ["Fingerprints", "describe_method", "find_near_duplicates", "fingerprint_images"]
 
 MAX_BITS = 6
 MAX_DIFFERENCE = 0.08
@@ -52,6 +52,11 @@ class Fingerprints:
     """(n,)."""
     thumbnails: NDArray[np.float32]
     """(n, 1024), each with mean 0 and length 1; all 0 for an image of one shade, which is like no other."""
+
+
+def describe_method() -> str:
+    """All on which it depends, besides the images, which of them are near duplicates."""
+    return f"1 {MAX_BITS} {MAX_DIFFERENCE} {MIN_CORRELATION} {SIDE} {FREQUENCIES}"
 
 
 def find_near_duplicates(images: NDArray[np.uint8], positions: NDArray[np.int64]) -> Pairs:

@@ -62,17 +62,22 @@ class Split:
         return sha256.hexdigest()
 
 
-def split_dataset(dataset: ImageDataset, config: SplitConfig) -> Split:
+def split_dataset(dataset: ImageDataset, config: SplitConfig, groups: Groups | None = None) -> Split:
     """Splits class by class; the same images, labels, shares and seed give the same split on any machine.
 
     The order within a class comes from raw PCG64 output, whose stream NumPy guarantees, and not from
     `permutation`, whose algorithm may change with a release.
 
+    Args:
+        dataset: what to split.
+        config: by which shares, and what counts as a duplicate.
+        groups: the duplicates, if they are known; left out: looked for.
+
     Raises:
         DataError: a class has fewer than three different images (names the class and its counts), or the user's
             own split lacks a class in a part, or has identical images in two.
     """
-    groups = group_duplicates(dataset.images, config.duplicates)
+    groups = groups or group_duplicates(dataset.images, config.duplicates)
     if dataset.own_split is not None:
         return _take_own_split(dataset, dataset.own_split, groups)
     parts: dict[Part, list[int]] = {part: [] for part in PARTS}

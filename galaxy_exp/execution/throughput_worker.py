@@ -22,4 +22,4 @@ def _find_measuring() -> RunTrial:
 if __name__ == "__main__":
     with suppress(OSError):  # not every system has it or lets it be changed
         Path("/proc/self/oom_score_adj").write_text("1000")
-    main(int(sys.argv[1]), _find_measuring)
+    main(int(sys.argv[1]), _find_measuring, "measures with the network of")

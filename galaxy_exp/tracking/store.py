@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import psutil
 
@@ -50,11 +51,27 @@ def resolve_tracking_uri(configured: str | None) -> str:
 
     The file of a SQLite store is given by its absolute path, so that a sweep resumed from elsewhere finds the same.
     """
-    if configured:
-        return _absolute(configured)
+    return _absolute(configured or _guess_tracking_uri() or _ask_mlflow())
+
+
+def _guess_tracking_uri() -> str | None:
+    """MLflow's own choice where it is plain, without the second that importing it takes; None where it is not.
+
+    MLflow 3 takes what its `set_tracking_uri` was told, else the environment variable, else `sqlite:///mlflow.db`,
+    unless an older release left runs in `./mlruns` (https://mlflow.org/docs/latest/ml/tracking/).
+    """
+    if "mlflow" in sys.modules:
+        return None
+    if own := os.environ.get("MLFLOW_TRACKING_URI"):
+        return own
+    old_runs = any(Path("mlruns").glob("*/meta.yaml"))
+    return None if old_runs else f"sqlite:///{quote(str(Path('mlflow.db').absolute()))}"
+
+
+def _ask_mlflow() -> str:
     from mlflow import get_tracking_uri
 
-    return _absolute(str(get_tracking_uri()))
+    return str(get_tracking_uri())
 
 
 def remember_address(uri: str) -> str:

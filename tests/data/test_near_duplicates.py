@@ -3,12 +3,15 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from galaxy_exp.data.groups import group_duplicates
+from galaxy_exp.data import build_dataset
+from galaxy_exp.data.groups import Groups, group_duplicates, recall_groups
 from galaxy_exp.data.near_duplicates import (
     MAX_BITS,
     MAX_DIFFERENCE,
@@ -132,3 +135,45 @@ class TestGroups:
         image = make_galaxies(1)[0]
         images = np.stack([image, save_as_jpeg(image, 92), CHANGES["brighter"](save_as_jpeg(image, 92))])
         assert group_duplicates(images, "near").joined.tolist() == [0, 0, 0]
+
+
+class TestRecalledGroups:
+    def recall(self, folder: Path, which: Literal["near", "identical"] = "near") -> Groups:
+        images = make_galaxies(6)
+        images[4] = save_as_jpeg(images[0], 90)
+        images[5] = images[1]
+        return recall_groups(build_dataset(images, np.arange(6) % 2, source="x"), which, folder)
+
+    def test_are_those_that_were_found_first(self, tmp_path: Path) -> None:
+        assert self.recall(tmp_path).joined.tolist() == [0, 1, 2, 3, 0, 1]
+        (file,) = tmp_path.iterdir()
+        np.savez(file, identical=np.arange(6), joined=np.zeros(6, np.int64))
+        assert self.recall(tmp_path).joined.tolist() == [0, 0, 0, 0, 0, 0]
+
+    def test_of_identical_images_are_others(self, tmp_path: Path) -> None:
+        assert self.recall(tmp_path).n_near == 1
+        assert self.recall(tmp_path, "identical").n_near == 0
+        assert len(list(tmp_path.iterdir())) == 2
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda file: file.write_bytes(b""),
+            lambda file: file.write_bytes(b"PK not a zip"),
+            lambda file: file.write_bytes(file.read_bytes()[:-30]),
+            lambda file: file.write_bytes(file.read_bytes().replace(b"NUMPY", b"NUMPX")),
+            lambda file: np.savez(file, identical=np.arange(6)),
+            lambda file: np.savez(file, identical=np.arange(5), joined=np.arange(5)),
+            lambda file: np.savez(file, identical=np.arange(6), joined=np.arange(6) + 1),
+            lambda file: np.savez(file, identical=np.arange(6), joined=-np.arange(6)),
+            lambda file: np.savez(file, identical=np.arange(6), joined=np.arange(6.0)),
+            lambda file: np.savez(file, identical=np.arange(6), joined=np.array([None] * 6)),
+        ],
+    )
+    def test_in_a_damaged_file_are_found_anew(self, tmp_path: Path, damage: Callable[[Path], object]) -> None:
+        self.recall(tmp_path)
+        (file,) = tmp_path.iterdir()
+        damage(file)
+        assert self.recall(tmp_path).joined.tolist() == [0, 1, 2, 3, 0, 1]
+        with np.load(file) as arrays:
+            assert arrays["joined"].tolist() == [0, 1, 2, 3, 0, 1]

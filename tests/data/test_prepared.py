@@ -65,7 +65,7 @@ def test_is_written_once(make_dataset: MakeDataset, tmp_path: Path) -> None:
     before = first.files.train_images.stat().st_mtime_ns
     assert prepare_split(make_dataset(9, 9), SplitConfig(), tmp_path) == first
     assert first.files.train_images.stat().st_mtime_ns == before
-    assert [entry.name for entry in tmp_path.iterdir()] == [first.folder.name]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted([first.folder.name, "groups"])
 
 
 def test_leftovers_of_a_killed_writer_are_removed(make_dataset: MakeDataset, tmp_path: Path) -> None:
@@ -136,7 +136,8 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
         pool.close()
         pool.join()  # or they get SIGTERM, in the handler of which coverage may wait for a lock for ever
     assert len(set(folders)) == 1
-    assert [str(entry) for entry in tmp_path.iterdir()] == folders[:1]
+    assert {str(entry) for entry in tmp_path.iterdir()} == {folders[0], str(tmp_path / "groups")}
+    assert len(list((tmp_path / "groups").iterdir())) == 1
 
 
 def test_records_what_the_split_is_made_of(make_dataset: MakeDataset, tmp_path: Path) -> None:

@@ -37,6 +37,56 @@ def test_the_default_store_is_not_created_by_looking(tmp_path: Path, monkeypatch
     assert not (tmp_path / "mlflow.db").exists()
 
 
+PLAIN_STORES = """
+import os, sys
+from pathlib import Path
+from galaxy_exp.tracking.store import resolve_tracking_uri
+
+top = Path.cwd()
+places = {
+    "empty": lambda: None,
+    "a b 50% ü": lambda: None,
+    "artifacts": lambda: Path("mlruns/1/run/artifacts").mkdir(parents=True),
+    "address": lambda: os.environ.update(MLFLOW_TRACKING_URI="http://127.0.0.1:5000"),
+    "relative": lambda: os.environ.update(MLFLOW_TRACKING_URI="sqlite:///own.db"),
+    "no address": lambda: os.environ.update(MLFLOW_TRACKING_URI=""),
+}
+
+def visit(name):
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    (top / name).mkdir(exist_ok=True)
+    os.chdir(top / name)
+
+ours = {}
+for name, furnish in places.items():
+    visit(name)
+    furnish()
+    ours[name] = resolve_tracking_uri(None)
+assert "mlflow" not in sys.modules
+import mlflow
+for name, furnish in places.items():
+    visit(name)
+    if "address" in name or name == "relative":
+        furnish()
+    theirs = resolve_tracking_uri(None)
+    assert ours[name] == theirs, (name, ours[name], theirs)
+    assert name == "relative" or theirs == mlflow.get_tracking_uri(), (name, theirs, mlflow.get_tracking_uri())
+"""
+OLD_RUNS = """
+from pathlib import Path
+from galaxy_exp.tracking.store import resolve_tracking_uri
+
+Path("mlruns/0").mkdir(parents=True)
+Path("mlruns/0/meta.yaml").write_text("")
+assert resolve_tracking_uri(None) == Path("mlruns").absolute().as_uri()
+"""
+
+
+@pytest.mark.parametrize("code", [PLAIN_STORES, OLD_RUNS])
+def test_the_default_store_is_the_one_that_mlflow_would_take(tmp_path: Path, code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
 def test_a_process_that_is_killed_while_it_makes_the_database_leaves_none_half_made(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'a b' / 'mlflow.db'}"
     folder = tmp_path / "a b"
