@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from rich.table import Table
 from benchmarks.machine import describe_machine, format_machine
 from benchmarks.process import ROOT, own_environment
 
-__all__ = ["BENCHMARKS", "PARTS", "Figure", "Part", "build_table", "main"]
+__all__ = ["BENCHMARKS", "PARTS", "Figure", "Part", "build_table", "main", "waited_for_first_trial"]
 
 Report = dict[str, Any]
 _STDERR = 2
@@ -164,12 +166,24 @@ START = "start"
 def measure_start(folder: Path) -> list[Figure]:
     """How long the first answers take: `--help` (the best of five) and the quickstart sweep, from a new folder."""
     answers = [_seconds(["--help"], folder) for _ in range(5)]
+    sweep = _seconds(["sweep", str(ROOT / "sweeps" / "quickstart.yaml")], folder)
+    (log,) = folder.glob(".galaxy_exp/logs/*.log")
+    waited = waited_for_first_trial(log.read_text(encoding="utf-8", errors="replace"))
     return [
         Figure("galaxy-exp --help", min(answers), 0.3, unit="s"),
-        Figure(
-            "quickstart sweep", _seconds(["sweep", str(ROOT / "sweeps" / "quickstart.yaml")], folder), 180, unit="s"
-        ),
+        Figure("quickstart sweep", sweep, 180, unit="s"),
+        Figure("its first trial, after the worker was ready", waited, 1, unit="s"),
     ]
+
+
+def waited_for_first_trial(log: str) -> float:
+    """Seconds that the first worker to be ready had nothing to do, by what workers say of themselves in their log."""
+    said = {
+        what: datetime.fromisoformat(found[1])
+        for what in ("is ready", "begins trial")
+        if (found := re.search(rf"^(\S+) worker \d+ {what}", log, re.MULTILINE))
+    }
+    return (said["begins trial"] - said["is ready"]).total_seconds()
 
 
 def _seconds(arguments: Sequence[str], folder: Path) -> float:

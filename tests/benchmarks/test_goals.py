@@ -6,7 +6,7 @@ import textwrap
 import pytest
 
 from benchmarks import goals
-from benchmarks.goals import PARTS, Figure, Part, main
+from benchmarks.goals import PARTS, Figure, Part, main, waited_for_first_trial
 from benchmarks.process import ROOT
 
 REPORTS = {
@@ -38,6 +38,12 @@ EXPECTED = {
     "data": [(0.9, False)],
     "chaos": [(0, True), (2, False), (0, True)],
 }
+LOG = """WARNING: something native
+2026-11-23T08:51:29.970+00:00 worker 7 is ready
+2026-11-23T08:51:30.000+00:00 worker 8 is ready
+2026-11-23T09:51:31.220+01:00 worker 7 begins trial 0, attempt 1
+2026-11-23T08:51:39.721+00:00 worker 8 begins trial 1, attempt 1
+"""
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -48,6 +54,10 @@ def test_what_a_benchmark_leaves_becomes_figures(name):
 def test_without_bfloat16_the_goal_is_that_of_float32():
     report = REPORTS["training"] | {"machine": {"processor_flags": ["avx2"]}}
     assert [figure.goal for figure in PARTS["training"].read(report)] == [1.5, 0.6]
+
+
+def test_the_first_worker_to_be_ready_and_the_first_trial_to_begin_count():
+    assert waited_for_first_trial(LOG) == pytest.approx(1.25)
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -103,6 +113,14 @@ def test_a_benchmark_that_failed_ends_it(script, monkeypatch):
 
 def test_start_is_measured_with_the_real_commands(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(goals, "_seconds", lambda arguments, folder: asked.append(arguments) or 1.0)
-    assert [figure.met for figure in goals.measure_start(tmp_path)] == [False, True]
+
+    def answer(arguments, folder):
+        asked.append(arguments)
+        log = folder / ".galaxy_exp" / "logs" / "quickstart.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(LOG)
+        return 1.0
+
+    monkeypatch.setattr(goals, "_seconds", answer)
+    assert [figure.met for figure in goals.measure_start(tmp_path)] == [False, True, False]
     assert asked[-1] == ["sweep", str(ROOT / "sweeps" / "quickstart.yaml")]

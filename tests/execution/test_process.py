@@ -1,5 +1,8 @@
 """The worker process itself: replaced when it has grown, gone when nobody needs it, told how many threads to use."""
 
+import re
+from datetime import datetime
+
 import psutil
 import pytest
 
@@ -37,6 +40,20 @@ def test_a_process_that_has_grown_is_replaced_between_trials(tmp_path, make_spec
         train(process, make_spec(2))
     finally:
         process.end()
+
+
+def test_says_in_its_log_when_it_is_ready_and_what_it_trains(tmp_path, make_spec):
+    log = tmp_path / "worker.log"
+    process = WorkerProcess(log)
+    process.start()
+    try:
+        train(process, make_spec(3))
+    finally:
+        process.end()
+    said = re.findall(r"^(\S+) worker (\d+) (.+)$", log.read_text(), re.MULTILINE)
+    assert [what for _, _, what in said] == ["is ready", "begins trial 3, attempt 1"]
+    assert len({number for _, number, _ in said}) == 1
+    assert all(datetime.fromisoformat(moment).tzinfo for moment, _, _ in said)
 
 
 def test_a_process_without_a_trial_ends_itself_after_a_while(tmp_path):
