@@ -131,6 +131,7 @@ BENCHMARKS = {
     "benchmarks/scale.py": "thousands of short trials on many workers, MLflow's UI with them, and a simulation of more",
     "benchmarks/predict.py": "memory and speed of galaxy-exp predict, by number of images",
     "benchmarks/training.py": "images/s of the tutorial's network against its script and the peak of the machine",
+    "benchmarks/profile_step.py": "where the time of a training step of that network goes, operation by operation",
     "benchmarks/gpu.py": "images/s with the images on the GPU, and a sweep there; needs JAX",
     "benchmarks/precision.py": "float32 and bfloat16 with the same seeds: scores and time",
     "benchmarks/block_order.py": "where pooling stands in a block with batch normalisation: scores and time",

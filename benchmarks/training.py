@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.machine import describe_machine, format_machine
 from benchmarks.process import ROOT, own_environment
 
-__all__ = ["CONTENDERS", "main"]
+__all__ = ["CONTENDERS", "galaxy_cnn", "main"]
 
 IMAGE_SHAPE = (69, 69, 3)
 N_CLASSES = 10
@@ -176,7 +176,7 @@ def _work(name: str, n_images: int) -> None:
     labels = rng.integers(0, N_CLASSES, n_images)
     options = CONTENDERS[name]
     keras.utils.set_random_seed(1)
-    fit, model = _script(images, labels, options) if options.get("script") else _galaxy_cnn(images, labels, options)
+    fit, model = _script(images, labels, options) if options.get("script") else galaxy_cnn(images, labels, options)
     clock = _answering_clock(3 * _multiplications(model), n_images)
     fit(epochs=10**6, callbacks=[clock], verbose=0)
 
@@ -193,7 +193,7 @@ def _script(images: Any, labels: Any, options: dict[str, Any]) -> tuple[Callable
     return lambda **extras: model.fit(scaled, labels, batch_size=options["batch_size"], **extras), model
 
 
-def _galaxy_cnn(images: Any, labels: Any, options: dict[str, Any]) -> tuple[Callable[..., Any], Any]:
+def galaxy_cnn(images: Any, labels: Any, options: dict[str, Any]) -> tuple[Callable[..., Any], Any]:
     """As a worker of a sweep trains its baseline."""
     import keras
 
