@@ -3,6 +3,7 @@
 .galaxy_exp/
     logs/<sweep id>.log            what the sweep's workers printed
     data/<digests>/                prepared images, shared by all sweeps on the same data and split
+    data/groups/<digests>.npz      which images are duplicates of each other
     given/<digest>.h5              images that were given from Python
     sweeps/<sweep id>/
         journal.jsonl              the truth about the sweep
@@ -17,6 +18,7 @@ import json
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +46,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     On disk before it returns: the journal will speak of it, and then it must be there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
     try:
         write(temporary)
         for each in (*temporary.rglob("*"), temporary):

@@ -36,7 +36,7 @@ def check_names(config: SweepConfig) -> None:
 
 
 def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, say: Say) -> SweepStarted:
-    """Everything that can be refused, before the journal begins; writes nothing but the prepared images.
+    """Everything that can be refused, before the journal begins; writes the prepared images and nothing else.
 
     Raises:
         ConfigError, DataError: one line for each mistake.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -237,14 +239,30 @@ def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> Sw
 
 
 class _Tracking:
-    """What keeps MLflow in step, made when it first has something to do: MLflow is imported while a trial trains."""
+    """What keeps MLflow in step, made when it first has something to do: MLflow is imported while a trial trains.
+
+    It is made once, in a thread of its own: Ctrl-C, which comes in the main thread, leaves no import half done.
+    """
 
     def __init__(self, build: Callable[[], MlflowProjection]) -> None:
         self._build = build
+        self._lock = threading.Lock()
+        self._made: Future[MlflowProjection] | None = None
 
-    @cached_property
+    @property
     def projection(self) -> MlflowProjection:
-        return self._build()
+        """Waits for it.
+
+        Raises:
+            DataError: the prepared images are gone.
+            TrackingError: MLflow cannot be imported.
+        """
+        with self._lock:
+            if self._made is None:
+                maker = ThreadPoolExecutor(1, "galaxy-exp-mlflow")
+                self._made = maker.submit(self._build)
+                maker.shutdown(wait=False)
+        return self._made.result()
 
     def on_event(self, event: Event, record: SweepRecord) -> None:
         """See `Observer.on_event`."""
@@ -280,16 +298,16 @@ class _Run:
             self._journal.append(SweepEnded(succeeded=True, reason=reason))
         except KeyboardInterrupt:
             self._crew.close()
-            self._leave(tracking.projection, "KILLED")
+            self._leave(tracking, "KILLED")
             raise
         except EngineError as error:
-            self._leave(tracking.projection, "KILLED")
+            self._leave(tracking, "KILLED")
             raise EngineError(self._and_how_to_go_on(error)) from error
         except TrackingError as error:
             raise TrackingError(self._and_how_to_go_on(error)) from error
         except SweepFailedError as error:
             self._journal.append(SweepEnded(succeeded=False, reason=str(error)))
-            self._leave(tracking.projection, "FAILED")
+            self._leave(tracking, "FAILED")
             raise
         return SweepResult(self._journal.record, self._folder.path)
 
@@ -305,12 +323,12 @@ class _Run:
         go_on = f"galaxy-exp resume {self._folder.sweep_id}"
         return f"{error}; what was trained is safe in the journal; go on with: {go_on}"
 
-    def _leave(self, projection: MlflowProjection, status: str) -> None:
+    def _leave(self, tracking: _Tracking, status: str) -> None:
         """Closes the sweep's runs in MLflow if that works; the reason for leaving matters more if it does not."""
         if status != "KILLED":  # whoever interrupts a sweep does not want to wait
             refresh_report(self._journal.record, self._folder, self._say)
         try:
-            projection.close_sweep(status)
+            tracking.projection.close_sweep(status)
         except TrackingError as error:
             self._say(f"{error}; galaxy-exp sync {self._folder.sweep_id} writes it later")
 
@@ -440,12 +458,17 @@ def restore_data(record: SweepRecord, say: Say) -> None:
 
 
 def build_projection(journal: Journal, folder: SweepFolder, say: Say) -> MlflowProjection:
-    """What keeps MLflow in step with a journal; the prepared images must be there."""
-    from galaxy_exp.tracking.projection import MlflowProjection
-    from galaxy_exp.tracking.quiet import quiet_mlflow
-    from galaxy_exp.tracking.store import is_first_use, open_client
+    """What keeps MLflow in step with a journal; the prepared images must be there.
+
+    Raises:
+        TrackingError: MLflow cannot be imported.
+    """
+    from galaxy_exp.tracking.store import is_first_use, open_client, tracking_errors
 
     uri = journal.record.started.tracking_uri
+    with tracking_errors(uri):
+        from galaxy_exp.tracking.projection import MlflowProjection
+        from galaxy_exp.tracking.quiet import quiet_mlflow
     _remember_password(journal.record)
 
     def open_store() -> MlflowClient:

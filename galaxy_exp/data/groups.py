@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +16,8 @@ from galaxy_exp.data.near_duplicates import describe_method, find_near_duplicate
 from galaxy_exp.folders import write_atomically
 
 __all__ = ["Groups", "group_duplicates", "recall_groups"]
+
+_LOG = logging.getLogger(__name__)
 
 Which = Literal["near", "identical"]
 
@@ -54,17 +56,17 @@ def recall_groups(dataset: ImageDataset, which: Which, folder: Path) -> Groups:
     """As `group_duplicates`, from a file in `folder` where these images have been compared in this way before.
 
     The comparison takes a second for some thousand images, and a sweep wants its groups at each start. A damaged file
-    is made anew.
-
-    Raises:
-        OSError: the file cannot be written.
+    is made anew; where none can be written, the next sweep compares again.
     """
     method = hashlib.sha256(describe_method().encode()).hexdigest()[:8] if which == "near" else "bytes"
     file = folder / f"{dataset.digest[:16]}-{which}-{method}.npz"
     groups = _read_groups(file, len(dataset))
     if groups is None:
         groups = group_duplicates(dataset.images, which)
-        write_atomically(file, lambda path: np.savez(path, identical=groups.identical, joined=groups.joined))
+        try:
+            write_atomically(file, lambda path: np.savez(path, identical=groups.identical, joined=groups.joined))
+        except OSError as error:
+            _LOG.info("%s: cannot be written (%s)", file, error.strerror or error)
     return groups
 
 
@@ -73,7 +75,10 @@ def _read_groups(file: Path, n_images: int) -> Groups | None:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             groups = Groups(arrays["identical"], arrays["joined"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # noqa: BLE001 - what is raised depends on which byte is wrong
+        _LOG.info("%s: damaged (%s: %s)", file, type(error).__name__, error)
         return None
     own = np.arange(n_images)
     for names in (groups.identical, groups.joined):

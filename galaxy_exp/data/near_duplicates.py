@@ -55,7 +55,10 @@ class Fingerprints:
 
 
 def describe_method() -> str:
-    """All on which it depends, besides the images, which of them are near duplicates."""
+    """Changes with all on which it depends, besides the images, which of them are near duplicates.
+
+    The number in front stands for the code of this module: another code with other results wants another number.
+    """
     return f"1 {MAX_BITS} {MAX_DIFFERENCE} {MIN_CORRELATION} {SIDE} {FREQUENCIES}"
 
 

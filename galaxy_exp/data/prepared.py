@@ -4,7 +4,7 @@
     train_images.npy  train_labels.npy  train_indices.npy  validation_images.npy  ...
     meta.json
     sealed/test_images.npy  sealed/test_labels.npy  sealed/test_indices.npy
-<cache>/groups/<data digest>-near-<digest of the method>.npz    duplicates, see `recall_groups`
+<cache>/groups/<data digest>-<near or identical>-<method>.npz    duplicates, see `recall_groups`
 
 The indices, int64 (n_part,), are the images' positions in the data set.
 """
@@ -114,10 +114,7 @@ def prepare_split(dataset: ImageDataset, split_config: SplitConfig, cache_folder
     Raises:
         DataError: a class is too small to split, or the disk is full or not writable.
     """
-    try:
-        groups = recall_groups(dataset, split_config.duplicates, cache_folder.absolute() / "groups")
-    except OSError as error:
-        raise DataError(f"{cache_folder}: what was prepared cannot be written ({error.strerror or error})") from None
+    groups = recall_groups(dataset, split_config.duplicates, cache_folder.absolute() / "groups")
     split = split_dataset(dataset, split_config, groups)
     folder = cache_folder.absolute() / f"{dataset.digest[:16]}-{split.digest[:16]}"
     if folder.exists():

@@ -73,7 +73,7 @@ def _serve(pipe: Connection, find_run_trial: Callable[[], RunTrial], doing: str)
 def _log(what: str) -> None:
     now = datetime.now().astimezone().isoformat(timespec="milliseconds")
     with suppress(OSError):  # no trial is lost because there is no room for a log
-        print(f"{now} worker {os.getpid()} {what}")
+        os.write(1, f"{now} worker {os.getpid()} {what}\n".encode())
 
 
 def die_with_parent(parent: int) -> None:

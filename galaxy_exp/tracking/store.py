@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
@@ -57,10 +59,11 @@ def resolve_tracking_uri(configured: str | None) -> str:
 def _guess_tracking_uri() -> str | None:
     """MLflow's own choice where it is plain, without the second that importing it takes; None where it is not.
 
-    MLflow 3 takes what its `set_tracking_uri` was told, else the environment variable, else `sqlite:///mlflow.db`,
-    unless an older release left runs in `./mlruns` (https://mlflow.org/docs/latest/ml/tracking/).
+    MLflow from 3.7 on takes what its `set_tracking_uri` was told, else the environment variable, else
+    `sqlite:///mlflow.db`, unless an older release left runs in `./mlruns`; before 3.7 it took `./mlruns`.
     """
-    if "mlflow" in sys.modules:
+    release = tuple(map(int, re.findall(r"\d+", version("mlflow"))[:2]))
+    if "mlflow" in sys.modules or release < (3, 7):
         return None
     if own := os.environ.get("MLFLOW_TRACKING_URI"):
         return own

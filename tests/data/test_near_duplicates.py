@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from galaxy_exp.data import build_dataset
+from galaxy_exp.data import build_dataset, near_duplicates
 from galaxy_exp.data.groups import Groups, group_duplicates, recall_groups
 from galaxy_exp.data.near_duplicates import (
     MAX_BITS,
@@ -150,6 +150,21 @@ class TestRecalledGroups:
         np.savez(file, identical=np.arange(6), joined=np.zeros(6, np.int64))
         assert self.recall(tmp_path).joined.tolist() == [0, 0, 0, 0, 0, 0]
 
+    def test_of_another_method_or_of_other_images_are_others(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.recall(tmp_path)
+        other = build_dataset(make_galaxies(6, seed=1), np.arange(6) % 2, source="x")
+        assert recall_groups(other, "near", tmp_path).n_near == 0
+        assert len(list(tmp_path.iterdir())) == 2
+        monkeypatch.setattr(near_duplicates, "MAX_DIFFERENCE", 0.0)
+        assert self.recall(tmp_path).n_near == 0
+        assert len(list(tmp_path.iterdir())) == 3
+
+    def test_need_no_folder_that_can_be_written(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        assert self.recall(tmp_path / "file" / "groups").joined.tolist() == [0, 1, 2, 3, 0, 1]
+
     def test_of_identical_images_are_others(self, tmp_path: Path) -> None:
         assert self.recall(tmp_path).n_near == 1
         assert self.recall(tmp_path, "identical").n_near == 0
@@ -162,6 +177,8 @@ class TestRecalledGroups:
             lambda file: file.write_bytes(b"PK not a zip"),
             lambda file: file.write_bytes(file.read_bytes()[:-30]),
             lambda file: file.write_bytes(file.read_bytes().replace(b"NUMPY", b"NUMPX")),
+            lambda file: file.write_bytes(file.read_bytes().replace(b"\x00\x00\x00\x00", b"\x09\x00\x63\x00", 1)),
+            lambda file: np.save(file.open("wb"), np.arange(6)),
             lambda file: np.savez(file, identical=np.arange(6)),
             lambda file: np.savez(file, identical=np.arange(5), joined=np.arange(5)),
             lambda file: np.savez(file, identical=np.arange(6), joined=np.arange(6) + 1),

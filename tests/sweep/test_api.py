@@ -33,11 +33,19 @@ def test_a_sweep_from_an_unguarded_script(project, finished):
     """A script without `if __name__ == "__main__"`, as in a notebook."""
     output = run_python(
         project,
-        "import galaxy_exp, json\n"
-        "result = galaxy_exp.run_sweep('sweep.yaml', overrides=['search.max_trials=2'])\n"
-        "print(json.dumps([result.sweep_id, result.winner.number, result.model_uri]))\n",
+        "import galaxy_exp, json, sys\n"
+        "class Watcher:\n"
+        "    seen = []\n"
+        "    def on_event(self, event, record):\n"
+        "        self.seen.append([event.event, 'mlflow' in sys.modules])\n"
+        "watcher = Watcher()\n"
+        "given = {'overrides': ['search.max_trials=2'], 'observers': [watcher]}\n"
+        "result = galaxy_exp.run_sweep('sweep.yaml', **given)\n"
+        "print(json.dumps([result.sweep_id, result.winner.number, result.model_uri, watcher.seen]))\n",
     )
-    sweep_id, winner, uri = json.loads(output)
+    sweep_id, winner, uri, seen = json.loads(output)
+    assert seen[0] == ["trial_proposed", False], "the first trial waits for MLflow"
+    assert seen[-1][1]
     assert sweep_id.startswith("tiny-")
     assert winner in (0, 1)
     assert uri == "models:/tiny-model/1"

@@ -1,0 +1,57 @@
+"""MLflow is imported when it first has something to do: once, and what goes wrong then is told as what MLflow does."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from galaxy_exp.errors import TrackingError
+from galaxy_exp.sweep import _Tracking
+
+from .test_api import run_python
+
+
+def test_is_made_once_whoever_asks_first():
+    builders = []
+
+    def build():
+        builders.append(threading.current_thread())
+        time.sleep(0.1)
+        return object()
+
+    tracking = _Tracking(build)
+    assert builders == []
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: tracking.projection, range(4)))
+    assert len(builders) == 1
+    assert builders[0] is not threading.main_thread(), "Ctrl-C in the main thread would leave an import half done"
+    assert len(set(map(id, made))) == 1
+
+
+def test_what_goes_wrong_is_told_each_time():
+    def build():
+        raise TrackingError("MLflow store x: away")
+
+    tracking = _Tracking(build)
+    for _ in range(2):
+        with pytest.raises(TrackingError, match="MLflow store x: away"):
+            _ = tracking.projection
+
+
+@pytest.mark.slow
+def test_mlflow_that_cannot_be_imported_is_one_line(finished):
+    output = run_python(
+        finished,
+        "import sys\n"
+        "sys.modules['mlflow'] = None\n"
+        "from galaxy_exp.errors import TrackingError\n"
+        "from galaxy_exp.sweep import sync_sweep\n"
+        "try:\n"
+        "    sync_sweep()\n"
+        "except TrackingError as error:\n"
+        "    print(error)\n",
+    )
+    assert output.startswith("MLflow store sqlite:")
+    assert "import of mlflow halted" in output
+    assert output.count("\n") == 1
