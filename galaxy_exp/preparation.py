@@ -22,11 +22,18 @@ Say = Callable[[str], None]
 
 
 def check_names(config: SweepConfig) -> None:
-    """Refuses a sampler or pruner of one's own that cannot be had, and what a sampler cannot do, before data are read.
+    """Refuses what can be told from names alone, before data are read.
+
+    That is a path where there is nothing, a sampler or pruner of one's own that cannot be had, and what a sampler
+    cannot do.
 
     Raises:
         ConfigError: one line that names the key, what was found and what is known.
+        DataError: there is no such file.
     """
+    from galaxy_exp.data.sources import check_source
+
+    check_source(config.data)
     import_keras_quietly()  # the samplers know the spaces of KerasTuner
     from galaxy_exp.search import building
     from galaxy_exp.search.pruners import build_pruner

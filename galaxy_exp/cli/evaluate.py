@@ -93,12 +93,11 @@ def evaluate_command(
     from galaxy_exp.registry.labelled import align_classes, describe_overlap, evaluate_on, parse_class_map
 
     config, mapped = read_data_config(source, overrides), parse_class_map(class_map)
+    from galaxy_exp.data.sources import check_source
     from galaxy_exp.folders import ProjectFolder
-    from galaxy_exp.quiet import import_keras_quietly
-
-    import_keras_quietly()
     from galaxy_exp.registry.champion import load_model
 
+    check_source(config)
     classifier = load_model(model, alias, uri)
     dataset = _load(config, classifier)
     alignment = align_classes(classifier.class_names, dataset, mapped)

@@ -134,9 +134,6 @@ def export_command(reference: str, output: Path, uri: str | None) -> None:
     galaxy-exp models export galaxy10-cnn -o galaxies.onnx
     galaxy-exp models export galaxy10-cnn/3 -o galaxies_saved_model
     """
-    from galaxy_exp.quiet import import_keras_quietly
-
-    import_keras_quietly()
     from galaxy_exp.registry.champion import load_model
     from galaxy_exp.registry.export import export_network, facts_file
 

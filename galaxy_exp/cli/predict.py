@@ -88,9 +88,6 @@ def predict_command(
     from galaxy_exp.data.inputs import first_fits_file
 
     files = _find_files(images)  # a wrong path is told before TensorFlow is imported
-    from galaxy_exp.quiet import import_keras_quietly
-
-    import_keras_quietly()
     from galaxy_exp.registry.champion import load_model
     from galaxy_exp.registry.prediction import choose_stretch, columns_of
     from galaxy_exp.registry.prediction_run import PredictionCount, count_rows, predict_to_file

@@ -194,7 +194,6 @@ def load_model(
             temperature where `calibrated` wants one.
         TrackingError: the store cannot be read.
     """
-    import_keras_quietly()
     found = _load(name_or_uri, alias, tracking_uri)
     return found.calibrated() if calibrated else found
 
@@ -290,6 +289,7 @@ def _load_folder(package: Path, uri: str, version: ModelVersion | None = None) -
     from mlflow import pyfunc
 
     _check_is_code(package, uri)
+    import_keras_quietly()  # not before there is a model: that there is none is told at once
     try:
         with quiet_mlflow():
             loaded = pyfunc.load_model(str(package))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -215,3 +216,31 @@ def test_help_imports_nothing_heavy(code: str) -> None:
         [sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60, cwd=ROOT
     )
     assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sweep", str(ROOT / "sweeps" / "gz2.yaml"), "--data", "nowhere.h5"],
+        ["check", str(ROOT / "sweeps" / "gz2.yaml"), "--data", "nowhere"],
+        ["predict", str(ROOT / "docs")],
+        ["evaluate", "nowhere.npz"],
+        ["models", "export", "galaxy10-cnn", "-o", "x.onnx"],
+        ["models", "list"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_not_there_is_told_before_anything_heavy_is_imported(arguments: list[str], tmp_path: Path) -> None:
+    script = (
+        f"from galaxy_exp.cli.main import main\nimport sys\nsys.argv[1:] = {arguments}\n"
+        "try:\n    main()\nfinally:\n    print(sorted({'tensorflow', 'mlflow', 'keras'} & set(sys.modules)))"
+    )
+    left_out = ("MLFLOW_TRACKING_URI", "GALAXY_EXP_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout.strip() == "[]"

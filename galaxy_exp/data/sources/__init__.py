@@ -23,7 +23,7 @@ from galaxy_exp.data.sources.table import is_table, load_table
 from galaxy_exp.errors import DataError
 from galaxy_exp.wording import did_you_mean
 
-__all__ = ["SOURCES", "load_dataset"]
+__all__ = ["SOURCES", "check_source", "load_dataset"]
 
 SOURCES: dict[str, Callable[[DataConfig], ImageDataset]] = {
     "simulated": lambda config: load_simulated(config.simulated, config.class_names),
@@ -49,6 +49,17 @@ def load_dataset(config: DataConfig, base: Path | None = None) -> ImageDataset:
     """
     with access_errors(config.source):
         return preprocess_dataset(_load_source(config, base or Path()), Preprocessing.from_config(config))
+
+
+def check_source(config: DataConfig) -> None:
+    """Refuses a path where there is nothing, without reading anything.
+
+    Raises:
+        DataError: as `load_dataset`.
+    """
+    is_path = config.source not in SOURCES and not is_dotted_path(config.source)
+    if is_path and not Path(config.source).expanduser().exists():
+        load_dataset(config)
 
 
 def _load_source(config: DataConfig, base: Path) -> ImageDataset:
