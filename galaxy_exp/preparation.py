@@ -43,7 +43,7 @@ def check_names(config: SweepConfig) -> None:
 
 
 def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, say: Say) -> SweepStarted:
-    """Everything that can be refused, before the journal begins; writes the prepared images and nothing else.
+    """Everything that can be refused, before the journal begins; writes nothing but what `prepare_split` does.
 
     Raises:
         ConfigError, DataError: one line for each mistake.

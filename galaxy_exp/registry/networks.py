@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from galaxy_exp.errors import ModelError, first_line
-from galaxy_exp.folders import graph_of
+from galaxy_exp.folders import graph_of, write_atomically
 from galaxy_exp.quiet import import_tensorflow_quietly
 
 __all__ = ["average_networks", "read_network", "write_ensemble"]
@@ -69,9 +68,4 @@ def write_ensemble(model_files: Sequence[Path], image_shape: Sequence[int], targ
     """
     import_tensorflow_quietly()
     ensemble = average_networks([read_network(file, image_shape) for file in model_files], image_shape)
-    temporary = target.with_name(f".{os.getpid()}.{target.name}")
-    try:
-        ensemble.save(temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(target, ensemble.save)

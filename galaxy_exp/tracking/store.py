@@ -62,13 +62,16 @@ def _guess_tracking_uri() -> str | None:
     MLflow from 3.7 on takes what its `set_tracking_uri` was told, else the environment variable, else
     `sqlite:///mlflow.db`, unless an older release left runs in `./mlruns`; before 3.7 it took `./mlruns`.
     """
-    release = tuple(map(int, re.findall(r"\d+", version("mlflow"))[:2]))
-    if "mlflow" in sys.modules or release < (3, 7):
+    if "mlflow" in sys.modules or _mlflow_release() < (3, 7):
         return None
     if own := os.environ.get("MLFLOW_TRACKING_URI"):
         return own
     old_runs = any(Path("mlruns").glob("*/meta.yaml"))
     return None if old_runs else f"sqlite:///{quote(str(Path('mlflow.db').absolute()))}"
+
+
+def _mlflow_release() -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version("mlflow"))[:2]))
 
 
 def _ask_mlflow() -> str:

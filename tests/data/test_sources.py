@@ -13,7 +13,7 @@ from PIL import Image
 from galaxy_exp.config.sweep import DataConfig, SimulatedConfig, SplitConfig
 from galaxy_exp.data import SOURCES, ImageDataset, load_dataset
 from galaxy_exp.data.fetch import RemoteFile
-from galaxy_exp.data.sources import galaxy10
+from galaxy_exp.data.sources import check_source, galaxy10
 from galaxy_exp.errors import DataError
 
 
@@ -242,3 +242,15 @@ class TestOwnSplitInAFile:
     def test_missing(self, h5_file: Path) -> None:
         message = load_one_line_error(h5_file, split=SplitConfig(column="fold"))
         assert "has the keys ['ans', 'images']; expected 'fold' (data.split.column)" in message
+
+
+@pytest.mark.parametrize("source", ["nowhere", "nowhere.h5", "nowhere.csv", "x" * 300 + ".h5"])
+def test_a_source_that_is_not_there_is_refused_in_the_same_words_before_it_is_read(source: str) -> None:
+    with pytest.raises(DataError) as caught:
+        check_source(DataConfig(source=source))
+    assert str(caught.value) == load_one_line_error(source)
+
+
+@pytest.mark.parametrize("source", ["simulated", "galaxy10-sdss", "package.module:Source", "."])
+def test_a_source_that_may_be_there_is_let_pass(source: str) -> None:
+    check_source(DataConfig(source=source))

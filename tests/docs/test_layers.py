@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from benchmarks.process import own_environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -235,10 +236,8 @@ def test_what_is_not_there_is_told_before_anything_heavy_is_imported(arguments: 
         f"from galaxy_exp.cli.main import main\nimport sys\nsys.argv[1:] = {arguments}\n"
         "try:\n    main()\nfinally:\n    print(sorted({'tensorflow', 'mlflow', 'keras'} & set(sys.modules)))"
     )
-    left_out = ("MLFLOW_TRACKING_URI", "GALAXY_EXP_HOME")
-    environment = {name: value for name, value in os.environ.items() if name not in left_out}
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environment
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=tmp_path, env=own_environment()
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")

@@ -58,8 +58,9 @@ def check_source(config: DataConfig) -> None:
         DataError: as `load_dataset`.
     """
     is_path = config.source not in SOURCES and not is_dotted_path(config.source)
-    if is_path and not Path(config.source).expanduser().exists():
-        load_dataset(config)
+    with access_errors(config.source):
+        if is_path and not Path(config.source).expanduser().exists():
+            _load_source(config, Path())
 
 
 def _load_source(config: DataConfig, base: Path) -> ImageDataset:
