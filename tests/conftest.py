@@ -25,6 +25,18 @@ registry: {model: tiny-model, finalists: 0}
 """
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--refuse-skips", action="store_true", help="fail if any test was skipped")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A skipped test checks nothing: with `--refuse-skips` it fails the run, and the summary names it."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--refuse-skips") and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first, backwards as whole sweeps stand late: no process shall begin a long one last."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
