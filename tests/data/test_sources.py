@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ from PIL import Image
 
 from galaxy_exp.config.sweep import DataConfig, SimulatedConfig, SplitConfig
 from galaxy_exp.data import SOURCES, ImageDataset, load_dataset
-from galaxy_exp.data.fetch import RemoteFile
-from galaxy_exp.data.sources import check_source, galaxy10
+from galaxy_exp.data.sources import check_source
 from galaxy_exp.errors import DataError
 
 
@@ -187,16 +185,6 @@ class TestImageFolder:
 
     def test_no_subfolders(self, tmp_path: Path) -> None:
         assert "has no subfolders; expected one per class" in load_one_line_error(tmp_path)
-
-
-def test_galaxy10_is_read_from_the_cache(h5_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sha256 = hashlib.sha256(h5_file.read_bytes()).hexdigest()
-    small = galaxy10.Galaxy10(RemoteFile(h5_file.name, (), sha256, "small"), ("a", "b", "c"))
-    monkeypatch.setitem(galaxy10.GALAXY10, "galaxy10-sdss", small)
-    monkeypatch.setattr(galaxy10, "astronn_cache_folder", lambda: h5_file.parent)
-    dataset = load_dataset(DataConfig(source="galaxy10-sdss"))
-    assert dataset.counts == {"a": 4, "b": 4, "c": 4}
-    assert (dataset.source, dataset.simulated) == ("galaxy10-sdss", False)
 
 
 def test_simulated_says_so() -> None:

@@ -1,78 +1,56 @@
-"""Galaxy10 SDSS and Galaxy10 DECaLS (Leung & Bovy), fetched into astroNN's own cache folder.
+"""Galaxy10 SDSS and Galaxy10 DECaLS (Leung & Bovy), fetched into astroNN's own cache folder and read by astroNN.
 
-The files are read here and not through astroNN: its loader takes 12 s to import, has no timeout, and
-downloads a damaged file again until Python's recursion limit. A file that astroNN has already fetched is
-used as it is, and astroNN finds the one fetched here.
+The download is not astroNN's, which has no timeout and fetches a damaged file again until Python's recursion limit. The
+file is verified first, so astroNN finds it complete. What astroNN reads is kept beside it, uncompressed, so that later
+sweeps neither wait for astroNN's import nor for the decompression, and map the images into memory.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from galaxy_exp.config.sweep import DataConfig
 from galaxy_exp.data.dataset import ImageDataset
 from galaxy_exp.data.fetch import RemoteFile, fetch_file
-from galaxy_exp.data.simulated.classes import CLASS_NAMES as SDSS_CLASS_NAMES
 from galaxy_exp.data.sources.array_source import load_array_file
+from galaxy_exp.errors import DataError
 
-__all__ = ["GALAXY10", "Galaxy10", "astronn_cache_folder", "fetch_galaxy10", "load_galaxy10"]
+__all__ = ["GALAXY10", "astronn_cache_folder", "fetch_galaxy10", "load_galaxy10"]
 
 URL_VARIABLE_PREFIX = "GALAXY_EXP_URL_"
 """`GALAXY_EXP_URL_GALAXY10_SDSS` replaces the mirrors of that file, for networks with a mirror of their own."""
 
-
-@dataclass(frozen=True, slots=True)
-class Galaxy10:
-    """One of the two data sets: its file and the names of its classes, in label order."""
-
-    file: RemoteFile
-    class_names: tuple[str, ...]
-
+READER = (sys.executable, "-m", "galaxy_exp.data.sources.astronn_reader")
+"""The command that reads a file through astroNN; a source and an output are added."""
 
 GALAXY10 = {
     # Checksum: astroNN 1.1.0, astroNN/datasets/galaxy10sdss.py. Size: astroNN's documentation.
-    "galaxy10-sdss": Galaxy10(
-        RemoteFile(
-            name="Galaxy10.h5",
-            urls=(
-                "https://zenodo.org/records/10844811/files/Galaxy10.h5",
-                "https://www.astro.utoronto.ca/~bovy/Galaxy10/Galaxy10.h5",
-            ),
-            sha256="969a6b1cefcc36e09fffa86febd2f699a4aa19b837ba0427f01b0bc6ded458af",
-            size="210,234,548 bytes",
+    "galaxy10-sdss": RemoteFile(
+        name="Galaxy10.h5",
+        urls=(
+            "https://zenodo.org/records/10844811/files/Galaxy10.h5",
+            "https://www.astro.utoronto.ca/~bovy/Galaxy10/Galaxy10.h5",
         ),
-        SDSS_CLASS_NAMES,
+        sha256="969a6b1cefcc36e09fffa86febd2f699a4aa19b837ba0427f01b0bc6ded458af",
+        size="210,234,548 bytes",
     ),
-    # Checksum: astroNN 1.1.0, astroNN/datasets/galaxy10.py. Names: the data set's own documentation
-    # (github.com/henrysky/Galaxy10); the table in astroNN 1.1.0 calls class 3 "Smooth, Cigar shaped".
-    "galaxy10-decals": Galaxy10(
-        RemoteFile(
-            name="Galaxy10_DECals.h5",
-            urls=(
-                "https://zenodo.org/records/10845026/files/Galaxy10_DECals.h5",
-                "https://www.astro.utoronto.ca/~hleung/shared/Galaxy10/Galaxy10_DECals.h5",
-            ),
-            sha256="19aefc477c41bb7f77ff07599a6b82a038dc042f889a111b0d4d98bb755c1571",
-            size="2.54 GB",
+    # Checksum: astroNN 1.1.0, astroNN/datasets/galaxy10.py.
+    "galaxy10-decals": RemoteFile(
+        name="Galaxy10_DECals.h5",
+        urls=(
+            "https://zenodo.org/records/10845026/files/Galaxy10_DECals.h5",
+            "https://www.astro.utoronto.ca/~hleung/shared/Galaxy10/Galaxy10_DECals.h5",
         ),
-        (
-            "Disturbed",
-            "Merging",
-            "Round Smooth",
-            "In-between Round Smooth",
-            "Cigar Shaped Smooth",
-            "Barred Spiral",
-            "Unbarred Tight Spiral",
-            "Unbarred Loose Spiral",
-            "Edge-on without Bulge",
-            "Edge-on with Bulge",
-        ),
+        sha256="19aefc477c41bb7f77ff07599a6b82a038dc042f889a111b0d4d98bb755c1571",
+        size="2.54 GB",
     ),
 }
-"""The data sets by source name."""
+"""The file of each source."""
 
 
 def astronn_cache_folder() -> Path:
@@ -95,7 +73,7 @@ def fetch_galaxy10(name: str, folder: Path | None = None, *, urls: Sequence[str]
     variable = URL_VARIABLE_PREFIX + name.upper().replace("-", "_")
     if urls is None and variable in os.environ:
         urls = (os.environ[variable],)
-    return fetch_file(GALAXY10[name].file, folder or astronn_cache_folder(), urls=urls)
+    return fetch_file(GALAXY10[name], folder or astronn_cache_folder(), urls=urls)
 
 
 def load_galaxy10(name: str, config: DataConfig) -> ImageDataset:
@@ -103,6 +81,22 @@ def load_galaxy10(name: str, config: DataConfig) -> ImageDataset:
 
     Raises:
         FetchError: the file is not in the cache folder and cannot be downloaded.
-        DataError: `config.class_names` are not ten.
+        DataError: astroNN cannot read it, or the copy cannot be written; `config.class_names` are not ten.
     """
-    return load_array_file(fetch_galaxy10(name), config, class_names=GALAXY10[name].class_names, source=name)
+    known = GALAXY10[name]
+    copy = astronn_cache_folder() / f"{Path(known.name).stem}.{known.sha256[:12]}.read.h5"
+    if not copy.is_file():
+        _read_through_astronn(name, fetch_galaxy10(name), copy)
+    return load_array_file(copy, config, source=name)
+
+
+def _read_through_astronn(name: str, path: Path, copy: Path) -> None:
+    """Writes the copy under another name first, so that a file with the final name is complete."""
+    with tempfile.TemporaryDirectory(dir=copy.parent, prefix=f".{copy.name}.") as folder:
+        output = Path(folder) / copy.name
+        environment = os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
+        done = subprocess.run([*READER, name, output], env=environment, capture_output=True, text=True)
+        if done.returncode != 0:
+            reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            raise DataError(f"{name}: astroNN cannot read {path} ({reason})")
+        output.replace(copy)

@@ -1,0 +1,44 @@
+"""Reads Galaxy10 through astroNN, in a process of its own: `python -m galaxy_exp.data.sources.astronn_reader`.
+
+Importing astroNN brings TensorFlow, takes some ten seconds, and its loader prints; none of that belongs into the
+process that asks for the images.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import h5py
+
+__all__ = ["MODULES", "main"]
+
+MODULES = {"galaxy10-sdss": "galaxy10sdss", "galaxy10-decals": "galaxy10"}
+"""The module of `astroNN.datasets` that loads each source."""
+
+_CORRECTIONS = {"galaxy10-decals": {3: "In-between Round Smooth"}}
+"""Class names in which astroNN 1.1.0 differs from the data set's documentation (github.com/henrysky/Galaxy10)."""
+
+N_CLASSES = 10
+
+
+def main(name: str, output: str) -> None:
+    """Writes the images, labels and class names of a source as HDF5 in Galaxy10's layout, uncompressed.
+
+    Args:
+        name: a key of `MODULES`; its file is in astroNN's cache folder, complete.
+        output: the file to write.
+    """
+    module = importlib.import_module(f"astroNN.datasets.{MODULES[name]}")
+    images, labels = module.load_data()
+    corrections = _CORRECTIONS.get(name, {})
+    with h5py.File(Path(output), "w") as file:
+        file["images"] = images
+        file["ans"] = labels
+        names = [corrections.get(label) or module.galaxy10cls_lookup(label) for label in range(N_CLASSES)]
+        file["ans"].attrs["class_names"] = names
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
