@@ -92,9 +92,9 @@ class UnitCube:
         return np.stack(columns, axis=1)
 
 
-def _index(dimension: Dimension, column: Matrix) -> NDArray[np.int64]:
-    n = dimension.n_choices
-    return np.minimum((column * n).astype(np.int64), n - 1)
+def _index(dimension: Dimension, column: Matrix) -> Matrix:
+    n = float(dimension.n_choices)
+    return np.minimum(np.floor(column / (1 / n)), n - 1)
 
 
 def _to_grid(dimension: Dimension, column: Matrix) -> Matrix:

@@ -25,7 +25,7 @@ __all__ = ["Domain", "domain_of", "parameter_names"]
 _PARAMETERS = keras_tuner.engine.hyperparameters
 
 _LONGEST_GRID = 10**6
-"""Steps of a float range beyond which Optuna cannot tell its values apart."""
+"""Values of a float range with a step beyond which Optuna cannot tell them apart."""
 
 
 class Domain(ABC):
@@ -114,7 +114,9 @@ class _Steps(Domain):
     def __init__(self, low: float, step: float, n_choices: int) -> None:
         self._low, self._step, self.n_choices = low, step, n_choices
         self._high = grid_value(low, step, n_choices - 1)
-        self.by_quantile = not isinstance(low, int) and n_choices > _LONGEST_GRID
+        ends = (Decimal(repr(each)) for each in (self._high, low))
+        is_exact = isinstance(low, int) or (next(ends) - next(ends)) % Decimal(repr(step)) == 0
+        self.by_quantile = not is_exact or (n_choices > _LONGEST_GRID and not isinstance(low, int))
 
     @cached_property
     def distribution(self) -> BaseDistribution:  # type: ignore[override]
@@ -130,10 +132,10 @@ class _Steps(Domain):
         return (self._index_of(code) + 0.5) / self.n_choices
 
     def encode(self, value: HyperparameterValue) -> Any:
-        if isinstance(value, str) or not self._low <= value <= self._high:
+        if isinstance(value, str) or not math.isfinite(value):
             return None
-        found = self.decode(value)
-        rounding = 0 if isinstance(self._low, int) else max(1e-8 * self._step, 4 * math.ulp(value))
+        found = min(max(self.decode(value), self._low), self._high)
+        rounding = 0 if isinstance(self._low, int) else max(1e-8 * self._step, _rounding(self._low, self._high))
         return found if abs(value - found) <= rounding else None
 
     def decode(self, code: Any) -> HyperparameterValue:
@@ -176,9 +178,10 @@ class _Range(Domain):
         return quantile_of(code + 0.5 * self._is_whole, self._low, self._end, self._scale)
 
     def encode(self, value: HyperparameterValue) -> Any:
-        if isinstance(value, str) or not self._low <= value <= self._high or (self._is_whole and value != int(value)):
+        if isinstance(value, str) or not math.isfinite(value):
             return None
-        return int(value) if self._is_whole else float(value)
+        found = min(max(int(value) if self._is_whole else float(value), self._low), self._high)
+        return found if abs(value - found) <= (0 if self._is_whole else _rounding(self._low, self._high)) else None
 
     def choices(self) -> Iterable[Any]:
         return range(int(self._low), int(self._end))
@@ -218,6 +221,11 @@ def parameter_names(space: list[Any]) -> list[str]:
         count = seen[hyperparameter.name]
         names.append(hyperparameter.name if count == 1 else f"{hyperparameter.name}#{count}")
     return names
+
+
+def _rounding(low: float, high: float) -> float:
+    """What the arithmetic of KerasTuner's floats may leave between equal numbers of a range."""
+    return 4 * math.ulp(max(abs(low), abs(high)))
 
 
 def _index(quantile: float, n_choices: int) -> int:

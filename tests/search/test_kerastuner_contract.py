@@ -77,7 +77,7 @@ def _any(seed):
     return lambda hp: _declare_anything(hp, random.Random(seed))
 
 
-EVERYTHING = CORNERS | {f"seed {seed}": _any(seed) for seed in range(150)}
+EVERYTHING = CORNERS | {f"seed {seed}": _any(seed) for seed in range(100)}
 
 
 def _lost_end(entry) -> bool:
@@ -130,17 +130,15 @@ class TestEveryDeclaration:
         assert len(set(listed)) == len(listed) == min(300, dimension.domain.n_values)
         assert count_configurations(space) == dimension.domain.n_values
 
-    @pytest.mark.parametrize("sampler", SAMPLERS)
-    def test_every_sampler_gives_values_of_kerastuners_type_and_range(self, declare, sampler):
+    def test_every_sampler_gives_values_of_kerastuners_type_and_range(self, declare):
         space = SearchSpace(_declared(declare))
         dimension = space.dimensions[0]
-        if (sampler == "grid" and dimension.is_continuous) or (sampler == "cmaes" and not dimension.is_numeric):
-            return
-        history = History([Objective("score", "max")])
-        proposed = SAMPLERS[sampler](space, history, 1).sample(0, 0)
-        entry = dimension.hyperparameter
-        assert type(proposed["x"]) is type(entry.prob_to_value(0.5))
-        assert dimension.encode(proposed["x"]) is not None
+        for name, make in SAMPLERS.items():
+            if (name == "grid" and dimension.is_continuous) or (name == "cmaes" and not dimension.is_numeric):
+                continue
+            proposed = make(space, History([Objective("score", "max")]), 1).sample(0, 0)
+            assert type(proposed["x"]) is type(dimension.hyperparameter.prob_to_value(0.5)), name
+            assert dimension.encode(proposed["x"]) is not None, name
 
     def test_points_of_the_cube_are_where_their_values_are(self, declare):
         space = SearchSpace(_declared(declare))
