@@ -29,7 +29,7 @@ def quantile_of(value: float, low: float, high: float, scale: str) -> float:
     if low == high:
         return 0.5
     if scale == "linear":
-        return (value - low) / (high - low) if math.isfinite(high - low) else (value / 2 - low / 2) / (high / 2 - low / 2)
+        return (value / 2 - low / 2) / (high / 2 - low / 2)  # the whole span may be more than a float holds
     if scale == "log":
         return _log_share(value, low, high)
     return 1 - _log_share(max(high + low - value, low), low, high)

@@ -38,7 +38,7 @@ def count_configurations(space: SearchSpace) -> int | None:
                 continue
             if n_values is None:
                 return None
-            shares = {value: 1 for value in looked_at} | {_OTHER: n_values - len(looked_at)}
+            shares = dict.fromkeys(looked_at, 1) | {_OTHER: n_values - len(looked_at)}
             for value, share in shares.items():
                 if share:
                     key = chosen | {(dimension.name, value)} if looked_at else chosen

@@ -1,8 +1,8 @@
-"""What a KerasTuner hyperparameter can be: its values, their quantiles, and the Optuna distribution that stands for it.
+"""What a KerasTuner hyperparameter can be: its values, their quantiles, and Optuna's distribution for them.
 
-Quantiles, types and grids are those of KerasTuner's own `prob_to_value`, with two differences. A float range with a step
-holds its upper end where rounding makes KerasTuner miss it (0 to 1 in steps of 0.2), as KerasTuner documents; and its
-values are as written in decimals.
+Quantiles, types and grids are those of KerasTuner's own `prob_to_value`, with two differences. A float range with a
+step holds its upper end where rounding makes KerasTuner miss it (0 to 1 in steps of 0.2), as KerasTuner documents; and
+its values are as written in decimals.
 """
 
 from __future__ import annotations
