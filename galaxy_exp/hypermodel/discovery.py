@@ -90,6 +90,8 @@ class _Exploration:
         self._name = name
         self._probe_fit = probe_fit
         self._note = note
+        self._scopes: list[_Scope] = []
+        """Met in any build, entered or not."""
         self._known_scopes: list[_Scope] = []
         """Entered or tried."""
         self._values_seen: set[tuple[str, HyperparameterValue]] = set()
@@ -106,7 +108,7 @@ class _Exploration:
                 f"{_describe(error)}"
             ) from error
         for _ in range(MAX_EXPLORING_BUILDS):
-            values = self._next(attempt)
+            values = self._next()
             if values is None:
                 return
             attempt = space_of(self._space.space, values)
@@ -126,6 +128,7 @@ class _Exploration:
             self._rehearse_fit(attempt, model)
         finally:
             self._space.merge(attempt, overwrite=False)
+            self._scopes += attempt.inactive_scopes
             self._known_scopes += [scope for scope in attempt.active_scopes if scope not in self._known_scopes]
             self._values_seen |= set(attempt.values.items())
 
@@ -143,10 +146,10 @@ class _Exploration:
                 "images without training; hyperparameters that it declares after that are not searched"
             )
 
-    def _next(self, latest: keras_tuner.HyperParameters) -> dict[str, HyperparameterValue] | None:
+    def _next(self) -> dict[str, HyperparameterValue] | None:
         """The values to build with next; None if nothing is left to find."""
-        waiting = [*latest.inactive_scopes, *(entry.conditions for entry in self._space.space if entry.conditions)]
-        for scope in waiting:
+        declared = (entry.conditions for entry in self._space.space if entry.conditions)
+        for scope in (*self._scopes, *declared):
             if scope not in self._known_scopes:
                 self._known_scopes.append(scope)
                 return _activating(scope)
