@@ -24,6 +24,9 @@ MOST_LAYERS = 16
 NETWORK_SECONDS = 20.0
 """How long a build waits for an answer from the network, for weights that it downloads."""
 
+MOST_LETTERS = 400
+"""Of what a hypermodel raised; the traceback has the rest."""
+
 FitProbe = Callable[[keras_tuner.HyperModel, keras_tuner.HyperParameters, Any], None]
 """Calls a hypermodel's `fit` with a built network so that it declares its hyperparameters; see `training.fit_probe`."""
 
@@ -184,6 +187,7 @@ def _format(values: Mapping[str, HyperparameterValue]) -> str:
 
 def _describe(error: BaseException) -> str:
     text = " ".join(str(error).split())
+    text = text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}…"
     described = f"{type(error).__name__}: {text}" if text else type(error).__name__
     is_download = isinstance(error, ConnectionError | TimeoutError) or "URL fetch failure" in text
     hint = " (weights from the network have to be downloaded before, on a machine that reaches it)"
