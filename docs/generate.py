@@ -158,8 +158,8 @@ def _built_in_space() -> list[Any]:
     from galaxy_exp.quiet import import_keras_quietly
 
     import_keras_quietly()
+    from galaxy_exp.hypermodel.discovery import discover_space
     from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
-    from galaxy_exp.hypermodel.search_space import discover_space
 
     entries: list[Any] = discover_space(GalaxyCNN((69, 69, 3), 10)).space
     return entries

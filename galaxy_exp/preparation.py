@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.config.reading import as_journaled
@@ -14,7 +17,11 @@ from galaxy_exp.import_paths import own_import_paths
 from galaxy_exp.journal.events import SweepStarted
 from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.records import Evidence
+from galaxy_exp.redaction import hide_password
 from galaxy_exp.software import describe_software
+
+if TYPE_CHECKING:
+    from galaxy_exp.data import ImageDataset
 
 __all__ = ["check_names", "prepare_sweep"]
 
@@ -57,17 +64,17 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     import_keras_quietly()
     from galaxy_exp.hypermodel.configurations import complete_configuration
     from galaxy_exp.hypermodel.given import locate_hypermodel
-    from galaxy_exp.hypermodel.loading import load_hypermodel
-    from galaxy_exp.hypermodel.search_space import baseline_values, build_space, discover_space
+    from galaxy_exp.hypermodel.search_space import baseline_values, build_space
     from galaxy_exp.search.building import check_search
     from galaxy_exp.tracking.store import remember_address, resolve_tracking_uri
 
     reference = locate_hypermodel(config.hypermodel, project.sweep(sweep_id).path)
-    hypermodel = load_hypermodel(reference, dataset.image_shape, dataset.n_classes)
-    space = build_space(hypermodel, config.space)
+    with _traceback_kept(project.worker_log(sweep_id)):
+        hypermodel, declared = _discover(config, reference, dataset, say)
+    space = build_space(hypermodel, config.space, declared=declared)
     check_search(config.search, space, config.training.epochs)
     enqueued = [
-        complete_configuration(hypermodel, space, values, f"search.enqueue.{position}")
+        complete_configuration(hypermodel, space, values, f"search.enqueue.{position}", declared)
         for position, values in enumerate(config.search.enqueue)
     ]
     evidence = _evidence(config, project, space, say)
@@ -76,7 +83,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
         sweep_id=sweep_id,
         config=as_journaled(config),
         space=space.get_config(),
-        baseline=baseline_values(discover_space(hypermodel)),
+        baseline=baseline_values(declared),
         enqueued=enqueued,
         evidence=evidence,
         data_folder=str(data.folder),
@@ -88,6 +95,32 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
         tracking_uri=remember_address(resolve_tracking_uri(config.tracking.uri)),
         software=describe_software(),
     )
+
+
+def _discover(config: SweepConfig, reference: str, dataset: ImageDataset, say: Say) -> tuple[Any, Any]:
+    """The hypermodel and the space that it declares in `build` and in a `fit` of its own."""
+    from galaxy_exp.hypermodel.discovery import discover_space
+    from galaxy_exp.hypermodel.loading import load_hypermodel
+    from galaxy_exp.training.fit_probe import FitRehearsal
+
+    hypermodel = load_hypermodel(reference, dataset.image_shape, dataset.n_classes)
+    rehearsal = FitRehearsal(config.hypermodel, dataset.images, dataset.labels, config.training.epochs)
+    return hypermodel, discover_space(hypermodel, name=config.hypermodel, probe_fit=rehearsal, note=say)
+
+
+@contextmanager
+def _traceback_kept(log: Path) -> Iterator[None]:
+    """Writes the traceback of what a user's hypermodel raised into the sweep's log, which the message then names."""
+    try:
+        yield
+    except ConfigError as error:
+        if error.__cause__ is None:
+            raise
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as file:
+            file.write(hide_password("".join(traceback.format_exception(error.__cause__))))
+        problems = [f"{problem} (traceback: {log})" for problem in error.problems]
+        raise ConfigError(problems) from error.__cause__
 
 
 def _evidence(config: SweepConfig, project: ProjectFolder, space: Any, say: Say) -> list[Evidence]:

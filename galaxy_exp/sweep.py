@@ -112,7 +112,7 @@ def run_sweep(
         return _run_new(config, source, hypermodel, data, observers, say)
     except ConfigError as error:
         where = "" if source is None else f"{sweep}: "
-        raise ConfigError([f"{where}{problem}" for problem in error.problems]) from None
+        raise ConfigError([f"{where}{problem}" for problem in error.problems]) from error.__cause__
 
 
 def _read(

@@ -59,6 +59,31 @@ class MoodyHyperModel(TinyHyperModel):
         return model
 
 
+class OwnFitHyperModel(TinyHyperModel):
+    """Declares hyperparameters in its `fit` too; with `quick` it trains an epoch less than it is asked for."""
+
+    def build(self, hp):
+        hp.Boolean("quick")
+        return super().build(hp)
+
+    def fit(self, hp, model, *args, **kwargs):
+        size = hp.Choice("batch_size", [16, 32, 64], default=32)
+        kind = hp.Choice("order", ["random", "fixed"])
+        with hp.conditional_scope("order", ["random"]):
+            hp.Int("buffer", 1, 2**31 - 1, sampling="log")
+        kwargs["epochs"] -= hp.get("quick")
+        return model.fit(*args, batch_size=size, shuffle=kind == "random", **kwargs)
+
+
+class UnbuildableHyperModel(TinyHyperModel):
+    """Cannot be built with its defaults, or only in one branch."""
+
+    def build(self, hp):
+        if hp.Choice("size", ["huge", "small"]) == "huge":
+            raise keras_tuner.errors.FailedTrialError("network\ntoo large")
+        return super().build(hp)
+
+
 class TalkativeHyperModel(TinyHyperModel):
     """Prints while it builds, from Python and past it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from galaxy_exp.records import HyperparameterValue
@@ -9,14 +10,15 @@ from galaxy_exp.search.space import Dimension, SearchSpace
 
 __all__ = ["count_configurations", "count_values", "reachable"]
 
-_Chosen = frozenset[tuple[str, HyperparameterValue]]
+_Chosen = frozenset[tuple[str, Any]]
+
+_OTHER = object()
+"""Stands for all values of a hyperparameter that no condition looks at."""
 
 
 def count_values(dimension: Dimension) -> int | None:
     """How many values there are to choose from; None for a continuous range."""
-    if dimension.distribution is None:
-        return 1
-    return None if dimension.is_continuous else dimension.n_choices
+    return dimension.domain.n_values
 
 
 def count_configurations(space: SearchSpace) -> int | None:
@@ -24,20 +26,23 @@ def count_configurations(space: SearchSpace) -> int | None:
 
     Counted without going through them: only the values that conditions look at are told apart.
     """
-    parents = {condition.name for each in space.dimensions for condition in each.hyperparameter.conditions}
+    conditions = [condition for each in space.dimensions for condition in each.conditions]
     counts: dict[_Chosen, int] = {frozenset(): 1}
     for dimension in space.dimensions:
         n_values = count_values(dimension)
+        looked_at = _looked_at(dimension, conditions)
         extended: dict[_Chosen, int] = {}
         for chosen, count in counts.items():
             if not dimension.is_active(dict(chosen)):
                 extended[chosen] = extended.get(chosen, 0) + count
-            elif n_values is None:
+                continue
+            if n_values is None:
                 return None
-            elif dimension.name in parents:
-                extended |= {chosen | {(dimension.name, value)}: count for value in _values(dimension)}
-            else:
-                extended[chosen] = extended.get(chosen, 0) + count * n_values
+            shares = dict.fromkeys(looked_at, 1) | {_OTHER: n_values - len(looked_at)}
+            for value, share in shares.items():
+                if share:
+                    key = chosen | {(dimension.name, value)} if looked_at else chosen
+                    extended[key] = extended.get(key, 0) + count * share
         counts = extended
     return sum(counts.values())
 
@@ -45,21 +50,16 @@ def count_configurations(space: SearchSpace) -> int | None:
 def reachable(space: SearchSpace) -> set[str]:
     """The parameters whose conditions can be met with the values that are left in the space."""
     found: set[str] = set()
-    values: dict[str, list[HyperparameterValue]] = {}
+    declared: list[Dimension] = []
     for dimension in space.dimensions:
-        conditions = dimension.hyperparameter.conditions
-        if all(_can_be_met(condition, values) for condition in conditions):
+        if all(any(_looked_at(each, [condition]) for each in declared) for condition in dimension.conditions):
             found.add(dimension.parameter)
-            if not dimension.is_continuous:  # nothing can depend on a value out of endlessly many
-                values.setdefault(dimension.name, []).extend(_values(dimension))
+            declared.append(dimension)
     return found
 
 
-def _can_be_met(condition: Any, values: dict[str, list[HyperparameterValue]]) -> bool:
-    return any(condition.is_active({condition.name: value}) for value in values.get(condition.name, []))
-
-
-def _values(dimension: Dimension) -> list[HyperparameterValue]:
-    if dimension.distribution is None:
-        return [dimension.hyperparameter.default]
-    return [dimension.decode(choice) for choice in dimension.choices()]
+def _looked_at(dimension: Dimension, conditions: Sequence[Any]) -> list[HyperparameterValue]:
+    """The different values of a dimension that conditions on it name."""
+    named = [value for condition in conditions if condition.name == dimension.name for value in condition.values]
+    encoded = [dimension.encode(value) for value in named]
+    return list(dict.fromkeys(dimension.decode(code) for code in encoded if code is not None))

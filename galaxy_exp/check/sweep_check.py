@@ -88,7 +88,9 @@ def check_sweep(
         with Prober() as prober:  # its imports go on while this process prepares
             return _check(config, prober, with_timing, say)
     except ConfigError as error:
-        raise ConfigError([f"{where}: {problem}" for problem in error.problems] if where else error.problems) from None
+        raise ConfigError([f"{where}: {problem}" for problem in error.problems] if where else error.problems) from (
+            error.__cause__
+        )
 
 
 def _check(config: SweepConfig, prober: Prober, with_timing: bool, say: Say) -> SweepCheck:

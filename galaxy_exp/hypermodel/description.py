@@ -53,7 +53,7 @@ def _domain(entry: Any) -> str:
         return ", ".join(map(_text, entry.values))
     plain_step = entry.step is None or (isinstance(entry.step, int) and entry.step == 1)
     step = "" if plain_step else f", step {entry.step:g}"
-    return f"{entry.min_value:g} to {entry.max_value:g}{step}"
+    return f"{_text(entry.min_value)} to {_text(entry.max_value)}{step}"
 
 
 def _condition(entry: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed, Float, Int
 
 from galaxy_exp.config.sweep import RangeSpace, SpaceEntry, ValuesSpace
+from galaxy_exp.scales import grid_value
 from galaxy_exp.wording import did_you_mean
 
 __all__ = ["OverrideError", "override_hyperparameter"]
@@ -73,8 +74,8 @@ def _as_range(entry: Any, override: RangeSpace, limits: Limits) -> Any:
         )
     low, high = _converted(entry, override.min, limits), _converted(entry, override.max, limits)
     scale = override.scale or getattr(entry, "sampling", None) or "linear"
-    step = _step(entry, override, scale)
     _check_log(override, scale)
+    step = _step(entry, override, scale)
     default = _nearest(entry.default, low, high, step if scale == "linear" else None)
     make = Int if kind is int else Float
     return make(entry.name, low, high, step=step, sampling=scale, default=kind(default), conditions=entry.conditions)
@@ -84,17 +85,19 @@ def _check_log(override: RangeSpace, scale: str) -> None:
     if scale == "linear":
         return
     if override.min <= 0:
-        raise OverrideError(f"min is {override.min:g}, but the scale is log; expected above 0, or scale: linear")
+        raise OverrideError(f"min is {override.min:g}, but the scale is {scale}; expected above 0, or scale: linear")
     if override.step is not None:
-        raise OverrideError("a step was found, but the scale is log; leave step out, or add scale: linear")
+        raise OverrideError(f"a step was found, but the scale is {scale}; leave step out, or add scale: linear")
 
 
 def _step(entry: Any, override: RangeSpace, scale: str) -> Any:
     if override.step is not None:
         return _converted(entry, override.step, None)
     declared = getattr(entry, "step", None)
-    same_scale = scale == getattr(entry, "sampling", None)
-    return declared if declared is not None and same_scale and declared <= override.max - override.min else None
+    if declared is None or scale != entry.sampling:
+        return None
+    most = override.max - override.min if scale == "linear" else override.max / override.min
+    return declared if declared <= most else None
 
 
 def _nearest(default: Any, low: Any, high: Any, step: Any) -> Any:
@@ -103,7 +106,7 @@ def _nearest(default: Any, low: Any, high: Any, step: Any) -> Any:
     if step is None:
         return bounded
     steps = min(round((bounded - low) / step), math.floor((high - low) / step + 1e-9))
-    return round(low + steps * step, 12)
+    return grid_value(low, step, steps)
 
 
 def _converted(entry: Any, value: Any, limits: Limits) -> Any:

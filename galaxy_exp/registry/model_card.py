@@ -120,7 +120,8 @@ def _describe_entry(entry: Mapping[str, Any]) -> str:
     if "values" in entry:
         return f"- {entry['name']}: {', '.join(map(_short, entry['values']))}"
     if "min_value" in entry:
-        log = ", log" if entry.get("sampling") == "log" else ""
+        scale = entry.get("sampling") or "linear"
+        log = "" if scale == "linear" else f", {scale}"
         return f"- {entry['name']}: {_short(entry['min_value'])} to {_short(entry['max_value'])}{log}"
     fixed = f"{_short(entry['value'])}" if "value" in entry else "true, false"
     return f"- {entry['name']}: {fixed}"

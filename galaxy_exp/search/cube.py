@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.search.space import Dimension, SearchSpace, Values
@@ -65,14 +64,14 @@ class UnitCube:
         columns = []
         tunable = iter(points.T)
         for dimension in self._space.dimensions:
-            column = points[:, 0] if dimension.distribution is None else next(tunable)
+            column = next(tunable) if dimension.is_tunable else np.zeros(len(points))
             here = np.ones(len(points), bool)
             for condition in dimension.conditions:
                 here &= _holds(condition, holders.get(condition.name, []), len(points))
             here &= ~taken.get(dimension.name, np.zeros(len(points), bool))
             taken[dimension.name] = taken.get(dimension.name, False) | here
             holders.setdefault(dimension.name, []).append((dimension, here, column))
-            if dimension.distribution is not None:
+            if dimension.is_tunable:
                 columns.append(here)
         return np.stack(columns, axis=1)
 
@@ -84,7 +83,7 @@ class UnitCube:
         columns: list[Matrix] = []
         for dimension, column in zip(self._space.tunable, points.T, strict=True):
             inactive = np.isnan(column)
-            if isinstance(dimension.distribution, CategoricalDistribution):
+            if not dimension.is_numeric:
                 n = dimension.n_choices
                 index = _index(dimension, np.where(inactive, 0.0, column))
                 columns += [np.where(inactive, 1 / n, index == choice) for choice in range(n)]
@@ -93,19 +92,16 @@ class UnitCube:
         return np.stack(columns, axis=1)
 
 
-def _index(dimension: Dimension, column: Matrix) -> NDArray[np.int64]:
-    n = dimension.n_choices
-    return np.minimum((column * n).astype(np.int64), n - 1)
+def _index(dimension: Dimension, column: Matrix) -> Matrix:
+    n = float(dimension.n_choices)
+    return np.minimum(np.floor(column / (1 / n)), n - 1)
 
 
 def _to_grid(dimension: Dimension, column: Matrix) -> Matrix:
     if dimension.is_continuous:
         return column
-    match dimension.distribution:
-        case IntDistribution(low=low, high=high, log=True):
-            bottom, top = math.log(low - 0.5), math.log(high + 0.5)
-            value = np.clip(np.rint(np.exp(bottom + column * (top - bottom))), low, high)
-            return np.asarray((np.log(value) - bottom) / (top - bottom))
+    if not dimension.domain.is_even:
+        return np.array([dimension.to_unit(dimension.from_unit(u)) for u in column.tolist()])
     return (_index(dimension, column) + 0.5) / dimension.n_choices
 
 
@@ -118,10 +114,6 @@ def _holds(condition: Any, holders: list[tuple[Dimension, Mask, Matrix]], n_poin
 
 
 def _meets(condition: Any, dimension: Dimension, column: Matrix) -> Mask:
-    if dimension.distribution is None:
-        return np.full(len(column), condition.is_active({dimension.name: dimension.hyperparameter.default}))
-    if dimension.is_continuous or getattr(dimension.distribution, "log", False):
-        values = [dimension.decode(dimension.from_unit(u)) for u in column.tolist()]
-        return np.array([condition.is_active({dimension.name: value}) for value in values], bool)
-    met = [condition.is_active({dimension.name: dimension.decode(choice)}) for choice in dimension.choices()]
-    return np.array(met, bool)[_index(dimension, column)]
+    distinct, places = np.unique(column, return_inverse=True)
+    met = [condition.is_active({dimension.name: dimension.decode(dimension.from_unit(u))}) for u in distinct.tolist()]
+    return np.array(met, bool)[places]

@@ -1,77 +1,215 @@
-"""KerasTuner hyperparameters as Optuna distributions, and Optuna's answers as KerasTuner values."""
+"""What a KerasTuner hyperparameter can be: its values, their quantiles, and Optuna's distribution for them.
+
+Quantiles, types and grids are those of KerasTuner's own `prob_to_value`, with two differences. A float range with a
+step holds its upper end where rounding makes KerasTuner miss it (0 to 1 in steps of 0.2), as KerasTuner documents; and
+its values are as written in decimals.
+"""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 import keras_tuner
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from galaxy_exp.records import HyperparameterValue
+from galaxy_exp.scales import grid_value, quantile_of, value_at
 
-__all__ = ["decode_value", "distribution_of", "encode_value", "is_tunable", "parameter_names"]
+__all__ = ["Domain", "domain_of", "parameter_names"]
 
 _PARAMETERS = keras_tuner.engine.hyperparameters
 
-
-def is_tunable(hyperparameter: Any) -> bool:
-    """Whether there is anything to choose: more than one value."""
-    if isinstance(hyperparameter, _PARAMETERS.Choice):
-        return len(hyperparameter.values) > 1
-    if isinstance(hyperparameter, _PARAMETERS.Int | _PARAMETERS.Float):
-        return bool(hyperparameter.min_value < hyperparameter.max_value)
-    return not isinstance(hyperparameter, _PARAMETERS.Fixed)
+_LONGEST_GRID = 10**6
+"""Values of a float range with a step beyond which Optuna cannot tell them apart."""
 
 
-def distribution_of(hyperparameter: Any) -> BaseDistribution:
-    """The Optuna distribution of a tunable hyperparameter.
+class Domain(ABC):
+    """The values of one hyperparameter. A sampler knows a value by its code: the number or text, or a place in a list.
 
-    Ordered choices (numbers) and numbers on a logarithmic grid become the index of the value, so that
-    the sampler knows which values are neighbours; unordered choices stay categories.
+    Attributes:
+        n_choices: places at which a value can be, 1 for a fixed one; a repeated value counts each time. None for a
+            continuous range.
+        distribution: of the codes, in Optuna's terms; with `by_quantile`, of the quantiles.
+        by_quantile: whether Optuna knows no such distribution.
+        is_even: whether all places have the same probability and another value.
     """
-    if isinstance(hyperparameter, _PARAMETERS.Boolean):
-        return CategoricalDistribution([False, True])
-    if isinstance(hyperparameter, _PARAMETERS.Choice):
-        if hyperparameter.ordered:
-            return IntDistribution(0, len(hyperparameter.values) - 1)
-        return CategoricalDistribution(list(hyperparameter.values))
-    if _is_logarithmic_grid(hyperparameter):
-        return IntDistribution(0, len(list(hyperparameter.values)) - 1)
-    log = hyperparameter.sampling in ("log", "reverse_log")
-    if isinstance(hyperparameter, _PARAMETERS.Int):
-        step = 1 if log else int(hyperparameter.step or 1)
-        return IntDistribution(hyperparameter.min_value, _last_on_grid(hyperparameter, step), log=log, step=step)
-    if hyperparameter.step is None:
-        return FloatDistribution(hyperparameter.min_value, hyperparameter.max_value, log=log)
-    high = _last_on_grid(hyperparameter, hyperparameter.step)
-    return FloatDistribution(hyperparameter.min_value, high, step=hyperparameter.step)
 
+    n_choices: int | None
+    distribution: BaseDistribution
+    by_quantile = False
+    is_even = True
 
-def decode_value(hyperparameter: Any, sampled: Any) -> HyperparameterValue:
-    """What KerasTuner should see for Optuna's `sampled`."""
-    if isinstance(hyperparameter, _PARAMETERS.Choice) and hyperparameter.ordered:
-        value: HyperparameterValue = hyperparameter.values[sampled]
-    elif _is_logarithmic_grid(hyperparameter):
-        value = list(hyperparameter.values)[sampled]
-    elif isinstance(hyperparameter, _PARAMETERS.Float):
-        value = (
-            float(sampled) if hyperparameter.step is None else round(float(sampled), 10)
-        )  # 0.35, not 0.35000000000000003
-    else:
-        value = sampled
-    return value
+    @property
+    def n_values(self) -> int | None:
+        """Number of different values; None for a continuous range."""
+        return self.n_choices
 
+    @abstractmethod
+    def from_unit(self, quantile: float) -> Any:
+        """The code at a quantile, 0 to 1."""
 
-def encode_value(hyperparameter: Any, value: HyperparameterValue) -> Any:
-    """The inverse of `decode_value`; None for a value that is not among those of a grid or ordered choice."""
-    if (isinstance(hyperparameter, _PARAMETERS.Choice) and hyperparameter.ordered) or _is_logarithmic_grid(
-        hyperparameter
-    ):
-        values = list(hyperparameter.values)
-    else:
+    @abstractmethod
+    def to_unit(self, code: Any) -> float:
+        """The quantile of a code; the middle of those that give it."""
+
+    @abstractmethod
+    def encode(self, value: HyperparameterValue) -> Any:
+        """The code of a value; None for a value outside the domain."""
+
+    @abstractmethod
+    def choices(self) -> Iterable[Any]:
+        """The codes of all different values in order, one at a time; not of a continuous range."""
+
+    def decode(self, code: Any) -> HyperparameterValue:
+        """The value of a code, in the type that KerasTuner gives."""
+        value: HyperparameterValue = code
         return value
-    return values.index(value) if value in values else None
+
+
+class _Listed(Domain):
+    """A list of values, which the code numbers if they have an order."""
+
+    def __init__(self, values: Iterable[HyperparameterValue], *, ordered: bool) -> None:
+        self._values = tuple(values)
+        self._ordered = ordered
+        self.n_choices = len(self._values)
+        self._n_values = len(set(self._values))
+        self.is_even = self._n_values == self.n_choices
+
+    @property
+    def n_values(self) -> int:
+        return self._n_values
+
+    @cached_property
+    def distribution(self) -> BaseDistribution:  # type: ignore[override]
+        return IntDistribution(0, len(self._values) - 1) if self._ordered else CategoricalDistribution(self._values)
+
+    def from_unit(self, quantile: float) -> Any:
+        return self._code(_index(quantile, len(self._values)))
+
+    def to_unit(self, code: Any) -> float:
+        return (self._values.index(self.decode(code)) + 0.5) / len(self._values)
+
+    def encode(self, value: HyperparameterValue) -> Any:
+        return self._code(self._values.index(value)) if value in self._values else None
+
+    def decode(self, code: Any) -> HyperparameterValue:
+        return self._values[code] if self._ordered else code
+
+    def choices(self) -> Iterable[Any]:
+        return (self.encode(value) for value in dict.fromkeys(self._values))
+
+    def _code(self, index: int) -> Any:
+        return index if self._ordered else self._values[index]
+
+
+class _Steps(Domain):
+    """Evenly spaced numbers."""
+
+    def __init__(self, low: float, step: float, n_choices: int) -> None:
+        self._low, self._step, self.n_choices = low, step, n_choices
+        self._high = grid_value(low, step, n_choices - 1)
+        ends = (Decimal(repr(each)) for each in (self._high, low))
+        is_exact = isinstance(low, int) or (next(ends) - next(ends)) % Decimal(repr(step)) == 0
+        self.by_quantile = not is_exact or (n_choices > _LONGEST_GRID and not isinstance(low, int))
+
+    @cached_property
+    def distribution(self) -> BaseDistribution:  # type: ignore[override]
+        if self.by_quantile:
+            return FloatDistribution(0.0, 1.0)
+        kind = IntDistribution if isinstance(self._low, int) else FloatDistribution
+        return kind(self._low, self._high, step=self._step)
+
+    def from_unit(self, quantile: float) -> Any:
+        return grid_value(self._low, self._step, _index(quantile, self.n_choices))
+
+    def to_unit(self, code: Any) -> float:
+        return (self._index_of(code) + 0.5) / self.n_choices
+
+    def encode(self, value: HyperparameterValue) -> Any:
+        if isinstance(value, str) or not math.isfinite(value):
+            return None
+        found = min(max(self.decode(value), self._low), self._high)
+        rounding = 0 if isinstance(self._low, int) else max(1e-8 * self._step, _rounding(self._low, self._high))
+        return found if abs(value - found) <= rounding else None
+
+    def decode(self, code: Any) -> HyperparameterValue:
+        return grid_value(self._low, self._step, self._index_of(code))
+
+    def choices(self) -> Iterable[Any]:
+        return (grid_value(self._low, self._step, index) for index in range(self.n_choices))
+
+    def _index_of(self, code: Any) -> int:
+        if isinstance(code, int) and isinstance(self._low, int):
+            return (code - self._low) // int(self._step)
+        return min(max(round((code - self._low) / self._step), 0), self.n_choices - 1)
+
+
+class _Range(Domain):
+    """All numbers, or all whole numbers, between two, on one of KerasTuner's scales."""
+
+    is_even = False
+
+    def __init__(self, low: float, high: float, scale: str) -> None:
+        self._low, self._high, self._scale = low, high, scale
+        self._is_whole = isinstance(low, int)
+        self._end = high + self._is_whole
+        """A whole number is at all quantiles from itself up to the next."""
+        self.n_choices = int(high - low) + 1 if self._is_whole else None
+        self.by_quantile = scale == "reverse_log"
+
+    @cached_property
+    def distribution(self) -> BaseDistribution:  # type: ignore[override]
+        if self.by_quantile:
+            return FloatDistribution(0.0, 1.0)
+        kind = IntDistribution if self._is_whole else FloatDistribution
+        return kind(self._low, self._high, log=self._scale == "log")
+
+    def from_unit(self, quantile: float) -> Any:
+        value = value_at(quantile, self._low, self._end, self._scale)
+        return min(int(value), self._high) if self._is_whole else value
+
+    def to_unit(self, code: Any) -> float:
+        return quantile_of(code + 0.5 * self._is_whole, self._low, self._end, self._scale)
+
+    def encode(self, value: HyperparameterValue) -> Any:
+        if isinstance(value, str) or not math.isfinite(value):
+            return None
+        found = min(max(int(value) if self._is_whole else float(value), self._low), self._high)
+        return found if abs(value - found) <= (0 if self._is_whole else _rounding(self._low, self._high)) else None
+
+    def choices(self) -> Iterable[Any]:
+        return range(int(self._low), int(self._end))
+
+
+def domain_of(hyperparameter: Any) -> Domain:
+    """The values of a KerasTuner hyperparameter.
+
+    Ordered choices (numbers) and numbers on a logarithmic grid are known to the sampler by their place, so that it
+    knows which are neighbours; unordered choices stay categories.
+    """
+    if isinstance(hyperparameter, _PARAMETERS.Fixed):
+        return _Listed([hyperparameter.value], ordered=False)
+    if isinstance(hyperparameter, _PARAMETERS.Boolean):
+        return _Listed([False, True], ordered=False)
+    if isinstance(hyperparameter, _PARAMETERS.Choice):
+        return _Listed(hyperparameter.values, ordered=bool(hyperparameter.ordered))
+    low, high, step = hyperparameter.min_value, hyperparameter.max_value, hyperparameter.step
+    if hyperparameter.sampling == "linear" and step is not None:
+        step = type(low)(step)
+        return _Steps(low, step, _n_steps(low, high, step) + 1)
+    if low == high:
+        return _Listed([low], ordered=True)
+    if step is None:
+        return _Range(low, high, hyperparameter.sampling)
+    n_values = int(math.log(high / low, step) + 1e-8) + 1
+    values = (hyperparameter.prob_to_value((index + 0.5) / n_values) for index in range(n_values))
+    return _Listed(values, ordered=True)
 
 
 def parameter_names(space: list[Any]) -> list[str]:
@@ -85,15 +223,18 @@ def parameter_names(space: list[Any]) -> list[str]:
     return names
 
 
-def _is_logarithmic_grid(hyperparameter: Any) -> bool:
-    """KerasTuner's `step` is a factor under logarithmic sampling, which Optuna does not know."""
-    sampling = getattr(hyperparameter, "sampling", None)
-    return sampling in ("log", "reverse_log") and getattr(hyperparameter, "step", None) not in (None, 1)
+def _rounding(low: float, high: float) -> float:
+    """What the arithmetic of KerasTuner's floats may leave between equal numbers of a range."""
+    return 4 * math.ulp(max(abs(low), abs(high)))
 
 
-def _last_on_grid(hyperparameter: Any, step: float) -> Any:
-    """The largest value not above max_value that min_value + k * step reaches."""
-    low, high = hyperparameter.min_value, hyperparameter.max_value
-    steps = math.floor((high - low) / step + 1e-9)
-    reached = low + steps * step
-    return int(reached) if isinstance(low, int) and isinstance(step, int) else min(reached, high)
+def _index(quantile: float, n_choices: int) -> int:
+    """KerasTuner's place of a quantile among so many."""
+    return min(math.floor(quantile / (1 / n_choices)), n_choices - 1)
+
+
+def _n_steps(low: float, high: float, step: float) -> int:
+    """Number of whole steps within the range, of floats as written in decimals."""
+    if isinstance(low, int):
+        return (high - low) // int(step)
+    return int((Decimal(repr(high)) - Decimal(repr(low))) // Decimal(repr(step)))

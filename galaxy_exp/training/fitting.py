@@ -17,7 +17,7 @@ from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.on_device import fit_batches
 from galaxy_exp.records import SplitFiles
 
-__all__ = ["DEFAULT_BATCH_SIZE", "SplitArrays", "fit_model", "open_split"]
+__all__ = ["DEFAULT_BATCH_SIZE", "SplitArrays", "call_fit", "defines_fit", "fit_model", "open_split"]
 
 DEFAULT_BATCH_SIZE = 32
 """For a hypermodel without a `fit` of its own and without a hyperparameter `batch_size`; Keras's own default."""
@@ -59,11 +59,31 @@ def fit_model(
     if it names it. GalaxyCNN is spared the validation, since the trial predicts the validation images itself. A
     hypermodel that does not define `fit` is trained here on batches, so that the images stay on disk.
     """
-    shared: dict[str, Any] = {"epochs": epochs, "callbacks": list(callbacks), "verbose": 0}
-    if type(hypermodel).fit is keras_tuner.HyperModel.fit:
+    if not defines_fit(hypermodel):
         batch_size = int(hp.values.get("batch_size", DEFAULT_BATCH_SIZE))
-        fit_batches(model, Batches(data.train_images, data.train_labels, batch_size, seed=seed), **shared)
+        batches = Batches(data.train_images, data.train_labels, batch_size, seed=seed)
+        fit_batches(model, batches, epochs=epochs, callbacks=list(callbacks), verbose=0)
         return
+    call_fit(hypermodel, hp, model, data, epochs=epochs, callbacks=callbacks, seed=seed)
+
+
+def defines_fit(hypermodel: keras_tuner.HyperModel) -> bool:
+    """Whether the hypermodel trains with a `fit` of its own."""
+    return type(hypermodel).fit is not keras_tuner.HyperModel.fit
+
+
+def call_fit(
+    hypermodel: keras_tuner.HyperModel,
+    hp: keras_tuner.HyperParameters,
+    model: keras.Model,
+    data: SplitArrays,
+    *,
+    epochs: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+    seed: int,
+) -> None:
+    """Calls `hypermodel.fit` with the arguments that it accepts."""
+    shared: dict[str, Any] = {"epochs": epochs, "callbacks": list(callbacks), "verbose": 0}
     extras: dict[str, Any] = {"seed": seed} if _names(hypermodel.fit, "seed") else {}
     if not isinstance(hypermodel, GalaxyCNN) and _takes(hypermodel.fit, "validation_data"):
         extras["validation_data"] = (data.validation_images, data.validation_labels)

@@ -17,6 +17,7 @@ from galaxy_exp.records import EpochReport, TrialResult, TrialSpec, TrialState
 from galaxy_exp.redaction import hide_password
 from galaxy_exp.training.artifacts import save_graph, save_history, save_model, save_probabilities
 from galaxy_exp.training.failures import failure_reason
+from galaxy_exp.training.fit_probe import LengthGuard
 from galaxy_exp.training.fitting import fit_model, open_split
 from galaxy_exp.training.precision import resolve_precision
 from galaxy_exp.training.predictions import check_outputs
@@ -79,7 +80,10 @@ def _train(spec: TrialSpec, report: Callable[[EpochReport], bool], progress: _Pr
         progress.parameters, progress.flops = model.count_params(), count_flops(model)
         _check_constraints(spec, {"parameters": progress.parameters, "flops": progress.flops})
     progress.recorder = recorder = EpochRecorder(spec, data, report)
-    fit_model(hypermodel, hp, model, data, epochs=spec.epochs, callbacks=[recorder], seed=spec.seed)
+    guard = LengthGuard(spec.epochs, hp)
+    fit_model(hypermodel, hp, model, data, epochs=spec.epochs, callbacks=[guard, recorder], seed=spec.seed)
+    if not recorder.stopped:
+        guard.check_end()
     progress.parameters, progress.flops = model.count_params(), count_flops(model)
     if recorder.best is None:
         raise RuntimeError("the hypermodel's fit ended without a single epoch; it must pass `callbacks` to model.fit")

@@ -22,6 +22,7 @@ GROUND = {
     "errors",
     "records",
     "seeding",
+    "scales",
     "metrics",
     "quiet",
     "software",

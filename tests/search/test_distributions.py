@@ -2,7 +2,7 @@ import keras_tuner
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from galaxy_exp.search.distributions import decode_value, distribution_of, encode_value, is_tunable, parameter_names
+from galaxy_exp.search.distributions import domain_of, parameter_names
 
 CASES = {
     "ordered choice": (lambda hp: hp.Choice("x", [16, 64, 32]), IntDistribution(0, 2), 2, 32),
@@ -32,16 +32,16 @@ CASES = {
 def test_there_and_back(declare, distribution, sampled, value):
     space = keras_tuner.HyperParameters()
     declare(space)
-    hyperparameter = space.space[0]
-    assert distribution_of(hyperparameter) == distribution
-    assert decode_value(hyperparameter, sampled) == value
-    assert encode_value(hyperparameter, value) == pytest.approx(sampled)
+    domain = domain_of(space.space[0])
+    assert domain.distribution == distribution
+    assert domain.decode(sampled) == value
+    assert domain.encode(value) == pytest.approx(sampled)
 
 
 def test_a_value_that_is_not_a_choice_cannot_be_encoded():
     space = keras_tuner.HyperParameters()
     space.Choice("x", [1, 2])
-    assert encode_value(space.space[0], 3) is None
+    assert domain_of(space.space[0]).encode(3) is None
 
 
 def test_what_has_one_value_is_not_tunable():
@@ -52,7 +52,7 @@ def test_what_has_one_value_is_not_tunable():
     space.Float("d", 0.5, 0.5)
     space.Choice("e", [1, 2])
     space.Boolean("f")
-    assert [is_tunable(entry) for entry in space.space] == [False, False, False, False, True, True]
+    assert [domain_of(entry).n_values != 1 for entry in space.space] == [False, False, False, False, True, True]
 
 
 def test_a_name_under_two_conditions_gets_two_parameters():

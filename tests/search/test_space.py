@@ -35,7 +35,7 @@ class TestEveryKindOfDimension:
             with pytest.raises(TypeError, match="has no finite list of values"):
                 dimension.choices()
             return
-        choices = dimension.choices()
+        choices = list(dimension.choices())
         assert len(choices) == dimension.n_choices > 1
         values = [dimension.decode(choice) for choice in choices]
         assert all(dimension.encode(value) is not None for value in values)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.records import HyperparameterValue
+from galaxy_exp.scales import quantile_of
 
 if TYPE_CHECKING:
     from galaxy_exp.journal.record import SweepRecord, TrialRecord
@@ -33,6 +34,13 @@ class Axis:
     is_log: bool = False
     is_whole: bool = False
     """Whether a range has whole numbers only."""
+    is_reversed: bool = False
+    """Whether a range is logarithmic as measured from its upper end (KerasTuner's reverse_log)."""
+
+    @property
+    def scale(self) -> str:
+        """In KerasTuner's terms."""
+        return "reverse_log" if self.is_reversed else "log" if self.is_log else "linear"
 
     def holds(self, value: HyperparameterValue) -> bool:
         """Whether the value is on this axis."""
@@ -44,8 +52,9 @@ class Axis:
         """Where the value lies, from 0 to 1: its place among the choices, or its share of the range."""
         if self.choices:
             return self.choices.index(value) / max(1, len(self.choices) - 1)
-        low, high, at = (math.log(each) if self.is_log else each for each in (self.low, self.high, float(value)))
-        return (at - low) / ((high - low) or 1.0)
+        if self.low == self.high:
+            return float(value) - self.low
+        return quantile_of(float(value), self.low, self.high, self.scale)
 
 
 def axes_of(record: SweepRecord, trials: Sequence[TrialRecord]) -> list[Axis]:
@@ -95,7 +104,11 @@ def tick_values(axis: Axis) -> list[HyperparameterValue]:
     """Values to mark: all choices, or some round numbers of a range."""
     if axis.choices:
         return list(axis.choices)
-    ticks: Iterable[float] = _log_ticks(axis.low, axis.high) if axis.is_log else _even_ticks(axis.low, axis.high)
+    ticks: Iterable[float]
+    if axis.is_reversed:
+        ticks = (axis.low + axis.high - tick for tick in _log_ticks(axis.low, axis.high)[::-1])
+    else:
+        ticks = _log_ticks(axis.low, axis.high) if axis.is_log else _even_ticks(axis.low, axis.high)
     inside = [tick for tick in ticks if axis.low <= tick <= axis.high] or [axis.low, axis.high]
     return list(dict.fromkeys(map(round, inside))) if axis.is_whole else list(inside)
 
@@ -124,8 +137,9 @@ def _read_axis(kind: str, config: Mapping[str, Any]) -> Axis:
         return Axis(name, (False, True))
     if kind == "Choice":
         return Axis(name, tuple(config["values"]))
-    is_log = config.get("sampling") in ("log", "reverse_log")
-    return Axis(name, (), config["min_value"], config["max_value"], is_log, kind == "Int")
+    scale = config.get("sampling")
+    ends = config["min_value"], config["max_value"]
+    return Axis(name, (), *ends, scale == "log", kind == "Int", scale == "reverse_log")
 
 
 def _join(first: Axis, second: Axis) -> Axis:
@@ -135,7 +149,8 @@ def _join(first: Axis, second: Axis) -> Axis:
     if first.choices or second.choices:
         return second if first.choices else first
     whole, log = first.is_whole and second.is_whole, first.is_log and second.is_log
-    return Axis(first.name, (), min(first.low, second.low), max(first.high, second.high), log, whole)
+    is_reversed = first.is_reversed and second.is_reversed
+    return Axis(first.name, (), min(first.low, second.low), max(first.high, second.high), log, whole, is_reversed)
 
 
 def _varies(axis: Axis, trials: Sequence[TrialRecord]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.report.insight.axes import Axis, score_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def build_study(record: SweepRecord, trials: Sequence[TrialRecord], axes: Sequen
         study.add_trial(
             optuna.trial.create_trial(
                 value=score_of(record, trial),
-                params={axis.name: trial.values[axis.name] for axis in active},
+                params={axis.name: _parameter(axis, trial.values[axis.name]) for axis in active},
                 distributions={axis.name: _distribution(axis) for axis in active},
             )
         )
@@ -43,6 +44,13 @@ def _distribution(axis: Axis) -> Any:
 
     if axis.choices:
         return CategoricalDistribution(axis.choices)
+    if axis.is_reversed:
+        return FloatDistribution(0.0, 1.0)
     if axis.is_whole:
         return IntDistribution(int(axis.low), int(axis.high), log=axis.is_log)
     return FloatDistribution(axis.low, axis.high, log=axis.is_log)
+
+
+def _parameter(axis: Axis, value: HyperparameterValue) -> Any:
+    """Optuna knows no reverse logarithmic scale, so a value there is its place on the axis."""
+    return axis.position(value) if axis.is_reversed else value

@@ -11,6 +11,8 @@ from galaxy_exp.report.page.words import PRUNERS, SAMPLERS, count, metric_name, 
 
 __all__ = ["asked_section"]
 
+_SCALES = {"log": ", logarithmic", "reverse_log": ", logarithmic from the upper end"}
+
 _PARTS = {"train": "training", "validation": "validation", "test": "sealed test"}
 
 
@@ -142,8 +144,8 @@ def _domain(kind: str, config: Mapping[str, Any]) -> str:
         return ", ".join(map(plain_value, config["values"]))
     step = config.get("step")
     steps = "" if step is None or (kind == "Int" and step == 1) else f", step {step:g}"
-    scale = ", logarithmic" if config.get("sampling") in ("log", "reverse_log") else ""
-    return f"{config['min_value']:g} to {config['max_value']:g}{steps}{scale}"
+    scale = _SCALES.get(config.get("sampling", ""), "")
+    return f"{plain_value(config['min_value'])} to {plain_value(config['max_value'])}{steps}{scale}"
 
 
 def _condition(config: Mapping[str, Any]) -> str:

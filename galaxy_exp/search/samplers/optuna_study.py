@@ -91,12 +91,10 @@ class StudySampler:
         self._study_numbers.append(study_number)
 
     def _add_elsewhere_chosen(self, values: Values) -> int:
-        params = self._space.encode(values)
-        distributions = {
-            dimension.parameter: dimension.distribution
-            for dimension in self._space.tunable
-            if dimension.parameter in params and dimension.distribution is not None
-        }
+        encoded = self._space.encode(values)
+        known = [dimension for dimension in self._space.tunable if dimension.parameter in encoded]
+        params = {each.parameter: _to_optuna(each, encoded[each.parameter]) for each in known}
+        distributions = {each.parameter: each.domain.distribution for each in known}
         trial = optuna.trial.create_trial(state=StudyState.RUNNING, params=params, distributions=distributions)
         self._study.add_trial(trial)
         return len(self._study.get_trials(deepcopy=False)) - 1
@@ -125,11 +123,16 @@ class StudySampler:
 
 
 def _suggest(draft: optuna.Trial, dimension: Dimension) -> Any:
-    match dimension.distribution:
+    match dimension.domain.distribution:
         case CategoricalDistribution(choices=choices):
             return draft.suggest_categorical(dimension.parameter, choices)
         case IntDistribution(low=low, high=high, step=step, log=log):
             return draft.suggest_int(dimension.parameter, low, high, step=step, log=log)
         case FloatDistribution(low=low, high=high, step=float_step, log=log):
-            return draft.suggest_float(dimension.parameter, low, high, step=float_step, log=log)
-    raise TypeError(f"{dimension.parameter} has one value only")
+            found = draft.suggest_float(dimension.parameter, low, high, step=float_step, log=log)
+            return dimension.from_unit(found) if dimension.domain.by_quantile else found
+    raise TypeError(f"{dimension.parameter} has no distribution")
+
+
+def _to_optuna(dimension: Dimension, encoded: Any) -> Any:
+    return dimension.to_unit(encoded) if dimension.domain.by_quantile else encoded

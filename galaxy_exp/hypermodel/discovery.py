@@ -1,0 +1,205 @@
+"""Finds the hyperparameters that a hypermodel declares, by building its network and rehearsing its `fit`."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import keras_tuner
+from keras_tuner.engine.hyperparameters import Boolean, Int
+
+from galaxy_exp.errors import ConfigError
+from galaxy_exp.records import HyperparameterValue
+
+__all__ = ["FitProbe", "discover_space", "space_of"]
+
+MAX_EXPLORING_BUILDS = 100
+"""After so many builds, scopes that never became active are taken as unreachable."""
+
+MOST_LAYERS = 16
+"""A whole number with no more values than this may be a number of layers, each with hyperparameters of its own."""
+
+NETWORK_SECONDS = 20.0
+"""How long a build waits for an answer from the network, for weights that it downloads."""
+
+MOST_LETTERS = 400
+"""Of what a hypermodel raised; the traceback has the rest."""
+
+FitProbe = Callable[[keras_tuner.HyperModel, keras_tuner.HyperParameters, Any], None]
+"""Calls a hypermodel's `fit` with a built network so that it declares its hyperparameters; see `training.fit_probe`."""
+
+_Scope = list[Any]
+
+
+def discover_space(
+    hypermodel: keras_tuner.HyperModel,
+    *,
+    name: str = "",
+    probe_fit: FitProbe | None = None,
+    note: Callable[[str], None] = lambda _: None,
+) -> keras_tuner.HyperParameters:
+    """All hyperparameters of a hypermodel, the conditional ones included, with their defaults as `values`.
+
+    A hypermodel that sets `declares_everything` is only asked to declare. Any other is built with its defaults; then
+    with values that activate each conditional scope not entered so far; and then with the other value of each boolean
+    and the largest of each small whole number, which may be a number of layers; until no build finds anything new.
+
+    Args:
+        name: of the hypermodel in messages.
+        probe_fit: called after each build, for what a hypermodel declares in its `fit`; None leaves that out.
+        note: takes one line about each of these networks but the first that cannot be built, or whose `fit` cannot be
+            rehearsed. What was declared before the error is in the space.
+
+    Raises:
+        ConfigError: one line, if the network cannot be built with the defaults; its cause is what `build` raised.
+    """
+    space = keras_tuner.HyperParameters()
+    name = name or type(hypermodel).__name__
+    with _short_network_timeout():
+        try:
+            hypermodel.declare_hyperparameters(space)
+        except (Exception, SystemExit) as error:
+            raise ConfigError(f"hypermodel: {name}.declare_hyperparameters raised {_describe(error)}") from error
+        if not getattr(hypermodel, "declares_everything", False):
+            _Exploration(hypermodel, space, name, probe_fit, note).run()
+    return space_of(space.space)
+
+
+def space_of(
+    entries: list[Any], values: Mapping[str, HyperparameterValue] | None = None
+) -> keras_tuner.HyperParameters:
+    """A space of these hyperparameters, whose `values` are those given, and defaults elsewhere (active ones only)."""
+    space = keras_tuner.HyperParameters()
+    space.values = dict(values or {})
+    space.merge(entries, overwrite=not values)
+    return space
+
+
+class _Exploration:
+    """Builds until nothing new is found; see `discover_space`."""
+
+    def __init__(
+        self,
+        hypermodel: keras_tuner.HyperModel,
+        space: keras_tuner.HyperParameters,
+        name: str,
+        probe_fit: FitProbe | None,
+        note: Callable[[str], None],
+    ) -> None:
+        self._hypermodel = hypermodel
+        self._space = space
+        self._name = name
+        self._probe_fit = probe_fit
+        self._note = note
+        self._scopes: list[_Scope] = []
+        """Met in any build, entered or not."""
+        self._known_scopes: list[_Scope] = []
+        """Entered or tried."""
+        self._values_seen: set[tuple[str, HyperparameterValue]] = set()
+
+    def run(self) -> None:
+        attempt = space_of(self._space.space)
+        try:
+            self._build(attempt)
+        except ConfigError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise ConfigError(
+                f"hypermodel: {self._name} cannot be built with its defaults ({_format(attempt.values)}): "
+                f"{_describe(error)}"
+            ) from error
+        for _ in range(MAX_EXPLORING_BUILDS):
+            values = self._next()
+            if values is None:
+                return
+            attempt = space_of(self._space.space, values)
+            try:
+                self._build(attempt)
+            except ConfigError as error:
+                self._note(f"note: with {_format(self._changed(attempt.values))}: {error}; such trials will fail")
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a hypermodel can raise anything
+                self._note(
+                    f"note: hypermodel {self._name} cannot be built with {_format(self._changed(attempt.values))}: "
+                    f"{_describe(error)}; such trials are tried all the same"
+                )
+
+    def _build(self, attempt: keras_tuner.HyperParameters) -> None:
+        try:
+            model = self._hypermodel.build(attempt)
+            self._rehearse_fit(attempt, model)
+        finally:
+            self._space.merge(attempt, overwrite=False)
+            self._scopes += attempt.inactive_scopes
+            self._known_scopes += [scope for scope in attempt.active_scopes if scope not in self._known_scopes]
+            self._values_seen |= set(attempt.values.items())
+
+    def _rehearse_fit(self, attempt: keras_tuner.HyperParameters, model: Any) -> None:
+        if self._probe_fit is None:
+            return
+        try:
+            self._probe_fit(self._hypermodel, attempt, model)
+        except ConfigError:
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a hypermodel can raise anything
+            self._probe_fit = None
+            self._note(
+                f"note: hypermodel {self._name}: its fit raised {_describe(error)} when it was rehearsed on a few "
+                "images without training; hyperparameters that it declares after that are not searched"
+            )
+
+    def _next(self) -> dict[str, HyperparameterValue] | None:
+        """The values to build with next; None if nothing is left to find."""
+        declared = (entry.conditions for entry in self._space.space if entry.conditions)
+        for scope in (*self._scopes, *declared):
+            if scope not in self._known_scopes:
+                self._known_scopes.append(scope)
+                return _activating(scope)
+        for entry in self._space.space:
+            value = _other_value(entry)
+            if value is not None and (entry.name, value) not in self._values_seen:
+                self._values_seen.add((entry.name, value))
+                return {**_activating(entry.conditions), entry.name: value}
+        return None
+
+    def _changed(self, values: Mapping[str, HyperparameterValue]) -> dict[str, HyperparameterValue]:
+        defaults = space_of(self._space.space).values
+        return {name: value for name, value in values.items() if defaults.get(name) != value} or dict(values)
+
+
+def _activating(scope: _Scope) -> dict[str, HyperparameterValue]:
+    """Values that make all conditions of a scope true."""
+    return {condition.name: condition.values[0] for condition in scope}
+
+
+def _other_value(entry: Any) -> HyperparameterValue | None:
+    """A value with which a hypermodel may declare more than with the default, outside of any scope."""
+    if isinstance(entry, Boolean):
+        return not entry.default
+    is_small = isinstance(entry, Int) and entry.sampling == "linear" and entry.max_value - entry.min_value < MOST_LAYERS
+    return entry.max_value - (entry.max_value - entry.min_value) % entry.step if is_small else None
+
+
+def _format(values: Mapping[str, HyperparameterValue]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items()) or "no hyperparameters"
+
+
+def _describe(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    text = text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}…"
+    described = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    is_download = isinstance(error, ConnectionError | TimeoutError) or "URL fetch failure" in text
+    hint = " (weights from the network have to be downloaded before, on a machine that reaches it)"
+    return f"{described}{hint}" if is_download else described
+
+
+@contextmanager
+def _short_network_timeout() -> Iterator[None]:
+    """A network that does not answer makes an error, not a build that never ends."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(before or NETWORK_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,193 @@
+"""What a `fit` of a user's own declares, and how many epochs it trains: found out without training."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+from keras_tuner.engine.hyperparameters import Choice, Int
+from numpy.typing import NDArray
+
+from galaxy_exp.errors import ConfigError
+from galaxy_exp.training.fitting import SplitArrays, call_fit, defines_fit
+
+__all__ = ["FitRehearsal", "LengthGuard", "WrongLengthError"]
+
+IMAGES_PER_CLASS = 2
+MOST_IMAGES = 64
+"""Number of images that a `fit` is rehearsed with."""
+
+
+class WrongLengthError(ValueError):
+    """A `fit` does not train as many epochs as a trial has."""
+
+
+class _EpochDoneError(Exception):
+    """Ends the rehearsal of a training loop that does without `model.fit`."""
+
+
+class FitRehearsal:
+    """Calls a hypermodel's `fit` as a trial would, with some images and a model whose own `fit` trains nothing.
+
+    A training loop that does without `model.fit` trains one epoch on these images.
+
+    Args:
+        name: of the hypermodel in messages.
+        images: uint8 (n, height, width, channels).
+        labels: integers (n,).
+        epochs: of a trial, `training.epochs`.
+    """
+
+    def __init__(self, name: str, images: NDArray[np.uint8], labels: NDArray[np.int64], epochs: int) -> None:
+        chosen = np.concatenate([np.flatnonzero(labels == each)[:IMAGES_PER_CLASS] for each in np.unique(labels)])
+        few = np.sort(chosen)[:MOST_IMAGES]
+        self._name = name
+        self._data = SplitArrays(images[few], labels[few], images[few], labels[few])
+        self._epochs = epochs
+
+    def __call__(self, hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters, model: Any) -> None:
+        """Lets `fit` declare its hyperparameters in `hp`.
+
+        Raises:
+            ConfigError: it trains another number of epochs than a trial has.
+            Exception: whatever `fit` raises.
+        """
+        if not defines_fit(hypermodel) or not isinstance(model, keras.Model):
+            return
+        known = len(hp.space)
+        try:
+            self._rehearse(hypermodel, hp, model)
+            for entry in hp.space[known:]:
+                if _is_length(entry, self._epochs, hp):
+                    other = hp.copy()
+                    first, last = entry.prob_to_value(0.0), entry.prob_to_value(0.999)
+                    other.values[entry.name] = last if first == self._epochs else first
+                    self._rehearse(hypermodel, other, model)
+        except WrongLengthError as error:
+            raise ConfigError(f"hypermodel: {self._name}: {error}") from None
+
+    def _rehearse(self, hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters, model: Any) -> None:
+        guard = LengthGuard(self._epochs, hp)
+        end = _FirstEpoch()
+        with _without_training(model, guard), suppress(_EpochDoneError):
+            try:
+                call_fit(hypermodel, hp, model, self._data, epochs=self._epochs, callbacks=[guard, end], seed=0)
+            except TypeError as error:
+                if "multiple values for keyword argument 'epochs'" not in str(error):
+                    raise
+                raise WrongLengthError(
+                    f"its fit passes epochs to model.fit beside the epochs that it is given; {_expected(self._epochs)}"
+                ) from error
+            guard.check_end()
+
+
+class LengthGuard(keras.callbacks.Callback):  # type: ignore[misc]
+    """Refuses a `model.fit` that is asked for more epochs than a trial has; `check_end`, for fewer.
+
+    Several calls of `model.fit` count together. A training loop that does without it is not looked at.
+
+    Args:
+        epochs: of the trial.
+        hp: names the hyperparameter that is to blame.
+    """
+
+    def __init__(self, epochs: int, hp: keras_tuner.HyperParameters) -> None:
+        super().__init__()
+        self._epochs = epochs
+        self._hp = hp
+        self._n_fits = self._planned = 0
+        self._begins = False
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Waits for the first epoch, which knows its number."""
+        self._begins = bool((self.params or {}).get("epochs"))
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Counts the epochs of a call of `model.fit` as it begins."""
+        if self._begins:
+            self._begins = False
+            self.count(self.params["epochs"] - epoch)
+
+    def count(self, epochs: int) -> None:
+        """Takes a call of `model.fit` with so many epochs.
+
+        Raises:
+            WrongLengthError: a trial has fewer.
+        """
+        self._n_fits += 1
+        self._planned += epochs
+        if self._planned > self._epochs:
+            raise self._error()
+
+    def check_end(self) -> None:
+        """Looks at the whole once `fit` has returned; several calls may have ended by themselves.
+
+        Raises:
+            WrongLengthError: the only call of `model.fit` was for fewer epochs.
+        """
+        if self._n_fits == 1 and self._planned < self._epochs:
+            raise self._error()
+
+    def _error(self) -> WrongLengthError:
+        names = [name for name, value in self._hp.values.items() if type(value) is int and value == self._planned]
+        names = [name for name in names if "epoch" in name] or names
+        cause = f' (hyperparameter "{names[0]}")' if names else ""
+        return WrongLengthError(f"its fit trains {self._planned} epochs{cause}; {_expected(self._epochs)}")
+
+
+class _FirstEpoch(keras.callbacks.Callback):  # type: ignore[misc]
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        raise _EpochDoneError
+
+
+class _AnyHistory(dict[str, list[float]]):
+    """Holds a value an epoch for every metric that is asked for."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__(loss=[0.0] * epochs)
+        self._epochs = epochs
+
+    def __missing__(self, name: str) -> list[float]:
+        return [0.0] * self._epochs
+
+
+@contextmanager
+def _without_training(model: keras.Model, guard: LengthGuard) -> Iterator[None]:
+    """Within, `model.fit` counts the epochs of those calls that have the callback, and returns a history of zeros."""
+    signature = inspect.signature(model.fit)
+
+    def fit(*arguments: Any, **keywords: Any) -> keras.callbacks.History:
+        bound = signature.bind(*arguments, **keywords)
+        bound.apply_defaults()
+        epochs, first = bound.arguments["epochs"], bound.arguments["initial_epoch"]
+        callbacks = bound.arguments["callbacks"]
+        given = getattr(callbacks, "callbacks", callbacks) or []
+        if guard in (given if isinstance(given, list | tuple) else [given]):
+            guard.count(epochs - first)
+        history = keras.callbacks.History()
+        history.epoch, history.history = list(range(first, epochs)), _AnyHistory(epochs - first)
+        model.history = history
+        return history
+
+    model.fit = fit
+    try:
+        yield
+    finally:
+        del model.fit
+
+
+def _is_length(entry: Any, epochs: int, hp: keras_tuner.HyperParameters) -> bool:
+    """Whether a hyperparameter that `fit` declares may be the number of epochs, by chance that of a trial."""
+    return isinstance(entry, Int | Choice) and hp.is_active(entry) and hp.values[entry.name] == epochs
+
+
+def _expected(epochs: int) -> str:
+    return (
+        f"a trial has training.epochs, {epochs}, so that trials can be compared and stopped; expected it to pass on "
+        "the epochs that it is given"
+    )

@@ -1,0 +1,145 @@
+"""Which hyperparameters are found, and what becomes of a `build` that raises."""
+
+import sys
+
+import keras
+import keras_tuner
+import pytest
+
+from galaxy_exp.errors import ConfigError
+from galaxy_exp.hypermodel import discover_space
+
+
+def _hypermodel(declare):
+    class Declared(keras_tuner.HyperModel):
+        def build(self, hp):
+            declare(hp)
+            return keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+
+    return Declared()
+
+
+def _names(declare, **options):
+    return [entry.name for entry in discover_space(_hypermodel(declare), **options).space]
+
+
+def _layers_in_a_loop(hp):
+    for index in range(hp.Int("n_layers", 1, 4)):
+        hp.Int(f"units_{index}", 8, 64)
+
+
+def _plain_if(hp):
+    if hp.Boolean("dropout"):
+        hp.Float("rate", 0.0, 0.5)
+
+
+def _plain_if_in_a_scope(hp):
+    kind = hp.Choice("kind", ["a", "b"])
+    with hp.conditional_scope("kind", ["b"]):
+        if kind == "b" and hp.Boolean("deep"):
+            hp.Int("depth", 2, 40)
+
+
+@pytest.mark.parametrize(
+    ("declare", "names"),
+    [
+        (_layers_in_a_loop, ["n_layers", "units_0", "units_1", "units_2", "units_3"]),
+        (_plain_if, ["dropout", "rate"]),
+        (_plain_if_in_a_scope, ["kind", "deep", "depth"]),
+    ],
+)
+def test_what_is_declared_without_a_scope_is_found_too(declare, names):
+    assert _names(declare) == names
+
+
+def _raise(error):
+    def build(hp):
+        hp.Choice("u", [64, 8])
+        raise error
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (keras_tuner.errors.FailedTrialError("too large"), "FailedTrialError: too large"),
+        (keras_tuner.errors.FatalTypeError("no"), "FatalTypeError: no"),
+        (ValueError("two\nlines"), "ValueError: two lines"),
+        (KeyError("missing"), "KeyError: 'missing'"),
+        (SystemExit(3), "SystemExit: 3"),
+        (MemoryError(), "MemoryError"),
+        (ImportError("No module named x"), "ImportError: No module named x"),
+        (AssertionError(), "AssertionError"),
+    ],
+)
+def test_what_build_raises_with_its_defaults_is_one_line(error, text):
+    with pytest.raises(ConfigError) as caught:
+        discover_space(_hypermodel(_raise(error)), name="m:b")
+    assert caught.value.problems == (f"hypermodel: m:b cannot be built with its defaults (u=64): {text}",)
+    assert caught.value.__cause__ is error
+
+
+def test_ctrl_c_is_no_error_of_the_hypermodel():
+    with pytest.raises(KeyboardInterrupt):
+        discover_space(_hypermodel(_raise(KeyboardInterrupt())))
+
+
+def test_mixed_choices_are_refused_by_name():
+    with pytest.raises(ConfigError, match=r"can contain only one type of value.*\[1, 'a'\]"):
+        discover_space(_hypermodel(lambda hp: hp.Choice("x", [1, "a"])))
+
+
+def test_weights_that_cannot_be_downloaded_are_named():
+    def build(hp):
+        keras.utils.get_file("none.h5", "http://127.0.0.1:9/none.h5")
+
+    with pytest.raises(ConfigError, match=r"URL fetch failure on http.*\(weights from the network have to be"):
+        discover_space(_hypermodel(build))
+
+
+@pytest.mark.parametrize("leave", [lambda: sys.exit("no"), lambda: 1 / 0])
+def test_a_branch_that_cannot_be_built_is_left_to_its_trials(leave):
+    def build(hp):
+        kind = hp.Choice("kind", ["small", "deep", "wide"])
+        with hp.conditional_scope("kind", ["deep"]):
+            if kind == "deep":
+                hp.Int("depth", 3, 60)
+                leave()
+        with hp.conditional_scope("kind", ["wide"]):
+            if kind == "wide":
+                hp.Int("width", 3, 60)
+
+    notes = []
+    assert _names(build, name="m:b", note=notes.append) == ["kind", "depth", "width"]
+    (note,) = notes
+    assert note.startswith("note: hypermodel m:b cannot be built with kind=deep, depth=3: ")
+    assert note.endswith("such trials are tried all the same")
+
+
+def test_what_a_fit_declares_is_found_in_all_branches():
+    class OwnFit(keras_tuner.HyperModel):
+        def build(self, hp):
+            hp.Choice("kind", ["a", "b"])
+            return keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+
+        def fit(self, hp, model):
+            hp.Choice("batch_size", [16, 32])
+            with hp.conditional_scope("kind", ["b"]):
+                if hp.get("kind") == "b":
+                    hp.Float("momentum", 0.0, 0.9)
+
+    space = discover_space(OwnFit(), probe_fit=lambda hypermodel, hp, model: hypermodel.fit(hp, model))
+    assert [entry.name for entry in space.space] == ["kind", "batch_size", "momentum"]
+    assert space.values == {"kind": "a", "batch_size": 16}
+
+
+def test_a_fit_that_cannot_be_rehearsed_leaves_a_note_and_the_space_of_the_build():
+    def probe(hypermodel, hp, model):
+        hp.Int("early", 1, 9)
+        raise ValueError("needs more images")
+
+    notes = []
+    assert _names(_plain_if, name="m:b", probe_fit=probe, note=notes.append) == ["dropout", "early", "rate"]
+    (note,) = notes
+    assert note.startswith("note: hypermodel m:b: its fit raised ValueError: needs more images when it was rehearsed")

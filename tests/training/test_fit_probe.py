@@ -1,0 +1,148 @@
+"""A `fit` of a user's own is rehearsed without training, and may not change the number of epochs."""
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+
+from galaxy_exp.errors import ConfigError
+from galaxy_exp.hypermodel import discover_space
+from galaxy_exp.training.fit_probe import FitRehearsal
+
+IMAGES = np.zeros((30, 4, 4, 3), np.uint8)
+LABELS = np.arange(30) % 3
+EPOCHS = 5
+
+
+class Base(keras_tuner.HyperModel):
+    def build(self, hp):
+        layers = [keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax")]
+        self.model = keras.Sequential(layers)
+        self.model.compile("sgd", "sparse_categorical_crossentropy")
+        self.before = self.model.get_weights()
+        return self.model
+
+
+class ByName(Base):
+    def fit(self, hp, model, x, y, validation_data=None, **kwargs):
+        return model.fit(x, y, batch_size=hp.Choice("batch_size", [16, 32]), validation_data=validation_data, **kwargs)
+
+
+class ReadsItsHistory(Base):
+    def fit(self, hp, model, *args, **kwargs):
+        history = model.fit(*args, batch_size=hp.Int("batch", 8, 64, step=8), **kwargs)
+        assert len(history.history["val_accuracy"]) == len(history.epoch) == EPOCHS
+        hp.Float("threshold", 0.0, 1.0)
+        return {"score": max(history.history["val_accuracy"])}
+
+
+class TwoPhases(Base):
+    def fit(self, hp, model, x, y, epochs, callbacks, **kwargs):
+        warm_up = hp.Int("warm_up", 1, 3)
+        model.fit(x, y, epochs=warm_up, callbacks=callbacks)
+        model.compile(keras.optimizers.SGD(hp.Float("fine_rate", 1e-4, 1e-1, sampling="log")), model.loss)
+        return model.fit(x, y, initial_epoch=warm_up, epochs=epochs, callbacks=callbacks)
+
+
+class WarmUpOnTop(Base):
+    def fit(self, hp, model, x, y, epochs, callbacks, **kwargs):
+        model.fit(x, y, epochs=hp.Int("head_epochs", 2, 4))
+        return model.fit(x, y, epochs=epochs, callbacks=callbacks)
+
+
+class OneAtATime(Base):
+    def fit(self, hp, model, x, y, epochs, callbacks, **kwargs):
+        hp.Choice("batch_size", [16, 32])
+        for epoch in range(epochs):
+            model.fit(x, y, initial_epoch=epoch, epochs=epoch + 1, callbacks=callbacks)
+
+
+class OwnLoop(Base):
+    def fit(self, hp, model, x, y, validation_data, callbacks=None, **kwargs):
+        size = hp.Choice("batch_size", [16, 32])
+        for callback in callbacks:
+            callback.set_model(model)
+        for epoch in range(1000):
+            assert epoch == 0
+            model.train_on_batch(x[:size], y[:size])
+            for callback in callbacks:
+                callback.on_epoch_end(epoch, logs={"loss": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("hypermodel", "names"),
+    [
+        (Base, []),
+        (ByName, ["batch_size"]),
+        (ReadsItsHistory, ["batch", "threshold"]),
+        (TwoPhases, ["warm_up", "fine_rate"]),
+        (WarmUpOnTop, ["head_epochs"]),
+        (OneAtATime, ["batch_size"]),
+        (OwnLoop, ["batch_size"]),
+    ],
+)
+def test_what_every_way_of_training_declares_is_found_without_training(hypermodel, names):
+    made = hypermodel()
+    space = discover_space(made, probe_fit=FitRehearsal("m:M", IMAGES, LABELS, EPOCHS), note=pytest.fail)
+    assert [entry.name for entry in space.space] == names
+    if hypermodel is not OwnLoop:
+        assert all(map(np.array_equal, made.before, made.model.get_weights()))
+    assert "fit" not in vars(made.model)
+
+
+class Searched(Base):
+    def fit(self, hp, model, *args, **kwargs):
+        kwargs["epochs"] = hp.Int("n_epochs", 7, 20)
+        return model.fit(*args, **kwargs)
+
+
+class SearchedFromTheTrialsOwn(Base):
+    def fit(self, hp, model, x, y, callbacks, **kwargs):
+        return model.fit(x, y, epochs=hp.Int("epochs", EPOCHS, 500), callbacks=callbacks)
+
+
+class Twice(Base):
+    def fit(self, hp, model, *args, **kwargs):
+        return model.fit(*args, epochs=hp.Int("epochs", 5, 20), **kwargs)
+
+
+class Fewer(Base):
+    def fit(self, hp, model, x, y, callbacks, **kwargs):
+        return model.fit(x, y, None, 2, callbacks=callbacks)
+
+
+class Forgotten(Base):
+    def fit(self, hp, model, x, y, callbacks, **kwargs):
+        return model.fit(x, y, callbacks=callbacks)
+
+
+@pytest.mark.parametrize(
+    ("hypermodel", "found"),
+    [
+        (Searched, 'its fit trains 7 epochs (hyperparameter "n_epochs")'),
+        (SearchedFromTheTrialsOwn, 'its fit trains 499 epochs (hyperparameter "epochs")'),
+        (Twice, "its fit passes epochs to model.fit beside the epochs that it is given"),
+        (Fewer, "its fit trains 2 epochs"),
+        (Forgotten, "its fit trains 1 epochs"),
+    ],
+)
+def test_epochs_of_its_own_are_refused_by_name(hypermodel, found):
+    with pytest.raises(ConfigError) as caught:
+        discover_space(hypermodel(), probe_fit=FitRehearsal("m:M", IMAGES, LABELS, EPOCHS))
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"hypermodel: m:M: {found}; a trial has training.epochs, 5, so that")
+
+
+def test_epochs_of_its_own_in_one_branch_only_leave_a_note():
+    class OneBranch(Base):
+        def build(self, hp):
+            hp.Boolean("quick")
+            return super().build(hp)
+
+        def fit(self, hp, model, x, y, epochs, callbacks, **kwargs):
+            return model.fit(x, y, epochs=1 if hp.get("quick") else epochs, callbacks=callbacks)
+
+    notes = []
+    discover_space(OneBranch(), probe_fit=FitRehearsal("m:M", IMAGES, LABELS, EPOCHS), note=notes.append)
+    (note,) = notes
+    assert note.startswith("note: with quick=True: hypermodel: m:M: its fit trains 1 epochs; a trial has")
