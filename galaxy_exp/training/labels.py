@@ -38,7 +38,7 @@ def encode_labels(labels: NDArray[np.int64], form: LabelForm, n_classes: int) ->
 
 
 def find_label_form(model: keras.Model, n_outputs: int, images: NDArray[np.uint8], n_classes: int) -> LabelForm:
-    """The form of labels for which the model's loss gives a finite number, found by trying.
+    """The form of labels for which the model's loss is finite and its metrics do not raise, found by trying.
 
     So a loss counts for what it does, whether it is named, a function, an object or a `compute_loss` of the user's own.
     Labels stay whole numbers where nothing is known of the loss: without `compile`, or in a `train_step` of its own.
@@ -49,7 +49,7 @@ def find_label_form(model: keras.Model, n_outputs: int, images: NDArray[np.uint8
         images: any, (n, height, width, channels), for a `compute_loss` that looks at them.
 
     Raises:
-        LossError: the loss takes none of the forms; one line with what it raised.
+        LossError: the loss, or a metric, takes none of the forms; one line with what it raised.
     """
     has_own = type(model).compute_loss is not keras.Model.compute_loss
     if not model.compiled or (getattr(model, "loss", None) is None and not has_own):
@@ -82,7 +82,16 @@ def _refusal(model: keras.Model, form: LabelForm, n_outputs: int, images: NDArra
         found = keras.ops.convert_to_numpy(keras.ops.mean(loss))
     except Exception as error:  # noqa: BLE001 - a loss can raise anything for labels that it does not take
         return reason_of(error)
-    return "" if np.isfinite(found) else f"it is {found}"
+    return _refusal_of_metrics(model, target, predicted) if np.isfinite(found) else f"it is {found}"
+
+
+def _refusal_of_metrics(model: keras.Model, target: Any, predicted: Any) -> str:
+    try:
+        model.compute_metrics(None, target, predicted)
+    except Exception as error:  # noqa: BLE001 - as above
+        return f"a metric: {reason_of(error)}"
+    model.reset_metrics()
+    return ""
 
 
 def _name(loss: Any) -> str:

@@ -90,6 +90,26 @@ def test_a_loss_that_does_not_fit_is_named_in_one_line(loss):
         find_label_form(model, 1, IMAGES, 2)
 
 
+def test_metrics_decide_where_the_loss_takes_both():
+    def either(labels, outputs):
+        if len(labels.shape) == 1:
+            labels = keras.ops.one_hot(keras.ops.cast(labels, "int32"), 3)
+        return keras.losses.categorical_crossentropy(labels, outputs)
+
+    model = network(3)
+    for metrics, form in ((["accuracy"], CLASSES), ([keras.metrics.F1Score()], ONE_HOT)):
+        model.compile("sgd", either, metrics=metrics)
+        assert find_label_form(model, 3, IMAGES, 3) is form
+        assert all(not np.any(variable) for variable in model.metrics_variables if "threshold" not in variable.name)
+
+
+def test_a_metric_that_does_not_fit_is_named():
+    model = network(3)
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=[keras.metrics.F1Score()])
+    with pytest.raises(LossError, match=r"it refuses whole numbers \(n,\): a metric: FBetaScore expects 2D inputs"):
+        find_label_form(model, 3, IMAGES, 3)
+
+
 def test_what_a_loss_raises_is_kept():
     def strange(labels, outputs):
         raise ValueError("made for:\n  something else")
