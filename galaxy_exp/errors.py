@@ -121,7 +121,8 @@ def first_line(error: BaseException) -> str:
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _PREAMBLE = re.compile(
     r"Exception encountered when calling |Graph execution error|Detected at node |<stack traces unavailable>|File \"|"
-    r"Traceback \(most recent call last\)|Stack trace for op definition|Arguments received by |Could not automatically infer the output shape "
+    r"Traceback \(most recent call last\)|Stack trace for op definition|Arguments received by |"
+    r"Could not automatically infer the output shape "
 )
 """How lines begin in which Keras and TensorFlow say where something happened before they say what."""
 

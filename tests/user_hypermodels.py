@@ -225,6 +225,20 @@ def floats_only(hp, n_classes):
     return model
 
 
+class TwoInputs(Subclassed):
+    """Expects what it does not get."""
+
+    def call(self, inputs, training):
+        images, _redshift = inputs
+        return super().call(images, training)
+
+
+def two_inputs(hp, n_classes):
+    model = TwoInputs(hp.Choice("filters", [2, 4]), n_classes, "softmax")
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+
+
 def sparse_on_one(hp):
     model = network(1, hp.Choice("filters", [2, 4]), "sigmoid")
     model.compile("adam", "sparse_categorical_crossentropy")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,16 +83,29 @@ def build_network(spec: TrialSpec, images: NDArray[np.uint8]) -> TrialNetwork:
 
 
 def _try_outputs(model: keras.Model, images: NDArray[np.uint8]) -> Any:
-    """The outputs; a subclassed model, and any other that was not given an input shape, gets its weights by this."""
+    """The outputs; a subclassed model, and any other that was not given an input shape, gets its weights by this.
+
+    One that takes no uint8 gets the images as float32 from here on, as Keras does for a Functional one.
+    """
     if symbolic := getattr(model, "outputs", None):
         return symbolic[0] if len(symbolic) == 1 else symbolic
     try:
         return model(images, training=False)
+    except Exception:  # noqa: BLE001 - a `call` can raise anything
+        model.call = _with_floats(model.call)
+    try:
+        return model(images, training=False)
     except Exception as error:
-        raise OutputError(
-            f"the network cannot be called with images, uint8 {(None, *images.shape[1:])}: {reason_of(error)} "
-            "(keras.layers.Rescaling(1 / 255) as first layer takes them)"
-        ) from error
+        shape = (None, *images.shape[1:])
+        raise OutputError(f"the network cannot be called with images, float32 {shape}: {reason_of(error)}") from error
+
+
+def _with_floats(call: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(call)
+    def call_with_floats(images: Any, *arguments: Any, **keywords: Any) -> Any:
+        return call(keras.ops.cast(images, "float32"), *arguments, **keywords)
+
+    return call_with_floats
 
 
 def rehearse_keeping(network: TrialNetwork, images: NDArray[np.uint8]) -> None:
