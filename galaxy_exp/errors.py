@@ -8,6 +8,7 @@ expected. The command line prints `str(error)` and exits with `error.exit_code`;
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Sequence
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "first_line",
     "is_disk_full",
     "one_line",
+    "reason_of",
 ]
 
 _LONGEST_LINE = 1000
@@ -114,6 +116,32 @@ def first_line(error: BaseException) -> str:
     return (
         lines[0] if isinstance(error, GalaxyExpError | OSError | ValueError) else f"{type(error).__name__}: {lines[0]}"
     )
+
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_PREAMBLE = re.compile(
+    r"Exception encountered when calling |Graph execution error|Detected at node |<stack traces unavailable>|File \"|"
+    r"Traceback \(most recent call last\)|Stack trace for op definition|Arguments received by |"
+    r"Could not automatically infer the output shape "
+)
+"""How lines begin in which Keras and TensorFlow say where something happened before they say what."""
+
+
+def reason_of(error: BaseException) -> str:
+    """What an exception says in one line: its first paragraph that gives a reason, or its type if it has no message.
+
+    Lines that belong together are joined, and after a colon what follows is kept; see `_PREAMBLE`.
+    """
+    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines()]
+    found: list[str] = []
+    for line in lines:
+        if line and not _PREAMBLE.match(line):
+            found.append(line)
+        elif found and not line and not found[-1].endswith((":", ",")):
+            break
+    if found:
+        return " ".join(found)
+    return " ".join(filter(None, lines)) or type(error).__name__
 
 
 def one_line(text: str) -> str:

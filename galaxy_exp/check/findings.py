@@ -31,7 +31,7 @@ class Probe:
     uncounted: tuple[str, ...] = ()
     """Layers that `flops` and `memory_bytes` leave out."""
     memory_bytes: int = 0
-    """Estimated, at the peak of training; 0 for a network that is not built before it is trained."""
+    """Estimated, at the peak of training; without the inside of a model that has a `call` of its own."""
     batch_size: int = 0
     precision: str = ""
     timing: Timing | None = None

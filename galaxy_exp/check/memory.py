@@ -40,7 +40,7 @@ def estimate_memory(model: keras.Model, batch_size: int) -> int:
     from there.
     """
     is_mixed = keras.config.dtype_policy().compute_dtype in _HALF
-    per_weight = 6 + _slots_per_weight(model.optimizer) + is_mixed
+    per_weight = 6 + _slots_per_weight(getattr(model, "optimizer", None)) + is_mixed
     weights = _BYTES_PER_WEIGHT * int(model.count_params()) * per_weight
     outputs = [_bytes_per_image(call) for call in layer_calls(model)]
     passing = max((first + second for first, second in zip(outputs, [*outputs[1:], 0], strict=True)), default=0)

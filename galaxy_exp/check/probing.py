@@ -15,14 +15,12 @@ from galaxy_exp.check.findings import Probe, format_bytes
 from galaxy_exp.check.memory import TooLargeError, estimate_memory, refuse_many_weights
 from galaxy_exp.check.timing import time_training
 from galaxy_exp.hypermodel.flops import count_flops, uncounted_layers
-from galaxy_exp.hypermodel.loading import load_hypermodel
-from galaxy_exp.hypermodel.search_space import space_from_config
 from galaxy_exp.records import TrialSpec
 from galaxy_exp.training.failures import failure_reason
 from galaxy_exp.training.fitting import DEFAULT_BATCH_SIZE, open_split
 from galaxy_exp.training.memory import memory_limit
+from galaxy_exp.training.network import build_network, rehearse_keeping
 from galaxy_exp.training.precision import resolve_precision
-from galaxy_exp.training.predictions import check_outputs
 from galaxy_exp.training.session import fresh_session
 
 __all__ = ["probe_network"]
@@ -44,25 +42,16 @@ def _probe(spec: TrialSpec, known: Probe, with_timing: bool) -> Probe:
     began = time.perf_counter()
     where, limit = memory_limit()
     data = open_split(spec.data)
-    n_classes = len(spec.data.class_names)
-    hypermodel = load_hypermodel(spec.hypermodel, data.train_images.shape[1:], n_classes)
-    hp = space_from_config(spec.space, spec.values)
     with refuse_many_weights(where, limit):
-        model = hypermodel.build(hp)
-    model.jit_compile = spec.jit_compile or keras.backend.backend() == "jax"
-    known = replace(known, batch_size=_batch_size(hp))
-    if model.built:
-        check_outputs(model.output_shape, n_classes)
-        known = _describe(model, known)
+        network = build_network(spec, data.train_images)
+    known = _describe(network.model, replace(known, batch_size=_batch_size(network.hp)))
     if known.memory_bytes > limit:
         needed = f"training takes about {format_bytes(known.memory_bytes)} of memory at batches of {known.batch_size}"
         return replace(known, problem=f"{needed}, and this {where} has {format_bytes(limit)}")
+    rehearse_keeping(network, data.train_images)
     if not with_timing:
         return known
-    timing = time_training(
-        hypermodel, hp, model, data, epochs=spec.epochs, seed=spec.seed, n_classes=n_classes, began=began
-    )
-    return replace(_describe(model, known), timing=timing)
+    return replace(known, timing=time_training(network, data, epochs=spec.epochs, seed=spec.seed, began=began))
 
 
 def _describe(model: keras.Model, known: Probe) -> Probe:

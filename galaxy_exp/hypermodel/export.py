@@ -9,7 +9,7 @@ import keras
 from galaxy_exp.hypermodel.augmentation import AugmentationLayer
 from galaxy_exp.hypermodel.fast_dropout import FastDropout
 
-__all__ = ["add_softmax", "is_portable", "to_inference_model"]
+__all__ = ["forget_unsavable_loss", "is_portable", "make_savable", "to_inference_model"]
 
 
 def to_inference_model(model: keras.Model) -> keras.Model:
@@ -31,18 +31,48 @@ def to_inference_model(model: keras.Model) -> keras.Model:
     return inference
 
 
-def add_softmax(model: keras.Model) -> keras.Model:
-    """A built model whose outputs are logits, with a float32 softmax behind it."""
-    softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
-    return keras.Model(model.inputs, softmax(model.outputs[0]), name=model.name)
-
-
 def is_portable(model: keras.Model) -> bool:
     """Whether a file of this model loads in safe mode without the user's code: it is made of Keras's own parts."""
     activations = [getattr(layer, "activation", None) for layer in _leaves(model)]
     if any(getattr(activation, "__name__", "") == "<lambda>" for activation in activations):
         return False  # Keras stores no class name for these
-    return _is_keras_s_own(keras.saving.serialize_keras_object(model))
+    config = _config_of(model)
+    return config is not None and _is_keras_s_own(config)
+
+
+def make_savable(model: keras.Model) -> None:
+    """Lets Keras write a `.keras` file of a model that has layers without a `get_config` that works.
+
+    The file has the weights of all layers, but not the arguments of these: it serves `load_weights` of the same model
+    made by the user's code, not `load_model`.
+    """
+    for layer in [*_leaves(model), *_nested(model), model]:
+        if _config_of(layer) is None:
+            layer.get_config = dict
+
+
+def forget_unsavable_loss(model: keras.Model) -> None:
+    """Lets Keras write a model without what it was compiled with, where that has no configuration (a partial, say)."""
+    for each in [*_nested(model), model]:
+        if isinstance(each, keras.Model) and each.compiled:
+            try:
+                each.get_compile_config()
+            except Exception:  # noqa: BLE001 - a user's loss, metric or optimizer can raise anything
+                each.get_compile_config = lambda: None
+
+
+def _config_of(layer: keras.layers.Layer) -> Any | None:
+    """None where a `get_config` raises: Keras's own if the constructor takes more than plain values, or the user's."""
+    try:
+        return keras.saving.serialize_keras_object(layer)
+    except Exception:  # noqa: BLE001 - a user's `get_config` can raise anything
+        return None
+
+
+def _nested(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers that hold others, the innermost first."""
+    holders = [layer for layer in model.layers if hasattr(layer, "layers")]
+    return [inner for holder in holders for inner in (*_nested(holder), holder)]
 
 
 def _is_keras_s_own(config: Any) -> bool:

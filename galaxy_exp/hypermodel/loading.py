@@ -30,7 +30,8 @@ def load_hypermodel(reference: str, image_shape: Sequence[int], n_classes: int) 
 
     Args:
         reference: a name in `BUILT_IN`, or "package.module:attribute", where the attribute is a HyperModel class
-            (constructed with `image_shape=` and `n_classes=` as far as its constructor takes them), a HyperModel
+            (constructed with `image_shape=` and `n_classes=`, or `input_shape=` and `classes=` as KerasTuner's own call
+            them, as far as its constructor takes them), a HyperModel
             instance, or a function `build(hp)` (which may take the two as well) that returns a compiled model; or
             "pickled:" and the file that holds one of these, as `locate_hypermodel` gives it. Unpickling runs code.
         image_shape: (height, width, channels).
@@ -39,7 +40,8 @@ def load_hypermodel(reference: str, image_shape: Sequence[int], n_classes: int) 
         ConfigError: one line that names what of `hypermodel` cannot be found or used, and what was expected.
     """
     target = _find(reference)
-    known = {"image_shape": tuple(image_shape), "n_classes": n_classes}
+    shape = tuple(image_shape)
+    known = {"image_shape": shape, "n_classes": n_classes, "input_shape": shape, "classes": n_classes}
     if isinstance(target, keras_tuner.HyperModel):
         return target
     if inspect.isclass(target) and issubclass(target, keras_tuner.HyperModel):

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.errors import BadInputError, ModelError, first_line
+from galaxy_exp.errors import BadInputError, ModelError, reason_of
 from galaxy_exp.registry.champion import GalaxyClassifier
 
 __all__ = ["TOLERANCE", "export_network", "facts_file"]
@@ -148,4 +148,4 @@ def _export(classifier: GalaxyClassifier, path: Path, kind: str) -> None:
     try:
         classifier.network.export(str(path), format=kind, verbose=False, input_signature=[spec])
     except Exception as error:
-        raise ModelError(f"{classifier.uri}: cannot be exported as {kind}: {first_line(error)}") from error
+        raise ModelError(f"{classifier.uri}: cannot be exported as {kind}: {reason_of(error)}") from error

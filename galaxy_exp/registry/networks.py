@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from galaxy_exp.errors import ModelError, first_line
+from galaxy_exp.errors import ModelError, reason_of
 from galaxy_exp.folders import graph_of, write_atomically
 from galaxy_exp.quiet import import_tensorflow_quietly
 
@@ -35,7 +35,7 @@ def read_network(model_file: Path, image_shape: Sequence[int]) -> Any:
         found = f"KERAS_BACKEND is {keras.backend.backend()}"
         raise ModelError(f"{graph} is a TensorFlow graph and {found}; expected KERAS_BACKEND=tensorflow") from error
     except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{model_file}: cannot be read as a Keras model: {first_line(error)}") from error
+        raise ModelError(f"{model_file}: cannot be read as a Keras model: {reason_of(error)}") from error
 
 
 def average_networks(networks: Sequence[Any], image_shape: Sequence[int]) -> Any:

@@ -13,15 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.folders import MODEL_NAME, graph_of, write_atomically
-from galaxy_exp.hypermodel.export import is_portable
+from galaxy_exp.hypermodel.export import forget_unsavable_loss, is_portable, make_savable, to_inference_model
+from galaxy_exp.hypermodel.outputs import OutputKind, add_probabilities
 from galaxy_exp.records import EpochReport
 
 __all__ = [
     "HISTORY_FILE",
     "PROBABILITIES_FILE",
-    "save_graph",
+    "load_network",
     "save_history",
     "save_model",
+    "save_network",
     "save_probabilities",
 ]
 
@@ -29,26 +31,42 @@ PROBABILITIES_FILE = "validation_probabilities.npy"
 HISTORY_FILE = "history.csv"
 
 
+def save_network(model: keras.Model, kind: OutputKind, folder: Path, image_shape: Sequence[int]) -> None:
+    """Writes `model.keras`: uint8 images in, probabilities out, in float32.
+
+    On TensorFlow, a network that has parts of the user's own is written as a graph too (see `folders.graph_of`), which
+    loads without the user's code. Then `model.keras` holds the user's network as it is; without the arguments of layers
+    that have no `get_config`. On another backend such a network has to be loaded with its code.
+
+    Args:
+        model: built; takes uint8 (n, height, width, channels).
+        kind: what it gives.
+        image_shape: (height, width, channels).
+    """
+    inference = to_inference_model(model)
+    forget_unsavable_loss(inference)
+    network = add_probabilities(inference, kind, tuple(image_shape))
+    graph = graph_of(folder / MODEL_NAME)
+    shutil.rmtree(graph, ignore_errors=True)
+    if keras.backend.backend() == "tensorflow" and not is_portable(network):
+        images = keras.InputSpec(shape=(None, *image_shape), dtype="uint8")
+        write_atomically(graph, lambda path: network.export(path, verbose=False, input_signature=[images]))
+        make_savable(inference)
+        network = inference
+    save_model(network, folder)
+
+
 def save_model(model: keras.Model, folder: Path) -> None:
     """Writes `model.keras`."""
     write_atomically(folder / MODEL_NAME, model.save)
 
 
-def save_graph(model: keras.Model, folder: Path, image_shape: Sequence[int]) -> None:
-    """Writes a network that has parts of the user's own as a graph, which loads without the user's code.
-
-    See `folders.graph_of`. Only on TensorFlow; on another backend such a network has to be loaded with its code.
-
-    Args:
-        model: takes uint8 (n, height, width, channels).
-        folder: where `model.keras` will be written.
-        image_shape: (height, width, channels).
-    """
+def load_network(folder: Path) -> Any:
+    """The network that `save_network` wrote, as a function from images to probabilities; its graph, if any."""
     graph = graph_of(folder / MODEL_NAME)
-    shutil.rmtree(graph, ignore_errors=True)
-    if keras.backend.backend() == "tensorflow" and not is_portable(model):
-        images = keras.InputSpec(shape=(None, *image_shape), dtype="uint8")
-        write_atomically(graph, lambda path: model.export(path, verbose=False, input_signature=[images]))
+    if graph.is_dir():
+        return keras.layers.TFSMLayer(str(graph), call_endpoint="serve")
+    return keras.saving.load_model(folder / MODEL_NAME, compile=False, safe_mode=True)
 
 
 def save_probabilities(probabilities: NDArray[Any], folder: Path) -> None:

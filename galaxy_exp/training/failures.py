@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from galaxy_exp.errors import is_disk_full
+from galaxy_exp.errors import is_disk_full, reason_of
 from galaxy_exp.records import DISK_FULL
 from galaxy_exp.redaction import hide_password
 from galaxy_exp.training.recorder import DivergedError
@@ -17,15 +17,15 @@ _OUT_OF_MEMORY = ("ResourceExhausted", "OutOfMemory", "RESOURCE_EXHAUSTED")
 
 
 def failure_reason(error: Exception) -> str:
-    """One line for people: what diverged, `DISK_FULL`, "out of memory", or the exception's type and first line."""
+    """One line for people: what diverged, `DISK_FULL`, "out of memory", or the exception's type and its reason."""
     if isinstance(error, DivergedError):
         return str(error)
     if is_disk_full(error):
         return DISK_FULL
     if _is_out_of_memory(error):
         return "out of memory"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = hide_password(f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__)
+    name, reason = type(error).__name__, reason_of(error)
+    text = hide_password(name if reason == name else f"{name}: {reason}")
     return text if len(text) <= MAX_REASON else text[: MAX_REASON - 1] + "…"
 
 

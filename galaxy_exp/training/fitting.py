@@ -16,11 +16,16 @@ from galaxy_exp.hypermodel.batches import Batches
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.on_device import fit_batches
 from galaxy_exp.records import SplitFiles
+from galaxy_exp.training.labels import accept_classes, encode_labels
+from galaxy_exp.training.network import TrialNetwork
 
-__all__ = ["DEFAULT_BATCH_SIZE", "SplitArrays", "call_fit", "defines_fit", "fit_model", "open_split"]
+__all__ = ["DEFAULT_BATCH_SIZE", "NO_EPOCH", "SplitArrays", "call_fit", "defines_fit", "fit_model", "open_split"]
 
 DEFAULT_BATCH_SIZE = 32
 """For a hypermodel without a `fit` of its own and without a hyperparameter `batch_size`; Keras's own default."""
+
+
+NO_EPOCH = "the hypermodel's fit ended without a single epoch; it must pass `callbacks` to model.fit, or call them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +49,7 @@ def open_split(files: SplitFiles) -> SplitArrays:
 
 
 def fit_model(
-    hypermodel: keras_tuner.HyperModel,
-    hp: keras_tuner.HyperParameters,
-    model: keras.Model,
+    network: TrialNetwork,
     data: SplitArrays,
     *,
     epochs: int,
@@ -57,14 +60,18 @@ def fit_model(
 
     A `fit` of a user's own gets `validation_data` if it takes it, as it would from a `keras_tuner.Tuner`, and `seed`
     if it names it. GalaxyCNN is spared the validation, since the trial predicts the validation images itself. A
-    hypermodel that does not define `fit` is trained here on batches, so that the images stay on disk.
+    hypermodel that does not define `fit` is trained here on batches, so that the images stay on disk; its labels are in
+    the form that its loss takes, while a `fit` of a user's own gets whole numbers and may convert them itself or not.
     """
+    hypermodel, hp, model = network.hypermodel, network.hp, network.model
     if not defines_fit(hypermodel):
         batch_size = int(hp.values.get("batch_size", DEFAULT_BATCH_SIZE))
-        batches = Batches(data.train_images, data.train_labels, batch_size, seed=seed)
+        labels = encode_labels(data.train_labels, network.labels, network.n_classes)
+        batches = Batches(data.train_images, labels, batch_size, seed=seed)
         fit_batches(model, batches, epochs=epochs, callbacks=list(callbacks), verbose=0)
         return
-    call_fit(hypermodel, hp, model, data, epochs=epochs, callbacks=callbacks, seed=seed)
+    with accept_classes(model, network.labels, network.n_classes):
+        call_fit(hypermodel, hp, model, data, epochs=epochs, callbacks=callbacks, seed=seed)
 
 
 def defines_fit(hypermodel: keras_tuner.HyperModel) -> bool:
@@ -87,7 +94,8 @@ def call_fit(
     extras: dict[str, Any] = {"seed": seed} if _names(hypermodel.fit, "seed") else {}
     if not isinstance(hypermodel, GalaxyCNN) and _takes(hypermodel.fit, "validation_data"):
         extras["validation_data"] = (data.validation_images, data.validation_labels)
-    hypermodel.fit(hp, model, data.train_images, data.train_labels, **shared, **extras)
+    with accept_classes(model, network.labels, network.n_classes):
+        hypermodel.fit(hp, model, data.train_images, data.train_labels, **shared, **extras)
 
 
 def _names(function: Any, parameter: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +12,21 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxy_exp.hypermodel.outputs import OutputKind, find_output_kind, to_probabilities
 from galaxy_exp.metrics import summarise_predictions
 from galaxy_exp.records import EpochReport, TrialSpec
 from galaxy_exp.training.fitting import SplitArrays
-from galaxy_exp.training.predictions import are_probabilities, as_probabilities, predict_outputs
+from galaxy_exp.training.predictions import predict_outputs
 
-__all__ = ["BestEpoch", "DivergedError", "EpochRecorder"]
+__all__ = ["BestEpoch", "DivergedError", "EpochRecorder", "StoppedError", "read_numbers"]
 
 
 class DivergedError(Exception):
     """The loss is not a finite number."""
+
+
+class StoppedError(Exception):
+    """Ends a training that was told to stop and went on to another epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +39,18 @@ class BestEpoch:
     weights: list[NDArray[Any]]
     probabilities: NDArray[np.float32]
     """(n_validation, n_classes)."""
-    needs_softmax: bool
-    """Whether the network itself gives logits."""
+    kind: OutputKind
+    """What the network itself gives."""
 
 
 class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
     """Predicts the validation images once per epoch, reports, and keeps the best epoch by the objective.
 
+    Works with any training that calls `on_epoch_end`: Keras's, or a loop of a hypermodel's own, which may call nothing
+    else, and with any logs.
+
     Args:
+        model: what is predicted with and kept, whatever model the callback is attached to.
         report: called with each epoch's metrics; False stops the training after this epoch.
 
     Attributes:
@@ -53,8 +62,12 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
         seconds_per_image: of predicting the validation images, in the fastest epoch so far.
     """
 
-    def __init__(self, spec: TrialSpec, data: SplitArrays, report: Callable[[EpochReport], bool]) -> None:
+    def __init__(
+        self, spec: TrialSpec, model: keras.Model, data: SplitArrays, report: Callable[[EpochReport], bool]
+    ) -> None:
         super().__init__()
+        self.set_model(model)
+        self._network = model
         self._spec = spec
         self._data = data
         self._report = report
@@ -64,34 +77,42 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
         self.report_error: Exception | None = None
         self.training_seconds = 0.0
         self.seconds_per_image = 0.0
-        self._began = 0.0
+        self._began = time.perf_counter()
         self._trained: float | None = None
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the clock."""
+        self._end_if_stopped()
         self._began, self._trained = time.perf_counter(), None
 
-    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Stops the training clock where a hypermodel's own fit validates inside the epoch."""
         self._trained = self._trained or time.perf_counter()
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measures, remembers and reports this epoch."""
+        self._end_if_stopped()
         seconds = (self._trained or time.perf_counter()) - self._began
         number = len(self.reports) + 1
-        training = {name: float(value) for name, value in (logs or {}).items() if not name.startswith("val_")}
+        training = {name: value for name, value in read_numbers(logs).items() if not name.startswith("val_")}
         _check_finite("loss", training.get("loss", 0.0), number)
         outputs = self._predict()
-        probabilities = as_probabilities(outputs)
+        kind = find_output_kind(self._network, outputs)
+        probabilities = to_probabilities(outputs, kind)
         metrics = training | self._validation_metrics(probabilities, number) | self._speed(seconds)
-        self._remember(number, metrics, probabilities, needs_softmax=not are_probabilities(outputs))
+        self._remember(number, metrics, probabilities, kind)
         self.training_seconds += time.perf_counter() - self._began
         self._send(EpochReport(self._spec.number, self._spec.attempt, number, metrics))
+        self._began, self._trained = time.perf_counter(), None
+
+    def _end_if_stopped(self) -> None:
+        if self.stopped:
+            raise StoppedError
 
     def _predict(self) -> NDArray[np.float32]:
         images = self._data.validation_images
         began = time.perf_counter()
-        outputs = predict_outputs(self.model, images, len(self._spec.data.class_names))
+        outputs = predict_outputs(self._network, images, len(self._spec.data.class_names))
         seconds = (time.perf_counter() - began) / len(images)
         # the first epoch also traces the network
         self.seconds_per_image = min(self.seconds_per_image or seconds, seconds)
@@ -103,19 +124,18 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
         return {f"val_{name}": value for name, value in measured.items()}
 
     def _speed(self, seconds: float) -> dict[str, float]:
-        return {
-            "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
-            "epoch_seconds": seconds,
-            "images_per_second": len(self._data.train_labels) / max(seconds, 1e-9),
-        }
+        optimizer = getattr(self._network, "optimizer", None)  # a loop of the user's own may have it elsewhere
+        rate = {"learning_rate": float(keras.ops.convert_to_numpy(optimizer.learning_rate))} if optimizer else {}
+        n_images = len(self._data.train_labels)
+        return {**rate, "epoch_seconds": seconds, "images_per_second": n_images / max(seconds, 1e-9)}
 
     def _remember(
-        self, number: int, metrics: dict[str, float], probabilities: NDArray[np.float32], needs_softmax: bool
+        self, number: int, metrics: dict[str, float], probabilities: NDArray[np.float32], kind: OutputKind
     ) -> None:
         objective = self._spec.objective
         best = self.best.metrics[objective.name] if self.best else objective.worst
         if self.best is None or objective.is_better(metrics[objective.name], best):
-            self.best = BestEpoch(number, metrics, self.model.get_weights(), probabilities, needs_softmax)
+            self.best = BestEpoch(number, metrics, self._network.get_weights(), probabilities, kind)
 
     def _send(self, report: EpochReport) -> None:
         self.reports.append(report)
@@ -126,7 +146,16 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
             raise
         if not go_on and report.epoch < self._spec.epochs:
             self.stopped = True
-            self.model.stop_training = True
+            self.model.stop_training = self._network.stop_training = True
+
+
+def read_numbers(logs: Mapping[str, Any] | None) -> dict[str, float]:
+    """Those of an epoch's or a step's logs that are single numbers, of any library's type."""
+    found = {}
+    for name, value in (logs or {}).items():
+        if np.ndim(value) == 0 and not isinstance(value, str) and value is not None:
+            found[name] = float(value)
+    return found
 
 
 def _check_finite(name: str, value: float, number: int) -> None:

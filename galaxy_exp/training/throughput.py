@@ -8,13 +8,13 @@ from typing import Any
 
 import keras
 
-from galaxy_exp.hypermodel.loading import load_hypermodel
-from galaxy_exp.hypermodel.search_space import space_from_config
 from galaxy_exp.records import EpochReport, TrialResult, TrialSpec, TrialState
 from galaxy_exp.training.failures import failure_reason
 from galaxy_exp.training.fitting import DEFAULT_BATCH_SIZE, fit_model, open_split
 from galaxy_exp.training.memory import memory_limit, peak_memory
+from galaxy_exp.training.network import build_network
 from galaxy_exp.training.precision import resolve_precision
+from galaxy_exp.training.recorder import read_numbers
 from galaxy_exp.training.session import fresh_session
 
 __all__ = ["WINDOW_SECONDS", "measure_throughput"]
@@ -59,16 +59,14 @@ def measure_throughput(spec: TrialSpec, report: Callable[[EpochReport], bool]) -
 
 def _train(spec: TrialSpec, watch: _Watch) -> None:
     data = open_split(spec.data)
-    hypermodel = load_hypermodel(spec.hypermodel, data.train_images.shape[1:], len(spec.data.class_names))
-    hp = space_from_config(spec.space, spec.values)
-    model = hypermodel.build(hp)
-    model.jit_compile = spec.jit_compile or keras.backend.backend() == "jax"
+    network = build_network(spec, data.train_images)
+    watch.set_model(network.model)
     watch.n_images = len(data.train_labels)
-    watch.batch_size = int(hp.values.get("batch_size", DEFAULT_BATCH_SIZE))
+    watch.batch_size = int(network.hp.values.get("batch_size", DEFAULT_BATCH_SIZE))
     seen = -1
     while watch.n_seen > seen:  # a hypermodel's own fit may end early
         seen = watch.n_seen
-        fit_model(hypermodel, hp, model, data, epochs=_EPOCHS, callbacks=[watch], seed=spec.seed)
+        fit_model(network, data, epochs=_EPOCHS, callbacks=[watch], seed=spec.seed)
     raise RuntimeError("the hypermodel's fit ended without a single step; it must pass `callbacks` to model.fit")
 
 
@@ -114,8 +112,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
             self._count(self.n_images, logs)
 
     def _count(self, n_images: int, logs: dict[str, Any] | None) -> None:
-        for value in (logs or {}).values():
-            float(value)  # to read a number of a step is to wait for it
+        read_numbers(logs)  # to read a number of a step is to wait for it
         self.n_seen += n_images
         seconds = time.perf_counter() - self._began
         if self._to_warm_up > 0:

@@ -5,23 +5,21 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import keras
 
-from galaxy_exp.hypermodel.export import add_softmax, to_inference_model
 from galaxy_exp.hypermodel.flops import count_flops
-from galaxy_exp.hypermodel.loading import load_hypermodel
-from galaxy_exp.hypermodel.search_space import space_from_config
 from galaxy_exp.records import EpochReport, TrialResult, TrialSpec, TrialState
 from galaxy_exp.redaction import hide_password
-from galaxy_exp.training.artifacts import save_graph, save_history, save_model, save_probabilities
+from galaxy_exp.training.artifacts import save_history, save_network, save_probabilities
 from galaxy_exp.training.failures import failure_reason
 from galaxy_exp.training.fit_probe import LengthGuard
-from galaxy_exp.training.fitting import fit_model, open_split
+from galaxy_exp.training.fitting import NO_EPOCH, fit_model, open_split
+from galaxy_exp.training.network import build_network, rehearse_keeping
 from galaxy_exp.training.precision import resolve_precision
-from galaxy_exp.training.predictions import check_outputs
-from galaxy_exp.training.recorder import BestEpoch, EpochRecorder
+from galaxy_exp.training.recorder import BestEpoch, EpochRecorder, StoppedError
 from galaxy_exp.training.session import fresh_session
 
 __all__ = ["run_trial"]
@@ -69,24 +67,19 @@ def run_trial(spec: TrialSpec, report: Callable[[EpochReport], bool]) -> TrialRe
 
 def _train(spec: TrialSpec, report: Callable[[EpochReport], bool], progress: _Progress) -> None:
     data = open_split(spec.data)
-    n_classes = len(spec.data.class_names)
-    hypermodel = load_hypermodel(spec.hypermodel, data.train_images.shape[1:], n_classes)
-    hp = space_from_config(spec.space, spec.values)
-    model = hypermodel.build(hp)
-    # JAX without compilation computes operation by operation
-    model.jit_compile = spec.jit_compile or keras.backend.backend() == "jax"
-    if model.built:
-        check_outputs(model.output_shape, n_classes)
-        progress.parameters, progress.flops = model.count_params(), count_flops(model)
-        _check_constraints(spec, {"parameters": progress.parameters, "flops": progress.flops})
-    progress.recorder = recorder = EpochRecorder(spec, data, report)
-    guard = LengthGuard(spec.epochs, hp)
-    fit_model(hypermodel, hp, model, data, epochs=spec.epochs, callbacks=[guard, recorder], seed=spec.seed)
+    network = build_network(spec, data.train_images)
+    model = network.model
+    progress.parameters, progress.flops = model.count_params(), count_flops(model)
+    _check_constraints(spec, {"parameters": progress.parameters, "flops": progress.flops})
+    rehearse_keeping(network, data.train_images)
+    progress.recorder = recorder = EpochRecorder(spec, model, data, report)
+    guard = LengthGuard(spec.epochs, network.hp)
+    with suppress(StoppedError):
+        fit_model(network, data, epochs=spec.epochs, callbacks=[guard, recorder], seed=spec.seed)
     if not recorder.stopped:
         guard.check_end()
-    progress.parameters, progress.flops = model.count_params(), count_flops(model)
     if recorder.best is None:
-        raise RuntimeError("the hypermodel's fit ended without a single epoch; it must pass `callbacks` to model.fit")
+        raise RuntimeError(NO_EPOCH)
     _check_constraints(spec, _costs(progress, recorder))
     _save(model, recorder.best, recorder, spec, data.train_images.shape[1:])
 
@@ -111,10 +104,7 @@ def _save(
 ) -> None:
     if best.epoch < len(recorder.reports):
         model.set_weights(best.weights)
-    exported = to_inference_model(model)
-    network = add_softmax(exported) if best.needs_softmax else exported
-    save_graph(network, spec.folder, image_shape)
-    save_model(network, spec.folder)
+    save_network(model, best.kind, spec.folder, image_shape)
     save_probabilities(best.probabilities, spec.folder)
     save_history(recorder.reports, spec.folder)
 

@@ -41,7 +41,7 @@ def test_a_network_that_cannot_be_built_is_refused_with_its_values(project):
     done = project.run("check", "sweep.yaml", "--no-timing", *changes, exit_code=2)
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: sweep.yaml: trial 1, proposed (mood=raise, ")
-    assert line.endswith(": RuntimeError: a bad day")
+    assert line.endswith(": RuntimeError: a bad day with a second line")
     assert done.stdout == ""
 
 

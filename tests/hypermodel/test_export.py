@@ -1,3 +1,4 @@
+import functools
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from galaxy_exp.hypermodel import GalaxyCNN, to_inference_model
-from galaxy_exp.hypermodel.export import add_softmax, is_portable
+from galaxy_exp.hypermodel.export import forget_unsavable_loss, is_portable, make_savable
 
 from .conftest import IMAGE_SHAPE, N_CLASSES
 
@@ -88,12 +89,6 @@ def test_a_users_other_models_are_returned_as_they_are():
     assert to_inference_model(sequential) is sequential
 
 
-def test_softmax_can_be_put_behind_logits():
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
-    outputs = add_softmax(model).predict(np.ones((4, 2)), verbose=0)
-    np.testing.assert_allclose(outputs.sum(axis=1), 1.0, atol=1e-6)
-
-
 class _Half(keras.layers.Layer):
     def call(self, inputs):
         return inputs / 2
@@ -102,6 +97,17 @@ class _Half(keras.layers.Layer):
 class _Subclass(keras.Model):
     def call(self, inputs):
         return inputs
+
+
+class _WithArguments(keras.layers.Layer):
+    """Keras has no configuration of it."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, inputs):
+        return self.inner(inputs)
 
 
 def _own(values):
@@ -120,6 +126,7 @@ def _with(*layers):
         _with(keras.layers.Lambda(lambda values: values)),
         _with(keras.layers.Dense(2, activation=_own)),
         _with(keras.layers.Dense(2, activation=lambda values: values)),
+        _with(_WithArguments(keras.layers.Dense(2))),
         _Subclass(),
     ],
 )
@@ -133,3 +140,26 @@ def test_a_loss_of_the_user_s_own_does_not_matter(hypermodel, small_values):
     functional.compile("adam", _own)
     assert is_portable(functional)
     assert is_portable(to_inference_model(hypermodel.build(small_values(augmentation="flips"))))
+
+
+def test_a_loss_that_keras_cannot_describe_does_not_keep_a_network_from_being_saved(tmp_path):
+    inner = _with()
+    for each in (inner, model := keras.Sequential([keras.Input((3,)), inner])):
+        each.compile("sgd", functools.partial(keras.losses.categorical_crossentropy, label_smoothing=0.1))
+    forget_unsavable_loss(model)
+    assert is_portable(model)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    np.testing.assert_array_equal(loaded(np.ones((1, 3))), model(np.ones((1, 3))))
+
+
+def test_weights_are_saved_of_a_model_that_keras_cannot_describe(tmp_path):
+    def make():
+        return _with(_WithArguments(keras.layers.Dense(2)))
+
+    model, other = make(), make()
+    make_savable(model)
+    model.save(tmp_path / "model.keras")
+    other.load_weights(tmp_path / "model.keras")
+    for ours, theirs in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -2,26 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from galaxy_exp.training.predictions import OutputError, are_probabilities, as_probabilities, predict_outputs
-
-
-def test_probabilities_are_left_alone():
-    outputs = np.array([[0.2, 0.803], [1.0, 0.0]], np.float32)
-    assert are_probabilities(outputs)
-    assert as_probabilities(outputs) is outputs
-
-
-@pytest.mark.parametrize("outputs", [[[2.0, -1.0]], [[0.6, 0.6]], [[500.0, -500.0]]])
-def test_logits_get_a_softmax(outputs):
-    outputs = np.array(outputs, np.float32)
-    probabilities = as_probabilities(outputs)
-    assert probabilities.dtype == np.float32
-    assert probabilities.sum() == pytest.approx(1.0)
-    np.testing.assert_allclose(probabilities, keras.ops.softmax(outputs), atol=1e-6)
-
-
-def test_nan_stays_nan():
-    assert np.isnan(as_probabilities(np.full((1, 2), np.nan, np.float32))).all()
+from galaxy_exp.training.predictions import OutputError, check_outputs, predict_outputs
 
 
 def test_all_images_are_predicted_in_their_order():
@@ -36,3 +17,15 @@ def test_outputs_that_do_not_fit_the_classes_are_refused():
     model = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Flatten()])
     with pytest.raises(OutputError, match=r"has shape \(3, 4\); expected \(images, 10\), one per class"):
         predict_outputs(model, np.zeros((3, 2, 2, 1), np.uint8), 10)
+
+
+@pytest.mark.parametrize("n_classes", [1, 3])
+def test_one_number_for_an_image_does_for_two_classes_only(n_classes):
+    with pytest.raises(OutputError, match=r"shape \(None, 2\)|one number per image does for two classes only"):
+        check_outputs(keras.Input((1 if n_classes == 3 else 2,)), n_classes)
+    check_outputs(keras.Input((1,)), 2)
+
+
+def test_several_outputs_are_refused():
+    with pytest.raises(OutputError, match="the network gives a dict instead of one tensor; expected"):
+        check_outputs({"a": keras.Input((3,))}, 3)

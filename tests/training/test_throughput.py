@@ -67,7 +67,10 @@ def test_a_network_that_cannot_be_trained_says_why(make_spec, user_models, what)
     user_models.Space = Broken
     result, reports = watch(spec, windows=1)
     assert (result.state, reports) == (TrialState.FAILED, [])
-    expected = {"build": "RuntimeError: a bad day", "fit": "RuntimeError: the hypermodel's fit ended without a single"}
+    expected = {
+        "build": "RuntimeError: a bad day with a second line",
+        "fit": "RuntimeError: the hypermodel's fit ended without a single",
+    }
     assert result.reason.startswith(expected[what])
 
 

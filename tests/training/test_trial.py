@@ -170,7 +170,7 @@ class TestFailures:
 
         user_models.Broken = Broken
         result = self._failed(make_spec("user_models:Broken", {"units": 5}))
-        assert result.reason == "ValueError: five is"
+        assert result.reason == "ValueError: five is not enough"
         assert "not enough" in result.traceback
         assert result.epochs == 0
 

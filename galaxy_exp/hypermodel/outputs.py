@@ -1,0 +1,122 @@
+"""What the outputs of a network mean, and how they become one probability per class."""
+
+from __future__ import annotations
+
+from enum import Enum
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["OutputKind", "add_probabilities", "find_output_kind", "to_probabilities"]
+
+ROW_SUM_TOLERANCE = 1e-2
+"""bfloat16 softmax outputs of ten classes sum to 1 within this."""
+
+
+class OutputKind(Enum):
+    """What a network gives for an image."""
+
+    PROBABILITIES = "one probability per class; they sum to 1"
+    LOGITS = "one logit per class"
+    SCORES = "one probability per class, each by itself (sigmoid); divided by their sum"
+    PROBABILITY = "one number, the probability of the second of two classes"
+    LOGIT = "one number, the logit of the second of two classes"
+
+
+def find_output_kind(model: keras.Model, outputs: NDArray[Any]) -> OutputKind:
+    """What `outputs` are, from their values and from the loss that `model` is compiled with, if any.
+
+    Args:
+        outputs: (n, n_classes), or (n, 1) for two classes.
+    """
+    loss = _compiled_loss(model)
+    from_logits = _says_from_logits(loss)
+    if outputs.shape[1] == 1:
+        in_range = outputs.min() >= 0 and outputs.max() <= 1
+        is_linear = from_logits is None and _last_activation(model) == "linear"
+        return OutputKind.LOGIT if from_logits or is_linear or not in_range else OutputKind.PROBABILITY
+    if outputs.min() >= 0 and np.abs(outputs.sum(axis=1) - 1.0).max() <= ROW_SUM_TOLERANCE:
+        return OutputKind.PROBABILITIES
+    is_sigmoid = "sigmoid" in _last_activation(model) or "binary" in _name(loss).lower()
+    return OutputKind.SCORES if is_sigmoid and not from_logits else OutputKind.LOGITS
+
+
+def to_probabilities(outputs: NDArray[np.float32], kind: OutputKind) -> NDArray[np.float32]:
+    """float32 (n, n_classes) from outputs of that kind. NaN stays NaN."""
+    if kind is OutputKind.PROBABILITIES:
+        return outputs
+    if kind is OutputKind.LOGITS:
+        exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), dtype=np.float32)
+    if kind is OutputKind.SCORES:
+        scores = outputs + keras.config.epsilon()
+        return np.asarray(scores / scores.sum(axis=1, keepdims=True), dtype=np.float32)
+    second = 0.5 * (1 + np.tanh(outputs / 2)) if kind is OutputKind.LOGIT else outputs  # the sigmoid, without overflow
+    return np.concatenate([1 - second, second], axis=1, dtype=np.float32)
+
+
+def add_probabilities(model: keras.Model, kind: OutputKind, image_shape: tuple[int, ...]) -> keras.Model:
+    """A built model with what `to_probabilities` does behind it, in float32, made of Keras's own layers.
+
+    Args:
+        model: images (n, *image_shape) to outputs of that kind; a Functional or Sequential one that gives
+            probabilities is returned as it is.
+    """
+    is_graph = bool(getattr(model, "outputs", None))
+    if is_graph and kind is OutputKind.PROBABILITIES:
+        return model
+    layers = keras.layers
+    images = keras.Input(image_shape, dtype="uint8", name="images")
+    outputs = model(images) if is_graph else model(images, training=False)  # a user's `call` may demand `training`
+    if kind is OutputKind.LOGITS:
+        outputs = layers.Softmax(dtype="float32", name="probabilities")(outputs)
+    elif kind is OutputKind.SCORES:
+        scores = layers.Rescaling(1.0, keras.config.epsilon(), dtype="float32")(outputs)
+        outputs = scores / keras.ops.sum(scores, axis=-1, keepdims=True)
+    elif kind in (OutputKind.PROBABILITY, OutputKind.LOGIT):
+        function = "sigmoid" if kind is OutputKind.LOGIT else "linear"
+        second = layers.Activation(function, dtype="float32")(outputs)
+        first = layers.Rescaling(-1.0, 1.0, dtype="float32")(second)
+        outputs = layers.Concatenate(dtype="float32", name="probabilities")([first, second])
+    return keras.Model(images, outputs, name=f"{model.name}_probabilities")
+
+
+def _compiled_loss(model: keras.Model) -> Any:
+    """The only loss that the model is compiled with, as it was given; None without one."""
+    loss = getattr(model, "loss", None)
+    while isinstance(loss, list | tuple | dict) and len(loss) == 1:
+        loss = next(iter(loss.values() if isinstance(loss, dict) else loss))
+    return loss
+
+
+def _says_from_logits(loss: Any) -> bool | None:
+    """None if the loss does not say; Keras's own functions take probabilities unless they are told otherwise."""
+    if isinstance(loss, partial):
+        told = loss.keywords.get("from_logits")
+        return _says_from_logits(loss.func) if told is None else bool(told)
+    told = getattr(loss, "from_logits", None)
+    if told is None and _name(loss) and "crossentropy" in _name(loss).lower() and _is_keras_s(loss):
+        return False
+    return None if told is None else bool(told)
+
+
+def _is_keras_s(loss: Any) -> bool:
+    return isinstance(loss, str) or getattr(loss, "__module__", "").split(".")[0] == "keras"
+
+
+def _name(loss: Any) -> str:
+    """The name of a loss that is a string, a function or an object."""
+    if isinstance(loss, partial):
+        return _name(loss.func)
+    return loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__ if loss else "")
+
+
+def _last_activation(model: keras.Model) -> str:
+    """The name of the activation of the last layer; empty for a model whose inside is a `call` of its own."""
+    if not getattr(model, "outputs", None) or not model.layers:
+        return ""
+    last = model.layers[-1]
+    return getattr(getattr(last, "activation", None), "__name__", "") or _last_activation(last)

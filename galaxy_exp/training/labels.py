@@ -1,0 +1,133 @@
+"""Labels in the form that the loss of a network takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.errors import reason_of
+
+__all__ = ["LabelForm", "LossError", "accept_classes", "encode_labels", "find_label_form"]
+
+
+class LossError(ValueError):
+    """The loss of a network takes labels in no form that fits the network's outputs."""
+
+
+class LabelForm(Enum):
+    """How labels are given to a loss and to metrics."""
+
+    CLASSES = "whole numbers (n,)"
+    ONE_HOT = "one-hot rows (n, n_classes)"
+    BINARY = "0 or 1 as (n, 1)"
+
+
+def encode_labels(labels: NDArray[np.int64], form: LabelForm, n_classes: int) -> NDArray[Any]:
+    """Labels (n,) in that form; float32 unless they stay whole numbers."""
+    if form is LabelForm.CLASSES:
+        return labels
+    if form is LabelForm.BINARY:
+        return labels.reshape(-1, 1).astype(np.float32)
+    return np.eye(n_classes, dtype=np.float32)[labels]
+
+
+def find_label_form(model: keras.Model, n_outputs: int, images: NDArray[np.uint8], n_classes: int) -> LabelForm:
+    """The form of labels for which the model's loss is finite and its metrics do not raise, found by trying.
+
+    So a loss counts for what it does, whether it is named, a function, an object or a `compute_loss` of the user's own.
+    Labels stay whole numbers where nothing is known of the loss: without `compile`, or in a `train_step` of its own.
+
+    Args:
+        model: built.
+        n_outputs: the numbers it gives for an image, n_classes, or 1 for two classes.
+        images: any, (n, height, width, channels), for a `compute_loss` that looks at them.
+
+    Raises:
+        LossError: the loss, or a metric, takes none of the forms; one line with what it raised.
+    """
+    has_own = type(model).compute_loss is not keras.Model.compute_loss
+    if not model.compiled or (getattr(model, "loss", None) is None and not has_own):
+        return LabelForm.CLASSES
+    forms = [LabelForm.BINARY] if n_outputs == 1 else [LabelForm.CLASSES, LabelForm.ONE_HOT]
+    refusals = []
+    for form in forms:
+        refusal = _refusal(model, form, n_outputs, images, n_classes)
+        if not refusal:
+            return form
+        refusals.append(f"{form.value}: {refusal}")
+    raise LossError(
+        f"the loss {_name(model.loss)} does not fit a network that gives {n_outputs} "
+        f"{'number' if n_outputs == 1 else 'numbers'} for each image, with {n_classes} classes; it refuses "
+        + "; ".join(refusals)
+    )
+
+
+def _refusal(model: keras.Model, form: LabelForm, n_outputs: int, images: NDArray[np.uint8], n_classes: int) -> str:
+    """Why the loss cannot be computed; empty if it can."""
+    n = n_classes + 2  # unlike the number of classes, so that no wrong form fits by its shape
+    labels = np.arange(n) % n_classes
+    if form is LabelForm.BINARY and any(word in _name(model.loss).lower() for word in ("sparse", "categorical")):
+        return "it needs one number for each class (binary_crossentropy takes one for two classes)"
+    predicted = keras.ops.full((n, n_outputs), 1 / max(n_outputs, 2))
+    some = np.resize(images[:n], (n, *images.shape[1:]))
+    try:
+        target = keras.ops.convert_to_tensor(encode_labels(labels, form, n_classes))
+        loss = model.compute_loss(x=keras.ops.convert_to_tensor(some), y=target, y_pred=predicted, sample_weight=None)
+        found = keras.ops.convert_to_numpy(keras.ops.mean(loss))
+    except Exception as error:  # noqa: BLE001 - a loss can raise anything for labels that it does not take
+        return reason_of(error)
+    return _refusal_of_metrics(model, target, predicted) if np.isfinite(found) else f"it is {found}"
+
+
+def _refusal_of_metrics(model: keras.Model, target: Any, predicted: Any) -> str:
+    try:
+        model.compute_metrics(None, target, predicted)
+    except Exception as error:  # noqa: BLE001 - as above
+        return f"a metric: {reason_of(error)}"
+    model.reset_metrics()
+    return ""
+
+
+def _name(loss: Any) -> str:
+    while isinstance(loss, list | tuple | dict) and len(loss) == 1:
+        loss = next(iter(loss.values() if isinstance(loss, dict) else loss))
+    return str(loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__))
+
+
+@contextmanager
+def accept_classes(model: keras.Model, form: LabelForm, n_classes: int) -> Iterator[None]:
+    """Within, the model's loss and metrics take whole numbers, too, whatever feeds them.
+
+    A hypermodel's own `fit` gets whole numbers, and may hand them on as an array, a data set or batch by batch. Labels
+    of any other shape are left as they are.
+    """
+    if form is LabelForm.CLASSES:
+        yield
+        return
+
+    def encode(labels: Any) -> Any:
+        if labels is None or len(labels.shape) != 1:
+            return labels
+        if form is LabelForm.BINARY:
+            return keras.ops.cast(keras.ops.reshape(labels, (-1, 1)), "float32")
+        return keras.ops.one_hot(keras.ops.cast(labels, "int32"), n_classes, dtype="float32")
+
+    model.compute_loss = _encoding(model.compute_loss, encode)
+    model.compute_metrics = _encoding(model.compute_metrics, encode)
+    try:
+        yield
+    finally:
+        del model.compute_loss, model.compute_metrics
+
+
+def _encoding(method: Callable[..., Any], encode: Callable[[Any], Any]) -> Callable[..., Any]:
+    def call(x: Any = None, y: Any = None, *arguments: Any, **keywords: Any) -> Any:
+        return method(x, encode(y), *arguments, **keywords)
+
+    return call
