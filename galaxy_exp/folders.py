@@ -9,6 +9,7 @@
         journal.jsonl              the truth about the sweep
         hypermodel.pkl             the hypermodel, if it was given from Python and cannot be imported
         trials/0003/               a trial's model, predictions and figures
+        trials/.0003-2/            what its second attempt writes, until the trial has ended
 """
 
 from __future__ import annotations
@@ -90,6 +91,29 @@ class SweepFolder:
     def model(self, number: int) -> Path:
         """The `.keras` file of one trial; not necessarily there."""
         return self.trial(number) / MODEL_NAME
+
+    def attempt(self, number: int, attempt: int) -> Path:
+        """Where the worker of one attempt at a trial writes; no other attempt's worker does, however late it wakes."""
+        return self.path / "trials" / f".{number:04d}-{attempt}"
+
+    def keep_attempt(self, number: int, attempt: int) -> None:
+        """Makes the files of an attempt, if any, those of its trial, and removes what its other attempts left."""
+        made, place = self.attempt(number, attempt), self.trial(number)
+        if made.is_dir():
+            shutil.rmtree(place, ignore_errors=True)
+            made.replace(place)
+            fsync_path(place.parent)
+        self.remove_attempts(number)
+
+    def attempts(self, number: int | None = None) -> list[Path]:
+        """The folders of attempts that are not kept, of one trial or of all."""
+        pattern = ".*-*" if number is None else f".{number:04d}-*"
+        return sorted((self.path / "trials").glob(pattern))
+
+    def remove_attempts(self, number: int | None = None) -> None:
+        """Removes the files of attempts that are not kept, of one trial or of all."""
+        for folder in self.attempts(number):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -294,6 +294,7 @@ class _Run:
                 reason = self._search(tracker)
                 self._confirm_finalists(tracker)
             self._crew.close()  # the sealed test may want the worker's GPU
+            self._folder.remove_attempts()
             self._crown(tracking.projection)
             self._journal.append(SweepEnded(succeeded=True, reason=reason))
         except KeyboardInterrupt:
@@ -361,7 +362,7 @@ class _Run:
 
     def _train(self, source: TrialSource, pruner: Pruner, tracker: Observer) -> str:
         from galaxy_exp.execution.loop import SweepLoop
-        from galaxy_exp.execution.model_keeper import ModelKeeper
+        from galaxy_exp.execution.model_keeper import ModelKeeper, settle_files
         from galaxy_exp.execution.pace import Pace
 
         with gentle_interrupts(self._say) as stopping:
@@ -374,6 +375,7 @@ class _Run:
                 (*self._observers, ModelKeeper(self._folder), tracker),
                 pace=Pace(60 * self._journal.record.config.execution.first_epoch_minutes),
                 stopping=stopping,
+                settle_files=partial(settle_files, self._folder),
             )
             return loop.run()
 
@@ -413,7 +415,7 @@ def trial_spec(record: SweepRecord, folder: SweepFolder, trial: TrialRecord, att
         jit_compile=config.training.jit_compile,
         objective=record.objective,
         constraints=() if is_baseline else config.search.constraint_records,
-        folder=folder.trial(trial.number),
+        folder=folder.attempt(trial.number, attempt),
         attempt=attempt,
     )
 

@@ -17,7 +17,7 @@ from galaxy_exp.journal.order import misplaced
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.registry.choice import find_best
 
-__all__ = ["examine_beginning", "examine_data", "examine_journal", "examine_models"]
+__all__ = ["examine_attempts", "examine_beginning", "examine_data", "examine_journal", "examine_models"]
 
 _SETTLING_SECONDS = 600.0
 """A folder without a journal may belong to a sweep that is still preparing its images, also for longer than that on
@@ -144,6 +144,15 @@ def _standing_winner(record: SweepRecord) -> int | None:
         return None
     best = find_best(record)
     return None if best is None else best.number
+
+
+def examine_attempts(folder: SweepFolder) -> list[Finding]:
+    """What attempts left whose worker was lost; nobody reads it."""
+    left = folder.attempts()
+    if not left:
+        return []
+    what = f"files of {len(left)} attempts whose workers were lost" if len(left) > 1 else "files of a lost attempt"
+    return [Finding(folder.sweep_id, f"{folder.path / 'trials'}: {what}", "they go", folder.remove_attempts, True)]
 
 
 def examine_data(records: list[SweepRecord]) -> list[Finding]:

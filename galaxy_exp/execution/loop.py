@@ -50,6 +50,7 @@ class SweepLoop:
         observers: told of each event when no worker is waiting for an answer; of all of them before the loop ends.
         clock: seconds since 1970.
         pace: finds hung workers.
+        settle_files: makes the files of the attempt that ended those of its trial; called before the end is journaled.
         stopping: whether to end as soon as the running epochs are done.
     """
 
@@ -64,6 +65,7 @@ class SweepLoop:
         clock: Callable[[], float] = time.time,
         pace: Pace | None = None,
         stopping: Callable[[], bool] = lambda: False,
+        settle_files: Callable[[TrialResult], None] = lambda _: None,
     ) -> None:
         self._journal = journal
         self._source = source
@@ -74,6 +76,7 @@ class SweepLoop:
         self._clock = clock
         self._pace = pace or Pace()
         self._stopping = stopping
+        self._settle_files = settle_files
         self._unseen: deque[Event] = deque()
         self._to_issue: deque[int] = deque()
         self._at_work: set[int] = set()
@@ -205,6 +208,7 @@ class SweepLoop:
 
     def _end(self, result: TrialResult) -> None:
         self._take_from_work(result.number)
+        self._settle_files(result)
         if result.reason == DISK_FULL:  # says nothing of the trial, which is trained again once there is space
             raise EngineError(f"trial {result.number} cannot write its files: {DISK_FULL}; make some")
         self._write(TrialEnded(result=result))

@@ -266,6 +266,15 @@ class TestFiles:
         model.unlink()
         assert doctor() == (1, [(f"{model}: the model of the best trial is gone", "open")])
 
+    def test_what_lost_attempts_left_goes(self, ward, doctor):
+        ward.finish()
+        for attempt in (1, 2):
+            ward.folder.attempt(0, attempt).mkdir()
+        problem = f"{ward.folder.path / 'trials'}: files of 2 attempts whose workers were lost"
+        assert doctor() == (0, [(problem, "harmless")])
+        assert doctor("--mend") == (0, [(problem, "mended")])
+        assert (ward.folder.attempts(), ward.folder.trial(0).is_dir()) == ([], True)
+
     def test_prepared_images_that_are_gone_are_told(self, ward, doctor, tmp_path):
         ward.finish()
         elsewhere = tmp_path / "elsewhere"
