@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 __all__ = [
+    "DATA_GONE",
     "DISK_FULL",
     "Constraint",
     "Direction",
@@ -30,6 +31,9 @@ __all__ = [
 
 DISK_FULL = "no space left on the disk"
 """The reason of a trial whose files could not be written; the sweep stops, and the trial has not failed."""
+
+DATA_GONE = "the prepared images are gone or damaged"
+"""The reason of a trial whose images could not be read; they are restored, and the trial has not failed."""
 
 HyperparameterValue = str | int | float | bool
 Direction = Literal["max", "min"]

@@ -19,7 +19,7 @@ SIGNALS = {"stop": signal.SIGSTOP, "segfault": signal.SIGSEGV, "kill": signal.SI
 
 
 def train(spec, report):
-    """Sleeps for each epoch and reports a curve that follows from the score alone; leaves a model and the job's number."""
+    """Sleeps for each epoch and reports a curve that follows from the score; leaves a model and the job's number."""
     spec.folder.mkdir(parents=True, exist_ok=True)
     (spec.folder / "job").write_text(os.environ.get("SLURM_JOB_ID", ""))
     values = spec.values

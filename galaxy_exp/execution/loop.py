@@ -16,7 +16,7 @@ from galaxy_exp.execution.sources import NewTrial, NoTrial, TrialSource
 from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialProposed, TrialStarted, WorkerLost
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.records import DISK_FULL, EpochReport, TrialResult, TrialSpec, TrialState
+from galaxy_exp.records import DATA_GONE, DISK_FULL, EpochReport, TrialResult, TrialSpec, TrialState
 from galaxy_exp.search.proposer import epochs_of
 from galaxy_exp.search.pruners import Pruner
 from galaxy_exp.seeding import derive_seed
@@ -211,6 +211,9 @@ class SweepLoop:
         self._settle_files(result)
         if result.reason == DISK_FULL:  # says nothing of the trial, which is trained again once there is space
             raise EngineError(f"trial {result.number} cannot write its files: {DISK_FULL}; make some")
+        if result.reason == DATA_GONE:  # the next attempt's specification restores them, or says why it cannot
+            self._recover(LostWorker(result.number, result.attempt, DATA_GONE))
+            return
         self._write(TrialEnded(result=result))
         self._awaits_a_result = False
         self._source.tell(self._record, self._record.trials[result.number])

@@ -13,7 +13,7 @@ from galaxy_exp.execution.pace import Pace
 from galaxy_exp.execution.sources import FinalistSource, SearchSource
 from galaxy_exp.journal.events import FinalistsChosen
 from galaxy_exp.journal.journal import Journal, read_record
-from galaxy_exp.records import EpochReport, TrialResult, TrialState
+from galaxy_exp.records import DATA_GONE, EpochReport, TrialResult, TrialState
 from galaxy_exp.search.proposer import NoProposal
 from galaxy_exp.search.pruners import NoPruner, build_pruner
 
@@ -146,6 +146,24 @@ def test_a_resumed_search_hears_everything_in_the_recorded_order(run):
     assert second.calls[: len(replayed)] == replayed
     assert second.calls[len(replayed)] == ("propose", 4)
     assert len(record.trials) == 5
+
+
+def test_a_trial_whose_images_are_gone_has_not_failed_and_is_issued_again(run, monkeypatch):
+    """Trial 1 finds them again, trial 2 never does."""
+    immediate = ImmediateEngine.next_event
+
+    def next_event(engine, timeout_seconds=None):
+        spec = engine.running[-1][0] if engine.running else None
+        if spec is None or spec.number == 0 or (spec.number == 1 and spec.attempt == 3):
+            return immediate(engine, timeout_seconds)
+        engine.running.pop()
+        return TrialResult(spec.number, spec.attempt, TrialState.FAILED, DATA_GONE)
+
+    monkeypatch.setattr(ImmediateEngine, "next_event", next_event)
+    _, record = run(ScriptedProposer({"score": 0.5}, {"score": 0.6}), max_trials=3)
+    assert [trial.state for trial in record.trials.values()] == [TrialState.COMPLETED] * 2 + [TrialState.LOST]
+    assert record.trials[1].losses == [DATA_GONE] * 2
+    assert record.trials[2].result.reason == f"lost 4 workers; the last: {DATA_GONE}"
 
 
 def test_max_epochs_stops_running_trials_and_starts_no_more(run):

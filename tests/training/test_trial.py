@@ -7,7 +7,7 @@ import pytest
 
 from galaxy_exp.folders import graph_of
 from galaxy_exp.metrics import summarise_predictions
-from galaxy_exp.records import EpochReport, Objective, TrialState
+from galaxy_exp.records import DATA_GONE, EpochReport, Objective, TrialState
 from galaxy_exp.training import run_trial
 
 from .conftest import CLASSES, UserModel
@@ -201,7 +201,13 @@ class TestFailures:
 
     def test_files_that_are_not_there(self, make_spec, split, tmp_path):
         spec = make_spec(data=replace(split, train_images=tmp_path / "none.npy"))
-        assert self._failed(spec).reason.startswith("FileNotFoundError: ")
+        assert self._failed(spec).reason == DATA_GONE
+
+    @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'for", b"not an array"])
+    def test_files_that_are_damaged(self, make_spec, split, tmp_path, content):
+        (tmp_path / "damaged.npy").write_bytes(content)
+        spec = make_spec(data=replace(split, validation_labels=tmp_path / "damaged.npy"))
+        assert self._failed(spec).reason == DATA_GONE
 
     def test_what_report_raises_passes_through(self, make_spec):
         def lost(_):
