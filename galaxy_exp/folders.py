@@ -2,6 +2,7 @@
 
 .galaxy_exp/
     logs/<sweep id>.log            what the sweep's workers printed
+    logs/<sweep id>.tls/           the certificate of its SLURM jobs, while it runs
     data/<digests>/                prepared images, shared by all sweeps on the same data and split
     data/groups/<digests>.npz      which images are duplicates of each other
     given/<digest>.h5              images that were given from Python

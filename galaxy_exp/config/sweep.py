@@ -431,7 +431,9 @@ class ExecutionConfig(Section):
         None, description="slurm: workers are started as batch jobs (pip install 'galaxy-exp[slurm]')"
     )
     cluster_options: Options = Field(
-        default_factory=dict, description="arguments of dask_jobqueue.SLURMCluster, such as cores, memory and walltime"
+        default_factory=dict,
+        description="arguments of dask_jobqueue.SLURMCluster, such as cores, memory and walltime; security: "
+        "false turns TLS off",
     )
     first_epoch_minutes: float = Field(
         10,

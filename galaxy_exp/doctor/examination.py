@@ -10,6 +10,7 @@ import psutil
 from galaxy_exp.doctor.files import (
     examine_attempts,
     examine_beginning,
+    examine_certificate,
     examine_data,
     examine_journal,
     examine_models,
@@ -82,7 +83,7 @@ def _examine_folder(folder: SweepFolder, workers: list[psutil.Process], found: E
     if is_running(folder.path):
         found.n_running += 1
         return []
-    found.findings += examine_workers(folder.sweep_id, workers)
+    found.findings += examine_workers(folder.sweep_id, workers) + examine_certificate(folder)
     damage = examine_journal(folder)
     found.findings += damage
     if not all(finding.is_harmless for finding in damage):

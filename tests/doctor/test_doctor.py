@@ -275,6 +275,14 @@ class TestFiles:
         assert doctor("--mend") == (0, [(problem, "mended")])
         assert (ward.folder.attempts(), ward.folder.trial(0).is_dir()) == ([], True)
 
+    def test_the_certificate_of_a_dead_driver_goes(self, ward, doctor):
+        ward.finish()
+        left = ward.project.worker_log(SWEEP).with_suffix(".tls")
+        left.mkdir(parents=True)
+        problem = f"{left}: the certificate of a dead driver"
+        assert doctor("--mend") == (0, [(problem, "mended")])
+        assert not left.exists()
+
     def test_prepared_images_that_are_gone_are_told(self, ward, doctor, tmp_path):
         ward.finish()
         elsewhere = tmp_path / "elsewhere"
