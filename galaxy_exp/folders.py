@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from galaxy_exp.errors import BadInputError
+from galaxy_exp.errors import BadInputError, is_disk_full
 
 __all__ = ["JOURNAL_NAME", "MODEL_NAME", "ProjectFolder", "SweepFolder", "fsync_path", "graph_of", "write_atomically"]
 
@@ -126,7 +126,10 @@ class ProjectFolder:
     @classmethod
     def default(cls) -> ProjectFolder:
         """$GALAXY_EXP_HOME if set, else `.galaxy_exp` in the current folder; absolute, not created."""
-        return cls(Path(os.environ.get("GALAXY_EXP_HOME") or ".galaxy_exp").resolve())
+        try:
+            return cls(Path(os.environ.get("GALAXY_EXP_HOME") or ".galaxy_exp").resolve())
+        except FileNotFoundError:
+            raise BadInputError("the current folder does not exist any more; expected one that does") from None
 
     @property
     def data_cache(self) -> Path:
@@ -147,8 +150,15 @@ class ProjectFolder:
             path = self.path / "sweeps" / (stem if count == 1 else f"{stem}-{count}")
             try:
                 path.mkdir(parents=True)
-            except FileExistsError:
-                continue
+            except OSError as error:
+                if isinstance(error, FileExistsError) and path.is_dir():
+                    continue
+                if is_disk_full(error):
+                    raise
+                raise BadInputError(
+                    f"{self.path}: cannot hold sweeps: {error.filename}: {error.strerror}; expected a folder that can "
+                    "be written to: the current one, or GALAXY_EXP_HOME"
+                ) from None
             return SweepFolder(path)
         raise AssertionError("unreachable")
 
