@@ -132,7 +132,8 @@ def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say = 
     engine = InlineEngine(WorkerProcess(scratch / "worker.log"))
     try:
         spec = trial_spec(record, folder, data.files, trial, trial.attempt)
-        spec = replace(spec, folder=scratch / "trial", constraints=())
+        precision = trial.result.precision if trial.result is not None else ""
+        spec = replace(spec, folder=scratch / "trial", constraints=(), precision=precision or spec.precision)
         say(f"training trial {trial.number} of {record.sweep_id} again, {len(trial.reports)} epochs")
         reports = tuple(_train(engine, spec, len(trial.reports)))
     finally:

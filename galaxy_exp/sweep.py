@@ -416,7 +416,7 @@ def trial_spec(
         data=data,
         epochs=epochs_of(trial.values, config.training.epochs),
         seed=trial.seed,
-        precision=config.training.precision,
+        precision=record.precision or config.training.precision,
         deterministic=config.training.deterministic,
         jit_compile=config.training.jit_compile,
         objective=record.objective,

@@ -182,6 +182,12 @@ class SweepLoop:
                 self._recover(event)
 
     def _decide(self, report: EpochReport) -> None:
+        known = self._record.precision
+        if report.precision and known and report.precision != known:  # both began before either was known
+            self._pace.forget(report.number)
+            why = f"training.precision: auto is {report.precision} on its machine; all trials of this sweep use {known}"
+            self._engine.kill(report.number, why)
+            return
         go_on = not self._source.exceeded(self._record, self._clock()) and not self._should_stop(report)
         self._write(EpochReported(report=report, go_on=go_on))
         if (objective := self._record.objective.name) in report.metrics:

@@ -86,7 +86,8 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
         metrics = training | self._validation_metrics(probabilities, number) | self._speed(seconds)
         self._remember(number, metrics, probabilities, needs_softmax=not are_probabilities(outputs))
         self.training_seconds += time.perf_counter() - self._began
-        self._send(EpochReport(self._spec.number, self._spec.attempt, number, metrics))
+        precision = self._spec.precision if number == 1 else ""
+        self._send(EpochReport(self._spec.number, self._spec.attempt, number, metrics, precision))
 
     def _predict(self) -> NDArray[np.float32]:
         images = self._data.validation_images

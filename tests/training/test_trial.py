@@ -8,7 +8,7 @@ import pytest
 from galaxy_exp.folders import graph_of
 from galaxy_exp.metrics import summarise_predictions
 from galaxy_exp.records import DATA_GONE, EpochReport, Objective, TrialState
-from galaxy_exp.training import run_trial
+from galaxy_exp.training import resolve_precision, run_trial
 
 from .conftest import CLASSES, UserModel
 
@@ -134,6 +134,13 @@ def test_a_stopped_trial_keeps_its_best_epoch(make_spec):
 def test_a_stop_after_the_last_epoch_is_no_stop(make_spec):
     result, _ = _run(make_spec(epochs=1), lambda _: False)
     assert (result.state, result.reason) == (TrialState.COMPLETED, "all 1 epochs")
+
+
+def test_the_first_report_and_the_result_say_what_auto_came_to(make_spec):
+    reports = []
+    result = run_trial(make_spec(precision="auto"), lambda report: reports.append(report) or True)
+    assert [report.precision for report in reports] == [resolve_precision("auto"), "", ""]
+    assert result.precision == resolve_precision("auto")
 
 
 def test_mixed_precision_and_class_weights(make_spec):
