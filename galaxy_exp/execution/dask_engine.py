@@ -227,9 +227,10 @@ class SlurmJobs:
         except ImportError:
             message = "execution.cluster: slurm needs dask-jobqueue; install it with: pip install 'galaxy-exp[slurm]'"
             raise ConfigError(message) from None
+        security = self._security()
         try:
             loopback = {"dashboard": False, "dashboard_address": _LOOPBACK}
-            options = {"processes": 1, "scheduler_options": loopback, **self._options, "security": self._security()}
+            options = {"processes": 1, "scheduler_options": loopback, **self._options, "security": security}
             self._cluster = SLURMCluster(**options)
         except (OSError, RuntimeError, TypeError, ValueError) as error:
             reason = first_line(error).removesuffix(", for example:")
@@ -254,7 +255,12 @@ class SlurmJobs:
                 "security: false as well, with which whoever reaches the scheduler's port can run programs as you"
             )
         own = Security(require_encryption=True)
-        return own if own.tls_ca_file else make_certificate(self._certificate_folder)
+        try:
+            return own if own.tls_ca_file else make_certificate(self._certificate_folder)
+        except ImportError:
+            raise ConfigError(
+                "execution.cluster: slurm: TLS needs cryptography; install it with: pip install cryptography"
+            ) from None
 
     async def _submit(self) -> None:
         """The first jobs, until the batch system has taken them; what it says of later ones is in Dask's log alone."""
