@@ -229,7 +229,8 @@ def _measure(
     pruner = build_pruner(config.search, settings.epochs)
     observers: list[Observer] = [probe, ModelKeeper(folder)]
     source = SearchSource(proposer, Budget(config.search, pruner, settings.epochs))
-    spec = partial(trial_spec, journal.record, folder)
+    files = PreparedData.load(Path(journal.record.started.data_folder)).files
+    spec = partial(trial_spec, journal.record, folder, files)
     profile = cProfile.Profile()
     with ExitStack() as at_end:
         if projection is not None:

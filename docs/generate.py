@@ -57,7 +57,8 @@ def build_sweep_file_page() -> str:
 _SWEEP_FILE_INTRODUCTION = [
     "A sweep file is YAML. Every key may be left out; unknown keys, repeated keys and values of the wrong kind are",
     "errors, reported one line each before anything is trained. `--set key.path=value` on the command line changes",
-    "single keys, as in `--set search.max_trials=50`.",
+    "single keys, as in `--set search.max_trials=50`. Where a key takes text, the text is taken as it is typed:",
+    '`--set "data.source=set #1.h5"`. A number is not text, nor true or false: `epochs: "20"` is an error.',
 ]
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "UnusableImagesError",
     "first_line",
     "is_disk_full",
+    "is_of_the_machine",
     "one_line",
     "reason_of",
 ]
@@ -106,6 +107,16 @@ def is_disk_full(error: BaseException) -> bool:
         # NumPy: "8192 requested and 1024 written"
         return error.errno in numbers or any(word in text for word in (*_DISK_FULL, " requested and "))
     return any(word in str(error) for word in _DISK_FULL)
+
+
+_OF_THE_MACHINE = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOLCK
+}  # fmt: skip
+
+
+def is_of_the_machine(error: OSError) -> bool:
+    """Whether the machine and no bug is the reason: a full disk, a missing permission, a disk that fails."""
+    return is_disk_full(error) or error.errno in _OF_THE_MACHINE
 
 
 def first_line(error: BaseException) -> str:

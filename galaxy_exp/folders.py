@@ -2,6 +2,7 @@
 
 .galaxy_exp/
     logs/<sweep id>.log            what the sweep's workers printed
+    logs/<sweep id>.tls/           the certificate of its SLURM jobs, while it runs
     data/<digests>/                prepared images, shared by all sweeps on the same data and split
     data/groups/<digests>.npz      which images are duplicates of each other
     given/<digest>.h5              images that were given from Python
@@ -9,6 +10,7 @@
         journal.jsonl              the truth about the sweep
         hypermodel.pkl             the hypermodel, if it was given from Python and cannot be imported
         trials/0003/               a trial's model, predictions and figures
+        trials/.0003-2/            what its second attempt writes, until the trial has ended
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from galaxy_exp.errors import BadInputError
+from galaxy_exp.errors import BadInputError, is_disk_full
 
 __all__ = ["JOURNAL_NAME", "MODEL_NAME", "ProjectFolder", "SweepFolder", "fsync_path", "graph_of", "write_atomically"]
 
@@ -91,6 +93,29 @@ class SweepFolder:
         """The `.keras` file of one trial; not necessarily there."""
         return self.trial(number) / MODEL_NAME
 
+    def attempt(self, number: int, attempt: int) -> Path:
+        """Where the worker of one attempt at a trial writes; no other attempt's worker does, however late it wakes."""
+        return self.path / "trials" / f".{number:04d}-{attempt}"
+
+    def keep_attempt(self, number: int, attempt: int) -> None:
+        """Makes the files of an attempt, if any, those of its trial, and removes what its other attempts left."""
+        made, place = self.attempt(number, attempt), self.trial(number)
+        if made.is_dir():
+            shutil.rmtree(place, ignore_errors=True)
+            made.replace(place)
+            fsync_path(place.parent)
+        self.remove_attempts(number)
+
+    def attempts(self, number: int | None = None) -> list[Path]:
+        """The folders of attempts that are not kept, of one trial or of all."""
+        pattern = ".*-*" if number is None else f".{number:04d}-*"
+        return sorted((self.path / "trials").glob(pattern))
+
+    def remove_attempts(self, number: int | None = None) -> None:
+        """Removes the files of attempts that are not kept, of one trial or of all."""
+        for folder in self.attempts(number):
+            shutil.rmtree(folder, ignore_errors=True)
+
 
 @dataclass(frozen=True, slots=True)
 class ProjectFolder:
@@ -101,7 +126,10 @@ class ProjectFolder:
     @classmethod
     def default(cls) -> ProjectFolder:
         """$GALAXY_EXP_HOME if set, else `.galaxy_exp` in the current folder; absolute, not created."""
-        return cls(Path(os.environ.get("GALAXY_EXP_HOME") or ".galaxy_exp").resolve())
+        try:
+            return cls(Path(os.environ.get("GALAXY_EXP_HOME") or ".galaxy_exp").resolve())
+        except FileNotFoundError:
+            raise BadInputError("the current folder does not exist any more; expected one that does") from None
 
     @property
     def data_cache(self) -> Path:
@@ -122,8 +150,15 @@ class ProjectFolder:
             path = self.path / "sweeps" / (stem if count == 1 else f"{stem}-{count}")
             try:
                 path.mkdir(parents=True)
-            except FileExistsError:
-                continue
+            except OSError as error:
+                if isinstance(error, FileExistsError) and path.is_dir():
+                    continue
+                if is_disk_full(error):
+                    raise
+                raise BadInputError(
+                    f"{self.path}: cannot hold sweeps: {error.filename}: {error.strerror}; expected a folder that can "
+                    "be written to: the current one, or GALAXY_EXP_HOME"
+                ) from None
             return SweepFolder(path)
         raise AssertionError("unreachable")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 __all__ = [
+    "DATA_GONE",
     "DISK_FULL",
     "Constraint",
     "Direction",
@@ -30,6 +31,9 @@ __all__ = [
 
 DISK_FULL = "no space left on the disk"
 """The reason of a trial whose files could not be written; the sweep stops, and the trial has not failed."""
+
+DATA_GONE = "the prepared images are gone or damaged"
+"""The reason of a trial whose images could not be read; they are restored, and the trial has not failed."""
 
 HyperparameterValue = str | int | float | bool
 Direction = Literal["max", "min"]
@@ -154,6 +158,8 @@ class EpochReport:
     metrics: dict[str, float]
     """`loss`, `accuracy`, `macro_f1` (training, running averages), `val_loss`, `val_accuracy`,
     `val_macro_f1`, `val_balanced_accuracy`, `learning_rate`, `epoch_seconds`, `images_per_second`."""
+    precision: str = ""
+    """The dtype policy that the trial is trained in, with its first epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +192,7 @@ class TrialResult:
     seconds_per_image: float = 0.0
     """Wall time the network takes for one image when it predicts the validation images, at its fastest epoch."""
     precision: str = ""
-    """The dtype policy that "auto" came to."""
+    """The dtype policy; "auto" comes to the same one in all trials of a sweep."""
     backend: str = ""
     traceback: str = ""
     """Set for `FAILED`."""

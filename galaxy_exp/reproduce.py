@@ -127,11 +127,13 @@ def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say = 
     """
     folder, record, trial = find_trial(reference)
     import_keras_quietly()
-    restore_data(record, say)
+    data = restore_data(record, say)
     scratch = Path(tempfile.mkdtemp(prefix="galaxy_exp_reproduce_"))
     engine = InlineEngine(WorkerProcess(scratch / "worker.log"))
     try:
-        spec = replace(trial_spec(record, folder, trial, trial.attempt), folder=scratch / "trial", constraints=())
+        spec = trial_spec(record, folder, data.files, trial, trial.attempt)
+        precision = trial.result.precision if trial.result is not None else ""
+        spec = replace(spec, folder=scratch / "trial", constraints=(), precision=precision or spec.precision)
         say(f"training trial {trial.number} of {record.sweep_id} again, {len(trial.reports)} epochs")
         reports = tuple(_train(engine, spec, len(trial.reports)))
     finally:

@@ -35,7 +35,7 @@ from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.preparation import check_names, prepare_sweep
 from galaxy_exp.quiet import import_keras_quietly
-from galaxy_exp.records import TrialSpec
+from galaxy_exp.records import SplitFiles, TrialSpec
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.sweep_report import refresh_report
 
@@ -228,7 +228,7 @@ def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> Sw
     """
     folder = ProjectFolder.default().find_sweep(reference)
     with Journal.reopen(folder.path) as journal:
-        projection = build_projection(journal, folder, say)
+        projection = build_projection(journal, folder, restore_data(journal.record, say), say)
         ended = journal.record.ended
         if ended is None:  # no driver runs it, as the journal is ours
             projection.close_sweep("KILLED")
@@ -251,12 +251,7 @@ class _Tracking:
 
     @property
     def projection(self) -> MlflowProjection:
-        """Waits for it.
-
-        Raises:
-            DataError: the prepared images are gone.
-            TrackingError: MLflow cannot be imported.
-        """
+        """Waits for it; TrackingError if MLflow cannot be imported."""
         with self._lock:
             if self._made is None:
                 maker = ThreadPoolExecutor(1, "galaxy-exp-mlflow")
@@ -286,28 +281,32 @@ class _Run:
         import_keras_quietly()
         from galaxy_exp.execution.background import BackgroundObserver
 
-        restore_data(self._journal.record, self._say)
+        self._data = restore_data(self._journal.record, self._say)
         self._settle_workers()
-        tracking = _Tracking(partial(build_projection, self._journal, self._folder, self._say))
+        tracking = _Tracking(partial(build_projection, self._journal, self._folder, self._data, self._say))
         try:
             with BackgroundObserver(tracking) as tracker:
                 reason = self._search(tracker)
                 self._confirm_finalists(tracker)
             self._crew.close()  # the sealed test may want the worker's GPU
+            self._folder.remove_attempts()
             self._crown(tracking.projection)
             self._journal.append(SweepEnded(succeeded=True, reason=reason))
         except KeyboardInterrupt:
             self._crew.close()
             self._leave(tracking, "KILLED")
             raise
-        except EngineError as error:
+        except (EngineError, DataError) as error:
             self._leave(tracking, "KILLED")
-            raise EngineError(self._and_how_to_go_on(error)) from error
+            raise type(error)(self._and_how_to_go_on(error)) from error
         except TrackingError as error:
             raise TrackingError(self._and_how_to_go_on(error)) from error
         except SweepFailedError as error:
             self._journal.append(SweepEnded(succeeded=False, reason=str(error)))
             self._leave(tracking, "FAILED")
+            raise
+        except Exception:  # a bug, or a disk that is full: no run stays RUNNING
+            self._leave(tracking, "KILLED")
             raise
         return SweepResult(self._journal.record, self._folder.path)
 
@@ -315,13 +314,19 @@ class _Run:
         record = self._journal.record
         seed = derive_seed(record.config.search.seed, "trial", 0)
         baseline = TrialRecord(0, dict(record.started.baseline), seed, proposed_at=0.0)
-        chosen = self._crew.settle(trial_spec(record, self._folder, baseline, attempt=1))
+        chosen = self._crew.settle(self._make_spec(baseline, attempt=1))
         if chosen is not None:
             self._journal.append(chosen)
 
+    def _make_spec(self, trial: TrialRecord, attempt: int) -> TrialSpec:
+        """What the worker gets; the images are looked for first, and thoroughly after an attempt that was lost."""
+        if attempt > 1 or not self._data.is_present():
+            self._data = restore_data(self._journal.record, self._say)
+        return trial_spec(self._journal.record, self._folder, self._data.files, trial, attempt)
+
     def _and_how_to_go_on(self, error: Exception) -> str:
         go_on = f"galaxy-exp resume {self._folder.sweep_id}"
-        return f"{error}; what was trained is safe in the journal; go on with: {go_on}"
+        return f"{error}; what was trained is safe in the journal; continue with: {go_on}"
 
     def _leave(self, tracking: _Tracking, status: str) -> None:
         """Closes the sweep's runs in MLflow if that works; the reason for leaving matters more if it does not."""
@@ -329,7 +334,7 @@ class _Run:
             refresh_report(self._journal.record, self._folder, self._say)
         try:
             tracking.projection.close_sweep(status)
-        except TrackingError as error:
+        except (TrackingError, JournalError) as error:
             self._say(f"{error}; galaxy-exp sync {self._folder.sweep_id} writes it later")
 
     def _search(self, tracker: Observer) -> str:
@@ -361,7 +366,7 @@ class _Run:
 
     def _train(self, source: TrialSource, pruner: Pruner, tracker: Observer) -> str:
         from galaxy_exp.execution.loop import SweepLoop
-        from galaxy_exp.execution.model_keeper import ModelKeeper
+        from galaxy_exp.execution.model_keeper import ModelKeeper, settle_files
         from galaxy_exp.execution.pace import Pace
 
         with gentle_interrupts(self._say) as stopping:
@@ -370,10 +375,11 @@ class _Run:
                 source,
                 pruner,
                 self._crew.engine,
-                partial(trial_spec, self._journal.record, self._folder),
+                self._make_spec,
                 (*self._observers, ModelKeeper(self._folder), tracker),
                 pace=Pace(60 * self._journal.record.config.execution.first_epoch_minutes),
                 stopping=stopping,
+                settle_files=partial(settle_files, self._folder),
             )
             return loop.run()
 
@@ -381,7 +387,7 @@ class _Run:
         from galaxy_exp.registry import winner
         from galaxy_exp.registry.choice import choose_winner
 
-        data = _load_data(self._journal.record)
+        data = restore_data(self._journal.record, self._say)
         choose_winner(self._journal)
         self._say("testing the winner and the baseline on the sealed test images")
         winner.open_sealed_test(self._journal, self._folder, data)
@@ -392,7 +398,9 @@ class _Run:
         projection.close_sweep("FINISHED")
 
 
-def trial_spec(record: SweepRecord, folder: SweepFolder, trial: TrialRecord, attempt: int) -> TrialSpec:
+def trial_spec(
+    record: SweepRecord, folder: SweepFolder, data: SplitFiles, trial: TrialRecord, attempt: int
+) -> TrialSpec:
     """All that a worker needs for an attempt at a trial."""
     from galaxy_exp.hypermodel.given import locate_hypermodel
     from galaxy_exp.search.proposer import epochs_of
@@ -405,15 +413,15 @@ def trial_spec(record: SweepRecord, folder: SweepFolder, trial: TrialRecord, att
         values=trial.values,
         space=record.started.space,
         hypermodel=locate_hypermodel(config.hypermodel, folder.path),
-        data=_load_data(record).files,
+        data=data,
         epochs=epochs_of(trial.values, config.training.epochs),
         seed=trial.seed,
-        precision=config.training.precision,
+        precision=record.precision or config.training.precision,
         deterministic=config.training.deterministic,
         jit_compile=config.training.jit_compile,
         objective=record.objective,
         constraints=() if is_baseline else config.search.constraint_records,
-        folder=folder.trial(trial.number),
+        folder=folder.attempt(trial.number, attempt),
         attempt=attempt,
     )
 
@@ -428,37 +436,42 @@ def proposer_of(record: SweepRecord) -> Proposer:
     return build_proposer(config.search, space, epochs=config.training.epochs, evidence=record.started.evidence)
 
 
-def _load_data(record: SweepRecord) -> PreparedData:
-    """The prepared images; where they come from is what this sweep said, whoever prepared the same images first."""
-    from galaxy_exp.data.prepared import PreparedData
+def restore_data(record: SweepRecord, say: Say) -> PreparedData:
+    """The prepared images, prepared again if the cache was deleted or damaged since the sweep began.
 
-    data = PreparedData.load(Path(record.started.data_folder))
-    return replace(data, source=record.started.data_source, simulated=record.started.simulated)
-
-
-def restore_data(record: SweepRecord, say: Say) -> None:
-    """Prepares the images again if the cache was deleted since the sweep began.
+    Where they come from is what this sweep says, whoever prepared the same images first.
 
     Raises:
         DataError: the source is gone, or no longer holds the same images.
     """
-    from galaxy_exp.data import PreparedData, load_dataset, prepare_split
+    from galaxy_exp.data import PreparedData
 
     folder = Path(record.started.data_folder)
     try:
-        PreparedData.load(folder)
-    except DataError:
-        say(f"{folder} is gone or damaged; preparing the images again")
-        config = record.config.data
+        data = PreparedData.load(folder)
+    except DataError as problem:
+        say(f"preparing the images again: {problem}")
+        data = _prepare_again(record, folder)
+    return replace(data, source=record.started.data_source, simulated=record.started.simulated)
+
+
+def _prepare_again(record: SweepRecord, folder: Path) -> PreparedData:
+    from galaxy_exp.data import load_dataset, prepare_split
+
+    config = record.config.data
+    try:
         data = prepare_split(load_dataset(config), config.split, folder.parent)
-        if data.folder != folder:
-            found = f"digest {data.digest[:16]}, expected {record.started.data_digest[:16]}"
-            message = f"{config.source}: the images are not those that sweep {record.sweep_id} began with; {found}"
-            raise DataError(message) from None
+    except DataError as error:
+        raise type(error)(f"{folder}: the prepared images are gone and cannot be prepared again: {error}") from None
+    if data.folder != folder:
+        found = f"digest {data.digest[:16]}, expected {record.started.data_digest[:16]}"
+        message = f"{config.source}: the images are not those that sweep {record.sweep_id} began with; {found}"
+        raise DataError(message)
+    return data
 
 
-def build_projection(journal: Journal, folder: SweepFolder, say: Say) -> MlflowProjection:
-    """What keeps MLflow in step with a journal; the prepared images must be there.
+def build_projection(journal: Journal, folder: SweepFolder, data: PreparedData, say: Say) -> MlflowProjection:
+    """What keeps MLflow in step with a journal.
 
     Raises:
         TrackingError: MLflow cannot be imported.
@@ -477,7 +490,7 @@ def build_projection(journal: Journal, folder: SweepFolder, say: Say) -> MlflowP
         with quiet_mlflow():
             return open_client(uri)
 
-    return MlflowProjection(open_store, journal, folder, _load_data(journal.record), say)
+    return MlflowProjection(open_store, journal, folder, data, say)
 
 
 def _remember_password(record: SweepRecord) -> None:

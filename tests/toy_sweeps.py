@@ -44,7 +44,7 @@ class Watcher:
         self.function(event)
 
 
-def run_sweep(folder, engine, proposals, pace=None, watch=lambda event: None):
+def run_sweep(folder, engine, proposals, pace=None, watch=lambda event: None, **options):
     """Runs all proposals on an engine, which is closed; returns the record of the finished sweep."""
     search = {"baseline": False, "pruner": "none", "max_trials": len(proposals)}
     source = SearchSource(ListProposer(proposals), Budget(SearchConfig(**search), NoPruner(), EPOCHS))
@@ -55,14 +55,20 @@ def run_sweep(folder, engine, proposals, pace=None, watch=lambda event: None):
                 source,
                 NoPruner(),
                 engine,
-                lambda trial, attempt: specification(trial.number, attempt, dict(trial.values), folder),
+                options.pop("make_spec", lambda trial, attempt: specify(trial, attempt, folder)),
                 [Watcher(watch)],
                 pace=pace,
+                **options,
             )
             loop.run()
     finally:
         engine.close()
     return read_record(folder / "s-1")
+
+
+def specify(trial, attempt, folder):
+    """What a toy worker gets."""
+    return specification(trial.number, attempt, dict(trial.values), folder)
 
 
 def results(record):

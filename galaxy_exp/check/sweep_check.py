@@ -97,10 +97,11 @@ def _check(config: SweepConfig, prober: Prober, with_timing: bool, say: Say) -> 
     project = ProjectFolder.default()
     started = prepare_sweep(config, project, f"{config.name}-check", say)
     record = SweepRecord(started)
+    data = PreparedData.load(Path(started.data_folder))
     trials: list[PreviewedTrial] = []
     for trial in _first_trials(record):
         say(f"trial {trial.number}: {'building and timing' if with_timing else 'building'} its network")
-        spec = trial_spec(record, project.sweep(started.sweep_id), trial, 1)
+        spec = trial_spec(record, project.sweep(started.sweep_id), data.files, trial, 1)
         found = prober.probe(spec, with_timing=with_timing)
         trials.append(PreviewedTrial(trial, _origin(trial, record), found, _broken(found, config)))
     problems = [_describe_problem(trial, started.baseline) for trial in trials if trial.probe.problem]
@@ -109,7 +110,6 @@ def _check(config: SweepConfig, prober: Prober, with_timing: bool, say: Say) -> 
     space, size = _describe_space(started.space)
     timings = [trial.probe.timing for trial in trials if trial.probe.timing is not None]
     forecast = forecast_sweep(config, len(record.settled), size, timings)
-    data = PreparedData.load(Path(started.data_folder))
     return SweepCheck(record, data, space, size, tuple(trials), forecast)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from galaxy_exp.cli.output import format_option, print_rows, say
+from galaxy_exp.cli.output import format_option, print_rows, say, writing
 from galaxy_exp.errors import BadInputError, DataError
 
 if TYPE_CHECKING:
@@ -113,15 +113,16 @@ def preview_command(source: str, overrides: tuple[str, ...], output: Path, per_c
     among = _training_indices(dataset, config)
     height, width, _ = dataset.image_shape
     kind = "images" if among is None else "images for training"
-    path = plot_contact_sheet(
-        dataset.images,
-        pick_samples(dataset.labels, dataset.n_classes, per_class, seed, among),
-        dataset.class_names,
-        output,
-        title=Path(dataset.source).name,
-        note=f"{len(dataset if among is None else among):,} {kind}, {width}x{height} pixels",
-        simulated=dataset.simulated,
-    )
+    with writing(output):
+        path = plot_contact_sheet(
+            dataset.images,
+            pick_samples(dataset.labels, dataset.n_classes, per_class, seed, among),
+            dataset.class_names,
+            output,
+            title=Path(dataset.source).name,
+            note=f"{len(dataset if among is None else among):,} {kind}, {width}x{height} pixels",
+            simulated=dataset.simulated,
+        )
     say(f"wrote {path}")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from galaxy_exp.cli.output import format_option, print_rows, say, uri_option
+from galaxy_exp.cli.output import format_option, print_rows, say, uri_option, writing
 
 if TYPE_CHECKING:
     from galaxy_exp.config.sweep import DataConfig
@@ -98,6 +98,9 @@ def evaluate_command(
     from galaxy_exp.registry.champion import load_model
 
     check_source(config)
+    if output is not None:
+        with writing(output / "report.json"):
+            output.mkdir(parents=True, exist_ok=True)
     classifier = load_model(model, alias, uri)
     dataset = _load(config, classifier)
     alignment = align_classes(classifier.class_names, dataset, mapped)
@@ -110,7 +113,8 @@ def evaluate_command(
         report, _ = evaluate_on(classifier, dataset, alignment, show)
     _print_report(report, output_format)
     if output is not None:
-        _write_folder(report, output)
+        with writing(output / "report.json"):
+            _write_folder(report, output)
 
 
 def _load(config: DataConfig, classifier: GalaxyClassifier) -> ImageDataset:
@@ -239,7 +243,6 @@ def _write_folder(report: TestReport, folder: Path) -> None:
     from galaxy_exp.report.confusion import plot_confusion
     from galaxy_exp.report.coverage import plot_coverage
 
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(_record(report), indent=1), encoding="utf-8")
     plot_confusion(np.array(report.confusion), report.class_names, folder / "confusion.png")
     if report.reliability is not None:

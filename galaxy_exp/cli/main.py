@@ -9,7 +9,7 @@ from typing import Any, TextIO
 import click
 
 from galaxy_exp.cli.output import discard, say
-from galaxy_exp.errors import ConfigError, GalaxyExpError, one_line
+from galaxy_exp.errors import ConfigError, GalaxyExpError, is_of_the_machine, one_line
 from galaxy_exp.wording import nearest
 
 __all__ = ["cli", "main"]
@@ -83,7 +83,8 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """The entry point of the command line.
 
-    Exit codes: 0 done, 1 sweep failed, 2 bad input, 3 some images could not be classified, 130 interrupted.
+    Exit codes: 0 done, 1 sweep failed, 2 bad input, 3 some images could not be classified, 130 interrupted. A full
+    disk or a missing permission is one line, wherever it is met; any other exception is a bug and keeps its traceback.
     """
     sys.exit(_run(arguments))
 
@@ -115,8 +116,11 @@ def _run(arguments: list[str] | None) -> int:
             raise
         discard(sys.stdout)
         return 0
-    except OSError as error:  # a full disk, a folder without permission
-        say(f"error: {one_line(str(error))}")
+    except OSError as error:
+        if not is_of_the_machine(error):
+            raise
+        place = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        say(f"error: {one_line(place + (error.strerror or str(error)))}")
         return 1
 
 

@@ -6,12 +6,16 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 import click
 
-__all__ = ["discard", "format_duration", "format_option", "print_rows", "say", "uri_option"]
+from galaxy_exp.errors import BadInputError, is_disk_full
+
+__all__ = ["discard", "format_duration", "format_option", "print_rows", "say", "uri_option", "writing"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -43,6 +47,23 @@ def say(message: str = "") -> None:
         click.echo(message, err=True)
     except BrokenPipeError:
         discard(sys.stderr)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what keeps an output of the user's from being written into one line.
+
+    Raises:
+        BadInputError: the path, or the folder it is in, cannot be written to; not for a full disk or another file.
+    """
+    try:
+        yield
+    except OSError as error:
+        place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+        is_output = place is not None and (place in path.parents or path.parent in (place.parent, *place.parents))
+        if not is_output or is_disk_full(error):
+            raise
+        raise BadInputError(f"{path}: cannot be written: {place}: {error.strerror}") from None
 
 
 def discard(stream: TextIO) -> None:

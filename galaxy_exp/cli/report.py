@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from galaxy_exp.cli.output import say
+from galaxy_exp.cli.output import say, writing
 from galaxy_exp.errors import BadInputError
 from galaxy_exp.folders import ProjectFolder
 
@@ -41,7 +41,8 @@ def report_command(sweep: str | None, output: Path | None, show: bool) -> None:
     if path.suffix.lower() not in (".html", ".htm"):
         raise BadInputError(f"--output {path}: expected a name ending in .html")
     record = read_record(folder.path)
-    write_report(record, folder, path)
+    with writing(path):
+        write_report(record, folder, path)
     size = path.stat().st_size / 1e6
     say(f"report of {folder.sweep_id}, {size:.1f} MB, in one file that needs no network:")
     click.echo(path)

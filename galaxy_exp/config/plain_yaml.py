@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import yaml
 
 from galaxy_exp.errors import ConfigError, first_line
 
-__all__ = ["parse_yaml"]
+__all__ = ["parse_scalar", "parse_yaml"]
 
 MAX_DEPTH = 50
 """Of sections and lists within each other."""
@@ -141,8 +141,25 @@ def parse_yaml(text: str, where: str) -> Any:
     Raises:
         ConfigError: one line with `where`, line and column.
     """
+    return _parse(lambda: yaml.load(text, Loader=_Loader), text, where)
+
+
+def parse_scalar(text: str, where: str) -> Any:
+    """One value without any of YAML's marks, such as quotes or comments: None, true/false, a number, or the text.
+
+    Raises:
+        ConfigError: one line with `where`.
+    """
+    loader = _Loader("")
+    tag = loader.resolve(yaml.ScalarNode, text.strip(), (True, False))  # type: ignore[no-untyped-call]
+    if tag.removeprefix(_TAG) not in ("null", "bool", "int", "float"):
+        return text
+    return _parse(lambda: loader.construct_object(yaml.ScalarNode(tag, text.strip())), text, where)
+
+
+def _parse(parse: Callable[[], Any], text: str, where: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)
+        return parse()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError(f"{where}:{line}: not valid YAML: a control character ({error.character!r})") from None

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from galaxy_exp.config.plain_yaml import parse_yaml
+from galaxy_exp.config.kinds import annotation_at, kinds_of
+from galaxy_exp.config.plain_yaml import parse_scalar, parse_yaml
 from galaxy_exp.config.problems import describe_problems
 from galaxy_exp.config.sweep import SweepConfig
 from galaxy_exp.errors import ConfigError
@@ -212,7 +215,7 @@ def _parse_mapping(data: bytes, path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}:{line}: cannot be read: {error.reason}; expected text in UTF-8") from None
     content = parse_yaml(text, str(path))
     if content is None:
-        return {}
+        raise ConfigError(f"{path}: is empty; expected keys such as name: and data:, as in sweeps/quickstart.yaml")
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: found {type(content).__name__} at the top; expected keys such as name: and data:")
     return content
@@ -225,9 +228,26 @@ def _apply_override(content: dict[str, Any], override: str) -> tuple[str, Any]:
     if not equals or not all(parts):
         raise ConfigError(f"--set {override}: expected key.path=value, as in --set search.max_trials=50")
     key = ".".join(parts)
-    parsed = parse_yaml(value, f"--set {override}")
+    parsed = _read_value(value, annotation_at(SweepConfig, key), f"--set {override}")
     _put(content, key, parsed, f"--set {override}")
     return key, parsed
+
+
+def _read_value(text: str, annotation: Any, where: str) -> Any:
+    """What follows `--set KEY=`: as it was typed where the key takes text, else read as YAML.
+
+    YAML's quotes around all of it are removed, and null where it is allowed is None.
+    """
+    kinds, bare = kinds_of(annotation), text.strip()
+    if bare[:1] in ('"', "'") and bare[1:].endswith(bare[:1]):
+        with suppress(ConfigError):  # such as 'a' and 'b', which is text
+            return parse_yaml(text, where)
+    opens = {"[": list, "{": dict}.get(bare[:1])
+    if kinds <= {list, dict, NoneType} or (opens and kinds & {opens, Any}):
+        return parse_yaml(text, where)
+    if kinds <= {str, list, NoneType}:
+        return None if NoneType in kinds and bare in ("", "~", "null", "Null", "NULL") else text
+    return parse_scalar(text, where)
 
 
 def _put(content: dict[str, Any], key: str, value: Any, where: str) -> None:

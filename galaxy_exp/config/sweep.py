@@ -241,7 +241,9 @@ class TrainingConfig(Section):
 
     epochs: int = Field(20, ge=1, le=10_000, description="epochs of a trial that is not stopped early")
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
-        "auto", description="auto: mixed_bfloat16 where the processor or GPU computes it natively, else float32"
+        "auto",
+        description="auto: mixed_bfloat16 where the processor or GPU of the first trial computes it natively, else "
+        "float32; the same for all trials of a sweep",
     )
     deterministic: bool = Field(False, description="refuse operations whose result depends on thread timing; slower")
     jit_compile: bool = Field(False, description="compile with XLA; much slower on CPU, often faster on GPU")
@@ -431,7 +433,9 @@ class ExecutionConfig(Section):
         None, description="slurm: workers are started as batch jobs (pip install 'galaxy-exp[slurm]')"
     )
     cluster_options: Options = Field(
-        default_factory=dict, description="arguments of dask_jobqueue.SLURMCluster, such as cores, memory and walltime"
+        default_factory=dict,
+        description="arguments of dask_jobqueue.SLURMCluster, such as cores, memory and walltime; security: "
+        "false turns TLS off",
     )
     first_epoch_minutes: float = Field(
         10,

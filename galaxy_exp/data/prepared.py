@@ -12,6 +12,7 @@ The indices, int64 (n_part,), are the images' positions in the data set.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import time
@@ -102,6 +103,18 @@ class PreparedData:
         for part in PARTS:
             _check_part(prepared, part)
         return prepared
+
+    def is_present(self) -> bool:
+        """Whether the files of `files` are there in their sizes; opens none, so it can be asked for each trial."""
+        n_pixels = math.prod(self.image_shape)
+        try:
+            return all(
+                path.stat().st_size >= sum(self.counts[part].values()) * bytes_each
+                for part in ("train", "validation")
+                for path, bytes_each in zip(_part_files(self.folder, part), (n_pixels, 8, 8), strict=True)
+            )
+        except OSError:
+            return False
 
 
 def prepare_split(dataset: ImageDataset, split_config: SplitConfig, cache_folder: Path) -> PreparedData:

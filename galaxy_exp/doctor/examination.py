@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from galaxy_exp.doctor.files import examine_beginning, examine_data, examine_journal, examine_models
+from galaxy_exp.doctor.files import (
+    examine_attempts,
+    examine_beginning,
+    examine_certificate,
+    examine_data,
+    examine_journal,
+    examine_models,
+)
 from galaxy_exp.doctor.findings import Diagnosis, Finding, State
 from galaxy_exp.doctor.processes import examine_workers, find_workers, is_left_behind
 from galaxy_exp.doctor.tracked import TrackedSweep, examine_stores
@@ -76,7 +83,7 @@ def _examine_folder(folder: SweepFolder, workers: list[psutil.Process], found: E
     if is_running(folder.path):
         found.n_running += 1
         return []
-    found.findings += examine_workers(folder.sweep_id, workers)
+    found.findings += examine_workers(folder.sweep_id, workers) + examine_certificate(folder)
     damage = examine_journal(folder)
     found.findings += damage
     if not all(finding.is_harmless for finding in damage):
@@ -84,6 +91,7 @@ def _examine_folder(folder: SweepFolder, workers: list[psutil.Process], found: E
     record = read_record(folder.path)
     try:
         found.findings += examine_models(folder, record)
+        found.findings += examine_attempts(folder)
     except GalaxyExpError as error:
         what = f"{JOURNAL_NAME}:1: the sweep's settings cannot be read by this version: {str(error).splitlines()[0]}"
         found.findings.append(Finding(folder.sweep_id, what, "use the version that it was begun with"))

@@ -11,13 +11,20 @@ from pathlib import Path
 
 from galaxy_exp.doctor.findings import Finding
 from galaxy_exp.errors import DataError, JournalError
-from galaxy_exp.folders import JOURNAL_NAME, SweepFolder, fsync_path
+from galaxy_exp.folders import JOURNAL_NAME, ProjectFolder, SweepFolder, fsync_path
 from galaxy_exp.journal.events import Event, parse_event
 from galaxy_exp.journal.order import misplaced
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.registry.choice import find_best
 
-__all__ = ["examine_beginning", "examine_data", "examine_journal", "examine_models"]
+__all__ = [
+    "examine_attempts",
+    "examine_beginning",
+    "examine_certificate",
+    "examine_data",
+    "examine_journal",
+    "examine_models",
+]
 
 _SETTLING_SECONDS = 600.0
 """A folder without a journal may belong to a sweep that is still preparing its images, also for longer than that on
@@ -144,6 +151,29 @@ def _standing_winner(record: SweepRecord) -> int | None:
         return None
     best = find_best(record)
     return None if best is None else best.number
+
+
+def examine_attempts(folder: SweepFolder) -> list[Finding]:
+    """What attempts left whose worker was lost; nobody reads it."""
+    left = folder.attempts()
+    if not left:
+        return []
+    what = f"files of {len(left)} attempts whose workers were lost" if len(left) > 1 else "files of a lost attempt"
+    return [Finding(folder.sweep_id, f"{folder.path / 'trials'}: {what}", "they go", folder.remove_attempts, True)]
+
+
+def examine_certificate(folder: SweepFolder) -> list[Finding]:
+    """The key of SLURM jobs whose driver was killed."""
+    left = ProjectFolder(folder.path.parent.parent).worker_log(folder.sweep_id).with_suffix(".tls")
+    if not left.exists():
+        return []
+    return [
+        Finding(folder.sweep_id, f"{left}: the certificate of a dead driver", "it goes", partial(_remove, left), True)
+    ]
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder)
 
 
 def examine_data(records: list[SweepRecord]) -> list[Finding]:

@@ -153,8 +153,7 @@ class _Sweep:
 
         with Journal.reopen(self._folder.path) as journal:
             record = journal.record
-            restore_data(record, self._say)
-            projection = build_projection(journal, self._folder, self._say)
+            projection = build_projection(journal, self._folder, restore_data(record, self._say), self._say)
             projection.write_again([number for number in numbers if record.trials[number].run_id is not None])
             succeeded = record.ended is not None and record.ended.succeeded
             projection.close_sweep("KILLED" if record.ended is None else "FINISHED" if succeeded else "FAILED")

@@ -7,6 +7,7 @@ import math
 import os
 import pickle
 import queue
+import shutil
 import time
 import uuid
 from collections import deque
@@ -18,11 +19,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import dask
-from distributed import Client, Future, LocalCluster
+from distributed import Client, Future, LocalCluster, Security
 from distributed.utils import silence_logging_cmgr
 
 from galaxy_exp.errors import ConfigError, EngineError, first_line
 from galaxy_exp.execution import dask_worker
+from galaxy_exp.execution.dask_certificates import make_certificate
 from galaxy_exp.execution.dask_contact import find_obstacle, read_address
 from galaxy_exp.execution.dask_worker import Hosting
 from galaxy_exp.execution.engine import EngineEvent, LostWorker
@@ -202,16 +204,20 @@ class RunningCluster:
 class SlurmJobs:
     """Dask workers as jobs of SLURM, started by dask-jobqueue; the scheduler is a thread of the driver.
 
+    They use TLS: with the certificates of Dask's own configuration, if it has any, else with one made for this sweep.
+
     Args:
         number: of workers.
-        options: of `dask_jobqueue.SLURMCluster`.
+        options: of `dask_jobqueue.SLURMCluster`; `security: false` among them turns TLS off.
+        certificate_folder: where a certificate is kept until the end; on a file system that all workers share.
     """
 
     idle_seconds = _IDLE_SECONDS
 
-    def __init__(self, number: int, options: dict[str, Any]) -> None:
+    def __init__(self, number: int, options: dict[str, Any], certificate_folder: Path) -> None:
         self.limit = number
         self._options = options
+        self._certificate_folder = certificate_folder
         self._cluster: Any = None
 
     def connect(self) -> Client:
@@ -221,9 +227,11 @@ class SlurmJobs:
         except ImportError:
             message = "execution.cluster: slurm needs dask-jobqueue; install it with: pip install 'galaxy-exp[slurm]'"
             raise ConfigError(message) from None
+        security = self._security()
         try:
             loopback = {"dashboard": False, "dashboard_address": _LOOPBACK}
-            self._cluster = SLURMCluster(**{"processes": 1, "scheduler_options": loopback, **self._options})
+            options = {"processes": 1, "scheduler_options": loopback, **self._options, "security": security}
+            self._cluster = SLURMCluster(**options)
         except (OSError, RuntimeError, TypeError, ValueError) as error:
             reason = first_line(error).removesuffix(", for example:")
             raise ConfigError(f"execution.cluster_options: {reason}") from None
@@ -233,6 +241,26 @@ class SlurmJobs:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise ConfigError(f"execution.cluster: slurm: sbatch does not take the jobs: {lines[-1]}") from None
         return Client(self._cluster, set_as_default=False)
+
+    def _security(self) -> Security | None:
+        is_on = self._options.get("security", True)
+        if not isinstance(is_on, bool):
+            raise ConfigError(f"execution.cluster_options: security: found {is_on!r}; expected true or false")
+        if not is_on:
+            return None
+        protocol = self._options.get("protocol", "tls://")
+        if str(protocol).startswith("tcp"):
+            raise ConfigError(
+                f"execution.cluster_options: protocol: {protocol} is not encrypted; expected tls://, or "
+                "security: false as well, with which whoever reaches the scheduler's port can run programs as you"
+            )
+        own = Security(require_encryption=True)
+        try:
+            return own if own.tls_ca_file else make_certificate(self._certificate_folder)
+        except ImportError:
+            raise ConfigError(
+                "execution.cluster: slurm: TLS needs cryptography; install it with: pip install cryptography"
+            ) from None
 
     async def _submit(self) -> None:
         """The first jobs, until the batch system has taken them; what it says of later ones is in Dask's log alone."""
@@ -248,10 +276,11 @@ class SlurmJobs:
         self._cluster.scale(self.limit)
 
     def close(self) -> None:
-        """Cancels the jobs."""
+        """Cancels the jobs, and removes the certificate."""
         if self._cluster is not None:
             with suppress(AssertionError):  # Dask takes it for granted that no job was ever refused
                 self._cluster.close()
+        shutil.rmtree(self._certificate_folder, ignore_errors=True)
 
 
 @dataclass(slots=True)

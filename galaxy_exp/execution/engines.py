@@ -31,7 +31,7 @@ def build_engine(config: ExecutionConfig, log_file: Path, say: Callable[[str], N
 
     workers: Workers
     if config.cluster is not None:
-        workers = SlurmJobs(_settled(config) or 1, config.cluster_options)
+        workers = SlurmJobs(_settled(config) or 1, config.cluster_options, log_file.with_suffix(".tls"))
     elif config.scheduler is not None or config.scheduler_file is not None:
         file = Path(config.scheduler_file).resolve() if config.scheduler_file else None
         workers = RunningCluster(config.scheduler, file, _settled(config))

@@ -16,7 +16,7 @@ from galaxy_exp.execution.sources import NewTrial, NoTrial, TrialSource
 from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialProposed, TrialStarted, WorkerLost
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.records import DISK_FULL, EpochReport, TrialResult, TrialSpec, TrialState
+from galaxy_exp.records import DATA_GONE, DISK_FULL, EpochReport, TrialResult, TrialSpec, TrialState
 from galaxy_exp.search.proposer import epochs_of
 from galaxy_exp.search.pruners import Pruner
 from galaxy_exp.seeding import derive_seed
@@ -50,6 +50,7 @@ class SweepLoop:
         observers: told of each event when no worker is waiting for an answer; of all of them before the loop ends.
         clock: seconds since 1970.
         pace: finds hung workers.
+        settle_files: makes the files of the attempt that ended those of its trial; called before the end is journaled.
         stopping: whether to end as soon as the running epochs are done.
     """
 
@@ -64,6 +65,7 @@ class SweepLoop:
         clock: Callable[[], float] = time.time,
         pace: Pace | None = None,
         stopping: Callable[[], bool] = lambda: False,
+        settle_files: Callable[[TrialResult], None] = lambda _: None,
     ) -> None:
         self._journal = journal
         self._source = source
@@ -74,6 +76,7 @@ class SweepLoop:
         self._clock = clock
         self._pace = pace or Pace()
         self._stopping = stopping
+        self._settle_files = settle_files
         self._unseen: deque[Event] = deque()
         self._to_issue: deque[int] = deque()
         self._at_work: set[int] = set()
@@ -179,6 +182,12 @@ class SweepLoop:
                 self._recover(event)
 
     def _decide(self, report: EpochReport) -> None:
+        known = self._record.precision
+        if report.precision and known and report.precision != known:  # both began before either was known
+            self._pace.forget(report.number)
+            why = f"training.precision: auto is {report.precision} on its machine; all trials of this sweep use {known}"
+            self._engine.kill(report.number, why)
+            return
         go_on = not self._source.exceeded(self._record, self._clock()) and not self._should_stop(report)
         self._write(EpochReported(report=report, go_on=go_on))
         if (objective := self._record.objective.name) in report.metrics:
@@ -205,8 +214,12 @@ class SweepLoop:
 
     def _end(self, result: TrialResult) -> None:
         self._take_from_work(result.number)
+        self._settle_files(result)
         if result.reason == DISK_FULL:  # says nothing of the trial, which is trained again once there is space
             raise EngineError(f"trial {result.number} cannot write its files: {DISK_FULL}; make some")
+        if result.reason == DATA_GONE:  # the next attempt's specification restores them, or says why it cannot
+            self._recover(LostWorker(result.number, result.attempt, DATA_GONE))
+            return
         self._write(TrialEnded(result=result))
         self._awaits_a_result = False
         self._source.tell(self._record, self._record.trials[result.number])

@@ -1,4 +1,4 @@
-"""Keeps disks from filling up with the models of trials that cannot win."""
+"""Which files of the trials stay: those of the attempt that counts, and the models of trials that can still win."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ import shutil
 from galaxy_exp.folders import SweepFolder, graph_of
 from galaxy_exp.journal.events import Event, TrialEnded
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.records import TrialResult
 
-__all__ = ["ModelKeeper"]
+__all__ = ["ModelKeeper", "settle_files"]
+
+
+def settle_files(folder: SweepFolder, result: TrialResult) -> None:
+    """Makes the files of the attempt that ended those of its trial; a trial without a model has none."""
+    if result.state.has_model:
+        folder.keep_attempt(result.number, result.attempt)
+    else:
+        folder.remove_attempts(result.number)
 
 
 class ModelKeeper:

@@ -88,8 +88,16 @@ def _compiles_for_device(model: keras.Model) -> bool:
 
 
 def _sees_batches(callback: keras.callbacks.Callback) -> bool:
+    """Whether a callback has a hook for batches: of its class, of its own as a `LambdaCallback`'s, or within a list."""
+    if isinstance(callback, keras.callbacks.CallbackList):
+        return any(map(_sees_batches, callback.callbacks))
     names = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
-    return any(getattr(type(callback), name) is not getattr(keras.callbacks.Callback, name) for name in names)
+    return any(_function(callback, name) is not getattr(keras.callbacks.Callback, name) for name in names)
+
+
+def _function(callback: keras.callbacks.Callback, name: str) -> Any:
+    hook = getattr(callback, name)
+    return getattr(hook, "__func__", hook)
 
 
 class _Epochs(keras.utils.PyDataset):  # type: ignore[misc]

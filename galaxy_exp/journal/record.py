@@ -126,6 +126,8 @@ class SweepRecord:
     end_order: list[int] = field(default_factory=list)
     history: list[tuple[Literal["proposed", "ended"], int]] = field(default_factory=list)
     """What a search was asked and told, in order, by number of the trial."""
+    precision: str = ""
+    """The dtype policy of all trials: that of the first that reported an epoch or ended; empty before."""
     active_seconds: float = 0.0
     """Between events, without the time from a driver's end to the next one's start."""
     parent_run_id: str | None = None
@@ -303,6 +305,7 @@ class SweepRecord:
                 trial.attempt = event.attempt
                 trial.reports, trial.report_times = [], []
             case EpochReported():
+                self.precision = self.precision or event.report.precision
                 self.trials[event.report.number].reports.append(event.report)
                 self.trials[event.report.number].report_times.append(event.time)
             case WorkerLost():
@@ -318,6 +321,7 @@ class SweepRecord:
                 self._apply_to_sweep(event)
 
     def _end(self, trial: TrialRecord, result: TrialResult, time: float) -> None:
+        self.precision = self.precision or result.precision
         trial.ended_at, trial.result = time, result  # in this order for observers in another thread
         self.end_order.append(trial.number)
         self.history.append(("ended", trial.number))

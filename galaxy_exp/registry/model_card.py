@@ -89,7 +89,13 @@ def _training_lines(record: SweepRecord, winner: TrialRecord) -> Iterator[str]:
     if winner.result is not None:
         yield f"- epochs: {winner.result.epochs}, the best was {winner.result.best_epoch}"
     yield f"- seed: {winner.seed} (sweep {record.config.search.seed}, split {record.config.data.split.seed})"
-    yield f"- precision: {winner.result.precision if winner.result else record.config.training.precision}"
+    precision = winner.result.precision if winner.result else record.config.training.precision
+    is_mixed = precision.startswith("mixed")
+    yield f"- precision: {precision}" + (
+        ", also of the validation scores; the registered model computes in float32, and so do its test scores"
+        if is_mixed
+        else ""
+    )
 
 
 def _search_lines(record: SweepRecord) -> Iterator[str]:

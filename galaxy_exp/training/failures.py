@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from galaxy_exp.errors import is_disk_full, reason_of
-from galaxy_exp.records import DISK_FULL
+from galaxy_exp.errors import DataError, is_disk_full, reason_of
+from galaxy_exp.records import DATA_GONE, DISK_FULL
 from galaxy_exp.redaction import hide_password
 from galaxy_exp.training.recorder import DivergedError
 
@@ -17,8 +17,8 @@ _OUT_OF_MEMORY = ("ResourceExhausted", "OutOfMemory", "RESOURCE_EXHAUSTED")
 
 
 def failure_reason(error: Exception) -> str:
-    """One line for people: what diverged, `DISK_FULL`, "out of memory", or the exception's type and its reason."""
-    if isinstance(error, DivergedError):
+    """One line for people: what diverged, `DISK_FULL`, `DATA_GONE`, "out of memory", or the exception's reason."""
+    if isinstance(error, DivergedError) or (isinstance(error, DataError) and str(error) == DATA_GONE):
         return str(error)
     if is_disk_full(error):
         return DISK_FULL

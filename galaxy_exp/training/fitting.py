@@ -12,10 +12,11 @@ import keras_tuner
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxy_exp.errors import DataError
 from galaxy_exp.hypermodel.batches import Batches
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.on_device import fit_batches
-from galaxy_exp.records import SplitFiles
+from galaxy_exp.records import DATA_GONE, SplitFiles
 from galaxy_exp.training.labels import accept_classes, encode_labels
 from galaxy_exp.training.network import TrialNetwork
 
@@ -39,13 +40,16 @@ class SplitArrays:
 
 
 def open_split(files: SplitFiles) -> SplitArrays:
-    """Maps the images and reads the labels."""
-    return SplitArrays(
-        np.load(files.train_images, mmap_mode="r"),
-        np.load(files.train_labels),
-        np.load(files.validation_images, mmap_mode="r"),
-        np.load(files.validation_labels),
-    )
+    """Maps the images and reads the labels; DataError(DATA_GONE) if a file is missing or damaged."""
+    try:
+        return SplitArrays(
+            np.load(files.train_images, mmap_mode="r"),
+            np.load(files.train_labels),
+            np.load(files.validation_images, mmap_mode="r"),
+            np.load(files.validation_labels),
+        )
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(DATA_GONE) from error
 
 
 def fit_model(

@@ -102,7 +102,8 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
         metrics = training | self._validation_metrics(probabilities, number) | self._speed(seconds)
         self._remember(number, metrics, probabilities, kind)
         self.training_seconds += time.perf_counter() - self._began
-        self._send(EpochReport(self._spec.number, self._spec.attempt, number, metrics))
+        precision = self._spec.precision if number == 1 else ""
+        self._send(EpochReport(self._spec.number, self._spec.attempt, number, metrics, precision))
         self._began, self._trained = time.perf_counter(), None
 
     def _end_if_stopped(self) -> None:

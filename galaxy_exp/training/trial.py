@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 
@@ -29,7 +29,6 @@ __all__ = ["run_trial"]
 class _Progress:
     """What is known of a trial while it runs, for the result however it ends."""
 
-    precision: str
     recorder: EpochRecorder | None = None
     parameters: int = 0
     flops: int = 0
@@ -53,10 +52,11 @@ def run_trial(spec: TrialSpec, report: Callable[[EpochReport], bool]) -> TrialRe
         holds `model.keras`, `validation_probabilities.npy` and `history.csv`.
     """
     started = time.perf_counter()
-    progress = _Progress(resolve_precision(spec.precision))
+    spec = replace(spec, precision=resolve_precision(spec.precision))
+    progress = _Progress()
     failure: Exception | None = None
     try:
-        with fresh_session(spec.seed, progress.precision, spec.deterministic):
+        with fresh_session(spec.seed, spec.precision, spec.deterministic):
             _train(spec, report, progress)
     except Exception as error:
         if progress.recorder is not None and error is progress.recorder.report_error:
@@ -126,7 +126,7 @@ def _result(spec: TrialSpec, progress: _Progress, failure: Exception | None, sec
         parameters=progress.parameters,
         flops=progress.flops,
         seconds_per_image=recorder.seconds_per_image if recorder else 0.0,
-        precision=progress.precision,
+        precision=spec.precision,
         backend=keras.backend.backend(),
         traceback=_traceback_of(failure) if state is TrialState.FAILED and failure else "",
     )

@@ -48,7 +48,7 @@ class TestReading:
         assert config.space["augmentation"] == "flips+rotations"
 
     def test_every_key_has_a_default(self, write):
-        assert load_sweep(write("")) == SweepConfig()
+        assert load_sweep(write("{}")) == SweepConfig()
 
     def test_what_is_dumped_reads_back_equal(self, write):
         config = load_sweep(write(CONTRACT))
@@ -73,13 +73,13 @@ class TestOverrides:
         assert config.space["filters_1"] == 8
 
     def test_a_value_may_be_a_section(self, write):
-        config = load_sweep(write(""), ["space.dropout_1={min: 0.1, max: 0.2}"])
+        config = load_sweep(write("{}"), ["space.dropout_1={min: 0.1, max: 0.2}"])
         assert config.space["dropout_1"] == RangeSpace(min=0.1, max=0.2)
 
     @pytest.mark.parametrize("override", ["search", "=3", "search.=3", ""])
     def test_without_key_and_value_it_is_refused(self, write, override):
         with pytest.raises(ConfigError, match=r"--set .*expected key.path=value"):
-            load_sweep(write(""), [override])
+            load_sweep(write("{}"), [override])
 
     def test_a_mistake_is_blamed_on_the_flag(self, write):
         with pytest.raises(ConfigError, match=r"^--set search.max_trials: found 0; expected a value greater"):

@@ -79,7 +79,12 @@ OWNERS = {
     "pooch": {"data"},
     "cloudpickle": {"hypermodel"},
     "dask": {"execution.dask_engine"},
-    "distributed": {"execution.dask_engine", "execution.dask_worker", "execution.dask_contact"},
+    "distributed": {
+        "execution.dask_engine",
+        "execution.dask_worker",
+        "execution.dask_contact",
+        "execution.dask_certificates",
+    },
     "dask_jobqueue": {"execution.dask_engine"},
     "psutil": {"tracking", "execution", "doctor"},
     "click": {"cli"},

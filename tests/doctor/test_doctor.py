@@ -266,6 +266,23 @@ class TestFiles:
         model.unlink()
         assert doctor() == (1, [(f"{model}: the model of the best trial is gone", "open")])
 
+    def test_what_lost_attempts_left_goes(self, ward, doctor):
+        ward.finish()
+        for attempt in (1, 2):
+            ward.folder.attempt(0, attempt).mkdir()
+        problem = f"{ward.folder.path / 'trials'}: files of 2 attempts whose workers were lost"
+        assert doctor() == (0, [(problem, "harmless")])
+        assert doctor("--mend") == (0, [(problem, "mended")])
+        assert (ward.folder.attempts(), ward.folder.trial(0).is_dir()) == ([], True)
+
+    def test_the_certificate_of_a_dead_driver_goes(self, ward, doctor):
+        ward.finish()
+        left = ward.project.worker_log(SWEEP).with_suffix(".tls")
+        left.mkdir(parents=True)
+        problem = f"{left}: the certificate of a dead driver"
+        assert doctor("--mend") == (0, [(problem, "mended")])
+        assert not left.exists()
+
     def test_prepared_images_that_are_gone_are_told(self, ward, doctor, tmp_path):
         ward.finish()
         elsewhere = tmp_path / "elsewhere"

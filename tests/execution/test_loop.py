@@ -1,6 +1,7 @@
 """The loop with any search: settled configurations first, replay in the recorded order, and the budget's word."""
 
 from collections import deque
+from dataclasses import replace
 
 import pytest
 from written_records import started
@@ -13,7 +14,7 @@ from galaxy_exp.execution.pace import Pace
 from galaxy_exp.execution.sources import FinalistSource, SearchSource
 from galaxy_exp.journal.events import FinalistsChosen
 from galaxy_exp.journal.journal import Journal, read_record
-from galaxy_exp.records import EpochReport, TrialResult, TrialState
+from galaxy_exp.records import DATA_GONE, EpochReport, TrialResult, TrialState
 from galaxy_exp.search.proposer import NoProposal
 from galaxy_exp.search.pruners import NoPruner, build_pruner
 
@@ -146,6 +147,80 @@ def test_a_resumed_search_hears_everything_in_the_recorded_order(run):
     assert second.calls[: len(replayed)] == replayed
     assert second.calls[len(replayed)] == ("propose", 4)
     assert len(record.trials) == 5
+
+
+class TwoKindsOfMachine(ImmediateEngine):
+    """Its two machines take turns in beginning trials; auto is another precision on each."""
+
+    def __init__(self):
+        super().__init__(slots=2)
+        self.begun, self.said, self.lost = [], {}, deque()
+
+    def submit(self, spec):
+        self.said[spec.number] = spec.precision or ["bfloat16", "float32"][len(self.begun) % 2]
+        self.begun.append((spec.number, spec.attempt, spec.precision))
+        super().submit(spec)
+
+    def kill(self, number, reason):
+        entry = next(entry for entry in self.running if entry[0].number == number)
+        self.running.remove(entry)
+        self.lost.append(LostWorker(number, entry[0].attempt, reason))
+
+    def next_event(self, timeout_seconds=None):
+        if self.lost:
+            return self.lost.popleft()
+        event = super().next_event(timeout_seconds)
+        if isinstance(event, EpochReport) and event.epoch == 1:
+            return replace(event, precision=self.said[event.number])
+        return event
+
+
+def test_all_trials_have_the_precision_of_the_first_that_reports(tmp_path):
+    config = SearchConfig(baseline=False, pruner="none", max_trials=4)
+    start = started({"baseline": False, "pruner": "none", "max_trials": 4})
+    proposals = [{"score": 0.5 + number / 10} for number in range(4)]
+    engine = TwoKindsOfMachine()
+    with Journal.create(tmp_path / "s-1", start) as journal:
+
+        def make_spec(trial, attempt):
+            spec = Spec(trial, attempt)
+            spec.precision = journal.record.precision
+            return spec
+
+        source = SearchSource(ScriptedProposer(*proposals), Budget(config, NoPruner(), EPOCHS))
+        SweepLoop(journal, source, NoPruner(), engine, make_spec).run()
+    record = read_record(tmp_path / "s-1")
+    first = record.precision
+    assert engine.begun[:2] == [(0, 1, ""), (1, 1, "")]
+    assert {precision for _, _, precision in engine.begun[2:]} == {first}
+    (again,) = [trial for trial in record.trials.values() if trial.losses]
+    assert (again.attempt, again.losses) == (
+        2,
+        [
+            f"training.precision: auto is {'float32' if first == 'bfloat16' else 'bfloat16'} on its machine; "
+            f"all trials of this sweep use {first}"
+        ],
+    )
+    assert [trial.reports[0].precision for trial in record.trials.values()] == [first] * 4
+    assert all(trial.state is TrialState.COMPLETED and len(trial.reports) == EPOCHS for trial in record.trials.values())
+
+
+def test_a_trial_whose_images_are_gone_has_not_failed_and_is_issued_again(run, monkeypatch):
+    """Trial 1 finds them again, trial 2 never does."""
+    immediate = ImmediateEngine.next_event
+
+    def next_event(engine, timeout_seconds=None):
+        spec = engine.running[-1][0] if engine.running else None
+        if spec is None or spec.number == 0 or (spec.number == 1 and spec.attempt == 3):
+            return immediate(engine, timeout_seconds)
+        engine.running.pop()
+        return TrialResult(spec.number, spec.attempt, TrialState.FAILED, DATA_GONE)
+
+    monkeypatch.setattr(ImmediateEngine, "next_event", next_event)
+    _, record = run(ScriptedProposer({"score": 0.5}, {"score": 0.6}), max_trials=3)
+    assert [trial.state for trial in record.trials.values()] == [TrialState.COMPLETED] * 2 + [TrialState.LOST]
+    assert record.trials[1].losses == [DATA_GONE] * 2
+    assert record.trials[2].result.reason == f"lost 4 workers; the last: {DATA_GONE}"
 
 
 def test_max_epochs_stops_running_trials_and_starts_no_more(run):

@@ -3,22 +3,27 @@
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import dask
 import pytest
 from toy_sweeps import MODULE, results, run_sweep, undisturbed
 
 from galaxy_exp.errors import ConfigError
+from galaxy_exp.execution.dask_certificates import make_certificate
+from galaxy_exp.execution.dask_contact import find_obstacle
 from galaxy_exp.execution.dask_engine import DaskEngine, SlurmJobs
 from galaxy_exp.journal.events import EpochReported
 
 pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed: pip install 'galaxy-exp[slurm]'")
 pytestmark = pytest.mark.slow
 
+ROLES = ("client", "scheduler", "worker")
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch", "scancel", "squeue")
 
 SLURM_CONF = """
@@ -142,6 +147,9 @@ class Slurm:
         self.spool.cleanup()
 
 
+OPTIONS = {"cores": 1, "memory": "1GB", "interface": "lo"}
+
+
 @pytest.fixture(params=[StandIn, Slurm], ids=["stand-in", "slurm"])
 def batch_system(request, tmp_path, monkeypatch):
     folder = tmp_path / "batch"
@@ -153,12 +161,17 @@ def batch_system(request, tmp_path, monkeypatch):
 
 
 def test_eight_trials_in_two_jobs_of_which_one_is_cancelled(batch_system, tmp_path):
-    options = {"cores": 1, "memory": "500MB", "walltime": "00:10:00", "interface": "lo", "queue": "short"}
-    workers = SlurmJobs(2, options)
+    certificate = tmp_path / "it's my sweep.tls"  # its path comes into a shell script
+    workers = SlurmJobs(2, OPTIONS | {"memory": "500MB", "walltime": "00:10:00", "queue": "short"}, certificate)
     engine = DaskEngine(workers, tmp_path / "logs" / "worker.log", module=MODULE)
-    cancelled = []
+    cancelled, addresses, modes, strangers = [], set(), {}, []
 
     def watch(event):
+        if not addresses:
+            scheduler = workers._cluster.scheduler
+            addresses.update([scheduler.address, *scheduler.workers])
+            modes.update({file.name: stat.S_IMODE(file.stat().st_mode) for file in certificate.iterdir()})
+            strangers.append(find_obstacle(scheduler.address.replace("tls://", "tcp://"), 10))
         if isinstance(event, EpochReported) and not cancelled:
             cancelled.append(event.report.number)
             subprocess.run(["scancel", (tmp_path / str(event.report.number) / "job").read_text()], check=True)
@@ -166,6 +179,10 @@ def test_eight_trials_in_two_jobs_of_which_one_is_cancelled(batch_system, tmp_pa
     proposals = [{"score": 0.5 + number / 20, "seconds": 0.5} for number in range(8)]
     record = run_sweep(tmp_path, engine, proposals, watch=watch)
     assert results(record) == undisturbed(tmp_path / "undisturbed", proposals)
+    assert len(addresses) > 1 and all(address.startswith("tls://") for address in addresses)
+    assert modes == {"cert.pem": 0o600, "key.pem": 0o600}
+    assert strangers[0].startswith("the scheduler there wants TLS")
+    assert not certificate.exists()
     assert {number: len(trial.losses) for number, trial in record.trials.items() if trial.losses} == {cancelled[0]: 1}
 
 
@@ -173,7 +190,7 @@ def test_jobs_that_are_refused_are_one_line(tmp_path, monkeypatch):
     (tmp_path / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: none' >&2\nexit 1\n")
     (tmp_path / "sbatch").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    engine = DaskEngine(SlurmJobs(1, {"cores": 1, "memory": "1GB", "interface": "lo"}), tmp_path / "worker.log")
+    engine = DaskEngine(SlurmJobs(1, OPTIONS, tmp_path / "tls"), tmp_path / "worker.log")
     try:
         with pytest.raises(
             ConfigError, match="sbatch does not take the jobs: sbatch: error: invalid partition"
@@ -186,9 +203,41 @@ def test_jobs_that_are_refused_are_one_line(tmp_path, monkeypatch):
 
 def test_without_slurm_the_sweep_ends_with_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    engine = DaskEngine(SlurmJobs(1, {"cores": 1, "memory": "1GB", "interface": "lo"}), tmp_path / "worker.log")
+    engine = DaskEngine(SlurmJobs(1, OPTIONS, tmp_path / "tls"), tmp_path / "worker.log")
     try:
         with pytest.raises(ConfigError, match=r"sbatch does not take the jobs: .*No such file"):
             engine.start()
     finally:
         engine.close()
+
+
+def started(monkeypatch, folder, options):
+    """An engine with one job that never starts, and its scheduler's address."""
+    StandIn(folder, monkeypatch)
+    workers = SlurmJobs(1, OPTIONS | {"job_script_prologue": ["exit"]} | options, folder / "tls")
+    engine = DaskEngine(workers, folder / "worker.log", module=MODULE)
+    try:
+        engine.start()
+        return workers._cluster.scheduler.address, (folder / "tls").exists()
+    finally:
+        engine.close()
+
+
+def test_tls_is_turned_off_by_a_key_of_its_own_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    address, has_certificate = started(monkeypatch, tmp_path, {"security": False})
+    assert (address.split(":")[0], has_certificate) == ("tcp", False)
+    with pytest.raises(ConfigError, match=r"protocol: tcp:// is not encrypted; expected tls://, or security: false"):
+        started(monkeypatch, tmp_path, {"protocol": "tcp://"})
+    with pytest.raises(ConfigError, match="security: found 'no'; expected true or false"):
+        started(monkeypatch, tmp_path, {"security": "no"})
+
+
+def test_certificates_of_dasks_own_configuration_are_used_instead(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_certificate(tmp_path / "own")
+    files = {f"{role}.{kind}": str(tmp_path / "own" / f"{kind}.pem") for role in ROLES for kind in ("cert", "key")}
+    settings = {"ca-file": str(tmp_path / "own" / "cert.pem"), **files}
+    with dask.config.set({f"distributed.comm.tls.{key}": file for key, file in settings.items()}):
+        address, has_certificate = started(monkeypatch, tmp_path, {})
+    assert (address.split(":")[0], has_certificate) == ("tls", False)

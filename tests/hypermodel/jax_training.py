@@ -38,6 +38,39 @@ class StepCounter(keras.callbacks.Callback):
         self.steps += 1
 
 
+class Heir(StepCounter):
+    """Has the hook from the class between it and Keras's."""
+
+
+def hooks(heir, count):
+    """`heir` and callbacks that call `count` for each step, by the way in which they have their hook."""
+    replaced, older = keras.callbacks.Callback(), keras.callbacks.Callback()
+    replaced.on_train_batch_end = older.on_batch_end = lambda batch, logs=None: count()
+    by_lambda = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs=None: count())
+    return {
+        "class": heir,
+        "lambda": by_lambda,
+        "lambda, older name": keras.callbacks.LambdaCallback(on_batch_end=lambda batch, logs=None: count()),
+        "attribute": replaced,
+        "attribute, older name": older,
+        "within a list": keras.callbacks.CallbackList([keras.callbacks.Callback(), by_lambda]),
+        "none": keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs=None: count()),
+        "a list of none": keras.callbacks.CallbackList([keras.callbacks.EarlyStopping("loss")]),
+    }
+
+
+def steps_seen(images, labels):
+    """Of two epochs of four steps, by the way in which a callback has its hook."""
+    heir, calls, seen = Heir(), [], {}
+    for way, callback in hooks(heir, lambda: calls.append(1)).items():
+        calls.clear()
+        model = keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(N_CLASSES)])
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=True)
+        on_device.fit_batches(model, Batches(images, labels, 16, seed=1), callbacks=[callback], epochs=EPOCHS)
+        seen[way] = heir.steps if way == "class" else len(calls)
+    return seen
+
+
 def train(values, images, labels, precision="float32", callbacks=()):
     """The trained network and its history."""
     hp = keras_tuner.HyperParameters()
@@ -98,6 +131,7 @@ def main():
     device_mixed = train(DRAWN_EVENLY, images, labels, "mixed_bfloat16")
     put_there = list(transfers)
     seen_by_steps = train(EVERYTHING, images, labels, callbacks=[counter])
+    by_hooks = steps_seen(images, labels)
     on_device.SHARE = 0.0
     on_device._kept.clear()
     too_large = train(DRAWN_EVENLY, images, labels, "mixed_bfloat16")
@@ -113,6 +147,7 @@ def main():
         "drawn evenly, mixed": differences(device_mixed, too_large),
         "transfers": put_there,
         "steps": counter.steps,
+        "hooks": by_hooks,
         "epochs": sorted(epochs),
         "log": Path("log.txt").read_text().splitlines(),
         "precision": resolve_precision("auto", Path("cpuinfo")),

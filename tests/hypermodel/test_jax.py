@@ -67,6 +67,12 @@ def test_a_callback_for_batches_sees_every_step(found):
     assert found["steps"] == 8
 
 
+def test_a_callback_for_batches_is_recognised_however_it_has_its_hook(found):
+    without = {"none": 2, "a list of none": 0}
+    assert {way: n for way, n in found["hooks"].items() if way in without} == without
+    assert {n for way, n in found["hooks"].items() if way not in without} == {8}
+
+
 def test_the_orders_are_those_of_the_epochs(found):
     assert found["epochs"] == [0, 1]
 

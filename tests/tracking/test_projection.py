@@ -113,7 +113,7 @@ def test_the_parent_has_the_figures_of_the_hyperparameters(runs, finished):
 
 def test_projecting_everything_again_changes_nothing(runs, finished, prepared):
     from galaxy_exp.folders import SweepFolder
-    from galaxy_exp.sweep import _load_data
+    from galaxy_exp.sweep import restore_data
     from galaxy_exp.tracking.projection import MlflowProjection
 
     folder = finished.sweep_folders()[-1]
@@ -123,7 +123,7 @@ def test_projecting_everything_again_changes_nothing(runs, finished, prepared):
         with Journal.reopen(folder) as journal:
             for trial in journal.record.trials.values():
                 trial.projected = False  # as if the note had been lost
-            data = _load_data(journal.record)
+            data = restore_data(journal.record, pytest.fail)
             MlflowProjection(lambda: client, journal, SweepFolder(folder), data, pytest.fail).close_sweep("FINISHED")
         experiment = client.get_experiment_by_name("tiny")
         assert len(client.search_runs([experiment.experiment_id])) == len(runs)

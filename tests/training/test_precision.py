@@ -1,6 +1,11 @@
 import keras
 import pytest
+from written_records import RecordWriter
 
+from galaxy_exp.folders import SweepFolder
+from galaxy_exp.journal.events import EpochReported, TrialEnded
+from galaxy_exp.records import EpochReport, TrialResult, TrialState
+from galaxy_exp.sweep import trial_spec
 from galaxy_exp.training import precision, resolve_precision
 
 
@@ -51,3 +56,24 @@ def test_a_gpu_decides_before_the_processor(cpuinfo, monkeypatch, capability, ex
 
 def test_this_machine_gets_a_policy_that_keras_knows():
     assert keras.dtype_policies.DTypePolicy(resolve_precision("auto")).compute_dtype in ("float32", "bfloat16")
+
+
+@pytest.mark.parametrize("known", ["reported", "ended", "ended before it was reported"])
+def test_later_trials_get_what_the_first_came_to(tmp_path, known):
+    """Also in a journal of an earlier version, whose reports do not say it."""
+    writer = RecordWriter()
+    first = writer.start()
+
+    def precision():
+        return trial_spec(writer.record, SweepFolder(tmp_path), None, writer.record.trials[0], 1).precision
+
+    assert precision() == "auto"
+    if known == "reported":
+        writer.apply(EpochReported(report=EpochReport(first, 1, 1, {}, "mixed_bfloat16"), go_on=True))
+    if known == "ended":
+        writer.trial(0.5, precision="mixed_bfloat16")
+    else:
+        result = TrialResult(first, 1, TrialState.FAILED, "because", precision="mixed_bfloat16")
+        writer.apply(TrialEnded(result=result))
+    writer.trial(0.5, precision="float32")
+    assert precision() == "mixed_bfloat16"

@@ -7,8 +7,8 @@ import pytest
 
 from galaxy_exp.folders import graph_of
 from galaxy_exp.metrics import summarise_predictions
-from galaxy_exp.records import EpochReport, Objective, TrialState
-from galaxy_exp.training import run_trial
+from galaxy_exp.records import DATA_GONE, EpochReport, Objective, TrialState
+from galaxy_exp.training import resolve_precision, run_trial
 
 from .conftest import CLASSES, UserModel
 
@@ -136,6 +136,13 @@ def test_a_stop_after_the_last_epoch_is_no_stop(make_spec):
     assert (result.state, result.reason) == (TrialState.COMPLETED, "all 1 epochs")
 
 
+def test_the_first_report_and_the_result_say_what_auto_came_to(make_spec):
+    reports = []
+    result = run_trial(make_spec(precision="auto"), lambda report: reports.append(report) or True)
+    assert [report.precision for report in reports] == [resolve_precision("auto"), "", ""]
+    assert result.precision == resolve_precision("auto")
+
+
 def test_mixed_precision_and_class_weights(make_spec):
     values = {"n_blocks": 2, "batch_norm": True, "head": "gap", "class_weighting": "sqrt", "optimizer": "sgd"}
     values |= {"convs_per_block": 1, "width_growth": 2.0}
@@ -201,7 +208,13 @@ class TestFailures:
 
     def test_files_that_are_not_there(self, make_spec, split, tmp_path):
         spec = make_spec(data=replace(split, train_images=tmp_path / "none.npy"))
-        assert self._failed(spec).reason.startswith("FileNotFoundError: ")
+        assert self._failed(spec).reason == DATA_GONE
+
+    @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'for", b"not an array"])
+    def test_files_that_are_damaged(self, make_spec, split, tmp_path, content):
+        (tmp_path / "damaged.npy").write_bytes(content)
+        spec = make_spec(data=replace(split, validation_labels=tmp_path / "damaged.npy"))
+        assert self._failed(spec).reason == DATA_GONE
 
     def test_what_report_raises_passes_through(self, make_spec):
         def lost(_):

@@ -1,0 +1,104 @@
+"""Which exceptions are one line, and which keep their traceback: by where they come from."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from galaxy_exp.cli import main as command_line
+from galaxy_exp.cli.main import _run
+
+SIMULATED = ("simulated", "--set", "data.simulated.n_images=100", "--set", "data.simulated.image_size=24")
+
+
+def fail_with(monkeypatch, error):
+    def main(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(command_line.cli, "main", main)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO])
+def test_what_the_machine_refuses_is_one_line(monkeypatch, capsys, number):
+    fail_with(monkeypatch, OSError(number, os.strerror(number), "/data/a b.h5"))
+    assert _run([]) == 1
+    assert capsys.readouterr().err == f"error: /data/a b.h5: {os.strerror(number)}\n"
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "trials/0003/history.csv"),
+        FileExistsError(errno.EEXIST, "File exists", "x"),
+        IsADirectoryError(errno.EISDIR, "Is a directory", "x"),
+        NotADirectoryError(errno.ENOTDIR, "Not a directory", "x"),
+        OSError(errno.EINVAL, "Invalid argument"),
+        OSError("without a number"),
+        ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
+        BrokenPipeError(errno.EPIPE, "Broken pipe"),
+        TimeoutError("timed out"),
+        KeyError("name"),
+        ValueError("a bug"),
+        AssertionError(),
+    ],
+    ids=lambda bug: type(bug).__name__,
+)
+def test_a_bug_keeps_its_traceback(monkeypatch, bug):
+    fail_with(monkeypatch, bug)
+    monkeypatch.setattr(command_line, "_has_no_reader", lambda stream: False)  # pytest's stdout has no file
+    with pytest.raises(type(bug)) as raised:
+        _run([])
+    assert raised.value is bug
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GALAXY_EXP_HOME", raising=False)
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.png").mkdir()
+    return tmp_path
+
+
+def refused(capsys, *arguments):
+    assert _run(list(arguments)) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    return line
+
+
+@pytest.mark.parametrize("output", ["file/x.png", "file/y/x.png", "folder.png", f"{'x' * 300}.png", "/proc/x.png"])
+def test_a_picture_that_cannot_be_written_is_one_line(here, capsys, output):
+    line = refused(capsys, "data", "preview", *SIMULATED, "-o", output)
+    assert line.startswith(f"error: {output}: cannot be written: ")
+
+
+@pytest.mark.parametrize("home", ["file", "file/below", "/proc/nothing"])
+def test_a_home_that_cannot_hold_sweeps_is_one_line(here, capsys, monkeypatch, home):
+    monkeypatch.setenv("GALAXY_EXP_HOME", home)
+    (here / "s.yaml").write_text("data: {source: simulated}")
+    assert f"{Path(home).resolve()}: cannot hold sweeps: " in refused(capsys, "sweep", "s.yaml")
+
+
+def test_a_current_folder_that_is_gone_is_one_line(here, capsys, monkeypatch):
+    gone = here / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert "the current folder does not exist any more" in refused(capsys, "list")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output", ["file/x.html", "folder.html", f"{'x' * 300}.html", "/proc/x.html"])
+def test_a_report_that_cannot_be_written_is_one_line(here, finished, capsys, monkeypatch, output):
+    (here / "folder.html").mkdir()
+    monkeypatch.setenv("GALAXY_EXP_HOME", str(finished.path / ".galaxy_exp"))
+    assert refused(capsys, "report", "-o", output).startswith(f"error: {output}: cannot be written: ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output", ["sweep.yaml/below", "/proc/nothing"])
+def test_a_folder_that_an_evaluation_cannot_be_written_to_is_one_line(finished, output):
+    done = finished.run("evaluate", *SIMULATED, "--model", "tiny-model", "-o", output, exit_code=2)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {output}/report.json: cannot be written: ")

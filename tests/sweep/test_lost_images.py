@@ -1,0 +1,72 @@
+"""Prepared images that are deleted or damaged while a sweep runs: restored, or one line and closed runs."""
+
+import shutil
+
+import pytest
+import yaml
+
+from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.data import PreparedData
+from galaxy_exp.data.given import store_data
+
+from .test_faults import assert_nothing_lost_or_doubled, journal_has, sweep_runs, wait_for
+
+pytestmark = pytest.mark.slow
+
+
+def data_folder(project):
+    return project.path / ".galaxy_exp" / "data"
+
+
+def truncate(folder):
+    for file in folder.glob("*/*_images.npy"):
+        with file.open("r+b") as images:
+            images.truncate(100)
+
+
+@pytest.mark.parametrize("spoil", [shutil.rmtree, truncate], ids=["deleted", "truncated"])
+def test_they_are_prepared_again(project, finished, spoil):
+    process = project.start("sweep", "sweep.yaml")
+    wait_for(journal_has(project, "trial_ended", 1), process)
+    spoil(data_folder(project))
+    _, log = process.communicate(timeout=300)
+    assert process.returncode == 0, log
+    assert "preparing the images again: " in log
+    assert_nothing_lost_or_doubled(project, finished)
+
+
+def test_without_their_source_the_sweep_ends_in_one_line_and_is_resumed_when_it_is_back(project, prepared):
+    source, elsewhere = project.path / "galaxies.h5", project.path / "elsewhere.h5"
+    content = yaml.safe_load((project.path / "sweep.yaml").read_text())
+    images = project.path / "given"
+    stored = store_data(dataset_of(prepared), DataConfig(), images)
+    shutil.move(stored.source, source)
+    content["data"] = {"source": str(source)}
+    (project.path / "sweep.yaml").write_text(yaml.safe_dump(content))
+
+    process = project.start("sweep", "sweep.yaml")
+    wait_for(journal_has(project, "trial_ended", 1), process)
+    source.rename(elsewhere)
+    shutil.rmtree(data_folder(project))
+    _, log = process.communicate(timeout=300)
+    assert process.returncode == 2, log
+    assert "Traceback" not in log
+    (error,) = [line for line in log.splitlines() if line.startswith("error: ")]
+    assert f"the prepared images are gone and cannot be prepared again: {source}" in error
+    assert error.endswith(f"continue with: galaxy-exp resume {project.record().sweep_id}")
+    assert {run.info.status for run in sweep_runs(project)} <= {"FINISHED", "KILLED"}
+
+    elsewhere.rename(source)
+    project.run("resume")
+    assert len(project.record().end_order) == 5
+    assert {run.info.status for run in sweep_runs(project)} == {"FINISHED"}
+
+
+def dataset_of(prepared):
+    """The training and validation images of a prepared split, as they are given from Python."""
+    import numpy as np
+
+    files = PreparedData.load(prepared.folder).files
+    images = np.concatenate([np.load(files.train_images), np.load(files.validation_images)])
+    labels = np.concatenate([np.load(files.train_labels), np.load(files.validation_labels)])
+    return images, labels, files.class_names
