@@ -46,14 +46,13 @@ def examine_stores(sweeps: Sequence[TrackedSweep], known: set[str] | None, say: 
 def _examine_store(
     uri: str, sweeps: Sequence[TrackedSweep], known: set[str] | None, say: Callable[[str], None]
 ) -> list[Finding]:
-    from galaxy_exp.tracking.quiet import quiet_mlflow
     from galaxy_exp.tracking.store import hide_in_address, is_first_use, open_client, tracking_errors
 
     store = hide_in_address(uri)
     if is_first_use(uri):
         return [finding for sweep in sweeps for finding in _Sweep(sweep, None, say).examine_runs([])]
     try:
-        with quiet_mlflow(), tracking_errors(uri):
+        with tracking_errors(uri):
             client = open_client(uri)
             found = []
             if known is None:

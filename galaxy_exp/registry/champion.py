@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.errors import ModelError, first_line
-from galaxy_exp.quiet import import_keras_quietly
+from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
 from galaxy_exp.registry.catalogue import list_models, promote, rollback
 from galaxy_exp.registry.temperature import scale_probabilities
 from galaxy_exp.registry.version_tags import CHAMPION
@@ -262,7 +262,8 @@ def _load_logged_model(uri: str, tracking_uri: str | None) -> GalaxyClassifier:
 
     client = open_existing_client(tracking_uri)
     try:
-        location = client.get_logged_model(uri.removeprefix("models:/")).artifact_location
+        with quiet_mlflow():
+            location = client.get_logged_model(uri.removeprefix("models:/")).artifact_location
     except MlflowException as error:
         where = hide_in_address(client.tracking_uri)
         raise ModelError(f"no model could be read at {uri} in {where}: {error.message}") from error
@@ -291,7 +292,7 @@ def _load_folder(package: Path, uri: str, version: ModelVersion | None = None) -
     _check_is_code(package, uri)
     import_keras_quietly()  # not before there is a model: that there is none is told at once
     try:
-        with quiet_mlflow():
+        with quiet_mlflow(), BACKEND_ENVIRONMENT:
             loaded = pyfunc.load_model(str(package))
     except NotImplementedError as error:
         raise ModelError(f"{uri} is packaged as a TensorFlow graph; expected KERAS_BACKEND=tensorflow") from error

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from galaxy_exp.errors import ModelError
 from galaxy_exp.folders import graph_of
 from galaxy_exp.registry.version_tags import SWEEP_ID
-from galaxy_exp.tracking.quiet import quiet_mlflow
 from galaxy_exp.tracking.store import open_client, tracking_errors
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def log_and_register(
     if not model_file.is_file():
         raise ModelError(f"{model_file}: no such model file")
     client = open_client(tracking_uri)
-    with quiet_mlflow(), tracking_errors(tracking_uri):
+    with tracking_errors(tracking_uri):
         found = _only_version(client, registered_name, str(metadata["sweep_id"]))
         if found is not None:
             return found
