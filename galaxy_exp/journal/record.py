@@ -62,6 +62,8 @@ class TrialRecord:
     reports: list[EpochReport] = field(default_factory=list)
     """Of the current attempt only."""
     report_times: list[float] = field(default_factory=list)
+    started_at: float | None = None
+    """When a worker got the current attempt; seconds since 1970."""
     result: TrialResult | None = None
     ended_at: float | None = None
     projected: bool = False
@@ -300,7 +302,7 @@ class SweepRecord:
                 self.history.append(("proposed", event.number))
             case TrialStarted():
                 trial = self.trials[event.number]
-                trial.attempt = event.attempt
+                trial.attempt, trial.started_at = event.attempt, event.time
                 trial.reports, trial.report_times = [], []
             case EpochReported():
                 self.trials[event.report.number].reports.append(event.report)
