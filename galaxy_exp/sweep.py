@@ -34,8 +34,9 @@ from galaxy_exp.journal.events import Event, SweepEnded, SweepResumed
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.preparation import check_names, prepare_sweep
-from galaxy_exp.quiet import import_keras_quietly
+from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
 from galaxy_exp.records import TrialSpec
+from galaxy_exp.redaction import remember_address
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.sweep_report import refresh_report
 
@@ -134,11 +135,11 @@ def _run_new(
     project = ProjectFolder.default()
     folder = project.new_sweep(config.name)
     crew = Crew(config.execution, project.worker_log(folder.sweep_id), say)
-    with signals_as_interrupts(), _closing(crew, folder):
+    with BACKEND_ENVIRONMENT, signals_as_interrupts(), _closing(crew, folder):
         given = _references(config, hypermodel, data, project, folder)
         config = config.model_copy(update=given)
         crew.start()  # its imports go on while this process prepares
-        check_names(config)
+        check_names(config, say)
         started = prepare_sweep(config, project, folder.sweep_id, say)
         if source is not None:
             values = {key: config.model_dump(mode="json")[key] for key in given}
@@ -193,7 +194,7 @@ def resume_sweep(
     """
     project = ProjectFolder.default()
     folder = project.find_sweep(reference) if reference else _newest_unfinished(project)
-    with signals_as_interrupts(), Journal.reopen(folder.path) as journal:
+    with BACKEND_ENVIRONMENT, signals_as_interrupts(), Journal.reopen(folder.path) as journal:
         if journal.record.ended is not None and journal.record.ended.succeeded:
             raise JournalError(
                 f"sweep {folder.sweep_id} is finished, and its sealed test part is opened once; galaxy-exp show "
@@ -468,22 +469,18 @@ def build_projection(journal: Journal, folder: SweepFolder, say: Say) -> MlflowP
     uri = journal.record.started.tracking_uri
     with tracking_errors(uri):
         from galaxy_exp.tracking.projection import MlflowProjection
-        from galaxy_exp.tracking.quiet import quiet_mlflow
     _remember_password(journal.record)
 
     def open_store() -> MlflowClient:
         if is_first_use(uri):
             say(f"creating the MLflow database {uri} (first use, about 10 s)")
-        with quiet_mlflow():
-            return open_client(uri)
+        return open_client(uri)
 
     return MlflowProjection(open_store, journal, folder, _load_data(journal.record), say)
 
 
 def _remember_password(record: SweepRecord) -> None:
     """The journal has the store's address without its password; the sweep file may have it."""
-    from galaxy_exp.tracking.store import remember_address
-
     source = record.sweep_file
     if source is None or not source.path or record.config.tracking.uri is None:
         return
