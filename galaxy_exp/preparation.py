@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -54,6 +55,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     """
     from galaxy_exp.data import load_dataset, prepare_split
 
+    config = config.named(experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME"))
     dataset = load_dataset(config.data)
     simulated = "SIMULATED " if dataset.simulated else ""
     say(f"data: {len(dataset)} {simulated}images in {dataset.n_classes} classes from {dataset.source}")

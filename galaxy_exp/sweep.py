@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.config import SweepConfig, load_sweep, parse_sweep
-from galaxy_exp.config.changes import unsettles_workers
+from galaxy_exp.config.changes import STORE, unsettles_workers
 from galaxy_exp.config.reading import FlagValue, SweepFile, read_sweep
 from galaxy_exp.errors import (
     ConfigError,
@@ -30,7 +30,7 @@ from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.import_paths import add_import_paths
 from galaxy_exp.interrupts import gentle_interrupts, signals_as_interrupts, signals_ignored
 from galaxy_exp.journal.changes import find_change
-from galaxy_exp.journal.events import Event, SweepEnded, SweepResumed
+from galaxy_exp.journal.events import Event, SweepChanged, SweepEnded, SweepResumed
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.preparation import check_names, prepare_sweep
@@ -209,6 +209,7 @@ def resume_sweep(
             as_recorded=as_recorded,
             say=say,
         )
+        change = _check_recorded_store(journal.record, change, say)
         config = journal.record.config if change is None else parse_sweep(change.config, "changed sweep file")
         add_import_paths(journal.record.started.import_paths)
         known = None if change is not None and unsettles_workers(change.changes) else journal.record.workers_chosen
@@ -221,6 +222,26 @@ def resume_sweep(
             return _Run(journal, folder, crew, observers, say).to_the_end()
 
 
+def _check_recorded_store(record: SweepRecord, change: SweepChanged | None, say: Say) -> SweepChanged | None:
+    """Refuses a store that can never work; the change says which store it leads to, if to another one.
+
+    Raises:
+        UnusableStoreError: one line with the command that takes another store.
+    """
+    from galaxy_exp.tracking.store import resolve_tracking_uri
+    from galaxy_exp.tracking.store_check import check_store
+
+    _remember_password(record)
+    uri = record.tracking_uri
+    if change is not None and any(each.key == STORE for each in change.changes):
+        uri = remember_address(resolve_tracking_uri(parse_sweep(change.config, "changed sweep file").tracking.uri))
+        if uri != record.tracking_uri:
+            change = change.model_copy(update={"tracking_uri": uri})
+            say(f"the whole sweep is written anew into the MLflow store {uri}")
+    check_store(uri, say, f"galaxy-exp resume {record.sweep_id}")
+    return change
+
+
 def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> SweepRecord:
     """Writes to MLflow what it lacks of a sweep; nothing is trained.
 
@@ -229,6 +250,7 @@ def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> Sw
     """
     folder = ProjectFolder.default().find_sweep(reference)
     with Journal.reopen(folder.path) as journal:
+        _check_recorded_store(journal.record, None, say)
         projection = build_projection(journal, folder, say)
         ended = journal.record.ended
         if ended is None:  # no driver runs it, as the journal is ours
@@ -466,7 +488,7 @@ def build_projection(journal: Journal, folder: SweepFolder, say: Say) -> MlflowP
     """
     from galaxy_exp.tracking.store import is_first_use, open_client, tracking_errors
 
-    uri = journal.record.started.tracking_uri
+    uri = journal.record.tracking_uri
     with tracking_errors(uri):
         from galaxy_exp.tracking.projection import MlflowProjection
     _remember_password(journal.record)

@@ -130,6 +130,8 @@ class SweepRecord:
     """What a search was asked and told, in order, by number of the trial."""
     active_seconds: float = 0.0
     """Between events, without the time from a driver's end to the next one's start."""
+    tracking_uri: str = ""
+    """The MLflow store, without its password: as the sweep began, or as resuming changed it."""
     parent_run_id: str | None = None
     finalists: list[int] | None = None
     """None while the search goes on."""
@@ -157,6 +159,9 @@ class SweepRecord:
     """Observers may look from another thread."""
     _epochs_ended: int = 0
     """Of trials that ended."""
+
+    def __post_init__(self) -> None:
+        self.tracking_uri = self.started.tracking_uri
 
     @classmethod
     def from_events(cls, events: Iterable[Event], where: Path | str) -> SweepRecord:
@@ -319,6 +324,13 @@ class SweepRecord:
             case _:
                 self._apply_to_sweep(event)
 
+    def _take_store(self, uri: str) -> None:
+        """Another MLflow store, which has no run and no version yet."""
+        self.tracking_uri = uri
+        self.parent_run_id = self.registered = self.promotion = None
+        for trial in self.trials.values():
+            trial.run_id, trial.run_attempt, trial.projected = None, 0, False
+
     def _end(self, trial: TrialRecord, result: TrialResult, time: float) -> None:
         trial.ended_at, trial.result = time, result  # in this order for observers in another thread
         self.end_order.append(trial.number)
@@ -347,6 +359,8 @@ class SweepRecord:
                 if unsettles_workers(event.changes):
                     self.workers_chosen = None
                 self.__dict__.pop("config", None)  # the cached one
+                if event.tracking_uri:
+                    self._take_store(event.tracking_uri)
                 if event.reopens_search:
                     self.finalists, self.why_search_ended = None, ""
             case WorkersChosen():

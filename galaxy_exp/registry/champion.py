@@ -31,6 +31,9 @@ __all__ = ["GalaxyClassifier", "Predictions", "list_models", "load_model", "prom
 DEFAULT_NAME = "galaxy10-cnn"
 _LOGGED_MODEL = "models:/m-"
 """How the URI of a model starts that was logged, registered or not."""
+_MOST_NAMES = 10
+"""Registered models that a message names."""
+
 MAKE_ONE = "make one with: galaxy-exp sweep sweeps/quickstart.yaml"
 
 
@@ -249,7 +252,9 @@ def _nothing_found(client: MlflowClient, name: str, alias: str, number: int | No
     wanted = f"version {number}" if number is not None else f"version with the alias {alias!r}"
     known = sorted(int(version.version) for version in client.search_model_versions(f"name = '{name}'"))
     if not known:
-        return f"no model {name!r} is registered in {hide_in_address(client.tracking_uri)}; {MAKE_ONE}"
+        others = [model.name for model in client.search_registered_models(max_results=_MOST_NAMES)]
+        instead = f"registered there: {', '.join(others)}" if others else MAKE_ONE
+        return f"no model {name!r} is registered in {hide_in_address(client.tracking_uri)}; {instead}"
     versions = ", ".join(map(str, known))
     return (
         f"model {name!r} in {hide_in_address(client.tracking_uri)} has no {wanted}; versions: {versions}; "

@@ -100,7 +100,7 @@ def log_and_register(
         found = _only_version(client, registered_name, str(metadata["sweep_id"]))
         if found is not None:
             return found
-        logged = _claim_logged_model(client, run_id, registered_name)
+        logged = _claim_logged_model(client, run_id, registered_name.replace(".", "_"))  # where MLflow takes no dots
         with _finalized(client, logged), tempfile.TemporaryDirectory() as folder:
             package = _build_package(
                 Path(folder),

@@ -256,7 +256,7 @@ class MlflowProjection:
 
     @property
     def _where(self) -> str:
-        return hide_in_address(self._record.started.tracking_uri)
+        return hide_in_address(self._record.tracking_uri)
 
     @property
     def _waited(self) -> float:
@@ -303,7 +303,7 @@ class MlflowProjection:
 
     def _experiment(self) -> str:
         if self._experiment_id is None:
-            name = self._record.config.tracking.experiment
+            name = self._record.config.experiment_name
             experiment = self.client.get_experiment_by_name(name)
             if experiment is None:
                 tags = names.EXPERIMENT_KIND | {names.NOTE: EXPERIMENT_NOTE}
