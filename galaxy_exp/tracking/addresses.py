@@ -95,7 +95,7 @@ def uri_option(uri: str | None) -> str:
 def is_first_use(uri: str) -> bool:
     """Whether opening the store will create a database, which takes MLflow about ten seconds."""
     path = sqlite_file(uri)
-    return path is not None and not path.exists()
+    return path is not None and not os.path.lexists(path)
 
 
 def _absolute(uri: str) -> str:
@@ -135,4 +135,4 @@ def sqlite_file(uri: str) -> Path | None:
         return None
     spelled, decoded = Path(matched[1]), Path(unquote(matched[1]))
     # before SQLAlchemy 2.1 the name was not decoded
-    return spelled if spelled.exists() and not decoded.exists() else decoded
+    return spelled if os.access(spelled, os.F_OK) and not os.access(decoded, os.F_OK) else decoded

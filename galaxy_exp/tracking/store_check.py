@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from functools import cache
 from importlib.metadata import entry_points, version
 from importlib.util import find_spec
@@ -111,7 +111,7 @@ def _mlflow_folder() -> Path:
 
 
 def _check_sqlite(file: Path, uri: str, say: Say) -> None:
-    folder = next(each for each in file.parents if each.exists())
+    folder = next(each for each in file.parents if os.access(each, os.F_OK))  # Path.exists raises where it may not look
     if not folder.is_dir():
         raise _Unusable(f"{folder} is not a folder")
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -122,28 +122,28 @@ def _check_sqlite(file: Path, uri: str, say: Say) -> None:
         raise _Unusable("is not a file" if file.exists() else f"{file} is a link to nothing")
     if not os.access(file, os.R_OK | os.W_OK):
         raise _Unusable(f"no permission to read and write {file}")
-    with _errors_of_sqlite(), closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as database:
-        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        found = database.execute("SELECT version_num FROM alembic_version").fetchall() if _VERSIONS in tables else []
+    tables, found = _read_schema(file)
     if tables and "experiments" not in tables:
         raise _Unusable("is the database of another program")
-    if len(found) == 1:
-        _check_schema(found[0][0], tables, uri, say)
+    if found:
+        _check_schema(found, tables, uri, say)
 
 
-_VERSIONS = "alembic_version"
-
-
-@contextmanager
-def _errors_of_sqlite() -> Iterator[None]:
-    """A database that another process has locked is only away."""
+def _read_schema(file: Path) -> tuple[set[str], str]:
+    """The tables of a database and MLflow's revision of them; nothing of one that another process has locked."""
+    address = f"file:{quote(str(file))}?mode=ro"
     try:
-        yield
+        with closing(sqlite3.connect(address, uri=True, timeout=_PATIENCE_SECONDS)) as database:
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            versioned = "alembic_version" in tables
+            found = database.execute("SELECT version_num FROM alembic_version").fetchall() if versioned else []
     except sqlite3.OperationalError as error:
-        if "locked" not in str(error) and "busy" not in str(error):
-            raise _Unusable(f"cannot be read: {error}") from error
+        if "locked" in str(error) or "busy" in str(error):
+            return set(), ""
+        raise _Unusable(f"cannot be read: {error}") from error
     except sqlite3.DatabaseError as error:
         raise _Unusable(f"cannot be read: {error}; put a backup in its place, or move it away") from error
+    return tables, found[0][0] if len(found) == 1 else ""
 
 
 def _check_schema(found: str, tables: set[str], uri: str, say: Say) -> None:
