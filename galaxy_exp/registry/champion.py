@@ -298,7 +298,7 @@ def _load_folder(package: Path, uri: str, version: ModelVersion | None = None) -
     import_keras_quietly()  # not before there is a model: that there is none is told at once
     try:
         with quiet_mlflow(), BACKEND_ENVIRONMENT:
-            loaded = pyfunc.load_model(str(package))
+            loaded = pyfunc.load_model(package.absolute().as_uri())  # as MLflow decodes a path
     except NotImplementedError as error:
         raise ModelError(f"{uri} is packaged as a TensorFlow graph; expected KERAS_BACKEND=tensorflow") from error
     model, metadata = _galaxy_model(loaded, uri), loaded.metadata.metadata or {}

@@ -195,9 +195,9 @@ def _build_package(
     pyfunc.save_model(
         path=str(package),
         python_model=str(MODEL_CODE),
-        artifacts={
-            "model": str(graph_of(model_file) if graph_of(model_file).is_dir() else model_file),
-            "classes": str(_write_classes(folder, class_names, image_shape, preprocessing, tta)),
+        artifacts={  # as URIs, since MLflow decodes a path
+            "model": (graph_of(model_file) if graph_of(model_file).is_dir() else model_file).absolute().as_uri(),
+            "classes": _write_classes(folder, class_names, image_shape, preprocessing, tta).as_uri(),
         },
         mlflow_model=Model(
             artifact_path=logged.artifact_location, run_id=run_id, model_uuid=logged.model_id, model_id=logged.model_id

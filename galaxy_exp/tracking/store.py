@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import uuid
 from collections.abc import Iterator, Mapping
@@ -57,11 +58,22 @@ def open_client(tracking_uri: str | None) -> MlflowClient:
     refuse_unusable(uri, ask=False)
     from mlflow import MlflowClient
 
-    with tracking_errors(tracking_uri):
+    with tracking_errors(tracking_uri), _handlers_kept():
         if is_first_use(uri):
             _create_database(uri)
         with _alone(uri):
             return MlflowClient(tracking_uri=openable(uri))
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """MLflow adds a handler to Alembic's logger whenever it makes or migrates a database."""
+    logger = logging.getLogger("alembic")
+    handlers = list(logger.handlers)
+    try:
+        yield
+    finally:
+        logger.handlers[:] = handlers
 
 
 @contextmanager

@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import requests
-from conftest import Project
 from mlflow_servers import free_port
 from PIL import Image
 
@@ -57,12 +57,12 @@ def test_stores_are_whole_and_nothing_is_beside_them(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_sweep_its_model_and_its_ui(tmp_path: Path) -> None:
-    folder = tmp_path / WORST
-    folder.mkdir()
-    project = Project(folder)
+def test_a_sweep_its_model_and_its_ui(project: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    top = tmp_path_factory.mktemp("top")
+    folder = top / WORST
+    project = project.copy_to(folder)
     project.run("sweep", "sweep.yaml", "--set", "search.max_trials=1")
-    assert [path.name for path in tmp_path.iterdir()] == [WORST]
+    assert [path.name for path in top.iterdir()] == [WORST]
     images = folder / "images"
     images.mkdir()
     Image.new("RGB", (24, 24)).save(images / "a.png")
@@ -77,11 +77,11 @@ def test_a_sweep_its_model_and_its_ui(tmp_path: Path) -> None:
                 f"{address}/get-artifact", {"run_id": trial.run_id, "path": "history.csv"}, timeout=60
             )
             assert answer.text.startswith("epoch,"), answer.text
-    assert [path.name for path in tmp_path.iterdir()] == [WORST]
+    assert [path.name for path in top.iterdir()] == [WORST]
 
 
 @contextmanager
-def server(project: Project, command: list[str]) -> Iterator[str]:
+def server(project: Any, command: list[str]) -> Iterator[str]:
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     environment = project.environment | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
