@@ -201,7 +201,7 @@ def test_names_that_were_left_out_stay_as_they_were_recorded(journal, file, monk
     assert changes_of(find_change(journal.record)) == [("search.max_trials", 5, 6)]
 
 
-def test_another_store_has_nothing_of_the_sweep_yet(journal):
+def test_another_store_has_nothing_of_the_sweep_yet(journal, tmp_path):
     journal.append(TrialProposed(number=0, values={}, seed=1))
     journal.append(ParentRunCreated(run_id="p"))
     journal.append(TrialRunCreated(number=0, run_id="r"))
@@ -212,7 +212,7 @@ def test_another_store_has_nothing_of_the_sweep_yet(journal):
     journal.append(change)
     assert journal.record.parent_run_id == "p", "the same store, under another name"
     journal.append(change.model_copy(update={"tracking_uri": "sqlite:////new.db"}))
-    for record in (journal.record, read_record(journal.folder)):
+    for record in (journal.record, read_record(tmp_path / "s-1")):
         trial = record.trials[0]
         assert (record.tracking_uri, record.parent_run_id, record.registered) == ("sqlite:////new.db", None, None)
         assert (trial.run_id, trial.run_attempt, trial.projected) == (None, 0, False)
