@@ -25,6 +25,7 @@ __all__ = [
     "SweepInterrupted",
     "TrackingError",
     "UnusableImagesError",
+    "UnusableStoreError",
     "first_line",
     "is_disk_full",
     "is_of_the_machine",
@@ -86,6 +87,12 @@ class UnusableImagesError(GalaxyExpError):
 
 class TrackingError(GalaxyExpError):
     """MLflow refused or could not be reached; the sweep itself goes on."""
+
+
+class UnusableStoreError(TrackingError):
+    """An MLflow store that no waiting makes usable: says why, and how to have another one."""
+
+    exit_code = BadInputError.exit_code
 
 
 class EngineError(GalaxyExpError):

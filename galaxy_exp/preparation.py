@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from galaxy_exp.import_paths import own_import_paths
 from galaxy_exp.journal.events import SweepStarted
 from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.records import Evidence
-from galaxy_exp.redaction import hide_password
+from galaxy_exp.redaction import hide_password, remember_address
 from galaxy_exp.software import describe_software
 
 if TYPE_CHECKING:
@@ -28,19 +29,22 @@ __all__ = ["check_names", "prepare_sweep"]
 Say = Callable[[str], None]
 
 
-def check_names(config: SweepConfig) -> None:
+def check_names(config: SweepConfig, say: Say = lambda _: None) -> None:
     """Refuses what can be told from names alone, before data are read.
 
-    That is a path where there is nothing, a sampler or pruner of one's own that cannot be had, and what a sampler
-    cannot do.
+    That is a path where there is nothing, an MLflow store that can never work, a sampler or pruner of one's own that
+    cannot be had, and what a sampler cannot do.
 
     Raises:
         ConfigError: one line that names the key, what was found and what is known.
         DataError: there is no such file.
+        UnusableStoreError: the MLflow store cannot be used.
     """
     from galaxy_exp.data.sources import check_source
+    from galaxy_exp.tracking.store_check import check_store
 
     check_source(config.data)
+    check_store(config.tracking.uri, say)
     import_keras_quietly()  # the samplers know the spaces of KerasTuner
     from galaxy_exp.search import building
     from galaxy_exp.search.pruners import build_pruner
@@ -57,6 +61,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     """
     from galaxy_exp.data import load_dataset, prepare_split
 
+    config = config.named(experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME"))
     dataset = load_dataset(config.data)
     simulated = "SIMULATED " if dataset.simulated else ""
     say(f"data: {len(dataset)} {simulated}images in {dataset.n_classes} classes from {dataset.source}")
@@ -66,7 +71,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     from galaxy_exp.hypermodel.given import locate_hypermodel
     from galaxy_exp.hypermodel.search_space import baseline_values, build_space
     from galaxy_exp.search.building import check_search
-    from galaxy_exp.tracking.store import remember_address, resolve_tracking_uri
+    from galaxy_exp.tracking.store import resolve_tracking_uri
 
     reference = locate_hypermodel(config.hypermodel, project.sweep(sweep_id).path)
     with _traceback_kept(project.worker_log(sweep_id)):

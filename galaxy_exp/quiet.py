@@ -1,14 +1,70 @@
-"""Keeps what native libraries print on import off the user's terminal."""
+"""Keeps what native libraries print on import off the user's terminal, and sets their environment for a while."""
 
 from __future__ import annotations
 
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-__all__ = ["import_keras_quietly", "import_tensorflow_quietly"]
+__all__ = ["BACKEND_ENVIRONMENT", "ScopedEnvironment", "import_keras_quietly", "import_tensorflow_quietly"]
+
+
+class ScopedEnvironment:
+    """Environment variables that are set from when the first thread enters until the last one leaves.
+
+    The environment belongs to all threads and to whoever calls this package, so it is then as it was before.
+
+    Args:
+        forced: set whatever they are.
+        defaults: set if they are not set.
+    """
+
+    def __init__(self, forced: Mapping[str, str], defaults: Mapping[str, str]) -> None:
+        self._forced = dict(forced)
+        self._defaults = dict(defaults)
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before: dict[str, str | None] = {}
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._before = {name: os.environ.get(name) for name in self._defaults | self._forced}
+                os.environ.update(self._defaults | os.environ | self._forced)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                for name, value in self._before.items():
+                    _put_back(name, value)
+
+    def keep(self) -> None:
+        """Sets them for good, in a process of our own."""
+        self.__enter__()
+
+
+def _put_back(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
+
+
+BACKEND_ENVIRONMENT = ScopedEnvironment(
+    forced={},
+    defaults={
+        "TF_CPP_MIN_LOG_LEVEL": "3",  # at 2 TensorFlow still complains of absent GPUs
+        # this process must not take a GPU away from its workers
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # of JAX
+    },
+)
+"""For Keras's backends, which read it on import and when they first use a GPU."""
 
 
 def import_keras_quietly() -> None:
@@ -16,17 +72,13 @@ def import_keras_quietly() -> None:
 
     TensorFlow's C++ code writes to file descriptor 2 before any log level applies, so that is redirected.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # at 2 it still complains of absent GPUs
-    # the driver must not take a GPU away from its workers
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # of JAX
-    with _stderr_kept_back():
+    with BACKEND_ENVIRONMENT, _stderr_kept_back():
         import keras_tuner  # noqa: F401 - imports keras and the backend too
 
 
 def import_tensorflow_quietly() -> None:
     """Imports TensorFlow, as Keras does by itself, with its messages, to save a model on any backend."""
-    with _stderr_kept_back():
+    with BACKEND_ENVIRONMENT, _stderr_kept_back():
         import tensorflow  # noqa: F401
 
 

@@ -7,9 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote, unquote
 
-__all__ = ["HIDDEN", "hide_in_address", "hide_password"]
+__all__ = ["HIDDEN", "hide_in_address", "hide_password", "known_address", "remember_address"]
 
 HIDDEN = "***"
+
+_WHOLE: dict[str, str] = {}
+"""Addresses by what they are without their password; of this process alone, and nowhere else."""
 
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
@@ -46,6 +49,19 @@ def hide_in_address(address: str) -> str:
     """
     address = _USER.sub(rf"\g<1>{HIDDEN}@", address)
     return _QUERY.sub(rf"\g<1>{HIDDEN}", address)
+
+
+def remember_address(address: str) -> str:
+    """As `hide_in_address`; this process remembers the whole address."""
+    hidden = hide_in_address(address)
+    if hidden != address:
+        _WHOLE[hidden] = address
+    return hidden
+
+
+def known_address(hidden: str) -> str | None:
+    """The whole address that `remember_address` got, if any."""
+    return _WHOLE.get(hidden)
 
 
 def _secrets_of_environment(environment: Mapping[str, str]) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.config import SweepConfig, load_sweep, parse_sweep
-from galaxy_exp.config.changes import unsettles_workers
+from galaxy_exp.config.changes import STORE, unsettles_workers
 from galaxy_exp.config.reading import FlagValue, SweepFile, read_sweep
 from galaxy_exp.errors import (
     ConfigError,
@@ -30,12 +30,13 @@ from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.import_paths import add_import_paths
 from galaxy_exp.interrupts import gentle_interrupts, signals_as_interrupts, signals_ignored
 from galaxy_exp.journal.changes import find_change
-from galaxy_exp.journal.events import Event, SweepEnded, SweepResumed
+from galaxy_exp.journal.events import Event, SweepChanged, SweepEnded, SweepResumed
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.preparation import check_names, prepare_sweep
-from galaxy_exp.quiet import import_keras_quietly
+from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
 from galaxy_exp.records import SplitFiles, TrialSpec
+from galaxy_exp.redaction import remember_address
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.sweep_report import refresh_report
 
@@ -134,11 +135,11 @@ def _run_new(
     project = ProjectFolder.default()
     folder = project.new_sweep(config.name)
     crew = Crew(config.execution, project.worker_log(folder.sweep_id), say)
-    with signals_as_interrupts(), _closing(crew, folder):
+    with BACKEND_ENVIRONMENT, signals_as_interrupts(), _closing(crew, folder):
         given = _references(config, hypermodel, data, project, folder)
         config = config.model_copy(update=given)
         crew.start()  # its imports go on while this process prepares
-        check_names(config)
+        check_names(config, say)
         started = prepare_sweep(config, project, folder.sweep_id, say)
         if source is not None:
             values = {key: config.model_dump(mode="json")[key] for key in given}
@@ -193,7 +194,7 @@ def resume_sweep(
     """
     project = ProjectFolder.default()
     folder = project.find_sweep(reference) if reference else _newest_unfinished(project)
-    with signals_as_interrupts(), Journal.reopen(folder.path) as journal:
+    with BACKEND_ENVIRONMENT, signals_as_interrupts(), Journal.reopen(folder.path) as journal:
         if journal.record.ended is not None and journal.record.ended.succeeded:
             raise JournalError(
                 f"sweep {folder.sweep_id} is finished, and its sealed test part is opened once; galaxy-exp show "
@@ -208,6 +209,7 @@ def resume_sweep(
             as_recorded=as_recorded,
             say=say,
         )
+        change = _check_recorded_store(journal.record, change, say)
         config = journal.record.config if change is None else parse_sweep(change.config, "changed sweep file")
         add_import_paths(journal.record.started.import_paths)
         known = None if change is not None and unsettles_workers(change.changes) else journal.record.workers_chosen
@@ -220,6 +222,26 @@ def resume_sweep(
             return _Run(journal, folder, crew, observers, say).to_the_end()
 
 
+def _check_recorded_store(record: SweepRecord, change: SweepChanged | None, say: Say) -> SweepChanged | None:
+    """Refuses a store that can never work; the change says which store it leads to, if to another one.
+
+    Raises:
+        UnusableStoreError: one line with the command that takes another store.
+    """
+    from galaxy_exp.tracking.store import resolve_tracking_uri
+    from galaxy_exp.tracking.store_check import check_store
+
+    _remember_password(record)
+    uri = record.tracking_uri
+    if change is not None and any(each.key == STORE for each in change.changes):
+        uri = remember_address(resolve_tracking_uri(parse_sweep(change.config, "changed sweep file").tracking.uri))
+        if uri != record.tracking_uri:
+            change = change.model_copy(update={"tracking_uri": uri})
+            say(f"the whole sweep is written anew into the MLflow store {uri}")
+    check_store(uri, say, f"galaxy-exp resume {record.sweep_id}")
+    return change
+
+
 def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> SweepRecord:
     """Writes to MLflow what it lacks of a sweep; nothing is trained.
 
@@ -228,6 +250,7 @@ def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> Sw
     """
     folder = ProjectFolder.default().find_sweep(reference)
     with Journal.reopen(folder.path) as journal:
+        _check_recorded_store(journal.record, None, say)
         projection = build_projection(journal, folder, restore_data(journal.record, say), say)
         ended = journal.record.ended
         if ended is None:  # no driver runs it, as the journal is ours
@@ -478,25 +501,21 @@ def build_projection(journal: Journal, folder: SweepFolder, data: PreparedData, 
     """
     from galaxy_exp.tracking.store import is_first_use, open_client, tracking_errors
 
-    uri = journal.record.started.tracking_uri
+    uri = journal.record.tracking_uri
     with tracking_errors(uri):
         from galaxy_exp.tracking.projection import MlflowProjection
-        from galaxy_exp.tracking.quiet import quiet_mlflow
     _remember_password(journal.record)
 
     def open_store() -> MlflowClient:
         if is_first_use(uri):
             say(f"creating the MLflow database {uri} (first use, about 10 s)")
-        with quiet_mlflow():
-            return open_client(uri)
+        return open_client(uri)
 
     return MlflowProjection(open_store, journal, folder, data, say)
 
 
 def _remember_password(record: SweepRecord) -> None:
     """The journal has the store's address without its password; the sweep file may have it."""
-    from galaxy_exp.tracking.store import remember_address
-
     source = record.sweep_file
     if source is None or not source.path or record.config.tracking.uri is None:
         return

@@ -84,7 +84,7 @@ def check_sweep(
             or cannot be trained with the memory of this machine.
     """
     try:
-        check_names(config)
+        check_names(config, say)
         with Prober() as prober:  # its imports go on while this process prepares
             return _check(config, prober, with_timing, say)
     except ConfigError as error:

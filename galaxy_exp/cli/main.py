@@ -10,6 +10,7 @@ import click
 
 from galaxy_exp.cli.output import discard, say
 from galaxy_exp.errors import ConfigError, GalaxyExpError, is_of_the_machine, one_line
+from galaxy_exp.quiet import BACKEND_ENVIRONMENT
 from galaxy_exp.wording import nearest
 
 __all__ = ["cli", "main"]
@@ -86,6 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
     Exit codes: 0 done, 1 sweep failed, 2 bad input, 3 some images could not be classified, 130 interrupted. A full
     disk or a missing permission is one line, wherever it is met; any other exception is a bug and keeps its traceback.
     """
+    BACKEND_ENVIRONMENT.keep()
     sys.exit(_run(arguments))
 
 

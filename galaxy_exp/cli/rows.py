@@ -103,8 +103,8 @@ def describe_sweep(record: SweepRecord) -> dict[str, Any]:
         "sealed_test": {number: _short_report(report) for number, report in record.test_reports.items()},
         "registered": f"{record.registered.name} version {record.registered.version}" if record.registered else None,
         "promotion": record.promotion.reason if record.promotion else None,
-        "experiment": config.tracking.experiment,
-        "tracking_uri": hide_in_address(record.started.tracking_uri),
+        "experiment": config.experiment_name,
+        "tracking_uri": hide_in_address(record.tracking_uri),
         "parent_run_id": record.parent_run_id,
     }
 

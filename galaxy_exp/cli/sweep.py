@@ -109,7 +109,7 @@ def sync_command(sweep: str | None) -> None:
     from galaxy_exp.tracking.store import hide_in_address
 
     record = sync_sweep(sweep, say=say)
-    store = hide_in_address(record.started.tracking_uri)
+    store = hide_in_address(record.tracking_uri)
     say(f"MLflow at {store} has all {len(record.end_order)} finished trials of {record.sweep_id}")
 
 
@@ -140,7 +140,7 @@ def next_steps(record: SweepRecord) -> list[str]:
     from galaxy_exp.registry.champion import DEFAULT_NAME
     from galaxy_exp.tracking.store import uri_option
 
-    store, model = uri_option(record.started.tracking_uri), record.config.registry.model
+    store, model = uri_option(record.tracking_uri), record.config.model_name
     name = "" if model == DEFAULT_NAME else f" --model {shlex.quote(model)}"
     steps = [
         (f"galaxy-exp ui{store}", "compare the trials in the MLflow UI"),

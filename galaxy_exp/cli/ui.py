@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from urllib.parse import quote
 
 import click
 
@@ -25,15 +26,21 @@ def ui_command(port: int, uri: str | None) -> None:
 
     Ctrl-C ends it. The same as `mlflow ui` in the project folder.
     """
-    from galaxy_exp.tracking.store import check_store_exists, hide_in_address, resolve_tracking_uri
+    from galaxy_exp.tracking.store import check_store_exists, hide_in_address, resolve_tracking_uri, sqlite_file
+    from galaxy_exp.tracking.store_check import refuse_unusable
 
     resolved = resolve_tracking_uri(uri)
     if resolved.startswith(("http://", "https://")):
         say(f"the runs are on a server that has its own UI: {hide_in_address(resolved)}")
         return
     check_store_exists(resolved)
+    refuse_unusable(resolved)
     _refuse_taken_port(port)
     say(f"MLflow UI on {hide_in_address(resolved)}: http://127.0.0.1:{port} (Ctrl-C to end)")
+    file = sqlite_file(resolved)
+    if file is not None:  # by its bare name, as MLflow would make the folder of an encoded one
+        os.chdir(file.parent)
+        resolved = f"sqlite:///{quote(file.name)}"
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", resolved, "--host", "127.0.0.1"]
     # instead of this process, so that signals to it reach the server
     os.execve(sys.executable, [*command, "--port", str(port)], _WITHOUT_JOBS | os.environ)

@@ -9,7 +9,7 @@ from typing import Any
 
 from galaxy_exp.config.sweep import SweepConfig
 
-__all__ = ["CHANGEABLE", "Change", "differences", "is_budget", "is_changeable", "unsettles_workers"]
+__all__ = ["CHANGEABLE", "STORE", "Change", "differences", "is_budget", "is_changeable", "unsettles_workers"]
 
 BUDGET = (
     "search.max_trials",
@@ -20,7 +20,10 @@ BUDGET = (
 )
 """When the search ends. These, and what follows the search, are settled once its finalists are trained again."""
 
-CHANGEABLE = (*BUDGET, "search.max_failures", "execution", "tracking.keep_models", "registry")
+STORE = "tracking.uri"
+"""The MLflow store; another one gets the whole sweep anew."""
+
+CHANGEABLE = (*BUDGET, "search.max_failures", "execution", STORE, "tracking.keep_models", "registry")
 """Keys and sections that no proposal and no result of a trial depends on."""
 
 _LONGEST_VALUE = 100

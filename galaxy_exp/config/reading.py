@@ -18,7 +18,7 @@ from galaxy_exp.config.plain_yaml import parse_scalar, parse_yaml
 from galaxy_exp.config.problems import describe_problems
 from galaxy_exp.config.sweep import SweepConfig
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.redaction import hide_in_address
+from galaxy_exp.redaction import remember_address
 
 __all__ = [
     "FlagValue",
@@ -140,7 +140,7 @@ def _apply(
 
 
 def as_journaled(config: SweepConfig) -> dict[str, Any]:
-    """The resolved sweep as JSON has it, without the password of its MLflow store."""
+    """The resolved sweep as JSON has it, without the password of its MLflow store, which this process remembers."""
     content = config.model_dump(mode="json")
     content["tracking"] = _without_password("tracking", content["tracking"])
     return content
@@ -149,7 +149,7 @@ def as_journaled(config: SweepConfig) -> dict[str, Any]:
 def _without_password(key: str, value: Any) -> Any:
     if key == "tracking" and isinstance(value, dict):
         return {name: _without_password(f"tracking.{name}", each) for name, each in value.items()}
-    return hide_in_address(value) if key == "tracking.uri" and isinstance(value, str) else value
+    return remember_address(value) if key == "tracking.uri" and isinstance(value, str) else value
 
 
 def parse_overrides(overrides: Sequence[str]) -> SweepConfig:

@@ -126,6 +126,10 @@ class SimulatedConfig(Section):
     )
 
 
+BUILT_IN_HYPERMODEL = "galaxy-cnn"
+BUILT_IN_SOURCES = ("galaxy10-sdss", "galaxy10-decals", "simulated")
+
+
 class DataConfig(Section):
     """Where the images come from and how they are split."""
 
@@ -477,7 +481,12 @@ class ExecutionConfig(Section):
 class TrackingConfig(Section):
     """Where MLflow keeps the runs."""
 
-    experiment: str = Field("galaxy10", min_length=1, description="MLflow experiment")
+    experiment: str | None = Field(
+        None,
+        min_length=1,
+        description="MLflow experiment; left out: MLFLOW_EXPERIMENT_NAME, else galaxy10 for galaxy-cnn on Galaxy10 or "
+        "simulated galaxies, else the sweep's name",
+    )
     uri: str | None = Field(
         None, description="MLflow tracking URI; left out: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db"
     )
@@ -492,10 +501,11 @@ class TrackingConfig(Section):
 class RegistryConfig(Section):
     """How the winner is confirmed, and under which name it is registered."""
 
-    model: str = Field(
-        "galaxy10-cnn",
+    model: str | None = Field(
+        None,
         pattern=r"^[A-Za-z0-9 ._-]+$",
-        description="registered model name: letters, digits, . _ - and space",
+        description="registered model name: letters, digits, . _ - and space; left out: galaxy10-cnn for galaxy-cnn on "
+        "Galaxy10 or simulated galaxies, else the sweep's name",
     )
     finalists: int = Field(
         3, ge=0, le=100, description="how many of the best configurations are trained again before one wins; 0: none"
@@ -540,3 +550,29 @@ class SweepConfig(Section):
     execution: ExecutionConfig = ExecutionConfig()
     tracking: TrackingConfig = TrackingConfig()
     registry: RegistryConfig = RegistryConfig()
+
+    @property
+    def experiment_name(self) -> str:
+        """The MLflow experiment: as configured, else by `is_built_in`."""
+        return self.tracking.experiment or ("galaxy10" if self.is_built_in else self.name)
+
+    @property
+    def model_name(self) -> str:
+        """The registered model: as configured, else by `is_built_in`."""
+        return self.registry.model or ("galaxy10-cnn" if self.is_built_in else self.name)
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether the network and the data are this package's: other sweeps do not share a champion by default."""
+        return self.hypermodel == BUILT_IN_HYPERMODEL and self.data.source in BUILT_IN_SOURCES
+
+    def named(self, experiment: str | None = None, model: str | None = None) -> SweepConfig:
+        """The same with names of experiment and model: as configured, else as given, else by default."""
+        tracking = {"experiment": self.tracking.experiment or experiment or self.experiment_name}
+        registry = {"model": self.registry.model or model or self.model_name}
+        return self.model_copy(
+            update={
+                "tracking": self.tracking.model_copy(update=tracking),
+                "registry": self.registry.model_copy(update=registry),
+            }
+        )

@@ -39,21 +39,20 @@ def examine_stores(sweeps: Sequence[TrackedSweep], known: set[str] | None, say: 
     """
     by_store: dict[str, list[TrackedSweep]] = {}
     for sweep in sweeps:
-        by_store.setdefault(sweep.record.started.tracking_uri, []).append(sweep)
+        by_store.setdefault(sweep.record.tracking_uri, []).append(sweep)
     return [finding for uri, group in by_store.items() for finding in _examine_store(uri, group, known, say)]
 
 
 def _examine_store(
     uri: str, sweeps: Sequence[TrackedSweep], known: set[str] | None, say: Callable[[str], None]
 ) -> list[Finding]:
-    from galaxy_exp.tracking.quiet import quiet_mlflow
     from galaxy_exp.tracking.store import hide_in_address, is_first_use, open_client, tracking_errors
 
     store = hide_in_address(uri)
     if is_first_use(uri):
         return [finding for sweep in sweeps for finding in _Sweep(sweep, None, say).examine_runs([])]
     try:
-        with quiet_mlflow(), tracking_errors(uri):
+        with tracking_errors(uri):
             client = open_client(uri)
             found = []
             if known is None:
@@ -62,7 +61,7 @@ def _examine_store(
                 return found
             by_experiment: dict[str, list[TrackedSweep]] = {}
             for sweep in sweeps:
-                by_experiment.setdefault(sweep.record.config.tracking.experiment, []).append(sweep)
+                by_experiment.setdefault(sweep.record.config.experiment_name, []).append(sweep)
             for experiment, group in by_experiment.items():
                 found += _examine_experiment(client, experiment, group, known, store, say)
             return found
@@ -108,7 +107,7 @@ class _Sweep:
         from galaxy_exp.tracking.runs import find_runs
 
         assert self._client is not None
-        experiment = self._record.config.tracking.experiment
+        experiment = self._record.config.experiment_name
         runs = find_runs(self._client, experiment, self._record.sweep_id)
         return self.examine_runs(runs) + self.examine_version()
 
@@ -130,7 +129,7 @@ class _Sweep:
         assert self._client is not None
         record, sweep_id = self._record, self._record.sweep_id
         if record.registered is None:
-            found = find_version(self._client, record.config.registry.model, sweep_id)
+            found = find_version(self._client, record.config.model_name, sweep_id)
             if found is None:
                 return []
             what = f"{found.name} version {found.version} is registered, and the journal does not know of it"
@@ -161,7 +160,7 @@ class _Sweep:
     def _discard(self, run_ids: Sequence[str]) -> None:
         from galaxy_exp.tracking.store import tracking_errors
 
-        with Journal.reopen(self._folder.path) as journal, tracking_errors(self._record.started.tracking_uri):
+        with Journal.reopen(self._folder.path) as journal, tracking_errors(self._record.tracking_uri):
             assert self._client is not None
             kept = {journal.record.parent_run_id} | {trial.run_id for trial in journal.record.trials.values()}
             for run_id in run_ids:
@@ -171,6 +170,6 @@ class _Sweep:
     def _close(self, run_ids: Sequence[str]) -> None:
         from galaxy_exp.tracking.store import tracking_errors
 
-        with Journal.reopen(self._folder.path) as journal, tracking_errors(self._record.started.tracking_uri):
+        with Journal.reopen(self._folder.path) as journal, tracking_errors(self._record.tracking_uri):
             assert self._client is not None
             close_orphans(self._client, journal.record, run_ids)

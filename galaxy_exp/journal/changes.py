@@ -54,7 +54,9 @@ def find_change(
         config, settings = change_sweep(record.config, overrides, flags, where)
         source = SweepFile(before.path, before.digest, (*before.settings, *settings))
     config = parse_sweep(as_journaled(config), where)
-    changes = differences(parse_sweep(as_journaled(record.config), where), config)
+    recorded = record.config.named()
+    config = config.named(recorded.tracking.experiment, recorded.registry.model)  # what is left out stays as it is
+    changes = differences(parse_sweep(as_journaled(recorded), where), config)
     if not changes:
         return None
     blamed = {(key := override.partition("=")[0].strip()): f"--set {key}" for override in overrides}

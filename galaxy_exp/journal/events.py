@@ -90,6 +90,8 @@ class SweepChanged(_Event):
     changes: list[Change]
     reopens_search: bool = False
     """Whether the search had ended and goes on; only before a finalist was trained again."""
+    tracking_uri: str = ""
+    """The MLflow store from here on, which has nothing of the sweep yet; empty if it is the one before."""
     sweep_file: SweepFile | None = None
     """In place of the one before."""
 

@@ -62,6 +62,8 @@ class TrialRecord:
     reports: list[EpochReport] = field(default_factory=list)
     """Of the current attempt only."""
     report_times: list[float] = field(default_factory=list)
+    started_at: float | None = None
+    """When a worker got the current attempt; seconds since 1970."""
     result: TrialResult | None = None
     ended_at: float | None = None
     projected: bool = False
@@ -130,6 +132,8 @@ class SweepRecord:
     """The dtype policy of all trials: that of the first that reported an epoch or ended; empty before."""
     active_seconds: float = 0.0
     """Between events, without the time from a driver's end to the next one's start."""
+    tracking_uri: str = ""
+    """The MLflow store, without its password: as the sweep began, or as resuming changed it."""
     parent_run_id: str | None = None
     finalists: list[int] | None = None
     """None while the search goes on."""
@@ -157,6 +161,9 @@ class SweepRecord:
     """Observers may look from another thread."""
     _epochs_ended: int = 0
     """Of trials that ended."""
+
+    def __post_init__(self) -> None:
+        self.tracking_uri = self.started.tracking_uri
 
     @classmethod
     def from_events(cls, events: Iterable[Event], where: Path | str) -> SweepRecord:
@@ -302,7 +309,7 @@ class SweepRecord:
                 self.history.append(("proposed", event.number))
             case TrialStarted():
                 trial = self.trials[event.number]
-                trial.attempt = event.attempt
+                trial.attempt, trial.started_at = event.attempt, event.time
                 trial.reports, trial.report_times = [], []
             case EpochReported():
                 self.precision = self.precision or event.report.precision
@@ -319,6 +326,13 @@ class SweepRecord:
                 self.trials[event.number].projected = True
             case _:
                 self._apply_to_sweep(event)
+
+    def _take_store(self, uri: str) -> None:
+        """Another MLflow store, which has no run and no version yet."""
+        self.tracking_uri = uri
+        self.parent_run_id = self.registered = self.promotion = None
+        for trial in self.trials.values():
+            trial.run_id, trial.run_attempt, trial.projected = None, 0, False
 
     def _end(self, trial: TrialRecord, result: TrialResult, time: float) -> None:
         self.precision = self.precision or result.precision
@@ -349,6 +363,8 @@ class SweepRecord:
                 if unsettles_workers(event.changes):
                     self.workers_chosen = None
                 self.__dict__.pop("config", None)  # the cached one
+                if event.tracking_uri:
+                    self._take_store(event.tracking_uri)
                 if event.reopens_search:
                     self.finalists, self.why_search_ended = None, ""
             case WorkersChosen():

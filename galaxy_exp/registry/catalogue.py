@@ -21,7 +21,6 @@ from galaxy_exp.registry.promotion import (
     remember_champion,
     write_evidence,
 )
-from galaxy_exp.tracking.quiet import quiet_mlflow
 from galaxy_exp.tracking.store import open_existing_client, tracking_errors, uri_option
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def list_models(tracking_uri: str | None = None, name: str | None = None) -> lis
         TrackingError: the store cannot be read.
     """
     client = open_existing_client(tracking_uri)
-    with quiet_mlflow(), tracking_errors(tracking_uri):
+    with tracking_errors(tracking_uri):
         records = [
             _record(version, _aliases(model, version))
             for model in _registered_models(client)
@@ -73,7 +72,7 @@ def show_model(reference: str, tracking_uri: str | None = None) -> dict[str, Any
         TrackingError: the store cannot be read.
     """
     client = open_existing_client(tracking_uri)
-    with quiet_mlflow(), tracking_errors(tracking_uri):
+    with tracking_errors(tracking_uri):
         name, number = _resolve(client, reference.removeprefix("models:/"))
         version = client.get_model_version(name, str(number))
         model = client.get_registered_model(name)
@@ -108,7 +107,7 @@ def list_history(name: str, tracking_uri: str | None = None) -> list[dict[str, A
         TrackingError: the store cannot be read.
     """
     client = open_existing_client(tracking_uri)
-    with quiet_mlflow(), tracking_errors(tracking_uri):
+    with tracking_errors(tracking_uri):
         _require_version(client, name, None)
         return read_history(client, name)
 
@@ -133,7 +132,7 @@ def promote(
         TrackingError: the store cannot be read or written.
     """
     client = open_existing_client(tracking_uri)
-    with quiet_mlflow(), tracking_errors(tracking_uri):
+    with tracking_errors(tracking_uri):
         _require_version(client, name, version)
         champion = find_champion(client, name)
         if champion is not None and champion.version == version:
@@ -166,7 +165,7 @@ def rollback(name: str, tracking_uri: str | None = None) -> int:
         TrackingError: the store cannot be read or written.
     """
     client = open_existing_client(tracking_uri)
-    with quiet_mlflow(), tracking_errors(tracking_uri):
+    with tracking_errors(tracking_uri):
         champion = find_holder(client, name, version_tags.CHAMPION)
         if champion is None:
             raise ModelError(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.errors import ModelError, first_line
-from galaxy_exp.quiet import import_keras_quietly
+from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
 from galaxy_exp.registry.catalogue import list_models, promote, rollback
 from galaxy_exp.registry.temperature import scale_probabilities
 from galaxy_exp.registry.version_tags import CHAMPION
@@ -31,6 +31,9 @@ __all__ = ["GalaxyClassifier", "Predictions", "list_models", "load_model", "prom
 DEFAULT_NAME = "galaxy10-cnn"
 _LOGGED_MODEL = "models:/m-"
 """How the URI of a model starts that was logged, registered or not."""
+_MOST_NAMES = 10
+"""Registered models that a message names."""
+
 MAKE_ONE = "make one with: galaxy-exp sweep sweeps/quickstart.yaml"
 
 
@@ -249,7 +252,9 @@ def _nothing_found(client: MlflowClient, name: str, alias: str, number: int | No
     wanted = f"version {number}" if number is not None else f"version with the alias {alias!r}"
     known = sorted(int(version.version) for version in client.search_model_versions(f"name = '{name}'"))
     if not known:
-        return f"no model {name!r} is registered in {hide_in_address(client.tracking_uri)}; {MAKE_ONE}"
+        others = [model.name for model in client.search_registered_models(max_results=_MOST_NAMES)]
+        instead = f"registered there: {', '.join(others)}" if others else MAKE_ONE
+        return f"no model {name!r} is registered in {hide_in_address(client.tracking_uri)}; {instead}"
     versions = ", ".join(map(str, known))
     return (
         f"model {name!r} in {hide_in_address(client.tracking_uri)} has no {wanted}; versions: {versions}; "
@@ -262,7 +267,8 @@ def _load_logged_model(uri: str, tracking_uri: str | None) -> GalaxyClassifier:
 
     client = open_existing_client(tracking_uri)
     try:
-        location = client.get_logged_model(uri.removeprefix("models:/")).artifact_location
+        with quiet_mlflow():
+            location = client.get_logged_model(uri.removeprefix("models:/")).artifact_location
     except MlflowException as error:
         where = hide_in_address(client.tracking_uri)
         raise ModelError(f"no model could be read at {uri} in {where}: {error.message}") from error
@@ -291,8 +297,8 @@ def _load_folder(package: Path, uri: str, version: ModelVersion | None = None) -
     _check_is_code(package, uri)
     import_keras_quietly()  # not before there is a model: that there is none is told at once
     try:
-        with quiet_mlflow():
-            loaded = pyfunc.load_model(str(package))
+        with quiet_mlflow(), BACKEND_ENVIRONMENT:
+            loaded = pyfunc.load_model(package.absolute().as_uri())  # as MLflow decodes a path
     except NotImplementedError as error:
         raise ModelError(f"{uri} is packaged as a TensorFlow graph; expected KERAS_BACKEND=tensorflow") from error
     model, metadata = _galaxy_model(loaded, uri), loaded.metadata.metadata or {}

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from galaxy_exp.errors import ModelError
 from galaxy_exp.folders import graph_of
 from galaxy_exp.registry.version_tags import SWEEP_ID
-from galaxy_exp.tracking.quiet import quiet_mlflow
 from galaxy_exp.tracking.store import open_client, tracking_errors
 
 if TYPE_CHECKING:
@@ -97,11 +96,11 @@ def log_and_register(
     if not model_file.is_file():
         raise ModelError(f"{model_file}: no such model file")
     client = open_client(tracking_uri)
-    with quiet_mlflow(), tracking_errors(tracking_uri):
+    with tracking_errors(tracking_uri):
         found = _only_version(client, registered_name, str(metadata["sweep_id"]))
         if found is not None:
             return found
-        logged = _claim_logged_model(client, run_id, registered_name)
+        logged = _claim_logged_model(client, run_id, registered_name.replace(".", "_"))  # where MLflow takes no dots
         with _finalized(client, logged), tempfile.TemporaryDirectory() as folder:
             package = _build_package(
                 Path(folder),
@@ -196,9 +195,9 @@ def _build_package(
     pyfunc.save_model(
         path=str(package),
         python_model=str(MODEL_CODE),
-        artifacts={
-            "model": str(graph_of(model_file) if graph_of(model_file).is_dir() else model_file),
-            "classes": str(_write_classes(folder, class_names, image_shape, preprocessing, tta)),
+        artifacts={  # as URIs, since MLflow decodes a path
+            "model": (graph_of(model_file) if graph_of(model_file).is_dir() else model_file).absolute().as_uri(),
+            "classes": _write_classes(folder, class_names, image_shape, preprocessing, tta).as_uri(),
         },
         mlflow_model=Model(
             artifact_path=logged.artifact_location, run_id=run_id, model_uuid=logged.model_id, model_id=logged.model_id

@@ -80,14 +80,14 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
         raise SweepFailedError(f"trial {winner.number} has no MLflow run; mend with: galaxy-exp sync {record.sweep_id}")
     _require_model(record, folder)
     sealed = _sealed_predictions(folder, winner.number, data)
-    with tracking_errors(record.started.tracking_uri):
+    with tracking_errors(record.tracking_uri):
         log_sealed_predictions(client, winner.run_id, sealed)
     version = log_and_register(
         run_id=winner.run_id,
         model_file=_tested_file(folder, winner.number, data, report),
         class_names=data.class_names,
         image_shape=data.image_shape,
-        registered_name=record.config.registry.model,
+        registered_name=record.config.model_name,
         input_example=np.load(data.files.validation_images, mmap_mode="r")[:_EXAMPLE_IMAGES],
         metadata={
             "sweep_id": record.sweep_id,
@@ -99,7 +99,7 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
         },
         tags=_version_tags(record, data, report),
         description=write_card(record, data, winner),
-        tracking_uri=record.started.tracking_uri,
+        tracking_uri=record.tracking_uri,
         preprocessing=data.preprocessing.to_dict(),
         tta=report.tta,
     )
@@ -118,7 +118,7 @@ def promote_winner(journal: Journal, client: MlflowClient) -> None:
     if record.registered is None or record.promotion is not None:
         return
     name, version = record.registered.name, record.registered.version
-    with tracking_errors(record.started.tracking_uri):
+    with tracking_errors(record.tracking_uri):
         decision = read_decision(client, name, version) or decide_promotion(
             load_candidate(client, name, version),
             find_champion(client, name),

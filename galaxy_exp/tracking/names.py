@@ -11,6 +11,7 @@ from typing import Any
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME, MLFLOW_USER
 
 from galaxy_exp.journal.record import TrialRecord
+from galaxy_exp.records import TrialState
 
 __all__ = [
     "ATTEMPT",
@@ -18,6 +19,7 @@ __all__ = [
     "CONFIRMS",
     "EPOCHS",
     "EXPERIMENT_KIND",
+    "FINISHED_BUT",
     "KIND",
     "NOTE",
     "OWN_SOURCE",
@@ -73,12 +75,21 @@ TRAINING_MODE = "workflowType=machine_learning"
 """In the UI's addresses: shows what belongs to the training of models, not the pages about language models."""
 
 
+FINISHED_BUT = (TrialState.STOPPED, TrialState.INFEASIBLE)
+"""States other than completed of which MLflow shows the run as finished."""
+
+
 def trial_run_name(trial: TrialRecord, has_baseline: bool) -> str:
-    """`trial 007`, `trial 000 (baseline)`, or `trial 021 (trial 7 again)`."""
-    name = f"trial {trial.number:03d}"
-    if trial.confirms is not None:
-        return f"{name} (trial {trial.confirms} again)"
-    return f"{name} (baseline)" if has_baseline and trial.number == 0 else name
+    """`trial 007`, `trial 000 (baseline)`, `trial 021 (trial 7 again)`, or `trial 008 (stopped)`.
+
+    A state is named where MLflow shows a trial's run as it shows that of a completed one.
+    """
+    said = [f"trial {trial.confirms} again"] if trial.confirms is not None else []
+    if has_baseline and trial.number == 0:
+        said.append("baseline")
+    if trial.state in FINISHED_BUT:
+        said.append(str(trial.state))
+    return f"trial {trial.number:03d}" + (f" ({', '.join(said)})" if said else "")
 
 
 def allowed_name(name: str) -> str:

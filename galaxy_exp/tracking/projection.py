@@ -45,7 +45,7 @@ from galaxy_exp.tracking.content import outcome_metrics, outcome_params, sweep_m
 from galaxy_exp.tracking.notes import EXPERIMENT_NOTE, describe_sweep, describe_trial
 from galaxy_exp.tracking.patience import Patience, TimedClient
 from galaxy_exp.tracking.quiet import quiet_mlflow
-from galaxy_exp.tracking.store import hide_in_address
+from galaxy_exp.tracking.store import create_experiment, hide_in_address
 from galaxy_exp.tracking.views import save_view
 
 __all__ = ["STATUS", "MlflowProjection"]
@@ -256,7 +256,7 @@ class MlflowProjection:
 
     @property
     def _where(self) -> str:
-        return hide_in_address(self._record.started.tracking_uri)
+        return hide_in_address(self._record.tracking_uri)
 
     @property
     def _waited(self) -> float:
@@ -303,11 +303,11 @@ class MlflowProjection:
 
     def _experiment(self) -> str:
         if self._experiment_id is None:
-            name = self._record.config.tracking.experiment
+            name = self._record.config.experiment_name
             experiment = self.client.get_experiment_by_name(name)
             if experiment is None:
                 tags = names.EXPERIMENT_KIND | {names.NOTE: EXPERIMENT_NOTE}
-                self._experiment_id = self.client.create_experiment(name, tags=tags)
+                self._experiment_id = create_experiment(self.client, name, tags)
             else:
                 if experiment.lifecycle_stage == "deleted":
                     self.client.restore_experiment(experiment.experiment_id)
@@ -401,7 +401,8 @@ class MlflowProjection:
         if trial.confirms is not None:
             tags[names.CONFIRMS] = str(trial.confirms)
         name = names.trial_run_name(trial, self._record.config.search.baseline)
-        run = self.client.create_run(self._experiment(), _milliseconds(trial.proposed_at), tags, name)
+        began = _milliseconds(trial.started_at or trial.proposed_at)
+        run = self.client.create_run(self._experiment(), began, tags, name)
         return str(run.info.run_id)
 
     def _describe_trial(self, trial: TrialRecord) -> None:
@@ -447,6 +448,8 @@ class MlflowProjection:
             self._log_data(run_id)
         self._log_files(run_id, self._draw(trial))
         self.client.set_terminated(run_id, STATUS[result.state], ended_at)
+        if result.state in names.FINISHED_BUT:
+            self.client.update_run(run_id, name=names.trial_run_name(trial, self._record.config.search.baseline))
         self._journal.append(TrialProjected(number=trial.number))
 
     def _draw(self, trial: TrialRecord) -> Path:

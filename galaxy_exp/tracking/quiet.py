@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from galaxy_exp.quiet import ScopedEnvironment
+
 __all__ = ["quiet_mlflow"]
 
 _HUSHED = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
-"""Environment variables while MLflow is at work: no progress bars, and no address of each run on standard output."""
+"""No progress bars, and no address of each run on standard output."""
+
+_HTTP_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
+"""MLflow's own defaults wait four minutes for a dead server, and 16 for one that hangs, and a worker waits with them.
+
+With these it is half a minute at most for a request; the user's own are kept.
+"""
+
+_ENVIRONMENT = ScopedEnvironment(forced=_HUSHED, defaults=_HTTP_PATIENCE)
 
 
 class _BelowErrorInThread(logging.Filter):
@@ -26,35 +35,10 @@ class _BelowErrorInThread(logging.Filter):
         return record.thread != self._thread or record.levelno >= logging.ERROR
 
 
-class _HushedEnvironment:
-    """Sets `_HUSHED` from when the first thread enters until the last one leaves: the environment belongs to all."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._before: dict[str, str | None] = {}
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._before = {name: os.environ.get(name) for name in _HUSHED}
-                os.environ.update(_HUSHED)
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                for name, value in self._before.items():
-                    _restore(name, value)
-
-
-_ENVIRONMENT = _HushedEnvironment()
-
-
 @contextmanager
 def quiet_mlflow() -> Iterator[None]:
-    """Within it MLflow logs only errors, shows no progress bars or addresses, and Python warnings are not printed.
+    """Within it MLflow logs only errors, shows no progress bars or addresses, gives up on a server that does not answer
+    after half a minute, and Python warnings are not printed.
 
     Everything is put back on leaving, also after an exception. Python's warnings are those of all threads at once, so
     only the main thread silences them.
@@ -72,10 +56,3 @@ def quiet_mlflow() -> Iterator[None]:
     finally:
         for handler in handlers:
             handler.removeFilter(hush)
-
-
-def _restore(name: str, value: str | None) -> None:
-    if value is None:
-        os.environ.pop(name, None)
-    else:
-        os.environ[name] = value

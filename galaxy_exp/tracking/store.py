@@ -1,140 +1,107 @@
-"""Which MLflow store a project uses, and opening it."""
+"""Opens MLflow stores."""
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
-import re
-import shlex
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import psutil
 
 from galaxy_exp.errors import GalaxyExpError, ModelError, TrackingError, first_line
-from galaxy_exp.redaction import HIDDEN, hide_in_address
+from galaxy_exp.redaction import hide_in_address
+from galaxy_exp.tracking.addresses import (
+    is_first_use,
+    openable,
+    resolve_tracking_uri,
+    spell,
+    sqlite_file,
+    uri_option,
+    whole_address,
+)
 from galaxy_exp.tracking.quiet import quiet_mlflow
+from galaxy_exp.tracking.store_check import refuse_unusable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 __all__ = [
     "check_store_exists",
+    "create_experiment",
     "hide_in_address",
     "is_first_use",
     "open_client",
     "open_existing_client",
-    "remember_address",
     "resolve_tracking_uri",
+    "sqlite_file",
     "tracking_errors",
     "uri_option",
     "whole_address",
 ]
 
-_WHOLE: dict[str, str] = {}
-"""Addresses by what they are without their password; of this process alone, and nowhere else."""
-
-_HTTP_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
-"""MLflow's own defaults wait four minutes for a dead server, and 16 for one that hangs, and a worker waits with them.
-
-With these it is half a minute at most for a request; the user's own are kept.
-"""
-
-
 _UNFINISHED = ".unfinished"
-
-
-def resolve_tracking_uri(configured: str | None) -> str:
-    """The store to use: as configured, else MLflow's own choice (MLFLOW_TRACKING_URI, `sqlite:///mlflow.db`).
-
-    The file of a SQLite store is given by its absolute path, so that a sweep resumed from elsewhere finds the same.
-    """
-    return _absolute(configured or _guess_tracking_uri() or _ask_mlflow())
-
-
-def _guess_tracking_uri() -> str | None:
-    """MLflow's own choice where it is plain, without the second that importing it takes; None where it is not.
-
-    MLflow from 3.7 on takes what its `set_tracking_uri` was told, else the environment variable, else
-    `sqlite:///mlflow.db`, unless an older release left runs in `./mlruns`; before 3.7 it took `./mlruns`.
-    """
-    if "mlflow" in sys.modules or _mlflow_release() < (3, 7):
-        return None
-    if own := os.environ.get("MLFLOW_TRACKING_URI"):
-        return own
-    old_runs = any(Path("mlruns").glob("*/meta.yaml"))
-    return None if old_runs else f"sqlite:///{quote(str(Path('mlflow.db').absolute()))}"
-
-
-def _mlflow_release() -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", version("mlflow"))[:2]))
-
-
-def _ask_mlflow() -> str:
-    from mlflow import get_tracking_uri
-
-    return str(get_tracking_uri())
-
-
-def remember_address(uri: str) -> str:
-    """The address as the journal has it, without a password; from then on `whole_address` knows the rest."""
-    hidden = hide_in_address(uri)
-    if hidden != uri:
-        _WHOLE[hidden] = uri
-    return hidden
-
-
-def whole_address(uri: str) -> str:
-    """The address with the password that the journal does not have.
-
-    It is what this process began with (`remember_address`), or MLFLOW_TRACKING_URI if that is the same but for it.
-
-    Raises:
-        TrackingError: the password is nowhere to be found; says where it is looked for.
-    """
-    if uri in _WHOLE:
-        return _WHOLE[uri]
-    if f"{HIDDEN}@" not in uri and f"={HIDDEN}" not in uri:
-        return uri
-    own = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if hide_in_address(own) == uri:
-        return own
-    raise TrackingError(
-        f"MLflow store {uri}: its password is not in the journal; set MLFLOW_TRACKING_URI to the whole address"
-    )
-
-
-def uri_option(uri: str | None) -> str:
-    """What a command in a hint needs to reach this store: ` --uri URI` without its password, nothing for the usual."""
-    shown = hide_in_address(resolve_tracking_uri(uri))
-    return "" if shown == hide_in_address(resolve_tracking_uri(None)) else f" --uri {shlex.quote(shown)}"
-
-
-def is_first_use(uri: str) -> bool:
-    """Whether opening the store will create a database, which takes MLflow about ten seconds."""
-    path = _sqlite_path(uri)
-    return path is not None and not path.exists()
 
 
 def open_client(tracking_uri: str | None) -> MlflowClient:
     """A client of the store; None takes MLflow's own choice (MLFLOW_TRACKING_URI, else sqlite:///mlflow.db).
 
     Raises:
-        TrackingError: the store cannot be opened.
+        TrackingError: the store cannot be opened; UnusableStoreError if it never can.
     """
+    uri = whole_address(resolve_tracking_uri(tracking_uri))
+    refuse_unusable(uri, ask=False)
     from mlflow import MlflowClient
 
-    for name, value in _HTTP_PATIENCE.items():
-        os.environ.setdefault(name, value)
-    uri = whole_address(tracking_uri) if tracking_uri else resolve_tracking_uri(None)
-    with tracking_errors(tracking_uri):
+    with tracking_errors(tracking_uri), _handlers_kept():
         if is_first_use(uri):
             _create_database(uri)
-        return MlflowClient(tracking_uri=uri if tracking_uri else None)
+        with _alone(uri):
+            return MlflowClient(tracking_uri=openable(uri))
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """MLflow adds a handler to Alembic's logger whenever it makes or migrates a database."""
+    logger = logging.getLogger("alembic")
+    handlers = list(logger.handlers)
+    try:
+        yield
+    finally:
+        logger.handlers[:] = handlers
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """One process at a time, as far as the file system has locks: opening an older SQLite database migrates it."""
+    path = sqlite_file(uri)
+    if path is None:
+        yield
+        return
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def create_experiment(client: MlflowClient, name: str, tags: Mapping[str, str]) -> str:
+    """Makes an experiment and returns its id.
+
+    Its artifacts are where MLflow puts them by itself, with a SQLite store in `./mlruns`. In a folder whose name MLflow
+    would decode, such as `a%41b`, that place is named.
+    """
+    here, location = Path.cwd(), None
+    if sqlite_file(client.tracking_uri) is not None and unquote(str(here)) != str(here):
+        location = (here / "mlruns" / uuid.uuid4().hex).as_uri()
+    return str(client.create_experiment(name, location, dict(tags)))
 
 
 def open_existing_client(tracking_uri: str | None) -> MlflowClient:
@@ -154,8 +121,7 @@ def check_store_exists(uri: str) -> None:
     Raises:
         ModelError: there is no such file; says how to make a model.
     """
-    path = _sqlite_path(uri)
-    if path is not None and not path.exists():
+    if is_first_use(uri):
         raise ModelError(f"no MLflow store at {uri}; make a model with: galaxy-exp sweep sweeps/quickstart.yaml")
 
 
@@ -166,17 +132,16 @@ def _create_database(uri: str) -> None:
     """
     from mlflow import MlflowClient
 
-    path = _sqlite_path(uri)
+    path = sqlite_file(uri)
     assert path is not None
+    path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{path.name}.*{_UNFINISHED}*"):  # SQLite's own journal beside it, too
         maker = left.name.removeprefix(f".{path.name}.").partition(_UNFINISHED)[0]
         if maker.isdecimal() and not psutil.pid_exists(int(maker)):
             left.unlink(missing_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
-    folder = uri.split("?")[0].rpartition("/")[0]
     try:
-        with quiet_mlflow():
-            MlflowClient(tracking_uri=f"{folder}/{unfinished.name}").search_experiments(max_results=1)
+        MlflowClient(tracking_uri=openable(spell(unfinished))).search_experiments(max_results=1)
         _give_name(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -195,26 +160,15 @@ def _give_name(file: Path, path: Path) -> None:
 
 @contextmanager
 def tracking_errors(tracking_uri: str | None) -> Iterator[None]:
-    """Turns whatever MLflow, its database driver or its artifact store raise into a one-line TrackingError."""
+    """Turns whatever MLflow, its database driver or its artifact store raise into a one-line TrackingError.
+
+    MLflow is quiet within it, and does not wait long; see `quiet_mlflow`.
+    """
     try:
-        yield
+        with quiet_mlflow():
+            yield
     except GalaxyExpError:
         raise
     except Exception as error:
         message = f"MLflow store {tracking_uri or '(default)'}: {first_line(error)}"
         raise TrackingError(hide_in_address(message)) from error  # MLflow itself names the whole URI
-
-
-def _absolute(uri: str) -> str:
-    path = _sqlite_path(uri)
-    if path is None or path.is_absolute():
-        return uri
-    return f"sqlite:///{path.resolve()}" + uri[len(uri.split("?")[0]) :]
-
-
-def _sqlite_path(uri: str) -> Path | None:
-    """The file behind a SQLite URI; None for other stores and for in-memory databases."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    name = unquote(uri.removeprefix("sqlite:///").split("?")[0])
-    return Path(name) if name and name != ":memory:" else None

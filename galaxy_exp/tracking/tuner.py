@@ -26,8 +26,14 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from galaxy_exp.errors import BadInputError, TrackingError, first_line
 from galaxy_exp.redaction import hide_password
 from galaxy_exp.tracking import names
-from galaxy_exp.tracking.quiet import quiet_mlflow
-from galaxy_exp.tracking.store import hide_in_address, open_client, resolve_tracking_uri, tracking_errors
+from galaxy_exp.tracking.store import (
+    create_experiment,
+    hide_in_address,
+    open_client,
+    resolve_tracking_uri,
+    tracking_errors,
+)
+from galaxy_exp.tracking.store_check import refuse_unusable
 
 __all__ = ["TunerTracking", "track_tuner"]
 
@@ -59,12 +65,15 @@ def track_tuner(tuner: Any, experiment: str = "keras_tuner", tracking_uri: str |
 
     Raises:
         BadInputError: the object is no tuner, or is tracked already.
+        UnusableStoreError: the store can never be written to; one that is away is no error.
     """
     if not all(hasattr(tuner, name) for name in ("search", "oracle", "on_trial_begin", "on_trial_end", "project_dir")):
         raise BadInputError(f"found {type(tuner).__name__}; expected a keras_tuner.Tuner")
     if hasattr(tuner, _MARK):
         raise BadInputError("this tuner is tracked already")
-    tracking = TunerTracking(tuner, experiment, resolve_tracking_uri(tracking_uri))
+    uri = resolve_tracking_uri(tracking_uri)
+    refuse_unusable(uri, ask=False)
+    tracking = TunerTracking(tuner, experiment, uri)
     setattr(tuner, _MARK, tracking)
     _observe(tuner, tracking)
     return tracking
@@ -139,6 +148,7 @@ class TunerTracking:
         self._experiment_name = experiment
         self._clock = clock
         self._paused_until = -math.inf
+        self._outage_is_told = False
         self._open: list[_Attempt] = []
         """Attempts that are not wholly in MLflow."""
         self._runs: dict[str, list[Run]] = {}
@@ -269,7 +279,7 @@ class TunerTracking:
     def _experiment(self) -> str:
         experiment = self._client.get_experiment_by_name(self._experiment_name)
         if experiment is None:
-            return str(self._client.create_experiment(self._experiment_name, tags=names.EXPERIMENT_KIND))
+            return create_experiment(self._client, self._experiment_name, names.EXPERIMENT_KIND)
         if experiment.lifecycle_stage == "deleted":
             self._client.restore_experiment(experiment.experiment_id)
         return str(experiment.experiment_id)
@@ -283,7 +293,7 @@ class TunerTracking:
         if self._clock() < self._paused_until:
             return
         try:
-            with quiet_mlflow(), tracking_errors(self.tracking_uri):
+            with tracking_errors(self.tracking_uri):
                 for attempt in list(self._open):
                     self._write_attempt(attempt)
                 while self._stale:
@@ -292,7 +302,13 @@ class TunerTracking:
                 then()
         except TrackingError as error:
             self._paused_until = self._clock() + _PAUSE_SECONDS
-            _LOG.warning("%s; the search goes on, and what is missing is written later", error)
+            if not self._outage_is_told:
+                self._outage_is_told = True
+                _LOG.warning("%s; the search continues, and what is missing is written later", error)
+        else:
+            if self._outage_is_told:
+                self._outage_is_told = False
+                _LOG.warning("MLflow at %s is back and has everything", hide_in_address(self.tracking_uri))
 
     def _write_attempt(self, attempt: _Attempt) -> None:
         parent = self._parent()

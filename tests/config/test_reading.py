@@ -255,3 +255,24 @@ class TestHostileFiles:
             load_sweep(write(f'"a\\nb": 1\nsearch: {{seed: {"x" * 5000}}}\n'))
         assert any(r"a\nb: unknown key" in problem for problem in refused.value.problems)
         assert all(len(problem) < 400 for problem in refused.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("content", "experiment", "model"),
+    [
+        ({}, "galaxy10", "galaxy10-cnn"),
+        ({"data": {"source": "galaxy10-decals"}}, "galaxy10", "galaxy10-cnn"),
+        ({"data": {"source": "folder/"}}, "mine", "mine"),
+        ({"hypermodel": "own:Net"}, "mine", "mine"),
+        ({"hypermodel": "own:Net", "registry": {"model": "a b"}}, "mine", "a b"),
+        ({"data": {"source": "x.h5"}, "tracking": {"experiment": "x"}}, "x", "mine"),
+    ],
+)
+def test_experiment_and_model_are_called_as_the_sweep_unless_all_is_built_in(content, experiment, model):
+    config = parse_sweep({"name": "mine", **content})
+    assert (config.experiment_name, config.model_name) == (experiment, model)
+    named = config.named()
+    assert (named.tracking.experiment, named.registry.model) == (experiment, model)
+    assert named.named("other", "other") == named
+    by_variable = config.named("from the environment").tracking.experiment
+    assert by_variable == (content.get("tracking", {}).get("experiment") or "from the environment")

@@ -8,7 +8,17 @@ from galaxy_exp.config.changes import Change, differences
 from galaxy_exp.config.reading import FlagValue, read_sweep
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.journal.changes import find_change
-from galaxy_exp.journal.events import FinalistsChosen, SweepResumed, TrialProposed, WinnerChosen, WorkersChosen
+from galaxy_exp.journal.events import (
+    FinalistsChosen,
+    ModelRegistered,
+    ParentRunCreated,
+    SweepResumed,
+    TrialProjected,
+    TrialProposed,
+    TrialRunCreated,
+    WinnerChosen,
+    WorkersChosen,
+)
 from galaxy_exp.journal.journal import Journal, read_record
 
 SWEEP = "name: s\nspace: {units: {min: 2, max: 8}}\nsearch: {max_trials: 5, seed: 3}\n"
@@ -183,3 +193,26 @@ class TestASearchThatIsOver:
         over.append(WinnerChosen(number=0))
         with pytest.raises(ConfigError, match=r"sealed test part is opened once.*--set search.warm_start=s-1"):
             find_change(over.record, overrides=["search.max_trials=6"])
+
+
+def test_names_that_were_left_out_stay_as_they_were_recorded(journal, file, monkeypatch):
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "another")
+    file.write_text(SWEEP.replace("max_trials: 5", "max_trials: 6"))
+    assert changes_of(find_change(journal.record)) == [("search.max_trials", 5, 6)]
+
+
+def test_another_store_has_nothing_of_the_sweep_yet(journal, tmp_path):
+    journal.append(TrialProposed(number=0, values={}, seed=1))
+    journal.append(ParentRunCreated(run_id="p"))
+    journal.append(TrialRunCreated(number=0, run_id="r"))
+    journal.append(TrialProjected(number=0))
+    journal.append(ModelRegistered(number=0, name="m", version=1))
+    change = find_change(journal.record, overrides=["tracking.uri=postgresql://me:hunter22@db/x"])
+    assert "hunter22" not in change.model_dump_json()
+    journal.append(change)
+    assert journal.record.parent_run_id == "p", "the same store, under another name"
+    journal.append(change.model_copy(update={"tracking_uri": "sqlite:////new.db"}))
+    for record in (journal.record, read_record(tmp_path / "s-1")):
+        trial = record.trials[0]
+        assert (record.tracking_uri, record.parent_run_id, record.registered) == ("sqlite:////new.db", None, None)
+        assert (trial.run_id, trial.run_attempt, trial.projected) == (None, 0, False)

@@ -326,3 +326,31 @@ def test_runs_deleted_in_the_ui_are_made_anew_when_needed(begin, client, request
     for event in SCRIPT[7:]:
         second.on_event(journal.append(event), journal.record)
     assert_in_order(client, journal, request.node.name)
+
+
+def test_a_trial_that_is_resumed_a_day_later_begins_then(begin, client):
+    journal, make, _ = begin
+    projection, day = make(client), 24 * 3600.0
+    for event, hours in zip(SCRIPT[:8], (0, 0, 0, 24, 24, 24, 24, 24), strict=True):
+        event = event.model_copy(update={"time": 1e9 + hours * 3600})
+        journal.record.apply(event)
+        projection.on_event(event, journal.record)
+    info = client.get_run(journal.record.trials[0].run_id).info
+    assert info.start_time == (1e9 + day) * 1000
+    assert info.end_time - info.start_time == 0
+
+
+@pytest.mark.parametrize("state", [TrialState.STOPPED, TrialState.INFEASIBLE])
+def test_what_mlflow_shows_as_finished_but_did_not_complete_has_its_state_in_the_name(begin, client, state):
+    journal, make, _ = begin
+    projection = make(client)
+    for event in [*SCRIPT[8:9], *SCRIPT[9:12]]:
+        event = event.model_copy(update={"number": 0}) if hasattr(event, "number") else event
+        if isinstance(event, EpochReported):
+            event = event.model_copy(update={"report": replace(event.report, number=0)})
+        projection.on_event(journal.append(event), journal.record)
+    run_id = journal.record.trials[0].run_id
+    assert client.get_run(run_id).info.run_name == "trial 000 (baseline)"
+    ended = TrialEnded(result=replace(result(0, 1), state=state))
+    projection.on_event(journal.append(ended), journal.record)
+    assert client.get_run(run_id).info.run_name == f"trial 000 (baseline, {state})"

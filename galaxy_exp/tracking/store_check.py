@@ -1,0 +1,256 @@
+"""Refuses an MLflow store that can never work, before anything is trained; one that is merely away is let pass.
+
+MLflow itself, which takes seconds to import, is asked only where nothing else can tell.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from functools import cache
+from importlib.metadata import entry_points, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from galaxy_exp.errors import UnusableStoreError, first_line
+from galaxy_exp.redaction import hide_in_address, hide_password
+from galaxy_exp.tracking.addresses import resolve_tracking_uri, sqlite_file, whole_address
+from galaxy_exp.tracking.quiet import quiet_mlflow
+
+__all__ = ["check_store", "refuse_unusable"]
+
+_DATABASES = ("postgresql", "mysql", "mssql", "sqlite")
+_MLFLOWS_OWN = ("databricks", "databricks-uc", "uc")
+"""Left to MLflow."""
+_PATIENCE_SECONDS = 5.0
+_PACKAGES = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary"}
+"""Packages of database drivers by module, where they are not called the same."""
+
+Say = Callable[[str], None]
+
+
+def check_store(tracking_uri: str | None, say: Say = lambda _: None, command: str = "") -> None:
+    """Refuses a store to which a sweep could never write.
+
+    Args:
+        tracking_uri: as configured; None takes MLflow's own choice.
+        say: gets a line if MLflow is going to migrate the database.
+        command: what takes `--set` for another store; empty for the command that is running.
+
+    Raises:
+        UnusableStoreError: one line with the store, what is wrong, and what to do.
+    """
+    uri = whole_address(resolve_tracking_uri(tracking_uri))
+    variable = "MLFLOW_TRACKING_URI"
+    origin = (
+        "tracking.uri" if tracking_uri else variable if os.environ.get(variable) else "MLflow's choice in this folder"
+    )
+    usual = "sqlite:///mlflow.db"
+    other = "sqlite:///runs.db" if uri == resolve_tracking_uri(usual) else usual
+    refuse_unusable(uri, say, f" ({origin})", f"; or take another store: {command} --set tracking.uri={other}")
+
+
+def refuse_unusable(uri: str, say: Say = lambda _: None, origin: str = "", remedy: str = "", ask: bool = True) -> None:
+    """As `check_store`, for the whole address of a store; without `ask` servers are let pass."""
+    try:
+        _check(uri, say, ask)
+    except _Unusable as error:
+        message = f"MLflow store {hide_in_address(uri)}{origin}: {error}{remedy}"
+        raise UnusableStoreError(" ".join(hide_password(message).split())) from error
+
+
+class _Unusable(Exception):
+    """What is wrong with a store, and what to do about it."""
+
+
+def _check(uri: str, say: Say, ask: bool) -> None:
+    scheme = uri if uri in _MLFLOWS_OWN else uri.partition(":")[0].partition("+")[0] if ":" in uri else "file"
+    if (file := sqlite_file(uri)) is not None:
+        _check_sqlite(file, uri, say)
+    elif scheme == "file":
+        _check_folder()
+    elif scheme in ("http", "https"):
+        if ask:
+            _check_server(uri)
+    elif scheme in _DATABASES:
+        _check_driver(uri)
+    else:
+        plugins = {each.name for each in entry_points(group="mlflow.tracking_store")}
+        known = {*_DATABASES, *_MLFLOWS_OWN, *plugins, "http", "https"}
+        if scheme not in known:
+            raise _Unusable(f'unknown scheme "{scheme}"; expected one of {", ".join(sorted(known))}')
+
+
+# folders
+
+
+def _check_folder() -> None:
+    """MLflow's file store, which later releases open only if the user insists."""
+    insists = os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("true", "1")
+    if insists or "MLFLOW_ALLOW_FILE_STORE" not in (_mlflow_folder() / "environment_variables.py").read_text():
+        return
+    raise _Unusable(
+        f"is a folder of files, which MLflow {version('mlflow')} does not open any more; "
+        "move its runs into a database: mlflow migrate-filestore; or insist on it: MLFLOW_ALLOW_FILE_STORE=true"
+    )
+
+
+def _mlflow_folder() -> Path:
+    spec = find_spec("mlflow")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0])
+
+
+# SQLite
+
+
+def _check_sqlite(file: Path, uri: str, say: Say) -> None:
+    folder = next(each for each in file.parents if os.access(each, os.F_OK))  # Path.exists raises where it may not look
+    if not folder.is_dir():
+        raise _Unusable(f"{folder} is not a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _Unusable(f"no permission to write in {folder}, which SQLite needs beside the database")
+    if not os.path.lexists(file):
+        return
+    if not file.is_file():
+        raise _Unusable("is not a file" if file.exists() else f"{file} is a link to nothing")
+    if not os.access(file, os.R_OK | os.W_OK):
+        raise _Unusable(f"no permission to read and write {file}")
+    tables, found = _read_schema(file)
+    if tables and "experiments" not in tables:
+        raise _Unusable("is the database of another program")
+    if found:
+        _check_schema(found, tables, uri, say)
+
+
+def _read_schema(file: Path) -> tuple[set[str], str]:
+    """The tables of a database and MLflow's revision of them; nothing of one that another process has locked."""
+    address = f"file:{quote(str(file))}?mode=ro"
+    try:
+        with closing(sqlite3.connect(address, uri=True, timeout=_PATIENCE_SECONDS)) as database:
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            versioned = "alembic_version" in tables
+            found = database.execute("SELECT version_num FROM alembic_version").fetchall() if versioned else []
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error) or "busy" in str(error):
+            return set(), ""
+        raise _Unusable(f"cannot be read: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise _Unusable(f"cannot be read: {error}; put a backup in its place, or move it away") from error
+    return tables, found[0][0] if len(found) == 1 else ""
+
+
+def _check_schema(found: str, tables: set[str], uri: str, say: Say) -> None:
+    """MLflow migrates an older database if it lacks a table, and refuses it otherwise; a newer one it always refuses.
+
+    One without a revision is just being made.
+    """
+    revisions, latest = _revisions()
+    if found == latest or latest is None:
+        return
+    release = version("mlflow")
+    if found not in revisions:
+        raise _Unusable(f"has the schema {found}, which MLflow {release} does not know: update MLflow (pip install -U)")
+    if tables >= _expected_tables():
+        shown = hide_in_address(uri)
+        raise _Unusable(
+            f"has the schema {found} of an earlier MLflow, and MLflow {release} needs {latest}: "
+            f"back it up, then: mlflow db upgrade {shown}"
+        )
+    say(
+        f"note: MLflow {release} will migrate its database {hide_in_address(uri)} from schema {found} to {latest}; "
+        "earlier releases cannot open it then, so back it up if you need them"
+    )
+
+
+@cache
+def _revisions() -> tuple[frozenset[str], str | None]:
+    """The schemas that MLflow knows, and the latest of them; None if that cannot be told."""
+    revisions: set[str] = set()
+    earlier: set[str] = set()
+    for file in (_mlflow_folder() / "store" / "db_migrations" / "versions").glob("*_*.py"):
+        text = file.read_text(encoding="utf-8")
+        revisions.update(re.findall(r"^revision\b[^=]*=\s*[\"'](\w+)", text, re.M))
+        for line in re.findall(r"^down_revision\b[^=]*=(.*)$", text, re.M):
+            earlier.update(re.findall(r"\w+", line))
+    latest = revisions - earlier
+    return frozenset(revisions), latest.pop() if len(latest) == 1 else None
+
+
+def _expected_tables() -> set[str]:
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - declares the tables
+    from mlflow.store.db.base_sql_model import Base
+
+    return set(Base.metadata.tables)
+
+
+# other databases, and servers
+
+
+def _check_driver(uri: str) -> None:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    try:
+        make_url(uri).get_dialect().import_dbapi()
+    except ModuleNotFoundError as error:
+        package = _PACKAGES.get(error.name or "", error.name)
+        raise _Unusable(f"its database driver is not installed: pip install {package}") from error
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
+        raise _Unusable(f"cannot be read as the address of a database: {first_line(error)}") from error
+
+
+def _check_server(uri: str) -> None:
+    """Asks the server for an experiment, without credentials; whatever is not plain then is left to MLflow's client."""
+    import requests
+
+    try:
+        answer = requests.get(
+            f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search", {"max_results": 1}, timeout=_PATIENCE_SECONDS
+        )
+    except requests.exceptions.SSLError:
+        _ask_client(uri)
+        return
+    except (requests.ConnectionError, requests.Timeout):
+        return
+    except (requests.RequestException, ValueError) as error:
+        raise _Unusable(f"cannot be read as an address: {first_line(error)}") from error
+    if answer.status_code == 404 or (answer.ok and not _is_mlflows(answer)):
+        raise _Unusable(
+            f"answers {answer.status_code}, but not as an MLflow server does; expected its address with the path of a "
+            "proxy, if any"
+        )
+    if not answer.ok and answer.status_code < 500 and answer.status_code != 429:
+        _ask_client(uri)
+
+
+def _is_mlflows(answer: Any) -> bool:
+    try:
+        content = answer.json()
+    except ValueError:
+        return False
+    return isinstance(content, dict) and content.keys() <= {"experiments", "next_page_token"}
+
+
+def _ask_client(uri: str) -> None:
+    """With the user's credentials and certificates, which MLflow alone knows how to find."""
+    from mlflow import MlflowClient
+
+    try:
+        with quiet_mlflow():
+            MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+    except Exception as error:  # whatever MLflow and the libraries below it raise
+        if _FOR_GOOD.search(str(error)):
+            raise _Unusable(
+                f"{first_line(error)}; see the address, and MLFLOW_TRACKING_USERNAME and ..._PASSWORD"
+            ) from error
+
+
+_FOR_GOOD = re.compile(r"\b(40[0-9]|41[0-9])\b|certificate|PERMISSION_DENIED|UNAUTHENTICATED|SSL", re.I)
+"""In what MLflow's client says of an answer that will not change by itself."""

@@ -1,0 +1,59 @@
+"""A store that went for good is replaced when a sweep is resumed, and everything is written to the new one."""
+
+import json
+
+import pytest
+from mlflow import MlflowClient
+from mlflow_servers import free_port
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_trained_sweep_is_registered_in_the_store_that_resume_names(project):
+    away = f"http://127.0.0.1:{free_port()}"
+    project.environment |= {"MLFLOW_TRACKING_URI": away, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    failed = project.run("sweep", "sweep.yaml", "--set", "search.max_trials=2", exit_code=1)
+    assert "what was trained is safe in the journal" in failed.stderr
+    before = project.record()
+    assert before.winner is not None
+    del project.environment["MLFLOW_TRACKING_URI"]
+
+    refused = project.run("resume", "--set", "tracking.uri=./mlruns", exit_code=2)
+    assert "is a folder of files" in refused.stderr
+    assert f"galaxy-exp resume {before.sweep_id} --set tracking.uri=sqlite:///mlflow.db" in refused.stderr
+    assert project.record().tracking_uri == away
+
+    done = project.run("resume", "--set", "tracking.uri=sqlite:///mlflow.db")
+    uri = f"sqlite:///{project.path / 'mlflow.db'}"
+    assert f"the whole sweep is written anew into the MLflow store {uri}" in done.stderr
+    record = project.record()
+    assert record.tracking_uri == uri
+    assert record.test_reports == before.test_reports, "the held-out test set is opened once"
+    (changed,) = (
+        event
+        for event in map(json.loads, (project.sweep_folders()[-1] / "journal.jsonl").read_text().splitlines())
+        if event["event"] == "sweep_changed"
+    )
+    assert changed["tracking_uri"] == uri
+    client = MlflowClient(uri)
+    assert client.get_model_version_by_alias("tiny-model", "champion").run_id == record.trials[record.winner].run_id
+    experiment = client.get_experiment_by_name("tiny")
+    runs = client.search_runs([experiment.experiment_id])
+    assert {run.info.run_id for run in runs} == {
+        record.parent_run_id,
+        *(trial.run_id for trial in record.trials.values()),
+    }
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_a_store_that_can_never_work_is_refused_before_anything_is_trained(project):
+    (project.path / "mlruns" / "0").mkdir(parents=True)
+    (project.path / "mlruns" / "0" / "meta.yaml").write_text("name: Default\n")
+    for command in ("check", "sweep"):
+        done = project.run(command, "sweep.yaml", exit_code=2)
+        (line,) = (line for line in done.stderr.splitlines() if "error" in line)
+        assert "is a folder of files" in line
+        assert "--set tracking.uri=sqlite:///mlflow.db" in line
+    assert project.sweep_folders() == []
+    done = project.run("models", "list", exit_code=2)
+    assert "is a folder of files" in done.stderr

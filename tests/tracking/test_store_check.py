@@ -1,0 +1,227 @@
+"""Stores that can never work are refused in one line with a remedy, and those that are merely away are let pass."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+from mlflow_servers import free_port, mlflow_server
+
+from galaxy_exp.errors import UnusableStoreError
+from galaxy_exp.tracking.store import open_client
+from galaxy_exp.tracking.store_check import check_store, refuse_unusable
+
+OLD_SCHEMA = "acf3f17fdcc7"
+"""Of MLflow 2: tables are missing, and MLflow makes them."""
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    open_client(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+def refusal(uri: str | None) -> str:
+    with pytest.raises(UnusableStoreError) as caught:
+        check_store(uri)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "--set tracking.uri=sqlite:///" in message
+    assert caught.value.exit_code == 2
+    return message
+
+
+def execute(path: Path, *statements: str) -> str:
+    with sqlite3.connect(path) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    return f"sqlite:///{path}"
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("./mlruns", "is a folder of files, .* mlflow migrate-filestore"),
+        ("file:///srv/mlruns", "is a folder of files, "),
+        ("ftp://example.org/x", 'unknown scheme "ftp"; expected one of .*https'),
+        ("sqlite:///.", "is not a file"),
+        ("sqlite:///notes.txt/mlflow.db", "notes.txt is not a folder"),
+        ("sqlite:///notes.txt", "file is not a database"),
+        ("mssql+nothing://me@example.org/x", "cannot be read as the address of a database"),
+        ("mysql+aiomysql://me:hunter22@example.org/x", "not installed: pip install aiomysql"),
+        ("http://[::1", "cannot be read as an address"),
+    ],
+)
+def test_what_no_waiting_makes_usable_is_refused(folder: Path, uri: str, said: str) -> None:
+    (folder / "notes.txt").write_text("some notes that are long enough to be read as a database of SQLite")
+
+    message = refusal(uri)
+    assert re.search(said, message)
+    assert "hunter22" not in message
+
+
+def test_an_old_file_store_that_mlflow_takes_by_itself_is_refused(folder: Path) -> None:
+    (folder / "mlruns" / "0").mkdir(parents=True)
+    (folder / "mlruns" / "0" / "meta.yaml").touch()
+    assert "(MLflow's choice in this folder): is a folder of files" in refusal(None)
+
+
+def test_a_file_store_is_let_pass_if_the_user_insists(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    check_store("./mlruns")
+
+
+class TestSchema:
+    def test_the_present_one_and_none_yet_are_fine(self, database: Path, folder: Path) -> None:
+        (folder / "empty.db").touch()
+        for uri in (f"sqlite:///{database}", "sqlite:///empty.db", "sqlite:///new/folder/mlflow.db", None):
+            check_store(uri, pytest.fail)
+
+    def test_a_newer_one_is_refused(self, database: Path, folder: Path) -> None:
+        copy = shutil.copy(database, folder / "newer.db")
+        uri = execute(Path(copy), "UPDATE alembic_version SET version_num = 'fedcba987654'")
+        assert "has the schema fedcba987654, which MLflow" in refusal(uri)
+        with pytest.raises(UnusableStoreError, match="update MLflow"):
+            open_client(uri)
+
+    def test_an_older_one_that_mlflow_refuses_is_refused_with_the_command(self, database: Path, folder: Path) -> None:
+        copy = shutil.copy(database, folder / "older.db")
+        uri = execute(Path(copy), f"UPDATE alembic_version SET version_num = '{OLD_SCHEMA}'")
+        assert f"back it up, then: mlflow db upgrade {uri}" in refusal(uri)
+
+    def test_one_that_mlflow_migrates_is_named_first(self, folder: Path) -> None:
+        from alembic import command
+        from mlflow.store.db.utils import _get_alembic_config, create_sqlalchemy_engine
+        from mlflow.store.tracking.dbmodels.initial_models import Base
+
+        uri, said = f"sqlite:///{folder / 'old.db'}", []
+        engine = create_sqlalchemy_engine(uri)
+        Base.metadata.create_all(engine)
+        config = _get_alembic_config(uri)
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, OLD_SCHEMA)
+        check_store(uri, said.append)
+        (line,) = said
+        assert f"will migrate its database {uri} from schema {OLD_SCHEMA}" in line
+        assert "back it up" in line
+        opening = "import sys; from galaxy_exp.tracking.store import open_client; open_client(sys.argv[1])"
+        both = [subprocess.Popen([sys.executable, "-c", opening, uri]) for _ in range(2)]
+        assert [process.wait() for process in both] == [0, 0]
+        check_store(uri, pytest.fail)
+
+    def test_the_database_of_another_program_is_refused(self, folder: Path) -> None:
+        uri = execute(folder / "studies.db", "CREATE TABLE studies (id INTEGER)")
+        assert "is the database of another program" in refusal(uri)
+
+    def test_one_that_is_locked_is_let_pass(
+        self, database: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("galaxy_exp.tracking.store_check._PATIENCE_SECONDS", 0.2)
+        copy = shutil.copy(database, folder / "locked.db")
+        with sqlite3.connect(copy, isolation_level=None) as connection:
+            connection.execute("BEGIN EXCLUSIVE")
+            check_store(f"sqlite:///{copy}")
+
+
+@pytest.mark.parametrize("shut", ["folder", "file"])
+def test_what_the_user_may_not_write_is_refused(folder: Path, shut: str) -> None:
+    """In a process without root's rights."""
+    (folder / "mlflow.db").touch()
+    (folder / "mlflow.db").chmod(0o444 if shut == "file" else 0o666)
+    folder.chmod(0o777 if shut == "file" else 0o555)
+    for parent in folder.parents:
+        if parent.stat().st_uid == os.getuid() and parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | stat.S_IXOTH)
+    code = (
+        "import os, sys\n"
+        "from galaxy_exp.tracking.store_check import check_store\n"
+        "if os.getuid() == 0: os.setuid(65534)\n"
+        "check_store(sys.argv[1])\n"
+    )
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    done = subprocess.run([sys.executable, "-c", code, uri], capture_output=True, text=True, cwd="/", check=False)
+    assert done.returncode == 1
+    assert "no permission to " in done.stderr
+
+
+@contextmanager
+def server_that_answers(status: int, body: bytes = b"", wait: Event | None = None) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if wait is not None:
+                wait.wait(60)
+                return
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815 - names of http.server
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        if wait is not None:
+            wait.set()
+        server.shutdown()
+        server.server_close()
+
+
+class TestServers:
+    @pytest.mark.parametrize(
+        ("status", "body", "said"),
+        [
+            (404, b"", "answers 404, but not as an MLflow server"),
+            (200, b"<html>", "answers 200, but not as an MLflow server"),
+            (200, b"[1]", "answers 200, but not as an MLflow server"),
+            (403, b"Invalid Host header", "403"),
+            (401, b"", "401.*MLFLOW_TRACKING_USERNAME"),
+        ],
+    )
+    def test_that_are_none_or_refuse_are_refused(self, folder: Path, status: int, body: bytes, said: str) -> None:
+
+        with server_that_answers(status, body) as uri:
+            assert re.search(said, refusal(uri))
+            refuse_unusable(uri, ask=False)
+
+    @pytest.mark.parametrize("status", [500, 503, 429])
+    def test_that_are_out_of_order_are_let_pass(self, folder: Path, status: int) -> None:
+        with server_that_answers(status) as uri:
+            check_store(uri)
+
+    def test_that_are_away_or_hang_are_let_pass(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("galaxy_exp.tracking.store_check._PATIENCE_SECONDS", 0.2)
+        check_store(f"http://127.0.0.1:{free_port()}")
+        with server_that_answers(200, wait=Event()) as uri:
+            check_store(uri)
+
+    @pytest.mark.slow
+    def test_of_mlflow_are_fine(self, folder: Path) -> None:
+        with mlflow_server(folder, free_port()) as uri:
+            check_store(uri)
+            check_store(f"{uri}/")
