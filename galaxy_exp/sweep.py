@@ -387,7 +387,7 @@ class _Run:
         winner.open_sealed_test(self._journal, self._folder, data)
         projection.catch_up()
         winner.register_winner(self._journal, self._folder, data, projection.client)
-        winner.promote_winner(self._journal, projection.client)
+        winner.promote_winner(self._journal, self._folder, projection.client)
         refresh_report(self._journal.record, self._folder, self._say)
         projection.close_sweep("FINISHED")
 

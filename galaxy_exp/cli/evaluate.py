@@ -106,11 +106,24 @@ def evaluate_command(
         say("these are SIMULATED galaxies")
     if overlap := describe_overlap(classifier, dataset, ProjectFolder.default().data_cache):
         say(f"warning: {overlap}; the scores say little about new ones")
+    _record_openings(classifier, dataset)
     with _progress(len(dataset)) as show:
         report, _ = evaluate_on(classifier, dataset, alignment, show)
     _print_report(report, output_format)
     if output is not None:
         _write_folder(report, output)
+
+
+def _record_openings(classifier: GalaxyClassifier, dataset: ImageDataset) -> None:
+    """A look at a sweep's held-out test set is an opening of it, by the sweep that the model is of."""
+    from galaxy_exp.folders import ProjectFolder
+    from galaxy_exp.registry.labelled import find_test_sets
+    from galaxy_exp.registry.openings import record_opening
+
+    project = ProjectFolder.default()
+    for digests in find_test_sets(dataset, project.data_cache):
+        number = record_opening(project, digests, str(classifier.metadata.get("sweep_id") or classifier.uri))
+        say(f"the held-out test set of a sweep is among these images; openings of it on record: {number}")
 
 
 def _load(config: DataConfig, classifier: GalaxyClassifier) -> ImageDataset:
