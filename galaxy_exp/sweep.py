@@ -67,8 +67,17 @@ class SweepResult:
 
     @property
     def winner(self) -> TrialRecord:
-        """The registered trial."""
-        return self.record.trials[self.record.winner or 0]
+        """The trial whose model was chosen.
+
+        Raises:
+            SweepFailedError: none is chosen yet.
+        """
+        winner = self.record.winning_trial
+        if winner is None:
+            raise SweepFailedError(
+                f"sweep {self.sweep_id} has no winner yet; galaxy-exp resume {self.sweep_id} goes on to choose one"
+            )
+        return winner
 
     @property
     def model_uri(self) -> str | None:

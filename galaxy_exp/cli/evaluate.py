@@ -104,14 +104,17 @@ def evaluate_command(
     say(f"model: {classifier.uri}")
     if dataset.simulated:
         say("these are SIMULATED galaxies")
+    if classifier.simulated:
+        say("the model was trained on SIMULATED galaxies")
     if overlap := describe_overlap(classifier, dataset, ProjectFolder.default().data_cache):
         say(f"warning: {overlap}; the scores say little about new ones")
     _record_openings(classifier, dataset)
     with _progress(len(dataset)) as show:
         report, _ = evaluate_on(classifier, dataset, alignment, show)
-    _print_report(report, output_format)
+    record = {**_record(report), "simulated": dataset.simulated, "model_simulated": classifier.simulated}
+    _print_report(report, record, output_format)
     if output is not None:
-        _write_folder(report, output)
+        _write_folder(report, record, output)
 
 
 def _record_openings(classifier: GalaxyClassifier, dataset: ImageDataset) -> None:
@@ -155,17 +158,18 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def _print_report(report: TestReport, output_format: str) -> None:
+def _print_report(report: TestReport, record: dict[str, Any], output_format: str) -> None:
     if output_format == "json":
-        click.echo(json.dumps(_record(report), indent=2))
+        click.echo(json.dumps(record, indent=2))
     elif output_format == "csv":
-        print_rows(list(_long_rows(report)), "csv")
+        print_rows(list(_long_rows(report, record)), "csv")
     else:
-        title = f"{report.n_images} images of {sum(row['images'] > 0 for row in report.per_class)} classes"
+        simulated = "SIMULATED " if record["simulated"] else ""
+        title = f"{report.n_images} {simulated}images of {sum(row['images'] > 0 for row in report.per_class)} classes"
+        title += "; the model was trained on SIMULATED galaxies" if record["model_simulated"] else ""
         print_rows(list(_score_rows(report)), "table", title)
         print_rows(list(_confident_rows(report)), "table", "the most confident images, with 95% intervals")
         print_rows([_class_row(row) for row in report.per_class], "table", "by class, with 95% intervals")
-        record = _record(report)
         for key, heading in (("confusion", "images"), ("confusion_by_row", "share of the true class")):
             print_rows(
                 _matrix_rows(report.class_names, record[key]), "table", f"true class against predicted, {heading}"
@@ -227,8 +231,9 @@ def _matrix_rows(class_names: list[str], matrix: list[list[float]]) -> list[dict
     ]
 
 
-def _long_rows(report: TestReport) -> Iterator[dict[str, Any]]:
-    yield {"quantity": "n_images", "class": None, "value": report.n_images, "low": None, "high": None}
+def _long_rows(report: TestReport, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name in ("simulated", "model_simulated", "n_images"):
+        yield {"quantity": name, "class": None, "value": record[name], "low": None, "high": None}
     for name in _SCORES:
         low, high = report.intervals.get(name, (None, None))
         yield {"quantity": name, "class": None, "value": getattr(report, name), "low": low, "high": high}
@@ -245,7 +250,7 @@ def _long_rows(report: TestReport) -> Iterator[dict[str, Any]]:
             yield {"quantity": name, "class": row["class"], "value": row[name], "low": low, "high": high}
 
 
-def _write_folder(report: TestReport, folder: Path) -> None:
+def _write_folder(report: TestReport, record: dict[str, Any], folder: Path) -> None:
     import numpy as np
 
     from galaxy_exp.report.calibration import Calibration, plot_reliability
@@ -253,11 +258,14 @@ def _write_folder(report: TestReport, folder: Path) -> None:
     from galaxy_exp.report.coverage import plot_coverage
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(_record(report), indent=1), encoding="utf-8")
-    plot_confusion(np.array(report.confusion), report.class_names, folder / "confusion.png")
+    (folder / "report.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    of = " (SIMULATED galaxies)" if record["simulated"] else ""
+    plot_confusion(
+        np.array(report.confusion), report.class_names, folder / "confusion.png", f"{report.n_images} images{of}"
+    )
     if report.reliability is not None:
         before = Calibration.from_dict(report.reliability)
         after = None if report.calibrated is None else Calibration.from_dict(report.calibrated)
-        plot_reliability(before, after, report.temperature, folder / "reliability.png")
-    plot_coverage(report.coverage, folder / "coverage.png")
+        plot_reliability(before, after, report.temperature, folder / "reliability.png", f"Reliability{of}")
+    plot_coverage(report.coverage, folder / "coverage.png", f"Accuracy and coverage{of}")
     say(f"wrote report.json, confusion.png, reliability.png and coverage.png to {folder}")

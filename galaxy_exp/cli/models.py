@@ -28,7 +28,12 @@ def list_models_command(name: str | None, uri: str | None, output_format: str) -
     rows = list_models(uri, name)
     if output_format == "table":
         columns = ("name", "version", "aliases", "test", "reason")
-        rows = [{column: row[column] for column in columns} for row in rows]
+        rows = [
+            {column: row[column] for column in columns[:3]}
+            | {"galaxies": "SIMULATED" if row["simulated"] else "real"}
+            | {column: row[column] for column in columns[3:]}
+            for row in rows
+        ]
     print_rows(
         rows, output_format, empty="no registered models; make one with: galaxy-exp sweep sweeps/quickstart.yaml"
     )

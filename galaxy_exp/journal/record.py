@@ -37,7 +37,7 @@ from galaxy_exp.journal.events import (
     WorkersChosen,
 )
 from galaxy_exp.journal.order import misplaced
-from galaxy_exp.records import Constraint, EpochReport, HyperparameterValue, Objective, TrialResult, TrialState
+from galaxy_exp.records import Constraint, EpochReport, Gain, HyperparameterValue, Objective, TrialResult, TrialState
 
 __all__ = ["SweepRecord", "TrialRecord", "result_value", "violations"]
 
@@ -138,6 +138,8 @@ class SweepRecord:
     """The digests by which the ledger (`registry.openings`) knows the held-out test set, once it is open."""
     opening: int = 0
     """Which opening of the test set this sweep's was, from 1; 0 if it is not open, and for sweeps of older releases."""
+    gains: dict[str, Gain] = field(default_factory=dict)
+    """Of the winner over the baseline on the sealed test, by metric; empty without a baseline and in older sweeps."""
     registered: ModelRegistered | None = None
     promotion: PromotionDecided | None = None
     ended: SweepEnded | None = None
@@ -362,6 +364,7 @@ class SweepRecord:
                 self.test_reports[event.number] = event.report
                 self.test_set |= {str(event.report.get("digest", "")), event.test_images} - {""}
                 self.opening = max(self.opening, event.opening)
+                self.gains |= {metric: Gain(metric, *ends) for metric, ends in event.gains.items()}
             case ModelRegistered():
                 self.registered = event
             case PromotionDecided():

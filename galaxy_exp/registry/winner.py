@@ -21,6 +21,7 @@ from galaxy_exp.journal.events import ModelRegistered, PromotionDecided, SealedT
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.registry import version_tags
+from galaxy_exp.registry.bootstrap import METRICS, paired_bootstrap
 from galaxy_exp.registry.evaluation import TestReport, Variant, evaluate_model
 from galaxy_exp.registry.model_card import write_card
 from galaxy_exp.registry.networks import write_ensemble
@@ -76,8 +77,22 @@ def open_sealed_test(journal: Journal, folder: SweepFolder, data: PreparedData) 
             report, probabilities = _test(folder.model(number), data)
         _save_probabilities(probabilities, folder, number)
         journal.append(
-            SealedTestOpened(number=number, report=report.to_dict(), opening=opening, test_images=test_images)
+            SealedTestOpened(
+                number=number,
+                report=report.to_dict(),
+                opening=opening,
+                test_images=test_images,
+                gains={} if number == record.winner else _gains(folder, _winner_number(record), probabilities, data),
+            )
         )
+
+
+def _gains(
+    folder: SweepFolder, winner: int, baseline: NDArray[np.float32], data: PreparedData
+) -> dict[str, tuple[float, float, float]]:
+    """The winner's gains over the baseline, which is tested after it, by metric."""
+    own = _sealed_predictions(folder, winner, data)
+    return {metric: paired_bootstrap(own.labels, own.probabilities, baseline, metric) for metric in METRICS}
 
 
 def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, client: MlflowClient) -> None:
@@ -112,6 +127,7 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
             "trial": winner.number,
             "data_digest": data.digest,
             "split_digest": data.split_digest,
+            "simulated": data.simulated,
             "temperature": report.temperature,
             "members": report.members,
         },
@@ -272,5 +288,6 @@ def _version_tags(record: SweepRecord, data: PreparedData, report: TestReport) -
 
 def _test_set_tags(record: SweepRecord, report: TestReport) -> dict[str, str]:
     """By which later sweeps find that this one opened the test set; a test of an older release has the first alone."""
-    images = {version_tags.TEST_IMAGES: digest for digest in record.test_set - {report.digest}}
-    return {version_tags.SWEEP_ID: record.sweep_id, version_tags.TEST_DIGEST: report.digest} | images
+    images = record.test_set - {report.digest}
+    tags = {version_tags.SWEEP_ID: record.sweep_id, version_tags.TEST_DIGEST: report.digest}
+    return tags | dict.fromkeys([version_tags.TEST_IMAGES] if images else [], "".join(images))

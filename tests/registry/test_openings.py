@@ -66,7 +66,9 @@ def test_a_torn_line_is_cut_off_and_a_damaged_one_is_named(project: ProjectFolde
 
 def test_a_ledger_that_cannot_be_written_keeps_the_test_set_closed(project: ProjectFolder) -> None:
     project.test_openings.mkdir(parents=True)
-    with pytest.raises(JournalWriteError, match=r"test_openings.jsonl: cannot be written: .*; the test set stays closed"):
+    with pytest.raises(
+        JournalWriteError, match=r"test_openings.jsonl: cannot be written: .*; the test set stays closed"
+    ):
         record_opening(project, TEST_SET, "a")
 
 
@@ -183,7 +185,9 @@ def test_what_is_enough_at_the_second_opening_may_not_be_at_the_tenth() -> None:
     assert (second.promote, tenth.promote) == (True, False)
     assert second.p_value == pytest.approx(2**-9, rel=0.5)
     assert second.reason.endswith("; opening 2 of this test set; level 2.5%")
-    assert tenth.reason.startswith("not clearly better than version 1, the champion, on the same 200 sealed test images")
+    assert tenth.reason.startswith(
+        "not clearly better than version 1, the champion, on the same 200 sealed test images"
+    )
     assert tenth.reason.endswith("; opening 10 of this test set; level 0.056%")
     assert (tenth.opening, tenth.against) == (10, 1)
 
