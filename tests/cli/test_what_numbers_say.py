@@ -1,4 +1,4 @@
-"""What has to be said beside a number, wherever one is printed: simulated data, chance, seeds, times with their zone."""
+"""What has to be said beside a number, wherever one is printed: simulated, chance, seeds, times with their zone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from written_records import started
 
 from galaxy_exp.cli.live import _describe_event
-from galaxy_exp.cli.main import main
+from galaxy_exp.cli.main import cli
 from galaxy_exp.cli.sweep import print_summary
 from galaxy_exp.errors import SweepFailedError
 from galaxy_exp.folders import ProjectFolder, SweepFolder
@@ -60,7 +60,7 @@ def _write(path: Path, *, simulated: bool, seeds: int = 1, is_tested: bool = Tru
     """A sweep on a user's own file, as an HDF5 file marked as simulated or data given from Python are."""
     folder = ProjectFolder(path / ".galaxy_exp").sweep("s-1")
     begun = started(search={"max_trials": 2}, data_source="galaxies.h5", simulated=simulated, baseline={"units": 0})
-    config = begun.config | {"data": {"source": "galaxies.h5"}}
+    config = begun.config | {"data": {"source": "galaxies.h5"}, "training": {"epochs": 4}}
     report = build_report(np.array([0, 1, 1]), np.eye(2)[[0, 1, 0]], ("disk", "round"), "digest").to_dict()
     with Journal.create(folder.path, begun.model_copy(update={"config": config})) as journal:
         _trial(journal, 0, 0.4)
@@ -81,7 +81,7 @@ Output = Callable[[SweepRecord, SweepFolder, Any], str]
 
 def _command(*arguments: str) -> Output:
     def run(*_: Any) -> str:
-        done = CliRunner().invoke(main, arguments, env={"COLUMNS": "300"}, catch_exceptions=False)
+        done = CliRunner().invoke(cli, arguments, env={"COLUMNS": "300"}, catch_exceptions=False)
         assert done.exit_code == 0
         return done.stdout
 
@@ -99,6 +99,7 @@ def _summary(record: SweepRecord, folder: SweepFolder, _: Any) -> str:
 def _lines(record: SweepRecord, folder: SweepFolder, _: Any) -> str:
     events = [EpochReported(report=record.trials[1].reports[0], go_on=True), TrialEnded(result=record.trials[1].result)]
     told = [_describe_event(event, record) for event in events]
+    assert all(re.search(r"val_macro_f1 \d", line) for line in told)
     assert ("SIMULATED" in told[0]) == ("SIMULATED" in told[1])
     return "\n".join(told)
 
