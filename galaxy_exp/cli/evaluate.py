@@ -81,7 +81,8 @@ def evaluate_command(
     another. A model that was trained on 8-bit images has none, so one has to be stated: --set data.fits.stretch=asinh.
 
     If the model was trained on some of these images, as far as that can be told here, a line on stderr says so:
-    the scores are then no measure of how it does on new ones.
+    the scores are then no measure of how it does on new ones. If a sweep's held-out test set is among the images, that
+    is an opening of it, which goes on record: later models have to be better by more to become champion.
 
     With --format csv, a line has a quantity, its class if it is of one, and the value.
 

@@ -94,9 +94,9 @@ def promote_command(name: str, version: int, force: bool, reason: str, uri: str 
     """Make VERSION of NAME the champion, if the evidence is for it.
 
     VERSION becomes champion where there is none, where the champion was trained on simulated galaxies and VERSION was
-    not, and where VERSION is better on the same sealed images by more than chance: the 95% interval of the paired
-    bootstrap of the gain lies above zero. Else the command says what speaks against it, with the numbers, and changes
-    nothing.
+    not, and where VERSION is better on the same sealed images by more than chance: its gain is significant at a level
+    that falls with each opening of that test set (docs/models.md). Else the command says what speaks against it, with
+    the numbers, and changes nothing.
 
     \b
     galaxy-exp models promote galaxy10-cnn 2
