@@ -6,6 +6,7 @@
     data/<digests>/                prepared images, shared by all sweeps on the same data and split
     data/groups/<digests>.npz      which images are duplicates of each other
     given/<digest>.h5              images that were given from Python
+    test_openings.jsonl            which sweeps have opened which test set
     sweeps/<sweep id>/
         journal.jsonl              the truth about the sweep
         hypermodel.pkl             the hypermodel, if it was given from Python and cannot be imported
@@ -81,6 +82,11 @@ class SweepFolder:
         return self.path.name
 
     @property
+    def project(self) -> ProjectFolder:
+        """The folder of the project that the sweep is in."""
+        return ProjectFolder(self.path.parent.parent)
+
+    @property
     def journal(self) -> Path:
         """The file; not necessarily there yet."""
         return self.path / JOURNAL_NAME
@@ -138,6 +144,11 @@ class ProjectFolder:
     @property
     def given_data(self) -> Path:
         return self.path / "given"
+
+    @property
+    def test_openings(self) -> Path:
+        """The ledger of `registry.openings`; not necessarily there yet."""
+        return self.path / "test_openings.jsonl"
 
     def worker_log(self, sweep_id: str) -> Path:
         """Where a sweep's workers print; outside the sweep's folder, which does not exist when they start."""

@@ -19,6 +19,7 @@ __all__ = [
     "Direction",
     "EpochReport",
     "Evidence",
+    "Gain",
     "HyperparameterValue",
     "Objective",
     "Outcome",
@@ -228,3 +229,31 @@ class Throughput:
     """Of each."""
     images_per_second: float
     """Of all together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """One model's value minus another's on the same images, with the 95% interval of the paired bootstrap."""
+
+    metric: str
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves out zero; else the difference may be chance."""
+        return self.low > 0 or self.high < 0
+
+    def __str__(self) -> str:
+        chance = "" if self.is_clear else "; may be chance"
+        return f"{self.difference:+.3f} (95% interval {self.low:+.3f} to {self.high:+.3f}{chance})"
+
+    def to_dict(self) -> dict[str, float | bool]:
+        """For machines: `difference`, `low`, `high` and `may_be_chance`."""
+        return {
+            "difference": self.difference,
+            "low": self.low,
+            "high": self.high,
+            "may_be_chance": not self.is_clear,
+        }

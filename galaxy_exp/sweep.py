@@ -68,8 +68,17 @@ class SweepResult:
 
     @property
     def winner(self) -> TrialRecord:
-        """The registered trial."""
-        return self.record.trials[self.record.winner or 0]
+        """The trial whose model was chosen.
+
+        Raises:
+            SweepFailedError: none is chosen yet.
+        """
+        winner = self.record.winning_trial
+        if winner is None:
+            raise SweepFailedError(
+                f"sweep {self.sweep_id} has no winner yet; galaxy-exp resume {self.sweep_id} goes on to choose one"
+            )
+        return winner
 
     @property
     def model_uri(self) -> str | None:
@@ -416,7 +425,7 @@ class _Run:
         winner.open_sealed_test(self._journal, self._folder, data)
         projection.catch_up()
         winner.register_winner(self._journal, self._folder, data, projection.client)
-        winner.promote_winner(self._journal, projection.client)
+        winner.promote_winner(self._journal, self._folder, projection.client)
         refresh_report(self._journal.record, self._folder, self._say)
         projection.close_sweep("FINISHED")
 

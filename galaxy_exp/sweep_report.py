@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from galaxy_exp.data.prepared import PreparedData
-    from galaxy_exp.report.page.material import DataFacts, Finalist, Gain, Material, Picture, TrialsAhead
+    from galaxy_exp.records import Gain
+    from galaxy_exp.report.page.material import DataFacts, Finalist, Material, Picture, TrialsAhead
 
 __all__ = ["collect_material", "refresh_report", "write_report"]
 
@@ -180,19 +181,17 @@ def _test_probabilities(
 def _gains(
     record: SweepRecord, labels: NDArray[np.int64] | None, probabilities: Mapping[int, NDArray[np.float32]]
 ) -> Iterator[Gain]:
+    """As journaled; of a sweep that an earlier release tested, from the probabilities if they are there."""
+    from galaxy_exp.records import Gain
     from galaxy_exp.registry.bootstrap import METRICS, paired_bootstrap
-    from galaxy_exp.report.page.material import Gain
 
+    yield from record.gains.values()
     winner = record.winner
-    if (
-        labels is None
-        or winner in (None, 0)
-        or not record.config.search.baseline
-        or not {winner, 0} <= set(probabilities)
-    ):
+    if winner is None or record.gains or record.baseline_test is None or labels is None:
         return
-    for metric in METRICS:
-        yield Gain(metric, *paired_bootstrap(labels, probabilities[winner or 0], probabilities[0], metric))
+    if {winner, 0} <= set(probabilities):
+        for metric in METRICS:
+            yield Gain(metric, *paired_bootstrap(labels, probabilities[winner], probabilities[0], metric))
 
 
 def _trials_ahead(record: SweepRecord) -> TrialsAhead | None:

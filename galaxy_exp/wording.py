@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
-__all__ = ["did_you_mean", "nearest"]
+__all__ = ["did_you_mean", "iso_time", "local_time", "nearest"]
+
+
+def iso_time(seconds: float) -> str:
+    """Seconds since 1970 as `2026-11-28T14:11:18+00:00` (ISO 8601, UTC): for JSON, CSV, HTML and tags."""
+    return datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="seconds")
+
+
+def local_time(seconds: float) -> str:
+    """Seconds since 1970 as `2026-11-28 15:11:18 +0100`, in the zone of this machine: for a terminal."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
 
 
 def nearest(found: str, known: Iterable[str]) -> str | None:

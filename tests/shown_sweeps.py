@@ -63,7 +63,7 @@ def show_sweep(sweep: JournaledSweep) -> None:
             journal.append(SealedTestOpened(number=number, report=_tested(sweep.prepared, skill)))
         projection.catch_up()
         _register(journal, sweep)
-        promote_winner(journal, sweep.client)
+        promote_winner(journal, sweep.folder, sweep.client)
         journal.append(SweepEnded(succeeded=True, reason="max_trials reached"))
         refresh_report(journal.record, sweep.folder, sweep.said.append)
         projection.close_sweep("FINISHED")

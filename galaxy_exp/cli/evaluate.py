@@ -81,7 +81,8 @@ def evaluate_command(
     another. A model that was trained on 8-bit images has none, so one has to be stated: --set data.fits.stretch=asinh.
 
     If the model was trained on some of these images, as far as that can be told here, a line on stderr says so:
-    the scores are then no measure of how it does on new ones.
+    the scores are then no measure of how it does on new ones. If a sweep's held-out test set is among the images, that
+    is an opening of it, which goes on record: later models have to be better by more to become champion.
 
     With --format csv, a line has a quantity, its class if it is of one, and the value.
 
@@ -107,14 +108,30 @@ def evaluate_command(
     say(f"model: {classifier.uri}")
     if dataset.simulated:
         say("these are SIMULATED galaxies")
+    if classifier.simulated:
+        say("the model was trained on SIMULATED galaxies")
     if overlap := describe_overlap(classifier, dataset, ProjectFolder.default().data_cache):
         say(f"warning: {overlap}; the scores say little about new ones")
+    _record_openings(classifier, dataset)
     with _progress(len(dataset)) as show:
         report, _ = evaluate_on(classifier, dataset, alignment, show)
-    _print_report(report, output_format)
+    record = {**_record(report), "simulated": dataset.simulated, "model_simulated": classifier.simulated}
+    _print_report(report, record, output_format)
     if output is not None:
         with writing(output / "report.json"):
-            _write_folder(report, output)
+            _write_folder(report, record, output)
+
+
+def _record_openings(classifier: GalaxyClassifier, dataset: ImageDataset) -> None:
+    """A look at a sweep's held-out test set is an opening of it, by the sweep that the model is of."""
+    from galaxy_exp.folders import ProjectFolder
+    from galaxy_exp.registry.labelled import find_test_sets
+    from galaxy_exp.registry.openings import record_opening
+
+    project = ProjectFolder.default()
+    for digests in find_test_sets(dataset, project.data_cache):
+        number = record_opening(project, digests, str(classifier.metadata.get("sweep_id") or classifier.uri))
+        say(f"the held-out test set of a sweep is among these images; openings of it on record: {number}")
 
 
 def _load(config: DataConfig, classifier: GalaxyClassifier) -> ImageDataset:
@@ -146,17 +163,18 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def _print_report(report: TestReport, output_format: str) -> None:
+def _print_report(report: TestReport, record: dict[str, Any], output_format: str) -> None:
     if output_format == "json":
-        click.echo(json.dumps(_record(report), indent=2))
+        click.echo(json.dumps(record, indent=2))
     elif output_format == "csv":
-        print_rows(list(_long_rows(report)), "csv")
+        print_rows(list(_long_rows(report, record)), "csv")
     else:
-        title = f"{report.n_images} images of {sum(row['images'] > 0 for row in report.per_class)} classes"
+        simulated = "SIMULATED " if record["simulated"] else ""
+        title = f"{report.n_images} {simulated}images of {sum(row['images'] > 0 for row in report.per_class)} classes"
+        title += "; the model was trained on SIMULATED galaxies" if record["model_simulated"] else ""
         print_rows(list(_score_rows(report)), "table", title)
         print_rows(list(_confident_rows(report)), "table", "the most confident images, with 95% intervals")
         print_rows([_class_row(row) for row in report.per_class], "table", "by class, with 95% intervals")
-        record = _record(report)
         for key, heading in (("confusion", "images"), ("confusion_by_row", "share of the true class")):
             print_rows(
                 _matrix_rows(report.class_names, record[key]), "table", f"true class against predicted, {heading}"
@@ -218,8 +236,9 @@ def _matrix_rows(class_names: list[str], matrix: list[list[float]]) -> list[dict
     ]
 
 
-def _long_rows(report: TestReport) -> Iterator[dict[str, Any]]:
-    yield {"quantity": "n_images", "class": None, "value": report.n_images, "low": None, "high": None}
+def _long_rows(report: TestReport, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name in ("simulated", "model_simulated", "n_images"):
+        yield {"quantity": name, "class": None, "value": record[name], "low": None, "high": None}
     for name in _SCORES:
         low, high = report.intervals.get(name, (None, None))
         yield {"quantity": name, "class": None, "value": getattr(report, name), "low": low, "high": high}
@@ -236,18 +255,21 @@ def _long_rows(report: TestReport) -> Iterator[dict[str, Any]]:
             yield {"quantity": name, "class": row["class"], "value": row[name], "low": low, "high": high}
 
 
-def _write_folder(report: TestReport, folder: Path) -> None:
+def _write_folder(report: TestReport, record: dict[str, Any], folder: Path) -> None:
     import numpy as np
 
     from galaxy_exp.report.calibration import Calibration, plot_reliability
     from galaxy_exp.report.confusion import plot_confusion
     from galaxy_exp.report.coverage import plot_coverage
 
-    (folder / "report.json").write_text(json.dumps(_record(report), indent=1), encoding="utf-8")
-    plot_confusion(np.array(report.confusion), report.class_names, folder / "confusion.png")
+    (folder / "report.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    of = " (SIMULATED galaxies)" if record["simulated"] else ""
+    plot_confusion(
+        np.array(report.confusion), report.class_names, folder / "confusion.png", f"{report.n_images} images{of}"
+    )
     if report.reliability is not None:
         before = Calibration.from_dict(report.reliability)
         after = None if report.calibrated is None else Calibration.from_dict(report.calibrated)
-        plot_reliability(before, after, report.temperature, folder / "reliability.png")
-    plot_coverage(report.coverage, folder / "coverage.png")
+        plot_reliability(before, after, report.temperature, folder / "reliability.png", f"Reliability{of}")
+    plot_coverage(report.coverage, folder / "coverage.png", f"Accuracy and coverage{of}")
     say(f"wrote report.json, confusion.png, reliability.png and coverage.png to {folder}")

@@ -19,6 +19,7 @@ from galaxy_exp.cli.rows import describe_settings
 from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialStarted, WorkerLost
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import TrialState
+from galaxy_exp.wording import local_time
 
 __all__ = ["Display", "open_display"]
 
@@ -78,7 +79,7 @@ class _PlainDisplay:
 
     def say(self, message: str) -> None:
         """See `Display.say`."""
-        self._console.print(f"{time.strftime('%H:%M:%S')} {message}")
+        self._console.print(f"{local_time(time.time())} {message}")
 
 
 class _LiveDisplay:
@@ -132,7 +133,7 @@ def _describe_event(event: Event, record: SweepRecord) -> str:
             return f"trial {event.number}: {event.reason}; {then}"
         case EpochReported() if record.config.training.epochs <= 10 or event.report.epoch % 5 == 0:
             value = event.report.metrics.get(record.objective.name)
-            return f"trial {event.report.number} epoch {event.report.epoch}: {record.objective.name} {value:.4f}"
+            return f"trial {event.report.number} epoch {event.report.epoch}: {_objective(record)} {value:.4f}"
     return ""
 
 
@@ -141,12 +142,19 @@ def _describe_end(trial: TrialRecord, record: SweepRecord) -> str:
     if result is None:
         return ""
     value = trial.objective_value(record.objective)
-    score = f"{record.objective.name} {value:.4f}" if value is not None else "no model"
+    score = f"{_objective(record)} {value:.4f}" if value is not None else "no model"
     return f"trial {trial.number} {result.state}: {score} ({result.reason}, {format_duration(result.seconds)})"
 
 
+def _objective(record: SweepRecord) -> str:
+    """The objective's name, in front of its value; with a word in front if that says nothing of real galaxies."""
+    return f"SIMULATED {record.objective.name}" if record.simulated else record.objective.name
+
+
 def _trial_table(record: SweepRecord) -> Table:
-    table = Table(title=f"{record.sweep_id}", title_justify="left", expand=True)
+    table = Table(
+        title=record.sweep_id + (" (SIMULATED galaxies)" if record.simulated else ""), title_justify="left", expand=True
+    )
     for column, justify in (
         ("trial", "right"),
         ("state", "left"),

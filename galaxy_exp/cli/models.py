@@ -28,7 +28,12 @@ def list_models_command(name: str | None, uri: str | None, output_format: str) -
     rows = list_models(uri, name)
     if output_format == "table":
         columns = ("name", "version", "aliases", "test", "reason")
-        rows = [{column: row[column] for column in columns} for row in rows]
+        rows = [
+            {column: row[column] for column in columns[:3]}
+            | {"galaxies": "SIMULATED" if row["simulated"] else "real"}
+            | {column: row[column] for column in columns[3:]}
+            for row in rows
+        ]
     print_rows(
         rows, output_format, empty="no registered models; make one with: galaxy-exp sweep sweeps/quickstart.yaml"
     )
@@ -89,9 +94,9 @@ def promote_command(name: str, version: int, force: bool, reason: str, uri: str 
     """Make VERSION of NAME the champion, if the evidence is for it.
 
     VERSION becomes champion where there is none, where the champion was trained on simulated galaxies and VERSION was
-    not, and where VERSION is better on the same sealed images by more than chance: the 95% interval of the paired
-    bootstrap of the gain lies above zero. Else the command says what speaks against it, with the numbers, and changes
-    nothing.
+    not, and where VERSION is better on the same sealed images by more than chance: its gain is significant at a level
+    that falls with each opening of that test set (docs/models.md). Else the command says what speaks against it, with
+    the numbers, and changes nothing.
 
     \b
     galaxy-exp models promote galaxy10-cnn 2

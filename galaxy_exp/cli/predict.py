@@ -93,7 +93,7 @@ def predict_command(
     from galaxy_exp.registry.prediction_run import PredictionCount, count_rows, predict_to_file
 
     classifier = load_model(model, alias, uri, calibrated=calibrated)
-    say(f"model: {classifier.uri}")
+    say(f"model: {classifier.uri}{', trained on SIMULATED galaxies' if classifier.simulated else ''}")
     fits_file = first_fits_file(files)
     stretch = choose_stretch(classifier.fits, stated, fits_file, classifier.uri) if fits_file else None
     columns = columns_of(classifier)

@@ -42,7 +42,8 @@ def reproduce_command(run: str, tolerance: float, output_format: str) -> None:
 
     make_importable()
     done = reproduce_trial(run, tolerance=tolerance, say=say)
-    print_rows(_rows(done), output_format, title=f"{done.record.sweep_id}, trial {done.trial.number}")
+    simulated = " (SIMULATED galaxies)" if done.record.simulated else ""
+    print_rows(_rows(done), output_format, title=f"{done.record.sweep_id}, trial {done.trial.number}{simulated}")
     for name, (then, now) in done.software_changes.items():
         say(f"note: {name} was {then} then and is {now} now")
     say(_verdict(done))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Set
+from datetime import datetime
 from typing import Any
 
 import click
@@ -13,10 +13,20 @@ from galaxy_exp.errors import ConfigError, JournalError
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.journal import read_record
 from galaxy_exp.journal.record import SweepRecord, TrialRecord, result_value
+from galaxy_exp.records import Gain
 from galaxy_exp.registry.choice import standings
 from galaxy_exp.tracking.store import hide_in_address
+from galaxy_exp.wording import iso_time, local_time
 
-__all__ = ["describe_settings", "describe_sweep", "ordered_trials", "print_leaderboard", "sweep_row", "trial_row"]
+__all__ = [
+    "describe_settings",
+    "describe_sweep",
+    "for_people",
+    "ordered_trials",
+    "print_leaderboard",
+    "sweep_row",
+    "trial_row",
+]
 
 
 def print_leaderboard(record: SweepRecord, sort: bool = True, limit: int | None = None) -> None:
@@ -24,7 +34,8 @@ def print_leaderboard(record: SweepRecord, sort: bool = True, limit: int | None 
     trials = ordered_trials(record, sort)
     front = {trial.number for trial in record.pareto_front()} if len(record.objectives) > 1 else set()
     rows = [_short_row(trial, record, front) for trial in trials[:limit]]
-    title = f"{record.sweep_id}: objective is {record.config.search.objective_text}"
+    simulated = ", on SIMULATED galaxies" if record.simulated else ""
+    title = f"{record.sweep_id}: objective is {record.config.search.objective_text}{simulated}"
     print_rows(rows, "table", title, empty=f"sweep {record.sweep_id} has no trials yet")
     if front:
         click.echo(
@@ -53,6 +64,7 @@ def trial_row(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
     return {
         "number": trial.number,
         "state": str(trial.state),
+        "simulated": record.simulated,
         "objective": trial.objective_value(record.objective),
         "best_epoch": result.best_epoch if result and result.state.has_model else None,
         "epochs": trial.epochs,
@@ -74,14 +86,15 @@ def trial_row(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
 
 
 def describe_sweep(record: SweepRecord) -> dict[str, Any]:
-    """A sweep for machines and for the table of `show`."""
+    """A sweep for machines and for the table of `show`; `started` is ISO 8601, UTC."""
     config, best = record.config, record.leaderboard(1)
     return {
         "id": record.sweep_id,
         "state": sweep_state(record),
-        "started": _local_time(record.started.time),
+        "started": iso_time(record.started.time),
         "duration": format_duration(record.updated_at - record.started.time),
-        "data": config.data.source + (" (simulated galaxies)" if config.data.source == "simulated" else ""),
+        "data": _describe_data(record),
+        "simulated": record.simulated,
         "data_digest": record.started.data_digest[:16],
         "hypermodel": config.hypermodel,
         "search": f"{config.search.sampler_choice} + {config.search.pruner}, objective {config.search.objective_text}",
@@ -94,13 +107,11 @@ def describe_sweep(record: SweepRecord) -> dict[str, Any]:
         "epochs": sum(trial.epochs for trial in record.trials.values()),
         "best_trial": best[0].number if best else None,
         "best_objective": best[0].objective_value(record.objective) if best else None,
-        "finalists": {
-            standing.finalist: f"{standing.mean:.4f} +- {standing.spread:.4f} over {len(standing.trials)} seeds"
-            for standing in standings(record)
-        }
-        or None,
+        "finalists": {standing.finalist: str(standing) for standing in standings(record)} or None,
         "winner": record.winner,
         "sealed_test": {number: _short_report(report) for number, report in record.test_reports.items()},
+        "gain_over_baseline": {metric: gain.to_dict() for metric, gain in record.gains.items()} or None,
+        "test_opening": record.opening or None,
         "registered": f"{record.registered.name} version {record.registered.version}" if record.registered else None,
         "promotion": record.promotion.reason if record.promotion else None,
         "experiment": config.experiment_name,
@@ -132,7 +143,9 @@ def _readable_row(record: SweepRecord) -> dict[str, Any]:
     return {
         "sweep": record.sweep_id,
         "state": sweep_state(record),
-        "started": _local_time(record.started.time),
+        "started": iso_time(record.started.time),
+        "data": _describe_data(record),
+        "simulated": record.simulated,
         "trials": sum(trial.result is not None for trial in record.searched),
         "max_trials": record.config.search.max_trials,
         "objective": record.objective.name,
@@ -202,5 +215,18 @@ def _count_states(record: SweepRecord) -> dict[str, int]:
     return counts
 
 
-def _local_time(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+def _describe_data(record: SweepRecord) -> str:
+    """The data's source as the sweep file names it."""
+    source = record.config.data.source
+    return f"{source} (SIMULATED galaxies)" if record.simulated else source
+
+
+def for_people(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of `list` or `show` as a table has it: local time, gains in words; that data are simulated is in `data`."""
+    shown = {key: value for key, value in row.items() if key != "simulated"}
+    if "started" in shown:
+        shown["started"] = local_time(datetime.fromisoformat(shown["started"]).timestamp())
+    for metric, gain in (shown.get("gain_over_baseline") or {}).items():
+        found = Gain(metric, gain["difference"], gain["low"], gain["high"])
+        shown["gain_over_baseline"] = shown["gain_over_baseline"] | {metric: str(found)}
+    return shown

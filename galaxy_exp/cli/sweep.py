@@ -154,41 +154,37 @@ def next_steps(record: SweepRecord) -> list[str]:
 
 
 def _gain_lines(result: SweepResult) -> list[str]:
+    from galaxy_exp.records import Gain
     from galaxy_exp.registry.choice import standings
 
     record = result.record
     winner = result.winner
-    value = winner.objective_value(record.objective)
-    lines = [
-        f"finalist {standing.finalist}: {record.objective.name} {standing.mean:.4f} +- {standing.spread:.4f} "
-        f"over {len(standing.trials)} fresh seeds"
-        for standing in standings(record)
-    ]
+    value, simulated = winner.objective_value(record.objective), "SIMULATED " if record.simulated else ""
+    lines = [f"finalist {standing.finalist}: {record.objective.name} {standing}" for standing in standings(record)]
     what = f"trial {winner.number}" + ("" if winner.confirms is None else f" (trial {winner.confirms} again)")
-    lines.append(f"winner: {what}, {record.objective.name} {value:.4f} on validation images")
-    tested = record.test_reports.get(winner.number)
-    baseline = record.test_reports.get(0) if record.config.search.baseline else None
+    lines.append(f"winner: {what}, {record.objective.name} {value:.4f} on {simulated}validation images")
+    tested = record.winner_test
     if tested is None:
         return lines
-    simulated = "SIMULATED " if record.config.data.source == "simulated" else ""
     members = ", ".join(map(str, tested.get("members", [])))
     of = f", the mean of trials {members}" if members else ""
     lines.append(f"sealed test, {tested['n_images']} {simulated}images the sweep never saw{of}:")
     for name, label in (("accuracy", "accuracy"), ("macro_f1", "macro-F1"), ("balanced_accuracy", "balanced accuracy")):
-        lines.append(f"  {label:<18}{tested[name]:.3f}" + _versus(tested, baseline, name, winner.number))
+        lines.append(f"  {label:<18}{tested[name]:.3f}" + _versus(record, tested, name))
     for other in tested.get("compared", []):
-        gain, low, high = other["differences"]["macro_f1"]
-        told = f"{other['macro_f1']:.3f}, difference {gain:+.3f} (95% interval {low:+.3f} to {high:+.3f})"
-        lines.append(f"  macro-F1, {other['name']}: {told}")
+        gain = Gain("macro_f1", *other["differences"]["macro_f1"])
+        lines.append(f"  macro-F1, {other['name']}: {other['macro_f1']:.3f}, difference {gain}")
     return lines
 
 
-def _versus(tested: dict[str, Any], baseline: dict[str, Any] | None, name: str, winner: int) -> str:
+def _versus(record: SweepRecord, tested: dict[str, Any], name: str) -> str:
+    baseline = record.baseline_test
+    if record.winner == 0 and record.config.search.baseline:
+        return "  (the baseline itself)"
     if baseline is None:
         return ""
-    if winner == 0:
-        return "  (the baseline itself)"
-    return f"  baseline {baseline[name]:.3f}, gain {tested[name] - baseline[name]:+.3f}"
+    gain = record.gains.get(name) or f"{tested[name] - baseline[name]:+.3f} (interval not recorded; may be chance)"
+    return f"  baseline {baseline[name]:.3f}, gain {gain}"
 
 
 def make_importable() -> None:

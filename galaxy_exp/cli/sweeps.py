@@ -21,9 +21,10 @@ _SWEEP_ARGUMENT = click.argument("sweep", required=False)
 @format_option
 def list_command(output_format: str) -> None:
     """List the sweeps of this folder, the newest last."""
-    from galaxy_exp.cli.rows import sweep_row
+    from galaxy_exp.cli.rows import for_people, sweep_row
 
     rows = [sweep_row(folder) for folder in ProjectFolder.default().sweeps()]
+    rows = [for_people(row) for row in rows] if output_format == "table" else rows
     print_rows(rows, output_format, empty="no sweeps here yet; start one with: galaxy-exp sweep sweeps/quickstart.yaml")
 
 
@@ -35,12 +36,12 @@ def show_command(sweep: str | None, output_format: str) -> None:
 
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest sweep.
     """
-    from galaxy_exp.cli.rows import describe_sweep
+    from galaxy_exp.cli.rows import describe_sweep, for_people
 
     record = _read(sweep)
     details = describe_sweep(record)
     if output_format == "table":
-        print_rows([{"": key, record.sweep_id: value} for key, value in details.items()], "table")
+        print_rows([{"": key, record.sweep_id: value} for key, value in for_people(details).items()], "table")
     else:
         print_rows([details], output_format)
 

@@ -194,6 +194,13 @@ class SealedTestOpened(_Event):
     event: Literal["sealed_test_opened"] = "sealed_test_opened"
     number: int
     report: dict[str, Any]
+    opening: int = Field(0, ge=0)
+    """How many sweeps of the project had opened this test set, this one included; 0 in older journals."""
+    gains: dict[str, tuple[float, float, float]] = {}
+    """By metric, the winner's gain over this model and the ends of its 95% interval; empty for the winner itself, and
+    in older journals."""
+    test_images: str = ""
+    """`registry.openings.digest_images` of the images and labels; empty in older journals."""
 
     @field_validator("report")
     @classmethod
@@ -217,6 +224,8 @@ class PromotionDecided(_Event):
     version: int
     promoted: bool
     reason: str
+    opening: int = Field(0, ge=0)
+    """Which opening of its test set the gate counted, with those in the MLflow store; 0 in older journals."""
 
 
 class SweepEnded(_Event):

@@ -37,7 +37,7 @@ from galaxy_exp.journal.events import (
     WorkersChosen,
 )
 from galaxy_exp.journal.order import misplaced
-from galaxy_exp.records import Constraint, EpochReport, HyperparameterValue, Objective, TrialResult, TrialState
+from galaxy_exp.records import Constraint, EpochReport, Gain, HyperparameterValue, Objective, TrialResult, TrialState
 
 __all__ = ["SweepRecord", "TrialRecord", "result_value", "violations"]
 
@@ -140,6 +140,12 @@ class SweepRecord:
     why_search_ended: str = ""
     winner: int | None = None
     test_reports: dict[int, dict[str, Any]] = field(default_factory=dict)
+    test_set: frozenset[str] = frozenset()
+    """The digests by which the ledger (`registry.openings`) knows the held-out test set, once it is open."""
+    opening: int = 0
+    """Which opening of the test set this sweep's was, from 1; 0 if it is not open, and for sweeps of older releases."""
+    gains: dict[str, Gain] = field(default_factory=dict)
+    """Of the winner over the baseline on the sealed test, by metric; empty without a baseline and in older sweeps."""
     registered: ModelRegistered | None = None
     promotion: PromotionDecided | None = None
     ended: SweepEnded | None = None
@@ -210,6 +216,28 @@ class SweepRecord:
     @property
     def sweep_id(self) -> str:
         return self.started.sweep_id
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the images are simulated galaxies, wherever they came from: no score says anything of real ones."""
+        return self.started.simulated
+
+    @property
+    def winning_trial(self) -> TrialRecord | None:
+        """The trial whose model was chosen; None as long as none is."""
+        return None if self.winner is None else self.trials[self.winner]
+
+    @property
+    def winner_test(self) -> dict[str, Any] | None:
+        """The winner's report on the sealed test, as `TestReport.to_dict()`; None before there is one."""
+        return None if self.winner is None else self.test_reports.get(self.winner)
+
+    @property
+    def baseline_test(self) -> dict[str, Any] | None:
+        """The baseline's; None also if it is the winner, or the sweep has no baseline."""
+        if self.winner in (None, 0) or not self.config.search.baseline:
+            return None
+        return self.test_reports.get(0)
 
     @cached_property
     def objective(self) -> Objective:
@@ -352,10 +380,14 @@ class SweepRecord:
                 self.winner = event.number
             case SealedTestOpened():
                 self.test_reports[event.number] = event.report
+                self.test_set |= {str(event.report.get("digest", "")), event.test_images} - {""}
+                self.opening = max(self.opening, event.opening)
+                self.gains |= {metric: Gain(metric, *ends) for metric, ends in event.gains.items()}
             case ModelRegistered():
                 self.registered = event
             case PromotionDecided():
                 self.promotion = event
+                self.opening = max(self.opening, event.opening)
             case SweepEnded():
                 self.ended = event
             case SweepChanged():

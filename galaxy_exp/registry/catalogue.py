@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.errors import ModelError
+from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.registry import version_tags
+from galaxy_exp.registry.openings import find_openers, find_openers_in_store, record_opening
 from galaxy_exp.registry.promotion import (
+    Candidate,
     PromotionDecision,
     crown,
     decide_promotion,
@@ -17,11 +19,13 @@ from galaxy_exp.registry.promotion import (
     find_champion,
     find_holder,
     load_candidate,
+    read_decision,
     read_history,
     remember_champion,
     write_evidence,
 )
 from galaxy_exp.tracking.store import open_existing_client, tracking_errors, uri_option
+from galaxy_exp.wording import iso_time
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,8 +46,9 @@ def list_models(tracking_uri: str | None = None, name: str | None = None) -> lis
 
     Returns:
         Records with `name`, `version` (int), `aliases` (list), `test` (sealed test metrics by name), `created`
-        (ISO 8601, UTC, seconds), `run_id`, `sweep_id`, `data_source`, `promotion` and `reason` (empty where
-        the version has no such tag).
+        (ISO 8601, UTC, seconds), `run_id`, `sweep_id`, `data_source`, `simulated`, `test_opening` (which opening of
+        its test set its comparison was; None if it is not known), `promotion` and `reason` (empty where the version
+        has no such tag).
 
     Raises:
         ModelError: the store does not exist.
@@ -137,7 +142,8 @@ def promote(
         champion = find_champion(client, name)
         if champion is not None and champion.version == version:
             return None
-        decision = decide_promotion(load_candidate(client, name, version), champion)
+        opening = _opening_by_hand(client, name, version, champion)
+        decision = decide_promotion(load_candidate(client, name, version), champion, opening=opening)
         if not decision.promote and not force:
             command = f"galaxy-exp models promote {name} {version} --force{uri_option(tracking_uri)}"
             raise ModelError(
@@ -152,6 +158,24 @@ def promote(
         describe_decision(client, name, version, BY_HAND, recorded)
         client.set_model_version_tag(name, str(version), version_tags.PROMOTION, BY_HAND)
     return previous
+
+
+def _opening_by_hand(client: MlflowClient, name: str, version: int, champion: Candidate | None) -> int | None:
+    """Which opening of its test set a comparison by hand counts as.
+
+    The same comparison as before counts as it did then; another one, with a champion since then, is one more opening.
+    """
+    tags = client.get_model_version(name, str(version)).tags
+    earlier = read_decision(client, name, version)
+    if earlier is not None and champion is not None and earlier.against == champion.version:
+        return earlier.opening
+    digests = frozenset(tags[tag] for tag in (version_tags.TEST_DIGEST, version_tags.TEST_IMAGES) if tag in tags)
+    if champion is None or not digests:
+        return None
+    project = ProjectFolder.default()
+    if earlier is not None:
+        record_opening(project, digests, f"{name} version {version} against version {champion.version}")
+    return len(find_openers(project, digests) | find_openers_in_store(client, digests))
 
 
 def rollback(name: str, tracking_uri: str | None = None) -> int:
@@ -209,16 +233,17 @@ def _aliases(model: RegisteredModel, version: ModelVersion) -> list[str]:
 
 
 def _record(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
-    created = datetime.fromtimestamp(version.creation_timestamp / 1000, tz=UTC)
     return {
         "name": version.name,
         "version": int(version.version),
         "aliases": aliases,
         "test": version_tags.parse_test_tags(version.tags),
-        "created": created.isoformat(timespec="seconds"),
+        "created": iso_time(version.creation_timestamp / 1000),
         "run_id": version.run_id or "",
         "sweep_id": version.tags.get(version_tags.SWEEP_ID, ""),
         "data_source": version.tags.get(version_tags.DATA_SOURCE, ""),
+        "simulated": version.tags.get(version_tags.SIMULATED) == "true",
+        "test_opening": int(version.tags.get(version_tags.PROMOTION_OPENING, 0)) or None,
         "promotion": version.tags.get(version_tags.PROMOTION, ""),
         "reason": version.tags.get(version_tags.PROMOTION_REASON, ""),
     }

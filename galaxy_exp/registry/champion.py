@@ -17,7 +17,7 @@ from galaxy_exp.errors import ModelError, first_line
 from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
 from galaxy_exp.registry.catalogue import list_models, promote, rollback
 from galaxy_exp.registry.temperature import scale_probabilities
-from galaxy_exp.registry.version_tags import CHAMPION
+from galaxy_exp.registry.version_tags import CHAMPION, SIMULATED
 from galaxy_exp.tracking.quiet import quiet_mlflow
 from galaxy_exp.tracking.store import hide_in_address, open_existing_client, tracking_errors, uri_option
 
@@ -112,6 +112,11 @@ class GalaxyClassifier:
         """How training read FITS files, as `data.fits` of its sweep file; None if there were none, or it is unknown."""
         fits: dict[str, Any] | None = getattr(self._model, "fits", None)  # earlier releases did not store it
         return fits
+
+    @property
+    def simulated(self) -> bool:
+        """Whether it was trained on simulated galaxies, as far as its tags or package say."""
+        return self.tags.get(SIMULATED) == "true" or bool(self.metadata.get("simulated", False))
 
     @property
     def temperature(self) -> float | None:

@@ -22,8 +22,13 @@ class Standing:
     trials: list[TrialRecord]
     mean: float
     """Of the objective on the validation images."""
-    spread: float
-    """Standard deviation between seeds; 0 for a single one."""
+    spread: float | None
+    """Standard deviation between seeds; None for a single one, which has none."""
+
+    def __str__(self) -> str:
+        if self.spread is None:
+            return f"{self.mean:.4f} with 1 fresh seed"
+        return f"{self.mean:.4f} +- {self.spread:.4f} over {len(self.trials)} fresh seeds"
 
 
 def choose_finalists(journal: Journal, why_search_ended: str) -> None:
@@ -53,7 +58,7 @@ def standings(record: SweepRecord) -> list[Standing]:
         trials = record.confirmations(finalist)
         values = [value for trial in trials if (value := trial.objective_value(record.objective)) is not None]
         if values:
-            spread = statistics.stdev(values) if len(values) > 1 else 0.0
+            spread = statistics.stdev(values) if len(values) > 1 else None
             found.append(Standing(finalist, trials, statistics.fmean(values), spread))
     return sorted(found, key=lambda standing: record.objective.sort_key(standing.mean))
 
@@ -77,12 +82,13 @@ def choose_winner(journal: Journal) -> TrialRecord:
         SweepFailedError: if no trial ended with a model.
     """
     record = journal.record
-    if record.winner is None:
-        best = find_best(record)
-        if best is None:
+    winner = record.winning_trial
+    if winner is None:
+        winner = find_best(record)
+        if winner is None:
             raise SweepFailedError(_why_no_winner(record))
-        journal.append(WinnerChosen(number=best.number))
-    return record.trials[record.winner or 0]
+        journal.append(WinnerChosen(number=winner.number))
+    return winner
 
 
 def _why_no_winner(record: SweepRecord) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.errors import BadInputError, ModelError, reason_of
 from galaxy_exp.registry.champion import GalaxyClassifier
+from galaxy_exp.registry.version_tags import DATA_SOURCE
 
 __all__ = ["TOLERANCE", "export_network", "facts_file"]
 
@@ -79,6 +80,7 @@ def _facts(classifier: GalaxyClassifier) -> dict[str, Any]:
     return {
         "model": classifier.uri,
         "metadata": classifier.metadata,
+        "trained_on": "SIMULATED galaxies" if classifier.simulated else classifier.tags.get(DATA_SOURCE, ""),
         "class_names": list(classifier.class_names),
         "image_size": list(classifier.image_size),
         "input": "uint8 (n, height, width, 3), red, green, blue",

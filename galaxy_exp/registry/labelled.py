@@ -15,9 +15,10 @@ from galaxy_exp.data import ImageDataset, PreparedData
 from galaxy_exp.data.dataset import preprocess_dataset
 from galaxy_exp.errors import DataError, ModelError
 from galaxy_exp.registry.evaluation import TestReport, build_report
+from galaxy_exp.registry.openings import test_set_digests
 from galaxy_exp.registry.temperature import scale_probabilities
 
-__all__ = ["Alignment", "align_classes", "describe_overlap", "evaluate_on", "parse_class_map"]
+__all__ = ["Alignment", "align_classes", "describe_overlap", "evaluate_on", "find_test_sets", "parse_class_map"]
 
 _IMAGES_AT_ONCE = 256
 
@@ -153,6 +154,26 @@ def describe_overlap(classifier: _Classifier, dataset: ImageDataset, data_cache:
     return None
 
 
+def find_test_sets(dataset: ImageDataset, data_cache: Path) -> list[frozenset[str]]:
+    """The held-out test sets of the project's sweeps of which at least half the images are among these.
+
+    Returns:
+        What each is known by: `registry.openings.test_set_digests`.
+    """
+    found, hashes = [], dict[str, set[bytes]]()
+    for prepared in _prepared(data_cache):
+        steps = repr(prepared.preprocessing.to_dict())
+        if steps not in hashes:
+            try:
+                hashes[steps] = set(_hashes(preprocess_dataset(dataset, prepared.preprocessing).images))
+            except DataError:
+                hashes[steps] = set()
+        sealed = _hashes(np.load(prepared.sealed.images, mmap_mode="r"))
+        if 2 * sum(image in hashes[steps] for image in sealed) >= len(sealed):
+            found.append(test_set_digests(prepared))
+    return found
+
+
 def _check_known(where: str, whose: str, names: Any, known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
@@ -164,15 +185,15 @@ def _quoted(names: Sequence[str]) -> str:
     return f"class {shown} is" if len(names) == 1 else f"classes {shown} are"
 
 
-def _prepared(data_cache: Path, digest: str, split_digest: str) -> list[PreparedData]:
-    """Of this data and this split, or of any split if `split_digest` is empty."""
+def _prepared(data_cache: Path, digest: str = "", split_digest: str = "") -> list[PreparedData]:
+    """Of this data and this split, or of any where a digest is empty."""
     found = []
-    for folder in sorted(data_cache.glob(f"{digest[:16]}-{split_digest[:16]}*")):
+    for folder in sorted(data_cache.glob(f"{digest[:16]}*-{split_digest[:16]}*")):
         try:
             found.append(PreparedData.load(folder))
         except DataError:
             continue
-    return [prepared for prepared in found if prepared.digest == digest and split_digest in ("", prepared.split_digest)]
+    return [each for each in found if digest in ("", each.digest) and split_digest in ("", each.split_digest)]
 
 
 def _hashes(images: NDArray[np.uint8]) -> list[bytes]:

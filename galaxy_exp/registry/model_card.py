@@ -8,6 +8,7 @@ from typing import Any
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.metrics import METRIC_LABELS, RARE
+from galaxy_exp.records import Gain
 from galaxy_exp.registry.choice import standings
 from galaxy_exp.report.coverage import TOLD
 
@@ -46,7 +47,7 @@ def add_decision(card: str, outcome: str, reason: str) -> str:
 def _lines(
     record: SweepRecord, data: PreparedData, winner: TrialRecord, classes: list[str], space: list[str]
 ) -> Iterator[str]:
-    trained_on = "**simulated** galaxies" if data.simulated else data.source
+    trained_on = "**SIMULATED** galaxies" if data.simulated else data.source
     yield (
         f"Classifies galaxy images of {data.image_shape[0]} x {data.image_shape[1]} pixels into "
         f"{len(data.class_names)} classes; trained on {trained_on}."
@@ -111,10 +112,7 @@ def _search_lines(record: SweepRecord) -> Iterator[str]:
     epochs = sum(trial.epochs for trial in record.trials.values())
     yield f"- spent: {len(record.searched)} trials searched, {len(record.trials)} in all, {epochs} epochs"
     for standing in standings(record):
-        yield (
-            f"- finalist {standing.finalist}: {record.objective.name} {standing.mean:.4f}, standard deviation "
-            f"{standing.spread:.4f} over {len(standing.trials)} fresh seeds"
-        )
+        yield f"- finalist {standing.finalist}: {record.objective.name} {standing}"
 
 
 def _space_lines(record: SweepRecord) -> list[str]:
@@ -134,27 +132,26 @@ def _describe_entry(entry: Mapping[str, Any]) -> str:
 
 
 def _test_lines(record: SweepRecord) -> Iterator[str]:
-    reports = {number: report for number, report in record.test_reports.items() if record.winner is not None}
-    own = reports.get(record.winner or 0)
+    own, baseline = record.winner_test, record.baseline_test
     if own is None:
         yield "not opened"
         return
-    baseline = next((report for number, report in reports.items() if number != record.winner), None)
-    yield f"{own['n_images']} images, digest `{own['digest']}`. The 95% intervals are of the bootstrap over images."
+    images = "SIMULATED images" if record.simulated else "images"
+    yield f"{own['n_images']} {images}, digest `{own['digest']}`. The 95% intervals are of the bootstrap over images."
     yield ""
-    yield "| | this model | 95% interval |" + (" the baseline on the same images |" if baseline else "")
-    yield "|---|---|---|" + ("---|" if baseline else "")
+    yield "| | this model | 95% interval |" + (" the baseline on the same images | gain |" if baseline else "")
+    yield "|---|---|---|" + ("---|---|" if baseline else "")
     for name in _SCORES:
         if own.get(name) is not None:
             low, high = own.get("intervals", {}).get(name, (None, None))
             cells = [METRIC_LABELS[name], f"{own[name]:.3f}", "" if low is None else f"{low:.3f} to {high:.3f}"]
-            cells += [_known(baseline.get(name))] if baseline else []
+            cells += [_known(baseline.get(name)), str(record.gains.get(name, ""))] if baseline else []
             yield f"| {' | '.join(cells)} |"
     yield from _variant_lines(own)
     yield from _calibration_lines(own)
     if baseline:
         yield ""
-        yield f"The baseline is trial {next(number for number in reports if number != record.winner)}."
+        yield "The baseline is trial 0."
 
 
 def _variant_lines(own: Mapping[str, Any]) -> Iterator[str]:
@@ -166,10 +163,7 @@ def _variant_lines(own: Mapping[str, Any]) -> Iterator[str]:
     for other in own.get("compared", []):
         told = []
         for name in ("accuracy", "macro_f1"):
-            difference, low, high = other["differences"][name]
-            told.append(
-                f"{METRIC_LABELS[name]} {other[name]:.3f} (gained {difference:+.3f}, {low:+.3f} to {high:+.3f})"
-            )
+            told.append(f"{METRIC_LABELS[name]} {other[name]:.3f}, gained {Gain(name, *other['differences'][name])}")
         yield ""
         yield f"{other['name'][:1].upper()}{other['name'][1:]}: {', '.join(told)}."
 
@@ -191,7 +185,7 @@ def _calibration_lines(own: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _class_lines(record: SweepRecord) -> list[str]:
-    report = record.test_reports.get(record.winner) if record.winner is not None else None
+    report = record.winner_test
     if report is None:
         return []
     lines = ["| class | images | completeness | purity |", "|---|---|---|---|"]

@@ -6,21 +6,27 @@
 | trained on simulated galaxies | on real ones | promoted |
 | trained on real galaxies | on simulated ones | stays challenger |
 | tested on other images | | stays challenger: the two cannot be compared |
-| tested on the same images | the interval of the paired bootstrap clears zero | promoted |
-| tested on the same images | it does not | stays challenger |
+| tested on the same images | its gain is significant at the level of this opening of the test set | promoted |
+| tested on the same images | it is not | stays challenger |
+
+The level is that of `openings.opening_level`, so that comparing many versions on one test set promotes by chance in at
+most 5% of cases in all.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.registry import version_tags
-from galaxy_exp.registry.bootstrap import paired_bootstrap
+from galaxy_exp.registry.bootstrap import paired_bootstrap, paired_permutation
 from galaxy_exp.registry.model_card import add_decision
+from galaxy_exp.registry.openings import describe_opening, opening_level
 from galaxy_exp.registry.sealed_predictions import SealedPredictions, fetch_sealed_predictions
+from galaxy_exp.wording import iso_time
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -69,8 +75,14 @@ class PromotionDecision:
     difference: float | None = None
     """Challenger's gain over the champion in its objective, positive when better."""
     low: float | None = None
-    """Ends of the 95% interval of `difference`."""
+    """Ends of the 95% interval of `difference`, by the paired bootstrap."""
     high: float | None = None
+    p_value: float | None = None
+    """One-sided, of `paired_permutation`; promoted if at most `opening_level(opening)`."""
+    opening: int | None = None
+    """Which opening of the test set this was, from 1; None if it is not known."""
+    against: int | None = None
+    """The version that it was compared with."""
 
     @property
     def grounds(self) -> str:
@@ -78,48 +90,60 @@ class PromotionDecision:
         return self.reason.partition(_ALL_THE_SAME)[0]
 
 
+_EVIDENCE: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "difference": (version_tags.PROMOTION_DIFFERENCE, float),
+    "low": (version_tags.PROMOTION_LOW, float),
+    "high": (version_tags.PROMOTION_HIGH, float),
+    "p_value": (version_tags.PROMOTION_P, float),
+    "opening": (version_tags.PROMOTION_OPENING, int),
+    "against": (version_tags.PROMOTION_AGAINST, int),
+}
+"""The tag of each number of a decision, and how its text becomes a number again."""
+
+
 def decide_promotion(
-    challenger: Candidate, champion: Candidate | None, seed: int = 0, store_option: str = ""
+    challenger: Candidate, champion: Candidate | None, seed: int = 0, store_option: str = "", opening: int | None = None
 ) -> PromotionDecision:
     """Applies the table of this module.
 
     Args:
-        seed: that of the bootstrap's resampling.
+        seed: that of the bootstrap's resampling and of the permutations.
         store_option: what the command in a hint ends with, to reach the versions' store.
+        opening: which opening of its test set the challenger's test is, from 1; None: counts as the first.
 
     Raises:
         BadInputError: an objective that cannot be computed from probabilities.
     """
+    decision = _decide(challenger, champion, seed, opening or 1)
+    told = "" if opening is None else f"; {describe_opening(opening)}"
+    is_refused = not decision.promote and decision.p_value is None
+    hint = _how_to_force(challenger, store_option) if is_refused else ""
+    return replace(decision, reason=f"{decision.reason}{told}{hint}", opening=opening)
+
+
+def _decide(challenger: Candidate, champion: Candidate | None, seed: int, opening: int) -> PromotionDecision:
     if champion is None:
         return PromotionDecision(True, "first version: there was no champion")
     if champion.version == challenger.version:
         return PromotionDecision(True, "is the champion already")
     if champion.simulated != challenger.simulated:
-        return _decide_by_data(challenger, champion, store_option)
+        return _decide_by_data(champion)
     if champion.test is None or challenger.test is None:
         missing = champion if champion.test is None else challenger
-        why = f"the sealed test predictions of version {missing.version} are missing"
-        return _incomparable(challenger, why, store_option)
+        return _incomparable(f"the sealed test predictions of version {missing.version} are missing")
     if not _same_test(challenger.test, champion.test):
-        why = f"version {champion.version}, the champion, was tested on other images"
-        return _incomparable(challenger, why, store_option)
-    return _decide_by_test(challenger, challenger.test, champion, champion.test, seed)
+        return _incomparable(f"version {champion.version}, the champion, was tested on other images")
+    return _decide_by_test(challenger, challenger.test, champion, champion.test, seed, opening_level(opening))
 
 
-def _decide_by_data(challenger: Candidate, champion: Candidate, store_option: str) -> PromotionDecision:
-    if champion.simulated:
-        return PromotionDecision(
-            True, f"trained on real galaxies; version {champion.version}, the champion, on simulated ones"
-        )
-    return PromotionDecision(
-        False,
-        f"trained on simulated galaxies; version {champion.version}, the champion, on real ones"
-        f"{_how_to_force(challenger, store_option)}",
-    )
+def _decide_by_data(champion: Candidate) -> PromotionDecision:
+    own, other = ("real", "simulated") if champion.simulated else ("simulated", "real")
+    reason = f"trained on {own} galaxies; version {champion.version}, the champion, on {other} ones"
+    return PromotionDecision(champion.simulated, reason)
 
 
-def _incomparable(challenger: Candidate, why: str, store_option: str) -> PromotionDecision:
-    return PromotionDecision(False, f"not comparable: {why}{_how_to_force(challenger, store_option)}")
+def _incomparable(why: str) -> PromotionDecision:
+    return PromotionDecision(False, f"not comparable: {why}")
 
 
 def _how_to_force(challenger: Candidate, store_option: str) -> str:
@@ -131,18 +155,25 @@ def _same_test(a: SealedPredictions, b: SealedPredictions) -> bool:
 
 
 def _decide_by_test(
-    challenger: Candidate, test: SealedPredictions, champion: Candidate, champion_test: SealedPredictions, seed: int
+    challenger: Candidate,
+    test: SealedPredictions,
+    champion: Candidate,
+    champion_test: SealedPredictions,
+    seed: int,
+    level: float,
 ) -> PromotionDecision:
     metric = challenger.objective.removeprefix("val_")
-    compared = paired_bootstrap(test.labels, test.probabilities, champion_test.probabilities, metric, seed=seed)
+    both = test.labels, test.probabilities, champion_test.probabilities, metric
+    compared = paired_bootstrap(*both, seed=seed)
+    p_value = paired_permutation(*both, level=level, seed=seed)
     difference, low, high = _as_gain(compared) if metric == "loss" else compared
-    verdict = "better than" if low > 0 else "worse than" if high < 0 else "not clearly better than"
+    verdict = "better than" if p_value <= level else "worse than" if high < 0 else "not clearly better than"
     what = "loss reduced by" if metric == "loss" else f"{metric} differs by"
     reason = (
         f"{verdict} version {champion.version}, the champion, on the same {len(test.labels)} sealed test images: "
-        f"{what} {difference:+.4f} (95% interval {low:+.4f} to {high:+.4f})"
+        f"{what} {difference:+.4f} (95% interval {low:+.4f} to {high:+.4f}, one-sided p {p_value:.2g})"
     )
-    return PromotionDecision(low > 0, reason, difference, low, high)
+    return PromotionDecision(p_value <= level, reason, difference, low, high, p_value, against=champion.version)
 
 
 def _as_gain(compared: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -219,11 +250,10 @@ def read_decision(client: MlflowClient, name: str, version: int) -> PromotionDec
         return None
     if version_tags.PROMOTION not in tags and not _is_champion(client, name, version):
         return None
-    numbers = (version_tags.PROMOTION_DIFFERENCE, version_tags.PROMOTION_LOW, version_tags.PROMOTION_HIGH)
     return PromotionDecision(
         tags.get(version_tags.PROMOTION) != version_tags.CHALLENGER,
         tags[version_tags.PROMOTION_REASON],
-        *(float(tags[tag]) if tag in tags else None for tag in numbers),
+        **{name: kind(tags[tag]) for name, (tag, kind) in _EVIDENCE.items() if tag in tags},
     )
 
 
@@ -264,7 +294,7 @@ def remember_champion(client: MlflowClient, name: str, version: int, previous: i
     if history and history[-1]["version"] == version:
         return
     now = datetime.now(UTC)
-    entry = {"version": version, "time": now.isoformat(timespec="seconds"), "previous": previous, "reason": reason}
+    entry = {"version": version, "time": iso_time(now.timestamp()), "previous": previous, "reason": reason}
     key = f"{version_tags.HISTORY}{now.strftime('%Y%m%dT%H%M%S.%f')}"
     client.set_registered_model_tag(name, key, json.dumps(entry))
 
@@ -284,12 +314,8 @@ def write_evidence(client: MlflowClient, name: str, version: int, decision: Prom
     The reason says that all numbers are there.
     """
     tags = client.get_model_version(name, str(version)).tags
-    numbers = {
-        version_tags.PROMOTION_DIFFERENCE: decision.difference,
-        version_tags.PROMOTION_LOW: decision.low,
-        version_tags.PROMOTION_HIGH: decision.high,
-    }
-    for tag, value in numbers.items():
+    for attribute, (tag, _) in _EVIDENCE.items():
+        value = getattr(decision, attribute)
         if value is not None:
             client.set_model_version_tag(name, str(version), tag, repr(value))
         elif tag in tags:

@@ -12,13 +12,17 @@ __all__ = [
     "OBJECTIVE",
     "PREVIOUS_CHAMPION",
     "PROMOTION",
+    "PROMOTION_AGAINST",
     "PROMOTION_DIFFERENCE",
     "PROMOTION_HIGH",
     "PROMOTION_LOW",
+    "PROMOTION_OPENING",
+    "PROMOTION_P",
     "PROMOTION_REASON",
     "SIMULATED",
     "SWEEP_ID",
     "TEST_DIGEST",
+    "TEST_IMAGES",
     "build_test_tags",
     "parse_test_tags",
 ]
@@ -36,12 +40,20 @@ OBJECTIVE = "galaxy_exp.objective"
 """What the sweep optimised, such as "val_macro_f1"."""
 TEST_DIGEST = "galaxy_exp.test_digest"
 """Identifies the sealed test images and labels; versions with the same one can be compared image by image."""
+TEST_IMAGES = "galaxy_exp.test_images"
+"""Identifies the same by the images and labels alone, whatever data set they are of; versions and runs have both."""
 PROMOTION = "galaxy_exp.promotion"
 """How the version came to where it is: promoted, challenger, or by hand."""
 PROMOTION_REASON = "galaxy_exp.promotion_reason"
 PROMOTION_DIFFERENCE = "galaxy_exp.promotion_difference"
 PROMOTION_LOW = "galaxy_exp.promotion_low"
 PROMOTION_HIGH = "galaxy_exp.promotion_high"
+PROMOTION_P = "galaxy_exp.promotion_p"
+"""One-sided p-value of the gain."""
+PROMOTION_OPENING = "galaxy_exp.test_opening"
+"""Which opening of its test set the version's test counted as when it was decided on, from 1."""
+PROMOTION_AGAINST = "galaxy_exp.promotion_against"
+"""The version that it was compared with."""
 PREVIOUS_CHAMPION = "galaxy_exp.previous_champion"
 """The version this one took the champion's place from."""
 HISTORY = "galaxy_exp.champion."

@@ -6,7 +6,6 @@ for the baseline, and the journal remembers that it was.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +21,17 @@ from galaxy_exp.journal.events import ModelRegistered, PromotionDecided, SealedT
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.registry import version_tags
+from galaxy_exp.registry.bootstrap import METRICS, paired_bootstrap
 from galaxy_exp.registry.evaluation import TestReport, Variant, evaluate_model
 from galaxy_exp.registry.model_card import write_card
 from galaxy_exp.registry.networks import write_ensemble
+from galaxy_exp.registry.openings import (
+    find_openers,
+    find_openers_in_store,
+    record_opening,
+    test_digest,
+    test_set_digests,
+)
 from galaxy_exp.registry.packaging import log_and_register
 from galaxy_exp.registry.promotion import (
     apply_promotion,
@@ -44,8 +51,12 @@ _EXAMPLE_IMAGES = 1
 def open_sealed_test(journal: Journal, folder: SweepFolder, data: PreparedData) -> None:
     """Tests the winner, and the baseline if it has a model, on the sealed images; once per model and sweep.
 
+    That the test set is opened is on record before it is read.
+
     Raises:
         ModelError: the winner's model file is gone; says what to do.
+        JournalError: the ledger of test openings is damaged.
+        JournalWriteError: the ledger cannot be written.
     """
     record = journal.record
     numbers = [_winner_number(record)]
@@ -53,15 +64,35 @@ def open_sealed_test(journal: Journal, folder: SweepFolder, data: PreparedData) 
         _require_model(record, folder)
     if record.config.search.baseline and record.trials[0].state.has_model and folder.model(0).is_file():
         numbers.append(0)
-    for number in dict.fromkeys(numbers):
-        if number in record.test_reports:
-            continue
+    untested = [number for number in dict.fromkeys(numbers) if number not in record.test_reports]
+    if not untested:
+        return
+    test_set = test_set_digests(data)
+    opening = record_opening(folder.project, test_set, record.sweep_id)
+    (test_images,) = test_set - {test_digest(data)}
+    for number in untested:
         if number == record.winner:
             report, probabilities = _test_winner(record, folder, data)
         else:
             report, probabilities = _test(folder.model(number), data)
         _save_probabilities(probabilities, folder, number)
-        journal.append(SealedTestOpened(number=number, report=report.to_dict()))
+        journal.append(
+            SealedTestOpened(
+                number=number,
+                report=report.to_dict(),
+                opening=opening,
+                test_images=test_images,
+                gains={} if number == record.winner else _gains(folder, _winner_number(record), probabilities, data),
+            )
+        )
+
+
+def _gains(
+    folder: SweepFolder, winner: int, baseline: NDArray[np.float32], data: PreparedData
+) -> dict[str, tuple[float, float, float]]:
+    """The winner's gains over the baseline, which is tested after it, by metric."""
+    own = _sealed_predictions(folder, winner, data)
+    return {metric: paired_bootstrap(own.labels, own.probabilities, baseline, metric) for metric in METRICS}
 
 
 def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, client: MlflowClient) -> None:
@@ -82,6 +113,8 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
     sealed = _sealed_predictions(folder, winner.number, data)
     with tracking_errors(record.tracking_uri):
         log_sealed_predictions(client, winner.run_id, sealed)
+        for tag, value in _test_set_tags(record, report).items():
+            client.set_tag(winner.run_id, tag, value)
     version = log_and_register(
         run_id=winner.run_id,
         model_file=_tested_file(folder, winner.number, data, report),
@@ -94,6 +127,7 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
             "trial": winner.number,
             "data_digest": data.digest,
             "split_digest": data.split_digest,
+            "simulated": data.simulated,
             "temperature": report.temperature,
             "members": report.members,
         },
@@ -106,12 +140,13 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
     journal.append(ModelRegistered(number=winner.number, name=version.name, version=version.version))
 
 
-def promote_winner(journal: Journal, client: MlflowClient) -> None:
+def promote_winner(journal: Journal, folder: SweepFolder, client: MlflowClient) -> None:
     """Decides whether the new version becomes champion, and moves the aliases.
 
     A decision that was carried out by a call that was then killed is kept, with its reason.
 
     Raises:
+        JournalError: the ledger of test openings is damaged.
         TrackingError: MLflow refused or could not be reached.
     """
     record = journal.record
@@ -123,17 +158,27 @@ def promote_winner(journal: Journal, client: MlflowClient) -> None:
             load_candidate(client, name, version),
             find_champion(client, name),
             store_option=uri_option(client.tracking_uri),
+            opening=_count_openings(record, folder, client),
         )
         apply_promotion(client, name, version, decision)
-    journal.append(PromotionDecided(name=name, version=version, promoted=decision.promote, reason=decision.reason))
+    journal.append(
+        PromotionDecided(
+            name=name,
+            version=version,
+            promoted=decision.promote,
+            reason=decision.reason,
+            opening=decision.opening or 0,
+        )
+    )
 
 
-def test_digest(data: PreparedData) -> str:
-    """Identifies the sealed test images: it changes with the data set and with the split."""
-    return hashlib.sha256(f"{data.digest}/{data.split_digest}".encode()).hexdigest()
+def _count_openings(record: SweepRecord, folder: SweepFolder, client: MlflowClient) -> int:
+    """The sweeps that opened the same test set so far, in the project or the MLflow store, this one included.
 
-
-test_digest.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
+    It is counted when the decision is made: whoever decided before had opened before, so that no level is used twice.
+    """
+    openers = find_openers(folder.project, record.test_set) | find_openers_in_store(client, record.test_set)
+    return len(openers | {record.sweep_id})
 
 
 def _test_winner(
@@ -237,5 +282,12 @@ def _version_tags(record: SweepRecord, data: PreparedData, report: TestReport) -
         version_tags.DATA_SOURCE: data.source,
         version_tags.SIMULATED: str(data.simulated).lower(),
         version_tags.OBJECTIVE: record.objective.name,
-        version_tags.TEST_DIGEST: report.digest,
+        **_test_set_tags(record, report),
     } | version_tags.build_test_tags({"n_images": report.n_images, **report.metrics})
+
+
+def _test_set_tags(record: SweepRecord, report: TestReport) -> dict[str, str]:
+    """By which later sweeps find that this one opened the test set; a test of an older release has the first alone."""
+    images = record.test_set - {report.digest}
+    tags = {version_tags.SWEEP_ID: record.sweep_id, version_tags.TEST_DIGEST: report.digest}
+    return tags | dict.fromkeys([version_tags.TEST_IMAGES] if images else [], "".join(images))

@@ -78,7 +78,7 @@ def _write_validation_artifacts(
     )
     if not figures:
         return
-    title = f"Validation images, trial {trial.number}"
+    title = f"Validation images, trial {trial.number}{' (SIMULATED galaxies)' if data.simulated else ''}"
     plot_confusion(matrix, data.class_names, target / "confusion_matrix.png", title)
     images = np.load(data.files.validation_images, mmap_mode="r")
     plot_mistakes_gallery(images, labels, probabilities, data.class_names, target / "mistakes.png")
@@ -93,7 +93,7 @@ def write_sweep_artifacts(folder: Path, record: SweepRecord, data: PreparedData)
     _write_json(target / "data.json", _describe_data(data))
     _write_table(target / "leaderboard.csv", leaderboard_rows(record))
     for number, report in record.test_reports.items():
-        _write_json(target / f"sealed_test_trial_{number:03d}.json", report)
+        _write_json(target / f"sealed_test_trial_{number:03d}.json", {**report, "simulated": record.simulated})
     return target
 
 
@@ -138,6 +138,7 @@ def leaderboard_rows(record: SweepRecord) -> list[dict[str, Any]]:
             "rank": rank if trial.number in with_rank else "",
             "trial": trial.number,
             "state": str(trial.state),
+            "simulated": record.simulated,
         }
         row[record.objective.name] = trial.objective_value(record.objective)
         row |= {"epochs": trial.epochs, "seconds": round(trial.result.seconds, 3) if trial.result else ""}

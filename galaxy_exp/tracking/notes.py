@@ -31,8 +31,8 @@ def describe_sweep(record: SweepRecord, data: PreparedData, experiment_id: str, 
     """
     paragraphs = [_what_it_is(record, data), " · ".join(_links(record, experiment_id, run_id))]
     paragraphs += [f"Changed when it was resumed: {change}." for event in record.changed for change in event.changes]
-    if record.winner is not None and record.winner in record.test_reports:
-        paragraphs.append(_who_won(record))
+    if (winner := record.winning_trial) is not None and (own := record.winner_test) is not None:
+        paragraphs.append(_who_won(record, winner, own))
     if record.registered is not None:
         paragraphs.append(_what_was_registered(record))
     return "\n\n".join(paragraphs)
@@ -43,35 +43,40 @@ def describe_trial(trial: TrialRecord, record: SweepRecord) -> str:
     result, sentences = trial.result, [f"{_role(trial, record)}."]
     value = trial.objective_value(record.objective)
     if result is not None:
-        reached = "" if value is None else f"`{record.objective.name}` {value:.4f} at epoch {result.best_epoch}; "
+        name = f"{_simulated(record)}`{record.objective.name}`"
+        reached = "" if value is None else f"{name} {value:.4f} at epoch {result.best_epoch}; "
         sentences.append(f"{reached}{result.state}: {result.reason}.")
     changed = _changed(trial, record)
     return " ".join(sentences) + (f"\n\nDiffers from the baseline in {changed}." if changed else "")
 
 
 def _what_it_is(record: SweepRecord, data: PreparedData) -> str:
-    what = "**simulated** galaxies" if data.simulated else f"`{data.source}`"
+    what = "**SIMULATED** galaxies" if data.simulated else f"`{data.source}`"
     n_again = len(record.trials) - len(record.searched)
     again = f" and {n_again} that train finalists again" if n_again else ""
     n_trials = f"{len(record.searched)} trials{again}" if record.winner is not None else "trials as they come"
     return f"Sweep `{record.sweep_id}` on {what}: {n_trials}, objective `{record.objective.name}`."
 
 
-def _who_won(record: SweepRecord) -> str:
-    winner = record.trials[record.winner or 0]
+def _who_won(record: SweepRecord, winner: TrialRecord, own: Mapping[str, Any]) -> str:
     again = f" (trial {winner.confirms} again, with another seed)" if winner.confirms is not None else ""
-    own = record.test_reports[winner.number]
-    baseline = next((report for number, report in record.test_reports.items() if number != record.winner), None)
-    scores = [_score(name, own, baseline) for name in _SCORES]
-    return f"**Winner: trial {winner.number}**{again}. On {own['n_images']} sealed test images: {'; '.join(scores)}."
+    scores = [_score(name, own, record) for name in _SCORES]
+    images = f"{own['n_images']} sealed {_simulated(record)}test images"
+    return f"**Winner: trial {winner.number}**{again}. On {images}: {'; '.join(scores)}."
 
 
-def _score(name: str, own: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> str:
-    ends = own.get("intervals", {}).get(name)
+def _score(name: str, own: Mapping[str, Any], record: SweepRecord) -> str:
+    ends, baseline, gain = own.get("intervals", {}).get(name), record.baseline_test, record.gains.get(name)
     told = f"{METRIC_LABELS[name]} **{own[name]:.3f}**" + (
         f" (95% interval {ends[0]:.3f} to {ends[1]:.3f})" if ends else ""
     )
-    return told + (f", the baseline {baseline[name]:.3f}" if baseline else "")
+    if baseline is None:
+        return told
+    return f"{told}, the baseline {baseline[name]:.3f}" + (f", gain {gain}" if gain else "")
+
+
+def _simulated(record: SweepRecord) -> str:
+    return "SIMULATED " if record.simulated else ""
 
 
 def _what_was_registered(record: SweepRecord) -> str:

@@ -34,6 +34,12 @@ class Store:
         return run_id
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The project's folder, for the ledger of test openings."""
+    monkeypatch.setenv("GALAXY_EXP_HOME", str(tmp_path / ".galaxy_exp"))
+
+
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("store")

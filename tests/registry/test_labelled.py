@@ -3,10 +3,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -14,8 +16,12 @@ from astropy.io import fits
 from galaxy_exp.cli.main import _run
 from galaxy_exp.config.data_formats import FitsConfig
 from galaxy_exp.data import PreparedData, build_dataset
+from galaxy_exp.data.sources.array_source import DESCRIPTION
 from galaxy_exp.errors import ModelError
+from galaxy_exp.folders import ProjectFolder
+from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.labelled import align_classes, describe_overlap, evaluate_on, parse_class_map
+from galaxy_exp.registry.openings import find_openers, test_set_digests
 from galaxy_exp.registry.packaging import ModelVersionRef
 
 from .conftest import CLASS_NAMES, Store, coloured
@@ -164,6 +170,61 @@ def test_the_command_in_every_format(
 
     assert _run([*command, "--map", "red=blue"]) == 2
     assert "has no class 'blue'; expected one of red; green; blue, cigar shaped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("of_model", [True, False])
+@pytest.mark.parametrize("of_data", [True, False])
+def test_every_format_says_that_galaxies_are_simulated(
+    of_model: bool,
+    of_data: bool,
+    register: Callable[..., ModelVersionRef],
+    store: Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ref = register("evaluated-simulated", **{version_tags.SIMULATED: str(of_model).lower()})
+    with h5py.File(tmp_path / "mine.h5", "w") as file:
+        file["images"], file["ans"] = np.stack([coloured(channel) for channel in (0, 1, 2)] * 2), [0, 1, 2] * 2
+        file.attrs[DESCRIPTION] = json.dumps({"simulated": of_data})
+    command = ["evaluate", str(tmp_path / "mine.h5"), "--model", ref.uri, "--uri", store.uri]
+    command += ["--set", f"data.class_names={json.dumps(CLASS_NAMES)}"]
+    assert _run([*command, "--format", "json", "-o", str(tmp_path / "out")]) == 0
+    for printed in (capsys.readouterr().out, (tmp_path / "out" / "report.json").read_text()):
+        assert [json.loads(printed)[key] for key in ("simulated", "model_simulated")] == [of_data, of_model]
+    assert _run([*command, "--format", "csv"]) == 0
+    rows = {row["quantity"]: row["value"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
+    assert [rows["simulated"], rows["model_simulated"]] == [str(of_data), str(of_model)]
+    assert _run(command) == 0
+    table = capsys.readouterr().out
+    assert ("6 SIMULATED images of 3 classes" in table) == of_data
+    assert ("the model was trained on SIMULATED galaxies" in table) == of_model
+    assert _run(["predict", str(tmp_path / "mine.h5"), "--model", ref.uri, "--uri", store.uri]) == 0
+    assert ("trained on SIMULATED galaxies" in capsys.readouterr().err) == of_model
+    assert _run(["models", "list", "evaluated-simulated", "--uri", store.uri]) == 0
+    assert "SIMULATED" in capsys.readouterr().out if of_model else True
+
+
+def test_a_look_at_a_held_out_test_set_is_an_opening_of_it(
+    prepared: PreparedData,
+    register: Callable[..., ModelVersionRef],
+    store: Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Recognised by its images, in whatever file; by the sweep that the model is of, and once."""
+    project = ProjectFolder.default()
+    shutil.copytree(prepared.folder, project.data_cache / prepared.folder.name)
+    sealed, trained = np.load(prepared.sealed.images), np.load(prepared.files.train_images)
+    for name, images in (("test", np.concatenate([sealed[::-1], trained[:5]])), ("train", trained)):
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=np.arange(len(images)) % 3)
+    for sweep_id, expected in (("sweep a", 1), ("sweep a", 1), ("sweep b", 2)):
+        ref = register("opener", sweep_id=sweep_id)
+        command = ["--model", ref.uri, "--uri", store.uri, "--set", f"data.class_names={json.dumps(CLASS_NAMES)}"]
+        assert _run(["evaluate", str(tmp_path / "train.npz"), *command]) == 0
+        assert "openings of it" not in capsys.readouterr().err
+        assert _run(["evaluate", str(tmp_path / "test.npz"), *command]) == 0
+        assert f"openings of it on record: {expected}" in capsys.readouterr().err
+    assert find_openers(project, test_set_digests(prepared)) == {"sweep a", "sweep b"}
 
 
 def test_the_command_stretches_as_predict_does(

@@ -157,9 +157,9 @@ def versions(register: Callable[..., ModelVersionRef], store: Store) -> Versions
 _NUMBERS = count()
 
 
-def _gate(store: Store, ref: ModelVersionRef) -> PromotionDecision:
+def _gate(store: Store, ref: ModelVersionRef, opening: int | None = None) -> PromotionDecision:
     challenger = load_candidate(store.client, ref.name, ref.version)
-    decision = decide_promotion(challenger, find_champion(store.client, ref.name))
+    decision = decide_promotion(challenger, find_champion(store.client, ref.name), opening=opening)
     apply_promotion(store.client, ref.name, ref.version, decision)
     return decision
 
@@ -237,7 +237,7 @@ def _kill_at(monkeypatch: pytest.MonkeyPatch, store: Store, step: int) -> None:
         monkeypatch.setattr(store.client, name, until_killed(getattr(store.client, name)))
 
 
-@pytest.mark.parametrize("step", [1, 4, 5, 6, 7])
+@pytest.mark.parametrize("step", [1, 4, 5, 6, 7, 8, 9])
 def test_a_decision_killed_at_any_step_keeps_its_evidence(
     versions: Versions, store: Store, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
@@ -246,7 +246,7 @@ def test_a_decision_killed_at_any_step_keeps_its_evidence(
     with monkeypatch.context() as patch, pytest.raises(_Killed):
         _kill_at(patch, store, step)
         _gate(store, second)
-    crowned = step > 6  # three numbers, the reason, whom it replaces, the alias, the outcome
+    crowned = step > 8  # five numbers, the reason, whom it replaces, the alias, the outcome
     assert _aliases(store, first.name) == {"champion": 2 if crowned else 1}
     kept = read_decision(store.client, second.name, 2)
     assert (kept is not None) == crowned
@@ -284,6 +284,27 @@ def test_by_hand_the_evidence_is_written_anew_and_before_the_alias_moves(
     promote(first.name, 2, store.uri)
     alone = read_decision(store.client, first.name, 2)
     assert alone == PromotionDecision(True, "promoted by hand (first version: there was no champion)")
+
+
+def test_by_hand_the_same_comparison_counts_as_before_and_another_is_one_more_opening(
+    versions: Versions, store: Store
+) -> None:
+    first, second, third = versions(0.7, 0.72, 0.9)
+    decisions = [_gate(store, ref, opening) for opening, ref in enumerate((first, second, third), start=1)]
+    assert [decision.opening for decision in decisions] == [1, 2, 3]
+    counted = [_opening_of_refusal(store, second) for _ in range(2)]
+    assert counted[0] == counted[1] > 3  # against the new champion
+    promote(first.name, 2, store.uri, force=True)
+    assert _opening_of_refusal(store, first) == counted[0] + 1
+    promote(first.name, 3, store.uri)
+    store.client.set_registered_model_alias(first.name, version_tags.CHAMPION, "1")
+    assert _opening_of_refusal(store, second) > counted[0]
+
+
+def _opening_of_refusal(store: Store, ref: ModelVersionRef) -> int:
+    with pytest.raises(ModelError, match=r"; opening (\d+) of this test set; level") as caught:
+        promote(ref.name, ref.version, store.uri)
+    return int(re.findall(r"opening (\d+) of", str(caught.value))[0])
 
 
 def test_a_decision_is_read_back_as_it_was_made(versions: Versions, store: Store) -> None:

@@ -30,6 +30,7 @@ from galaxy_exp.registry import version_tags, winner
 from galaxy_exp.registry.champion import load_model
 from galaxy_exp.registry.choice import choose_winner
 from galaxy_exp.registry.evaluation import build_report, evaluate_model
+from galaxy_exp.registry.openings import describe_opening, opening_level
 from galaxy_exp.registry.sealed_predictions import fetch_sealed_predictions
 
 from .conftest import Store
@@ -45,7 +46,7 @@ class Sweep:
     ) -> None:
         self.name = f"winner-{next(NUMBERS)}"
         config = parse_sweep({"search": search, "registry": {"model": self.name, **dict(registry)}})
-        self.folder, self.data, self.store, self._model = SweepFolder(folder / self.name), data, store, model
+        self.folder, self.data, self.store, self._model = SweepFolder(folder / "sweeps" / self.name), data, store, model
         self.journal = Journal.create(
             self.folder.path,
             SweepStarted(
@@ -92,7 +93,7 @@ class Sweep:
         winner.register_winner(self.journal, self.folder, self.data, self.store.client)
 
     def promote(self) -> PromotionDecided:
-        winner.promote_winner(self.journal, self.store.client)
+        winner.promote_winner(self.journal, self.folder, self.store.client)
         assert self.journal.record.promotion is not None
         return self.journal.record.promotion
 
@@ -425,12 +426,63 @@ class TestRegistering:
         assert made.versions() == [1]
 
 
+class TestOpenings:
+    """How often the test set was opened, by whom, and what follows."""
+
+    def test_it_is_on_record_before_it_is_read_and_once_a_sweep(
+        self, sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made, ledger = sweep(0.5, 0.7), []
+        real = winner.evaluate_model
+
+        def evaluate(*arguments: Any, **options: Any) -> Any:
+            ledger.append(made.folder.project.test_openings.read_text().splitlines())
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(winner, "evaluate_model", evaluate)
+        made.choose()
+        made.fail_once(monkeypatch, SealedTestOpened)
+        with pytest.raises(KeyboardInterrupt):
+            made.test()
+        made.test()
+        assert [len(lines) for lines in ledger] == [1, 1, 1]
+        assert made.journal.record.opening == 1
+        assert len(made.journal.record.test_set) == 2
+
+    def test_a_later_sweep_counts_the_sweeps_before_it_in_folder_and_store(
+        self, sweep: Callable[..., Sweep], tmp_path: Path
+    ) -> None:
+        first = sweep(0.5).to_registered()
+        first.promote()
+        second = sweep(0.5).to_registered()
+        assert second.journal.record.opening == 2
+        (tmp_path / "test_openings.jsonl").unlink()  # as on another machine, which has the store alone
+        second.promote()
+        counted = second.journal.record.opening
+        assert counted > first.journal.record.opening >= 1
+        version = second.store.client.get_model_version(second.name, "1")
+        assert version.tags[version_tags.PROMOTION_OPENING] == str(counted)
+        assert f"opening {counted} of this test set" in version.description
+
+    def test_the_gate_is_at_the_level_of_the_opening(self, sweep: Callable[..., Sweep]) -> None:
+        first = sweep(0.5, registry={"model": "shared-name"}).to_registered()
+        first.promote()
+        second = sweep(0.5, registry={"model": "shared-name"}).to_registered()
+        second.promote()
+        promotion = second.journal.record.promotion
+        assert promotion is not None
+        assert not promotion.promoted
+        level = 100 * opening_level(promotion.opening)
+        assert promotion.reason.endswith(f"; opening {promotion.opening} of this test set; level {level:.2g}%")
+
+
 class TestPromoting:
     def test_the_first_version_is_champion(self, sweep: Callable[..., Sweep]) -> None:
         made = sweep(0.5).to_registered()
         decision = made.promote()
         assert (decision.name, decision.version, decision.promoted) == (made.name, 1, True)
-        assert decision.reason == "first version: there was no champion"
+        assert decision.reason == f"first version: there was no champion; {describe_opening(decision.opening)}"
+        assert made.journal.record.opening == decision.opening
         assert made.promote() == decision
 
     def test_killed_before_it_is_journaled_the_reason_stays(
@@ -440,7 +492,7 @@ class TestPromoting:
         made.fail_once(monkeypatch, PromotionDecided)
         with pytest.raises(KeyboardInterrupt):
             made.promote()
-        assert made.promote().reason == "first version: there was no champion"
+        assert made.promote().reason.startswith("first version: there was no champion; opening ")
 
     def test_killed_after_the_alias_moved_the_reason_stays(
         self, sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
@@ -457,7 +509,7 @@ class TestPromoting:
             patch.setattr(made.store.client, "set_model_version_tag", killed)
             made.promote()
         assert int(made.store.client.get_model_version_by_alias(made.name, version_tags.CHAMPION).version) == 1
-        assert made.promote().reason == "first version: there was no champion"
+        assert made.promote().reason.startswith("first version: there was no champion; opening ")
         assert made.store.client.get_model_version(made.name, "1").tags[version_tags.PROMOTION] == "promoted"
 
     def test_a_version_promoted_by_hand_meanwhile_stays_so(self, sweep: Callable[..., Sweep]) -> None:

@@ -30,7 +30,7 @@ def told(writer, prepared):
 
 def test_a_sweep_under_way_links_its_trials_and_charts_alone(writer, prepared):
     text = told(writer, prepared)
-    assert "Sweep `s-1` on **simulated** galaxies: trials as they come, objective `val_macro_f1`." in text
+    assert "Sweep `s-1` on **SIMULATED** galaxies: trials as they come, objective `val_macro_f1`." in text
     assert "(#/experiments/7/runs?viewStateShareKey=s-1&workflowType=machine_learning)" in text
     assert "compareRunsMode=CHART" in text
     assert "report.html" not in text

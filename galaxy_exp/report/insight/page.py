@@ -76,7 +76,7 @@ def write_page(record: SweepRecord, found: Importances, path: Path) -> Path:
 
 def _summary(record: SweepRecord) -> str:
     config = record.config
-    simulated = "simulated galaxies" if record.started.simulated else record.started.data_source
+    simulated = "SIMULATED galaxies" if record.simulated else record.started.data_source
     names = ", ".join(f"{each.name} ({each.direction})" for each in record.objectives)
     trials = sum(trial.result is not None for trial in record.searched)
     return f"{trials} trials on {simulated}; {config.search.sampler} + {config.search.pruner}; objective {names}"

@@ -114,7 +114,8 @@ def draw_curves(rungs: Rungs) -> Html:
         elif points:
             plot.dot(*points[0], class_.replace("line", "dot"), 3)
     told = f"{validation_name(rungs.objective)} after each epoch of {count(len(rungs.curves), 'trial')}"
-    if best := [value for value in rungs.curves.get(rungs.winner or 0, ()) if math.isfinite(value)]:
+    curve = [] if rungs.winner is None else rungs.curves.get(rungs.winner, [])
+    if best := [value for value in curve if math.isfinite(value)]:
         told += f"; the best, trial {rungs.winner}, goes from {score(best[0])} to {score(best[-1])}"
     return plot.render(f"{told}.")
 

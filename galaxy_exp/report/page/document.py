@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from importlib.resources import files
 
 from galaxy_exp.report.page.html import Html, code, element, escape, join, paragraph
@@ -15,6 +14,7 @@ from galaxy_exp.report.page.sections_search import search_section
 from galaxy_exp.report.page.sections_spent import spent_section
 from galaxy_exp.report.page.sections_tested import tested_section
 from galaxy_exp.report.page.words import count, describe_data, metric_name, of_images, score, signed
+from galaxy_exp.wording import iso_time
 
 __all__ = ["build_page"]
 
@@ -61,7 +61,7 @@ def _section(name: str, heading: str, content: Html) -> Html:
 
 def _header(material: Material, title: str) -> Html:
     record = material.record
-    started = time.strftime("%-d %B %Y, %H:%M", time.localtime(record.started.time))
+    started = iso_time(record.started.time)
     banners = []
     if material.data.simulated:
         text = (
@@ -156,7 +156,8 @@ def _key_figures(material: Material) -> list[tuple[str, object]]:
         ]
     gain = material.gain("macro_f1")
     if gain is not None:
-        found.append(("gain in macro-F1 over the baseline", signed(gain.difference)))
+        chance = "" if gain.is_clear else ", may be chance"
+        found.append((f"gain in macro-F1 over the baseline{chance}", signed(gain.difference)))
     elif material.leader is not None and test is None:
         value = score(material.leader.objective_value(record.objective))
         found.append((f"best validation {metric_name(record.objective.name)}", value))
@@ -167,6 +168,6 @@ def _key_figures(material: Material) -> list[tuple[str, object]]:
 
 def _footer(material: Material) -> Html:
     version = material.software.get("galaxy-exp", "")
-    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(material.record.updated_at))
+    made = iso_time(material.record.updated_at)
     text = f"Made by galaxy-exp {version} from the sweep's journal, as it stood on {made}."
     return element("footer", paragraph(escape(text)))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from galaxy_exp.records import Gain
+
 if TYPE_CHECKING:
     from galaxy_exp.journal.record import SweepRecord, TrialRecord
     from galaxy_exp.report.calibration import Calibration
@@ -55,23 +57,8 @@ class Finalist:
     values: tuple[float, ...]
     """The objective of each further training, in their order."""
     mean: float
-    spread: float
-    """Standard deviation; 0 for a single seed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """The winner's value minus the baseline's on the same sealed images, with the 95% interval of the bootstrap."""
-
-    metric: str
-    difference: float
-    low: float
-    high: float
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether the interval leaves out zero."""
-        return self.low > 0 or self.high < 0
+    spread: float | None
+    """Standard deviation; None for a single seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +133,7 @@ class Material:
     @property
     def winner(self) -> TrialRecord | None:
         """The trial whose model was chosen."""
-        return None if self.record.winner is None else self.record.trials[self.record.winner]
+        return self.record.winning_trial
 
     @property
     def leader(self) -> TrialRecord | None:
@@ -162,7 +149,7 @@ class Material:
     @property
     def test(self) -> dict[str, Any] | None:
         """The winner's report on the sealed test, as `TestReport.to_dict()`."""
-        return self.record.test_reports.get(self.record.winner) if self.record.winner is not None else None
+        return self.record.winner_test
 
     @property
     def tested_name(self) -> str:
@@ -173,10 +160,7 @@ class Material:
     @property
     def baseline_test(self) -> dict[str, Any] | None:
         """The baseline's, unless it is the winner."""
-        baseline = self.baseline
-        if baseline is None or baseline.number == self.record.winner:
-            return None
-        return self.record.test_reports.get(baseline.number)
+        return self.record.baseline_test
 
     def gain(self, metric: str) -> Gain | None:
         """The gain in one metric."""

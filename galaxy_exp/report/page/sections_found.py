@@ -12,7 +12,6 @@ from galaxy_exp.report.page.material import Material
 from galaxy_exp.report.page.result_charts import draw_finalists, draw_gains, draw_learning_curve
 from galaxy_exp.report.page.words import (
     METRIC_NAMES,
-    UNKNOWN,
     amount,
     count,
     duration,
@@ -107,6 +106,7 @@ def _winner_facts(material: Material, leader: TrialRecord) -> Html:
             ("Trained in", ", ".join(filter(None, [duration(result.seconds), result.precision])) if result else ""),
             ("Registered as", f"{registered.name}, version {registered.version}" if registered else ""),
             ("Promotion", decided),
+            ("Test set", f"opening {record.opening} of it, by as many sweeps" if record.opening else ""),
         ]
     )  # fmt: skip
 
@@ -148,7 +148,7 @@ def _finalists(material: Material) -> Iterator[Html]:
     )
     rows = [
         [f"trial {each.number}", score(each.searched), ", ".join(map(score, each.values)), score(each.mean),
-         score(each.spread) if len(each.values) > 1 else UNKNOWN]
+         score(each.spread)]
         for each in finalists
     ]  # fmt: skip
     header = ["configuration", "in the search", "trained again", "mean", "standard deviation"]

@@ -128,7 +128,7 @@ def _choice_sentence(material: Material) -> str:
         text = f"{best} trained again {count(again, 'time')} with other seeds, and the best mean was chosen. "
     if report is None:
         return text + "The sealed images have not been opened yet."
-    images = f"{report['n_images']:,} sealed images"
+    images = f"{report['n_images']:,} sealed {'SIMULATED ' if material.data.simulated else ''}images"
     scores = f"an accuracy of {report['accuracy']:.3f} and a macro-F1 of {report['macro_f1']:.3f}"
     text += f"On {images}, {_tested_words(report)} reaches {scores} (Table~\\ref{{tab:sweep}})"
     gain = material.gain("macro_f1")

@@ -103,7 +103,7 @@ def plain_value(value: HyperparameterValue | None) -> str:
 def describe_data(material: Material) -> str:
     """The data in a few words."""
     if material.data.simulated:
-        return "simulated galaxies"
+        return "SIMULATED galaxies"
     return material.data.source.rstrip("/").rpartition("/")[2]
 
 
