@@ -169,24 +169,28 @@ def _searcher(
 ) -> _Remembering:
     search = SearchConfig.model_validate({"sampler": sampler, "pruner": pruner, "seed": seed})
     epochs = table.task["epochs"]
-    return _Remembering(
-        build_proposer(search, searched_space(table), epochs=epochs, evidence=evidence), search, epochs
-    )
+    return _Remembering(build_proposer(search, searched_space(table), epochs=epochs, evidence=evidence), search, epochs)
 
 
 def _evidence(run: Run) -> list[Evidence]:
     """Trials of an earlier sweep, on rows of the new sweep's table."""
-    source = _open_table(run.table if run.kind == "same data" else run.source)
-    searcher = _searcher(run.sampler, run.pruner, source, 1000 + run.seed)
-    replay(source, searcher, searched_space(source), run.trainings * source.task["epochs"])
+    source = run.table if run.kind == "same data" else run.source
+    trials = _earlier_trials(source, run.sampler, run.pruner, 1000 + run.seed, run.trainings)
     table = _open_table(run.table)
     snap = snapper(table, searched_space(table))
-    values = [snap(source.rows[row].values)[1] for row, _ in searcher.outcomes]
-    outcomes = _changed([outcome for _, outcome in searcher.outcomes], run)
+    values = [snap(_open_table(source).rows[row].values)[1] for row, _ in trials]
+    outcomes = _changed([outcome for _, outcome in trials], run)
     comparable = run.kind in ("same data", "pooled + 0.3")
-    return [
-        Evidence(each, outcome, "earlier", comparable) for each, outcome in zip(values, outcomes, strict=True)
-    ]
+    return [Evidence(each, outcome, "earlier", comparable) for each, outcome in zip(values, outcomes, strict=True)]
+
+
+@cache
+def _earlier_trials(path: str, sampler: str, pruner: str, seed: int, trainings: int) -> list[tuple[int, Outcome]]:
+    """Rows of the table that an earlier sweep tried, and how each ended."""
+    table = _open_table(path)
+    searcher = _searcher(sampler, pruner, table, seed)
+    replay(table, searcher, searched_space(table), trainings * table.task["epochs"])
+    return searcher.outcomes
 
 
 def _changed(outcomes: list[Outcome], run: Run) -> list[Outcome]:
@@ -221,7 +225,10 @@ def compare(regrets: dict[Run, NDArray[np.float64]], kind: str) -> dict[str, lis
         for share in QUARTERS:
             index = round(share * len(warm)) - 1
             differences[f"regret at {share:.0%}"].append(warm[index] - cold[index])
-        target = float(np.median([r[-1] for other, r in regrets.items() if (other.table, other.kind) == (run.table, "random")]))
+        at_random = [
+            regret[-1] for other, regret in regrets.items() if (other.table, other.kind) == (run.table, "random")
+        ]
+        target = float(np.median(at_random))
         differences["epochs"].append(_reached(warm, target) - _reached(cold, target))
     return {what: summarise(np.array(values)) for what, values in differences.items()}
 
