@@ -9,7 +9,7 @@ have the same search space. The same seed searches without evidence (cold) and w
     same data         comparable trials of a sweep on the same table
     other data        trials of a sweep on the other table
     other data + 0.3  the same with 0.3 added to every score
-    pooled + 0.3      the same taken as comparable, as every warm start was until version 0.14
+    pooled + 0.3      the same taken as comparable: what it costs to pool raw scores of other data
     shuffled          the outcomes dealt out to the trials at random
     reversed          the best outcome with the worst configuration, and so on
 

@@ -2,7 +2,7 @@
 
 import keras_tuner
 import pytest
-from written_records import RecordWriter
+from written_records import RecordWriter, started
 
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.errors import ConfigError
@@ -124,3 +124,9 @@ def test_scores_are_comparable_where_the_same_is_trained_on_the_same(changes, co
     record = RecordWriter().record
     assert is_comparable(record, SweepConfig(**changes), "d") == comparable
     assert not is_comparable(record, SweepConfig(**changes), "other images")
+
+
+def test_a_journal_of_before_takes_its_evidence_as_comparable():
+    old = {"values": {"filters": 16}, "outcome": {"state": "completed", "curve": [0.3], "values": [0.3]}}
+    (known,) = started(evidence=[old]).evidence
+    assert (known.sweep_id, known.comparable, known.outcome.values) == ("", True, (0.3,))

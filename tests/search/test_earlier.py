@@ -3,9 +3,11 @@
 import math
 
 import pytest
-from search.driving import SCORE, drive, mixed_space, score_of
+from search.driving import SCORE, distinct, drive, finite_space, mixed_space, score_of
 
+from galaxy_exp.config.sweep import SearchConfig
 from galaxy_exp.records import Evidence, Objective, Outcome, TrialState
+from galaxy_exp.search.building import build_proposer
 from galaxy_exp.search.sampled import SamplerProposer
 from galaxy_exp.search.samplers import SAMPLERS
 from galaxy_exp.search.space import SearchSpace
@@ -67,6 +69,27 @@ class TestEverySampler:
     def test_evidence_that_is_wrong_is_given_up(self, sampler, workers):
         proposals = drive(propose_with(sampler, REVERSED), 30, workers, outcome=completed)
         assert len(taken(proposals, REVERSED)) <= 2
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_finite_space_is_still_tried_completely(sampler):
+    space = SearchSpace(finite_space())
+    known = list(space.configurations())
+    evidence = earlier(known, [float(values["a"]) for values in known])
+    proposals = drive(SamplerProposer(space, (SCORE,), SAMPLERS[sampler], 1, evidence=evidence), 20, workers=2)
+    assert len(distinct(proposals)) == len(proposals) == len(known)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_sampler_with_a_state_of_its_own_resumes_too(workers):
+    search = SearchConfig(sampler="optuna.samplers:NSGAIISampler", sampler_options={"population_size": 4})
+
+    def proposer():
+        return build_proposer(search, mixed_space(), epochs=6, evidence=earlier())
+
+    uninterrupted = drive(proposer(), 24, workers)
+    assert taken(uninterrupted, earlier())
+    assert drive(proposer(), 24, workers, recorded=uninterrupted[:15]) == uninterrupted
 
 
 def test_a_sweep_that_is_right_is_used_where_another_is_wrong():
