@@ -193,7 +193,7 @@ def test_a_trial_that_kills_every_worker_is_lost_and_the_sweep_goes_on(project):
 def test_a_sweep_with_known_points_is_killed_while_it_trains_finalists(finished, tmp_path):
     """Warm start, an enqueued configuration and a constraint on the way; the finalists' trials are resumed too."""
     project = finished.copy_to(tmp_path)
-    search = "{warm_start: [tiny], enqueue: [{units: 4}], constraints: {parameters: '<= 100000'}, max_trials: 3, seed: 3}"
+    search = "{warm_start: [tiny], enqueue: [{units: 4}], constraints: {parameters: '<= 1e5'}, max_trials: 3, seed: 3}"
     process = project.start(
         "sweep", "sweep.yaml", "--set", "name=again", "--set", "tracking.experiment=again",
         "--set", f"search={search}", "--set", "registry={model: again, finalists: 1, seeds: 2}",
