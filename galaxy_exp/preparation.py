@@ -82,7 +82,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
         complete_configuration(hypermodel, space, values, f"search.enqueue.{position}", declared)
         for position, values in enumerate(config.search.enqueue)
     ]
-    evidence = _evidence(config, project, space, say)
+    evidence = _evidence(config, project, dataset.digest, space, say)
     data = prepare_split(dataset, config.data.split, project.data_cache)
     return SweepStarted(
         sweep_id=sweep_id,
@@ -128,24 +128,23 @@ def _traceback_kept(log: Path) -> Iterator[None]:
         raise ConfigError(problems) from error.__cause__
 
 
-def _evidence(config: SweepConfig, project: ProjectFolder, space: Any, say: Say) -> list[Evidence]:
-    """What the sweep that `search.warm_start` names can tell this one."""
-    from galaxy_exp.execution.warm_start import collect_evidence
+def _evidence(config: SweepConfig, project: ProjectFolder, data_digest: str, space: Any, say: Say) -> list[Evidence]:
+    """The trials of the sweeps that `search.warm_start` names."""
+    from galaxy_exp.execution.warm_start import collect_evidence, is_comparable
     from galaxy_exp.hypermodel.configurations import misfit
     from galaxy_exp.journal.journal import read_record
 
-    search = config.search
-    if search.warm_start is None:
-        return []
-    try:
-        earlier = project.find_sweep(search.warm_start)
-    except BadInputError as error:
-        raise ConfigError(f"search.warm_start: {error}") from None
-    found = collect_evidence(
-        read_record(earlier.path), search.objectives, search.constraint_records, partial(misfit, space)
-    )
-    say(found.describe(earlier.sweep_id))
-    return found.evidence
+    evidence: dict[str, list[Evidence]] = {}
+    for reference in config.search.warm_starts:
+        try:
+            earlier = read_record(project.find_sweep(reference).path)
+        except BadInputError as error:
+            raise ConfigError(f"search.warm_start: {error}") from None
+        comparable = is_comparable(earlier, config, data_digest)
+        found = collect_evidence(earlier, config, partial(misfit, space), comparable=comparable)
+        say(found.describe())
+        evidence[earlier.sweep_id] = found.evidence
+    return [known for each in evidence.values() for known in each]
 
 
 def _note_idle_pruner(config: SweepConfig, say: Say) -> None:

@@ -218,6 +218,11 @@ class Evidence:
 
     values: dict[str, HyperparameterValue]
     outcome: Outcome
+    sweep_id: str = ""
+    """The earlier sweep; empty in journals that could name only one."""
+    comparable: bool = True
+    """Whether its scores can be compared with the new sweep's; if not, only their order within the earlier sweep
+    counts. Journals that do not say so took them as comparable."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -283,10 +283,10 @@ class SearchConfig(Section):
     enqueue: tuple[Options, ...] = Field(
         (), description="configurations to try first, after the baseline; what one leaves out takes its default"
     )
-    warm_start: str | None = Field(
+    warm_start: StrictStr | tuple[StrictStr, ...] | None = Field(
         None,
-        min_length=1,
-        description="an earlier sweep whose trials are evidence: its id, or the newest whose id begins so",
+        description="an earlier sweep whose trials are evidence, or a list of some: its id, or the newest whose id "
+        "begins so",
     )
     executions: int = Field(
         1, ge=1, le=100, description="trials of each proposed configuration, each with its own seed"
@@ -338,6 +338,14 @@ class SearchConfig(Section):
                     raise ValueError(f"{position}: {name} is {value!r}; expected a number, text, or true/false")
         return enqueue
 
+    @field_validator("warm_start", mode="before")
+    @classmethod
+    def _different_sweeps(cls, warm_start: Any) -> Any:
+        names = _listed(warm_start)
+        if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
+            raise ValueError(f"found {warm_start!r}; expected the id of a sweep, or a list of different ones")
+        return warm_start
+
     @field_validator("objective")
     @classmethod
     def _known_objectives(cls, objective: str | tuple[str, ...]) -> str | tuple[str, ...]:
@@ -379,6 +387,11 @@ class SearchConfig(Section):
         return self.objectives[0]
 
     @property
+    def warm_starts(self) -> tuple[str, ...]:
+        """The earlier sweeps whose trials are evidence."""
+        return _listed(self.warm_start)
+
+    @property
     def objective_text(self) -> str:
         """The objectives as the sweep file names them."""
         return self.objective if isinstance(self.objective, str) else ", ".join(self.objective)
@@ -386,6 +399,11 @@ class SearchConfig(Section):
     @property
     def constraint_records(self) -> tuple[Constraint, ...]:
         return tuple(_parse_constraint(name, text) for name, text in self.constraints.items())
+
+
+def _listed(found: Any) -> tuple[Any, ...]:
+    """One as several, none as no one."""
+    return tuple(found) if isinstance(found, list | tuple) else () if found is None else (found,)
 
 
 _CONSTRAINT = re.compile(r"\s*(<=|>=)\s*([0-9.eE+-]+)\s*")

@@ -1,53 +1,70 @@
-"""Trials of an earlier sweep as evidence for a new one."""
+"""Trials of earlier sweeps as evidence for a new one."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from galaxy_exp.config import SweepConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.execution.outcomes import outcome_of
 from galaxy_exp.journal.record import SweepRecord
-from galaxy_exp.records import Constraint, Evidence, HyperparameterValue, Objective, TrialState
+from galaxy_exp.records import Evidence, HyperparameterValue, Objective, TrialState
 
-__all__ = ["WarmStart", "collect_evidence"]
+__all__ = ["WarmStart", "collect_evidence", "is_comparable"]
 
 
 @dataclass(frozen=True, slots=True)
 class WarmStart:
-    """What an earlier sweep has to say."""
+    """Evidence of one earlier sweep."""
 
+    sweep_id: str
+    comparable: bool
     evidence: list[Evidence]
     left_out: dict[str, int]
     """Why trials could not be used, and how many."""
 
-    def describe(self, sweep_id: str) -> str:
+    def describe(self) -> str:
         """One line for the user."""
-        taken = f"warm start: {len(self.evidence)} trials of {sweep_id} are evidence"
-        if not self.left_out:
-            return taken
-        reasons = "; ".join(f"{count} left out: {reason}" for reason, count in self.left_out.items())
-        return f"{taken}; {reasons}"
+        how = "its scores count as this sweep's own" if self.comparable else "only their order counts"
+        taken = f"warm start: {len(self.evidence)} trials of {self.sweep_id} are evidence; {how}"
+        return "; ".join([taken, *_reasons(self.left_out)])
+
+
+def is_comparable(earlier: SweepRecord, config: SweepConfig, data_digest: str) -> bool:
+    """Whether a configuration would get about the same score in both sweeps: same images, split, network and epochs."""
+    then = earlier.config_at_start
+    return earlier.started.data_digest == data_digest and (then.data.split, then.hypermodel, then.training.epochs) == (
+        config.data.split,
+        config.hypermodel,
+        config.training.epochs,
+    )
 
 
 def collect_evidence(
     earlier: SweepRecord,
-    objectives: Sequence[Objective],
-    constraints: Sequence[Constraint],
+    config: SweepConfig,
     misfit: Callable[[dict[str, HyperparameterValue]], str | None],
+    *,
+    comparable: bool,
 ) -> WarmStart:
     """The finished trials of an earlier sweep whose configurations are possible in the new one.
 
     Args:
+        config: of the new sweep.
         misfit: why a configuration is not one of the new sweep's space, None if it is.
+        comparable: see `is_comparable`.
 
     Raises:
-        ConfigError: the earlier sweep measured another objective.
+        ConfigError: the earlier sweep has another objective, or no trial that was measured and is possible.
     """
-    wanted, found = objectives[0].name, earlier.objective.name
-    if wanted != found and not any(wanted in trial.result.metrics for trial in earlier.trials.values() if trial.result):
-        raise ConfigError(f"search.warm_start: {earlier.sweep_id} did not measure {wanted}; its objective is {found}")
+    wanted, found = config.search.objective_record, earlier.objective
+    if wanted != found:
+        raise ConfigError(
+            f"search.warm_start: {earlier.sweep_id} was searched for {_describe(found)}, this sweep is for "
+            f"{_describe(wanted)}; expected a sweep with the same first objective"
+        )
     evidence: list[Evidence] = []
     left_out: Counter[str] = Counter()
     for number in earlier.end_order:
@@ -56,5 +73,17 @@ def collect_evidence(
         if reason is not None:
             left_out[reason] += 1
             continue
-        evidence.append(Evidence(dict(trial.values), outcome_of(trial, objectives, constraints)))
-    return WarmStart(evidence, dict(left_out))
+        outcome = outcome_of(trial, config.search.objectives, config.search.constraint_records)
+        evidence.append(Evidence(dict(trial.values), outcome, earlier.sweep_id, comparable))
+    if all(known.outcome.values is None for known in evidence):
+        ended = f"{len(earlier.end_order)} finished trials, none with a score in this sweep's space"
+        raise ConfigError("; ".join([f"search.warm_start: {earlier.sweep_id} has {ended}", *_reasons(left_out)]))
+    return WarmStart(earlier.sweep_id, comparable, evidence, dict(left_out))
+
+
+def _describe(objective: Objective) -> str:
+    return f"{objective.name} ({objective.direction})"
+
+
+def _reasons(left_out: dict[str, int]) -> list[str]:
+    return [f"{number} left out: {reason}" for reason, number in left_out.items()]

@@ -62,7 +62,7 @@ class SweepStarted(_Event):
     enqueued: list[dict[str, HyperparameterValue]] = []
     """Configurations to try first, complete: active hyperparameters with their values."""
     evidence: list[Evidence] = []
-    """Trials of an earlier sweep that the search begins with."""
+    """Trials of earlier sweeps that the search begins with."""
     data_folder: str
     data_digest: str
     split_digest: str

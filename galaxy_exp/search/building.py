@@ -94,7 +94,7 @@ def build_proposer(
         space: the effective search space.
         epochs: of a trial that is not stopped.
         folder: where a search may leave files of its own.
-        evidence: finished trials of an earlier sweep.
+        evidence: finished trials of earlier sweeps.
         stopped: how trials stopped early are held against complete ones.
 
     Raises:
@@ -149,7 +149,7 @@ def _is_oracle(own_class: type[Any] | None) -> bool:
 
 
 def _check_oracle_settings(search: SearchConfig) -> None:
-    if search.warm_start is not None:
+    if search.warm_starts:
         raise ConfigError(
             f"search.warm_start: {search.sampler} cannot be told of earlier trials; "
             f"expected a sampler such as {', '.join(SAMPLERS)}"

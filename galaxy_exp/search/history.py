@@ -35,6 +35,8 @@ class Observation:
     values: Values
     outcome: Outcome | None = None
     """None while it runs."""
+    own: bool = True
+    """Whether it is a trial of this sweep, not of an earlier one."""
 
     @property
     def is_stopped(self) -> bool:
@@ -69,7 +71,7 @@ class History:
         Args:
             own: whether it is a trial of this sweep, so that its configuration need not be tried again.
         """
-        self.observations.append(Observation(dict(values)))
+        self.observations.append(Observation(dict(values), own=own))
         if own:
             self._counts[fingerprint(values)] += 1
         return len(self.observations) - 1
@@ -95,12 +97,13 @@ class History:
         Args:
             penalise_violations: also take trials that break a constraint as that bad.
         """
-        measured = [self._measured(self.observations[position], penalise_violations) for position in self.ended]
+        measured = [self.measured(self.observations[position], penalise_violations) for position in self.ended]
         known = [losses for losses in measured if losses is not None]
         worst = tuple(max(column) for column in zip(*known, strict=True)) if known else None
         return [worst if losses is None else losses for losses in measured]
 
-    def _measured(self, observation: Observation, penalise_violations: bool) -> Losses | None:
+    def measured(self, observation: Observation, penalise_violations: bool) -> Losses | None:
+        """How good a trial was; None if it runs or counts as bad as the worst."""
         outcome = observation.outcome
         if outcome is None or not outcome.state.has_model or outcome.values is None:
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from galaxy_exp.records import HyperparameterValue, Objective
+from galaxy_exp.search.earlier import EarlierSweeps
 from galaxy_exp.search.history import History, StoppedTrials
 from galaxy_exp.search.proposer import Evidence, NoProposal, Outcome
 from galaxy_exp.search.samplers import RandomSampler, SamplerFactory
@@ -28,8 +29,8 @@ class SamplerProposer:
         seed: from 0 up.
         executions: how many trials in a row get the same values.
         stopped: how trials stopped early are held against complete ones.
-        evidence: finished trials of earlier sweeps. What of their values lies outside the space is left out; their
-            configurations may be proposed again.
+        evidence: finished trials of earlier sweeps. The sampler learns from those that are comparable as from the
+            sweep's own, and their configurations may be proposed again; for the others see `EarlierSweeps`.
     """
 
     def __init__(
@@ -46,10 +47,11 @@ class SamplerProposer:
         self._space = space
         self._history = History(objectives, stopped)
         self._executions = executions
-        for known in evidence:
+        for known in (each for each in evidence if each.comparable):
             self._history.end(self._history.begin(known.values, own=False), known.outcome)
         self._sampler = make_sampler(space, self._history, seed)
         self._chance = RandomSampler(space, self._history, seed)
+        self._earlier = EarlierSweeps(evidence, self._history, seed)
         self._positions: dict[int, int] = {}
         self._repeatable: Values | None = None
         self._asked = -1
@@ -81,6 +83,9 @@ class SamplerProposer:
         return latest if latest is not None and self._history.count(latest) < self._executions else None
 
     def _untried(self, number: int) -> Values | None:
+        candidate = self._earlier.propose(number)
+        if candidate is not None:
+            return candidate
         for draw in range(_DRAWS):
             sampler = self._sampler if draw < self._sampler.draws else self._chance
             values = sampler.sample(number, draw)

@@ -1,15 +1,14 @@
-"""Trials of an earlier sweep as evidence."""
+"""Trials of earlier sweeps as evidence."""
 
 import keras_tuner
 import pytest
-from written_records import RecordWriter
+from written_records import RecordWriter, started
 
+from galaxy_exp.config import SweepConfig
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.execution.warm_start import collect_evidence
+from galaxy_exp.execution.warm_start import collect_evidence, is_comparable
 from galaxy_exp.hypermodel.configurations import misfit
-from galaxy_exp.records import Constraint, Objective, TrialState
-
-MACRO_F1 = Objective("val_macro_f1", "max")
+from galaxy_exp.records import TrialState
 
 
 @pytest.fixture
@@ -20,22 +19,27 @@ def space():
     return space
 
 
-def collect(writer, space, objectives=(MACRO_F1,), constraints=()):
-    return collect_evidence(writer.record, objectives, constraints, lambda values: misfit(space, values))
+def collect(writer, space, comparable=False, **search):
+    config = SweepConfig(search=search)
+    return collect_evidence(writer.record, config, lambda values: misfit(space, values), comparable=comparable)
 
 
-def test_finished_trials_that_fit_the_space_are_evidence(space):
+@pytest.mark.parametrize(
+    ("comparable", "how"), [(True, "its scores count as this sweep's own"), (False, "only their order counts")]
+)
+def test_finished_trials_that_fit_the_space_are_evidence(space, comparable, how):
     writer = RecordWriter()
     writer.trial(0.1, 0.3, values={"filters": 16, "rate": 0.25})
     writer.trial(0.2, values={"filters": 16, "rate": 0.5}, state=TrialState.STOPPED)
     writer.trial(values={"filters": 32, "rate": 0.0}, state=TrialState.FAILED)
     writer.start(0.3, values={"filters": 32, "rate": 0.1})
-    found = collect(writer, space)
+    found = collect(writer, space, comparable)
     assert [evidence.outcome.state for evidence in found.evidence] == ["completed", "stopped", "failed"]
     assert found.evidence[0].outcome.curve == (0.1, 0.3)
     assert found.evidence[0].outcome.values == (0.3,)
     assert found.evidence[2].outcome.values is None
-    assert found.describe("old-1") == "warm start: 3 trials of old-1 are evidence"
+    assert {(evidence.sweep_id, evidence.comparable) for evidence in found.evidence} == {("s-1", comparable)}
+    assert found.describe() == f"warm start: 3 trials of s-1 are evidence; {how}"
 
 
 def test_the_others_are_left_out_with_the_reason(space):
@@ -45,27 +49,84 @@ def test_the_others_are_left_out_with_the_reason(space):
     writer.trial(0.1, values={"filters": 16})
     writer.trial(0.1, values={"filters": 16, "rate": 0.3, "blocks": 3})
     writer.trial(values={"filters": 16, "rate": 0.3}, state=TrialState.LOST)
+    writer.trial(0.1, values={"filters": 16, "rate": 0.3})
     found = collect(writer, space)
-    assert not found.evidence
+    assert len(found.evidence) == 1
     assert found.left_out == {
         "filters = 64 is outside the space": 2,
         "rate is missing": 1,
         "blocks is not among its hyperparameters": 1,
         "its worker was lost": 1,
     }
-    assert "2 left out: filters = 64 is outside the space; 1 left out: rate is missing" in found.describe("old-1")
+    assert "2 left out: filters = 64 is outside the space; 1 left out: rate is missing" in found.describe()
 
 
 def test_constraints_and_further_objectives_are_those_of_the_new_sweep(space):
     writer = RecordWriter()
     writer.trial(0.4, values={"filters": 16, "rate": 0.1}, parameters=2000)
-    found = collect(writer, space, (MACRO_F1, Objective("parameters", "min")), (Constraint("parameters", "<=", 1000),))
+    found = collect(writer, space, objective=("val_macro_f1", "-parameters"), constraints={"parameters": "<= 1000"})
     assert found.evidence[0].outcome.values == (0.4, 2000)
     assert found.evidence[0].outcome.violations == (1.0,)
 
 
-def test_a_sweep_that_did_not_measure_the_objective_is_refused(space):
-    writer = RecordWriter()
-    writer.trial(0.4, values={"filters": 16, "rate": 0.1})
-    with pytest.raises(ConfigError, match=r"search\.warm_start: s-1 did not measure val_loss"):
-        collect(writer, space, (Objective("val_loss", "min"),))
+def with_trials(*trials, **search):
+    writer = RecordWriter(search)
+    for curve, values in trials:
+        writer.trial(*curve, values=values, state=TrialState.COMPLETED if curve else TrialState.FAILED)
+    return writer
+
+
+FITS = {"filters": 16, "rate": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("writer", "message"),
+    [
+        pytest.param(
+            with_trials(((0.4,), FITS), objective="val_loss"),
+            "s-1 was searched for val_loss (min), this sweep is for val_macro_f1 (max); "
+            "expected a sweep with the same first objective",
+            id="another objective",
+        ),
+        pytest.param(
+            with_trials(), "s-1 has 0 finished trials, none with a score in this sweep's space", id="no finished trial"
+        ),
+        pytest.param(
+            with_trials(((), FITS)),
+            "s-1 has 1 finished trials, none with a score in this sweep's space",
+            id="none measured",
+        ),
+        pytest.param(
+            with_trials(((0.4,), {"units": 3}), ((0.4,), {"units": 4})),
+            "s-1 has 2 finished trials, none with a score in this sweep's space; "
+            "2 left out: units is not among its hyperparameters",
+            id="another space",
+        ),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_one_line(space, writer, message):
+    with pytest.raises(ConfigError) as caught:
+        collect(writer, space)
+    assert str(caught.value) == f"search.warm_start: {message}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "comparable"),
+    [
+        pytest.param({}, True, id="the same"),
+        pytest.param({"search": {"sampler": "tpe", "max_trials": 5, "seed": 9}}, True, id="searched differently"),
+        pytest.param({"training": {"epochs": 7}}, False, id="other epochs"),
+        pytest.param({"data": {"split": {"seed": 8}}}, False, id="another split"),
+        pytest.param({"hypermodel": "package.module:Other"}, False, id="another network"),
+    ],
+)
+def test_scores_are_comparable_where_the_same_is_trained_on_the_same(changes, comparable):
+    record = RecordWriter().record
+    assert is_comparable(record, SweepConfig(**changes), "d") == comparable
+    assert not is_comparable(record, SweepConfig(**changes), "other images")
+
+
+def test_a_journal_of_before_takes_its_evidence_as_comparable():
+    old = {"values": {"filters": 16}, "outcome": {"state": "completed", "curve": [0.3], "values": [0.3]}}
+    (known,) = started(evidence=[old]).evidence
+    assert (known.sweep_id, known.comparable, known.outcome.values) == ("", True, (0.3,))

@@ -1,8 +1,7 @@
-"""Which hyperparameters tell the best trials of a sweep from the others, and how much of that could be chance."""
+"""Which hyperparameters tell the best trials of a sweep from the others."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from galaxy_exp.report.canvas import GREY, INK, TRAIN, draw_headline, new_figure, plain_text, save_figure
 from galaxy_exp.report.insight.axes import Axis, axes_of, comparable_trials, score_of
 from galaxy_exp.report.insight.study import build_study
-from galaxy_exp.seeding import derive_seed
 
 if TYPE_CHECKING:
     import optuna
@@ -19,16 +17,17 @@ if TYPE_CHECKING:
 
     from galaxy_exp.journal.record import SweepRecord, TrialRecord
 
-__all__ = ["LEAST_TRIALS", "Importances", "importances", "measure_importances", "plot_importances"]
+__all__ = ["LEAST_TRIALS", "NO_TEST", "Importances", "measure_importances", "plot_importances"]
 
 LEAST_TRIALS = 8
-"""With fewer there is nothing to tell from chance."""
-_SHUFFLES = 40
-_CHANCE_QUANTILE = 0.95
+"""Number of trials below which nothing is computed."""
 
+NO_TEST = "This describes the trials that were made; it is no significance test."
+"""What every figure and page says beside the shares: shuffled scores are no null distribution for a sampler that learns
+from scores, and its few random trials are too few for a test."""
 
 _LEAST_BEST = 3
-"""Of the trials in which a hyperparameter is active; from fewer its distribution among the best is not known."""
+"""Number of best trials in which a hyperparameter has to be active; below it, its share is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +36,11 @@ class Importances:
 
     objective: str
     n_trials: int
-    """That it rests on."""
+    """Number of trials that were compared."""
     n_best: int
-    """That were held against the others."""
+    """Number of best trials, whose distribution is compared with that of all."""
     shares: dict[str, float]
-    """Sum to 1, or are all 0; empty with fewer than `LEAST_TRIALS` trials, or where nothing varied."""
-    by_chance: dict[str, float]
-    """What a hyperparameter without any effect stays below in 95 of 100 sweeps, on the scale of `shares`."""
-
-    def clear(self) -> dict[str, float]:
-        """The shares of those that stand out from chance."""
-        return {name: share for name, share in self.shares.items() if share > self.by_chance[name]}
-
-
-def importances(record: SweepRecord) -> dict[str, float]:
-    """The share of each hyperparameter that matters more than chance explains, the largest first; may be empty."""
-    return measure_importances(record).clear()
+    """Sum to 1, or are all 0; empty with fewer than `LEAST_TRIALS` trials, or if nothing varied."""
 
 
 def measure_importances(record: SweepRecord) -> Importances:
@@ -60,37 +48,25 @@ def measure_importances(record: SweepRecord) -> Importances:
 
     It compares how the best trials, a tenth of all and at least five, are distributed along each hyperparameter with
     how all trials are; along one that is not always active, those of them in which it is. Unlike fANOVA it looks at the
-    order of the trials only, so that it makes no difference how bad a trial was when it was stopped early; and it is
-    fast enough to be repeated with the scores dealt out at random, which says how large a share chance alone gives.
+    order of the trials only, so that it makes no difference how bad a trial was when it was stopped early.
+
+    The shares are descriptive: a sampler that learns from scores shifts them, and they carry no significance.
     """
     trials = comparable_trials(record)
     axes = axes_of(record, trials)
     n_best = min(max(5, len(trials) // 10), len(trials) // 2)
     if len(trials) < LEAST_TRIALS or not axes:
-        return Importances(record.objective.name, len(trials), n_best, {}, {})
-    groups = _group(record, trials, axes)
+        return Importances(record.objective.name, len(trials), n_best, {})
     keys = [record.objective.sort_key(score_of(record, trial) or 0.0) for trial in trials]
-    found = _evaluate(groups, n_best, keys)
-    chance: dict[str, list[float]] = {name: [] for name in found}
-    shuffler = random.Random(derive_seed(record.sweep_id, "importance"))
-    for _ in range(_SHUFFLES):
-        shuffler.shuffle(keys)
-        for name, value in _evaluate(groups, n_best, keys).items():
-            chance[name].append(value)
+    found = _evaluate(_group(record, trials, axes), n_best, keys)
     total = sum(found.values()) or 1.0
     declared = [axis.name for axis in axes]
     ranked = sorted(found, key=lambda name: (-found[name], declared.index(name)))
-    return Importances(
-        record.objective.name,
-        len(trials),
-        n_best,
-        {name: found[name] / total for name in ranked},
-        {name: _quantile(chance[name]) / total for name in ranked},
-    )
+    return Importances(record.objective.name, len(trials), n_best, {name: found[name] / total for name in ranked})
 
 
 def plot_importances(found: Importances, path: Path) -> Path:
-    """Draws the shares as bars, those within what chance gives in grey; or says why there are none."""
+    """Draws the shares as bars, or says why there are none."""
     figure = new_figure(7.6, 1.7 + 0.34 * max(3, len(found.shares)))
     height = figure.get_figheight()
     title = f"What matters for {found.objective}"
@@ -100,33 +76,27 @@ def plot_importances(found: Importances, path: Path) -> Path:
         return save_figure(figure, path)
     draw_headline(figure, title, f"PED-ANOVA: the best {found.n_best} of {found.n_trials} trials against all")
     axes = figure.add_axes((0.27, 0.62 / height, 0.66, 1 - 1.5 / height))
-    _draw_bars(axes, found.shares, found.by_chance)
+    _draw_bars(axes, found.shares)
     return save_figure(figure, path)
 
 
 def _why_nothing(found: Importances) -> str:
     if found.n_trials < LEAST_TRIALS:
-        return (
-            f"trials that can be compared: {found.n_trials}; with fewer than {LEAST_TRIALS} nothing but chance is told"
-        )
+        return f"trials that can be compared: {found.n_trials}; needed: {LEAST_TRIALS}"
     return "no hyperparameter was varied"
 
 
-def _draw_bars(axes: Axes, shares: Mapping[str, float], by_chance: Mapping[str, float]) -> None:
+def _draw_bars(axes: Axes, shares: Mapping[str, float]) -> None:
     names = list(shares)
-    widest = min(1.0, 1.05 * max(*shares.values(), *by_chance.values(), 0.05))
     for row, name in enumerate(names):
-        stands_out = shares[name] > by_chance[name]
-        axes.barh(row, shares[name], height=0.62, color=TRAIN if stands_out else "#C8C8C8")
-        chance = min(by_chance[name], widest)
-        axes.plot([chance, chance], [row - 0.42, row + 0.42], color=INK, linewidth=1.6, clip_on=False)
-        axes.text(1.02, row, f"{shares[name]:.0%}", va="center", fontsize=10, color=INK if stands_out else GREY,
+        axes.barh(row, shares[name], height=0.62, color=TRAIN)
+        axes.text(1.02, row, f"{shares[name]:.0%}", va="center", fontsize=10, color=INK,
                   transform=axes.get_yaxis_transform())  # fmt: skip
     axes.set_yticks(range(len(names)), [plain_text(name) for name in names], fontsize=10, color=INK)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_xlim(0, widest)
+    axes.set_xlim(0, min(1.0, 1.05 * max(*shares.values(), 0.05)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.set_xlabel("share; without any effect it is beyond the black line in 1 of 20 sweeps", color=GREY, fontsize=9)
+    axes.set_xlabel(f"Share. {NO_TEST}", color=GREY, fontsize=9)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=9, colors=GREY)
@@ -188,7 +158,3 @@ def _pearson_divergences(group: _Group, quantile: float, keys: list[float]) -> d
             normalize=False,
         )
     return {name: float(value) for name, value in found.items()}
-
-
-def _quantile(values: list[float]) -> float:
-    return sorted(values)[min(len(values) - 1, int(_CHANCE_QUANTILE * len(values)))]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from galaxy_exp.report.canvas import GREY, INK, TRAIN, VALIDATION
 from galaxy_exp.report.insight.axes import offset, short_value
 from galaxy_exp.report.insight.history import History, collect_history, is_wide
-from galaxy_exp.report.insight.importance import Importances
+from galaxy_exp.report.insight.importance import NO_TEST, Importances
 from galaxy_exp.report.insight.parallel import Parallel, collect_parallel
 from galaxy_exp.report.insight.pareto import ParetoTrials, collect_pareto
 from galaxy_exp.report.insight.rungs import Rungs, collect_rungs
@@ -96,10 +96,8 @@ def _sections(record: SweepRecord, found: Importances) -> Iterator[_Section]:
         note = "In orange, the trials that no other beats in one objective without losing in another."
         yield _Section("Pareto front", note, _draw_pareto(pareto))
     if found.shares:
-        note = (
-            f"PED-ANOVA on {found.n_trials} trials: how the best {found.n_best} are distributed, against all. A "
-            "hyperparameter without any effect gets beyond the black mark in 1 of 20 sweeps; those within it are grey."
-        )
+        best = f"how the best {found.n_best} are distributed, against all"
+        note = f"PED-ANOVA on {found.n_trials} trials: {best}. {NO_TEST}"
         yield _Section(f"What matters for {found.objective}", note, _draw_importances(found))
     parallel = collect_parallel(record)
     if parallel.columns:
@@ -191,17 +189,9 @@ def _draw_importances(found: Importances) -> Any:
     import plotly.graph_objects as go
 
     names = list(found.shares)[::-1]
-    widest = min(1.0, 1.05 * max(*found.shares.values(), *found.by_chance.values(), 0.05))
-    shares, chance = [found.shares[name] for name in names], [min(widest, found.by_chance[name]) for name in names]
-    colours = [TRAIN if found.shares[name] > found.by_chance[name] else "#C8C8C8" for name in names]
-    mark = {"symbol": "line-ns-open", "size": 18, "color": INK, "line_width": 2}
-    figure = go.Figure(
-        [
-            go.Bar(y=names, x=shares, orientation="h", marker_color=colours, name="share"),
-            go.Scatter(y=names, x=chance, mode="markers", name="chance", marker=mark),
-        ]
-    )
-    figure.update_xaxes(tickformat=".0%", range=[0, 1.01 * widest])
+    shares = [found.shares[name] for name in names]
+    figure = go.Figure(go.Bar(y=names, x=shares, orientation="h", marker_color=TRAIN, name="share"))
+    figure.update_xaxes(tickformat=".0%", range=[0, min(1.0, 1.05 * max(*shares, 0.05))])
     return _dress(figure, 100 + 32 * len(names)).update_layout(showlegend=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -111,7 +112,10 @@ def _settled(material: Material) -> str:
     record = material.record
     given = ["the baseline as trial 0"] * record.config.search.baseline
     given += [count(len(record.started.enqueued), "configuration")] * bool(record.started.enqueued)
-    given += [f"{len(record.started.evidence)} trials of an earlier sweep as evidence"] * bool(record.started.evidence)
+    given += [
+        f"{count(number, 'trial')} of {sweep_id or 'an earlier sweep'} as evidence"
+        for sweep_id, number in Counter(known.sweep_id for known in record.started.evidence).items()
+    ]
     return ", ".join(given)
 
 

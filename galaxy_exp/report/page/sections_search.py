@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from galaxy_exp.report.insight.history import collect_history
-from galaxy_exp.report.insight.importance import LEAST_TRIALS, Importances, measure_importances
+from galaxy_exp.report.insight.importance import LEAST_TRIALS, NO_TEST, Importances, measure_importances
 from galaxy_exp.report.insight.parallel import collect_parallel
 from galaxy_exp.report.insight.pareto import collect_pareto
 from galaxy_exp.report.insight.rungs import Rungs, collect_rungs
@@ -91,30 +91,22 @@ def _importance(found: Importances) -> Iterator[Html]:
     yield element("h3", "What mattered", id="importance")
     if found.n_trials < LEAST_TRIALS:
         trials = count(found.n_trials, "trial")
-        yield paragraph(f"{trials} can be compared; with fewer than {LEAST_TRIALS} nothing can be told from chance.")
+        yield paragraph(f"{trials} can be compared; importance needs {LEAST_TRIALS}.")
         return
     if not found.shares:
         yield paragraph("No hyperparameter was varied.")
         return
-    clear = found.clear()
-    names = join(map(code, clear), ", ")
-    said = join([names, " stand out from chance."]) if clear else "None stands out from chance."
     yield paragraph(
         f"How the best {found.n_best} of {found.n_trials} trials are distributed along each hyperparameter, against "
-        "all (PED-ANOVA, Watanabe et al. 2023, arXiv:2304.10255). Without any effect, a hyperparameter gets beyond the "
-        "mark in 1 of 20 sweeps. ",
-        said,
+        f"all (PED-ANOVA, Watanabe et al. 2023, arXiv:2304.10255). {NO_TEST}"
     )
-    widest = max(*found.shares.values(), *found.by_chance.values(), 0.01)
-    rows = [[code(name), _share_cell(share, found.by_chance[name], widest)] for name, share in found.shares.items()]
+    widest = max(*found.shares.values(), 0.01)
+    rows = [[code(name), _share_cell(share, widest)] for name, share in found.shares.items()]
     yield table("Importance of the hyperparameters", ["hyperparameter", "share"], rows, class_="importance")
 
 
-def _share_cell(share: float, chance: float, widest: float) -> Html:
-    class_ = "number bar" if share > chance else "number bar unclear"
-    style = f"--share:{share / widest:.3f};--chance:{min(chance / widest, 1.0):.3f}"
-    hidden = element("span", f" (chance alone: {chance:.0%})", class_="for-readers")
-    return element("td", element("span", f"{share:.0%}"), hidden, class_=class_, style=style)
+def _share_cell(share: float, widest: float) -> Html:
+    return element("td", element("span", f"{share:.0%}"), class_="number bar", style=f"--share:{share / widest:.3f}")
 
 
 def _spread(material: Material, found: Importances) -> Iterator[Html]:
