@@ -12,15 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.config.sweep import MIN_SIDE, DataConfig
-from galaxy_exp.data.fits_file import FITS_SUFFIXES, has_fits_name, is_fits_file, read_fits
-from galaxy_exp.data.image_file import IMAGE_SUFFIXES, is_image_file, read_image
+from galaxy_exp.data.fits_file import has_fits_name, read_fits
+from galaxy_exp.data.image_file import read_image
 from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.data.scratch import allocate_images
 from galaxy_exp.errors import DataError
 
-__all__ = ["FILE_SUFFIXES", "FileStack", "is_readable_file", "read_files"]
-
-FILE_SUFFIXES = (*IMAGE_SUFFIXES, *FITS_SUFFIXES)
+__all__ = ["FileStack", "read_files"]
 
 _MAX_LISTED = 20
 _LOG = logging.getLogger(__name__)
@@ -40,20 +38,21 @@ class FileStack:
     """What was done, with the stretch if any of the files was FITS."""
 
 
-def is_readable_file(path: Path) -> bool:
-    """Whether `path` is a picture or a FITS file that is not hidden."""
-    return is_image_file(path) or is_fits_file(path)
-
-
-def read_files(files: Sequence[Path], config: DataConfig, source: str) -> FileStack:
+def read_files(files: Sequence[Path], config: DataConfig, source: str, classes: Sequence[str]) -> FileStack:
     """Reads the files, each preprocessed as `config` says.
 
     With `on_error: skip`, unreadable files are left out and logged, once, as one warning. A file of another
     size is not broken, and is refused in any case.
 
+    Args:
+        files: of pictures or FITS.
+        config: of which the preprocessing, `on_error` and `fits` are used.
+        source: what to call them together, in messages.
+        classes: of each file.
+
     Raises:
-        DataError: an unreadable file, none that can be read, an image smaller than `data.crop`, or of another
-            size than the first; names the file.
+        DataError: an unreadable file, none of a class that can be read, an image smaller than `data.crop`, or of
+            another size than the first; names the file.
     """
     preprocessing = Preprocessing.from_config(config)
     kept: list[int] = []
@@ -74,6 +73,7 @@ def read_files(files: Sequence[Path], config: DataConfig, source: str) -> FileSt
         kept.append(index)
     if images is None:
         raise DataError(f"{source}: none of its {len(files)} image files can be read; the first: {skipped[0]}")
+    _check_classes_kept(classes, kept, source)
     _log_skipped(skipped, len(files), source)
     if any(has_fits_name(files[index]) for index in kept):
         preprocessing = replace(preprocessing, fits=config.fits)
@@ -92,6 +92,16 @@ def _check_shape(path: Path, image: NDArray[np.uint8], first: Path, expected: tu
         raise DataError(
             f"{path}: is {image.shape[1]}x{image.shape[0]} pixels; expected {expected[1]}x{expected[0]}, as {first} "
             "(data.resize brings images to one size)"
+        )
+
+
+def _check_classes_kept(classes: Sequence[str], kept: Sequence[int], source: str) -> None:
+    left = {classes[index] for index in kept}
+    lost = sorted(set(classes) - left)
+    if lost:
+        raise DataError(
+            f"{source}: no image of class {lost[0]!r} is left, as none of its {classes.count(lost[0])} files can be "
+            "read (data.on_error: skip); data.on_error: fail names the first and why"
         )
 
 
