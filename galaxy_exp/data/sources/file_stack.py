@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def read_files(files: Sequence[Path], config: DataConfig, source: str, classes: 
     """
     preprocessing = Preprocessing.from_config(config)
     kept: list[int] = []
-    skipped: list[str] = []
+    failed: dict[int, str] = {}
     images: NDArray[Any] | None = None
     for index, path in enumerate(files):
         try:
@@ -64,20 +64,21 @@ def read_files(files: Sequence[Path], config: DataConfig, source: str, classes: 
         except DataError as error:
             if config.on_error == "fail":
                 raise
-            skipped.append(" ".join(str(error).split()))
+            failed[index] = " ".join(str(error).split())
             continue
         image = preprocessing.apply(raw, str(path))
         images = allocate_images((len(files), *image.shape)) if images is None else images
         _check_shape(path, image, files[kept[0]] if kept else path, images.shape[1:])
         images[len(kept)] = image
         kept.append(index)
+    skipped = tuple(failed.values())
     if images is None:
         raise DataError(f"{source}: none of its {len(files)} image files can be read; the first: {skipped[0]}")
-    _check_classes_kept(classes, kept, source)
+    _check_classes_kept(classes, kept, failed, source)
     _log_skipped(skipped, len(files), source)
     if any(has_fits_name(files[index]) for index in kept):
         preprocessing = replace(preprocessing, fits=config.fits)
-    return FileStack(images[: len(kept)], np.array(kept, dtype=np.int64), tuple(skipped), preprocessing)
+    return FileStack(images[: len(kept)], np.array(kept, dtype=np.int64), skipped, preprocessing)
 
 
 def _read_one(path: Path, config: DataConfig) -> NDArray[np.uint8]:
@@ -95,14 +96,12 @@ def _check_shape(path: Path, image: NDArray[np.uint8], first: Path, expected: tu
         )
 
 
-def _check_classes_kept(classes: Sequence[str], kept: Sequence[int], source: str) -> None:
+def _check_classes_kept(classes: Sequence[str], kept: Sequence[int], failed: Mapping[int, str], source: str) -> None:
     left = {classes[index] for index in kept}
-    lost = sorted(set(classes) - left)
-    if lost:
-        raise DataError(
-            f"{source}: no image of class {lost[0]!r} is left, as none of its {classes.count(lost[0])} files can be "
-            "read (data.on_error: skip); data.on_error: fail names the first and why"
-        )
+    for index, reason in failed.items():
+        if (lost := classes[index]) not in left:
+            files = f"none of its {classes.count(lost)} files can be read"
+            raise DataError(f"{source}: no image of class {lost!r} is left, as {files}; the first: {reason}")
 
 
 def _log_skipped(skipped: Sequence[str], n_files: int, source: str) -> None:
