@@ -62,7 +62,7 @@ class FitsConfig(Section):
     @field_validator("bands", mode="before")
     @classmethod
     def _one_band(cls, bands: Any) -> Any:
-        return (bands,) if isinstance(bands, int) else bands
+        return (bands,) if type(bands) is int else bands
 
     @model_validator(mode="after")
     def _ordered(self) -> FitsConfig:
