@@ -39,4 +39,5 @@ def describe_data(summary: DataSummary) -> dict[str, Any]:
         "preprocessing": summary.preprocessing.describe(),
         "skipped_files": len(summary.skipped),
         "skipped": list(summary.skipped),
+        "other_files": summary.other_files,
     }

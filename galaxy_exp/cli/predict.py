@@ -65,7 +65,10 @@ def predict_command(
     overrides: tuple[str, ...],
     uri: str | None,
 ) -> None:
-    """Classify IMAGES: PNG, JPEG, TIFF or FITS files, folders of them, .h5 or .npz files with `images`.
+    """Classify IMAGES: pictures, FITS files, folders of them, .h5 or .npz files with `images`.
+
+    A picture is PNG, JPEG, TIFF, WebP or another format that Pillow reads. What else is in a folder is counted by its
+    ending.
 
     With - the paths are read from standard input, one a line.
 
@@ -167,7 +170,7 @@ def _identify(classifier: GalaxyClassifier, files: Sequence[InputFile], stretch:
         model_metadata=classifier.metadata,
         inputs=digest_files(files),
         n_images=sum(file.n_images for file in files),
-        stretch=None if stretch is None else stretch.model_dump(mode="json"),
+        stretch=None if stretch is None else stretch.record(),
         calibrated=classifier.is_calibrated,
     )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from galaxy_exp.config.section import Section
 
@@ -40,10 +40,29 @@ class FitsConfig(Section):
     )
     black_percentile: float = Field(1.0, ge=0, lt=100, description="of the pixels of each image")
     white_percentile: float = Field(99.8, gt=0, le=100, description="of the pixels of each image")
-    bands: tuple[int, int, int] = Field(
-        (2, 1, 0), description="which plane becomes red, green, blue; the default takes planes from blue to red"
+    bands: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (2, 1, 0),
+        description="which planes become red, green, blue, or which one grey, counted from 0; the default takes three "
+        "planes from blue to red; a file of one plane is grey",
+    )
+    nan: Literal["refuse", 0, "median"] = Field(
+        "refuse",
+        description="pixels that are NaN or infinite: an error, 0 (the pixel value), or the median of the others of "
+        "their plane",
     )
     hdu: int | None = Field(None, ge=0, description="which HDU holds the image; left out: the first with one")
+
+    @field_validator("bands", "nan", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError(f"is {str(value).lower()}; expected no boolean")  # which would be taken for 0 or 1
+        return value
+
+    @field_validator("bands", mode="before")
+    @classmethod
+    def _one_band(cls, bands: Any) -> Any:
+        return (bands,) if type(bands) is int else bands
 
     @model_validator(mode="after")
     def _ordered(self) -> FitsConfig:
@@ -54,6 +73,10 @@ class FitsConfig(Section):
                 f"black_percentile is {self.black_percentile:g} and white_percentile {self.white_percentile:g}; "
                 "expected black_percentile < white_percentile"
             )
-        if not all(0 <= band <= 2 for band in self.bands):
-            raise ValueError(f"bands is {list(self.bands)}; expected planes 0, 1, 2")
+        if len(self.bands) not in (1, 3):
+            raise ValueError(f"bands is {list(self.bands)}; expected three planes or one")
         return self
+
+    def record(self) -> dict[str, Any]:
+        """All keys, as JSON has them; without `nan` where it is the default, which earlier releases did not know."""
+        return self.model_dump(mode="json", exclude={"nan"} if self.nan == "refuse" else None)

@@ -41,6 +41,8 @@ class ImageDataset:
     """What was done to the images."""
     skipped: tuple[str, ...] = ()
     """Files that could not be read and were left out (`data.on_error: skip`), one line each."""
+    other_files: str = ""
+    """Files of the folder that are no images, by ending: "3 .txt, 1 .pdf"."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -97,6 +99,7 @@ def build_dataset(
     own_split: NDArray[np.int8] | None = None,
     preprocessing: Preprocessing | None = None,
     skipped: Sequence[str] = (),
+    other_files: str = "",
     label_key: str = "labels",
 ) -> ImageDataset:
     """Validates the arrays and returns them as an `ImageDataset`.
@@ -110,6 +113,7 @@ def build_dataset(
         own_split: (n,), as `parse_parts` gives it.
         preprocessing: what was done to the images already.
         skipped: files left out, one line each.
+        other_files: what else is in the folder.
         label_key: what the labels are called at the source, for messages; images are called `images`.
 
     Raises:
@@ -124,9 +128,8 @@ def build_dataset(
     if own_split is not None and len(own_split) != len(images):
         n_parts = len(own_split)
         raise DataError(f"{source}: data.split.column has {n_parts} entries; expected {len(images)}, one per image")
-    return ImageDataset(
-        images, whole, names, source, simulated, own_split, preprocessing or Preprocessing(), tuple(skipped)
-    )
+    done = preprocessing or Preprocessing()
+    return ImageDataset(images, whole, names, source, simulated, own_split, done, tuple(skipped), other_files)
 
 
 def preprocess_dataset(dataset: ImageDataset, preprocessing: Preprocessing) -> ImageDataset:

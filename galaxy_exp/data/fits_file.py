@@ -1,4 +1,4 @@
-"""Reading one FITS cutout of one or three bands as 8-bit red, green, blue, by the stretch stated in the sweep file."""
+"""Reading one FITS image or cube as 8-bit red, green, blue, by the stretch stated in the sweep file."""
 
 from __future__ import annotations
 
@@ -12,36 +12,39 @@ from galaxy_exp.config.data_formats import FitsConfig
 from galaxy_exp.data.reasons import short_reason
 from galaxy_exp.errors import DataError
 
-__all__ = ["FITS_SUFFIXES", "has_fits_name", "is_fits_file", "read_fits", "stretch_bands"]
+__all__ = ["has_fits_name", "read_fits", "stretch_bands"]
 
-FITS_SUFFIXES = (".fits", ".fit", ".fts", ".fits.gz")
+_ENDINGS = tuple(f"{ending}{packed}" for ending in (".fits", ".fit", ".fts") for packed in ("", ".gz", ".bz2", ".fz"))
 
 
 def has_fits_name(path: Path) -> bool:
     """Whether `path` ends like FITS."""
-    return path.name.lower().endswith(FITS_SUFFIXES)
-
-
-def is_fits_file(path: Path) -> bool:
-    """Whether `path` is a file that ends like FITS and is not hidden."""
-    return has_fits_name(path) and not path.name.startswith(".") and path.is_file()
+    return path.name.lower().endswith(_ENDINGS)
 
 
 def read_fits(path: Path, config: FitsConfig) -> NDArray[np.uint8]:
-    """Reads an image of (height, width), (1, height, width) or (3, height, width) as uint8 (height, width, 3).
+    """Reads an image, or the planes of a cube that `config.bands` names, as uint8 (height, width, 3).
 
-    FITS counts rows from below, pictures from above: rows are turned round, so that north stays up.
+    A cube has its planes first or, where the last axis is at most half as long as each of the others, last. FITS counts
+    rows from below, pictures from above: rows are turned round, so that north stays up. Black and white follow from
+    the pixels that are numbers, before the others are filled.
 
     Raises:
-        DataError: one line naming the file: unreadable, truncated, no image, other dimensions, NaN, a flat image.
+        DataError: one line naming the file: unreadable, truncated, no image, other dimensions, no such plane, NaN where
+            `config.nan` refuses it, a flat image.
     """
-    planes = _check_planes(_read_planes(path, config.hdu), path)
-    if len(planes) == 3:
-        planes = planes[list(config.bands)]
-    black, white = _limits(planes, config)
+    image = _planes_first(_read_array(path, config.hdu))
+    bands = _choose_bands(image.shape, config, path)
+    planes = image[bands].astype(np.float64)
+    finite = np.isfinite(planes)
+    if not finite.any():
+        raise DataError(f"{path}: all its pixels are NaN or infinite; expected numbers")
+    black, white = _limits(planes[finite], config)
     if not black < white:
         raise DataError(f"{path}: black is {black:g} and white is {white:g}; expected black < white (data.fits)")
-    colours = stretch_bands((planes - black) / (white - black), config)
+    if config.nan == "refuse" and not finite.all():
+        raise DataError(f"{path}: {_describe_bad(finite, bands)}; expected numbers, or data.fits.nan: 0 or median")
+    colours = stretch_bands((_fill(planes, finite, config.nan, path) - black) / (white - black), config)
     pixels = np.rint(colours * 255).astype(np.uint8)[:, ::-1]
     return np.ascontiguousarray(np.moveaxis(np.broadcast_to(pixels, (3, *pixels.shape[1:])), 0, -1))
 
@@ -63,7 +66,7 @@ def _stretch_lupton(x: NDArray[np.float64], softening: float) -> NDArray[np.floa
     return np.asarray(colours / np.maximum(colours.max(axis=0), 1.0))
 
 
-def _read_planes(path: Path, hdu: int | None) -> NDArray[Any]:
+def _read_array(path: Path, hdu: int | None) -> NDArray[Any]:
     import warnings
 
     from astropy.io import fits
@@ -72,7 +75,7 @@ def _read_planes(path: Path, hdu: int | None) -> NDArray[Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.filterwarnings("error", message=".*truncated")  # astropy itself goes on
-            with fits.open(path, memmap=False) as file:
+            with fits.open(path, memmap=False, uint=False) as file:  # else BLANK of unsigned integers is not heeded
                 return _find_image(file, hdu, path)
     except DataError:
         raise
@@ -91,24 +94,46 @@ def _find_image(file: Any, hdu: int | None, path: Path) -> NDArray[Any]:
     return np.asarray(images[next(iter(images)) if hdu is None else hdu].data)
 
 
-def _check_planes(planes: NDArray[Any], path: Path) -> NDArray[np.float64]:
-    """float64 (1 or 3, height, width)."""
-    expected = "expected (height, width), (1, height, width) or (3, height, width)"
-    if planes.ndim == 2:
-        planes = planes[np.newaxis]
-    if planes.ndim != 3 or len(planes) not in (1, 3):
-        raise DataError(f"{path}: its image has shape {planes.shape}; {expected}")
-    planes = planes.astype(np.float64)
-    bad = np.argwhere(~np.isfinite(planes))
-    if len(bad):
-        band, row, column = bad[0].tolist()
+def _planes_first(image: NDArray[Any]) -> NDArray[Any]:
+    """(height, width) and (height, width, planes) as (planes, height, width); other shapes as they are."""
+    if image.ndim == 2:
+        return image[np.newaxis]
+    last = image.ndim == 3 and 2 * image.shape[2] <= min(image.shape[:2])
+    return np.moveaxis(image, 2, 0) if last else image
+
+
+def _choose_bands(shape: tuple[int, ...], config: FitsConfig, path: Path) -> list[int]:
+    """Which of (planes, height, width) become red, green, blue, or which one grey."""
+    stated = "bands" in config.model_fields_set
+    if len(shape) != 3 or (shape[0] not in (1, 3) and not stated):
         raise DataError(
-            f"{path}: {len(bad)} pixels are NaN or infinite, the first in band {band} at row {row}, column {column}; "
-            "expected numbers"
+            f"{path}: its image has shape {shape}; expected (height, width), (1, height, width) or "
+            "(3, height, width), planes last too, or other planes by number (data.fits.bands)"
         )
-    return planes
+    if shape[0] == 1 and len(config.bands) == 3 and max(config.bands) <= 2:  # grey images among coloured ones
+        return [0]
+    if max(config.bands) >= shape[0]:
+        wanted = f"has no plane {max(config.bands)}, for which data.fits.bands asks"
+        raise DataError(f"{path}: {wanted}; it has {shape[0]}, counted from 0")
+    return list(config.bands)
 
 
-def _limits(planes: NDArray[np.float64], config: FitsConfig) -> tuple[float, float]:
-    low, high = np.percentile(planes, [config.black_percentile, config.white_percentile]).tolist()
+def _describe_bad(finite: NDArray[np.bool_], bands: list[int]) -> str:
+    position, row, column = np.argwhere(~finite)[0].tolist()
+    first = f"the first in band {bands[position]} at row {row}, column {column}"
+    return f"{(~finite).sum()} pixels are NaN or infinite, {first}"
+
+
+def _fill(planes: NDArray[np.float64], finite: NDArray[np.bool_], policy: str | int, path: Path) -> NDArray[np.float64]:
+    """The planes (bands, height, width) with 0, or the median of its plane, for each pixel that is not `finite`."""
+    if policy == 0 or finite.all():
+        return np.where(finite, planes, 0.0)
+    if not finite.any(axis=(1, 2)).all():
+        raise DataError(f"{path}: all pixels of a plane are NaN or infinite, so it has no median (data.fits.nan)")
+    medians = [np.median(plane[known]) for plane, known in zip(planes, finite, strict=True)]
+    return np.where(finite, planes, np.array(medians)[:, np.newaxis, np.newaxis])
+
+
+def _limits(pixels: NDArray[np.float64], config: FitsConfig) -> tuple[float, float]:
+    low, high = np.percentile(pixels, [config.black_percentile, config.white_percentile]).tolist()
     return (low if config.black is None else config.black, high if config.white is None else config.white)

@@ -2,48 +2,71 @@
 
 The rules, the same for training folders and for prediction: transparent pixels are laid over black (the
 sky); greyscale is repeated in the three channels; 16-bit, 32-bit and floating-point greyscale is scaled
-linearly from its own minimum and maximum to 0..255, because such files carry no agreed white point; the
-orientation a camera wrote into EXIF is ignored, and of an animated or many-page file the first is taken.
+linearly from its own minimum and maximum to 0..255, because such files carry no agreed white point; 16-bit
+colours are cut to their upper 8 bits; the orientation a camera wrote into EXIF is ignored, and of an animated or
+many-page file the first image is taken. The content decides how a file is read: a JPEG called .png is a JPEG.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from galaxy_exp.data.reasons import short_reason
 from galaxy_exp.errors import DataError
 
-__all__ = ["IMAGE_SUFFIXES", "is_image_file", "read_image"]
+__all__ = ["has_picture_name", "picture_endings", "read_image"]
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-"""Endings, in lower case, of the picture files that are read."""
+_NOT_PICTURES = frozenset({"FITS", "EPS", "MPEG"})
+"""Formats that Pillow registers and that are read elsewhere, run another program (Ghostscript), or have no decoder."""
+_EXPECTED = "expected PNG, JPEG or another format that Pillow reads"
 
 
-def is_image_file(path: Path) -> bool:
-    """Whether `path` is a file that ends like a picture and is not hidden (as macOS's `._x.png` is)."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+@cache
+def picture_endings() -> dict[str, str]:
+    """Pillow's format by ending, in lower case, of every picture that this Pillow can read."""
+    known = Image.registered_extensions()
+    return {ending: format for ending, format in known.items() if format == "MPO" or _is_decoded(format)}
+
+
+def has_picture_name(path: Path) -> bool:
+    """Whether the ending is that of a picture."""
+    return path.suffix.lower() in picture_endings()
+
+
+def _is_decoded(format: str) -> bool:
+    factory = Image.OPEN.get(format, (ImageFile.StubImageFile,))[0]
+    stub = isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile)
+    return format not in _NOT_PICTURES and not stub
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Reads a PNG, JPEG or TIFF file as uint8 (height, width, 3), whatever its mode.
+    """Reads a picture as uint8 (height, width, 3), whatever its format and mode.
 
     Raises:
         DataError: the file is unreadable, truncated or too large; one line naming it.
     """
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=_formats()) as picture:
             return _to_rgb(picture)
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; expected a PNG, JPEG or TIFF file") from None
+        raise DataError(f"{path}: no such file; {_EXPECTED}") from None
     except UnidentifiedImageError:
-        raise DataError(f"{path}: not a picture that can be read; expected a PNG, JPEG or TIFF file") from None
+        raise DataError(f"{path}: not a picture that can be read; {_EXPECTED}") from None
     except Exception as error:  # noqa: BLE001  damaged files make Pillow's decoders raise almost anything
         raise DataError(f"{path}: cannot be read as a picture ({short_reason(error)})") from None
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those that content is compared with, in Pillow's own order."""
+    wanted = set(picture_endings().values())
+    return tuple(format for format in Image.ID if format in wanted)
 
 
 def _to_rgb(picture: Image.Image) -> NDArray[np.uint8]:

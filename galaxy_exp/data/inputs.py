@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from galaxy_exp.config.data_formats import FitsConfig
 from galaxy_exp.data.array_file import ARRAY_SUFFIXES, is_array_file, open_arrays
-from galaxy_exp.data.fits_file import FITS_SUFFIXES, has_fits_name, is_fits_file, read_fits
-from galaxy_exp.data.image_file import IMAGE_SUFFIXES, is_image_file, read_image
+from galaxy_exp.data.fits_file import has_fits_name, read_fits
+from galaxy_exp.data.image_file import read_image
+from galaxy_exp.data.listing import EXPECTED_ENDINGS, has_image_name, list_images, no_images, report_others
 from galaxy_exp.data.reasons import access_errors, short_reason
 from galaxy_exp.errors import DataError
 
 __all__ = ["InputFile", "NamedImage", "digest_files", "find_files", "first_fits_file", "iter_images"]
-
-_FILE_SUFFIXES = (*IMAGE_SUFFIXES, *FITS_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +49,9 @@ class NamedImage:
 def find_files(paths: Sequence[Path], keep_unusable: bool = False) -> list[InputFile]:
     """The files to read, in order: `paths`, with each folder's files in its place.
 
-    A path is a PNG, JPEG or TIFF file (see `image_file` for 16-bit, grey and transparent ones), a FITS file, a folder
-    of these (searched to any depth, sorted by path), or an .h5, .hdf5 or .npz file with `images` uint8
-    (n, height, width, 3).
+    A path is a picture (see `image_file` for 16-bit, grey and transparent ones), a FITS file, a folder of these
+    (searched to any depth, sorted by path; other files in it are counted in a warning), or an .h5, .hdf5 or .npz file
+    with `images` uint8 (n, height, width, 3).
 
     Args:
         paths: files and folders.
@@ -138,27 +137,18 @@ def _find(path: Path) -> list[InputFile]:
         raise DataError(f"{path}: no such file or folder")
     if is_array_file(path):
         return [InputFile(path, _count_images(path))]
-    if path.suffix.lower() not in IMAGE_SUFFIXES and not has_fits_name(path):
-        expected = " ".join((*_FILE_SUFFIXES, *ARRAY_SUFFIXES))
-        raise DataError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected {expected}, or a folder")
+    if not has_image_name(path):
+        expected = f"{EXPECTED_ENDINGS}, {', '.join(ARRAY_SUFFIXES)}, or a folder"
+        raise DataError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected {expected}")
     return [InputFile(path)]
 
 
 def _list_folder(folder: Path) -> list[Path]:
-    files = sorted(path for path in _walk(folder) if is_image_file(path) or is_fits_file(path))
-    if not files:
-        raise DataError(f"{folder}: holds no images; expected files ending in {' '.join(_FILE_SUFFIXES)}")
-    return files
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """All files below; unlike `Path.rglob`, a folder that may not be looked into is an error."""
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    for place, _, names in os.walk(folder, onerror=refuse):
-        yield from (Path(place, name) for name in names)
+    listing = list_images(folder, deep=True)
+    if not listing.images:
+        raise no_images(folder, listing)
+    report_others(folder, listing.others)
+    return listing.images
 
 
 def _read(file: InputFile, batch_size: int, fits: FitsConfig | None, skip: int) -> Iterator[NamedImage]:

@@ -45,7 +45,7 @@ class Preprocessing:
     def to_dict(self) -> dict[str, Any]:
         """Numbers, None and booleans by name; `fits`, a mapping like `data.fits`, only where there were FITS files."""
         steps: dict[str, Any] = {"crop": self.crop, "resize": self.resize, "greyscale": self.greyscale}
-        return steps if self.fits is None else {**steps, "fits": self.fits.model_dump(mode="json")}
+        return steps if self.fits is None else {**steps, "fits": self.fits.record()}
 
     def describe(self) -> list[str]:
         """["FITS stretch asinh", "crop 207", "resize 69", "greyscale"], as far as they are taken."""

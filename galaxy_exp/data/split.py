@@ -7,6 +7,7 @@ Rules beyond the shares in the sweep file:
 - A class of at least three groups has at least one in every part; the shares are rounded to the nearest image,
   halves to even. Galaxy10's class of 17 images, at shares of 0.15, is divided 11, 3, 3. A smaller class is refused.
 - A split of the user's own goes before all of this. It has to have every class in every part, and no image in two.
+  A validation or test part that it does not have at all is taken from its training images, by the share.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def split_dataset(dataset: ImageDataset, config: SplitConfig, groups: Groups | N
     """
     groups = groups or group_duplicates(dataset.images, config.duplicates)
     if dataset.own_split is not None:
-        return _take_own_split(dataset, dataset.own_split, groups)
+        return _take_own_split(dataset, _add_missing_parts(dataset, dataset.own_split, config, groups), groups)
     parts: dict[Part, list[int]] = {part: [] for part in PARTS}
     groups_by_class = _sort_by_class(dataset, groups)
     for label in range(dataset.n_classes):
@@ -95,13 +96,35 @@ def _build_split(indices: dict[Part, NDArray[np.int64]], groups: Groups, *, own:
     return Split(**indices, n_identical=groups.n_identical, n_near=groups.n_near, own=own)
 
 
+def _add_missing_parts(
+    dataset: ImageDataset, parts: NDArray[np.int8], config: SplitConfig, groups: Groups
+) -> NDArray[np.int8]:
+    """The user's split, with what it lacks of validation and test taken from the training images of each class."""
+    missing: list[Part] = [part for code, part in enumerate(PARTS) if part != "train" and code not in parts]
+    if not missing or PARTS.index("train") not in parts:
+        return parts
+    completed = parts.copy()
+    for label, all_groups in _sort_by_class(dataset, groups).items():
+        train = [[index for index in group if PARTS[parts[index]] == "train"] for group in all_groups]
+        members = [group for group in train if group]
+        _check_splittable(dataset, label, members)
+        divided = _divide_groups(_shuffle(members, config.seed, label), config)
+        for part in missing:
+            completed[[index for group in divided[part] for index in group]] = PARTS.index(part)
+    _LOG.warning(
+        "%s: your split has no %s part; it is taken from the training images, by data.split.%s",
+        *(dataset.source, " and no ".join(missing), " and data.split.".join(missing)),
+    )
+    return completed
+
+
 def _take_own_split(dataset: ImageDataset, parts: NDArray[np.int8], groups: Groups) -> Split:
     for code, part in enumerate(PARTS):
         counts = np.bincount(dataset.labels[parts == code], minlength=dataset.n_classes)
         if not counts.all():
             label = int(counts.argmin())
             raise DataError(
-                f"{dataset.source}: the split column has no image of class {label} ({dataset.class_names[label]!r}) in "
+                f"{dataset.source}: your split has no image of class {label} ({dataset.class_names[label]!r}) in "
                 f"{part}; expected one at least, or data.split.column: null to have it split by the shares"
             )
     torn = np.flatnonzero(parts != parts[groups.identical])
@@ -120,7 +143,7 @@ def _warn_of_near_duplicates(dataset: ImageDataset, parts: NDArray[np.int8], gro
     if len(torn):
         index, first = int(torn[0]), int(groups.joined[torn[0]])
         _LOG.warning(
-            "%s: by the split column, %d images lie in another part than a near duplicate, as image %d (%s) of %d (%s)",
+            "%s: by your split, %d images lie in another part than a near duplicate, as image %d (%s) of %d (%s)",
             *(dataset.source, len(torn), index, PARTS[parts[index]], first, PARTS[parts[first]]),
         )
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from galaxy_exp.config.sweep import DataConfig
 from galaxy_exp.data import find_files, load_dataset, split_dataset
+from galaxy_exp.data.listing import EXPECTED_ENDINGS
 from galaxy_exp.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -198,12 +199,12 @@ CASES: dict[str, tuple[Write, str, str]] = {
     "empty class in a folder": (
         pictures(lambda folder: (folder / "d").mkdir()),
         "set",
-        "{}/set/d: holds no images; expected files ending in .png .jpg .jpeg .tif .tiff .fits .fit .fts .fits.gz",
+        f"{{}}/set/d: holds no images; expected files ending in {EXPECTED_ENDINGS}",
     ),
     "unreadable picture": (
         pictures(lambda folder: (folder / "b" / "01.png").write_bytes(b"nothing")),
         "set",
-        "{}/set/b/01.png: not a picture that can be read; expected a PNG, JPEG or TIFF file",
+        "{}/set/b/01.png: not a picture that can be read; expected PNG, JPEG or another format that Pillow reads",
     ),
     "truncated picture": (
         pictures(lambda folder: cut_in_half(folder / "b" / "01.png")),
@@ -213,7 +214,7 @@ CASES: dict[str, tuple[Write, str, str]] = {
     "picture of no bytes": (
         pictures(lambda folder: (folder / "b" / "01.png").write_bytes(b"")),
         "set",
-        "{}/set/b/01.png: not a picture that can be read; expected a PNG, JPEG or TIFF file",
+        "{}/set/b/01.png: not a picture that can be read; expected PNG, JPEG or another format that Pillow reads",
     ),
     "tiny picture": (
         pictures(lambda folder: Image.new("RGB", (16, 5)).save(folder / "a" / "00.png")),
@@ -263,7 +264,7 @@ CASES: dict[str, tuple[Write, str, str]] = {
     "file missing from a table": (
         table("file,label\nset/a/99.png,a\n"),
         "set.csv",
-        "{}/set/a/99.png: no such file; expected a PNG, JPEG or TIFF file",
+        "{}/set/a/99.png: no such file; expected PNG, JPEG or another format that Pillow reads",
     ),
     "one class only": (
         table("file,label\nset/a/00.png,a\nset/b/01.png,a\n"),
@@ -273,7 +274,7 @@ CASES: dict[str, tuple[Write, str, str]] = {
     "own split with a class missing": (
         h5(split=["train"] * 10 + ["validation", "test"]),
         "set.h5",
-        "{}/set.h5: the split column has no image of class 0 ('class 0') in validation; expected one at least, or "
+        "{}/set.h5: your split has no image of class 0 ('class 0') in validation; expected one at least, or "
         "data.split.column: null to have it split by the shares",
     ),
     "own split with another word": (

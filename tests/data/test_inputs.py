@@ -117,7 +117,7 @@ class TestIterImages:
         good, bad = read_all(tmp_path)
         assert good.error is None
         assert bad.image is None
-        assert bad.error == f"{tmp_path / 'b.png'}: not a picture that can be read; expected a PNG, JPEG or TIFF file"
+        assert (bad.error or "").startswith(f"{tmp_path / 'b.png'}: not a picture that can be read; expected PNG, ")
 
     def test_mistakes_are_reported_before_the_first_image(self, tmp_path: Path, h5_file: Path) -> None:
         (tmp_path / "empty").mkdir()

@@ -143,9 +143,7 @@ class TestOwnSplit:
     @pytest.mark.parametrize("missing", [0, 1, 2])
     def test_needs_every_class_in_every_part(self, missing: int) -> None:
         parts = np.where((missing == self.PARTS) & (np.arange(8) % 2 == 1), (missing + 1) % 3, self.PARTS)
-        expected = (
-            rf"x\.csv: the split column has no image of class 1 \('S'\) in {PARTS[missing]}; expected one at least"
-        )
+        expected = rf"x\.csv: your split has no image of class 1 \('S'\) in {PARTS[missing]}; expected one at least"
         with pytest.raises(DataError, match=expected):
             split_dataset(self.make(parts), SplitConfig())
 

@@ -122,7 +122,10 @@ class TestSplitColumn:
         ),
         (("", "spiral"), "row 5: 'file' is empty"),
         (("3.png", "spiral"), "'file' is '3.png' in row 3 and row 5; expected each file once"),
-        (("none.png", "spiral"), "none.png: no such file; expected a PNG, JPEG or TIFF file"),
+        (
+            ("none.png", "spiral"),
+            "none.png: no such file; expected PNG, JPEG or another format that Pillow reads",
+        ),
         (("4.png", ""), "row 5: 'label' is empty; expected a whole number from 0, or a name"),
         (("5.png", "spiral", "x"), "row 5 has 3 cells; expected 2, as the header"),
     ],

@@ -96,7 +96,8 @@ def test_the_command_stretches_as_the_training_did(
     """Of three bands that differ only by a background, the brightest wins, whichever `bands` makes it."""
     trained = FitsConfig(stretch="linear", black=0.0, white=255.0, bands=(0, 1, 2))
     model = register("fits", preprocessing={"fits": trained.model_dump(mode="json")})
-    fits.PrimaryHDU(np.moveaxis(coloured(2), -1, 0).astype(float)).writeto(tmp_path / "x.fits")
+    planes = np.moveaxis(coloured(2), -1, 0).astype(float)
+    fits.PrimaryHDU(planes).writeto(tmp_path / "x.fits")
 
     def predict(uri: str, *more: str) -> str:
         assert _run(["predict", str(tmp_path), "--model", uri, "--uri", store.uri, *more]) == 0
@@ -108,6 +109,12 @@ def test_the_command_stretches_as_the_training_did(
     assert predict(eight_bit.uri, "--set", "data.fits.stretch=linear", "--set", "data.fits.bands=[1,2,0]") == "green"
     assert _run(["predict", str(tmp_path), "--model", eight_bit.uri, "--uri", store.uri]) == 2
     assert f"x.fits: FITS without a stretch: {eight_bit.uri} has none" in capsys.readouterr().err
+    planes[:, 0, 0] = np.nan
+    fits.PrimaryHDU(planes).writeto(tmp_path / "x.fits", overwrite=True)
+    filling = register("filling", preprocessing={"fits": trained.model_copy(update={"nan": "median"}).record()})
+    assert predict(filling.uri) == predict(model.uri, "--set", "data.fits.nan=0") == "blue, cigar shaped"
+    assert _run(["predict", str(tmp_path), "--model", model.uri, "--uri", store.uri]) == 3
+    assert "1 of 1 images could not be classified" in capsys.readouterr().err
 
 
 def test_rows_come_a_batch_at_a_time() -> None:

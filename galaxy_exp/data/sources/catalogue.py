@@ -9,7 +9,7 @@ __all__ = ["list_sources"]
 
 _FORMATS = {
     "FILE.h5, FILE.npz": "Galaxy10's layout: images uint8 (n, height, width, 3), and ans or labels (n,)",
-    "FOLDER": "one subfolder per class, of PNG, JPEG, TIFF or FITS files",
+    "FOLDER": "one subfolder per class, of pictures or FITS files; or such subfolders in train, val and test",
     "TABLE.csv, TABLE.parquet": "columns file and label, files relative to the table",
     "package.module:Class": "a class of your own with a method load()",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.config.sweep import MIN_SIDE, DataConfig
-from galaxy_exp.data.fits_file import FITS_SUFFIXES, has_fits_name, is_fits_file, read_fits
-from galaxy_exp.data.image_file import IMAGE_SUFFIXES, is_image_file, read_image
+from galaxy_exp.data.fits_file import has_fits_name, read_fits
+from galaxy_exp.data.image_file import read_image
 from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.data.scratch import allocate_images
 from galaxy_exp.errors import DataError
 
-__all__ = ["FILE_SUFFIXES", "FileStack", "is_readable_file", "read_files"]
-
-FILE_SUFFIXES = (*IMAGE_SUFFIXES, *FITS_SUFFIXES)
+__all__ = ["FileStack", "read_files"]
 
 _MAX_LISTED = 20
 _LOG = logging.getLogger(__name__)
@@ -40,24 +38,25 @@ class FileStack:
     """What was done, with the stretch if any of the files was FITS."""
 
 
-def is_readable_file(path: Path) -> bool:
-    """Whether `path` is a picture or a FITS file that is not hidden."""
-    return is_image_file(path) or is_fits_file(path)
-
-
-def read_files(files: Sequence[Path], config: DataConfig, source: str) -> FileStack:
+def read_files(files: Sequence[Path], config: DataConfig, source: str, classes: Sequence[str]) -> FileStack:
     """Reads the files, each preprocessed as `config` says.
 
     With `on_error: skip`, unreadable files are left out and logged, once, as one warning. A file of another
     size is not broken, and is refused in any case.
 
+    Args:
+        files: of pictures or FITS.
+        config: of which the preprocessing, `on_error` and `fits` are used.
+        source: what to call them together, in messages.
+        classes: of each file.
+
     Raises:
-        DataError: an unreadable file, none that can be read, an image smaller than `data.crop`, or of another
-            size than the first; names the file.
+        DataError: an unreadable file, none of a class that can be read, an image smaller than `data.crop`, or of
+            another size than the first; names the file.
     """
     preprocessing = Preprocessing.from_config(config)
     kept: list[int] = []
-    skipped: list[str] = []
+    failed: dict[int, str] = {}
     images: NDArray[Any] | None = None
     for index, path in enumerate(files):
         try:
@@ -65,19 +64,21 @@ def read_files(files: Sequence[Path], config: DataConfig, source: str) -> FileSt
         except DataError as error:
             if config.on_error == "fail":
                 raise
-            skipped.append(" ".join(str(error).split()))
+            failed[index] = " ".join(str(error).split())
             continue
         image = preprocessing.apply(raw, str(path))
         images = allocate_images((len(files), *image.shape)) if images is None else images
         _check_shape(path, image, files[kept[0]] if kept else path, images.shape[1:])
         images[len(kept)] = image
         kept.append(index)
+    skipped = tuple(failed.values())
     if images is None:
         raise DataError(f"{source}: none of its {len(files)} image files can be read; the first: {skipped[0]}")
+    _check_classes_kept(classes, kept, failed, source)
     _log_skipped(skipped, len(files), source)
     if any(has_fits_name(files[index]) for index in kept):
         preprocessing = replace(preprocessing, fits=config.fits)
-    return FileStack(images[: len(kept)], np.array(kept, dtype=np.int64), tuple(skipped), preprocessing)
+    return FileStack(images[: len(kept)], np.array(kept, dtype=np.int64), skipped, preprocessing)
 
 
 def _read_one(path: Path, config: DataConfig) -> NDArray[np.uint8]:
@@ -93,6 +94,14 @@ def _check_shape(path: Path, image: NDArray[np.uint8], first: Path, expected: tu
             f"{path}: is {image.shape[1]}x{image.shape[0]} pixels; expected {expected[1]}x{expected[0]}, as {first} "
             "(data.resize brings images to one size)"
         )
+
+
+def _check_classes_kept(classes: Sequence[str], kept: Sequence[int], failed: Mapping[int, str], source: str) -> None:
+    left = {classes[index] for index in kept}
+    for index, reason in failed.items():
+        if (lost := classes[index]) not in left:
+            files = f"none of its {classes.count(lost)} files can be read"
+            raise DataError(f"{source}: no image of class {lost!r} is left, as {files}; the first: {reason}")
 
 
 def _log_skipped(skipped: Sequence[str], n_files: int, source: str) -> None:

@@ -1,54 +1,140 @@
-"""Labelled images from a folder with one subfolder per class."""
+"""Labelled images from a folder with one subfolder per class, or with such a folder for each part of a split."""
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from galaxy_exp.config.sweep import DataConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
-from galaxy_exp.data.sources.class_names import find_class_names
-from galaxy_exp.data.sources.file_stack import FILE_SUFFIXES, is_readable_file, read_files
+from galaxy_exp.data.listing import describe_endings, list_images, list_subfolders, no_images, report_others
+from galaxy_exp.data.parts import PARTS, Part
+from galaxy_exp.data.sources.class_names import find_sidecar, normalise_name, order_subfolders
+from galaxy_exp.data.sources.file_stack import read_files
 from galaxy_exp.errors import DataError
 
 __all__ = ["load_image_folder"]
 
+_PARTS: dict[str, Part] = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""What a subfolder that holds a part of a split may be called, in lower case."""
+_EXPECTED = "expected one subfolder per class, holding its images, or only train, val and test, holding such subfolders"
+
+
+@dataclass(frozen=True, slots=True)
+class _ClassFolder:
+    """The images of a class, or of a class in one part."""
+
+    path: Path
+    images: list[Path]
+    part: Part = "train"
+
 
 def load_image_folder(folder: Path, config: DataConfig) -> ImageDataset:
-    """Loads every PNG, JPEG, TIFF and FITS file of `folder/<class>/`, preprocessed as `config` says.
+    """Loads every picture and FITS file of `folder/<class>/`, preprocessed as `config` says.
 
-    Label k is the k-th subfolder in alphabetical order, so names that are given instead of the
-    subfolders' (see `class_names`) must follow that order; `classes.txt` may also list the subfolders
-    themselves in another order, which then is the label order. Hidden folders and files are left out.
+    Label k is the k-th subfolder in alphabetical order, unless names say otherwise (see `order_subfolders`). Where all
+    subfolders are called train, val (valid, validation) or test, they are a split of the user's own, with the classes
+    below them. Files that are no images are counted in a warning.
 
     Raises:
-        DataError: no subfolders, an empty one, an unreadable picture, or one of another size; names the file.
+        DataError: no subfolders, one without images or with further subfolders, names that do not match, an unreadable
+            picture, or one of another size; names the file or folder.
     """
-    subfolders = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not subfolders:
-        raise DataError(f"{folder}: has no subfolders; expected one per class, holding its images")
-    found = tuple(subfolder.name for subfolder in subfolders)
-    names = find_class_names(folder, config.class_names) or found
-    if len(names) != len(found):
-        raise DataError(f"{folder}: {len(names)} class names for {len(found)} subfolders; expected one for each")
-    if set(names) == set(found):
-        subfolders = [folder / name for name in names]
-    files = [_list_images(subfolder) for subfolder in subfolders]
-    labels = np.repeat(np.arange(len(files)), [len(paths) for paths in files])
-    stack = read_files([path for paths in files for path in paths], config, str(folder))
+    others: Counter[str] = Counter()
+    parts = _find_parts(folder)
+    tops = parts or {"train": folder}
+    found = [entry for part, top in tops.items() for entry in _list_classes(top, part, others)]
+    for top in {folder, *tops.values()}:
+        others.update(_count_beside(top, find_sidecar(folder)))
+    names, order = order_subfolders(folder, _class_names_of(found), config.class_names)
+    label_of = {name: label for label, name in enumerate(order)}
+    found.sort(key=lambda entry: (label_of[entry.path.name], PARTS.index(entry.part)))
+    files = [path for entry in found for path in entry.images]
+    labels = np.array([label_of[entry.path.name] for entry in found for _ in entry.images])
+    own_split = np.array([PARTS.index(entry.part) for entry in found for _ in entry.images], np.int8)
+    report_others(folder, others)
+    stack = read_files(files, config, str(folder), [names[label] for label in labels])
     return build_dataset(
         stack.images,
         labels[stack.kept],
         names,
         source=str(folder),
+        own_split=own_split[stack.kept] if parts and config.split.column is not None else None,
         preprocessing=stack.preprocessing,
         skipped=stack.skipped,
+        other_files=describe_endings(others),
     )
 
 
-def _list_images(subfolder: Path) -> list[Path]:
-    files = sorted(path for path in subfolder.iterdir() if is_readable_file(path))
-    if not files:
-        raise DataError(f"{subfolder}: holds no images; expected files ending in {' '.join(FILE_SUFFIXES)}")
-    return files
+def _find_parts(folder: Path) -> dict[Part, Path]:
+    """The subfolders by their part; empty if they are classes."""
+    subfolders = list_subfolders(folder)
+    if not all(entry.name.lower() in _PARTS for entry in subfolders):
+        return {}
+    parts: dict[Part, Path] = {}
+    for entry in subfolders:
+        part = _PARTS[entry.name.lower()]
+        if part in parts:
+            raise DataError(f"{folder}: {parts[part].name!r} and {entry.name!r} are both {part}; expected one of them")
+        parts[part] = entry
+    return parts
+
+
+def _list_classes(top: Path, part: Part, others: Counter[str]) -> list[_ClassFolder]:
+    """The classes in a folder; what is no image in them is added to `others`."""
+    subfolders = list_subfolders(top)
+    if not subfolders:
+        loose = len(list_images(top).images)
+        found = f", but {loose} images" if loose else ""
+        raise DataError(f"{top}: has no subfolders{found}; expected one per class, holding its images")
+    return [_ClassFolder(entry, _list_images(entry, top, others), part) for entry in subfolders]
+
+
+def _count_beside(top: Path, sidecar: Path | None) -> Counter[str]:
+    """The files beside class folders by ending, the one with the names of the classes aside."""
+    beside = list_images(top)
+    expected = [".txt"] if sidecar is not None and sidecar.parent == top.resolve() else []
+    return beside.others - Counter(expected) + Counter({"images beside the class folders": len(beside.images)})
+
+
+def _list_images(subfolder: Path, top: Path, others: Counter[str]) -> list[Path]:
+    below = [entry for entry in list_subfolders(subfolder) if list_images(entry, deep=True).images]
+    if below:
+        alone = len(list_subfolders(top)) == 1
+        hint = f"; should data.source be {subfolder}?" if alone else ""
+        found = f"{subfolder.name!r} has images in further subfolders {_quote(below)}"
+        raise DataError(f"{top}: {found}; {_EXPECTED}{hint}")
+    listing = list_images(subfolder)
+    if not listing.images:
+        raise no_images(subfolder, listing)
+    others.update(listing.others)
+    return listing.images
+
+
+def _class_names_of(found: list[_ClassFolder]) -> list[str]:
+    """Alphabetical, each once; names that are too much alike are refused, as one of them is a mistake."""
+    first: dict[str, Path] = {}
+    for entry in found:
+        like = first.setdefault(normalise_name(entry.path.name).casefold(), entry.path)
+        if like.name != entry.path.name:
+            raise DataError(
+                f"{entry.path}: its name and that of {like} differ only in upper and lower case, or in how accents are "
+                "encoded; expected one name for one class"
+            )
+    return sorted({entry.path.name for entry in found})
+
+
+def _quote(folders: list[Path]) -> str:
+    shown = ", ".join(repr(entry.name) for entry in folders[:5])
+    return f"{shown} and {len(folders) - 5} more" if len(folders) > 5 else shown

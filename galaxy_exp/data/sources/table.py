@@ -50,7 +50,7 @@ def load_table(path: Path, config: DataConfig) -> ImageDataset:
     _check_each_once(names, f"{path}: {file_column!r}")
     labels, class_names = _parse_labels(cells, find_class_names(path, config.class_names), path, label_column)
     parts = _read_parts(columns, config.split, path)
-    stack = read_files(files, config, str(path))
+    stack = read_files(files, config, str(path), cells)
     return build_dataset(
         stack.images,
         labels[stack.kept],
