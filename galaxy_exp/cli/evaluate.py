@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from galaxy_exp.cli.output import format_option, print_rows, say, uri_option
+from galaxy_exp.cli.output import as_overrides, format_option, image_folder_options, print_rows, say, uri_option
 
 if TYPE_CHECKING:
     from galaxy_exp.config.sweep import DataConfig
@@ -56,8 +56,9 @@ _SCORES = (
     "-o",
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="a folder for report.json, confusion.png, reliability.png and coverage.png",
+    help="a folder for predictions.csv, report.json, confusion.png, reliability.png and coverage.png",
 )
+@image_folder_options
 @uri_option
 @format_option
 def evaluate_command(
@@ -67,6 +68,8 @@ def evaluate_command(
     class_map: tuple[str, ...],
     overrides: tuple[str, ...],
     output: Path | None,
+    image_folder: str | None,
+    file_suffix: str | None,
     uri: str | None,
     output_format: str,
 ) -> None:
@@ -83,6 +86,8 @@ def evaluate_command(
     If the model was trained on some of these images, as far as that can be told here, a line on stderr says so:
     the scores are then no measure of how it does on new ones.
 
+    With --output, predictions.csv has a row for each image, or for each row of the table with its id as it is there.
+
     With --format csv, a line has a quantity, its class if it is of one, and the value.
 
     \b
@@ -90,8 +95,16 @@ def evaluate_command(
     galaxy-exp evaluate labelled/ --map 'Edge-on=edge_on' --format json -o evaluation/
     """
     from galaxy_exp.cli.data import read_data_config
-    from galaxy_exp.registry.labelled import align_classes, describe_overlap, evaluate_on, parse_class_map
+    from galaxy_exp.registry.labelled import (
+        align_classes,
+        describe_overlap,
+        evaluate_on,
+        list_predictions,
+        parse_class_map,
+    )
+    from galaxy_exp.registry.row_files import write_rows
 
+    overrides = (*overrides, *as_overrides(image_folder, file_suffix))
     config, mapped = read_data_config(source, overrides), parse_class_map(class_map)
     from galaxy_exp.data.sources import check_source
     from galaxy_exp.folders import ProjectFolder
@@ -107,10 +120,13 @@ def evaluate_command(
     if overlap := describe_overlap(classifier, dataset, ProjectFolder.default().data_cache):
         say(f"warning: {overlap}; the scores say little about new ones")
     with _progress(len(dataset)) as show:
-        report, _ = evaluate_on(classifier, dataset, alignment, show)
+        report, probabilities = evaluate_on(classifier, dataset, alignment, show)
     _print_report(report, output_format)
     if output is not None:
         _write_folder(report, output)
+        columns, rows = list_predictions(dataset, alignment, probabilities)
+        write_rows(rows, columns, output / "predictions.csv", "csv")
+        say(f"wrote predictions.csv, report.json, confusion.png, reliability.png and coverage.png to {output}")
 
 
 def _load(config: DataConfig, classifier: GalaxyClassifier) -> ImageDataset:
@@ -247,4 +263,3 @@ def _write_folder(report: TestReport, folder: Path) -> None:
         after = None if report.calibrated is None else Calibration.from_dict(report.calibrated)
         plot_reliability(before, after, report.temperature, folder / "reliability.png")
     plot_coverage(report.coverage, folder / "coverage.png")
-    say(f"wrote report.json, confusion.png, reliability.png and coverage.png to {folder}")

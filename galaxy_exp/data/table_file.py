@@ -40,16 +40,18 @@ _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _MOST_NAMED = 30
 """Columns that a message lists."""
 
-_ID_COLUMNS = tuple(
-    "id_str id objid dr7objid dr8objid iauname galaxyid galaxy_id object_id objectid image_id asset_id".split()
-)
-_PATH_COLUMNS = tuple(
-    "file_loc filename file_name filepath file_path path image_path image_file image img_path img png_loc jpg_loc "
-    "name".split()
-)
-LABEL_COLUMNS = tuple(
-    "labels class class_name label_name classification category target morphology gz2_class gz2class".split()
-)
+_ID_COLUMNS = (
+    "id_str", "id", "objid", "dr7objid", "dr8objid", "iauname", "galaxyid", "galaxy_id", "object_id", "objectid",
+    "image_id", "asset_id",
+)  # fmt: skip
+_PATH_COLUMNS = (
+    "file_loc", "filename", "file_name", "filepath", "file_path", "path", "image_path", "image_file", "image",
+    "img_path", "img", "png_loc", "jpg_loc", "name",
+)  # fmt: skip
+LABEL_COLUMNS = (
+    "labels", "class", "class_name", "label_name", "classification", "category", "target", "morphology", "gz2_class",
+    "gz2class",
+)  # fmt: skip
 """What catalogues call these columns, in lower case and with _ for blanks; the first that is there is taken.
 
 Files of Galaxy Zoo 2 are called by `asset_id`, those of the DESI and DECaLS catalogues by `iauname` or `id_str`.
@@ -244,8 +246,7 @@ class ImageTable:
         listed = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
         return (
             f"{self.table.path}: {len(missing)} of its {len(self.ids)} image files not found: {listed}{hint}; expected "
-            "files below the table's folder, or as data.image_folder and data.file_suffix say; data.on_error: skip "
-            "leaves such rows out"
+            "files below the table's folder, or as data.image_folder and data.file_suffix say"
         )
 
     @property

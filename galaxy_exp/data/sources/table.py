@@ -47,7 +47,7 @@ def load_table(path: Path, config: DataConfig, base: Path | None = None) -> Imag
     parts = parse_parts(images.cells[part_column], str(path), part_column, by_row=True) if part_column else None
     missing = [] if config.on_error == "skip" else [file for file in files if not file.exists()]
     if missing:
-        raise DataError(images.describe_missing(missing))
+        raise DataError(f"{images.describe_missing(missing)}; data.on_error: skip leaves such rows out")
     stack = read_files(files, config, str(path))
     plain = label_column == TableConfig().label_column
     return build_dataset(
