@@ -42,6 +42,7 @@ class DataSummary:
     """Why the data cannot be split; None if it can."""
     preprocessing: Preprocessing
     skipped: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def summarise_dataset(dataset: ImageDataset, config: SplitConfig) -> DataSummary:
@@ -65,6 +66,7 @@ def summarise_dataset(dataset: ImageDataset, config: SplitConfig) -> DataSummary
         split_problem=problem,
         preprocessing=dataset.preprocessing,
         skipped=dataset.skipped,
+        notes=dataset.notes,
     )
 
 

@@ -144,7 +144,7 @@ def test_ids_stay_as_they_are(tmp_path: Path, kind: str) -> None:
 def test_what_was_understood_is_noted(tmp_path: Path) -> None:
     assert load(text(flat(tmp_path), "id_str,Class,split", ";"), **IDED).notes == (
         "files are in column 'id_str'; cells are separated by semicolon",
-        "labels are in column 'Class'",
+        "labels are in column 'Class', the split in 'split'",
     )
 
 

@@ -49,7 +49,8 @@ def load_table(path: Path, config: DataConfig, base: Path | None = None) -> Imag
     if missing:
         raise DataError(f"{images.describe_missing(missing)}; data.on_error: skip leaves such rows out")
     stack = read_files(files, config, str(path))
-    plain = label_column == TableConfig().label_column
+    plain = not images.notes and label_column == TableConfig().label_column
+    used = f"labels are in column {label_column!r}" + (f", the split in {part_column!r}" if part_column else "")
     return build_dataset(
         stack.images,
         labels.values[stack.kept],
@@ -59,7 +60,7 @@ def load_table(path: Path, config: DataConfig, base: Path | None = None) -> Imag
         preprocessing=stack.preprocessing,
         skipped=stack.skipped,
         label_key=label_column,
-        notes=[*images.notes, *([] if plain else [f"labels are in column {label_column!r}"])],
+        notes=[*images.notes, *([] if plain else [used])],
         rows=TableRows(images.id_column, tuple(images.ids), tuple(map(str, files)), stack.kept),
     )
 
