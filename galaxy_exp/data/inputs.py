@@ -19,8 +19,9 @@ from galaxy_exp.config.sweep import DataConfig
 from galaxy_exp.data.array_file import ARRAY_SUFFIXES, is_array_file, open_arrays
 from galaxy_exp.data.fits_file import FITS_SUFFIXES, has_fits_name, is_fits_file, read_fits
 from galaxy_exp.data.image_file import IMAGE_SUFFIXES, is_image_file, read_image
+from galaxy_exp.data.image_table import ImageTable, open_image_table
 from galaxy_exp.data.reasons import access_errors, short_reason
-from galaxy_exp.data.table_file import TABLE_SUFFIXES, ImageTable, is_table, open_image_table, open_table
+from galaxy_exp.data.table_file import TABLE_SUFFIXES, is_table, open_table
 from galaxy_exp.errors import DataError
 
 __all__ = ["InputFile", "NamedImage", "digest_files", "find_files", "first_fits_file", "iter_images"]

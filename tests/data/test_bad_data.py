@@ -274,8 +274,9 @@ CASES: dict[str, tuple[Write, str, str]] = {
     "file missing from a table": (
         table("file,label\nset/a/99.png,a\n"),
         "set.csv",
-        "{}/set.csv: 1 of its 1 image files not found: {}/set/a/99.png; expected files below the table's folder, or as "
-        "data.image_folder and data.file_suffix say; data.on_error: skip leaves such rows out",
+        "{}/set.csv: 1 of its 1 image files not found: {}/set/a/99.png; expected those of column 'file' "
+        "(data.table.file_column) below the table's folder, or as data.image_folder and data.file_suffix say; "
+        "data.on_error: skip leaves such rows out",
     ),
     "one class only": (
         table("file,label\nset/a/00.png,a\nset/b/01.png,a\n"),

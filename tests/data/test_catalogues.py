@@ -74,6 +74,14 @@ def wide(folder: Path) -> Path:
     return folder / "set.csv"
 
 
+def two_ids(folder: Path) -> Path:
+    """The images are called by the other one, and there are paths of somebody else's disk."""
+    flat(folder)
+    rows = [f"J{row};{name};/disk/{name}.png;{KINDS[row]};{PARTS[row]}" for row, name in enumerate(IDS)]
+    (folder / "set.csv").write_text("\n".join(["iauname;object id;file_loc;label;split", *rows]))
+    return folder / "set.csv"
+
+
 def zipped(folder: Path) -> Path:
     path = text(flat(folder), "id_str,label,split")
     (folder / "set.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
@@ -115,6 +123,7 @@ KNOWN: dict[str, tuple[Write, dict[str, Any]]] = {
     "paths in the folder": (lambda at: paths(at, lambda name: f"{name}.png", "filename,class,split"), FOLDER),
     "paths of Windows": (lambda at: paths(at, lambda name: f"stamps\\{name}.png", "path,class,split"), {}),
     "absolute paths below the table": (lambda at: paths(at, lambda name: f"{at}/stamps/{name}.png"), {}),
+    "ids of two surveys": (lambda at: two_ids(at), IDED),
     "absolute paths": (lambda at: paths(at, lambda name: f"{at}/stamps/{name}.png"), {"image_folder": "/"}),
 }
 
@@ -148,6 +157,11 @@ def test_what_was_understood_is_noted(tmp_path: Path) -> None:
     )
 
 
+def twice(folder: Path) -> Path:
+    images(folder / "stamps", ["a/1.png", "b/1.png"])
+    return lines("1,a", "2,b")(folder)
+
+
 def lines(*rows: str, header: str = "id_str,label") -> Write:
     def write(folder: Path) -> Path:
         (flat(folder) / "set.csv").write_text("\n".join([header, *rows]))
@@ -157,7 +171,8 @@ def lines(*rows: str, header: str = "id_str,label") -> Write:
 
 
 ABSENT = (
-    "expected files below the table's folder, or as data.image_folder and data.file_suffix say; data.on_error: skip"
+    "expected those of column 'id_str' (data.table.file_column) below the table's folder, or as data.image_folder and "
+    "data.file_suffix say; data.on_error: skip"
 )
 
 REFUSED: dict[str, tuple[Write, dict[str, Any], str]] = {
@@ -184,7 +199,7 @@ REFUSED: dict[str, tuple[Write, dict[str, Any], str]] = {
     "one missing": (
         lines(f"{IDS[0]},a", "17,b"),
         IDED,
-        "1 of its 2 image files not found: {}/stamps/17.png; expected files",
+        "1 of its 2 image files not found: {}/stamps/17.png; expected those",
     ),
     "no such folder": (
         lines(f"{IDS[0]},a"),
@@ -192,6 +207,7 @@ REFUSED: dict[str, tuple[Write, dict[str, Any], str]] = {
         "data.image_folder: none: no such folder, neither",
     ),
     "same id twice": (lines("1,a", "2,b", "1,a"), IDED, "'id_str' is '1' in row 1 and row 3; expected each file once"),
+    "one id, two files": (twice, IDED, "row 1: 'id_str' is 1, and there are {}/stamps/"),
     "no id": (lines("1,a", ",b"), IDED, "row 2: 'id_str' is empty; expected a path relative to the table, or an id"),
     "no header": (lines("2.png,b", header="1.png,a"), {}, "its first line holds '1.png', which is no column's name"),
     "ids without a header": (lines(header=f"{IDS[0]},a"), IDED, f"its first line holds '{IDS[0]}', which is no"),

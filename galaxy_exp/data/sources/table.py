@@ -8,11 +8,12 @@ from pathlib import Path
 from galaxy_exp.config.data_formats import TableConfig
 from galaxy_exp.config.sweep import DataConfig, SplitConfig
 from galaxy_exp.data.dataset import ImageDataset, TableRows, build_dataset
+from galaxy_exp.data.image_table import LABEL_COLUMNS, find_file_columns, open_image_table
 from galaxy_exp.data.labels import LabelsAt, parse_labels
 from galaxy_exp.data.parts import parse_parts
 from galaxy_exp.data.sources.class_names import find_class_names
 from galaxy_exp.data.sources.file_stack import read_files
-from galaxy_exp.data.table_file import LABEL_COLUMNS, Table, find_file_column, open_image_table, open_table
+from galaxy_exp.data.table_file import Table, open_table
 from galaxy_exp.errors import DataError
 
 __all__ = ["load_table"]
@@ -33,10 +34,9 @@ def load_table(path: Path, config: DataConfig, base: Path | None = None) -> Imag
         DataError: one line naming the table, the row and the column, or the image file, and what was expected.
     """
     table = open_table(path)
-    find_file_column(table, config)  # before the labels, so that of two columns not there the files' is named
-    label_column = table.find(
-        config.table.label_column, "data.table.label_column", TableConfig().label_column, LABEL_COLUMNS
-    )
+    find_file_columns(table, config)  # before the labels, so that of two columns not there the files' is named
+    default = TableConfig().label_column
+    label_column = table.find(config.table.label_column, "data.table.label_column", default, LABEL_COLUMNS)[0]
     part_column = _find_part_column(table, config.split)
     images = open_image_table(table, config, [label_column, *([part_column] if part_column else [])], base)
     files = [images.locate(row) for row in range(len(images.ids))]
@@ -49,7 +49,7 @@ def load_table(path: Path, config: DataConfig, base: Path | None = None) -> Imag
     if missing:
         raise DataError(f"{images.describe_missing(missing)}; data.on_error: skip leaves such rows out")
     stack = read_files(files, config, str(path))
-    plain = not images.notes and label_column == TableConfig().label_column
+    plain = not images.notes and label_column == default
     used = f"labels are in column {label_column!r}" + (f", the split in {part_column!r}" if part_column else "")
     return build_dataset(
         stack.images,
@@ -68,8 +68,8 @@ def load_table(path: Path, config: DataConfig, base: Path | None = None) -> Imag
 def _find_part_column(table: Table, config: SplitConfig) -> str | None:
     default = SplitConfig().column
     if config.column is None or config.column == default:
-        return table.first_of([default]) if config.column and default else None
-    return table.find(config.column, "data.split.column")
+        return next(iter(table.among([default])), None) if config.column and default else None
+    return table.find(config.column, "data.split.column")[0]
 
 
 def _check_each_once(names: Sequence[str], where: str) -> None:
