@@ -37,6 +37,7 @@ def describe_data(summary: DataSummary) -> dict[str, Any]:
         "channel_means": [round(value, 4) for value in summary.channel_means],
         "channel_deviations": [round(value, 4) for value in summary.channel_deviations],
         "preprocessing": summary.preprocessing.describe(),
+        "understood": list(summary.notes),
         "skipped_files": len(summary.skipped),
         "skipped": list(summary.skipped),
         "other_files": summary.other_files,

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from galaxy_exp.cli.output import format_option, print_rows, say, uri_option, writing
+from galaxy_exp.cli.output import (
+    as_overrides,
+    format_option,
+    image_folder_options,
+    print_rows,
+    say,
+    uri_option,
+    writing,
+)
 
 if TYPE_CHECKING:
     from galaxy_exp.config.sweep import DataConfig
@@ -56,8 +64,9 @@ _SCORES = (
     "-o",
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="a folder for report.json, confusion.png, reliability.png and coverage.png",
+    help="a folder for predictions.csv, report.json, confusion.png, reliability.png and coverage.png",
 )
+@image_folder_options
 @uri_option
 @format_option
 def evaluate_command(
@@ -67,6 +76,8 @@ def evaluate_command(
     class_map: tuple[str, ...],
     overrides: tuple[str, ...],
     output: Path | None,
+    image_folder: str | None,
+    file_suffix: str | None,
     uri: str | None,
     output_format: str,
 ) -> None:
@@ -84,6 +95,8 @@ def evaluate_command(
     the scores are then no measure of how it does on new ones. If a sweep's held-out test set is among the images, that
     is an opening of it, which goes on record: later models have to be better by more to become champion.
 
+    With --output, predictions.csv has a row for each image, or for each row of the table with its id as it is there.
+
     With --format csv, a line has a quantity, its class if it is of one, and the value.
 
     \b
@@ -91,8 +104,16 @@ def evaluate_command(
     galaxy-exp evaluate labelled/ --map 'Edge-on=edge_on' --format json -o evaluation/
     """
     from galaxy_exp.cli.data import read_data_config
-    from galaxy_exp.registry.labelled import align_classes, describe_overlap, evaluate_on, parse_class_map
+    from galaxy_exp.registry.labelled import (
+        align_classes,
+        describe_overlap,
+        evaluate_on,
+        list_predictions,
+        parse_class_map,
+    )
+    from galaxy_exp.registry.row_files import write_rows
 
+    overrides = (*overrides, *as_overrides(image_folder, file_suffix))
     config, mapped = read_data_config(source, overrides), parse_class_map(class_map)
     from galaxy_exp.data.sources import check_source
     from galaxy_exp.folders import ProjectFolder
@@ -114,12 +135,15 @@ def evaluate_command(
         say(f"warning: {overlap}; the scores say little about new ones")
     _record_openings(classifier, dataset)
     with _progress(len(dataset)) as show:
-        report, _ = evaluate_on(classifier, dataset, alignment, show)
+        report, probabilities = evaluate_on(classifier, dataset, alignment, show)
     record = {**_record(report), "simulated": dataset.simulated, "model_simulated": classifier.simulated}
     _print_report(report, record, output_format)
     if output is not None:
         with writing(output / "report.json"):
             _write_folder(report, record, output)
+            columns, rows = list_predictions(dataset, alignment, probabilities)
+            write_rows(rows, columns, output / "predictions.csv", "csv")
+        say(f"wrote predictions.csv, report.json, confusion.png, reliability.png and coverage.png to {output}")
 
 
 def _record_openings(classifier: GalaxyClassifier, dataset: ImageDataset) -> None:
@@ -272,4 +296,3 @@ def _write_folder(report: TestReport, record: dict[str, Any], folder: Path) -> N
         after = None if report.calibrated is None else Calibration.from_dict(report.calibrated)
         plot_reliability(before, after, report.temperature, folder / "reliability.png", f"Reliability{of}")
     plot_coverage(report.coverage, folder / "coverage.png", f"Accuracy and coverage{of}")
-    say(f"wrote report.json, confusion.png, reliability.png and coverage.png to {folder}")

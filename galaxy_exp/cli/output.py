@@ -15,7 +15,17 @@ import click
 
 from galaxy_exp.errors import BadInputError, is_disk_full
 
-__all__ = ["discard", "format_duration", "format_option", "print_rows", "say", "uri_option", "writing"]
+__all__ = [
+    "as_overrides",
+    "discard",
+    "format_duration",
+    "format_option",
+    "image_folder_options",
+    "print_rows",
+    "say",
+    "uri_option",
+    "writing",
+]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -39,6 +49,21 @@ def uri_option(command: _Command) -> _Command:
         "--uri", metavar="URI", help="MLflow tracking store; left out: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db"
     )
     return option(command)
+
+
+def image_folder_options(command: _Command) -> _Command:
+    """Adds `--image-folder` and `--file-suffix`, which say where the files of a table are, to a command."""
+    folder = click.option("--image-folder", metavar="FOLDER", help="data.image_folder: where a table's files are")
+    suffix = click.option(
+        "--file-suffix", metavar="SUFFIX", help="data.file_suffix: makes files of a table's ids: .jpg"
+    )
+    return folder(suffix(command))
+
+
+def as_overrides(image_folder: str | None, file_suffix: str | None) -> list[str]:
+    """The values of `image_folder_options` as `--set` takes them."""
+    given = {"data.image_folder": image_folder, "data.file_suffix": file_suffix}
+    return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
 
 
 def say(message: str = "") -> None:

@@ -1,22 +1,23 @@
-"""`galaxy-exp predict`: the registered model on files, folders and HDF5."""
+"""`galaxy-exp predict`: the registered model on files, folders, tables and HDF5."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from galaxy_exp.cli.output import say, uri_option
+from galaxy_exp.cli.output import as_overrides, image_folder_options, say, uri_option
 from galaxy_exp.errors import BadInputError, UnusableImagesError
 from galaxy_exp.registry.row_files import FORMATS, Row, choose_format, write_rows_to_stdout
 
 if TYPE_CHECKING:
     from galaxy_exp.config.data_formats import FitsConfig
+    from galaxy_exp.config.sweep import DataConfig
     from galaxy_exp.data.inputs import InputFile
     from galaxy_exp.registry.champion import GalaxyClassifier
     from galaxy_exp.registry.prediction_run import PredictionCount, RunIdentity
@@ -49,9 +50,10 @@ __all__ = ["predict_command"]
     "--set",
     "overrides",
     multiple=True,
-    metavar="data.fits.KEY=VALUE",
-    help="how FITS files are read, as in a sweep file; left out: as in the model's training",
+    metavar="KEY=VALUE",
+    help="data.fits.*: how FITS files are read, left out: as in the model's training; data.table.*: a table's columns",
 )
+@image_folder_options
 @uri_option
 def predict_command(
     images: tuple[Path, ...],
@@ -63,12 +65,15 @@ def predict_command(
     batch_size: int,
     restart: bool,
     overrides: tuple[str, ...],
+    image_folder: str | None,
+    file_suffix: str | None,
     uri: str | None,
 ) -> None:
-    """Classify IMAGES: pictures, FITS files, folders of them, .h5 or .npz files with `images`.
+    """Classify IMAGES: pictures, FITS files, folders of them, .h5 or .npz files with `images`, tables.
 
     A picture is PNG, JPEG, TIFF, WebP or another format that Pillow reads. What else is in a folder is counted by its
-    ending.
+    ending. A table (.csv, .tsv, .txt or .parquet) lists files, or ids that --file-suffix makes files of. Each of its
+    rows gives a row, with its id as it is in the table; data.table.id_column says which column that is.
 
     With - the paths are read from standard input, one a line.
 
@@ -84,28 +89,30 @@ def predict_command(
 
     \b
     galaxy-exp predict galaxies/ extra.h5 -o classes.parquet
+    galaxy-exp predict catalogue.csv --image-folder stamps --file-suffix .jpg -o classes.csv
     find /survey -name '*.png' | galaxy-exp predict - -o classes.csv
     """
     chosen_format = choose_format(output, output_format)
-    stated = _read_stated_fits(overrides)
+    config, stated = _read_stated((*overrides, *as_overrides(image_folder, file_suffix)))
     from galaxy_exp.data.inputs import first_fits_file
 
-    files = _find_files(images)  # a wrong path is told before TensorFlow is imported
+    files = _find_files(images, config)  # a wrong path is told before TensorFlow is imported
     from galaxy_exp.registry.champion import load_model
-    from galaxy_exp.registry.prediction import choose_stretch, columns_of
+    from galaxy_exp.registry.prediction import choose_stretch, columns_of, name_id_columns
     from galaxy_exp.registry.prediction_run import PredictionCount, count_rows, predict_to_file
 
     classifier = load_model(model, alias, uri, calibrated=calibrated)
     say(f"model: {classifier.uri}{', trained on SIMULATED galaxies' if classifier.simulated else ''}")
     fits_file = first_fits_file(files)
     stretch = choose_stretch(classifier.fits, stated, fits_file, classifier.uri) if fits_file else None
-    columns = columns_of(classifier)
+    id_columns = name_id_columns((file.id[0] for file in files if file.id is not None), columns_of(classifier))
+    columns = columns_of(classifier, id_columns)
     with _progress(files) as show:
 
         def rows_from(skip: int) -> Iterable[Row]:
             if skip:
                 say(f"{skip} images are done already; going on with the next")
-            return show(_rows(classifier, files, batch_size, stretch, skip), skip)
+            return show(_rows(classifier, files, batch_size, stretch, skip, id_columns), skip)
 
         if output is None:
             count = PredictionCount()
@@ -120,28 +127,30 @@ def predict_command(
     _summarise(count, output)
 
 
-def _read_stated_fits(overrides: Sequence[str]) -> dict[str, Any]:
-    """The keys of `data.fits` that `--set` gives, and no others."""
-    if not overrides:
-        return {}
+_STATED = ("data.fits.", "data.table.", "data.image_folder=", "data.file_suffix=")
+
+
+def _read_stated(overrides: Sequence[str]) -> tuple[DataConfig, dict[str, Any]]:
+    """The data section that `--set` gives, and the keys of `data.fits` that it states, and no others."""
     from galaxy_exp.config.reading import parse_overrides
 
     for override in overrides:
-        if not override.strip().startswith("data.fits."):
+        if not override.replace(" ", "").startswith(_STATED):
             raise BadInputError(
-                f"--set {override}: expected data.fits.KEY=VALUE; predict takes all else from the model"
+                f"--set {override}: expected data.fits.KEY=VALUE, or data.table.KEY=VALUE for a table; predict takes "
+                "all else from the model"
             )
-    fits = parse_overrides(overrides).data.fits
-    return fits.model_dump(include=fits.model_fields_set)
+    config = parse_overrides(overrides).data
+    return config, config.fits.model_dump(include=config.fits.model_fields_set)
 
 
-def _find_files(paths: Sequence[Path]) -> list[InputFile]:
+def _find_files(paths: Sequence[Path], config: DataConfig) -> list[InputFile]:
     from galaxy_exp.data.inputs import find_files
 
     files: list[InputFile] = []
     for path in paths:
         listed = str(path) == "-"
-        files += find_files(_read_list() if listed else [path], keep_unusable=listed)
+        files += find_files(_read_list() if listed else [path], keep_unusable=listed, config=config)
     return files
 
 
@@ -153,12 +162,17 @@ def _read_list() -> list[Path]:
 
 
 def _rows(
-    classifier: GalaxyClassifier, files: Sequence[InputFile], batch_size: int, stretch: FitsConfig | None, skip: int
+    classifier: GalaxyClassifier,
+    files: Sequence[InputFile],
+    batch_size: int,
+    stretch: FitsConfig | None,
+    skip: int,
+    id_columns: Mapping[str, str],
 ) -> Iterator[Row]:
     from galaxy_exp.data.inputs import iter_images
     from galaxy_exp.registry.prediction import predict_to_rows
 
-    return predict_to_rows(classifier, iter_images(files, batch_size, stretch, skip))
+    return predict_to_rows(classifier, iter_images(files, batch_size, stretch, skip), id_columns)
 
 
 def _identify(classifier: GalaxyClassifier, files: Sequence[InputFile], stretch: FitsConfig | None) -> RunIdentity:

@@ -12,11 +12,22 @@ __all__ = ["FitsConfig", "TableConfig"]
 
 
 class TableConfig(Section):
-    """The columns of a CSV or Parquet table, used when `data.source` is one."""
+    """The columns of a table, used when `data.source` is one.
 
-    file_column: str = Field("file", min_length=1, description="column with the image files, relative to the table")
+    If a column is not there under its default name, the names that catalogues of Galaxy Zoo and Zoobot use are tried.
+    """
+
+    file_column: str = Field(
+        "file", min_length=1, description="column with the image files, or ids that `file_suffix` makes files of"
+    )
     label_column: str = Field(
-        "label", min_length=1, description="column with the classes: whole numbers from 0, or names"
+        "label", min_length=1, description="column with the classes: whole numbers from `first_label`, or names"
+    )
+    id_column: str | None = Field(
+        None,
+        min_length=1,
+        description="column that `predict` and `evaluate` carry through; left out: id_str, objid, iauname or the like, "
+        "else the column with the files",
     )
 
 

@@ -137,7 +137,8 @@ class DataConfig(Section):
         "simulated",
         min_length=1,
         description="galaxy10-sdss, galaxy10-decals, simulated, a .h5 or .npz file in Galaxy10's layout, "
-        "a folder with one subfolder per class, a .csv or .parquet table of files and labels, or package.module:Class, "
+        "a folder with one subfolder per class, a .csv, .tsv, .txt or .parquet table of files (or ids) and labels, or "
+        "package.module:Class, "
         "a source of your own; a relative path starts at the current folder",
     )
     options: Options = Field(
@@ -145,6 +146,18 @@ class DataConfig(Section):
     )
     class_names: tuple[StrictStr, ...] | None = Field(
         None, description="one name per class, in label order; overrides names found in or beside the file"
+    )
+    first_label: int = Field(
+        0, ge=0, le=1, description="number of the first class where labels are numbers: 0, or 1 if they start at 1"
+    )
+    image_folder: str | None = Field(
+        None,
+        min_length=1,
+        description="folder of a table's image files, in it or its subfolders, which absolute paths may not leave; "
+        "relative to the current folder, else to the table; left out: the table's folder",
+    )
+    file_suffix: str | None = Field(
+        None, min_length=1, description="what makes a file's name of an id in a table, such as .jpg"
     )
     on_error: Literal["fail", "skip"] = Field(
         "fail", description="an unreadable image file in a folder or table: stop, or leave it out and list it"
@@ -164,6 +177,11 @@ class DataConfig(Section):
     table: TableConfig = TableConfig()
     fits: FitsConfig = FitsConfig()
     simulated: SimulatedConfig = SimulatedConfig()
+
+    @field_validator("file_suffix")
+    @classmethod
+    def _with_dot(cls, suffix: str | None) -> str | None:
+        return suffix if suffix is None or "." in suffix else f".{suffix}"
 
     @field_validator("class_names")
     @classmethod

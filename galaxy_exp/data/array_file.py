@@ -63,7 +63,7 @@ def _check_keys(arrays: Arrays, path: Path) -> None:
 
 
 def read_labels(arrays: Arrays, path: Path) -> tuple[NDArray[Any], str]:
-    """The labels (n,) under the first of `LABEL_KEYS`, and which it is; `DataError` when neither is there."""
+    """The labels, as they are, under the first of `LABEL_KEYS`, and which it is; `DataError` when neither is there."""
     for key in LABEL_KEYS:
         if key in arrays:
             return _read_array(arrays, key, path), key
@@ -76,4 +76,6 @@ def _read_array(arrays: Arrays, key: str, path: Path) -> NDArray[Any]:
     except ValueError as error:
         if "pickle" not in str(error):
             raise
-        raise DataError(f"{path}: {key!r} holds Python objects; expected numbers") from None
+        raise DataError(
+            f"{path}: {key!r} holds Python objects, which are not read; expected numbers, or text (labels.astype(str))"
+        ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,13 +13,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.config.sweep import MIN_SIDE
+from galaxy_exp.data.labels import LabelsAt, parse_labels
 from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.errors import DataError
 
-__all__ = ["ImageDataset", "build_dataset", "iter_chunks", "preprocess_dataset"]
+__all__ = ["ImageDataset", "TableRows", "build_dataset", "iter_chunks", "preprocess_dataset"]
+
+_LOG = logging.getLogger(__name__)
 
 CHUNK_BYTES = 16 * 2**20
 """How much of an image array is touched at a time, so that a memory-mapped file never has to fit in memory."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TableRows:
+    """The rows of a table, those left out included, so that results can be joined with it again."""
+
+    id_column: str
+    ids: tuple[str, ...]
+    """The text of that column, one per row."""
+    files: tuple[str, ...]
+    """The image files, one per row."""
+    kept: NDArray[np.int64]
+    """The row of each image, (n,); every other row has its line in `ImageDataset.skipped`, in order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +60,10 @@ class ImageDataset:
     """Files that could not be read and were left out (`data.on_error: skip`), one line each."""
     other_files: str = ""
     """Files of the folder that are no images, by ending: "3 .txt, 1 .pdf"."""
+    notes: tuple[str, ...] = ()
+    """What was understood of the source, where that is not plain, one line each."""
+    rows: TableRows | None = None
+    """Which rows of a table these are; None if the source is no table."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -101,13 +122,16 @@ def build_dataset(
     skipped: Sequence[str] = (),
     other_files: str = "",
     label_key: str = "labels",
+    first_label: int = 0,
+    notes: Sequence[str] = (),
+    rows: TableRows | None = None,
 ) -> ImageDataset:
     """Validates the arrays and returns them as an `ImageDataset`.
 
     Args:
         images: uint8 (n, height, width, 3).
-        labels: (n,) of any integer dtype, or floats that are whole numbers (some HDF5 files store them so).
-        class_names: one name per class in label order; left out: "class 0", "class 1", ...
+        labels: (n,), (n, 1) or one-hot, in any form that `galaxy_exp.data.labels.parse_labels` reads.
+        class_names: one name per class in label order; left out: those of the labels, or "class 0", "class 1", ...
         source: begins every error message, so best a file or a source name.
         simulated: whether the galaxies are made up.
         own_split: (n,), as `parse_parts` gives it.
@@ -115,21 +139,37 @@ def build_dataset(
         skipped: files left out, one line each.
         other_files: what else is in the folder.
         label_key: what the labels are called at the source, for messages; images are called `images`.
+        first_label: number of the first class.
+        notes: what was understood of the source; logged, with what is found out about the labels.
+        rows: of the table that the images are from.
 
     Raises:
         DataError: one line that names the source, the array, the first offending index, what was found
             there and what was expected.
     """
-    images, labels = np.asanyarray(images), np.asanyarray(labels)
+    images = np.asanyarray(images)
     check_images(images, source)
-    whole = check_labels(labels, len(images), source, label_key)
-    names = tuple(class_names) if class_names is not None else default_class_names(whole)
-    check_class_names(names, whole, source, label_key)
+    parsed = parse_labels(labels, class_names, LabelsAt(source, label_key), len(images), first_label)
+    check_class_names(parsed.class_names, source)
     if own_split is not None and len(own_split) != len(images):
         n_parts = len(own_split)
         raise DataError(f"{source}: data.split.column has {n_parts} entries; expected {len(images)}, one per image")
-    done = preprocessing or Preprocessing()
-    return ImageDataset(images, whole, names, source, simulated, own_split, done, tuple(skipped), other_files)
+    notes = (*notes, *([parsed.note] if parsed.note else []))
+    for note in notes:
+        _LOG.warning("%s: %s", source, note)
+    return ImageDataset(
+        images,
+        parsed.values,
+        parsed.class_names,
+        source,
+        simulated,
+        own_split,
+        preprocessing or Preprocessing(),
+        tuple(skipped),
+        other_files,
+        notes,
+        rows,
+    )
 
 
 def preprocess_dataset(dataset: ImageDataset, preprocessing: Preprocessing) -> ImageDataset:
@@ -150,11 +190,6 @@ def preprocess_dataset(dataset: ImageDataset, preprocessing: Preprocessing) -> I
         )
     images = wanted.apply_to_all(dataset.images, dataset.source)
     return replace(dataset, images=images, preprocessing=wanted)
-
-
-def default_class_names(labels: NDArray[np.int64]) -> tuple[str, ...]:
-    """("class 0", "class 1", ...) up to the largest label; labels are int64 (n,)."""
-    return tuple(f"class {label}" for label in range(int(labels.max(initial=-1)) + 1))
 
 
 def check_images(images: NDArray[Any], source: str) -> None:
@@ -180,39 +215,11 @@ def _describe_values(images: NDArray[Any]) -> str:
     return f"{images.dtype} from {images.min():g} to {images.max():g}"
 
 
-def check_labels(labels: NDArray[Any], n_images: int, source: str, key: str) -> NDArray[np.int64]:
-    """Labels as int64 (n_images,); raises `DataError` at the first that is not a whole number >= 0."""
-    if labels.shape != (n_images,):
-        expected = f"expected ({n_images},), one whole number per image"
-        one_hot = " (the position of the 1 where they are one-hot)" if labels.ndim == 2 else ""
-        raise DataError(f"{source}: {key!r} has shape {labels.shape}; {expected}{one_hot}")
-    if labels.dtype.kind not in "iuf":
-        raise DataError(f"{source}: {key!r} is {_describe_label(labels[0])} at index 0; expected a whole number from 0")
-    with np.errstate(invalid="ignore"):
-        wrong = ~((labels >= 0) & (labels == np.floor(labels)) & (labels < 10_000))
-    if wrong.any():
-        index = int(wrong.argmax())
-        raise DataError(f"{source}: {key!r} is {labels[index]} at index {index}; expected a whole number from 0")
-    return np.ascontiguousarray(labels, dtype=np.int64)
-
-
-def _describe_label(label: Any) -> str:
-    plain = label.item() if isinstance(label, np.generic) else label
-    return repr(plain.decode(errors="replace") if isinstance(plain, bytes) else plain)[:60]
-
-
-def check_class_names(names: tuple[str, ...], labels: NDArray[np.int64], source: str, key: str) -> None:
-    """Raises `DataError` unless there are at least two names, all different, and one for each label.
+def check_class_names(names: Sequence[str], source: str) -> None:
+    """Raises `DataError` unless there are at least two names, all different text.
 
     A class may be without images, for evaluation; `split_dataset` refuses that.
     """
-    needed = int(labels.max()) + 1
-    if needed > len(names):
-        index = int((labels >= len(names)).argmax())
-        raise DataError(
-            f"{source}: {key!r} is {labels[index]} at index {index}, but there are {len(names)} class names; "
-            f"expected {needed} names (data.class_names)"
-        )
     if len(set(names)) < len(names) or not all(name.strip() for name in names):
         raise DataError(f"{source}: class names {list(names)}; expected different names, none empty")
     if unwritable := next((name for name in names if not _is_text(name)), None):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ def store_data(data: Any, config: DataConfig, folder: Path) -> DataConfig:
     """
     if isinstance(data, str | os.PathLike):
         return config.model_copy(update={"source": os.fspath(data)})
-    dataset = data if isinstance(data, ImageDataset) else _build(data, config.class_names)
+    dataset = data if isinstance(data, ImageDataset) else _build(data, config)
     path = folder.absolute() / f"{_fingerprint(dataset)[:16]}.h5"
     if not path.is_file():
         try:
@@ -48,14 +47,15 @@ def store_data(data: Any, config: DataConfig, folder: Path) -> DataConfig:
     return config.model_copy(update={"source": str(path)})
 
 
-def _build(data: Any, class_names: Sequence[str] | None) -> ImageDataset:
+def _build(data: Any, config: DataConfig) -> ImageDataset:
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):
         raise DataError(
             f"data: found {type(data).__name__}; expected (images, labels), (images, labels, class_names), an "
             "ImageDataset, or what data.source may be"
         )
     images, labels, *names = data
-    return build_dataset(images, labels, class_names or (names[0] if names else None), source="data")
+    class_names = config.class_names or (names[0] if names else None)
+    return build_dataset(images, labels, class_names, source="data", first_label=config.first_label)
 
 
 def _fingerprint(dataset: ImageDataset) -> str:

@@ -1,8 +1,9 @@
-"""Images to predict on: picture and FITS files, folders, HDF5 and .npz files, in batches of bounded memory."""
+"""Images to predict on: picture and FITS files, folders, tables, HDF5 and .npz files, in batches of bounded memory."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,14 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.config.data_formats import FitsConfig
+from galaxy_exp.config.sweep import DataConfig
 from galaxy_exp.data.array_file import ARRAY_SUFFIXES, is_array_file, open_arrays
 from galaxy_exp.data.fits_file import has_fits_name, read_fits
 from galaxy_exp.data.image_file import read_image
+from galaxy_exp.data.image_table import ImageTable, open_image_table
 from galaxy_exp.data.listing import EXPECTED_ENDINGS, has_image_name, list_images, no_images, report_others
 from galaxy_exp.data.reasons import access_errors, short_reason
+from galaxy_exp.data.table_file import TABLE_SUFFIXES, is_table, open_table
 from galaxy_exp.errors import DataError
 
 __all__ = ["InputFile", "NamedImage", "digest_files", "find_files", "first_fits_file", "iter_images"]
+
+_LOG = logging.getLogger(__name__)
+_NO_FILE = "no such file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,8 @@ class InputFile:
     n_images: int = 1
     error: str | None = None
     """One line that begins with `path`, if it is no file that can be read; it stands for one image then."""
+    id: tuple[str, str] | None = None
+    """The id column of the table that lists the file, and its text there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,26 +53,31 @@ class NamedImage:
     """uint8 (height, width, 3) of any size; None with `error`."""
     error: str | None = None
     """One line that begins with `name`."""
+    id: tuple[str, str] | None = None
+    """As `InputFile.id`."""
 
 
-def find_files(paths: Sequence[Path], keep_unusable: bool = False) -> list[InputFile]:
+def find_files(paths: Sequence[Path], keep_unusable: bool = False, config: DataConfig | None = None) -> list[InputFile]:
     """The files to read, in order: `paths`, with each folder's files in its place.
 
     A path is a picture (see `image_file` for 16-bit, grey and transparent ones), a FITS file, a folder of these
-    (searched to any depth, sorted by path; other files in it are counted in a warning), or an .h5, .hdf5 or .npz file
-    with `images` uint8 (n, height, width, 3).
+    (searched to any depth, sorted by path; other files in it are counted in a warning), an .h5, .hdf5 or .npz file
+    with `images` uint8 (n, height, width, 3), or a table of files or ids, with a file for each of its rows.
 
     Args:
         paths: files and folders.
         keep_unusable: what would raise is a file with an error instead, as suits a long list that a program wrote.
+            Rows of a table are kept so in any case, and a table within such a list is no input.
+        config: how tables are read: their columns, `image_folder` and `file_suffix`.
 
     Raises:
         DataError: a path does not exist or cannot be looked into, a folder holds no images, a file is of another kind,
-            or an array file is damaged.
+            an array file or table is damaged, or none of the files of a table is there.
     """
-    find = _find_or_keep if keep_unusable else _find
+    tables = config or DataConfig()
     with access_errors("input"):
-        return list(chain.from_iterable(find(Path(path)) for path in paths))
+        found = (_find_or_keep(Path(path)) if keep_unusable else _find(Path(path), tables) for path in paths)
+        return list(chain.from_iterable(found))
 
 
 def first_fits_file(files: Sequence[InputFile]) -> Path | None:
@@ -80,7 +94,8 @@ def digest_files(files: Sequence[InputFile]) -> str:
             facts = f"{found.st_size} {found.st_mtime_ns}"
         except OSError:  # it is read later, and then it is an item with an error
             facts = "missing"
-        sha256.update(os.fsencode(file.path) + f"\0{facts} {file.n_images}\n".encode())
+        row = "" if file.id is None else f" {file.id}"
+        sha256.update(os.fsencode(file.path) + f"\0{facts} {file.n_images}{row}\n".encode())
     return sha256.hexdigest()
 
 
@@ -130,17 +145,48 @@ def _find_or_keep(path: Path) -> list[InputFile]:
         return [InputFile(path, error=str(error))]
 
 
-def _find(path: Path) -> list[InputFile]:
+def _find(path: Path, tables: DataConfig | None = None) -> list[InputFile]:
     if path.is_dir():
         return [InputFile(file) for file in _list_folder(path)]
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     if is_array_file(path):
         return [InputFile(path, _count_images(path))]
+    if tables is not None and is_table(path):
+        return _list_table(path, tables)
     if not has_image_name(path):
-        expected = f"{EXPECTED_ENDINGS}, {', '.join(ARRAY_SUFFIXES)}, or a folder"
+        expected = f"{EXPECTED_ENDINGS}, {', '.join((*ARRAY_SUFFIXES, *TABLE_SUFFIXES))}, or a folder"
         raise DataError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected {expected}")
     return [InputFile(path)]
+
+
+def _list_table(path: Path, config: DataConfig) -> list[InputFile]:
+    images = open_image_table(open_table(path), config)
+    for note in images.notes:
+        _LOG.warning("%s: %s", path, note)
+    files = [_find_row(images, row) for row in range(len(images.ids))]
+    if all(file.error is not None for file in files):
+        other = next((file.error for file in files if not str(file.error).endswith(_NO_FILE)), None)
+        raise DataError(other or images.describe_missing([file.path for file in files]))
+    return files
+
+
+def _find_row(images: ImageTable, row: int) -> InputFile:
+    place, ids = Path(f"{images.table.path}: row {row + 1}"), (images.id_column, images.ids[row])
+    try:
+        place = images.locate(row)
+        with access_errors(str(place)):
+            _check_picture(place)
+        return InputFile(place, id=ids)
+    except DataError as error:
+        return InputFile(place, error=str(error), id=ids)
+
+
+def _check_picture(path: Path) -> None:
+    if not path.is_file():
+        raise DataError(f"{path}: {'is a folder; expected an image file' if path.is_dir() else _NO_FILE}")
+    if not has_image_name(path):
+        raise DataError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected {EXPECTED_ENDINGS}")
 
 
 def _list_folder(folder: Path) -> list[Path]:
@@ -153,18 +199,19 @@ def _list_folder(folder: Path) -> list[Path]:
 
 def _read(file: InputFile, batch_size: int, fits: FitsConfig | None, skip: int) -> Iterator[NamedImage]:
     if file.error is not None:
-        return iter([NamedImage(str(file.path), error=file.error)])
+        return iter([NamedImage(str(file.path), error=file.error, id=file.id)])
     if is_array_file(file.path):
         return _iter_array_file(file.path, batch_size, skip)
-    return iter([_read_named(file.path, fits)])
+    return iter([_read_named(file, fits)])
 
 
-def _read_named(path: Path, fits: FitsConfig | None) -> NamedImage:
+def _read_named(file: InputFile, fits: FitsConfig | None) -> NamedImage:
+    path = file.path
     try:
         image = read_fits(path, fits) if fits is not None and has_fits_name(path) else read_image(path)
-        return NamedImage(str(path), image)
+        return NamedImage(str(path), image, id=file.id)
     except DataError as error:
-        return NamedImage(str(path), error=str(error))
+        return NamedImage(str(path), error=str(error), id=file.id)
 
 
 def _count_images(path: Path) -> int:

@@ -16,13 +16,25 @@ Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 
-def parse_parts(values: Sequence[Any] | NDArray[Any], source: str, key: str) -> NDArray[np.int8]:
+_NAMES: dict[str, int] = {
+    **dict.fromkeys(("train", "training"), 0),
+    **dict.fromkeys(("validation", "val", "valid", "dev"), 1),
+    **dict.fromkeys(("test", "testing"), 2),
+}
+"""Position in `PARTS` by what people call a part, in lower case."""
+
+
+def parse_parts(
+    values: Sequence[Any] | NDArray[Any], source: str, key: str, *, by_row: bool = False
+) -> NDArray[np.int8]:
     """The part of each image as its position in `PARTS`, int8 (n,).
 
     Args:
-        values: text or bytes, "train", "validation" or "test".
+        values: text or bytes: "train", "validation" or "test", in any case, or "training", "val", "valid", "dev",
+            "testing".
         source: file, for messages.
         key: column or data set, for messages.
+        by_row: whether messages count rows from 1 instead of indices from 0.
 
     Raises:
         DataError: names the first index with another value.
@@ -30,9 +42,14 @@ def parse_parts(values: Sequence[Any] | NDArray[Any], source: str, key: str) -> 
     values = np.asarray(values)
     if values.ndim != 1:
         raise DataError(f"{source}: {key!r} has shape {values.shape}; expected (n,), one part per image")
-    codes: dict[Any, int] = {name: code for code, name in enumerate(PARTS)}
     texts = [value.decode(errors="replace") if isinstance(value, bytes) else value for value in values.tolist()]
-    for index, text in enumerate(texts):
-        if text not in codes:
-            raise DataError(f"{source}: {key!r} is {text!r} at index {index}; expected {', '.join(PARTS)}")
-    return np.array([codes[text] for text in texts], dtype=np.int8)
+    codes = [_NAMES.get(text.strip().lower(), -1) if isinstance(text, str) else -1 for text in texts]
+    if -1 in codes:
+        index = codes.index(-1)
+        at = (
+            f"row {index + 1}: {key!r} is {texts[index]!r}"
+            if by_row
+            else f"{key!r} is {texts[index]!r} at index {index}"
+        )
+        raise DataError(f"{source}: {at}; expected {', '.join(PARTS)}")
+    return np.array(codes, dtype=np.int8)

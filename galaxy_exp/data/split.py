@@ -126,6 +126,7 @@ def _take_own_split(dataset: ImageDataset, parts: NDArray[np.int8], groups: Grou
             raise DataError(
                 f"{dataset.source}: your split has no image of class {label} ({dataset.class_names[label]!r}) in "
                 f"{part}; expected one at least, or data.split.column: null to have it split by the shares"
+                f"{_hint_first_label(dataset, label)}"
             )
     torn = np.flatnonzero(parts != parts[groups.identical])
     if len(torn):
@@ -166,7 +167,12 @@ def _check_splittable(dataset: ImageDataset, label: int, groups: list[Group]) ->
     raise DataError(
         f"{dataset.source}: class {label} ({dataset.class_names[label]!r}) has {len(groups)} different images "
         f"({total} in all); expected at least {len(PARTS)}, one each for training, validation and test"
+        f"{_hint_first_label(dataset, label)}"
     )
+
+
+def _hint_first_label(dataset: ImageDataset, label: int) -> str:
+    return "; if the labels start at 1: data.first_label: 1" if label == 0 and dataset.labels.min() == 1 else ""
 
 
 def _shuffle(groups: list[Group], seed: int, label: int) -> list[Group]:

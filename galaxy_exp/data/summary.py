@@ -43,6 +43,7 @@ class DataSummary:
     preprocessing: Preprocessing
     skipped: tuple[str, ...]
     other_files: str
+    notes: tuple[str, ...] = ()
 
 
 def summarise_dataset(dataset: ImageDataset, config: SplitConfig) -> DataSummary:
@@ -67,6 +68,7 @@ def summarise_dataset(dataset: ImageDataset, config: SplitConfig) -> DataSummary
         preprocessing=dataset.preprocessing,
         skipped=dataset.skipped,
         other_files=dataset.other_files,
+        notes=dataset.notes,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,9 +16,19 @@ from galaxy_exp.data.dataset import preprocess_dataset
 from galaxy_exp.errors import DataError, ModelError
 from galaxy_exp.registry.evaluation import TestReport, build_report
 from galaxy_exp.registry.openings import test_set_digests
+from galaxy_exp.registry.prediction import name_id_columns
+from galaxy_exp.registry.row_files import Row
 from galaxy_exp.registry.temperature import scale_probabilities
 
-__all__ = ["Alignment", "align_classes", "describe_overlap", "evaluate_on", "find_test_sets", "parse_class_map"]
+__all__ = [
+    "Alignment",
+    "align_classes",
+    "describe_overlap",
+    "evaluate_on",
+    "find_test_sets",
+    "list_predictions",
+    "parse_class_map",
+]
 
 _IMAGES_AT_ONCE = 256
 
@@ -126,6 +136,49 @@ def evaluate_on(
         on_progress(stop)
     with_temperature = (None, None) if temperature is None else (temperature, scaled)
     return build_report(dataset.labels, merged, alignment.class_names, dataset.digest, *with_temperature), merged
+
+
+def list_predictions(
+    dataset: ImageDataset, alignment: Alignment, probabilities: NDArray[np.float32]
+) -> tuple[list[str], Iterator[Row]]:
+    """What `evaluate_on` predicted, image by image, or for a table row by row.
+
+    Args:
+        dataset: the images.
+        alignment: of its classes and the model's.
+        probabilities: of `evaluate_on`.
+
+    Returns:
+        The columns, and a row for each image: `name`, the table's id as text, `true_class`, `class_name`,
+        `probability`, a `p_<class name>` for each class, `error`. A row of the table that was left out has
+        only its `error`.
+    """
+    columns = ["true_class", "class_name", "probability", *(f"p_{name}" for name in alignment.class_names), "error"]
+    rows = dataset.rows
+    id_columns = [] if rows is None else list(name_id_columns([rows.id_column], ["name", *columns]).values())
+    return ["name", *id_columns, *columns], _iter_predictions(dataset, alignment, probabilities, id_columns, columns)
+
+
+def _iter_predictions(
+    dataset: ImageDataset,
+    alignment: Alignment,
+    probabilities: NDArray[np.float32],
+    id_columns: Sequence[str],
+    columns: Sequence[str],
+) -> Iterator[Row]:
+    rows, names, skipped = dataset.rows, alignment.class_names, iter(dataset.skipped)
+    index_of = range(len(dataset)) if rows is None else {int(row): index for index, row in enumerate(rows.kept)}
+    for row in range(len(dataset) if rows is None else len(rows.ids)):
+        name = f"{dataset.source}[{row}]" if rows is None else rows.files[row]
+        found: Row = {"name": name, **({} if rows is None else {id_columns[0]: rows.ids[row]})}
+        if row not in index_of:
+            yield {**found, **dict.fromkeys(columns), "error": next(skipped, None)}
+            continue
+        index = index_of[row]
+        values = [round(value, 6) for value in probabilities[index].tolist()]
+        best = int(probabilities[index].argmax())
+        told = (names[dataset.labels[index]], names[best], values[best], *values, None)
+        yield {**found, **dict(zip(columns, told, strict=True))}
 
 
 def describe_overlap(classifier: _Classifier, dataset: ImageDataset, data_cache: Path) -> str | None:

@@ -14,7 +14,7 @@ from galaxy_exp.config.sweep import FitsConfig
 from galaxy_exp.errors import BadInputError
 from galaxy_exp.registry.row_files import Row
 
-__all__ = ["Classifier", "NamedImageLike", "choose_stretch", "columns_of", "predict_to_rows"]
+__all__ = ["Classifier", "NamedImageLike", "choose_stretch", "columns_of", "name_id_columns", "predict_to_rows"]
 
 
 class NamedImageLike(Protocol):
@@ -31,6 +31,10 @@ class NamedImageLike(Protocol):
     @property
     def error(self) -> str | None:
         """Why it could not be read; None if it could."""
+
+    @property
+    def id(self) -> tuple[str, str] | None:
+        """The id column of the table that lists it, and its text there; None if it is from no table."""
 
 
 class _PredictionsLike(Protocol):
@@ -80,17 +84,21 @@ def choose_stretch(
     return parse_sweep({"data": {"fits": {**(trained or {}), **stated}}}, f"stretch for {model}").data.fits
 
 
-def predict_to_rows(classifier: Classifier, batches: Iterable[Sequence[NamedImageLike]]) -> Iterator[Row]:
+def predict_to_rows(
+    classifier: Classifier, batches: Iterable[Sequence[NamedImageLike]], id_columns: Mapping[str, str] | None = None
+) -> Iterator[Row]:
     """One row per image, in order, a batch at a time.
 
     Args:
         classifier: a loaded model.
         batches: images as they are read; only one batch is held in memory.
+        id_columns: of `name_id_columns`.
 
     Yields:
-        `name`, `label` (int), `class_name`, `probability`, `p_<class name>` for each class (rounded to 6
-        decimals), `error`. An image that could not be read or that the model refuses has None in all but
-        `name` and `error`; one that was classified has None in `error`.
+        `name`, the id columns as text (None for an image of another table), `label` (int), `class_name`,
+        `probability`, `p_<class name>` for each class (rounded to 6 decimals), `error`. An image that could not be
+        read or that the model refuses has None in all but `name`, the ids and `error`; one that was classified has
+        None in `error`.
     """
     for batch in batches:
         errors = [_error_of(classifier, item) for item in batch]
@@ -99,12 +107,27 @@ def predict_to_rows(classifier: Classifier, batches: Iterable[Sequence[NamedImag
         ]
         predicted = _prediction_rows(classifier, fit)
         for item, error in zip(batch, errors, strict=True):
-            yield {"name": item.name, **(_empty_row(classifier, error) if error else next(predicted))}
+            ids = {called: _id_in(item, column) for column, called in (id_columns or {}).items()}
+            yield {"name": item.name, **ids, **(_empty_row(classifier, error) if error else next(predicted))}
 
 
-def columns_of(classifier: Classifier) -> list[str]:
-    """The keys of a row, in order."""
-    return ["name", *_empty_row(classifier, "")]
+def columns_of(classifier: Classifier, id_columns: Mapping[str, str] | None = None) -> list[str]:
+    """The keys of a row, in order; `id_columns` is of `name_id_columns`."""
+    return ["name", *(id_columns or {}).values(), *_empty_row(classifier, "")]
+
+
+def name_id_columns(columns: Iterable[str], taken: Sequence[str]) -> dict[str, str]:
+    """What the id columns of tables are called in the rows: as in the table, unless another column is called so.
+
+    Args:
+        columns: of the tables; repeated ones count once.
+        taken: the other columns of a row.
+    """
+    return {name: f"{name} (table)" if name in taken or name.startswith("p_") else name for name in columns}
+
+
+def _id_in(item: NamedImageLike, column: str) -> str | None:
+    return item.id[1] if item.id is not None and item.id[0] == column else None
 
 
 def _error_of(classifier: Classifier, item: NamedImageLike) -> str | None:

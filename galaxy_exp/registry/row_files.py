@@ -20,7 +20,8 @@ from galaxy_exp.folders import fsync_path
 __all__ = ["FORMATS", "Row", "choose_format", "write_rows", "write_rows_to_stdout"]
 
 Row = dict[str, Any]
-"""`name`, `label` (int), `class_name`, `probability`, a `p_<class name>` for each class, `error`; None without one."""
+"""`name`, the ids of a table as text, `label` (int), `class_name`, `probability`, a `p_<class name>` for each class,
+`error`; None without one."""
 
 FORMATS = ("csv", "json", "jsonl", "parquet")
 """json: one list, a row a line; jsonl: an object a line."""
@@ -104,8 +105,9 @@ def _write_parquet(rows: Iterable[Row], columns: Sequence[str], file: IO[bytes])
     import pyarrow
     from pyarrow import parquet
 
-    kinds = {"label": pyarrow.int64(), **dict.fromkeys(["name", "class_name", "error"], pyarrow.string())}
-    schema = pyarrow.schema([(column, kinds.get(column, pyarrow.float64())) for column in columns])
+    numbers = {"label": pyarrow.int64(), "probability": pyarrow.float64()}
+    numbers |= {column: pyarrow.float64() for column in columns if column.startswith("p_")}
+    schema = pyarrow.schema([(column, numbers.get(column, pyarrow.string())) for column in columns])
     remaining = iter(rows)
     with parquet.ParquetWriter(file, schema) as writer:
         while group := [_as_text(row) for row in islice(remaining, _ROWS_PER_GROUP)]:

@@ -98,8 +98,7 @@ def call_fit(
     extras: dict[str, Any] = {"seed": seed} if _names(hypermodel.fit, "seed") else {}
     if not isinstance(hypermodel, GalaxyCNN) and _takes(hypermodel.fit, "validation_data"):
         extras["validation_data"] = (data.validation_images, data.validation_labels)
-    with accept_classes(model, network.labels, network.n_classes):
-        hypermodel.fit(hp, model, data.train_images, data.train_labels, **shared, **extras)
+    hypermodel.fit(hp, model, data.train_images, data.train_labels, **shared, **extras)
 
 
 def _names(function: Any, parameter: str) -> bool:

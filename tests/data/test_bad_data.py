@@ -85,6 +85,8 @@ def changed(labels: np.ndarray, index: int, value: float) -> np.ndarray:
     return labels
 
 
+LABEL = "expected a whole number from 0, or a name"
+GAP = "where a label is missing, leave the image out"
 SHAPE = "expected uint8 of shape (n, height, width, 3)"
 
 CASES: dict[str, tuple[Write, str, str]] = {
@@ -123,53 +125,61 @@ CASES: dict[str, tuple[Write, str, str]] = {
     "label below 0": (
         h5(labels=changed(LABELS, 4, -1)),
         "set.h5",
-        "{}/set.h5: 'ans' is -1 at index 4; expected a whole number from 0",
+        f"{{}}/set.h5: 'ans' is -1 at index 4; {LABEL}; {GAP}",
     ),
     "label no integer": (
         h5(labels=changed(LABELS, 4, 1.5)),
         "set.h5",
-        "{}/set.h5: 'ans' is 1.5 at index 4; expected a whole number from 0",
+        f"{{}}/set.h5: 'ans' is 1.5 at index 4; {LABEL}; fractions, such as shares of votes, are no classes: take the "
+        "class with the most votes",
     ),
-    "labels are text": (
+    "one name for all labels": (
         h5(labels=["a"] * 12),
         "set.h5",
-        "{}/set.h5: 'ans' is 'a' at index 0; expected a whole number from 0",
+        "{}/set.h5: only one class, 'a'; expected at least 2",
     ),
     "label without a name": (
         h5(labels=changed(LABELS, 4, 3)),
         "set.h5 class_names=a,b,c",
         "{}/set.h5: 'ans' is 3 at index 4, but there are 3 class names; expected 4 names (data.class_names)",
     ),
-    "labels are text in an npz file": (
-        npz(labels=np.array(["a"] * 12)),
-        "set.npz",
-        "{}/set.npz: 'ans' is 'a' at index 0; expected a whole number from 0",
+    "labels from 1 with names from 0": (
+        h5(labels=LABELS + 1),
+        "set.h5 class_names=a,b,c",
+        "{}/set.h5: 'ans' is 3 at index 2, but there are 3 class names; expected 4 names (data.class_names); these "
+        "labels start at 1: data.first_label: 1",
+    ),
+    "labels from 1 without names": (
+        h5(labels=LABELS + 1),
+        "set.h5",
+        "{}/set.h5: class 0 ('class 0') has 0 different images (0 in all); expected at least 3, one each for training, "
+        "validation and test; if the labels start at 1: data.first_label: 1",
     ),
     "labels are Python objects": (
         npz(labels=np.array(["a"] * 12, dtype=object)),
         "set.npz",
-        "{}/set.npz: 'ans' holds Python objects; expected numbers",
+        "{}/set.npz: 'ans' holds Python objects, which are not read; expected numbers, or text (labels.astype(str))",
     ),
-    "one-hot labels": (
-        h5(labels=np.eye(3)[LABELS]),
+    "shares of votes": (
+        h5(labels=np.full((12, 3), 1 / 3)),
         "set.h5",
-        "{}/set.h5: 'ans' has shape (12, 3); expected (12,), one whole number per image (the position of the 1 where "
-        "they are one-hot)",
+        "{}/set.h5: 'ans' has shape (12, 3) and is not one-hot, as it holds other numbers than 0 and 1, such as shares "
+        "of votes; expected one class per image, such as the one with the most votes",
     ),
     "label NaN": (
         h5(labels=changed(LABELS, 4, np.nan)),
         "set.h5",
-        "{}/set.h5: 'ans' is nan at index 4; expected a whole number from 0",
+        f"{{}}/set.h5: 'ans' is nan at index 4; {LABEL}; {GAP}",
     ),
     "labels under another key": (
         lambda folder: np.savez(folder / "set.npz", images=IMAGES, labels=changed(LABELS, 4, -1)),
         "set.npz",
-        "{}/set.npz: 'labels' is -1 at index 4; expected a whole number from 0",
+        f"{{}}/set.npz: 'labels' is -1 at index 4; {LABEL}; {GAP}",
     ),
     "too few labels": (
         h5(labels=LABELS[:11]),
         "set.h5",
-        "{}/set.h5: 'ans' has shape (11,); expected (12,), one whole number per image",
+        "{}/set.h5: 'ans' has shape (11,); expected (12,), one label per image",
     ),
     "empty class in a file": (
         h5(labels=LABELS + LABELS // 2),
@@ -249,12 +259,13 @@ CASES: dict[str, tuple[Write, str, str]] = {
     "absolute path in a table": (
         table("file,label\n/x.png,a\n"),
         "set.csv",
-        "{}/set.csv: row 1: 'file' is '/x.png', an absolute path; expected one relative to the table's folder",
+        "{}/set.csv: row 1: 'file' is '/x.png', an absolute path; expected one relative to the table's folder, or "
+        "below the folder that data.image_folder names",
     ),
     "empty label in a table": (
         table("file,label\nset/a/00.png,a\nset/b/01.png,\n"),
         "set.csv",
-        "{}/set.csv: row 2: 'label' is empty; expected a whole number from 0, or a name",
+        f"{{}}/set.csv: row 2: 'label' is empty; {LABEL}; {GAP}",
     ),
     "folder in a table": (
         table("file,label\nset/a,a\nset/b/01.png,b\n"),
@@ -264,7 +275,9 @@ CASES: dict[str, tuple[Write, str, str]] = {
     "file missing from a table": (
         table("file,label\nset/a/99.png,a\n"),
         "set.csv",
-        "{}/set/a/99.png: no such file; expected PNG, JPEG or another format that Pillow reads",
+        "{}/set.csv: 1 of its 1 image files not found: {}/set/a/99.png; expected those of column 'file' "
+        "(data.table.file_column) below the table's folder, or as data.image_folder and data.file_suffix say; "
+        "data.on_error: skip leaves such rows out",
     ),
     "one class only": (
         table("file,label\nset/a/00.png,a\nset/b/01.png,a\n"),
@@ -278,9 +291,9 @@ CASES: dict[str, tuple[Write, str, str]] = {
         "data.split.column: null to have it split by the shares",
     ),
     "own split with another word": (
-        h5(split=["train"] * 11 + ["val"]),
+        h5(split=["train"] * 11 + ["holdout"]),
         "set.h5",
-        "{}/set.h5: 'split' is 'val' at index 11; expected train, validation, test",
+        "{}/set.h5: 'split' is 'holdout' at index 11; expected train, validation, test",
     ),
     "no such source": (
         pictures(),

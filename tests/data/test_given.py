@@ -82,7 +82,7 @@ def test_what_a_source_may_be_is_one(tmp_path: Path) -> None:
         (IMAGES, r"^data: found ndarray; expected \(images, labels\)"),
         ((IMAGES,), "^data: found tuple; expected"),
         ((IMAGES / 255, LABELS), "^data: 'images' is float64 from 0 to 1; expected uint8"),
-        ((IMAGES, np.eye(2)[LABELS]), r"^data: 'labels' has shape \(12, 2\); expected \(12,\), one whole number"),
+        ((IMAGES, np.full((12, 2), 0.5)), r"^data: 'labels' has shape \(12, 2\) and is not one-hot"),
         ((IMAGES, LABELS, ["a"]), "^data: 'labels' is 1 at index 1, but there are 1 class names"),
     ],
 )

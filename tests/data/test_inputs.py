@@ -121,14 +121,14 @@ class TestIterImages:
 
     def test_mistakes_are_reported_before_the_first_image(self, tmp_path: Path, h5_file: Path) -> None:
         (tmp_path / "empty").mkdir()
-        (tmp_path / "x.txt").write_text("")
+        (tmp_path / "x.doc").write_text("")
         (tmp_path / "broken.h5").write_text("")
         with h5py.File(tmp_path / "float.h5", "w") as file:
             file["images"] = np.zeros((2, 4, 4, 3))
         for name, message in {
             "none.png": r"none\.png: no such file or folder",
             "empty": "empty: holds no images; expected files ending in",
-            "x.txt": r"x\.txt: ends in '\.txt'; expected \.png",
+            "x.doc": r"x\.doc: ends in '\.doc'; expected \.png",
             "broken.h5": r"broken\.h5: cannot be read as an HDF5 file",
             "float.h5": r"float\.h5: 'images' is float64 of shape \(2, 4, 4, 3\); expected uint8",
         }.items():

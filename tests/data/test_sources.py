@@ -34,8 +34,9 @@ class TestChoice:
 
     def test_other_kind_of_file(self, tmp_path: Path) -> None:
         (tmp_path / "x.fits").write_text("")
-        assert "x.fits ends in '.fits'; expected .h5, .hdf5, .npz, .csv, .parquet, or a folder" in load_one_line_error(
-            tmp_path / "x.fits"
+        assert (
+            "x.fits ends in '.fits'; expected .h5, .hdf5, .npz, .csv, .tsv, .txt, .parquet, or a folder"
+            in load_one_line_error(tmp_path / "x.fits")
         )
 
     def test_relative_path_starts_at_the_base(self, h5_file: Path) -> None:
@@ -216,7 +217,7 @@ class TestOwnSplitInAFile:
     @pytest.mark.parametrize(
         ("values", "message"),
         [
-            (["train"] * 11 + ["val"], "galaxies.h5: 'split' is 'val' at index 11; expected train, validation, test"),
+            (["train"] * 11 + ["out"], "galaxies.h5: 'split' is 'out' at index 11; expected train, validation, test"),
             ([0, 1, 2] * 4, "'split' is 0 at index 0; expected train, validation, test"),
             ([["train"]] * 12, "'split' has shape (12, 1); expected (n,), one part per image"),
             (["train"], "data.split.column has 1 entries; expected 12, one per image"),

@@ -47,3 +47,15 @@ def test_a_table_has_a_split_of_its_own(folder: Path) -> None:
     dataset = load_dataset(parse_sweep({"data": {"source": "galaxies.csv"}}).data)
     assert dataset.own_split is not None
     assert list(dataset.class_names) == ["smooth", "spiral"]
+
+
+def test_a_catalogue_of_ids_finds_its_files(folder: Path) -> None:
+    ids = [f"58772298174208409{number}" for number in range(4)]
+    for number, name in enumerate(ids):
+        (folder / "images_gz2" / name[:6]).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (number, 0, 0)).save(folder / "images_gz2" / name[:6] / f"{name}.jpg")
+    rows = [f"{name},{kind}" for name, kind in zip(ids, ["Sb", "Er", "Sb", "Er"], strict=True)]
+    (folder / "gz2.csv").write_text("\n".join(["dr7objid,gz2_class", *rows]), encoding="utf-8")
+    (block,) = (block for block in fenced(PAGE, "yaml") if "gz2.csv" in block)
+    dataset = load_dataset(parse_sweep(yaml.safe_load(block)).data)
+    assert dataset.counts == {"Er": 2, "Sb": 2}

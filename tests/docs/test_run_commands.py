@@ -93,6 +93,12 @@ ELSEWHERE = {
     "galaxy-exp evaluate labelled/ --map Edge-on=edge_on --format json -o evaluation/": (
         "tests/registry/test_labelled.py"
     ),
+    "galaxy-exp predict catalogue.csv --image-folder stamps --file-suffix .jpg -o classes.csv": (
+        "tests/registry/test_table_predictions.py"
+    ),
+    "galaxy-exp predict gz2.csv --image-folder images_gz2 --file-suffix .jpg --model survey -o classes.csv": (
+        "tests/registry/test_table_predictions.py"
+    ),
     "galaxy-exp models export galaxy10-cnn -o galaxies.onnx": "tests/registry/test_export.py",
     "galaxy-exp models promote galaxy10-cnn 2": "tests/cli/test_stores.py",
     "galaxy-exp reproduce 3": "tests/sweep/test_reproduce.py",

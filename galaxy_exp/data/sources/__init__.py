@@ -19,7 +19,8 @@ from galaxy_exp.data.sources.galaxy10 import load_galaxy10
 from galaxy_exp.data.sources.image_folder import load_image_folder
 from galaxy_exp.data.sources.own_source import is_dotted_path, load_own_source
 from galaxy_exp.data.sources.simulated import load_simulated
-from galaxy_exp.data.sources.table import is_table, load_table
+from galaxy_exp.data.sources.table import load_table
+from galaxy_exp.data.table_file import is_table
 from galaxy_exp.errors import DataError
 from galaxy_exp.wording import did_you_mean
 
@@ -36,8 +37,8 @@ SOURCES: dict[str, Callable[[DataConfig], ImageDataset]] = {
 def load_dataset(config: DataConfig, base: Path | None = None) -> ImageDataset:
     """Loads what `config.source` names, and does to the images what `config` asks for.
 
-    That is one of `SOURCES`, an .h5, .hdf5 or .npz file, a folder of classes, a .csv or .parquet table, or a class
-    by dotted path (see `own_source.DataSource`).
+    That is one of `SOURCES`, an .h5, .hdf5 or .npz file, a folder of classes, a .csv, .tsv, .txt or .parquet table,
+    or a class by dotted path (see `own_source.DataSource`).
 
     Args:
         config: the `data` section of a sweep file.
@@ -72,7 +73,7 @@ def _load_source(config: DataConfig, base: Path) -> ImageDataset:
     if is_array_file(path):
         return load_array_file(path, config)
     if is_table(path) and path.is_file():
-        return load_table(path, config)
+        return load_table(path, config, base)
     if is_dotted_path(config.source):
         return load_own_source(config)
     raise DataError(_describe_unknown(config.source, path))
@@ -80,7 +81,7 @@ def _load_source(config: DataConfig, base: Path) -> ImageDataset:
 
 def _describe_unknown(source: str, path: Path) -> str:
     if path.is_file():
-        expected = ".h5, .hdf5, .npz, .csv, .parquet, or a folder"
+        expected = ".h5, .hdf5, .npz, .csv, .tsv, .txt, .parquet, or a folder"
         return f"data.source: {path} ends in {path.suffix or 'nothing'!r}; expected {expected}"
     return (
         f"data.source: {source!r} is neither a source nor a file or folder here ({path.absolute()}); "

@@ -29,14 +29,14 @@ DESCRIPTION = "galaxy_exp"
 def load_array_file(
     path: Path, config: DataConfig, *, class_names: Sequence[str] | None = None, source: str | None = None
 ) -> ImageDataset:
-    """Loads `images` uint8 (n, height, width, 3), `ans` (or `labels`) (n,), and the user's own split, if any.
+    """Loads `images` uint8 (n, height, width, 3), `ans` (or `labels`), and the user's own split, if any.
 
     Images that lie in the HDF5 file uncompressed and in one piece are memory-mapped, not read; others are read in
     pieces, into a temporary file when they are many. So a set may be larger than memory.
 
     Args:
         path: an .h5, .hdf5 or .npz file.
-        config: of which `class_names` and `split.column` are used.
+        config: of which `class_names`, `first_label` and `split.column` are used.
         class_names: known for this file; `config.class_names` goes before.
         source: what to call it in messages, if not by its path.
 
@@ -49,6 +49,7 @@ def load_array_file(
         names = find_class_names(path, config.class_names or class_names, arrays)
         parts = _read_parts(arrays, config.split, name)
         images = _map_images(path, arrays) if isinstance(arrays, h5py.File) else arrays["images"]
+        is_ours = DESCRIPTION in getattr(arrays, "attrs", {})  # then its labels count from 0
         description = json.loads(getattr(arrays, "attrs", {}).get(DESCRIPTION, "{}"))
     return build_dataset(
         images,
@@ -59,6 +60,7 @@ def load_array_file(
         own_split=parts,
         preprocessing=Preprocessing.from_dict(description.get("preprocessing", {})),
         label_key=label_key,
+        first_label=0 if is_ours else config.first_label,
     )
 
 

@@ -8,9 +8,9 @@ from galaxy_exp.data.sources.galaxy10 import GALAXY10, astronn_cache_folder
 __all__ = ["list_sources"]
 
 _FORMATS = {
-    "FILE.h5, FILE.npz": "Galaxy10's layout: images uint8 (n, height, width, 3), and ans or labels (n,)",
+    "FILE.h5, FILE.npz": "Galaxy10's layout: images uint8 (n, height, width, 3), and ans or labels, numbers or names",
     "FOLDER": "one subfolder per class, of pictures or FITS files; or such subfolders in train, val and test",
-    "TABLE.csv, TABLE.parquet": "columns file and label, files relative to the table",
+    "TABLE.csv, .tsv, .parquet": "columns file and label; files relative to the table, or ids with data.file_suffix",
     "package.module:Class": "a class of your own with a method load()",
 }
 

@@ -25,7 +25,7 @@ class LabelledImages(TypedDict, total=False):
     images: Required[NDArray[Any]]
     """uint8 (n, height, width, 3), channels red, green, blue; may be a read-only memory map."""
     labels: Required[NDArray[Any]]
-    """Whole numbers (n,) from 0."""
+    """One per image: whole numbers from `data.first_label`, names, booleans, or one-hot rows."""
     class_names: NotRequired[Sequence[str]]
     """One name per label; `data.class_names` goes before."""
     split: NotRequired[Sequence[str]]
@@ -72,6 +72,7 @@ def load_own_source(config: DataConfig) -> ImageDataset:
         source=config.source,
         simulated=bool(given.get("simulated", False)),
         own_split=None if split is None else parse_parts(split, config.source, "split"),
+        first_label=config.first_label,
     )
 
 

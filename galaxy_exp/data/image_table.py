@@ -1,0 +1,226 @@
+"""The image files that a table lists, as paths or as ids.
+
+Ids stay text, so that all 18 digits of a survey's object id are kept; a table that has lost some is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from galaxy_exp.config.data_formats import TableConfig
+from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.data.table_file import SEPARATORS, Table
+from galaxy_exp.errors import DataError
+
+__all__ = ["LABEL_COLUMNS", "ImageTable", "find_file_columns", "open_image_table"]
+
+_ROWS_TRIED = 5
+
+_ID_COLUMNS = (
+    "id_str", "id", "objid", "dr7objid", "dr8objid", "iauname", "galaxyid", "galaxy_id", "object_id", "objectid",
+    "image_id", "asset_id",
+)  # fmt: skip
+_PATH_COLUMNS = (
+    "file_loc", "filename", "file_name", "filepath", "file_path", "path", "image_path", "image_file", "image",
+    "img_path", "img", "png_loc", "jpg_loc", "name",
+)  # fmt: skip
+LABEL_COLUMNS = (
+    "labels", "class", "class_name", "label_name", "classification", "category", "target", "morphology", "gz2_class",
+    "gz2class",
+)  # fmt: skip
+"""What catalogues call these columns, in lower case and with _ for blanks; the first that is there is taken.
+
+Files of Galaxy Zoo 2 are called by `asset_id`, those of the DESI and DECaLS catalogues by `iauname` or `id_str`.
+"""
+
+_ROUNDED = re.compile(r"[+-]?\d+(\.\d*)?e[+-]?\d+|[+-]?\d{16,}\.\d*", re.IGNORECASE)
+"""A number that went through floating point and may have lost digits."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Folder:
+    """The folder that image files may not leave."""
+
+    path: Path
+    is_stated: bool
+    """By `data.image_folder`; then its subfolders are searched too."""
+
+    @cached_property
+    def by_name(self) -> dict[str, list[Path]]:
+        """The files in it and below, by name; surveys keep many in subfolders."""
+        found: dict[str, list[Path]] = {}
+        for place, _, names in os.walk(self.path) if self.is_stated else ():
+            for name in names:
+                found.setdefault(name, []).append(Path(place, name))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTable:
+    """A table and where its image files are. Rows count from 0 here, and from 1 in messages."""
+
+    table: Table
+    file_column: str
+    id_column: str
+    """The column that names a galaxy, else that of the files."""
+    cells: dict[str, list[str]]
+    """The columns read, by name."""
+    folder: _Folder
+    config: DataConfig
+
+    @property
+    def ids(self) -> list[str]:
+        """One per row, exactly as in the table."""
+        return self.cells[self.id_column]
+
+    def locate(self, row: int) -> Path:
+        """The file of a row, whether it is there or not.
+
+        Raises:
+            DataError: the cell is empty, an id that lost digits, or a path out of the folder.
+        """
+        cell = self.cells[self.file_column][row]
+        where = f"{self.table.path}: row {row + 1}: {self.file_column!r}"
+        if not cell:
+            raise DataError(f"{where} is empty; expected a path relative to the table, or an id (data.file_suffix)")
+        if _is_rounded(cell):
+            raise DataError(_describe_rounded(where, cell))
+        name = self._with_suffix(cell)
+        path = _place(name, where, self.folder.path)
+        if Path(name).name != name or path.exists():
+            return path
+        found = self.folder.by_name.get(name, [path])
+        if len(found) > 1:
+            raise DataError(f"{where} is {cell}, and there are {found[0]} and {found[1]}; expected the path of one")
+        return found[0]
+
+    def has_files(self) -> bool:
+        """Whether the file of one of the first few rows is there."""
+        for row in range(min(len(self.ids), _ROWS_TRIED)):
+            with suppress(DataError):
+                if self.locate(row).is_file():
+                    return True
+        return False
+
+    def describe_missing(self, missing: Sequence[Path]) -> str:
+        """One line on files that are not there: how many, the first, and what is there instead."""
+        first, tail = missing[0], self.config.file_suffix or ""
+        stem = first.name.removesuffix(tail)
+        beside = [path.name for path in first.parent.iterdir()] if first.parent.is_dir() else []
+        other = next((name for name in sorted([*beside, *self.folder.by_name]) if name.startswith(stem)), None)
+        hint = f" ({other} is there: data.file_suffix: {other[len(stem) :]})" if other and stem else ""
+        listed = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
+        return (
+            f"{self.table.path}: {len(missing)} of its {len(self.ids)} image files not found: {listed}{hint}; expected "
+            f"those of column {self.file_column!r} (data.table.file_column) below the table's folder, or as "
+            "data.image_folder and data.file_suffix say"
+        )
+
+    @property
+    def notes(self) -> list[str]:
+        """What was understood, if it is not plain: the columns, and the separator."""
+        if self.file_column == "file" and self.table.separator in (",", None):
+            return []
+        mark = f"; cells are separated by {SEPARATORS[self.table.separator]}" if self.table.separator else ""
+        ids = f", ids in {self.id_column!r}" if self.id_column != self.file_column else ""
+        return [f"files are in column {self.file_column!r}{ids}{mark}"]
+
+    def _with_suffix(self, cell: str) -> str:
+        suffix = self.config.file_suffix or ""
+        if cell.lower().endswith(suffix.lower()):
+            return cell
+        whole = cell.partition(".")[0] if re.fullmatch(r"\d+\.0*", cell) else cell  # an id that a float column held
+        return whole + suffix
+
+
+def find_file_columns(table: Table, config: DataConfig) -> list[str]:
+    """The columns that may hold files, or ids, best first; ids with `file_suffix`. Raises as `Table.find`."""
+    ids = ("asset_id", *_ID_COLUMNS)
+    known = (*ids, *_PATH_COLUMNS) if config.file_suffix else (*_PATH_COLUMNS, *ids)
+    return table.find(config.table.file_column, "data.table.file_column", TableConfig().file_column, known)
+
+
+def open_image_table(
+    table: Table, config: DataConfig, more: Sequence[str] = (), base: Path | None = None
+) -> ImageTable:
+    """Finds the columns of files and ids, and the folder of the files, and reads the columns.
+
+    Of several columns that may hold the files, the first is taken whose files are there.
+
+    Args:
+        table: of `open_table`.
+        config: of which `table`, `image_folder` and `file_suffix` are used.
+        more: columns to read besides.
+        base: where a relative image folder starts; by default the current folder. It may also be beside the table.
+
+    Raises:
+        DataError: no such column or folder, ids that lost digits, or the table cannot be read.
+    """
+    file_columns, stated = find_file_columns(table, config), config.table.id_column
+    id_columns = table.find(stated, "data.table.id_column") if stated else table.among(_ID_COLUMNS)[:1]
+    cells = table.read(list(dict.fromkeys([*file_columns, *id_columns, *more])))
+    folder = _Folder(_find_folder(table.path, config.image_folder, base or Path()), config.image_folder is not None)
+    tables = [
+        ImageTable(table, name, _choose_id_column(table, cells, id_columns, name, stated), cells, folder, config)
+        for name in file_columns
+    ]
+    return next((each for each in tables if each.has_files()), tables[0])
+
+
+def _choose_id_column(
+    table: Table, cells: dict[str, list[str]], id_columns: Sequence[str], file_column: str, stated: str | None
+) -> str:
+    """The id column, else that of the files; one that lost digits only if it is stated, and then it is refused."""
+    for name in id_columns:
+        rounded = next((row for row, cell in enumerate(cells[name]) if _is_rounded(cell)), None)
+        if rounded is None:
+            return name
+        if stated:
+            raise DataError(_describe_rounded(f"{table.path}: row {rounded + 1}: {name!r}", cells[name][rounded]))
+    return file_column
+
+
+def _find_folder(table: Path, image_folder: str | None, base: Path) -> Path:
+    if image_folder is None:
+        return table.parent
+    path = Path(image_folder).expanduser()
+    for place in (base / path, table.parent / path):
+        if place.is_dir():
+            return place
+    raise DataError(
+        f"data.image_folder: {image_folder}: no such folder, neither here ({base.absolute()}) nor beside {table}"
+    )
+
+
+def _is_rounded(cell: str) -> bool:
+    return _ROUNDED.fullmatch(cell) is not None
+
+
+def _describe_rounded(where: str, cell: str) -> str:
+    return (
+        f"{where} is {cell}, an id that has lost digits as a floating-point number; expected all its digits, so save "
+        "the column as text or int64"
+    )
+
+
+def _place(name: str, where: str, folder: Path) -> Path:
+    """The path of a file, which is not outside the folder."""
+    expanded = Path(os.path.expanduser(name))  # noqa: PTH111  Path.expanduser raises for an unknown user
+    if expanded.is_absolute() or PureWindowsPath(name).drive or name.startswith("~"):
+        path = Path(os.path.normpath(expanded))
+        if path.is_relative_to(os.path.abspath(folder)):  # noqa: PTH100  Path.absolute keeps ..
+            return path
+        raise DataError(
+            f"{where} is {name!r}, an absolute path; expected one relative to the table's folder, or below the folder "
+            "that data.image_folder names"
+        )
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if ".." in parts:
+        raise DataError(f"{where} is {name!r}, which leaves the table's folder; expected a path without '..'")
+    return folder.joinpath(*parts)

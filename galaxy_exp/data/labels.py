@@ -1,0 +1,235 @@
+"""Labels in the forms that people store them, read as whole numbers from 0: the one place for all sources."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.errors import DataError
+from galaxy_exp.wording import did_you_mean
+
+__all__ = ["Labels", "LabelsAt", "parse_labels"]
+
+_MOST_CLASSES = 10_000
+_MISSING = {"", "nan", "<na>", "null"}
+"""What an absent label is written as, in lower case, unless a class is called so."""
+_TRUTH = ("False", "True")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsAt:
+    """Where labels come from, for messages."""
+
+    source: str
+    key: str
+    """Of the data set, or the column."""
+    by_row: bool = False
+    """Whether messages count rows from 1, as for a table, instead of indices from 0."""
+
+    def refusal(self, index: int, value: Any, rest: str) -> DataError:
+        """The error for one label: what it is and where, then `rest`, which begins with its punctuation."""
+        if self.by_row:
+            return DataError(f"{self.source}: row {index + 1}: {self.key!r} is {_show(value)}{rest}")
+        return DataError(f"{self.source}: {self.key!r} is {_show(value)} at index {index}{rest}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """Labels as a network needs them."""
+
+    values: NDArray[np.int64]
+    """int64 (n,), from 0."""
+    class_names: tuple[str, ...]
+    """One name per class, in label order."""
+    note: str | None = None
+    """What was understood, if it is not plain."""
+
+
+def parse_labels(
+    found: Any, class_names: Sequence[str] | None, at: LabelsAt, n_images: int, first_label: int = 0
+) -> Labels:
+    """Reads whole numbers (of any dtype, or as text), names (text or bytes), booleans, or one-hot rows.
+
+    Names are matched with `class_names`, or without these numbered in alphabetical order. Booleans are the classes
+    False and True. Labels (n, 1) are taken as (n,).
+
+    Args:
+        found: (n,), (n, 1) or one-hot (n, n_classes): an array, masked array or list.
+        class_names: one name per class in label order; None: the labels' own names, or "class 0", "class 1", ...
+        at: for messages.
+        n_images: how many there have to be.
+        first_label: what the first class's number is.
+
+    Raises:
+        DataError: the first label that is missing, a fraction or no class, with its index; or another shape.
+    """
+    array = _check_shape(_as_array(found, at), at, n_images)
+    if array.ndim == 2:
+        positions = _read_one_hot(array, at)
+        names = class_names or [f"class {label}" for label in range(array.shape[1])]
+        return Labels(positions, tuple(names), f"{at.key!r} is one-hot; each label is the position of the 1")
+    values = _read_values(array, class_names or (), at, first_label)
+    if isinstance(values, list):
+        truth = {text.lower() for text in values} <= {"true", "false"}
+        return _match_truth(values, class_names) if truth else _match_names(values, class_names, at)
+    whole = _check_whole(values, at, first_label)
+    last = int(whole.max(initial=first_label - 1))
+    names = class_names or [f"class {label}" for label in range(first_label, last + 1)]
+    _check_named(whole, names, at, first_label)
+    return Labels(whole - first_label, tuple(names))
+
+
+def _as_array(found: Any, at: LabelsAt) -> NDArray[Any]:
+    if isinstance(found, np.ma.MaskedArray):
+        plain: NDArray[Any] = found.data.astype(object)
+        plain[np.ma.getmaskarray(found)] = None
+        return plain
+    try:
+        return np.asarray(found)
+    except ValueError:
+        raise DataError(f"{at.source}: {at.key!r} has entries of different lengths; expected one label each") from None
+
+
+def _check_shape(array: NDArray[Any], at: LabelsAt, n_images: int) -> NDArray[Any]:
+    """(n,) or (n, n_classes)."""
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim not in (1, 2) or len(array) != n_images:
+        raise DataError(f"{at.source}: {at.key!r} has shape {array.shape}; expected ({n_images},), one label per image")
+    return array
+
+
+def _read_one_hot(array: NDArray[Any], at: LabelsAt) -> NDArray[np.int64]:
+    if array.dtype.kind not in "biuf":
+        raise DataError(
+            f"{at.source}: {at.key!r} has shape {array.shape}; expected ({len(array)},), one name per image"
+        )
+    marked = array.astype(np.float64)
+    if not np.isin(marked[np.isfinite(marked)], (0, 1)).all():
+        raise DataError(
+            f"{at.source}: {at.key!r} has shape {array.shape} and is not one-hot, as it holds other numbers than 0 and "
+            "1, such as shares of votes; expected one class per image, such as the one with the most votes"
+        )
+    wrong = np.flatnonzero(marked.sum(axis=1) != 1)
+    if len(wrong):
+        row = array[wrong[0]].tolist()
+        raise at.refusal(int(wrong[0]), row, f"; expected one 1 in each row, as one-hot labels have{_count(wrong)}")
+    return np.asarray(marked.argmax(axis=1), dtype=np.int64)
+
+
+def _read_values(
+    array: NDArray[Any], class_names: Sequence[str], at: LabelsAt, first_label: int
+) -> NDArray[Any] | list[str]:
+    """Numbers (n,) if all of them are; else names, of which none is missing."""
+    if array.dtype.kind in "iuf":
+        return array
+    if array.dtype.kind not in "bOSU":
+        raise DataError(f"{at.source}: {at.key!r} is of type {array.dtype}; expected whole numbers or names")
+    values = array.tolist()
+    missing = [index for index, value in enumerate(values) if _is_missing(value) and value not in class_names]
+    if missing:
+        raise at.refusal(missing[0], _plain(values[missing[0]]), f"{_expected(first_label)}{_gaps(missing)}")
+    if all(isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_) for value in values):
+        return np.array(values)
+    texts = [_read_text(value, index, at) for index, value in enumerate(values)]
+    parsed = [_number(text) for text in texts]
+    named = bool(class_names) and set(texts) <= set(class_names)
+    return texts if named or None in parsed else np.array(parsed)
+
+
+def _is_missing(value: Any) -> bool:
+    """None, NaN, pandas' NA and NaT, and text that stands for these."""
+    if isinstance(value, str | bytes):
+        return str(_plain(value)).strip().lower() in _MISSING
+    nan = isinstance(value, float | np.floating) and bool(np.isnan(value))
+    return value is None or nan or type(value).__name__ in ("NAType", "NaTType")
+
+
+def _read_text(value: Any, index: int, at: LabelsAt) -> str:
+    if isinstance(value, bytes):
+        try:
+            return value.decode().strip()
+        except UnicodeDecodeError:
+            raise at.refusal(index, value, "; expected text that is UTF-8") from None
+    if isinstance(value, str | bool | np.bool_ | numbers.Real):
+        return str(value).strip()
+    raise at.refusal(index, value, "; expected a whole number or a name")
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _match_truth(values: list[str], class_names: Sequence[str] | None) -> Labels:
+    names = tuple(class_names or _TRUTH)
+    order = names if set(names) == set(_TRUTH) else _TRUTH
+    return Labels(np.array([order.index(text.capitalize()) for text in values], dtype=np.int64), names)
+
+
+def _match_names(values: list[str], class_names: Sequence[str] | None, at: LabelsAt) -> Labels:
+    names = tuple(class_names or sorted(set(values)))
+    positions = {name.strip(): label for label, name in enumerate(names)}
+    for index, text in enumerate(values):
+        if text not in positions:
+            raise at.refusal(index, text, f", no class name; {did_you_mean(text, names)}")
+    return Labels(np.array([positions[text] for text in values], dtype=np.int64), names)
+
+
+def _check_whole(values: NDArray[Any], at: LabelsAt, first_label: int) -> NDArray[np.int64]:
+    with np.errstate(invalid="ignore"):
+        missing = np.isnan(values) | (values < 0)
+        fraction = ~missing & np.isfinite(values) & (values != np.floor(values))
+        wrong = missing | fraction | ~((values >= first_label) & (values < _MOST_CLASSES))
+    if not wrong.any():
+        return np.ascontiguousarray(values, dtype=np.int64)
+    index, expected = int(wrong.argmax()), _expected(first_label)
+    if missing[index]:
+        expected += _gaps(np.flatnonzero(missing))
+    elif fraction[index]:
+        expected += "; fractions, such as shares of votes, are no classes: take the class with the most votes"
+    raise at.refusal(index, values[index], expected)
+
+
+def _check_named(values: NDArray[np.int64], names: Sequence[str], at: LabelsAt, first_label: int) -> None:
+    most = first_label + len(names)
+    if len(values) == 0 or values.max() < most:
+        return
+    index, needed = int((values >= most).argmax()), int(values.max()) - first_label + 1
+    from_one = first_label == 0 and values.min() == 1 and values.max() == most
+    cause = "; these labels start at 1: data.first_label: 1" if from_one else ""
+    rest = f", but there are {len(names)} class names; expected {needed} names (data.class_names){cause}"
+    raise at.refusal(index, values[index], rest)
+
+
+def _expected(first_label: int) -> str:
+    return f"; expected a whole number from {first_label}{' (data.first_label)' if first_label else ''}, or a name"
+
+
+def _gaps(missing: Sequence[int] | NDArray[np.int64]) -> str:
+    return f"; where a label is missing, leave the image out{_count(missing)}"
+
+
+def _count(found: Sequence[int] | NDArray[np.int64]) -> str:
+    return f" ({len(found)} in all)" if len(found) > 1 else ""
+
+
+def _plain(value: Any) -> Any:
+    """Bytes as text, for a message or a comparison."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _show(value: Any) -> str:
+    plain = value.item() if isinstance(value, np.generic) else value
+    if plain == "":
+        return "empty"
+    if isinstance(plain, float):
+        return str(int(plain)) if plain.is_integer() else f"{plain:g}"
+    return (repr(plain) if isinstance(plain, str) and _number(plain) is None else str(plain))[:60]

@@ -1,0 +1,163 @@
+"""Tables: CSV with any of the usual separators, or Parquet, with every cell as text."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from galaxy_exp.data.reasons import short_reason
+from galaxy_exp.errors import DataError
+from galaxy_exp.wording import did_you_mean
+
+__all__ = ["SEPARATORS", "TABLE_SUFFIXES", "Table", "is_table", "open_table"]
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".csv.gz", ".tsv.gz")
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
+_MOST_NAMED = 30
+"""Columns that a message lists."""
+_EXACT = 2**53
+"""Above it a float64 does not hold every whole number."""
+
+
+def is_table(path: Path) -> bool:
+    """Whether the name ends in one of `TABLE_SUFFIXES`."""
+    return path.name.lower().endswith(TABLE_SUFFIXES)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table whose header is known; columns are read when they are asked for."""
+
+    path: Path
+    names: tuple[str, ...]
+    """Of the columns, in order."""
+    separator: str | None
+    """None for Parquet."""
+
+    def read(self, columns: Sequence[str]) -> dict[str, list[str]]:
+        """These columns as text, without surrounding blanks; an empty cell is "", and blank lines are no rows.
+
+        Raises:
+            DataError: a row of another length than the header, a column that is there twice, or no rows.
+        """
+        for name in columns:
+            if self.names.count(name) > 1:
+                raise DataError(f"{self.path}: has {self.names.count(name)} columns {name!r}; expected one")
+        with _read_errors(self.path):
+            cells = self._read_parquet(columns) if self.separator is None else self._read_csv(columns, self.separator)
+        if not next(iter(cells.values())):
+            raise DataError(f"{self.path}: has no rows; expected one per image, with its file and label")
+        return cells
+
+    def find(self, name: str, key: str, default: str = "", known: Sequence[str] = ()) -> list[str]:
+        """The column called `name`; if that is the key's default and not there, those with a known name, best first.
+
+        Raises:
+            DataError: there is none; names the key and the columns.
+        """
+        if name in self.names:
+            return [name]
+        found = self.among((default, *known)) if name == default else []
+        if found:
+            return found
+        self._refuse_missing_header()
+        listed = (*self.names[:_MOST_NAMED], *(["..."] if len(self.names) > _MOST_NAMED else []))
+        raise DataError(f"{self.path}: has no column {name!r} ({key}); {did_you_mean(name, listed)}")
+
+    def among(self, known: Sequence[str]) -> list[str]:
+        """The columns that have one of the known names (in lower case), in the order of these."""
+        by_name = {each.lower().replace(" ", "_").replace("-", "_"): each for each in reversed(self.names)}
+        return [by_name[each] for each in known if each in by_name]
+
+    def _refuse_missing_header(self) -> None:
+        for cell in self.names:
+            if re.fullmatch(r"-?\d+(\.\d*)?|.*\.(png|jpe?g|tiff?|fits?)", cell, re.IGNORECASE):
+                raise DataError(
+                    f"{self.path}: its first line holds {cell!r}, which is no column's name; expected a header, such "
+                    "as file,label"
+                )
+
+    def _read_csv(self, columns: Sequence[str], separator: str) -> dict[str, list[str]]:
+        places = [self.names.index(name) for name in columns]
+        lists: list[list[str]] = [[] for _ in columns]
+        with _open_text(self.path) as file:
+            rows = _csv_rows(file, separator)
+            next(rows)
+            for number, row in enumerate(rows, start=1):
+                if len(row) < len(self.names) or any(row[len(self.names) :]):
+                    expected = f"expected {len(self.names)}, as the header"
+                    raise DataError(f"{self.path}: row {number} has {len(row)} cells; {expected}")
+                for cells, place in zip(lists, places, strict=True):
+                    cells.append(row[place])
+        return dict(zip(columns, lists, strict=True))
+
+    def _read_parquet(self, columns: Sequence[str]) -> dict[str, list[str]]:
+        from pyarrow import parquet
+
+        table = parquet.read_table(self.path, columns=list(columns))
+        return {name: [_text(value) for value in table.column(name).to_pylist()] for name in columns}
+
+
+def open_table(path: Path) -> Table:
+    """Reads the header.
+
+    Raises:
+        DataError: the file is not what its ending says, or is empty.
+    """
+    with _read_errors(path):
+        if path.suffix.lower() == ".parquet":
+            from pyarrow import parquet
+
+            return Table(path, tuple(parquet.read_schema(path).names), None)
+        with _open_text(path) as file:
+            line = next((line for line in file if line.strip()), "")
+    cells = {mark: next(_csv_rows(io.StringIO(line), mark, strict=False), []) for mark in SEPARATORS}
+    separator = max(cells, key=lambda mark: len(cells[mark]))
+    if not cells[separator]:
+        raise DataError(f"{path}: has no rows; expected one per image, with its file and label")
+    return Table(path, tuple(cells[separator]), separator)
+
+
+@contextmanager
+def _read_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # noqa: BLE001  pyarrow and csv raise many kinds for damaged files
+        kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+        raise DataError(f"{path}: cannot be read as a {kind} table ({short_reason(error)})") from None
+
+
+@contextmanager
+def _open_text(path: Path) -> Iterator[IO[str]]:
+    """UTF-8, or UTF-16 with a mark as spreadsheets write it."""
+    with path.open("rb") as raw:
+        file = gzip.GzipFile(fileobj=raw) if path.suffix.lower() == ".gz" else raw
+        buffered = io.BufferedReader(file)
+        wide = buffered.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        yield io.TextIOWrapper(buffered, "utf-16" if wide else "utf-8-sig", newline="")
+
+
+def _csv_rows(file: IO[str], separator: str, *, strict: bool = True) -> Iterator[list[str]]:
+    """Rows of stripped cells; those without any text are left out."""
+    for row in csv.reader(file, delimiter=separator, strict=strict, skipinitialspace=True):
+        cells = [cell.strip() for cell in row]
+        if any(cells):
+            yield cells
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return str(int(value))  # whole numbers become float64 where a cell of their column is empty
+    if isinstance(value, bytes):
+        return value.decode(errors="replace").strip()
+    return "" if value is None else str(value).strip()
