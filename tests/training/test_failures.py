@@ -60,14 +60,14 @@ def train(loss="sparse_categorical_crossentropy", units=2):
             r"Object Unsavable was created by passing non-serializable argument",
         ),
         (lambda: keras.layers.Conv2D(2, 3)(np.zeros((1, 8, 8, 3), np.uint8)), r"Incompatible type|Value"),
-        (train, r"Received a label value of 2 which is outside the valid range of \[0, 2\)"),
+        (train, r"Received a label value of 2 which is outside|indices\[\d\] = 2 is not in \[0, 2\)"),
         (lambda: train("categorical_crossentropy"), r"Arguments `target` and `output` must have the same"),
     ],
 )
 def test_what_keras_says_is_kept_and_where_it_happened_is_not(function, reason):
     """Keras says where first, in paragraphs and with colours, and then what."""
     found = failure_reason(raised_by(function))
-    assert re.match(rf"\w+: {reason}", found)
+    assert re.match(rf"\w+: (?:{reason})", found)
     assert not found.endswith(("passing", ":", ","))
 
 
