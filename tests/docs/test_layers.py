@@ -230,7 +230,7 @@ def test_help_imports_nothing_heavy(code: str) -> None:
     [
         ["sweep", str(ROOT / "sweeps" / "gz2.yaml"), "--data", "nowhere.h5"],
         ["check", str(ROOT / "sweeps" / "gz2.yaml"), "--data", "nowhere"],
-        ["predict", str(ROOT / "docs")],
+        ["predict", str(ROOT / "docs" / "result.png")],
         ["evaluate", "nowhere.npz"],
         ["models", "export", "galaxy10-cnn", "-o", "x.onnx"],
         ["models", "list"],
