@@ -107,7 +107,7 @@ class TestAfterASweep:
         assert "galaxy-exp predict IMAGES... -o out.csv --model tiny-model  " in output
         assert "SIMULATED images in 10 classes" in log
         assert "trial 0 started: the baseline" in log
-        assert "epoch 1: val_macro_f1" in log
+        assert "epoch 1: SIMULATED val_macro_f1" in log
         assert "creating the MLflow database" in log
 
     def test_nothing_foreign_is_printed(self, finished):

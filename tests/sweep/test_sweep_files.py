@@ -26,7 +26,7 @@ def assert_finished(project, simulated):
     (row,) = json.loads(project.run("list", "--format", "json").stdout)
     assert (row["state"], row["trials"], row["registered"]) == ("finished", 2, "galaxy10-cnn v1")
     summary = project.run("show", "--format", "json").stdout
-    assert ("simulated" in summary) is simulated
+    assert ("SIMULATED" in summary) is json.loads(summary)[0]["simulated"] is simulated
 
 
 def test_quickstart(shipped):
