@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 from galaxy_exp.errors import DataError
 
-__all__ = ["PARTS", "Part", "parse_parts"]
+__all__ = ["PARTS", "PART_NAMES", "Part", "parse_parts"]
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
-
-_NAMES: dict[str, int] = {
-    **dict.fromkeys(("train", "training"), 0),
-    **dict.fromkeys(("validation", "val", "valid", "dev"), 1),
-    **dict.fromkeys(("test", "testing"), 2),
+_SPELLINGS: dict[Part, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid", "dev"),
+    "test": ("test", "testing"),
 }
-"""Position in `PARTS` by what people call a part, in lower case."""
+PART_NAMES = {spelling: part for part, spellings in _SPELLINGS.items() for spelling in spellings}
+"""The part by what people call it, in lower case."""
 
 
 def parse_parts(
@@ -43,13 +43,13 @@ def parse_parts(
     if values.ndim != 1:
         raise DataError(f"{source}: {key!r} has shape {values.shape}; expected (n,), one part per image")
     texts = [value.decode(errors="replace") if isinstance(value, bytes) else value for value in values.tolist()]
-    codes = [_NAMES.get(text.strip().lower(), -1) if isinstance(text, str) else -1 for text in texts]
-    if -1 in codes:
-        index = codes.index(-1)
+    parts = [PART_NAMES.get(text.strip().lower()) if isinstance(text, str) else None for text in texts]
+    if None in parts:
+        index = parts.index(None)
         at = (
             f"row {index + 1}: {key!r} is {texts[index]!r}"
             if by_row
             else f"{key!r} is {texts[index]!r} at index {index}"
         )
         raise DataError(f"{source}: {at}; expected {', '.join(PARTS)}")
-    return np.array(codes, dtype=np.int8)
+    return np.array([PARTS.index(part) for part in parts if part is not None], dtype=np.int8)

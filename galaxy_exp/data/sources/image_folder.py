@@ -11,23 +11,13 @@ import numpy as np
 from galaxy_exp.config.sweep import DataConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
 from galaxy_exp.data.listing import describe_endings, list_images, list_subfolders, no_images, report_others
-from galaxy_exp.data.parts import PARTS, Part
+from galaxy_exp.data.parts import PART_NAMES, PARTS, Part
 from galaxy_exp.data.sources.class_names import find_sidecar, normalise_name, order_subfolders
 from galaxy_exp.data.sources.file_stack import read_files
 from galaxy_exp.errors import DataError
 
 __all__ = ["load_image_folder"]
 
-_PARTS: dict[str, Part] = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
-"""What a subfolder that holds a part of a split may be called, in lower case."""
 _EXPECTED = "expected one subfolder per class, holding its images, or only train, val and test, holding such subfolders"
 
 
@@ -80,11 +70,11 @@ def load_image_folder(folder: Path, config: DataConfig) -> ImageDataset:
 def _find_parts(folder: Path) -> dict[Part, Path]:
     """The subfolders by their part; empty if they are classes."""
     subfolders = list_subfolders(folder)
-    if not all(entry.name.lower() in _PARTS for entry in subfolders):
+    if not all(entry.name.lower() in PART_NAMES for entry in subfolders):
         return {}
     parts: dict[Part, Path] = {}
     for entry in subfolders:
-        part = _PARTS[entry.name.lower()]
+        part = PART_NAMES[entry.name.lower()]
         if part in parts:
             raise DataError(f"{folder}: {parts[part].name!r} and {entry.name!r} are both {part}; expected one of them")
         parts[part] = entry
