@@ -63,13 +63,6 @@ class FitsConfig(Section):
     )
     hdu: int | None = Field(None, ge=0, description="which HDU holds the image; left out: the first with one")
 
-    @field_validator("bands", "nan", mode="before")
-    @classmethod
-    def _no_boolean(cls, value: Any) -> Any:
-        if isinstance(value, bool):
-            raise ValueError(f"is {str(value).lower()}; expected no boolean")  # which would be taken for 0 or 1
-        return value
-
     @field_validator("bands", mode="before")
     @classmethod
     def _one_band(cls, bands: Any) -> Any:
