@@ -113,7 +113,8 @@ class _Steps(Domain):
     """Evenly spaced numbers."""
 
     def __init__(self, low: Any, step: Any, n_choices: int) -> None:
-        self._low, self._step, self._high = low, step, grid_value(low, step, n_choices - 1)
+        self._low, self._step = low, step
+        self._high: Any = grid_value(low, step, n_choices - 1)
         self.n_choices = self._n = n_choices
         ends = (Decimal(repr(each)) for each in (self._high, low))
         is_exact = isinstance(low, int) or (next(ends) - next(ends)) % Decimal(repr(step)) == 0
