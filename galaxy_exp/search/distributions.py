@@ -99,7 +99,8 @@ class _Listed(Domain):
         return self._code(self._values.index(value)) if value in self._values else None
 
     def decode(self, code: Any) -> HyperparameterValue:
-        return self._values[code] if self._ordered else code
+        value: HyperparameterValue = self._values[code] if self._ordered else code
+        return value
 
     def choices(self) -> Iterable[Any]:
         return (self.encode(value) for value in dict.fromkeys(self._values))
@@ -111,9 +112,10 @@ class _Listed(Domain):
 class _Steps(Domain):
     """Evenly spaced numbers."""
 
-    def __init__(self, low: float, step: float, n_choices: int) -> None:
-        self._low, self._step, self.n_choices = low, step, n_choices
-        self._high = grid_value(low, step, n_choices - 1)
+    def __init__(self, low: Any, step: Any, n_choices: int) -> None:
+        self._low, self._step = low, step
+        self._high: Any = grid_value(low, step, n_choices - 1)
+        self.n_choices = self._n = n_choices
         ends = (Decimal(repr(each)) for each in (self._high, low))
         is_exact = isinstance(low, int) or (next(ends) - next(ends)) % Decimal(repr(step)) == 0
         self.by_quantile = not is_exact or (n_choices > _LONGEST_GRID and not isinstance(low, int))
@@ -126,15 +128,15 @@ class _Steps(Domain):
         return kind(self._low, self._high, step=self._step)
 
     def from_unit(self, quantile: float) -> Any:
-        return grid_value(self._low, self._step, _index(quantile, self.n_choices))
+        return grid_value(self._low, self._step, _index(quantile, self._n))
 
     def to_unit(self, code: Any) -> float:
-        return (self._index_of(code) + 0.5) / self.n_choices
+        return (self._index_of(code) + 0.5) / self._n
 
     def encode(self, value: HyperparameterValue) -> Any:
         if isinstance(value, str) or not math.isfinite(value):
             return None
-        found = min(max(self.decode(value), self._low), self._high)
+        found = grid_value(self._low, self._step, self._index_of(value))
         rounding = 0 if isinstance(self._low, int) else max(1e-8 * self._step, _rounding(self._low, self._high))
         return found if abs(value - found) <= rounding else None
 
@@ -142,12 +144,14 @@ class _Steps(Domain):
         return grid_value(self._low, self._step, self._index_of(code))
 
     def choices(self) -> Iterable[Any]:
-        return (grid_value(self._low, self._step, index) for index in range(self.n_choices))
+        return (grid_value(self._low, self._step, index) for index in range(self._n))
 
     def _index_of(self, code: Any) -> int:
         if isinstance(code, int) and isinstance(self._low, int):
-            return (code - self._low) // int(self._step)
-        return min(max(round((code - self._low) / self._step), 0), self.n_choices - 1)
+            index = (code - self._low) // self._step
+        else:
+            index = round((code - self._low) / self._step)
+        return int(min(max(index, 0), self._n - 1))
 
 
 class _Range(Domain):
@@ -155,7 +159,7 @@ class _Range(Domain):
 
     is_even = False
 
-    def __init__(self, low: float, high: float, scale: str) -> None:
+    def __init__(self, low: Any, high: Any, scale: str) -> None:
         self._low, self._high, self._scale = low, high, scale
         self._is_whole = isinstance(low, int)
         self._end = high + self._is_whole
@@ -233,8 +237,8 @@ def _index(quantile: float, n_choices: int) -> int:
     return min(math.floor(quantile / (1 / n_choices)), n_choices - 1)
 
 
-def _n_steps(low: float, high: float, step: float) -> int:
+def _n_steps(low: Any, high: Any, step: Any) -> int:
     """Number of whole steps within the range, of floats as written in decimals."""
     if isinstance(low, int):
-        return (high - low) // int(step)
+        return int((high - low) // step)
     return int((Decimal(repr(high)) - Decimal(repr(low))) // Decimal(repr(step)))

@@ -137,7 +137,9 @@ class LengthGuard(keras.callbacks.Callback):  # type: ignore[misc]
         names = [name for name, value in self._hp.values.items() if type(value) is int and value == self._planned]
         names = [name for name in names if "epoch" in name] or names
         cause = f' (hyperparameter "{names[0]}")' if names else ""
-        return WrongLengthError(f"its fit trains {self._planned} epochs{cause}; {_expected(self._epochs)}")
+        return WrongLengthError(
+            f"its fit trains {self._planned} epoch{'s' * (self._planned != 1)}{cause}; {_expected(self._epochs)}"
+        )
 
 
 class _FirstEpoch(keras.callbacks.Callback):  # type: ignore[misc]

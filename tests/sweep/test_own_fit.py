@@ -18,7 +18,7 @@ def test_what_a_fit_declares_is_searched_recorded_logged_and_shown(project):
     assert len({each["batch_size"] for each in values}) > 1
     assert all(("buffer" in each) == (each["order"] == "random") for each in values)
     assert record.started.baseline["batch_size"] == 32
-    assert "note: with quick=True: hypermodel: toys:OwnFitHyperModel: its fit trains 1 epochs" in done.stderr
+    assert "note: with quick=True: hypermodel: toys:OwnFitHyperModel: its fit trains 1 epoch" in done.stderr
 
     client = project.client()
     experiments = [each.experiment_id for each in client.search_experiments()]
@@ -38,7 +38,7 @@ def test_a_trial_that_trains_another_number_of_epochs_fails_by_name(project):
     values = ("--set", "space.quick=true", "--set", "search.max_failures=1", "--max-trials", "3")
     project.run("sweep", "sweep.yaml", *OWN_FIT, *values, exit_code=1)
     reasons = [trial.result.reason for trial in project.record().searched if trial.values["quick"]]
-    assert reasons[0].startswith("WrongLengthError: its fit trains 1 epochs; a trial has training.epochs, 2")
+    assert reasons[0].startswith("WrongLengthError: its fit trains 1 epoch; a trial has training.epochs, 2")
 
 
 @pytest.mark.parametrize("command", [("sweep",), ("check", "--no-timing")])

@@ -120,10 +120,10 @@ class Forgotten(Base):
     ("hypermodel", "found"),
     [
         (Searched, 'its fit trains 7 epochs (hyperparameter "n_epochs")'),
-        (SearchedFromTheTrialsOwn, 'its fit trains 499 epochs (hyperparameter "epochs")'),
+        (SearchedFromTheTrialsOwn, 'its fit trains 500 epochs (hyperparameter "epochs")'),
         (Twice, "its fit passes epochs to model.fit beside the epochs that it is given"),
         (Fewer, "its fit trains 2 epochs"),
-        (Forgotten, "its fit trains 1 epochs"),
+        (Forgotten, "its fit trains 1 epoch"),
     ],
 )
 def test_epochs_of_its_own_are_refused_by_name(hypermodel, found):
@@ -145,4 +145,4 @@ def test_epochs_of_its_own_in_one_branch_only_leave_a_note():
     notes = []
     discover_space(OneBranch(), probe_fit=FitRehearsal("m:M", IMAGES, LABELS, EPOCHS), note=notes.append)
     (note,) = notes
-    assert note.startswith("note: with quick=True: hypermodel: m:M: its fit trains 1 epochs; a trial has")
+    assert note.startswith("note: with quick=True: hypermodel: m:M: its fit trains 1 epoch; a trial has")
