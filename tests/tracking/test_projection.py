@@ -7,6 +7,7 @@ from mlflow import MlflowClient
 from mlflow_servers import free_port, mlflow_server
 
 from galaxy_exp.journal.journal import Journal
+from galaxy_exp.records import TrialState
 from galaxy_exp.tracking import names
 
 pytestmark = pytest.mark.slow
@@ -24,13 +25,15 @@ def artifacts(client, run_id, folder=None):
     return {artifact.path for artifact in client.list_artifacts(run_id, folder)}
 
 
-def test_one_parent_and_a_nested_child_for_each_trial(runs):
+def test_one_parent_and_a_nested_child_for_each_trial(runs, finished):
     assert set(runs) == {"sweep", "0", "1", "2", "3", "4"}
     parent = runs["sweep"]
     assert all(run.data.tags[names.PARENT] == parent.info.run_id for key, run in runs.items() if key != "sweep")
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     assert runs["0"].info.run_name == "trial 000 (baseline)"
-    assert runs["3"].info.run_name == "trial 003"
+    stopped = {trial.number for trial in finished.record().trials.values() if trial.state is TrialState.STOPPED}
+    named = {key: run.info.run_name for key, run in runs.items() if key not in ("sweep", "0")}
+    assert named == {str(n): f"trial {n:03d}{' (stopped)' * (n in stopped)}" for n in range(1, 5)}
 
 
 def test_a_trial_has_its_active_hyperparameters_seed_and_outcome_as_params(runs, finished):
