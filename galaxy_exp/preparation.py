@@ -153,7 +153,5 @@ def _note_idle_pruner(config: SweepConfig, say: Say) -> None:
     epochs = config.training.epochs
     first = build_pruner(config.search, epochs).first_decision(1)
     if config.search.pruner != "none" and (first is None or first >= epochs):
-        say(
-            f"note: search.pruner {config.search.pruner} first decides after epoch {first or 'none'} "
-            f"and training.epochs is {epochs}, so no trial is stopped early"
-        )
+        when = "decides after no epoch" if first is None else f"first decides after epoch {first}"
+        say(f"note: search.pruner {config.search.pruner} {when} and training.epochs is {epochs}: no trial stops early")

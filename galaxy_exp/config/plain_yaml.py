@@ -31,7 +31,11 @@ class _Extent:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses repeated keys, tags, and what is too deep or too large; reads 1e-4 as a number, yes and no as words."""
+    """Refuses repeated keys, tags, and what is too deep or too large.
+
+    Reads 1e-4 as a number, 010 as ten, and yes, 1:30 and << as text, as YAML 1.2 does. PyYAML follows YAML 1.1, in which
+    010 is eight and 1:30 is ninety.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -89,12 +93,11 @@ _Loader.yaml_constructors = {
     if tag is None or tag.removeprefix(_TAG) in ("null", "bool", "float", "seq")
 }
 _Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern) for tag, pattern in resolvers if tag.removeprefix(_TAG) not in ("bool", "float", "timestamp")
-    ]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag == f"{_TAG}null"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(f"{_TAG}bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(f"{_TAG}int", re.compile(r"^[-+]?(?:\d(?:_?\d)*|0x[0-9a-fA-F]+)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
     f"{_TAG}float",
     re.compile(
@@ -124,7 +127,8 @@ def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
 
 
 def _whole_number(loader: _Loader, node: yaml.ScalarNode) -> int:
-    number: int = loader.construct_yaml_int(node)
+    digits = loader.construct_scalar(node)
+    number = int(digits, 16 if "x" in digits else 10)
     if abs(number) > MAX_WHOLE_NUMBER:
         raise _mistake(f"a whole number beyond {MAX_WHOLE_NUMBER}", node.start_mark)
     return number

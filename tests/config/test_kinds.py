@@ -119,10 +119,25 @@ def test_lists_of_numbers_hold_numbers_alone(key, value):
     )
 
 
-@pytest.mark.parametrize(("text", "value"), [("20", 20), ("20.0", 20), ("2e1", 20), (" 20 ", 20), ("0x14", 20)])
-def test_a_whole_number_may_be_written_in_any_way(text, value):
-    epochs = parse_overrides([f"training.epochs={text}"]).training.epochs
-    assert (epochs, type(epochs)) == (value, int)
+@pytest.mark.parametrize("text", ["20", "20.0", "2e1", " 20 ", "0x14", "+20", "020", "2_0"])
+def test_a_whole_number_may_be_written_in_any_way(text, tmp_path):
+    (tmp_path / "s.yaml").write_text(f"training: {{epochs: {text}}}")
+    for config in (parse_overrides([f"training.epochs={text}"]), load_sweep(tmp_path / "s.yaml")):
+        assert (config.training.epochs, type(config.training.epochs)) == (20, int)
+
+
+@pytest.mark.parametrize("text", ["1:30", "12:30:45", "0b11", "0o17", "2__0", "_20", "20_"])
+def test_what_only_old_yaml_takes_for_a_number_is_text(text, tmp_path):
+    (tmp_path / "s.yaml").write_text(f"data: {{options: {{a: {text}}}}}")
+    assert load_sweep(tmp_path / "s.yaml").data.options == {"a": text}
+    assert parse_overrides([f"data.options.a={text}"]).data.options == {"a": text}
+    assert f"found {text!r}; expected" in refusal(lambda: parse_overrides([f"training.epochs={text}"]))
+
+
+@pytest.mark.parametrize("line", ["<<: {epochs: 3}", "=: 3"])
+def test_keys_of_old_yaml_are_unknown_keys(line, tmp_path):
+    (tmp_path / "s.yaml").write_text(f"training:\n  {line}\n")
+    assert f"training.{line[: line.index(':')]}: unknown key" in refusal(lambda: load_sweep(tmp_path / "s.yaml"))
 
 
 @pytest.mark.parametrize(
