@@ -22,9 +22,9 @@ def shipped(project):
     return project
 
 
-def assert_finished(project, simulated):
+def assert_finished(project, model, simulated):
     (row,) = json.loads(project.run("list", "--format", "json").stdout)
-    assert (row["state"], row["trials"], row["registered"]) == ("finished", 2, "galaxy10-cnn v1")
+    assert (row["state"], row["trials"], row["registered"]) == ("finished", 2, f"{model} v1")
     summary = project.run("show", "--format", "json").stdout
     assert ("SIMULATED" in summary) is json.loads(summary)[0]["simulated"] is simulated
 
@@ -33,7 +33,7 @@ def test_quickstart(shipped):
     done = shipped.run("sweep", "sweeps/quickstart.yaml", *LESS, "--set", "data.simulated.n_images=120")
     assert "SIMULATED" in done.stdout
     assert "gain" in done.stdout or "the baseline itself" in done.stdout
-    assert_finished(shipped, simulated=True)
+    assert_finished(shipped, "galaxy10-cnn", simulated=True)
 
 
 def test_gz2_on_a_file_in_galaxy10_s_layout(shipped):
@@ -42,7 +42,7 @@ def test_gz2_on_a_file_in_galaxy10_s_layout(shipped):
         file["images"], file["ans"] = images, labels
     done = shipped.run("sweep", "sweeps/gz2.yaml", *LESS, "--set", "data.source=galaxies.h5")
     assert "SIMULATED" not in done.stdout
-    assert_finished(shipped, simulated=False)
+    assert_finished(shipped, "gz2", simulated=False)
 
 
 def test_every_sweep_file_is_run_here():
