@@ -33,7 +33,7 @@ class _Extent:
 class _Loader(yaml.SafeLoader):
     """Refuses repeated keys, tags, and what is too deep or too large.
 
-    Reads 1e-4 as a number, 010 as ten, and yes, 1:30 and << as text, as YAML 1.2 does. PyYAML follows YAML 1.1, in which
+    Reads 1e-4 as a number, 010 as ten, and yes, 1:30 and << as text, as YAML 1.2 does. PyYAML follows YAML 1.1, where
     010 is eight and 1:30 is ninety.
     """
 

@@ -11,8 +11,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from functools import cache
-from importlib.metadata import entry_points, version
-from importlib.util import find_spec
+from importlib.metadata import distribution, entry_points, version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -101,10 +100,7 @@ def _check_folder() -> None:
 
 
 def _mlflow_folder() -> Path:
-    spec = find_spec("mlflow")
-    assert spec is not None
-    assert spec.submodule_search_locations
-    return Path(spec.submodule_search_locations[0])
+    return Path(str(distribution("mlflow").locate_file("mlflow")))
 
 
 # SQLite
