@@ -235,8 +235,8 @@ def _mcnemar(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> float:
 
 
 _Exchanged = tuple[int, Callable[[NDArray[np.uint8]], Vector]]
-"""Random bytes of a draw, and the gains (n,) of a over b by such bytes (n, bytes): each bit says whether the predictions
-of one image are exchanged."""
+"""Random bytes of a draw, and the gains (n,) of a over b by such bytes (n, bytes): each bit says whether the
+predictions of one image are exchanged."""
 
 
 def _exchanged_predictions(labels: NDArray[Any], a: NDArray[Any], b: NDArray[Any], metric: str) -> _Exchanged:

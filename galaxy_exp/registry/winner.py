@@ -83,18 +83,16 @@ def open_sealed_test(journal: Journal, folder: SweepFolder, data: PreparedData) 
                 report=report.to_dict(),
                 opening=opening,
                 test_images=test_images,
-                gains={}
-                if number == record.winner
-                else _differences(folder, _winner_number(record), probabilities, data),
+                gains={} if number == record.winner else _differences(folder, record, probabilities, data),
             )
         )
 
 
 def _differences(
-    folder: SweepFolder, winner: int, baseline: NDArray[np.float32], data: PreparedData
+    folder: SweepFolder, record: SweepRecord, baseline: NDArray[np.float32], data: PreparedData
 ) -> dict[str, tuple[float, float, float]]:
     """By metric, the winner's value minus that of the baseline, which is tested after it, with the interval's ends."""
-    own = _sealed_predictions(folder, winner, data)
+    own = _sealed_predictions(folder, _winner_number(record), data)
     return {metric: paired_bootstrap(own.labels, own.probabilities, baseline, metric) for metric in METRICS}
 
 

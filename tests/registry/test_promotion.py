@@ -330,6 +330,22 @@ def test_by_hand_the_same_comparison_counts_as_before_and_another_is_one_more_op
     assert _opening_of_refusal(store, second) > counted[0]
 
 
+def test_by_hand_the_same_names_in_two_stores_are_two_openings(
+    versions: Versions, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two models with the same version numbers stand for two stores: what the ledger notes is free of names."""
+    openers: list[str] = []
+    monkeypatch.setattr("galaxy_exp.registry.catalogue.record_opening", lambda *entry: openers.append(entry[2]))
+    for _ in range(2):
+        first, second, third = versions(0.7, 0.72, 0.9)
+        for ref in (first, second, third):
+            _gate(store, ref, opening=3)
+        _opening_of_refusal(store, second)
+        runs = [store.client.get_model_version(first.name, number).run_id for number in ("2", "3")]
+        assert openers[-1] == f"{runs[0]} against {runs[1]}"
+    assert len(set(openers)) == 2
+
+
 def _opening_of_refusal(store: Store, ref: ModelVersionRef) -> int:
     with pytest.raises(ModelError, match=r"; opening (\d+) of this test set; level") as caught:
         promote(ref.name, ref.version, store.uri)

@@ -481,10 +481,8 @@ class TestPromoting:
         made = sweep(0.5).to_registered()
         decision = made.promote()
         assert (decision.name, decision.version, decision.promoted) == (made.name, 1, True)
-        assert (
-            decision.reason
-            == f"first version: there was no champion; {describe_opening(decision.opening, compared=False)}"
-        )
+        opening = describe_opening(decision.opening, compared=False)
+        assert decision.reason == f"first version: there was no champion; {opening}"
         assert made.journal.record.opening == decision.opening
         assert made.promote() == decision
 
