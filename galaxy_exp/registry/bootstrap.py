@@ -216,7 +216,8 @@ def paired_permutation(
     exchange = _exchanged_losses if metric == "loss" else _exchanged_predictions
     width, gains = exchange(labels, probabilities_a, probabilities_b, metric)
     gain, rng = gains(np.zeros((1, width), np.uint8))[0], np.random.default_rng(seed)
-    at_once = min(_DRAWS_AT_ONCE, max(_BYTES_AT_ONCE // (72 * width), 1))  # 8 numbers of 9 bytes to a random byte
+    bytes_per_draw = 72 * max(width, 1)  # a bit takes one byte, and eight more as a number
+    at_once = min(_DRAWS_AT_ONCE, max(_BYTES_AT_ONCE // bytes_per_draw, 1))
     n_draws = min(math.ceil(10 / level), MOST_DRAWS)
     n_drawn = n_as_good = 0
     while n_drawn < n_draws and 1 + n_as_good <= level * (1 + n_draws):

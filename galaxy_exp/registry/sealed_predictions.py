@@ -61,7 +61,7 @@ def log_sealed_predictions(client: MlflowClient, run_id: str, test: SealedPredic
     """Stores the predictions as artifact of the run; repeating it overwrites them with the same."""
     with tempfile.TemporaryDirectory() as folder, quiet_mlflow():
         path = Path(folder, ARTIFACT)
-        images = {} if test.images is None else {"images": test.images}
+        images: dict[str, Any] = {} if test.images is None else {"images": test.images}
         digest = np.array(test.digest)
         np.savez_compressed(path, labels=test.labels, probabilities=test.probabilities, digest=digest, **images)
         client.log_artifact(run_id, str(path))

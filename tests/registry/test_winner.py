@@ -287,6 +287,8 @@ class TestRegistering:
         sealed = fetch_sealed_predictions(made.store.client, run_id)
         assert sealed is not None
         assert sealed.digest == version.tags[version_tags.TEST_DIGEST] == report["digest"]
+        assert sealed.images is not None
+        assert sealed.images.shape == (report["n_images"],)
 
     def test_the_version_averages_as_the_sealed_test_did(self, sweep: Callable[..., Sweep]) -> None:
         made = sweep(0.5, 0.7, registry={"tta": True}).to_registered()
