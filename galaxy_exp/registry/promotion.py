@@ -5,7 +5,7 @@
 | none | any | promoted |
 | trained on simulated galaxies | on real ones | promoted |
 | trained on real galaxies | on simulated ones | stays challenger |
-| tested on images of another data set or split | | stays challenger: the two cannot be compared |
+| tested on other images | | stays challenger: the two cannot be compared |
 | tested on the same images | its gain is significant at the level of this opening of the test set | promoted |
 | tested on the same images | it is not | stays challenger |
 
