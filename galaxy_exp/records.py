@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 __all__ = [
+    "BUILT_IN_HYPERMODEL",
+    "BUILT_IN_MODEL",
     "DATA_GONE",
     "DISK_FULL",
     "Constraint",
@@ -28,7 +30,14 @@ __all__ = [
     "TrialResult",
     "TrialSpec",
     "TrialState",
+    "gain_in",
 ]
+
+BUILT_IN_HYPERMODEL = "galaxy-cnn"
+"""Name of the hypermodel of this package in a sweep file."""
+
+BUILT_IN_MODEL = "galaxy10-cnn"
+"""Default name of the registered model of sweeps with this package's network and data."""
 
 DISK_FULL = "no space left on the disk"
 """The reason of a trial whose files could not be written; the sweep stops, and the trial has not failed."""
@@ -132,7 +141,8 @@ class TrialSpec:
     space: dict[str, Any]
     """`keras_tuner.HyperParameters.get_config()` of the effective space."""
     hypermodel: str
-    """"galaxy-cnn", a dotted path `package.module:ClassName`, or "pickled:" and the file of one given from Python."""
+    """`BUILT_IN_HYPERMODEL`, a dotted path `package.module:ClassName`, or "pickled:" and the file of one given from
+    Python."""
     data: SplitFiles
     epochs: int
     seed: int
@@ -236,14 +246,30 @@ class Throughput:
     """Of all together."""
 
 
+_LESS_IS_BETTER = "loss"
+
+
+def gain_in(metric: str, value: float, other: float) -> float:
+    """How much better `value` is than `other`: positive if better, also of `loss`."""
+    return other - value if metric == _LESS_IS_BETTER else value - other
+
+
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """One model's value minus another's on the same images, with the 95% interval of the paired bootstrap."""
+    """How much better one model is than another on the same images, with the 95% interval of the paired bootstrap."""
 
     metric: str
     difference: float
+    """Positive if better, also of `loss`, of which less is better."""
     low: float
     high: float
+
+    @classmethod
+    def of_difference(cls, metric: str, difference: float, low: float, high: float) -> Gain:
+        """From the model's value minus the other's and the ends of its interval, as journals have them."""
+        if metric == _LESS_IS_BETTER:
+            return cls(metric, 0.0 - difference, 0.0 - high, 0.0 - low)
+        return cls(metric, difference, low, high)
 
     @property
     def is_clear(self) -> bool:

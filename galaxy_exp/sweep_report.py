@@ -191,7 +191,7 @@ def _gains(
         return
     if {winner, 0} <= set(probabilities):
         for metric in METRICS:
-            yield Gain(metric, *paired_bootstrap(labels, probabilities[winner], probabilities[0], metric))
+            yield Gain.of_difference(metric, *paired_bootstrap(labels, probabilities[winner], probabilities[0], metric))
 
 
 def _trials_ahead(record: SweepRecord) -> TrialsAhead | None:

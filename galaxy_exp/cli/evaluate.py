@@ -20,6 +20,7 @@ from galaxy_exp.cli.output import (
     uri_option,
     writing,
 )
+from galaxy_exp.records import BUILT_IN_MODEL
 
 if TYPE_CHECKING:
     from galaxy_exp.config.sweep import DataConfig
@@ -43,7 +44,7 @@ _SCORES = (
 @click.command("evaluate")
 @click.argument("source", metavar="DATA")
 @click.option(
-    "--model", default="galaxy10-cnn", show_default=True, help="registered name (its champion), or a model URI"
+    "--model", default=BUILT_IN_MODEL, show_default=True, help="registered name (its champion), or a model URI"
 )
 @click.option("--alias", default="champion", show_default=True, help="which version, with a registered name")
 @click.option(
@@ -93,7 +94,8 @@ def evaluate_command(
 
     If the model was trained on some of these images, as far as that can be told here, a line on stderr says so:
     the scores are then no measure of how it does on new ones. If a sweep's held-out test set is among the images, that
-    is an opening of it, which goes on record: later models have to be better by more to become champion.
+    is an opening of it, which goes on record: later models have to be better by more to become champion. An opening
+    counts once a sweep: a look at the test set of the model's own sweep adds nothing, as that sweep has tested on it.
 
     With --output, predictions.csv has a row for each image, or for each row of the table with its id as it is there.
 

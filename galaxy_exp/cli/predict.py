@@ -13,6 +13,7 @@ import click
 
 from galaxy_exp.cli.output import as_overrides, image_folder_options, say, uri_option
 from galaxy_exp.errors import BadInputError, UnusableImagesError
+from galaxy_exp.records import BUILT_IN_MODEL
 from galaxy_exp.registry.row_files import FORMATS, Row, choose_format, write_rows_to_stdout
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ __all__ = ["predict_command"]
     help="left out: by the ending of the file; json is one list, jsonl an object a line",
 )
 @click.option(
-    "--model", default="galaxy10-cnn", show_default=True, help="registered name (its champion), or a model URI"
+    "--model", default=BUILT_IN_MODEL, show_default=True, help="registered name (its champion), or a model URI"
 )
 @click.option("--alias", default="champion", show_default=True, help="which version, with a registered name")
 @click.option("--calibrated", is_flag=True, help="probabilities at the model's temperature; the classes are the same")

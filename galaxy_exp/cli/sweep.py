@@ -137,11 +137,11 @@ def print_summary(result: SweepResult) -> None:
 
 def next_steps(record: SweepRecord) -> list[str]:
     """The commands to go on with, with the arguments that this sweep's MLflow store and model name ask for."""
-    from galaxy_exp.registry.champion import DEFAULT_NAME
+    from galaxy_exp.records import BUILT_IN_MODEL
     from galaxy_exp.tracking.store import uri_option
 
     store, model = uri_option(record.tracking_uri), record.config.model_name
-    name = "" if model == DEFAULT_NAME else f" --model {shlex.quote(model)}"
+    name = "" if model == BUILT_IN_MODEL else f" --model {shlex.quote(model)}"
     steps = [
         (f"galaxy-exp ui{store}", "compare the trials in the MLflow UI"),
         ("galaxy-exp trials", "the same as a table"),
@@ -172,7 +172,7 @@ def _gain_lines(result: SweepResult) -> list[str]:
     for name, label in (("accuracy", "accuracy"), ("macro_f1", "macro-F1"), ("balanced_accuracy", "balanced accuracy")):
         lines.append(f"  {label:<18}{tested[name]:.3f}" + _versus(record, tested, name))
     for other in tested.get("compared", []):
-        gain = Gain("macro_f1", *other["differences"]["macro_f1"])
+        gain = Gain.of_difference("macro_f1", *other["differences"]["macro_f1"])
         lines.append(f"  macro-F1, {other['name']}: {other['macro_f1']:.3f}, difference {gain}")
     return lines
 

@@ -22,7 +22,7 @@ from pydantic import (
 
 from galaxy_exp.config.data_formats import FitsConfig, TableConfig
 from galaxy_exp.config.section import Section
-from galaxy_exp.records import Constraint, Direction, Objective
+from galaxy_exp.records import BUILT_IN_HYPERMODEL, BUILT_IN_MODEL, Constraint, Direction, Objective
 from galaxy_exp.wording import did_you_mean, nearest
 
 __all__ = [
@@ -126,7 +126,6 @@ class SimulatedConfig(Section):
     )
 
 
-BUILT_IN_HYPERMODEL = "galaxy-cnn"
 BUILT_IN_SOURCES = ("galaxy10-sdss", "galaxy10-decals", "simulated")
 
 
@@ -576,7 +575,9 @@ class SweepConfig(Section):
     name: str = Field("sweep", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="letters, digits, . _ -")
     data: DataConfig = DataConfig()
     hypermodel: str = Field(
-        "galaxy-cnn", min_length=1, description="galaxy-cnn, or package.module:ClassName of a keras_tuner.HyperModel"
+        BUILT_IN_HYPERMODEL,
+        min_length=1,
+        description=f"{BUILT_IN_HYPERMODEL}, or package.module:ClassName of a keras_tuner.HyperModel",
     )
     space: dict[str, _TaggedSpaceEntry] = Field(
         default_factory=dict, description="narrows, widens or fixes hyperparameters by name"
@@ -595,7 +596,7 @@ class SweepConfig(Section):
     @property
     def model_name(self) -> str:
         """The registered model: as configured, else by `is_built_in`."""
-        return self.registry.model or ("galaxy10-cnn" if self.is_built_in else self.name)
+        return self.registry.model or (BUILT_IN_MODEL if self.is_built_in else self.name)
 
     @property
     def is_built_in(self) -> bool:

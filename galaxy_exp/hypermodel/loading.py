@@ -14,11 +14,12 @@ import keras_tuner
 
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
+from galaxy_exp.records import BUILT_IN_HYPERMODEL
 from galaxy_exp.wording import did_you_mean, nearest
 
 __all__ = ["BUILT_IN", "PICKLED", "load_hypermodel"]
 
-BUILT_IN = {"galaxy-cnn": GalaxyCNN}
+BUILT_IN = {BUILT_IN_HYPERMODEL: GalaxyCNN}
 """The hypermodels that have a name of their own."""
 
 PICKLED = "pickled:"

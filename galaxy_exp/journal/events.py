@@ -197,8 +197,8 @@ class SealedTestOpened(_Event):
     opening: int = Field(0, ge=0)
     """How many sweeps of the project had opened this test set, this one included; 0 in older journals."""
     gains: dict[str, tuple[float, float, float]] = {}
-    """By metric, the winner's gain over this model and the ends of its 95% interval; empty for the winner itself, and
-    in older journals."""
+    """By metric, the winner's value minus this model's and the ends of its 95% interval; empty for the winner itself,
+    and in older journals."""
     test_images: str = ""
     """`registry.openings.digest_images` of the images and labels; empty in older journals."""
 

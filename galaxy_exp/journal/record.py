@@ -382,7 +382,7 @@ class SweepRecord:
                 self.test_reports[event.number] = event.report
                 self.test_set |= {str(event.report.get("digest", "")), event.test_images} - {""}
                 self.opening = max(self.opening, event.opening)
-                self.gains |= {metric: Gain(metric, *ends) for metric, ends in event.gains.items()}
+                self.gains |= {metric: Gain.of_difference(metric, *ends) for metric, ends in event.gains.items()}
             case ModelRegistered():
                 self.registered = event
             case PromotionDecided():

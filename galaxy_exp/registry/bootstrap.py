@@ -21,6 +21,7 @@ METRICS = ("accuracy", "macro_f1", "balanced_accuracy", "loss")
 MOST_DRAWS = 2_000_000
 """Permutations at most: p-values under 1 / MOST_DRAWS cannot be told apart."""
 _DRAWS_AT_ONCE = 1000
+_BYTES_AT_ONCE = 2**25
 
 Vector = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -155,13 +156,16 @@ def _confusion_stack(
 
 def _score(matrices: Vector, metric: str) -> Vector:
     """A metric of each matrix of a stack, by the conventions of `galaxy_exp.metrics`. Shape (n,)."""
-    right = np.diagonal(matrices, axis1=1, axis2=2)
-    true = matrices.sum(axis=2)
+    return _score_counts(np.diagonal(matrices, axis1=1, axis2=2), matrices.sum(axis=2), matrices.sum(axis=1), metric)
+
+
+def _score_counts(right: Vector, true: Vector, predicted: Vector, metric: str) -> Vector:
+    """The same from what is right and predicted (n, n_classes) and true (likewise, or (n_classes,)) in each class."""
     if metric == "accuracy":
-        return np.asarray(right.sum(axis=1) / true.sum(axis=1))
-    scale, whole = (1.0, true) if metric == "balanced_accuracy" else (2.0, true + matrices.sum(axis=1))
-    per_class = np.divide(scale * right, whole, out=np.zeros_like(true), where=true > 0)
-    return np.asarray(per_class.sum(axis=1) / (true > 0).sum(axis=1))
+        return np.asarray(right.sum(axis=1) / true.sum(axis=-1))
+    scale, whole = (1.0, true) if metric == "balanced_accuracy" else (2.0, true + predicted)
+    per_class = np.divide(scale * right, whole, out=np.zeros_like(predicted), where=true > 0)
+    return np.asarray(per_class.sum(axis=1) / (true > 0).sum(axis=-1))
 
 
 def _loss_differences(
@@ -189,62 +193,91 @@ def paired_permutation(
     """One-sided p-value of classifier a being better than b on the same images.
 
     If neither is better, it does not matter which of the two said what of an image: their predictions are exchanged at
-    random, image by image. With accuracy this is McNemar's exact test. Unlike a percentile of the bootstrap, which
-    resamples the few images on which the two differ, it holds its level however small that is (Good 2005, Permutation,
-    Parametric and Bootstrap Tests of Hypotheses; the p-value of random permutations: Phipson & Smyth 2010).
+    random, image by image. With accuracy this is McNemar's test, whose p-value is exact. Unlike a percentile of the
+    bootstrap, which resamples the few images on which the two differ, it holds its level however small that is (Good
+    2005, Permutation, Parametric and Bootstrap Tests of Hypotheses; the p-value of random permutations: Phipson & Smyth
+    2010).
 
     Args:
         labels: integers (n_images,).
         probabilities_a: (n_images, n_classes).
         probabilities_b: likewise, of the same images.
         metric: one of `METRICS`; less is better of the loss.
-        level: what the p-value is going to be compared with. There are 100 / level permutations, at most `MOST_DRAWS`,
-            and no more once it is certain that the p-value is above the level.
+        level: what the p-value is going to be compared with. There are 10 / level permutations, at most `MOST_DRAWS`,
+            and no more once it is certain that the p-value of all of them is above the level.
         seed: of the permutations; the same seed gives the same p-value.
 
     Raises:
         BadInputError: an unknown metric, no images, or arrays that do not belong together.
     """
     _check(labels, probabilities_a, probabilities_b, metric)
+    if metric == "accuracy":
+        return _mcnemar(probabilities_a.argmax(axis=1) == labels, probabilities_b.argmax(axis=1) == labels)
     exchange = _exchanged_losses if metric == "loss" else _exchanged_predictions
-    gain, gains = exchange(labels, probabilities_a, probabilities_b, metric, np.random.default_rng(seed))
-    n_draws = min(math.ceil(100 / level), MOST_DRAWS)
+    width, gains = exchange(labels, probabilities_a, probabilities_b, metric)
+    gain, rng = gains(np.zeros((1, width), np.uint8))[0], np.random.default_rng(seed)
+    bytes_per_draw = 72 * max(width, 1)  # a bit takes one byte, and eight more as a number
+    at_once = min(_DRAWS_AT_ONCE, max(_BYTES_AT_ONCE // bytes_per_draw, 1))
+    n_draws = min(math.ceil(10 / level), MOST_DRAWS)
     n_drawn = n_as_good = 0
-    while n_drawn < n_draws and n_as_good <= level * (1 + n_draws):
-        n_as_good += int((gains(_DRAWS_AT_ONCE) >= gain - 1e-12).sum())
-        n_drawn += _DRAWS_AT_ONCE
+    while n_drawn < n_draws and 1 + n_as_good <= level * (1 + n_draws):
+        drawn = rng.integers(0, 256, (min(at_once, n_draws - n_drawn), width), np.uint8)
+        n_as_good += int((gains(drawn) >= gain - 1e-12).sum())
+        n_drawn += len(drawn)
     return (1 + n_as_good) / (1 + n_drawn)
 
 
-_Exchanged = tuple[float, Callable[[int], Vector]]
-"""The gain of a over b as observed, and what gives n gains with predictions exchanged."""
+def _mcnemar(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> float:
+    """The probability that b alone is right on as few images as it is, or fewer, if a coin decides who is right."""
+    from scipy.special import bdtr
+
+    n_better, n_worse = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    return float(bdtr(n_worse, n_better + n_worse, 0.5))
 
 
-def _exchanged_predictions(
-    labels: NDArray[Any], a: NDArray[Any], b: NDArray[Any], metric: str, rng: np.random.Generator
-) -> _Exchanged:
+_Exchanged = tuple[int, Callable[[NDArray[np.uint8]], Vector]]
+"""Random bytes of a draw, and the gains (n,) of a over b by such bytes (n, bytes): each bit says whether the
+predictions of one image are exchanged."""
+
+
+def _exchanged_predictions(labels: NDArray[Any], a: NDArray[Any], b: NDArray[Any], metric: str) -> _Exchanged:
+    """An exchange moves counts of right and predicted images, (2 n_classes,), from one classifier to the other.
+
+    Images with the same label and predictions are counted together, up to 8 in a byte.
+    """
     triples = np.stack([labels.astype(np.int64), a.argmax(axis=1), b.argmax(axis=1)])
-    (true, of_a, of_b), counts = np.unique(triples, axis=1, return_counts=True)
+    (label, *predicted), sizes = np.unique(triples, axis=1, return_counts=True)
+    n_classes = a.shape[1]
+    each_a, each_b = (_right_and_predicted(label, of_one, n_classes) for of_one in predicted)
+    of_a, of_b = sizes @ each_a, sizes @ each_b
+    true = np.bincount(labels, minlength=n_classes).astype(np.float64)
+    differs = np.flatnonzero(predicted[0] != predicted[1])
+    n_bytes = -(-sizes[differs] // 8)
+    mask = np.full(n_bytes.sum(), 255, np.uint8)
+    mask[n_bytes.cumsum() - 1] = 255 >> (8 * n_bytes - sizes[differs])
+    moved = (each_b - each_a)[np.repeat(differs, n_bytes)]
 
-    def score(as_a: NDArray[np.int64], as_b: NDArray[np.int64]) -> Vector:
-        n_classes = a.shape[1]
-        return _score(
-            _confusion_stack(as_a, true, of_a, n_classes) + _confusion_stack(as_b, true, of_b, n_classes), metric
-        )
+    def score(counts: Vector) -> Vector:
+        return _score_counts(counts[:, :n_classes], true, counts[:, n_classes:], metric)
 
-    def gains(n: int, share: float = 0.5) -> Vector:
-        exchanged = rng.binomial(counts, share, size=(n, len(counts)))
-        return score(counts - exchanged, exchanged) - score(exchanged, counts - exchanged)
+    def gains(drawn: NDArray[np.uint8]) -> Vector:
+        then = of_a + np.bitwise_count(drawn & mask).astype(np.float64) @ moved
+        return score(then) - score(of_a + of_b - then)
 
-    return float(gains(1, share=0.0)[0]), gains
+    return len(mask), gains
 
 
-def _exchanged_losses(
-    labels: NDArray[Any], a: NDArray[Any], b: NDArray[Any], metric: str, rng: np.random.Generator
-) -> _Exchanged:
+def _right_and_predicted(labels: NDArray[Any], predictions: NDArray[Any], n_classes: int) -> Vector:
+    """Of each image, (n, 2 n_classes): 1 in its predicted class, first only if that is right."""
+    predicted = np.eye(n_classes)[predictions]
+    return np.hstack([predicted * (predictions == labels)[:, np.newaxis], predicted])
+
+
+def _exchanged_losses(labels: NDArray[Any], a: NDArray[Any], b: NDArray[Any], metric: str) -> _Exchanged:
     gain = _losses(labels, b) - _losses(labels, a)
 
-    def gains(n: int) -> Vector:
-        return np.asarray(rng.choice((-1.0, 1.0), size=(n, len(gain))) @ gain / len(gain))
+    def gains(drawn: NDArray[np.uint8]) -> Vector:
+        exchanged = np.unpackbits(drawn, axis=1, count=len(gain)).astype(np.float64)
+        return np.asarray(gain.mean() - 2 * (exchanged @ gain) / len(gain))
 
-    return float(gain.mean()), gains
+    return -(-len(gain) // 8), gains

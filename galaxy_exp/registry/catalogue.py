@@ -165,8 +165,8 @@ def _opening_by_hand(client: MlflowClient, name: str, version: int, champion: Ca
 
     The same comparison as before counts as it did then; another one, with a champion since then, is one more opening.
     """
-    tags = client.get_model_version(name, str(version)).tags
-    earlier = read_decision(client, name, version)
+    challenger = client.get_model_version(name, str(version))
+    tags, earlier = challenger.tags, read_decision(client, name, version)
     if earlier is not None and champion is not None and earlier.against == champion.version:
         return earlier.opening
     digests = frozenset(tags[tag] for tag in (version_tags.TEST_DIGEST, version_tags.TEST_IMAGES) if tag in tags)
@@ -174,8 +174,14 @@ def _opening_by_hand(client: MlflowClient, name: str, version: int, champion: Ca
         return None
     project = ProjectFolder.default()
     if earlier is not None:
-        record_opening(project, digests, f"{name} version {version} against version {champion.version}")
+        other = client.get_model_version(name, str(champion.version))
+        record_opening(project, digests, f"{_origin(challenger)} against {_origin(other)}")
     return len(find_openers(project, digests) | find_openers_in_store(client, digests))
+
+
+def _origin(version: ModelVersion) -> str:
+    """The run, which unlike the name of the model is another in each store."""
+    return version.run_id or f"{version.name}/{version.version}"
 
 
 def rollback(name: str, tracking_uri: str | None = None) -> int:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.errors import ModelError, first_line
 from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
+from galaxy_exp.records import BUILT_IN_MODEL
 from galaxy_exp.registry.catalogue import list_models, promote, rollback
 from galaxy_exp.registry.temperature import scale_probabilities
 from galaxy_exp.registry.version_tags import CHAMPION, SIMULATED
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["GalaxyClassifier", "Predictions", "list_models", "load_model", "promote", "rollback"]
 
-DEFAULT_NAME = "galaxy10-cnn"
 _LOGGED_MODEL = "models:/m-"
 """How the URI of a model starts that was logged, registered or not."""
 _MOST_NAMES = 10
@@ -182,7 +182,7 @@ class GalaxyClassifier:
 
 
 def load_model(
-    name_or_uri: str = DEFAULT_NAME,
+    name_or_uri: str = BUILT_IN_MODEL,
     alias: str = CHAMPION,
     tracking_uri: str | None = None,
     *,

@@ -15,7 +15,7 @@ from galaxy_exp.data import ImageDataset, PreparedData
 from galaxy_exp.data.dataset import preprocess_dataset
 from galaxy_exp.errors import DataError, ModelError
 from galaxy_exp.registry.evaluation import TestReport, build_report
-from galaxy_exp.registry.openings import test_set_digests
+from galaxy_exp.registry.openings import digests_of_test_set
 from galaxy_exp.registry.prediction import name_id_columns
 from galaxy_exp.registry.row_files import Row
 from galaxy_exp.registry.temperature import scale_probabilities
@@ -211,7 +211,7 @@ def find_test_sets(dataset: ImageDataset, data_cache: Path) -> list[frozenset[st
     """The held-out test sets of the project's sweeps of which at least half the images are among these.
 
     Returns:
-        What each is known by: `registry.openings.test_set_digests`.
+        What each is known by: `registry.openings.digests_of_test_set`.
     """
     found, hashes = [], dict[str, set[bytes]]()
     for prepared in _prepared(data_cache):
@@ -223,7 +223,7 @@ def find_test_sets(dataset: ImageDataset, data_cache: Path) -> list[frozenset[st
                 hashes[steps] = set()
         sealed = _hashes(np.load(prepared.sealed.images, mmap_mode="r"))
         if 2 * sum(image in hashes[steps] for image in sealed) >= len(sealed):
-            found.append(test_set_digests(prepared))
+            found.append(digests_of_test_set(prepared))
     return found
 
 

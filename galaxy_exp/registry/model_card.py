@@ -163,7 +163,8 @@ def _variant_lines(own: Mapping[str, Any]) -> Iterator[str]:
     for other in own.get("compared", []):
         told = []
         for name in ("accuracy", "macro_f1"):
-            told.append(f"{METRIC_LABELS[name]} {other[name]:.3f}, gained {Gain(name, *other['differences'][name])}")
+            gain = Gain.of_difference(name, *other["differences"][name])
+            told.append(f"{METRIC_LABELS[name]} {other[name]:.3f}, gained {gain}")
         yield ""
         yield f"{other['name'][:1].upper()}{other['name'][1:]}: {', '.join(told)}."
 

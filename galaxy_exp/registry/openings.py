@@ -35,13 +35,14 @@ if TYPE_CHECKING:
 __all__ = [
     "TOTAL_LEVEL",
     "describe_opening",
+    "digest_each_image",
     "digest_images",
+    "digest_test_set",
+    "digests_of_test_set",
     "find_openers",
     "find_openers_in_store",
     "opening_level",
     "record_opening",
-    "test_digest",
-    "test_set_digests",
 ]
 
 TOTAL_LEVEL = 0.05
@@ -60,37 +61,39 @@ def opening_level(number: int) -> float:
     return TOTAL_LEVEL / (comparison * (comparison + 1))
 
 
-def describe_opening(number: int) -> str:
-    """`opening 3 of this test set; level 0.83%`; without the level for the first, which has nothing to compare with."""
-    level = f"; level {100 * opening_level(number):.2g}%" if number > 1 else ""
+def describe_opening(number: int, *, compared: bool) -> str:
+    """`opening 3 of this test set; level 0.83%`; without the level if nothing was compared at it."""
+    level = f"; level {100 * opening_level(number):.2g}%" if compared else ""
     return f"opening {number} of this test set{level}"
 
 
-def test_digest(data: PreparedData) -> str:
+def digest_test_set(data: PreparedData) -> str:
     """Identifies the sealed test images by the data set and its split."""
     return hashlib.sha256(f"{data.digest}/{data.split_digest}".encode()).hexdigest()
 
 
-test_digest.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
-
-
-def test_set_digests(data: PreparedData) -> frozenset[str]:
-    """What the test set is known by: `test_digest`, which all releases have, and its images and labels alone.
+def digests_of_test_set(data: PreparedData) -> frozenset[str]:
+    """What the test set is known by: `digest_test_set`, which all releases have, and its images and labels alone.
 
     The second stays the same if only training images were added to a data set with a split of the user's own.
     """
     images = np.load(data.sealed.images, mmap_mode="r")
-    return frozenset({test_digest(data), digest_images(images, np.load(data.sealed.labels))})
-
-
-test_set_digests.__test__ = False  # type: ignore[attr-defined]
+    return frozenset({digest_test_set(data), digest_images(images, np.load(data.sealed.labels))})
 
 
 def digest_images(images: NDArray[np.uint8], labels: NDArray[Any]) -> str:
     """Identifies images (n, height, width, 3) and their labels (n,), in whatever order they are."""
-    pairs = zip(images, labels, strict=True)
-    each = sorted(hashlib.blake2b(image.tobytes() + b"%d" % label, digest_size=16).digest() for image, label in pairs)
-    return hashlib.sha256(repr(images.shape[1:]).encode() + b"".join(each)).hexdigest()
+    return hashlib.sha256(repr(images.shape[1:]).encode() + b"".join(sorted(_digest_each(images, labels)))).hexdigest()
+
+
+def digest_each_image(images: NDArray[np.uint8], labels: NDArray[Any]) -> NDArray[np.bytes_]:
+    """Identifies each image with its label: hexadecimal digits, (n,), by which rows of two test sets are matched."""
+    return np.array([digest.hex() for digest in _digest_each(images, labels)], dtype="S32")
+
+
+def _digest_each(images: NDArray[np.uint8], labels: NDArray[Any]) -> Iterator[bytes]:
+    for image, label in zip(images, labels, strict=True):
+        yield hashlib.blake2b(image.tobytes() + b"%d" % label, digest_size=16).digest()
 
 
 def record_opening(project: ProjectFolder, digests: frozenset[str], opener: str) -> int:
@@ -136,9 +139,8 @@ def find_openers(project: ProjectFolder, digests: frozenset[str]) -> set[str]:
     """
     entries, _ = _read_ledger(project.test_openings)
     found = {entry["opener"] for entry in entries if digests & set(entry["digests"])}
-    recorded = {entry["opener"] for entry in entries}
     for folder in project.sweep_folders():
-        if folder.sweep_id not in recorded and not digests.isdisjoint(_tested_digests(folder)):
+        if folder.sweep_id not in found and not digests.isdisjoint(_tested_digests(folder)):
             found.add(folder.sweep_id)
     return found
 
@@ -193,7 +195,7 @@ def find_openers_in_store(client: MlflowClient, digests: frozenset[str]) -> set[
 def _runs(client: MlflowClient, condition: str) -> Iterator[Any]:
     from mlflow.entities import ViewType
 
-    experiments = [each.experiment_id for each in client.search_experiments(view_type=ViewType.ALL)]
+    experiments = [each.experiment_id for each in _pages(client.search_experiments, ViewType.ALL)]
     yield from _pages(client.search_runs, experiments, condition, run_view_type=ViewType.ALL)
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from galaxy_exp.records import Gain
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.bootstrap import paired_bootstrap, paired_permutation
 from galaxy_exp.registry.model_card import add_decision
@@ -115,8 +116,9 @@ def decide_promotion(
         BadInputError: an objective that cannot be computed from probabilities.
     """
     decision = _decide(challenger, champion, seed, opening or 1)
-    told = "" if opening is None else f"; {describe_opening(opening)}"
-    is_refused = not decision.promote and decision.p_value is None
+    compared = decision.p_value is not None
+    told = "" if opening is None else f"; {describe_opening(opening, compared=compared)}"
+    is_refused = not decision.promote and not compared
     hint = _how_to_force(challenger, store_option) if is_refused else ""
     return replace(decision, reason=f"{decision.reason}{told}{hint}", opening=opening)
 
@@ -131,9 +133,12 @@ def _decide(challenger: Candidate, champion: Candidate | None, seed: int, openin
     if champion.test is None or challenger.test is None:
         missing = champion if champion.test is None else challenger
         return _incomparable(f"the sealed test predictions of version {missing.version} are missing")
-    if not _same_test(challenger.test, champion.test):
-        return _incomparable(f"version {champion.version}, the champion, was tested on other images")
-    return _decide_by_test(challenger, challenger.test, champion, champion.test, seed, opening_level(opening))
+    champion_test = champion.test.in_order_of(challenger.test)
+    if champion_test is None:
+        return _incomparable(
+            f"version {champion.version}, the champion, was tested on images of another data set or split"
+        )
+    return _decide_by_test(challenger, challenger.test, champion, champion_test, seed, opening_level(opening))
 
 
 def _decide_by_data(champion: Candidate) -> PromotionDecision:
@@ -150,10 +155,6 @@ def _how_to_force(challenger: Candidate, store_option: str) -> str:
     return f"{_ALL_THE_SAME}galaxy-exp models promote {challenger.name} {challenger.version} --force{store_option}"
 
 
-def _same_test(a: SealedPredictions, b: SealedPredictions) -> bool:
-    return a.digest == b.digest and a.probabilities.shape == b.probabilities.shape
-
-
 def _decide_by_test(
     challenger: Candidate,
     test: SealedPredictions,
@@ -164,21 +165,17 @@ def _decide_by_test(
 ) -> PromotionDecision:
     metric = challenger.objective.removeprefix("val_")
     both = test.labels, test.probabilities, champion_test.probabilities, metric
-    compared = paired_bootstrap(*both, seed=seed)
     p_value = paired_permutation(*both, level=level, seed=seed)
-    difference, low, high = _as_gain(compared) if metric == "loss" else compared
-    verdict = "better than" if p_value <= level else "worse than" if high < 0 else "not clearly better than"
+    gain = Gain.of_difference(metric, *paired_bootstrap(*both, seed=seed))
+    verdict = "better than" if p_value <= level else "worse than" if gain.high < 0 else "not clearly better than"
     what = "loss reduced by" if metric == "loss" else f"{metric} differs by"
     reason = (
         f"{verdict} version {champion.version}, the champion, on the same {len(test.labels)} sealed test images: "
-        f"{what} {difference:+.4f} (95% interval {low:+.4f} to {high:+.4f}, one-sided p {p_value:.2g})"
+        f"{what} {gain.difference:+.4f} (95% interval {gain.low:+.4f} to {gain.high:+.4f}, one-sided p {p_value:.2g})"
     )
-    return PromotionDecision(p_value <= level, reason, difference, low, high, p_value, against=champion.version)
-
-
-def _as_gain(compared: tuple[float, float, float]) -> tuple[float, float, float]:
-    difference, low, high = compared
-    return -difference, -high, -low
+    return PromotionDecision(
+        p_value <= level, reason, gain.difference, gain.low, gain.high, p_value, against=champion.version
+    )
 
 
 def load_candidate(client: MlflowClient, name: str, version: int) -> Candidate:

@@ -1,7 +1,8 @@
 """What a version predicted on its sealed test set, kept so that a later challenger can be compared with it.
 
-Stored as the artifact `sealed_test.npz` of the run that the version came from (labels and probabilities, some
-40 bytes an image before compression), not in the model's package, which whoever serves the model downloads.
+Stored as the artifact `sealed_test.npz` of the run that the version came from (labels, probabilities and
+digests of the images, some 80 bytes an image before compression), not in the model's package, which whoever serves the
+model downloads.
 The digest of the test images stands both inside the file and as the version's tag `galaxy_exp.test_digest`.
 """
 
@@ -37,14 +38,32 @@ class SealedPredictions:
     """(n,)"""
     probabilities: NDArray[np.float32]
     """(n, n_classes)"""
+    images: NDArray[np.bytes_] | None = None
+    """(n,), `openings.digest_each_image`; None in tests of older releases."""
+
+    def in_order_of(self, other: SealedPredictions) -> SealedPredictions | None:
+        """The predictions with their rows in the order of another test of the same images; None for other images."""
+        if self.probabilities.shape != other.probabilities.shape:
+            return None
+        if self.digest == other.digest:
+            return self
+        if self.images is None or other.images is None:
+            return None
+        own, wanted = np.argsort(self.images, kind="stable"), np.argsort(other.images, kind="stable")
+        if not np.array_equal(self.images[own], other.images[wanted]):
+            return None
+        rows = np.empty_like(own)
+        rows[wanted] = own
+        return SealedPredictions(other.digest, self.labels[rows], self.probabilities[rows], other.images)
 
 
 def log_sealed_predictions(client: MlflowClient, run_id: str, test: SealedPredictions) -> None:
     """Stores the predictions as artifact of the run; repeating it overwrites them with the same."""
     with tempfile.TemporaryDirectory() as folder, quiet_mlflow():
         path = Path(folder, ARTIFACT)
+        images: dict[str, Any] = {} if test.images is None else {"images": test.images}
         digest = np.array(test.digest)
-        np.savez_compressed(path, labels=test.labels, probabilities=test.probabilities, digest=digest)
+        np.savez_compressed(path, labels=test.labels, probabilities=test.probabilities, digest=digest, **images)
         client.log_artifact(run_id, str(path))
 
 
@@ -75,6 +94,7 @@ def _read(path: Path) -> SealedPredictions | None:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             stored: dict[str, Any] = {name: arrays[name] for name in ("digest", "labels", "probabilities")}
+            images = arrays.get("images")
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
-    return SealedPredictions(str(stored["digest"]), stored["labels"].astype(np.int64), stored["probabilities"])
+    return SealedPredictions(str(stored["digest"]), stored["labels"].astype(np.int64), stored["probabilities"], images)

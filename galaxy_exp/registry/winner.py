@@ -26,11 +26,12 @@ from galaxy_exp.registry.evaluation import TestReport, Variant, evaluate_model
 from galaxy_exp.registry.model_card import write_card
 from galaxy_exp.registry.networks import write_ensemble
 from galaxy_exp.registry.openings import (
+    digest_each_image,
+    digest_test_set,
+    digests_of_test_set,
     find_openers,
     find_openers_in_store,
     record_opening,
-    test_digest,
-    test_set_digests,
 )
 from galaxy_exp.registry.packaging import log_and_register
 from galaxy_exp.registry.promotion import (
@@ -43,7 +44,7 @@ from galaxy_exp.registry.promotion import (
 from galaxy_exp.registry.sealed_predictions import SealedPredictions, log_sealed_predictions
 from galaxy_exp.tracking.store import tracking_errors, uri_option
 
-__all__ = ["open_sealed_test", "promote_winner", "register_winner", "test_digest"]
+__all__ = ["open_sealed_test", "promote_winner", "register_winner"]
 
 _EXAMPLE_IMAGES = 1
 
@@ -67,9 +68,9 @@ def open_sealed_test(journal: Journal, folder: SweepFolder, data: PreparedData) 
     untested = [number for number in dict.fromkeys(numbers) if number not in record.test_reports]
     if not untested:
         return
-    test_set = test_set_digests(data)
+    test_set = digests_of_test_set(data)
     opening = record_opening(folder.project, test_set, record.sweep_id)
-    (test_images,) = test_set - {test_digest(data)}
+    (test_images,) = test_set - {digest_test_set(data)}
     for number in untested:
         if number == record.winner:
             report, probabilities = _test_winner(record, folder, data)
@@ -82,16 +83,16 @@ def open_sealed_test(journal: Journal, folder: SweepFolder, data: PreparedData) 
                 report=report.to_dict(),
                 opening=opening,
                 test_images=test_images,
-                gains={} if number == record.winner else _gains(folder, _winner_number(record), probabilities, data),
+                gains={} if number == record.winner else _differences(folder, record, probabilities, data),
             )
         )
 
 
-def _gains(
-    folder: SweepFolder, winner: int, baseline: NDArray[np.float32], data: PreparedData
+def _differences(
+    folder: SweepFolder, record: SweepRecord, baseline: NDArray[np.float32], data: PreparedData
 ) -> dict[str, tuple[float, float, float]]:
-    """The winner's gains over the baseline, which is tested after it, by metric."""
-    own = _sealed_predictions(folder, winner, data)
+    """By metric, the winner's value minus that of the baseline, which is tested after it, with the interval's ends."""
+    own = _sealed_predictions(folder, _winner_number(record), data)
     return {metric: paired_bootstrap(own.labels, own.probabilities, baseline, metric) for metric in METRICS}
 
 
@@ -175,7 +176,8 @@ def promote_winner(journal: Journal, folder: SweepFolder, client: MlflowClient) 
 def _count_openings(record: SweepRecord, folder: SweepFolder, client: MlflowClient) -> int:
     """The sweeps that opened the same test set so far, in the project or the MLflow store, this one included.
 
-    It is counted when the decision is made: whoever decided before had opened before, so that no level is used twice.
+    It is counted when the decision is made. Sweeps that open the set before any of them decides count the same number.
+    Whoever decides as the k-th counts at least k, so that all levels together are at most `openings.TOTAL_LEVEL`.
     """
     openers = find_openers(folder.project, record.test_set) | find_openers_in_store(client, record.test_set)
     return len(openers | {record.sweep_id})
@@ -210,7 +212,7 @@ def _test(
         data.sealed.images,
         data.sealed.labels,
         data.class_names,
-        test_digest(data),
+        digest_test_set(data),
         validation=(data.files.validation_images, data.files.validation_labels),
         tta=tta,
         variants=variants,
@@ -259,7 +261,8 @@ def _sealed_predictions(folder: SweepFolder, number: int, data: PreparedData) ->
             f"{file}: what trial {number} said of the sealed images is gone or damaged; put the file back, then: "
             f"galaxy-exp resume {folder.path.name}; if there is no copy, run the sweep again"
         ) from None
-    return SealedPredictions(test_digest(data), np.load(data.sealed.labels), probabilities)
+    images, labels = np.load(data.sealed.images, mmap_mode="r"), np.load(data.sealed.labels)
+    return SealedPredictions(digest_test_set(data), labels, probabilities, digest_each_image(images, labels))
 
 
 def _save_probabilities(probabilities: NDArray[np.float32], folder: SweepFolder, number: int) -> None:

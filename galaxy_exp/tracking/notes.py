@@ -51,7 +51,7 @@ def describe_trial(trial: TrialRecord, record: SweepRecord) -> str:
 
 
 def _what_it_is(record: SweepRecord, data: PreparedData) -> str:
-    what = "**SIMULATED** galaxies" if data.simulated else f"`{data.source}`"
+    what = "**SIMULATED** galaxies" if record.simulated else f"`{data.source}`"
     n_again = len(record.trials) - len(record.searched)
     again = f" and {n_again} that train finalists again" if n_again else ""
     n_trials = f"{len(record.searched)} trials{again}" if record.winner is not None else "trials as they come"

@@ -32,7 +32,7 @@ from galaxy_exp.journal.events import (
 )
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord
-from galaxy_exp.records import EpochReport, Gain, TrialResult, TrialState
+from galaxy_exp.records import EpochReport, Gain, TrialResult, TrialState, gain_in
 from galaxy_exp.registry.choice import Standing, choose_winner
 from galaxy_exp.registry.evaluation import build_report
 from galaxy_exp.registry.model_card import write_card
@@ -192,6 +192,15 @@ def test_a_difference_may_be_chance_if_its_interval_includes_zero(low: float, hi
     gain = Gain("accuracy", (low + high) / 2, low, high)
     assert ("may be chance" in str(gain)) != is_clear
     assert gain.to_dict()["may_be_chance"] != is_clear
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "balanced_accuracy", "loss"])
+def test_a_gain_is_positive_where_the_model_is_better(metric: str) -> None:
+    sign = -1 if metric == "loss" else 1
+    ends = sorted((sign * 0.1, sign * 0.3))
+    assert str(Gain.of_difference(metric, sign * 0.2, *ends)) == "+0.200 (95% interval +0.100 to +0.300)"
+    assert str(Gain.of_difference(metric, 0.0, 0.0, 0.0)).startswith("+0.000 (95% interval +0.000 to +0.000;")
+    assert gain_in(metric, 0.5 + sign * 0.2, 0.5) == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("seeds", [1, 3])

@@ -21,7 +21,7 @@ from galaxy_exp.errors import ModelError
 from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.labelled import align_classes, describe_overlap, evaluate_on, parse_class_map
-from galaxy_exp.registry.openings import find_openers, test_set_digests
+from galaxy_exp.registry.openings import digests_of_test_set, find_openers
 from galaxy_exp.registry.packaging import ModelVersionRef
 
 from .conftest import CLASS_NAMES, Store, coloured
@@ -224,7 +224,7 @@ def test_a_look_at_a_held_out_test_set_is_an_opening_of_it(
         assert "openings of it" not in capsys.readouterr().err
         assert _run(["evaluate", str(tmp_path / "test.npz"), *command]) == 0
         assert f"openings of it on record: {expected}" in capsys.readouterr().err
-    assert find_openers(project, test_set_digests(prepared)) == {"sweep a", "sweep b"}
+    assert find_openers(project, digests_of_test_set(prepared)) == {"sweep a", "sweep b"}
 
 
 def test_the_command_stretches_as_predict_does(

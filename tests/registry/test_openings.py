@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import tracemalloc
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from galaxy_exp import metrics
 from galaxy_exp.errors import JournalError, JournalWriteError
 from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.registry import version_tags
@@ -36,8 +40,8 @@ def project(tmp_path: Path) -> ProjectFolder:
 def test_the_first_comparison_is_at_2_5_percent_and_all_together_stay_under_the_total() -> None:
     assert [opening_level(number) for number in (1, 2, 3, 4)] == pytest.approx([0.025, 0.025, 0.05 / 6, 0.05 / 12])
     assert sum(map(opening_level, range(2, 10_000))) < TOTAL_LEVEL
-    assert describe_opening(1) == "opening 1 of this test set"
-    assert describe_opening(4) == "opening 4 of this test set; level 0.42%"
+    assert describe_opening(4, compared=False) == "opening 4 of this test set"
+    assert describe_opening(4, compared=True) == "opening 4 of this test set; level 0.42%"
 
 
 def test_each_opener_counts_once_and_test_sets_that_share_a_digest_are_one(project: ProjectFolder) -> None:
@@ -94,10 +98,17 @@ def test_journals_of_earlier_releases_count_until_they_are_in_the_ledger(project
     journal.write_text(f'{{"event": "sweep_started"}}\n{json.dumps(opened)}\n{{"event": "sealed_test_opened", "num')
     assert find_openers(project, TEST_SET) == {"old"}
     assert find_openers(project, frozenset({"another"})) == set()
+    assert record_opening(project, frozenset({"another"}), "old") == 1  # as `evaluate` with its model records it
+    assert find_openers(project, TEST_SET) == {"old"}
     assert record_opening(project, TEST_SET, "new") == 2
 
 
-def test_a_store_knows_its_versions_and_runs_also_those_in_the_bin(store: Store) -> None:
+def test_a_store_knows_its_versions_and_runs_also_those_in_the_bin(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for search in ("search_experiments", "search_runs", "search_model_versions"):  # every answer on several pages
+        monkeypatch.setattr(store.client, search, partial(getattr(store.client, search), max_results=1))
+    store.client.create_experiment("newer than that of the runs, and so on the first page")
     runs = [store.finished_run() for _ in range(3)]
     for run_id, tag, sweep in (
         (runs[0], version_tags.TEST_DIGEST, "sweep a"),
@@ -134,9 +145,57 @@ def test_with_accuracy_the_p_value_is_that_of_mcnemar() -> None:
         a, b = np.tile(right, (60, 1)), np.tile(right, (60, 1))
         b[:n_better], a[n_better : n_better + n_worse] = wrong, wrong
         exact = binomtest(n_better, n_better + n_worse, alternative="greater").pvalue
-        found = paired_permutation(labels, a, b, "accuracy", level=exact / 2)
-        assert found == pytest.approx(exact, rel=0.35)
+        assert paired_permutation(labels, a, b, "accuracy", level=exact / 2) == pytest.approx(exact, rel=1e-9)
         assert paired_permutation(labels, b, a, "accuracy", level=0.025) > 0.5
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_p_value_is_the_share_of_exchanges_that_are_as_good(metric: str) -> None:
+    """Against all exchanges of the predictions of 12 images, each scored by itself."""
+    rng = np.random.default_rng(3)
+    labels = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2])
+    a, b = _classifier(labels, 0.8, rng), _classifier(labels, 0.6, rng)
+    a[0], b[0] = b[1], a[1]
+
+    def gain(exchanged: np.ndarray) -> float:
+        scores = [
+            metrics.summarise_predictions(labels, np.where(exchanged[:, np.newaxis], one, other))[metric]
+            for one, other in ((b, a), (a, b))
+        ]
+        return (scores[0] - scores[1]) * (-1 if metric == "loss" else 1)
+
+    every = [gain(np.array(bits)) for bits in product((False, True), repeat=12)]
+    exact = np.mean(np.array(every) >= every[0] - 1e-9)
+    assert 0.001 < exact < 0.5
+    assert paired_permutation(labels, a, b, metric, level=exact / 500) == pytest.approx(exact, rel=0.1)
+    assert paired_permutation(labels, a, a, metric) == 1
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_equal_models_fall_below_the_level_as_seldom_as_it_says(metric: str) -> None:
+    rng, level, n_sets = np.random.default_rng(11), 0.1, 400
+    fell = 0
+    for seed in range(n_sets):
+        labels = rng.integers(0, 3, 60)
+        a, b = _classifier(labels, 0.7, rng), _classifier(labels, 0.7, rng)
+        fell += paired_permutation(labels, a, b, metric, level, seed=seed) <= level
+    assert fell <= n_sets * level + 3 * np.sqrt(n_sets * level)
+    assert fell >= n_sets * level / 4
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_memory_that_exchanging_takes_has_a_bound(metric: str) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 40_000)
+    predicted = [np.where(rng.random(40_000) < share, labels, rng.integers(0, 10, 40_000)) for share in (0.72, 0.7)]
+    a, b = (0.55 * np.eye(10, dtype=np.float32)[each] + np.float32(0.045) for each in predicted)
+    paired_permutation(labels[:100], a[:100], b[:100], metric)  # imports what it needs
+    tracemalloc.start()
+    try:
+        paired_permutation(labels, a, b, metric, opening_level(2))
+        assert tracemalloc.get_traced_memory()[1] < 200e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from galaxy_exp.registry.sealed_predictions import SealedPredictions, fetch_seal
 from .conftest import Store
 
 LABELS = np.random.default_rng(0).integers(0, 3, 200)
+OTHER = "version 1, the champion, was tested on images of another data set or split"
 FORCE = re.escape("galaxy-exp models promote galaxy10-cnn 2 --force")
 
 
@@ -39,6 +41,11 @@ def _test(share_right: float, digest: str = "same", n_classes: int = 3) -> Seale
     probabilities = np.full((len(LABELS), n_classes), 0.1, np.float32)
     probabilities[np.arange(len(LABELS)), predicted] = 0.8
     return SealedPredictions(digest, LABELS, probabilities)
+
+
+def _with_images(test: SealedPredictions, kind: bytes = b"image") -> SealedPredictions:
+    images = np.array([b"%s %d" % (kind, number) for number in range(len(LABELS))], "S32")
+    return replace(test, images=images)
 
 
 def _candidate(
@@ -65,8 +72,10 @@ def test_real_galaxies_beat_simulated_ones_whatever_the_scores() -> None:
 @pytest.mark.parametrize(
     ("challenger", "champion", "why"),
     [
-        (_test(0.9, "new"), _test(0.5), "version 1, the champion, was tested on other images"),
-        (_test(0.9, n_classes=4), _test(0.5), "version 1, the champion, was tested on other images"),
+        (_test(0.9, "new"), _test(0.5), OTHER),
+        (_test(0.9, n_classes=4), _test(0.5), OTHER),
+        (_test(0.9, "new"), _with_images(_test(0.5)), OTHER),
+        (_with_images(_test(0.9, "new"), b"of other images"), _with_images(_test(0.5)), OTHER),
         (_test(0.9), None, "the sealed test predictions of version 1 are missing"),
         (None, _test(0.5), "the sealed test predictions of version 2 are missing"),
     ],
@@ -74,10 +83,28 @@ def test_real_galaxies_beat_simulated_ones_whatever_the_scores() -> None:
 def test_what_cannot_be_compared_stays_challenger(
     challenger: SealedPredictions | None, champion: SealedPredictions | None, why: str
 ) -> None:
-    decision = decide_promotion(_candidate(2, challenger), _candidate(1, champion))
+    decision = decide_promotion(_candidate(2, challenger), _candidate(1, champion), opening=5)
     assert not decision.promote
-    assert re.match(f"not comparable: {why}; .*{FORCE}", decision.reason)
+    assert re.match(f"not comparable: {why}; opening 5 of this test set; to promote .*{FORCE}", decision.reason)
     assert decision.difference is None
+
+
+@pytest.mark.parametrize("objective", ["val_macro_f1", "val_loss"])
+def test_the_same_images_in_another_data_set_and_order_are_compared_one_by_one(objective: str) -> None:
+    """As where only training images were added to a split of the user's own."""
+    champion, challenger = _with_images(_test(0.7)), _with_images(_test(0.8, "more training images"))
+    order = np.random.default_rng(1).permutation(len(LABELS))
+    assert champion.images is not None
+    shuffled = SealedPredictions("same", LABELS[order], champion.probabilities[order], champion.images[order])
+    expected = decide_promotion(
+        _candidate(2, _test(0.8), objective=objective), _candidate(1, _test(0.7), objective=objective)
+    )
+    for other in (champion, shuffled):
+        found = decide_promotion(
+            _candidate(2, challenger, objective=objective), _candidate(1, other, objective=objective)
+        )
+        assert found == expected
+    assert expected.promote
 
 
 @pytest.mark.parametrize("objective", ["val_macro_f1", "val_accuracy", "val_balanced_accuracy", "val_loss"])
@@ -100,7 +127,7 @@ def test_the_champion_itself_stays() -> None:
 
 
 def test_sealed_test_survives_mlflow(store: Store) -> None:
-    run_id, test = store.finished_run(), _test(0.7, "digest-é")
+    run_id, test = store.finished_run(), _with_images(_test(0.7, "digest-é"))
     assert fetch_sealed_predictions(store.client, run_id) is None
     log_sealed_predictions(store.client, run_id, test)
     log_sealed_predictions(store.client, run_id, test)
@@ -108,6 +135,8 @@ def test_sealed_test_survives_mlflow(store: Store) -> None:
     assert found is not None
     assert found.digest == test.digest
     assert np.array_equal(found.labels, test.labels)
+    assert test.images is not None
+    assert np.array_equal(found.images, test.images)
     assert np.array_equal(found.probabilities, test.probabilities)
     assert fetch_sealed_predictions(store.client, None) is None
     assert fetch_sealed_predictions(store.client, "no-such-run") is None
@@ -299,6 +328,22 @@ def test_by_hand_the_same_comparison_counts_as_before_and_another_is_one_more_op
     promote(first.name, 3, store.uri)
     store.client.set_registered_model_alias(first.name, version_tags.CHAMPION, "1")
     assert _opening_of_refusal(store, second) > counted[0]
+
+
+def test_by_hand_the_same_names_in_two_stores_are_two_openings(
+    versions: Versions, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two models with the same version numbers stand for two stores: what the ledger notes is free of names."""
+    openers: list[str] = []
+    monkeypatch.setattr("galaxy_exp.registry.catalogue.record_opening", lambda *entry: openers.append(entry[2]))
+    for _ in range(2):
+        first, second, third = versions(0.7, 0.72, 0.9)
+        for ref in (first, second, third):
+            _gate(store, ref, opening=3)
+        _opening_of_refusal(store, second)
+        runs = [store.client.get_model_version(first.name, number).run_id for number in ("2", "3")]
+        assert openers[-1] == f"{runs[0]} against {runs[1]}"
+    assert len(set(openers)) == 2
 
 
 def _opening_of_refusal(store: Store, ref: ModelVersionRef) -> int:

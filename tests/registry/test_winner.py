@@ -30,7 +30,7 @@ from galaxy_exp.registry import version_tags, winner
 from galaxy_exp.registry.champion import load_model
 from galaxy_exp.registry.choice import choose_winner
 from galaxy_exp.registry.evaluation import build_report, evaluate_model
-from galaxy_exp.registry.openings import describe_opening, opening_level
+from galaxy_exp.registry.openings import describe_opening, digest_test_set, opening_level
 from galaxy_exp.registry.sealed_predictions import fetch_sealed_predictions
 
 from .conftest import Store
@@ -287,6 +287,8 @@ class TestRegistering:
         sealed = fetch_sealed_predictions(made.store.client, run_id)
         assert sealed is not None
         assert sealed.digest == version.tags[version_tags.TEST_DIGEST] == report["digest"]
+        assert sealed.images is not None
+        assert sealed.images.shape == (report["n_images"],)
 
     def test_the_version_averages_as_the_sealed_test_did(self, sweep: Callable[..., Sweep]) -> None:
         made = sweep(0.5, 0.7, registry={"tta": True}).to_registered()
@@ -374,7 +376,7 @@ class TestRegistering:
         names = made.data.class_names
         labels = np.load(made.data.sealed.labels)
         probabilities = np.full((len(labels), len(names)), 1 / len(names), np.float32)
-        report = build_report(labels, probabilities, names, winner.test_digest(made.data)).to_dict()
+        report = build_report(labels, probabilities, names, digest_test_set(made.data)).to_dict()
         for name in ("top2", "macro_f1_without_rare", "calibration_error", "intervals", "reliability", "temperature",
                      "calibrated", "coverage", "tta", "members", "compared"):  # fmt: skip
             del report[name]
@@ -481,7 +483,8 @@ class TestPromoting:
         made = sweep(0.5).to_registered()
         decision = made.promote()
         assert (decision.name, decision.version, decision.promoted) == (made.name, 1, True)
-        assert decision.reason == f"first version: there was no champion; {describe_opening(decision.opening)}"
+        opening = describe_opening(decision.opening, compared=False)
+        assert decision.reason == f"first version: there was no champion; {opening}"
         assert made.journal.record.opening == decision.opening
         assert made.promote() == decision
 

@@ -114,7 +114,7 @@ class TestWhatItSays:
         report = material.test
         assert report is not None
         metrics = ("accuracy", "macro_f1", "balanced_accuracy", "loss")
-        differences = {name: [0.01, -0.02, 0.04] for name in metrics}
+        differences = {name: [0.01, -0.02, 0.04] for name in metrics} | {"loss": [-0.2, -0.3, -0.1]}
         report["tta"], report["members"] = True, [4, 5]
         report["compared"] = [{**report, "name": "with one view", "accuracy": 0.823, "differences": differences}]
         page = build_page(material)
@@ -123,6 +123,8 @@ class TestWhatItSays:
         assert "the mean of 2 networks of the chosen configuration, averaged over the flips" in methods_text(material)
         (row,) = (row for row in parse(page).iter("tr") if [*row.itertext()][:2] == ["with one view", "accuracy"])
         assert [*row.itertext()][2:] == ["0.833", "0.823", "+0.010", "\N{MINUS SIGN}0.020 to +0.040"]
+        rows = [[*row.itertext()] for row in parse(page).iter("tr")]
+        assert ["+0.200", "+0.100 to +0.300"] in [row[4:] for row in rows]  # less loss is better
 
     def test_of_the_sealed_test_of_an_earlier_release(self) -> None:
         material = finished()

@@ -1,5 +1,7 @@
 """The descriptions of runs in MLflow, of sweeps at any stage."""
 
+from dataclasses import replace
+
 import pytest
 from written_records import RecordWriter
 
@@ -28,9 +30,15 @@ def told(writer, prepared):
     return describe_sweep(writer.record, prepared, "7", "run-1")
 
 
+@pytest.mark.parametrize("simulated", [True, False])
+def test_the_record_says_whether_galaxies_are_simulated(prepared, simulated):
+    text = told(RecordWriter(simulated=simulated), replace(prepared, source="galaxies.h5", simulated=not simulated))
+    assert ("on **SIMULATED** galaxies" if simulated else "on `galaxies.h5`") in text
+
+
 def test_a_sweep_under_way_links_its_trials_and_charts_alone(writer, prepared):
     text = told(writer, prepared)
-    assert "Sweep `s-1` on **SIMULATED** galaxies: trials as they come, objective `val_macro_f1`." in text
+    assert "Sweep `s-1` on `simulated`: trials as they come, objective `val_macro_f1`." in text
     assert "(#/experiments/7/runs?viewStateShareKey=s-1&workflowType=machine_learning)" in text
     assert "compareRunsMode=CHART" in text
     assert "report.html" not in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from galaxy_exp.records import gain_in
 from galaxy_exp.report.learning_curves import collect_curves
 from galaxy_exp.report.page.cells import gain_cell
 from galaxy_exp.report.page.html import Html, code, definitions, element, figure, join, paragraph, table
@@ -74,7 +75,10 @@ def _sealed_test(material: Material) -> Iterator[Html]:
         row = [metric_name(name), score(report[name])]
         if baseline is not None:
             gain = material.gain(name)
-            row += [score(baseline[name]), gain_cell(gain) if gain else signed(report[name] - baseline[name])]
+            row += [
+                score(baseline[name]),
+                gain_cell(gain) if gain else signed(gain_in(name, report[name], baseline[name])),
+            ]
         rows.append(row)
     header = ["score", f"winner, {material.tested_name}"]
     header += ["baseline, trial 0", "gain, 95% interval"] if baseline is not None else []

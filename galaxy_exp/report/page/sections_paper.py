@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from galaxy_exp.records import BUILT_IN_HYPERMODEL, gain_in
 from galaxy_exp.report.page.citations import bibtex, cited_data, cited_methods, cited_software
 from galaxy_exp.report.page.html import Html, code, element, join, paragraph, preformatted
 from galaxy_exp.report.page.material import Material
@@ -70,7 +71,7 @@ def latex_table(material: Material) -> str:
         cells = [_sentence(metric_name(name)), f"{report[name]:.3f}"]
         if baseline is not None:
             gain = material.gain(name)
-            difference = f"${report[name] - baseline[name]:+.3f}$"
+            difference = f"${gain_in(name, report[name], baseline[name]):+.3f}$"
             interval = f" [${gain.low:+.3f}$, ${gain.high:+.3f}$]" if gain else ""
             cells += [f"{baseline[name]:.3f}", difference + interval]
         lines.append(" & ".join(cells) + r" \\")
@@ -103,7 +104,7 @@ def _search_sentence(material: Material) -> str:
     record = material.record
     search, methods = record.config.search, cited_methods(material)
     sampler = SAMPLERS.get(search.sampler_choice, _latex(search.sampler_choice))
-    network = " of a convolutional network" if record.config.hypermodel == "galaxy-cnn" else ""
+    network = " of a convolutional network" if record.config.hypermodel == BUILT_IN_HYPERMODEL else ""
     text = (
         f"Hyperparameters{network} were searched in {count(len(record.searched), 'trial')} of up to "
         f"{record.config.training.epochs} epochs, proposed by {sampler}{_cite(methods.get('sampler', ()))}"

@@ -71,9 +71,9 @@ def _compared(material: Material, report: dict[str, Any]) -> Html | None:
     rows = []
     for other in report["compared"]:
         for name in METRIC_NAMES:
-            gain = Gain(name, *other["differences"][name])
+            gain = Gain.of_difference(name, *other["differences"][name])
             rows.append([other["name"], metric_name(name), score(report[name]), score(other[name]), gain_cell(gain)])
-    header = ["compared with", "score", "as registered", "that one", "difference, 95% interval"]
+    header = ["compared with", "score", "as registered", "that one", "gain, 95% interval"]
     caption = f"On the same {report['n_images']:,} {of_images(material)}, paired bootstrap"
     members = ", ".join(map(str, report.get("members", [])))
     means = [
