@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from galaxy_exp.data.listing import has_image_name
 from galaxy_exp.data.reasons import short_reason
 from galaxy_exp.errors import DataError
 from galaxy_exp.wording import did_you_mean
@@ -79,7 +80,7 @@ class Table:
 
     def _refuse_missing_header(self) -> None:
         for cell in self.names:
-            if re.fullmatch(r"-?\d+(\.\d*)?|.*\.(png|jpe?g|tiff?|fits?)", cell, re.IGNORECASE):
+            if re.fullmatch(r"-?\d+(\.\d*)?", cell) or has_image_name(Path(cell)):
                 raise DataError(
                     f"{self.path}: its first line holds {cell!r}, which is no column's name; expected a header, such "
                     "as file,label"
