@@ -81,7 +81,9 @@ def choose_stretch(
             f"{where}: FITS without a stretch: {model} has none, as it was not trained on FITS files; "
             "state one, as in --set data.fits.stretch=asinh"
         )
-    return parse_sweep({"data": {"fits": {**(trained or {}), **stated}}}, f"stretch for {model}").data.fits
+    name = f"stretch for {model}"
+    before = parse_sweep({"data": {"fits": dict(trained or {})}}, name).data.fits.model_dump(mode="json")
+    return parse_sweep({"data": {"fits": {**before, **stated}}}, name).data.fits
 
 
 def predict_to_rows(
