@@ -125,7 +125,7 @@ def name_id_columns(columns: Iterable[str], taken: Sequence[str]) -> dict[str, s
         columns: of the tables; repeated ones count once.
         taken: the other columns of a row.
     """
-    return {name: f"{name} (table)" if name in taken or name.startswith("p_") else name for name in columns}
+    return {name: f"{name} (table)" if name in taken else name for name in columns}
 
 
 def _id_in(item: NamedImageLike, column: str) -> str | None:
