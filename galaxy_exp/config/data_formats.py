@@ -1,4 +1,4 @@
-"""The sections of a sweep file that say how tables and FITS files are read."""
+"""The files that data can be in, and the sections of a sweep file that say how tables and FITS files are read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from pydantic import Field, field_validator, model_validator
 
 from galaxy_exp.config.section import Section
 
-__all__ = ["FitsConfig", "TableConfig"]
+__all__ = ["ARRAY_SUFFIXES", "HDF5_SUFFIXES", "TABLE_SUFFIXES", "FitsConfig", "TableConfig"]
+
+HDF5_SUFFIXES = (".h5", ".hdf5")
+ARRAY_SUFFIXES = (*HDF5_SUFFIXES, ".npz")
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".csv.gz", ".tsv.gz")
+"""Endings, in lower case, of the files that hold a whole data set."""
 
 
 _DEFAULT_BANDS = (2, 1, 0)

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from galaxy_exp.config.data_formats import TABLE_SUFFIXES
 from galaxy_exp.data.listing import has_image_name
 from galaxy_exp.data.reasons import short_reason
 from galaxy_exp.errors import DataError
 from galaxy_exp.wording import did_you_mean
 
-__all__ = ["SEPARATORS", "TABLE_SUFFIXES", "Table", "is_table", "open_table"]
+__all__ = ["SEPARATORS", "Table", "is_table", "open_table"]
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".csv.gz", ".tsv.gz")
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _MOST_NAMED = 30
 """Columns that a message lists."""
