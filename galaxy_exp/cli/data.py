@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from galaxy_exp.config.reading import FlagValue
     from galaxy_exp.config.sweep import DataConfig
     from galaxy_exp.data import ImageDataset
 
@@ -137,12 +138,12 @@ def _training_indices(dataset: ImageDataset, config: DataConfig) -> NDArray[np.i
         return None
 
 
-def read_data_config(source: str, overrides: tuple[str, ...]) -> DataConfig:
-    """The data section that SOURCE and `--set` come to; SOURCE is a sweep file, or what `data.source` may be."""
+def read_data_config(source: str, overrides: Sequence[str], flags: Sequence[FlagValue] = ()) -> DataConfig:
+    """The data section that SOURCE, `--set` and flags come to; SOURCE is a sweep file, or what `data.source` may be."""
     from galaxy_exp.cli.sweep import make_importable
     from galaxy_exp.config.reading import load_sweep, parse_overrides
 
     make_importable()
     if Path(source).suffix.lower() in (".yaml", ".yml"):
-        return load_sweep(source, overrides).data
-    return parse_overrides(overrides).data.model_copy(update={"source": source})
+        return load_sweep(source, overrides, flags).data
+    return parse_overrides(overrides, flags).data.model_copy(update={"source": source})

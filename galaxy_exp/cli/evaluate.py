@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from galaxy_exp.cli.output import (
-    as_overrides,
     format_option,
+    image_folder_flags,
     image_folder_options,
     print_rows,
     say,
@@ -115,8 +115,8 @@ def evaluate_command(
     )
     from galaxy_exp.registry.row_files import write_rows
 
-    overrides = (*overrides, *as_overrides(image_folder, file_suffix))
-    config, mapped = read_data_config(source, overrides), parse_class_map(class_map)
+    config = read_data_config(source, overrides, image_folder_flags(image_folder, file_suffix))
+    mapped = parse_class_map(class_map)
     from galaxy_exp.data.sources import check_source
     from galaxy_exp.folders import ProjectFolder
     from galaxy_exp.registry.champion import load_model

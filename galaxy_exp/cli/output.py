@@ -9,17 +9,20 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
 from galaxy_exp.errors import BadInputError, is_disk_full
 
+if TYPE_CHECKING:
+    from galaxy_exp.config.reading import FlagValue
+
 __all__ = [
-    "as_overrides",
     "discard",
     "format_duration",
     "format_option",
+    "image_folder_flags",
     "image_folder_options",
     "print_rows",
     "say",
@@ -60,10 +63,13 @@ def image_folder_options(command: _Command) -> _Command:
     return folder(suffix(command))
 
 
-def as_overrides(image_folder: str | None, file_suffix: str | None) -> list[str]:
-    """The values of `image_folder_options` as `--set` takes them."""
-    given = {"data.image_folder": image_folder, "data.file_suffix": file_suffix}
-    return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+def image_folder_flags(image_folder: str | None, file_suffix: str | None) -> list[FlagValue]:
+    """The keys that `image_folder_options` give."""
+    from galaxy_exp.config.reading import FlagValue
+
+    folder = FlagValue("--image-folder", "data.image_folder", image_folder)
+    suffix = FlagValue("--file-suffix", "data.file_suffix", file_suffix)
+    return [each for each in (folder, suffix) if each.value is not None]
 
 
 def say(message: str = "") -> None:

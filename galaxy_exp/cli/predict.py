@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from galaxy_exp.cli.output import as_overrides, image_folder_options, say, uri_option
+from galaxy_exp.cli.output import image_folder_flags, image_folder_options, say, uri_option
 from galaxy_exp.errors import BadInputError, UnusableImagesError
 from galaxy_exp.records import BUILT_IN_MODEL
 from galaxy_exp.registry.row_files import FORMATS, Row, choose_format, write_rows_to_stdout
 
 if TYPE_CHECKING:
     from galaxy_exp.config.data_formats import FitsConfig
+    from galaxy_exp.config.reading import FlagValue
     from galaxy_exp.config.sweep import DataConfig
     from galaxy_exp.data.inputs import InputFile
     from galaxy_exp.registry.champion import GalaxyClassifier
@@ -73,8 +74,8 @@ def predict_command(
     """Classify IMAGES: pictures, FITS files, folders of them, .h5 or .npz files with `images`, tables.
 
     A picture is PNG, JPEG, TIFF, WebP or another format that Pillow reads. What else is in a folder is counted by its
-    ending. A table (.csv, .tsv, .txt or .parquet) lists files, or ids that --file-suffix makes files of. Each of its
-    rows gives a row, with its id as it is in the table; data.table.id_column says which column that is.
+    ending. A table (.csv, .tsv, .txt or .parquet) lists files, or ids, of which --file-suffix makes files. Each of
+    its rows gives a row, with its id as it is in the table; data.table.id_column says which column that is.
 
     With - the paths are read from standard input, one a line.
 
@@ -94,7 +95,7 @@ def predict_command(
     find /survey -name '*.png' | galaxy-exp predict - -o classes.csv
     """
     chosen_format = choose_format(output, output_format)
-    config, stated = _read_stated((*overrides, *as_overrides(image_folder, file_suffix)))
+    config, stated = _read_stated(overrides, image_folder_flags(image_folder, file_suffix))
     from galaxy_exp.data.inputs import first_fits_file
 
     files = _find_files(images, config)  # a wrong path is told before TensorFlow is imported
@@ -131,8 +132,8 @@ def predict_command(
 _STATED = ("data.fits.", "data.table.", "data.image_folder=", "data.file_suffix=")
 
 
-def _read_stated(overrides: Sequence[str]) -> tuple[DataConfig, dict[str, Any]]:
-    """The data section that `--set` gives, and the keys of `data.fits` that it states, and no others."""
+def _read_stated(overrides: Sequence[str], flags: Sequence[FlagValue]) -> tuple[DataConfig, dict[str, Any]]:
+    """The data section that `--set` and flags give, and the keys of `data.fits` that are stated, and no others."""
     from galaxy_exp.config.reading import parse_overrides
 
     for override in overrides:
@@ -141,7 +142,7 @@ def _read_stated(overrides: Sequence[str]) -> tuple[DataConfig, dict[str, Any]]:
                 f"--set {override}: expected data.fits.KEY=VALUE, or data.table.KEY=VALUE for a table; predict takes "
                 "all else from the model"
             )
-    config = parse_overrides(overrides).data
+    config = parse_overrides(overrides, flags).data
     return config, config.fits.model_dump(include=config.fits.model_fields_set)
 
 

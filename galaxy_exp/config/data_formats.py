@@ -1,4 +1,4 @@
-"""The sections of a sweep file that say how tables and FITS files are read."""
+"""The files that data can be in, and the sections of a sweep file that say how tables and FITS files are read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from pydantic import Field, field_validator, model_validator
 
 from galaxy_exp.config.section import Section
 
-__all__ = ["FitsConfig", "TableConfig"]
+__all__ = ["ARRAY_SUFFIXES", "HDF5_SUFFIXES", "TABLE_SUFFIXES", "FitsConfig", "TableConfig"]
+
+HDF5_SUFFIXES = (".h5", ".hdf5")
+ARRAY_SUFFIXES = (*HDF5_SUFFIXES, ".npz")
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".csv.gz", ".tsv.gz")
+"""Endings, in lower case, of the files that hold a whole data set."""
+
+
+_DEFAULT_BANDS = (2, 1, 0)
+"""Of a file of three planes, where `bands` is left out."""
 
 
 class TableConfig(Section):
@@ -51,10 +60,10 @@ class FitsConfig(Section):
     )
     black_percentile: float = Field(1.0, ge=0, lt=100, description="of the pixels of each image")
     white_percentile: float = Field(99.8, gt=0, le=100, description="of the pixels of each image")
-    bands: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        (2, 1, 0),
-        description="which planes become red, green, blue, or which one grey, counted from 0; the default takes three "
-        "planes from blue to red; a file of one plane is grey",
+    bands: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        None,
+        description="which planes become red, green, blue, or which one grey, counted from 0, as in [2, 1, 0]; left "
+        "out: three planes run from blue to red, one is grey, and other numbers are refused",
     )
     nan: Literal["refuse", 0, "median"] = Field(
         "refuse",
@@ -62,6 +71,15 @@ class FitsConfig(Section):
         "their plane",
     )
     hdu: int | None = Field(None, ge=0, description="which HDU holds the image; left out: the first with one")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_earlier_release(cls, content: Any) -> Any:
+        """Records of earlier releases have all keys but `nan`, and in them the default of `bands` as numbers."""
+        if isinstance(content, dict) and set(content) == set(cls.model_fields) - {"nan"}:
+            is_default = content["bands"] in (_DEFAULT_BANDS, list(_DEFAULT_BANDS))
+            return {**content, "bands": None} if is_default else content
+        return content
 
     @field_validator("bands", mode="before")
     @classmethod
@@ -77,10 +95,14 @@ class FitsConfig(Section):
                 f"black_percentile is {self.black_percentile:g} and white_percentile {self.white_percentile:g}; "
                 "expected black_percentile < white_percentile"
             )
-        if len(self.bands) not in (1, 3):
+        if self.bands is not None and len(self.bands) not in (1, 3):
             raise ValueError(f"bands is {list(self.bands)}; expected three planes or one")
         return self
 
     def record(self) -> dict[str, Any]:
-        """All keys, as JSON has them; without `nan` where it is the default, which earlier releases did not know."""
-        return self.model_dump(mode="json", exclude={"nan"} if self.nan == "refuse" else None)
+        """All keys, as JSON has them; as earlier releases wrote them, where they could."""
+        content = self.model_dump(mode="json")
+        if self.nan == "refuse" and self.bands != _DEFAULT_BANDS:
+            del content["nan"]
+            content["bands"] = content["bands"] or list(_DEFAULT_BANDS)
+        return content

@@ -152,11 +152,11 @@ def _without_password(key: str, value: Any) -> Any:
     return remember_address(value) if key == "tracking.uri" and isinstance(value, str) else value
 
 
-def parse_overrides(overrides: Sequence[str]) -> SweepConfig:
-    """The defaults with `key.path=value` overrides on top; mistakes are reported as `load_sweep` does."""
+def parse_overrides(overrides: Sequence[str], flags: Sequence[FlagValue] = ()) -> SweepConfig:
+    """The defaults with `key.path=value` overrides and then flags on top; mistakes are reported as by `load_sweep`."""
     content: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    _apply(content, overrides, (), origins)
+    _apply(content, overrides, flags, origins)
     return _validate(content, "--set", origins)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -20,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from galaxy_exp.config.data_formats import FitsConfig, TableConfig
+from galaxy_exp.config.data_formats import ARRAY_SUFFIXES, TABLE_SUFFIXES, FitsConfig, TableConfig
 from galaxy_exp.config.section import Section
 from galaxy_exp.records import BUILT_IN_HYPERMODEL, BUILT_IN_MODEL, Constraint, Direction, Objective
 from galaxy_exp.wording import did_you_mean, nearest
@@ -135,10 +137,9 @@ class DataConfig(Section):
     source: str = Field(
         "simulated",
         min_length=1,
-        description="galaxy10-sdss, galaxy10-decals, simulated, a .h5 or .npz file in Galaxy10's layout, "
-        "a folder with one subfolder per class, a .csv, .tsv, .txt or .parquet table of files (or ids) and labels, or "
-        "package.module:Class, "
-        "a source of your own; a relative path starts at the current folder",
+        description=f"{', '.join(BUILT_IN_SOURCES)}, a file in Galaxy10's layout ({', '.join(ARRAY_SUFFIXES)}), "
+        f"a folder with one subfolder per class, a table of files (or ids) and labels ({', '.join(TABLE_SUFFIXES)}), "
+        "or package.module:Class, a source of your own; a relative path starts at the current folder",
     )
     options: Options = Field(
         default_factory=dict, description="keyword arguments of the class when source is package.module:Class"
@@ -180,7 +181,8 @@ class DataConfig(Section):
     @field_validator("file_suffix")
     @classmethod
     def _with_dot(cls, suffix: str | None) -> str | None:
-        return suffix if suffix is None or "." in suffix else f".{suffix}"
+        """png is .png; _cutout and s.jpg stay as they are."""
+        return f".{suffix}" if suffix is not None and "." not in suffix and suffix[0].isalnum() else suffix
 
     @field_validator("class_names")
     @classmethod
@@ -513,6 +515,12 @@ class ExecutionConfig(Section):
         return self
 
 
+_UNNAMED = "sweep"
+_LONGEST_NAME = 64
+"""Characters of the data's name in that of an experiment or model."""
+_OWN_NAME = f"the sweep's name; where `name` is left out too, {_UNNAMED} and the data's name, as in {_UNNAMED}-galaxies"
+
+
 class TrackingConfig(Section):
     """Where MLflow keeps the runs."""
 
@@ -520,7 +528,7 @@ class TrackingConfig(Section):
         None,
         min_length=1,
         description="MLflow experiment; left out: MLFLOW_EXPERIMENT_NAME, else galaxy10 for galaxy-cnn on Galaxy10 or "
-        "simulated galaxies, else the sweep's name",
+        f"simulated galaxies, else {_OWN_NAME}",
     )
     uri: str | None = Field(
         None, description="MLflow tracking URI; left out: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db"
@@ -540,7 +548,7 @@ class RegistryConfig(Section):
         None,
         pattern=r"^[A-Za-z0-9 ._-]+$",
         description="registered model name: letters, digits, . _ - and space; left out: galaxy10-cnn for galaxy-cnn on "
-        "Galaxy10 or simulated galaxies, else the sweep's name",
+        f"Galaxy10 or simulated galaxies, else {_OWN_NAME}",
     )
     finalists: int = Field(
         3, ge=0, le=100, description="how many of the best configurations are trained again before one wins; 0: none"
@@ -572,7 +580,7 @@ class RegistryConfig(Section):
 class SweepConfig(Section):
     """One sweep: what a sweep file says, with every default filled in."""
 
-    name: str = Field("sweep", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="letters, digits, . _ -")
+    name: str = Field(_UNNAMED, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="letters, digits, . _ -")
     data: DataConfig = DataConfig()
     hypermodel: str = Field(
         BUILT_IN_HYPERMODEL,
@@ -591,17 +599,23 @@ class SweepConfig(Section):
     @property
     def experiment_name(self) -> str:
         """The MLflow experiment: as configured, else by `is_built_in`."""
-        return self.tracking.experiment or ("galaxy10" if self.is_built_in else self.name)
+        return self.tracking.experiment or ("galaxy10" if self.is_built_in else self._own_name)
 
     @property
     def model_name(self) -> str:
         """The registered model: as configured, else by `is_built_in`."""
-        return self.registry.model or (BUILT_IN_MODEL if self.is_built_in else self.name)
+        return self.registry.model or (BUILT_IN_MODEL if self.is_built_in else self._own_name)
 
     @property
     def is_built_in(self) -> bool:
         """Whether the network and the data are this package's: other sweeps do not share a champion by default."""
         return self.hypermodel == BUILT_IN_HYPERMODEL and self.data.source in BUILT_IN_SOURCES
+
+    @property
+    def _own_name(self) -> str:
+        """The sweep's name, or without one of its own what tells its data from those of other sweeps."""
+        data = _name_of_source(self.data.source) if self.name == _UNNAMED else ""
+        return f"{self.name}-{data}" if data else self.name
 
     def named(self, experiment: str | None = None, model: str | None = None) -> SweepConfig:
         """The same with names of experiment and model: as configured, else as given, else by default."""
@@ -613,3 +627,11 @@ class SweepConfig(Section):
                 "registry": self.registry.model_copy(update=registry),
             }
         )
+
+
+def _name_of_source(source: str) -> str:
+    """`galaxies` for /x/galaxies.h5, galaxies/ and package.module:galaxies; letters, digits, . _ and - alone."""
+    name = Path(os.path.abspath(source)).name.rpartition(":")[2]  # noqa: PTH100  Path.absolute keeps ..
+    ending = next((each for each in (*ARRAY_SUFFIXES, *TABLE_SUFFIXES) if name.lower().endswith(each)), "")
+    ascii_name = name.removesuffix(name[len(name) - len(ending) :]).encode("punycode").decode()  # as for domains
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", ascii_name).strip("-.")[:_LONGEST_NAME]

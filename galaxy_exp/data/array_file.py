@@ -13,13 +13,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxy_exp.config.data_formats import ARRAY_SUFFIXES, HDF5_SUFFIXES
 from galaxy_exp.data.reasons import is_access_error, short_reason
 from galaxy_exp.errors import DataError
 
-__all__ = ["ARRAY_SUFFIXES", "HDF5_SUFFIXES", "LABEL_KEYS", "is_array_file", "open_arrays", "read_labels"]
+__all__ = ["LABEL_KEYS", "is_array_file", "open_arrays", "read_labels"]
 
-HDF5_SUFFIXES = (".h5", ".hdf5")
-ARRAY_SUFFIXES = (*HDF5_SUFFIXES, ".npz")
 LABEL_KEYS = ("ans", "labels")
 """Where labels are looked for, in this order; Galaxy10 calls them `ans`."""
 
@@ -31,7 +30,7 @@ Arrays = Any
 
 
 def is_array_file(path: Path) -> bool:
-    """Whether the name ends in .h5, .hdf5 or .npz."""
+    """Whether the name ends in one of `ARRAY_SUFFIXES`."""
     return path.suffix.lower() in ARRAY_SUFFIXES
 
 

@@ -104,18 +104,18 @@ def _planes_first(image: NDArray[Any]) -> NDArray[Any]:
 
 def _choose_bands(shape: tuple[int, ...], config: FitsConfig, path: Path) -> list[int]:
     """Which of (planes, height, width) become red, green, blue, or which one grey."""
-    stated = "bands" in config.model_fields_set
-    if len(shape) != 3 or (shape[0] not in (1, 3) and not stated):
+    if len(shape) != 3 or (shape[0] not in (1, 3) and config.bands is None):
         raise DataError(
             f"{path}: its image has shape {shape}; expected (height, width), (1, height, width) or "
             "(3, height, width), planes last too, or other planes by number (data.fits.bands)"
         )
-    if shape[0] == 1 and len(config.bands) == 3 and max(config.bands) <= 2:  # grey images among coloured ones
+    bands = [2, 1, 0] if config.bands is None else list(config.bands)
+    if shape[0] == 1 and len(bands) == 3 and max(bands) <= 2:  # grey images among coloured ones
         return [0]
-    if max(config.bands) >= shape[0]:
-        wanted = f"has no plane {max(config.bands)}, for which data.fits.bands asks"
+    if max(bands) >= shape[0]:
+        wanted = f"has no plane {max(bands)}, for which data.fits.bands asks"
         raise DataError(f"{path}: {wanted}; it has {shape[0]}, counted from 0")
-    return list(config.bands)
+    return bands
 
 
 def _describe_bad(finite: NDArray[np.bool_], bands: list[int]) -> str:

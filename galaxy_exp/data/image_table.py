@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from galaxy_exp.config.data_formats import TableConfig
 from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.data.listing import list_images
 from galaxy_exp.data.table_file import SEPARATORS, Table
 from galaxy_exp.errors import DataError
 
@@ -39,8 +40,8 @@ LABEL_COLUMNS = (
 Files of Galaxy Zoo 2 are called by `asset_id`, those of the DESI and DECaLS catalogues by `iauname` or `id_str`.
 """
 
-_ROUNDED = re.compile(r"[+-]?\d+(\.\d*)?e[+-]?\d+|[+-]?\d{16,}\.\d*", re.IGNORECASE)
-"""A number that went through floating point and may have lost digits."""
+_ROUNDED = re.compile(r"[+-]?\d+(\.\d*e[+-]?|e[+-])\d+|[+-]?\d{16,}\.\d*", re.IGNORECASE)
+"""A number that went through floating point and may have lost digits; 12e45678 may be an id."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +54,10 @@ class _Folder:
 
     @cached_property
     def by_name(self) -> dict[str, list[Path]]:
-        """The files in it and below, by name; surveys keep many in subfolders."""
+        """The images in it and below, by name; surveys keep many in subfolders."""
         found: dict[str, list[Path]] = {}
-        for place, _, names in os.walk(self.path) if self.is_stated else ():
-            for name in names:
-                found.setdefault(name, []).append(Path(place, name))
+        for image in list_images(self.path, deep=True).images if self.is_stated else ():
+            found.setdefault(image.name, []).append(image)
         return found
 
 
@@ -113,7 +113,8 @@ class ImageTable:
         first, tail = missing[0], self.config.file_suffix or ""
         stem = first.name.removesuffix(tail)
         beside = [path.name for path in first.parent.iterdir()] if first.parent.is_dir() else []
-        other = next((name for name in sorted([*beside, *self.folder.by_name]) if name.startswith(stem)), None)
+        there = (name for name in sorted([*beside, *self.folder.by_name]) if name.startswith(stem))
+        other = next((name for name in there if re.match(r"[\W_]", name[len(stem) :])), None)  # not 10.png for 1
         hint = f" ({other} is there: data.file_suffix: {other[len(stem) :]})" if other and stem else ""
         listed = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
         return (
@@ -124,10 +125,11 @@ class ImageTable:
 
     @property
     def notes(self) -> list[str]:
-        """What was understood, if it is not plain: the columns, and the separator."""
-        if self.file_column == "file" and self.table.separator in (",", None):
+        """What was understood, if it is not plain: the columns, and a separator that is no comma."""
+        separator = SEPARATORS[self.table.separator or ","]
+        if self.file_column == "file" and separator == "comma":
             return []
-        mark = f"; cells are separated by {SEPARATORS[self.table.separator]}" if self.table.separator else ""
+        mark = "" if separator == "comma" else f"; cells are separated by {separator}"
         ids = f", ids in {self.id_column!r}" if self.id_column != self.file_column else ""
         return [f"files are in column {self.file_column!r}{ids}{mark}"]
 

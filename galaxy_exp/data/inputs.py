@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.data_formats import FitsConfig
+from galaxy_exp.config.data_formats import ARRAY_SUFFIXES, TABLE_SUFFIXES, FitsConfig
 from galaxy_exp.config.sweep import DataConfig
-from galaxy_exp.data.array_file import ARRAY_SUFFIXES, is_array_file, open_arrays
+from galaxy_exp.data.array_file import is_array_file, open_arrays
 from galaxy_exp.data.fits_file import has_fits_name, read_fits
 from galaxy_exp.data.image_file import read_image
 from galaxy_exp.data.image_table import ImageTable, open_image_table
 from galaxy_exp.data.listing import EXPECTED_ENDINGS, has_image_name, list_images, no_images, report_others
 from galaxy_exp.data.reasons import access_errors, short_reason
-from galaxy_exp.data.table_file import TABLE_SUFFIXES, is_table, open_table
+from galaxy_exp.data.table_file import is_table, open_table
 from galaxy_exp.errors import DataError
 
 __all__ = ["InputFile", "NamedImage", "digest_files", "find_files", "first_fits_file", "iter_images"]
@@ -155,8 +155,9 @@ def _find(path: Path, tables: DataConfig | None = None) -> list[InputFile]:
     if tables is not None and is_table(path):
         return _list_table(path, tables)
     if not has_image_name(path):
-        expected = f"{EXPECTED_ENDINGS}, {', '.join((*ARRAY_SUFFIXES, *TABLE_SUFFIXES))}, or a folder"
-        raise DataError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected {expected}")
+        endings = ", ".join((EXPECTED_ENDINGS, *ARRAY_SUFFIXES, *(TABLE_SUFFIXES if tables else ())))
+        listed = "; a table is named on the command line, not in a list" if is_table(path) else ""
+        raise DataError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected {endings}, or a folder{listed}")
     return [InputFile(path)]
 
 

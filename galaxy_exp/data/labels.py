@@ -16,9 +16,11 @@ from galaxy_exp.wording import did_you_mean
 __all__ = ["Labels", "LabelsAt", "parse_labels"]
 
 _MOST_CLASSES = 10_000
+_LARGEST = 2**63 - 1
+"""Whole number of an int64 array."""
 _MISSING = {"", "nan", "<na>", "null"}
 """What an absent label is written as, in lower case, unless a class is called so."""
-_TRUTH = ("False", "True")
+_TRUTH = ("false", "true")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def parse_labels(
     """Reads whole numbers (of any dtype, or as text), names (text or bytes), booleans, or one-hot rows.
 
     Names are matched with `class_names`, or without these numbered in alphabetical order. Booleans are the classes
-    False and True. Labels (n, 1) are taken as (n,).
+    False and True, by name where `class_names` has one of these. Labels (n, 1) are taken as (n,).
 
     Args:
         found: (n,), (n, 1) or one-hot (n, n_classes): an array, masked array or list.
@@ -66,17 +68,27 @@ def parse_labels(
         first_label: what the first class's number is.
 
     Raises:
-        DataError: the first label that is missing, a fraction or no class, with its index; or another shape.
+        DataError: the first label that is missing, a fraction or no class, with its index; or another shape or number
+            of classes.
     """
     array = _check_shape(_as_array(found, at), at, n_images)
     if array.ndim == 2:
         positions = _read_one_hot(array, at)
         names = class_names or [f"class {label}" for label in range(array.shape[1])]
+        if len(names) != array.shape[1]:
+            found = (
+                f"has shape {array.shape}, one-hot of {array.shape[1]} classes, but there are {len(names)} class names"
+            )
+            raise DataError(f"{at.source}: {at.key!r} {found}; expected {array.shape[1]} names (data.class_names)")
         return Labels(positions, tuple(names), f"{at.key!r} is one-hot; each label is the position of the 1")
     values = _read_values(array, class_names or (), at, first_label)
     if isinstance(values, list):
-        truth = {text.lower() for text in values} <= {"true", "false"}
-        return _match_truth(values, class_names) if truth else _match_names(values, class_names, at)
+        if not {text.lower() for text in values} <= set(_TRUTH):
+            return _match_names(values, class_names, at)
+        class_names = class_names or ("False", "True")
+        if not set(_TRUTH).isdisjoint(_lower(class_names)):
+            return _match_truth(values, class_names, at)
+        values, first_label = np.array([_TRUTH.index(text) for text in _lower(values)]), 0
     whole = _check_whole(values, at, first_label)
     last = int(whole.max(initial=first_label - 1))
     names = class_names or [f"class {label}" for label in range(first_label, last + 1)]
@@ -135,11 +147,20 @@ def _read_values(
     if missing:
         raise at.refusal(missing[0], _plain(values[missing[0]]), f"{_expected(first_label)}{_gaps(missing)}")
     if all(isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_) for value in values):
-        return np.array(values)
+        return _as_numbers(values, at, first_label)
     texts = [_read_text(value, index, at) for index, value in enumerate(values)]
     parsed = [_number(text) for text in texts]
     named = bool(class_names) and set(texts) <= set(class_names)
     return texts if named or None in parsed else np.array(parsed)
+
+
+def _as_numbers(values: Sequence[Any], at: LabelsAt, first_label: int) -> NDArray[Any]:
+    """Python's numbers, of which whole ones may be larger than an array holds."""
+    for index, value in enumerate(values):
+        if isinstance(value, numbers.Integral) and abs(int(value)) > _LARGEST:
+            raise at.refusal(index, value, _expected(first_label))
+    found = np.array(values)
+    return found if found.dtype.kind in "iuf" else found.astype(np.float64)
 
 
 def _is_missing(value: Any) -> bool:
@@ -163,15 +184,20 @@ def _read_text(value: Any, index: int, at: LabelsAt) -> str:
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        return None if "_" in text else float(text)  # Python takes 1_0 for 10
     except ValueError:
         return None
 
 
-def _match_truth(values: list[str], class_names: Sequence[str] | None) -> Labels:
-    names = tuple(class_names or _TRUTH)
-    order = names if set(names) == set(_TRUTH) else _TRUTH
-    return Labels(np.array([order.index(text.capitalize()) for text in values], dtype=np.int64), names)
+def _lower(texts: Sequence[str]) -> list[str]:
+    return [text.strip().lower() for text in texts]
+
+
+def _match_truth(values: list[str], class_names: Sequence[str], at: LabelsAt) -> Labels:
+    """By name as it is written, or else whatever its case: `True` is the class `true`."""
+    if set(values) <= {name.strip() for name in class_names}:
+        return _match_names(values, class_names, at)
+    return Labels(_match_names(_lower(values), _lower(class_names), at).values, tuple(class_names))
 
 
 def _match_names(values: list[str], class_names: Sequence[str] | None, at: LabelsAt) -> Labels:
@@ -228,6 +254,7 @@ def _plain(value: Any) -> Any:
 
 def _show(value: Any) -> str:
     plain = value.item() if isinstance(value, np.generic) else value
+    plain = plain.strip() if isinstance(plain, str) else plain
     if plain == "":
         return "empty"
     if isinstance(plain, float):

@@ -2,8 +2,8 @@
 
 An image is a file with an ending of a picture (`image_file`) or of FITS (`fits_file`), in upper or lower case. Hidden
 files and folders, and what operating systems leave behind (`__MACOSX`, `Thumbs.db`), are as if they were not there;
-every other file is counted by its ending. Symbolic links are followed; one that leads nowhere is an image that cannot
-be read, so that it is named.
+every other file is counted by its ending. Symbolic links are followed, to each folder once; one that leads nowhere is
+an image that cannot be read, so that it is named.
 """
 
 from __future__ import annotations
@@ -111,9 +111,21 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _walk(folder: Path, deep: bool) -> Iterator[os.DirEntry[str]]:
-    """All files; a link to a folder that it is in itself is not followed."""
-    for entry in _entries(folder):
-        if not _is_folder(entry):
-            yield entry
-        elif deep and not (entry.is_symlink() and folder.resolve().is_relative_to(Path(entry).resolve())):
-            yield from _walk(Path(entry), deep)
+    """All files; those of a folder that several paths lead to once, by the one without links if there is one.
+
+    A link to a folder that it is in itself is not followed.
+    """
+    folders, links, seen = [folder], list[Path](), set[Path]()
+    while folders or links:
+        here = folders.pop() if folders else links.pop()
+        place = here.resolve()
+        if place in seen:
+            continue
+        seen.add(place)
+        for entry in sorted(_entries(here), key=lambda each: each.name, reverse=True):
+            if not _is_folder(entry):
+                yield entry
+            elif deep and not entry.is_symlink():
+                folders.append(Path(entry))
+            elif deep and not place.is_relative_to(Path(entry).resolve()):
+                links.append(Path(entry))

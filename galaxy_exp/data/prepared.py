@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from galaxy_exp.config.sweep import SplitConfig
 from galaxy_exp.data.dataset import ImageDataset, iter_chunks
 from galaxy_exp.data.groups import recall_groups
+from galaxy_exp.data.parts import PARTS, Part
 from galaxy_exp.data.preprocessing import Preprocessing
-from galaxy_exp.data.split import PARTS, Part, Split, split_dataset
+from galaxy_exp.data.split import Split, split_dataset
 from galaxy_exp.errors import DataError
 from galaxy_exp.records import SplitFiles
 

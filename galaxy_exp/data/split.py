@@ -27,7 +27,7 @@ from galaxy_exp.data.groups import Groups, group_duplicates
 from galaxy_exp.data.parts import PARTS, Part
 from galaxy_exp.errors import DataError
 
-__all__ = ["PARTS", "Part", "Split", "split_dataset"]
+__all__ = ["Split", "split_dataset"]
 
 Group = list[int]
 """Indices of images that belong together; mostly just one."""

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from galaxy_exp.config.data_formats import TABLE_SUFFIXES
+from galaxy_exp.data.listing import has_image_name
 from galaxy_exp.data.reasons import short_reason
 from galaxy_exp.errors import DataError
 from galaxy_exp.wording import did_you_mean
 
-__all__ = ["SEPARATORS", "TABLE_SUFFIXES", "Table", "is_table", "open_table"]
+__all__ = ["SEPARATORS", "Table", "is_table", "open_table"]
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".csv.gz", ".tsv.gz")
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _MOST_NAMED = 30
 """Columns that a message lists."""
@@ -79,7 +80,7 @@ class Table:
 
     def _refuse_missing_header(self) -> None:
         for cell in self.names:
-            if re.fullmatch(r"-?\d+(\.\d*)?|.*\.(png|jpe?g|tiff?|fits?)", cell, re.IGNORECASE):
+            if re.fullmatch(r"-?\d+(\.\d*)?", cell) or has_image_name(Path(cell)):
                 raise DataError(
                     f"{self.path}: its first line holds {cell!r}, which is no column's name; expected a header, such "
                     "as file,label"

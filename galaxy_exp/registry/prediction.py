@@ -81,7 +81,9 @@ def choose_stretch(
             f"{where}: FITS without a stretch: {model} has none, as it was not trained on FITS files; "
             "state one, as in --set data.fits.stretch=asinh"
         )
-    return parse_sweep({"data": {"fits": {**(trained or {}), **stated}}}, f"stretch for {model}").data.fits
+    name = f"stretch for {model}"
+    before = parse_sweep({"data": {"fits": dict(trained or {})}}, name).data.fits.model_dump(mode="json")
+    return parse_sweep({"data": {"fits": {**before, **stated}}}, name).data.fits
 
 
 def predict_to_rows(
@@ -123,7 +125,7 @@ def name_id_columns(columns: Iterable[str], taken: Sequence[str]) -> dict[str, s
         columns: of the tables; repeated ones count once.
         taken: the other columns of a row.
     """
-    return {name: f"{name} (table)" if name in taken or name.startswith("p_") else name for name in columns}
+    return {name: f"{name} (table)" if name in taken else name for name in columns}
 
 
 def _id_in(item: NamedImageLike, column: str) -> str | None:

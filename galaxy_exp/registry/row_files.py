@@ -21,7 +21,7 @@ __all__ = ["FORMATS", "Row", "choose_format", "write_rows", "write_rows_to_stdou
 
 Row = dict[str, Any]
 """`name`, the ids of a table as text, `label` (int), `class_name`, `probability`, a `p_<class name>` for each class,
-`error`; None without one."""
+`error`, in this order; None without one."""
 
 FORMATS = ("csv", "json", "jsonl", "parquet")
 """json: one list, a row a line; jsonl: an object a line."""
@@ -105,8 +105,10 @@ def _write_parquet(rows: Iterable[Row], columns: Sequence[str], file: IO[bytes])
     import pyarrow
     from pyarrow import parquet
 
-    numbers = {"label": pyarrow.int64(), "probability": pyarrow.float64()}
-    numbers |= {column: pyarrow.float64() for column in columns if column.startswith("p_")}
+    probabilities = columns[
+        columns.index("probability") : -1
+    ]  # not by name: an id column of a table may be called p_id
+    numbers = {"label": pyarrow.int64(), **dict.fromkeys(probabilities, pyarrow.float64())}
     schema = pyarrow.schema([(column, numbers.get(column, pyarrow.string())) for column in columns])
     remaining = iter(rows)
     with parquet.ParquetWriter(file, schema) as writer:

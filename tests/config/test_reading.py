@@ -264,6 +264,8 @@ class TestHostileFiles:
     ("content", "experiment", "model"),
     [
         ({}, "galaxy10", "galaxy10-cnn"),
+        ({"name": "sweep"}, "galaxy10", "galaxy10-cnn"),
+        ({"name": "sweep", "registry": {"model": "m"}, "data": {"source": "x.h5"}}, "sweep-x", "m"),
         ({"data": {"source": "galaxy10-decals"}}, "galaxy10", "galaxy10-cnn"),
         ({"data": {"source": "folder/"}}, "mine", "mine"),
         ({"hypermodel": "own:Net"}, "mine", "mine"),
@@ -277,5 +279,46 @@ def test_experiment_and_model_are_called_as_the_sweep_unless_all_is_built_in(con
     named = config.named()
     assert (named.tracking.experiment, named.registry.model) == (experiment, model)
     assert named.named("other", "other") == named
+    assert parse_sweep(named.model_dump(mode="json")).named() == named
     by_variable = config.named("from the environment").tracking.experiment
     assert by_variable == (content.get("tracking", {}).get("experiment") or "from the environment")
+
+
+SOURCE_NAMES = {
+    "/x/galaxies.h5": "galaxies",
+    "galaxies.HDF5": "galaxies",
+    "~/a b/galaxies.csv.gz": "galaxies",
+    "galaxies/": "galaxies",
+    "galaxies/.": "galaxies",
+    "a/../gz2.1": "gz2.1",
+    "survey.data:Galaxies": "Galaxies",
+    "my galaxies (2).npz": "my-galaxies-2",
+    "x" * 200: "x" * 64,
+}
+
+
+@pytest.mark.parametrize("hypermodel", ["galaxy-cnn", "own:Net"])
+@pytest.mark.parametrize("source", SOURCE_NAMES)
+def test_without_a_name_experiment_and_model_are_called_as_the_data(source, hypermodel):
+    config = parse_sweep({"data": {"source": source}, "hypermodel": hypermodel})
+    assert config.experiment_name == config.model_name == f"sweep-{SOURCE_NAMES[source]}"
+    named = config.named()
+    assert (named.tracking.experiment, named.registry.model) == (config.experiment_name, config.model_name)
+
+
+def test_names_that_are_not_ascii_are_told_apart(tmp_path, monkeypatch):
+    names = {
+        parse_sweep({"data": {"source": source}}).model_name for source in ("银河", "星系", "café", "cafe", "-.h5")
+    }
+    assert len(names) == 5
+    for name in names:
+        parse_sweep({"registry": {"model": name}, "tracking": {"experiment": name}})
+    monkeypatch.chdir(tmp_path)
+    assert parse_sweep({"data": {"source": "."}}).model_name == f"sweep-{tmp_path.name.rstrip('-')}"
+
+
+@pytest.mark.parametrize(
+    ("typed", "suffix"), [("png", ".png"), (".png", ".png"), ("_cutout.jpg", "_cutout.jpg"), ("_cutout", "_cutout")]
+)
+def test_a_dot_is_put_before_an_ending_alone(typed, suffix):
+    assert parse_sweep({"data": {"file_suffix": typed}}).data.file_suffix == suffix

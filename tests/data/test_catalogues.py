@@ -92,6 +92,22 @@ def zipped(folder: Path) -> Path:
 FOLDER = {"image_folder": "stamps"}
 IDED = {**FOLDER, "file_suffix": ".png"}
 
+
+def hexadecimal(folder: Path) -> Path:
+    """Ids of which one could be a number."""
+    names = ["12e45678", "1e9", "3E17", "00ab12cd"]
+    images(folder / "stamps", [f"{name}.png" for name in names])
+    return text(folder, "objid,label,split", cells=names)
+
+
+def hidden_copies(folder: Path) -> Path:
+    """Images behind a link, beside folders of the same names that no other source looks into."""
+    for place in ("elsewhere", "stamps/.ipynb_checkpoints", "stamps/__MACOSX"):
+        images(folder / place, [f"{name}.png" for name in IDS])
+    (folder / "stamps" / "linked").symlink_to(folder / "elsewhere")
+    return text(folder, "objid,label,split")
+
+
 KNOWN: dict[str, tuple[Write, dict[str, Any]]] = {
     "ids": (lambda at: text(flat(at), "id_str,label,split"), IDED),
     "ids, ending without a dot": (lambda at: text(flat(at), "objid,class,split"), {**IDED, "file_suffix": "png"}),
@@ -107,6 +123,8 @@ KNOWN: dict[str, tuple[Write, dict[str, Any]]] = {
     ),
     "subfolders of 6 digits": (lambda at: nested(at, 6), IDED),
     "subfolders of 4 digits": (lambda at: nested(at, 4), IDED),
+    "hexadecimal": (hexadecimal, IDED),
+    "hidden copies and a link": (hidden_copies, IDED),
     "int64": (lambda at: typed(at, pyarrow.int64()), IDED),
     "uint64": (lambda at: typed(at, pyarrow.uint64()), IDED),
     "ending of two parts": (lambda at: typed(at, pyarrow.int64(), ".bmp.png"), {**FOLDER, "file_suffix": ".bmp.png"}),
@@ -150,6 +168,10 @@ def test_ids_stay_as_they_are(tmp_path: Path, kind: str) -> None:
     assert rows.ids == IDS
 
 
+def test_a_comma_is_not_noted(tmp_path: Path) -> None:
+    assert load(text(flat(tmp_path), "id_str,label,split"), **IDED).notes[0] == "files are in column 'id_str'"
+
+
 def test_what_was_understood_is_noted(tmp_path: Path) -> None:
     assert load(text(flat(tmp_path), "id_str,Class,split", ";"), **IDED).notes == (
         "files are in column 'id_str'; cells are separated by semicolon",
@@ -180,9 +202,9 @@ REFUSED: dict[str, tuple[Write, dict[str, Any], str]] = {
     "rounded in text": (lines("5.877229817420841e+17,a"), IDED, "row 1: 'id_str' is 5.877229817420841e+17, an id that"),
     "with a point": (lines("587722981742084097.0,a"), IDED, "has lost digits as a floating-point number; expected all"),
     "rounded ids to carry": (
-        lines("1e17,a.png,a", header="objid,file,label"),
+        lines("1e+17,a.png,a", header="objid,file,label"),
         {"table": TableConfig(id_column="objid")},
-        "row 1: 'objid' is 1e17, an id that has lost digits",
+        "row 1: 'objid' is 1e+17, an id that has lost digits",
     ),
     "no ending": (
         lines(*(f"{name},a" for name in IDS)),
@@ -206,6 +228,30 @@ REFUSED: dict[str, tuple[Write, dict[str, Any], str]] = {
         {"image_folder": "none"},
         "data.image_folder: none: no such folder, neither",
     ),
+    "a longer id beside": (
+        lambda at: (images(at / "stamps", ["10.png"]), lines("1,a", f"{IDS[0]},b")(at))[1],
+        FOLDER,
+        f"2 of its 2 image files not found: {{}}/stamps/1, {{}}/stamps/{IDS[0]}; expected those",
+    ),
+    "rounded with a point": (lines("5.8E17,a"), IDED, "row 1: 'id_str' is 5.8E17, an id that has lost digits"),
+    "id and file": (lines("1,a", "1.png,b"), IDED, "'id_str' is '1' in row 1 and '1.png', the same file, in row 2; ex"),
+    "file written twice": (
+        lines("sub/0.png,a", "./sub/0.png,b"),
+        IDED,
+        "'id_str' is 'sub/0.png' in row 1 and './sub/0.png', the same file, in row 2; expected each file once",
+    ),
+    "absolute and relative": (
+        lambda at: lines("0.png,a", f"{at}/stamps/0.png,b")(at),
+        IDED,
+        "/stamps/0.png', the same file, in row 2; expected each file once",
+    ),
+    "id and path": (
+        lambda at: (images(at / "stamps", ["sub/9.png"]), lines("9,a", "sub/9,b")(at))[1],
+        IDED,
+        "'id_str' is '9' in row 1 and 'sub/9', the same file, in row 2; expected each file once",
+    ),
+    "no header, another format": (lines("b.webp,x", header="a.webp,x"), {}, "its first line holds 'a.webp', which is"),
+    "no header, packed": (lines("b.fits.fz,x", header="a.fits.fz,x"), {}, "its first line holds 'a.fits.fz', which"),
     "same id twice": (lines("1,a", "2,b", "1,a"), IDED, "'id_str' is '1' in row 1 and row 3; expected each file once"),
     "one id, two files": (twice, IDED, "row 1: 'id_str' is 1, and there are {}/stamps/"),
     "no id": (lines("1,a", ",b"), IDED, "row 2: 'id_str' is empty; expected a path relative to the table, or an id"),

@@ -16,6 +16,7 @@ from galaxy_exp.config.sweep import DataConfig, SplitConfig
 from galaxy_exp.data import Preprocessing, load_dataset, prepare_split
 from galaxy_exp.data.fits_file import read_fits, stretch_bands
 from galaxy_exp.errors import DataError
+from galaxy_exp.registry.prediction import choose_stretch
 
 LINEAR = FitsConfig(stretch="linear", black=0.0, white=255.0)
 RAMP = np.arange(12, dtype=np.float32).reshape(3, 4) * 20
@@ -179,6 +180,21 @@ class TestPlanes:
     def test_one_needs_no_brackets(self) -> None:
         assert FitsConfig.model_validate({"bands": 3}).bands == (3,)
 
+    @pytest.mark.parametrize("bands", [None, (2, 1, 0), (0, 1, 2), (3,)])
+    @pytest.mark.parametrize("changes", [{}, {"nan": 0}])
+    def test_are_the_same_by_every_record(self, tmp_path: Path, bands: Any, changes: dict[str, Any]) -> None:
+        """What a sweep or model keeps has all keys, and none is taken for stated that was not."""
+        path, config = save(tmp_path / "x.fits", CUBE), FitsConfig(bands=bands, black=0.0, white=255.0, **changes)
+        steps = Preprocessing(fits=config)
+        kept = [FitsConfig.model_validate(json.loads(config.model_dump_json())), steps.from_dict(steps.to_dict()).fits]
+        kept += [choose_stretch(config.record(), stated, path, "m") for stated in ({}, changes, {"white": 255.0})]
+        for again in kept:
+            assert again == config
+            if bands is None:
+                assert "has shape (5, 12, 20); expected (height, width)" in read_one_line_error(path, again)
+            else:
+                np.testing.assert_array_equal(read_fits(path, again), read_fits(path, config))
+
     def test_in_a_packed_file(self, tmp_path: Path) -> None:
         path = tmp_path / "x.fits.fz"
         fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(CUBE.astype(np.int16))]).writeto(path)
@@ -256,6 +272,7 @@ class TestNaN:
         earlier |= {"white_percentile": 99.8, "bands": [2, 1, 0], "hdu": None}
         assert list(Preprocessing(fits=FitsConfig()).to_dict()["fits"].items()) == list(earlier.items())
         assert Preprocessing.from_dict({"fits": earlier}).fits == FitsConfig()
+        assert Preprocessing(fits=FitsConfig(bands=(0, 1, 2))).to_dict()["fits"] == {**earlier, "bands": [0, 1, 2]}
 
 
 class TestSkipped:

@@ -165,6 +165,11 @@ CLASSES_TXT: dict[str, tuple[str, tuple[str, ...], str | dict[str, str]]] = {
         {"c": "c", "a": "a", "b": "b"},
     ),
     "accents encoded otherwise": (f"b\n{NFD}\n", ("b", NFC), {"b": "b", NFC: NFC}),
+    "one name in two encodings": (
+        f"{NFC}\n{NFD}\n",
+        (NFC, "x"),
+        "matches the subfolders of {} only in part: names without a subfolder [], subfolders without a name ['x']",
+    ),
     "names for numbers": ("smooth\nspiral\n", ("0", "1"), {"0": "smooth", "1": "spiral"}),
     "matching in part": (
         "c\na\nB\n",

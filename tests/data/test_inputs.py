@@ -159,6 +159,9 @@ class TestIterImages:
         assert gone.error == f"{paths[0]}: no such file or folder"
         assert good.image is not None
         assert (other.error or "").startswith(f"{paths[2]}: ends in '.txt'; expected")
+        assert (other.error or "").endswith(
+            ".hdf5, .npz, or a folder; a table is named on the command line, not in a list"
+        )
 
     def test_digest_tells_other_files_and_changed_ones(self, tmp_path: Path) -> None:
         a, b = (save(tmp_path / name, np.zeros((4, 4, 3), np.uint8)) for name in ("a.png", "b.png"))

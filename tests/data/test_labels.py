@@ -26,6 +26,8 @@ KINDS = ("elliptical", "merger", "spiral")
 NAMES = [KINDS[label] for label in EXPECTED]
 PLAIN = ("class 0", "class 1", "class 2")
 BINARY = [1, 0, 1, 1, 0, 0, 1]
+OPPOSITE = [1 - label for label in BINARY]
+TRUTH = ["true" if label else "false" for label in BINARY]
 
 Load = Callable[..., ImageDataset]
 
@@ -101,6 +103,18 @@ FORMS: dict[str, tuple[Any, dict[str, Any], list[int], tuple[str, ...]]] = {
     "bool": (np.array(BINARY, dtype=bool), {}, BINARY, ("False", "True")),
     "bool with names": (np.array(BINARY, dtype=bool), {"class_names": ("smooth", "disc")}, BINARY, ("smooth", "disc")),
     "bool, one value": ([True] * 7, {}, [1] * 7, ("False", "True")),
+    "bool with names of its own": (
+        np.array(BINARY, bool),
+        {"class_names": ("true", "false")},
+        OPPOSITE,
+        ("true", "false"),
+    ),
+    "truth by name": (TRUTH, {"class_names": ("true", "false")}, OPPOSITE, ("true", "false")),
+    "truth by name of another case": (TRUTH, {"class_names": ("TRUE", "FALSE")}, OPPOSITE, ("TRUE", "FALSE")),
+    "truth among other names": (TRUTH, {"class_names": ("true", "false", "odd")}, OPPOSITE, ("true", "false", "odd")),
+    "truth as text": (TRUTH, {}, BINARY, ("False", "True")),
+    "truth by other names": (TRUTH, {"class_names": ("smooth", "disc")}, BINARY, ("smooth", "disc")),
+    "names with an underscore": (["1_0", "2_0"] * 3 + ["1_0"], {}, [0, 1] * 3 + [0], ("1_0", "2_0")),
 }
 
 
@@ -133,6 +147,8 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "-1": (np.array(_with(-1, NUMBERS)), {}, "is -1{}; expected a whole number from 0, or a name; where a label is"),
     "empty": (_with(""), {}, "is empty{}; expected a whole number from 0, or a name; where a label is missing"),
     "empty bytes": (np.array(_with(""), dtype="S"), {}, "is empty{}; expected a whole number"),
+    "blank": (_with("  "), {}, "is empty{}; expected a whole number from 0, or a name; where a label is missing"),
+    "no such truth": (_with("false", ["true"] * 7), {"class_names": ("true", "odd")}, "is 'false'{}, no class name"),
     "nan among names": (_with("nan"), {}, "is nan{}; expected a whole number from 0, or a name; where a label"),
     "fraction": (
         _with(0.734, NUMBERS),
@@ -166,6 +182,8 @@ GIVEN_ONLY: dict[str, tuple[Any, str]] = {
     "ragged": ([[1], [1, 2], [0], [0], [0], [0], [0]], "'labels' has entries of different lengths"),
     "no class": (np.zeros((7, 3)), r"'labels' is \[0.0, 0.0, 0.0\] at index 0; expected one 1 in each row"),
     "two classes": (np.ones((7, 3), int), r"'labels' is \[1, 1, 1\] at index 0; expected one 1 .* \(7 in all\)"),
+    "too large": (np.array(_with(2**70, NUMBERS), object), "is 1180591620717411303424 at index 3; expected a whole"),
+    "larger than any": (np.array(_with(10**400, NUMBERS), object), "is 10{59} at index 3; expected a whole number"),
     "votes": (np.full((7, 2), 0.5), "is not one-hot, as it holds other numbers than 0 and 1, such as shares of votes"),
     "names twice": (np.array([NAMES, NAMES]).T, r"has shape \(7, 2\); expected \(7,\), one name per image"),
     "dates": (np.array(["2020-01-01"] * 7, dtype="datetime64[D]"), r"of type datetime64\[D\]; expected whole numbers"),
@@ -173,6 +191,14 @@ GIVEN_ONLY: dict[str, tuple[Any, str]] = {
     "no label at all": (3, r"'labels' has shape \(\); expected \(7,\)"),
     "bytes that are no text": (np.array([b"\xff"] * 7), "at index 0; expected text that is UTF-8"),
 }
+
+
+@pytest.mark.parametrize("n_names", [3, 5])
+def test_one_hot_has_a_column_for_each_name(tmp_path: Path, n_names: int) -> None:
+    names = tuple("abcde"[:n_names])
+    expected = rf"has shape \(7, 4\), one-hot of 4 .* {n_names} class names; expected 4 names \(data\.class_names\)"
+    with pytest.raises(DataError, match=expected):
+        _from_python(tmp_path, np.eye(4)[NUMBERS], class_names=names)
 
 
 @pytest.mark.parametrize("form", GIVEN_ONLY)

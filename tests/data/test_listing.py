@@ -147,6 +147,25 @@ def test_a_folder_without_images_names_what_it_has(tmp_path: Path) -> None:
         find_files([tmp_path])
 
 
+def test_each_file_is_listed_once_however_folders_are_linked(tmp_path: Path) -> None:
+    places = {name: tmp_path / "s" / name for name in "abc"}
+    for name, place in places.items():
+        noise().save(make(place / f"{name}.png"))
+    for place in places.values():
+        for name, target in places.items():
+            (place / f"to {name}").symlink_to(target)
+            (place / f"{name}.jpg").symlink_to(target / f"{name}.png")
+    (places["a"] / "elsewhere").symlink_to(make(tmp_path / "other" / "o.png").parent)
+    noise().save(tmp_path / "other" / "o.png")
+    found = list_images(tmp_path / "s", deep=True).images
+    assert [path for path in found if path.suffix == ".png"] == [
+        *(places["a"] / name for name in ("a.png", "elsewhere/o.png")),
+        *(places[name] / f"{name}.png" for name in "bc"),
+    ]
+    assert len(found) == 4 + 3 * 3
+    assert len(list_images(places["a"], deep=True).images) == len(found)
+
+
 def test_links_are_followed_and_those_that_lead_nowhere_are_named(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "linked").mkdir()
     for index, name in enumerate("ab"):

@@ -7,7 +7,8 @@ import pytest
 
 from galaxy_exp.config.sweep import SplitConfig
 from galaxy_exp.data import ImageDataset, build_dataset, split_dataset
-from galaxy_exp.data.split import PARTS, Split
+from galaxy_exp.data.parts import PARTS
+from galaxy_exp.data.split import Split
 from galaxy_exp.errors import DataError
 
 MakeDataset = Callable[..., ImageDataset]

@@ -63,6 +63,5 @@ def test_the_script_runs(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "models:/mine/1" in done.stdout
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    for experiment, n_runs in (("galaxy10", 2), ("mine", 3)):
-        runs = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
-        assert [run.info.status for run in runs] == ["FINISHED"] * n_runs
+    runs = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED"] * 5  # two of the sweep, three of the tuner

@@ -28,6 +28,10 @@ def test_page_is_current(generate: ModuleType, page: str) -> None:
     assert (ROOT / "docs" / page).read_text(encoding="utf-8") == generate.PAGES[page](), RENEW
 
 
+def test_no_option_is_broken_across_lines() -> None:
+    assert re.findall(r"--[a-z-]+-\n", (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")) == []
+
+
 def test_all_generated_pages_are_tested(generate: ModuleType) -> None:
     assert set(generate.PAGES) == {"sweep-file.md", "cli.md"}
 

@@ -60,6 +60,12 @@ def test_parquet_keeps_numbers_and_gaps(tmp_path: Path) -> None:
     assert read["name"][3].as_py() == "\ufffd.png"
 
 
+def test_parquet_keeps_ids_as_text_whatever_their_column_is_called(tmp_path: Path) -> None:
+    row = {"name": "a.png", "p_id": "007", **{key: value for key, value in ROWS[0].items() if key != "name"}}
+    write_rows([row], list(row), tmp_path / "out", "parquet")
+    assert pyarrow.parquet.read_table(tmp_path / "out").to_pylist() == [row]
+
+
 @pytest.mark.parametrize("format", ["csv", "json", "jsonl", "parquet"])
 def test_no_rows(tmp_path: Path, format: str) -> None:
     write_rows([], COLUMNS, tmp_path / "out", format)

@@ -92,6 +92,35 @@ def test_predict_gives_a_row_for_each_row(
     assert list(rows[0])[:3] == ["name", "objid", "label"]
 
 
+@pytest.mark.parametrize("column", ["p_id", f"p_{CLASS_NAMES[0]}", "probability"])
+@pytest.mark.parametrize(("output", "read"), [("o.csv", read_csv), ("o.parquet", read_parquet)])
+def test_an_id_column_may_be_called_like_a_probability(
+    command: Command, tmp_path: Path, column: str, output: str, read: Any
+) -> None:
+    (tmp_path / "set.tsv").write_text("\n".join([f"file\t{column}", *(f"stamps/{name}.png\tx{name}" for name in IDS)]))
+    assert _run(command("predict", "set.tsv", "--set", f"data.table.id_column={column}", "-o", output)) == 3
+    called = column if column == "p_id" else f"{column} (table)"
+    assert [row[called] for row in read(tmp_path / output)] == [f"x{name}" for name in IDS]
+
+
+@pytest.mark.parametrize("name", ["predict", "evaluate"])
+@pytest.mark.parametrize("folder", ["😀", "null", "a: [b]", "{x}", "é #1"])
+def test_a_flag_takes_text_as_it_is_typed(command: Command, tmp_path: Path, name: str, folder: str) -> None:
+    Image.fromarray(coloured(MISSING)).save(tmp_path / "stamps" / f"{IDS[MISSING]}.png")
+    (tmp_path / "stamps").rename(tmp_path / folder)
+    flags = ["--image-folder", folder, "--file-suffix", ".png", "-o", "o.csv" if name == "predict" else "out"]
+    assert _run(command(name, as_csv(tmp_path), *flags)) == 0
+
+
+@pytest.mark.parametrize("name", ["predict", "evaluate"])
+@pytest.mark.parametrize("flag", ["--image-folder", "--file-suffix"])
+def test_a_mistake_is_blamed_on_the_flag(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, flag: str
+) -> None:
+    assert _run(command(name, as_csv(tmp_path), flag, "")) == 2
+    assert f"{flag}: found ''; expected" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("write", "flags"), TABLES)
 def test_evaluate_gives_a_row_for_each_row(command: Command, tmp_path: Path, write: Any, flags: list[str]) -> None:
     arguments = [write(tmp_path), *flags, "-o", "out", "--format", "json"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from galaxy_exp.config.data_formats import ARRAY_SUFFIXES, TABLE_SUFFIXES
 from galaxy_exp.config.sweep import DataConfig
 from galaxy_exp.data.array_file import is_array_file
 from galaxy_exp.data.dataset import ImageDataset, preprocess_dataset
@@ -32,13 +33,14 @@ SOURCES: dict[str, Callable[[DataConfig], ImageDataset]] = {
     "galaxy10-decals": lambda config: load_galaxy10("galaxy10-decals", config),
 }
 """The sources that have a name; anything else is a path."""
+_ENDINGS = ", ".join((*ARRAY_SUFFIXES, *TABLE_SUFFIXES))
 
 
 def load_dataset(config: DataConfig, base: Path | None = None) -> ImageDataset:
     """Loads what `config.source` names, and does to the images what `config` asks for.
 
-    That is one of `SOURCES`, an .h5, .hdf5 or .npz file, a folder of classes, a .csv, .tsv, .txt or .parquet table,
-    or a class by dotted path (see `own_source.DataSource`).
+    That is one of `SOURCES`, an HDF5 or .npz file, a folder of classes, a table, or a class by dotted path (see
+    `own_source.DataSource`).
 
     Args:
         config: the `data` section of a sweep file.
@@ -81,10 +83,9 @@ def _load_source(config: DataConfig, base: Path) -> ImageDataset:
 
 def _describe_unknown(source: str, path: Path) -> str:
     if path.is_file():
-        expected = ".h5, .hdf5, .npz, .csv, .tsv, .txt, .parquet, or a folder"
-        return f"data.source: {path} ends in {path.suffix or 'nothing'!r}; expected {expected}"
+        return f"data.source: {path} ends in {path.suffix or 'nothing'!r}; expected {_ENDINGS}, or a folder"
     return (
         f"data.source: {source!r} is neither a source nor a file or folder here ({path.absolute()}); "
-        f"{did_you_mean(source.lower(), list(SOURCES))}, a path to an .h5, .npz, .csv or .parquet file, a folder "
+        f"{did_you_mean(source.lower(), list(SOURCES))}, a path to a file ({_ENDINGS}), a folder "
         "with one subfolder per class, or package.module:Class"
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from galaxy_exp.config.data_formats import ARRAY_SUFFIXES, TABLE_SUFFIXES
 from galaxy_exp.data.simulated.classes import CLASS_NAMES
 from galaxy_exp.data.sources.galaxy10 import GALAXY10, astronn_cache_folder
 
 __all__ = ["list_sources"]
 
 _FORMATS = {
-    "FILE.h5, FILE.npz": "Galaxy10's layout: images uint8 (n, height, width, 3), and ans or labels, numbers or names",
+    f"FILE{', '.join(ARRAY_SUFFIXES)}": "Galaxy10's layout: images uint8 (n, height, width, 3), and ans or labels, "
+    "numbers or names",
     "FOLDER": "one subfolder per class, of pictures or FITS files; or such subfolders in train, val and test",
-    "TABLE.csv, .tsv, .parquet": "columns file and label; files relative to the table, or ids with data.file_suffix",
+    f"TABLE{', '.join(TABLE_SUFFIXES)}": "columns file and label; files relative to the table, or ids with "
+    "data.file_suffix",
     "package.module:Class": "a class of your own with a method load()",
 }
 

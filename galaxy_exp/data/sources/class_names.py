@@ -65,7 +65,7 @@ def order_subfolders(
     where = "data.class_names" if configured is not None else str(find_sidecar(folder))
     by_name = {normalise_name(name): name for name in found}
     known = [by_name[normalise_name(name)] for name in names if normalise_name(name) in by_name]
-    if len(known) == len(names) == len(found):
+    if len(set(known)) == len(names) == len(found):
         return tuple(known), tuple(known)
     if known:
         strange = [name for name in names if normalise_name(name) not in by_name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def load_table(path: Path, config: DataConfig, base: Path | None = None) -> Imag
     part_column = _find_part_column(table, config.split)
     images = open_image_table(table, config, [label_column, *([part_column] if part_column else [])], base)
     files = [images.locate(row) for row in range(len(images.ids))]
-    _check_each_once(images.cells[images.file_column], f"{path}: {images.file_column!r}")
+    _check_each_once(files, images.cells[images.file_column], f"{path}: {images.file_column!r}")
     names = find_class_names(path, config.class_names)
     cells, at = images.cells[label_column], LabelsAt(str(path), label_column, by_row=True)
     labels = parse_labels(cells, names, at, len(files), config.first_label)
@@ -72,8 +73,13 @@ def _find_part_column(table: Table, config: SplitConfig) -> str | None:
     return table.find(config.column, "data.split.column")[0]
 
 
-def _check_each_once(names: Sequence[str], where: str) -> None:
+def _check_each_once(files: Sequence[Path], cells: Sequence[str], where: str) -> None:
+    """Compares the files, as cells that differ may name one."""
     first_row: dict[str, int] = {}
-    for row, name in enumerate(names, start=1):
-        if name and first_row.setdefault(name, row) != row:
-            raise DataError(f"{where} is {name!r} in row {first_row[name]} and row {row}; expected each file once")
+    for row, (file, cell) in enumerate(zip(files, cells, strict=True)):
+        first = first_row.setdefault(os.path.abspath(file), row)  # noqa: PTH100  Path.absolute keeps ..
+        if first != row:
+            again = "" if cell == cells[first] else f" {cell!r}, the same file, in"
+            raise DataError(
+                f"{where} is {cells[first]!r} in row {first + 1} and{again} row {row + 1}; expected each file once"
+            )
