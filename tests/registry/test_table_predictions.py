@@ -18,7 +18,7 @@ from galaxy_exp.registry.packaging import ModelVersionRef
 
 from .conftest import CLASS_NAMES, Store, coloured
 
-RED, GREEN, BLUE = CLASS_NAMES
+RED, GREEN, _ = CLASS_NAMES
 IDS = ["587722981742084097", "587722981742084099", "588015509806252104", "587727178986356823"]
 MISSING = 2
 
@@ -40,19 +40,19 @@ def command(
 
 
 def as_csv(folder: Path) -> str:
-    lines = [f"{name};{kind};0.5" for name, kind in zip(IDS, [RED, GREEN, BLUE, RED], strict=True)]
+    lines = [f"{name};{kind};0.5" for name, kind in zip(IDS, [RED, GREEN, GREEN, RED], strict=True)]
     (folder / "set.csv").write_text("\n".join(["\ufeffobjid;class;ra", *lines]), encoding="utf-8")
     return "set.csv"
 
 
 def as_parquet(folder: Path) -> str:
-    columns = {"objid": [int(name) for name in IDS], "class": [RED, GREEN, BLUE, RED]}
+    columns = {"objid": [int(name) for name in IDS], "class": [RED, GREEN, GREEN, RED]}
     parquet.write_table(pyarrow.table(columns), folder / "set.parquet")
     return "set.parquet"
 
 
 def as_paths(folder: Path) -> str:
-    lines = [f"stamps/{name}.png\t{name}\t{kind}" for name, kind in zip(IDS, [RED, GREEN, BLUE, RED], strict=True)]
+    lines = [f"stamps/{name}.png\t{name}\t{kind}" for name, kind in zip(IDS, [RED, GREEN, GREEN, RED], strict=True)]
     (folder / "set.txt").write_text("\n".join(["file_loc\tobjid\tlabel", *lines]))
     return "set.txt"
 
