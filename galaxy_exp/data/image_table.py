@@ -214,15 +214,15 @@ def _describe_rounded(where: str, cell: str) -> str:
 def _place(name: str, where: str, folder: Path) -> Path:
     """The path of a file, which is not outside the folder."""
     expanded = Path(os.path.expanduser(name))  # noqa: PTH111  Path.expanduser raises for an unknown user
-    if expanded.is_absolute() or PureWindowsPath(name).drive or name.startswith("~"):
-        path = Path(os.path.normpath(expanded))
-        if path.is_relative_to(os.path.abspath(folder)):  # noqa: PTH100  Path.absolute keeps ..
-            return path
-        raise DataError(
-            f"{where} is {name!r}, an absolute path; expected one relative to the table's folder, or below the folder "
-            "that data.image_folder names"
-        )
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if ".." in parts:
-        raise DataError(f"{where} is {name!r}, which leaves the table's folder; expected a path without '..'")
-    return folder.joinpath(*parts)
+    is_absolute = expanded.is_absolute() or bool(PureWindowsPath(name).drive) or name.startswith("~")
+    relative = folder.joinpath(*PurePosixPath(name.replace("\\", "/")).parts)
+    path = Path(os.path.normpath(expanded if is_absolute else relative))
+    if path.is_relative_to(os.path.normpath(folder)) or path.is_relative_to(os.path.abspath(folder)):  # noqa: PTH100
+        return path
+    wrong = (
+        "an absolute path; expected one relative to the table's folder, or below the folder that data.image_folder "
+        "names"
+        if is_absolute
+        else "which leaves the table's folder; expected a path without '..', or data.image_folder: a folder above it"
+    )
+    raise DataError(f"{where} is {name!r}, {wrong}")

@@ -18,7 +18,7 @@ __all__ = ["Labels", "LabelsAt", "parse_labels"]
 _MOST_CLASSES = 10_000
 _LARGEST = 2**63 - 1
 """Whole number of an int64 array."""
-_MISSING = {"", "nan", "<na>", "null"}
+_MISSING = {"", "nan", "<na>", "null", "none", "na", "n/a"}
 """What an absent label is written as, in lower case, unless a class is called so."""
 _TRUTH = ("false", "true")
 
@@ -202,11 +202,24 @@ def _match_truth(values: list[str], class_names: Sequence[str], at: LabelsAt) ->
 
 def _match_names(values: list[str], class_names: Sequence[str] | None, at: LabelsAt) -> Labels:
     names = tuple(class_names or sorted(set(values)))
+    if class_names is None:
+        _refuse_variants(values, names, at)
     positions = {name.strip(): label for label, name in enumerate(names)}
     for index, text in enumerate(values):
         if text not in positions:
             raise at.refusal(index, text, f", no class name; {did_you_mean(text, names)}")
     return Labels(np.array([positions[text] for text in values], dtype=np.int64), names)
+
+
+def _refuse_variants(values: list[str], names: Sequence[str], at: LabelsAt) -> None:
+    """Refuses names that differ in upper and lower case alone, which are one class misspelt."""
+    first: dict[str, str] = {}
+    for name in names:
+        if (known := first.setdefault(name.casefold(), name)) != name:
+            index = max(values.index(name), values.index(known))
+            other = known if values[index] == name else name
+            rest = f", and {other!r} is another label; expected one spelling, or both in data.class_names"
+            raise at.refusal(index, values[index], rest)
 
 
 def _check_whole(values: NDArray[Any], at: LabelsAt, first_label: int) -> NDArray[np.int64]:

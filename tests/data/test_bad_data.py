@@ -254,7 +254,8 @@ CASES: dict[str, tuple[Write, str, str]] = {
     "path out of the table's folder": (
         table("file,label\n../x.png,a\n"),
         "set/set.csv",
-        "{}/set/set.csv: row 1: 'file' is '../x.png', which leaves the table's folder; expected a path without '..'",
+        "{}/set/set.csv: row 1: 'file' is '../x.png', which leaves the table's folder; expected a path without '..', "
+        "or data.image_folder: a folder above it",
     ),
     "absolute path in a table": (
         table("file,label\n/x.png,a\n"),

@@ -131,6 +131,11 @@ def read_attribute(arrays: Any) -> tuple[str, ...] | None:
     holders = [arrays, *(arrays[key] for key in LABEL_KEYS if key in arrays)]
     for holder in holders:
         names = getattr(holder, "attrs", {}).get("class_names")
+        if isinstance(names, str | bytes):
+            raise DataError(
+                f"{arrays.filename}: the attribute 'class_names' is one text, {names!r}; expected an array of names, "
+                "in label order"
+            )
         if names is not None:
             return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
     return None
