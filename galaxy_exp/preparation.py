@@ -108,7 +108,8 @@ def _discover(config: SweepConfig, reference: str, dataset: ImageDataset, say: S
     from galaxy_exp.training.fit_probe import FitRehearsal
 
     hypermodel = load_hypermodel(reference, dataset.image_shape, dataset.n_classes)
-    rehearsal = FitRehearsal(config.hypermodel, dataset.images, dataset.labels, config.training.epochs)
+    epochs = config.training.epochs
+    rehearsal = FitRehearsal(config.hypermodel, dataset.images, dataset.labels, dataset.n_classes, epochs)
     return hypermodel, discover_space(hypermodel, name=config.hypermodel, probe_fit=rehearsal, note=say)
 
 

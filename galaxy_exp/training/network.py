@@ -27,7 +27,7 @@ from galaxy_exp.training.artifacts import load_network, save_network
 from galaxy_exp.training.labels import LabelForm, find_label_form
 from galaxy_exp.training.predictions import OutputError, check_outputs
 
-__all__ = ["CannotBeKeptError", "TrialNetwork", "build_network", "rehearse_keeping"]
+__all__ = ["CannotBeKeptError", "TrialNetwork", "build_network", "prepare_network", "rehearse_keeping"]
 
 _SAMPLES = 4
 """Images that a network is tried with before it is trained."""
@@ -61,25 +61,46 @@ def build_network(spec: TrialSpec, images: NDArray[np.uint8]) -> TrialNetwork:
         images: of training, (n, height, width, channels).
 
     Raises:
-        OutputError: what `build` returned does not give one number per class for such images.
-        LossError: the loss does not fit the outputs.
+        OutputError, LossError: see `prepare_network`.
         Exception: whatever the hypermodel raises.
     """
     n_classes = len(spec.data.class_names)
     hypermodel = load_hypermodel(spec.hypermodel, images.shape[1:], n_classes)
     hp = space_from_config(spec.space, spec.values)
     model = hypermodel.build(hp)
+    return prepare_network(spec.hypermodel, hypermodel, hp, model, images, n_classes, jit_compile=spec.jit_compile)
+
+
+def prepare_network(
+    reference: str,
+    hypermodel: keras_tuner.HyperModel,
+    hp: keras_tuner.HyperParameters,
+    model: Any,
+    images: NDArray[np.uint8],
+    n_classes: int,
+    *,
+    jit_compile: bool,
+) -> TrialNetwork:
+    """Makes what `build` returned ready to be trained.
+
+    Args:
+        images: any, (n, height, width, channels).
+
+    Raises:
+        OutputError: the model does not give one number per class for such images, or is none.
+        LossError: the loss does not fit the outputs.
+    """
     if not isinstance(model, keras.Model):
         raise OutputError(f"the hypermodel's build returned a {type(model).__name__}; expected a keras.Model")
     # JAX without compilation computes operation by operation
-    model.jit_compile = spec.jit_compile or keras.backend.backend() == "jax"
+    model.jit_compile = jit_compile or keras.backend.backend() == "jax"
     if isinstance(hypermodel, GalaxyCNN):
         labels = LabelForm.CLASSES
     else:
         outputs = _try_outputs(model, images[:_SAMPLES])
         check_outputs(outputs, n_classes)
         labels = find_label_form(model, outputs.shape[1], images, n_classes)
-    return TrialNetwork(spec.hypermodel, hypermodel, hp, model, labels, n_classes)
+    return TrialNetwork(reference, hypermodel, hp, model, labels, n_classes)
 
 
 def _try_outputs(model: keras.Model, images: NDArray[np.uint8]) -> Any:

@@ -69,6 +69,30 @@ class OwnLoop(Base):
                 callback.on_epoch_end(epoch, logs={"loss": 1.0})
 
 
+class OwnLoopOneHot(OwnLoop):
+    def build(self, hp):
+        model = super().build(hp)
+        model.compile("sgd", "categorical_crossentropy")
+        return model
+
+
+class OnlyFloats(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.convolution = keras.layers.Conv2D(2, 3)
+        self.head = keras.layers.Dense(3, activation="softmax")
+
+    def call(self, images):
+        return self.head(keras.ops.mean(self.convolution(images), (1, 2)))
+
+
+class OwnLoopSubclassed(OwnLoop):
+    def build(self, hp):
+        self.model = OnlyFloats()
+        self.model.compile("sgd", "sparse_categorical_crossentropy")
+        return self.model
+
+
 @pytest.mark.parametrize(
     ("hypermodel", "names"),
     [
@@ -79,13 +103,15 @@ class OwnLoop(Base):
         (WarmUpOnTop, ["head_epochs"]),
         (OneAtATime, ["batch_size"]),
         (OwnLoop, ["batch_size"]),
+        (OwnLoopOneHot, ["batch_size"]),
+        (OwnLoopSubclassed, ["batch_size"]),
     ],
 )
 def test_what_every_way_of_training_declares_is_found_without_training(hypermodel, names):
     made = hypermodel()
-    space = discover_space(made, probe_fit=FitRehearsal("m:M", IMAGES, LABELS, EPOCHS), note=pytest.fail)
+    space = discover_space(made, probe_fit=FitRehearsal("m:M", IMAGES, LABELS, 3, EPOCHS), note=pytest.fail)
     assert [entry.name for entry in space.space] == names
-    if hypermodel is not OwnLoop:
+    if not issubclass(hypermodel, OwnLoop):
         assert all(map(np.array_equal, made.before, made.model.get_weights()))
     assert "fit" not in vars(made.model)
 
@@ -99,6 +125,16 @@ class Searched(Base):
 class SearchedFromTheTrialsOwn(Base):
     def fit(self, hp, model, x, y, callbacks, **kwargs):
         return model.fit(x, y, epochs=hp.Int("epochs", EPOCHS, 500), callbacks=callbacks)
+
+
+class DeclaredInBuild(Base):
+    def build(self, hp):
+        hp.Int("epochs", 2, 50, default=EPOCHS)
+        return super().build(hp)
+
+    def fit(self, hp, model, *args, **kwargs):
+        kwargs["epochs"] = hp.get("epochs")
+        return model.fit(*args, **kwargs)
 
 
 class Twice(Base):
@@ -121,6 +157,7 @@ class Forgotten(Base):
     [
         (Searched, 'its fit trains 7 epochs (hyperparameter "n_epochs")'),
         (SearchedFromTheTrialsOwn, 'its fit trains 500 epochs (hyperparameter "epochs")'),
+        (DeclaredInBuild, 'its fit trains 2 epochs (hyperparameter "epochs")'),
         (Twice, "its fit passes epochs to model.fit beside the epochs that it is given"),
         (Fewer, "its fit trains 2 epochs"),
         (Forgotten, "its fit trains 1 epoch"),
@@ -128,7 +165,7 @@ class Forgotten(Base):
 )
 def test_epochs_of_its_own_are_refused_by_name(hypermodel, found):
     with pytest.raises(ConfigError) as caught:
-        discover_space(hypermodel(), probe_fit=FitRehearsal("m:M", IMAGES, LABELS, EPOCHS))
+        discover_space(hypermodel(), probe_fit=FitRehearsal("m:M", IMAGES, LABELS, 3, EPOCHS))
     (problem,) = caught.value.problems
     assert problem.startswith(f"hypermodel: m:M: {found}; a trial has training.epochs, 5, so that")
 
@@ -143,6 +180,6 @@ def test_epochs_of_its_own_in_one_branch_only_leave_a_note():
             return model.fit(x, y, epochs=1 if hp.get("quick") else epochs, callbacks=callbacks)
 
     notes = []
-    discover_space(OneBranch(), probe_fit=FitRehearsal("m:M", IMAGES, LABELS, EPOCHS), note=notes.append)
+    discover_space(OneBranch(), probe_fit=FitRehearsal("m:M", IMAGES, LABELS, 3, EPOCHS), note=notes.append)
     (note,) = notes
     assert note.startswith("note: with quick=True: hypermodel: m:M: its fit trains 1 epoch; a trial has")
