@@ -20,7 +20,7 @@ from galaxy_exp.errors import is_disk_full, reason_of
 from galaxy_exp.hypermodel.export import is_portable
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.loading import load_hypermodel
-from galaxy_exp.hypermodel.outputs import find_output_kind
+from galaxy_exp.hypermodel.outputs import find_output_kind, to_probabilities
 from galaxy_exp.hypermodel.search_space import space_from_config
 from galaxy_exp.records import TrialSpec
 from galaxy_exp.training.artifacts import load_network, save_network
@@ -31,6 +31,9 @@ __all__ = ["CannotBeKeptError", "TrialNetwork", "build_network", "prepare_networ
 
 _SAMPLES = 4
 """Images that a network is tried with before it is trained."""
+
+_MOST_DIFFERENCE = 0.1
+"""Between a probability before and after keeping, in float32; large logits make much of rounding."""
 
 _rehearsed: set[tuple[str, frozenset[type]]] = set()
 """The hypermodels and kinds of layers of which this process has kept a network; only such without the user's parts."""
@@ -99,6 +102,7 @@ def prepare_network(
     else:
         outputs = _try_outputs(model, images[:_SAMPLES])
         check_outputs(outputs, n_classes)
+        _infer_in_inference(model)
         labels = find_label_form(model, outputs.shape[1], images, n_classes)
     return TrialNetwork(reference, hypermodel, hp, model, labels, n_classes)
 
@@ -119,6 +123,28 @@ def _try_outputs(model: keras.Model, images: NDArray[np.uint8]) -> Any:
     except Exception as error:
         shape = (None, *images.shape[1:])
         raise OutputError(f"the network cannot be called with images, float32 {shape}: {reason_of(error)}") from error
+
+
+def _infer_in_inference(model: keras.Model) -> None:
+    """Lets `predict` and validation of a `call` without `training` say that they do not train, as for any other.
+
+    Keras says nothing then, and layers of augmentation augment unless they are told.
+    """
+    if model._call_has_training_arg:
+        return
+
+    def telling(step: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(step)
+        def told(*arguments: Any, **keywords: Any) -> Any:
+            model._call_has_training_arg = True
+            try:
+                return step(*arguments, **keywords)
+            finally:
+                model._call_has_training_arg = False
+
+        return told
+
+    model.predict_step, model.test_step = telling(model.predict_step), telling(model.test_step)
 
 
 def _with_floats(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -160,11 +186,18 @@ def rehearse_keeping(network: TrialNetwork, images: NDArray[np.uint8]) -> None:
 
 
 def _keep(network: TrialNetwork, folder: Path, images: NDArray[np.uint8]) -> None:
-    kind = find_output_kind(network.model, np.asarray(network.model.predict(images, verbose=0), np.float32))
+    """A network that is random by intent, as one that calls dropout with `training=True`, is not compared by value."""
+    expected, again = (np.asarray(network.model.predict(images, verbose=0), np.float32) for _ in range(2))
+    kind = find_output_kind(network.model, expected)
     save_network(network.model, kind, folder, images.shape[1:])
     outputs = keras.ops.convert_to_numpy(load_network(folder)(images))
     if outputs.shape != (len(images), network.n_classes):
         raise OutputError(f"loaded, it gives {outputs.shape}; expected {(len(images), network.n_classes)}")
+    is_float32 = all(layer.compute_dtype == "float32" for layer in network.model._flatten_layers())
+    if is_float32 and not is_portable(network.model) and np.array_equal(expected, again):
+        difference = np.abs(outputs - to_probabilities(expected, kind)).max()
+        if difference > _MOST_DIFFERENCE:
+            raise OutputError(f"loaded, it gives probabilities that differ by {difference:.2g} from those before")
 
 
 @contextmanager
