@@ -14,7 +14,7 @@ from keras_tuner.engine.hyperparameters import Choice, Int
 from numpy.typing import NDArray
 
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.training.fitting import SplitArrays, defines_fit, fit_model
+from galaxy_exp.training.fitting import SplitArrays, defines_fit, fit_model, missing_parameters
 from galaxy_exp.training.network import prepare_network
 
 __all__ = ["FitRehearsal", "LengthGuard", "WrongLengthError"]
@@ -66,6 +66,11 @@ class FitRehearsal:
         """
         if not defines_fit(hypermodel) or not isinstance(model, keras.Model):
             return
+        if missing := missing_parameters(hypermodel):
+            raise ConfigError(
+                f"hypermodel: {self._name}: its fit does not take {' and '.join(missing)}; expected "
+                "fit(self, hp, model, x, y, epochs, callbacks, ...), or **kwargs that it passes on to model.fit"
+            )
         try:
             self._rehearse(hypermodel, hp, model)
             for entry in hp.space:
@@ -144,7 +149,7 @@ class LengthGuard(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _error(self) -> WrongLengthError:
         names = [name for name, value in self._hp.values.items() if type(value) is int and value == self._planned]
-        names = [name for name in names if "epoch" in name] or names
+        names = [name for name in names if "epoch" in name]
         cause = f' (hyperparameter "{names[0]}")' if names else ""
         return WrongLengthError(
             f"its fit trains {self._planned} epoch{'s' * (self._planned != 1)}{cause}; {_expected(self._epochs)}"

@@ -50,6 +50,12 @@ class WarmUpOnTop(Base):
         return model.fit(x, y, epochs=epochs, callbacks=callbacks)
 
 
+class Strict(Base):
+    def fit(self, hp, model, x, y, validation_data, callbacks, epochs):
+        size = hp.Choice("batch_size", [16, 32])
+        return model.fit(x, y, size, validation_data=validation_data, callbacks=callbacks, epochs=epochs)
+
+
 class OneAtATime(Base):
     def fit(self, hp, model, x, y, epochs, callbacks, **kwargs):
         hp.Choice("batch_size", [16, 32])
@@ -101,6 +107,7 @@ class OwnLoopSubclassed(OwnLoop):
         (ReadsItsHistory, ["batch", "threshold"]),
         (TwoPhases, ["warm_up", "fine_rate"]),
         (WarmUpOnTop, ["head_epochs"]),
+        (Strict, ["batch_size"]),
         (OneAtATime, ["batch_size"]),
         (OwnLoop, ["batch_size"]),
         (OwnLoopOneHot, ["batch_size"]),
@@ -147,6 +154,11 @@ class Fewer(Base):
         return model.fit(x, y, None, 2, callbacks=callbacks)
 
 
+class FewerAsItHappens(Base):
+    def fit(self, hp, model, x, y, callbacks, **kwargs):
+        return model.fit(x, y, epochs=4, batch_size=hp.Choice("filters", [4, 8]), callbacks=callbacks)
+
+
 class Forgotten(Base):
     def fit(self, hp, model, x, y, callbacks, **kwargs):
         return model.fit(x, y, callbacks=callbacks)
@@ -160,6 +172,7 @@ class Forgotten(Base):
         (DeclaredInBuild, 'its fit trains 2 epochs (hyperparameter "epochs")'),
         (Twice, "its fit passes epochs to model.fit beside the epochs that it is given"),
         (Fewer, "its fit trains 2 epochs"),
+        (FewerAsItHappens, "its fit trains 4 epochs"),
         (Forgotten, "its fit trains 1 epoch"),
     ],
 )
@@ -168,6 +181,20 @@ def test_epochs_of_its_own_are_refused_by_name(hypermodel, found):
         discover_space(hypermodel(), probe_fit=FitRehearsal("m:M", IMAGES, LABELS, 3, EPOCHS))
     (problem,) = caught.value.problems
     assert problem.startswith(f"hypermodel: m:M: {found}; a trial has training.epochs, 5, so that")
+
+
+def test_a_fit_that_does_not_take_what_it_must_is_refused_by_name():
+    class WithoutEpochs(Base):
+        def fit(self, hp, model, x, y, validation_data, callbacks):
+            return model.fit(x, y, validation_data=validation_data, callbacks=callbacks)
+
+    class WithoutEither(Base):
+        def fit(self, hp, model, x, y):
+            return model.fit(x, y)
+
+    for hypermodel, missing in ((WithoutEpochs, "epochs"), (WithoutEither, "epochs and callbacks")):
+        with pytest.raises(ConfigError, match=f"hypermodel: m:M: its fit does not take {missing}; expected fit"):
+            discover_space(hypermodel(), probe_fit=FitRehearsal("m:M", IMAGES, LABELS, 3, EPOCHS))
 
 
 def test_epochs_of_its_own_in_one_branch_only_leave_a_note():
