@@ -20,7 +20,15 @@ from galaxy_exp.records import DATA_GONE, SplitFiles
 from galaxy_exp.training.labels import accept_classes, encode_labels
 from galaxy_exp.training.network import TrialNetwork
 
-__all__ = ["DEFAULT_BATCH_SIZE", "NO_EPOCH", "SplitArrays", "defines_fit", "fit_model", "missing_parameters", "open_split"]
+__all__ = [
+    "DEFAULT_BATCH_SIZE",
+    "NO_EPOCH",
+    "SplitArrays",
+    "defines_fit",
+    "fit_model",
+    "missing_parameters",
+    "open_split",
+]
 
 DEFAULT_BATCH_SIZE = 32
 """For a hypermodel without a `fit` of its own and without a hyperparameter `batch_size`; Keras's own default."""

@@ -113,6 +113,13 @@ def _try_outputs(model: keras.Model, images: NDArray[np.uint8]) -> Any:
     One that takes no uint8 gets the images as float32 from here on, as Keras does for a Functional one.
     """
     if symbolic := getattr(model, "outputs", None):
+        expected = [tuple(each.shape) for each in model.inputs]
+        shape = (None, *images.shape[1:])
+        if len(expected) != 1 or not _fits(shape, expected[0]):
+            raise OutputError(
+                f"the network cannot be called with images, float32 {shape}: "
+                f"its input is {' and '.join(map(str, expected))}"
+            )
         return symbolic[0] if len(symbolic) == 1 else symbolic
     try:
         return model(images, training=False)
@@ -123,6 +130,12 @@ def _try_outputs(model: keras.Model, images: NDArray[np.uint8]) -> Any:
     except Exception as error:
         shape = (None, *images.shape[1:])
         raise OutputError(f"the network cannot be called with images, float32 {shape}: {reason_of(error)}") from error
+
+
+def _fits(shape: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(expected) and all(
+        there is None or here is None or here == there for here, there in zip(shape, expected, strict=True)
+    )
 
 
 def _infer_in_inference(model: keras.Model) -> None:

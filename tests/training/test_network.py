@@ -9,6 +9,7 @@ from galaxy_exp.hypermodel.outputs import OutputKind
 from galaxy_exp.training import network as networks
 from galaxy_exp.training.artifacts import load_network, save_network
 from galaxy_exp.training.network import CannotBeKeptError, prepare_network, rehearse_keeping
+from galaxy_exp.training.predictions import OutputError
 
 from ..user_hypermodels import SIDE, functional_augmenting, subclassed_augmenting
 
@@ -36,3 +37,12 @@ def test_a_network_that_answers_otherwise_once_kept_is_refused(monkeypatch):
     monkeypatch.setattr(networks, "load_network", lambda _: lambda images: np.eye(3)[[0] * len(images)])
     with pytest.raises(CannotBeKeptError, match="loaded, it gives probabilities that differ by"):
         rehearse_keeping(network, IMAGES)
+
+
+@pytest.mark.parametrize("shapes", [[(SIDE, SIDE, 1)], [(28, 28, 3)], [(SIDE, SIDE, 3), (4,)]])
+def test_inputs_that_do_not_fit_are_named_before_anything_is_saved(shapes):
+    inputs = [keras.Input(shape) for shape in shapes]
+    flat = [keras.layers.Flatten()(each) for each in inputs]
+    model = keras.Model(inputs, keras.layers.Dense(3)(flat[0] if len(flat) == 1 else keras.layers.Concatenate()(flat)))
+    with pytest.raises(OutputError, match=r"cannot be called with images, float32 \(None, 16, 16, 3\): its input is"):
+        prepared(model)
