@@ -88,7 +88,7 @@ def fit_model(
     extras: dict[str, Any] = {"seed": seed} if _names(hypermodel.fit, "seed") else {}
     if not isinstance(hypermodel, GalaxyCNN) and _takes(hypermodel.fit, "validation_data"):
         extras["validation_data"] = (data.validation_images, data.validation_labels)
-    with accept_classes(model, network.labels, network.n_classes):
+    with accept_classes(model, network.labels, network.n_classes, np.asarray(data.train_images[:4])):
         hypermodel.fit(hp, model, data.train_images, data.train_labels, **shared, **extras)
 
 
