@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +111,8 @@ def _discover(config: SweepConfig, reference: str, dataset: ImageDataset, say: S
     hypermodel = load_hypermodel(reference, dataset.image_shape, dataset.n_classes)
     epochs = config.training.epochs
     rehearsal = FitRehearsal(config.hypermodel, dataset.images, dataset.labels, dataset.n_classes, epochs)
-    return hypermodel, discover_space(hypermodel, name=config.hypermodel, probe_fit=rehearsal, note=say)
+    with redirect_stdout(sys.stderr):  # what a user's `build` prints is no part of an answer in JSON
+        return hypermodel, discover_space(hypermodel, name=config.hypermodel, probe_fit=rehearsal, note=say)
 
 
 @contextmanager
