@@ -32,7 +32,7 @@ def load_hypermodel(reference: str, image_shape: Sequence[int], n_classes: int) 
         reference: a name in `BUILT_IN`, or "package.module:attribute", where the attribute is a HyperModel class
             (constructed with `image_shape=` and `n_classes=`, or `input_shape=` and `classes=` as KerasTuner's own call
             them, as far as its constructor takes them), a HyperModel
-            instance, or a function or other callable `build(hp)` (which may take the two as well) that returns a compiled model; or
+            instance, or a callable `build(hp)` (which may take the two as well) that returns a compiled model; or
             "pickled:" and the file that holds one of these, as `locate_hypermodel` gives it. Unpickling runs code.
         image_shape: (height, width, channels).
 
