@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,8 +109,10 @@ def _discover(config: SweepConfig, reference: str, dataset: ImageDataset, say: S
     from galaxy_exp.training.fit_probe import FitRehearsal
 
     hypermodel = load_hypermodel(reference, dataset.image_shape, dataset.n_classes)
-    rehearsal = FitRehearsal(config.hypermodel, dataset.images, dataset.labels, config.training.epochs)
-    return hypermodel, discover_space(hypermodel, name=config.hypermodel, probe_fit=rehearsal, note=say)
+    epochs = config.training.epochs
+    rehearsal = FitRehearsal(config.hypermodel, dataset.images, dataset.labels, dataset.n_classes, epochs)
+    with redirect_stdout(sys.stderr):  # what a user's `build` prints is no part of an answer in JSON
+        return hypermodel, discover_space(hypermodel, name=config.hypermodel, probe_fit=rehearsal, note=say)
 
 
 @contextmanager
@@ -131,8 +133,8 @@ def _traceback_kept(log: Path) -> Iterator[None]:
 def _evidence(config: SweepConfig, project: ProjectFolder, data_digest: str, space: Any, say: Say) -> list[Evidence]:
     """The trials of the sweeps that `search.warm_start` names."""
     from galaxy_exp.execution.warm_start import collect_evidence, is_comparable
-    from galaxy_exp.hypermodel.configurations import misfit
     from galaxy_exp.journal.journal import read_record
+    from galaxy_exp.search.space import SearchSpace
 
     evidence: dict[str, list[Evidence]] = {}
     for reference in config.search.warm_starts:
@@ -141,7 +143,7 @@ def _evidence(config: SweepConfig, project: ProjectFolder, data_digest: str, spa
         except BadInputError as error:
             raise ConfigError(f"search.warm_start: {error}") from None
         comparable = is_comparable(earlier, config, data_digest)
-        found = collect_evidence(earlier, config, partial(misfit, space), comparable=comparable)
+        found = collect_evidence(earlier, config, SearchSpace(space).misfit, comparable=comparable)
         say(found.describe())
         evidence[earlier.sweep_id] = found.evidence
     return [known for each in evidence.values() for known in each]

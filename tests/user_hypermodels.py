@@ -162,6 +162,40 @@ def functional_with_own_layer(hp, n_classes):
     return model
 
 
+class Scale(layers.Layer):
+    def call(self, inputs):
+        return inputs / 255
+
+
+def functional_augmenting(hp, n_classes):
+    """Keras's augmentation in a network that is kept as a graph."""
+    images = keras.Input((SIDE, SIDE, 3))
+    x = layers.RandomBrightness(0.5)(layers.RandomRotation(0.2)(images))
+    x = layers.GlobalMaxPooling2D()(layers.Conv2D(hp.Choice("filters", [2, 4]), 3)(Scale()(x)))
+    model = keras.Model(images, layers.Dense(n_classes, "softmax")(x))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+
+
+class Augmenting(keras.Model):
+    """Its `call` has no `training`; then Keras tells nothing to the layers within."""
+
+    def __init__(self, filters, n_outputs):
+        super().__init__()
+        self.brightness = layers.RandomBrightness(0.5)
+        self.convolution = layers.Conv2D(filters, 3)
+        self.head = layers.Dense(n_outputs, "softmax")
+
+    def call(self, images):
+        return self.head(ops.max(self.convolution(ops.cast(self.brightness(images), "float32") / 255), (1, 2)))
+
+
+def subclassed_augmenting(hp, n_classes):
+    model = Augmenting(hp.Choice("filters", [2, 4]), n_classes)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+
+
 def single_sigmoid(hp):
     model = network(1, hp.Choice("filters", [2, 4]), "sigmoid")
     model.compile("adam", "binary_crossentropy", metrics=["accuracy", keras.metrics.AUC(name="auc")])

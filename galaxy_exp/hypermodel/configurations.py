@@ -1,4 +1,4 @@
-"""Whole configurations held against a search space: completed from a part, or checked as a whole."""
+"""Whole configurations, completed from those values that a user writes down."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras_tuner
-from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed
 
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.hypermodel.discovery import discover_space
@@ -14,7 +13,7 @@ from galaxy_exp.hypermodel.overrides import OverrideError, override_hyperparamet
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.wording import did_you_mean
 
-__all__ = ["complete_configuration", "misfit"]
+__all__ = ["complete_configuration"]
 
 
 def complete_configuration(
@@ -62,29 +61,3 @@ def complete_configuration(
     if problems:
         raise ConfigError(problems)
     return dict(filled.values)
-
-
-def misfit(space: keras_tuner.HyperParameters, values: Mapping[str, HyperparameterValue]) -> str | None:
-    """Why a configuration is not one of the space, None if it is."""
-    filled = space.copy()
-    filled.values = dict(values)
-    active = [entry for entry in space.space if filled.is_active(entry)]
-    foreign = set(values) - {entry.name for entry in active}
-    if foreign:
-        return f"{min(foreign)} is not among its hyperparameters"
-    for entry in active:
-        if entry.name not in values:
-            return f"{entry.name} is missing"
-        if not _is_possible(entry, values[entry.name]):
-            return f"{entry.name} = {values[entry.name]} is outside the space"
-    return None
-
-
-def _is_possible(entry: Any, value: HyperparameterValue) -> bool:
-    if isinstance(entry, Fixed):
-        return bool(entry.value == value)
-    if isinstance(entry, Boolean):
-        return isinstance(value, bool)
-    if isinstance(entry, Choice):
-        return value in entry.values
-    return isinstance(value, int | float) and bool(entry.min_value <= value <= entry.max_value)

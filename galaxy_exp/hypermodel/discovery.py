@@ -97,6 +97,7 @@ class _Exploration:
         """Met in any build, entered or not."""
         self._known_scopes: list[_Scope] = []
         """Entered or tried."""
+        self._fit_notes: set[str] = set()
         self._values_seen: set[tuple[str, HyperparameterValue]] = set()
 
     def run(self) -> None:
@@ -143,11 +144,13 @@ class _Exploration:
         except ConfigError:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a hypermodel can raise anything
-            self._probe_fit = None
-            self._note(
-                f"note: hypermodel {self._name}: its fit raised {_describe(error)} when it was rehearsed on a few "
-                "images without training; hyperparameters that it declares after that are not searched"
+            line = (
+                f"note: hypermodel {self._name}: rehearsing its fit, on a few images without training, raised "
+                f"{_describe(error)}; hyperparameters that it declares after that are not searched"
             )
+            if line not in self._fit_notes:
+                self._fit_notes.add(line)
+                self._note(line)
 
     def _next(self) -> dict[str, HyperparameterValue] | None:
         """The values to build with next; None if nothing is left to find."""

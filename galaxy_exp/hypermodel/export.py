@@ -22,6 +22,8 @@ def to_inference_model(model: keras.Model) -> keras.Model:
     """
     if not isinstance(model, keras.Sequential) or not all(_is_known(layer) for layer in _leaves(model)):
         return model
+    if _has_lambda(_config_of(model)):
+        return model
     kept = [layer for layer in model.layers if not isinstance(layer, AugmentationLayer)]
     copies = [_exported_type(layer).from_config(_in_float32(layer.get_config())) for layer in kept]
     shape = model.input_shape[1:]
@@ -85,6 +87,15 @@ def _is_keras_s_own(config: Any) -> bool:
     if "module" in config and str(config["module"]).split(".")[0] != "keras":
         return False
     return all(_is_keras_s_own(value) for key, value in config.items() if key != "compile_config")
+
+
+def _has_lambda(config: Any) -> bool:
+    """Whether a function of the user's own is within, which is not made again from a configuration."""
+    if isinstance(config, list | tuple):
+        return any(map(_has_lambda, config))
+    if not isinstance(config, dict):
+        return False
+    return config.get("class_name") == "__lambda__" or any(map(_has_lambda, config.values()))
 
 
 def _leaves(model: keras.Model) -> list[keras.layers.Layer]:

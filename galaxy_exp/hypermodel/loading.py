@@ -33,7 +33,7 @@ def load_hypermodel(reference: str, image_shape: Sequence[int], n_classes: int) 
         reference: a name in `BUILT_IN`, or "package.module:attribute", where the attribute is a HyperModel class
             (constructed with `image_shape=` and `n_classes=`, or `input_shape=` and `classes=` as KerasTuner's own call
             them, as far as its constructor takes them), a HyperModel
-            instance, or a function `build(hp)` (which may take the two as well) that returns a compiled model; or
+            instance, or a callable `build(hp)` (which may take the two as well) that returns a compiled model; or
             "pickled:" and the file that holds one of these, as `locate_hypermodel` gives it. Unpickling runs code.
         image_shape: (height, width, channels).
 
@@ -47,7 +47,7 @@ def load_hypermodel(reference: str, image_shape: Sequence[int], n_classes: int) 
         return target
     if inspect.isclass(target) and issubclass(target, keras_tuner.HyperModel):
         return _construct(reference, target, known)
-    if inspect.isfunction(target):
+    if callable(target) and not inspect.isclass(target):
         return _from_function(target, known)
     raise ConfigError(
         f"hypermodel: {reference} is {_describe(target)}; expected a keras_tuner.HyperModel class or instance, "
@@ -116,7 +116,7 @@ def _from_function(build: Any, known: dict[str, Any]) -> keras_tuner.HyperModel:
         def build(self, hp: keras_tuner.HyperParameters) -> Any:
             return build(hp, **accepted)
 
-    return FunctionHyperModel(name=build.__name__)
+    return FunctionHyperModel(name=getattr(build, "__name__", type(build).__name__))
 
 
 def _accepted(factory: Any, known: dict[str, Any], leave_out: int = 0) -> dict[str, Any]:

@@ -96,7 +96,10 @@ class _Listed(Domain):
         return (self._values.index(self.decode(code)) + 0.5) / len(self._values)
 
     def encode(self, value: HyperparameterValue) -> Any:
-        return self._code(self._values.index(value)) if value in self._values else None
+        if value not in self._values:
+            return None
+        index = self._values.index(value)
+        return self._code(index) if isinstance(value, bool) == isinstance(self._values[index], bool) else None
 
     def decode(self, code: Any) -> HyperparameterValue:
         value: HyperparameterValue = self._values[code] if self._ordered else code
@@ -134,7 +137,7 @@ class _Steps(Domain):
         return (self._index_of(code) + 0.5) / self._n
 
     def encode(self, value: HyperparameterValue) -> Any:
-        if isinstance(value, str) or not math.isfinite(value):
+        if isinstance(value, str | bool) or not math.isfinite(value):
             return None
         found = grid_value(self._low, self._step, self._index_of(value))
         rounding = 0 if isinstance(self._low, int) else max(1e-8 * self._step, _rounding(self._low, self._high))
@@ -182,7 +185,7 @@ class _Range(Domain):
         return quantile_of(code + 0.5 * self._is_whole, self._low, self._end, self._scale)
 
     def encode(self, value: HyperparameterValue) -> Any:
-        if isinstance(value, str) or not math.isfinite(value):
+        if isinstance(value, str | bool) or not math.isfinite(value):
             return None
         found = min(max(int(value) if self._is_whole else float(value), self._low), self._high)
         return found if abs(value - found) <= (0 if self._is_whole else _rounding(self._low, self._high)) else None

@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 
 from galaxy_exp.records import Evidence
 from galaxy_exp.search.history import History, Losses, Observation
-from galaxy_exp.search.space import Values, fingerprint
+from galaxy_exp.search.space import SearchSpace, Values, fingerprint
 from galaxy_exp.seeding import derive_seed
 
 __all__ = ["EarlierSweeps"]
@@ -38,19 +38,20 @@ class EarlierSweeps:
     trusted sweep. All of this follows from the history.
 
     Args:
-        evidence: trials of earlier sweeps; those that are `comparable` are left out.
+        evidence: trials of earlier sweeps; those that are `comparable`, or no longer in the space, are left out.
+        space: of this sweep.
         history: of this sweep.
         seed: the proposals follow from it.
     """
 
-    def __init__(self, evidence: Sequence[Evidence], history: History, seed: int) -> None:
+    def __init__(self, evidence: Sequence[Evidence], space: SearchSpace, history: History, seed: int) -> None:
         self._history = history
         self._seed = seed
         by_sweep: dict[str, list[Evidence]] = {}
         for known in evidence:
             if not known.comparable:
                 by_sweep.setdefault(known.sweep_id, []).append(known)
-        self._sweeps = [_best(found, history) for found in by_sweep.values()]
+        self._sweeps = [_best(found, space, history) for found in by_sweep.values()]
         self._candidates = {fingerprint(values) for sweep in self._sweeps for values in sweep}
 
     def propose(self, number: int) -> Values | None:
@@ -85,12 +86,13 @@ def _is_good(losses: Losses, others: Sequence[Losses]) -> bool:
     return bool(np.mean(np.array(others) > np.array(losses)) > 0.5)
 
 
-def _best(found: Sequence[Evidence], history: History) -> list[Values]:
+def _best(found: Sequence[Evidence], space: SearchSpace, history: History) -> list[Values]:
     """The best configurations of a sweep, the best first, by the sum of their ranks in all objectives."""
-    measured = [(known.values, history.measured(Observation({}, known.outcome), True)) for known in found]
+    possible = [known for known in found if space.misfit(known.values) is None]
+    measured = [(known.values, history.measured(Observation({}, known.outcome), True)) for known in possible]
     known = [(values, losses) for values, losses in measured if losses is not None]
     if not known:
         return []
     ranks = rankdata(np.array([losses for _, losses in known]), axis=0).sum(axis=1)
     n_best = min(MOST_CANDIDATES, max(1, round(BEST_SHARE * len(known))))
-    return [dict(known[index][0]) for index in np.argsort(ranks, kind="stable")[:n_best]]
+    return [space.normalise(known[index][0]) for index in np.argsort(ranks, kind="stable")[:n_best]]

@@ -51,7 +51,7 @@ class SamplerProposer:
             self._history.end(self._history.begin(known.values, own=False), known.outcome)
         self._sampler = make_sampler(space, self._history, seed)
         self._chance = RandomSampler(space, self._history, seed)
-        self._earlier = EarlierSweeps(evidence, self._history, seed)
+        self._earlier = EarlierSweeps(evidence, space, self._history, seed)
         self._positions: dict[int, int] = {}
         self._repeatable: Values | None = None
         self._asked = -1

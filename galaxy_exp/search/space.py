@@ -124,6 +124,24 @@ class SearchSpace:
         }
         return {parameter: value for parameter, value in encoded.items() if value is not None}
 
+    def misfit(self, values: Mapping[str, HyperparameterValue]) -> str | None:
+        """Why a configuration is not one of the space, None if it is."""
+        active = [dimension for dimension in self.dimensions if dimension.is_active(values)]
+        unknown = set(values) - {dimension.name for dimension in active}
+        if unknown:
+            return f"{min(unknown)} is not among its hyperparameters"
+        for dimension in active:
+            if dimension.name not in values:
+                return f"{dimension.name} is missing"
+            if dimension.encode(values[dimension.name]) is None:
+                return f"{dimension.name} = {values[dimension.name]} is outside the space"
+        return None
+
+    def normalise(self, values: Mapping[str, HyperparameterValue]) -> Values:
+        """A configuration of the space with its values as KerasTuner gives them: 48 for 48.0 of an `Int`."""
+        active = (dimension for dimension in self.dimensions if dimension.is_active(values))
+        return {each.name: each.decode(each.encode(values[each.name])) for each in active}
+
     def first_continuous(self) -> Dimension | None:
         """A dimension without a finite list of values; None in a finite space."""
         return next((dimension for dimension in self.tunable if dimension.is_continuous), None)

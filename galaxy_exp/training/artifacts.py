@@ -50,7 +50,11 @@ def save_network(model: keras.Model, kind: OutputKind, folder: Path, image_shape
     shutil.rmtree(graph, ignore_errors=True)
     if keras.backend.backend() == "tensorflow" and not is_portable(network):
         images = keras.InputSpec(shape=(None, *image_shape), dtype="uint8")
-        write_atomically(graph, lambda path: network.export(path, verbose=False, input_signature=[images]))
+        archive = keras.export.ExportArchive()
+        archive.track(network)
+        # by itself, a layer of augmentation augments, and `network.export` does not say otherwise
+        archive.add_endpoint("serve", lambda batch: network(batch, training=False), input_signature=[images])
+        write_atomically(graph, lambda path: archive.write_out(path, verbose=False))
         make_savable(inference)
         network = inference
     save_model(network, folder)

@@ -14,7 +14,8 @@ from keras_tuner.engine.hyperparameters import Choice, Int
 from numpy.typing import NDArray
 
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.training.fitting import SplitArrays, call_fit, defines_fit
+from galaxy_exp.training.fitting import SplitArrays, defines_fit, fit_model, missing_parameters
+from galaxy_exp.training.network import prepare_network
 
 __all__ = ["FitRehearsal", "LengthGuard", "WrongLengthError"]
 
@@ -40,43 +41,56 @@ class FitRehearsal:
         name: of the hypermodel in messages.
         images: uint8 (n, height, width, channels).
         labels: integers (n,).
+        n_classes: of the data set.
         epochs: of a trial, `training.epochs`.
     """
 
-    def __init__(self, name: str, images: NDArray[np.uint8], labels: NDArray[np.int64], epochs: int) -> None:
+    def __init__(
+        self, name: str, images: NDArray[np.uint8], labels: NDArray[np.int64], n_classes: int, epochs: int
+    ) -> None:
         chosen = np.concatenate([np.flatnonzero(labels == each)[:IMAGES_PER_CLASS] for each in np.unique(labels)])
         few = np.sort(chosen)[:MOST_IMAGES]
         self._name = name
         self._data = SplitArrays(images[few], labels[few], images[few], labels[few])
+        self._n_classes = n_classes
         self._epochs = epochs
+        self._varied: set[str] = set()
+        """Hyperparameters that may be the number of epochs, and were tried with another value."""
 
     def __call__(self, hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters, model: Any) -> None:
         """Lets `fit` declare its hyperparameters in `hp`.
 
         Raises:
             ConfigError: it trains another number of epochs than a trial has.
-            Exception: whatever `fit` raises.
+            Exception: whatever `fit` raises, or what is wrong with the network.
         """
         if not defines_fit(hypermodel) or not isinstance(model, keras.Model):
             return
-        known = len(hp.space)
+        if missing := missing_parameters(hypermodel):
+            raise ConfigError(
+                f"hypermodel: {self._name}: its fit does not take {' and '.join(missing)}; expected "
+                "fit(self, hp, model, x, y, epochs, callbacks, ...), or **kwargs that it passes on to model.fit"
+            )
         try:
             self._rehearse(hypermodel, hp, model)
-            for entry in hp.space[known:]:
-                if _is_length(entry, self._epochs, hp):
+            for entry in hp.space:
+                if entry.name not in self._varied and _is_length(entry, self._epochs, hp):
+                    self._varied.add(entry.name)
                     other = hp.copy()
                     first, last = entry.prob_to_value(0.0), entry.prob_to_value(0.999)
                     other.values[entry.name] = last if first == self._epochs else first
-                    self._rehearse(hypermodel, other, model)
+                    self._rehearse(hypermodel, other, hypermodel.build(other))
         except WrongLengthError as error:
             raise ConfigError(f"hypermodel: {self._name}: {error}") from None
 
     def _rehearse(self, hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters, model: Any) -> None:
+        images = self._data.train_images
+        network = prepare_network(self._name, hypermodel, hp, model, images, self._n_classes, jit_compile=False)
         guard = LengthGuard(self._epochs, hp)
         end = _FirstEpoch()
         with _without_training(model, guard), suppress(_EpochDoneError):
             try:
-                call_fit(hypermodel, hp, model, self._data, epochs=self._epochs, callbacks=[guard, end], seed=0)
+                fit_model(network, self._data, epochs=self._epochs, callbacks=[guard, end], seed=0)
             except TypeError as error:
                 if "multiple values for keyword argument 'epochs'" not in str(error):
                     raise
@@ -135,7 +149,7 @@ class LengthGuard(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _error(self) -> WrongLengthError:
         names = [name for name, value in self._hp.values.items() if type(value) is int and value == self._planned]
-        names = [name for name in names if "epoch" in name] or names
+        names = [name for name in names if "epoch" in name]
         cause = f' (hyperparameter "{names[0]}")' if names else ""
         return WrongLengthError(
             f"its fit trains {self._planned} epoch{'s' * (self._planned != 1)}{cause}; {_expected(self._epochs)}"
@@ -184,7 +198,7 @@ def _without_training(model: keras.Model, guard: LengthGuard) -> Iterator[None]:
 
 
 def _is_length(entry: Any, epochs: int, hp: keras_tuner.HyperParameters) -> bool:
-    """Whether a hyperparameter that `fit` declares may be the number of epochs, by chance that of a trial."""
+    """Whether a hyperparameter may be the number of epochs, by chance that of a trial."""
     return isinstance(entry, Int | Choice) and hp.is_active(entry) and hp.values[entry.name] == epochs
 
 

@@ -20,7 +20,15 @@ from galaxy_exp.records import DATA_GONE, SplitFiles
 from galaxy_exp.training.labels import accept_classes, encode_labels
 from galaxy_exp.training.network import TrialNetwork
 
-__all__ = ["DEFAULT_BATCH_SIZE", "NO_EPOCH", "SplitArrays", "call_fit", "defines_fit", "fit_model", "open_split"]
+__all__ = [
+    "DEFAULT_BATCH_SIZE",
+    "NO_EPOCH",
+    "SplitArrays",
+    "defines_fit",
+    "fit_model",
+    "missing_parameters",
+    "open_split",
+]
 
 DEFAULT_BATCH_SIZE = 32
 """For a hypermodel without a `fit` of its own and without a hyperparameter `batch_size`; Keras's own default."""
@@ -74,31 +82,24 @@ def fit_model(
         batches = Batches(data.train_images, labels, batch_size, seed=seed)
         fit_batches(model, batches, epochs=epochs, callbacks=list(callbacks), verbose=0)
         return
-    with accept_classes(model, network.labels, network.n_classes):
-        call_fit(hypermodel, hp, model, data, epochs=epochs, callbacks=callbacks, seed=seed)
+    shared: dict[str, Any] = {"epochs": epochs, "callbacks": list(callbacks)}
+    if _takes(hypermodel.fit, "verbose"):
+        shared["verbose"] = 0
+    extras: dict[str, Any] = {"seed": seed} if _names(hypermodel.fit, "seed") else {}
+    if not isinstance(hypermodel, GalaxyCNN) and _takes(hypermodel.fit, "validation_data"):
+        extras["validation_data"] = (data.validation_images, data.validation_labels)
+    with accept_classes(model, network.labels, network.n_classes, np.asarray(data.train_images[:4])):
+        hypermodel.fit(hp, model, data.train_images, data.train_labels, **shared, **extras)
+
+
+def missing_parameters(hypermodel: keras_tuner.HyperModel) -> list[str]:
+    """What a `fit` of the user's own does not take, but has to."""
+    return [name for name in ("epochs", "callbacks") if not _takes(hypermodel.fit, name)]
 
 
 def defines_fit(hypermodel: keras_tuner.HyperModel) -> bool:
     """Whether the hypermodel trains with a `fit` of its own."""
     return type(hypermodel).fit is not keras_tuner.HyperModel.fit
-
-
-def call_fit(
-    hypermodel: keras_tuner.HyperModel,
-    hp: keras_tuner.HyperParameters,
-    model: keras.Model,
-    data: SplitArrays,
-    *,
-    epochs: int,
-    callbacks: Sequence[keras.callbacks.Callback],
-    seed: int,
-) -> None:
-    """Calls `hypermodel.fit` with the arguments that it accepts."""
-    shared: dict[str, Any] = {"epochs": epochs, "callbacks": list(callbacks), "verbose": 0}
-    extras: dict[str, Any] = {"seed": seed} if _names(hypermodel.fit, "seed") else {}
-    if not isinstance(hypermodel, GalaxyCNN) and _takes(hypermodel.fit, "validation_data"):
-        extras["validation_data"] = (data.validation_images, data.validation_labels)
-    hypermodel.fit(hp, model, data.train_images, data.train_labels, **shared, **extras)
 
 
 def _names(function: Any, parameter: str) -> bool:

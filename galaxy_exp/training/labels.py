@@ -101,18 +101,27 @@ def _name(loss: Any) -> str:
 
 
 @contextmanager
-def accept_classes(model: keras.Model, form: LabelForm, n_classes: int) -> Iterator[None]:
+def accept_classes(
+    model: keras.Model, form: LabelForm, n_classes: int, images: NDArray[np.uint8] | None = None
+) -> Iterator[None]:
     """Within, the model's loss and metrics take whole numbers, too, whatever feeds them.
 
     A hypermodel's own `fit` gets whole numbers, and may hand them on as an array, a data set or batch by batch. Labels
-    of any other shape are left as they are.
+    of any other shape are left as they are. With a few images, the form is found again whenever the model is compiled.
     """
-    if form is LabelForm.CLASSES:
+    if form is LabelForm.CLASSES and images is None:
         yield
         return
+    compile_model = model.compile
+
+    def compile_again(*arguments: Any, **keywords: Any) -> None:
+        nonlocal form
+        compile_model(*arguments, **keywords)
+        form = LabelForm.CLASSES  # so that the labels that are tried stay as they are
+        form = find_label_form(model, model(images, training=False).shape[1], np.asarray(images), n_classes)
 
     def encode(labels: Any) -> Any:
-        if labels is None or len(labels.shape) != 1:
+        if form is LabelForm.CLASSES or labels is None or len(labels.shape) != 1:
             return labels
         if form is LabelForm.BINARY:
             return keras.ops.cast(keras.ops.reshape(labels, (-1, 1)), "float32")
@@ -120,10 +129,13 @@ def accept_classes(model: keras.Model, form: LabelForm, n_classes: int) -> Itera
 
     model.compute_loss = _encoding(model.compute_loss, encode)
     model.compute_metrics = _encoding(model.compute_metrics, encode)
+    if images is not None:
+        model.compile = compile_again
     try:
         yield
     finally:
         del model.compute_loss, model.compute_metrics
+        vars(model).pop("compile", None)
 
 
 def _encoding(method: Callable[..., Any], encode: Callable[[Any], Any]) -> Callable[..., Any]:

@@ -20,17 +20,20 @@ from galaxy_exp.errors import is_disk_full, reason_of
 from galaxy_exp.hypermodel.export import is_portable
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.loading import load_hypermodel
-from galaxy_exp.hypermodel.outputs import find_output_kind
+from galaxy_exp.hypermodel.outputs import find_output_kind, to_probabilities
 from galaxy_exp.hypermodel.search_space import space_from_config
 from galaxy_exp.records import TrialSpec
 from galaxy_exp.training.artifacts import load_network, save_network
 from galaxy_exp.training.labels import LabelForm, find_label_form
 from galaxy_exp.training.predictions import OutputError, check_outputs
 
-__all__ = ["CannotBeKeptError", "TrialNetwork", "build_network", "rehearse_keeping"]
+__all__ = ["CannotBeKeptError", "TrialNetwork", "build_network", "prepare_network", "rehearse_keeping"]
 
 _SAMPLES = 4
 """Images that a network is tried with before it is trained."""
+
+_MOST_DIFFERENCE = 0.1
+"""Between a probability before and after keeping, in float32; large logits make much of rounding."""
 
 _rehearsed: set[tuple[str, frozenset[type]]] = set()
 """The hypermodels and kinds of layers of which this process has kept a network; only such without the user's parts."""
@@ -61,25 +64,47 @@ def build_network(spec: TrialSpec, images: NDArray[np.uint8]) -> TrialNetwork:
         images: of training, (n, height, width, channels).
 
     Raises:
-        OutputError: what `build` returned does not give one number per class for such images.
-        LossError: the loss does not fit the outputs.
+        OutputError, LossError: see `prepare_network`.
         Exception: whatever the hypermodel raises.
     """
     n_classes = len(spec.data.class_names)
     hypermodel = load_hypermodel(spec.hypermodel, images.shape[1:], n_classes)
     hp = space_from_config(spec.space, spec.values)
     model = hypermodel.build(hp)
+    return prepare_network(spec.hypermodel, hypermodel, hp, model, images, n_classes, jit_compile=spec.jit_compile)
+
+
+def prepare_network(
+    reference: str,
+    hypermodel: keras_tuner.HyperModel,
+    hp: keras_tuner.HyperParameters,
+    model: Any,
+    images: NDArray[np.uint8],
+    n_classes: int,
+    *,
+    jit_compile: bool,
+) -> TrialNetwork:
+    """Makes what `build` returned ready to be trained.
+
+    Args:
+        images: any, (n, height, width, channels).
+
+    Raises:
+        OutputError: the model does not give one number per class for such images, or is none.
+        LossError: the loss does not fit the outputs.
+    """
     if not isinstance(model, keras.Model):
         raise OutputError(f"the hypermodel's build returned a {type(model).__name__}; expected a keras.Model")
     # JAX without compilation computes operation by operation
-    model.jit_compile = spec.jit_compile or keras.backend.backend() == "jax"
+    model.jit_compile = jit_compile or keras.backend.backend() == "jax"
     if isinstance(hypermodel, GalaxyCNN):
         labels = LabelForm.CLASSES
     else:
         outputs = _try_outputs(model, images[:_SAMPLES])
         check_outputs(outputs, n_classes)
+        _infer_in_inference(model)
         labels = find_label_form(model, outputs.shape[1], images, n_classes)
-    return TrialNetwork(spec.hypermodel, hypermodel, hp, model, labels, n_classes)
+    return TrialNetwork(reference, hypermodel, hp, model, labels, n_classes)
 
 
 def _try_outputs(model: keras.Model, images: NDArray[np.uint8]) -> Any:
@@ -88,6 +113,13 @@ def _try_outputs(model: keras.Model, images: NDArray[np.uint8]) -> Any:
     One that takes no uint8 gets the images as float32 from here on, as Keras does for a Functional one.
     """
     if symbolic := getattr(model, "outputs", None):
+        expected = [tuple(each.shape) for each in model.inputs]
+        shape = (None, *images.shape[1:])
+        if len(expected) != 1 or not _fits(shape, expected[0]):
+            raise OutputError(
+                f"the network cannot be called with images, float32 {shape}: "
+                f"its input is {' and '.join(map(str, expected))}"
+            )
         return symbolic[0] if len(symbolic) == 1 else symbolic
     try:
         return model(images, training=False)
@@ -98,6 +130,34 @@ def _try_outputs(model: keras.Model, images: NDArray[np.uint8]) -> Any:
     except Exception as error:
         shape = (None, *images.shape[1:])
         raise OutputError(f"the network cannot be called with images, float32 {shape}: {reason_of(error)}") from error
+
+
+def _fits(shape: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(expected) and all(
+        there is None or here is None or here == there for here, there in zip(shape, expected, strict=True)
+    )
+
+
+def _infer_in_inference(model: keras.Model) -> None:
+    """Lets `predict` and validation of a `call` without `training` say that they do not train, as for any other.
+
+    Keras says nothing then, and layers of augmentation augment unless they are told.
+    """
+    if model._call_has_training_arg:
+        return
+
+    def telling(step: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(step)
+        def told(*arguments: Any, **keywords: Any) -> Any:
+            model._call_has_training_arg = True
+            try:
+                return step(*arguments, **keywords)
+            finally:
+                model._call_has_training_arg = False
+
+        return told
+
+    model.predict_step, model.test_step = telling(model.predict_step), telling(model.test_step)
 
 
 def _with_floats(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -139,11 +199,18 @@ def rehearse_keeping(network: TrialNetwork, images: NDArray[np.uint8]) -> None:
 
 
 def _keep(network: TrialNetwork, folder: Path, images: NDArray[np.uint8]) -> None:
-    kind = find_output_kind(network.model, np.asarray(network.model.predict(images, verbose=0), np.float32))
+    """A network that is random by intent, as one that calls dropout with `training=True`, is not compared by value."""
+    expected, again = (np.asarray(network.model.predict(images, verbose=0), np.float32) for _ in range(2))
+    kind = find_output_kind(network.model, expected)
     save_network(network.model, kind, folder, images.shape[1:])
     outputs = keras.ops.convert_to_numpy(load_network(folder)(images))
     if outputs.shape != (len(images), network.n_classes):
         raise OutputError(f"loaded, it gives {outputs.shape}; expected {(len(images), network.n_classes)}")
+    is_float32 = all(layer.compute_dtype == "float32" for layer in network.model._flatten_layers())
+    if is_float32 and not is_portable(network.model) and np.array_equal(expected, again):
+        difference = np.abs(outputs - to_probabilities(expected, kind)).max()
+        if difference > _MOST_DIFFERENCE:
+            raise OutputError(f"loaded, it gives probabilities that differ by {difference:.2g} from those before")
 
 
 @contextmanager

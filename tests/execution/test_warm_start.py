@@ -7,8 +7,8 @@ from written_records import RecordWriter, started
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.execution.warm_start import collect_evidence, is_comparable
-from galaxy_exp.hypermodel.configurations import misfit
 from galaxy_exp.records import TrialState
+from galaxy_exp.search.space import SearchSpace
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def space():
 
 def collect(writer, space, comparable=False, **search):
     config = SweepConfig(search=search)
-    return collect_evidence(writer.record, config, lambda values: misfit(space, values), comparable=comparable)
+    return collect_evidence(writer.record, config, SearchSpace(space).misfit, comparable=comparable)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@ import pytest
 
 from galaxy_exp.config.sweep import RangeSpace, ValuesSpace
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.hypermodel.configurations import complete_configuration, misfit
+from galaxy_exp.hypermodel.configurations import complete_configuration
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.search_space import build_space
+from galaxy_exp.search.space import SearchSpace
 
 HYPERMODEL = GalaxyCNN((32, 32, 3), 4)
 
@@ -15,7 +16,8 @@ HYPERMODEL = GalaxyCNN((32, 32, 3), 4)
 def space():
     return build_space(
         HYPERMODEL,
-        {"filters_1": ValuesSpace(values=(16, 32)), "n_blocks": RangeSpace(min=2, max=4), "optimizer": "adam"},
+        {"filters_1": ValuesSpace(values=(16, 32)), "n_blocks": RangeSpace(min=2, max=4), "optimizer": "adam"}
+        | {"dense_width": RangeSpace(min=16, max=64, step=16)},
     )
 
 
@@ -25,13 +27,13 @@ def test_what_is_left_out_takes_the_default_of_the_sweeps_space(space):
     assert values["n_blocks"] == 2
     assert values["convs_per_block"] == 1
     assert "weight_decay" not in values
-    assert misfit(space, values) is None
+    assert SearchSpace(space).misfit(values) is None
 
 
 def test_values_may_lie_outside_the_space_and_bring_their_conditional_ones(space):
     values = complete_configuration(HYPERMODEL, space, {"optimizer": "adamw", "weight_decay": 0.01}, "enqueue.0")
     assert values["weight_decay"] == 0.01
-    assert misfit(space, values) == "optimizer = adamw is outside the space"
+    assert SearchSpace(space).misfit(values) == "optimizer = adamw is outside the space"
 
 
 def test_a_number_takes_the_type_of_its_hyperparameter(space):
@@ -57,6 +59,10 @@ def test_every_mistake_is_told_with_its_place(space):
     [
         ({"filters_1": 64}, "filters_1 = 64 is outside the space"),
         ({"n_blocks": 5}, "n_blocks = 5 is outside the space"),
+        ({"dense_width": 48.5}, "dense_width = 48.5 is outside the space"),
+        ({"dense_width": 50}, "dense_width = 50 is outside the space"),
+        ({"convs_per_block": True}, "convs_per_block = True is outside the space"),
+        ({"batch_norm": 1}, "batch_norm = 1 is outside the space"),
         ({"batch_norm": "yes"}, "batch_norm = yes is outside the space"),
         ({"learning_rate": None}, "learning_rate is missing"),
         ({"weight_decay": 0.1}, "weight_decay is not among its hyperparameters"),
@@ -64,4 +70,4 @@ def test_every_mistake_is_told_with_its_place(space):
 )
 def test_why_a_configuration_is_not_one_of_the_space(space, change, why):
     values = complete_configuration(HYPERMODEL, space, {}, "x") | change
-    assert misfit(space, {name: value for name, value in values.items() if value is not None}) == why
+    assert SearchSpace(space).misfit({name: value for name, value in values.items() if value is not None}) == why

@@ -142,4 +142,14 @@ def test_a_fit_that_cannot_be_rehearsed_leaves_a_note_and_the_space_of_the_build
     notes = []
     assert _names(_plain_if, name="m:b", probe_fit=probe, note=notes.append) == ["dropout", "early", "rate"]
     (note,) = notes
-    assert note.startswith("note: hypermodel m:b: its fit raised ValueError: needs more images when it was rehearsed")
+    assert note.startswith("note: hypermodel m:b: rehearsing its fit, on a few images without training, raised")
+    assert "raised ValueError: needs more images; hyperparameters that it declares after that" in note
+
+
+def test_a_fit_that_can_be_rehearsed_in_another_branch_is_rehearsed_there():
+    def probe(hypermodel, hp, model):
+        if not hp.get("dropout"):
+            raise ValueError("not without")
+        hp.Int("late", 1, 40)
+
+    assert _names(_plain_if, probe_fit=probe) == ["dropout", "rate", "late"]

@@ -87,6 +87,8 @@ def test_a_users_other_models_are_returned_as_they_are():
     sequential = keras.Sequential([keras.Input((2,)), Own()])
     assert to_inference_model(functional) is functional
     assert to_inference_model(sequential) is sequential
+    with_lambda = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda values: values + 1)])
+    assert to_inference_model(with_lambda) is with_lambda
 
 
 class _Half(keras.layers.Layer):

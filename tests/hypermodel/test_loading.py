@@ -1,3 +1,4 @@
+import functools
 import sys
 import types
 
@@ -69,6 +70,19 @@ def test_a_build_function_becomes_a_hypermodel():
     hypermodel = _load("user_models:build")
     assert isinstance(hypermodel, keras_tuner.HyperModel)
     assert hypermodel.build("hp") == ("network", "hp", 4)
+
+
+class Builder:
+    def __call__(self, hp, n_classes):
+        return build(hp, n_classes)
+
+
+@pytest.mark.parametrize(
+    "made", [functools.partial(build), functools.partial(build, n_classes=4), Builder(), Builder().__call__]
+)
+def test_any_callable_builds(made, user_module):
+    user_module.made = made
+    assert _load("user_models:made").build("hp") == ("network", "hp", 4)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import math
 
+import keras_tuner
 import pytest
 from search.driving import SCORE, distinct, drive, finite_space, mixed_space, score_of
 
@@ -105,6 +106,22 @@ def test_what_was_not_measured_is_no_candidate():
     ]
     evidence = [Evidence(values, outcome, "earlier", False) for values, outcome in zip(SOURCE, bad, strict=False)]
     assert drive(propose_with(evidence=evidence), 9) == drive(propose_with(), 9)
+
+
+def test_only_values_of_this_space_are_proposed():
+    space = keras_tuner.HyperParameters()
+    space.Int("units", 32, 512, step=32)
+    space.Float("rate", 0.0, 1.0)
+    found = [{"units": units, "rate": rate} for units in (48, 48.5, True, 96.0) for rate in (2, True, "0", math.nan, 0)]
+    evidence = earlier(found, [1.0] * len(found)) * 3
+    proposals = drive(
+        SamplerProposer(SearchSpace(space), (SCORE,), SAMPLERS["random"], 1, evidence=evidence),
+        9,
+        outcome=lambda *_: Outcome(TrialState.COMPLETED, (1.0,), (1.0,)),
+    )
+    assert {"units": 96, "rate": 0.0} in proposals
+    assert {(type(values["units"]), type(values["rate"])) for values in proposals} == {(int, float)}
+    assert all(values["units"] % 32 == 0 and 0 <= values["rate"] <= 1 for values in proposals)
 
 
 def test_all_objectives_rank_the_candidates():

@@ -34,6 +34,8 @@ GOOD = {
     "PassesOn": 3,
     "ConvertsItself": 3,
     "functional_with_own_layer": 3,
+    "functional_augmenting": 3,
+    "subclassed_augmenting": 3,
     "floats_only": 3,
     "single_sigmoid": 2,
     "single_logit": 2,

@@ -50,6 +50,12 @@ class WarmUpOnTop(Base):
         return model.fit(x, y, epochs=epochs, callbacks=callbacks)
 
 
+class Strict(Base):
+    def fit(self, hp, model, x, y, validation_data, callbacks, epochs):
+        size = hp.Choice("batch_size", [16, 32])
+        return model.fit(x, y, size, validation_data=validation_data, callbacks=callbacks, epochs=epochs)
+
+
 class OneAtATime(Base):
     def fit(self, hp, model, x, y, epochs, callbacks, **kwargs):
         hp.Choice("batch_size", [16, 32])
@@ -69,6 +75,30 @@ class OwnLoop(Base):
                 callback.on_epoch_end(epoch, logs={"loss": 1.0})
 
 
+class OwnLoopOneHot(OwnLoop):
+    def build(self, hp):
+        model = super().build(hp)
+        model.compile("sgd", "categorical_crossentropy")
+        return model
+
+
+class OnlyFloats(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.convolution = keras.layers.Conv2D(2, 3)
+        self.head = keras.layers.Dense(3, activation="softmax")
+
+    def call(self, images):
+        return self.head(keras.ops.mean(self.convolution(images), (1, 2)))
+
+
+class OwnLoopSubclassed(OwnLoop):
+    def build(self, hp):
+        self.model = OnlyFloats()
+        self.model.compile("sgd", "sparse_categorical_crossentropy")
+        return self.model
+
+
 @pytest.mark.parametrize(
     ("hypermodel", "names"),
     [
@@ -77,15 +107,18 @@ class OwnLoop(Base):
         (ReadsItsHistory, ["batch", "threshold"]),
         (TwoPhases, ["warm_up", "fine_rate"]),
         (WarmUpOnTop, ["head_epochs"]),
+        (Strict, ["batch_size"]),
         (OneAtATime, ["batch_size"]),
         (OwnLoop, ["batch_size"]),
+        (OwnLoopOneHot, ["batch_size"]),
+        (OwnLoopSubclassed, ["batch_size"]),
     ],
 )
 def test_what_every_way_of_training_declares_is_found_without_training(hypermodel, names):
     made = hypermodel()
-    space = discover_space(made, probe_fit=FitRehearsal("m:M", IMAGES, LABELS, EPOCHS), note=pytest.fail)
+    space = discover_space(made, probe_fit=FitRehearsal("m:M", IMAGES, LABELS, 3, EPOCHS), note=pytest.fail)
     assert [entry.name for entry in space.space] == names
-    if hypermodel is not OwnLoop:
+    if not issubclass(hypermodel, OwnLoop):
         assert all(map(np.array_equal, made.before, made.model.get_weights()))
     assert "fit" not in vars(made.model)
 
@@ -101,6 +134,16 @@ class SearchedFromTheTrialsOwn(Base):
         return model.fit(x, y, epochs=hp.Int("epochs", EPOCHS, 500), callbacks=callbacks)
 
 
+class DeclaredInBuild(Base):
+    def build(self, hp):
+        hp.Int("epochs", 2, 50, default=EPOCHS)
+        return super().build(hp)
+
+    def fit(self, hp, model, *args, **kwargs):
+        kwargs["epochs"] = hp.get("epochs")
+        return model.fit(*args, **kwargs)
+
+
 class Twice(Base):
     def fit(self, hp, model, *args, **kwargs):
         return model.fit(*args, epochs=hp.Int("epochs", 5, 20), **kwargs)
@@ -109,6 +152,11 @@ class Twice(Base):
 class Fewer(Base):
     def fit(self, hp, model, x, y, callbacks, **kwargs):
         return model.fit(x, y, None, 2, callbacks=callbacks)
+
+
+class FewerAsItHappens(Base):
+    def fit(self, hp, model, x, y, callbacks, **kwargs):
+        return model.fit(x, y, epochs=4, batch_size=hp.Choice("filters", [4, 8]), callbacks=callbacks)
 
 
 class Forgotten(Base):
@@ -121,16 +169,32 @@ class Forgotten(Base):
     [
         (Searched, 'its fit trains 7 epochs (hyperparameter "n_epochs")'),
         (SearchedFromTheTrialsOwn, 'its fit trains 500 epochs (hyperparameter "epochs")'),
+        (DeclaredInBuild, 'its fit trains 2 epochs (hyperparameter "epochs")'),
         (Twice, "its fit passes epochs to model.fit beside the epochs that it is given"),
         (Fewer, "its fit trains 2 epochs"),
+        (FewerAsItHappens, "its fit trains 4 epochs"),
         (Forgotten, "its fit trains 1 epoch"),
     ],
 )
 def test_epochs_of_its_own_are_refused_by_name(hypermodel, found):
     with pytest.raises(ConfigError) as caught:
-        discover_space(hypermodel(), probe_fit=FitRehearsal("m:M", IMAGES, LABELS, EPOCHS))
+        discover_space(hypermodel(), probe_fit=FitRehearsal("m:M", IMAGES, LABELS, 3, EPOCHS))
     (problem,) = caught.value.problems
     assert problem.startswith(f"hypermodel: m:M: {found}; a trial has training.epochs, 5, so that")
+
+
+def test_a_fit_that_does_not_take_what_it_must_is_refused_by_name():
+    class WithoutEpochs(Base):
+        def fit(self, hp, model, x, y, validation_data, callbacks):
+            return model.fit(x, y, validation_data=validation_data, callbacks=callbacks)
+
+    class WithoutEither(Base):
+        def fit(self, hp, model, x, y):
+            return model.fit(x, y)
+
+    for hypermodel, missing in ((WithoutEpochs, "epochs"), (WithoutEither, "epochs and callbacks")):
+        with pytest.raises(ConfigError, match=f"hypermodel: m:M: its fit does not take {missing}; expected fit"):
+            discover_space(hypermodel(), probe_fit=FitRehearsal("m:M", IMAGES, LABELS, 3, EPOCHS))
 
 
 def test_epochs_of_its_own_in_one_branch_only_leave_a_note():
@@ -143,6 +207,6 @@ def test_epochs_of_its_own_in_one_branch_only_leave_a_note():
             return model.fit(x, y, epochs=1 if hp.get("quick") else epochs, callbacks=callbacks)
 
     notes = []
-    discover_space(OneBranch(), probe_fit=FitRehearsal("m:M", IMAGES, LABELS, EPOCHS), note=notes.append)
+    discover_space(OneBranch(), probe_fit=FitRehearsal("m:M", IMAGES, LABELS, 3, EPOCHS), note=notes.append)
     (note,) = notes
     assert note.startswith("note: with quick=True: hypermodel: m:M: its fit trains 1 epoch; a trial has")

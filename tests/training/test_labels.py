@@ -138,3 +138,13 @@ def test_a_fit_of_the_user_s_own_may_convert_labels_or_not(feed, n_outputs, n_cl
             found = model.evaluate(IMAGES, given, verbose=0, return_dict=True)
     assert found == pytest.approx(expected, rel=1e-5)
     assert "compute_loss" not in vars(model)
+
+
+def test_a_fit_that_compiles_decides_again():
+    labels = np.arange(len(IMAGES)) % 3
+    model = network(3)
+    with accept_classes(model, CLASSES, 3, IMAGES[:4]):
+        for loss in ("categorical_crossentropy", "sparse_categorical_crossentropy"):
+            model.compile("sgd", loss, metrics=["accuracy"])
+            model.fit(IMAGES, labels, verbose=0)
+    assert "compile" not in vars(model)

@@ -1,0 +1,47 @@
+"""What is kept of a network answers as the network does."""
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+
+from galaxy_exp.hypermodel.outputs import OutputKind
+from galaxy_exp.training import network as networks
+from galaxy_exp.training.artifacts import load_network, save_network
+from galaxy_exp.training.network import CannotBeKeptError, prepare_network, rehearse_keeping
+from galaxy_exp.training.predictions import OutputError
+from tests.user_hypermodels import SIDE, functional_augmenting, subclassed_augmenting
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (12, SIDE, SIDE, 3), dtype=np.uint8)
+
+
+def prepared(model):
+    hp = keras_tuner.HyperParameters()
+    return prepare_network("m:M", keras_tuner.HyperModel(), hp, model, IMAGES, 3, jit_compile=False)
+
+
+@pytest.mark.parametrize("build", [functional_augmenting, subclassed_augmenting])
+def test_a_network_that_augments_answers_alike_before_and_after_it_is_kept(build, tmp_path):
+    model = prepared(build(keras_tuner.HyperParameters(), 3)).model
+    expected = model.predict(IMAGES, verbose=0)
+    np.testing.assert_array_equal(model.predict(IMAGES, verbose=0), expected)
+    save_network(model, OutputKind.PROBABILITIES, tmp_path, (SIDE, SIDE, 3))
+    kept = load_network(tmp_path)
+    for _ in range(2):
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(kept(IMAGES)), expected, atol=1e-5)
+
+
+def test_a_network_that_answers_otherwise_once_kept_is_refused(monkeypatch):
+    network = prepared(functional_augmenting(keras_tuner.HyperParameters(), 3))
+    monkeypatch.setattr(networks, "load_network", lambda _: lambda images: np.eye(3)[[0] * len(images)])
+    with pytest.raises(CannotBeKeptError, match="loaded, it gives probabilities that differ by"):
+        rehearse_keeping(network, IMAGES)
+
+
+@pytest.mark.parametrize("shapes", [[(SIDE, SIDE, 1)], [(28, 28, 3)], [(SIDE, SIDE, 3), (4,)]])
+def test_inputs_that_do_not_fit_are_named_before_anything_is_saved(shapes):
+    inputs = [keras.Input(shape) for shape in shapes]
+    flat = [keras.layers.Flatten()(each) for each in inputs]
+    model = keras.Model(inputs, keras.layers.Dense(3)(flat[0] if len(flat) == 1 else keras.layers.Concatenate()(flat)))
+    with pytest.raises(OutputError, match=r"cannot be called with images, float32 \(None, 16, 16, 3\): its input is"):
+        prepared(model)
