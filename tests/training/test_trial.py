@@ -1,4 +1,5 @@
 import csv
+import types
 from dataclasses import replace
 
 import keras
@@ -282,6 +283,23 @@ class TestUsersHypermodels:
         result, reports = _run(make_spec("user_models:Own"))
         assert (result.state, result.reason) == (TrialState.COMPLETED, "ended itself after epoch 2 of 3")
         assert len(reports) == 2
+
+    def test_an_optimizer_that_is_not_of_keras_has_no_rate_to_log(self, make_spec, user_models):
+        class Own(UserModel):
+            def build(self, hp):
+                model = keras.Sequential(super().build(hp).layers)
+                model.optimizer = types.SimpleNamespace(learning_rate=lambda step: 0.1 / step)
+                return model
+
+            def fit(self, hp, model, x, y, callbacks, epochs, verbose):
+                for epoch in range(epochs):
+                    for callback in callbacks:
+                        callback.on_epoch_end(epoch)
+
+        user_models.Own = Own
+        result, reports = _run(make_spec("user_models:Own"))
+        assert (result.state, len(reports)) == (TrialState.COMPLETED, 3), result.traceback
+        assert "learning_rate" not in reports[0].metrics
 
 
 def test_reports_can_be_sent_between_processes(make_spec):
