@@ -10,7 +10,7 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine.hyperparameters import Boolean, Int
 
-from galaxy_exp.errors import ConfigError
+from galaxy_exp.errors import ConfigError, typed_reason
 from galaxy_exp.records import HyperparameterValue
 
 __all__ = ["FitProbe", "discover_space", "space_of"]
@@ -189,12 +189,11 @@ def _format(values: Mapping[str, HyperparameterValue]) -> str:
 
 
 def _describe(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = typed_reason(error)
     text = text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}…"
-    described = f"{type(error).__name__}: {text}" if text else type(error).__name__
     is_download = isinstance(error, ConnectionError | TimeoutError) or "URL fetch failure" in text
     hint = " (weights from the network have to be downloaded before, on a machine that reaches it)"
-    return f"{described}{hint}" if is_download else described
+    return f"{text}{hint}" if is_download else text
 
 
 @contextmanager

@@ -66,6 +66,8 @@ def _raise(error):
         (keras_tuner.errors.FailedTrialError("too large"), "FailedTrialError: too large"),
         (keras_tuner.errors.FatalTypeError("no"), "FatalTypeError: no"),
         (ValueError("two\nlines"), "ValueError: two lines"),
+        (ValueError("\x1b[1mno shape\x1b[0m\n\nArguments received by Dense.call(): a"), "ValueError: no shape"),
+        (RuntimeError(" \n"), "RuntimeError"),
         (KeyError("missing"), "KeyError: 'missing'"),
         (SystemExit(3), "SystemExit: 3"),
         (MemoryError(), "MemoryError"),
