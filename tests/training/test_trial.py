@@ -301,6 +301,19 @@ class TestUsersHypermodels:
         assert (result.state, len(reports)) == (TrialState.COMPLETED, 3), result.traceback
         assert "learning_rate" not in reports[0].metrics
 
+    def test_a_hyperparameter_that_discovery_did_not_find_is_named(self, make_spec, user_models):
+        class Hidden(UserModel):
+            def build(self, hp):
+                if hp.Int("seen", 1, 1000) == 7:
+                    hp.Float("hidden", 0.0, 1.0)
+                return super().build(hp)
+
+        user_models.Hidden = Hidden
+        named = "all 1 epochs; not searched, always its default: hidden (see hp.conditional_scope)"
+        for seen, reason in ((1, "all 1 epochs"), (7, named)):
+            result, _ = _run(make_spec("user_models:Hidden", values={"seen": seen}, epochs=1))
+            assert (result.state, result.reason) == (TrialState.COMPLETED, reason)
+
 
 def test_reports_can_be_sent_between_processes(make_spec):
     import pickle
