@@ -111,9 +111,10 @@ def train(file: Path, sizes: Mapping[str, int]) -> int:
             ),
         )
     )
-    from galaxy_exp.hypermodel import GalaxyCNN, build_space
+    from galaxy_exp.hypermodel import GalaxyCNN, build_space, discover_space
 
-    space = build_space(GalaxyCNN(dataset.image_shape, dataset.n_classes), SPACE)
+    hypermodel = GalaxyCNN(dataset.image_shape, dataset.n_classes)
+    space = build_space(hypermodel, SPACE, discover_space(hypermodel))
     task = {name: sizes[name] for name in ("epochs", "images", "image_size", "seed")} | {"space": space.get_config()}
     lines = read_lines(file)
     if not lines:

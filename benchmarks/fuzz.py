@@ -396,6 +396,7 @@ def _as_journaled(config: SweepConfig) -> None:
 def _check_space(config: SweepConfig) -> str | None:
     from galaxy_exp.data import load_dataset
     from galaxy_exp.hypermodel.configurations import complete_configuration
+    from galaxy_exp.hypermodel.discovery import discover_space
     from galaxy_exp.hypermodel.loading import load_hypermodel
     from galaxy_exp.hypermodel.search_space import build_space
     from galaxy_exp.preparation import check_names
@@ -404,10 +405,11 @@ def _check_space(config: SweepConfig) -> str | None:
     try:
         check_names(config)
         hypermodel = load_hypermodel(config.hypermodel, (64, 64, 3), 4)
-        space = build_space(hypermodel, config.space)
+        declared = discover_space(hypermodel)
+        space = build_space(hypermodel, config.space, declared)
         check_search(config.search, space, config.training.epochs)
         for place, values in enumerate(config.search.enqueue):
-            complete_configuration(hypermodel, space, values, f"search.enqueue.{place}")
+            complete_configuration(hypermodel, space, values, f"search.enqueue.{place}", declared)
         if config.data.source not in ("simulated", "galaxy10-sdss", "galaxy10-decals"):
             load_dataset(config.data)
     except GalaxyExpError as error:

@@ -97,6 +97,7 @@ def measure_speed(simulated: dict[str, Any], scratch: Path, epochs: int) -> list
     """A row for each batch size and contender."""
     from galaxy_exp.config.sweep import DataConfig, SimulatedConfig
     from galaxy_exp.data import load_dataset, prepare_split
+    from galaxy_exp.hypermodel.discovery import discover_space
     from galaxy_exp.hypermodel.loading import load_hypermodel
     from galaxy_exp.hypermodel.search_space import build_space
     from galaxy_exp.records import Objective, TrialSpec
@@ -107,7 +108,7 @@ def measure_speed(simulated: dict[str, Any], scratch: Path, epochs: int) -> list
     for batch_size in BATCH_SIZES:
         for name, reference in CONTENDERS.items():
             hypermodel = load_hypermodel(reference, data.image_shape, len(data.class_names))
-            space = build_space(hypermodel, {"batch_size": batch_size})
+            space = build_space(hypermodel, {"batch_size": batch_size}, discover_space(hypermodel))
             spec = TrialSpec(
                 sweep_id="gpu",
                 number=0,

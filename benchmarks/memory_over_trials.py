@@ -25,8 +25,8 @@ from galaxy_exp.config.sweep import DataConfig, ExecutionConfig, SearchConfig, S
 from galaxy_exp.data import PreparedData, load_dataset, prepare_split
 from galaxy_exp.execution.engine import Engine
 from galaxy_exp.execution.engines import build_engine
+from galaxy_exp.hypermodel.discovery import discover_space
 from galaxy_exp.hypermodel.loading import load_hypermodel
-from galaxy_exp.hypermodel.search_space import build_space
 from galaxy_exp.records import EpochReport, Objective, TrialResult, TrialSpec
 from galaxy_exp.search.building import build_proposer
 from galaxy_exp.search.proposer import NoProposal
@@ -92,7 +92,7 @@ def _train(engine: Engine, spec: TrialSpec) -> TrialResult:
 
 def _specs(data: PreparedData, n_trials: int, folder: Path) -> Iterator[TrialSpec]:
     """Random configurations, the same in every run."""
-    space = build_space(load_hypermodel("galaxy-cnn", data.image_shape, len(data.class_names)), {})
+    space = discover_space(load_hypermodel("galaxy-cnn", data.image_shape, len(data.class_names)))
     proposer = build_proposer(SearchConfig(sampler="random"), space, epochs=1, evidence=())
     for number in range(n_trials):
         values = proposer.propose(number)

@@ -56,6 +56,7 @@ def _measure(source: str, seeds: int, epochs: int, variants: Mapping[str, Varian
     """One row a variant, with a list of one number a seed under each score and under `seconds`."""
     from galaxy_exp.config.sweep import DataConfig
     from galaxy_exp.data import load_dataset, prepare_split
+    from galaxy_exp.hypermodel.discovery import discover_space
     from galaxy_exp.hypermodel.loading import load_hypermodel
     from galaxy_exp.hypermodel.search_space import build_space
     from galaxy_exp.records import Objective, TrialSpec
@@ -68,7 +69,7 @@ def _measure(source: str, seeds: int, epochs: int, variants: Mapping[str, Varian
         for seed in range(1, seeds + 1):
             for row, variant in zip(rows, variants.values(), strict=True):
                 hypermodel = load_hypermodel(variant.hypermodel, data.image_shape, len(data.class_names))
-                space = build_space(hypermodel, variant.values)
+                space = build_space(hypermodel, variant.values, discover_space(hypermodel))
                 result = run_trial(
                     TrialSpec(
                         sweep_id="side-by-side",

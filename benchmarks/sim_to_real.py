@@ -143,11 +143,13 @@ def train(dataset: ImageDataset, folder: Path, epochs: int, seed: int) -> dict[s
 
 
 def _run_trial(files: SplitFiles, dataset: ImageDataset, folder: Path, epochs: int, seed: int) -> Any:
+    from galaxy_exp.hypermodel.discovery import discover_space
     from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
     from galaxy_exp.hypermodel.search_space import build_space
     from galaxy_exp.training.trial import run_trial
 
-    space = build_space(GalaxyCNN(dataset.image_shape, dataset.n_classes), NETWORK)
+    hypermodel = GalaxyCNN(dataset.image_shape, dataset.n_classes)
+    space = build_space(hypermodel, NETWORK, discover_space(hypermodel))
     spec = TrialSpec(
         sweep_id="sim-to-real",
         number=0,

@@ -198,12 +198,13 @@ def galaxy_cnn(images: Any, labels: Any, options: dict[str, Any]) -> tuple[Calla
     import keras
 
     from galaxy_exp.hypermodel.batches import Batches
+    from galaxy_exp.hypermodel.discovery import discover_space
     from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
     from galaxy_exp.hypermodel.search_space import build_space
 
     keras.config.set_dtype_policy(options["precision"])
     hypermodel = GalaxyCNN(IMAGE_SHAPE, N_CLASSES)
-    hp = build_space(hypermodel, {"batch_size": options["batch_size"]})
+    hp = build_space(hypermodel, {"batch_size": options["batch_size"]}, discover_space(hypermodel))
     model = hypermodel.build(hp)
     if options.get("optimizer"):
         model.compile(options["optimizer"], model.loss, metrics=["accuracy"], jit_compile=False)

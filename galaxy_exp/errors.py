@@ -31,6 +31,7 @@ __all__ = [
     "is_of_the_machine",
     "one_line",
     "reason_of",
+    "typed_reason",
 ]
 
 _LONGEST_LINE = 1000
@@ -160,6 +161,12 @@ def reason_of(error: BaseException) -> str:
     if found:
         return " ".join(found)
     return " ".join(filter(None, lines)) or type(error).__name__
+
+
+def typed_reason(error: BaseException) -> str:
+    """An exception's type and, if it has a message, its `reason_of`, in one line."""
+    name = type(error).__name__
+    return f"{name}: {reason_of(error)}" if str(error).strip() else name
 
 
 def one_line(text: str) -> str:

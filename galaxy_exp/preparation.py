@@ -76,7 +76,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     reference = locate_hypermodel(config.hypermodel, project.sweep(sweep_id).path)
     with _traceback_kept(project.worker_log(sweep_id)):
         hypermodel, declared = _discover(config, reference, dataset, say)
-    space = build_space(hypermodel, config.space, declared=declared)
+    space = build_space(hypermodel, config.space, declared)
     check_search(config.search, space, config.training.epochs)
     enqueued = [
         complete_configuration(hypermodel, space, values, f"search.enqueue.{position}", declared)

@@ -39,11 +39,16 @@ class TinyHyperModel(keras_tuner.HyperModel):
 
 
 class MoodyHyperModel(TinyHyperModel):
-    """Does what the hyperparameter `mood` says."""
+    """Does what the hyperparameter `mood` says; declares everything, as no sweep is to build it in all moods."""
+
+    declares_everything = True
+
+    def declare_hyperparameters(self, hp):
+        hp.Choice("mood", ["fine", "raise", "diverge", "suicide", "segfault", "raise_until_mended"], default="fine")
+        super().build(hp)
 
     def build(self, hp):
-        moods = ["fine", "raise", "diverge", "suicide", "segfault", "raise_until_mended"]
-        mood = hp.Choice("mood", moods, default="fine")
+        mood = hp.get("mood")
         model = super().build(hp)
         if mood == "raise":
             raise RuntimeError("a bad day\nwith a second line")

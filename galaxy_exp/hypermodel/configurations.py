@@ -8,7 +8,6 @@ from typing import Any
 import keras_tuner
 
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.hypermodel.discovery import discover_space
 from galaxy_exp.hypermodel.overrides import OverrideError, override_hyperparameter
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.wording import did_you_mean
@@ -21,7 +20,7 @@ def complete_configuration(
     space: keras_tuner.HyperParameters,
     partial: Mapping[str, HyperparameterValue],
     where: str,
-    declared: keras_tuner.HyperParameters | None = None,
+    declared: keras_tuner.HyperParameters,
 ) -> dict[str, HyperparameterValue]:
     """Every active hyperparameter of a configuration of which some values are given.
 
@@ -29,7 +28,7 @@ def complete_configuration(
         space: of the sweep; its defaults fill the gaps. The given values may lie outside it, like those of the
             baseline, but have to be possible for the hypermodel.
         where: the key path that messages start with.
-        declared: the hypermodel's own space, if it is known already.
+        declared: the hypermodel's own space, as `discover_space` found it.
 
     Raises:
         ConfigError: with one line for every value that the hypermodel does not know or cannot take, or that has no
@@ -40,10 +39,9 @@ def complete_configuration(
         f"{where}.{name}: unknown hyperparameter; {did_you_mean(name, known)}" for name in partial if name not in known
     ]
     limits: Mapping[str, tuple[float, float]] = getattr(hypermodel, "limits", {})
-    own = discover_space(hypermodel) if declared is None else declared
     filled = space.copy()
     filled.values = {}
-    for entry, possible in zip(space.space, own.space, strict=True):
+    for entry, possible in zip(space.space, declared.space, strict=True):
         if not filled.is_active(entry):
             continue
         value: Any = entry.default

@@ -8,15 +8,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras_tuner
-from keras_tuner.engine.hyperparameters import Boolean, Int
+from keras_tuner.engine.hyperparameters import Boolean, Choice, Int
 
-from galaxy_exp.errors import ConfigError
+from galaxy_exp.errors import ConfigError, typed_reason
 from galaxy_exp.records import HyperparameterValue
 
 __all__ = ["FitProbe", "discover_space", "space_of"]
 
 MAX_EXPLORING_BUILDS = 100
 """After so many builds, scopes that never became active are taken as unreachable."""
+
+MAX_CHOICE_BUILDS = 16
+"""Builds, of all, for single values of choices: some may be large networks."""
 
 MOST_LAYERS = 16
 """A whole number with no more values than this may be a number of layers, each with hyperparameters of its own."""
@@ -43,8 +46,10 @@ def discover_space(
     """All hyperparameters of a hypermodel, the conditional ones included, with their defaults as `values`.
 
     A hypermodel that sets `declares_everything` is only asked to declare. Any other is built with its defaults; then
-    with values that activate each conditional scope not entered so far; and then with the other value of each boolean
-    and the largest of each small whole number, which may be a number of layers; until no build finds anything new.
+    with values that activate each conditional scope not entered so far; then with the other value of each boolean and
+    the largest of each small whole number, which may be a number of layers; and then with each value of the choices,
+    texts first, `MAX_CHOICE_BUILDS` in all; until no build finds anything new. A choice that conditional scopes look at
+    is left to them.
 
     Args:
         name: of the hypermodel in messages.
@@ -98,6 +103,7 @@ class _Exploration:
         self._known_scopes: list[_Scope] = []
         """Entered or tried."""
         self._fit_notes: set[str] = set()
+        self._n_choice_builds = 0
         self._values_seen: set[tuple[str, HyperparameterValue]] = set()
 
     def run(self) -> None:
@@ -164,6 +170,19 @@ class _Exploration:
             if value is not None and (entry.name, value) not in self._values_seen:
                 self._values_seen.add((entry.name, value))
                 return {**_activating(entry.conditions), entry.name: value}
+        return self._next_choice()
+
+    def _next_choice(self) -> dict[str, HyperparameterValue] | None:
+        if self._n_choice_builds == MAX_CHOICE_BUILDS:
+            return None
+        scoped = {condition.name for scope in self._known_scopes for condition in scope}
+        choices = [entry for entry in self._space.space if isinstance(entry, Choice) and entry.name not in scoped]
+        for entry in sorted(choices, key=lambda entry: not isinstance(entry.default, str)):
+            for value in entry.values:
+                if (entry.name, value) not in self._values_seen:
+                    self._n_choice_builds += 1
+                    self._values_seen.add((entry.name, value))
+                    return {**_activating(entry.conditions), entry.name: value}
         return None
 
     def _changed(self, values: Mapping[str, HyperparameterValue]) -> dict[str, HyperparameterValue]:
@@ -189,12 +208,11 @@ def _format(values: Mapping[str, HyperparameterValue]) -> str:
 
 
 def _describe(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = typed_reason(error)
     text = text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}…"
-    described = f"{type(error).__name__}: {text}" if text else type(error).__name__
     is_download = isinstance(error, ConnectionError | TimeoutError) or "URL fetch failure" in text
     hint = " (weights from the network have to be downloaded before, on a machine that reaches it)"
-    return f"{described}{hint}" if is_download else described
+    return f"{text}{hint}" if is_download else text
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras_tuner
 
-from galaxy_exp.errors import ConfigError
+from galaxy_exp.errors import ConfigError, typed_reason
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.records import BUILT_IN_HYPERMODEL
 from galaxy_exp.wording import did_you_mean, nearest
@@ -67,8 +67,7 @@ def _unpickle(file: Path) -> Any:
     try:
         return pickle.loads(file.read_bytes())
     except Exception as error:  # what was pickled can raise anything, above all where its imports are missing
-        text = " ".join(str(error).split())
-        raise ConfigError(f"hypermodel: {file} cannot be loaded: {type(error).__name__}: {text}") from error
+        raise ConfigError(f"hypermodel: {file} cannot be loaded: {typed_reason(error)}") from error
 
 
 def _import_attribute(reference: str) -> Any:
@@ -90,9 +89,8 @@ def _import_module(reference: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:  # a user's module can raise anything
-        text = " ".join(str(error).split())
         raise ConfigError(
-            f"hypermodel: {reference}: cannot import {name}: {type(error).__name__}: {text} "
+            f"hypermodel: {reference}: cannot import {name}: {typed_reason(error)} "
             "(a module beside the sweep must be on PYTHONPATH or installed)"
         ) from error
 
@@ -103,8 +101,7 @@ def _construct(reference: str, factory: Any, known: dict[str, Any]) -> keras_tun
         return factory(**accepted)
     except Exception as error:
         arguments = ", ".join(f"{key}=" for key in accepted)
-        text = " ".join(str(error).split())
-        raise ConfigError(f"hypermodel: {reference}({arguments}) raised {type(error).__name__}: {text}") from error
+        raise ConfigError(f"hypermodel: {reference}({arguments}) raised {typed_reason(error)}") from error
 
 
 def _from_function(build: Any, known: dict[str, Any]) -> keras_tuner.HyperModel:

@@ -9,7 +9,7 @@ import keras_tuner
 
 from galaxy_exp.config.sweep import SpaceEntry
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.hypermodel.discovery import discover_space, space_of
+from galaxy_exp.hypermodel.discovery import space_of
 from galaxy_exp.hypermodel.overrides import OverrideError, override_hyperparameter
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.wording import did_you_mean
@@ -20,15 +20,15 @@ __all__ = ["baseline_values", "build_space", "is_fixed", "space_from_config"]
 def build_space(
     hypermodel: keras_tuner.HyperModel,
     overrides: Mapping[str, SpaceEntry],
+    declared: keras_tuner.HyperParameters,
     where: str = "space",
-    declared: keras_tuner.HyperParameters | None = None,
 ) -> keras_tuner.HyperParameters:
     """The hypermodel's space with the sweep file's overrides applied; conditions and order stay.
 
     Args:
         overrides: by name, a plain value (fixed), `ValuesSpace` or `RangeSpace`.
+        declared: the hypermodel's own space, as `discover_space` found it.
         where: the key path that messages start with.
-        declared: the hypermodel's own space, if it is known already.
 
     Returns:
         A space whose `values` are its own defaults (active ones only).
@@ -36,12 +36,11 @@ def build_space(
     Raises:
         ConfigError: with one line for every mistake in the overrides.
     """
-    space = discover_space(hypermodel) if declared is None else declared
-    known = list(dict.fromkeys(entry.name for entry in space.space))
+    known = list(dict.fromkeys(entry.name for entry in declared.space))
     limits: Mapping[str, tuple[float, float]] = getattr(hypermodel, "limits", {})
     problems = [_unknown_name(where, name, known) for name in overrides if name not in known]
     entries = []
-    for entry in space.space:
+    for entry in declared.space:
         try:
             entries.append(_overridden(entry, overrides, limits))
         except OverrideError as error:

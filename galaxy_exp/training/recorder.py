@@ -125,8 +125,9 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
         return {f"val_{name}": value for name, value in measured.items()}
 
     def _speed(self, seconds: float) -> dict[str, float]:
-        optimizer = getattr(self._network, "optimizer", None)  # a loop of the user's own may have it elsewhere
-        rate = {"learning_rate": float(keras.ops.convert_to_numpy(optimizer.learning_rate))} if optimizer else {}
+        optimizer, rate = getattr(self._network, "optimizer", None), {}
+        if isinstance(optimizer, keras.optimizers.Optimizer):  # a loop of the user's own may have none, or another
+            rate = {"learning_rate": float(keras.ops.convert_to_numpy(optimizer.learning_rate))}
         n_images = len(self._data.train_labels)
         return {**rate, "epoch_seconds": seconds, "images_per_second": n_images / max(seconds, 1e-9)}
 

@@ -32,6 +32,8 @@ class _Progress:
     recorder: EpochRecorder | None = None
     parameters: int = 0
     flops: int = 0
+    unsearched: tuple[str, ...] = ()
+    """Hyperparameters that the hypermodel declared and the sweep's space does not have."""
 
 
 class InfeasibleError(Exception):
@@ -78,6 +80,8 @@ def _train(spec: TrialSpec, report: Callable[[EpochReport], bool], progress: _Pr
         fit_model(network, data, epochs=spec.epochs, callbacks=[guard, recorder], seed=spec.seed)
     if not recorder.stopped:
         guard.check_end()
+    searched = {entry["config"]["name"] for entry in spec.space["space"]}
+    progress.unsearched = tuple(dict.fromkeys(entry.name for entry in network.hp.space if entry.name not in searched))
     if recorder.best is None:
         raise RuntimeError(NO_EPOCH)
     _check_constraints(spec, _costs(progress, recorder))
@@ -113,6 +117,8 @@ def _result(spec: TrialSpec, progress: _Progress, failure: Exception | None, sec
     recorder = progress.recorder
     best = recorder.best if recorder is not None and failure is None else None
     state, reason = _ending(spec, recorder, failure)
+    if progress.unsearched and failure is None:
+        reason += f"; not searched, always its default: {', '.join(progress.unsearched)} (see hp.conditional_scope)"
     return TrialResult(
         number=spec.number,
         attempt=spec.attempt,

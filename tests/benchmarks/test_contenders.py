@@ -26,12 +26,14 @@ def spaces():
     import keras_tuner
 
     from benchmarks.handwired import TutorialNetwork
-    from galaxy_exp.hypermodel import build_space, load_hypermodel
+    from galaxy_exp.hypermodel import build_space, discover_space, load_hypermodel
 
     hp = keras_tuner.HyperParameters()
     TutorialNetwork((32, 32, 3), 10, False).build(hp)
     hypermodel = load_hypermodel("galaxy-cnn", (32, 32, 3), 10)
-    space = build_space(hypermodel, parse_sweep(build_sweep(TASK, {}), "compare.yaml").space)
+    space = build_space(
+        hypermodel, parse_sweep(build_sweep(TASK, {}), "compare.yaml").space, discover_space(hypermodel)
+    )
     return {entry.name: entry for entry in hp.space}, {entry.name: entry for entry in space.space}
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from galaxy_exp.config import load_sweep
+from galaxy_exp.hypermodel.discovery import discover_space
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.search_space import build_space
 from galaxy_exp.search.building import check_names
@@ -24,4 +25,5 @@ def test_sweep_file_is_valid(path: Path) -> None:
     assert config.name == path.stem
     check_names(config.search)
     if config.hypermodel == "galaxy-cnn":
-        build_space(GalaxyCNN((69, 69, 3), 10), config.space)
+        hypermodel = GalaxyCNN((69, 69, 3), 10)
+        build_space(hypermodel, config.space, discover_space(hypermodel))

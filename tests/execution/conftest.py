@@ -2,8 +2,8 @@
 
 import pytest
 
+from galaxy_exp.hypermodel.discovery import discover_space
 from galaxy_exp.hypermodel.loading import load_hypermodel
-from galaxy_exp.hypermodel.search_space import build_space
 from galaxy_exp.records import Objective, TrialSpec
 
 
@@ -11,7 +11,7 @@ from galaxy_exp.records import Objective, TrialSpec
 def make_spec(prepared, tmp_path):
     def make(number=0, epochs=2, model="MoodyHyperModel", attempt=1, **values):
         reference = f"toys:{model}"
-        space = build_space(load_hypermodel(reference, prepared.image_shape, len(prepared.class_names)), {})
+        space = discover_space(load_hypermodel(reference, prepared.image_shape, len(prepared.class_names)))
         return TrialSpec(
             sweep_id="s",
             number=number,

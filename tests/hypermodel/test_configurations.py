@@ -5,11 +5,13 @@ import pytest
 from galaxy_exp.config.sweep import RangeSpace, ValuesSpace
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.hypermodel.configurations import complete_configuration
+from galaxy_exp.hypermodel.discovery import discover_space
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.search_space import build_space
 from galaxy_exp.search.space import SearchSpace
 
 HYPERMODEL = GalaxyCNN((32, 32, 3), 4)
+DECLARED = discover_space(HYPERMODEL)
 
 
 @pytest.fixture(scope="module")
@@ -18,11 +20,12 @@ def space():
         HYPERMODEL,
         {"filters_1": ValuesSpace(values=(16, 32)), "n_blocks": RangeSpace(min=2, max=4), "optimizer": "adam"}
         | {"dense_width": RangeSpace(min=16, max=64, step=16)},
+        DECLARED,
     )
 
 
 def test_what_is_left_out_takes_the_default_of_the_sweeps_space(space):
-    values = complete_configuration(HYPERMODEL, space, {"filters_1": 16}, "enqueue.0")
+    values = complete_configuration(HYPERMODEL, space, {"filters_1": 16}, "enqueue.0", DECLARED)
     assert values["filters_1"] == 16
     assert values["n_blocks"] == 2
     assert values["convs_per_block"] == 1
@@ -31,13 +34,15 @@ def test_what_is_left_out_takes_the_default_of_the_sweeps_space(space):
 
 
 def test_values_may_lie_outside_the_space_and_bring_their_conditional_ones(space):
-    values = complete_configuration(HYPERMODEL, space, {"optimizer": "adamw", "weight_decay": 0.01}, "enqueue.0")
+    values = complete_configuration(
+        HYPERMODEL, space, {"optimizer": "adamw", "weight_decay": 0.01}, "enqueue.0", DECLARED
+    )
     assert values["weight_decay"] == 0.01
     assert SearchSpace(space).misfit(values) == "optimizer = adamw is outside the space"
 
 
 def test_a_number_takes_the_type_of_its_hyperparameter(space):
-    values = complete_configuration(HYPERMODEL, space, {"dropout_1": 0, "batch_size": 64.0}, "enqueue.0")
+    values = complete_configuration(HYPERMODEL, space, {"dropout_1": 0, "batch_size": 64.0}, "enqueue.0", DECLARED)
     assert (values["dropout_1"], values["batch_size"]) == (0.0, 64)
     assert isinstance(values["dropout_1"], float)
     assert isinstance(values["batch_size"], int)
@@ -46,7 +51,7 @@ def test_a_number_takes_the_type_of_its_hyperparameter(space):
 def test_every_mistake_is_told_with_its_place(space):
     wrong = {"filter_1": 16, "dropout_1": 2.0, "optimizer": "adan", "weight_decay": 0.1}
     with pytest.raises(ConfigError) as caught:
-        complete_configuration(HYPERMODEL, space, wrong, "search.enqueue.3")
+        complete_configuration(HYPERMODEL, space, wrong, "search.enqueue.3", DECLARED)
     lines = str(caught.value)
     assert 'search.enqueue.3.filter_1: unknown hyperparameter; did you mean "filters_1"?' in lines
     assert "search.enqueue.3.dropout_1: 2 was found; expected 0 to 0.95" in lines
@@ -69,5 +74,5 @@ def test_every_mistake_is_told_with_its_place(space):
     ],
 )
 def test_why_a_configuration_is_not_one_of_the_space(space, change, why):
-    values = complete_configuration(HYPERMODEL, space, {}, "x") | change
+    values = complete_configuration(HYPERMODEL, space, {}, "x", DECLARED) | change
     assert SearchSpace(space).misfit({name: value for name, value in values.items() if value is not None}) == why

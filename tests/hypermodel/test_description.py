@@ -1,9 +1,11 @@
 from galaxy_exp.config.sweep import RangeSpace
-from galaxy_exp.hypermodel import build_space, describe_space
+from galaxy_exp.hypermodel import build_space, describe_space, discover_space
 
 
 def test_says_kind_domain_default_and_condition(hypermodel):
-    space = build_space(hypermodel, {"batch_norm": True, "filters_2": RangeSpace(min=8, max=64)})
+    space = build_space(
+        hypermodel, {"batch_norm": True, "filters_2": RangeSpace(min=8, max=64)}, discover_space(hypermodel)
+    )
     described = describe_space(space)
     rows = {row.name: (row.kind, row.domain, row.default, row.condition) for row in described}
     assert rows["n_blocks"] == ("int", "1 to 5", 1, "")
@@ -20,7 +22,7 @@ def test_says_kind_domain_default_and_condition(hypermodel):
 
 
 def test_two_alternatives_are_joined_by_or(hypermodel):
-    space = build_space(hypermodel, {})
+    space = build_space(hypermodel, {}, discover_space(hypermodel))
     space.space[0].conditions = []
     with space.conditional_scope("optimizer", ["adam", "sgd"]):
         space.Boolean("extra", default=True)

@@ -8,6 +8,7 @@ import pytest
 
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.hypermodel import discover_space
+from galaxy_exp.hypermodel.discovery import MAX_CHOICE_BUILDS
 
 
 def _hypermodel(declare):
@@ -40,16 +41,46 @@ def _plain_if_in_a_scope(hp):
             hp.Int("depth", 2, 40)
 
 
+def _plain_if_of_a_choice(hp):
+    if hp.Choice("optimizer", ["adam", "sgd", "rmsprop"]) == "sgd":
+        hp.Float("momentum", 0.0, 0.9)
+
+
 @pytest.mark.parametrize(
     ("declare", "names"),
     [
         (_layers_in_a_loop, ["n_layers", "units_0", "units_1", "units_2", "units_3"]),
         (_plain_if, ["dropout", "rate"]),
+        (_plain_if_of_a_choice, ["optimizer", "momentum"]),
         (_plain_if_in_a_scope, ["kind", "deep", "depth"]),
     ],
 )
 def test_what_is_declared_without_a_scope_is_found_too(declare, names):
     assert _names(declare) == names
+
+
+def test_single_values_of_choices_make_few_builds():
+    built = []
+
+    def declare(hp):
+        built.append(hp.Choice("rate", [0.1 * number for number in range(100)]))
+        if hp.Choice("kind", ["flat", "deep"]) == "deep":
+            hp.Float("depth", 0.0, 1.0)
+
+    assert _names(declare) == ["rate", "kind", "depth"]
+    assert len(built) == 1 + MAX_CHOICE_BUILDS
+
+
+def test_a_choice_with_conditional_scopes_is_not_built_with_its_other_values():
+    built = []
+
+    def declare(hp):
+        built.append(hp.Choice("kind", ["a", "b", "c", "d"]))
+        with hp.conditional_scope("kind", ["b", "c"]):
+            hp.Float("depth", 0.0, 1.0)
+
+    assert _names(declare) == ["kind", "depth"]
+    assert built == ["a", "b"]
 
 
 def _raise(error):
@@ -66,6 +97,8 @@ def _raise(error):
         (keras_tuner.errors.FailedTrialError("too large"), "FailedTrialError: too large"),
         (keras_tuner.errors.FatalTypeError("no"), "FatalTypeError: no"),
         (ValueError("two\nlines"), "ValueError: two lines"),
+        (ValueError("\x1b[1mno shape\x1b[0m\n\nArguments received by Dense.call(): a"), "ValueError: no shape"),
+        (RuntimeError(" \n"), "RuntimeError"),
         (KeyError("missing"), "KeyError: 'missing'"),
         (SystemExit(3), "SystemExit: 3"),
         (MemoryError(), "MemoryError"),

@@ -22,12 +22,12 @@ def _entry(space, name):
 
 
 def _narrowed(hypermodel, **overrides):
-    return build_space(hypermodel, overrides)
+    return build_space(hypermodel, overrides, discover_space(hypermodel))
 
 
 def _problems(hypermodel, **overrides):
     with pytest.raises(ConfigError) as caught:
-        build_space(hypermodel, overrides)
+        build_space(hypermodel, overrides, discover_space(hypermodel))
     return caught.value.problems
 
 
@@ -60,7 +60,8 @@ def test_the_baseline_does_not_depend_on_overrides(hypermodel):
 
 
 def test_without_overrides_the_space_is_the_declared_one(hypermodel):
-    assert build_space(hypermodel, {}).get_config() == discover_space(hypermodel).get_config()
+    declared = discover_space(hypermodel)
+    assert build_space(hypermodel, {}, declared).get_config() == declared.get_config()
 
 
 def test_conditional_hyperparameters_of_a_users_hypermodel_are_found():

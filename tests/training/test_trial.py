@@ -1,4 +1,5 @@
 import csv
+import types
 from dataclasses import replace
 
 import keras
@@ -282,6 +283,36 @@ class TestUsersHypermodels:
         result, reports = _run(make_spec("user_models:Own"))
         assert (result.state, result.reason) == (TrialState.COMPLETED, "ended itself after epoch 2 of 3")
         assert len(reports) == 2
+
+    def test_an_optimizer_that_is_not_of_keras_has_no_rate_to_log(self, make_spec, user_models):
+        class Own(UserModel):
+            def build(self, hp):
+                model = keras.Sequential(super().build(hp).layers)
+                model.optimizer = types.SimpleNamespace(learning_rate=lambda step: 0.1 / step)
+                return model
+
+            def fit(self, hp, model, x, y, callbacks, epochs, verbose):
+                for epoch in range(epochs):
+                    for callback in callbacks:
+                        callback.on_epoch_end(epoch)
+
+        user_models.Own = Own
+        result, reports = _run(make_spec("user_models:Own"))
+        assert (result.state, len(reports)) == (TrialState.COMPLETED, 3), result.traceback
+        assert "learning_rate" not in reports[0].metrics
+
+    def test_a_hyperparameter_that_discovery_did_not_find_is_named(self, make_spec, user_models):
+        class Hidden(UserModel):
+            def build(self, hp):
+                if hp.Int("seen", 1, 1000) == 7:
+                    hp.Float("hidden", 0.0, 1.0)
+                return super().build(hp)
+
+        user_models.Hidden = Hidden
+        named = "all 1 epochs; not searched, always its default: hidden (see hp.conditional_scope)"
+        for seen, reason in ((1, "all 1 epochs"), (7, named)):
+            result, _ = _run(make_spec("user_models:Hidden", values={"seen": seen}, epochs=1))
+            assert (result.state, result.reason) == (TrialState.COMPLETED, reason)
 
 
 def test_reports_can_be_sent_between_processes(make_spec):
