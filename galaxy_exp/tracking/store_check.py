@@ -55,10 +55,20 @@ def check_store(tracking_uri: str | None, say: Say = lambda _: None, command: st
     refuse_unusable(uri, say, f" ({origin})", f"; or take another store: {command} --set tracking.uri={other}")
 
 
-def refuse_unusable(uri: str, say: Say = lambda _: None, origin: str = "", remedy: str = "", ask: bool = True) -> None:
-    """As `check_store`, for the whole address of a store; without `ask` servers are let pass."""
+def refuse_unusable(
+    uri: str, say: Say = lambda _: None, origin: str = "", remedy: str = "", *, ask: bool = True, to_write: bool = True
+) -> None:
+    """As `check_store`, for the whole address of a store.
+
+    Args:
+        uri, say: as with `check_store`.
+        origin: what names the store, for the message.
+        remedy: what else can be done, for the message.
+        ask: False lets servers pass.
+        to_write: False accepts a database that this user may only read.
+    """
     try:
-        _check(uri, say, ask)
+        _check(uri, say, ask, to_write)
     except _Unusable as error:
         message = f"MLflow store {hide_in_address(uri)}{origin}: {error}{remedy}"
         raise UnusableStoreError(" ".join(hide_password(message).split())) from error
@@ -68,10 +78,10 @@ class _Unusable(Exception):
     """What is wrong with a store, and what to do about it."""
 
 
-def _check(uri: str, say: Say, ask: bool) -> None:
+def _check(uri: str, say: Say, ask: bool, to_write: bool) -> None:
     scheme = uri if uri in _MLFLOWS_OWN else uri.partition(":")[0].partition("+")[0] if ":" in uri else "file"
     if (file := sqlite_file(uri)) is not None:
-        _check_sqlite(file, uri, say)
+        _check_sqlite(file, uri, say, to_write)
     elif scheme == "file":
         _check_folder()
     elif scheme in ("http", "https"):
@@ -110,18 +120,22 @@ def _mlflow_folder() -> Path:
 # SQLite
 
 
-def _check_sqlite(file: Path, uri: str, say: Say) -> None:
+def _check_sqlite(file: Path, uri: str, say: Say, to_write: bool) -> None:
     folder = next(each for each in file.parents if os.access(each, os.F_OK))  # Path.exists raises where it may not look
     if not folder.is_dir():
         raise _Unusable(f"{folder} is not a folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise _Unusable(f"no permission to write in {folder}, which SQLite needs beside the database")
+    if to_write and not os.access(folder, os.W_OK | os.X_OK):
+        raise _Unusable(
+            f"no permission to write in {folder}, as SQLite does beside the database: make it writable for this user"
+        )
     if not os.path.lexists(file):
         return
     if not file.is_file():
         raise _Unusable("is not a file" if file.exists() else f"{file} is a link to nothing")
-    if not os.access(file, os.R_OK | os.W_OK):
-        raise _Unusable(f"no permission to read and write {file}")
+    if not os.access(file, os.R_OK):
+        raise _Unusable(f"no permission to read {file}: make it readable for this user")
+    if to_write and not os.access(file, os.W_OK):
+        raise _Unusable(f"no permission to write {file}: make it writable for this user")
     tables, found = _read_schema(file)
     if tables and "experiments" not in tables:
         raise _Unusable("is the database of another program")
