@@ -27,6 +27,8 @@ __all__ = ["check_store", "refuse_unusable"]
 _DATABASES = ("postgresql", "mysql", "mssql", "sqlite")
 _MLFLOWS_OWN = ("databricks", "databricks-uc", "uc")
 """Left to MLflow."""
+_SCHEME = re.compile(r"([a-z][a-z0-9.-]+)(?:\+[a-z0-9+.-]*)?:", re.I)
+"""As MLflow sees it: `./a:b` and `C:\\runs` are folders."""
 _PATIENCE_SECONDS = 5.0
 _PACKAGES = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary"}
 """Packages of database drivers by module, where they are not called the same."""
@@ -79,7 +81,8 @@ class _Unusable(Exception):
 
 
 def _check(uri: str, say: Say, ask: bool, to_write: bool) -> None:
-    scheme = uri if uri in _MLFLOWS_OWN else uri.partition(":")[0].partition("+")[0] if ":" in uri else "file"
+    found = _SCHEME.match(uri)
+    scheme = uri if uri in _MLFLOWS_OWN else found[1].lower() if found else "file"
     if (file := sqlite_file(uri)) is not None:
         _check_sqlite(file, uri, say, to_write)
     elif scheme == "file":
@@ -240,7 +243,7 @@ def _check_server(uri: str) -> None:
             f"answers {answer.status_code}, but not as an MLflow server does; expected its address with the path of a "
             "proxy, if any"
         )
-    if not answer.ok and answer.status_code < 500 and answer.status_code != 429:
+    if answer.status_code in _REFUSALS:
         _ask_client(uri)
 
 
@@ -266,5 +269,8 @@ def _ask_client(uri: str) -> None:
             ) from error
 
 
-_FOR_GOOD = re.compile(r"\b(40[0-9]|41[0-9])\b|certificate|PERMISSION_DENIED|UNAUTHENTICATED|SSL", re.I)
+_REFUSALS = (400, 401, 403)
+_FOR_GOOD = re.compile(
+    r"\b40[0134]\b|PERMISSION_DENIED|UNAUTHENTICATED|CERTIFICATE_VERIFY_FAILED|WRONG_VERSION_NUMBER", re.I
+)
 """In what MLflow's client says of an answer that will not change by itself."""
