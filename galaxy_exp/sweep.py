@@ -313,8 +313,14 @@ class _Run:
         import_keras_quietly()
         from galaxy_exp.execution.background import BackgroundObserver
 
-        self._data = restore_data(self._journal.record, self._say)
-        self._settle_workers()
+        try:
+            self._data = restore_data(self._journal.record, self._say)
+            self._settle_workers()
+        except BaseException as error:
+            self._end_runs()
+            if isinstance(error, DataError | EngineError):
+                raise type(error)(self._and_how_to_go_on(error)) from error
+            raise
         tracking = _Tracking(partial(build_projection, self._journal, self._folder, self._data, self._say))
         try:
             with BackgroundObserver(tracking) as tracker:
@@ -368,6 +374,21 @@ class _Run:
             tracking.projection.close_sweep(status)
         except (TrackingError, JournalError) as error:
             self._say(f"{error}; galaxy-exp sync {self._folder.sweep_id} writes it later")
+
+    def _end_runs(self) -> None:
+        """Ends the runs that an earlier process left RUNNING in MLflow; without images nothing else is written."""
+        from galaxy_exp.tracking.store import open_client, tracking_errors
+
+        record = self._journal.record
+        if record.parent_run_id is None:
+            return
+        try:
+            with tracking_errors(record.tracking_uri):
+                from galaxy_exp.tracking.projection import end_runs
+
+                end_runs(open_client(record.tracking_uri), record, "KILLED")
+        except TrackingError as error:
+            self._say(f"{error}; the runs in MLflow stay open until: galaxy-exp resume {record.sweep_id}")
 
     def _search(self, tracker: Observer) -> str:
         """Runs the trials of the search, unless an earlier process finished it; returns why it ended."""
