@@ -235,7 +235,7 @@ def _check_recorded_store(record: SweepRecord, change: SweepChanged | None, say:
     """Refuses a store that can never work; the change says which store it leads to, if to another one.
 
     Raises:
-        UnusableStoreError: one line with the command that takes another store.
+        UnusableStoreError: one line with the command that takes another store, if any still does.
     """
     from galaxy_exp.tracking.store import resolve_tracking_uri
     from galaxy_exp.tracking.store_check import check_store
@@ -247,7 +247,8 @@ def _check_recorded_store(record: SweepRecord, change: SweepChanged | None, say:
         if uri != record.tracking_uri:
             change = change.model_copy(update={"tracking_uri": uri})
             say(f"the whole sweep is written anew into the MLflow store {uri}")
-    check_store(uri, say, f"galaxy-exp resume {record.sweep_id}")
+    is_finished = record.ended is not None and record.ended.succeeded
+    check_store(uri, say, None if is_finished else f"galaxy-exp resume {record.sweep_id}")
     return change
 
 
@@ -338,7 +339,7 @@ class _Run:
             self._leave(tracking, "KILLED")
             raise type(error)(self._and_how_to_go_on(error)) from error
         except TrackingError as error:
-            raise TrackingError(self._and_how_to_go_on(error)) from error
+            raise type(error)(self._and_how_to_go_on(error)) from error
         except SweepFailedError as error:
             self._journal.append(SweepEnded(succeeded=False, reason=str(error)))
             self._leave(tracking, "FAILED")

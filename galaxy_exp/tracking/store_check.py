@@ -36,13 +36,13 @@ _PACKAGES = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary"}
 Say = Callable[[str], None]
 
 
-def check_store(tracking_uri: str | None, say: Say = lambda _: None, command: str = "") -> None:
+def check_store(tracking_uri: str | None, say: Say = lambda _: None, command: str | None = "") -> None:
     """Refuses a store to which a sweep could never write.
 
     Args:
         tracking_uri: as configured; None takes MLflow's own choice.
         say: gets a line if MLflow is going to migrate the database.
-        command: what takes `--set` for another store; empty for the command that is running.
+        command: what takes `--set` for another store; empty for the command that is running, None if nothing does.
 
     Raises:
         UnusableStoreError: one line with the store, what is wrong, and what to do.
@@ -54,7 +54,12 @@ def check_store(tracking_uri: str | None, say: Say = lambda _: None, command: st
     )
     usual = "sqlite:///mlflow.db"
     other = "sqlite:///runs.db" if uri == resolve_tracking_uri(usual) else usual
-    refuse_unusable(uri, say, f" ({origin})", f"; or take another store: {command} --set tracking.uri={other}")
+    remedy = (
+        "; the sweep is finished and stays in this store: repair it, or put a backup in its place"
+        if command is None
+        else f"; or take another store: {command} --set tracking.uri={other}"
+    )
+    refuse_unusable(uri, say, f" ({origin})", remedy)
 
 
 def refuse_unusable(
