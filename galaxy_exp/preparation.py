@@ -82,7 +82,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
         complete_configuration(hypermodel, space, values, f"search.enqueue.{position}", declared)
         for position, values in enumerate(config.search.enqueue)
     ]
-    evidence = _evidence(config, project, dataset.digest, space, say)
+    evidence = _evidence(config, project, sweep_id, dataset.digest, space, say)
     data = prepare_split(dataset, config.data.split, project.data_cache)
     return SweepStarted(
         sweep_id=sweep_id,
@@ -130,7 +130,9 @@ def _traceback_kept(log: Path) -> Iterator[None]:
         raise ConfigError(problems) from error.__cause__
 
 
-def _evidence(config: SweepConfig, project: ProjectFolder, data_digest: str, space: Any, say: Say) -> list[Evidence]:
+def _evidence(
+    config: SweepConfig, project: ProjectFolder, sweep_id: str, data_digest: str, space: Any, say: Say
+) -> list[Evidence]:
     """The trials of the sweeps that `search.warm_start` names."""
     from galaxy_exp.execution.warm_start import collect_evidence, is_comparable
     from galaxy_exp.journal.journal import read_record
@@ -139,10 +141,12 @@ def _evidence(config: SweepConfig, project: ProjectFolder, data_digest: str, spa
     evidence: dict[str, list[Evidence]] = {}
     for reference in config.search.warm_starts:
         try:
-            earlier = read_record(project.find_sweep(reference).path)
+            folder = project.find_sweep(reference).path
+            earlier = read_record(folder)
         except BadInputError as error:
             raise ConfigError(f"search.warm_start: {error}") from None
-        comparable = is_comparable(earlier, config, data_digest)
+        folders = folder, project.sweep(sweep_id).path
+        comparable = is_comparable(earlier, config, data_digest, space.get_config(), folders)
         found = collect_evidence(earlier, config, SearchSpace(space).misfit, comparable=comparable)
         say(found.describe())
         evidence[earlier.sweep_id] = found.evidence

@@ -235,7 +235,7 @@ def _check_recorded_store(record: SweepRecord, change: SweepChanged | None, say:
     """Refuses a store that can never work; the change says which store it leads to, if to another one.
 
     Raises:
-        UnusableStoreError: one line with the command that takes another store.
+        UnusableStoreError: one line with the command that takes another store, if any still does.
     """
     from galaxy_exp.tracking.store import resolve_tracking_uri
     from galaxy_exp.tracking.store_check import check_store
@@ -247,7 +247,8 @@ def _check_recorded_store(record: SweepRecord, change: SweepChanged | None, say:
         if uri != record.tracking_uri:
             change = change.model_copy(update={"tracking_uri": uri})
             say(f"the whole sweep is written anew into the MLflow store {uri}")
-    check_store(uri, say, f"galaxy-exp resume {record.sweep_id}")
+    is_finished = record.ended is not None and record.ended.succeeded
+    check_store(uri, say, None if is_finished else f"galaxy-exp resume {record.sweep_id}")
     return change
 
 
@@ -313,8 +314,14 @@ class _Run:
         import_keras_quietly()
         from galaxy_exp.execution.background import BackgroundObserver
 
-        self._data = restore_data(self._journal.record, self._say)
-        self._settle_workers()
+        try:
+            self._data = restore_data(self._journal.record, self._say)
+            self._settle_workers()
+        except BaseException as error:
+            self._end_runs()
+            if isinstance(error, DataError | EngineError):
+                raise type(error)(self._and_how_to_go_on(error)) from error
+            raise
         tracking = _Tracking(partial(build_projection, self._journal, self._folder, self._data, self._say))
         try:
             with BackgroundObserver(tracking) as tracker:
@@ -332,7 +339,7 @@ class _Run:
             self._leave(tracking, "KILLED")
             raise type(error)(self._and_how_to_go_on(error)) from error
         except TrackingError as error:
-            raise TrackingError(self._and_how_to_go_on(error)) from error
+            raise type(error)(self._and_how_to_go_on(error)) from error
         except SweepFailedError as error:
             self._journal.append(SweepEnded(succeeded=False, reason=str(error)))
             self._leave(tracking, "FAILED")
@@ -368,6 +375,21 @@ class _Run:
             tracking.projection.close_sweep(status)
         except (TrackingError, JournalError) as error:
             self._say(f"{error}; galaxy-exp sync {self._folder.sweep_id} writes it later")
+
+    def _end_runs(self) -> None:
+        """Ends the runs that an earlier process left RUNNING in MLflow; without images nothing else is written."""
+        from galaxy_exp.tracking.store import open_client, tracking_errors
+
+        record = self._journal.record
+        if record.parent_run_id is None:
+            return
+        try:
+            with tracking_errors(record.tracking_uri):
+                from galaxy_exp.tracking.projection import end_runs
+
+                end_runs(open_client(record.tracking_uri), record, "KILLED")
+        except TrackingError as error:
+            self._say(f"{error}; the runs in MLflow stay open until: galaxy-exp resume {record.sweep_id}")
 
     def _search(self, tracker: Observer) -> str:
         """Runs the trials of the search, unless an earlier process finished it; returns why it ended."""

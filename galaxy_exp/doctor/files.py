@@ -11,7 +11,7 @@ from pathlib import Path
 
 from galaxy_exp.doctor.findings import Finding
 from galaxy_exp.errors import DataError, JournalError
-from galaxy_exp.folders import JOURNAL_NAME, ProjectFolder, SweepFolder, fsync_path
+from galaxy_exp.folders import JOURNAL_NAME, SweepFolder, fsync_path
 from galaxy_exp.journal.events import Event, parse_event
 from galaxy_exp.journal.order import misplaced
 from galaxy_exp.journal.record import SweepRecord
@@ -28,7 +28,7 @@ __all__ = [
 
 _SETTLING_SECONDS = 600.0
 """A folder without a journal may belong to a sweep that is still preparing its images, also for longer than that on
-another machine: what is in it is never deleted."""
+another machine: what is in it is never deleted, only the certificate beside it."""
 
 
 def examine_beginning(folder: SweepFolder, has_workers: bool) -> list[Finding]:
@@ -41,16 +41,17 @@ def examine_beginning(folder: SweepFolder, has_workers: bool) -> list[Finding]:
     age = time.time() - folder.path.stat().st_mtime
     if has_workers or age < _SETTLING_SECONDS:
         return []
+    left = examine_certificate(folder)
     if (folder.path / "trials").exists():
         remedy = f"put {JOURNAL_NAME} back from a copy, or delete {folder.path}"
-        return [Finding(folder.sweep_id, "the journal is gone, and trials are there", remedy)]
+        return [*left, Finding(folder.sweep_id, "the journal is gone, and trials are there", remedy)]
     held = ", ".join(sorted(path.name for path in folder.path.iterdir()))
     if held:
         what = f"the sweep has not begun, and its folder holds {held}"
         remedy = f"unless it is starting on another machine, delete {folder.path}"
-        return [Finding(folder.sweep_id, what, remedy, is_harmless=True)]
+        return [*left, Finding(folder.sweep_id, what, remedy, is_harmless=True)]
     what = "the sweep was ended before its first trial"
-    return [Finding(folder.sweep_id, what, "its folder, which is empty, goes", folder.path.rmdir)]
+    return [*left, Finding(folder.sweep_id, what, "its folder, which is empty, goes", folder.path.rmdir)]
 
 
 def examine_journal(folder: SweepFolder) -> list[Finding]:
@@ -164,7 +165,7 @@ def examine_attempts(folder: SweepFolder) -> list[Finding]:
 
 def examine_certificate(folder: SweepFolder) -> list[Finding]:
     """The key of SLURM jobs whose driver was killed."""
-    left = ProjectFolder(folder.path.parent.parent).worker_log(folder.sweep_id).with_suffix(".tls")
+    left = folder.project.worker_log(folder.sweep_id).with_suffix(".tls")
     if not left.exists():
         return []
     return [

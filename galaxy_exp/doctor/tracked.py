@@ -53,7 +53,7 @@ def _examine_store(
         return [finding for sweep in sweeps for finding in _Sweep(sweep, None, say).examine_runs([])]
     try:
         with tracking_errors(uri):
-            client = open_client(uri)
+            client = open_client(uri, to_write=False)
             found = []
             if known is None:
                 for sweep in sweeps:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.execution.outcomes import outcome_of
+from galaxy_exp.hypermodel.given import is_same_hypermodel
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.records import Evidence, HyperparameterValue, Objective, TrialState
 
@@ -32,14 +36,34 @@ class WarmStart:
         return "; ".join([taken, *_reasons(self.left_out)])
 
 
-def is_comparable(earlier: SweepRecord, config: SweepConfig, data_digest: str) -> bool:
-    """Whether a configuration would get about the same score in both sweeps: same images, split, network and epochs."""
-    then = earlier.config_at_start
-    return earlier.started.data_digest == data_digest and (then.data.split, then.hypermodel, then.training.epochs) == (
-        config.data.split,
-        config.hypermodel,
-        config.training.epochs,
+def is_comparable(
+    earlier: SweepRecord, config: SweepConfig, data_digest: str, space: dict[str, Any], folders: tuple[Path, Path]
+) -> bool:
+    """Whether a configuration would get about the same score in both sweeps: same images, split, network and epochs.
+
+    Args:
+        earlier: the other sweep.
+        config, data_digest, space: of the new sweep; the space as KerasTuner's `get_config`.
+        folders: of the earlier sweep and of the new one; may hold a pickled hypermodel.
+    """
+    then, changed = earlier.config_at_start, {*earlier.config_at_start.space, *config.space}
+    return (
+        earlier.started.data_digest == data_digest
+        and (then.data.split, then.hypermodel, then.training.epochs)
+        == (config.data.split, config.hypermodel, config.training.epochs)
+        and is_same_hypermodel(config.hypermodel, *folders)
+        and _declared(earlier.started.space, changed) == _declared(space, changed)
     )
+
+
+def _declared(space: dict[str, Any], changed: set[str]) -> list[str]:
+    """The names and domains that the network declares; of those that a sweep file changes, only the names."""
+    found = set()
+    for entry in space.get("space", ()):
+        domain = {key: value for key, value in entry["config"].items() if key != "default"}
+        name = domain["name"]
+        found.add(json.dumps([name] if name in changed else [entry["class_name"], domain], sort_keys=True))
+    return sorted(found)
 
 
 def collect_evidence(

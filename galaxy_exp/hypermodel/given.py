@@ -7,6 +7,7 @@ reference is pickled:Name. Such a reference is read from the sweep's own folder 
 
 from __future__ import annotations
 
+import filecmp
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.hypermodel.loading import BUILT_IN, PICKLED
 
-__all__ = ["locate_hypermodel", "store_hypermodel"]
+__all__ = ["is_same_hypermodel", "locate_hypermodel", "store_hypermodel"]
 
 FILE_NAME = "hypermodel.pkl"
 
@@ -56,6 +57,14 @@ def locate_hypermodel(reference: str, folder: Path) -> str:
             f"({file} is missing); expected package.module:ClassName, or run_sweep(..., hypermodel=...)"
         )
     return f"{PICKLED}{file}"
+
+
+def is_same_hypermodel(reference: str, folder: Path, other: Path) -> bool:
+    """Whether a reference means the same in both sweeps' folders; a pickled hypermodel must be equal in all bytes."""
+    if not reference.startswith(PICKLED):
+        return True
+    files = folder / FILE_NAME, other / FILE_NAME
+    return all(file.is_file() for file in files) and filecmp.cmp(*files, shallow=False)
 
 
 def _dotted_path(target: Any) -> str | None:

@@ -136,7 +136,7 @@ def promote(
         ModelError: there is no such version, or the evidence is against it; has the numbers.
         TrackingError: the store cannot be read or written.
     """
-    client = open_existing_client(tracking_uri)
+    client = open_existing_client(tracking_uri, to_write=True)
     with tracking_errors(tracking_uri):
         _require_version(client, name, version)
         champion = find_champion(client, name)
@@ -194,7 +194,7 @@ def rollback(name: str, tracking_uri: str | None = None) -> int:
         ModelError: there is no champion, or none before it.
         TrackingError: the store cannot be read or written.
     """
-    client = open_existing_client(tracking_uri)
+    client = open_existing_client(tracking_uri, to_write=True)
     with tracking_errors(tracking_uri):
         champion = find_holder(client, name, version_tags.CHAMPION)
         if champion is None:

@@ -48,7 +48,7 @@ from galaxy_exp.tracking.quiet import quiet_mlflow
 from galaxy_exp.tracking.store import create_experiment, hide_in_address
 from galaxy_exp.tracking.views import save_view
 
-__all__ = ["STATUS", "MlflowProjection"]
+__all__ = ["STATUS", "MlflowProjection", "end_runs"]
 
 
 _MAX_PARAMS_PER_CALL = 100
@@ -479,8 +479,7 @@ class MlflowProjection:
         record = self._record
         if status != "KILLED":  # whoever interrupts a sweep does not want to wait
             self._draw_insight()
-        last = record.promotion or record.ended  # fixed, so that closing again writes the same
-        moment = _milliseconds(last.time if last else record.updated_at)
+        moment = _closing_time(record)
         self._log_batch(run_id, {}, [[Metric(name, value, moment, 0) for name, value in sweep_metrics(record).items()]])
         self._log_files(run_id, write_sweep_artifacts(self._folder.path, record, self._data))
         self._write_note(run_id)
@@ -491,10 +490,7 @@ class MlflowProjection:
             model = self._folder.model(trial.number)
             if trial.run_id is not None and model.exists():
                 self.client.log_artifact(trial.run_id, str(model), "model")
-        for trial in record.running:
-            if trial.run_id is not None:
-                self.client.set_terminated(trial.run_id, "KILLED")
-        self.client.set_terminated(run_id, status, moment)
+        end_runs(self.client, record, status)
 
     # what is logged
 
@@ -560,6 +556,21 @@ class MlflowProjection:
 
 
 _Runs = dict[tuple[int, int], list[Run]]
+
+
+def end_runs(client: MlflowClient, record: SweepRecord, status: str) -> None:
+    """Ends the runs of a sweep that MLflow has, those of running trials as KILLED; needs no prepared images."""
+    for trial in record.running:
+        if trial.run_id is not None:
+            client.set_terminated(trial.run_id, "KILLED")
+    if record.parent_run_id is not None:
+        client.set_terminated(record.parent_run_id, status, _closing_time(record))
+
+
+def _closing_time(record: SweepRecord) -> int:
+    """Fixed once the sweep has ended, so that closing again writes the same."""
+    last = record.promotion or record.ended
+    return _milliseconds(last.time if last else record.updated_at)
 
 
 def _run_of(trial: TrialRecord) -> str:

@@ -48,14 +48,18 @@ __all__ = [
 _UNFINISHED = ".unfinished"
 
 
-def open_client(tracking_uri: str | None) -> MlflowClient:
+def open_client(tracking_uri: str | None, *, to_write: bool = True) -> MlflowClient:
     """A client of the store; None takes MLflow's own choice (MLFLOW_TRACKING_URI, else sqlite:///mlflow.db).
+
+    Args:
+        tracking_uri: of the store.
+        to_write: False accepts a database that this user may only read, as a colleague's.
 
     Raises:
         TrackingError: the store cannot be opened; UnusableStoreError if it never can.
     """
     uri = whole_address(resolve_tracking_uri(tracking_uri))
-    refuse_unusable(uri, ask=False)
+    refuse_unusable(uri, ask=False, to_write=to_write)
     from mlflow import MlflowClient
 
     with tracking_errors(tracking_uri), _handlers_kept():
@@ -80,7 +84,7 @@ def _handlers_kept() -> Iterator[None]:
 def _alone(uri: str) -> Iterator[None]:
     """One process at a time, as far as the file system has locks: opening an older SQLite database migrates it."""
     path = sqlite_file(uri)
-    if path is None:
+    if path is None or not os.access(path.parent, os.R_OK):
         yield
         return
     folder = os.open(path.parent, os.O_RDONLY)
@@ -104,15 +108,15 @@ def create_experiment(client: MlflowClient, name: str, tags: Mapping[str, str]) 
     return str(client.create_experiment(name, location, dict(tags)))
 
 
-def open_existing_client(tracking_uri: str | None) -> MlflowClient:
-    """As `open_client`, but a SQLite file that is not there is not created.
+def open_existing_client(tracking_uri: str | None, *, to_write: bool = False) -> MlflowClient:
+    """As `open_client`, but a SQLite file that is not there is not created, and one that may only be read is accepted.
 
     Raises:
         ModelError: there is no such file; says how to make a model.
     """
     uri = resolve_tracking_uri(tracking_uri)
     check_store_exists(uri)
-    return open_client(uri)
+    return open_client(uri, to_write=to_write)
 
 
 def check_store_exists(uri: str) -> None:

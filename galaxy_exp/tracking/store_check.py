@@ -26,6 +26,8 @@ __all__ = ["check_store", "refuse_unusable"]
 _DATABASES = ("postgresql", "mysql", "mssql", "sqlite")
 _MLFLOWS_OWN = ("databricks", "databricks-uc", "uc")
 """Left to MLflow."""
+_SCHEME = re.compile(r"([a-z][a-z0-9.-]+)(?:\+[a-z0-9+.-]*)?:", re.I)
+"""As MLflow sees it: `./a:b` and `C:\\runs` are folders."""
 _PATIENCE_SECONDS = 5.0
 _PACKAGES = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary"}
 """Packages of database drivers by module, where they are not called the same."""
@@ -33,13 +35,13 @@ _PACKAGES = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary"}
 Say = Callable[[str], None]
 
 
-def check_store(tracking_uri: str | None, say: Say = lambda _: None, command: str = "") -> None:
+def check_store(tracking_uri: str | None, say: Say = lambda _: None, command: str | None = "") -> None:
     """Refuses a store to which a sweep could never write.
 
     Args:
         tracking_uri: as configured; None takes MLflow's own choice.
         say: gets a line if MLflow is going to migrate the database.
-        command: what takes `--set` for another store; empty for the command that is running.
+        command: what takes `--set` for another store; empty for the command that is running, None if nothing does.
 
     Raises:
         UnusableStoreError: one line with the store, what is wrong, and what to do.
@@ -51,13 +53,28 @@ def check_store(tracking_uri: str | None, say: Say = lambda _: None, command: st
     )
     usual = "sqlite:///mlflow.db"
     other = "sqlite:///runs.db" if uri == resolve_tracking_uri(usual) else usual
-    refuse_unusable(uri, say, f" ({origin})", f"; or take another store: {command} --set tracking.uri={other}")
+    remedy = (
+        "; the sweep is finished and stays in this store: repair it, or put a backup in its place"
+        if command is None
+        else f"; or take another store: {command} --set tracking.uri={other}"
+    )
+    refuse_unusable(uri, say, f" ({origin})", remedy)
 
 
-def refuse_unusable(uri: str, say: Say = lambda _: None, origin: str = "", remedy: str = "", ask: bool = True) -> None:
-    """As `check_store`, for the whole address of a store; without `ask` servers are let pass."""
+def refuse_unusable(
+    uri: str, say: Say = lambda _: None, origin: str = "", remedy: str = "", *, ask: bool = True, to_write: bool = True
+) -> None:
+    """As `check_store`, for the whole address of a store.
+
+    Args:
+        uri, say: as with `check_store`.
+        origin: what names the store, for the message.
+        remedy: what else can be done, for the message.
+        ask: False lets servers pass.
+        to_write: False accepts a database that this user may only read.
+    """
     try:
-        _check(uri, say, ask)
+        _check(uri, say, ask, to_write)
     except _Unusable as error:
         message = f"MLflow store {hide_in_address(uri)}{origin}: {error}{remedy}"
         raise UnusableStoreError(" ".join(hide_password(message).split())) from error
@@ -67,10 +84,11 @@ class _Unusable(Exception):
     """What is wrong with a store, and what to do about it."""
 
 
-def _check(uri: str, say: Say, ask: bool) -> None:
-    scheme = uri if uri in _MLFLOWS_OWN else uri.partition(":")[0].partition("+")[0] if ":" in uri else "file"
+def _check(uri: str, say: Say, ask: bool, to_write: bool) -> None:
+    found = _SCHEME.match(uri)
+    scheme = uri if uri in _MLFLOWS_OWN else found[1].lower() if found else "file"
     if (file := sqlite_file(uri)) is not None:
-        _check_sqlite(file, uri, say)
+        _check_sqlite(file, uri, say, to_write)
     elif scheme == "file":
         _check_folder()
     elif scheme in ("http", "https"):
@@ -106,18 +124,22 @@ def _mlflow_folder() -> Path:
 # SQLite
 
 
-def _check_sqlite(file: Path, uri: str, say: Say) -> None:
+def _check_sqlite(file: Path, uri: str, say: Say, to_write: bool) -> None:
     folder = next(each for each in file.parents if os.access(each, os.F_OK))  # Path.exists raises where it may not look
     if not folder.is_dir():
         raise _Unusable(f"{folder} is not a folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise _Unusable(f"no permission to write in {folder}, which SQLite needs beside the database")
+    if to_write and not os.access(folder, os.W_OK | os.X_OK):
+        raise _Unusable(
+            f"no permission to write in {folder}, as SQLite does beside the database: make it writable for this user"
+        )
     if not os.path.lexists(file):
         return
     if not file.is_file():
         raise _Unusable("is not a file" if file.exists() else f"{file} is a link to nothing")
-    if not os.access(file, os.R_OK | os.W_OK):
-        raise _Unusable(f"no permission to read and write {file}")
+    if not os.access(file, os.R_OK):
+        raise _Unusable(f"no permission to read {file}: make it readable for this user")
+    if to_write and not os.access(file, os.W_OK):
+        raise _Unusable(f"no permission to write {file}: make it writable for this user")
     tables, found = _read_schema(file)
     if tables and "experiments" not in tables:
         raise _Unusable("is the database of another program")
@@ -222,7 +244,7 @@ def _check_server(uri: str) -> None:
             f"answers {answer.status_code}, but not as an MLflow server does; expected its address with the path of a "
             "proxy, if any"
         )
-    if not answer.ok and answer.status_code < 500 and answer.status_code != 429:
+    if answer.status_code in _REFUSALS:
         _ask_client(uri)
 
 
@@ -248,5 +270,8 @@ def _ask_client(uri: str) -> None:
             ) from error
 
 
-_FOR_GOOD = re.compile(r"\b(40[0-9]|41[0-9])\b|certificate|PERMISSION_DENIED|UNAUTHENTICATED|SSL", re.I)
+_REFUSALS = (400, 401, 403)
+_FOR_GOOD = re.compile(
+    r"\b40[0134]\b|PERMISSION_DENIED|UNAUTHENTICATED|CERTIFICATE_VERIFY_FAILED|WRONG_VERSION_NUMBER", re.I
+)
 """In what MLflow's client says of an answer that will not change by itself."""

@@ -283,6 +283,20 @@ class TestFiles:
         assert doctor("--mend") == (0, [(problem, "mended")])
         assert not left.exists()
 
+    @pytest.mark.parametrize("held", [[], ["hypermodel.pkl"], ["trials"]], ids=["empty", "model", "trials"])
+    def test_the_certificate_of_a_driver_that_died_while_it_prepared_goes_when_it_is_old(self, ward, doctor, held):
+        folder = ward.project.new_sweep("early")
+        left = ward.project.worker_log(folder.sweep_id).with_suffix(".tls")
+        left.mkdir(parents=True)
+        for name in held:
+            (folder.path / name).mkdir()
+        doctor("--mend")
+        assert left.exists()
+        os.utime(folder.path, (0, 0))
+        _, rows = doctor("--mend")
+        assert (f"{left}: the certificate of a dead driver", "mended") in rows
+        assert not left.exists()
+
     def test_prepared_images_that_are_gone_are_told(self, ward, doctor, tmp_path):
         ward.finish()
         elsewhere = tmp_path / "elsewhere"

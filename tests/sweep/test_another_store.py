@@ -6,6 +6,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow_servers import free_port
 
+from .test_api import run_python
+
 pytestmark = pytest.mark.slow
 
 
@@ -57,3 +59,33 @@ def test_a_store_that_can_never_work_is_refused_before_anything_is_trained(proje
     assert project.sweep_folders() == []
     done = project.run("models", "list", exit_code=2)
     assert "is a folder of files" in done.stderr
+
+
+def test_a_finished_sweep_is_not_told_to_take_another_store(finished, tmp_path):
+    project = finished.copy_to(tmp_path)
+    uri = f"sqlite:///{project.path / 'mlflow.db'}"
+    (project.path / "mlflow.db").write_text("not a database, but long enough to be read as one")
+    journal = project.sweep_folders()[-1] / "journal.jsonl"
+    journal.write_text(journal.read_text().replace(project.record().tracking_uri, uri))
+    (line,) = project.run("sync", exit_code=2).stderr.splitlines()
+    assert f"MLflow store {uri}" in line
+    assert line.endswith("the sweep is finished and stays in this store: repair it, or put a backup in its place")
+
+
+def test_a_store_that_is_spoiled_after_the_check_is_bad_input_too(project):
+    code = """
+import galaxy_exp
+from pathlib import Path
+
+class Spoiler:
+    def on_event(self, event, record):
+        Path("mlflow.db").write_text("not a database, but long enough to be read as one")
+
+try:
+    galaxy_exp.run_sweep("sweep.yaml", overrides=["search.max_trials=1"], observers=[Spoiler()])
+except galaxy_exp.GalaxyExpError as error:
+    print(type(error).__name__, error.exit_code, error)
+"""
+    output = run_python(project, code)
+    assert output.startswith("UnusableStoreError 2 MLflow store sqlite:")
+    assert output.rstrip().endswith(f"continue with: galaxy-exp resume {project.record().sweep_id}")

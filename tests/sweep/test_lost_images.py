@@ -1,6 +1,8 @@
 """Prepared images that are deleted or damaged while a sweep runs: restored, or one line and closed runs."""
 
+import os
 import shutil
+import signal
 
 import pytest
 import yaml
@@ -36,14 +38,7 @@ def test_they_are_prepared_again(project, finished, spoil):
 
 
 def test_without_their_source_the_sweep_ends_in_one_line_and_is_resumed_when_it_is_back(project, prepared):
-    source, elsewhere = project.path / "galaxies.h5", project.path / "elsewhere.h5"
-    content = yaml.safe_load((project.path / "sweep.yaml").read_text())
-    images = project.path / "given"
-    stored = store_data(dataset_of(prepared), DataConfig(), images)
-    shutil.move(stored.source, source)
-    content["data"] = {"source": str(source)}
-    (project.path / "sweep.yaml").write_text(yaml.safe_dump(content))
-
+    source, elsewhere = sweep_from_a_file(project, prepared)
     process = project.start("sweep", "sweep.yaml")
     wait_for(journal_has(project, "trial_ended", 1), process)
     source.rename(elsewhere)
@@ -60,6 +55,33 @@ def test_without_their_source_the_sweep_ends_in_one_line_and_is_resumed_when_it_
     project.run("resume")
     assert len(project.record().end_order) == 5
     assert {run.info.status for run in sweep_runs(project)} == {"FINISHED"}
+
+
+def test_a_killed_sweep_that_is_resumed_without_its_images_leaves_no_run_open(project, prepared):
+    source, elsewhere = sweep_from_a_file(project, prepared)
+    process = project.start("sweep", "sweep.yaml")
+    wait_for(journal_has(project, "trial_ended", 1), process)
+    wait_for(lambda: project.record().parent_run_id, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert "RUNNING" in {run.info.status for run in sweep_runs(project)}
+    source.rename(elsewhere)
+    shutil.rmtree(data_folder(project))
+    refused = project.run("resume", exit_code=2)
+    (error,) = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]
+    assert "cannot be prepared again" in error
+    assert error.endswith(f"continue with: galaxy-exp resume {project.record().sweep_id}")
+    assert {run.info.status for run in sweep_runs(project)} <= {"FINISHED", "KILLED"}
+
+
+def sweep_from_a_file(project, prepared):
+    """Lets the project's sweep read a file; returns its path and one to move it to."""
+    source, elsewhere = project.path / "galaxies.h5", project.path / "elsewhere.h5"
+    content = yaml.safe_load((project.path / "sweep.yaml").read_text())
+    shutil.move(store_data(dataset_of(prepared), DataConfig(), project.path / "given").source, source)
+    content["data"] = {"source": str(source)}
+    (project.path / "sweep.yaml").write_text(yaml.safe_dump(content))
+    return source, elsewhere
 
 
 def dataset_of(prepared):

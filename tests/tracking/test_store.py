@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -106,3 +110,47 @@ def test_a_process_that_is_killed_while_it_makes_the_database_leaves_none_half_m
     open_client(uri).create_experiment("one")
     assert [each.name for each in open_client(uri).search_experiments()] == ["one", "Default"]
     assert [path.name for path in folder.iterdir()] == ["mlflow.db"]
+
+
+READ_ONLY = """
+import os, sys
+from contextlib import suppress
+from galaxy_exp.errors import GalaxyExpError, ModelError
+from galaxy_exp.registry.catalogue import list_models, rollback
+
+own, colleagues = sys.argv[1:]
+list_models(own)  # imports what another user may not be able to read
+with suppress(ModelError):
+    rollback("galaxy10-cnn", own)
+if os.getuid() == 0:
+    os.setuid(65534)
+print(list_models(colleagues))
+try:
+    rollback("galaxy10-cnn", colleagues)
+except GalaxyExpError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.fixture(scope="module")
+def colleague() -> Iterator[Path]:
+    """A folder with a store; not in pytest's own, which other users may not enter."""
+    with tempfile.TemporaryDirectory() as folder:
+        open_client(f"sqlite:///{folder}/mlflow.db")
+        Path(folder, "mlflow.db").chmod(0o444)
+        shutil.copy(Path(folder, "mlflow.db"), Path(folder, "own.db"))
+        Path(folder, "own.db").chmod(0o644)
+        yield Path(folder)
+        Path(folder).chmod(0o755)
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o711], ids=oct)
+def test_a_store_that_may_only_be_read_is_read_and_not_written(colleague: Path, mode: int) -> None:
+    """In a process without root's rights."""
+    colleague.chmod(mode)
+    stores = [f"sqlite:///{colleague / name}" for name in ("own.db", "mlflow.db")]
+    done = subprocess.run([sys.executable, "-c", READ_ONLY, *stores], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    listed, refused = done.stdout.splitlines()
+    assert listed == "[]"
+    assert re.search("^UnusableStoreError .*no permission to write .*: make it writable for this user$", refused)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -62,6 +63,10 @@ def execute(path: Path, *statements: str) -> str:
     [
         ("./mlruns", "is a folder of files, .* mlflow migrate-filestore"),
         ("file:///srv/mlruns", "is a folder of files, "),
+        ("./a:b/mlruns", "is a folder of files, "),
+        ("a/b:c/mlruns", "is a folder of files, "),
+        ("C:\\mlruns", "is a folder of files, "),
+        ("nothing:x", 'unknown scheme "nothing"'),
         ("ftp://example.org/x", 'unknown scheme "ftp"; expected one of .*https'),
         ("sqlite:///.", "is not a file"),
         ("sqlite:///notes.txt/mlflow.db", "notes.txt is not a folder"),
@@ -83,6 +88,11 @@ def test_an_old_file_store_that_mlflow_takes_by_itself_is_refused(folder: Path) 
     (folder / "mlruns" / "0").mkdir(parents=True)
     (folder / "mlruns" / "0" / "meta.yaml").touch()
     assert "(MLflow's choice in this folder): is a folder of files" in refusal(None)
+
+
+@pytest.mark.parametrize("uri", ["databricks", "databricks://profile", "uc:http://example.org", "databricks-uc://x"])
+def test_mlflows_own_stores_are_let_pass(folder: Path, uri: str) -> None:
+    check_store(uri)
 
 
 def test_a_file_store_is_let_pass_if_the_user_insists(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +219,7 @@ class TestServers:
             assert re.search(said, refusal(uri))
             refuse_unusable(uri, ask=False)
 
-    @pytest.mark.parametrize("status", [500, 503, 429])
+    @pytest.mark.parametrize("status", [500, 503, 429, 408])
     def test_that_are_out_of_order_are_let_pass(self, folder: Path, status: int) -> None:
         with server_that_answers(status) as uri:
             check_store(uri)
@@ -219,6 +229,23 @@ class TestServers:
         check_store(f"http://127.0.0.1:{free_port()}")
         with server_that_answers(200, wait=Event()) as uri:
             check_store(uri)
+
+    def test_whose_tls_breaks_off_are_let_pass_and_those_without_tls_refused(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        with socket.create_server(("127.0.0.1", 0)) as server:
+
+            def hang_up() -> None:
+                with suppress(OSError):
+                    while True:
+                        with server.accept()[0] as connection:
+                            connection.recv(65536)
+
+            Thread(target=hang_up, daemon=True).start()
+            check_store(f"https://127.0.0.1:{server.getsockname()[1]}")
+        with server_that_answers(200) as uri:
+            assert "WRONG_VERSION_NUMBER" in refusal(uri.replace("http", "https"))
 
     @pytest.mark.slow
     def test_of_mlflow_are_fine(self, folder: Path) -> None:
