@@ -18,7 +18,7 @@ from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.journal.journal import read_record
 from galaxy_exp.records import TrialState
 from galaxy_exp.reproduce import reproduce_trial
-from galaxy_exp.sweep import trial_spec
+from galaxy_exp.sweep import restore_data, trial_spec
 from galaxy_exp.training import run_trial
 
 pytestmark = pytest.mark.slow
@@ -91,7 +91,8 @@ def newest():
 def spec_of_trial_0(tmp_path):
     """The sweep's first trial, to be looked at in this process."""
     folder, record = newest()
-    return replace(trial_spec(record, folder, record.trials[0], 1), folder=tmp_path, deterministic=False)
+    files = restore_data(record, print).files
+    return replace(trial_spec(record, folder, files, record.trials[0], 1), folder=tmp_path, deterministic=False)
 
 
 def hold_contract(result, n_classes, tmp_path):
@@ -105,7 +106,7 @@ def hold_contract(result, n_classes, tmp_path):
     assert probabilities.shape == (len(data["labels"]), n_classes)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-4)
     record = newest()[1]
-    images = np.load(trial_spec(record, newest()[0], record.trials[0], 1).data.validation_images)
+    images = np.load(restore_data(record, print).files.validation_images)
     kept = np.load(newest()[0].trial(0) / "validation_probabilities.npy")
     np.testing.assert_allclose(model.predict(images).probabilities, kept, atol=1e-4)
 
