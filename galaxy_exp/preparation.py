@@ -135,6 +135,7 @@ def _evidence(
 ) -> list[Evidence]:
     """The trials of the sweeps that `search.warm_start` names."""
     from galaxy_exp.execution.warm_start import collect_evidence, is_comparable
+    from galaxy_exp.hypermodel.given import is_same_hypermodel
     from galaxy_exp.journal.journal import read_record
     from galaxy_exp.search.space import SearchSpace
 
@@ -145,8 +146,8 @@ def _evidence(
             earlier = read_record(folder)
         except BadInputError as error:
             raise ConfigError(f"search.warm_start: {error}") from None
-        folders = folder, project.sweep(sweep_id).path
-        comparable = is_comparable(earlier, config, data_digest, space.get_config(), folders)
+        same = is_same_hypermodel(config.hypermodel, folder, project.sweep(sweep_id).path)
+        comparable = same and is_comparable(earlier, config, data_digest, space.get_config())
         found = collect_evidence(earlier, config, SearchSpace(space).misfit, comparable=comparable)
         say(found.describe())
         evidence[earlier.sweep_id] = found.evidence

@@ -43,7 +43,7 @@ DISK_FULL = "no space left on the disk"
 """The reason of a trial whose files could not be written; the sweep stops, and the trial has not failed."""
 
 DATA_GONE = "the prepared images are gone or damaged"
-"""The reason of a trial whose images could not be read; they are restored, and the trial has not failed."""
+"""How the reason of a trial begins whose images could not be read; they are restored, and the trial has not failed."""
 
 HyperparameterValue = str | int | float | bool
 Direction = Literal["max", "min"]

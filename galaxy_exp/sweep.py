@@ -35,7 +35,7 @@ from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.preparation import check_names, prepare_sweep
 from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
-from galaxy_exp.records import SplitFiles, TrialSpec
+from galaxy_exp.records import DATA_GONE, SplitFiles, TrialSpec
 from galaxy_exp.redaction import remember_address
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.sweep_report import refresh_report
@@ -308,6 +308,8 @@ class _Run:
         self._crew = crew
         self._observers = observers
         self._say = say
+        self._unread: set[int] = set()
+        """Trials that are issued again although the images that their worker could not read are intact."""
 
     def to_the_end(self) -> SweepResult:
         """Trains what is left, then chooses, tests, registers and promotes."""
@@ -358,8 +360,21 @@ class _Run:
             self._journal.append(chosen)
 
     def _make_spec(self, trial: TrialRecord, attempt: int) -> TrialSpec:
-        """What the worker gets; the images are looked for first, and thoroughly after an attempt that was lost."""
-        if attempt > 1 or not self._data.is_present():
+        """What the worker gets; the images are looked for first, and thoroughly after an attempt that was lost.
+
+        Raises:
+            DataError: they cannot be restored.
+            EngineError: the worker could not read them twice, and nothing is wrong with them.
+        """
+        loss = trial.losses[-1] if trial.losses else ""
+        if loss.startswith(DATA_GONE) and self._data.is_intact():
+            if trial.number in self._unread:
+                raise EngineError(
+                    f"trial {trial.number}: {loss}; this process reads them: {self._data.folder} must be shared by all "
+                    "workers and readable for them"
+                )
+            self._unread.add(trial.number)  # another trial may have restored them meanwhile
+        elif attempt > 1 or not self._data.is_present():
             self._data = restore_data(self._journal.record, self._say)
         return trial_spec(self._journal.record, self._folder, self._data.files, trial, attempt)
 

@@ -105,6 +105,14 @@ class PreparedData:
             _check_part(prepared, part)
         return prepared
 
+    def is_intact(self) -> bool:
+        """Whether `load` would accept the folder; opens all files."""
+        try:
+            self.load(self.folder)
+        except DataError:
+            return False
+        return True
+
     def is_present(self) -> bool:
         """Whether the files of `files` are there in their sizes; opens none, so it can be asked for each trial."""
         n_pixels = math.prod(self.image_shape)

@@ -217,8 +217,8 @@ class SweepLoop:
         self._settle_files(result)
         if result.reason == DISK_FULL:  # says nothing of the trial, which is trained again once there is space
             raise EngineError(f"trial {result.number} cannot write its files: {DISK_FULL}; make some")
-        if result.reason == DATA_GONE:  # the next attempt's specification restores them, or says why it cannot
-            self._recover(LostWorker(result.number, result.attempt, DATA_GONE))
+        if result.reason.startswith(DATA_GONE):  # the next attempt's specification restores them, or says why not
+            self._recover(LostWorker(result.number, result.attempt, result.reason))
             return
         self._write(TrialEnded(result=result))
         self._awaits_a_result = False

@@ -6,13 +6,11 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.execution.outcomes import outcome_of
-from galaxy_exp.hypermodel.given import is_same_hypermodel
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.records import Evidence, HyperparameterValue, Objective, TrialState
 
@@ -36,22 +34,18 @@ class WarmStart:
         return "; ".join([taken, *_reasons(self.left_out)])
 
 
-def is_comparable(
-    earlier: SweepRecord, config: SweepConfig, data_digest: str, space: dict[str, Any], folders: tuple[Path, Path]
-) -> bool:
+def is_comparable(earlier: SweepRecord, config: SweepConfig, data_digest: str, space: dict[str, Any]) -> bool:
     """Whether a configuration would get about the same score in both sweeps: same images, split, network and epochs.
 
     Args:
         earlier: the other sweep.
         config, data_digest, space: of the new sweep; the space as KerasTuner's `get_config`.
-        folders: of the earlier sweep and of the new one; may hold a pickled hypermodel.
     """
     then, changed = earlier.config_at_start, {*earlier.config_at_start.space, *config.space}
     return (
         earlier.started.data_digest == data_digest
         and (then.data.split, then.hypermodel, then.training.epochs)
         == (config.data.split, config.hypermodel, config.training.epochs)
-        and is_same_hypermodel(config.hypermodel, *folders)
         and _declared(earlier.started.space, changed) == _declared(space, changed)
     )
 

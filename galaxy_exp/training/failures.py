@@ -17,15 +17,20 @@ _OUT_OF_MEMORY = ("ResourceExhausted", "OutOfMemory", "RESOURCE_EXHAUSTED")
 
 
 def failure_reason(error: Exception) -> str:
-    """One line for people: what diverged, `DISK_FULL`, `DATA_GONE`, "out of memory", or the exception's reason."""
-    if isinstance(error, DivergedError) or (isinstance(error, DataError) and str(error) == DATA_GONE):
+    """One line: what diverged, `DISK_FULL`, `DATA_GONE` and why, "out of memory", or the exception's reason."""
+    if isinstance(error, DivergedError):
         return str(error)
+    if isinstance(error, DataError) and str(error).startswith(DATA_GONE):
+        return _shortened(str(error))
     if is_disk_full(error):
         return DISK_FULL
     if _is_out_of_memory(error):
         return "out of memory"
     name, reason = type(error).__name__, reason_of(error)
-    text = hide_password(name if reason == name else f"{name}: {reason}")
+    return _shortened(hide_password(name if reason == name else f"{name}: {reason}"))
+
+
+def _shortened(text: str) -> str:
     return text if len(text) <= MAX_REASON else text[: MAX_REASON - 1] + "…"
 
 

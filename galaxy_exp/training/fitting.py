@@ -12,7 +12,7 @@ import keras_tuner
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.errors import DataError
+from galaxy_exp.errors import DataError, first_line
 from galaxy_exp.hypermodel.batches import Batches
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.on_device import fit_batches
@@ -48,7 +48,7 @@ class SplitArrays:
 
 
 def open_split(files: SplitFiles) -> SplitArrays:
-    """Maps the images and reads the labels; DataError(DATA_GONE) if a file is missing or damaged."""
+    """Maps the images and reads the labels; DataError, which begins with DATA_GONE, if a file cannot be read."""
     try:
         return SplitArrays(
             np.load(files.train_images, mmap_mode="r"),
@@ -57,7 +57,7 @@ def open_split(files: SplitFiles) -> SplitArrays:
             np.load(files.validation_labels),
         )
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(DATA_GONE) from error
+        raise DataError(f"{DATA_GONE}: {first_line(error)}") from error
 
 
 def fit_model(

@@ -207,6 +207,7 @@ def test_all_trials_have_the_precision_of_the_first_that_reports(tmp_path):
 
 def test_a_trial_whose_images_are_gone_has_not_failed_and_is_issued_again(run, monkeypatch):
     """Trial 1 finds them again, trial 2 never does."""
+    reason = f"{DATA_GONE}: [Errno 5] Input/output error: 'x.npy'"
     immediate = ImmediateEngine.next_event
 
     def next_event(engine, timeout_seconds=None):
@@ -214,13 +215,13 @@ def test_a_trial_whose_images_are_gone_has_not_failed_and_is_issued_again(run, m
         if spec is None or spec.number == 0 or (spec.number == 1 and spec.attempt == 3):
             return immediate(engine, timeout_seconds)
         engine.running.pop()
-        return TrialResult(spec.number, spec.attempt, TrialState.FAILED, DATA_GONE)
+        return TrialResult(spec.number, spec.attempt, TrialState.FAILED, reason)
 
     monkeypatch.setattr(ImmediateEngine, "next_event", next_event)
     _, record = run(ScriptedProposer({"score": 0.5}, {"score": 0.6}), max_trials=3)
     assert [trial.state for trial in record.trials.values()] == [TrialState.COMPLETED] * 2 + [TrialState.LOST]
-    assert record.trials[1].losses == [DATA_GONE] * 2
-    assert record.trials[2].result.reason == f"lost 4 workers; the last: {DATA_GONE}"
+    assert record.trials[1].losses == [reason] * 2
+    assert record.trials[2].result.reason == f"lost 4 workers; the last: {reason}"
 
 
 def test_max_epochs_stops_running_trials_and_starts_no_more(run):

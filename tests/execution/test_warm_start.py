@@ -122,10 +122,10 @@ def test_what_cannot_be_compared_is_refused_in_one_line(space, writer, message):
         pytest.param({"hypermodel": "package.module:Other"}, False, id="another network"),
     ],
 )
-def test_scores_are_comparable_where_the_same_is_trained_on_the_same(changes, comparable, tmp_path):
-    record, folders = RecordWriter().record, (tmp_path, tmp_path)
-    assert is_comparable(record, SweepConfig(**changes), "d", {}, folders) == comparable
-    assert not is_comparable(record, SweepConfig(**changes), "other images", {}, folders)
+def test_scores_are_comparable_where_the_same_is_trained_on_the_same(changes, comparable):
+    record = RecordWriter().record
+    assert is_comparable(record, SweepConfig(**changes), "d", {}) == comparable
+    assert not is_comparable(record, SweepConfig(**changes), "other images", {})
 
 
 @pytest.mark.parametrize(
@@ -143,25 +143,11 @@ def test_scores_are_comparable_where_the_same_is_trained_on_the_same(changes, co
         ),
     ],
 )
-def test_a_network_that_declares_another_space_is_another_network(space, tmp_path, change, overrides, comparable):
+def test_a_network_that_declares_another_space_is_another_network(space, change, overrides, comparable):
     record = RecordWriter(space=json.loads(json.dumps(space.get_config()))).record
     change(space)
     config = SweepConfig(space=overrides)
-    assert is_comparable(record, config, "d", space.get_config(), (tmp_path, tmp_path)) == comparable
-
-
-@pytest.mark.parametrize(
-    ("contents", "comparable"), [((b"1", b"1"), True), ((b"1", b"2"), False), ((None, b"1"), False)]
-)
-def test_a_pickled_network_is_the_same_if_its_file_is(tmp_path, contents, comparable):
-    config = SweepConfig(hypermodel="pickled:Mine")
-    folders = tmp_path / "one", tmp_path / "two"
-    for folder, content in zip(folders, contents, strict=True):
-        folder.mkdir()
-        if content is not None:
-            (folder / "hypermodel.pkl").write_bytes(content)
-    record = RecordWriter(config=config.model_dump(mode="json")).record
-    assert is_comparable(record, config, "d", {}, folders) == comparable
+    assert is_comparable(record, config, "d", space.get_config()) == comparable
 
 
 def test_a_journal_of_before_takes_its_evidence_as_comparable():

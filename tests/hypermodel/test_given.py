@@ -7,7 +7,7 @@ import toys
 
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.hypermodel import GalaxyCNN, load_hypermodel
-from galaxy_exp.hypermodel.given import locate_hypermodel, store_hypermodel
+from galaxy_exp.hypermodel.given import is_same_hypermodel, locate_hypermodel, store_hypermodel
 
 
 def tiny_network(hp, n_classes):
@@ -87,3 +87,21 @@ def test_a_damaged_pickle_is_named(tmp_path):
 def test_other_kinds_of_objects_are_refused_when_they_are_loaded(tmp_path):
     with pytest.raises(ConfigError, match=r"is of type int; expected a keras_tuner.HyperModel"):
         load_hypermodel(locate_hypermodel(store_hypermodel(3, tmp_path), tmp_path), (8, 8, 3), 5)
+
+
+@pytest.mark.parametrize(
+    ("reference", "contents", "same"),
+    [
+        ("pickled:Mine", (b"1", b"1"), True),
+        ("pickled:Mine", (b"1", b"2"), False),
+        ("pickled:Mine", (None, b"1"), False),
+        ("package.module:Mine", (None, None), True),
+    ],
+)
+def test_a_pickled_one_is_the_same_if_its_file_is(tmp_path, reference, contents, same):
+    folders = tmp_path / "one", tmp_path / "two"
+    for folder, content in zip(folders, contents, strict=True):
+        folder.mkdir()
+        if content is not None:
+            (folder / "hypermodel.pkl").write_bytes(content)
+    assert is_same_hypermodel(reference, *folders) == same

@@ -209,13 +209,14 @@ class TestFailures:
 
     def test_files_that_are_not_there(self, make_spec, split, tmp_path):
         spec = make_spec(data=replace(split, train_images=tmp_path / "none.npy"))
-        assert self._failed(spec).reason == DATA_GONE
+        missing = f"[Errno 2] No such file or directory: '{tmp_path / 'none.npy'}'"
+        assert self._failed(spec).reason == f"{DATA_GONE}: {missing}"
 
     @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'for", b"not an array"])
     def test_files_that_are_damaged(self, make_spec, split, tmp_path, content):
         (tmp_path / "damaged.npy").write_bytes(content)
         spec = make_spec(data=replace(split, validation_labels=tmp_path / "damaged.npy"))
-        assert self._failed(spec).reason == DATA_GONE
+        assert self._failed(spec).reason.startswith(f"{DATA_GONE}: ")
 
     def test_what_report_raises_passes_through(self, make_spec):
         def lost(_):
