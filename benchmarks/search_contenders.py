@@ -11,6 +11,7 @@ import optuna
 from optuna.trial import TrialState as StudyState
 
 from benchmarks.search_replay import OBJECTIVE, Job, Searcher, Snap
+from galaxy_exp.config.plain_yaml import parse_scalar
 from galaxy_exp.config.sweep import SearchConfig
 from galaxy_exp.records import HyperparameterValue, TrialState
 from galaxy_exp.search.building import build_proposer
@@ -240,7 +241,9 @@ def make_searcher(name: str, space: keras_tuner.HyperParameters, epochs: int, se
         return PEERS[name](space, epochs, derive_seed(seed, "peer"))
     both, *settings = name.split(", ")
     sampler, _, pruner = both.partition(" + ")
-    options: dict[str, Any] = dict(setting.split("=") for setting in settings)
+    options: dict[str, Any] = {
+        key: parse_scalar(value, name) for key, value in (setting.split("=") for setting in settings)
+    }
     extra = {key: options.pop(key) for key in ("stopped",) if key in options}
     search = SearchConfig.model_validate({"sampler": sampler, "pruner": pruner, "seed": seed, **options})
     return GalaxyExpSearcher(build_proposer(search, space, epochs=epochs, **extra), search, epochs)

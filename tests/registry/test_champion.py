@@ -107,7 +107,7 @@ def test_loading_is_silent_and_leaves_the_global_store_alone(
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("nobody", r"no model 'nobody' is registered in sqlite:///.*; make one with: galaxy-exp sweep "),
+        ("nobody", r"no model 'nobody' is registered in sqlite:///.*; registered there: .*galaxy10-cnn"),
         ("models:/galaxy10-cnn@best", r"'galaxy10-cnn' in sqlite:.* has no version with the alias 'best'; versions: 1"),
         ("models:/galaxy10-cnn/99", r"has no version 99; versions: 1.*; choose one with: galaxy-exp models promote "),
         ("models:/galaxy10-cnn/latest", r"'models:/galaxy10-cnn/latest' names no version; expected models:/<name>/"),
