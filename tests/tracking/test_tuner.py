@@ -229,7 +229,8 @@ def test_an_absent_mlflow_does_not_disturb_the_search(
     experiment.track(tuner)
     with monkeypatch.context() as broken, caplog.at_level(logging.WARNING):
         broken.setattr("galaxy_exp.tracking.tuner._PAUSE_SECONDS", 0)
-        broken.setattr(MlflowClient, "log_batch", lambda *_, **__: (_ for _ in ()).throw(OSError("connection lost")))
+        for call in ("create_run", "log_batch", "set_terminated"):
+            broken.setattr(MlflowClient, call, lambda *_, **__: (_ for _ in ()).throw(OSError("connection lost")))
         tuner.search(verbose=0)
     warnings = [record.getMessage() for record in caplog.records if record.name.startswith("galaxy_exp")]
     once, at_the_end = warnings
