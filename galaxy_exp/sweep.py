@@ -76,7 +76,7 @@ class SweepResult:
         winner = self.record.winning_trial
         if winner is None:
             raise SweepFailedError(
-                f"sweep {self.sweep_id} has no winner yet; galaxy-exp resume {self.sweep_id} goes on to choose one"
+                f"sweep {self.sweep_id} has no winner yet; galaxy-exp resume {self.sweep_id} continues and chooses one"
             )
         return winner
 

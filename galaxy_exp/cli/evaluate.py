@@ -94,7 +94,7 @@ def evaluate_command(
 
     If the model was trained on some of these images, as far as that can be told here, a line on stderr says so:
     the scores are then no measure of how it does on new ones. If a sweep's held-out test set is among the images, that
-    is an opening of it, which goes on record: later models have to be better by more to become champion. An opening
+    is an opening of it, which is recorded: later models have to be better by more to become champion. An opening
     counts once a sweep: a look at the test set of the model's own sweep adds nothing, as that sweep has tested on it.
 
     With --output, predictions.csv has a row for each image, or for each row of the table with its id as it is there.

@@ -98,7 +98,7 @@ def predict_command(
     config, stated = _read_stated(overrides, image_folder_flags(image_folder, file_suffix))
     from galaxy_exp.data.inputs import first_fits_file
 
-    files = _find_files(images, config)  # a wrong path is told before TensorFlow is imported
+    files = _find_files(images, config)  # a wrong path is reported before TensorFlow is imported
     from galaxy_exp.registry.champion import load_model
     from galaxy_exp.registry.prediction import choose_stretch, columns_of, name_id_columns
     from galaxy_exp.registry.prediction_run import PredictionCount, count_rows, predict_to_file

@@ -93,7 +93,7 @@ def _compiled_loss(model: keras.Model) -> Any:
 
 
 def _says_from_logits(loss: Any) -> bool | None:
-    """None if the loss does not say; Keras's own functions take probabilities unless they are told otherwise."""
+    """None if the loss does not say; Keras's own functions take probabilities by default."""
     if isinstance(loss, partial):
         told = loss.keywords.get("from_logits")
         return _says_from_logits(loss.func) if told is None else bool(told)

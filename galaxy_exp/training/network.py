@@ -141,7 +141,7 @@ def _fits(shape: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bo
 def _infer_in_inference(model: keras.Model) -> None:
     """Lets `predict` and validation of a `call` without `training` say that they do not train, as for any other.
 
-    Keras says nothing then, and layers of augmentation augment unless they are told.
+    Keras says nothing then, and layers of augmentation augment by default.
     """
     if model._call_has_training_arg:
         return
