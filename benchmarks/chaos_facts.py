@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-__all__ = ["KINDS", "Difference", "Fact", "compare", "journal_facts", "mlflow_facts", "read_events"]
+__all__ = ["KINDS", "Difference", "Fact", "compare", "count_openings", "journal_facts", "mlflow_facts", "read_events"]
 
 KINDS = {
     "trials": "journal: trials",
@@ -91,8 +91,18 @@ def read_events(journal: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
 
 
-def journal_facts(folder: Path) -> list[Fact]:
-    """Of the journal in a sweep's folder, event by event so that a second one of a kind shows, and of its files."""
+def count_openings(client: MlflowClient) -> int:
+    """The sweeps that have opened a held-out test set, as far as the runs of an MLflow store know."""
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    runs = client.search_runs(experiments, "tags.`galaxy_exp.test_images` != ''", max_results=5000)
+    return len({run.data.tags["galaxy_exp.sweep_id"] for run in runs})
+
+
+def journal_facts(folder: Path, openings_before: int = 0) -> list[Fact]:
+    """Of the journal in a sweep's folder, event by event so that a second one of a kind shows, and of its files.
+
+    `openings_before` is how often its test set had been opened before the sweep: its own opening is counted from there.
+    """
     facts: list[Fact] = []
     reports: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
     last_attempt: dict[int, int] = {}
@@ -108,7 +118,11 @@ def journal_facts(folder: Path) -> list[Fact]:
                 result = event["result"]
                 last_attempt[result["number"]] = result["attempt"]
                 facts.append(_fact("results", f"trial {result['number']}", _settled(result)))
-            case "finalists_chosen" | "winner_chosen" | "promotion_decided" | "sweep_ended":
+            case "promotion_decided":
+                own = event["opening"] - openings_before
+                kept = _without(event, "time", "name", "reason") | {"opening": own}
+                facts.append(_fact("results", event["event"], kept))
+            case "finalists_chosen" | "winner_chosen" | "sweep_ended":
                 facts.append(_fact("results", event["event"], _without(event, "time", "name", "reason")))
             case "sealed_test_opened" | "model_registered":
                 facts.append(_fact("results", f"{event['event']} {event['number']}", _without(event, "time", "name")))
@@ -140,8 +154,13 @@ def _file_facts(folder: Path) -> list[Fact]:
     return facts
 
 
-def mlflow_facts(client: MlflowClient, experiment: str, model: str, sweep_id: str) -> list[Fact]:
-    """Of the active runs of an experiment, and of a registered model; names that belong to the round are left out."""
+def mlflow_facts(
+    client: MlflowClient, experiment: str, model: str, sweep_id: str, openings_before: int = 0
+) -> list[Fact]:
+    """Of the active runs of an experiment, and of a registered model; names that belong to the round are left out.
+
+    `openings_before` is as in `journal_facts`.
+    """
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return []
@@ -155,6 +174,8 @@ def mlflow_facts(client: MlflowClient, experiment: str, model: str, sweep_id: st
     facts += [_fact("logged models", names.get(one.source_run_id or "", "?"), str(one.status)) for one in logged]
     for version in client.search_model_versions(f"name = '{model}'"):
         tags = {tag: value for tag, value in sorted(version.tags.items()) if not _is_timed(tag)}
+        if "galaxy_exp.test_opening" in tags:
+            tags["galaxy_exp.test_opening"] = str(int(tags["galaxy_exp.test_opening"]) - openings_before)
         current = client.get_model_version(model, version.version)  # the search leaves aliases out
         stands = [str(version.version), sorted(current.aliases), names.get(version.run_id or "", "?"), version.status]
         facts.append(_fact("versions", "version", [*stands, tags]))

@@ -15,11 +15,14 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from benchmarks.chaos_facts import Fact, journal_facts, mlflow_facts, read_events
+from benchmarks.chaos_facts import Fact, count_openings, journal_facts, mlflow_facts, read_events
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 __all__ = ["PHASES", "Killed", "Moment", "Round", "Server", "Step", "draw_moments", "read_timeline"]
 
@@ -238,6 +241,8 @@ class Round:
     """Tracebacks, exit codes without a cause, processes that outlived their driver."""
     timeline: list[Step] = field(default_factory=list)
     """Of the last process, where there was no kill."""
+    openings_before: int = 0
+    """How often earlier rounds on this server opened the test set, which is the same for all."""
 
     def play(self, moments: Sequence[Moment], sync: bool = False) -> list[Fact]:
         """Runs, kills and resumes the sweep to its end; returns what is known of it then.
@@ -251,6 +256,8 @@ class Round:
         """
         self.folder.mkdir(parents=True)
         (self.folder / "sweep.yaml").write_text(SWEEP.format(name=self.name, uri=self.server.uri))
+        self.server.wait()
+        self.openings_before = count_openings(self._client())
         waiting, watched = deque(moments), list[psutil.Process]()
         while not self._has_ended():
             if self.trouble or self.starts == _MAX_STARTS:
@@ -280,13 +287,17 @@ class Round:
     def _has_ended(self) -> bool:
         return any(event["event"] == "sweep_ended" and event["succeeded"] for event in self._events())
 
-    def _facts(self) -> list[Fact]:
+    def _client(self) -> MlflowClient:
         from mlflow import MlflowClient
 
+        return MlflowClient(self.server.uri)
+
+    def _facts(self) -> list[Fact]:
         journal = self._journal()
         assert journal is not None
         sweep = journal.parent
-        return journal_facts(sweep) + mlflow_facts(MlflowClient(self.server.uri), self.name, self.name, sweep.name)
+        before = self.openings_before
+        return journal_facts(sweep, before) + mlflow_facts(self._client(), self.name, self.name, sweep.name, before)
 
     def _run(self, command: list[str], waiting: deque[Moment], watched: list[psutil.Process]) -> None:
         """One process of the sweep, and the moments that come while it lives."""
