@@ -174,8 +174,10 @@ def mlflow_facts(
     facts += [_fact("logged models", names.get(one.source_run_id or "", "?"), str(one.status)) for one in logged]
     for version in client.search_model_versions(f"name = '{model}'"):
         tags = {tag: value for tag, value in sorted(version.tags.items()) if not _is_timed(tag)}
-        if "galaxy_exp.test_opening" in tags:
-            tags["galaxy_exp.test_opening"] = str(int(tags["galaxy_exp.test_opening"]) - openings_before)
+        if number := tags.pop("galaxy_exp.test_opening", ""):
+            relative = str(int(number) - openings_before)
+            reason = tags["galaxy_exp.promotion_reason"].replace(f"opening {number}", f"opening {relative}")
+            tags |= {"galaxy_exp.test_opening": relative, "galaxy_exp.promotion_reason": reason}
         current = client.get_model_version(model, version.version)  # the search leaves aliases out
         stands = [str(version.version), sorted(current.aliases), names.get(version.run_id or "", "?"), version.status]
         facts.append(_fact("versions", "version", [*stands, tags]))
