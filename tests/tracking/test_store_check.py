@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import socket
 import sqlite3
-import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ from threading import Event, Thread
 
 import pytest
 from mlflow_servers import free_port, mlflow_server
+from privileges import without_roots_rights
 
 from galaxy_exp.errors import UnusableStoreError
 from galaxy_exp.tracking.store import open_client
@@ -159,17 +158,10 @@ def test_what_the_user_may_not_write_is_refused(folder: Path, shut: str) -> None
     (folder / "mlflow.db").touch()
     (folder / "mlflow.db").chmod(0o444 if shut == "file" else 0o666)
     folder.chmod(0o777 if shut == "file" else 0o555)
-    for parent in folder.parents:
-        if parent.stat().st_uid == os.getuid() and parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | stat.S_IXOTH)
-    code = (
-        "import os, sys\n"
-        "from galaxy_exp.tracking.store_check import check_store\n"
-        "if os.getuid() == 0: os.setuid(65534)\n"
-        "check_store(sys.argv[1])\n"
-    )
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    done = subprocess.run([sys.executable, "-c", code, uri], capture_output=True, text=True, cwd="/", check=False)
+    code = "import sys; from galaxy_exp.tracking.store_check import check_store; check_store(sys.argv[1])"
+    command = without_roots_rights([sys.executable, "-c", code, f"sqlite:///{folder / 'mlflow.db'}"])
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    folder.chmod(0o777)
     assert done.returncode == 1
     assert "no permission to " in done.stderr
 
