@@ -10,8 +10,6 @@ import pytest
 from galaxy_exp.config.sweep import SimulatedConfig
 from galaxy_exp.data.simulated import simulate_galaxies
 
-pytestmark = pytest.mark.slow
-
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 LESS = ["--max-trials", "2", "--epochs", "1", "--set", "registry.seeds=1"]
 
@@ -36,6 +34,7 @@ def test_quickstart(shipped):
     assert_finished(shipped, "galaxy10-cnn", simulated=True)
 
 
+@pytest.mark.slow
 def test_gz2_on_a_file_in_galaxy10_s_layout(shipped):
     images, labels = simulate_galaxies(SimulatedConfig(n_images=120, image_size=32, class_proportions="equal"))
     with h5py.File(shipped.path / "galaxies.h5", "w") as file:
