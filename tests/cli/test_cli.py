@@ -224,9 +224,9 @@ class TestPredict:
         assert "2 of 2 images could not be classified" in done.stderr
         assert f"unusable: {tmp_path / 'b.jpg'}: not a picture" in done.stderr
 
-    def test_only_the_stretch_can_be_set(self, project, tmp_path):
+    def test_only_the_stretch_and_the_table_can_be_set(self, project, tmp_path):
         done = project.run("predict", str(tmp_path), "--set", "training.epochs=3", exit_code=2)
-        assert done.stderr.startswith("error: --set training.epochs=3: expected data.fits.KEY=VALUE; ")
+        assert done.stderr.startswith("error: --set training.epochs=3: expected data.fits.KEY=VALUE, or data.table.KEY=VALUE ")
 
     def test_json_and_stdout(self, finished, images, tmp_path):
         output = tmp_path / "out.json"
