@@ -226,7 +226,9 @@ class TestPredict:
 
     def test_only_the_stretch_and_the_table_can_be_set(self, project, tmp_path):
         done = project.run("predict", str(tmp_path), "--set", "training.epochs=3", exit_code=2)
-        assert done.stderr.startswith("error: --set training.epochs=3: expected data.fits.KEY=VALUE, or data.table.KEY=VALUE ")
+        assert done.stderr.startswith(
+            "error: --set training.epochs=3: expected data.fits.KEY=VALUE, or data.table.KEY=VALUE "
+        )
 
     def test_json_and_stdout(self, finished, images, tmp_path):
         output = tmp_path / "out.json"
