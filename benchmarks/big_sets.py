@@ -58,12 +58,9 @@ def _write_images(
 
 def write_all(folder: Path, files: SplitFiles) -> Path:
     """Puts training and validation images together into one .npz file in Galaxy10's layout."""
-    parts = (
-        ("images", files.train_images, files.validation_images),
-        ("ans", files.train_labels, files.validation_labels),
-    )
-    arrays = {key: np.concatenate([np.load(one), np.load(other)]) for key, one, other in parts}
-    np.savez(folder / ALL_FILE, **arrays)
+    images = np.concatenate([np.load(files.train_images), np.load(files.validation_images)])
+    labels = np.concatenate([np.load(files.train_labels), np.load(files.validation_labels)])
+    np.savez(folder / ALL_FILE, images=images, ans=labels)
     return folder / ALL_FILE
 
 

@@ -46,4 +46,5 @@ def merge_probabilities(
     for column, label in enumerate(classes):
         if label in mapped:
             merged[:, mapped[label]] += probabilities[:, column]
-    return merged / np.maximum(merged.sum(axis=1, keepdims=True), 1e-12)
+    merged /= np.maximum(merged.sum(axis=1, keepdims=True), 1e-12)
+    return merged

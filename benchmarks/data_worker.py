@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +106,11 @@ def measure_share(parsed: argparse.Namespace) -> dict[str, Any]:
     data = open_split(split_files(parsed.files))
     trainer = _Trainer(parsed, data.train_images.shape[1:])
     trainer.train(data.train_images, data.train_labels)
-    batch_ms, step_ms = [], []
+    batch_ms: list[float] = []
+    step_ms: list[float] = []
     for _ in range(parsed.rounds):
         batches = Batches(data.train_images, data.train_labels, BATCH_SIZE, seed=len(batch_ms))
-        batch_ms += [
-            _milliseconds(lambda index=index, batches=batches: batches[index]) for index in range(parsed.steps)
-        ]
+        batch_ms += [_milliseconds(partial(batches.__getitem__, index)) for index in range(parsed.steps)]
         step_ms.append(1e3 * BATCH_SIZE / trainer.train(data.train_images, data.train_labels))
     batch, step = statistics.median(batch_ms), statistics.median(step_ms)
     return {"batch_ms": batch, "step_ms": step, "share": batch / step, "steps_ms": step_ms}
@@ -151,7 +151,8 @@ MEASUREMENTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
 
 def split_files(folder: Path) -> SplitFiles:
     """The files that `write_big_set` wrote into `folder`."""
-    return SplitFiles(*(folder / f"{name}.npy" for name in FILE_NAMES), class_names=CLASS_NAMES)
+    paths = {name: folder / f"{name}.npy" for name in FILE_NAMES}
+    return SplitFiles(**paths, class_names=CLASS_NAMES)
 
 
 class _Trainer:

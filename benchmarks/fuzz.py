@@ -291,7 +291,7 @@ def _clock() -> Callable[[], float]:
 def _start() -> SweepStarted:
     return SweepStarted(
         sweep_id="s-1",
-        config=SweepConfig(search={"max_trials": 3}).model_dump(mode="json"),  # type: ignore[arg-type]
+        config=SweepConfig(search={"max_trials": 3}).model_dump(mode="json"),
         space={"space": [], "values": {}},
         baseline={"units": 8, "batch_norm": True},
         enqueued=[{"units": 4, "batch_norm": False}],

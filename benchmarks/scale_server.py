@@ -74,7 +74,7 @@ def time_run_list(address: str, experiment: str, asks: int = 5) -> dict[str, Any
     seconds: dict[str, Any] = {"page": _times(lambda: session.get(f"{address}/", timeout=60), asks)}
     n_runs = 0
     for name, order in UI_QUESTIONS.items():
-        question = {
+        question: dict[str, Any] = {
             "experiment_ids": [experiment_id],
             "max_results": PAGE,
             "order_by": [order],

@@ -21,7 +21,7 @@ from benchmarks.search_replay import OBJECTIVE
 from galaxy_exp.config.sweep import SearchConfig
 from galaxy_exp.records import TrialState
 from galaxy_exp.search.building import build_proposer
-from galaxy_exp.search.proposer import Outcome
+from galaxy_exp.search.proposer import NoProposal, Outcome
 from galaxy_exp.search.samplers import SAMPLERS
 
 __all__ = ["TIMERS", "Timer"]
@@ -80,8 +80,9 @@ def time_proposer(sampler: str, finished: int) -> float:
     seconds = []
     for number in range(finished + 1, finished + 1 + ASKS):
         began = time.perf_counter()
-        values = proposer.propose(number)
-        proposer.tell(number, _outcome(score(values, space)))
+        proposed = proposer.propose(number)
+        assert not isinstance(proposed, NoProposal)
+        proposer.tell(number, _outcome(score(proposed, space)))
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds)
 
@@ -151,7 +152,8 @@ def score(values: Mapping[str, Any], space: keras_tuner.HyperParameters) -> floa
     """Best, 0, in the middle right of every range. Scores by chance would spare KerasTuner's Gaussian process all work:
     it finds a flat surface and has nothing to climb.
     """
-    return -sum((entry.value_to_prob(values[entry.name]) - 0.6) ** 2 for entry in space.space if entry.name in values)
+    given = [entry for entry in space.space if entry.name in values]
+    return -sum(float(entry.value_to_prob(values[entry.name]) - 0.6) ** 2 for entry in given)
 
 
 class _Draws:

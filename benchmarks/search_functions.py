@@ -62,7 +62,7 @@ def _declare_branin(hp: keras_tuner.HyperParameters) -> None:
 
 
 def _branin(values: Values) -> float:
-    x1, x2 = values["x1"], values["x2"]
+    x1, x2 = float(values["x1"]), float(values["x2"])
     valley = x2 - 5.1 / (4 * math.pi**2) * x1**2 + 5 / math.pi * x1 - 6
     return valley**2 + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x1) + 10
 
@@ -111,13 +111,13 @@ def _declare_mixed(hp: keras_tuner.HyperParameters) -> None:
 
 def _mixed(values: Values) -> float:
     """A made-up validation loss. Its minimum, 0, is a normalised network of 4 layers of 128 at a rate of 0.001."""
-    loss = 0.0 if values["normalise"] else 0.15
+    loss: float = 0.0 if values["normalise"] else 0.15
     if values["kind"] == "forest":
         rate = 0.02 * (math.log10(values["rate"]) + 2) ** 2
-        return loss + 0.25 + rate + 0.002 * (values["depth"] - 12) ** 2 + 0.3 * (values["share"] - 0.6) ** 2
+        return float(loss + 0.25 + rate + 0.002 * (values["depth"] - 12) ** 2 + 0.3 * (values["share"] - 0.6) ** 2)
     if values["kind"] == "nearest":
         return loss + 0.4 + 0.1 * abs(math.log10(values["neighbours"]) - 1)
-    return (
+    return float(
         loss
         + 0.15 * (math.log10(values["rate"]) + 3) ** 2
         + 0.04 * abs(values["layers"] - 4)

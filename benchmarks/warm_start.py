@@ -217,7 +217,9 @@ def compare(regrets: dict[Run, NDArray[np.float64]], kind: str) -> dict[str, lis
     Returns:
         Mean, its 95 % interval, and p, by what was compared.
     """
-    differences: dict[str, list[float]] = {f"regret at {share:.0%}": [] for share in QUARTERS} | {"epochs": []}
+    differences: dict[str, list[float]] = {
+        name: [] for name in (*(f"regret at {share:.0%}" for share in QUARTERS), "epochs")
+    }
     for run, warm in regrets.items():
         if run.kind != kind:
             continue

@@ -4,13 +4,13 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
+from user_hypermodels import SIDE, functional_augmenting, subclassed_augmenting
 
 from galaxy_exp.hypermodel.outputs import OutputKind
 from galaxy_exp.training import network as networks
 from galaxy_exp.training.artifacts import load_network, save_network
 from galaxy_exp.training.network import CannotBeKeptError, prepare_network, rehearse_keeping
 from galaxy_exp.training.predictions import OutputError
-from tests.user_hypermodels import SIDE, functional_augmenting, subclassed_augmenting
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, SIDE, SIDE, 3), dtype=np.uint8)
 
