@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from galaxy_exp.data.prepared import PreparedData
     from galaxy_exp.records import Gain
-    from galaxy_exp.report.page.material import DataFacts, Finalist, Material, Picture, TrialsAhead
+    from galaxy_exp.report.material import DataFacts, Finalist, Material, Picture, TrialsAhead
 
 __all__ = ["collect_material", "refresh_report", "write_report"]
 
@@ -39,7 +39,7 @@ def write_report(record: SweepRecord, folder: SweepFolder, path: Path) -> Path:
     Args:
         record: of the sweep in `folder`, at any stage.
     """
-    from galaxy_exp.report.page.document import build_page
+    from galaxy_exp.report.page import build_page
 
     text = build_page(collect_material(record, folder))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def collect_material(record: SweepRecord, folder: SweepFolder) -> Material:
     """Everything the page shows; what lacks its files is left out, and said to be."""
     from galaxy_exp.execution.budget import expected_gain
     from galaxy_exp.report.calibration import measure_calibration
-    from galaxy_exp.report.page.material import Material
+    from galaxy_exp.report.material import Material
     from galaxy_exp.software import describe_software
 
     missing: list[str] = []
@@ -104,7 +104,7 @@ def _load_prepared(record: SweepRecord, folder: SweepFolder, missing: list[str])
 
 def _data_facts(record: SweepRecord, folder: SweepFolder, data: PreparedData | None) -> DataFacts:
     """From the prepared images or, if they are gone, from what was logged about them."""
-    from galaxy_exp.report.page.material import DataFacts
+    from galaxy_exp.report.material import DataFacts
 
     started = record.started
     facts = DataFacts(started.data_source, started.simulated, started.data_digest, started.split_digest)
@@ -138,7 +138,7 @@ def _logged_facts(facts: DataFacts, path: Path) -> DataFacts:
 
 def _finalists(record: SweepRecord) -> tuple[Finalist, ...]:
     from galaxy_exp.registry.choice import standings
-    from galaxy_exp.report.page.material import Finalist
+    from galaxy_exp.report.material import Finalist
 
     found = []
     for standing in standings(record):
@@ -196,7 +196,7 @@ def _gains(
 
 def _trials_ahead(record: SweepRecord) -> TrialsAhead | None:
     from galaxy_exp.execution.budget import TRIALS_AHEAD, TRIALS_TO_JUDGE_FROM
-    from galaxy_exp.report.page.material import TrialsAhead
+    from galaxy_exp.report.material import TrialsAhead
 
     ended = [record.trials[number] for number in record.end_order]
     proposed = [trial for trial in ended if trial.confirms is None and not trial.settled]
@@ -220,7 +220,7 @@ def _find_pictures(record: SweepRecord, folder: SweepFolder, data: PreparedData 
     """The most confident mistakes of the winner, or of the best trial so far, on the validation images."""
     import numpy as np
 
-    from galaxy_exp.report.mistakes import find_mistakes
+    from galaxy_exp.report.galleries import find_mistakes
 
     best = record.winner if record.winner is not None else next((t.number for t in record.leaderboard()), None)
     if data is None or best is None:
@@ -247,7 +247,7 @@ def _to_picture(image: NDArray[np.uint8], true: str, predicted: str, probability
     import numpy as np
     from PIL import Image
 
-    from galaxy_exp.report.page.material import Picture
+    from galaxy_exp.report.material import Picture
 
     drawn = Image.fromarray(np.ascontiguousarray(image))
     drawn.thumbnail((_LARGEST_PICTURE, _LARGEST_PICTURE))

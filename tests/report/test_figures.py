@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import subprocess
 import sys
 import time
@@ -11,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from galaxy_exp.report import figures
+import galaxy_exp.report
 from galaxy_exp.report.canvas import name_class
 from galaxy_exp.report.confusion import confusion_record, plot_confusion
+from galaxy_exp.report.galleries import Mistake, find_mistakes, plot_mistakes_gallery
 from galaxy_exp.report.learning_curves import collect_curves, plot_learning_curves
-from galaxy_exp.report.mistakes import Mistake, find_mistakes, plot_mistakes_gallery
 from galaxy_exp.report.per_class import per_class_table, per_class_text
 
 LONG_NAMES = [f"Disk, Face-on, {kind} Spiral of the $kind$ {kind}" for kind in "ABCDEFGHIJ"]
@@ -155,14 +157,16 @@ def test_no_global_matplotlib_state() -> None:
     code = (
         "import sys, galaxy_exp.report\n"
         "assert not {'matplotlib', 'pandas', 'keras', 'mlflow', 'numpy'} & set(sys.modules)\n"
-        "import galaxy_exp.report.figures\n"
+        "import galaxy_exp.report.learning_curves, galaxy_exp.report.page\n"
         "assert 'matplotlib' not in sys.modules\n"
         "from pathlib import Path\n"
-        "galaxy_exp.report.figures.plot_learning_curves([{'loss': 1.0}], 'loss', 1, Path(sys.argv[1]))\n"
+        "galaxy_exp.report.learning_curves.plot_learning_curves([{'loss': 1.0}], 'loss', 1, Path(sys.argv[1]))\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code, "/dev/null"], check=True, timeout=60)
 
 
-def test_all_names_exist() -> None:
-    assert all(callable(getattr(figures, name)) for name in figures.__all__)
+@pytest.mark.parametrize("name", [each.name for each in pkgutil.iter_modules(galaxy_exp.report.__path__)])
+def test_all_names_exist(name: str) -> None:
+    module = importlib.import_module(f"galaxy_exp.report.{name}")
+    assert all(hasattr(module, each) for each in module.__all__)

@@ -11,24 +11,25 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from jinja2 import UndefinedError
 from written_records import RecordWriter
 
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.registry.evaluation import build_report
 from galaxy_exp.report.calibration import measure_calibration
-from galaxy_exp.report.page.citations import ENTRIES, bibtex, cited_data, cited_methods, cited_software
-from galaxy_exp.report.page.document import build_page
-from galaxy_exp.report.page.html import element, escape
-from galaxy_exp.report.page.material import DataFacts, Material, SweepState
-from galaxy_exp.report.page.sections_paper import latex_table, methods_text
+from galaxy_exp.report.citations import bibtex, cited_data, cited_methods, cited_software, read_references
+from galaxy_exp.report.html import environment
+from galaxy_exp.report.material import DataFacts, Material, SweepState
+from galaxy_exp.report.page import build_page
+from galaxy_exp.report.paper import latex_table, methods_text
 from galaxy_exp.sweep_report import write_report
 
 from .materials import LABELS, NAMES, PROBABILITIES, STATES, collected, finished, searched, unfinished
 
 
-@pytest.fixture(params=STATES)
-def page(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return build_page(STATES[request.param](tmp_path))
+@pytest.fixture(scope="module", params=STATES)
+def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return build_page(STATES[request.param](tmp_path_factory.mktemp("sweep")))
 
 
 def parse(page: str) -> ElementTree.Element:
@@ -170,7 +171,7 @@ class TestWhatItSays:
         ahead = unfinished(tmp_path).ahead
         assert ahead is not None
         assert (ahead.n_trials, ahead.judged_from, ahead.n_scored, ahead.epochs) == (10, 12, 11, 27)
-        assert ahead.chance == pytest.approx(10 / 21)
+        assert ahead.probability == pytest.approx(10 / 21)
 
     def test_many_trials_make_no_large_page(self, tmp_path: Path) -> None:
         writer = searched(1500)
@@ -228,9 +229,9 @@ class TestForAPaper:
         assert "The chosen hyperparameters are rate 0.9167, \\textless{}script" in text
         assert {key for keys in cited_software(material).values() for key in keys} <= set(cited)
 
-    @pytest.mark.parametrize("key", ENTRIES)
+    @pytest.mark.parametrize("key", read_references())
     def test_entries_are_balanced_and_have_their_fields(self, key: str) -> None:
-        entry = ENTRIES[key]
+        entry = read_references()[key]
         assert entry.count("{") == entry.count("}")
         kind, name, rest = re.fullmatch(r"@(\w+)\{(\w+),\n(.*)\n\}", entry, flags=re.DOTALL).groups()  # type: ignore[union-attr]
         assert name == key
@@ -264,9 +265,18 @@ class TestCalibration:
 
 class TestHtml:
     def test_text_is_escaped_once(self) -> None:
-        assert (
-            element("td", "<&>", element("b", '"'), class_="a b") == '<td class="a b">&lt;&amp;&gt;<b>&quot;</b></td>'
+        template = environment().from_string(
+            '{% set name %}<b>{{ x }}</b>{% endset %}<td class="{{ y }}">{{ x }}{{ name }}</td>'
         )
+        assert template.render(x='<&"', y='a"') == ('<td class="a&#34;">&lt;&amp;&#34;<b>&lt;&amp;&#34;</b></td>')
 
     def test_control_characters_do_not_break_it(self) -> None:
-        assert escape("a\x00\x1b[b") == "a\ufffd\ufffd[b"
+        assert environment().from_string("{{ x }}").render(x="a\x00\x1b[b") == "a\ufffd\ufffd[b"
+
+    def test_a_password_in_an_address_is_hidden(self) -> None:
+        told = environment().from_string("{{ x }}").render(x="https://me:geheim@host/a.h5")
+        assert told == "https://***@host/a.h5"
+
+    def test_a_name_that_the_template_does_not_get_is_an_error(self) -> None:
+        with pytest.raises(UndefinedError, match="'x' is undefined"):
+            environment().from_string("{{ x }}").render()

@@ -1,4 +1,4 @@
-"""For a paper: a table, a paragraph on the method, and what to cite."""
+"""For a paper: a table and a paragraph on the method, in LaTeX."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from galaxy_exp.records import BUILT_IN_HYPERMODEL, gain_in
-from galaxy_exp.report.page.citations import bibtex, cited_data, cited_methods, cited_software
-from galaxy_exp.report.page.html import Html, code, element, join, paragraph, preformatted
-from galaxy_exp.report.page.material import Material
-from galaxy_exp.report.page.words import METRIC_NAMES, PRUNERS, SAMPLERS, count, metric_name, plain_value
+from galaxy_exp.report.citations import PRUNERS, SAMPLERS, cited_data, cited_methods, cited_software
+from galaxy_exp.report.material import Material
+from galaxy_exp.report.words import METRIC_NAMES, count, metric_name, plain_value
 
-__all__ = ["latex_table", "methods_text", "paper_section"]
+__all__ = ["latex_table", "methods_text"]
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -22,32 +21,6 @@ _TITLES = {
     "keras": "Keras", "tensorflow": "TensorFlow", "jax": "JAX", "keras-tuner": "KerasTuner", "mlflow": "MLflow",
     "dask": "Dask", "astropy": "Astropy", "scipy": "SciPy", "numpy": "NumPy",
 }  # fmt: skip
-
-
-def paper_section(material: Material) -> Html:
-    """Texts to be copied; only what was really used is cited."""
-    used = [*cited_software(material).values(), *cited_methods(material).values()]
-    keys = [*cited_data(material), *(key for each in used for key in each)]
-    own = not cited_data(material) and not material.data.simulated
-    return join(
-        [
-            element("h3", "Methods", id="methods"),
-            paragraph("In LaTeX; ", code("\\citep"), " is of natbib, the rules of the table are of booktabs."),
-            preformatted(methods_text(material), "Methods paragraph"),
-            paragraph("The images are your own: add the citation of their source and labels.") if own else None,
-            *_tables(material),
-            element("h3", "BibTeX", id="bibtex"),
-            paragraph("Sources of data, software and methods that this sweep used."),
-            preformatted(bibtex(keys), "BibTeX entries"),
-        ]
-    )
-
-
-def _tables(material: Material) -> list[Html]:
-    heading = element("h3", "LaTeX table", id="latex")
-    if material.test is None:
-        return [heading, paragraph("There is no table yet: the sealed test has not been opened.")]
-    return [heading, preformatted(latex_table(material), "LaTeX table")]
 
 
 def latex_table(material: Material) -> str:
