@@ -122,12 +122,15 @@ def draw_reliability(axes: Axes, found: Calibration, colour: str = TRAIN) -> Non
     confidence, accuracy = [each.confidence for each in found.bins], [each.accuracy for each in found.bins]
     most = max(each.n_images for each in found.bins)
     axes.plot(confidence, accuracy, color=colour, linewidth=1.2)
-    titles = [
-        f"{count(each.n_images, 'image')}: probability {each.confidence:.2f}, right {each.accuracy:.2f}"
+    points = {
+        f"{count(each.n_images, 'image')}: probability {each.confidence:.2f}, right {each.accuracy:.2f}": (
+            each.confidence,
+            each.accuracy,
+        )
         for each in found.bins
-    ]
+    }
     sizes = [20 + 140 * each.n_images / most for each in found.bins]
-    draw_points(axes, confidence, accuracy, titles, s=sizes, color=colour, linewidths=0)
+    draw_points(axes, points, s=sizes, color=colour, linewidths=0)
     axes.set_xlim(0, 1.03)
     axes.set_ylim(0, 1.03)
     name_axes(axes, "probability of the predicted class", "share that is right")

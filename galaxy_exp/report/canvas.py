@@ -11,9 +11,9 @@ import re
 import textwrap
 import threading
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from markupsafe import Markup
 
@@ -36,6 +36,7 @@ __all__ = [
     "draw_image",
     "draw_legend",
     "draw_lines",
+    "draw_panel",
     "draw_points",
     "grid_axes",
     "name_axes",
@@ -83,16 +84,17 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def new_axes(width: float, height: float, left: float = 0.75) -> Axes:
+def new_axes(width: float, height: float, left: float = 0.75, top: float = 0.5) -> Axes:
     """Axes in a figure of their own without a headline, for a page that has the title in its text.
 
     Args:
         width: of the figure in inches, like the others.
-        height: likewise; the legend has its room above the axes.
+        height: likewise.
         left: room for the names beside the axes.
+        top: room for the legend above them.
     """
     figure = new_figure(width, height)
-    return figure.add_axes((left / width, 0.5 / height, 1 - (left + 0.2) / width, 1 - 1.0 / height))
+    return figure.add_axes((left / width, 0.5 / height, 1 - (left + 0.2) / width, 1 - (0.5 + top) / height))
 
 
 def draw_headline(figure: Figure, title: str, note: str = "", note_colour: str = GREY) -> None:
@@ -111,30 +113,32 @@ def draw_legend(axes: Axes, columns: int = 3) -> None:
                     fontsize=9, labelcolor=INK, columnspacing=1.2, handletextpad=0.5)  # fmt: skip
 
 
-def draw_points(axes: Axes, x: Iterable[float], y: Iterable[float], titles: Sequence[str], **style: Any) -> None:
-    """Dots, each with a text that a page shows under the mouse.
+def draw_points(axes: Axes, points: Mapping[str, tuple[float, float]], **style: Any) -> None:
+    """Dots, each with a title that a page shows under the mouse.
 
     Args:
+        points: (x, y) by title.
         style: as `Axes.scatter` takes it.
     """
-    points = axes.scatter(list(x), list(y), **({"linewidths": 0.5, "edgecolors": "white", "zorder": 3} | style))
-    _name_shapes(points, titles)
+    x, y = zip(*points.values(), strict=True)
+    options: dict[str, Any] = {"linewidths": 0.5, "edgecolors": "white", "zorder": 3} | style
+    _name_shapes(axes.scatter(x, y, **options), list(points))
 
 
-def draw_lines(axes: Axes, lines: Sequence[Sequence[tuple[float, float]]], titles: Sequence[str], **style: Any) -> None:
-    """Lines of one style, each with a text that a page shows under the mouse.
+def draw_lines(axes: Axes, lines: Mapping[str, Sequence[tuple[float, float]]], **style: Any) -> None:
+    """Lines of one style, each with a title that a page shows under the mouse.
 
     Args:
-        lines: points (x, y).
+        lines: points (x, y) by title.
         style: as `matplotlib.collections.LineCollection` takes it.
     """
     from matplotlib.collections import LineCollection
 
     if lines:
-        collection = LineCollection(list(lines), **style)
+        collection = LineCollection(list(lines.values()), **style)
         axes.add_collection(collection)
         axes.autoscale_view()
-        _name_shapes(collection, titles)
+        _name_shapes(collection, list(lines))
 
 
 def _name_shapes(shapes: Artist, titles: Sequence[str]) -> None:
@@ -142,7 +146,7 @@ def _name_shapes(shapes: Artist, titles: Sequence[str]) -> None:
     if len(titles) > MOST_SHAPES:
         shapes.set_rasterized(True)
     else:
-        shapes.set_gid(json.dumps(list(titles)))
+        shapes.set_gid(json.dumps(titles))
 
 
 def draw_image(axes: Axes, image: Any, left: float, top: float, side: float) -> None:
@@ -228,6 +232,12 @@ def to_svg(figure: Figure, name: str, description: str) -> Markup:
         "style": f"max-width:{110 * figure.get_figwidth():.0f}px",
     }
     return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def draw_panel(name: str, description: str, axes: Axes, draw: Callable[..., None], *arguments: Any) -> Markup:
+    """What `draw(axes, *arguments)` draws, as `to_svg` returns it."""
+    draw(axes, *arguments)
+    return to_svg(cast("Figure", axes.figure), name, description)
 
 
 def _simplify(element: ElementTree.Element, used: set[str]) -> None:

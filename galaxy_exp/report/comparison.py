@@ -45,7 +45,7 @@ def draw_gains(axes: Axes, gains: Sequence[Gain]) -> None:
     for row, gain in enumerate(_scores(gains)):
         colour = VALIDATION if gain.is_clear else PALE
         axes.plot([gain.low, gain.high], [row, row], color=colour, linewidth=4, alpha=0.75, solid_capstyle="round")
-        draw_points(axes, [gain.difference], [row], [str(gain)], color=colour, s=50)
+        draw_points(axes, {str(gain): (gain.difference, row)}, color=colour, s=50)
         axes.annotate(signed(gain.difference), (gain.difference, row), (0, 8), textcoords="offset points",
                       ha="center", fontsize=9, color=INK)  # fmt: skip
     names = [metric_name(gain.metric) for gain in _scores(gains)]
@@ -68,13 +68,13 @@ def draw_finalists(axes: Axes, finalists: Sequence[Finalist], objective: str) ->
     """Draws what each finalist reached with each seed and in the search, and the mean of the seeds."""
     for row, each in enumerate(finalists):
         name, is_first = f"trial {each.number}", row == 0
-        draw_points(axes, each.values, [row] * len(each.values), [f"{name} again: {score(v)}" for v in each.values],
-                    color=TRAIN, s=40, label="another seed" if is_first else "")  # fmt: skip
+        again = {f"{name} again: {score(value)}": (value, row) for value in each.values}
+        draw_points(axes, again, color=TRAIN, s=40, label="another seed" if is_first else "")
         axes.plot([each.mean] * 2, [row - 0.3, row + 0.3], color=VALIDATION, linewidth=2.2,
                   label="their mean" if is_first else "")  # fmt: skip
         if each.searched is not None:
-            draw_points(axes, [each.searched], [row], [f"{name} in the search: {score(each.searched)}"], s=60,
-                        facecolors="none", edgecolors=INK, linewidths=1.2,
+            searched = {f"{name} in the search: {score(each.searched)}": (each.searched, row)}
+            draw_points(axes, searched, s=60, facecolors="none", edgecolors=INK, linewidths=1.2,
                         label="in the search" if is_first else "")  # fmt: skip
     _style_rows(axes, [f"trial {each.number}" for each in finalists], objective)
     draw_legend(axes)

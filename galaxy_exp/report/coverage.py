@@ -60,7 +60,7 @@ def coverage_table(labels: NDArray[Any], probabilities: NDArray[Any]) -> list[di
 def plot_coverage(rows: Sequence[Mapping[str, Any]], path: Path, title: str = "Accuracy and coverage") -> Path:
     """Draws the rows of `coverage_table` as a PNG; returns `path`."""
     figure = new_figure(6.2, 4.4)
-    draw_coverage(figure.add_axes((0.11, 0.13, 0.85, 0.68)), rows)
+    draw_coverage(figure.add_axes((0.13, 0.13, 0.83, 0.68)), rows)
     told = "   ".join(f"{row['accuracy']:.3f} on {row['coverage']:.0%}" for row in rows if row["coverage"] in TOLD)
     draw_headline(figure, title, f"accuracy {told}")
     return save_figure(figure, path)
@@ -69,14 +69,18 @@ def plot_coverage(rows: Sequence[Mapping[str, Any]], path: Path, title: str = "A
 def draw_coverage(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     """Draws accuracy against the share of images kept, with its intervals."""
     shown = sorted(rows, key=lambda row: row["coverage"])
-    shares, accuracies = [100 * row["coverage"] for row in shown], [row["accuracy"] for row in shown]
+    points = {
+        f"{row['coverage']:.0%} kept, {count(row['n_images'], 'image')}: {score(row['accuracy'])}": (
+            100 * row["coverage"],
+            row["accuracy"],
+        )
+        for row in shown
+    }
+    shares, accuracies = zip(*points.values(), strict=True)
     lows, highs = zip(*(row["interval"] for row in shown), strict=True)
     axes.fill_between(shares, lows, highs, color=TRAIN, alpha=0.15, linewidth=0)
     axes.plot(shares, accuracies, color=TRAIN, linewidth=2)
-    titles = [
-        f"{row['coverage']:.0%} kept, {count(row['n_images'], 'image')}: {score(row['accuracy'])}" for row in shown
-    ]
-    draw_points(axes, shares, accuracies, titles, color=TRAIN, s=16, linewidths=0)
+    draw_points(axes, points, color=TRAIN, s=16, linewidths=0)
     axes.set_xlim(0, 103)
     axes.set_ylim(min(lows) - 0.02, 1.01)
     name_axes(axes, "images kept, the most confident first (%)", "accuracy on those")

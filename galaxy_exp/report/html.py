@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from galaxy_exp.report import words
 
-__all__ = ["Cell", "Table", "environment", "gain_cell", "render"]
+__all__ = ["Cell", "Table", "environment", "render"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,6 @@ class Table:
     """The columns that hold text; the others hold numbers."""
     style: str = ""
     """Class in the style sheet."""
-
-
-def gain_cell(difference: float, low: float, high: float) -> Cell:
-    """A gain, and its interval below."""
-    return Cell(words.signed(difference), f"{words.signed(low)} to {words.signed(high)}")
 
 
 def render(template: str, **content: Any) -> str:

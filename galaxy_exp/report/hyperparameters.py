@@ -136,16 +136,18 @@ def plot_parallel(parallel: Parallel, title: str = "") -> Figure:
         draw_headline(figure, title)
     width = figure.get_figwidth()
     axes = figure.add_axes((0.9 / width, 0.06, 1 - 1.7 / width, 0.75 if title else 0.82))
-    lines = [list(enumerate(places)) for places in zip(*(column.positions for column in columns), strict=True)]
-    titles = [f"trial {number}" for number in parallel.trials]
+    lines = [
+        (f"trial {number}", list(enumerate(places)))
+        for number, *places in zip(parallel.trials, *(column.positions for column in columns), strict=True)
+    ]
     last, quarter = len(lines) - 1, max(0, math.ceil(0.75 * len(lines) - 1))
-    draw_lines(axes, lines[:quarter], titles[:quarter], colors=PALE, linewidths=0.8, zorder=2)
-    draw_lines(axes, lines[quarter:last], titles[quarter:last], colors=TRAIN, linewidths=1.0, zorder=3)
-    draw_lines(axes, lines[last:], titles[last:], colors=VALIDATION, linewidths=2.4, zorder=4)
+    draw_lines(axes, dict(lines[:quarter]), colors=PALE, linewidths=0.8, zorder=2)
+    draw_lines(axes, dict(lines[quarter:last]), colors=TRAIN, linewidths=1.0, zorder=3)
+    draw_lines(axes, dict(lines[last:]), colors=VALIDATION, linewidths=2.4, zorder=4)
     for index, column in enumerate(columns):
         _draw_axis(axes, index, column, is_last=column is parallel.score)
     axes.set_xlim(-0.02, len(columns) - 1 + 0.02)
-    axes.set_ylim(NOT_ACTIVE - 0.05, 1.03)
+    axes.set_ylim(min(0.0, *(at for _, line in lines for _, at in line)) - 0.05, 1.03)
     axes.set_axis_off()
     return figure
 
@@ -245,13 +247,14 @@ def draw_slice(axes: Axes, each: Slice, slices: Sequence[Slice]) -> None:
         slices: all that are shown together, which share the vertical axis.
     """
     last = max(1, *(number for other in slices for number in other.trials))
-    titles = [
-        f"trial {number}: {each.axis.name} {short_value(value)}, {score(reached)}"
-        for number, value, reached in zip(each.trials, each.values, each.scores, strict=True)
-    ]
+    places = zip(each.trials, each.values, _places(axes, each), each.scores, strict=True)
+    points = {
+        f"trial {number}: {each.axis.name} {short_value(value)}, {score(reached)}": (place, reached)
+        for number, value, place, reached in places
+    }
     alphas = [0.35 + 0.65 * number / last for number in each.trials]
     sizes = [9 if is_stopped else 30 for is_stopped in each.stopped]
-    draw_points(axes, _places(axes, each), each.scores, titles, s=sizes, color=TRAIN, alpha=alphas, linewidths=0)
+    draw_points(axes, points, s=sizes, color=TRAIN, alpha=alphas, linewidths=0)
     scores = [reached for other in slices for reached in other.scores]
     low, high = min(scores), max(scores)
     if is_wide(scores):

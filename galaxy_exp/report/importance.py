@@ -95,12 +95,11 @@ def _why_nothing(found: Importances) -> str:
 def draw_importances(axes: Axes, found: Importances) -> None:
     """Draws the shares as bars, the largest at the top."""
     names, shares = list(found.shares), list(found.shares.values())
-    axes.barh(range(len(names)), shares, height=0.62, color=TRAIN)
-    for row, share in enumerate(shares):
-        axes.text(1.02, row, f"{share:.0%}", va="center", fontsize=10, color=INK, transform=axes.get_yaxis_transform())
+    bars = axes.barh(range(len(names)), shares, height=0.62, color=TRAIN)
+    axes.bar_label(bars, [f"{share:.0%}" for share in shares], padding=5, fontsize=10, color=INK)
     axes.set_yticks(range(len(names)), [plain_text(name) for name in names], fontsize=10, color=INK)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_xlim(0, min(1.0, 1.05 * max(*shares, 0.05)))
+    axes.set_xlim(0, 1.15 * max(*shares, 0.05))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)

@@ -86,9 +86,7 @@ def plot_learning_curves(
     figure = new_figure(4.2 * max(len(curves), 1), 3.9)
     draw_headline(figure, _headline(history, objective_name, best_epoch, title))
     for index, curve in enumerate(curves):
-        axes = figure.add_subplot(1, len(curves), index + 1)
-        draw_curve(axes, curve, best_epoch)
-        axes.set_title(curve.title, fontsize=11, color=INK, loc="left", y=1.09)
+        draw_curve(figure.add_subplot(1, len(curves), index + 1), curve, best_epoch)
     if curves:
         figure.subplots_adjust(left=0.18 / len(curves), right=0.985, top=0.74, bottom=0.14, wspace=0.2)
     return save_figure(figure, path)
@@ -118,6 +116,7 @@ def draw_curve(axes: Axes, curve: Curve, best_epoch: int) -> None:
             axes.plot(best_epoch, values[best_epoch - 1], "o", color="white", markeredgecolor=colour, markersize=7)
     if best_epoch >= 1:
         axes.axvline(best_epoch, color=GREY, linestyle="--", linewidth=1.2, label="best epoch", zorder=0)
+    axes.set_title(curve.title, fontsize=11, color=INK, loc="left", pad=22)
     name_axes(axes, "epoch")
     margin = max(0.5, 0.03 * curve.n_epochs)
     axes.set_xlim(1 - margin, curve.n_epochs + margin)

@@ -164,6 +164,11 @@ class Material:
         """The baseline's, unless it is the winner."""
         return self.record.baseline_test
 
+    @property
+    def space(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """Class and configuration of each entry of the KerasTuner space."""
+        return [(entry["class_name"], entry["config"]) for entry in self.record.started.space.get("space", [])]
+
     def gain(self, metric: str) -> Gain | None:
         """The gain in one metric."""
         return next((gain for gain in self.gains if gain.metric == metric), None)

@@ -11,7 +11,8 @@ from galaxy_exp.report.html import render
 from galaxy_exp.report.importance import LEAST_TRIALS, NO_TEST
 from galaxy_exp.report.material import Material, SweepState
 from galaxy_exp.report.paper import latex_table, methods_text
-from galaxy_exp.report.sections import Asked, Found, Searched, Spent, Tested
+from galaxy_exp.report.result_sections import Found, Tested
+from galaxy_exp.report.search_sections import Asked, Searched, Spent
 from galaxy_exp.report.words import count, metric_name, score, signed
 from galaxy_exp.wording import iso_time
 

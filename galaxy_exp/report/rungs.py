@@ -119,11 +119,13 @@ def draw_survivors(axes: Axes, rungs: Rungs) -> None:
     axes.fill_between(epochs, counts, step="pre", color=TRAIN, alpha=0.12, linewidth=0)
     ends = list(dict.fromkeys([*rungs.rungs, rungs.epochs]))
     alive = [rungs.survivors[epoch - 1] for epoch in ends]
-    titles = [f"{count(trials, 'trial')} trained {epoch} epochs" for epoch, trials in zip(ends, alive, strict=True)]
-    draw_points(axes, ends, alive, titles, color=TRAIN, s=20)
-    for epoch, trials in zip(ends, alive, strict=True):
-        axes.annotate(f"{trials}", (epoch, trials), (0, 5), textcoords="offset points", ha="center", fontsize=9,
-                      color=INK)  # fmt: skip
+    points = {
+        f"{count(trials, 'trial')} trained {epoch} epochs": (epoch, trials)
+        for epoch, trials in zip(ends, alive, strict=True)
+    }
+    draw_points(axes, points, color=TRAIN, s=20)
+    for at in points.values():
+        axes.annotate(f"{at[1]}", at, (0, 5), textcoords="offset points", ha="center", fontsize=9, color=INK)
     axes.set_ylim(0, 1.15 * max(*counts, 1))
     axes.yaxis.set_major_locator(whole_ticks(6))
     _draw_epochs(axes, rungs, "trials that trained so long")
@@ -145,11 +147,9 @@ def draw_curves(axes: Axes, rungs: Rungs) -> None:
         curves = {f"trial {number}": _finite_points(rungs.curves[number]) for number in numbers}
         lines = {title: points for title, points in curves.items() if len(points) > 1}
         dots = {title: points[0] for title, points in curves.items() if len(points) == 1}
-        draw_lines(axes, list(lines.values()), list(lines), colors=colour, linewidths=width, alpha=0.85, zorder=order,
-                   label=label)  # fmt: skip
+        draw_lines(axes, lines, colors=colour, linewidths=width, alpha=0.85, zorder=order, label=label)
         if dots:
-            x, y = zip(*dots.values(), strict=True)
-            draw_points(axes, x, y, list(dots), color=colour, s=10, label="" if lines else label)
+            draw_points(axes, dots, color=colour, s=10, label="" if lines else label)
     if rungs.is_wide:
         axes.set_yscale("log")
     _draw_epochs(axes, rungs, validation_name(rungs.objective))

@@ -131,9 +131,9 @@ def draw_history(axes: Axes, history: History, legend_columns: int = 3) -> None:
         axes, history.settled, "baseline or enqueued", facecolors="none", edgecolors=INK, linewidths=1.2, s=110
     )
     if history.failed:
-        titles = [f"trial {number} has no model" for number in history.failed]
-        draw_points(axes, history.failed, [0.02] * len(titles), titles, marker="x", color=VALIDATION, edgecolors=None,
-                    linewidths=1.5, clip_on=False, transform=axes.get_xaxis_transform(), label="no model")  # fmt: skip
+        failed = {f"trial {number} has no model": (number, 0.02) for number in history.failed}
+        draw_points(axes, failed, marker="x", color=VALIDATION, edgecolors=None, linewidths=1.5, clip_on=False,
+                    transform=axes.get_xaxis_transform(), label="no model")  # fmt: skip
     if not history.best:
         axes.set_yticks([])
     if is_wide(history.scores.values()):
@@ -148,8 +148,8 @@ def draw_history(axes: Axes, history: History, legend_columns: int = 3) -> None:
 
 def _draw_trials(axes: Axes, scores: Mapping[int, float], label: str, **style: object) -> None:
     if scores:
-        titles = [f"trial {number}: {score(value)}, {label}" for number, value in scores.items()]
-        draw_points(axes, scores, scores.values(), titles, label=label, **style)
+        points = {f"trial {number}: {score(value)}, {label}": (number, value) for number, value in scores.items()}
+        draw_points(axes, points, label=label, **style)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +203,10 @@ def draw_pareto(axes: Axes, pareto: ParetoTrials, other: int) -> None:
     chosen = [(pareto.values[number][other], pareto.values[number][0]) for number in front]
     groups = (([n for n in pareto.values if n not in front], PALE, "other trials"), (front, VALIDATION, "Pareto front"))
     for numbers, colour, label in groups:
-        points = [(pareto.values[number][other], pareto.values[number][0]) for number in numbers]
-        titles = [f"trial {n}: {score(y)}, {quantity(x)}" for n, (x, y) in zip(numbers, points, strict=True)]
+        values = {number: (pareto.values[number][other], pareto.values[number][0]) for number in numbers}
+        points = {f"trial {number}: {score(y)}, {quantity(x)}": (x, y) for number, (x, y) in values.items()}
         if points:
-            draw_points(axes, *zip(*points, strict=True), titles, color=colour, s=36, label=label)  # type: ignore[misc]
+            draw_points(axes, points, color=colour, s=36, label=label)
     if len(pareto.objectives) == 2:
         axes.plot(*zip(*chosen, strict=True), color=VALIDATION, linewidth=1.2, alpha=0.5, drawstyle="steps-post")
     for number, at in zip(front, chosen, strict=True) if len(front) <= _MOST_LABELS else ():

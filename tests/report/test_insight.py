@@ -184,12 +184,19 @@ class TestFigures:
         assert history.completed == {1: pytest.approx(0.9), 3: pytest.approx(0.7)}
         assert history.stopped == {2: pytest.approx(0.4)}
         assert history.best == dict.fromkeys((1, 2, 3), pytest.approx(0.9))
+        assert history.description == (
+            "validation macro-F1 of 4 trials in the order they began: 2 trained all epochs, 1 were stopped early, "
+            "1 have no model; the best so far was 0.900 at trial 1."
+        )
 
     def test_rungs_tell_how_many_trials_came_how_far(self) -> None:
         record = make_sweep(6, states=lambda n: TrialState.STOPPED if n % 2 else TrialState.COMPLETED)
         rungs = collect_rungs(record)
         assert (rungs.survivors, rungs.rungs, rungs.trained) == ([6, 6, 3, 3], [2], 18)
         assert rungs.stopped == {1, 3, 5}
+        assert rungs.saved == 0.25
+        assert rungs.survival_description == "Of 6 trials, 6 trained 2 epochs, 3 trained 4 epochs."
+        assert rungs.curves_description.startswith("validation macro-F1 after each epoch of 6 trials; the best, trial ")
         assert len(rungs.curves[1]) == 2
         assert rungs.winner == record.leaderboard()[0].number
 
@@ -200,16 +207,30 @@ class TestFigures:
         inactive = [number for number, at in zip(parallel.trials, decay.positions, strict=True) if at == NOT_ACTIVE]
         assert sorted(inactive) == [number for number in range(10) if "decay" not in chosen(number)]
         assert decay.ticks[NOT_ACTIVE] == "not active"
+        selected = parallel.select(["units"], 2)
+        assert [column.name for column in selected.columns] == ["units", "optimizer"]
+        best = parallel.trials[-1]
+        assert selected.description == (
+            "10 trials as lines across units, optimizer and validation macro-F1. "
+            f"The best, trial {best}: units {chosen(best)['units']}, optimizer {chosen(best)['optimizer']}."
+        )
 
     def test_slices_hold_the_trials_in_which_the_hyperparameter_was_active(self) -> None:
         slices = collect_slices(make_sweep(10), ["units"])
         assert [each.axis.name for each in slices] == ["units", "optimizer", "decay", "rate"]
         assert slices[2].trials == [number for number in range(10) if "decay" in chosen(number)]
+        best = max(rate_decides(chosen(number)) for number in range(10))
+        assert slices[3].description.startswith("validation macro-F1 of 10 trials against rate. The best, ")
+        assert f"{best:.3f}, is at " in slices[3].description
+        assert slices[1].description.startswith(
+            "validation macro-F1 of 10 trials against optimizer. The best with each:"
+        )
 
     def test_the_pareto_front_is_the_record_s(self) -> None:
         record = make_sweep(8, objective=["val_macro_f1", "-parameters"])
         pareto = collect_pareto(record)
         assert pareto.front == [trial.number for trial in record.pareto_front()]
+        assert pareto.describe(1).startswith("validation macro-F1 against parameters; on the front: trials ")
         assert pareto.values[3] == (record.trials[3].result.metrics["val_macro_f1"], 100_000.0)
 
 

@@ -18,6 +18,7 @@ from galaxy_exp.folders import SweepFolder
 from galaxy_exp.registry.evaluation import build_report
 from galaxy_exp.report.calibration import measure_calibration
 from galaxy_exp.report.citations import bibtex, cited_data, cited_methods, cited_software, read_references
+from galaxy_exp.report.comparison import describe_finalists, describe_gains
 from galaxy_exp.report.html import environment
 from galaxy_exp.report.material import DataFacts, Material, SweepState
 from galaxy_exp.report.page import build_page
@@ -261,6 +262,36 @@ class TestCalibration:
 
     def test_probabilities_of_one_lie_in_the_last_bin(self) -> None:
         assert measure_calibration(np.array([0]), np.array([[1.0, 0.0]])).bins[0].high == 1.0
+
+
+class TestComparison:
+    def test_is_described_in_words(self) -> None:
+        material = finished()
+        assert describe_gains(material.gains) == (
+            "Gain over the baseline with 95% intervals: accuracy +0.200, 0.100 to 0.300; "
+            "macro-F1 +0.100, -0.020 to 0.220."
+        )
+        told = describe_finalists(material.finalists, "validation macro-F1")
+        assert told == "validation macro-F1 of the finalists with each seed: trial 11 mean 0.760."
+
+    def test_every_picture_is_in_the_page(self) -> None:
+        figures = [
+            each.get("aria-label") for each in parse(build_page(finished())).iter("figure") if each.find(".//svg")
+        ]
+        assert [each.get("aria-label") for each in figures] == [
+            "Gains over the baseline",
+            "Learning curves",
+            "Finalists",
+            "Calibration",
+            "Calibrated",
+            "Accuracy and coverage",
+            "Optimisation history",
+            "Rung survival",
+            "Curves",
+            "Importance",
+            "Parallel coordinates",
+            "Slices",
+        ]
 
 
 class TestHtml:
