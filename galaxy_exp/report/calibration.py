@@ -92,11 +92,11 @@ def plot_reliability(
     """Draws accuracy against confidence, as the network gives it and at its temperature, as a PNG.
 
     Args:
-        before: of the network's own probabilities.
+        before: of the network's probabilities.
         after: of the probabilities at `temperature`; None leaves that half out.
         temperature: see `galaxy_exp.registry.temperature`.
         path: the PNG to write.
-        title: stands above the errors.
+        title: the headline, above the errors.
 
     Returns:
         `path`.

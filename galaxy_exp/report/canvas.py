@@ -1,6 +1,6 @@
 """What all figures share: colours, axes, points, and saving as PNG for MLflow or as SVG for a page.
 
-Figures are drawn with matplotlib's object API onto their own canvas, so they can be drawn in any thread.
+Figures are drawn with matplotlib's object API, each on a canvas of its own, so that any thread can draw them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 TRAIN = "#0072B2"
-"""Blue and vermillion are told apart with any colour vision (Okabe & Ito 2008, Color Universal Design)."""
+"""Blue and vermillion differ with any colour vision (Okabe & Ito 2008, Color Universal Design)."""
 VALIDATION = "#D55E00"
 PALE = "#9DB8CC"
 INK = "#222222"
@@ -75,7 +75,7 @@ _SVG_SETTINGS = threading.Lock()
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty white figure of that size in inches, on its own Agg canvas; pyplot is not involved."""
+    """An empty white figure of that size in inches, on an Agg canvas; pyplot is not involved."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -85,7 +85,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def new_axes(width: float, height: float, left: float = 0.75, top: float = 0.5) -> Axes:
-    """Axes in a figure of their own without a headline, for a page that has the title in its text.
+    """Axes in a new figure without a headline, for a page that has the title in its text.
 
     Args:
         width: of the figure in inches, like the others.

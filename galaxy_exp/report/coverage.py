@@ -61,8 +61,8 @@ def plot_coverage(rows: Sequence[Mapping[str, Any]], path: Path, title: str = "A
     """Draws the rows of `coverage_table` as a PNG; returns `path`."""
     figure = new_figure(6.2, 4.4)
     draw_coverage(figure.add_axes((0.13, 0.13, 0.83, 0.68)), rows)
-    told = "   ".join(f"{row['accuracy']:.3f} on {row['coverage']:.0%}" for row in rows if row["coverage"] in TOLD)
-    draw_headline(figure, title, f"accuracy {told}")
+    shares = "   ".join(f"{row['accuracy']:.3f} on {row['coverage']:.0%}" for row in rows if row["coverage"] in TOLD)
+    draw_headline(figure, title, f"accuracy {shares}")
     return save_figure(figure, path)
 
 

@@ -171,7 +171,7 @@ def plot_mistakes_gallery(
         n: how many at most.
 
     Returns:
-        `path`. Without any mistake the figure says so.
+        `path`. Without any mistake the figure reports that.
     """
     mistakes = find_mistakes(labels, probabilities, n)
     n_wrong = int((probabilities.argmax(axis=1) != labels).sum())

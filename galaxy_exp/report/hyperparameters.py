@@ -190,17 +190,17 @@ class Slice:
     def description(self) -> str:
         """The best score with each choice or, along a range, the place of the best trial, in words."""
         name = validation_name(self.objective.name)
-        told = f"{name} of {count(len(self.trials), 'trial')} against {self.axis.name}."
+        text = f"{name} of {count(len(self.trials), 'trial')} against {self.axis.name}."
         best: Callable[[Sequence[float]], float] = max if self.objective.direction == "max" else min
         if not self.axis.choices:
             at = self.scores.index(best(self.scores))
-            return f"{told} The best, {score(self.scores[at])}, is at {short_value(self.values[at])}."
+            return f"{text} The best, {score(self.scores[at])}, is at {short_value(self.values[at])}."
         reached = {
             choice: [found for value, found in zip(self.values, self.scores, strict=True) if value == choice]
             for choice in self.axis.choices
         }
         each = ", ".join(f"{short_value(choice)} {score(best(found))}" for choice, found in reached.items() if found)
-        return f"{told} The best with each: {each}."
+        return f"{text} The best with each: {each}."
 
 
 def collect_slices(record: SweepRecord, order: Sequence[str] = ()) -> list[Slice]:

@@ -1,4 +1,4 @@
-"""Which hyperparameters tell the best trials of a sweep from the others."""
+"""Which hyperparameters distinguish the best trials of a sweep from the others."""
 
 from __future__ import annotations
 
@@ -44,7 +44,11 @@ class Importances:
 
     @property
     def description(self) -> str:
-        """In words."""
+        """In words; without shares, the reason."""
+        if self.n_trials < LEAST_TRIALS:
+            return f"trials that can be compared: {self.n_trials}; needed: {LEAST_TRIALS}"
+        if not self.shares:
+            return "no hyperparameter was varied"
         return f"Importance of the hyperparameters: {', '.join(f'{n} {s:.0%}' for n, s in self.shares.items())}."
 
 
@@ -77,19 +81,13 @@ def plot_importances(found: Importances) -> Figure:
     title = f"What matters for {found.objective}"
     if not found.shares:
         draw_headline(figure, title)
-        figure.text(0.02, 0.5, _why_nothing(found), fontsize=11, color=GREY, va="center")
+        figure.text(0.02, 0.5, found.description, fontsize=11, color=GREY, va="center")
         return figure
     draw_headline(figure, title, f"PED-ANOVA: the best {found.n_best} of {found.n_trials} trials against all")
     axes = figure.add_axes((0.27, 0.62 / height, 0.66, 1 - 1.5 / height))
     draw_importances(axes, found)
     axes.set_xlabel(f"Share. {NO_TEST}", color=GREY, fontsize=9)
     return figure
-
-
-def _why_nothing(found: Importances) -> str:
-    if found.n_trials < LEAST_TRIALS:
-        return f"trials that can be compared: {found.n_trials}; needed: {LEAST_TRIALS}"
-    return "no hyperparameter was varied"
 
 
 def draw_importances(axes: Axes, found: Importances) -> None:

@@ -39,7 +39,7 @@ def write_insight(record: SweepRecord, folder: Path) -> Path:
     """Writes the figures and `insight.html` into `folder`; called again, it brings them up to date.
 
     Figures that have nothing to show are left out: parallel coordinates and slices if no hyperparameter varied, the
-    Pareto front with one objective. With too few trials, `importance.png` says so.
+    Pareto front with one objective. With too few trials, `importance.png` reports that.
 
     Returns:
         `folder`.

@@ -51,11 +51,11 @@ class Curve:
 
     def describe(self, best_epoch: int) -> str:
         """The curve in words; `best_epoch` counts from 1 and is 0 if there was none."""
-        told = f"{self.title} over {count(self.n_epochs, 'epoch')}"
+        text = f"{self.title} over {count(self.n_epochs, 'epoch')}"
         for name, values in (("training", self.train), ("validation", self.validation)):
             if known := [value for value in values if math.isfinite(value)]:
-                told += f", {name} from {score(known[0])} to {score(known[-1])}"
-        return f"{told}; the best epoch is {best_epoch}." if best_epoch else f"{told}."
+                text += f", {name} from {score(known[0])} to {score(known[-1])}"
+        return f"{text}; the best epoch is {best_epoch}." if best_epoch else f"{text}."
 
 
 def collect_curves(history: Sequence[Mapping[str, float]]) -> list[Curve]:
@@ -77,7 +77,7 @@ def plot_learning_curves(
         objective_name: what the best epoch is best in, such as "val_macro_f1".
         best_epoch: counts from 1; 0 if there was none.
         path: the PNG to write.
-        title: stands before the objective's value.
+        title: the headline, before the objective's value.
 
     Returns:
         `path`.

@@ -128,8 +128,8 @@ def _why_nothing(material: Material) -> str:
     ended = [trial.result for trial in material.record.trials.values() if trial.result]
     if not ended:
         return "No trial has finished yet, so there is nothing to tell."
-    told = "; ".join(sorted({result.reason for result in ended if result.reason})[:3])
-    return f"None of {count(len(ended), 'finished trial')} has a model{f': {told}' if told else ''}."
+    reasons = "; ".join(sorted({result.reason for result in ended if result.reason})[:3])
+    return f"None of {count(len(ended), 'finished trial')} has a model{f': {reasons}' if reasons else ''}."
 
 
 def _rare_classes(material: Material) -> str:

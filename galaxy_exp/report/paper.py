@@ -24,7 +24,7 @@ _TITLES = {
 
 
 def latex_table(material: Material) -> str:
-    """Winner, baseline and gain on the sealed test (needs booktabs); without a winner's report, ValueError."""
+    """Winner, baseline and gain on the held-out test set (needs booktabs); ValueError without a winner's report."""
     report, baseline = material.test, material.baseline_test
     if report is None:
         raise ValueError("the sealed test has not been opened")

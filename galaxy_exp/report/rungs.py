@@ -77,11 +77,11 @@ class Rungs:
     @property
     def curves_description(self) -> str:
         """The curves in words."""
-        told = f"{validation_name(self.objective)} after each epoch of {count(len(self.curves), 'trial')}"
+        text = f"{validation_name(self.objective)} after each epoch of {count(len(self.curves), 'trial')}"
         curve = [] if self.winner is None else self.curves.get(self.winner, [])
         if best := [value for value in curve if math.isfinite(value)]:
-            told += f"; the best, trial {self.winner}, goes from {score(best[0])} to {score(best[-1])}"
-        return f"{told}."
+            text += f"; the best, trial {self.winner}, goes from {score(best[0])} to {score(best[-1])}"
+        return f"{text}."
 
 
 def collect_rungs(record: SweepRecord) -> Rungs:

@@ -61,7 +61,7 @@ class Asked:
     classes: Table | None
     limits: Sequence[str]
     enqueued: Sequence[str]
-    """What the search was given beforehand."""
+    """Configurations and evidence that the search started with."""
     space: Table | None
     fixed: Mapping[str, str]
     """Values by name."""
