@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import re
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,16 @@ def test_the_page_holds_everything_and_asks_no_server(tmp_path: Path) -> None:
     assert "&lt;galaxies&gt;.h5" in page
     for title in ("Optimisation history", "What matters for val_macro_f1", "Parallel coordinates", "Slices", "Rung"):
         assert title in page
+
+
+def test_the_page_is_well_formed_and_every_figure_has_its_description(tmp_path: Path) -> None:
+    page = (write_insight(make_sweep(12), tmp_path) / "insight.html").read_text(encoding="utf-8")
+    root = ElementTree.fromstring(page.removeprefix("<!DOCTYPE html>"))
+    ids = [each.get("id") for each in root.iter() if each.get("id")]
+    assert len(ids) == len(set(ids))
+    assert all(len(each.get("aria-label", "")) > 40 for each in root.iter("svg"))
+    trials = {title.text.split(":")[0] for title in root.iter("title") if title.text and ":" in title.text}
+    assert trials == {f"trial {number}" for number in range(12)}
 
 
 def test_drawn_again_it_is_the_same(tmp_path: Path) -> None:
