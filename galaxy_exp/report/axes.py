@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,30 +101,20 @@ def is_wide(values: Collection[float]) -> bool:
 
 def tick_values(axis: Axis) -> list[HyperparameterValue]:
     """Values to mark: all choices, or some round numbers of a range."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
     if axis.choices:
         return list(axis.choices)
-    ticks: Iterable[float]
-    if axis.is_reversed:
-        ticks = (axis.low + axis.high - tick for tick in _log_ticks(axis.low, axis.high)[::-1])
+    if axis.scale == "linear":
+        ticks = MaxNLocator(5, steps=[1, 2, 5, 10], integer=axis.is_whole).tick_values(axis.low, axis.high)
     else:
-        ticks = _log_ticks(axis.low, axis.high) if axis.is_log else _even_ticks(axis.low, axis.high)
-    inside = [tick for tick in ticks if axis.low <= tick <= axis.high] or [axis.low, axis.high]
+        is_long = math.log10(axis.high / axis.low) > 2.5
+        ticks = LogLocator(subs=(1.0,) if is_long else (1.0, 2.0, 5.0), numticks=99).tick_values(axis.low, axis.high)
+    if axis.is_reversed:
+        ticks = [axis.low + axis.high - tick for tick in reversed(ticks)]
+    found = [float(f"{tick:.12g}") for tick in ticks]
+    inside = [tick for tick in found if axis.low <= tick <= axis.high] or [axis.low, axis.high]
     return list(dict.fromkeys(map(round, inside))) if axis.is_whole else list(inside)
-
-
-def _even_ticks(low: float, high: float) -> list[float]:
-    """About five multiples of 1, 2 or 5 times a power of ten."""
-    span = (high - low) or 1.0
-    power = 10.0 ** math.floor(math.log10(span / 4))
-    step = next(factor * power for factor in (1, 2, 5, 10) if span / (factor * power) <= 5)
-    return [round(index * step, 12) for index in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]
-
-
-def _log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten; if these are few, 2 and 5 times them, too."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    factors = (1,) if math.log10(high / low) > 2.5 else (1, 2, 5)
-    return [float(f"{factor}e{power}") for power in powers for factor in factors]
 
 
 def _read_axis(kind: str, config: Mapping[str, Any]) -> Axis:
