@@ -216,7 +216,7 @@ def to_svg(figure: Figure, name: str, description: str) -> Markup:
 
     drawn = io.StringIO()
     with _SVG_SETTINGS, matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(drawn, format="svg", facecolor="none", metadata=dict.fromkeys(_METADATA))
+        figure.savefig(drawn, format="svg", dpi=80, facecolor="none", metadata=dict.fromkeys(_METADATA))
     text = re.sub(r'<!DOCTYPE[^>]*>| xmlns(:\w+)?="[^"]*"', "", drawn.getvalue()).replace("xlink:href", "href")
     root = ElementTree.fromstring(text)
     used = set(re.findall(r'href="#([^"]+)"', text))

@@ -46,6 +46,9 @@ __all__ = [
 NOT_ACTIVE = -0.14
 """Where a line runs in a column in which the trial has no value: below the axis."""
 
+_MOST_LINES = 300
+"""More lines than this cover each other and make a page large."""
+
 _SPREAD = 0.05
 """Lines through the same choice are this far apart at most."""
 
@@ -75,6 +78,8 @@ class Parallel:
     """The hyperparameters that varied, as declared."""
     score: Column
     """The objective."""
+    n_compared: int
+    """How many trials can be compared; `trials` are the best of them."""
 
     def select(self, order: Sequence[str], at_most: int) -> Parallel:
         """The same trials across at most so many hyperparameters, those named in `order` first."""
@@ -93,13 +98,13 @@ class Parallel:
         )
 
 
-def collect_parallel(record: SweepRecord, at_most: int | None = None) -> Parallel:
-    """The trials that can be compared, the best `at_most` of them, and the hyperparameters that varied."""
+def collect_parallel(record: SweepRecord) -> Parallel:
+    """The trials that can be compared, at most the best 300 of them, and the hyperparameters that varied."""
     trials = comparable_trials(record)
     axes = axes_of(record, trials)
     scores = {trial.number: score_of(record, trial) or 0.0 for trial in trials}
     trials = sorted(trials, key=lambda trial: record.objective.sort_key(scores[trial.number]), reverse=True)
-    trials = trials if at_most is None else trials[-at_most:]
+    n_compared, trials = len(trials), trials[-_MOST_LINES:]
     columns = []
     for axis in axes:
         held = [trial.values.get(axis.name) for trial in trials]
@@ -113,7 +118,8 @@ def collect_parallel(record: SweepRecord, at_most: int | None = None) -> Paralle
         ticks = gap | {axis.position(value): short_value(value) for value in tick_values(axis)}
         columns.append(Column(axis.name, spread_out, ticks, plain_value(held[-1])))
     ranked = [scores[trial.number] for trial in trials]
-    return Parallel([trial.number for trial in trials], columns, _score_column(record.objective.name, ranked))
+    last = _score_column(record.objective.name, ranked)
+    return Parallel([trial.number for trial in trials], columns, last, n_compared)
 
 
 def _score_column(objective: str, scores: list[float]) -> Column:

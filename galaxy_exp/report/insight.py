@@ -80,7 +80,9 @@ def collect_figures(record: SweepRecord) -> Iterator[InsightFigure]:
                         plot_importances(found))  # fmt: skip
     parallel = collect_parallel(record)
     if parallel.columns:
-        title = f"{len(parallel.trials)} trials across what varied, the best in {parallel.score.name} in orange"
+        n_trials, n_compared = len(parallel.trials), parallel.n_compared
+        trials = f"{n_trials} trials" if n_trials == n_compared else f"The best {n_trials} of {n_compared:,} trials"
+        title = f"{trials} across what varied, the best in {parallel.score.name} in orange"
         note = "Each line is a trial: the best in orange, the best quarter in blue."
         yield InsightFigure("parallel_coordinates", "Parallel coordinates", note, parallel.description,
                             plot_parallel(parallel, title))  # fmt: skip

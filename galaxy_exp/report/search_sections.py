@@ -24,7 +24,7 @@ from galaxy_exp.report.importance import Importances, draw_importances, measure_
 from galaxy_exp.report.material import Material
 from galaxy_exp.report.rungs import Rungs, collect_rungs, draw_curves, draw_survivors
 from galaxy_exp.report.scores import ParetoTrials, collect_history, collect_pareto, draw_history, draw_pareto
-from galaxy_exp.report.words import plain_value, quantity, validation_name
+from galaxy_exp.report.words import count, plain_value, quantity, validation_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,10 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Asked", "Searched", "Spent"]
 
-_MOST_LINES = 300
-"""Trials that parallel coordinates show at most, the best ones."""
 _MOST_COLUMNS = 8
-"""Hyperparameters that they show at most: more become too small to read."""
+"""Hyperparameters that parallel coordinates show at most: more become too small to read."""
 _MOST_ROWS = 20
 """Trials on the Pareto front that its table shows."""
 
@@ -95,7 +93,7 @@ def _class_table(material: Material) -> Table:
 
 def _limits(material: Material) -> Iterator[str]:
     search = material.record.config.search
-    yield f"at most {search.max_trials:,} trial{'' if search.max_trials == 1 else 's'}"
+    yield f"at most {count(search.max_trials, 'trial')}"
     if search.max_epochs is not None:
         yield f"{search.max_epochs:,} epochs in all"
     if search.max_hours is not None:
@@ -111,9 +109,9 @@ def _enqueued(material: Material) -> Iterator[str]:
     if record.config.search.baseline:
         yield "the baseline as trial 0"
     if n_enqueued := len(record.started.enqueued):
-        yield f"{n_enqueued} configuration{'' if n_enqueued == 1 else 's'}"
+        yield count(n_enqueued, "configuration")
     for sweep_id, n_trials in Counter(known.sweep_id for known in record.started.evidence).items():
-        yield f"{n_trials:,} trial{'' if n_trials == 1 else 's'} of {sweep_id or 'an earlier sweep'} as evidence"
+        yield f"{count(n_trials, 'trial')} of {sweep_id or 'an earlier sweep'} as evidence"
 
 
 def _domain(kind: str, config: Mapping[str, Any]) -> str:
@@ -167,7 +165,7 @@ class Searched:
         history, rungs, pareto = collect_history(record), collect_rungs(record), collect_pareto(record)
         found = measure_importances(record)
         names = list(found.shares)
-        varied = collect_parallel(record, at_most=_MOST_LINES)
+        varied = collect_parallel(record)
         parallel = varied.select(names, _MOST_COLUMNS)
         slices = collect_slices(record, names)
         has_lines = bool(parallel.columns) and len(parallel.trials) > 1

@@ -208,6 +208,7 @@ class TestFigures:
         inactive = [number for number, at in zip(parallel.trials, decay.positions, strict=True) if at == NOT_ACTIVE]
         assert sorted(inactive) == [number for number in range(10) if "decay" not in chosen(number)]
         assert decay.ticks[NOT_ACTIVE] == "not active"
+        assert parallel.n_compared == len(parallel.trials) == 10
         selected = parallel.select(["units"], 2)
         assert [column.name for column in selected.columns] == ["units", "optimizer"]
         best = parallel.trials[-1]
