@@ -6,11 +6,19 @@ import math
 
 from galaxy_exp.metrics import RARE
 from galaxy_exp.report.calibration import Calibration
-from galaxy_exp.report.citations import PRUNERS, SAMPLERS, bibtex, cited_data, cited_methods, cited_software
 from galaxy_exp.report.html import render
 from galaxy_exp.report.importance import LEAST_TRIALS, NO_TEST
 from galaxy_exp.report.material import Material, SweepState
-from galaxy_exp.report.paper import latex_table, methods_text
+from galaxy_exp.report.paper import (
+    PRUNERS,
+    SAMPLERS,
+    bibtex,
+    cited_data,
+    cited_methods,
+    cited_software,
+    latex_table,
+    methods_text,
+)
 from galaxy_exp.report.result_sections import Found, Tested
 from galaxy_exp.report.search_sections import Asked, Searched, Spent
 from galaxy_exp.report.words import count, metric_name, score, signed

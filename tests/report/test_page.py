@@ -17,12 +17,19 @@ from written_records import RecordWriter
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.registry.evaluation import build_report
 from galaxy_exp.report.calibration import measure_calibration
-from galaxy_exp.report.citations import bibtex, cited_data, cited_methods, cited_software, read_references
 from galaxy_exp.report.comparison import describe_finalists, describe_gains
 from galaxy_exp.report.html import environment
 from galaxy_exp.report.material import DataFacts, Material, SweepState
 from galaxy_exp.report.page import build_page
-from galaxy_exp.report.paper import latex_table, methods_text
+from galaxy_exp.report.paper import (
+    bibtex,
+    cited_data,
+    cited_methods,
+    cited_software,
+    latex_table,
+    methods_text,
+    read_references,
+)
 from galaxy_exp.sweep_report import write_report
 
 from .materials import LABELS, NAMES, PROBABILITIES, STATES, collected, finished, searched, unfinished
@@ -179,6 +186,7 @@ class TestWhatItSays:
         path = write_report(writer.record, SweepFolder(tmp_path), tmp_path / "new" / "r.html")
         assert path.stat().st_size < 1_500_000
         assert [each.name for each in path.parent.iterdir()] == ["r.html"]
+        assert "They are the best of 1,499 trials." in text_of(path.read_text(encoding="utf-8"))
 
     def test_secrets_of_the_sweep_file_are_left_out(self, tmp_path: Path) -> None:
         options = {"api_key": "geheim", "url": "https://me:geheim@host", "n": 3}
