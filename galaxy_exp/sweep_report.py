@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from galaxy_exp.data.prepared import PreparedData
     from galaxy_exp.records import Gain
-    from galaxy_exp.report.page.material import DataFacts, Finalist, Material, Picture, TrialsAhead
+    from galaxy_exp.report.material import DataFacts, Finalist, Material, Picture, TrialsAhead
 
 __all__ = ["collect_material", "refresh_report", "write_report"]
 
@@ -39,7 +39,7 @@ def write_report(record: SweepRecord, folder: SweepFolder, path: Path) -> Path:
     Args:
         record: of the sweep in `folder`, at any stage.
     """
-    from galaxy_exp.report.page.document import build_page
+    from galaxy_exp.report.page import build_page
 
     text = build_page(collect_material(record, folder))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,18 +50,18 @@ def write_report(record: SweepRecord, folder: SweepFolder, path: Path) -> Path:
 
 
 def refresh_report(record: SweepRecord, folder: SweepFolder, say: Callable[[str], None]) -> None:
-    """Writes `report.html` among the sweep's artifacts, all of which go to MLflow; if that fails, it is only told."""
+    """Writes `report.html` among the sweep's artifacts, all of which go to MLflow; a failure is only reported."""
     try:
         write_report(record, folder, folder.path / "artifacts" / "report.html")
-    except Exception as error:  # noqa: BLE001 - whatever a user's own metrics and names bring about, the sweep is done
+    except Exception as error:  # noqa: BLE001 - the sweep is done, whatever a user's metrics and names cause
         say(f"the report page cannot be made: {first_line(error)}")
 
 
 def collect_material(record: SweepRecord, folder: SweepFolder) -> Material:
-    """Everything the page shows; what lacks its files is left out, and said to be."""
+    """Everything the page shows; what lacks its files is left out, and named as missing."""
     from galaxy_exp.execution.budget import expected_gain
     from galaxy_exp.report.calibration import measure_calibration
-    from galaxy_exp.report.page.material import Material
+    from galaxy_exp.report.material import Material
     from galaxy_exp.software import describe_software
 
     missing: list[str] = []
@@ -69,7 +69,7 @@ def collect_material(record: SweepRecord, folder: SweepFolder) -> Material:
     labels = _sealed_labels(record, data)
     probabilities = _test_probabilities(record, folder, labels, missing)
     winner = probabilities.get(record.winner) if record.winner is not None else None
-    pictures = _find_pictures(record, folder, data)
+    pictures, n_wrong = _find_pictures(record, folder, data)
     return Material(
         record=record,
         data=_data_facts(record, folder, data),
@@ -77,8 +77,8 @@ def collect_material(record: SweepRecord, folder: SweepFolder) -> Material:
         finalists=_finalists(record),
         gains=tuple(_gains(record, labels, probabilities)),
         calibration=measure_calibration(labels, winner) if labels is not None and winner is not None else None,
-        mistakes=pictures.shown,
-        n_mistakes=pictures.n_wrong,
+        mistakes=pictures,
+        n_mistakes=n_wrong,
         expected_gain=expected_gain(record),
         ahead=_trials_ahead(record),
         missing=tuple(missing),
@@ -87,7 +87,7 @@ def collect_material(record: SweepRecord, folder: SweepFolder) -> Material:
 
 
 def _load_prepared(record: SweepRecord, folder: SweepFolder, missing: list[str]) -> PreparedData | None:
-    """From where the sweep had them, or from where they are if the project's folder was moved or copied."""
+    """From the folder that the sweep used, or from this project's folder if it was moved or copied."""
     from galaxy_exp.data.prepared import PreparedData
 
     place = Path(record.started.data_folder)
@@ -104,17 +104,14 @@ def _load_prepared(record: SweepRecord, folder: SweepFolder, missing: list[str])
 
 def _data_facts(record: SweepRecord, folder: SweepFolder, data: PreparedData | None) -> DataFacts:
     """From the prepared images or, if they are gone, from what was logged about them."""
-    from galaxy_exp.report.page.material import DataFacts
+    from galaxy_exp.report.material import DataFacts
 
     started = record.started
     facts = DataFacts(started.data_source, started.simulated, started.data_digest, started.split_digest)
     if data is None:
         return _logged_facts(facts, folder.path / "artifacts" / "data.json")
-    return DataFacts(
-        facts.source,
-        facts.simulated,
-        facts.digest,
-        facts.split_digest,
+    return replace(
+        facts,
         class_names=data.class_names,
         image_shape=data.image_shape,
         counts=data.counts,
@@ -130,7 +127,7 @@ def _logged_facts(facts: DataFacts, path: Path) -> DataFacts:
     try:
         logged = json.loads(path.read_text(encoding="utf-8"))
         counts = logged["counts"]
-        names = tuple(dict.fromkeys(name for part in counts.values() for name in part))
+        names = tuple(dict.fromkeys(name for classes in counts.values() for name in classes))
         return replace(facts, class_names=names, image_shape=tuple(logged["image_shape"]), counts=counts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return facts  # the sweep was never logged, or by another release
@@ -138,7 +135,7 @@ def _logged_facts(facts: DataFacts, path: Path) -> DataFacts:
 
 def _finalists(record: SweepRecord) -> tuple[Finalist, ...]:
     from galaxy_exp.registry.choice import standings
-    from galaxy_exp.report.page.material import Finalist
+    from galaxy_exp.report.material import Finalist
 
     found = []
     for standing in standings(record):
@@ -150,7 +147,7 @@ def _finalists(record: SweepRecord) -> tuple[Finalist, ...]:
 
 
 def _sealed_labels(record: SweepRecord, data: PreparedData | None) -> NDArray[np.int64] | None:
-    """The labels of the sealed images, once the sealed test is open."""
+    """The labels of the held-out test set, once it was opened."""
     if data is None or not record.test_reports:
         return None
     import numpy as np
@@ -162,7 +159,7 @@ def _sealed_labels(record: SweepRecord, data: PreparedData | None) -> NDArray[np
 def _test_probabilities(
     record: SweepRecord, folder: SweepFolder, labels: NDArray[np.int64] | None, missing: list[str]
 ) -> dict[int, NDArray[np.float32]]:
-    """What each tested model said of the sealed images, by trial, as far as it is there and belongs to its report."""
+    """Probabilities of each tested model on the held-out test set, by trial, if stored and of its report's shape."""
     import numpy as np
 
     found = {}
@@ -181,7 +178,7 @@ def _test_probabilities(
 def _gains(
     record: SweepRecord, labels: NDArray[np.int64] | None, probabilities: Mapping[int, NDArray[np.float32]]
 ) -> Iterator[Gain]:
-    """As journaled; of a sweep that an earlier release tested, from the probabilities if they are there."""
+    """As journaled; of a sweep that an earlier release tested, from the probabilities, if any."""
     from galaxy_exp.records import Gain
     from galaxy_exp.registry.bootstrap import METRICS, paired_bootstrap
 
@@ -196,7 +193,7 @@ def _gains(
 
 def _trials_ahead(record: SweepRecord) -> TrialsAhead | None:
     from galaxy_exp.execution.budget import TRIALS_AHEAD, TRIALS_TO_JUDGE_FROM
-    from galaxy_exp.report.page.material import TrialsAhead
+    from galaxy_exp.report.material import TrialsAhead
 
     ended = [record.trials[number] for number in record.end_order]
     proposed = [trial for trial in ended if trial.confirms is None and not trial.settled]
@@ -210,44 +207,40 @@ def _trials_ahead(record: SweepRecord) -> TrialsAhead | None:
     return TrialsAhead(TRIALS_AHEAD, epochs, share * seconds / 3600, len(latest), n_scored)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pictures:
-    shown: tuple[Picture, ...] = ()
-    n_wrong: int | None = None
+def _find_pictures(
+    record: SweepRecord, folder: SweepFolder, data: PreparedData | None
+) -> tuple[list[Picture], int | None]:
+    """The most confident mistakes of the winner, or of the best trial so far, on the validation images; and how many.
 
-
-def _find_pictures(record: SweepRecord, folder: SweepFolder, data: PreparedData | None) -> _Pictures:
-    """The most confident mistakes of the winner, or of the best trial so far, on the validation images."""
+    None and no picture without the images or the probabilities.
+    """
     import numpy as np
 
-    from galaxy_exp.report.mistakes import find_mistakes
+    from galaxy_exp.report.galleries import find_mistakes
 
     best = record.winner if record.winner is not None else next((t.number for t in record.leaderboard()), None)
     if data is None or best is None:
-        return _Pictures()
+        return [], None
     try:
         probabilities = np.load(folder.trial(best) / "validation_probabilities.npy", allow_pickle=False)
     except (OSError, ValueError, EOFError):
-        return _Pictures()
+        return [], None
     labels = np.load(data.files.validation_labels, allow_pickle=False)
     if probabilities.shape != (len(labels), len(data.class_names)):
-        return _Pictures()
-    images = np.load(data.files.validation_images, mmap_mode="r", allow_pickle=False)
-    n_wrong = int((probabilities.argmax(axis=1) != labels).sum())
-    shown = [
-        _to_picture(
-            images[each.index], data.class_names[each.label], data.class_names[each.prediction], each.probability
-        )
+        return [], None
+    images, names = np.load(data.files.validation_images, mmap_mode="r", allow_pickle=False), data.class_names
+    pictures = [
+        _to_picture(images[each.index], names[each.label], names[each.prediction], each.probability)
         for each in find_mistakes(labels, probabilities, _N_PICTURES)
     ]
-    return _Pictures(tuple(shown), n_wrong)
+    return pictures, int((probabilities.argmax(axis=1) != labels).sum())
 
 
 def _to_picture(image: NDArray[np.uint8], true: str, predicted: str, probability: float) -> Picture:
     import numpy as np
     from PIL import Image
 
-    from galaxy_exp.report.page.material import Picture
+    from galaxy_exp.report.material import Picture
 
     drawn = Image.fromarray(np.ascontiguousarray(image))
     drawn.thumbnail((_LARGEST_PICTURE, _LARGEST_PICTURE))
@@ -269,7 +262,7 @@ def _without_secrets(content: Any, in_options: bool = False) -> Any:
     Args:
         content: a sweep, or a part of one.
         in_options: whether it is within `data.options`, `search.sampler_options` or `execution.cluster_options`, whose
-            keys are those of somebody else's class; elsewhere `token_mixer` is a hyperparameter.
+            keys are those of a third-party class; elsewhere `token_mixer` is a hyperparameter.
     """
     if isinstance(content, dict):
         return {

@@ -107,7 +107,7 @@ def preview_command(source: str, overrides: tuple[str, ...], output: Path, per_c
     if output.suffix.lower() != ".png":
         raise BadInputError(f"--output {output}: expected a name ending in .png")
     from galaxy_exp.data import load_dataset
-    from galaxy_exp.report.contact_sheet import pick_samples, plot_contact_sheet
+    from galaxy_exp.report.galleries import pick_samples, plot_contact_sheet
 
     config = read_data_config(source, overrides)
     dataset = load_dataset(config)

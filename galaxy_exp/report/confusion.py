@@ -51,13 +51,13 @@ def confusion_record(matrix: NDArray[np.int64], class_names: Sequence[str]) -> d
 def plot_confusion(matrix: NDArray[np.int64], class_names: Sequence[str], path: Path, title: str = "") -> Path:
     """Draws the matrix: cells coloured by their share of the true class, with that share and the count.
 
-    Completeness (recall) stands at the right of each true class, purity (precision) under each predicted one.
+    Completeness (recall) is at the right of each true class, purity (precision) under each predicted one.
 
     Args:
         matrix: counts (n_classes, n_classes); rows are true classes, columns predicted ones.
         class_names: one per class; long ones are broken into lines.
         path: the PNG to write.
-        title: stands above the scores.
+        title: the headline, above the scores.
 
     Returns:
         `path`.

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.report.canvas import TRAIN, draw_headline, grid_axes, new_figure, save_figure
+from galaxy_exp.report.canvas import TRAIN, draw_headline, draw_points, grid_axes, name_axes, new_figure, save_figure
+from galaxy_exp.report.words import count, score
 
-__all__ = ["TOLD", "coverage_table", "plot_coverage"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["TOLD", "coverage_table", "describe_coverage", "draw_coverage", "plot_coverage"]
 
 SHARES = tuple(percent / 100 for percent in range(5, 101, 5))
 TOLD = (1.0, 0.9, 0.8, 0.5)
@@ -55,20 +59,38 @@ def coverage_table(labels: NDArray[Any], probabilities: NDArray[Any]) -> list[di
 
 def plot_coverage(rows: Sequence[Mapping[str, Any]], path: Path, title: str = "Accuracy and coverage") -> Path:
     """Draws the rows of `coverage_table` as a PNG; returns `path`."""
-    shown = sorted(rows, key=lambda row: row["coverage"])
-    shares = [100 * row["coverage"] for row in shown]
     figure = new_figure(6.2, 4.4)
-    axes = grid_axes(figure.add_axes((0.11, 0.13, 0.85, 0.68)))
+    draw_coverage(figure.add_axes((0.13, 0.13, 0.83, 0.68)), rows)
+    shares = "   ".join(f"{row['accuracy']:.3f} on {row['coverage']:.0%}" for row in rows if row["coverage"] in TOLD)
+    draw_headline(figure, title, f"accuracy {shares}")
+    return save_figure(figure, path)
+
+
+def draw_coverage(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draws accuracy against the share of images kept, with its intervals."""
+    shown = sorted(rows, key=lambda row: row["coverage"])
+    points = {
+        f"{row['coverage']:.0%} kept, {count(row['n_images'], 'image')}: {score(row['accuracy'])}": (
+            100 * row["coverage"],
+            row["accuracy"],
+        )
+        for row in shown
+    }
+    shares, accuracies = zip(*points.values(), strict=True)
     lows, highs = zip(*(row["interval"] for row in shown), strict=True)
     axes.fill_between(shares, lows, highs, color=TRAIN, alpha=0.15, linewidth=0)
-    axes.plot(shares, [row["accuracy"] for row in shown], color=TRAIN, linewidth=2, marker="o", markersize=3.5)
+    axes.plot(shares, accuracies, color=TRAIN, linewidth=2)
+    draw_points(axes, points, color=TRAIN, s=16, linewidths=0)
     axes.set_xlim(0, 103)
     axes.set_ylim(min(lows) - 0.02, 1.01)
-    axes.set_xlabel("images kept, the most confident first (%)", fontsize=9.5)
-    axes.set_ylabel("accuracy on those", fontsize=9.5)
-    told = "   ".join(f"{row['accuracy']:.3f} on {row['coverage']:.0%}" for row in rows if row["coverage"] in TOLD)
-    draw_headline(figure, title, f"accuracy {told}")
-    return save_figure(figure, path)
+    name_axes(axes, "images kept, the most confident first (%)", "accuracy on those")
+    grid_axes(axes)
+
+
+def describe_coverage(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Accuracy by the share of images kept, in words."""
+    each = "; ".join(f"{row['coverage']:.0%}: {score(row['accuracy'])}" for row in rows)
+    return f"Accuracy by the share of images kept. {each}."
 
 
 def _wilson(n_right: int, n_images: int) -> tuple[float, float]:

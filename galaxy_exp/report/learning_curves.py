@@ -8,12 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from galaxy_exp.report.canvas import GREY, INK, TRAIN, VALIDATION, draw_headline, new_figure, save_figure
+from galaxy_exp.report.canvas import (
+    GREY,
+    INK,
+    TRAIN,
+    VALIDATION,
+    draw_headline,
+    draw_legend,
+    grid_axes,
+    name_axes,
+    new_figure,
+    save_figure,
+    whole_ticks,
+)
+from galaxy_exp.report.words import count, score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Curve", "collect_curves", "plot_learning_curves"]
+__all__ = ["Curve", "collect_curves", "draw_curve", "plot_learning_curves"]
 
 _PANELS = {"loss": "Loss (nats)", "accuracy": "Accuracy", "macro_f1": "Macro-F1"}
 _FEW_EPOCHS = 25
@@ -30,6 +43,19 @@ class Curve:
     """One value per epoch; NaN where it was not reported. Empty if it never was."""
     validation: list[float]
     """Likewise."""
+
+    @property
+    def n_epochs(self) -> int:
+        """How many epochs were reported."""
+        return max(len(self.train), len(self.validation))
+
+    def describe(self, best_epoch: int) -> str:
+        """The curve in words; `best_epoch` counts from 1 and is 0 if there was none."""
+        text = f"{self.title} over {count(self.n_epochs, 'epoch')}"
+        for name, values in (("training", self.train), ("validation", self.validation)):
+            if known := [value for value in values if math.isfinite(value)]:
+                text += f", {name} from {score(known[0])} to {score(known[-1])}"
+        return f"{text}; the best epoch is {best_epoch}." if best_epoch else f"{text}."
 
 
 def collect_curves(history: Sequence[Mapping[str, float]]) -> list[Curve]:
@@ -51,23 +77,18 @@ def plot_learning_curves(
         objective_name: what the best epoch is best in, such as "val_macro_f1".
         best_epoch: counts from 1; 0 if there was none.
         path: the PNG to write.
-        title: stands before the objective's value.
+        title: the headline, before the objective's value.
 
     Returns:
         `path`.
     """
     curves = collect_curves(history)
     figure = new_figure(4.2 * max(len(curves), 1), 3.9)
-    headline = _headline(history, objective_name, best_epoch, title)
-    draw_headline(figure, headline)
+    draw_headline(figure, _headline(history, objective_name, best_epoch, title))
     for index, curve in enumerate(curves):
-        _draw_curve(figure.add_subplot(1, len(curves), index + 1), curve, best_epoch)
+        draw_curve(figure.add_subplot(1, len(curves), index + 1), curve, best_epoch)
     if curves:
-        handles, names = figure.axes[0].get_legend_handles_labels()
-        figure.legend(
-            handles, names, loc="upper right", ncols=3, frameon=False, bbox_to_anchor=(0.995, 0.9), fontsize=9
-        )
-        figure.subplots_adjust(left=0.18 / len(curves), right=0.985, top=0.77, bottom=0.14, wspace=0.2)
+        figure.subplots_adjust(left=0.18 / len(curves), right=0.985, top=0.74, bottom=0.14, wspace=0.2)
     return save_figure(figure, path)
 
 
@@ -84,24 +105,21 @@ def _headline(history: Sequence[Mapping[str, float]], objective_name: str, best_
     return f"{start}{objective_name} {value:.3f} at epoch {best_epoch} of {len(history)}"
 
 
-def _draw_curve(axes: Axes, curve: Curve, best_epoch: int) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    n_epochs = max(len(curve.train), len(curve.validation))
-    marker = "o" if n_epochs <= _FEW_EPOCHS else ""
+def draw_curve(axes: Axes, curve: Curve, best_epoch: int) -> None:
+    """Draws training against validation over the epochs, with the best epoch marked."""
+    marker = "o" if curve.n_epochs <= _FEW_EPOCHS else ""
     for values, colour, name in ((curve.train, TRAIN, "training"), (curve.validation, VALIDATION, "validation")):
         epochs = range(1, len(values) + 1)
-        axes.plot(epochs, values, color=colour, label=name, marker=marker, markersize=3.5, linewidth=1.8)
+        if values:
+            axes.plot(epochs, values, color=colour, label=name, marker=marker, markersize=3.5, linewidth=1.8)
         if 1 <= best_epoch <= len(values):
             axes.plot(best_epoch, values[best_epoch - 1], "o", color="white", markeredgecolor=colour, markersize=7)
     if best_epoch >= 1:
         axes.axvline(best_epoch, color=GREY, linestyle="--", linewidth=1.2, label="best epoch", zorder=0)
-    axes.set_title(curve.title, fontsize=11, color=INK, loc="left")
-    axes.set_xlabel("epoch", color=GREY)
-    margin = max(0.5, 0.03 * n_epochs)
-    axes.set_xlim(1 - margin, n_epochs + margin)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
-    axes.grid(color="#E6E6E6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=9, colors=GREY)
+    axes.set_title(curve.title, fontsize=11, color=INK, loc="left", pad=22)
+    name_axes(axes, "epoch")
+    margin = max(0.5, 0.03 * curve.n_epochs)
+    axes.set_xlim(1 - margin, curve.n_epochs + margin)
+    axes.xaxis.set_major_locator(whole_ticks(8))
+    grid_axes(axes)
+    draw_legend(axes)

@@ -16,9 +16,11 @@ from galaxy_exp.config.reading import as_journaled
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.report.calibration import Calibration, plot_reliability
+from galaxy_exp.report.confusion import confusion_record, plot_confusion
 from galaxy_exp.report.coverage import plot_coverage
-from galaxy_exp.report.figures import confusion_record, plot_confusion, plot_learning_curves, plot_mistakes_gallery
-from galaxy_exp.report.insight.files import write_insight
+from galaxy_exp.report.galleries import plot_mistakes_gallery
+from galaxy_exp.report.insight import write_insight
+from galaxy_exp.report.learning_curves import plot_learning_curves
 from galaxy_exp.report.per_class import per_class_table, per_class_text
 
 __all__ = [

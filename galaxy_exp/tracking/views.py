@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from galaxy_exp.journal.record import SweepRecord
-from galaxy_exp.report.insight.axes import axes_of, comparable_trials
+from galaxy_exp.report.axes import axes_of, comparable_trials
 from galaxy_exp.tracking import names
 from galaxy_exp.tracking.names import allowed_name
 

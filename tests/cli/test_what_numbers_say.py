@@ -36,9 +36,9 @@ from galaxy_exp.records import EpochReport, Gain, TrialResult, TrialState, gain_
 from galaxy_exp.registry.choice import Standing, choose_winner
 from galaxy_exp.registry.evaluation import build_report
 from galaxy_exp.registry.model_card import write_card
-from galaxy_exp.report.insight.page import _summary as insight_summary
-from galaxy_exp.report.page.document import build_page
-from galaxy_exp.report.page.sections_paper import latex_table, methods_text
+from galaxy_exp.report.insight import summarise_sweep
+from galaxy_exp.report.page import build_page
+from galaxy_exp.report.paper import latex_table, methods_text
 from galaxy_exp.sweep import SweepResult
 from galaxy_exp.sweep_report import collect_material
 from galaxy_exp.tracking.artifacts import leaderboard_rows
@@ -127,7 +127,7 @@ OUTPUTS: dict[str, Output] = {
     "MLflow note of the sweep": lambda record, _, prepared: describe_sweep(record, prepared, "1", "run"),
     "MLflow note of a trial": lambda record, *_: describe_trial(record.trials[1], record),
     "leaderboard.csv": lambda record, *_: json.dumps(leaderboard_rows(record)),
-    "insight page": lambda record, *_: insight_summary(record),
+    "insight page": lambda record, *_: summarise_sweep(record),
 }
 
 

@@ -70,7 +70,7 @@ OWNERS = {
     "jax": {"hypermodel.on_device"},
     "optuna": {"search", "report"},
     "matplotlib": {"report"},
-    "plotly": {"report"},
+    "jinja2": {"report"},
     "yaml": {"config"},
     "pydantic": {"config", "journal"},
     "h5py": {"data"},

@@ -21,7 +21,7 @@ from galaxy_exp.journal.events import (
 from galaxy_exp.records import TrialState
 from galaxy_exp.registry.evaluation import build_report
 from galaxy_exp.report.calibration import measure_calibration
-from galaxy_exp.report.page.material import DataFacts, Finalist, Gain, Material, Picture, TrialsAhead
+from galaxy_exp.report.material import DataFacts, Finalist, Gain, Material, Picture, TrialsAhead
 from galaxy_exp.sweep_report import collect_material
 
 HOSTILE = "<script>alert('x')</script>"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from galaxy_exp.report.contact_sheet import Sample, pick_samples, plot_contact_sheet
+from galaxy_exp.report.galleries import Sample, pick_samples, plot_contact_sheet
 
 LABELS = np.repeat([0, 1, 3], [20, 3, 5])
 

@@ -1,21 +1,34 @@
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import subprocess
 import sys
 import time
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
-from galaxy_exp.report import figures
-from galaxy_exp.report.canvas import name_class
+import galaxy_exp.report
+from galaxy_exp.report.canvas import (
+    MOST_SHAPES,
+    TRAIN,
+    draw_lines,
+    draw_panel,
+    draw_points,
+    name_class,
+    new_axes,
+    plain_text,
+)
 from galaxy_exp.report.confusion import confusion_record, plot_confusion
+from galaxy_exp.report.galleries import Mistake, find_mistakes, plot_mistakes_gallery
 from galaxy_exp.report.learning_curves import collect_curves, plot_learning_curves
-from galaxy_exp.report.mistakes import Mistake, find_mistakes, plot_mistakes_gallery
 from galaxy_exp.report.per_class import per_class_table, per_class_text
 
 LONG_NAMES = [f"Disk, Face-on, {kind} Spiral of the $kind$ {kind}" for kind in "ABCDEFGHIJ"]
@@ -44,6 +57,14 @@ class TestLearningCurves:
         (curve,) = collect_curves([{"loss": 1.0}, {}, {"loss": 0.5}])
         assert np.array_equal(curve.train, [1.0, np.nan, 0.5], equal_nan=True)
         assert curve.validation == []
+
+    def test_is_described_in_words(self) -> None:
+        loss, accuracy = collect_curves(_history(2))
+        assert loss.describe(2) == (
+            "Loss (nats) over 2 epochs, training from 1.000 to 0.500, validation from 1.100 to 0.550; "
+            "the best epoch is 2."
+        )
+        assert accuracy.describe(0).endswith("validation from 0.400 to 0.700.")
 
     @pytest.mark.parametrize(("n_epochs", "best"), [(20, 14), (1, 1), (200, 200), (3, 0), (0, 0)])
     def test_draws_any_number_of_epochs(self, tmp_path: Path, n_epochs: int, best: int) -> None:
@@ -120,6 +141,47 @@ class TestPerClass:
         )
 
 
+class TestSvg:
+    def draw(self, n_points: int, name: str = "a", title: str = "trial") -> ElementTree.Element:
+        def draw(axes: Axes) -> None:
+            points = {f"{title} {number}": (number, number) for number in range(n_points)}
+            draw_points(axes, points, color=TRAIN)
+            draw_lines(axes, {name: [at, (1, 2)] for name, at in points.items()}, colors=TRAIN)
+            axes.set_xlabel(plain_text(title))
+
+        return ElementTree.fromstring(draw_panel(name, f"{n_points} <points>", new_axes(4, 3), draw))
+
+    def test_is_a_picture_with_its_description_in_the_page_s_colours(self) -> None:
+        root = self.draw(3)
+        assert (root.tag, root.get("role"), root.get("aria-label")) == ("svg", "img", "3 <points>")
+        styles = " ".join(each.get("style", "") for each in root.iter())
+        assert "var(--blue)" in styles
+        assert TRAIN.lower() not in styles
+
+    @pytest.mark.parametrize("n_points", [1, 2, 30])
+    def test_every_shape_has_its_title(self, n_points: int) -> None:
+        titles = [each.text for each in self.draw(n_points).iter("title")]
+        assert titles == 2 * [f"trial {number}" for number in range(n_points)]
+
+    def test_very_many_shapes_are_an_image(self) -> None:
+        root = self.draw(MOST_SHAPES + 1)
+        assert not list(root.iter("title"))
+        images = {each.get("href", "")[:22] for each in root.iter("image")}
+        assert images == {"data:image/png;base64,"}
+        assert len(list(root.iter("text"))) > 5
+
+    def test_ids_of_two_figures_differ(self) -> None:
+        first, second = ({each.get("id") for each in self.draw(30, name).iter()} - {None} for name in ("a", "b"))
+        assert first
+        assert not first & second
+
+    def test_names_are_text_without_formulas_passwords_and_control_characters(self) -> None:
+        root = self.draw(1, title="$x$ \x00 https://me:geheim@host/<b>")
+        shown = "$x$ \ufffd https://***@host/<b>"
+        assert shown in [each.text for each in root.iter("text")]
+        assert {each.text for each in root.iter("title")} == {f"{shown} 0"}
+
+
 def test_names_are_shortened_and_never_read_as_formulas() -> None:
     assert name_class("Disk, Face-on, Medium Spiral", 11, 4) == "Disk,\nFace-on,\nMedium\nSpiral"
     assert name_class("Disk, Face-on, Medium Spiral", 14, 1) == "Disk,…"
@@ -155,14 +217,16 @@ def test_no_global_matplotlib_state() -> None:
     code = (
         "import sys, galaxy_exp.report\n"
         "assert not {'matplotlib', 'pandas', 'keras', 'mlflow', 'numpy'} & set(sys.modules)\n"
-        "import galaxy_exp.report.figures\n"
+        "import galaxy_exp.report.learning_curves, galaxy_exp.report.page\n"
         "assert 'matplotlib' not in sys.modules\n"
         "from pathlib import Path\n"
-        "galaxy_exp.report.figures.plot_learning_curves([{'loss': 1.0}], 'loss', 1, Path(sys.argv[1]))\n"
+        "galaxy_exp.report.learning_curves.plot_learning_curves([{'loss': 1.0}], 'loss', 1, Path(sys.argv[1]))\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code, "/dev/null"], check=True, timeout=60)
 
 
-def test_all_names_exist() -> None:
-    assert all(callable(getattr(figures, name)) for name in figures.__all__)
+@pytest.mark.parametrize("name", [each.name for each in pkgutil.iter_modules(galaxy_exp.report.__path__)])
+def test_all_names_exist(name: str) -> None:
+    module = importlib.import_module(f"galaxy_exp.report.{name}")
+    assert all(hasattr(module, each) for each in module.__all__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import re
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,15 @@ from galaxy_exp.config import parse_sweep
 from galaxy_exp.journal.events import EpochReported, Event, SweepStarted, TrialEnded, TrialProposed, TrialStarted
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.records import EpochReport, TrialResult, TrialState
-from galaxy_exp.report.insight import importance
-from galaxy_exp.report.insight.axes import Axis, axes_of, comparable_trials, short_value, tick_values
-from galaxy_exp.report.insight.files import write_insight
-from galaxy_exp.report.insight.history import collect_history
-from galaxy_exp.report.insight.importance import NO_TEST, measure_importances
-from galaxy_exp.report.insight.parallel import NOT_ACTIVE, collect_parallel
-from galaxy_exp.report.insight.pareto import collect_pareto
-from galaxy_exp.report.insight.rungs import collect_rungs
-from galaxy_exp.report.insight.slices import collect_slices
-from galaxy_exp.report.page import sections_search
+from galaxy_exp.report.axes import Axis, axes_of, comparable_trials, tick_values
+from galaxy_exp.report.hyperparameters import NOT_ACTIVE, collect_parallel, collect_slices
+from galaxy_exp.report.importance import NO_TEST, measure_importances, plot_importances
+from galaxy_exp.report.insight import write_insight
+from galaxy_exp.report.material import DataFacts, Material
+from galaxy_exp.report.page import build_page
+from galaxy_exp.report.rungs import collect_rungs
+from galaxy_exp.report.scores import collect_history, collect_pareto
+from galaxy_exp.report.words import short_value
 
 SPACE: list[dict[str, Any]] = [
     {"class_name": "Choice", "config": {"name": "optimizer", "conditions": [], "values": ["adam", "adamw"]}},
@@ -144,16 +144,16 @@ class TestImportance:
         assert set(found.shares) == {"optimizer", "decay", "rate", "units"}
         assert (found.n_trials, found.n_best) == (60, 6)
 
-    def test_nothing_that_is_shown_claims_a_significance(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_nothing_that_is_shown_claims_a_significance(self, tmp_path: Path) -> None:
         """Shuffled scores are no null distribution for a sampler that learns from scores."""
-        record, drawn = make_sweep(60), []
-        monkeypatch.setattr(importance, "save_figure", lambda figure, path: drawn.append(figure) or path)
-        importance.plot_importances(measure_importances(record), tmp_path / "importance.png")
+        record = make_sweep(60)
+        figure = plot_importances(measure_importances(record))
         page = write_insight(record, tmp_path).joinpath("insight.html").read_text(encoding="utf-8")
+        report = build_page(Material(record, DataFacts("a.h5", False, "d", "s"), ""))
         shown = {
-            "figure": " ".join(text.get_text() for text in drawn[0].findobj(Text)),
+            "figure": " ".join(text.get_text() for text in figure.findobj(Text)),
             "page": page[page.index("<body>") :],
-            "report": " ".join(map(str, sections_search._importance(measure_importances(record)))),
+            "report": report[report.index('id="importance"') : report.index('id="parallel"')],
         }
         for where, text in shown.items():
             plain = " ".join(text.split())
@@ -185,12 +185,19 @@ class TestFigures:
         assert history.completed == {1: pytest.approx(0.9), 3: pytest.approx(0.7)}
         assert history.stopped == {2: pytest.approx(0.4)}
         assert history.best == dict.fromkeys((1, 2, 3), pytest.approx(0.9))
+        assert history.description == (
+            "validation macro-F1 of 4 trials in the order they began: 2 trained all epochs, 1 were stopped early, "
+            "1 have no model; the best so far was 0.900 at trial 1."
+        )
 
     def test_rungs_tell_how_many_trials_came_how_far(self) -> None:
         record = make_sweep(6, states=lambda n: TrialState.STOPPED if n % 2 else TrialState.COMPLETED)
         rungs = collect_rungs(record)
         assert (rungs.survivors, rungs.rungs, rungs.trained) == ([6, 6, 3, 3], [2], 18)
         assert rungs.stopped == {1, 3, 5}
+        assert rungs.saved == 0.25
+        assert rungs.survival_description == "Of 6 trials, 6 trained 2 epochs, 3 trained 4 epochs."
+        assert rungs.curves_description.startswith("validation macro-F1 after each epoch of 6 trials; the best, trial ")
         assert len(rungs.curves[1]) == 2
         assert rungs.winner == record.leaderboard()[0].number
 
@@ -201,16 +208,31 @@ class TestFigures:
         inactive = [number for number, at in zip(parallel.trials, decay.positions, strict=True) if at == NOT_ACTIVE]
         assert sorted(inactive) == [number for number in range(10) if "decay" not in chosen(number)]
         assert decay.ticks[NOT_ACTIVE] == "not active"
+        assert parallel.n_compared == len(parallel.trials) == 10
+        selected = parallel.select(["units"], 2)
+        assert [column.name for column in selected.columns] == ["units", "optimizer"]
+        best = parallel.trials[-1]
+        assert selected.description == (
+            "10 trials as lines across units, optimizer and validation macro-F1. "
+            f"The best, trial {best}: units {chosen(best)['units']}, optimizer {chosen(best)['optimizer']}."
+        )
 
     def test_slices_hold_the_trials_in_which_the_hyperparameter_was_active(self) -> None:
         slices = collect_slices(make_sweep(10), ["units"])
         assert [each.axis.name for each in slices] == ["units", "optimizer", "decay", "rate"]
         assert slices[2].trials == [number for number in range(10) if "decay" in chosen(number)]
+        best = max(rate_decides(chosen(number)) for number in range(10))
+        assert slices[3].description.startswith("validation macro-F1 of 10 trials against rate. The best, ")
+        assert f"{best:.3f}, is at " in slices[3].description
+        assert slices[1].description.startswith(
+            "validation macro-F1 of 10 trials against optimizer. The best with each:"
+        )
 
     def test_the_pareto_front_is_the_record_s(self) -> None:
         record = make_sweep(8, objective=["val_macro_f1", "-parameters"])
         pareto = collect_pareto(record)
         assert pareto.front == [trial.number for trial in record.pareto_front()]
+        assert pareto.describe(1).startswith("validation macro-F1 against parameters; on the front: trials ")
         assert pareto.values[3] == (record.trials[3].result.metrics["val_macro_f1"], 100_000.0)
 
 
@@ -253,11 +275,22 @@ def test_every_sweep_can_be_drawn(tmp_path: Path, record: Callable[[], SweepReco
 
 def test_the_page_holds_everything_and_asks_no_server(tmp_path: Path) -> None:
     page = (write_insight(make_sweep(12), tmp_path) / "insight.html").read_text(encoding="utf-8")
-    assert len(re.findall(r"plotly\.js v\d", page[:5_000_000])) == 1
-    assert not re.search(r'<(script|link|img)[^>]+(src|href)="', page)
+    assert len(page) < 300_000
+    assert not re.search(r"<(script|link|img|iframe)|https?:|url\(|@import", page)
+    assert page.count("<svg") == 5
     assert "&lt;galaxies&gt;.h5" in page
     for title in ("Optimisation history", "What matters for val_macro_f1", "Parallel coordinates", "Slices", "Rung"):
         assert title in page
+
+
+def test_the_page_is_well_formed_and_every_figure_has_its_description(tmp_path: Path) -> None:
+    page = (write_insight(make_sweep(12), tmp_path) / "insight.html").read_text(encoding="utf-8")
+    root = ElementTree.fromstring(page.removeprefix("<!DOCTYPE html>"))
+    ids = [each.get("id") for each in root.iter() if each.get("id")]
+    assert len(ids) == len(set(ids))
+    assert all(len(each.get("aria-label", "")) > 40 for each in root.iter("svg"))
+    trials = {title.text.split(":")[0] for title in root.iter("title") if title.text and ":" in title.text}
+    assert trials == {f"trial {number}" for number in range(12)}
 
 
 def test_drawn_again_it_is_the_same(tmp_path: Path) -> None:

@@ -11,24 +11,33 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from jinja2 import UndefinedError
 from written_records import RecordWriter
 
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.registry.evaluation import build_report
 from galaxy_exp.report.calibration import measure_calibration
-from galaxy_exp.report.page.citations import ENTRIES, bibtex, cited_data, cited_methods, cited_software
-from galaxy_exp.report.page.document import build_page
-from galaxy_exp.report.page.html import element, escape
-from galaxy_exp.report.page.material import DataFacts, Material, SweepState
-from galaxy_exp.report.page.sections_paper import latex_table, methods_text
+from galaxy_exp.report.comparison import describe_finalists, describe_gains
+from galaxy_exp.report.html import environment
+from galaxy_exp.report.material import DataFacts, Material, SweepState
+from galaxy_exp.report.page import build_page
+from galaxy_exp.report.paper import (
+    bibtex,
+    cited_data,
+    cited_methods,
+    cited_software,
+    latex_table,
+    methods_text,
+    read_references,
+)
 from galaxy_exp.sweep_report import write_report
 
 from .materials import LABELS, NAMES, PROBABILITIES, STATES, collected, finished, searched, unfinished
 
 
-@pytest.fixture(params=STATES)
-def page(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return build_page(STATES[request.param](tmp_path))
+@pytest.fixture(scope="module", params=STATES)
+def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return build_page(STATES[request.param](tmp_path_factory.mktemp("sweep")))
 
 
 def parse(page: str) -> ElementTree.Element:
@@ -170,13 +179,14 @@ class TestWhatItSays:
         ahead = unfinished(tmp_path).ahead
         assert ahead is not None
         assert (ahead.n_trials, ahead.judged_from, ahead.n_scored, ahead.epochs) == (10, 12, 11, 27)
-        assert ahead.chance == pytest.approx(10 / 21)
+        assert ahead.probability == pytest.approx(10 / 21)
 
     def test_many_trials_make_no_large_page(self, tmp_path: Path) -> None:
         writer = searched(1500)
         path = write_report(writer.record, SweepFolder(tmp_path), tmp_path / "new" / "r.html")
         assert path.stat().st_size < 1_500_000
         assert [each.name for each in path.parent.iterdir()] == ["r.html"]
+        assert "They are the best of 1,499 trials." in text_of(path.read_text(encoding="utf-8"))
 
     def test_secrets_of_the_sweep_file_are_left_out(self, tmp_path: Path) -> None:
         options = {"api_key": "geheim", "url": "https://me:geheim@host", "n": 3}
@@ -228,9 +238,9 @@ class TestForAPaper:
         assert "The chosen hyperparameters are rate 0.9167, \\textless{}script" in text
         assert {key for keys in cited_software(material).values() for key in keys} <= set(cited)
 
-    @pytest.mark.parametrize("key", ENTRIES)
+    @pytest.mark.parametrize("key", read_references())
     def test_entries_are_balanced_and_have_their_fields(self, key: str) -> None:
-        entry = ENTRIES[key]
+        entry = read_references()[key]
         assert entry.count("{") == entry.count("}")
         kind, name, rest = re.fullmatch(r"@(\w+)\{(\w+),\n(.*)\n\}", entry, flags=re.DOTALL).groups()  # type: ignore[union-attr]
         assert name == key
@@ -262,11 +272,48 @@ class TestCalibration:
         assert measure_calibration(np.array([0]), np.array([[1.0, 0.0]])).bins[0].high == 1.0
 
 
+class TestComparison:
+    def test_is_described_in_words(self) -> None:
+        material = finished()
+        assert describe_gains(material.gains) == (
+            "Gain over the baseline with 95% intervals: accuracy +0.200, 0.100 to 0.300; "
+            "macro-F1 +0.100, -0.020 to 0.220."
+        )
+        told = describe_finalists(material.finalists, "validation macro-F1")
+        assert told == "validation macro-F1 of the finalists with each seed: trial 11 mean 0.760."
+
+    def test_every_picture_is_in_the_page(self) -> None:
+        figures = [each for each in parse(build_page(finished())).iter("figure") if each.find(".//svg") is not None]
+        assert [each.get("aria-label") for each in figures] == [
+            "Gains over the baseline",
+            "Learning curves",
+            "Finalists",
+            "Calibration",
+            "Calibrated",
+            "Accuracy and coverage",
+            "Optimisation history",
+            "Rung survival",
+            "Curves",
+            "Importance",
+            "Parallel coordinates",
+            "Slices",
+        ]
+
+
 class TestHtml:
     def test_text_is_escaped_once(self) -> None:
-        assert (
-            element("td", "<&>", element("b", '"'), class_="a b") == '<td class="a b">&lt;&amp;&gt;<b>&quot;</b></td>'
+        template = environment().from_string(
+            '{% set name %}<b>{{ x }}</b>{% endset %}<td class="{{ y }}">{{ x }}{{ name }}</td>'
         )
+        assert template.render(x='<&"', y='a"') == ('<td class="a&#34;">&lt;&amp;&#34;<b>&lt;&amp;&#34;</b></td>')
 
     def test_control_characters_do_not_break_it(self) -> None:
-        assert escape("a\x00\x1b[b") == "a\ufffd\ufffd[b"
+        assert environment().from_string("{{ x }}").render(x="a\x00\x1b[b") == "a\ufffd\ufffd[b"
+
+    def test_a_password_in_an_address_is_hidden(self) -> None:
+        told = environment().from_string("{{ x }}").render(x="https://me:geheim@host/a.h5")
+        assert told == "https://***@host/a.h5"
+
+    def test_a_name_that_the_template_does_not_get_is_an_error(self) -> None:
+        with pytest.raises(UndefinedError, match="'x' is undefined"):
+            environment().from_string("{{ x }}").render()

@@ -12,7 +12,7 @@ import pytest
 from browsers import WHY_NOT, Browser, open_browser
 from PIL import Image
 
-from galaxy_exp.report.page.document import build_page
+from galaxy_exp.report.page import build_page
 
 from .materials import STATES
 

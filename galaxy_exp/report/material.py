@@ -1,4 +1,4 @@
-"""What the page is made of: everything known about a sweep, computed before anything is written."""
+"""What the report page is made of: everything known about a sweep, computed before anything is written."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.records import Gain
+from galaxy_exp.report.comparison import Finalist
 
 if TYPE_CHECKING:
     from galaxy_exp.journal.record import SweepRecord, TrialRecord
@@ -17,10 +18,10 @@ __all__ = ["DataFacts", "Finalist", "Gain", "Material", "Picture", "SweepState",
 
 
 class SweepState(StrEnum):
-    """How far a sweep came."""
+    """Whether a sweep has ended, and how."""
 
     FINISHED = "finished"
-    """The winner was tested on the sealed images and registered."""
+    """The winner was tested on the held-out test set and registered."""
     UNFINISHED = "not finished"
     """Running, interrupted or killed."""
     FAILED = "failed"
@@ -28,7 +29,7 @@ class SweepState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:
-    """What is known of the images."""
+    """What is known about the images."""
 
     source: str
     simulated: bool
@@ -38,7 +39,7 @@ class DataFacts:
     image_shape: tuple[int, ...] = ()
     """(height, width, 3) in pixels; empty if not known."""
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """Images by part and class; empty if not known."""
+    """Images by split and class; empty if not known."""
     preprocessing: Sequence[str] = ()
     """The steps in words."""
     own_split: bool = False
@@ -46,19 +47,20 @@ class DataFacts:
     n_near: int = 0
     n_skipped: int = 0
 
+    @property
+    def n_images(self) -> int:
+        """In all splits; 0 if not known."""
+        return sum(sum(classes.values()) for classes in self.counts.values())
 
-@dataclass(frozen=True, slots=True)
-class Finalist:
-    """A configuration that was trained again."""
+    @property
+    def name(self) -> str:
+        """The data in a few words."""
+        return "SIMULATED galaxies" if self.simulated else self.source.rstrip("/").rpartition("/")[2]
 
-    number: int
-    searched: float | None
-    """What the search found, with one seed."""
-    values: tuple[float, ...]
-    """The objective of each further training, in their order."""
-    mean: float
-    spread: float | None
-    """Standard deviation; None for a single seed."""
+    @property
+    def galaxies(self) -> str:
+        """`galaxies`, or `SIMULATED galaxies`: for every sentence with a number in it."""
+        return "SIMULATED galaxies" if self.simulated else "galaxies"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +72,13 @@ class TrialsAhead:
     hours: float
     """Of a worker."""
     judged_from: int
-    """How many of the latest trials this follows from."""
+    """Number of the latest trials that the estimate uses."""
     n_scored: int
     """Trials with a score that were proposed so far."""
 
     @property
-    def chance(self) -> float:
-        """That the best of all is among those ahead, if all are alike: the best is equally likely to be any of them."""
+    def probability(self) -> float:
+        """That the best of all is among those ahead, if all are alike: each is equally likely to be the best."""
         return self.n_trials / (self.n_trials + self.n_scored)
 
 
@@ -106,17 +108,17 @@ class Material:
     finalists: Sequence[Finalist] = ()
     """The best mean first."""
     gains: Sequence[Gain] = ()
-    """Empty without a baseline, or without the sealed test's probabilities."""
+    """Empty without a baseline, or without the probabilities on the held-out test set."""
     calibration: Calibration | None = None
-    """Of the winner on the sealed test; None if its probabilities are not there."""
+    """Of the winner on the held-out test set; None without its probabilities."""
     mistakes: Sequence[Picture] = ()
     """Of the winner on the validation images, the most confident first."""
     n_mistakes: int | None = None
     """Of the winner on the validation images, in all; None if they are not known."""
     expected_gain: float | None = None
-    """What ten more trials would add to the best objective; None if there are too few to judge from."""
+    """What ten more trials would add to the best objective; None with too few trials for an estimate."""
     ahead: TrialsAhead | None = None
-    """What these ten would take; None before a proposed trial has ended."""
+    """What these ten would cost; None before a proposed trial has ended."""
     missing: Sequence[str] = ()
     """What could not be shown and why, one sentence each."""
     software: Mapping[str, str] = field(default_factory=dict)
@@ -124,7 +126,7 @@ class Material:
 
     @property
     def state(self) -> SweepState:
-        """A sweep whose last step, the promotion, is done counts as finished, its last event written or not."""
+        """A sweep whose last step, the promotion, is done counts as finished, even without its last event."""
         ended = self.record.ended
         if ended is not None and not ended.succeeded:
             return SweepState.FAILED
@@ -143,12 +145,12 @@ class Material:
 
     @property
     def baseline(self) -> TrialRecord | None:
-        """The trial of the baseline; None if the sweep has none or it is not proposed yet."""
+        """The trial of the baseline; None if the sweep has none or has not proposed it yet."""
         return self.record.trials.get(0) if self.record.config.search.baseline else None
 
     @property
     def test(self) -> dict[str, Any] | None:
-        """The winner's report on the sealed test, as `TestReport.to_dict()`."""
+        """The winner's report on the held-out test set, as `TestReport.to_dict()`."""
         return self.record.winner_test
 
     @property
@@ -161,6 +163,11 @@ class Material:
     def baseline_test(self) -> dict[str, Any] | None:
         """The baseline's, unless it is the winner."""
         return self.record.baseline_test
+
+    @property
+    def space(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """Class and configuration of each entry of the KerasTuner space."""
+        return [(entry["class_name"], entry["config"]) for entry in self.record.started.space.get("space", [])]
 
     def gain(self, metric: str) -> Gain | None:
         """The gain in one metric."""

@@ -1,30 +1,30 @@
-"""Which hyperparameters tell the best trials of a sweep from the others."""
+"""Which hyperparameters distinguish the best trials of a sweep from the others."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from galaxy_exp.report.canvas import GREY, INK, TRAIN, draw_headline, new_figure, plain_text, save_figure
-from galaxy_exp.report.insight.axes import Axis, axes_of, comparable_trials, score_of
-from galaxy_exp.report.insight.study import build_study
+from galaxy_exp.records import HyperparameterValue
+from galaxy_exp.report.axes import Axis, axes_of, comparable_trials, score_of
+from galaxy_exp.report.canvas import GREY, INK, TRAIN, draw_headline, new_figure, plain_text
 
 if TYPE_CHECKING:
     import optuna
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from galaxy_exp.journal.record import SweepRecord, TrialRecord
 
-__all__ = ["LEAST_TRIALS", "NO_TEST", "Importances", "measure_importances", "plot_importances"]
+__all__ = ["LEAST_TRIALS", "NO_TEST", "Importances", "draw_importances", "measure_importances", "plot_importances"]
 
 LEAST_TRIALS = 8
 """Number of trials below which nothing is computed."""
 
 NO_TEST = "This describes the trials that were made; it is no significance test."
-"""What every figure and page says beside the shares: shuffled scores are no null distribution for a sampler that learns
-from scores, and its few random trials are too few for a test."""
+"""Written beside the shares in every figure and page: shuffled scores are no null distribution for a sampler that
+learns from scores, and its few random trials are too few for a test."""
 
 _LEAST_BEST = 3
 """Number of best trials in which a hyperparameter has to be active; below it, its share is 0."""
@@ -41,6 +41,15 @@ class Importances:
     """Number of best trials, whose distribution is compared with that of all."""
     shares: dict[str, float]
     """Sum to 1, or are all 0; empty with fewer than `LEAST_TRIALS` trials, or if nothing varied."""
+
+    @property
+    def description(self) -> str:
+        """In words; without shares, the reason."""
+        if self.n_trials < LEAST_TRIALS:
+            return f"trials that can be compared: {self.n_trials}; needed: {LEAST_TRIALS}"
+        if not self.shares:
+            return "no hyperparameter was varied"
+        return f"Importance of the hyperparameters: {', '.join(f'{n} {s:.0%}' for n, s in self.shares.items())}."
 
 
 def measure_importances(record: SweepRecord) -> Importances:
@@ -65,38 +74,31 @@ def measure_importances(record: SweepRecord) -> Importances:
     return Importances(record.objective.name, len(trials), n_best, {name: found[name] / total for name in ranked})
 
 
-def plot_importances(found: Importances, path: Path) -> Path:
-    """Draws the shares as bars, or says why there are none."""
+def plot_importances(found: Importances) -> Figure:
+    """The shares as bars, or why there are none."""
     figure = new_figure(7.6, 1.7 + 0.34 * max(3, len(found.shares)))
     height = figure.get_figheight()
     title = f"What matters for {found.objective}"
     if not found.shares:
         draw_headline(figure, title)
-        figure.text(0.02, 0.5, _why_nothing(found), fontsize=11, color=GREY, va="center")
-        return save_figure(figure, path)
+        figure.text(0.02, 0.5, found.description, fontsize=11, color=GREY, va="center")
+        return figure
     draw_headline(figure, title, f"PED-ANOVA: the best {found.n_best} of {found.n_trials} trials against all")
     axes = figure.add_axes((0.27, 0.62 / height, 0.66, 1 - 1.5 / height))
-    _draw_bars(axes, found.shares)
-    return save_figure(figure, path)
+    draw_importances(axes, found)
+    axes.set_xlabel(f"Share. {NO_TEST}", color=GREY, fontsize=9)
+    return figure
 
 
-def _why_nothing(found: Importances) -> str:
-    if found.n_trials < LEAST_TRIALS:
-        return f"trials that can be compared: {found.n_trials}; needed: {LEAST_TRIALS}"
-    return "no hyperparameter was varied"
-
-
-def _draw_bars(axes: Axes, shares: Mapping[str, float]) -> None:
-    names = list(shares)
-    for row, name in enumerate(names):
-        axes.barh(row, shares[name], height=0.62, color=TRAIN)
-        axes.text(1.02, row, f"{shares[name]:.0%}", va="center", fontsize=10, color=INK,
-                  transform=axes.get_yaxis_transform())  # fmt: skip
+def draw_importances(axes: Axes, found: Importances) -> None:
+    """Draws the shares as bars, the largest at the top."""
+    names, shares = list(found.shares), list(found.shares.values())
+    bars = axes.barh(range(len(names)), shares, height=0.62, color=TRAIN)
+    axes.bar_label(bars, [f"{share:.0%}" for share in shares], padding=5, fontsize=10, color=INK)
     axes.set_yticks(range(len(names)), [plain_text(name) for name in names], fontsize=10, color=INK)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_xlim(0, min(1.0, 1.05 * max(*shares.values(), 0.05)))
+    axes.set_xlim(0, 1.15 * max(*shares, 0.05))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.set_xlabel(f"Share. {NO_TEST}", color=GREY, fontsize=9)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=9, colors=GREY)
@@ -120,7 +122,7 @@ def _group(record: SweepRecord, trials: Sequence[TrialRecord], axes: Sequence[Ax
         together.setdefault(active, []).append(axis)
     return [
         _Group(
-            [axis.name for axis in alike], list(active), build_study(record, [trials[each] for each in active], alike)
+            [axis.name for axis in alike], list(active), _build_study(record, [trials[each] for each in active], alike)
         )
         for active, alike in together.items()
     ]
@@ -158,3 +160,42 @@ def _pearson_divergences(group: _Group, quantile: float, keys: list[float]) -> d
             normalize=False,
         )
     return {name: float(value) for name, value in found.items()}
+
+
+def _build_study(record: SweepRecord, trials: Sequence[TrialRecord], axes: Sequence[Axis]) -> optuna.Study:
+    """A study in memory with these trials as complete ones, in their order, on the first objective.
+
+    A conditional hyperparameter is in the trials in which it is active. A trial that was stopped early has the score
+    that it had reached.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize" if record.objective.direction == "max" else "minimize")
+    for trial in trials:
+        active = [axis for axis in axes if axis.name in trial.values]
+        study.add_trial(
+            optuna.trial.create_trial(
+                value=score_of(record, trial),
+                params={axis.name: _parameter(axis, trial.values[axis.name]) for axis in active},
+                distributions={axis.name: _distribution(axis) for axis in active},
+            )
+        )
+    return study
+
+
+def _distribution(axis: Axis) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if axis.choices:
+        return CategoricalDistribution(axis.choices)
+    if axis.is_reversed:
+        return FloatDistribution(0.0, 1.0)
+    if axis.is_whole:
+        return IntDistribution(int(axis.low), int(axis.high), log=axis.is_log)
+    return FloatDistribution(axis.low, axis.high, log=axis.is_log)
+
+
+def _parameter(axis: Axis, value: HyperparameterValue) -> Any:
+    """Optuna has no reverse logarithmic scale; a value on one is replaced by its position, 0 to 1."""
+    return axis.position(value) if axis.is_reversed else value

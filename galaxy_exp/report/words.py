@@ -1,65 +1,60 @@
-"""Numbers and names as the page writes them."""
+"""Numbers and names as figures and pages write them."""
 
 from __future__ import annotations
 
+import re
+
 from galaxy_exp.metrics import METRIC_LABELS
 from galaxy_exp.records import HyperparameterValue
-from galaxy_exp.report.page.material import Material
+from galaxy_exp.redaction import hide_password
 
 __all__ = [
     "METRIC_NAMES",
-    "PRUNERS",
-    "SAMPLERS",
     "UNKNOWN",
     "amount",
     "count",
-    "describe_data",
     "duration",
     "metric_name",
-    "of_images",
     "plain_value",
+    "printable",
     "quantity",
     "score",
+    "short_value",
     "signed",
     "validation_name",
 ]
 
 UNKNOWN = "\N{EN DASH}"
-"""Stands for what is not known or not active."""
+"""What is written for a value that is not known or not active."""
 
-SAMPLERS = {
-    "gp": "expected improvement under a Gaussian process",
-    "tpe": "a tree-structured Parzen estimator",
-    "random": "random search",
-    "grid": "a grid",
-    "qmc": "a quasi-random sequence",
-    "cmaes": "CMA-ES",
-}
-PRUNERS = {
-    "asha": "asynchronous successive halving",
-    "hyperband": "Hyperband",
-    "median": "the median rule",
-    "patience": "patience with trials that do not improve",
-}
-"""What `search.sampler` and `search.pruner` stand for; not those of one's own."""
+_MOST_CHARACTERS = 16
+"""Of a value before it is shortened."""
 
 METRIC_NAMES = {name: METRIC_LABELS[name] for name in ("accuracy", "macro_f1", "balanced_accuracy", "loss")}
 """Of the metrics that every epoch has."""
 
+_CONTROL = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML does not allow in a document; pages are well-formed XML as well."""
+
+
+def printable(text: object) -> str:
+    """Any text without passwords in addresses and without control characters."""
+    return hide_password(_CONTROL.sub("\ufffd", str(text)))
+
 
 def metric_name(name: str) -> str:
-    """`val_macro_f1` as "macro-F1"; a name that is not known stays as it is."""
+    """`val_macro_f1` as "macro-F1"; an unknown name is not changed."""
     return METRIC_NAMES.get(name.removeprefix("val_"), name)
 
 
 def validation_name(name: str) -> str:
-    """`val_macro_f1` as "validation macro-F1"; a name that is not known stays as it is."""
+    """`val_macro_f1` as "validation macro-F1"; an unknown name is not changed."""
     return f"validation {metric_name(name)}" if name.startswith("val_") and metric_name(name) != name else name
 
 
-def count(number: int, noun: str, plural: str = "") -> str:
+def count(number: int, noun: str) -> str:
     """`1 trial`, `1,200 trials`."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+    return f"{number:,} {noun if number == 1 else f'{noun}s'}"
 
 
 def score(value: float | None) -> str:
@@ -92,7 +87,7 @@ def quantity(value: float) -> str:
 
 
 def plain_value(value: HyperparameterValue | None) -> str:
-    """A hyperparameter's value; an en dash where it is not active."""
+    """A hyperparameter's value in a text; an en dash where it is not active."""
     if value is None:
         return UNKNOWN
     if isinstance(value, bool):
@@ -100,13 +95,9 @@ def plain_value(value: HyperparameterValue | None) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def describe_data(material: Material) -> str:
-    """The data in a few words."""
-    if material.data.simulated:
-        return "SIMULATED galaxies"
-    return material.data.source.rstrip("/").rpartition("/")[2]
-
-
-def of_images(material: Material) -> str:
-    """`galaxies`, or `SIMULATED galaxies`: for every sentence with a figure in it."""
-    return "SIMULATED galaxies" if material.data.simulated else "galaxies"
+def short_value(value: HyperparameterValue) -> str:
+    """A hyperparameter's value beside an axis."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = f"{value:.3g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,10 @@ from galaxy_exp.scales import quantile_of
 if TYPE_CHECKING:
     from galaxy_exp.journal.record import SweepRecord, TrialRecord
 
-__all__ = ["Axis", "axes_of", "comparable_trials", "offset", "score_of", "short_value", "tick_values"]
+__all__ = ["Axis", "axes_of", "comparable_trials", "is_wide", "offset", "score_of", "tick_values"]
 
 _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 """Its multiples, modulo 1, fill the unit interval evenly."""
-
-MAX_TEXT = 16
-"""Characters of a value before it is shortened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ class Axis:
         return isinstance(value, int | float) and self.low <= value <= self.high
 
     def position(self, value: HyperparameterValue) -> float:
-        """Where the value lies, from 0 to 1: its place among the choices, or its share of the range."""
+        """From 0 to 1: the value's place among the choices, or its share of the range."""
         if self.choices:
             return self.choices.index(value) / max(1, len(self.choices) - 1)
         if self.low == self.high:
@@ -67,9 +64,9 @@ def axes_of(record: SweepRecord, trials: Sequence[TrialRecord]) -> list[Axis]:
 
 
 def comparable_trials(record: SweepRecord) -> list[TrialRecord]:
-    """Finished trials of the search with a score, of configurations that lie within the space, by number.
+    """Finished trials of the search with a score whose configuration is in the space, by number.
 
-    The baseline may lie outside: then it differs from all others in what the sweep file fixes, too, and says nothing
+    The baseline may be outside: then it also differs from all others in what the sweep file fixes, and says nothing
     about what was searched.
     """
     entries = [(entry["class_name"], entry["config"]) for entry in record.started.space.get("space", [])]
@@ -88,44 +85,36 @@ def score_of(record: SweepRecord, trial: TrialRecord) -> float | None:
 
 
 def offset(number: int) -> float:
-    """-0.5 to 0.5, different for neighbouring trials, to draw those with the same value beside each other."""
+    """-0.5 to 0.5, different for neighbouring trials, to draw trials with the same value beside each other."""
     return (number * _GOLDEN_RATIO) % 1.0 - 0.5
 
 
-def short_value(value: HyperparameterValue) -> str:
-    """A value to print beside an axis."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = f"{value:.3g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
+def is_wide(values: Collection[float]) -> bool:
+    """Whether positive values span so much that a linear axis would hide the small ones.
+
+    Not if the largest is between 0.1 and 1: that is a fraction, such as an accuracy, whose small values say little.
+    """
+    if not values or min(values) <= 0 or 0.1 < max(values) <= 1:
+        return False
+    return max(values) / min(values) > 30
 
 
 def tick_values(axis: Axis) -> list[HyperparameterValue]:
     """Values to mark: all choices, or some round numbers of a range."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
     if axis.choices:
         return list(axis.choices)
-    ticks: Iterable[float]
-    if axis.is_reversed:
-        ticks = (axis.low + axis.high - tick for tick in _log_ticks(axis.low, axis.high)[::-1])
+    if axis.scale == "linear":
+        ticks = MaxNLocator(5, steps=[1, 2, 5, 10], integer=axis.is_whole).tick_values(axis.low, axis.high)
     else:
-        ticks = _log_ticks(axis.low, axis.high) if axis.is_log else _even_ticks(axis.low, axis.high)
-    inside = [tick for tick in ticks if axis.low <= tick <= axis.high] or [axis.low, axis.high]
+        is_long = math.log10(axis.high / axis.low) > 2.5
+        ticks = LogLocator(subs=(1.0,) if is_long else (1.0, 2.0, 5.0), numticks=99).tick_values(axis.low, axis.high)
+    if axis.is_reversed:
+        ticks = [axis.low + axis.high - tick for tick in reversed(ticks)]
+    found = [float(f"{tick:.12g}") for tick in ticks]
+    inside = [tick for tick in found if axis.low <= tick <= axis.high] or [axis.low, axis.high]
     return list(dict.fromkeys(map(round, inside))) if axis.is_whole else list(inside)
-
-
-def _even_ticks(low: float, high: float) -> list[float]:
-    """About five multiples of 1, 2 or 5 times a power of ten."""
-    span = (high - low) or 1.0
-    power = 10.0 ** math.floor(math.log10(span / 4))
-    step = next(factor * power for factor in (1, 2, 5, 10) if span / (factor * power) <= 5)
-    return [round(index * step, 12) for index in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]
-
-
-def _log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten; with 2 and 5 times these where there are few."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    factors = (1,) if math.log10(high / low) > 2.5 else (1, 2, 5)
-    return [float(f"{factor}e{power}") for power in powers for factor in factors]
 
 
 def _read_axis(kind: str, config: Mapping[str, Any]) -> Axis:

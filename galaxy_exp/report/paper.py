@@ -1,19 +1,67 @@
-"""For a paper: a table, a paragraph on the method, and what to cite."""
+"""For a paper: a table and a paragraph on the method in LaTeX, and the sources that a sweep really used, as BibTeX."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from galaxy_exp.records import BUILT_IN_HYPERMODEL, gain_in
-from galaxy_exp.report.page.citations import bibtex, cited_data, cited_methods, cited_software
-from galaxy_exp.report.page.html import Html, code, element, join, paragraph, preformatted
-from galaxy_exp.report.page.material import Material
-from galaxy_exp.report.page.words import METRIC_NAMES, PRUNERS, SAMPLERS, count, metric_name, plain_value
+from galaxy_exp.report.material import Material
+from galaxy_exp.report.words import METRIC_NAMES, count, metric_name, plain_value
 
-__all__ = ["latex_table", "methods_text", "paper_section"]
+__all__ = [
+    "PRUNERS",
+    "SAMPLERS",
+    "bibtex",
+    "cited_data",
+    "cited_methods",
+    "cited_software",
+    "latex_table",
+    "methods_text",
+    "read_references",
+]
 
+SAMPLERS = {
+    "gp": "expected improvement under a Gaussian process",
+    "tpe": "a tree-structured Parzen estimator",
+    "random": "random search",
+    "grid": "a grid",
+    "qmc": "a quasi-random sequence",
+    "cmaes": "CMA-ES",
+}
+PRUNERS = {
+    "asha": "asynchronous successive halving",
+    "hyperband": "Hyperband",
+    "median": "the median rule",
+    "patience": "patience with trials that do not improve",
+}
+"""What `search.sampler` and `search.pruner` stand for; user-defined ones are not in it."""
+
+_DATA = {
+    "galaxy10-sdss": ("galaxy10sdss", "abazajian2009", "lintott2008", "lintott2011", "willett2013"),
+    "galaxy10-decals": ("galaxy10decals", "dey2019", "lintott2008", "lintott2011", "willett2013", "walmsley2022"),
+}
+_SAMPLERS = {
+    "gp": ("jones1998",),
+    "tpe": ("bergstra2011", "akiba2019"),
+    "qmc": ("sobol1967", "owen1998"),
+    "cmaes": ("hansen2001", "akiba2019"),
+}
+_PRUNERS = {"asha": ("li2020",), "hyperband": ("li2018", "li2020"), "median": ("golovin2017",)}
+_SOFTWARE = {
+    "keras": ("keras",),
+    "tensorflow": ("abadi2016",),
+    "jax": ("jax",),
+    "keras-tuner": ("kerastuner",),
+    "mlflow": ("zaharia2018",),
+    "dask": ("rocklin2015",),
+    "astropy": ("astropy2013", "astropy2018", "astropy2022"),
+    "scipy": ("virtanen2020",),
+    "numpy": ("harris2020",),
+}
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -24,34 +72,8 @@ _TITLES = {
 }  # fmt: skip
 
 
-def paper_section(material: Material) -> Html:
-    """Texts to be copied; only what was really used is cited."""
-    used = [*cited_software(material).values(), *cited_methods(material).values()]
-    keys = [*cited_data(material), *(key for each in used for key in each)]
-    own = not cited_data(material) and not material.data.simulated
-    return join(
-        [
-            element("h3", "Methods", id="methods"),
-            paragraph("In LaTeX; ", code("\\citep"), " is of natbib, the rules of the table are of booktabs."),
-            preformatted(methods_text(material), "Methods paragraph"),
-            paragraph("The images are your own: add the citation of their source and labels.") if own else None,
-            *_tables(material),
-            element("h3", "BibTeX", id="bibtex"),
-            paragraph("Sources of data, software and methods that this sweep used."),
-            preformatted(bibtex(keys), "BibTeX entries"),
-        ]
-    )
-
-
-def _tables(material: Material) -> list[Html]:
-    heading = element("h3", "LaTeX table", id="latex")
-    if material.test is None:
-        return [heading, paragraph("There is no table yet: the sealed test has not been opened.")]
-    return [heading, preformatted(latex_table(material), "LaTeX table")]
-
-
 def latex_table(material: Material) -> str:
-    """Winner, baseline and gain on the sealed test (needs booktabs); without a winner's report, ValueError."""
+    """Winner, baseline and gain on the held-out test set (needs booktabs); ValueError without a winner's report."""
     report, baseline = material.test, material.baseline_test
     if report is None:
         raise ValueError("the sealed test has not been opened")
@@ -79,7 +101,7 @@ def latex_table(material: Material) -> str:
 
 
 def methods_text(material: Material) -> str:
-    """A paragraph in LaTeX with `\\citep` of the keys in `citations`."""
+    """A paragraph in LaTeX with `\\citep` of the keys in references.bib."""
     sentences = [_data_sentence(material), _search_sentence(material), _choice_sentence(material)]
     sentences += [_values_sentence(material), _software_sentence(material)]
     return " ".join(sentence for sentence in sentences if sentence)
@@ -176,3 +198,53 @@ def _latex(text: str) -> str:
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def cited_data(material: Material) -> tuple[str, ...]:
+    """Keys for the images; none for user-defined data and for simulated images."""
+    return () if material.data.simulated else _DATA.get(material.record.config.data.source, ())
+
+
+def cited_software(material: Material) -> dict[str, tuple[str, ...]]:
+    """Keys by package, as `describe_software` names it: what every sweep runs on, and what this one used besides."""
+    record = material.record
+    search, execution = record.config.search, record.execution
+    backends = {trial.result.backend for trial in record.trials.values() if trial.result}
+    several = execution.workers not in (None, 1) or execution.scheduler or execution.scheduler_file or execution.cluster
+    used = {
+        "keras": True,
+        "tensorflow": "tensorflow" in backends,
+        "jax": "jax" in backends,
+        "keras-tuner": True,
+        "mlflow": True,
+        "dask": bool(several) or execution.engine == "dask",
+        "astropy": any(step.startswith("FITS") for step in material.data.preprocessing),
+        "scipy": search.sampler_choice in ("gp", "qmc"),
+        "numpy": True,
+    }
+    return {package: _SOFTWARE[package] for package, is_used in used.items() if is_used}
+
+
+def cited_methods(material: Material) -> dict[str, tuple[str, ...]]:
+    """Keys by what they were used for: "sampler", "pruner", "bootstrap", "calibration"; without what was not used."""
+    search = material.record.config.search
+    found = {
+        "sampler": _SAMPLERS.get(search.sampler_choice, ()),
+        "pruner": _PRUNERS.get(search.pruner, ()),
+        "bootstrap": ("efron1993",) if material.gains else (),
+        "calibration": ("guo2017",) if material.calibration else (),
+    }
+    return {use: keys for use, keys in found.items() if keys}
+
+
+def bibtex(keys: Iterable[str]) -> str:
+    """The entries, each once, in the order of first use."""
+    return "\n\n".join(read_references()[key] for key in dict.fromkeys(keys))
+
+
+@cache
+def read_references() -> Mapping[str, str]:
+    """BibTeX entries by key, with volumes, pages and identifiers as the publishers write them."""
+    text = files("galaxy_exp.report").joinpath("references.bib").read_text(encoding="utf-8")
+    entries = text.strip().split("\n\n")
+    return {re.split(r"[{,]", entry)[1]: entry for entry in entries}

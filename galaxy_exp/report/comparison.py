@@ -1,0 +1,96 @@
+"""Figures of the choice: the winner's gains over the baseline, and the finalists with each seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from galaxy_exp.records import Gain
+from galaxy_exp.report.canvas import (
+    GREY,
+    INK,
+    PALE,
+    TRAIN,
+    VALIDATION,
+    draw_legend,
+    draw_points,
+    grid_axes,
+    name_axes,
+)
+from galaxy_exp.report.words import metric_name, score, signed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Finalist", "describe_finalists", "describe_gains", "draw_finalists", "draw_gains"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finalist:
+    """A configuration that was trained again."""
+
+    number: int
+    searched: float | None
+    """The objective in the search, with one seed."""
+    values: tuple[float, ...]
+    """The objective of each further training, in their order."""
+    mean: float
+    spread: float | None
+    """Standard deviation; None for a single seed."""
+
+
+def draw_gains(axes: Axes, gains: Sequence[Gain]) -> None:
+    """Draws the gains with their intervals against zero; grey if the interval holds zero."""
+    for row, gain in enumerate(_scores(gains)):
+        colour = VALIDATION if gain.is_clear else PALE
+        axes.plot([gain.low, gain.high], [row, row], color=colour, linewidth=4, alpha=0.75, solid_capstyle="round")
+        draw_points(axes, {str(gain): (gain.difference, row)}, color=colour, s=50)
+        axes.annotate(signed(gain.difference), (gain.difference, row), (0, 8), textcoords="offset points",
+                      ha="center", fontsize=9, color=INK)  # fmt: skip
+    names = [metric_name(gain.metric) for gain in _scores(gains)]
+    axes.axvline(0, color=INK, linewidth=1, zorder=0)
+    _style_rows(axes, names, "winner minus baseline, sealed test")
+
+
+def describe_gains(gains: Sequence[Gain]) -> str:
+    """The gains in words."""
+    each = (f"{metric_name(g.metric)} {signed(g.difference)}, {g.low:.3f} to {g.high:.3f}" for g in _scores(gains))
+    return f"Gain over the baseline with 95% intervals: {'; '.join(each)}."
+
+
+def _scores(gains: Sequence[Gain]) -> list[Gain]:
+    """Without the cross-entropy, which has another unit."""
+    return [gain for gain in gains if gain.metric != "loss"]
+
+
+def draw_finalists(axes: Axes, finalists: Sequence[Finalist], objective: str) -> None:
+    """Draws what each finalist reached with each seed and in the search, and the mean of the seeds."""
+    for row, each in enumerate(finalists):
+        name, is_first = f"trial {each.number}", row == 0
+        again = {f"{name} again: {score(value)}": (value, row) for value in each.values}
+        draw_points(axes, again, color=TRAIN, s=40, label="another seed" if is_first else "")
+        axes.plot([each.mean] * 2, [row - 0.3, row + 0.3], color=VALIDATION, linewidth=2.2,
+                  label="their mean" if is_first else "")  # fmt: skip
+        if each.searched is not None:
+            searched = {f"{name} in the search: {score(each.searched)}": (each.searched, row)}
+            draw_points(axes, searched, s=60, facecolors="none", edgecolors=INK, linewidths=1.2,
+                        label="in the search" if is_first else "")  # fmt: skip
+    _style_rows(axes, [f"trial {each.number}" for each in finalists], objective)
+    draw_legend(axes)
+
+
+def describe_finalists(finalists: Sequence[Finalist], objective: str) -> str:
+    """The means in words."""
+    each = (f"trial {finalist.number} mean {score(finalist.mean)}" for finalist in finalists)
+    return f"{objective} of the finalists with each seed: {'; '.join(each)}."
+
+
+def _style_rows(axes: Axes, names: Sequence[str], x_name: str) -> None:
+    """One row for each name, the first at the top."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.45, -0.55)
+    name_axes(axes, x_name)
+    grid_axes(axes, which="x")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0, labelcolor=GREY)

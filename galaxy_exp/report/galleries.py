@@ -1,0 +1,206 @@
+"""Pictures of galaxies: a contact sheet of every class, and the images a network got wrong while being most sure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.report.canvas import (
+    GREY,
+    INK,
+    VALIDATION,
+    draw_headline,
+    draw_image,
+    name_class,
+    new_figure,
+    plain_axes,
+    save_figure,
+)
+from galaxy_exp.report.words import count
+from galaxy_exp.seeding import derive_seed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Mistake", "Sample", "find_mistakes", "pick_samples", "plot_contact_sheet", "plot_mistakes_gallery"]
+
+_TOP = 0.75
+"""Height of the title, in inches."""
+
+_SAMPLE = 0.95
+"""Side of a picture of the contact sheet with its margin, in inches; the axes' unit."""
+_NAMES = 1.75
+"""Width of the column with the names, in inches."""
+
+_COLUMNS = 6
+_MISTAKE = 1.55
+"""Side of a picture of the mistakes with its margin, in inches; the axes' unit."""
+_CAPTION = 0.5
+"""Height of the caption and the space under it, in these units."""
+_LINE = 0.088
+"""Height of a caption's line, in these units."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The images drawn of one class."""
+
+    label: int
+    n_images: int
+    """How many there are to choose from."""
+    indices: tuple[int, ...]
+
+
+def pick_samples(
+    labels: NDArray[Any], n_classes: int, per_class: int, seed: int, among: NDArray[np.int64] | None = None
+) -> list[Sample]:
+    """At most `per_class` images of each class at random, in the set's order; the same seed picks the same.
+
+    Args:
+        labels: integers (n_images,).
+        among: indices of the images to choose from; None: all.
+    """
+    candidates = np.arange(len(labels)) if among is None else among
+    samples = []
+    for label in range(n_classes):
+        members = candidates[labels[candidates] == label]
+        rng = np.random.default_rng(derive_seed(seed, "contact sheet", label))
+        chosen = sorted(rng.permutation(members)[:per_class].tolist())
+        samples.append(Sample(label, len(members), tuple(chosen)))
+    return samples
+
+
+def plot_contact_sheet(
+    images_uint8: NDArray[np.uint8],
+    samples: Sequence[Sample],
+    class_names: Sequence[str],
+    path: Path,
+    *,
+    title: str,
+    note: str = "",
+    simulated: bool = False,
+) -> Path:
+    """Draws some images of each class, a class a row, as a PNG.
+
+    Args:
+        images_uint8: (n_images, height, width, 3); may be memory-mapped, only the images drawn are read.
+        samples: as `pick_samples` returns them.
+        class_names: one per class.
+        path: the PNG to write.
+        title: what the images are.
+        note: a line under the title, in grey.
+        simulated: puts "SIMULATED galaxies" in front of the note, in colour.
+
+    Returns:
+        `path`.
+    """
+    columns = max(len(sample.indices) for sample in samples)
+    width, height = max(_NAMES + columns * _SAMPLE + 0.15, 6.0), len(samples) * _SAMPLE + _TOP + 0.1
+    figure = new_figure(width, height)
+    words = ("SIMULATED galaxies. " if simulated else "") + note
+    draw_headline(figure, title, words, VALIDATION if simulated else GREY)
+    axes = plain_axes(figure.add_axes((0.0, 0.1 / height, 1.0, len(samples) * _SAMPLE / height)))
+    for row, sample in enumerate(samples):
+        _draw_row(axes, row, sample, images_uint8, class_names[sample.label])
+    axes.set_xlim(0, width / _SAMPLE)
+    axes.set_ylim(len(samples), 0)
+    return save_figure(figure, path)
+
+
+def _draw_row(axes: Axes, row: int, sample: Sample, images: NDArray[np.uint8], name: str) -> None:
+    caption = name_class(name, 21, 3)
+    text: dict[str, Any] = {"ha": "left", "va": "center"}
+    axes.text(0.15 / _SAMPLE, row + 0.46, caption, fontsize=8.5, color=INK, linespacing=1.1, **text)
+    below = row + 0.46 + 0.085 * (len(caption.splitlines()) + 1)
+    axes.text(0.15 / _SAMPLE, below, count(sample.n_images, "image"), fontsize=7.5, color=GREY, **text)
+    for column, index in enumerate(sample.indices):
+        draw_image(axes, images[index], _NAMES / _SAMPLE + column, row, side=0.96)
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One image that was taken for another class."""
+
+    index: int
+    """Position of the image in the set."""
+    label: int
+    prediction: int
+    probability: float
+    """Of the predicted class."""
+
+
+def find_mistakes(labels: NDArray[Any], probabilities: NDArray[Any], n: int = 24) -> list[Mistake]:
+    """The at most `n` wrong predictions with the highest probability, highest first, ties in the set's order.
+
+    Args:
+        labels: integers (n_images,).
+        probabilities: (n_images, n_classes).
+    """
+    predictions = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predictions != labels)
+    sure = probabilities[wrong, predictions[wrong]]
+    chosen = wrong[np.argsort(-sure, kind="stable")[:n]].tolist()
+    return [
+        Mistake(index, int(labels[index]), int(predictions[index]), float(probabilities[index, predictions[index]]))
+        for index in chosen
+    ]
+
+
+def plot_mistakes_gallery(
+    images_uint8: NDArray[np.uint8],
+    labels: NDArray[Any],
+    probabilities: NDArray[Any],
+    class_names: Sequence[str],
+    path: Path,
+    n: int = 24,
+) -> Path:
+    """Draws the most confident mistakes as a PNG: the image, its true class, the predicted one and its probability.
+
+    Args:
+        images_uint8: (n_images, height, width, 3); may be memory-mapped, only the images drawn are read.
+        labels: integers (n_images,).
+        probabilities: (n_images, n_classes).
+        class_names: one per class.
+        path: the PNG to write.
+        n: how many at most.
+
+    Returns:
+        `path`. Without any mistake the figure reports that.
+    """
+    mistakes = find_mistakes(labels, probabilities, n)
+    n_wrong = int((probabilities.argmax(axis=1) != labels).sum())
+    rows = math.ceil(len(mistakes) / _COLUMNS) * (1 + _CAPTION)
+    width, height = _COLUMNS * _MISTAKE + 0.3, rows * _MISTAKE + _TOP if mistakes else 1.6
+    figure = new_figure(width, height)
+    draw_headline(figure, "Most confident mistakes", _summary(len(mistakes), n_wrong, len(labels)))
+    if mistakes:
+        axes = plain_axes(figure.add_axes((0.15 / width, 0, _COLUMNS * _MISTAKE / width, 1 - _TOP / height)))
+        for place, mistake in enumerate(mistakes):
+            row, column = divmod(place, _COLUMNS)
+            _draw_mistake(axes, mistake, images_uint8, class_names, column, row * (1 + _CAPTION))
+        axes.set_xlim(0, _COLUMNS)
+        axes.set_ylim(rows, 0)
+    return save_figure(figure, path)
+
+
+def _summary(n_shown: int, n_wrong: int, n_images: int) -> str:
+    if not n_wrong:
+        return f"None: all {n_images:,} images were classified correctly."
+    return f"{n_shown} of {n_wrong:,} mistakes on {n_images:,} images: true class → probability, predicted class"
+
+
+def _draw_mistake(
+    axes: Axes, mistake: Mistake, images: NDArray[np.uint8], class_names: Sequence[str], left: float, top: float
+) -> None:
+    draw_image(axes, np.asarray(images[mistake.index]), left, top, side=0.94)
+    true = name_class(class_names[mistake.label], 23, 2)
+    predicted = name_class(f"→ {mistake.probability:.0%} {class_names[mistake.prediction]}", 23, 2)
+    caption: dict[str, Any] = {"ha": "left", "va": "top", "fontsize": 7.5, "linespacing": 1.1}
+    axes.text(left + 0.03, top + 1.02, true, color=INK, **caption)
+    axes.text(left + 0.03, top + 1.04 + _LINE * len(true.splitlines()), predicted, color=VALIDATION, **caption)

@@ -1,0 +1,183 @@
+"""The report page: one self-contained HTML file about a sweep, fit to be sent to a colleague."""
+
+from __future__ import annotations
+
+import math
+
+from galaxy_exp.metrics import RARE
+from galaxy_exp.report.calibration import Calibration
+from galaxy_exp.report.html import render
+from galaxy_exp.report.importance import LEAST_TRIALS, NO_TEST
+from galaxy_exp.report.material import Material, SweepState
+from galaxy_exp.report.paper import (
+    PRUNERS,
+    SAMPLERS,
+    bibtex,
+    cited_data,
+    cited_methods,
+    cited_software,
+    latex_table,
+    methods_text,
+)
+from galaxy_exp.report.result_sections import Found, Tested
+from galaxy_exp.report.search_sections import Asked, Searched, Spent
+from galaxy_exp.report.words import count, metric_name, score, signed
+from galaxy_exp.wording import iso_time
+
+__all__ = ["build_page"]
+
+_SECTIONS = {
+    "found": "What was found",
+    "tested": "How the winner classifies",
+    "asked": "What was asked",
+    "searched": "How the search went",
+    "spent": "What it cost",
+    "reproduce": "How to reproduce it",
+    "paper": "For a paper",
+}
+"""Headings by name; each has a template of that name."""
+
+
+def build_page(material: Material) -> str:
+    """The page as text: HTML that is well-formed XML too, without scripts and without anything from elsewhere."""
+    record = material.record
+    return render(
+        "report.html",
+        material=material,
+        record=record,
+        sections=_SECTIONS,
+        started=iso_time(record.started.time),
+        made=iso_time(record.updated_at),
+        objective=metric_name(record.objective.name),
+        sentences=_sentences(material),
+        key_figures=_key_figures(material),
+        found=Found.of(material),
+        why_nothing=_why_nothing(material),
+        tested=Tested.of(material),
+        rare=_rare_classes(material),
+        leaning=_leaning(material.calibration) if material.calibration else "",
+        asked=Asked.of(material),
+        samplers=SAMPLERS,
+        pruners=PRUNERS,
+        searched=Searched.of(material),
+        least_trials=LEAST_TRIALS,
+        no_test=NO_TEST,
+        spent=Spent.of(material),
+        ending=_ending(material),
+        commands=_commands(material),
+        methods=methods_text(material),
+        cites_data=bool(cited_data(material)),
+        latex=latex_table(material) if material.test else None,
+        bibtex=bibtex(_cited(material)),
+    )
+
+
+def _sentences(material: Material) -> list[str]:
+    """The summary."""
+    record, leader, name = material.record, material.leader, metric_name(material.record.objective.name)
+    notes = [f"Not shown: {reason}" for reason in material.missing]
+    if leader is None:
+        return [_question(material), "No trial has a model yet, so there is no result.", *notes]
+    test = material.test
+    if test is None:
+        value = score(leader.objective_value(record.objective))
+        best = f"The best trial so far is {leader.number}, with a validation {name} of {value}."
+        return [_question(material), best, *notes]
+    reached = (
+        f"On {test['n_images']:,} sealed {material.data.galaxies} that no trial ever saw, the winner, "
+        f"{material.tested_name}, reaches a macro-F1 of {score(test['macro_f1'])} and an accuracy of "
+        f"{score(test['accuracy'])}."
+    )
+    if leader is material.baseline:
+        reached += " It is the baseline itself: nothing that was searched did better on the validation images."
+    return [_question(material), reached, *_gain_sentence(material), *notes]
+
+
+def _question(material: Material) -> str:
+    """What was asked, in a sentence."""
+    record, data = material.record, material.data
+    on = ""
+    if data.n_images:
+        on = f", on {count(data.n_images, 'image')} of {data.galaxies} in {len(data.class_names)} classes"
+        on += "" if data.simulated else f" ({data.name})"
+    return f"Asked: which {record.config.hypermodel} has the best validation {metric_name(record.objective.name)}{on}?"
+
+
+def _gain_sentence(material: Material) -> list[str]:
+    gain = material.gain("macro_f1")
+    if gain is None:
+        return []
+    interval = f"(95% interval {signed(gain.low)} to {signed(gain.high)})"
+    if not gain.is_clear:
+        return [f"The difference in macro-F1 from the baseline, {signed(gain.difference)} {interval}, may be chance."]
+    word = "more" if gain.difference > 0 else "LESS"
+    return [f"That is {abs(gain.difference):.3f} {word} macro-F1 than the baseline {interval}."]
+
+
+def _key_figures(material: Material) -> dict[str, str]:
+    """The largest numbers of the page, by what they are."""
+    record, test, gain = material.record, material.test, material.gain("macro_f1")
+    found = {}
+    if test is not None:
+        found["macro-F1, sealed test"] = score(test["macro_f1"])
+        found["accuracy, sealed test"] = score(test["accuracy"])
+    if gain is not None:
+        chance = "" if gain.is_clear else ", may be chance"
+        found[f"gain in macro-F1 over the baseline{chance}"] = signed(gain.difference)
+    elif material.leader is not None and test is None:
+        value = material.leader.objective_value(record.objective)
+        found[f"best validation {metric_name(record.objective.name)}"] = score(value)
+    hours = sum(trial.result.seconds for trial in record.trials.values() if trial.result) / 3600
+    found |= {"trials of the search": f"{len(record.searched):,}", "epochs": f"{record.epochs:,}"}
+    return found | {"hours of training": f"{hours:.2f}"}
+
+
+def _why_nothing(material: Material) -> str:
+    ended = [trial.result for trial in material.record.trials.values() if trial.result]
+    if not ended:
+        return "No trial has finished yet, so there is nothing to tell."
+    reasons = "; ".join(sorted({result.reason for result in ended if result.reason})[:3])
+    return f"None of {count(len(ended), 'finished trial')} has a model{f': {reasons}' if reasons else ''}."
+
+
+def _rare_classes(material: Material) -> str:
+    """Classes with too few test images to say much, in words; empty if there are none."""
+    classes = (material.test or {}).get("per_class", [])
+    few = [entry["class"] for entry in classes if entry["images"] < RARE]
+    if not few:
+        return ""
+    where = "every class" if len(few) == len(classes) else "; ".join(few)
+    return f"Fewer than {RARE} sealed {material.data.galaxies} in {where}"
+
+
+def _leaning(found: Calibration) -> str:
+    """Whether confidence and accuracy differ by more than two standard errors of the accuracy, and which way."""
+    n_images = sum(each.n_images for each in found.bins)
+    error = math.sqrt(max(found.accuracy * (1 - found.accuracy), 1e-12) / n_images)
+    if abs(found.mean_confidence - found.accuracy) <= 2 * error:
+        return "on the whole, that may be chance"
+    sure = "too sure of itself" if found.mean_confidence > found.accuracy else "not sure enough of itself"
+    return f"on the whole, the model is {sure}"
+
+
+def _ending(material: Material) -> str:
+    reason = material.record.why_search_ended
+    if reason:
+        return f"The search ended: {reason}."
+    return "The search has not ended." if material.state is SweepState.UNFINISHED else "The search was broken off."
+
+
+def _commands(material: Material) -> str:
+    leader = material.leader
+    commands = {"galaxy-exp sweep sweep.yaml": "the whole sweep once more"}
+    if leader is not None and leader.result is not None:
+        who = "the winner" if material.winner else "the best trial so far"
+        command = f"galaxy-exp reproduce {material.record.sweep_id}/{leader.number}"
+        commands[command] = f"{who} alone, in this project's folder"
+    width = max(map(len, commands))
+    return "\n".join(f"{command:{width}}  # {what}" for command, what in commands.items())
+
+
+def _cited(material: Material) -> list[str]:
+    used = [*cited_software(material).values(), *cited_methods(material).values()]
+    return [*cited_data(material), *(key for keys in used for key in keys)]

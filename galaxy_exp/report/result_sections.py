@@ -1,0 +1,273 @@
+"""The report page's sections on the result: tables and figures of what was found and how the winner classifies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from galaxy_exp.metrics import METRIC_LABELS
+from galaxy_exp.records import gain_in
+from galaxy_exp.report.calibration import Calibration, describe_reliability, draw_reliability
+from galaxy_exp.report.canvas import draw_panel, new_axes
+from galaxy_exp.report.comparison import Finalist, describe_finalists, describe_gains, draw_finalists, draw_gains
+from galaxy_exp.report.coverage import TOLD, describe_coverage, draw_coverage
+from galaxy_exp.report.html import Cell, Table
+from galaxy_exp.report.learning_curves import collect_curves, draw_curve
+from galaxy_exp.report.material import Gain, Material
+from galaxy_exp.report.words import (
+    METRIC_NAMES,
+    UNKNOWN,
+    duration,
+    metric_name,
+    plain_value,
+    score,
+    signed,
+)
+
+if TYPE_CHECKING:
+    from galaxy_exp.journal.record import TrialRecord
+
+__all__ = ["Found", "Tested"]
+
+_MOST_TRIALS = 12
+"""Trials that the table of all trials shows."""
+
+_SCORES = ("accuracy", "top2", "balanced_accuracy", "macro_f1", "macro_f1_without_rare")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found: the winner, its scores on the held-out test set, and the finalists."""
+
+    leader: TrialRecord | None
+    """The winner; before it is chosen, the best trial so far."""
+    trials: Table
+    n_more: int
+    """Trials that the table leaves out."""
+    scores: Table | None = None
+    gains: Markup | None = None
+    values: Table | None = None
+    curves: Sequence[Markup] = ()
+    finalists: Table | None = None
+    seeds: Markup | None = None
+
+    @classmethod
+    def of(cls, material: Material) -> Found:
+        """Collects the tables and draws the figures."""
+        leader, finalists = material.leader, material.finalists
+        trials = _trials_by_rank(material)
+        table, n_more = _trial_table(material, trials[:_MOST_TRIALS]), max(0, len(trials) - _MOST_TRIALS)
+        if leader is None:
+            return cls(None, table, n_more)
+        name = f"validation {metric_name(material.record.objective.name)}"
+        return cls(
+            leader,
+            table,
+            n_more,
+            scores=_winner_scores(material) if material.test else None,
+            gains=_gain_bars(material.gains) if material.gains else None,
+            values=_values_table(material, leader),
+            curves=list(_learning_curves(leader)),
+            finalists=_finalists_table(finalists, name) if finalists else None,
+            seeds=_finalists_figure(finalists, name) if finalists else None,
+        )
+
+
+def _winner_scores(material: Material) -> Table:
+    report, baseline = material.test or {}, material.baseline_test
+    rows: list[list[str | Cell]] = []
+    for name in METRIC_NAMES:
+        rows.append([metric_name(name), score(report[name])])
+        if baseline is not None:
+            gain = material.gain(name)
+            difference = signed(gain_in(name, report[name], baseline[name]))
+            rows[-1] += [score(baseline[name]), _gain(gain) if gain else difference]
+    header = ["score", f"winner, {material.tested_name}"]
+    header += ["baseline, trial 0", "gain, 95% interval"] if baseline is not None else []
+    return Table(f"Scores on {report['n_images']:,} {material.data.galaxies} that no trial ever saw", header, rows)
+
+
+def _gain(gain: Gain) -> Cell:
+    """A gain, and its interval below."""
+    return Cell(signed(gain.difference), f"{signed(gain.low)} to {signed(gain.high)}")
+
+
+def _gain_bars(gains: Sequence[Gain]) -> Markup:
+    axes = new_axes(5.4, 2.0, left=1.4, top=0.1)
+    return draw_panel("gains", describe_gains(gains), axes, draw_gains, gains)
+
+
+def _values_table(material: Material, leader: TrialRecord) -> Table:
+    baseline = material.record.started.baseline
+    if not baseline:
+        named: list[list[str | Cell]] = [
+            [Cell(name, is_code=True), plain_value(value)] for name, value in leader.values.items()
+        ]
+        return Table("Its hyperparameters", ["hyperparameter", "value"], named, text=(0, 1))
+    rows: list[list[str | Cell]] = []
+    for name in dict.fromkeys([*leader.values, *baseline]):
+        value, other = leader.values.get(name), baseline.get(name)
+        shown = Cell(plain_value(value), is_strong=value != other)
+        rows.append([Cell(name, is_code=True), shown, plain_value(other)])
+    caption = "Its hyperparameters; bold where they differ from the baseline"
+    return Table(caption, ["hyperparameter", f"trial {leader.number}", "baseline"], rows, text=range(3))
+
+
+def _learning_curves(leader: TrialRecord) -> Iterator[Markup]:
+    best = leader.result.best_epoch if leader.result else 0
+    for curve in collect_curves([report.metrics for report in leader.reports]) if leader.result else ():
+        axes = new_axes(4.4, 3.3, top=0.75)
+        yield draw_panel(f"curve-{curve.metric}", curve.describe(best), axes, draw_curve, curve, best)
+
+
+def _finalists_table(finalists: Sequence[Finalist], name: str) -> Table:
+    rows = [
+        [f"trial {each.number}", score(each.searched), ", ".join(map(score, each.values)), score(each.mean),
+         score(each.spread)]
+        for each in finalists
+    ]  # fmt: skip
+    header = ["configuration", "in the search", "trained again", "mean", "standard deviation"]
+    return Table(f"{name[0].upper()}{name[1:]} of the finalists", header, rows)
+
+
+def _finalists_figure(finalists: Sequence[Finalist], name: str) -> Markup:
+    axes = new_axes(5.4, 1.2 + 0.45 * len(finalists))
+    return draw_panel("finalists", describe_finalists(finalists, name), axes, draw_finalists, finalists, name)
+
+
+def _trials_by_rank(material: Material) -> list[TrialRecord]:
+    """All trials of the search, the best first and those without a rank last."""
+    ranked = material.record.leaderboard()
+    numbers = {trial.number for trial in ranked}
+    return [*ranked, *(trial for trial in material.record.searched if trial.number not in numbers)]
+
+
+def _trial_table(material: Material, trials: Sequence[TrialRecord]) -> Table:
+    objective = material.record.objective
+    rows = [
+        [
+            str(trial.number),
+            score(trial.objective_value(objective)),
+            str(trial.epochs),
+            duration(trial.result.seconds) if trial.result else "",
+            str(trial.state),
+            _difference(material, trial),
+        ]
+        for trial in trials
+    ]
+    name = metric_name(objective.name)
+    header = ["trial", name, "epochs", "time", "state", "what differs from the baseline"]
+    return Table(f"Trials of the search by validation {name}", header, rows, text=(0, 4, 5), style="trials")
+
+
+def _difference(material: Material, trial: TrialRecord) -> str:
+    if material.baseline is trial:
+        return "the baseline"
+    if not trial.state.has_model and trial.result and trial.result.reason:
+        return trial.result.reason
+    started = material.record.started
+    fixed = {config["name"] for kind, config in material.space if kind == "Fixed"}
+    changed = {
+        name: value for name, value in trial.values.items() if name not in fixed and started.baseline.get(name) != value
+    }
+    return ", ".join(f"{name} {plain_value(value)}" for name, value in changed.items()) or "as the baseline"
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """How the winner classifies."""
+
+    scores: Table | None = None
+    """With intervals; None before the held-out test set was opened, as all others but the calibration."""
+    compared: Table | None = None
+    """The registered model against itself without an option, such as the mean over flips and turns."""
+    per_class: Table | None = None
+    reliability: Markup | None = None
+    scaled: Calibration | None = None
+    """At the temperature; None in reports of earlier releases."""
+    scaled_reliability: Markup | None = None
+    coverage: Table | None = None
+    coverage_curve: Markup | None = None
+
+    @classmethod
+    def of(cls, material: Material) -> Tested:
+        """Collects the tables and draws the figures; a report of an earlier release lacks some."""
+        report, calibration = material.test or {}, material.calibration
+        scaled = report.get("calibrated") if report.get("temperature") is not None and calibration else None
+        rows = report.get("coverage")
+        return cls(
+            scores=_interval_scores(material, report) if report else None,
+            compared=_compared(material, report) if report.get("compared") else None,
+            per_class=_per_class(material, report) if report else None,
+            reliability=_reliability("calibration", calibration) if calibration else None,
+            scaled=Calibration.from_dict(scaled) if scaled else None,
+            scaled_reliability=_reliability("calibrated", Calibration.from_dict(scaled)) if scaled else None,
+            coverage=_coverage(material, rows) if rows else None,
+            coverage_curve=_coverage_curve(rows) if rows else None,
+        )
+
+
+def _reliability(name: str, found: Calibration) -> Markup:
+    return draw_panel(name, describe_reliability(found), new_axes(4.6, 4.3, top=0.1), draw_reliability, found)
+
+
+def _interval_scores(material: Material, report: Mapping[str, Any]) -> Table:
+    baseline, intervals = material.baseline_test, report.get("intervals", {})
+    rows = []
+    for name in _SCORES:
+        if report.get(name) is not None:
+            row = [METRIC_LABELS[name], score(report[name]), *([_interval(intervals.get(name))] if intervals else [])]
+            rows.append(row + ([score(baseline.get(name))] if baseline else []))
+    header = ["score", "winner", *(["95% interval"] if intervals else []), *(["baseline"] if baseline else [])]
+    caption = f"On {report['n_images']:,} sealed {material.data.galaxies}"
+    return Table(f"{caption}{'; intervals of the bootstrap over images' if intervals else ''}", header, rows)
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return "" if ends is None else f"{score(ends[0])} to {score(ends[1])}"
+
+
+def _compared(material: Material, report: Mapping[str, Any]) -> Table:
+    rows = [
+        [other["name"], metric_name(name), score(report[name]), score(other[name]),
+         _gain(Gain.of_difference(name, *other["differences"][name]))]
+        for other in report["compared"] for name in METRIC_NAMES
+    ]  # fmt: skip
+    header = ["compared with", "score", "as registered", "that one", "gain, 95% interval"]
+    caption = f"On the same {report['n_images']:,} {material.data.galaxies}, paired bootstrap"
+    return Table(caption, header, rows, text=(0, 1))
+
+
+def _per_class(material: Material, report: Mapping[str, Any]) -> Table:
+    baseline = {entry["class"]: entry for entry in (material.baseline_test or {}).get("per_class", [])}
+    rows = []
+    for entry in report["per_class"]:
+        ratios = [_ratio(entry[name], entry.get(f"{name}_interval")) for name in ("completeness", "purity", "f1")]
+        other = baseline.get(entry["class"])
+        rows.append([entry["class"], f"{entry['images']:,}", *ratios, *([score(other["f1"])] if other else [])])
+    header = ["class", "galaxies", "completeness", "purity", "F1", *(["F1 of the baseline"] if baseline else [])]
+    caption = f"The winner on {report['n_images']:,} sealed {material.data.galaxies}"
+    caption += ", with 95% intervals" if "f1_interval" in report["per_class"][0] else ""
+    return Table(caption, header, rows, style="bars")
+
+
+def _ratio(value: float | None, ends: Sequence[float] | None) -> str | Cell:
+    return UNKNOWN if value is None else Cell(score(value), _interval(ends), share=value)
+
+
+def _coverage(material: Material, coverage: Sequence[Mapping[str, Any]]) -> Table:
+    rows = [
+        [f"{row['coverage']:.0%}", f"{row['n_images']:,}", score(row["confidence"]), score(row["accuracy"]),
+         _interval(row["interval"])]
+        for row in coverage if row["coverage"] in TOLD
+    ]  # fmt: skip
+    header = ["images kept", "galaxies", "least probability", "accuracy", "95% interval"]
+    return Table(f"Sealed {material.data.galaxies}, the most confident first", header, rows)
+
+
+def _coverage_curve(rows: Sequence[Mapping[str, Any]]) -> Markup:
+    axes = new_axes(5.0, 3.6, top=0.1)
+    return draw_panel("coverage", describe_coverage(rows), axes, draw_coverage, rows)

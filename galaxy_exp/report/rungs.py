@@ -1,0 +1,169 @@
+"""How many trials trained how long, and their curves up to the epoch where each ended."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from galaxy_exp.records import TrialState
+from galaxy_exp.report.axes import is_wide
+from galaxy_exp.report.canvas import (
+    INK,
+    PALE,
+    TRAIN,
+    VALIDATION,
+    draw_headline,
+    draw_legend,
+    draw_lines,
+    draw_points,
+    grid_axes,
+    name_axes,
+    new_figure,
+    whole_ticks,
+)
+from galaxy_exp.report.words import count, score, validation_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from galaxy_exp.journal.record import SweepRecord
+
+__all__ = ["Rungs", "collect_rungs", "draw_curves", "draw_survivors", "plot_rungs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rungs:
+    """The search's ended trials, epoch by epoch; epochs count from 1."""
+
+    objective: str
+    epochs: int
+    """Of a trial that is not stopped."""
+    survivors: list[int]
+    """How many trials trained at least 1, 2, ... `epochs` epochs."""
+    rungs: list[int]
+    """The epochs after which trials were stopped."""
+    curves: dict[int, list[float]]
+    """The objective after each epoch, by trial number."""
+    stopped: frozenset[int]
+    """The trials that were stopped."""
+    winner: int | None
+    """The trial with the best score."""
+
+    @property
+    def trained(self) -> int:
+        """Epochs in all trials together."""
+        return sum(self.survivors)
+
+    @property
+    def saved(self) -> float:
+        """Share of the epochs that early stopping saved."""
+        most = self.epochs * max(self.survivors, default=0)
+        return 1 - self.trained / most if most and self.stopped else 0.0
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the curves need a logarithmic axis."""
+        return is_wide([value for curve in self.curves.values() for value in curve])
+
+    @property
+    def survival_description(self) -> str:
+        """How many trials trained how long, in words."""
+        ends = [*self.rungs, self.epochs]
+        stops = ", ".join(f"{self.survivors[epoch - 1]} trained {epoch} epochs" for epoch in ends)
+        return f"Of {self.survivors[0]} trials, {stops}."
+
+    @property
+    def curves_description(self) -> str:
+        """The curves in words."""
+        text = f"{validation_name(self.objective)} after each epoch of {count(len(self.curves), 'trial')}"
+        curve = [] if self.winner is None else self.curves.get(self.winner, [])
+        if best := [value for value in curve if math.isfinite(value)]:
+            text += f"; the best, trial {self.winner}, goes from {score(best[0])} to {score(best[-1])}"
+        return f"{text}."
+
+
+def collect_rungs(record: SweepRecord) -> Rungs:
+    """Of all trials of the search that ended."""
+    ended = [trial for trial in record.searched if trial.result is not None]
+    stopped = [trial for trial in ended if trial.state is TrialState.STOPPED]
+    epochs = max([record.config.training.epochs, *(trial.epochs for trial in ended)])
+    ranked = record.leaderboard()
+    return Rungs(
+        objective=record.objective.name,
+        epochs=epochs,
+        survivors=[sum(trial.epochs >= epoch for trial in ended) for epoch in range(1, epochs + 1)],
+        rungs=sorted({trial.epochs for trial in stopped}),
+        curves={trial.number: curve for trial in ended if (curve := trial.curve(record.objective.name))},
+        stopped=frozenset(trial.number for trial in stopped),
+        winner=ranked[0].number if ranked else None,
+    )
+
+
+def plot_rungs(rungs: Rungs) -> Figure:
+    """How many trials trained how long on the left, and their curves on the right."""
+    figure = new_figure(11.0, 4.4)
+    saved = f", {rungs.saved:.0%} less than without early stopping" if rungs.stopped else ""
+    draw_headline(figure, f"{rungs.trained:,} epochs trained{saved}" if rungs.trained else "no epoch was trained")
+    draw_survivors(figure.add_axes((0.055, 0.13, 0.38, 0.68)), rungs)
+    draw_curves(figure.add_axes((0.51, 0.13, 0.475, 0.68)), rungs)
+    return figure
+
+
+def draw_survivors(axes: Axes, rungs: Rungs) -> None:
+    """Draws how many trials trained at least so many epochs."""
+    epochs = range(rungs.epochs + 1)
+    counts = [rungs.survivors[0], *rungs.survivors]
+    axes.step(epochs, counts, where="pre", color=TRAIN, linewidth=1.8)
+    axes.fill_between(epochs, counts, step="pre", color=TRAIN, alpha=0.12, linewidth=0)
+    ends = list(dict.fromkeys([*rungs.rungs, rungs.epochs]))
+    alive = [rungs.survivors[epoch - 1] for epoch in ends]
+    points = {
+        f"{count(trials, 'trial')} trained {epoch} epochs": (epoch, trials)
+        for epoch, trials in zip(ends, alive, strict=True)
+    }
+    draw_points(axes, points, color=TRAIN, s=20)
+    for at in points.values():
+        axes.annotate(f"{at[1]}", at, (0, 5), textcoords="offset points", ha="center", fontsize=9, color=INK)
+    axes.set_ylim(0, 1.15 * max(*counts, 1))
+    axes.yaxis.set_major_locator(whole_ticks(6))
+    _draw_epochs(axes, rungs, "trials that trained so long")
+    axes.set_xlim(0.0, rungs.epochs * 1.03)
+
+
+def draw_curves(axes: Axes, rungs: Rungs) -> None:
+    """Draws the objective after each epoch of each trial, the best trial in front, without values that are not finite.
+
+    A trial of one epoch is a dot.
+    """
+    others = [number for number in rungs.curves if number != rungs.winner]
+    groups = (
+        ([n for n in others if n in rungs.stopped], "stopped early", PALE, 1.0, 2.0),
+        ([n for n in others if n not in rungs.stopped], "all epochs", TRAIN, 1.0, 2.1),
+        ([n for n in rungs.curves if n == rungs.winner], "best trial", VALIDATION, 2.2, 3.0),
+    )
+    for numbers, label, colour, width, order in groups:
+        curves = {f"trial {number}": _finite_points(rungs.curves[number]) for number in numbers}
+        lines = {title: points for title, points in curves.items() if len(points) > 1}
+        dots = {title: points[0] for title, points in curves.items() if len(points) == 1}
+        draw_lines(axes, lines, colors=colour, linewidths=width, alpha=0.85, zorder=order, label=label)
+        if dots:
+            draw_points(axes, dots, color=colour, s=10, label="" if lines else label)
+    if rungs.is_wide:
+        axes.set_yscale("log")
+    _draw_epochs(axes, rungs, validation_name(rungs.objective))
+    axes.set_xlim(1 - 0.03 * rungs.epochs, rungs.epochs * 1.03)
+    draw_legend(axes)
+
+
+def _finite_points(curve: list[float]) -> list[tuple[float, float]]:
+    return [(epoch, value) for epoch, value in enumerate(curve, start=1) if math.isfinite(value)]
+
+
+def _draw_epochs(axes: Axes, rungs: Rungs, name: str) -> None:
+    for epoch in rungs.rungs:
+        axes.axvline(epoch, color=PALE, linestyle="--", linewidth=0.8, zorder=0)
+    name_axes(axes, "epoch", name)
+    axes.xaxis.set_major_locator(whole_ticks())
+    grid_axes(axes, which="y")
