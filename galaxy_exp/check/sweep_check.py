@@ -109,7 +109,7 @@ def _check(config: SweepConfig, prober: Prober, with_timing: bool, say: Say) -> 
         raise ConfigError(problems)
     space, size = _describe_space(started.space)
     timings = [trial.probe.timing for trial in trials if trial.probe.timing is not None]
-    forecast = forecast_sweep(config, len(record.settled), size, timings)
+    forecast = forecast_sweep(config, len(record.predetermined), size, timings)
     return SweepCheck(record, data, space, size, tuple(trials), forecast)
 
 
@@ -118,21 +118,21 @@ def _first_trials(record: SweepRecord) -> list[TrialRecord]:
     proposer = proposer_of(record)
     trials: list[TrialRecord] = []
     for number in range(min(PREVIEWED_TRIALS, record.config.search.max_trials)):
-        is_settled = number < len(record.settled)
+        is_settled = number < len(record.predetermined)
         if is_settled:
-            values: Any = record.settled[number]
+            values: Any = record.predetermined[number]
             proposer.adopt(number, values, proposed=False)
         else:
             values = proposer.propose(number)
         if isinstance(values, NoProposal):
             break
         seed = derive_seed(record.config.search.seed, "trial", number)
-        trials.append(TrialRecord(number, dict(values), seed, proposed_at=0.0, settled=is_settled))
+        trials.append(TrialRecord(number, dict(values), seed, proposed_at=0.0, predetermined=is_settled))
     return trials
 
 
 def _origin(trial: TrialRecord, record: SweepRecord) -> str:
-    if not trial.settled:
+    if not trial.predetermined:
         return "proposed"
     return "baseline" if record.config.search.baseline and trial.number == 0 else "enqueued"
 

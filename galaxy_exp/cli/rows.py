@@ -55,7 +55,7 @@ def ordered_trials(record: SweepRecord, sort: bool) -> list[TrialRecord]:
         return trials
     ranked = record.leaderboard()
     places = {trial.number: place for place, trial in enumerate(ranked)}
-    return sorted(trials, key=lambda trial: (trial.confirms is not None, places.get(trial.number, len(places))))
+    return sorted(trials, key=lambda trial: (trial.retrains is not None, places.get(trial.number, len(places))))
 
 
 def trial_row(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def trial_row(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
         "params": trial.values,
         "metrics": result.metrics if result else {},
         "seed": trial.seed,
-        "confirms": trial.confirms,
+        "confirms": trial.retrains,
         "attempt": trial.attempt,
         "run_id": trial.run_id,
     }
@@ -157,8 +157,8 @@ def _readable_row(record: SweepRecord) -> dict[str, Any]:
 
 def describe_settings(trial: TrialRecord, record: SweepRecord) -> str:
     """What was chosen for a trial that the baseline has not, in one line; without what the sweep file fixes for all."""
-    if trial.confirms is not None:
-        return f"trial {trial.confirms} again, with another seed"
+    if trial.retrains is not None:
+        return f"trial {trial.retrains} again, with another seed"
     if trial.number == 0 and record.config.search.baseline:
         return "the baseline"
     fixed = fixed_settings(record)
@@ -203,7 +203,7 @@ def _short_report(report: dict[str, Any]) -> dict[str, float]:
 def _count_trials(record: SweepRecord) -> str:
     """`18 of 20`, and how many train finalists again."""
     ended = [record.trials[number] for number in record.end_order]
-    again = sum(trial.confirms is not None for trial in ended)
+    again = sum(trial.retrains is not None for trial in ended)
     searched = f"{len(ended) - again} of {record.config.search.max_trials}"
     return f"{searched}, and {again} that train finalists again" if again else searched
 

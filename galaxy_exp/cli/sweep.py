@@ -161,7 +161,7 @@ def _gain_lines(result: SweepResult) -> list[str]:
     winner = result.winner
     value, simulated = winner.objective_value(record.objective), "SIMULATED " if record.simulated else ""
     lines = [f"finalist {standing.finalist}: {record.objective.name} {standing}" for standing in standings(record)]
-    what = f"trial {winner.number}" + ("" if winner.confirms is None else f" (trial {winner.confirms} again)")
+    what = f"trial {winner.number}" + ("" if winner.retrains is None else f" (trial {winner.retrains} again)")
     lines.append(f"winner: {what}, {record.objective.name} {value:.4f} on {simulated}validation images")
     tested = record.winner_test
     if tested is None:

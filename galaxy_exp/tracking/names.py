@@ -84,7 +84,7 @@ def trial_run_name(trial: TrialRecord, has_baseline: bool) -> str:
 
     A state is named where MLflow shows a trial's run as it shows that of a completed one.
     """
-    said = [f"trial {trial.confirms} again"] if trial.confirms is not None else []
+    said = [f"trial {trial.retrains} again"] if trial.retrains is not None else []
     if has_baseline and trial.number == 0:
         said.append("baseline")
     if trial.state in FINISHED_BUT:

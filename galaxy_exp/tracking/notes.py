@@ -59,7 +59,7 @@ def _what_it_is(record: SweepRecord, data: PreparedData) -> str:
 
 
 def _who_won(record: SweepRecord, winner: TrialRecord, own: Mapping[str, Any]) -> str:
-    again = f" (trial {winner.confirms} again, with another seed)" if winner.confirms is not None else ""
+    again = f" (trial {winner.retrains} again, with another seed)" if winner.retrains is not None else ""
     scores = [_score(name, own, record) for name in _SCORES]
     images = f"{own['n_images']} sealed {_simulated(record)}test images"
     return f"**Winner: trial {winner.number}**{again}. On {images}: {'; '.join(scores)}."
@@ -102,8 +102,8 @@ def _links(record: SweepRecord, experiment_id: str, run_id: str) -> Iterator[str
 
 def _role(trial: TrialRecord, record: SweepRecord) -> str:
     name = f"Trial {trial.number} of sweep `{record.sweep_id}`"
-    if trial.confirms is not None:
-        name += f": trial {trial.confirms} again, with another seed"
+    if trial.retrains is not None:
+        name += f": trial {trial.retrains} again, with another seed"
     elif trial.number == 0 and record.config.search.baseline:
         name += ": the baseline"
     return f"**The winner.** {name}" if trial.number == record.winner else name

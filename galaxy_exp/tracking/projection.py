@@ -398,8 +398,8 @@ class MlflowProjection:
             names.ATTEMPT: str(attempt),
             names.STATE: str(TrialState.RUNNING),
         }
-        if trial.confirms is not None:
-            tags[names.CONFIRMS] = str(trial.confirms)
+        if trial.retrains is not None:
+            tags[names.CONFIRMS] = str(trial.retrains)
         name = names.trial_run_name(trial, self._record.config.search.baseline)
         began = _milliseconds(trial.started_at or trial.proposed_at)
         run = self.client.create_run(self._experiment(), began, tags, name)

@@ -112,7 +112,7 @@ ELSEWHERE = {
     "python docs/result_figure.py .galaxy_exp/sweeps/ID -o result.png": "tests/docs/test_result_figure.py",
 }
 PARSED = {
-    r"galaxy-exp resume .*": "needs an interrupted sweep; tests/journal/test_changes.py has what may change",
+    r"galaxy-exp resume .*": "needs an interrupted sweep; tests/journal/test_resume_changes.py has what may change",
     r"galaxy-exp sweep sweeps/gz2.yaml --data galaxy10-sdss": "needs the download",
     r"mlflow (server|db) .*": "needs PostgreSQL and S3",
     r"mlflow ui": "as galaxy-exp ui",

@@ -254,7 +254,7 @@ class TestFiles:
         named = {"tracking": {"experiment": ward.experiment}, "registry": {"finalists": 1, "seeds": 2}}
         config = SweepConfig.model_validate(named).model_dump(mode="json")
         first, second = [
-            [events[0].model_copy(update={"confirms": 0}), *events[1:]] for events in map(trial_events, (1, 2))
+            [events[0].model_copy(update={"retrains": 0}), *events[1:]] for events in map(trial_events, (1, 2))
         ]
         ward.play(*trial_events(0), FinalistsChosen(numbers=[0], reason="done"), *first, closed="KILLED", config=config)
         for number in (0, 1):

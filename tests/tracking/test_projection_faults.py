@@ -21,6 +21,7 @@ from galaxy_exp.journal.events import (
     WorkerLost,
 )
 from galaxy_exp.journal.journal import Journal
+from galaxy_exp.journal.replay import apply_event
 from galaxy_exp.records import EpochReport, TrialResult, TrialState
 from galaxy_exp.tracking import names
 from galaxy_exp.tracking.projection import MlflowProjection
@@ -333,7 +334,7 @@ def test_a_trial_that_is_resumed_a_day_later_begins_then(begin, client):
     projection, day = make(client), 24 * 3600.0
     for event, hours in zip(SCRIPT[:8], (0, 0, 0, 24, 24, 24, 24, 24), strict=True):
         event = event.model_copy(update={"time": 1e9 + hours * 3600})
-        journal.record.apply(event)
+        apply_event(event, journal.record)
         projection.on_event(event, journal.record)
     info = client.get_run(journal.record.trials[0].run_id).info
     assert info.start_time == (1e9 + day) * 1000

@@ -56,7 +56,7 @@ def collect_history(record: SweepRecord) -> History:
         (stopped if trial.state is TrialState.STOPPED else completed)[trial.number] = score
         leading = score if record.objective.is_better(score, leading) else leading
         best[trial.number] = leading
-    settled = {trial.number for trial in record.searched if trial.settled}
+    settled = {trial.number for trial in record.searched if trial.predetermined}
     scores = completed | stopped
     return History(
         record.objective.name, completed, stopped, failed, {n: scores[n] for n in sorted(settled & set(scores))}, best

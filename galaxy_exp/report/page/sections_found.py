@@ -95,8 +95,8 @@ def _winner_facts(material: Material, leader: TrialRecord) -> Html:
     record, result = material.record, leader.result
     value = leader.objective_value(record.objective)
     origin = None
-    if leader.confirms is not None:
-        origin = f"the configuration of trial {leader.confirms}, trained again with another seed"
+    if leader.retrains is not None:
+        origin = f"the configuration of trial {leader.retrains}, trained again with another seed"
     registered = record.registered
     promotion = record.promotion
     decided = ("champion: " if promotion.promoted else "not promoted: ") + promotion.reason if promotion else ""
