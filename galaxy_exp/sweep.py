@@ -400,7 +400,7 @@ class _Run:
             return
         try:
             with tracking_errors(record.tracking_uri):
-                from galaxy_exp.tracking.projection import end_runs
+                from galaxy_exp.tracking.parent_run import end_runs
 
                 end_runs(open_client(record.tracking_uri), record, "KILLED")
         except TrackingError as error:

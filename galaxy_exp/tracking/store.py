@@ -25,7 +25,7 @@ from galaxy_exp.tracking.addresses import (
     uri_option,
     whole_address,
 )
-from galaxy_exp.tracking.quiet import quiet_mlflow
+from galaxy_exp.tracking.calls import quiet_mlflow
 from galaxy_exp.tracking.store_check import refuse_unusable
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from galaxy_exp.errors import UnusableStoreError, first_line
 from galaxy_exp.redaction import hide_in_address, hide_password
 from galaxy_exp.tracking.addresses import resolve_tracking_uri, sqlite_file, whole_address
-from galaxy_exp.tracking.quiet import quiet_mlflow
+from galaxy_exp.tracking.calls import quiet_mlflow
 
 __all__ = ["check_store", "refuse_unusable"]
 

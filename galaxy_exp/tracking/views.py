@@ -81,7 +81,7 @@ def _state(record: SweepRecord, most_columns: int | None) -> dict[str, Any]:
         *_keys("attributes", ["Models"]),
     ]
     return {
-        "searchFilter": f"tags.`{names.SWEEP_ID}` = '{record.sweep_id}' AND tags.`{names.KIND}` = 'trial'",
+        "searchFilter": names.query_runs(record.sweep_id, "trial"),
         "orderByKey": f"metrics.`{best}`",
         "orderByAsc": record.objective.direction == "min",
         "selectedColumns": columns,
