@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from galaxy_exp.check.findings import Timing
+from galaxy_exp.check.probe import Timing
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.config.sweep import ExecutionConfig
 from galaxy_exp.search.pruners import Pruner, build_pruner

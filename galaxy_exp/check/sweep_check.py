@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from galaxy_exp.check.findings import Probe
 from galaxy_exp.check.forecast import Forecast, forecast_sweep
+from galaxy_exp.check.probe import Probe
 from galaxy_exp.check.prober import Prober
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.data.prepared import PreparedData

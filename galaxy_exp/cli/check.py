@@ -159,7 +159,7 @@ def _size(found: SweepCheck) -> str:
 
 
 def _trial_cells(trial: PreviewedTrial, found: SweepCheck) -> dict[str, Any]:
-    from galaxy_exp.check.findings import format_bytes
+    from galaxy_exp.check.probe import format_bytes
     from galaxy_exp.cli.rows import describe_settings
 
     probe, timing = trial.probe, trial.probe.timing

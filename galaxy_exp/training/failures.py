@@ -10,14 +10,14 @@ from galaxy_exp.training.recorder import DivergedError
 __all__ = ["MAX_REASON", "failure_reason"]
 
 MAX_REASON = 300
-"""Characters; the traceback has the rest."""
+"""Number of characters; the traceback has the rest."""
 
 _OUT_OF_MEMORY = ("ResourceExhausted", "OutOfMemory", "RESOURCE_EXHAUSTED")
-"""In the type or text of what TensorFlow, Torch and JAX (XLA) raise."""
+"""In the type or text of errors of TensorFlow, Torch and JAX (XLA)."""
 
 
 def failure_reason(error: Exception) -> str:
-    """One line: what diverged, `DISK_FULL`, `DATA_GONE` and why, "out of memory", or the exception's reason."""
+    """One line: the metric that diverged, `DISK_FULL`, `DATA_GONE` and why, "out of memory", or the exception's reason."""
     if isinstance(error, DivergedError):
         return str(error)
     if isinstance(error, DataError) and str(error).startswith(DATA_GONE):

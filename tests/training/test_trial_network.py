@@ -7,9 +7,9 @@ import pytest
 
 from galaxy_exp.hypermodel.outputs import OutputKind
 from galaxy_exp.training import network as networks
-from galaxy_exp.training.artifacts import load_network, save_network
-from galaxy_exp.training.network import CannotBeKeptError, prepare_network, rehearse_keeping
 from galaxy_exp.training.predictions import OutputError
+from galaxy_exp.training.trial_files import load_network, save_network
+from galaxy_exp.training.trial_network import CannotBeKeptError, prepare_network, rehearse_keeping
 from tests.user_hypermodels import SIDE, functional_augmenting, subclassed_augmenting
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, SIDE, SIDE, 3), dtype=np.uint8)

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from galaxy_exp.check.findings import format_bytes
+from galaxy_exp.check.probe import format_bytes
 from galaxy_exp.hypermodel.augmentation import AugmentationLayer
 from galaxy_exp.hypermodel.flops import LayerCall, layer_calls
 
