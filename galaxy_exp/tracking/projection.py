@@ -96,13 +96,13 @@ class MlflowProjection:
                     self._write_event(event)
         except TrackingError as error:
             self._patience.pause_after_failure(self._timed.seconds - waited_before)
-            self._fall_behind(f"{error}; the sweep goes on, and what is missing is written later")
+            self._fall_behind(f"{error}; the sweep continues, and what is missing is written later")
             return
         waited = self._timed.seconds - waited_before
         if self._patience.is_spent(waited):
             self._patience.pause_after_slow_calls(waited)
             slow = f"MLflow at {self._where} is slow ({waited:.0f} s just now)"
-            self._fall_behind(f"{slow}; the sweep goes on, and what is missing is written now and then")
+            self._fall_behind(f"{slow}; the sweep continues, and what is missing is written now and then")
         elif not self._is_behind:
             self._patience.reset()
             refused = f" but what it refuses of trials {', '.join(map(str, sorted(self._refused)))}"

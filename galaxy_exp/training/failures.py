@@ -17,7 +17,7 @@ _OUT_OF_MEMORY = ("ResourceExhausted", "OutOfMemory", "RESOURCE_EXHAUSTED")
 
 
 def failure_reason(error: Exception) -> str:
-    """One line: the metric that diverged, `DISK_FULL`, `DATA_GONE` and why, "out of memory", or the exception's reason."""
+    """One line: what diverged, `DISK_FULL`, `DATA_GONE` and why, "out of memory", or the exception's reason."""
     if isinstance(error, DivergedError):
         return str(error)
     if isinstance(error, DataError) and str(error).startswith(DATA_GONE):

@@ -28,7 +28,7 @@ from doc_commands import FOUND, ROOT, Line, fenced, parse
 from PIL import Image
 
 from galaxy_exp.cli.main import cli
-from galaxy_exp.cli.shortcuts import read_shortcuts
+from galaxy_exp.cli.options import read_shortcuts
 from galaxy_exp.config import load_sweep
 from galaxy_exp.config.sweep import SimulatedConfig
 from galaxy_exp.data.simulated import CLASS_NAMES, simulate_galaxies

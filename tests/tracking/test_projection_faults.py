@@ -221,7 +221,7 @@ def test_an_outage_is_told_once_and_caught_up(begin, client, request, error):
         fragile.error = error if number in range(3, 9) else None
         projection.on_event(journal.append(event), journal.record)
     assert len(warnings) == 1
-    assert "the sweep goes on" in warnings[0]
+    assert "the sweep continues" in warnings[0]
     assert "\n" not in warnings[0]
     make.now[0] += 3600
     projection.catch_up()
