@@ -17,12 +17,12 @@ from galaxy_exp.check.memory_estimate import TooLargeError, estimate_memory, ref
 from galaxy_exp.check.probe import Probe, Timing, format_bytes
 from galaxy_exp.hypermodel.flops import count_flops, uncounted_layers
 from galaxy_exp.records import TrialSpec
-from galaxy_exp.training.failures import failure_reason
 from galaxy_exp.training.fitting import NO_EPOCH, SplitArrays, TrainingEnded, fit_model, open_split
 from galaxy_exp.training.machine import memory_limit, resolve_precision
 from galaxy_exp.training.predictions import images_per_batch, predict_outputs
 from galaxy_exp.training.recorder import read_numbers
 from galaxy_exp.training.session import fresh_session
+from galaxy_exp.training.trial import failure_reason
 from galaxy_exp.training.trial_network import TrialNetwork, build_network, rehearse_keeping
 
 __all__ = ["probe_network"]

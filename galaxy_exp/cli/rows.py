@@ -162,19 +162,14 @@ def describe_settings(trial: TrialRecord, record: SweepRecord) -> str:
     if trial.number == 0 and record.config.search.baseline:
         return "the baseline"
     fixed = fixed_settings(record)
-    changed = {name: value for name, value in _changed(trial.values, record).items() if name not in fixed}
+    changed = {name: value for name, value in record.changes_from_baseline(trial.values).items() if name not in fixed}
     return _join(changed) or "as the baseline" + (" but for what is fixed" if fixed else "")
 
 
 def fixed_settings(record: SweepRecord) -> dict[str, Any]:
     """The values that the sweep file fixes for every trial but the baseline, if they differ from the baseline's."""
     fixed = {name: entry for name, entry in record.config.space.items() if isinstance(entry, str | bool | int | float)}
-    return _changed(fixed, record)
-
-
-def _changed(values: Mapping[str, Any], record: SweepRecord) -> dict[str, Any]:
-    baseline = record.started.baseline
-    return {name: value for name, value in values.items() if baseline.get(name) != value}
+    return record.changes_from_baseline(fixed)
 
 
 def _join(values: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -219,6 +219,11 @@ class SweepRecord:
         """The trials of the search, by number; without those that train a finalist again."""
         return [trial for trial in list(self.trials.values()) if trial.retrains is None]
 
+    def changes_from_baseline(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of a trial's values that differ from the baseline's."""
+        baseline = self.started.baseline
+        return {name: value for name, value in values.items() if baseline.get(name) != value}
+
     def retrainings(self, finalist: int) -> list[TrialRecord]:
         """The trials with a model that trained a finalist again."""
         again = (trial for trial in list(self.trials.values()) if trial.retrains == finalist)
@@ -300,5 +305,4 @@ class SweepRecord:
 
 
 def _dominates(keys: Sequence[float], others: Sequence[float]) -> bool:
-    """Whether the first is nowhere worse and somewhere better."""
     return all(a <= b for a, b in zip(keys, others, strict=True)) and list(keys) != list(others)

@@ -110,8 +110,9 @@ def _role(trial: TrialRecord, record: SweepRecord) -> str:
 
 
 def _changed(trial: TrialRecord, record: SweepRecord) -> str:
-    baseline: Mapping[str, Any] = record.started.baseline if record.config.search.baseline else {}
-    changed = {name: value for name, value in trial.values.items() if baseline and baseline.get(name) != value}
+    if not (record.config.search.baseline and record.started.baseline):
+        return ""
+    changed = record.changes_from_baseline(trial.values)
     return ", ".join(f"{name} = {_short(value)}" for name, value in changed.items())
 
 

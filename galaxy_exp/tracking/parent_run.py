@@ -52,28 +52,28 @@ class ParentRun:
         data: PreparedData,
         warn: Callable[[str], None],
     ) -> None:
-        self._client = client
-        self._journal = journal
-        self._folder = folder
-        self._data = data
-        self._warn = warn
+        self.client = client
+        self.journal = journal
+        self.folder = folder
+        self.data = data
+        self.warn = warn
         self._experiment_id: str | None = None
         self._is_described = False
 
     @property
-    def _record(self) -> SweepRecord:
-        return self._journal.record
+    def record(self) -> SweepRecord:
+        return self.journal.record
 
     @property
     def experiment_id(self) -> str:
         """The id of the sweep's experiment, which is created or restored if need be."""
         if self._experiment_id is None:
-            name = self._record.config.experiment_name
+            name = self.record.config.experiment_name
             self._experiment_id = open_experiment(
-                self._client,
+                self.client,
                 name,
                 names.EXPERIMENT_KIND | {names.NOTE: EXPERIMENT_NOTE},
-                lambda: self._warn(f'the MLflow experiment "{name}" had been deleted; it is restored'),
+                lambda: self.warn(f'the MLflow experiment "{name}" had been deleted; it is restored'),
             )
         return self._experiment_id
 
@@ -85,10 +85,10 @@ class ParentRun:
         Args:
             after_outage: checks whether MLflow still has the journaled run, and restores it if it was deleted.
         """
-        run_id = self._record.parent_run_id
-        if run_id is None or (after_outage and not restore_run(self._client, run_id)):
+        run_id = self.record.parent_run_id
+        if run_id is None or (after_outage and not restore_run(self.client, run_id)):
             lost, run_id = run_id, self._find() or self._create()
-            self._journal.append(ParentRunCreated(run_id=run_id))
+            self.journal.append(ParentRunCreated(run_id=run_id))
             if lost is not None:
                 self._adopt_trials(run_id)
             self._is_described = False
@@ -100,7 +100,7 @@ class ParentRun:
     def tags(self, kind: str) -> dict[str, str]:
         """The tags of every run of the sweep."""
         return {
-            names.SWEEP_ID: self._record.sweep_id,
+            names.SWEEP_ID: self.record.sweep_id,
             names.KIND: kind,
             names.SOURCE: names.OWN_SOURCE,
             names.USER: names.user_name(),
@@ -108,7 +108,7 @@ class ParentRun:
 
     def log_data(self, run_id: str) -> None:
         """Writes the prepared images as the input of a run."""
-        data = self._data
+        data = self.data
         dataset = Dataset(
             name=("simulated galaxies" if data.simulated else Path(data.source).name)[:500],
             digest=data.digest[:36],
@@ -117,75 +117,73 @@ class ParentRun:
             schema=json.dumps({"image_shape": data.image_shape, "class_names": data.class_names}),
             profile=json.dumps({"counts": data.counts, "split_digest": data.split_digest}),
         )
-        self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+        self.client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
     def delete_strays(self) -> None:
         """Deletes other runs of the sweep, which a killed driver created and did not journal."""
         for run in list(self._search()):
-            if run.info.run_id != self._record.parent_run_id:
-                self._client.delete_run(run.info.run_id)
+            if run.info.run_id != self.record.parent_run_id:
+                self.client.delete_run(run.info.run_id)
 
     def close(self, status: str) -> None:
         """Writes the sweep's summary and ends its runs; `status` is a `RunStatus`."""
-        run_id, record = self.ensure(), self._record
+        run_id, record = self.ensure(), self.record
         if status != RunStatus.KILLED:  # whoever interrupts a sweep does not want to wait
             self._draw_figures()
         moment = _closing_time(record)
         summary = [Metric(name, value, moment, 0) for name, value in sweep_metrics(record).items()]
-        log_batch(self._client, run_id, metrics=summary)
+        log_batch(self.client, run_id, metrics=summary)
         self._log_files(run_id)
         self._write_note(run_id)
         if (winner := record.winning_trial) is not None and winner.run_id is not None:
-            self._client.set_tag(winner.run_id, names.NOTE, describe_trial(winner, record))
+            self.client.set_tag(winner.run_id, names.NOTE, describe_trial(winner, record))
         for trial in record.leaderboard(record.config.tracking.keep_models):
-            model = self._folder.model(trial.number)
+            model = self.folder.model(trial.number)
             if trial.run_id is not None and model.exists():
-                self._client.log_artifact(trial.run_id, str(model), "model")
-        end_runs(self._client, record, status)
+                self.client.log_artifact(trial.run_id, str(model), "model")
+        end_runs(self.client, record, status)
 
     def _search(self) -> Iterable[Run]:
-        return search_runs(self._client, self.experiment_id, names.query_runs(self._record.sweep_id, "sweep"))
+        return search_runs(self.client, self.experiment_id, names.query_runs(self.record.sweep_id, "sweep"))
 
     def _find(self) -> str | None:
         return next((str(run.info.run_id) for run in self._search()), None)
 
     def _create(self) -> str:
-        began = to_milliseconds(self._record.started.time)
-        run = self._client.create_run(self.experiment_id, began, self.tags("sweep"), self._record.sweep_id)
+        began = to_milliseconds(self.record.started.time)
+        run = self.client.create_run(self.experiment_id, began, self.tags("sweep"), self.record.sweep_id)
         return str(run.info.run_id)
 
     def _adopt_trials(self, run_id: str) -> None:
-        """Puts the runs of trials under a new parent run."""
-        for trial in list(self._record.trials.values()):
-            if trial.run_id is not None and is_active(self._client, trial.run_id):
-                self._client.set_tag(trial.run_id, names.PARENT, run_id)
+        for trial in list(self.record.trials.values()):
+            if trial.run_id is not None and is_active(self.client, trial.run_id):
+                self.client.set_tag(trial.run_id, names.PARENT, run_id)
 
     def _describe(self, run_id: str) -> None:
-        self._client.update_run(run_id, status=RunStatus.RUNNING)
-        if names.CLOSED in self._client.get_run(run_id).data.tags:
-            self._client.delete_tag(run_id, names.CLOSED)
+        self.client.update_run(run_id, status=RunStatus.RUNNING)
+        if names.CLOSED in self.client.get_run(run_id).data.tags:
+            self.client.delete_tag(run_id, names.CLOSED)
         self._write_note(run_id)
-        log_batch(self._client, run_id, sweep_params(self._record, self._data))
+        log_batch(self.client, run_id, sweep_params(self.record, self.data))
         self.log_data(run_id)
         self._log_files(run_id)
 
     def _write_note(self, run_id: str) -> None:
         """Writes the sweep's description, and the view of its trials that the description links."""
-        view = save_view(self._record)
+        view = save_view(self.record)
         if view is not None:
-            self._client.set_experiment_tag(self.experiment_id, view.key, view.value)
-        self._client.set_tag(run_id, names.NOTE, describe_sweep(self._record, self._data, self.experiment_id, run_id))
+            self.client.set_experiment_tag(self.experiment_id, view.key, view.value)
+        self.client.set_tag(run_id, names.NOTE, describe_sweep(self.record, self.data, self.experiment_id, run_id))
 
     def _log_files(self, run_id: str) -> None:
-        self._client.log_artifacts(run_id, str(write_sweep_artifacts(self._folder.path, self._record, self._data)))
+        self.client.log_artifacts(run_id, str(write_sweep_artifacts(self.folder.path, self.record, self.data)))
 
     def _draw_figures(self) -> None:
-        """Draws the sweep's figures, each as far as it can be drawn."""
         for what, write in (("insight/", write_insight_artifacts), ("the sealed test", write_sealed_test_figures)):
             try:
-                write(self._folder.path, self._record)
+                write(self.folder.path, self.record)
             except Exception as error:  # noqa: BLE001 - drawing libraries meet whatever values user-defined metrics have
-                self._warn(f"the figures of {what} cannot be drawn: {first_line(error)}")
+                self.warn(f"the figures of {what} cannot be drawn: {first_line(error)}")
 
 
 def end_runs(client: MlflowClient, record: SweepRecord, status: str) -> None:

@@ -68,7 +68,7 @@ class MlflowProjection:
         self._journal = journal
         self._warn = warn
         self._parent = ParentRun(self.client, journal, folder, data, self._warn_once)
-        self._trials = TrialRuns(self._parent, self.client, journal, folder, data, self._warn_once)
+        self._trials = TrialRuns(self._parent)
         self._is_behind = True
         """Whether MLflow may lack something, so that the next event is not all there is to write."""
         self._patience = Patience(clock)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 
-from mlflow import MlflowClient
 from mlflow.entities import Metric, Run
 
-from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.errors import first_line, is_disk_full
-from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import TrialProjected, TrialRunCreated
-from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import TrialResult, TrialState
 from galaxy_exp.tracking import names
@@ -34,25 +30,13 @@ class TrialRuns:
     """The runs of a sweep's trials. A run belongs to one attempt; a new attempt gets a new run, and the old is deleted.
 
     Args:
-        parent: the sweep's run.
-        client, journal, folder, data, warn: as with `ParentRun`.
+        parent: the sweep's run, with its client and journal.
     """
 
-    def __init__(
-        self,
-        parent: ParentRun,
-        client: MlflowClient,
-        journal: Journal,
-        folder: SweepFolder,
-        data: PreparedData,
-        warn: Callable[[str], None],
-    ) -> None:
+    def __init__(self, parent: ParentRun) -> None:
         self._parent = parent
-        self._client = client
-        self._journal = journal
-        self._folder = folder
-        self._data = data
-        self._warn = warn
+        self._client = parent.client
+        self._journal = parent.journal
         self._written: dict[str, int] = {}
         """Number of epochs written to a run, by id of the runs that this process has described and not ended."""
 
@@ -162,13 +146,13 @@ class TrialRuns:
 
     def _draw(self, trial: TrialRecord) -> Path:
         """The folder with the trial's figures and tables, without those that a missing or damaged file prevents."""
-        folder = self._folder.trial(trial.number)
+        folder = self._parent.folder.trial(trial.number)
         try:
-            return write_trial_artifacts(folder, trial, self._record, self._data)
+            return write_trial_artifacts(folder, trial, self._record, self._parent.data)
         except (OSError, ValueError, EOFError) as error:
             if is_disk_full(error):
                 raise
-            self._warn(f"trial {trial.number}: its figures cannot be drawn: {first_line(error)}")
+            self._parent.warn(f"trial {trial.number}: its figures cannot be drawn: {first_line(error)}")
             return artifacts_folder(folder)
 
     def _epochs(self, trial: TrialRecord) -> list[list[Metric]]:

@@ -9,11 +9,11 @@ from typing import Any
 import keras
 
 from galaxy_exp.records import EpochReport, TrialResult, TrialSpec, TrialState
-from galaxy_exp.training.failures import failure_reason
 from galaxy_exp.training.fitting import TrainingEnded, fit_model, open_split
 from galaxy_exp.training.machine import memory_limit, peak_memory, resolve_precision
 from galaxy_exp.training.recorder import read_numbers
 from galaxy_exp.training.session import fresh_session
+from galaxy_exp.training.trial import failure_reason
 from galaxy_exp.training.trial_network import build_network
 
 __all__ = ["WINDOW_SECONDS", "measure_throughput"]

@@ -10,19 +10,25 @@ from dataclasses import dataclass, replace
 
 import keras
 
+from galaxy_exp.errors import DataError, is_disk_full, reason_of
 from galaxy_exp.hypermodel.flops import count_flops
-from galaxy_exp.records import EpochReport, TrialResult, TrialSpec, TrialState
+from galaxy_exp.records import DATA_GONE, DISK_FULL, EpochReport, TrialResult, TrialSpec, TrialState
 from galaxy_exp.redaction import hide_password
-from galaxy_exp.training.failures import failure_reason
 from galaxy_exp.training.fit_probe import LengthGuard
 from galaxy_exp.training.fitting import NO_EPOCH, TrainingEnded, fit_model, open_split
 from galaxy_exp.training.machine import resolve_precision
-from galaxy_exp.training.recorder import BestEpoch, EpochRecorder
+from galaxy_exp.training.recorder import BestEpoch, DivergedError, EpochRecorder
 from galaxy_exp.training.session import fresh_session
 from galaxy_exp.training.trial_files import save_history, save_network, save_probabilities
 from galaxy_exp.training.trial_network import build_network, rehearse_keeping
 
-__all__ = ["run_trial"]
+__all__ = ["MAX_REASON", "failure_reason", "run_trial"]
+
+MAX_REASON = 300
+"""Number of characters; the traceback has the rest."""
+
+_OUT_OF_MEMORY = ("ResourceExhausted", "OutOfMemory", "RESOURCE_EXHAUSTED")
+"""In the type or text of errors of TensorFlow, Torch and JAX (XLA)."""
 
 
 @dataclass(slots=True)
@@ -153,3 +159,27 @@ def _ending(spec: TrialSpec, recorder: EpochRecorder | None, failure: Exception 
 
 def _traceback_of(failure: BaseException) -> str:
     return hide_password("".join(traceback.format_exception(failure)))
+
+
+def failure_reason(error: Exception) -> str:
+    """One line: what diverged, `DISK_FULL`, `DATA_GONE` and why, "out of memory", or the exception's reason."""
+    if isinstance(error, DivergedError):
+        return str(error)
+    if isinstance(error, DataError) and str(error).startswith(DATA_GONE):
+        return _shortened(str(error))
+    if is_disk_full(error):
+        return DISK_FULL
+    if _is_out_of_memory(error):
+        return "out of memory"
+    name, reason = type(error).__name__, reason_of(error)
+    return _shortened(hide_password(name if reason == name else f"{name}: {reason}"))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_REASON else text[: MAX_REASON - 1] + "…"
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    return any(word in type(error).__name__ or word in str(error) for word in _OUT_OF_MEMORY)
