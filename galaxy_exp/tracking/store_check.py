@@ -21,14 +21,14 @@ from galaxy_exp.redaction import hide_in_address, hide_password
 from galaxy_exp.tracking.addresses import resolve_tracking_uri, sqlite_file, whole_address
 from galaxy_exp.tracking.calls import quiet_mlflow
 
-__all__ = ["check_store", "refuse_unusable"]
+__all__ = ["TIMEOUT_SECONDS", "check_store", "refuse_unusable"]
 
 _DATABASES = ("postgresql", "mysql", "mssql", "sqlite")
 _MLFLOWS_OWN = ("databricks", "databricks-uc", "uc")
 """Addresses that only MLflow can check."""
 _SCHEME = re.compile(r"([a-z][a-z0-9.-]+)(?:\+[a-z0-9+.-]*)?:", re.I)
 """As in MLflow: `./a:b` and `C:\\runs` are folders."""
-_PATIENCE_SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
 _PACKAGES = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary"}
 """Packages of database drivers by module, where the names differ."""
 
@@ -151,7 +151,7 @@ def _read_schema(file: Path) -> tuple[set[str], str]:
     """The tables of a database and MLflow's revision of them; empty if another process has locked it."""
     address = f"file:{quote(str(file))}?mode=ro"
     try:
-        with closing(sqlite3.connect(address, uri=True, timeout=_PATIENCE_SECONDS)) as database:
+        with closing(sqlite3.connect(address, uri=True, timeout=TIMEOUT_SECONDS)) as database:
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             versioned = "alembic_version" in tables
             found = database.execute("SELECT version_num FROM alembic_version").fetchall() if versioned else []
@@ -230,7 +230,7 @@ def _check_server(uri: str) -> None:
 
     try:
         answer = requests.get(
-            f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search", {"max_results": 1}, timeout=_PATIENCE_SECONDS
+            f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search", {"max_results": 1}, timeout=TIMEOUT_SECONDS
         )
     except requests.exceptions.SSLError:
         _ask_client(uri)
