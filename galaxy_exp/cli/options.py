@@ -23,7 +23,6 @@ __all__ = [
 ]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_Decorator = Callable[[_Command], _Command]
 
 sweep_argument = click.argument("sweep", required=False)
 """An id from `galaxy-exp list` or the beginning of one."""
@@ -33,7 +32,7 @@ uri_option = click.option(
 )
 
 
-def format_option(*formats: str) -> _Decorator[_Command]:
+def format_option(*formats: str) -> Callable[[_Command], _Command]:
     """Adds `--format` with these formats, of which the first is the default."""
     return click.option(
         "--format",
