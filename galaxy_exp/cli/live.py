@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -21,7 +20,7 @@ from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import TrialState
 from galaxy_exp.wording import local_time
 
-__all__ = ["Display", "describe_event", "open_display"]
+__all__ = ["LiveDisplay", "PlainDisplay", "describe_event", "open_display"]
 
 _BEST_SHOWN = 5
 _STATE_STYLE = {
@@ -34,27 +33,15 @@ _STATE_STYLE = {
 }
 
 
-class Display(Protocol):
-    """An observer of a sweep that also prints messages."""
-
-    def on_event(self, event: Event, record: SweepRecord) -> None:
-        """See `Observer.on_event`."""
-        ...
-
-    def say(self, message: str) -> None:
-        """Prints one line."""
-        ...
-
-
 @contextmanager
-def open_display(quiet: bool = False) -> Iterator[Display]:
-    """A live table if stderr is a terminal, else plain lines; nothing if `quiet`."""
+def open_display(quiet: bool = False) -> Iterator[PlainDisplay | LiveDisplay]:
+    """An observer that also prints messages: a live table if stderr is a terminal, else lines; nothing if `quiet`."""
     console = _Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
-        yield _PlainDisplay(console)
+        yield PlainDisplay(console)
         return
     with Live(console=console, refresh_per_second=4, transient=False) as live:
-        yield _LiveDisplay(live)
+        yield LiveDisplay(live)
 
 
 class _Console(Console):
@@ -65,7 +52,7 @@ class _Console(Console):
         discard(sys.stderr)
 
 
-class _PlainDisplay:
+class PlainDisplay:
     """One line per event, for logs and batch systems."""
 
     def __init__(self, console: Console) -> None:
@@ -73,16 +60,15 @@ class _PlainDisplay:
 
     def on_event(self, event: Event, record: SweepRecord) -> None:
         """See `Observer.on_event`."""
-        line = describe_event(event, record)
-        if line:
+        if line := describe_event(event, record):
             self.say(line)
 
     def say(self, message: str) -> None:
-        """See `Display.say`."""
+        """Prints one line."""
         self._console.print(f"{local_time(time.time())} {message}")
 
 
-class _LiveDisplay:
+class LiveDisplay:
     """A table of the running and the best trials that is redrawn in place; other lines scroll above it."""
 
     def __init__(self, live: Live) -> None:
@@ -109,7 +95,7 @@ class _LiveDisplay:
         return Group(_trial_table(record), self._progress)
 
     def say(self, message: str) -> None:
-        """See `Display.say`."""
+        """Prints one line."""
         self._live.console.print(message)
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from galaxy_exp.records import BUILT_IN_MODEL
+
 if TYPE_CHECKING:
     from galaxy_exp.config.reading import FlagValue
 
@@ -46,8 +48,6 @@ def format_option(*formats: str) -> Callable[[_Command], _Command]:
 
 def model_options(command: _Command) -> _Command:
     """Adds `--model` and `--alias`, which name a registered version."""
-    from galaxy_exp.records import BUILT_IN_MODEL
-
     model = click.option(
         "--model", default=BUILT_IN_MODEL, show_default=True, help="registered name (its champion), or a model URI"
     )
