@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from galaxy_exp.hypermodel.outputs import OutputKind
-from galaxy_exp.training import network as networks
+from galaxy_exp.training import trial_network as networks
 from galaxy_exp.training.predictions import OutputError
 from galaxy_exp.training.trial_files import load_network, save_network
 from galaxy_exp.training.trial_network import CannotBeKeptError, prepare_network, rehearse_keeping
