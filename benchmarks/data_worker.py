@@ -164,7 +164,7 @@ class _Trainer:
         from galaxy_exp.hypermodel.discovery import discover_space
         from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
         from galaxy_exp.hypermodel.search_space import build_space
-        from galaxy_exp.training.precision import resolve_precision
+        from galaxy_exp.training.machine import resolve_precision
 
         keras.utils.set_random_seed(1)
         keras.config.set_dtype_policy(resolve_precision("auto"))

@@ -29,7 +29,7 @@ from typing import Any
 
 import yaml
 
-from galaxy_exp.cli.main import _run
+from galaxy_exp.cli.main import run_command
 from galaxy_exp.config import SweepConfig, dump_sweep, load_sweep
 from galaxy_exp.errors import ConfigError, GalaxyExpError
 from galaxy_exp.journal.events import (
@@ -434,7 +434,7 @@ def check_journal(data: bytes, folder: Path) -> str | None:
     for command in (["show", "--format", "json"], ["show"], ["trials"], ["trials", "--format", "csv"], ["list"]):
         out, err = io.StringIO(), io.StringIO()
         with _home(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = _run(command)
+            code = run_command(command)
         lines = err.getvalue().splitlines()
         if code not in (0, 2) or bool(lines) != (code == 2):
             return f"{command}: exit code {code} with {err.getvalue()[:200]!r}"

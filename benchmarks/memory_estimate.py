@@ -40,7 +40,7 @@ def measure(side: int, values: dict[str, Any], policy: str) -> tuple[int, int]:
     import_keras_quietly()
     import keras_tuner
 
-    from galaxy_exp.check.memory import estimate_memory
+    from galaxy_exp.check.memory_estimate import estimate_memory
     from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
     from galaxy_exp.training.session import fresh_session
 

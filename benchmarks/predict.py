@@ -28,8 +28,8 @@ N_DIFFERENT = 500
 
 RUN = """
 import resource, sys
-from galaxy_exp.cli.main import _run
-code = _run(sys.argv[1:])
+from galaxy_exp.cli.main import run_command
+code = run_command(sys.argv[1:])
 scale = 2**20 if sys.platform == "darwin" else 2**10
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale)
 sys.exit(code)

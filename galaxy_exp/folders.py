@@ -16,19 +16,30 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from galaxy_exp.errors import BadInputError, is_disk_full
 
-__all__ = ["JOURNAL_NAME", "MODEL_NAME", "ProjectFolder", "SweepFolder", "fsync_path", "graph_of", "write_atomically"]
+__all__ = [
+    "JOURNAL_NAME",
+    "MODEL_NAME",
+    "ProjectFolder",
+    "SweepFolder",
+    "fsync_path",
+    "graph_of",
+    "write_atomically",
+    "write_csv",
+]
 
 JOURNAL_NAME = "journal.jsonl"
 MODEL_NAME = "model.keras"
@@ -60,6 +71,14 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         if temporary.is_dir():
             shutil.rmtree(temporary)
         temporary.unlink(missing_ok=True)
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a table with the keys of all rows as columns, in order of appearance."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(column for row in rows for column in row)))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def graph_of(model_file: Path) -> Path:

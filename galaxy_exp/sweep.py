@@ -29,10 +29,10 @@ from galaxy_exp.execution.crew import Crew
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.import_paths import add_import_paths
 from galaxy_exp.interrupts import gentle_interrupts, signals_as_interrupts, signals_ignored
-from galaxy_exp.journal.changes import find_change
 from galaxy_exp.journal.events import Event, SweepChanged, SweepEnded, SweepResumed
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.journal.resume_changes import find_change
 from galaxy_exp.preparation import check_names, prepare_sweep
 from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
 from galaxy_exp.records import DATA_GONE, SplitFiles, TrialSpec
@@ -400,7 +400,7 @@ class _Run:
             return
         try:
             with tracking_errors(record.tracking_uri):
-                from galaxy_exp.tracking.projection import end_runs
+                from galaxy_exp.tracking.parent_run import end_runs
 
                 end_runs(open_client(record.tracking_uri), record, "KILLED")
         except TrackingError as error:

@@ -196,7 +196,7 @@ def _trials_ahead(record: SweepRecord) -> TrialsAhead | None:
     from galaxy_exp.report.material import TrialsAhead
 
     ended = [record.trials[number] for number in record.end_order]
-    proposed = [trial for trial in ended if trial.confirms is None and not trial.settled]
+    proposed = [trial for trial in ended if trial.retrains is None and not trial.predetermined]
     latest = [trial for trial in proposed if trial.epochs][-TRIALS_TO_JUDGE_FROM:]
     n_scored = sum(trial.objective_value(record.objective) is not None for trial in proposed)
     if not latest or not n_scored:

@@ -8,7 +8,7 @@ from galaxy_exp.errors import TrackingError
 from galaxy_exp.redaction import hide_password, remember_address
 from galaxy_exp.tracking.artifacts import write_sweep_artifacts
 from galaxy_exp.tracking.store import whole_address
-from galaxy_exp.training.failures import failure_reason
+from galaxy_exp.training.trial import failure_reason
 
 URI = "postgresql://me:hun/ter@2@db.example/mlflow"
 HIDDEN = "postgresql://***@db.example/mlflow"

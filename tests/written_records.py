@@ -2,7 +2,7 @@
 
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.journal.events import EpochReported, SweepStarted, TrialEnded, TrialProposed, TrialStarted
-from galaxy_exp.journal.record import SweepRecord
+from galaxy_exp.journal.replay import apply_event, replay
 from galaxy_exp.records import EpochReport, TrialResult, TrialState
 
 
@@ -26,11 +26,11 @@ class RecordWriter:
 
     def __init__(self, search=None, registry=None, **changes):
         self.time = 0.0
-        self.record = SweepRecord.from_events([started(search, registry, **changes)], "test")
+        self.record = replay([started(search, registry, **changes)], "test")
 
     def apply(self, event):
         self.time += 1.0
-        self.record.apply(event.model_copy(update={"time": self.time}))
+        apply_event(event.model_copy(update={"time": self.time}), self.record)
 
     def start(self, *curve, values=None, settled=False):
         """A trial that has reported these epochs and still runs; returns its number."""

@@ -1,4 +1,1 @@
-"""What a sweep would do, found out without running it: the space, the first networks, and the cost.
-
-Nothing is imported here; take names from the modules. `probing` runs in a process of its own.
-"""
+"""The check of a sweep that has not run: its space, its first networks, and its cost."""

@@ -1,4 +1,4 @@
-"""What a sweep will cost, before it has begun."""
+"""The cost of a sweep, estimated before it runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from galaxy_exp.check.findings import Timing
+from galaxy_exp.check.probe import Timing
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.config.sweep import ExecutionConfig
 from galaxy_exp.search.pruners import Pruner, build_pruner
@@ -17,41 +17,41 @@ from galaxy_exp.seeding import derive_seed
 __all__ = ["Forecast", "forecast_epochs", "forecast_sweep"]
 
 _SIMULATED_TRIALS = 60
-"""Of longer sweeps the rest is taken to go on like the last half of these."""
+"""Number of simulated trials; longer sweeps are assumed to continue like the last half of them."""
 _REPEATS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Ranges are (least, most)."""
+    """The estimated cost; ranges are (least, most)."""
 
     trials: int
-    """Of the search."""
+    """Trials of the search."""
     epochs: tuple[int, int]
-    """Of these trials."""
+    """Epochs of these trials."""
     most_epochs: int
-    """Without early stopping."""
+    """Epochs of these trials without early stopping."""
     finalist_trials: int
-    """That train the best configurations again."""
+    """Trials that train finalists again."""
     finalist_epochs: int
     hours: tuple[float, float] | None
-    """Of training, finalists included; None without timings."""
+    """Hours of training, finalists included; None without timings."""
     notes: tuple[str, ...]
-    """How the ranges were estimated, and what the sweep's own limits make of them, a line each."""
+    """How the ranges were estimated, and whether the sweep's limits will be reached, a line each."""
 
 
 def forecast_sweep(
-    config: SweepConfig, n_settled: int, n_configurations: int | None, timings: Sequence[Timing]
+    config: SweepConfig, n_predetermined: int, n_configurations: int | None, timings: Sequence[Timing]
 ) -> Forecast:
     """The cost of the sweep if nothing fails.
 
     Args:
-        n_settled: trials that are not proposed, the baseline and what is enqueued.
-        n_configurations: of the space; None if there is no end to them.
+        n_predetermined: trials that are not proposed: the baseline and enqueued configurations.
+        n_configurations: of the space; None if it is infinite.
         timings: of the first trials, from trial 0 on; may be empty.
     """
     search, epochs = config.search, config.training.epochs
-    possible = math.inf if n_configurations is None else n_configurations * search.executions + n_settled
+    possible = math.inf if n_configurations is None else n_configurations * search.executions + n_predetermined
     trials = int(min(search.max_trials, possible))
     stopped = forecast_epochs(config, trials)
     finalists = min(config.registry.finalists, trials) * config.registry.seeds
@@ -68,11 +68,11 @@ def forecast_sweep(
 
 
 def forecast_epochs(config: SweepConfig, trials: int) -> tuple[int, int]:
-    """Epochs that so many trials take with the sweep's own early stopping, on simulated learning curves.
+    """The epochs of trials with the sweep's early stopping, on simulated learning curves.
 
-    The curves rise and level off at a random height, with a little noise. The first number is for trials in random
-    order of quality; the second for a search that learns, so that later trials tend to be better and go on more often.
-    Either is the median of five simulated sweeps.
+    The curves rise to a random height, with a little noise. The first number is for trials in random order of quality;
+    the second for a search that learns, so that later trials tend to be better and are stopped less often. Each is the
+    median of five simulated sweeps.
     """
     pruner = build_pruner(config.search, config.training.epochs)
     found = [
@@ -114,17 +114,17 @@ def _run_trial(
 
 
 def _hours(stopped: tuple[int, int], trials: int, epochs: int, timings: Sequence[Timing]) -> tuple[float, float]:
-    """The first trial runs all its epochs at its own pace, the others at the mean of those that were timed."""
+    """Assumes that the first trial runs all its epochs, and that the others need the mean of the timed ones."""
     first, rest = timings[0], timings[1:] or timings[:1]
-    pace = statistics.fmean(timing.epoch_seconds for timing in rest)
+    epoch = statistics.fmean(timing.epoch_seconds for timing in rest)
     start = statistics.fmean(timing.start_seconds for timing in rest)
     fixed = first.start_seconds + epochs * first.epoch_seconds + (trials - 1) * start
-    least, most = (fixed + max(0, total - epochs) * pace for total in stopped)
+    least, most = (fixed + max(0, total - epochs) * epoch for total in stopped)
     return least / 3600, most / 3600
 
 
 def _trial_hours(epochs: int, timings: Sequence[Timing]) -> float:
-    """Of a trial that runs all its epochs, on average."""
+    """Mean hours of a trial that runs all its epochs."""
     return statistics.fmean(each.start_seconds + epochs * each.epoch_seconds for each in timings) / 3600
 
 
@@ -138,7 +138,7 @@ def _explain(pruner: str, stopped: tuple[int, int], most: int) -> str:
 
 
 def _sharing(execution: ExecutionConfig) -> list[str]:
-    """What several workers make of hours that were timed with one."""
+    """What several workers change about hours that were timed with one."""
     if execution.scheduler or execution.scheduler_file or execution.cluster:
         workers = f"{execution.workers} workers" if execution.workers else "n workers"
         share = execution.workers or "n"

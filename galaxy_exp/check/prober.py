@@ -1,97 +1,79 @@
-"""The driver's end of the probing process."""
+"""The probing process of `galaxy-exp check` (`python -m galaxy_exp.check.prober FD`), and how to use it."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
+import re
 import sys
 import tempfile
-from multiprocessing.connection import Connection, Pipe
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from galaxy_exp.check.findings import Probe
-from galaxy_exp.records import TrialSpec
+from galaxy_exp.check.probe import Probe
+from galaxy_exp.execution.process import WorkerDied, WorkerProcess
+from galaxy_exp.execution.worker import main
+from galaxy_exp.records import EpochReport, TrialSpec
 
 __all__ = ["Prober"]
 
-_CLOSE_SECONDS = 0.2
+_LOG_LINE = re.compile(r"\S+ worker \d+ ")
+"""How lines of the log begin that are the worker's own."""
 
 
 class Prober:
-    """Looks at networks in a process of its own, so that one that takes all memory ends nothing else.
+    """Builds networks in a separate process, so that one that takes all memory ends nothing else.
 
-    The process is started at once, and again after it died. It is a process group of its own: Ctrl-C reaches this one
-    only, which ends it on leaving the context.
+    The process is started at once, and again after it died; it ends with the context.
     """
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._pipe: Connection | None = None
-        self._log: Any = None
+        self._folder = tempfile.TemporaryDirectory(prefix="galaxy_exp_check_")
+        self._log = Path(self._folder.name, "worker.log")
+        self._process = WorkerProcess(self._log, module="galaxy_exp.check.prober")
 
     def __enter__(self) -> Prober:
-        self._start()
+        self._process.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._end()
+        self._process.end()
+        self._folder.cleanup()
 
     def probe(self, spec: TrialSpec, *, with_timing: bool) -> Probe:
-        """What the network of a trial is like; if it kills the process, that is its problem."""
-        pipe = self._start()
+        """Finds out about the network of a trial; a network that kills the process has that as its problem."""
+        self._process.start()
+        self._process.send(spec)
         try:
-            pipe.send((spec, with_timing))
-            found: Probe = pipe.recv()
-        except (EOFError, OSError):
-            return Probe(problem=self._end())
+            self._process.receive(None)  # the question whether to time it
+            self._process.send(with_timing)
+            found: Any = self._process.receive(None)
+        except WorkerDied as died:
+            return Probe(problem=self._describe_end(str(died)))
+        assert isinstance(found, Probe)
         return found
 
-    def _start(self) -> Connection:
-        if self._pipe is not None:
-            return self._pipe
-        ours, theirs = Pipe()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `_end`
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "galaxy_exp.check.worker", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=subprocess.STDOUT,
-                pass_fds=[theirs.fileno()],
-                env={
-                    "TF_CPP_MIN_LOG_LEVEL": "2",
-                    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-                },
-                process_group=0,
-            )
-        ours.send(list(sys.path))
-        self._pipe = ours
-        return ours
-
-    def _end(self) -> str:
-        """Makes sure that the process is gone; returns how it ended."""
-        if self._pipe is None or self._process is None:
-            return "never started"
-        self._pipe.close()
-        try:
-            # a process that died by itself may still be on its way out
-            self._process.wait(_CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-        code = self._process.wait()
-        self._log.seek(0)
-        said = self._log.read().decode(errors="replace").strip().splitlines()
-        self._log.close()
-        self._pipe = self._process = None
-        return _describe_end(code, said)
+    def _describe_end(self, message: str) -> str:
+        if "SIGKILL" in message:
+            return "its process was ended by the system, most likely for want of memory"
+        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        printed = [line for line in lines if not _LOG_LINE.match(line)]
+        how = message.removeprefix("worker ").partition("; see ")[0]
+        return f"its process {how}" + (f" ({printed[-1]})" if printed else "")
 
 
-def _describe_end(code: int, said: list[str]) -> str:
-    if code == -signal.SIGKILL:
-        return "its process was ended by the system, most likely for want of memory"
-    how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    return f"its process {how}" + (f" ({said[-1]})" if said else "")
+def _find_probing() -> Any:
+    """Imports Keras and its backend."""
+    from galaxy_exp.check.probing import probe_network
+
+    def probe(spec: TrialSpec, ask: Callable[[EpochReport], bool]) -> Probe:
+        return probe_network(spec, with_timing=ask(EpochReport(spec.number, spec.attempt, 0, {})))
+
+    return probe
+
+
+if __name__ == "__main__":
+    with suppress(OSError):  # where memory runs out, the system should end this process before any other
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    main(int(sys.argv[1]), _find_probing, "probes the network of")

@@ -1,33 +1,41 @@
-"""Looking at the network of a trial, in the process that may run out of memory over it.
+"""Probes the network of a trial: builds it, counts and estimates, and times a few real training steps.
 
 Importing this imports Keras and its backend (seconds).
 """
 
 from __future__ import annotations
 
+import math
 import time
+from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import keras
-import keras_tuner
 
-from galaxy_exp.check.findings import Probe, format_bytes
-from galaxy_exp.check.memory import TooLargeError, estimate_memory, refuse_many_weights
-from galaxy_exp.check.timing import time_training
+from galaxy_exp.check.memory_estimate import TooLargeError, estimate_memory, refuse_many_weights
+from galaxy_exp.check.probe import Probe, Timing, format_bytes
 from galaxy_exp.hypermodel.flops import count_flops, uncounted_layers
 from galaxy_exp.records import TrialSpec
-from galaxy_exp.training.failures import failure_reason
-from galaxy_exp.training.fitting import DEFAULT_BATCH_SIZE, open_split
-from galaxy_exp.training.memory import memory_limit
-from galaxy_exp.training.network import build_network, rehearse_keeping
-from galaxy_exp.training.precision import resolve_precision
+from galaxy_exp.training.fitting import NO_EPOCH, SplitArrays, TrainingEnded, fit_model, open_split
+from galaxy_exp.training.machine import memory_limit, resolve_precision
+from galaxy_exp.training.predictions import images_per_batch, predict_outputs
+from galaxy_exp.training.recorder import read_numbers
 from galaxy_exp.training.session import fresh_session
+from galaxy_exp.training.trial import failure_reason
+from galaxy_exp.training.trial_network import TrialNetwork, build_network, rehearse_keeping
 
 __all__ = ["probe_network"]
 
+_WARM_UP_STEPS = 3
+"""The first step compiles, and the next ones fill caches."""
+_LEAST_STEPS, _MOST_STEPS, _ENOUGH_SECONDS = 3, 200, 1.5
+"""At least and at most this many steps are timed, and none after this many seconds."""
+_VALIDATION_BATCHES = 8
+
 
 def probe_network(spec: TrialSpec, *, with_timing: bool) -> Probe:
-    """Builds the network of a trial and looks at it; with `with_timing`, trains some steps of it."""
+    """Builds the network of a trial and describes it; with `with_timing`, also trains some steps of it."""
     precision = resolve_precision(spec.precision)
     with fresh_session(spec.seed, precision, spec.deterministic):
         try:
@@ -44,25 +52,96 @@ def _probe(spec: TrialSpec, known: Probe, with_timing: bool) -> Probe:
     data = open_split(spec.data)
     with refuse_many_weights(where, limit):
         network = build_network(spec, data.train_images)
-    known = _describe(network.model, replace(known, batch_size=_batch_size(network.hp)))
+    known = replace(
+        known,
+        parameters=int(network.model.count_params()),
+        flops=count_flops(network.model),
+        uncounted=uncounted_layers(network.model),
+        memory_bytes=estimate_memory(network.model, network.batch_size),
+        batch_size=network.batch_size,
+    )
     if known.memory_bytes > limit:
         needed = f"training takes about {format_bytes(known.memory_bytes)} of memory at batches of {known.batch_size}"
         return replace(known, problem=f"{needed}, and this {where} has {format_bytes(limit)}")
     rehearse_keeping(network, data.train_images)
     if not with_timing:
         return known
-    return replace(known, timing=time_training(network, data, epochs=spec.epochs, seed=spec.seed, began=began))
+    return replace(known, timing=_time_training(network, data, epochs=spec.epochs, seed=spec.seed, began=began))
 
 
-def _describe(model: keras.Model, known: Probe) -> Probe:
-    return replace(
-        known,
-        parameters=int(model.count_params()),
-        flops=count_flops(model),
-        uncounted=uncounted_layers(model),
-        memory_bytes=estimate_memory(model, known.batch_size),
+def _time_training(network: TrialNetwork, data: SplitArrays, *, epochs: int, seed: int, began: float) -> Timing:
+    """Trains some steps as a trial would, and predicts some of the validation images.
+
+    Args:
+        began: when the building of the network began, by `time.perf_counter`.
+    """
+    clock = _StepClock()
+    clock.set_model(network.model)
+    fit_began = time.perf_counter()
+    with suppress(TrainingEnded):
+        fit_model(network, data, epochs=epochs, callbacks=[clock], seed=seed)
+    first_prediction, per_image = _time_prediction(network.model, data, network.n_classes)
+    if clock.n_steps:
+        step = clock.seconds_per_step(fit_began)
+        steps = (clock.params or {}).get("steps") or math.ceil(len(data.train_labels) / network.batch_size)
+        training, warm_up = steps * step, clock.warm_at - began - min(clock.n_steps, _WARM_UP_STEPS) * step
+    elif clock.n_epochs:
+        training = clock.ended_at - (clock.warm_at or fit_began)
+        warm_up = (clock.warm_at or fit_began) - began - training
+    else:
+        raise RuntimeError(NO_EPOCH)
+    return Timing(
+        epoch_seconds=training + len(data.validation_labels) * per_image,
+        start_seconds=max(0.0, warm_up + first_prediction),
+        seconds_per_image=per_image,
     )
 
 
-def _batch_size(hp: keras_tuner.HyperParameters) -> int:
-    return int(hp.values.get("batch_size", DEFAULT_BATCH_SIZE))
+class _StepClock(keras.callbacks.Callback):  # type: ignore[misc]
+    """Times the steps after the first few, or whole epochs if a training loop reports no steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_steps = self.n_epochs = 0
+        self.warm_at = self.ended_at = 0.0
+
+    @property
+    def n_timed(self) -> int:
+        return self.n_steps - _WARM_UP_STEPS
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Notes the time after the step is done: reading one of its numbers waits for it."""
+        self.n_steps += 1
+        read_numbers(logs)
+        self.ended_at = time.perf_counter()
+        if self.n_timed <= 0:
+            self.warm_at = self.ended_at
+            return
+        is_enough = self.n_timed >= _LEAST_STEPS and self.ended_at - self.warm_at >= _ENOUGH_SECONDS
+        if is_enough or self.n_timed >= _MOST_STEPS:
+            raise TrainingEnded
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Ends a training without steps after the second epoch: the first one also compiles."""
+        self.n_epochs += 1
+        if self.n_steps == 0:
+            read_numbers(logs)
+            self.warm_at, self.ended_at = self.ended_at, time.perf_counter()
+            if self.n_epochs == 2:
+                raise TrainingEnded
+
+    def seconds_per_step(self, began: float) -> float:
+        """The mean over the timed steps, or over all steps of a shorter training."""
+        if self.n_timed > 0:
+            return (self.ended_at - self.warm_at) / self.n_timed
+        return (self.ended_at - began) / max(self.n_steps, 1)
+
+
+def _time_prediction(model: keras.Model, data: SplitArrays, n_classes: int) -> tuple[float, float]:
+    """Seconds of the first call, and seconds per image after that."""
+    images = data.validation_images[: _VALIDATION_BATCHES * images_per_batch(*data.validation_images.shape[1:3])]
+    began = time.perf_counter()
+    predict_outputs(model, images[:1], n_classes)
+    warm = time.perf_counter()
+    predict_outputs(model, images, n_classes)
+    return warm - began, (time.perf_counter() - warm) / len(images)

@@ -1,4 +1,4 @@
-"""How many configurations a search space has."""
+"""The number of configurations in a search space."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ __all__ = ["count_configurations", "count_values", "reachable"]
 _Chosen = frozenset[tuple[str, Any]]
 
 _OTHER = object()
-"""Stands for all values of a hyperparameter that no condition looks at."""
+"""Represents all values of a hyperparameter that no condition depends on."""
 
 
 def count_values(dimension: Dimension) -> int | None:
-    """How many values there are to choose from; None for a continuous range."""
+    """The number of values; None for a continuous range."""
     return dimension.domain.n_values
 
 
 def count_configurations(space: SearchSpace) -> int | None:
-    """Different configurations, where a hyperparameter that is not active makes none; None if there is no end to them.
+    """The number of different configurations, without inactive hyperparameters; None if it is infinite.
 
-    Counted without going through them: only the values that conditions look at are told apart.
+    They are not enumerated: only values that conditions depend on are distinguished.
     """
     conditions = [condition for each in space.dimensions for condition in each.conditions]
     counts: dict[_Chosen, int] = {frozenset(): 1}
     for dimension in space.dimensions:
         n_values = count_values(dimension)
-        looked_at = _looked_at(dimension, conditions)
+        named_values = _named_values(dimension, conditions)
         extended: dict[_Chosen, int] = {}
         for chosen, count in counts.items():
             if not dimension.is_active(dict(chosen)):
@@ -38,28 +38,28 @@ def count_configurations(space: SearchSpace) -> int | None:
                 continue
             if n_values is None:
                 return None
-            shares = dict.fromkeys(looked_at, 1) | {_OTHER: n_values - len(looked_at)}
-            for value, share in shares.items():
-                if share:
-                    key = chosen | {(dimension.name, value)} if looked_at else chosen
-                    extended[key] = extended.get(key, 0) + count * share
+            choices = dict.fromkeys(named_values, 1) | {_OTHER: n_values - len(named_values)}
+            for value, n in choices.items():
+                if n:
+                    key = chosen | {(dimension.name, value)} if named_values else chosen
+                    extended[key] = extended.get(key, 0) + count * n
         counts = extended
     return sum(counts.values())
 
 
 def reachable(space: SearchSpace) -> set[str]:
-    """The parameters whose conditions can be met with the values that are left in the space."""
+    """The parameters whose conditions can be met with the values in the space."""
     found: set[str] = set()
     declared: list[Dimension] = []
     for dimension in space.dimensions:
-        if all(any(_looked_at(each, [condition]) for each in declared) for condition in dimension.conditions):
+        if all(any(_named_values(each, [condition]) for each in declared) for condition in dimension.conditions):
             found.add(dimension.parameter)
             declared.append(dimension)
     return found
 
 
-def _looked_at(dimension: Dimension, conditions: Sequence[Any]) -> list[HyperparameterValue]:
-    """The different values of a dimension that conditions on it name."""
+def _named_values(dimension: Dimension, conditions: Sequence[Any]) -> list[HyperparameterValue]:
+    """The different values of a dimension in the conditions on it."""
     named = [value for condition in conditions if condition.name == dimension.name for value in condition.values]
     encoded = [dimension.encode(value) for value in named]
     return list(dict.fromkeys(dimension.decode(code) for code in encoded if code is not None))

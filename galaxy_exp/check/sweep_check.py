@@ -1,14 +1,15 @@
-"""The story of a check: prepare as a sweep would, ask for the first trials, look at their networks, add up."""
+"""The steps of a check: prepare as a sweep would, propose the first trials, probe their networks, add up the cost."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from galaxy_exp.check.findings import Probe
 from galaxy_exp.check.forecast import Forecast, forecast_sweep
+from galaxy_exp.check.probe import Probe
 from galaxy_exp.check.prober import Prober
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.data.prepared import PreparedData
@@ -21,7 +22,7 @@ from galaxy_exp.search.proposer import NoProposal
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.sweep import proposer_of, trial_spec
 
-__all__ = ["PREVIEWED_TRIALS", "PreviewedTrial", "SpaceRow", "SweepCheck", "check_sweep"]
+__all__ = ["PREVIEWED_TRIALS", "Origin", "PreviewedTrial", "SpaceRow", "SweepCheck", "check_sweep"]
 
 PREVIEWED_TRIALS = 5
 
@@ -43,28 +44,35 @@ class SpaceRow:
     """Whether its condition can be met in this space."""
 
 
+class Origin(StrEnum):
+    """Where the values of a trial come from."""
+
+    BASELINE = "baseline"
+    ENQUEUED = "enqueued"
+    PROPOSED = "proposed"
+
+
 @dataclass(frozen=True, slots=True)
 class PreviewedTrial:
     """One of the first trials of the sweep."""
 
     trial: TrialRecord
-    origin: str
-    """baseline, enqueued or proposed."""
+    origin: Origin
     probe: Probe
     broken: tuple[str, ...]
-    """Constraints of the sweep that it breaks, as far as they can be known."""
+    """Constraints of the sweep that it breaks, among those that a check can measure."""
 
 
 @dataclass(frozen=True, slots=True)
 class SweepCheck:
-    """All that is known of a sweep before it runs."""
+    """The result of a check."""
 
     record: SweepRecord
-    """Of a sweep that has not begun."""
+    """The record of a sweep that has not begun."""
     data: PreparedData
     space: tuple[SpaceRow, ...]
     n_configurations: int | None
-    """None if there is no end to them."""
+    """None if the space is infinite."""
     trials: tuple[PreviewedTrial, ...]
     forecast: Forecast
 
@@ -72,12 +80,12 @@ class SweepCheck:
 def check_sweep(
     config: SweepConfig, *, with_timing: bool = True, say: Say = lambda _: None, where: str = ""
 ) -> SweepCheck:
-    """Finds out what a sweep would do. Writes nothing but the prepared images, which the sweep will use.
+    """Checks a sweep. Writes nothing but the prepared images, which the sweep will use.
 
     Args:
-        with_timing: train a few steps of each of the first networks.
-        say: takes one line at a time about what is going on.
-        where: names the sweep file in messages.
+        with_timing: trains a few steps of each of the first networks.
+        say: called with one line about each step.
+        where: the sweep file's name in messages.
 
     Raises:
         ConfigError, DataError: as `run_sweep` would; and one line for each of the first networks that cannot be built,
@@ -85,7 +93,7 @@ def check_sweep(
     """
     try:
         check_names(config, say)
-        with Prober() as prober:  # its imports go on while this process prepares
+        with Prober() as prober:  # it imports while this process prepares
             return _check(config, prober, with_timing, say)
     except ConfigError as error:
         raise ConfigError([f"{where}: {problem}" for problem in error.problems] if where else error.problems) from (
@@ -109,32 +117,32 @@ def _check(config: SweepConfig, prober: Prober, with_timing: bool, say: Say) -> 
         raise ConfigError(problems)
     space, size = _describe_space(started.space)
     timings = [trial.probe.timing for trial in trials if trial.probe.timing is not None]
-    forecast = forecast_sweep(config, len(record.settled), size, timings)
+    forecast = forecast_sweep(config, len(record.predetermined), size, timings)
     return SweepCheck(record, data, space, size, tuple(trials), forecast)
 
 
 def _first_trials(record: SweepRecord) -> list[TrialRecord]:
-    """What the sweep will try first, as far as results of earlier trials make no difference to it."""
+    """The trials that the sweep will try first, unless the results of earlier ones change the proposals."""
     proposer = proposer_of(record)
     trials: list[TrialRecord] = []
     for number in range(min(PREVIEWED_TRIALS, record.config.search.max_trials)):
-        is_settled = number < len(record.settled)
-        if is_settled:
-            values: Any = record.settled[number]
+        is_predetermined = number < len(record.predetermined)
+        if is_predetermined:
+            values: Any = record.predetermined[number]
             proposer.adopt(number, values, proposed=False)
         else:
             values = proposer.propose(number)
         if isinstance(values, NoProposal):
             break
         seed = derive_seed(record.config.search.seed, "trial", number)
-        trials.append(TrialRecord(number, dict(values), seed, proposed_at=0.0, settled=is_settled))
+        trials.append(TrialRecord(number, dict(values), seed, proposed_at=0.0, predetermined=is_predetermined))
     return trials
 
 
-def _origin(trial: TrialRecord, record: SweepRecord) -> str:
-    if not trial.settled:
-        return "proposed"
-    return "baseline" if record.config.search.baseline and trial.number == 0 else "enqueued"
+def _origin(trial: TrialRecord, record: SweepRecord) -> Origin:
+    if not trial.predetermined:
+        return Origin.PROPOSED
+    return Origin.BASELINE if record.config.search.baseline and trial.number == 0 else Origin.ENQUEUED
 
 
 def _broken(found: Probe, config: SweepConfig) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from galaxy_exp.cli.options import format_option, read_shortcuts, sweep_file_options
 from galaxy_exp.cli.output import format_duration, print_rows, say
-from galaxy_exp.cli.shortcuts import read_shortcuts, sweep_file_options
 
 if TYPE_CHECKING:
     from galaxy_exp.check.sweep_check import PreviewedTrial, SpaceRow, SweepCheck
@@ -20,14 +20,7 @@ __all__ = ["check_command"]
 @click.argument("file", type=click.Path(path_type=Path))
 @sweep_file_options
 @click.option("--timing/--no-timing", default=True, show_default=True, help="train a few steps of each network")
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="how to print the result on stdout",
-)
+@format_option("table", "json")
 def check_command(file: Path, overrides: tuple[str, ...], timing: bool, output_format: str, **shortcuts: Any) -> None:
     """Find out what the sweep described by FILE would do, without running it.
 
@@ -56,7 +49,7 @@ def check_command(file: Path, overrides: tuple[str, ...], timing: bool, output_f
 
 
 def check_details(found: SweepCheck) -> dict[str, Any]:
-    """A check for machines; keeps its keys whatever the sweep."""
+    """A check as JSON, with the same keys for every sweep."""
     forecast = found.forecast
     return {
         "sweep": found.record.config.name,
@@ -159,7 +152,7 @@ def _size(found: SweepCheck) -> str:
 
 
 def _trial_cells(trial: PreviewedTrial, found: SweepCheck) -> dict[str, Any]:
-    from galaxy_exp.check.findings import format_bytes
+    from galaxy_exp.check.probe import format_bytes
     from galaxy_exp.cli.rows import describe_settings
 
     probe, timing = trial.probe, trial.probe.timing

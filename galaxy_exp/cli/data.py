@@ -1,4 +1,4 @@
-"""`galaxy-exp data`: the sources, fetching them, and looking at them before a sweep."""
+"""`galaxy-exp data`: list, download, describe and draw data sources."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from galaxy_exp.cli.output import format_option, print_rows, say, writing
+from galaxy_exp.cli.options import format_option
+from galaxy_exp.cli.output import print_rows, say, writing
 from galaxy_exp.errors import BadInputError, DataError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from galaxy_exp.config.reading import FlagValue
     from galaxy_exp.config.sweep import DataConfig
     from galaxy_exp.data import ImageDataset
+    from galaxy_exp.data.summary import DataSummary
 
 __all__ = ["data_command", "read_data_config"]
 
@@ -38,7 +40,7 @@ def data_command() -> None:
 
 
 @data_command.command("list")
-@format_option
+@format_option("table", "json", "csv")
 def list_sources_command(output_format: str) -> None:
     """List what `data.source` of a sweep file can be."""
     from galaxy_exp.data.sources.catalogue import list_sources
@@ -51,7 +53,7 @@ def list_sources_command(output_format: str) -> None:
 def fetch_command(name: str) -> None:
     """Download galaxy10-sdss or galaxy10-decals, check it, and print where it is.
 
-    A download that was interrupted goes on where it stopped.
+    A download that was interrupted is resumed.
     """
     from galaxy_exp.data.sources.galaxy10 import GALAXY10, fetch_galaxy10
     from galaxy_exp.wording import did_you_mean
@@ -63,7 +65,7 @@ def fetch_command(name: str) -> None:
 
 @data_command.command("info")
 @_source_options
-@format_option
+@format_option("table", "json", "csv")
 def info_command(source: str, overrides: tuple[str, ...], output_format: str) -> None:
     """Count the images of SOURCE by class and part, and describe them.
 
@@ -75,19 +77,53 @@ def info_command(source: str, overrides: tuple[str, ...], output_format: str) ->
     galaxy-exp data info galaxies.h5
     galaxy-exp data info folder/ --set data.on_error=skip
     """
-    from galaxy_exp.cli.data_rows import class_rows, describe_data
     from galaxy_exp.data import load_dataset
     from galaxy_exp.data.summary import summarise_dataset
 
     config = read_data_config(source, overrides)
     summary = summarise_dataset(load_dataset(config), config.split)
-    details = describe_data(summary)
+    details = _describe_data(summary)
     if output_format == "json":
-        print_rows([{**details, "classes": class_rows(summary)}], "json")
+        print_rows([{**details, "classes": _class_rows(summary)}], "json")
         return
-    print_rows(class_rows(summary), output_format)
+    print_rows(_class_rows(summary), output_format)
     if output_format == "table":
         print_rows([{"": key, summary.source: value} for key, value in details.items()], "table")
+
+
+def _class_rows(summary: DataSummary) -> list[dict[str, Any]]:
+    """One row per class and one for all: `label`, `class`, images by part, and all of them."""
+    rows: list[dict[str, Any]] = [
+        {"label": label, "class": name, **counts} for label, (name, counts) in enumerate(summary.counts.items())
+    ]
+    columns = next(iter(summary.counts.values()))
+    total = {column: sum(counts[column] for counts in summary.counts.values()) for column in columns}
+    return [*rows, {"label": None, "class": "all", **total}]
+
+
+def _describe_data(summary: DataSummary) -> dict[str, Any]:
+    """All but the counts, with the same keys for all data."""
+    height, width, _ = summary.image_shape
+    return {
+        "source": summary.source,
+        "simulated": summary.simulated,
+        "images": summary.n_images,
+        "width": width,
+        "height": height,
+        "digest": summary.digest,
+        "split_digest": summary.split_digest,
+        "split": "your own" if summary.own_split else "by shares",
+        "split_problem": summary.split_problem,
+        "identical_to_another": summary.n_identical,
+        "near_duplicates": summary.n_near,
+        "channel_means": [round(value, 4) for value in summary.channel_means],
+        "channel_deviations": [round(value, 4) for value in summary.channel_deviations],
+        "preprocessing": summary.preprocessing.describe(),
+        "understood": list(summary.notes),
+        "skipped_files": len(summary.skipped),
+        "skipped": list(summary.skipped),
+        "other_files": summary.other_files,
+    }
 
 
 @data_command.command("preview")
@@ -99,7 +135,7 @@ def preview_command(source: str, overrides: tuple[str, ...], output: Path, per_c
     """Draw some training images of each class of SOURCE into one PNG.
 
     SOURCE is as for info. Images are drawn as a model gets them, after crop, resize and greyscale; those of the
-    test part stay sealed.
+    held-out test set are left out.
 
     \b
     galaxy-exp data preview galaxies.h5 -o preview.png
@@ -128,7 +164,7 @@ def preview_command(source: str, overrides: tuple[str, ...], output: Path, per_c
 
 
 def _training_indices(dataset: ImageDataset, config: DataConfig) -> NDArray[np.int64] | None:
-    """None if the data cannot be split, which is told but no reason not to look at it."""
+    """None if the data cannot be split, which is reported; its images can be drawn all the same."""
     from galaxy_exp.data import split_dataset
 
     try:
@@ -139,7 +175,7 @@ def _training_indices(dataset: ImageDataset, config: DataConfig) -> NDArray[np.i
 
 
 def read_data_config(source: str, overrides: Sequence[str], flags: Sequence[FlagValue] = ()) -> DataConfig:
-    """The data section that SOURCE, `--set` and flags come to; SOURCE is a sweep file, or what `data.source` may be."""
+    """The data section; SOURCE is a sweep file, or any value of `data.source`."""
     from galaxy_exp.cli.sweep import make_importable
     from galaxy_exp.config.reading import load_sweep, parse_overrides
 

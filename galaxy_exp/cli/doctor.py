@@ -1,4 +1,4 @@
-"""`galaxy-exp doctor`: what disagrees between journals, MLflow and processes, and mending it."""
+"""`galaxy-exp doctor`: finds and repairs disagreements between journals, MLflow and processes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from galaxy_exp.cli.output import format_option, print_rows, say
+from galaxy_exp.cli.options import format_option, sweep_argument
+from galaxy_exp.cli.output import print_rows, say
 from galaxy_exp.folders import ProjectFolder
 
 if TYPE_CHECKING:
@@ -16,9 +17,9 @@ __all__ = ["doctor_command"]
 
 
 @click.command("doctor")
-@click.argument("sweep", required=False)
+@sweep_argument
 @click.option("--mend", "is_to_mend", is_flag=True, help="mend what disagrees; without it nothing is changed")
-@format_option
+@format_option("table", "json", "csv")
 def doctor_command(sweep: str | None, is_to_mend: bool, output_format: str) -> int:
     """Find out whether the sweeps of this folder are in order, and mend what is not.
 

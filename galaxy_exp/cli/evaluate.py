@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from galaxy_exp.cli.output import (
+from galaxy_exp.cli.options import (
     format_option,
     image_folder_flags,
     image_folder_options,
-    print_rows,
-    say,
+    model_options,
     uri_option,
-    writing,
 )
-from galaxy_exp.records import BUILT_IN_MODEL
+from galaxy_exp.cli.output import print_rows, progress_bar, say, writing
 
 if TYPE_CHECKING:
     from galaxy_exp.config.sweep import DataConfig
@@ -43,16 +39,13 @@ _SCORES = (
 
 @click.command("evaluate")
 @click.argument("source", metavar="DATA")
-@click.option(
-    "--model", default=BUILT_IN_MODEL, show_default=True, help="registered name (its champion), or a model URI"
-)
-@click.option("--alias", default="champion", show_default=True, help="which version, with a registered name")
+@model_options
 @click.option(
     "--map",
     "class_map",
     multiple=True,
     metavar="'MODEL CLASS=DATA CLASS'",
-    help="where the names differ; several classes of the model may mean one of the data",
+    help="where the names differ; several classes of the model may be one class of the data",
 )
 @click.option(
     "--set",
@@ -69,7 +62,7 @@ _SCORES = (
 )
 @image_folder_options
 @uri_option
-@format_option
+@format_option("table", "json", "csv")
 def evaluate_command(
     source: str,
     model: str,
@@ -86,16 +79,16 @@ def evaluate_command(
 
     DATA is what `data.source` of a sweep file may be (HDF5 or .npz file, folder of classes, table, simulated, ...),
     or a sweep file, of which the data section is taken. All images are used, and all count alike. Classes are
-    matched by name; what the model calls otherwise is said with --map. Intervals are 95%, of the bootstrap over
+    matched by name; --map gives those that have other names in the model. Intervals are 95%, of the bootstrap over
     images.
 
     FITS files are read with the stretch that the model was trained with, unless --set data.fits.KEY=VALUE states
     another. A model that was trained on 8-bit images has none, so one has to be stated: --set data.fits.stretch=asinh.
 
-    If the model was trained on some of these images, as far as that can be told here, a line on stderr says so:
-    the scores are then no measure of how it does on new ones. If a sweep's held-out test set is among the images, that
+    If the model is known to be trained on some of these images, a line on stderr says so:
+    the scores then say little about new images. If a sweep's held-out test set is among the images, that
     is an opening of it, which is recorded: later models have to be better by more to become champion. An opening
-    counts once a sweep: a look at the test set of the model's own sweep adds nothing, as that sweep has tested on it.
+    counts once per sweep: the sweep that made the model has opened its test set already.
 
     With --output, predictions.csv has a row for each image, or for each row of the table with its id as it is there.
 
@@ -136,7 +129,7 @@ def evaluate_command(
     if overlap := describe_overlap(classifier, dataset, ProjectFolder.default().data_cache):
         say(f"warning: {overlap}; the scores say little about new ones")
     _record_openings(classifier, dataset)
-    with _progress(len(dataset)) as show:
+    with progress_bar(len(dataset), transient=True) as show:
         report, probabilities = evaluate_on(classifier, dataset, alignment, show)
     record = {**_record(report), "simulated": dataset.simulated, "model_simulated": classifier.simulated}
     _print_report(report, record, output_format)
@@ -149,7 +142,7 @@ def evaluate_command(
 
 
 def _record_openings(classifier: GalaxyClassifier, dataset: ImageDataset) -> None:
-    """A look at a sweep's held-out test set is an opening of it, by the sweep that the model is of."""
+    """Records an opening of every held-out test set among the images, by the sweep of the model."""
     from galaxy_exp.folders import ProjectFolder
     from galaxy_exp.registry.labelled import find_test_sets
     from galaxy_exp.registry.openings import record_opening
@@ -161,7 +154,7 @@ def _record_openings(classifier: GalaxyClassifier, dataset: ImageDataset) -> Non
 
 
 def _load(config: DataConfig, classifier: GalaxyClassifier) -> ImageDataset:
-    """FITS files are read as in the model's training, with what is stated put in its place, as `predict` does."""
+    """Reads FITS files as in the model's training, unless the options say otherwise, as `predict` does."""
     from galaxy_exp.data import load_dataset
     from galaxy_exp.registry.prediction import choose_stretch
 
@@ -173,20 +166,6 @@ def _load(config: DataConfig, classifier: GalaxyClassifier) -> ImageDataset:
     if dataset.preprocessing.fits is not None:  # only now it is known that there are FITS files
         choose_stretch(None, stated, dataset.source, classifier.uri)
     return dataset
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Moves a bar on stderr if that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("images", total=total)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def _print_report(report: TestReport, record: dict[str, Any], output_format: str) -> None:
@@ -208,7 +187,7 @@ def _print_report(report: TestReport, record: dict[str, Any], output_format: str
 
 
 def _record(report: TestReport) -> dict[str, Any]:
-    """The report with the matrix once more, each row divided by its sum (0 for a class without images)."""
+    """The report, and the confusion matrix with each row divided by its sum (0 for a class without images)."""
     rows = [[count / max(sum(row), 1) for count in row] for row in report.confusion]
     return {**report.to_dict(), "confusion_by_row": rows}
 
@@ -224,7 +203,7 @@ def _score_rows(report: TestReport) -> Iterator[dict[str, Any]]:
 
 
 def _calibrated_scores(report: TestReport) -> dict[str, float]:
-    """At the model's temperature, by the names of `_SCORES`; empty if it has none."""
+    """Scores at the model's temperature, by the names of `_SCORES`; empty without a temperature."""
     calibrated = report.calibrated
     return {} if calibrated is None else {"loss": calibrated["loss"], "calibration_error": calibrated["error"]}
 
@@ -254,7 +233,7 @@ def _with_interval(value: float | None, interval: list[float] | None) -> str:
 
 
 def _matrix_rows(class_names: list[str], matrix: list[list[float]]) -> list[dict[str, Any]]:
-    """Columns have numbers as heads, so that the table fits."""
+    """The columns are numbered, so that the table fits."""
     shown = [[round(value, 3) for value in row] for row in matrix]
     return [
         {"": str(place), "true class": name, **{f"as {column}": value for column, value in enumerate(row)}}

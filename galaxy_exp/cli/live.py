@@ -1,4 +1,4 @@
-"""What a running sweep shows on stderr: a live table on a terminal, a line an event elsewhere."""
+"""The display of a running sweep on stderr: a live table on a terminal, else one line per event."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -21,7 +20,7 @@ from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import TrialState
 from galaxy_exp.wording import local_time
 
-__all__ = ["Display", "open_display"]
+__all__ = ["LiveDisplay", "PlainDisplay", "describe_event", "open_display"]
 
 _BEST_SHOWN = 5
 _STATE_STYLE = {
@@ -34,56 +33,43 @@ _STATE_STYLE = {
 }
 
 
-class Display(Protocol):
-    """An observer that can also say things."""
-
-    def on_event(self, event: Event, record: SweepRecord) -> None:
-        """See `Observer.on_event`."""
-        ...
-
-    def say(self, message: str) -> None:
-        """One line about what is going on."""
-        ...
-
-
 @contextmanager
-def open_display(quiet: bool = False) -> Iterator[Display]:
-    """The display that fits: a live table if stderr is a terminal, else plain lines; nothing if `quiet`."""
+def open_display(quiet: bool = False) -> Iterator[PlainDisplay | LiveDisplay]:
+    """An observer that also prints messages: a live table if stderr is a terminal, else lines; nothing if `quiet`."""
     console = _Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
-        yield _PlainDisplay(console)
+        yield PlainDisplay(console)
         return
     with Live(console=console, refresh_per_second=4, transient=False) as live:
-        yield _LiveDisplay(live)
+        yield LiveDisplay(live)
 
 
 class _Console(Console):
-    """Falls silent when its reader goes away, as in `galaxy-exp sweep ... 2>&1 | head`; the sweep goes on."""
+    """Stops printing when its reader is gone, as in `galaxy-exp sweep ... 2>&1 | head`; the sweep continues."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
         discard(sys.stderr)
 
 
-class _PlainDisplay:
-    """One line a trial, for logs and batch systems."""
+class PlainDisplay:
+    """One line per event, for logs and batch systems."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def on_event(self, event: Event, record: SweepRecord) -> None:
         """See `Observer.on_event`."""
-        line = _describe_event(event, record)
-        if line:
+        if line := describe_event(event, record):
             self.say(line)
 
     def say(self, message: str) -> None:
-        """See `Display.say`."""
+        """Prints one line."""
         self._console.print(f"{local_time(time.time())} {message}")
 
 
-class _LiveDisplay:
-    """A table of the running and the best trials that is redrawn in place; the rest scrolls above it."""
+class LiveDisplay:
+    """A table of the running and the best trials that is redrawn in place; other lines scroll above it."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
@@ -96,12 +82,12 @@ class _LiveDisplay:
 
     def on_event(self, event: Event, record: SweepRecord) -> None:
         """See `Observer.on_event`."""
-        if isinstance(event, TrialEnded | WorkerLost) and (line := _describe_event(event, record)):
+        if isinstance(event, TrialEnded | WorkerLost) and (line := describe_event(event, record)):
             self._live.console.print(line)
         self._record = record
 
     def __rich__(self) -> RenderableType:
-        """The picture, made when the terminal is redrawn and not for each event."""
+        """Built when the terminal is redrawn, not for each event."""
         record = self._record
         if record is None:
             return self._progress
@@ -109,18 +95,19 @@ class _LiveDisplay:
         return Group(_trial_table(record), self._progress)
 
     def say(self, message: str) -> None:
-        """See `Display.say`."""
+        """Prints one line."""
         self._live.console.print(message)
 
 
 def _expected_trials(record: SweepRecord) -> int:
-    """What `search.max_trials` allows; once the search is over, its trials and those that train finalists again."""
+    """`search.max_trials`; after the search, the number of its trials and of those that train finalists again."""
     if record.finalists is None:
         return record.config.search.max_trials
     return len(record.searched) + len(record.finalists) * record.config.registry.seeds
 
 
-def _describe_event(event: Event, record: SweepRecord) -> str:
+def describe_event(event: Event, record: SweepRecord) -> str:
+    """An event as one line; empty for those that are not shown."""
     match event:
         case TrialStarted():
             again = f" again (attempt {event.attempt})" if event.attempt > 1 else ""
@@ -147,7 +134,7 @@ def _describe_end(trial: TrialRecord, record: SweepRecord) -> str:
 
 
 def _objective(record: SweepRecord) -> str:
-    """The objective's name, in front of its value; with a word in front if that says nothing of real galaxies."""
+    """The objective's name, marked if it was measured on simulated galaxies."""
     return f"SIMULATED {record.objective.name}" if record.simulated else record.objective.name
 
 

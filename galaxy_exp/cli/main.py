@@ -1,4 +1,4 @@
-"""`galaxy-exp`: the group of commands, and how errors become one line and an exit code."""
+"""`galaxy-exp`: the group of commands; errors become one line and an exit code."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from galaxy_exp.errors import ConfigError, GalaxyExpError, is_of_the_machine, on
 from galaxy_exp.quiet import BACKEND_ENVIRONMENT
 from galaxy_exp.wording import nearest
 
-__all__ = ["cli", "main"]
+__all__ = ["COMMANDS", "cli", "has_no_reader", "main", "run_command"]
 
-_COMMANDS = {
+COMMANDS = {
     "check": ("galaxy_exp.cli.check", "check_command"),
     "sweep": ("galaxy_exp.cli.sweep", "sweep_command"),
     "resume": ("galaxy_exp.cli.sweep", "resume_command"),
     "list": ("galaxy_exp.cli.sweeps", "list_command"),
     "show": ("galaxy_exp.cli.sweeps", "show_command"),
     "trials": ("galaxy_exp.cli.sweeps", "trials_command"),
-    "report": ("galaxy_exp.cli.report", "report_command"),
-    "ui": ("galaxy_exp.cli.ui", "ui_command"),
+    "report": ("galaxy_exp.cli.sweeps", "report_command"),
+    "ui": ("galaxy_exp.cli.sweeps", "ui_command"),
     "models": ("galaxy_exp.cli.models", "models_command"),
     "data": ("galaxy_exp.cli.data", "data_command"),
-    "reproduce": ("galaxy_exp.cli.reproduce", "reproduce_command"),
+    "reproduce": ("galaxy_exp.cli.sweep", "reproduce_command"),
     "predict": ("galaxy_exp.cli.predict", "predict_command"),
     "evaluate": ("galaxy_exp.cli.evaluate", "evaluate_command"),
     "sync": ("galaxy_exp.cli.sweep", "sync_command"),
     "doctor": ("galaxy_exp.cli.doctor", "doctor_command"),
 }
-"""Where each command lives; imported only when it is called or its help is asked for."""
+"""Module and name of each command, which is imported when it is called or its help is printed."""
 
 
 class _LazyGroup(click.Group):
-    """Imports a command's module when it is needed, so that one command does not pay for the others."""
+    """Imports the module of a command when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
         from importlib import import_module
 
-        module, attribute = _COMMANDS[cmd_name]
+        module, attribute = COMMANDS[cmd_name]
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
@@ -56,7 +56,7 @@ class _LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            close = nearest(args[0], _COMMANDS)
+            close = nearest(args[0], COMMANDS)
             if close is None:
                 raise
             raise click.UsageError(f'{error.message} Did you mean "{close}"?', error.ctx) from None
@@ -77,7 +77,7 @@ def cli() -> None:
     Everything is kept in the current folder: the sweeps in .galaxy_exp (or GALAXY_EXP_HOME), MLflow's runs in
     mlflow.db and mlruns (or where MLFLOW_TRACKING_URI says).
     Results go to stdout, all else to stderr. Exit codes: 0 done, 1 failed, 2 bad input, 3 some images could not be
-    used, 130 interrupted. `galaxy-exp COMMAND --help` tells of each command.
+    used, 130 interrupted. `galaxy-exp COMMAND --help` describes each command.
     """
 
 
@@ -85,13 +85,14 @@ def main(arguments: list[str] | None = None) -> None:
     """The entry point of the command line.
 
     Exit codes: 0 done, 1 sweep failed, 2 bad input, 3 some images could not be classified, 130 interrupted. A full
-    disk or a missing permission is one line, wherever it is met; any other exception is a bug and keeps its traceback.
+    disk or a missing permission is one line; any other exception is a bug and keeps its traceback.
     """
     BACKEND_ENVIRONMENT.keep()
-    sys.exit(_run(arguments))
+    sys.exit(run_command(arguments))
 
 
-def _run(arguments: list[str] | None) -> int:
+def run_command(arguments: list[str] | None) -> int:
+    """Runs a command and returns its exit code; see `main`."""
     try:
         status: Any = cli.main(arguments, standalone_mode=False)
         sys.stdout.flush()
@@ -114,7 +115,7 @@ def _run(arguments: list[str] | None) -> int:
             say(f"error: {shown}" if error.exit_code != 130 else shown)
         return error.exit_code
     except (SystemExit, BrokenPipeError):  # click makes the former of the latter
-        if not _has_no_reader(sys.stdout):
+        if not has_no_reader(sys.stdout):
             raise
         discard(sys.stdout)
         return 0
@@ -126,8 +127,8 @@ def _run(arguments: list[str] | None) -> int:
         return 1
 
 
-def _has_no_reader(stream: TextIO) -> bool:
-    """Whether a stream is a pipe whose reader went away, as in `galaxy-exp list | head -1`."""
+def has_no_reader(stream: TextIO) -> bool:
+    """Whether a stream is a pipe whose reader is gone, as in `galaxy-exp list | head -1`."""
     poll = select.poll()
     poll.register(stream.fileno(), 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

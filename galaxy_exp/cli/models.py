@@ -1,4 +1,4 @@
-"""`galaxy-exp models`: the registered versions, moving the champion alias by hand, and exporting a network."""
+"""`galaxy-exp models`: list, promote and export registered versions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from galaxy_exp.cli.output import format_option, print_rows, say, uri_option
+from galaxy_exp.cli.options import format_option, uri_option
+from galaxy_exp.cli.output import print_rows, say
 
 __all__ = ["models_command"]
 
@@ -20,9 +21,9 @@ def models_command() -> None:
 @models_command.command("list", short_help="List registered versions, their scores, and which is champion and why.")
 @click.argument("name", required=False)
 @uri_option
-@format_option
+@format_option("table", "json", "csv")
 def list_models_command(name: str | None, uri: str | None, output_format: str) -> None:
-    """List registered versions with their aliases, sealed-test figures, and why each was or was not promoted."""
+    """List registered versions with their aliases, test scores, and why each was or was not promoted."""
     from galaxy_exp.registry.catalogue import list_models
 
     rows = list_models(uri, name)
@@ -42,16 +43,9 @@ def list_models_command(name: str | None, uri: str | None, output_format: str) -
 @models_command.command("show", short_help="Print the model card of a version.")
 @click.argument("reference", metavar="NAME[@ALIAS|/VERSION]")
 @uri_option
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["markdown", "json"]),
-    default="markdown",
-    show_default=True,
-    help="how to print it on stdout",
-)
+@format_option("markdown", "json")
 def show_command(reference: str, uri: str | None, output_format: str) -> None:
-    """Print the model card of a version, its standing, and who was champion before; NAME alone means its champion.
+    """Print the model card of a version, its aliases, and who was champion before; NAME alone means its champion.
 
     \b
     galaxy-exp models show galaxy10-cnn
@@ -76,7 +70,7 @@ def show_command(reference: str, uri: str | None, output_format: str) -> None:
 @models_command.command("history")
 @click.argument("name")
 @uri_option
-@format_option
+@format_option("table", "json", "csv")
 def history_command(name: str, uri: str | None, output_format: str) -> None:
     """List who was champion of NAME, when and why; the first champion first."""
     from galaxy_exp.registry.catalogue import list_history
@@ -87,16 +81,15 @@ def history_command(name: str, uri: str | None, output_format: str) -> None:
 @models_command.command("promote")
 @click.argument("name")
 @click.argument("version", type=int)
-@click.option("--force", is_flag=True, help="whatever the evidence says; it is recorded that it was overruled")
+@click.option("--force", is_flag=True, help="whatever the evidence says; this is recorded")
 @click.option("--reason", metavar="TEXT", default="", help="why; recorded in the version's tags and the history")
 @uri_option
 def promote_command(name: str, version: int, force: bool, reason: str, uri: str | None) -> None:
     """Make VERSION of NAME the champion, if the evidence is for it.
 
-    VERSION becomes champion where there is none, where the champion was trained on simulated galaxies and VERSION was
-    not, and where VERSION is better on the same sealed images by more than chance: its gain is significant at a level
-    that falls with each opening of that test set (docs/models.md). Else the command says what speaks against it, with
-    the numbers, and changes nothing.
+    VERSION becomes champion if there is none, if the champion was trained on simulated galaxies and VERSION was not,
+    or if VERSION is significantly better on the same held-out test set; the level of significance falls with each
+    opening of that set (docs/models.md). Else the command prints the reason, with the numbers, and changes nothing.
 
     \b
     galaxy-exp models promote galaxy10-cnn 2

@@ -9,71 +9,17 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import Any, TextIO
 
 import click
 
 from galaxy_exp.errors import BadInputError, is_disk_full
 
-if TYPE_CHECKING:
-    from galaxy_exp.config.reading import FlagValue
-
-__all__ = [
-    "discard",
-    "format_duration",
-    "format_option",
-    "image_folder_flags",
-    "image_folder_options",
-    "print_rows",
-    "say",
-    "uri_option",
-    "writing",
-]
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-def format_option(command: _Command) -> _Command:
-    """Adds `--format table|json|csv` to a command."""
-    option = click.option(
-        "--format",
-        "output_format",
-        type=click.Choice(["table", "json", "csv"]),
-        default="table",
-        show_default=True,
-        help="how to print the result on stdout",
-    )
-    return option(command)
-
-
-def uri_option(command: _Command) -> _Command:
-    """Adds `--uri URI`, the MLflow tracking store, to a command."""
-    option = click.option(
-        "--uri", metavar="URI", help="MLflow tracking store; left out: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db"
-    )
-    return option(command)
-
-
-def image_folder_options(command: _Command) -> _Command:
-    """Adds `--image-folder` and `--file-suffix`, which say where the files of a table are, to a command."""
-    folder = click.option("--image-folder", metavar="FOLDER", help="data.image_folder: where a table's files are")
-    suffix = click.option(
-        "--file-suffix", metavar="SUFFIX", help="data.file_suffix: makes files of a table's ids: .jpg"
-    )
-    return folder(suffix(command))
-
-
-def image_folder_flags(image_folder: str | None, file_suffix: str | None) -> list[FlagValue]:
-    """The keys that `image_folder_options` give."""
-    from galaxy_exp.config.reading import FlagValue
-
-    folder = FlagValue("--image-folder", "data.image_folder", image_folder)
-    suffix = FlagValue("--file-suffix", "data.file_suffix", file_suffix)
-    return [each for each in (folder, suffix) if each.value is not None]
+__all__ = ["discard", "format_duration", "print_rows", "progress_bar", "say", "writing"]
 
 
 def say(message: str = "") -> None:
-    """One line for the person, on stderr; a reader of stderr that went away is no reason to stop."""
+    """Prints one line on stderr; continues if its reader is gone."""
     try:
         click.echo(message, err=True)
     except BrokenPipeError:
@@ -82,10 +28,10 @@ def say(message: str = "") -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns what keeps an output of the user's from being written into one line.
+    """Turns an OSError of writing to a path of the user's into one line.
 
     Raises:
-        BadInputError: the path, or the folder it is in, cannot be written to; not for a full disk or another file.
+        BadInputError: the path, or its folder, cannot be written to; not for a full disk or another file.
     """
     try:
         yield
@@ -98,14 +44,19 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def discard(stream: TextIO) -> None:
-    """Lets what is in a stream's buffer, and all that follows, go nowhere: its reader went away."""
+    """Discards a stream's buffer and all later output, when its reader is gone."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def print_rows(rows: Sequence[dict[str, Any]], output_format: str, title: str = "", empty: str = "nothing") -> None:
-    """Prints records; the keys of the first to last row, in order of appearance, are the columns.
+    """Prints records; the columns are the keys of all rows, in order of appearance.
 
-    In JSON the values keep their types and nesting; in CSV and tables nested values are written as JSON.
+    In JSON the values keep their types and nesting; in CSV nested values are written as JSON.
+
+    Args:
+        output_format: "table", "json" or "csv".
+        title: of a table.
+        empty: printed in place of a table without rows.
     """
     if output_format == "json":
         click.echo(json.dumps(rows, indent=2, default=str))
@@ -115,6 +66,25 @@ def print_rows(rows: Sequence[dict[str, Any]], output_format: str, title: str = 
         _print_table(rows, title)
     else:
         click.echo(empty)
+
+
+@contextmanager
+def progress_bar(total: int, *, transient: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr if that is a terminal; gives a function that takes the number of images done so far.
+
+    Args:
+        transient: removes the bar at the end.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=transient) as bar:
+        task = bar.add_task("images", total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def format_duration(seconds: float) -> str:
@@ -153,10 +123,10 @@ def _print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in _columns(rows)))
-    width = None if sys.stdout.isatty() else 200  # a file or a pipe has no width to fit into
+    width = None if sys.stdout.isatty() else 200  # a file or a pipe has no width
     console = Console(width=width, markup=False, emoji=False)
-    with console.capture() as captured:  # printed by click, since Rich ends the process when the reader went away
-        if title:  # not the table's own, which is padded and folded to its width
+    with console.capture() as captured:  # printed by click, since Rich ends the process when the reader is gone
+        if title:  # not as the table's title, which Rich pads and folds to the table's width
             console.print(title, style="bold", highlight=False, soft_wrap=True)
         console.print(table, soft_wrap=False)
     click.echo(captured.get(), nl=False)

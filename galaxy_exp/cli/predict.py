@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from galaxy_exp.cli.output import image_folder_flags, image_folder_options, say, uri_option
+from galaxy_exp.cli.options import image_folder_flags, image_folder_options, model_options, uri_option
+from galaxy_exp.cli.output import progress_bar, say
 from galaxy_exp.errors import BadInputError, UnusableImagesError
-from galaxy_exp.records import BUILT_IN_MODEL
 from galaxy_exp.registry.row_files import FORMATS, Row, choose_format, write_rows_to_stdout
 
 if TYPE_CHECKING:
@@ -41,10 +40,7 @@ __all__ = ["predict_command"]
     type=click.Choice(FORMATS),
     help="left out: by the ending of the file; json is one list, jsonl an object a line",
 )
-@click.option(
-    "--model", default=BUILT_IN_MODEL, show_default=True, help="registered name (its champion), or a model URI"
-)
-@click.option("--alias", default="champion", show_default=True, help="which version, with a registered name")
+@model_options
 @click.option("--calibrated", is_flag=True, help="probabilities at the model's temperature; the classes are the same")
 @click.option("--batch-size", default=256, show_default=True, type=click.IntRange(min=1), help="images held at a time")
 @click.option("--restart", is_flag=True, help="begin again, whatever an interrupted run has left in FILE.partial")
@@ -83,7 +79,7 @@ def predict_command(
     half its size are refused. An image that cannot be used gets a row with the reason and does not stop
     the others; the exit code is 3 then.
 
-    A run that was interrupted or killed is gone on with by the same command: until the output is complete, its rows
+    The same command resumes a run that was interrupted or killed: until the output is complete, its rows
     are in FILE.partial. If the model or the images are not the same any more, that is refused.
 
     FITS files are read with the stretch that the model was trained with. A model that was trained on 8-bit images
@@ -109,12 +105,13 @@ def predict_command(
     stretch = choose_stretch(classifier.fits, stated, fits_file, classifier.uri) if fits_file else None
     id_columns = name_id_columns((file.id[0] for file in files if file.id is not None), columns_of(classifier))
     columns = columns_of(classifier, id_columns)
-    with _progress(files) as show:
+    with progress_bar(sum(file.n_images for file in files), transient=False) as report:
 
         def rows_from(skip: int) -> Iterable[Row]:
             if skip:
-                say(f"{skip} images are done already; going on with the next")
-            return show(_rows(classifier, files, batch_size, stretch, skip, id_columns), skip)
+                say(f"{skip} images are done already; continuing with the next")
+            report(skip)
+            return _reported(_rows(classifier, files, batch_size, stretch, skip, id_columns), skip, report)
 
         if output is None:
             count = PredictionCount()
@@ -124,7 +121,7 @@ def predict_command(
             try:
                 count = predict_to_file(rows_from, columns, output, chosen_format, identity, batch_size, restart)
             except KeyboardInterrupt:
-                say(f"interrupted; the same command goes on, from the rows in {output}.partial")
+                say(f"interrupted; the same command continues, from the rows in {output}.partial")
                 sys.exit(130)
     _summarise(count, output)
 
@@ -133,7 +130,7 @@ _STATED = ("data.fits.", "data.table.", "data.image_folder=", "data.file_suffix=
 
 
 def _read_stated(overrides: Sequence[str], flags: Sequence[FlagValue]) -> tuple[DataConfig, dict[str, Any]]:
-    """The data section that `--set` and flags give, and the keys of `data.fits` that are stated, and no others."""
+    """The data section that `--set` and flags give, and those keys of `data.fits` that they set."""
     from galaxy_exp.config.reading import parse_overrides
 
     for override in overrides:
@@ -191,37 +188,11 @@ def _identify(classifier: GalaxyClassifier, files: Sequence[InputFile], stretch:
     )
 
 
-class _Shown:
-    """Passes rows on and moves a bar along."""
-
-    def __init__(self, bar: Any, total: int) -> None:
-        self._bar, self._total = bar, total
-
-    def __call__(self, rows: Iterable[Row], done: int) -> Iterable[Row]:
-        if self._bar is None:
-            return rows
-        task = self._bar.add_task("images", total=self._total, completed=done)
-        return self._moving(rows, task)
-
-    def _moving(self, rows: Iterable[Row], task: Any) -> Iterator[Row]:
-        for row in rows:
-            yield row
-            self._bar.advance(task)
-
-
-@contextmanager
-def _progress(files: Sequence[InputFile]) -> Iterator[_Shown]:
-    """A bar on stderr if that is a terminal, else nothing."""
-    total = sum(file.n_images for file in files)
-    if not sys.stderr.isatty():
-        yield _Shown(None, total)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        yield _Shown(bar, total)
+def _reported(rows: Iterable[Row], done: int, report: Callable[[int], None]) -> Iterator[Row]:
+    """Passes rows on, and reports how many are done."""
+    for number, row in enumerate(rows, start=done + 1):
+        yield row
+        report(number)
 
 
 def _summarise(count: PredictionCount, output: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""Sweeps and trials as rows to print."""
+"""Sweeps and trials as rows of tables, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 
 
 def print_leaderboard(record: SweepRecord, sort: bool = True, limit: int | None = None) -> None:
-    """The table of trials, with a note if only the first `limit` are shown."""
+    """Prints the table of trials, or its first `limit` rows."""
     trials = ordered_trials(record, sort)
     front = {trial.number for trial in record.pareto_front()} if len(record.objectives) > 1 else set()
     rows = [_short_row(trial, record, front) for trial in trials[:limit]]
@@ -49,17 +49,17 @@ def print_leaderboard(record: SweepRecord, sort: bool = True, limit: int | None 
 
 
 def ordered_trials(record: SweepRecord, sort: bool) -> list[TrialRecord]:
-    """All trials: by number, or those with a model first, from best to worst."""
+    """All trials, by number; with `sort`, the leaderboard first."""
     trials = list(record.trials.values())
     if not sort:
         return trials
     ranked = record.leaderboard()
     places = {trial.number: place for place, trial in enumerate(ranked)}
-    return sorted(trials, key=lambda trial: (trial.confirms is not None, places.get(trial.number, len(places))))
+    return sorted(trials, key=lambda trial: (trial.retrains is not None, places.get(trial.number, len(places))))
 
 
 def trial_row(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
-    """A trial for machines: `number`, `state`, `objective`, `params`, `epochs`, `seconds`, `run_id` and more."""
+    """A trial for JSON and CSV."""
     result = trial.result
     return {
         "number": trial.number,
@@ -79,14 +79,14 @@ def trial_row(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
         "params": trial.values,
         "metrics": result.metrics if result else {},
         "seed": trial.seed,
-        "confirms": trial.confirms,
+        "confirms": trial.retrains,
         "attempt": trial.attempt,
         "run_id": trial.run_id,
     }
 
 
 def describe_sweep(record: SweepRecord) -> dict[str, Any]:
-    """A sweep for machines and for the table of `show`; `started` is ISO 8601, UTC."""
+    """A sweep for JSON, CSV and the table of `show`; `started` is ISO 8601, UTC."""
     config, best = record.config, record.leaderboard(1)
     return {
         "id": record.sweep_id,
@@ -128,9 +128,9 @@ def sweep_state(record: SweepRecord) -> str:
 
 
 def sweep_row(folder: SweepFolder) -> dict[str, Any]:
-    """A line of `galaxy-exp list`; a sweep whose journal cannot be read is listed with the reason.
+    """A row of `galaxy-exp list`; a sweep whose journal cannot be read has the reason as its state.
 
-    A journal of another release may hold a configuration that this one refuses; that shows when it is first used.
+    A journal of another release may have a configuration that this one refuses at its first use.
     """
     try:
         return _readable_row(read_record(folder.path))
@@ -156,25 +156,20 @@ def _readable_row(record: SweepRecord) -> dict[str, Any]:
 
 
 def describe_settings(trial: TrialRecord, record: SweepRecord) -> str:
-    """What was chosen for a trial that the baseline has not, in one line; without what the sweep file fixes for all."""
-    if trial.confirms is not None:
-        return f"trial {trial.confirms} again, with another seed"
+    """A trial's differences from the baseline, in one line, without those that the sweep file fixes for all trials."""
+    if trial.retrains is not None:
+        return f"trial {trial.retrains} again, with another seed"
     if trial.number == 0 and record.config.search.baseline:
         return "the baseline"
     fixed = fixed_settings(record)
-    changed = {name: value for name, value in _changed(trial.values, record).items() if name not in fixed}
+    changed = {name: value for name, value in record.changes_from_baseline(trial.values).items() if name not in fixed}
     return _join(changed) or "as the baseline" + (" but for what is fixed" if fixed else "")
 
 
 def fixed_settings(record: SweepRecord) -> dict[str, Any]:
-    """What the sweep file fixes for every trial but the baseline, where that differs from the baseline."""
+    """The values that the sweep file fixes for every trial but the baseline, if they differ from the baseline's."""
     fixed = {name: entry for name, entry in record.config.space.items() if isinstance(entry, str | bool | int | float)}
-    return _changed(fixed, record)
-
-
-def _changed(values: Mapping[str, Any], record: SweepRecord) -> dict[str, Any]:
-    baseline = record.started.baseline
-    return {name: value for name, value in values.items() if baseline.get(name) != value}
+    return record.changes_from_baseline(fixed)
 
 
 def _join(values: Mapping[str, Any]) -> str:
@@ -182,7 +177,7 @@ def _join(values: Mapping[str, Any]) -> str:
 
 
 def _short_row(trial: TrialRecord, record: SweepRecord, front: Set[int]) -> dict[str, Any]:
-    """What fits a terminal; with several objectives, all of them and who is on the Pareto front."""
+    """A row that fits a terminal; with several objectives, all of them and whether the trial is on the Pareto front."""
     row = trial_row(trial, record)
     kept = {key: row[key] for key in ("number", "state", "objective", "epochs", "seconds")}
     for objective in record.objectives[1:]:
@@ -203,7 +198,7 @@ def _short_report(report: dict[str, Any]) -> dict[str, float]:
 def _count_trials(record: SweepRecord) -> str:
     """`18 of 20`, and how many train finalists again."""
     ended = [record.trials[number] for number in record.end_order]
-    again = sum(trial.confirms is not None for trial in ended)
+    again = sum(trial.retrains is not None for trial in ended)
     searched = f"{len(ended) - again} of {record.config.search.max_trials}"
     return f"{searched}, and {again} that train finalists again" if again else searched
 
@@ -216,13 +211,13 @@ def _count_states(record: SweepRecord) -> dict[str, int]:
 
 
 def _describe_data(record: SweepRecord) -> str:
-    """The data's source as the sweep file names it."""
+    """The data source as in the sweep file."""
     source = record.config.data.source
     return f"{source} (SIMULATED galaxies)" if record.simulated else source
 
 
 def for_people(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of `list` or `show` as a table has it: local time, gains in words; that data are simulated is in `data`."""
+    """A row of `list` or `show` for a table: local time, gains in words, `simulated` left out since `data` has it."""
     shown = {key: value for key, value in row.items() if key != "simulated"}
     if "started" in shown:
         shown["started"] = local_time(datetime.fromisoformat(shown["started"]).timestamp())

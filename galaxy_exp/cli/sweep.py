@@ -1,4 +1,4 @@
-"""`galaxy-exp sweep`, `resume` and `sync`."""
+"""`galaxy-exp sweep`, `resume`, `sync` and `reproduce`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from galaxy_exp.cli.output import format_duration, say
-from galaxy_exp.cli.shortcuts import read_shortcuts, sweep_file_options, workers
+from galaxy_exp.cli.options import format_option, read_shortcuts, sweep_argument, sweep_file_options, workers
+from galaxy_exp.cli.output import format_duration, print_rows, say
 
 if TYPE_CHECKING:
     from galaxy_exp.journal.record import SweepRecord
+    from galaxy_exp.reproduce import Reproduction
     from galaxy_exp.sweep import SweepResult
 
-__all__ = ["make_importable", "resume_command", "sweep_command", "sync_command"]
+__all__ = ["make_importable", "reproduce_command", "resume_command", "sweep_command", "sync_command"]
 
 _QUIET = click.option("-q", "--quiet", is_flag=True, help="no progress, only the summary")
 
@@ -31,8 +32,8 @@ def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcu
     FILE is YAML; docs/sweep-file.md lists its keys, all of which have a default. An option with a key in brackets
     takes the place of that key for this sweep.
 
-    Trials are trained in worker processes, tracked in MLflow and remembered in a journal. Ctrl-C stops
-    when the running epochs are done, twice at once; `galaxy-exp resume` goes on.
+    Trials are trained in worker processes, tracked in MLflow and recorded in a journal. Ctrl-C stops
+    when the running epochs are done, twice at once; `galaxy-exp resume` continues.
 
     \b
     galaxy-exp sweep sweeps/quickstart.yaml
@@ -50,7 +51,7 @@ def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcu
 
 
 @click.command("resume")
-@click.argument("sweep", required=False)
+@sweep_argument
 @click.option("--file", type=click.Path(path_type=Path), help="a sweep file in place of the one the sweep came from")
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="change a key from now on; repeatable"
@@ -59,18 +60,18 @@ def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcu
 @click.option("--max-epochs", type=int, metavar="N", help="search.max_epochs from now on")
 @click.option("--max-hours", type=float, metavar="HOURS", help="search.max_hours from now on")
 @click.option("--workers", type=workers, metavar="N", help="execution.workers from now on; a number or auto")
-@click.option("--as-recorded", is_flag=True, help="go on as before, whatever the sweep file says now")
+@click.option("--as-recorded", is_flag=True, help="continue as before, whatever the sweep file says now")
 @_QUIET
 def resume_command(
     sweep: str | None, file: Path | None, overrides: tuple[str, ...], as_recorded: bool, quiet: bool, **shortcuts: Any
 ) -> None:
-    """Go on with an unfinished sweep where it was interrupted or killed.
+    """Continue an unfinished sweep where it was interrupted or killed.
 
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest unfinished sweep.
 
-    If the sweep file has changed since, the changes are told. Those that no trial depends on take effect from now on:
+    If the sweep file has changed since, the changes are printed. Those that no trial depends on take effect at once:
     budgets (search.max_..., search.min_expected_gain), execution, tracking.keep_models, registry. With any other
-    the sweep does not go on; --as-recorded leaves the file aside. If the file is gone, the sweep goes on as before.
+    the sweep does not continue; --as-recorded ignores the file. If the file is gone, the sweep continues as before.
 
     \b
     galaxy-exp resume
@@ -97,11 +98,11 @@ def resume_command(
 
 
 @click.command("sync")
-@click.argument("sweep", required=False)
+@sweep_argument
 def sync_command(sweep: str | None) -> None:
     """Write to MLflow whatever it missed of a sweep, from the journal.
 
-    Of use after MLflow was away, or when runs were deleted there. Nothing is trained, and nothing written twice.
+    Useful after an outage of MLflow, or when runs were deleted there. Nothing is trained, and nothing written twice.
 
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest sweep.
     """
@@ -113,8 +114,66 @@ def sync_command(sweep: str | None) -> None:
     say(f"MLflow at {store} has all {len(record.end_order)} finished trials of {record.sweep_id}")
 
 
+@click.command("reproduce")
+@click.argument("run")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    default=0.05,
+    show_default=True,
+    help="how far the best value of the objective may differ where training is not repeatable bit for bit",
+)
+@format_option("table", "json", "csv")
+def reproduce_command(run: str, tolerance: float, output_format: str) -> None:
+    """Train one recorded trial again and compare the curves.
+
+    RUN is SWEEP/NUMBER, a trial's number in the newest sweep, or the MLflow run id of a trial. Everything
+    comes from the sweep's journal; images that changed since are refused. Trials of a sweep with
+    training.deterministic and precision float32 have to come out equal, others within the tolerance. Exit
+    code 1 if they do not. Nothing is written to the sweep or to MLflow.
+
+    \b
+    galaxy-exp reproduce 3
+    galaxy-exp reproduce gz2-20261122-101500/3
+    """
+    from galaxy_exp.reproduce import reproduce_trial
+
+    make_importable()
+    done = reproduce_trial(run, tolerance=tolerance, say=say)
+    simulated = " (SIMULATED galaxies)" if done.record.simulated else ""
+    title = f"{done.record.sweep_id}, trial {done.trial.number}{simulated}"
+    print_rows(_reproduction_rows(done), output_format, title)
+    for name, (then, now) in done.software_changes.items():
+        say(f"note: {name} was {then} then and is {now} now")
+    say(_verdict(done))
+    if not done.succeeded:
+        sys.exit(1)
+
+
+def _reproduction_rows(done: Reproduction) -> list[dict[str, Any]]:
+    rows = []
+    for then, now in zip(done.trial.reports, done.reports, strict=False):
+        row: dict[str, Any] = {"epoch": then.epoch}
+        for name in dict.fromkeys(("loss", "val_loss", done.record.objective.name)):
+            row[f"{name} then"], row[f"{name} now"] = then.metrics.get(name), now.metrics.get(name)
+        rows.append(row)
+    return rows
+
+
+def _verdict(done: Reproduction) -> str:
+    if done.exact:
+        if done.succeeded:
+            return "equal in every epoch, bit for bit"
+        return (
+            f"NOT equal: the largest difference is {done.largest_difference:.3g}, expected 0 (float32, deterministic)"
+        )
+    name = done.record.objective.name
+    verdict = "within" if done.succeeded else "NOT within"
+    return f"the best {name} differs by {done.difference_at_best:.4f}, {verdict} the tolerance of {done.tolerance:g}"
+
+
 def print_summary(result: SweepResult) -> None:
-    """The end of a sweep, on stdout: leaderboard, gain over the baseline, the registered model, what to do next."""
+    """Prints the end of a sweep: leaderboard, gain over the baseline, registered model, next commands."""
     from galaxy_exp.cli.rows import print_leaderboard
 
     record = result.record
@@ -136,7 +195,7 @@ def print_summary(result: SweepResult) -> None:
 
 
 def next_steps(record: SweepRecord) -> list[str]:
-    """The commands to go on with, with the arguments that this sweep's MLflow store and model name ask for."""
+    """The next commands, with the options for this sweep's MLflow store and model name."""
     from galaxy_exp.records import BUILT_IN_MODEL
     from galaxy_exp.tracking.store import uri_option
 
@@ -161,7 +220,7 @@ def _gain_lines(result: SweepResult) -> list[str]:
     winner = result.winner
     value, simulated = winner.objective_value(record.objective), "SIMULATED " if record.simulated else ""
     lines = [f"finalist {standing.finalist}: {record.objective.name} {standing}" for standing in standings(record)]
-    what = f"trial {winner.number}" + ("" if winner.confirms is None else f" (trial {winner.confirms} again)")
+    what = f"trial {winner.number}" + ("" if winner.retrains is None else f" (trial {winner.retrains} again)")
     lines.append(f"winner: {what}, {record.objective.name} {value:.4f} on {simulated}validation images")
     tested = record.winner_test
     if tested is None:
@@ -188,7 +247,7 @@ def _versus(record: SweepRecord, tested: dict[str, Any], name: str) -> str:
 
 
 def make_importable() -> None:
-    """A dotted path in a sweep file may name a module of the current folder."""
+    """Makes modules of the current folder importable by a dotted path in a sweep file."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

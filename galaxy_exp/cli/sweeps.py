@@ -1,24 +1,32 @@
-"""`galaxy-exp list`, `show` and `trials`: what the journals say, without MLflow or TensorFlow."""
+"""`galaxy-exp list`, `show`, `trials`, `report` and `ui`: ways to look at sweeps; only `ui` needs MLflow."""
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import click
 
-from galaxy_exp.cli.output import format_option, print_rows
+from galaxy_exp.cli.options import format_option, sweep_argument, uri_option
+from galaxy_exp.cli.output import print_rows, say, writing
+from galaxy_exp.errors import BadInputError
 from galaxy_exp.folders import ProjectFolder
 
 if TYPE_CHECKING:
     from galaxy_exp.journal.record import SweepRecord
 
-__all__ = ["list_command", "show_command", "trials_command"]
+__all__ = ["list_command", "report_command", "show_command", "trials_command", "ui_command"]
 
-_SWEEP_ARGUMENT = click.argument("sweep", required=False)
+_WITHOUT_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+"""Jobs evaluate language models, and need eight processes of 200 MiB each (MLflow 3.17)."""
 
 
 @click.command("list")
-@format_option
+@format_option("table", "json", "csv")
 def list_command(output_format: str) -> None:
     """List the sweeps of this folder, the newest last."""
     from galaxy_exp.cli.rows import for_people, sweep_row
@@ -29,10 +37,10 @@ def list_command(output_format: str) -> None:
 
 
 @click.command("show")
-@_SWEEP_ARGUMENT
-@format_option
+@sweep_argument
+@format_option("table", "json", "csv")
 def show_command(sweep: str | None, output_format: str) -> None:
-    """Show one sweep: its settings, its state, the winner and the sealed test.
+    """Show one sweep: its settings, its state, the winner and its test.
 
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest sweep.
     """
@@ -47,9 +55,9 @@ def show_command(sweep: str | None, output_format: str) -> None:
 
 
 @click.command("trials")
-@_SWEEP_ARGUMENT
+@sweep_argument
 @click.option("--sort/--no-sort", default=True, show_default=True, help="the best trial first, or by number")
-@format_option
+@format_option("table", "json", "csv")
 def trials_command(sweep: str | None, sort: bool, output_format: str) -> None:
     """List the trials of a sweep, with their scores and values.
 
@@ -67,6 +75,80 @@ def trials_command(sweep: str | None, sort: bool, output_format: str) -> None:
         print_leaderboard(record, sort)
     else:
         print_rows([trial_row(trial, record) for trial in ordered_trials(record, sort)], output_format)
+
+
+@click.command("report")
+@sweep_argument
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="where to write it; left out: the sweep's id with .html, in the current folder",
+)
+@click.option("--open", "show", is_flag=True, help="show it in the browser, too")
+def report_command(sweep: str | None, output: Path | None, show: bool) -> None:
+    """Write one HTML page about a sweep, to be read, printed or sent.
+
+    SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest sweep. The page has
+    everything in it and needs no network; it is made from the sweep's files, without MLflow, and also of a
+    sweep that is not finished or has failed. The path is printed on stdout.
+
+    \b
+    galaxy-exp report
+    galaxy-exp report gz2-20261122 -o gz2.html --open
+    """
+    from galaxy_exp.journal.journal import read_record
+    from galaxy_exp.sweep_report import write_report
+
+    folder = ProjectFolder.default().find_sweep(sweep)
+    path = output or Path(f"{folder.sweep_id}.html")
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise BadInputError(f"--output {path}: expected a name ending in .html")
+    record = read_record(folder.path)
+    with writing(path):
+        write_report(record, folder, path)
+    size = path.stat().st_size / 1e6
+    say(f"report of {folder.sweep_id}, {size:.1f} MB, in one file that needs no network:")
+    click.echo(path)
+    if show and click.launch(path.resolve().as_uri()) != 0:
+        say(f"no browser could be started; open {path} in one")
+
+
+@click.command("ui")
+@click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="port on 127.0.0.1")
+@uri_option
+def ui_command(port: int, uri: str | None) -> None:
+    """Open the MLflow UI on this folder's runs, for this machine only (127.0.0.1).
+
+    Ctrl-C ends it. The same as `mlflow ui` in the project folder.
+    """
+    from galaxy_exp.tracking.store import check_store_exists, hide_in_address, resolve_tracking_uri, sqlite_file
+    from galaxy_exp.tracking.store_check import refuse_unusable
+
+    resolved = resolve_tracking_uri(uri)
+    if resolved.startswith(("http://", "https://")):
+        say(f"the runs are on a server that has its own UI: {hide_in_address(resolved)}")
+        return
+    check_store_exists(resolved)
+    refuse_unusable(resolved)
+    _refuse_taken_port(port)
+    say(f"MLflow UI on {hide_in_address(resolved)}: http://127.0.0.1:{port} (Ctrl-C to end)")
+    file = sqlite_file(resolved)
+    if file is not None:  # by its bare name, as MLflow would create the folder of an encoded path
+        os.chdir(file.parent)
+        resolved = f"sqlite:///{quote(file.name)}"
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", resolved, "--host", "127.0.0.1"]
+    # replaces this process, so that signals to it reach the server
+    os.execve(sys.executable, [*command, "--port", str(port)], _WITHOUT_JOBS | os.environ)
+
+
+def _refuse_taken_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise BadInputError(f"--port {port}: {error.strerror}; try another, as in --port {port + 1}") from None
 
 
 def _read(reference: str | None) -> SweepRecord:

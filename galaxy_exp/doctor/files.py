@@ -13,8 +13,8 @@ from galaxy_exp.doctor.findings import Finding
 from galaxy_exp.errors import DataError, JournalError
 from galaxy_exp.folders import JOURNAL_NAME, SweepFolder, fsync_path
 from galaxy_exp.journal.events import Event, parse_event
-from galaxy_exp.journal.order import misplaced
 from galaxy_exp.journal.record import SweepRecord
+from galaxy_exp.journal.replay import apply_event, misplaced, replay
 from galaxy_exp.registry.choice import find_best
 
 __all__ = [
@@ -90,13 +90,13 @@ def _count_intact(lines: list[bytes]) -> tuple[int, str]:
         try:
             event: Event = parse_event(line)
             if record is None:
-                record = SweepRecord.from_events([event], "it")
+                record = replay([event], "it")
                 continue
         except (ValueError, JournalError) as error:
             return number, str(error).splitlines()[0]
         if (why := misplaced(event, record)) is not None:
             return number, f"{event.event} {why}"
-        record.apply(event)
+        apply_event(event, record)
     return len(lines), ""
 
 
@@ -146,7 +146,7 @@ def examine_models(folder: SweepFolder, record: SweepRecord) -> list[Finding]:
 def _standing_winner(record: SweepRecord) -> int | None:
     """Who wins if the search ends now; None while finalists are still to be trained again, one of which will win."""
     registry = record.config.registry
-    n_again = sum(trial.confirms is not None for trial in record.trials.values())
+    n_again = sum(trial.retrains is not None for trial in record.trials.values())
     n_wanted = (registry.finalists if record.finalists is None else len(record.finalists)) * registry.seeds
     if n_again < n_wanted or (n_wanted and record.running):
         return None

@@ -72,8 +72,7 @@ def compare_runs(record: SweepRecord, runs: Iterable[Run]) -> RunComparison:
 
 def _lacks(trial: TrialRecord, runs: dict[str, Run]) -> bool:
     """Whether MLflow does not have all of an ended trial."""
-    from galaxy_exp.tracking.names import allowed_name
-    from galaxy_exp.tracking.projection import STATUS
+    from galaxy_exp.tracking.names import STATUS, allowed_name
 
     run = runs.get(trial.run_id or "")
     if run is None or not trial.projected or run.info.status != STATUS[trial.state]:

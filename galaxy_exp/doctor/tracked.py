@@ -79,7 +79,7 @@ def _examine_experiment(
     say: Callable[[str], None],
 ) -> list[Finding]:
     from galaxy_exp.tracking import names
-    from galaxy_exp.tracking.runs import find_runs
+    from galaxy_exp.tracking.mlflow_runs import find_runs
 
     by_sweep: dict[str, list[Run]] = {}
     runs = find_runs(client, experiment)
@@ -104,7 +104,7 @@ class _Sweep:
 
     def examine(self) -> list[Finding]:
         """Everything, with runs of this sweep alone asked for."""
-        from galaxy_exp.tracking.runs import find_runs
+        from galaxy_exp.tracking.mlflow_runs import find_runs
 
         assert self._client is not None
         experiment = self._record.config.experiment_name

@@ -100,7 +100,7 @@ def trials_without_gain(record: SweepRecord) -> int:
     """How many of the latest trials of the search to end, in a row, did not improve the best that may win."""
     best, count = record.objective.worst, 0
     for trial in (record.trials[number] for number in record.end_order):
-        if trial.confirms is not None:
+        if trial.retrains is not None:
             continue
         value = record.score(trial)
         if value is not None and record.objective.is_better(value, best):
@@ -147,7 +147,7 @@ def _share_below(keys: Sequence[float], point: float, width: float) -> float:
 
 
 def _searched_value(trial: TrialRecord, record: SweepRecord) -> float | None:
-    return None if trial.settled else trial.objective_value(record.objective)
+    return None if trial.predetermined else trial.objective_value(record.objective)
 
 
 def _active_seconds(record: SweepRecord, now: float) -> float:

@@ -148,7 +148,9 @@ class SweepLoop:
         number = len(self._record.trials)
         seed = derive_seed(self._record.config.search.seed, "trial", number)
         self._write(
-            TrialProposed(number=number, values=new.values, seed=seed, settled=new.settled, confirms=new.confirms),
+            TrialProposed(
+                number=number, values=new.values, seed=seed, predetermined=new.settled, retrains=new.confirms
+            ),
             TrialStarted(number=number, attempt=1),
         )
         return self._record.trials[number]

@@ -37,8 +37,8 @@ class ModelKeeper:
         if not isinstance(event, TrialEnded):
             return
         ended = record.trials[event.result.number]
-        if ended.confirms is not None:
-            again = record.confirmations(ended.confirms)
+        if ended.retrains is not None:
+            again = record.retrainings(ended.retrains)
             again.sort(key=lambda trial: record.objective.sort_key(trial.objective_value(record.objective) or 0.0))
             beaten = [] if record.config.registry.ensemble else again[1:]
         else:

@@ -8,7 +8,7 @@ from typing import Protocol
 from galaxy_exp.config.sweep import SAMPLERS
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.outcomes import outcome_of
-from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.journal.record import Step, SweepRecord, TrialRecord
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.search.proposer import NoProposal, Proposer
 
@@ -21,9 +21,9 @@ class NewTrial:
 
     values: dict[str, HyperparameterValue]
     settled: bool = False
-    """See `TrialProposed.settled`."""
+    """See `TrialProposed.predetermined`."""
     confirms: int | None = None
-    """See `TrialProposed.confirms`."""
+    """See `TrialProposed.retrains`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +72,16 @@ class SearchSource:
 
     def owns(self, trial: TrialRecord) -> bool:
         """See `TrialSource`."""
-        return trial.confirms is None
+        return trial.retrains is None
 
     def replay(self, record: SweepRecord) -> None:
         """Proposals and results in the order in which they were journaled."""
-        for what, number in record.history:
+        for step, number in record.history:
             trial = record.trials[number]
             if not self.owns(trial):
                 continue
-            if what == "proposed":
-                self._proposer.adopt(number, trial.values, proposed=not trial.settled)
+            if step is Step.PROPOSED:
+                self._proposer.adopt(number, trial.values, proposed=not trial.predetermined)
             else:
                 self.tell(record, trial)
 
@@ -94,7 +94,7 @@ class SearchSource:
         reason = self.refusal(record, now)
         if reason is not None:
             return NoTrial(reason)
-        number, settled = len(record.trials), record.settled
+        number, settled = len(record.trials), record.predetermined
         if number < len(settled):
             self._proposer.adopt(number, settled[number], proposed=False)
             return NewTrial(settled[number], settled=True)
@@ -127,7 +127,7 @@ class FinalistSource:
 
     def owns(self, trial: TrialRecord) -> bool:
         """See `TrialSource`."""
-        return trial.confirms is not None
+        return trial.retrains is not None
 
     def replay(self, record: SweepRecord) -> None:
         """Nothing is kept here: what comes next follows from the record alone."""

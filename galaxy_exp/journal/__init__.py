@@ -1,1 +1,1 @@
-"""The journal: an append-only record of everything that happened in a sweep, and the state that follows from it."""
+"""The journal: the append-only record of a sweep's events, and the state of the sweep that follows from it."""

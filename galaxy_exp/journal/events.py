@@ -1,7 +1,6 @@
-"""What can happen in a sweep, one frozen record an event; a journal is a sequence of these.
+"""The events of a sweep, one frozen record each; a journal is a sequence of these.
 
-An event is written before it takes effect, so a journal cut off anywhere describes a state that the sweep
-can go on from.
+An event is written before it takes effect, so a sweep can be resumed from a journal that is cut off anywhere.
 """
 
 from __future__ import annotations
@@ -40,18 +39,18 @@ __all__ = [
 
 
 LATEST = 1e11
-"""A time, in seconds since 1970, that no clock shows; calendars end there."""
+"""The latest time that an event may have, in seconds since 1970; calendars end there."""
 
 
 class _Event(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings", populate_by_name=True)
 
     time: float = Field(0.0, ge=0, le=LATEST)
     """Seconds since 1970, UTC; filled in by the journal."""
 
 
 class SweepStarted(_Event):
-    """The first event: everything needed to go on without the sweep file."""
+    """The first event: all that resuming needs, without the sweep file."""
 
     event: Literal["sweep_started"] = "sweep_started"
     sweep_id: str
@@ -60,9 +59,9 @@ class SweepStarted(_Event):
     """`keras_tuner.HyperParameters.get_config()` of the effective space."""
     baseline: dict[str, HyperparameterValue]
     enqueued: list[dict[str, HyperparameterValue]] = []
-    """Configurations to try first, complete: active hyperparameters with their values."""
+    """Configurations to try first: all active hyperparameters with their values."""
     evidence: list[Evidence] = []
-    """Trials of earlier sweeps that the search begins with."""
+    """Trials of earlier sweeps that the search learns from."""
     data_folder: str
     data_digest: str
     split_digest: str
@@ -70,11 +69,11 @@ class SweepStarted(_Event):
     simulated: bool = False
     tracking_uri: str
     software: dict[str, str]
-    """Versions of Python and of the packages that matter, and the git commit if there is one."""
+    """Versions of Python and of the packages that matter, and the git commit, if any."""
     import_paths: list[str] = []
-    """Folders of the user's own modules, which a process that resumes the sweep looks into too."""
+    """Folders of user-defined modules; a process that resumes the sweep imports from them too."""
     sweep_file: SweepFile | None = None
-    """Where the configuration came from, if from a file."""
+    """The sweep file, if any."""
 
 
 class SweepResumed(_Event):
@@ -82,29 +81,29 @@ class SweepResumed(_Event):
 
 
 class SweepChanged(_Event):
-    """What the sweep does otherwise from here on; written when it is resumed."""
+    """Changes of the configuration from here on; written when the sweep is resumed."""
 
     event: Literal["sweep_changed"] = "sweep_changed"
     config: dict[str, Any]
-    """The whole resolved sweep file, in place of the one before."""
+    """The whole resolved sweep file; replaces the one before."""
     changes: list[Change]
     reopens_search: bool = False
-    """Whether the search had ended and goes on; only before a finalist was trained again."""
+    """Whether the search had ended and continues; only before a finalist is trained again."""
     tracking_uri: str = ""
-    """The MLflow store from here on, which has nothing of the sweep yet; empty if it is the one before."""
+    """The MLflow store from here on, which has no runs of the sweep yet; empty if it is the one before."""
     sweep_file: SweepFile | None = None
-    """In place of the one before."""
+    """Replaces the one before."""
 
 
 class WorkersChosen(_Event):
-    """The number of workers that `execution.workers: auto` came to, until resuming changes what it depends on."""
+    """The result of `execution.workers: auto`; holds until resuming changes a key that it depends on."""
 
     event: Literal["workers_chosen"] = "workers_chosen"
     workers: int = Field(ge=1, le=MOST_WORKERS)
     why: str
     """One line that begins with the number."""
     measured: list[Throughput] = []
-    """What it was chosen from; empty if there was no need to measure."""
+    """The measurements it was chosen from; empty if none was needed."""
 
 
 class ParentRunCreated(_Event):
@@ -119,14 +118,14 @@ class TrialProposed(_Event):
     number: int
     values: dict[str, HyperparameterValue]
     seed: int
-    settled: bool = False
-    """Whether it was settled beforehand, as the baseline and enqueued configurations are, and not proposed."""
-    confirms: int | None = None
+    predetermined: bool = Field(False, alias="settled")
+    """Whether the sweep file, not the sampler, chose the values: the baseline and enqueued configurations."""
+    retrains: int | None = Field(None, alias="confirms")
     """The finalist whose configuration is trained again, with another seed."""
 
 
 class TrialRunCreated(_Event):
-    """MLflow has a run for one attempt at a trial; it replaces the run of an earlier one."""
+    """MLflow has a run for one attempt at a trial; it replaces the run of an earlier attempt."""
 
     event: Literal["trial_run_created"] = "trial_run_created"
     number: int
@@ -135,7 +134,7 @@ class TrialRunCreated(_Event):
 
 
 class TrialStarted(_Event):
-    """A trial, in a new attempt, was handed to a worker; what an earlier attempt reported no longer counts."""
+    """A worker got a trial in a new attempt; reports of earlier attempts no longer count."""
 
     event: Literal["trial_started"] = "trial_started"
     number: int
@@ -143,7 +142,7 @@ class TrialStarted(_Event):
 
 
 class EpochReported(_Event):
-    """One epoch's metrics, and what the driver decided on them."""
+    """The metrics of one epoch, and whether the driver lets the trial continue."""
 
     event: Literal["epoch_reported"] = "epoch_reported"
     report: EpochReport
@@ -151,7 +150,7 @@ class EpochReported(_Event):
 
 
 class WorkerLost(_Event):
-    """The worker died; not the trial's fault."""
+    """The worker died, for a reason that is not the trial's fault."""
 
     event: Literal["worker_lost"] = "worker_lost"
     number: int
@@ -182,22 +181,22 @@ class FinalistsChosen(_Event):
 
 
 class WinnerChosen(_Event):
-    """Chosen on validation data alone, before the sealed test part is opened."""
+    """Chosen on validation data alone, before the held-out test set is opened."""
 
     event: Literal["winner_chosen"] = "winner_chosen"
     number: int
 
 
 class SealedTestOpened(_Event):
-    """One model met the sealed test images; `report` is `TestReport.to_dict()`."""
+    """One model was tested on the held-out test set; `report` is `TestReport.to_dict()`."""
 
     event: Literal["sealed_test_opened"] = "sealed_test_opened"
     number: int
     report: dict[str, Any]
     opening: int = Field(0, ge=0)
-    """How many sweeps of the project had opened this test set, this one included; 0 in older journals."""
+    """Number of sweeps of the project that had opened this test set, this one included; 0 in older journals."""
     gains: dict[str, tuple[float, float, float]] = {}
-    """By metric, the winner's value minus this model's and the ends of its 95% interval; empty for the winner itself,
+    """By metric: the winner's value minus this model's, and the ends of its 95% interval. Empty for the winner itself,
     and in older journals."""
     test_images: str = ""
     """`registry.openings.digest_images` of the images and labels; empty in older journals."""
@@ -225,7 +224,7 @@ class PromotionDecided(_Event):
     promoted: bool
     reason: str
     opening: int = Field(0, ge=0)
-    """Which opening of its test set the gate counted, with those in the MLflow store; 0 in older journals."""
+    """Number of this opening of the test set, counting those in the MLflow store too; 0 in older journals."""
 
 
 class SweepEnded(_Event):
@@ -260,10 +259,10 @@ _ADAPTER: TypeAdapter[Event] = TypeAdapter(Event)
 
 
 def parse_event(line: bytes | str) -> Event:
-    """One journal line as an event.
+    """Reads one line of a journal.
 
     Raises:
-        ValueError: if the line is not a known event; one line that names the key.
+        ValueError: the line is not a known event; one line that names the key.
     """
     try:
         return _ADAPTER.validate_json(line)

@@ -1,4 +1,4 @@
-"""The append-only file that is the one truth about a sweep: one JSON event a line, fsynced."""
+"""The append-only file that records a sweep: one JSON event per line, fsynced."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from galaxy_exp.errors import JournalError, JournalWriteError
 from galaxy_exp.folders import JOURNAL_NAME, fsync_path
 from galaxy_exp.journal.events import Event, SweepStarted, parse_event
 from galaxy_exp.journal.record import SweepRecord
+from galaxy_exp.journal.replay import apply_event, replay
 
 __all__ = ["Journal", "is_running", "read_record"]
 
 _LOOK_SECONDS = 0.1
-"""Whoever looks whether a sweep is running (`is_running`) has its journal locked for less."""
+"""`is_running` holds its lock on a journal for less than this."""
 
 
 def read_record(folder: Path) -> SweepRecord:
-    """The state of the sweep kept in `folder`, without locking it; a torn last line is left out.
+    """The state of the sweep in `folder`, without locking its journal; a torn last line is left out.
 
     Raises:
-        JournalError: if there is no journal, or a line before the last is damaged (named by number).
+        JournalError: there is no journal, or a line before the last is damaged (named by number).
     """
-    return SweepRecord.from_events(_read_events(folder / JOURNAL_NAME)[0], folder / JOURNAL_NAME)
+    return replay(_read_events(folder / JOURNAL_NAME)[0], folder / JOURNAL_NAME)
 
 
 class Journal:
     """A sweep's journal, open for appending by this process alone.
 
-    `append` returns only after the event is on disk and in `record`; threads take turns. The lock is the operating
-    system's (flock), so a driver that was killed does not leave one behind.
+    `append` returns after the event is on disk and in `record`; several threads may call it. The lock is the operating
+    system's (flock), so a killed driver leaves none behind.
     """
 
     def __init__(self, path: Path, descriptor: int, record: SweepRecord | None, clock: Callable[[], float]) -> None:
@@ -48,7 +49,7 @@ class Journal:
 
     @classmethod
     def create(cls, folder: Path, started: SweepStarted, clock: Callable[[], float] = time.time) -> Self:
-        """Begins a new journal in a folder that has none, with its first event.
+        """Begins a journal with its first event.
 
         Raises:
             JournalError: the folder has a journal already.
@@ -70,18 +71,18 @@ class Journal:
 
     @classmethod
     def reopen(cls, folder: Path, clock: Callable[[], float] = time.time) -> Self:
-        """Opens an existing journal to go on with it; a torn last line is cut off.
+        """Opens an existing journal to append to it; a torn last line is cut off.
 
         Raises:
-            JournalError: if it does not exist, is damaged before its last line, or another process has it open.
+            JournalError: it does not exist, is damaged before its last line, or another process has it open.
         """
         path = folder / JOURNAL_NAME
         if not path.is_file():
-            raise JournalError(f"{path}: no such journal; galaxy-exp list shows the sweeps of this folder")
+            raise _no_journal(path)
         descriptor = _open_locked(path)
         try:
             events, intact_bytes = _read_events(path)
-            record = SweepRecord.from_events(events, path)
+            record = replay(events, path)
             os.ftruncate(descriptor, intact_bytes)
             os.lseek(descriptor, 0, os.SEEK_END)
         except BaseException:
@@ -96,7 +97,7 @@ class Journal:
         return self._record
 
     def append(self, event: Event) -> Event:
-        """Writes one event, stamped with the time, and takes it into the record; returns it as written.
+        """Writes one event with the current time, and updates the record; returns the event as written.
 
         Raises:
             JournalWriteError: the disk is full or broken; the journal is as it was before.
@@ -114,17 +115,17 @@ class Journal:
 
     def _append(self, events: Sequence[Event]) -> list[Event]:
         stamped = [event.model_copy(update={"time": self._clock()}) for event in events]
-        lines = b"".join(event.model_dump_json().encode() + b"\n" for event in stamped)
+        lines = b"".join(event.model_dump_json(by_alias=True).encode() + b"\n" for event in stamped)
         try:
             _write_all(self._descriptor, lines)
         except OSError as error:
-            advice = f"nothing finished is lost; mend it, then: galaxy-exp resume {self._path.parent.name}"
+            advice = f"nothing finished is lost; repair it, then: galaxy-exp resume {self._path.parent.name}"
             raise JournalWriteError(f"{self._path}: cannot be written: {error.strerror}; {advice}") from error
         if self._record is None:
-            self._record = SweepRecord.from_events(stamped, self._path)
+            self._record = replay(stamped, self._path)
         else:
             for event in stamped:
-                self._record.apply(event)
+                apply_event(event, self._record)
         return stamped
 
     def close(self) -> None:
@@ -159,7 +160,7 @@ def _open_locked(path: Path) -> int:
 
 
 def _lock(path: Path, descriptor: int, kind: int) -> bool:
-    """Tries to lock without waiting; False if another process's lock excludes it, OSError if it cannot be locked."""
+    """Locks without waiting; False if another process holds a lock, OSError if the file cannot be locked."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -170,7 +171,7 @@ def _lock(path: Path, descriptor: int, kind: int) -> bool:
 
 
 def is_running(folder: Path) -> bool:
-    """Whether some process has the sweep's journal open for appending at this moment; needs to read it only.
+    """Whether some process has the sweep's journal open for appending; needs permission to read it only.
 
     Raises:
         OSError: it cannot be opened, or its file system has no locks.
@@ -184,11 +185,11 @@ def is_running(folder: Path) -> bool:
 
 
 def _read_events(path: Path) -> tuple[list[Event], int]:
-    """The events of the intact lines, and how many bytes those lines take."""
+    """The events of the intact lines, and the size of those lines in bytes."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise JournalError(f"{path}: no such journal; galaxy-exp list shows the sweeps of this folder") from None
+        raise _no_journal(path) from None
     intact = content[: content.rfind(b"\n") + 1]
     lines = intact.splitlines()
     events: list[Event] = []
@@ -201,8 +202,12 @@ def _read_events(path: Path) -> tuple[list[Event], int]:
     return events, len(intact)
 
 
+def _no_journal(path: Path) -> JournalError:
+    return JournalError(f"{path}: no such journal; galaxy-exp list shows the sweeps of this folder")
+
+
 def _write_all(descriptor: int, data: bytes) -> None:
-    """Writes all of it to disk or, when the disk is full, takes back the part that was written and raises OSError."""
+    """Writes all of it to disk; on OSError, such as a full disk, nothing of it is left in the file."""
     start = os.lseek(descriptor, 0, os.SEEK_END)
     view = memoryview(data)
     try:

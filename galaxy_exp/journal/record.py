@@ -1,61 +1,53 @@
-"""The state of a sweep, as a fold over its journal's events."""
+"""The state of a sweep and of its trials, as its journal tells it; `journal.replay` alone changes it."""
 
 from __future__ import annotations
 
 import threading
 from bisect import insort
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from galaxy_exp.config import SweepConfig, parse_sweep
-from galaxy_exp.config.changes import unsettles_workers
 from galaxy_exp.config.reading import SweepFile
 from galaxy_exp.config.sweep import COSTS, ExecutionConfig
-from galaxy_exp.errors import JournalError
 from galaxy_exp.journal.events import (
-    EpochReported,
-    Event,
-    FinalistsChosen,
     ModelRegistered,
-    ParentRunCreated,
     PromotionDecided,
-    SealedTestOpened,
     SweepChanged,
     SweepEnded,
-    SweepResumed,
     SweepStarted,
-    TrialEnded,
-    TrialProjected,
-    TrialProposed,
-    TrialRunCreated,
-    TrialStarted,
-    WinnerChosen,
-    WorkerLost,
     WorkersChosen,
 )
-from galaxy_exp.journal.order import misplaced
 from galaxy_exp.records import Constraint, EpochReport, Gain, HyperparameterValue, Objective, TrialResult, TrialState
 
-__all__ = ["SweepRecord", "TrialRecord", "result_value", "violations"]
+__all__ = ["Step", "SweepRecord", "TrialRecord", "result_value", "violations"]
+
+
+class Step(StrEnum):
+    """What a search learns of a trial."""
+
+    PROPOSED = "proposed"
+    ENDED = "ended"
 
 
 @dataclass(slots=True)
 class TrialRecord:
-    """One trial, from its proposal to its end."""
+    """One trial, from its proposal to its end. Times are in seconds since 1970."""
 
     number: int
     values: dict[str, HyperparameterValue]
     seed: int
     proposed_at: float
     attempt: int = 0
-    """0 until a worker got it; then the current execution's number."""
+    """The current attempt; 0 before a worker got the trial."""
     run_id: str | None = None
-    settled: bool = False
-    """Whether its values were not proposed but settled beforehand: the baseline, an enqueued configuration."""
-    confirms: int | None = None
+    """Its run in MLflow."""
+    predetermined: bool = False
+    """Whether the sweep file, not the sampler, chose its values: the baseline, or an enqueued configuration."""
+    retrains: int | None = None
     """The finalist that it trains again with another seed; None for a trial of the search."""
     run_attempt: int = 0
     """The attempt that `run_id` belongs to."""
@@ -63,10 +55,11 @@ class TrialRecord:
     """Of the current attempt only."""
     report_times: list[float] = field(default_factory=list)
     started_at: float | None = None
-    """When a worker got the current attempt; seconds since 1970."""
+    """When a worker got the current attempt."""
     result: TrialResult | None = None
     ended_at: float | None = None
     projected: bool = False
+    """Whether MLflow has everything about the ended trial."""
     losses: list[str] = field(default_factory=list)
     """Why earlier attempts lost their worker."""
 
@@ -79,7 +72,7 @@ class TrialRecord:
         return self.result.epochs if self.result else len(self.reports)
 
     def curve(self, metric: str) -> list[float]:
-        """The values of a metric, one an epoch; epochs that lack it are left out."""
+        """The values of a metric, one per epoch; epochs that lack it are left out."""
         return [report.metrics[metric] for report in self.reports if metric in report.metrics]
 
     def objective_value(self, objective: Objective) -> float | None:
@@ -101,7 +94,7 @@ class TrialRecord:
 
 
 def result_value(result: TrialResult, name: str) -> float | None:
-    """A metric of the best epoch, or what the network costs; None if it was not measured."""
+    """A metric of the best epoch, or one of the network's costs; None if it was not measured."""
     if name in COSTS:
         return float(getattr(result, name)) or None
     return result.metrics.get(name)
@@ -113,91 +106,78 @@ def violations(result: TrialResult, constraints: Sequence[Constraint]) -> tuple[
     return tuple(constraint.violation(value) for constraint, value in values if value is not None)
 
 
-def _dominates(keys: Sequence[float], others: Sequence[float]) -> bool:
-    """Whether the first is nowhere worse and somewhere better."""
-    return all(a <= b for a, b in zip(keys, others, strict=True)) and list(keys) != list(others)
-
-
 @dataclass
 class SweepRecord:
-    """What a journal says of its sweep. Changed only by `apply`."""
+    """The state of a sweep. Observers may read it from another thread."""
 
     started: SweepStarted
     trials: dict[int, TrialRecord] = field(default_factory=dict)
-    """By number, in the order they were proposed."""
+    """By number, in the order of their proposal."""
+    unfinished: dict[int, TrialRecord] = field(default_factory=dict)
+    """Those of `trials` that have not ended."""
     end_order: list[int] = field(default_factory=list)
-    history: list[tuple[Literal["proposed", "ended"], int]] = field(default_factory=list)
-    """What a search was asked and told, in order, by number of the trial."""
+    """Numbers of the trials that have ended."""
+    history: list[tuple[Step, int]] = field(default_factory=list)
+    """Proposals and ends in their order, with the number of the trial."""
     precision: str = ""
-    """The dtype policy of all trials: that of the first that reported an epoch or ended; empty before."""
+    """The dtype policy of all trials: that of the first one that reported an epoch or ended; empty before."""
     active_seconds: float = 0.0
-    """Between events, without the time from a driver's end to the next one's start."""
+    """Time in which a process worked on the sweep."""
     tracking_uri: str = ""
     """The MLflow store, without its password: as the sweep began, or as resuming changed it."""
     parent_run_id: str | None = None
     finalists: list[int] | None = None
-    """None while the search goes on."""
+    """None while the search continues."""
     why_search_ended: str = ""
     winner: int | None = None
     test_reports: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """`TestReport.to_dict()` by number of the trial."""
     test_set: frozenset[str] = frozenset()
-    """The digests by which the ledger (`registry.openings`) knows the held-out test set, once it is open."""
+    """Digests of the held-out test set as `registry.openings` records them; empty before it is opened."""
     opening: int = 0
-    """Which opening of the test set this sweep's was, from 1; 0 if it is not open, and for sweeps of older releases."""
+    """Number of this opening of the test set, from 1; 0 if it is not opened, and for sweeps of older releases."""
     gains: dict[str, Gain] = field(default_factory=dict)
-    """Of the winner over the baseline on the sealed test, by metric; empty without a baseline and in older sweeps."""
+    """Of the winner over the baseline on the test set, by metric; empty without a baseline and in older sweeps."""
     registered: ModelRegistered | None = None
     promotion: PromotionDecided | None = None
     ended: SweepEnded | None = None
     changed: list[SweepChanged] = field(default_factory=list)
     """What resuming changed, in order."""
     workers_chosen: WorkersChosen | None = None
-    """What `execution.workers: auto` came to; None without it, and before it is known."""
+    """The result of `execution.workers: auto`; None without it, and before it is known."""
     ended_before_resuming: int = 0
     """How many trials had ended when the sweep was last resumed."""
     updated_at: float = 0.0
-    """When the sweep last went on; not when MLflow was written to, which `sync` and `doctor` may do days later."""
-    _running: dict[int, TrialRecord] = field(default_factory=dict)
-    """Proposed and not ended."""
+    """Time of the last event of the sweep itself; writing to MLflow, perhaps days later, does not count."""
+    finished_epochs: int = 0
+    """Epochs of the trials that have ended."""
     _ranking: list[tuple[float, int]] = field(default_factory=list, compare=False, repr=False)
-    """Key of the objective and number of the trials that may win, the best first, of the first `_n_ranked` that ended.
-    """
+    """The leaderboard, as sort key and number, of the first `_n_ranked` trials that ended."""
     _n_ranked: int = field(default=0, compare=False, repr=False)
     _ranking_lock: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
-    """Observers may look from another thread."""
-    _epochs_ended: int = 0
-    """Of trials that ended."""
 
     def __post_init__(self) -> None:
         self.tracking_uri = self.started.tracking_uri
 
-    @classmethod
-    def from_events(cls, events: Iterable[Event], where: Path | str) -> SweepRecord:
-        """Folds a journal.
+    @property
+    def sweep_id(self) -> str:
+        return self.started.sweep_id
 
-        Raises:
-            JournalError: if it does not begin with `sweep_started`, or an event cannot follow those before it.
-        """
-        iterator: Iterator[Event] = iter(events)
-        first = next(iterator, None)
-        if not isinstance(first, SweepStarted):
-            raise JournalError(f"{where}: the journal does not begin with the start of a sweep")
-        record = cls(first, updated_at=first.time)
-        for line, event in enumerate(iterator, start=2):
-            if (why := misplaced(event, record)) is not None:
-                raise JournalError(f"{where}:{line}: {event.event} {why}")
-            record.apply(event)
-        return record
+    @property
+    def simulated(self) -> bool:
+        """Whether the images are simulated galaxies, so that no score says anything about real ones."""
+        return self.started.simulated
+
+    # configuration
 
     @cached_property
     def config(self) -> SweepConfig:
-        """What holds now: as the sweep began, or as resuming changed it."""
+        """The current configuration: as the sweep began, or as resuming changed it."""
         latest = self.changed[-1] if self.changed else self.started
         return parse_sweep(latest.config, f"journal of {self.sweep_id}")
 
     @cached_property
     def config_at_start(self) -> SweepConfig:
-        """What held when the sweep began, before resuming changed it."""
         return parse_sweep(self.started.config, f"journal of {self.sweep_id}")
 
     @property
@@ -210,34 +190,8 @@ class SweepRecord:
 
     @property
     def sweep_file(self) -> SweepFile | None:
-        """Where `config` came from, if from a file."""
+        """The file that `config` came from, if any."""
         return (self.changed[-1] if self.changed else self.started).sweep_file
-
-    @property
-    def sweep_id(self) -> str:
-        return self.started.sweep_id
-
-    @property
-    def simulated(self) -> bool:
-        """Whether the images are simulated galaxies, wherever they came from: no score says anything of real ones."""
-        return self.started.simulated
-
-    @property
-    def winning_trial(self) -> TrialRecord | None:
-        """The trial whose model was chosen; None as long as none is."""
-        return None if self.winner is None else self.trials[self.winner]
-
-    @property
-    def winner_test(self) -> dict[str, Any] | None:
-        """The winner's report on the sealed test, as `TestReport.to_dict()`; None before there is one."""
-        return None if self.winner is None else self.test_reports.get(self.winner)
-
-    @property
-    def baseline_test(self) -> dict[str, Any] | None:
-        """The baseline's; None also if it is the winner, or the sweep has no baseline."""
-        if self.winner in (None, 0) or not self.config.search.baseline:
-            return None
-        return self.test_reports.get(0)
 
     @cached_property
     def objective(self) -> Objective:
@@ -248,67 +202,37 @@ class SweepRecord:
         return self.config.search.objectives
 
     @property
-    def settled(self) -> list[dict[str, HyperparameterValue]]:
-        """The configurations that the first trials get: the baseline, if there is one, and what was enqueued."""
+    def predetermined(self) -> list[dict[str, HyperparameterValue]]:
+        """The configurations of the first trials: the baseline, if any, and those that were enqueued."""
         baseline = [self.started.baseline] if self.config.search.baseline else []
         return [*baseline, *self.started.enqueued]
+
+    # trials
+
+    @property
+    def running(self) -> list[TrialRecord]:
+        """Trials that have not ended, by number."""
+        return list(self.unfinished.values())
 
     @property
     def searched(self) -> list[TrialRecord]:
         """The trials of the search, by number; without those that train a finalist again."""
-        return [trial for trial in list(self.trials.values()) if trial.confirms is None]
+        return [trial for trial in list(self.trials.values()) if trial.retrains is None]
 
-    def confirmations(self, finalist: int) -> list[TrialRecord]:
+    def changes_from_baseline(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of a trial's values that differ from the baseline's."""
+        baseline = self.started.baseline
+        return {name: value for name, value in values.items() if baseline.get(name) != value}
+
+    def retrainings(self, finalist: int) -> list[TrialRecord]:
         """The trials with a model that trained a finalist again."""
-        again = (trial for trial in list(self.trials.values()) if trial.confirms == finalist)
+        again = (trial for trial in list(self.trials.values()) if trial.retrains == finalist)
         return [trial for trial in again if trial.objective_value(self.objective) is not None]
 
     @property
-    def running(self) -> list[TrialRecord]:
-        """Proposed and not ended, by number."""
-        return list(self._running.values())
-
-    def leaderboard(self, first: int | None = None) -> list[TrialRecord]:
-        """Finished trials of the search that may win, the best first; ties go to the earlier trial.
-
-        A trial without a model may not, nor the baseline if it breaks a constraint.
-
-        Args:
-            first: so many of them at most; None: all.
-        """
-        with self._ranking_lock:
-            for number in self.end_order[self._n_ranked :]:
-                self._rank(self.trials[number])
-                self._n_ranked += 1
-            return [self.trials[number] for _, number in self._ranking[:first]]
-
-    def _rank(self, trial: TrialRecord) -> None:
-        value = self.score(trial)
-        if trial.confirms is None and value is not None:
-            insort(self._ranking, (self.objective.sort_key(value), trial.number))
-
-    def score(self, trial: TrialRecord) -> float | None:
-        """The objective of a finished trial that may win; None for others, as a baseline that breaks a constraint."""
-        if trial.result is None:
-            return None
-        if any(violation > 0 for violation in violations(trial.result, self.config.search.constraint_records)):
-            return None
-        return trial.objective_value(self.objective)
-
-    @property
     def epochs(self) -> int:
-        """Epochs of all trials; those that a dead worker took with it are not counted."""
-        return self._epochs_ended + sum(trial.epochs for trial in self.running)
-
-    def pareto_front(self) -> list[TrialRecord]:
-        """Finished trials that no other beats in one objective without losing in another; best first in the first."""
-        scored = [(trial, trial.objective_values(self.objectives)) for trial in self.leaderboard()]
-        known = [
-            (trial, [o.sort_key(v) for o, v in zip(self.objectives, values, strict=True)])
-            for trial, values in scored
-            if values is not None
-        ]
-        return [trial for trial, keys in known if not any(_dominates(other, keys) for _, other in known)]
+        """Epochs of all trials, without those of lost attempts."""
+        return self.finished_epochs + sum(trial.epochs for trial in self.running)
 
     def consecutive_failures(self) -> int:
         """How many of the latest trials to end failed or were lost, in a row, since the sweep was last resumed.
@@ -323,85 +247,62 @@ class SweepRecord:
             count += state is not TrialState.INFEASIBLE
         return count
 
-    def apply(self, event: Event) -> None:
-        """Takes one event into account; KeyError if it names a trial never proposed."""
-        if not isinstance(event, ParentRunCreated | TrialRunCreated | TrialProjected | ModelRegistered):
-            if not isinstance(event, SweepResumed | SweepChanged):  # the time before these nobody worked
-                self.active_seconds += max(0.0, event.time - self.updated_at)
-            self.updated_at = event.time
-        match event:
-            case TrialProposed():
-                self.trials[event.number] = self._running[event.number] = TrialRecord(
-                    event.number, event.values, event.seed, event.time, settled=event.settled, confirms=event.confirms
-                )
-                self.history.append(("proposed", event.number))
-            case TrialStarted():
-                trial = self.trials[event.number]
-                trial.attempt, trial.started_at = event.attempt, event.time
-                trial.reports, trial.report_times = [], []
-            case EpochReported():
-                self.precision = self.precision or event.report.precision
-                self.trials[event.report.number].reports.append(event.report)
-                self.trials[event.report.number].report_times.append(event.time)
-            case WorkerLost():
-                self.trials[event.number].losses.append(event.reason)
-            case TrialEnded():
-                self._end(self.trials[event.result.number], event.result, event.time)
-            case TrialRunCreated():
-                trial = self.trials[event.number]
-                trial.run_id, trial.run_attempt = event.run_id, event.attempt
-            case TrialProjected():
-                self.trials[event.number].projected = True
-            case _:
-                self._apply_to_sweep(event)
+    # ranking
 
-    def _take_store(self, uri: str) -> None:
-        """Another MLflow store, which has no run and no version yet."""
-        self.tracking_uri = uri
-        self.parent_run_id = self.registered = self.promotion = None
-        for trial in self.trials.values():
-            trial.run_id, trial.run_attempt, trial.projected = None, 0, False
+    def score(self, trial: TrialRecord) -> float | None:
+        """The objective of a finished trial that may win; None for others, as a baseline that breaks a constraint."""
+        if trial.result is None:
+            return None
+        if any(violation > 0 for violation in violations(trial.result, self.config.search.constraint_records)):
+            return None
+        return trial.objective_value(self.objective)
 
-    def _end(self, trial: TrialRecord, result: TrialResult, time: float) -> None:
-        self.precision = self.precision or result.precision
-        trial.ended_at, trial.result = time, result  # in this order for observers in another thread
-        self.end_order.append(trial.number)
-        self.history.append(("ended", trial.number))
-        self._running.pop(trial.number, None)
-        self._epochs_ended += trial.epochs
+    def leaderboard(self, first: int | None = None) -> list[TrialRecord]:
+        """The trials of the search that have a `score`, best first; of equal ones, the earlier trial first.
 
-    def _apply_to_sweep(self, event: Event) -> None:
-        match event:
-            case ParentRunCreated():
-                self.parent_run_id = event.run_id
-            case FinalistsChosen():
-                self.finalists, self.why_search_ended = event.numbers, event.reason
-            case WinnerChosen():
-                self.winner = event.number
-            case SealedTestOpened():
-                self.test_reports[event.number] = event.report
-                self.test_set |= {str(event.report.get("digest", "")), event.test_images} - {""}
-                self.opening = max(self.opening, event.opening)
-                self.gains |= {metric: Gain.of_difference(metric, *ends) for metric, ends in event.gains.items()}
-            case ModelRegistered():
-                self.registered = event
-            case PromotionDecided():
-                self.promotion = event
-                self.opening = max(self.opening, event.opening)
-            case SweepEnded():
-                self.ended = event
-            case SweepChanged():
-                self.changed.append(event)
-                if unsettles_workers(event.changes):
-                    self.workers_chosen = None
-                self.__dict__.pop("config", None)  # the cached one
-                if event.tracking_uri:
-                    self._take_store(event.tracking_uri)
-                if event.reopens_search:
-                    self.finalists, self.why_search_ended = None, ""
-            case WorkersChosen():
-                self.workers_chosen = event
-            case SweepResumed():
-                self.ended, self.ended_before_resuming = None, len(self.end_order)
-            case _:
-                raise TypeError(f"no rule for {type(event).__name__}")
+        Args:
+            first: returns this many at most; None returns all.
+        """
+        with self._ranking_lock:
+            for number in self.end_order[self._n_ranked :]:
+                self._rank(self.trials[number])
+                self._n_ranked += 1
+            return [self.trials[number] for _, number in self._ranking[:first]]
+
+    def _rank(self, trial: TrialRecord) -> None:
+        value = self.score(trial)
+        if trial.retrains is None and value is not None:
+            insort(self._ranking, (self.objective.sort_key(value), trial.number))
+
+    def pareto_front(self) -> list[TrialRecord]:
+        """Finished trials that no other beats in one objective without losing in another; best first in the first."""
+        scored = [(trial, trial.objective_values(self.objectives)) for trial in self.leaderboard()]
+        known = [
+            (trial, [o.sort_key(v) for o, v in zip(self.objectives, values, strict=True)])
+            for trial, values in scored
+            if values is not None
+        ]
+        return [trial for trial, keys in known if not any(_dominates(other, keys) for _, other in known)]
+
+    # winner
+
+    @property
+    def winning_trial(self) -> TrialRecord | None:
+        """The trial whose model was chosen; None before the choice."""
+        return None if self.winner is None else self.trials[self.winner]
+
+    @property
+    def winner_test(self) -> dict[str, Any] | None:
+        """The winner's report on the test set, as `TestReport.to_dict()`; None before the test."""
+        return None if self.winner is None else self.test_reports.get(self.winner)
+
+    @property
+    def baseline_test(self) -> dict[str, Any] | None:
+        """The baseline's report; None also if it is the winner, or the sweep has no baseline."""
+        if self.winner in (None, 0) or not self.config.search.baseline:
+            return None
+        return self.test_reports.get(0)
+
+
+def _dominates(keys: Sequence[float], others: Sequence[float]) -> bool:
+    return all(a <= b for a, b in zip(keys, others, strict=True)) and list(keys) != list(others)

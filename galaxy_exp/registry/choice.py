@@ -55,7 +55,7 @@ def standings(record: SweepRecord) -> list[Standing]:
     """The finalists that trained again to a model, the best mean first; ties go to the one the search found better."""
     found = []
     for finalist in record.finalists or []:
-        trials = record.confirmations(finalist)
+        trials = record.retrainings(finalist)
         values = [value for trial in trials if (value := trial.objective_value(record.objective)) is not None]
         if values:
             spread = statistics.stdev(values) if len(values) > 1 else None

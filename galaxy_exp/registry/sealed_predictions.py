@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.tracking.quiet import quiet_mlflow
+from galaxy_exp.tracking.calls import quiet_mlflow
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

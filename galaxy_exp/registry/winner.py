@@ -221,10 +221,10 @@ def _test(
 
 def _members(record: SweepRecord, folder: SweepFolder) -> list[int]:
     """The trials with a model of the winner's configuration, if their mean is wanted; none or several."""
-    finalist = record.trials[_winner_number(record)].confirms
+    finalist = record.trials[_winner_number(record)].retrains
     if not record.config.registry.ensemble or finalist is None:
         return []
-    numbers = [trial.number for trial in record.confirmations(finalist)]
+    numbers = [trial.number for trial in record.retrainings(finalist)]
     found = [number for number in numbers if folder.model(number).is_file()]
     return found if len(found) > 1 else []
 

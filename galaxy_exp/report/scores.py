@@ -54,7 +54,7 @@ class History:
     """What trials had reached when they were stopped early."""
     failed: list[int]
     """Without a model: failed, lost or infeasible."""
-    settled: dict[int, float]
+    predetermined: dict[int, float]
     """The baseline and enqueued configurations, which are among the others, too."""
     best: dict[int, float]
     """The best score up to each trial."""
@@ -101,10 +101,10 @@ def collect_history(record: SweepRecord) -> History:
         (stopped if trial.state is TrialState.STOPPED else completed)[trial.number] = value
         leading = value if record.objective.is_better(value, leading) else leading
         best[trial.number] = leading
-    settled = (trial.number for trial in record.searched if trial.settled)
+    predetermined = (trial.number for trial in record.searched if trial.predetermined)
     scores = completed | stopped
     return History(
-        record.objective.name, completed, stopped, failed, {n: scores[n] for n in settled if n in scores}, best
+        record.objective.name, completed, stopped, failed, {n: scores[n] for n in predetermined if n in scores}, best
     )
 
 
@@ -128,7 +128,7 @@ def draw_history(axes: Axes, history: History, legend_columns: int = 3) -> None:
     _draw_trials(axes, history.completed, "all epochs", color=TRAIN, s=28)
     _draw_trials(axes, history.stopped, "stopped early", color=PALE, s=28)
     _draw_trials(
-        axes, history.settled, "baseline or enqueued", facecolors="none", edgecolors=INK, linewidths=1.2, s=110
+        axes, history.predetermined, "baseline or enqueued", facecolors="none", edgecolors=INK, linewidths=1.2, s=110
     )
     if history.failed:
         failed = {f"trial {number} has no model": (number, 0.02) for number in history.failed}

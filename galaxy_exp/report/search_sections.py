@@ -226,7 +226,7 @@ class Spent:
         record = material.record
         by_state = {state: [trial for trial in record.searched if trial.state is state] for state in _STATES}
         groups = {_STATES[state]: trials for state, trials in by_state.items() if trials or state in _ALWAYS}
-        again = [trial for trial in record.trials.values() if trial.confirms is not None]
+        again = [trial for trial in record.trials.values() if trial.retrains is not None]
         groups |= {"finalists, trained again": again} if again else {}
         everything = list(record.trials.values())
         seconds = _seconds(everything)

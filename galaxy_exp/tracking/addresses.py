@@ -1,4 +1,4 @@
-"""The addresses of MLflow stores: which one a project uses, and how MLflow has to be told of it."""
+"""The addresses of MLflow stores: which one a project uses, and in which spelling MLflow can open it."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ __all__ = [
 ]
 
 _LINKS: dict[Path, Path] = {}
-"""Links of this process to folders that MLflow cannot be given by their own names, by folder."""
+"""Symbolic links of this process to folders whose names MLflow cannot open, by folder."""
 
 _MISREAD = re.compile(r"%(?=[0-9A-Fa-f]{2})|\?")
-"""What has to be percent-encoded in the path of a SQLite URI, and nothing else: MLflow makes the folder of the path as
-it is spelled, so that `my%20work` would be made beside `my work`."""
+"""The characters to percent-encode in the path of a SQLite URI, and no others: MLflow creates the folder as it is
+spelled, so it would create `my%20work` beside `my work`."""
 
 
 def resolve_tracking_uri(configured: str | None) -> str:
     """The store to use: as configured, else MLflow's own choice (MLFLOW_TRACKING_URI, `sqlite:///mlflow.db`).
 
-    The file of a SQLite store is given by its absolute path, so that a sweep resumed from elsewhere finds the same.
+    The path of a SQLite store is absolute, so that a sweep resumed from another folder finds the same store.
     """
     return _absolute(configured or _guess_tracking_uri() or _ask_mlflow())
 
 
 def _guess_tracking_uri() -> str | None:
-    """MLflow's own choice where it is plain, without the second that importing it takes; None where it is not.
+    """MLflow's choice, without the second that importing it takes; None if it cannot be predicted.
 
-    MLflow from 3.7 on takes what its `set_tracking_uri` was told, else the environment variable, else
-    `sqlite:///mlflow.db`, unless an older release left runs in `./mlruns`; before 3.7 it took `./mlruns`.
+    MLflow from 3.7 on uses the argument of `set_tracking_uri`, else the environment variable, else
+    `sqlite:///mlflow.db`, unless an older release left runs in `./mlruns`; before 3.7 it used `./mlruns`.
     """
     if "mlflow" in sys.modules or _mlflow_release() < (3, 7):
         return None
-    if own := os.environ.get("MLFLOW_TRACKING_URI"):
-        return own
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        return uri
     old_runs = any(Path("mlruns").glob("*/meta.yaml"))
     return None if old_runs else "sqlite:///mlflow.db"
 
@@ -67,33 +67,33 @@ def _ask_mlflow() -> str:
 
 
 def whole_address(uri: str) -> str:
-    """The address with the password that the journal does not have.
+    """The address with its password, which the journal does not have.
 
-    It is what this process began with (`remember_address`), or MLFLOW_TRACKING_URI if that is the same but for it.
+    It comes from the address that this process began with (`remember_address`), or from MLFLOW_TRACKING_URI.
 
     Raises:
-        TrackingError: the password is nowhere to be found; says where it is looked for.
+        TrackingError: the password is in neither.
     """
     if (known := known_address(uri)) is not None:
         return known
     if f"{HIDDEN}@" not in uri and f"={HIDDEN}" not in uri:
         return uri
-    own = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if hide_in_address(own) == uri:
-        return own
+    variable = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if hide_in_address(variable) == uri:
+        return variable
     raise TrackingError(
         f"MLflow store {uri}: its password is not in the journal; set MLFLOW_TRACKING_URI to the whole address"
     )
 
 
 def uri_option(uri: str | None) -> str:
-    """What a command in a hint needs to reach this store: ` --uri URI` without its password, nothing for the usual."""
+    """The option for a command in a message: ` --uri URI` without its password, or nothing for the default store."""
     shown = hide_in_address(resolve_tracking_uri(uri))
     return "" if shown == hide_in_address(resolve_tracking_uri(None)) else f" --uri {shlex.quote(shown)}"
 
 
 def is_first_use(uri: str) -> bool:
-    """Whether opening the store will create a database, which takes MLflow about ten seconds."""
+    """Whether opening the store will create a database (about ten seconds)."""
     path = sqlite_file(uri)
     return path is not None and not os.path.lexists(path)
 
@@ -112,9 +112,9 @@ def spell(path: Path, like: str = "") -> str:
 
 
 def openable(uri: str) -> str:
-    """The URI by which MLflow finds the file, whatever its folder is called: through a link if there is no other way.
+    """The URI by which MLflow finds the file, whatever the name of its folder.
 
-    The link is in the folder for temporary files, and is removed with the process.
+    If need be, it leads through a link in the folder for temporary files, which is removed when the process ends.
     """
     path = sqlite_file(uri)
     if path is None or not _MISREAD.search(str(path.parent)):
@@ -134,5 +134,5 @@ def sqlite_file(uri: str) -> Path | None:
     if matched is None or matched[1] in ("", ":memory:") or matched[1].startswith("file:"):
         return None
     spelled, decoded = Path(matched[1]), Path(unquote(matched[1]))
-    # before SQLAlchemy 2.1 the name was not decoded
+    # SQLAlchemy before 2.1 did not decode the name
     return spelled if os.access(spelled, os.F_OK) and not os.access(decoded, os.F_OK) else decoded

@@ -1,10 +1,8 @@
-"""What a trial and a sweep leave as files in MLflow: drawn from records, never from live models."""
+"""The artifacts of trials and sweeps in MLflow, made from records and the files of trials."""
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from galaxy_exp import metrics
 from galaxy_exp.config import dump_sweep, parse_sweep
 from galaxy_exp.config.reading import as_journaled
 from galaxy_exp.data.prepared import PreparedData
+from galaxy_exp.folders import write_csv
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.report.calibration import Calibration, plot_reliability
 from galaxy_exp.report.confusion import confusion_record, plot_confusion
@@ -34,18 +33,14 @@ __all__ = [
 
 
 def artifacts_folder(folder: Path) -> Path:
-    """Where a trial or sweep keeps what goes to MLflow; made if it is not there."""
+    """The folder with the MLflow artifacts of a trial or sweep; created if need be."""
     target = folder / "artifacts"
     target.mkdir(parents=True, exist_ok=True)
     return target
 
 
 def write_trial_artifacts(folder: Path, trial: TrialRecord, record: SweepRecord, data: PreparedData) -> Path:
-    """Writes a finished trial's artifacts, with figures if the sweep wants them.
-
-    Returns:
-        The folder that holds them and nothing else.
-    """
+    """Writes the artifacts of a finished trial, with figures if `tracking.figures`; returns their folder."""
     target, figures = artifacts_folder(folder), record.config.tracking.figures
     result = trial.result
     if result is None:
@@ -53,7 +48,7 @@ def write_trial_artifacts(folder: Path, trial: TrialRecord, record: SweepRecord,
     if result.traceback:
         (target / "traceback.txt").write_text(result.traceback, encoding="utf-8")
     if trial.reports:
-        _write_history(target / "history.csv", [report.metrics for report in trial.reports])
+        write_csv(target / "history.csv", [report.row() for report in trial.reports])
         if figures:
             plot_learning_curves(
                 [report.metrics for report in trial.reports],
@@ -87,23 +82,23 @@ def _write_validation_artifacts(
 
 
 def write_sweep_artifacts(folder: Path, record: SweepRecord, data: PreparedData) -> Path:
-    """Writes what describes the sweep as a whole; called again, it brings the files up to date."""
+    """Writes or updates the artifacts of the sweep as a whole; returns their folder."""
     target = artifacts_folder(folder)
     (target / "sweep.yaml").write_text(dump_sweep(parse_sweep(as_journaled(record.config))), encoding="utf-8")
     _write_json(target / "search_space.json", record.started.space)
     _write_json(target / "software.json", record.started.software)
     _write_json(target / "data.json", _describe_data(data))
-    _write_table(target / "leaderboard.csv", leaderboard_rows(record))
+    write_csv(target / "leaderboard.csv", leaderboard_rows(record))
     for number, report in record.test_reports.items():
         _write_json(target / f"sealed_test_trial_{number:03d}.json", {**report, "simulated": record.simulated})
     return target
 
 
 def write_sealed_test_figures(folder: Path, record: SweepRecord) -> None:
-    """Draws each sealed test among the sweep's artifacts, if the sweep wants figures.
+    """Draws each report on the held-out test set into the sweep's artifacts, if `tracking.figures`.
 
-    `sealed_test_trial_003_confusion.png`, `..._reliability.png` and `..._coverage.png`, as far as the journal has what
-    they show: those of earlier releases lack the last two.
+    The files are `sealed_test_trial_003_confusion.png`, `..._reliability.png` and `..._coverage.png`; journals of
+    earlier releases lack the data of the last two.
     """
     target, simulated = artifacts_folder(folder), " (SIMULATED galaxies)" if record.started.simulated else ""
     for number, report in record.test_reports.items() if record.config.tracking.figures else ():
@@ -125,12 +120,12 @@ def write_sealed_test_figures(folder: Path, record: SweepRecord) -> None:
 
 
 def write_insight_artifacts(folder: Path, record: SweepRecord) -> Path:
-    """Draws what the sweep says about its hyperparameters, into `insight/` among its artifacts; returns that folder."""
+    """Draws the sweep's hyperparameters and scores into `insight/` in its artifacts; returns that folder."""
     return write_insight(record, artifacts_folder(folder) / "insight")
 
 
 def leaderboard_rows(record: SweepRecord) -> list[dict[str, Any]]:
-    """One row a trial: those with a model from best to worst, then the others by number."""
+    """One row per trial: first the leaderboard, best first, then the others by number."""
     ranked = record.leaderboard()
     with_rank = {trial.number for trial in ranked}
     rest = [trial for trial in list(record.trials.values()) if trial.number not in with_rank]
@@ -162,18 +157,6 @@ def _describe_data(data: PreparedData) -> dict[str, Any]:
         "near_duplicates": data.n_near,
         "skipped": list(data.skipped),
     }
-
-
-def _write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
-    _write_table(path, [{"epoch": epoch, **metrics_} for epoch, metrics_ in enumerate(history, start=1)])
-
-
-def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the projection says of a sweep and its trials: params and metrics, computed from records alone."""
+"""Params and metrics of runs in MLflow, computed from records alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["outcome_metrics", "outcome_params", "sweep_metrics", "sweep_params"]
 
 
 def sweep_params(record: SweepRecord, data: PreparedData) -> dict[str, Any]:
-    """What was asked for when the sweep began; params of the parent run, which cannot change later."""
+    """Params of the parent run: the configuration as the sweep began, since params cannot change."""
     config = record.config_at_start
     return {
         "data": data.source,
@@ -32,7 +32,7 @@ def sweep_params(record: SweepRecord, data: PreparedData) -> dict[str, Any]:
 
 
 def outcome_params(trial: TrialRecord) -> dict[str, Any]:
-    """What is known of a trial only at its end; nothing for a trial without a model."""
+    """Params of a trial that are known at its end; none for a trial without a model."""
     result = trial.result
     if result is None or not result.state.has_model:
         return {}
@@ -45,7 +45,7 @@ def outcome_params(trial: TrialRecord) -> dict[str, Any]:
 
 
 def outcome_metrics(trial: TrialRecord) -> dict[str, float]:
-    """The best epoch's validation metrics as `best_val_...`, so that one column sorts a sweep's runs."""
+    """Metrics of a trial that are known at its end; those of the best epoch as `best_val_...`, to sort runs by."""
     result = trial.result
     if result is None:
         return {}
@@ -61,12 +61,12 @@ def outcome_metrics(trial: TrialRecord) -> dict[str, float]:
 
 
 def sweep_metrics(record: SweepRecord) -> dict[str, float]:
-    """The best objective, the sealed test of winner and baseline, and counts and hours by state.
+    """Metrics of the parent run: best objective, test scores of winner and baseline, counts and hours by state.
 
-    The UI groups charts by what stands before the slash.
+    The UI groups charts by the part of a name before the slash.
     """
     values: dict[str, float] = {}
-    if best := record.leaderboard()[:1]:
+    if best := record.leaderboard(1):
         values[allowed_name(f"best_{record.objective.name}")] = best[0].objective_value(record.objective) or 0.0
     for number, report in record.test_reports.items():
         role = "winner" if number == record.winner else "baseline"
@@ -80,7 +80,7 @@ def sweep_metrics(record: SweepRecord) -> dict[str, float]:
 
 
 def _later_scores(report: Mapping[str, Any]) -> dict[str, float]:
-    """The scores of a sealed test that the journals of earlier releases do not have."""
+    """Test scores that the journals of earlier releases lack."""
     found = {name: report.get(name) for name in ("top2", "macro_f1_without_rare", "calibration_error", "temperature")}
     found["calibrated_error"] = (report.get("calibrated") or {}).get("error")
     return {name: value for name, value in found.items() if value is not None}

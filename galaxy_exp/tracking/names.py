@@ -1,4 +1,4 @@
-"""The tags and run names the projection writes; the only place they are spelled."""
+"""Names in MLflow: tags, states and names of runs; the only place where they are spelled."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import getpass
 import os
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME, MLFLOW_USER
@@ -16,7 +17,6 @@ from galaxy_exp.records import TrialState
 __all__ = [
     "ATTEMPT",
     "CLOSED",
-    "CONFIRMS",
     "EPOCHS",
     "EXPERIMENT_KIND",
     "FINISHED_BUT",
@@ -25,22 +25,26 @@ __all__ = [
     "OWN_SOURCE",
     "PARENT",
     "REASON",
+    "RETRAINS",
     "SOURCE",
     "STATE",
+    "STATUS",
     "SWEEP_ID",
     "TRAINING_MODE",
     "TRIAL",
     "USER",
     "VIEW_PARAM",
     "VIEW_TAG",
+    "RunStatus",
     "allowed_name",
+    "query_runs",
     "trial_params",
     "trial_run_name",
     "user_name",
 ]
 
 _ALLOWED = re.compile(r"[^\w\-./: ]")
-"""What MLflow does not take in the name of a param or metric."""
+"""Characters that MLflow refuses in the name of a param or metric."""
 
 PARENT = MLFLOW_PARENT_RUN_ID
 NOTE = MLFLOW_RUN_NOTE
@@ -48,7 +52,7 @@ SOURCE = MLFLOW_SOURCE_NAME
 USER = MLFLOW_USER
 
 OWN_SOURCE = "galaxy-exp"
-"""The source of runs that sweeps make; those of `track_tuner` have another."""
+"""The source of runs of sweeps; those of `track_tuner` have another."""
 
 EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
 """On an experiment: the MLflow UI opens it as model training, not as an evaluation of language models."""
@@ -62,49 +66,73 @@ ATTEMPT = "galaxy_exp.attempt"
 STATE = "galaxy_exp.state"
 REASON = "galaxy_exp.reason"
 CLOSED = "galaxy_exp.closed"
-"""Why `galaxy-exp doctor` closed a run, on runs whose driver was gone; taken off when the sweep goes on."""
-CONFIRMS = "galaxy_exp.confirms"
+"""Why `galaxy-exp doctor` closed a run that its driver had left open; removed when the sweep is resumed."""
+RETRAINS = "galaxy_exp.confirms"
 """The finalist's number, on the runs that train it again."""
 EPOCHS = "galaxy_exp.epochs"
 
 VIEW_TAG = "mlflow.sharedViewState."
-"""How the tags of an experiment begin that hold a view of it which was saved in the MLflow UI; then comes its key."""
+"""Prefix of an experiment's tags that hold a saved view; the view's key follows."""
 VIEW_PARAM = "viewStateShareKey"
-"""What the UI's addresses call that key."""
+"""The key of a view in the UI's addresses."""
 TRAINING_MODE = "workflowType=machine_learning"
-"""In the UI's addresses: shows what belongs to the training of models, not the pages about language models."""
+"""In the UI's addresses: opens the pages about training, not those about language models."""
 
+
+class RunStatus(StrEnum):
+    """MLflow's states of a run."""
+
+    RUNNING = "RUNNING"
+    FINISHED = "FINISHED"
+    FAILED = "FAILED"
+    KILLED = "KILLED"
+
+
+STATUS = {
+    TrialState.RUNNING: RunStatus.RUNNING,
+    TrialState.COMPLETED: RunStatus.FINISHED,
+    TrialState.STOPPED: RunStatus.FINISHED,
+    TrialState.FAILED: RunStatus.FAILED,
+    TrialState.LOST: RunStatus.KILLED,
+    TrialState.INFEASIBLE: RunStatus.FINISHED,
+}
+"""The state of a trial's run, by the state of the trial."""
 
 FINISHED_BUT = (TrialState.STOPPED, TrialState.INFEASIBLE)
-"""States other than completed of which MLflow shows the run as finished."""
+"""States of trials that MLflow shows as it shows completed ones."""
+
+
+def query_runs(sweep_id: str, kind: str) -> str:
+    """The query for a sweep's runs of one `KIND`."""
+    return f"tags.`{SWEEP_ID}` = '{sweep_id}' AND tags.`{KIND}` = '{kind}'"
 
 
 def trial_run_name(trial: TrialRecord, has_baseline: bool) -> str:
     """`trial 007`, `trial 000 (baseline)`, `trial 021 (trial 7 again)`, or `trial 008 (stopped)`.
 
-    A state is named where MLflow shows a trial's run as it shows that of a completed one.
+    The name has the state of trials that MLflow shows as completed but that are not.
     """
-    said = [f"trial {trial.confirms} again"] if trial.confirms is not None else []
+    notes = [f"trial {trial.retrains} again"] if trial.retrains is not None else []
     if has_baseline and trial.number == 0:
-        said.append("baseline")
+        notes.append("baseline")
     if trial.state in FINISHED_BUT:
-        said.append(str(trial.state))
-    return f"trial {trial.number:03d}" + (f" ({', '.join(said)})" if said else "")
+        notes.append(str(trial.state))
+    return f"trial {trial.number:03d}" + (f" ({', '.join(notes)})" if notes else "")
 
 
 def allowed_name(name: str) -> str:
-    """The name with `_` for every character that MLflow does not take."""
+    """The name with `_` in place of every character that MLflow refuses."""
     return _ALLOWED.sub("_", name)
 
 
-def trial_params(values: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-    """Hyperparameters and our own params under names that MLflow takes; on a clash ours gets a prefix."""
+def trial_params(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyperparameters and other params by allowed names; other params get a prefix if a hyperparameter has the name."""
     params = {allowed_name(name): value for name, value in values.items()}
-    return params | {f"galaxy_exp.{name}" if name in params else name: value for name, value in ours.items()}
+    return params | {f"galaxy_exp.{name}" if name in params else name: value for name, value in others.items()}
 
 
 def user_name() -> str:
-    """Who runs this; a user id without a name, as in some containers, is given as a number."""
+    """The user's name, or id where it has no name, as in some containers."""
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):

@@ -1,4 +1,4 @@
-"""What the MLflow UI shows as the description of a sweep's and a trial's run, in Markdown: from records alone."""
+"""Descriptions of runs in the MLflow UI, in Markdown, made from records alone."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ _SCORES = ("macro_f1", "accuracy", "balanced_accuracy")
 
 
 def describe_sweep(record: SweepRecord, data: PreparedData, experiment_id: str, run_id: str) -> str:
-    """Of the parent run: what the sweep is about, what came of it, and where to look next.
+    """The description of the parent run: the sweep, its result, and links.
 
     Args:
-        experiment_id: where its runs are.
+        experiment_id: of its runs.
         run_id: of the parent run.
     """
     paragraphs = [_what_it_is(record, data), " · ".join(_links(record, experiment_id, run_id))]
     paragraphs += [f"Changed when it was resumed: {change}." for event in record.changed for change in event.changes]
-    if (winner := record.winning_trial) is not None and (own := record.winner_test) is not None:
-        paragraphs.append(_who_won(record, winner, own))
+    if (winner := record.winning_trial) is not None and (test := record.winner_test) is not None:
+        paragraphs.append(_who_won(record, winner, test))
     if record.registered is not None:
         paragraphs.append(_what_was_registered(record))
     return "\n\n".join(paragraphs)
 
 
 def describe_trial(trial: TrialRecord, record: SweepRecord) -> str:
-    """Of a child run: what it reached, and in what it differs from the baseline."""
+    """The description of a child run: its result, and its differences from the baseline."""
     result, sentences = trial.result, [f"{_role(trial, record)}."]
     value = trial.objective_value(record.objective)
     if result is not None:
@@ -58,21 +58,21 @@ def _what_it_is(record: SweepRecord, data: PreparedData) -> str:
     return f"Sweep `{record.sweep_id}` on {what}: {n_trials}, objective `{record.objective.name}`."
 
 
-def _who_won(record: SweepRecord, winner: TrialRecord, own: Mapping[str, Any]) -> str:
-    again = f" (trial {winner.confirms} again, with another seed)" if winner.confirms is not None else ""
-    scores = [_score(name, own, record) for name in _SCORES]
-    images = f"{own['n_images']} sealed {_simulated(record)}test images"
+def _who_won(record: SweepRecord, winner: TrialRecord, test: Mapping[str, Any]) -> str:
+    again = f" (trial {winner.retrains} again, with another seed)" if winner.retrains is not None else ""
+    scores = [_score(name, test, record) for name in _SCORES]
+    images = f"{test['n_images']} sealed {_simulated(record)}test images"
     return f"**Winner: trial {winner.number}**{again}. On {images}: {'; '.join(scores)}."
 
 
-def _score(name: str, own: Mapping[str, Any], record: SweepRecord) -> str:
-    ends, baseline, gain = own.get("intervals", {}).get(name), record.baseline_test, record.gains.get(name)
-    told = f"{METRIC_LABELS[name]} **{own[name]:.3f}**" + (
+def _score(name: str, test: Mapping[str, Any], record: SweepRecord) -> str:
+    ends, baseline, gain = test.get("intervals", {}).get(name), record.baseline_test, record.gains.get(name)
+    text = f"{METRIC_LABELS[name]} **{test[name]:.3f}**" + (
         f" (95% interval {ends[0]:.3f} to {ends[1]:.3f})" if ends else ""
     )
     if baseline is None:
-        return told
-    return f"{told}, the baseline {baseline[name]:.3f}" + (f", gain {gain}" if gain else "")
+        return text
+    return f"{text}, the baseline {baseline[name]:.3f}" + (f", gain {gain}" if gain else "")
 
 
 def _simulated(record: SweepRecord) -> str:
@@ -81,14 +81,14 @@ def _simulated(record: SweepRecord) -> str:
 
 def _what_was_registered(record: SweepRecord) -> str:
     assert record.registered is not None
-    told = f"Registered as {record.registered.name}, version {record.registered.version}"
+    text = f"Registered as {record.registered.name}, version {record.registered.version}"
     if record.promotion is None:
-        return f"{told}."
-    return f"{told}, {'champion' if record.promotion.promoted else 'challenger'}: {record.promotion.reason}."
+        return f"{text}."
+    return f"{text}, {'champion' if record.promotion.promoted else 'challenger'}: {record.promotion.reason}."
 
 
 def _links(record: SweepRecord, experiment_id: str, run_id: str) -> Iterator[str]:
-    """At the top, as the UI shows only the beginning of a long description."""
+    """They are at the top, since the UI shows only the beginning of a long description."""
     yield f"[Trials, the best first]({trials_address(record, experiment_id)})"
     yield f"[Charts]({charts_address(record, experiment_id)})"
     if record.winner is not None:
@@ -102,16 +102,17 @@ def _links(record: SweepRecord, experiment_id: str, run_id: str) -> Iterator[str
 
 def _role(trial: TrialRecord, record: SweepRecord) -> str:
     name = f"Trial {trial.number} of sweep `{record.sweep_id}`"
-    if trial.confirms is not None:
-        name += f": trial {trial.confirms} again, with another seed"
+    if trial.retrains is not None:
+        name += f": trial {trial.retrains} again, with another seed"
     elif trial.number == 0 and record.config.search.baseline:
         name += ": the baseline"
     return f"**The winner.** {name}" if trial.number == record.winner else name
 
 
 def _changed(trial: TrialRecord, record: SweepRecord) -> str:
-    baseline: Mapping[str, Any] = record.started.baseline if record.config.search.baseline else {}
-    changed = {name: value for name, value in trial.values.items() if baseline and baseline.get(name) != value}
+    if not (record.config.search.baseline and record.started.baseline):
+        return ""
+    changed = record.changes_from_baseline(trial.values)
     return ", ".join(f"{name} = {_short(value)}" for name, value in changed.items())
 
 

@@ -25,7 +25,7 @@ from galaxy_exp.tracking.addresses import (
     uri_option,
     whole_address,
 )
-from galaxy_exp.tracking.quiet import quiet_mlflow
+from galaxy_exp.tracking.calls import quiet_mlflow
 from galaxy_exp.tracking.store_check import refuse_unusable
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ _UNFINISHED = ".unfinished"
 
 
 def open_client(tracking_uri: str | None, *, to_write: bool = True) -> MlflowClient:
-    """A client of the store; None takes MLflow's own choice (MLFLOW_TRACKING_URI, else sqlite:///mlflow.db).
+    """A client of the store; None uses MLflow's choice (MLFLOW_TRACKING_URI, else sqlite:///mlflow.db).
 
     Args:
         tracking_uri: of the store.
-        to_write: False accepts a database that this user may only read, as a colleague's.
+        to_write: False accepts a database that this user may only read, such as a colleague's.
 
     Raises:
-        TrackingError: the store cannot be opened; UnusableStoreError if it never can.
+        TrackingError: the store cannot be opened; UnusableStoreError if it never can be.
     """
     uri = whole_address(resolve_tracking_uri(tracking_uri))
     refuse_unusable(uri, ask=False, to_write=to_write)
@@ -71,7 +71,7 @@ def open_client(tracking_uri: str | None, *, to_write: bool = True) -> MlflowCli
 
 @contextmanager
 def _handlers_kept() -> Iterator[None]:
-    """MLflow adds a handler to Alembic's logger whenever it makes or migrates a database."""
+    """Removes the handler that MLflow adds to Alembic's logger when it creates or migrates a database."""
     logger = logging.getLogger("alembic")
     handlers = list(logger.handlers)
     try:
@@ -82,7 +82,7 @@ def _handlers_kept() -> Iterator[None]:
 
 @contextmanager
 def _alone(uri: str) -> Iterator[None]:
-    """One process at a time, as far as the file system has locks: opening an older SQLite database migrates it."""
+    """Locks a SQLite store, if its file system has locks: opening an older database migrates it."""
     path = sqlite_file(uri)
     if path is None or not os.access(path.parent, os.R_OK):
         yield
@@ -97,10 +97,10 @@ def _alone(uri: str) -> Iterator[None]:
 
 
 def create_experiment(client: MlflowClient, name: str, tags: Mapping[str, str]) -> str:
-    """Makes an experiment and returns its id.
+    """Creates an experiment and returns its id.
 
-    Its artifacts are where MLflow puts them by itself, with a SQLite store in `./mlruns`. In a folder whose name MLflow
-    would decode, such as `a%41b`, that place is named.
+    Its artifacts are where MLflow puts them by default, with a SQLite store in `./mlruns`. That place is passed to
+    MLflow explicitly in a folder whose name MLflow would decode, such as `a%41b`.
     """
     here, location = Path.cwd(), None
     if sqlite_file(client.tracking_uri) is not None and unquote(str(here)) != str(here):
@@ -109,10 +109,10 @@ def create_experiment(client: MlflowClient, name: str, tags: Mapping[str, str]) 
 
 
 def open_existing_client(tracking_uri: str | None, *, to_write: bool = False) -> MlflowClient:
-    """As `open_client`, but a SQLite file that is not there is not created, and one that may only be read is accepted.
+    """As `open_client`, but creates no SQLite file, and accepts one that may only be read.
 
     Raises:
-        ModelError: there is no such file; says how to make a model.
+        ModelError: there is no such file; one line with the command that makes a model.
     """
     uri = resolve_tracking_uri(tracking_uri)
     check_store_exists(uri)
@@ -120,26 +120,26 @@ def open_existing_client(tracking_uri: str | None, *, to_write: bool = False) ->
 
 
 def check_store_exists(uri: str) -> None:
-    """Refuses a SQLite file that is not there, which MLflow would create; other stores are not looked at.
+    """Refuses a SQLite file that does not exist, which MLflow would create; other stores are not checked.
 
     Raises:
-        ModelError: there is no such file; says how to make a model.
+        ModelError: there is no such file; one line with the command that makes a model.
     """
     if is_first_use(uri):
         raise ModelError(f"no MLflow store at {uri}; make a model with: galaxy-exp sweep sweeps/quickstart.yaml")
 
 
 def _create_database(uri: str) -> None:
-    """Makes a SQLite store under another name and gives it its own when it is whole.
+    """Creates a SQLite store by a temporary name, and renames it when it is complete.
 
-    MLflow takes seconds for the tables, and what a process leaves that is killed meanwhile can never be opened again.
+    MLflow takes seconds for the tables, and a database whose creation was killed can never be opened.
     """
     from mlflow import MlflowClient
 
     path = sqlite_file(uri)
     assert path is not None
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{path.name}.*{_UNFINISHED}*"):  # SQLite's own journal beside it, too
+    for left in path.parent.glob(f".{path.name}.*{_UNFINISHED}*"):  # with SQLite's journals beside it
         maker = left.name.removeprefix(f".{path.name}.").partition(_UNFINISHED)[0]
         if maker.isdecimal() and not psutil.pid_exists(int(maker)):
             left.unlink(missing_ok=True)
@@ -152,7 +152,7 @@ def _create_database(uri: str) -> None:
 
 
 def _give_name(file: Path, path: Path) -> None:
-    """Moves the file to a path where nothing is; what another process put there meanwhile stays."""
+    """Moves the file to a path, unless another process has created that file meanwhile."""
     try:
         os.link(file, path)
     except FileExistsError:
@@ -164,9 +164,9 @@ def _give_name(file: Path, path: Path) -> None:
 
 @contextmanager
 def tracking_errors(tracking_uri: str | None) -> Iterator[None]:
-    """Turns whatever MLflow, its database driver or its artifact store raise into a one-line TrackingError.
+    """Turns any error of MLflow, its database driver or its artifact store into a one-line TrackingError.
 
-    MLflow is quiet within it, and does not wait long; see `quiet_mlflow`.
+    MLflow prints little and waits briefly within the context; see `quiet_mlflow`.
     """
     try:
         with quiet_mlflow():

@@ -1,6 +1,6 @@
-"""Refuses an MLflow store that can never work, before anything is trained; one that is merely away is let pass.
+"""Refuses an MLflow store that can never work, before anything is trained; accepts one that has an outage.
 
-MLflow itself, which takes seconds to import, is asked only where nothing else can tell.
+MLflow, which takes seconds to import, is called only if there is no other way.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from urllib.parse import quote
 from galaxy_exp.errors import UnusableStoreError, first_line
 from galaxy_exp.redaction import hide_in_address, hide_password
 from galaxy_exp.tracking.addresses import resolve_tracking_uri, sqlite_file, whole_address
-from galaxy_exp.tracking.quiet import quiet_mlflow
+from galaxy_exp.tracking.calls import quiet_mlflow
 
-__all__ = ["check_store", "refuse_unusable"]
+__all__ = ["TIMEOUT_SECONDS", "check_store", "refuse_unusable"]
 
 _DATABASES = ("postgresql", "mysql", "mssql", "sqlite")
 _MLFLOWS_OWN = ("databricks", "databricks-uc", "uc")
-"""Left to MLflow."""
+"""Addresses that only MLflow can check."""
 _SCHEME = re.compile(r"([a-z][a-z0-9.-]+)(?:\+[a-z0-9+.-]*)?:", re.I)
-"""As MLflow sees it: `./a:b` and `C:\\runs` are folders."""
-_PATIENCE_SECONDS = 5.0
+"""As in MLflow: `./a:b` and `C:\\runs` are folders."""
+TIMEOUT_SECONDS = 5.0
 _PACKAGES = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary"}
-"""Packages of database drivers by module, where they are not called the same."""
+"""Packages of database drivers by module, where the names differ."""
 
 Say = Callable[[str], None]
 
@@ -39,12 +39,12 @@ def check_store(tracking_uri: str | None, say: Say = lambda _: None, command: st
     """Refuses a store to which a sweep could never write.
 
     Args:
-        tracking_uri: as configured; None takes MLflow's own choice.
-        say: gets a line if MLflow is going to migrate the database.
-        command: what takes `--set` for another store; empty for the command that is running, None if nothing does.
+        tracking_uri: as configured; None uses MLflow's choice.
+        say: called with a line if MLflow will migrate the database.
+        command: accepts `--set` for another store; empty for the current command, None if there is no such command.
 
     Raises:
-        UnusableStoreError: one line with the store, what is wrong, and what to do.
+        UnusableStoreError: one line with the store, the problem, and the remedy.
     """
     uri = whole_address(resolve_tracking_uri(tracking_uri))
     variable = "MLFLOW_TRACKING_URI"
@@ -68,9 +68,9 @@ def refuse_unusable(
 
     Args:
         uri, say: as with `check_store`.
-        origin: what names the store, for the message.
-        remedy: what else can be done, for the message.
-        ask: False lets servers pass.
+        origin: the setting that names the store, for the message.
+        remedy: an alternative, for the message.
+        ask: False accepts servers without asking them.
         to_write: False accepts a database that this user may only read.
     """
     try:
@@ -81,7 +81,7 @@ def refuse_unusable(
 
 
 class _Unusable(Exception):
-    """What is wrong with a store, and what to do about it."""
+    """The problem of a store, and its remedy."""
 
 
 def _check(uri: str, say: Say, ask: bool, to_write: bool) -> None:
@@ -107,7 +107,7 @@ def _check(uri: str, say: Say, ask: bool, to_write: bool) -> None:
 
 
 def _check_folder() -> None:
-    """MLflow's file store, which later releases open only if the user insists."""
+    """Checks MLflow's file store, which later releases open only with an environment variable."""
     insists = os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("true", "1")
     if insists or "MLFLOW_ALLOW_FILE_STORE" not in (_mlflow_folder() / "environment_variables.py").read_text():
         return
@@ -125,7 +125,7 @@ def _mlflow_folder() -> Path:
 
 
 def _check_sqlite(file: Path, uri: str, say: Say, to_write: bool) -> None:
-    folder = next(each for each in file.parents if os.access(each, os.F_OK))  # Path.exists raises where it may not look
+    folder = next(each for each in file.parents if os.access(each, os.F_OK))  # Path.exists raises without permission
     if not folder.is_dir():
         raise _Unusable(f"{folder} is not a folder")
     if to_write and not os.access(folder, os.W_OK | os.X_OK):
@@ -148,10 +148,10 @@ def _check_sqlite(file: Path, uri: str, say: Say, to_write: bool) -> None:
 
 
 def _read_schema(file: Path) -> tuple[set[str], str]:
-    """The tables of a database and MLflow's revision of them; nothing of one that another process has locked."""
+    """The tables of a database and MLflow's revision of them; empty if another process has locked it."""
     address = f"file:{quote(str(file))}?mode=ro"
     try:
-        with closing(sqlite3.connect(address, uri=True, timeout=_PATIENCE_SECONDS)) as database:
+        with closing(sqlite3.connect(address, uri=True, timeout=TIMEOUT_SECONDS)) as database:
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             versioned = "alembic_version" in tables
             found = database.execute("SELECT version_num FROM alembic_version").fetchall() if versioned else []
@@ -165,9 +165,9 @@ def _read_schema(file: Path) -> tuple[set[str], str]:
 
 
 def _check_schema(found: str, tables: set[str], uri: str, say: Say) -> None:
-    """MLflow migrates an older database if it lacks a table, and refuses it otherwise; a newer one it always refuses.
+    """MLflow migrates an older database if it lacks a table, and else refuses it; it always refuses a newer one.
 
-    One without a revision is just being made.
+    A database without a revision is being created.
     """
     revisions, latest = _revisions()
     if found == latest or latest is None:
@@ -189,7 +189,7 @@ def _check_schema(found: str, tables: set[str], uri: str, say: Say) -> None:
 
 @cache
 def _revisions() -> tuple[frozenset[str], str | None]:
-    """The schemas that MLflow knows, and the latest of them; None if that cannot be told."""
+    """The schemas that MLflow knows, and the latest of them if it can be determined."""
     revisions: set[str] = set()
     earlier: set[str] = set()
     for file in (_mlflow_folder() / "store" / "db_migrations" / "versions").glob("*_*.py"):
@@ -225,12 +225,12 @@ def _check_driver(uri: str) -> None:
 
 
 def _check_server(uri: str) -> None:
-    """Asks the server for an experiment, without credentials; whatever is not plain then is left to MLflow's client."""
+    """Asks the server for an experiment, without credentials; if that does not decide, MLflow's client asks."""
     import requests
 
     try:
         answer = requests.get(
-            f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search", {"max_results": 1}, timeout=_PATIENCE_SECONDS
+            f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search", {"max_results": 1}, timeout=TIMEOUT_SECONDS
         )
     except requests.exceptions.SSLError:
         _ask_client(uri)
@@ -257,13 +257,13 @@ def _is_mlflows(answer: Any) -> bool:
 
 
 def _ask_client(uri: str) -> None:
-    """With the user's credentials and certificates, which MLflow alone knows how to find."""
+    """Asks with the user's credentials and certificates, which only MLflow can find."""
     from mlflow import MlflowClient
 
     try:
         with quiet_mlflow():
             MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
-    except Exception as error:  # whatever MLflow and the libraries below it raise
+    except Exception as error:  # errors of MLflow and its libraries, of any type
         if _FOR_GOOD.search(str(error)):
             raise _Unusable(
                 f"{first_line(error)}; see the address, and MLFLOW_TRACKING_USERNAME and ..._PASSWORD"
@@ -274,4 +274,4 @@ _REFUSALS = (400, 401, 403)
 _FOR_GOOD = re.compile(
     r"\b40[0134]\b|PERMISSION_DENIED|UNAUTHENTICATED|CERTIFICATE_VERIFY_FAILED|WRONG_VERSION_NUMBER", re.I
 )
-"""In what MLflow's client says of an answer that will not change by itself."""
+"""In an error of MLflow's client that will not go away by itself."""

@@ -1,8 +1,8 @@
-"""The search of an ordinary `keras_tuner.Tuner` in MLflow: one parent run, and one child run a trial with its curve.
+"""The search of an ordinary `keras_tuner.Tuner` in MLflow, with each trial's curve.
 
-KerasTuner tells its oracle of a trial only when it is over, and copies callbacks, but it calls the tuner's own hooks
-after every epoch (`keras_tuner.engine.tuner_utils.TunerCallback`). So it is the tuner that is observed, and neither a
-callback nor a certain oracle is needed.
+KerasTuner tells its oracle about a trial only at the end, and copies callbacks, but it calls the tuner's own hooks
+after every epoch (`keras_tuner.engine.tuner_utils.TunerCallback`). So the hooks of the tuner are wrapped, and neither a
+callback nor a special oracle is needed.
 """
 
 from __future__ import annotations
@@ -15,57 +15,53 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
 
 from galaxy_exp.errors import BadInputError, TrackingError, first_line
 from galaxy_exp.redaction import hide_password
 from galaxy_exp.tracking import names
-from galaxy_exp.tracking.store import (
-    create_experiment,
-    hide_in_address,
-    open_client,
-    resolve_tracking_uri,
-    tracking_errors,
-)
+from galaxy_exp.tracking.calls import OutageNotice
+from galaxy_exp.tracking.names import RunStatus
+from galaxy_exp.tracking.store import hide_in_address, resolve_tracking_uri, tracking_errors
 from galaxy_exp.tracking.store_check import refuse_unusable
+from galaxy_exp.tracking.tuner_runs import Attempt, TunerRuns, now, to_metrics
 
-__all__ = ["TunerTracking", "track_tuner"]
+__all__ = ["PAUSE_SECONDS", "TunerTracking", "track_tuner"]
 
 _LOG = logging.getLogger(__name__)
-_IDENTITY = "galaxy_exp_search.txt"
-"""In the tuner's project folder, so that it goes with `overwrite=True` and stays with `overwrite=False`."""
-_PAUSE_SECONDS = 30.0
-"""How long an MLflow that failed is left alone."""
-_MAX_METRICS_PER_CALL, _MAX_PARAMS_PER_CALL = 1000, 100
-_STATUS = {"COMPLETED": "FINISHED", "STOPPED": "FINISHED", "FAILED": "FAILED", "INVALID": "FAILED"}
-"""MLflow's status by KerasTuner's."""
+_SEARCH_ID_FILE = "galaxy_exp_search.txt"
+"""In the tuner's project folder, so that `overwrite=True` removes it and `overwrite=False` keeps it."""
+PAUSE_SECONDS = 30.0
+"""The pause after a failure of MLflow."""
+_STATUS = {
+    "COMPLETED": RunStatus.FINISHED,
+    "STOPPED": RunStatus.FINISHED,
+    "FAILED": RunStatus.FAILED,
+    "INVALID": RunStatus.FAILED,
+}
+"""The status of a run by KerasTuner's status of the trial."""
 _MARK = "_galaxy_exp_tracking"
 
 
 def track_tuner(tuner: Any, experiment: str = "keras_tuner", tracking_uri: str | None = None) -> TunerTracking:
-    """From now on, the tuner's `search` is recorded in MLflow.
+    """Records the tuner's `search` in MLflow from now on.
 
     The search becomes a parent run, every trial a child run with its hyperparameters, the metrics of every epoch, the
     final metrics as `best_...`, its state and, if it failed, the traceback. Works with any oracle and any subclass of
-    `keras_tuner.Tuner`, in one process. A tuner that takes up its project again (`overwrite=False`) goes on in the
-    same parent run; finished trials keep their runs, and one that was interrupted gets a fresh run in place of the
-    old. After Ctrl-C or an error no run is left running. An MLflow that is away is told once as a warning and does
-    not disturb the search; what it lacks is written when it is back, at the latest when the search ends.
+    `keras_tuner.Tuner`, in one process. A tuner that resumes its project (`overwrite=False`) continues in the same
+    parent run; finished trials keep their runs, and an interrupted trial gets a new run, which replaces the old one.
+    After Ctrl-C or an error no run is left running. An outage of MLflow gives one warning and does not disturb the
+    search; what is missing is written after the outage, at the latest when the search ends.
 
     Args:
-        tuner: a `keras_tuner.Tuner` that was just made.
-        experiment: of MLflow; made if it is not there.
-        tracking_uri: None takes MLflow's own default (MLFLOW_TRACKING_URI, else sqlite:///mlflow.db).
+        tuner: a new `keras_tuner.Tuner`.
+        experiment: name of the MLflow experiment; created if need be.
+        tracking_uri: None uses MLflow's default (MLFLOW_TRACKING_URI, else sqlite:///mlflow.db).
 
     Raises:
         BadInputError: the object is no tuner, or is tracked already.
-        UnusableStoreError: the store can never be written to; one that is away is no error.
+        UnusableStoreError: the store can never be written to; an outage is no error.
     """
     if not all(hasattr(tuner, name) for name in ("search", "oracle", "on_trial_begin", "on_trial_end", "project_dir")):
         raise BadInputError(f"found {type(tuner).__name__}; expected a keras_tuner.Tuner")
@@ -75,12 +71,11 @@ def track_tuner(tuner: Any, experiment: str = "keras_tuner", tracking_uri: str |
     refuse_unusable(uri, ask=False)
     tracking = TunerTracking(tuner, experiment, uri)
     setattr(tuner, _MARK, tracking)
-    _observe(tuner, tracking)
+    _wrap_hooks(tuner, tracking)
     return tracking
 
 
-def _observe(tuner: Any, tracking: TunerTracking) -> None:
-    """Puts `tracking` before and behind the hooks of this one tuner."""
+def _wrap_hooks(tuner: Any, tracking: TunerTracking) -> None:
     search, begin, end = tuner.search, tuner.on_trial_begin, tuner.on_trial_end
     epoch_end = getattr(tuner, "on_epoch_end", None)
 
@@ -108,265 +103,168 @@ def _observe(tuner: Any, tracking: TunerTracking) -> None:
     tuner.on_epoch_end = on_epoch_end
 
 
-@dataclass(slots=True)
-class _Attempt:
-    """One attempt at a trial, and what MLflow lacks of it."""
-
-    trial_id: str
-    began: int
-    """Milliseconds."""
-    params: dict[str, Any]
-    """Not written yet."""
-    run_id: str | None = None
-    metrics: list[Metric] = field(default_factory=list)
-    """Not written yet."""
-    tags: dict[str, str] = field(default_factory=dict)
-    status: str = "RUNNING"
-    ended: int | None = None
-    traceback: str = ""
-    execution: int = 0
-    step: int = 0
-    model: Callable[[], Any] = lambda: None
-    """The model of the present execution, held weakly."""
-
-
 class TunerTracking:
-    """What `track_tuner` gives: the record of one tuner.
+    """The tracking of one tuner; made by `track_tuner`, which lets the tuner call the methods.
 
     Attributes:
         tracking_uri: of the MLflow store.
-        run_id: of the parent run; None before the search has begun.
     """
 
     def __init__(
         self, tuner: Any, experiment: str, tracking_uri: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Use `track_tuner`, which also makes the tuner tell what happens."""
         self.tracking_uri = tracking_uri
-        self.run_id: str | None = None
         self._tuner = tuner
-        self._experiment_name = experiment
+        self._experiment = experiment
         self._clock = clock
         self._paused_until = -math.inf
-        self._outage_is_told = False
-        self._open: list[_Attempt] = []
-        """Attempts that are not wholly in MLflow."""
-        self._runs: dict[str, list[Run]] = {}
-        """Of an earlier process, by trial; a trial that begins again is taken out."""
-        self._n_attempts: dict[str, int] = {}
-        self._stale: list[str] = []
-        """Runs of attempts that were interrupted and are made again; they go to MLflow's bin."""
+        self._outage = OutageNotice(_LOG.warning)
+        self._runs: TunerRuns | None = None
+        self._open: list[Attempt] = []
+        """Attempts that are not completely in MLflow."""
+
+    @property
+    def run_id(self) -> str | None:
+        """The parent run; None before the search has begun."""
+        return None if self._runs is None else self._runs.run_id
 
     @contextmanager
     def searching(self) -> Iterator[None]:
-        """Around a search: begins or takes up the parent run, and ends it, however the search ends."""
+        """Begins or resumes the parent run on entering, and ends it on leaving, also after an error."""
         self._write(self._begin_search)
         try:
             yield
         except Exception as error:
-            self._end_search("FAILED", first_line(error))
+            self.end_search(RunStatus.FAILED, first_line(error))
             raise
         except BaseException:
-            self._end_search("KILLED", "interrupted")
+            self.end_search(RunStatus.KILLED, "interrupted")
             raise
-        self._end_search("FINISHED", "")
+        self.end_search(RunStatus.FINISHED, "")
 
     def begin_trial(self, trial: Any) -> None:
-        """A trial is about to be trained, for the first time or again."""
-        self._open.append(_Attempt(trial.trial_id, _now(), _params(trial)))
+        """Records that a trial begins, for the first time or again."""
+        self._open.append(Attempt(trial.trial_id, now(), _params(trial)))
         self._write()
 
     def end_epoch(self, trial: Any, model: Any, epoch: int, logs: Mapping[str, Any]) -> None:
-        """An epoch of a trial is over; `epoch` counts from 0 and begins anew with every execution."""
-        attempt = self._running(trial.trial_id)
+        """Records an epoch of a trial; `epoch` counts from 0 in every execution."""
+        attempt = self._running_attempt(trial.trial_id)
         if attempt is None:
             return
         if attempt.model() is not model:
             attempt.model, attempt.step = weakref.ref(model), 0
             attempt.execution += 1
             attempt.params |= {"parameters": model.count_params()} if model.built else {}
-        attempt.step = epoch + 1 if epoch + 1 > attempt.step else attempt.step + 1
+        attempt.step = max(epoch, attempt.step) + 1
         prefix = "" if attempt.execution == 1 else f"execution_{attempt.execution}/"
-        attempt.metrics += _metrics({f"{prefix}{name}": value for name, value in logs.items()}, attempt.step)
+        attempt.metrics += to_metrics({f"{prefix}{name}": value for name, value in logs.items()}, attempt.step)
         self._write()
 
     def end_trial(self, trial: Any) -> None:
-        """A trial is over, well or not; KerasTuner has scored it."""
-        attempt = self._running(trial.trial_id)
+        """Records the end of a trial, successful or not, after KerasTuner has scored it."""
+        attempt = self._running_attempt(trial.trial_id)
         if attempt is not None:
             _close(attempt, self._tuner.oracle.get_trial(trial.trial_id))
             self._write()
 
-    # the search
+    def end_search(self, status: RunStatus, reason: str) -> None:
+        """Records the end of the search, whose running trials end with it.
+
+        Args:
+            reason: of the running trials.
+        """
+        for attempt in self._open:
+            if attempt.status is RunStatus.RUNNING:
+                attempt.status, attempt.ended = status, now()
+                state = "interrupted" if status is RunStatus.KILLED else "failed"
+                attempt.tags = {names.STATE: state, names.REASON: reason}
+        self._paused_until = -math.inf
+        self._write(lambda: self._close_search(status))
+        if self._open or self.run_id is None:
+            where = hide_in_address(self.tracking_uri)
+            _LOG.warning("%d trials are not wholly in MLflow at %s", len(self._open), where)
 
     def _begin_search(self) -> None:
-        identity = self._identity()
-        filters = {kind: _filter(identity, kind) for kind in ("sweep", "trial")}
-        left = self._client.search_runs([self._experiment], filters["sweep"], max_results=1)
-        self.run_id = left[0].info.run_id if left else self._create_parent(identity)
-        self._client.update_run(self.run_id, status="RUNNING")
-        self._log_params(self.run_id, _search_params(self._tuner))
-        self._runs = {}
-        for run in _all_runs(self._client, self._experiment, filters["trial"]):
-            self._runs.setdefault(run.data.tags[names.TRIAL], []).append(run)
-        self._open += self._missing()
+        """Begins or resumes the parent run, and adds trials of earlier processes that MLflow lacks."""
+        if self._runs is None:
+            name, params = self._tuner.project_name, _search_params(self._tuner)
+            self._runs = TunerRuns(self.tracking_uri, self._experiment, self._search_id(), name, params)
+        self._runs.begin()
+        oracle, known = self._tuner.oracle, {attempt.trial_id for attempt in self._open}
+        for trial_id in dict.fromkeys(oracle.end_order):
+            if trial_id not in known and not self._runs.is_complete(trial_id):
+                trial = oracle.get_trial(trial_id)
+                attempt = Attempt(trial_id, now(), _params(trial), run_id=self._runs.run_of_earlier_process(trial_id))
+                _close(attempt, trial)
+                self._open.append(attempt)
 
-    def _missing(self) -> list[_Attempt]:
-        """Trials that ended in an earlier process, before they were wholly written or before there was any tracking."""
-        missing = []
-        known = {attempt.trial_id for attempt in self._open}
-        for trial_id in dict.fromkeys(self._tuner.oracle.end_order):
-            runs = self._runs.get(trial_id, [])
-            if trial_id in known or any(map(_is_closed, runs)):
-                continue
-            trial = self._tuner.oracle.get_trial(trial_id)
-            attempt = _Attempt(trial_id, _now(), _params(trial), run_id=runs[-1].info.run_id if runs else None)
-            _close(attempt, trial)
-            missing.append(attempt)
-        return missing
-
-    def _end_search(self, status: str, reason: str) -> None:
-        for attempt in self._open:
-            if attempt.status == "RUNNING":
-                attempt.status, attempt.ended = status, _now()
-                attempt.tags = {names.STATE: "interrupted" if status == "KILLED" else "failed", names.REASON: reason}
-        self._paused_until = -math.inf
-        self._write(lambda: self._close_parent(status))
-        if self._open or self.run_id is None:
-            _LOG.warning(
-                "%d trials are not wholly in MLflow at %s", len(self._open), hide_in_address(self.tracking_uri)
-            )
-
-    def _close_parent(self, status: str) -> None:
-        run_id = self._parent()
-        oracle = self._tuner.oracle
-        ended = [oracle.get_trial(trial_id) for trial_id in dict.fromkeys(oracle.end_order)]
-        scored = [trial for trial in ended if trial.status == "COMPLETED" and trial.score is not None]
-        counts = {
-            "sweep/trials_completed": len(scored),
-            "sweep/trials_failed": sum(_STATUS.get(trial.status) == "FAILED" for trial in ended),
-        }
-        best = [trial.score for trial in oracle.get_best_trials(1) if trial.status == "COMPLETED"]
-        values = counts | ({f"best_{oracle.objective.name}": best[0]} if best else {})
-        self._client.log_batch(run_id, metrics=_metrics(values, len(ended)))
-        self._client.log_dict(run_id, oracle.get_space().get_config(), "search_space.json")
-        self._client.set_terminated(run_id, status)
-
-    def _identity(self) -> str:
-        """A name for this search that stays when the tuner is made again on the same project folder."""
-        path = Path(self._tuner.project_dir) / _IDENTITY
+    def _search_id(self) -> str:
+        """Stays the same when the tuner is created again on the same project folder."""
+        path = Path(self._tuner.project_dir) / _SEARCH_ID_FILE
         if not path.exists():
             path.write_text(f"{self._tuner.project_name}-{uuid.uuid4().hex[:8]}", encoding="utf-8")
         return path.read_text(encoding="utf-8")
 
-    def _create_parent(self, identity: str) -> str:
-        run = self._client.create_run(self._experiment, _now(), _tags(identity, "sweep"), self._tuner.project_name)
-        return str(run.info.run_id)
+    def _close_search(self, status: RunStatus) -> None:
+        oracle = self._tuner.oracle
+        ended = [oracle.get_trial(trial_id) for trial_id in dict.fromkeys(oracle.end_order)]
+        scored = [trial for trial in ended if trial.status == "COMPLETED" and trial.score is not None]
+        values = {
+            "sweep/trials_completed": len(scored),
+            "sweep/trials_failed": sum(_STATUS.get(trial.status) is RunStatus.FAILED for trial in ended),
+        }
+        for trial in oracle.get_best_trials(1):
+            if trial.status == "COMPLETED":
+                values[f"best_{oracle.objective.name}"] = trial.score
+        self._begun_runs().close(status, to_metrics(values, len(ended)), oracle.get_space().get_config())
 
-    def _parent(self) -> str:
+    def _begun_runs(self) -> TunerRuns:
         if self.run_id is None:
             self._begin_search()
-        assert self.run_id is not None
-        return self.run_id
+        assert self._runs is not None
+        return self._runs
 
-    # writing
-
-    @cached_property
-    def _client(self) -> MlflowClient:
-        return open_client(self.tracking_uri)
-
-    @cached_property
-    def _experiment(self) -> str:
-        experiment = self._client.get_experiment_by_name(self._experiment_name)
-        if experiment is None:
-            return create_experiment(self._client, self._experiment_name, names.EXPERIMENT_KIND)
-        if experiment.lifecycle_stage == "deleted":
-            self._client.restore_experiment(experiment.experiment_id)
-        return str(experiment.experiment_id)
-
-    def _running(self, trial_id: str) -> _Attempt | None:
-        running = [attempt for attempt in self._open if attempt.trial_id == trial_id and attempt.status == "RUNNING"]
+    def _running_attempt(self, trial_id: str) -> Attempt | None:
+        running = [each for each in self._open if each.trial_id == trial_id and each.status is RunStatus.RUNNING]
         return running[-1] if running else None
 
     def _write(self, then: Callable[[], None] = lambda: None) -> None:
-        """Writes what MLflow lacks, and `then` does the rest; nothing is lost if that fails."""
+        """Writes everything that MLflow lacks and calls `then`; after a failure the next call repeats it."""
         if self._clock() < self._paused_until:
             return
         try:
             with tracking_errors(self.tracking_uri):
                 for attempt in list(self._open):
-                    self._write_attempt(attempt)
-                while self._stale:
-                    self._client.delete_run(self._stale[-1])
-                    self._stale.pop()
+                    self._begun_runs().write(attempt)
+                    if attempt.status is not RunStatus.RUNNING:
+                        self._open.remove(attempt)
+                if self._runs is not None:
+                    self._runs.delete_stale()
                 then()
         except TrackingError as error:
-            self._paused_until = self._clock() + _PAUSE_SECONDS
-            if not self._outage_is_told:
-                self._outage_is_told = True
-                _LOG.warning("%s; the search continues, and what is missing is written later", error)
+            self._paused_until = self._clock() + PAUSE_SECONDS
+            self._outage.begin(f"{error}; the search continues, and what is missing is written later")
         else:
-            if self._outage_is_told:
-                self._outage_is_told = False
-                _LOG.warning("MLflow at %s is back and has everything", hide_in_address(self.tracking_uri))
-
-    def _write_attempt(self, attempt: _Attempt) -> None:
-        parent = self._parent()
-        if attempt.run_id is None:
-            attempt.run_id = self._create_run(attempt, parent)
-        if attempt.params:
-            self._log_params(attempt.run_id, attempt.params)
-            attempt.params = {}
-        while attempt.metrics:
-            self._client.log_batch(attempt.run_id, metrics=attempt.metrics[:_MAX_METRICS_PER_CALL])
-            del attempt.metrics[:_MAX_METRICS_PER_CALL]
-        if attempt.status != "RUNNING":
-            self._close_run(attempt.run_id, attempt)
-            self._open.remove(attempt)
-
-    def _create_run(self, attempt: _Attempt, parent: str) -> str:
-        earlier = self._runs.get(attempt.trial_id, [])
-        number = self._n_attempts.get(attempt.trial_id, len(earlier)) + 1
-        tags = {names.PARENT: parent, names.TRIAL: attempt.trial_id, names.ATTEMPT: str(number)}
-        tags |= _tags(self._identity(), "trial")
-        made = self._client.create_run(self._experiment, attempt.began, tags, f"trial {attempt.trial_id}")
-        self._n_attempts[attempt.trial_id] = number
-        self._stale += [run.info.run_id for run in self._runs.pop(attempt.trial_id, []) if not _is_closed(run)]
-        return str(made.info.run_id)
-
-    def _close_run(self, run_id: str, attempt: _Attempt) -> None:
-        if attempt.traceback:
-            self._client.log_text(run_id, attempt.traceback, "traceback.txt")
-        self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in attempt.tags.items()])
-        self._client.set_terminated(run_id, attempt.status, attempt.ended)
-
-    def _log_params(self, run_id: str, values: Mapping[str, Any]) -> None:
-        params = [Param(name, str(value)) for name, value in names.trial_params(values, {}).items()]
-        for start in range(0, len(params), _MAX_PARAMS_PER_CALL):
-            self._client.log_batch(run_id, params=params[start : start + _MAX_PARAMS_PER_CALL])
+            self._outage.end(f"MLflow at {hide_in_address(self.tracking_uri)} is back and has everything")
 
 
-def _is_closed(run: Run) -> bool:
-    """Whether a trial came to its end in this run."""
-    return run.info.status in ("FINISHED", "FAILED")
-
-
-def _close(attempt: _Attempt, trial: Any) -> None:
-    """Takes over what KerasTuner says of a trial that ended."""
-    attempt.status, attempt.ended = _STATUS.get(trial.status, "FAILED"), _now()
+def _close(attempt: Attempt, trial: Any) -> None:
+    """Takes the end of a trial from KerasTuner."""
+    attempt.status, attempt.ended = _STATUS.get(trial.status, RunStatus.FAILED), now()
     attempt.params |= _params(trial)
     attempt.tags = {names.STATE: trial.status.lower()}
-    if attempt.status == "FAILED":
+    if attempt.status is RunStatus.FAILED:
         attempt.traceback = hide_password(trial.message or "")
         lines = attempt.traceback.strip().splitlines()
         attempt.tags[names.REASON] = lines[-1] if lines else f"{trial.status.lower()}, without a message"
         return
     final = {f"best_{name}": trial.metrics.get_best_value(name) for name in trial.metrics.metrics}
-    attempt.metrics += _metrics(final | {"score": trial.score}, 0)
+    attempt.metrics += to_metrics(final | {"score": trial.score}, 0)
 
 
 def _params(trial: Any) -> dict[str, Any]:
-    """The active hyperparameters, and what an oracle such as Hyperband adds of its own."""
+    """The active hyperparameters, and values that an oracle such as Hyperband adds without declaring them."""
     space = trial.hyperparameters
     declared = {entry.name for entry in space.space}
     active = {entry.name for entry in space.space if space.is_active(entry)}
@@ -383,40 +281,3 @@ def _search_params(tuner: Any) -> dict[str, Any]:
         "max_trials": oracle.max_trials,
         "seed": oracle.seed,
     }
-
-
-def _metrics(values: Mapping[str, Any], step: int) -> list[Metric]:
-    """Those of the values that are numbers, under names that MLflow takes."""
-    moment = _now()
-    numbers = {names.allowed_name(name): _number(value) for name, value in values.items()}
-    return [Metric(name, value, moment, step) for name, value in numbers.items() if value is not None]
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def _tags(identity: str, kind: str) -> dict[str, str]:
-    return {names.SWEEP_ID: identity, names.KIND: kind, names.SOURCE: "keras_tuner", names.USER: names.user_name()}
-
-
-def _filter(identity: str, kind: str) -> str:
-    return f"tags.`{names.SWEEP_ID}` = '{identity}' AND tags.`{names.KIND}` = '{kind}'"
-
-
-def _all_runs(client: MlflowClient, experiment: str, query: str) -> Iterator[Run]:
-    """Page by page, the oldest first."""
-    token: str | None = None
-    while True:
-        page = client.search_runs([experiment], query, max_results=1000, order_by=["start_time ASC"], page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
-def _now() -> int:
-    return int(time.time() * 1000)

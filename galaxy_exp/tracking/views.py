@@ -1,10 +1,9 @@
-"""A sweep's trials in the MLflow UI, best first and with charts to compare them by: a view, saved as the UI saves one.
+"""A saved view of a sweep's trials in the MLflow UI: a table, best first, and charts.
 
 MLflow's UI keeps a saved or shared view in a tag of the experiment and opens it at
-`#/experiments/<experiment>/runs?viewStateShareKey=<key>`. The format is MLflow's own and not documented; this follows
+`#/experiments/<experiment>/runs?viewStateShareKey=<key>`. The format is not documented; this follows
 release 3.17 (`savedViewEnvelope.ts`, `ExperimentPageUIState.tsx` and `runs-charts.types.ts` in its sources) and is
-tested in a browser. Releases that do not know saved views, only shared ones (3.5, tried by hand), find the same state
-beside the envelope.
+tested in a browser. Releases with shared views only (3.5, tested by hand) find the same state beside the envelope.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from galaxy_exp.tracking.names import allowed_name
 __all__ = ["LONGEST", "SavedView", "charts_address", "save_view", "trials_address"]
 
 LONGEST = 5000
-"""Characters that MLflow's database has for a tag of an experiment."""
+"""Maximal length of an experiment's tag in MLflow's database."""
 _MOST_AXES = 10
-"""Hyperparameters in the parallel coordinates; more cannot be read in the UI's card."""
+"""Maximal number of hyperparameters in the parallel coordinates, so that the UI's card stays readable."""
 _WIDE, _SMALL = "galaxy_exp-1", "galaxy_exp-2"
-"""Identify the sections of charts within a view."""
+"""Ids of the sections of charts in a view."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +40,24 @@ class SavedView:
 
 
 def trials_address(record: SweepRecord, experiment_id: str) -> str:
-    """Where the UI shows a sweep's view as a table; relative to the UI's own address."""
+    """The address of a sweep's view as a table, relative to the UI's address."""
     key = quote(record.sweep_id)
     return f"#/experiments/{experiment_id}/runs?{names.VIEW_PARAM}={key}&{names.TRAINING_MODE}"
 
 
 def charts_address(record: SweepRecord, experiment_id: str) -> str:
-    """Where the UI shows a sweep's view as charts; relative to the UI's own address."""
+    """The address of a sweep's view as charts, relative to the UI's address."""
     return f"{trials_address(record, experiment_id)}&compareRunsMode=CHART"
 
 
 def save_view(record: SweepRecord) -> SavedView | None:
-    """The view of a sweep, as far as its trials have come.
+    """The view of a sweep with its trials so far.
 
     Its table has the sweep's trials sorted by the objective, with the hyperparameters that varied; its charts are
     parallel coordinates of these, the objective as bars and as curves, and its relation to the size of the network.
 
     Returns:
-        None if there is so much to say that MLflow has no room for it.
+        None if it is longer than MLflow allows.
     """
     for most in (None, _MOST_AXES, 0):
         state = _state(record, most)
@@ -81,7 +80,7 @@ def _state(record: SweepRecord, most_columns: int | None) -> dict[str, Any]:
         *_keys("attributes", ["Models"]),
     ]
     return {
-        "searchFilter": f"tags.`{names.SWEEP_ID}` = '{record.sweep_id}' AND tags.`{names.KIND}` = 'trial'",
+        "searchFilter": names.query_runs(record.sweep_id, "trial"),
         "orderByKey": f"metrics.`{best}`",
         "orderByAsc": record.objective.direction == "min",
         "selectedColumns": columns,
@@ -112,7 +111,7 @@ _UNTOUCHED: dict[str, Any] = {
     "hideEmptyCharts": True,
     "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
 }
-"""As the UI has it by itself; releases before 3.17 take a shared state as a whole."""
+"""The UI's defaults, which releases before 3.17 need in a shared state."""
 
 
 def _charts(record: SweepRecord, best: str) -> list[dict[str, Any]]:
@@ -130,7 +129,7 @@ def _charts(record: SweepRecord, best: str) -> list[dict[str, Any]]:
 
 
 def _axes_of_all(record: SweepRecord) -> list[str]:
-    """What varied and every trial has: the UI leaves a trial out of the plot if it lacks one of the axes."""
+    """Hyperparameters that varied and that every trial has: the UI does not plot a trial that lacks an axis."""
     trials = comparable_trials(record)
     found = [axis.name for axis in axes_of(record, trials) if all(axis.name in trial.values for trial in trials)]
     return [allowed_name(name) for name in found[:_MOST_AXES]]

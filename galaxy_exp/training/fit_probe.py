@@ -1,4 +1,4 @@
-"""What a `fit` of a user's own declares, and how many epochs it trains: found out without training."""
+"""Rehearsal of a user-defined `fit` without training: its hyperparameters, and the number of its epochs."""
 
 from __future__ import annotations
 
@@ -14,28 +14,24 @@ from keras_tuner.engine.hyperparameters import Choice, Int
 from numpy.typing import NDArray
 
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.training.fitting import SplitArrays, defines_fit, fit_model, missing_parameters
-from galaxy_exp.training.network import prepare_network
+from galaxy_exp.training.fitting import SplitArrays, TrainingEnded, defines_fit, fit_model, missing_parameters
+from galaxy_exp.training.trial_network import prepare_network
 
 __all__ = ["FitRehearsal", "LengthGuard", "WrongLengthError"]
 
 IMAGES_PER_CLASS = 2
 MOST_IMAGES = 64
-"""Number of images that a `fit` is rehearsed with."""
+"""The number of images in a rehearsal."""
 
 
 class WrongLengthError(ValueError):
     """A `fit` does not train as many epochs as a trial has."""
 
 
-class _EpochDoneError(Exception):
-    """Ends the rehearsal of a training loop that does without `model.fit`."""
-
-
 class FitRehearsal:
-    """Calls a hypermodel's `fit` as a trial would, with some images and a model whose own `fit` trains nothing.
+    """Calls a hypermodel's `fit` as a trial would, with some images and a model whose `fit` trains nothing.
 
-    A training loop that does without `model.fit` trains one epoch on these images.
+    A training loop without `model.fit` trains one epoch on these images.
 
     Args:
         name: of the hypermodel in messages.
@@ -55,14 +51,14 @@ class FitRehearsal:
         self._n_classes = n_classes
         self._epochs = epochs
         self._varied: set[str] = set()
-        """Hyperparameters that may be the number of epochs, and were tried with another value."""
+        """Hyperparameters that may be the number of epochs, and were rehearsed with another value."""
 
     def __call__(self, hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters, model: Any) -> None:
         """Lets `fit` declare its hyperparameters in `hp`.
 
         Raises:
             ConfigError: it trains another number of epochs than a trial has.
-            Exception: whatever `fit` raises, or what is wrong with the network.
+            Exception: whatever `fit` raises, or an error of the network.
         """
         if not defines_fit(hypermodel) or not isinstance(model, keras.Model):
             return
@@ -88,7 +84,7 @@ class FitRehearsal:
         network = prepare_network(self._name, hypermodel, hp, model, images, self._n_classes, jit_compile=False)
         guard = LengthGuard(self._epochs, hp)
         end = _FirstEpoch()
-        with _without_training(model, guard), suppress(_EpochDoneError):
+        with _without_training(model, guard), suppress(TrainingEnded):
             try:
                 fit_model(network, self._data, epochs=self._epochs, callbacks=[guard, end], seed=0)
             except TypeError as error:
@@ -101,13 +97,13 @@ class FitRehearsal:
 
 
 class LengthGuard(keras.callbacks.Callback):  # type: ignore[misc]
-    """Refuses a `model.fit` that is asked for more epochs than a trial has; `check_end`, for fewer.
+    """Refuses a `model.fit` with more epochs than a trial has; `check_end` refuses one with fewer.
 
-    Several calls of `model.fit` count together. A training loop that does without it is not looked at.
+    Several calls of `model.fit` count together. A training loop without it is not checked.
 
     Args:
         epochs: of the trial.
-        hp: names the hyperparameter that is to blame.
+        hp: for the name of the hyperparameter at fault.
     """
 
     def __init__(self, epochs: int, hp: keras_tuner.HyperParameters) -> None:
@@ -118,17 +114,17 @@ class LengthGuard(keras.callbacks.Callback):  # type: ignore[misc]
         self._begins = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Waits for the first epoch, which knows its number."""
+        """Waits for the first epoch, whose number is known then."""
         self._begins = bool((self.params or {}).get("epochs"))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Counts the epochs of a call of `model.fit` as it begins."""
+        """Counts the epochs of a call of `model.fit` when its first epoch begins."""
         if self._begins:
             self._begins = False
             self.count(self.params["epochs"] - epoch)
 
     def count(self, epochs: int) -> None:
-        """Takes a call of `model.fit` with so many epochs.
+        """Adds the epochs of a call of `model.fit`.
 
         Raises:
             WrongLengthError: a trial has fewer.
@@ -139,7 +135,7 @@ class LengthGuard(keras.callbacks.Callback):  # type: ignore[misc]
             raise self._error()
 
     def check_end(self) -> None:
-        """Looks at the whole once `fit` has returned; several calls may have ended by themselves.
+        """Checks the sum after `fit` has returned; several calls may have ended by themselves.
 
         Raises:
             WrongLengthError: the only call of `model.fit` was for fewer epochs.
@@ -158,11 +154,11 @@ class LengthGuard(keras.callbacks.Callback):  # type: ignore[misc]
 
 class _FirstEpoch(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        raise _EpochDoneError
+        raise TrainingEnded
 
 
 class _AnyHistory(dict[str, list[float]]):
-    """Holds a value an epoch for every metric that is asked for."""
+    """Has one value per epoch of every metric."""
 
     def __init__(self, epochs: int) -> None:
         super().__init__(loss=[0.0] * epochs)
@@ -174,7 +170,7 @@ class _AnyHistory(dict[str, list[float]]):
 
 @contextmanager
 def _without_training(model: keras.Model, guard: LengthGuard) -> Iterator[None]:
-    """Within, `model.fit` counts the epochs of those calls that have the callback, and returns a history of zeros."""
+    """Makes `model.fit` count the epochs of those calls that have the callback, and return a history of zeros."""
     signature = inspect.signature(model.fit)
 
     def fit(*arguments: Any, **keywords: Any) -> keras.callbacks.History:
@@ -182,8 +178,8 @@ def _without_training(model: keras.Model, guard: LengthGuard) -> Iterator[None]:
         bound.apply_defaults()
         epochs, first = bound.arguments["epochs"], bound.arguments["initial_epoch"]
         callbacks = bound.arguments["callbacks"]
-        given = getattr(callbacks, "callbacks", callbacks) or []
-        if guard in (given if isinstance(given, list | tuple) else [given]):
+        passed = getattr(callbacks, "callbacks", callbacks) or []
+        if guard in (passed if isinstance(passed, list | tuple) else [passed]):
             guard.count(epochs - first)
         history = keras.callbacks.History()
         history.epoch, history.history = list(range(first, epochs)), _AnyHistory(epochs - first)
@@ -198,7 +194,7 @@ def _without_training(model: keras.Model, guard: LengthGuard) -> Iterator[None]:
 
 
 def _is_length(entry: Any, epochs: int, hp: keras_tuner.HyperParameters) -> bool:
-    """Whether a hyperparameter may be the number of epochs, by chance that of a trial."""
+    """Whether a hyperparameter may be the number of epochs, with the same value as a trial's at present."""
     return isinstance(entry, Int | Choice) and hp.is_active(entry) and hp.values[entry.name] == epochs
 
 

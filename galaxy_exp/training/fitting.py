@@ -1,4 +1,4 @@
-"""Calls a hypermodel's `fit` with what it takes."""
+"""Opens the images of a trial, and trains a network through its hypermodel's `fit`."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from galaxy_exp.hypermodel.batches import Batches
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.on_device import fit_batches
 from galaxy_exp.records import DATA_GONE, SplitFiles
-from galaxy_exp.training.labels import accept_classes, encode_labels
-from galaxy_exp.training.network import TrialNetwork
+from galaxy_exp.training.label_forms import accept_classes, encode_labels
+from galaxy_exp.training.trial_network import TrialNetwork
 
 __all__ = [
-    "DEFAULT_BATCH_SIZE",
     "NO_EPOCH",
     "SplitArrays",
+    "TrainingEnded",
     "defines_fit",
     "fit_model",
     "missing_parameters",
     "open_split",
 ]
 
-DEFAULT_BATCH_SIZE = 32
-"""For a hypermodel without a `fit` of its own and without a hyperparameter `batch_size`; Keras's own default."""
-
-
 NO_EPOCH = "the hypermodel's fit ended without a single epoch; it must pass `callbacks` to model.fit, or call them"
+
+
+class TrainingEnded(Exception):
+    """Raised by a callback to end `fit`, which may ignore `stop_training`."""
 
 
 @dataclass(frozen=True, slots=True)
 class SplitArrays:
-    """The images stay on disk (memory maps, uint8 (n, height, width, channels)); labels are in memory, int64 (n,)."""
+    """Training and validation data: images as memory maps, uint8 (n, height, width, channels), labels int64 (n,)."""
 
     train_images: NDArray[np.uint8]
     train_labels: NDArray[np.int64]
@@ -48,7 +48,7 @@ class SplitArrays:
 
 
 def open_split(files: SplitFiles) -> SplitArrays:
-    """Maps the images and reads the labels; DataError, which begins with DATA_GONE, if a file cannot be read."""
+    """Opens a prepared split; DataError, which begins with DATA_GONE, if a file cannot be read."""
     try:
         return SplitArrays(
             np.load(files.train_images, mmap_mode="r"),
@@ -70,35 +70,34 @@ def fit_model(
 ) -> None:
     """Trains the model through `hypermodel.fit`, KerasTuner's convention.
 
-    A `fit` of a user's own gets `validation_data` if it takes it, as it would from a `keras_tuner.Tuner`, and `seed`
-    if it names it. GalaxyCNN is spared the validation, since the trial predicts the validation images itself. A
-    hypermodel that does not define `fit` is trained here on batches, so that the images stay on disk; its labels are in
-    the form that its loss takes, while a `fit` of a user's own gets whole numbers and may convert them itself or not.
+    A user-defined `fit` gets `validation_data` if it accepts it, as from a `keras_tuner.Tuner`, and `seed` if it has
+    that parameter. GalaxyCNN gets no validation data, since the trial predicts the validation images itself. A
+    hypermodel without `fit` is trained here on batches, so that the images stay on disk. Its labels have the form that
+    its loss accepts; a user-defined `fit` gets whole numbers and may convert them itself.
     """
     hypermodel, hp, model = network.hypermodel, network.hp, network.model
     if not defines_fit(hypermodel):
-        batch_size = int(hp.values.get("batch_size", DEFAULT_BATCH_SIZE))
         labels = encode_labels(data.train_labels, network.labels, network.n_classes)
-        batches = Batches(data.train_images, labels, batch_size, seed=seed)
+        batches = Batches(data.train_images, labels, network.batch_size, seed=seed)
         fit_batches(model, batches, epochs=epochs, callbacks=list(callbacks), verbose=0)
         return
     shared: dict[str, Any] = {"epochs": epochs, "callbacks": list(callbacks)}
-    if _takes(hypermodel.fit, "verbose"):
+    if _accepts(hypermodel.fit, "verbose"):
         shared["verbose"] = 0
     extras: dict[str, Any] = {"seed": seed} if _names(hypermodel.fit, "seed") else {}
-    if not isinstance(hypermodel, GalaxyCNN) and _takes(hypermodel.fit, "validation_data"):
+    if not isinstance(hypermodel, GalaxyCNN) and _accepts(hypermodel.fit, "validation_data"):
         extras["validation_data"] = (data.validation_images, data.validation_labels)
     with accept_classes(model, network.labels, network.n_classes, np.asarray(data.train_images[:4])):
         hypermodel.fit(hp, model, data.train_images, data.train_labels, **shared, **extras)
 
 
 def missing_parameters(hypermodel: keras_tuner.HyperModel) -> list[str]:
-    """What a `fit` of the user's own does not take, but has to."""
-    return [name for name in ("epochs", "callbacks") if not _takes(hypermodel.fit, name)]
+    """Parameters that a user-defined `fit` lacks."""
+    return [name for name in ("epochs", "callbacks") if not _accepts(hypermodel.fit, name)]
 
 
 def defines_fit(hypermodel: keras_tuner.HyperModel) -> bool:
-    """Whether the hypermodel trains with a `fit` of its own."""
+    """Whether the hypermodel's class overrides `fit`."""
     return type(hypermodel).fit is not keras_tuner.HyperModel.fit
 
 
@@ -106,6 +105,6 @@ def _names(function: Any, parameter: str) -> bool:
     return parameter in inspect.signature(function).parameters
 
 
-def _takes(function: Any, parameter: str) -> bool:
+def _accepts(function: Any, parameter: str) -> bool:
     kinds = [each.kind for each in inspect.signature(function).parameters.values()]
     return _names(function, parameter) or inspect.Parameter.VAR_KEYWORD in kinds

@@ -1,4 +1,4 @@
-"""The outputs of any network, in batches."""
+"""The raw outputs of any network, predicted in batches and checked."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = [
 ]
 
 PIXELS_PER_BATCH = 2**18
-"""Images of 69 pixels go in batches of 55, of 256 pixels in batches of 8, so that validation needs no more memory
-than a training step; larger batches were no faster on CPU. `registry.evaluation` and `registry.pyfunc_model`, which
-cannot import this module, have the same numbers; a test compares them."""
+"""Gives batches of 55 images of 69x69 pixels, or 8 of 256x256, so that validation needs no more memory than a training
+step; larger batches were no faster on CPU. `registry.evaluation` and `registry.pyfunc_model`, which cannot import this
+module, have the same numbers; a test compares them."""
 
 
 class OutputError(ValueError):
@@ -29,7 +29,7 @@ class OutputError(ValueError):
 
 
 def images_per_batch(height: int, width: int) -> int:
-    """How many images of that many pixels to predict at once."""
+    """The number of images to predict at once."""
     return min(max(PIXELS_PER_BATCH // (height * width), 8), 256)
 
 
@@ -48,7 +48,7 @@ def check_outputs(outputs: Any, n_classes: int) -> None:
     """Raises `OutputError` unless the outputs are one tensor (n or None, n_classes), or (n or None, 1) for two classes.
 
     Args:
-        outputs: anything that a network may give, an array or a symbolic tensor among others.
+        outputs: any result of a network, such as an array or a symbolic tensor.
     """
     expected = f"expected (images, {n_classes}), one per class"
     if not hasattr(outputs, "shape"):

@@ -1,4 +1,4 @@
-"""What happens after each epoch of a trial: measure, report, remember the best, stop."""
+"""The callback of a trial: after each epoch it measures, reports, remembers the best, and may stop."""
 
 from __future__ import annotations
 
@@ -15,23 +15,19 @@ from numpy.typing import NDArray
 from galaxy_exp.hypermodel.outputs import OutputKind, find_output_kind, to_probabilities
 from galaxy_exp.metrics import summarise_predictions
 from galaxy_exp.records import EpochReport, TrialSpec
-from galaxy_exp.training.fitting import SplitArrays
+from galaxy_exp.training.fitting import SplitArrays, TrainingEnded
 from galaxy_exp.training.predictions import predict_outputs
 
-__all__ = ["BestEpoch", "DivergedError", "EpochRecorder", "StoppedError", "read_numbers"]
+__all__ = ["BestEpoch", "DivergedError", "EpochRecorder", "read_numbers"]
 
 
 class DivergedError(Exception):
     """The loss is not a finite number."""
 
 
-class StoppedError(Exception):
-    """Ends a training that was told to stop and went on to another epoch."""
-
-
 @dataclass(frozen=True, slots=True)
 class BestEpoch:
-    """What is kept in memory of the best epoch so far."""
+    """The best epoch so far, kept in memory."""
 
     epoch: int
     """Counts from 1."""
@@ -40,25 +36,24 @@ class BestEpoch:
     probabilities: NDArray[np.float32]
     """(n_validation, n_classes)."""
     kind: OutputKind
-    """What the network itself gives."""
+    """The kind of the network's raw outputs."""
 
 
 class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
     """Predicts the validation images once per epoch, reports, and keeps the best epoch by the objective.
 
-    Works with any training that calls `on_epoch_end`: Keras's, or a loop of a hypermodel's own, which may call nothing
-    else, and with any logs.
+    Works with Keras's training and with any loop that calls `on_epoch_end`, whatever its logs.
 
     Args:
-        model: what is predicted with and kept, whatever model the callback is attached to.
+        model: predicts and is kept, even if the callback is attached to another model.
         report: called with each epoch's metrics; False stops the training after this epoch.
 
     Attributes:
         reports: all epochs so far.
         best: the best epoch so far, None before the first.
         stopped: whether `report` asked to stop.
-        report_error: what `report` raised, which is not the trial's own failure.
-        training_seconds: spent in epochs, validation included.
+        report_error: an error of `report`, which is not the trial's failure.
+        training_seconds: time of all epochs, validation included.
         seconds_per_image: of predicting the validation images, in the fastest epoch so far.
     """
 
@@ -86,7 +81,7 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
         self._began, self._trained = time.perf_counter(), None
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Stops the training clock where a hypermodel's own fit validates inside the epoch."""
+        """Stops the training clock where a user-defined `fit` validates inside the epoch."""
         self._trained = self._trained or time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -108,7 +103,7 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _end_if_stopped(self) -> None:
         if self.stopped:
-            raise StoppedError
+            raise TrainingEnded  # the training ignored `stop_training`
 
     def _predict(self) -> NDArray[np.float32]:
         images = self._data.validation_images
@@ -126,7 +121,7 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _speed(self, seconds: float) -> dict[str, float]:
         optimizer, rate = getattr(self._network, "optimizer", None), {}
-        if isinstance(optimizer, keras.optimizers.Optimizer):  # a loop of the user's own may have none, or another
+        if isinstance(optimizer, keras.optimizers.Optimizer):  # a user-defined loop may have none, or another
             rate = {"learning_rate": float(keras.ops.convert_to_numpy(optimizer.learning_rate))}
         n_images = len(self._data.train_labels)
         return {**rate, "epoch_seconds": seconds, "images_per_second": n_images / max(seconds, 1e-9)}
@@ -152,7 +147,7 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def read_numbers(logs: Mapping[str, Any] | None) -> dict[str, float]:
-    """Those of an epoch's or a step's logs that are single numbers, of any library's type."""
+    """The single numbers in the logs of an epoch or a step, of any library's type."""
     found = {}
     for name, value in (logs or {}).items():
         if np.ndim(value) == 0 and not isinstance(value, str) and value is not None:

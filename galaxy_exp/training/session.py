@@ -13,16 +13,16 @@ __all__ = ["fresh_session"]
 
 @contextmanager
 def fresh_session(seed: int, precision: str, deterministic: bool) -> Iterator[None]:
-    """Clears what the last trial left, seeds every generator, and sets the dtype policy until the end.
+    """Clears the state of the last trial, seeds every generator, and sets the dtype policy within the context.
 
     Args:
         seed: of Python, NumPy and the backend (taken modulo 2**32).
         precision: the name of a Keras dtype policy.
-        deterministic: refuse operations whose result depends on thread timing. On TensorFlow this cannot be undone
-            within the process; other backends have no such switch that works after start.
+        deterministic: refuses operations whose result depends on thread timing. On TensorFlow this holds until the
+            process ends; other backends have no such switch after their start.
     """
     if gc.get_freeze_count() == 0:
-        # or every collection walks the million objects of the imported libraries: 0.25 s instead of 0.02 s a trial
+        # else each collection visits the million objects of the imported libraries: 0.25 s instead of 0.02 s per trial
         gc.freeze()
     if keras.backend.backend() == "tensorflow":
         _forget_custom_gradients()
@@ -41,10 +41,10 @@ def fresh_session(seed: int, precision: str, deterministic: bool) -> Iterator[No
 
 
 def _forget_custom_gradients() -> None:
-    """Lets go of the graphs of earlier trials.
+    """Frees the graphs of earlier trials.
 
-    TensorFlow registers the function of each `tf.custom_gradient` in a graph under a new name (one for every swish
-    activation), never removes it, and the function holds the graph. The graphs that need these are gone by now.
+    TensorFlow registers the function of each `tf.custom_gradient` (one for every swish activation) by a new name and
+    never removes it, and the function refers to the graph.
     """
     from tensorflow.python.framework import ops
 

@@ -1,4 +1,4 @@
-"""How fast a network trains on this machine: a training that is watched in windows of time and kept for nothing."""
+"""How fast a network trains on this machine, measured in windows of time; the trained network is thrown away."""
 
 from __future__ import annotations
 
@@ -9,35 +9,34 @@ from typing import Any
 import keras
 
 from galaxy_exp.records import EpochReport, TrialResult, TrialSpec, TrialState
-from galaxy_exp.training.failures import failure_reason
-from galaxy_exp.training.fitting import DEFAULT_BATCH_SIZE, fit_model, open_split
-from galaxy_exp.training.memory import memory_limit, peak_memory
-from galaxy_exp.training.network import build_network
-from galaxy_exp.training.precision import resolve_precision
+from galaxy_exp.training.fitting import TrainingEnded, fit_model, open_split
+from galaxy_exp.training.machine import memory_limit, peak_memory, resolve_precision
 from galaxy_exp.training.recorder import read_numbers
 from galaxy_exp.training.session import fresh_session
+from galaxy_exp.training.trial import failure_reason
+from galaxy_exp.training.trial_network import build_network
 
 __all__ = ["WINDOW_SECONDS", "measure_throughput"]
 
 WINDOW_SECONDS = 1.0
-"""A window is as long as this and the step that is under way then."""
+"""The length of a window, which ends with a step."""
 
 _WARM_UP_STEPS = 3
-"""The first compiles, and the next fill caches."""
+"""The first step compiles, and the next ones fill caches."""
 
 _EPOCHS = 10_000
-"""Of one call of `fit`: more than there is time for."""
+"""Epochs of one call of `fit`: more than there is time for."""
 
 
 def measure_throughput(spec: TrialSpec, report: Callable[[EpochReport], bool]) -> TrialResult:
-    """Trains the network of a trial as the trial would, until it has been watched for long enough; leaves no file.
+    """Trains the network of a trial as the trial would, until `report` ends it; writes no file.
 
     Args:
-        spec: what to train, and on what.
-        report: called when the network is warm, as epoch 0, and after each window, as epoch 1 and so on; a window
-            begins when it returns, so several processes can be made to train at the same time. False ends the training.
-            What it raises passes through. Metrics: `images_per_second` in the window, `memory_bytes` that the process
-            has held at most (0: not known), and the `memory_limit` of the machine.
+        spec: of the trial.
+        report: called after warming up, as epoch 0, and after each window, as epoch 1 and so on. The next window begins
+            when it returns, so several processes can be made to train at the same time; False ends the training, and
+            what it raises passes through. Metrics: `images_per_second` in the window, `memory_bytes`, the peak of the
+            process (0: not known), and `memory_limit` of the machine.
 
     Returns:
         STOPPED, or FAILED with a one-line reason.
@@ -48,7 +47,7 @@ def measure_throughput(spec: TrialSpec, report: Callable[[EpochReport], bool]) -
     try:
         with fresh_session(spec.seed, precision, spec.deterministic):
             _train(spec, watch)
-    except _EnoughError:
+    except TrainingEnded:
         pass
     except Exception as error:
         if error is watch.report_error:
@@ -62,16 +61,12 @@ def _train(spec: TrialSpec, watch: _Watch) -> None:
     network = build_network(spec, data.train_images)
     watch.set_model(network.model)
     watch.n_images = len(data.train_labels)
-    watch.batch_size = int(network.hp.values.get("batch_size", DEFAULT_BATCH_SIZE))
+    watch.batch_size = network.batch_size
     seen = -1
-    while watch.n_seen > seen:  # a hypermodel's own fit may end early
+    while watch.n_seen > seen:  # a user-defined fit may end early
         seen = watch.n_seen
         fit_model(network, data, epochs=_EPOCHS, callbacks=[watch], seed=spec.seed)
     raise RuntimeError("the hypermodel's fit ended without a single step; it must pass `callbacks` to model.fit")
-
-
-class _EnoughError(Exception):
-    """Ends `fit`, whatever a hypermodel makes of `stop_training`."""
 
 
 class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
@@ -79,9 +74,9 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
 
     Attributes:
         n_images: in an epoch.
-        batch_size: of a step, where Keras does not know how many steps an epoch has.
-        n_seen: images so far, warming up included.
-        report_error: what `report` raised, which is not the network's failure.
+        batch_size: used where Keras does not know the number of steps of an epoch.
+        n_seen: images trained so far, warming up included.
+        report_error: an error of `report`, which is not the network's failure.
     """
 
     def __init__(self, spec: TrialSpec, report: Callable[[EpochReport], bool]) -> None:
@@ -97,32 +92,32 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
         self._n_seen_before = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Counts its steps anew."""
+        """Resets the count of steps."""
         self._steps_in_epoch = 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Counts what was trained since the last call, which may be several steps."""
+        """Counts the steps since the last call, of which there may be several."""
         n_steps, self._steps_in_epoch = batch + 1 - self._steps_in_epoch, batch + 1
         in_epoch = (self.params or {}).get("steps")
         self._count(round(n_steps * self.n_images / in_epoch) if in_epoch else n_steps * self.batch_size, logs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Counts an epoch whose steps were not told."""
+        """Counts an epoch of a training loop that reports no steps."""
         if self._steps_in_epoch == 0:
             self._count(self.n_images, logs)
 
     def _count(self, n_images: int, logs: dict[str, Any] | None) -> None:
-        read_numbers(logs)  # to read a number of a step is to wait for it
+        read_numbers(logs)  # reading a number of the step waits for it
         self.n_seen += n_images
         seconds = time.perf_counter() - self._began
         if self._to_warm_up > 0:
             self._to_warm_up -= 1
             if self._to_warm_up == 0:
-                self._tell(0.0)
+                self._close_window(0.0)
         elif seconds >= WINDOW_SECONDS:
-            self._tell((self.n_seen - self._n_seen_before) / seconds)
+            self._close_window((self.n_seen - self._n_seen_before) / seconds)
 
-    def _tell(self, images_per_second: float) -> None:
+    def _close_window(self, images_per_second: float) -> None:
         metrics = {
             "images_per_second": images_per_second,
             "memory_bytes": float(peak_memory()),
@@ -134,6 +129,6 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
             self.report_error = error
             raise
         if not go_on:
-            raise _EnoughError
+            raise TrainingEnded
         self._window += 1
         self._n_seen_before, self._began = self.n_seen, time.perf_counter()

@@ -10,48 +10,54 @@ from dataclasses import dataclass, replace
 
 import keras
 
+from galaxy_exp.errors import DataError, is_disk_full, reason_of
 from galaxy_exp.hypermodel.flops import count_flops
-from galaxy_exp.records import EpochReport, TrialResult, TrialSpec, TrialState
+from galaxy_exp.records import DATA_GONE, DISK_FULL, EpochReport, TrialResult, TrialSpec, TrialState
 from galaxy_exp.redaction import hide_password
-from galaxy_exp.training.artifacts import save_history, save_network, save_probabilities
-from galaxy_exp.training.failures import failure_reason
 from galaxy_exp.training.fit_probe import LengthGuard
-from galaxy_exp.training.fitting import NO_EPOCH, fit_model, open_split
-from galaxy_exp.training.network import build_network, rehearse_keeping
-from galaxy_exp.training.precision import resolve_precision
-from galaxy_exp.training.recorder import BestEpoch, EpochRecorder, StoppedError
+from galaxy_exp.training.fitting import NO_EPOCH, TrainingEnded, fit_model, open_split
+from galaxy_exp.training.machine import resolve_precision
+from galaxy_exp.training.recorder import BestEpoch, DivergedError, EpochRecorder
 from galaxy_exp.training.session import fresh_session
+from galaxy_exp.training.trial_files import save_history, save_network, save_probabilities
+from galaxy_exp.training.trial_network import build_network, rehearse_keeping
 
-__all__ = ["run_trial"]
+__all__ = ["MAX_REASON", "failure_reason", "run_trial"]
+
+MAX_REASON = 300
+"""Number of characters; the traceback has the rest."""
+
+_OUT_OF_MEMORY = ("ResourceExhausted", "OutOfMemory", "RESOURCE_EXHAUSTED")
+"""In the type or text of errors of TensorFlow, Torch and JAX (XLA)."""
 
 
 @dataclass(slots=True)
 class _Progress:
-    """What is known of a trial while it runs, for the result however it ends."""
+    """The state of a running trial, for its result however it ends."""
 
     recorder: EpochRecorder | None = None
     parameters: int = 0
     flops: int = 0
     unsearched: tuple[str, ...] = ()
-    """Hyperparameters that the hypermodel declared and the sweep's space does not have."""
+    """Hyperparameters that the hypermodel declared and the sweep's space lacks."""
 
 
 class InfeasibleError(Exception):
-    """A constraint of the sweep is broken; names it and what was found."""
+    """A constraint of the sweep is broken; names it and the value."""
 
 
 def run_trial(spec: TrialSpec, report: Callable[[EpochReport], bool]) -> TrialResult:
-    """Trains one network and leaves its best epoch in `spec.folder`.
+    """Trains one network and writes its best epoch to `spec.folder`.
 
     Args:
-        spec: what to train, on what, and where to leave it.
+        spec: of the trial.
         report: called after each epoch; False stops the training. What it raises passes through.
 
     Returns:
-        COMPLETED after all epochs or when the hypermodel ended by itself, STOPPED when `report` said so, FAILED
-        with a one-line reason and the traceback for any exception and for a loss that is not finite, INFEASIBLE when
-        a constraint is broken: before training if the network alone shows it. In the first two states the folder
-        holds `model.keras`, `validation_probabilities.npy` and `history.csv`.
+        COMPLETED after all epochs, or fewer if the hypermodel ends early; STOPPED by `report`; FAILED by any exception
+        or a loss that is not finite, with a one-line reason and the traceback; INFEASIBLE if a constraint is broken:
+        before training if the network alone shows it. In the first two states the folder has `model.keras`,
+        `validation_probabilities.npy` and `history.csv`.
     """
     started = time.perf_counter()
     spec = replace(spec, precision=resolve_precision(spec.precision))
@@ -76,7 +82,7 @@ def _train(spec: TrialSpec, report: Callable[[EpochReport], bool], progress: _Pr
     rehearse_keeping(network, data.train_images)
     progress.recorder = recorder = EpochRecorder(spec, model, data, report)
     guard = LengthGuard(spec.epochs, network.hp)
-    with suppress(StoppedError):
+    with suppress(TrainingEnded):
         fit_model(network, data, epochs=spec.epochs, callbacks=[guard, recorder], seed=spec.seed)
     if not recorder.stopped:
         guard.check_end()
@@ -153,3 +159,27 @@ def _ending(spec: TrialSpec, recorder: EpochRecorder | None, failure: Exception 
 
 def _traceback_of(failure: BaseException) -> str:
     return hide_password("".join(traceback.format_exception(failure)))
+
+
+def failure_reason(error: Exception) -> str:
+    """One line: what diverged, `DISK_FULL`, `DATA_GONE` and why, "out of memory", or the exception's reason."""
+    if isinstance(error, DivergedError):
+        return str(error)
+    if isinstance(error, DataError) and str(error).startswith(DATA_GONE):
+        return _shortened(str(error))
+    if is_disk_full(error):
+        return DISK_FULL
+    if _is_out_of_memory(error):
+        return "out of memory"
+    name, reason = type(error).__name__, reason_of(error)
+    return _shortened(hide_password(name if reason == name else f"{name}: {reason}"))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_REASON else text[: MAX_REASON - 1] + "…"
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    return any(word in type(error).__name__ or word in str(error) for word in _OUT_OF_MEMORY)

@@ -4,7 +4,7 @@ import pytest
 
 from galaxy_exp.config import parse_sweep
 from galaxy_exp.journal.events import SweepStarted, TrialProposed, TrialStarted
-from galaxy_exp.journal.record import SweepRecord
+from galaxy_exp.journal.replay import replay
 
 
 @pytest.fixture
@@ -24,6 +24,6 @@ def make_record():
             software={},
         )
         proposed = TrialProposed(number=0, values=values or {"units": 3}, seed=1)
-        return SweepRecord.from_events([started, proposed, TrialStarted(number=0, attempt=1), *events], "journal")
+        return replay([started, proposed, TrialStarted(number=0, attempt=1), *events], "journal")
 
     return make

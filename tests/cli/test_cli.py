@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from galaxy_exp.cli.main import _COMMANDS
+from galaxy_exp.cli.main import COMMANDS
 
 pytestmark = pytest.mark.slow
 
 
 class TestHelp:
-    @pytest.mark.parametrize("command", [[], *([name] for name in _COMMANDS), ["models", "list"]], ids=" ".join)
+    @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS), ["models", "list"]], ids=" ".join)
     def test_every_command_explains_itself(self, project, command):
         done = project.run(*command, "--help")
         assert done.stdout.startswith("Usage: ")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from galaxy_exp.cli.main import _run
+from galaxy_exp.cli.main import run_command
 from galaxy_exp.data.sources import SOURCES
 
 SMALL = ("--set", "data.simulated.n_images=100", "--set", "data.simulated.image_size=24")
@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_list_names_every_source(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run(["data", "list", "--format", "json"]) == 0
+    assert run_command(["data", "list", "--format", "json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {row["source"] for row in rows} >= set(SOURCES)
     assert all(row.keys() == {"source", "what", "where"} for row in rows)
@@ -39,7 +39,7 @@ def test_list_names_every_source(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_info_as_json_keeps_the_contract(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["data", "info", "set", "--set", "data.on_error=skip", "--set", "data.resize=16", "--format", "json"]
-    assert _run(arguments) == 0
+    assert run_command(arguments) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row.keys() >= {"source", "simulated", "images", "width", "height", "digest", "split_digest", "classes"}
     assert (row["images"], row["width"], row["height"]) == (20, 16, 16)
@@ -53,18 +53,18 @@ def test_info_as_json_keeps_the_contract(folder: Path, capsys: pytest.CaptureFix
 
 
 def test_info_as_table_and_csv(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run(["data", "info", "simulated", *SMALL]) == 0
+    assert run_command(["data", "info", "simulated", *SMALL]) == 0
     printed = capsys.readouterr().out
     assert "Disk, Edge-on, Boxy Bulge" in printed
     assert "channel_means" in printed
-    assert _run(["data", "info", "simulated", *SMALL, "--format", "csv"]) == 0
+    assert run_command(["data", "info", "simulated", *SMALL, "--format", "csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["all"] for row in rows] == ["10"] * 10 + ["100"]
 
 
 def test_info_of_a_sweep_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "sweep.yaml").write_text("data: {source: set, on_error: skip, greyscale: true}")
-    assert _run(["data", "info", "sweep.yaml", "--set", "data.crop=18", "--format", "json"]) == 0
+    assert run_command(["data", "info", "sweep.yaml", "--set", "data.crop=18", "--format", "json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["source"], row["preprocessing"]) == ("set", ["crop 18", "greyscale"])
 
@@ -77,19 +77,19 @@ def test_info_of_a_source_of_ones_own(folder: Path, capsys: pytest.CaptureFixtur
         "        images = np.random.default_rng(0).integers(0, 256, (12, 9, 9, 3), dtype=np.uint8)\n"
         "        return {'images': images, 'labels': np.arange(12) % 2}\n"
     )
-    assert _run(["data", "info", "my_galaxies:Mine", "--format", "json"]) == 0
+    assert run_command(["data", "info", "my_galaxies:Mine", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["images"] == 12
 
 
 def test_preview_writes_a_picture(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run(["data", "preview", "simulated", *SMALL, "--per-class", "3", "-o", "x.png"]) == 0
+    assert run_command(["data", "preview", "simulated", *SMALL, "--per-class", "3", "-o", "x.png"]) == 0
     assert capsys.readouterr() == ("", "wrote x.png\n")
     assert Image.open(folder / "x.png").format == "PNG"
 
 
 def test_preview_of_data_that_cannot_be_split(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez(folder / "x.npz", images=np.random.default_rng(0).integers(0, 256, (4, 9, 9, 3), np.uint8), ans=[0, 1] * 2)
-    assert _run(["data", "preview", "x.npz"]) == 0
+    assert run_command(["data", "preview", "x.npz"]) == 0
     assert "cannot be split: x.npz: class 0 ('class 0') has 2 different images" in capsys.readouterr().err
     assert (folder / "preview.png").is_file()
 
@@ -107,7 +107,7 @@ def test_preview_of_data_that_cannot_be_split(folder: Path, capsys: pytest.Captu
 def test_bad_input_is_one_line(
     folder: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _run(["data", *arguments]) == 2
+    assert run_command(["data", *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(message)

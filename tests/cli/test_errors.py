@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from galaxy_exp.cli import main as command_line
-from galaxy_exp.cli.main import _run
+from galaxy_exp.cli.main import run_command
 
 SIMULATED = ("simulated", "--set", "data.simulated.n_images=100", "--set", "data.simulated.image_size=24")
 
@@ -22,7 +22,7 @@ def fail_with(monkeypatch, error):
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO])
 def test_what_the_machine_refuses_is_one_line(monkeypatch, capsys, number):
     fail_with(monkeypatch, OSError(number, os.strerror(number), "/data/a b.h5"))
-    assert _run([]) == 1
+    assert run_command([]) == 1
     assert capsys.readouterr().err == f"error: /data/a b.h5: {os.strerror(number)}\n"
 
 
@@ -46,9 +46,9 @@ def test_what_the_machine_refuses_is_one_line(monkeypatch, capsys, number):
 )
 def test_a_bug_keeps_its_traceback(monkeypatch, bug):
     fail_with(monkeypatch, bug)
-    monkeypatch.setattr(command_line, "_has_no_reader", lambda stream: False)  # pytest's stdout has no file
+    monkeypatch.setattr(command_line, "has_no_reader", lambda stream: False)  # pytest's stdout has no file
     with pytest.raises(type(bug)) as raised:
-        _run([])
+        run_command([])
     assert raised.value is bug
 
 
@@ -62,7 +62,7 @@ def here(tmp_path, monkeypatch):
 
 
 def refused(capsys, *arguments):
-    assert _run(list(arguments)) == 2
+    assert run_command(list(arguments)) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     return line
 

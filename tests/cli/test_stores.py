@@ -6,7 +6,7 @@ import os
 import pytest
 from PIL import Image
 
-from galaxy_exp.cli.main import _run
+from galaxy_exp.cli.main import run_command
 from galaxy_exp.cli.rows import describe_sweep
 from galaxy_exp.cli.sweep import next_steps
 from galaxy_exp.errors import GalaxyExpError
@@ -59,7 +59,7 @@ class TestPasswords:
         assert "hunter2" not in str(describe_sweep(make_record(tracking_uri=SECRET)))
 
     def test_are_not_told_by_ui(self, capsys):
-        assert _run(["ui", "--uri", "https://me:hunter2@mlflow.example"]) == 0
+        assert run_command(["ui", "--uri", "https://me:hunter2@mlflow.example"]) == 0
         message = capsys.readouterr().err
         assert "mlflow.example" in message
         assert "hunter2" not in message
@@ -69,12 +69,12 @@ class TestPasswords:
             raise GalaxyExpError(f"nothing at {SECRET}")
 
         monkeypatch.setattr("galaxy_exp.registry.catalogue.list_models", fail)
-        assert _run(["models", "list"]) == 1
+        assert run_command(["models", "list"]) == 1
         assert capsys.readouterr().err == "error: nothing at postgresql://***@db.example/mlflow\n"
 
 
 def test_ui_creates_no_store(tmp_path, capsys):
-    assert _run(["ui"]) == 2
+    assert run_command(["ui"]) == 2
     assert f"error: no MLflow store at sqlite:///{tmp_path}/mlflow.db; make a model" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
@@ -83,14 +83,14 @@ def test_ui_is_bound_to_this_machine(tmp_path, monkeypatch):
     (tmp_path / "mlflow.db").touch()
     started = []
     monkeypatch.setattr("os.execve", lambda program, command, environment: started.append((command, environment)))
-    assert _run(["ui", "--port", "5999"]) == 0
+    assert run_command(["ui", "--port", "5999"]) == 0
     (((*_, option, host, _, port), environment),) = started
     assert (option, host, port) == ("--host", "127.0.0.1", "5999")
     assert environment == os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 def test_an_error_with_a_line_break_is_one_line(capsys):
-    assert _run(["check", "no\nfile.yaml"]) == 2
+    assert run_command(["check", "no\nfile.yaml"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 

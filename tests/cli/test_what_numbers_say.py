@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from written_records import started
 
-from galaxy_exp.cli.live import _describe_event
+from galaxy_exp.cli.live import describe_event
 from galaxy_exp.cli.main import cli
 from galaxy_exp.cli.sweep import print_summary
 from galaxy_exp.errors import SweepFailedError
@@ -98,7 +98,7 @@ def _summary(record: SweepRecord, folder: SweepFolder, _: Any) -> str:
 
 def _lines(record: SweepRecord, folder: SweepFolder, _: Any) -> str:
     events = [EpochReported(report=record.trials[1].reports[0], go_on=True), TrialEnded(result=record.trials[1].result)]
-    told = [_describe_event(event, record) for event in events]
+    told = [describe_event(event, record) for event in events]
     assert all(re.search(r"val_macro_f1 \d", line) for line in told)
     assert ("SIMULATED" in told[0]) == ("SIMULATED" in told[1])
     return "\n".join(told)

@@ -28,7 +28,7 @@ from doc_commands import FOUND, ROOT, Line, fenced, parse
 from PIL import Image
 
 from galaxy_exp.cli.main import cli
-from galaxy_exp.cli.shortcuts import read_shortcuts
+from galaxy_exp.cli.options import read_shortcuts
 from galaxy_exp.config import load_sweep
 from galaxy_exp.config.sweep import SimulatedConfig
 from galaxy_exp.data.simulated import CLASS_NAMES, simulate_galaxies
@@ -112,7 +112,7 @@ ELSEWHERE = {
     "python docs/result_figure.py .galaxy_exp/sweeps/ID -o result.png": "tests/docs/test_result_figure.py",
 }
 PARSED = {
-    r"galaxy-exp resume .*": "needs an interrupted sweep; tests/journal/test_changes.py has what may change",
+    r"galaxy-exp resume .*": "needs an interrupted sweep; tests/journal/test_resume_changes.py has what may change",
     r"galaxy-exp sweep sweeps/gz2.yaml --data galaxy10-sdss": "needs the download",
     r"mlflow (server|db) .*": "needs PostgreSQL and S3",
     r"mlflow ui": "as galaxy-exp ui",

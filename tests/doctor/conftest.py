@@ -6,7 +6,7 @@ import pytest
 from journaled_sweeps import JournaledSweep
 from mlflow import MlflowClient
 
-from galaxy_exp.cli.main import _run
+from galaxy_exp.cli.main import run_command
 from galaxy_exp.folders import ProjectFolder
 
 
@@ -32,7 +32,7 @@ def doctor(capsys):
 
     def doctor(*arguments):
         capsys.readouterr()
-        code = _run(["doctor", "--format", "json", *arguments])
+        code = run_command(["doctor", "--format", "json", *arguments])
         rows = json.loads(capsys.readouterr().out)
         print(rows)
         return code, [(row["finding"], row["state"]) for row in rows]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from journaled_sweeps import FINISH, SWEEP, trial_events
 
-from galaxy_exp.cli.main import _run
+from galaxy_exp.cli.main import run_command
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.doctor.files import examine_journal
 from galaxy_exp.journal.events import FinalistsChosen, ModelRegistered, SweepResumed, WinnerChosen
@@ -28,7 +28,7 @@ IN_ORDER = (0, [])
 def test_an_empty_folder_is_one_line_and_stays_empty(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GALAXY_EXP_HOME", raising=False)
-    assert _run(["doctor", "--mend"]) == 0
+    assert run_command(["doctor", "--mend"]) == 0
     assert capsys.readouterr().out.startswith("no sweeps here yet")
     assert list(tmp_path.iterdir()) == []
 
@@ -36,7 +36,7 @@ def test_an_empty_folder_is_one_line_and_stays_empty(tmp_path, monkeypatch, caps
 def test_a_healthy_folder_is_one_line(ward, capsys):
     ward.finish()
     before = ward.journal_file.read_bytes()
-    assert _run(["doctor"]) == 0
+    assert run_command(["doctor"]) == 0
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("all in order (1 sweep)\n", "")
     assert ward.journal_file.read_bytes() == before
@@ -64,7 +64,7 @@ class TestRuns:
             projection = ward.projection(journal)
             for event in trial_events(0, ends=False):
                 projection.on_event(journal.append(event), journal.record)
-            assert _run(["doctor", "--mend"]) == 0
+            assert run_command(["doctor", "--mend"]) == 0
         assert capsys.readouterr().out == "all in order (1 sweep, 1 of them running and left alone)\n"
         assert ward.statuses() == ["RUNNING", "RUNNING"]
 
@@ -254,7 +254,7 @@ class TestFiles:
         named = {"tracking": {"experiment": ward.experiment}, "registry": {"finalists": 1, "seeds": 2}}
         config = SweepConfig.model_validate(named).model_dump(mode="json")
         first, second = [
-            [events[0].model_copy(update={"confirms": 0}), *events[1:]] for events in map(trial_events, (1, 2))
+            [events[0].model_copy(update={"retrains": 0}), *events[1:]] for events in map(trial_events, (1, 2))
         ]
         ward.play(*trial_events(0), FinalistsChosen(numbers=[0], reason="done"), *first, closed="KILLED", config=config)
         for number in (0, 1):

@@ -107,7 +107,7 @@ def test_settled_configurations_come_first_and_are_not_proposals(run):
     reason, record = run(proposer, enqueued=[{"score": 0.2}, {"score": 0.3}], max_trials=5)
     assert reason == "max_trials reached"
     assert [trial.values["score"] for trial in record.trials.values()] == [0.1, 0.2, 0.3, 0.5, 0.6]
-    assert [trial.settled for trial in record.trials.values()] == [True, True, True, False, False]
+    assert [trial.predetermined for trial in record.trials.values()] == [True, True, True, False, False]
     assert [call for call in proposer.calls if call[0] != "tell"] == [
         ("adopt", 0, False),
         ("adopt", 1, False),
@@ -244,8 +244,8 @@ class TestFinalists:
         proposer = ScriptedProposer({"score": 0.5}, {"score": 0.6})
         reason, record = run(proposer, finalists=[2, 1], seeds=2, max_trials=3)
         assert reason == "every finalist was trained with every seed"
-        again = [trial for trial in record.trials.values() if trial.confirms is not None]
-        assert [(trial.number, trial.confirms, trial.values["score"]) for trial in again] == [
+        again = [trial for trial in record.trials.values() if trial.retrains is not None]
+        assert [(trial.number, trial.retrains, trial.values["score"]) for trial in again] == [
             (3, 2, 0.6),
             (4, 1, 0.5),
             (5, 2, 0.6),

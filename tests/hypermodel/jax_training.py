@@ -12,7 +12,7 @@ import numpy as np
 
 from galaxy_exp.hypermodel import GalaxyCNN, on_device, to_inference_model
 from galaxy_exp.hypermodel.batches import Batches
-from galaxy_exp.training.precision import resolve_precision
+from galaxy_exp.training.machine import resolve_precision
 from galaxy_exp.training.session import fresh_session
 
 SHAPE, N_CLASSES, N_IMAGES, EPOCHS = (24, 24, 3), 4, 52, 2

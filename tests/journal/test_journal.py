@@ -68,6 +68,15 @@ class TestRoundTrip:
         for line in (sweep_folder / "journal.jsonl").read_text().splitlines():
             json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
+    def test_keys_on_disk_are_those_of_every_release(self, tmp_path):
+        with Journal.create(tmp_path / "s-1", started()) as journal:
+            journal.append(TrialProposed(number=0, values={}, seed=5, predetermined=True))
+            journal.append(TrialProposed(number=1, values={}, seed=6, retrains=0))
+        lines = [json.loads(line) for line in (tmp_path / "s-1" / "journal.jsonl").read_text().splitlines()]
+        assert [(line["settled"], line["confirms"]) for line in lines[1:]] == [(True, None), (False, 0)]
+        trials = read_record(tmp_path / "s-1").trials
+        assert [(trial.predetermined, trial.retrains) for trial in trials.values()] == [(True, None), (False, 0)]
+
     def test_events_carry_the_clock_of_the_journal(self, sweep_folder):
         record = read_record(sweep_folder)
         assert (record.started.time, record.trials[0].proposed_at, record.updated_at) == (100, 101, 108)

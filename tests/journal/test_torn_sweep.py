@@ -108,7 +108,7 @@ def to_the_end(journal):
 def outcome(record):
     """All that should not depend on interruptions."""
     trials = [
-        (t.number, t.values, t.seed, t.settled, t.confirms, t.state, t.epochs, t.curve("val_macro_f1"))
+        (t.number, t.values, t.seed, t.predetermined, t.retrains, t.state, t.epochs, t.curve("val_macro_f1"))
         for t in record.trials.values()
     ]
     order = [number for what, number in record.history if what == "ended"]

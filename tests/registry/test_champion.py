@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from galaxy_exp.cli.main import _run
+from galaxy_exp.cli.main import run_command
 from galaxy_exp.errors import ModelError
 from galaxy_exp.registry import champion, version_tags
 from galaxy_exp.registry.catalogue import list_history, show_model
@@ -64,7 +64,7 @@ def test_predict_gives_calibrated_probabilities_if_it_is_asked_to(
     rows = []
     for option in ([], ["--calibrated"]):
         command = ["predict", str(tmp_path / "green.png"), "--model", ref.uri, "--uri", store.uri]
-        assert _run([*command, "--format", "jsonl", *option]) == 0
+        assert run_command([*command, "--format", "jsonl", *option]) == 0
         rows.append(json.loads(capsys.readouterr().out))
     plain, calibrated = rows
     assert plain["class_name"] == calibrated["class_name"] == "green"

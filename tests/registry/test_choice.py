@@ -74,7 +74,7 @@ def test_a_finalist_that_fails_on_every_seed_cannot_win():
     again(journal, 1, 0.0, TrialState.FAILED)
     again(journal, 0, 0.4)
     assert [standing.finalist for standing in standings(journal.record)] == [0]
-    assert choose_winner(journal).confirms == 0
+    assert choose_winner(journal).retrains == 0
 
 
 def test_without_finalists_the_best_of_the_search_wins():

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from galaxy_exp.cli.main import _run
+from galaxy_exp.cli.main import run_command
 from galaxy_exp.errors import BadInputError, ModelError
 from galaxy_exp.registry import export
 from galaxy_exp.registry.champion import GalaxyClassifier, load_model
@@ -30,7 +30,7 @@ def test_a_saved_model_agrees(
     registered: ModelVersionRef, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "saved"
-    assert _run(["models", "export", registered.name, "-o", str(output), "--uri", store.uri]) == 0
+    assert run_command(["models", "export", registered.name, "-o", str(output), "--uri", store.uri]) == 0
     assert "largest difference" in capsys.readouterr().err
     exported = keras.layers.TFSMLayer(str(output), call_endpoint="serve")
     answer = np.asarray(exported(np.stack([coloured(1), coloured(2)])))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from galaxy_exp.cli.main import _run
+from galaxy_exp.cli.main import run_command
 from galaxy_exp.config.data_formats import FitsConfig
 from galaxy_exp.data import PreparedData, build_dataset
 from galaxy_exp.data.sources.array_source import DESCRIPTION
@@ -142,11 +142,11 @@ def test_the_command_in_every_format(
     labels[0] = 1
     np.savez(tmp_path / "mine.npz", images=images, labels=labels)
     command = ["evaluate", str(tmp_path / "mine.npz"), "--model", ref.uri, "--uri", store.uri]
-    assert _run(command) == 2
+    assert run_command(command) == 2
     assert "classes 'class 0', 'class 1', 'class 2' are not among the model's classes" in capsys.readouterr().err
     command += ["--set", f"data.class_names={json.dumps(CLASS_NAMES)}"]
 
-    assert _run([*command, "--format", "json", "-o", str(tmp_path / "out")]) == 0
+    assert run_command([*command, "--format", "json", "-o", str(tmp_path / "out")]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert json.loads((tmp_path / "out" / "report.json").read_text()) == printed
     for name in ("confusion", "reliability", "coverage"):
@@ -158,17 +158,17 @@ def test_the_command_in_every_format(
     low, high = printed["per_class"][1]["completeness_interval"]
     assert 0 <= low < 0.8 < high <= 1
 
-    assert _run([*command, "--format", "csv"]) == 0
+    assert run_command([*command, "--format", "csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     (row,) = (row for row in rows if (row["quantity"], row["class"]) == ("purity", BLUE))
     assert (row["value"], row["low"], row["high"]) == ("1.0", "1.0", "1.0")
 
-    assert _run(command) == 0
+    assert run_command(command) == 0
     table = capsys.readouterr().out
     for expected in ("macro-F1 without classes under 20 images", "0.800 (", "true class against predicted"):
         assert expected in table
 
-    assert _run([*command, "--map", "red=blue"]) == 2
+    assert run_command([*command, "--map", "red=blue"]) == 2
     assert "has no class 'blue'; expected one of red; green; blue, cigar shaped" in capsys.readouterr().err
 
 
@@ -188,19 +188,19 @@ def test_every_format_says_that_galaxies_are_simulated(
         file.attrs[DESCRIPTION] = json.dumps({"simulated": of_data})
     command = ["evaluate", str(tmp_path / "mine.h5"), "--model", ref.uri, "--uri", store.uri]
     command += ["--set", f"data.class_names={json.dumps(CLASS_NAMES)}"]
-    assert _run([*command, "--format", "json", "-o", str(tmp_path / "out")]) == 0
+    assert run_command([*command, "--format", "json", "-o", str(tmp_path / "out")]) == 0
     for printed in (capsys.readouterr().out, (tmp_path / "out" / "report.json").read_text()):
         assert [json.loads(printed)[key] for key in ("simulated", "model_simulated")] == [of_data, of_model]
-    assert _run([*command, "--format", "csv"]) == 0
+    assert run_command([*command, "--format", "csv"]) == 0
     rows = {row["quantity"]: row["value"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
     assert [rows["simulated"], rows["model_simulated"]] == [str(of_data), str(of_model)]
-    assert _run(command) == 0
+    assert run_command(command) == 0
     table = capsys.readouterr().out
     assert ("6 SIMULATED images of 3 classes" in table) == of_data
     assert ("the model was trained on SIMULATED galaxies" in table) == of_model
-    assert _run(["predict", str(tmp_path / "mine.h5"), "--model", ref.uri, "--uri", store.uri]) == 0
+    assert run_command(["predict", str(tmp_path / "mine.h5"), "--model", ref.uri, "--uri", store.uri]) == 0
     assert ("trained on SIMULATED galaxies" in capsys.readouterr().err) == of_model
-    assert _run(["models", "list", "evaluated-simulated", "--uri", store.uri]) == 0
+    assert run_command(["models", "list", "evaluated-simulated", "--uri", store.uri]) == 0
     assert "SIMULATED" in capsys.readouterr().out if of_model else True
 
 
@@ -220,9 +220,9 @@ def test_a_look_at_a_held_out_test_set_is_an_opening_of_it(
     for sweep_id, expected in (("sweep a", 1), ("sweep a", 1), ("sweep b", 2)):
         ref = register("opener", sweep_id=sweep_id)
         command = ["--model", ref.uri, "--uri", store.uri, "--set", f"data.class_names={json.dumps(CLASS_NAMES)}"]
-        assert _run(["evaluate", str(tmp_path / "train.npz"), *command]) == 0
+        assert run_command(["evaluate", str(tmp_path / "train.npz"), *command]) == 0
         assert "openings of it" not in capsys.readouterr().err
-        assert _run(["evaluate", str(tmp_path / "test.npz"), *command]) == 0
+        assert run_command(["evaluate", str(tmp_path / "test.npz"), *command]) == 0
         assert f"openings of it on record: {expected}" in capsys.readouterr().err
     assert find_openers(project, digests_of_test_set(prepared)) == {"sweep a", "sweep b"}
 
@@ -241,7 +241,7 @@ def test_the_command_stretches_as_predict_does(
 
     def evaluate(uri: str, *more: str, code: int = 0) -> Any:
         command = ["evaluate", str(tmp_path / "mine"), "--model", uri, "--uri", store.uri, "--format", "json"]
-        assert _run([*command, *more]) == code
+        assert run_command([*command, *more]) == code
         printed = capsys.readouterr()
         return printed.err if code else json.loads(printed.out)["confusion"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from galaxy_exp.cli.main import _run
+from galaxy_exp.cli.main import run_command
 from galaxy_exp.config.data_formats import FitsConfig
 from galaxy_exp.errors import BadInputError
 from galaxy_exp.registry.champion import Predictions
@@ -100,20 +100,20 @@ def test_the_command_stretches_as_the_training_did(
     fits.PrimaryHDU(planes).writeto(tmp_path / "x.fits")
 
     def predict(uri: str, *more: str) -> str:
-        assert _run(["predict", str(tmp_path), "--model", uri, "--uri", store.uri, *more]) == 0
+        assert run_command(["predict", str(tmp_path), "--model", uri, "--uri", store.uri, *more]) == 0
         return next(csv.DictReader(io.StringIO(capsys.readouterr().out)))["class_name"]
 
     assert predict(model.uri) == "blue, cigar shaped"
     assert predict(model.uri, "--set", "data.fits.bands=[2,1,0]") == "red"
     eight_bit = register("eight-bit")
     assert predict(eight_bit.uri, "--set", "data.fits.stretch=linear", "--set", "data.fits.bands=[1,2,0]") == "green"
-    assert _run(["predict", str(tmp_path), "--model", eight_bit.uri, "--uri", store.uri]) == 2
+    assert run_command(["predict", str(tmp_path), "--model", eight_bit.uri, "--uri", store.uri]) == 2
     assert f"x.fits: FITS without a stretch: {eight_bit.uri} has none" in capsys.readouterr().err
     planes[:, 0, 0] = np.nan
     fits.PrimaryHDU(planes).writeto(tmp_path / "x.fits", overwrite=True)
     filling = register("filling", preprocessing={"fits": trained.model_copy(update={"nan": "median"}).record()})
     assert predict(filling.uri) == predict(model.uri, "--set", "data.fits.nan=0") == "blue, cigar shaped"
-    assert _run(["predict", str(tmp_path), "--model", model.uri, "--uri", store.uri]) == 3
+    assert run_command(["predict", str(tmp_path), "--model", model.uri, "--uri", store.uri]) == 3
     assert "1 of 1 images could not be classified" in capsys.readouterr().err
 
 

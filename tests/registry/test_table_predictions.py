@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from galaxy_exp.cli.main import _run
+from galaxy_exp.cli.main import run_command
 from galaxy_exp.registry.packaging import ModelVersionRef
 
 from .conftest import CLASS_NAMES, Store, coloured
@@ -84,7 +84,7 @@ def read_json(path: Path) -> list[dict[str, Any]]:
 def test_predict_gives_a_row_for_each_row(
     command: Command, tmp_path: Path, write: Any, flags: list[str], output: str, read: Any
 ) -> None:
-    assert _run(command("predict", write(tmp_path), *flags, "-o", output)) == 3
+    assert run_command(command("predict", write(tmp_path), *flags, "-o", output)) == 3
     rows = read(tmp_path / output)
     assert [row["objid"] for row in rows] == IDS
     assert [row["class_name"] or None for row in rows] == [RED, GREEN, None, RED]
@@ -98,7 +98,7 @@ def test_an_id_column_may_be_called_like_a_probability(
     command: Command, tmp_path: Path, column: str, output: str, read: Any
 ) -> None:
     (tmp_path / "set.tsv").write_text("\n".join([f"file\t{column}", *(f"stamps/{name}.png\tx{name}" for name in IDS)]))
-    assert _run(command("predict", "set.tsv", "--set", f"data.table.id_column={column}", "-o", output)) == 3
+    assert run_command(command("predict", "set.tsv", "--set", f"data.table.id_column={column}", "-o", output)) == 3
     called = column if column == "p_id" else f"{column} (table)"
     assert [row[called] for row in read(tmp_path / output)] == [f"x{name}" for name in IDS]
 
@@ -109,7 +109,7 @@ def test_a_flag_takes_text_as_it_is_typed(command: Command, tmp_path: Path, name
     Image.fromarray(coloured(MISSING)).save(tmp_path / "stamps" / f"{IDS[MISSING]}.png")
     (tmp_path / "stamps").rename(tmp_path / folder)
     flags = ["--image-folder", folder, "--file-suffix", ".png", "-o", "o.csv" if name == "predict" else "out"]
-    assert _run(command(name, as_csv(tmp_path), *flags)) == 0
+    assert run_command(command(name, as_csv(tmp_path), *flags)) == 0
 
 
 @pytest.mark.parametrize("name", ["predict", "evaluate"])
@@ -117,15 +117,15 @@ def test_a_flag_takes_text_as_it_is_typed(command: Command, tmp_path: Path, name
 def test_a_mistake_is_blamed_on_the_flag(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, flag: str
 ) -> None:
-    assert _run(command(name, as_csv(tmp_path), flag, "")) == 2
+    assert run_command(command(name, as_csv(tmp_path), flag, "")) == 2
     assert f"{flag}: found ''; expected" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("write", "flags"), TABLES)
 def test_evaluate_gives_a_row_for_each_row(command: Command, tmp_path: Path, write: Any, flags: list[str]) -> None:
     arguments = [write(tmp_path), *flags, "-o", "out", "--format", "json"]
-    assert _run(command("evaluate", *arguments)) == 2
-    assert _run(command("evaluate", *arguments, "--set", "data.on_error=skip")) == 0
+    assert run_command(command("evaluate", *arguments)) == 2
+    assert run_command(command("evaluate", *arguments, "--set", "data.on_error=skip")) == 0
     rows = read_csv(tmp_path / "out" / "predictions.csv")
     assert [row["objid"] for row in rows] == IDS
     assert [row["class_name"] for row in rows] == [RED, GREEN, "", RED]
@@ -138,7 +138,7 @@ def test_evaluate_without_a_table_numbers_the_images(command: Command, tmp_path:
     for index, kind in enumerate([RED, GREEN]):
         (tmp_path / "labelled" / kind).mkdir(parents=True)
         Image.fromarray(coloured(index)).save(tmp_path / "labelled" / kind / "x.png")
-    assert _run(command("evaluate", "labelled", "-o", "out")) == 0
+    assert run_command(command("evaluate", "labelled", "-o", "out")) == 0
     rows = read_csv(tmp_path / "out" / "predictions.csv")
     assert [(row["name"], row["class_name"]) for row in rows] == [("labelled[0]", GREEN), ("labelled[1]", RED)]
 
@@ -160,7 +160,7 @@ def test_a_table_that_is_no_use_is_one_line(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, flags: list[str], message: str
 ) -> None:
     (tmp_path / "set.csv").write_text(content)
-    assert _run(command("predict", "set.csv", *flags, "-o", "o.csv")) == 2
+    assert run_command(command("predict", "set.csv", *flags, "-o", "o.csv")) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "o.csv").exists()
 
@@ -169,7 +169,7 @@ def test_rows_of_no_use_keep_their_place(command: Command, tmp_path: Path) -> No
     """Beside a plain file, and with an id column that is called as one of ours."""
     (tmp_path / "set.csv").write_text(f"file,error\nstamps/{IDS[0]}.png,7\n,8\n/etc/passwd,9\nset.csv,10\nstamps,11\n")
     flags = ["--set", "data.table.id_column=error", "-o", "o.csv"]
-    assert _run(command("predict", "set.csv", f"stamps/{IDS[1]}.png", *flags)) == 3
+    assert run_command(command("predict", "set.csv", f"stamps/{IDS[1]}.png", *flags)) == 3
     rows = read_csv(tmp_path / "o.csv")
     assert [row["error (table)"] for row in rows] == ["7", "8", "9", "10", "11", ""]
     assert [bool(row["error"]) for row in rows] == [False, True, True, True, True, False]

@@ -17,6 +17,7 @@ from PIL import Image
 from galaxy_exp.config import parse_sweep
 from galaxy_exp.journal.events import EpochReported, Event, SweepStarted, TrialEnded, TrialProposed, TrialStarted
 from galaxy_exp.journal.record import SweepRecord
+from galaxy_exp.journal.replay import replay
 from galaxy_exp.records import EpochReport, TrialResult, TrialState
 from galaxy_exp.report.axes import Axis, axes_of, comparable_trials, tick_values
 from galaxy_exp.report.hyperparameters import NOT_ACTIVE, collect_parallel, collect_slices
@@ -86,7 +87,7 @@ def make_sweep(
         best = {name: curve[-1]} if curve else {}
         result = TrialResult(number, 1, state, "", epochs, best, epochs, parameters=10 ** (2 + number % 4), flops=5)
         events.append(TrialEnded(result=result))
-    return SweepRecord.from_events(events, "journal")
+    return replay(events, "journal")
 
 
 class TestAxes:

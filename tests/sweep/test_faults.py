@@ -130,7 +130,7 @@ def test_a_sweep_on_two_workers_is_interrupted_and_goes_on_with_one_and_more_tri
     assert "sweep.yaml: search.max_trials: was 5, is 6 now" in project.run("resume", "--workers", "1").stderr
     record = project.record()
     assert record.ended.succeeded
-    assert [number for number, trial in record.trials.items() if trial.confirms is None] == [0, 1, 2, 3, 4, 5]
+    assert [number for number, trial in record.trials.items() if trial.retrains is None] == [0, 1, 2, 3, 4, 5]
     assert all(trial.state.has_model for trial in record.trials.values())
     parent = project.client().get_run(record.parent_run_id)
     assert (parent.info.status, parent.data.params["max_trials"]) == ("FINISHED", "5")
@@ -205,14 +205,14 @@ def test_a_sweep_with_known_points_is_killed_while_it_trains_finalists(finished,
     assert re.search(r"warm start: 5 trials of tiny-\S+ are evidence; its scores count as this sweep's own", log)
     project.run("resume")
     record = project.record()
-    assert [trial.settled for trial in record.trials.values()] == [True, True, False, False, False]
+    assert [trial.predetermined for trial in record.trials.values()] == [True, True, False, False, False]
     assert record.trials[1].values["units"] == 4
     finalist = record.leaderboard()[0].number
     assert record.finalists == [finalist]
-    assert [trial.confirms for trial in record.trials.values()] == [None, None, None, finalist, finalist]
+    assert [trial.retrains for trial in record.trials.values()] == [None, None, None, finalist, finalist]
     assert record.trials[3].values == record.trials[finalist].values
     assert record.trials[3].curve("loss") != record.trials[4].curve("loss")
-    assert record.trials[record.winner].confirms == finalist
+    assert record.trials[record.winner].retrains == finalist
     client = project.client()
     runs = client.search_runs([client.get_experiment_by_name("again").experiment_id])
     assert sorted(run.data.tags.get(names.CONFIRMS, "") for run in runs) == ["", "", "", "", *[str(finalist)] * 2]

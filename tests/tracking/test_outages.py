@@ -7,7 +7,7 @@ from journaled_sweeps import FINISH, JournaledSweep, trial_events
 from mlflow_servers import FaultyProxy, free_port, mlflow_server
 from tiny_disks import fill_disk, tiny_disk
 
-from galaxy_exp.cli.main import _run
+from galaxy_exp.cli.main import run_command
 from galaxy_exp.errors import TrackingError
 from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.tracking import names
@@ -92,7 +92,7 @@ def assert_nothing_lost_or_doubled(sweep, statuses):
 
 
 def assert_told_once(sweep):
-    assert ["the sweep goes on" in line for line in sweep.said] == [True, False]
+    assert ["the sweep continues" in line for line in sweep.said] == [True, False]
     assert sweep.said[1].endswith("is back and has everything")
     assert "\n" not in sweep.said[0]
 
@@ -141,13 +141,13 @@ def test_a_server_that_is_down_at_the_end_gets_the_rest_from_sync(sweep_at, prox
         proxy.mood = "500"
         with pytest.raises(TrackingError, match="cannot be written to"):
             projection.close_sweep("FINISHED")
-    assert _run(["sync"]) == 1
+    assert run_command(["sync"]) == 1
     assert "500" in capsys.readouterr().err
     proxy.mood = "fine"
-    assert _run(["sync"]) == 0
+    assert run_command(["sync"]) == 0
     assert_nothing_lost_or_doubled(sweep, ["FINISHED"])
     before = sweep.runs()
-    assert _run(["sync"]) == 0
+    assert run_command(["sync"]) == 0
     assert sweep.runs().keys() == before.keys()
     assert_nothing_lost_or_doubled(sweep, ["FINISHED"])
 

@@ -145,7 +145,7 @@ class TestSchema:
     def test_one_that_is_locked_is_let_pass(
         self, database: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("galaxy_exp.tracking.store_check._PATIENCE_SECONDS", 0.2)
+        monkeypatch.setattr("galaxy_exp.tracking.store_check.TIMEOUT_SECONDS", 0.2)
         copy = shutil.copy(database, folder / "locked.db")
         with sqlite3.connect(copy, isolation_level=None) as connection:
             connection.execute("BEGIN EXCLUSIVE")
@@ -217,7 +217,7 @@ class TestServers:
             check_store(uri)
 
     def test_that_are_away_or_hang_are_let_pass(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("galaxy_exp.tracking.store_check._PATIENCE_SECONDS", 0.2)
+        monkeypatch.setattr("galaxy_exp.tracking.store_check.TIMEOUT_SECONDS", 0.2)
         check_store(f"http://127.0.0.1:{free_port()}")
         with server_that_answers(200, wait=Event()) as uri:
             check_store(uri)

@@ -192,7 +192,7 @@ def test_a_killed_process_is_mended_by_the_next(
     """After `kill -9` nobody ends the runs."""
     tuner = Scripted([0.1, SystemExit()]).tuner(tmp_path)
     tracking = experiment.track(tuner)
-    monkeypatch.setattr(tracking, "_end_search", lambda *_: None)
+    monkeypatch.setattr(tracking, "end_search", lambda *_: None)
     with pytest.raises(SystemExit):
         tuner.search(verbose=0)
     assert [run.info.status for run in experiment.runs()[1]] == ["FINISHED", "RUNNING"]
@@ -228,7 +228,7 @@ def test_an_absent_mlflow_does_not_disturb_the_search(
     tuner = Scripted([0.1, 0.2]).tuner(tmp_path, max_trials=2)
     experiment.track(tuner)
     with monkeypatch.context() as broken, caplog.at_level(logging.WARNING):
-        broken.setattr("galaxy_exp.tracking.tuner._PAUSE_SECONDS", 0)
+        broken.setattr("galaxy_exp.tracking.tuner.PAUSE_SECONDS", 0)
         for call in ("create_run", "log_batch", "set_terminated"):
             broken.setattr(MlflowClient, call, lambda *_, **__: (_ for _ in ()).throw(OSError("connection lost")))
         tuner.search(verbose=0)

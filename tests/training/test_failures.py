@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from galaxy_exp.records import DISK_FULL
-from galaxy_exp.training.failures import MAX_REASON, failure_reason
 from galaxy_exp.training.recorder import DivergedError
+from galaxy_exp.training.trial import MAX_REASON, failure_reason
 
 
 class ResourceExhaustedError(Exception):

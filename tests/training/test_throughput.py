@@ -83,7 +83,7 @@ def test_what_the_report_raises_passes_through(make_spec):
 
 
 def test_peak_memory_is_what_is_not_shared(tmp_path):
-    from galaxy_exp.training.memory import peak_memory
+    from galaxy_exp.training.machine import peak_memory
 
     status = tmp_path / "status"
     status.write_text("Name:\tpython\nVmHWM:\t 900 kB\nRssAnon:\t 500 kB\nRssFile:\t 300 kB\nRssShmem:\t 10 kB\n")

@@ -1,4 +1,4 @@
-"""The network of a trial, built and ready to be trained, and a rehearsal of keeping it."""
+"""The network of a trial, ready to be trained, and a test that it can be saved and loaded."""
 
 from __future__ import annotations
 
@@ -23,20 +23,23 @@ from galaxy_exp.hypermodel.loading import load_hypermodel
 from galaxy_exp.hypermodel.outputs import find_output_kind, to_probabilities
 from galaxy_exp.hypermodel.search_space import space_from_config
 from galaxy_exp.records import TrialSpec
-from galaxy_exp.training.artifacts import load_network, save_network
-from galaxy_exp.training.labels import LabelForm, find_label_form
+from galaxy_exp.training.label_forms import LabelForm, find_label_form
 from galaxy_exp.training.predictions import OutputError, check_outputs
+from galaxy_exp.training.trial_files import load_network, save_network
 
 __all__ = ["CannotBeKeptError", "TrialNetwork", "build_network", "prepare_network", "rehearse_keeping"]
 
+DEFAULT_BATCH_SIZE = 32
+"""Of a network without a hyperparameter `batch_size`; Keras's own default."""
+
 _SAMPLES = 4
-"""Images that a network is tried with before it is trained."""
+"""Number of images that a network is called with before it is trained."""
 
 _MOST_DIFFERENCE = 0.1
-"""Between a probability before and after keeping, in float32; large logits make much of rounding."""
+"""Of a probability before saving and after loading, in float32; large logits amplify rounding."""
 
 _rehearsed: set[tuple[str, frozenset[type]]] = set()
-"""The hypermodels and kinds of layers of which this process has kept a network; only such without the user's parts."""
+"""Hypermodels, with the types of layers, that this process has saved and loaded; only those of Keras's own layers."""
 
 
 class CannotBeKeptError(ValueError):
@@ -45,20 +48,24 @@ class CannotBeKeptError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TrialNetwork:
-    """A built network with all that is needed to train it."""
+    """A built network with all that training needs."""
 
     reference: str
-    """The hypermodel's, as in the sweep file."""
+    """The hypermodel's name in the sweep file."""
     hypermodel: keras_tuner.HyperModel
     hp: keras_tuner.HyperParameters
     model: keras.Model
     labels: LabelForm
-    """What the network's loss takes."""
+    """The form of labels that its loss accepts."""
     n_classes: int
+
+    @property
+    def batch_size(self) -> int:
+        return int(self.hp.values.get("batch_size", DEFAULT_BATCH_SIZE))
 
 
 def build_network(spec: TrialSpec, images: NDArray[np.uint8]) -> TrialNetwork:
-    """Builds the network of a trial, its weights included, and finds out which labels its loss takes.
+    """Builds the network of a trial with its weights, and finds the form of labels that its loss accepts.
 
     Args:
         images: of training, (n, height, width, channels).
@@ -84,13 +91,13 @@ def prepare_network(
     *,
     jit_compile: bool,
 ) -> TrialNetwork:
-    """Makes what `build` returned ready to be trained.
+    """Prepares what `build` returned for training.
 
     Args:
         images: any, (n, height, width, channels).
 
     Raises:
-        OutputError: the model does not give one number per class for such images, or is none.
+        OutputError: it is no model, or does not give one number per class for such images.
         LossError: the loss does not fit the outputs.
     """
     if not isinstance(model, keras.Model):
@@ -108,9 +115,9 @@ def prepare_network(
 
 
 def _try_outputs(model: keras.Model, images: NDArray[np.uint8]) -> Any:
-    """The outputs; a subclassed model, and any other that was not given an input shape, gets its weights by this.
+    """The outputs for some images; builds the weights of a subclassed model, or one without an input shape.
 
-    One that takes no uint8 gets the images as float32 from here on, as Keras does for a Functional one.
+    A model that does not accept uint8 gets all images as float32 from now on, as Keras does for a Functional model.
     """
     if symbolic := getattr(model, "outputs", None):
         expected = [tuple(each.shape) for each in model.inputs]
@@ -139,25 +146,26 @@ def _fits(shape: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bo
 
 
 def _infer_in_inference(model: keras.Model) -> None:
-    """Lets `predict` and validation of a `call` without `training` say that they do not train, as for any other.
+    """Makes prediction and validation pass `training=False` also to a model whose `call` has no such parameter.
 
-    Keras says nothing then, and layers of augmentation augment by default.
+    Keras passes nothing then, and augmentation layers augment by default.
     """
     if model._call_has_training_arg:
         return
 
-    def telling(step: Callable[..., Any]) -> Callable[..., Any]:
+    def without_training(step: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(step)
-        def told(*arguments: Any, **keywords: Any) -> Any:
+        def call(*arguments: Any, **keywords: Any) -> Any:
             model._call_has_training_arg = True
             try:
                 return step(*arguments, **keywords)
             finally:
                 model._call_has_training_arg = False
 
-        return told
+        return call
 
-    model.predict_step, model.test_step = telling(model.predict_step), telling(model.test_step)
+    model.predict_step = without_training(model.predict_step)
+    model.test_step = without_training(model.test_step)
 
 
 def _with_floats(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -169,13 +177,13 @@ def _with_floats(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def rehearse_keeping(network: TrialNetwork, images: NDArray[np.uint8]) -> None:
-    """Saves the untrained network as the trained one will be saved, and loads it, so that no training is for nothing.
+    """Saves the untrained network as the trained one will be saved, and loads it, so that no training is in vain.
 
-    Networks of Keras's own layers are tried once for each hypermodel and set of layers in a process; those with parts
-    of the user's own each time. What random numbers the training gets is not changed.
+    Networks of Keras's own layers are tested once per process for each hypermodel and set of layers; those with
+    user-defined parts each time. The random numbers of the training are not affected.
 
     Raises:
-        CannotBeKeptError: in one line, why.
+        CannotBeKeptError: it cannot be saved and loaded; one line.
     """
     if isinstance(network.hypermodel, GalaxyCNN):
         return
@@ -199,7 +207,7 @@ def rehearse_keeping(network: TrialNetwork, images: NDArray[np.uint8]) -> None:
 
 
 def _keep(network: TrialNetwork, folder: Path, images: NDArray[np.uint8]) -> None:
-    """A network that is random by intent, as one that calls dropout with `training=True`, is not compared by value."""
+    """Does not compare probabilities if the network is random, such as one that calls dropout with `training=True`."""
     expected, again = (np.asarray(network.model.predict(images, verbose=0), np.float32) for _ in range(2))
     kind = find_output_kind(network.model, expected)
     save_network(network.model, kind, folder, images.shape[1:])
@@ -215,7 +223,7 @@ def _keep(network: TrialNetwork, folder: Path, images: NDArray[np.uint8]) -> Non
 
 @contextmanager
 def _random_state_kept() -> Iterator[None]:
-    """Layers that are made draw their seeds from Python's generator."""
+    """New layers draw their seeds from Python's generator."""
     state, numpy_state = random.getstate(), np.random.get_state()
     try:
         yield

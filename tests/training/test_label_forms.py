@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from galaxy_exp.training.labels import LabelForm, LossError, accept_classes, encode_labels, find_label_form
+from galaxy_exp.training.label_forms import LabelForm, LossError, accept_classes, encode_labels, find_label_form
 
 CLASSES, ONE_HOT, BINARY = LabelForm
 LOSSES = keras.losses

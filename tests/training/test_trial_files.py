@@ -3,7 +3,7 @@ import os
 import pytest
 
 from galaxy_exp.records import EpochReport
-from galaxy_exp.training.artifacts import save_history, save_model
+from galaxy_exp.training.trial_files import save_history, save_model
 
 
 class _Unsavable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
-from galaxy_exp.tracking.quiet import quiet_mlflow
+from galaxy_exp.tracking.calls import quiet_mlflow
 
 ADDRESSES = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"
 BARS = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"

@@ -1,4 +1,4 @@
-"""What the probing process finds out about a network."""
+"""The result of probing a network before it is trained."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ __all__ = ["Probe", "Timing", "format_bytes"]
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long the training of a network takes on this machine."""
+    """Times of a network's training on this machine."""
 
     epoch_seconds: float
-    """Training, and prediction of the validation images."""
+    """An epoch of training, with the prediction of the validation images."""
     start_seconds: float
-    """Building and compiling, once a trial."""
+    """Building and compiling, once per trial."""
     seconds_per_image: float
-    """When predicting."""
+    """Prediction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What became known of a network."""
+    """Size, cost and problem of a network."""
 
     problem: str = ""
-    """Why it cannot be trained here, in one line; empty if it can. What was known by then is set all the same."""
+    """Why it cannot be trained here, in one line, or empty. The other fields are then set as far as they are known."""
     parameters: int = 0
     flops: int = 0
-    """For one image forward."""
+    """Of one image forward."""
     uncounted: tuple[str, ...] = ()
     """Layers that `flops` and `memory_bytes` leave out."""
     memory_bytes: int = 0
-    """Estimated, at the peak of training; without the inside of a model that has a `call` of its own."""
+    """Estimate of the peak during training, without the inside of a model with its own `call`."""
     batch_size: int = 0
     precision: str = ""
     timing: Timing | None = None
-    """None if it was not asked for, or the network has a problem."""
+    """None if it was not measured."""
 
 
 def format_bytes(number: float) -> str:

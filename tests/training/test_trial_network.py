@@ -7,10 +7,10 @@ import pytest
 from user_hypermodels import SIDE, functional_augmenting, subclassed_augmenting
 
 from galaxy_exp.hypermodel.outputs import OutputKind
-from galaxy_exp.training import network as networks
-from galaxy_exp.training.artifacts import load_network, save_network
-from galaxy_exp.training.network import CannotBeKeptError, prepare_network, rehearse_keeping
+from galaxy_exp.training import trial_network as networks
 from galaxy_exp.training.predictions import OutputError
+from galaxy_exp.training.trial_files import load_network, save_network
+from galaxy_exp.training.trial_network import CannotBeKeptError, prepare_network, rehearse_keeping
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, SIDE, SIDE, 3), dtype=np.uint8)
 

@@ -1,8 +1,7 @@
-"""The files that a trial leaves in its folder, each written beside its place and then renamed into it."""
+"""The files of a trial, each written to a temporary path and then renamed."""
 
 from __future__ import annotations
 
-import csv
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +11,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.folders import MODEL_NAME, graph_of, write_atomically
+from galaxy_exp.folders import MODEL_NAME, graph_of, write_atomically, write_csv
 from galaxy_exp.hypermodel.export import forget_unsavable_loss, is_portable, make_savable, to_inference_model
 from galaxy_exp.hypermodel.outputs import OutputKind, add_probabilities
 from galaxy_exp.records import EpochReport
 
 __all__ = [
-    "HISTORY_FILE",
     "PROBABILITIES_FILE",
     "load_network",
     "save_history",
@@ -28,19 +26,18 @@ __all__ = [
 ]
 
 PROBABILITIES_FILE = "validation_probabilities.npy"
-HISTORY_FILE = "history.csv"
 
 
 def save_network(model: keras.Model, kind: OutputKind, folder: Path, image_shape: Sequence[int]) -> None:
     """Writes `model.keras`: uint8 images in, probabilities out, in float32.
 
-    On TensorFlow, a network that has parts of the user's own is written as a graph too (see `folders.graph_of`), which
-    loads without the user's code. Then `model.keras` holds the user's network as it is; without the arguments of layers
-    that have no `get_config`. On another backend such a network has to be loaded with its code.
+    On TensorFlow, a network with user-defined parts is written as a graph too (see `folders.graph_of`), which loads
+    without the user's code. `model.keras` then holds the user's network without the conversion to probabilities, and
+    without the arguments of layers that have no `get_config`. On another backend such a network needs its code to load.
 
     Args:
-        model: built; takes uint8 (n, height, width, channels).
-        kind: what it gives.
+        model: built; accepts uint8 (n, height, width, channels).
+        kind: of its outputs.
         image_shape: (height, width, channels).
     """
     inference = to_inference_model(model)
@@ -52,7 +49,7 @@ def save_network(model: keras.Model, kind: OutputKind, folder: Path, image_shape
         images = keras.InputSpec(shape=(None, *image_shape), dtype="uint8")
         archive = keras.export.ExportArchive()
         archive.track(network)
-        # by itself, a layer of augmentation augments, and `network.export` does not say otherwise
+        # `network.export` would call the network without `training`, and augmentation layers would augment
         archive.add_endpoint("serve", lambda batch: network(batch, training=False), input_signature=[images])
         write_atomically(graph, lambda path: archive.write_out(path, verbose=False))
         make_savable(inference)
@@ -80,12 +77,5 @@ def save_probabilities(probabilities: NDArray[Any], folder: Path) -> None:
 
 def save_history(reports: Sequence[EpochReport], folder: Path) -> None:
     """Writes `history.csv`: one row per epoch, with `epoch` (from 1) and every metric that any epoch has."""
-    columns = ["epoch", *dict.fromkeys(name for report in reports for name in report.metrics)]
-
-    def write(path: Path) -> None:
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows({"epoch": report.epoch, **report.metrics} for report in reports)
-
-    write_atomically(folder / HISTORY_FILE, write)
+    rows = [report.row() for report in reports]
+    write_atomically(folder / "history.csv", lambda path: write_csv(path, rows))

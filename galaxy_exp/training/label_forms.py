@@ -1,4 +1,4 @@
-"""Labels in the form that the loss of a network takes."""
+"""The form of labels that the loss of a network accepts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["LabelForm", "LossError", "accept_classes", "encode_labels", "find_la
 
 
 class LossError(ValueError):
-    """The loss of a network takes labels in no form that fits the network's outputs."""
+    """The loss of a network accepts labels in no form that fits its outputs."""
 
 
 class LabelForm(Enum):
-    """How labels are given to a loss and to metrics."""
+    """The form of labels for a loss and for metrics."""
 
     CLASSES = "whole numbers (n,)"
     ONE_HOT = "one-hot rows (n, n_classes)"
@@ -29,7 +29,7 @@ class LabelForm(Enum):
 
 
 def encode_labels(labels: NDArray[np.int64], form: LabelForm, n_classes: int) -> NDArray[Any]:
-    """Labels (n,) in that form; float32 unless they stay whole numbers."""
+    """Converts labels (n,) to a form; float32 unless they stay whole numbers."""
     if form is LabelForm.CLASSES:
         return labels
     if form is LabelForm.BINARY:
@@ -38,18 +38,18 @@ def encode_labels(labels: NDArray[np.int64], form: LabelForm, n_classes: int) ->
 
 
 def find_label_form(model: keras.Model, n_outputs: int, images: NDArray[np.uint8], n_classes: int) -> LabelForm:
-    """The form of labels for which the model's loss is finite and its metrics do not raise, found by trying.
+    """The form of labels for which the model's loss is finite and its metrics do not raise.
 
-    So a loss counts for what it does, whether it is named, a function, an object or a `compute_loss` of the user's own.
-    Labels stay whole numbers where nothing is known of the loss: without `compile`, or in a `train_step` of its own.
+    Each form is tried, so this works for a loss given by name, function or object, and for an overridden
+    `compute_loss`. Labels stay whole numbers if the loss is not known: without `compile`, or within a `train_step`.
 
     Args:
         model: built.
-        n_outputs: the numbers it gives for an image, n_classes, or 1 for two classes.
-        images: any, (n, height, width, channels), for a `compute_loss` that looks at them.
+        n_outputs: per image: n_classes, or 1 for two classes.
+        images: any, (n, height, width, channels), for a `compute_loss` that uses them.
 
     Raises:
-        LossError: the loss, or a metric, takes none of the forms; one line with what it raised.
+        LossError: the loss, or a metric, accepts none of the forms; one line with what it raised.
     """
     has_own = type(model).compute_loss is not keras.Model.compute_loss
     if not model.compiled or (getattr(model, "loss", None) is None and not has_own):
@@ -69,7 +69,7 @@ def find_label_form(model: keras.Model, n_outputs: int, images: NDArray[np.uint8
 
 
 def _refusal(model: keras.Model, form: LabelForm, n_outputs: int, images: NDArray[np.uint8], n_classes: int) -> str:
-    """Why the loss cannot be computed; empty if it can."""
+    """Why the loss cannot be computed, or an empty text."""
     n = n_classes + 2  # unlike the number of classes, so that no wrong form fits by its shape
     labels = np.arange(n) % n_classes
     if form is LabelForm.BINARY and any(word in _name(model.loss).lower() for word in ("sparse", "categorical")):
@@ -80,7 +80,7 @@ def _refusal(model: keras.Model, form: LabelForm, n_outputs: int, images: NDArra
         target = keras.ops.convert_to_tensor(encode_labels(labels, form, n_classes))
         loss = model.compute_loss(x=keras.ops.convert_to_tensor(some), y=target, y_pred=predicted, sample_weight=None)
         found = keras.ops.convert_to_numpy(keras.ops.mean(loss))
-    except Exception as error:  # noqa: BLE001 - a loss can raise anything for labels that it does not take
+    except Exception as error:  # noqa: BLE001 - a loss can raise anything for labels that it refuses
         return reason_of(error)
     return _refusal_of_metrics(model, target, predicted) if np.isfinite(found) else f"it is {found}"
 
@@ -104,10 +104,14 @@ def _name(loss: Any) -> str:
 def accept_classes(
     model: keras.Model, form: LabelForm, n_classes: int, images: NDArray[np.uint8] | None = None
 ) -> Iterator[None]:
-    """Within, the model's loss and metrics take whole numbers, too, whatever feeds them.
+    """Makes the model's loss and metrics accept whole numbers too, whatever data source feeds them.
 
-    A hypermodel's own `fit` gets whole numbers, and may hand them on as an array, a data set or batch by batch. Labels
-    of any other shape are left as they are. With a few images, the form is found again whenever the model is compiled.
+    A user-defined `fit` gets whole numbers, and may pass them on as an array, a data set or batch by batch. Labels of
+    any other shape are not changed.
+
+    Args:
+        form: of the labels that the loss accepts.
+        images: a few, (n, height, width, channels), to find the form again whenever the model is compiled.
     """
     if form is LabelForm.CLASSES and images is None:
         yield

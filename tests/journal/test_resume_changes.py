@@ -7,7 +7,6 @@ from galaxy_exp.config import parse_sweep
 from galaxy_exp.config.changes import Change, differences
 from galaxy_exp.config.reading import FlagValue, read_sweep
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.journal.changes import find_change
 from galaxy_exp.journal.events import (
     FinalistsChosen,
     ModelRegistered,
@@ -20,6 +19,7 @@ from galaxy_exp.journal.events import (
     WorkersChosen,
 )
 from galaxy_exp.journal.journal import Journal, read_record
+from galaxy_exp.journal.resume_changes import find_change
 
 SWEEP = "name: s\nspace: {units: {min: 2, max: 8}}\nsearch: {max_trials: 5, seed: 3}\n"
 
@@ -71,7 +71,7 @@ class TestAFileThatIsAsItWas:
         file.unlink()
         said = []
         assert find_change(journal.record, say=said.append) is None
-        assert said == [f"note: {file}: No such file or directory; the sweep goes on with what it said"]
+        assert said == [f"note: {file}: No such file or directory; the sweep continues as recorded"]
 
 
 class TestBudgetsAndWorkers:
@@ -150,7 +150,7 @@ class TestWhatTrialsDependOn:
         first, second, why = refused.value.problems
         assert first == f"{file}: space.units: was {unit % 8}, is {unit % 9} now"
         assert second == f"{file}: search.seed: was 3, is 4 now"
-        assert why.startswith("sweep s-1 cannot go on with that, since its trials so far were made otherwise")
+        assert why.startswith("sweep s-1 cannot continue with that, since its trials so far were made otherwise")
         assert why.endswith("galaxy-exp resume s-1 --as-recorded")
 
     def test_is_refused_in_an_option_by_its_name(self, journal):
@@ -191,7 +191,7 @@ class TestASearchThatIsOver:
 
     def test_does_not_once_the_winner_is_chosen(self, over):
         over.append(WinnerChosen(number=0))
-        with pytest.raises(ConfigError, match=r"sealed test part is opened once.*--set search.warm_start=s-1"):
+        with pytest.raises(ConfigError, match=r"held-out test set is opened once.*--set search.warm_start=s-1"):
             find_change(over.record, overrides=["search.max_trials=6"])
 
 

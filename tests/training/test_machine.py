@@ -6,13 +6,13 @@ from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import EpochReported, TrialEnded
 from galaxy_exp.records import EpochReport, TrialResult, TrialState
 from galaxy_exp.sweep import trial_spec
-from galaxy_exp.training import precision, resolve_precision
+from galaxy_exp.training import machine, resolve_precision
 
 
 @pytest.fixture
 def cpuinfo(tmp_path, monkeypatch):
-    monkeypatch.setattr(precision, "_gpu_capability", lambda: None)
-    monkeypatch.setattr(precision.sys, "platform", "linux")
+    monkeypatch.setattr(machine, "gpu_capability", lambda: None)
+    monkeypatch.setattr(machine.sys, "platform", "linux")
     path = tmp_path / "cpuinfo"
 
     def write(flags):
@@ -42,7 +42,7 @@ def test_auto_asks_the_processor(cpuinfo, flags, expected):
 
 def test_auto_elsewhere_is_float32(cpuinfo, tmp_path, monkeypatch):
     assert resolve_precision("auto", tmp_path / "none") == "float32"
-    monkeypatch.setattr(precision.sys, "platform", "darwin")
+    monkeypatch.setattr(machine.sys, "platform", "darwin")
     assert resolve_precision("auto", cpuinfo("amx_bf16")) == "float32"
 
 
@@ -50,7 +50,7 @@ def test_auto_elsewhere_is_float32(cpuinfo, tmp_path, monkeypatch):
     ("capability", "expected"), [((9, 0), "mixed_bfloat16"), ((8, 0), "mixed_bfloat16"), ((7, 5), "float32")]
 )
 def test_a_gpu_decides_before_the_processor(cpuinfo, monkeypatch, capability, expected):
-    monkeypatch.setattr(precision, "_gpu_capability", lambda: capability)
+    monkeypatch.setattr(machine, "gpu_capability", lambda: capability)
     assert resolve_precision("auto", cpuinfo("amx_bf16")) == expected
 
 

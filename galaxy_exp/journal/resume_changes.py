@@ -1,4 +1,4 @@
-"""What a sweep that is resumed does otherwise: its file read again, and what was set on the command line."""
+"""Changes of a resumed sweep: its file read again, and options of the command line."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def find_change(
     as_recorded: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> SweepChanged | None:
-    """What is asked of an unfinished sweep now and was not before, as an event to journal; None if nothing is.
+    """The changes of an unfinished sweep's configuration, as an event to journal; None if nothing changes.
 
     Args:
-        record: where the sweep stands.
-        file: a sweep file to go by; None takes the one the sweep came from, if it is still there and has changed.
-        overrides: `key.path=value`, on top of the file and of what was set when the sweep began.
-        flags: on top of the overrides.
-        as_recorded: whether the file that the sweep came from is left aside.
-        say: takes a line for each key that changes, or about a file that is gone.
+        record: of the sweep.
+        file: the new sweep file; None uses the recorded one, if it still exists and has changed.
+        overrides: `key.path=value`, applied after the file and the recorded overrides.
+        flags: applied after the overrides.
+        as_recorded: ignores the recorded sweep file.
+        say: called with a line for each key that changes, and about a missing file.
 
     Raises:
         ConfigError: a mistake in the file or an override, or changes that the trials so far do not allow: one line
@@ -70,19 +70,19 @@ def find_change(
 
 
 def _changed_file(source: SweepFile | None, say: Callable[[str], None]) -> Path | None:
-    """The file that the sweep came from, if it can be read and is not as it was."""
+    """The recorded sweep file, if it can be read and has changed."""
     if source is None or not source.path:
         return None
     path = Path(source.path)
     try:
         return None if digest_of(path) == source.digest else path
     except OSError as error:
-        say(f"note: {path}: {error.strerror}; the sweep goes on with what it said")
+        say(f"note: {path}: {error.strerror}; the sweep continues as recorded")
         return None
 
 
 def _origin(key: str, blamed: dict[str, str], where: str) -> str:
-    """The last option that set a key or its section, else the file."""
+    """The last option that set a key or its section; else the file."""
     found = [origin for name, origin in blamed.items() if key == name or key.startswith(f"{name}.")]
     return found[-1] if found else where
 
@@ -94,34 +94,34 @@ def _refuse_what_trials_depend_on(
     if not refused:
         return
     way_out = (
-        f"; to go on without what the file says now: galaxy-exp resume {record.sweep_id} --as-recorded"
+        f"; to continue without the changed file: galaxy-exp resume {record.sweep_id} --as-recorded"
         if from_file
         else ""
     )
     raise ConfigError(
         [
             *refused,
-            f"sweep {record.sweep_id} cannot go on with that, since its trials so far were made otherwise; what may "
+            f"sweep {record.sweep_id} cannot continue with that, since its trials so far were made otherwise; what may "
             f"change: {', '.join(CHANGEABLE)}{way_out}",
         ]
     )
 
 
 def _reopens(record: SweepRecord, changes: Sequence[Change]) -> bool:
-    """Whether a search that has ended goes on.
+    """Whether a search that has ended continues.
 
     Raises:
-        ConfigError: it cannot, for the choice among its trials has begun.
+        ConfigError: it cannot, since the choice among its trials has begun.
     """
     late = [change.key for change in changes if is_budget(change.key)]
     if record.finalists is None or not late:
         return False
-    if record.winner is None and not any(trial.confirms is not None for trial in record.trials.values()):
+    if record.winner is None and not any(trial.retrains is not None for trial in record.trials.values()):
         return True
     stage = (
         "its finalists are being trained again"
         if record.winner is None
-        else "its winner is chosen, and the sealed test part is opened once"
+        else "its winner is chosen, and the held-out test set is opened once"
     )
     raise ConfigError(
         f"sweep {record.sweep_id}: the search is over and {stage}, so {' and '.join(late)} cannot change any more; "

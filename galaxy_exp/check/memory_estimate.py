@@ -1,4 +1,4 @@
-"""How much memory the training of a network takes at its peak, before it is trained."""
+"""An estimate of the peak of memory in training a network, before it is trained."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from galaxy_exp.check.findings import format_bytes
+from galaxy_exp.check.probe import format_bytes
 from galaxy_exp.hypermodel.augmentation import AugmentationLayer
 from galaxy_exp.hypermodel.flops import LayerCall, layer_calls
 
@@ -33,8 +33,8 @@ def estimate_memory(model: keras.Model, batch_size: int) -> int:
     1 for momentum) and once more as those of the best epoch; three times as much again is taken while the optimizer
     works out its step; and under a policy of mixed precision (h = 1, else 0) there are copies of half the size of
     weights and gradients. For each of the b images of a batch, the output of every layer l, a_l bytes, is kept until
-    its gradient is taken; then that gradient and the one of the layer's input are there too. Layers that only look at
-    their input otherwise (Flatten, Reshape) hold nothing. The inside of a model with a `call` of its own is not known.
+    its gradient is taken; then that gradient and the one of the layer's input are there too. Layers that only view
+    their input differently (Flatten, Reshape) hold nothing. The inside of a model with its own `call` is not known.
 
     benchmarks/memory_estimate.py holds this against what processes really take; the three steps of the optimizer are
     from there.
@@ -49,13 +49,13 @@ def estimate_memory(model: keras.Model, batch_size: int) -> int:
 
 @contextmanager
 def refuse_many_weights(where: str, limit: int) -> Iterator[None]:
-    """Within, a layer is not made if all weights up to it, with their gradients, would need more than `limit` bytes.
+    """Refuses a layer when all weights so far, with their gradients, would need more than `limit` bytes.
 
     Args:
-        where: what has so much memory, in the message.
+        where: the device with this memory, for the message.
 
     Raises:
-        TooLargeError: before the memory is taken; names the layer and its weights.
+        TooLargeError: before the memory is allocated; names the layer and its weights.
     """
     original = keras.layers.Layer.add_weight
     n_weights = 0
@@ -93,7 +93,7 @@ def _bytes_per_image(call: LayerCall) -> int:
 
 
 def _slots_per_weight(optimizer: Any) -> float:
-    """Numbers that the optimizer keeps for each weight, found out on a small one."""
+    """The number of values that the optimizer keeps for each weight, measured on a small variable."""
     if optimizer is None:
         return 0.0
     weight = keras.Variable(keras.ops.zeros((32, 32)))

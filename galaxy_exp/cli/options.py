@@ -1,0 +1,123 @@
+"""Options that several commands share, among them those that stand for single keys of a sweep file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from galaxy_exp.records import BUILT_IN_MODEL
+
+if TYPE_CHECKING:
+    from galaxy_exp.config.reading import FlagValue
+
+__all__ = [
+    "format_option",
+    "image_folder_flags",
+    "image_folder_options",
+    "model_options",
+    "read_shortcuts",
+    "sweep_argument",
+    "sweep_file_options",
+    "uri_option",
+    "workers",
+]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+sweep_argument = click.argument("sweep", required=False)
+"""An id from `galaxy-exp list` or the beginning of one."""
+
+uri_option = click.option(
+    "--uri", metavar="URI", help="MLflow tracking store; left out: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db"
+)
+
+
+def format_option(*formats: str) -> Callable[[_Command], _Command]:
+    """Adds `--format` with these formats, of which the first is the default."""
+    return click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
+        help="how to print the result on stdout",
+    )
+
+
+def model_options(command: _Command) -> _Command:
+    """Adds `--model` and `--alias`, which name a registered version."""
+    model = click.option(
+        "--model", default=BUILT_IN_MODEL, show_default=True, help="registered name (its champion), or a model URI"
+    )
+    alias = click.option("--alias", default="champion", show_default=True, help="which version, with a registered name")
+    return model(alias(command))
+
+
+def image_folder_options(command: _Command) -> _Command:
+    """Adds `--image-folder` and `--file-suffix`, which say where the files of a table are."""
+    folder = click.option("--image-folder", metavar="FOLDER", help="data.image_folder: where a table's files are")
+    suffix = click.option(
+        "--file-suffix", metavar="SUFFIX", help="data.file_suffix: makes files of a table's ids: .jpg"
+    )
+    return folder(suffix(command))
+
+
+def image_folder_flags(image_folder: str | None, file_suffix: str | None) -> list[FlagValue]:
+    """The keys that `image_folder_options` set."""
+    from galaxy_exp.config.reading import FlagValue
+
+    folder = FlagValue("--image-folder", "data.image_folder", image_folder)
+    suffix = FlagValue("--file-suffix", "data.file_suffix", file_suffix)
+    return [each for each in (folder, suffix) if each.value is not None]
+
+
+def workers(value: str) -> int | str:
+    """Parses `--workers`: a whole number, or auto."""
+    if value == "auto":
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither a whole number nor auto") from None
+
+
+_SHORTCUTS: dict[str, tuple[str, Callable[[str], Any], str, str]] = {
+    "data": ("data.source", str, "SOURCE", "the images: a file, a folder, galaxy10-sdss, simulated, ..."),
+    "max_trials": ("search.max_trials", int, "N", "trials in all, the baseline included"),
+    "max_epochs": ("search.max_epochs", int, "N", "epochs in all trials together"),
+    "max_hours": ("search.max_hours", float, "HOURS", "hours of running"),
+    "epochs": ("training.epochs", int, "N", "epochs of a trial that is not stopped early"),
+    "sampler": ("search.sampler", str, "NAME", "how values are proposed: auto, gp, tpe, random, grid, qmc, cmaes"),
+    "pruner": ("search.pruner", str, "NAME", "early stopping: asha, hyperband, median, patience, none"),
+    "objective": ("search.objective", str, "NAME", "what is optimised: val_macro_f1, val_accuracy, ..."),
+    "seed": ("search.seed", int, "N", "proposals, weights and shuffling follow from it"),
+    "workers": ("execution.workers", workers, "N", "trials at a time, each in a process of its own; auto: measured"),
+    "name": ("name", str, "NAME", "what the sweep is called; its id begins with it"),
+}
+"""Key, type, placeholder and meaning, by the option's name."""
+
+
+def sweep_file_options(command: _Command) -> _Command:
+    """Adds `--set` and all short options to a command that reads a sweep file."""
+    for name, (key, kind, placeholder, meaning) in reversed(_SHORTCUTS.items()):
+        command = click.option(_flag(name), type=kind, metavar=placeholder, help=f"{meaning} [{key}]")(command)
+    return click.option(
+        "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="any key of the file; repeatable"
+    )(command)
+
+
+def read_shortcuts(values: dict[str, Any]) -> list[FlagValue]:
+    """The keys that the short options set.
+
+    Args:
+        values: by name of the option; None where it is left out.
+    """
+    from galaxy_exp.config.reading import FlagValue
+
+    return [FlagValue(_flag(name), _SHORTCUTS[name][0], value) for name, value in values.items() if value is not None]
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -1,0 +1,181 @@
+"""The rules by which a journal's events, one after the other, make up the record of its sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from galaxy_exp.config.changes import unsettles_workers
+from galaxy_exp.errors import JournalError
+from galaxy_exp.journal.events import (
+    EpochReported,
+    Event,
+    FinalistsChosen,
+    ModelRegistered,
+    ParentRunCreated,
+    PromotionDecided,
+    SealedTestOpened,
+    SweepChanged,
+    SweepEnded,
+    SweepResumed,
+    SweepStarted,
+    TrialEnded,
+    TrialProjected,
+    TrialProposed,
+    TrialRunCreated,
+    TrialStarted,
+    WinnerChosen,
+    WorkerLost,
+    WorkersChosen,
+)
+from galaxy_exp.journal.record import Step, SweepRecord, TrialRecord
+from galaxy_exp.records import Gain, TrialResult
+
+__all__ = ["apply_event", "misplaced", "replay"]
+
+
+def replay(events: Iterable[Event], where: Path | str) -> SweepRecord:
+    """The record of a sweep after these events of its journal.
+
+    Args:
+        events: from the first one on.
+        where: the journal's name in messages.
+
+    Raises:
+        JournalError: the journal does not begin with `sweep_started`, or an event cannot follow those before it.
+    """
+    iterator = iter(events)
+    first = next(iterator, None)
+    if not isinstance(first, SweepStarted):
+        raise JournalError(f"{where}: the journal does not begin with the start of a sweep")
+    record = SweepRecord(first, updated_at=first.time)
+    for line, event in enumerate(iterator, start=2):
+        if (why := misplaced(event, record)) is not None:
+            raise JournalError(f"{where}:{line}: {event.event} {why}")
+        apply_event(event, record)
+    return record
+
+
+def misplaced(event: Event, record: SweepRecord) -> str | None:
+    """Why an event cannot be the next one of a journal (lines were lost, doubled or moved), in words that follow its
+    name; None if it can."""
+    if isinstance(event, SweepStarted):
+        return "comes a second time"
+    for number in _trials_of(event):
+        if number not in record.trials:
+            return f"names trial {number}, which was never proposed"
+    if isinstance(event, TrialProposed) and event.number != len(record.trials):
+        return f"names trial {event.number} where trial {len(record.trials)} comes next"
+    if isinstance(event, TrialEnded) and record.trials[event.result.number].result is not None:
+        return f"names trial {event.result.number}, which had ended before"
+    return None
+
+
+def _trials_of(event: Event) -> list[int]:
+    """The trials that must have been proposed before this event."""
+    match event:
+        case EpochReported():
+            return [event.report.number]
+        case TrialEnded():
+            return [event.result.number]
+        case FinalistsChosen():
+            return event.numbers
+        case TrialProposed():
+            return [] if event.retrains is None else [event.retrains]
+        case TrialStarted() | WorkerLost() | TrialRunCreated() | TrialProjected():
+            return [event.number]
+        case WinnerChosen() | SealedTestOpened() | ModelRegistered():
+            return [event.number]
+        case _:
+            return []
+
+
+def apply_event(event: Event, record: SweepRecord) -> None:
+    """Updates the record with one event; KeyError if it names a trial that was never proposed."""
+    if not isinstance(event, ParentRunCreated | TrialRunCreated | TrialProjected | ModelRegistered):
+        if not isinstance(event, SweepResumed | SweepChanged):  # no process worked on the sweep before these
+            record.active_seconds += max(0.0, event.time - record.updated_at)
+        record.updated_at = event.time
+    match event:
+        case TrialProposed():
+            record.trials[event.number] = record.unfinished[event.number] = TrialRecord(
+                event.number,
+                event.values,
+                event.seed,
+                event.time,
+                predetermined=event.predetermined,
+                retrains=event.retrains,
+            )
+            record.history.append((Step.PROPOSED, event.number))
+        case TrialStarted():
+            trial = record.trials[event.number]
+            trial.attempt, trial.started_at = event.attempt, event.time
+            trial.reports, trial.report_times = [], []
+        case EpochReported():
+            record.precision = record.precision or event.report.precision
+            record.trials[event.report.number].reports.append(event.report)
+            record.trials[event.report.number].report_times.append(event.time)
+        case WorkerLost():
+            record.trials[event.number].losses.append(event.reason)
+        case TrialEnded():
+            _end_trial(record, record.trials[event.result.number], event.result, event.time)
+        case TrialRunCreated():
+            trial = record.trials[event.number]
+            trial.run_id, trial.run_attempt = event.run_id, event.attempt
+        case TrialProjected():
+            record.trials[event.number].projected = True
+        case _:
+            _apply_to_sweep(event, record)
+
+
+def _end_trial(record: SweepRecord, trial: TrialRecord, result: TrialResult, time: float) -> None:
+    record.precision = record.precision or result.precision
+    trial.ended_at, trial.result = time, result  # in this order for observers in another thread
+    record.end_order.append(trial.number)
+    record.history.append((Step.ENDED, trial.number))
+    record.unfinished.pop(trial.number, None)
+    record.finished_epochs += trial.epochs
+
+
+def _apply_to_sweep(event: Event, record: SweepRecord) -> None:
+    match event:
+        case ParentRunCreated():
+            record.parent_run_id = event.run_id
+        case FinalistsChosen():
+            record.finalists, record.why_search_ended = event.numbers, event.reason
+        case WinnerChosen():
+            record.winner = event.number
+        case SealedTestOpened():
+            record.test_reports[event.number] = event.report
+            record.test_set |= {str(event.report.get("digest", "")), event.test_images} - {""}
+            record.opening = max(record.opening, event.opening)
+            record.gains |= {metric: Gain.of_difference(metric, *ends) for metric, ends in event.gains.items()}
+        case ModelRegistered():
+            record.registered = event
+        case PromotionDecided():
+            record.promotion = event
+            record.opening = max(record.opening, event.opening)
+        case SweepEnded():
+            record.ended = event
+        case SweepChanged():
+            _change_sweep(event, record)
+        case WorkersChosen():
+            record.workers_chosen = event
+        case SweepResumed():
+            record.ended, record.ended_before_resuming = None, len(record.end_order)
+        case _:
+            raise TypeError(f"no rule for {type(event).__name__}")
+
+
+def _change_sweep(event: SweepChanged, record: SweepRecord) -> None:
+    record.changed.append(event)
+    record.__dict__.pop("config", None)  # the cached one
+    if unsettles_workers(event.changes):
+        record.workers_chosen = None
+    if event.reopens_search:
+        record.finalists, record.why_search_ended = None, ""
+    if event.tracking_uri:  # another MLflow store, which has no run and no version yet
+        record.tracking_uri = event.tracking_uri
+        record.parent_run_id = record.registered = record.promotion = None
+        for trial in record.trials.values():
+            trial.run_id, trial.run_attempt, trial.projected = None, 0, False

@@ -1,0 +1,116 @@
+"""Experiments and runs of an MLflow store: found, created, restored and written to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+
+from galaxy_exp.tracking import names
+from galaxy_exp.tracking.store import create_experiment
+
+__all__ = ["find_runs", "is_active", "log_batch", "open_experiment", "restore_run", "search_runs", "to_milliseconds"]
+
+_MAX_PARAMS_PER_CALL = 100
+_MAX_METRICS_PER_CALL = 800
+"""MLflow accepts 1000 things in a call: these, and tags."""
+
+
+def open_experiment(
+    client: MlflowClient, name: str, tags: Mapping[str, str], on_restored: Callable[[], None] = lambda: None
+) -> str:
+    """The id of an experiment, which is created or, if it was deleted, restored.
+
+    Args:
+        tags: of an experiment that is created.
+        on_restored: called after restoring.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return create_experiment(client, name, tags)
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+        on_restored()
+    return str(found.experiment_id)
+
+
+def search_runs(
+    client: MlflowClient, experiment_id: str, query: str, order_by: Sequence[str] | None = None
+) -> Iterator[Run]:
+    """The active runs of an experiment that match a query, page by page."""
+    token: str | None = None
+    while True:
+        page = client.search_runs(
+            [experiment_id], query, max_results=1000, order_by=list(order_by or ()), page_token=token
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def find_runs(client: MlflowClient, experiment: str, sweep_id: str | None = None) -> list[Run]:
+    """The active runs that all sweeps, or one sweep, made in an experiment; none if there is no such experiment.
+
+    Args:
+        experiment: its name.
+    """
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return []
+    query = f"tags.`{names.SOURCE}` = '{names.OWN_SOURCE}'"
+    if sweep_id is not None:
+        query += f" AND tags.`{names.SWEEP_ID}` = '{sweep_id}'"
+    runs = search_runs(client, found.experiment_id, query)
+    return [run for run in runs if names.SWEEP_ID in run.data.tags and names.KIND in run.data.tags]
+
+
+def is_active(client: MlflowClient, run_id: str) -> bool:
+    """Whether a run exists and is not deleted."""
+    return _lifecycle_stage(client, run_id) == "active"
+
+
+def restore_run(client: MlflowClient, run_id: str) -> bool:
+    """Restores a run if it is deleted; False if the store no longer has it."""
+    stage = _lifecycle_stage(client, run_id)
+    if stage == "deleted":
+        client.restore_run(run_id)
+    return stage is not None
+
+
+def _lifecycle_stage(client: MlflowClient, run_id: str) -> str | None:
+    """ "active", "deleted", or None for a run that does not exist."""
+    try:
+        return str(client.get_run(run_id).info.lifecycle_stage)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+
+
+def log_batch(
+    client: MlflowClient,
+    run_id: str,
+    params: Mapping[str, Any] | None = None,
+    metrics: Sequence[Metric] = (),
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Writes params, metrics and tags in as few calls as MLflow allows.
+
+    MLflow ignores a metric that it already has, so writing twice changes nothing.
+    """
+    param_list = [Param(name, str(value)) for name, value in (params or {}).items()]
+    metric_list = list(metrics)
+    tag_list = [RunTag(name, value) for name, value in (tags or {}).items()]
+    while param_list or metric_list or tag_list:
+        client.log_batch(run_id, metric_list[:_MAX_METRICS_PER_CALL], param_list[:_MAX_PARAMS_PER_CALL], tag_list)
+        metric_list, param_list = metric_list[_MAX_METRICS_PER_CALL:], param_list[_MAX_PARAMS_PER_CALL:]
+        tag_list = []
+
+
+def to_milliseconds(seconds: float) -> int:
+    """A time as MLflow has it."""
+    return int(seconds * 1000)

@@ -1,0 +1,201 @@
+"""The parent run of a sweep in MLflow: found or created, described, and closed with the sweep's summary."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Run
+
+from galaxy_exp.data.prepared import PreparedData
+from galaxy_exp.errors import first_line
+from galaxy_exp.folders import SweepFolder
+from galaxy_exp.journal.events import ParentRunCreated
+from galaxy_exp.journal.journal import Journal
+from galaxy_exp.journal.record import SweepRecord
+from galaxy_exp.tracking import names
+from galaxy_exp.tracking.artifacts import write_insight_artifacts, write_sealed_test_figures, write_sweep_artifacts
+from galaxy_exp.tracking.content import sweep_metrics, sweep_params
+from galaxy_exp.tracking.mlflow_runs import (
+    is_active,
+    log_batch,
+    open_experiment,
+    restore_run,
+    search_runs,
+    to_milliseconds,
+)
+from galaxy_exp.tracking.names import RunStatus
+from galaxy_exp.tracking.notes import EXPERIMENT_NOTE, describe_sweep, describe_trial
+from galaxy_exp.tracking.views import save_view
+
+__all__ = ["ParentRun", "end_runs"]
+
+
+class ParentRun:
+    """The run of a sweep as a whole, and its experiment.
+
+    Args:
+        client: of the store.
+        journal: gets the id of a run that is created.
+        folder: of the sweep.
+        data: described in MLflow as the runs' input.
+        warn: called with one line for the user, once for each message.
+    """
+
+    def __init__(
+        self,
+        client: MlflowClient,
+        journal: Journal,
+        folder: SweepFolder,
+        data: PreparedData,
+        warn: Callable[[str], None],
+    ) -> None:
+        self.client = client
+        self.journal = journal
+        self.folder = folder
+        self.data = data
+        self.warn = warn
+        self._experiment_id: str | None = None
+        self._is_described = False
+
+    @property
+    def record(self) -> SweepRecord:
+        return self.journal.record
+
+    @property
+    def experiment_id(self) -> str:
+        """The id of the sweep's experiment, which is created or restored if need be."""
+        if self._experiment_id is None:
+            name = self.record.config.experiment_name
+            self._experiment_id = open_experiment(
+                self.client,
+                name,
+                names.EXPERIMENT_KIND | {names.NOTE: EXPERIMENT_NOTE},
+                lambda: self.warn(f'the MLflow experiment "{name}" had been deleted; it is restored'),
+            )
+        return self._experiment_id
+
+    def ensure(self, *, after_outage: bool = False) -> str:
+        """The id of the sweep's run.
+
+        That is the run in the journal, a run that a killed driver created and did not journal, or a new one.
+
+        Args:
+            after_outage: checks whether MLflow still has the journaled run, and restores it if it was deleted.
+        """
+        run_id = self.record.parent_run_id
+        if run_id is None or (after_outage and not restore_run(self.client, run_id)):
+            lost, run_id = run_id, self._find() or self._create()
+            self.journal.append(ParentRunCreated(run_id=run_id))
+            if lost is not None:
+                self._adopt_trials(run_id)
+            self._is_described = False
+        if not self._is_described:
+            self._describe(run_id)
+            self._is_described = True
+        return run_id
+
+    def tags(self, kind: str) -> dict[str, str]:
+        """The tags of every run of the sweep."""
+        return {
+            names.SWEEP_ID: self.record.sweep_id,
+            names.KIND: kind,
+            names.SOURCE: names.OWN_SOURCE,
+            names.USER: names.user_name(),
+        }
+
+    def log_data(self, run_id: str) -> None:
+        """Writes the prepared images as the input of a run."""
+        data = self.data
+        dataset = Dataset(
+            name=("simulated galaxies" if data.simulated else Path(data.source).name)[:500],
+            digest=data.digest[:36],
+            source_type="galaxy_exp",
+            source=json.dumps({"source": data.source, "simulated": data.simulated}),
+            schema=json.dumps({"image_shape": data.image_shape, "class_names": data.class_names}),
+            profile=json.dumps({"counts": data.counts, "split_digest": data.split_digest}),
+        )
+        self.client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
+    def delete_strays(self) -> None:
+        """Deletes other runs of the sweep, which a killed driver created and did not journal."""
+        for run in list(self._search()):
+            if run.info.run_id != self.record.parent_run_id:
+                self.client.delete_run(run.info.run_id)
+
+    def close(self, status: str) -> None:
+        """Writes the sweep's summary and ends its runs; `status` is a `RunStatus`."""
+        run_id, record = self.ensure(), self.record
+        if status != RunStatus.KILLED:  # whoever interrupts a sweep does not want to wait
+            self._draw_figures()
+        moment = _closing_time(record)
+        summary = [Metric(name, value, moment, 0) for name, value in sweep_metrics(record).items()]
+        log_batch(self.client, run_id, metrics=summary)
+        self._log_files(run_id)
+        self._write_note(run_id)
+        if (winner := record.winning_trial) is not None and winner.run_id is not None:
+            self.client.set_tag(winner.run_id, names.NOTE, describe_trial(winner, record))
+        for trial in record.leaderboard(record.config.tracking.keep_models):
+            model = self.folder.model(trial.number)
+            if trial.run_id is not None and model.exists():
+                self.client.log_artifact(trial.run_id, str(model), "model")
+        end_runs(self.client, record, status)
+
+    def _search(self) -> Iterable[Run]:
+        return search_runs(self.client, self.experiment_id, names.query_runs(self.record.sweep_id, "sweep"))
+
+    def _find(self) -> str | None:
+        return next((str(run.info.run_id) for run in self._search()), None)
+
+    def _create(self) -> str:
+        began = to_milliseconds(self.record.started.time)
+        run = self.client.create_run(self.experiment_id, began, self.tags("sweep"), self.record.sweep_id)
+        return str(run.info.run_id)
+
+    def _adopt_trials(self, run_id: str) -> None:
+        for trial in list(self.record.trials.values()):
+            if trial.run_id is not None and is_active(self.client, trial.run_id):
+                self.client.set_tag(trial.run_id, names.PARENT, run_id)
+
+    def _describe(self, run_id: str) -> None:
+        self.client.update_run(run_id, status=RunStatus.RUNNING)
+        if names.CLOSED in self.client.get_run(run_id).data.tags:
+            self.client.delete_tag(run_id, names.CLOSED)
+        self._write_note(run_id)
+        log_batch(self.client, run_id, sweep_params(self.record, self.data))
+        self.log_data(run_id)
+        self._log_files(run_id)
+
+    def _write_note(self, run_id: str) -> None:
+        """Writes the sweep's description, and the view of its trials that the description links."""
+        view = save_view(self.record)
+        if view is not None:
+            self.client.set_experiment_tag(self.experiment_id, view.key, view.value)
+        self.client.set_tag(run_id, names.NOTE, describe_sweep(self.record, self.data, self.experiment_id, run_id))
+
+    def _log_files(self, run_id: str) -> None:
+        self.client.log_artifacts(run_id, str(write_sweep_artifacts(self.folder.path, self.record, self.data)))
+
+    def _draw_figures(self) -> None:
+        for what, write in (("insight/", write_insight_artifacts), ("the sealed test", write_sealed_test_figures)):
+            try:
+                write(self.folder.path, self.record)
+            except Exception as error:  # noqa: BLE001 - drawing libraries meet whatever values user-defined metrics have
+                self.warn(f"the figures of {what} cannot be drawn: {first_line(error)}")
+
+
+def end_runs(client: MlflowClient, record: SweepRecord, status: str) -> None:
+    """Ends the runs of a sweep in MLflow, those of running trials as KILLED; needs no prepared images."""
+    for trial in record.running:
+        if trial.run_id is not None:
+            client.set_terminated(trial.run_id, RunStatus.KILLED)
+    if record.parent_run_id is not None:
+        client.set_terminated(record.parent_run_id, status, _closing_time(record))
+
+
+def _closing_time(record: SweepRecord) -> int:
+    """Does not change once the sweep has ended, so that closing again writes the same."""
+    last = record.promotion or record.ended
+    return to_milliseconds(last.time if last else record.updated_at)
