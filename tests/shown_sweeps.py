@@ -7,6 +7,7 @@ import numpy as np
 from journaled_sweeps import SWEEP, JournaledSweep
 
 from galaxy_exp.config import SweepConfig
+from galaxy_exp.evaluation.test_report import build_report
 from galaxy_exp.journal.events import (
     EpochReported,
     FinalistsChosen,
@@ -20,7 +21,6 @@ from galaxy_exp.journal.events import (
 )
 from galaxy_exp.records import EpochReport, TrialResult, TrialState
 from galaxy_exp.registry import packaging
-from galaxy_exp.registry.evaluation import build_report
 from galaxy_exp.registry.model_card import write_card
 from galaxy_exp.registry.winner import promote_winner
 from galaxy_exp.sweep_report import refresh_report

@@ -25,8 +25,8 @@ from galaxy_exp.records import BUILT_IN_MODEL
 if TYPE_CHECKING:
     from galaxy_exp.config.sweep import DataConfig
     from galaxy_exp.data import ImageDataset
+    from galaxy_exp.evaluation.test_report import TestReport
     from galaxy_exp.registry.champion import GalaxyClassifier
-    from galaxy_exp.registry.evaluation import TestReport
 
 __all__ = ["evaluate_command"]
 
@@ -214,7 +214,7 @@ def _record(report: TestReport) -> dict[str, Any]:
 
 
 def _score_rows(report: TestReport) -> Iterator[dict[str, Any]]:
-    from galaxy_exp.metrics import METRIC_LABELS
+    from galaxy_exp.evaluation.metrics import METRIC_LABELS
 
     for name in _SCORES:
         low, high = report.intervals.get(name, (None, None))
@@ -230,10 +230,10 @@ def _calibrated_scores(report: TestReport) -> dict[str, float]:
 
 
 def _confident_rows(report: TestReport) -> Iterator[dict[str, Any]]:
-    from galaxy_exp.report.coverage import TOLD
+    from galaxy_exp.evaluation.confidence import COVERAGES_SHOWN
 
     for row in report.coverage:
-        if row["coverage"] in TOLD:
+        if row["coverage"] in COVERAGES_SHOWN:
             accuracy = _with_interval(row["accuracy"], row["interval"])
             yield {"kept": f"{row['coverage']:.0%}", "images": row["n_images"], "accuracy": accuracy}
 
@@ -284,7 +284,8 @@ def _long_rows(report: TestReport, record: dict[str, Any]) -> Iterator[dict[str,
 def _write_folder(report: TestReport, record: dict[str, Any], folder: Path) -> None:
     import numpy as np
 
-    from galaxy_exp.report.calibration import Calibration, plot_reliability
+    from galaxy_exp.evaluation.confidence import Calibration
+    from galaxy_exp.report.calibration import plot_reliability
     from galaxy_exp.report.confusion import plot_confusion
     from galaxy_exp.report.coverage import plot_coverage
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.errors import ModelError, first_line
+from galaxy_exp.evaluation.confidence import scale_probabilities
 from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
 from galaxy_exp.records import BUILT_IN_MODEL
 from galaxy_exp.registry.catalogue import list_models, promote, rollback
-from galaxy_exp.registry.temperature import scale_probabilities
 from galaxy_exp.registry.version_tags import CHAMPION, SIMULATED
 from galaxy_exp.tracking.quiet import quiet_mlflow
 from galaxy_exp.tracking.store import hide_in_address, open_existing_client, tracking_errors, uri_option

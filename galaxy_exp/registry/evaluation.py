@@ -2,94 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp import metrics
 from galaxy_exp.errors import DataError, ModelError
-from galaxy_exp.registry.bootstrap import METRICS, bootstrap_intervals, paired_bootstrap
+from galaxy_exp.evaluation import metrics
+from galaxy_exp.evaluation.confidence import fit_temperature
+from galaxy_exp.evaluation.resampling import paired_bootstrap
+from galaxy_exp.evaluation.test_report import TestReport, build_report
 from galaxy_exp.registry.networks import average_networks, read_network
-from galaxy_exp.registry.temperature import fit_temperature, scale_probabilities
-from galaxy_exp.report.calibration import measure_calibration
-from galaxy_exp.report.coverage import coverage_table
-from galaxy_exp.report.per_class import per_class_table
 
-__all__ = [
-    "TestReport",
-    "Variant",
-    "build_report",
-    "evaluate_model",
-    "images_per_batch",
-    "paired_bootstrap",
-    "views_of",
-]
+__all__ = ["Variant", "evaluate_model", "images_per_batch", "views_of"]
 
 PIXELS_PER_BATCH = 2**18
 """As in `training.predictions`: the sealed test needs no more memory than training did."""
-
-
-@dataclass(frozen=True, slots=True)
-class TestReport:
-    """How a network did on a labelled set. Plain data: `to_dict` is JSON, `from_dict` its inverse."""
-
-    __test__: ClassVar[bool] = False  # pytest would take the class for a test
-
-    n_images: int
-    accuracy: float
-    macro_f1: float
-    balanced_accuracy: float
-    loss: float
-    """Mean cross-entropy in nats."""
-    per_class: list[dict[str, Any]]
-    """As `galaxy_exp.report.per_class.per_class_table` gives it, with 95% intervals under `completeness_interval`,
-    `purity_interval` and `f1_interval` ([low, high], or None)."""
-    confusion: list[list[int]]
-    """Counts: rows are true classes, columns predicted ones."""
-    class_names: list[str]
-    digest: str
-    """Identifies the images and labels."""
-    top2: float | None = None
-    """Share of images whose class is among the two most probable; like what follows, missing in old records."""
-    macro_f1_without_rare: float | None = None
-    """Over classes with at least `galaxy_exp.metrics.RARE` images; None if there are none."""
-    calibration_error: float | None = None
-    """Expected calibration error, of `galaxy_exp.report.calibration`."""
-    intervals: dict[str, list[float]] = field(default_factory=dict)
-    """95% bootstrap intervals of the numbers over all classes, [low, high] by name."""
-    reliability: dict[str, Any] | None = None
-    """`galaxy_exp.report.calibration.Calibration.to_dict()`."""
-    temperature: float | None = None
-    """The model's, fitted on its sweep's validation images; see `galaxy_exp.registry.temperature`."""
-    calibrated: dict[str, Any] | None = None
-    """As `reliability`, of the probabilities at that temperature, with their `loss`."""
-    coverage: list[dict[str, Any]] = field(default_factory=list)
-    """`galaxy_exp.report.coverage.coverage_table`."""
-    tta: bool = False
-    """Whether the probabilities are the mean over `views_of` each image."""
-    members: list[int] = field(default_factory=list)
-    """The trials whose mean the model gives; empty for a single network."""
-    compared: list[dict[str, Any]] = field(default_factory=list)
-    """The model otherwise, on the same images: `name`, the scores by `METRICS`, and `differences`: of each, the model's
-    minus this, with the ends of its 95% interval (paired bootstrap)."""
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The numbers over all classes, by name, without `n_images`."""
-        return {name: getattr(self, name) for name in ("accuracy", "macro_f1", "balanced_accuracy", "loss")}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Strings, numbers, lists and dictionaries only."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> TestReport:
-        """The report that `to_dict` made `record` from."""
-        return cls(**record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +83,7 @@ def evaluate_model(
 def _compare(
     name: str, labels: NDArray[Any], probabilities: NDArray[np.float32], other: NDArray[np.float32]
 ) -> dict[str, Any]:
-    differences = {metric: list(paired_bootstrap(labels, probabilities, other, metric)) for metric in METRICS}
+    differences = {metric: list(paired_bootstrap(labels, probabilities, other, metric)) for metric in metrics.METRICS}
     return {"name": name, **metrics.summarise_predictions(labels, other), "differences": differences}
 
 
@@ -170,59 +101,6 @@ def views_of(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
 def images_per_batch(height: int, width: int) -> int:
     """How many images of that many pixels to predict at once; the rule of `training.predictions`."""
     return min(max(PIXELS_PER_BATCH // (height * width), 8), 256)
-
-
-def build_report(
-    labels: NDArray[Any],
-    probabilities: NDArray[Any],
-    class_names: Sequence[str],
-    digest: str,
-    temperature: float | None = None,
-    scaled: NDArray[Any] | None = None,
-) -> TestReport:
-    """Scores probabilities (n, n_classes) against integer labels (n,), and their calibration at a temperature too.
-
-    Args:
-        labels: integers (n,), n above 0.
-        probabilities: (n, n_classes).
-        class_names: one per class, in label order.
-        digest: identifies the images and labels.
-        temperature: of the model; None if it has none.
-        scaled: the probabilities at it; None: they are scaled here.
-    """
-    if temperature is not None and scaled is None:
-        scaled = scale_probabilities(probabilities, temperature)
-    calibration = measure_calibration(labels, probabilities)
-    matrix = metrics.confusion_matrix(labels, probabilities.argmax(axis=1), len(class_names))
-    intervals = bootstrap_intervals(labels, probabilities)
-    per_class = per_class_table(labels, probabilities, class_names)
-    for label, record in enumerate(per_class):
-        for name, of_classes in intervals.per_class.items():
-            found = of_classes[label]
-            record[f"{name}_interval"] = None if found is None else list(found)
-    return TestReport(
-        n_images=len(labels),
-        accuracy=metrics.accuracy(matrix),
-        macro_f1=metrics.macro_f1(matrix),
-        balanced_accuracy=metrics.balanced_accuracy(matrix),
-        loss=metrics.log_loss(labels, probabilities),
-        per_class=per_class,
-        confusion=matrix.tolist(),
-        class_names=list(class_names),
-        digest=digest,
-        top2=metrics.top_k_accuracy(labels, probabilities, 2),
-        macro_f1_without_rare=metrics.macro_f1_without_rare(matrix),
-        calibration_error=calibration.error,
-        intervals={name: list(ends) for name, ends in intervals.overall.items()},
-        reliability=calibration.to_dict(),
-        temperature=temperature,
-        calibrated=None if scaled is None else _calibrated(labels, scaled),
-        coverage=coverage_table(labels, probabilities),
-    )
-
-
-def _calibrated(labels: NDArray[Any], scaled: NDArray[Any]) -> dict[str, Any]:
-    return measure_calibration(labels, scaled).to_dict() | {"loss": metrics.log_loss(labels, scaled)}
 
 
 def _open_set(images_path: Path, labels_path: Path, n_classes: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from galaxy_exp.data import ImageDataset, PreparedData
 from galaxy_exp.data.dataset import preprocess_dataset
 from galaxy_exp.errors import DataError, ModelError
-from galaxy_exp.registry.evaluation import TestReport, build_report
+from galaxy_exp.evaluation.confidence import scale_probabilities
+from galaxy_exp.evaluation.test_report import TestReport, build_report
 from galaxy_exp.registry.openings import digests_of_test_set
 from galaxy_exp.registry.prediction import name_id_columns
 from galaxy_exp.registry.row_files import Row
-from galaxy_exp.registry.temperature import scale_probabilities
 
 __all__ = [
     "Alignment",

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from galaxy_exp.data.prepared import PreparedData
+from galaxy_exp.evaluation.confidence import COVERAGES_SHOWN
+from galaxy_exp.evaluation.metrics import METRIC_LABELS, RARE
+from galaxy_exp.evaluation.selection import standings
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.metrics import METRIC_LABELS, RARE
 from galaxy_exp.records import Gain
-from galaxy_exp.registry.choice import standings
-from galaxy_exp.report.coverage import TOLD
 
 __all__ = ["LONGEST", "add_decision", "write_card"]
 
@@ -178,7 +178,7 @@ def _calibration_lines(own: Mapping[str, Any]) -> Iterator[str]:
             f"At temperature {temperature:.3f}, fitted on validation images, the expected calibration error is "
             f"{calibrated['error']:.3f} and the cross-entropy {calibrated['loss']:.3f} nats, not {own['loss']:.3f}."
         )
-    told = [row for row in own.get("coverage", []) if row["coverage"] in TOLD]
+    told = [row for row in own.get("coverage", []) if row["coverage"] in COVERAGES_SHOWN]
     if told:
         shares = ", ".join(f"{row['accuracy']:.3f} on {row['coverage']:.0%}" for row in told)
         yield ""

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.errors import JournalError, JournalWriteError
+from galaxy_exp.evaluation.resampling import opening_level
 from galaxy_exp.folders import ProjectFolder, SweepFolder, fsync_path
 from galaxy_exp.registry import version_tags
 from galaxy_exp.wording import iso_time
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from galaxy_exp.data.prepared import PreparedData
 
 __all__ = [
-    "TOTAL_LEVEL",
     "describe_opening",
     "digest_each_image",
     "digest_images",
@@ -41,24 +41,10 @@ __all__ = [
     "digests_of_test_set",
     "find_openers",
     "find_openers_in_store",
-    "opening_level",
     "record_opening",
 ]
 
-TOTAL_LEVEL = 0.05
-"""Bound on the probability that any of the comparisons on one test set promotes a model that is no better."""
-
 _TESTED = b'"sealed_test_opened"'
-
-
-def opening_level(number: int) -> float:
-    """The one-sided level of the comparison at the `number`-th opening of a test set, counted from 1.
-
-    At most number - 1 comparisons have gone before, as the champion's own test was an opening too. The j-th has the
-    level 0.05 / (j (j + 1)): 2.5%, 0.83%, 0.42%, and so on, which add up to 5% (alpha spending; Foster & Stine 2008).
-    """
-    comparison = max(number - 1, 1)
-    return TOTAL_LEVEL / (comparison * (comparison + 1))
 
 
 def describe_opening(number: int, *, compared: bool) -> str:

@@ -21,11 +21,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from galaxy_exp.evaluation.resampling import opening_level, paired_bootstrap, paired_permutation
 from galaxy_exp.records import Gain
 from galaxy_exp.registry import version_tags
-from galaxy_exp.registry.bootstrap import paired_bootstrap, paired_permutation
 from galaxy_exp.registry.model_card import add_decision
-from galaxy_exp.registry.openings import describe_opening, opening_level
+from galaxy_exp.registry.openings import describe_opening
 from galaxy_exp.registry.sealed_predictions import SealedPredictions, fetch_sealed_predictions
 from galaxy_exp.wording import iso_time
 

@@ -9,20 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from mlflow import MlflowClient
 from numpy.typing import NDArray
 
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.errors import ModelError, SweepFailedError
+from galaxy_exp.evaluation.metrics import METRICS
+from galaxy_exp.evaluation.resampling import paired_bootstrap
+from galaxy_exp.evaluation.test_report import TestReport
 from galaxy_exp.folders import SweepFolder, graph_of, write_atomically
 from galaxy_exp.journal.events import ModelRegistered, PromotionDecided, SealedTestOpened
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.registry import version_tags
-from galaxy_exp.registry.bootstrap import METRICS, paired_bootstrap
-from galaxy_exp.registry.evaluation import TestReport, Variant, evaluate_model
+from galaxy_exp.registry.evaluation import Variant, evaluate_model
 from galaxy_exp.registry.model_card import write_card
 from galaxy_exp.registry.networks import write_ensemble
 from galaxy_exp.registry.openings import (
@@ -43,6 +45,9 @@ from galaxy_exp.registry.promotion import (
 )
 from galaxy_exp.registry.sealed_predictions import SealedPredictions, log_sealed_predictions
 from galaxy_exp.tracking.store import tracking_errors, uri_option
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 __all__ = ["open_sealed_test", "promote_winner", "register_winner"]
 

@@ -6,16 +6,8 @@ figures can be drawn in any thread and leave no global state behind.
 
 from __future__ import annotations
 
-from galaxy_exp.report.confusion import confusion_record, plot_confusion
+from galaxy_exp.report.confusion import plot_confusion
 from galaxy_exp.report.learning_curves import plot_learning_curves
 from galaxy_exp.report.mistakes import plot_mistakes_gallery
-from galaxy_exp.report.per_class import per_class_table, per_class_text
 
-__all__ = [
-    "confusion_record",
-    "per_class_table",
-    "per_class_text",
-    "plot_confusion",
-    "plot_learning_curves",
-    "plot_mistakes_gallery",
-]
+__all__ = ["plot_confusion", "plot_learning_curves", "plot_mistakes_gallery"]

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from galaxy_exp.errors import DataError, ModelError
+from galaxy_exp.evaluation.test_report import TestReport
 from galaxy_exp.registry import evaluation, pyfunc_model
-from galaxy_exp.registry.evaluation import TestReport, evaluate_model
+from galaxy_exp.registry.evaluation import evaluate_model
 from galaxy_exp.training import predictions
 
 from .conftest import CLASS_NAMES, coloured

@@ -10,18 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from galaxy_exp import metrics
 from galaxy_exp.errors import JournalError, JournalWriteError
+from galaxy_exp.evaluation import metrics
+from galaxy_exp.evaluation.metrics import METRICS
+from galaxy_exp.evaluation.resampling import TOTAL_LEVEL, opening_level, paired_permutation
 from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.registry import version_tags
-from galaxy_exp.registry.bootstrap import METRICS, paired_permutation
 from galaxy_exp.registry.openings import (
-    TOTAL_LEVEL,
     describe_opening,
     digest_images,
     find_openers,
     find_openers_in_store,
-    opening_level,
     record_opening,
 )
 from galaxy_exp.registry.promotion import Candidate, decide_promotion

@@ -13,6 +13,9 @@ import pytest
 from galaxy_exp.config import parse_sweep
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.errors import BadInputError, ModelError, SweepFailedError, TrackingError
+from galaxy_exp.evaluation.resampling import opening_level
+from galaxy_exp.evaluation.selection import choose_winner
+from galaxy_exp.evaluation.test_report import build_report
 from galaxy_exp.folders import SweepFolder, graph_of
 from galaxy_exp.journal.events import (
     FinalistsChosen,
@@ -28,9 +31,8 @@ from galaxy_exp.journal.journal import Journal
 from galaxy_exp.records import TrialResult, TrialState
 from galaxy_exp.registry import version_tags, winner
 from galaxy_exp.registry.champion import load_model
-from galaxy_exp.registry.choice import choose_winner
-from galaxy_exp.registry.evaluation import build_report, evaluate_model
-from galaxy_exp.registry.openings import describe_opening, digest_test_set, opening_level
+from galaxy_exp.registry.evaluation import evaluate_model
+from galaxy_exp.registry.openings import describe_opening, digest_test_set
 from galaxy_exp.registry.sealed_predictions import fetch_sealed_predictions
 
 from .conftest import Store

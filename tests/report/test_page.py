@@ -13,9 +13,9 @@ import pytest
 import yaml
 from written_records import RecordWriter
 
+from galaxy_exp.evaluation.confidence import measure_calibration
+from galaxy_exp.evaluation.test_report import build_report
 from galaxy_exp.folders import SweepFolder
-from galaxy_exp.registry.evaluation import build_report
-from galaxy_exp.report.calibration import measure_calibration
 from galaxy_exp.report.page.citations import ENTRIES, bibtex, cited_data, cited_methods, cited_software
 from galaxy_exp.report.page.document import build_page
 from galaxy_exp.report.page.html import element, escape

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from galaxy_exp.records import Gain
 
 if TYPE_CHECKING:
+    from galaxy_exp.evaluation.confidence import Calibration
     from galaxy_exp.journal.record import SweepRecord, TrialRecord
-    from galaxy_exp.report.calibration import Calibration
 
 __all__ = ["DataFacts", "Finalist", "Gain", "Material", "Picture", "SweepState", "TrialsAhead"]
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from galaxy_exp.report.calibration import Calibration
+from galaxy_exp.evaluation.confidence import Calibration
 from galaxy_exp.report.insight.axes import Axis, short_value, tick_values
 from galaxy_exp.report.learning_curves import Curve
 from galaxy_exp.report.page.drawing import Drawing, Plot, padded_axis
@@ -87,7 +87,7 @@ def draw_calibration(calibration: Calibration) -> Html:
 
 
 def draw_coverage(rows: Sequence[Mapping[str, Any]]) -> Html:
-    """Accuracy against the share of images kept, with intervals; rows as `report.coverage.coverage_table` has them."""
+    """Accuracy against the share of images kept, with intervals; rows of `confidence.coverage_table`."""
     shown = sorted(rows, key=lambda row: row["coverage"])
     x = Axis("coverage", (), 0.0, 100.0)
     y = padded_axis("accuracy", [end for row in shown for end in row["interval"]])

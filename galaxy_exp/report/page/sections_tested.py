@@ -6,9 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from galaxy_exp.metrics import METRIC_LABELS, RARE
-from galaxy_exp.report.calibration import Calibration
-from galaxy_exp.report.coverage import TOLD
+from galaxy_exp.evaluation.confidence import COVERAGES_SHOWN, Calibration
+from galaxy_exp.evaluation.metrics import METRIC_LABELS, RARE
 from galaxy_exp.report.page.cells import gain_cell
 from galaxy_exp.report.page.html import Html, element, figure, join, paragraph, table
 from galaxy_exp.report.page.material import Gain, Material, Picture
@@ -164,7 +163,7 @@ def _coverage(material: Material, report: Mapping[str, Any]) -> Html:
     rows = [
         [f"{row['coverage']:.0%}", f"{row['n_images']:,}", score(row["confidence"]), score(row["accuracy"]),
          _interval(row["interval"])]
-        for row in report["coverage"] if row["coverage"] in TOLD
+        for row in report["coverage"] if row["coverage"] in COVERAGES_SHOWN
     ]  # fmt: skip
     told = paragraph(
         "Whoever leaves the least certain images to a person keeps the others: so accurate is the winner on those of "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from galaxy_exp.metrics import METRIC_LABELS
+from galaxy_exp.evaluation.metrics import METRIC_LABELS
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.report.page.material import Material
 

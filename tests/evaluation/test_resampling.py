@@ -5,9 +5,10 @@ import time
 import numpy as np
 import pytest
 
-from galaxy_exp import metrics
 from galaxy_exp.errors import BadInputError
-from galaxy_exp.registry.bootstrap import METRICS, bootstrap_intervals, paired_bootstrap
+from galaxy_exp.evaluation import metrics
+from galaxy_exp.evaluation.metrics import METRICS
+from galaxy_exp.evaluation.resampling import bootstrap_intervals, paired_bootstrap
 
 
 def _predictions(seed: int, labels: np.ndarray, n_classes: int, skill: float) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from galaxy_exp import metrics
+from galaxy_exp.evaluation import metrics
 
 
 @pytest.fixture(scope="module")
