@@ -459,7 +459,7 @@ class _Run:
         data = restore_data(self._journal.record, self._say)
         choose_winner(self._journal)
         self._say("testing the winner and the baseline on the sealed test images")
-        winner.open_sealed_test(self._journal, self._folder, data)
+        winner.open_held_out_test(self._journal, self._folder, data)
         projection.catch_up()
         winner.register_winner(self._journal, self._folder, data, projection.client)
         winner.promote_winner(self._journal, self._folder, projection.client)

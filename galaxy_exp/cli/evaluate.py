@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from galaxy_exp.config.sweep import DataConfig
     from galaxy_exp.data import ImageDataset
     from galaxy_exp.evaluation.test_report import TestReport
-    from galaxy_exp.registry.champion import GalaxyClassifier
+    from galaxy_exp.registry.classifier import GalaxyClassifier
 
 __all__ = ["evaluate_command"]
 
@@ -113,13 +113,13 @@ def evaluate_command(
         list_predictions,
         parse_class_map,
     )
-    from galaxy_exp.registry.row_files import write_rows
+    from galaxy_exp.registry.prediction import write_rows
 
     config = read_data_config(source, overrides, image_folder_flags(image_folder, file_suffix))
     mapped = parse_class_map(class_map)
     from galaxy_exp.data.sources import check_source
     from galaxy_exp.folders import ProjectFolder
-    from galaxy_exp.registry.champion import load_model
+    from galaxy_exp.registry.classifier import load_model
 
     check_source(config)
     if output is not None:
@@ -151,8 +151,8 @@ def evaluate_command(
 def _record_openings(classifier: GalaxyClassifier, dataset: ImageDataset) -> None:
     """A look at a sweep's held-out test set is an opening of it, by the sweep that the model is of."""
     from galaxy_exp.folders import ProjectFolder
+    from galaxy_exp.registry.held_out import record_opening
     from galaxy_exp.registry.labelled import find_test_sets
-    from galaxy_exp.registry.openings import record_opening
 
     project = ProjectFolder.default()
     for digests in find_test_sets(dataset, project.data_cache):

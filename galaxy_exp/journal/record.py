@@ -141,7 +141,7 @@ class SweepRecord:
     winner: int | None = None
     test_reports: dict[int, dict[str, Any]] = field(default_factory=dict)
     test_set: frozenset[str] = frozenset()
-    """The digests by which the ledger (`registry.openings`) knows the held-out test set, once it is open."""
+    """The digests by which the ledger (`registry.held_out`) knows the held-out test set, once it is open."""
     opening: int = 0
     """Which opening of the test set this sweep's was, from 1; 0 if it is not open, and for sweeps of older releases."""
     gains: dict[str, Gain] = field(default_factory=dict)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.errors import BadInputError, ModelError, reason_of
-from galaxy_exp.registry.champion import GalaxyClassifier
+from galaxy_exp.registry.classifier import GalaxyClassifier
 from galaxy_exp.registry.version_tags import DATA_SOURCE
 
 __all__ = ["TOLERANCE", "export_network", "facts_file"]

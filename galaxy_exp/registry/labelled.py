@@ -16,9 +16,8 @@ from galaxy_exp.data.dataset import preprocess_dataset
 from galaxy_exp.errors import DataError, ModelError
 from galaxy_exp.evaluation.confidence import scale_probabilities
 from galaxy_exp.evaluation.test_report import TestReport, build_report
-from galaxy_exp.registry.openings import digests_of_test_set
-from galaxy_exp.registry.prediction import name_id_columns
-from galaxy_exp.registry.row_files import Row
+from galaxy_exp.registry.held_out import digests_of_test_set
+from galaxy_exp.registry.prediction import Row, name_id_columns
 
 __all__ = [
     "Alignment",
@@ -211,7 +210,7 @@ def find_test_sets(dataset: ImageDataset, data_cache: Path) -> list[frozenset[st
     """The held-out test sets of the project's sweeps of which at least half the images are among these.
 
     Returns:
-        What each is known by: `registry.openings.digests_of_test_set`.
+        What each is known by: `held_out.digests_of_test_set`.
     """
     found, hashes = [], dict[str, set[bytes]]()
     for prepared in _prepared(data_cache):

@@ -12,7 +12,7 @@ import pytest
 from galaxy_exp.cli.main import _run
 from galaxy_exp.errors import BadInputError, ModelError
 from galaxy_exp.registry import export
-from galaxy_exp.registry.champion import GalaxyClassifier, load_model
+from galaxy_exp.registry.classifier import GalaxyClassifier, load_model
 from galaxy_exp.registry.export import export_network
 from galaxy_exp.registry.packaging import ModelVersionRef
 

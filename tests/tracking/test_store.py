@@ -116,7 +116,8 @@ READ_ONLY = """
 import os, sys
 from contextlib import suppress
 from galaxy_exp.errors import GalaxyExpError, ModelError
-from galaxy_exp.registry.catalogue import list_models, rollback
+from galaxy_exp.registry.catalogue import list_models
+from galaxy_exp.registry.champion import rollback
 
 own, colleagues = sys.argv[1:]
 list_models(own)  # imports what another user may not be able to read
