@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.calibration import calibration_curve
 
 from galaxy_exp.evaluation import metrics
 from galaxy_exp.evaluation.confidence import (
@@ -9,6 +10,7 @@ from galaxy_exp.evaluation.confidence import (
     LOWEST_TEMPERATURE,
     coverage_table,
     fit_temperature,
+    measure_calibration,
     scale_probabilities,
 )
 
@@ -97,3 +99,17 @@ def test_intervals_say_something_also_where_no_image_is_wrong() -> None:
 def test_a_single_image_has_all_shares() -> None:
     rows = coverage_table(np.array([1]), np.array([[0.9, 0.1]]))
     assert {row["accuracy"] for row in rows} == {0.0}
+
+
+def test_the_bins_of_the_calibration_are_those_of_scikit_learn(drawn: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, probabilities = drawn[0][:2000], softmax(drawn[1][:2000])
+    found = measure_calibration(labels, probabilities)
+    right, confidence = probabilities.argmax(axis=1) == labels, probabilities.max(axis=1).astype(float)
+    accuracy, mean = calibration_curve(right, confidence, n_bins=10)
+    assert [each.accuracy for each in found.bins] == pytest.approx(accuracy)
+    assert [each.confidence for each in found.bins] == pytest.approx(mean)
+    assert sum(each.n_images for each in found.bins) == 2000
+    assert found.error == pytest.approx(
+        sum(each.n_images * abs(a - m) for each, a, m in zip(found.bins, accuracy, mean, strict=True)) / 2000
+    )
+    assert found.error < 0.05

@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy.stats import bootstrap as scipy_bootstrap
 
 from galaxy_exp.errors import BadInputError
 from galaxy_exp.evaluation import metrics
@@ -45,6 +46,16 @@ def test_agrees_with_resampling_images_one_by_one(labels: np.ndarray, metric: st
     assert difference == pytest.approx(whole[0] - whole[1], abs=1e-12)
     tolerance = 0.15 * np.std(plain) * 2
     assert (low, high) == pytest.approx(np.quantile(plain, [0.025, 0.975]), abs=tolerance)
+
+
+def test_agrees_with_the_paired_bootstrap_of_scipy(labels: np.ndarray) -> None:
+    a, b = (_predictions(seed, labels, 4, skill).argmax(axis=1) for seed, skill in ((1, 1.5), (2, 1.0)))
+    right = (a == labels).astype(float), (b == labels).astype(float)
+    expected = scipy_bootstrap(
+        right, lambda a, b, axis: (a - b).mean(axis=axis), paired=True, method="percentile", random_state=0
+    ).confidence_interval
+    _, low, high = paired_bootstrap(labels, np.eye(4)[a], np.eye(4)[b], "accuracy")
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.01)
 
 
 def test_swapping_the_classifiers_mirrors_the_interval(labels: np.ndarray) -> None:
