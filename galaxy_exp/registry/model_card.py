@@ -137,7 +137,10 @@ def _test_lines(record: SweepRecord) -> Iterator[str]:
         yield "not opened"
         return
     images = "SIMULATED images" if record.simulated else "images"
-    yield f"{report['n_images']} {images}, digest `{report['digest']}`. The 95% intervals are of the bootstrap over images."
+    yield (
+        f"{report['n_images']} {images}, digest `{report['digest']}`. "
+        "The 95% intervals are of the bootstrap over images."
+    )
     yield ""
     yield "| | this model | 95% interval |" + (" the baseline on the same images | gain |" if baseline else "")
     yield "|---|---|---|" + ("---|---|" if baseline else "")
