@@ -149,7 +149,7 @@ class TestOwnSplit:
     def test_is_honoured(self) -> None:
         split = split_dataset(self.make(self.PARTS), SplitConfig(seed=99))
         assert (split.train.tolist(), split.validation.tolist(), split.test.tolist()) == ([0, 1, 2, 3], [4, 5], [6, 7])
-        assert split.own
+        assert split.user_defined
 
     @pytest.mark.parametrize("missing", [0, 1, 2])
     def test_needs_every_class_in_every_part(self, missing: int) -> None:
