@@ -50,6 +50,7 @@ class GalaxyClassifier:
     """A loaded model.
 
     Attributes:
+        packaged: an instance of the class in `pyfunc_model.py`, of the release that packaged it.
         uri: `models:/<name>/<version>`, or the argument of `load_model`.
         name: registered name, or None for a model loaded from a path or a run.
         version: registered version, or None likewise.
@@ -62,15 +63,14 @@ class GalaxyClassifier:
 
     def __init__(
         self,
-        model: Any,
+        packaged: Any,
         uri: str,
         name: str | None = None,
         version: int | None = None,
         tags: Mapping[str, str] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        """`model` is an instance of the class in `pyfunc_model.py`, of the release that packaged it."""
-        self._model = model
+        self.packaged = packaged
         self.uri = uri
         self.name = name
         self.version = version
@@ -80,12 +80,12 @@ class GalaxyClassifier:
     @property
     def class_names(self) -> tuple[str, ...]:
         """One name per class, in label order."""
-        return tuple(self._model.class_names)
+        return tuple(self.packaged.class_names)
 
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width, in pixels, that the network was trained on."""
-        height, width = self._model.image_size
+        height, width = self.packaged.image_size
         return height, width
 
     # The code in packages of earlier releases lacks some of the following.
@@ -93,23 +93,23 @@ class GalaxyClassifier:
     @property
     def crop(self) -> int | None:
         """Side in pixels of the square that training cut from the centre of its raw images; None if it did not."""
-        side: int | None = getattr(self._model, "centre", None)
+        side: int | None = getattr(self.packaged, "centre", None)
         return side
 
     @property
     def greyscale(self) -> bool:
         """Whether training made its images grey."""
-        return bool(getattr(self._model, "greyscale", False))
+        return bool(getattr(self.packaged, "greyscale", False))
 
     @property
     def tta(self) -> bool:
         """Whether its probabilities are the mean over the flips and quarter turns of an image."""
-        return bool(getattr(self._model, "tta", False))
+        return bool(getattr(self.packaged, "tta", False))
 
     @property
     def fits(self) -> dict[str, Any] | None:
         """How training read FITS files, as `data.fits` of its sweep file; None if there were none, or it is unknown."""
-        fits: dict[str, Any] | None = getattr(self._model, "fits", None)
+        fits: dict[str, Any] | None = getattr(self.packaged, "fits", None)
         return fits
 
     @property
@@ -145,7 +145,7 @@ class GalaxyClassifier:
         """The `keras.Model` within: uint8 (n, height, width, 3) of `image_size` to probabilities (n, n_classes)."""
         import keras
 
-        network = self._model._network
+        network = self.packaged._network
         if isinstance(network, keras.Model):
             return network
         return keras.Sequential([keras.Input((*self.image_size, 3), dtype="uint8"), network])  # packaged as a graph
@@ -163,7 +163,7 @@ class GalaxyClassifier:
         from mlflow.exceptions import MlflowException
 
         try:
-            probabilities = np.asarray(self._model.predict_probabilities(images), dtype=np.float32)
+            probabilities = np.asarray(self.packaged.predict_probabilities(images), dtype=np.float32)
         except MlflowException as error:
             raise ModelError(str(error.message)) from error
         labels = probabilities.argmax(axis=1).astype(np.int64)
@@ -173,7 +173,7 @@ class GalaxyClassifier:
 
     def refusal(self, image: NDArray[Any]) -> str | None:
         """Why the model cannot classify this image, in a few words; None if it can."""
-        reason: str | None = self._model.refusal(image)
+        reason: str | None = self.packaged.refusal(image)
         return reason
 
     def __repr__(self) -> str:

@@ -5,8 +5,8 @@ galaxy_exp is not installed and imports only the standard library, numpy, pandas
 two artifacts: `model.keras`, a Keras model from uint8 (n, height, width, 3) to probabilities (n, n_classes), or
 `model_graph`, the same as a TensorFlow SavedModel, of a network with layers that Keras does not have,
 and `classes.json` with `class_names`, `image_size` ([height, width]), `rule`, `tta` (whether probabilities are the mean
-over flips and quarter turns) and `preprocessing`, what training did to its raw images. Of that, `fits` says how FITS
-files became 8 bits; it is not done here, where images are 8-bit already, but by whoever reads FITS files.
+over flips and quarter turns) and `preprocessing`, that of the training's raw images. Its `fits`, how FITS files became
+8 bits, is left to those who read FITS files, as images are 8-bit already here.
 
 The rule for images that are not of the model's size: an image of another aspect ratio is centre-cropped to
 the model's (to a square for a square model), then resized by bilinear interpolation with antialiasing and
@@ -182,7 +182,7 @@ def _crop(images: np.ndarray, target: tuple[int, int]) -> np.ndarray:
 
 
 def _cut_centre(images: np.ndarray, side: int | None) -> np.ndarray:
-    """What training did to its raw images; images smaller than that are taken to be cut already."""
+    """The crop of the training; smaller images count as cropped already."""
     height, width = images.shape[1:3]
     if side is None or min(height, width) < side:
         return images

@@ -44,7 +44,7 @@ def test_predictions_of_images_of_different_sizes(classifier: GalaxyClassifier) 
 
 def test_calibrated_probabilities_are_of_the_same_classes(classifier: GalaxyClassifier) -> None:
     images = [coloured(2), coloured(0)]
-    plain = GalaxyClassifier(classifier._model, "models:/hot/1", metadata={"temperature": 2.0})
+    plain = GalaxyClassifier(classifier.packaged, "models:/hot/1", metadata={"temperature": 2.0})
     calibrated = plain.calibrated()
     assert (plain.is_calibrated, calibrated.is_calibrated) == (False, True)
     before, after = plain.predict(images), calibrated.predict(images)
