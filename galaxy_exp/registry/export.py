@@ -1,7 +1,7 @@
 """A packaged network as an ONNX file or a TensorFlow SavedModel, compared with the model it came from.
 
-The network alone is exported: uint8 (n, height, width, 3) of the size it was trained on to probabilities (n, n_classes).
-The caller repeats the preprocessing of the training and resizes; a JSON file beside the network has the rule.
+The network alone is exported: uint8 (n, height, width, 3) of the size it was trained on to probabilities
+(n, n_classes). The caller repeats the preprocessing of the training and resizes; a JSON file beside it has the rule.
 """
 
 from __future__ import annotations
