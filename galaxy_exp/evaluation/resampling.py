@@ -209,15 +209,15 @@ def paired_permutation(
     if metric == "accuracy":
         return _mcnemar(probabilities_a.argmax(axis=1) == labels, probabilities_b.argmax(axis=1) == labels)
     prepare = _exchange_losses if metric == "loss" else _exchange_predictions
-    sizes, gains = prepare(labels, probabilities_a, probabilities_b, metric)
-    gain, rng = gains(np.zeros((1, len(sizes))))[0], np.random.default_rng(seed)
-    at_once = min(_MOST_AT_ONCE, max(_BYTES_AT_ONCE // (16 * max(len(sizes), probabilities_a.shape[1] ** 2)), 1))
+    mask, gains = prepare(labels, probabilities_a, probabilities_b, metric)
+    gain, rng = gains(np.zeros((1, len(mask)), np.uint8))[0], np.random.default_rng(seed)
+    at_once = min(_MOST_AT_ONCE, max(_BYTES_AT_ONCE // (16 * max(len(mask), probabilities_a.shape[1] ** 2)), 1))
     n_wanted = min(math.ceil(10 / level), MOST_PERMUTATIONS)
     n_drawn = n_as_good = 0
     while n_drawn < n_wanted and 1 + n_as_good <= level * (1 + n_wanted):
-        exchanged = rng.binomial(sizes, 0.5, (min(at_once, n_wanted - n_drawn), len(sizes)))
-        n_as_good += int((gains(exchanged) >= gain - 1e-12).sum())
-        n_drawn += len(exchanged)
+        drawn = rng.integers(0, 256, (min(at_once, n_wanted - n_drawn), len(mask)), np.uint8)
+        n_as_good += int((gains(np.bitwise_count(drawn & mask)) >= gain - 1e-12).sum())
+        n_drawn += len(drawn)
     return (1 + n_as_good) / (1 + n_drawn)
 
 
@@ -230,9 +230,9 @@ def _mcnemar(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> float:
     return float(binomtest(n_better, n_different, alternative="greater").pvalue) if n_different else 1.0
 
 
-_Exchange = tuple[Counts, Callable[[NDArray[Any]], Vector]]
-"""How many images each cell has, (n_cells,), and the function from the numbers of images whose predictions are
-exchanged, (n, n_cells), to the gains of a over b, (n,)."""
+_Exchange = tuple[NDArray[np.uint8], Callable[[NDArray[np.uint8]], Vector]]
+"""A mask of bytes, (n_bytes,), in which each image has a bit, up to eight of the same cell in a byte; and the function
+from how many images of each byte have their predictions exchanged, (n, n_bytes), to the gains of a over b, (n,)."""
 
 
 def _exchange_predictions(labels: NDArray[Any], a: NDArray[Any], b: NDArray[Any], metric: str) -> _Exchange:
@@ -240,22 +240,25 @@ def _exchange_predictions(labels: NDArray[Any], a: NDArray[Any], b: NDArray[Any]
     (label, *predicted), sizes = _count_cells(labels, a.argmax(axis=1), b.argmax(axis=1))
     matrices_a, matrices_b = (_flat_matrices(label, each, n_classes) for each in predicted)
     differs = np.flatnonzero(predicted[0] != predicted[1])
-    change = (matrices_b - matrices_a)[differs]
+    n_bytes = -(-sizes[differs] // 8)
+    mask = np.full(n_bytes.sum(), 255, np.uint8)
+    mask[n_bytes.cumsum() - 1] = 255 >> (8 * n_bytes - sizes[differs])
+    change = np.repeat((matrices_b - matrices_a)[differs], n_bytes, axis=0)
     shape = -1, n_classes, n_classes
 
-    def gains(exchanged: NDArray[Any]) -> Vector:
-        moved = exchanged @ change
+    def gains(exchanged: NDArray[np.uint8]) -> Vector:
+        moved = exchanged.astype(np.float64) @ change
         score_a = metrics.scores((sizes @ matrices_a + moved).reshape(shape), metric)
         return score_a - metrics.scores((sizes @ matrices_b - moved).reshape(shape), metric)
 
-    return sizes[differs], gains
+    return mask, gains
 
 
 def _exchange_losses(labels: NDArray[Any], a: NDArray[Any], b: NDArray[Any], metric: str) -> _Exchange:
     """Each image is a cell of its own, as no two have the same losses."""
     gain = metrics.losses(labels, b) - metrics.losses(labels, a)
 
-    def gains(exchanged: NDArray[Any]) -> Vector:
-        return np.asarray(gain.mean() - 2 * (exchanged @ gain) / len(gain))
+    def gains(exchanged: NDArray[np.uint8]) -> Vector:
+        return np.asarray(gain.mean() - 2 * (exchanged.astype(np.float64) @ gain) / len(gain))
 
-    return np.ones(len(gain), np.int64), gains
+    return np.ones(len(gain), np.uint8), gains
