@@ -52,7 +52,7 @@ def apply_promotion(client: MlflowClient, name: str, version: int, decision: Pro
         return
     _write_evidence(client, name, version, decision)
     if decision.promote:
-        _crown(client, name, version, decision.reason)
+        _make_champion(client, name, version, decision.reason)
     else:
         client.set_registered_model_alias(name, version_tags.CHALLENGER, str(version))
     outcome = PROMOTED if decision.promote else version_tags.CHALLENGER
@@ -116,7 +116,7 @@ def promote(
         against = "" if decision.promote else ", against the evidence"
         recorded = f"promoted by hand{replaced}{against} ({decision.grounds}){added}"
         _write_evidence(client, name, version, replace(decision, reason=recorded))
-        previous = _crown(client, name, version, recorded)
+        previous = _make_champion(client, name, version, recorded)
         _close_decision(client, name, version, BY_HAND, recorded)
     return previous
 
@@ -189,7 +189,7 @@ def _write_evidence(client: MlflowClient, name: str, version: int, decision: Pro
     client.set_model_version_tag(name, str(version), version_tags.PROMOTION_REASON, decision.reason)
 
 
-def _crown(client: MlflowClient, name: str, version: int, reason: str) -> int | None:
+def _make_champion(client: MlflowClient, name: str, version: int, reason: str) -> int | None:
     """Moves the alias `champion` to a version and takes `challenger` off it.
 
     The version remembers whom it replaced, and the registered model when and why.
