@@ -62,7 +62,7 @@ def _package(folder: Path) -> Path:
     import_keras_quietly()
     import keras
 
-    from galaxy_exp.registry.packaging import log_and_register
+    from galaxy_exp.registry.packaging import ModelPackage, log_and_register
 
     layers = [
         keras.layers.Rescaling(1 / 255),
@@ -78,13 +78,15 @@ def _package(folder: Path) -> Path:
     experiment = client.create_experiment("predict", artifact_location=(folder / "artifacts").as_uri())
     run_id = client.create_run(experiment).info.run_id
     ref = log_and_register(
+        ModelPackage(
+            model_file=file,
+            class_names=[f"class {label}" for label in range(10)],
+            image_shape=(SIDE, SIDE, 3),
+            input_example=np.zeros((1, SIDE, SIDE, 3), np.uint8),
+            metadata={"sweep_id": "predict"},
+        ),
         run_id=run_id,
-        model_file=file,
-        class_names=[f"class {label}" for label in range(10)],
-        image_shape=(SIDE, SIDE, 3),
         registered_name="predict",
-        input_example=np.zeros((1, SIDE, SIDE, 3), np.uint8),
-        metadata={"sweep_id": "predict"},
         tags={},
         description="",
         tracking_uri=uri,

@@ -32,9 +32,8 @@ from benchmarks.machine import describe_machine
 from galaxy_exp.config.sweep import DataConfig, SimulatedConfig, SplitConfig
 from galaxy_exp.data import ImageDataset, build_dataset, load_dataset, prepare_split
 from galaxy_exp.data.simulated import CLASS_NAMES, simulate_galaxies
-from galaxy_exp.metrics import confusion_matrix, summarise_predictions
+from galaxy_exp.evaluation.metrics import confusion_matrix, per_class_table, per_class_text, summarise_predictions
 from galaxy_exp.records import EpochReport, Objective, SplitFiles, TrialSpec, TrialState
-from galaxy_exp.report.per_class import per_class_table, per_class_text
 
 NETWORK: dict[str, Any] = {
     "n_blocks": 4,

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp import metrics
 from galaxy_exp.data.prepared import PreparedData
+from galaxy_exp.evaluation import metrics
+from galaxy_exp.evaluation.metrics import per_class_table
+from galaxy_exp.evaluation.resampling import bootstrap_intervals
 from galaxy_exp.journal.journal import read_record
 from galaxy_exp.journal.record import SweepRecord
-from galaxy_exp.registry.bootstrap import bootstrap_intervals
 from galaxy_exp.report.canvas import GREY, INK, TRAIN, draw_headline, new_figure
-from galaxy_exp.report.per_class import per_class_table
 
 Row = tuple[str, float, float, float]
 """Name, value, and the ends of its 95% interval."""

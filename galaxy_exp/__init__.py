@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from galaxy_exp.config import SweepConfig, load_sweep
     from galaxy_exp.errors import GalaxyExpError
     from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
-    from galaxy_exp.registry.champion import GalaxyClassifier, Predictions, load_model
+    from galaxy_exp.registry.classifier import GalaxyClassifier, Predictions, load_model
     from galaxy_exp.search.oracle import Oracle
     from galaxy_exp.sweep import SweepResult, resume_sweep, run_sweep
     from galaxy_exp.tracking.tuner import track_tuner
@@ -40,13 +40,13 @@ __all__ = [
 
 _HOMES = {
     "GalaxyCNN": "galaxy_exp.hypermodel.galaxy_cnn",
-    "GalaxyClassifier": "galaxy_exp.registry.champion",
+    "GalaxyClassifier": "galaxy_exp.registry.classifier",
     "GalaxyExpError": "galaxy_exp.errors",
     "Oracle": "galaxy_exp.search.oracle",
-    "Predictions": "galaxy_exp.registry.champion",
+    "Predictions": "galaxy_exp.registry.classifier",
     "SweepConfig": "galaxy_exp.config",
     "SweepResult": "galaxy_exp.sweep",
-    "load_model": "galaxy_exp.registry.champion",
+    "load_model": "galaxy_exp.registry.classifier",
     "load_sweep": "galaxy_exp.config",
     "resume_sweep": "galaxy_exp.sweep",
     "run_sweep": "galaxy_exp.sweep",

@@ -166,7 +166,7 @@ class ProjectFolder:
 
     @property
     def test_openings(self) -> Path:
-        """The ledger of `registry.openings`; not necessarily there yet."""
+        """The ledger of `registry.held_out`; not necessarily there yet."""
         return self.path / "test_openings.jsonl"
 
     def worker_log(self, sweep_id: str) -> Path:

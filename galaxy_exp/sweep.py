@@ -408,9 +408,9 @@ class _Run:
 
     def _search(self, tracker: Observer) -> str:
         """Runs the trials of the search, unless an earlier process finished it; returns why it ended."""
+        from galaxy_exp.evaluation.selection import choose_finalists
         from galaxy_exp.execution.budget import Budget
         from galaxy_exp.execution.sources import SearchSource
-        from galaxy_exp.registry.choice import choose_finalists
         from galaxy_exp.search.pruners import build_pruner
 
         record = self._journal.record
@@ -453,13 +453,13 @@ class _Run:
             return loop.run()
 
     def _crown(self, projection: MlflowProjection) -> None:
+        from galaxy_exp.evaluation.selection import choose_winner
         from galaxy_exp.registry import winner
-        from galaxy_exp.registry.choice import choose_winner
 
         data = restore_data(self._journal.record, self._say)
         choose_winner(self._journal)
         self._say("testing the winner and the baseline on the sealed test images")
-        winner.open_sealed_test(self._journal, self._folder, data)
+        winner.open_held_out_test(self._journal, self._folder, data)
         projection.catch_up()
         winner.register_winner(self._journal, self._folder, data, projection.client)
         winner.promote_winner(self._journal, self._folder, projection.client)

@@ -59,8 +59,8 @@ def refresh_report(record: SweepRecord, folder: SweepFolder, say: Callable[[str]
 
 def collect_material(record: SweepRecord, folder: SweepFolder) -> Material:
     """Everything the page shows; what lacks its files is left out, and named as missing."""
+    from galaxy_exp.evaluation.confidence import measure_calibration
     from galaxy_exp.execution.budget import expected_gain
-    from galaxy_exp.report.calibration import measure_calibration
     from galaxy_exp.report.material import Material
     from galaxy_exp.software import describe_software
 
@@ -134,7 +134,7 @@ def _logged_facts(facts: DataFacts, path: Path) -> DataFacts:
 
 
 def _finalists(record: SweepRecord) -> tuple[Finalist, ...]:
-    from galaxy_exp.registry.choice import standings
+    from galaxy_exp.evaluation.selection import standings
     from galaxy_exp.report.material import Finalist
 
     found = []
@@ -179,8 +179,9 @@ def _gains(
     record: SweepRecord, labels: NDArray[np.int64] | None, probabilities: Mapping[int, NDArray[np.float32]]
 ) -> Iterator[Gain]:
     """As journaled; of a sweep that an earlier release tested, from the probabilities, if any."""
+    from galaxy_exp.evaluation.metrics import METRICS
+    from galaxy_exp.evaluation.resampling import paired_bootstrap
     from galaxy_exp.records import Gain
-    from galaxy_exp.registry.bootstrap import METRICS, paired_bootstrap
 
     yield from record.gains.values()
     winner = record.winner

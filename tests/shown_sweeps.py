@@ -7,6 +7,7 @@ import numpy as np
 from journaled_sweeps import SWEEP, JournaledSweep
 
 from galaxy_exp.config import SweepConfig
+from galaxy_exp.evaluation.test_report import build_report
 from galaxy_exp.journal.events import (
     EpochReported,
     FinalistsChosen,
@@ -19,9 +20,8 @@ from galaxy_exp.journal.events import (
     WinnerChosen,
 )
 from galaxy_exp.records import EpochReport, TrialResult, TrialState
-from galaxy_exp.registry import packaging
-from galaxy_exp.registry.evaluation import build_report
 from galaxy_exp.registry.model_card import write_card
+from galaxy_exp.registry.packaging import ModelPackage, log_and_register
 from galaxy_exp.registry.winner import promote_winner
 from galaxy_exp.sweep_report import refresh_report
 
@@ -105,13 +105,28 @@ def _tested(prepared, skill):
     return build_report(labels, probabilities, prepared.class_names, "sealed", temperature=1.0).to_dict()
 
 
+class _KeptPackage(ModelPackage):
+    """Was kept, so TensorFlow does not have to make it."""
+
+    def write(self, folder, run_id, model_id, location):
+        return PACKAGE
+
+
 def _register(journal, sweep):
-    """As `log_and_register` does, with a package that was kept in place of one that TensorFlow has to make."""
-    client, record, name = sweep.client, journal.record, sweep.experiment
+    record, name = journal.record, sweep.experiment
     winner = record.trials[WINNER]
-    logged = packaging._claim_logged_model(client, winner.run_id, name)
-    with packaging._finalized(client, logged):
-        client.log_model_artifacts(logged.model_id, str(PACKAGE))
-    card = write_card(record, sweep.prepared, winner)
-    packaging._register(client, logged, winner.run_id, name, {"sweep_id": SWEEP}, {}, card)
+    log_and_register(
+        _KeptPackage(
+            model_file=PACKAGE / "MLmodel",
+            class_names=(),
+            image_shape=(),
+            input_example=np.zeros((0, 1, 1, 3), np.uint8),
+            metadata={"sweep_id": SWEEP},
+        ),
+        run_id=winner.run_id,
+        registered_name=name,
+        tags={},
+        description=write_card(record, sweep.prepared, winner),
+        tracking_uri=record.tracking_uri,
+    )
     journal.append(ModelRegistered(number=WINNER, name=name, version=1))

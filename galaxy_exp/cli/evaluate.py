@@ -21,8 +21,8 @@ from galaxy_exp.cli.output import print_rows, progress_bar, say, writing
 if TYPE_CHECKING:
     from galaxy_exp.config.sweep import DataConfig
     from galaxy_exp.data import ImageDataset
-    from galaxy_exp.registry.champion import GalaxyClassifier
-    from galaxy_exp.registry.evaluation import TestReport
+    from galaxy_exp.evaluation.test_report import TestReport
+    from galaxy_exp.registry.classifier import GalaxyClassifier
 
 __all__ = ["evaluate_command"]
 
@@ -106,13 +106,13 @@ def evaluate_command(
         list_predictions,
         parse_class_map,
     )
-    from galaxy_exp.registry.row_files import write_rows
+    from galaxy_exp.registry.prediction import write_rows
 
     config = read_data_config(source, overrides, image_folder_flags(image_folder, file_suffix))
     mapped = parse_class_map(class_map)
     from galaxy_exp.data.sources import check_source
     from galaxy_exp.folders import ProjectFolder
-    from galaxy_exp.registry.champion import load_model
+    from galaxy_exp.registry.classifier import load_model
 
     check_source(config)
     if output is not None:
@@ -144,8 +144,8 @@ def evaluate_command(
 def _record_openings(classifier: GalaxyClassifier, dataset: ImageDataset) -> None:
     """Records an opening of every held-out test set among the images, by the sweep of the model."""
     from galaxy_exp.folders import ProjectFolder
+    from galaxy_exp.registry.held_out import record_opening
     from galaxy_exp.registry.labelled import find_test_sets
-    from galaxy_exp.registry.openings import record_opening
 
     project = ProjectFolder.default()
     for digests in find_test_sets(dataset, project.data_cache):
@@ -193,7 +193,7 @@ def _record(report: TestReport) -> dict[str, Any]:
 
 
 def _score_rows(report: TestReport) -> Iterator[dict[str, Any]]:
-    from galaxy_exp.metrics import METRIC_LABELS
+    from galaxy_exp.evaluation.metrics import METRIC_LABELS
 
     for name in _SCORES:
         low, high = report.intervals.get(name, (None, None))
@@ -209,10 +209,10 @@ def _calibrated_scores(report: TestReport) -> dict[str, float]:
 
 
 def _confident_rows(report: TestReport) -> Iterator[dict[str, Any]]:
-    from galaxy_exp.report.coverage import TOLD
+    from galaxy_exp.evaluation.confidence import COVERAGES_SHOWN
 
     for row in report.coverage:
-        if row["coverage"] in TOLD:
+        if row["coverage"] in COVERAGES_SHOWN:
             accuracy = _with_interval(row["accuracy"], row["interval"])
             yield {"kept": f"{row['coverage']:.0%}", "images": row["n_images"], "accuracy": accuracy}
 
@@ -263,7 +263,8 @@ def _long_rows(report: TestReport, record: dict[str, Any]) -> Iterator[dict[str,
 def _write_folder(report: TestReport, record: dict[str, Any], folder: Path) -> None:
     import numpy as np
 
-    from galaxy_exp.report.calibration import Calibration, plot_reliability
+    from galaxy_exp.evaluation.confidence import Calibration
+    from galaxy_exp.report.calibration import plot_reliability
     from galaxy_exp.report.confusion import plot_confusion
     from galaxy_exp.report.coverage import plot_coverage
 

@@ -95,7 +95,7 @@ def promote_command(name: str, version: int, force: bool, reason: str, uri: str 
     galaxy-exp models promote galaxy10-cnn 2
     galaxy-exp models promote galaxy10-cnn 2 --force --reason "tested on the new field"
     """
-    from galaxy_exp.registry.catalogue import promote
+    from galaxy_exp.registry.champion import promote
 
     previous = promote(name, version, uri, force=force, reason=reason)
     was = f"; it was version {previous}" if previous is not None else ""
@@ -107,7 +107,7 @@ def promote_command(name: str, version: int, force: bool, reason: str, uri: str 
 @uri_option
 def rollback_command(name: str, uri: str | None) -> None:
     """Give the champion alias of NAME back to the version that had it before."""
-    from galaxy_exp.registry.catalogue import rollback
+    from galaxy_exp.registry.champion import rollback
 
     say(f"version {rollback(name, uri)} of {name} is champion again")
 
@@ -132,7 +132,7 @@ def export_command(reference: str, output: Path, uri: str | None) -> None:
     galaxy-exp models export galaxy10-cnn -o galaxies.onnx
     galaxy-exp models export galaxy10-cnn/3 -o galaxies_saved_model
     """
-    from galaxy_exp.registry.champion import load_model
+    from galaxy_exp.registry.classifier import load_model
     from galaxy_exp.registry.export import export_network, facts_file
 
     classifier = load_model(f"models:/{reference.removeprefix('models:/')}", tracking_uri=uri)

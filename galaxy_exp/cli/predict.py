@@ -13,14 +13,14 @@ import click
 from galaxy_exp.cli.options import image_folder_flags, image_folder_options, model_options, uri_option
 from galaxy_exp.cli.output import progress_bar, say
 from galaxy_exp.errors import BadInputError, UnusableImagesError
-from galaxy_exp.registry.row_files import FORMATS, Row, choose_format, write_rows_to_stdout
+from galaxy_exp.registry.prediction import FORMATS, Row, choose_format, write_rows_to_stdout
 
 if TYPE_CHECKING:
     from galaxy_exp.config.data_formats import FitsConfig
     from galaxy_exp.config.reading import FlagValue
     from galaxy_exp.config.sweep import DataConfig
     from galaxy_exp.data.inputs import InputFile
-    from galaxy_exp.registry.champion import GalaxyClassifier
+    from galaxy_exp.registry.classifier import GalaxyClassifier
     from galaxy_exp.registry.prediction_run import PredictionCount, RunIdentity
 
 __all__ = ["predict_command"]
@@ -95,7 +95,7 @@ def predict_command(
     from galaxy_exp.data.inputs import first_fits_file
 
     files = _find_files(images, config)  # a wrong path is reported before TensorFlow is imported
-    from galaxy_exp.registry.champion import load_model
+    from galaxy_exp.registry.classifier import load_model
     from galaxy_exp.registry.prediction import choose_stretch, columns_of, name_id_columns
     from galaxy_exp.registry.prediction_run import PredictionCount, count_rows, predict_to_file
 

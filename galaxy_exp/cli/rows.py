@@ -10,11 +10,11 @@ import click
 
 from galaxy_exp.cli.output import format_duration, print_rows
 from galaxy_exp.errors import ConfigError, JournalError
+from galaxy_exp.evaluation.selection import standings
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.journal import read_record
 from galaxy_exp.journal.record import SweepRecord, TrialRecord, result_value
 from galaxy_exp.records import Gain
-from galaxy_exp.registry.choice import standings
 from galaxy_exp.tracking.store import hide_in_address
 from galaxy_exp.wording import iso_time, local_time
 

@@ -213,8 +213,8 @@ def next_steps(record: SweepRecord) -> list[str]:
 
 
 def _gain_lines(result: SweepResult) -> list[str]:
+    from galaxy_exp.evaluation.selection import standings
     from galaxy_exp.records import Gain
-    from galaxy_exp.registry.choice import standings
 
     record = result.record
     winner = result.winner

@@ -1,4 +1,4 @@
-"""The three parts of a data set, and a user's own division into them."""
+"""The three parts of a data set, and user-defined splits into them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SPELLINGS: dict[Part, tuple[str, ...]] = {
     "test": ("test", "testing"),
 }
 PART_NAMES = {spelling: part for part, spellings in _SPELLINGS.items() for spelling in spellings}
-"""The part by what people call it, in lower case."""
+"""The part by its usual names, in lower case."""
 
 
 def parse_parts(

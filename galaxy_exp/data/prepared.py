@@ -213,7 +213,7 @@ def _build_meta(dataset: ImageDataset, split: Split) -> dict[str, Any]:
         "source": dataset.source,
         "simulated": dataset.simulated,
         "preprocessing": dataset.preprocessing.to_dict(),
-        "own_split": split.own,
+        "own_split": split.user_defined,
         "n_identical": split.n_identical,
         "n_near": split.n_near,
         "skipped": dataset.skipped,

@@ -1,13 +1,16 @@
-"""Dividing a data set into training, validation and the sealed test part, the same way everywhere.
+"""Dividing a data set into training, validation and the held-out test set, the same way on every machine.
 
-Rules beyond the shares in the sweep file:
+Rules beyond the fractions in the sweep file:
 
-- Images that are identical byte for byte, and by default near duplicates too, form one group, and a group never
-  straddles parts. It belongs to the class of its first image.
-- A class of at least three groups has at least one in every part; the shares are rounded to the nearest image,
-  halves to even. Galaxy10's class of 17 images, at shares of 0.15, is divided 11, 3, 3. A smaller class is refused.
-- A split of the user's own goes before all of this. It has to have every class in every part, and no image in two.
-  A validation or test part that it does not have at all is taken from its training images, by the share.
+- Images that are identical byte for byte, and by default near duplicates too, form one group, and all images of a group
+  are in the same part. It belongs to the class of its first image.
+- A class of at least three groups has at least one in every part; the number of images is rounded to the nearest,
+  halves to even. Galaxy10's class of 17 images, at fractions of 0.15, is divided 11, 3, 3. A smaller class is refused.
+- A user-defined split precedes all of this. It must have every class in every part, and no image in two. If it has no
+  validation or no test part, that is taken from its training images, by its fraction.
+
+scikit-learn's splitters cannot replace this: a grouped and stratified one (`StratifiedGroupKFold`) leaves rare classes
+out of a part, and journals, prepared data and test sets of earlier sweeps are identified by the split's digest.
 """
 
 from __future__ import annotations
@@ -30,14 +33,14 @@ from galaxy_exp.errors import DataError
 __all__ = ["Split", "split_dataset"]
 
 Group = list[int]
-"""Indices of images that belong together; mostly just one."""
+"""Indices of images that belong together; mostly one."""
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Which image goes where: three arrays of int64 indices, each sorted; disjoint and together complete."""
+    """The parts of a data set: three arrays of int64 indices, each sorted; disjoint and together complete."""
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
@@ -46,8 +49,7 @@ class Split:
     """Images that are identical to an earlier one."""
     n_near: int = 0
     """Different images that are near duplicates of an earlier one; 0 if these were not looked for."""
-    own: bool = False
-    """Whether the division is the user's."""
+    user_defined: bool = False
 
     def __getitem__(self, part: Part) -> NDArray[np.int64]:
         """The indices of one part, int64 (n_part,)."""
@@ -64,53 +66,57 @@ class Split:
 
 
 def split_dataset(dataset: ImageDataset, config: SplitConfig, groups: Groups | None = None) -> Split:
-    """Splits class by class; the same images, labels, shares and seed give the same split on any machine.
+    """Splits class by class; the same images, labels, fractions and seed give the same split on any machine.
 
     The order within a class comes from raw PCG64 output, whose stream NumPy guarantees, and not from
     `permutation`, whose algorithm may change with a release.
 
     Args:
-        dataset: what to split.
-        config: by which shares, and what counts as a duplicate.
-        groups: the duplicates, if they are known; left out: looked for.
+        dataset: the images to split.
+        config: the fractions, and which images count as duplicates.
+        groups: the duplicates, if they are known; None: they are looked for.
 
     Raises:
-        DataError: a class has fewer than three different images (names the class and its counts), or the user's
-            own split lacks a class in a part, or has identical images in two.
+        DataError: a class has fewer than three different images (names the class and its counts), or the
+            user-defined split lacks a class in a part, or has identical images in two.
     """
     groups = groups or group_duplicates(dataset.images, config.duplicates)
-    if dataset.own_split is not None:
-        return _take_own_split(dataset, _add_missing_parts(dataset, dataset.own_split, config, groups), groups)
-    parts: dict[Part, list[int]] = {part: [] for part in PARTS}
-    groups_by_class = _sort_by_class(dataset, groups)
+    if dataset.own_split is None:
+        parts = _fill_parts(dataset, np.zeros(len(dataset), np.int8), ["validation", "test"], config, groups)
+    else:
+        parts = _add_missing_parts(dataset, dataset.own_split, config, groups)
+        _check_user_split(dataset, parts, groups)
+    return Split(
+        **{part: np.flatnonzero(parts == code) for code, part in enumerate(PARTS)},
+        n_identical=groups.n_identical,
+        n_near=groups.n_near,
+        user_defined=dataset.own_split is not None,
+    )
+
+
+def _fill_parts(
+    dataset: ImageDataset, parts: NDArray[np.int8], missing: list[Part], config: SplitConfig, groups: Groups
+) -> NDArray[np.int8]:
+    """The parts of the images as positions in `PARTS`, with the missing ones taken from the training images."""
+    filled, by_class = parts.copy(), _sort_by_class(dataset, groups)
     for label in range(dataset.n_classes):
-        members = groups_by_class[label]
+        train = [[index for index in group if parts[index] == PARTS.index("train")] for group in by_class[label]]
+        members = [group for group in train if group]
         _check_splittable(dataset, label, members)
-        shares = _divide_groups(_shuffle(members, config.seed, label), config)
-        for part in PARTS:
-            parts[part].extend(index for group in shares[part] for index in group)
-    return _build_split({part: np.array(sorted(parts[part]), dtype=np.int64) for part in PARTS}, groups, own=False)
-
-
-def _build_split(indices: dict[Part, NDArray[np.int64]], groups: Groups, *, own: bool) -> Split:
-    return Split(**indices, n_identical=groups.n_identical, n_near=groups.n_near, own=own)
+        divided = _divide_groups(_shuffle(members, config.seed, label), config)
+        for part in missing:
+            filled[[index for group in divided[part] for index in group]] = PARTS.index(part)
+    return filled
 
 
 def _add_missing_parts(
     dataset: ImageDataset, parts: NDArray[np.int8], config: SplitConfig, groups: Groups
 ) -> NDArray[np.int8]:
-    """The user's split, with what it lacks of validation and test taken from the training images of each class."""
+    """The user-defined split, completed if it has no validation or no test part."""
     missing: list[Part] = [part for code, part in enumerate(PARTS) if part != "train" and code not in parts]
     if not missing or PARTS.index("train") not in parts:
         return parts
-    completed = parts.copy()
-    for label, all_groups in _sort_by_class(dataset, groups).items():
-        train = [[index for index in group if PARTS[parts[index]] == "train"] for group in all_groups]
-        members = [group for group in train if group]
-        _check_splittable(dataset, label, members)
-        divided = _divide_groups(_shuffle(members, config.seed, label), config)
-        for part in missing:
-            completed[[index for group in divided[part] for index in group]] = PARTS.index(part)
+    completed = _fill_parts(dataset, parts, missing, config, groups)
     _LOG.warning(
         "%s: your split has no %s part; it is taken from the training images, by data.split.%s",
         *(dataset.source, " and no ".join(missing), " and data.split.".join(missing)),
@@ -118,7 +124,7 @@ def _add_missing_parts(
     return completed
 
 
-def _take_own_split(dataset: ImageDataset, parts: NDArray[np.int8], groups: Groups) -> Split:
+def _check_user_split(dataset: ImageDataset, parts: NDArray[np.int8], groups: Groups) -> None:
     for code, part in enumerate(PARTS):
         counts = np.bincount(dataset.labels[parts == code], minlength=dataset.n_classes)
         if not counts.all():
@@ -136,7 +142,6 @@ def _take_own_split(dataset: ImageDataset, parts: NDArray[np.int8], groups: Grou
             f"({PARTS[parts[first]]}), and so are {len(torn)} in all; expected identical images in one part"
         )
     _warn_of_near_duplicates(dataset, parts, groups)
-    return _build_split({part: np.flatnonzero(parts == code) for code, part in enumerate(PARTS)}, groups, own=True)
 
 
 def _warn_of_near_duplicates(dataset: ImageDataset, parts: NDArray[np.int8], groups: Groups) -> None:
@@ -181,25 +186,25 @@ def _shuffle(groups: list[Group], seed: int, label: int) -> list[Group]:
 
 
 def _divide_groups(groups: list[Group], config: SplitConfig) -> dict[Part, list[Group]]:
-    """Fills test, then validation, up to their share of the images; the rest is for training."""
+    """Fills test, then validation, up to their fraction of the images; the rest is for training."""
     total = sum(map(len, groups))
     room: dict[Part, int] = {"test": max(1, round(total * config.test))}
     room["validation"] = max(1, min(round(total * config.validation), total - room["test"] - 1))
     room["test"] = min(room["test"], total - room["validation"] - 1)
-    shares: dict[Part, list[Group]] = {part: [] for part in PARTS}
+    divided: dict[Part, list[Group]] = {part: [] for part in PARTS}
     for group in groups:
         part: Part = next((name for name, left in room.items() if len(group) <= left), "train")
-        shares[part].append(group)
+        divided[part].append(group)
         room[part] = room.get(part, 0) - len(group)
-    _fill_empty_parts(shares)
-    return shares
+    _fill_empty_parts(divided)
+    return divided
 
 
-def _fill_empty_parts(shares: dict[Part, list[Group]]) -> None:
-    """Large groups can leave a part empty: it gets the smallest group of the part that has the most groups."""
+def _fill_empty_parts(divided: dict[Part, list[Group]]) -> None:
+    """A part that large groups left empty gets the smallest group of the part that has the most groups."""
     for part in PARTS:
-        if not shares[part]:
-            donor = max(shares.values(), key=len)
+        if not divided[part]:
+            donor = max(divided.values(), key=len)
             smallest = min(donor, key=len)
             donor.remove(smallest)
-            shares[part].append(smallest)
+            divided[part].append(smallest)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from galaxy_exp.doctor.findings import Finding
 from galaxy_exp.errors import DataError, JournalError
+from galaxy_exp.evaluation.selection import find_best
 from galaxy_exp.folders import JOURNAL_NAME, SweepFolder, fsync_path
 from galaxy_exp.journal.events import Event, parse_event
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.journal.replay import apply_event, misplaced, replay
-from galaxy_exp.registry.choice import find_best
 
 __all__ = [
     "examine_attempts",

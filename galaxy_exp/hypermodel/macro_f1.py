@@ -14,7 +14,7 @@ __all__ = ["MacroF1"]
 class MacroF1(keras.metrics.Metric):  # type: ignore[misc]
     """Mean F1 over the classes seen so far, from a running confusion matrix.
 
-    The same convention as `galaxy_exp.metrics.macro_f1`: classes without true images are left out, and a class
+    The same convention as `evaluation.metrics.macro_f1`: classes without true images are left out, and a class
     that was never predicted counts 0. Counts are float32, exact up to 16.7 million images per cell.
     """
 

@@ -199,7 +199,7 @@ class SealedTestOpened(_Event):
     """By metric: the winner's value minus this model's, and the ends of its 95% interval. Empty for the winner itself,
     and in older journals."""
     test_images: str = ""
-    """`registry.openings.digest_images` of the images and labels; empty in older journals."""
+    """`registry.held_out.digest_images` of the images and labels; empty in older journals."""
 
     @field_validator("report")
     @classmethod

@@ -133,7 +133,7 @@ class SweepRecord:
     test_reports: dict[int, dict[str, Any]] = field(default_factory=dict)
     """`TestReport.to_dict()` by number of the trial."""
     test_set: frozenset[str] = frozenset()
-    """Digests of the held-out test set as `registry.openings` records them; empty before it is opened."""
+    """The digests by which the ledger (`registry.held_out`) knows the held-out test set; empty before it is opened."""
     opening: int = 0
     """Number of this opening of the test set, from 1; 0 if it is not opened, and for sweeps of older releases."""
     gains: dict[str, Gain] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The winner of a sweep: sealed test, packaging, registration, promotion, loading and prediction.
+"""The winner of a sweep: held-out test, packaging, registration, promotion, loading and prediction.
 
 Nothing is imported here, so that `import galaxy_exp.registry` stays cheap; take names from the modules.
 """

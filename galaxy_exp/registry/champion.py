@@ -1,338 +1,227 @@
-"""Loading a registered model, the champion unless told otherwise, and classifying images with it."""
+"""Who is champion of a registered model: carrying out a decision, promoting by hand, rolling back, the history.
+
+The numbers and the reason of a decision are written into the version's tags before the alias `champion` moves, so that
+`read_decision` finds them whenever the version is champion, and what a killed process left can be completed.
+"""
 
 from __future__ import annotations
 
-import copy
-import os
-import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from galaxy_exp.errors import ModelError, first_line
-from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
-from galaxy_exp.records import BUILT_IN_MODEL
-from galaxy_exp.registry.catalogue import list_models, promote, rollback
-from galaxy_exp.registry.temperature import scale_probabilities
-from galaxy_exp.registry.version_tags import CHAMPION, SIMULATED
-from galaxy_exp.tracking.calls import quiet_mlflow
-from galaxy_exp.tracking.store import hide_in_address, open_existing_client, tracking_errors, uri_option
+from galaxy_exp.errors import ModelError
+from galaxy_exp.folders import ProjectFolder
+from galaxy_exp.registry import version_tags
+from galaxy_exp.registry.catalogue import find_holder, read_history, require_version
+from galaxy_exp.registry.held_out import find_openers, find_openers_in_store, record_opening
+from galaxy_exp.registry.model_card import add_decision
+from galaxy_exp.registry.promotion import Candidate, PromotionDecision, decide_promotion, find_champion, load_candidate
+from galaxy_exp.tracking.store import open_existing_client, tracking_errors, uri_option
+from galaxy_exp.wording import iso_time
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
-    from mlflow.pyfunc import PyFuncModel
 
-__all__ = ["GalaxyClassifier", "Predictions", "list_models", "load_model", "promote", "rollback"]
+__all__ = ["apply_promotion", "promote", "read_decision", "rollback"]
 
-_LOGGED_MODEL = "models:/m-"
-"""How the URI of a model starts that was logged, registered or not."""
-_MOST_NAMES = 10
-"""Registered models that a message names."""
+PROMOTED, BY_HAND = "promoted", "by hand"
+"""Values of the tag `galaxy_exp.promotion`, besides `challenger`."""
 
-MAKE_ONE = "make one with: galaxy-exp sweep sweeps/quickstart.yaml"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Predictions:
-    """What a classifier says of n images."""
-
-    labels: NDArray[np.int64]
-    """(n,), the most probable class."""
-    class_names: list[str]
-    """Its name, one per image."""
-    probabilities: NDArray[np.float32]
-    """(n, n_classes), in label order."""
+_NUMBERS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "difference": (version_tags.PROMOTION_DIFFERENCE, float),
+    "low": (version_tags.PROMOTION_LOW, float),
+    "high": (version_tags.PROMOTION_HIGH, float),
+    "p_value": (version_tags.PROMOTION_P, float),
+    "opening": (version_tags.PROMOTION_OPENING, int),
+    "against": (version_tags.PROMOTION_AGAINST, int),
+}
+"""The tag of each number of a decision, and the type that its text is parsed to."""
 
 
-class GalaxyClassifier:
-    """A loaded model.
+def apply_promotion(client: MlflowClient, name: str, version: int, decision: PromotionDecision) -> None:
+    """Writes the decision and its numbers into the version's tags and sets the alias `champion` or `challenger`.
 
-    Attributes:
-        uri: where it came from: `models:/<name>/<version>`, or what `load_model` was given.
-        name: registered name, or None for a model loaded from a path or a run.
-        version: registered version, or None likewise.
-        tags: of the registered version (data, sealed test metrics, promotion); empty likewise.
-        metadata: what was stored with the model when it was packaged.
-        is_calibrated: whether `predict` gives probabilities at the model's temperature.
+    The tag `galaxy_exp.promotion` is written last and a version that has it is left alone, so repeating the call after
+    a crash completes it, and repeating it later does not undo a promotion made since.
     """
-
-    is_calibrated = False
-
-    def __init__(
-        self,
-        model: Any,
-        uri: str,
-        name: str | None = None,
-        version: int | None = None,
-        tags: Mapping[str, str] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> None:
-        """`model` is an instance of the class in `pyfunc_model.py`, of the release that packaged it."""
-        self._model = model
-        self.uri = uri
-        self.name = name
-        self.version = version
-        self.tags = dict(tags or {})
-        self.metadata = dict(metadata or {})
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """One name per class, in label order."""
-        return tuple(self._model.class_names)
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width, in pixels, that the network was trained on."""
-        height, width = self._model.image_size
-        return height, width
-
-    @property
-    def crop(self) -> int | None:
-        """Side in pixels of the square that training cut from the centre of its raw images; None if it did not."""
-        side: int | None = getattr(self._model, "centre", None)
-        return side
-
-    @property
-    def greyscale(self) -> bool:
-        """Whether training made its images grey."""
-        return bool(getattr(self._model, "greyscale", False))
-
-    @property
-    def tta(self) -> bool:
-        """Whether its probabilities are the mean over the flips and quarter turns of an image."""
-        return bool(getattr(self._model, "tta", False))
-
-    @property
-    def fits(self) -> dict[str, Any] | None:
-        """How training read FITS files, as `data.fits` of its sweep file; None if there were none, or it is unknown."""
-        fits: dict[str, Any] | None = getattr(self._model, "fits", None)  # earlier releases did not store it
-        return fits
-
-    @property
-    def simulated(self) -> bool:
-        """Whether it was trained on simulated galaxies, as far as its tags or package say."""
-        return self.tags.get(SIMULATED) == "true" or bool(self.metadata.get("simulated", False))
-
-    @property
-    def temperature(self) -> float | None:
-        """What logits are divided by for calibrated probabilities (see `galaxy_exp.registry.temperature`).
-
-        None for a model that an earlier release packaged.
-        """
-        temperature: float | None = self.metadata.get("temperature")
-        return temperature
-
-    def calibrated(self) -> GalaxyClassifier:
-        """The same model giving calibrated probabilities: the same classes, with another confidence.
-
-        Raises:
-            ModelError: the model has no temperature.
-        """
-        if self.temperature is None:
-            raise ModelError(
-                f"{self.uri} was packaged without a temperature, as by earlier releases, so it cannot be calibrated"
-            )
-        other = copy.copy(self)
-        other.is_calibrated = True
-        return other
-
-    @property
-    def network(self) -> Any:
-        """The `keras.Model` within: uint8 (n, height, width, 3) of `image_size` to probabilities (n, n_classes)."""
-        import keras
-
-        network = self._model._network
-        if isinstance(network, keras.Model):
-            return network
-        return keras.Sequential([keras.Input((*self.image_size, 3), dtype="uint8"), network])  # packaged as a graph
-
-    def predict(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Predictions:
-        """Classifies images of any size from half the trained one upwards.
-
-        Args:
-            images: uint8 (n, height, width, 3), one image (height, width, 3), or a list of images of different
-                sizes. Another aspect ratio is centre-cropped, then the image is resized.
-
-        Raises:
-            ModelError: an image that the model does not take; names its index and what is wrong with it.
-        """
-        from mlflow.exceptions import MlflowException
-
-        try:
-            probabilities = np.asarray(self._model.predict_probabilities(images), dtype=np.float32)
-        except MlflowException as error:
-            raise ModelError(str(error.message)) from error
-        labels = probabilities.argmax(axis=1).astype(np.int64)
-        if self.is_calibrated and self.temperature is not None:
-            probabilities = scale_probabilities(probabilities, self.temperature).astype(np.float32)
-        return Predictions(labels, [self.class_names[label] for label in labels], probabilities)
-
-    def refusal(self, image: NDArray[Any]) -> str | None:
-        """Why the model does not take this image, in a few words; None if it does."""
-        reason: str | None = self._model.refusal(image)
-        return reason
-
-    def __repr__(self) -> str:
-        return f"GalaxyClassifier({self.uri!r}, {len(self.class_names)} classes, image_size={self.image_size})"
+    if version_tags.PROMOTION in client.get_model_version(name, str(version)).tags:
+        return
+    _write_evidence(client, name, version, decision)
+    if decision.promote:
+        _make_champion(client, name, version, decision.reason)
+    else:
+        client.set_registered_model_alias(name, version_tags.CHALLENGER, str(version))
+    outcome = PROMOTED if decision.promote else version_tags.CHALLENGER
+    _close_decision(client, name, version, outcome, decision.grounds)
 
 
-def load_model(
-    name_or_uri: str = BUILT_IN_MODEL,
-    alias: str = CHAMPION,
-    tracking_uri: str | None = None,
-    *,
-    calibrated: bool = False,
-) -> GalaxyClassifier:
-    """Loads a model packaged by galaxy_exp. The package holds Python code, which is run: load only what you trust.
+def read_decision(client: MlflowClient, name: str, version: int) -> PromotionDecision | None:
+    """The decision that an earlier call of `apply_promotion` or a person carried out, from the version's tags.
 
-    Args:
-        name_or_uri: a registered name, of which the version with `alias` is taken; or `models:/<name>@<alias>`,
-            `models:/<name>/<version>`, `models:/<model id>`, or the path or artifact URI of a model folder.
-        alias: used with a plain name only.
-        tracking_uri: None takes MLflow's own default (MLFLOW_TRACKING_URI, else sqlite:///mlflow.db).
-        calibrated: whether its probabilities are those at its temperature; see `GalaxyClassifier.calibrated`.
-
-    Raises:
-        ModelError: nothing of that name, version or alias; says where it looked and how to make one. Or no
-            temperature where `calibrated` wants one.
-        TrackingError: the store cannot be read.
+    None if there was none, or if it was cut short before the alias `champion` moved: then it had no effect, and is made
+    again, against whoever is champion now.
     """
-    found = _load(name_or_uri, alias, tracking_uri)
-    return found.calibrated() if calibrated else found
-
-
-def _load(name_or_uri: str, alias: str, tracking_uri: str | None) -> GalaxyClassifier:
-    if _is_folder(name_or_uri):
-        return _load_folder(Path(name_or_uri), name_or_uri)
-    if name_or_uri.startswith(_LOGGED_MODEL):
-        return _load_logged_model(name_or_uri, tracking_uri)
-    if not _is_registered(name_or_uri):
-        return _load_artifact(name_or_uri, name_or_uri, tracking_uri)
-    name, alias, number = _parse_name(name_or_uri, alias)
-    client = open_existing_client(tracking_uri)
-    with tracking_errors(tracking_uri):
-        version = _find_version(client, name, alias, number)
-        location = client.get_model_version_download_uri(name, str(version.version))
-    return _load_artifact(location, f"models:/{name}/{version.version}", tracking_uri, version)
-
-
-def _is_folder(text: str) -> bool:
-    return Path(text, "MLmodel").is_file()
-
-
-def _is_registered(text: str) -> bool:
-    return text.startswith("models:/") or not any(mark in text for mark in (":", "/", os.sep))
-
-
-def _parse_name(text: str, alias: str) -> tuple[str, str, int | None]:
-    """(name, alias, version or None) of a plain name, `models:/name@alias` or `models:/name/version`."""
-    name, _, version = text.removeprefix("models:/").partition("/")
-    if version:
-        if not version.isdecimal():
-            raise ModelError(f"{text!r} names no version; expected models:/<name>/<number> or models:/<name>@<alias>")
-        return name, alias, int(version)
-    name, _, given = name.partition("@")
-    return name, given or alias, None
-
-
-def _find_version(client: MlflowClient, name: str, alias: str, number: int | None) -> ModelVersion:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        if number is not None:
-            return client.get_model_version(name, str(number))
-        return client.get_model_version_by_alias(name, alias)
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
-        raise ModelError(_nothing_found(client, name, alias, number)) from error
-
-
-def _nothing_found(client: MlflowClient, name: str, alias: str, number: int | None) -> str:
-    wanted = f"version {number}" if number is not None else f"version with the alias {alias!r}"
-    known = sorted(int(version.version) for version in client.search_model_versions(f"name = '{name}'"))
-    if not known:
-        others = [model.name for model in client.search_registered_models(max_results=_MOST_NAMES)]
-        instead = f"registered there: {', '.join(others)}" if others else MAKE_ONE
-        return f"no model {name!r} is registered in {hide_in_address(client.tracking_uri)}; {instead}"
-    versions = ", ".join(map(str, known))
-    return (
-        f"model {name!r} in {hide_in_address(client.tracking_uri)} has no {wanted}; versions: {versions}; "
-        f"choose one with: galaxy-exp models promote {name} {known[-1]}{uri_option(client.tracking_uri)}"
+    tags = client.get_model_version(name, str(version)).tags
+    if version_tags.PROMOTION_REASON not in tags:
+        return None
+    if version_tags.PROMOTION not in tags:
+        champion = find_holder(client, name, version_tags.CHAMPION)
+        if champion is None or int(champion.version) != version:
+            return None
+    return PromotionDecision(
+        tags.get(version_tags.PROMOTION) != version_tags.CHALLENGER,
+        tags[version_tags.PROMOTION_REASON],
+        **{name: kind(tags[tag]) for name, (tag, kind) in _NUMBERS.items() if tag in tags},
     )
 
 
-def _load_logged_model(uri: str, tracking_uri: str | None) -> GalaxyClassifier:
-    from mlflow.exceptions import MlflowException
+def promote(
+    name: str, version: int, tracking_uri: str | None = None, *, force: bool = False, reason: str = ""
+) -> int | None:
+    """Makes a version the champion, if the promotion rules allow it against the present champion, or by force.
 
-    client = open_existing_client(tracking_uri)
-    try:
-        with quiet_mlflow():
-            location = client.get_logged_model(uri.removeprefix("models:/")).artifact_location
-    except MlflowException as error:
-        where = hide_in_address(client.tracking_uri)
-        raise ModelError(f"no model could be read at {uri} in {where}: {error.message}") from error
-    return _load_artifact(location, uri, tracking_uri)
+    Args:
+        name: of the registered model.
+        version: of it.
+        tracking_uri: None takes MLflow's own default.
+        force: promotes against the rules too; that, and their decision, is recorded.
+        reason: the person's own, recorded as well.
 
+    Returns:
+        The version that was champion before; None if there was none or it is this one.
 
-def _load_artifact(
-    location: str, uri: str, tracking_uri: str | None, version: ModelVersion | None = None
-) -> GalaxyClassifier:
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            with quiet_mlflow():
-                package = download_artifacts(artifact_uri=location, dst_path=folder, tracking_uri=tracking_uri)
-        except (MlflowException, OSError) as error:
-            first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ModelError(f"no model could be read at {uri} ({location}): {first_line}") from error
-        return _load_folder(Path(package), uri, version)
-
-
-def _load_folder(package: Path, uri: str, version: ModelVersion | None = None) -> GalaxyClassifier:
-    from mlflow import pyfunc
-
-    _check_is_code(package, uri)
-    import_keras_quietly()  # not before there is a model: that there is none is told at once
-    try:
-        with quiet_mlflow(), BACKEND_ENVIRONMENT:
-            loaded = pyfunc.load_model(package.absolute().as_uri())  # as MLflow decodes a path
-    except NotImplementedError as error:
-        raise ModelError(f"{uri} is packaged as a TensorFlow graph; expected KERAS_BACKEND=tensorflow") from error
-    model, metadata = _galaxy_model(loaded, uri), loaded.metadata.metadata or {}
-    if version is None:
-        return GalaxyClassifier(model, uri, metadata=metadata)
-    return GalaxyClassifier(model, uri, version.name, int(version.version), version.tags, metadata)
+    Raises:
+        ModelError: there is no such version, or the evidence is against it; has the numbers.
+        TrackingError: the store cannot be read or written.
+    """
+    client = open_existing_client(tracking_uri, to_write=True)
+    with tracking_errors(tracking_uri):
+        require_version(client, name, version)
+        champion = find_champion(client, name)
+        if champion is not None and champion.version == version:
+            return None
+        opening = _count_opening_by_hand(client, name, version, champion)
+        decision = decide_promotion(load_candidate(client, name, version), champion, opening=opening)
+        if not decision.promote and not force:
+            command = f"galaxy-exp models promote {name} {version} --force{uri_option(tracking_uri)}"
+            raise ModelError(
+                f"{name} version {version} is not promoted: {decision.grounds}; to promote it all the same: {command}"
+            )
+        replaced = "" if champion is None else f" in place of version {champion.version}"
+        added = f"; the reason given: {reason}" if reason else ""
+        against = "" if decision.promote else ", against the evidence"
+        recorded = f"promoted by hand{replaced}{against} ({decision.grounds}){added}"
+        _write_evidence(client, name, version, replace(decision, reason=recorded))
+        previous = _make_champion(client, name, version, recorded)
+        _close_decision(client, name, version, BY_HAND, recorded)
+    return previous
 
 
-def _check_is_code(package: Path, uri: str) -> None:
-    """Refuses a model that MLflow would unpickle, before it does: ours are Python files (`pyfunc_model.py`)."""
-    from mlflow.exceptions import MlflowException
-    from mlflow.models import Model
+def rollback(name: str, tracking_uri: str | None = None) -> int:
+    """Gives the alias back to the version that the present champion replaced.
 
-    try:
-        flavor = Model.load(str(package)).flavors.get("python_function", {})
-    except (MlflowException, OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{uri}: its MLmodel file cannot be read: {first_line(error)}") from error
-    if flavor.get("loader_module") != "mlflow.pyfunc.loaders.code_model" or "model_code_path" not in flavor:
-        raise ModelError(f"{uri} is an MLflow model, but none that galaxy_exp packaged")
+    Returns:
+        The version that is champion now.
+
+    Raises:
+        ModelError: there is no champion, or none before it.
+        TrackingError: the store cannot be read or written.
+    """
+    client = open_existing_client(tracking_uri, to_write=True)
+    with tracking_errors(tracking_uri):
+        champion = find_holder(client, name, version_tags.CHAMPION)
+        if champion is None:
+            raise ModelError(
+                f"{name} has no champion to roll back; see: galaxy-exp models list{uri_option(tracking_uri)}"
+            )
+        if version_tags.PREVIOUS_CHAMPION not in champion.tags:
+            raise ModelError(f"{name} version {champion.version} is the first champion; there is none before it")
+        previous = int(champion.tags[version_tags.PREVIOUS_CHAMPION])
+        require_version(client, name, previous)
+        recorded = f"rolled back from version {champion.version}"
+        _write_evidence(client, name, previous, PromotionDecision(True, recorded))
+        client.set_registered_model_alias(name, version_tags.CHAMPION, str(previous))
+        _add_to_history(client, name, previous, int(champion.version), recorded)
+        _close_decision(client, name, previous, BY_HAND, recorded)
+    return previous
 
 
-def _galaxy_model(loaded: PyFuncModel, uri: str) -> Any:
-    """The instance of the class in `pyfunc_model.py`; an MLflow signature takes no images of different sizes."""
-    from mlflow.exceptions import MlflowException
+def _count_opening_by_hand(client: MlflowClient, name: str, version: int, champion: Candidate | None) -> int | None:
+    """Which opening of its test set a comparison by hand counts as.
 
-    try:
-        model = loaded.unwrap_python_model()  # type: ignore[no-untyped-call]
-    except MlflowException:
-        model = None
-    if not hasattr(model, "predict_probabilities"):
-        raise ModelError(f"{uri} is an MLflow model, but none that galaxy_exp packaged")
-    return model
+    The same comparison as before counts as it did then; one with a later champion is one more opening.
+    """
+    challenger, earlier = client.get_model_version(name, str(version)), read_decision(client, name, version)
+    if earlier is not None and champion is not None and earlier.against == champion.version:
+        return earlier.opening
+    tags = challenger.tags
+    digests = frozenset(tags[tag] for tag in (version_tags.TEST_DIGEST, version_tags.TEST_IMAGES) if tag in tags)
+    if champion is None or not digests:
+        return None
+    project = ProjectFolder.default()
+    if earlier is not None:
+        other = client.get_model_version(name, str(champion.version))
+        record_opening(project, digests, f"{_origin(challenger)} against {_origin(other)}")
+    return len(find_openers(project, digests) | find_openers_in_store(client, digests))
+
+
+def _origin(version: ModelVersion) -> str:
+    """The run, which unlike the name of the model is another in each store."""
+    return version.run_id or f"{version.name}/{version.version}"
+
+
+def _write_evidence(client: MlflowClient, name: str, version: int, decision: PromotionDecision) -> None:
+    """Writes the decision's numbers into the version's tags in place of an earlier decision's; the reason comes last.
+
+    A version that has the reason of a decision thus has all its numbers.
+    """
+    tags = client.get_model_version(name, str(version)).tags
+    for attribute, (tag, _) in _NUMBERS.items():
+        value = getattr(decision, attribute)
+        if value is not None:
+            client.set_model_version_tag(name, str(version), tag, repr(value))
+        elif tag in tags:
+            client.delete_model_version_tag(name, str(version), tag)
+    client.set_model_version_tag(name, str(version), version_tags.PROMOTION_REASON, decision.reason)
+
+
+def _make_champion(client: MlflowClient, name: str, version: int, reason: str) -> int | None:
+    """Moves the alias `champion` to a version and takes `challenger` off it.
+
+    The version remembers whom it replaced, and the registered model when and why.
+
+    Returns:
+        The version that was champion before; None if none was or it is this one.
+    """
+    before = find_holder(client, name, version_tags.CHAMPION)
+    previous = int(before.version) if before is not None and int(before.version) != version else None
+    if previous is not None:
+        client.set_model_version_tag(name, str(version), version_tags.PREVIOUS_CHAMPION, str(previous))
+    client.set_registered_model_alias(name, version_tags.CHAMPION, str(version))
+    _add_to_history(client, name, version, previous, reason)
+    challenger = find_holder(client, name, version_tags.CHALLENGER)
+    if challenger is not None and int(challenger.version) == version:
+        client.delete_registered_model_alias(name, version_tags.CHALLENGER)
+    return previous
+
+
+def _add_to_history(client: MlflowClient, name: str, version: int, previous: int | None, reason: str) -> None:
+    """Adds an entry, a tag of the registered model, unless its last one is of this version already."""
+    history = read_history(client, name)
+    if history and history[-1]["version"] == version:
+        return
+    now = datetime.now(UTC)
+    entry = {"version": version, "time": iso_time(now.timestamp()), "previous": previous, "reason": reason}
+    key = f"{version_tags.HISTORY}{now.strftime('%Y%m%dT%H%M%S.%f')}"
+    client.set_registered_model_tag(name, key, json.dumps(entry))
+
+
+def _close_decision(client: MlflowClient, name: str, version: int, outcome: str, reason: str) -> None:
+    """Writes the decision into the version's description, in place of an earlier one, and its outcome as a tag."""
+    card = client.get_model_version(name, str(version)).description or ""
+    client.update_model_version(name, str(version), add_decision(card, outcome, reason))
+    client.set_model_version_tag(name, str(version), version_tags.PROMOTION, outcome)

@@ -1,8 +1,7 @@
 """A packaged network as an ONNX file or a TensorFlow SavedModel, compared with the model it came from.
 
-What is exported is the network alone: uint8 (n, height, width, 3) of the size it was trained on to probabilities
-(n, n_classes). What training did to its raw images, and bringing them to that size, stays with whoever calls it; a JSON
-file beside it has the rule.
+The network alone is exported: uint8 (n, height, width, 3) of the size it was trained on to probabilities
+(n, n_classes). The caller repeats the preprocessing of the training and resizes; a JSON file beside it has the rule.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.errors import BadInputError, ModelError, reason_of
-from galaxy_exp.registry.champion import GalaxyClassifier
+from galaxy_exp.registry.classifier import GalaxyClassifier
 from galaxy_exp.registry.version_tags import DATA_SOURCE
 
-__all__ = ["TOLERANCE", "export_network", "facts_file"]
+__all__ = ["ONNX_PACKAGES", "TOLERANCE", "export_network", "facts_file", "save_as_onnx", "save_as_tensorflow"]
 
 TOLERANCE = 1e-4
-"""How far a probability of the exported network may be from the model's."""
+"""Largest difference allowed between a probability of the exported network and the model's."""
 _SAMPLES = 16
 _SEED = 0
 _AVERAGED = "take the mean of the probabilities over the flips and quarter turns of the image, as the model does"
-_ONNX = ("tf2onnx", "onnx", "onnxruntime")
+ONNX_PACKAGES = ("tf2onnx", "onnx", "onnxruntime")
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -36,30 +35,30 @@ Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 def export_network(classifier: GalaxyClassifier, output: Path) -> float:
     """Writes `output`, ONNX if it ends in .onnx and else a SavedModel's folder, and `facts_file(output)`.
 
-    Both are compared on random images; only what agrees within `TOLERANCE` takes its place.
+    Both are compared on random images; nothing is written unless they agree within `TOLERANCE`.
 
     Args:
         classifier: a loaded model.
-        output: is not there yet.
+        output: does not exist yet.
 
     Returns:
         The largest difference of a probability.
 
     Raises:
         BadInputError: `output` exists or cannot be written, or the packages that ONNX needs are not installed.
-        ModelError: the network cannot be exported so, or the exported one disagrees.
+        ModelError: the network cannot be exported in this format, or the exported one disagrees.
     """
     as_onnx = output.suffix.lower() == ".onnx"
     if output.exists():
         raise BadInputError(f"{output}: exists already; expected a new name")
     if not output.parent.is_dir():
         raise BadInputError(f"{output}: cannot be written: {output.parent} is no folder")
-    missing = [name for name in _ONNX if as_onnx and importlib.util.find_spec(name) is None]
+    missing = [name for name in ONNX_PACKAGES if as_onnx and importlib.util.find_spec(name) is None]
     if missing:
         raise BadInputError(f"{output}: ONNX needs {', '.join(missing)}; install with: pip install 'galaxy-exp[onnx]'")
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
         made = Path(folder, output.name)
-        predict = (_to_onnx if as_onnx else _to_saved_model)(classifier, made)
+        predict = (save_as_onnx if as_onnx else save_as_tensorflow)(classifier, made)
         difference = _compare(classifier, predict)
         if not difference <= TOLERANCE:
             raise ModelError(
@@ -95,7 +94,7 @@ def _facts(classifier: GalaxyClassifier) -> dict[str, Any]:
 
 
 def _steps(classifier: GalaxyClassifier) -> Iterator[str]:
-    """What is to be done to a raw image before the network gets it, in this order; as in `pyfunc_model.py`."""
+    """The preprocessing of a raw image, in this order; as in `pyfunc_model.py`."""
     if classifier.fits is not None:
         yield "make 8-bit images of FITS files as fits says (the keys of data.fits)"
     if classifier.crop is not None:
@@ -107,7 +106,7 @@ def _steps(classifier: GalaxyClassifier) -> Iterator[str]:
 
 
 def _compare(classifier: GalaxyClassifier, predict: Predict) -> float:
-    """The network itself is asked: `classifier.predict` would first do what is left to the caller here."""
+    """The largest difference to the network itself; `classifier.predict` would preprocess first."""
     import keras
 
     images = _sample_images(classifier.image_size)
@@ -126,7 +125,8 @@ def _sample_images(image_size: tuple[int, int]) -> NDArray[np.uint8]:
     return images
 
 
-def _to_saved_model(classifier: GalaxyClassifier, folder: Path) -> Predict:
+def save_as_tensorflow(classifier: GalaxyClassifier, folder: Path) -> Predict:
+    """Writes a SavedModel; returns a function that predicts with it."""
     import keras
 
     _export(classifier, folder, "tf_saved_model")
@@ -134,7 +134,8 @@ def _to_saved_model(classifier: GalaxyClassifier, folder: Path) -> Predict:
     return lambda images: np.asarray(keras.ops.convert_to_numpy(exported(images)), dtype=np.float32)
 
 
-def _to_onnx(classifier: GalaxyClassifier, file: Path) -> Predict:
+def save_as_onnx(classifier: GalaxyClassifier, file: Path) -> Predict:
+    """Writes an ONNX file; returns a function that predicts with it."""
     _export(classifier, file, "onnx")
     import onnxruntime
 

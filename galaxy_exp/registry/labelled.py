@@ -1,12 +1,12 @@
-"""A registered model on a labelled data set of the user's."""
+"""A registered model on a user's labelled data set: its scores, a row per image, and whether it knows the images."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from galaxy_exp.data import ImageDataset, PreparedData
 from galaxy_exp.data.dataset import preprocess_dataset
 from galaxy_exp.errors import DataError, ModelError
-from galaxy_exp.registry.evaluation import TestReport, build_report
-from galaxy_exp.registry.openings import digests_of_test_set
-from galaxy_exp.registry.prediction import name_id_columns
-from galaxy_exp.registry.row_files import Row
-from galaxy_exp.registry.temperature import scale_probabilities
+from galaxy_exp.evaluation.confidence import scale_probabilities
+from galaxy_exp.evaluation.test_report import TestReport, build_report
+from galaxy_exp.registry.held_out import digests_of_test_set
+from galaxy_exp.registry.prediction import Row, name_id_columns
+
+if TYPE_CHECKING:
+    from galaxy_exp.registry.classifier import GalaxyClassifier
 
 __all__ = [
     "Alignment",
@@ -33,16 +35,6 @@ __all__ = [
 _IMAGES_AT_ONCE = 256
 
 
-class _Classifier(Protocol):
-    @property
-    def class_names(self) -> tuple[str, ...]: ...
-
-    @property
-    def metadata(self) -> Mapping[str, Any]: ...
-
-    def predict(self, images: NDArray[np.uint8]) -> Any: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Alignment:
     """The classes to score in: those of the data, then those that only the model knows."""
@@ -50,6 +42,13 @@ class Alignment:
     class_names: tuple[str, ...]
     columns: tuple[int, ...]
     """For each class of the model, its place in `class_names`."""
+
+    def merge(self, probabilities: NDArray[Any]) -> NDArray[Any]:
+        """Probabilities (n, classes of the model) added up in `class_names`: (n, len(class_names)), the same dtype."""
+        merged = np.zeros((len(probabilities), len(self.class_names)), probabilities.dtype)
+        for column, place in enumerate(self.columns):
+            merged[:, place] += probabilities[:, column]
+        return merged
 
 
 def parse_class_map(entries: Sequence[str]) -> dict[str, str]:
@@ -60,8 +59,8 @@ def parse_class_map(entries: Sequence[str]) -> dict[str, str]:
     """
     parsed: dict[str, str] = {}
     for entry in entries:
-        known, mark, meant = (part.strip() for part in entry.partition("="))
-        if not mark or not known or not meant:
+        known, _, meant = (part.strip() for part in entry.partition("="))
+        if not known or not meant:
             raise ModelError(f"--map {entry}: expected MODEL CLASS=DATA CLASS")
         if known in parsed:
             raise ModelError(f"--map {entry}: {known!r} is mapped twice; expected each class of the model once")
@@ -80,14 +79,14 @@ def align_classes(
     Args:
         model_classes: in label order.
         dataset: a class without images needs no counterpart.
-        class_map: data class by class of the model, where the names differ.
+        class_map: data class by class of the model, if the names differ.
 
     Raises:
-        ModelError: a name in the map that is not there, or a class of the data that the model does not know.
+        ModelError: an unknown name in the map, or a class of the data that the model does not know.
     """
     class_map = class_map or {}
-    _check_known("--map", "the model", class_map, model_classes)
-    _check_known("--map", dataset.source, class_map.values(), dataset.class_names)
+    _check_known("the model", class_map, model_classes)
+    _check_known(dataset.source, class_map.values(), dataset.class_names)
     meant = [class_map.get(name, name) for name in model_classes]
     missing = [name for name, count in dataset.counts.items() if count and name not in meant]
     if missing:
@@ -100,8 +99,19 @@ def align_classes(
     return Alignment(names, tuple(names.index(name) for name in meant))
 
 
+def _check_known(whose: str, names: Iterable[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ModelError(f"--map: {whose} has no class {name!r}; expected one of {'; '.join(known)}")
+
+
+def _quoted(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"class {shown} is" if len(names) == 1 else f"classes {shown} are"
+
+
 def evaluate_on(
-    classifier: _Classifier,
+    classifier: GalaxyClassifier,
     dataset: ImageDataset,
     alignment: Alignment,
     on_progress: Callable[[int], None] = lambda done: None,
@@ -109,39 +119,36 @@ def evaluate_on(
     """Classifies the whole set and scores it.
 
     Args:
-        classifier: a loaded model, giving its network's own probabilities.
+        classifier: a loaded model, not calibrated.
         dataset: raw images, which the model brings to its size itself.
         alignment: of the two.
-        on_progress: is told how many images are done.
+        on_progress: called with the number of images done.
 
     Returns:
         The report, and the probabilities, float32 (n, len(alignment.class_names)).
 
     Raises:
-        ModelError: images that the model does not take.
+        ModelError: images that the model refuses.
     """
-    temperature: float | None = classifier.metadata.get("temperature")
-    merged = np.zeros((len(dataset), len(alignment.class_names)), np.float32)
-    scaled = np.zeros(merged.shape, np.float64)
+    batches = []
     for start in range(0, len(dataset), _IMAGES_AT_ONCE):
-        stop = min(start + _IMAGES_AT_ONCE, len(dataset))
         try:
-            probabilities = classifier.predict(np.asarray(dataset.images[start:stop])).probabilities
+            images = np.asarray(dataset.images[start : start + _IMAGES_AT_ONCE])
+            batches.append(classifier.predict(images).probabilities)
         except ModelError as error:
             raise ModelError(f"{dataset.source}: {error}") from error
-        at_temperature = scale_probabilities(probabilities, temperature or 1.0)
-        for column, place in enumerate(alignment.columns):
-            merged[start:stop, place] += probabilities[:, column]
-            scaled[start:stop, place] += at_temperature[:, column]
-        on_progress(stop)
-    with_temperature = (None, None) if temperature is None else (temperature, scaled)
-    return build_report(dataset.labels, merged, alignment.class_names, dataset.digest, *with_temperature), merged
+        on_progress(start + len(images))
+    probabilities = np.concatenate(batches)
+    merged = alignment.merge(probabilities).astype(np.float32)
+    temperature: float | None = classifier.metadata.get("temperature")
+    scaled = None if temperature is None else alignment.merge(scale_probabilities(probabilities, temperature))
+    return build_report(dataset.labels, merged, alignment.class_names, dataset.digest, temperature, scaled), merged
 
 
 def list_predictions(
     dataset: ImageDataset, alignment: Alignment, probabilities: NDArray[np.float32]
 ) -> tuple[list[str], Iterator[Row]]:
-    """What `evaluate_on` predicted, image by image, or for a table row by row.
+    """The predictions of `evaluate_on`, image by image, or row by row for a table.
 
     Args:
         dataset: the images.
@@ -177,23 +184,23 @@ def _iter_predictions(
         index = index_of[row]
         values = [round(value, 6) for value in probabilities[index].tolist()]
         best = int(probabilities[index].argmax())
-        told = (names[dataset.labels[index]], names[best], values[best], *values, None)
-        yield {**found, **dict(zip(columns, told, strict=True))}
+        known = (names[dataset.labels[index]], names[best], values[best], *values, None)
+        yield {**found, **dict(zip(columns, known, strict=True))}
 
 
-def describe_overlap(classifier: _Classifier, dataset: ImageDataset, data_cache: Path) -> str | None:
-    """One line if the model has seen these images in training, as far as can be told; else None.
+def describe_overlap(classifier: GalaxyClassifier, dataset: ImageDataset, data_cache: Path) -> str | None:
+    """One line if the model was trained on some of these images, as far as that is known; else None.
 
-    The model knows the digests of the data set that its sweep was made of and of the split. If that sweep's prepared
-    images still lie in `data_cache`, its training images are looked for one by one. A model that an earlier release
-    packaged does not know its split: any split of the data is taken, and the line is vague.
+    The model knows the digests of its sweep's data set and split. If that sweep's prepared images are still in
+    `data_cache`, its training images are looked for one by one. A model that an earlier release packaged does not know
+    its split: any split of the data is searched, and the line is vague.
     """
     digest, split_digest = (str(classifier.metadata.get(key, "")) for key in ("data_digest", "split_digest"))
     if not digest:
         return None
     if dataset.digest == digest:
         return "these are the images that the model's sweep was made of, its training images among them"
-    for prepared in _prepared(data_cache, digest, split_digest):
+    for prepared in _load_prepared(data_cache, digest, split_digest):
         try:
             alike = preprocess_dataset(dataset, prepared.preprocessing)
         except DataError:
@@ -208,38 +215,27 @@ def describe_overlap(classifier: _Classifier, dataset: ImageDataset, data_cache:
 
 
 def find_test_sets(dataset: ImageDataset, data_cache: Path) -> list[frozenset[str]]:
-    """The held-out test sets of the project's sweeps of which at least half the images are among these.
+    """The held-out test sets of the project's sweeps of which at least half the images are in the data set.
 
     Returns:
-        What each is known by: `registry.openings.digests_of_test_set`.
+        `held_out.digests_of_test_set` of each.
     """
     found, hashes = [], dict[str, set[bytes]]()
-    for prepared in _prepared(data_cache):
+    for prepared in _load_prepared(data_cache):
         steps = repr(prepared.preprocessing.to_dict())
         if steps not in hashes:
             try:
                 hashes[steps] = set(_hashes(preprocess_dataset(dataset, prepared.preprocessing).images))
             except DataError:
                 hashes[steps] = set()
-        sealed = _hashes(np.load(prepared.sealed.images, mmap_mode="r"))
-        if 2 * sum(image in hashes[steps] for image in sealed) >= len(sealed):
+        tested = _hashes(np.load(prepared.sealed.images, mmap_mode="r"))
+        if 2 * sum(image in hashes[steps] for image in tested) >= len(tested):
             found.append(digests_of_test_set(prepared))
     return found
 
 
-def _check_known(where: str, whose: str, names: Any, known: Sequence[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise ModelError(f"{where}: {whose} has no class {name!r}; expected one of {'; '.join(known)}")
-
-
-def _quoted(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return f"class {shown} is" if len(names) == 1 else f"classes {shown} are"
-
-
-def _prepared(data_cache: Path, digest: str = "", split_digest: str = "") -> list[PreparedData]:
-    """Of this data and this split, or of any where a digest is empty."""
+def _load_prepared(data_cache: Path, digest: str = "", split_digest: str = "") -> list[PreparedData]:
+    """Prepared data with these digests; an empty one matches any."""
     found = []
     for folder in sorted(data_cache.glob(f"{digest[:16]}*-{split_digest[:16]}*")):
         try:

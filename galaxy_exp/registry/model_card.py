@@ -1,4 +1,4 @@
-"""What is to be known of a registered version, as Markdown: its description in the registry."""
+"""The model card of a registered version, in Markdown: its description in the registry."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from galaxy_exp.data.prepared import PreparedData
+from galaxy_exp.evaluation.confidence import COVERAGES_SHOWN
+from galaxy_exp.evaluation.metrics import METRIC_LABELS, RARE
+from galaxy_exp.evaluation.selection import standings
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.metrics import METRIC_LABELS, RARE
 from galaxy_exp.records import Gain
-from galaxy_exp.registry.choice import standings
-from galaxy_exp.report.coverage import TOLD
 
 __all__ = ["LONGEST", "add_decision", "write_card"]
 
 LONGEST = 5000
-"""Characters that MLflow's database has for a description."""
+"""Characters that a description has in MLflow's database."""
 _RESERVED = 500
-"""For the decision, which is added when it is made."""
+"""Characters for the decision, which is added when it is made."""
 _DECISION = "## Promotion"
 _LEFT_OUT = "Left out, as it would be too long here; it is among the artifacts of the sweep's run."
 _SCORES = ("accuracy", "macro_f1", "macro_f1_without_rare", "balanced_accuracy", "top2", "calibration_error")
 
 
 def write_card(record: SweepRecord, data: PreparedData, winner: TrialRecord) -> str:
-    """The card of the sweep's winner: data, training, search, sealed test, limits, software.
+    """The card of the sweep's winner: data, training, search, held-out test, limits, software.
 
-    If the whole were more than the registry takes, the space gives way first, which is among the sweep's artifacts too,
+    If it is longer than the registry allows, the search space is left out, which is among the sweep's artifacts too,
     then the scores of each class.
     """
     optional = {"classes": _class_lines(record), "space": _space_lines(record)}
@@ -39,7 +39,7 @@ def write_card(record: SweepRecord, data: PreparedData, winner: TrialRecord) -> 
 
 
 def add_decision(card: str, outcome: str, reason: str) -> str:
-    """The card with what was decided about the version at its end, in place of what stood there of an earlier one."""
+    """The card with a decision about the version at its end, in place of an earlier one."""
     before = card.partition(f"\n{_DECISION}\n")[0].rstrip("\n")
     return f"{before}\n\n{_DECISION}\n\n{outcome}: {reason}\n"[:LONGEST]
 
@@ -132,55 +132,58 @@ def _describe_entry(entry: Mapping[str, Any]) -> str:
 
 
 def _test_lines(record: SweepRecord) -> Iterator[str]:
-    own, baseline = record.winner_test, record.baseline_test
-    if own is None:
+    report, baseline = record.winner_test, record.baseline_test
+    if report is None:
         yield "not opened"
         return
     images = "SIMULATED images" if record.simulated else "images"
-    yield f"{own['n_images']} {images}, digest `{own['digest']}`. The 95% intervals are of the bootstrap over images."
+    yield (
+        f"{report['n_images']} {images}, digest `{report['digest']}`. "
+        "The 95% intervals are of the bootstrap over images."
+    )
     yield ""
     yield "| | this model | 95% interval |" + (" the baseline on the same images | gain |" if baseline else "")
     yield "|---|---|---|" + ("---|---|" if baseline else "")
     for name in _SCORES:
-        if own.get(name) is not None:
-            low, high = own.get("intervals", {}).get(name, (None, None))
-            cells = [METRIC_LABELS[name], f"{own[name]:.3f}", "" if low is None else f"{low:.3f} to {high:.3f}"]
+        if report.get(name) is not None:
+            low, high = report.get("intervals", {}).get(name, (None, None))
+            cells = [METRIC_LABELS[name], f"{report[name]:.3f}", "" if low is None else f"{low:.3f} to {high:.3f}"]
             cells += [_known(baseline.get(name)), str(record.gains.get(name, ""))] if baseline else []
             yield f"| {' | '.join(cells)} |"
-    yield from _variant_lines(own)
-    yield from _calibration_lines(own)
+    yield from _variant_lines(report)
+    yield from _calibration_lines(report)
     if baseline:
         yield ""
         yield "The baseline is trial 0."
 
 
-def _variant_lines(own: Mapping[str, Any]) -> Iterator[str]:
-    means = [f"the networks of trials {', '.join(map(str, own['members']))}"] if own.get("members") else []
-    means += ["the flips and quarter turns of an image"] if own.get("tta") else []
+def _variant_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    means = [f"the networks of trials {', '.join(map(str, report['members']))}"] if report.get("members") else []
+    means += ["the flips and quarter turns of an image"] if report.get("tta") else []
     if means:
         yield ""
         yield f"Probabilities are the mean over {' and '.join(means)}."
-    for other in own.get("compared", []):
-        told = []
+    for other in report.get("compared", []):
+        gains = []
         for name in ("accuracy", "macro_f1"):
             gain = Gain.of_difference(name, *other["differences"][name])
-            told.append(f"{METRIC_LABELS[name]} {other[name]:.3f}, gained {gain}")
+            gains.append(f"{METRIC_LABELS[name]} {other[name]:.3f}, gained {gain}")
         yield ""
-        yield f"{other['name'][:1].upper()}{other['name'][1:]}: {', '.join(told)}."
+        yield f"{other['name'][:1].upper()}{other['name'][1:]}: {', '.join(gains)}."
 
 
-def _calibration_lines(own: Mapping[str, Any]) -> Iterator[str]:
-    """What an older journal does not have is left out."""
-    temperature, calibrated = own.get("temperature"), own.get("calibrated")
+def _calibration_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Entries that an older journal lacks are left out."""
+    temperature, calibrated = report.get("temperature"), report.get("calibrated")
     if temperature is not None and calibrated is not None:
         yield ""
         yield (
             f"At temperature {temperature:.3f}, fitted on validation images, the expected calibration error is "
-            f"{calibrated['error']:.3f} and the cross-entropy {calibrated['loss']:.3f} nats, not {own['loss']:.3f}."
+            f"{calibrated['error']:.3f} and the cross-entropy {calibrated['loss']:.3f} nats, not {report['loss']:.3f}."
         )
-    told = [row for row in own.get("coverage", []) if row["coverage"] in TOLD]
-    if told:
-        shares = ", ".join(f"{row['accuracy']:.3f} on {row['coverage']:.0%}" for row in told)
+    shown = [row for row in report.get("coverage", []) if row["coverage"] in COVERAGES_SHOWN]
+    if shown:
+        shares = ", ".join(f"{row['accuracy']:.3f} on {row['coverage']:.0%}" for row in shown)
         yield ""
         yield f"Accuracy on the most confident images: {shares}."
 

@@ -1,16 +1,35 @@
-"""Trained networks read from their files, and several made into one that gives the mean of their probabilities."""
+"""Trained networks: reading them from files, averaging several into one, and scoring them on labelled images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from galaxy_exp.errors import ModelError, reason_of
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.errors import DataError, ModelError, reason_of
+from galaxy_exp.evaluation.confidence import fit_temperature
+from galaxy_exp.evaluation.metrics import METRICS, summarise_predictions
+from galaxy_exp.evaluation.resampling import paired_bootstrap
+from galaxy_exp.evaluation.test_report import TestReport, build_report
 from galaxy_exp.folders import graph_of, write_atomically
 from galaxy_exp.quiet import import_tensorflow_quietly
 
-__all__ = ["average_networks", "read_network", "write_ensemble"]
+__all__ = ["Variant", "average_networks", "evaluate_model", "predict_images", "read_network", "write_ensemble"]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Another form of a model, compared with it on the same images."""
+
+    name: str
+    """The difference, for people."""
+    model_files: Sequence[Path]
+    """The probabilities of several are averaged."""
+    tta: bool = False
 
 
 def read_network(model_file: Path, image_shape: Sequence[int]) -> Any:
@@ -21,7 +40,7 @@ def read_network(model_file: Path, image_shape: Sequence[int]) -> Any:
         image_shape: (height, width, 3); used for a graph alone.
 
     Raises:
-        ModelError: it is not there or cannot be read.
+        ModelError: it does not exist or cannot be read.
     """
     import keras
 
@@ -39,10 +58,10 @@ def read_network(model_file: Path, image_shape: Sequence[int]) -> Any:
 
 
 def average_networks(networks: Sequence[Any], image_shape: Sequence[int]) -> Any:
-    """One network from images to the mean of the networks' probabilities; a single one is given back as it is.
+    """One network from images to the mean of the networks' probabilities; a single one is returned unchanged.
 
     Args:
-        networks: as `read_network` gives them; they get other names.
+        networks: of `read_network`; they get other names.
         image_shape: (height, width, 3).
     """
     import keras
@@ -56,16 +75,113 @@ def average_networks(networks: Sequence[Any], image_shape: Sequence[int]) -> Any
 
 
 def write_ensemble(model_files: Sequence[Path], image_shape: Sequence[int], target: Path) -> None:
-    """Writes the average of networks as one `.keras` file, which appears as a whole.
+    """Writes the average of networks as one `.keras` file, atomically.
 
     Args:
         model_files: at least two, all without a graph: their layers are Keras's own.
         image_shape: (height, width, 3).
-        target: where to.
+        target: the file to write.
 
     Raises:
-        ModelError: a file is not there or cannot be read.
+        ModelError: a file does not exist or cannot be read.
     """
     import_tensorflow_quietly()
     ensemble = average_networks([read_network(file, image_shape) for file in model_files], image_shape)
     write_atomically(target, ensemble.save)
+
+
+def evaluate_model(
+    model_file: Path,
+    images_path: Path,
+    labels_path: Path,
+    class_names: Sequence[str],
+    digest: str,
+    *,
+    validation: tuple[Path, Path] | None = None,
+    tta: bool = False,
+    variants: Sequence[Variant] = (),
+) -> tuple[TestReport, NDArray[np.float32]]:
+    """Predicts a labelled set with a `.keras` file and scores it.
+
+    Args:
+        model_file: uint8 (n, height, width, 3) to probabilities (n, n_classes).
+        images_path: `.npy`, uint8 (n, height, width, 3); memory-mapped, read a batch at a time.
+        labels_path: `.npy`, integers (n,).
+        class_names: one per class, in label order.
+        digest: identifies the images and labels; kept in the report.
+        validation: images and labels to fit the temperature on, as `.npy` files likewise; None: no temperature.
+        tta: whether the probabilities are the mean over flips and quarter turns.
+        variants: to compare with.
+
+    Returns:
+        The report and the probabilities, float32 (n, n_classes).
+
+    Raises:
+        DataError: images and labels that do not belong together, or labels outside the classes.
+        ModelError: a model that cannot be read, or is for other images or another number of classes.
+    """
+    images, labels = _open_set(images_path, labels_path, len(class_names))
+    network = _load_network([model_file], images, len(class_names))
+    temperature = None
+    if validation is not None:
+        fit_images, fit_labels = _open_set(*validation, len(class_names))
+        temperature = fit_temperature(fit_labels, predict_images(network, fit_images, tta))
+    probabilities = predict_images(network, images, tta)
+    report = build_report(labels, probabilities, class_names, digest, temperature)
+    compared = []
+    for variant in variants:
+        same = list(variant.model_files) == [model_file]
+        other = network if same else _load_network(variant.model_files, images, len(class_names))
+        compared.append(_compare(variant.name, labels, probabilities, predict_images(other, images, variant.tta)))
+    return replace(report, tta=tta, compared=compared), probabilities
+
+
+def _compare(
+    name: str, labels: NDArray[Any], probabilities: NDArray[np.float32], other: NDArray[np.float32]
+) -> dict[str, Any]:
+    differences = {metric: list(paired_bootstrap(labels, probabilities, other, metric)) for metric in METRICS}
+    return {"name": name, **summarise_predictions(labels, other), "differences": differences}
+
+
+def predict_images(network: Any, images: NDArray[np.uint8], tta: bool = False) -> NDArray[np.float32]:
+    """Probabilities (n, n_classes) of a network for images of its size, in the batches of the packaged model.
+
+    Args:
+        network: uint8 (n, height, width, 3) to probabilities (n, n_classes).
+        images: uint8 (n, height, width, 3), n above 0; may be memory-mapped.
+        tta: whether to take the mean over flips and quarter turns.
+    """
+    from galaxy_exp.registry.pyfunc_model import images_per_batch, predict_batch
+
+    size = images_per_batch(*images.shape[1:3])
+    starts = range(0, len(images), size)
+    return np.concatenate([predict_batch(network, np.asarray(images[start : start + size]), tta) for start in starts])
+
+
+def _open_set(images_path: Path, labels_path: Path, n_classes: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """The images, memory-mapped, and their labels."""
+    images, labels = np.load(images_path, mmap_mode="r"), np.load(labels_path)
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise DataError(f"{images_path}: {images.dtype} {images.shape}; expected uint8 (n, height, width, 3)")
+    if not len(images) or labels.shape != (len(images),):
+        raise DataError(
+            f"{images_path}: {len(images)} images with labels of shape {labels.shape}; expected one label each"
+        )
+    if labels.min() < 0 or labels.max() >= n_classes:
+        raise DataError(f"labels run from {labels.min()} to {labels.max()}; expected 0 to {n_classes - 1}")
+    return images, labels
+
+
+def _load_network(model_files: Sequence[Path], images: NDArray[np.uint8], n_classes: int) -> Any:
+    networks = [read_network(file, images.shape[1:]) for file in model_files]
+    for file, network in zip(model_files, networks, strict=True):
+        _check_network(file, network, images, n_classes)
+    return average_networks(networks, images.shape[1:])
+
+
+def _check_network(model_file: Path, network: Any, images: NDArray[Any], n_classes: int) -> None:
+    takes, gives = tuple(network.input_shape[1:]), tuple(network.output_shape[1:])
+    if any(want not in (None, have) for want, have in zip(takes, images.shape[1:], strict=True)):
+        raise ModelError(f"{model_file} takes images of shape {takes}; these have shape {images.shape[1:]}")
+    if gives != (n_classes,):
+        raise ModelError(f"{model_file} gives probabilities of shape {gives}; expected ({n_classes},), one per class")

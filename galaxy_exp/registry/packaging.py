@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
-__all__ = ["ModelVersionRef", "build_signature", "find_version", "log_and_register", "pinned_requirements"]
+__all__ = [
+    "ModelPackage",
+    "ModelVersionRef",
+    "build_signature",
+    "find_version",
+    "log_and_register",
+    "pinned_requirements",
+]
 
 MODEL_CODE = Path(__file__).with_name("pyfunc_model.py")
 SIZE_RULE = (
@@ -33,12 +40,12 @@ SIZE_RULE = (
     "images under half the size are refused"
 )
 
-_WHAT_IT_HOLDS = (
+_DESCRIPTION = (
     "Galaxy classifiers of galaxy_exp, a version for each sweep. Each version has its model card: data, training, "
     'search, sealed test, limits. The one with the alias `champion` is what `galaxy_exp.load_model("{name}")` and '
     "`models:/{name}@champion` give; how it became that is in the tags."
 )
-"""The description of a registered model."""
+"""Of a registered model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,40 +58,83 @@ class ModelVersionRef:
     """`models:/<name>/<version>`."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ModelPackage:
+    """A trained network with everything that is packaged with it."""
+
+    model_file: Path
+    """`.keras`, uint8 (n, height, width, 3) to probabilities (n, n_classes); if its graph is beside it (see
+    `graph_of`), that is packaged."""
+    class_names: Sequence[str]
+    """One per class, in label order."""
+    image_shape: Sequence[int]
+    """(height, width) or (height, width, 3), in pixels."""
+    input_example: NDArray[np.uint8]
+    """(k, height, width, 3); a few images, stored as JSON (about 15 bytes a pixel)."""
+    metadata: Mapping[str, Any]
+    """For the package's MLmodel file: JSON with `sweep_id`."""
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    """`Preprocessing.to_dict()` of the training, which the packaged model repeats."""
+    tta: bool = False
+    """Whether the packaged model takes the mean over flips and quarter turns."""
+
+    def write(self, folder: Path, run_id: str, model_id: str, location: str) -> Path:
+        """Writes the MLflow model into a new folder in `folder` and returns it.
+
+        Args:
+            folder: exists.
+            run_id: the run the model came from.
+            model_id: of MLflow's logged model.
+            location: where MLflow stores the logged model's artifacts.
+        """
+        from mlflow import pyfunc
+        from mlflow.models import Model
+
+        classes, graph, target = folder / "classes.json", graph_of(self.model_file), folder / "package"
+        classes.write_text(json.dumps(self._describe_classes(), indent=1), encoding="utf-8")
+        network = graph if graph.is_dir() else self.model_file
+        pyfunc.save_model(
+            path=str(target),
+            python_model=str(MODEL_CODE),
+            artifacts={"model": network.absolute().as_uri(), "classes": classes.as_uri()},  # MLflow decodes paths
+            mlflow_model=Model(artifact_path=location, run_id=run_id, model_uuid=model_id, model_id=model_id),
+            metadata=dict(self.metadata),
+            signature=build_signature(self.class_names),
+            input_example=self.input_example,
+            pip_requirements=pinned_requirements(),
+        )
+        return target
+
+    def _describe_classes(self) -> dict[str, Any]:
+        return {
+            "class_names": list(self.class_names),
+            "image_size": [int(side) for side in self.image_shape[:2]],
+            "rule": SIZE_RULE,
+            "tta": self.tta,
+            "preprocessing": dict(self.preprocessing),
+        }
+
+
 def log_and_register(
+    package: ModelPackage,
     *,
     run_id: str,
-    model_file: Path,
-    class_names: Sequence[str],
-    image_shape: Sequence[int],
     registered_name: str,
-    input_example: NDArray[np.uint8],
-    metadata: Mapping[str, Any],
     tags: Mapping[str, str],
     description: str,
     tracking_uri: str | None,
-    preprocessing: Mapping[str, Any] | None = None,
-    tta: bool = False,
 ) -> ModelVersionRef:
     """Logs the model to an existing run and registers it; the run's state and the active run stay as they are.
 
-    Idempotent: a version of that name whose tag `galaxy_exp.sweep_id` is `metadata["sweep_id"]` is returned
+    Idempotent: a version of that name whose tag `galaxy_exp.sweep_id` is `package.metadata["sweep_id"]` is returned
     instead of being made again, so that a sweep killed between registering and journaling can repeat the call. A
     logged model that a call killed before registering left on the run is filled anew.
-    Loading is not tried here: the sealed test has just loaded the very same file.
+    Loading is not tried here: the held-out test has just loaded the same file.
 
     Args:
-        run_id: the run the model came from; it may be finished.
-        model_file: `.keras`, uint8 (n, height, width, 3) to probabilities (n, n_classes); if its graph lies beside
-            it (see `graph_of`), that is packaged.
-        class_names: one per class, in label order.
-        image_shape: (height, width) or (height, width, 3), in pixels.
+        package: the model.
+        run_id: the run it came from; it may be finished.
         registered_name: created if it does not exist.
-        preprocessing: what training did to raw images before it cached them, `Preprocessing.to_dict()`; the packaged
-            model does the same.
-        tta: whether the packaged model takes the mean over flips and quarter turns.
-        input_example: uint8 (k, height, width, 3); a few images, stored as JSON (about 15 bytes a pixel).
-        metadata: stored in the model's MLmodel file; must be JSON and hold `sweep_id`.
         tags: of the version, beside `galaxy_exp.sweep_id`.
         description: Markdown, shown by the MLflow UI.
         tracking_uri: None takes MLflow's own default.
@@ -93,33 +143,34 @@ def log_and_register(
         ModelError: the model file does not exist.
         TrackingError: MLflow refused or could not be reached.
     """
-    if not model_file.is_file():
-        raise ModelError(f"{model_file}: no such model file")
-    client = open_client(tracking_uri)
+    if not package.model_file.is_file():
+        raise ModelError(f"{package.model_file}: no such model file")
+    client, sweep_id = open_client(tracking_uri), str(package.metadata["sweep_id"])
     with tracking_errors(tracking_uri):
-        found = _only_version(client, registered_name, str(metadata["sweep_id"]))
+        found = _only_version(client, registered_name, sweep_id)
         if found is not None:
             return found
-        logged = _claim_logged_model(client, run_id, registered_name.replace(".", "_"))  # where MLflow takes no dots
+        logged = _claim_logged_model(client, run_id, registered_name.replace(".", "_"))  # MLflow refuses dots here
         with _finalized(client, logged), tempfile.TemporaryDirectory() as folder:
-            package = _build_package(
-                Path(folder),
-                logged,
-                run_id,
-                model_file,
-                class_names,
-                image_shape,
-                input_example,
-                metadata,
-                preprocessing or {},
-                tta,
-            )
-            client.log_model_artifacts(logged.model_id, str(package))
-        return _register(client, logged, run_id, registered_name, metadata, tags, description)
+            written = package.write(Path(folder), run_id, logged.model_id, logged.artifact_location)
+            client.log_model_artifacts(logged.model_id, str(written))
+        _ensure_registered_model(client, registered_name)
+        created = client.create_model_version(
+            registered_name,
+            source=logged.artifact_location,  # "models:/<id>" would be looked up in the global tracking store
+            run_id=run_id,
+            model_id=logged.model_id,
+            tags={**tags, SWEEP_ID: sweep_id},
+            description=description,
+        )
+        only = _only_version(client, registered_name, sweep_id) or _ref(created)
+        versions = json.dumps([{"name": only.name, "version": only.version}])
+        client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": versions})  # the UI links them by it
+    return only
 
 
 def find_version(client: MlflowClient, name: str, sweep_id: str) -> ModelVersionRef | None:
-    """The version of `name` that `sweep_id` registered, if there is one."""
+    """The version of `name` that `sweep_id` registered, if any."""
     found = _find_versions(client, name, sweep_id)
     return _ref(found[0]) if found else None
 
@@ -143,7 +194,7 @@ def _only_version(client: MlflowClient, name: str, sweep_id: str) -> ModelVersio
 
 
 def pinned_requirements() -> list[str]:
-    """What the packaged model needs, at the versions installed here, as pip requirements."""
+    """Requirements of the packaged model for pip, at the versions installed here."""
     names = ["mlflow", "keras", _installed_tensorflow(), "numpy", "pandas"]
     return [f"{name}=={version(name)}" for name in names]
 
@@ -175,41 +226,6 @@ def _claim_logged_model(client: MlflowClient, run_id: str, name: str) -> LoggedM
     return logged
 
 
-def _build_package(
-    folder: Path,
-    logged: LoggedModel,
-    run_id: str,
-    model_file: Path,
-    class_names: Sequence[str],
-    image_shape: Sequence[int],
-    input_example: NDArray[np.uint8],
-    metadata: Mapping[str, Any],
-    preprocessing: Mapping[str, Any],
-    tta: bool = False,
-) -> Path:
-    """The MLflow model folder that is uploaded."""
-    from mlflow import pyfunc
-    from mlflow.models import Model
-
-    package = folder / "package"
-    pyfunc.save_model(
-        path=str(package),
-        python_model=str(MODEL_CODE),
-        artifacts={  # as URIs, since MLflow decodes a path
-            "model": (graph_of(model_file) if graph_of(model_file).is_dir() else model_file).absolute().as_uri(),
-            "classes": _write_classes(folder, class_names, image_shape, preprocessing, tta).as_uri(),
-        },
-        mlflow_model=Model(
-            artifact_path=logged.artifact_location, run_id=run_id, model_uuid=logged.model_id, model_id=logged.model_id
-        ),
-        metadata=dict(metadata),
-        signature=build_signature(class_names),
-        input_example=input_example,
-        pip_requirements=pinned_requirements(),
-    )
-    return package
-
-
 @contextmanager
 def _finalized(client: MlflowClient, logged: LoggedModel) -> Iterator[None]:
     """The logged model ends READY, or FAILED after an exception."""
@@ -219,21 +235,6 @@ def _finalized(client: MlflowClient, logged: LoggedModel) -> Iterator[None]:
         client.finalize_logged_model(logged.model_id, "FAILED")
         raise
     client.finalize_logged_model(logged.model_id, "READY")
-
-
-def _write_classes(
-    folder: Path, class_names: Sequence[str], image_shape: Sequence[int], preprocessing: Mapping[str, Any], tta: bool
-) -> Path:
-    path = folder / "classes.json"
-    classes = {
-        "class_names": list(class_names),
-        "image_size": [int(side) for side in image_shape[:2]],
-        "rule": SIZE_RULE,
-        "tta": tta,
-        "preprocessing": dict(preprocessing),
-    }
-    path.write_text(json.dumps(classes, indent=1), encoding="utf-8")
-    return path
 
 
 def build_signature(class_names: Sequence[str]) -> ModelSignature:
@@ -251,35 +252,11 @@ def build_signature(class_names: Sequence[str]) -> ModelSignature:
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
 
 
-def _register(
-    client: MlflowClient,
-    logged: LoggedModel,
-    run_id: str,
-    name: str,
-    metadata: Mapping[str, Any],
-    tags: Mapping[str, str],
-    description: str,
-) -> ModelVersionRef:
-    _ensure_registered_model(client, name)
-    created = client.create_model_version(
-        name,
-        source=logged.artifact_location,  # "models:/<id>" would be looked up in the global tracking store
-        run_id=run_id,
-        model_id=logged.model_id,
-        tags={**tags, SWEEP_ID: str(metadata["sweep_id"])},
-        description=description,
-    )
-    only = _only_version(client, name, str(metadata["sweep_id"])) or _ref(created)
-    versions = json.dumps([{"name": only.name, "version": only.version}])
-    client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": versions})  # the UI links them by it
-    return only
-
-
 def _ensure_registered_model(client: MlflowClient, name: str) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_registered_model(name, description=_WHAT_IT_HOLDS.format(name=name))
+        client.create_registered_model(name, description=_DESCRIPTION.format(name=name))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise

@@ -1,81 +1,67 @@
-"""Classifying named images into a table, one row per image, readable or not."""
+"""Predictions as a table, one row per image, readable or not, and its files: CSV, JSON, JSON lines and Parquet.
+
+Rows are made and written as images are read, so that memory does not grow with their number.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import csv
+import errno
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
-import numpy as np
-from numpy.typing import NDArray
-
-from galaxy_exp.config import parse_sweep
-from galaxy_exp.config.sweep import FitsConfig
 from galaxy_exp.errors import BadInputError
-from galaxy_exp.registry.row_files import Row
+from galaxy_exp.folders import write_atomically
 
-__all__ = ["Classifier", "NamedImageLike", "choose_stretch", "columns_of", "name_id_columns", "predict_to_rows"]
+if TYPE_CHECKING:
+    from galaxy_exp.config.sweep import FitsConfig
+    from galaxy_exp.data.inputs import NamedImage
+    from galaxy_exp.registry.classifier import GalaxyClassifier
 
+__all__ = [
+    "FORMATS",
+    "Row",
+    "choose_format",
+    "choose_stretch",
+    "columns_of",
+    "name_id_columns",
+    "predict_to_rows",
+    "write_rows",
+    "write_rows_to_stdout",
+]
 
-class NamedImageLike(Protocol):
-    """An image with its name, or why it could not be read."""
+Row = dict[str, Any]
+"""`name`, the ids of a table as text, `label` (int), `class_name`, `probability`, a `p_<class name>` for each class,
+`error`, in this order; None for what is not known."""
 
-    @property
-    def name(self) -> str:
-        """Path, or path and index within a file of many images."""
-
-    @property
-    def image(self) -> NDArray[np.uint8] | None:
-        """(height, width, 3); None if it could not be read."""
-
-    @property
-    def error(self) -> str | None:
-        """Why it could not be read; None if it could."""
-
-    @property
-    def id(self) -> tuple[str, str] | None:
-        """The id column of the table that lists it, and its text there; None if it is from no table."""
-
-
-class _PredictionsLike(Protocol):
-    @property
-    def labels(self) -> NDArray[np.int64]: ...
-
-    @property
-    def class_names(self) -> list[str]: ...
-
-    @property
-    def probabilities(self) -> NDArray[np.float32]: ...
-
-
-class Classifier(Protocol):
-    """What is needed of `galaxy_exp.registry.champion.GalaxyClassifier`."""
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """One name per class."""
-
-    def refusal(self, image: NDArray[Any]) -> str | None:
-        """Why an image cannot be classified; None if it can."""
-
-    def predict(self, images: Sequence[NDArray[np.uint8]]) -> _PredictionsLike:
-        """Classifies images of different sizes."""
+FORMATS = ("csv", "json", "jsonl", "parquet")
+"""json: one list, a row a line; jsonl: an object a line."""
+_ROWS_PER_GROUP = 8192
+"""Of a Parquet file; as many rows are held in memory."""
 
 
 def choose_stretch(
     trained: Mapping[str, Any] | None, stated: Mapping[str, Any], where: Path | str, model: str
 ) -> FitsConfig:
-    """How FITS files are to be read for a model: as it was trained, with what is stated put in its place.
+    """How FITS files are read for a model: as in its training, with the stated keys in place of the trained ones.
 
     Args:
         trained: `data.fits` of the training, in full; None if the model was not trained on FITS files.
         stated: some keys of `data.fits`; with `trained` None, `stretch` among them.
-        where: a FITS file that is to be read, or what holds them, for messages.
+        where: a FITS file to be read, or the folder or file that holds them, for messages.
         model: its URI, for messages.
 
     Raises:
         BadInputError: the model has no stretch and none is stated, or the two do not go together.
     """
+    from galaxy_exp.config import parse_sweep
+
     if trained is None and "stretch" not in stated:
         raise BadInputError(
             f"{where}: FITS without a stretch: {model} has none, as it was not trained on FITS files; "
@@ -87,7 +73,7 @@ def choose_stretch(
 
 
 def predict_to_rows(
-    classifier: Classifier, batches: Iterable[Sequence[NamedImageLike]], id_columns: Mapping[str, str] | None = None
+    classifier: GalaxyClassifier, batches: Iterable[Sequence[NamedImage]], id_columns: Mapping[str, str] | None = None
 ) -> Iterator[Row]:
     """One row per image, in order, a batch at a time.
 
@@ -104,22 +90,20 @@ def predict_to_rows(
     """
     for batch in batches:
         errors = [_error_of(classifier, item) for item in batch]
-        fit = [
-            item.image for item, error in zip(batch, errors, strict=True) if error is None and item.image is not None
-        ]
+        fit = [item.image for item, error in zip(batch, errors, strict=True) if error is None]
         predicted = _prediction_rows(classifier, fit)
         for item, error in zip(batch, errors, strict=True):
             ids = {called: _id_in(item, column) for column, called in (id_columns or {}).items()}
             yield {"name": item.name, **ids, **(_empty_row(classifier, error) if error else next(predicted))}
 
 
-def columns_of(classifier: Classifier, id_columns: Mapping[str, str] | None = None) -> list[str]:
+def columns_of(classifier: GalaxyClassifier, id_columns: Mapping[str, str] | None = None) -> list[str]:
     """The keys of a row, in order; `id_columns` is of `name_id_columns`."""
     return ["name", *(id_columns or {}).values(), *_empty_row(classifier, "")]
 
 
 def name_id_columns(columns: Iterable[str], taken: Sequence[str]) -> dict[str, str]:
-    """What the id columns of tables are called in the rows: as in the table, unless another column is called so.
+    """The names of the tables' id columns in the rows: as in the table, unless another column has that name.
 
     Args:
         columns: of the tables; repeated ones count once.
@@ -128,38 +112,128 @@ def name_id_columns(columns: Iterable[str], taken: Sequence[str]) -> dict[str, s
     return {name: f"{name} (table)" if name in taken else name for name in columns}
 
 
-def _id_in(item: NamedImageLike, column: str) -> str | None:
+def _id_in(item: NamedImage, column: str) -> str | None:
     return item.id[1] if item.id is not None and item.id[0] == column else None
 
 
-def _error_of(classifier: Classifier, item: NamedImageLike) -> str | None:
+def _error_of(classifier: GalaxyClassifier, item: NamedImage) -> str | None:
     if item.error is not None or item.image is None:
         return item.error or "could not be read"
     reason = classifier.refusal(item.image)
     return None if reason is None else f"image {reason}"
 
 
-def _prediction_rows(classifier: Classifier, images: Sequence[NDArray[np.uint8]]) -> Iterator[Row]:
+def _prediction_rows(classifier: GalaxyClassifier, images: Sequence[Any]) -> Iterator[Row]:
     if not images:
         return
     predictions = classifier.predict(images)
     for label, name, probabilities in zip(
         predictions.labels.tolist(), predictions.class_names, predictions.probabilities.tolist(), strict=True
     ):
-        yield _row(classifier, label, name, [round(value, 6) for value in probabilities])
+        values = [round(value, 6) for value in probabilities]
+        known = (label, name, values[label], *values, None)
+        yield dict(zip(_empty_row(classifier, ""), known, strict=True))
 
 
-def _row(classifier: Classifier, label: int, class_name: str, probabilities: Sequence[float]) -> Row:
-    columns = {f"p_{name}": value for name, value in zip(classifier.class_names, probabilities, strict=True)}
-    return {
-        "label": label,
-        "class_name": class_name,
-        "probability": probabilities[label],
-        **columns,
-        "error": None,
-    }
-
-
-def _empty_row(classifier: Classifier, error: str) -> Row:
+def _empty_row(classifier: GalaxyClassifier, error: str) -> Row:
     columns = [f"p_{name}" for name in classifier.class_names]
     return {**dict.fromkeys(["label", "class_name", "probability", *columns]), "error": error}
+
+
+def choose_format(path: Path | None, stated: str | None) -> str:
+    """The stated format, else that of the file's ending, else CSV.
+
+    Raises:
+        BadInputError: an unknown ending, or Parquet without a file.
+    """
+    found = stated or ("csv" if path is None else path.suffix.lower().removeprefix("."))
+    if found not in FORMATS:
+        endings = ", ".join(f".{name}" for name in FORMATS)
+        raise BadInputError(f"--output {path}: expected a name ending in one of {endings}, or --format as well")
+    if path is None and found == "parquet":
+        raise BadInputError("--format parquet: expected --output FILE as well; Parquet cannot be written to a pipe")
+    return found
+
+
+def write_rows(rows: Iterable[Row], columns: Sequence[str], path: Path, format: str) -> None:
+    """Writes a file atomically: on return it is complete and on disk, and until then an older one stays.
+
+    Args:
+        rows: of `predict_to_rows`.
+        columns: their keys; the header of a file without rows.
+        path: the file to write.
+        format: one of `FORMATS`.
+
+    Raises:
+        BadInputError: the file cannot be written there.
+    """
+
+    def write(temporary: Path) -> None:
+        try:
+            file = temporary.open("wb")
+        except OSError as error:
+            raise BadInputError(f"{path}: cannot be written: {error.strerror}") from error
+        with file:
+            if format == "parquet":
+                _write_parquet(rows, columns, file)
+            else:
+                with io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="") as stream:
+                    _WRITERS[format](rows, columns, stream)
+
+    if not path.parent.is_dir():  # which is not made here
+        raise BadInputError(f"{path}: cannot be written: {os.strerror(errno.ENOENT)}")
+    write_atomically(path, write)
+
+
+def write_rows_to_stdout(
+    rows: Iterable[Row], columns: Sequence[str], format: str, stdout: TextIO | None = None
+) -> None:
+    """Writes rows as they come, in any format but Parquet; `stdout` replaces `sys.stdout`."""
+    if stdout is None and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names that are no UTF-8 are written as they are
+    _WRITERS[format](rows, columns, stdout or sys.stdout)
+
+
+def _write_csv(rows: Iterable[Row], columns: Sequence[str], stream: TextIO) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([row[column] for column in columns] for row in rows)
+
+
+def _write_json(rows: Iterable[Row], columns: Sequence[str], stream: TextIO) -> None:
+    before = "[\n"
+    for row in rows:
+        stream.write(f"{before}{json.dumps(row, ensure_ascii=False)}")
+        before = ",\n"
+    stream.write("[]\n" if before == "[\n" else "\n]\n")
+
+
+def _write_json_lines(rows: Iterable[Row], columns: Sequence[str], stream: TextIO) -> None:
+    for row in rows:
+        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+_WRITERS: dict[str, Callable[[Iterable[Row], Sequence[str], TextIO], None]] = {
+    "csv": _write_csv,
+    "json": _write_json,
+    "jsonl": _write_json_lines,
+}
+
+
+def _write_parquet(rows: Iterable[Row], columns: Sequence[str], file: IO[bytes]) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    probabilities = columns[columns.index("probability") : -1]  # by place: an id column may be called p_id
+    numbers = {"label": pyarrow.int64(), **dict.fromkeys(probabilities, pyarrow.float64())}
+    schema = pyarrow.schema([(column, numbers.get(column, pyarrow.string())) for column in columns])
+    remaining = iter(rows)
+    with parquet.ParquetWriter(file, schema) as writer:
+        while group := [_as_utf8(row) for row in islice(remaining, _ROWS_PER_GROUP)]:
+            writer.write_table(pyarrow.Table.from_pylist(group, schema))
+
+
+def _as_utf8(row: Row) -> Row:
+    """The row for a format that takes UTF-8 alone: bytes of a file name that are not are replaced."""
+    texts = {key: row[key] for key in ("name", "error") if row[key] is not None}
+    return row | {key: text.encode(errors="surrogateescape").decode(errors="replace") for key, text in texts.items()}

@@ -1,9 +1,9 @@
-"""A long run of predictions that can be killed and gone on with.
+"""A long run of predictions that can be killed and continued.
 
-Rows go to `<output>.partial` first, whatever the format: a line of JSON that says with what the run was begun, then one
-row a line, on disk after every batch. At the end the output is written from it in one go and the partial file is
-deleted. A run that finds a partial file of the same model and images goes on after its last whole batch, so that it
-gives what it would have given undisturbed; a torn line at the end is cut off.
+Rows go to `<output>.partial` first, whatever the format: a line of JSON with the identity of the run, then one row a
+line, on disk after every batch. At the end the output is written from it at once and the partial file is deleted. A run
+that finds a partial file of the same model and images continues after its last whole batch, so that the output is that
+of an undisturbed run; a torn line at the end is cut off.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from galaxy_exp.errors import BadInputError
-from galaxy_exp.registry.row_files import Row, write_rows
+from galaxy_exp.registry.prediction import Row, write_rows
 
 __all__ = ["PredictionCount", "RunIdentity", "count_rows", "partial_file", "predict_to_file"]
 
@@ -29,7 +29,7 @@ _ERRORS_KEPT = 5
 
 @dataclass(slots=True)
 class PredictionCount:
-    """What came of the images."""
+    """Counts of rows and of errors."""
 
     n_rows: int = 0
     n_errors: int = 0
@@ -49,12 +49,12 @@ class PredictionCount:
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """What has to be the same for a run to be gone on with."""
+    """What has to be the same for a run to be continued; the first line of the partial file."""
 
     model: str
     """URI with the version."""
     model_metadata: Mapping[str, Any]
-    """What was stored with the model when it was packaged: its sweep, trial and data digest."""
+    """Stored with the model when it was packaged: its sweep, trial and data digest."""
     inputs: str
     """`digest_files` of the files."""
     n_images: int
@@ -63,14 +63,48 @@ class RunIdentity:
     calibrated: bool = False
     """Whether probabilities are those at the model's temperature."""
 
+    @property
+    def line(self) -> bytes:
+        """As JSON."""
+        return _line({"predictions": _LAYOUT, **asdict(self)})
+
+    def check(self, partial: Path, first_line: bytes) -> None:
+        """Refuses a partial file with another first line.
+
+        Raises:
+            BadInputError: names what is different and what to do.
+        """
+        begun, now = _parse(first_line) or {}, json.loads(self.line)
+        problem = None
+        if begun.get("predictions") != _LAYOUT:
+            problem = "was not written by this release of predict; move it away"
+        elif begun["model"] != now["model"]:
+            problem = (
+                f"was begun with {begun['model']}, and this is {now['model']}; go on with --model {begun['model']}"
+            )
+        elif begun["model_metadata"] != now["model_metadata"]:
+            problem = f"was begun with another {now['model']}; move it away"
+        elif (begun["inputs"], begun["n_images"]) != (now["inputs"], now["n_images"]):
+            problem = (
+                f"was begun with other images ({begun['n_images']}, and these are {now['n_images']}), or their files "
+                "have changed since; give the same ones"
+            )
+        elif begun.get("calibrated", False) != now["calibrated"]:  # earlier releases could not calibrate
+            how = "without" if now["calibrated"] else "with"
+            problem = f"was begun {how} --calibrated; go on in the same way"
+        elif begun["stretch"] != now["stretch"]:
+            problem = "was begun with another stretch of FITS files; state the same"
+        if problem is not None:
+            raise BadInputError(f"{partial}: {problem}, or begin again with --restart")
+
 
 def partial_file(output: Path) -> Path:
-    """Where the rows are until the output is complete."""
+    """The file that holds the rows until the output is complete."""
     return output.with_name(f"{output.name}.partial")
 
 
 def count_rows(rows: Iterable[Row], count: PredictionCount) -> Iterator[Row]:
-    """The rows, counted as they pass."""
+    """The rows, each of them counted."""
     for row in rows:
         count.add(row)
         yield row
@@ -85,28 +119,26 @@ def predict_to_file(
     batch_size: int,
     restart: bool = False,
 ) -> PredictionCount:
-    """Writes the rows of all images, going on with what an earlier run left behind.
+    """Writes the rows of all images, continuing an earlier run if there is a partial file.
 
     Args:
-        rows_from: the rows from image n (counted from 0) on, in order.
+        rows_from: returns the rows from image n (counted from 0) on, in order.
         columns: the keys of a row.
-        output: where to; until it is complete, an older file there is as it was.
-        format: see `row_files.FORMATS`.
-        identity: what the partial file has to have been begun with.
+        output: the file to write; until it is complete, an older one stays.
+        format: one of `prediction.FORMATS`.
+        identity: of this run.
         batch_size: after how many rows they are forced to disk.
-        restart: throws away what an earlier run left behind.
+        restart: deletes the rows of an earlier run.
 
     Raises:
-        BadInputError: the partial file is of another model, of other images or none of ours, in use by another
-            process, or cannot be written.
+        BadInputError: the partial file has another identity, is in use by another process, or cannot be written.
     """
     partial = partial_file(output)
     with _locked(partial) as file:
         if restart:
             file.truncate(0)
         count = _cut_to_whole_batches(file, partial, identity, batch_size)
-        for row in rows_from(count.n_rows):
-            count.add(row)
+        for row in count_rows(rows_from(count.n_rows), count):
             file.write(_line(row))
             if count.n_rows % batch_size == 0:
                 _to_disk(file)
@@ -133,16 +165,15 @@ def _locked(partial: Path) -> Iterator[IO[bytes]]:
 
 
 def _cut_to_whole_batches(file: IO[bytes], partial: Path, identity: RunIdentity, batch_size: int) -> PredictionCount:
-    """Counts the rows to be kept and cuts off the rest; writes the first line if there is none or it is torn."""
-    header = _line(_describe(identity))
+    """Counts the rows that are kept and cuts off the rest; writes the first line if it is missing or torn."""
     file.seek(0)
     first = file.readline()
-    if first != header and header.startswith(first):
+    if first != identity.line and identity.line.startswith(first):
         file.truncate(0)
-        file.write(header)
+        file.write(identity.line)
         _to_disk(file)
         return PredictionCount()
-    _check_same(partial, _parse(first) or {}, identity)
+    identity.check(partial, first)
     n_rows = sum(1 for _ in _whole_rows(file))
     kept = n_rows if n_rows == identity.n_images else n_rows // batch_size * batch_size
     file.seek(0)
@@ -167,54 +198,15 @@ def _whole_rows(file: IO[bytes]) -> Iterator[tuple[Row, int]]:
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
-    if not line.endswith(b"\n"):
-        return None
     try:
-        parsed = json.loads(line)
+        parsed = json.loads(line) if line.endswith(b"\n") else None
     except ValueError:
         return None
     return parsed if isinstance(parsed, dict) else None
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
-    return json.dumps(record).encode() + b"\n"  # file names that are no UTF-8 survive as escapes
-
-
-def _describe(identity: RunIdentity) -> dict[str, Any]:
-    stretch = None if identity.stretch is None else dict(identity.stretch)
-    return {
-        "predictions": _LAYOUT,
-        "model": identity.model,
-        "model_metadata": dict(identity.model_metadata),
-        "inputs": identity.inputs,
-        "n_images": identity.n_images,
-        "stretch": stretch,
-        "calibrated": identity.calibrated,
-    }
-
-
-def _check_same(partial: Path, begun: Mapping[str, Any], identity: RunIdentity) -> None:
-    now = json.loads(_line(_describe(identity)))
-    again = "or begin again with --restart"
-    if begun.get("predictions") != _LAYOUT:
-        raise BadInputError(f"{partial}: was not written by this release of predict; move it away, {again}")
-    if begun["model"] != now["model"]:
-        raise BadInputError(
-            f"{partial}: was begun with {begun['model']}, and this is {now['model']}; go on with --model "
-            f"{begun['model']}, {again}"
-        )
-    if begun["model_metadata"] != now["model_metadata"]:
-        raise BadInputError(f"{partial}: was begun with another {now['model']}; move it away, {again}")
-    if (begun["inputs"], begun["n_images"]) != (now["inputs"], now["n_images"]):
-        raise BadInputError(
-            f"{partial}: was begun with other images ({begun['n_images']}, and these are {now['n_images']}), or their "
-            f"files have changed since; give the same ones, {again}"
-        )
-    if begun.get("calibrated", False) != now["calibrated"]:  # earlier releases could not calibrate
-        how = "without" if now["calibrated"] else "with"
-        raise BadInputError(f"{partial}: was begun {how} --calibrated; go on in the same way, {again}")
-    if begun["stretch"] != now["stretch"]:
-        raise BadInputError(f"{partial}: was begun with another stretch of FITS files; state the same, {again}")
+    return json.dumps(record).encode() + b"\n"  # file names that are no UTF-8 are kept as escapes
 
 
 def _to_disk(file: IO[bytes]) -> None:

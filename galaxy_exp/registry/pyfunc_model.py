@@ -5,8 +5,8 @@ galaxy_exp is not installed and imports only the standard library, numpy, pandas
 two artifacts: `model.keras`, a Keras model from uint8 (n, height, width, 3) to probabilities (n, n_classes), or
 `model_graph`, the same as a TensorFlow SavedModel, of a network with layers that Keras does not have,
 and `classes.json` with `class_names`, `image_size` ([height, width]), `rule`, `tta` (whether probabilities are the mean
-over flips and quarter turns) and `preprocessing`, what training did to its raw images. Of that, `fits` says how FITS
-files became 8 bits; it is not done here, where images are 8-bit already, but by whoever reads FITS files.
+over flips and quarter turns) and `preprocessing`, that of the training's raw images. Its `fits`, how FITS files became
+8 bits, is left to those who read FITS files, as images are 8-bit already here.
 
 The rule for images that are not of the model's size: an image of another aspect ratio is centre-cropped to
 the model's (to a square for a square model), then resized by bilinear interpolation with antialiasing and
@@ -97,7 +97,8 @@ class GalaxyModel(PythonModel):
         images = _as_images(model_input)
         self._refuse_unfit(images)
         size = images_per_batch(*self.image_size)
-        batches = [self._predict_batch(images[start : start + size]) for start in range(0, len(images), size)]
+        starts = range(0, len(images), size)
+        batches = [predict_batch(self._network, self.fit_to_size(images[i : i + size]), self.tta) for i in starts]
         return np.concatenate([np.empty((0, len(self.class_names)), np.float32), *batches])
 
     def refusal(self, image: Any) -> str | None:
@@ -107,7 +108,7 @@ class GalaxyModel(PythonModel):
         if image.dtype != np.uint8:
             return f"has type {image.dtype}; expected uint8 values from 0 to 255"
         height, width = image.shape[:2]
-        crop = _crop_size((height, width), self.image_size)
+        crop = crop_size((height, width), self.image_size)
         if 2 * crop[0] < self.image_size[0] or 2 * crop[1] < self.image_size[1]:
             least = " x ".join(str(-(-side // 2)) for side in self.image_size)
             return f"has {height} x {width} pixels; expected at least {least}, half of what the model was trained on"
@@ -119,18 +120,11 @@ class GalaxyModel(PythonModel):
             if reason := self.refusal(images[index]):
                 raise _refused(f"image {index} {reason}")
 
-    def _predict_batch(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-        import keras
-
-        fit = self._fit_to_size(images)
-        outputs = (self._network(view, training=False) for view in (views_of(fit) if self.tta else [fit]))
-        probabilities = [np.asarray(keras.ops.convert_to_numpy(each), dtype=np.float32) for each in outputs]
-        return np.asarray(np.mean(probabilities, axis=0))
-
-    def _fit_to_size(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    def fit_to_size(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """The images as the network takes them: uint8 (n, *image_size, 3), cut and made grey as in training."""
         if not isinstance(images, np.ndarray) and len({image.shape for image in images}) > 1:
-            return np.concatenate([self._fit_to_size(image[np.newaxis]) for image in images])
-        fit = _resize(_crop(_cut_centre(np.asarray(images), self.centre), self.image_size), self.image_size)
+            return np.concatenate([self.fit_to_size(image[np.newaxis]) for image in images])
+        fit = resize(_crop(_cut_centre(np.asarray(images), self.centre), self.image_size), self.image_size)
         return _to_grey(fit) if self.greyscale else fit
 
 
@@ -139,8 +133,17 @@ def images_per_batch(height: int, width: int) -> int:
     return min(max(PIXELS_PER_BATCH // (height * width), 8), 256)
 
 
+def predict_batch(network: Any, images: np.ndarray, tta: bool) -> np.ndarray:
+    """Probabilities of the network, float32 (n, n_classes); with `tta` the mean over `views_of` the images."""
+    import keras
+
+    outputs = (network(view, training=False) for view in (views_of(images) if tta else [images]))
+    probabilities = [np.asarray(keras.ops.convert_to_numpy(each), dtype=np.float32) for each in outputs]
+    return np.asarray(np.mean(probabilities, axis=0))
+
+
 def views_of(images: np.ndarray) -> Iterator[np.ndarray]:
-    """The rule of galaxy_exp's `registry.evaluation`: as they are, flipped and turned; 8 views of squares, else 4."""
+    """Images (n, height, width, 3) as they are, then flipped and turned: 8 views of squares, 4 of others."""
     for turns in range(0, 4, 1 if images.shape[1] == images.shape[2] else 2):
         turned = np.rot90(images, turns, axes=(1, 2))
         yield np.ascontiguousarray(turned)
@@ -166,20 +169,20 @@ def _checked_stack(images: np.ndarray) -> np.ndarray:
     return images
 
 
-def _crop_size(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
+def crop_size(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
     """The largest height and width within `size` that have the aspect ratio of `target`."""
     scale = min(size[0] / target[0], size[1] / target[1])
     return min(size[0], round(target[0] * scale)), min(size[1], round(target[1] * scale))
 
 
 def _crop(images: np.ndarray, target: tuple[int, int]) -> np.ndarray:
-    height, width = _crop_size((images.shape[1], images.shape[2]), target)
+    height, width = crop_size((images.shape[1], images.shape[2]), target)
     top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
     return images[:, top : top + height, left : left + width]
 
 
 def _cut_centre(images: np.ndarray, side: int | None) -> np.ndarray:
-    """What training did to its raw images; images smaller than that are taken to be cut already."""
+    """The crop of the training; smaller images count as cropped already."""
     height, width = images.shape[1:3]
     if side is None or min(height, width) < side:
         return images
@@ -193,7 +196,7 @@ def _to_grey(images: np.ndarray) -> np.ndarray:
     return np.repeat(mean.astype(np.uint8)[..., np.newaxis], 3, axis=3)
 
 
-def _resize(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Bilinear, antialiased; uint8 in and out. Images that have the size already are returned untouched."""
     if images.shape[1:3] == size or not len(images):
         return images

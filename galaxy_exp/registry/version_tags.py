@@ -1,4 +1,4 @@
-"""The tags galaxy_exp puts on a registered version: their names here, and nowhere else."""
+"""Names of the tags and aliases that galaxy_exp gives to a registered version."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ SIMULATED = "galaxy_exp.simulated"
 OBJECTIVE = "galaxy_exp.objective"
 """What the sweep optimised, such as "val_macro_f1"."""
 TEST_DIGEST = "galaxy_exp.test_digest"
-"""Identifies the sealed test images and labels; versions with the same one can be compared image by image."""
+"""Identifies the held-out test set; versions with the same one can be compared image by image."""
 TEST_IMAGES = "galaxy_exp.test_images"
-"""Identifies the same by the images and labels alone, whatever data set they are of; versions and runs have both."""
+"""Identifies it by its images and labels alone, whatever data set they are from; versions and runs have both."""
 PROMOTION = "galaxy_exp.promotion"
-"""How the version came to where it is: promoted, challenger, or by hand."""
+"""The outcome of the decision on the version: promoted, challenger, or by hand."""
 PROMOTION_REASON = "galaxy_exp.promotion_reason"
 PROMOTION_DIFFERENCE = "galaxy_exp.promotion_difference"
 PROMOTION_LOW = "galaxy_exp.promotion_low"
@@ -51,19 +51,19 @@ PROMOTION_HIGH = "galaxy_exp.promotion_high"
 PROMOTION_P = "galaxy_exp.promotion_p"
 """One-sided p-value of the gain."""
 PROMOTION_OPENING = "galaxy_exp.test_opening"
-"""Which opening of its test set the version's test counted as when it was decided on, from 1."""
+"""Which opening of its test set, from 1, the version's test counted as in the decision."""
 PROMOTION_AGAINST = "galaxy_exp.promotion_against"
 """The version that it was compared with."""
 PREVIOUS_CHAMPION = "galaxy_exp.previous_champion"
 """The version this one took the champion's place from."""
 HISTORY = "galaxy_exp.champion."
-"""How the tags of a registered model (not of a version) begin that say who was champion; then comes the time."""
+"""Prefix of the tags of a registered model (not of a version) with its champions; the time follows."""
 
 _TEST_PREFIX = "galaxy_exp.test."
 
 
 def parse_test_tags(tags: Mapping[str, str]) -> dict[str, float]:
-    """The sealed test metrics in a version's tags, by name: `accuracy`, `macro_f1`, `n_images` and so on."""
+    """The metrics of the held-out test in a version's tags, by name: `accuracy`, `macro_f1`, `n_images` and so on."""
     return {
         name.removeprefix(_TEST_PREFIX): float(value) for name, value in tags.items() if name.startswith(_TEST_PREFIX)
     }

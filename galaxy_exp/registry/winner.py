@@ -1,58 +1,59 @@
 """From the winner to a tested, registered and possibly promoted version; every step can be repeated.
 
-The winner was chosen on validation data alone. Only then is the sealed test part opened, for the winner and
-for the baseline, and the journal remembers that it was.
+The winner was chosen on validation data alone. Only then is the held-out test set opened, for the winner and for the
+baseline, and the journal records it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from mlflow import MlflowClient
 from numpy.typing import NDArray
 
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.errors import ModelError, SweepFailedError
+from galaxy_exp.evaluation.metrics import METRICS
+from galaxy_exp.evaluation.resampling import paired_bootstrap
+from galaxy_exp.evaluation.test_report import TestReport
 from galaxy_exp.folders import SweepFolder, graph_of, write_atomically
 from galaxy_exp.journal.events import ModelRegistered, PromotionDecided, SealedTestOpened
 from galaxy_exp.journal.journal import Journal
-from galaxy_exp.journal.record import SweepRecord
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.registry import version_tags
-from galaxy_exp.registry.bootstrap import METRICS, paired_bootstrap
-from galaxy_exp.registry.evaluation import TestReport, Variant, evaluate_model
-from galaxy_exp.registry.model_card import write_card
-from galaxy_exp.registry.networks import write_ensemble
-from galaxy_exp.registry.openings import (
+from galaxy_exp.registry.champion import apply_promotion, read_decision
+from galaxy_exp.registry.held_out import (
+    HeldOutPredictions,
     digest_each_image,
     digest_test_set,
     digests_of_test_set,
     find_openers,
     find_openers_in_store,
+    log_held_out_predictions,
     record_opening,
 )
-from galaxy_exp.registry.packaging import log_and_register
-from galaxy_exp.registry.promotion import (
-    apply_promotion,
-    decide_promotion,
-    find_champion,
-    load_candidate,
-    read_decision,
-)
-from galaxy_exp.registry.sealed_predictions import SealedPredictions, log_sealed_predictions
+from galaxy_exp.registry.model_card import write_card
+from galaxy_exp.registry.networks import Variant, evaluate_model, write_ensemble
+from galaxy_exp.registry.packaging import ModelPackage, log_and_register
+from galaxy_exp.registry.promotion import decide_promotion, find_champion, load_candidate
 from galaxy_exp.tracking.store import tracking_errors, uri_option
 
-__all__ = ["open_sealed_test", "promote_winner", "register_winner"]
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = ["open_held_out_test", "promote_winner", "register_winner"]
 
 _EXAMPLE_IMAGES = 1
 
 
-def open_sealed_test(journal: Journal, folder: SweepFolder, data: PreparedData) -> None:
-    """Tests the winner, and the baseline if it has a model, on the sealed images; once per model and sweep.
+def open_held_out_test(journal: Journal, folder: SweepFolder, data: PreparedData) -> None:
+    """Tests the winner, and the baseline if it has a model, on the held-out test set; once per model and sweep.
 
-    That the test set is opened is on record before it is read.
+    The opening is on record before the images are read.
 
     Raises:
         ModelError: the winner's model file is gone; says what to do.
@@ -60,9 +61,10 @@ def open_sealed_test(journal: Journal, folder: SweepFolder, data: PreparedData) 
         JournalWriteError: the ledger cannot be written.
     """
     record = journal.record
-    numbers = [_winner_number(record)]
-    if numbers[0] not in record.test_reports:
-        _require_model(record, folder)
+    winner = _winner(record)
+    numbers = [winner.number]
+    if winner.number not in record.test_reports:
+        _require_model(record, folder, winner)
     if record.config.search.baseline and record.trials[0].state.has_model and folder.model(0).is_file():
         numbers.append(0)
     untested = [number for number in dict.fromkeys(numbers) if number not in record.test_reports]
@@ -72,32 +74,33 @@ def open_sealed_test(journal: Journal, folder: SweepFolder, data: PreparedData) 
     opening = record_opening(folder.project, test_set, record.sweep_id)
     (test_images,) = test_set - {digest_test_set(data)}
     for number in untested:
-        if number == record.winner:
+        is_winner = number == winner.number
+        if is_winner:
             report, probabilities = _test_winner(record, folder, data)
         else:
             report, probabilities = _test(folder.model(number), data)
-        _save_probabilities(probabilities, folder, number)
+        write_atomically(_probabilities_file(folder, number), partial(np.save, arr=probabilities))
         journal.append(
             SealedTestOpened(
                 number=number,
                 report=report.to_dict(),
                 opening=opening,
                 test_images=test_images,
-                gains={} if number == record.winner else _differences(folder, record, probabilities, data),
+                gains={} if is_winner else _differences(folder, winner, probabilities, data),
             )
         )
 
 
 def _differences(
-    folder: SweepFolder, record: SweepRecord, baseline: NDArray[np.float32], data: PreparedData
+    folder: SweepFolder, winner: TrialRecord, baseline: NDArray[np.float32], data: PreparedData
 ) -> dict[str, tuple[float, float, float]]:
     """By metric, the winner's value minus that of the baseline, which is tested after it, with the interval's ends."""
-    own = _sealed_predictions(folder, _winner_number(record), data)
-    return {metric: paired_bootstrap(own.labels, own.probabilities, baseline, metric) for metric in METRICS}
+    test = _read_predictions(folder, winner.number, data)
+    return {metric: paired_bootstrap(test.labels, test.probabilities, baseline, metric) for metric in METRICS}
 
 
 def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, client: MlflowClient) -> None:
-    """Registers the winner's model as a new version, with its test figures as tags.
+    """Registers the winner's model as a new version, with its test metrics as tags.
 
     Raises:
         ModelError: the winner's model file is gone; says what to do.
@@ -106,37 +109,39 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
     record = journal.record
     if record.registered is not None:
         return
-    winner = record.trials[_winner_number(record)]
+    winner = _winner(record)
     report = TestReport.from_dict(record.test_reports[winner.number])
     if winner.run_id is None:
         raise SweepFailedError(f"trial {winner.number} has no MLflow run; mend with: galaxy-exp sync {record.sweep_id}")
-    _require_model(record, folder)
-    sealed = _sealed_predictions(folder, winner.number, data)
+    _require_model(record, folder, winner)
+    predictions = _read_predictions(folder, winner.number, data)
     with tracking_errors(record.tracking_uri):
-        log_sealed_predictions(client, winner.run_id, sealed)
+        log_held_out_predictions(client, winner.run_id, predictions)
         for tag, value in _test_set_tags(record, report).items():
             client.set_tag(winner.run_id, tag, value)
     version = log_and_register(
+        ModelPackage(
+            model_file=_tested_file(folder, winner.number, data, report),
+            class_names=data.class_names,
+            image_shape=data.image_shape,
+            input_example=np.load(data.files.validation_images, mmap_mode="r")[:_EXAMPLE_IMAGES],
+            metadata={
+                "sweep_id": record.sweep_id,
+                "trial": winner.number,
+                "data_digest": data.digest,
+                "split_digest": data.split_digest,
+                "simulated": data.simulated,
+                "temperature": report.temperature,
+                "members": report.members,
+            },
+            preprocessing=data.preprocessing.to_dict(),
+            tta=report.tta,
+        ),
         run_id=winner.run_id,
-        model_file=_tested_file(folder, winner.number, data, report),
-        class_names=data.class_names,
-        image_shape=data.image_shape,
         registered_name=record.config.model_name,
-        input_example=np.load(data.files.validation_images, mmap_mode="r")[:_EXAMPLE_IMAGES],
-        metadata={
-            "sweep_id": record.sweep_id,
-            "trial": winner.number,
-            "data_digest": data.digest,
-            "split_digest": data.split_digest,
-            "simulated": data.simulated,
-            "temperature": report.temperature,
-            "members": report.members,
-        },
         tags=_version_tags(record, data, report),
         description=write_card(record, data, winner),
         tracking_uri=record.tracking_uri,
-        preprocessing=data.preprocessing.to_dict(),
-        tta=report.tta,
     )
     journal.append(ModelRegistered(number=winner.number, name=version.name, version=version.version))
 
@@ -177,7 +182,7 @@ def _count_openings(record: SweepRecord, folder: SweepFolder, client: MlflowClie
     """The sweeps that opened the same test set so far, in the project or the MLflow store, this one included.
 
     It is counted when the decision is made. Sweeps that open the set before any of them decides count the same number.
-    Whoever decides as the k-th counts at least k, so that all levels together are at most `openings.TOTAL_LEVEL`.
+    The k-th to decide counts at least k, so that all levels together are at most `resampling.TOTAL_LEVEL`.
     """
     openers = find_openers(folder.project, record.test_set) | find_openers_in_store(client, record.test_set)
     return len(openers | {record.sweep_id})
@@ -186,21 +191,23 @@ def _count_openings(record: SweepRecord, folder: SweepFolder, client: MlflowClie
 def _test_winner(
     record: SweepRecord, folder: SweepFolder, data: PreparedData
 ) -> tuple[TestReport, NDArray[np.float32]]:
-    """As it will be registered, and compared with itself without each option."""
-    number, tta = _winner_number(record), record.config.registry.tta
-    single = folder.model(number)
-    members = _members(record, folder)
+    """Tests the model that will be registered, and compares it with itself without each option."""
+    winner, tta = _winner(record), record.config.registry.tta
+    deployed = folder.model(winner.number)
+    members = _members(record, folder, winner)
     files = [folder.model(member) for member in members]
-    named = f"trials {', '.join(map(str, members))}"
+    variants = []
     if members and not any(graph_of(file).is_dir() for file in files):
-        write_ensemble(files, data.image_shape, _ensemble_file(folder, number))
-        deployed, others = _ensemble_file(folder, number), [Variant(f"trial {number} alone", [single], tta)]
-    else:
-        others = [Variant(f"the mean of {named}, not registered for their own layers", files, tta)] if members else []
-        deployed, members = single, []
+        variants.append(Variant(f"trial {winner.number} alone", [deployed], tta))
+        deployed = _ensemble_file(folder, winner.number)
+        write_ensemble(files, data.image_shape, deployed)
+    elif members:
+        named = f"trials {', '.join(map(str, members))}"
+        variants.append(Variant(f"the mean of {named}, not registered for their own layers", files, tta))
+        members = []
     if tta:
-        others.append(Variant("without the mean over flips and turns", [deployed]))
-    report, probabilities = _test(deployed, data, tta, others)
+        variants.append(Variant("without the mean over flips and turns", [deployed]))
+    report, probabilities = _test(deployed, data, tta, variants)
     return replace(report, members=members), probabilities
 
 
@@ -219,18 +226,17 @@ def _test(
     )
 
 
-def _members(record: SweepRecord, folder: SweepFolder) -> list[int]:
-    """The trials with a model of the winner's configuration, if their mean is wanted; none or several."""
-    finalist = record.trials[_winner_number(record)].retrains
-    if not record.config.registry.ensemble or finalist is None:
+def _members(record: SweepRecord, folder: SweepFolder, winner: TrialRecord) -> list[int]:
+    """The trials with a model of the winner's configuration, if their mean is to be registered; none or several."""
+    if not record.config.registry.ensemble or winner.retrains is None:
         return []
-    numbers = [trial.number for trial in record.retrainings(finalist)]
+    numbers = [trial.number for trial in record.retrainings(winner.retrains)]
     found = [number for number in numbers if folder.model(number).is_file()]
     return found if len(found) > 1 else []
 
 
 def _tested_file(folder: SweepFolder, number: int, data: PreparedData, report: TestReport) -> Path:
-    """What the report is of; an ensemble that went since is put together again."""
+    """The file that was tested; an ensemble that was deleted since is made again."""
     if not report.members:
         return folder.model(number)
     file = _ensemble_file(folder, number)
@@ -243,16 +249,16 @@ def _ensemble_file(folder: SweepFolder, number: int) -> Path:
     return folder.trial(number) / "ensemble.keras"
 
 
-def _require_model(record: SweepRecord, folder: SweepFolder) -> None:
-    file = folder.model(_winner_number(record))
+def _require_model(record: SweepRecord, folder: SweepFolder, winner: TrialRecord) -> None:
+    file = folder.model(winner.number)
     if not file.is_file():
         raise ModelError(
-            f"{file}: the model of trial {record.winner}, the best of sweep {record.sweep_id}, is gone; "
+            f"{file}: the model of trial {winner.number}, the best of sweep {record.sweep_id}, is gone; "
             f"put the file back, then: galaxy-exp resume {record.sweep_id}; if there is no copy, run the sweep again"
         )
 
 
-def _sealed_predictions(folder: SweepFolder, number: int, data: PreparedData) -> SealedPredictions:
+def _read_predictions(folder: SweepFolder, number: int, data: PreparedData) -> HeldOutPredictions:
     file = _probabilities_file(folder, number)
     try:
         probabilities = np.load(file)
@@ -262,21 +268,17 @@ def _sealed_predictions(folder: SweepFolder, number: int, data: PreparedData) ->
             f"galaxy-exp resume {folder.path.name}; if there is no copy, run the sweep again"
         ) from None
     images, labels = np.load(data.sealed.images, mmap_mode="r"), np.load(data.sealed.labels)
-    return SealedPredictions(digest_test_set(data), labels, probabilities, digest_each_image(images, labels))
-
-
-def _save_probabilities(probabilities: NDArray[np.float32], folder: SweepFolder, number: int) -> None:
-    write_atomically(_probabilities_file(folder, number), lambda path: np.save(path, probabilities))
+    return HeldOutPredictions(digest_test_set(data), labels, probabilities, digest_each_image(images, labels))
 
 
 def _probabilities_file(folder: SweepFolder, number: int) -> Path:
     return folder.trial(number) / "test_probabilities.npy"
 
 
-def _winner_number(record: SweepRecord) -> int:
-    if record.winner is None:
+def _winner(record: SweepRecord) -> TrialRecord:
+    if record.winning_trial is None:
         raise ValueError("no winner was chosen yet")
-    return record.winner
+    return record.winning_trial
 
 
 def _version_tags(record: SweepRecord, data: PreparedData, report: TestReport) -> dict[str, str]:

@@ -1,15 +1,11 @@
-"""Whether a network's probabilities mean what they say."""
+"""The reliability diagram: whether a network's probabilities mean what they say."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from galaxy_exp.evaluation.confidence import Calibration
 from galaxy_exp.report.canvas import (
     GREY,
     INK,
@@ -27,63 +23,7 @@ from galaxy_exp.report.words import count
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Bin", "Calibration", "describe_reliability", "draw_reliability", "measure_calibration", "plot_reliability"]
-
-N_BINS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Bin:
-    """Images whose predicted class has a probability within some range."""
-
-    low: float
-    high: float
-    n_images: int
-    confidence: float
-    """Mean probability of the predicted class."""
-    accuracy: float
-    """Share that is right."""
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """Reliability by probability of the predicted class."""
-
-    bins: tuple[Bin, ...]
-    """From low to high; those without images are left out."""
-    error: float
-    """Expected calibration error: the mean of |accuracy - confidence| over the images, bin by bin."""
-    mean_confidence: float
-    accuracy: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Numbers, lists and dictionaries only."""
-        return asdict(self) | {"bins": [asdict(each) for each in self.bins]}
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Calibration:
-        """The inverse of `to_dict`; other keys are left aside."""
-        bins = tuple(Bin(**each) for each in record["bins"])
-        return cls(bins, record["error"], record["mean_confidence"], record["accuracy"])
-
-
-def measure_calibration(labels: NDArray[Any], probabilities: NDArray[Any]) -> Calibration:
-    """Expected calibration error in ten bins of equal width (Guo et al. 2017, ICML, section 2).
-
-    Args:
-        labels: integers (n,), n above 0.
-        probabilities: (n, n_classes).
-    """
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
-    places = np.clip(np.ceil(confidence * N_BINS).astype(int) - 1, 0, N_BINS - 1)
-    bins = []
-    for place in np.unique(places).tolist():
-        inside = places == place
-        mean, share = float(confidence[inside].mean()), float(right[inside].mean())
-        bins.append(Bin(place / N_BINS, (place + 1) / N_BINS, int(inside.sum()), mean, share))
-    error = sum(each.n_images * abs(each.accuracy - each.confidence) for each in bins) / len(labels)
-    return Calibration(tuple(bins), error, float(confidence.mean()), float(right.mean()))
+__all__ = ["describe_reliability", "draw_reliability", "plot_reliability"]
 
 
 def plot_reliability(
@@ -94,7 +34,7 @@ def plot_reliability(
     Args:
         before: of the network's probabilities.
         after: of the probabilities at `temperature`; None leaves that half out.
-        temperature: see `galaxy_exp.registry.temperature`.
+        temperature: see `galaxy_exp.evaluation.confidence`.
         path: the PNG to write.
         title: the headline, above the errors.
 

@@ -1,8 +1,7 @@
-"""The confusion matrix as a record and as a figure."""
+"""The confusion matrix as a figure."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,42 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp import metrics
+from galaxy_exp.evaluation.metrics import confusion_record
 from galaxy_exp.report.canvas import GREY, INK, draw_headline, name_class, new_figure, plain_axes, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["confusion_record", "plot_confusion"]
+__all__ = ["plot_confusion"]
 
 _GAP = 0.25
 """Between the matrix and its margins, in cells."""
-
-
-def confusion_record(matrix: NDArray[np.int64], class_names: Sequence[str]) -> dict[str, Any]:
-    """The matrix and what follows from it, as JSON.
-
-    Args:
-        matrix: counts (n_classes, n_classes); rows are true classes, columns predicted ones.
-        class_names: one per class.
-
-    Returns:
-        `class_names`, `counts`, `row_share` (each row divided by its sum; 0 for a class without images),
-        `completeness` and `purity` per class (None for a class without images, or never predicted),
-        `n_images`, `accuracy`, `macro_f1`, `balanced_accuracy`.
-    """
-    counts = np.asarray(matrix, dtype=np.int64)
-    return {
-        "class_names": list(class_names),
-        "counts": counts.tolist(),
-        "row_share": (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)).tolist(),
-        "completeness": _known(metrics.completeness(counts), counts.sum(axis=1)),
-        "purity": _known(metrics.purity(counts), counts.sum(axis=0)),
-        "n_images": int(counts.sum()),
-        "accuracy": metrics.accuracy(counts),
-        "macro_f1": metrics.macro_f1(counts),
-        "balanced_accuracy": metrics.balanced_accuracy(counts),
-    }
 
 
 def plot_confusion(matrix: NDArray[np.int64], class_names: Sequence[str], path: Path, title: str = "") -> Path:
@@ -73,11 +46,6 @@ def plot_confusion(matrix: NDArray[np.int64], class_names: Sequence[str], path: 
     _draw_names(axes, class_names)
     draw_headline(figure, title or "Confusion matrix", _scores(record))
     return save_figure(figure, path)
-
-
-def _known(values: NDArray[np.float64], counts: NDArray[np.int64]) -> list[float | None]:
-    pairs = zip(values.tolist(), counts.tolist(), strict=True)
-    return [None if math.isnan(value) or not count else value for value, count in pairs]
 
 
 def _scores(record: dict[str, Any]) -> str:

@@ -11,8 +11,8 @@ from galaxy_exp.records import Gain
 from galaxy_exp.report.comparison import Finalist
 
 if TYPE_CHECKING:
+    from galaxy_exp.evaluation.confidence import Calibration
     from galaxy_exp.journal.record import SweepRecord, TrialRecord
-    from galaxy_exp.report.calibration import Calibration
 
 __all__ = ["DataFacts", "Finalist", "Gain", "Material", "Picture", "SweepState", "TrialsAhead"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from galaxy_exp.metrics import RARE
-from galaxy_exp.report.calibration import Calibration
+from galaxy_exp.evaluation.confidence import Calibration
+from galaxy_exp.evaluation.metrics import RARE
 from galaxy_exp.report.html import render
 from galaxy_exp.report.importance import LEAST_TRIALS, NO_TEST
 from galaxy_exp.report.material import Material, SweepState

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from galaxy_exp.metrics import METRIC_LABELS
+from galaxy_exp.evaluation.confidence import COVERAGES_SHOWN, Calibration
+from galaxy_exp.evaluation.metrics import METRIC_LABELS
 from galaxy_exp.records import gain_in
-from galaxy_exp.report.calibration import Calibration, describe_reliability, draw_reliability
+from galaxy_exp.report.calibration import describe_reliability, draw_reliability
 from galaxy_exp.report.canvas import draw_panel, new_axes
 from galaxy_exp.report.comparison import Finalist, describe_finalists, describe_gains, draw_finalists, draw_gains
-from galaxy_exp.report.coverage import TOLD, describe_coverage, draw_coverage
+from galaxy_exp.report.coverage import describe_coverage, draw_coverage
 from galaxy_exp.report.html import Cell, Table
 from galaxy_exp.report.learning_curves import collect_curves, draw_curve
 from galaxy_exp.report.material import Gain, Material
@@ -262,7 +263,7 @@ def _coverage(material: Material, coverage: Sequence[Mapping[str, Any]]) -> Tabl
     rows = [
         [f"{row['coverage']:.0%}", f"{row['n_images']:,}", score(row["confidence"]), score(row["accuracy"]),
          _interval(row["interval"])]
-        for row in coverage if row["coverage"] in TOLD
+        for row in coverage if row["coverage"] in COVERAGES_SHOWN
     ]  # fmt: skip
     header = ["images kept", "galaxies", "least probability", "accuracy", "95% interval"]
     return Table(f"Sealed {material.data.galaxies}, the most confident first", header, rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from galaxy_exp.metrics import METRIC_LABELS
+from galaxy_exp.evaluation.metrics import METRIC_LABELS
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.redaction import hide_password
 

@@ -8,19 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from galaxy_exp import metrics
 from galaxy_exp.config import dump_sweep, parse_sweep
 from galaxy_exp.config.reading import as_journaled
 from galaxy_exp.data.prepared import PreparedData
+from galaxy_exp.evaluation import metrics
+from galaxy_exp.evaluation.confidence import Calibration
+from galaxy_exp.evaluation.metrics import confusion_record, per_class_table, per_class_text
 from galaxy_exp.folders import write_csv
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.report.calibration import Calibration, plot_reliability
-from galaxy_exp.report.confusion import confusion_record, plot_confusion
+from galaxy_exp.report.calibration import plot_reliability
+from galaxy_exp.report.confusion import plot_confusion
 from galaxy_exp.report.coverage import plot_coverage
 from galaxy_exp.report.galleries import plot_mistakes_gallery
 from galaxy_exp.report.insight import write_insight
 from galaxy_exp.report.learning_curves import plot_learning_curves
-from galaxy_exp.report.per_class import per_class_table, per_class_text
 
 __all__ = [
     "artifacts_folder",

@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from galaxy_exp.data.prepared import PreparedData
+from galaxy_exp.evaluation.metrics import METRIC_LABELS
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.metrics import METRIC_LABELS
 from galaxy_exp.tracking import names
 from galaxy_exp.tracking.views import charts_address, trials_address
 

@@ -19,9 +19,9 @@ __all__ = [
 ]
 
 PIXELS_PER_BATCH = 2**18
-"""Gives batches of 55 images of 69x69 pixels, or 8 of 256x256, so that validation needs no more memory than a training
-step; larger batches were no faster on CPU. `registry.evaluation` and `registry.pyfunc_model`, which cannot import this
-module, have the same numbers; a test compares them."""
+"""Images of 69 pixels go in batches of 55, of 256 pixels in batches of 8, so that validation needs no more memory
+than a training step; larger batches were no faster on CPU. `registry.pyfunc_model`, which cannot
+import this module, has the same numbers; a test compares them."""
 
 
 class OutputError(ValueError):

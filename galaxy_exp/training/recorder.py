@@ -12,8 +12,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxy_exp.evaluation.metrics import summarise_predictions
 from galaxy_exp.hypermodel.outputs import OutputKind, find_output_kind, to_probabilities
-from galaxy_exp.metrics import summarise_predictions
 from galaxy_exp.records import EpochReport, TrialSpec
 from galaxy_exp.training.fitting import SplitArrays, TrainingEnded
 from galaxy_exp.training.predictions import predict_outputs

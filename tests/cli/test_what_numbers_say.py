@@ -19,6 +19,8 @@ from galaxy_exp.cli.live import describe_event
 from galaxy_exp.cli.main import cli
 from galaxy_exp.cli.sweep import print_summary
 from galaxy_exp.errors import SweepFailedError
+from galaxy_exp.evaluation.selection import Standing, choose_winner
+from galaxy_exp.evaluation.test_report import build_report
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.journal.events import (
     EpochReported,
@@ -33,8 +35,6 @@ from galaxy_exp.journal.events import (
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.records import EpochReport, Gain, TrialResult, TrialState, gain_in
-from galaxy_exp.registry.choice import Standing, choose_winner
-from galaxy_exp.registry.evaluation import build_report
 from galaxy_exp.registry.model_card import write_card
 from galaxy_exp.report.insight import summarise_sweep
 from galaxy_exp.report.page import build_page

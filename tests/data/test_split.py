@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from sklearn.model_selection import StratifiedShuffleSplit
 
 from galaxy_exp.config.sweep import SplitConfig
 from galaxy_exp.data import ImageDataset, build_dataset, split_dataset
@@ -34,6 +35,15 @@ def test_is_a_stratified_partition(
         assert min(shares.values()) >= 1
         assert abs(shares["validation"] - count * validation) <= 1
         assert abs(shares["test"] - count * test) <= 1
+
+
+def test_is_as_stratified_as_that_of_scikit_learn(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset(100, 37, 11)
+    found = split_dataset(dataset, SplitConfig(test=0.2)).test
+    splitter = StratifiedShuffleSplit(1, test_size=0.2, random_state=0)
+    (_, expected) = next(splitter.split(dataset.images, dataset.labels))
+    counts = [np.bincount(dataset.labels[indices]) for indices in (found, expected)]
+    assert np.abs(counts[0] - counts[1]).max() <= 1
 
 
 def test_follows_the_seed_only(make_dataset: MakeDataset) -> None:
@@ -139,7 +149,7 @@ class TestOwnSplit:
     def test_is_honoured(self) -> None:
         split = split_dataset(self.make(self.PARTS), SplitConfig(seed=99))
         assert (split.train.tolist(), split.validation.tolist(), split.test.tolist()) == ([0, 1, 2, 3], [4, 5], [6, 7])
-        assert split.own
+        assert split.user_defined
 
     @pytest.mark.parametrize("missing", [0, 1, 2])
     def test_needs_every_class_in_every_part(self, missing: int) -> None:

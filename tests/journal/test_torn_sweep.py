@@ -7,6 +7,7 @@ import pytest
 from written_records import started
 
 from galaxy_exp.config import SweepConfig
+from galaxy_exp.evaluation.selection import choose_finalists, choose_winner
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.engine import LostWorker
 from galaxy_exp.execution.loop import SweepLoop
@@ -15,7 +16,6 @@ from galaxy_exp.hypermodel.search_space import space_from_config
 from galaxy_exp.journal.events import SweepEnded, SweepResumed
 from galaxy_exp.journal.journal import Journal, read_record
 from galaxy_exp.records import EpochReport, TrialResult, TrialState
-from galaxy_exp.registry.choice import choose_finalists, choose_winner
 from galaxy_exp.search.building import build_proposer
 from galaxy_exp.search.pruners import NoPruner, build_pruner
 

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from galaxy_exp.folders import graph_of
 from galaxy_exp.registry import version_tags
-from galaxy_exp.registry.packaging import ModelVersionRef, log_and_register
+from galaxy_exp.registry.packaging import ModelPackage, ModelVersionRef, log_and_register
 
 CLASS_NAMES = ("red", "green", "blue, cigar shaped")
 IMAGE_SIZE = (24, 24)
@@ -116,22 +116,24 @@ def register(store: Store, model_file: Path) -> Callable[..., ModelVersionRef]:
         **tags: str,
     ) -> ModelVersionRef:
         return log_and_register(
+            ModelPackage(
+                model_file=file,
+                class_names=CLASS_NAMES,
+                image_shape=(*IMAGE_SIZE, 3),
+                input_example=np.zeros((2, *IMAGE_SIZE, 3), np.uint8),
+                metadata={
+                    "sweep_id": sweep_id or f"sweep-{next(numbers)}",
+                    "objective": "val_macro_f1",
+                    "temperature": temperature,
+                },
+                preprocessing=preprocessing or {},
+                tta=tta,
+            ),
             run_id=run_id or store.finished_run(),
-            model_file=file,
-            class_names=CLASS_NAMES,
-            image_shape=(*IMAGE_SIZE, 3),
             registered_name=name,
-            input_example=np.zeros((2, *IMAGE_SIZE, 3), np.uint8),
-            metadata={
-                "sweep_id": sweep_id or f"sweep-{next(numbers)}",
-                "objective": "val_macro_f1",
-                "temperature": temperature,
-            },
             tags={version_tags.SIMULATED: "false", **tags},
             description="A tiny network for tests.",
             tracking_uri=store.uri,
-            preprocessing=preprocessing,
-            tta=tta,
         )
 
     return call

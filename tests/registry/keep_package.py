@@ -12,7 +12,6 @@ import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,8 +26,8 @@ def main() -> None:
     from galaxy_exp.quiet import import_keras_quietly
 
     import_keras_quietly()
-    from galaxy_exp.registry import packaging
-    from galaxy_exp.registry.champion import load_model
+    from galaxy_exp.registry.classifier import load_model
+    from galaxy_exp.registry.packaging import ModelPackage
 
     target = PACKAGES / version("galaxy-exp")
     if target.exists():
@@ -36,19 +35,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "model.keras")
         _network().save(file)
-        logged: Any = SimpleNamespace(artifact_location="kept", model_id="m-kept")
-        package = packaging._build_package(
-            Path(folder),
-            logged,
-            "kept",
-            file,
-            CLASS_NAMES,
-            (SIDE, SIDE, 3),
-            np.zeros((1, SIDE, SIDE, 3), np.uint8),
-            {"sweep_id": "kept", "trial": 0, "data_digest": "kept"},
-            {"crop": 24, "resize": SIDE, "greyscale": False, "fits": None},
+        package = ModelPackage(
+            model_file=file,
+            class_names=CLASS_NAMES,
+            image_shape=(SIDE, SIDE, 3),
+            input_example=np.zeros((1, SIDE, SIDE, 3), np.uint8),
+            metadata={"sweep_id": "kept", "trial": 0, "data_digest": "kept"},
+            preprocessing={"crop": 24, "resize": SIDE, "greyscale": False, "fits": None},
         )
-        shutil.copytree(package, target / "package", ignore=shutil.ignore_patterns("__pycache__"))
+        written = package.write(Path(folder), run_id="kept", model_id="m-kept", location="kept")
+        shutil.copytree(written, target / "package", ignore=shutil.ignore_patterns("__pycache__"))
         _without_paths(target / "package" / "MLmodel", folder)
     rng = np.random.default_rng(1)
     colours = rng.uniform(0, 255, (6, 1, 1, 3))

@@ -12,7 +12,7 @@ import pytest
 from galaxy_exp.cli.main import run_command
 from galaxy_exp.errors import BadInputError, ModelError
 from galaxy_exp.registry import export
-from galaxy_exp.registry.champion import GalaxyClassifier, load_model
+from galaxy_exp.registry.classifier import GalaxyClassifier, load_model
 from galaxy_exp.registry.export import export_network
 from galaxy_exp.registry.packaging import ModelVersionRef
 
@@ -72,7 +72,7 @@ def test_onnx_agrees(classifier: GalaxyClassifier, tmp_path: Path) -> None:
 def test_without_the_extra_onnx_is_refused_in_a_line(
     classifier: GalaxyClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "_ONNX", ("tf2onnx_that_is_not_there",))
+    monkeypatch.setattr(export, "ONNX_PACKAGES", ("tf2onnx_that_is_not_there",))
     with pytest.raises(BadInputError, match=r"net\.onnx: ONNX needs tf2onnx_that_is_not_there; install with: pip "):
         export_network(classifier, tmp_path / "net.onnx")
     assert list(tmp_path.iterdir()) == []
@@ -81,7 +81,7 @@ def test_without_the_extra_onnx_is_refused_in_a_line(
 def test_what_disagrees_is_not_kept(
     classifier: GalaxyClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "_to_saved_model", lambda *_: lambda images: np.zeros((len(images), 3), np.float32))
+    monkeypatch.setattr(export, "save_as_tensorflow", lambda *_: lambda images: np.zeros((len(images), 3), np.float32))
     with pytest.raises(ModelError, match=r"what was exported differs from the model by .*; nothing was written"):
         export_network(classifier, tmp_path / "saved")
     assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from galaxy_exp.registry.champion import load_model
+from galaxy_exp.registry.classifier import load_model
 
 from .conftest import Store
 from .keep_package import CLASS_NAMES, PACKAGES, SIDE

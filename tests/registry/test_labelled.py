@@ -20,8 +20,8 @@ from galaxy_exp.data.sources.array_source import DESCRIPTION
 from galaxy_exp.errors import ModelError
 from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.registry import version_tags
+from galaxy_exp.registry.held_out import digests_of_test_set, find_openers
 from galaxy_exp.registry.labelled import align_classes, describe_overlap, evaluate_on, parse_class_map
-from galaxy_exp.registry.openings import digests_of_test_set, find_openers
 from galaxy_exp.registry.packaging import ModelVersionRef
 
 from .conftest import CLASS_NAMES, Store, coloured

@@ -25,10 +25,16 @@ from doc_commands import fenced
 from PIL import Image
 
 from galaxy_exp.errors import ModelError, TrackingError
-from galaxy_exp.registry import packaging
-from galaxy_exp.registry.champion import load_model
-from galaxy_exp.registry.evaluation import views_of
-from galaxy_exp.registry.packaging import ModelVersionRef, build_signature, find_version, pinned_requirements
+from galaxy_exp.registry.classifier import load_model
+from galaxy_exp.registry.packaging import (
+    ModelPackage,
+    ModelVersionRef,
+    build_signature,
+    find_version,
+    log_and_register,
+    pinned_requirements,
+)
+from galaxy_exp.registry.pyfunc_model import views_of
 from galaxy_exp.registry.version_tags import SWEEP_ID
 
 from .conftest import CLASS_NAMES, Store, coloured
@@ -125,14 +131,16 @@ def test_the_package_takes_the_mean_over_flips_and_turns(
 
 def test_a_missing_model_file_is_named(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"nothing\.keras: no such model file"):
-        packaging.log_and_register(
+        log_and_register(
+            ModelPackage(
+                model_file=tmp_path / "nothing.keras",
+                class_names=CLASS_NAMES,
+                image_shape=(24, 24),
+                input_example=np.zeros((1, 24, 24, 3), np.uint8),
+                metadata={"sweep_id": "x"},
+            ),
             run_id="x",
-            model_file=tmp_path / "nothing.keras",
-            class_names=CLASS_NAMES,
-            image_shape=(24, 24),
             registered_name="x",
-            input_example=np.zeros((1, 24, 24, 3), np.uint8),
-            metadata={"sweep_id": "x"},
             tags={},
             description="",
             tracking_uri=store.uri,
@@ -145,7 +153,7 @@ def test_a_failed_packaging_marks_the_logged_model(
     def fail(*_: object) -> Path:
         raise RuntimeError("disk full")
 
-    monkeypatch.setattr(packaging, "_build_package", fail)
+    monkeypatch.setattr(ModelPackage, "write", fail)
     with pytest.raises(TrackingError, match="RuntimeError: disk full"):
         register("never")
     logged = store.client.search_logged_models([store.experiment_id], filter_string="name = 'never'")

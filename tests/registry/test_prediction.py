@@ -14,7 +14,7 @@ from astropy.io import fits
 from galaxy_exp.cli.main import run_command
 from galaxy_exp.config.data_formats import FitsConfig
 from galaxy_exp.errors import BadInputError
-from galaxy_exp.registry.champion import Predictions
+from galaxy_exp.registry.classifier import Predictions
 from galaxy_exp.registry.packaging import ModelVersionRef
 from galaxy_exp.registry.prediction import choose_stretch, columns_of, predict_to_rows
 

@@ -35,8 +35,8 @@ def test_raw_images_become_what_training_saw(load, steps):
     raw = np.random.default_rng(0).integers(0, 256, (3, 60, 61, 3), dtype=np.uint8)
     seen = np.stack([steps.apply(image, "x") for image in raw])
     model = load(steps.to_dict())
-    ours = model._fit_to_size(raw).astype(int)
-    expected = load(None)._fit_to_size(seen)  # what was not resized in training is brought to size here
+    ours = model.fit_to_size(raw).astype(int)
+    expected = load(None).fit_to_size(seen)  # what was not resized in training is brought to size here
     assert np.abs(ours - expected).max() <= 1  # Pillow and Keras round differently
     if steps.greyscale:
         assert (ours[..., 0] == ours[..., 2]).all()
@@ -44,7 +44,7 @@ def test_raw_images_become_what_training_saw(load, steps):
 
 def test_images_that_are_cut_already_are_not_cut_again(load):
     image = np.random.default_rng(1).integers(0, 256, (1, 24, 24, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(load({"crop": 30, "greyscale": False})._fit_to_size(image), image)
+    np.testing.assert_array_equal(load({"crop": 30, "greyscale": False}).fit_to_size(image), image)
 
 
 def test_a_package_of_an_earlier_release_has_no_preprocessing(load):

@@ -13,18 +13,17 @@ from mlflow.exceptions import MlflowException
 
 from galaxy_exp.errors import ModelError
 from galaxy_exp.registry import version_tags
-from galaxy_exp.registry.catalogue import promote, rollback, show_model
+from galaxy_exp.registry.catalogue import show_model
+from galaxy_exp.registry.champion import apply_promotion, promote, read_decision, rollback
+from galaxy_exp.registry.held_out import HeldOutPredictions, fetch_held_out_predictions, log_held_out_predictions
 from galaxy_exp.registry.packaging import ModelVersionRef
 from galaxy_exp.registry.promotion import (
     Candidate,
     PromotionDecision,
-    apply_promotion,
     decide_promotion,
     find_champion,
     load_candidate,
-    read_decision,
 )
-from galaxy_exp.registry.sealed_predictions import SealedPredictions, fetch_sealed_predictions, log_sealed_predictions
 
 from .conftest import Store
 
@@ -33,23 +32,23 @@ OTHER = "version 1, the champion, was tested on images of another data set or sp
 FORCE = re.escape("galaxy-exp models promote galaxy10-cnn 2 --force")
 
 
-def _test(share_right: float, digest: str = "same", n_classes: int = 3) -> SealedPredictions:
+def _test(share_right: float, digest: str = "same", n_classes: int = 3) -> HeldOutPredictions:
     """Predictions of which the first `share_right` are right."""
     predicted = LABELS.copy()
     n_right = int(share_right * len(LABELS))
     predicted[n_right:] = (predicted[n_right:] + 1) % 3
     probabilities = np.full((len(LABELS), n_classes), 0.1, np.float32)
     probabilities[np.arange(len(LABELS)), predicted] = 0.8
-    return SealedPredictions(digest, LABELS, probabilities)
+    return HeldOutPredictions(digest, LABELS, probabilities)
 
 
-def _with_images(test: SealedPredictions, kind: bytes = b"image") -> SealedPredictions:
+def _with_images(test: HeldOutPredictions, kind: bytes = b"image") -> HeldOutPredictions:
     images = np.array([b"%s %d" % (kind, number) for number in range(len(LABELS))], "S32")
     return replace(test, images=images)
 
 
 def _candidate(
-    version: int, test: SealedPredictions | None, simulated: bool = False, objective: str = "val_macro_f1"
+    version: int, test: HeldOutPredictions | None, simulated: bool = False, objective: str = "val_macro_f1"
 ) -> Candidate:
     return Candidate("galaxy10-cnn", version, simulated, objective, test)
 
@@ -81,7 +80,7 @@ def test_real_galaxies_beat_simulated_ones_whatever_the_scores() -> None:
     ],
 )
 def test_what_cannot_be_compared_stays_challenger(
-    challenger: SealedPredictions | None, champion: SealedPredictions | None, why: str
+    challenger: HeldOutPredictions | None, champion: HeldOutPredictions | None, why: str
 ) -> None:
     decision = decide_promotion(_candidate(2, challenger), _candidate(1, champion), opening=5)
     assert not decision.promote
@@ -95,7 +94,7 @@ def test_the_same_images_in_another_data_set_and_order_are_compared_one_by_one(o
     champion, challenger = _with_images(_test(0.7)), _with_images(_test(0.8, "more training images"))
     order = np.random.default_rng(1).permutation(len(LABELS))
     assert champion.images is not None
-    shuffled = SealedPredictions("same", LABELS[order], champion.probabilities[order], champion.images[order])
+    shuffled = HeldOutPredictions("same", LABELS[order], champion.probabilities[order], champion.images[order])
     expected = decide_promotion(
         _candidate(2, _test(0.8), objective=objective), _candidate(1, _test(0.7), objective=objective)
     )
@@ -126,20 +125,47 @@ def test_the_champion_itself_stays() -> None:
     assert decide_promotion(_candidate(1, _test(0.7)), _candidate(1, _test(0.7))).promote
 
 
-def test_sealed_test_survives_mlflow(store: Store) -> None:
+def test_what_is_enough_at_the_second_opening_may_not_be_at_the_tenth() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 200)
+    better = HeldOutPredictions("same", labels, _mostly_right(labels, rng))
+    probabilities = better.probabilities.copy()
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) == labels)[:9]
+    probabilities[wrong] = np.roll(probabilities[wrong], 1, axis=1)
+    champion = Candidate("galaxy10-cnn", 1, False, "val_accuracy", HeldOutPredictions("same", labels, probabilities))
+    challenger = Candidate("galaxy10-cnn", 2, False, "val_accuracy", better)
+    second, tenth = (decide_promotion(challenger, champion, opening=opening) for opening in (2, 10))
+    assert (second.promote, tenth.promote) == (True, False)
+    assert second.p_value == pytest.approx(2**-9, rel=0.5)
+    assert second.reason.endswith("; opening 2 of this test set; level 2.5%")
+    assert tenth.reason.startswith(
+        "not clearly better than version 1, the champion, on the same 200 sealed test images"
+    )
+    assert tenth.reason.endswith("; opening 10 of this test set; level 0.056%")
+    assert (tenth.opening, tenth.against) == (10, 1)
+
+
+def _mostly_right(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    predicted = np.where(rng.random(len(labels)) < 0.8, labels, (labels + rng.integers(1, 3, len(labels))) % 3)
+    probabilities = np.full((len(labels), 3), 0.1, np.float32)
+    probabilities[np.arange(len(labels)), predicted] = 0.8
+    return probabilities
+
+
+def test_predictions_survive_mlflow(store: Store) -> None:
     run_id, test = store.finished_run(), _with_images(_test(0.7, "digest-é"))
-    assert fetch_sealed_predictions(store.client, run_id) is None
-    log_sealed_predictions(store.client, run_id, test)
-    log_sealed_predictions(store.client, run_id, test)
-    found = fetch_sealed_predictions(store.client, run_id)
+    assert fetch_held_out_predictions(store.client, run_id) is None
+    log_held_out_predictions(store.client, run_id, test)
+    log_held_out_predictions(store.client, run_id, test)
+    found = fetch_held_out_predictions(store.client, run_id)
     assert found is not None
     assert found.digest == test.digest
     assert np.array_equal(found.labels, test.labels)
     assert test.images is not None
     assert np.array_equal(found.images, test.images)
     assert np.array_equal(found.probabilities, test.probabilities)
-    assert fetch_sealed_predictions(store.client, None) is None
-    assert fetch_sealed_predictions(store.client, "no-such-run") is None
+    assert fetch_held_out_predictions(store.client, None) is None
+    assert fetch_held_out_predictions(store.client, "no-such-run") is None
 
 
 def _fail(*_: object) -> None:
@@ -149,10 +175,10 @@ def _fail(*_: object) -> None:
 @pytest.mark.parametrize("step", ["list_artifacts", "download_artifacts"])
 def test_a_store_out_of_reach_is_not_a_missing_test(store: Store, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     run_id = store.finished_run()
-    log_sealed_predictions(store.client, run_id, _test(0.7))
+    log_held_out_predictions(store.client, run_id, _test(0.7))
     monkeypatch.setattr(store.client, step, _fail)
     with pytest.raises(MlflowException, match="503 service unavailable"):
-        fetch_sealed_predictions(store.client, run_id)
+        fetch_held_out_predictions(store.client, run_id)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"not an archive"])
@@ -160,7 +186,7 @@ def test_a_damaged_test_is_a_missing_one(store: Store, tmp_path: Path, content: 
     run_id = store.finished_run()
     (tmp_path / "sealed_test.npz").write_bytes(content)
     store.client.log_artifact(run_id, str(tmp_path / "sealed_test.npz"))
-    assert fetch_sealed_predictions(store.client, run_id) is None
+    assert fetch_held_out_predictions(store.client, run_id) is None
 
 
 Versions = Callable[..., list[ModelVersionRef]]
@@ -175,7 +201,7 @@ def versions(register: Callable[..., ModelVersionRef], store: Store) -> Versions
         made = []
         for share in shares:
             run_id = store.finished_run()
-            log_sealed_predictions(store.client, run_id, _test(share))
+            log_held_out_predictions(store.client, run_id, _test(share))
             tags = {version_tags.TEST_DIGEST: "same", version_tags.OBJECTIVE: "val_accuracy"}
             made.append(register(name, run_id=run_id, **tags))
         return made
@@ -335,7 +361,7 @@ def test_by_hand_the_same_names_in_two_stores_are_two_openings(
 ) -> None:
     """Two models with the same version numbers stand for two stores: what the ledger notes is free of names."""
     openers: list[str] = []
-    monkeypatch.setattr("galaxy_exp.registry.catalogue.record_opening", lambda *entry: openers.append(entry[2]))
+    monkeypatch.setattr("galaxy_exp.registry.champion.record_opening", lambda *entry: openers.append(entry[2]))
     for _ in range(2):
         first, second, third = versions(0.7, 0.72, 0.9)
         for ref in (first, second, third):

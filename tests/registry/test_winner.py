@@ -13,6 +13,9 @@ import pytest
 from galaxy_exp.config import parse_sweep
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.errors import BadInputError, ModelError, SweepFailedError, TrackingError
+from galaxy_exp.evaluation.resampling import opening_level
+from galaxy_exp.evaluation.selection import choose_winner
+from galaxy_exp.evaluation.test_report import build_report
 from galaxy_exp.folders import SweepFolder, graph_of
 from galaxy_exp.journal.events import (
     FinalistsChosen,
@@ -27,11 +30,9 @@ from galaxy_exp.journal.events import (
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.records import TrialResult, TrialState
 from galaxy_exp.registry import version_tags, winner
-from galaxy_exp.registry.champion import load_model
-from galaxy_exp.registry.choice import choose_winner
-from galaxy_exp.registry.evaluation import build_report, evaluate_model
-from galaxy_exp.registry.openings import describe_opening, digest_test_set, opening_level
-from galaxy_exp.registry.sealed_predictions import fetch_sealed_predictions
+from galaxy_exp.registry.classifier import load_model
+from galaxy_exp.registry.held_out import describe_opening, digest_test_set, fetch_held_out_predictions
+from galaxy_exp.registry.networks import evaluate_model
 
 from .conftest import Store
 
@@ -86,7 +87,7 @@ class Sweep:
 
     def test(self) -> list[int]:
         """Opens the sealed test; the trials it has been opened for, in the order of the journal."""
-        winner.open_sealed_test(self.journal, self.folder, self.data)
+        winner.open_held_out_test(self.journal, self.folder, self.data)
         return list(self.journal.record.test_reports)
 
     def register(self) -> None:
@@ -284,7 +285,7 @@ class TestRegistering:
         assert made.data.digest in version.description
         assert "The baseline is trial 0." in version.description
         assert "Made-up galaxies" in version.description
-        sealed = fetch_sealed_predictions(made.store.client, run_id)
+        sealed = fetch_held_out_predictions(made.store.client, run_id)
         assert sealed is not None
         assert sealed.digest == version.tags[version_tags.TEST_DIGEST] == report["digest"]
         assert sealed.images is not None
@@ -516,7 +517,7 @@ class TestPromoting:
         assert made.store.client.get_model_version(made.name, "1").tags[version_tags.PROMOTION] == "promoted"
 
     def test_a_version_promoted_by_hand_meanwhile_stays_so(self, sweep: Callable[..., Sweep]) -> None:
-        from galaxy_exp.registry.catalogue import promote
+        from galaxy_exp.registry.champion import promote
 
         made = sweep(0.5).to_registered()
         promote(made.name, 1, made.store.uri)

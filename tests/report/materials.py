@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from written_records import RecordWriter
 
+from galaxy_exp.evaluation.confidence import measure_calibration
+from galaxy_exp.evaluation.test_report import build_report
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import (
     FinalistsChosen,
@@ -19,8 +21,6 @@ from galaxy_exp.journal.events import (
     WinnerChosen,
 )
 from galaxy_exp.records import TrialState
-from galaxy_exp.registry.evaluation import build_report
-from galaxy_exp.report.calibration import measure_calibration
 from galaxy_exp.report.material import DataFacts, Finalist, Gain, Material, Picture, TrialsAhead
 from galaxy_exp.sweep_report import collect_material
 

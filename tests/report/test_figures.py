@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 import galaxy_exp.report
+from galaxy_exp.evaluation.metrics import confusion_record, per_class_table, per_class_text
 from galaxy_exp.report.canvas import (
     MOST_SHAPES,
     TRAIN,
@@ -26,10 +27,9 @@ from galaxy_exp.report.canvas import (
     new_axes,
     plain_text,
 )
-from galaxy_exp.report.confusion import confusion_record, plot_confusion
+from galaxy_exp.report.confusion import plot_confusion
 from galaxy_exp.report.galleries import Mistake, find_mistakes, plot_mistakes_gallery
 from galaxy_exp.report.learning_curves import collect_curves, plot_learning_curves
-from galaxy_exp.report.per_class import per_class_table, per_class_text
 
 LONG_NAMES = [f"Disk, Face-on, {kind} Spiral of the $kind$ {kind}" for kind in "ABCDEFGHIJ"]
 

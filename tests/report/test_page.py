@@ -14,9 +14,9 @@ import yaml
 from jinja2 import UndefinedError
 from written_records import RecordWriter
 
+from galaxy_exp.evaluation.confidence import measure_calibration
+from galaxy_exp.evaluation.test_report import build_report
 from galaxy_exp.folders import SweepFolder
-from galaxy_exp.registry.evaluation import build_report
-from galaxy_exp.report.calibration import measure_calibration
 from galaxy_exp.report.comparison import describe_finalists, describe_gains
 from galaxy_exp.report.html import environment
 from galaxy_exp.report.material import DataFacts, Material, SweepState

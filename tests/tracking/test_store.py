@@ -114,7 +114,8 @@ def test_a_process_that_is_killed_while_it_makes_the_database_leaves_none_half_m
 READ_ONLY = """
 import sys
 from galaxy_exp.errors import GalaxyExpError
-from galaxy_exp.registry.catalogue import list_models, rollback
+from galaxy_exp.registry.catalogue import list_models
+from galaxy_exp.registry.champion import rollback
 
 print(list_models(sys.argv[1]))
 try:

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
+from galaxy_exp.evaluation.metrics import summarise_predictions
 from galaxy_exp.folders import graph_of
-from galaxy_exp.metrics import summarise_predictions
 from galaxy_exp.records import DATA_GONE, EpochReport, Objective, TrialState
 from galaxy_exp.training import resolve_precision, run_trial
 

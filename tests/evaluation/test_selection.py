@@ -4,9 +4,9 @@ import pytest
 from written_records import RecordWriter
 
 from galaxy_exp.errors import SweepFailedError
+from galaxy_exp.evaluation.selection import choose_finalists, choose_winner, standings
 from galaxy_exp.journal.events import TrialEnded, TrialProposed
 from galaxy_exp.records import TrialResult, TrialState
-from galaxy_exp.registry.choice import choose_finalists, choose_winner, standings
 
 
 class MemoryJournal:

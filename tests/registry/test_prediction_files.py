@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from galaxy_exp.errors import BadInputError
-from galaxy_exp.registry.row_files import choose_format, write_rows, write_rows_to_stdout
+from galaxy_exp.registry.prediction import choose_format, write_rows, write_rows_to_stdout
 
 COLUMNS = ["name", "label", "class_name", "probability", "p_red", "p_blue, dim", "error"]
 NO_TEXT = os.fsdecode(b"\xff.png")

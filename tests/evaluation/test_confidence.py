@@ -2,9 +2,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.calibration import calibration_curve
 
-from galaxy_exp import metrics
-from galaxy_exp.registry.temperature import LEAST, MOST, fit_temperature, scale_probabilities
+from galaxy_exp.evaluation import metrics
+from galaxy_exp.evaluation.confidence import (
+    HIGHEST_TEMPERATURE,
+    LOWEST_TEMPERATURE,
+    coverage_table,
+    fit_temperature,
+    measure_calibration,
+    scale_probabilities,
+)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -35,7 +43,7 @@ def test_no_other_temperature_has_less_cross_entropy(drawn: tuple[np.ndarray, np
     def loss(temperature: float) -> float:
         return metrics.log_loss(labels, scale_probabilities(probabilities, temperature))
 
-    assert loss(best) <= min(loss(other) for other in np.geomspace(LEAST, MOST, 201)) + 1e-9
+    assert loss(best) <= min(loss(other) for other in np.geomspace(LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE, 201)) + 1e-9
 
 
 def test_scaling_is_that_of_the_logits_and_keeps_every_class() -> None:
@@ -51,12 +59,12 @@ def test_scaling_is_that_of_the_logits_and_keeps_every_class() -> None:
 def test_neighbouring_numbers_stay_in_order() -> None:
     half = np.float32(0.5)
     close = np.array([[np.nextafter(half, np.float32(0)), half, 0.0]], np.float32)
-    assert scale_probabilities(close, MOST).argmax() == 1
+    assert scale_probabilities(close, HIGHEST_TEMPERATURE).argmax() == 1
 
 
 def test_certain_and_wrong_is_as_cold_as_it_gets() -> None:
     certain = np.array([[1.0, 0.0], [1.0, 0.0]], np.float32)
-    assert fit_temperature(np.array([1, 1]), certain) == pytest.approx(MOST)
+    assert fit_temperature(np.array([1, 1]), certain) == pytest.approx(HIGHEST_TEMPERATURE)
 
 
 @pytest.mark.parametrize(
@@ -69,3 +77,39 @@ def test_certain_and_wrong_is_as_cold_as_it_gets() -> None:
 )
 def test_where_nothing_can_be_fitted(labels: list[int], probabilities: list[list[float]], expected: object) -> None:
     assert fit_temperature(np.array(labels, np.int64), np.array(probabilities, np.float32)) == expected
+
+
+def test_the_most_confident_are_kept() -> None:
+    confidence = np.linspace(0.99, 0.6, 40)
+    labels = np.zeros(40, np.int64)
+    labels[20:] = 1  # the less confident half is wrong
+    rows = coverage_table(labels, np.stack([confidence, 1 - confidence], axis=1))
+    by_share = {row["coverage"]: row for row in rows}
+    assert next(iter(by_share)) == 1.0
+    assert [by_share[share]["accuracy"] for share in (1.0, 0.8, 0.5, 0.05)] == [0.5, 20 / 32, 1.0, 1.0]
+    assert [by_share[share]["n_images"] for share in (1.0, 0.8, 0.5, 0.05)] == [40, 32, 20, 2]
+    assert by_share[0.5]["confidence"] == pytest.approx(confidence[19])
+
+
+def test_intervals_say_something_also_where_no_image_is_wrong() -> None:
+    (row, *_) = coverage_table(np.zeros(10, np.int64), np.tile([0.9, 0.1], (10, 1)))
+    assert row["interval"] == pytest.approx([0.722, 1.0], abs=1e-3)  # from 10 / (10 + 1.96**2)
+
+
+def test_a_single_image_has_all_shares() -> None:
+    rows = coverage_table(np.array([1]), np.array([[0.9, 0.1]]))
+    assert {row["accuracy"] for row in rows} == {0.0}
+
+
+def test_the_bins_of_the_calibration_are_those_of_scikit_learn(drawn: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, probabilities = drawn[0][:2000], softmax(drawn[1][:2000])
+    found = measure_calibration(labels, probabilities)
+    right, confidence = probabilities.argmax(axis=1) == labels, probabilities.max(axis=1).astype(float)
+    accuracy, mean = calibration_curve(right, confidence, n_bins=10)
+    assert [each.accuracy for each in found.bins] == pytest.approx(accuracy)
+    assert [each.confidence for each in found.bins] == pytest.approx(mean)
+    assert sum(each.n_images for each in found.bins) == 2000
+    assert found.error == pytest.approx(
+        sum(each.n_images * abs(a - m) for each, a, m in zip(found.bins, accuracy, mean, strict=True)) / 2000
+    )
+    assert found.error < 0.05

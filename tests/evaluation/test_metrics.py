@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from galaxy_exp import metrics
+from galaxy_exp.evaluation import metrics
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +66,25 @@ def test_macro_f1_without_rare_classes() -> None:
     matrix = np.array([[20, 0, 0], [5, 15, 0], [0, 19, 0]])
     assert metrics.macro_f1_without_rare(matrix) == pytest.approx(np.mean([40 / 45, 30 / 54]))
     assert metrics.macro_f1_without_rare(matrix[1:, 1:]) is None
+
+
+def test_a_stack_of_matrices_is_scored_as_scikit_learn_scores_each():
+    """What the bootstrap does with thousands of matrices at once; the last class is missing in some."""
+    rng = np.random.default_rng(4)
+    draws = [(rng.choice(3, 40, p=[0.6, 0.38, 0.02]), rng.integers(0, 3, 40)) for _ in range(30)]
+    stack = np.stack([metrics.confusion_matrix(labels, predicted, 3) for labels, predicted in draws])
+    for labels, predicted, matrix, *found in zip(
+        *zip(*draws, strict=True),
+        stack,
+        *(metrics.scores(stack, name) for name in ("accuracy", "macro_f1", "balanced_accuracy")),
+        strict=True,
+    ):
+        present = np.unique(labels)
+        assert np.array_equal(matrix, reference.confusion_matrix(labels, predicted, labels=np.arange(3)))
+        assert found == pytest.approx(
+            [
+                reference.accuracy_score(labels, predicted),
+                reference.f1_score(labels, predicted, labels=present, average="macro", zero_division=0),
+                reference.recall_score(labels, predicted, labels=present, average="macro", zero_division=0),
+            ]
+        )

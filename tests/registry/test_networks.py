@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from galaxy_exp.errors import DataError, ModelError
-from galaxy_exp.registry import evaluation, pyfunc_model
-from galaxy_exp.registry.evaluation import TestReport, evaluate_model
+from galaxy_exp.evaluation.test_report import TestReport
+from galaxy_exp.registry import pyfunc_model
+from galaxy_exp.registry.networks import Variant, evaluate_model, predict_images
 from galaxy_exp.training import predictions
 
 from .conftest import CLASS_NAMES, coloured
@@ -28,7 +29,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_scores_a_network(model_file: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "images_per_batch", lambda height, width: 3)
+    monkeypatch.setattr(pyfunc_model, "images_per_batch", lambda height, width: 3)
     report, probabilities = evaluate_model(model_file, *files, CLASS_NAMES, "digest")
     assert probabilities.shape == (4, 3)
     assert probabilities.dtype == np.float32
@@ -63,25 +64,23 @@ def test_the_temperature_is_that_of_the_validation_images(
 @pytest.mark.parametrize(("shape", "n_views"), [((2, 5, 5, 3), 8), ((2, 4, 6, 3), 4)])
 def test_the_views_are_all_flips_and_turns_that_fit(shape: tuple[int, ...], n_views: int) -> None:
     images = np.arange(np.prod(shape)).reshape(shape).astype(np.uint8)
-    views = list(evaluation.views_of(images))
+    views = list(pyfunc_model.views_of(images))
     assert np.array_equal(views[0], images)
     assert {view.shape for view in views} == {shape}
     assert len({view.tobytes() for view in views}) == n_views
     flipped = np.stack([view[:, ::-1] for view in views])
     assert {view.tobytes() for view in flipped} == {view.tobytes() for view in views}
-    packaged = list(pyfunc_model.views_of(images))
-    assert np.array_equal(packaged, views)
 
 
 def test_the_mean_over_flips_and_turns_is_compared_with_one_view(upper_half: Path, tmp_path: Path) -> None:
     images = np.stack([coloured(0), coloured(1)])
     images[:, 14:] = coloured(2)[14:]
     files = _save(tmp_path, images, np.array([2, 2]))
-    alone = evaluation.Variant("alone", [upper_half])
+    alone = Variant("alone", [upper_half])
     report, mean = evaluate_model(upper_half, *files, CLASS_NAMES, "digest", tta=True, variants=[alone])
     assert report.tta
     views = [evaluate_model(upper_half, *_save(tmp_path, view, np.array([2, 2])), CLASS_NAMES, "digest")[1]
-             for view in evaluation.views_of(images)]  # fmt: skip
+             for view in pyfunc_model.views_of(images)]  # fmt: skip
     assert mean == pytest.approx(np.mean(views, axis=0), abs=1e-6)
     (compared,) = report.compared
     assert compared["name"] == "alone"
@@ -104,14 +103,14 @@ def test_large_images_go_in_small_batches() -> None:
         sizes.append(len(images))
         return np.full((len(images), 3), 1 / 3, np.float32)
 
-    assert evaluation._predict(network, np.zeros((20, 256, 256, 3), np.uint8)).shape == (20, 3)
+    assert predict_images(network, np.zeros((20, 256, 256, 3), np.uint8)).shape == (20, 3)
     assert sizes == [8, 8, 4]
 
 
 @pytest.mark.parametrize(("side", "n_images"), [(24, 256), (69, 55), (256, 8), (424, 8)])
-def test_training_test_and_package_batch_alike(side: int, n_images: int) -> None:
-    rules = (predictions.images_per_batch, evaluation.images_per_batch, pyfunc_model.images_per_batch)
-    assert [rule(side, side) for rule in rules] == [n_images] * 3
+def test_training_and_package_batch_alike(side: int, n_images: int) -> None:
+    rules = (predictions.images_per_batch, pyfunc_model.images_per_batch)
+    assert [rule(side, side) for rule in rules] == [n_images] * 2
 
 
 def test_a_report_survives_json(model_file: Path, files: tuple[Path, Path]) -> None:

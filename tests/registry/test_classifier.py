@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +11,8 @@ from PIL import Image
 
 from galaxy_exp.cli.main import run_command
 from galaxy_exp.errors import ModelError
-from galaxy_exp.registry import champion, version_tags
-from galaxy_exp.registry.catalogue import list_history, show_model
-from galaxy_exp.registry.champion import GalaxyClassifier, load_model
+from galaxy_exp.registry import version_tags
+from galaxy_exp.registry.classifier import GalaxyClassifier, load_model
 from galaxy_exp.registry.packaging import ModelVersionRef
 
 from .conftest import CLASS_NAMES, IMAGE_SIZE, Store, coloured
@@ -46,7 +44,7 @@ def test_predictions_of_images_of_different_sizes(classifier: GalaxyClassifier) 
 
 def test_calibrated_probabilities_are_of_the_same_classes(classifier: GalaxyClassifier) -> None:
     images = [coloured(2), coloured(0)]
-    plain = GalaxyClassifier(classifier._model, "models:/hot/1", metadata={"temperature": 2.0})
+    plain = GalaxyClassifier(classifier.packaged, "models:/hot/1", metadata={"temperature": 2.0})
     calibrated = plain.calibrated()
     assert (plain.is_calibrated, calibrated.is_calibrated) == (False, True)
     before, after = plain.predict(images), calibrated.predict(images)
@@ -168,74 +166,3 @@ def test_a_pickled_model_is_refused_before_it_is_unpickled(tmp_path: Path, monke
     with pytest.raises(ModelError, match="is an MLflow model, but none that galaxy_exp packaged"):
         load_model(str(tmp_path / "pickled"))
     assert not (tmp_path / "trace").exists()
-
-
-@pytest.fixture
-def three(register: Callable[..., ModelVersionRef], store: Store, request: pytest.FixtureRequest) -> str:
-    """A name with three versions, the first being champion."""
-    name = re.sub(r"\W", "-", request.node.name)
-    for _ in range(3):
-        register(name)
-    store.client.set_registered_model_alias(name, "champion", "1")
-    return name
-
-
-def test_list_is_sorted_newest_first(three: str, store: Store, registered: ModelVersionRef) -> None:
-    records = champion.list_models(store.uri)
-    keys = [(record["name"], -record["version"]) for record in records]
-    assert keys == sorted(keys)
-    assert [(r["version"], r["aliases"]) for r in records if r["name"] == three] == [
-        (3, []),
-        (2, []),
-        (1, ["champion"]),
-    ]
-    (first,) = champion.list_models(store.uri, "galaxy10-cnn")
-    assert first["test"] == {"macro_f1": 0.8125}
-    assert first["data_source"] == "galaxy10-sdss"
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", first["created"])
-    assert first["reason"] == ""
-
-
-def test_promote_by_hand_and_roll_back(three: str, store: Store) -> None:
-    store.client.set_registered_model_alias(three, "challenger", "3")
-    against = "not comparable: the sealed test predictions of version 1 are missing"
-    with pytest.raises(ModelError, match=f"{three} version 3 is not promoted: {against}; to promote .* 3 --force"):
-        champion.promote(three, 3, store.uri)
-    assert champion.promote(three, 3, store.uri, force=True, reason="looks better") == 1
-    (third, _, first) = champion.list_models(store.uri, three)
-    assert (third["aliases"], first["aliases"]) == (["champion"], [])
-    forced = f"promoted by hand in place of version 1, against the evidence ({against}); the reason given: looks better"
-    assert (third["promotion"], third["reason"]) == ("by hand", forced)
-    assert champion.promote(three, 3, store.uri) is None
-    assert champion.rollback(three, store.uri) == 1
-    (third, _, first) = champion.list_models(store.uri, three)
-    assert (third["aliases"], first["aliases"]) == ([], ["champion"])
-    assert first["reason"] == "rolled back from version 3"
-    history = list_history(three, store.uri)
-    assert [(entry["version"], entry["previous"]) for entry in history] == [(3, 1), (1, 3)]
-    assert [entry["reason"] for entry in history] == [forced, "rolled back from version 3"]
-    assert show_model(f"{three}/3", store.uri)["card"].endswith(f"## Promotion\n\nby hand: {forced}\n")
-    with pytest.raises(ModelError, match="version 1 is the first champion; there is none before it"):
-        champion.rollback(three, store.uri)
-
-
-def test_promote_names_the_versions_there_are(three: str, store: Store) -> None:
-    with pytest.raises(ModelError, match=f"{three} has no version 7; versions: 1, 2, 3"):
-        champion.promote(three, 7, store.uri)
-    with pytest.raises(ModelError, match="nobody has no champion to roll back"):
-        champion.rollback("nobody", store.uri)
-
-
-def test_a_version_is_shown_by_alias_and_number(three: str, store: Store) -> None:
-    for reference in (three, f"{three}@champion", f"{three}/1", f"models:/{three}/1"):
-        shown = show_model(reference, store.uri)
-        assert (shown["version"], shown["aliases"]) == (1, ["champion"])
-        assert shown["card"] == "A tiny network for tests."
-    for reference, message in {
-        f"{three}/9": "has no version 9; versions: 1, 2, 3",
-        f"{three}/x": "names no version; expected NAME, NAME@ALIAS or NAME/VERSION",
-        f"{three}@best": "has no version with the alias 'best'",
-        "nobody": 'no model is called "nobody"',
-    }.items():
-        with pytest.raises(ModelError, match=message):
-            show_model(reference, store.uri)

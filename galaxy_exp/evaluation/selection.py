@@ -1,4 +1,4 @@
-"""Who wins: on validation data alone, and not on a single lucky seed."""
+"""The choice of the winner: on validation data alone, and not on a single lucky seed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ __all__ = ["Standing", "choose_finalists", "choose_winner", "find_best", "standi
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A finalist and what its configuration reached when it was trained again."""
+    """A finalist with the scores of its configuration, trained again with other seeds."""
 
     finalist: int
     trials: list[TrialRecord]
+    """The retrained ones, by number."""
     mean: float
     """Of the objective on the validation images."""
     spread: float | None
-    """Standard deviation between seeds; None for a single one, which has none."""
+    """Standard deviation between seeds; None for a single one."""
 
     def __str__(self) -> str:
         if self.spread is None:
@@ -32,7 +33,7 @@ class Standing:
 
 
 def choose_finalists(journal: Journal, why_search_ended: str) -> None:
-    """The best configurations of the search by validation objective, `registry.finalists` of them; once a sweep.
+    """Journals the best configurations of the search by validation objective, `registry.finalists` of them, once.
 
     With several objectives, those on the Pareto front come first. Of trials that differ in their number of epochs
     alone, as those that a KerasTuner Hyperband promotes do, only the best is taken.
@@ -47,12 +48,12 @@ def choose_finalists(journal: Journal, why_search_ended: str) -> None:
 
 
 def _configuration(trial: TrialRecord) -> frozenset[tuple[str, HyperparameterValue]]:
-    """The hyperparameters, without what KerasTuner's oracles note down for themselves as `tuner/...`."""
+    """The hyperparameters, without the entries `tuner/...` that KerasTuner's oracles add."""
     return frozenset((name, value) for name, value in trial.values.items() if not name.startswith("tuner/"))
 
 
 def standings(record: SweepRecord) -> list[Standing]:
-    """The finalists that trained again to a model, the best mean first; ties go to the one the search found better."""
+    """The finalists with a retrained model, the best mean first; ties go to the one that was better in the search."""
     found = []
     for finalist in record.finalists or []:
         trials = record.retrainings(finalist)
@@ -63,30 +64,34 @@ def standings(record: SweepRecord) -> list[Standing]:
     return sorted(found, key=lambda standing: record.objective.sort_key(standing.mean))
 
 
+def _score(record: SweepRecord, trial: TrialRecord) -> float:
+    """The objective; the worst value for a trial without a model."""
+    value = trial.objective_value(record.objective)
+    return record.objective.worst if value is None else value
+
+
 def find_best(record: SweepRecord) -> TrialRecord | None:
     """The trial that wins if no other is trained; None if none has a model.
 
-    With finalists, the configuration with the best mean over its seeds wins, and of its trials the best on the
-    validation images is taken. Without, it is the best trial of the search; the earlier one of two equals.
+    With finalists, it is the best trial, on the validation images, of the configuration with the best mean over its
+    seeds. Without, it is the best trial of the search; the earlier one of two equals.
     """
     ranked = standings(record)
     trials = ranked[0].trials if ranked else record.leaderboard(1)
-    key = record.objective.sort_key
-    return min(trials, key=lambda trial: key(trial.objective_value(record.objective) or 0.0), default=None)
+    return min(trials, key=lambda trial: record.objective.sort_key(_score(record, trial)), default=None)
 
 
 def choose_winner(journal: Journal) -> TrialRecord:
-    """The trial whose model is tested, registered and used: `find_best`.
+    """The trial whose model is tested, registered and used: `find_best`, journaled once.
 
     Raises:
-        SweepFailedError: if no trial ended with a model.
+        SweepFailedError: no trial ended with a model.
     """
     record = journal.record
-    winner = record.winning_trial
+    winner = record.winning_trial or find_best(record)
     if winner is None:
-        winner = find_best(record)
-        if winner is None:
-            raise SweepFailedError(_why_no_winner(record))
+        raise SweepFailedError(_why_no_winner(record))
+    if record.winner is None:
         journal.append(WinnerChosen(number=winner.number))
     return winner
 

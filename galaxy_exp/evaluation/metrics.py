@@ -1,0 +1,250 @@
+"""Classification metrics, all from confusion matrices.
+
+Conventions, as in scikit-learn with `zero_division=0` (tests compare them): rows of a matrix are true classes, columns
+predicted ones; a class that was never predicted has purity 0; averages over classes leave out those without true
+images, so that a data set without a rare class is not punished for it. Astronomers say completeness for recall and
+purity for precision.
+
+The arithmetic is our own where it has to be fast: an epoch scores up to hundreds of thousands of images, and the
+bootstrap scores stacks of matrices. `matrices` is one matrix (n_classes, n_classes) or a stack of them
+(..., n_classes, n_classes).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "METRICS",
+    "METRIC_LABELS",
+    "RARE",
+    "accuracy",
+    "balanced_accuracy",
+    "completeness",
+    "confusion_matrix",
+    "confusion_record",
+    "f1_per_class",
+    "log_loss",
+    "losses",
+    "macro_f1",
+    "macro_f1_without_rare",
+    "per_class_table",
+    "per_class_text",
+    "purity",
+    "scores",
+    "summarise_predictions",
+    "top_k_accuracy",
+]
+
+METRICS = ("accuracy", "macro_f1", "balanced_accuracy", "loss")
+"""The metrics that models can be compared by; `loss` is the mean cross-entropy in nats."""
+
+RARE = 20
+"""A class with fewer true images than this says little: one image more or less moves its F1 by some 0.05."""
+
+METRIC_LABELS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "macro_f1_without_rare": f"macro-F1 without classes under {RARE} images",
+    "balanced_accuracy": "balanced accuracy",
+    "top2": "top-2 accuracy",
+    "loss": "cross-entropy (nats)",
+    "calibration_error": "expected calibration error",
+}
+"""What people are shown for a metric's name."""
+
+Matrix = NDArray[Any]
+Vector = NDArray[np.float64]
+
+
+def confusion_matrix(labels: NDArray[Any], predictions: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
+    """Counts of true class (row) against predicted class (column).
+
+    Args:
+        labels: integers in 0..n_classes-1, shape (n,).
+        predictions: likewise, shape (n,).
+        n_classes: of the matrix.
+
+    Returns:
+        int64 (n_classes, n_classes).
+    """
+    flat = labels.astype(np.int64) * n_classes + predictions.astype(np.int64)
+    return np.bincount(flat, minlength=n_classes * n_classes).reshape(n_classes, n_classes)
+
+
+def completeness(matrices: Matrix) -> Vector:
+    """Recall of each class: found / true. NaN for a class without true images. Shape (..., n_classes)."""
+    return _ratio(_right(matrices), matrices.sum(axis=-1), empty=np.nan)
+
+
+def purity(matrices: Matrix) -> Vector:
+    """Precision of each class: right / predicted. 0 for a class never predicted. Shape (..., n_classes)."""
+    return _ratio(_right(matrices), matrices.sum(axis=-2), empty=0.0)
+
+
+def f1_per_class(matrices: Matrix) -> Vector:
+    """Harmonic mean of completeness and purity; NaN for a class without true images. Shape (..., n_classes)."""
+    true = matrices.sum(axis=-1)
+    f1 = _ratio(2 * _right(matrices), true + matrices.sum(axis=-2), empty=np.nan)
+    return np.where(true > 0, f1, np.nan)
+
+
+def scores(matrices: Matrix, metric: str) -> Vector:
+    """`accuracy`, `macro_f1` or `balanced_accuracy` of each matrix of a stack; 0 for an empty one. Shape (...,)."""
+    if metric == "accuracy":
+        return _ratio(_right(matrices).sum(axis=-1), matrices.sum(axis=(-2, -1)), empty=0.0)
+    per_class = {"macro_f1": f1_per_class, "balanced_accuracy": completeness}[metric](matrices)
+    present = ~np.isnan(per_class)
+    return _ratio(np.where(present, per_class, 0.0).sum(axis=-1), present.sum(axis=-1), empty=0.0)
+
+
+def accuracy(matrix: Matrix) -> float:
+    """Fraction of images on the diagonal; 0 for an empty matrix."""
+    return float(scores(matrix, "accuracy"))
+
+
+def macro_f1(matrix: Matrix) -> float:
+    """Mean F1 over the classes with true images; 0 for an empty matrix."""
+    return float(scores(matrix, "macro_f1"))
+
+
+def balanced_accuracy(matrix: Matrix) -> float:
+    """Mean completeness over the classes with true images; 0 for an empty matrix."""
+    return float(scores(matrix, "balanced_accuracy"))
+
+
+def macro_f1_without_rare(matrix: Matrix) -> float | None:
+    """Mean F1 over the classes with at least `RARE` true images; None if there are none."""
+    frequent = matrix.sum(axis=1) >= RARE
+    return float(f1_per_class(matrix)[frequent].mean()) if frequent.any() else None
+
+
+def top_k_accuracy(labels: NDArray[Any], probabilities: NDArray[Any], k: int) -> float:
+    """Fraction of images whose class is among the k most probable; of equal probabilities the lower class is first.
+
+    Args:
+        labels: integers (n,).
+        probabilities: (n, n_classes).
+        k: at least 1.
+    """
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return float((best == labels[:, np.newaxis]).any(axis=1).mean()) if len(labels) else 0.0
+
+
+def losses(labels: NDArray[Any], probabilities: NDArray[Any]) -> Vector:
+    """Cross-entropy of each image in nats, (n,); probabilities (n, n_classes) are clipped at 1e-7, as Keras does."""
+    chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return np.asarray(-np.log(np.clip(chosen, 1e-7, 1.0)))
+
+
+def log_loss(labels: NDArray[Any], probabilities: NDArray[Any]) -> float:
+    """Mean of `losses`."""
+    return float(losses(labels, probabilities).mean())
+
+
+def summarise_predictions(labels: NDArray[Any], probabilities: NDArray[Any]) -> dict[str, float]:
+    """`loss`, `accuracy`, `macro_f1` and `balanced_accuracy` of probabilities (n, n_classes) for labels (n,)."""
+    matrix = confusion_matrix(labels, probabilities.argmax(axis=1), probabilities.shape[1])
+    return {
+        "loss": log_loss(labels, probabilities),
+        "accuracy": accuracy(matrix),
+        "macro_f1": macro_f1(matrix),
+        "balanced_accuracy": balanced_accuracy(matrix),
+    }
+
+
+def per_class_table(
+    labels: NDArray[Any], probabilities: NDArray[Any], class_names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """One record per class, in label order.
+
+    Args:
+        labels: integers (n,).
+        probabilities: (n, n_classes).
+        class_names: one per class.
+
+    Returns:
+        `class`, `images` (how many are truly of it), `completeness`, `purity`, `f1`; the first and last of
+        these ratios are None for a class without images.
+    """
+    from sklearn.metrics import precision_recall_fscore_support
+
+    places, predicted = np.arange(len(class_names)), probabilities.argmax(axis=1)
+    columns = precision_recall_fscore_support(labels, predicted, labels=places, zero_division=0)
+    return [
+        {
+            "class": name,
+            "images": images,
+            "completeness": recall if images else None,
+            "purity": precision,
+            "f1": f1 if images else None,
+        }
+        for name, precision, recall, f1, images in zip(class_names, *(each.tolist() for each in columns), strict=True)
+    ]
+
+
+_HEADER = ("class", "images", "completeness", "purity", "f1")
+
+
+def per_class_text(labels: NDArray[Any], probabilities: NDArray[Any], class_names: Sequence[str]) -> str:
+    """`per_class_table` as a table of aligned text, one line per class under a header, for a terminal or a file."""
+    rows = [_HEADER, *(_cells(record) for record in per_class_table(labels, probabilities, class_names))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "".join(f"{_aligned(row, widths)}\n" for row in rows)
+
+
+def _cells(record: Mapping[str, Any]) -> tuple[str, ...]:
+    ratios = (record[name] for name in _HEADER[2:])
+    return (record["class"], str(record["images"]), *("-" if ratio is None else f"{ratio:.3f}" for ratio in ratios))
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+    return "  ".join((row[0].ljust(widths[0]), *numbers))
+
+
+def confusion_record(matrix: Matrix, class_names: Sequence[str]) -> dict[str, Any]:
+    """The matrix and what follows from it, as JSON.
+
+    Args:
+        matrix: counts (n_classes, n_classes); rows are true classes, columns predicted ones.
+        class_names: one per class.
+
+    Returns:
+        `class_names`, `counts`, `row_share` (each row divided by its sum; 0 for a class without images),
+        `completeness` and `purity` per class (None for a class without images, or never predicted),
+        `n_images`, `accuracy`, `macro_f1`, `balanced_accuracy`.
+    """
+    counts = np.asarray(matrix, dtype=np.int64)
+    true, predicted = counts.sum(axis=1), counts.sum(axis=0)
+    return {
+        "class_names": list(class_names),
+        "counts": counts.tolist(),
+        "row_share": (counts / np.maximum(true, 1)[:, np.newaxis]).tolist(),
+        "completeness": _known(completeness(counts)),
+        "purity": _known(np.where(predicted > 0, purity(counts), np.nan)),
+        "n_images": int(counts.sum()),
+        "accuracy": accuracy(counts),
+        "macro_f1": macro_f1(counts),
+        "balanced_accuracy": balanced_accuracy(counts),
+    }
+
+
+def _known(values: Vector) -> list[float | None]:
+    return [None if math.isnan(value) else value for value in values.tolist()]
+
+
+def _right(matrices: Matrix) -> NDArray[Any]:
+    return np.diagonal(matrices, axis1=-2, axis2=-1)
+
+
+def _ratio(numerator: NDArray[Any], denominator: NDArray[Any], *, empty: float) -> Vector:
+    """Element by element; `empty` where the denominator is 0."""
+    numerator, denominator = np.asarray(numerator), np.asarray(denominator)
+    start = np.full(denominator.shape, empty, np.float64)
+    return np.asarray(np.divide(numerator, denominator, out=start, where=denominator > 0))

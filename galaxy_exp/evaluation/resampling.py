@@ -1,0 +1,264 @@
+"""How sure one can be of a score, and that one classifier beats another on the same images.
+
+A metric of the confusion matrix depends on an image only through its label and its predictions. So images are not
+drawn one by one: they are counted by (label, prediction, ...), a cell, and the counts are drawn. The distribution is
+the same, at a fraction of the work.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.errors import BadInputError
+from galaxy_exp.evaluation import metrics
+from galaxy_exp.evaluation.metrics import METRICS
+
+__all__ = [
+    "TOTAL_LEVEL",
+    "Interval",
+    "Intervals",
+    "bootstrap_intervals",
+    "opening_level",
+    "paired_bootstrap",
+    "paired_permutation",
+]
+
+TOTAL_LEVEL = 0.05
+"""Bound on the probability that any of the comparisons on one test set promotes a model that is no better."""
+
+MOST_PERMUTATIONS = 2_000_000
+"""P-values under 1 / MOST_PERMUTATIONS cannot be told apart."""
+_MOST_AT_ONCE = 1000
+_BYTES_AT_ONCE = 2**25
+
+Vector = NDArray[np.float64]
+Counts = NDArray[np.int64]
+Interval = tuple[float, float]
+"""Lower and upper end of a 95% interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """95% intervals of the scores of one classifier on one set of images."""
+
+    overall: dict[str, Interval]
+    """By name: `accuracy`, `balanced_accuracy`, `macro_f1`, `macro_f1_without_rare` if it has a value, `top2`."""
+    per_class: dict[str, list[Interval | None]]
+    """`completeness`, `purity` and `f1` of each class, in label order; None for a class without images."""
+
+
+def bootstrap_intervals(labels: NDArray[Any], probabilities: NDArray[Any], n: int = 2000, seed: int = 0) -> Intervals:
+    """Percentile intervals over images drawn with replacement (Efron & Tibshirani 1993, chapter 13).
+
+    A draw in which a class is neither true nor predicted is left out of that class's intervals.
+
+    Args:
+        labels: integers (n_images,), n_images above 0.
+        probabilities: (n_images, n_classes).
+        n: resamples.
+        seed: of the resampling; the same seed gives the same intervals.
+    """
+    n_classes, rng = probabilities.shape[1], np.random.default_rng(seed)
+    among_two = (np.argsort(-probabilities, axis=1, kind="stable")[:, :2] == labels[:, np.newaxis]).any(axis=1)
+    cells, sizes = _count_cells(labels, probabilities.argmax(axis=1), among_two)
+    drawn = rng.multinomial(len(labels), sizes / len(labels), size=n)
+    matrices = _confusion_stack(drawn, cells[0], cells[1], n_classes)
+    per_class = {
+        "completeness": metrics.completeness(matrices),
+        "purity": np.where((matrices.sum(axis=1) + matrices.sum(axis=2)) > 0, metrics.purity(matrices), np.nan),
+        "f1": metrics.f1_per_class(matrices),
+    }
+    images = np.bincount(labels, minlength=n_classes)
+    overall = {
+        name: _interval(metrics.scores(matrices, name)) for name in ("accuracy", "balanced_accuracy", "macro_f1")
+    }
+    if (frequent := images >= metrics.RARE).any():
+        overall["macro_f1_without_rare"] = _interval(np.nanmean(per_class["f1"][:, frequent], axis=1))
+    overall["top2"] = _interval(drawn @ cells[2] / len(labels))
+    return Intervals(
+        overall,
+        {
+            name: [_interval(values[:, label]) if images[label] else None for label in range(n_classes)]
+            for name, values in per_class.items()
+        },
+    )
+
+
+def _interval(values: Vector) -> Interval:
+    low, high = np.nanquantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def paired_bootstrap(
+    labels: NDArray[Any],
+    probabilities_a: NDArray[Any],
+    probabilities_b: NDArray[Any],
+    metric: str,
+    n: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """The difference in a metric between classifiers a and b, with its 95% percentile interval.
+
+    Images are resampled with replacement, both classifiers on the same ones (Efron & Tibshirani 1993, An
+    Introduction to the Bootstrap, chapters 13 and 16).
+
+    Args:
+        labels: integers (n_images,).
+        probabilities_a: (n_images, n_classes).
+        probabilities_b: likewise, of the same images.
+        metric: one of `METRICS`.
+        n: resamples.
+        seed: of the resampling; the same seed gives the same interval.
+
+    Returns:
+        (metric of a - metric of b, lower end, upper end).
+
+    Raises:
+        BadInputError: an unknown metric, no images, or arrays that do not belong together.
+    """
+    _check(labels, probabilities_a, probabilities_b, metric)
+    rng = np.random.default_rng(seed)
+    if metric == "loss":
+        difference = metrics.losses(labels, probabilities_a) - metrics.losses(labels, probabilities_b)
+        observed = difference.mean()
+        drawn = (difference[rng.integers(0, len(labels), len(labels))].mean() for _ in range(n))
+        resampled = np.fromiter(drawn, np.float64, n)
+    else:
+        predictions = probabilities_a.argmax(axis=1), probabilities_b.argmax(axis=1)
+        (label, *predicted), sizes = _count_cells(labels, *predictions)
+        counts = np.vstack([sizes, rng.multinomial(len(labels), sizes / len(labels), size=n)])
+        stacks = (_confusion_stack(counts, label, each, probabilities_a.shape[1]) for each in predicted)
+        score_a, score_b = (metrics.scores(stack, metric) for stack in stacks)
+        observed, resampled = score_a[0] - score_b[0], score_a[1:] - score_b[1:]
+    return float(observed), *_interval(resampled)
+
+
+def _check(labels: NDArray[Any], a: NDArray[Any], b: NDArray[Any], metric: str) -> None:
+    if metric not in METRICS:
+        raise BadInputError(f"cannot compare models by {metric!r}; expected one of {', '.join(METRICS)}")
+    if not len(labels) or a.ndim != 2 or a.shape != b.shape or len(a) != len(labels):
+        raise BadInputError(
+            f"{len(labels)} labels with probabilities of shapes {a.shape} and {b.shape}; "
+            "expected (n_images, n_classes) twice, with as many labels, above 0"
+        )
+
+
+def _count_cells(*properties: NDArray[Any]) -> tuple[Counts, Counts]:
+    """Distinct combinations of the images' properties, (n_properties, n_cells), and how many images have each."""
+    cells, sizes = np.unique(np.stack(properties).astype(np.int64), axis=1, return_counts=True)
+    return cells, sizes
+
+
+def _confusion_stack(counts: NDArray[Any], labels: Counts, predictions: Counts, n_classes: int) -> Vector:
+    """Confusion matrices (n, n_classes, n_classes) of counts per cell (n, n_cells)."""
+    flat = counts.astype(np.float64) @ _flat_matrices(labels, predictions, n_classes)
+    return flat.reshape(-1, n_classes, n_classes)
+
+
+def _flat_matrices(labels: Counts, predictions: Counts, n_classes: int) -> Vector:
+    """The confusion matrix of one image of each cell, (n_cells, n_classes**2)."""
+    matrices = np.zeros((len(labels), n_classes * n_classes))
+    matrices[np.arange(len(labels)), labels * n_classes + predictions] = 1.0
+    return matrices
+
+
+def opening_level(number: int) -> float:
+    """The one-sided level of the comparison at the `number`-th opening of a test set, counted from 1.
+
+    At most number - 1 comparisons have gone before, as the champion's own test was an opening too. The j-th has the
+    level 0.05 / (j (j + 1)): 2.5%, 0.83%, 0.42%, and so on, which add up to 5% (alpha spending; Foster & Stine 2008).
+    """
+    comparison = max(number - 1, 1)
+    return TOTAL_LEVEL / (comparison * (comparison + 1))
+
+
+def paired_permutation(
+    labels: NDArray[Any],
+    probabilities_a: NDArray[Any],
+    probabilities_b: NDArray[Any],
+    metric: str,
+    level: float = 0.025,
+    seed: int = 0,
+) -> float:
+    """One-sided p-value of classifier a being better than b on the same images.
+
+    If neither is better, their predictions of an image can be exchanged: this is done at random, image by image. With
+    accuracy this is McNemar's test, whose p-value is exact. Unlike a percentile of the bootstrap, which resamples the
+    few images on which the two differ, it holds its level however small that is (Good 2005, Permutation, Parametric and
+    Bootstrap Tests of Hypotheses; the p-value of random permutations: Phipson & Smyth 2010).
+
+    Args:
+        labels: integers (n_images,).
+        probabilities_a: (n_images, n_classes).
+        probabilities_b: likewise, of the same images.
+        metric: one of `METRICS`; less is better of the loss.
+        level: what the p-value will be compared with. There are 10 / level permutations, at most `MOST_PERMUTATIONS`,
+            and no more once it is certain that the p-value of all of them is above the level.
+        seed: of the permutations; the same seed gives the same p-value.
+
+    Raises:
+        BadInputError: an unknown metric, no images, or arrays that do not belong together.
+    """
+    _check(labels, probabilities_a, probabilities_b, metric)
+    if metric == "accuracy":
+        return _mcnemar(probabilities_a.argmax(axis=1) == labels, probabilities_b.argmax(axis=1) == labels)
+    prepare = _exchange_losses if metric == "loss" else _exchange_predictions
+    mask, gains = prepare(labels, probabilities_a, probabilities_b, metric)
+    gain, rng = gains(np.zeros((1, len(mask)), np.uint8))[0], np.random.default_rng(seed)
+    at_once = min(_MOST_AT_ONCE, max(_BYTES_AT_ONCE // (16 * max(len(mask), probabilities_a.shape[1] ** 2)), 1))
+    n_wanted = min(math.ceil(10 / level), MOST_PERMUTATIONS)
+    n_drawn = n_as_good = 0
+    while n_drawn < n_wanted and 1 + n_as_good <= level * (1 + n_wanted):
+        drawn = rng.integers(0, 256, (min(at_once, n_wanted - n_drawn), len(mask)), np.uint8)
+        n_as_good += int((gains(np.bitwise_count(drawn & mask)) >= gain - 1e-12).sum())
+        n_drawn += len(drawn)
+    return (1 + n_as_good) / (1 + n_drawn)
+
+
+def _mcnemar(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> float:
+    """P-value of the images on which a alone is right, among those on which one of the two is."""
+    from scipy.stats import binomtest
+
+    n_better, n_worse = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    n_different = n_better + n_worse
+    return float(binomtest(n_better, n_different, alternative="greater").pvalue) if n_different else 1.0
+
+
+_Exchange = tuple[NDArray[np.uint8], Callable[[NDArray[np.uint8]], Vector]]
+"""A mask of bytes, (n_bytes,), in which each image has a bit, up to eight of the same cell in a byte; and the function
+from how many images of each byte have their predictions exchanged, (n, n_bytes), to the gains of a over b, (n,)."""
+
+
+def _exchange_predictions(labels: NDArray[Any], a: NDArray[Any], b: NDArray[Any], metric: str) -> _Exchange:
+    n_classes = a.shape[1]
+    (label, *predicted), sizes = _count_cells(labels, a.argmax(axis=1), b.argmax(axis=1))
+    matrices_a, matrices_b = (_flat_matrices(label, each, n_classes) for each in predicted)
+    differs = np.flatnonzero(predicted[0] != predicted[1])
+    n_bytes = -(-sizes[differs] // 8)
+    mask = np.full(n_bytes.sum(), 255, np.uint8)
+    mask[n_bytes.cumsum() - 1] = 255 >> (8 * n_bytes - sizes[differs])
+    change = np.repeat((matrices_b - matrices_a)[differs], n_bytes, axis=0)
+    shape = -1, n_classes, n_classes
+
+    def gains(exchanged: NDArray[np.uint8]) -> Vector:
+        moved = exchanged.astype(np.float64) @ change
+        score_a = metrics.scores((sizes @ matrices_a + moved).reshape(shape), metric)
+        return score_a - metrics.scores((sizes @ matrices_b - moved).reshape(shape), metric)
+
+    return mask, gains
+
+
+def _exchange_losses(labels: NDArray[Any], a: NDArray[Any], b: NDArray[Any], metric: str) -> _Exchange:
+    """Each image is a cell of its own, as no two have the same losses."""
+    gain = metrics.losses(labels, b) - metrics.losses(labels, a)
+
+    def gains(exchanged: NDArray[np.uint8]) -> Vector:
+        return np.asarray(gain.mean() - 2 * (exchanged.astype(np.float64) @ gain) / len(gain))
+
+    return np.ones(len(gain), np.uint8), gains

@@ -1,0 +1,330 @@
+"""Loading a registered model, by default the champion, and classifying images with it."""
+
+from __future__ import annotations
+
+import copy
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.errors import ModelError, first_line
+from galaxy_exp.evaluation.confidence import scale_probabilities
+from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
+from galaxy_exp.records import BUILT_IN_MODEL
+from galaxy_exp.registry.version_tags import CHAMPION, SIMULATED
+from galaxy_exp.tracking.calls import quiet_mlflow
+from galaxy_exp.tracking.store import hide_in_address, open_existing_client, tracking_errors, uri_option
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.pyfunc import PyFuncModel
+
+__all__ = ["GalaxyClassifier", "Predictions", "load_model"]
+
+_LOGGED_MODEL = "models:/m-"
+"""How the URI of a model starts that was logged, registered or not."""
+_MOST_NAMES = 10
+"""Registered models that a message names."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """The classes of n images."""
+
+    labels: NDArray[np.int64]
+    """(n,), the most probable class."""
+    class_names: list[str]
+    """Its name, one per image."""
+    probabilities: NDArray[np.float32]
+    """(n, n_classes), in label order."""
+
+
+class GalaxyClassifier:
+    """A loaded model.
+
+    Attributes:
+        packaged: an instance of the class in `pyfunc_model.py`, of the release that packaged it.
+        uri: `models:/<name>/<version>`, or the argument of `load_model`.
+        name: registered name, or None for a model loaded from a path or a run.
+        version: registered version, or None likewise.
+        tags: of the registered version (data, metrics of the held-out test, promotion); empty likewise.
+        metadata: stored with the model when it was packaged.
+        is_calibrated: whether `predict` gives probabilities at the model's temperature.
+    """
+
+    is_calibrated = False
+
+    def __init__(
+        self,
+        packaged: Any,
+        uri: str,
+        name: str | None = None,
+        version: int | None = None,
+        tags: Mapping[str, str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.packaged = packaged
+        self.uri = uri
+        self.name = name
+        self.version = version
+        self.tags = dict(tags or {})
+        self.metadata = dict(metadata or {})
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class, in label order."""
+        return tuple(self.packaged.class_names)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width, in pixels, that the network was trained on."""
+        height, width = self.packaged.image_size
+        return height, width
+
+    # The code in packages of earlier releases lacks some of the following.
+
+    @property
+    def crop(self) -> int | None:
+        """Side in pixels of the square that training cut from the centre of its raw images; None if it did not."""
+        side: int | None = getattr(self.packaged, "centre", None)
+        return side
+
+    @property
+    def greyscale(self) -> bool:
+        """Whether training made its images grey."""
+        return bool(getattr(self.packaged, "greyscale", False))
+
+    @property
+    def tta(self) -> bool:
+        """Whether its probabilities are the mean over the flips and quarter turns of an image."""
+        return bool(getattr(self.packaged, "tta", False))
+
+    @property
+    def fits(self) -> dict[str, Any] | None:
+        """How training read FITS files, as `data.fits` of its sweep file; None if there were none, or it is unknown."""
+        fits: dict[str, Any] | None = getattr(self.packaged, "fits", None)
+        return fits
+
+    @property
+    def simulated(self) -> bool:
+        """Whether it was trained on simulated galaxies, by its tags or its package."""
+        return self.tags.get(SIMULATED) == "true" or bool(self.metadata.get("simulated", False))
+
+    @property
+    def temperature(self) -> float | None:
+        """The divisor of logits for calibrated probabilities (see `evaluation.confidence.fit_temperature`).
+
+        None for a model that an earlier release packaged.
+        """
+        temperature: float | None = self.metadata.get("temperature")
+        return temperature
+
+    def calibrated(self) -> GalaxyClassifier:
+        """The same model giving calibrated probabilities: the same classes, with another confidence.
+
+        Raises:
+            ModelError: the model has no temperature.
+        """
+        if self.temperature is None:
+            raise ModelError(
+                f"{self.uri} was packaged without a temperature, as by earlier releases, so it cannot be calibrated"
+            )
+        other = copy.copy(self)
+        other.is_calibrated = True
+        return other
+
+    @property
+    def network(self) -> Any:
+        """The `keras.Model` within: uint8 (n, height, width, 3) of `image_size` to probabilities (n, n_classes)."""
+        import keras
+
+        network = self.packaged._network
+        if isinstance(network, keras.Model):
+            return network
+        return keras.Sequential([keras.Input((*self.image_size, 3), dtype="uint8"), network])  # packaged as a graph
+
+    def predict(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Predictions:
+        """Classifies images of any size from half the trained one upwards.
+
+        Args:
+            images: uint8 (n, height, width, 3), one image (height, width, 3), or a list of images of different
+                sizes. Another aspect ratio is centre-cropped, then the image is resized.
+
+        Raises:
+            ModelError: an image that the model refuses; names its index and what is wrong with it.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            probabilities = np.asarray(self.packaged.predict_probabilities(images), dtype=np.float32)
+        except MlflowException as error:
+            raise ModelError(str(error.message)) from error
+        labels = probabilities.argmax(axis=1).astype(np.int64)
+        if self.is_calibrated and self.temperature is not None:
+            probabilities = scale_probabilities(probabilities, self.temperature).astype(np.float32)
+        return Predictions(labels, [self.class_names[label] for label in labels], probabilities)
+
+    def refusal(self, image: NDArray[Any]) -> str | None:
+        """Why the model cannot classify this image, in a few words; None if it can."""
+        reason: str | None = self.packaged.refusal(image)
+        return reason
+
+    def __repr__(self) -> str:
+        return f"GalaxyClassifier({self.uri!r}, {len(self.class_names)} classes, image_size={self.image_size})"
+
+
+def load_model(
+    name_or_uri: str = BUILT_IN_MODEL,
+    alias: str = CHAMPION,
+    tracking_uri: str | None = None,
+    *,
+    calibrated: bool = False,
+) -> GalaxyClassifier:
+    """Loads a model packaged by galaxy_exp. The package has Python code, which is run: load only what you trust.
+
+    Args:
+        name_or_uri: a registered name, whose version with `alias` is loaded; or `models:/<name>@<alias>`,
+            `models:/<name>/<version>`, `models:/<model id>`, or the path or artifact URI of a model folder.
+        alias: used with a plain name only.
+        tracking_uri: None takes MLflow's own default (MLFLOW_TRACKING_URI, else sqlite:///mlflow.db).
+        calibrated: whether its probabilities are those at its temperature; see `GalaxyClassifier.calibrated`.
+
+    Raises:
+        ModelError: nothing of that name, version or alias; names the store and the command that makes a model. Or a
+            model without a temperature, with `calibrated`.
+        TrackingError: the store cannot be read.
+    """
+    found = _load(name_or_uri, alias, tracking_uri)
+    return found.calibrated() if calibrated else found
+
+
+def _load(name_or_uri: str, alias: str, tracking_uri: str | None) -> GalaxyClassifier:
+    if Path(name_or_uri, "MLmodel").is_file():
+        return _load_folder(Path(name_or_uri), name_or_uri)
+    if name_or_uri.startswith(_LOGGED_MODEL):
+        return _load_logged_model(name_or_uri, tracking_uri)
+    if not name_or_uri.startswith("models:/") and any(mark in name_or_uri for mark in (":", "/", os.sep)):
+        return _load_artifact(name_or_uri, name_or_uri, tracking_uri)
+    name, alias, number = _parse_name(name_or_uri, alias)
+    client = open_existing_client(tracking_uri)
+    with tracking_errors(tracking_uri):
+        version = _find_version(client, name, alias, number)
+        location = client.get_model_version_download_uri(name, str(version.version))
+    return _load_artifact(location, f"models:/{name}/{version.version}", tracking_uri, version)
+
+
+def _parse_name(text: str, alias: str) -> tuple[str, str, int | None]:
+    """(name, alias, version or None) of a plain name, `models:/name@alias` or `models:/name/version`."""
+    name, _, version = text.removeprefix("models:/").partition("/")
+    if version:
+        if not version.isdecimal():
+            raise ModelError(f"{text!r} names no version; expected models:/<name>/<number> or models:/<name>@<alias>")
+        return name, alias, int(version)
+    name, _, stated = name.partition("@")
+    return name, stated or alias, None
+
+
+def _find_version(client: MlflowClient, name: str, alias: str, number: int | None) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        if number is not None:
+            return client.get_model_version(name, str(number))
+        return client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise ModelError(_nothing_found(client, name, alias, number)) from error
+
+
+def _nothing_found(client: MlflowClient, name: str, alias: str, number: int | None) -> str:
+    wanted = f"version {number}" if number is not None else f"version with the alias {alias!r}"
+    known = sorted(int(version.version) for version in client.search_model_versions(f"name = '{name}'"))
+    if not known:
+        others = [model.name for model in client.search_registered_models(max_results=_MOST_NAMES)]
+        how_to = "make one with: galaxy-exp sweep sweeps/quickstart.yaml"
+        instead = f"registered there: {', '.join(others)}" if others else how_to
+        return f"no model {name!r} is registered in {hide_in_address(client.tracking_uri)}; {instead}"
+    versions = ", ".join(map(str, known))
+    return (
+        f"model {name!r} in {hide_in_address(client.tracking_uri)} has no {wanted}; versions: {versions}; "
+        f"choose one with: galaxy-exp models promote {name} {known[-1]}{uri_option(client.tracking_uri)}"
+    )
+
+
+def _load_logged_model(uri: str, tracking_uri: str | None) -> GalaxyClassifier:
+    from mlflow.exceptions import MlflowException
+
+    client = open_existing_client(tracking_uri)
+    try:
+        with quiet_mlflow():
+            location = client.get_logged_model(uri.removeprefix("models:/")).artifact_location
+    except MlflowException as error:
+        where = hide_in_address(client.tracking_uri)
+        raise ModelError(f"no model could be read at {uri} in {where}: {error.message}") from error
+    return _load_artifact(location, uri, tracking_uri)
+
+
+def _load_artifact(
+    location: str, uri: str, tracking_uri: str | None, version: ModelVersion | None = None
+) -> GalaxyClassifier:
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with quiet_mlflow():
+                package = download_artifacts(artifact_uri=location, dst_path=folder, tracking_uri=tracking_uri)
+        except (MlflowException, OSError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ModelError(f"no model could be read at {uri} ({location}): {reason}") from error
+        return _load_folder(Path(package), uri, version)
+
+
+def _load_folder(package: Path, uri: str, version: ModelVersion | None = None) -> GalaxyClassifier:
+    from mlflow import pyfunc
+
+    _check_is_code(package, uri)
+    import_keras_quietly()  # after the model was found: a wrong name is reported at once
+    try:
+        with quiet_mlflow(), BACKEND_ENVIRONMENT:
+            loaded = pyfunc.load_model(package.absolute().as_uri())  # a URI, since MLflow decodes paths
+    except NotImplementedError as error:
+        raise ModelError(f"{uri} is packaged as a TensorFlow graph; expected KERAS_BACKEND=tensorflow") from error
+    model, metadata = _galaxy_model(loaded, uri), loaded.metadata.metadata or {}
+    if version is None:
+        return GalaxyClassifier(model, uri, metadata=metadata)
+    return GalaxyClassifier(model, uri, version.name, int(version.version), version.tags, metadata)
+
+
+def _check_is_code(package: Path, uri: str) -> None:
+    """Refuses a model that MLflow would unpickle, before it does: ours are Python files (`pyfunc_model.py`)."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import Model
+
+    try:
+        flavor = Model.load(str(package)).flavors.get("python_function", {})
+    except (MlflowException, OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{uri}: its MLmodel file cannot be read: {first_line(error)}") from error
+    if flavor.get("loader_module") != "mlflow.pyfunc.loaders.code_model" or "model_code_path" not in flavor:
+        raise ModelError(f"{uri} is an MLflow model, but none that galaxy_exp packaged")
+
+
+def _galaxy_model(loaded: PyFuncModel, uri: str) -> Any:
+    """The instance of the class in `pyfunc_model.py`; an MLflow signature takes no images of different sizes."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        model = loaded.unwrap_python_model()  # type: ignore[no-untyped-call]
+    except MlflowException:
+        model = None
+    if not hasattr(model, "predict_probabilities"):
+        raise ModelError(f"{uri} is an MLflow model, but none that galaxy_exp packaged")
+    return model

@@ -1,0 +1,94 @@
+"""Listing and showing registered versions, and moving the champion alias by hand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from galaxy_exp.errors import ModelError
+from galaxy_exp.registry import version_tags
+from galaxy_exp.registry.catalogue import list_history, list_models, show_model
+from galaxy_exp.registry.champion import promote, rollback
+from galaxy_exp.registry.packaging import ModelVersionRef
+
+from .conftest import Store
+
+
+@pytest.fixture
+def three(register: Callable[..., ModelVersionRef], store: Store, request: pytest.FixtureRequest) -> str:
+    """A name with three versions, the first being champion."""
+    name = re.sub(r"\W", "-", request.node.name)
+    for _ in range(3):
+        register(name)
+    store.client.set_registered_model_alias(name, "champion", "1")
+    return name
+
+
+def test_list_is_sorted_newest_first(three: str, store: Store, registered: ModelVersionRef) -> None:
+    records = list_models(store.uri)
+    keys = [(record["name"], -record["version"]) for record in records]
+    assert keys == sorted(keys)
+    assert [(r["version"], r["aliases"]) for r in records if r["name"] == three] == [
+        (3, []),
+        (2, []),
+        (1, ["champion"]),
+    ]
+    (first,) = list_models(store.uri, "galaxy10-cnn")
+    assert first["test"] == {"macro_f1": 0.8125}
+    assert first["data_source"] == "galaxy10-sdss"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", first["created"])
+    assert first["reason"] == ""
+
+
+def test_promote_by_hand_and_roll_back(three: str, store: Store) -> None:
+    store.client.set_registered_model_alias(three, "challenger", "3")
+    against = "not comparable: the sealed test predictions of version 1 are missing"
+    with pytest.raises(ModelError, match=f"{three} version 3 is not promoted: {against}; to promote .* 3 --force"):
+        promote(three, 3, store.uri)
+    assert promote(three, 3, store.uri, force=True, reason="looks better") == 1
+    (third, _, first) = list_models(store.uri, three)
+    assert (third["aliases"], first["aliases"]) == (["champion"], [])
+    forced = f"promoted by hand in place of version 1, against the evidence ({against}); the reason given: looks better"
+    assert (third["promotion"], third["reason"]) == ("by hand", forced)
+    assert promote(three, 3, store.uri) is None
+    assert rollback(three, store.uri) == 1
+    (third, _, first) = list_models(store.uri, three)
+    assert (third["aliases"], first["aliases"]) == ([], ["champion"])
+    assert first["reason"] == "rolled back from version 3"
+    history = list_history(three, store.uri)
+    assert [(entry["version"], entry["previous"]) for entry in history] == [(3, 1), (1, 3)]
+    assert [entry["reason"] for entry in history] == [forced, "rolled back from version 3"]
+    assert show_model(f"{three}/3", store.uri)["card"].endswith(f"## Promotion\n\nby hand: {forced}\n")
+    with pytest.raises(ModelError, match="version 1 is the first champion; there is none before it"):
+        rollback(three, store.uri)
+
+
+def test_promote_names_the_versions_there_are(three: str, store: Store) -> None:
+    with pytest.raises(ModelError, match=f"{three} has no version 7; versions: 1, 2, 3"):
+        promote(three, 7, store.uri)
+    with pytest.raises(ModelError, match="nobody has no champion to roll back"):
+        rollback("nobody", store.uri)
+
+
+def test_a_version_is_shown_by_alias_and_number(three: str, store: Store) -> None:
+    for reference in (three, f"{three}@champion", f"{three}/1", f"models:/{three}/1"):
+        shown = show_model(reference, store.uri)
+        assert (shown["version"], shown["aliases"]) == (1, ["champion"])
+        assert shown["card"] == "A tiny network for tests."
+    for reference, message in {
+        f"{three}/9": "has no version 9; versions: 1, 2, 3",
+        f"{three}/x": "names no version; expected NAME, NAME@ALIAS or NAME/VERSION",
+        f"{three}@best": "has no version with the alias 'best'",
+        "nobody": 'no model is called "nobody"',
+    }.items():
+        with pytest.raises(ModelError, match=message):
+            show_model(reference, store.uri)
+
+
+def test_test_metrics_survive_the_tags() -> None:
+    metrics = {"accuracy": 0.1 + 0.2, "n_images": 456}
+    tags = version_tags.build_test_tags(metrics)
+    assert tags == {"galaxy_exp.test.accuracy": "0.30000000000000004", "galaxy_exp.test.n_images": "456"}
+    assert version_tags.parse_test_tags({**tags, version_tags.TEST_DIGEST: "abc"}) == metrics
