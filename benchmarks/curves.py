@@ -111,7 +111,9 @@ def train(file: Path, sizes: Mapping[str, int]) -> int:
             ),
         )
     )
-    from galaxy_exp.hypermodel import GalaxyCNN, build_space, discover_space
+    from galaxy_exp.hypermodel import GalaxyCNN, discover_space
+    from galaxy_exp.hypermodel.discovery import to_kerastuner
+    from galaxy_exp.space.overrides import build_space
 
     hypermodel = GalaxyCNN(dataset.image_shape, dataset.n_classes)
     space = build_space(hypermodel, SPACE, discover_space(hypermodel))
@@ -127,7 +129,7 @@ def train(file: Path, sizes: Mapping[str, int]) -> int:
         split = SplitConfig(validation=VALIDATION, test=TEST, seed=7)
         prepared = prepare_split(dataset, split, Path(temporary) / "data")
         waiting = sorted(set(range(sizes["configurations"])) - done)
-        values = [draw_values(space, task["seed"], number) for number in waiting]
+        values = [draw_values(to_kerastuner(space), task["seed"], number) for number in waiting]
         train_in_pool = partial(train_one, task=task, data=prepared, folder=Path(temporary) / "trial")
         spawn = multiprocessing.get_context("spawn")
         for first in range(0, len(waiting), TRAININGS_OF_A_PROCESS):

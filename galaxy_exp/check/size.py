@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from galaxy_exp.records import HyperparameterValue
-from galaxy_exp.search.space import Dimension, SearchSpace
+from galaxy_exp.space.search_space import Condition, Hyperparameter, SearchSpace
 
-__all__ = ["count_configurations", "count_values", "reachable"]
+__all__ = ["count_configurations", "reachable"]
 
 _Chosen = frozenset[tuple[str, Any]]
 
@@ -16,24 +16,19 @@ _OTHER = object()
 """Stands for all values of a hyperparameter that no condition looks at."""
 
 
-def count_values(dimension: Dimension) -> int | None:
-    """How many values there are to choose from; None for a continuous range."""
-    return dimension.domain.n_values
-
-
 def count_configurations(space: SearchSpace) -> int | None:
     """Different configurations, where a hyperparameter that is not active makes none; None if there is no end to them.
 
     Counted without going through them: only the values that conditions look at are told apart.
     """
-    conditions = [condition for each in space.dimensions for condition in each.conditions]
+    conditions = [condition for each in space.hyperparameters for condition in each.conditions]
     counts: dict[_Chosen, int] = {frozenset(): 1}
-    for dimension in space.dimensions:
-        n_values = count_values(dimension)
-        looked_at = _looked_at(dimension, conditions)
+    for each in space.hyperparameters:
+        n_values = each.domain.n_values
+        looked_at = _looked_at(each, conditions)
         extended: dict[_Chosen, int] = {}
         for chosen, count in counts.items():
-            if not dimension.is_active(dict(chosen)):
+            if not each.is_active(dict(chosen)):
                 extended[chosen] = extended.get(chosen, 0) + count
                 continue
             if n_values is None:
@@ -41,25 +36,25 @@ def count_configurations(space: SearchSpace) -> int | None:
             shares = dict.fromkeys(looked_at, 1) | {_OTHER: n_values - len(looked_at)}
             for value, share in shares.items():
                 if share:
-                    key = chosen | {(dimension.name, value)} if looked_at else chosen
+                    key = chosen | {(each.name, value)} if looked_at else chosen
                     extended[key] = extended.get(key, 0) + count * share
         counts = extended
     return sum(counts.values())
 
 
 def reachable(space: SearchSpace) -> set[str]:
-    """The parameters whose conditions can be met with the values that are left in the space."""
+    """The keys of hyperparameters whose conditions can be met with the values that are left in the space."""
     found: set[str] = set()
-    declared: list[Dimension] = []
-    for dimension in space.dimensions:
-        if all(any(_looked_at(each, [condition]) for each in declared) for condition in dimension.conditions):
-            found.add(dimension.parameter)
-            declared.append(dimension)
+    declared: list[Hyperparameter] = []
+    for hyperparameter in space.hyperparameters:
+        if all(any(_looked_at(each, [condition]) for each in declared) for condition in hyperparameter.conditions):
+            found.add(hyperparameter.key)
+            declared.append(hyperparameter)
     return found
 
 
-def _looked_at(dimension: Dimension, conditions: Sequence[Any]) -> list[HyperparameterValue]:
-    """The different values of a dimension that conditions on it name."""
-    named = [value for condition in conditions if condition.name == dimension.name for value in condition.values]
-    encoded = [dimension.encode(value) for value in named]
-    return list(dict.fromkeys(dimension.decode(code) for code in encoded if code is not None))
+def _looked_at(hyperparameter: Hyperparameter, conditions: Sequence[Condition]) -> list[HyperparameterValue]:
+    """The different values of a hyperparameter that conditions on it name."""
+    named = [value for condition in conditions if condition.name == hyperparameter.name for value in condition.values]
+    found = map(hyperparameter.domain.find, named)
+    return list(dict.fromkeys(value for value in found if value is not None))

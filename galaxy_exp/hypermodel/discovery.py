@@ -12,8 +12,9 @@ from keras_tuner.engine.hyperparameters import Boolean, Choice, Int
 
 from galaxy_exp.errors import ConfigError, typed_reason
 from galaxy_exp.records import HyperparameterValue
+from galaxy_exp.space.search_space import SearchSpace
 
-__all__ = ["FitProbe", "discover_space", "space_of"]
+__all__ = ["FitProbe", "discover_space", "to_kerastuner"]
 
 MAX_EXPLORING_BUILDS = 100
 """After so many builds, scopes that never became active are taken as unreachable."""
@@ -42,8 +43,8 @@ def discover_space(
     name: str = "",
     probe_fit: FitProbe | None = None,
     note: Callable[[str], None] = lambda _: None,
-) -> keras_tuner.HyperParameters:
-    """All hyperparameters of a hypermodel, the conditional ones included, with their defaults as `values`.
+) -> SearchSpace:
+    """All hyperparameters of a hypermodel, the conditional ones included.
 
     A hypermodel that sets `declares_everything` is only asked to declare. Any other is built with its defaults; then
     with values that activate each conditional scope not entered so far; then with the other value of each boolean and
@@ -69,10 +70,17 @@ def discover_space(
             raise ConfigError(f"hypermodel: {name}.declare_hyperparameters raised {_describe(error)}") from error
         if not getattr(hypermodel, "declares_everything", False):
             _Exploration(hypermodel, space, name, probe_fit, note).run()
-    return space_of(space.space)
+    return SearchSpace.of(space)
 
 
-def space_of(
+def to_kerastuner(
+    space: SearchSpace, values: Mapping[str, HyperparameterValue] | None = None
+) -> keras_tuner.HyperParameters:
+    """What a hypermodel's `build` takes: the space with these `values`, or its defaults."""
+    return keras_tuner.HyperParameters.from_config(space.get_config(values))
+
+
+def _space_of(
     entries: list[Any], values: Mapping[str, HyperparameterValue] | None = None
 ) -> keras_tuner.HyperParameters:
     """A space of these hyperparameters, whose `values` are those given, and defaults elsewhere (active ones only)."""
@@ -107,7 +115,7 @@ class _Exploration:
         self._values_seen: set[tuple[str, HyperparameterValue]] = set()
 
     def run(self) -> None:
-        attempt = space_of(self._space.space)
+        attempt = _space_of(self._space.space)
         try:
             self._build(attempt)
         except ConfigError:
@@ -121,7 +129,7 @@ class _Exploration:
             values = self._next()
             if values is None:
                 return
-            attempt = space_of(self._space.space, values)
+            attempt = _space_of(self._space.space, values)
             try:
                 self._build(attempt)
             except ConfigError as error:
@@ -186,7 +194,7 @@ class _Exploration:
         return None
 
     def _changed(self, values: Mapping[str, HyperparameterValue]) -> dict[str, HyperparameterValue]:
-        defaults = space_of(self._space.space).values
+        defaults = _space_of(self._space.space).values
         return {name: value for name, value in values.items() if defaults.get(name) != value} or dict(values)
 
 

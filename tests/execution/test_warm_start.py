@@ -10,7 +10,7 @@ from galaxy_exp.config import SweepConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.execution.warm_start import collect_evidence, is_comparable
 from galaxy_exp.records import TrialState
-from galaxy_exp.search.space import SearchSpace
+from galaxy_exp.space.search_space import SearchSpace
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def space():
 
 def collect(writer, space, comparable=False, **search):
     config = SweepConfig(search=search)
-    return collect_evidence(writer.record, config, SearchSpace(space).misfit, comparable=comparable)
+    return collect_evidence(writer.record, config, SearchSpace.of(space).misfit, comparable=comparable)
 
 
 @pytest.mark.parametrize(

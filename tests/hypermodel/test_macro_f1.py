@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from galaxy_exp.hypermodel.macro_f1 import MacroF1
+from galaxy_exp.hypermodel.scoring import MacroF1
 from galaxy_exp.metrics import confusion_matrix, macro_f1
 
 

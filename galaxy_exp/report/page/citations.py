@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from galaxy_exp.report.page.material import Material
+from galaxy_exp.search_methods import PRUNERS, SAMPLERS, SearchMethod
 
 __all__ = ["bibtex", "cited_data", "cited_methods", "cited_software"]
 
@@ -268,17 +269,6 @@ _DATA = {
     "galaxy10-sdss": ("galaxy10sdss", "abazajian2009", "lintott2008", "lintott2011", "willett2013"),
     "galaxy10-decals": ("galaxy10decals", "dey2019", "lintott2008", "lintott2011", "willett2013", "walmsley2022"),
 }
-_SAMPLERS = {
-    "gp": ("jones1998",),
-    "tpe": ("bergstra2011", "akiba2019"),
-    "random": (),
-    "qmc": ("sobol1967", "owen1998"),
-    "grid": (),
-    "cmaes": ("hansen2001", "akiba2019"),
-}
-_PRUNERS = {"asha": ("li2020",), "hyperband": ("li2018", "li2020"), "median": ("golovin2017",)}
-
-
 _SOFTWARE = {
     "keras": ("keras",),
     "tensorflow": ("abadi2016",),
@@ -311,7 +301,7 @@ def cited_software(material: Material) -> dict[str, tuple[str, ...]]:
         "mlflow": True,
         "dask": bool(several) or execution.engine == "dask",
         "astropy": any(step.startswith("FITS") for step in material.data.preprocessing),
-        "scipy": search.sampler_choice in ("gp", "qmc"),
+        "scipy": "scipy" in getattr(SAMPLERS.get(search.sampler_choice), "packages", ()),
         "numpy": True,
     }
     return {package: _SOFTWARE[package] for package, is_used in used.items() if is_used}
@@ -321,12 +311,17 @@ def cited_methods(material: Material) -> dict[str, tuple[str, ...]]:
     """Keys by what they were used for: "sampler", "pruner", "bootstrap", "calibration"; without what was not used."""
     search = material.record.config.search
     found = {
-        "sampler": _SAMPLERS.get(search.sampler_choice, ()),
-        "pruner": _PRUNERS.get(search.pruner, ()),
+        "sampler": _citations(SAMPLERS, search.sampler_choice),
+        "pruner": _citations(PRUNERS, search.pruner),
         "bootstrap": ("efron1993",) if material.gains else (),
         "calibration": ("guo2017",) if material.calibration else (),
     }
     return {use: keys for use, keys in found.items() if keys}
+
+
+def _citations(methods: Mapping[str, SearchMethod], name: str) -> tuple[str, ...]:
+    """None for a user-defined class."""
+    return methods[name].citations if name in methods else ()
 
 
 def bibtex(keys: Iterable[str]) -> str:

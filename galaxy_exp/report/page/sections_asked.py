@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from galaxy_exp.report.page.html import Html, code, definitions, element, join, paragraph, table
 from galaxy_exp.report.page.material import Material
-from galaxy_exp.report.page.words import PRUNERS, SAMPLERS, count, metric_name, plain_value
+from galaxy_exp.report.page.words import count, metric_name, plain_value
+from galaxy_exp.search_methods import PRUNERS, SAMPLERS, SearchMethod
+from galaxy_exp.space.search_space import Hyperparameter, Kind, SearchSpace
 
 __all__ = ["asked_section"]
 
@@ -91,8 +92,9 @@ def _search_facts(material: Material) -> Html:
     )
 
 
-def _named(choice: str, names: Mapping[str, str]) -> Html:
-    return join([code(choice), f" ({names[choice]})" if choice in names else None])
+def _named(choice: str, methods: Mapping[str, SearchMethod]) -> Html:
+    label = methods[choice].label if choice in methods else ""
+    return join([code(choice), f" ({label})" if label else None])
 
 
 def _limits(material: Material) -> Iterator[str]:
@@ -121,14 +123,14 @@ def _settled(material: Material) -> str:
 
 def _space_table(material: Material) -> Html:
     started = material.record.started
-    entries = [(entry["class_name"], entry["config"]) for entry in started.space.get("space", [])]
-    if not entries:
+    declared = SearchSpace.from_config(started.space).hyperparameters
+    if not declared:
         return paragraph("The record does not tell the space.")
-    searched = [(kind, config) for kind, config in entries if kind != "Fixed"]
-    fixed = {config["name"]: config["value"] for kind, config in entries if kind == "Fixed"}
+    fixed = {each.name: each.default for each in declared if each.kind is Kind.FIXED}
     rows = [
-        [code(config["name"]), _domain(kind, config), _condition(config), _baseline(material, config["name"])]
-        for kind, config in searched
+        [code(each.name), _domain(each), each.describe_conditions(plain_value), _baseline(material, each.name)]
+        for each in declared
+        if each.kind is not Kind.FIXED
     ]
     header = ["hyperparameter", "searched", "only if", "baseline"]
     shown = table("Hyperparameters that were searched", header, rows, text=range(4)) if rows else None
@@ -141,24 +143,7 @@ def _baseline(material: Material, name: str) -> str:
     return plain_value(material.record.started.baseline.get(name))
 
 
-def _domain(kind: str, config: Mapping[str, Any]) -> str:
-    if kind == "Boolean":
+def _domain(hyperparameter: Hyperparameter) -> str:
+    if hyperparameter.kind is Kind.BOOLEAN:
         return "yes, no"
-    if kind == "Choice":
-        return ", ".join(map(plain_value, config["values"]))
-    step = config.get("step")
-    steps = "" if step is None or (kind == "Int" and step == 1) else f", step {step:g}"
-    scale = _SCALES.get(config.get("sampling", ""), "")
-    return f"{plain_value(config['min_value'])} to {plain_value(config['max_value'])}{steps}{scale}"
-
-
-def _condition(config: Mapping[str, Any]) -> str:
-    conditions = [each["config"] for each in config.get("conditions", [])]
-    return " and ".join(f"{each['name']} is {_alternatives(each['values'])}" for each in conditions)
-
-
-def _alternatives(values: list[Any]) -> str:
-    whole = all(isinstance(value, int) and not isinstance(value, bool) for value in values)
-    if whole and len(values) > 2 and values == list(range(values[0], values[-1] + 1)):
-        return f"{values[0]} to {values[-1]}"
-    return " or ".join(map(plain_value, values))
+    return f"{hyperparameter.describe_values(plain_value)}{_SCALES.get(hyperparameter.scale, '')}"

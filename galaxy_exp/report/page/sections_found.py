@@ -22,6 +22,7 @@ from galaxy_exp.report.page.words import (
     score,
     signed,
 )
+from galaxy_exp.space.search_space import Kind, SearchSpace
 
 if TYPE_CHECKING:
     from galaxy_exp.journal.record import TrialRecord
@@ -194,9 +195,8 @@ def _difference(material: Material, trial: TrialRecord) -> str:
         return "the baseline"
     if not trial.state.has_model and trial.result and trial.result.reason:
         return trial.result.reason
-    fixed = {
-        entry["config"]["name"] for entry in record.started.space.get("space", []) if entry["class_name"] == "Fixed"
-    }
+    space = SearchSpace.from_config(record.started.space)
+    fixed = {each.name for each in space.hyperparameters if each.kind is Kind.FIXED}
     changed = {
         name: value
         for name, value in trial.values.items()

@@ -10,7 +10,8 @@ from galaxy_exp.records import BUILT_IN_HYPERMODEL, gain_in
 from galaxy_exp.report.page.citations import bibtex, cited_data, cited_methods, cited_software
 from galaxy_exp.report.page.html import Html, code, element, join, paragraph, preformatted
 from galaxy_exp.report.page.material import Material
-from galaxy_exp.report.page.words import METRIC_NAMES, PRUNERS, SAMPLERS, count, metric_name, plain_value
+from galaxy_exp.report.page.words import METRIC_NAMES, count, metric_name, plain_value
+from galaxy_exp.search_methods import PRUNERS, SAMPLERS, SearchMethod
 
 __all__ = ["latex_table", "methods_text", "paper_section"]
 
@@ -103,17 +104,21 @@ def _data_sentence(material: Material) -> str:
 def _search_sentence(material: Material) -> str:
     record = material.record
     search, methods = record.config.search, cited_methods(material)
-    sampler = SAMPLERS.get(search.sampler_choice, _latex(search.sampler_choice))
+    sampler = _label(SAMPLERS, search.sampler_choice)
     network = " of a convolutional network" if record.config.hypermodel == BUILT_IN_HYPERMODEL else ""
     text = (
         f"Hyperparameters{network} were searched in {count(len(record.searched), 'trial')} of up to "
         f"{record.config.training.epochs} epochs, proposed by {sampler}{_cite(methods.get('sampler', ()))}"
     )
     if search.pruner != "none":
-        pruner = PRUNERS.get(search.pruner, _latex(search.pruner))
+        pruner = _label(PRUNERS, search.pruner)
         text += f" and cut short by {pruner}{_cite(methods.get('pruner', ()))}"
     objectives = " and ".join(_latex(metric_name(each.name)) for each in search.objectives)
     return f"{text}, for the best {objectives} on the validation images."
+
+
+def _label(methods: Mapping[str, SearchMethod], name: str) -> str:
+    return methods[name].label if name in methods else _latex(name)
 
 
 def _choice_sentence(material: Material) -> str:

@@ -8,8 +8,6 @@ from galaxy_exp.report.page.material import Material
 
 __all__ = [
     "METRIC_NAMES",
-    "PRUNERS",
-    "SAMPLERS",
     "UNKNOWN",
     "amount",
     "count",
@@ -26,22 +24,6 @@ __all__ = [
 
 UNKNOWN = "\N{EN DASH}"
 """Stands for what is not known or not active."""
-
-SAMPLERS = {
-    "gp": "expected improvement under a Gaussian process",
-    "tpe": "a tree-structured Parzen estimator",
-    "random": "random search",
-    "grid": "a grid",
-    "qmc": "a quasi-random sequence",
-    "cmaes": "CMA-ES",
-}
-PRUNERS = {
-    "asha": "asynchronous successive halving",
-    "hyperband": "Hyperband",
-    "median": "the median rule",
-    "patience": "patience with trials that do not improve",
-}
-"""What `search.sampler` and `search.pruner` stand for; not those of one's own."""
 
 METRIC_NAMES = {name: METRIC_LABELS[name] for name in ("accuracy", "macro_f1", "balanced_accuracy", "loss")}
 """Of the metrics that every epoch has."""
