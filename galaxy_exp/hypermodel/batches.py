@@ -107,7 +107,8 @@ def feed(batches: keras.utils.PyDataset) -> Any:
 
     On TensorFlow it is a `tf.data.Dataset` without autotuning. Keras makes one from batches by itself, but with
     autotuning, and then the iterator of an epoch takes up to two thirds of the epoch's time to be deleted: Keras
-    waits for its tuning thread, which sleeps for longer and longer (docs/performance.md). Other backends take them as they are.
+    waits for its tuning thread, which sleeps for longer and longer (docs/performance.md). Other backends take the
+    batches as they are.
     """
     if keras.backend.backend() != "tensorflow":
         return batches

@@ -35,7 +35,7 @@ def class_weights(
 
 
 def draw_balanced(labels: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
-    """As many images as there are, with all classes equally often (up to one), in random order; empty classes are left out.
+    """As many images as there are, all classes equally often (up to one), in random order; empty classes are left out.
 
     Within a class, no image comes again before all others have come as often; so of a large class some are left
     out, other ones each epoch, and those of a rare class come many times (in Galaxy10, the 17 of the rarest 128 times

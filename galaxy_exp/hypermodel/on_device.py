@@ -44,9 +44,9 @@ def fit_batches(
 ) -> keras.callbacks.History:
     """`model.fit(batches)`, with the images on the device where that is possible.
 
-    It is on JAX with compilation on one of `PLATFORMS`, if the images take no more than `MAX_FRACTION` of its free memory, and
-    if nothing observes single steps: no progress bar, no callback for batches. Images from a file stay there for the
-    next call. Then an epoch is one step to Keras, and its training function is replaced until the end.
+    It is on JAX with compilation on one of `PLATFORMS`, if the images take no more than `MAX_FRACTION` of its free
+    memory, and if nothing observes single steps: no progress bar, no callback for batches. Images from a file stay
+    there for the next call. Then an epoch is one step to Keras, and its training function is replaced until the end.
 
     Args:
         batches: with the order of the images, which is the same either way.

@@ -54,7 +54,7 @@ def make_savable(model: keras.Model) -> None:
 
 
 def forget_unsavable_loss(model: keras.Model) -> None:
-    """Lets Keras write a model without its loss, metrics and optimizer if these have no configuration (a partial, say)."""
+    """Lets Keras write a model without its loss, metrics and optimizer if one has no configuration (a partial, say)."""
     for each in [*_nested(model), model]:
         if isinstance(each, keras.Model) and each.compiled:
             try:
