@@ -178,7 +178,13 @@ def _hyperparameter_row(entry: Any) -> tuple[str, str, str, str, str]:
 
 
 def _searched(entry: Any) -> str:
-    return f"{entry.describe_values(_scalar)}{', log' if entry.scale == 'log' else ''}"
+    from galaxy_exp.space.search_space import plain_text
+
+    if entry.kind == "Boolean":
+        return "true, false"
+    if entry.listed:
+        return ", ".join(map(_scalar, entry.listed))
+    return f"{entry.describe_values(plain_text)}{', log' if entry.scale == 'log' else ''}"
 
 
 def _table(header: tuple[str, ...], rows: list[Any]) -> Iterator[str]:

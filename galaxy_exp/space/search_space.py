@@ -86,7 +86,8 @@ class Hyperparameter:
         if kind is Kind.CHOICE:
             values = tuple(config["values"])
             default = values[0] if default is None else default
-            return cls(kind, name, default, conditions, values, bool(config["ordered"]))
+            ordered = config.get("ordered", isinstance(values[0], int | float))
+            return cls(kind, name, default, conditions, values, ordered)
         ends = config["min_value"], config["max_value"]
         return cls.range(kind, name, *ends, config.get("step"), config.get("sampling"), default, conditions)
 

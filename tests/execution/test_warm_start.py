@@ -124,8 +124,8 @@ def test_what_cannot_be_compared_is_refused_in_one_line(space, writer, message):
 )
 def test_scores_are_comparable_where_the_same_is_trained_on_the_same(changes, comparable):
     record = RecordWriter().record
-    assert is_comparable(record, SweepConfig(**changes), "d", {}) == comparable
-    assert not is_comparable(record, SweepConfig(**changes), "other images", {})
+    assert is_comparable(record, SweepConfig(**changes), "d", SearchSpace([])) == comparable
+    assert not is_comparable(record, SweepConfig(**changes), "other images", SearchSpace([]))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_network_that_declares_another_space_is_another_network(space, change,
     record = RecordWriter(space=json.loads(json.dumps(space.get_config()))).record
     change(space)
     config = SweepConfig(space=overrides)
-    assert is_comparable(record, config, "d", space.get_config()) == comparable
+    assert is_comparable(record, config, "d", SearchSpace.of(space)) == comparable
 
 
 def test_a_journal_of_before_takes_its_evidence_as_comparable():
