@@ -291,6 +291,7 @@ def cited_software(material: Material) -> dict[str, tuple[str, ...]]:
     """Keys by package, as `describe_software` names it: what every sweep runs on, and what this one used besides."""
     record = material.record
     search, execution = record.config.search, record.execution
+    sampler = SAMPLERS.get(search.sampler_choice)
     backends = {trial.result.backend for trial in record.trials.values() if trial.result}
     several = execution.workers not in (None, 1) or execution.scheduler or execution.scheduler_file or execution.cluster
     used = {
@@ -301,7 +302,7 @@ def cited_software(material: Material) -> dict[str, tuple[str, ...]]:
         "mlflow": True,
         "dask": bool(several) or execution.engine == "dask",
         "astropy": any(step.startswith("FITS") for step in material.data.preprocessing),
-        "scipy": "scipy" in getattr(SAMPLERS.get(search.sampler_choice), "packages", ()),
+        "scipy": sampler is not None and "scipy" in sampler.packages,
         "numpy": True,
     }
     return {package: _SOFTWARE[package] for package, is_used in used.items() if is_used}
