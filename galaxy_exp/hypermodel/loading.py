@@ -33,6 +33,20 @@ BUILT_IN = {BUILT_IN_HYPERMODEL: GalaxyCNN}
 _PICKLED = "pickled:"
 _FILE_NAME = "hypermodel.pkl"
 
+_MOVED = {
+    "class_weights": "class_balance",
+    "fast_dropout": "galaxy_network",
+    "feeding": "batches",
+    "fused": "optimizers",
+    "losses": "scoring",
+    "macro_f1": "scoring",
+    "network": "galaxy_network",
+    "optimization": "optimizers",
+    "sampling": "class_balance",
+    "space": "galaxy_space",
+}
+"""Modules of this package, by the name that pickles of earlier releases have for them."""
+
 
 def load_hypermodel(reference: str, image_shape: Sequence[int], n_classes: int) -> keras_tuner.HyperModel:
     """The hypermodel that a sweep file names.
@@ -120,9 +134,20 @@ def _find(reference: str) -> Any:
 
 def _unpickle(file: Path) -> Any:
     try:
-        return pickle.loads(file.read_bytes())
+        with file.open("rb") as stream:
+            return _Unpickler(stream).load()
     except Exception as error:  # what was pickled can raise anything, above all where its imports are missing
         raise ConfigError(f"hypermodel: {file} cannot be loaded: {typed_reason(error)}") from error
+
+
+class _Unpickler(pickle.Unpickler):
+    """Finds what earlier releases had in other modules."""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        package, _, module = module_name.rpartition(".")
+        if package == __package__:
+            module_name = f"{package}.{_MOVED.get(module, module)}"
+        return super().find_class(module_name, global_name)
 
 
 def _import_attribute(reference: str) -> Any:
