@@ -111,11 +111,15 @@ def train(file: Path, sizes: Mapping[str, int]) -> int:
             ),
         )
     )
-    from galaxy_exp.hypermodel import GalaxyCNN, build_space, discover_space
+    from galaxy_exp.hypermodel import GalaxyCNN, discover_space
+    from galaxy_exp.hypermodel.discovery import to_kerastuner
+    from galaxy_exp.space.overrides import build_space
 
     hypermodel = GalaxyCNN(dataset.image_shape, dataset.n_classes)
     space = build_space(hypermodel, SPACE, discover_space(hypermodel))
-    task = {name: sizes[name] for name in ("epochs", "images", "image_size", "seed")} | {"space": space.get_config()}
+    task: dict[str, Any] = {name: sizes[name] for name in ("epochs", "images", "image_size", "seed")} | {
+        "space": space.get_config()
+    }
     lines = read_lines(file)
     if not lines:
         append_line(file, {"task": task, "machine": describe_machine()})
@@ -127,7 +131,7 @@ def train(file: Path, sizes: Mapping[str, int]) -> int:
         split = SplitConfig(validation=VALIDATION, test=TEST, seed=7)
         prepared = prepare_split(dataset, split, Path(temporary) / "data")
         waiting = sorted(set(range(sizes["configurations"])) - done)
-        values = [draw_values(space, task["seed"], number) for number in waiting]
+        values = [draw_values(to_kerastuner(space), task["seed"], number) for number in waiting]
         train_in_pool = partial(train_one, task=task, data=prepared, folder=Path(temporary) / "trial")
         spawn = multiprocessing.get_context("spawn")
         for first in range(0, len(waiting), TRAININGS_OF_A_PROCESS):

@@ -161,15 +161,16 @@ class _Trainer:
     def __init__(self, parsed: argparse.Namespace, image_shape: tuple[int, ...]) -> None:
         import keras
 
-        from galaxy_exp.hypermodel.discovery import discover_space
+        from galaxy_exp.hypermodel.discovery import discover_space, to_kerastuner
         from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
-        from galaxy_exp.hypermodel.search_space import build_space
+        from galaxy_exp.space.overrides import build_space
         from galaxy_exp.training.machine import resolve_precision
 
         keras.utils.set_random_seed(1)
         keras.config.set_dtype_policy(resolve_precision("auto"))
         self._hypermodel = GalaxyCNN(image_shape, len(CLASS_NAMES))
-        self._hp = build_space(self._hypermodel, NETWORKS[parsed.network], discover_space(self._hypermodel))
+        space = build_space(self._hypermodel, NETWORKS[parsed.network], discover_space(self._hypermodel))
+        self._hp = to_kerastuner(space)
         self._hp.values["batch_size"] = BATCH_SIZE
         self._steps = parsed.steps
         self._seed = 0

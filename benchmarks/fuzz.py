@@ -395,12 +395,11 @@ def _as_journaled(config: SweepConfig) -> None:
 
 def _check_space(config: SweepConfig) -> str | None:
     from galaxy_exp.data import load_dataset
-    from galaxy_exp.hypermodel.configurations import complete_configuration
     from galaxy_exp.hypermodel.discovery import discover_space
     from galaxy_exp.hypermodel.loading import load_hypermodel
-    from galaxy_exp.hypermodel.search_space import build_space
     from galaxy_exp.preparation import check_names
     from galaxy_exp.search.building import check_search
+    from galaxy_exp.space.overrides import build_space, complete_configuration
 
     try:
         check_names(config)

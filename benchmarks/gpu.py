@@ -99,8 +99,8 @@ def measure_speed(simulated: dict[str, Any], scratch: Path, epochs: int) -> list
     from galaxy_exp.data import load_dataset, prepare_split
     from galaxy_exp.hypermodel.discovery import discover_space
     from galaxy_exp.hypermodel.loading import load_hypermodel
-    from galaxy_exp.hypermodel.search_space import build_space
     from galaxy_exp.records import Objective, TrialSpec
+    from galaxy_exp.space.overrides import build_space
 
     config = DataConfig(simulated=SimulatedConfig(**simulated))
     data = prepare_split(load_dataset(config), config.split, scratch / "data")
@@ -112,7 +112,7 @@ def measure_speed(simulated: dict[str, Any], scratch: Path, epochs: int) -> list
             spec = TrialSpec(
                 sweep_id="gpu",
                 number=0,
-                values=dict(space.values),
+                values=space.defaults,
                 space=space.get_config(),
                 hypermodel=reference,
                 data=data.files,

@@ -8,10 +8,9 @@ import keras
 import keras_tuner
 
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
-from galaxy_exp.hypermodel.losses import build_loss
-from galaxy_exp.hypermodel.macro_f1 import MacroF1
-from galaxy_exp.hypermodel.optimization import build_optimizer
-from galaxy_exp.hypermodel.space import declare_hyperparameters
+from galaxy_exp.hypermodel.galaxy_space import declare_hyperparameters
+from galaxy_exp.hypermodel.optimizers import build_optimizer
+from galaxy_exp.hypermodel.scoring import MacroF1, build_loss
 
 __all__ = ["NormFirstCNN"]
 

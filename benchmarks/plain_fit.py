@@ -9,10 +9,10 @@ import keras_tuner
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.hypermodel.class_weights import class_weights
+from galaxy_exp.hypermodel.class_balance import class_weights
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
-from galaxy_exp.hypermodel.optimization import cosine_schedule
-from galaxy_exp.hypermodel.space import declare_hyperparameters
+from galaxy_exp.hypermodel.galaxy_space import declare_hyperparameters
+from galaxy_exp.hypermodel.optimizers import cosine_schedule
 
 __all__ = ["PlainFitCNN"]
 

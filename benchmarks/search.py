@@ -224,12 +224,13 @@ def replay_all(parsed: argparse.Namespace, runner: Runner, console: Console, wor
 def our_searches(space: Any, pruners: Sequence[str]) -> list[str]:
     """Each of galaxy_exp's samplers that can work on the space, with each pruner."""
     from galaxy_exp.search.building import check_search
-    from galaxy_exp.search.samplers import SAMPLERS
+    from galaxy_exp.search_methods import SAMPLERS
+    from galaxy_exp.space.search_space import SearchSpace
 
     names = []
     for sampler in SAMPLERS:
         with contextlib.suppress(ConfigError):
-            check_search(SearchConfig(sampler=sampler), space, epochs=1)
+            check_search(SearchConfig(sampler=sampler), SearchSpace.of(space), epochs=1)
             names += [f"{sampler} + {pruner}" for pruner in pruners]
     return names
 

@@ -18,6 +18,7 @@ from galaxy_exp.search.building import build_proposer
 from galaxy_exp.search.proposer import NoProposal, Outcome, Proposer
 from galaxy_exp.search.pruners import build_pruner
 from galaxy_exp.seeding import derive_seed
+from galaxy_exp.space.search_space import SearchSpace
 
 __all__ = ["PEERS", "GalaxyExpSearcher", "KerasTunerSearcher", "OptunaSearcher", "make_searcher", "suggest_values"]
 
@@ -246,4 +247,4 @@ def make_searcher(name: str, space: keras_tuner.HyperParameters, epochs: int, se
     }
     extra = {key: options.pop(key) for key in ("stopped",) if key in options}
     search = SearchConfig.model_validate({"sampler": sampler, "pruner": pruner, "seed": seed, **options})
-    return GalaxyExpSearcher(build_proposer(search, space, epochs=epochs, **extra), search, epochs)
+    return GalaxyExpSearcher(build_proposer(search, SearchSpace.of(space), epochs=epochs, **extra), search, epochs)

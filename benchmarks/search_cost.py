@@ -22,7 +22,8 @@ from galaxy_exp.config.sweep import SearchConfig
 from galaxy_exp.records import TrialState
 from galaxy_exp.search.building import build_proposer
 from galaxy_exp.search.proposer import NoProposal, Outcome
-from galaxy_exp.search.samplers import SAMPLERS
+from galaxy_exp.search_methods import SAMPLERS
+from galaxy_exp.space.search_space import SearchSpace
 
 __all__ = ["TIMERS", "Timer"]
 
@@ -69,7 +70,7 @@ def time_proposer(sampler: str, finished: int) -> float:
     """Median seconds to propose and take up a trial and to be told its end, after so many finished trials."""
     space = NUMERIC if sampler == "cmaes" else MIXED
     search = SearchConfig(sampler=sampler, seed=1)
-    proposer = build_proposer(search, space, epochs=1)
+    proposer = build_proposer(search, SearchSpace.of(space), epochs=1)
     draws = _Draws(space)
     for number in range(finished):
         values = draws.values()

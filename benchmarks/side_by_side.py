@@ -58,8 +58,8 @@ def _measure(source: str, seeds: int, epochs: int, variants: Mapping[str, Varian
     from galaxy_exp.data import load_dataset, prepare_split
     from galaxy_exp.hypermodel.discovery import discover_space
     from galaxy_exp.hypermodel.loading import load_hypermodel
-    from galaxy_exp.hypermodel.search_space import build_space
     from galaxy_exp.records import Objective, TrialSpec
+    from galaxy_exp.space.overrides import build_space
     from galaxy_exp.training import run_trial
 
     rows: list[dict[str, Any]] = [{"name": name, "seconds": [], **{s: [] for s in SCORES}} for name in variants]
@@ -74,7 +74,7 @@ def _measure(source: str, seeds: int, epochs: int, variants: Mapping[str, Varian
                     TrialSpec(
                         sweep_id="side-by-side",
                         number=seed,
-                        values=dict(space.values),
+                        values=space.defaults,
                         space=space.get_config(),
                         hypermodel=variant.hypermodel,
                         data=data.files,

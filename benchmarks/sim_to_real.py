@@ -144,7 +144,7 @@ def train(dataset: ImageDataset, folder: Path, epochs: int, seed: int) -> dict[s
 def _run_trial(files: SplitFiles, dataset: ImageDataset, folder: Path, epochs: int, seed: int) -> Any:
     from galaxy_exp.hypermodel.discovery import discover_space
     from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
-    from galaxy_exp.hypermodel.search_space import build_space
+    from galaxy_exp.space.overrides import build_space
     from galaxy_exp.training.trial import run_trial
 
     hypermodel = GalaxyCNN(dataset.image_shape, dataset.n_classes)
@@ -152,7 +152,7 @@ def _run_trial(files: SplitFiles, dataset: ImageDataset, folder: Path, epochs: i
     spec = TrialSpec(
         sweep_id="sim-to-real",
         number=0,
-        values=dict(space.values),
+        values=space.defaults,
         space=space.get_config(),
         hypermodel="galaxy-cnn",
         data=files,

@@ -198,13 +198,14 @@ def galaxy_cnn(images: Any, labels: Any, options: dict[str, Any]) -> tuple[Calla
     import keras
 
     from galaxy_exp.hypermodel.batches import Batches
-    from galaxy_exp.hypermodel.discovery import discover_space
+    from galaxy_exp.hypermodel.discovery import discover_space, to_kerastuner
     from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
-    from galaxy_exp.hypermodel.search_space import build_space
+    from galaxy_exp.space.overrides import build_space
 
     keras.config.set_dtype_policy(options["precision"])
     hypermodel = GalaxyCNN(IMAGE_SHAPE, N_CLASSES)
-    hp = build_space(hypermodel, {"batch_size": options["batch_size"]}, discover_space(hypermodel))
+    space = build_space(hypermodel, {"batch_size": options["batch_size"]}, discover_space(hypermodel))
+    hp = to_kerastuner(space)
     model = hypermodel.build(hp)
     if options.get("optimizer"):
         model.compile(options["optimizer"], model.loss, metrics=["accuracy"], jit_compile=False)

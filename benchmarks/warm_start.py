@@ -47,6 +47,7 @@ from benchmarks.sizes import fill_in
 from galaxy_exp.config.sweep import SearchConfig
 from galaxy_exp.records import Evidence, Outcome, TrialState
 from galaxy_exp.search.building import build_proposer
+from galaxy_exp.space.search_space import SearchSpace
 
 TABLES = [Path(__file__).with_name(f"learning_curves{which}.parquet") for which in ("", "_40px")]
 KINDS = ("same data", "other data", "other data + 0.3", "pooled + 0.3", "shuffled", "reversed")
@@ -169,7 +170,9 @@ def _searcher(
 ) -> _Remembering:
     search = SearchConfig.model_validate({"sampler": sampler, "pruner": pruner, "seed": seed})
     epochs = table.task["epochs"]
-    return _Remembering(build_proposer(search, searched_space(table), epochs=epochs, evidence=evidence), search, epochs)
+    return _Remembering(
+        build_proposer(search, SearchSpace.of(searched_space(table)), epochs=epochs, evidence=evidence), search, epochs
+    )
 
 
 def _evidence(run: Run) -> list[Evidence]:

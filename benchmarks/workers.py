@@ -130,13 +130,12 @@ def _own_seconds() -> float:
 def _specify(data: PreparedData, values: dict[str, Any], precision: str, folder: Path) -> TrialSpec:
     from galaxy_exp.hypermodel.discovery import discover_space
     from galaxy_exp.hypermodel.loading import load_hypermodel
-    from galaxy_exp.hypermodel.search_space import baseline_values
 
     space = discover_space(load_hypermodel("galaxy-cnn", data.image_shape, len(data.class_names)))
     return TrialSpec(
         sweep_id="workers",
         number=0,
-        values=baseline_values(space) | values,
+        values=space.defaults | values,
         space=space.get_config(),
         hypermodel="galaxy-cnn",
         data=data.files,

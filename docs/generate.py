@@ -162,12 +162,11 @@ def _built_in_space() -> list[Any]:
     from galaxy_exp.hypermodel.discovery import discover_space
     from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 
-    entries: list[Any] = discover_space(GalaxyCNN((69, 69, 3), 10)).space
-    return entries
+    return list(discover_space(GalaxyCNN((69, 69, 3), 10)).hyperparameters)
 
 
 def _hyperparameter_row(entry: Any) -> tuple[str, str, str, str, str]:
-    from galaxy_exp.hypermodel.space import LIMITS
+    from galaxy_exp.hypermodel.galaxy_space import LIMITS
 
     meaning = MEANINGS[entry.name]
     for condition in entry.conditions:
@@ -179,12 +178,13 @@ def _hyperparameter_row(entry: Any) -> tuple[str, str, str, str, str]:
 
 
 def _searched(entry: Any) -> str:
-    if type(entry).__name__ == "Boolean":
+    from galaxy_exp.space.search_space import plain_text
+
+    if entry.kind == "Boolean":
         return "true, false"
-    if type(entry).__name__ == "Choice":
-        return ", ".join(_scalar(value) for value in entry.values)
-    step = f", step {entry.step:g}" if entry.step not in (None, 1) else ""
-    return f"{entry.min_value:g} to {entry.max_value:g}{step}{', log' if entry.sampling == 'log' else ''}"
+    if entry.listed:
+        return ", ".join(map(_scalar, entry.listed))
+    return f"{entry.describe_values(plain_text)}{', log' if entry.scale == 'log' else ''}"
 
 
 def _table(header: tuple[str, ...], rows: list[Any]) -> Iterator[str]:

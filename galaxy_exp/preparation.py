@@ -23,6 +23,7 @@ from galaxy_exp.software import describe_software
 
 if TYPE_CHECKING:
     from galaxy_exp.data import ImageDataset
+    from galaxy_exp.space.search_space import SearchSpace
 
 __all__ = ["check_names", "prepare_sweep"]
 
@@ -67,10 +68,9 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     say(f"data: {len(dataset)} {simulated}images in {dataset.n_classes} classes from {dataset.source}")
     _note_idle_pruner(config, say)
     import_keras_quietly()
-    from galaxy_exp.hypermodel.configurations import complete_configuration
-    from galaxy_exp.hypermodel.given import locate_hypermodel
-    from galaxy_exp.hypermodel.search_space import baseline_values, build_space
+    from galaxy_exp.hypermodel.loading import locate_hypermodel
     from galaxy_exp.search.building import check_search
+    from galaxy_exp.space.overrides import build_space, complete_configuration
     from galaxy_exp.tracking.store import resolve_tracking_uri
 
     reference = locate_hypermodel(config.hypermodel, project.sweep(sweep_id).path)
@@ -88,7 +88,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
         sweep_id=sweep_id,
         config=as_journaled(config),
         space=space.get_config(),
-        baseline=baseline_values(declared),
+        baseline=declared.defaults,
         enqueued=enqueued,
         evidence=evidence,
         data_folder=str(data.folder),
@@ -102,7 +102,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     )
 
 
-def _discover(config: SweepConfig, reference: str, dataset: ImageDataset, say: Say) -> tuple[Any, Any]:
+def _discover(config: SweepConfig, reference: str, dataset: ImageDataset, say: Say) -> tuple[Any, SearchSpace]:
     """The hypermodel and the space that it declares in `build` and in a `fit` of its own."""
     from galaxy_exp.hypermodel.discovery import discover_space
     from galaxy_exp.hypermodel.loading import load_hypermodel
@@ -131,13 +131,12 @@ def _traceback_kept(log: Path) -> Iterator[None]:
 
 
 def _evidence(
-    config: SweepConfig, project: ProjectFolder, sweep_id: str, data_digest: str, space: Any, say: Say
+    config: SweepConfig, project: ProjectFolder, sweep_id: str, data_digest: str, space: SearchSpace, say: Say
 ) -> list[Evidence]:
     """The trials of the sweeps that `search.warm_start` names."""
     from galaxy_exp.execution.warm_start import collect_evidence, is_comparable
-    from galaxy_exp.hypermodel.given import is_same_hypermodel
+    from galaxy_exp.hypermodel.loading import is_same_hypermodel
     from galaxy_exp.journal.journal import read_record
-    from galaxy_exp.search.space import SearchSpace
 
     evidence: dict[str, list[Evidence]] = {}
     for reference in config.search.warm_starts:
@@ -147,8 +146,8 @@ def _evidence(
         except BadInputError as error:
             raise ConfigError(f"search.warm_start: {error}") from None
         same = is_same_hypermodel(config.hypermodel, folder, project.sweep(sweep_id).path)
-        comparable = same and is_comparable(earlier, config, data_digest, space.get_config())
-        found = collect_evidence(earlier, config, SearchSpace(space).misfit, comparable=comparable)
+        comparable = same and is_comparable(earlier, config, data_digest, space)
+        found = collect_evidence(earlier, config, space.misfit, comparable=comparable)
         say(found.describe())
         evidence[earlier.sweep_id] = found.evidence
     return [known for each in evidence.values() for known in each]

@@ -164,7 +164,7 @@ def _references(
     changes: dict[str, Any] = {}
     if hypermodel is not None:
         import_keras_quietly()
-        from galaxy_exp.hypermodel.given import store_hypermodel
+        from galaxy_exp.hypermodel.loading import store_hypermodel
 
         changes["hypermodel"] = store_hypermodel(hypermodel, folder.path)
     if data is not None:
@@ -471,7 +471,7 @@ def trial_spec(
     record: SweepRecord, folder: SweepFolder, data: SplitFiles, trial: TrialRecord, attempt: int
 ) -> TrialSpec:
     """All that a worker needs for an attempt at a trial."""
-    from galaxy_exp.hypermodel.given import locate_hypermodel
+    from galaxy_exp.hypermodel.loading import locate_hypermodel
     from galaxy_exp.search.proposer import epochs_of
 
     config = record.config
@@ -497,11 +497,11 @@ def trial_spec(
 
 def proposer_of(record: SweepRecord) -> Proposer:
     """What proposes the trials of a sweep, before it has heard of any."""
-    from galaxy_exp.hypermodel.search_space import space_from_config
     from galaxy_exp.search.building import build_proposer
+    from galaxy_exp.space.search_space import SearchSpace
 
     config = record.config
-    space = space_from_config(record.started.space)
+    space = SearchSpace.from_config(record.started.space)
     return build_proposer(config.search, space, epochs=config.training.epochs, evidence=record.started.evidence)
 
 

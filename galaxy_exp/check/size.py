@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from galaxy_exp.records import HyperparameterValue
-from galaxy_exp.search.space import Dimension, SearchSpace
+from galaxy_exp.space.search_space import Condition, Hyperparameter, SearchSpace
 
-__all__ = ["count_configurations", "count_values", "reachable"]
+__all__ = ["count_configurations", "reachable"]
 
 _Chosen = frozenset[tuple[str, Any]]
 
@@ -16,24 +16,19 @@ _OTHER = object()
 """Represents all values of a hyperparameter that no condition depends on."""
 
 
-def count_values(dimension: Dimension) -> int | None:
-    """The number of values; None for a continuous range."""
-    return dimension.domain.n_values
-
-
 def count_configurations(space: SearchSpace) -> int | None:
     """The number of different configurations, without inactive hyperparameters; None if it is infinite.
 
     They are not enumerated: only values that conditions depend on are distinguished.
     """
-    conditions = [condition for each in space.dimensions for condition in each.conditions]
+    conditions = [condition for each in space.hyperparameters for condition in each.conditions]
     counts: dict[_Chosen, int] = {frozenset(): 1}
-    for dimension in space.dimensions:
-        n_values = count_values(dimension)
-        named_values = _named_values(dimension, conditions)
+    for each in space.hyperparameters:
+        n_values = each.domain.n_values
+        named_values = _named_values(each, conditions)
         extended: dict[_Chosen, int] = {}
         for chosen, count in counts.items():
-            if not dimension.is_active(dict(chosen)):
+            if not each.is_active(dict(chosen)):
                 extended[chosen] = extended.get(chosen, 0) + count
                 continue
             if n_values is None:
@@ -41,25 +36,25 @@ def count_configurations(space: SearchSpace) -> int | None:
             choices = dict.fromkeys(named_values, 1) | {_OTHER: n_values - len(named_values)}
             for value, n in choices.items():
                 if n:
-                    key = chosen | {(dimension.name, value)} if named_values else chosen
+                    key = chosen | {(each.name, value)} if named_values else chosen
                     extended[key] = extended.get(key, 0) + count * n
         counts = extended
     return sum(counts.values())
 
 
 def reachable(space: SearchSpace) -> set[str]:
-    """The parameters whose conditions can be met with the values in the space."""
+    """The keys of hyperparameters whose conditions can be met with the values that are left in the space."""
     found: set[str] = set()
-    declared: list[Dimension] = []
-    for dimension in space.dimensions:
-        if all(any(_named_values(each, [condition]) for each in declared) for condition in dimension.conditions):
-            found.add(dimension.parameter)
-            declared.append(dimension)
+    declared: list[Hyperparameter] = []
+    for hyperparameter in space.hyperparameters:
+        if all(any(_named_values(each, [condition]) for each in declared) for condition in hyperparameter.conditions):
+            found.add(hyperparameter.key)
+            declared.append(hyperparameter)
     return found
 
 
-def _named_values(dimension: Dimension, conditions: Sequence[Any]) -> list[HyperparameterValue]:
-    """The different values of a dimension in the conditions on it."""
-    named = [value for condition in conditions if condition.name == dimension.name for value in condition.values]
-    encoded = [dimension.encode(value) for value in named]
-    return list(dict.fromkeys(dimension.decode(code) for code in encoded if code is not None))
+def _named_values(hyperparameter: Hyperparameter, conditions: Sequence[Condition]) -> list[HyperparameterValue]:
+    """The different values of a hyperparameter in the conditions on it."""
+    named = [value for condition in conditions if condition.name == hyperparameter.name for value in condition.values]
+    found = map(hyperparameter.domain.find, named)
+    return list(dict.fromkeys(value for value in found if value is not None))

@@ -165,24 +165,21 @@ def _short(value: HyperparameterValue) -> str:
 
 
 def _describe_space(config: dict[str, Any]) -> tuple[tuple[SpaceRow, ...], int | None]:
-    from galaxy_exp.check.size import count_configurations, count_values, reachable
-    from galaxy_exp.hypermodel.description import describe_space
-    from galaxy_exp.hypermodel.search_space import space_from_config
-    from galaxy_exp.search.space import SearchSpace
+    from galaxy_exp.check.size import count_configurations, reachable
+    from galaxy_exp.space.search_space import SearchSpace, plain_text
 
-    declared = space_from_config(config)
-    space = SearchSpace(declared)
+    space = SearchSpace.from_config(config)
     active = reachable(space)
     rows = tuple(
         SpaceRow(
             each.name,
-            each.kind,
-            each.domain,
+            each.kind.lower(),
+            each.describe_values(plain_text),
             each.scale,
-            each.condition,
-            count_values(dimension),
-            dimension.parameter in active,
+            each.describe_conditions(plain_text),
+            each.domain.n_values,
+            each.key in active,
         )
-        for each, dimension in zip(describe_space(declared), space.dimensions, strict=True)
+        for each in space.hyperparameters
     )
     return rows, count_configurations(space)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from galaxy_exp.records import BUILT_IN_MODEL
+from galaxy_exp.search_methods import PRUNERS, SAMPLERS
 
 if TYPE_CHECKING:
     from galaxy_exp.config.reading import FlagValue
+
 
 __all__ = [
     "format_option",
@@ -89,8 +91,8 @@ _SHORTCUTS: dict[str, tuple[str, Callable[[str], Any], str, str]] = {
     "max_epochs": ("search.max_epochs", int, "N", "epochs in all trials together"),
     "max_hours": ("search.max_hours", float, "HOURS", "hours of running"),
     "epochs": ("training.epochs", int, "N", "epochs of a trial that is not stopped early"),
-    "sampler": ("search.sampler", str, "NAME", "how values are proposed: auto, gp, tpe, random, grid, qmc, cmaes"),
-    "pruner": ("search.pruner", str, "NAME", "early stopping: asha, hyperband, median, patience, none"),
+    "sampler": ("search.sampler", str, "NAME", f"how values are proposed: auto, {', '.join(SAMPLERS)}"),
+    "pruner": ("search.pruner", str, "NAME", f"early stopping: {', '.join(PRUNERS)}"),
     "objective": ("search.objective", str, "NAME", "what is optimised: val_macro_f1, val_accuracy, ..."),
     "seed": ("search.seed", int, "N", "proposals, weights and shuffling follow from it"),
     "workers": ("execution.workers", workers, "N", "trials at a time, each in a process of its own; auto: measured"),

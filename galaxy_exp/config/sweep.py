@@ -25,6 +25,7 @@ from pydantic import (
 from galaxy_exp.config.data_formats import ARRAY_SUFFIXES, TABLE_SUFFIXES, FitsConfig, TableConfig
 from galaxy_exp.config.section import Section
 from galaxy_exp.records import BUILT_IN_HYPERMODEL, BUILT_IN_MODEL, Constraint, Direction, Objective
+from galaxy_exp.search_methods import PRUNERS, SAMPLERS, one_of_names
 from galaxy_exp.wording import did_you_mean, nearest
 
 __all__ = [
@@ -62,10 +63,6 @@ COSTS: dict[str, str] = {
     "seconds_per_image": "wall time for one image when predicting",
 }
 """What a network may cost: for `search.constraints`, and for further objectives."""
-
-SAMPLERS = ("auto", "gp", "tpe", "random", "grid", "qmc", "cmaes")
-PRUNERS = ("asha", "hyperband", "median", "patience", "none")
-"""What `search.sampler` and `search.pruner` can name besides a class of one's own."""
 
 MIN_SIDE = 8
 """The smallest side in pixels that still makes an image of a galaxy."""
@@ -278,15 +275,13 @@ class SearchConfig(Section):
     sampler: str = Field(
         "auto",
         min_length=1,
-        description="auto (gp for one objective, tpe for several), gp, tpe, random, grid, qmc or cmaes; or "
+        description=f"auto (gp for one objective, tpe for several), {one_of_names(SAMPLERS)}; or "
         "package.module:Class, a keras_tuner.Oracle or an Optuna sampler",
     )
     sampler_options: Options = Field(
         default_factory=dict, description="keyword arguments of the class when sampler is package.module:Class"
     )
-    pruner: str = Field(
-        "asha", min_length=1, description="asha, hyperband, median, patience or none; or package.module:Class"
-    )
+    pruner: str = Field("asha", min_length=1, description=f"{one_of_names(PRUNERS)}; or package.module:Class")
     objective: StrictStr | tuple[StrictStr, ...] = Field(
         "val_macro_f1",
         description="val_macro_f1, val_accuracy, val_balanced_accuracy or val_loss; or a list that begins with one of "
@@ -341,7 +336,7 @@ class SearchConfig(Section):
     @field_validator("sampler", "pruner")
     @classmethod
     def _known_or_dotted(cls, name: str, info: ValidationInfo) -> str:
-        known = SAMPLERS if info.field_name == "sampler" else PRUNERS
+        known = ["auto", *SAMPLERS] if info.field_name == "sampler" else list(PRUNERS)
         if name not in known and not re.search(r"[.:]", name):
             raise ValueError(
                 f'unknown {info.field_name} "{name}"; {did_you_mean(name, known)}, or package.module:Class'

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from galaxy_exp.config.sweep import SAMPLERS
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.outcomes import outcome_of
 from galaxy_exp.journal.record import Step, SweepRecord, TrialRecord
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.search.proposer import NoProposal, Proposer
+from galaxy_exp.search_methods import SAMPLERS
 
 __all__ = ["FinalistSource", "NewTrial", "NoTrial", "SearchSource", "TrialSource"]
 
@@ -100,7 +100,7 @@ class SearchSource:
             return NewTrial(settled[number], settled=True)
         proposal = self._proposer.propose(number)
         if proposal is NoProposal.EXHAUSTED:
-            is_ours = record.config.search.sampler in SAMPLERS
+            is_ours = record.config.search.sampler_choice in SAMPLERS
             return NoTrial(
                 "every configuration of the space was tried" if is_ours else "the sampler has nothing left to try"
             )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.execution.outcomes import outcome_of
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.records import Evidence, HyperparameterValue, Objective, TrialState
+from galaxy_exp.space.search_space import Hyperparameter, SearchSpace
 
 __all__ = ["WarmStart", "collect_evidence", "is_comparable"]
 
@@ -34,30 +33,25 @@ class WarmStart:
         return "; ".join([taken, *_reasons(self.left_out)])
 
 
-def is_comparable(earlier: SweepRecord, config: SweepConfig, data_digest: str, space: dict[str, Any]) -> bool:
+def is_comparable(earlier: SweepRecord, config: SweepConfig, data_digest: str, space: SearchSpace) -> bool:
     """Whether a configuration would get about the same score in both sweeps: same images, split, network and epochs.
 
     Args:
         earlier: the other sweep.
-        config, data_digest, space: of the new sweep; the space as KerasTuner's `get_config`.
+        config, data_digest, space: of the new sweep.
     """
     then, changed = earlier.config_at_start, {*earlier.config_at_start.space, *config.space}
     return (
         earlier.started.data_digest == data_digest
         and (then.data.split, then.hypermodel, then.training.epochs)
         == (config.data.split, config.hypermodel, config.training.epochs)
-        and _declared(earlier.started.space, changed) == _declared(space, changed)
+        and _declared(SearchSpace.from_config(earlier.started.space), changed) == _declared(space, changed)
     )
 
 
-def _declared(space: dict[str, Any], changed: set[str]) -> list[str]:
+def _declared(space: SearchSpace, changed: set[str]) -> set[str | Hyperparameter]:
     """The names and domains that the network declares; of those that a sweep file changes, only the names."""
-    found = set()
-    for entry in space.get("space", ()):
-        domain = {key: value for key, value in entry["config"].items() if key != "default"}
-        name = domain["name"]
-        found.add(json.dumps([name] if name in changed else [entry["class_name"], domain], sort_keys=True))
-    return sorted(found)
+    return {each.name if each.name in changed else replace(each, default=0, key="") for each in space.hyperparameters}
 
 
 def collect_evidence(

@@ -104,9 +104,9 @@ class RandomAffine(AugmentationLayer):
     """Mirrors, turns by any angle, shifts and zooms each image, in one bilinear interpolation.
 
     Args:
-        shift: largest shift along each axis, as a share of the image's size.
+        shift: largest shift along each axis, as a fraction of the image's size.
         zoom: largest relative change of scale, so the scale is uniform in 1 - zoom .. 1 + zoom.
-        fill: what stands outside the image: "constant" (0, the sky of an image with subtracted background),
+        fill: what is outside the image: "constant" (0, the sky of an image with subtracted background),
             "reflect" or "nearest".
 
     The defaults stay within what centring and Petrosian radius leave uncertain for Galaxy10's cut-outs.
@@ -119,7 +119,7 @@ class RandomAffine(AugmentationLayer):
         self.fill = fill
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Notes the size of the images."""
+        """Stores the size of the images."""
         self._size = _fixed_size(self.name, input_shape)
         self.built = True
 

@@ -1,17 +1,21 @@
-"""Images and labels as batches that are read from disk one at a time."""
+"""Images and labels as batches that are read from disk one at a time, and how they reach `fit` and `predict`."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.hypermodel.sampling import draw_balanced
+from galaxy_exp.hypermodel.class_balance import draw_balanced
 
-__all__ = ["Batches", "ImageBatches"]
+__all__ = ["Batches", "ImageBatches", "feed"]
+
+AHEAD = 2
+"""Batches that are prepared while one is computed with."""
 
 
 class ImageBatches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -19,7 +23,7 @@ class ImageBatches(keras.utils.PyDataset):  # type: ignore[misc]
 
     Args:
         images: (n, height, width, channels), an array or a memory map; only one batch is copied at a time.
-        batch_size: the last batch holds what is left.
+        batch_size: the last batch may be smaller.
     """
 
     def __init__(self, images: NDArray[Any], batch_size: int) -> None:
@@ -41,10 +45,10 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     Args:
         images: (n, height, width, channels), an array or a memory map; only one batch is copied at a time.
         labels: integers (n,).
-        batch_size: the last batch of an epoch holds what is left.
-        seed: of the order; epoch e of seed s has the same order in every process. None keeps the order given.
+        batch_size: the last batch of an epoch may be smaller.
+        seed: of the order; epoch e of seed s has the same order in every process. None keeps the order of the arrays.
         class_weights: float32 (n_classes,), the weight of an image by its label; None: no weights.
-        balanced: draw the images of each epoch evenly from all classes (see `sampling`); needs a seed.
+        balanced: draw the images of each epoch evenly from all classes (see `draw_balanced`); needs a seed.
     """
 
     def __init__(
@@ -80,7 +84,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return (self._labels,) if self._weights is None else (self._labels, self._weights)
 
     def positions(self, index: int) -> NDArray[np.int64]:
-        """Which images are in a batch of this epoch, int64 (batch_size or what is left,)."""
+        """Which images are in a batch of this epoch, int64 (at most batch_size,)."""
         first = index * self.batch_size
         # sorted: neighbours on disk are read together, and the order within a batch changes nothing
         return np.sort(self._order[first : first + self.batch_size])
@@ -96,3 +100,27 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         if self._seed is not None:
             rng = np.random.default_rng((self._seed, self._epoch))
             self._order = draw_balanced(self._labels, rng) if self._balanced else rng.permutation(len(self._labels))
+
+
+def feed(batches: keras.utils.PyDataset) -> Any:
+    """What `fit` or `predict` gets in place of `batches`; the batches are the same, in the same order.
+
+    On TensorFlow it is a `tf.data.Dataset` without autotuning. Keras makes one from batches by itself, but with
+    autotuning, and then the iterator of an epoch takes up to two thirds of the epoch's time to be deleted: Keras
+    waits for its tuning thread, which sleeps for longer and longer (docs/performance.md). Other backends take the
+    batches as they are.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return batches
+    import tensorflow as tf
+
+    def epoch() -> Iterator[tuple[Any, ...]]:
+        batches.on_epoch_begin()
+        for index in range(len(batches)):
+            yield batches[index]
+
+    signature = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in batches[0])
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    dataset = tf.data.Dataset.from_generator(epoch, output_signature=signature)
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(batches))).prefetch(AHEAD).with_options(options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras_tuner
@@ -12,23 +13,24 @@ from keras_tuner.engine.hyperparameters import Boolean, Choice, Int
 
 from galaxy_exp.errors import ConfigError, typed_reason
 from galaxy_exp.records import HyperparameterValue
+from galaxy_exp.space.search_space import SearchSpace
 
-__all__ = ["FitProbe", "discover_space", "space_of"]
+__all__ = ["FitProbe", "discover_space", "to_kerastuner"]
 
-MAX_EXPLORING_BUILDS = 100
-"""After so many builds, scopes that never became active are taken as unreachable."""
+_MAX_EXPLORING_BUILDS = 100
+"""Builds after which scopes that never became active are taken as unreachable."""
 
 MAX_CHOICE_BUILDS = 16
-"""Builds, of all, for single values of choices: some may be large networks."""
+"""Of these, builds for single values of choices: some may be large networks."""
 
-MOST_LAYERS = 16
+_MAX_LAYERS = 16
 """A whole number with no more values than this may be a number of layers, each with hyperparameters of its own."""
 
-NETWORK_SECONDS = 20.0
+_NETWORK_SECONDS = 20.0
 """How long a build waits for an answer from the network, for weights that it downloads."""
 
-MOST_LETTERS = 400
-"""Of what a hypermodel raised; the traceback has the rest."""
+_MAX_LETTERS = 400
+"""Letters of an error message of a hypermodel; the traceback has the rest."""
 
 FitProbe = Callable[[keras_tuner.HyperModel, keras_tuner.HyperParameters, Any], None]
 """Calls a hypermodel's `fit` with a built network so that it declares its hyperparameters; see `training.fit_probe`."""
@@ -42,8 +44,8 @@ def discover_space(
     name: str = "",
     probe_fit: FitProbe | None = None,
     note: Callable[[str], None] = lambda _: None,
-) -> keras_tuner.HyperParameters:
-    """All hyperparameters of a hypermodel, the conditional ones included, with their defaults as `values`.
+) -> SearchSpace:
+    """All hyperparameters of a hypermodel, the conditional ones included.
 
     A hypermodel that sets `declares_everything` is only asked to declare. Any other is built with its defaults; then
     with values that activate each conditional scope not entered so far; then with the other value of each boolean and
@@ -69,124 +71,124 @@ def discover_space(
             raise ConfigError(f"hypermodel: {name}.declare_hyperparameters raised {_describe(error)}") from error
         if not getattr(hypermodel, "declares_everything", False):
             _Exploration(hypermodel, space, name, probe_fit, note).run()
-    return space_of(space.space)
+    return SearchSpace.of(space)
 
 
-def space_of(
+def to_kerastuner(
+    space: SearchSpace, values: Mapping[str, HyperparameterValue] | None = None
+) -> keras_tuner.HyperParameters:
+    """What a hypermodel's `build` takes: the space with these `values`, or its defaults."""
+    return keras_tuner.HyperParameters.from_config(space.get_config(values))
+
+
+def _space_of(
     entries: list[Any], values: Mapping[str, HyperparameterValue] | None = None
 ) -> keras_tuner.HyperParameters:
-    """A space of these hyperparameters, whose `values` are those given, and defaults elsewhere (active ones only)."""
+    """A space of these hyperparameters with these `values`, and defaults elsewhere (active ones only)."""
     space = keras_tuner.HyperParameters()
     space.values = dict(values or {})
     space.merge(entries, overwrite=not values)
     return space
 
 
+@dataclass
 class _Exploration:
     """Builds until nothing new is found; see `discover_space`."""
 
-    def __init__(
-        self,
-        hypermodel: keras_tuner.HyperModel,
-        space: keras_tuner.HyperParameters,
-        name: str,
-        probe_fit: FitProbe | None,
-        note: Callable[[str], None],
-    ) -> None:
-        self._hypermodel = hypermodel
-        self._space = space
-        self._name = name
-        self._probe_fit = probe_fit
-        self._note = note
-        self._scopes: list[_Scope] = []
-        """Met in any build, entered or not."""
-        self._known_scopes: list[_Scope] = []
-        """Entered or tried."""
-        self._fit_notes: set[str] = set()
-        self._n_choice_builds = 0
-        self._values_seen: set[tuple[str, HyperparameterValue]] = set()
+    hypermodel: keras_tuner.HyperModel
+    space: keras_tuner.HyperParameters
+    name: str
+    probe_fit: FitProbe | None
+    note: Callable[[str], None]
+    scopes: list[_Scope] = field(default_factory=list)
+    """Met in any build, entered or not."""
+    known_scopes: list[_Scope] = field(default_factory=list)
+    """Entered or tried."""
+    fit_notes: set[str] = field(default_factory=set)
+    values_seen: set[tuple[str, HyperparameterValue]] = field(default_factory=set)
+    n_choice_builds: int = 0
 
     def run(self) -> None:
-        attempt = space_of(self._space.space)
+        attempt = _space_of(self.space.space)
         try:
             self._build(attempt)
         except ConfigError:
             raise
         except (Exception, SystemExit) as error:
             raise ConfigError(
-                f"hypermodel: {self._name} cannot be built with its defaults ({_format(attempt.values)}): "
+                f"hypermodel: {self.name} cannot be built with its defaults ({_format(attempt.values)}): "
                 f"{_describe(error)}"
             ) from error
-        for _ in range(MAX_EXPLORING_BUILDS):
+        for _ in range(_MAX_EXPLORING_BUILDS):
             values = self._next()
             if values is None:
                 return
-            attempt = space_of(self._space.space, values)
+            attempt = _space_of(self.space.space, values)
             try:
                 self._build(attempt)
             except ConfigError as error:
-                self._note(f"note: with {_format(self._changed(attempt.values))}: {error}; such trials will fail")
+                self.note(f"note: with {_format(self._changed(attempt.values))}: {error}; such trials will fail")
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a hypermodel can raise anything
-                self._note(
-                    f"note: hypermodel {self._name} cannot be built with {_format(self._changed(attempt.values))}: "
+                self.note(
+                    f"note: hypermodel {self.name} cannot be built with {_format(self._changed(attempt.values))}: "
                     f"{_describe(error)}; such trials are tried all the same"
                 )
 
     def _build(self, attempt: keras_tuner.HyperParameters) -> None:
         try:
-            model = self._hypermodel.build(attempt)
+            model = self.hypermodel.build(attempt)
             self._rehearse_fit(attempt, model)
         finally:
-            self._space.merge(attempt, overwrite=False)
-            self._scopes += attempt.inactive_scopes
-            self._known_scopes += [scope for scope in attempt.active_scopes if scope not in self._known_scopes]
-            self._values_seen |= set(attempt.values.items())
+            self.space.merge(attempt, overwrite=False)
+            self.scopes += attempt.inactive_scopes
+            self.known_scopes += [scope for scope in attempt.active_scopes if scope not in self.known_scopes]
+            self.values_seen |= set(attempt.values.items())
 
     def _rehearse_fit(self, attempt: keras_tuner.HyperParameters, model: Any) -> None:
-        if self._probe_fit is None:
+        if self.probe_fit is None:
             return
         try:
-            self._probe_fit(self._hypermodel, attempt, model)
+            self.probe_fit(self.hypermodel, attempt, model)
         except ConfigError:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a hypermodel can raise anything
             line = (
-                f"note: hypermodel {self._name}: rehearsing its fit, on a few images without training, raised "
+                f"note: hypermodel {self.name}: rehearsing its fit, on a few images without training, raised "
                 f"{_describe(error)}; hyperparameters that it declares after that are not searched"
             )
-            if line not in self._fit_notes:
-                self._fit_notes.add(line)
-                self._note(line)
+            if line not in self.fit_notes:
+                self.fit_notes.add(line)
+                self.note(line)
 
     def _next(self) -> dict[str, HyperparameterValue] | None:
         """The values to build with next; None if nothing is left to find."""
-        declared = (entry.conditions for entry in self._space.space if entry.conditions)
-        for scope in (*self._scopes, *declared):
-            if scope not in self._known_scopes:
-                self._known_scopes.append(scope)
+        declared = (entry.conditions for entry in self.space.space if entry.conditions)
+        for scope in (*self.scopes, *declared):
+            if scope not in self.known_scopes:
+                self.known_scopes.append(scope)
                 return _activating(scope)
-        for entry in self._space.space:
+        for entry in self.space.space:
             value = _other_value(entry)
-            if value is not None and (entry.name, value) not in self._values_seen:
-                self._values_seen.add((entry.name, value))
+            if value is not None and (entry.name, value) not in self.values_seen:
+                self.values_seen.add((entry.name, value))
                 return {**_activating(entry.conditions), entry.name: value}
         return self._next_choice()
 
     def _next_choice(self) -> dict[str, HyperparameterValue] | None:
-        if self._n_choice_builds == MAX_CHOICE_BUILDS:
+        if self.n_choice_builds == MAX_CHOICE_BUILDS:
             return None
-        scoped = {condition.name for scope in self._known_scopes for condition in scope}
-        choices = [entry for entry in self._space.space if isinstance(entry, Choice) and entry.name not in scoped]
+        scoped = {condition.name for scope in self.known_scopes for condition in scope}
+        choices = [entry for entry in self.space.space if isinstance(entry, Choice) and entry.name not in scoped]
         for entry in sorted(choices, key=lambda entry: not isinstance(entry.default, str)):
             for value in entry.values:
-                if (entry.name, value) not in self._values_seen:
-                    self._n_choice_builds += 1
-                    self._values_seen.add((entry.name, value))
+                if (entry.name, value) not in self.values_seen:
+                    self.n_choice_builds += 1
+                    self.values_seen.add((entry.name, value))
                     return {**_activating(entry.conditions), entry.name: value}
         return None
 
     def _changed(self, values: Mapping[str, HyperparameterValue]) -> dict[str, HyperparameterValue]:
-        defaults = space_of(self._space.space).values
+        defaults = _space_of(self.space.space).values
         return {name: value for name, value in values.items() if defaults.get(name) != value} or dict(values)
 
 
@@ -199,7 +201,7 @@ def _other_value(entry: Any) -> HyperparameterValue | None:
     """A value with which a hypermodel may declare more than with the default, outside of any scope."""
     if isinstance(entry, Boolean):
         return not entry.default
-    is_small = isinstance(entry, Int) and entry.sampling == "linear" and entry.max_value - entry.min_value < MOST_LAYERS
+    is_small = isinstance(entry, Int) and entry.sampling == "linear" and entry.max_value - entry.min_value < _MAX_LAYERS
     return entry.max_value - (entry.max_value - entry.min_value) % entry.step if is_small else None
 
 
@@ -209,7 +211,7 @@ def _format(values: Mapping[str, HyperparameterValue]) -> str:
 
 def _describe(error: BaseException) -> str:
     text = typed_reason(error)
-    text = text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}…"
+    text = text if len(text) <= _MAX_LETTERS else f"{text[: _MAX_LETTERS - 1]}…"
     is_download = isinstance(error, ConnectionError | TimeoutError) or "URL fetch failure" in text
     hint = " (weights from the network have to be downloaded before, on a machine that reaches it)"
     return f"{text}{hint}" if is_download else text
@@ -217,9 +219,9 @@ def _describe(error: BaseException) -> str:
 
 @contextmanager
 def _short_network_timeout() -> Iterator[None]:
-    """A network that does not answer makes an error, not a build that never ends."""
+    """A network that does not answer raises an error, instead of a build that never ends."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(before or NETWORK_SECONDS)
+    socket.setdefaulttimeout(before or _NETWORK_SECONDS)
     try:
         yield
     finally:

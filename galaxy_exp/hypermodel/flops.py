@@ -20,7 +20,7 @@ class LayerCall:
     """One layer where it is used once in a network; a shared layer has one of these for each use."""
 
     layer: Any
-    """A `keras.Layer` that is no network itself, an operation of `keras.ops`, or a model whose inside is not known."""
+    """A `keras.Layer` that is no network itself, an operation of `keras.ops`, or a subclassed model."""
     input_elements: int
     """Numbers that go in for one image, in all inputs together; 0 where a side is not fixed."""
     output_elements: int
@@ -34,8 +34,8 @@ def count_flops(model: keras.Model) -> int:
     convolution takes 2 k^2 C_in operations for each output and one more with a bias, a dense layer 2 C_in and one.
     Batch normalisation is one multiplication and one addition an element, pooling one operation for each element it
     looks at, and any activation function but "linear" one an element. What only moves numbers, or acts in training
-    alone, is free. A layer of no known kind counts 0, and `uncounted_layers` names it; so does all of a model whose
-    inside is a `call` of its own rather than layers put together.
+    alone, is free. A layer of no known kind counts 0, and `uncounted_layers` names it; so does all of a
+    subclassed model, whose `call` is not known.
     """
     return sum(_flops(call) or 0 for call in layer_calls(model))
 
@@ -168,4 +168,4 @@ _FORMULAS: tuple[tuple[tuple[type, ...], _Formula], ...] = (
     ((layers.Flatten, layers.Reshape, layers.Permute, layers.Concatenate, layers.Identity), _nothing),
     ((layers.ZeroPadding2D, layers.Cropping2D, layers.RepeatVector), _nothing),
 )
-"""The first that fits; whatever their formula says, layers with an activation function pay for it."""
+"""The first that fits; an activation function is counted in addition to the formula."""

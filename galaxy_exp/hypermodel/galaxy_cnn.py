@@ -10,21 +10,19 @@ import keras
 import keras_tuner
 from numpy.typing import NDArray
 
-from galaxy_exp.hypermodel.batches import Batches
-from galaxy_exp.hypermodel.class_weights import class_weights
-from galaxy_exp.hypermodel.feeding import feed
-from galaxy_exp.hypermodel.losses import build_loss
-from galaxy_exp.hypermodel.macro_f1 import MacroF1
-from galaxy_exp.hypermodel.network import build_network
+from galaxy_exp.hypermodel.batches import Batches, feed
+from galaxy_exp.hypermodel.class_balance import class_weights
+from galaxy_exp.hypermodel.galaxy_network import build_network
+from galaxy_exp.hypermodel.galaxy_space import LIMITS, declare_hyperparameters
 from galaxy_exp.hypermodel.on_device import fit_batches
-from galaxy_exp.hypermodel.optimization import build_optimizer, cosine_schedule
-from galaxy_exp.hypermodel.space import LIMITS, declare_hyperparameters
+from galaxy_exp.hypermodel.optimizers import build_optimizer, cosine_schedule
+from galaxy_exp.hypermodel.scoring import MacroF1, build_loss
 
 __all__ = ["GalaxyCNN"]
 
 
 class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
-    """Builds and trains the network that `galaxy_exp.hypermodel.space` describes.
+    """Builds and trains the network that `galaxy_exp.hypermodel.galaxy_space` describes.
 
     It works in galaxy_exp's sweeps and in any `keras_tuner.Tuner`:
 
@@ -37,7 +35,7 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
     """
 
     declares_everything = True
-    """`declare_hyperparameters` alone knows the whole space, so that nobody needs to build networks to learn it."""
+    """`declare_hyperparameters` declares the whole space, so that no network has to be built to find it."""
 
     limits: Mapping[str, tuple[float, float]] = LIMITS
     """How far a sweep file may widen a hyperparameter."""
@@ -86,7 +84,7 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
         Args:
             x: uint8 (n, height, width, channels), an array or a memory map, which is read batch by batch.
             y: integer labels (n,).
-            validation_data: evaluated by Keras after each epoch when given.
+            validation_data: evaluated by Keras after each epoch, if any.
             seed: of the order of the images; None draws one from Python's generator.
             kwargs: further arguments of `keras.Model.fit`.
         """

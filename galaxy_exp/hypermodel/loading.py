@@ -1,11 +1,19 @@
-"""From the `hypermodel` key of a sweep file to a HyperModel."""
+"""Hypermodels by reference: the `hypermodel` key of a sweep file, and objects that a Python caller passes.
+
+A reference is the name of a built-in hypermodel, package.module:Name, or pickled:Name. The last means an object
+that cannot be imported, because it was defined in a notebook, in the running script or inside a function: it is pickled
+by value (cloudpickle) into the sweep's folder, and read from there and from nowhere else.
+"""
 
 from __future__ import annotations
 
+import filecmp
 import importlib
 import inspect
 import pickle
+import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,13 +25,27 @@ from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.records import BUILT_IN_HYPERMODEL
 from galaxy_exp.wording import did_you_mean, nearest
 
-__all__ = ["BUILT_IN", "PICKLED", "load_hypermodel"]
+__all__ = ["BUILT_IN", "is_same_hypermodel", "load_hypermodel", "locate_hypermodel", "store_hypermodel"]
 
 BUILT_IN = {BUILT_IN_HYPERMODEL: GalaxyCNN}
-"""The hypermodels that have a name of their own."""
+"""The hypermodels that a sweep file names without a module."""
 
-PICKLED = "pickled:"
-"""How the reference of a pickled hypermodel begins; see `given.py`."""
+_PICKLED = "pickled:"
+_FILE_NAME = "hypermodel.pkl"
+
+_MOVED = {
+    "class_weights": "class_balance",
+    "fast_dropout": "galaxy_network",
+    "feeding": "batches",
+    "fused": "optimizers",
+    "losses": "scoring",
+    "macro_f1": "scoring",
+    "network": "galaxy_network",
+    "optimization": "optimizers",
+    "sampling": "class_balance",
+    "space": "galaxy_space",
+}
+"""Modules of this package, by the name that pickles of earlier releases have for them."""
 
 
 def load_hypermodel(reference: str, image_shape: Sequence[int], n_classes: int) -> keras_tuner.HyperModel:
@@ -31,10 +53,10 @@ def load_hypermodel(reference: str, image_shape: Sequence[int], n_classes: int) 
 
     Args:
         reference: a name in `BUILT_IN`, or "package.module:attribute", where the attribute is a HyperModel class
-            (constructed with `image_shape=` and `n_classes=`, or `input_shape=` and `classes=` as KerasTuner's own call
-            them, as far as its constructor takes them), a HyperModel
-            instance, or a callable `build(hp)` (which may take the two as well) that returns a compiled model; or
-            "pickled:" and the file that holds one of these, as `locate_hypermodel` gives it. Unpickling runs code.
+            (constructed with those of `image_shape=` and `n_classes=`, or `input_shape=` and `classes=` as KerasTuner's
+            own call them, that its constructor has), a HyperModel instance, or a callable `build(hp)` (which may take
+            the two as well) that returns a compiled model; or "pickled:" and the file of one of these, as
+            `locate_hypermodel` returns it. Unpickling runs code.
         image_shape: (height, width, channels).
 
     Raises:
@@ -49,25 +71,83 @@ def load_hypermodel(reference: str, image_shape: Sequence[int], n_classes: int) 
         return _construct(reference, target, known)
     if callable(target) and not inspect.isclass(target):
         return _from_function(target, known)
+    found = f"class {target.__name__}" if inspect.isclass(target) else f"of type {type(target).__name__}"
     raise ConfigError(
-        f"hypermodel: {reference} is {_describe(target)}; expected a keras_tuner.HyperModel class or instance, "
+        f"hypermodel: {reference} is {found}; expected a keras_tuner.HyperModel class or instance, "
         "or a function build(hp)"
     )
+
+
+def store_hypermodel(hypermodel: Any, folder: Path) -> str:
+    """The reference for a hypermodel; writes it into the sweep's folder unless it can be imported.
+
+    Args:
+        hypermodel: a `keras_tuner.HyperModel` class or instance, a function `build(hp)`, or a reference already.
+        folder: of the sweep.
+
+    Raises:
+        ConfigError: the object can be neither imported nor pickled.
+    """
+    if isinstance(hypermodel, str):
+        return hypermodel
+    built_in = [name for name, known in BUILT_IN.items() if known is hypermodel]
+    reference = built_in[0] if built_in else _dotted_path(hypermodel)
+    if reference is not None:
+        return reference
+    name = getattr(hypermodel, "__name__", type(hypermodel).__name__)
+    (folder / _FILE_NAME).write_bytes(_pickle(hypermodel, name))
+    return f"{_PICKLED}{name}"
+
+
+def locate_hypermodel(reference: str, folder: Path) -> str:
+    """The reference that `load_hypermodel` takes: a pickled hypermodel's with its file in the sweep's folder.
+
+    Raises:
+        ConfigError: the sweep has no such file.
+    """
+    if not reference.startswith(_PICKLED):
+        return reference
+    file = folder / _FILE_NAME
+    if not file.is_file():
+        raise ConfigError(
+            f"hypermodel: {reference} was given to run_sweep as an object, and is found in that sweep's folder only "
+            f"({file} is missing); expected package.module:ClassName, or run_sweep(..., hypermodel=...)"
+        )
+    return f"{_PICKLED}{file}"
+
+
+def is_same_hypermodel(reference: str, folder: Path, other: Path) -> bool:
+    """Whether a reference means the same in both sweeps' folders; a pickled hypermodel must be equal in all bytes."""
+    if not reference.startswith(_PICKLED):
+        return True
+    files = folder / _FILE_NAME, other / _FILE_NAME
+    return all(file.is_file() for file in files) and filecmp.cmp(*files, shallow=False)
 
 
 def _find(reference: str) -> Any:
     if reference in BUILT_IN:
         return BUILT_IN[reference]
-    if reference.startswith(PICKLED):
-        return _unpickle(Path(reference.removeprefix(PICKLED)))
+    if reference.startswith(_PICKLED):
+        return _unpickle(Path(reference.removeprefix(_PICKLED)))
     return _import_attribute(reference)
 
 
 def _unpickle(file: Path) -> Any:
     try:
-        return pickle.loads(file.read_bytes())
+        with file.open("rb") as stream:
+            return _Unpickler(stream).load()
     except Exception as error:  # what was pickled can raise anything, above all where its imports are missing
         raise ConfigError(f"hypermodel: {file} cannot be loaded: {typed_reason(error)}") from error
+
+
+class _Unpickler(pickle.Unpickler):
+    """Finds what earlier releases had in other modules."""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        package, _, module = module_name.rpartition(".")
+        if package == __package__:
+            module_name = f"{package}.{_MOVED.get(module, module)}"
+        return super().find_class(module_name, global_name)
 
 
 def _import_attribute(reference: str) -> Any:
@@ -122,5 +202,30 @@ def _accepted(factory: Any, known: dict[str, Any], leave_out: int = 0) -> dict[s
     return {name: known[name] for name in names if name in known}
 
 
-def _describe(target: Any) -> str:
-    return f"class {target.__name__}" if inspect.isclass(target) else f"of type {type(target).__name__}"
+def _dotted_path(target: Any) -> str | None:
+    """package.module:Name if another process gets the same object by importing it."""
+    module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", ".")
+    if module is None or module == "__main__" or "." in name:
+        return None
+    found = getattr(sys.modules.get(module), name, None) is target and _can_be_found(module)
+    return f"{module}:{name}" if found else None
+
+
+def _can_be_found(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # a module that was made by hand
+        return False
+
+
+def _pickle(hypermodel: Any, name: str) -> bytes:
+    import cloudpickle
+
+    try:
+        pickled: bytes = cloudpickle.dumps(hypermodel)
+    except Exception as error:  # an object can raise anything while it is pickled
+        raise ConfigError(
+            f"hypermodel: {name} cannot be sent to a worker process: {typed_reason(error)} "
+            "(define it in a module of its own, or keep what cannot be pickled out of it)"
+        ) from error
+    return pickled

@@ -1,7 +1,7 @@
 """Training with the images on the device: put there once, gathered there, and an epoch in one call. On JAX alone.
 
 Keras's trainer sends each batch to the device, and returns to Python and reads metrics back after each step. Here the
-images lie on the device as uint8, the order of an epoch goes over as one array of integers, and `jax.lax.scan` runs
+images are on the device as uint8, the order of an epoch is sent as one array of integers, and `jax.lax.scan` runs
 Keras's own training step over it; what is computed is the same.
 """
 
@@ -18,16 +18,15 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.hypermodel.batches import Batches
-from galaxy_exp.hypermodel.feeding import feed
+from galaxy_exp.hypermodel.batches import Batches, feed
 
-__all__ = ["PLATFORMS", "SHARE", "fit_batches"]
+__all__ = ["MAX_FRACTION", "PLATFORMS", "fit_batches"]
 
 PLATFORMS = ("gpu", "tpu")
 """As JAX names them. On a processor nothing is gained, and XLA computes convolutions within a loop ten times slower."""
 
-SHARE = 0.25
-"""Of the device's free memory, for images: the rest is for training, also that of other workers on the same GPU."""
+MAX_FRACTION = 0.25
+"""Fraction of the device's free memory for images: the rest is for training, also by other workers on the same GPU."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,9 +44,9 @@ def fit_batches(
 ) -> keras.callbacks.History:
     """`model.fit(batches)`, with the images on the device where that is possible.
 
-    It is on JAX with compilation on one of `PLATFORMS`, if the images take no more than `SHARE` of its free memory, and
-    if nobody looks at single steps: no progress bar, no callback for batches. Images from a file stay there for the
-    next call. Then an epoch is one step to Keras, and its training function is replaced until the end.
+    It is on JAX with compilation on one of `PLATFORMS`, if the images take no more than `MAX_FRACTION` of its free
+    memory, and if nothing observes single steps: no progress bar, no callback for batches. Images from a file stay
+    there for the next call. Then an epoch is one step to Keras, and its training function is replaced until the end.
 
     Args:
         batches: with the order of the images, which is the same either way.
@@ -88,7 +87,7 @@ def _compiles_for_device(model: keras.Model) -> bool:
 
 
 def _sees_batches(callback: keras.callbacks.Callback) -> bool:
-    """Whether a callback has a hook for batches: of its class, of its own as a `LambdaCallback`'s, or within a list."""
+    """Whether a callback has a hook for batches: of its class, of the instance (`LambdaCallback`), or within a list."""
     if isinstance(callback, keras.callbacks.CallbackList):
         return any(map(_sees_batches, callback.callbacks))
     names = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
@@ -159,9 +158,9 @@ def _on_device(images: NDArray[Any]) -> Any | None:
     if key in _kept:
         return _kept[key]
     _kept.clear()
-    limit = SHARE * _free_bytes()
+    limit = MAX_FRACTION * _free_bytes()
     if images.nbytes > limit:
-        _say_too_large(images.nbytes, int(limit))
+        _warn_too_large(images.nbytes, int(limit))
         return None
     placed = jax.device_put(np.asarray(images))
     if key is not None:
@@ -185,8 +184,8 @@ def _free_bytes() -> int:
 
 
 @functools.cache
-def _say_too_large(n_bytes: int, limit: int) -> None:
+def _warn_too_large(n_bytes: int, limit: int) -> None:
     _LOG.warning(
         "the training images (%.1f GB) stay on the host: more than %.0f %% of the device's free memory (%.1f GB)",
-        n_bytes / 1e9, 100 * SHARE, limit / 1e9,
+        n_bytes / 1e9, 100 * MAX_FRACTION, limit / 1e9,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the outputs of a network mean, and how they become one probability per class."""
+"""The kinds of outputs that networks have, and how they become one probability per class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROW_SUM_TOLERANCE = 1e-2
 
 
 class OutputKind(Enum):
-    """What a network gives for an image."""
+    """The output of a network for an image."""
 
     PROBABILITIES = "one probability per class; they sum to 1"
     LOGITS = "one logit per class"
@@ -33,7 +33,7 @@ def find_output_kind(model: keras.Model, outputs: NDArray[Any]) -> OutputKind:
         outputs: (n, n_classes), or (n, 1) for two classes.
     """
     loss = _compiled_loss(model)
-    from_logits = _says_from_logits(loss)
+    from_logits = _takes_logits(loss)
     if outputs.shape[1] == 1:
         in_range = outputs.min() >= 0 and outputs.max() <= 1
         is_linear = from_logits is None and _last_activation(model) == "linear"
@@ -59,11 +59,11 @@ def to_probabilities(outputs: NDArray[np.float32], kind: OutputKind) -> NDArray[
 
 
 def add_probabilities(model: keras.Model, kind: OutputKind, image_shape: tuple[int, ...]) -> keras.Model:
-    """A built model with what `to_probabilities` does behind it, in float32, made of Keras's own layers.
+    """A built model followed by what `to_probabilities` does, in float32, made of Keras's own layers.
 
     Args:
-        model: images (n, *image_shape) to outputs of that kind; a Functional or Sequential one that gives
-            probabilities is returned as it is.
+        model: images (n, *image_shape) to outputs of that kind; a Functional or Sequential one whose outputs
+            are probabilities is returned as it is.
     """
     is_graph = bool(getattr(model, "outputs", None))
     if is_graph and kind is OutputKind.PROBABILITIES:
@@ -85,22 +85,22 @@ def add_probabilities(model: keras.Model, kind: OutputKind, image_shape: tuple[i
 
 
 def _compiled_loss(model: keras.Model) -> Any:
-    """The only loss that the model is compiled with, as it was given; None without one."""
+    """The only loss that the model is compiled with, as passed to `compile`; None without one."""
     loss = getattr(model, "loss", None)
     while isinstance(loss, list | tuple | dict) and len(loss) == 1:
         loss = next(iter(loss.values() if isinstance(loss, dict) else loss))
     return loss
 
 
-def _says_from_logits(loss: Any) -> bool | None:
-    """None if the loss does not say; Keras's own functions take probabilities by default."""
+def _takes_logits(loss: Any) -> bool | None:
+    """None if the loss does not state it; Keras's own functions take probabilities by default."""
     if isinstance(loss, partial):
-        told = loss.keywords.get("from_logits")
-        return _says_from_logits(loss.func) if told is None else bool(told)
-    told = getattr(loss, "from_logits", None)
-    if told is None and _name(loss) and "crossentropy" in _name(loss).lower() and _is_keras_s(loss):
+        stated = loss.keywords.get("from_logits")
+        return _takes_logits(loss.func) if stated is None else bool(stated)
+    stated = getattr(loss, "from_logits", None)
+    if stated is None and _name(loss) and "crossentropy" in _name(loss).lower() and _is_keras_s(loss):
         return False
-    return None if told is None else bool(told)
+    return None if stated is None else bool(stated)
 
 
 def _is_keras_s(loss: Any) -> bool:
@@ -115,7 +115,7 @@ def _name(loss: Any) -> str:
 
 
 def _last_activation(model: keras.Model) -> str:
-    """The name of the activation of the last layer; empty for a model whose inside is a `call` of its own."""
+    """The name of the activation of the last layer; empty for a subclassed model."""
     if not getattr(model, "outputs", None) or not model.layers:
         return ""
     last = model.layers[-1]

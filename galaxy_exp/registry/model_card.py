@@ -11,6 +11,7 @@ from galaxy_exp.evaluation.metrics import METRIC_LABELS, RARE
 from galaxy_exp.evaluation.selection import standings
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import Gain
+from galaxy_exp.space.search_space import Hyperparameter, Kind, SearchSpace
 
 __all__ = ["LONGEST", "add_decision", "write_card"]
 
@@ -116,19 +117,17 @@ def _search_lines(record: SweepRecord) -> Iterator[str]:
 
 
 def _space_lines(record: SweepRecord) -> list[str]:
-    lines = [_describe_entry(entry["config"]) for entry in record.started.space.get("space", [])]
+    lines = [_describe_entry(each) for each in SearchSpace.from_config(record.started.space).hyperparameters]
     return lines or ["not recorded"]
 
 
-def _describe_entry(entry: Mapping[str, Any]) -> str:
-    if "values" in entry:
-        return f"- {entry['name']}: {', '.join(map(_short, entry['values']))}"
-    if "min_value" in entry:
-        scale = entry.get("sampling") or "linear"
-        log = "" if scale == "linear" else f", {scale}"
-        return f"- {entry['name']}: {_short(entry['min_value'])} to {_short(entry['max_value'])}{log}"
-    fixed = f"{_short(entry['value'])}" if "value" in entry else "true, false"
-    return f"- {entry['name']}: {fixed}"
+def _describe_entry(entry: Hyperparameter) -> str:
+    if entry.kind is Kind.BOOLEAN:
+        return f"- {entry.name}: true, false"
+    if entry.listed:
+        return f"- {entry.name}: {', '.join(map(_short, entry.listed))}"
+    scale = "" if entry.scale == "linear" else f", {entry.scale}"
+    return f"- {entry.name}: {_short(entry.low)} to {_short(entry.high)}{scale}"
 
 
 def _test_lines(record: SweepRecord) -> Iterator[str]:

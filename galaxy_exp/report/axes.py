@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from galaxy_exp.records import HyperparameterValue
-from galaxy_exp.scales import quantile_of
+from galaxy_exp.space.domains import quantile_of
+from galaxy_exp.space.search_space import Hyperparameter, Kind, SearchSpace
 
 if TYPE_CHECKING:
     from galaxy_exp.journal.record import SweepRecord, TrialRecord
@@ -57,8 +58,7 @@ class Axis:
 def axes_of(record: SweepRecord, trials: Sequence[TrialRecord]) -> list[Axis]:
     """The hyperparameters of the sweep's space that took at least two values in these trials, as declared."""
     merged: dict[str, Axis] = {}
-    for entry in record.started.space.get("space", []):
-        axis = _read_axis(entry["class_name"], entry["config"])
+    for axis in _declared_axes(record):
         merged[axis.name] = _join(merged[axis.name], axis) if axis.name in merged else axis
     return [axis for axis in merged.values() if _varies(axis, trials)]
 
@@ -69,8 +69,7 @@ def comparable_trials(record: SweepRecord) -> list[TrialRecord]:
     The baseline may be outside: then it also differs from all others in what the sweep file fixes, and says nothing
     about what was searched.
     """
-    entries = [(entry["class_name"], entry["config"]) for entry in record.started.space.get("space", [])]
-    axes = [_read_axis(kind, config) for kind, config in entries]
+    axes = _declared_axes(record)
     return [
         trial
         for trial in record.searched
@@ -117,18 +116,21 @@ def tick_values(axis: Axis) -> list[HyperparameterValue]:
     return list(dict.fromkeys(map(round, inside))) if axis.is_whole else list(inside)
 
 
-def _read_axis(kind: str, config: Mapping[str, Any]) -> Axis:
-    """From an entry of `keras_tuner.HyperParameters.get_config()`."""
-    name = config["name"]
-    if kind == "Fixed":
-        return Axis(name, (config["value"],))
-    if kind == "Boolean":
-        return Axis(name, (False, True))
-    if kind == "Choice":
-        return Axis(name, tuple(config["values"]))
-    scale = config.get("sampling")
-    ends = config["min_value"], config["max_value"]
-    return Axis(name, (), *ends, scale == "log", kind == "Int", scale == "reverse_log")
+def _declared_axes(record: SweepRecord) -> list[Axis]:
+    return [_axis_of(each) for each in SearchSpace.from_config(record.started.space).hyperparameters]
+
+
+def _axis_of(hyperparameter: Hyperparameter) -> Axis:
+    scale = hyperparameter.scale
+    return Axis(
+        hyperparameter.name,
+        hyperparameter.listed,
+        hyperparameter.low,
+        hyperparameter.high,
+        scale == "log",
+        hyperparameter.kind is Kind.INT,
+        scale == "reverse_log",
+    )
 
 
 def _join(first: Axis, second: Axis) -> Axis:

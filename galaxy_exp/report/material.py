@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.records import Gain
 from galaxy_exp.report.comparison import Finalist
+from galaxy_exp.space.search_space import SearchSpace
 
 if TYPE_CHECKING:
     from galaxy_exp.evaluation.confidence import Calibration
@@ -165,9 +166,9 @@ class Material:
         return self.record.baseline_test
 
     @property
-    def space(self) -> list[tuple[str, Mapping[str, Any]]]:
-        """Class and configuration of each entry of the KerasTuner space."""
-        return [(entry["class_name"], entry["config"]) for entry in self.record.started.space.get("space", [])]
+    def space(self) -> SearchSpace:
+        """The space that was searched, as journaled."""
+        return SearchSpace.from_config(self.record.started.space)
 
     def gain(self, metric: str) -> Gain | None:
         """The gain in one metric."""

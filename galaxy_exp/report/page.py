@@ -10,8 +10,6 @@ from galaxy_exp.report.html import render
 from galaxy_exp.report.importance import LEAST_TRIALS, NO_TEST
 from galaxy_exp.report.material import Material, SweepState
 from galaxy_exp.report.paper import (
-    PRUNERS,
-    SAMPLERS,
     bibtex,
     cited_data,
     cited_methods,
@@ -22,6 +20,7 @@ from galaxy_exp.report.paper import (
 from galaxy_exp.report.result_sections import Found, Tested
 from galaxy_exp.report.search_sections import Asked, Searched, Spent
 from galaxy_exp.report.words import count, metric_name, score, signed
+from galaxy_exp.search_methods import PRUNERS, SAMPLERS
 from galaxy_exp.wording import iso_time
 
 __all__ = ["build_page"]

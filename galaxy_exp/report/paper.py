@@ -11,10 +11,9 @@ from typing import Any
 from galaxy_exp.records import BUILT_IN_HYPERMODEL, gain_in
 from galaxy_exp.report.material import Material
 from galaxy_exp.report.words import METRIC_NAMES, count, metric_name, plain_value
+from galaxy_exp.search_methods import PRUNERS, SAMPLERS, SearchMethod
 
 __all__ = [
-    "PRUNERS",
-    "SAMPLERS",
     "bibtex",
     "cited_data",
     "cited_methods",
@@ -24,33 +23,10 @@ __all__ = [
     "read_references",
 ]
 
-SAMPLERS = {
-    "gp": "expected improvement under a Gaussian process",
-    "tpe": "a tree-structured Parzen estimator",
-    "random": "random search",
-    "grid": "a grid",
-    "qmc": "a quasi-random sequence",
-    "cmaes": "CMA-ES",
-}
-PRUNERS = {
-    "asha": "asynchronous successive halving",
-    "hyperband": "Hyperband",
-    "median": "the median rule",
-    "patience": "patience with trials that do not improve",
-}
-"""What `search.sampler` and `search.pruner` stand for; user-defined ones are not in it."""
-
 _DATA = {
     "galaxy10-sdss": ("galaxy10sdss", "abazajian2009", "lintott2008", "lintott2011", "willett2013"),
     "galaxy10-decals": ("galaxy10decals", "dey2019", "lintott2008", "lintott2011", "willett2013", "walmsley2022"),
 }
-_SAMPLERS = {
-    "gp": ("jones1998",),
-    "tpe": ("bergstra2011", "akiba2019"),
-    "qmc": ("sobol1967", "owen1998"),
-    "cmaes": ("hansen2001", "akiba2019"),
-}
-_PRUNERS = {"asha": ("li2020",), "hyperband": ("li2018", "li2020"), "median": ("golovin2017",)}
 _SOFTWARE = {
     "keras": ("keras",),
     "tensorflow": ("abadi2016",),
@@ -125,17 +101,21 @@ def _data_sentence(material: Material) -> str:
 def _search_sentence(material: Material) -> str:
     record = material.record
     search, methods = record.config.search, cited_methods(material)
-    sampler = SAMPLERS.get(search.sampler_choice, _latex(search.sampler_choice))
+    sampler = _label(SAMPLERS, search.sampler_choice)
     network = " of a convolutional network" if record.config.hypermodel == BUILT_IN_HYPERMODEL else ""
     text = (
         f"Hyperparameters{network} were searched in {count(len(record.searched), 'trial')} of up to "
         f"{record.config.training.epochs} epochs, proposed by {sampler}{_cite(methods.get('sampler', ()))}"
     )
     if search.pruner != "none":
-        pruner = PRUNERS.get(search.pruner, _latex(search.pruner))
+        pruner = _label(PRUNERS, search.pruner)
         text += f" and cut short by {pruner}{_cite(methods.get('pruner', ()))}"
     objectives = " and ".join(_latex(metric_name(each.name)) for each in search.objectives)
     return f"{text}, for the best {objectives} on the validation images."
+
+
+def _label(methods: Mapping[str, SearchMethod], name: str) -> str:
+    return methods[name].label if name in methods else _latex(name)
 
 
 def _choice_sentence(material: Material) -> str:
@@ -209,6 +189,7 @@ def cited_software(material: Material) -> dict[str, tuple[str, ...]]:
     """Keys by package, as `describe_software` names it: what every sweep runs on, and what this one used besides."""
     record = material.record
     search, execution = record.config.search, record.execution
+    sampler = SAMPLERS.get(search.sampler_choice)
     backends = {trial.result.backend for trial in record.trials.values() if trial.result}
     several = execution.workers not in (None, 1) or execution.scheduler or execution.scheduler_file or execution.cluster
     used = {
@@ -219,7 +200,7 @@ def cited_software(material: Material) -> dict[str, tuple[str, ...]]:
         "mlflow": True,
         "dask": bool(several) or execution.engine == "dask",
         "astropy": any(step.startswith("FITS") for step in material.data.preprocessing),
-        "scipy": search.sampler_choice in ("gp", "qmc"),
+        "scipy": sampler is not None and "scipy" in sampler.packages,
         "numpy": True,
     }
     return {package: _SOFTWARE[package] for package, is_used in used.items() if is_used}
@@ -229,12 +210,17 @@ def cited_methods(material: Material) -> dict[str, tuple[str, ...]]:
     """Keys by what they were used for: "sampler", "pruner", "bootstrap", "calibration"; without what was not used."""
     search = material.record.config.search
     found = {
-        "sampler": _SAMPLERS.get(search.sampler_choice, ()),
-        "pruner": _PRUNERS.get(search.pruner, ()),
+        "sampler": _citations(SAMPLERS, search.sampler_choice),
+        "pruner": _citations(PRUNERS, search.pruner),
         "bootstrap": ("efron1993",) if material.gains else (),
         "calibration": ("guo2017",) if material.calibration else (),
     }
     return {use: keys for use, keys in found.items() if keys}
+
+
+def _citations(methods: Mapping[str, SearchMethod], name: str) -> tuple[str, ...]:
+    """None for a user-defined class."""
+    return methods[name].citations if name in methods else ()
 
 
 def bibtex(keys: Iterable[str]) -> str:

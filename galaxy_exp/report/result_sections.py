@@ -27,6 +27,7 @@ from galaxy_exp.report.words import (
     score,
     signed,
 )
+from galaxy_exp.space.search_space import Kind
 
 if TYPE_CHECKING:
     from galaxy_exp.journal.record import TrialRecord
@@ -170,7 +171,7 @@ def _difference(material: Material, trial: TrialRecord) -> str:
     if not trial.state.has_model and trial.result and trial.result.reason:
         return trial.result.reason
     started = material.record.started
-    fixed = {config["name"] for kind, config in material.space if kind == "Fixed"}
+    fixed = {each.name for each in material.space.hyperparameters if each.kind is Kind.FIXED}
     changed = {
         name: value for name, value in trial.values.items() if name not in fixed and started.baseline.get(name) != value
     }

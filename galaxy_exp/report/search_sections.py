@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -25,6 +25,7 @@ from galaxy_exp.report.material import Material
 from galaxy_exp.report.rungs import Rungs, collect_rungs, draw_curves, draw_survivors
 from galaxy_exp.report.scores import ParetoTrials, collect_history, collect_pareto, draw_history, draw_pareto
 from galaxy_exp.report.words import count, plain_value, quantity, validation_name
+from galaxy_exp.space.search_space import Hyperparameter, Kind
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,13 +68,13 @@ class Asked:
     @classmethod
     def of(cls, material: Material) -> Asked:
         """Collects the tables."""
-        searched = [(kind, config) for kind, config in material.space if kind != "Fixed"]
-        fixed = {config["name"]: plain_value(config["value"]) for kind, config in material.space if kind == "Fixed"}
+        declared = material.space.hyperparameters
+        fixed = {each.name: plain_value(each.default) for each in declared if each.kind is Kind.FIXED}
         baseline = material.record.started.baseline
         rows: list[list[str | Cell]] = [
-            [Cell(config["name"], is_code=True), _domain(kind, config), _condition(config),
-             plain_value(baseline.get(config["name"]))]
-            for kind, config in searched
+            [Cell(each.name, is_code=True), _domain(each), each.describe_conditions(plain_value),
+             plain_value(baseline.get(each.name))]
+            for each in declared if each.kind is not Kind.FIXED
         ]  # fmt: skip
         header = ["hyperparameter", "searched", "only if", "baseline"]
         space = Table("Hyperparameters that were searched", header, rows, text=range(4)) if rows else None
@@ -114,27 +115,10 @@ def _enqueued(material: Material) -> Iterator[str]:
         yield f"{count(n_trials, 'trial')} of {sweep_id or 'an earlier sweep'} as evidence"
 
 
-def _domain(kind: str, config: Mapping[str, Any]) -> str:
-    if kind == "Boolean":
+def _domain(hyperparameter: Hyperparameter) -> str:
+    if hyperparameter.kind is Kind.BOOLEAN:
         return "yes, no"
-    if kind == "Choice":
-        return ", ".join(map(plain_value, config["values"]))
-    step = config.get("step")
-    steps = "" if step is None or (kind == "Int" and step == 1) else f", step {step:g}"
-    scale = _SCALES.get(config.get("sampling", ""), "")
-    return f"{plain_value(config['min_value'])} to {plain_value(config['max_value'])}{steps}{scale}"
-
-
-def _condition(config: Mapping[str, Any]) -> str:
-    conditions = [each["config"] for each in config.get("conditions", [])]
-    return " and ".join(f"{each['name']} is {_alternatives(each['values'])}" for each in conditions)
-
-
-def _alternatives(values: list[Any]) -> str:
-    whole = all(isinstance(value, int) and not isinstance(value, bool) for value in values)
-    if whole and len(values) > 2 and values == list(range(values[0], values[-1] + 1)):
-        return f"{values[0]} to {values[-1]}"
-    return " or ".join(map(plain_value, values))
+    return f"{hyperparameter.describe_values(plain_value)}{_SCALES.get(hyperparameter.scale, '')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import keras_tuner
@@ -11,47 +10,49 @@ from optuna.samplers import BaseSampler
 
 from galaxy_exp.config.sweep import SearchConfig
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.search.dotted import construct, load_class
-from galaxy_exp.search.foreign import ForeignProposer
+from galaxy_exp.search.cma_es import adapted_hyperparameters
 from galaxy_exp.search.history import StoppedTrials
+from galaxy_exp.search.optuna_samplers import user_sampler_factory
+from galaxy_exp.search.oracle_proposer import OracleProposer
 from galaxy_exp.search.proposer import Evidence, Proposer
 from galaxy_exp.search.pruners import build_pruner
-from galaxy_exp.search.sampled import SamplerProposer
-from galaxy_exp.search.samplers import SAMPLERS, SINGLE_OBJECTIVE, SamplerFactory
-from galaxy_exp.search.samplers.cma_es import adapted_dimensions
-from galaxy_exp.search.samplers.own import own_sampler_factory
-from galaxy_exp.search.space import SearchSpace
+from galaxy_exp.search.sampler_proposer import SamplerProposer
+from galaxy_exp.search.samplers import SamplerFactory
+from galaxy_exp.search.user_classes import construct, load_class
+from galaxy_exp.search_methods import SAMPLERS
 from galaxy_exp.seeding import derive_seed
+from galaxy_exp.space.search_space import SearchSpace
 from galaxy_exp.wording import did_you_mean
 
 __all__ = ["build_proposer", "check_names", "check_search", "sampler_factory"]
 
 
 def check_names(search: SearchConfig) -> None:
-    """Refuses a class of one's own that cannot be had, and what a sampler cannot do; needs no search space.
+    """Refuses a user-defined class that cannot be loaded, and what a sampler cannot do; needs no search space.
 
     Raises:
         ConfigError: one line that names the key, what was found and what is expected.
     """
     build_pruner(search, epochs=1)
-    own_class = _own_class(search)
+    user_class = _user_class(search)
     several = len(search.objectives) > 1
-    if own_class is None and search.sampler_options:
+    if user_class is None and search.sampler_options:
         raise ConfigError(
             f"search.sampler_options: {search.sampler} takes none; they are for a class of your own "
             "(search.sampler: package.module:Class)"
         )
-    if several and (search.sampler_choice in SINGLE_OBJECTIVE or _is_oracle(own_class)):
-        able = [name for name in SAMPLERS if name not in SINGLE_OBJECTIVE]
+    takes_one = SAMPLERS[search.sampler_choice].single_objective if user_class is None else _is_oracle(user_class)
+    if several and takes_one:
+        able = [name for name, method in SAMPLERS.items() if not method.single_objective]
         raise ConfigError(
             f"search.objective: found {len(search.objectives)}, but {search.sampler} takes one; "
             f"expected a single objective, or one of the samplers {', '.join(able)}"
         )
-    if _is_oracle(own_class):
+    if _is_oracle(user_class):
         _check_oracle_settings(search)
 
 
-def check_search(search: SearchConfig, space: keras_tuner.HyperParameters, epochs: int) -> None:
+def check_search(search: SearchConfig, space: SearchSpace, epochs: int) -> None:
     """Refuses what cannot work before anything slow begins.
 
     Args:
@@ -62,29 +63,26 @@ def check_search(search: SearchConfig, space: keras_tuner.HyperParameters, epoch
         ConfigError: one line for the first mistake.
     """
     check_names(search)
-    dimensions = SearchSpace(space)
-    continuous = dimensions.first_continuous()
+    continuous = space.first_continuous()
     if search.sampler == "grid" and continuous is not None:
-        entry = continuous.hyperparameter
         raise ConfigError(
-            f"space.{continuous.name}: any number from {entry.min_value:g} to {entry.max_value:g}, which a grid "
+            f"space.{continuous.name}: any number from {continuous.low:g} to {continuous.high:g}, which a grid "
             "cannot list; give it values or a step"
         )
-    if search.sampler == "cmaes" and not adapted_dimensions(dimensions):
+    if search.sampler == "cmaes" and not adapted_hyperparameters(space):
         raise ConfigError(
             "search.sampler: cmaes searches numbers that are always active, and the space has none; "
             "expected another sampler, such as tpe"
         )
-    if _own_class(search) is not None:
+    if _user_class(search) is not None:
         build_proposer(search, space, epochs=epochs)
 
 
 def build_proposer(
     search: SearchConfig,
-    space: keras_tuner.HyperParameters,
+    space: SearchSpace,
     *,
     epochs: int,
-    folder: Path | None = None,
     evidence: Sequence[Evidence] = (),
     stopped: StoppedTrials = "reached",
 ) -> Proposer:
@@ -93,22 +91,21 @@ def build_proposer(
     Args:
         space: the effective search space.
         epochs: of a trial that is not stopped.
-        folder: where a search may leave files of its own.
         evidence: finished trials of earlier sweeps.
-        stopped: how trials stopped early are held against complete ones.
+        stopped: how trials stopped early are compared with complete ones.
 
     Raises:
         ConfigError: as `check_names`.
     """
-    own_class = _own_class(search)
-    if own_class is not None and _is_oracle(own_class):
-        return ForeignProposer(_build_oracle(own_class, search, space, epochs), search.objective_record, folder)
-    if own_class is None:
+    user_class = _user_class(search)
+    if user_class is not None and _is_oracle(user_class):
+        return OracleProposer(_build_oracle(user_class, search, space, epochs), search.objective_record)
+    if user_class is None:
         factory = sampler_factory(search.sampler_choice)
     else:
-        factory = own_sampler_factory(search.sampler, own_class, search.sampler_options)
+        factory = user_sampler_factory(search.sampler, user_class, search.sampler_options)
     return SamplerProposer(
-        SearchSpace(space),
+        space,
         search.objectives,
         factory,
         search.seed,
@@ -128,11 +125,12 @@ def sampler_factory(name: str) -> SamplerFactory:
         raise ConfigError(
             f'search.sampler: unknown sampler "{name}"; {did_you_mean(name, list(SAMPLERS))}, or package.module:Class'
         )
-    return SAMPLERS[name]
+    factory: SamplerFactory = SAMPLERS[name].load()
+    return factory
 
 
-def _own_class(search: SearchConfig) -> type[Any] | None:
-    """The class that `search.sampler` names, None if it is the name of one of our samplers."""
+def _user_class(search: SearchConfig) -> type[Any] | None:
+    """The class that `search.sampler` names, None for the name of one of our samplers."""
     if search.sampler_choice in SAMPLERS:
         return None
     found = load_class("search.sampler", search.sampler)
@@ -144,8 +142,8 @@ def _own_class(search: SearchConfig) -> type[Any] | None:
     return found
 
 
-def _is_oracle(own_class: type[Any] | None) -> bool:
-    return own_class is not None and issubclass(own_class, keras_tuner.Oracle)
+def _is_oracle(user_class: type[Any] | None) -> bool:
+    return user_class is not None and issubclass(user_class, keras_tuner.Oracle)
 
 
 def _check_oracle_settings(search: SearchConfig) -> None:
@@ -162,15 +160,15 @@ def _check_oracle_settings(search: SearchConfig) -> None:
 
 
 def _build_oracle(
-    oracle_class: type[keras_tuner.Oracle], search: SearchConfig, space: keras_tuner.HyperParameters, epochs: int
+    oracle_class: type[keras_tuner.Oracle], search: SearchConfig, space: SearchSpace, epochs: int
 ) -> keras_tuner.Oracle:
-    """An oracle with what its constructor takes of the sweep's settings, and with `search.sampler_options`."""
+    """An oracle with those of the sweep's settings that its constructor has, and with `search.sampler_options`."""
     objective = search.objective_record
     known = {
         "objective": keras_tuner.Objective(objective.name, objective.direction),
         "max_trials": search.max_trials,
         "max_epochs": epochs,
         "seed": derive_seed(search.seed, "oracle"),
-        "hyperparameters": space.copy(),
+        "hyperparameters": keras_tuner.HyperParameters.from_config(space.get_config()),
     }
     return construct("search.sampler", search.sampler, oracle_class, known, search.sampler_options)

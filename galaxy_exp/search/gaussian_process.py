@@ -21,7 +21,7 @@ _SCALES = (0.05, 50.0)
 _NOISES = (1e-6, 0.5)
 _MAX_ITERATIONS = 50
 _LITTLE = 1e-5
-"""The search for the kernel ends when an iteration gains less than this share of the logarithm."""
+"""The search for the kernel ends when an iteration gains less than this fraction of the logarithm."""
 
 
 @dataclass(frozen=True, slots=True)

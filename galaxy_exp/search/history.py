@@ -1,4 +1,4 @@
-"""What a search has learnt so far: which trials there are, and how good those that ended were."""
+"""What a search has learnt so far: its trials, and how good those that ended were."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import numpy as np
 
 from galaxy_exp.records import Objective, TrialState
 from galaxy_exp.search.proposer import Outcome
-from galaxy_exp.search.space import Values, fingerprint
+from galaxy_exp.space.search_space import Values, fingerprint
 
 __all__ = ["History", "Losses", "Observation", "StoppedTrials"]
 
 StoppedTrials = Literal["reached", "extrapolated", "last"]
-"""How a trial that was stopped early is held against one that ran all its epochs.
+"""How a trial that was stopped early is compared with one that ran all its epochs.
 
-- reached: with the best value it reached.
-- extrapolated: with that, plus the median of what the complete trials gained after the epoch it was stopped at.
-- last: behind every complete trial; among the stopped, the one with more epochs first, then the better.
+- reached: by the best value it reached.
+- extrapolated: by that, plus the median of what the complete trials gained after the epoch it was stopped at.
+- last: after every complete trial; among the stopped, the one with more epochs first, then the better.
 """
 
 Losses = tuple[float, ...]
@@ -35,8 +35,8 @@ class Observation:
     values: Values
     outcome: Outcome | None = None
     """None while it runs."""
-    own: bool = True
-    """Whether it is a trial of this sweep, not of an earlier one."""
+    is_of_this_sweep: bool = True
+    """False for a trial of an earlier sweep."""
 
     @property
     def is_stopped(self) -> bool:
@@ -65,14 +65,14 @@ class History:
         self._complete_curves: list[list[float]] = []
         self._gains: dict[int, float] = {}
 
-    def begin(self, values: Values, *, own: bool = True) -> int:
-        """Takes up a running trial; returns its position.
+    def begin(self, values: Values, *, is_of_this_sweep: bool = True) -> int:
+        """Adds a running trial; returns its position.
 
         Args:
-            own: whether it is a trial of this sweep, so that its configuration need not be tried again.
+            is_of_this_sweep: whether its configuration counts as tried.
         """
-        self.observations.append(Observation(dict(values), own=own))
-        if own:
+        self.observations.append(Observation(dict(values), is_of_this_sweep=is_of_this_sweep))
+        if is_of_this_sweep:
             self._counts[fingerprint(values)] += 1
         return len(self.observations) - 1
 
@@ -92,7 +92,7 @@ class History:
         """How good each ended trial was, in the order of `ended`.
 
         A trial that failed, diverged, was lost or could not be built is as bad as the worst seen in every objective;
-        None as long as there is nothing to be as bad as.
+        None as long as no trial was measured.
 
         Args:
             penalise_violations: also take trials that break a constraint as that bad.

@@ -13,9 +13,9 @@ from galaxy_exp.errors import ConfigError
 from galaxy_exp.records import HyperparameterValue, Objective, TrialState
 from galaxy_exp.search.building import sampler_factory
 from galaxy_exp.search.proposer import NoProposal, Outcome
-from galaxy_exp.search.sampled import SamplerProposer
-from galaxy_exp.search.space import SearchSpace
+from galaxy_exp.search.sampler_proposer import SamplerProposer
 from galaxy_exp.seeding import derive_seed
+from galaxy_exp.space.search_space import SearchSpace
 
 __all__ = ["Oracle"]
 
@@ -38,8 +38,8 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
             is the score of a trial.
         max_trials: how many trials there will be.
         seed: every proposal follows from it.
-        sampler: a name in `galaxy_exp.search.samplers.SAMPLERS`.
-        baseline: if given, the values of trial 0; they may lie outside the space.
+        sampler: a name in `galaxy_exp.search_methods.SAMPLERS`.
+        baseline: the values of trial 0, if any; they may be outside the space.
         **kwargs: as for `keras_tuner.Oracle`, `hyperparameters` above all.
 
     Raises:
@@ -102,7 +102,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         trial.best_step, trial.score = min(values, key=lambda entry: (self._objectives[0].sort_key(entry[1]), entry[0]))
 
     def save(self, *args: Any) -> None:
-        """Saves where a `keras_tuner.Tuner` said; without one there is nowhere to."""
+        """Saves in the folder of a `keras_tuner.Tuner`, if any."""
         if self._is_in_a_tuner:
             super().save(*args)
 
@@ -112,11 +112,11 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
 
     @property
     def _is_in_a_tuner(self) -> bool:
-        """A `keras_tuner.Tuner` gives its oracle a folder."""
+        """A `keras_tuner.Tuner` sets the folder of its oracle."""
         return getattr(self, "_directory", None) is not None
 
     def reload(self) -> None:
-        """Takes up the state that `save` left."""
+        """Restores the state that `save` wrote."""
         super().reload()
         self._proposer = None
 
@@ -126,7 +126,7 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         """Made again, from the trials, when the space has grown: a hypermodel may declare more in any build."""
         size = len(self.hyperparameters.space)
         if self._proposer is None or size != self._space_size:
-            space = SearchSpace(self.hyperparameters)
+            space = SearchSpace.of(self.hyperparameters)
             self._proposer = SamplerProposer(space, self._objectives, self._make_sampler, self._sampler_seed)
             self._space_size = size
             for trial_id in self.start_order:

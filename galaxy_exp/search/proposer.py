@@ -1,4 +1,4 @@
-"""What the loop needs from a search, whatever is behind it: a sampler of ours or any KerasTuner oracle."""
+"""What the sweep's loop asks of a search: one of our samplers, or any KerasTuner oracle."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class NoProposal(Enum):
     WAIT = "wait"
     """The next proposal depends on a trial that still runs."""
     EXHAUSTED = "exhausted"
-    """There is none left: every configuration of a finite space was tried, or the search has come to its end."""
+    """Every configuration of a finite space was tried, or the search has ended."""
 
 
 class Proposer(Protocol):
     """Proposes hyperparameters; used from one thread.
 
-    Every trial of a sweep is made known by its number, in order: either `propose` gave its values, or they were
-    decided elsewhere (the baseline, an enqueued configuration, a recorded proposal) and `adopt` says so. Given the
-    same calls in the same order, the same is proposed.
+    Every trial of a sweep is made known by its number, in order: either `propose` chose its values, or they were
+    decided elsewhere (the baseline, an enqueued configuration, a recorded proposal) and `adopt` is called. The same
+    calls in the same order lead to the same proposals.
     """
 
     def propose(self, number: int) -> Mapping[str, HyperparameterValue] | NoProposal:
@@ -33,19 +33,19 @@ class Proposer(Protocol):
         ...
 
     def adopt(self, number: int, values: Mapping[str, HyperparameterValue], *, proposed: bool) -> None:
-        """Takes up a trial whose values are settled.
+        """Adds a trial whose values are decided.
 
         Args:
-            proposed: whether `propose` gave these values in an earlier life of the sweep, so that a search with a
-                state of its own has to go through the proposal again; False for values that it never chose.
+            proposed: whether `propose` chose these values in an earlier process of the sweep, so that a search with a
+                state of its own has to repeat the proposal; False for values that it never chose.
         """
         ...
 
     def tell(self, number: int, outcome: Outcome) -> None:
-        """A trial ended; once for each."""
+        """A trial ended; called once for each."""
         ...
 
 
 def epochs_of(values: Mapping[str, HyperparameterValue], default: int) -> int:
-    """For how many epochs a configuration is trained: KerasTuner's Hyperband says so among its values."""
+    """For how many epochs a configuration is trained; KerasTuner's Hyperband states it among the values."""
     return int(values.get("tuner/epochs", default))

@@ -8,8 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.hypermodel.batches import ImageBatches
-from galaxy_exp.hypermodel.feeding import feed
+from galaxy_exp.hypermodel.batches import ImageBatches, feed
 
 __all__ = [
     "OutputError",

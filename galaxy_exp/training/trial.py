@@ -14,6 +14,7 @@ from galaxy_exp.errors import DataError, is_disk_full, reason_of
 from galaxy_exp.hypermodel.flops import count_flops
 from galaxy_exp.records import DATA_GONE, DISK_FULL, EpochReport, TrialResult, TrialSpec, TrialState
 from galaxy_exp.redaction import hide_password
+from galaxy_exp.space.search_space import SearchSpace
 from galaxy_exp.training.fit_probe import LengthGuard
 from galaxy_exp.training.fitting import NO_EPOCH, TrainingEnded, fit_model, open_split
 from galaxy_exp.training.machine import resolve_precision
@@ -86,7 +87,7 @@ def _train(spec: TrialSpec, report: Callable[[EpochReport], bool], progress: _Pr
         fit_model(network, data, epochs=spec.epochs, callbacks=[guard, recorder], seed=spec.seed)
     if not recorder.stopped:
         guard.check_end()
-    searched = {entry["config"]["name"] for entry in spec.space["space"]}
+    searched = SearchSpace.from_config(spec.space).names
     progress.unsearched = tuple(dict.fromkeys(entry.name for entry in network.hp.space if entry.name not in searched))
     if recorder.best is None:
         raise RuntimeError(NO_EPOCH)

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.folders import MODEL_NAME, graph_of, write_atomically, write_csv
-from galaxy_exp.hypermodel.export import forget_unsavable_loss, is_portable, make_savable, to_inference_model
 from galaxy_exp.hypermodel.outputs import OutputKind, add_probabilities
+from galaxy_exp.hypermodel.saving import forget_unsavable_loss, is_portable, make_savable, to_inference_model
 from galaxy_exp.records import EpochReport
 
 __all__ = [

@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.errors import is_disk_full, reason_of
-from galaxy_exp.hypermodel.export import is_portable
+from galaxy_exp.hypermodel.discovery import to_kerastuner
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.loading import load_hypermodel
 from galaxy_exp.hypermodel.outputs import find_output_kind, to_probabilities
-from galaxy_exp.hypermodel.search_space import space_from_config
+from galaxy_exp.hypermodel.saving import is_portable
 from galaxy_exp.records import TrialSpec
+from galaxy_exp.space.search_space import SearchSpace
 from galaxy_exp.training.label_forms import LabelForm, find_label_form
 from galaxy_exp.training.predictions import OutputError, check_outputs
 from galaxy_exp.training.trial_files import load_network, save_network
@@ -76,7 +77,7 @@ def build_network(spec: TrialSpec, images: NDArray[np.uint8]) -> TrialNetwork:
     """
     n_classes = len(spec.data.class_names)
     hypermodel = load_hypermodel(spec.hypermodel, images.shape[1:], n_classes)
-    hp = space_from_config(spec.space, spec.values)
+    hp = to_kerastuner(SearchSpace.from_config(spec.space), spec.values)
     model = hypermodel.build(hp)
     return prepare_network(spec.hypermodel, hypermodel, hp, model, images, n_classes, jit_compile=spec.jit_compile)
 

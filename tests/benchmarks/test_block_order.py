@@ -8,13 +8,14 @@ from benchmarks.block_order import NETWORK, main
 from benchmarks.norm_first import NormFirstCNN
 from galaxy_exp.config.sweep import SimulatedConfig
 from galaxy_exp.data.simulated import simulate_galaxies
-from galaxy_exp.hypermodel.discovery import discover_space
+from galaxy_exp.hypermodel.discovery import discover_space, to_kerastuner
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
-from galaxy_exp.hypermodel.search_space import build_space
+from galaxy_exp.space.overrides import build_space
 
 
 def kinds(hypermodel):
-    model = hypermodel.build(build_space(hypermodel, NETWORK | {"n_blocks": 2}, discover_space(hypermodel)))
+    space = build_space(hypermodel, NETWORK | {"n_blocks": 2}, discover_space(hypermodel))
+    model = hypermodel.build(to_kerastuner(space))
     shown = (keras.layers.Conv2D, keras.layers.MaxPooling2D, keras.layers.BatchNormalization, keras.layers.Activation)
     return [type(layer).__name__ for layer in model.layers if isinstance(layer, shown)]
 

@@ -26,7 +26,9 @@ def spaces():
     import keras_tuner
 
     from benchmarks.handwired import TutorialNetwork
-    from galaxy_exp.hypermodel import build_space, discover_space, load_hypermodel
+    from galaxy_exp.hypermodel import discover_space, load_hypermodel
+    from galaxy_exp.hypermodel.discovery import to_kerastuner
+    from galaxy_exp.space.overrides import build_space
 
     hp = keras_tuner.HyperParameters()
     TutorialNetwork((32, 32, 3), 10, False).build(hp)
@@ -34,7 +36,7 @@ def spaces():
     space = build_space(
         hypermodel, parse_sweep(build_sweep(TASK, {}), "compare.yaml").space, discover_space(hypermodel)
     )
-    return {entry.name: entry for entry in hp.space}, {entry.name: entry for entry in space.space}
+    return {entry.name: entry for entry in hp.space}, {entry.name: entry for entry in to_kerastuner(space).space}
 
 
 @pytest.mark.parametrize("name", TUNED)

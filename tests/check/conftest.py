@@ -2,7 +2,7 @@
 
 import pytest
 
-from galaxy_exp.hypermodel import baseline_values, discover_space, load_hypermodel
+from galaxy_exp.hypermodel import discover_space, load_hypermodel
 from galaxy_exp.records import Objective, TrialSpec
 
 SMALL = {"filters_1": 2, "filters_2": 2, "dense_width": 8}
@@ -15,7 +15,7 @@ def make_spec(prepared, tmp_path):
         return TrialSpec(
             sweep_id="s",
             number=1,
-            values=baseline_values(space) | (SMALL if hypermodel == "galaxy-cnn" else {}) | values,
+            values=space.defaults | (SMALL if hypermodel == "galaxy-cnn" else {}) | values,
             space=space.get_config(),
             hypermodel=hypermodel,
             data=prepared.files,

@@ -22,7 +22,7 @@ GROUND = {
     "errors",
     "records",
     "seeding",
-    "scales",
+    "search_methods",
     "quiet",
     "software",
     "import_paths",
@@ -30,11 +30,12 @@ GROUND = {
     "wording",
     "interrupts",
 }
-BASE = GROUND | {"folders", "config"}
+BASE = GROUND | {"folders", "config", "space"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{part: set() for part in GROUND},
     "folders": {"errors"},
-    "config": {"errors", "records", "redaction", "wording", "interrupts"},
+    "config": {"errors", "records", "redaction", "wording", "interrupts", "search_methods"},
+    "space": {"errors", "records", "wording", "config"},
     "data": BASE,
     "hypermodel": BASE,
     "search": BASE,

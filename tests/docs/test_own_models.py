@@ -44,14 +44,15 @@ def test_there_are_no_other_blocks() -> None:
 
 
 def test_the_sweep_file_names_the_hypermodel(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from galaxy_exp.hypermodel import build_space, discover_space, load_hypermodel
+    from galaxy_exp.hypermodel import discover_space, load_hypermodel
+    from galaxy_exp.space.overrides import build_space
 
     monkeypatch.syspath_prepend(folder)
     (folder / "sweep.yaml").write_text(YAML[0])
     config = load_sweep(folder / "sweep.yaml")
     hypermodel = load_hypermodel(config.hypermodel, (16, 16, 3), 3)
     space = build_space(hypermodel, config.space, discover_space(hypermodel))
-    assert set(space.values) == {"filters", "learning_rate"}
+    assert set(space.defaults) == {"filters", "learning_rate"}
 
 
 def test_the_script_runs(folder: Path) -> None:

@@ -7,8 +7,8 @@ import pytest
 from galaxy_exp.config import load_sweep
 from galaxy_exp.hypermodel.discovery import discover_space
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
-from galaxy_exp.hypermodel.search_space import build_space
 from galaxy_exp.search.building import check_names
+from galaxy_exp.space.overrides import build_space
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,7 +15,7 @@ def make_spec(prepared, tmp_path):
         return TrialSpec(
             sweep_id="s",
             number=number,
-            values=space.values | values,
+            values=space.defaults | values,
             space=space.get_config(),
             hypermodel=reference,
             data=prepared.files,

@@ -10,7 +10,7 @@ from galaxy_exp.config import SweepConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.execution.warm_start import collect_evidence, is_comparable
 from galaxy_exp.records import TrialState
-from galaxy_exp.search.space import SearchSpace
+from galaxy_exp.space.search_space import SearchSpace
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def space():
 
 def collect(writer, space, comparable=False, **search):
     config = SweepConfig(search=search)
-    return collect_evidence(writer.record, config, SearchSpace(space).misfit, comparable=comparable)
+    return collect_evidence(writer.record, config, SearchSpace.of(space).misfit, comparable=comparable)
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,8 @@ def test_what_cannot_be_compared_is_refused_in_one_line(space, writer, message):
 )
 def test_scores_are_comparable_where_the_same_is_trained_on_the_same(changes, comparable):
     record = RecordWriter().record
-    assert is_comparable(record, SweepConfig(**changes), "d", {}) == comparable
-    assert not is_comparable(record, SweepConfig(**changes), "other images", {})
+    assert is_comparable(record, SweepConfig(**changes), "d", SearchSpace([])) == comparable
+    assert not is_comparable(record, SweepConfig(**changes), "other images", SearchSpace([]))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_network_that_declares_another_space_is_another_network(space, change,
     record = RecordWriter(space=json.loads(json.dumps(space.get_config()))).record
     change(space)
     config = SweepConfig(space=overrides)
-    assert is_comparable(record, config, "d", space.get_config()) == comparable
+    assert is_comparable(record, config, "d", SearchSpace.of(space)) == comparable
 
 
 def test_a_journal_of_before_takes_its_evidence_as_comparable():

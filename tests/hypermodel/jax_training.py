@@ -132,7 +132,7 @@ def main():
     put_there = list(transfers)
     seen_by_steps = train(EVERYTHING, images, labels, callbacks=[counter])
     by_hooks = steps_seen(images, labels)
-    on_device.SHARE = 0.0
+    on_device.MAX_FRACTION = 0.0
     on_device._kept.clear()
     too_large = train(DRAWN_EVENLY, images, labels, "mixed_bfloat16")
 

@@ -21,7 +21,7 @@ def _hypermodel(declare):
 
 
 def _names(declare, **options):
-    return [entry.name for entry in discover_space(_hypermodel(declare), **options).space]
+    return [entry.name for entry in discover_space(_hypermodel(declare), **options).hyperparameters]
 
 
 def _layers_in_a_loop(hp):
@@ -163,8 +163,8 @@ def test_what_a_fit_declares_is_found_in_all_branches():
                     hp.Float("momentum", 0.0, 0.9)
 
     space = discover_space(OwnFit(), probe_fit=lambda hypermodel, hp, model: hypermodel.fit(hp, model))
-    assert [entry.name for entry in space.space] == ["kind", "batch_size", "momentum"]
-    assert space.values == {"kind": "a", "batch_size": 16}
+    assert [entry.name for entry in space.hyperparameters] == ["kind", "batch_size", "momentum"]
+    assert space.defaults == {"kind": "a", "batch_size": 16}
 
 
 def test_a_fit_that_cannot_be_rehearsed_leaves_a_note_and_the_space_of_the_build():

@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from galaxy_exp.hypermodel.export import to_inference_model
-from galaxy_exp.hypermodel.fast_dropout import FastDropout
+from galaxy_exp.hypermodel.galaxy_network import FastDropout
+from galaxy_exp.hypermodel.saving import to_inference_model
 
 ONES = np.ones((64, 7, 7, 31), np.float32)
 

@@ -6,8 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from galaxy_exp.hypermodel.batches import Batches, ImageBatches
-from galaxy_exp.hypermodel.feeding import feed
+from galaxy_exp.hypermodel.batches import Batches, ImageBatches, feed
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (40, 6, 6, 3), dtype=np.uint8)
 LABELS = np.arange(40) % 3

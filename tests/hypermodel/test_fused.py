@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from galaxy_exp.hypermodel.fused import FusedAdam, FusedAdamW, FusedSGD
+from galaxy_exp.hypermodel.optimizers import FusedAdam, FusedAdamW, FusedSGD
 
 PAIRS = {
     "adam": (FusedAdam, keras.optimizers.Adam, {"beta_1": 0.8}),

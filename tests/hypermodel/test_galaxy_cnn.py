@@ -5,8 +5,8 @@ import pytest
 
 from galaxy_exp.hypermodel import GalaxyCNN
 from galaxy_exp.hypermodel.galaxy_cnn import class_weights
-from galaxy_exp.hypermodel.network import convolution_widths
-from galaxy_exp.hypermodel.space import declare_hyperparameters
+from galaxy_exp.hypermodel.galaxy_network import convolution_widths
+from galaxy_exp.hypermodel.galaxy_space import declare_hyperparameters
 
 from .conftest import IMAGE_SHAPE, N_CLASSES
 

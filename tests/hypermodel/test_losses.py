@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from galaxy_exp.hypermodel.losses import SmoothedCrossentropy, build_loss
+from galaxy_exp.hypermodel.scoring import SmoothedCrossentropy, build_loss
 
 PROBABILITIES = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]], np.float32)
 LABELS = np.array([0, 2])

@@ -4,7 +4,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from galaxy_exp.evaluation.metrics import confusion_matrix, macro_f1
-from galaxy_exp.hypermodel.macro_f1 import MacroF1
+from galaxy_exp.hypermodel.scoring import MacroF1
 
 
 def test_agrees_with_the_metrics_module_and_scikit_learn_over_several_batches():

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from galaxy_exp.hypermodel.export import is_portable
 from galaxy_exp.hypermodel.outputs import OutputKind, add_probabilities, find_output_kind, to_probabilities
+from galaxy_exp.hypermodel.saving import is_portable
 
 PROBABILITIES, LOGITS, SCORES, PROBABILITY, LOGIT = OutputKind
 LOSSES = keras.losses

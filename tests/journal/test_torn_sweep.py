@@ -12,12 +12,12 @@ from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.engine import LostWorker
 from galaxy_exp.execution.loop import SweepLoop
 from galaxy_exp.execution.sources import FinalistSource, SearchSource
-from galaxy_exp.hypermodel.search_space import space_from_config
 from galaxy_exp.journal.events import SweepEnded, SweepResumed
 from galaxy_exp.journal.journal import Journal, read_record
 from galaxy_exp.records import EpochReport, TrialResult, TrialState
 from galaxy_exp.search.building import build_proposer
 from galaxy_exp.search.pruners import NoPruner, build_pruner
+from galaxy_exp.space.search_space import SearchSpace
 
 EPOCHS = 4
 FAILS, LOSES_A_WORKER = 5, 7
@@ -95,7 +95,7 @@ def to_the_end(journal):
     search = record.config.search
     if record.finalists is None:
         pruner = build_pruner(search, EPOCHS)
-        proposer = build_proposer(search, space_from_config(record.started.space), epochs=EPOCHS)
+        proposer = build_proposer(search, SearchSpace.from_config(record.started.space), epochs=EPOCHS)
         source = SearchSource(proposer, Budget(search, pruner, EPOCHS))
         choose_finalists(journal, SweepLoop(journal, source, pruner, CurveEngine(), Spec).run())
     if record.winner is None:

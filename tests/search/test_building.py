@@ -4,18 +4,20 @@ import re
 
 import keras_tuner
 import pytest
+from galaxy_exp.report.page.citations import ENTRIES
 from search.driving import distinct, drive, finite_space, mixed_space
 
-from galaxy_exp.config import sweep as config
 from galaxy_exp.config.sweep import SearchConfig
 from galaxy_exp.errors import ConfigError, SweepFailedError
 from galaxy_exp.records import Evidence, Outcome, TrialState
 from galaxy_exp.search.building import build_proposer, check_names, check_search
-from galaxy_exp.search.pruners import PRUNERS, build_pruner
-from galaxy_exp.search.samplers import SAMPLERS
+from galaxy_exp.search.pruners import build_pruner
+from galaxy_exp.search_methods import PRUNERS, SAMPLERS
+from galaxy_exp.space.search_space import SearchSpace
 
 KERAS_TUNER = "keras_tuner.oracles.RandomSearchOracle"
-OWN = "search.own_classes"
+MIXED, FINITE = SearchSpace.of(mixed_space()), SearchSpace.of(finite_space())
+OWN = "search.user_classes"
 
 
 def only_categories():
@@ -23,7 +25,7 @@ def only_categories():
     space.Choice("kind", ["a", "b"])
     with space.conditional_scope("kind", ["a"]):
         space.Float("x", 0.0, 1.0)
-    return space
+    return SearchSpace.of(space)
 
 
 BAD_NAMES = {
@@ -36,7 +38,7 @@ BAD_NAMES = {
         {"sampler": "keras_tuner.oracles.RandomOracle"},
         "module keras_tuner.oracles has no RandomOracle; did you mean",
     ),
-    "not a class": ({"sampler": f"{OWN}:FIVE"}, "search.sampler: search.own_classes:FIVE: is of type int; expected"),
+    "not a class": ({"sampler": f"{OWN}:FIVE"}, "search.sampler: search.user_classes:FIVE: is of type int; expected"),
     "class of another kind": (
         {"sampler": f"{OWN}:OwnPruner"},
         "is of another kind; expected a subclass of keras_tuner.Oracle or of optuna.samplers.BaseSampler",
@@ -69,23 +71,23 @@ def test_what_is_refused_without_a_space(settings, message):
 BAD_FOR_A_SPACE = {
     "grid over any number": (
         {"sampler": "grid"},
-        mixed_space,
+        MIXED,
         "space.rate: any number from 0.0001 to 0.1, which a grid cannot list; give it values or a step",
     ),
-    "nothing for cmaes": ({"sampler": "cmaes"}, only_categories, "search.sampler: cmaes searches numbers"),
+    "nothing for cmaes": ({"sampler": "cmaes"}, only_categories(), "search.sampler: cmaes searches numbers"),
     "unknown option": (
         {"sampler": f"{OWN}:OwnSampler", "sampler_options": {"raech": 2}},
-        mixed_space,
-        'search.sampler_options.raech: search.own_classes:OwnSampler does not take it; did you mean "reach"?',
+        MIXED,
+        'search.sampler_options.raech: search.user_classes:OwnSampler does not take it; did you mean "reach"?',
     ),
     "option that is not the user's": (
         {"sampler": KERAS_TUNER, "sampler_options": {"objective": "loss"}},
-        mixed_space,
+        MIXED,
         "search.sampler_options.objective: is given by galaxy_exp",
     ),
     "option of a wrong value": (
         {"sampler": "keras_tuner.oracles.HyperbandOracle", "sampler_options": {"factor": 1}},
-        mixed_space,
+        MIXED,
         "search.sampler: keras_tuner.oracles.HyperbandOracle raised ValueError: factor needs to be",
     ),
 }
@@ -94,33 +96,37 @@ BAD_FOR_A_SPACE = {
 @pytest.mark.parametrize(("settings", "space", "message"), BAD_FOR_A_SPACE.values(), ids=list(BAD_FOR_A_SPACE))
 def test_what_is_refused_for_a_space(settings, space, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
-        check_search(SearchConfig.model_validate(settings), space(), epochs=20)
+        check_search(SearchConfig.model_validate(settings), space, epochs=20)
 
 
 @pytest.mark.parametrize("sampler", [*SAMPLERS, KERAS_TUNER, "optuna.samplers:NSGAIISampler", f"{OWN}.OwnOracle"])
 def test_what_is_named_is_built(sampler):
     search = SearchConfig(sampler=sampler)
-    check_search(search, finite_space(), epochs=6)
-    proposals = drive(build_proposer(search, finite_space(), epochs=6), 5)
+    check_search(search, FINITE, epochs=6)
+    proposals = drive(build_proposer(search, FINITE, epochs=6), 5)
     assert len(distinct(proposals)) == 5
 
 
 def test_the_sweep_files_settings_reach_the_search():
     search = SearchConfig(sampler="random", executions=2, seed=5, objective=["val_loss", "-parameters"])
     evidence = [Evidence({"width": 16}, Outcome(TrialState.FAILED))]
-    proposer = build_proposer(search, mixed_space(), epochs=6, evidence=evidence)
+    proposer = build_proposer(search, MIXED, epochs=6, evidence=evidence)
     proposals = drive(proposer, 4, outcome=lambda *_: Outcome(TrialState.COMPLETED, (1.0,), (1.0, 2.0)))
     assert proposals[0] == proposals[1] != proposals[2]
-    assert proposals[0] != drive(build_proposer(SearchConfig(sampler="random"), mixed_space(), epochs=6), 1)[0]
+    assert proposals[0] != drive(build_proposer(SearchConfig(sampler="random"), MIXED, epochs=6), 1)[0]
 
 
 def test_options_reach_the_class():
     search = SearchConfig(sampler="optuna.samplers.TPESampler", sampler_options={"n_startup_trials": -1})
-    check_search(search, mixed_space(), epochs=6)
+    check_search(search, MIXED, epochs=6)
     with pytest.raises(ConfigError, match=r"sampler_options\.bonsu: .* does not take it"):
-        check_search(SearchConfig(sampler=f"{OWN}:OwnOracle", sampler_options={"bonsu": 1}), mixed_space(), epochs=6)
+        check_search(
+            SearchConfig(sampler=f"{OWN}:OwnOracle", sampler_options={"bonsu": 1}),
+            MIXED,
+            epochs=6,
+        )
     oracle = SearchConfig(sampler=f"{OWN}:OwnOracle", sampler_options={"bonus": 1, "max_trials": 3})
-    assert len(drive(build_proposer(oracle, mixed_space(), epochs=6), 9)) == 3
+    assert len(drive(build_proposer(oracle, MIXED, epochs=6), 9)) == 3
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -130,22 +136,22 @@ def test_options_reach_the_class():
 def test_a_sampler_with_a_state_of_its_own_goes_through_it_again(sampler, workers):
     options = {"population_size": 4} if "NSGA" in sampler else {}
     search = SearchConfig(sampler=sampler, sampler_options=options)
-    uninterrupted = drive(build_proposer(search, mixed_space(), epochs=6), 24, workers)
-    resumed = drive(build_proposer(search, mixed_space(), epochs=6), 24, workers, recorded=uninterrupted[:15])
+    uninterrupted = drive(build_proposer(search, MIXED, epochs=6), 24, workers)
+    resumed = drive(build_proposer(search, MIXED, epochs=6), 24, workers, recorded=uninterrupted[:15])
     assert resumed == uninterrupted
 
 
 def test_a_sampler_that_proposes_otherwise_is_told_what_was_tried():
     search = SearchConfig(sampler=f"{OWN}:OwnSampler")
-    recorded = drive(build_proposer(search, mixed_space(), epochs=6), 8)
-    other_seed = build_proposer(SearchConfig(sampler=f"{OWN}:OwnSampler", seed=9), mixed_space(), epochs=6)
+    recorded = drive(build_proposer(search, MIXED, epochs=6), 8)
+    other_seed = build_proposer(SearchConfig(sampler=f"{OWN}:OwnSampler", seed=9), MIXED, epochs=6)
     proposals = drive(other_seed, 12, recorded=recorded)
     assert len(distinct(proposals)) == 12
 
 
 def test_a_sampler_that_raises_ends_the_sweep_in_one_line():
-    proposer = build_proposer(SearchConfig(sampler=f"{OWN}:RaisingSampler"), mixed_space(), epochs=6)
-    message = "search.sampler: search.own_classes:RaisingSampler raised ZeroDivisionError"
+    proposer = build_proposer(SearchConfig(sampler=f"{OWN}:RaisingSampler"), MIXED, epochs=6)
+    message = "search.sampler: search.user_classes:RaisingSampler raised ZeroDivisionError"
     with pytest.raises(SweepFailedError, match=message):
         proposer.propose(0)
 
@@ -156,7 +162,18 @@ def test_a_pruner_of_ones_own():
     assert pruner.first_decision(1) == 4
 
 
-def test_the_configuration_knows_the_same_names():
+@pytest.mark.parametrize(("key", "methods"), [("sampler", ["auto", *SAMPLERS]), ("pruner", PRUNERS)])
+def test_the_configuration_knows_the_same_names(key, methods):
     """It says what is wrong with a name before anything slow is imported."""
-    assert set(config.SAMPLERS) == {"auto", *SAMPLERS}
-    assert set(config.PRUNERS) == set(PRUNERS)
+    assert [getattr(SearchConfig.model_validate({key: name}), key) for name in methods] == list(methods)
+    with pytest.raises(ValueError, match=f'unknown {key} "no_such"; known: {", ".join(methods)}, or package'):
+        SearchConfig.model_validate({key: "no_such"})
+
+
+@pytest.mark.parametrize("methods", [SAMPLERS, PRUNERS], ids=["samplers", "pruners"])
+def test_the_table_of_methods_is_complete(methods):
+    for name, method in methods.items():
+        assert callable(method.load())
+        assert method.label or name == "none"
+        assert set(method.citations) <= set(ENTRIES)
+        assert set(method.options) <= set(SearchConfig.model_fields)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from galaxy_exp.search.cube import UnitCube
-from galaxy_exp.search.space import SearchSpace
+from galaxy_exp.space.search_space import SearchSpace
 
 
 def _space() -> keras_tuner.HyperParameters:
@@ -33,7 +33,7 @@ def _space() -> keras_tuner.HyperParameters:
 
 @pytest.fixture
 def space() -> SearchSpace:
-    return SearchSpace(_space())
+    return SearchSpace.of(_space())
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def points(space: SearchSpace) -> np.ndarray:
 def test_the_active_dimensions_are_those_of_the_configurations(space: SearchSpace, points: np.ndarray) -> None:
     cube = UnitCube(space)
     for point, row in zip(points, cube.active(points), strict=True):
-        active = [dimension.parameter for dimension, here in zip(space.tunable, row, strict=True) if here]
-        assert active == list(space.encode(cube.configuration(point)))
+        active = [dimension.key for dimension, here in zip(space.tunable, row, strict=True) if here]
+        assert active == list(space.find(cube.configuration(point)))
 
 
 def test_a_configuration_lies_where_it_came_from(space: SearchSpace, points: np.ndarray) -> None:
@@ -57,7 +57,7 @@ def test_a_configuration_lies_where_it_came_from(space: SearchSpace, points: np.
 def test_features_have_a_column_for_each_number_and_category(space: SearchSpace, points: np.ndarray) -> None:
     cube = UnitCube(space)
     features = cube.features(np.where(cube.active(points), points, np.nan))
-    assert features.shape == (200, sum(d.n_choices if not d.is_numeric else 1 for d in space.tunable))
+    assert features.shape == (200, sum(d.domain.n_choices if not d.is_numeric else 1 for d in space.tunable))
     assert np.isfinite(features).all()
     assert features.min() >= 0
     assert features.max() <= 1

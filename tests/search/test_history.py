@@ -76,7 +76,7 @@ def test_without_complete_trials_there_is_nothing_to_extrapolate():
 
 def test_trials_of_other_sweeps_may_be_tried_again():
     history = History([SCORE])
-    history.begin({"x": 1}, own=False)
+    history.begin({"x": 1}, is_of_this_sweep=False)
     assert history.count({"x": 1}) == 0
     history.begin({"x": 1})
     assert history.count({"x": 1}) == 1

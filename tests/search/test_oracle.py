@@ -92,7 +92,7 @@ def test_several_objectives():
 
 def test_an_unknown_sampler_is_refused_with_the_known_ones():
     with pytest.raises(
-        ConfigError, match=r'search.sampler: unknown sampler "tep"; did you mean "tpe"\? known: tpe, random'
+        ConfigError, match=r'search.sampler: unknown sampler "tep"; did you mean "tpe"\? known: gp, tpe, random'
     ):
         make_oracle("tep")
 

@@ -5,7 +5,8 @@ import pytest
 
 from galaxy_exp.config.sweep import SearchConfig
 from galaxy_exp.records import Objective
-from galaxy_exp.search.pruners import PRUNERS, AshaPruner, HyperbandPruner, MedianPruner, PatiencePruner, build_pruner
+from galaxy_exp.search.pruners import AshaPruner, HyperbandPruner, MedianPruner, PatiencePruner, build_pruner
+from galaxy_exp.search_methods import PRUNERS
 
 SCORE = Objective("score", "max")
 LOSS = Objective("loss", "min")

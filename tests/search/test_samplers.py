@@ -7,10 +7,11 @@ import pytest
 from search.driving import SCORE, distinct, drive, every_outcome, finite_space, mixed_space, score_of
 
 from galaxy_exp.records import Objective, TrialState
+from galaxy_exp.search.building import sampler_factory
 from galaxy_exp.search.proposer import Evidence, NoProposal, Outcome
-from galaxy_exp.search.sampled import SamplerProposer
-from galaxy_exp.search.samplers import SAMPLERS
-from galaxy_exp.search.space import SearchSpace
+from galaxy_exp.search.sampler_proposer import SamplerProposer
+from galaxy_exp.search_methods import SAMPLERS
+from galaxy_exp.space.search_space import SearchSpace
 
 LOSS = Objective("loss", "min")
 
@@ -18,7 +19,7 @@ LOSS = Objective("loss", "min")
 def propose_with(sampler, space=None, seed=1, objectives=(SCORE,), **options):
     if space is None:
         space = finite_space() if sampler == "grid" else mixed_space()
-    return SamplerProposer(SearchSpace(space), objectives, SAMPLERS[sampler], seed, **options)
+    return SamplerProposer(SearchSpace.of(space), objectives, sampler_factory(sampler), seed, **options)
 
 
 def completed(*values, violations=()):
@@ -47,7 +48,7 @@ class TestEverySampler:
         assert len(distinct(proposals)) == len(proposals) == 9
 
     def test_what_was_adopted_is_not_proposed(self, sampler):
-        known = list(SearchSpace(finite_space()).configurations())
+        known = list(SearchSpace.of(finite_space()).configurations())
         proposer = propose_with(sampler, finite_space())
         for number, values in enumerate(known[:4] + known[5:]):
             proposer.adopt(number, values, proposed=False)

@@ -8,7 +8,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from galaxy_exp.hypermodel import baseline_values, discover_space, load_hypermodel
+from galaxy_exp.hypermodel import discover_space, load_hypermodel
 from galaxy_exp.records import Objective, SplitFiles, TrialSpec
 
 SIDE = 24
@@ -39,7 +39,7 @@ def split(tmp_path_factory):
 def make_spec(split, tmp_path):
     def make(hypermodel="galaxy-cnn", values=None, **changes):
         space = discover_space(load_hypermodel(hypermodel, (SIDE, SIDE, 3), len(CLASSES)))
-        chosen = baseline_values(space) | (SMALL if hypermodel == "galaxy-cnn" else {}) | (values or {})
+        chosen = space.defaults | (SMALL if hypermodel == "galaxy-cnn" else {}) | (values or {})
         fields = {
             "sweep_id": "s",
             "number": 4,

@@ -117,7 +117,7 @@ class OwnLoopSubclassed(OwnLoop):
 def test_what_every_way_of_training_declares_is_found_without_training(hypermodel, names):
     made = hypermodel()
     space = discover_space(made, probe_fit=FitRehearsal("m:M", IMAGES, LABELS, 3, EPOCHS), note=pytest.fail)
-    assert [entry.name for entry in space.space] == names
+    assert [entry.name for entry in space.hyperparameters] == names
     if not issubclass(hypermodel, OwnLoop):
         assert all(map(np.array_equal, made.before, made.model.get_weights()))
     assert "fit" not in vars(made.model)

@@ -47,13 +47,13 @@ class TestACompletedTrial:
     @pytest.fixture(scope="class")
     @classmethod
     def ended(cls, tmp_path_factory, split):
-        from galaxy_exp.hypermodel import GalaxyCNN, baseline_values, discover_space
+        from galaxy_exp.hypermodel import GalaxyCNN, discover_space
         from galaxy_exp.records import TrialSpec
 
         from .conftest import SIDE, SMALL
 
         space = discover_space(GalaxyCNN((SIDE, SIDE, 3), len(CLASSES)))
-        values = baseline_values(space) | SMALL | {"augmentation": "flips+rotations"}
+        values = space.defaults | SMALL | {"augmentation": "flips+rotations"}
         spec = TrialSpec(
             "s", 4, values, space.get_config(), "galaxy-cnn", split, 3, 11, "float32", False, False,
             Objective("val_loss", "min"), tmp_path_factory.mktemp("trial"), attempt=2,

@@ -1,0 +1,105 @@
+"""The search space of GalaxyCNN: every hyperparameter is declared here, and read back as one record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras_tuner
+
+__all__ = ["AUGMENTATIONS", "CLASS_WEIGHTINGS", "LIMITS", "MAX_BLOCKS", "NetworkValues", "declare_hyperparameters"]
+
+AUGMENTATIONS = ("none", "flips", "flips+rotations", "flips+rotations+shift+zoom")
+"""From none to all, each including the one before. Galaxies have no preferred orientation, so flips and
+rotations keep the class; Zoobot (Walmsley et al. 2022, MNRAS 509, 3966, section 5) trains with the same."""
+
+CLASS_WEIGHTINGS = ("none", "sqrt", "balanced", "sampling")
+"""What is done about unequal class sizes: see `galaxy_exp.hypermodel.class_balance`."""
+
+MAX_BLOCKS = 5
+"""After five poolings a 69-pixel image is 2 pixels wide."""
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "n_blocks": (1, MAX_BLOCKS),
+    "convs_per_block": (1, 4),
+    "width_growth": (0.5, 4.0),
+    "filters_1": (1, 2048),
+    "filters_2": (1, 2048),
+    "kernel_size": (1, 15),
+    "dropout_1": (0.0, 0.95),
+    "dropout_2": (0.0, 0.95),
+    "dense_width": (0, 16384),
+    "learning_rate": (1e-8, 10.0),
+    "batch_size": (1, 8192),
+    "weight_decay": (0.0, 1.0),
+    "label_smoothing": (0.0, 0.95),
+}
+"""How far a sweep file may widen each numeric hyperparameter: outside, no network can be built or trained."""
+
+Augmentation = Literal["none", "flips", "flips+rotations", "flips+rotations+shift+zoom"]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkValues:
+    """One point of the space. A conditional hyperparameter that is not active is None."""
+
+    n_blocks: int
+    convs_per_block: int | None
+    width_growth: float | None
+    filters_1: int
+    filters_2: int
+    kernel_size: int
+    batch_norm: bool
+    dropout_1: float
+    head: Literal["flatten", "gap"]
+    dense_width: int
+    dropout_2: float
+    augmentation: Augmentation
+    learning_rate: float
+    batch_size: int
+    optimizer: Literal["adam", "adamw", "sgd"]
+    weight_decay: float | None
+    schedule: Literal["constant", "cosine"]
+    label_smoothing: float
+    class_weighting: Literal["none", "sqrt", "balanced", "sampling"]
+
+
+def declare_hyperparameters(hp: keras_tuner.HyperParameters) -> NetworkValues:
+    """Declares every hyperparameter and returns their values in `hp`.
+
+    The defaults together are the network of astroNN's Galaxy10 tutorial: Conv32, Conv64, MaxPool, Dropout 0.25,
+    Flatten, Dense128, Dropout 0.5, with Adam at 0.001 and batches of 32. An entry that is already in `hp` under the
+    same name and condition wins over the one declared here: that is how a sweep file narrows, widens or fixes it.
+    """
+    network = _declare_network(hp)
+    training = _declare_training(hp)
+    return NetworkValues(**network, **training)
+
+
+def _declare_network(hp: keras_tuner.HyperParameters) -> dict[str, Any]:
+    values = {"n_blocks": hp.Int("n_blocks", 1, MAX_BLOCKS, default=1)}
+    with hp.conditional_scope("n_blocks", list(range(2, MAX_BLOCKS + 1))):
+        values["convs_per_block"] = hp.Choice("convs_per_block", [1, 2], default=1)
+        values["width_growth"] = hp.Choice("width_growth", [1.0, 1.5, 2.0], default=2.0)
+    values["filters_1"] = hp.Choice("filters_1", [16, 32, 64, 128], default=32)
+    values["filters_2"] = hp.Choice("filters_2", [16, 32, 64, 128], default=64)
+    values["kernel_size"] = hp.Choice("kernel_size", [3, 5], default=3)
+    values["batch_norm"] = hp.Boolean("batch_norm", default=False)
+    values["dropout_1"] = hp.Float("dropout_1", 0.0, 0.6, step=0.05, default=0.25)
+    values["head"] = hp.Choice("head", ["flatten", "gap"], default="flatten")
+    values["dense_width"] = hp.Choice("dense_width", [0, 64, 128, 256, 512], default=128)
+    values["dropout_2"] = hp.Float("dropout_2", 0.0, 0.7, step=0.05, default=0.5)
+    return values
+
+
+def _declare_training(hp: keras_tuner.HyperParameters) -> dict[str, Any]:
+    values = {"augmentation": hp.Choice("augmentation", list(AUGMENTATIONS), default="none")}
+    values["learning_rate"] = hp.Float("learning_rate", 1e-4, 3e-3, sampling="log", default=1e-3)
+    values["batch_size"] = hp.Choice("batch_size", [32, 64, 128], default=32)
+    values["optimizer"] = hp.Choice("optimizer", ["adam", "adamw", "sgd"], default="adam")
+    with hp.conditional_scope("optimizer", ["adamw"]):
+        values["weight_decay"] = hp.Float("weight_decay", 1e-5, 1e-1, sampling="log", default=4e-3)
+    values["schedule"] = hp.Choice("schedule", ["constant", "cosine"], default="constant")
+    values["label_smoothing"] = hp.Float("label_smoothing", 0.0, 0.15, step=0.05, default=0.0)
+    values["class_weighting"] = hp.Choice("class_weighting", list(CLASS_WEIGHTINGS), default="none")
+    return values

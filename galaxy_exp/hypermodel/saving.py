@@ -1,0 +1,124 @@
+"""From a trained network to the one that is saved and registered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from galaxy_exp.hypermodel.augmentation import AugmentationLayer
+from galaxy_exp.hypermodel.galaxy_network import FastDropout
+
+__all__ = ["forget_unsavable_loss", "is_portable", "make_savable", "to_inference_model"]
+
+
+def to_inference_model(model: keras.Model) -> keras.Model:
+    """The same function as `model` at inference, in float32, made of Keras's own layers.
+
+    Augmentation layers are dropped, `FastDropout` becomes Keras's own, and every layer's dtype policy float32, so that
+    the saved file loads without galaxy_exp, with `safe_mode=True`, and computes the same on machines without bfloat16.
+    It is not compiled. Only a `keras.Sequential` of Keras's own and galaxy_exp's layers is rebuilt; any other model is
+    returned as it is.
+    """
+    if not isinstance(model, keras.Sequential) or not all(_is_known(layer) for layer in _leaves(model)):
+        return model
+    if _has_lambda(_config_of(model)):
+        return model
+    kept = [layer for layer in model.layers if not isinstance(layer, AugmentationLayer)]
+    copies = [_exported_type(layer).from_config(_in_float32(layer.get_config())) for layer in kept]
+    shape = model.input_shape[1:]
+    inference = keras.Sequential([keras.Input(shape, dtype=model.inputs[0].dtype), *copies], name=model.name)
+    for copy, layer in zip(copies, kept, strict=True):
+        copy.set_weights(layer.get_weights())
+    return inference
+
+
+def is_portable(model: keras.Model) -> bool:
+    """Whether a file of this model loads in safe mode without the user's code: it is made of Keras's own parts."""
+    activations = [getattr(layer, "activation", None) for layer in _leaves(model)]
+    if any(getattr(activation, "__name__", "") == "<lambda>" for activation in activations):
+        return False  # Keras stores no class name for these
+    config = _config_of(model)
+    return config is not None and _is_keras_s_own(config)
+
+
+def make_savable(model: keras.Model) -> None:
+    """Lets Keras write a `.keras` file of a model that has layers without a `get_config` that works.
+
+    The file has the weights of all layers, but not the arguments of these: it serves `load_weights` of the same model
+    made by the user's code, not `load_model`.
+    """
+    for layer in [*_leaves(model), *_nested(model), model]:
+        if _config_of(layer) is None:
+            layer.get_config = dict
+
+
+def forget_unsavable_loss(model: keras.Model) -> None:
+    """Lets Keras write a model without its loss, metrics and optimizer if one has no configuration (a partial, say)."""
+    for each in [*_nested(model), model]:
+        if isinstance(each, keras.Model) and each.compiled:
+            try:
+                each.get_compile_config()
+            except Exception:  # noqa: BLE001 - a user's loss, metric or optimizer can raise anything
+                each.get_compile_config = lambda: None
+
+
+def _config_of(layer: keras.layers.Layer) -> Any | None:
+    """None where a `get_config` raises: Keras's own if the constructor takes more than plain values, or the user's."""
+    try:
+        return keras.saving.serialize_keras_object(layer)
+    except Exception:  # noqa: BLE001 - a user's `get_config` can raise anything
+        return None
+
+
+def _nested(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers that contain others, the innermost first."""
+    holders = [layer for layer in model.layers if hasattr(layer, "layers")]
+    return [inner for holder in holders for inner in (*_nested(holder), holder)]
+
+
+def _is_keras_s_own(config: Any) -> bool:
+    if isinstance(config, list | tuple):
+        return all(map(_is_keras_s_own, config))
+    if not isinstance(config, dict):
+        return True
+    if config.get("class_name") == "__lambda__":
+        return False
+    if "module" in config and str(config["module"]).split(".")[0] != "keras":
+        return False
+    return all(_is_keras_s_own(value) for key, value in config.items() if key != "compile_config")
+
+
+def _has_lambda(config: Any) -> bool:
+    """Whether it contains a user's lambda, which cannot be restored from a configuration."""
+    if isinstance(config, list | tuple):
+        return any(map(_has_lambda, config))
+    if not isinstance(config, dict):
+        return False
+    return config.get("class_name") == "__lambda__" or any(map(_has_lambda, config.values()))
+
+
+def _leaves(model: keras.Model) -> list[keras.layers.Layer]:
+    return [leaf for layer in model.layers for leaf in (_leaves(layer) if hasattr(layer, "layers") else [layer])]
+
+
+def _is_known(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, AugmentationLayer) or _exported_type(layer).__module__.split(".")[0] == "keras"
+
+
+def _exported_type(layer: keras.layers.Layer) -> type[keras.layers.Layer]:
+    """The class that a saved file names for this layer."""
+    return keras.layers.Dropout if type(layer) is FastDropout else type(layer)
+
+
+def _in_float32(config: Any) -> Any:
+    """A copy of a serialized layer with every dtype policy in it, also of nested layers, set to float32."""
+    if isinstance(config, list | tuple):
+        return [_in_float32(item) for item in config]
+    if not isinstance(config, dict):
+        return config
+    return {key: "float32" if _is_policy(key, value) else _in_float32(value) for key, value in config.items()}
+
+
+def _is_policy(key: str, value: Any) -> bool:
+    return key == "dtype" and isinstance(value, dict) and "DTypePolicy" in str(value.get("class_name"))

@@ -1,0 +1,170 @@
+"""Bayesian optimisation with a Gaussian process."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+from threadpoolctl import ThreadpoolController
+
+from galaxy_exp.search.cube import UnitCube
+from galaxy_exp.search.gaussian_process import GaussianProcess, fit_kernel
+from galaxy_exp.search.history import History
+from galaxy_exp.search.samplers import SobolSampler
+from galaxy_exp.seeding import derive_seed
+from galaxy_exp.space.search_space import SearchSpace, Values
+
+__all__ = ["GaussianProcessSampler"]
+
+FIRST_POINTS = 10
+"""Trials with a result before the process is asked; until then points of a Sobol sequence."""
+
+MAX_POINTS = 150
+"""The process is fitted to this many trials at most, its cost being cubic: the best half, and the latest others."""
+
+N_RANDOM = 400
+N_LOCAL = 120
+LOCAL_STEPS = (0.2, 0.05, 0.0125)
+"""The acquisition is looked for among random points, and then near the best of them in ever smaller steps."""
+
+N_STARTS = 6
+
+LITTLE_GAIN = 0.01
+"""When less is expected, in standard deviations of the losses, every second trial explores instead: what the process
+takes for hopeless, after few trials, may be another branch of the space."""
+
+Matrix = NDArray[np.float64]
+
+
+class GaussianProcessSampler:
+    """Expected improvement (Jones et al. 1998) under a Gaussian process with a Matern 5/2 kernel.
+
+    A dimension for each number, on the hyperparameter's own scale, and for each category (one-hot); inactive
+    hyperparameters are put in the middle. Running trials count as average ones, so that several proposals
+    at a time keep apart. One objective; a broken constraint is bad evidence.
+    """
+
+    draws = 1
+    has_a_state = False
+
+    def __init__(self, space: SearchSpace, history: History, seed: int) -> None:
+        self._space = space
+        self._history = history
+        self._seed = seed
+        self._cube = UnitCube(space)
+        self._placed: dict[int, Matrix] = {}
+        self._sobol = SobolSampler(space, history, seed)
+
+    def sample(self, number: int, draw: int) -> Values:
+        # the matrices are small and the processors busy with training; and the number of threads decides nothing
+        with _threads().limit(limits=1):
+            return self._sample(number, draw)
+
+    def _sample(self, number: int, draw: int) -> Values:
+        if not self._space.tunable:
+            return self._sobol.sample(number, draw)
+        points, losses = self._evidence()
+        if len(losses) < FIRST_POINTS:
+            return self._sobol.sample(number, draw)
+        rng = np.random.default_rng(derive_seed(self._seed, "proposal", number, draw))
+        running = self._features([i for i, o in enumerate(self._history.observations) if o.outcome is None])
+        improvement = _fit(points, losses, running.reshape(-1, points.shape[1]))
+        values, gain = self._maximise(improvement, rng)
+        explores = gain < LITTLE_GAIN and number % 2 == 0
+        return self._sobol.sample(number, draw) if explores else values
+
+    def _evidence(self) -> tuple[Matrix, Matrix]:
+        """Features (n, d) and losses (n,) of at most `MAX_POINTS` trials."""
+        found = self._history.losses(penalise_violations=True)
+        pairs = [(p, loss[0]) for p, loss in zip(self._history.ended, found, strict=True) if loss is not None]
+        if len(pairs) > MAX_POINTS:
+            ranked = sorted(pairs, key=lambda pair: pair[1])
+            best = {position for position, _ in ranked[: MAX_POINTS // 2]}
+            latest = [position for position, _ in pairs if position not in best][-(MAX_POINTS - len(best)) :]
+            kept = best.union(latest)
+            pairs = [pair for pair in pairs if pair[0] in kept]
+        features = self._features([position for position, _ in pairs])
+        return features, np.array([loss for _, loss in pairs], float)
+
+    def _features(self, positions: Sequence[int]) -> Matrix:
+        """Features (n, d) of configurations in the history."""
+        if not positions:
+            return np.empty((0, 0))
+        return self._cube.features(np.array([self._place(position) for position in positions]))
+
+    def _place(self, position: int) -> Matrix:
+        if position not in self._placed:
+            self._placed[position] = self._cube.place(self._history.observations[position].values)
+        return self._placed[position]
+
+    def _maximise(self, improvement: Callable[[Matrix], Matrix], rng: np.random.Generator) -> tuple[Values, float]:
+        """The most promising configuration that was not tried before, and what it is expected to gain."""
+        best_tried = np.tile(self._place(self._best_tried()), (N_LOCAL, 1))
+        anywhere = rng.random((N_RANDOM, len(self._space.tunable)))
+        pool = self._possible(np.vstack([anywhere, self._nearby(best_tried, LOCAL_STEPS[0], rng)]))
+        gains = improvement(self._cube.features(pool))
+        for step in LOCAL_STEPS:
+            starts = pool[np.argsort(-gains, kind="stable")[:N_STARTS]]
+            nearby = self._possible(self._nearby(np.repeat(starts, N_LOCAL // N_STARTS, axis=0), step, rng))
+            gains = np.append(gains, improvement(self._cube.features(nearby)))
+            pool = np.vstack([pool, nearby])
+        ranked = np.argsort(-gains, kind="stable")
+        for index in ranked:
+            values = self._cube.configuration(pool[index])
+            if not self._history.count(values):
+                return values, float(gains[index])
+        return self._cube.configuration(pool[ranked[0]]), float(gains[ranked[0]])
+
+    def _best_tried(self) -> int:
+        losses = self._history.losses(penalise_violations=True)
+        pairs = [(loss[0], position) for position, loss in zip(self._history.ended, losses, strict=True) if loss]
+        return min(pairs)[1]
+
+    def _possible(self, points: Matrix) -> Matrix:
+        """Points (n, d) where values are, nan for what is inactive there."""
+        points = self._cube.to_grid(points)
+        return np.where(self._cube.active(points), points, math.nan)
+
+    def _nearby(self, points: Matrix, step: float, rng: np.random.Generator) -> Matrix:
+        """For each point (n, d) one that differs in some coordinates, numbers by about `step`; what was inactive is
+        anywhere."""
+        elsewhere = rng.random(points.shape)
+        drawn = rng.random(points.shape)
+        portion = rng.choice([0.3, 1.0], (len(points), 1))
+        by = rng.normal(0.0, step, points.shape)
+        by = np.copysign(np.maximum(np.abs(by), self._cube.smallest_steps), by)
+        moved = np.where(drawn <= portion, np.clip(points + by, 0.0, 1.0), points)
+        kept = np.where(drawn < portion * step, elsewhere, points)
+        return np.where(np.isnan(points), elsewhere, np.where(self._cube.numeric, moved, kept))
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    """Looks through all loaded libraries, which takes longer than a proposal's arithmetic."""
+    return ThreadpoolController()
+
+
+def _fit(points: Matrix, losses: Matrix, running: Matrix) -> Callable[[Matrix], Matrix]:
+    """The expected improvement, in standard deviations of the losses, as a function of points (n, d)."""
+    targets = _standardised(losses)
+    kernel = fit_kernel(points, targets)
+    best = float(np.min(GaussianProcess(kernel, points, targets).predict(points)[0]))
+    process = GaussianProcess(kernel, np.vstack([points, running]), np.append(targets, np.zeros(len(running))))
+
+    def improvement(candidates: Matrix) -> Matrix:
+        mean, deviation = process.predict(candidates)
+        z = (best - mean) / deviation
+        return np.asarray(deviation * (z * norm.cdf(z) + norm.pdf(z)))
+
+    return improvement
+
+
+def _standardised(losses: Matrix) -> Matrix:
+    """Mean 0 and variance 1, after drawing in what is so bad that how bad does not matter."""
+    middle, best = float(np.median(losses)), float(np.min(losses))
+    drawn_in = np.minimum(losses, middle + 2 * (middle - best)) if middle > best else losses
+    return np.asarray((drawn_in - drawn_in.mean()) / (drawn_in.std() or 1.0))

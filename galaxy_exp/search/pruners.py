@@ -1,0 +1,261 @@
+"""Rules for early stopping.
+
+A pruner is a pure function of the curves seen so far, so nothing has to be restored when a sweep is resumed and the
+decision is the same with any engine.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol, cast
+
+from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.errors import ConfigError
+from galaxy_exp.records import Objective
+from galaxy_exp.search.user_classes import construct, load_class
+from galaxy_exp.search_methods import PRUNERS
+
+__all__ = [
+    "AshaPruner",
+    "HyperbandPruner",
+    "MedianPruner",
+    "NoPruner",
+    "PatiencePruner",
+    "Pruner",
+    "build_pruner",
+]
+
+Curves = Mapping[int, Sequence[float]]
+
+_MIN_OTHERS = 5
+"""Curves to compare with below which the median rule stops no trial; Optuna's `n_startup_trials`."""
+
+
+class Pruner(Protocol):
+    """Compares a trial's curve with those of the others. Epochs count from 1."""
+
+    def is_rung(self, number: int, epoch: int) -> bool:
+        """Whether trial `number` may be stopped after this epoch."""
+        ...
+
+    def should_stop(self, number: int, curve: Sequence[float], others: Curves) -> bool:
+        """Whether trial `number` ends here.
+
+        Args:
+            curve: the objective after each epoch of the trial, the last one just reported; may hold nan.
+            others: the curves of all other trials by number, running or finished, of any length.
+        """
+        ...
+
+    def first_decision(self, number: int) -> int | None:
+        """The first epoch after which trial `number` may be stopped; None if it runs all its epochs in any case."""
+        ...
+
+
+def build_pruner(search: SearchConfig, epochs: int) -> Pruner:
+    """The pruner that a sweep names: one of `PRUNERS`, or package.module:Class.
+
+    A user-defined class gets `objective` (a `galaxy_exp.records.Objective`), `epochs` and the settings of our pruners
+    (`first_rung`, `reduction_factor`, `patience`): those that its constructor has by name.
+
+    Args:
+        epochs: of a trial that is not stopped.
+
+    Raises:
+        ConfigError: if the class cannot be imported or constructed, or is no `Pruner`.
+    """
+    name = search.pruner
+    pruner_class = PRUNERS[name].load() if name in PRUNERS else load_class("search.pruner", name)
+    settings = {key: getattr(search, key) for method in PRUNERS.values() for key in method.options}
+    known = {"objective": search.objective_record, "epochs": epochs, **settings}
+    pruner = construct("search.pruner", name, pruner_class, known)
+    for method in ("is_rung", "should_stop", "first_decision"):
+        if not callable(getattr(pruner, method, None)):
+            raise ConfigError(f"search.pruner: {name} has no method {method}; see galaxy_exp.search.pruners.Pruner")
+    return cast(Pruner, pruner)
+
+
+@dataclass(frozen=True, slots=True)
+class AshaPruner:
+    """Asynchronous successive halving, stopping variant (Li et al. 2020, MLSys).
+
+    Rungs are at `first_rung`, times `reduction_factor`, and so on, below `epochs`. At a rung a trial continues if its
+    best value so far is among the top 1/`reduction_factor` of all trials that have reached that rung; while fewer
+    than `reduction_factor` have, it continues, as there is nothing to compare it with.
+    """
+
+    objective: Objective
+    first_rung: int
+    reduction_factor: int
+    epochs: int
+
+    def is_rung(self, number: int, epoch: int) -> bool:
+        return epoch in self._rungs
+
+    def should_stop(self, number: int, curve: Sequence[float], others: Curves) -> bool:
+        epoch = len(curve)
+        if not self.is_rung(number, epoch):
+            return False
+        best = _best_keys(self.objective, curve)[-1]
+        sign = -1.0 if self.objective.direction == "max" else 1.0
+        keys = [  # as `_best_keys`, written out: most of the time of a decision in a large sweep is spent here
+            min([sign * value for value in other[:epoch] if value == value], default=math.inf)
+            for other in others.values()
+            if len(other) >= epoch
+        ]
+        reached = len(keys) + 1
+        if reached < self.reduction_factor:
+            return False
+        better = sum(key < best for key in keys)
+        return better >= max(1, reached // self.reduction_factor)
+
+    def first_decision(self, number: int) -> int | None:
+        return self._rungs[0] if self._rungs else None
+
+    @property
+    def _rungs(self) -> tuple[int, ...]:
+        return _rungs_below(self.epochs, self.first_rung, self.reduction_factor)
+
+
+@dataclass(frozen=True, slots=True)
+class HyperbandPruner:
+    """Hyperband (Li et al. 2018, JMLR 18) with asynchronous brackets (Li et al. 2020, MLSys).
+
+    Bracket 0 has its first rung at `first_rung`, each further one `reduction_factor` times later, and the last one has
+    none: its trials run all their epochs. A trial is compared within its bracket only, as in `AshaPruner`. Its number
+    alone decides which bracket that is.
+    """
+
+    objective: Objective
+    first_rung: int
+    reduction_factor: int
+    epochs: int
+
+    def bracket_of(self, number: int) -> int:
+        """The bracket of trial `number`, from 0 up."""
+        n_brackets = len(_rungs_below(self.epochs, self.first_rung, self.reduction_factor)) + 1
+        cycle = _bracket_cycle(_bracket_sizes(n_brackets, self.reduction_factor))
+        return cycle[number % len(cycle)]
+
+    def is_rung(self, number: int, epoch: int) -> bool:
+        return self._halving_of(number).is_rung(number, epoch)
+
+    def should_stop(self, number: int, curve: Sequence[float], others: Curves) -> bool:
+        bracket = self.bracket_of(number)
+        rivals = {other: curve for other, curve in others.items() if self.bracket_of(other) == bracket}
+        return self._halving_of(number).should_stop(number, curve, rivals)
+
+    def first_decision(self, number: int) -> int | None:
+        return self._halving_of(number).first_decision(number)
+
+    def _halving_of(self, number: int) -> AshaPruner:
+        first_rung = self.first_rung * self.reduction_factor ** self.bracket_of(number)
+        return AshaPruner(self.objective, first_rung, self.reduction_factor, self.epochs)
+
+
+@dataclass(frozen=True, slots=True)
+class MedianPruner:
+    """The median stopping rule of Vizier (Golovin et al. 2017, KDD, section 3.2.2).
+
+    From `first_rung` on, a trial is stopped after an epoch if its best value so far is worse than the median of the
+    others' averages over their epochs up to this one.
+    """
+
+    objective: Objective
+    first_rung: int
+    epochs: int
+
+    def is_rung(self, number: int, epoch: int) -> bool:
+        return self.first_rung <= epoch < self.epochs
+
+    def should_stop(self, number: int, curve: Sequence[float], others: Curves) -> bool:
+        epoch = len(curve)
+        averages = [
+            self.objective.sort_key(sum(other[:epoch]) / epoch) for other in others.values() if len(other) >= epoch
+        ]
+        if not self.is_rung(number, epoch) or len(averages) < _MIN_OTHERS:
+            return False
+        return _best_keys(self.objective, curve)[-1] > statistics.median(averages)
+
+    def first_decision(self, number: int) -> int | None:
+        return self.first_rung if self.first_rung < self.epochs else None
+
+
+@dataclass(frozen=True, slots=True)
+class PatiencePruner:
+    """A trial ends once its own best value is `patience` epochs old; the others do not matter."""
+
+    objective: Objective
+    patience: int
+    epochs: int
+
+    def is_rung(self, number: int, epoch: int) -> bool:
+        return self.patience < epoch < self.epochs
+
+    def should_stop(self, number: int, curve: Sequence[float], others: Curves) -> bool:
+        if not self.is_rung(number, len(curve)):
+            return False
+        best = _best_keys(self.objective, curve)
+        return best[-1] >= best[-1 - self.patience]
+
+    def first_decision(self, number: int) -> int | None:
+        return self.patience + 1 if self.patience + 1 < self.epochs else None
+
+
+@dataclass(frozen=True, slots=True)
+class NoPruner:
+    """Every trial runs all its epochs."""
+
+    def is_rung(self, number: int, epoch: int) -> bool:
+        return False
+
+    def should_stop(self, number: int, curve: Sequence[float], others: Curves) -> bool:
+        return False
+
+    def first_decision(self, number: int) -> int | None:
+        return None
+
+
+@cache
+def _rungs_below(epochs: int, first_rung: int, reduction_factor: int) -> tuple[int, ...]:
+    """The epochs after which trials of `epochs` epochs are compared."""
+    rungs = []
+    rung = first_rung
+    while rung < epochs:
+        rungs.append(rung)
+        rung *= reduction_factor
+    return tuple(rungs)
+
+
+def _bracket_sizes(n_brackets: int, reduction_factor: int) -> tuple[int, ...]:
+    """How many of every sum(sizes) trials each bracket gets: n of Li et al. 2018, algorithm 1, line 3."""
+    return tuple(
+        math.ceil(n_brackets / (halvings + 1) * reduction_factor**halvings) for halvings in reversed(range(n_brackets))
+    )
+
+
+@cache
+def _bracket_cycle(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """The bracket of each of sum(sizes) trials, mixed so that every stretch of them has its part of each."""
+    total = sum(sizes)
+    owed = [0] * len(sizes)
+    cycle = []
+    for _ in range(total):
+        owed = [debt + size for debt, size in zip(owed, sizes, strict=True)]
+        bracket = owed.index(max(owed))
+        owed[bracket] -= total
+        cycle.append(bracket)
+    return tuple(cycle)
+
+
+def _best_keys(objective: Objective, curve: Sequence[float]) -> list[float]:
+    """The best value up to each epoch, as keys that sort the best first; nan is the worst."""
+    best: list[float] = []
+    for value in curve:
+        key = objective.sort_key(value)
+        best.append(min(key, best[-1]) if best else key)
+    return best

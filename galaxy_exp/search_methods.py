@@ -1,0 +1,94 @@
+"""The samplers and pruners that a sweep file can name: one table of each.
+
+A new one is a class or function in `galaxy_exp.search` and one entry here. The sweep file's allowed names, the help,
+the report's words and its citations come from these tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import Any
+
+__all__ = ["PRUNERS", "SAMPLERS", "SearchMethod", "one_of_names"]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchMethod:
+    """A sampler or a pruner."""
+
+    implementation: str
+    """module:name of the class or function that makes one."""
+    label: str
+    """What it is, as a sentence continues after "by"."""
+    citations: tuple[str, ...] = ()
+    """Keys of `report/references.bib`."""
+    options: tuple[str, ...] = ()
+    """Keys of the sweep file's `search` section that it reads besides `objective` and `seed`."""
+    packages: tuple[str, ...] = ()
+    """Further packages that do its work and are to be cited."""
+    single_objective: bool = False
+    """Whether it can learn from one objective only."""
+
+    def load(self) -> Any:
+        """Imports the implementation."""
+        return resolve_name(self.implementation)
+
+
+SAMPLERS: Mapping[str, SearchMethod] = {
+    "gp": SearchMethod(
+        "galaxy_exp.search.bayesian:GaussianProcessSampler",
+        "expected improvement under a Gaussian process",
+        ("jones1998",),
+        packages=("scipy",),
+        single_objective=True,
+    ),
+    "tpe": SearchMethod(
+        "galaxy_exp.search.optuna_samplers:build_tpe",
+        "a tree-structured Parzen estimator",
+        ("bergstra2011", "akiba2019"),
+    ),
+    "random": SearchMethod("galaxy_exp.search.samplers:RandomSampler", "random search"),
+    "grid": SearchMethod("galaxy_exp.search.samplers:GridSampler", "a grid"),
+    "qmc": SearchMethod(
+        "galaxy_exp.search.samplers:SobolSampler",
+        "a quasi-random sequence",
+        ("sobol1967", "owen1998"),
+        packages=("scipy",),
+    ),
+    "cmaes": SearchMethod(
+        "galaxy_exp.search.cma_es:CmaEsSampler",
+        "CMA-ES",
+        ("hansen2001", "akiba2019"),
+        single_objective=True,
+    ),
+}
+
+PRUNERS: Mapping[str, SearchMethod] = {
+    "asha": SearchMethod(
+        "galaxy_exp.search.pruners:AshaPruner",
+        "asynchronous successive halving",
+        ("li2020",),
+        ("first_rung", "reduction_factor"),
+    ),
+    "hyperband": SearchMethod(
+        "galaxy_exp.search.pruners:HyperbandPruner",
+        "Hyperband",
+        ("li2018", "li2020"),
+        ("first_rung", "reduction_factor"),
+    ),
+    "median": SearchMethod(
+        "galaxy_exp.search.pruners:MedianPruner", "the median rule", ("golovin2017",), ("first_rung",)
+    ),
+    "patience": SearchMethod(
+        "galaxy_exp.search.pruners:PatiencePruner", "patience with trials that do not improve", (), ("patience",)
+    ),
+    "none": SearchMethod("galaxy_exp.search.pruners:NoPruner", ""),
+}
+
+
+def one_of_names(methods: Mapping[str, SearchMethod]) -> str:
+    """`asha, median or none`."""
+    *first, last = methods
+    return f"{', '.join(first)} or {last}"
