@@ -42,11 +42,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "journal": BASE,
     "report": BASE,
     "training": BASE | {"hypermodel"},
-    "execution": BASE | {"search", "journal", "training"},
+    "execution": BASE | {"hypermodel", "search", "journal", "training"},
     "tracking": BASE | {"journal", "data", "report"},
     "registry": BASE | {"journal", "data", "report", "tracking"},
-    "doctor": BASE | {"journal", "data", "tracking", "registry", "sweep"},
-    "check": BASE | {"data", "hypermodel", "search", "journal", "training", "execution", "preparation", "sweep"},
+    "doctor": BASE | {"journal", "data", "tracking", "registry", "preparation"},
+    "check": BASE | {"data", "hypermodel", "search", "journal", "training", "execution", "preparation"},
 }
 """By part of the package. `sweep` and `cli` may import all of these."""
 TOP = {"sweep", "preparation", "sweep_report", "reproduce", "cli", "__init__", "__main__"}
@@ -78,14 +78,8 @@ OWNERS = {
     "pyarrow": {"data", "registry.row_files"},
     "pooch": {"data"},
     "cloudpickle": {"hypermodel"},
-    "dask": {"execution.dask_engine"},
-    "distributed": {
-        "execution.dask_engine",
-        "execution.dask_worker",
-        "execution.dask_contact",
-        "execution.dask_certificates",
-    },
-    "dask_jobqueue": {"execution.dask_engine"},
+    "distributed": {"execution.clusters", "execution.dask_engine", "execution.dask_protocol"},
+    "dask_jobqueue": {"execution.clusters"},
     "psutil": {"tracking", "execution", "doctor"},
     "click": {"cli"},
     "rich": {"cli"},
@@ -183,7 +177,8 @@ def test_library_is_imported_by_its_owners_only(library: str) -> None:
 
 def test_heavy_libraries_are_not_imported_with_the_package_or_the_command_line() -> None:
     light = {"__init__", "__main__", "sweep", "quiet", "software", "errors", "records", "seeding", "folders", "metrics"}
-    light |= {"import_paths", "execution.engine", "execution.engines", "execution.inline", "execution.process"}
+    light |= {"import_paths", "preparation", "execution.engine", "execution.local_engine", "execution.loop"}
+    light |= {"execution.worker", "execution.worker_pool", "execution.trials", "tracking.sweep_tracking"}
     heavy = {
         "tensorflow",
         "keras",

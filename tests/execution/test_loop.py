@@ -9,9 +9,9 @@ from written_records import started
 from galaxy_exp.config.sweep import SearchConfig, SweepConfig
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.engine import LostWorker
+from galaxy_exp.execution.hang_detection import HangDetector
 from galaxy_exp.execution.loop import SweepLoop
-from galaxy_exp.execution.pace import Pace
-from galaxy_exp.execution.sources import FinalistSource, SearchSource
+from galaxy_exp.execution.trials import FinalistSource, SearchSource
 from galaxy_exp.journal.events import FinalistsChosen
 from galaxy_exp.journal.journal import Journal, read_record
 from galaxy_exp.records import DATA_GONE, EpochReport, TrialResult, TrialState
@@ -293,9 +293,21 @@ class SilentEngine(ImmediateEngine):
         self.lost.append(LostWorker(number, spec.attempt, reason))
 
 
-class OverdueAtOnce(Pace):
-    def overdue(self):
-        return dict.fromkeys(self._running, "hung")
+class HungAtOnce(HangDetector):
+    """Every trial counts as hung."""
+
+    def __init__(self):
+        super().__init__()
+        self.watched = set()
+
+    def watch(self, number):
+        self.watched.add(number)
+
+    def forget(self, number):
+        self.watched.discard(number)
+
+    def hung_trials(self):
+        return dict.fromkeys(self.watched, "hung")
 
 
 @pytest.fixture
@@ -314,7 +326,7 @@ def make_loop(tmp_path):
 
 def test_a_hung_worker_is_ended_and_its_trial_issued_again(make_loop):
     engine = SilentEngine()
-    loop, journal = make_loop(engine, pace=OverdueAtOnce())
+    loop, journal = make_loop(engine, hang_detector=HungAtOnce())
     assert loop.run() == "max_trials reached"
     assert engine.reasons == [(1, "hung")]
     trial = journal.record.trials[1]

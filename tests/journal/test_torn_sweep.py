@@ -10,7 +10,7 @@ from galaxy_exp.config import SweepConfig
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.engine import LostWorker
 from galaxy_exp.execution.loop import SweepLoop
-from galaxy_exp.execution.sources import FinalistSource, SearchSource
+from galaxy_exp.execution.trials import FinalistSource, SearchSource
 from galaxy_exp.hypermodel.search_space import space_from_config
 from galaxy_exp.journal.events import SweepEnded, SweepResumed
 from galaxy_exp.journal.journal import Journal, read_record

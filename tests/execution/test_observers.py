@@ -6,7 +6,7 @@ import time
 import pytest
 
 from galaxy_exp.errors import JournalWriteError
-from galaxy_exp.execution.background import BackgroundObserver
+from galaxy_exp.execution.observers import BackgroundObserver
 
 PATIENCE_SECONDS = 30
 

@@ -6,7 +6,7 @@ from datetime import datetime
 import psutil
 import pytest
 
-from galaxy_exp.execution.process import WorkerDied, WorkerProcess
+from galaxy_exp.execution.worker import WorkerDied, WorkerProcess
 from galaxy_exp.records import EpochReport, TrialResult
 
 pytestmark = pytest.mark.slow
