@@ -151,7 +151,7 @@ MISTAKES = {
     "name: [": r"not valid YAML",
     "- a\n- b": r"found list at the top; expected keys",
     "registry: {model: 'a/b'}": r"registry.model: found 'a/b'; expected text matching",
-    "execution: {engine: ray}": r"execution.engine: found 'ray'; expected inline or dask",
+    "execution: {engine: ray}": r"execution.engine: found 'ray'; expected local, inline or dask",
     "execution: {engine: inline, workers: 2}": r"execution: engine: inline has one worker .*; workers: 2 needs",
     "execution: {engine: inline, workers: auto}": r"execution: engine: inline has one worker .*; workers: auto needs",
     "execution: {workers: fast}": r"execution.workers: found 'fast'; expected a whole number from 1 .*, or auto$",
