@@ -13,7 +13,7 @@ from distributed import Future
 
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.execution.dask_protocol import DaskConnection, Message, TaskOver, answer_trial, kill_trial
-from galaxy_exp.execution.engine import EngineEvent, LostWorker, SlotFreed
+from galaxy_exp.execution.engine import EngineEvent, LostWorker, SlotFreed, WorkerEvent
 from galaxy_exp.records import EpochReport, TrialSpec
 
 __all__ = ["DaskEngine"]
@@ -43,14 +43,11 @@ class _Task:
     answer: bool | None = None
     """To that report; None if there is none yet."""
 
-    def sent(self, event: EngineEvent | TaskOver) -> bool:
+    def sent(self, event: WorkerEvent | TaskOver) -> bool:
         """Whether an event belongs to this attempt."""
         if isinstance(event, TaskOver):
             return bool(self.future.key == event.key)
-        return not isinstance(event, SlotFreed) and (self.spec.number, self.spec.attempt) == (
-            event.number,
-            event.attempt,
-        )
+        return (self.spec.number, self.spec.attempt) == (event.number, event.attempt)
 
     def last_message(self) -> Message | None:
         """The last message, which may have been lost, from the result of the Dask task; None if it has no result."""
@@ -129,11 +126,11 @@ class DaskEngine:
             if message is None and left <= _LOOK_SECONDS:
                 return None
 
-    def answer(self, number: int, go_on: bool) -> None:
+    def answer(self, number: int, should_continue: bool) -> None:
         task = self._task_of(number)
         if task is not None:
-            task.answer = go_on
-            self._connection.call(answer_trial, task.address, task.spec, task.epoch, go_on)
+            task.answer = should_continue
+            self._connection.call(answer_trial, task.address, task.spec, task.epoch, should_continue)
 
     def kill(self, number: int, reason: str) -> None:
         """See `Engine.kill`; the loss is reported at once, since the worker may be unreachable."""
@@ -225,7 +222,7 @@ class DaskEngine:
         task.run = task.run or message.run
         return self._update(task, message.event)
 
-    def _update(self, task: _Task, event: EngineEvent | TaskOver) -> EngineEvent | None:
+    def _update(self, task: _Task, event: WorkerEvent | TaskOver) -> EngineEvent | None:
         if isinstance(event, EpochReport):
             return event if task.is_wanted and self._is_new(task, event) else None
         del self._busy[task.address]

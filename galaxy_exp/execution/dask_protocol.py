@@ -18,7 +18,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from distributed.utils import silence_logging_cmgr
 
 from galaxy_exp.errors import EngineError, first_line
 from galaxy_exp.execution.clusters import CONNECT_SECONDS, Cluster
-from galaxy_exp.execution.engine import EngineEvent, LostWorker
+from galaxy_exp.execution.engine import LostWorker, WorkerEvent
 from galaxy_exp.execution.resources import thread_environment
 from galaxy_exp.execution.worker import WORKER_MODULE, WorkerDied, WorkerProcess
 from galaxy_exp.import_paths import own_import_paths
@@ -53,7 +53,7 @@ _CLOSE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class TaskOver:
-    """A Dask task has ended, for the reason given."""
+    """A Dask task has ended, with the reason in one line."""
 
     key: str
     reason: str
@@ -66,7 +66,7 @@ class Message:
     run: str
     """Identifies the run of the Dask task that sent it: Dask may run a task again whose worker left and came back.
     Empty for `TaskOver`."""
-    event: EngineEvent | TaskOver
+    event: WorkerEvent | TaskOver
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,6 @@ class DaskConnection:
         self, cluster: Cluster, log_file: Path, *, max_growth: int | None = None, module: str = WORKER_MODULE
     ) -> None:
         self.cluster = cluster
-        self._log_file = log_file
         self._driver = _Driver("", log_file, tuple(own_import_paths()), max_growth, module)
         self._client: Client | None = None
         self._at_close = ExitStack()
@@ -111,16 +110,17 @@ class DaskConnection:
         Raises:
             ConfigError: this is not possible.
         """
-        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        self._driver.log_file.parent.mkdir(parents=True, exist_ok=True)
         # Dask's warnings and tracebacks are replaced by one line of the engine each
         self._at_close.enter_context(silence_logging_cmgr(logging.CRITICAL))
         self._at_close.callback(self.cluster.close)
         self._client = self.cluster.connect()
         self._at_close.callback(self._client.close, timeout=_CLOSE_SECONDS)
         # messages to an earlier connection are ignored
-        old, self._messages = self._driver, queue.SimpleQueue()
-        topic = f"galaxy-exp-{uuid.uuid4().hex}"
-        self._driver = _Driver(topic, old.log_file, old.import_paths, old.max_growth, old.module)
+        self._driver, self._messages = (
+            replace(self._driver, topic=f"galaxy-exp-{uuid.uuid4().hex}"),
+            queue.SimpleQueue(),
+        )
 
     def close(self) -> None:
         """Ends the worker processes and disconnects.
@@ -157,7 +157,7 @@ class DaskConnection:
         """Starts the worker processes of some Dask workers; returns why one of them cannot run trials, if so."""
         workers = list(addresses)
         try:
-            missing = self._open_client.run(_missing_paths, (self._log_file.parent,), workers=workers)
+            missing = self._open_client.run(_missing_paths, (self._driver.log_file.parent,), workers=workers)
             for address, paths in missing.items():
                 if paths:
                     return (
@@ -242,12 +242,12 @@ _HOSTS: dict[tuple[str, str], _Host] = {}
 """By topic and address of the Dask worker, since one process can contain several Dask workers."""
 
 
-def answer_trial(topic: str, number: int, attempt: int, epoch: int, go_on: bool, dask_worker: Worker) -> None:
+def answer_trial(topic: str, number: int, attempt: int, epoch: int, should_continue: bool, dask_worker: Worker) -> None:
     """Answers the report of an epoch; no effect if that was answered before or if the trial has ended."""
     host = _HOSTS.get((topic, dask_worker.address))
     if host is not None and host.trial == (number, attempt) and host.unanswered == epoch:
         host.unanswered = None
-        host.process.send(go_on)
+        host.process.send(should_continue)
 
 
 def kill_trial(topic: str, number: int, attempt: int, dask_worker: Worker) -> None:
@@ -267,7 +267,7 @@ def _run_trial(driver: _Driver, spec: TrialSpec, key: str) -> bytes | None:
     host = _host(driver, worker)
     run = uuid.uuid4().hex
 
-    def send(event: EngineEvent) -> bytes:
+    def send(event: WorkerEvent) -> bytes:
         message = pickle.dumps(Message(run, event))
         worker.log_event(driver.topic, message)
         return message
@@ -298,7 +298,7 @@ def _missing_paths(paths: tuple[Path, ...]) -> list[str]:
 
 
 def _train(
-    host: _Host, spec: TrialSpec, send: Callable[[EngineEvent], object], is_wanted: Callable[[], bool]
+    host: _Host, spec: TrialSpec, send: Callable[[WorkerEvent], object], is_wanted: Callable[[], bool]
 ) -> TrialResult | LostWorker | None:
     """Sends each report until it is answered; returns how the trial ended, None if nobody wants it any more."""
     host.process.start()

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from galaxy_exp.records import EpochReport, TrialResult, TrialSpec
 
-__all__ = ["Engine", "EngineEvent", "LostWorker", "SlotFreed"]
+__all__ = ["Engine", "EngineEvent", "LostWorker", "SlotFreed", "WorkerEvent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,8 @@ class SlotFreed:
     """A slot became free without the end of a trial: a worker has joined, or a killed one was replaced."""
 
 
-EngineEvent = EpochReport | TrialResult | LostWorker | SlotFreed
+WorkerEvent = EpochReport | TrialResult | LostWorker
+EngineEvent = WorkerEvent | SlotFreed
 
 
 class Engine(Protocol):
@@ -62,7 +63,7 @@ class Engine(Protocol):
         """
         ...
 
-    def answer(self, number: int, go_on: bool) -> None:
+    def answer(self, number: int, should_continue: bool) -> None:
         """Answers the last report of a trial; no effect if its worker has died since."""
         ...
 

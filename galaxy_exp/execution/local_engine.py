@@ -82,10 +82,10 @@ class LocalEngine:
                 return None
             self._ready.extend(worker for connection, worker in busy.items() if connection in ready)
 
-    def answer(self, number: int, go_on: bool) -> None:
+    def answer(self, number: int, should_continue: bool) -> None:
         worker = self._worker_with(number)
         if worker is not None:
-            worker.process.send(go_on)
+            worker.process.send(should_continue)
 
     def kill(self, number: int, reason: str) -> None:
         worker = self._worker_with(number)

@@ -183,14 +183,14 @@ class SweepLoop:
             why = f"training.precision: auto is {report.precision} on its machine; all trials of this sweep use {known}"
             self._engine.kill(report.number, why)
             return
-        go_on = not self._source.exceeded(self._record, self._clock()) and not self._should_stop(report)
-        self._write(EpochReported(report=report, go_on=go_on))
+        should_continue = not self._source.exceeded(self._record, self._clock()) and not self._should_stop(report)
+        self._write(EpochReported(report=report, go_on=should_continue))
         if (objective := self._record.objective.name) in report.metrics:
             self._curves[report.number].append(report.metrics[objective])
-        if go_on and self._stopping() and report.epoch < self._epochs_of(report.number):
+        if should_continue and self._stopping() and report.epoch < self._epochs_of(report.number):
             self._no_longer_running(report.number)
             return
-        self._engine.answer(report.number, go_on)
+        self._engine.answer(report.number, should_continue)
         self._hang_detector.note_report(report.number)
 
     def _should_stop(self, report: EpochReport) -> bool:

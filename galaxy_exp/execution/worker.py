@@ -238,8 +238,8 @@ def _serve(pipe: Connection, find_run_trial: Callable[[], RunTrial], doing: str)
 
     def report(epoch: EpochReport) -> bool:
         pipe.send(epoch)
-        go_on: bool = pipe.recv()
-        return go_on
+        should_continue: bool = pipe.recv()
+        return should_continue
 
     while pipe.poll(idle_seconds):
         spec: TrialSpec = pipe.recv()
