@@ -135,7 +135,8 @@ class SlurmCluster:
         self.limit = number
         self._options = options
         self._certificate_folder = certificate_folder
-        self._cluster: Any = None
+        self.dask_cluster: Any = None
+        """The `SLURMCluster`; None before `connect`."""
 
     def connect(self) -> Client:
         """Submits the first jobs; see `Cluster.connect`."""
@@ -148,26 +149,26 @@ class SlurmCluster:
         try:
             loopback = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
             options = {"processes": 1, "scheduler_options": loopback, **self._options, "security": security}
-            self._cluster = SLURMCluster(**options)
+            self.dask_cluster = SLURMCluster(**options)
         except (OSError, RuntimeError, TypeError, ValueError) as error:
             reason = first_line(error).removesuffix(", for example:")
             raise ConfigError(f"execution.cluster_options: {reason}") from None
         try:
-            self._cluster.sync(self._submit)
+            self.dask_cluster.sync(self._submit)
         except (OSError, RuntimeError) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise ConfigError(f"execution.cluster: slurm: sbatch does not take the jobs: {lines[-1]}") from None
-        return Client(self._cluster, set_as_default=False)
+        return Client(self.dask_cluster, set_as_default=False)
 
     def replace_lost_workers(self) -> None:
         """Submits jobs in place of those that have ended."""
-        self._cluster.scale(self.limit)
+        self.dask_cluster.scale(self.limit)
 
     def close(self) -> None:
         """Cancels the jobs and removes the certificate."""
-        if self._cluster is not None:
+        if self.dask_cluster is not None:
             with suppress(AssertionError):  # Dask asserts that no job was ever refused
-                self._cluster.close()
+                self.dask_cluster.close()
         shutil.rmtree(self._certificate_folder, ignore_errors=True)
 
     def _security(self) -> Security | None:
@@ -192,8 +193,8 @@ class SlurmCluster:
 
     async def _submit(self) -> None:
         """Waits until the batch system has accepted or refused the jobs; no public method of Dask raises the latter."""
-        self._cluster.scale(self.limit)
-        await self._cluster._correct_state()
+        self.dask_cluster.scale(self.limit)
+        await self.dask_cluster._correct_state()
 
 
 class _CertificateFiles(Security):  # type: ignore[misc]

@@ -157,11 +157,11 @@ class DaskConnection:
         """Starts the worker processes of some Dask workers; returns why one of them cannot run trials, if so."""
         workers = list(addresses)
         try:
-            missing = self._open_client.run(_missing_paths, (self._driver.log_file.parent,), workers=workers)
-            for address, paths in missing.items():
-                if paths:
+            logs = self._driver.log_file.parent
+            for address, is_there in self._open_client.run(logs.exists, workers=workers).items():
+                if not is_there:
                     return (
-                        f"the Dask worker at {address} has no {paths[0]}; "
+                        f"the Dask worker at {address} has no {logs}; "
                         "expected the project on a file system that all workers share, at the same path"
                     )
             self._open_client.run(_start_process, self._driver, workers=workers)
@@ -291,10 +291,6 @@ async def _end_process(topic: str, dask_worker: Worker) -> None:
         host.process.kill()  # `_run_trial` then receives its death
     else:
         await asyncio.to_thread(host.process.end)
-
-
-def _missing_paths(paths: tuple[Path, ...]) -> list[str]:
-    return [str(path) for path in paths if not path.exists()]
 
 
 def _train(

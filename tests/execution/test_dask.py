@@ -80,7 +80,7 @@ def test_on_a_running_cluster(cluster, tmp_path, make_spec):
         engine.close()
 
 
-def test_a_worker_that_comes_later_and_cannot_run_trials_is_told_and_asked_again(
+def test_a_worker_that_comes_later_and_cannot_run_trials_is_reported_and_tried_again(
     cluster, tmp_path, make_spec, monkeypatch
 ):
     said, logs = [], tmp_path / "logs"

@@ -45,7 +45,7 @@ class DeafConnection(DaskConnection):
 
 
 class Line:
-    """A connection to a server through a port of its own, which can be cut and mended at once."""
+    """A connection to a server through a port of its own, which can be cut and restored at once."""
 
     def __init__(self, host, port):
         self.server = (host, port)
@@ -106,7 +106,7 @@ def test_a_result_that_is_lost_on_the_way_is_fetched(tmp_path):
     assert not any(trial.losses for trial in record.trials.values())
 
 
-def test_a_broken_connection_to_the_scheduler_is_mended_and_the_trial_issued_again(tmp_path):
+def test_a_broken_connection_to_the_scheduler_is_restored_and_the_trial_issued_again(tmp_path):
     cluster = Cluster(tmp_path)
     line = Line("127.0.0.1", urlsplit(cluster.address).port)
     cut = []

@@ -83,7 +83,7 @@ def test_submitting_without_a_free_slot_is_an_error(engine, make_spec):
         engine.submit(make_spec(99))
 
 
-def test_a_trial_that_raises_fails_with_its_traceback_and_the_worker_goes_on(engine, make_spec):
+def test_a_trial_that_raises_fails_with_its_traceback_and_the_worker_continues(engine, make_spec):
     engine.submit(make_spec(0, mood="raise"))
     failed = follow(engine, 0)[-1]
     assert failed.state is TrialState.FAILED

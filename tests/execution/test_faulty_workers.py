@@ -71,7 +71,7 @@ def test_stopped_segfaulted_and_killed_workers_lose_the_trial_once_and_the_resul
     assert "SIGKILL" in losses[3][0]
 
 
-def test_a_trial_whose_worker_always_hangs_is_recorded_as_lost_and_the_sweep_goes_on(engine, tmp_path):
+def test_a_trial_whose_worker_always_hangs_is_recorded_as_lost_and_the_sweep_continues(engine, tmp_path):
     proposals = [{"score": 0.5, "fate": "stop", "until": 9}, {"score": 0.6}]
     record = run_sweep(tmp_path, engine, proposals, hasty_detector())
     lost = record.trials[0].result

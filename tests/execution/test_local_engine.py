@@ -34,7 +34,7 @@ def toy_workers():
     return [each for each in psutil.Process().children() if MODULE in each.cmdline()]
 
 
-def test_one_of_three_workers_is_killed_and_the_others_go_on(tmp_path, make_spec):
+def test_one_of_three_workers_is_killed_and_the_others_continue(tmp_path, make_spec):
     engine = build_engine(ExecutionConfig(workers=3), tmp_path / "logs" / "worker.log")
     try:
         assert engine.free_slots() == 3

@@ -12,7 +12,7 @@ PATIENCE_SECONDS = 30
 
 
 class Slow:
-    """Waits at each event until it may go on."""
+    """Waits at each event until it may continue."""
 
     def __init__(self):
         self.seen, self.gate, self.at_work = [], threading.Semaphore(0), threading.Event()

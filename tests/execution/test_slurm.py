@@ -167,7 +167,7 @@ def test_eight_trials_in_two_jobs_of_which_one_is_cancelled(batch_system, tmp_pa
 
     def watch(event):
         if not addresses:
-            scheduler = workers._cluster.scheduler
+            scheduler = workers.dask_cluster.scheduler
             addresses.update([scheduler.address, *scheduler.workers])
             modes.update({file.name: stat.S_IMODE(file.stat().st_mode) for file in certificate.iterdir()})
             strangers.append(find_obstacle(scheduler.address.replace("tls://", "tcp://"), 10))
@@ -217,12 +217,12 @@ def started(monkeypatch, folder, options):
     engine = dask_engine(workers, folder / "worker.log", module=MODULE)
     try:
         engine.start()
-        return workers._cluster.scheduler.address, (folder / "tls").exists()
+        return workers.dask_cluster.scheduler.address, (folder / "tls").exists()
     finally:
         engine.close()
 
 
-def test_tls_is_turned_off_by_a_key_of_its_own_alone(tmp_path, monkeypatch):
+def test_tls_is_turned_off_by_its_key_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     address, has_certificate = started(monkeypatch, tmp_path, {"security": False})
     assert (address.split(":")[0], has_certificate) == ("tcp", False)

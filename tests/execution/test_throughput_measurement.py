@@ -84,7 +84,7 @@ def test_more_workers_are_tried_as_long_as_they_are_faster():
     assert explain(found) == "4 of 4 threads each: 200 images/s together, against 100 with 1 worker"
 
 
-def test_one_worker_that_is_as_fast_is_preferred_and_that_is_told():
+def test_one_worker_that_is_as_fast_is_preferred_and_the_reason_is_printed():
     found = Machine({1: 100.0, 2: 104.0, 4: 90.0}).measure()
     line = "1 of 16 threads: 100 images/s, against 104 with 2 workers, which is no more than 5% faster"
     assert explain(found) == line

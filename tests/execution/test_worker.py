@@ -1,4 +1,4 @@
-"""The worker process itself: replaced when it has grown, gone when nobody needs it, told how many threads to use."""
+"""The worker process itself: replaced when it has grown, ended when nobody needs it."""
 
 import re
 from datetime import datetime
