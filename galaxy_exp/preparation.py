@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.config import SweepConfig
-from galaxy_exp.config.reading import as_journaled
-from galaxy_exp.errors import BadInputError, ConfigError, DataError, EngineError
+from galaxy_exp.config.reading import FlagValue, as_journaled
+from galaxy_exp.errors import BadInputError, ConfigError, DataError, EngineError, JournalError
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.import_paths import own_import_paths
-from galaxy_exp.journal.events import SweepStarted
+from galaxy_exp.journal.changes import find_change
+from galaxy_exp.journal.events import SweepChanged, SweepStarted
+from galaxy_exp.journal.journal import is_running, read_record
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.records import DATA_GONE, Evidence, SplitFiles
@@ -26,7 +28,15 @@ from galaxy_exp.software import describe_software
 if TYPE_CHECKING:
     from galaxy_exp.data import ImageDataset, PreparedData
 
-__all__ = ["SweepImages", "check_names", "prepare_sweep", "restore_data", "store_user_objects"]
+__all__ = [
+    "SweepImages",
+    "check_names",
+    "find_unfinished",
+    "prepare_resume",
+    "prepare_sweep",
+    "restore_data",
+    "store_user_objects",
+]
 
 Say = Callable[[str], None]
 
@@ -150,6 +160,50 @@ def _traceback_kept(log: Path) -> Iterator[None]:
         raise ConfigError(problems) from error.__cause__
 
 
+def find_unfinished(project: ProjectFolder) -> SweepFolder:
+    """The newest sweep that did not succeed and that no process is running; unreadable journals are ignored.
+
+    Raises:
+        JournalError: there is none.
+    """
+    for folder in reversed(project.sweeps()):
+        try:
+            ended = read_record(folder.path).ended
+        except JournalError:
+            continue
+        if (ended is None or not ended.succeeded) and not is_running(folder.path):
+            return folder
+    raise JournalError(f"{project.path}: no unfinished sweep here; galaxy-exp list shows them all")
+
+
+def prepare_resume(
+    record: SweepRecord,
+    file: Path | str | None,
+    overrides: Sequence[str],
+    flags: Sequence[FlagValue],
+    as_recorded: bool,
+    say: Say,
+) -> SweepChanged | None:
+    """Checks what has changed since a sweep began, and its MLflow store; the arguments are those of `resume_sweep`.
+
+    Raises:
+        ConfigError: a change that is not possible.
+        JournalError: the sweep is finished.
+        UnusableStoreError: the MLflow store cannot be used.
+    """
+    from galaxy_exp.tracking.sweep_tracking import check_recorded_store
+
+    if record.ended is not None and record.ended.succeeded:
+        raise JournalError(
+            f"sweep {record.sweep_id} is finished, and its sealed test part is opened once; galaxy-exp show "
+            f"{record.sweep_id} tells how it went, and a new sweep learns from it with: "
+            f"--set search.warm_start={record.sweep_id}"
+        )
+    path = Path(file) if file is not None else None
+    change = find_change(record, file=path, overrides=overrides, flags=flags, as_recorded=as_recorded, say=say)
+    return check_recorded_store(record, change, say)
+
+
 def restore_data(record: SweepRecord, say: Say) -> PreparedData:
     """The prepared images of a sweep, which are prepared again if they were deleted or damaged.
 
@@ -223,7 +277,6 @@ def _evidence(
     """The trials of the earlier sweeps that `search.warm_start` names."""
     from galaxy_exp.execution.warm_start import collect_evidence, is_comparable
     from galaxy_exp.hypermodel.given import is_same_hypermodel
-    from galaxy_exp.journal.journal import read_record
     from galaxy_exp.search.space import SearchSpace
 
     evidence: dict[str, list[Evidence]] = {}

@@ -39,11 +39,18 @@ from galaxy_exp.execution.worker_pool import WorkerPool
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.import_paths import add_import_paths
 from galaxy_exp.interrupts import gentle_interrupts, signals_as_interrupts, signals_ignored
-from galaxy_exp.journal.changes import find_change
 from galaxy_exp.journal.events import SweepEnded, SweepResumed
-from galaxy_exp.journal.journal import Journal, is_running, read_record
+from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.preparation import SweepImages, check_names, prepare_sweep, restore_data, store_user_objects
+from galaxy_exp.preparation import (
+    SweepImages,
+    check_names,
+    find_unfinished,
+    prepare_resume,
+    prepare_sweep,
+    restore_data,
+    store_user_objects,
+)
 from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
 from galaxy_exp.records import TrialSpec
 from galaxy_exp.search.pruners import NoPruner, Pruner, build_pruner
@@ -189,24 +196,10 @@ def resume_sweep(
         As `run_sweep`; JournalError if another process runs this sweep or there is nothing to resume.
     """
     project = ProjectFolder.default()
-    folder = project.find_sweep(reference) if reference else _newest_unfinished(project)
+    folder = project.find_sweep(reference) if reference else find_unfinished(project)
     with BACKEND_ENVIRONMENT, signals_as_interrupts(), Journal.reopen(folder.path) as journal:
         record = journal.record
-        if record.ended is not None and record.ended.succeeded:
-            raise JournalError(
-                f"sweep {folder.sweep_id} is finished, and its sealed test part is opened once; galaxy-exp show "
-                f"{folder.sweep_id} tells how it went, and a new sweep learns from it with: "
-                f"--set search.warm_start={folder.sweep_id}"
-            )
-        change = find_change(
-            record,
-            file=Path(file) if file is not None else None,
-            overrides=overrides,
-            flags=flags,
-            as_recorded=as_recorded,
-            say=say,
-        )
-        change = check_recorded_store(record, change, say)
+        change = prepare_resume(record, file, overrides, flags, as_recorded, say)
         config = record.config if change is None else parse_sweep(change.config, "changed sweep file")
         add_import_paths(record.started.import_paths)
         known = None if change is not None and unsettles_workers(change.changes) else record.workers_chosen
@@ -219,18 +212,6 @@ def resume_sweep(
                 journal.append(change)
             journal.append(SweepResumed())
             return _Run(journal, folder, pool, observers, say).to_the_end()
-
-
-def _newest_unfinished(project: ProjectFolder) -> SweepFolder:
-    """The newest sweep that did not succeed and that no process is running; unreadable journals are ignored."""
-    for folder in reversed(project.sweeps()):
-        try:
-            ended = read_record(folder.path).ended
-        except JournalError:
-            continue
-        if (ended is None or not ended.succeeded) and not is_running(folder.path):
-            return folder
-    raise JournalError(f"{project.path}: no unfinished sweep here; galaxy-exp list shows them all")
 
 
 def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> SweepRecord:

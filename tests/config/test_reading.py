@@ -153,6 +153,7 @@ MISTAKES = {
     "registry: {model: 'a/b'}": r"registry.model: found 'a/b'; expected text matching",
     "execution: {engine: ray}": r"execution.engine: found 'ray'; expected local, inline or dask",
     "execution: {engine: inline, workers: 2}": r"execution: engine: inline has one worker .*; workers: 2 needs",
+    "execution: {engine: local, scheduler: 'tcp://a:1'}": r"local means this machine; scheduler needs engine: dask",
     "execution: {engine: inline, workers: auto}": r"execution: engine: inline has one worker .*; workers: auto needs",
     "execution: {workers: fast}": r"execution.workers: found 'fast'; expected a whole number from 1 .*, or auto$",
     "execution: {workers: 0}": r"execution.workers: found 0; expected a whole number from 1 to 10,000, or auto$",
