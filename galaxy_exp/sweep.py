@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -154,8 +154,9 @@ def _run_new(
 ) -> SweepResult:
     project = ProjectFolder.default()
     folder = project.new_sweep(config.name)
-    pool = WorkerPool(config.execution, project.worker_log(folder.sweep_id), say)
-    with BACKEND_ENVIRONMENT, signals_as_interrupts(), _closing(pool, folder):
+    with BACKEND_ENVIRONMENT, signals_as_interrupts(), _cleaning_up(folder) as at_end:
+        pool = WorkerPool(config.execution, project.worker_log(folder.sweep_id), say)
+        at_end.callback(pool.close)
         stored = store_user_objects(config, hypermodel, data, project, folder)
         config = config.model_copy(update=stored)
         pool.start()  # the workers import TensorFlow while this process prepares
@@ -203,13 +204,12 @@ def resume_sweep(
         config = record.config if change is None else parse_sweep(change.config, "changed sweep file")
         add_import_paths(record.started.import_paths)
         known = None if change is not None and unsettles_workers(change.changes) else record.workers_chosen
-        pool = WorkerPool(config.execution, project.worker_log(folder.sweep_id), say, known)
-        with _closing(pool, folder):
+        with _cleaning_up(folder) as at_end:
+            pool = WorkerPool(config.execution, project.worker_log(folder.sweep_id), say, known)
+            at_end.callback(pool.close)
             pool.start()
-            if (
-                change is not None
-            ):  # journaled after the start, since settings that do not work must not become permanent
-                journal.append(change)
+            if change is not None:
+                journal.append(change)  # after the start: settings that do not work must not become permanent
             journal.append(SweepResumed())
             return _Run(journal, folder, pool, observers, say).to_the_end()
 
@@ -234,17 +234,18 @@ def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> Sw
 
 
 @contextmanager
-def _closing(pool: WorkerPool, folder: SweepFolder) -> Iterator[None]:
-    """Ends the workers in any case, and turns an interrupt into an error that names the sweep to resume."""
+def _cleaning_up(folder: SweepFolder) -> Iterator[ExitStack]:
+    """Closes what is registered, whatever happens, and turns an interrupt into an error that names the sweep."""
+    at_end = ExitStack()
     try:
-        yield
+        yield at_end
     except KeyboardInterrupt:
         if folder.journal.exists():
             raise SweepInterrupted(folder.sweep_id) from None
         raise
     finally:
         with signals_ignored():
-            pool.close()
+            at_end.close()
             if folder.path.exists() and not folder.journal.exists():
                 shutil.rmtree(folder.path)  # the sweep was refused
 
