@@ -8,9 +8,10 @@ import shlex
 import shutil
 import socket
 import ssl
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from distributed import Client, Security
@@ -33,29 +34,29 @@ _TLS_KEY_FILE = "distributed.comm.tls.client.key"
 _ROLES = ("client", "scheduler", "worker")
 
 
-class Cluster(Protocol):
-    """A source of Dask workers."""
+class Cluster(ABC):
+    """A source of Dask workers.
 
-    @property
-    def limit(self) -> int | None:
-        """The largest number of workers that may be used; None: all."""
-        ...
+    Args:
+        limit: the largest number of workers that may be used; None: all.
+    """
 
+    def __init__(self, limit: int | None) -> None:
+        self.limit = limit
+
+    @abstractmethod
     def connect(self) -> Client:
         """A client of the cluster's scheduler.
 
         Raises:
-            ConfigError: there is no such scheduler.
+            ConfigError: the scheduler does not exist, or cannot be used.
         """
-        ...
 
-    def replace_lost_workers(self) -> None:
-        """Starts workers in place of those that have ended, if the cluster does that at all; called now and then."""
-        ...
+    def replace_lost_workers(self) -> None:  # noqa: B027 - most clusters do that themselves
+        """Starts workers in place of those that have ended; called now and then."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """Ends what `connect` started."""
-        ...
 
 
 def build_cluster(config: ExecutionConfig, certificate_folder: Path) -> Cluster:
@@ -72,19 +73,19 @@ def build_cluster(config: ExecutionConfig, certificate_folder: Path) -> Cluster:
     return RunningCluster(config.scheduler, file, config.workers)
 
 
-class RunningCluster:
+class RunningCluster(Cluster):
     """The workers of a scheduler that somebody else started, and that stays when the sweep ends.
 
     Args:
         address: `tcp://HOST:PORT` or `tls://HOST:PORT`.
         scheduler_file: as written by `dask scheduler --scheduler-file`; used if there is no address.
-        limit: the largest number of workers that may be used; None: all.
+        limit: see `Cluster`.
     """
 
     def __init__(self, address: str | None, scheduler_file: Path | None = None, limit: int | None = None) -> None:
+        super().__init__(limit)
         self._address = address
         self._scheduler_file = scheduler_file
-        self.limit = limit
 
     def connect(self) -> Client:
         """See `Cluster.connect`."""
@@ -98,12 +99,6 @@ class RunningCluster:
             return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, RuntimeError, TypeError, ValueError) as error:
             raise ConfigError(f"{where}: no Dask scheduler answers: {first_line(error)}") from None
-
-    def replace_lost_workers(self) -> None:
-        """No effect: whoever started the cluster replaces its workers."""
-
-    def close(self) -> None:
-        """No effect."""
 
     def _read_file(self) -> str:
         assert self._scheduler_file is not None
@@ -119,7 +114,7 @@ class RunningCluster:
         return str(found["address"])
 
 
-class SlurmCluster:
+class SlurmCluster(Cluster):
     """Dask workers as SLURM jobs, which dask-jobqueue submits; the scheduler is a thread of the driver.
 
     The connections use TLS, with the certificates of Dask's configuration, if any, else with a certificate made for
@@ -132,7 +127,7 @@ class SlurmCluster:
     """
 
     def __init__(self, number: int, options: dict[str, Any], certificate_folder: Path) -> None:
-        self.limit = number
+        super().__init__(number)
         self._options = options
         self._certificate_folder = certificate_folder
         self.dask_cluster: Any = None
