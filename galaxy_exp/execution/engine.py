@@ -41,11 +41,9 @@ class Engine(Protocol):
         Raises:
             ConfigError: the engine cannot work with the settings of the sweep file.
         """
-        ...
 
     def free_slots(self) -> int:
         """How many trials can be submitted now; 0 while nothing runs means that no worker has joined yet."""
-        ...
 
     def submit(self, spec: TrialSpec) -> None:
         """Gives an attempt at a trial to a free worker.
@@ -53,7 +51,6 @@ class Engine(Protocol):
         Raises:
             RuntimeError: no worker is free.
         """
-        ...
 
     def next_event(self, timeout_seconds: float) -> EngineEvent | None:
         """The next event of any worker; None after the timeout. Events of one worker come in their order.
@@ -61,16 +58,12 @@ class Engine(Protocol):
         Raises:
             EngineError: no worker can be reached any more.
         """
-        ...
 
     def answer(self, number: int, should_continue: bool) -> None:
         """Answers the last report of a trial; no effect if its worker has died since."""
-        ...
 
     def kill(self, number: int, reason: str) -> None:
         """Kills the worker that has a trial, which is then reported as `LostWorker` with this reason."""
-        ...
 
     def close(self) -> None:
         """Ends all workers at once, without an event for the trials that they had; may be called twice."""
-        ...

@@ -20,7 +20,6 @@ class Observer(Protocol):
 
     def on_event(self, event: Event, record: SweepRecord) -> None:
         """Called with an event; `record` includes it, and possibly later ones."""
-        ...
 
 
 class BackgroundObserver:
