@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.memory import parse_rollup
 from galaxy_exp.config.sweep import DataConfig, ExecutionConfig, SearchConfig, SimulatedConfig, SplitConfig
 from galaxy_exp.data import PreparedData, load_dataset, prepare_split
-from galaxy_exp.execution.engine import Engine
-from galaxy_exp.execution.engines import build_engine
+from galaxy_exp.execution.engine import Engine, LostWorker
+from galaxy_exp.execution.worker_pool import build_engine
 from galaxy_exp.hypermodel.discovery import discover_space
 from galaxy_exp.hypermodel.loading import load_hypermodel
 from galaxy_exp.records import EpochReport, Objective, TrialResult, TrialSpec
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--max-growth", type=float, default=ExecutionConfig().max_memory_growth, metavar="GIB")
-    parser.add_argument("--engine", choices=["inline", "dask"], default="inline")
+    parser.add_argument("--engine", choices=["inline", "local"], default="inline")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         images = SimulatedConfig(n_images=150, image_size=32, class_proportions="equal")
@@ -81,12 +81,12 @@ def _slope(sizes: list[tuple[int, float, float]], position: int) -> float:
 
 def _train(engine: Engine, spec: TrialSpec) -> TrialResult:
     while True:
-        event = engine.next_event()
+        event = engine.next_event(60)
         if isinstance(event, TrialResult):
             return event
         if isinstance(event, EpochReport):
             engine.answer(spec.number, True)
-        elif event is not None:
+        if isinstance(event, LostWorker):
             raise RuntimeError(event.reason)
 
 

@@ -9,10 +9,10 @@
     ui           seconds that an MLflow server takes for the UI's list of runs, with those of the largest sweep
     simulation   1,000 workers and up to 100,000 trials, without waiting, as far as --at-most real seconds go
 
-Real are the loop, the Dask engine and its worker processes, the journal with its fsync, the search and MLflow: a server
-on this machine over SQLite, or the database itself (--tracking sqlite). Replaced is the training: a worker sleeps and
-makes its curve up (benchmarks/scale_worker.py), without TensorFlow; and no figures are drawn (tracking.figures: false).
-What is done is kept in --folder, and a benchmark that was broken off goes on from there.
+Real are the loop, the local engine and its worker processes, the journal with its fsync, the search and MLflow: a
+server on this machine over SQLite, or the database itself (--tracking sqlite). Replaced is the training: a worker
+sleeps and makes its curve up (benchmarks/scale_worker.py), without TensorFlow; and no figures are drawn
+(tracking.figures: false). What is done is kept in --folder, and a benchmark that was broken off goes on from there.
 """
 
 from __future__ import annotations

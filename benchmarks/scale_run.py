@@ -26,16 +26,15 @@ from benchmarks.scale_simulation import SimulatedEngine
 from benchmarks.scale_worker import SECONDS_VARIABLE
 from galaxy_exp.config import SweepConfig, parse_sweep
 from galaxy_exp.data.prepared import PreparedData
-from galaxy_exp.execution.background import BackgroundObserver
 from galaxy_exp.execution.budget import Budget
-from galaxy_exp.execution.dask_engine import DaskEngine, LocalWorkers
 from galaxy_exp.execution.engine import Engine
-from galaxy_exp.execution.inline import InlineEngine
-from galaxy_exp.execution.loop import Observer, SweepLoop
-from galaxy_exp.execution.model_keeper import ModelKeeper
-from galaxy_exp.execution.pace import Pace
-from galaxy_exp.execution.process import WorkerProcess
-from galaxy_exp.execution.sources import SearchSource
+from galaxy_exp.execution.hang_detection import HangDetector
+from galaxy_exp.execution.local_engine import LocalEngine
+from galaxy_exp.execution.loop import SweepLoop
+from galaxy_exp.execution.observers import BackgroundObserver, ModelKeeper, Observer
+from galaxy_exp.execution.resources import thread_environment
+from galaxy_exp.execution.trials import SearchSource, proposer_of, trial_spec
+from galaxy_exp.execution.worker import WorkerProcess
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.journal.events import Event, TrialEnded
 from galaxy_exp.journal.journal import Journal
@@ -44,7 +43,6 @@ from galaxy_exp.preparation import prepare_sweep
 from galaxy_exp.records import HyperparameterValue, Outcome
 from galaxy_exp.search.proposer import NoProposal, Proposer
 from galaxy_exp.search.pruners import build_pruner
-from galaxy_exp.sweep import proposer_of, trial_spec
 from galaxy_exp.tracking.projection import MlflowProjection
 from galaxy_exp.tracking.store import open_client
 
@@ -68,8 +66,8 @@ class Settings:
     sampler: str = "auto"
     pruner: str = "none"
     """With another one trials are shorter, and the ideal is computed from the epochs that were trained."""
-    engine: str = "dask"
-    """dask, inline, or simulated: without workers or waiting (`benchmarks/scale_simulation.py`)."""
+    engine: str = "local"
+    """local, or simulated: without workers or waiting (`benchmarks/scale_simulation.py`)."""
     tracking: str | None = "sqlite"
     """An MLflow URI; "sqlite": a database in the folder; None: no MLflow."""
     at_most: float | None = None
@@ -87,7 +85,7 @@ class Settings:
                 "data": {"simulated": images},
                 "training": {"epochs": self.epochs},
                 "search": {"max_trials": self.trials, "sampler": self.sampler, "pruner": self.pruner},
-                "execution": {"engine": "inline" if self.workers == 1 else "dask", "workers": self.workers},
+                "execution": {"workers": self.workers},
                 "tracking": {"uri": uri, "figures": False},
             }
         )
@@ -244,7 +242,7 @@ def _measure(
             spec,
             observers,
             clock,
-            Pace(clock=clock),
+            HangDetector(clock=clock),
             stopping=lambda: settings.at_most is not None and time.perf_counter() - began > settings.at_most,
         )
         if settings.profile:
@@ -291,11 +289,12 @@ def _open_projection(journal: Journal, folder: SweepFolder) -> MlflowProjection:
 
 
 def _engine(settings: Settings, log_file: Path) -> Engine:
-    if settings.engine == "inline":
-        return InlineEngine(WorkerProcess(log_file, module=WORKER))
     if settings.engine == "simulated":
         return SimulatedEngine(settings.workers, settings.seconds)
-    return DaskEngine(LocalWorkers(settings.workers, threads=1), log_file, say=_tell, module=WORKER)
+    environment = thread_environment(1)
+    return LocalEngine(
+        [WorkerProcess(log_file, environment=environment, module=WORKER) for _ in range(settings.workers)]
+    )
 
 
 def _tell(message: str) -> None:

@@ -32,9 +32,8 @@ from benchmarks.machine import describe_machine
 from benchmarks.process import busy_seconds
 from galaxy_exp.config.sweep import DataConfig, SimulatedConfig, SplitConfig
 from galaxy_exp.data import PreparedData, load_dataset, prepare_split
-from galaxy_exp.execution.auto_workers import Split, possible_splits
-from galaxy_exp.execution.shares import available_cores, thread_environment
-from galaxy_exp.execution.team import ProcessTeam
+from galaxy_exp.execution.resources import available_cores, thread_environment
+from galaxy_exp.execution.throughput_measurement import MeasuringProcesses, Split, possible_splits
 from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.records import Objective, TrialSpec
 
@@ -97,15 +96,15 @@ def _measure(name: str, spec: TrialSpec, rounds: int) -> list[dict[str, Any]]:
     rates: dict[Split, list[float]] = {split: [] for split in splits}
     began, own_before, busy_before = time.perf_counter(), _own_seconds(), busy_seconds()
     with ExitStack() as stack:
-        teams = {}
+        workers_of = {}
         for split in splits:
             environment = thread_environment(split.threads) if split.workers > 1 else {}
-            teams[split] = ProcessTeam(split.workers, environment, spec.folder.parent / "log")
-            stack.callback(teams[split].end)
-            teams[split].load(spec)
+            workers_of[split] = MeasuringProcesses(split.workers, environment, spec.folder.parent / "log")
+            stack.callback(workers_of[split].end)
+            workers_of[split].load(spec)
         for number in range(rounds):
             for split in splits if number % 2 == 0 else reversed(splits):
-                rates[split].append(teams[split].measure())
+                rates[split].append(workers_of[split].measure())
     other = busy_seconds() - busy_before - (_own_seconds() - own_before)
     share = max(0.0, other) / (available_cores() * (time.perf_counter() - began))
     return [

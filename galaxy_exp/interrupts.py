@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do while a sweep runs."""
+"""The effect of Ctrl-C and SIGTERM while a sweep runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["gentle_interrupts", "signals_as_interrupts", "signals_ignored"]
 
 @contextmanager
 def signals_ignored() -> Iterator[None]:
-    """An impatient second Ctrl-C does not leave workers behind."""
+    """Ignores Ctrl-C and SIGTERM, so that a second Ctrl-C leaves no workers behind; only in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -26,7 +26,7 @@ def signals_ignored() -> Iterator[None]:
 
 @contextmanager
 def signals_as_interrupts() -> Iterator[None]:
-    """SIGTERM (a batch system ending the job) is handled like Ctrl-C; only possible in the main thread."""
+    """Handles SIGTERM, with which a batch system ends a job, like Ctrl-C; only in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -43,15 +43,15 @@ def signals_as_interrupts() -> Iterator[None]:
 
 @contextmanager
 def gentle_interrupts(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C makes the function that is yielded say True, the second interrupts.
+    """Yields a function that returns True after the first Ctrl-C; the second one interrupts.
 
-    Only where Ctrl-C is Python's to handle: in the main thread, and not ignored as in a background job.
+    No effect outside of the main thread, and in a background job, where Ctrl-C is ignored.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield lambda: False
         return
-    asked = said = False
+    asked = announced = False
 
     def ask(signum: int, frame: object) -> None:
         nonlocal asked
@@ -60,9 +60,9 @@ def gentle_interrupts(say: Callable[[str], None]) -> Iterator[Callable[[], bool]
         asked = True
 
     def stopping() -> bool:
-        nonlocal said
-        if asked and not said:
-            said = True
+        nonlocal announced
+        if asked and not announced:
+            announced = True
             say("stopping when the running epochs are done; Ctrl-C again stops at once")
         return asked
 

@@ -1,44 +1,74 @@
-"""Everything that can be refused before a sweep begins."""
+"""What happens before a trial is trained: checks, the search space, and the prepared images."""
 
 from __future__ import annotations
 
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.config import SweepConfig
-from galaxy_exp.config.reading import as_journaled
-from galaxy_exp.errors import BadInputError, ConfigError
-from galaxy_exp.folders import ProjectFolder
+from galaxy_exp.config.reading import FlagValue, as_journaled
+from galaxy_exp.errors import BadInputError, ConfigError, DataError, EngineError, JournalError
+from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.import_paths import own_import_paths
-from galaxy_exp.journal.events import SweepStarted
+from galaxy_exp.journal.events import SweepChanged, SweepStarted
+from galaxy_exp.journal.journal import is_running, read_record
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.journal.resume_changes import find_change
 from galaxy_exp.quiet import import_keras_quietly
-from galaxy_exp.records import Evidence
+from galaxy_exp.records import DATA_GONE, Evidence, SplitFiles
 from galaxy_exp.redaction import hide_password, remember_address
 from galaxy_exp.software import describe_software
 
 if TYPE_CHECKING:
-    from galaxy_exp.data import ImageDataset
+    from galaxy_exp.data import ImageDataset, PreparedData
     from galaxy_exp.space.search_space import SearchSpace
 
-__all__ = ["check_names", "prepare_sweep"]
+__all__ = [
+    "SweepImages",
+    "check_names",
+    "find_unfinished",
+    "prepare_resume",
+    "prepare_sweep",
+    "restore_data",
+    "store_user_objects",
+]
 
 Say = Callable[[str], None]
 
 
-def check_names(config: SweepConfig, say: Say = lambda _: None) -> None:
-    """Refuses what can be told from names alone, before data are read.
+def store_user_objects(
+    config: SweepConfig, hypermodel: Any, data: Any, project: ProjectFolder, folder: SweepFolder
+) -> dict[str, Any]:
+    """Stores a hypermodel and data that are Python objects, if any, so that the journal can refer to them.
 
-    That is a path where there is nothing, an MLflow store that can never work, a sampler or pruner of one's own that
-    cannot be had, and what a sampler cannot do.
+    Returns:
+        The values of the sweep's keys `hypermodel` and `data` that replace those of the sweep file.
+    """
+    changes: dict[str, Any] = {}
+    if hypermodel is not None:
+        import_keras_quietly()
+        from galaxy_exp.hypermodel.loading import store_hypermodel
+
+        changes["hypermodel"] = store_hypermodel(hypermodel, folder.path)
+    if data is not None:
+        from galaxy_exp.data.given import store_data
+
+        changes["data"] = store_data(data, config.data, project.given_data)
+    return changes
+
+
+def check_names(config: SweepConfig, say: Say = lambda _: None) -> None:
+    """Checks paths, names and the MLflow store, before data are read.
 
     Raises:
-        ConfigError: one line that names the key, what was found and what is known.
-        DataError: there is no such file.
+        ConfigError: a sampler or pruner that does not exist, or that cannot do what is asked of it.
+        DataError: a file that does not exist.
         UnusableStoreError: the MLflow store cannot be used.
     """
     from galaxy_exp.data.sources import check_source
@@ -55,10 +85,10 @@ def check_names(config: SweepConfig, say: Say = lambda _: None) -> None:
 
 
 def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, say: Say) -> SweepStarted:
-    """Everything that can be refused, before the journal begins; writes nothing but what `prepare_split` does.
+    """Checks all of the configuration and prepares the images; returns the first event of the journal.
 
     Raises:
-        ConfigError, DataError: one line for each mistake.
+        ConfigError, DataError: with one line for each mistake.
     """
     from galaxy_exp.data import load_dataset, prepare_split
 
@@ -103,7 +133,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
 
 
 def _discover(config: SweepConfig, reference: str, dataset: ImageDataset, say: Say) -> tuple[Any, SearchSpace]:
-    """The hypermodel and the space that it declares in `build` and in a `fit` of its own."""
+    """The hypermodel, and the space that it declares in `build` and in `fit`, if it defines `fit`."""
     from galaxy_exp.hypermodel.discovery import discover_space
     from galaxy_exp.hypermodel.loading import load_hypermodel
     from galaxy_exp.training.fit_probe import FitRehearsal
@@ -111,13 +141,13 @@ def _discover(config: SweepConfig, reference: str, dataset: ImageDataset, say: S
     hypermodel = load_hypermodel(reference, dataset.image_shape, dataset.n_classes)
     epochs = config.training.epochs
     rehearsal = FitRehearsal(config.hypermodel, dataset.images, dataset.labels, dataset.n_classes, epochs)
-    with redirect_stdout(sys.stderr):  # what a user's `build` prints is no part of an answer in JSON
+    with redirect_stdout(sys.stderr):  # keeps what a user's `build` prints out of JSON output
         return hypermodel, discover_space(hypermodel, name=config.hypermodel, probe_fit=rehearsal, note=say)
 
 
 @contextmanager
 def _traceback_kept(log: Path) -> Iterator[None]:
-    """Writes the traceback of what a user's hypermodel raised into the sweep's log, which the message then names."""
+    """Writes the traceback of an error in a user's hypermodel to the sweep's log, and adds the log to the message."""
     try:
         yield
     except ConfigError as error:
@@ -130,13 +160,123 @@ def _traceback_kept(log: Path) -> Iterator[None]:
         raise ConfigError(problems) from error.__cause__
 
 
+def find_unfinished(project: ProjectFolder) -> SweepFolder:
+    """The newest sweep that did not succeed and that no process is running; unreadable journals are ignored.
+
+    Raises:
+        JournalError: there is none.
+    """
+    for folder in reversed(project.sweeps()):
+        try:
+            ended = read_record(folder.path).ended
+        except JournalError:
+            continue
+        if (ended is None or not ended.succeeded) and not is_running(folder.path):
+            return folder
+    raise JournalError(f"{project.path}: no unfinished sweep here; galaxy-exp list shows them all")
+
+
+def prepare_resume(
+    record: SweepRecord,
+    file: Path | str | None,
+    overrides: Sequence[str],
+    flags: Sequence[FlagValue],
+    as_recorded: bool,
+    say: Say,
+) -> SweepChanged | None:
+    """Checks what has changed since a sweep began, and its MLflow store; the arguments are those of `resume_sweep`.
+
+    Raises:
+        ConfigError: a change that is not possible.
+        JournalError: the sweep is finished.
+        UnusableStoreError: the MLflow store cannot be used.
+    """
+    from galaxy_exp.tracking.sweep_tracking import check_recorded_store
+
+    if record.ended is not None and record.ended.succeeded:
+        raise JournalError(
+            f"sweep {record.sweep_id} is finished, and its sealed test part is opened once; galaxy-exp show "
+            f"{record.sweep_id} tells how it went, and a new sweep learns from it with: "
+            f"--set search.warm_start={record.sweep_id}"
+        )
+    path = Path(file) if file is not None else None
+    change = find_change(record, file=path, overrides=overrides, flags=flags, as_recorded=as_recorded, say=say)
+    return check_recorded_store(record, change, say)
+
+
+def restore_data(record: SweepRecord, say: Say) -> PreparedData:
+    """The prepared images of a sweep, which are prepared again if they were deleted or damaged.
+
+    Raises:
+        DataError: the source is gone, or its images have changed.
+    """
+    from galaxy_exp.data import PreparedData
+
+    folder = Path(record.started.data_folder)
+    try:
+        data = PreparedData.load(folder)
+    except DataError as problem:
+        say(f"preparing the images again: {problem}")
+        data = _prepare_again(record, folder)
+    # the folder may have been prepared by another sweep, from a copy of the images
+    return replace(data, source=record.started.data_source, simulated=record.started.simulated)
+
+
+def _prepare_again(record: SweepRecord, folder: Path) -> PreparedData:
+    from galaxy_exp.data import load_dataset, prepare_split
+
+    config = record.config.data
+    try:
+        data = prepare_split(load_dataset(config), config.split, folder.parent)
+    except DataError as error:
+        raise type(error)(f"{folder}: the prepared images are gone and cannot be prepared again: {error}") from None
+    if data.folder != folder:
+        found = f"digest {data.digest[:16]}, expected {record.started.data_digest[:16]}"
+        message = f"{config.source}: the images are not those that sweep {record.sweep_id} began with; {found}"
+        raise DataError(message)
+    return data
+
+
+class SweepImages:
+    """The prepared images of a running sweep, which are restored if they are deleted or damaged meanwhile.
+
+    Raises:
+        DataError: they cannot be restored.
+    """
+
+    def __init__(self, record: SweepRecord, say: Say) -> None:
+        self._record = record
+        self._say = say
+        self._unreadable: set[int] = set()
+        """Trials whose worker could not read the images, although this process can."""
+        self.prepared = restore_data(record, say)
+
+    def files_for(self, trial: TrialRecord, attempt: int) -> SplitFiles:
+        """The files for an attempt at a trial; all are read to check them if an attempt was lost before.
+
+        Raises:
+            DataError: they cannot be restored.
+            EngineError: the worker could not read them twice, and this process can.
+        """
+        loss = trial.losses[-1] if trial.losses else ""
+        if loss.startswith(DATA_GONE) and self.prepared.is_intact():
+            if trial.number in self._unreadable:
+                raise EngineError(
+                    f"trial {trial.number}: {loss}; this process reads them: {self.prepared.folder} must be shared by "
+                    "all workers and readable for them"
+                )
+            self._unreadable.add(trial.number)  # the first time, another trial may have restored them already
+        elif attempt > 1 or not self.prepared.is_present():
+            self.prepared = restore_data(self._record, self._say)
+        return self.prepared.files
+
+
 def _evidence(
     config: SweepConfig, project: ProjectFolder, sweep_id: str, data_digest: str, space: SearchSpace, say: Say
 ) -> list[Evidence]:
-    """The trials of the sweeps that `search.warm_start` names."""
+    """The trials of the earlier sweeps that `search.warm_start` names."""
     from galaxy_exp.execution.warm_start import collect_evidence, is_comparable
     from galaxy_exp.hypermodel.loading import is_same_hypermodel
-    from galaxy_exp.journal.journal import read_record
 
     evidence: dict[str, list[Evidence]] = {}
     for reference in config.search.warm_starts:

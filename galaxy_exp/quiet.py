@@ -1,4 +1,4 @@
-"""Keeps what native libraries print on import off the user's terminal, and sets their environment for a while."""
+"""Imports Keras and its backend without their messages, and sets environment variables for a limited time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ __all__ = ["BACKEND_ENVIRONMENT", "ScopedEnvironment", "import_keras_quietly", "
 
 
 class ScopedEnvironment:
-    """Environment variables that are set from when the first thread enters until the last one leaves.
-
-    The environment belongs to all threads and to whoever calls this package, so it is then as it was before.
+    """Sets environment variables from when the first thread enters until the last one leaves, and then restores them.
 
     Args:
-        forced: set whatever they are.
-        defaults: set if they are not set.
+        forced: replace the values of the caller's environment.
+        defaults: set unless the caller's environment has them.
     """
 
     def __init__(self, forced: Mapping[str, str], defaults: Mapping[str, str]) -> None:
@@ -44,7 +42,7 @@ class ScopedEnvironment:
                     _put_back(name, value)
 
     def keep(self) -> None:
-        """Sets them for good, in a process of our own."""
+        """Sets them until the process ends; for processes that this package starts."""
         self.__enter__()
 
 
@@ -58,26 +56,26 @@ def _put_back(name: str, value: str | None) -> None:
 BACKEND_ENVIRONMENT = ScopedEnvironment(
     forced={},
     defaults={
-        "TF_CPP_MIN_LOG_LEVEL": "3",  # at 2 TensorFlow still complains of absent GPUs
-        # this process must not take a GPU away from its workers
+        "TF_CPP_MIN_LOG_LEVEL": "3",  # at 2 TensorFlow still warns about missing GPUs
+        # this process must leave the memory of the GPU to its workers
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # of JAX
     },
 )
-"""For Keras's backends, which read it on import and when they first use a GPU."""
+"""Read by Keras's backends on import and when they first use a GPU."""
 
 
 def import_keras_quietly() -> None:
-    """Imports Keras and its backend; their start-up messages are shown only if the import fails.
+    """Imports Keras and its backend; prints their messages only if the import fails.
 
-    TensorFlow's C++ code writes to file descriptor 2 before any log level applies, so that is redirected.
+    TensorFlow's C++ code writes to file descriptor 2 before any log level takes effect, so this is redirected.
     """
     with BACKEND_ENVIRONMENT, _stderr_kept_back():
         import keras_tuner  # noqa: F401 - imports keras and the backend too
 
 
 def import_tensorflow_quietly() -> None:
-    """Imports TensorFlow, as Keras does by itself, with its messages, to save a model on any backend."""
+    """Imports TensorFlow without its messages, to save a model with any backend."""
     with BACKEND_ENVIRONMENT, _stderr_kept_back():
         import tensorflow  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""Trains a recorded trial again from its record alone, and holds the curves side by side."""
+"""Trains a recorded trial again from its record, and compares the curves."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ from pathlib import Path
 
 from galaxy_exp.errors import BadInputError, JournalError, SweepFailedError
 from galaxy_exp.execution.engine import LostWorker
-from galaxy_exp.execution.inline import InlineEngine
-from galaxy_exp.execution.process import WorkerProcess
+from galaxy_exp.execution.local_engine import LocalEngine
+from galaxy_exp.execution.trials import trial_spec
+from galaxy_exp.execution.worker import WorkerProcess
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.journal.journal import read_record
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.preparation import restore_data
 from galaxy_exp.quiet import import_keras_quietly
-from galaxy_exp.records import EpochReport, TrialSpec
+from galaxy_exp.records import EpochReport, TrialResult, TrialSpec
 from galaxy_exp.software import describe_software
-from galaxy_exp.sweep import restore_data, trial_spec
 
 __all__ = ["TOLERANCE", "Reproduction", "find_trial", "reproduce_trial"]
 
 TOLERANCE = 0.05
-"""How far the best value of the objective may lie from the recorded one where training is not repeatable bit for bit:
-the order in which threads add up differs from run to run, and a network of some hundred steps amplifies it."""
+"""How far the best value of the objective may be from the recorded one if training is not repeatable bit for bit: the
+order in which threads add numbers differs from run to run, and some hundred training steps amplify the difference."""
+
+_POLL_SECONDS = 60.0
 
 _METRICS = ("loss", "val_loss", "val_accuracy", "val_macro_f1", "val_balanced_accuracy")
 
@@ -38,16 +41,16 @@ class Reproduction:
     record: SweepRecord
     trial: TrialRecord
     reports: tuple[EpochReport, ...]
-    """Of the second training; as many epochs as were recorded, or fewer if it ended early."""
+    """Of the second training: as many epochs as were recorded, or fewer if it ended early."""
     exact: bool
-    """Whether equality bit for bit was asked for: float32 and `training.deterministic` on a CPU."""
+    """Whether the curves must be equal bit for bit: with float32 and `training.deterministic`."""
     tolerance: float
     software_changes: dict[str, tuple[str, str]]
-    """By package, the version then and now, where they differ."""
+    """The versions then and now of the packages that have changed."""
 
     @property
     def largest_difference(self) -> float:
-        """Over all epochs and metrics that both have; infinite if an epoch is missing."""
+        """The largest over all epochs and metrics that both have; infinite if an epoch is missing."""
         if len(self.reports) != len(self.trial.reports):
             return float("inf")
         pairs = [
@@ -60,7 +63,7 @@ class Reproduction:
 
     @property
     def difference_at_best(self) -> float:
-        """Between the best values of the objective; infinite if the second training reported nothing."""
+        """The difference of the best values of the objective; infinite if the second training reported none."""
         objective = self.record.objective
         values = [report.metrics[objective.name] for report in self.reports if objective.name in report.metrics]
         then = self.trial.curve(objective.name)
@@ -70,7 +73,7 @@ class Reproduction:
 
     @property
     def succeeded(self) -> bool:
-        """Equal where that can be asked for, else within the tolerance."""
+        """Whether the curves are equal, if `exact`, or else the best values within the tolerance."""
         if self.exact:
             return self.largest_difference == 0.0
         return self.difference_at_best <= self.tolerance
@@ -118,18 +121,18 @@ def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say = 
 
     Args:
         reference: see `find_trial`.
-        tolerance: of the best value of the objective, where equality cannot be asked for.
+        tolerance: of the best value of the objective, if the curves need not be equal.
 
     Raises:
         BadInputError: there is no such trial.
-        DataError: the images are not those that the sweep began with, or are gone.
-        SweepFailedError: the training failed or its process died; says why.
+        DataError: the images have changed, or are gone.
+        SweepFailedError: the training failed or its process died.
     """
     folder, record, trial = find_trial(reference)
     import_keras_quietly()
     data = restore_data(record, say)
     scratch = Path(tempfile.mkdtemp(prefix="galaxy_exp_reproduce_"))
-    engine = InlineEngine(WorkerProcess(scratch / "worker.log"))
+    engine = LocalEngine([WorkerProcess(scratch / "worker.log")])
     try:
         spec = trial_spec(record, folder, data.files, trial, trial.attempt)
         precision = trial.result.precision if trial.result is not None else ""
@@ -150,20 +153,18 @@ def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say = 
     return Reproduction(record, trial, reports, exact, tolerance, changes)
 
 
-def _train(engine: InlineEngine, spec: TrialSpec, n_epochs: int) -> list[EpochReport]:
+def _train(engine: LocalEngine, spec: TrialSpec, n_epochs: int) -> list[EpochReport]:
     reports: list[EpochReport] = []
     engine.submit(spec)
     while True:
-        event = engine.next_event()
+        event = engine.next_event(_POLL_SECONDS)
         match event:
             case EpochReport():
                 reports.append(event)
                 engine.answer(spec.number, event.epoch < n_epochs)
             case LostWorker():
                 raise SweepFailedError(f"the process that trained trial {spec.number} again died: {event.reason}")
-            case None:
-                raise SweepFailedError(f"the process that trained trial {spec.number} again ended without a word")
-            case _:
+            case TrialResult():
                 if not event.state.has_model and len(reports) < n_epochs:
                     raise SweepFailedError(f"trial {spec.number} failed this time: {event.reason}")
                 return reports

@@ -6,13 +6,61 @@ import subprocess
 import sys
 import time
 
+import dask
 import psutil
+from distributed import Client, LocalCluster
+
+from galaxy_exp.execution.dask_engine import DaskEngine
+from galaxy_exp.execution.dask_protocol import DaskConnection
+
+LOOPBACK = "127.0.0.1:0"
 
 
 def workers_below(pid):
     """The processes in which networks are trained, by what their command line says."""
     below = psutil.Process(pid).children(recursive=True)
     return [process for process in below if "galaxy_exp.execution.worker" in process.cmdline()]
+
+
+class InProcessCluster:
+    """Scheduler and Dask workers as threads of this process, for `DaskConnection`; no port is open to other machines.
+
+    Args:
+        limit: how many workers there are.
+    """
+
+    def __init__(self, limit):
+        self.limit = limit
+
+    def connect(self):
+        settings = {
+            "distributed.scheduler.http.routes": [],
+            "distributed.worker.http.routes": [],
+            "distributed.worker.profile.enabled": False,
+        }
+        with dask.config.set(settings):
+            self.cluster = LocalCluster(
+                protocol="inproc://",
+                n_workers=self.limit,
+                threads_per_worker=1,
+                processes=False,
+                scheduler_kwargs={"dashboard": False, "dashboard_address": LOOPBACK},
+                worker_dashboard_address=LOOPBACK,
+                memory_limit=0,
+                silence_logs=False,
+            )
+        return Client(self.cluster, set_as_default=False)
+
+    def replace_lost_workers(self):
+        pass
+
+    def close(self):
+        self.cluster.close()
+
+
+def dask_engine(cluster, log_file, **options):
+    """An engine on the workers of a cluster; the options are those of `DaskConnection`."""
+    return DaskEngine(DaskConnection(cluster, log_file, **options))
 
 
 class Cluster:

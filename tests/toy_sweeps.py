@@ -7,10 +7,10 @@ from written_records import started
 
 from galaxy_exp.config.sweep import SearchConfig
 from galaxy_exp.execution.budget import Budget
-from galaxy_exp.execution.inline import InlineEngine
+from galaxy_exp.execution.local_engine import LocalEngine
 from galaxy_exp.execution.loop import SweepLoop
-from galaxy_exp.execution.process import WorkerProcess
-from galaxy_exp.execution.sources import SearchSource
+from galaxy_exp.execution.trials import SearchSource
+from galaxy_exp.execution.worker import WorkerProcess
 from galaxy_exp.journal.journal import Journal, read_record
 from galaxy_exp.search.proposer import NoProposal
 from galaxy_exp.search.pruners import NoPruner
@@ -44,7 +44,7 @@ class Watcher:
         self.function(event)
 
 
-def run_sweep(folder, engine, proposals, pace=None, watch=lambda event: None, **options):
+def run_sweep(folder, engine, proposals, hang_detector=None, watch=lambda event: None, **options):
     """Runs all proposals on an engine, which is closed; returns the record of the finished sweep."""
     search = {"baseline": False, "pruner": "none", "max_trials": len(proposals)}
     source = SearchSource(ListProposer(proposals), Budget(SearchConfig(**search), NoPruner(), EPOCHS))
@@ -57,7 +57,7 @@ def run_sweep(folder, engine, proposals, pace=None, watch=lambda event: None, **
                 engine,
                 options.pop("make_spec", lambda trial, attempt: specify(trial, attempt, folder)),
                 [Watcher(watch)],
-                pace=pace,
+                hang_detector=hang_detector,
                 **options,
             )
             loop.run()
@@ -81,4 +81,4 @@ def results(record):
 
 def undisturbed(folder, proposals):
     """The results of the same sweep in one process beside this one."""
-    return results(run_sweep(folder, InlineEngine(WorkerProcess(folder / "log", module=MODULE)), proposals))
+    return results(run_sweep(folder, LocalEngine([WorkerProcess(folder / "log", module=MODULE)]), proposals))

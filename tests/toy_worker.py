@@ -1,7 +1,8 @@
 """A worker process without a network: `python -m toy_worker FD`, for tests of engines, hosts and faults.
 
-Its trials are told by their values: `score`, how far the curve rises; `seconds`, an epoch's length; `fate`, what
-befalls the process in the second epoch, up to the attempt `until`; `group`, the control group that fate "memory" fills.
+The values of a trial determine what happens: `score` is the limit of the curve; `seconds` an epoch's duration; `fate`
+what happens to the process in the second epoch, up to the attempt `until`; `group` the control group that the fate
+"memory" fills.
 """
 
 import os

@@ -12,8 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from galaxy_exp.check.probe import Probe
-from galaxy_exp.execution.process import WorkerDied, WorkerProcess
-from galaxy_exp.execution.worker import main
+from galaxy_exp.execution.worker import WorkerDied, WorkerProcess, main
 from galaxy_exp.records import EpochReport, TrialSpec
 
 __all__ = ["Prober"]

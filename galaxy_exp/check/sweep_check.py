@@ -14,13 +14,13 @@ from galaxy_exp.check.prober import Prober
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.errors import ConfigError
+from galaxy_exp.execution.trials import proposer_of, trial_spec
 from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.preparation import check_names, prepare_sweep
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.search.proposer import NoProposal
 from galaxy_exp.seeding import derive_seed
-from galaxy_exp.sweep import proposer_of, trial_spec
 
 __all__ = ["PREVIEWED_TRIALS", "Origin", "PreviewedTrial", "SpaceRow", "SweepCheck", "check_sweep"]
 

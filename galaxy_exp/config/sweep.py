@@ -443,10 +443,10 @@ def _one_of(found: str, known: list[str]) -> str:
 class ExecutionConfig(Section):
     """Where trials run."""
 
-    engine: Literal["inline", "dask"] | None = Field(
+    engine: Literal["local", "inline", "dask"] | None = Field(
         None,
-        description="inline: one worker process beside the driver; dask: several, or a cluster; left out: dask for "
-        "more than one worker",
+        description="local: worker processes on this machine; inline: the same with one worker; dask: a cluster, or, "
+        "without one, the same as local; left out: local, or dask if a scheduler or a cluster is named",
     )
     workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] | Literal["auto"] | None = Field(
         None,
@@ -485,6 +485,11 @@ class ExecutionConfig(Section):
         description="GiB that a worker may grow by after its first trial before it is replaced, between two trials",
     )
 
+    @property
+    def is_local(self) -> bool:
+        """Whether trials run on this machine, and not on a cluster."""
+        return self.scheduler is None and self.scheduler_file is None and self.cluster is None
+
     @field_validator("workers", mode="before")
     @classmethod
     def _number_or_auto(cls, workers: Any) -> Any:
@@ -500,9 +505,11 @@ class ExecutionConfig(Section):
             raise ValueError(f"{' and '.join(places)} exclude each other")
         if self.workers == "auto" and places:
             raise ValueError(f"workers: auto measures this machine, and {places[0]} means others; expected a number")
-        if self.engine == "inline" and (places or self.workers not in (None, 1)):
-            found = places[0] if places else f"workers: {self.workers}"
-            raise ValueError(f"engine: inline has one worker process on this machine; {found} needs engine: dask")
+        if self.engine in ("inline", "local") and places:
+            raise ValueError(f"engine: {self.engine} means this machine; {places[0]} needs engine: dask")
+        if self.engine == "inline" and self.workers not in (None, 1):
+            found = f"workers: {self.workers}"
+            raise ValueError(f"engine: inline has one worker process on this machine; {found} needs engine: local")
         if self.cluster is not None and self.workers is None:
             raise ValueError("cluster needs workers: how many are started")
         if self.cluster_options and self.cluster is None:

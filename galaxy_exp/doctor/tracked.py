@@ -148,7 +148,8 @@ class _Sweep:
             journal.append(event)
 
     def _write(self, numbers: Sequence[int]) -> None:
-        from galaxy_exp.sweep import build_projection, restore_data
+        from galaxy_exp.preparation import restore_data
+        from galaxy_exp.tracking.sweep_tracking import build_projection
 
         with Journal.reopen(self._folder.path) as journal:
             record = journal.record

@@ -1,1 +1,1 @@
-"""Running trials: the ask/tell loop, and the engines that own the worker processes."""
+"""Runs the trials of a sweep: the ask/tell loop, and the engines that own the worker processes."""

@@ -1,7 +1,7 @@
-"""When a sweep has had enough: pure functions of what its journal says.
+"""When the search ends, computed from the journal's record.
 
-The epochs that a dead worker took with it do not count, so a sweep that was killed and resumed ends where the
-uninterrupted one would have; only `max_hours` depends on the clock.
+The epochs of attempts that lost their worker do not count, so a sweep that was killed and resumed ends where the
+uninterrupted one would have ended; only `max_hours` depends on the clock.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from galaxy_exp.search.pruners import Pruner
 __all__ = ["Budget", "expected_gain", "trials_without_gain"]
 
 TRIALS_AHEAD = 10
-"""How many more trials `search.min_expected_gain` speaks of."""
+"""The expected gain (`search.min_expected_gain`) is that of this many further trials."""
 
 TRIALS_TO_JUDGE_FROM = 20
-"""The newest trials that the expected gain is estimated from; with fewer there is no estimate."""
+"""The number of newest trials that the expected gain is estimated from; with fewer there is no estimate."""
 
 _GRID_POINTS = 200
 
 
 class Budget:
-    """Says when no trial is started any more, and when running ones end.
+    """Decides when no further trial is started, and when running trials end.
 
     Args:
         search: the limits.
-        pruner: says how many epochs a trial needs before it can be compared with others.
+        pruner: decides how many epochs a trial needs before it can be compared with others.
         epochs: of a trial that is not stopped.
     """
 
@@ -40,7 +40,7 @@ class Budget:
         self._epochs = epochs
 
     def refusal(self, record: SweepRecord, now: float) -> str | None:
-        """Why no further trial is started, None if one may be.
+        """Why no further trial is started; None if one may start.
 
         Args:
             now: seconds since 1970.
@@ -66,7 +66,7 @@ class Budget:
         return None
 
     def exceeded(self, record: SweepRecord, now: float, epochs_reported: int = 0) -> str | None:
-        """Why running trials end after their current epoch, None if they go on.
+        """Why running trials end after their current epoch; None if they continue.
 
         Args:
             epochs_reported: since the last event in the record.
@@ -79,16 +79,16 @@ class Budget:
         return None
 
     def _too_short_for_a_rung(self, record: SweepRecord, number: int, now: float) -> str | None:
-        """Whether what is left would end before the trial could be compared with others."""
+        """Why the budget would end before the trial could be compared with others; None if it would not."""
         needed = self._first_decision(number)
         if self._search.max_epochs is not None:
             promised = sum(max(0, self._first_decision(t.number) - t.epochs) for t in record.running)
             left = self._search.max_epochs - record.epochs - promised
             if left < needed:
                 return f"max_epochs: {max(0, left)} epochs are left, too few for another trial's first {needed}"
-        if self._search.max_hours is not None and (pace := _epoch_seconds(record)) is not None:
+        if self._search.max_hours is not None and (epoch_seconds := _epoch_seconds(record)) is not None:
             seconds = self._search.max_hours * 3600 - _active_seconds(record, now)
-            if seconds < needed * pace:
+            if seconds < needed * epoch_seconds:
                 return f"max_hours: {seconds:.0f} s are left, too few for another trial's first {needed} epochs"
         return None
 
@@ -97,7 +97,7 @@ class Budget:
 
 
 def trials_without_gain(record: SweepRecord) -> int:
-    """How many of the latest trials of the search to end, in a row, did not improve the best that may win."""
+    """How many trials of the search have ended since the last one that improved the best score."""
     best, count = record.objective.worst, 0
     for trial in (record.trials[number] for number in record.end_order):
         if trial.retrains is not None:
@@ -111,11 +111,11 @@ def trials_without_gain(record: SweepRecord) -> int:
 
 
 def expected_gain(record: SweepRecord) -> float | None:
-    """What ten more trials are expected to add to the best objective; None with fewer than 20 to judge from.
+    """By how much ten more trials are expected to improve the best objective; None with fewer than 20 results.
 
     The scores of the newest 20 trials, smoothed with Gaussians of Silverman's width (Silverman 1986, Density
-    Estimation, eq. 3.31), stand for the scores to come; the gain is the mean of what the best of ten draws has
-    over the best score so far.
+    Estimation, eq. 3.31), are the model of future scores. The expected gain is the mean improvement of the best of ten
+    draws over the best score so far.
     """
     objective = record.objective
     ended = [record.trials[number] for number in record.end_order]
@@ -129,7 +129,7 @@ def expected_gain(record: SweepRecord) -> float | None:
 
 
 def _gain_of_draws(keys: Sequence[float], best: float, n_draws: int) -> float:
-    """Mean of max(0, best - smallest of n draws) for the smoothed distribution of `keys`: less is better."""
+    """Mean of max(0, best - smallest of n draws) for the smoothed distribution of `keys`, where smaller is better."""
     quartiles = statistics.quantiles(keys, n=4)
     spread = min(statistics.stdev(keys), (quartiles[2] - quartiles[0]) / 1.34) or statistics.stdev(keys)
     width = 0.9 * spread * len(keys) ** -0.2
@@ -138,11 +138,11 @@ def _gain_of_draws(keys: Sequence[float], best: float, n_draws: int) -> float:
     reach = max(0.0, best - min(keys)) + 5 * width
     step = reach / _GRID_POINTS
     points = [best - (index + 0.5) * step for index in range(_GRID_POINTS)]
-    return float(math.fsum(1 - math.pow(1 - _share_below(keys, point, width), n_draws) for point in points) * step)
+    return float(math.fsum(1 - math.pow(1 - _fraction_below(keys, point, width), n_draws) for point in points) * step)
 
 
-def _share_below(keys: Sequence[float], point: float, width: float) -> float:
-    """The distribution function of the smoothed keys at a point."""
+def _fraction_below(keys: Sequence[float], point: float, width: float) -> float:
+    """The cumulative distribution function of the smoothed keys at a point."""
     return statistics.fmean(0.5 * math.erfc((key - point) / (width * math.sqrt(2))) for key in keys)
 
 
@@ -155,10 +155,10 @@ def _active_seconds(record: SweepRecord, now: float) -> float:
 
 
 def _epoch_seconds(record: SweepRecord) -> float | None:
-    """Median wall time of an epoch, validation included, over finished trials; None before the first."""
-    paces = [
+    """Median wall time of an epoch, validation included, over the ended trials; None if there are none."""
+    seconds = [
         trial.result.training_seconds / trial.result.epochs
         for trial in record.trials.values()
         if trial.result and trial.result.epochs
     ]
-    return statistics.median(paces) if paces else None
+    return statistics.median(seconds) if seconds else None

@@ -1,4 +1,4 @@
-"""What the loop needs from an engine, whatever runs behind it."""
+"""The interface between the loop and the engines."""
 
 from __future__ import annotations
 
@@ -7,61 +7,63 @@ from typing import Protocol
 
 from galaxy_exp.records import EpochReport, TrialResult, TrialSpec
 
-__all__ = ["Engine", "EngineEvent", "LostWorker"]
+__all__ = ["Engine", "EngineEvent", "LostWorker", "SlotFreed", "WorkerEvent"]
 
 
 @dataclass(frozen=True, slots=True)
 class LostWorker:
-    """A worker died while it had a trial; whatever that execution reported is to be discarded."""
+    """A worker died while it had a trial; the reports of this attempt no longer count."""
 
     number: int
     attempt: int
     reason: str
 
 
-EngineEvent = EpochReport | TrialResult | LostWorker
+@dataclass(frozen=True, slots=True)
+class SlotFreed:
+    """A slot became free without the end of a trial: a worker has joined, or a killed one was replaced."""
+
+
+WorkerEvent = EpochReport | TrialResult | LostWorker
+EngineEvent = WorkerEvent | SlotFreed
 
 
 class Engine(Protocol):
-    """Runs executions of trials in processes other than the driver's.
+    """Runs trials in worker processes; used from one thread.
 
-    Used from one thread. The worker waits for `answer` after each `EpochReport`. A worker that dies is
-    replaced by the engine and reported once as `LostWorker`; issuing the trial again is the loop's
-    decision. `close` ends all workers at once, and may be called twice.
+    A worker waits for `answer` after each `EpochReport`. The engine replaces a worker that dies and reports it once, as
+    `LostWorker`; whether the trial is issued again is the loop's decision.
     """
 
     def start(self) -> None:
         """Starts the workers without waiting until they are ready.
 
         Raises:
-            ConfigError: what the sweep file says of the engine cannot be had.
+            ConfigError: the engine cannot work with the settings of the sweep file.
         """
-        ...
 
     def free_slots(self) -> int:
-        """How many trials can be submitted now; 0 with nothing running means that workers are still to come."""
-        ...
+        """How many trials can be submitted now; 0 while nothing runs means that no worker has joined yet."""
 
     def submit(self, spec: TrialSpec) -> None:
-        """Hands one execution to a free worker; RuntimeError if none is free."""
-        ...
-
-    def next_event(self, timeout_seconds: float | None = None) -> EngineEvent | None:
-        """The next thing a worker says, in the order said; None after the timeout, or when a slot became free.
+        """Gives an attempt at a trial to a free worker.
 
         Raises:
-            EngineError: nothing more will come from any worker.
+            RuntimeError: no worker is free.
         """
-        ...
 
-    def answer(self, number: int, go_on: bool) -> None:
-        """Replies to the last report of a trial; without effect if its worker has died since."""
-        ...
+    def next_event(self, timeout_seconds: float) -> EngineEvent | None:
+        """The next event of any worker; None after the timeout. Events of one worker come in their order.
+
+        Raises:
+            EngineError: no worker can be reached any more.
+        """
+
+    def answer(self, number: int, should_continue: bool) -> None:
+        """Answers the last report of a trial; no effect if its worker has died since."""
 
     def kill(self, number: int, reason: str) -> None:
-        """Ends the worker that has a trial, which is then reported as `LostWorker` with this reason."""
-        ...
+        """Kills the worker that has a trial, which is then reported as `LostWorker` with this reason."""
 
     def close(self) -> None:
-        """Ends all workers; running executions are lost without an event."""
-        ...
+        """Ends all workers at once, without an event for the trials that they had; may be called twice."""

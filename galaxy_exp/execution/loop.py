@@ -1,4 +1,4 @@
-"""The single-threaded ask/tell loop: a source gives trials, an engine trains, the journal remembers, a pruner stops."""
+"""The ask/tell loop: a source gives trials, an engine trains them, the journal records, and a pruner stops."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from galaxy_exp.errors import EngineError, SweepFailedError
-from galaxy_exp.execution.curves import Curves
-from galaxy_exp.execution.engine import Engine, EngineEvent, LostWorker
-from galaxy_exp.execution.pace import Pace
-from galaxy_exp.execution.sources import NewTrial, NoTrial, TrialSource
+from galaxy_exp.execution.engine import Engine, EngineEvent, LostWorker, SlotFreed
+from galaxy_exp.execution.hang_detection import HangDetector
+from galaxy_exp.execution.observers import Observer
+from galaxy_exp.execution.trials import NewTrial, NoTrial, TrialSource
 from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialProposed, TrialStarted, WorkerLost
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
@@ -21,37 +20,29 @@ from galaxy_exp.search.proposer import epochs_of
 from galaxy_exp.search.pruners import Pruner
 from galaxy_exp.seeding import derive_seed
 
-__all__ = ["MAX_LOST_WORKERS", "Observer", "SweepLoop"]
+__all__ = ["MAX_LOST_WORKERS", "SweepLoop"]
 
 MAX_LOST_WORKERS = 4
-"""A trial whose worker died is issued again at most three times; driver restarts do not count."""
+"""A trial that has lost this many workers is not issued again; restarts of the driver do not count."""
 
 _TICK_SECONDS = 1.0
-"""How often the loop looks around when no worker says anything."""
-
-
-class Observer(Protocol):
-    """Somebody who follows a sweep; called after the event is in the journal, never twice for one event."""
-
-    def on_event(self, event: Event, record: SweepRecord) -> None:
-        """One event; `record` already includes it, and possibly later ones."""
-        ...
+"""How often the loop looks for hung workers and free slots while there are no events."""
 
 
 class SweepLoop:
-    """Runs the trials of one sweep to its end.
+    """Runs the trials of one sweep.
 
     Args:
-        journal: open; its record says where the sweep stands, nothing at first.
-        source: fresh; what the journal has of it is replayed into it.
-        pruner: decides on each epoch's report.
+        journal: open; its record says which trials exist already.
+        source: new; the loop replays the recorded trials into it.
+        pruner: decides after each epoch whether a trial is stopped.
         engine: started or not; the caller closes it.
-        make_spec: what a worker needs for the next attempt at a trial.
-        observers: told of each event when no worker is waiting for an answer; of all of them before the loop ends.
+        make_spec: returns what a worker needs for an attempt at a trial.
+        observers: called with each event while no worker waits for an answer, and with all events before the loop ends.
         clock: seconds since 1970.
-        pace: finds hung workers.
-        settle_files: makes the files of the attempt that ended those of its trial; called before the end is journaled.
+        hang_detector: finds hung workers.
         stopping: whether to end as soon as the running epochs are done.
+        keep_files: makes the files of the attempt that ended those of its trial; called before the end is journaled.
     """
 
     def __init__(
@@ -63,9 +54,9 @@ class SweepLoop:
         make_spec: Callable[[TrialRecord, int], TrialSpec],
         observers: Sequence[Observer] = (),
         clock: Callable[[], float] = time.time,
-        pace: Pace | None = None,
+        hang_detector: HangDetector | None = None,
         stopping: Callable[[], bool] = lambda: False,
-        settle_files: Callable[[TrialResult], None] = lambda _: None,
+        keep_files: Callable[[TrialResult], None] = lambda _: None,
     ) -> None:
         self._journal = journal
         self._source = source
@@ -74,34 +65,36 @@ class SweepLoop:
         self._make_spec = make_spec
         self._observers = observers
         self._clock = clock
-        self._pace = pace or Pace()
+        self._hang_detector = hang_detector or HangDetector()
         self._stopping = stopping
-        self._settle_files = settle_files
-        self._unseen: deque[Event] = deque()
+        self._keep_files = keep_files
+        self._unobserved: deque[Event] = deque()
         self._to_issue: deque[int] = deque()
-        self._at_work: set[int] = set()
-        """Trials that a worker has and that are neither ended nor waiting for an answer they will not get."""
+        self._running: set[int] = set()
+        """Trials that a worker has; without those that are not answered because the sweep stops."""
         self._looked_at = -math.inf
-        """When hung workers were last looked for."""
+        """When the loop last looked for hung workers."""
         self._why_none_is_started = ""
         self._awaits_a_result = False
-        self._curves = Curves(journal.record)
+        objective = journal.record.objective.name
+        self._curves = {trial.number: trial.curve(objective) for trial in journal.record.trials.values()}
+        """The objective after each epoch of the current attempt, by trial; the record computes it anew each time."""
 
     def run(self) -> str:
-        """Goes on until no trial is left to run; returns why it ended.
+        """Runs until there are no more trials; returns why the last one was the last.
 
         Raises:
-            SweepFailedError: when too many trials in a row failed.
-            KeyboardInterrupt: it was to stop, and all running epochs are done.
-            EngineError: as the engine's; or there is no disk left for a trial's files.
+            SweepFailedError: too many trials in a row failed.
+            KeyboardInterrupt: `stopping` returned True, and all running epochs are done.
+            EngineError: raised by the engine; or the disk is too full for a trial's files.
         """
         self._source.replay(self._record)
         self._to_issue.extend(trial.number for trial in self._record.running if self._source.owns(trial))
-        while self._fill_slots() or self._at_work:
+        while self._fill_slots() or self._running:
             event = self._next_event()
             if event is not None:
                 self._handle(event)
-        self._show_all()
+        self._notify_all()
         if self._stopping():
             raise KeyboardInterrupt
         return self._why_none_is_started
@@ -111,27 +104,27 @@ class SweepLoop:
         return self._journal.record
 
     def _fill_slots(self) -> bool:
-        """Starts as many trials as there are slots; returns whether more might be started with more slots."""
+        """Starts a trial in each free slot; returns whether there would be more trials for more slots."""
         while not self._stopping():
             if not self._engine.free_slots():
-                return bool(self._at_work or self._to_issue) or not self._is_over()
+                return bool(self._running or self._to_issue) or not self._is_over()
             trial = self._start_next()
             if trial is None:
                 return False
-            self._curves.begin(trial.number)
+            self._curves[trial.number] = []
             self._engine.submit(self._make_spec(trial, trial.attempt))
-            self._at_work.add(trial.number)
-            self._pace.begin(trial.number)
+            self._running.add(trial.number)
+            self._hang_detector.watch(trial.number)
         return False
 
     def _is_over(self) -> bool:
-        """Whether no trial is left, so that no worker need be waited for."""
+        """Whether there are no more trials, so that the loop need not wait for a worker."""
         reason = self._source.refusal(self._record, self._clock())
         self._why_none_is_started = reason or self._why_none_is_started
         return reason is not None
 
     def _start_next(self) -> TrialRecord | None:
-        """The trial to train now, with its start journaled; None if there is none at present."""
+        """The trial to train next, after its start was journaled; None if there is none now."""
         if self._to_issue:
             trial = self._record.trials[self._to_issue.popleft()]
             self._write(TrialStarted(number=trial.number, attempt=trial.attempt + 1))
@@ -142,35 +135,33 @@ class SweepLoop:
         if isinstance(found, NoTrial):
             self._why_none_is_started, self._awaits_a_result = found.reason, found.until_a_result
             return None
-        return self._enter(found)
+        return self._start_new(found)
 
-    def _enter(self, new: NewTrial) -> TrialRecord:
+    def _start_new(self, new: NewTrial) -> TrialRecord:
         number = len(self._record.trials)
         seed = derive_seed(self._record.config.search.seed, "trial", number)
-        self._write(
-            TrialProposed(
-                number=number, values=new.values, seed=seed, predetermined=new.settled, retrains=new.confirms
-            ),
-            TrialStarted(number=number, attempt=1),
+        proposed = TrialProposed(
+            number=number, values=new.values, seed=seed, predetermined=not new.is_proposed, retrains=new.finalist
         )
+        self._write(proposed, TrialStarted(number=number, attempt=1))
         return self._record.trials[number]
 
     def _next_event(self) -> EngineEvent | None:
-        """The next engine event; while there is none, the observers hear what they missed."""
-        while self._unseen:
+        """The next event of the engine; while there is none, the observers get the events that they have not seen."""
+        while self._unobserved:
             event = self._poll_engine(0)
             if event is not None:
                 return event
-            self._show(self._unseen.popleft())
+            self._notify(self._unobserved.popleft())
         return self._poll_engine(_TICK_SECONDS)
 
     def _poll_engine(self, timeout_seconds: float) -> EngineEvent | None:
         event = self._engine.next_event(timeout_seconds)
         if event is None and time.monotonic() - self._looked_at >= _TICK_SECONDS:
-            # only now is a silent worker one that has said nothing
+            # a worker counts as silent only after all events that were waiting have been handled
             self._looked_at = time.monotonic()
-            for number, reason in self._pace.overdue().items():
-                self._pace.forget(number)
+            for number, reason in self._hang_detector.hung_trials().items():
+                self._hang_detector.forget(number)
                 self._engine.kill(number, reason)
         return event
 
@@ -182,44 +173,47 @@ class SweepLoop:
                 self._end(event)
             case LostWorker():
                 self._recover(event)
+            case SlotFreed():
+                return  # `_fill_slots` uses it
 
     def _decide(self, report: EpochReport) -> None:
         known = self._record.precision
-        if report.precision and known and report.precision != known:  # both began before either was known
-            self._pace.forget(report.number)
+        if report.precision and known and report.precision != known:  # it began before the precision was recorded
+            self._hang_detector.forget(report.number)
             why = f"training.precision: auto is {report.precision} on its machine; all trials of this sweep use {known}"
             self._engine.kill(report.number, why)
             return
-        go_on = not self._source.exceeded(self._record, self._clock()) and not self._should_stop(report)
-        self._write(EpochReported(report=report, go_on=go_on))
+        should_continue = not self._source.exceeded(self._record, self._clock()) and not self._should_stop(report)
+        self._write(EpochReported(report=report, go_on=should_continue))
         if (objective := self._record.objective.name) in report.metrics:
-            self._curves.add(report.number, report.metrics[objective])
-        if go_on and self._stopping() and report.epoch < self._epochs_of(report.number):
-            self._take_from_work(report.number)
+            self._curves[report.number].append(report.metrics[objective])
+        if should_continue and self._stopping() and report.epoch < self._epochs_of(report.number):
+            self._no_longer_running(report.number)
             return
-        self._engine.answer(report.number, go_on)
-        self._pace.hear(report.number)
+        self._engine.answer(report.number, should_continue)
+        self._hang_detector.note_report(report.number)
 
     def _should_stop(self, report: EpochReport) -> bool:
-        search = self._record.config.search
-        if (search.baseline and report.number == 0) or not self._pruner.is_rung(report.number, report.epoch):
+        number, search = report.number, self._record.config.search
+        if (search.baseline and number == 0) or not self._pruner.is_rung(number, report.epoch):
             return False
-        curve = [*self._curves[report.number], report.metrics[self._record.objective.name]]
-        return self._pruner.should_stop(report.number, curve, self._curves.without(report.number))
+        others: dict[int, Sequence[float]] = dict(self._curves)
+        curve = [*others.pop(number), report.metrics[self._record.objective.name]]
+        return self._pruner.should_stop(number, curve, others)
 
     def _epochs_of(self, number: int) -> int:
         return epochs_of(self._record.trials[number].values, self._record.config.training.epochs)
 
-    def _take_from_work(self, number: int) -> None:
-        self._at_work.discard(number)
-        self._pace.forget(number)
+    def _no_longer_running(self, number: int) -> None:
+        self._running.discard(number)
+        self._hang_detector.forget(number)
 
     def _end(self, result: TrialResult) -> None:
-        self._take_from_work(result.number)
-        self._settle_files(result)
-        if result.reason == DISK_FULL:  # says nothing of the trial, which is trained again once there is space
+        self._no_longer_running(result.number)
+        self._keep_files(result)
+        if result.reason == DISK_FULL:  # not a failure of the trial, which is trained again once there is space
             raise EngineError(f"trial {result.number} cannot write its files: {DISK_FULL}; make some")
-        if result.reason.startswith(DATA_GONE):  # the next attempt's specification restores them, or says why not
+        if result.reason.startswith(DATA_GONE):  # `make_spec` restores the images, or raises, for the next attempt
             self._recover(LostWorker(result.number, result.attempt, result.reason))
             return
         self._write(TrialEnded(result=result))
@@ -228,7 +222,7 @@ class SweepLoop:
         self._refuse_endless_failure()
 
     def _recover(self, loss: LostWorker) -> None:
-        self._take_from_work(loss.number)
+        self._no_longer_running(loss.number)
         self._write(WorkerLost(number=loss.number, attempt=loss.attempt, reason=loss.reason))
         n_lost = len(self._record.trials[loss.number].losses)
         if n_lost < MAX_LOST_WORKERS:
@@ -241,7 +235,7 @@ class SweepLoop:
         failures = self._record.consecutive_failures()
         if failures < self._record.config.search.max_failures:
             return
-        self._show_all()
+        self._notify_all()
         last = self._record.trials[self._record.end_order[-1]]
         reason = last.result.reason if last.result else ""
         raise SweepFailedError(
@@ -250,12 +244,12 @@ class SweepLoop:
         )
 
     def _write(self, *events: Event) -> None:
-        self._unseen.extend(self._journal.append_all(events))
+        self._unobserved.extend(self._journal.append_all(events))
 
-    def _show_all(self) -> None:
-        while self._unseen:
-            self._show(self._unseen.popleft())
+    def _notify_all(self) -> None:
+        while self._unobserved:
+            self._notify(self._unobserved.popleft())
 
-    def _show(self, event: Event) -> None:
+    def _notify(self, event: Event) -> None:
         for observer in self._observers:
             observer.on_event(event, self._record)

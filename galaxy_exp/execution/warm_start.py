@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.execution.outcomes import outcome_of
+from galaxy_exp.execution.trials import outcome_of
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.records import Evidence, HyperparameterValue, Objective, TrialState
 from galaxy_exp.space.search_space import Hyperparameter, SearchSpace
@@ -18,16 +18,16 @@ __all__ = ["WarmStart", "collect_evidence", "is_comparable"]
 
 @dataclass(frozen=True, slots=True)
 class WarmStart:
-    """Evidence of one earlier sweep."""
+    """The evidence that one earlier sweep gives."""
 
     sweep_id: str
     comparable: bool
     evidence: list[Evidence]
     left_out: dict[str, int]
-    """Why trials could not be used, and how many."""
+    """The number of trials that could not be used, by reason."""
 
     def describe(self) -> str:
-        """One line for the user."""
+        """One line to print."""
         how = "its scores count as this sweep's own" if self.comparable else "only their order counts"
         taken = f"warm start: {len(self.evidence)} trials of {self.sweep_id} are evidence; {how}"
         return "; ".join([taken, *_reasons(self.left_out)])
@@ -37,7 +37,7 @@ def is_comparable(earlier: SweepRecord, config: SweepConfig, data_digest: str, s
     """Whether a configuration would get about the same score in both sweeps: same images, split, network and epochs.
 
     Args:
-        earlier: the other sweep.
+        earlier: the earlier sweep.
         config, data_digest, space: of the new sweep.
     """
     then, changed = earlier.config_at_start, {*earlier.config_at_start.space, *config.space}
@@ -65,11 +65,11 @@ def collect_evidence(
 
     Args:
         config: of the new sweep.
-        misfit: why a configuration is not one of the new sweep's space, None if it is.
+        misfit: returns why a configuration is not in the new sweep's space, None if it is.
         comparable: see `is_comparable`.
 
     Raises:
-        ConfigError: the earlier sweep has another objective, or no trial that was measured and is possible.
+        ConfigError: the earlier sweep has another objective, or no trial with a score in the new sweep's space.
     """
     wanted, found = config.search.objective_record, earlier.objective
     if wanted != found:

@@ -191,14 +191,13 @@ def cited_software(material: Material) -> dict[str, tuple[str, ...]]:
     search, execution = record.config.search, record.execution
     sampler = SAMPLERS.get(search.sampler_choice)
     backends = {trial.result.backend for trial in record.trials.values() if trial.result}
-    several = execution.workers not in (None, 1) or execution.scheduler or execution.scheduler_file or execution.cluster
     used = {
         "keras": True,
         "tensorflow": "tensorflow" in backends,
         "jax": "jax" in backends,
         "keras-tuner": True,
         "mlflow": True,
-        "dask": bool(several) or execution.engine == "dask",
+        "dask": not execution.is_local,
         "astropy": any(step.startswith("FITS") for step in material.data.preprocessing),
         "scipy": sampler is not None and "scipy" in sampler.packages,
         "numpy": True,

@@ -43,11 +43,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": BASE | {"journal"},
     "report": BASE | {"evaluation"},
     "training": BASE | {"hypermodel", "evaluation"},
-    "execution": BASE | {"search", "journal", "training"},
+    "execution": BASE | {"hypermodel", "search", "journal", "training"},
     "tracking": BASE | {"journal", "data", "evaluation", "report"},
     "registry": BASE | {"journal", "data", "evaluation", "tracking"},
-    "doctor": BASE | {"journal", "data", "evaluation", "tracking", "registry", "sweep"},
-    "check": BASE | {"data", "hypermodel", "search", "journal", "training", "execution", "preparation", "sweep"},
+    "doctor": BASE | {"journal", "data", "evaluation", "tracking", "registry", "preparation"},
+    "check": BASE | {"data", "hypermodel", "search", "journal", "training", "execution", "preparation"},
 }
 """By part of the package. `sweep` and `cli` may import all of these."""
 TOP = {"sweep", "preparation", "sweep_report", "reproduce", "cli", "__init__", "__main__"}
@@ -79,14 +79,8 @@ OWNERS = {
     "pyarrow": {"data", "registry.prediction"},
     "pooch": {"data"},
     "cloudpickle": {"hypermodel"},
-    "dask": {"execution.dask_engine"},
-    "distributed": {
-        "execution.dask_engine",
-        "execution.dask_worker",
-        "execution.dask_contact",
-        "execution.dask_certificates",
-    },
-    "dask_jobqueue": {"execution.dask_engine"},
+    "distributed": {"execution.clusters", "execution.dask_engine", "execution.dask_protocol"},
+    "dask_jobqueue": {"execution.clusters"},
     "psutil": {"tracking", "execution", "doctor"},
     "click": {"cli"},
     "rich": {"cli"},
@@ -184,14 +178,9 @@ def test_library_is_imported_by_its_owners_only(library: str) -> None:
 
 def test_heavy_libraries_are_not_imported_with_the_package_or_the_command_line() -> None:
     light = {"__init__", "__main__", "sweep", "quiet", "software", "errors", "records", "seeding", "folders"}
-    light |= {
-        "evaluation.metrics",
-        "import_paths",
-        "execution.engine",
-        "execution.engines",
-        "execution.inline",
-        "execution.process",
-    }
+    light |= {"evaluation.metrics", "import_paths", "preparation", "execution.engine", "execution.local_engine"}
+    light |= {"execution.loop", "execution.worker", "execution.worker_pool", "execution.trials"}
+    light |= {"tracking.sweep_tracking"}
     heavy = {
         "tensorflow",
         "keras",

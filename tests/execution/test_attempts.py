@@ -1,55 +1,59 @@
 """A worker that wakes up when its trial has long been ended by another attempt changes no file of the trial."""
 
-import os
-import signal
 import time
 from dataclasses import replace
 from functools import partial
 
+import psutil
 import pytest
 from toy_sweeps import MODULE, run_sweep, specify
 
-from galaxy_exp.execution.inline import InlineEngine
-from galaxy_exp.execution.model_keeper import settle_files
-from galaxy_exp.execution.pace import Pace
-from galaxy_exp.execution.process import WorkerProcess
+from galaxy_exp.execution.hang_detection import HangDetector
+from galaxy_exp.execution.local_engine import LocalEngine
+from galaxy_exp.execution.trials import keep_files
+from galaxy_exp.execution.worker import WorkerProcess
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.records import TrialResult, TrialState
 
 
-class OutOfReach(InlineEngine):
-    """A worker that is to be killed cannot be reached: it stays as it is, and another one takes its place."""
+class OutOfReach:
+    """A worker that cannot be reached when it is to be killed: it stays as it is, and another one dies in its place."""
 
     def __init__(self, log_file):
-        super().__init__(WorkerProcess(log_file, module=MODULE))
         self.log_file = log_file
         self.lost = []
+        self.reached = WorkerProcess(log_file, module=MODULE)
 
-    def kill(self, number, reason):
-        self._why_killed = reason
-        self.lost.append(self._process)
-        self._process = WorkerProcess(self.log_file, module=MODULE)  # never started, which is reported as its death
+    def __getattr__(self, name):
+        return getattr(self.reached, name)
+
+    def kill(self):
+        self.lost.append(self.reached)
+        self.reached = WorkerProcess(self.log_file, module=MODULE)
+        self.reached.start()
+        self.reached.kill()
 
 
 @pytest.mark.slow
 def test_a_worker_that_was_stopped_and_continues_after_the_next_attempt_ended_changes_nothing(tmp_path):
     folder = SweepFolder(tmp_path / "s-1")
-    engine = OutOfReach(tmp_path / "worker.log")
+    worker = OutOfReach(tmp_path / "worker.log")
     record = run_sweep(
         tmp_path,
-        engine,
+        LocalEngine([worker]),
         [{"score": 0.5, "fate": "stop"}],
-        Pace(clock=lambda: 30 * time.monotonic()),
+        HangDetector(clock=lambda: 30 * time.monotonic()),
         make_spec=lambda trial, attempt: replace(
             specify(trial, attempt, tmp_path), folder=folder.attempt(trial.number, attempt)
         ),
-        settle_files=partial(settle_files, folder),
+        keep_files=partial(keep_files, folder),
     )
     assert record.trials[0].result.attempt == 2
     assert (folder.model(0).read_text(), folder.attempts()) == ("2", [])
 
-    (stalled,) = engine.lost
-    os.kill(stalled._process.pid, signal.SIGCONT)
+    (stalled,) = worker.lost
+    (stopped,) = [each for each in psutil.Process().children() if each.status() == psutil.STATUS_STOPPED]
+    stopped.resume()
     for _ in range(2):  # it reports its second and third epoch, and does not know that nobody wants it
         assert stalled.receive(60) is not None
         stalled.send(True)
@@ -77,19 +81,19 @@ def result(state, attempt=2):
 def test_the_files_of_the_attempt_that_ended_are_the_trials(folder):
     folder.trial(3).mkdir()  # left there by a version that had one folder for all attempts
     (folder.trial(3) / "history.csv").touch()
-    settle_files(folder, result(TrialState.STOPPED))
+    keep_files(folder, result(TrialState.STOPPED))
     assert [(file.name, file.read_text()) for file in folder.trial(3).iterdir()] == [("model.keras", "2")]
     assert folder.attempts() == [folder.attempt(30, 1)]
 
 
 @pytest.mark.parametrize("state", [TrialState.FAILED, TrialState.LOST, TrialState.INFEASIBLE])
 def test_a_trial_without_a_model_leaves_nothing(folder, state):
-    settle_files(folder, result(state))
+    keep_files(folder, result(state))
     assert not folder.trial(3).exists()
     assert folder.attempts() == [folder.attempt(30, 1)]
 
 
 def test_an_attempt_without_files_leaves_the_trials_as_they_are(folder):
-    settle_files(folder, result(TrialState.COMPLETED))
-    settle_files(folder, result(TrialState.COMPLETED, attempt=5))
+    keep_files(folder, result(TrialState.COMPLETED))
+    keep_files(folder, result(TrialState.COMPLETED, attempt=5))
     assert folder.model(3).read_text() == "2"

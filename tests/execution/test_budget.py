@@ -70,7 +70,7 @@ class TestMaxHours:
         assert budget.exceeded(writer.record, writer.time + 3500) is None
         assert "max_hours reached: 1.0" in budget.exceeded(writer.record, writer.time + 3600)
 
-    def test_no_trial_is_started_that_cannot_finish_a_rung_at_the_usual_pace(self):
+    def test_no_trial_is_started_that_cannot_finish_a_rung_at_the_usual_speed(self):
         writer, budget = make(max_hours=0.1, first_rung=2)
         writer.trial(0.1, 0.2)
         assert budget.refusal(writer.record, 330) is None

@@ -1,51 +1,51 @@
 """Messages between driver and Dask workers that get lost, and a connection to the scheduler that breaks."""
 
-import pickle
 import selectors
 import socket
 import threading
 from urllib.parse import urlsplit
 
 import pytest
-from dask_clusters import Cluster
+from dask_clusters import Cluster, InProcessCluster, dask_engine
 from toy_sweeps import MODULE, results, run_sweep, undisturbed
 
-from galaxy_exp.execution import dask_worker
-from galaxy_exp.execution.dask_engine import DaskEngine, LocalWorkers, RunningCluster
-from galaxy_exp.execution.dask_worker import answer_trial
+from galaxy_exp.execution import dask_protocol
+from galaxy_exp.execution.clusters import RunningCluster
+from galaxy_exp.execution.dask_engine import DaskEngine
+from galaxy_exp.execution.dask_protocol import DaskConnection, answer_trial
 from galaxy_exp.journal.events import EpochReported
 from galaxy_exp.records import TrialResult
 
 pytestmark = pytest.mark.slow
 
 
-class ForgetfulEngine(DaskEngine):
+class ForgetfulConnection(DaskConnection):
     """Loses the first answer to every report, as a broken connection between scheduler and worker would."""
 
     lost = frozenset()
 
-    def _tell(self, task, function, *arguments):
-        what = (task.spec.number, arguments)
+    def call(self, function, address, spec, *arguments):
+        what = (spec.number, arguments)
         if function is answer_trial and what not in self.lost:
             self.lost |= {what}
         else:
-            super()._tell(task, function, *arguments)
+            super().call(function, address, spec, *arguments)
 
 
-class DeafEngine(DaskEngine):
+class DeafConnection(DaskConnection):
     """Loses the message with which a trial ends."""
 
     missed = 0
 
-    def _hear(self, event):
-        is_end = isinstance(pickle.loads(event[1])[1], TrialResult)
+    def take(self, message):
+        is_end = isinstance(message.event, TrialResult)
         self.missed += is_end
         if not is_end:
-            super()._hear(event)
+            super().take(message)
 
 
 class Line:
-    """A connection to a server through a port of its own, which can be cut and mended at once."""
+    """A connection to a server through a port of its own, which can be cut and restored at once."""
 
     def __init__(self, host, port):
         self.server = (host, port)
@@ -88,25 +88,25 @@ class Line:
 
 
 def test_answers_that_are_lost_on_the_way_are_given_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(dask_worker, "_REPEAT_SECONDS", 0.2)
-    engine = ForgetfulEngine(LocalWorkers(1), tmp_path / "logs" / "worker.log", module=MODULE)
+    monkeypatch.setattr(dask_protocol, "REPEAT_SECONDS", 0.2)
+    connection = ForgetfulConnection(InProcessCluster(1), tmp_path / "logs" / "worker.log", module=MODULE)
     proposals = [{"score": 0.5}, {"score": 0.6}]
-    record = run_sweep(tmp_path, engine, proposals)
-    assert len(engine.lost) == 6
+    record = run_sweep(tmp_path, DaskEngine(connection), proposals)
+    assert len(connection.lost) == 6
     assert results(record) == undisturbed(tmp_path / "undisturbed", proposals)
     assert not any(trial.losses for trial in record.trials.values())
 
 
 def test_a_result_that_is_lost_on_the_way_is_fetched(tmp_path):
-    engine = DeafEngine(LocalWorkers(1), tmp_path / "logs" / "worker.log", module=MODULE)
+    connection = DeafConnection(InProcessCluster(1), tmp_path / "logs" / "worker.log", module=MODULE)
     proposals = [{"score": 0.5}, {"score": 0.6}]
-    record = run_sweep(tmp_path, engine, proposals)
-    assert engine.missed == 2
+    record = run_sweep(tmp_path, DaskEngine(connection), proposals)
+    assert connection.missed == 2
     assert results(record) == undisturbed(tmp_path / "undisturbed", proposals)
     assert not any(trial.losses for trial in record.trials.values())
 
 
-def test_a_broken_connection_to_the_scheduler_is_mended_and_the_trial_issued_again(tmp_path):
+def test_a_broken_connection_to_the_scheduler_is_restored_and_the_trial_issued_again(tmp_path):
     cluster = Cluster(tmp_path)
     line = Line("127.0.0.1", urlsplit(cluster.address).port)
     cut = []
@@ -119,7 +119,7 @@ def test_a_broken_connection_to_the_scheduler_is_mended_and_the_trial_issued_aga
     proposals = [{"score": 0.5 + number / 10, "seconds": 0.3} for number in range(3)]
     try:
         cluster.add_worker()
-        engine = DaskEngine(RunningCluster(f"tcp://127.0.0.1:{line.port}"), tmp_path / "worker.log", module=MODULE)
+        engine = dask_engine(RunningCluster(f"tcp://127.0.0.1:{line.port}"), tmp_path / "worker.log", module=MODULE)
         record = run_sweep(tmp_path, engine, proposals, watch=watch)
     finally:
         line.listener.close()

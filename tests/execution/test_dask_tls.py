@@ -5,12 +5,11 @@ from pathlib import Path
 
 import dask
 import pytest
-from dask_clusters import Cluster
+from dask_clusters import Cluster, dask_engine
 from toy_sweeps import MODULE, results, run_sweep, undisturbed
 
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.execution.dask_contact import find_obstacle
-from galaxy_exp.execution.dask_engine import DaskEngine, LocalWorkers, RunningCluster
+from galaxy_exp.execution.clusters import RunningCluster, find_obstacle
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +63,7 @@ def plain_cluster(tmp_path_factory):
 
 def obstacle(folder, settings, address):
     """The one line with which a sweep ends that is given this address."""
-    engine = DaskEngine(RunningCluster(address), folder / "worker.log")
+    engine = dask_engine(RunningCluster(address), folder / "worker.log")
     try:
         with dask.config.set(settings), pytest.raises(ConfigError) as caught:
             engine.start()
@@ -77,17 +76,11 @@ def obstacle(folder, settings, address):
 def test_a_sweep_on_a_cluster_with_tls(tls, tls_cluster, tmp_path):
     proposals = [{"score": 0.5}, {"score": 0.6}]
     tls_cluster.add_worker()
-    engine = DaskEngine(RunningCluster(None, tls_cluster.file), tmp_path / "logs" / "worker.log", module=MODULE)
+    engine = dask_engine(RunningCluster(None, tls_cluster.file), tmp_path / "logs" / "worker.log", module=MODULE)
     with dask.config.set(tls):
         record = run_sweep(tmp_path, engine, proposals)
     assert tls_cluster.address.startswith("tls://")
     assert results(record) == undisturbed(tmp_path / "undisturbed", proposals)
-
-
-def test_workers_on_this_machine_need_no_certificates_where_encryption_is_required(tls, tmp_path):
-    engine = DaskEngine(LocalWorkers(1), tmp_path / "worker.log", module=MODULE)
-    with dask.config.set({"distributed.comm.require-encryption": True, "distributed.comm.default-scheme": "tls"}):
-        assert run_sweep(tmp_path, engine, [{"score": 0.5}]).trials[0].result.epochs
 
 
 def test_a_scheduler_that_wants_tls_and_a_driver_that_does_not_is_one_line(tls, tls_cluster, plain_cluster, tmp_path):

@@ -7,19 +7,19 @@ import time
 
 import psutil
 import pytest
+from dask_clusters import InProcessCluster, dask_engine
 from engine_events import TIMEOUT_SECONDS, follow, wait
 
-from galaxy_exp.execution.dask_engine import DaskEngine, LocalWorkers
-from galaxy_exp.execution.engine import LostWorker
-from galaxy_exp.execution.inline import InlineEngine
-from galaxy_exp.execution.process import WorkerProcess
+from galaxy_exp.execution.engine import LostWorker, SlotFreed
+from galaxy_exp.execution.local_engine import LocalEngine
+from galaxy_exp.execution.worker import WorkerProcess
 from galaxy_exp.records import EpochReport, TrialResult, TrialState
 
 pytestmark = pytest.mark.slow
 
 ENGINES = {
-    "inline": lambda log_file: InlineEngine(WorkerProcess(log_file)),
-    "dask": lambda log_file: DaskEngine(LocalWorkers(1), log_file),
+    "local": lambda log_file: LocalEngine([WorkerProcess(log_file) for _ in range(2)]),
+    "dask": lambda log_file: dask_engine(InProcessCluster(1), log_file),
 }
 
 
@@ -83,7 +83,7 @@ def test_submitting_without_a_free_slot_is_an_error(engine, make_spec):
         engine.submit(make_spec(99))
 
 
-def test_a_trial_that_raises_fails_with_its_traceback_and_the_worker_goes_on(engine, make_spec):
+def test_a_trial_that_raises_fails_with_its_traceback_and_the_worker_continues(engine, make_spec):
     engine.submit(make_spec(0, mood="raise"))
     failed = follow(engine, 0)[-1]
     assert failed.state is TrialState.FAILED
@@ -119,7 +119,7 @@ def test_a_trial_that_is_killed_is_one_event_with_the_reason_given(engine, make_
     engine.kill(3, "takes for ever")
     assert wait(engine) == LostWorker(3, 1, "takes for ever")
     while not engine.free_slots():
-        assert engine.next_event(TIMEOUT_SECONDS) is None
+        assert engine.next_event(TIMEOUT_SECONDS) == SlotFreed()
     engine.submit(make_spec(3, attempt=2))
     assert {event.attempt for event in follow(engine, 3)} == {2}
 

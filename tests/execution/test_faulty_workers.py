@@ -1,23 +1,24 @@
-"""Worker processes that are really stopped, killed and out of memory, under the real loop, on both engines."""
+"""Worker processes that are really stopped, killed and out of memory, under the real loop, on every engine."""
 
 import os
 import time
 from pathlib import Path
 
 import pytest
+from dask_clusters import InProcessCluster, dask_engine
 from toy_sweeps import MODULE, results, run_sweep, undisturbed
 
-from galaxy_exp.execution.dask_engine import DaskEngine, LocalWorkers
-from galaxy_exp.execution.inline import InlineEngine
-from galaxy_exp.execution.pace import Pace
-from galaxy_exp.execution.process import WorkerProcess
+from galaxy_exp.execution.hang_detection import HangDetector
+from galaxy_exp.execution.local_engine import LocalEngine
+from galaxy_exp.execution.worker import WorkerProcess
 from galaxy_exp.records import TrialState
 
 pytestmark = pytest.mark.slow
 
 ENGINES = {
-    "inline": lambda log_file: InlineEngine(WorkerProcess(log_file, module=MODULE)),
-    "dask": lambda log_file: DaskEngine(LocalWorkers(2), log_file, module=MODULE),
+    "inline": lambda log_file: LocalEngine([WorkerProcess(log_file, module=MODULE)]),
+    "local": lambda log_file: LocalEngine([WorkerProcess(log_file, module=MODULE) for _ in range(2)]),
+    "dask": lambda log_file: dask_engine(InProcessCluster(2), log_file, module=MODULE),
 }
 
 
@@ -52,15 +53,15 @@ def small_group():
     pytest.skip("no control group with a memory limit can be made here (needs root and the memory controller)")
 
 
-def hasty_pace():
+def hasty_detector():
     """Later epochs may take two seconds instead of sixty."""
-    return Pace(clock=lambda: 30 * time.monotonic())
+    return HangDetector(clock=lambda: 30 * time.monotonic())
 
 
 def test_stopped_segfaulted_and_killed_workers_lose_the_trial_once_and_the_results_are_the_same(engine, tmp_path):
     fates = ["none", "stop", "segfault", "kill", "none"]
     proposals = [{"score": 0.5 + number / 10, "fate": fate} for number, fate in enumerate(fates)]
-    record = run_sweep(tmp_path, engine, proposals, hasty_pace())
+    record = run_sweep(tmp_path, engine, proposals, hasty_detector())
     peaceful = [proposal | {"fate": "none"} for proposal in proposals]
     assert results(record) == undisturbed(tmp_path / "undisturbed", peaceful)
     losses = {number: trial.losses for number, trial in record.trials.items() if trial.losses}
@@ -70,9 +71,9 @@ def test_stopped_segfaulted_and_killed_workers_lose_the_trial_once_and_the_resul
     assert "SIGKILL" in losses[3][0]
 
 
-def test_a_trial_whose_worker_always_hangs_is_recorded_as_lost_and_the_sweep_goes_on(engine, tmp_path):
+def test_a_trial_whose_worker_always_hangs_is_recorded_as_lost_and_the_sweep_continues(engine, tmp_path):
     proposals = [{"score": 0.5, "fate": "stop", "until": 9}, {"score": 0.6}]
-    record = run_sweep(tmp_path, engine, proposals, hasty_pace())
+    record = run_sweep(tmp_path, engine, proposals, hasty_detector())
     lost = record.trials[0].result
     assert (lost.state, lost.attempt) == (TrialState.LOST, 4)
     assert lost.reason.startswith("lost 4 workers; the last: hung: nothing heard for ")

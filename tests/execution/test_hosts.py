@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import pytest
-from dask_clusters import Cluster
+from dask_clusters import Cluster, dask_engine
 from toy_sweeps import MODULE, results, run_sweep, undisturbed
 
-from galaxy_exp.execution.dask_engine import DaskEngine, RunningCluster
+from galaxy_exp.execution.clusters import RunningCluster
 from galaxy_exp.journal.events import EpochReported
 
 pytestmark = pytest.mark.slow
@@ -96,7 +96,9 @@ def test_a_host_that_is_cut_off_in_the_middle_of_a_sweep_and_comes_back(hosts, t
 
     proposals = [{"score": 0.5 + number / 10, "seconds": 0.5} for number in range(5)]
     try:
-        engine = DaskEngine(RunningCluster(f"tcp://198.18.1.1:{port}"), tmp_path / "logs" / "worker.log", module=MODULE)
+        engine = dask_engine(
+            RunningCluster(f"tcp://198.18.1.1:{port}"), tmp_path / "logs" / "worker.log", module=MODULE
+        )
         record = run_sweep(tmp_path, engine, proposals, watch=watch)
     finally:
         cluster.close()

@@ -1,4 +1,4 @@
-"""The loop with any search: settled configurations first, replay in the recorded order, and the budget's word."""
+"""The loop with any search: baseline and enqueued configurations first, replay in the recorded order, the budget."""
 
 from collections import deque
 from dataclasses import replace
@@ -9,9 +9,9 @@ from written_records import started
 from galaxy_exp.config.sweep import SearchConfig, SweepConfig
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.engine import LostWorker
+from galaxy_exp.execution.hang_detection import HangDetector
 from galaxy_exp.execution.loop import SweepLoop
-from galaxy_exp.execution.pace import Pace
-from galaxy_exp.execution.sources import FinalistSource, SearchSource
+from galaxy_exp.execution.trials import FinalistSource, SearchSource
 from galaxy_exp.journal.events import FinalistsChosen
 from galaxy_exp.journal.journal import Journal, read_record
 from galaxy_exp.records import DATA_GONE, EpochReport, TrialResult, TrialState
@@ -22,7 +22,7 @@ EPOCHS = 4
 
 
 class ScriptedProposer:
-    """Proposes what it was given, and remembers all it is told."""
+    """Proposes what it was given, and remembers all calls."""
 
     def __init__(self, *proposals):
         self.proposals = deque(proposals)
@@ -102,7 +102,7 @@ def run(tmp_path):
     return run
 
 
-def test_settled_configurations_come_first_and_are_not_proposals(run):
+def test_baseline_and_enqueued_configurations_come_first_and_are_not_proposals(run):
     proposer = ScriptedProposer({"score": 0.5}, {"score": 0.6})
     reason, record = run(proposer, enqueued=[{"score": 0.2}, {"score": 0.3}], max_trials=5)
     assert reason == "max_trials reached"
@@ -137,7 +137,7 @@ def test_a_search_that_waits_for_nothing_ends_the_sweep(run):
     assert reason == "the sampler waits for results, and no trial runs that could give any"
 
 
-def test_a_resumed_search_hears_everything_in_the_recorded_order(run):
+def test_a_resumed_search_learns_everything_in_the_recorded_order(run):
     proposals = [{"score": 0.5}, {"score": 0.6}, {"score": 0.7}]
     first = ScriptedProposer(*proposals)
     run(first, slots=2, max_trials=4)
@@ -233,14 +233,14 @@ def test_max_epochs_stops_running_trials_and_starts_no_more(run):
     assert record.trials[2].state is TrialState.STOPPED
 
 
-def test_all_objectives_are_told(run):
+def test_the_search_learns_all_objectives(run):
     proposer = ScriptedProposer()
     run(proposer, objective=["val_macro_f1", "-parameters"])
     assert proposer.calls[-1] == ("tell", 0, "completed", None)
 
 
 class TestFinalists:
-    def test_each_is_trained_again_with_fresh_seeds_and_the_search_hears_nothing_of_it(self, run):
+    def test_each_is_trained_again_with_fresh_seeds_and_the_search_does_not_learn_of_it(self, run):
         proposer = ScriptedProposer({"score": 0.5}, {"score": 0.6})
         reason, record = run(proposer, finalists=[2, 1], seeds=2, max_trials=3)
         assert reason == "every finalist was trained with every seed"
@@ -259,7 +259,7 @@ class TestFinalists:
         _, record = run(ScriptedProposer({"score": 0.5}), finalists=[1], seeds=2, max_trials=2, max_epochs=8)
         assert [trial.epochs for trial in record.trials.values()] == [4, 4, 4, 4]
 
-    def test_a_resumed_search_is_not_told_of_them(self, run):
+    def test_a_resumed_search_does_not_learn_of_them(self, run):
         run(ScriptedProposer({"score": 0.5}), finalists=[1], seeds=1, max_trials=2)
         second = ScriptedProposer()
         _, record = run(second, finalists=[1], seeds=2, max_trials=2, fresh=False)
@@ -293,9 +293,21 @@ class SilentEngine(ImmediateEngine):
         self.lost.append(LostWorker(number, spec.attempt, reason))
 
 
-class OverdueAtOnce(Pace):
-    def overdue(self):
-        return dict.fromkeys(self._running, "hung")
+class HungAtOnce(HangDetector):
+    """Every trial counts as hung."""
+
+    def __init__(self):
+        super().__init__()
+        self.watched = set()
+
+    def watch(self, number):
+        self.watched.add(number)
+
+    def forget(self, number):
+        self.watched.discard(number)
+
+    def hung_trials(self):
+        return dict.fromkeys(self.watched, "hung")
 
 
 @pytest.fixture
@@ -314,7 +326,7 @@ def make_loop(tmp_path):
 
 def test_a_hung_worker_is_ended_and_its_trial_issued_again(make_loop):
     engine = SilentEngine()
-    loop, journal = make_loop(engine, pace=OverdueAtOnce())
+    loop, journal = make_loop(engine, hang_detector=HungAtOnce())
     assert loop.run() == "max_trials reached"
     assert engine.reasons == [(1, "hung")]
     trial = journal.record.trials[1]
@@ -322,7 +334,7 @@ def test_a_hung_worker_is_ended_and_its_trial_issued_again(make_loop):
 
 
 class PatientEngine(ImmediateEngine):
-    """Goes on with a trial only when its report was answered."""
+    """Continues a trial only when its report was answered."""
 
     def __init__(self, slots):
         super().__init__(slots)

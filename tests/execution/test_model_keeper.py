@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from written_records import RecordWriter
 
-from galaxy_exp.execution.model_keeper import ModelKeeper
+from galaxy_exp.execution.observers import ModelKeeper
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import FinalistsChosen, TrialEnded, TrialProposed
 from galaxy_exp.records import TrialResult, TrialState

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import dask
 import pytest
+from dask_clusters import dask_engine
 from toy_sweeps import MODULE, results, run_sweep, undisturbed
 
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.execution.dask_certificates import make_certificate
-from galaxy_exp.execution.dask_contact import find_obstacle
-from galaxy_exp.execution.dask_engine import DaskEngine, SlurmJobs
+from galaxy_exp.execution.clusters import SlurmCluster, find_obstacle, make_certificate
 from galaxy_exp.journal.events import EpochReported
 
 pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed: pip install 'galaxy-exp[slurm]'")
@@ -162,13 +161,13 @@ def batch_system(request, tmp_path, monkeypatch):
 
 def test_eight_trials_in_two_jobs_of_which_one_is_cancelled(batch_system, tmp_path):
     certificate = tmp_path / "it's my sweep.tls"  # its path comes into a shell script
-    workers = SlurmJobs(2, OPTIONS | {"memory": "500MB", "walltime": "00:10:00", "queue": "short"}, certificate)
-    engine = DaskEngine(workers, tmp_path / "logs" / "worker.log", module=MODULE)
+    workers = SlurmCluster(2, OPTIONS | {"memory": "500MB", "walltime": "00:10:00", "queue": "short"}, certificate)
+    engine = dask_engine(workers, tmp_path / "logs" / "worker.log", module=MODULE)
     cancelled, addresses, modes, strangers = [], set(), {}, []
 
     def watch(event):
         if not addresses:
-            scheduler = workers._cluster.scheduler
+            scheduler = workers.dask_cluster.scheduler
             addresses.update([scheduler.address, *scheduler.workers])
             modes.update({file.name: stat.S_IMODE(file.stat().st_mode) for file in certificate.iterdir()})
             strangers.append(find_obstacle(scheduler.address.replace("tls://", "tcp://"), 10))
@@ -190,7 +189,7 @@ def test_jobs_that_are_refused_are_one_line(tmp_path, monkeypatch):
     (tmp_path / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: none' >&2\nexit 1\n")
     (tmp_path / "sbatch").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    engine = DaskEngine(SlurmJobs(1, OPTIONS, tmp_path / "tls"), tmp_path / "worker.log")
+    engine = dask_engine(SlurmCluster(1, OPTIONS, tmp_path / "tls"), tmp_path / "worker.log")
     try:
         with pytest.raises(
             ConfigError, match="sbatch does not take the jobs: sbatch: error: invalid partition"
@@ -203,7 +202,7 @@ def test_jobs_that_are_refused_are_one_line(tmp_path, monkeypatch):
 
 def test_without_slurm_the_sweep_ends_with_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    engine = DaskEngine(SlurmJobs(1, OPTIONS, tmp_path / "tls"), tmp_path / "worker.log")
+    engine = dask_engine(SlurmCluster(1, OPTIONS, tmp_path / "tls"), tmp_path / "worker.log")
     try:
         with pytest.raises(ConfigError, match=r"sbatch does not take the jobs: .*No such file"):
             engine.start()
@@ -214,16 +213,16 @@ def test_without_slurm_the_sweep_ends_with_one_line(tmp_path, monkeypatch):
 def started(monkeypatch, folder, options):
     """An engine with one job that never starts, and its scheduler's address."""
     StandIn(folder, monkeypatch)
-    workers = SlurmJobs(1, OPTIONS | {"job_script_prologue": ["exit"]} | options, folder / "tls")
-    engine = DaskEngine(workers, folder / "worker.log", module=MODULE)
+    workers = SlurmCluster(1, OPTIONS | {"job_script_prologue": ["exit"]} | options, folder / "tls")
+    engine = dask_engine(workers, folder / "worker.log", module=MODULE)
     try:
         engine.start()
-        return workers._cluster.scheduler.address, (folder / "tls").exists()
+        return workers.dask_cluster.scheduler.address, (folder / "tls").exists()
     finally:
         engine.close()
 
 
-def test_tls_is_turned_off_by_a_key_of_its_own_alone(tmp_path, monkeypatch):
+def test_tls_is_turned_off_by_its_key_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     address, has_certificate = started(monkeypatch, tmp_path, {"security": False})
     assert (address.split(":")[0], has_certificate) == ("tcp", False)

@@ -11,7 +11,7 @@ from galaxy_exp.evaluation.selection import choose_finalists, choose_winner
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.engine import LostWorker
 from galaxy_exp.execution.loop import SweepLoop
-from galaxy_exp.execution.sources import FinalistSource, SearchSource
+from galaxy_exp.execution.trials import FinalistSource, SearchSource
 from galaxy_exp.journal.events import SweepEnded, SweepResumed
 from galaxy_exp.journal.journal import Journal, read_record
 from galaxy_exp.records import EpochReport, TrialResult, TrialState

@@ -6,7 +6,7 @@ import signal
 import psutil
 import pytest
 
-from galaxy_exp.execution.shares import available_cores
+from galaxy_exp.execution.resources import available_cores
 
 from .test_faults import journal_has, wait_for, workers_of
 

@@ -14,11 +14,12 @@ import galaxy_exp
 from galaxy_exp.check.probing import probe_network
 from galaxy_exp.cli.predict import predict_command
 from galaxy_exp.errors import SweepFailedError
+from galaxy_exp.execution.trials import trial_spec
 from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.journal.journal import read_record
+from galaxy_exp.preparation import restore_data
 from galaxy_exp.records import TrialState
 from galaxy_exp.reproduce import reproduce_trial
-from galaxy_exp.sweep import restore_data, trial_spec
 from galaxy_exp.training import run_trial
 
 pytestmark = pytest.mark.slow

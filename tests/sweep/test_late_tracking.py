@@ -1,4 +1,4 @@
-"""MLflow is imported when it first has something to do: once, and what goes wrong then is told as what MLflow does."""
+"""MLflow is imported when it is first needed: once, and an error is reported as one of the store."""
 
 import threading
 import time
@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from galaxy_exp.errors import TrackingError
-from galaxy_exp.sweep import _Tracking
+from galaxy_exp.tracking.sweep_tracking import LazyProjection
 
 from .test_api import run_python
 
 
-def test_is_made_once_whoever_asks_first():
+def test_is_built_once_by_any_thread():
     builders = []
 
     def build():
@@ -20,7 +20,7 @@ def test_is_made_once_whoever_asks_first():
         time.sleep(0.1)
         return object()
 
-    tracking = _Tracking(build)
+    tracking = LazyProjection(build)
     assert builders == []
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(lambda _: tracking.projection, range(4)))
@@ -29,11 +29,11 @@ def test_is_made_once_whoever_asks_first():
     assert len(set(map(id, made))) == 1
 
 
-def test_what_goes_wrong_is_told_each_time():
+def test_an_error_is_raised_each_time():
     def build():
         raise TrackingError("MLflow store x: away")
 
-    tracking = _Tracking(build)
+    tracking = LazyProjection(build)
     for _ in range(2):
         with pytest.raises(TrackingError, match="MLflow store x: away"):
             _ = tracking.projection

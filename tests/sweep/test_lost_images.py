@@ -12,11 +12,10 @@ from galaxy_exp.config.sweep import DataConfig, SweepConfig
 from galaxy_exp.data import PreparedData
 from galaxy_exp.data.given import store_data
 from galaxy_exp.errors import EngineError
-from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import TrialRecord
+from galaxy_exp.preparation import SweepImages
 from galaxy_exp.records import DATA_GONE
-from galaxy_exp.sweep import _Run
 
 from .test_faults import assert_nothing_lost_or_doubled, journal_has, sweep_runs, wait_for
 
@@ -88,15 +87,14 @@ def test_images_that_the_workers_alone_cannot_read_end_the_sweep_in_one_line(pre
     for resumed in range(2):  # the first loss after that may be of before the folder was repaired
         folder = tmp_path / f"s-{resumed}"
         with Journal.create(folder, started(config=config, data_folder=str(prepared.folder))) as journal:
-            run = _Run(journal, SweepFolder(folder), None, (), pytest.fail)
-            run._data = prepared
+            images = SweepImages(journal.record, pytest.fail)
             trial.losses.append(f"{DATA_GONE}: [Errno 2] No such file or directory: 'x.npy'")
-            assert run._make_spec(trial, 2 + 2 * resumed).data == prepared.files
+            assert images.files_for(trial, 2 + 2 * resumed) == prepared.files
             trial.losses.append(trial.losses[-1])
             with pytest.raises(
                 EngineError, match=r"trial 1: .*\[Errno 2\] .*'x.npy'; .* must be shared by all workers"
             ):
-                run._make_spec(trial, 3 + 2 * resumed)
+                images.files_for(trial, 3 + 2 * resumed)
 
 
 def sweep_from_a_file(project, prepared):

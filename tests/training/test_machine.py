@@ -2,10 +2,10 @@ import keras
 import pytest
 from written_records import RecordWriter
 
+from galaxy_exp.execution.trials import trial_spec
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import EpochReported, TrialEnded
 from galaxy_exp.records import EpochReport, TrialResult, TrialState
-from galaxy_exp.sweep import trial_spec
 from galaxy_exp.training import machine, resolve_precision
 
 

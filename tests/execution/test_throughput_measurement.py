@@ -3,13 +3,20 @@
 import pytest
 
 from galaxy_exp.config.sweep import ExecutionConfig
-from galaxy_exp.execution.auto_workers import Contest, Split, choose, explain, possible_splits
-from galaxy_exp.execution.crew import Crew
-from galaxy_exp.execution.team import Memory, NotMeasuredError
+from galaxy_exp.execution.throughput_measurement import (
+    Memory,
+    NotMeasuredError,
+    Split,
+    ThroughputMeasurement,
+    choose,
+    explain,
+    possible_splits,
+)
+from galaxy_exp.execution.worker_pool import WorkerPool
 from galaxy_exp.records import Throughput
 
 
-class MadeUpTeam:
+class MadeUpWorkers:
     def __init__(self, machine, split):
         self.machine = machine
         self.workers = split.workers
@@ -37,10 +44,10 @@ class Machine:
         self.rates, self.limit, self.broken = rates, limit, broken
         self.open, self.started = set(), []
 
-    def hold(self):
-        contest = Contest(possible_splits(16), lambda split: MadeUpTeam(self, split))
-        contest.start()
-        return contest.hold(None)
+    def measure(self):
+        measurement = ThroughputMeasurement(possible_splits(16), lambda split: MadeUpWorkers(self, split))
+        measurement.start()
+        return measurement.run(None)
 
 
 @pytest.mark.parametrize(
@@ -68,38 +75,38 @@ def test_the_fastest_is_chosen_and_fewer_where_that_is_as_fast(rates, workers):
 
 def test_more_workers_are_tried_as_long_as_they_are_faster():
     machine = Machine({1: 100.0, 2: 150.0, 4: 200.0, 8: 190.0, 16: 900.0})
-    outcome = machine.hold()
-    assert outcome.measured == (
+    found = machine.measure()
+    assert found.measured == (
         Throughput(1, 16, 100.0), Throughput(2, 8, 150.0), Throughput(4, 4, 200.0), Throughput(8, 2, 190.0),
     )  # fmt: skip
     assert machine.started == [1, 2]  # the others are started by what they are given
     assert machine.open == set()
-    assert explain(outcome) == "4 of 4 threads each: 200 images/s together, against 100 with 1 worker"
+    assert explain(found) == "4 of 4 threads each: 200 images/s together, against 100 with 1 worker"
 
 
-def test_one_worker_that_is_as_fast_is_preferred_and_that_is_told():
-    outcome = Machine({1: 100.0, 2: 104.0, 4: 90.0}).hold()
+def test_one_worker_that_is_as_fast_is_preferred_and_the_reason_is_printed():
+    found = Machine({1: 100.0, 2: 104.0, 4: 90.0}).measure()
     line = "1 of 16 threads: 100 images/s, against 104 with 2 workers, which is no more than 5% faster"
-    assert explain(outcome) == line
+    assert explain(found) == line
 
 
-def test_no_more_workers_are_tried_than_memory_can_hold_beside_the_team_before():
+def test_no_more_workers_are_tried_than_memory_can_hold_beside_the_workers_before():
     machine = Machine({1: 100.0, 2: 150.0, 4: 200.0}, limit=7)
-    outcome = machine.hold()
-    assert [each.workers for each in outcome.measured] == [1, 2]
-    assert explain(outcome).endswith("; 4 could need more memory than this machine has")
+    found = machine.measure()
+    assert [each.workers for each in found.measured] == [1, 2]
+    assert explain(found).endswith("; 4 could need more memory than this machine has")
     assert machine.open == set()
-    assert explain(Machine({}, limit=3).hold()) == "1; 2 could need more memory than this machine has"
+    assert explain(Machine({}, limit=3).measure()) == "1; 2 could need more memory than this machine has"
 
 
 def test_a_network_that_cannot_be_trained_leaves_one_worker():
-    assert explain(Machine({}, broken=(1,)).hold()) == "1; its training could not be measured: out of luck"
+    assert explain(Machine({}, broken=(1,)).measure()) == "1; its training could not be measured: out of luck"
 
 
-def test_a_team_that_fails_ends_the_contest():
-    outcome = Machine({1: 100.0, 2: 150.0}, broken=(4,)).hold()
-    assert choose(outcome.measured).workers == 2
-    assert explain(outcome).endswith("; 4 could not be measured: out of luck")
+def test_workers_that_fail_end_the_measurement():
+    found = Machine({1: 100.0, 2: 150.0}, broken=(4,)).measure()
+    assert choose(found.measured).workers == 2
+    assert explain(found).endswith("; 4 could not be measured: out of luck")
 
 
 @pytest.mark.parametrize(
@@ -110,10 +117,10 @@ def test_a_team_that_fails_ends_the_contest():
         ("", {"threads": 10_000}, 1, "1, which takes all cores that there are"),
     ],
 )
-def test_where_there_is_no_choice_nothing_is_measured(monkeypatch, tmp_path, gpus, settings, workers, why):
+def test_without_a_choice_nothing_is_measured(monkeypatch, tmp_path, gpus, settings, workers, why):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
     said = []
-    crew = Crew(ExecutionConfig(workers="auto", **settings), tmp_path / "log", said.append)
-    chosen = crew.settle(None)
+    pool = WorkerPool(ExecutionConfig(workers="auto", **settings), tmp_path / "log", said.append)
+    chosen = pool.choose_workers(None)
     assert (chosen.workers, chosen.why, chosen.measured) == (workers, why, [])
     assert said == [f"workers: {why}"]

@@ -1,4 +1,4 @@
-"""The worker process itself: replaced when it has grown, gone when nobody needs it, told how many threads to use."""
+"""The worker process itself: replaced when it has grown, ended when nobody needs it."""
 
 import re
 from datetime import datetime
@@ -6,7 +6,7 @@ from datetime import datetime
 import psutil
 import pytest
 
-from galaxy_exp.execution.process import WorkerDied, WorkerProcess
+from galaxy_exp.execution.worker import WorkerDied, WorkerProcess
 from galaxy_exp.records import EpochReport, TrialResult
 
 pytestmark = pytest.mark.slow

@@ -3,8 +3,14 @@
 import pytest
 
 from galaxy_exp.config.sweep import ExecutionConfig
-from galaxy_exp.execution.engines import count_workers, is_inline
-from galaxy_exp.execution.shares import gpu_environment, threads_each, visible_gpus
+from galaxy_exp.execution.resources import (
+    available_cores,
+    count_workers,
+    gpu_environment,
+    threads_each,
+    visible_gpus,
+    worker_environments,
+)
 
 
 @pytest.mark.parametrize(("cores", "workers", "each"), [(16, 4, 4), (16, 5, 3), (2, 2, 1), (2, 8, 1)])
@@ -35,19 +41,32 @@ def test_each_worker_gets_a_gpu(per_gpu, expected):
 
 
 @pytest.mark.parametrize(
-    ("gpus", "settings", "workers", "inline"),
+    ("gpus", "settings", "workers", "is_local"),
     [
         ("", {}, 1, True),
         ("0", {}, 1, True),
-        ("0,1", {}, 2, False),
-        ("0,1", {"workers_per_gpu": 3}, 6, False),
+        ("0,1", {}, 2, True),
+        ("0,1", {"workers_per_gpu": 3}, 6, True),
         ("0,1", {"workers": 1}, 1, True),
-        ("", {"workers": 3}, 3, False),
-        ("", {"engine": "dask"}, 1, False),
+        ("0,1", {"engine": "inline"}, 1, True),
+        ("", {"workers": 3}, 3, True),
+        ("", {"engine": "local", "workers": 3}, 3, True),
+        ("", {"engine": "dask"}, 1, True),
+        ("", {"engine": "dask", "workers": 3}, 3, True),
         ("", {"scheduler": "tcp://host:8786"}, 1, False),
     ],
 )
-def test_the_engine_follows_from_what_is_there_and_asked_for(monkeypatch, gpus, settings, workers, inline):
+def test_the_engine_follows_from_the_machine_and_the_sweep_file(monkeypatch, gpus, settings, workers, is_local):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
     config = ExecutionConfig(**settings)
-    assert (count_workers(config), is_inline(config)) == (workers, inline)
+    assert (count_workers(config), config.is_local) == (workers, is_local)
+
+
+def test_workers_share_threads_and_gpus_and_one_alone_is_not_limited(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    found = worker_environments(ExecutionConfig(workers=3, workers_per_gpu=2))
+    assert [each["CUDA_VISIBLE_DEVICES"] for each in found] == ["0", "0", "1"]
+    assert [each["TF_NUM_INTRAOP_THREADS"] for each in found] == [str(threads_each(available_cores(), 3))] * 3
+    assert worker_environments(ExecutionConfig(workers=1)) == [{}]
+    (limited,) = worker_environments(ExecutionConfig(workers=1, threads=2))
+    assert limited["OMP_NUM_THREADS"] == "2"

@@ -6,13 +6,13 @@ import time
 import pytest
 
 from galaxy_exp.errors import JournalWriteError
-from galaxy_exp.execution.background import BackgroundObserver
+from galaxy_exp.execution.observers import BackgroundObserver
 
 PATIENCE_SECONDS = 30
 
 
 class Slow:
-    """Waits at each event until it may go on."""
+    """Waits at each event until it may continue."""
 
     def __init__(self):
         self.seen, self.gate, self.at_work = [], threading.Semaphore(0), threading.Event()

@@ -1,0 +1,217 @@
+"""The trials of a sweep: where the next one comes from, what a worker gets for it, and what the search learns of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from galaxy_exp.execution.budget import Budget
+from galaxy_exp.folders import SweepFolder
+from galaxy_exp.journal.record import Step, SweepRecord, TrialRecord, violations
+from galaxy_exp.records import (
+    Constraint,
+    HyperparameterValue,
+    Objective,
+    Outcome,
+    SplitFiles,
+    TrialResult,
+    TrialSpec,
+)
+from galaxy_exp.search.proposer import NoProposal, Proposer, epochs_of
+from galaxy_exp.search_methods import SAMPLERS
+
+__all__ = [
+    "FinalistSource",
+    "NewTrial",
+    "NoTrial",
+    "SearchSource",
+    "TrialSource",
+    "keep_files",
+    "outcome_of",
+    "proposer_of",
+    "trial_spec",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class NewTrial:
+    """A configuration to train."""
+
+    values: dict[str, HyperparameterValue]
+    is_proposed: bool = True
+    """False for the baseline and for enqueued configurations."""
+    finalist: int | None = None
+    """The number of the trial that is trained again; None for a trial of the search."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoTrial:
+    """Why no trial is started now."""
+
+    reason: str
+    until_a_result: bool = False
+    """Whether to ask again when a trial has ended."""
+
+
+class TrialSource(ABC):
+    """Gives the loop its trials; used from one thread. Times (`now`) are in seconds since 1970."""
+
+    @abstractmethod
+    def owns(self, trial: TrialRecord) -> bool:
+        """Whether a recorded trial came from this source."""
+
+    @abstractmethod
+    def refusal(self, record: SweepRecord, now: float) -> str | None:
+        """Why no further trial is started; None if the record does not tell."""
+
+    @abstractmethod
+    def next_trial(self, record: SweepRecord, now: float) -> NewTrial | NoTrial:
+        """The next configuration, or why there is none."""
+
+    def replay(self, record: SweepRecord) -> None:  # noqa: B027 - a source without a state has nothing to restore
+        """Restores the state that follows from the record; called once, before anything else."""
+
+    def exceeded(self, record: SweepRecord, now: float) -> bool:
+        """Whether running trials end with the epoch that was just reported, which is not in the record yet."""
+        return False
+
+    def tell(self, record: SweepRecord, trial: TrialRecord) -> None:  # noqa: B027
+        """Called when a trial from this source has ended."""
+
+
+class SearchSource(TrialSource):
+    """The baseline, the enqueued configurations, and then what the search proposes, until the budget is spent."""
+
+    def __init__(self, proposer: Proposer, budget: Budget) -> None:
+        self._proposer = proposer
+        self._budget = budget
+
+    def owns(self, trial: TrialRecord) -> bool:
+        return trial.retrains is None
+
+    def replay(self, record: SweepRecord) -> None:
+        """Repeats proposals and results in the order in which they were journaled."""
+        for step, number in record.history:
+            trial = record.trials[number]
+            if not self.owns(trial):
+                continue
+            if step is Step.PROPOSED:
+                self._proposer.adopt(number, trial.values, proposed=not trial.predetermined)
+            else:
+                self.tell(record, trial)
+
+    def refusal(self, record: SweepRecord, now: float) -> str | None:
+        return self._budget.refusal(record, now)
+
+    def next_trial(self, record: SweepRecord, now: float) -> NewTrial | NoTrial:
+        reason = self.refusal(record, now)
+        if reason is not None:
+            return NoTrial(reason)
+        number, not_proposed = len(record.trials), record.predetermined
+        if number < len(not_proposed):
+            self._proposer.adopt(number, not_proposed[number], proposed=False)
+            return NewTrial(not_proposed[number], is_proposed=False)
+        proposal = self._proposer.propose(number)
+        if proposal is NoProposal.EXHAUSTED:
+            is_built_in = record.config.search.sampler_choice in SAMPLERS
+            return NoTrial(
+                "every configuration of the space was tried" if is_built_in else "the sampler has nothing left to try"
+            )
+        if proposal is NoProposal.WAIT:
+            reason = "the sampler waits for results, and no trial runs that could give any"
+            return NoTrial(reason, until_a_result=True)
+        return NewTrial(dict(proposal))
+
+    def exceeded(self, record: SweepRecord, now: float) -> bool:
+        return self._budget.exceeded(record, now, epochs_reported=1) is not None
+
+    def tell(self, record: SweepRecord, trial: TrialRecord) -> None:
+        constraints = record.config.search.constraint_records
+        self._proposer.tell(trial.number, outcome_of(trial, record.objectives, constraints))
+
+
+class FinalistSource(TrialSource):
+    """Every finalist once with a new seed, then every one again, until each was trained with `seeds` seeds."""
+
+    def __init__(self, seeds: int) -> None:
+        self._seeds = seeds
+
+    def owns(self, trial: TrialRecord) -> bool:
+        return trial.retrains is not None
+
+    def refusal(self, record: SweepRecord, now: float) -> str | None:
+        is_over = self._position(record) >= len(record.finalists or []) * self._seeds
+        return "every finalist was trained with every seed" if is_over else None
+
+    def next_trial(self, record: SweepRecord, now: float) -> NewTrial | NoTrial:
+        reason = self.refusal(record, now)
+        if reason is not None:
+            return NoTrial(reason)
+        finalists = record.finalists or []
+        finalist = finalists[self._position(record) % len(finalists)]
+        return NewTrial(dict(record.trials[finalist].values), finalist=finalist)
+
+    def _position(self, record: SweepRecord) -> int:
+        return sum(self.owns(trial) for trial in record.trials.values())
+
+
+def proposer_of(record: SweepRecord) -> Proposer:
+    """The search that proposes a sweep's trials, before it has learnt of any."""
+    from galaxy_exp.search.building import build_proposer
+    from galaxy_exp.space.search_space import SearchSpace
+
+    config = record.config
+    space = SearchSpace.from_config(record.started.space)
+    return build_proposer(config.search, space, epochs=config.training.epochs, evidence=record.started.evidence)
+
+
+def trial_spec(
+    record: SweepRecord, folder: SweepFolder, data: SplitFiles, trial: TrialRecord, attempt: int
+) -> TrialSpec:
+    """All that a worker needs for an attempt at a trial."""
+    from galaxy_exp.hypermodel.loading import locate_hypermodel
+
+    config = record.config
+    is_baseline = config.search.baseline and trial.number == 0  # always trained, since all trials are compared with it
+    return TrialSpec(
+        sweep_id=record.sweep_id,
+        number=trial.number,
+        values=trial.values,
+        space=record.started.space,
+        hypermodel=locate_hypermodel(config.hypermodel, folder.path),
+        data=data,
+        epochs=epochs_of(trial.values, config.training.epochs),
+        seed=trial.seed,
+        precision=record.precision or config.training.precision,
+        deterministic=config.training.deterministic,
+        jit_compile=config.training.jit_compile,
+        objective=record.objective,
+        constraints=() if is_baseline else config.search.constraint_records,
+        folder=folder.attempt(trial.number, attempt),
+        attempt=attempt,
+    )
+
+
+def keep_files(folder: SweepFolder, result: TrialResult) -> None:
+    """Makes the files of the attempt that ended those of its trial; deletes them if the trial has no model."""
+    if result.state.has_model:
+        folder.keep_attempt(result.number, result.attempt)
+    else:
+        folder.remove_attempts(result.number)
+
+
+def outcome_of(trial: TrialRecord, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> Outcome:
+    """What the search learns of a trial.
+
+    Raises:
+        RuntimeError: the trial is still running.
+    """
+    if trial.result is None:
+        raise RuntimeError(f"trial {trial.number} is still running")
+    return Outcome(
+        state=trial.state,
+        curve=tuple(trial.curve(objectives[0].name)),
+        values=trial.objective_values(objectives),
+        violations=violations(trial.result, constraints),
+    )

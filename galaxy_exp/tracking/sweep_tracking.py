@@ -1,0 +1,126 @@
+"""The MLflow store of one sweep, from before its first trial to after its last."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from galaxy_exp.config import load_sweep, parse_sweep
+from galaxy_exp.config.changes import STORE
+from galaxy_exp.errors import ConfigError, TrackingError
+from galaxy_exp.folders import SweepFolder
+from galaxy_exp.journal.events import Event, SweepChanged
+from galaxy_exp.journal.journal import Journal
+from galaxy_exp.journal.record import SweepRecord
+from galaxy_exp.redaction import remember_address
+from galaxy_exp.tracking.store import is_first_use, open_client, resolve_tracking_uri, tracking_errors
+from galaxy_exp.tracking.store_check import check_store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from galaxy_exp.data.prepared import PreparedData
+    from galaxy_exp.tracking.projection import MlflowProjection
+
+__all__ = ["LazyProjection", "build_projection", "check_recorded_store", "end_open_runs"]
+
+Say = Callable[[str], None]
+
+
+class LazyProjection:
+    """An observer that builds the projection at the first event, so that MLflow is imported while a trial trains.
+
+    The projection is built once, in a thread of its own: Ctrl-C, which interrupts the main thread, leaves no import
+    half done.
+    """
+
+    def __init__(self, build: Callable[[], MlflowProjection]) -> None:
+        self._build = build
+        self._lock = threading.Lock()
+        self._built: Future[MlflowProjection] | None = None
+
+    @property
+    def projection(self) -> MlflowProjection:
+        """The projection; waits until it is built.
+
+        Raises:
+            TrackingError: MLflow cannot be imported.
+        """
+        with self._lock:
+            if self._built is None:
+                builder = ThreadPoolExecutor(1, "galaxy-exp-mlflow")
+                self._built = builder.submit(self._build)
+                builder.shutdown(wait=False)
+        return self._built.result()
+
+    def on_event(self, event: Event, record: SweepRecord) -> None:
+        """Writes an event to MLflow."""
+        self.projection.on_event(event, record)
+
+
+def build_projection(journal: Journal, folder: SweepFolder, data: PreparedData, say: Say) -> MlflowProjection:
+    """What writes a journal to MLflow; the store is opened when it is first written to.
+
+    Raises:
+        TrackingError: MLflow cannot be imported.
+    """
+    uri = journal.record.tracking_uri
+    with tracking_errors(uri):
+        from galaxy_exp.tracking.projection import MlflowProjection
+    _remember_password(journal.record)
+
+    def open_store() -> MlflowClient:
+        if is_first_use(uri):
+            say(f"creating the MLflow database {uri} (first use, about 10 s)")
+        return open_client(uri)
+
+    return MlflowProjection(open_store, journal, folder, data, say)
+
+
+def check_recorded_store(record: SweepRecord, change: SweepChanged | None, say: Say) -> SweepChanged | None:
+    """Checks that the store of a sweep, which may be a new one, can be used before the sweep is resumed.
+
+    Returns:
+        The change, with the address of the new store, if it leads to one.
+
+    Raises:
+        UnusableStoreError: it cannot; the message names the command that takes another store.
+    """
+    _remember_password(record)
+    uri = record.tracking_uri
+    if change is not None and any(each.key == STORE for each in change.changes):
+        uri = remember_address(resolve_tracking_uri(parse_sweep(change.config, "changed sweep file").tracking.uri))
+        if uri != record.tracking_uri:
+            change = change.model_copy(update={"tracking_uri": uri})
+            say(f"the whole sweep is written anew into the MLflow store {uri}")
+    is_finished = record.ended is not None and record.ended.succeeded
+    check_store(uri, say, None if is_finished else f"galaxy-exp resume {record.sweep_id}")
+    return change
+
+
+def end_open_runs(record: SweepRecord, say: Say) -> None:
+    """Ends the runs of an interrupted sweep that are RUNNING in MLflow; prints a line if MLflow cannot be reached."""
+    if record.parent_run_id is None:
+        return
+    try:
+        with tracking_errors(record.tracking_uri):
+            from galaxy_exp.tracking.parent_run import end_runs
+
+            end_runs(open_client(record.tracking_uri), record, "KILLED")
+    except TrackingError as error:
+        say(f"{error}; the runs in MLflow stay open until: galaxy-exp resume {record.sweep_id}")
+
+
+def _remember_password(record: SweepRecord) -> None:
+    """Looks for the store's password in the sweep file, since the journal has the address without it."""
+    source = record.sweep_file
+    if source is None or not source.path or record.config.tracking.uri is None:
+        return
+    try:
+        uri = load_sweep(source.path).tracking.uri
+    except ConfigError:  # the file is gone or has changed; the password may be in the environment
+        return
+    if uri is not None:
+        remember_address(uri)
