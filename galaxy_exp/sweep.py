@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.config import SweepConfig, load_sweep, parse_sweep
-from galaxy_exp.config.changes import STORE, unsettles_workers
+from galaxy_exp.config.differences import STORE, unsettles_workers
 from galaxy_exp.config.reading import FlagValue, SweepFile, read_sweep
 from galaxy_exp.errors import (
     ConfigError,
@@ -187,7 +187,7 @@ def resume_sweep(
     """Goes on with an unfinished sweep from its journal.
 
     If the sweep file that it came from has changed since, what changed takes effect, as do overrides, where no trial
-    depends on it (budgets, workers; `galaxy_exp.config.changes.CHANGEABLE`); anything else is refused.
+    depends on it (budgets, workers; `galaxy_exp.config.differences.CHANGEABLE`); anything else is refused.
 
     Args:
         reference: a sweep's id or the beginning of one; None takes the newest unfinished sweep.

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from galaxy_exp.config.data_section import DataConfig
     from galaxy_exp.config.reading import FlagValue
-    from galaxy_exp.config.sweep import DataConfig
     from galaxy_exp.data import ImageDataset
 
 __all__ = ["data_command", "read_data_config"]

@@ -23,7 +23,7 @@ from galaxy_exp.cli.output import (
 from galaxy_exp.records import BUILT_IN_MODEL
 
 if TYPE_CHECKING:
-    from galaxy_exp.config.sweep import DataConfig
+    from galaxy_exp.config.data_section import DataConfig
     from galaxy_exp.data import ImageDataset
     from galaxy_exp.registry.champion import GalaxyClassifier
     from galaxy_exp.registry.evaluation import TestReport

@@ -7,12 +7,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from galaxy_exp.config.sweep import SPACE_ENTRY_TAGS, SweepConfig
-from galaxy_exp.wording import did_you_mean, nearest
+from galaxy_exp.wording import did_you_mean, nearest, shorten
 
 __all__ = ["describe_problems"]
-
-_LONGEST_VALUE = 100
-"""Characters of what was found that a message shows."""
 
 
 def describe_problems(error: ValidationError, where: str) -> list[str]:
@@ -22,7 +19,7 @@ def describe_problems(error: ValidationError, where: str) -> list[str]:
 
 def _describe(problem: dict[str, Any], where: str) -> str:
     location = _without_tags(problem["loc"])
-    key = ".".join(_cut(str(part)) for part in location) or "the whole file"
+    key = ".".join(shorten(str(part)) for part in location) or "the whole file"
     return f"{where}: {key}: {_explain(problem, location)}"
 
 
@@ -37,7 +34,7 @@ def _without_tags(location: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _explain(problem: dict[str, Any], location: tuple[Any, ...]) -> str:
     kind, value, context = problem["type"], problem.get("input"), problem.get("ctx", {})
-    found = _cut(repr(value))
+    found = shorten(repr(value))
     if kind == "extra_forbidden":
         known = _known_keys(location[:-1])
         return f"unknown key; {did_you_mean(str(location[-1]), known)}" if known else "unknown key"
@@ -55,10 +52,6 @@ def _explain(problem: dict[str, Any], location: tuple[Any, ...]) -> str:
     if kind == "model_type":
         return f"found {found}; expected a section of keys"
     return f"found {found}; expected {_expected(problem['msg'])}"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
 def _expected(message: str) -> str:

@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from galaxy_exp.config.kinds import annotation_at, kinds_of
 from galaxy_exp.config.plain_yaml import parse_scalar, parse_yaml
 from galaxy_exp.config.problems import describe_problems
+from galaxy_exp.config.section import annotation_at, kinds_of
 from galaxy_exp.config.sweep import SweepConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.redaction import remember_address

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     Discriminator,
     Field,
     StrictBool,
@@ -17,179 +16,30 @@ from pydantic import (
     StrictInt,
     StrictStr,
     Tag,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from galaxy_exp.config.data_formats import ARRAY_SUFFIXES, TABLE_SUFFIXES, FitsConfig, TableConfig
-from galaxy_exp.config.section import Section
-from galaxy_exp.records import BUILT_IN_HYPERMODEL, BUILT_IN_MODEL, Constraint, Direction, Objective
-from galaxy_exp.wording import did_you_mean, nearest
+from galaxy_exp.config.data_section import ARRAY_SUFFIXES, BUILT_IN_SOURCES, TABLE_SUFFIXES, DataConfig
+from galaxy_exp.config.search_section import SearchConfig
+from galaxy_exp.config.section import Options, Section
+from galaxy_exp.records import BUILT_IN_HYPERMODEL, BUILT_IN_MODEL
 
 __all__ = [
-    "COSTS",
-    "MIN_SIDE",
     "MOST_WORKERS",
-    "OBJECTIVES",
-    "DataConfig",
     "ExecutionConfig",
-    "FitsConfig",
     "RangeSpace",
     "RegistryConfig",
-    "SearchConfig",
-    "SimulatedConfig",
     "SpaceEntry",
-    "SplitConfig",
     "SweepConfig",
-    "TableConfig",
     "TrackingConfig",
     "TrainingConfig",
     "ValuesSpace",
 ]
 
-OBJECTIVES: dict[str, Direction] = {
-    "val_macro_f1": "max",
-    "val_accuracy": "max",
-    "val_balanced_accuracy": "max",
-    "val_loss": "min",
-}
-"""The objectives every hypermodel reports, with their direction."""
-
-COSTS: dict[str, str] = {
-    "parameters": "weights of the network",
-    "flops": "floating point operations for one image forward",
-    "seconds_per_image": "wall time for one image when predicting",
-}
-"""What a network may cost: for `search.constraints`, and for further objectives."""
-
-SAMPLERS = ("auto", "gp", "tpe", "random", "grid", "qmc", "cmaes")
-PRUNERS = ("asha", "hyperband", "median", "patience", "none")
-"""What `search.sampler` and `search.pruner` can name besides a class of one's own."""
-
-MIN_SIDE = 8
-"""The smallest side in pixels that still makes an image of a galaxy."""
-
 MOST_WORKERS = 10_000
 
 Scalar = StrictBool | StrictInt | StrictFloat | StrictStr
-
-
-def _finite(value: Any) -> Any:
-    """Refuses nan and inf, which JSON and so the journal cannot hold."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"holds {value}; expected finite numbers")
-    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
-        _finite(each)
-    return value
-
-
-Options = Annotated[dict[str, Any], AfterValidator(_finite)]
-"""Keyword arguments of a class that is not ours."""
-
-
-class SplitConfig(Section):
-    """How the images are divided into training, validation and the sealed test part."""
-
-    validation: float = Field(0.15, gt=0, lt=1, description="share of the images, per class")
-    test: float = Field(0.15, gt=0, lt=1, description="share of the images, per class, sealed until the choice is made")
-    seed: int = Field(7, ge=0, description="which images go where; the same seed gives the same split")
-    column: str | None = Field(
-        "split",
-        min_length=1,
-        description="a split of your own, used instead of the shares when the data has it: a column of the table, or a "
-        "data set of the HDF5 or .npz file, with train, validation or test for each image; none: not used",
-    )
-    duplicates: Literal["near", "identical"] = Field(
-        "near", description="what never lies in two parts: near duplicates too, or only identical images"
-    )
-
-    @model_validator(mode="after")
-    def _leaves_training_images(self) -> SplitConfig:
-        if self.validation + self.test >= 1:
-            raise ValueError(
-                f"validation + test is {self.validation + self.test:g}, which leaves nothing to train on; "
-                "expected a sum below 1"
-            )
-        return self
-
-
-class SimulatedConfig(Section):
-    """The simulated galaxies, used when `data.source` is `simulated`."""
-
-    n_images: int = Field(1500, ge=60, le=1_000_000, description="how many images to make")
-    image_size: int = Field(69, ge=24, le=512, description="side of an image in pixels")
-    seed: int = Field(0, ge=0, description="which galaxies; the same seed gives the same images everywhere")
-    class_proportions: Literal["galaxy10", "equal"] = Field(
-        "galaxy10", description="class sizes as in Galaxy10 SDSS (rare classes kept splittable) or all equal"
-    )
-    label_noise: float = Field(
-        0.0, ge=0, le=0.5, description="share of labels that are wrong, as volunteers err: a class that looks alike"
-    )
-
-
-BUILT_IN_SOURCES = ("galaxy10-sdss", "galaxy10-decals", "simulated")
-
-
-class DataConfig(Section):
-    """Where the images come from and how they are split."""
-
-    source: str = Field(
-        "simulated",
-        min_length=1,
-        description=f"{', '.join(BUILT_IN_SOURCES)}, a file in Galaxy10's layout ({', '.join(ARRAY_SUFFIXES)}), "
-        f"a folder with one subfolder per class, a table of files (or ids) and labels ({', '.join(TABLE_SUFFIXES)}), "
-        "or package.module:Class, a source of your own; a relative path starts at the current folder",
-    )
-    options: Options = Field(
-        default_factory=dict, description="keyword arguments of the class when source is package.module:Class"
-    )
-    class_names: tuple[StrictStr, ...] | None = Field(
-        None, description="one name per class, in label order; overrides names found in or beside the file"
-    )
-    first_label: int = Field(
-        0, ge=0, le=1, description="number of the first class where labels are numbers: 0, or 1 if they start at 1"
-    )
-    image_folder: str | None = Field(
-        None,
-        min_length=1,
-        description="folder of a table's image files, in it or its subfolders, which absolute paths may not leave; "
-        "relative to the current folder, else to the table; left out: the table's folder",
-    )
-    file_suffix: str | None = Field(
-        None, min_length=1, description="what makes a file's name of an id in a table, such as .jpg"
-    )
-    on_error: Literal["fail", "skip"] = Field(
-        "fail", description="an unreadable image file in a folder or table: stop, or leave it out and list it"
-    )
-    crop: int | None = Field(
-        None, ge=MIN_SIDE, description="side in pixels of the square that is cut from the centre of each image, first"
-    )
-    resize: int | None = Field(
-        None,
-        ge=MIN_SIDE,
-        le=4096,
-        description="side in pixels that images are brought to (bilinear, antialiased), after a centre crop to a "
-        "square",
-    )
-    greyscale: bool = Field(False, description="replace the three channels by their mean, last")
-    split: SplitConfig = SplitConfig()
-    table: TableConfig = TableConfig()
-    fits: FitsConfig = FitsConfig()
-    simulated: SimulatedConfig = SimulatedConfig()
-
-    @field_validator("file_suffix")
-    @classmethod
-    def _with_dot(cls, suffix: str | None) -> str | None:
-        """png is .png; _cutout and s.jpg stay as they are."""
-        return f".{suffix}" if suffix is not None and "." not in suffix and suffix[0].isalnum() else suffix
-
-    @field_validator("class_names")
-    @classmethod
-    def _unique_class_names(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if names is not None and len(set(names)) < len(names):
-            raise ValueError("two classes have the same name; expected different names")
-        return names
 
 
 class ValuesSpace(Section):
@@ -270,179 +120,6 @@ class TrainingConfig(Section):
     )
     deterministic: bool = Field(False, description="refuse operations whose result depends on thread timing; slower")
     jit_compile: bool = Field(False, description="compile with XLA; much slower on CPU, often faster on GPU")
-
-
-class SearchConfig(Section):
-    """How the next hyperparameters are chosen, when a trial is stopped, and when the sweep has seen enough."""
-
-    sampler: str = Field(
-        "auto",
-        min_length=1,
-        description="auto (gp for one objective, tpe for several), gp, tpe, random, grid, qmc or cmaes; or "
-        "package.module:Class, a keras_tuner.Oracle or an Optuna sampler",
-    )
-    sampler_options: Options = Field(
-        default_factory=dict, description="keyword arguments of the class when sampler is package.module:Class"
-    )
-    pruner: str = Field(
-        "asha", min_length=1, description="asha, hyperband, median, patience or none; or package.module:Class"
-    )
-    objective: StrictStr | tuple[StrictStr, ...] = Field(
-        "val_macro_f1",
-        description="val_macro_f1, val_accuracy, val_balanced_accuracy or val_loss; or a list that begins with one of "
-        "these, whose further members may also be -parameters, -flops or -seconds_per_image (- means: the less, the "
-        "better)",
-    )
-    constraints: dict[str, StrictStr] = Field(
-        default_factory=dict,
-        description='bounds such as {parameters: "<= 1e6"}, on parameters, flops or seconds_per_image',
-    )
-    seed: int = Field(1, ge=0, description="proposals, weights and shuffling follow from it")
-    baseline: bool = Field(True, description="trial 0 is the hypermodel with its default values, never stopped early")
-    enqueue: tuple[Options, ...] = Field(
-        (), description="configurations to try first, after the baseline; what one leaves out takes its default"
-    )
-    warm_start: StrictStr | tuple[StrictStr, ...] | None = Field(
-        None,
-        description="an earlier sweep whose trials are evidence, or a list of some: its id, or the newest whose id "
-        "begins so",
-    )
-    executions: int = Field(
-        1, ge=1, le=100, description="trials of each proposed configuration, each with its own seed"
-    )
-    first_rung: int = Field(
-        2,
-        ge=1,
-        description="asha, hyperband: the first epoch at which trials are compared; median: the first that counts",
-    )
-    reduction_factor: int = Field(3, ge=2, description="asha, hyperband: one in so many goes on from each rung")
-    patience: int = Field(5, ge=1, description="patience: epochs without gain after which a trial ends")
-    max_trials: int = Field(
-        20,
-        ge=1,
-        le=1_000_000,
-        description="trials of the search, the baseline included; those of finalists come on top",
-    )
-    max_epochs: int | None = Field(None, ge=1, description="epochs in all trials of the search together")
-    max_hours: float | None = Field(
-        None, gt=0, description="hours of the search, time between stop and resume left out"
-    )
-    max_trials_without_gain: int | None = Field(
-        None, ge=1, description="trials in a row that do not improve the best before the sweep ends"
-    )
-    min_expected_gain: float | None = Field(
-        None,
-        gt=0,
-        description="the sweep ends when ten more trials are expected to improve the objective by less; judged from 20 "
-        "trials on",
-    )
-    max_failures: int = Field(3, ge=1, description="failed trials in a row that end the sweep")
-
-    @field_validator("sampler", "pruner")
-    @classmethod
-    def _known_or_dotted(cls, name: str, info: ValidationInfo) -> str:
-        known = SAMPLERS if info.field_name == "sampler" else PRUNERS
-        if name not in known and not re.search(r"[.:]", name):
-            raise ValueError(
-                f'unknown {info.field_name} "{name}"; {did_you_mean(name, known)}, or package.module:Class'
-            )
-        return name
-
-    @field_validator("enqueue")
-    @classmethod
-    def _plain_values(cls, enqueue: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
-        for position, configuration in enumerate(enqueue):
-            for name, value in configuration.items():
-                if not isinstance(value, bool | int | float | str):
-                    raise ValueError(f"{position}: {name} is {value!r}; expected a number, text, or true/false")
-        return enqueue
-
-    @field_validator("warm_start", mode="before")
-    @classmethod
-    def _different_sweeps(cls, warm_start: Any) -> Any:
-        names = _listed(warm_start)
-        if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
-            raise ValueError(f"found {warm_start!r}; expected the id of a sweep, or a list of different ones")
-        return warm_start
-
-    @field_validator("objective")
-    @classmethod
-    def _known_objectives(cls, objective: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        names = (objective,) if isinstance(objective, str) else objective
-        if not names:
-            raise ValueError("the list is empty; expected at least one objective")
-        for position, name in enumerate(names):
-            known = [*OBJECTIVES, *(f"-{cost}" for cost in COSTS)] if position else list(OBJECTIVES)
-            if name not in known:
-                raise ValueError(f"found {name!r}; expected {_one_of(name, known)}")
-        if len(set(names)) < len(names):
-            raise ValueError("an objective is listed twice; expected different ones")
-        return objective
-
-    @field_validator("constraints")
-    @classmethod
-    def _readable_constraints(cls, constraints: dict[str, str]) -> dict[str, str]:
-        for name, text in constraints.items():
-            if name not in COSTS:
-                raise ValueError(f"unknown quantity {name!r}; expected {_one_of(name, list(COSTS))}")
-            _parse_constraint(name, text)
-        return constraints
-
-    @property
-    def sampler_choice(self) -> str:
-        """What `sampler` comes to."""
-        if self.sampler != "auto":
-            return self.sampler
-        return "gp" if len(self.objectives) == 1 else "tpe"
-
-    @property
-    def objectives(self) -> tuple[Objective, ...]:
-        """All objectives; the first is the one that trials are stopped, ranked and promoted by."""
-        names = (self.objective,) if isinstance(self.objective, str) else self.objective
-        return tuple(Objective(name.removeprefix("-"), OBJECTIVES.get(name, "min")) for name in names)
-
-    @property
-    def objective_record(self) -> Objective:
-        return self.objectives[0]
-
-    @property
-    def warm_starts(self) -> tuple[str, ...]:
-        """The earlier sweeps whose trials are evidence."""
-        return _listed(self.warm_start)
-
-    @property
-    def objective_text(self) -> str:
-        """The objectives as the sweep file names them."""
-        return self.objective if isinstance(self.objective, str) else ", ".join(self.objective)
-
-    @property
-    def constraint_records(self) -> tuple[Constraint, ...]:
-        return tuple(_parse_constraint(name, text) for name, text in self.constraints.items())
-
-
-def _listed(found: Any) -> tuple[Any, ...]:
-    """One as several, none as no one."""
-    return tuple(found) if isinstance(found, list | tuple) else () if found is None else (found,)
-
-
-_CONSTRAINT = re.compile(r"\s*(<=|>=)\s*([0-9.eE+-]+)\s*")
-
-
-def _parse_constraint(name: str, text: str) -> Constraint:
-    matched = _CONSTRAINT.fullmatch(text)
-    try:
-        limit = float(matched[2]) if matched else math.nan
-    except ValueError:
-        limit = math.nan
-    if matched is None or not math.isfinite(limit):
-        raise ValueError(f'{name}: found {text!r}; expected "<= NUMBER" or ">= NUMBER"')
-    return Constraint(name, "<=" if matched[1] == "<=" else ">=", limit)
-
-
-def _one_of(found: str, known: list[str]) -> str:
-    close = nearest(found, known)
-    hint = f'; did you mean "{close}"?' if close else ""
-    return f"one of {', '.join(known)}{hint}"
 
 
 class ExecutionConfig(Section):

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.data_formats import ARRAY_SUFFIXES, HDF5_SUFFIXES
+from galaxy_exp.config.data_section import ARRAY_SUFFIXES, HDF5_SUFFIXES
 from galaxy_exp.data.reasons import is_access_error, short_reason
 from galaxy_exp.errors import DataError
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.sweep import MIN_SIDE
+from galaxy_exp.config.data_section import MIN_SIDE
 from galaxy_exp.data.labels import LabelsAt, parse_labels
 from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.errors import DataError

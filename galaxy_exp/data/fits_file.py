@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.data_formats import FitsConfig
+from galaxy_exp.config.data_section import FitsConfig
 from galaxy_exp.data.reasons import short_reason
 from galaxy_exp.errors import DataError
 

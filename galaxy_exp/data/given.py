@@ -14,7 +14,7 @@ from typing import Any
 
 import h5py
 
-from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset, iter_chunks
 from galaxy_exp.data.parts import PARTS
 from galaxy_exp.data.sources.array_source import DESCRIPTION, describe_images

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from galaxy_exp.config.data_formats import TableConfig
-from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.config.data_section import DataConfig, TableConfig
 from galaxy_exp.data.listing import list_images
 from galaxy_exp.data.table_file import SEPARATORS, Table
 from galaxy_exp.errors import DataError

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.data_formats import ARRAY_SUFFIXES, TABLE_SUFFIXES, FitsConfig
-from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.config.data_section import ARRAY_SUFFIXES, TABLE_SUFFIXES, DataConfig, FitsConfig
 from galaxy_exp.data.array_file import is_array_file, open_arrays
 from galaxy_exp.data.fits_file import has_fits_name, read_fits
 from galaxy_exp.data.image_file import read_image

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.errors import DataError
-from galaxy_exp.wording import did_you_mean
+from galaxy_exp.wording import did_you_mean, parse_number
 
 __all__ = ["Labels", "LabelsAt", "parse_labels"]
 
@@ -149,7 +149,7 @@ def _read_values(
     if all(isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_) for value in values):
         return _as_numbers(values, at, first_label)
     texts = [_read_text(value, index, at) for index, value in enumerate(values)]
-    parsed = [_number(text) for text in texts]
+    parsed = [parse_number(text) for text in texts]
     named = bool(class_names) and set(texts) <= set(class_names)
     return texts if named or None in parsed else np.array(parsed)
 
@@ -180,13 +180,6 @@ def _read_text(value: Any, index: int, at: LabelsAt) -> str:
     if isinstance(value, str | bool | np.bool_ | numbers.Real):
         return str(value).strip()
     raise at.refusal(index, value, "; expected a whole number or a name")
-
-
-def _number(text: str) -> float | None:
-    try:
-        return None if "_" in text else float(text)  # Python takes 1_0 for 10
-    except ValueError:
-        return None
 
 
 def _lower(texts: Sequence[str]) -> list[str]:
@@ -272,4 +265,4 @@ def _show(value: Any) -> str:
         return "empty"
     if isinstance(plain, float):
         return str(int(plain)) if plain.is_integer() else f"{plain:g}"
-    return (repr(plain) if isinstance(plain, str) and _number(plain) is None else str(plain))[:60]
+    return (repr(plain) if isinstance(plain, str) and parse_number(plain) is None else str(plain))[:60]

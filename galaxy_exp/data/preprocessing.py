@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from galaxy_exp.config.sweep import DataConfig, FitsConfig
+from galaxy_exp.config.data_section import DataConfig, FitsConfig
 from galaxy_exp.data.scratch import allocate_images
 from galaxy_exp.errors import DataError
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.sweep import SplitConfig
+from galaxy_exp.config.data_section import SplitConfig
 from galaxy_exp.data.dataset import ImageDataset, iter_chunks
 from galaxy_exp.data.groups import group_duplicates
 from galaxy_exp.data.parts import PARTS

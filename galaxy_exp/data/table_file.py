@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from galaxy_exp.config.data_formats import TABLE_SUFFIXES
+from galaxy_exp.config.data_section import TABLE_SUFFIXES
 from galaxy_exp.data.listing import has_image_name
 from galaxy_exp.data.reasons import short_reason
 from galaxy_exp.errors import DataError

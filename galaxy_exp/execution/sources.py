@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from galaxy_exp.config.sweep import SAMPLERS
+from galaxy_exp.config.search_section import SAMPLERS
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.outcomes import outcome_of
 from galaxy_exp.journal.record import SweepRecord, TrialRecord

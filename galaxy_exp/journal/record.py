@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from galaxy_exp.config import SweepConfig, parse_sweep
-from galaxy_exp.config.changes import unsettles_workers
+from galaxy_exp.config.differences import unsettles_workers
 from galaxy_exp.config.reading import SweepFile
-from galaxy_exp.config.sweep import COSTS, ExecutionConfig
+from galaxy_exp.config.search_section import COSTS
+from galaxy_exp.config.sweep import ExecutionConfig
 from galaxy_exp.errors import JournalError
 from galaxy_exp.journal.events import (
     EpochReported,

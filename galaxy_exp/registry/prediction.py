@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.config import parse_sweep
-from galaxy_exp.config.sweep import FitsConfig
+from galaxy_exp.config.data_section import FitsConfig
 from galaxy_exp.errors import BadInputError
 from galaxy_exp.registry.row_files import Row
 

@@ -9,7 +9,7 @@ from typing import Any
 import keras_tuner
 from optuna.samplers import BaseSampler
 
-from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.search.dotted import construct, load_class
 from galaxy_exp.search.foreign import ForeignProposer

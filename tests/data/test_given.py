@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from galaxy_exp.config.sweep import DataConfig, FitsConfig, SplitConfig
+from galaxy_exp.config.data_section import DataConfig, FitsConfig, SplitConfig
 from galaxy_exp.data import ImageDataset, Preprocessing, build_dataset, load_dataset, prepare_split
 from galaxy_exp.data.given import store_data
 from galaxy_exp.errors import DataError

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data import ImageDataset, load_dataset
 from galaxy_exp.data.given import store_data
 from galaxy_exp.errors import DataError

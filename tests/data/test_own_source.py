@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data import ImageDataset, load_dataset
 from galaxy_exp.errors import DataError
 

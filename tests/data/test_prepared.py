@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from galaxy_exp.config.sweep import SplitConfig
+from galaxy_exp.config.data_section import SplitConfig
 from galaxy_exp.data import ImageDataset, PreparedData, build_dataset, prepare_split, split_dataset
 from galaxy_exp.data import dataset as dataset_module
 from galaxy_exp.errors import DataError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from galaxy_exp.config.sweep import DataConfig, FitsConfig, SplitConfig
+from galaxy_exp.config.data_section import DataConfig, FitsConfig, SplitConfig
 from galaxy_exp.data import PreparedData, load_dataset, prepare_split
 from galaxy_exp.data import scratch as scratch_module
 from galaxy_exp.data.preprocessing import Preprocessing

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from galaxy_exp.config.sweep import SimulatedConfig
+from galaxy_exp.config.data_section import SimulatedConfig
 from galaxy_exp.data.simulated import (
     CLASS_NAMES,
     CONFUSIONS,

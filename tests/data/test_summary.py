@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from galaxy_exp.config.sweep import SplitConfig
+from galaxy_exp.config.data_section import SplitConfig
 from galaxy_exp.data import ImageDataset, split_dataset
 from galaxy_exp.data import dataset as dataset_module
 from galaxy_exp.data.summary import channel_statistics, summarise_dataset

@@ -30,7 +30,7 @@ from PIL import Image
 from galaxy_exp.cli.main import cli
 from galaxy_exp.cli.shortcuts import read_shortcuts
 from galaxy_exp.config import load_sweep
-from galaxy_exp.config.sweep import SimulatedConfig
+from galaxy_exp.config.data_section import SimulatedConfig
 from galaxy_exp.data.simulated import CLASS_NAMES, simulate_galaxies
 from galaxy_exp.folders import ProjectFolder
 

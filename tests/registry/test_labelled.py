@@ -14,7 +14,7 @@ import pytest
 from astropy.io import fits
 
 from galaxy_exp.cli.main import _run
-from galaxy_exp.config.data_formats import FitsConfig
+from galaxy_exp.config.data_section import FitsConfig
 from galaxy_exp.data import PreparedData, build_dataset
 from galaxy_exp.data.sources.array_source import DESCRIPTION
 from galaxy_exp.errors import ModelError

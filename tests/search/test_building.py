@@ -7,7 +7,7 @@ import pytest
 from search.driving import distinct, drive, finite_space, mixed_space
 
 from galaxy_exp.config import sweep as config
-from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.errors import ConfigError, SweepFailedError
 from galaxy_exp.records import Evidence, Outcome, TrialState
 from galaxy_exp.search.building import build_proposer, check_names, check_search

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.sweep import SimulatedConfig
+from galaxy_exp.config.data_section import SimulatedConfig
 from galaxy_exp.data.simulated.classes import allocate_counts
 from galaxy_exp.data.simulated.drawing import draw_galaxy
 from galaxy_exp.data.simulated.imaging import Frame, draw_observation, observe, stretch_colours

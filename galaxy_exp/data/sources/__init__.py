@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from galaxy_exp.config.data_formats import ARRAY_SUFFIXES, TABLE_SUFFIXES
-from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.config.data_section import ARRAY_SUFFIXES, TABLE_SUFFIXES, DataConfig
 from galaxy_exp.data.array_file import is_array_file
 from galaxy_exp.data.dataset import ImageDataset, preprocess_dataset
 from galaxy_exp.data.preprocessing import Preprocessing

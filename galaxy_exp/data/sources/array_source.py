@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.sweep import DataConfig, SplitConfig
+from galaxy_exp.config.data_section import DataConfig, SplitConfig
 from galaxy_exp.data.array_file import open_arrays, read_labels
 from galaxy_exp.data.dataset import ImageDataset, build_dataset, iter_chunks
 from galaxy_exp.data.parts import parse_parts

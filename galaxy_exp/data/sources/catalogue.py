@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from galaxy_exp.config.data_formats import ARRAY_SUFFIXES, TABLE_SUFFIXES
+from galaxy_exp.config.data_section import ARRAY_SUFFIXES, TABLE_SUFFIXES
 from galaxy_exp.data.simulated.classes import CLASS_NAMES
 from galaxy_exp.data.sources.galaxy10 import GALAXY10, astronn_cache_folder
 

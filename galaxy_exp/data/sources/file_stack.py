@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.sweep import MIN_SIDE, DataConfig
+from galaxy_exp.config.data_section import MIN_SIDE, DataConfig
 from galaxy_exp.data.fits_file import has_fits_name, read_fits
 from galaxy_exp.data.image_file import read_image
 from galaxy_exp.data.preprocessing import Preprocessing

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data.dataset import ImageDataset
 from galaxy_exp.data.fetch import RemoteFile, fetch_file
 from galaxy_exp.data.sources.array_source import load_array_file

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
 from galaxy_exp.data.listing import describe_endings, list_images, list_subfolders, no_images, report_others
 from galaxy_exp.data.parts import PART_NAMES, PARTS, Part

@@ -10,7 +10,7 @@ from typing import Any, NotRequired, Protocol, Required, TypedDict
 
 from numpy.typing import NDArray
 
-from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
 from galaxy_exp.data.parts import parse_parts
 from galaxy_exp.errors import DataError

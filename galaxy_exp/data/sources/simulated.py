@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from galaxy_exp.config.sweep import SimulatedConfig
+from galaxy_exp.config.data_section import SimulatedConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
 from galaxy_exp.data.simulated import CLASS_NAMES, simulate_galaxies
 

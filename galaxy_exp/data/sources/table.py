@@ -6,8 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from galaxy_exp.config.data_formats import TableConfig
-from galaxy_exp.config.sweep import DataConfig, SplitConfig
+from galaxy_exp.config.data_section import DataConfig, SplitConfig, TableConfig
 from galaxy_exp.data.dataset import ImageDataset, TableRows, build_dataset
 from galaxy_exp.data.image_table import LABEL_COLUMNS, find_file_columns, open_image_table
 from galaxy_exp.data.labels import LabelsAt, parse_labels

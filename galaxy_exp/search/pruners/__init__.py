@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
-from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.search.dotted import construct, load_class
 from galaxy_exp.search.pruners.asha import AshaPruner

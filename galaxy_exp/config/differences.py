@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from galaxy_exp.config.sweep import SweepConfig
+from galaxy_exp.wording import shorten
 
 __all__ = ["CHANGEABLE", "STORE", "Change", "differences", "is_budget", "is_changeable", "unsettles_workers"]
 
@@ -25,9 +26,6 @@ STORE = "tracking.uri"
 
 CHANGEABLE = (*BUDGET, "search.max_failures", "execution", STORE, "tracking.keep_models", "registry")
 """Keys and sections that no proposal and no result of a trial depends on."""
-
-_LONGEST_VALUE = 100
-"""Characters of a value that a message shows."""
 
 _ABSENT = object()
 
@@ -82,4 +80,4 @@ def _leaves(section: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, A
 
 def _show(value: Any) -> str:
     text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+    return shorten(text)
