@@ -8,8 +8,10 @@ expected. The command line prints `str(error)` and exits with `error.exit_code`;
 from __future__ import annotations
 
 import errno
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 __all__ = [
     "BadInputError",
@@ -26,11 +28,14 @@ __all__ = [
     "TrackingError",
     "UnusableImagesError",
     "UnusableStoreError",
+    "access_errors",
     "first_line",
+    "is_access_error",
     "is_disk_full",
     "is_of_the_machine",
     "one_line",
     "reason_of",
+    "short_reason",
     "typed_reason",
 ]
 
@@ -135,6 +140,27 @@ def first_line(error: BaseException) -> str:
     return (
         lines[0] if isinstance(error, GalaxyExpError | OSError | ValueError) else f"{type(error).__name__}: {lines[0]}"
     )
+
+
+def is_access_error(error: Exception) -> bool:
+    """Whether the operating system refused (no permission, no space), as opposed to damaged content."""
+    return isinstance(error, OSError) and bool(error.errno)
+
+
+def short_reason(error: Exception) -> str:
+    """One line of at most 200 characters; where the operating system refused, its own words without number and path."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+@contextmanager
+def access_errors(where: str) -> Iterator[None]:
+    """Turns what the operating system refuses into a `DataError` that names the file, or else `where`."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{error.filename or where}: cannot be read ({short_reason(error)})") from None
 
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")

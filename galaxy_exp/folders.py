@@ -16,19 +16,32 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from galaxy_exp.errors import BadInputError, is_disk_full
 
-__all__ = ["JOURNAL_NAME", "MODEL_NAME", "ProjectFolder", "SweepFolder", "fsync_path", "graph_of", "write_atomically"]
+__all__ = [
+    "JOURNAL_NAME",
+    "MODEL_NAME",
+    "ProjectFolder",
+    "SweepFolder",
+    "fsync_path",
+    "graph_of",
+    "open_locked",
+    "take_lock",
+    "write_atomically",
+]
 
 JOURNAL_NAME = "journal.jsonl"
 MODEL_NAME = "model.keras"
@@ -44,9 +57,11 @@ def fsync_path(path: Path) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """`write` gets a path with the same ending; a reader sees the whole file or folder or none, also after a power cut.
+    """Writes a file or folder that has its name only when it is complete and on disk, also after a power cut.
 
-    On disk before it returns: the journal will speak of it, and then it must be there.
+    Args:
+        path: the file or folder; a file that is there is replaced, a folder that is there is an OSError.
+        write: makes the file or folder at a temporary path beside `path`, with the same ending.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
@@ -60,6 +75,41 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         if temporary.is_dir():
             shutil.rmtree(temporary)
         temporary.unlink(missing_ok=True)
+
+
+def take_lock(file: IO[bytes] | int, *, shared: bool = False, wait: bool = False) -> bool:
+    """Locks an open file or folder (flock) until it is closed; the lock of a killed process is gone with it.
+
+    Args:
+        file: a file object or a descriptor.
+        shared: whether other processes may have the lock as well, if they share it too.
+        wait: whether to wait until the lock is free.
+
+    Returns:
+        False if another process has the lock.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def open_locked(path: Path, mode: str = "a+b", *, wait: bool = False) -> Iterator[IO[bytes]]:
+    """Opens a binary file that only this process may have open in this way.
+
+    Raises:
+        BlockingIOError: another process has the lock.
+        OSError: the file cannot be opened or locked.
+    """
+    with path.open(mode) as file:
+        if not take_lock(file, wait=wait):
+            raise BlockingIOError(f"{path}: another process has locked it")
+        yield file
 
 
 def graph_of(model_file: Path) -> Path:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.config.reading import as_journaled
+from galaxy_exp.environment import describe_software, user_import_paths
 from galaxy_exp.errors import BadInputError, ConfigError
 from galaxy_exp.folders import ProjectFolder
-from galaxy_exp.import_paths import own_import_paths
 from galaxy_exp.journal.events import SweepStarted
 from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.records import Evidence
 from galaxy_exp.redaction import hide_password, remember_address
-from galaxy_exp.software import describe_software
 
 if TYPE_CHECKING:
     from galaxy_exp.data import ImageDataset
@@ -96,7 +95,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
         split_digest=data.split_digest,
         data_source=dataset.source,
         simulated=dataset.simulated,
-        import_paths=own_import_paths(),
+        import_paths=user_import_paths(),
         tracking_uri=remember_address(resolve_tracking_uri(config.tracking.uri)),
         software=describe_software(),
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from galaxy_exp.environment import describe_software
 from galaxy_exp.errors import BadInputError, JournalError, SweepFailedError
 from galaxy_exp.execution.engine import LostWorker
 from galaxy_exp.execution.inline import InlineEngine
@@ -17,7 +18,6 @@ from galaxy_exp.journal.journal import read_record
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.records import EpochReport, TrialSpec
-from galaxy_exp.software import describe_software
 from galaxy_exp.sweep import restore_data, trial_spec
 
 __all__ = ["TOLERANCE", "Reproduction", "find_trial", "reproduce_trial"]

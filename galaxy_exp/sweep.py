@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from galaxy_exp.config import SweepConfig, load_sweep, parse_sweep
 from galaxy_exp.config.differences import STORE, unsettles_workers
 from galaxy_exp.config.reading import FlagValue, SweepFile, read_sweep
+from galaxy_exp.environment import add_import_paths
 from galaxy_exp.errors import (
     ConfigError,
     DataError,
@@ -27,7 +28,6 @@ from galaxy_exp.errors import (
 )
 from galaxy_exp.execution.crew import Crew
 from galaxy_exp.folders import ProjectFolder, SweepFolder
-from galaxy_exp.import_paths import add_import_paths
 from galaxy_exp.interrupts import gentle_interrupts, signals_as_interrupts, signals_ignored
 from galaxy_exp.journal.changes import find_change
 from galaxy_exp.journal.events import Event, SweepChanged, SweepEnded, SweepResumed
@@ -168,7 +168,7 @@ def _references(
 
         changes["hypermodel"] = store_hypermodel(hypermodel, folder.path)
     if data is not None:
-        from galaxy_exp.data.given import store_data
+        from galaxy_exp.data.in_memory import store_data
 
         changes["data"] = store_data(data, config.data, project.given_data)
     return changes

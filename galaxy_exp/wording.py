@@ -39,8 +39,8 @@ def short_value(value: Any, digits: int = 4) -> str:
 
 
 def shorten(text: str, length: int = 100) -> str:
-    """The text; if it is longer than `length` characters, its beginning and three dots."""
-    return text if len(text) <= length else f"{text[:length]}..."
+    """The text; if it is longer than `length` characters, its beginning and an ellipsis."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def parse_number(text: str) -> float | None:

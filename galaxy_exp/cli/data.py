@@ -41,7 +41,7 @@ def data_command() -> None:
 @format_option
 def list_sources_command(output_format: str) -> None:
     """List what `data.source` of a sweep file can be."""
-    from galaxy_exp.data.sources.catalogue import list_sources
+    from galaxy_exp.data.sources import list_sources
 
     print_rows(list_sources(), output_format)
 

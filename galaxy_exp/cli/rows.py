@@ -16,7 +16,7 @@ from galaxy_exp.journal.record import SweepRecord, TrialRecord, result_value
 from galaxy_exp.records import Gain
 from galaxy_exp.registry.choice import standings
 from galaxy_exp.tracking.store import hide_in_address
-from galaxy_exp.wording import iso_time, local_time
+from galaxy_exp.wording import iso_time, local_time, short_value
 
 __all__ = [
     "describe_settings",
@@ -178,7 +178,7 @@ def _changed(values: Mapping[str, Any], record: SweepRecord) -> dict[str, Any]:
 
 
 def _join(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={_short_value(value)}" for name, value in values.items())
+    return ", ".join(f"{name}={short_value(value, 3)}" for name, value in values.items())
 
 
 def _short_row(trial: TrialRecord, record: SweepRecord, front: Set[int]) -> dict[str, Any]:
@@ -190,10 +190,6 @@ def _short_row(trial: TrialRecord, record: SweepRecord, front: Set[int]) -> dict
     if len(record.objectives) > 1:
         kept["pareto"] = "yes" if trial.number in front else ""
     return {**kept, "differs from the baseline in": describe_settings(trial, record)}
-
-
-def _short_value(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _short_report(report: dict[str, Any]) -> dict[str, float]:

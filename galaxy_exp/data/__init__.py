@@ -6,7 +6,7 @@ from galaxy_exp.data.prepared import PreparedData, SealedTest, prepare_split
 from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.data.sources import SOURCES, load_dataset
 from galaxy_exp.data.sources.galaxy10 import fetch_galaxy10
-from galaxy_exp.data.sources.own_source import DataSource, LabelledImages
+from galaxy_exp.data.sources.user_source import DataSource, LabelledImages
 from galaxy_exp.data.split import Split, split_dataset
 from galaxy_exp.data.summary import DataSummary, summarise_dataset
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -12,17 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.data_section import MIN_SIDE
+from galaxy_exp.data.image_arrays import check_images, iter_chunks
 from galaxy_exp.data.labels import LabelsAt, parse_labels
 from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.errors import DataError
 
-__all__ = ["ImageDataset", "TableRows", "build_dataset", "iter_chunks", "preprocess_dataset"]
+__all__ = ["ImageDataset", "TableRows", "build_dataset", "preprocess_dataset"]
 
 _LOG = logging.getLogger(__name__)
-
-CHUNK_BYTES = 16 * 2**20
-"""How much of an image array is touched at a time, so that a memory-mapped file never has to fit in memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,14 +97,6 @@ class ImageDataset:
         sha256.update(self.labels.astype("<i8").tobytes())
         sha256.update("\n".join(self.class_names).encode())
         return sha256.hexdigest()
-
-
-def iter_chunks(images: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Yields consecutive slices along the first axis, each of about `CHUNK_BYTES` and at least one image."""
-    per_image = max(1, images[:1].nbytes)
-    step = max(1, CHUNK_BYTES // per_image)
-    for start in range(0, len(images), step):
-        yield images[start : start + step]
 
 
 def build_dataset(
@@ -190,29 +179,6 @@ def preprocess_dataset(dataset: ImageDataset, preprocessing: Preprocessing) -> I
         )
     images = wanted.apply_to_all(dataset.images, dataset.source)
     return replace(dataset, images=images, preprocessing=wanted)
-
-
-def check_images(images: NDArray[Any], source: str) -> None:
-    """Raises `DataError` unless `images` is uint8 (n, height, width, 3) with n >= 1."""
-    expected = "expected uint8 of shape (n, height, width, 3)"
-    if images.ndim != 4 or images.shape[-1] != 3:
-        raise DataError(f"{source}: 'images' has shape {images.shape}; {expected}")
-    if len(images) == 0:
-        raise DataError(f"{source}: 'images' holds none; {expected}, n >= 1")
-    if min(images.shape[1:3]) < MIN_SIDE:
-        raise DataError(f"{source}: 'images' has shape {images.shape}; expected sides of at least {MIN_SIDE} pixels")
-    if images.dtype != np.uint8:
-        raise DataError(f"{source}: 'images' is {_describe_values(images)}; {expected}, values 0 to 255")
-
-
-def _describe_values(images: NDArray[Any]) -> str:
-    """ "float32 with NaN at index 3", or "float32 from 0 to 1", or just the dtype."""
-    if not np.issubdtype(images.dtype, np.number) or np.iscomplexobj(images):
-        return str(images.dtype)
-    bad = ~np.isfinite(images).all(axis=(1, 2, 3))
-    if bad.any():
-        return f"{images.dtype} with NaN or infinity at index {int(bad.argmax())}"
-    return f"{images.dtype} from {images.min():g} to {images.max():g}"
 
 
 def check_class_names(names: Sequence[str], source: str) -> None:

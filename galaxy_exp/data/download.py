@@ -10,7 +10,15 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import requests
-from tqdm import tqdm
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskProgressColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 __all__ = ["BrokenOffError", "download", "size_of"]
 
@@ -96,10 +104,11 @@ def _stream(response: requests.Response, file: BinaryIO, progress: bool) -> None
     resumable = sends_parts or response.headers.get("Accept-Ranges") == "bytes"
     total = int(response.headers.get("Content-Length", 0)) + start or None
     try:
-        with tqdm(total=total, initial=start, unit="B", unit_scale=True, disable=not progress) as bar:
+        with _progress_bar(progress) as bar:
+            task = bar.add_task("", total=total, completed=start)
             for piece in response.iter_content(PIECE_BYTES):
                 file.write(piece)
-                bar.update(len(piece))
+                bar.advance(task, len(piece))
     except OSError as error:  # every error of requests is one
         if not isinstance(error, requests.RequestException):
             raise  # the disk, not the network
@@ -108,3 +117,8 @@ def _stream(response: requests.Response, file: BinaryIO, progress: bool) -> None
         file.flush()
         if not resumable and total is not None and size_of(file) < total:
             file.truncate(0)
+
+
+def _progress_bar(visible: bool) -> Progress:
+    columns = (BarColumn(), TaskProgressColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=not visible)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import os
 import sys
 import tempfile
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import pooch
 import requests
 
 from galaxy_exp.data.download import BrokenOffError, download, size_of
 from galaxy_exp.errors import FetchError
+from galaxy_exp.folders import take_lock
 
 __all__ = ["RemoteFile", "fetch_file"]
 
@@ -99,7 +99,7 @@ def fetch_file(
 
 
 def _check_present(path: Path, remote: RemoteFile) -> None:
-    found = pooch.file_hash(str(path), alg="sha256")
+    found = _sha256(path)
     if found != remote.sha256:
         raise FetchError(
             f"{path}: is damaged or another file ({path.stat().st_size:,} bytes, SHA-256 {found}); expected "
@@ -134,8 +134,7 @@ def _partial_file(path: Path, remote: RemoteFile) -> Iterator[_Partial]:
 def _lock(file: BinaryIO, path: Path) -> bool:
     """Whether this process alone may write; not if the file was completed and renamed since it was opened."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.fstat(file.fileno()).st_ino == path.stat().st_ino
+        return take_lock(file) and os.fstat(file.fileno()).st_ino == path.stat().st_ino
     except OSError:
         return False
 
@@ -159,7 +158,7 @@ def _download_from(url: str, partial: _Partial, remote: RemoteFile, timeout_seco
             continue
         if _is_right(partial, remote):
             return
-        found = f"sent {size_of(file):,} bytes with SHA-256 {pooch.file_hash(str(partial.path), alg='sha256')}"
+        found = f"sent {size_of(file):,} bytes with SHA-256 {_sha256(partial.path)}"
         file.truncate(0)
         if not begun:
             raise ValueError(found)
@@ -169,7 +168,12 @@ def _download_from(url: str, partial: _Partial, remote: RemoteFile, timeout_seco
 
 def _is_right(partial: _Partial, remote: RemoteFile) -> bool:
     partial.file.flush()
-    return bool(pooch.file_hash(str(partial.path), alg="sha256") == remote.sha256)
+    return _sha256(partial.path) == remote.sha256
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _describe(error: Exception) -> str:

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.config.data_section import FitsConfig
-from galaxy_exp.data.reasons import short_reason
-from galaxy_exp.errors import DataError
+from galaxy_exp.errors import DataError, short_reason
 
 __all__ = ["has_fits_name", "read_fits", "stretch_bands"]
 

@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from galaxy_exp.data.reasons import short_reason
-from galaxy_exp.errors import DataError
+from galaxy_exp.errors import DataError, short_reason
 
 __all__ = ["has_picture_name", "picture_endings", "read_image"]
 

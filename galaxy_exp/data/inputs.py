@@ -15,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.config.data_section import ARRAY_SUFFIXES, TABLE_SUFFIXES, DataConfig, FitsConfig
-from galaxy_exp.data.array_file import is_array_file, open_arrays
 from galaxy_exp.data.fits_file import has_fits_name, read_fits
 from galaxy_exp.data.image_file import read_image
-from galaxy_exp.data.image_table import ImageTable, open_image_table
 from galaxy_exp.data.listing import EXPECTED_ENDINGS, has_image_name, list_images, no_images, report_others
-from galaxy_exp.data.reasons import access_errors, short_reason
+from galaxy_exp.data.sources.array_file import is_array_file, open_arrays
+from galaxy_exp.data.sources.image_table import ImageTable, open_image_table
 from galaxy_exp.data.table_file import is_table, open_table
-from galaxy_exp.errors import DataError
+from galaxy_exp.errors import DataError, access_errors, short_reason
 
 __all__ = ["InputFile", "NamedImage", "digest_files", "find_files", "first_fits_file", "iter_images"]
 

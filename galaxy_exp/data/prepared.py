@@ -4,7 +4,7 @@
     train_images.npy  train_labels.npy  train_indices.npy  validation_images.npy  ...
     meta.json
     sealed/test_images.npy  sealed/test_labels.npy  sealed/test_indices.npy
-<cache>/groups/<data digest>-<near or identical>-<method>.npz    duplicates, see `recall_groups`
+<cache>/groups/<data digest>-<near or identical>-<method>.npz    duplicates, see `load_groups`
 
 The indices, int64 (n_part,), are the images' positions in the data set.
 """
@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import time
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,12 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.config.data_section import SplitConfig
-from galaxy_exp.data.dataset import ImageDataset, iter_chunks
-from galaxy_exp.data.groups import recall_groups
+from galaxy_exp.data.dataset import ImageDataset
+from galaxy_exp.data.duplicates import load_groups
+from galaxy_exp.data.image_arrays import images_per_chunk
 from galaxy_exp.data.parts import PARTS, Part
 from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.data.split import Split, split_dataset
 from galaxy_exp.errors import DataError
+from galaxy_exp.folders import write_atomically
 from galaxy_exp.records import SplitFiles
 
 __all__ = ["PreparedData", "SealedTest", "prepare_split"]
@@ -136,7 +136,7 @@ def prepare_split(dataset: ImageDataset, split_config: SplitConfig, cache_folder
     Raises:
         DataError: a class is too small to split, or the disk is full or not writable.
     """
-    groups = recall_groups(dataset, split_config.duplicates, cache_folder.absolute() / "groups")
+    groups = load_groups(dataset, split_config.duplicates, cache_folder.absolute() / "groups")
     split = split_dataset(dataset, split_config, groups)
     folder = cache_folder.absolute() / f"{dataset.digest[:16]}-{split.digest[:16]}"
     if folder.exists():
@@ -145,42 +145,30 @@ def prepare_split(dataset: ImageDataset, split_config: SplitConfig, cache_folder
         except DataError:
             shutil.rmtree(folder, ignore_errors=True)
     try:
-        _write_folder(dataset, split, folder)
+        _remove_leftovers(folder)
+        write_atomically(folder, lambda temporary: _write_folder(dataset, split, temporary))
     except OSError as error:
+        if (folder / "meta.json").is_file():  # another process was faster
+            return PreparedData.load(folder)
         raise DataError(f"{folder}: the split cannot be written ({error.strerror or error})") from None
     return PreparedData.load(folder)
 
 
 def _write_folder(dataset: ImageDataset, split: Split, folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(folder)
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    try:
-        (temporary / "sealed").mkdir(parents=True)
-        for part in PARTS:
-            images_file, labels_file, indices_file = _part_files(temporary, part)
-            _write_images(images_file, dataset.images, split[part])
-            np.save(labels_file, dataset.labels[split[part]])
-            np.save(indices_file, split[part])
-        (temporary / "meta.json").write_text(json.dumps(_build_meta(dataset, split), indent=1), encoding="utf-8")
-        _rename_unless_there(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    (folder / "sealed").mkdir(parents=True)
+    for part in PARTS:
+        images_file, labels_file, indices_file = _part_files(folder, part)
+        _write_images(images_file, dataset.images, split[part])
+        np.save(labels_file, dataset.labels[split[part]])
+        np.save(indices_file, split[part])
+    (folder / "meta.json").write_text(json.dumps(_build_meta(dataset, split), indent=1), encoding="utf-8")
 
 
 def _remove_leftovers(folder: Path) -> None:
     """Deletes what writers of this split left behind that were killed; none takes as long as `STALE_SECONDS`."""
-    for leftover in folder.parent.glob(f".{folder.name}.*"):
+    for leftover in folder.parent.glob(f".*{folder.name}*"):
         if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
             shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _rename_unless_there(temporary: Path, folder: Path) -> None:
-    try:
-        temporary.rename(folder)
-    except OSError:
-        if not (folder / "meta.json").is_file():  # another process was faster, or a real failure
-            raise
 
 
 def _part_files(folder: Path, part: Part) -> tuple[Path, Path, Path]:
@@ -193,13 +181,11 @@ def _write_images(path: Path, images: NDArray[np.uint8], indices: NDArray[np.int
     """Writes `images[indices]` in pieces, so that a memory-mapped source is never read whole."""
     shape = (len(indices), *images.shape[1:])
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    per_chunk = len(next(iter_chunks(images)))
+    per_chunk = images_per_chunk(images)
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, len(indices), per_chunk):
             file.write(images[indices[start : start + per_chunk]].tobytes())
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _build_meta(dataset: ImageDataset, split: Split) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from galaxy_exp.config.data_section import DataConfig, FitsConfig
-from galaxy_exp.data.scratch import allocate_images
+from galaxy_exp.data.image_arrays import allocate_images
 from galaxy_exp.errors import DataError
 
 __all__ = ["Preprocessing"]

@@ -15,8 +15,7 @@ from typing import IO, Any
 
 from galaxy_exp.config.data_section import TABLE_SUFFIXES
 from galaxy_exp.data.listing import has_image_name
-from galaxy_exp.data.reasons import short_reason
-from galaxy_exp.errors import DataError
+from galaxy_exp.errors import DataError, short_reason
 from galaxy_exp.wording import did_you_mean
 
 __all__ = ["SEPARATORS", "Table", "is_table", "open_table"]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from galaxy_exp.doctor.findings import Finding
 from galaxy_exp.errors import DataError, JournalError
-from galaxy_exp.folders import JOURNAL_NAME, SweepFolder, fsync_path
+from galaxy_exp.folders import JOURNAL_NAME, SweepFolder, fsync_path, open_locked
 from galaxy_exp.journal.events import Event, parse_event
 from galaxy_exp.journal.order import misplaced
 from galaxy_exp.journal.record import SweepRecord
@@ -106,24 +106,27 @@ def _cut(path: Path) -> None:
     Raises:
         JournalError: a driver runs the sweep, or nothing of the journal can be read any more.
     """
-    with path.open("r+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise JournalError(f"{path}: a driver has begun to run this sweep") from None
-        content = file.read()
-        lines = _whole_lines(content)
-        n_bytes = sum(map(len, lines[: _count_intact(lines)[0]]))
-        if n_bytes == 0:
-            raise JournalError(f"{path}: has changed, and nothing of it can be read any more")
-        if n_bytes == len(content):
-            return
-        copy = _free_name(path)
-        shutil.copy2(path, copy)
-        fsync_path(copy)
-        fsync_path(copy.parent)
-        file.truncate(n_bytes)
-        os.fsync(file.fileno())
+    try:
+        with open_locked(path, "r+b") as file:
+            _cut_locked(path, file)
+    except BlockingIOError:
+        raise JournalError(f"{path}: a driver has begun to run this sweep") from None
+
+
+def _cut_locked(path: Path, file: IO[bytes]) -> None:
+    content = file.read()
+    lines = _whole_lines(content)
+    n_bytes = sum(map(len, lines[: _count_intact(lines)[0]]))
+    if n_bytes == 0:
+        raise JournalError(f"{path}: has changed, and nothing of it can be read any more")
+    if n_bytes == len(content):
+        return
+    copy = _free_name(path)
+    shutil.copy2(path, copy)
+    fsync_path(copy)
+    fsync_path(copy.parent)
+    file.truncate(n_bytes)
+    os.fsync(file.fileno())
 
 
 def _free_name(path: Path) -> Path:

@@ -22,6 +22,7 @@ import dask
 from distributed import Client, Future, LocalCluster, Security
 from distributed.utils import silence_logging_cmgr
 
+from galaxy_exp.environment import user_import_paths
 from galaxy_exp.errors import ConfigError, EngineError, first_line
 from galaxy_exp.execution import dask_worker
 from galaxy_exp.execution.dask_certificates import make_certificate
@@ -30,7 +31,6 @@ from galaxy_exp.execution.dask_worker import Hosting
 from galaxy_exp.execution.engine import EngineEvent, LostWorker
 from galaxy_exp.execution.process import WORKER_MODULE
 from galaxy_exp.execution.shares import available_cores, gpu_environment, threads_each, visible_gpus
-from galaxy_exp.import_paths import own_import_paths
 from galaxy_exp.records import EpochReport, TrialSpec
 
 __all__ = ["DaskEngine", "LocalWorkers", "RunningCluster", "SlurmJobs", "Workers"]
@@ -392,7 +392,7 @@ class DaskEngine:
         self._hosting = Hosting(
             topic=self._topic,
             log_file=self._log_file,
-            import_paths=tuple(own_import_paths()),
+            import_paths=tuple(user_import_paths()),
             environments=self._workers.environments(self._addresses),
             max_growth=self._max_growth,
             idle_seconds=self._workers.idle_seconds,

@@ -12,6 +12,7 @@ from keras_tuner.engine.hyperparameters import Boolean, Choice, Int
 
 from galaxy_exp.errors import ConfigError, typed_reason
 from galaxy_exp.records import HyperparameterValue
+from galaxy_exp.wording import shorten
 
 __all__ = ["FitProbe", "discover_space", "space_of"]
 
@@ -208,8 +209,7 @@ def _format(values: Mapping[str, HyperparameterValue]) -> str:
 
 
 def _describe(error: BaseException) -> str:
-    text = typed_reason(error)
-    text = text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}…"
+    text = shorten(typed_reason(error), MOST_LETTERS)
     is_download = isinstance(error, ConnectionError | TimeoutError) or "URL fetch failure" in text
     hint = " (weights from the network have to be downloaded before, on a machine that reaches it)"
     return f"{text}{hint}" if is_download else text

@@ -11,6 +11,7 @@ from galaxy_exp.metrics import METRIC_LABELS, RARE
 from galaxy_exp.records import Gain
 from galaxy_exp.registry.choice import standings
 from galaxy_exp.report.coverage import TOLD
+from galaxy_exp.wording import short_value
 
 __all__ = ["LONGEST", "add_decision", "write_card"]
 
@@ -86,7 +87,7 @@ def _training_lines(record: SweepRecord, winner: TrialRecord) -> Iterator[str]:
         f"- trial {winner.number} of sweep `{record.sweep_id}`, {record.objective.name} "
         f"{'not known' if value is None else f'{value:.4f}'} on validation images"
     )
-    yield f"- hyperparameters: {', '.join(f'{name} = {_short(entry)}' for name, entry in winner.values.items())}"
+    yield f"- hyperparameters: {', '.join(f'{name} = {short_value(entry)}' for name, entry in winner.values.items())}"
     if winner.result is not None:
         yield f"- epochs: {winner.result.epochs}, the best was {winner.result.best_epoch}"
     yield f"- seed: {winner.seed} (sweep {record.config.search.seed}, split {record.config.data.split.seed})"
@@ -122,12 +123,12 @@ def _space_lines(record: SweepRecord) -> list[str]:
 
 def _describe_entry(entry: Mapping[str, Any]) -> str:
     if "values" in entry:
-        return f"- {entry['name']}: {', '.join(map(_short, entry['values']))}"
+        return f"- {entry['name']}: {', '.join(map(short_value, entry['values']))}"
     if "min_value" in entry:
         scale = entry.get("sampling") or "linear"
         log = "" if scale == "linear" else f", {scale}"
-        return f"- {entry['name']}: {_short(entry['min_value'])} to {_short(entry['max_value'])}{log}"
-    fixed = f"{_short(entry['value'])}" if "value" in entry else "true, false"
+        return f"- {entry['name']}: {short_value(entry['min_value'])} to {short_value(entry['max_value'])}{log}"
+    fixed = f"{short_value(entry['value'])}" if "value" in entry else "true, false"
     return f"- {entry['name']}: {fixed}"
 
 
@@ -218,7 +219,3 @@ def _limit_lines(record: SweepRecord, data: PreparedData) -> Iterator[str]:
 
 def _known(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TextIO
 
 from galaxy_exp.errors import BadInputError
-from galaxy_exp.folders import fsync_path
+from galaxy_exp.folders import write_atomically
 
 __all__ = ["FORMATS", "Row", "choose_format", "write_rows", "write_rows_to_stdout"]
 
@@ -58,14 +57,18 @@ def write_rows(rows: Iterable[Row], columns: Sequence[str], path: Path, format: 
     Raises:
         BadInputError: the file cannot be written there.
     """
-    with _replaced_when_done(path) as file:
-        if format == "parquet":
-            _write_parquet(rows, columns, file)
-            return
-        stream = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
-        _WRITERS[format](rows, columns, stream)
-        stream.flush()
-        stream.detach()
+    if not path.parent.is_dir():
+        raise BadInputError(f"{path}: cannot be written: {os.strerror(errno.ENOENT)}")
+
+    def write(temporary: Path) -> None:
+        with _open_new(temporary, path) as file:
+            if format == "parquet":
+                _write_parquet(rows, columns, file)
+            else:
+                with io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="") as stream:
+                    _WRITERS[format](rows, columns, stream)
+
+    write_atomically(path, write)
 
 
 def write_rows_to_stdout(
@@ -132,28 +135,8 @@ def _bytewise_stdout() -> TextIO:
     return sys.stdout
 
 
-@contextmanager
-def _replaced_when_done(path: Path) -> Iterator[IO[bytes]]:
-    """A stream to a temporary file beside `path`, which takes its place on success and goes on failure."""
+def _open_new(temporary: Path, path: Path) -> IO[bytes]:
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        return temporary.open("wb")
     except OSError as error:
         raise BadInputError(f"{path}: cannot be written: {error.strerror}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        _set_usual_mode(Path(temporary))
-        Path(temporary).replace(path)
-        fsync_path(path.parent)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _set_usual_mode(path: Path) -> None:
-    """The permissions a plainly opened file would have had; temporary files are made private."""
-    mask = os.umask(0)
-    os.umask(mask)
-    path.chmod(0o666 & ~mask)

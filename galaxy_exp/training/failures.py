@@ -6,6 +6,7 @@ from galaxy_exp.errors import DataError, is_disk_full, reason_of
 from galaxy_exp.records import DATA_GONE, DISK_FULL
 from galaxy_exp.redaction import hide_password
 from galaxy_exp.training.recorder import DivergedError
+from galaxy_exp.wording import shorten
 
 __all__ = ["MAX_REASON", "failure_reason"]
 
@@ -21,17 +22,13 @@ def failure_reason(error: Exception) -> str:
     if isinstance(error, DivergedError):
         return str(error)
     if isinstance(error, DataError) and str(error).startswith(DATA_GONE):
-        return _shortened(str(error))
+        return shorten(str(error), MAX_REASON)
     if is_disk_full(error):
         return DISK_FULL
     if _is_out_of_memory(error):
         return "out of memory"
     name, reason = type(error).__name__, reason_of(error)
-    return _shortened(hide_password(name if reason == name else f"{name}: {reason}"))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= MAX_REASON else text[: MAX_REASON - 1] + "…"
+    return shorten(hide_password(name if reason == name else f"{name}: {reason}"), MAX_REASON)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -25,8 +25,7 @@ GROUND = {
     "scales",
     "metrics",
     "quiet",
-    "software",
-    "import_paths",
+    "environment",
     "redaction",
     "wording",
     "interrupts",
@@ -76,7 +75,6 @@ OWNERS = {
     "h5py": {"data"},
     "astropy": {"data"},
     "pyarrow": {"data", "registry.row_files"},
-    "pooch": {"data"},
     "cloudpickle": {"hypermodel"},
     "dask": {"execution.dask_engine"},
     "distributed": {
@@ -88,7 +86,8 @@ OWNERS = {
     "dask_jobqueue": {"execution.dask_engine"},
     "psutil": {"tracking", "execution", "doctor"},
     "click": {"cli"},
-    "rich": {"cli"},
+    "rich": {"cli", "data.download"},
+    "fcntl": {"folders"},
 }
 """The only parts or modules that import a library."""
 
@@ -182,8 +181,19 @@ def test_library_is_imported_by_its_owners_only(library: str) -> None:
 
 
 def test_heavy_libraries_are_not_imported_with_the_package_or_the_command_line() -> None:
-    light = {"__init__", "__main__", "sweep", "quiet", "software", "errors", "records", "seeding", "folders", "metrics"}
-    light |= {"import_paths", "execution.engine", "execution.engines", "execution.inline", "execution.process"}
+    light = {
+        "__init__",
+        "__main__",
+        "sweep",
+        "quiet",
+        "environment",
+        "errors",
+        "records",
+        "seeding",
+        "folders",
+        "metrics",
+    }
+    light |= {"execution.engine", "execution.engines", "execution.inline", "execution.process"}
     heavy = {
         "tensorflow",
         "keras",

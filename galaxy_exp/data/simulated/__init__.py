@@ -5,7 +5,7 @@ stars and neighbours, `imaging` seeing, noise and the SDSS colour stretch, `trut
 gives wrong labels, `generate` makes a set. Nothing here is taken from a real image.
 """
 
-from galaxy_exp.data.simulated.classes import CLASS_NAMES, GALAXY10_COUNTS, allocate_counts
+from galaxy_exp.data.simulated.classes import CLASS_NAMES, CONFUSIONS, GALAXY10_COUNTS, allocate_counts
 from galaxy_exp.data.simulated.generate import (
     SimulatedGalaxies,
     iter_galaxies,
@@ -13,7 +13,6 @@ from galaxy_exp.data.simulated.generate import (
     simulate_galaxy,
     simulate_with_truth,
 )
-from galaxy_exp.data.simulated.label_noise import CONFUSIONS
 from galaxy_exp.data.simulated.truth import TRUTH_DTYPE, TRUTH_FIELDS
 
 __all__ = [

@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.config.data_section import SimulatedConfig
-from galaxy_exp.data.simulated.classes import allocate_counts
+from galaxy_exp.data.simulated.classes import allocate_counts, confuse_label
 from galaxy_exp.data.simulated.drawing import draw_galaxy
 from galaxy_exp.data.simulated.imaging import Frame, draw_observation, observe, stretch_colours
-from galaxy_exp.data.simulated.label_noise import confuse_label
 from galaxy_exp.data.simulated.light import render_galaxy
 from galaxy_exp.data.simulated.surroundings import add_surroundings
 from galaxy_exp.data.simulated.truth import TRUTH_DTYPE, describe_truth

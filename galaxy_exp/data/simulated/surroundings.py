@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.data.simulated.imaging import Frame
-from galaxy_exp.data.simulated.light import render_sersic
+from galaxy_exp.data.simulated.light import add_points, render_sersic
 from galaxy_exp.data.simulated.morphology import Bulge, Colour
-from galaxy_exp.data.simulated.spiral import add_points
 
 __all__ = ["add_surroundings"]
 

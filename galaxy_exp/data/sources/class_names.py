@@ -12,24 +12,20 @@ import logging
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from galaxy_exp.data.array_file import LABEL_KEYS
-from galaxy_exp.data.reasons import short_reason
-from galaxy_exp.errors import DataError
+from galaxy_exp.errors import DataError, short_reason
 
-__all__ = ["find_class_names", "find_sidecar", "normalise_name", "order_subfolders", "read_attribute"]
+__all__ = ["find_class_names", "find_sidecar", "normalise_name", "order_subfolders"]
 
 _LOG = logging.getLogger(__name__)
 
 
-def find_class_names(path: Path, configured: Sequence[str] | None, arrays: Any = None) -> tuple[str, ...] | None:
+def find_class_names(path: Path, configured: Sequence[str] | None) -> tuple[str, ...] | None:
     """The first of the places above that says something; None when none does.
 
     Args:
         path: the data file or folder.
         configured: `data.class_names`.
-        arrays: the open HDF5 file, for its attributes.
 
     Raises:
         DataError: a sidecar file that is empty, not text, or names a class twice.
@@ -37,9 +33,7 @@ def find_class_names(path: Path, configured: Sequence[str] | None, arrays: Any =
     if configured is not None:
         return tuple(configured)
     sidecar = find_sidecar(path)
-    if sidecar is not None:
-        return _read_names(sidecar)
-    return read_attribute(arrays) if arrays is not None else None
+    return None if sidecar is None else _read_names(sidecar)
 
 
 def order_subfolders(
@@ -124,18 +118,3 @@ def _read_names(sidecar: Path) -> tuple[str, ...]:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise DataError(f"{sidecar}: names {twice!r} twice; expected each class once, a name a line")
     return names
-
-
-def read_attribute(arrays: Any) -> tuple[str, ...] | None:
-    """The HDF5 attribute `class_names` of the file or of its labels, an array of strings; None without one."""
-    holders = [arrays, *(arrays[key] for key in LABEL_KEYS if key in arrays)]
-    for holder in holders:
-        names = getattr(holder, "attrs", {}).get("class_names")
-        if isinstance(names, str | bytes):
-            raise DataError(
-                f"{arrays.filename}: the attribute 'class_names' is one text, {names!r}; expected an array of names, "
-                "in label order"
-            )
-        if names is not None:
-            return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
-    return None

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from galaxy_exp.config.data_section import MIN_SIDE, DataConfig
 from galaxy_exp.data.fits_file import has_fits_name, read_fits
+from galaxy_exp.data.image_arrays import allocate_images
 from galaxy_exp.data.image_file import read_image
 from galaxy_exp.data.preprocessing import Preprocessing
-from galaxy_exp.data.scratch import allocate_images
 from galaxy_exp.errors import DataError
 
 __all__ = ["FileStack", "read_files"]

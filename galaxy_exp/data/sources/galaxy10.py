@@ -10,15 +10,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data.dataset import ImageDataset
 from galaxy_exp.data.fetch import RemoteFile, fetch_file
-from galaxy_exp.data.sources.array_source import load_array_file
+from galaxy_exp.data.sources.array_file import load_array_file
 from galaxy_exp.errors import DataError
+from galaxy_exp.folders import write_atomically
 
 __all__ = ["GALAXY10", "astronn_cache_folder", "fetch_galaxy10", "load_galaxy10"]
 
@@ -91,12 +91,12 @@ def load_galaxy10(name: str, config: DataConfig) -> ImageDataset:
 
 
 def _read_through_astronn(name: str, path: Path, copy: Path) -> None:
-    """Writes the copy under another name first, so that a file with the final name is complete."""
-    with tempfile.TemporaryDirectory(dir=copy.parent, prefix=f".{copy.name}.") as folder:
-        output = Path(folder) / copy.name
-        environment = os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
+    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
+
+    def read(output: Path) -> None:
         done = subprocess.run([*READER, name, output], env=environment, capture_output=True, text=True)
         if done.returncode != 0:
             reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             raise DataError(f"{name}: astroNN cannot read {path} ({reason})")
-        output.replace(copy)
+
+    write_atomically(copy, read)

@@ -14,6 +14,7 @@ from galaxy_exp.report.insight.slices import Slice
 from galaxy_exp.report.page.drawing import Drawing, Plot, padded_axis
 from galaxy_exp.report.page.html import Html
 from galaxy_exp.report.page.words import count, metric_name, quantity, score, validation_name
+from galaxy_exp.wording import shorten
 
 __all__ = ["MOST_POINTS", "draw_curves", "draw_history", "draw_parallel", "draw_pareto", "draw_slice", "draw_survival"]
 
@@ -166,7 +167,7 @@ def _slice_in_words(each: Slice, best: Callable[[Sequence[float]], float]) -> st
 def _shortened(names: Sequence[str], width: float) -> list[str]:
     """Names that fit side by side into so many pixels."""
     letters = max(3, int(width / len(names) / 6.6))
-    return [name if len(name) <= letters else f"{name[: letters - 1]}…" for name in names]
+    return [shorten(name, letters) for name in names]
 
 
 def draw_parallel(parallel: Parallel, columns: Sequence[Column], best: str) -> Html:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from galaxy_exp.metrics import METRIC_LABELS
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.report.page.material import Material
+from galaxy_exp.wording import short_value
 
 __all__ = [
     "METRIC_NAMES",
@@ -97,7 +98,7 @@ def plain_value(value: HyperparameterValue | None) -> str:
         return UNKNOWN
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return short_value(value)
 
 
 def describe_data(material: Material) -> str:

@@ -16,7 +16,7 @@ from galaxy_exp.data.parts import parse_parts
 from galaxy_exp.errors import DataError
 from galaxy_exp.wording import did_you_mean
 
-__all__ = ["DataSource", "LabelledImages", "is_dotted_path", "load_own_source"]
+__all__ = ["DataSource", "LabelledImages", "is_dotted_path", "load_user_source"]
 
 
 class LabelledImages(TypedDict, total=False):
@@ -54,7 +54,7 @@ def is_dotted_path(source: str) -> bool:
     return re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", source) is not None
 
 
-def load_own_source(config: DataConfig) -> ImageDataset:
+def load_user_source(config: DataConfig) -> ImageDataset:
     """Constructs the class that `data.source` names, and checks what it gives.
 
     Raises:

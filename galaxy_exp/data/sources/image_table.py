@@ -1,6 +1,6 @@
-"""The image files that a table lists, as paths or as ids.
+"""Tables that list image files, as paths or as ids, with or without labels.
 
-Ids stay text, so that all 18 digits of a survey's object id are kept; a table that has lost some is refused.
+Ids stay text, so that all 18 digits of a survey's object id are kept; a table whose ids lost digits is refused.
 """
 
 from __future__ import annotations
@@ -13,12 +13,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from galaxy_exp.config.data_section import DataConfig, TableConfig
+from galaxy_exp.config.data_section import DataConfig, SplitConfig, TableConfig
+from galaxy_exp.data.dataset import ImageDataset, TableRows, build_dataset
+from galaxy_exp.data.labels import LabelsAt, parse_labels
 from galaxy_exp.data.listing import list_images
-from galaxy_exp.data.table_file import SEPARATORS, Table
+from galaxy_exp.data.parts import parse_parts
+from galaxy_exp.data.sources.class_names import find_class_names
+from galaxy_exp.data.sources.file_stack import read_files
+from galaxy_exp.data.table_file import SEPARATORS, Table, open_table
 from galaxy_exp.errors import DataError
 
-__all__ = ["LABEL_COLUMNS", "ImageTable", "find_file_columns", "open_image_table"]
+__all__ = ["ImageTable", "load_table", "open_image_table"]
 
 _ROWS_TRIED = 5
 
@@ -30,7 +35,7 @@ _PATH_COLUMNS = (
     "file_loc", "filename", "file_name", "filepath", "file_path", "path", "image_path", "image_file", "image",
     "img_path", "img", "png_loc", "jpg_loc", "name",
 )  # fmt: skip
-LABEL_COLUMNS = (
+_LABEL_COLUMNS = (
     "labels", "class", "class_name", "label_name", "classification", "category", "target", "morphology", "gz2_class",
     "gz2class",
 )  # fmt: skip
@@ -140,7 +145,7 @@ class ImageTable:
         return whole + suffix
 
 
-def find_file_columns(table: Table, config: DataConfig) -> list[str]:
+def _find_file_columns(table: Table, config: DataConfig) -> list[str]:
     """The columns that may hold files, or ids, best first; ids with `file_suffix`. Raises as `Table.find`."""
     ids = ("asset_id", *_ID_COLUMNS)
     known = (*ids, *_PATH_COLUMNS) if config.file_suffix else (*_PATH_COLUMNS, *ids)
@@ -163,7 +168,7 @@ def open_image_table(
     Raises:
         DataError: no such column or folder, ids that lost digits, or the table cannot be read.
     """
-    file_columns, stated = find_file_columns(table, config), config.table.id_column
+    file_columns, stated = _find_file_columns(table, config), config.table.id_column
     id_columns = table.find(stated, "data.table.id_column") if stated else table.among(_ID_COLUMNS)[:1]
     cells = table.read(list(dict.fromkeys([*file_columns, *id_columns, *more])))
     folder = _Folder(_find_folder(table.path, config.image_folder, base or Path()), config.image_folder is not None)
@@ -225,3 +230,68 @@ def _place(name: str, where: str, folder: Path) -> Path:
         else "which leaves the table's folder; expected a path without '..', or data.image_folder: a folder above it"
     )
     raise DataError(f"{where} is {name!r}, {wrong}")
+
+
+def load_table(path: Path, config: DataConfig, base: Path | None = None) -> ImageDataset:
+    """Loads the files that a table names, below the table's own folder or `data.image_folder`.
+
+    Labels are as `parse_labels` reads them, names among `data.class_names` or those of the text file beside the table.
+    Rows count from 1, the header and blank lines aside.
+
+    Args:
+        path: one of `TABLE_SUFFIXES`.
+        config: the `data` section of a sweep file.
+        base: where a relative image folder starts; by default the current folder.
+
+    Raises:
+        DataError: one line naming the table, the row and the column, or the image file, and what was expected.
+    """
+    table = open_table(path)
+    _find_file_columns(table, config)  # before the labels, so that of two columns not there the files' is named
+    default = TableConfig().label_column
+    label_column = table.find(config.table.label_column, "data.table.label_column", default, _LABEL_COLUMNS)[0]
+    part_column = _find_part_column(table, config.split)
+    images = open_image_table(table, config, [label_column, *([part_column] if part_column else [])], base)
+    files = [images.locate(row) for row in range(len(images.ids))]
+    _check_each_once(files, images.cells[images.file_column], f"{path}: {images.file_column!r}")
+    names = find_class_names(path, config.class_names)
+    cells, at = images.cells[label_column], LabelsAt(str(path), label_column, by_row=True)
+    labels = parse_labels(cells, names, at, len(files), config.first_label)
+    parts = parse_parts(images.cells[part_column], str(path), part_column, by_row=True) if part_column else None
+    missing = [] if config.on_error == "skip" else [file for file in files if not file.exists()]
+    if missing:
+        raise DataError(f"{images.describe_missing(missing)}; data.on_error: skip leaves such rows out")
+    stack = read_files(files, config, str(path), cells)
+    plain = not images.notes and label_column == default
+    used = f"labels are in column {label_column!r}" + (f", the split in {part_column!r}" if part_column else "")
+    return build_dataset(
+        stack.images,
+        labels.values[stack.kept],
+        labels.class_names,
+        source=str(path),
+        own_split=None if parts is None else parts[stack.kept],
+        preprocessing=stack.preprocessing,
+        skipped=stack.skipped,
+        label_key=label_column,
+        notes=[*images.notes, *([] if plain else [used])],
+        rows=TableRows(images.id_column, tuple(images.ids), tuple(map(str, files)), stack.kept),
+    )
+
+
+def _find_part_column(table: Table, config: SplitConfig) -> str | None:
+    default = SplitConfig().column
+    if config.column is None or config.column == default:
+        return next(iter(table.among([default])), None) if config.column and default else None
+    return table.find(config.column, "data.split.column")[0]
+
+
+def _check_each_once(files: Sequence[Path], cells: Sequence[str], where: str) -> None:
+    """Compares the files, as cells that differ may name one."""
+    first_row: dict[str, int] = {}
+    for row, (file, cell) in enumerate(zip(files, cells, strict=True)):
+        first = first_row.setdefault(os.path.abspath(file), row)  # noqa: PTH100  Path.absolute keeps ..
+        if first != row:
+            again = "" if cell == cells[first] else f" {cell!r}, the same file, in"
+            raise DataError(
+                f"{where} is {cells[first]!r} in row {first + 1} and{again} row {row + 1}; expected each file once"
+            )

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import h5py
 
 from galaxy_exp.config.data_section import DataConfig
-from galaxy_exp.data.dataset import ImageDataset, build_dataset, iter_chunks
+from galaxy_exp.data.dataset import ImageDataset, build_dataset
+from galaxy_exp.data.image_arrays import iter_chunks
 from galaxy_exp.data.parts import PARTS
-from galaxy_exp.data.sources.array_source import DESCRIPTION, describe_images
+from galaxy_exp.data.sources.array_file import DESCRIPTION, describe_images
 from galaxy_exp.errors import DataError
+from galaxy_exp.folders import write_atomically
 
 __all__ = ["store_data"]
 
@@ -41,7 +42,7 @@ def store_data(data: Any, config: DataConfig, folder: Path) -> DataConfig:
     path = folder.absolute() / f"{_fingerprint(dataset)[:16]}.h5"
     if not path.is_file():
         try:
-            _write(dataset, path)
+            write_atomically(path, lambda temporary: _write(dataset, temporary))
         except OSError as error:
             raise DataError(f"{path}: the data cannot be written ({error.strerror or error})") from None
     return config.model_copy(update={"source": str(path)})
@@ -65,29 +66,14 @@ def _fingerprint(dataset: ImageDataset) -> str:
 
 
 def _write(dataset: ImageDataset, path: Path) -> None:
-    """Under another name first, so that a file with the final name is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
-        with h5py.File(temporary, "w") as file:
-            _fill(file, dataset)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _fill(file: h5py.File, dataset: ImageDataset) -> None:
-    images = file.create_dataset("images", dataset.images.shape, dtype="uint8")
-    start = 0
-    for chunk in iter_chunks(dataset.images):
-        images[start : start + len(chunk)] = chunk
-        start += len(chunk)
-    file["ans"] = dataset.labels
-    file["ans"].attrs["class_names"] = list(dataset.class_names)
-    if dataset.own_split is not None:
-        file["split"] = [PARTS[part] for part in dataset.own_split.tolist()]
-    file.attrs[DESCRIPTION] = describe_images(dataset)
+    with h5py.File(path, "w") as file:
+        images = file.create_dataset("images", dataset.images.shape, dtype="uint8")
+        start = 0
+        for chunk in iter_chunks(dataset.images):
+            images[start : start + len(chunk)] = chunk
+            start += len(chunk)
+        file["ans"] = dataset.labels
+        file["ans"].attrs["class_names"] = list(dataset.class_names)
+        if dataset.own_split is not None:
+            file["split"] = [PARTS[part] for part in dataset.own_split.tolist()]
+        file.attrs[DESCRIPTION] = describe_images(dataset)
