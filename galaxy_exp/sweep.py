@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.config import SweepConfig, load_sweep, parse_sweep
-from galaxy_exp.config.differences import STORE, unsettles_workers
+from galaxy_exp.config.differences import STORE, changes_workers
 from galaxy_exp.config.reading import FlagValue, SweepFile, read_sweep
 from galaxy_exp.environment import add_import_paths
 from galaxy_exp.errors import (
@@ -221,7 +221,7 @@ def resume_sweep(
         change = _check_recorded_store(journal.record, change, say)
         config = journal.record.config if change is None else parse_sweep(change.config, "changed sweep file")
         add_import_paths(journal.record.started.import_paths)
-        known = None if change is not None and unsettles_workers(change.changes) else journal.record.workers_chosen
+        known = None if change is not None and changes_workers(change.changes) else journal.record.workers_chosen
         crew = Crew(config.execution, project.worker_log(folder.sweep_id), say, known)
         with _closing(crew, folder):
             crew.start()

@@ -1,4 +1,4 @@
-"""Turns pydantic's mistakes into one line each: where, what was found, what was expected."""
+"""Describes validation errors of pydantic in one line each: where, what was found, what was expected."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _describe(problem: dict[str, Any], where: str) -> str:
 
 
 def _without_tags(location: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Drops pydantic's union tags, as in ("space", "filters_1", "values", "values", 0, "int")."""
+    """A location without pydantic's union tags, as in ("space", "filters_1", "values", "values", 0, "int")."""
     if len(location) < 3 or location[0] != "space":
         return location
     rest = location[3:] if location[2] in SPACE_ENTRY_TAGS else location[2:]
@@ -55,7 +55,7 @@ def _explain(problem: dict[str, Any], location: tuple[Any, ...]) -> str:
 
 
 def _expected(message: str) -> str:
-    """pydantic's "Input should be greater than 0" as "a value greater than 0"."""
+    """Makes "a value greater than 0" of pydantic's "Input should be greater than 0"."""
     text = message.removeprefix("Input should be ").removeprefix("expected ")
     return f"a value {text}" if text.startswith(("greater", "less")) else text
 
@@ -67,7 +67,7 @@ def _close_literal(found: Any, expected: str) -> str:
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    """The keys allowed at a place in the sweep file; for a space entry, those of a range."""
+    """The keys that are allowed at a place of the sweep file; for a space entry, those of a range."""
     if location[:1] == ("space",):
         return ["values", "min", "max", "step", "scale"]
     model: type[BaseModel] = SweepConfig

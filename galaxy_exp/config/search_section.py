@@ -20,22 +20,22 @@ OBJECTIVES: dict[str, Direction] = {
     "val_balanced_accuracy": "max",
     "val_loss": "min",
 }
-"""The objectives every hypermodel reports, with their direction."""
+"""Objectives that every hypermodel reports, with their direction."""
 
 COSTS: dict[str, str] = {
     "parameters": "weights of the network",
-    "flops": "floating point operations for one image forward",
-    "seconds_per_image": "wall time for one image when predicting",
+    "flops": "floating point operations of a forward pass of one image",
+    "seconds_per_image": "wall time of a prediction for one image",
 }
-"""What a network may cost: for `search.constraints`, and for further objectives."""
+"""Costs of a network, for `search.constraints` and for further objectives."""
 
 SAMPLERS = ("auto", "gp", "tpe", "random", "grid", "qmc", "cmaes")
 PRUNERS = ("asha", "hyperband", "median", "patience", "none")
-"""What `search.sampler` and `search.pruner` can name besides a class of one's own."""
+"""Values of `search.sampler` and `search.pruner` besides user-defined classes."""
 
 
 class SearchConfig(Section):
-    """How the next hyperparameters are chosen, when a trial is stopped, and when the sweep has seen enough."""
+    """How the next hyperparameters are chosen, when a trial is stopped early, and when the search ends."""
 
     sampler: str = Field(
         "auto",
@@ -52,53 +52,56 @@ class SearchConfig(Section):
     objective: StrictStr | tuple[StrictStr, ...] = Field(
         "val_macro_f1",
         description="val_macro_f1, val_accuracy, val_balanced_accuracy or val_loss; or a list that begins with one of "
-        "these, whose further members may also be -parameters, -flops or -seconds_per_image (- means: the less, the "
-        "better)",
+        "these and continues with others or -parameters, -flops, -seconds_per_image (- means that less is better)",
     )
     constraints: dict[str, StrictStr] = Field(
         default_factory=dict,
         description='bounds such as {parameters: "<= 1e6"}, on parameters, flops or seconds_per_image',
     )
-    seed: int = Field(1, ge=0, description="proposals, weights and shuffling follow from it")
-    baseline: bool = Field(True, description="trial 0 is the hypermodel with its default values, never stopped early")
+    seed: int = Field(1, ge=0, description="determines proposals, weights and shuffling")
+    baseline: bool = Field(
+        True, description="trial 0 is the hypermodel with its default values and is never stopped early"
+    )
     enqueue: tuple[Options, ...] = Field(
-        (), description="configurations to try first, after the baseline; what one leaves out takes its default"
+        (), description="configurations to try first, after the baseline; what is left out takes its default"
     )
     warm_start: StrictStr | tuple[StrictStr, ...] | None = Field(
         None,
-        description="an earlier sweep whose trials are evidence, or a list of some: its id, or the newest whose id "
-        "begins so",
+        description="an earlier sweep, or a list of some, whose trials the sampler uses too: its id, or the beginning "
+        "of it for the newest such sweep",
     )
     executions: int = Field(
-        1, ge=1, le=100, description="trials of each proposed configuration, each with its own seed"
+        1, ge=1, le=100, description="trials of each proposed configuration, each with another seed"
     )
     first_rung: int = Field(
         2,
         ge=1,
         description="asha, hyperband: the first epoch at which trials are compared; median: the first that counts",
     )
-    reduction_factor: int = Field(3, ge=2, description="asha, hyperband: one in so many goes on from each rung")
-    patience: int = Field(5, ge=1, description="patience: epochs without gain after which a trial ends")
+    reduction_factor: int = Field(
+        3, ge=2, description="asha, hyperband: one in this many trials continues at each rung"
+    )
+    patience: int = Field(5, ge=1, description="patience: epochs without improvement after which a trial ends")
     max_trials: int = Field(
         20,
         ge=1,
         le=1_000_000,
-        description="trials of the search, the baseline included; those of finalists come on top",
+        description="trials of the search, including the baseline and excluding retrained finalists",
     )
-    max_epochs: int | None = Field(None, ge=1, description="epochs in all trials of the search together")
+    max_epochs: int | None = Field(None, ge=1, description="epochs of all trials of the search together")
     max_hours: float | None = Field(
-        None, gt=0, description="hours of the search, time between stop and resume left out"
+        None, gt=0, description="hours of the search, without the time between a stop and a resume"
     )
     max_trials_without_gain: int | None = Field(
-        None, ge=1, description="trials in a row that do not improve the best before the sweep ends"
+        None, ge=1, description="the search ends after this many trials in a row without a new best one"
     )
     min_expected_gain: float | None = Field(
         None,
         gt=0,
-        description="the sweep ends when ten more trials are expected to improve the objective by less; judged from 20 "
-        "trials on",
+        description="the search ends when ten more trials are expected to improve the objective by less than this; "
+        "checked from 20 trials on",
     )
-    max_failures: int = Field(3, ge=1, description="failed trials in a row that end the sweep")
+    max_failures: int = Field(3, ge=1, description="the sweep ends after this many failed trials in a row")
 
     @field_validator("sampler", "pruner")
     @classmethod
@@ -152,14 +155,14 @@ class SearchConfig(Section):
 
     @property
     def sampler_choice(self) -> str:
-        """What `sampler` comes to."""
+        """The name of the sampler, with `auto` resolved."""
         if self.sampler != "auto":
             return self.sampler
         return "gp" if len(self.objectives) == 1 else "tpe"
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """All objectives; the first is the one that trials are stopped, ranked and promoted by."""
+        """All objectives; trials are stopped, ranked and promoted by the first."""
         names = (self.objective,) if isinstance(self.objective, str) else self.objective
         return tuple(Objective(name.removeprefix("-"), OBJECTIVES.get(name, "min")) for name in names)
 
@@ -169,7 +172,7 @@ class SearchConfig(Section):
 
     @property
     def warm_starts(self) -> tuple[str, ...]:
-        """The earlier sweeps whose trials are evidence."""
+        """The earlier sweeps whose trials the sampler uses too."""
         return _listed(self.warm_start)
 
     @property
@@ -183,7 +186,7 @@ class SearchConfig(Section):
 
 
 def _listed(found: Any) -> tuple[Any, ...]:
-    """One as several, none as no one."""
+    """A single value as a tuple of one, None as an empty tuple."""
     return tuple(found) if isinstance(found, list | tuple) else () if found is None else (found,)
 
 

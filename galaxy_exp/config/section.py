@@ -18,9 +18,9 @@ _NUMBERS = {int, float}
 
 
 class Section(BaseModel):
-    """Frozen, and refuses keys that it does not know and values of another kind, such as text where a number belongs.
+    """A frozen part of the sweep file; refuses unknown keys and values of another type, such as text for a number.
 
-    A whole number written as a float, such as 20.0 or 1e3, is a whole number.
+    A whole number may be written as a float, such as 20.0 or 1e3.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False, allow_inf_nan=False)
@@ -33,7 +33,7 @@ class Section(BaseModel):
 
 
 def _finite(value: Any) -> Any:
-    """Refuses nan and inf, which JSON and so the journal cannot hold."""
+    """Refuses nan and inf, which the journal cannot store as JSON."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"holds {value}; expected finite numbers")
     for each in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
@@ -42,12 +42,14 @@ def _finite(value: Any) -> Any:
 
 
 Options = Annotated[dict[str, Any], AfterValidator(_finite)]
-"""Keyword arguments of a class that is not ours."""
+"""Keyword arguments of a user-defined or third-party class."""
 
 
 def kinds_of(annotation: Any) -> set[Any]:
-    """Which of str, int, float, bool, NoneType, list, dict and Any (open) an annotation allows, without looking inside
-    lists and sections."""
+    """The types among str, int, float, bool, NoneType, list, dict and Any that an annotation allows.
+
+    The items of lists and the keys of sections are not looked at.
+    """
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return {type(value) for value in inner}
@@ -63,7 +65,7 @@ def kinds_of(annotation: Any) -> set[Any]:
 
 
 def annotation_at(model: type[BaseModel], key: str) -> Any:
-    """The annotation of a key path below a section; Any for an unknown key and where the schema leaves it open."""
+    """The annotation of a key path below a section; Any for an unknown key or one of any type."""
     annotation: Any = model
     for part in key.split("."):
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -77,12 +79,10 @@ def annotation_at(model: type[BaseModel], key: str) -> Any:
 
 
 def _refuse_other_kinds(value: Any, annotation: Any) -> None:
-    """Refuses what pydantic would convert: text for a number, true for 1, 1 for true; also within lists.
-
-    Also text that no file can hold.
+    """Refuses values that pydantic would convert, also in lists: text to a number, true to 1, 1 to true.
 
     Raises:
-        ValueError: what was found and what is expected.
+        ValueError: what was found and what is expected; also for text that no file can hold.
     """
     if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" or letter == "\0" for letter in value):
         raise ValueError("text with a character that no file can hold")
@@ -100,7 +100,7 @@ def _refuse_other_kinds(value: Any, annotation: Any) -> None:
 
 
 def _scalar_kinds(annotation: Any) -> Iterator[Any]:
-    """The kinds of an annotation and of what its lists hold, but not of what is in its mappings."""
+    """The types of an annotation and of the items of its lists, but not of the values of its mappings."""
     yield from kinds_of(annotation)
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:

@@ -1,4 +1,4 @@
-"""The sweep file as a validated, frozen record; the only home of default values."""
+"""The sweep file as a validated, frozen record, with all default values."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class RangeSpace(Section):
     min: StrictInt | StrictFloat
     max: StrictInt | StrictFloat
     step: StrictInt | StrictFloat | None = Field(None, gt=0)
-    scale: Literal["linear", "log"] | None = Field(None, description="left out: as in the hypermodel")
+    scale: Literal["linear", "log"] | None = Field(None, description="left out: that of the hypermodel")
 
     @model_validator(mode="after")
     def _ordered(self) -> RangeSpace:
@@ -87,7 +87,7 @@ SpaceEntry = ValuesSpace | RangeSpace | Scalar
 
 
 def _kind_of_entry(entry: Any) -> str | None:
-    """Chooses the variant by its keys, so that a mistake is reported against the variant that was meant."""
+    """Chooses the variant by its keys, so that a mistake is reported for the variant that was meant."""
     if isinstance(entry, ValuesSpace):
         return "values"
     if isinstance(entry, RangeSpace):
@@ -106,7 +106,7 @@ _TaggedSpaceEntry = Annotated[
     ),
 ]
 SPACE_ENTRY_TAGS = ("values", "range", "scalar")
-"""What pydantic inserts into the location of a mistake in a space entry; not part of the file."""
+"""Tags that pydantic adds to the location of a mistake in a space entry; they are not keys of the file."""
 
 
 class TrainingConfig(Section):
@@ -115,7 +115,7 @@ class TrainingConfig(Section):
     epochs: int = Field(20, ge=1, le=10_000, description="epochs of a trial that is not stopped early")
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
         "auto",
-        description="auto: mixed_bfloat16 where the processor or GPU of the first trial computes it natively, else "
+        description="auto: mixed_bfloat16 if the processor or GPU of the first trial computes it natively, else "
         "float32; the same for all trials of a sweep",
     )
     deterministic: bool = Field(False, description="refuse operations whose result depends on thread timing; slower")
@@ -123,7 +123,7 @@ class TrainingConfig(Section):
 
 
 class ExecutionConfig(Section):
-    """Where trials run."""
+    """On which machines and in how many processes trials run."""
 
     engine: Literal["inline", "dask"] | None = Field(
         None,
@@ -145,7 +145,9 @@ class ExecutionConfig(Section):
         description="a running Dask scheduler, tcp://HOST:PORT or tls://HOST:PORT",
     )
     scheduler_file: str | None = Field(
-        None, min_length=1, description="the same, by the file that dask scheduler --scheduler-file wrote"
+        None,
+        min_length=1,
+        description="the same, by the file that dask scheduler --scheduler-file wrote",
     )
     cluster: Literal["slurm"] | None = Field(
         None, description="slurm: workers are started as batch jobs (pip install 'galaxy-exp[slurm]')"
@@ -158,13 +160,13 @@ class ExecutionConfig(Section):
     first_epoch_minutes: float = Field(
         10,
         gt=0,
-        description="what a trial's first epoch may always take, imports and compiling included, before its worker is "
-        "taken for hung",
+        description="minimum time for a trial's first epoch, including imports and compiling, before its worker counts "
+        "as hung",
     )
     max_memory_growth: float = Field(
         0.5,
         gt=0,
-        description="GiB that a worker may grow by after its first trial before it is replaced, between two trials",
+        description="a worker that grew by more GiB than this since its first trial is replaced before the next one",
     )
 
     @field_validator("workers", mode="before")
@@ -194,54 +196,56 @@ class ExecutionConfig(Section):
 
 _UNNAMED = "sweep"
 _LONGEST_NAME = 64
-"""Characters of the data's name in that of an experiment or model."""
-_OWN_NAME = f"the sweep's name; where `name` is left out too, {_UNNAMED} and the data's name, as in {_UNNAMED}-galaxies"
+"""Longest name of the data in the name of an experiment or model, in characters."""
+_DEFAULT_NAME = (
+    f"the sweep's name; if `name` is left out too, {_UNNAMED} and the data's name, as in {_UNNAMED}-galaxies"
+)
 
 
 class TrackingConfig(Section):
-    """Where MLflow keeps the runs."""
+    """Where MLflow stores the runs, and what they contain."""
 
     experiment: str | None = Field(
         None,
         min_length=1,
         description="MLflow experiment; left out: MLFLOW_EXPERIMENT_NAME, else galaxy10 for galaxy-cnn on Galaxy10 or "
-        f"simulated galaxies, else {_OWN_NAME}",
+        f"simulated galaxies, else {_DEFAULT_NAME}",
     )
     uri: str | None = Field(
         None, description="MLflow tracking URI; left out: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db"
     )
     figures: bool = Field(
         True,
-        description="whether each trial gets figures as artifacts, which take the driver about half a second; tables "
-        "it gets in any case",
+        description="whether figures are logged for each trial, which takes the driver about half a second; tables are "
+        "always logged",
     )
-    keep_models: int = Field(3, ge=1, description="how many of the best trials keep their model as an artifact")
+    keep_models: int = Field(3, ge=1, description="number of the best trials whose models are kept as artifacts")
 
 
 class RegistryConfig(Section):
-    """How the winner is confirmed, and under which name it is registered."""
+    """How finalists are retrained, and how the winner is registered."""
 
     model: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9 ._-]+$",
         description="registered model name: letters, digits, . _ - and space; left out: galaxy10-cnn for galaxy-cnn on "
-        f"Galaxy10 or simulated galaxies, else {_OWN_NAME}",
+        f"Galaxy10 or simulated galaxies, else {_DEFAULT_NAME}",
     )
     finalists: int = Field(
-        3, ge=0, le=100, description="how many of the best configurations are trained again before one wins; 0: none"
+        3, ge=0, le=100, description="number of best configurations that are trained again before one wins; 0: none"
     )
     seeds: int = Field(
-        3, ge=1, le=100, description="how often each of them is trained again, with another seed each time"
+        3, ge=1, le=100, description="number of times that each finalist is trained again, each with another seed"
     )
     tta: bool = Field(
         False,
         description="test-time augmentation: the winner's probabilities are the mean over an image's flips and quarter "
-        "turns, in the sealed test and as registered",
+        "turns, in the held-out test and in the registered model",
     )
     ensemble: bool = Field(
         False,
-        description="the winner gives the mean of the probabilities of its configuration's `seeds` trainings, in the "
-        "sealed test and as registered; the models of all finalists are kept",
+        description="the winner's probabilities are the mean over the `seeds` trainings of its configuration, in the "
+        "held-out test and in the registered model; the models of all finalists are kept",
     )
 
     @model_validator(mode="after")
@@ -255,7 +259,7 @@ class RegistryConfig(Section):
 
 
 class SweepConfig(Section):
-    """One sweep: what a sweep file says, with every default filled in."""
+    """A sweep file with every default filled in."""
 
     name: str = Field(_UNNAMED, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="letters, digits, . _ -")
     data: DataConfig = DataConfig()
@@ -276,26 +280,26 @@ class SweepConfig(Section):
     @property
     def experiment_name(self) -> str:
         """The MLflow experiment: as configured, else by `is_built_in`."""
-        return self.tracking.experiment or ("galaxy10" if self.is_built_in else self._own_name)
+        return self.tracking.experiment or ("galaxy10" if self.is_built_in else self._default_name)
 
     @property
     def model_name(self) -> str:
         """The registered model: as configured, else by `is_built_in`."""
-        return self.registry.model or (BUILT_IN_MODEL if self.is_built_in else self._own_name)
+        return self.registry.model or (BUILT_IN_MODEL if self.is_built_in else self._default_name)
 
     @property
     def is_built_in(self) -> bool:
-        """Whether the network and the data are this package's: other sweeps do not share a champion by default."""
+        """Whether network and data are those of this package; by default, other sweeps do not share a champion."""
         return self.hypermodel == BUILT_IN_HYPERMODEL and self.data.source in BUILT_IN_SOURCES
 
     @property
-    def _own_name(self) -> str:
-        """The sweep's name, or without one of its own what tells its data from those of other sweeps."""
+    def _default_name(self) -> str:
+        """The sweep's name; for an unnamed sweep, with the name of its data."""
         data = _name_of_source(self.data.source) if self.name == _UNNAMED else ""
         return f"{self.name}-{data}" if data else self.name
 
     def named(self, experiment: str | None = None, model: str | None = None) -> SweepConfig:
-        """The same with names of experiment and model: as configured, else as given, else by default."""
+        """A copy with the names of experiment and model: the configured ones, else these, else the defaults."""
         tracking = {"experiment": self.tracking.experiment or experiment or self.experiment_name}
         registry = {"model": self.registry.model or model or self.model_name}
         return self.model_copy(
@@ -307,7 +311,7 @@ class SweepConfig(Section):
 
 
 def _name_of_source(source: str) -> str:
-    """`galaxies` for /x/galaxies.h5, galaxies/ and package.module:galaxies; letters, digits, . _ and - alone."""
+    """`galaxies` for /x/galaxies.h5, galaxies/ and package.module:galaxies; letters, digits, . _ and - only."""
     name = Path(os.path.abspath(source)).name.rpartition(":")[2]  # noqa: PTH100  Path.absolute keeps ..
     ending = next((each for each in (*ARRAY_SUFFIXES, *TABLE_SUFFIXES) if name.lower().endswith(each)), "")
     ascii_name = name.removesuffix(name[len(name) - len(ending) :]).encode("punycode").decode()  # as for domains

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from galaxy_exp.config import SweepConfig, parse_sweep
-from galaxy_exp.config.differences import unsettles_workers
+from galaxy_exp.config.differences import changes_workers
 from galaxy_exp.config.reading import SweepFile
 from galaxy_exp.config.search_section import COSTS
 from galaxy_exp.config.sweep import ExecutionConfig
@@ -393,7 +393,7 @@ class SweepRecord:
                 self.ended = event
             case SweepChanged():
                 self.changed.append(event)
-                if unsettles_workers(event.changes):
+                if changes_workers(event.changes):
                     self.workers_chosen = None
                 self.__dict__.pop("config", None)  # the cached one
                 if event.tracking_uri:
