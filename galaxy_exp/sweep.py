@@ -170,7 +170,7 @@ def _references(
     if data is not None:
         from galaxy_exp.data.in_memory import store_data
 
-        changes["data"] = store_data(data, config.data, project.given_data)
+        changes["data"] = store_data(data, config.data, project.in_memory_data)
     return changes
 
 

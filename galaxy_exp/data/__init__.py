@@ -1,4 +1,4 @@
-"""Data sources, checked data sets, splits, and images to predict on."""
+"""Data sources, validated data sets, splits, and images for prediction."""
 
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
 from galaxy_exp.data.inputs import InputFile, NamedImage, digest_files, find_files, first_fits_file, iter_images

@@ -1,4 +1,4 @@
-"""A labelled set of colour images in memory (or memory-mapped), checked once when it is made."""
+"""A labelled set of colour images, in memory or memory-mapped, validated when it is built."""
 
 from __future__ import annotations
 
@@ -24,43 +24,43 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TableRows:
-    """The rows of a table, those left out included, so that results can be joined with it again."""
+    """All rows of a table, also skipped ones, so that results can be joined with the table."""
 
     id_column: str
     ids: tuple[str, ...]
-    """The text of that column, one per row."""
+    """Text of the id column, one per row."""
     files: tuple[str, ...]
-    """The image files, one per row."""
+    """Image files, one per row."""
     kept: NDArray[np.int64]
-    """The row of each image, (n,); every other row has its line in `ImageDataset.skipped`, in order."""
+    """Row of each image, int64 (n,); `ImageDataset.skipped` has one line for each other row, in order."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageDataset:
-    """Images with one label each. Made by `build_dataset`, which validates; do not write into the arrays."""
+    """Images with one label each, built and validated by `build_dataset`; do not write into the arrays."""
 
     images: NDArray[np.uint8]
-    """uint8 (n, height, width, 3), channels red, green, blue; perhaps a read-only `numpy.memmap`."""
+    """uint8 (n, height, width, 3), channels red, green, blue; may be a read-only `numpy.memmap`."""
     labels: NDArray[np.int64]
     """int64 (n,), each from 0 to n_classes - 1."""
     class_names: tuple[str, ...]
     """One name per label, in label order."""
     source: str
-    """What was loaded: "simulated", "galaxy10-sdss", or the path as given."""
+    """Name of the source: "simulated", "galaxy10-sdss", or the path as configured."""
     simulated: bool = False
-    """Whether these are made-up galaxies; every report about them has to say so."""
+    """Whether these are simulated galaxies, which every report has to state."""
     own_split: NDArray[np.int8] | None = None
-    """The user's own division, int8 (n,): for each image its position in `PARTS`; None without one."""
+    """A user-defined split, int8 (n,): the position in `PARTS` for each image; None without one."""
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    """What was done to the images."""
+    """Preprocessing that was applied to the images."""
     skipped: tuple[str, ...] = ()
-    """Files that could not be read and were left out (`data.on_error: skip`), one line each."""
+    """Unreadable files that were skipped (`data.on_error: skip`), one line each."""
     other_files: str = ""
-    """Files of the folder that are no images, by ending: "3 .txt, 1 .pdf"."""
+    """Number of other files in the folder by ending: "3 .txt, 1 .pdf"."""
     notes: tuple[str, ...] = ()
-    """What was understood of the source, where that is not plain, one line each."""
+    """How the source was understood, if that is not obvious, one line each."""
     rows: TableRows | None = None
-    """Which rows of a table these are; None if the source is no table."""
+    """The rows of the table; None for other sources."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -73,7 +73,7 @@ class ImageDataset:
 
     @property
     def n_classes(self) -> int:
-        """Number of classes, those without an image included."""
+        """Number of classes, including those without images."""
         return len(self.class_names)
 
     @property
@@ -84,10 +84,10 @@ class ImageDataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (64 hex digits) over shape, dtype, image bytes, labels, class names, and preprocessing if any.
+        """SHA-256 (64 hex digits) of shape, dtype, image bytes, labels, class names, and preprocessing if any.
 
-        Two data sets have the same digest exactly when a trial could not tell them apart and the same has to
-        be done to an image before prediction; where they came from does not enter.
+        Data sets of equal digest give equal trials, and need the same preprocessing before prediction; the source does
+        not matter.
         """
         sha256 = hashlib.sha256(f"{self.images.shape} {self.images.dtype.str}".encode())
         if self.preprocessing != Preprocessing():
@@ -121,20 +121,20 @@ def build_dataset(
         images: uint8 (n, height, width, 3).
         labels: (n,), (n, 1) or one-hot, in any form that `galaxy_exp.data.labels.parse_labels` reads.
         class_names: one name per class in label order; left out: those of the labels, or "class 0", "class 1", ...
-        source: begins every error message, so best a file or a source name.
-        simulated: whether the galaxies are made up.
-        own_split: (n,), as `parse_parts` gives it.
-        preprocessing: what was done to the images already.
-        skipped: files left out, one line each.
-        other_files: what else is in the folder.
-        label_key: what the labels are called at the source, for messages; images are called `images`.
+        source: file or name of the source; error messages begin with it.
+        simulated: whether the galaxies are simulated.
+        own_split: (n,), as returned by `parse_parts`.
+        preprocessing: preprocessing that was applied to the images already.
+        skipped: skipped files, one line each.
+        other_files: number of other files in the folder by ending.
+        label_key: name of the labels at the source, for messages.
         first_label: number of the first class.
-        notes: what was understood of the source; logged, with what is found out about the labels.
-        rows: of the table that the images are from.
+        notes: how the source was understood; logged, with a note on the labels if any.
+        rows: the rows of the table that the images are from.
 
     Raises:
-        DataError: one line that names the source, the array, the first offending index, what was found
-            there and what was expected.
+        DataError: one line that names the source, the array, the first wrong index, what was found and what was
+            expected.
     """
     images = np.asanyarray(images)
     check_images(images, source)
@@ -162,12 +162,12 @@ def build_dataset(
 
 
 def preprocess_dataset(dataset: ImageDataset, preprocessing: Preprocessing) -> ImageDataset:
-    """The same data set with every image preprocessed, unless a source has done that as it read them.
+    """The data set with every image preprocessed, unless its source did that while reading.
 
-    How FITS files were stretched stays as the source says.
+    The stretch of FITS files is always that of the source.
 
     Raises:
-        DataError: the images are smaller than the crop, or something else was done to them before.
+        DataError: the images are smaller than the crop, or were preprocessed in another way before.
     """
     wanted = replace(preprocessing, fits=dataset.preprocessing.fits)
     if preprocessing == Preprocessing() or dataset.preprocessing == wanted:
@@ -182,9 +182,9 @@ def preprocess_dataset(dataset: ImageDataset, preprocessing: Preprocessing) -> I
 
 
 def check_class_names(names: Sequence[str], source: str) -> None:
-    """Raises `DataError` unless there are at least two names, all different text.
+    """Raises `DataError` unless there are at least two different, non-empty names.
 
-    A class may be without images, for evaluation; `split_dataset` refuses that.
+    Classes without images are allowed for evaluation; `split_dataset` refuses them.
     """
     if len(set(names)) < len(names) or not all(name.strip() for name in names):
         raise DataError(f"{source}: class names {list(names)}; expected different names, none empty")
@@ -195,7 +195,7 @@ def check_class_names(names: Sequence[str], source: str) -> None:
 
 
 def _is_text(name: str) -> bool:
-    """False for the name of a folder whose bytes are no UTF-8."""
+    """False for the name of a folder that is not valid UTF-8."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Streaming one URL into an open file, going on from what is in it where the server can."""
+"""Downloads one URL into an open file; resumes an incomplete file if the server supports it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from rich.progress import (
 __all__ = ["BrokenOffError", "download", "size_of"]
 
 PIECE_BYTES = 2**14
-"""Of an incomplete piece, nothing is kept."""
+"""Size of the pieces that are written; an incomplete piece is lost."""
 
 
 class BrokenOffError(OSError):
-    """The rest did not come; the cause says why, and the file keeps what came if the server sends parts of files."""
+    """The download ended early. The cause has the reason; the file keeps its content if the server can resume."""
 
     def __init__(self, resumable: bool) -> None:
         self.resumable = resumable
@@ -35,23 +35,23 @@ class BrokenOffError(OSError):
 
 
 def size_of(file: BinaryIO) -> int:
-    """Bytes in the file; its position is then at the end."""
+    """Bytes in the file; moves its position to the end."""
     return file.seek(0, 2)
 
 
 def download(url: str, file: BinaryIO, *, timeout_seconds: float, progress: bool) -> None:
-    """Appends to `file` what it lacks of `url`, or writes it anew if the server does not send parts of files.
+    """Appends the missing rest of `url` to `file`, or downloads it from the start if the server cannot resume.
 
     Args:
         url: http, https, or file, which is copied.
-        file: open for reading and writing; nothing but the beginning of the same download may be in it.
-        timeout_seconds: how long the server may stay silent, when connecting and between two pieces.
-        progress: whether to draw a bar on stderr.
+        file: open for reading and writing; empty, or with the beginning of the same download.
+        timeout_seconds: longest silence of the server, when connecting and between two pieces.
+        progress: whether to show a progress bar on stderr.
 
     Raises:
-        BrokenOffError: the connection ended early or went silent. What came stays in `file` if a later call can go
-            on from it; otherwise the file is empty.
-        OSError, ValueError: the server refused, cannot be reached, or the URL is none. The file is as it was.
+        BrokenOffError: the connection ended early or became silent. The file keeps its content if a later call can
+            resume; otherwise it is empty.
+        OSError, ValueError: the server refused or cannot be reached, or the URL is not valid. The file is unchanged.
     """
     if url.startswith("file:"):
         _copy(Path(url2pathname(urlsplit(url).path)), file)
@@ -64,7 +64,7 @@ def download(url: str, file: BinaryIO, *, timeout_seconds: float, progress: bool
 
 
 def _fits_behind(file: BinaryIO, response: requests.Response) -> bool:
-    """Whether the answer goes on from the end of the file, which is emptied where that helps."""
+    """Whether the response continues at the end of the file; otherwise empties the file if that helps."""
     if response.status_code == requests.codes.requested_range_not_satisfiable and size_of(file):
         file.truncate(0)  # it holds as much as there is, or more
         return False

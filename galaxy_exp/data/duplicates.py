@@ -1,6 +1,6 @@
-"""Finding images that are the same picture: byte for byte, or saved, scaled or brightened again.
+"""Groups of images that show the same picture: identical bytes, or saved, scaled or brightened again.
 
-Three tests, each on what passed the one before:
+Near duplicates pass three tests:
 
 1. A perceptual hash of 64 bits: the signs, against their median, of the 8x8 lowest frequencies of the discrete
    cosine transform of the 32x32 grey image (Zauner 2010, "Implementation and benchmarking of perceptual image hash
@@ -64,26 +64,27 @@ Which = Literal["near", "identical"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Groups:
-    """Which images belong together. Each image is named by the first of its group, int64 (n,)."""
+    """Groups of images that stay together in a split, as the index of the first image of each image's group."""
 
     identical: NDArray[np.int64]
-    """By identical bytes."""
+    """Groups of identical bytes, int64 (n,)."""
     joined: NDArray[np.int64]
-    """By identical bytes or near duplication, also by way of others; `identical` again if that was not looked for."""
+    """Groups of identical images and near duplicates, int64 (n,), also joined through other images; equal to
+    `identical` if near duplicates were not looked for."""
 
     @property
     def n_identical(self) -> int:
-        """Images that are identical to an earlier one."""
+        """Number of images that are identical to an earlier one."""
         return int((self.identical != np.arange(len(self.identical))).sum())
 
     @property
     def n_near(self) -> int:
-        """Different images that are near duplicates of an earlier one."""
+        """Number of different images that are near duplicates of an earlier one."""
         return int((self.joined != np.arange(len(self.joined))).sum()) - self.n_identical
 
 
 def group_duplicates(images: NDArray[np.uint8], which: Which) -> Groups:
-    """Compares uint8 (n, height, width, 3) images; see `near_duplicates` for what is near."""
+    """Groups images, uint8 (n, height, width, 3), by identical bytes and, if asked, near duplication."""
     identical = _first_of_identical(images)
     if which == "identical":
         return Groups(identical, identical)
@@ -93,10 +94,10 @@ def group_duplicates(images: NDArray[np.uint8], which: Which) -> Groups:
 
 
 def load_groups(dataset: ImageDataset, which: Which, folder: Path) -> Groups:
-    """As `group_duplicates`, from a file in `folder` where these images have been compared in this way before.
+    """As `group_duplicates`, cached in a file in `folder`.
 
-    The comparison takes a second for some thousand images, and a sweep wants its groups at each start. A damaged file
-    is made anew; where none can be written, the next sweep compares again.
+    A damaged file is replaced; if none can be written, the next sweep compares the images again, which takes a second
+    for some thousand images.
     """
     method = hashlib.sha256(describe_method().encode()).hexdigest()[:8] if which == "near" else "bytes"
     file = folder / f"{dataset.digest[:16]}-{which}-{method}.npz"
@@ -111,7 +112,7 @@ def load_groups(dataset: ImageDataset, which: Which, folder: Path) -> Groups:
 
 
 def _read_groups(file: Path, n_images: int) -> Groups | None:
-    """None if there is no file, or not one that could be meant."""
+    """None if the file is missing, damaged, or not of this number of images."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
             groups = Groups(arrays["identical"], arrays["joined"])
@@ -134,7 +135,7 @@ def _first_of_identical(images: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def _join(identical: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Joins groups along the pairs; each keeps its smallest member as its name."""
+    """Joins groups along the pairs; each is named by its smallest member."""
     name = identical.copy()
     for one, other in pairs.tolist():
         low, high = sorted((_find(name, one), _find(name, other)))
@@ -150,18 +151,18 @@ def _find(name: NDArray[np.int64], index: int) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fingerprints:
-    """What the first two tests look at."""
+    """Input of the first two tests."""
 
     hashes: NDArray[np.uint64]
-    """(n,)."""
+    """uint64 (n,)."""
     thumbnails: NDArray[np.float32]
-    """(n, 1024), each with mean 0 and length 1; all 0 for an image of one shade, which is like no other."""
+    """float32 (n, 1024), each with mean 0 and length 1; all 0 for an image of one value, which matches no other."""
 
 
 def describe_method() -> str:
-    """Changes with all on which it depends, besides the images, which of them are near duplicates.
+    """A text of all settings of the method, for the name of the cached file.
 
-    The number in front stands for the code of this module: another code with other results wants another number.
+    The first number is the version of this code: increase it when a change gives other results.
     """
     return f"1 {MAX_BITS} {MAX_DIFFERENCE} {MIN_CORRELATION} {SIDE} {FREQUENCIES}"
 
@@ -171,7 +172,7 @@ def find_near_duplicates(images: NDArray[np.uint8], positions: NDArray[np.int64]
 
     Args:
         images: uint8 (n, height, width, 3), perhaps memory-mapped.
-        positions: (m,), increasing; which of the images to compare, best without identical ones.
+        positions: (m,), increasing; the images to compare, without identical ones to save time.
     """
     prints = fingerprint_images(images, positions)
     pairs = _with_similar_thumbnails(find_close_hashes(prints.hashes), prints.thumbnails)
@@ -180,7 +181,7 @@ def find_near_duplicates(images: NDArray[np.uint8], positions: NDArray[np.int64]
 
 
 def fingerprint_images(images: NDArray[np.uint8], positions: NDArray[np.int64]) -> Fingerprints:
-    """Hash and thumbnail of each image at `positions`; reads them in pieces."""
+    """Hash and thumbnail of each image at `positions`; reads the images in pieces."""
     thumbnails = np.empty((len(positions), SIDE * SIDE), np.float32)
     hashes = np.empty(len(positions), np.uint64)
     step = images_per_chunk(images)
@@ -209,7 +210,7 @@ def _bands(hashes: NDArray[np.uint64]) -> Iterator[NDArray[np.uint64]]:
 
 
 def _pairs_with_equal_values(values: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Positions (left, right), left < right, of equal values, a member of a group against all after it at a time."""
+    """Positions (left, right), left < right, of equal values: each member of a group with all members after it."""
     order = np.argsort(values, kind="stable")
     ends = np.flatnonzero(np.diff(values[order])) + 1
     for group in np.split(order, ends):

@@ -1,4 +1,4 @@
-"""Downloading one file, verified before it gets its name."""
+"""Downloads one file from one of several mirrors; it gets its name after its checksum was verified."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from galaxy_exp.folders import take_lock
 __all__ = ["RemoteFile", "fetch_file"]
 
 TIMEOUT_SECONDS = 30.0
-"""How long a server may stay silent, when connecting and between two pieces."""
+"""Longest silence of a server, when connecting and between two pieces."""
 
 MAX_RESUMES = 5
-"""How often a download that breaks off is gone on with, at one mirror in one call."""
+"""How often a broken download is resumed at one mirror in one call."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file on the network."""
+    """A file that can be downloaded, and its checksum."""
 
     name: str
     """File name on disk."""
     urls: tuple[str, ...]
-    """Mirrors, tried once each, in this order."""
+    """Mirrors in the order in which they are tried."""
     sha256: str
     """64 lower-case hex digits."""
     size: str
-    """For people: "210,234,548 bytes"."""
+    """Size for messages: "210,234,548 bytes"."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Partial:
-    """A file that is not complete yet."""
+    """An incomplete file."""
 
     file: BinaryIO
     path: Path
@@ -57,24 +57,23 @@ def fetch_file(
     timeout_seconds: float = TIMEOUT_SECONDS,
     progress: bool | None = None,
 ) -> Path:
-    """`folder/name`, verified; downloaded when it is not there. Each mirror is tried once.
+    """The path `folder/name` of the verified file, which is downloaded if it is missing. Each mirror is tried once.
 
-    The download goes to a hidden file in `folder` and is renamed only after its checksum was found right, so the
-    final name never stands for a partial file. When it breaks off or is interrupted, and the server sends parts of
-    files, it goes on where it stopped: `MAX_RESUMES` times at once, then in the next call, from any mirror. A file
-    that turns out wrong is not kept. A damaged file that already has the name is not deleted or replaced: it
-    may be the user's.
+    The download goes into a hidden file in `folder`, which is renamed only after its checksum was verified. A broken
+    or interrupted download is resumed if the server supports it: up to `MAX_RESUMES` times in this call, then in the
+    next call, from any mirror. A file with a wrong checksum is deleted after the download, but not if it had the final
+    name before the call: it may be the user's.
 
     Args:
-        remote: what to fetch.
-        folder: made when missing.
+        remote: the file.
+        folder: created if missing.
         urls: mirrors instead of `remote.urls`; http, https or file.
-        timeout_seconds: how long a server may stay silent.
-        progress: whether to draw a bar on stderr; by default when that is a terminal.
+        timeout_seconds: longest silence of a server.
+        progress: whether to show a progress bar on stderr; by default if that is a terminal.
 
     Raises:
-        FetchError: one line with each mirror and what it answered, the checksum, the size, and the path
-            where a file fetched by hand is found.
+        FetchError: one line with each mirror and its answer, the checksum, the size, and the path for a file that is
+            downloaded by hand.
     """
     path = folder / remote.name
     if path.exists():
@@ -109,9 +108,9 @@ def _check_present(path: Path, remote: RemoteFile) -> None:
 
 @contextmanager
 def _partial_file(path: Path, remote: RemoteFile) -> Iterator[_Partial]:
-    """A file beside `path` to download into, perhaps with the beginning from an earlier time; removed if left empty.
+    """A file beside `path` for the download, with the beginning of an earlier one if any; removed if left empty.
 
-    One process at a time has the one that is kept; another gets a file of its own, which goes in any case.
+    One process at a time has this file; another process gets a temporary file that is always deleted.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = path.with_name(f".{path.name}.{remote.sha256[:12]}.part")
@@ -132,7 +131,7 @@ def _partial_file(path: Path, remote: RemoteFile) -> Iterator[_Partial]:
 
 
 def _lock(file: BinaryIO, path: Path) -> bool:
-    """Whether this process alone may write; not if the file was completed and renamed since it was opened."""
+    """Whether this process alone may write; False if the file was completed and renamed after it was opened."""
     try:
         return take_lock(file) and os.fstat(file.fileno()).st_ino == path.stat().st_ino
     except OSError:
@@ -140,9 +139,9 @@ def _lock(file: BinaryIO, path: Path) -> bool:
 
 
 def _download_from(url: str, partial: _Partial, remote: RemoteFile, timeout_seconds: float, show: bool) -> None:
-    """Until the file is complete and right; goes on at most `MAX_RESUMES` times, and only while more comes.
+    """Downloads until the file is complete and right; resumes at most `MAX_RESUMES` times, while more data arrives.
 
-    A wrong file that was put together from two times is fetched once more, from its start.
+    A wrong file from several downloads is downloaded once more from its start.
     """
     file, begun = partial.file, size_of(partial.file) > 0
     if begun and _is_right(partial, remote):

@@ -61,7 +61,7 @@ def check_images(images: NDArray[Any], source: str) -> None:
 
 
 def _describe_values(images: NDArray[Any]) -> str:
-    """ "float32 with NaN at index 3", or "float32 from 0 to 1", or just the dtype."""
+    """`float32 with NaN or infinity at index 3`, `float32 from 0 to 1`, or only the dtype."""
     if not np.issubdtype(images.dtype, np.number) or np.iscomplexobj(images):
         return str(images.dtype)
     bad = ~np.isfinite(images).all(axis=(1, 2, 3))

@@ -1,7 +1,7 @@
-"""Data given as Python objects: written once as an HDF5 file, which becomes the sweep's source.
+"""In-memory data: written once as an HDF5 file, which becomes the source of the sweep.
 
-A sweep is resumed in another process from its journal, so images that were only in memory have to be kept somewhere.
-The file has Galaxy10's layout, so that every command takes it, and lies uncompressed, so that it is memory-mapped.
+A sweep is resumed in another process from its journal, so its images have to be in a file. The file has Galaxy10's
+layout, so that every command reads it, and is not compressed, so that it can be memory-mapped.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ __all__ = ["store_data"]
 
 
 def store_data(data: Any, config: DataConfig, folder: Path) -> DataConfig:
-    """The data section of a sweep on this data; arrays are written into `folder`, unless they are there already.
+    """The data section of a sweep on this data; arrays are written into `folder`, unless it has them already.
 
     Args:
-        data: (images, labels) or (images, labels, class names), as `build_dataset` takes them; an `ImageDataset`; or
-            what `data.source` may say, a path above all.
-        config: of the sweep; its source is replaced.
-        folder: made if it is not there.
+        data: (images, labels) or (images, labels, class names), as for `build_dataset`; an `ImageDataset`; or a value
+            of `data.source`, such as a path.
+        config: the data section of the sweep; its source is replaced.
+        folder: created if missing.
 
     Raises:
-        DataError: arrays of the wrong shape, type or size, something else, or no room on the disk.
+        DataError: arrays of the wrong shape, type or size, another object, or a full disk.
     """
     if isinstance(data, str | os.PathLike):
         return config.model_copy(update={"source": os.fspath(data)})
@@ -60,7 +60,7 @@ def _build(data: Any, config: DataConfig) -> ImageDataset:
 
 
 def _fingerprint(dataset: ImageDataset) -> str:
-    """The digest, and what else goes into the file."""
+    """SHA-256 of all that the file contains."""
     split = b"" if dataset.own_split is None else dataset.own_split.tobytes()
     return hashlib.sha256(f"{dataset.digest} {dataset.simulated} ".encode() + split).hexdigest()
 

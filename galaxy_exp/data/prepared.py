@@ -1,4 +1,4 @@
-"""A split data set written once as NumPy files, which all workers of a machine then memory-map.
+"""A split data set, written once as NumPy files that all workers of a machine memory-map.
 
 <cache>/<data digest>-<split digest>/
     train_images.npy  train_labels.npy  train_indices.npy  validation_images.npy  ...
@@ -6,7 +6,7 @@
     sealed/test_images.npy  sealed/test_labels.npy  sealed/test_indices.npy
 <cache>/groups/<data digest>-<near or identical>-<method>.npz    duplicates, see `load_groups`
 
-The indices, int64 (n_part,), are the images' positions in the data set.
+The indices, int64 (n_part,), are the positions of the images in the data set.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from galaxy_exp.records import SplitFiles
 __all__ = ["PreparedData", "SealedTest", "prepare_split"]
 
 FORMAT = 2
-"""Version of the layout; a folder of another version is refused."""
+"""Version of the layout; folders of other versions are refused."""
 
 STALE_SECONDS = 24 * 3600.0
-"""Age after which an unfinished folder has no writer any more."""
+"""Age at which an unfinished folder is deleted; no writer takes as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class SealedTest:
 
 @dataclass(frozen=True, slots=True)
 class PreparedData:
-    """What `prepare_split` wrote, and where."""
+    """Files written by `prepare_split`, and facts about them."""
 
     folder: Path
     digest: str
@@ -67,19 +67,19 @@ class PreparedData:
     source: str
     simulated: bool
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    """What was done to every image; the same has to be done to raw images before prediction."""
+    """Preprocessing of every image; raw images need the same before prediction."""
     own_split: bool = False
-    """Whether the division is the user's own."""
+    """Whether the split is user-defined."""
     n_identical: int = 0
     """Images that are identical to an earlier one."""
     n_near: int = 0
     """Different images that are near duplicates of an earlier one."""
     skipped: tuple[str, ...] = ()
-    """Files that were left out as unreadable when this was written, one line each."""
+    """Unreadable files that were skipped, one line each."""
 
     @property
     def files(self) -> SplitFiles:
-        """The training and validation files: all that a trial may know."""
+        """The training and validation files, which are all that a trial may read."""
         return SplitFiles(
             train_images=self.folder / "train_images.npy",
             train_labels=self.folder / "train_labels.npy",
@@ -95,10 +95,10 @@ class PreparedData:
 
     @classmethod
     def load(cls, folder: Path) -> PreparedData:
-        """Reads back what lies in `folder`.
+        """Loads a folder written by `prepare_split`.
 
         Raises:
-            DataError: `meta.json` or one of the arrays is missing or damaged; one line naming the file.
+            DataError: `meta.json` or one of the arrays is missing or damaged; one line that names the file.
         """
         prepared = _parse_meta(folder)
         for part in PARTS:
@@ -106,7 +106,7 @@ class PreparedData:
         return prepared
 
     def is_intact(self) -> bool:
-        """Whether `load` would accept the folder; opens all files."""
+        """Whether `load` accepts the folder; opens all files."""
         try:
             self.load(self.folder)
         except DataError:
@@ -114,7 +114,7 @@ class PreparedData:
         return True
 
     def is_present(self) -> bool:
-        """Whether the files of `files` are there in their sizes; opens none, so it can be asked for each trial."""
+        """Whether the files of `files` exist in full size; opens none, so it is cheap enough for each trial."""
         n_pixels = math.prod(self.image_shape)
         try:
             return all(
@@ -127,11 +127,9 @@ class PreparedData:
 
 
 def prepare_split(dataset: ImageDataset, split_config: SplitConfig, cache_folder: Path) -> PreparedData:
-    """Splits `dataset` and writes the parts, unless this very split of this very data is there already.
+    """Splits `dataset` and writes the parts, unless the same split of the same data exists already.
 
-    Everything is written into a temporary folder beside the final one and then renamed, so that a folder
-    with the final name is complete; of two processes that do this at once, one wins and both use its.
-    A folder that was damaged later is made anew.
+    If two processes write the same split at once, both use the folder of the first. A damaged folder is written again.
 
     Raises:
         DataError: a class is too small to split, or the disk is full or not writable.
@@ -165,20 +163,20 @@ def _write_folder(dataset: ImageDataset, split: Split, folder: Path) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Deletes what writers of this split left behind that were killed; none takes as long as `STALE_SECONDS`."""
+    """Deletes folders that killed writers of this split left behind."""
     for leftover in folder.parent.glob(f".*{folder.name}*"):
         if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _part_files(folder: Path, part: Part) -> tuple[Path, Path, Path]:
-    """Images, labels, indices."""
+    """The files of images, labels and indices."""
     where = folder / "sealed" if part == "test" else folder
     return where / f"{part}_images.npy", where / f"{part}_labels.npy", where / f"{part}_indices.npy"
 
 
 def _write_images(path: Path, images: NDArray[np.uint8], indices: NDArray[np.int64]) -> None:
-    """Writes `images[indices]` in pieces, so that a memory-mapped source is never read whole."""
+    """Writes `images[indices]` in pieces, as a memory-mapped source may be larger than memory."""
     shape = (len(indices), *images.shape[1:])
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     per_chunk = images_per_chunk(images)
@@ -233,7 +231,7 @@ def _build_prepared(folder: Path, meta: dict[str, Any]) -> PreparedData:
 
 
 def _check_part(prepared: PreparedData, part: Part) -> None:
-    """Reads the headers only; NumPy refuses to map a file that is shorter than its header says."""
+    """Reads only headers; NumPy refuses to map a file that is shorter than its header says."""
     n_images = sum(prepared.counts[part].values())
     expected = ((n_images, *prepared.image_shape), (n_images,), (n_images,))
     for path, shape in zip(_part_files(prepared.folder, part), expected, strict=True):

@@ -30,27 +30,27 @@ NATIVE_PIXEL_AREA = 0.396**2
 
 @dataclass(frozen=True, eq=False)
 class SimulatedGalaxies:
-    """A set with what is true of each image."""
+    """Simulated images with their labels and true parameters."""
 
     images: NDArray[np.uint8]
     """uint8 (n, side, side, 3), channels red, green, blue."""
     labels: NDArray[np.int64]
-    """int64 (n,), with label noise where that was asked for."""
+    """int64 (n,), with label noise if configured."""
     truth: NDArray[Any]
     """(n,) of `TRUTH_DTYPE`, whose `label` is the true class."""
 
 
 def simulate_galaxies(config: SimulatedConfig) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images uint8 (n_images, image_size, image_size, 3) and labels int64 (n_images,), in mixed order."""
+    """Images uint8 (n_images, image_size, image_size, 3) and labels int64 (n_images,), in random order."""
     simulated = simulate_with_truth(config)
     return simulated.images, simulated.labels
 
 
 def simulate_with_truth(config: SimulatedConfig) -> SimulatedGalaxies:
-    """The set that `config` describes, in mixed order, with the true parameters of every image.
+    """A set in random order, with the true parameters of every image.
 
-    Every galaxy has a random stream of its own, seeded by (seed, class, its number within the class): a
-    larger set with the same seed holds the galaxies of a smaller one.
+    Every galaxy has a separate random stream, seeded by (seed, class, number within the class), so that a larger set
+    with the same seed contains the galaxies of a smaller one.
     """
     images = np.empty((config.n_images, config.image_size, config.image_size, 3), np.uint8)
     truth = np.empty(config.n_images, TRUTH_DTYPE)

@@ -43,7 +43,7 @@ NONLINEARITY = 2.25
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The geometry of an image: what is rendered is larger by a margin, from which the seeing carries light in."""
+    """Geometry of an image, which is rendered with a margin because seeing blurs light into the image."""
 
     size: int
     """Side of the image in pixels."""
@@ -73,9 +73,9 @@ class Observation:
     sky: tuple[float, float, float]
     """In i, r, g, in units of `SKY_LEVEL`."""
     offsets: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
-    """Rows and columns by which i, r and g lie off."""
+    """Shifts of i, r and g in rows and columns."""
     seam: float | None
-    """Column, as a share of the image's width, of an unexposed line between two fields; mostly none."""
+    """Column, as a fraction of the width, of an unexposed line between two fields; mostly None."""
 
 
 def draw_observation(rng: np.random.Generator, r90_arcsec: float) -> Observation:

@@ -1,7 +1,6 @@
-"""Data sources: one file a source, chosen by `data.source` of the sweep file.
+"""Data sources, chosen by `data.source` of the sweep file.
 
-A new named source is one new file here and one line in `SOURCES`; a function that takes the `DataConfig` and returns an
-`ImageDataset`.
+A new named source is a function from `DataConfig` to `ImageDataset` and one line in `SOURCES`.
 """
 
 from __future__ import annotations
@@ -29,22 +28,22 @@ SOURCES: dict[str, Callable[[DataConfig], ImageDataset]] = {
     "galaxy10-sdss": lambda config: load_galaxy10("galaxy10-sdss", config),
     "galaxy10-decals": lambda config: load_galaxy10("galaxy10-decals", config),
 }
-"""The sources that have a name; anything else is a path."""
+"""Sources with a name; other sources are paths or classes."""
 _ENDINGS = ", ".join((*ARRAY_SUFFIXES, *TABLE_SUFFIXES))
 
 
 def load_dataset(config: DataConfig, base: Path | None = None) -> ImageDataset:
-    """Loads what `config.source` names, and does to the images what `config` asks for.
+    """Loads `config.source` and preprocesses its images as `config` says.
 
-    That is one of `SOURCES`, an HDF5 or .npz file, a folder of classes, a table, or a class by dotted path (see
+    The source is one of `SOURCES`, an HDF5 or .npz file, a folder of classes, a table, or a user-defined class (see
     `user_source.DataSource`).
 
     Args:
         config: the `data` section of a sweep file.
-        base: where a relative path starts; by default the current folder.
+        base: folder that a relative path starts at; by default the current folder.
 
     Raises:
-        DataError: the source does not exist (with the nearest name, if one is near), is damaged, or may not be read.
+        DataError: the source does not exist (with the nearest name, if any), is damaged, or cannot be read.
         FetchError: Galaxy10 is not in the cache and cannot be downloaded.
     """
     with access_errors(config.source):
@@ -52,7 +51,7 @@ def load_dataset(config: DataConfig, base: Path | None = None) -> ImageDataset:
 
 
 def check_source(config: DataConfig) -> None:
-    """Refuses a path where there is nothing, without reading anything.
+    """Refuses a source whose path does not exist, without reading anything.
 
     Raises:
         DataError: as `load_dataset`.

@@ -25,34 +25,34 @@ from galaxy_exp.errors import DataError, is_access_error, short_reason
 __all__ = ["DESCRIPTION", "describe_images", "is_array_file", "load_array_file", "open_arrays"]
 
 LABEL_KEYS = ("ans", "labels")
-"""Where labels are looked for, in this order; Galaxy10 calls them `ans`."""
+"""Keys of labels in the order in which they are tried; Galaxy10 has `ans`."""
 
 _READ_ERRORS = (OSError, EOFError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""What h5py, NumPy and zipfile raise for files that are damaged or of another kind."""
+"""Exceptions of h5py, NumPy and zipfile for files that are damaged or of another format."""
 
 Arrays = Any
 """An open h5py.File or numpy NpzFile: `key in arrays`, `arrays[key]`, `arrays.keys()`."""
 
 DESCRIPTION = "galaxy_exp"
-"""An attribute of HDF5 files that galaxy_exp wrote: JSON, whether they are simulated and how they were preprocessed."""
+"""Attribute of HDF5 files written by galaxy_exp: JSON with `simulated` and `preprocessing`."""
 
 
 def load_array_file(
     path: Path, config: DataConfig, *, class_names: Sequence[str] | None = None, source: str | None = None
 ) -> ImageDataset:
-    """Loads `images` uint8 (n, height, width, 3), `ans` (or `labels`), and the user's own split, if any.
+    """Loads `images` uint8 (n, height, width, 3), `ans` (or `labels`), and a user-defined split, if any.
 
-    Images that lie in the HDF5 file uncompressed and in one piece are memory-mapped, not read; others are read in
-    pieces, into a temporary file when they are many. So a set may be larger than memory.
+    Uncompressed, contiguous images of an HDF5 file are memory-mapped; others are read in pieces, into a temporary file
+    if they are large. So a data set may be larger than memory.
 
     Args:
         path: an .h5, .hdf5 or .npz file.
-        config: of which `class_names`, `first_label` and `split.column` are used.
-        class_names: known for this file; `config.class_names` goes before.
-        source: what to call it in messages, if not by its path.
+        config: its `class_names`, `first_label` and `split.column` are used.
+        class_names: names of the classes, unless `config.class_names` has some.
+        source: name for messages; by default the path.
 
     Raises:
-        DataError: one line naming the file, the key and what is wrong.
+        DataError: one line that names the file, the key and what is wrong.
     """
     name = source or str(path)
     with open_arrays(path) as arrays:
@@ -76,7 +76,7 @@ def load_array_file(
 
 
 def describe_images(dataset: ImageDataset) -> str:
-    """The value of `DESCRIPTION`."""
+    """Value of the attribute `DESCRIPTION`."""
     return json.dumps({"simulated": dataset.simulated, "preprocessing": dataset.preprocessing.to_dict()})
 
 
@@ -100,7 +100,7 @@ def _map_images(path: Path, arrays: h5py.File) -> NDArray[Any]:
 
 def _read_images(images: h5py.Dataset) -> NDArray[Any]:
     if images.dtype != np.uint8 or images.ndim != 4:
-        return np.asarray(images)  # to be refused, by what is in it
+        return np.asarray(images)  # `build_dataset` refuses it and describes its values
     result = allocate_images(images.shape)
     start = 0
     for piece in iter_chunks(result):
@@ -116,10 +116,10 @@ def is_array_file(path: Path) -> bool:
 
 @contextmanager
 def open_arrays(path: Path) -> Iterator[Arrays]:
-    """Opens the file for reading and turns whatever h5py or NumPy raise, then or later, into one line.
+    """Opens the file for reading; exceptions of h5py or NumPy, also while reading, become one line.
 
     Raises:
-        DataError: the file is missing, is not what its ending says, is truncated, or has no `images`.
+        DataError: the file is missing, truncated, of another format than its ending, or has no `images`.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected an HDF5 or .npz file with 'images' and 'ans'")
@@ -142,7 +142,7 @@ def _check_keys(arrays: Arrays, path: Path) -> None:
 
 
 def _read_labels(arrays: Arrays, path: Path) -> tuple[NDArray[Any], str]:
-    """The labels, as they are, under the first of `LABEL_KEYS`, and which it is; `DataError` when neither is there."""
+    """The labels under the first of `LABEL_KEYS` that exists, and the key."""
     for key in LABEL_KEYS:
         if key in arrays:
             return _read_array(arrays, key, path), key
@@ -161,7 +161,7 @@ def _read_array(arrays: Arrays, key: str, path: Path) -> NDArray[Any]:
 
 
 def _read_class_names(arrays: Any) -> tuple[str, ...] | None:
-    """The HDF5 attribute `class_names` of the file or of its labels, an array of strings; None without one."""
+    """The HDF5 attribute `class_names` of the file or of its labels, an array of strings; None without it."""
     holders = [arrays, *(arrays[key] for key in LABEL_KEYS if key in arrays)]
     for holder in holders:
         names = getattr(holder, "attrs", {}).get("class_names")

@@ -1,9 +1,9 @@
-"""Where the names of the classes come from.
+"""Finds the names of the classes.
 
-In this order: `data.class_names` of the sweep file; a file `<data file>.classes.txt` beside the data, or
-`classes.txt` in the same folder (inside it, when the data is a folder), one name a line, in label order, where lines
-that begin with # are comments;
-an attribute `class_names` of the HDF5 file or of its labels; else "class 0", "class 1", ...
+The first of these that exists: `data.class_names` of the sweep file; a sidecar file `<data file>.classes.txt` beside
+the data, or `classes.txt` in the same folder (in the folder itself, if the data is a folder), one name a line in label
+order, where lines that begin with # are comments; the attribute `class_names` of an HDF5 file or of its labels; "class
+0", "class 1", ...
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _LOG = logging.getLogger(__name__)
 
 
 def find_class_names(path: Path, configured: Sequence[str] | None) -> tuple[str, ...] | None:
-    """The first of the places above that says something; None when none does.
+    """The configured names, else those of a sidecar file; None without either.
 
     Args:
         path: the data file or folder.
         configured: `data.class_names`.
 
     Raises:
-        DataError: a sidecar file that is empty, not text, or names a class twice.
+        DataError: the sidecar file is empty, not text, or names a class twice.
     """
     if configured is not None:
         return tuple(configured)
@@ -41,17 +41,16 @@ def order_subfolders(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The names of the classes in label order, and the subfolder of each.
 
-    Names that are those of the subfolders say the order. Other names replace those of the subfolders, in their order,
-    only where this cannot be a mistake: in `data.class_names`, or where the subfolders are numbers; the replacement is
-    logged.
+    Names of the subfolders define the order. Other names replace those of the subfolders in alphabetical order, but
+    only if that cannot be a mistake: for `data.class_names`, or if the subfolders are numbers. This is logged.
 
     Args:
-        folder: of the data; for its sidecar and for messages.
+        folder: the folder of the data.
         found: names of the subfolders in alphabetical order.
         configured: `data.class_names`.
 
     Raises:
-        DataError: names that match the subfolders in part, or of another number, or in an uncertain order.
+        DataError: the names match only some subfolders, are more or fewer, or their order is not certain.
     """
     names = find_class_names(folder, configured)
     if names is None:
@@ -92,12 +91,12 @@ def _check_renaming(folder: Path, found: Sequence[str], where: str, configured: 
 
 
 def normalise_name(name: str) -> str:
-    """The name with accents in one encoding, as macOS and others write the same ones differently."""
+    """The name with accents in one encoding, as macOS encodes them in another way than other systems."""
     return unicodedata.normalize("NFC", name)
 
 
 def find_sidecar(path: Path) -> Path | None:
-    """The text file with class names beside `path`, or inside it if it is a folder; None without one."""
+    """The text file with class names beside `path`, or in it if it is a folder; None without one."""
     path = path.resolve()  # "." has no name to append to
     folder = path if path.is_dir() else path.parent
     candidates = (path.with_name(f"{path.name}.classes.txt"), folder / "classes.txt")
@@ -105,7 +104,7 @@ def find_sidecar(path: Path) -> Path | None:
 
 
 def _read_names(sidecar: Path) -> tuple[str, ...]:
-    """One name a line; without blank lines and those that begin with #."""
+    """One name a line, without blank lines and comments."""
     try:
         lines = sidecar.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

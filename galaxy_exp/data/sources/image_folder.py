@@ -1,4 +1,4 @@
-"""Labelled images from a folder with one subfolder per class, or with such a folder for each part of a split."""
+"""Loads a folder with one subfolder per class, or with such a folder for each part of a split."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EXPECTED = "expected one subfolder per class, holding its images, or only train
 
 @dataclass(frozen=True, slots=True)
 class _ClassFolder:
-    """The images of a class, or of a class in one part."""
+    """The images of a class in one part of the split."""
 
     path: Path
     images: list[Path]
@@ -33,13 +33,13 @@ class _ClassFolder:
 def load_image_folder(folder: Path, config: DataConfig) -> ImageDataset:
     """Loads every picture and FITS file of `folder/<class>/`, preprocessed as `config` says.
 
-    Label k is the k-th subfolder in alphabetical order, unless names say otherwise (see `order_subfolders`). Where all
-    subfolders are called train, val (valid, validation) or test, they are a split of the user's own, with the classes
-    below them. Files that are no images are counted in a warning.
+    Label k is the k-th subfolder in alphabetical order, unless class names define another order (`order_subfolders`).
+    If all subfolders are called train, val (valid, validation) or test, they are a user-defined split and contain the
+    classes. Other files are counted in a warning.
 
     Raises:
-        DataError: no subfolders, one without images or with further subfolders, names that do not match, an unreadable
-            picture, or one of another size; names the file or folder.
+        DataError: names a file or folder: no subfolders, one without images or with further subfolders, names that do
+            not match, an unreadable picture, or one of another size.
     """
     others: Counter[str] = Counter()
     parts = _find_parts(folder)
@@ -68,7 +68,7 @@ def load_image_folder(folder: Path, config: DataConfig) -> ImageDataset:
 
 
 def _find_parts(folder: Path) -> dict[Part, Path]:
-    """The subfolders by their part; empty if they are classes."""
+    """The folders of a user-defined split; empty if the subfolders are classes."""
     subfolders = list_subfolders(folder)
     if not all(entry.name.lower() in PART_NAMES for entry in subfolders):
         return {}
@@ -82,7 +82,7 @@ def _find_parts(folder: Path) -> dict[Part, Path]:
 
 
 def _list_classes(top: Path, part: Part, others: Counter[str]) -> list[_ClassFolder]:
-    """The classes in a folder; what is no image in them is added to `others`."""
+    """The classes in a folder; adds their other files to `others`."""
     subfolders = list_subfolders(top)
     if not subfolders:
         loose = len(list_images(top).images)
@@ -92,7 +92,7 @@ def _list_classes(top: Path, part: Part, others: Counter[str]) -> list[_ClassFol
 
 
 def _count_beside(top: Path, sidecar: Path | None) -> Counter[str]:
-    """The files beside class folders by ending, the one with the names of the classes aside."""
+    """Number of files beside class folders by ending, without the file of class names."""
     beside = list_images(top)
     expected = [".txt"] if sidecar is not None and sidecar.parent == top.resolve() else []
     return beside.others - Counter(expected) + Counter({"images beside the class folders": len(beside.images)})
@@ -113,7 +113,7 @@ def _list_images(subfolder: Path, top: Path, others: Counter[str]) -> list[Path]
 
 
 def _class_names_of(found: list[_ClassFolder]) -> list[str]:
-    """Alphabetical, each once; names that are too much alike are refused, as one of them is a mistake."""
+    """Different names in alphabetical order; refuses names that differ only in case or encoding."""
     first: dict[str, Path] = {}
     for entry in found:
         like = first.setdefault(normalise_name(entry.path.name).casefold(), entry.path)
