@@ -65,7 +65,6 @@ def known_address(hidden: str) -> str | None:
 
 
 def _secrets_of_environment(environment: Mapping[str, str]) -> list[str]:
-    """Secrets, the longest first, so that no part of one is left."""
     found = {environment.get(name, "") for name in _SECRET_VARIABLES}
     for name in _ADDRESS_VARIABLES:
         for address in (environment.get(name, ""), environment.get(name.lower(), "")):

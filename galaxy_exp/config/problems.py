@@ -67,7 +67,6 @@ def _close_literal(found: Any, expected: str) -> str:
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    """The keys that are allowed at a place of the sweep file; for a space entry, those of a range."""
     if location[:1] == ("space",):
         return ["values", "min", "max", "step", "scale"]
     model: type[BaseModel] = SweepConfig

@@ -218,7 +218,6 @@ def _parse_mapping(data: bytes, path: Path) -> dict[str, Any]:
 
 
 def _apply_override(content: dict[str, Any], override: str) -> tuple[str, Any]:
-    """Puts one `key.path=value` into `content`; returns the key path and the value."""
     path, equals, value = override.partition("=")
     parts = [part.strip() for part in path.split(".")]
     if not equals or not all(parts):
@@ -247,7 +246,6 @@ def _read_value(text: str, annotation: Any, where: str) -> Any:
 
 
 def _put(content: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """Sets a key path in `content` and adds missing sections."""
     *sections, last = key.split(".")
     section: Any = content
     for depth, part in enumerate(sections, start=1):

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxy_exp.data.class_labels import LabelsAt, parse_labels
 from galaxy_exp.data.image_arrays import check_images, iter_chunks
-from galaxy_exp.data.labels import LabelsAt, parse_labels
 from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.errors import DataError
 
@@ -119,7 +119,7 @@ def build_dataset(
 
     Args:
         images: uint8 (n, height, width, 3).
-        labels: (n,), (n, 1) or one-hot, in any form that `galaxy_exp.data.labels.parse_labels` reads.
+        labels: (n,), (n, 1) or one-hot, in any form that `galaxy_exp.data.class_labels.parse_labels` reads.
         class_names: one name per class in label order; left out: those of the labels, or "class 0", "class 1", ...
         source: file or name of the source; error messages begin with it.
         simulated: whether the galaxies are simulated.

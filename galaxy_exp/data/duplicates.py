@@ -136,17 +136,15 @@ def _first_of_identical(images: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 def _join(identical: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     """Joins groups along the pairs; each is named by its smallest member."""
-    name = identical.copy()
-    for one, other in pairs.tolist():
-        low, high = sorted((_find(name, one), _find(name, other)))
-        name[high] = low
-    return np.array([_find(name, index) for index in range(len(name))], dtype=np.int64)
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-
-def _find(name: NDArray[np.int64], index: int) -> int:
-    while name[index] != index:
-        index = int(name[index])
-    return index
+    n_images = len(identical)
+    edges = np.concatenate([np.stack([np.arange(n_images), identical], axis=1), pairs])
+    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n_images, n_images))
+    _, component = connected_components(graph, directed=False)
+    _, smallest = np.unique(component, return_index=True)
+    return np.asarray(smallest[component], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

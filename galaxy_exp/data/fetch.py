@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -11,10 +13,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import requests
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskProgressColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
-from galaxy_exp.data.download import BrokenOffError, download, size_of
 from galaxy_exp.errors import FetchError
 from galaxy_exp.folders import take_lock
 
@@ -25,6 +37,10 @@ TIMEOUT_SECONDS = 30.0
 
 MAX_RESUMES = 5
 """How often a broken download is resumed at one mirror in one call."""
+
+
+PIECE_BYTES = 2**14
+"""Size of the pieces that are written; an incomplete piece is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +59,6 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class _Partial:
-    """An incomplete file."""
-
     file: BinaryIO
     path: Path
 
@@ -119,7 +133,7 @@ def _partial_file(path: Path, remote: RemoteFile) -> Iterator[_Partial]:
             try:
                 yield _Partial(file, kept)
             finally:
-                if size_of(file) == 0:
+                if _size_of(file) == 0:
                     kept.unlink(missing_ok=True)
             return
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -143,21 +157,21 @@ def _download_from(url: str, partial: _Partial, remote: RemoteFile, timeout_seco
 
     A wrong file from several downloads is downloaded once more from its start.
     """
-    file, begun = partial.file, size_of(partial.file) > 0
+    file, begun = partial.file, _size_of(partial.file) > 0
     if begun and _is_right(partial, remote):
         return  # killed just before it got its name
     for resumes_left in reversed(range(MAX_RESUMES + 1)):
-        before = size_of(file)
+        before = _size_of(file)
         try:
-            download(url, file, timeout_seconds=timeout_seconds, progress=show)
-        except BrokenOffError as error:
-            if not (error.resumable and resumes_left and size_of(file) > before):
+            _download(url, file, timeout_seconds=timeout_seconds, progress=show)
+        except _BrokenOffError as error:
+            if not (error.resumable and resumes_left and _size_of(file) > before):
                 raise error.__cause__ or error from None
             begun = True
             continue
         if _is_right(partial, remote):
             return
-        found = f"sent {size_of(file):,} bytes with SHA-256 {_sha256(partial.path)}"
+        found = f"sent {_size_of(file):,} bytes with SHA-256 {_sha256(partial.path)}"
         file.truncate(0)
         if not begun:
             raise ValueError(found)
@@ -187,3 +201,101 @@ def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split())
+
+
+class _BrokenOffError(OSError):
+    """The download ended early. The cause has the reason; the file keeps its content if the server can resume."""
+
+    def __init__(self, resumable: bool) -> None:
+        self.resumable = resumable
+        super().__init__("broke off")
+
+
+def _size_of(file: BinaryIO) -> int:
+    """Bytes in the file; moves its position to the end."""
+    return file.seek(0, 2)
+
+
+def _download(url: str, file: BinaryIO, *, timeout_seconds: float, progress: bool) -> None:
+    """Appends the missing rest of `url` to `file`, or downloads it from the start if the server cannot resume.
+
+    Args:
+        url: http, https, or file, which is copied.
+        file: open for reading and writing; empty, or with the beginning of the same download.
+        timeout_seconds: longest silence of the server, when connecting and between two pieces.
+        progress: whether to show a progress bar on stderr.
+
+    Raises:
+        _BrokenOffError: the connection ended early or became silent. The file keeps its content if a later call can
+            resume; otherwise it is empty.
+        OSError, ValueError: the server refused or cannot be reached, or the URL is not valid. The file is unchanged.
+    """
+    if url.startswith("file:"):
+        _copy(Path(url2pathname(urlsplit(url).path)), file)
+        return
+    with _request(url, _size_of(file), timeout_seconds) as response:
+        if _fits_behind(file, response):
+            _stream(response, file, progress)
+            return
+    _download(url, file, timeout_seconds=timeout_seconds, progress=progress)  # the file is empty now
+
+
+def _fits_behind(file: BinaryIO, response: requests.Response) -> bool:
+    """Whether the response continues at the end of the file; otherwise empties the file if that helps."""
+    if response.status_code == requests.codes.requested_range_not_satisfiable and _size_of(file):
+        file.truncate(0)  # it holds as much as there is, or more
+        return False
+    response.raise_for_status()
+    start = _first_byte(response)
+    if start == _size_of(file):
+        return True
+    if not _size_of(file):
+        raise ValueError("sent another part of the file than was asked for")
+    file.truncate(0)
+    return start == 0
+
+
+def _copy(path: Path, file: BinaryIO) -> None:
+    with path.open("rb") as source:
+        file.truncate(0)
+        file.seek(0)
+        shutil.copyfileobj(source, file)
+        file.flush()
+
+
+def _request(url: str, start: int, timeout_seconds: float) -> requests.Response:
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    return requests.get(url, headers=headers, timeout=timeout_seconds, stream=True)
+
+
+def _first_byte(response: requests.Response) -> int:
+    if response.status_code != requests.codes.partial_content:
+        return 0
+    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return int(match[1]) if match else -1
+
+
+def _stream(response: requests.Response, file: BinaryIO, progress: bool) -> None:
+    start = _size_of(file)
+    sends_parts = response.status_code == requests.codes.partial_content
+    resumable = sends_parts or response.headers.get("Accept-Ranges") == "bytes"
+    total = int(response.headers.get("Content-Length", 0)) + start or None
+    try:
+        with _progress_bar(progress) as bar:
+            task = bar.add_task("", total=total, completed=start)
+            for piece in response.iter_content(PIECE_BYTES):
+                file.write(piece)
+                bar.advance(task, len(piece))
+    except OSError as error:  # every error of requests is one
+        if not isinstance(error, requests.RequestException):
+            raise  # the disk, not the network
+        raise _BrokenOffError(resumable) from error
+    finally:
+        file.flush()
+        if not resumable and total is not None and _size_of(file) < total:
+            file.truncate(0)
+
+
+def _progress_bar(visible: bool) -> Progress:
+    columns = (BarColumn(), TaskProgressColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=not visible)

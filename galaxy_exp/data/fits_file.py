@@ -102,7 +102,6 @@ def _planes_first(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def _choose_bands(shape: tuple[int, ...], config: FitsConfig, path: Path) -> list[int]:
-    """The planes that become red, green and blue, or the one that becomes grey."""
     if len(shape) != 3 or (shape[0] not in (1, 3) and config.bands is None):
         raise DataError(
             f"{path}: its image has shape {shape}; expected (height, width), (1, height, width) or "

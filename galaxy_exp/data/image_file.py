@@ -63,7 +63,6 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """The formats to try, in Pillow's order."""
     wanted = set(picture_endings().values())
     return tuple(format for format in Image.ID if format in wanted)
 

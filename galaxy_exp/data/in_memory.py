@@ -60,7 +60,6 @@ def _build(data: Any, config: DataConfig) -> ImageDataset:
 
 
 def _fingerprint(dataset: ImageDataset) -> str:
-    """SHA-256 of all that the file contains."""
     split = b"" if dataset.own_split is None else dataset.own_split.tobytes()
     return hashlib.sha256(f"{dataset.digest} {dataset.simulated} ".encode() + split).hexdigest()
 

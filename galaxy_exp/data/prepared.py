@@ -163,14 +163,12 @@ def _write_folder(dataset: ImageDataset, split: Split, folder: Path) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Deletes folders that killed writers of this split left behind."""
     for leftover in folder.parent.glob(f".*{folder.name}*"):
         if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _part_files(folder: Path, part: Part) -> tuple[Path, Path, Path]:
-    """The files of images, labels and indices."""
     where = folder / "sealed" if part == "test" else folder
     return where / f"{part}_images.npy", where / f"{part}_labels.npy", where / f"{part}_indices.npy"
 

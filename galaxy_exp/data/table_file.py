@@ -148,7 +148,6 @@ def _open_text(path: Path) -> Iterator[IO[str]]:
 
 
 def _csv_rows(file: IO[str], separator: str, *, strict: bool = True) -> Iterator[list[str]]:
-    """Rows of stripped cells, without empty rows."""
     for row in csv.reader(file, delimiter=separator, strict=strict, skipinitialspace=True):
         cells = [cell.strip() for cell in row]
         if any(cells):

@@ -157,7 +157,6 @@ def _journaled_runs(record: SweepRecord) -> set[str | None]:
 
 
 def _lacks(trial: TrialRecord, runs: dict[str, Run]) -> bool:
-    """Whether MLflow does not have all of an ended trial."""
     from galaxy_exp.tracking.names import allowed_name
     from galaxy_exp.tracking.projection import STATUS
 
@@ -176,7 +175,6 @@ def _lacks_sweep(record: SweepRecord, runs: dict[str, Run]) -> bool:
 
 
 def _final_status(record: SweepRecord) -> str:
-    """Status of the parent run when no driver runs the sweep."""
     if record.ended is None:
         return "KILLED"
     return "FINISHED" if record.ended.succeeded else "FAILED"

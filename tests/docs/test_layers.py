@@ -86,7 +86,7 @@ OWNERS = {
     "dask_jobqueue": {"execution.dask_engine"},
     "psutil": {"tracking", "execution", "doctor"},
     "click": {"cli"},
-    "rich": {"cli", "data.download"},
+    "rich": {"cli", "data.fetch"},
     "fcntl": {"folders"},
 }
 """The only parts or modules that import a library."""

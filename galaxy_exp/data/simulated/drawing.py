@@ -195,7 +195,6 @@ def _mix(one: Colour, other: Colour, share: float) -> Colour:
 
 
 def _bluer(colour: Colour, by: float) -> Colour:
-    """The colour of younger stars, bluer by this many magnitudes in g-r."""
     return Colour(colour.g_r - by, colour.r_i - 0.5 * by)
 
 

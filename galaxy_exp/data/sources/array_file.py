@@ -142,7 +142,6 @@ def _check_keys(arrays: Arrays, path: Path) -> None:
 
 
 def _read_labels(arrays: Arrays, path: Path) -> tuple[NDArray[Any], str]:
-    """The labels under the first of `LABEL_KEYS` that exists, and the key."""
     for key in LABEL_KEYS:
         if key in arrays:
             return _read_array(arrays, key, path), key

@@ -104,7 +104,6 @@ def find_sidecar(path: Path) -> Path | None:
 
 
 def _read_names(sidecar: Path) -> tuple[str, ...]:
-    """One name a line, without blank lines and comments."""
     try:
         lines = sidecar.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -23,8 +23,6 @@ _EXPECTED = "expected one subfolder per class, holding its images, or only train
 
 @dataclass(frozen=True, slots=True)
 class _ClassFolder:
-    """The images of a class in one part of the split."""
-
     path: Path
     images: list[Path]
     part: Part = "train"

@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from galaxy_exp.config.data_section import DataConfig, SplitConfig, TableConfig
+from galaxy_exp.data.class_labels import LabelsAt, parse_labels
 from galaxy_exp.data.dataset import ImageDataset, TableRows, build_dataset
-from galaxy_exp.data.labels import LabelsAt, parse_labels
 from galaxy_exp.data.listing import list_images
 from galaxy_exp.data.parts import parse_parts
 from galaxy_exp.data.sources.class_names import find_class_names
@@ -217,7 +217,6 @@ def _describe_rounded(where: str, cell: str) -> str:
 
 
 def _place(name: str, where: str, folder: Path) -> Path:
-    """The path of a file; refuses one outside the folder."""
     expanded = Path(os.path.expanduser(name))  # noqa: PTH111  Path.expanduser raises for an unknown user
     is_absolute = expanded.is_absolute() or bool(PureWindowsPath(name).drive) or name.startswith("~")
     relative = folder.joinpath(*PurePosixPath(name.replace("\\", "/")).parts)

@@ -164,7 +164,6 @@ def _as_numbers(values: Sequence[Any], at: LabelsAt, first_label: int) -> NDArra
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether a value is None, NaN, pandas' NA or NaT, or a text for one of these."""
     if isinstance(value, str | bytes):
         return str(_plain(value)).strip().lower() in _MISSING
     nan = isinstance(value, float | np.floating) and bool(np.isnan(value))
@@ -254,7 +253,6 @@ def _count(found: Sequence[int] | NDArray[np.int64]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Decodes bytes, for messages and comparisons."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
