@@ -7,12 +7,12 @@ import os
 import re
 import shutil
 import sys
-import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -57,12 +57,6 @@ class RemoteFile:
     """Size for messages: "210,234,548 bytes"."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Partial:
-    file: BinaryIO
-    path: Path
-
-
 def fetch_file(
     remote: RemoteFile,
     folder: Path,
@@ -95,15 +89,14 @@ def fetch_file(
         return path
     show = sys.stderr.isatty() if progress is None else progress
     failures = []
-    with _partial_file(path, remote) as partial:
+    with _partial_file(path, remote) as file:
         for url in remote.urls if urls is None else urls:
             try:
-                _download_from(url, partial, remote, timeout_seconds, show)
+                _download_from(url, file, remote, timeout_seconds, show)
             except (OSError, ValueError) as error:  # every error of requests is an OSError
                 failures.append(f"{url} ({_describe(error)})")
             else:
-                partial.path.chmod(0o644)
-                partial.path.replace(path)
+                Path(file.name).replace(path)
                 return path
     raise FetchError(
         f"{remote.name} could not be downloaded from {', nor from '.join(failures)}; get it elsewhere "
@@ -112,7 +105,8 @@ def fetch_file(
 
 
 def _check_present(path: Path, remote: RemoteFile) -> None:
-    found = _sha256(path)
+    with path.open("rb") as file:
+        found = _sha256(file)
     if found != remote.sha256:
         raise FetchError(
             f"{path}: is damaged or another file ({path.stat().st_size:,} bytes, SHA-256 {found}); expected "
@@ -121,7 +115,7 @@ def _check_present(path: Path, remote: RemoteFile) -> None:
 
 
 @contextmanager
-def _partial_file(path: Path, remote: RemoteFile) -> Iterator[_Partial]:
+def _partial_file(path: Path, remote: RemoteFile) -> Iterator[BufferedRandom]:
     """A file beside `path` for the download, with the beginning of an earlier one if any; removed if left empty.
 
     One process at a time has this file; another process gets a temporary file that is always deleted.
@@ -129,36 +123,36 @@ def _partial_file(path: Path, remote: RemoteFile) -> Iterator[_Partial]:
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = path.with_name(f".{path.name}.{remote.sha256[:12]}.part")
     with kept.open("a+b") as file:
-        if _lock(file, kept):
+        if _lock(file):
             try:
-                yield _Partial(file, kept)
+                yield file
             finally:
                 if _size_of(file) == 0:
                     kept.unlink(missing_ok=True)
             return
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        with os.fdopen(descriptor, "w+b") as file:
-            yield _Partial(file, Path(name))
+        with temporary.open("x+b") as file:
+            yield file
     finally:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _lock(file: BinaryIO, path: Path) -> bool:
+def _lock(file: BufferedRandom) -> bool:
     """Whether this process alone may write; False if the file was completed and renamed after it was opened."""
     try:
-        return take_lock(file) and os.fstat(file.fileno()).st_ino == path.stat().st_ino
+        return take_lock(file) and os.fstat(file.fileno()).st_ino == Path(file.name).stat().st_ino
     except OSError:
         return False
 
 
-def _download_from(url: str, partial: _Partial, remote: RemoteFile, timeout_seconds: float, show: bool) -> None:
+def _download_from(url: str, file: BufferedRandom, remote: RemoteFile, timeout_seconds: float, show: bool) -> None:
     """Downloads until the file is complete and right; resumes at most `MAX_RESUMES` times, while more data arrives.
 
     A wrong file from several downloads is downloaded once more from its start.
     """
-    file, begun = partial.file, _size_of(partial.file) > 0
-    if begun and _is_right(partial, remote):
+    begun = _size_of(file) > 0
+    if begun and _sha256(file) == remote.sha256:
         return  # killed just before it got its name
     for resumes_left in reversed(range(MAX_RESUMES + 1)):
         before = _size_of(file)
@@ -169,9 +163,10 @@ def _download_from(url: str, partial: _Partial, remote: RemoteFile, timeout_seco
                 raise error.__cause__ or error from None
             begun = True
             continue
-        if _is_right(partial, remote):
+        digest = _sha256(file)
+        if digest == remote.sha256:
             return
-        found = f"sent {_size_of(file):,} bytes with SHA-256 {_sha256(partial.path)}"
+        found = f"sent {_size_of(file):,} bytes with SHA-256 {digest}"
         file.truncate(0)
         if not begun:
             raise ValueError(found)
@@ -179,14 +174,10 @@ def _download_from(url: str, partial: _Partial, remote: RemoteFile, timeout_seco
     raise ValueError(found)
 
 
-def _is_right(partial: _Partial, remote: RemoteFile) -> bool:
-    partial.file.flush()
-    return _sha256(partial.path) == remote.sha256
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _sha256(file: BufferedReader) -> str:
+    file.flush()
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _describe(error: Exception) -> str:
@@ -211,12 +202,12 @@ class _BrokenOffError(OSError):
         super().__init__("broke off")
 
 
-def _size_of(file: BinaryIO) -> int:
+def _size_of(file: BufferedRandom) -> int:
     """Bytes in the file; moves its position to the end."""
     return file.seek(0, 2)
 
 
-def _download(url: str, file: BinaryIO, *, timeout_seconds: float, progress: bool) -> None:
+def _download(url: str, file: BufferedRandom, *, timeout_seconds: float, progress: bool) -> None:
     """Appends the missing rest of `url` to `file`, or downloads it from the start if the server cannot resume.
 
     Args:
@@ -240,7 +231,7 @@ def _download(url: str, file: BinaryIO, *, timeout_seconds: float, progress: boo
     _download(url, file, timeout_seconds=timeout_seconds, progress=progress)  # the file is empty now
 
 
-def _fits_behind(file: BinaryIO, response: requests.Response) -> bool:
+def _fits_behind(file: BufferedRandom, response: requests.Response) -> bool:
     """Whether the response continues at the end of the file; otherwise empties the file if that helps."""
     if response.status_code == requests.codes.requested_range_not_satisfiable and _size_of(file):
         file.truncate(0)  # it holds as much as there is, or more
@@ -255,7 +246,7 @@ def _fits_behind(file: BinaryIO, response: requests.Response) -> bool:
     return start == 0
 
 
-def _copy(path: Path, file: BinaryIO) -> None:
+def _copy(path: Path, file: BufferedRandom) -> None:
     with path.open("rb") as source:
         file.truncate(0)
         file.seek(0)
@@ -275,7 +266,7 @@ def _first_byte(response: requests.Response) -> int:
     return int(match[1]) if match else -1
 
 
-def _stream(response: requests.Response, file: BinaryIO, progress: bool) -> None:
+def _stream(response: requests.Response, file: BufferedRandom, progress: bool) -> None:
     start = _size_of(file)
     sends_parts = response.status_code == requests.codes.partial_content
     resumable = sends_parts or response.headers.get("Accept-Ranges") == "bytes"
