@@ -174,7 +174,7 @@ def _download_from(url: str, file: BufferedRandom, remote: RemoteFile, timeout_s
     raise ValueError(found)
 
 
-def _sha256(file: BufferedReader) -> str:
+def _sha256(file: BufferedReader | BufferedRandom) -> str:
     file.flush()
     file.seek(0)
     return hashlib.file_digest(file, "sha256").hexdigest()
