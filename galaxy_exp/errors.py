@@ -54,7 +54,7 @@ class BadInputError(GalaxyExpError):
 
 
 class ConfigError(BadInputError):
-    """One or more mistakes in a sweep file or an override; `problems` holds one line each."""
+    """One or more mistakes in a sweep file or an override; `problems` has one line each."""
 
     def __init__(self, problems: Sequence[str] | str) -> None:
         self.problems = tuple(map(one_line, (problems,) if isinstance(problems, str) else problems))

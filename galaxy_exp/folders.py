@@ -60,7 +60,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Writes a file or folder that has its name only when it is complete and on disk, also after a power cut.
 
     Args:
-        path: the file or folder; a file that is there is replaced, a folder that is there is an OSError.
+        path: the file or folder; an existing file is replaced, an existing folder is an OSError.
         write: makes the file or folder at a temporary path beside `path`, with the same ending.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

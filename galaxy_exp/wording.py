@@ -44,7 +44,7 @@ def shorten(text: str, length: int = 100) -> str:
 
 
 def parse_number(text: str) -> float | None:
-    """The number that a text stands for; None for any other text, also for 1_0, which Python reads as 10."""
+    """The number in a text; None for any other text, also for 1_0, which Python reads as 10."""
     try:
         return None if "_" in text else float(text)
     except ValueError:

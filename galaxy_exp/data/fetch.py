@@ -234,7 +234,7 @@ def _download(url: str, file: BufferedRandom, *, timeout_seconds: float, progres
 def _fits_behind(file: BufferedRandom, response: requests.Response) -> bool:
     """Whether the response continues at the end of the file; otherwise empties the file if that helps."""
     if response.status_code == requests.codes.requested_range_not_satisfiable and _size_of(file):
-        file.truncate(0)  # it holds as much as there is, or more
+        file.truncate(0)  # it is as long as the remote file, or longer
         return False
     response.raise_for_status()
     start = _first_byte(response)

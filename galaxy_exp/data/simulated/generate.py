@@ -80,7 +80,7 @@ def simulate_galaxy(label: int, number: int, *, seed: int, image_size: int) -> t
     angle = rng.uniform(0, pi)
     x, y = _draw_axes(rng, frame, angle)
     bands = render_galaxy(galaxy, x, y, galaxy.half_light_radius * scale, rng)
-    # half of the light lies within one half-light radius: area pi in the renderer's units
+    # one half-light radius contains half of the light: area pi in the renderer's units
     bands *= np.float32(2 * pi * NATIVE_PIXEL_AREA * 10 ** (0.4 * (22.5 - galaxy.surface_brightness)))
     n_neighbours = add_surroundings(bands, rng, frame, galaxy.r90_arcsec)
     image = stretch_colours(observe(bands, observation, rng, frame))

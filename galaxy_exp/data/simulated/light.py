@@ -39,7 +39,7 @@ def render_galaxy(galaxy: Galaxy, x: Plane, y: Plane, radius: float, rng: np.ran
     disc = galaxy.disc
     bands = np.zeros((3, *x.shape), np.float32)
     for bulge in galaxy.bulges:
-        # a bar lies in the plane of the disc
+        # a bar is in the plane of the disc
         squeeze = disc.axis_ratio if bulge.turn and disc is not None else 1.0
         _add_bulge(bands, bulge, u, v / np.float32(squeeze), softening, bulge.share / squeeze)
     if disc is not None and disc.edge_on:
@@ -100,7 +100,7 @@ def _add_edge_on(bands: NDArray[np.float32], disc: Disc, u: Plane, v: Plane, sof
     bands += disc.colour.ratios[:, None, None] * light
     bands[2] *= 1 + np.float32(disc.gradient) * (distance - 1)
     if disc.dust:
-        # tilted by a few degrees, the mid-plane of the near side lies off the centre
+        # tilted by a few degrees, the mid-plane of the near side is off the centre
         height = v * np.float32(1 / z0) - np.float32(cos(disc.inclination) * h / z0)
         lane = np.exp(-((height * np.float32(2.2)) ** 2) - (distance * np.float32(0.4)) ** 2)
         depth = np.minimum(DUST_BY_BAND * np.float32(disc.dust), 0.95)

@@ -98,7 +98,7 @@ _FORMATS = {
     "FOLDER": "one subfolder per class, of pictures or FITS files; or such subfolders in train, val and test",
     f"TABLE{', '.join(TABLE_SUFFIXES)}": "columns file and label; files relative to the table, or ids with "
     "data.file_suffix",
-    "package.module:Class": "a class of your own with a method load()",
+    "package.module:Class": "a user-defined class with a method load()",
 }
 
 _GALAXY10 = {"galaxy10-sdss": "21,785 images of 69x69 pixels", "galaxy10-decals": "17,736 images of 256x256 pixels"}
@@ -107,7 +107,7 @@ _GALAXY10 = {"galaxy10-sdss": "21,785 images of 69x69 pixels", "galaxy10-decals"
 def list_sources() -> list[dict[str, str]]:
     """One row per named source or kind of file: `source`, `what`, `where`."""
     return [
-        {"source": "simulated", "what": f"made-up galaxies in {len(CLASS_NAMES)} classes", "where": "computed"},
+        {"source": "simulated", "what": f"simulated galaxies in {len(CLASS_NAMES)} classes", "where": "computed"},
         *(_galaxy10_row(name) for name in GALAXY10),
         *({"source": name, "what": what, "where": "yours"} for name, what in _FORMATS.items()),
     ]
