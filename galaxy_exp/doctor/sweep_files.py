@@ -57,8 +57,7 @@ def examine_beginning(folder: SweepFolder, has_workers: bool) -> list[Finding]:
 def examine_journal(folder: SweepFolder) -> list[Finding]:
     """A journal with a damaged line, or with a last line that was cut off while it was written.
 
-    The sweep can continue from any beginning of its journal, so a damaged journal is cut before the first damaged line;
-    a copy is kept.
+    A sweep can be resumed from the valid lines before a damaged one, so the journal is cut there; a copy is kept.
     """
     path = folder.journal
     content = path.read_bytes()
