@@ -79,7 +79,11 @@ class ImageDataset:
     @property
     def counts(self) -> dict[str, int]:
         """Number of images of each class, in label order."""
-        per_label = np.bincount(self.labels, minlength=self.n_classes)
+        return self.count_classes(np.arange(len(self)))
+
+    def count_classes(self, indices: NDArray[np.int64]) -> dict[str, int]:
+        """Number of images of each class among those at `indices`, in label order."""
+        per_label = np.bincount(self.labels[indices], minlength=self.n_classes)
         return dict(zip(self.class_names, per_label.tolist(), strict=True))
 
     @cached_property

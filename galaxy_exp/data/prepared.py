@@ -191,7 +191,7 @@ def _build_meta(dataset: ImageDataset, split: Split) -> dict[str, Any]:
         "split_digest": split.digest,
         "class_names": dataset.class_names,
         "image_shape": dataset.image_shape,
-        "counts": {part: _count(dataset, split[part]) for part in PARTS},
+        "counts": {part: dataset.count_classes(split[part]) for part in PARTS},
         "source": dataset.source,
         "simulated": dataset.simulated,
         "preprocessing": dataset.preprocessing.to_dict(),
@@ -200,11 +200,6 @@ def _build_meta(dataset: ImageDataset, split: Split) -> dict[str, Any]:
         "n_near": split.n_near,
         "skipped": dataset.skipped,
     }
-
-
-def _count(dataset: ImageDataset, indices: NDArray[np.int64]) -> dict[str, int]:
-    per_label = np.bincount(dataset.labels[indices], minlength=dataset.n_classes)
-    return dict(zip(dataset.class_names, per_label.tolist(), strict=True))
 
 
 def _parse_meta(folder: Path) -> PreparedData:

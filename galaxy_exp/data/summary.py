@@ -106,10 +106,6 @@ def _try_split(dataset: ImageDataset, config: SplitConfig) -> tuple[Split | None
 
 
 def _count(dataset: ImageDataset, split: Split | None) -> dict[str, dict[str, int]]:
-    labels = {part: dataset.labels[split[part]] for part in PARTS} if split else {}
-    columns = {str(part): np.bincount(some, minlength=dataset.n_classes) for part, some in labels.items()}
-    columns["all"] = np.bincount(dataset.labels, minlength=dataset.n_classes)
-    return {
-        name: {column: int(counts[label]) for column, counts in columns.items()}
-        for label, name in enumerate(dataset.class_names)
-    }
+    columns: dict[str, dict[str, int]] = {part: dataset.count_classes(split[part]) for part in PARTS} if split else {}
+    columns["all"] = dataset.counts
+    return {name: {column: counts[name] for column, counts in columns.items()} for name in dataset.class_names}
