@@ -6,6 +6,7 @@ A new named source is a function from `DataConfig` to `ImageDataset` and one lin
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from galaxy_exp.config.data_section import ARRAY_SUFFIXES, TABLE_SUFFIXES, DataConfig
@@ -23,10 +24,15 @@ from galaxy_exp.wording import did_you_mean
 
 __all__ = ["SOURCES", "check_source", "list_sources", "load_dataset"]
 
+
+def _load_simulated(config: DataConfig) -> ImageDataset:
+    images, labels = simulate_galaxies(config.simulated)
+    return build_dataset(images, labels, config.class_names or CLASS_NAMES, source="simulated", simulated=True)
+
+
 SOURCES: dict[str, Callable[[DataConfig], ImageDataset]] = {
-    "simulated": lambda config: _load_simulated(config),
-    "galaxy10-sdss": lambda config: load_galaxy10("galaxy10-sdss", config),
-    "galaxy10-decals": lambda config: load_galaxy10("galaxy10-decals", config),
+    "simulated": _load_simulated,
+    **{name: partial(load_galaxy10, name) for name in GALAXY10},
 }
 """Sources with a name; other sources are paths or classes."""
 _ENDINGS = ", ".join((*ARRAY_SUFFIXES, *TABLE_SUFFIXES))
@@ -85,11 +91,6 @@ def _describe_unknown(source: str, path: Path) -> str:
         f"{did_you_mean(source.lower(), list(SOURCES))}, a path to a file ({_ENDINGS}), a folder "
         "with one subfolder per class, or package.module:Class"
     )
-
-
-def _load_simulated(config: DataConfig) -> ImageDataset:
-    images, labels = simulate_galaxies(config.simulated)
-    return build_dataset(images, labels, config.class_names or CLASS_NAMES, source="simulated", simulated=True)
 
 
 _FORMATS = {
