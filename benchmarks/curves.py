@@ -29,7 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.curves_table import METRICS, append_line, read_lines, write_table
 from benchmarks.machine import describe_machine
 from benchmarks.sizes import fill_in
-from galaxy_exp.config.sweep import DataConfig, RangeSpace, SimulatedConfig, SpaceEntry, SplitConfig, ValuesSpace
+from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
+from galaxy_exp.config.sweep import RangeSpace, SpaceEntry, ValuesSpace
 from galaxy_exp.data import PreparedData, load_dataset, prepare_split
 from galaxy_exp.records import HyperparameterValue, Objective, TrialSpec, TrialState
 from galaxy_exp.seeding import derive_seed

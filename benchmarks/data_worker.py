@@ -122,7 +122,7 @@ def measure_handwired(parsed: argparse.Namespace) -> dict[str, Any]:
 
     from benchmarks.handwired import BATCH_SIZE as HANDWIRED_BATCH
     from benchmarks.handwired import TutorialNetwork, load_images
-    from galaxy_exp.config.sweep import DataConfig
+    from galaxy_exp.config.data_section import DataConfig
 
     with watch_memory() as peak:
         data = load_images(DataConfig(source=str(parsed.files / ALL_FILE)), seed=1)

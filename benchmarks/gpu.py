@@ -95,7 +95,7 @@ def describe_device() -> dict[str, str]:
 
 def measure_speed(simulated: dict[str, Any], scratch: Path, epochs: int) -> list[dict[str, Any]]:
     """A row for each batch size and contender."""
-    from galaxy_exp.config.sweep import DataConfig, SimulatedConfig
+    from galaxy_exp.config.data_section import DataConfig, SimulatedConfig
     from galaxy_exp.data import load_dataset, prepare_split
     from galaxy_exp.hypermodel.discovery import discover_space
     from galaxy_exp.hypermodel.loading import load_hypermodel

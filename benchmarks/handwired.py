@@ -40,7 +40,7 @@ from sklearn.model_selection import train_test_split  # noqa: E402
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.runs import describe_runs  # noqa: E402
-from galaxy_exp.config.sweep import DataConfig, SimulatedConfig, SplitConfig  # noqa: E402
+from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig  # noqa: E402
 from galaxy_exp.data import load_dataset, split_dataset  # noqa: E402
 from galaxy_exp.evaluation.metrics import summarise_predictions  # noqa: E402
 

@@ -21,7 +21,9 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.memory import parse_rollup
-from galaxy_exp.config.sweep import DataConfig, ExecutionConfig, SearchConfig, SimulatedConfig, SplitConfig
+from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
+from galaxy_exp.config.search_section import SearchConfig
+from galaxy_exp.config.sweep import ExecutionConfig
 from galaxy_exp.data import PreparedData, load_dataset, prepare_split
 from galaxy_exp.execution.engine import Engine, LostWorker
 from galaxy_exp.execution.worker_pool import build_engine

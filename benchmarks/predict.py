@@ -115,7 +115,7 @@ def _measure(folder: Path, package: Path, n_images: int, batch_size: int) -> dic
 
 
 def _write_images(path: Path, n_images: int) -> None:
-    from galaxy_exp.config.sweep import DataConfig, SimulatedConfig
+    from galaxy_exp.config.data_section import DataConfig, SimulatedConfig
     from galaxy_exp.data import load_dataset
 
     made = load_dataset(DataConfig(simulated=SimulatedConfig(n_images=N_DIFFERENT, image_size=SIDE))).images

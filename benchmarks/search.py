@@ -40,7 +40,7 @@ from benchmarks.curves_table import append_line, read_lines, read_table
 from benchmarks.machine import describe_machine
 from benchmarks.search_figure import draw_regret
 from benchmarks.sizes import fill_in
-from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.errors import ConfigError
 
 TABLE = Path(__file__).with_name("learning_curves.parquet")

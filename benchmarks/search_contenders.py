@@ -12,7 +12,7 @@ from optuna.trial import TrialState as StudyState
 
 from benchmarks.search_replay import OBJECTIVE, Job, Searcher, Snap
 from galaxy_exp.config.plain_yaml import parse_scalar
-from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.records import HyperparameterValue, TrialState
 from galaxy_exp.search.building import build_proposer
 from galaxy_exp.search.proposer import NoProposal, Outcome, Proposer

@@ -18,7 +18,7 @@ from keras_tuner.engine.trial import Trial
 
 from benchmarks.search_contenders import suggest_values
 from benchmarks.search_replay import OBJECTIVE
-from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.records import TrialState
 from galaxy_exp.search.building import build_proposer
 from galaxy_exp.search.proposer import NoProposal, Outcome

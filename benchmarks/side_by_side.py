@@ -54,7 +54,7 @@ def compare_variants(description: str, variants: Mapping[str, Variant], argument
 
 def _measure(source: str, seeds: int, epochs: int, variants: Mapping[str, Variant]) -> list[dict[str, Any]]:
     """One row a variant, with a list of one number a seed under each score and under `seconds`."""
-    from galaxy_exp.config.sweep import DataConfig
+    from galaxy_exp.config.data_section import DataConfig
     from galaxy_exp.data import load_dataset, prepare_split
     from galaxy_exp.hypermodel.discovery import discover_space
     from galaxy_exp.hypermodel.loading import load_hypermodel

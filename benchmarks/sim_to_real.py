@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.class_map import merge_probabilities, parse_map
 from benchmarks.machine import describe_machine
-from galaxy_exp.config.sweep import DataConfig, SimulatedConfig, SplitConfig
+from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
 from galaxy_exp.data import ImageDataset, build_dataset, load_dataset, prepare_split
 from galaxy_exp.data.simulated import CLASS_NAMES, simulate_galaxies
 from galaxy_exp.evaluation.metrics import confusion_matrix, per_class_table, per_class_text, summarise_predictions

@@ -44,7 +44,7 @@ from benchmarks.curves_table import CurveTable, append_line, read_lines, read_ta
 from benchmarks.search_contenders import GalaxyExpSearcher
 from benchmarks.search_replay import Job, best_of_table, replay, searched_space, snapper
 from benchmarks.sizes import fill_in
-from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.records import Evidence, Outcome, TrialState
 from galaxy_exp.search.building import build_proposer
 from galaxy_exp.space.search_space import SearchSpace

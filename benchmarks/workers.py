@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.machine import describe_machine
 from benchmarks.process import busy_seconds
-from galaxy_exp.config.sweep import DataConfig, SimulatedConfig, SplitConfig
+from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
 from galaxy_exp.data import PreparedData, load_dataset, prepare_split
 from galaxy_exp.execution.resources import available_cores, thread_environment
 from galaxy_exp.execution.throughput_measurement import MeasuringProcesses, Split, possible_splits

@@ -120,8 +120,8 @@ def _type_of(entry: dict[str, Any]) -> str:
 
 
 def _bounds(entry: dict[str, Any]) -> str:
-    words = {"minimum": "from", "maximum": "to", "exclusiveMinimum": "above", "exclusiveMaximum": "below"}
-    parts = [f"{word} {entry[key]:,}" for key, word in words.items() if key in entry]
+    words = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
+    parts = [f"{word} {entry[key]:,.10g}" for key, word in words.items() if key in entry]
     return f", {' '.join(parts)}" if parts else ""
 
 

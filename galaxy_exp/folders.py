@@ -1,32 +1,34 @@
-"""Where a project keeps what is not in MLflow: `.galaxy_exp/` in the current folder, or $GALAXY_EXP_HOME.
+"""The folder of a project, `.galaxy_exp/` in the current folder or $GALAXY_EXP_HOME; atomic writes and locks.
 
 .galaxy_exp/
-    logs/<sweep id>.log            what the sweep's workers printed
+    logs/<sweep id>.log            output of the sweep's workers
     logs/<sweep id>.tls/           the certificate of its SLURM jobs, while it runs
     data/<digests>/                prepared images, shared by all sweeps on the same data and split
     data/groups/<digests>.npz      which images are duplicates of each other
-    given/<digest>.h5              images that were given from Python
+    given/<digest>.h5              in-memory images that were passed from Python
     test_openings.jsonl            which sweeps have opened which test set
     sweeps/<sweep id>/
-        journal.jsonl              the truth about the sweep
-        hypermodel.pkl             the hypermodel, if it was given from Python and cannot be imported
+        journal.jsonl              all events of the sweep
+        hypermodel.pkl             a hypermodel that was passed from Python and cannot be imported
         trials/0003/               a trial's model, predictions and figures
-        trials/.0003-2/            what its second attempt writes, until the trial has ended
+        trials/.0003-2/            files of its second attempt, until the trial has ended
 """
 
 from __future__ import annotations
 
 import csv
+import fcntl
 import itertools
 import json
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from galaxy_exp.errors import BadInputError, is_disk_full
 
@@ -37,6 +39,8 @@ __all__ = [
     "SweepFolder",
     "fsync_path",
     "graph_of",
+    "open_locked",
+    "take_lock",
     "write_atomically",
     "write_csv",
 ]
@@ -46,7 +50,7 @@ MODEL_NAME = "model.keras"
 
 
 def fsync_path(path: Path) -> None:
-    """Waits until a file's content, or a folder's list of names, is on disk."""
+    """Waits until the content of a file, or the names in a folder, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -55,9 +59,11 @@ def fsync_path(path: Path) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """`write` gets a path with the same ending; a reader sees the whole file or folder or none, also after a power cut.
+    """Writes a file or folder that has its name only when it is complete and on disk, also after a power cut.
 
-    On disk before it returns: the journal will speak of it, and then it must be there.
+    Args:
+        path: the file or folder; an existing file is replaced, an existing folder is an OSError.
+        write: makes the file or folder at a temporary path beside `path`, with the same ending.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
@@ -81,11 +87,46 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def graph_of(model_file: Path) -> Path:
-    """The folder beside a `.keras` file that holds the network once more, as a TensorFlow SavedModel.
+def take_lock(file: IO[bytes] | int, *, shared: bool = False, wait: bool = False) -> bool:
+    """Locks an open file or folder (flock) until it is closed; the lock of a killed process is gone with it.
 
-    It is there if the network is not made of Keras's own layers alone: then the file can be loaded only where the
-    user's code is, and the graph anywhere.
+    Args:
+        file: a file object or a descriptor.
+        shared: whether other processes may have the lock as well, if they share it too.
+        wait: whether to wait until the lock is free.
+
+    Returns:
+        False if another process has the lock.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def open_locked(path: Path, mode: str = "a+b", *, wait: bool = False) -> Iterator[IO[bytes]]:
+    """Opens a binary file that only this process may have open in this way.
+
+    Raises:
+        BlockingIOError: another process has the lock.
+        OSError: the file cannot be opened or locked.
+    """
+    with path.open(mode) as file:
+        if not take_lock(file, wait=wait):
+            raise BlockingIOError(f"{path}: another process has locked it")
+        yield file
+
+
+def graph_of(model_file: Path) -> Path:
+    """The folder beside a `.keras` file with the same network as a TensorFlow SavedModel.
+
+    It exists only for a network with other layers than those of Keras: loading its `.keras` file needs the user's code,
+    loading the SavedModel does not.
     """
     return model_file.with_name(f"{model_file.stem}_graph")
 
@@ -102,28 +143,28 @@ class SweepFolder:
 
     @property
     def project(self) -> ProjectFolder:
-        """The folder of the project that the sweep is in."""
+        """The folder of the project that contains the sweep."""
         return ProjectFolder(self.path.parent.parent)
 
     @property
     def journal(self) -> Path:
-        """The file; not necessarily there yet."""
+        """The journal, which may not exist yet."""
         return self.path / JOURNAL_NAME
 
     def trial(self, number: int) -> Path:
-        """The folder of one trial; not necessarily there yet."""
+        """The folder of one trial, which may not exist yet."""
         return self.path / "trials" / f"{number:04d}"
 
     def model(self, number: int) -> Path:
-        """The `.keras` file of one trial; not necessarily there."""
+        """The `.keras` file of one trial, which may not exist."""
         return self.trial(number) / MODEL_NAME
 
     def attempt(self, number: int, attempt: int) -> Path:
-        """Where the worker of one attempt at a trial writes; no other attempt's worker does, however late it wakes."""
+        """The folder of one attempt at a trial, so that a stalled worker cannot change the files of another attempt."""
         return self.path / "trials" / f".{number:04d}-{attempt}"
 
     def keep_attempt(self, number: int, attempt: int) -> None:
-        """Makes the files of an attempt, if any, those of its trial, and removes what its other attempts left."""
+        """Moves the files of an attempt, if any, to its trial, and removes those of other attempts."""
         made, place = self.attempt(number, attempt), self.trial(number)
         if made.is_dir():
             shutil.rmtree(place, ignore_errors=True)
@@ -132,25 +173,25 @@ class SweepFolder:
         self.remove_attempts(number)
 
     def attempts(self, number: int | None = None) -> list[Path]:
-        """The folders of attempts that are not kept, of one trial or of all."""
+        """The folders of attempts that were not kept, of one trial or of all."""
         pattern = ".*-*" if number is None else f".{number:04d}-*"
         return sorted((self.path / "trials").glob(pattern))
 
     def remove_attempts(self, number: int | None = None) -> None:
-        """Removes the files of attempts that are not kept, of one trial or of all."""
+        """Removes the files of attempts that were not kept, of one trial or of all."""
         for folder in self.attempts(number):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectFolder:
-    """The folder that holds a project's sweeps and prepared data."""
+    """The folder with the sweeps and the prepared data of a project."""
 
     path: Path
 
     @classmethod
     def default(cls) -> ProjectFolder:
-        """$GALAXY_EXP_HOME if set, else `.galaxy_exp` in the current folder; absolute, not created."""
+        """$GALAXY_EXP_HOME if set, else `.galaxy_exp` in the current folder; an absolute path, which is not created."""
         try:
             return cls(Path(os.environ.get("GALAXY_EXP_HOME") or ".galaxy_exp").resolve())
         except FileNotFoundError:
@@ -161,20 +202,21 @@ class ProjectFolder:
         return self.path / "data"
 
     @property
-    def given_data(self) -> Path:
+    def in_memory_data(self) -> Path:
+        """HDF5 files of images that were passed from Python."""
         return self.path / "given"
 
     @property
     def test_openings(self) -> Path:
-        """The ledger of `registry.held_out`; not necessarily there yet."""
+        """The ledger of `registry.held_out`, which may not exist yet."""
         return self.path / "test_openings.jsonl"
 
     def worker_log(self, sweep_id: str) -> Path:
-        """Where a sweep's workers print; outside the sweep's folder, which does not exist when they start."""
+        """Output of a sweep's workers; outside the sweep's folder, which does not exist when they start."""
         return self.path / "logs" / f"{sweep_id}.log"
 
     def new_sweep(self, name: str, now: float | None = None) -> SweepFolder:
-        """Makes a new, empty folder, named by the sweep and the local time; no other process can get the same."""
+        """Creates an empty folder, named by the sweep and the local time; no two processes get the same one."""
         stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}"
         for count in itertools.count(1):
             path = self.path / "sweeps" / (stem if count == 1 else f"{stem}-{count}")
@@ -193,23 +235,23 @@ class ProjectFolder:
         raise AssertionError("unreachable")
 
     def sweep(self, sweep_id: str) -> SweepFolder:
-        """The folder of one sweep; not necessarily there."""
+        """The folder of one sweep, which may not exist."""
         return SweepFolder(self.path / "sweeps" / sweep_id)
 
     def sweeps(self) -> list[SweepFolder]:
-        """All sweeps with a journal, in the order they were started."""
+        """All sweeps with a journal, in the order in which they were started."""
         found = [journal.parent for journal in (self.path / "sweeps").glob(f"*/{JOURNAL_NAME}")]
         return [SweepFolder(path) for path in sorted(found, key=_started_at)]
 
     def sweep_folders(self) -> list[SweepFolder]:
-        """All folders of sweeps, by name, also those without a journal."""
+        """All folders of sweeps, sorted by name, also those without a journal."""
         return [SweepFolder(path) for path in sorted((self.path / "sweeps").glob("*")) if path.is_dir()]
 
     def find_sweep(self, reference: str | None) -> SweepFolder:
-        """The sweep with this id, or the newest whose id begins with `reference`; None means the newest of all.
+        """The sweep with this id, or the newest one whose id begins with `reference`; None: the newest of all.
 
         Raises:
-            BadInputError: if there is none.
+            BadInputError: no such sweep.
         """
         sweeps = self.sweeps()
         if not sweeps:
@@ -227,7 +269,7 @@ class ProjectFolder:
 
 
 def _started_at(folder: Path) -> tuple[float, str]:
-    """When a sweep was started, from its journal's first line; an unreadable journal counts as the oldest."""
+    """The start time in the first line of the journal, for sorting; 0 for an unreadable journal."""
     try:
         with (folder / JOURNAL_NAME).open("rb") as file:
             return float(json.loads(file.readline())["time"]), folder.name

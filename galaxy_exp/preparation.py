@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.config.reading import FlagValue, as_journaled
+from galaxy_exp.environment import describe_software, user_import_paths
 from galaxy_exp.errors import BadInputError, ConfigError, DataError, EngineError, JournalError
 from galaxy_exp.folders import ProjectFolder, SweepFolder
-from galaxy_exp.import_paths import own_import_paths
 from galaxy_exp.journal.events import SweepChanged, SweepStarted
 from galaxy_exp.journal.journal import is_running, read_record
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
@@ -23,7 +23,6 @@ from galaxy_exp.journal.resume_changes import find_change
 from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.records import DATA_GONE, Evidence, SplitFiles
 from galaxy_exp.redaction import hide_password, remember_address
-from galaxy_exp.software import describe_software
 
 if TYPE_CHECKING:
     from galaxy_exp.data import ImageDataset, PreparedData
@@ -57,9 +56,9 @@ def store_user_objects(
 
         changes["hypermodel"] = store_hypermodel(hypermodel, folder.path)
     if data is not None:
-        from galaxy_exp.data.given import store_data
+        from galaxy_exp.data.in_memory import store_data
 
-        changes["data"] = store_data(data, config.data, project.given_data)
+        changes["data"] = store_data(data, config.data, project.in_memory_data)
     return changes
 
 
@@ -126,7 +125,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
         split_digest=data.split_digest,
         data_source=dataset.source,
         simulated=dataset.simulated,
-        import_paths=own_import_paths(),
+        import_paths=user_import_paths(),
         tracking_uri=remember_address(resolve_tracking_uri(config.tracking.uri)),
         software=describe_software(),
     )

@@ -1,4 +1,4 @@
-"""Passwords taken out of what is printed, journaled or stored."""
+"""Hides passwords in text that is printed, journaled or stored."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ __all__ = ["HIDDEN", "hide_in_address", "hide_password", "known_address", "remem
 HIDDEN = "***"
 
 _WHOLE: dict[str, str] = {}
-"""Addresses by what they are without their password; of this process alone, and nowhere else."""
+"""Whole addresses by the same address with its password hidden; only in the memory of this process."""
 
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 _ADDRESS_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 _SHORTEST = 6
-"""Characters of a secret that is looked for by itself: shorter ones are parts of ordinary words."""
+"""Shortest secret that is searched for, in characters: shorter ones are parts of ordinary words."""
 
 _USER = re.compile(r"([A-Za-z][\w+.-]*://)(?!/)\S*@")
-"""All of `user:password@`; to the last @, for a password that is not percent-encoded may hold @ and /."""
+"""`user:password@` up to the last @, as a password that is not percent-encoded may contain @ and /."""
 
 _QUERY = re.compile(r"([?&;][\w-]*(?:password|passwd|pwd|token|secret|signature|odbc_connect)[\w-]*=)[^&;\s'\"]*", re.I)
-"""`?password=...`, as database drivers and signed addresses have it."""
+"""`?password=...`, as in addresses of databases and in signed addresses."""
 
 _HEADER = re.compile(r"(authorization['\"]?\s*[:=]\s*['\"]?(?:(?:basic|bearer)\s+)?)[^\s'\",]+", re.I)
 
 
 def hide_password(text: str) -> str:
-    """A URI, or a text with URIs, fit to be printed or stored.
+    """A URI, or a text with URIs, without passwords.
 
-    `user:password@` of every URI becomes `***@`, as do values of `password=`, `token=` and the like in its query, what
-    follows `Authorization:`, and the secrets that this process has in its environment for MLflow and for proxies.
+    Replaces by `***`: `user:password` of every URI; values of `password=`, `token=` and similar keys of its query; what
+    follows `Authorization:`; and the secrets for MLflow and proxies in the environment of this process.
     """
     for secret in _secrets_of_environment(os.environ):
         text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, text)
@@ -42,17 +42,17 @@ def hide_password(text: str) -> str:
 
 
 def hide_in_address(address: str) -> str:
-    """As `hide_password`, for one address that has to lead to the same place afterwards.
+    """As `hide_password`, for one address that has to name the same place afterwards.
 
-    Only the parts that hold passwords are changed, whatever the environment's secrets are: a password `mlflow` does not
-    make another file of `sqlite:///mlflow.db`.
+    Only passwords inside the address are changed, not secrets of the environment: a password `mlflow` must not change
+    `sqlite:///mlflow.db`.
     """
     address = _USER.sub(rf"\g<1>{HIDDEN}@", address)
     return _QUERY.sub(rf"\g<1>{HIDDEN}", address)
 
 
 def remember_address(address: str) -> str:
-    """As `hide_in_address`; this process remembers the whole address."""
+    """As `hide_in_address`; this process remembers the whole address for `known_address`."""
     hidden = hide_in_address(address)
     if hidden != address:
         _WHOLE[hidden] = address
@@ -60,12 +60,11 @@ def remember_address(address: str) -> str:
 
 
 def known_address(hidden: str) -> str | None:
-    """The whole address that `remember_address` got, if any."""
+    """The whole address that was passed to `remember_address`, if any."""
     return _WHOLE.get(hidden)
 
 
 def _secrets_of_environment(environment: Mapping[str, str]) -> list[str]:
-    """The longest first, so that none is left in part."""
     found = {environment.get(name, "") for name in _SECRET_VARIABLES}
     for name in _ADDRESS_VARIABLES:
         for address in (environment.get(name, ""), environment.get(name.lower(), "")):
@@ -74,7 +73,7 @@ def _secrets_of_environment(environment: Mapping[str, str]) -> list[str]:
 
 
 def _passwords_of(address: str) -> Iterator[str]:
-    """The password of `scheme://user:password@host`, as it stands, percent-decoded and percent-encoded."""
+    """The password of `scheme://user:password@host`: unchanged, percent-decoded and percent-encoded."""
     matched = re.match(r"[A-Za-z][\w+.-]*://(?!/)[^:/@]*:(.*)@", address)
     if matched:
         yield from (matched[1], unquote(matched[1]), quote(matched[1], safe=""))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from galaxy_exp.environment import describe_software
 from galaxy_exp.errors import BadInputError, JournalError, SweepFailedError
 from galaxy_exp.execution.engine import LostWorker
 from galaxy_exp.execution.local_engine import LocalEngine
@@ -19,7 +20,6 @@ from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.preparation import restore_data
 from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.records import EpochReport, TrialResult, TrialSpec
-from galaxy_exp.software import describe_software
 
 __all__ = ["TOLERANCE", "Reproduction", "find_trial", "reproduce_trial"]
 

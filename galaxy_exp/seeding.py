@@ -1,4 +1,4 @@
-"""Every random choice of a sweep follows from its seed, by name; nothing depends on the order of calls."""
+"""Seeds derived from the seed of a sweep and a name, so that no random choice depends on the order of calls."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["derive_seed"]
 
 
 def derive_seed(*parts: int | str) -> int:
-    """A seed in 1..2**31-1 that depends on all parts and on nothing else, on any machine.
+    """A seed from 1 to 2**31 - 1 that depends only on the parts, on any machine.
 
-    SHA-256 keeps the seeds of neighbours (sweep seed 1 and 2, trial 3 and 4) unrelated, and 0 is never
-    returned because some libraries read it as "no seed".
+    With SHA-256, the seeds of neighbours (sweep seeds 1 and 2, trials 3 and 4) are unrelated. 0 is never returned, as
+    some libraries read it as "no seed".
     """
     digest = hashlib.sha256("/".join(str(part) for part in parts).encode()).digest()
     return int.from_bytes(digest[:8], "big") % (2**31 - 1) + 1

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.config import SweepConfig, parse_sweep
-from galaxy_exp.config.changes import unsettles_workers
+from galaxy_exp.config.differences import changes_workers
 from galaxy_exp.config.reading import FlagValue, SweepFile, read_sweep
+from galaxy_exp.environment import add_import_paths
 from galaxy_exp.errors import (
     ConfigError,
     DataError,
@@ -37,7 +38,6 @@ from galaxy_exp.execution.trials import (
 )
 from galaxy_exp.execution.worker_pool import WorkerPool
 from galaxy_exp.folders import ProjectFolder, SweepFolder
-from galaxy_exp.import_paths import add_import_paths
 from galaxy_exp.interrupts import gentle_interrupts, signals_as_interrupts, signals_ignored
 from galaxy_exp.journal.events import SweepEnded, SweepResumed
 from galaxy_exp.journal.journal import Journal
@@ -182,7 +182,7 @@ def resume_sweep(
     """Continues an unfinished sweep from its journal.
 
     Changes of the sweep file since the sweep began, and overrides, take effect if no trial depends on them (budgets,
-    workers; `galaxy_exp.config.changes.CHANGEABLE`); other changes are refused.
+    workers; `galaxy_exp.config.differences.CHANGEABLE`); other changes are refused.
 
     Args:
         reference: a sweep's id or the beginning of one; None: the newest unfinished sweep.
@@ -203,7 +203,7 @@ def resume_sweep(
         change = prepare_resume(record, file, overrides, flags, as_recorded, say)
         config = record.config if change is None else parse_sweep(change.config, "changed sweep file")
         add_import_paths(record.started.import_paths)
-        known = None if change is not None and unsettles_workers(change.changes) else record.workers_chosen
+        known = None if change is not None and changes_workers(change.changes) else record.workers_chosen
         with _cleaning_up(folder) as at_end:
             pool = WorkerPool(config.execution, project.worker_log(folder.sweep_id), say, known)
             at_end.callback(pool.close)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.errors import DataError, first_line
-from galaxy_exp.folders import SweepFolder
+from galaxy_exp.folders import SweepFolder, write_atomically
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.redaction import hide_password
 
@@ -42,10 +42,7 @@ def write_report(record: SweepRecord, folder: SweepFolder, path: Path) -> Path:
     from galaxy_exp.report.page import build_page
 
     text = build_page(collect_material(record, folder))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return path
 
 
@@ -59,10 +56,10 @@ def refresh_report(record: SweepRecord, folder: SweepFolder, say: Callable[[str]
 
 def collect_material(record: SweepRecord, folder: SweepFolder) -> Material:
     """Everything the page shows; what lacks its files is left out, and named as missing."""
+    from galaxy_exp.environment import describe_software
     from galaxy_exp.evaluation.confidence import measure_calibration
     from galaxy_exp.execution.budget import expected_gain
     from galaxy_exp.report.material import Material
-    from galaxy_exp.software import describe_software
 
     missing: list[str] = []
     data = _load_prepared(record, folder, missing)

@@ -1,12 +1,13 @@
-"""Turns of phrase that messages of all parts share."""
+"""Short texts for people: times, numbers, cut values, and hints at misspelt names."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
-__all__ = ["did_you_mean", "iso_time", "local_time", "nearest"]
+__all__ = ["did_you_mean", "iso_time", "local_time", "nearest", "parse_number", "short_value", "shorten"]
 
 
 def iso_time(seconds: float) -> str:
@@ -20,13 +21,31 @@ def local_time(seconds: float) -> str:
 
 
 def nearest(found: str, known: Iterable[str]) -> str | None:
-    """The known word that was probably meant; None when none is close."""
+    """The known word that was probably meant; None if no word is close."""
     close = difflib.get_close_matches(found, list(known), n=1, cutoff=0.6)
     return close[0] if close else None
 
 
 def did_you_mean(found: str, known: Sequence[str]) -> str:
-    """`did you mean "x"? known: ...`, or only the known names when none is close."""
+    """`did you mean "x"? known: ...`, or only the known names if none is close."""
     close = nearest(found, known)
     hint = f'did you mean "{close}"? ' if close else ""
     return f"{hint}known: {', '.join(known) or 'none'}"
+
+
+def short_value(value: Any, digits: int = 4) -> str:
+    """A float with this many significant digits; any other value as its text."""
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def shorten(text: str, length: int = 100) -> str:
+    """The text; if it is longer than `length` characters, its beginning and an ellipsis."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def parse_number(text: str) -> float | None:
+    """The number in a text; None for any other text, also for 1_0, which Python reads as 10."""
+    try:
+        return None if "_" in text else float(text)
+    except ValueError:
+        return None

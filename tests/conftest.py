@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
     """150 simulated galaxies of 24 pixels in ten classes, split and written."""
-    from galaxy_exp.config.sweep import DataConfig, SimulatedConfig, SplitConfig
+    from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
     from galaxy_exp.data import load_dataset, prepare_split
 
     config = DataConfig(simulated=SimulatedConfig(n_images=150, image_size=24, class_proportions="equal"))

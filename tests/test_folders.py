@@ -1,7 +1,7 @@
 import pytest
 
 from galaxy_exp.errors import BadInputError
-from galaxy_exp.folders import ProjectFolder
+from galaxy_exp.folders import ProjectFolder, open_locked, take_lock, write_atomically
 
 
 @pytest.fixture
@@ -42,3 +42,40 @@ def test_an_empty_folder_says_how_to_begin(project):
 def test_the_home_can_be_elsewhere(monkeypatch, tmp_path):
     monkeypatch.setenv("GALAXY_EXP_HOME", str(tmp_path / "elsewhere"))
     assert ProjectFolder.default().path == tmp_path / "elsewhere"
+
+
+class TestWriteAtomically:
+    def test_a_failed_write_leaves_the_older_file_and_nothing_else(self, tmp_path):
+        path = tmp_path / "new" / "x.txt"
+        write_atomically(path, lambda temporary: temporary.write_text("old"))
+
+        def fail(temporary):
+            temporary.write_text("half")
+            raise OSError("no space")
+
+        with pytest.raises(OSError, match="no space"):
+            write_atomically(path, fail)
+        assert [(each.name, each.read_text()) for each in path.parent.iterdir()] == [("x.txt", "old")]
+
+    def test_a_folder_that_is_there_is_not_replaced(self, tmp_path):
+        def write(temporary):
+            temporary.mkdir()
+            (temporary / "a").touch()
+
+        write_atomically(tmp_path / "folder", write)
+        with pytest.raises(OSError, match="not empty"):
+            write_atomically(tmp_path / "folder", write)
+        assert [each.name for each in tmp_path.iterdir()] == ["folder"]
+
+
+def test_one_process_has_a_lock_until_it_closes_the_file(tmp_path):
+    path = tmp_path / "x"
+    with open_locked(path) as file:
+        file.write(b"1")
+        with path.open("rb") as other:
+            assert not take_lock(other, shared=True)
+        with pytest.raises(BlockingIOError, match="another process has locked it"), open_locked(path):
+            pass
+    with path.open("rb") as first, path.open("rb") as second:
+        assert take_lock(first, shared=True)
+        assert take_lock(second, shared=True)

@@ -1,8 +1,8 @@
-"""What an unknown word is taken for, in sweep files and in hypermodels alike."""
+"""Hints at misspelt words, short values, and numbers written as text."""
 
 import pytest
 
-from galaxy_exp.wording import did_you_mean, nearest
+from galaxy_exp.wording import did_you_mean, nearest, parse_number, short_value, shorten
 
 KNOWN = ["filters_1", "dropout_1", "learning_rate"]
 
@@ -15,3 +15,20 @@ def test_one_measure_of_what_is_near(word, meant):
     tail = did_you_mean(word, KNOWN)
     assert ("did you mean" in tail) == (meant is not None)
     assert tail.endswith("known: filters_1, dropout_1, learning_rate")
+
+
+def test_values_and_texts_are_short():
+    assert [short_value(value) for value in (0.123456, 1e-7, 12, True, "text")] == [
+        "0.1235",
+        "1e-07",
+        "12",
+        "True",
+        "text",
+    ]
+    assert short_value(0.123456, 2) == "0.12"
+    assert [shorten("abcde", length) for length in (5, 4)] == ["abcde", "abc…"]
+
+
+@pytest.mark.parametrize(("text", "number"), [("1e3", 1000.0), (" 2 ", 2.0), ("1_0", None), ("", None), ("two", None)])
+def test_a_number_as_text(text, number):
+    assert parse_number(text) == number

@@ -5,7 +5,7 @@ from collections import deque
 from toy_worker import EPOCHS, specification
 from written_records import started
 
-from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.local_engine import LocalEngine
 from galaxy_exp.execution.loop import SweepLoop

@@ -21,6 +21,7 @@ from galaxy_exp.preparation import check_names, prepare_sweep
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.search.proposer import NoProposal
 from galaxy_exp.seeding import derive_seed
+from galaxy_exp.wording import short_value
 
 __all__ = ["PREVIEWED_TRIALS", "Origin", "PreviewedTrial", "SpaceRow", "SweepCheck", "check_sweep"]
 
@@ -156,12 +157,8 @@ def _broken(found: Probe, config: SweepConfig) -> tuple[str, ...]:
 def _describe_problem(previewed: PreviewedTrial, baseline: dict[str, HyperparameterValue]) -> str:
     trial = previewed.trial
     named = {name: value for name, value in trial.values.items() if baseline.get(name) != value} or trial.values
-    values = ", ".join(f"{name}={_short(value)}" for name, value in named.items())
+    values = ", ".join(f"{name}={short_value(value)}" for name, value in named.items())
     return f"trial {trial.number}, {previewed.origin} ({values}): {previewed.probe.problem}"
-
-
-def _short(value: HyperparameterValue) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _describe_space(config: dict[str, Any]) -> tuple[tuple[SpaceRow, ...], int | None]:

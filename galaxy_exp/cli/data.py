@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from galaxy_exp.config.data_section import DataConfig
     from galaxy_exp.config.reading import FlagValue
-    from galaxy_exp.config.sweep import DataConfig
     from galaxy_exp.data import ImageDataset
     from galaxy_exp.data.summary import DataSummary
 
@@ -43,7 +43,7 @@ def data_command() -> None:
 @format_option("table", "json", "csv")
 def list_sources_command(output_format: str) -> None:
     """List what `data.source` of a sweep file can be."""
-    from galaxy_exp.data.sources.catalogue import list_sources
+    from galaxy_exp.data.sources import list_sources
 
     print_rows(list_sources(), output_format)
 

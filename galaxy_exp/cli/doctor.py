@@ -11,34 +11,36 @@ from galaxy_exp.cli.output import print_rows, say
 from galaxy_exp.folders import ProjectFolder
 
 if TYPE_CHECKING:
-    from galaxy_exp.doctor.findings import Diagnosis
+    from galaxy_exp.doctor.diagnosis import Diagnosis
 
 __all__ = ["doctor_command"]
 
 
 @click.command("doctor")
 @sweep_argument
-@click.option("--mend", "is_to_mend", is_flag=True, help="mend what disagrees; without it nothing is changed")
+@click.option("--repair", "is_to_repair", is_flag=True, help="repair what disagrees; without it nothing is changed")
+@click.option("--mend", "is_to_mend", is_flag=True, hidden=True, help="earlier name of --repair")
 @format_option("table", "json", "csv")
-def doctor_command(sweep: str | None, is_to_mend: bool, output_format: str) -> int:
-    """Find out whether the sweeps of this folder are in order, and mend what is not.
+def doctor_command(sweep: str | None, is_to_repair: bool, is_to_mend: bool, output_format: str) -> int:
+    """Find out whether the sweeps of this folder are in order, and repair what is not.
 
     Compares the journals with MLflow and with the processes of this machine: runs left RUNNING by a killed driver,
     trials that MLflow lacks or has twice, registered versions, workers left behind, damaged journals. Sweeps that are
-    running are left alone. Exit code 1 if something disagrees and was not mended.
+    running are left alone. Exit code 1 if something disagrees and was not repaired.
 
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, all sweeps.
 
     \b
-    galaxy-exp doctor          look, change nothing
-    galaxy-exp doctor --mend   mend what can be mended
+    galaxy-exp doctor            look, change nothing
+    galaxy-exp doctor --repair   repair what can be repaired
     """
-    from galaxy_exp.doctor.examination import examine, leave, mend
-    from galaxy_exp.doctor.findings import State
+    from galaxy_exp.doctor.diagnosis import State
+    from galaxy_exp.doctor.examination import diagnose, examine, repair
 
     project = ProjectFolder.default()
     found = examine(project, sweep, say)
-    diagnoses = mend(found, project, sweep, say) if is_to_mend else leave(found)
+    was_repaired = is_to_repair or is_to_mend
+    diagnoses = repair(found, project, sweep, say) if was_repaired else diagnose(found)
     if found.n_sweeps == 0 and not diagnoses:
         in_order = "no sweeps here yet; start one with: galaxy-exp sweep sweeps/quickstart.yaml"
     else:
@@ -47,7 +49,7 @@ def doctor_command(sweep: str | None, is_to_mend: bool, output_format: str) -> i
     print_rows([_row(diagnosis) for diagnosis in diagnoses], output_format, empty=in_order)
     open_ones = [diagnosis.finding for diagnosis in diagnoses if diagnosis.state is State.OPEN]
     if diagnoses:
-        _say_what_is_left(len(open_ones), sum(finding.mend is not None for finding in open_ones), is_to_mend)
+        _say_what_is_left(len(open_ones), sum(finding.repair is not None for finding in open_ones), was_repaired)
     return 1 if open_ones else 0
 
 
@@ -61,10 +63,10 @@ def _row(diagnosis: Diagnosis) -> dict[str, Any]:
     }
 
 
-def _say_what_is_left(n_open: int, n_mendable: int, was_mended: bool) -> None:
+def _say_what_is_left(n_open: int, n_repairable: int, was_repaired: bool) -> None:
     if not n_open:
-        say("nothing is left to mend")
-    elif n_mendable and not was_mended:
-        say(f"{n_open} to mend; {n_mendable} of them with: galaxy-exp doctor --mend")
+        say("nothing is left to repair")
+    elif n_repairable and not was_repaired:
+        say(f"{n_open} to repair; {n_repairable} of them with: galaxy-exp doctor --repair")
     else:
-        say(f"{n_open} left to mend; the remedies say how")
+        say(f"{n_open} left to repair; the remedies say how")

@@ -16,9 +16,8 @@ from galaxy_exp.errors import BadInputError, UnusableImagesError
 from galaxy_exp.registry.prediction import FORMATS, Row, choose_format, write_rows_to_stdout
 
 if TYPE_CHECKING:
-    from galaxy_exp.config.data_formats import FitsConfig
+    from galaxy_exp.config.data_section import DataConfig, FitsConfig
     from galaxy_exp.config.reading import FlagValue
-    from galaxy_exp.config.sweep import DataConfig
     from galaxy_exp.data.inputs import InputFile
     from galaxy_exp.registry.classifier import GalaxyClassifier
     from galaxy_exp.registry.prediction_run import PredictionCount, RunIdentity

@@ -16,7 +16,7 @@ from galaxy_exp.journal.journal import read_record
 from galaxy_exp.journal.record import SweepRecord, TrialRecord, result_value
 from galaxy_exp.records import Gain
 from galaxy_exp.tracking.store import hide_in_address
-from galaxy_exp.wording import iso_time, local_time
+from galaxy_exp.wording import iso_time, local_time, short_value
 
 __all__ = [
     "describe_settings",
@@ -173,7 +173,7 @@ def fixed_settings(record: SweepRecord) -> dict[str, Any]:
 
 
 def _join(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={_short_value(value)}" for name, value in values.items())
+    return ", ".join(f"{name}={short_value(value, 3)}" for name, value in values.items())
 
 
 def _short_row(trial: TrialRecord, record: SweepRecord, front: Set[int]) -> dict[str, Any]:
@@ -185,10 +185,6 @@ def _short_row(trial: TrialRecord, record: SweepRecord, front: Set[int]) -> dict
     if len(record.objectives) > 1:
         kept["pareto"] = "yes" if trial.number in front else ""
     return {**kept, "differs from the baseline in": describe_settings(trial, record)}
-
-
-def _short_value(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _short_report(report: dict[str, Any]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The sweep file: reading it, checking it, and the frozen record it becomes."""
+"""The sweep file: its schema, defaults and checks."""
 
 from galaxy_exp.config.reading import dump_sweep, load_sweep, parse_sweep
 from galaxy_exp.config.sweep import SweepConfig

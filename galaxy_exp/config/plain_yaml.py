@@ -1,4 +1,4 @@
-"""YAML as far as sweep files need it: plain values only, in bounds, each mistake with its line and column."""
+"""YAML of plain values for sweep files: bounded in size, and each mistake with its line and column."""
 
 from __future__ import annotations
 
@@ -14,97 +14,117 @@ from galaxy_exp.errors import ConfigError, first_line
 __all__ = ["parse_scalar", "parse_yaml"]
 
 MAX_DEPTH = 50
-"""Of sections and lists within each other."""
+"""Sections and lists inside each other."""
 
 MAX_VALUES = 100_000
-"""Keys and values, with each alias counted as what it stands for."""
+"""Keys and values; an alias counts as many as what it refers to."""
 
 MAX_WHOLE_NUMBER = 2**63 - 1
 
 _TAG = "tag:yaml.org,2002:"
 
 
-@dataclass(frozen=True, slots=True)
-class _Extent:
-    values: int
-    depth: int
+def parse_yaml(text: str, where: str) -> Any:
+    """One YAML document: None, true/false, numbers, text, lists and dictionaries of these.
 
-
-class _Loader(yaml.SafeLoader):
-    """Refuses repeated keys, tags, and what is too deep or too large.
-
-    Reads 1e-4 as a number, 010 as ten, and yes, 1:30 and << as text, as YAML 1.2 does. PyYAML follows YAML 1.1, where
-    010 is eight and 1:30 is ninety.
+    Raises:
+        ConfigError: one line with `where`, line and column.
     """
 
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self._extents: dict[int, _Extent] = {}
-        """By id of a node that is composed; the document keeps the nodes alive."""
-        self._depth = 0
+    def parse() -> Any:
+        _check_bounds(text)
+        return yaml.load(text, Loader=_Loader)
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """PyYAML's, with the bounds."""
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if self._depth > MAX_DEPTH:
-            raise _mistake(f"nested more than {MAX_DEPTH} deep", event.start_mark)
-        self._depth += 1
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        if node is None:
-            return None
-        if not isinstance(event, yaml.AliasEvent):
-            self._extents[id(node)] = self._extent_of(node)
-        extent = self._extents.get(id(node))
-        if extent is None:
-            raise _mistake(f"*{event.anchor} is part of what it stands for", event.start_mark)
-        if extent.values > MAX_VALUES:
-            raise _mistake(f"more than {MAX_VALUES:,} values", event.start_mark)
-        if extent.depth > MAX_DEPTH:
-            raise _mistake(f"nested more than {MAX_DEPTH} deep", event.start_mark)
-        return node
+    return _parse(parse, text, where)
 
-    def _extent_of(self, node: yaml.Node) -> _Extent:
-        match node:
-            case yaml.MappingNode():
-                children = [child for pair in node.value for child in pair]
-            case yaml.SequenceNode():
-                children = node.value
-            case _:
-                children = []
-        extents = [self._extents[id(child)] for child in children]
-        return _Extent(1 + sum(each.values for each in extents), 1 + max((each.depth for each in extents), default=0))
 
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """PyYAML's, with the place of a value that cannot be had."""
-        try:
-            return super().construct_object(node, deep)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise _mistake(first_line(error), node.start_mark) from None
+def parse_scalar(text: str, where: str) -> Any:
+    """One value without quotes or comments: None, true/false, a number, or else the text as it is.
+
+    Raises:
+        ConfigError: one line with `where`.
+    """
+    loader, stripped = _Loader(""), text.strip()
+    tag = loader.resolve(yaml.ScalarNode, stripped, (True, False))  # type: ignore[no-untyped-call]
+    if tag == f"{_TAG}str":
+        return text
+    return _parse(lambda: loader.construct_object(yaml.ScalarNode(tag, stripped)), text, where)
+
+
+def _parse(parse: Callable[[], Any], text: str, where: str) -> Any:
+    try:
+        return parse()
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{where}:{line}: not valid YAML: a control character ({error.character!r})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        reason = getattr(error, "problem", None) or str(error).replace("\n", " ")
+        raise ConfigError(f"{place}: not valid YAML: {reason}") from None
 
 
 def _mistake(what: str, mark: Any) -> yaml.constructor.ConstructorError:
     return yaml.constructor.ConstructorError(None, None, what, mark)
 
 
-_Loader.yaml_constructors = {
-    tag: constructor
-    for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
-    if tag is None or tag.removeprefix(_TAG) in ("null", "bool", "float", "seq")
-}
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag == f"{_TAG}null"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(f"{_TAG}bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-_Loader.add_implicit_resolver(f"{_TAG}int", re.compile(r"^[-+]?(?:\d(?:_?\d)*|0x[0-9a-fA-F]+)$"), list("-+0123456789"))
-_Loader.add_implicit_resolver(
-    f"{_TAG}float",
-    re.compile(
-        r"^[-+]?(?:(?:\d[\d_]*\.[\d_]*|\.\d+)(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.(?:inf|Inf|INF))$|^\.(?:nan|NaN|NAN)$"
-    ),
-    list("-+0123456789."),
-)
+@dataclass(slots=True)
+class _Extent:
+    """Size of a node, with all that is in it so far."""
+
+    anchor: str | None
+    mark: Any
+    n_values: int = 1
+    depth: int = 1
+
+
+def _check_bounds(text: str) -> None:
+    """Refuses a document that is too deep or too large before anything is built from it."""
+    parents: list[_Extent] = []
+    by_anchor: dict[str, _Extent] = {}
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        match event:
+            case yaml.CollectionStartEvent():
+                if len(parents) > MAX_DEPTH:
+                    raise _mistake(f"nested more than {MAX_DEPTH} deep", event.start_mark)
+                parents.append(_Extent(event.anchor, event.start_mark))
+                continue
+            case yaml.CollectionEndEvent():
+                node = parents.pop()
+            case yaml.ScalarEvent():
+                node = _Extent(event.anchor, event.start_mark)
+            case yaml.AliasEvent():
+                if any(parent.anchor == event.anchor for parent in parents):
+                    raise _mistake(f"*{event.anchor} is part of what it stands for", event.start_mark)
+                known = by_anchor.get(str(event.anchor)) or _Extent(
+                    None, None
+                )  # an unknown one is refused by the loader
+                node = _Extent(None, event.start_mark, known.n_values, known.depth)
+            case _:
+                continue
+        if node.n_values > MAX_VALUES:
+            raise _mistake(f"more than {MAX_VALUES:,} values", node.mark)
+        if len(parents) + node.depth > MAX_DEPTH:
+            raise _mistake(f"nested more than {MAX_DEPTH} deep", node.mark)
+        if node.anchor is not None:
+            by_anchor[node.anchor] = node
+        if parents:
+            parents[-1].n_values += node.n_values
+            parents[-1].depth = max(parents[-1].depth, node.depth + 1)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses repeated keys and tags, and reads numbers, true/false and dates as YAML 1.2 does.
+
+    1e-4 is a number and 010 is ten, while yes, 1:30, << and 2026-11-22 are text. PyYAML alone follows YAML 1.1, where
+    010 is eight and 1:30 is ninety.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise _mistake(first_line(error), node.start_mark) from None
 
 
 def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, Any]:
@@ -134,41 +154,22 @@ def _whole_number(loader: _Loader, node: yaml.ScalarNode) -> int:
     return number
 
 
+_Loader.yaml_constructors = {
+    tag: constructor
+    for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.removeprefix(_TAG) in ("null", "bool", "float", "seq")
+}
 _Loader.add_constructor(f"{_TAG}map", _mapping_without_repeats)
 _Loader.add_constructor(f"{_TAG}str", _text)
 _Loader.add_constructor(f"{_TAG}int", _whole_number)
 
-
-def parse_yaml(text: str, where: str) -> Any:
-    """One YAML document: None, true/false, numbers, text, lists and dictionaries of these.
-
-    Raises:
-        ConfigError: one line with `where`, line and column.
-    """
-    return _parse(lambda: yaml.load(text, Loader=_Loader), text, where)
-
-
-def parse_scalar(text: str, where: str) -> Any:
-    """One value without any of YAML's marks, such as quotes or comments: None, true/false, a number, or the text.
-
-    Raises:
-        ConfigError: one line with `where`.
-    """
-    loader = _Loader("")
-    tag = loader.resolve(yaml.ScalarNode, text.strip(), (True, False))  # type: ignore[no-untyped-call]
-    if tag.removeprefix(_TAG) not in ("null", "bool", "int", "float"):
-        return text
-    return _parse(lambda: loader.construct_object(yaml.ScalarNode(tag, text.strip())), text, where)
-
-
-def _parse(parse: Callable[[], Any], text: str, where: str) -> Any:
-    try:
-        return parse()
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise ConfigError(f"{where}:{line}: not valid YAML: a control character ({error.character!r})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
-        reason = getattr(error, "problem", None) or str(error).replace("\n", " ")
-        raise ConfigError(f"{place}: not valid YAML: {reason}") from None
+_FLOAT = (
+    r"^[-+]?(?:(?:\d[\d_]*\.[\d_]*|\.\d+)(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.(?:inf|Inf|INF))$|^\.(?:nan|NaN|NAN)$"
+)
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag == f"{_TAG}null"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(f"{_TAG}bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(f"{_TAG}int", re.compile(r"^[-+]?(?:\d(?:_?\d)*|0x[0-9a-fA-F]+)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(f"{_TAG}float", re.compile(_FLOAT), list("-+0123456789."))

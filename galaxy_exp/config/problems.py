@@ -1,4 +1,4 @@
-"""Turns pydantic's mistakes into one line each: where, what was found, what was expected."""
+"""Describes validation errors of pydantic in one line each: where, what was found, what was expected."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from galaxy_exp.config.sweep import SPACE_ENTRY_TAGS, SweepConfig
-from galaxy_exp.wording import did_you_mean, nearest
+from galaxy_exp.wording import did_you_mean, nearest, shorten
 
 __all__ = ["describe_problems"]
-
-_LONGEST_VALUE = 100
-"""Characters of what was found that a message shows."""
 
 
 def describe_problems(error: ValidationError, where: str) -> list[str]:
@@ -22,12 +19,12 @@ def describe_problems(error: ValidationError, where: str) -> list[str]:
 
 def _describe(problem: dict[str, Any], where: str) -> str:
     location = _without_tags(problem["loc"])
-    key = ".".join(_cut(str(part)) for part in location) or "the whole file"
+    key = ".".join(shorten(str(part)) for part in location) or "the whole file"
     return f"{where}: {key}: {_explain(problem, location)}"
 
 
 def _without_tags(location: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Drops pydantic's union tags, as in ("space", "filters_1", "values", "values", 0, "int")."""
+    """A location without pydantic's union tags, as in ("space", "filters_1", "values", "values", 0, "int")."""
     if len(location) < 3 or location[0] != "space":
         return location
     rest = location[3:] if location[2] in SPACE_ENTRY_TAGS else location[2:]
@@ -37,7 +34,7 @@ def _without_tags(location: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _explain(problem: dict[str, Any], location: tuple[Any, ...]) -> str:
     kind, value, context = problem["type"], problem.get("input"), problem.get("ctx", {})
-    found = _cut(repr(value))
+    found = shorten(repr(value))
     if kind == "extra_forbidden":
         known = _known_keys(location[:-1])
         return f"unknown key; {did_you_mean(str(location[-1]), known)}" if known else "unknown key"
@@ -57,12 +54,8 @@ def _explain(problem: dict[str, Any], location: tuple[Any, ...]) -> str:
     return f"found {found}; expected {_expected(problem['msg'])}"
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
-
-
 def _expected(message: str) -> str:
-    """pydantic's "Input should be greater than 0" as "a value greater than 0"."""
+    """Makes "a value greater than 0" of pydantic's "Input should be greater than 0"."""
     text = message.removeprefix("Input should be ").removeprefix("expected ")
     return f"a value {text}" if text.startswith(("greater", "less")) else text
 
@@ -74,7 +67,6 @@ def _close_literal(found: Any, expected: str) -> str:
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    """The keys allowed at a place in the sweep file; for a space entry, those of a range."""
     if location[:1] == ("space",):
         return ["values", "min", "max", "step", "scale"]
     model: type[BaseModel] = SweepConfig

@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from galaxy_exp.config.kinds import annotation_at, kinds_of
 from galaxy_exp.config.plain_yaml import parse_scalar, parse_yaml
 from galaxy_exp.config.problems import describe_problems
+from galaxy_exp.config.section import annotation_at, kinds_of
 from galaxy_exp.config.sweep import SweepConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.redaction import remember_address
@@ -34,34 +34,31 @@ __all__ = [
 ]
 
 _MOST_BYTES = 2**20
-"""Of a sweep file; one with 3,000 enqueued configurations is half as large."""
+"""Largest sweep file; one with 3,000 enqueued configurations is half as large."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlagValue:
-    """A value for one key of the sweep file that came from a command-line flag of its own."""
+    """A value for one key of the sweep file from a command-line flag for that key."""
 
     flag: str
-    """As it is typed and as messages name it, such as `--max-trials`."""
+    """Name of the flag, such as `--max-trials`."""
     key: str
     """Path of the key, such as `search.max_trials`."""
     value: Any
-    """As the key has it; unlike the text after `--set`, it is not read as YAML."""
+    """Value of the key; unlike the text after `--set`, it is not parsed."""
 
 
 @dataclass(frozen=True, slots=True)
 class SweepFile:
-    """Where a sweep came from: enough to read its file again later, with what was set beside it.
-
-    The password of an MLflow store is not in the settings.
-    """
+    """Origin of a sweep: its file, and the settings from the command line, without passwords."""
 
     path: str = ""
-    """Absolute; empty for a sweep that did not come from a file."""
+    """Absolute path; empty for a sweep that is not from a file."""
     digest: str = ""
-    """SHA-256 of the file's bytes, hexadecimal."""
+    """SHA-256 of the file in hexadecimal."""
     settings: tuple[tuple[str, Any], ...] = ()
-    """Key paths and values that were put over the file's, in order."""
+    """Key paths and values that replace those of the file, in order."""
 
 
 def load_sweep(path: Path | str, overrides: Sequence[str] = (), flags: Sequence[FlagValue] = ()) -> SweepConfig:
@@ -77,13 +74,13 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = (), flags: Sequence[
 def read_sweep(
     path: Path | str, overrides: Sequence[str] = (), flags: Sequence[FlagValue] = (), earlier: SweepFile | None = None
 ) -> tuple[SweepConfig, SweepFile]:
-    """As `load_sweep`, and with it what is needed to do the same again later.
+    """As `load_sweep`, and the origin of the sweep, for reading it again later.
 
     Args:
         path: the sweep file.
         overrides: `key.path=value`.
         flags: applied after the overrides.
-        earlier: what was set before, when the sweep began; its settings are applied first.
+        earlier: origin recorded when the sweep started; its settings are applied first.
 
     Raises:
         ConfigError: as `load_sweep`.
@@ -113,10 +110,10 @@ def _digest(data: bytes) -> str:
 def change_sweep(
     config: SweepConfig, overrides: Sequence[str], flags: Sequence[FlagValue], where: str
 ) -> tuple[SweepConfig, tuple[tuple[str, Any], ...]]:
-    """A sweep with overrides and then flags on top, and both of these as key paths with values.
+    """A sweep with overrides and then flags applied, and their key paths and values.
 
     Raises:
-        ConfigError: as `load_sweep`; a mistake that is no flag's names `where`.
+        ConfigError: as `load_sweep`; a mistake outside the overrides and flags names `where`.
     """
     content, origins = config.model_dump(mode="json"), dict[str, str]()
     settings = _apply(content, overrides, flags, origins)
@@ -126,7 +123,7 @@ def change_sweep(
 def _apply(
     content: dict[str, Any], overrides: Sequence[str], flags: Sequence[FlagValue], origins: dict[str, str]
 ) -> tuple[tuple[str, Any], ...]:
-    """Puts overrides and then flags into `content` and who is to blame into `origins`; returns keys and values."""
+    """Applies overrides and then flags; adds the flag of each key to `origins`; returns keys and values."""
     settings = []
     for override in overrides:
         key, value = _apply_override(content, override)
@@ -140,7 +137,7 @@ def _apply(
 
 
 def as_journaled(config: SweepConfig) -> dict[str, Any]:
-    """The resolved sweep as JSON has it, without the password of its MLflow store, which this process remembers."""
+    """The resolved sweep in JSON types, without the password of its MLflow store, which this process remembers."""
     content = config.model_dump(mode="json")
     content["tracking"] = _without_password("tracking", content["tracking"])
     return content
@@ -153,7 +150,7 @@ def _without_password(key: str, value: Any) -> Any:
 
 
 def parse_overrides(overrides: Sequence[str], flags: Sequence[FlagValue] = ()) -> SweepConfig:
-    """The defaults with `key.path=value` overrides and then flags on top; mistakes are reported as by `load_sweep`."""
+    """The defaults with `key.path=value` overrides and then flags applied; raises as `load_sweep`."""
     content: dict[str, Any] = {}
     origins: dict[str, str] = {}
     _apply(content, overrides, flags, origins)
@@ -161,12 +158,12 @@ def parse_overrides(overrides: Sequence[str], flags: Sequence[FlagValue] = ()) -
 
 
 def parse_sweep(content: Mapping[str, Any], where: str = "sweep") -> SweepConfig:
-    """A `SweepConfig` from a plain mapping, with mistakes reported as `load_sweep` does."""
+    """A `SweepConfig` from a mapping; raises as `load_sweep`."""
     return _validate(dict(content), where, {})
 
 
 def dump_sweep(config: SweepConfig) -> str:
-    """The resolved sweep as YAML: every key, defaults filled in; `load_sweep` reads it back equal."""
+    """The resolved sweep as YAML with every key; `load_sweep` reads an equal sweep from it."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
@@ -179,16 +176,15 @@ def _validate(content: dict[str, Any], where: str, origins: Mapping[str, str]) -
 
 
 def _name_flag(problem: str, where: str, origins: Mapping[str, str]) -> str:
-    """Blames the flag instead of the file where the key came from one; `origins` has the flag by key path."""
+    """Names the flag instead of the file if the key is from a flag; `origins` has the flags by key path."""
     body = problem.removeprefix(f"{where}: ")
     key = body.partition(": ")[0]
     for flag_key, flag in origins.items():
         if flag_key.startswith(f"{key}.") and "unknown key" in body:
             return f"{flag}: {body}"
         if key == flag_key or key.startswith(f"{flag_key}."):
-            return (
-                f"{flag}: {key}: {body.partition(': ')[2]}" if key != flag_key else f"{flag}: {body.partition(': ')[2]}"
-            )
+            message = body.partition(": ")[2]
+            return f"{flag}: {message}" if key == flag_key else f"{flag}: {key}: {message}"
     return problem
 
 
@@ -222,7 +218,6 @@ def _parse_mapping(data: bytes, path: Path) -> dict[str, Any]:
 
 
 def _apply_override(content: dict[str, Any], override: str) -> tuple[str, Any]:
-    """Puts one `key.path=value` into `content`; returns the key path and the value."""
     path, equals, value = override.partition("=")
     parts = [part.strip() for part in path.split(".")]
     if not equals or not all(parts):
@@ -234,9 +229,9 @@ def _apply_override(content: dict[str, Any], override: str) -> tuple[str, Any]:
 
 
 def _read_value(text: str, annotation: Any, where: str) -> Any:
-    """What follows `--set KEY=`: as it was typed where the key takes text, else read as YAML.
+    """The value after `--set KEY=`: unchanged if the key accepts text, else parsed as YAML.
 
-    YAML's quotes around all of it are removed, and null where it is allowed is None.
+    Quotes around the whole value are removed, and null is None if the key allows it.
     """
     kinds, bare = kinds_of(annotation), text.strip()
     if bare[:1] in ('"', "'") and bare[1:].endswith(bare[:1]):
@@ -251,7 +246,6 @@ def _read_value(text: str, annotation: Any, where: str) -> Any:
 
 
 def _put(content: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """Sets a key path in `content`, making the sections that lead to it."""
     *sections, last = key.split(".")
     section: Any = content
     for depth, part in enumerate(sections, start=1):

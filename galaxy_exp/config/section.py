@@ -1,20 +1,26 @@
-"""What every section of a sweep file has in common."""
+"""What all sections of a sweep file have in common: each key accepts values of its own type only."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Iterator
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, field_validator
 
-from galaxy_exp.config.kinds import refuse_other_kinds
+from galaxy_exp.wording import parse_number
 
-__all__ = ["Section"]
+__all__ = ["Options", "Section", "annotation_at", "kinds_of"]
+
+_EXPECTED = {int: "a valid integer", float: "a valid number", bool: "true or false"}
+_NUMBERS = {int, float}
 
 
 class Section(BaseModel):
-    """Frozen, and refuses keys that it does not know and values of another kind, such as text where a number belongs.
+    """A frozen part of the sweep file; refuses unknown keys and values of another type, such as text for a number.
 
-    A whole number written as a float, such as 20.0 or 1e3, is a whole number.
+    A whole number may be written as a float, such as 20.0 or 1e3.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False, allow_inf_nan=False)
@@ -22,5 +28,84 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _of_its_kind(cls, value: Any, info: ValidationInfo) -> Any:
-        refuse_other_kinds(value, cls.model_fields[info.field_name or ""].annotation)
+        _refuse_other_kinds(value, cls.model_fields[info.field_name or ""].annotation)
         return value
+
+
+def _finite(value: Any) -> Any:
+    """Refuses nan and inf, which the journal cannot store as JSON."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"holds {value}; expected finite numbers")
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        _finite(each)
+    return value
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_finite)]
+"""Keyword arguments of a user-defined or third-party class."""
+
+
+def kinds_of(annotation: Any) -> set[Any]:
+    """The types among str, int, float, bool, NoneType, list, dict and Any that an annotation allows.
+
+    The items of lists and the keys of sections are not looked at.
+    """
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return {type(value) for value in inner}
+    if origin is Annotated:
+        return kinds_of(inner[0])
+    if origin in (Union, UnionType):
+        return set[Any]().union(*map(kinds_of, inner))
+    if origin in (list, tuple):
+        return {list}
+    if origin is dict or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        return {dict}
+    return {NoneType} if annotation is None else {annotation}
+
+
+def annotation_at(model: type[BaseModel], key: str) -> Any:
+    """The annotation of a key path below a section; Any for an unknown key or one of any type."""
+    annotation: Any = model
+    for part in key.split("."):
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            field = annotation.model_fields.get(part)
+            annotation = field.annotation if field else Any
+        else:
+            while get_origin(annotation) is Annotated:
+                annotation = get_args(annotation)[0]
+            annotation = get_args(annotation)[1] if get_origin(annotation) is dict else Any
+    return annotation
+
+
+def _refuse_other_kinds(value: Any, annotation: Any) -> None:
+    """Refuses values that pydantic would convert, also in lists: text to a number, true to 1, 1 to true.
+
+    Raises:
+        ValueError: what was found and what is expected; also for text that no file can hold.
+    """
+    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" or letter == "\0" for letter in value):
+        raise ValueError("text with a character that no file can hold")
+    kinds = set(_scalar_kinds(annotation))
+    expected = " or ".join(_EXPECTED[kind] for kind in _EXPECTED if kind in kinds)
+    if Any in kinds or not expected:
+        return
+    for each in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(each, str) and str not in kinds:
+            unquoted = ", without quotes" if parse_number(each) is not None and kinds & _NUMBERS else ""
+            raise ValueError(f"found {each[:100]!r}; expected {expected}{unquoted}")
+        is_number = isinstance(each, int | float) and not isinstance(each, bool)
+        if (isinstance(each, bool) and bool not in kinds) or (is_number and not kinds & _NUMBERS):
+            raise ValueError(f"found {each!r}; expected {expected}")
+
+
+def _scalar_kinds(annotation: Any) -> Iterator[Any]:
+    """The types of an annotation and of the items of its lists, but not of the values of its mappings."""
+    yield from kinds_of(annotation)
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        yield from _scalar_kinds(inner[0])
+    elif origin in (list, tuple, Union, UnionType):
+        for each in inner:
+            if each is not Ellipsis:
+                yield from _scalar_kinds(each)

@@ -1,4 +1,4 @@
-"""The sweep file as a validated, frozen record; the only home of default values."""
+"""The sweep file as a validated, frozen record, with all default values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     Discriminator,
     Field,
     StrictBool,
@@ -17,176 +16,30 @@ from pydantic import (
     StrictInt,
     StrictStr,
     Tag,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from galaxy_exp.config.data_formats import ARRAY_SUFFIXES, TABLE_SUFFIXES, FitsConfig, TableConfig
-from galaxy_exp.config.section import Section
-from galaxy_exp.records import BUILT_IN_HYPERMODEL, BUILT_IN_MODEL, Constraint, Direction, Objective
-from galaxy_exp.search_methods import PRUNERS, SAMPLERS, one_of_names
-from galaxy_exp.wording import did_you_mean, nearest
+from galaxy_exp.config.data_section import ARRAY_SUFFIXES, BUILT_IN_SOURCES, TABLE_SUFFIXES, DataConfig
+from galaxy_exp.config.search_section import SearchConfig
+from galaxy_exp.config.section import Options, Section
+from galaxy_exp.records import BUILT_IN_HYPERMODEL, BUILT_IN_MODEL
 
 __all__ = [
-    "COSTS",
-    "MIN_SIDE",
     "MOST_WORKERS",
-    "OBJECTIVES",
-    "DataConfig",
     "ExecutionConfig",
-    "FitsConfig",
     "RangeSpace",
     "RegistryConfig",
-    "SearchConfig",
-    "SimulatedConfig",
     "SpaceEntry",
-    "SplitConfig",
     "SweepConfig",
-    "TableConfig",
     "TrackingConfig",
     "TrainingConfig",
     "ValuesSpace",
 ]
 
-OBJECTIVES: dict[str, Direction] = {
-    "val_macro_f1": "max",
-    "val_accuracy": "max",
-    "val_balanced_accuracy": "max",
-    "val_loss": "min",
-}
-"""The objectives every hypermodel reports, with their direction."""
-
-COSTS: dict[str, str] = {
-    "parameters": "weights of the network",
-    "flops": "floating point operations for one image forward",
-    "seconds_per_image": "wall time for one image when predicting",
-}
-"""What a network may cost: for `search.constraints`, and for further objectives."""
-
-MIN_SIDE = 8
-"""The smallest side in pixels that still makes an image of a galaxy."""
-
 MOST_WORKERS = 10_000
 
 Scalar = StrictBool | StrictInt | StrictFloat | StrictStr
-
-
-def _finite(value: Any) -> Any:
-    """Refuses nan and inf, which JSON and so the journal cannot hold."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"holds {value}; expected finite numbers")
-    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
-        _finite(each)
-    return value
-
-
-Options = Annotated[dict[str, Any], AfterValidator(_finite)]
-"""Keyword arguments of a class that is not ours."""
-
-
-class SplitConfig(Section):
-    """How the images are divided into training, validation and the sealed test part."""
-
-    validation: float = Field(0.15, gt=0, lt=1, description="share of the images, per class")
-    test: float = Field(0.15, gt=0, lt=1, description="share of the images, per class, sealed until the choice is made")
-    seed: int = Field(7, ge=0, description="which images go where; the same seed gives the same split")
-    column: str | None = Field(
-        "split",
-        min_length=1,
-        description="a split of your own, used instead of the shares when the data has it: a column of the table, or a "
-        "data set of the HDF5 or .npz file, with train, validation or test for each image; none: not used",
-    )
-    duplicates: Literal["near", "identical"] = Field(
-        "near", description="what never lies in two parts: near duplicates too, or only identical images"
-    )
-
-    @model_validator(mode="after")
-    def _leaves_training_images(self) -> SplitConfig:
-        if self.validation + self.test >= 1:
-            raise ValueError(
-                f"validation + test is {self.validation + self.test:g}, which leaves nothing to train on; "
-                "expected a sum below 1"
-            )
-        return self
-
-
-class SimulatedConfig(Section):
-    """The simulated galaxies, used when `data.source` is `simulated`."""
-
-    n_images: int = Field(1500, ge=60, le=1_000_000, description="how many images to make")
-    image_size: int = Field(69, ge=24, le=512, description="side of an image in pixels")
-    seed: int = Field(0, ge=0, description="which galaxies; the same seed gives the same images everywhere")
-    class_proportions: Literal["galaxy10", "equal"] = Field(
-        "galaxy10", description="class sizes as in Galaxy10 SDSS (rare classes kept splittable) or all equal"
-    )
-    label_noise: float = Field(
-        0.0, ge=0, le=0.5, description="share of labels that are wrong, as volunteers err: a class that looks alike"
-    )
-
-
-BUILT_IN_SOURCES = ("galaxy10-sdss", "galaxy10-decals", "simulated")
-
-
-class DataConfig(Section):
-    """Where the images come from and how they are split."""
-
-    source: str = Field(
-        "simulated",
-        min_length=1,
-        description=f"{', '.join(BUILT_IN_SOURCES)}, a file in Galaxy10's layout ({', '.join(ARRAY_SUFFIXES)}), "
-        f"a folder with one subfolder per class, a table of files (or ids) and labels ({', '.join(TABLE_SUFFIXES)}), "
-        "or package.module:Class, a source of your own; a relative path starts at the current folder",
-    )
-    options: Options = Field(
-        default_factory=dict, description="keyword arguments of the class when source is package.module:Class"
-    )
-    class_names: tuple[StrictStr, ...] | None = Field(
-        None, description="one name per class, in label order; overrides names found in or beside the file"
-    )
-    first_label: int = Field(
-        0, ge=0, le=1, description="number of the first class where labels are numbers: 0, or 1 if they start at 1"
-    )
-    image_folder: str | None = Field(
-        None,
-        min_length=1,
-        description="folder of a table's image files, in it or its subfolders, which absolute paths may not leave; "
-        "relative to the current folder, else to the table; left out: the table's folder",
-    )
-    file_suffix: str | None = Field(
-        None, min_length=1, description="what makes a file's name of an id in a table, such as .jpg"
-    )
-    on_error: Literal["fail", "skip"] = Field(
-        "fail", description="an unreadable image file in a folder or table: stop, or leave it out and list it"
-    )
-    crop: int | None = Field(
-        None, ge=MIN_SIDE, description="side in pixels of the square that is cut from the centre of each image, first"
-    )
-    resize: int | None = Field(
-        None,
-        ge=MIN_SIDE,
-        le=4096,
-        description="side in pixels that images are brought to (bilinear, antialiased), after a centre crop to a "
-        "square",
-    )
-    greyscale: bool = Field(False, description="replace the three channels by their mean, last")
-    split: SplitConfig = SplitConfig()
-    table: TableConfig = TableConfig()
-    fits: FitsConfig = FitsConfig()
-    simulated: SimulatedConfig = SimulatedConfig()
-
-    @field_validator("file_suffix")
-    @classmethod
-    def _with_dot(cls, suffix: str | None) -> str | None:
-        """png is .png; _cutout and s.jpg stay as they are."""
-        return f".{suffix}" if suffix is not None and "." not in suffix and suffix[0].isalnum() else suffix
-
-    @field_validator("class_names")
-    @classmethod
-    def _unique_class_names(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if names is not None and len(set(names)) < len(names):
-            raise ValueError("two classes have the same name; expected different names")
-        return names
 
 
 class ValuesSpace(Section):
@@ -211,7 +64,7 @@ class RangeSpace(Section):
     min: StrictInt | StrictFloat
     max: StrictInt | StrictFloat
     step: StrictInt | StrictFloat | None = Field(None, gt=0)
-    scale: Literal["linear", "log"] | None = Field(None, description="left out: as in the hypermodel")
+    scale: Literal["linear", "log"] | None = Field(None, description="left out: that of the hypermodel")
 
     @model_validator(mode="after")
     def _ordered(self) -> RangeSpace:
@@ -234,7 +87,7 @@ SpaceEntry = ValuesSpace | RangeSpace | Scalar
 
 
 def _kind_of_entry(entry: Any) -> str | None:
-    """Chooses the variant by its keys, so that a mistake is reported against the variant that was meant."""
+    """Chooses the variant by its keys, so that a mistake is reported for the variant that was meant."""
     if isinstance(entry, ValuesSpace):
         return "values"
     if isinstance(entry, RangeSpace):
@@ -253,7 +106,7 @@ _TaggedSpaceEntry = Annotated[
     ),
 ]
 SPACE_ENTRY_TAGS = ("values", "range", "scalar")
-"""What pydantic inserts into the location of a mistake in a space entry; not part of the file."""
+"""Tags that pydantic adds to the location of a mistake in a space entry; they are not keys of the file."""
 
 
 class TrainingConfig(Section):
@@ -262,186 +115,15 @@ class TrainingConfig(Section):
     epochs: int = Field(20, ge=1, le=10_000, description="epochs of a trial that is not stopped early")
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
         "auto",
-        description="auto: mixed_bfloat16 where the processor or GPU of the first trial computes it natively, else "
+        description="auto: mixed_bfloat16 if the processor or GPU of the first trial computes it natively, else "
         "float32; the same for all trials of a sweep",
     )
     deterministic: bool = Field(False, description="refuse operations whose result depends on thread timing; slower")
     jit_compile: bool = Field(False, description="compile with XLA; much slower on CPU, often faster on GPU")
 
 
-class SearchConfig(Section):
-    """How the next hyperparameters are chosen, when a trial is stopped, and when the sweep has seen enough."""
-
-    sampler: str = Field(
-        "auto",
-        min_length=1,
-        description=f"auto (gp for one objective, tpe for several), {one_of_names(SAMPLERS)}; or "
-        "package.module:Class, a keras_tuner.Oracle or an Optuna sampler",
-    )
-    sampler_options: Options = Field(
-        default_factory=dict, description="keyword arguments of the class when sampler is package.module:Class"
-    )
-    pruner: str = Field("asha", min_length=1, description=f"{one_of_names(PRUNERS)}; or package.module:Class")
-    objective: StrictStr | tuple[StrictStr, ...] = Field(
-        "val_macro_f1",
-        description="val_macro_f1, val_accuracy, val_balanced_accuracy or val_loss; or a list that begins with one of "
-        "these, whose further members may also be -parameters, -flops or -seconds_per_image (- means: the less, the "
-        "better)",
-    )
-    constraints: dict[str, StrictStr] = Field(
-        default_factory=dict,
-        description='bounds such as {parameters: "<= 1e6"}, on parameters, flops or seconds_per_image',
-    )
-    seed: int = Field(1, ge=0, description="proposals, weights and shuffling follow from it")
-    baseline: bool = Field(True, description="trial 0 is the hypermodel with its default values, never stopped early")
-    enqueue: tuple[Options, ...] = Field(
-        (), description="configurations to try first, after the baseline; what one leaves out takes its default"
-    )
-    warm_start: StrictStr | tuple[StrictStr, ...] | None = Field(
-        None,
-        description="an earlier sweep whose trials are evidence, or a list of some: its id, or the newest whose id "
-        "begins so",
-    )
-    executions: int = Field(
-        1, ge=1, le=100, description="trials of each proposed configuration, each with its own seed"
-    )
-    first_rung: int = Field(
-        2,
-        ge=1,
-        description="asha, hyperband: the first epoch at which trials are compared; median: the first that counts",
-    )
-    reduction_factor: int = Field(3, ge=2, description="asha, hyperband: one in so many goes on from each rung")
-    patience: int = Field(5, ge=1, description="patience: epochs without gain after which a trial ends")
-    max_trials: int = Field(
-        20,
-        ge=1,
-        le=1_000_000,
-        description="trials of the search, the baseline included; those of finalists come on top",
-    )
-    max_epochs: int | None = Field(None, ge=1, description="epochs in all trials of the search together")
-    max_hours: float | None = Field(
-        None, gt=0, description="hours of the search, time between stop and resume left out"
-    )
-    max_trials_without_gain: int | None = Field(
-        None, ge=1, description="trials in a row that do not improve the best before the sweep ends"
-    )
-    min_expected_gain: float | None = Field(
-        None,
-        gt=0,
-        description="the sweep ends when ten more trials are expected to improve the objective by less; judged from 20 "
-        "trials on",
-    )
-    max_failures: int = Field(3, ge=1, description="failed trials in a row that end the sweep")
-
-    @field_validator("sampler", "pruner")
-    @classmethod
-    def _known_or_dotted(cls, name: str, info: ValidationInfo) -> str:
-        known = ["auto", *SAMPLERS] if info.field_name == "sampler" else list(PRUNERS)
-        if name not in known and not re.search(r"[.:]", name):
-            raise ValueError(
-                f'unknown {info.field_name} "{name}"; {did_you_mean(name, known)}, or package.module:Class'
-            )
-        return name
-
-    @field_validator("enqueue")
-    @classmethod
-    def _plain_values(cls, enqueue: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
-        for position, configuration in enumerate(enqueue):
-            for name, value in configuration.items():
-                if not isinstance(value, bool | int | float | str):
-                    raise ValueError(f"{position}: {name} is {value!r}; expected a number, text, or true/false")
-        return enqueue
-
-    @field_validator("warm_start", mode="before")
-    @classmethod
-    def _different_sweeps(cls, warm_start: Any) -> Any:
-        names = _listed(warm_start)
-        if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
-            raise ValueError(f"found {warm_start!r}; expected the id of a sweep, or a list of different ones")
-        return warm_start
-
-    @field_validator("objective")
-    @classmethod
-    def _known_objectives(cls, objective: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        names = (objective,) if isinstance(objective, str) else objective
-        if not names:
-            raise ValueError("the list is empty; expected at least one objective")
-        for position, name in enumerate(names):
-            known = [*OBJECTIVES, *(f"-{cost}" for cost in COSTS)] if position else list(OBJECTIVES)
-            if name not in known:
-                raise ValueError(f"found {name!r}; expected {_one_of(name, known)}")
-        if len(set(names)) < len(names):
-            raise ValueError("an objective is listed twice; expected different ones")
-        return objective
-
-    @field_validator("constraints")
-    @classmethod
-    def _readable_constraints(cls, constraints: dict[str, str]) -> dict[str, str]:
-        for name, text in constraints.items():
-            if name not in COSTS:
-                raise ValueError(f"unknown quantity {name!r}; expected {_one_of(name, list(COSTS))}")
-            _parse_constraint(name, text)
-        return constraints
-
-    @property
-    def sampler_choice(self) -> str:
-        """What `sampler` comes to."""
-        if self.sampler != "auto":
-            return self.sampler
-        return "gp" if len(self.objectives) == 1 else "tpe"
-
-    @property
-    def objectives(self) -> tuple[Objective, ...]:
-        """All objectives; the first is the one that trials are stopped, ranked and promoted by."""
-        names = (self.objective,) if isinstance(self.objective, str) else self.objective
-        return tuple(Objective(name.removeprefix("-"), OBJECTIVES.get(name, "min")) for name in names)
-
-    @property
-    def objective_record(self) -> Objective:
-        return self.objectives[0]
-
-    @property
-    def warm_starts(self) -> tuple[str, ...]:
-        """The earlier sweeps whose trials are evidence."""
-        return _listed(self.warm_start)
-
-    @property
-    def objective_text(self) -> str:
-        """The objectives as the sweep file names them."""
-        return self.objective if isinstance(self.objective, str) else ", ".join(self.objective)
-
-    @property
-    def constraint_records(self) -> tuple[Constraint, ...]:
-        return tuple(_parse_constraint(name, text) for name, text in self.constraints.items())
-
-
-def _listed(found: Any) -> tuple[Any, ...]:
-    """One as several, none as no one."""
-    return tuple(found) if isinstance(found, list | tuple) else () if found is None else (found,)
-
-
-_CONSTRAINT = re.compile(r"\s*(<=|>=)\s*([0-9.eE+-]+)\s*")
-
-
-def _parse_constraint(name: str, text: str) -> Constraint:
-    matched = _CONSTRAINT.fullmatch(text)
-    try:
-        limit = float(matched[2]) if matched else math.nan
-    except ValueError:
-        limit = math.nan
-    if matched is None or not math.isfinite(limit):
-        raise ValueError(f'{name}: found {text!r}; expected "<= NUMBER" or ">= NUMBER"')
-    return Constraint(name, "<=" if matched[1] == "<=" else ">=", limit)
-
-
-def _one_of(found: str, known: list[str]) -> str:
-    close = nearest(found, known)
-    hint = f'; did you mean "{close}"?' if close else ""
-    return f"one of {', '.join(known)}{hint}"
-
-
 class ExecutionConfig(Section):
-    """Where trials run."""
+    """On which machines and in how many processes trials run."""
 
     engine: Literal["local", "inline", "dask"] | None = Field(
         None,
@@ -463,7 +145,9 @@ class ExecutionConfig(Section):
         description="a running Dask scheduler, tcp://HOST:PORT or tls://HOST:PORT",
     )
     scheduler_file: str | None = Field(
-        None, min_length=1, description="the same, by the file that dask scheduler --scheduler-file wrote"
+        None,
+        min_length=1,
+        description="the same, by the file that dask scheduler --scheduler-file wrote",
     )
     cluster: Literal["slurm"] | None = Field(
         None, description="slurm: workers are started as batch jobs (pip install 'galaxy-exp[slurm]')"
@@ -476,13 +160,13 @@ class ExecutionConfig(Section):
     first_epoch_minutes: float = Field(
         10,
         gt=0,
-        description="what a trial's first epoch may always take, imports and compiling included, before its worker is "
-        "taken for hung",
+        description="minimum time for a trial's first epoch, including imports and compiling, before its worker counts "
+        "as hung",
     )
     max_memory_growth: float = Field(
         0.5,
         gt=0,
-        description="GiB that a worker may grow by after its first trial before it is replaced, between two trials",
+        description="a worker that grew by more GiB than this since its first trial is replaced before the next one",
     )
 
     @property
@@ -519,54 +203,56 @@ class ExecutionConfig(Section):
 
 _UNNAMED = "sweep"
 _LONGEST_NAME = 64
-"""Characters of the data's name in that of an experiment or model."""
-_OWN_NAME = f"the sweep's name; where `name` is left out too, {_UNNAMED} and the data's name, as in {_UNNAMED}-galaxies"
+"""Longest name of the data in the name of an experiment or model, in characters."""
+_DEFAULT_NAME = (
+    f"the sweep's name; if `name` is left out too, {_UNNAMED} and the data's name, as in {_UNNAMED}-galaxies"
+)
 
 
 class TrackingConfig(Section):
-    """Where MLflow keeps the runs."""
+    """Where MLflow stores the runs, and what they contain."""
 
     experiment: str | None = Field(
         None,
         min_length=1,
         description="MLflow experiment; left out: MLFLOW_EXPERIMENT_NAME, else galaxy10 for galaxy-cnn on Galaxy10 or "
-        f"simulated galaxies, else {_OWN_NAME}",
+        f"simulated galaxies, else {_DEFAULT_NAME}",
     )
     uri: str | None = Field(
         None, description="MLflow tracking URI; left out: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db"
     )
     figures: bool = Field(
         True,
-        description="whether each trial gets figures as artifacts, which take the driver about half a second; tables "
-        "it gets in any case",
+        description="whether figures are logged for each trial, which takes the driver about half a second; tables are "
+        "always logged",
     )
-    keep_models: int = Field(3, ge=1, description="how many of the best trials keep their model as an artifact")
+    keep_models: int = Field(3, ge=1, description="number of the best trials whose models are kept as artifacts")
 
 
 class RegistryConfig(Section):
-    """How the winner is confirmed, and under which name it is registered."""
+    """How finalists are retrained, and how the winner is registered."""
 
     model: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9 ._-]+$",
         description="registered model name: letters, digits, . _ - and space; left out: galaxy10-cnn for galaxy-cnn on "
-        f"Galaxy10 or simulated galaxies, else {_OWN_NAME}",
+        f"Galaxy10 or simulated galaxies, else {_DEFAULT_NAME}",
     )
     finalists: int = Field(
-        3, ge=0, le=100, description="how many of the best configurations are trained again before one wins; 0: none"
+        3, ge=0, le=100, description="number of best configurations that are trained again before one wins; 0: none"
     )
     seeds: int = Field(
-        3, ge=1, le=100, description="how often each of them is trained again, with another seed each time"
+        3, ge=1, le=100, description="number of times that each finalist is trained again, each with another seed"
     )
     tta: bool = Field(
         False,
         description="test-time augmentation: the winner's probabilities are the mean over an image's flips and quarter "
-        "turns, in the sealed test and as registered",
+        "turns, in the held-out test and in the registered model",
     )
     ensemble: bool = Field(
         False,
-        description="the winner gives the mean of the probabilities of its configuration's `seeds` trainings, in the "
-        "sealed test and as registered; the models of all finalists are kept",
+        description="the winner's probabilities are the mean over the `seeds` trainings of its configuration, in the "
+        "held-out test and in the registered model; the models of all finalists are kept",
     )
 
     @model_validator(mode="after")
@@ -580,7 +266,7 @@ class RegistryConfig(Section):
 
 
 class SweepConfig(Section):
-    """One sweep: what a sweep file says, with every default filled in."""
+    """A sweep file with every default filled in."""
 
     name: str = Field(_UNNAMED, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="letters, digits, . _ -")
     data: DataConfig = DataConfig()
@@ -601,26 +287,26 @@ class SweepConfig(Section):
     @property
     def experiment_name(self) -> str:
         """The MLflow experiment: as configured, else by `is_built_in`."""
-        return self.tracking.experiment or ("galaxy10" if self.is_built_in else self._own_name)
+        return self.tracking.experiment or ("galaxy10" if self.is_built_in else self._default_name)
 
     @property
     def model_name(self) -> str:
         """The registered model: as configured, else by `is_built_in`."""
-        return self.registry.model or (BUILT_IN_MODEL if self.is_built_in else self._own_name)
+        return self.registry.model or (BUILT_IN_MODEL if self.is_built_in else self._default_name)
 
     @property
     def is_built_in(self) -> bool:
-        """Whether the network and the data are this package's: other sweeps do not share a champion by default."""
+        """Whether network and data are those of this package; by default, other sweeps do not share a champion."""
         return self.hypermodel == BUILT_IN_HYPERMODEL and self.data.source in BUILT_IN_SOURCES
 
     @property
-    def _own_name(self) -> str:
-        """The sweep's name, or without one of its own what tells its data from those of other sweeps."""
+    def _default_name(self) -> str:
+        """The sweep's name; for an unnamed sweep, with the name of its data."""
         data = _name_of_source(self.data.source) if self.name == _UNNAMED else ""
         return f"{self.name}-{data}" if data else self.name
 
     def named(self, experiment: str | None = None, model: str | None = None) -> SweepConfig:
-        """The same with names of experiment and model: as configured, else as given, else by default."""
+        """A copy with the names of experiment and model: the configured ones, else these, else the defaults."""
         tracking = {"experiment": self.tracking.experiment or experiment or self.experiment_name}
         registry = {"model": self.registry.model or model or self.model_name}
         return self.model_copy(
@@ -632,7 +318,7 @@ class SweepConfig(Section):
 
 
 def _name_of_source(source: str) -> str:
-    """`galaxies` for /x/galaxies.h5, galaxies/ and package.module:galaxies; letters, digits, . _ and - alone."""
+    """`galaxies` for /x/galaxies.h5, galaxies/ and package.module:galaxies; letters, digits, . _ and - only."""
     name = Path(os.path.abspath(source)).name.rpartition(":")[2]  # noqa: PTH100  Path.absolute keeps ..
     ending = next((each for each in (*ARRAY_SUFFIXES, *TABLE_SUFFIXES) if name.lower().endswith(each)), "")
     ascii_name = name.removesuffix(name[len(name) - len(ending) :]).encode("punycode").decode()  # as for domains

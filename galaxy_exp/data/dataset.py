@@ -1,10 +1,10 @@
-"""A labelled set of colour images in memory (or memory-mapped), checked once when it is made."""
+"""A labelled set of colour images, in memory or memory-mapped, validated when it is built."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -12,58 +12,55 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.sweep import MIN_SIDE
-from galaxy_exp.data.labels import LabelsAt, parse_labels
+from galaxy_exp.data.class_labels import LabelsAt, parse_labels
+from galaxy_exp.data.image_arrays import check_images, iter_chunks
 from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.errors import DataError
 
-__all__ = ["ImageDataset", "TableRows", "build_dataset", "iter_chunks", "preprocess_dataset"]
+__all__ = ["ImageDataset", "TableRows", "build_dataset", "preprocess_dataset"]
 
 _LOG = logging.getLogger(__name__)
-
-CHUNK_BYTES = 16 * 2**20
-"""How much of an image array is touched at a time, so that a memory-mapped file never has to fit in memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TableRows:
-    """The rows of a table, those left out included, so that results can be joined with it again."""
+    """All rows of a table, also skipped ones, so that results can be joined with the table."""
 
     id_column: str
     ids: tuple[str, ...]
-    """The text of that column, one per row."""
+    """Text of the id column, one per row."""
     files: tuple[str, ...]
-    """The image files, one per row."""
+    """Image files, one per row."""
     kept: NDArray[np.int64]
-    """The row of each image, (n,); every other row has its line in `ImageDataset.skipped`, in order."""
+    """Row of each image, int64 (n,); `ImageDataset.skipped` has one line for each other row, in order."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageDataset:
-    """Images with one label each. Made by `build_dataset`, which validates; do not write into the arrays."""
+    """Images with one label each, built and validated by `build_dataset`; do not write into the arrays."""
 
     images: NDArray[np.uint8]
-    """uint8 (n, height, width, 3), channels red, green, blue; perhaps a read-only `numpy.memmap`."""
+    """uint8 (n, height, width, 3), channels red, green, blue; may be a read-only `numpy.memmap`."""
     labels: NDArray[np.int64]
     """int64 (n,), each from 0 to n_classes - 1."""
     class_names: tuple[str, ...]
     """One name per label, in label order."""
     source: str
-    """What was loaded: "simulated", "galaxy10-sdss", or the path as given."""
+    """Name of the source: "simulated", "galaxy10-sdss", or the path as configured."""
     simulated: bool = False
-    """Whether these are made-up galaxies; every report about them has to say so."""
+    """Whether these are simulated galaxies, which every report has to state."""
     own_split: NDArray[np.int8] | None = None
-    """The user's own division, int8 (n,): for each image its position in `PARTS`; None without one."""
+    """A user-defined split, int8 (n,): the position in `PARTS` for each image; None without one."""
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    """What was done to the images."""
+    """Preprocessing that was applied to the images."""
     skipped: tuple[str, ...] = ()
-    """Files that could not be read and were left out (`data.on_error: skip`), one line each."""
+    """Unreadable files that were skipped (`data.on_error: skip`), one line each."""
     other_files: str = ""
-    """Files of the folder that are no images, by ending: "3 .txt, 1 .pdf"."""
+    """Number of other files in the folder by ending: "3 .txt, 1 .pdf"."""
     notes: tuple[str, ...] = ()
-    """What was understood of the source, where that is not plain, one line each."""
+    """How the source was understood, if that is not obvious, one line each."""
     rows: TableRows | None = None
-    """Which rows of a table these are; None if the source is no table."""
+    """The rows of the table; None for other sources."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -76,21 +73,25 @@ class ImageDataset:
 
     @property
     def n_classes(self) -> int:
-        """Number of classes, those without an image included."""
+        """Number of classes, including those without images."""
         return len(self.class_names)
 
     @property
     def counts(self) -> dict[str, int]:
         """Number of images of each class, in label order."""
-        per_label = np.bincount(self.labels, minlength=self.n_classes)
+        return self.count_classes(np.arange(len(self)))
+
+    def count_classes(self, indices: NDArray[np.int64]) -> dict[str, int]:
+        """Number of images of each class among those at `indices`, in label order."""
+        per_label = np.bincount(self.labels[indices], minlength=self.n_classes)
         return dict(zip(self.class_names, per_label.tolist(), strict=True))
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (64 hex digits) over shape, dtype, image bytes, labels, class names, and preprocessing if any.
+        """SHA-256 (64 hex digits) of shape, dtype, image bytes, labels, class names, and preprocessing if any.
 
-        Two data sets have the same digest exactly when a trial could not tell them apart and the same has to
-        be done to an image before prediction; where they came from does not enter.
+        Data sets of equal digest give equal trials, and need the same preprocessing before prediction; the source does
+        not matter.
         """
         sha256 = hashlib.sha256(f"{self.images.shape} {self.images.dtype.str}".encode())
         if self.preprocessing != Preprocessing():
@@ -100,14 +101,6 @@ class ImageDataset:
         sha256.update(self.labels.astype("<i8").tobytes())
         sha256.update("\n".join(self.class_names).encode())
         return sha256.hexdigest()
-
-
-def iter_chunks(images: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Yields consecutive slices along the first axis, each of about `CHUNK_BYTES` and at least one image."""
-    per_image = max(1, images[:1].nbytes)
-    step = max(1, CHUNK_BYTES // per_image)
-    for start in range(0, len(images), step):
-        yield images[start : start + step]
 
 
 def build_dataset(
@@ -130,22 +123,22 @@ def build_dataset(
 
     Args:
         images: uint8 (n, height, width, 3).
-        labels: (n,), (n, 1) or one-hot, in any form that `galaxy_exp.data.labels.parse_labels` reads.
+        labels: (n,), (n, 1) or one-hot, in any form that `galaxy_exp.data.class_labels.parse_labels` reads.
         class_names: one name per class in label order; left out: those of the labels, or "class 0", "class 1", ...
-        source: begins every error message, so best a file or a source name.
-        simulated: whether the galaxies are made up.
-        own_split: (n,), as `parse_parts` gives it.
-        preprocessing: what was done to the images already.
-        skipped: files left out, one line each.
-        other_files: what else is in the folder.
-        label_key: what the labels are called at the source, for messages; images are called `images`.
+        source: file or name of the source; error messages begin with it.
+        simulated: whether the galaxies are simulated.
+        own_split: (n,), as returned by `parse_parts`.
+        preprocessing: preprocessing that was applied to the images already.
+        skipped: skipped files, one line each.
+        other_files: number of other files in the folder by ending.
+        label_key: name of the labels at the source, for messages.
         first_label: number of the first class.
-        notes: what was understood of the source; logged, with what is found out about the labels.
-        rows: of the table that the images are from.
+        notes: how the source was understood; logged, with a note on the labels if any.
+        rows: the rows of the table that the images are from.
 
     Raises:
-        DataError: one line that names the source, the array, the first offending index, what was found
-            there and what was expected.
+        DataError: one line that names the source, the array, the first wrong index, what was found and what was
+            expected.
     """
     images = np.asanyarray(images)
     check_images(images, source)
@@ -173,12 +166,12 @@ def build_dataset(
 
 
 def preprocess_dataset(dataset: ImageDataset, preprocessing: Preprocessing) -> ImageDataset:
-    """The same data set with every image preprocessed, unless a source has done that as it read them.
+    """The data set with every image preprocessed, unless its source did that while reading.
 
-    How FITS files were stretched stays as the source says.
+    The stretch of FITS files is always that of the source.
 
     Raises:
-        DataError: the images are smaller than the crop, or something else was done to them before.
+        DataError: the images are smaller than the crop, or were preprocessed in another way before.
     """
     wanted = replace(preprocessing, fits=dataset.preprocessing.fits)
     if preprocessing == Preprocessing() or dataset.preprocessing == wanted:
@@ -192,33 +185,10 @@ def preprocess_dataset(dataset: ImageDataset, preprocessing: Preprocessing) -> I
     return replace(dataset, images=images, preprocessing=wanted)
 
 
-def check_images(images: NDArray[Any], source: str) -> None:
-    """Raises `DataError` unless `images` is uint8 (n, height, width, 3) with n >= 1."""
-    expected = "expected uint8 of shape (n, height, width, 3)"
-    if images.ndim != 4 or images.shape[-1] != 3:
-        raise DataError(f"{source}: 'images' has shape {images.shape}; {expected}")
-    if len(images) == 0:
-        raise DataError(f"{source}: 'images' holds none; {expected}, n >= 1")
-    if min(images.shape[1:3]) < MIN_SIDE:
-        raise DataError(f"{source}: 'images' has shape {images.shape}; expected sides of at least {MIN_SIDE} pixels")
-    if images.dtype != np.uint8:
-        raise DataError(f"{source}: 'images' is {_describe_values(images)}; {expected}, values 0 to 255")
-
-
-def _describe_values(images: NDArray[Any]) -> str:
-    """ "float32 with NaN at index 3", or "float32 from 0 to 1", or just the dtype."""
-    if not np.issubdtype(images.dtype, np.number) or np.iscomplexobj(images):
-        return str(images.dtype)
-    bad = ~np.isfinite(images).all(axis=(1, 2, 3))
-    if bad.any():
-        return f"{images.dtype} with NaN or infinity at index {int(bad.argmax())}"
-    return f"{images.dtype} from {images.min():g} to {images.max():g}"
-
-
 def check_class_names(names: Sequence[str], source: str) -> None:
-    """Raises `DataError` unless there are at least two names, all different text.
+    """Raises `DataError` unless there are at least two different, non-empty names.
 
-    A class may be without images, for evaluation; `split_dataset` refuses that.
+    Classes without images are allowed for evaluation; `split_dataset` refuses them.
     """
     if len(set(names)) < len(names) or not all(name.strip() for name in names):
         raise DataError(f"{source}: class names {list(names)}; expected different names, none empty")
@@ -229,7 +199,7 @@ def check_class_names(names: Sequence[str], source: str) -> None:
 
 
 def _is_text(name: str) -> bool:
-    """False for the name of a folder whose bytes are no UTF-8."""
+    """False for the name of a folder that is not valid UTF-8."""
     try:
         name.encode()
     except UnicodeEncodeError:

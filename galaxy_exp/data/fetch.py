@@ -1,52 +1,60 @@
-"""Downloading one file, verified before it gets its name."""
+"""Downloads one file from one of several mirrors; it gets its name after its checksum was verified."""
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import os
+import re
+import shutil
 import sys
-import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
-import pooch
 import requests
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskProgressColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
-from galaxy_exp.data.download import BrokenOffError, download, size_of
 from galaxy_exp.errors import FetchError
+from galaxy_exp.folders import take_lock
 
 __all__ = ["RemoteFile", "fetch_file"]
 
 TIMEOUT_SECONDS = 30.0
-"""How long a server may stay silent, when connecting and between two pieces."""
+"""Longest silence of a server, when connecting and between two pieces."""
 
 MAX_RESUMES = 5
-"""How often a download that breaks off is gone on with, at one mirror in one call."""
+"""How often a broken download is resumed at one mirror in one call."""
+
+
+PIECE_BYTES = 2**14
+"""Size of the pieces that are written; an incomplete piece is lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file on the network."""
+    """A file that can be downloaded, and its checksum."""
 
     name: str
     """File name on disk."""
     urls: tuple[str, ...]
-    """Mirrors, tried once each, in this order."""
+    """Mirrors in the order in which they are tried."""
     sha256: str
     """64 lower-case hex digits."""
     size: str
-    """For people: "210,234,548 bytes"."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Partial:
-    """A file that is not complete yet."""
-
-    file: BinaryIO
-    path: Path
+    """Size for messages: "210,234,548 bytes"."""
 
 
 def fetch_file(
@@ -57,24 +65,23 @@ def fetch_file(
     timeout_seconds: float = TIMEOUT_SECONDS,
     progress: bool | None = None,
 ) -> Path:
-    """`folder/name`, verified; downloaded when it is not there. Each mirror is tried once.
+    """The path `folder/name` of the verified file, which is downloaded if it is missing. Each mirror is tried once.
 
-    The download goes to a hidden file in `folder` and is renamed only after its checksum was found right, so the
-    final name never stands for a partial file. When it breaks off or is interrupted, and the server sends parts of
-    files, it goes on where it stopped: `MAX_RESUMES` times at once, then in the next call, from any mirror. A file
-    that turns out wrong is not kept. A damaged file that already has the name is not deleted or replaced: it
-    may be the user's.
+    The download goes into a hidden file in `folder`, which is renamed only after its checksum was verified. A broken
+    or interrupted download is resumed if the server supports it: up to `MAX_RESUMES` times in this call, then in the
+    next call, from any mirror. A file with a wrong checksum is deleted after the download, but not if it had the final
+    name before the call: it may be the user's.
 
     Args:
-        remote: what to fetch.
-        folder: made when missing.
+        remote: the file.
+        folder: created if missing.
         urls: mirrors instead of `remote.urls`; http, https or file.
-        timeout_seconds: how long a server may stay silent.
-        progress: whether to draw a bar on stderr; by default when that is a terminal.
+        timeout_seconds: longest silence of a server.
+        progress: whether to show a progress bar on stderr; by default if that is a terminal.
 
     Raises:
-        FetchError: one line with each mirror and what it answered, the checksum, the size, and the path
-            where a file fetched by hand is found.
+        FetchError: one line with each mirror and its answer, the checksum, the size, and the path for a file that is
+            downloaded by hand.
     """
     path = folder / remote.name
     if path.exists():
@@ -82,15 +89,14 @@ def fetch_file(
         return path
     show = sys.stderr.isatty() if progress is None else progress
     failures = []
-    with _partial_file(path, remote) as partial:
+    with _partial_file(path, remote) as file:
         for url in remote.urls if urls is None else urls:
             try:
-                _download_from(url, partial, remote, timeout_seconds, show)
+                _download_from(url, file, remote, timeout_seconds, show)
             except (OSError, ValueError) as error:  # every error of requests is an OSError
                 failures.append(f"{url} ({_describe(error)})")
             else:
-                partial.path.chmod(0o644)
-                partial.path.replace(path)
+                Path(file.name).replace(path)
                 return path
     raise FetchError(
         f"{remote.name} could not be downloaded from {', nor from '.join(failures)}; get it elsewhere "
@@ -99,7 +105,8 @@ def fetch_file(
 
 
 def _check_present(path: Path, remote: RemoteFile) -> None:
-    found = pooch.file_hash(str(path), alg="sha256")
+    with path.open("rb") as file:
+        found = _sha256(file)
     if found != remote.sha256:
         raise FetchError(
             f"{path}: is damaged or another file ({path.stat().st_size:,} bytes, SHA-256 {found}); expected "
@@ -108,58 +115,58 @@ def _check_present(path: Path, remote: RemoteFile) -> None:
 
 
 @contextmanager
-def _partial_file(path: Path, remote: RemoteFile) -> Iterator[_Partial]:
-    """A file beside `path` to download into, perhaps with the beginning from an earlier time; removed if left empty.
+def _partial_file(path: Path, remote: RemoteFile) -> Iterator[BufferedRandom]:
+    """A file beside `path` for the download, with the beginning of an earlier one if any; removed if left empty.
 
-    One process at a time has the one that is kept; another gets a file of its own, which goes in any case.
+    One process at a time has this file; another process gets a temporary file that is always deleted.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = path.with_name(f".{path.name}.{remote.sha256[:12]}.part")
     with kept.open("a+b") as file:
-        if _lock(file, kept):
+        if _lock(file):
             try:
-                yield _Partial(file, kept)
+                yield file
             finally:
-                if size_of(file) == 0:
+                if _size_of(file) == 0:
                     kept.unlink(missing_ok=True)
             return
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        with os.fdopen(descriptor, "w+b") as file:
-            yield _Partial(file, Path(name))
+        with temporary.open("x+b") as file:
+            yield file
     finally:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _lock(file: BinaryIO, path: Path) -> bool:
-    """Whether this process alone may write; not if the file was completed and renamed since it was opened."""
+def _lock(file: BufferedRandom) -> bool:
+    """Whether this process alone may write; False if the file was completed and renamed after it was opened."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.fstat(file.fileno()).st_ino == path.stat().st_ino
+        return take_lock(file) and os.fstat(file.fileno()).st_ino == Path(file.name).stat().st_ino
     except OSError:
         return False
 
 
-def _download_from(url: str, partial: _Partial, remote: RemoteFile, timeout_seconds: float, show: bool) -> None:
-    """Until the file is complete and right; goes on at most `MAX_RESUMES` times, and only while more comes.
+def _download_from(url: str, file: BufferedRandom, remote: RemoteFile, timeout_seconds: float, show: bool) -> None:
+    """Downloads until the file is complete and right; resumes at most `MAX_RESUMES` times, while more data arrives.
 
-    A wrong file that was put together from two times is fetched once more, from its start.
+    A wrong file from several downloads is downloaded once more from its start.
     """
-    file, begun = partial.file, size_of(partial.file) > 0
-    if begun and _is_right(partial, remote):
+    begun = _size_of(file) > 0
+    if begun and _sha256(file) == remote.sha256:
         return  # killed just before it got its name
     for resumes_left in reversed(range(MAX_RESUMES + 1)):
-        before = size_of(file)
+        before = _size_of(file)
         try:
-            download(url, file, timeout_seconds=timeout_seconds, progress=show)
-        except BrokenOffError as error:
-            if not (error.resumable and resumes_left and size_of(file) > before):
+            _download(url, file, timeout_seconds=timeout_seconds, progress=show)
+        except _BrokenOffError as error:
+            if not (error.resumable and resumes_left and _size_of(file) > before):
                 raise error.__cause__ or error from None
             begun = True
             continue
-        if _is_right(partial, remote):
+        digest = _sha256(file)
+        if digest == remote.sha256:
             return
-        found = f"sent {size_of(file):,} bytes with SHA-256 {pooch.file_hash(str(partial.path), alg='sha256')}"
+        found = f"sent {_size_of(file):,} bytes with SHA-256 {digest}"
         file.truncate(0)
         if not begun:
             raise ValueError(found)
@@ -167,9 +174,10 @@ def _download_from(url: str, partial: _Partial, remote: RemoteFile, timeout_seco
     raise ValueError(found)
 
 
-def _is_right(partial: _Partial, remote: RemoteFile) -> bool:
-    partial.file.flush()
-    return bool(pooch.file_hash(str(partial.path), alg="sha256") == remote.sha256)
+def _sha256(file: BufferedReader | BufferedRandom) -> str:
+    file.flush()
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _describe(error: Exception) -> str:
@@ -184,3 +192,101 @@ def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split())
+
+
+class _BrokenOffError(OSError):
+    """The download ended early. The cause has the reason; the file keeps its content if the server can resume."""
+
+    def __init__(self, resumable: bool) -> None:
+        self.resumable = resumable
+        super().__init__("broke off")
+
+
+def _size_of(file: BufferedRandom) -> int:
+    """Bytes in the file; moves its position to the end."""
+    return file.seek(0, 2)
+
+
+def _download(url: str, file: BufferedRandom, *, timeout_seconds: float, progress: bool) -> None:
+    """Appends the missing rest of `url` to `file`, or downloads it from the start if the server cannot resume.
+
+    Args:
+        url: http, https, or file, which is copied.
+        file: open for reading and writing; empty, or with the beginning of the same download.
+        timeout_seconds: longest silence of the server, when connecting and between two pieces.
+        progress: whether to show a progress bar on stderr.
+
+    Raises:
+        _BrokenOffError: the connection ended early or became silent. The file keeps its content if a later call can
+            resume; otherwise it is empty.
+        OSError, ValueError: the server refused or cannot be reached, or the URL is not valid. The file is unchanged.
+    """
+    if url.startswith("file:"):
+        _copy(Path(url2pathname(urlsplit(url).path)), file)
+        return
+    with _request(url, _size_of(file), timeout_seconds) as response:
+        if _fits_behind(file, response):
+            _stream(response, file, progress)
+            return
+    _download(url, file, timeout_seconds=timeout_seconds, progress=progress)  # the file is empty now
+
+
+def _fits_behind(file: BufferedRandom, response: requests.Response) -> bool:
+    """Whether the response continues at the end of the file; otherwise empties the file if that helps."""
+    if response.status_code == requests.codes.requested_range_not_satisfiable and _size_of(file):
+        file.truncate(0)  # it is as long as the remote file, or longer
+        return False
+    response.raise_for_status()
+    start = _first_byte(response)
+    if start == _size_of(file):
+        return True
+    if not _size_of(file):
+        raise ValueError("sent another part of the file than was asked for")
+    file.truncate(0)
+    return start == 0
+
+
+def _copy(path: Path, file: BufferedRandom) -> None:
+    with path.open("rb") as source:
+        file.truncate(0)
+        file.seek(0)
+        shutil.copyfileobj(source, file)
+        file.flush()
+
+
+def _request(url: str, start: int, timeout_seconds: float) -> requests.Response:
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    return requests.get(url, headers=headers, timeout=timeout_seconds, stream=True)
+
+
+def _first_byte(response: requests.Response) -> int:
+    if response.status_code != requests.codes.partial_content:
+        return 0
+    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return int(match[1]) if match else -1
+
+
+def _stream(response: requests.Response, file: BufferedRandom, progress: bool) -> None:
+    start = _size_of(file)
+    sends_parts = response.status_code == requests.codes.partial_content
+    resumable = sends_parts or response.headers.get("Accept-Ranges") == "bytes"
+    total = int(response.headers.get("Content-Length", 0)) + start or None
+    try:
+        with _progress_bar(progress) as bar:
+            task = bar.add_task("", total=total, completed=start)
+            for piece in response.iter_content(PIECE_BYTES):
+                file.write(piece)
+                bar.advance(task, len(piece))
+    except OSError as error:  # every error of requests is one
+        if not isinstance(error, requests.RequestException):
+            raise  # the disk, not the network
+        raise _BrokenOffError(resumable) from error
+    finally:
+        file.flush()
+        if not resumable and total is not None and _size_of(file) < total:
+            file.truncate(0)
+
+
+def _progress_bar(visible: bool) -> Progress:
+    columns = (BarColumn(), TaskProgressColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=not visible)

@@ -1,4 +1,4 @@
-"""Reading one FITS image or cube as 8-bit red, green, blue, by the stretch stated in the sweep file."""
+"""Reads one FITS image or cube as 8-bit red, green and blue, with the stretch of the sweep file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.data_formats import FitsConfig
-from galaxy_exp.data.reasons import short_reason
-from galaxy_exp.errors import DataError
+from galaxy_exp.config.data_section import FitsConfig
+from galaxy_exp.errors import DataError, short_reason
 
 __all__ = ["has_fits_name", "read_fits", "stretch_bands"]
 
@@ -18,20 +17,20 @@ _ENDINGS = tuple(f"{ending}{packed}" for ending in (".fits", ".fit", ".fts") for
 
 
 def has_fits_name(path: Path) -> bool:
-    """Whether `path` ends like FITS."""
+    """Whether the name has an ending of FITS files."""
     return path.name.lower().endswith(_ENDINGS)
 
 
 def read_fits(path: Path, config: FitsConfig) -> NDArray[np.uint8]:
     """Reads an image, or the planes of a cube that `config.bands` names, as uint8 (height, width, 3).
 
-    A cube has its planes first or, where the last axis is at most half as long as each of the others, last. FITS counts
-    rows from below, pictures from above: rows are turned round, so that north stays up. Black and white follow from
-    the pixels that are numbers, before the others are filled.
+    The planes of a cube are its first axis, or its last one if that is at most half as long as each of the others. FITS
+    counts rows from below and pictures from above, so rows are reversed and north stays up. Black and white are
+    computed from the finite pixels, before the others are filled.
 
     Raises:
-        DataError: one line naming the file: unreadable, truncated, no image, other dimensions, no such plane, NaN where
-            `config.nan` refuses it, a flat image.
+        DataError: one line that names the file: unreadable, truncated, no image, other dimensions, no such plane, NaN
+            if `config.nan` refuses it, an image of one value.
     """
     image = _planes_first(_read_array(path, config.hdu))
     bands = _choose_bands(image.shape, config, path)
@@ -50,7 +49,7 @@ def read_fits(path: Path, config: FitsConfig) -> NDArray[np.uint8]:
 
 
 def stretch_bands(scaled: NDArray[np.float64], config: FitsConfig) -> NDArray[np.float64]:
-    """Black 0 and white 1 in, 0..1 out; both (bands, height, width). See `FitsConfig` for the formulas."""
+    """Maps black 0 and white 1 to 0..1, float64 (bands, height, width); `FitsConfig` has the formulas."""
     if config.stretch == "lupton":
         return _stretch_lupton(np.maximum(scaled, 0.0), config.softening)
     x = np.clip(scaled, 0.0, 1.0)
@@ -74,8 +73,8 @@ def _read_array(path: Path, hdu: int | None) -> NDArray[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.filterwarnings("error", message=".*truncated")  # astropy itself goes on
-            with fits.open(path, memmap=False, uint=False) as file:  # else BLANK of unsigned integers is not heeded
+            warnings.filterwarnings("error", message=".*truncated")  # astropy itself continues
+            with fits.open(path, memmap=False, uint=False) as file:  # else BLANK of unsigned integers is ignored
                 return _find_image(file, hdu, path)
     except DataError:
         raise
@@ -95,7 +94,7 @@ def _find_image(file: Any, hdu: int | None, path: Path) -> NDArray[Any]:
 
 
 def _planes_first(image: NDArray[Any]) -> NDArray[Any]:
-    """(height, width) and (height, width, planes) as (planes, height, width); other shapes as they are."""
+    """Makes (height, width) and (height, width, planes) (planes, height, width); other shapes are unchanged."""
     if image.ndim == 2:
         return image[np.newaxis]
     last = image.ndim == 3 and 2 * image.shape[2] <= min(image.shape[:2])
@@ -103,7 +102,6 @@ def _planes_first(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def _choose_bands(shape: tuple[int, ...], config: FitsConfig, path: Path) -> list[int]:
-    """Which of (planes, height, width) become red, green, blue, or which one grey."""
     if len(shape) != 3 or (shape[0] not in (1, 3) and config.bands is None):
         raise DataError(
             f"{path}: its image has shape {shape}; expected (height, width), (1, height, width) or "
@@ -125,7 +123,7 @@ def _describe_bad(finite: NDArray[np.bool_], bands: list[int]) -> str:
 
 
 def _fill(planes: NDArray[np.float64], finite: NDArray[np.bool_], policy: str | int, path: Path) -> NDArray[np.float64]:
-    """The planes (bands, height, width) with 0, or the median of its plane, for each pixel that is not `finite`."""
+    """The planes (bands, height, width) with 0 or the median of the plane for each pixel that is not finite."""
     if policy == 0 or finite.all():
         return np.where(finite, planes, 0.0)
     if not finite.any(axis=(1, 2)).all():

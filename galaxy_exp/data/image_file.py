@@ -1,10 +1,10 @@
-"""Reading one picture file as 8-bit red, green, blue.
+"""Reads one picture file as 8-bit red, green and blue.
 
-The rules, the same for training folders and for prediction: transparent pixels are laid over black (the
-sky); greyscale is repeated in the three channels; 16-bit, 32-bit and floating-point greyscale is scaled
-linearly from its own minimum and maximum to 0..255, because such files carry no agreed white point; 16-bit
-colours are cut to their upper 8 bits; the orientation a camera wrote into EXIF is ignored, and of an animated or
-many-page file the first image is taken. The content decides how a file is read: a JPEG called .png is a JPEG.
+The rules are the same for training and for prediction. Transparent pixels are drawn over black, as the sky is.
+Greyscale is repeated in the three channels. Greyscale of 16 bit, 32 bit or floating point is scaled linearly from its
+minimum and maximum to 0..255, because such files have no common white point. Colours of 16 bit keep their upper 8 bits.
+The EXIF orientation is ignored. Files of several images give the first one. The format is that of the content: a JPEG
+file called .png is read as JPEG.
 """
 
 from __future__ import annotations
@@ -17,25 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from galaxy_exp.data.reasons import short_reason
-from galaxy_exp.errors import DataError
+from galaxy_exp.errors import DataError, short_reason
 
 __all__ = ["has_picture_name", "picture_endings", "read_image"]
 
 _NOT_PICTURES = frozenset({"FITS", "EPS", "MPEG"})
-"""Formats that Pillow registers and that are read elsewhere, run another program (Ghostscript), or have no decoder."""
+"""Formats of Pillow that are read by `fits_file`, run another program (Ghostscript), or have no decoder."""
 _EXPECTED = "expected PNG, JPEG or another format that Pillow reads"
 
 
 @cache
 def picture_endings() -> dict[str, str]:
-    """Pillow's format by ending, in lower case, of every picture that this Pillow can read."""
+    """Pillow's format by lower-case ending, of the formats that this Pillow can read."""
     known = Image.registered_extensions()
     return {ending: format for ending, format in known.items() if format == "MPO" or _is_decoded(format)}
 
 
 def has_picture_name(path: Path) -> bool:
-    """Whether the ending is that of a picture."""
+    """Whether the name has an ending of pictures."""
     return path.suffix.lower() in picture_endings()
 
 
@@ -46,10 +45,10 @@ def _is_decoded(format: str) -> bool:
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Reads a picture as uint8 (height, width, 3), whatever its format and mode.
+    """Reads a picture of any format and mode as uint8 (height, width, 3).
 
     Raises:
-        DataError: the file is unreadable, truncated or too large; one line naming it.
+        DataError: one line that names a file which is unreadable, truncated or too large.
     """
     try:
         with Image.open(path, formats=_formats()) as picture:
@@ -64,7 +63,6 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Those that content is compared with, in Pillow's own order."""
     wanted = set(picture_endings().values())
     return tuple(format for format in Image.ID if format in wanted)
 
@@ -79,7 +77,7 @@ def _to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
 
 
 def _stretch_grey(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """(height, width) of any number type to uint8 (height, width, 3), minimum to 0 and maximum to 255."""
+    """Scales (height, width) of any number type from its minimum and maximum to uint8 (height, width, 3)."""
     values = values.astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError("has NaN or infinite pixels")

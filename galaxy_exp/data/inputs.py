@@ -1,4 +1,4 @@
-"""Images to predict on: picture and FITS files, folders, tables, HDF5 and .npz files, in batches of bounded memory."""
+"""Images for prediction from pictures, FITS files, folders, tables, HDF5 and .npz files, in batches."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.data_formats import ARRAY_SUFFIXES, TABLE_SUFFIXES, FitsConfig
-from galaxy_exp.config.sweep import DataConfig
-from galaxy_exp.data.array_file import is_array_file, open_arrays
+from galaxy_exp.config.data_section import ARRAY_SUFFIXES, TABLE_SUFFIXES, DataConfig, FitsConfig
 from galaxy_exp.data.fits_file import has_fits_name, read_fits
 from galaxy_exp.data.image_file import read_image
-from galaxy_exp.data.image_table import ImageTable, open_image_table
 from galaxy_exp.data.listing import EXPECTED_ENDINGS, has_image_name, list_images, no_images, report_others
-from galaxy_exp.data.reasons import access_errors, short_reason
+from galaxy_exp.data.sources.array_file import is_array_file, open_arrays
+from galaxy_exp.data.sources.image_table import ImageTable, open_image_table
 from galaxy_exp.data.table_file import is_table, open_table
-from galaxy_exp.errors import DataError
+from galaxy_exp.errors import DataError, access_errors, short_reason
 
 __all__ = ["InputFile", "NamedImage", "digest_files", "find_files", "first_fits_file", "iter_images"]
 
@@ -38,17 +36,17 @@ class InputFile:
     path: Path
     n_images: int = 1
     error: str | None = None
-    """One line that begins with `path`, if it is no file that can be read; it stands for one image then."""
+    """One line that begins with `path`, if the file cannot be read; it then counts as one image."""
     id: tuple[str, str] | None = None
-    """The id column of the table that lists the file, and its text there."""
+    """The id column of the table that lists the file, and the id."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NamedImage:
-    """One image, or the reason why it could not be read."""
+    """One image, or why it could not be read."""
 
     name: str
-    """The path of the file as given; "file.h5[12]" for image 12 of an array file."""
+    """The path of the file as it was passed; "file.h5[12]" for image 12 of an array file."""
     image: NDArray[np.uint8] | None = None
     """uint8 (height, width, 3) of any size; None with `error`."""
     error: str | None = None
@@ -58,21 +56,21 @@ class NamedImage:
 
 
 def find_files(paths: Sequence[Path], keep_unusable: bool = False, config: DataConfig | None = None) -> list[InputFile]:
-    """The files to read, in order: `paths`, with each folder's files in its place.
+    """The files to read, in the order of `paths`; a folder is replaced by its files, a table by one file a row.
 
-    A path is a picture (see `image_file` for 16-bit, grey and transparent ones), a FITS file, a folder of these
-    (searched to any depth, sorted by path; other files in it are counted in a warning), an .h5, .hdf5 or .npz file
-    with `images` uint8 (n, height, width, 3), or a table of files or ids, with a file for each of its rows.
+    A path is a picture (`image_file` has the rules for 16 bit, greyscale and transparency), a FITS file, a folder of
+    these (searched to any depth, sorted by path; other files are counted in a warning), an .h5, .hdf5 or .npz file with
+    `images` uint8 (n, height, width, 3), or a table of files or ids.
 
     Args:
         paths: files and folders.
-        keep_unusable: what would raise is a file with an error instead, as suits a long list that a program wrote.
-            Rows of a table are kept so in any case, and a table within such a list is no input.
+        keep_unusable: whether an unusable path is a file with an error instead of an exception, as is best for a long
+            list from a program; tables in such a list are not accepted. Rows of a table are always kept in this way.
         config: how tables are read: their columns, `image_folder` and `file_suffix`.
 
     Raises:
-        DataError: a path does not exist or cannot be looked into, a folder holds no images, a file is of another kind,
-            an array file or table is damaged, or none of the files of a table is there.
+        DataError: a path does not exist or cannot be read, a folder has no images, a file is of another type, an array
+            file or table is damaged, or none of the files of a table exists.
     """
     tables = config or DataConfig()
     with access_errors("input"):
@@ -81,18 +79,18 @@ def find_files(paths: Sequence[Path], keep_unusable: bool = False, config: DataC
 
 
 def first_fits_file(files: Sequence[InputFile]) -> Path | None:
-    """The first of them that is FITS, for which a stretch is needed."""
+    """The first FITS file, if any; FITS files need a stretch."""
     return next((file.path for file in files if file.error is None and has_fits_name(file.path)), None)
 
 
 def digest_files(files: Sequence[InputFile]) -> str:
-    """SHA-256 over the paths as given, sizes and times of change of the files, in order; their content is not read."""
+    """SHA-256 of the paths, sizes and modification times of the files, in order; their content is not read."""
     sha256 = hashlib.sha256()
     for file in files:
         try:
             found = file.path.stat()
             facts = f"{found.st_size} {found.st_mtime_ns}"
-        except OSError:  # it is read later, and then it is an item with an error
+        except OSError:  # reading it later gives an image with an error
             facts = "missing"
         row = "" if file.id is None else f" {file.id}"
         sha256.update(os.fsencode(file.path) + f"\0{facts} {file.n_images}{row}\n".encode())
@@ -102,16 +100,16 @@ def digest_files(files: Sequence[InputFile]) -> str:
 def iter_images(
     files: Sequence[InputFile], batch_size: int, fits: FitsConfig | None = None, skip: int = 0
 ) -> Iterator[list[NamedImage]]:
-    """Yields the images of `files`, in the order given, in lists of `batch_size` (the last may be shorter).
+    """Yields the images of `files` in their order, in lists of `batch_size` (the last may be shorter).
 
-    HDF5 files are read in slices; an .npz file is read whole, as its format demands. An unreadable picture, or image of
-    an HDF5 file, is an item with `error`, so that one bad file does not end a long run.
+    HDF5 files are read in slices; an .npz file can only be read as a whole. An unreadable picture or image of an HDF5
+    file has an `error`, so that one bad file does not end a long run.
 
     Args:
-        files: of `find_files`.
-        batch_size: how many images are held at a time.
-        fits: the stretch of FITS files; it has to be that of the model's training.
-        skip: how many images are left out at the beginning; the files that hold no other ones are not opened.
+        files: result of `find_files`.
+        batch_size: number of images in memory at a time.
+        fits: the stretch of FITS files; has to be that of the model's training.
+        skip: number of images to skip at the beginning; files of skipped images alone are not opened.
 
     Raises:
         DataError: at the call, not while iterating: there is a FITS file and no stretch.

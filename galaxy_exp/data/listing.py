@@ -1,9 +1,9 @@
-"""Which files of a folder are images, for training and for prediction alike, and what else is in it.
+"""Lists the images of a folder, for training and prediction, and counts its other files.
 
-An image is a file with an ending of a picture (`image_file`) or of FITS (`fits_file`), in upper or lower case. Hidden
-files and folders, and what operating systems leave behind (`__MACOSX`, `Thumbs.db`), are as if they were not there;
-every other file is counted by its ending. Symbolic links are followed, to each folder once; one that leads nowhere is
-an image that cannot be read, so that it is named.
+An image is a file with an ending of pictures (`image_file`) or FITS (`fits_file`), in upper or lower case. Hidden files
+and folders, and those of operating systems (`__MACOSX`, `Thumbs.db`), are ignored; all other files are counted by their
+endings. Symbolic links are followed, to each folder once; a broken link with the name of an image counts as an image,
+so that an error names it.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ class Listing:
     images: list[Path] = field(default_factory=list)
     """Sorted by path."""
     others: Counter[str] = field(default_factory=Counter)
-    """Number of the other files by ending in lower case; "" without an ending."""
+    """Number of other files by lower-case ending; "" without an ending."""
 
 
 def has_image_name(path: Path) -> bool:
-    """Whether the ending is that of a picture or of FITS."""
+    """Whether the name has an ending of pictures or FITS."""
     return has_picture_name(path) or has_fits_name(path)
 
 
 def list_images(folder: Path, deep: bool = False) -> Listing:
-    """The files of `folder`, or, with `deep`, of all folders below too.
+    """The files of `folder` and, with `deep`, of all folders in it.
 
     Raises:
-        OSError: a folder may not be looked into.
+        OSError: a folder cannot be read.
     """
     listing = Listing()
     for entry in _walk(folder, deep):
@@ -73,24 +73,24 @@ def list_images(folder: Path, deep: bool = False) -> Listing:
 
 
 def no_images(folder: Path, found: Listing) -> DataError:
-    """The error to raise for a folder without any."""
+    """The error for a folder without images."""
     others = f"; found {describe_endings(found.others)}" if found.others else ""
     return DataError(f"{folder}: holds no images; expected files ending in {EXPECTED_ENDINGS}{others}")
 
 
 def list_subfolders(folder: Path) -> list[Path]:
-    """The folders directly in `folder`, sorted; without hidden ones and those of operating systems."""
+    """The folders directly in `folder`, sorted, without hidden ones and those of operating systems."""
     return sorted(Path(entry) for entry in _entries(folder) if _is_folder(entry))
 
 
 def report_others(source: Path, others: Counter[str]) -> None:
-    """Logs as one warning how many files of which ending are left out, if there are any."""
+    """Logs one warning with the number of skipped files by ending, if any."""
     if others:
         _LOG.warning("%s: skipped %s", source, describe_endings(others))
 
 
 def describe_endings(others: Counter[str]) -> str:
-    """ "3 .txt, 1 .pdf, 1 without an ending"; at most a few endings, the most frequent ones first."""
+    """`3 .txt, 1 .pdf, 1 without an ending`: the most frequent endings first, at most `_MAX_ENDINGS`."""
     ranked = sorted(others.items(), key=lambda item: (-item[1], item[0]))
     shown = [f"{count} {ending or 'without an ending'}" for ending, count in ranked[:_MAX_ENDINGS]]
     rest = sum(count for _, count in ranked[_MAX_ENDINGS:])
@@ -111,9 +111,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _walk(folder: Path, deep: bool) -> Iterator[os.DirEntry[str]]:
-    """All files; those of a folder that several paths lead to once, by the one without links if there is one.
+    """All files, each folder once, by a path without links if possible.
 
-    A link to a folder that it is in itself is not followed.
+    A link to a folder that contains the link is not followed.
     """
     folders, links, seen = [folder], list[Path](), set[Path]()
     while folders or links:

@@ -1,22 +1,20 @@
-"""A split data set written once as NumPy files, which all workers of a machine then memory-map.
+"""A split data set, written once as NumPy files that all workers of a machine memory-map.
 
 <cache>/<data digest>-<split digest>/
     train_images.npy  train_labels.npy  train_indices.npy  validation_images.npy  ...
     meta.json
     sealed/test_images.npy  sealed/test_labels.npy  sealed/test_indices.npy
-<cache>/groups/<data digest>-<near or identical>-<method>.npz    duplicates, see `recall_groups`
+<cache>/groups/<data digest>-<near or identical>-<method>.npz    duplicates, see `load_groups`
 
-The indices, int64 (n_part,), are the images' positions in the data set.
+The indices, int64 (n_part,), are the positions of the images in the data set.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import time
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,22 +22,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.sweep import SplitConfig
-from galaxy_exp.data.dataset import ImageDataset, iter_chunks
-from galaxy_exp.data.groups import recall_groups
+from galaxy_exp.config.data_section import SplitConfig
+from galaxy_exp.data.dataset import ImageDataset
+from galaxy_exp.data.duplicates import load_groups
+from galaxy_exp.data.image_arrays import images_per_chunk
 from galaxy_exp.data.parts import PARTS, Part
 from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.data.split import Split, split_dataset
 from galaxy_exp.errors import DataError
+from galaxy_exp.folders import write_atomically
 from galaxy_exp.records import SplitFiles
 
 __all__ = ["PreparedData", "SealedTest", "prepare_split"]
 
 FORMAT = 2
-"""Version of the layout; a folder of another version is refused."""
+"""Version of the layout; folders of other versions are refused."""
 
 STALE_SECONDS = 24 * 3600.0
-"""Age after which an unfinished folder has no writer any more."""
+"""Age at which an unfinished folder is deleted; no writer takes as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class SealedTest:
 
 @dataclass(frozen=True, slots=True)
 class PreparedData:
-    """What `prepare_split` wrote, and where."""
+    """Files written by `prepare_split`, and facts about them."""
 
     folder: Path
     digest: str
@@ -67,19 +67,19 @@ class PreparedData:
     source: str
     simulated: bool
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    """What was done to every image; the same has to be done to raw images before prediction."""
+    """Preprocessing of every image; raw images need the same before prediction."""
     own_split: bool = False
-    """Whether the division is the user's own."""
+    """Whether the split is user-defined."""
     n_identical: int = 0
     """Images that are identical to an earlier one."""
     n_near: int = 0
     """Different images that are near duplicates of an earlier one."""
     skipped: tuple[str, ...] = ()
-    """Files that were left out as unreadable when this was written, one line each."""
+    """Unreadable files that were skipped, one line each."""
 
     @property
     def files(self) -> SplitFiles:
-        """The training and validation files: all that a trial may know."""
+        """The training and validation files, which are all that a trial may read."""
         return SplitFiles(
             train_images=self.folder / "train_images.npy",
             train_labels=self.folder / "train_labels.npy",
@@ -95,10 +95,10 @@ class PreparedData:
 
     @classmethod
     def load(cls, folder: Path) -> PreparedData:
-        """Reads back what lies in `folder`.
+        """Loads a folder written by `prepare_split`.
 
         Raises:
-            DataError: `meta.json` or one of the arrays is missing or damaged; one line naming the file.
+            DataError: `meta.json` or one of the arrays is missing or damaged; one line that names the file.
         """
         prepared = _parse_meta(folder)
         for part in PARTS:
@@ -106,7 +106,7 @@ class PreparedData:
         return prepared
 
     def is_intact(self) -> bool:
-        """Whether `load` would accept the folder; opens all files."""
+        """Whether `load` accepts the folder; opens all files."""
         try:
             self.load(self.folder)
         except DataError:
@@ -114,7 +114,7 @@ class PreparedData:
         return True
 
     def is_present(self) -> bool:
-        """Whether the files of `files` are there in their sizes; opens none, so it can be asked for each trial."""
+        """Whether the files of `files` exist in full size; opens none, so it is cheap enough for each trial."""
         n_pixels = math.prod(self.image_shape)
         try:
             return all(
@@ -127,16 +127,14 @@ class PreparedData:
 
 
 def prepare_split(dataset: ImageDataset, split_config: SplitConfig, cache_folder: Path) -> PreparedData:
-    """Splits `dataset` and writes the parts, unless this very split of this very data is there already.
+    """Splits `dataset` and writes the parts, unless the same split of the same data exists already.
 
-    Everything is written into a temporary folder beside the final one and then renamed, so that a folder
-    with the final name is complete; of two processes that do this at once, one wins and both use its.
-    A folder that was damaged later is made anew.
+    If two processes write the same split at once, both use the folder of the first. A damaged folder is written again.
 
     Raises:
         DataError: a class is too small to split, or the disk is full or not writable.
     """
-    groups = recall_groups(dataset, split_config.duplicates, cache_folder.absolute() / "groups")
+    groups = load_groups(dataset, split_config.duplicates, cache_folder.absolute() / "groups")
     split = split_dataset(dataset, split_config, groups)
     folder = cache_folder.absolute() / f"{dataset.digest[:16]}-{split.digest[:16]}"
     if folder.exists():
@@ -145,61 +143,45 @@ def prepare_split(dataset: ImageDataset, split_config: SplitConfig, cache_folder
         except DataError:
             shutil.rmtree(folder, ignore_errors=True)
     try:
-        _write_folder(dataset, split, folder)
+        _remove_leftovers(folder)
+        write_atomically(folder, lambda temporary: _write_folder(dataset, split, temporary))
     except OSError as error:
+        if (folder / "meta.json").is_file():  # another process was faster
+            return PreparedData.load(folder)
         raise DataError(f"{folder}: the split cannot be written ({error.strerror or error})") from None
     return PreparedData.load(folder)
 
 
 def _write_folder(dataset: ImageDataset, split: Split, folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(folder)
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    try:
-        (temporary / "sealed").mkdir(parents=True)
-        for part in PARTS:
-            images_file, labels_file, indices_file = _part_files(temporary, part)
-            _write_images(images_file, dataset.images, split[part])
-            np.save(labels_file, dataset.labels[split[part]])
-            np.save(indices_file, split[part])
-        (temporary / "meta.json").write_text(json.dumps(_build_meta(dataset, split), indent=1), encoding="utf-8")
-        _rename_unless_there(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    (folder / "sealed").mkdir(parents=True)
+    for part in PARTS:
+        images_file, labels_file, indices_file = _part_files(folder, part)
+        _write_images(images_file, dataset.images, split[part])
+        np.save(labels_file, dataset.labels[split[part]])
+        np.save(indices_file, split[part])
+    (folder / "meta.json").write_text(json.dumps(_build_meta(dataset, split), indent=1), encoding="utf-8")
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Deletes what writers of this split left behind that were killed; none takes as long as `STALE_SECONDS`."""
-    for leftover in folder.parent.glob(f".{folder.name}.*"):
+    for leftover in folder.parent.glob(f".*{folder.name}*"):
         if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _rename_unless_there(temporary: Path, folder: Path) -> None:
-    try:
-        temporary.rename(folder)
-    except OSError:
-        if not (folder / "meta.json").is_file():  # another process was faster, or a real failure
-            raise
-
-
 def _part_files(folder: Path, part: Part) -> tuple[Path, Path, Path]:
-    """Images, labels, indices."""
     where = folder / "sealed" if part == "test" else folder
     return where / f"{part}_images.npy", where / f"{part}_labels.npy", where / f"{part}_indices.npy"
 
 
 def _write_images(path: Path, images: NDArray[np.uint8], indices: NDArray[np.int64]) -> None:
-    """Writes `images[indices]` in pieces, so that a memory-mapped source is never read whole."""
+    """Writes `images[indices]` in pieces, as a memory-mapped source may be larger than memory."""
     shape = (len(indices), *images.shape[1:])
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    per_chunk = len(next(iter_chunks(images)))
+    per_chunk = images_per_chunk(images)
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, len(indices), per_chunk):
             file.write(images[indices[start : start + per_chunk]].tobytes())
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _build_meta(dataset: ImageDataset, split: Split) -> dict[str, Any]:
@@ -209,7 +191,7 @@ def _build_meta(dataset: ImageDataset, split: Split) -> dict[str, Any]:
         "split_digest": split.digest,
         "class_names": dataset.class_names,
         "image_shape": dataset.image_shape,
-        "counts": {part: _count(dataset, split[part]) for part in PARTS},
+        "counts": {part: dataset.count_classes(split[part]) for part in PARTS},
         "source": dataset.source,
         "simulated": dataset.simulated,
         "preprocessing": dataset.preprocessing.to_dict(),
@@ -218,11 +200,6 @@ def _build_meta(dataset: ImageDataset, split: Split) -> dict[str, Any]:
         "n_near": split.n_near,
         "skipped": dataset.skipped,
     }
-
-
-def _count(dataset: ImageDataset, indices: NDArray[np.int64]) -> dict[str, int]:
-    per_label = np.bincount(dataset.labels[indices], minlength=dataset.n_classes)
-    return dict(zip(dataset.class_names, per_label.tolist(), strict=True))
 
 
 def _parse_meta(folder: Path) -> PreparedData:
@@ -247,7 +224,7 @@ def _build_prepared(folder: Path, meta: dict[str, Any]) -> PreparedData:
 
 
 def _check_part(prepared: PreparedData, part: Part) -> None:
-    """Reads the headers only; NumPy refuses to map a file that is shorter than its header says."""
+    """Reads only headers; NumPy refuses to map a file that is shorter than its header says."""
     n_images = sum(prepared.counts[part].values())
     expected = ((n_images, *prepared.image_shape), (n_images,), (n_images,))
     for path, shape in zip(_part_files(prepared.folder, part), expected, strict=True):

@@ -1,4 +1,4 @@
-"""Stretch, crop, resize and greyscale: what is done to every image once, before it is cached."""
+"""Preprocessing of every image before it is cached: stretch, crop, resize, greyscale."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from galaxy_exp.config.sweep import DataConfig, FitsConfig
-from galaxy_exp.data.scratch import allocate_images
+from galaxy_exp.config.data_section import DataConfig, FitsConfig
+from galaxy_exp.data.image_arrays import allocate_images
 from galaxy_exp.errors import DataError
 
 __all__ = ["Preprocessing"]
@@ -19,21 +19,21 @@ __all__ = ["Preprocessing"]
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """The steps in their order; the default is none. Prediction has to do the same to raw images."""
+    """The steps in their order, none by default. Raw images need the same steps before prediction."""
 
     crop: int | None = None
-    """Side in pixels of the square cut from the centre; an odd remainder goes to the right and below."""
+    """Side in pixels of the centre crop; an odd remainder is cut at the right and at the bottom."""
     resize: int | None = None
-    """Side in pixels afterwards: centre crop to a square, then Pillow's bilinear filter, whose support grows with
-    the factor of reduction, so that nothing aliases (the same rule as in a registered model)."""
+    """Side in pixels after resizing: centre crop to a square, then Pillow's bilinear filter, whose support grows with
+    the reduction, so that nothing aliases. A registered model follows the same rule."""
     greyscale: bool = False
-    """Each channel becomes the mean of the three, rounded to the nearest, halves up."""
+    """Whether each channel becomes the mean of the three, rounded to the nearest, halves up."""
     fits: FitsConfig | None = None
-    """How FITS files became 8 bits as they were read, before all this; None if there were none."""
+    """Stretch of FITS files while they were read, before the other steps; None without FITS files."""
 
     @classmethod
     def from_config(cls, config: DataConfig) -> Preprocessing:
-        """What the `data` section of a sweep file asks for, whatever the kind of its files."""
+        """The steps that the `data` section of a sweep file asks for, without the stretch of FITS files."""
         return cls(config.crop, config.resize, config.greyscale)
 
     @classmethod
@@ -43,12 +43,12 @@ class Preprocessing:
         return cls(**{**record, "fits": None if fits is None else FitsConfig.model_validate(fits)})
 
     def to_dict(self) -> dict[str, Any]:
-        """Numbers, None and booleans by name; `fits`, a mapping like `data.fits`, only where there were FITS files."""
+        """Numbers, None and booleans by name; with FITS files also `fits`, a mapping like `data.fits`."""
         steps: dict[str, Any] = {"crop": self.crop, "resize": self.resize, "greyscale": self.greyscale}
         return steps if self.fits is None else {**steps, "fits": self.fits.record()}
 
     def describe(self) -> list[str]:
-        """["FITS stretch asinh", "crop 207", "resize 69", "greyscale"], as far as they are taken."""
+        """The steps that are taken, as in ["FITS stretch asinh", "crop 207", "resize 69", "greyscale"]."""
         steps = {"FITS stretch": self.fits and self.fits.stretch, "crop": self.crop, "resize": self.resize}
         named = [f"{name} {value}" for name, value in steps.items() if value]
         return [*named, "greyscale"] if self.greyscale else named
@@ -57,7 +57,7 @@ class Preprocessing:
         """Crop, resize and greyscale; uint8 (height, width, 3) in and out.
 
         Raises:
-            DataError: the image is smaller than the crop; begins with `name`.
+            DataError: the image is smaller than the crop; the message begins with `name`.
         """
         self.check_size(image.shape, name)
         if self.crop is not None:
@@ -67,7 +67,7 @@ class Preprocessing:
         return _to_grey(image) if self.greyscale else image
 
     def apply_to_all(self, images: NDArray[np.uint8], source: str) -> NDArray[np.uint8]:
-        """uint8 (n, height, width, 3) in and out; large results lie on disk (see `allocate_images`)."""
+        """uint8 (n, height, width, 3) in and out; large results are stored on disk (see `allocate_images`)."""
         if self == Preprocessing() or not len(images):
             return images
         first = self.apply(images[0], source)
@@ -77,7 +77,7 @@ class Preprocessing:
         return results
 
     def check_size(self, shape: tuple[int, ...], name: str) -> None:
-        """Raises `DataError` when an image of (height, width, ...) pixels is smaller than the crop."""
+        """Raises `DataError` if an image of (height, width, ...) pixels is smaller than the crop."""
         if self.crop is not None and min(shape[:2]) < self.crop:
             raise DataError(
                 f"{name}: is {shape[1]}x{shape[0]} pixels; expected at least {self.crop}x{self.crop} (data.crop)"

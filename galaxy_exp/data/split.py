@@ -24,9 +24,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.sweep import SplitConfig
+from galaxy_exp.config.data_section import SplitConfig
 from galaxy_exp.data.dataset import ImageDataset
-from galaxy_exp.data.groups import Groups, group_duplicates
+from galaxy_exp.data.duplicates import Groups, group_duplicates
 from galaxy_exp.data.parts import PARTS, Part
 from galaxy_exp.errors import DataError
 

@@ -1,4 +1,4 @@
-"""What there is to know about a data set before anything is trained on it."""
+"""Statistics of a data set: counts, duplicates, brightness, split."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.sweep import SplitConfig
-from galaxy_exp.data.dataset import ImageDataset, iter_chunks
-from galaxy_exp.data.groups import group_duplicates
+from galaxy_exp.config.data_section import SplitConfig
+from galaxy_exp.data.dataset import ImageDataset
+from galaxy_exp.data.duplicates import group_duplicates
+from galaxy_exp.data.image_arrays import iter_chunks
 from galaxy_exp.data.parts import PARTS
 from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.data.split import Split, split_dataset
@@ -21,7 +22,7 @@ __all__ = ["DataSummary", "channel_statistics", "summarise_dataset"]
 
 @dataclass(frozen=True, slots=True)
 class DataSummary:
-    """Plain data; see `ImageDataset` and `Split` for what the names mean."""
+    """Statistics of a data set; `ImageDataset` and `Split` explain the names."""
 
     source: str
     simulated: bool
@@ -29,11 +30,11 @@ class DataSummary:
     image_shape: tuple[int, int, int]
     digest: str
     channel_means: tuple[float, float, float]
-    """Red, green, blue, where 0 is black and 1 is 255."""
+    """Mean of red, green and blue, from 0 for pixel value 0 to 1 for 255."""
     channel_deviations: tuple[float, float, float]
-    """Standard deviations over all pixels, in the same unit."""
+    """Standard deviations of red, green and blue over all pixels, in the same unit."""
     counts: dict[str, dict[str, int]]
-    """Images by class name, then by part, and "all"; without parts if the data cannot be split."""
+    """Images by class name, then by part and "all"; only "all" if the data cannot be split."""
     n_identical: int
     n_near: int
     own_split: bool
@@ -47,7 +48,7 @@ class DataSummary:
 
 
 def summarise_dataset(dataset: ImageDataset, config: SplitConfig) -> DataSummary:
-    """Reads every image once, splits, and counts. A data set that cannot be split is described all the same."""
+    """Reads every image once, splits and counts; also for a data set that cannot be split."""
     means, deviations = channel_statistics(dataset.images)
     split, problem = _try_split(dataset, config)
     duplicates = split or group_duplicates(dataset.images, config.duplicates)
@@ -76,7 +77,7 @@ Channels = tuple[float, float, float]
 
 
 def channel_statistics(images: NDArray[np.uint8]) -> tuple[Channels, Channels]:
-    """Means and standard deviations of red, green and blue over all pixels, 0..1, exact: from counts of each value.
+    """Means and standard deviations of red, green and blue over all pixels, 0..1, exact, from a histogram.
 
     Args:
         images: uint8 (n, height, width, 3), read in pieces.
@@ -105,10 +106,6 @@ def _try_split(dataset: ImageDataset, config: SplitConfig) -> tuple[Split | None
 
 
 def _count(dataset: ImageDataset, split: Split | None) -> dict[str, dict[str, int]]:
-    labels = {part: dataset.labels[split[part]] for part in PARTS} if split else {}
-    columns = {str(part): np.bincount(some, minlength=dataset.n_classes) for part, some in labels.items()}
-    columns["all"] = np.bincount(dataset.labels, minlength=dataset.n_classes)
-    return {
-        name: {column: int(counts[label]) for column, counts in columns.items()}
-        for label, name in enumerate(dataset.class_names)
-    }
+    columns: dict[str, dict[str, int]] = {part: dataset.count_classes(split[part]) for part in PARTS} if split else {}
+    columns["all"] = dataset.counts
+    return {name: {column: counts[name] for column, counts in columns.items()} for name in dataset.class_names}

@@ -1,4 +1,4 @@
-"""Tables: CSV with any of the usual separators, or Parquet, with every cell as text."""
+"""Tables with every cell as text: CSV with any usual separator, or Parquet."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from galaxy_exp.config.data_formats import TABLE_SUFFIXES
+from galaxy_exp.config.data_section import TABLE_SUFFIXES
 from galaxy_exp.data.listing import has_image_name
-from galaxy_exp.data.reasons import short_reason
-from galaxy_exp.errors import DataError
+from galaxy_exp.errors import DataError, short_reason
 from galaxy_exp.wording import did_you_mean
 
 __all__ = ["SEPARATORS", "Table", "is_table", "open_table"]
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _MOST_NAMED = 30
-"""Columns that a message lists."""
+"""Most columns that a message lists."""
 _EXACT = 2**53
-"""Above it a float64 does not hold every whole number."""
+"""Up to this number, float64 represents every whole number."""
 
 
 def is_table(path: Path) -> bool:
@@ -35,19 +34,19 @@ def is_table(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table whose header is known; columns are read when they are asked for."""
+    """A table whose header was read; columns are read on demand."""
 
     path: Path
     names: tuple[str, ...]
-    """Of the columns, in order."""
+    """Names of the columns, in order."""
     separator: str | None
     """None for Parquet."""
 
     def read(self, columns: Sequence[str]) -> dict[str, list[str]]:
-        """These columns as text, without surrounding blanks; an empty cell is "", and blank lines are no rows.
+        """These columns as text without surrounding blanks; an empty cell is "", and blank lines are skipped.
 
         Raises:
-            DataError: a row of another length than the header, a column that is there twice, or no rows.
+            DataError: a row of another length than the header, a column that exists twice, or no rows.
         """
         for name in columns:
             if self.names.count(name) > 1:
@@ -59,10 +58,10 @@ class Table:
         return cells
 
     def find(self, name: str, key: str, default: str = "", known: Sequence[str] = ()) -> list[str]:
-        """The column called `name`; if that is the key's default and not there, those with a known name, best first.
+        """The column called `name`; if that is the key's default and missing, columns with a known name, best first.
 
         Raises:
-            DataError: there is none; names the key and the columns.
+            DataError: no such column; names the key and the columns.
         """
         if name in self.names:
             return [name]
@@ -74,7 +73,7 @@ class Table:
         raise DataError(f"{self.path}: has no column {name!r} ({key}); {did_you_mean(name, listed)}")
 
     def among(self, known: Sequence[str]) -> list[str]:
-        """The columns that have one of the known names (in lower case), in the order of these."""
+        """The columns with one of the known lower-case names, in the order of the known names."""
         by_name = {each.lower().replace(" ", "_").replace("-", "_"): each for each in reversed(self.names)}
         return [by_name[each] for each in known if each in by_name]
 
@@ -111,7 +110,7 @@ def open_table(path: Path) -> Table:
     """Reads the header.
 
     Raises:
-        DataError: the file is not what its ending says, or is empty.
+        DataError: the file is empty, or not of the format of its ending.
     """
     with _read_errors(path):
         if path.suffix.lower() == ".parquet":
@@ -140,7 +139,7 @@ def _read_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _open_text(path: Path) -> Iterator[IO[str]]:
-    """UTF-8, or UTF-16 with a mark as spreadsheets write it."""
+    """Opens UTF-8, or UTF-16 with a byte order mark as written by spreadsheets."""
     with path.open("rb") as raw:
         file = gzip.GzipFile(fileobj=raw) if path.suffix.lower() == ".gz" else raw
         buffered = io.BufferedReader(file)
@@ -149,7 +148,6 @@ def _open_text(path: Path) -> Iterator[IO[str]]:
 
 
 def _csv_rows(file: IO[str], separator: str, *, strict: bool = True) -> Iterator[list[str]]:
-    """Rows of stripped cells; those without any text are left out."""
     for row in csv.reader(file, delimiter=separator, strict=strict, skipinitialspace=True):
         cells = [cell.strip() for cell in row]
         if any(cells):

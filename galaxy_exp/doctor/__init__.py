@@ -1,1 +1,1 @@
-"""Compares what journals, MLflow and processes say of the sweeps of a folder, and mends what disagrees."""
+"""Compares journals, MLflow and processes of the sweeps of a folder, and repairs what disagrees."""

@@ -1,4 +1,4 @@
-"""The doctor's round: processes, files, MLflow; then, if asked, what disagrees is mended and looked at again."""
+"""Examines processes, files and MLflow of the sweeps of a folder, and repairs what was found."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from galaxy_exp.doctor.files import (
+from galaxy_exp.doctor.diagnosis import Diagnosis, Finding, State
+from galaxy_exp.doctor.mlflow_runs import TrackedSweep, examine_stores
+from galaxy_exp.doctor.processes import examine_workers, find_workers, is_left_behind
+from galaxy_exp.doctor.sweep_files import (
     examine_attempts,
     examine_beginning,
     examine_certificate,
@@ -15,38 +18,35 @@ from galaxy_exp.doctor.files import (
     examine_journal,
     examine_models,
 )
-from galaxy_exp.doctor.findings import Diagnosis, Finding, State
-from galaxy_exp.doctor.processes import examine_workers, find_workers, is_left_behind
-from galaxy_exp.doctor.tracked import TrackedSweep, examine_stores
 from galaxy_exp.errors import GalaxyExpError
 from galaxy_exp.folders import JOURNAL_NAME, ProjectFolder, SweepFolder
 from galaxy_exp.journal.journal import is_running, read_record
 
-__all__ = ["Examination", "examine", "leave", "mend"]
+__all__ = ["Examination", "diagnose", "examine", "repair"]
 
 Say = Callable[[str], None]
 
 _MOST_ROUNDS = 4
-"""Mending one thing may bring another to light, as a journal that can be read again does."""
+"""A repair may reveal further findings, as a journal that can be read again does."""
 
 
 @dataclass(slots=True)
 class Examination:
-    """What was looked at and found."""
+    """Findings, and the number of sweeps examined."""
 
     findings: list[Finding] = field(default_factory=list)
     n_sweeps: int = 0
     n_running: int = 0
-    """Sweeps that a driver runs at this moment; they are left alone."""
+    """Sweeps that a driver runs at this moment; they are not examined further."""
 
 
 def examine(project: ProjectFolder, reference: str | None = None, say: Say = lambda _: None) -> Examination:
-    """Looks at all sweeps of a folder, or at one, and changes nothing.
+    """Examines all sweeps of a folder, or one, and changes nothing.
 
     Args:
         project: the folder; it need not exist.
         reference: a sweep's id or the beginning of one; None: all of them.
-        say: takes one line at a time while a finding is mended later.
+        say: takes one line at a time during a later repair.
 
     Raises:
         BadInputError: there is no such sweep.
@@ -73,7 +73,7 @@ def examine(project: ProjectFolder, reference: str | None = None, say: Say = lam
 
 
 def _examine_folder(folder: SweepFolder, workers: list[psutil.Process], found: Examination) -> list[TrackedSweep]:
-    """Adds what is to be seen without MLflow; returns the sweep if its journal can be read and nobody runs it."""
+    """Adds the findings outside MLflow; returns the sweep if its journal can be read and no driver runs it."""
     journal = folder.journal
     if not journal.is_file() or not journal.stat().st_size:
         left = [worker for worker in workers if is_left_behind(worker)]
@@ -94,44 +94,44 @@ def _examine_folder(folder: SweepFolder, workers: list[psutil.Process], found: E
         found.findings += examine_attempts(folder)
     except GalaxyExpError as error:
         what = f"{JOURNAL_NAME}:1: the sweep's settings cannot be read by this version: {str(error).splitlines()[0]}"
-        found.findings.append(Finding(folder.sweep_id, what, "use the version that it was begun with"))
+        found.findings.append(Finding(folder.sweep_id, what, "use the version that it was started with"))
         return []
     return [TrackedSweep(folder, record)]
 
 
-def mend(
+def repair(
     found: Examination, project: ProjectFolder, reference: str | None = None, say: Say = lambda _: None
 ) -> list[Diagnosis]:
-    """Mends what can be mended and examines again: only what is no longer found counts as mended.
+    """Repairs what can be repaired and examines again: a finding is repaired if it is not found any more.
 
     Args:
-        found: by `examine` with the same arguments.
-        project, reference, say: as with `examine`.
+        found: result of `examine` with the same arguments.
+        project, reference, say: as for `examine`.
     """
     tried: dict[tuple[str, str], Finding] = {}
     failures: dict[tuple[str, str], str] = {}
     present = found.findings
     for _ in range(_MOST_ROUNDS):
-        new = [finding for finding in present if finding.mend is not None and finding.key not in tried]
+        new = [finding for finding in present if finding.repair is not None and finding.key not in tried]
         if not new:
             break
         for finding in new:
             tried[finding.key] = finding
             try:
-                if finding.mend is not None:
-                    finding.mend()
+                if finding.repair is not None:
+                    finding.repair()
             except (GalaxyExpError, OSError) as error:
                 failures[finding.key] = str(error).splitlines()[0]
         present = examine(project, reference, say).findings
     still = {finding.key for finding in present}
-    mended = [Diagnosis(finding, State.MENDED) for key, finding in tried.items() if key not in still]
-    return mended + [_as_it_is(finding, failures.get(finding.key, "")) for finding in present]
+    repaired = [Diagnosis(finding, State.REPAIRED) for key, finding in tried.items() if key not in still]
+    return repaired + [_diagnose(finding, failures.get(finding.key, "")) for finding in present]
 
 
-def leave(found: Examination) -> list[Diagnosis]:
-    """The findings as they are, nothing changed."""
-    return [_as_it_is(finding) for finding in found.findings]
+def diagnose(found: Examination) -> list[Diagnosis]:
+    """The findings with their states, nothing repaired."""
+    return [_diagnose(finding) for finding in found.findings]
 
 
-def _as_it_is(finding: Finding, why_open: str = "") -> Diagnosis:
+def _diagnose(finding: Finding, why_open: str = "") -> Diagnosis:
     return Diagnosis(finding, State.HARMLESS if finding.is_harmless else State.OPEN, why_open)

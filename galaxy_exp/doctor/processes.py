@@ -1,4 +1,4 @@
-"""Worker processes of sweeps: which live, and which a dead driver left behind."""
+"""Worker processes of sweeps, also those that a dead driver left behind."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 
-from galaxy_exp.doctor.findings import Finding
+from galaxy_exp.doctor.diagnosis import Finding
 from galaxy_exp.errors import EngineError
 from galaxy_exp.folders import ProjectFolder
 
@@ -17,9 +17,9 @@ _END_SECONDS = 10.0
 
 
 def find_workers(project: ProjectFolder) -> dict[str, list[psutil.Process]]:
-    """The processes of this user that print into the workers' log of one of the folder's sweeps, by sweep id.
+    """The processes of this user that print into the workers' log of a sweep of the folder, by sweep id.
 
-    That is what makes a process a sweep's worker, whoever its parent is by now and whatever its number.
+    A worker is recognised by its log, as its parent and its number change when its driver dies.
     """
     logs = project.worker_log("any").parent
     found: dict[str, list[psutil.Process]] = {}
@@ -38,9 +38,9 @@ def _stdout_of(process: psutil.Process) -> Path | None:
 
 
 def is_left_behind(process: psutil.Process) -> bool:
-    """Whether whoever started it is gone: its parent is no Python process, as every driver is.
+    """Whether the driver of a worker is gone: the parent process is not a Python program.
 
-    Its program says so; the name of a process that runs an installed script is that of the script.
+    The program is looked at, because the name of a process that runs an installed script is that of the script.
     """
     try:
         parent = process.parent()
@@ -50,7 +50,7 @@ def is_left_behind(process: psutil.Process) -> bool:
 
 
 def examine_workers(sweep_id: str, workers: list[psutil.Process]) -> list[Finding]:
-    """Workers of a sweep that has no driver."""
+    """One finding for each worker of a sweep that has no driver."""
     return [_left_over(sweep_id, worker) for worker in workers]
 
 

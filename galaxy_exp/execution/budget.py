@@ -10,7 +10,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.search.pruners import Pruner
 

@@ -25,12 +25,12 @@ from pathlib import Path
 from distributed import Client, Future, Status, Worker, get_worker
 from distributed.utils import silence_logging_cmgr
 
+from galaxy_exp.environment import user_import_paths
 from galaxy_exp.errors import EngineError, first_line
 from galaxy_exp.execution.clusters import CONNECT_SECONDS, Cluster
 from galaxy_exp.execution.engine import LostWorker, WorkerEvent
 from galaxy_exp.execution.resources import thread_environment
 from galaxy_exp.execution.worker import WORKER_MODULE, WorkerDied, WorkerProcess
-from galaxy_exp.import_paths import own_import_paths
 from galaxy_exp.records import TrialResult, TrialSpec
 
 __all__ = ["DaskConnection", "Message", "TaskOver", "answer_trial", "kill_trial"]
@@ -94,7 +94,7 @@ class DaskConnection:
         self, cluster: Cluster, log_file: Path, *, max_growth: int | None = None, module: str = WORKER_MODULE
     ) -> None:
         self.cluster = cluster
-        self._driver = _Driver("", log_file, tuple(own_import_paths()), max_growth, module)
+        self._driver = _Driver("", log_file, tuple(user_import_paths()), max_growth, module)
         self._client: Client | None = None
         self._at_close = ExitStack()
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()

@@ -14,6 +14,7 @@ from keras_tuner.engine.hyperparameters import Boolean, Choice, Int
 from galaxy_exp.errors import ConfigError, typed_reason
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.space.search_space import SearchSpace
+from galaxy_exp.wording import shorten
 
 __all__ = ["FitProbe", "discover_space", "to_kerastuner"]
 
@@ -210,8 +211,7 @@ def _format(values: Mapping[str, HyperparameterValue]) -> str:
 
 
 def _describe(error: BaseException) -> str:
-    text = typed_reason(error)
-    text = text if len(text) <= _MAX_LETTERS else f"{text[: _MAX_LETTERS - 1]}…"
+    text = shorten(typed_reason(error), _MAX_LETTERS)
     is_download = isinstance(error, ConnectionError | TimeoutError) or "URL fetch failure" in text
     hint = " (weights from the network have to be downloaded before, on a machine that reaches it)"
     return f"{text}{hint}" if is_download else text

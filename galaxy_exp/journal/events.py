@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from galaxy_exp.config.changes import Change
+from galaxy_exp.config.differences import Change
 from galaxy_exp.config.reading import SweepFile
 from galaxy_exp.config.sweep import MOST_WORKERS
 from galaxy_exp.records import EpochReport, Evidence, HyperparameterValue, Throughput, TrialResult

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import threading
@@ -13,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from galaxy_exp.errors import JournalError, JournalWriteError
-from galaxy_exp.folders import JOURNAL_NAME, fsync_path
+from galaxy_exp.folders import JOURNAL_NAME, fsync_path, take_lock
 from galaxy_exp.journal.events import Event, SweepStarted, parse_event
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.journal.replay import apply_event, replay
@@ -146,9 +145,9 @@ class Journal:
 def _open_locked(path: Path) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
-        if not _lock(path, descriptor, fcntl.LOCK_EX):
+        if not _lock(path, descriptor):
             time.sleep(_LOOK_SECONDS)
-            if not _lock(path, descriptor, fcntl.LOCK_EX):
+            if not _lock(path, descriptor):
                 raise JournalError(
                     f"{path}: another galaxy-exp process on {socket.gethostname()} or elsewhere is running this sweep; "
                     "wait for it or stop it first"
@@ -159,15 +158,12 @@ def _open_locked(path: Path) -> int:
     return descriptor
 
 
-def _lock(path: Path, descriptor: int, kind: int) -> bool:
-    """Locks without waiting; False if another process holds a lock, OSError if the file cannot be locked."""
+def _lock(path: Path, descriptor: int, *, shared: bool = False) -> bool:
+    """As `take_lock`; an OSError names the journal."""
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return take_lock(descriptor, shared=shared)
     except OSError as error:
         raise OSError(error.errno, f"cannot be locked: {error.strerror}", str(path)) from None
-    return True
 
 
 def is_running(folder: Path) -> bool:
@@ -179,7 +175,7 @@ def is_running(folder: Path) -> bool:
     path = folder / JOURNAL_NAME
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return not _lock(path, descriptor, fcntl.LOCK_SH)
+        return not _lock(path, descriptor, shared=True)
     finally:
         os.close(descriptor)
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from galaxy_exp.config import SweepConfig, parse_sweep
 from galaxy_exp.config.reading import SweepFile
-from galaxy_exp.config.sweep import COSTS, ExecutionConfig
+from galaxy_exp.config.search_section import COSTS
+from galaxy_exp.config.sweep import ExecutionConfig
 from galaxy_exp.journal.events import (
     ModelRegistered,
     PromotionDecided,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from galaxy_exp.config.changes import unsettles_workers
+from galaxy_exp.config.differences import changes_workers
 from galaxy_exp.errors import JournalError
 from galaxy_exp.journal.events import (
     EpochReported,
@@ -170,7 +170,7 @@ def _apply_to_sweep(event: Event, record: SweepRecord) -> None:
 def _change_sweep(event: SweepChanged, record: SweepRecord) -> None:
     record.changed.append(event)
     record.__dict__.pop("config", None)  # the cached one
-    if unsettles_workers(event.changes):
+    if changes_workers(event.changes):
         record.workers_chosen = None
     if event.reopens_search:
         record.finalists, record.why_search_ended = None, ""

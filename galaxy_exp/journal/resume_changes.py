@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from galaxy_exp.config.changes import CHANGEABLE, Change, differences, is_budget, is_changeable
+from galaxy_exp.config.differences import CHANGEABLE, Change, differences, is_budget, is_changeable
 from galaxy_exp.config.reading import (
     FlagValue,
     SweepFile,

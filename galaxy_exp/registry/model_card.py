@@ -12,6 +12,7 @@ from galaxy_exp.evaluation.selection import standings
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import Gain
 from galaxy_exp.space.search_space import Hyperparameter, Kind, SearchSpace
+from galaxy_exp.wording import short_value
 
 __all__ = ["LONGEST", "add_decision", "write_card"]
 
@@ -87,7 +88,7 @@ def _training_lines(record: SweepRecord, winner: TrialRecord) -> Iterator[str]:
         f"- trial {winner.number} of sweep `{record.sweep_id}`, {record.objective.name} "
         f"{'not known' if value is None else f'{value:.4f}'} on validation images"
     )
-    yield f"- hyperparameters: {', '.join(f'{name} = {_short(entry)}' for name, entry in winner.values.items())}"
+    yield f"- hyperparameters: {', '.join(f'{name} = {short_value(entry)}' for name, entry in winner.values.items())}"
     if winner.result is not None:
         yield f"- epochs: {winner.result.epochs}, the best was {winner.result.best_epoch}"
     yield f"- seed: {winner.seed} (sweep {record.config.search.seed}, split {record.config.data.split.seed})"
@@ -125,9 +126,9 @@ def _describe_entry(entry: Hyperparameter) -> str:
     if entry.kind is Kind.BOOLEAN:
         return f"- {entry.name}: true, false"
     if entry.listed:
-        return f"- {entry.name}: {', '.join(map(_short, entry.listed))}"
+        return f"- {entry.name}: {', '.join(map(short_value, entry.listed))}"
     scale = "" if entry.scale == "linear" else f", {entry.scale}"
-    return f"- {entry.name}: {_short(entry.low)} to {_short(entry.high)}{scale}"
+    return f"- {entry.name}: {short_value(entry.low)} to {short_value(entry.high)}{scale}"
 
 
 def _test_lines(record: SweepRecord) -> Iterator[str]:
@@ -220,7 +221,3 @@ def _limit_lines(record: SweepRecord, data: PreparedData) -> Iterator[str]:
 
 def _known(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -20,7 +20,7 @@ from galaxy_exp.errors import BadInputError
 from galaxy_exp.folders import write_atomically
 
 if TYPE_CHECKING:
-    from galaxy_exp.config.sweep import FitsConfig
+    from galaxy_exp.config.data_section import FitsConfig
     from galaxy_exp.data.inputs import NamedImage
     from galaxy_exp.registry.classifier import GalaxyClassifier
 

@@ -8,7 +8,6 @@ of an undisturbed run; a torn line at the end is cut off.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from galaxy_exp.errors import BadInputError
+from galaxy_exp.folders import take_lock
 from galaxy_exp.registry.prediction import Row, write_rows
 
 __all__ = ["PredictionCount", "RunIdentity", "count_rows", "partial_file", "predict_to_file"]
@@ -157,10 +157,8 @@ def _locked(partial: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise BadInputError(f"{partial}: cannot be written: {error.strerror}") from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadInputError(f"{partial}: another process is writing it; expected one at a time") from None
+        if not take_lock(file):
+            raise BadInputError(f"{partial}: another process is writing it; expected one at a time")
         yield file
 
 

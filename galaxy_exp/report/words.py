@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from galaxy_exp import wording
 from galaxy_exp.evaluation.metrics import METRIC_LABELS
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.redaction import hide_password
@@ -92,12 +93,11 @@ def plain_value(value: HyperparameterValue | None) -> str:
         return UNKNOWN
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return wording.short_value(value)
 
 
 def short_value(value: HyperparameterValue) -> str:
     """A hyperparameter's value beside an axis."""
     if isinstance(value, bool):
         return str(value).lower()
-    text = f"{value:.3g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
+    return wording.shorten(wording.short_value(value, 3), _MOST_CHARACTERS)

@@ -8,7 +8,7 @@ from typing import Any
 import keras_tuner
 from optuna.samplers import BaseSampler
 
-from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.search.cma_es import adapted_hyperparameters
 from galaxy_exp.search.history import StoppedTrials

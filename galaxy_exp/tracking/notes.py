@@ -11,6 +11,7 @@ from galaxy_exp.evaluation.metrics import METRIC_LABELS
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.tracking import names
 from galaxy_exp.tracking.views import charts_address, trials_address
+from galaxy_exp.wording import short_value
 
 __all__ = ["EXPERIMENT_NOTE", "describe_sweep", "describe_trial"]
 
@@ -113,8 +114,4 @@ def _changed(trial: TrialRecord, record: SweepRecord) -> str:
     if not (record.config.search.baseline and record.started.baseline):
         return ""
     changed = record.changes_from_baseline(trial.values)
-    return ", ".join(f"{name} = {_short(value)}" for name, value in changed.items())
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return ", ".join(f"{name} = {short_value(value, 3)}" for name, value in changed.items())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import uuid
@@ -15,6 +14,7 @@ from urllib.parse import unquote
 import psutil
 
 from galaxy_exp.errors import GalaxyExpError, ModelError, TrackingError, first_line
+from galaxy_exp.folders import take_lock
 from galaxy_exp.redaction import hide_in_address
 from galaxy_exp.tracking.addresses import (
     is_first_use,
@@ -90,7 +90,7 @@ def _alone(uri: str) -> Iterator[None]:
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         with suppress(OSError):
-            fcntl.flock(folder, fcntl.LOCK_EX)
+            take_lock(folder, wait=True)
         yield
     finally:
         os.close(folder)

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from galaxy_exp.config import load_sweep, parse_sweep
-from galaxy_exp.config.changes import STORE
+from galaxy_exp.config.differences import STORE
 from galaxy_exp.errors import ConfigError, TrackingError
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import Event, SweepChanged

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import sim_to_real
 from benchmarks.class_map import merge_probabilities, parse_map
-from galaxy_exp.config.sweep import SimulatedConfig
+from galaxy_exp.config.data_section import SimulatedConfig
 from galaxy_exp.data.simulated import simulate_galaxies
 
 MAP = "1:0,2:1,3:2,4:3,5:3,6:3,7:4,8:4,9:4"

@@ -6,8 +6,8 @@ import pytest
 from pydantic import BaseModel
 
 from galaxy_exp.config import load_sweep, parse_sweep
-from galaxy_exp.config.kinds import kinds_of
 from galaxy_exp.config.reading import parse_overrides
+from galaxy_exp.config.section import kinds_of
 from galaxy_exp.config.sweep import SweepConfig
 from galaxy_exp.errors import ConfigError
 

@@ -14,7 +14,7 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data import find_files, load_dataset, split_dataset
 from galaxy_exp.data.listing import EXPECTED_ENDINGS
 from galaxy_exp.errors import DataError

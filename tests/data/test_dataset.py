@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from galaxy_exp.data import build_dataset
-from galaxy_exp.data import dataset as dataset_module
+from galaxy_exp.data import build_dataset, image_arrays
 from galaxy_exp.errors import DataError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 8, 9, 3), dtype=np.uint8)
@@ -90,5 +89,5 @@ class TestDigest:
 
     def test_does_not_depend_on_the_chunk_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
         whole = build_dataset(IMAGES, LABELS, source="a").digest
-        monkeypatch.setattr(dataset_module, "CHUNK_BYTES", IMAGES[:2].nbytes)
+        monkeypatch.setattr(image_arrays, "CHUNK_BYTES", IMAGES[:2].nbytes)
         assert build_dataset(IMAGES, LABELS, source="a").digest == whole

@@ -11,8 +11,7 @@ from astropy.visualization import LuptonAsinhStretch
 from PIL import Image
 from pydantic import ValidationError
 
-from galaxy_exp.config.data_formats import FitsConfig
-from galaxy_exp.config.sweep import DataConfig, SplitConfig
+from galaxy_exp.config.data_section import DataConfig, FitsConfig, SplitConfig
 from galaxy_exp.data import Preprocessing, load_dataset, prepare_split
 from galaxy_exp.data.fits_file import read_fits, stretch_bands
 from galaxy_exp.errors import DataError

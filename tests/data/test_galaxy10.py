@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data import load_dataset
 from galaxy_exp.data.fetch import RemoteFile
 from galaxy_exp.data.simulated.classes import CLASS_NAMES

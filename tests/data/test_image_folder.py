@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from galaxy_exp.config.sweep import DataConfig, SplitConfig
+from galaxy_exp.config.data_section import DataConfig, SplitConfig
 from galaxy_exp.data import ImageDataset, load_dataset, split_dataset
 from galaxy_exp.errors import DataError
 

@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from galaxy_exp.config.data_formats import FitsConfig
+from galaxy_exp.config.data_section import FitsConfig
 from galaxy_exp.data import NamedImage, digest_files, find_files, iter_images
 from galaxy_exp.data.fits_file import read_fits
 from galaxy_exp.data.image_file import read_image

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data import find_files, load_dataset
 from galaxy_exp.data.image_file import picture_endings, read_image
 from galaxy_exp.data.listing import list_images

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from galaxy_exp.config.sweep import SplitConfig
-from galaxy_exp.data import ImageDataset, PreparedData, build_dataset, prepare_split, split_dataset
-from galaxy_exp.data import dataset as dataset_module
+from galaxy_exp.config.data_section import SplitConfig
+from galaxy_exp.data import ImageDataset, PreparedData, build_dataset, image_arrays, prepare_split, split_dataset
 from galaxy_exp.errors import DataError
 
 MakeDataset = Callable[..., ImageDataset]
@@ -21,7 +20,7 @@ MakeDataset = Callable[..., ImageDataset]
 
 def test_files_hold_the_split(make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = make_dataset(30, 20)
-    monkeypatch.setattr(dataset_module, "CHUNK_BYTES", 3 * dataset.images[0].nbytes)
+    monkeypatch.setattr(image_arrays, "CHUNK_BYTES", 3 * dataset.images[0].nbytes)
     prepared = prepare_split(dataset, SplitConfig(), tmp_path)
     split = split_dataset(dataset, SplitConfig())
     pairs = [

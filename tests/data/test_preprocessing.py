@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from galaxy_exp.config.sweep import DataConfig, FitsConfig, SplitConfig
-from galaxy_exp.data import PreparedData, load_dataset, prepare_split
-from galaxy_exp.data import scratch as scratch_module
+from galaxy_exp.config.data_section import DataConfig, FitsConfig, SplitConfig
+from galaxy_exp.data import PreparedData, image_arrays, load_dataset, prepare_split
 from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.errors import DataError
 
@@ -92,7 +91,7 @@ def test_prepared_data_remembers(h5_file: Path, tmp_path: Path) -> None:
 
 def test_large_results_lie_on_disk(h5_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     in_memory = load_dataset(DataConfig(source=str(h5_file), resize=8))
-    monkeypatch.setattr(scratch_module, "IN_MEMORY_BYTES", 100)
+    monkeypatch.setattr(image_arrays, "IN_MEMORY_BYTES", 100)
     on_disk = load_dataset(DataConfig(source=str(h5_file), resize=8))
     assert isinstance(on_disk.images, np.memmap)
     assert on_disk.digest == in_memory.digest
@@ -104,8 +103,8 @@ def test_large_compressed_hdf5_goes_to_disk_piece_by_piece(h5_file: Path, monkey
     with h5py.File(packed_file, "w") as file:
         file.create_dataset("images", data=plain.images, chunks=(5, 10, 9, 3), compression="gzip")
         file["ans"] = plain.labels
-    monkeypatch.setattr(scratch_module, "IN_MEMORY_BYTES", 100)
-    monkeypatch.setattr("galaxy_exp.data.dataset.CHUNK_BYTES", plain.images[:7].nbytes)
+    monkeypatch.setattr(image_arrays, "IN_MEMORY_BYTES", 100)
+    monkeypatch.setattr("galaxy_exp.data.image_arrays.CHUNK_BYTES", plain.images[:7].nbytes)
     packed = load_dataset(DataConfig(source=str(packed_file)))
     assert isinstance(packed.images, np.memmap)
     assert packed.digest == plain.digest

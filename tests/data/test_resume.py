@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from galaxy_exp.data.download import PIECE_BYTES
-from galaxy_exp.data.fetch import MAX_RESUMES
+from galaxy_exp.data.fetch import MAX_RESUMES, PIECE_BYTES
 from galaxy_exp.errors import FetchError
 
 from .conftest import CONTENT, Fetch, RecordingHandler, remote

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from galaxy_exp.config.sweep import SimulatedConfig
+from galaxy_exp.config.data_section import SimulatedConfig
 from galaxy_exp.data.simulated import (
     CLASS_NAMES,
     CONFUSIONS,
@@ -81,7 +81,7 @@ class TestSamePictures:
     def test_in_another_process(self) -> None:
         program = (
             "import hashlib; from galaxy_exp.data.simulated import simulate_galaxies\n"
-            "from galaxy_exp.config.sweep import SimulatedConfig\n"
+            "from galaxy_exp.config.data_section import SimulatedConfig\n"
             "images, labels = simulate_galaxies(SimulatedConfig(n_images=80, seed=5, label_noise=0.3))\n"
             "print(hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest())"
         )

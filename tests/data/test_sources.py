@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from galaxy_exp.config.sweep import DataConfig, SimulatedConfig, SplitConfig
+from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
 from galaxy_exp.data import SOURCES, ImageDataset, load_dataset
 from galaxy_exp.data.sources import check_source
 from galaxy_exp.errors import DataError

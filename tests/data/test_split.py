@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedShuffleSplit
 
-from galaxy_exp.config.sweep import SplitConfig
+from galaxy_exp.config.data_section import SplitConfig
 from galaxy_exp.data import ImageDataset, build_dataset, split_dataset
 from galaxy_exp.data.parts import PARTS
 from galaxy_exp.data.split import Split

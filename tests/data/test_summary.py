@@ -5,9 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from galaxy_exp.config.sweep import SplitConfig
-from galaxy_exp.data import ImageDataset, split_dataset
-from galaxy_exp.data import dataset as dataset_module
+from galaxy_exp.config.data_section import SplitConfig
+from galaxy_exp.data import ImageDataset, image_arrays, split_dataset
 from galaxy_exp.data.summary import channel_statistics, summarise_dataset
 
 MakeDataset = Callable[..., ImageDataset]
@@ -16,7 +15,7 @@ MakeDataset = Callable[..., ImageDataset]
 def test_channel_statistics_are_those_of_all_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 9, 9, 3), dtype=np.uint8) // [1, 2, 4]
     images = images.astype(np.uint8)
-    monkeypatch.setattr(dataset_module, "CHUNK_BYTES", images[:7].nbytes)
+    monkeypatch.setattr(image_arrays, "CHUNK_BYTES", images[:7].nbytes)
     means, deviations = channel_statistics(images)
     np.testing.assert_allclose(means, (images / 255).mean(axis=(0, 1, 2)))
     np.testing.assert_allclose(deviations, (images / 255).std(axis=(0, 1, 2)))

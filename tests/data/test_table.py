@@ -10,7 +10,7 @@ from astropy.io import fits
 from PIL import Image
 from pyarrow import parquet
 
-from galaxy_exp.config.sweep import DataConfig, SplitConfig, TableConfig
+from galaxy_exp.config.data_section import DataConfig, SplitConfig, TableConfig
 from galaxy_exp.data import ImageDataset, load_dataset
 from galaxy_exp.errors import DataError
 

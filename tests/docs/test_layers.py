@@ -24,8 +24,7 @@ GROUND = {
     "seeding",
     "search_methods",
     "quiet",
-    "software",
-    "import_paths",
+    "environment",
     "redaction",
     "wording",
     "interrupts",
@@ -77,13 +76,13 @@ OWNERS = {
     "h5py": {"data"},
     "astropy": {"data"},
     "pyarrow": {"data", "registry.prediction"},
-    "pooch": {"data"},
     "cloudpickle": {"hypermodel"},
     "distributed": {"execution.clusters", "execution.dask_engine", "execution.dask_protocol"},
     "dask_jobqueue": {"execution.clusters"},
     "psutil": {"tracking", "execution", "doctor"},
     "click": {"cli"},
-    "rich": {"cli"},
+    "rich": {"cli", "data.fetch"},
+    "fcntl": {"folders"},
 }
 """The only parts or modules that import a library."""
 
@@ -177,8 +176,8 @@ def test_library_is_imported_by_its_owners_only(library: str) -> None:
 
 
 def test_heavy_libraries_are_not_imported_with_the_package_or_the_command_line() -> None:
-    light = {"__init__", "__main__", "sweep", "quiet", "software", "errors", "records", "seeding", "folders"}
-    light |= {"evaluation.metrics", "import_paths", "preparation", "execution.engine", "execution.local_engine"}
+    light = {"__init__", "__main__", "sweep", "quiet", "environment", "errors", "records", "seeding", "folders"}
+    light |= {"evaluation.metrics", "preparation", "execution.engine", "execution.local_engine"}
     light |= {"execution.loop", "execution.worker", "execution.worker_pool", "execution.trials"}
     light |= {"tracking.sweep_tracking"}
     heavy = {

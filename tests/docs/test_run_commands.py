@@ -30,7 +30,7 @@ from PIL import Image
 from galaxy_exp.cli.main import cli
 from galaxy_exp.cli.options import read_shortcuts
 from galaxy_exp.config import load_sweep
-from galaxy_exp.config.sweep import SimulatedConfig
+from galaxy_exp.config.data_section import SimulatedConfig
 from galaxy_exp.data.simulated import CLASS_NAMES, simulate_galaxies
 from galaxy_exp.folders import ProjectFolder
 
@@ -70,7 +70,7 @@ OTHERS = (
     "galaxy-exp evaluate labelled.h5",
     "galaxy-exp evaluate galaxies.h5",
     "galaxy-exp doctor",
-    "galaxy-exp doctor --mend",
+    "galaxy-exp doctor --repair",
     "galaxy-exp sync",
 )
 """Run after the tutorial, in this order."""

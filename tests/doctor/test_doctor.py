@@ -1,4 +1,4 @@
-"""`galaxy-exp doctor` on folders where something is wrong: it tells, mends when asked, and is then content."""
+"""`galaxy-exp doctor` on folders where something is wrong: it reports, repairs when asked, and is then content."""
 
 import errno
 import fcntl
@@ -15,7 +15,7 @@ from journaled_sweeps import FINISH, SWEEP, trial_events
 
 from galaxy_exp.cli.main import run_command
 from galaxy_exp.config import SweepConfig
-from galaxy_exp.doctor.files import examine_journal
+from galaxy_exp.doctor.sweep_files import examine_journal
 from galaxy_exp.journal.events import FinalistsChosen, ModelRegistered, SweepResumed, WinnerChosen
 from galaxy_exp.registry import version_tags
 from galaxy_exp.tracking import names
@@ -28,8 +28,9 @@ IN_ORDER = (0, [])
 def test_an_empty_folder_is_one_line_and_stays_empty(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GALAXY_EXP_HOME", raising=False)
-    assert run_command(["doctor", "--mend"]) == 0
-    assert capsys.readouterr().out.startswith("no sweeps here yet")
+    for option in ("--repair", "--mend"):  # the second is the name in earlier releases
+        assert run_command(["doctor", option]) == 0
+        assert capsys.readouterr().out.startswith("no sweeps here yet")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -48,7 +49,7 @@ class TestRuns:
         problem = "2 runs are RUNNING in MLflow, and no driver runs the sweep"
         assert doctor() == (1, [(problem, "open")])
         assert ward.statuses() == ["FINISHED", "RUNNING", "RUNNING"]
-        assert doctor("--mend") == (0, [(problem, "mended")])
+        assert doctor("--repair") == (0, [(problem, "repaired")])
         assert ward.statuses() == ["FINISHED", "KILLED", "KILLED"]
         closed = [run for run in ward.runs().values() if run.info.status == "KILLED"]
         assert all("no driver runs the sweep" in run.data.tags[names.CLOSED] for run in closed)
@@ -64,7 +65,7 @@ class TestRuns:
             projection = ward.projection(journal)
             for event in trial_events(0, ends=False):
                 projection.on_event(journal.append(event), journal.record)
-            assert run_command(["doctor", "--mend"]) == 0
+            assert run_command(["doctor", "--repair"]) == 0
         assert capsys.readouterr().out == "all in order (1 sweep, 1 of them running and left alone)\n"
         assert ward.statuses() == ["RUNNING", "RUNNING"]
 
@@ -73,7 +74,7 @@ class TestRuns:
         ward.play(*trial_events(1), *FINISH, tracked=False)
         problem = "MLflow lacks trial 1 and the end of the sweep"
         assert doctor() == (1, [(problem, "open")])
-        assert doctor("--mend") == (0, [(problem, "mended")])
+        assert doctor("--mend") == (0, [(problem, "repaired")])
         assert ward.statuses() == ["FINISHED"] * 3
         history = ward.client.get_metric_history(ward.record().trials[1].run_id, "val_macro_f1")
         assert [point.value for point in history] == [1.1, 1.2]
@@ -82,7 +83,7 @@ class TestRuns:
         ward.finish()
         run_id = ward.record().trials[0].run_id
         ward.client.delete_run(run_id)
-        assert doctor("--mend") == (0, [("MLflow lacks trial 0", "mended")])
+        assert doctor("--repair") == (0, [("MLflow lacks trial 0", "repaired")])
         assert run_id in ward.runs()
         assert len(ward.client.get_metric_history(run_id, "val_macro_f1")) == 2
 
@@ -90,7 +91,7 @@ class TestRuns:
         ward.finish()
         parent, trial = ward.record().parent_run_id, ward.record().trials[0].run_id
         ward.client.delete_run(parent)
-        code, _ = doctor("--mend")
+        code, _ = doctor("--repair")
         assert code == 0
         assert ward.record().parent_run_id == parent
         assert ward.client.get_run(trial).data.tags["mlflow.parentRunId"] == parent
@@ -102,7 +103,7 @@ class TestRuns:
         double = ward.client.create_run(first.info.experiment_id, tags=first.data.tags)
         ward.client.set_terminated(double.info.run_id)
         problem = "MLflow has more than one run of trial 1"
-        assert doctor("--mend") == (0, [(problem, "mended")])
+        assert doctor("--repair") == (0, [(problem, "repaired")])
         assert double.info.run_id not in ward.runs()
         assert doctor() == IN_ORDER
 
@@ -111,7 +112,7 @@ class TestRuns:
         parent = ward.client.get_run(ward.record().parent_run_id)
         tags = parent.data.tags | {names.SWEEP_ID: "of-somebody-else"}
         ward.client.create_run(parent.info.experiment_id, tags=tags)
-        code, rows = doctor("--mend")
+        code, rows = doctor("--repair")
         assert code == 0
         assert [state for _, state in rows] == ["harmless"]
         assert "no journal here knows of its 1 runs" in rows[0][0]
@@ -128,7 +129,7 @@ class TestRuns:
             probe.bind(("127.0.0.1", 0))
             uri = f"http://me:hunter2@127.0.0.1:{probe.getsockname()[1]}"
         ward.play(*trial_events(0), tracked=False, tracking_uri=uri)
-        code, rows = doctor("--mend")
+        code, rows = doctor("--repair")
         assert code == 1
         assert [state for _, state in rows] == ["open"]
         assert rows[0][0].startswith("cannot be compared with the journals of 1 sweeps: MLflow store http://***@")
@@ -144,9 +145,9 @@ class TestVersions:
     def test_registered_by_a_driver_that_died_before_it_could_say_so(self, ward, doctor, version):
         chosen = FinalistsChosen(numbers=[], reason="done"), WinnerChosen(number=0)
         ward.play(*trial_events(0), *chosen, closed="KILLED")
-        code, rows = doctor("--mend")
+        code, rows = doctor("--repair")
         assert code == 0
-        assert rows == [(f"{ward.experiment} version 1 is registered, and the journal does not know of it", "mended")]
+        assert rows == [(f"{ward.experiment} version 1 is registered, and the journal does not know of it", "repaired")]
         assert ward.record().registered.version == 1
         assert ward.record().registered.number == 0
 
@@ -165,7 +166,7 @@ class TestFiles:
         ward.journal_file.write_bytes(whole + b'{"event": "swe')
         problem = "journal.jsonl: the last line was cut off while it was written"
         assert doctor() == (0, [(problem, "harmless")])
-        assert doctor("--mend") == (0, [(problem, "mended")])
+        assert doctor("--repair") == (0, [(problem, "repaired")])
         assert ward.journal_file.read_bytes() == whole
         assert doctor() == IN_ORDER
 
@@ -175,7 +176,7 @@ class TestFiles:
         (finding,) = examine_journal(ward.folder)
         ward.play(SweepResumed(), *trial_events(1), tracked=False)
         whole = ward.journal_file.read_bytes()
-        finding.mend()
+        finding.repair()
         assert ward.journal_file.read_bytes() == whole
         assert [path.name for path in ward.folder.path.glob("journal*")] == ["journal.jsonl"]
 
@@ -187,7 +188,7 @@ class TestFiles:
         (problem, state), *rest = doctor()[1]
         assert (problem.split(":")[1], state, rest) == ("9", "open", [])
         assert "damaged, 2 lines after it" in problem
-        assert (problem, "mended") in doctor("--mend")[1]
+        assert (problem, "repaired") in doctor("--repair")[1]
         assert (ward.folder.path / "journal.jsonl.damaged").read_bytes() == damaged
         assert [trial.epochs for trial in ward.record().trials.values()] == [2, 0]
         assert doctor() == IN_ORDER
@@ -200,13 +201,13 @@ class TestFiles:
         (problem, state), *rest = doctor()[1]
         assert (problem.split(":")[1], state, rest) == (str(ended + 2), "open", [])
         assert "trial_ended names trial 0, which had ended before" in problem
-        assert (problem, "mended") in doctor("--mend")[1]
+        assert (problem, "repaired") in doctor("--repair")[1]
         assert doctor() == IN_ORDER
 
     def test_a_journal_whose_beginning_is_damaged_is_left_to_the_user(self, ward, doctor):
         ward.play(*trial_events(0), tracked=False)
         ward.journal_file.write_bytes(b"x" + ward.journal_file.read_bytes())
-        ((problem, state),) = doctor("--mend")[1]
+        ((problem, state),) = doctor("--repair")[1]
         assert "nothing of the sweep can be known" in problem
         assert state == "open"
 
@@ -222,9 +223,9 @@ class TestFiles:
 
     def test_a_folder_whose_sweep_never_began_goes_when_it_is_old(self, ward, doctor):
         folder = ward.project.new_sweep("early").path
-        assert doctor("--mend") == IN_ORDER
+        assert doctor("--repair") == IN_ORDER
         os.utime(folder, (0, 0))
-        assert doctor("--mend") == (0, [("the sweep was ended before its first trial", "mended")])
+        assert doctor("--repair") == (0, [("the sweep was ended before its first trial", "repaired")])
         assert not folder.exists()
 
     def test_what_a_sweep_that_never_began_left_is_told_and_kept(self, ward, doctor):
@@ -233,14 +234,14 @@ class TestFiles:
             (folder / name).touch()
         os.utime(folder, (0, 0))
         problem = "the sweep has not begun, and its folder holds hypermodel.pkl, journal.jsonl"
-        assert doctor("--mend") == (0, [(problem, "harmless")])
+        assert doctor("--repair") == (0, [(problem, "harmless")])
         assert len(list(folder.iterdir())) == 2
 
     def test_trials_without_a_journal_are_left_to_the_user(self, ward, doctor):
         ward.play(*trial_events(0), tracked=False)
         ward.journal_file.unlink()
         os.utime(ward.folder.path, (0, 0))
-        assert doctor("--mend") == (1, [("the journal is gone, and trials are there", "open")])
+        assert doctor("--repair") == (1, [("the journal is gone, and trials are there", "open")])
 
     def test_the_model_that_is_to_be_registered_is_missed(self, ward, doctor):
         ward.play(*trial_events(0), closed="KILLED")
@@ -248,7 +249,7 @@ class TestFiles:
         model.unlink()
         (ward.folder.trial(0) / "model_graph").mkdir()  # resuming needs the file too
         problem = f"{model}: the model of the best trial is gone"
-        assert doctor("--mend") == (1, [(problem, "open")])
+        assert doctor("--repair") == (1, [(problem, "open")])
 
     def test_the_model_of_a_finalist_is_missed_once_all_of_them_are_trained_again(self, ward, doctor):
         named = {"tracking": {"experiment": ward.experiment}, "registry": {"finalists": 1, "seeds": 2}}
@@ -272,7 +273,7 @@ class TestFiles:
             ward.folder.attempt(0, attempt).mkdir()
         problem = f"{ward.folder.path / 'trials'}: files of 2 attempts whose workers were lost"
         assert doctor() == (0, [(problem, "harmless")])
-        assert doctor("--mend") == (0, [(problem, "mended")])
+        assert doctor("--repair") == (0, [(problem, "repaired")])
         assert (ward.folder.attempts(), ward.folder.trial(0).is_dir()) == ([], True)
 
     def test_the_certificate_of_a_dead_driver_goes(self, ward, doctor):
@@ -280,7 +281,7 @@ class TestFiles:
         left = ward.project.worker_log(SWEEP).with_suffix(".tls")
         left.mkdir(parents=True)
         problem = f"{left}: the certificate of a dead driver"
-        assert doctor("--mend") == (0, [(problem, "mended")])
+        assert doctor("--repair") == (0, [(problem, "repaired")])
         assert not left.exists()
 
     @pytest.mark.parametrize("held", [[], ["hypermodel.pkl"], ["trials"]], ids=["empty", "model", "trials"])
@@ -290,11 +291,11 @@ class TestFiles:
         left.mkdir(parents=True)
         for name in held:
             (folder.path / name).mkdir()
-        doctor("--mend")
+        doctor("--repair")
         assert left.exists()
         os.utime(folder.path, (0, 0))
-        _, rows = doctor("--mend")
-        assert (f"{left}: the certificate of a dead driver", "mended") in rows
+        _, rows = doctor("--repair")
+        assert (f"{left}: the certificate of a dead driver", "repaired") in rows
         assert not left.exists()
 
     def test_prepared_images_that_are_gone_are_told(self, ward, doctor, tmp_path):
@@ -318,10 +319,10 @@ def test_a_worker_of_a_dead_driver_is_ended(ward, doctor):
         worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], stdout=file, process_group=0)
     try:
         with ward.begin():
-            assert doctor("--mend") == IN_ORDER  # a driver is there
+            assert doctor("--repair") == IN_ORDER  # a driver is there
         problem = f"process {worker.pid} is a worker whose driver is gone"
         assert doctor() == (1, [(problem, "open")])
-        assert doctor("--mend") == (0, [(problem, "mended")])
+        assert doctor("--repair") == (0, [(problem, "repaired")])
     finally:
         worker.kill()
         worker.wait()
@@ -344,5 +345,5 @@ def test_a_worker_of_a_sweep_that_is_beginning_is_left_alone(ward, doctor, tmp_p
         while not log.exists() or not log.stat().st_size:
             assert process.poll() is None
             time.sleep(0.05)
-        assert doctor("--mend") == IN_ORDER
+        assert doctor("--repair") == IN_ORDER
         assert process.poll() is None

@@ -5,7 +5,7 @@ import random
 import pytest
 from written_records import RecordWriter
 
-from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.execution.budget import Budget, expected_gain, trials_without_gain
 from galaxy_exp.records import TrialState
 from galaxy_exp.search.pruners import build_pruner

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from written_records import started
 
-from galaxy_exp.config.sweep import SearchConfig, SweepConfig
+from galaxy_exp.config.search_section import SearchConfig
+from galaxy_exp.config.sweep import SweepConfig
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.engine import LostWorker
 from galaxy_exp.execution.hang_detection import HangDetector

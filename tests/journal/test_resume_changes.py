@@ -4,7 +4,7 @@ import pytest
 from written_records import started
 
 from galaxy_exp.config import parse_sweep
-from galaxy_exp.config.changes import Change, differences
+from galaxy_exp.config.differences import Change, differences
 from galaxy_exp.config.reading import FlagValue, read_sweep
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.journal.events import (

@@ -14,9 +14,9 @@ import pytest
 from astropy.io import fits
 
 from galaxy_exp.cli.main import run_command
-from galaxy_exp.config.data_formats import FitsConfig
+from galaxy_exp.config.data_section import FitsConfig
 from galaxy_exp.data import PreparedData, build_dataset
-from galaxy_exp.data.sources.array_source import DESCRIPTION
+from galaxy_exp.data.sources.array_file import DESCRIPTION
 from galaxy_exp.errors import ModelError
 from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.registry import version_tags

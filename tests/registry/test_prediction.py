@@ -12,7 +12,7 @@ import pytest
 from astropy.io import fits
 
 from galaxy_exp.cli.main import run_command
-from galaxy_exp.config.data_formats import FitsConfig
+from galaxy_exp.config.data_section import FitsConfig
 from galaxy_exp.errors import BadInputError
 from galaxy_exp.registry.classifier import Predictions
 from galaxy_exp.registry.packaging import ModelVersionRef

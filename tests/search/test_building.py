@@ -4,12 +4,12 @@ import re
 
 import keras_tuner
 import pytest
-from galaxy_exp.report.page.citations import ENTRIES
 from search.driving import distinct, drive, finite_space, mixed_space
 
-from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.errors import ConfigError, SweepFailedError
 from galaxy_exp.records import Evidence, Outcome, TrialState
+from galaxy_exp.report.paper import read_references
 from galaxy_exp.search.building import build_proposer, check_names, check_search
 from galaxy_exp.search.pruners import build_pruner
 from galaxy_exp.search_methods import PRUNERS, SAMPLERS
@@ -175,5 +175,5 @@ def test_the_table_of_methods_is_complete(methods):
     for name, method in methods.items():
         assert callable(method.load())
         assert method.label or name == "none"
-        assert set(method.citations) <= set(ENTRIES)
+        assert set(method.citations) <= set(read_references())
         assert set(method.options) <= set(SearchConfig.model_fields)

@@ -6,7 +6,7 @@ import keras_tuner
 import pytest
 from search.driving import SCORE, distinct, drive, finite_space, mixed_space, score_of
 
-from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.records import Evidence, Objective, Outcome, TrialState
 from galaxy_exp.search.building import build_proposer, sampler_factory
 from galaxy_exp.search.sampler_proposer import SamplerProposer

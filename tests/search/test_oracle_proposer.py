@@ -5,7 +5,7 @@ import pytest
 from search.driving import SCORE, distinct, drive, every_outcome, finite_space, mixed_space, score_of
 from search.user_classes import ImpatientOracle
 
-from galaxy_exp.config.sweep import SearchConfig
+from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.errors import SweepFailedError
 from galaxy_exp.records import Outcome, TrialState
 from galaxy_exp.search.building import build_proposer

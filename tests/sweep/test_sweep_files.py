@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from galaxy_exp.config.sweep import SimulatedConfig
+from galaxy_exp.config.data_section import SimulatedConfig
 from galaxy_exp.data.simulated import simulate_galaxies
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"

@@ -1,11 +1,11 @@
-"""Simulated galaxies in the ten classes of Galaxy10 SDSS, for trying a sweep without a download.
+"""Simulated galaxies in the ten classes of Galaxy10 SDSS, to try a sweep without a download.
 
-`drawing` draws the physical parameters that `morphology` lists, `light` and `spiral` render them, `surroundings` adds
-stars and neighbours, `imaging` seeing, noise and the SDSS colour stretch, `truth` says what was drawn, `label_noise`
-gives wrong labels, `generate` makes a set. Nothing here is taken from a real image.
+`classes` has names, class sizes and label noise; `drawing` draws the physical parameters of `morphology`; `light`
+renders them; `surroundings` adds stars and neighbours; `imaging` adds seeing, noise and the colour stretch of SDSS;
+`truth` records the true parameters; `generate` makes a set. Nothing is taken from real images.
 """
 
-from galaxy_exp.data.simulated.classes import CLASS_NAMES, GALAXY10_COUNTS, allocate_counts
+from galaxy_exp.data.simulated.classes import CLASS_NAMES, CONFUSIONS, GALAXY10_COUNTS, allocate_counts
 from galaxy_exp.data.simulated.generate import (
     SimulatedGalaxies,
     iter_galaxies,
@@ -13,7 +13,6 @@ from galaxy_exp.data.simulated.generate import (
     simulate_galaxy,
     simulate_with_truth,
 )
-from galaxy_exp.data.simulated.label_noise import CONFUSIONS
 from galaxy_exp.data.simulated.truth import TRUTH_DTYPE, TRUTH_FIELDS
 
 __all__ = [

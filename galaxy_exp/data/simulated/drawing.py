@@ -5,8 +5,8 @@ The ranges overlap where volunteers disagree: in roundness, in the winding of ar
 Pitch angles follow the relation that Hart et al. (2017, arXiv:1708.04628) fitted to volunteers' answers. Colours are
 near those of early and late types in SDSS bands (Shimasaku et al. 2001, doi:10.1086/322094). Bars in about a third of
 the discs (Masters et al. 2011, arXiv:1003.0449). Discs break off at 2 to 4 scale lengths (Pohlen & Trujillo 2006,
-doi:10.1051/0004-6361:20064883). The other ranges are ours: usual values for each kind of galaxy,
-adjusted until pictures, channel means and deviations came near those of Galaxy10.
+doi:10.1051/0004-6361:20064883). The other ranges are usual values for each kind of galaxy,
+adjusted until pictures, channel means and deviations were similar to those of Galaxy10.
 """
 
 from __future__ import annotations
@@ -167,10 +167,10 @@ def _draw_arms(rng: np.random.Generator, winding: int, disc: Colour, bar: Bulge 
 
 def _draw_arm_number(rng: np.random.Generator, winding: int) -> int:
     """Mostly two (Hart et al. 2016, arXiv:1607.01019, figure 4); one-armed ones are wound loosely."""
-    chance = rng.random()
-    if winding == 3 and chance < 0.10:
+    draw = rng.random()
+    if winding == 3 and draw < 0.10:
         return 1
-    return 2 if chance < 0.66 else 3 if chance < 0.84 else int(rng.integers(4, 6))
+    return 2 if draw < 0.66 else 3 if draw < 0.84 else int(rng.integers(4, 6))
 
 
 def _draw_knots(rng: np.random.Generator, disc: Colour) -> Knots:
@@ -186,7 +186,7 @@ def _late_colour(rng: np.random.Generator) -> Colour:
 
 
 def _draw_colour(rng: np.random.Generator, g_r: float) -> Colour:
-    """r-i follows g-r along the sequence of galaxies in SDSS pictures (ours, by eye), with little scatter."""
+    """r-i follows g-r along the sequence of galaxies in SDSS pictures (fitted by eye), with little scatter."""
     return Colour(g_r, 0.085 + 0.60 * g_r - 0.27 * g_r * abs(g_r) + rng.normal(0, 0.035))
 
 
@@ -195,7 +195,6 @@ def _mix(one: Colour, other: Colour, share: float) -> Colour:
 
 
 def _bluer(colour: Colour, by: float) -> Colour:
-    """Younger stars than those of `colour`, by so many magnitudes in g-r."""
     return Colour(colour.g_r - by, colour.r_i - 0.5 * by)
 
 

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.sweep import SimulatedConfig
-from galaxy_exp.data.simulated.classes import allocate_counts
+from galaxy_exp.config.data_section import SimulatedConfig
+from galaxy_exp.data.simulated.classes import allocate_counts, confuse_label
 from galaxy_exp.data.simulated.drawing import draw_galaxy
 from galaxy_exp.data.simulated.imaging import Frame, draw_observation, observe, stretch_colours
-from galaxy_exp.data.simulated.label_noise import confuse_label
 from galaxy_exp.data.simulated.light import render_galaxy
 from galaxy_exp.data.simulated.surroundings import add_surroundings
 from galaxy_exp.data.simulated.truth import TRUTH_DTYPE, describe_truth
@@ -31,27 +30,27 @@ NATIVE_PIXEL_AREA = 0.396**2
 
 @dataclass(frozen=True, eq=False)
 class SimulatedGalaxies:
-    """A set with what is true of each image."""
+    """Simulated images with their labels and true parameters."""
 
     images: NDArray[np.uint8]
     """uint8 (n, side, side, 3), channels red, green, blue."""
     labels: NDArray[np.int64]
-    """int64 (n,), with label noise where that was asked for."""
+    """int64 (n,), with label noise if configured."""
     truth: NDArray[Any]
     """(n,) of `TRUTH_DTYPE`, whose `label` is the true class."""
 
 
 def simulate_galaxies(config: SimulatedConfig) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images uint8 (n_images, image_size, image_size, 3) and labels int64 (n_images,), in mixed order."""
+    """Images uint8 (n_images, image_size, image_size, 3) and labels int64 (n_images,), in random order."""
     simulated = simulate_with_truth(config)
     return simulated.images, simulated.labels
 
 
 def simulate_with_truth(config: SimulatedConfig) -> SimulatedGalaxies:
-    """The set that `config` describes, in mixed order, with the true parameters of every image.
+    """A set in random order, with the true parameters of every image.
 
-    Every galaxy has a random stream of its own, seeded by (seed, class, its number within the class): a
-    larger set with the same seed holds the galaxies of a smaller one.
+    Every galaxy has a separate random stream, seeded by (seed, class, number within the class), so that a larger set
+    with the same seed contains the galaxies of a smaller one.
     """
     images = np.empty((config.n_images, config.image_size, config.image_size, 3), np.uint8)
     truth = np.empty(config.n_images, TRUTH_DTYPE)
@@ -81,7 +80,7 @@ def simulate_galaxy(label: int, number: int, *, seed: int, image_size: int) -> t
     angle = rng.uniform(0, pi)
     x, y = _draw_axes(rng, frame, angle)
     bands = render_galaxy(galaxy, x, y, galaxy.half_light_radius * scale, rng)
-    # half of the light lies within one half-light radius: area pi in the renderer's units
+    # one half-light radius contains half of the light: area pi in the renderer's units
     bands *= np.float32(2 * pi * NATIVE_PIXEL_AREA * 10 ** (0.4 * (22.5 - galaxy.surface_brightness)))
     n_neighbours = add_surroundings(bands, rng, frame, galaxy.r90_arcsec)
     image = stretch_colours(observe(bands, observation, rng, frame))

@@ -27,7 +27,7 @@ SKY_NOISE = np.array([0.0120, 0.0103, 0.0076], np.float32)
 """Standard deviation in i, r, g per image pixel after resampling, nanomaggies per native pixel."""
 NOISE_DOUBLING = 0.15
 """Surface brightness in r that doubles the variance of the noise, nanomaggies per native pixel. The photons of the sky,
-20.86 mag/arcsec^2 (sdss3.org/dr9/scope.php), would make it 0.71; the rest is what JPEG adds where there is light."""
+20.86 mag/arcsec^2 (sdss3.org/dr9/scope.php), would make it 0.71; JPEG adds the rest where it is bright."""
 COLOUR_NOISE = 0.32
 """Noise of a channel against the others in units of `SKY_NOISE`. JPEG's colour quantisation drops most of it in an
 empty sky, so that sky noise is nearly grey, and leaves blotches on the faint parts of galaxies."""
@@ -43,7 +43,7 @@ NONLINEARITY = 2.25
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The geometry of an image: what is rendered is larger by a margin, from which the seeing carries light in."""
+    """Geometry of an image, which is rendered with a margin because seeing blurs light into the image."""
 
     size: int
     """Side of the image in pixels."""
@@ -73,9 +73,9 @@ class Observation:
     sky: tuple[float, float, float]
     """In i, r, g, in units of `SKY_LEVEL`."""
     offsets: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
-    """Rows and columns by which i, r and g lie off."""
+    """Shifts of i, r and g in rows and columns."""
     seam: float | None
-    """Column, as a share of the image's width, of an unexposed line between two fields; mostly none."""
+    """Column, as a fraction of the width, of an unexposed line between two fields; mostly None."""
 
 
 def draw_observation(rng: np.random.Generator, r90_arcsec: float) -> Observation:
@@ -155,7 +155,7 @@ def _draw_noise(observation: Observation, rng: np.random.Generator, frame: Frame
 
 
 def _add_colour_noise(seen: Bands, observation: Observation, rng: np.random.Generator, frame: Frame) -> None:
-    """Adds red against blue and green against both, weaker where there is hardly any light."""
+    """Adds red against blue and green against both, weaker in the dark."""
     length = COLOUR_NOISE_LENGTH * frame.scale
     red, green = _unit_noise(rng, 2, frame.size, length, 0.55 * length)
     light = np.maximum(seen[1], 0) * np.float32(1 / SKY_NOISE[1])

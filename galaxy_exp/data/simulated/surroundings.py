@@ -1,4 +1,4 @@
-"""What else is in the picture: stars of the Milky Way, background galaxies, companions."""
+"""Neighbours in the picture: stars of the Milky Way, background galaxies, companions."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.data.simulated.imaging import Frame
-from galaxy_exp.data.simulated.light import render_sersic
+from galaxy_exp.data.simulated.light import add_points, render_sersic
 from galaxy_exp.data.simulated.morphology import Bulge, Colour
-from galaxy_exp.data.simulated.spiral import add_points
 
 __all__ = ["add_surroundings"]
 
@@ -18,13 +17,13 @@ Bands = NDArray[np.float32]
 """float32 (3, side, side): i, r, g in nanomaggies per native pixel of 0.396 arcsec."""
 
 POINTS_PER_IMAGE = 3.0
-"""Stars and unresolved galaxies, in the mean, at an R90 of 8 arcsec; their number grows with the area of sky."""
-CLUSTER_CHANCE = 0.2
-"""Of a place where most neighbours are the red galaxies of a cluster."""
+"""Mean number of stars and unresolved galaxies at an R90 of 8 arcsec; it grows with the area of sky."""
+CLUSTER_PROBABILITY = 0.2
+"""Probability that most neighbours are the red galaxies of a cluster."""
 CLEAR_RADIUS = 11.0
-"""Pixels (of 69) around the centre that are mostly free: a star there would have been taken for the nucleus."""
-COMPANION_CHANCE = 0.16
-"""Of a resolved neighbour; most are small and in the background, some are as large as the galaxy itself."""
+"""Radius in pixels (of 69) that is mostly free of neighbours: a star there would look like the nucleus."""
+COMPANION_PROBABILITY = 0.16
+"""Probability of a resolved neighbour; most are small and in the background, some as large as the galaxy itself."""
 
 
 def add_surroundings(bands: Bands, rng: np.random.Generator, frame: Frame, r90_arcsec: float) -> int:
@@ -43,9 +42,9 @@ def add_surroundings(bands: Bands, rng: np.random.Generator, frame: Frame, r90_a
     # the same star is spread over fewer image pixels in a picture of a larger galaxy
     brightness = frame.scale**2 * (8 / r90_arcsec) ** 2
     flux = np.exp(rng.normal(0.7, 1.5, n_points)) * brightness
-    light = _point_colours(rng, n_points, clustered=rng.random() < CLUSTER_CHANCE) * np.where(far, flux, 0)
+    light = _point_colours(rng, n_points, clustered=rng.random() < CLUSTER_PROBABILITY) * np.where(far, flux, 0)
     add_points(bands, places[0], places[1], np.asarray(light, np.float32))
-    if rng.random() >= COMPANION_CHANCE:
+    if rng.random() >= COMPANION_PROBABILITY:
         return int(far.sum())
     _add_companion(bands, rng, frame)
     return int(far.sum()) + 1

@@ -1,53 +1,55 @@
-"""Data sources: one file a source, chosen by `data.source` of the sweep file.
+"""Data sources, chosen by `data.source` of the sweep file.
 
-A new named source is one new file here and one line in `SOURCES`; a function that takes the `DataConfig` and returns an
-`ImageDataset`.
+A new named source is a function from `DataConfig` to `ImageDataset` and one line in `SOURCES`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from galaxy_exp.config.data_formats import ARRAY_SUFFIXES, TABLE_SUFFIXES
-from galaxy_exp.config.sweep import DataConfig
-from galaxy_exp.data.array_file import is_array_file
-from galaxy_exp.data.dataset import ImageDataset, preprocess_dataset
+from galaxy_exp.config.data_section import ARRAY_SUFFIXES, TABLE_SUFFIXES, DataConfig
+from galaxy_exp.data.dataset import ImageDataset, build_dataset, preprocess_dataset
 from galaxy_exp.data.preprocessing import Preprocessing
-from galaxy_exp.data.reasons import access_errors
-from galaxy_exp.data.sources.array_source import load_array_file
-from galaxy_exp.data.sources.galaxy10 import load_galaxy10
+from galaxy_exp.data.simulated import CLASS_NAMES, simulate_galaxies
+from galaxy_exp.data.sources.array_file import is_array_file, load_array_file
+from galaxy_exp.data.sources.galaxy10 import GALAXY10, astronn_cache_folder, load_galaxy10
 from galaxy_exp.data.sources.image_folder import load_image_folder
-from galaxy_exp.data.sources.own_source import is_dotted_path, load_own_source
-from galaxy_exp.data.sources.simulated import load_simulated
-from galaxy_exp.data.sources.table import load_table
+from galaxy_exp.data.sources.image_table import load_table
+from galaxy_exp.data.sources.user_source import is_dotted_path, load_user_source
 from galaxy_exp.data.table_file import is_table
-from galaxy_exp.errors import DataError
+from galaxy_exp.errors import DataError, access_errors
 from galaxy_exp.wording import did_you_mean
 
-__all__ = ["SOURCES", "check_source", "load_dataset"]
+__all__ = ["SOURCES", "check_source", "list_sources", "load_dataset"]
+
+
+def _load_simulated(config: DataConfig) -> ImageDataset:
+    images, labels = simulate_galaxies(config.simulated)
+    return build_dataset(images, labels, config.class_names or CLASS_NAMES, source="simulated", simulated=True)
+
 
 SOURCES: dict[str, Callable[[DataConfig], ImageDataset]] = {
-    "simulated": lambda config: load_simulated(config.simulated, config.class_names),
-    "galaxy10-sdss": lambda config: load_galaxy10("galaxy10-sdss", config),
-    "galaxy10-decals": lambda config: load_galaxy10("galaxy10-decals", config),
+    "simulated": _load_simulated,
+    **{name: partial(load_galaxy10, name) for name in GALAXY10},
 }
-"""The sources that have a name; anything else is a path."""
+"""Sources with a name; other sources are paths or classes."""
 _ENDINGS = ", ".join((*ARRAY_SUFFIXES, *TABLE_SUFFIXES))
 
 
 def load_dataset(config: DataConfig, base: Path | None = None) -> ImageDataset:
-    """Loads what `config.source` names, and does to the images what `config` asks for.
+    """Loads `config.source` and preprocesses its images as `config` says.
 
-    That is one of `SOURCES`, an HDF5 or .npz file, a folder of classes, a table, or a class by dotted path (see
-    `own_source.DataSource`).
+    The source is one of `SOURCES`, an HDF5 or .npz file, a folder of classes, a table, or a user-defined class (see
+    `user_source.DataSource`).
 
     Args:
         config: the `data` section of a sweep file.
-        base: where a relative path starts; by default the current folder.
+        base: folder that a relative path starts at; by default the current folder.
 
     Raises:
-        DataError: the source does not exist (with the nearest name, if one is near), is damaged, or may not be read.
+        DataError: the source does not exist (with the nearest name, if any), is damaged, or cannot be read.
         FetchError: Galaxy10 is not in the cache and cannot be downloaded.
     """
     with access_errors(config.source):
@@ -55,7 +57,7 @@ def load_dataset(config: DataConfig, base: Path | None = None) -> ImageDataset:
 
 
 def check_source(config: DataConfig) -> None:
-    """Refuses a path where there is nothing, without reading anything.
+    """Refuses a source whose path does not exist, without reading anything.
 
     Raises:
         DataError: as `load_dataset`.
@@ -77,7 +79,7 @@ def _load_source(config: DataConfig, base: Path) -> ImageDataset:
     if is_table(path) and path.is_file():
         return load_table(path, config, base)
     if is_dotted_path(config.source):
-        return load_own_source(config)
+        return load_user_source(config)
     raise DataError(_describe_unknown(config.source, path))
 
 
@@ -89,3 +91,32 @@ def _describe_unknown(source: str, path: Path) -> str:
         f"{did_you_mean(source.lower(), list(SOURCES))}, a path to a file ({_ENDINGS}), a folder "
         "with one subfolder per class, or package.module:Class"
     )
+
+
+_FORMATS = {
+    f"FILE{', '.join(ARRAY_SUFFIXES)}": "Galaxy10's layout: images uint8 (n, height, width, 3), and ans or labels, "
+    "numbers or names",
+    "FOLDER": "one subfolder per class, of pictures or FITS files; or such subfolders in train, val and test",
+    f"TABLE{', '.join(TABLE_SUFFIXES)}": "columns file and label; files relative to the table, or ids with "
+    "data.file_suffix",
+    "package.module:Class": "a user-defined class with a method load()",
+}
+
+_GALAXY10 = {"galaxy10-sdss": "21,785 images of 69x69 pixels", "galaxy10-decals": "17,736 images of 256x256 pixels"}
+
+
+def list_sources() -> list[dict[str, str]]:
+    """One row per named source or kind of file: `source`, `what`, `where`."""
+    return [
+        {"source": "simulated", "what": f"simulated galaxies in {len(CLASS_NAMES)} classes", "where": "computed"},
+        *(_galaxy10_row(name) for name in GALAXY10),
+        *({"source": name, "what": what, "where": "yours"} for name, what in _FORMATS.items()),
+    ]
+
+
+def _galaxy10_row(name: str) -> dict[str, str]:
+    known = GALAXY10[name]
+    path = astronn_cache_folder() / known.name
+    where = str(path) if path.is_file() else f"not fetched: galaxy-exp data fetch {name}"
+    what = f"{_GALAXY10[name]} in 10 classes, {known.size}"
+    return {"source": name, "what": what, "where": where}

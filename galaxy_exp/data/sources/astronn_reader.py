@@ -1,7 +1,6 @@
-"""Reads Galaxy10 through astroNN, in a process of its own: `python -m galaxy_exp.data.sources.astronn_reader`.
+"""Reads Galaxy10 with astroNN, in a separate process: `python -m galaxy_exp.data.sources.astronn_reader`.
 
-Importing astroNN brings TensorFlow, takes some ten seconds, and its loader prints; none of that belongs into the
-process that asks for the images.
+Importing astroNN imports TensorFlow and takes about ten seconds, and its loader prints.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ import h5py
 __all__ = ["MODULES", "main"]
 
 MODULES = {"galaxy10-sdss": "galaxy10sdss", "galaxy10-decals": "galaxy10"}
-"""The module of `astroNN.datasets` that loads each source."""
+"""Module of `astroNN.datasets` for each source."""
 
 _CORRECTIONS = {"galaxy10-decals": {3: "In-between Round Smooth"}}
-"""Class names in which astroNN 1.1.0 differs from the data set's documentation (github.com/henrysky/Galaxy10)."""
+"""Class names that are wrong in astroNN 1.1.0, by label, from github.com/henrysky/Galaxy10."""
 
 N_CLASSES = 10
 
 
 def main(name: str, output: str) -> None:
-    """Writes the images, labels and class names of a source as HDF5 in Galaxy10's layout, uncompressed.
+    """Writes the images, labels and class names of a source as uncompressed HDF5 in Galaxy10's layout.
 
     Args:
-        name: a key of `MODULES`; its file is in astroNN's cache folder, complete.
+        name: a key of `MODULES`, whose complete file is in astroNN's cache folder.
         output: the file to write.
     """
     module = importlib.import_module(f"astroNN.datasets.{MODULES[name]}")

@@ -1,109 +1,39 @@
-"""Where the names of the classes come from.
+"""Finds the names of the classes.
 
-In this order: `data.class_names` of the sweep file; a file `<data file>.classes.txt` beside the data, or
-`classes.txt` in the same folder (inside it, when the data is a folder), one name a line, in label order, where lines
-that begin with # are comments;
-an attribute `class_names` of the HDF5 file or of its labels; else "class 0", "class 1", ...
+The first of these that exists: `data.class_names` of the sweep file; a sidecar file `<data file>.classes.txt` beside
+the data, or `classes.txt` in the same folder (in the folder itself, if the data is a folder), one name a line in label
+order, where lines that begin with # are comments; the attribute `class_names` of an HDF5 file or of its labels; "class
+0", "class 1", ...
 """
 
 from __future__ import annotations
 
-import logging
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from galaxy_exp.data.array_file import LABEL_KEYS
-from galaxy_exp.data.reasons import short_reason
-from galaxy_exp.errors import DataError
+from galaxy_exp.errors import DataError, short_reason
 
-__all__ = ["find_class_names", "find_sidecar", "normalise_name", "order_subfolders", "read_attribute"]
-
-_LOG = logging.getLogger(__name__)
+__all__ = ["find_class_names", "find_sidecar"]
 
 
-def find_class_names(path: Path, configured: Sequence[str] | None, arrays: Any = None) -> tuple[str, ...] | None:
-    """The first of the places above that says something; None when none does.
+def find_class_names(path: Path, configured: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The configured names, else those of a sidecar file; None without either.
 
     Args:
         path: the data file or folder.
         configured: `data.class_names`.
-        arrays: the open HDF5 file, for its attributes.
 
     Raises:
-        DataError: a sidecar file that is empty, not text, or names a class twice.
+        DataError: the sidecar file is empty, not text, or names a class twice.
     """
     if configured is not None:
         return tuple(configured)
     sidecar = find_sidecar(path)
-    if sidecar is not None:
-        return _read_names(sidecar)
-    return read_attribute(arrays) if arrays is not None else None
-
-
-def order_subfolders(
-    folder: Path, found: Sequence[str], configured: Sequence[str] | None
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of the classes in label order, and the subfolder of each.
-
-    Names that are those of the subfolders say the order. Other names replace those of the subfolders, in their order,
-    only where this cannot be a mistake: in `data.class_names`, or where the subfolders are numbers; the replacement is
-    logged.
-
-    Args:
-        folder: of the data; for its sidecar and for messages.
-        found: names of the subfolders in alphabetical order.
-        configured: `data.class_names`.
-
-    Raises:
-        DataError: names that match the subfolders in part, or of another number, or in an uncertain order.
-    """
-    names = find_class_names(folder, configured)
-    if names is None:
-        return tuple(found), tuple(found)
-    where = "data.class_names" if configured is not None else str(find_sidecar(folder))
-    by_name = {normalise_name(name): name for name in found}
-    known = [by_name[normalise_name(name)] for name in names if normalise_name(name) in by_name]
-    if len(set(known)) == len(names) == len(found):
-        return tuple(known), tuple(known)
-    if known:
-        strange = [name for name in names if normalise_name(name) not in by_name]
-        raise DataError(
-            f"{where}: matches the subfolders of {folder} only in part: names without a subfolder {strange}, "
-            f"subfolders without a name {[name for name in found if name not in known]}; expected each subfolder once"
-        )
-    if len(names) != len(found):
-        raise DataError(
-            f"{where}: {len(names)} class names for {len(found)} subfolders of {folder}; expected one for each"
-        )
-    _check_renaming(folder, found, where, configured is not None)
-    renamed = ", ".join(f"{old} is {new}" for old, new in zip(found, names, strict=True))
-    _LOG.warning("%s: the subfolders of %s are other names, so that %s", where, folder, renamed)
-    return names, tuple(found)
-
-
-def _check_renaming(folder: Path, found: Sequence[str], where: str, configured: bool) -> None:
-    numbers = all(name.isdecimal() for name in found)
-    if numbers and sorted(found, key=int) != list(found):
-        raise DataError(
-            f"{where}: the subfolders of {folder} are numbers whose alphabetical order, {', '.join(found)}, is not "
-            "that of the numbers; expected subfolders with the names of the classes, or with zeros before the numbers"
-        )
-    if not numbers and not configured:
-        raise DataError(
-            f"{where}: has none of the subfolders {', '.join(found)} of {folder}; expected these in label order; to "
-            "give them other names, rename the subfolders, or list names in their order under data.class_names"
-        )
-
-
-def normalise_name(name: str) -> str:
-    """The name with accents in one encoding, as macOS and others write the same ones differently."""
-    return unicodedata.normalize("NFC", name)
+    return None if sidecar is None else _read_names(sidecar)
 
 
 def find_sidecar(path: Path) -> Path | None:
-    """The text file with class names beside `path`, or inside it if it is a folder; None without one."""
+    """The text file with class names beside `path`, or in it if it is a folder; None without one."""
     path = path.resolve()  # "." has no name to append to
     folder = path if path.is_dir() else path.parent
     candidates = (path.with_name(f"{path.name}.classes.txt"), folder / "classes.txt")
@@ -111,7 +41,6 @@ def find_sidecar(path: Path) -> Path | None:
 
 
 def _read_names(sidecar: Path) -> tuple[str, ...]:
-    """One name a line; without blank lines and those that begin with #."""
     try:
         lines = sidecar.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -124,18 +53,3 @@ def _read_names(sidecar: Path) -> tuple[str, ...]:
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise DataError(f"{sidecar}: names {twice!r} twice; expected each class once, a name a line")
     return names
-
-
-def read_attribute(arrays: Any) -> tuple[str, ...] | None:
-    """The HDF5 attribute `class_names` of the file or of its labels, an array of strings; None without one."""
-    holders = [arrays, *(arrays[key] for key in LABEL_KEYS if key in arrays)]
-    for holder in holders:
-        names = getattr(holder, "attrs", {}).get("class_names")
-        if isinstance(names, str | bytes):
-            raise DataError(
-                f"{arrays.filename}: the attribute 'class_names' is one text, {names!r}; expected an array of names, "
-                "in label order"
-            )
-        if names is not None:
-            return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
-    return None

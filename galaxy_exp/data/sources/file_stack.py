@@ -1,4 +1,4 @@
-"""Many image files, of pictures or FITS, as one array of one size."""
+"""Reads many pictures or FITS files of one size into one array."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.sweep import MIN_SIDE, DataConfig
+from galaxy_exp.config.data_section import MIN_SIDE, DataConfig
 from galaxy_exp.data.fits_file import has_fits_name, read_fits
+from galaxy_exp.data.image_arrays import allocate_images
 from galaxy_exp.data.image_file import read_image
 from galaxy_exp.data.preprocessing import Preprocessing
-from galaxy_exp.data.scratch import allocate_images
 from galaxy_exp.errors import DataError
 
 __all__ = ["FileStack", "read_files"]
@@ -26,33 +26,33 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FileStack:
-    """What could be read."""
+    """The images that could be read."""
 
     images: NDArray[Any]
     """uint8 (n, height, width, 3), preprocessed."""
     kept: NDArray[np.int64]
-    """Which of the files these are, (n,)."""
+    """Index of the file of each image, int64 (n,)."""
     skipped: tuple[str, ...]
-    """One line for each other file, which begins with its name."""
+    """One line for each other file, beginning with its name."""
     preprocessing: Preprocessing
-    """What was done, with the stretch if any of the files was FITS."""
+    """Steps that were applied, with the stretch if any file was FITS."""
 
 
 def read_files(files: Sequence[Path], config: DataConfig, source: str, classes: Sequence[str]) -> FileStack:
-    """Reads the files, each preprocessed as `config` says.
+    """Reads and preprocesses the files.
 
-    With `on_error: skip`, unreadable files are left out and logged, once, as one warning. A file of another
-    size is not broken, and is refused in any case.
+    With `on_error: skip`, unreadable files are skipped and logged in one warning; a file of another size is always an
+    error.
 
     Args:
-        files: of pictures or FITS.
-        config: of which the preprocessing, `on_error` and `fits` are used.
-        source: what to call them together, in messages.
-        classes: of each file.
+        files: pictures or FITS files.
+        config: its preprocessing, `on_error` and `fits` are used.
+        source: name of the source, for messages.
+        classes: class of each file.
 
     Raises:
-        DataError: an unreadable file, none of a class that can be read, an image smaller than `data.crop`, or of
-            another size than the first; names the file.
+        DataError: names a file that is unreadable, smaller than `data.crop`, or of another size than the first; or a
+            class without readable files.
     """
     preprocessing = Preprocessing.from_config(config)
     kept: list[int] = []

@@ -1,8 +1,8 @@
-"""Galaxy10 SDSS and Galaxy10 DECaLS (Leung & Bovy), fetched into astroNN's own cache folder and read by astroNN.
+"""Galaxy10 SDSS and Galaxy10 DECaLS (Leung & Bovy), downloaded into astroNN's cache folder and read by astroNN.
 
-The download is not astroNN's, which has no timeout and fetches a damaged file again until Python's recursion limit. The
-file is verified first, so astroNN finds it complete. What astroNN reads is kept beside it, uncompressed, so that later
-sweeps neither wait for astroNN's import nor for the decompression, and map the images into memory.
+The download is not astroNN's, which has no timeout and downloads a damaged file again until Python's recursion limit.
+astroNN finds the verified file in its cache. Its result is stored beside it as an uncompressed copy, so that later
+sweeps memory-map the images and wait neither for astroNN's import nor for decompression.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data.dataset import ImageDataset
 from galaxy_exp.data.fetch import RemoteFile, fetch_file
-from galaxy_exp.data.sources.array_source import load_array_file
+from galaxy_exp.data.sources.array_file import load_array_file
 from galaxy_exp.errors import DataError
+from galaxy_exp.folders import write_atomically
 
 __all__ = ["GALAXY10", "astronn_cache_folder", "fetch_galaxy10", "load_galaxy10"]
 
 URL_VARIABLE_PREFIX = "GALAXY_EXP_URL_"
-"""`GALAXY_EXP_URL_GALAXY10_SDSS` replaces the mirrors of that file, for networks with a mirror of their own."""
+"""`GALAXY_EXP_URL_GALAXY10_SDSS` replaces the mirrors of that file, for networks with a local mirror."""
 
 READER = (sys.executable, "-m", "galaxy_exp.data.sources.astronn_reader")
-"""The command that reads a file through astroNN; a source and an output are added."""
+"""Command that reads a file with astroNN; the source and the output file are appended."""
 
 GALAXY10 = {
     # Checksum: astroNN 1.1.0, astroNN/datasets/galaxy10sdss.py. Size: astroNN's documentation.
@@ -54,21 +54,21 @@ GALAXY10 = {
 
 
 def astronn_cache_folder() -> Path:
-    """`~/.astroNN/datasets`, where astroNN 1.1 keeps its data (astroNN/config.py)."""
+    """`~/.astroNN/datasets`, the data folder of astroNN 1.1 (astroNN/config.py)."""
     return Path.home() / ".astroNN" / "datasets"
 
 
 def fetch_galaxy10(name: str, folder: Path | None = None, *, urls: Sequence[str] | None = None) -> Path:
-    """The verified file of `name`, from `folder` or else downloaded into it.
+    """The verified file of `name` in `folder`, downloaded if it is missing.
 
     Args:
         name: a key of `GALAXY10`.
         folder: by default astroNN's cache folder.
-        urls: mirrors to try in turn; by default the environment variable `GALAXY_EXP_URL_GALAXY10_SDSS`
-            (`..._DECALS`), else Zenodo and then the University of Toronto.
+        urls: mirrors in the order in which they are tried; by default the environment variable
+            `GALAXY_EXP_URL_GALAXY10_SDSS` (`..._DECALS`), else Zenodo and the University of Toronto.
 
     Raises:
-        FetchError: no mirror gave the right file; says where to get it by hand and where to put it.
+        FetchError: no mirror has the right file; the message says where to get it and where to put it.
     """
     variable = URL_VARIABLE_PREFIX + name.upper().replace("-", "_")
     if urls is None and variable in os.environ:
@@ -91,12 +91,12 @@ def load_galaxy10(name: str, config: DataConfig) -> ImageDataset:
 
 
 def _read_through_astronn(name: str, path: Path, copy: Path) -> None:
-    """Writes the copy under another name first, so that a file with the final name is complete."""
-    with tempfile.TemporaryDirectory(dir=copy.parent, prefix=f".{copy.name}.") as folder:
-        output = Path(folder) / copy.name
-        environment = os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
+    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
+
+    def read(output: Path) -> None:
         done = subprocess.run([*READER, name, output], env=environment, capture_output=True, text=True)
         if done.returncode != 0:
             reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             raise DataError(f"{name}: astroNN cannot read {path} ({reason})")
-        output.replace(copy)
+
+    write_atomically(copy, read)

@@ -1,30 +1,32 @@
-"""Labelled images from a folder with one subfolder per class, or with such a folder for each part of a split."""
+"""Loads a folder with one subfolder per class, or with such a folder for each part of a split."""
 
 from __future__ import annotations
 
+import logging
+import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
 from galaxy_exp.data.listing import describe_endings, list_images, list_subfolders, no_images, report_others
 from galaxy_exp.data.parts import PART_NAMES, PARTS, Part
-from galaxy_exp.data.sources.class_names import find_sidecar, normalise_name, order_subfolders
+from galaxy_exp.data.sources.class_names import find_class_names, find_sidecar
 from galaxy_exp.data.sources.file_stack import read_files
 from galaxy_exp.errors import DataError
 
 __all__ = ["load_image_folder"]
 
+_LOG = logging.getLogger(__name__)
 _EXPECTED = "expected one subfolder per class, holding its images, or only train, val and test, holding such subfolders"
 
 
 @dataclass(frozen=True, slots=True)
 class _ClassFolder:
-    """The images of a class, or of a class in one part."""
-
     path: Path
     images: list[Path]
     part: Part = "train"
@@ -33,13 +35,13 @@ class _ClassFolder:
 def load_image_folder(folder: Path, config: DataConfig) -> ImageDataset:
     """Loads every picture and FITS file of `folder/<class>/`, preprocessed as `config` says.
 
-    Label k is the k-th subfolder in alphabetical order, unless names say otherwise (see `order_subfolders`). Where all
-    subfolders are called train, val (valid, validation) or test, they are a split of the user's own, with the classes
-    below them. Files that are no images are counted in a warning.
+    Label k is the k-th subfolder in alphabetical order, unless class names define another order (`_order_subfolders`).
+    If all subfolders are called train, val (valid, validation) or test, they are a user-defined split and contain the
+    classes. Other files are counted in a warning.
 
     Raises:
-        DataError: no subfolders, one without images or with further subfolders, names that do not match, an unreadable
-            picture, or one of another size; names the file or folder.
+        DataError: names a file or folder: no subfolders, one without images or with further subfolders, names that do
+            not match, an unreadable picture, or one of another size.
     """
     others: Counter[str] = Counter()
     parts = _find_parts(folder)
@@ -47,7 +49,7 @@ def load_image_folder(folder: Path, config: DataConfig) -> ImageDataset:
     found = [entry for part, top in tops.items() for entry in _list_classes(top, part, others)]
     for top in {folder, *tops.values()}:
         others.update(_count_beside(top, find_sidecar(folder)))
-    names, order = order_subfolders(folder, _class_names_of(found), config.class_names)
+    names, order = _order_subfolders(folder, _class_names_of(found), config.class_names)
     label_of = {name: label for label, name in enumerate(order)}
     found.sort(key=lambda entry: (label_of[entry.path.name], PARTS.index(entry.part)))
     files = [path for entry in found for path in entry.images]
@@ -68,7 +70,7 @@ def load_image_folder(folder: Path, config: DataConfig) -> ImageDataset:
 
 
 def _find_parts(folder: Path) -> dict[Part, Path]:
-    """The subfolders by their part; empty if they are classes."""
+    """The folders of a user-defined split; empty if the subfolders are classes."""
     subfolders = list_subfolders(folder)
     if not all(entry.name.lower() in PART_NAMES for entry in subfolders):
         return {}
@@ -82,7 +84,7 @@ def _find_parts(folder: Path) -> dict[Part, Path]:
 
 
 def _list_classes(top: Path, part: Part, others: Counter[str]) -> list[_ClassFolder]:
-    """The classes in a folder; what is no image in them is added to `others`."""
+    """The classes in a folder; adds their other files to `others`."""
     subfolders = list_subfolders(top)
     if not subfolders:
         loose = len(list_images(top).images)
@@ -92,7 +94,7 @@ def _list_classes(top: Path, part: Part, others: Counter[str]) -> list[_ClassFol
 
 
 def _count_beside(top: Path, sidecar: Path | None) -> Counter[str]:
-    """The files beside class folders by ending, the one with the names of the classes aside."""
+    """Number of files beside class folders by ending, without the file of class names."""
     beside = list_images(top)
     expected = [".txt"] if sidecar is not None and sidecar.parent == top.resolve() else []
     return beside.others - Counter(expected) + Counter({"images beside the class folders": len(beside.images)})
@@ -113,16 +115,75 @@ def _list_images(subfolder: Path, top: Path, others: Counter[str]) -> list[Path]
 
 
 def _class_names_of(found: list[_ClassFolder]) -> list[str]:
-    """Alphabetical, each once; names that are too much alike are refused, as one of them is a mistake."""
+    """Different names in alphabetical order; refuses names that differ only in case or encoding."""
     first: dict[str, Path] = {}
     for entry in found:
-        like = first.setdefault(normalise_name(entry.path.name).casefold(), entry.path)
+        like = first.setdefault(_normalise_name(entry.path.name).casefold(), entry.path)
         if like.name != entry.path.name:
             raise DataError(
                 f"{entry.path}: its name and that of {like} differ only in upper and lower case, or in how accents are "
                 "encoded; expected one name for one class"
             )
     return sorted({entry.path.name for entry in found})
+
+
+def _order_subfolders(
+    folder: Path, found: Sequence[str], configured: Sequence[str] | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of the classes in label order, and the subfolder of each.
+
+    Names of the subfolders define the order. Other names replace those of the subfolders in alphabetical order, but
+    only if that cannot be a mistake: for `data.class_names`, or if the subfolders are numbers. This is logged.
+
+    Args:
+        folder: the folder of the data.
+        found: names of the subfolders in alphabetical order.
+        configured: `data.class_names`.
+
+    Raises:
+        DataError: the names match only some subfolders, are more or fewer, or their order is not certain.
+    """
+    names = find_class_names(folder, configured)
+    if names is None:
+        return tuple(found), tuple(found)
+    where = "data.class_names" if configured is not None else str(find_sidecar(folder))
+    by_name = {_normalise_name(name): name for name in found}
+    known = [by_name[_normalise_name(name)] for name in names if _normalise_name(name) in by_name]
+    if len(set(known)) == len(names) == len(found):
+        return tuple(known), tuple(known)
+    if known:
+        strange = [name for name in names if _normalise_name(name) not in by_name]
+        raise DataError(
+            f"{where}: matches the subfolders of {folder} only in part: names without a subfolder {strange}, "
+            f"subfolders without a name {[name for name in found if name not in known]}; expected each subfolder once"
+        )
+    if len(names) != len(found):
+        raise DataError(
+            f"{where}: {len(names)} class names for {len(found)} subfolders of {folder}; expected one for each"
+        )
+    _check_renaming(folder, found, where, configured is not None)
+    renamed = ", ".join(f"{old} is {new}" for old, new in zip(found, names, strict=True))
+    _LOG.warning("%s: the subfolders of %s are other names, so that %s", where, folder, renamed)
+    return names, tuple(found)
+
+
+def _check_renaming(folder: Path, found: Sequence[str], where: str, configured: bool) -> None:
+    numbers = all(name.isdecimal() for name in found)
+    if numbers and sorted(found, key=int) != list(found):
+        raise DataError(
+            f"{where}: the subfolders of {folder} are numbers whose alphabetical order, {', '.join(found)}, is not "
+            "that of the numbers; expected subfolders with the names of the classes, or with zeros before the numbers"
+        )
+    if not numbers and not configured:
+        raise DataError(
+            f"{where}: has none of the subfolders {', '.join(found)} of {folder}; expected these in label order; to "
+            "give them other names, rename the subfolders, or list names in their order under data.class_names"
+        )
+
+
+def _normalise_name(name: str) -> str:
+    """The name with accents in one encoding, as macOS encodes them in another way than other systems."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _quote(folders: list[Path]) -> str:

@@ -1,6 +1,6 @@
-"""Finding images that are the same picture: byte for byte, or saved, scaled or brightened again.
+"""Groups of images that show the same picture: identical bytes, or saved, scaled or brightened again.
 
-Three tests, each on what passed the one before:
+Near duplicates pass three tests:
 
 1. A perceptual hash of 64 bits: the signs, against their median, of the 8x8 lowest frequencies of the discrete
    cosine transform of the 32x32 grey image (Zauner 2010, "Implementation and benchmarking of perceptual image hash
@@ -20,17 +20,33 @@ agree within 4 bits. Images that were shifted, rotated or mirrored are not found
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from galaxy_exp.data.dataset import iter_chunks
+from galaxy_exp.data.dataset import ImageDataset
+from galaxy_exp.data.image_arrays import images_per_chunk
+from galaxy_exp.folders import write_atomically
 
-__all__ = ["Fingerprints", "describe_method", "find_near_duplicates", "fingerprint_images"]
+__all__ = [
+    "Fingerprints",
+    "Groups",
+    "describe_method",
+    "find_near_duplicates",
+    "fingerprint_images",
+    "group_duplicates",
+    "load_groups",
+]
+
+_LOG = logging.getLogger(__name__)
 
 MAX_BITS = 6
 MAX_DIFFERENCE = 0.08
@@ -43,21 +59,108 @@ PAIRS_AT_ONCE = 2**14
 Pairs = NDArray[np.int64]
 """(n_pairs, 2), the smaller position first."""
 
+Which = Literal["near", "identical"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Groups:
+    """Groups of images that stay together in a split, as the index of the first image of each image's group."""
+
+    identical: NDArray[np.int64]
+    """Groups of identical bytes, int64 (n,)."""
+    joined: NDArray[np.int64]
+    """Groups of identical images and near duplicates, int64 (n,), also joined through other images; equal to
+    `identical` if near duplicates were not looked for."""
+
+    @property
+    def n_identical(self) -> int:
+        """Number of images that are identical to an earlier one."""
+        return int((self.identical != np.arange(len(self.identical))).sum())
+
+    @property
+    def n_near(self) -> int:
+        """Number of different images that are near duplicates of an earlier one."""
+        return int((self.joined != np.arange(len(self.joined))).sum()) - self.n_identical
+
+
+def group_duplicates(images: NDArray[np.uint8], which: Which) -> Groups:
+    """Groups images, uint8 (n, height, width, 3), by identical bytes and, if asked, near duplication."""
+    identical = _first_of_identical(images)
+    if which == "identical":
+        return Groups(identical, identical)
+    different = np.flatnonzero(identical == np.arange(len(identical)))
+    pairs = find_near_duplicates(images, different)
+    return Groups(identical, _join(identical, pairs))
+
+
+def load_groups(dataset: ImageDataset, which: Which, folder: Path) -> Groups:
+    """As `group_duplicates`, cached in a file in `folder`.
+
+    A damaged file is replaced; if none can be written, the next sweep compares the images again, which takes a second
+    for some thousand images.
+    """
+    method = hashlib.sha256(describe_method().encode()).hexdigest()[:8] if which == "near" else "bytes"
+    file = folder / f"{dataset.digest[:16]}-{which}-{method}.npz"
+    groups = _read_groups(file, len(dataset))
+    if groups is None:
+        groups = group_duplicates(dataset.images, which)
+        try:
+            write_atomically(file, lambda path: np.savez(path, identical=groups.identical, joined=groups.joined))
+        except OSError as error:
+            _LOG.info("%s: cannot be written (%s)", file, error.strerror or error)
+    return groups
+
+
+def _read_groups(file: Path, n_images: int) -> Groups | None:
+    """None if the file is missing, damaged, or not of this number of images."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            groups = Groups(arrays["identical"], arrays["joined"])
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # noqa: BLE001 - what is raised depends on which byte is wrong
+        _LOG.info("%s: damaged (%s: %s)", file, type(error).__name__, error)
+        return None
+    own = np.arange(n_images)
+    for names in (groups.identical, groups.joined):
+        if names.shape != own.shape or names.dtype != own.dtype or (names < 0).any() or (names > own).any():
+            return None
+    return groups
+
+
+def _first_of_identical(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    first: dict[bytes, int] = {}
+    digests = (hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images)
+    return np.array([first.setdefault(digest, index) for index, digest in enumerate(digests)], dtype=np.int64)
+
+
+def _join(identical: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Joins groups along the pairs; each is named by its smallest member."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n_images = len(identical)
+    edges = np.concatenate([np.stack([np.arange(n_images), identical], axis=1), pairs])
+    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n_images, n_images))
+    _, component = connected_components(graph, directed=False)
+    _, smallest = np.unique(component, return_index=True)
+    return np.asarray(smallest[component], dtype=np.int64)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fingerprints:
-    """What the first two tests look at."""
+    """Input of the first two tests."""
 
     hashes: NDArray[np.uint64]
-    """(n,)."""
+    """uint64 (n,)."""
     thumbnails: NDArray[np.float32]
-    """(n, 1024), each with mean 0 and length 1; all 0 for an image of one shade, which is like no other."""
+    """float32 (n, 1024), each with mean 0 and length 1; all 0 for an image of one value, which matches no other."""
 
 
 def describe_method() -> str:
-    """Changes with all on which it depends, besides the images, which of them are near duplicates.
+    """A text of all settings of the method, for the name of the cached file.
 
-    The number in front stands for the code of this module: another code with other results wants another number.
+    The first number is the version of this code: increase it when a change gives other results.
     """
     return f"1 {MAX_BITS} {MAX_DIFFERENCE} {MIN_CORRELATION} {SIDE} {FREQUENCIES}"
 
@@ -67,7 +170,7 @@ def find_near_duplicates(images: NDArray[np.uint8], positions: NDArray[np.int64]
 
     Args:
         images: uint8 (n, height, width, 3), perhaps memory-mapped.
-        positions: (m,), increasing; which of the images to compare, best without identical ones.
+        positions: (m,), increasing; the images to compare, without identical ones to save time.
     """
     prints = fingerprint_images(images, positions)
     pairs = _with_similar_thumbnails(find_close_hashes(prints.hashes), prints.thumbnails)
@@ -76,16 +179,15 @@ def find_near_duplicates(images: NDArray[np.uint8], positions: NDArray[np.int64]
 
 
 def fingerprint_images(images: NDArray[np.uint8], positions: NDArray[np.int64]) -> Fingerprints:
-    """Hash and thumbnail of each image at `positions`; reads them in pieces."""
+    """Hash and thumbnail of each image at `positions`; reads the images in pieces."""
     thumbnails = np.empty((len(positions), SIDE * SIDE), np.float32)
     hashes = np.empty(len(positions), np.uint64)
-    start = 0
-    for piece in iter_chunks(np.broadcast_to(positions[:, None], (len(positions), images[0].size))):
-        stop = start + len(piece)
-        small = np.stack([_shrink(images[position]) for position in piece[:, 0]])
-        hashes[start:stop] = _hash(small)
-        thumbnails[start:stop] = _normalise(small.reshape(len(small), -1))
-        start = stop
+    step = images_per_chunk(images)
+    for start in range(0, len(positions), step):
+        piece = slice(start, start + step)
+        small = np.stack([_shrink(images[position]) for position in positions[piece]])
+        hashes[piece] = _hash(small)
+        thumbnails[piece] = _normalise(small.reshape(len(small), -1))
     return Fingerprints(hashes, thumbnails)
 
 
@@ -106,7 +208,7 @@ def _bands(hashes: NDArray[np.uint64]) -> Iterator[NDArray[np.uint64]]:
 
 
 def _pairs_with_equal_values(values: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Positions (left, right), left < right, of equal values, a member of a group against all after it at a time."""
+    """Positions (left, right), left < right, of equal values: each member of a group with all members after it."""
     order = np.argsort(values, kind="stable")
     ends = np.flatnonzero(np.diff(values[order])) + 1
     for group in np.split(order, ends):

@@ -1,18 +1,18 @@
-"""The files of a sweep: the journal, the models that it still needs, the prepared images."""
+"""Examines the files of a sweep: its journal, the model it will register, leftovers, prepared images."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
 from functools import partial
 from pathlib import Path
+from typing import IO
 
-from galaxy_exp.doctor.findings import Finding
+from galaxy_exp.doctor.diagnosis import Finding
 from galaxy_exp.errors import DataError, JournalError
 from galaxy_exp.evaluation.selection import find_best
-from galaxy_exp.folders import JOURNAL_NAME, SweepFolder, fsync_path
+from galaxy_exp.folders import JOURNAL_NAME, SweepFolder, fsync_path, open_locked
 from galaxy_exp.journal.events import Event, parse_event
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.journal.replay import apply_event, misplaced, replay
@@ -26,20 +26,20 @@ __all__ = [
     "examine_models",
 ]
 
-_SETTLING_SECONDS = 600.0
-"""A folder without a journal may belong to a sweep that is still preparing its images, also for longer than that on
-another machine: what is in it is never deleted, only the certificate beside it."""
+_PREPARING_SECONDS = 600.0
+"""A younger folder without a journal may belong to a sweep that is still preparing its images. On another machine that
+may take longer, so only an empty folder and the certificate are ever deleted."""
 
 
 def examine_beginning(folder: SweepFolder, has_workers: bool) -> list[Finding]:
-    """A folder whose sweep never began; nothing for one that may be beginning here.
+    """A folder whose sweep never started; no finding if it may be starting now.
 
     Args:
-        folder: without a journal, or with an empty one.
-        has_workers: whether processes of the sweep live.
+        folder: has no journal, or an empty one.
+        has_workers: whether the sweep has running processes.
     """
     age = time.time() - folder.path.stat().st_mtime
-    if has_workers or age < _SETTLING_SECONDS:
+    if has_workers or age < _PREPARING_SECONDS:
         return []
     left = examine_certificate(folder)
     if (folder.path / "trials").exists():
@@ -51,14 +51,13 @@ def examine_beginning(folder: SweepFolder, has_workers: bool) -> list[Finding]:
         remedy = f"unless it is starting on another machine, delete {folder.path}"
         return [*left, Finding(folder.sweep_id, what, remedy, is_harmless=True)]
     what = "the sweep was ended before its first trial"
-    return [*left, Finding(folder.sweep_id, what, "its folder, which is empty, goes", folder.path.rmdir)]
+    return [*left, Finding(folder.sweep_id, what, "its empty folder is deleted", folder.path.rmdir)]
 
 
 def examine_journal(folder: SweepFolder) -> list[Finding]:
     """A journal with a damaged line, or with a last line that was cut off while it was written.
 
-    Any beginning of a journal describes a state that the sweep can go on from, so a damaged one is cut where the
-    damage begins; a copy is kept.
+    A sweep can be resumed from the valid lines before a damaged one, so the journal is cut there; a copy is kept.
     """
     path = folder.journal
     content = path.read_bytes()
@@ -74,17 +73,19 @@ def examine_journal(folder: SweepFolder) -> list[Finding]:
         return [Finding(folder.sweep_id, what, remedy, partial(_cut, path))]
     if len(content) > sum(map(len, lines)):
         what = f"{JOURNAL_NAME}: the last line was cut off while it was written"
-        return [Finding(folder.sweep_id, what, "the rest of that line goes", partial(_cut, path), is_harmless=True)]
+        return [
+            Finding(folder.sweep_id, what, "the rest of that line is deleted", partial(_cut, path), is_harmless=True)
+        ]
     return []
 
 
 def _whole_lines(content: bytes) -> list[bytes]:
-    """With their ends; a last line without one is left out."""
+    """Lines with their line breaks, without an incomplete last line."""
     return content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
 
 
 def _count_intact(lines: list[bytes]) -> tuple[int, str]:
-    """How many lines from the first on make sense, and what is wrong with the next one; "" if nothing is."""
+    """Number of valid lines from the start, and what is wrong with the next one; "" if all are valid."""
     record: SweepRecord | None = None
     for number, line in enumerate(lines):
         try:
@@ -101,29 +102,32 @@ def _count_intact(lines: list[bytes]) -> tuple[int, str]:
 
 
 def _cut(path: Path) -> None:
-    """Cuts a journal where what can be read of it ends, as it is now: a driver may have gone on since it was looked at.
+    """Cuts a journal after its last valid line; reads it again, as a driver may have continued since the examination.
 
     Raises:
-        JournalError: a driver runs the sweep, or nothing of the journal can be read any more.
+        JournalError: a driver runs the sweep, or no line of the journal is valid.
     """
-    with path.open("r+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise JournalError(f"{path}: a driver has begun to run this sweep") from None
-        content = file.read()
-        lines = _whole_lines(content)
-        n_bytes = sum(map(len, lines[: _count_intact(lines)[0]]))
-        if n_bytes == 0:
-            raise JournalError(f"{path}: has changed, and nothing of it can be read any more")
-        if n_bytes == len(content):
-            return
-        copy = _free_name(path)
-        shutil.copy2(path, copy)
-        fsync_path(copy)
-        fsync_path(copy.parent)
-        file.truncate(n_bytes)
-        os.fsync(file.fileno())
+    try:
+        with open_locked(path, "r+b") as file:
+            _cut_locked(path, file)
+    except BlockingIOError:
+        raise JournalError(f"{path}: a driver has begun to run this sweep") from None
+
+
+def _cut_locked(path: Path, file: IO[bytes]) -> None:
+    content = file.read()
+    lines = _whole_lines(content)
+    n_bytes = sum(map(len, lines[: _count_intact(lines)[0]]))
+    if n_bytes == 0:
+        raise JournalError(f"{path}: has changed, and nothing of it can be read any more")
+    if n_bytes == len(content):
+        return
+    copy = _free_name(path)
+    shutil.copy2(path, copy)
+    fsync_path(copy)
+    fsync_path(copy.parent)
+    file.truncate(n_bytes)
+    os.fsync(file.fileno())
 
 
 def _free_name(path: Path) -> Path:
@@ -132,8 +136,8 @@ def _free_name(path: Path) -> Path:
 
 
 def examine_models(folder: SweepFolder, record: SweepRecord) -> list[Finding]:
-    """The model that an unfinished sweep will register and that is not there; a graph of it alone does not do."""
-    number = record.winner if record.winner is not None else _standing_winner(record)
+    """The model that an unfinished sweep will register, if its `.keras` file is missing."""
+    number = record.winner if record.winner is not None else _expected_winner(record)
     if record.registered is not None or number is None:
         return []
     file = folder.model(number)
@@ -143,8 +147,8 @@ def examine_models(folder: SweepFolder, record: SweepRecord) -> list[Finding]:
     return [Finding(folder.sweep_id, what, "put it back, or run the sweep again")]
 
 
-def _standing_winner(record: SweepRecord) -> int | None:
-    """Who wins if the search ends now; None while finalists are still to be trained again, one of which will win."""
+def _expected_winner(record: SweepRecord) -> int | None:
+    """The trial that wins if the search ends now; None while finalists still have to be trained again."""
     registry = record.config.registry
     n_again = sum(trial.retrains is not None for trial in record.trials.values())
     n_wanted = (registry.finalists if record.finalists is None else len(record.finalists)) * registry.seeds
@@ -155,30 +159,26 @@ def _standing_winner(record: SweepRecord) -> int | None:
 
 
 def examine_attempts(folder: SweepFolder) -> list[Finding]:
-    """What attempts left whose worker was lost; nobody reads it."""
+    """Files that lost attempts left behind; nothing reads them."""
     left = folder.attempts()
     if not left:
         return []
     what = f"files of {len(left)} attempts whose workers were lost" if len(left) > 1 else "files of a lost attempt"
-    return [Finding(folder.sweep_id, f"{folder.path / 'trials'}: {what}", "they go", folder.remove_attempts, True)]
+    where = folder.path / "trials"
+    return [Finding(folder.sweep_id, f"{where}: {what}", "they are deleted", folder.remove_attempts, is_harmless=True)]
 
 
 def examine_certificate(folder: SweepFolder) -> list[Finding]:
-    """The key of SLURM jobs whose driver was killed."""
+    """The certificate of SLURM jobs whose driver was killed."""
     left = folder.project.worker_log(folder.sweep_id).with_suffix(".tls")
     if not left.exists():
         return []
-    return [
-        Finding(folder.sweep_id, f"{left}: the certificate of a dead driver", "it goes", partial(_remove, left), True)
-    ]
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder)
+    what = f"{left}: the certificate of a dead driver"
+    return [Finding(folder.sweep_id, what, "it is deleted", lambda: shutil.rmtree(left), is_harmless=True)]
 
 
 def examine_data(records: list[SweepRecord]) -> list[Finding]:
-    """Prepared images that are gone or damaged."""
+    """Prepared images that are missing or damaged."""
     from galaxy_exp.data.prepared import PreparedData
 
     sweeps: dict[str, str] = {}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy
 
-from galaxy_exp.import_paths import add_import_paths, own_import_paths
+from galaxy_exp.environment import add_import_paths, user_import_paths
 
 
 def test_the_user_s_folders_and_not_the_installation(tmp_path, monkeypatch):
@@ -14,10 +14,10 @@ def test_the_user_s_folders_and_not_the_installation(tmp_path, monkeypatch):
     installed = str(Path(numpy.__file__).parents[1])
     monkeypatch.setattr(sys, "path", ["", str(tmp_path / "mine" / ".."), str(gone), installed, *sys.path])
     (tmp_path / "mine").mkdir()
-    assert own_import_paths()[0] == str(tmp_path)
-    assert own_import_paths().count(str(tmp_path)) == 1
-    assert not {installed, str(gone)} & set(own_import_paths())
-    assert not any("lib-dynload" in path for path in own_import_paths())
+    assert user_import_paths()[0] == str(tmp_path)
+    assert user_import_paths().count(str(tmp_path)) == 1
+    assert not {installed, str(gone)} & set(user_import_paths())
+    assert not any("lib-dynload" in path for path in user_import_paths())
 
 
 def test_added_behind_what_is_there(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""What differs between two sweeps, key by key, and which keys a sweep may change while it is under way."""
+"""Differences between two sweep files, and which keys may change when a sweep is resumed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from galaxy_exp.config.sweep import SweepConfig
+from galaxy_exp.wording import shorten
 
-__all__ = ["CHANGEABLE", "STORE", "Change", "differences", "is_budget", "is_changeable", "unsettles_workers"]
+__all__ = ["CHANGEABLE", "STORE", "Change", "changes_workers", "differences", "is_budget", "is_changeable"]
 
 BUDGET = (
     "search.max_trials",
@@ -18,23 +19,20 @@ BUDGET = (
     "search.max_trials_without_gain",
     "search.min_expected_gain",
 )
-"""When the search ends. These, and what follows the search, are settled once its finalists are trained again."""
+"""Keys that decide when the search ends; fixed once its finalists are trained again, as are those of `registry`."""
 
 STORE = "tracking.uri"
-"""The MLflow store; another one gets the whole sweep anew."""
+"""Key of the MLflow store; the whole sweep is written to a new one."""
 
 CHANGEABLE = (*BUDGET, "search.max_failures", "execution", STORE, "tracking.keep_models", "registry")
-"""Keys and sections that no proposal and no result of a trial depends on."""
-
-_LONGEST_VALUE = 100
-"""Characters of a value that a message shows."""
+"""Keys and sections on which no proposal and no result of a trial depends."""
 
 _ABSENT = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One key with two values, as JSON has them; None also stands for a key that is not there."""
+    """One key with two values of JSON types; None also stands for a missing key."""
 
     key: str
     then: Any
@@ -45,7 +43,7 @@ class Change:
 
 
 def differences(then: SweepConfig, now: SweepConfig) -> list[Change]:
-    """The keys whose values differ, in the order of the sweep file; a hyperparameter of `space` is one key."""
+    """Keys with different values, in the order of the sweep file; a hyperparameter of `space` is one key."""
     before, after = dict(_leaves(then.model_dump(mode="json"))), dict(_leaves(now.model_dump(mode="json")))
     keys = dict.fromkeys([*before, *after])
     return [
@@ -56,17 +54,17 @@ def differences(then: SweepConfig, now: SweepConfig) -> list[Change]:
 
 
 def is_changeable(key: str) -> bool:
-    """Whether a sweep that is under way may go on with another value of a key."""
+    """Whether a started sweep may continue with another value of a key."""
     return any(key == each or key.startswith(f"{each}.") for each in CHANGEABLE)
 
 
 def is_budget(key: str) -> bool:
-    """Whether a key says how long the search goes on, or what follows it."""
+    """Whether a key decides how long the search takes, or what follows it."""
     return key in BUDGET or key.startswith("registry.")
 
 
-def unsettles_workers(changes: Iterable[Change]) -> bool:
-    """Whether the number that `execution.workers: auto` came to does not hold any more."""
+def changes_workers(changes: Iterable[Change]) -> bool:
+    """Whether the number of workers has to be measured again for `execution.workers: auto`."""
     keys = ("execution.workers", "execution.threads", "execution.workers_per_gpu")
     return any(change.key in keys for change in changes)
 
@@ -82,4 +80,4 @@ def _leaves(section: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, A
 
 def _show(value: Any) -> str:
     text = "none" if value is None else value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+    return shorten(text)

@@ -1,4 +1,4 @@
-"""Labels in the forms that people store them, read as whole numbers from 0: the one place for all sources."""
+"""Reads the labels of all sources as whole numbers from 0: numbers, names, booleans or one-hot rows."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.errors import DataError
-from galaxy_exp.wording import did_you_mean
+from galaxy_exp.wording import did_you_mean, parse_number
 
 __all__ = ["Labels", "LabelsAt", "parse_labels"]
 
 _MOST_CLASSES = 10_000
 _LARGEST = 2**63 - 1
-"""Whole number of an int64 array."""
+"""Largest whole number of an int64 array."""
 _MISSING = {"", "nan", "<na>", "null", "none", "na", "n/a"}
-"""What an absent label is written as, in lower case, unless a class is called so."""
+"""Lower-case spellings of a missing label, unless a class has that name."""
 _TRUTH = ("false", "true")
 
 
 @dataclass(frozen=True, slots=True)
 class LabelsAt:
-    """Where labels come from, for messages."""
+    """Origin of labels, for messages."""
 
     source: str
     key: str
-    """Of the data set, or the column."""
+    """Name of the data set or column."""
     by_row: bool = False
-    """Whether messages count rows from 1, as for a table, instead of indices from 0."""
+    """Whether messages count rows from 1 instead of indices from 0."""
 
     def refusal(self, index: int, value: Any, rest: str) -> DataError:
-        """The error for one label: what it is and where, then `rest`, which begins with its punctuation."""
+        """The error for one label: its place and value, then `rest`, which begins with punctuation."""
         if self.by_row:
             return DataError(f"{self.source}: row {index + 1}: {self.key!r} is {_show(value)}{rest}")
         return DataError(f"{self.source}: {self.key!r} is {_show(value)} at index {index}{rest}")
@@ -42,14 +42,14 @@ class LabelsAt:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """Labels as a network needs them."""
+    """Labels as whole numbers, with the names of the classes."""
 
     values: NDArray[np.int64]
     """int64 (n,), from 0."""
     class_names: tuple[str, ...]
     """One name per class, in label order."""
     note: str | None = None
-    """What was understood, if it is not plain."""
+    """How the labels were understood, if that is not obvious."""
 
 
 def parse_labels(
@@ -57,19 +57,19 @@ def parse_labels(
 ) -> Labels:
     """Reads whole numbers (of any dtype, or as text), names (text or bytes), booleans, or one-hot rows.
 
-    Names are matched with `class_names`, or without these numbered in alphabetical order. Booleans are the classes
-    False and True, by name where `class_names` has one of these. Labels (n, 1) are taken as (n,).
+    Names are matched with `class_names` or, without class names, numbered in alphabetical order. Booleans are the
+    classes False and True, matched by name if `class_names` has one of these. Labels (n, 1) are read as (n,).
 
     Args:
         found: (n,), (n, 1) or one-hot (n, n_classes): an array, masked array or list.
         class_names: one name per class in label order; None: the labels' own names, or "class 0", "class 1", ...
-        at: for messages.
-        n_images: how many there have to be.
-        first_label: what the first class's number is.
+        at: origin of the labels, for messages.
+        n_images: expected number of labels.
+        first_label: number of the first class.
 
     Raises:
-        DataError: the first label that is missing, a fraction or no class, with its index; or another shape or number
-            of classes.
+        DataError: names the first label that is missing, a fraction or no class; or the shape or number of classes is
+            wrong.
     """
     array = _check_shape(_as_array(found, at), at, n_images)
     if array.ndim == 2:
@@ -137,7 +137,7 @@ def _read_one_hot(array: NDArray[Any], at: LabelsAt) -> NDArray[np.int64]:
 def _read_values(
     array: NDArray[Any], class_names: Sequence[str], at: LabelsAt, first_label: int
 ) -> NDArray[Any] | list[str]:
-    """Numbers (n,) if all of them are; else names, of which none is missing."""
+    """Numbers (n,) if all values are numbers; else names. No value is missing."""
     if array.dtype.kind in "iuf":
         return array
     if array.dtype.kind not in "bOSU":
@@ -149,13 +149,13 @@ def _read_values(
     if all(isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_) for value in values):
         return _as_numbers(values, at, first_label)
     texts = [_read_text(value, index, at) for index, value in enumerate(values)]
-    parsed = [_number(text) for text in texts]
+    parsed = [parse_number(text) for text in texts]
     named = bool(class_names) and set(texts) <= set(class_names)
     return texts if named or None in parsed else np.array(parsed)
 
 
 def _as_numbers(values: Sequence[Any], at: LabelsAt, first_label: int) -> NDArray[Any]:
-    """Python's numbers, of which whole ones may be larger than an array holds."""
+    """An array of Python's numbers; whole numbers that do not fit into int64 are refused."""
     for index, value in enumerate(values):
         if isinstance(value, numbers.Integral) and abs(int(value)) > _LARGEST:
             raise at.refusal(index, value, _expected(first_label))
@@ -164,7 +164,6 @@ def _as_numbers(values: Sequence[Any], at: LabelsAt, first_label: int) -> NDArra
 
 
 def _is_missing(value: Any) -> bool:
-    """None, NaN, pandas' NA and NaT, and text that stands for these."""
     if isinstance(value, str | bytes):
         return str(_plain(value)).strip().lower() in _MISSING
     nan = isinstance(value, float | np.floating) and bool(np.isnan(value))
@@ -182,19 +181,12 @@ def _read_text(value: Any, index: int, at: LabelsAt) -> str:
     raise at.refusal(index, value, "; expected a whole number or a name")
 
 
-def _number(text: str) -> float | None:
-    try:
-        return None if "_" in text else float(text)  # Python takes 1_0 for 10
-    except ValueError:
-        return None
-
-
 def _lower(texts: Sequence[str]) -> list[str]:
     return [text.strip().lower() for text in texts]
 
 
 def _match_truth(values: list[str], class_names: Sequence[str], at: LabelsAt) -> Labels:
-    """By name as it is written, or else whatever its case: `True` is the class `true`."""
+    """Matches names exactly, or else ignoring case: `True` is the class `true`."""
     if set(values) <= {name.strip() for name in class_names}:
         return _match_names(values, class_names, at)
     return Labels(_match_names(_lower(values), _lower(class_names), at).values, tuple(class_names))
@@ -212,7 +204,7 @@ def _match_names(values: list[str], class_names: Sequence[str] | None, at: Label
 
 
 def _refuse_variants(values: list[str], names: Sequence[str], at: LabelsAt) -> None:
-    """Refuses names that differ in upper and lower case alone, which are one class misspelt."""
+    """Refuses names that differ only in upper and lower case, as one of them is probably misspelt."""
     first: dict[str, str] = {}
     for name in names:
         if (known := first.setdefault(name.casefold(), name)) != name:
@@ -261,7 +253,6 @@ def _count(found: Sequence[int] | NDArray[np.int64]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Bytes as text, for a message or a comparison."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
@@ -272,4 +263,4 @@ def _show(value: Any) -> str:
         return "empty"
     if isinstance(plain, float):
         return str(int(plain)) if plain.is_integer() else f"{plain:g}"
-    return (repr(plain) if isinstance(plain, str) and _number(plain) is None else str(plain))[:60]
+    return (repr(plain) if isinstance(plain, str) and parse_number(plain) is None else str(plain))[:60]

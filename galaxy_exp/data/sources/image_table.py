@@ -1,6 +1,6 @@
-"""The image files that a table lists, as paths or as ids.
+"""Tables that list image files, as paths or as ids, with or without labels.
 
-Ids stay text, so that all 18 digits of a survey's object id are kept; a table that has lost some is refused.
+Ids stay text, so that all 18 digits of a survey's object id are kept; a table whose ids lost digits is refused.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from galaxy_exp.config.data_formats import TableConfig
-from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.config.data_section import DataConfig, SplitConfig, TableConfig
+from galaxy_exp.data.class_labels import LabelsAt, parse_labels
+from galaxy_exp.data.dataset import ImageDataset, TableRows, build_dataset
 from galaxy_exp.data.listing import list_images
-from galaxy_exp.data.table_file import SEPARATORS, Table
+from galaxy_exp.data.parts import parse_parts
+from galaxy_exp.data.sources.class_names import find_class_names
+from galaxy_exp.data.sources.file_stack import read_files
+from galaxy_exp.data.table_file import SEPARATORS, Table, open_table
 from galaxy_exp.errors import DataError
 
-__all__ = ["LABEL_COLUMNS", "ImageTable", "find_file_columns", "open_image_table"]
+__all__ = ["ImageTable", "load_table", "open_image_table"]
 
 _ROWS_TRIED = 5
 
@@ -31,30 +35,30 @@ _PATH_COLUMNS = (
     "file_loc", "filename", "file_name", "filepath", "file_path", "path", "image_path", "image_file", "image",
     "img_path", "img", "png_loc", "jpg_loc", "name",
 )  # fmt: skip
-LABEL_COLUMNS = (
+_LABEL_COLUMNS = (
     "labels", "class", "class_name", "label_name", "classification", "category", "target", "morphology", "gz2_class",
     "gz2class",
 )  # fmt: skip
-"""What catalogues call these columns, in lower case and with _ for blanks; the first that is there is taken.
+"""Usual column names in catalogues, in lower case and with _ for blanks; the first that exists is used.
 
-Files of Galaxy Zoo 2 are called by `asset_id`, those of the DESI and DECaLS catalogues by `iauname` or `id_str`.
+Files of Galaxy Zoo 2 are named by `asset_id`, those of the DESI and DECaLS catalogues by `iauname` or `id_str`.
 """
 
 _ROUNDED = re.compile(r"[+-]?\d+(\.\d*e[+-]?|e[+-])\d+|[+-]?\d{16,}\.\d*", re.IGNORECASE)
-"""A number that went through floating point and may have lost digits; 12e45678 may be an id."""
+"""A number that was stored as floating point and may have lost digits; 12e45678 may be an id."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Folder:
-    """The folder that image files may not leave."""
+    """The folder that contains all image files of a table."""
 
     path: Path
     is_stated: bool
-    """By `data.image_folder`; then its subfolders are searched too."""
+    """Whether `data.image_folder` names it; then its subfolders are searched too."""
 
     @cached_property
     def by_name(self) -> dict[str, list[Path]]:
-        """The images in it and below, by name; surveys keep many in subfolders."""
+        """The images of the folder and its subfolders by name; empty if the folder is not stated."""
         found: dict[str, list[Path]] = {}
         for image in list_images(self.path, deep=True).images if self.is_stated else ():
             found.setdefault(image.name, []).append(image)
@@ -63,27 +67,27 @@ class _Folder:
 
 @dataclass(frozen=True, eq=False)
 class ImageTable:
-    """A table and where its image files are. Rows count from 0 here, and from 1 in messages."""
+    """A table of image files. Rows count from 0, and from 1 in messages."""
 
     table: Table
     file_column: str
     id_column: str
-    """The column that names a galaxy, else that of the files."""
+    """Column that identifies a galaxy, else that of the files."""
     cells: dict[str, list[str]]
-    """The columns read, by name."""
+    """The columns that were read, by name."""
     folder: _Folder
     config: DataConfig
 
     @property
     def ids(self) -> list[str]:
-        """One per row, exactly as in the table."""
+        """One per row, unchanged."""
         return self.cells[self.id_column]
 
     def locate(self, row: int) -> Path:
-        """The file of a row, whether it is there or not.
+        """The path of the file of a row; the file may be missing.
 
         Raises:
-            DataError: the cell is empty, an id that lost digits, or a path out of the folder.
+            DataError: the cell is empty, an id that lost digits, or a path outside the folder.
         """
         cell = self.cells[self.file_column][row]
         where = f"{self.table.path}: row {row + 1}: {self.file_column!r}"
@@ -101,7 +105,7 @@ class ImageTable:
         return found[0]
 
     def has_files(self) -> bool:
-        """Whether the file of one of the first few rows is there."""
+        """Whether the file of one of the first rows exists."""
         for row in range(min(len(self.ids), _ROWS_TRIED)):
             with suppress(DataError):
                 if self.locate(row).is_file():
@@ -109,7 +113,7 @@ class ImageTable:
         return False
 
     def describe_missing(self, missing: Sequence[Path]) -> str:
-        """One line on files that are not there: how many, the first, and what is there instead."""
+        """One line on missing files: how many, the first ones, and similar files that exist."""
         first, tail = missing[0], self.config.file_suffix or ""
         stem = first.name.removesuffix(tail)
         beside = [path.name for path in first.parent.iterdir()] if first.parent.is_dir() else []
@@ -125,7 +129,7 @@ class ImageTable:
 
     @property
     def notes(self) -> list[str]:
-        """What was understood, if it is not plain: the columns, and a separator that is no comma."""
+        """How the table was understood, if that is not obvious: the columns, and a separator other than the comma."""
         separator = SEPARATORS[self.table.separator or ","]
         if self.file_column == "file" and separator == "comma":
             return []
@@ -137,12 +141,12 @@ class ImageTable:
         suffix = self.config.file_suffix or ""
         if cell.lower().endswith(suffix.lower()):
             return cell
-        whole = cell.partition(".")[0] if re.fullmatch(r"\d+\.0*", cell) else cell  # an id that a float column held
+        whole = cell.partition(".")[0] if re.fullmatch(r"\d+\.0*", cell) else cell  # an id from a column of floats
         return whole + suffix
 
 
-def find_file_columns(table: Table, config: DataConfig) -> list[str]:
-    """The columns that may hold files, or ids, best first; ids with `file_suffix`. Raises as `Table.find`."""
+def _find_file_columns(table: Table, config: DataConfig) -> list[str]:
+    """Columns that may contain files or ids, best first: ids if there is a `file_suffix`. Raises as `Table.find`."""
     ids = ("asset_id", *_ID_COLUMNS)
     known = (*ids, *_PATH_COLUMNS) if config.file_suffix else (*_PATH_COLUMNS, *ids)
     return table.find(config.table.file_column, "data.table.file_column", TableConfig().file_column, known)
@@ -151,20 +155,21 @@ def find_file_columns(table: Table, config: DataConfig) -> list[str]:
 def open_image_table(
     table: Table, config: DataConfig, more: Sequence[str] = (), base: Path | None = None
 ) -> ImageTable:
-    """Finds the columns of files and ids, and the folder of the files, and reads the columns.
+    """Finds the columns of files and ids and the folder of the files, and reads the columns.
 
-    Of several columns that may hold the files, the first is taken whose files are there.
+    If several columns may contain the files, the first one whose files exist is used.
 
     Args:
-        table: of `open_table`.
-        config: of which `table`, `image_folder` and `file_suffix` are used.
-        more: columns to read besides.
-        base: where a relative image folder starts; by default the current folder. It may also be beside the table.
+        table: result of `open_table`.
+        config: its `table`, `image_folder` and `file_suffix` are used.
+        more: further columns to read.
+        base: folder that a relative image folder starts at, by default the current one; the folder of the table is
+            tried next.
 
     Raises:
         DataError: no such column or folder, ids that lost digits, or the table cannot be read.
     """
-    file_columns, stated = find_file_columns(table, config), config.table.id_column
+    file_columns, stated = _find_file_columns(table, config), config.table.id_column
     id_columns = table.find(stated, "data.table.id_column") if stated else table.among(_ID_COLUMNS)[:1]
     cells = table.read(list(dict.fromkeys([*file_columns, *id_columns, *more])))
     folder = _Folder(_find_folder(table.path, config.image_folder, base or Path()), config.image_folder is not None)
@@ -178,7 +183,7 @@ def open_image_table(
 def _choose_id_column(
     table: Table, cells: dict[str, list[str]], id_columns: Sequence[str], file_column: str, stated: str | None
 ) -> str:
-    """The id column, else that of the files; one that lost digits only if it is stated, and then it is refused."""
+    """The id column, else that of the files; a column whose ids lost digits is an error if it is configured."""
     for name in id_columns:
         rounded = next((row for row, cell in enumerate(cells[name]) if _is_rounded(cell)), None)
         if rounded is None:
@@ -212,7 +217,6 @@ def _describe_rounded(where: str, cell: str) -> str:
 
 
 def _place(name: str, where: str, folder: Path) -> Path:
-    """The path of a file, which is not outside the folder."""
     expanded = Path(os.path.expanduser(name))  # noqa: PTH111  Path.expanduser raises for an unknown user
     is_absolute = expanded.is_absolute() or bool(PureWindowsPath(name).drive) or name.startswith("~")
     relative = folder.joinpath(*PurePosixPath(name.replace("\\", "/")).parts)
@@ -226,3 +230,68 @@ def _place(name: str, where: str, folder: Path) -> Path:
         else "which leaves the table's folder; expected a path without '..', or data.image_folder: a folder above it"
     )
     raise DataError(f"{where} is {name!r}, {wrong}")
+
+
+def load_table(path: Path, config: DataConfig, base: Path | None = None) -> ImageDataset:
+    """Loads the labelled files of a table, from the table's folder or `data.image_folder`.
+
+    Labels are read by `parse_labels`, with the names of `data.class_names` or of the text file beside the table. Rows
+    count from 1, without the header and blank lines.
+
+    Args:
+        path: a file with one of `TABLE_SUFFIXES`.
+        config: the `data` section of a sweep file.
+        base: folder that a relative image folder starts at; by default the current folder.
+
+    Raises:
+        DataError: one line that names the table, row and column, or the image file, and what was expected.
+    """
+    table = open_table(path)
+    _find_file_columns(table, config)  # first, so that an error names this column if both are missing
+    default = TableConfig().label_column
+    label_column = table.find(config.table.label_column, "data.table.label_column", default, _LABEL_COLUMNS)[0]
+    part_column = _find_part_column(table, config.split)
+    images = open_image_table(table, config, [label_column, *([part_column] if part_column else [])], base)
+    files = [images.locate(row) for row in range(len(images.ids))]
+    _check_each_once(files, images.cells[images.file_column], f"{path}: {images.file_column!r}")
+    names = find_class_names(path, config.class_names)
+    cells, at = images.cells[label_column], LabelsAt(str(path), label_column, by_row=True)
+    labels = parse_labels(cells, names, at, len(files), config.first_label)
+    parts = parse_parts(images.cells[part_column], str(path), part_column, by_row=True) if part_column else None
+    missing = [] if config.on_error == "skip" else [file for file in files if not file.exists()]
+    if missing:
+        raise DataError(f"{images.describe_missing(missing)}; data.on_error: skip leaves such rows out")
+    stack = read_files(files, config, str(path), cells)
+    plain = not images.notes and label_column == default
+    used = f"labels are in column {label_column!r}" + (f", the split in {part_column!r}" if part_column else "")
+    return build_dataset(
+        stack.images,
+        labels.values[stack.kept],
+        labels.class_names,
+        source=str(path),
+        own_split=None if parts is None else parts[stack.kept],
+        preprocessing=stack.preprocessing,
+        skipped=stack.skipped,
+        label_key=label_column,
+        notes=[*images.notes, *([] if plain else [used])],
+        rows=TableRows(images.id_column, tuple(images.ids), tuple(map(str, files)), stack.kept),
+    )
+
+
+def _find_part_column(table: Table, config: SplitConfig) -> str | None:
+    default = SplitConfig().column
+    if config.column is None or config.column == default:
+        return next(iter(table.among([default])), None) if config.column and default else None
+    return table.find(config.column, "data.split.column")[0]
+
+
+def _check_each_once(files: Sequence[Path], cells: Sequence[str], where: str) -> None:
+    """Compares files, as different cells may name the same file."""
+    first_row: dict[str, int] = {}
+    for row, (file, cell) in enumerate(zip(files, cells, strict=True)):
+        first = first_row.setdefault(os.path.abspath(file), row)  # noqa: PTH100  Path.absolute keeps ..
+        if first != row:
+            again = "" if cell == cells[first] else f" {cell!r}, the same file, in"
+            raise DataError(
+                f"{where} is {cells[first]!r} in row {first + 1} and{again} row {row + 1}; expected each file once"
+            )

@@ -1,4 +1,4 @@
-"""What can be wrong with a folder of sweeps, and what became of it."""
+"""What can be wrong with a folder of sweeps, and whether it was repaired."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ class Finding:
     """Something that disagrees."""
 
     where: str
-    """The sweep's id; for what is no sweep's, the store or the folder."""
+    """Id of the sweep; without a sweep, the store or the folder."""
     what: str
     """One line."""
     remedy: str
-    """What `mend` does, or else what the user can do."""
-    mend: Callable[[], None] | None = None
-    """Puts it in order; None if that is not ours to do. Raises a GalaxyExpError or OSError if it cannot."""
+    """What `repair` does, or else what the user can do."""
+    repair: Callable[[], None] | None = None
+    """None if only the user can repair it. Raises a GalaxyExpError or OSError if it fails."""
     is_harmless: bool = False
-    """Worth telling, and nothing has to be done."""
+    """Whether nothing has to be done."""
 
     @property
     def key(self) -> tuple[str, str]:
+        """Equal for the same finding of two examinations."""
         return self.where, self.what
 
 
 class State(StrEnum):
-    """What became of a finding."""
+    """State of a finding."""
 
     OPEN = "open"
-    MENDED = "mended"
+    REPAIRED = "repaired"
     HARMLESS = "harmless"
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """A finding and what became of it."""
+    """A finding and its state."""
 
     finding: Finding
     state: State
     why_open: str = ""
-    """Why it could not be mended, if that was tried."""
+    """Why the repair failed, if it was tried."""

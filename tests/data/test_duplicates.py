@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from galaxy_exp.data import build_dataset, near_duplicates
-from galaxy_exp.data.groups import Groups, group_duplicates, recall_groups
-from galaxy_exp.data.near_duplicates import (
+from galaxy_exp.data import build_dataset, duplicates
+from galaxy_exp.data.duplicates import (
     MAX_BITS,
     MAX_DIFFERENCE,
+    Groups,
     find_close_hashes,
     find_near_duplicates,
     fingerprint_images,
+    group_duplicates,
+    load_groups,
 )
 
 SIDE = 48
@@ -142,7 +144,7 @@ class TestRecalledGroups:
         images = make_galaxies(6)
         images[4] = save_as_jpeg(images[0], 90)
         images[5] = images[1]
-        return recall_groups(build_dataset(images, np.arange(6) % 2, source="x"), which, folder)
+        return load_groups(build_dataset(images, np.arange(6) % 2, source="x"), which, folder)
 
     def test_are_those_that_were_found_first(self, tmp_path: Path) -> None:
         assert self.recall(tmp_path).joined.tolist() == [0, 1, 2, 3, 0, 1]
@@ -155,9 +157,9 @@ class TestRecalledGroups:
     ) -> None:
         self.recall(tmp_path)
         other = build_dataset(make_galaxies(6, seed=1), np.arange(6) % 2, source="x")
-        assert recall_groups(other, "near", tmp_path).n_near == 0
+        assert load_groups(other, "near", tmp_path).n_near == 0
         assert len(list(tmp_path.iterdir())) == 2
-        monkeypatch.setattr(near_duplicates, "MAX_DIFFERENCE", 0.0)
+        monkeypatch.setattr(duplicates, "MAX_DIFFERENCE", 0.0)
         assert self.recall(tmp_path).n_near == 0
         assert len(list(tmp_path.iterdir())) == 3
 

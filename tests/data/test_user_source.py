@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data import ImageDataset, load_dataset
 from galaxy_exp.errors import DataError
 
@@ -71,7 +71,7 @@ def test_may_bring_a_split_and_be_simulated() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("God", {}, 'test_own_source has no God; did you mean "Good"'),
+        ("God", {}, 'test_user_source has no God; did you mean "Good"'),
         ("IMAGES", {}, "is of type ndarray; expected a class with a method load()"),
         ("WithoutLoad", {}, "is a class without load(); expected a class with a method load()"),
         ("Good", {"images": 4}, "cannot be constructed with data.options {'images': 4} (got an unexpected keyword"),

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from galaxy_exp.config.sweep import DataConfig
+from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data import ImageDataset, load_dataset
-from galaxy_exp.data.given import store_data
+from galaxy_exp.data.in_memory import store_data
 from galaxy_exp.errors import DataError
 
 EXPECTED = [2, 0, 1, 2, 0, 1, 1]

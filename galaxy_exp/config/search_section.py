@@ -1,0 +1,205 @@
+"""The `search` section of a sweep file: sampler, pruner, objectives, constraints and the end of the search."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from pydantic import Field, StrictStr, ValidationInfo, field_validator
+
+from galaxy_exp.config.section import Options, Section
+from galaxy_exp.records import Constraint, Direction, Objective
+from galaxy_exp.search_methods import PRUNERS, SAMPLERS, one_of_names
+from galaxy_exp.wording import did_you_mean, nearest
+
+__all__ = ["COSTS", "OBJECTIVES", "SearchConfig"]
+
+OBJECTIVES: dict[str, Direction] = {
+    "val_macro_f1": "max",
+    "val_accuracy": "max",
+    "val_balanced_accuracy": "max",
+    "val_loss": "min",
+}
+"""Objectives that every hypermodel reports, with their direction."""
+
+COSTS: dict[str, str] = {
+    "parameters": "weights of the network",
+    "flops": "floating point operations of a forward pass of one image",
+    "seconds_per_image": "wall time of a prediction for one image",
+}
+"""Costs of a network, for `search.constraints` and for further objectives."""
+
+
+class SearchConfig(Section):
+    """How the next hyperparameters are chosen, when a trial is stopped early, and when the search ends."""
+
+    sampler: str = Field(
+        "auto",
+        min_length=1,
+        description=f"auto (gp for one objective, tpe for several), {one_of_names(SAMPLERS)}; or "
+        "package.module:Class, a keras_tuner.Oracle or an Optuna sampler",
+    )
+    sampler_options: Options = Field(
+        default_factory=dict, description="keyword arguments of the class when sampler is package.module:Class"
+    )
+    pruner: str = Field("asha", min_length=1, description=f"{one_of_names(PRUNERS)}; or package.module:Class")
+    objective: StrictStr | tuple[StrictStr, ...] = Field(
+        "val_macro_f1",
+        description="val_macro_f1, val_accuracy, val_balanced_accuracy or val_loss; or a list that begins with one of "
+        "these and continues with others or -parameters, -flops, -seconds_per_image (- means that less is better)",
+    )
+    constraints: dict[str, StrictStr] = Field(
+        default_factory=dict,
+        description='bounds such as {parameters: "<= 1e6"}, on parameters, flops or seconds_per_image',
+    )
+    seed: int = Field(1, ge=0, description="determines proposals, weights and shuffling")
+    baseline: bool = Field(
+        True, description="trial 0 is the hypermodel with its default values and is never stopped early"
+    )
+    enqueue: tuple[Options, ...] = Field(
+        (), description="configurations to try first, after the baseline; what is left out takes its default"
+    )
+    warm_start: StrictStr | tuple[StrictStr, ...] | None = Field(
+        None,
+        description="an earlier sweep, or a list of some, whose trials the sampler uses too: its id, or the beginning "
+        "of it for the newest such sweep",
+    )
+    executions: int = Field(
+        1, ge=1, le=100, description="trials of each proposed configuration, each with another seed"
+    )
+    first_rung: int = Field(
+        2,
+        ge=1,
+        description="asha, hyperband: the first epoch at which trials are compared; median: the first that counts",
+    )
+    reduction_factor: int = Field(
+        3, ge=2, description="asha, hyperband: one in this many trials continues at each rung"
+    )
+    patience: int = Field(5, ge=1, description="patience: epochs without improvement after which a trial ends")
+    max_trials: int = Field(
+        20,
+        ge=1,
+        le=1_000_000,
+        description="trials of the search, including the baseline and excluding retrained finalists",
+    )
+    max_epochs: int | None = Field(None, ge=1, description="epochs of all trials of the search together")
+    max_hours: float | None = Field(
+        None, gt=0, description="hours of the search, without the time between a stop and a resume"
+    )
+    max_trials_without_gain: int | None = Field(
+        None, ge=1, description="the search ends after this many trials in a row without a new best one"
+    )
+    min_expected_gain: float | None = Field(
+        None,
+        gt=0,
+        description="the search ends when ten more trials are expected to improve the objective by less than this; "
+        "checked from 20 trials on",
+    )
+    max_failures: int = Field(3, ge=1, description="the sweep ends after this many failed trials in a row")
+
+    @field_validator("sampler", "pruner")
+    @classmethod
+    def _known_or_dotted(cls, name: str, info: ValidationInfo) -> str:
+        known = ["auto", *SAMPLERS] if info.field_name == "sampler" else list(PRUNERS)
+        if name not in known and not re.search(r"[.:]", name):
+            raise ValueError(
+                f'unknown {info.field_name} "{name}"; {did_you_mean(name, known)}, or package.module:Class'
+            )
+        return name
+
+    @field_validator("enqueue")
+    @classmethod
+    def _plain_values(cls, enqueue: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        for position, configuration in enumerate(enqueue):
+            for name, value in configuration.items():
+                if not isinstance(value, bool | int | float | str):
+                    raise ValueError(f"{position}: {name} is {value!r}; expected a number, text, or true/false")
+        return enqueue
+
+    @field_validator("warm_start", mode="before")
+    @classmethod
+    def _different_sweeps(cls, warm_start: Any) -> Any:
+        names = _listed(warm_start)
+        if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
+            raise ValueError(f"found {warm_start!r}; expected the id of a sweep, or a list of different ones")
+        return warm_start
+
+    @field_validator("objective")
+    @classmethod
+    def _known_objectives(cls, objective: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        names = (objective,) if isinstance(objective, str) else objective
+        if not names:
+            raise ValueError("the list is empty; expected at least one objective")
+        for position, name in enumerate(names):
+            known = [*OBJECTIVES, *(f"-{cost}" for cost in COSTS)] if position else list(OBJECTIVES)
+            if name not in known:
+                raise ValueError(f"found {name!r}; expected {_one_of(name, known)}")
+        if len(set(names)) < len(names):
+            raise ValueError("an objective is listed twice; expected different ones")
+        return objective
+
+    @field_validator("constraints")
+    @classmethod
+    def _readable_constraints(cls, constraints: dict[str, str]) -> dict[str, str]:
+        for name, text in constraints.items():
+            if name not in COSTS:
+                raise ValueError(f"unknown quantity {name!r}; expected {_one_of(name, list(COSTS))}")
+            _parse_constraint(name, text)
+        return constraints
+
+    @property
+    def sampler_choice(self) -> str:
+        """The name of the sampler, with `auto` resolved."""
+        if self.sampler != "auto":
+            return self.sampler
+        return "gp" if len(self.objectives) == 1 else "tpe"
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """All objectives; trials are stopped, ranked and promoted by the first."""
+        names = (self.objective,) if isinstance(self.objective, str) else self.objective
+        return tuple(Objective(name.removeprefix("-"), OBJECTIVES.get(name, "min")) for name in names)
+
+    @property
+    def objective_record(self) -> Objective:
+        return self.objectives[0]
+
+    @property
+    def warm_starts(self) -> tuple[str, ...]:
+        """The earlier sweeps whose trials the sampler uses too."""
+        return _listed(self.warm_start)
+
+    @property
+    def objective_text(self) -> str:
+        """The objectives as the sweep file names them."""
+        return self.objective if isinstance(self.objective, str) else ", ".join(self.objective)
+
+    @property
+    def constraint_records(self) -> tuple[Constraint, ...]:
+        return tuple(_parse_constraint(name, text) for name, text in self.constraints.items())
+
+
+def _listed(found: Any) -> tuple[Any, ...]:
+    """A single value as a tuple of one, None as an empty tuple."""
+    return tuple(found) if isinstance(found, list | tuple) else () if found is None else (found,)
+
+
+_CONSTRAINT = re.compile(r"\s*(<=|>=)\s*([0-9.eE+-]+)\s*")
+
+
+def _parse_constraint(name: str, text: str) -> Constraint:
+    matched = _CONSTRAINT.fullmatch(text)
+    try:
+        limit = float(matched[2]) if matched else math.nan
+    except ValueError:
+        limit = math.nan
+    if matched is None or not math.isfinite(limit):
+        raise ValueError(f'{name}: found {text!r}; expected "<= NUMBER" or ">= NUMBER"')
+    return Constraint(name, "<=" if matched[1] == "<=" else ">=", limit)
+
+
+def _one_of(found: str, known: list[str]) -> str:
+    close = nearest(found, known)
+    hint = f'; did you mean "{close}"?' if close else ""
+    return f"one of {', '.join(known)}{hint}"

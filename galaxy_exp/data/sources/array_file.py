@@ -1,0 +1,174 @@
+"""HDF5 and .npz files in Galaxy10's layout: `images` and, for labelled data, `ans` (or `labels`)."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.config.data_section import ARRAY_SUFFIXES, HDF5_SUFFIXES, DataConfig, SplitConfig
+from galaxy_exp.data.dataset import ImageDataset, build_dataset
+from galaxy_exp.data.image_arrays import allocate_images, iter_chunks
+from galaxy_exp.data.parts import parse_parts
+from galaxy_exp.data.preprocessing import Preprocessing
+from galaxy_exp.data.sources.class_names import find_class_names
+from galaxy_exp.errors import DataError, is_access_error, short_reason
+
+__all__ = ["DESCRIPTION", "describe_images", "is_array_file", "load_array_file", "open_arrays"]
+
+LABEL_KEYS = ("ans", "labels")
+"""Keys of labels in the order in which they are tried; Galaxy10 has `ans`."""
+
+_READ_ERRORS = (OSError, EOFError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""Exceptions of h5py, NumPy and zipfile for files that are damaged or of another format."""
+
+Arrays = Any
+"""An open h5py.File or numpy NpzFile: `key in arrays`, `arrays[key]`, `arrays.keys()`."""
+
+DESCRIPTION = "galaxy_exp"
+"""Attribute of HDF5 files written by galaxy_exp: JSON with `simulated` and `preprocessing`."""
+
+
+def load_array_file(
+    path: Path, config: DataConfig, *, class_names: Sequence[str] | None = None, source: str | None = None
+) -> ImageDataset:
+    """Loads `images` uint8 (n, height, width, 3), `ans` (or `labels`), and a user-defined split, if any.
+
+    Uncompressed, contiguous images of an HDF5 file are memory-mapped; others are read in pieces, into a temporary file
+    if they are large. So a data set may be larger than memory.
+
+    Args:
+        path: an .h5, .hdf5 or .npz file.
+        config: its `class_names`, `first_label` and `split.column` are used.
+        class_names: names of the classes, unless `config.class_names` has some.
+        source: name for messages; by default the path.
+
+    Raises:
+        DataError: one line that names the file, the key and what is wrong.
+    """
+    name = source or str(path)
+    with open_arrays(path) as arrays:
+        labels, label_key = _read_labels(arrays, path)
+        names = find_class_names(path, config.class_names or class_names) or _read_class_names(arrays)
+        parts = _read_parts(arrays, config.split, name)
+        images = _map_images(path, arrays) if isinstance(arrays, h5py.File) else arrays["images"]
+        is_ours = DESCRIPTION in getattr(arrays, "attrs", {})  # then its labels count from 0
+        description = json.loads(getattr(arrays, "attrs", {}).get(DESCRIPTION, "{}"))
+    return build_dataset(
+        images,
+        labels,
+        names,
+        source=name,
+        simulated=bool(description.get("simulated", False)),
+        own_split=parts,
+        preprocessing=Preprocessing.from_dict(description.get("preprocessing", {})),
+        label_key=label_key,
+        first_label=0 if is_ours else config.first_label,
+    )
+
+
+def describe_images(dataset: ImageDataset) -> str:
+    """Value of the attribute `DESCRIPTION`."""
+    return json.dumps({"simulated": dataset.simulated, "preprocessing": dataset.preprocessing.to_dict()})
+
+
+def _read_parts(arrays: Any, config: SplitConfig, name: str) -> NDArray[np.int8] | None:
+    if config.column is None:
+        return None
+    if config.column in arrays:
+        return parse_parts(np.asarray(arrays[config.column]), name, config.column)
+    if config.column != SplitConfig().column:
+        raise DataError(f"{name}: has the keys {sorted(arrays.keys())}; expected {config.column!r} (data.split.column)")
+    return None
+
+
+def _map_images(path: Path, arrays: h5py.File) -> NDArray[Any]:
+    images = arrays["images"]
+    offset = images.id.get_offset() if images.chunks is None and images.external is None else None
+    if offset is None or images.dtype != np.uint8 or arrays.userblock_size:
+        return _read_images(images)
+    return np.memmap(path, dtype=np.uint8, mode="r", offset=offset, shape=images.shape)
+
+
+def _read_images(images: h5py.Dataset) -> NDArray[Any]:
+    if images.dtype != np.uint8 or images.ndim != 4:
+        return np.asarray(images)  # `build_dataset` refuses it and describes its values
+    result = allocate_images(images.shape)
+    start = 0
+    for piece in iter_chunks(result):
+        images.read_direct(piece, np.s_[start : start + len(piece)])
+        start += len(piece)
+    return result
+
+
+def is_array_file(path: Path) -> bool:
+    """Whether the name ends in one of `ARRAY_SUFFIXES`."""
+    return path.suffix.lower() in ARRAY_SUFFIXES
+
+
+@contextmanager
+def open_arrays(path: Path) -> Iterator[Arrays]:
+    """Opens the file for reading; exceptions of h5py or NumPy, also while reading, become one line.
+
+    Raises:
+        DataError: the file is missing, truncated, of another format than its ending, or has no `images`.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; expected an HDF5 or .npz file with 'images' and 'ans'")
+    kind = "an HDF5" if path.suffix.lower() in HDF5_SUFFIXES else "a NumPy .npz"
+    try:
+        with h5py.File(path, "r") if kind == "an HDF5" else np.load(path, allow_pickle=False) as arrays:
+            _check_keys(arrays, path)
+            yield arrays
+    except _READ_ERRORS as error:
+        hint = "" if is_access_error(error) else "; is it complete?"
+        raise DataError(f"{path}: cannot be read as {kind} file ({short_reason(error)}){hint}") from None
+
+
+def _check_keys(arrays: Arrays, path: Path) -> None:
+    if "images" not in arrays:
+        raise DataError(f"{path}: has the keys {sorted(arrays.keys())}; expected 'images'")
+    for key in ("images", *LABEL_KEYS):
+        if isinstance(arrays, h5py.File) and isinstance(arrays.get(key), h5py.Group):
+            raise DataError(f"{path}: {key!r} is a group; expected a data set")
+
+
+def _read_labels(arrays: Arrays, path: Path) -> tuple[NDArray[Any], str]:
+    for key in LABEL_KEYS:
+        if key in arrays:
+            return _read_array(arrays, key, path), key
+    raise DataError(f"{path}: has the keys {sorted(arrays.keys())}; expected labels under 'ans' or 'labels'")
+
+
+def _read_array(arrays: Arrays, key: str, path: Path) -> NDArray[Any]:
+    try:
+        return np.asarray(arrays[key])
+    except ValueError as error:
+        if "pickle" not in str(error):
+            raise
+        raise DataError(
+            f"{path}: {key!r} holds Python objects, which are not read; expected numbers, or text (labels.astype(str))"
+        ) from None
+
+
+def _read_class_names(arrays: Any) -> tuple[str, ...] | None:
+    """The HDF5 attribute `class_names` of the file or of its labels, an array of strings; None without it."""
+    holders = [arrays, *(arrays[key] for key in LABEL_KEYS if key in arrays)]
+    for holder in holders:
+        names = getattr(holder, "attrs", {}).get("class_names")
+        if isinstance(names, str | bytes):
+            raise DataError(
+                f"{arrays.filename}: the attribute 'class_names' is one text, {names!r}; expected an array of names, "
+                "in label order"
+            )
+        if names is not None:
+            return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
+    return None
