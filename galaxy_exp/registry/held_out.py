@@ -13,7 +13,6 @@ that later challengers can be compared with it. They are not in the package, whi
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -31,7 +30,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.errors import JournalError, JournalWriteError
 from galaxy_exp.evaluation.resampling import opening_level
-from galaxy_exp.folders import ProjectFolder, SweepFolder, fsync_path
+from galaxy_exp.folders import ProjectFolder, SweepFolder, fsync_path, open_locked
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.catalogue import search_all
 from galaxy_exp.tracking.calls import quiet_mlflow
@@ -114,8 +113,7 @@ def record_opening(project: ProjectFolder, digests: frozenset[str], opener: str)
     entry = {"time": iso_time(time.time()), "opener": opener, "digests": sorted(digests)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with open_locked(path, wait=True) as file:
             known, intact = _read_ledger(path)
             if not any(opener == each["opener"] and digests <= set(each["digests"]) for each in known):
                 file.truncate(intact)

@@ -78,7 +78,7 @@ class TestOwnSplit:
         assert dataset.class_names == ("a", "b")
         assert by_folder(dataset, tmp_path / "set") == {"a": {"a"}, "b": {"b"}}
         split = split_dataset(dataset, SplitConfig(validation=0.3))
-        assert split.own
+        assert split.user_defined
         assert (len(split.train), len(split.validation), len(split.test)) == (4, 4, 4)
         for code, top in enumerate(tops):
             pixels = np.asarray(Image.open(tmp_path / "set" / top / "a" / "0.png"))
