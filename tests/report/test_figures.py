@@ -5,9 +5,7 @@ import json
 import pkgutil
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -186,31 +184,6 @@ def test_names_are_shortened_and_never_read_as_formulas() -> None:
     assert name_class("Disk, Face-on, Medium Spiral", 11, 4) == "Disk,\nFace-on,\nMedium\nSpiral"
     assert name_class("Disk, Face-on, Medium Spiral", 14, 1) == "Disk,…"
     assert name_class("a $b$", 20, 1) == r"a \$b\$"
-
-
-def _draw_curves(folder: Path) -> None:
-    plot_learning_curves(_history(20), "val_loss", 3, folder / "figure.png")
-
-
-def _draw_confusion(folder: Path) -> None:
-    plot_confusion(np.full((10, 10), 33), LONG_NAMES, folder / "figure.png")
-
-
-def _draw_mistakes(folder: Path) -> None:
-    rng = np.random.default_rng(0)
-    images, labels = rng.integers(0, 256, (100, 69, 69, 3), dtype=np.uint8), np.zeros(100, np.int64)
-    plot_mistakes_gallery(images, labels, rng.random((100, 10)), LONG_NAMES, folder / "figure.png")
-
-
-@pytest.mark.parametrize("draw", [_draw_curves, _draw_confusion, _draw_mistakes])
-def test_every_figure_is_quick_after_the_first(draw: Callable[[Path], None], tmp_path: Path) -> None:
-    draw(tmp_path)
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        draw(tmp_path)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 1.5  # 0.1 to 0.25 s on an idle machine; this guards against seconds
 
 
 def test_no_global_matplotlib_state() -> None:
