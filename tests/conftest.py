@@ -59,6 +59,8 @@ class Project:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.output: subprocess.CompletedProcess[str] | None = None
+        """What the sweep of `finished` printed."""
         (path / "sweep.yaml").write_text(TINY_SWEEP)
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "GALAXY_EXP_"))}
         self.environment = kept | {"PYTHONPATH": str(TESTS), "COLUMNS": "200"}

@@ -1,12 +1,14 @@
 """Sweeps whose journal is written by hand and whose runs are written by the projection, in a real MLflow store."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from mlflow import MlflowClient
 
 from galaxy_exp.config import SweepConfig
+from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.journal.events import (
     EpochReported,
@@ -53,11 +55,13 @@ class JournaledSweep:
     client: MlflowClient
     uri: str
     experiment: str
-    prepared: object
-    said: list = field(default_factory=list)
+    prepared: PreparedData
+    said: list[str] = field(default_factory=list)
     """What the projection told."""
-    clock: object = time.monotonic
+    clock: Callable[[], float] = time.monotonic
     """The projection's."""
+    now: list[float] = field(default_factory=list)
+    """The time of a clock that a test sets."""
 
     @property
     def folder(self):

@@ -79,6 +79,8 @@ class ImmediateEngine:
 
 
 class Spec:
+    precision: str | None = None
+
     def __init__(self, trial, attempt):
         self.number, self.attempt, self.values = trial.number, attempt, trial.values
 

@@ -1,12 +1,14 @@
 """Fused optimizers give what Keras's own give."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
 
 from galaxy_exp.hypermodel.optimizers import FusedAdam, FusedAdamW, FusedSGD
 
-PAIRS = {
+PAIRS: dict[str, Any] = {
     "adam": (FusedAdam, keras.optimizers.Adam, {"beta_1": 0.8}),
     "adam with a schedule": (
         FusedAdam,

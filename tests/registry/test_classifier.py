@@ -4,9 +4,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import mlflow
+import mlflow.pyfunc
 import numpy as np
 import pytest
+from mlflow.pyfunc import PythonModel
 from PIL import Image
 
 from galaxy_exp.cli.main import run_command
@@ -154,7 +155,7 @@ class _Bomb:
 
 
 def test_a_pickled_model_is_refused_before_it_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Pickled(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    class Pickled(PythonModel):
         bomb = _Bomb(tmp_path / "trace")
 
         def predict(self, context: object, model_input: object, params: object = None) -> object:

@@ -53,7 +53,7 @@ def test_a_torn_line_is_cut_off_and_a_damaged_one_is_named(project: ProjectFolde
     lines = project.test_openings.read_text().splitlines()
     assert [json.loads(line)["opener"] for line in lines] == ["a", "c"]
     project.test_openings.write_text(f'{lines[0]}\n{{"opener": 3}}\n{lines[1]}\n')
-    for look in (find_openers, lambda *known: record_opening(*known, "d")):
+    for look in (find_openers, lambda project, digests: record_opening(project, digests, "d")):
         with pytest.raises(JournalError, match=r"test_openings.jsonl:2: damaged line in the ledger"):
             look(project, TEST_SET)
 

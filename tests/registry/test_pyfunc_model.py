@@ -4,8 +4,10 @@ import re
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import PyFuncModel
 
 from galaxy_exp.registry import pyfunc_model
 from galaxy_exp.registry.packaging import ModelVersionRef
@@ -14,7 +16,7 @@ from .conftest import CLASS_NAMES, Store, coloured
 
 
 @pytest.fixture(scope="module")
-def served(registered: ModelVersionRef, store: Store) -> mlflow.pyfunc.PyFuncModel:
+def served(registered: ModelVersionRef, store: Store) -> PyFuncModel:
     """The package as MLflow loads it, signature enforced."""
     return mlflow.pyfunc.load_model(
         store.client.get_model_version_download_uri(registered.name, str(registered.version))
@@ -22,12 +24,12 @@ def served(registered: ModelVersionRef, store: Store) -> mlflow.pyfunc.PyFuncMod
 
 
 @pytest.fixture(scope="module")
-def model(served: mlflow.pyfunc.PyFuncModel) -> pyfunc_model.GalaxyModel:
+def model(served: PyFuncModel) -> pyfunc_model.GalaxyModel:
     return served.unwrap_python_model()
 
 
-def test_table_of_a_batch(served: mlflow.pyfunc.PyFuncModel) -> None:
-    table = served.predict(np.stack([coloured(1), coloured(2)]))
+def test_table_of_a_batch(served: PyFuncModel) -> None:
+    table: pd.DataFrame = served.predict(np.stack([coloured(1), coloured(2)]))
     assert list(table) == ["label", "class_name", "probability", *(f"p_{name}" for name in CLASS_NAMES)]
     assert table["label"].dtype == np.int64
     assert table["label"].tolist() == [1, 2]
@@ -37,7 +39,7 @@ def test_table_of_a_batch(served: mlflow.pyfunc.PyFuncModel) -> None:
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((1, 24, 24, 3), np.float64), np.zeros((1, 24, 24, 2), np.uint8)])
-def test_signature_refuses_other_types_and_channels(served: mlflow.pyfunc.PyFuncModel, wrong: np.ndarray) -> None:
+def test_signature_refuses_other_types_and_channels(served: PyFuncModel, wrong: np.ndarray) -> None:
     with pytest.raises(MlflowException, match="Failed to enforce schema"):
         served.predict(wrong)
 

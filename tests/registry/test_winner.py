@@ -332,9 +332,9 @@ class TestRegistering:
         assert np.abs(alone[0] - alone[1]).max() > 0.01
         (made.folder.trial(3) / "ensemble.keras").unlink()
         made.register()
-        model = load_model(f"models:/{made.name}/1", tracking_uri=made.store.uri)
-        assert model.metadata["members"] == [2, 3, 4]
-        assert model.predict(np.load(sealed)).probabilities == pytest.approx(probabilities, abs=1e-6)
+        loaded = load_model(f"models:/{made.name}/1", tracking_uri=made.store.uri)
+        assert loaded.metadata["members"] == [2, 3, 4]
+        assert loaded.predict(np.load(sealed)).probabilities == pytest.approx(probabilities, abs=1e-6)
         description = made.store.client.get_model_version(made.name, "1").description
         assert "the mean over the networks of trials 2, 3, 4 and the flips and quarter turns" in description
 

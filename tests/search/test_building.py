@@ -158,7 +158,7 @@ def test_a_sampler_that_raises_ends_the_sweep_in_one_line():
 
 def test_a_pruner_of_ones_own():
     pruner = build_pruner(SearchConfig(pruner=f"{OWN}:OwnPruner", patience=4), epochs=9)
-    assert pruner.settings == ("val_macro_f1", 9, 4)
+    assert vars(pruner)["settings"] == ("val_macro_f1", 9, 4)
     assert pruner.first_decision(1) == 4
 
 

@@ -215,5 +215,5 @@ def test_a_sweep_with_known_points_is_killed_while_it_trains_finalists(finished,
     assert record.trials[record.winner].retrains == finalist
     client = project.client()
     runs = client.search_runs([client.get_experiment_by_name("again").experiment_id])
-    assert sorted(run.data.tags.get(names.CONFIRMS, "") for run in runs) == ["", "", "", "", *[str(finalist)] * 2]
+    assert sorted(run.data.tags.get(names.RETRAINS, "") for run in runs) == ["", "", "", "", *[str(finalist)] * 2]
     assert len(client.search_model_versions("name='again'")) == 1

@@ -119,7 +119,7 @@ def begin(tmp_path, prepared, client, request):
     def make(fragile):
         return MlflowProjection(lambda: fragile, journal, folder, prepared, warnings.append, clock=lambda: now[0])
 
-    make.folder, make.now = folder, now
+    vars(make).update(folder=folder, now=now)
     return journal, make, warnings
 
 

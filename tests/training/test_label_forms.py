@@ -26,7 +26,7 @@ def own_sparse(labels, outputs):
     return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(tf.reshape(labels, [-1]), tf.int32), outputs)
 
 
-class OwnCrossentropy(LOSSES.Loss):
+class OwnCrossentropy(keras.losses.Loss):
     def call(self, labels, outputs):
         return -keras.ops.sum(labels * keras.ops.log(outputs + 1e-7), axis=-1)
 
