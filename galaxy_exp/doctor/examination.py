@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import psutil
 
 from galaxy_exp.doctor.diagnosis import Diagnosis, Finding, State
-from galaxy_exp.doctor.mlflow_runs import TrackedSweep, examine_stores
+from galaxy_exp.doctor.tracked_runs import TrackedSweep, examine_stores
 from galaxy_exp.doctor.processes import examine_workers, find_workers, is_left_behind
 from galaxy_exp.doctor.sweep_files import (
     examine_attempts,
