@@ -112,7 +112,8 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
     winner = _winner(record)
     report = TestReport.from_dict(record.test_reports[winner.number])
     if winner.run_id is None:
-        raise SweepFailedError(f"trial {winner.number} has no MLflow run; write it with: galaxy-exp sync {record.sweep_id}")
+        remedy = f"galaxy-exp sync {record.sweep_id}"
+        raise SweepFailedError(f"trial {winner.number} has no MLflow run; create it with: {remedy}")
     _require_model(record, folder, winner)
     predictions = _read_predictions(folder, winner.number, data)
     with tracking_errors(record.tracking_uri):
