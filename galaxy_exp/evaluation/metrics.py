@@ -36,6 +36,7 @@ __all__ = [
     "per_class_table",
     "per_class_text",
     "purity",
+    "score_counts",
     "scores",
     "summarise_predictions",
     "top_k_accuracy",
@@ -101,6 +102,13 @@ def scores(matrices: Matrix, metric: str) -> Vector:
     per_class = {"macro_f1": f1_per_class, "balanced_accuracy": completeness}[metric](matrices)
     present = ~np.isnan(per_class)
     return _ratio(np.where(present, per_class, 0.0).sum(axis=-1), present.sum(axis=-1), empty=0.0)
+
+
+def score_counts(right: Vector, true: Vector, predicted: Vector, metric: str) -> Vector:
+    """The same from the counts of each class: right and predicted (n, n_classes), true (n_classes,). Shape (n,)."""
+    scale, whole = (1.0, true) if metric == "balanced_accuracy" else (2.0, true + predicted)
+    per_class = np.divide(scale * right, whole, out=np.zeros_like(predicted), where=true > 0)
+    return np.asarray(per_class.sum(axis=1) / (true > 0).sum(axis=-1))
 
 
 def accuracy(matrix: Matrix) -> float:

@@ -157,15 +157,9 @@ def _count_cells(*properties: NDArray[Any]) -> tuple[Counts, Counts]:
 
 def _confusion_stack(counts: NDArray[Any], labels: Counts, predictions: Counts, n_classes: int) -> Vector:
     """Confusion matrices (n, n_classes, n_classes) of counts per cell (n, n_cells)."""
-    flat = counts.astype(np.float64) @ _flat_matrices(labels, predictions, n_classes)
-    return flat.reshape(-1, n_classes, n_classes)
-
-
-def _flat_matrices(labels: Counts, predictions: Counts, n_classes: int) -> Vector:
-    """The confusion matrix of one image of each cell, (n_cells, n_classes**2)."""
     matrices = np.zeros((len(labels), n_classes * n_classes))
     matrices[np.arange(len(labels)), labels * n_classes + predictions] = 1.0
-    return matrices
+    return (counts.astype(np.float64) @ matrices).reshape(-1, n_classes, n_classes)
 
 
 def opening_level(number: int) -> float:
@@ -209,14 +203,15 @@ def paired_permutation(
     if metric == "accuracy":
         return _mcnemar(probabilities_a.argmax(axis=1) == labels, probabilities_b.argmax(axis=1) == labels)
     prepare = _exchange_losses if metric == "loss" else _exchange_predictions
-    mask, gains = prepare(labels, probabilities_a, probabilities_b, metric)
-    gain, rng = gains(np.zeros((1, len(mask)), np.uint8))[0], np.random.default_rng(seed)
-    at_once = min(_MOST_AT_ONCE, max(_BYTES_AT_ONCE // (16 * max(len(mask), probabilities_a.shape[1] ** 2)), 1))
+    exchange = prepare(labels, probabilities_a, probabilities_b, metric)
+    gain, rng = exchange.gains(np.zeros((1, exchange.n_bytes), np.uint8))[0], np.random.default_rng(seed)
+    bytes_each = 72 * max(exchange.n_bytes, 1)  # a bit takes one byte, and eight more as a number
+    at_once = min(_MOST_AT_ONCE, max(_BYTES_AT_ONCE // bytes_each, 1))
     n_wanted = min(math.ceil(10 / level), MOST_PERMUTATIONS)
     n_drawn = n_as_good = 0
     while n_drawn < n_wanted and 1 + n_as_good <= level * (1 + n_wanted):
-        drawn = rng.integers(0, 256, (min(at_once, n_wanted - n_drawn), len(mask)), np.uint8)
-        n_as_good += int((gains(np.bitwise_count(drawn & mask)) >= gain - 1e-12).sum())
+        drawn = rng.integers(0, 256, (min(at_once, n_wanted - n_drawn), exchange.n_bytes), np.uint8)
+        n_as_good += int((exchange.gains(drawn) >= gain - 1e-12).sum())
         n_drawn += len(drawn)
     return (1 + n_as_good) / (1 + n_drawn)
 
@@ -230,35 +225,53 @@ def _mcnemar(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> float:
     return float(binomtest(n_better, n_different, alternative="greater").pvalue) if n_different else 1.0
 
 
-_Exchange = tuple[NDArray[np.uint8], Callable[[NDArray[np.uint8]], Vector]]
-"""A mask of bytes, (n_bytes,), in which each image has a bit, up to eight of the same cell in a byte; and the function
-from how many images of each byte have their predictions exchanged, (n, n_bytes), to the gains of a over b, (n,)."""
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """Random exchanges of two classifiers' predictions: one bit an image says whether its predictions are exchanged."""
+
+    n_bytes: int
+    """Random bytes of one permutation."""
+    gains: Callable[[NDArray[np.uint8]], Vector]
+    """From random bytes, (n, n_bytes), to the gains of a over b, (n,)."""
 
 
 def _exchange_predictions(labels: NDArray[Any], a: NDArray[Any], b: NDArray[Any], metric: str) -> _Exchange:
+    """An exchange moves counts of right and predicted images, (2 n_classes,), from one classifier to the other.
+
+    Images with the same label and predictions are counted together, up to eight in a byte.
+    """
     n_classes = a.shape[1]
     (label, *predicted), sizes = _count_cells(labels, a.argmax(axis=1), b.argmax(axis=1))
-    matrices_a, matrices_b = (_flat_matrices(label, each, n_classes) for each in predicted)
+    each_a, each_b = (_right_and_predicted(label, each, n_classes) for each in predicted)
+    of_a, of_b = sizes @ each_a, sizes @ each_b
+    true = np.bincount(labels, minlength=n_classes).astype(np.float64)
     differs = np.flatnonzero(predicted[0] != predicted[1])
     n_bytes = -(-sizes[differs] // 8)
     mask = np.full(n_bytes.sum(), 255, np.uint8)
     mask[n_bytes.cumsum() - 1] = 255 >> (8 * n_bytes - sizes[differs])
-    change = np.repeat((matrices_b - matrices_a)[differs], n_bytes, axis=0)
-    shape = -1, n_classes, n_classes
+    moved = (each_b - each_a)[np.repeat(differs, n_bytes)]
 
-    def gains(exchanged: NDArray[np.uint8]) -> Vector:
-        moved = exchanged.astype(np.float64) @ change
-        score_a = metrics.scores((sizes @ matrices_a + moved).reshape(shape), metric)
-        return score_a - metrics.scores((sizes @ matrices_b - moved).reshape(shape), metric)
+    def score(counts: Vector) -> Vector:
+        return metrics.score_counts(counts[:, :n_classes], true, counts[:, n_classes:], metric)
 
-    return mask, gains
+    def gains(drawn: NDArray[np.uint8]) -> Vector:
+        exchanged = of_a + np.bitwise_count(drawn & mask).astype(np.float64) @ moved
+        return score(exchanged) - score(of_a + of_b - exchanged)
+
+    return _Exchange(len(mask), gains)
+
+
+def _right_and_predicted(labels: Counts, predictions: Counts, n_classes: int) -> Vector:
+    """For each image, (n, 2 n_classes): 1 in its predicted class; in the first half only if that is right."""
+    predicted = np.eye(n_classes)[predictions]
+    return np.hstack([predicted * (predictions == labels)[:, np.newaxis], predicted])
 
 
 def _exchange_losses(labels: NDArray[Any], a: NDArray[Any], b: NDArray[Any], metric: str) -> _Exchange:
-    """Each image is a cell of its own, as no two have the same losses."""
     gain = metrics.losses(labels, b) - metrics.losses(labels, a)
 
-    def gains(exchanged: NDArray[np.uint8]) -> Vector:
-        return np.asarray(gain.mean() - 2 * (exchanged.astype(np.float64) @ gain) / len(gain))
+    def gains(drawn: NDArray[np.uint8]) -> Vector:
+        exchanged = np.unpackbits(drawn, axis=1, count=len(gain)).astype(np.float64)
+        return np.asarray(gain.mean() - 2 * (exchanged @ gain) / len(gain))
 
-    return np.ones(len(gain), np.uint8), gains
+    return _Exchange(-(-len(gain) // 8), gains)
