@@ -60,18 +60,18 @@ class SimulatedEngine:
         self._report_later(spec, 1)
         self._leave()
 
-    def next_event(self, timeout_seconds: float | None = None) -> EngineEvent | None:
+    def next_event(self, timeout_seconds: float) -> EngineEvent | None:
         """See `Engine.next_event`."""
         self._enter()
         event = self._next(timeout_seconds)
         self._leave()
         return event
 
-    def answer(self, number: int, go_on: bool) -> None:
+    def answer(self, number: int, should_continue: bool) -> None:
         """See `Engine.answer`."""
         self._enter()
         spec, epoch = self._specs[number], self._epochs[number]
-        if go_on and epoch < spec.epochs:
+        if should_continue and epoch < spec.epochs:
             self._report_later(spec, epoch + 1)
         else:
             self._say(self._now, self._result(spec, epoch))
@@ -91,12 +91,11 @@ class SimulatedEngine:
         """The bookkeeping of the simulation itself costs nothing."""
         self._left_at = self._stopwatch()
 
-    def _next(self, timeout_seconds: float | None) -> EngineEvent | None:
-        until = self._now + timeout_seconds if timeout_seconds is not None else float("inf")
+    def _next(self, timeout_seconds: float) -> EngineEvent | None:
+        until = self._now + timeout_seconds
         if not self._to_say or self._to_say[0][0] > until:
-            if timeout_seconds:
-                self.idle_seconds += timeout_seconds
-                self._now = until
+            self.idle_seconds += timeout_seconds
+            self._now = until
             return None
         said_at, _, event = heapq.heappop(self._to_say)
         self.idle_seconds += max(0.0, said_at - self._now)

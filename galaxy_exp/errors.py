@@ -208,4 +208,4 @@ class SweepInterrupted(GalaxyExpError):
 
     def __init__(self, sweep_id: str) -> None:
         self.sweep_id = sweep_id
-        super().__init__(f"sweep {sweep_id} interrupted; go on with: galaxy-exp resume {sweep_id}")
+        super().__init__(f"sweep {sweep_id} interrupted; continue with: galaxy-exp resume {sweep_id}")

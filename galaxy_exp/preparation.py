@@ -195,7 +195,7 @@ def prepare_resume(
     if record.ended is not None and record.ended.succeeded:
         raise JournalError(
             f"sweep {record.sweep_id} is finished, and its held-out test set is opened once; galaxy-exp show "
-            f"{record.sweep_id} tells how it went, and a new sweep learns from it with: "
+            f"{record.sweep_id} shows its result, and a new sweep learns from it with: "
             f"--set search.warm_start={record.sweep_id}"
         )
     path = Path(file) if file is not None else None

@@ -43,20 +43,21 @@ class Prober:
     def probe(self, spec: TrialSpec, *, with_timing: bool) -> Probe:
         """Finds out about the network of a trial; a network that kills the process has that as its problem."""
         self._process.start()
+        printed_before = self._log.stat().st_size
         self._process.send(spec)
         try:
             self._process.receive(None)  # the question whether to time it
             self._process.send(with_timing)
             found: Any = self._process.receive(None)
         except WorkerDied as died:
-            return Probe(problem=self._describe_end(str(died)))
+            return Probe(problem=self._describe_end(str(died), printed_before))
         assert isinstance(found, Probe)
         return found
 
-    def _describe_end(self, message: str) -> str:
+    def _describe_end(self, message: str, printed_before: int) -> str:
         if "SIGKILL" in message:
             return "its process was ended by the system, most likely for want of memory"
-        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines = self._log.read_bytes()[printed_before:].decode("utf-8", "replace").strip().splitlines()
         printed = [line for line in lines if not _LOG_LINE.match(line)]
         how = message.removeprefix("worker ").partition("; see ")[0]
         return f"its process {how}" + (f" ({printed[-1]})" if printed else "")

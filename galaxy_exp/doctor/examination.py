@@ -9,6 +9,7 @@ import psutil
 
 from galaxy_exp.doctor.diagnosis import Diagnosis, Finding, State
 from galaxy_exp.doctor.processes import examine_workers, find_workers, is_left_behind
+from galaxy_exp.doctor.run_comparison import TrackedSweep, examine_stores
 from galaxy_exp.doctor.sweep_files import (
     examine_attempts,
     examine_beginning,
@@ -17,7 +18,6 @@ from galaxy_exp.doctor.sweep_files import (
     examine_journal,
     examine_models,
 )
-from galaxy_exp.doctor.tracked_runs import TrackedSweep, examine_stores
 from galaxy_exp.errors import GalaxyExpError
 from galaxy_exp.folders import JOURNAL_NAME, ProjectFolder, SweepFolder
 from galaxy_exp.journal.journal import is_running, read_record

@@ -140,12 +140,9 @@ class DaskEngine:
             self._lose(task, reason)
 
     def close(self) -> None:
-        try:
-            self._connection.close()
-        except (OSError, TimeoutError):
-            self._say("a Dask worker could not be told that the sweep is over; its process ends by itself")
-        finally:
-            self._busy.clear()
+        self._busy.clear()
+        if not self._connection.close():
+            self._say("a Dask worker could not be reached at the end of the sweep; its process ends by itself")
 
     def _task_of(self, number: int) -> _Task | None:
         return next((task for task in self._busy.values() if task.is_wanted and task.spec.number == number), None)

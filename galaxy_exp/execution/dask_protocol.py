@@ -122,18 +122,19 @@ class DaskConnection:
             queue.SimpleQueue(),
         )
 
-    def close(self) -> None:
-        """Ends the worker processes and disconnects.
+    def close(self) -> bool:
+        """Ends the worker processes and disconnects; False if not all Dask workers could be reached.
 
-        Raises:
-            OSError, TimeoutError: not all Dask workers could be reached; their processes end after some minutes.
+        The processes of those that could not be reached end after some minutes.
         """
         client, self._client = self._client, None
-        try:
+        with self._at_close:
             if client is not None and client.status == "running":
-                client.sync(self._end_processes, client, callback_timeout=_CLOSE_SECONDS)
-        finally:
-            self._at_close.close()
+                try:
+                    client.sync(self._end_processes, client, callback_timeout=_CLOSE_SECONDS)
+                except (OSError, TimeoutError):
+                    return False
+        return True
 
     def workers(self) -> list[str]:
         """The addresses of all Dask workers; waits while the connection is broken and Dask tries to restore it.

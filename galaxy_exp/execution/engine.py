@@ -21,7 +21,7 @@ class LostWorker:
 
 @dataclass(frozen=True, slots=True)
 class SlotFreed:
-    """A slot became free without the end of a trial: a worker has joined, or a killed one was replaced."""
+    """A slot became free without the end of a trial: a worker has joined or, on a cluster, was replaced."""
 
 
 WorkerEvent = EpochReport | TrialResult | LostWorker

@@ -157,7 +157,7 @@ class FinalistSource(TrialSource):
 
 
 def proposer_of(record: SweepRecord) -> Proposer:
-    """The search that proposes a sweep's trials, before it has learnt of any."""
+    """A new proposer for the sweep, without results yet."""
     from galaxy_exp.search.building import build_proposer
     from galaxy_exp.space.search_space import SearchSpace
 

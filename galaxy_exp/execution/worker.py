@@ -153,15 +153,21 @@ class WorkerProcess:
             self._pipe.close()
             self._pipe = None
 
+    def terminate(self, deadline: float) -> None:
+        """Asks the process to end if it has not ended by itself at `deadline` (of `time.monotonic`)."""
+        if self._process is not None:
+            try:
+                self._process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self._process.terminate()
+
     def end(self) -> str:
         """Ends the process and waits until it has ended; returns how it ended."""
         self.disconnect()
         if self._process is None:
             return "the worker was never started"
-        try:
-            self._process.wait(_EXIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.terminate()
+        self.terminate(time.monotonic() + _EXIT_SECONDS)
+        if self._process.poll() is None:
             try:
                 self._process.wait(_TERMINATE_SECONDS)
             except subprocess.TimeoutExpired:
@@ -190,6 +196,9 @@ def end_processes(processes: Iterable[WorkerProcess]) -> None:
     processes = list(processes)
     for process in processes:
         process.disconnect()
+    deadline = time.monotonic() + _EXIT_SECONDS
+    for process in processes:
+        process.terminate(deadline)
     for process in processes:
         process.end()
 

@@ -47,7 +47,7 @@ class WorkerPool:
         self._chosen = _choose_without_measuring(config) if config.workers == "auto" and known is None else None
         self._measurement: ThroughputMeasurement | None = None
         self._engine: Engine | None = None
-        number = known or self._chosen
+        number = (known or self._chosen) if config.workers == "auto" else None
         if number is not None:
             self._engine = self._build_engine(number.workers)
         elif config.workers == "auto":

@@ -80,7 +80,7 @@ class RunIdentity:
             problem = "was not written by this release of predict; move it away"
         elif begun["model"] != now["model"]:
             problem = (
-                f"was begun with {begun['model']}, and this is {now['model']}; go on with --model {begun['model']}"
+                f"was begun with {begun['model']}, and this is {now['model']}; continue with --model {begun['model']}"
             )
         elif begun["model_metadata"] != now["model_metadata"]:
             problem = f"was begun with another {now['model']}; move it away"
@@ -91,7 +91,7 @@ class RunIdentity:
             )
         elif begun.get("calibrated", False) != now["calibrated"]:  # earlier releases could not calibrate
             how = "without" if now["calibrated"] else "with"
-            problem = f"was begun {how} --calibrated; go on in the same way"
+            problem = f"was begun {how} --calibrated; continue in the same way"
         elif begun["stretch"] != now["stretch"]:
             problem = "was begun with another stretch of FITS files; state the same"
         if problem is not None:

@@ -218,4 +218,5 @@ def _resize_at_once(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-mlflow.models.set_model(GalaxyModel())
+if __name__ != "galaxy_exp.registry.pyfunc_model":  # run from a package by MLflow, and not imported for its functions
+    mlflow.models.set_model(GalaxyModel())

@@ -149,7 +149,7 @@ def _is_oracle(user_class: type[Any] | None) -> bool:
 def _check_oracle_settings(search: SearchConfig) -> None:
     if search.warm_starts:
         raise ConfigError(
-            f"search.warm_start: {search.sampler} cannot be told of earlier trials; "
+            f"search.warm_start: {search.sampler} cannot learn from earlier trials; "
             f"expected a sampler such as {', '.join(SAMPLERS)}"
         )
     if search.executions > 1:

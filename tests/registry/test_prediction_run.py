@@ -140,13 +140,13 @@ def test_the_output_and_its_name_are_on_disk_before_the_rows_are_deleted(
     [
         (
             {"model": "models:/m/2"},
-            r"was begun with models:/m/1, and this is models:/m/2; go on with --model models:/m/1",
+            r"was begun with models:/m/1, and this is models:/m/2; continue with --model models:/m/1",
         ),
         ({"model_metadata": {"sweep_id": "t"}}, r"was begun with another models:/m/1; move it away"),
         ({"inputs": "other"}, r"was begun with other images \(23, and these are 23\), or their files have changed"),
         ({"n_images": 24}, r"was begun with other images \(23, and these are 24\)"),
         ({"stretch": {"stretch": "asinh"}}, r"was begun with another stretch of FITS files"),
-        ({"calibrated": True}, r"was begun without --calibrated; go on in the same way"),
+        ({"calibrated": True}, r"was begun without --calibrated; continue in the same way"),
     ],
 )
 def test_another_model_or_other_images_are_refused(output: Path, changes: dict[str, Any], message: str) -> None:

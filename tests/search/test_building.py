@@ -53,7 +53,7 @@ BAD_NAMES = {
     ),
     "warm start for KerasTuner": (
         {"sampler": KERAS_TUNER, "warm_start": "earlier"},
-        f"search.warm_start: {KERAS_TUNER} cannot be told of earlier trials",
+        f"search.warm_start: {KERAS_TUNER} cannot learn from earlier trials",
     ),
     "executions for KerasTuner": ({"sampler": KERAS_TUNER, "executions": 2}, "search.executions: found 2, but"),
     "not a pruner": ({"pruner": f"{OWN}:NoPruner"}, f"search.pruner: {OWN}:NoPruner has no method should_stop"),

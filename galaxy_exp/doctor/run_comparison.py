@@ -107,7 +107,9 @@ def _examine_experiments(
             by_sweep[run.data.tags[names.SWEEP_ID]].append(run)
         for sweep in group:
             examination = _Examination(sweep, client, say)
-            found += examination.examine_runs(by_sweep[sweep.record.sweep_id]) + examination.examine_version(client)
+            found += examination.examine_runs(by_sweep.get(sweep.record.sweep_id, [])) + examination.examine_version(
+                client
+            )
         found += _unknown_sweeps(by_sweep, known, store)
     return found
 
