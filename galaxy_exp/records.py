@@ -100,7 +100,7 @@ class Constraint:
     """A bound on a cost of a network."""
 
     name: str
-    """A name in `galaxy_exp.config.sweep.COSTS`."""
+    """A name in `galaxy_exp.config.search_section.COSTS`."""
     sign: Literal["<=", ">="]
     limit: float
 

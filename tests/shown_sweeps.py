@@ -7,7 +7,7 @@ import numpy as np
 from journaled_sweeps import SWEEP, JournaledSweep
 
 from galaxy_exp.config import SweepConfig
-from galaxy_exp.evaluation.test_report import build_report
+from galaxy_exp.evaluation.held_out_report import build_report
 from galaxy_exp.journal.events import (
     EpochReported,
     FinalistsChosen,

@@ -21,7 +21,7 @@ from galaxy_exp.cli.output import print_rows, progress_bar, say, writing
 if TYPE_CHECKING:
     from galaxy_exp.config.data_section import DataConfig
     from galaxy_exp.data import ImageDataset
-    from galaxy_exp.evaluation.test_report import TestReport
+    from galaxy_exp.evaluation.held_out_report import TestReport
     from galaxy_exp.registry.classifier import GalaxyClassifier
 
 __all__ = ["evaluate_command"]

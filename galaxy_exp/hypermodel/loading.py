@@ -35,6 +35,7 @@ _FILE_NAME = "hypermodel.pkl"
 
 _MOVED = {
     "class_weights": "class_balance",
+    "export": "saving",
     "fast_dropout": "galaxy_network",
     "feeding": "batches",
     "fused": "optimizers",
@@ -147,6 +148,8 @@ class _Unpickler(pickle.Unpickler):
         package, _, module = module_name.rpartition(".")
         if package == __package__:
             module_name = f"{package}.{_MOVED.get(module, module)}"
+        elif module_name == "galaxy_exp.metrics":
+            module_name = "galaxy_exp.evaluation.metrics"
         return super().find_class(module_name, global_name)
 
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from galaxy_exp.errors import DataError, ModelError, reason_of
 from galaxy_exp.evaluation.confidence import fit_temperature
+from galaxy_exp.evaluation.held_out_report import TestReport, build_report
 from galaxy_exp.evaluation.metrics import METRICS, summarise_predictions
 from galaxy_exp.evaluation.resampling import paired_bootstrap
-from galaxy_exp.evaluation.test_report import TestReport, build_report
 from galaxy_exp.folders import graph_of, write_atomically
 from galaxy_exp.quiet import import_tensorflow_quietly
 

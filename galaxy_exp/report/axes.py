@@ -109,6 +109,7 @@ def tick_values(axis: Axis) -> list[HyperparameterValue]:
     else:
         is_long = math.log10(axis.high / axis.low) > 2.5
         ticks = LogLocator(subs=(1.0,) if is_long else (1.0, 2.0, 5.0), numticks=99).tick_values(axis.low, axis.high)
+        ticks = [tick for tick in ticks if f"{tick:.6e}"[:8] in ("1.000000", "2.000000", "5.000000")]
     if axis.is_reversed:
         ticks = [axis.low + axis.high - tick for tick in reversed(ticks)]
     found = [float(f"{tick:.12g}") for tick in ticks]

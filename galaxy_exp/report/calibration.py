@@ -63,10 +63,8 @@ def draw_reliability(axes: Axes, found: Calibration, colour: str = TRAIN) -> Non
     most = max(each.n_images for each in found.bins)
     axes.plot(confidence, accuracy, color=colour, linewidth=1.2)
     points = {
-        f"{count(each.n_images, 'image')}: probability {each.confidence:.2f}, right {each.accuracy:.2f}": (
-            each.confidence,
-            each.accuracy,
-        )
+        f"{each.low:.1f} to {each.high:.1f}: {count(each.n_images, 'image')}, probability {each.confidence:.2f}, "
+        f"right {each.accuracy:.2f}": (each.confidence, each.accuracy)
         for each in found.bins
     }
     sizes = [20 + 140 * each.n_images / most for each in found.bins]

@@ -117,9 +117,11 @@ def draw_points(axes: Axes, points: Mapping[str, tuple[float, float]], **style: 
     """Dots, each with a title that a page shows under the mouse.
 
     Args:
-        points: (x, y) by title.
+        points: (x, y), finite, by title; nothing is drawn without any.
         style: as `Axes.scatter` takes it.
     """
+    if not points:
+        return
     x, y = zip(*points.values(), strict=True)
     options: dict[str, Any] = {"linewidths": 0.5, "edgecolors": "white", "zorder": 3} | style
     _name_shapes(axes.scatter(x, y, **options), list(points))

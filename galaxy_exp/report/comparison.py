@@ -68,7 +68,9 @@ def draw_finalists(axes: Axes, finalists: Sequence[Finalist], objective: str) ->
     """Draws what each finalist reached with each seed and in the search, and the mean of the seeds."""
     for row, each in enumerate(finalists):
         name, is_first = f"trial {each.number}", row == 0
-        again = {f"{name} again: {score(value)}": (value, row) for value in each.values}
+        again = {
+            f"{name} again, seed {k}: {score(value)}": (value, row) for k, value in enumerate(each.values, start=1)
+        }
         draw_points(axes, again, color=TRAIN, s=40, label="another seed" if is_first else "")
         axes.plot([each.mean] * 2, [row - 0.3, row + 0.3], color=VALIDATION, linewidth=2.2,
                   label="their mean" if is_first else "")  # fmt: skip

@@ -149,6 +149,7 @@ def _trials_by_rank(material: Material) -> list[TrialRecord]:
 
 def _trial_table(material: Material, trials: Sequence[TrialRecord]) -> Table:
     objective = material.record.objective
+    fixed = {each.name for each in material.space.hyperparameters if each.kind is Kind.FIXED}
     rows = [
         [
             str(trial.number),
@@ -156,7 +157,7 @@ def _trial_table(material: Material, trials: Sequence[TrialRecord]) -> Table:
             str(trial.epochs),
             duration(trial.result.seconds) if trial.result else "",
             str(trial.state),
-            _difference(material, trial),
+            _difference(material, trial, fixed),
         ]
         for trial in trials
     ]
@@ -165,13 +166,12 @@ def _trial_table(material: Material, trials: Sequence[TrialRecord]) -> Table:
     return Table(f"Trials of the search by validation {name}", header, rows, text=(0, 4, 5), style="trials")
 
 
-def _difference(material: Material, trial: TrialRecord) -> str:
+def _difference(material: Material, trial: TrialRecord, fixed: set[str]) -> str:
     if material.baseline is trial:
         return "the baseline"
     if not trial.state.has_model and trial.result and trial.result.reason:
         return trial.result.reason
     started = material.record.started
-    fixed = {each.name for each in material.space.hyperparameters if each.kind is Kind.FIXED}
     changed = {
         name: value for name, value in trial.values.items() if name not in fixed and started.baseline.get(name) != value
     }

@@ -22,6 +22,7 @@ from galaxy_exp.training.recorder import BestEpoch, DivergedError, EpochRecorder
 from galaxy_exp.training.session import fresh_session
 from galaxy_exp.training.trial_files import save_history, save_network, save_probabilities
 from galaxy_exp.training.trial_network import build_network, rehearse_keeping
+from galaxy_exp.wording import shorten
 
 __all__ = ["MAX_REASON", "failure_reason", "run_trial"]
 
@@ -167,17 +168,13 @@ def failure_reason(error: Exception) -> str:
     if isinstance(error, DivergedError):
         return str(error)
     if isinstance(error, DataError) and str(error).startswith(DATA_GONE):
-        return _shortened(str(error))
+        return shorten(str(error), MAX_REASON)
     if is_disk_full(error):
         return DISK_FULL
     if _is_out_of_memory(error):
         return "out of memory"
     name, reason = type(error).__name__, reason_of(error)
-    return _shortened(hide_password(name if reason == name else f"{name}: {reason}"))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= MAX_REASON else text[: MAX_REASON - 1] + "…"
+    return shorten(hide_password(name if reason == name else f"{name}: {reason}"), MAX_REASON)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -19,8 +19,8 @@ from galaxy_exp.cli.live import describe_event
 from galaxy_exp.cli.main import cli
 from galaxy_exp.cli.sweep import print_summary
 from galaxy_exp.errors import SweepFailedError
+from galaxy_exp.evaluation.held_out_report import build_report
 from galaxy_exp.evaluation.selection import Standing, choose_winner
-from galaxy_exp.evaluation.test_report import build_report
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.journal.events import (
     EpochReported,

@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 TOP = {"sweep", "preparation", "sweep_report", "reproduce", "cli", "__init__", "__main__"}
 
 OWNERS = {
-    "mlflow": {"tracking", "registry", "sweep"},
+    "mlflow": {"tracking", "registry"},
     "keras": {
         "hypermodel",
         "training",
@@ -77,6 +77,7 @@ OWNERS = {
     "astropy": {"data"},
     "pyarrow": {"data", "registry.prediction"},
     "cloudpickle": {"hypermodel"},
+    "dask": {"execution.clusters", "execution.dask_engine", "execution.dask_protocol"},
     "distributed": {"execution.clusters", "execution.dask_engine", "execution.dask_protocol"},
     "dask_jobqueue": {"execution.clusters"},
     "psutil": {"tracking", "execution", "doctor"},
@@ -245,3 +246,27 @@ def test_what_is_not_there_is_told_before_anything_heavy_is_imported(arguments: 
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_public_name_exists_in_its_module(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    listed = [node for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"]
+    names = [element for node in listed for element in ast.literal_eval(node.value)]
+    looked_up = any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in tree.body)
+    defined = {name for node in tree.body for name in _defined_by(node)}
+    assert looked_up or set(names) <= defined
+
+
+def _defined_by(node: ast.stmt) -> list[str]:
+    match node:
+        case ast.FunctionDef() | ast.ClassDef():
+            return [node.name]
+        case ast.Import() | ast.ImportFrom():
+            return [alias.asname or alias.name for alias in node.names]
+        case ast.Assign():
+            return [each.id for target in node.targets for each in ast.walk(target) if isinstance(each, ast.Name)]
+        case ast.AnnAssign():
+            return [ast.unparse(node.target)]
+        case _:
+            return []

@@ -107,7 +107,15 @@ def test_a_pickled_one_is_the_same_if_its_file_is(tmp_path, reference, contents,
     assert is_same_hypermodel(reference, *folders) == same
 
 
-def test_what_an_earlier_release_pickled_from_a_module_that_has_moved_is_found(tmp_path):
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("galaxy_exp.hypermodel.losses", "build_loss"),
+        ("galaxy_exp.hypermodel.export", "to_inference_model"),
+        ("galaxy_exp.metrics", "macro_f1"),
+    ],
+)
+def test_what_an_earlier_release_pickled_from_a_module_that_has_moved_is_found(tmp_path, module, name):
     file = tmp_path / "hypermodel.pkl"
-    file.write_bytes(b"cgalaxy_exp.hypermodel.losses\nbuild_loss\n.")  # pickle's opcode for a global, and the end
-    assert load_hypermodel(f"pickled:{file}", (8, 8, 3), 3).name == "build_loss"
+    file.write_bytes(f"c{module}\n{name}\n.".encode())  # pickle's opcode for a global, and the end
+    assert load_hypermodel(f"pickled:{file}", (8, 8, 3), 3).name == name

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from galaxy_exp.errors import DataError, ModelError
-from galaxy_exp.evaluation.test_report import TestReport
+from galaxy_exp.evaluation.held_out_report import TestReport
 from galaxy_exp.registry import pyfunc_model
 from galaxy_exp.registry.networks import Variant, evaluate_model, predict_images
 from galaxy_exp.training import predictions

@@ -13,9 +13,9 @@ import pytest
 from galaxy_exp.config import parse_sweep
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.errors import BadInputError, ModelError, SweepFailedError, TrackingError
+from galaxy_exp.evaluation.held_out_report import build_report
 from galaxy_exp.evaluation.resampling import opening_level
 from galaxy_exp.evaluation.selection import choose_winner
-from galaxy_exp.evaluation.test_report import build_report
 from galaxy_exp.folders import SweepFolder, graph_of
 from galaxy_exp.journal.events import (
     FinalistsChosen,

@@ -10,7 +10,7 @@ import numpy as np
 from written_records import RecordWriter
 
 from galaxy_exp.evaluation.confidence import measure_calibration
-from galaxy_exp.evaluation.test_report import build_report
+from galaxy_exp.evaluation.held_out_report import build_report
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import (
     FinalistsChosen,

@@ -14,7 +14,9 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 import galaxy_exp.report
+from galaxy_exp.evaluation.confidence import measure_calibration
 from galaxy_exp.evaluation.metrics import confusion_record, per_class_table, per_class_text
+from galaxy_exp.report.calibration import draw_reliability
 from galaxy_exp.report.canvas import (
     MOST_SHAPES,
     TRAIN,
@@ -203,3 +205,11 @@ def test_no_global_matplotlib_state() -> None:
 def test_all_names_exist(name: str) -> None:
     module = importlib.import_module(f"galaxy_exp.report.{name}")
     assert all(hasattr(module, each) for each in module.__all__)
+
+
+def test_bins_of_a_reliability_diagram_that_read_alike_are_two_points() -> None:
+    labels, probabilities = np.array([0, 0]), np.array([[0.499, 0.3, 0.201], [0.501, 0.3, 0.199]])
+    found = measure_calibration(labels, probabilities)
+    assert len(found.bins) == 2
+    panel = draw_panel("reliability", "", new_axes(4, 3), draw_reliability, found)
+    assert str(panel).count("probability 0.50, right 1.00") == 2

@@ -15,7 +15,7 @@ from jinja2 import UndefinedError
 from written_records import RecordWriter
 
 from galaxy_exp.evaluation.confidence import measure_calibration
-from galaxy_exp.evaluation.test_report import build_report
+from galaxy_exp.evaluation.held_out_report import build_report
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.report.comparison import describe_finalists, describe_gains
 from galaxy_exp.report.html import environment

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from galaxy_exp.evaluation.test_report import TestReport, build_report
+from galaxy_exp.evaluation.held_out_report import TestReport, build_report
 
 
 @pytest.fixture(scope="module")
