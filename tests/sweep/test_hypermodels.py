@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import galaxy_exp
 from galaxy_exp.check.probing import probe_network
-from galaxy_exp.cli.predict import predict_command
+from galaxy_exp.cli.main import cli
 from galaxy_exp.errors import SweepFailedError
 from galaxy_exp.execution.trials import trial_spec
 from galaxy_exp.folders import ProjectFolder
@@ -111,7 +111,7 @@ def hold_contract(result, n_classes, tmp_path):
     kept = np.load(newest()[0].trial(0) / "validation_probabilities.npy")
     np.testing.assert_allclose(model.predict(images).probabilities, kept, atol=1e-4)
 
-    done = CliRunner().invoke(predict_command, [f"{n_classes}.npz", "--format", "json", "--model", result.model_uri])
+    done = CliRunner().invoke(cli, ["predict", f"{n_classes}.npz", "--format", "json", "--model", result.model_uri])
     assert done.exit_code == 0, done.output
     rows = json.loads(done.stdout)
     assert [row["label"] for row in rows] == probabilities.argmax(axis=1).tolist()
