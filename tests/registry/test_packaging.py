@@ -240,7 +240,7 @@ def _ask(address: str, images: np.ndarray) -> tuple[int, Any]:
     """Posts images as JSON; asks again until the server is up."""
     body = json.dumps({"inputs": images.tolist()}).encode()
     request = Request(f"{address}/invocations", body, {"Content-Type": "application/json"})
-    for _ in range(240):
+    for _ in range(1200):  # 5 minutes, on a busy machine
         try:
             with urlopen(request, timeout=30) as answer:
                 return answer.status, json.load(answer)
