@@ -34,19 +34,22 @@ _PICKLED = "pickled:"
 _FILE_NAME = "hypermodel.pkl"
 
 _MOVED = {
-    "class_weights": "class_balance",
-    "export": "saving",
-    "fast_dropout": "galaxy_network",
-    "feeding": "batches",
-    "fused": "optimizers",
-    "losses": "scoring",
-    "macro_f1": "scoring",
-    "network": "galaxy_network",
-    "optimization": "optimizers",
-    "sampling": "class_balance",
-    "space": "galaxy_space",
-}
-"""Modules of this package, by the name that pickles of earlier releases have for them."""
+    f"{__package__}.{old}": f"{__package__}.{new}"
+    for old, new in {
+        "class_weights": "class_balance",
+        "export": "saving",
+        "fast_dropout": "galaxy_network",
+        "feeding": "batches",
+        "fused": "optimizers",
+        "losses": "scoring",
+        "macro_f1": "scoring",
+        "network": "galaxy_network",
+        "optimization": "optimizers",
+        "sampling": "class_balance",
+        "space": "galaxy_space",
+    }.items()
+} | {"galaxy_exp.metrics": "galaxy_exp.evaluation.metrics"}
+"""Modules by the name that pickles of earlier releases have for them."""
 
 
 def load_hypermodel(reference: str, image_shape: Sequence[int], n_classes: int) -> keras_tuner.HyperModel:
@@ -145,12 +148,7 @@ class _Unpickler(pickle.Unpickler):
     """Finds what earlier releases had in other modules."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
-        package, _, module = module_name.rpartition(".")
-        if package == __package__:
-            module_name = f"{package}.{_MOVED.get(module, module)}"
-        elif module_name == "galaxy_exp.metrics":
-            module_name = "galaxy_exp.evaluation.metrics"
-        return super().find_class(module_name, global_name)
+        return super().find_class(_MOVED.get(module_name, module_name), global_name)
 
 
 def _import_attribute(reference: str) -> Any:
