@@ -12,7 +12,7 @@
 Real are the loop, the local engine and its worker processes, the journal with its fsync, the search and MLflow: a
 server on this machine over SQLite, or the database itself (--tracking sqlite). Replaced is the training: a worker
 sleeps and makes its curve up (benchmarks/scale_worker.py), without TensorFlow; and no figures are drawn
-(tracking.figures: false). What is done is kept in --folder, and a benchmark that was broken off goes on from there.
+(tracking.figures: false). What is done is kept in --folder, and a benchmark that was broken off continues from there.
 """
 
 from __future__ import annotations

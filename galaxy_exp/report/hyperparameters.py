@@ -23,7 +23,7 @@ from galaxy_exp.report.canvas import (
     plain_text,
     whole_ticks,
 )
-from galaxy_exp.report.words import count, plain_value, score, short_value, validation_name
+from galaxy_exp.report.words import axis_value, count, plain_value, score, validation_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -115,7 +115,7 @@ def collect_parallel(record: SweepRecord) -> Parallel:
             for at, trial in zip(positions, trials, strict=True)
         ]
         gap = {NOT_ACTIVE: "not active"} if NOT_ACTIVE in positions else {}
-        ticks = gap | {axis.position(value): short_value(value) for value in tick_values(axis)}
+        ticks = gap | {axis.position(value): axis_value(value) for value in tick_values(axis)}
         columns.append(Column(axis.name, spread_out, ticks, plain_value(held[-1])))
     ranked = [scores[trial.number] for trial in trials]
     last = _score_column(record.objective.name, ranked)
@@ -125,7 +125,7 @@ def collect_parallel(record: SweepRecord) -> Parallel:
 def _score_column(objective: str, scores: list[float]) -> Column:
     axis = Axis(objective, (), min(scores, default=0.0), max(scores, default=1.0), is_wide(scores))
     marks = [axis.low, *tick_values(axis), axis.high]
-    ticks = {axis.position(value): short_value(float(value)) for value in marks}
+    ticks = {axis.position(value): axis_value(float(value)) for value in marks}
     spaced = {at: text for at, text in ticks.items() if at in (0.0, 1.0) or 0.04 < at < 0.96}
     return Column(objective, [axis.position(value) for value in scores], spaced, score(scores[-1]) if scores else "")
 
@@ -200,12 +200,12 @@ class Slice:
         best: Callable[[Sequence[float]], float] = max if self.objective.direction == "max" else min
         if not self.axis.choices:
             at = self.scores.index(best(self.scores))
-            return f"{text} The best, {score(self.scores[at])}, is at {short_value(self.values[at])}."
+            return f"{text} The best, {score(self.scores[at])}, is at {axis_value(self.values[at])}."
         reached = {
             choice: [found for value, found in zip(self.values, self.scores, strict=True) if value == choice]
             for choice in self.axis.choices
         }
-        each = ", ".join(f"{short_value(choice)} {score(best(found))}" for choice, found in reached.items() if found)
+        each = ", ".join(f"{axis_value(choice)} {score(best(found))}" for choice, found in reached.items() if found)
         return f"{text} The best with each: {each}."
 
 
@@ -255,7 +255,7 @@ def draw_slice(axes: Axes, each: Slice, slices: Sequence[Slice]) -> None:
     last = max(1, *(number for other in slices for number in other.trials))
     places = zip(each.trials, each.values, _places(axes, each), each.scores, strict=True)
     points = {
-        f"trial {number}: {each.axis.name} {short_value(value)}, {score(reached)}": (place, reached)
+        f"trial {number}: {each.axis.name} {axis_value(value)}, {score(reached)}": (place, reached)
         for number, value, place, reached in places
     }
     alphas = [0.35 + 0.65 * number / last for number in each.trials]
@@ -277,7 +277,7 @@ def _places(axes: Axes, each: Slice) -> list[float]:
     """Where the trials are along the horizontal axis, which is set up for that."""
     axis, ticks = each.axis, tick_values(each.axis)
     if axis.choices:
-        texts = [short_value(choice) for choice in axis.choices]
+        texts = [axis_value(choice) for choice in axis.choices]
         axes.set_xticks(range(len(texts)), map(plain_text, texts))
         axes.set_xlim(-0.5, len(texts) - 0.5)
         if sum(map(len, texts)) > 30:
@@ -288,7 +288,7 @@ def _places(axes: Axes, each: Slice) -> list[float]:
         axes.set_xscale("log")
         axes.minorticks_off()
         ticks = ticks[:: -(-len(ticks) // _MOST_TICKS)]
-        axes.set_xticks([float(tick) for tick in ticks], [short_value(tick) for tick in ticks])
+        axes.set_xticks([float(tick) for tick in ticks], [axis_value(tick) for tick in ticks])
     elif axis.is_whole:
         axes.xaxis.set_major_locator(whole_ticks(5))
     else:

@@ -27,7 +27,6 @@ from galaxy_exp.report.words import (
     score,
     signed,
 )
-from galaxy_exp.space.search_space import Kind
 
 if TYPE_CHECKING:
     from galaxy_exp.journal.record import TrialRecord
@@ -149,7 +148,7 @@ def _trials_by_rank(material: Material) -> list[TrialRecord]:
 
 def _trial_table(material: Material, trials: Sequence[TrialRecord]) -> Table:
     objective = material.record.objective
-    fixed = {each.name for each in material.space.hyperparameters if each.kind is Kind.FIXED}
+    fixed = set(material.space.fixed)
     rows = [
         [
             str(trial.number),

@@ -68,13 +68,13 @@ class Asked:
     @classmethod
     def of(cls, material: Material) -> Asked:
         """Collects the tables."""
-        declared = material.space.hyperparameters
-        fixed = {each.name: plain_value(each.default) for each in declared if each.kind is Kind.FIXED}
+        searched = material.space
+        fixed = {name: plain_value(value) for name, value in searched.fixed.items()}
         baseline = material.record.started.baseline
         rows: list[list[str | Cell]] = [
             [Cell(each.name, is_code=True), _domain(each), each.describe_conditions(plain_value),
              plain_value(baseline.get(each.name))]
-            for each in declared if each.kind is not Kind.FIXED
+            for each in searched.hyperparameters if each.kind is not Kind.FIXED
         ]  # fmt: skip
         header = ["hyperparameter", "searched", "only if", "baseline"]
         space = Table("Hyperparameters that were searched", header, rows, text=range(4)) if rows else None

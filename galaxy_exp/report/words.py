@@ -13,6 +13,7 @@ __all__ = [
     "METRIC_NAMES",
     "UNKNOWN",
     "amount",
+    "axis_value",
     "count",
     "duration",
     "metric_name",
@@ -20,7 +21,6 @@ __all__ = [
     "printable",
     "quantity",
     "score",
-    "short_value",
     "signed",
     "validation_name",
 ]
@@ -96,7 +96,7 @@ def plain_value(value: HyperparameterValue | None) -> str:
     return wording.short_value(value)
 
 
-def short_value(value: HyperparameterValue) -> str:
+def axis_value(value: HyperparameterValue) -> str:
     """A hyperparameter's value beside an axis."""
     if isinstance(value, bool):
         return str(value).lower()

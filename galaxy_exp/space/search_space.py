@@ -249,6 +249,11 @@ class SearchSpace:
                 values[each.name] = each.default
         return values
 
+    @property
+    def fixed(self) -> Values:
+        """The values of the hyperparameters that are fixed."""
+        return {each.name: each.default for each in self.hyperparameters if each.kind is Kind.FIXED}
+
     def fill(self, choose: Callable[[Hyperparameter], HyperparameterValue]) -> Values:
         """The active hyperparameters of a configuration.
 

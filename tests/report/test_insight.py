@@ -27,7 +27,7 @@ from galaxy_exp.report.material import DataFacts, Material
 from galaxy_exp.report.page import build_page
 from galaxy_exp.report.rungs import collect_rungs
 from galaxy_exp.report.scores import collect_history, collect_pareto
-from galaxy_exp.report.words import short_value
+from galaxy_exp.report.words import axis_value
 
 SPACE: list[dict[str, Any]] = [
     {"class_name": "Choice", "config": {"name": "optimizer", "conditions": [], "values": ["adam", "adamw"]}},
@@ -134,7 +134,7 @@ class TestAxes:
 
     def test_values_are_short(self) -> None:
         values: list[Any] = [True, 0.00123456, "flips+rotations+shift+zoom"]
-        assert [short_value(value) for value in values] == ["true", "0.00123", "flips+rotations…"]
+        assert [axis_value(value) for value in values] == ["true", "0.00123", "flips+rotations…"]
 
 
 class TestImportance:
