@@ -17,6 +17,7 @@ __all__ = [
     "DATA_GONE",
     "DISK_FULL",
     "Constraint",
+    "Decision",
     "Direction",
     "EpochReport",
     "Evidence",
@@ -71,6 +72,16 @@ class TrialState(StrEnum):
     def has_model(self) -> bool:
         """Whether a trial in this state has a model of its best epoch."""
         return self in (TrialState.COMPLETED, TrialState.STOPPED)
+
+
+class Decision(StrEnum):
+    """The driver's answer to the report of an epoch."""
+
+    CONTINUE = "continue"
+    PAUSE = "pause"
+    """The attempt ends after this epoch and leaves a checkpoint, from which a later attempt may continue."""
+    STOP = "stop"
+    """The trial ends after this epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +165,14 @@ class TrialSpec:
     attempt: int = 1
     """From 1; a trial whose worker died is repeated with the next number."""
     constraints: tuple[Constraint, ...] = ()
+    checkpoints: Path | None = None
+    """The folder for the checkpoints of this trial's attempts; None: it writes none."""
+    checkpoint_seconds: float = 0.0
+    """The least time between two checkpoints of a running attempt."""
+    resume_from: Path | None = None
+    """The checkpoint with which this attempt begins; None: it begins with the first epoch."""
+    first_epoch: int = 0
+    """How many epochs that checkpoint has; 0 without one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.folders import SweepFolder
@@ -92,14 +92,14 @@ class SearchSource(TrialSource):
 
     def replay(self, record: SweepRecord) -> None:
         """Repeats proposals and results in the order in which they were journaled."""
-        for step, number in record.history:
-            trial = record.trials[number]
+        for known in record.history:
+            trial = record.trials[known.number]
             if not self.owns(trial):
                 continue
-            if step is Step.PROPOSED:
-                self._proposer.adopt(number, trial.values, proposed=not trial.predetermined)
+            if known.step is Step.PROPOSED:
+                self._proposer.adopt(trial.number, trial.values, proposed=not trial.predetermined)
             else:
-                self.tell(record, trial)
+                self.tell(record, replace(trial, result=known.result, reports=list(known.reports)))
 
     def refusal(self, record: SweepRecord, now: float) -> str | None:
         return self._budget.refusal(record, now)

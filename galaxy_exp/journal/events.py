@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from galaxy_exp.config.differences import Change
 from galaxy_exp.config.reading import SweepFile
 from galaxy_exp.config.sweep import MOST_WORKERS
-from galaxy_exp.records import EpochReport, Evidence, HyperparameterValue, Throughput, TrialResult
+from galaxy_exp.records import Decision, EpochReport, Evidence, HyperparameterValue, Throughput, TrialResult
 
 __all__ = [
     "EpochReported",
@@ -134,19 +134,35 @@ class TrialRunCreated(_Event):
 
 
 class TrialStarted(_Event):
-    """A worker got a trial in a new attempt; reports of earlier attempts no longer count."""
+    """A worker got a trial in a new attempt: a new trial, one that lost its worker, or one that ended and continues.
+
+    The reports of earlier attempts after `from_epoch` no longer count.
+    """
 
     event: Literal["trial_started"] = "trial_started"
     number: int
     attempt: int
+    from_epoch: int = Field(0, ge=0)
+    """The epochs of the checkpoint that the attempt begins with; 0 if it begins with the first epoch."""
 
 
 class EpochReported(_Event):
-    """The metrics of one epoch, and whether the driver lets the trial continue."""
+    """The metrics of one epoch, and whether the driver lets the trial continue.
+
+    What was reported of this epoch and later ones before no longer counts: an attempt that could not read its
+    checkpoint begins with the first epoch.
+    """
 
     event: Literal["epoch_reported"] = "epoch_reported"
     report: EpochReport
     go_on: bool
+    paused: bool = False
+    """Whether the trial, which does not continue now, may continue later."""
+
+    @property
+    def decision(self) -> Decision:
+        """The driver's answer."""
+        return Decision.CONTINUE if self.go_on else Decision.PAUSE if self.paused else Decision.STOP
 
 
 class WorkerLost(_Event):

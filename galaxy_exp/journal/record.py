@@ -24,7 +24,7 @@ from galaxy_exp.journal.events import (
 )
 from galaxy_exp.records import Constraint, EpochReport, Gain, HyperparameterValue, Objective, TrialResult, TrialState
 
-__all__ = ["Step", "SweepRecord", "TrialRecord", "result_value", "violations"]
+__all__ = ["HistoryStep", "Step", "SweepRecord", "TrialRecord", "result_value", "violations"]
 
 
 class Step(StrEnum):
@@ -32,6 +32,20 @@ class Step(StrEnum):
 
     PROPOSED = "proposed"
     ENDED = "ended"
+    """Again each time that a trial which had ended has continued."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryStep:
+    """A proposal or an end, as it was then: the trial may have continued since."""
+
+    step: Step
+    number: int
+    """Of the trial."""
+    result: TrialResult | None = None
+    """At an end."""
+    reports: tuple[EpochReport, ...] = ()
+    """At an end: all epochs up to it."""
 
 
 @dataclass(slots=True)
@@ -44,6 +58,8 @@ class TrialRecord:
     proposed_at: float
     attempt: int = 0
     """The current attempt; 0 before a worker got the trial."""
+    from_epoch: int = 0
+    """The epochs of the checkpoint that the current attempt began with."""
     run_id: str | None = None
     """Its run in MLflow."""
     predetermined: bool = False
@@ -53,7 +69,7 @@ class TrialRecord:
     run_attempt: int = 0
     """The attempt that `run_id` belongs to."""
     reports: list[EpochReport] = field(default_factory=list)
-    """Of the current attempt only."""
+    """Of the current attempt, and before them those of the epochs that its checkpoint has."""
     report_times: list[float] = field(default_factory=list)
     started_at: float | None = None
     """When a worker got the current attempt."""
@@ -63,6 +79,8 @@ class TrialRecord:
     """Whether MLflow has everything about the ended trial."""
     losses: list[str] = field(default_factory=list)
     """Why earlier attempts lost their worker."""
+    losses_in_a_row: int = 0
+    """Of these the latest, since an attempt last began with a later epoch than the one before."""
 
     @property
     def state(self) -> TrialState:
@@ -71,6 +89,12 @@ class TrialRecord:
     @property
     def epochs(self) -> int:
         return self.result.epochs if self.result else len(self.reports)
+
+    def take_report(self, report: EpochReport, time: float) -> None:
+        """Adds the report of an epoch; it replaces what was known of this epoch and later ones."""
+        del self.reports[report.epoch - 1 :], self.report_times[report.epoch - 1 :]
+        self.reports.append(report)
+        self.report_times.append(time)
 
     def curve(self, metric: str) -> list[float]:
         """The values of a metric, one per epoch; epochs that lack it are left out."""
@@ -118,8 +142,8 @@ class SweepRecord:
     """Those of `trials` that have not ended."""
     end_order: list[int] = field(default_factory=list)
     """Numbers of the trials that have ended."""
-    history: list[tuple[Step, int]] = field(default_factory=list)
-    """Proposals and ends in their order, with the number of the trial."""
+    history: list[HistoryStep] = field(default_factory=list)
+    """Proposals and ends in their order."""
     precision: str = ""
     """The dtype policy of all trials: that of the first one that reported an epoch or ended; empty before."""
     active_seconds: float = 0.0
@@ -213,7 +237,7 @@ class SweepRecord:
     @property
     def running(self) -> list[TrialRecord]:
         """Trials that have not ended, by number."""
-        return list(self.unfinished.values())
+        return sorted(self.unfinished.values(), key=lambda trial: trial.number)
 
     @property
     def searched(self) -> list[TrialRecord]:
@@ -247,6 +271,20 @@ class SweepRecord:
                 break
             count += state is not TrialState.INFEASIBLE
         return count
+
+    def reopen(self, trial: TrialRecord) -> None:
+        """A trial that had ended continues: it counts as running again."""
+        with self._ranking_lock:
+            position = self.end_order.index(trial.number)
+            if position < self._n_ranked:
+                self._n_ranked -= 1
+                self._ranking = [entry for entry in self._ranking if entry[1] != trial.number]
+            del self.end_order[position]
+            if position < self.ended_before_resuming:
+                self.ended_before_resuming -= 1
+        self.finished_epochs -= trial.epochs
+        trial.result, trial.ended_at, trial.projected = None, None, False
+        self.unfinished[trial.number] = trial
 
     # ranking
 

@@ -28,7 +28,7 @@ from galaxy_exp.journal.events import (
     WorkerLost,
     WorkersChosen,
 )
-from galaxy_exp.journal.record import Step, SweepRecord, TrialRecord
+from galaxy_exp.journal.record import HistoryStep, Step, SweepRecord, TrialRecord
 from galaxy_exp.records import Gain, TrialResult
 
 __all__ = ["apply_event", "misplaced", "replay"]
@@ -106,17 +106,16 @@ def apply_event(event: Event, record: SweepRecord) -> None:
                 predetermined=event.predetermined,
                 retrains=event.retrains,
             )
-            record.history.append((Step.PROPOSED, event.number))
+            record.history.append(HistoryStep(Step.PROPOSED, event.number))
         case TrialStarted():
-            trial = record.trials[event.number]
-            trial.attempt, trial.started_at = event.attempt, event.time
-            trial.reports, trial.report_times = [], []
+            _start_trial(record, record.trials[event.number], event)
         case EpochReported():
             record.precision = record.precision or event.report.precision
-            record.trials[event.report.number].reports.append(event.report)
-            record.trials[event.report.number].report_times.append(event.time)
+            record.trials[event.report.number].take_report(event.report, event.time)
         case WorkerLost():
-            record.trials[event.number].losses.append(event.reason)
+            trial = record.trials[event.number]
+            trial.losses.append(event.reason)
+            trial.losses_in_a_row += 1
         case TrialEnded():
             _end_trial(record, record.trials[event.result.number], event.result, event.time)
         case TrialRunCreated():
@@ -128,11 +127,20 @@ def apply_event(event: Event, record: SweepRecord) -> None:
             _apply_to_sweep(event, record)
 
 
+def _start_trial(record: SweepRecord, trial: TrialRecord, event: TrialStarted) -> None:
+    if trial.result is not None:
+        record.reopen(trial)
+    if event.from_epoch > trial.from_epoch:
+        trial.losses_in_a_row = 0
+    trial.attempt, trial.started_at, trial.from_epoch = event.attempt, event.time, event.from_epoch
+    trial.reports, trial.report_times = trial.reports[: event.from_epoch], trial.report_times[: event.from_epoch]
+
+
 def _end_trial(record: SweepRecord, trial: TrialRecord, result: TrialResult, time: float) -> None:
     record.precision = record.precision or result.precision
     trial.ended_at, trial.result = time, result  # in this order for observers in another thread
     record.end_order.append(trial.number)
-    record.history.append((Step.ENDED, trial.number))
+    record.history.append(HistoryStep(Step.ENDED, trial.number, result, tuple(trial.reports)))
     record.unfinished.pop(trial.number, None)
     record.finished_epochs += trial.epochs
 

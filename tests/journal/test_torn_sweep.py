@@ -111,7 +111,7 @@ def outcome(record):
         (t.number, t.values, t.seed, t.predetermined, t.retrains, t.state, t.epochs, t.curve("val_macro_f1"))
         for t in record.trials.values()
     ]
-    order = [number for what, number in record.history if what == "ended"]
+    order = [known.number for known in record.history if known.step == "ended"]
     return trials, order, record.finalists, record.why_search_ended, record.winner, record.ended.reason
 
 
