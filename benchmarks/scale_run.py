@@ -226,7 +226,7 @@ def _measure(
     probe = Probe(proposer, settings.trials, clock)
     pruner = build_pruner(config.search, settings.epochs)
     observers: list[Observer] = [probe, ModelKeeper(folder)]
-    source = SearchSource(proposer, Budget(config.search, pruner, settings.epochs))
+    source = SearchSource(proposer, Budget(pruner, settings.epochs))
     files = PreparedData.load(Path(journal.record.started.data_folder)).files
     spec = partial(trial_spec, journal.record, folder, files)
     profile = cProfile.Profile()

@@ -81,6 +81,10 @@ class SimulatedEngine:
         """Nothing hangs here."""
         raise AssertionError(f"trial {number} was to be ended: {reason}")
 
+    def scale(self, workers: int) -> None:
+        """See `Engine.scale`."""
+        self._workers = workers
+
     def close(self) -> None:
         """See `Engine.close`; nothing to end."""
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from galaxy_exp.registry.classifier import GalaxyClassifier, Predictions, load_model
     from galaxy_exp.search.oracle import Oracle
     from galaxy_exp.sweep import SweepResult, resume_sweep, run_sweep
+    from galaxy_exp.tell import tell_sweep
     from galaxy_exp.tracking.tuner import track_tuner
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "load_sweep",
     "resume_sweep",
     "run_sweep",
+    "tell_sweep",
     "track_tuner",
 ]
 
@@ -50,6 +52,7 @@ _HOMES = {
     "load_sweep": "galaxy_exp.config",
     "resume_sweep": "galaxy_exp.sweep",
     "run_sweep": "galaxy_exp.sweep",
+    "tell_sweep": "galaxy_exp.tell",
     "track_tuner": "galaxy_exp.tracking.tuner",
 }
 

@@ -22,6 +22,8 @@ __all__ = [
     "JournalError",
     "JournalWriteError",
     "ModelError",
+    "OrderRefusedError",
+    "OrderWithdrawn",
     "SweepFailedError",
     "SweepInterrupted",
     "TrackingError",
@@ -82,6 +84,16 @@ class JournalError(BadInputError):
 
 class JournalWriteError(GalaxyExpError):
     """The journal cannot be written, as with a full disk; its content is intact, and the sweep can be resumed."""
+
+
+class OrderRefusedError(GalaxyExpError):
+    """An order to a sweep cannot be carried out, or no process works on the sweep."""
+
+
+class OrderWithdrawn(GalaxyExpError):
+    """Ctrl-C withdrew an order before the sweep took it."""
+
+    exit_code = 130
 
 
 class UnusableImagesError(GalaxyExpError):

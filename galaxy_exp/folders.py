@@ -9,6 +9,7 @@
     test_openings.jsonl            which sweeps have opened which test set
     sweeps/<sweep id>/
         journal.jsonl              all events of the sweep
+        orders/                    orders to the running sweep, until they are answered
         hypermodel.pkl             a hypermodel that was passed from Python and cannot be imported
         trials/0003/               a trial's model, predictions and figures
         trials/.0003-2/            files of its second attempt, until the trial has ended
@@ -150,6 +151,11 @@ class SweepFolder:
     def journal(self) -> Path:
         """The journal, which may not exist yet."""
         return self.path / JOURNAL_NAME
+
+    @property
+    def orders(self) -> Path:
+        """The folder of `journal.orders.OrderFolder`, which may not exist."""
+        return self.path / "orders"
 
     def trial(self, number: int) -> Path:
         """The folder of one trial, which may not exist yet."""

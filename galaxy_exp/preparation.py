@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -21,16 +21,20 @@ from galaxy_exp.journal.journal import is_running, read_record
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.journal.resume_changes import find_change
 from galaxy_exp.quiet import import_keras_quietly
-from galaxy_exp.records import DATA_GONE, Evidence, SplitFiles
+from galaxy_exp.records import DATA_GONE, Evidence, HyperparameterValue, SplitFiles
 from galaxy_exp.redaction import hide_password, remember_address
 
 if TYPE_CHECKING:
-    from galaxy_exp.data import ImageDataset, PreparedData
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from galaxy_exp.data import PreparedData
     from galaxy_exp.space.search_space import SearchSpace
 
 __all__ = [
     "SweepImages",
     "check_names",
+    "complete_values",
     "find_unfinished",
     "prepare_resume",
     "prepare_sweep",
@@ -104,7 +108,8 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
 
     reference = locate_hypermodel(config.hypermodel, project.sweep(sweep_id).path)
     with _traceback_kept(project.worker_log(sweep_id)):
-        hypermodel, declared = _discover(config, reference, dataset, say)
+        images, labels, n_classes = dataset.images, dataset.labels, dataset.n_classes
+        hypermodel, declared = _discover(config, reference, images, labels, n_classes, say)
     space = build_space(hypermodel, config.space, declared)
     check_search(config.search, space, config.training.epochs)
     enqueued = [
@@ -131,15 +136,49 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     )
 
 
-def _discover(config: SweepConfig, reference: str, dataset: ImageDataset, say: Say) -> tuple[Any, SearchSpace]:
+def complete_values(
+    record: SweepRecord, folder: SweepFolder, stated: Mapping[str, HyperparameterValue], where: str, say: Say
+) -> dict[str, HyperparameterValue]:
+    """Every active hyperparameter of a configuration for a recorded sweep, as for `search.enqueue`.
+
+    Args:
+        stated: some of its values; the others take their defaults.
+        where: what messages start with.
+
+    Raises:
+        ConfigError: a value that is not possible.
+        DataError: the prepared images are gone.
+    """
+    from galaxy_exp.data import PreparedData
+    from galaxy_exp.hypermodel.loading import locate_hypermodel
+    from galaxy_exp.space.overrides import complete_configuration
+    from galaxy_exp.space.search_space import SearchSpace
+    from galaxy_exp.training.fitting import open_split
+
+    data = PreparedData.load(Path(record.started.data_folder))
+    arrays = open_split(data.files)
+    reference = locate_hypermodel(record.config.hypermodel, folder.path)
+    images, labels, n_classes = arrays.train_images, arrays.train_labels, len(data.class_names)
+    hypermodel, declared = _discover(record.config, reference, images, labels, n_classes, say)
+    space = SearchSpace.from_config(record.started.space)
+    return complete_configuration(hypermodel, space, stated, where, declared)
+
+
+def _discover(
+    config: SweepConfig,
+    reference: str,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    n_classes: int,
+    say: Say,
+) -> tuple[Any, SearchSpace]:
     """The hypermodel, and the space that it declares in `build` and in `fit`, if it defines `fit`."""
     from galaxy_exp.hypermodel.discovery import discover_space
     from galaxy_exp.hypermodel.loading import load_hypermodel
     from galaxy_exp.training.fit_probe import FitRehearsal
 
-    hypermodel = load_hypermodel(reference, dataset.image_shape, dataset.n_classes)
-    epochs = config.training.epochs
-    rehearsal = FitRehearsal(config.hypermodel, dataset.images, dataset.labels, dataset.n_classes, epochs)
+    hypermodel = load_hypermodel(reference, images.shape[1:], n_classes)
+    rehearsal = FitRehearsal(config.hypermodel, images, labels, n_classes, config.training.epochs)
     with redirect_stdout(sys.stderr):  # keeps what a user's `build` prints out of JSON output
         return hypermodel, discover_space(hypermodel, name=config.hypermodel, probe_fit=rehearsal, note=say)
 

@@ -28,6 +28,7 @@ from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.hang_detection import HangDetector
 from galaxy_exp.execution.loop import SweepLoop
 from galaxy_exp.execution.observers import BackgroundObserver, ModelKeeper, Observer
+from galaxy_exp.execution.orders import OrderDesk
 from galaxy_exp.execution.trials import (
     FinalistSource,
     SearchSource,
@@ -41,6 +42,7 @@ from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.interrupts import gentle_interrupts, signals_as_interrupts, signals_ignored
 from galaxy_exp.journal.events import SweepEnded, SweepResumed
 from galaxy_exp.journal.journal import Journal
+from galaxy_exp.journal.orders import OrderFolder
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.preparation import (
     SweepImages,
@@ -280,6 +282,7 @@ class _Run:
                 self._retrain_finalists(tracker)
             self._pool.close()  # the test may need the worker's GPU
             self._folder.remove_attempts()
+            shutil.rmtree(self._folder.orders, ignore_errors=True)
             self._register_winner(tracking.projection)
             self._journal.append(SweepEnded(succeeded=True, reason=reason))
         except TrackingError as error:
@@ -316,7 +319,7 @@ class _Run:
         if record.finalists is None:
             search, epochs = record.config.search, record.config.training.epochs
             pruner = build_pruner(search, epochs)
-            source = SearchSource(proposer_of(record), Budget(search, pruner, epochs))
+            source = SearchSource(proposer_of(record), Budget(pruner, epochs))
             choose_finalists(self._journal, self._train(source, pruner, tracker))
         return record.why_search_ended
 
@@ -341,6 +344,7 @@ class _Run:
                 hang_detector=HangDetector(60 * self._journal.record.config.execution.first_epoch_minutes),
                 stopping=stopping,
                 keep_files=partial(keep_files, self._folder),
+                orders=OrderDesk(OrderFolder(self._folder.orders), self._pool.engine),
             )
             return loop.run()
 

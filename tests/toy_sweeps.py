@@ -5,7 +5,6 @@ from collections import deque
 from toy_worker import EPOCHS, specification
 from written_records import started
 
-from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.local_engine import LocalEngine
 from galaxy_exp.execution.loop import SweepLoop
@@ -47,7 +46,7 @@ class Watcher:
 def run_sweep(folder, engine, proposals, hang_detector=None, watch=lambda event: None, **options):
     """Runs all proposals on an engine, which is closed; returns the record of the finished sweep."""
     search = {"baseline": False, "pruner": "none", "max_trials": len(proposals)}
-    source = SearchSource(ListProposer(proposals), Budget(SearchConfig(**search), NoPruner(), EPOCHS))
+    source = SearchSource(ListProposer(proposals), Budget(NoPruner(), EPOCHS))
     try:
         with Journal.create(folder / "s-1", started(search)) as journal:
             loop = SweepLoop(

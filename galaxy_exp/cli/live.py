@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from galaxy_exp.cli.output import discard, format_duration
-from galaxy_exp.cli.rows import describe_settings
-from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialStarted, WorkerLost
+from galaxy_exp.cli.rows import describe_order, describe_settings
+from galaxy_exp.journal.events import EpochReported, Event, OrderTaken, TrialEnded, TrialStarted, WorkerLost
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import TrialState
 from galaxy_exp.wording import local_time
@@ -82,7 +82,7 @@ class LiveDisplay:
 
     def on_event(self, event: Event, record: SweepRecord) -> None:
         """See `Observer.on_event`."""
-        if isinstance(event, TrialEnded | WorkerLost) and (line := describe_event(event, record)):
+        if isinstance(event, TrialEnded | WorkerLost | OrderTaken) and (line := describe_event(event, record)):
             self._live.console.print(line)
         self._record = record
 
@@ -118,6 +118,8 @@ def describe_event(event: Event, record: SweepRecord) -> str:
             given_up = record.trials[event.number].state is TrialState.LOST
             then = "that was the last attempt" if given_up else "the trial is issued again"
             return f"trial {event.number}: {event.reason}; {then}"
+        case OrderTaken():
+            return f"order {describe_order(event)}"
         case EpochReported() if record.config.training.epochs <= 10 or event.report.epoch % 5 == 0:
             value = event.report.metrics.get(record.objective.name)
             return f"trial {event.report.number} epoch {event.report.epoch}: {_objective(record)} {value:.4f}"

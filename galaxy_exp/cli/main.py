@@ -19,6 +19,7 @@ COMMANDS = {
     "check": ("galaxy_exp.cli.check", "check_command"),
     "sweep": ("galaxy_exp.cli.sweep", "sweep_command"),
     "resume": ("galaxy_exp.cli.sweep", "resume_command"),
+    "tell": ("galaxy_exp.cli.tell", "tell_command"),
     "list": ("galaxy_exp.cli.sweeps", "list_command"),
     "show": ("galaxy_exp.cli.sweeps", "show_command"),
     "trials": ("galaxy_exp.cli.sweeps", "trials_command"),

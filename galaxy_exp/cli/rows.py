@@ -12,6 +12,7 @@ from galaxy_exp.cli.output import format_duration, print_rows
 from galaxy_exp.errors import ConfigError, JournalError
 from galaxy_exp.evaluation.selection import standings
 from galaxy_exp.folders import SweepFolder
+from galaxy_exp.journal.events import OrderTaken
 from galaxy_exp.journal.journal import read_record
 from galaxy_exp.journal.record import SweepRecord, TrialRecord, result_value
 from galaxy_exp.records import Gain
@@ -19,6 +20,7 @@ from galaxy_exp.tracking.store import hide_in_address
 from galaxy_exp.wording import iso_time, local_time, short_value
 
 __all__ = [
+    "describe_order",
     "describe_settings",
     "describe_sweep",
     "for_people",
@@ -100,6 +102,7 @@ def describe_sweep(record: SweepRecord) -> dict[str, Any]:
         "search": f"{config.search.sampler_choice} + {config.search.pruner}, objective {config.search.objective_text}",
         "workers": record.workers_chosen.why if record.workers_chosen else config.execution.workers,
         "changed": [str(change) for event in record.changed for change in event.changes] or None,
+        "orders": [describe_order(order) for order in record.orders] or None,
         "trials": _count_trials(record),
         "trial_states": _count_states(record),
         "ended": record.ended.reason if record.ended else None,
@@ -118,6 +121,11 @@ def describe_sweep(record: SweepRecord) -> dict[str, Any]:
         "tracking_uri": hide_in_address(record.tracking_uri),
         "parent_run_id": record.parent_run_id,
     }
+
+
+def describe_order(taken: OrderTaken) -> str:
+    """`stop 7: trial 7 ends after epoch 5 of 20`; `stop 7 refused: there is no trial 7 yet`."""
+    return f"{taken.order or taken.file}{'' if taken.accepted else ' refused'}: {taken.answer}"
 
 
 def sweep_state(record: SweepRecord) -> str:

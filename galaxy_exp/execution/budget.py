@@ -10,7 +10,6 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.search.pruners import Pruner
 
@@ -29,13 +28,11 @@ class Budget:
     """Decides when no further trial is started, and when running trials end.
 
     Args:
-        search: the limits.
         pruner: decides how many epochs a trial needs before it can be compared with others.
         epochs: of a trial that is not stopped.
     """
 
-    def __init__(self, search: SearchConfig, pruner: Pruner, epochs: int) -> None:
-        self._search = search
+    def __init__(self, pruner: Pruner, epochs: int) -> None:
         self._pruner = pruner
         self._epochs = epochs
 
@@ -45,8 +42,10 @@ class Budget:
         Args:
             now: seconds since 1970.
         """
-        search = self._search
+        search = record.config.search  # an order may have changed it
         number = len(record.trials)
+        if record.is_told_to_finish:
+            return "told to finish"
         if number >= search.max_trials:
             return "max_trials reached"
         if (reason := self.exceeded(record, now)) is not None:
@@ -71,7 +70,7 @@ class Budget:
         Args:
             epochs_reported: since the last event in the record.
         """
-        search = self._search
+        search = record.config.search
         if search.max_epochs is not None and (epochs := record.epochs + epochs_reported) >= search.max_epochs:
             return f"max_epochs reached: {epochs} epochs"
         if search.max_hours is not None and _active_seconds(record, now) >= search.max_hours * 3600:
@@ -80,14 +79,14 @@ class Budget:
 
     def _too_short_for_a_rung(self, record: SweepRecord, number: int, now: float) -> str | None:
         """Why the budget would end before the trial could be compared with others; None if it would not."""
-        needed = self._first_decision(number)
-        if self._search.max_epochs is not None:
+        search, needed = record.config.search, self._first_decision(number)
+        if search.max_epochs is not None:
             promised = sum(max(0, self._first_decision(t.number) - t.epochs) for t in record.running)
-            left = self._search.max_epochs - record.epochs - promised
+            left = search.max_epochs - record.epochs - promised
             if left < needed:
                 return f"max_epochs: {max(0, left)} epochs are left, too few for another trial's first {needed}"
-        if self._search.max_hours is not None and (epoch_seconds := _epoch_seconds(record)) is not None:
-            seconds = self._search.max_hours * 3600 - _active_seconds(record, now)
+        if search.max_hours is not None and (epoch_seconds := _epoch_seconds(record)) is not None:
+            seconds = search.max_hours * 3600 - _active_seconds(record, now)
             if seconds < needed * epoch_seconds:
                 return f"max_hours: {seconds:.0f} s are left, too few for another trial's first {needed} epochs"
         return None

@@ -52,6 +52,10 @@ class Cluster(ABC):
             ConfigError: the scheduler does not exist, or cannot be used.
         """
 
+    def scale(self, workers: int) -> None:
+        """Changes the largest number of workers that may be used."""
+        self.limit = workers
+
     def replace_lost_workers(self) -> None:  # noqa: B027 - most clusters do that themselves
         """Starts workers in place of those that have ended; called now and then."""
 
@@ -154,6 +158,11 @@ class SlurmCluster(Cluster):
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise ConfigError(f"execution.cluster: slurm: sbatch does not take the jobs: {lines[-1]}") from None
         return Client(self.dask_cluster, set_as_default=False)
+
+    def scale(self, workers: int) -> None:
+        """Submits further jobs; fewer workers than there are would end jobs that train, so the caller asks for more."""
+        super().scale(workers)
+        self.dask_cluster.scale(workers)
 
     def replace_lost_workers(self) -> None:
         """Submits jobs in place of those that have ended."""

@@ -139,6 +139,12 @@ class DaskEngine:
             self._connection.call(kill_trial, task.address, task.spec)
             self._lose(task, reason)
 
+    def scale(self, workers: int) -> None:
+        """See `Engine.scale`; workers of the cluster that are too many get no further trial."""
+        self._connection.cluster.scale(workers)
+        self._addresses = sorted(self._addresses, key=lambda address: address not in self._busy)[:workers]
+        self._looked_at = -math.inf
+
     def close(self) -> None:
         self._busy.clear()
         if not self._connection.close():

@@ -65,5 +65,12 @@ class Engine(Protocol):
     def kill(self, number: int, reason: str) -> None:
         """Kills the worker that has a trial, which is then reported as `LostWorker` with this reason."""
 
+    def scale(self, workers: int) -> None:
+        """Changes the number of workers: further ones are started, free ones too many end, busy ones after their trial.
+
+        Args:
+            workers: at least 1; a cluster may have fewer, and then uses those that join later.
+        """
+
     def close(self) -> None:
         """Ends all workers at once, without an event for the trials that they had; may be called twice."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 
@@ -21,6 +21,10 @@ class _Worker:
     spec: TrialSpec | None = None
     """The trial that it has; None if it is free."""
     why_killed: str | None = None
+    successor: WorkerProcess | None = None
+    """The process that takes the place of `process` when its trial has ended."""
+    is_surplus: bool = False
+    """Whether it ends when its trial has ended."""
 
     def begin(self, spec: TrialSpec) -> None:
         self.process.start()
@@ -36,7 +40,8 @@ class _Worker:
         except WorkerDied as death:
             lost = LostWorker(self.spec.number, self.spec.attempt, self.why_killed or str(death))
             self.spec = None
-            self.process.start()
+            if self.successor is None and not self.is_surplus:
+                self.process.start()
             return lost
         if isinstance(event, TrialResult):
             self.spec = None
@@ -48,9 +53,15 @@ class LocalEngine:
 
     Args:
         processes: one for each worker, not started yet.
+        make_processes: returns the processes for another number of workers; None: the number cannot change.
     """
 
-    def __init__(self, processes: Sequence[WorkerProcess]) -> None:
+    def __init__(
+        self,
+        processes: Sequence[WorkerProcess],
+        make_processes: Callable[[int], Sequence[WorkerProcess]] | None = None,
+    ) -> None:
+        self._make_processes = make_processes
         self._workers = [_Worker(process) for process in processes]
         self._ready: deque[_Worker] = deque()
         """Workers with a message; each is read once before any is read again, so that none has to wait for long."""
@@ -73,8 +84,10 @@ class LocalEngine:
         deadline = time.monotonic() + timeout_seconds
         while True:
             while self._ready:
-                event = self._ready.popleft().receive()
+                worker = self._ready.popleft()
+                event = worker.receive()
                 if event is not None:
+                    self._renew(worker)
                     return event
             busy = {worker.process.connection: worker for worker in self._workers if worker.spec is not None}
             ready = wait(list(busy), max(0.0, deadline - time.monotonic()))
@@ -92,6 +105,39 @@ class LocalEngine:
         if worker is not None:
             worker.why_killed = reason
             worker.process.kill()
+
+    def scale(self, workers: int) -> None:
+        """See `Engine.scale`; a process with other threads or another GPU than its place has now is replaced.
+
+        Raises:
+            RuntimeError: the number of workers cannot change.
+        """
+        if self._make_processes is None:
+            raise RuntimeError("the number of workers is fixed")
+        processes = list(self._make_processes(workers))
+        self._workers.sort(key=lambda worker: worker.spec is None)  # those that train stay first
+        for worker, process in zip(self._workers, processes, strict=False):
+            is_same = process.environment == worker.process.environment
+            worker.successor, worker.is_surplus = None if is_same else process, False
+        for worker in self._workers[workers:]:
+            worker.is_surplus = True
+        further = [_Worker(process) for process in processes[len(self._workers) :]]
+        for worker in list(self._workers):
+            self._renew(worker)
+        for worker in further:
+            worker.process.start()
+        self._workers += further
+
+    def _renew(self, worker: _Worker) -> None:
+        """Ends or replaces the process of a worker that is free, if `scale` has asked for that."""
+        if worker.spec is not None or not (worker.is_surplus or worker.successor):
+            return
+        worker.process.end()
+        if worker.is_surplus:
+            self._workers.remove(worker)
+        elif worker.successor is not None:
+            worker.process, worker.successor = worker.successor, None
+            worker.process.start()
 
     def close(self) -> None:
         for worker in self._workers:

@@ -11,11 +11,12 @@ from galaxy_exp.errors import EngineError, SweepFailedError
 from galaxy_exp.execution.engine import Engine, EngineEvent, LostWorker, SlotFreed
 from galaxy_exp.execution.hang_detection import HangDetector
 from galaxy_exp.execution.observers import Observer
+from galaxy_exp.execution.orders import OrderDesk, ordered_decision
 from galaxy_exp.execution.trials import NewTrial, NoTrial, TrialSource
 from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialProposed, TrialStarted, WorkerLost
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.records import DATA_GONE, DISK_FULL, EpochReport, TrialResult, TrialSpec, TrialState
+from galaxy_exp.records import DATA_GONE, DISK_FULL, Decision, EpochReport, TrialResult, TrialSpec, TrialState
 from galaxy_exp.search.proposer import epochs_of
 from galaxy_exp.search.pruners import Pruner
 from galaxy_exp.seeding import derive_seed
@@ -43,6 +44,7 @@ class SweepLoop:
         hang_detector: finds hung workers.
         stopping: whether to end as soon as the running epochs are done.
         keep_files: makes the files of the attempt that ended those of its trial; called before the end is journaled.
+        orders: takes what people ask of the running sweep; None: nobody can.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class SweepLoop:
         hang_detector: HangDetector | None = None,
         stopping: Callable[[], bool] = lambda: False,
         keep_files: Callable[[TrialResult], None] = lambda _: None,
+        orders: OrderDesk | None = None,
     ) -> None:
         self._journal = journal
         self._source = source
@@ -68,6 +71,7 @@ class SweepLoop:
         self._hang_detector = hang_detector or HangDetector()
         self._stopping = stopping
         self._keep_files = keep_files
+        self._orders = orders
         self._unobserved: deque[Event] = deque()
         self._to_issue: deque[int] = deque()
         self._running: set[int] = set()
@@ -94,6 +98,7 @@ class SweepLoop:
             event = self._next_event()
             if event is not None:
                 self._handle(event)
+            self._take_orders()
         self._notify_all()
         if self._stopping():
             raise KeyboardInterrupt
@@ -176,6 +181,13 @@ class SweepLoop:
             case SlotFreed():
                 return  # `_fill_slots` uses it
 
+    def _take_orders(self) -> None:
+        def why_no_trial() -> str | None:
+            return self._source.refusal(self._record, self._clock())
+
+        if self._orders is not None and self._orders.take(self._record, self._write, why_no_trial):
+            self._awaits_a_result = False
+
     def _decide(self, report: EpochReport) -> None:
         known = self._record.precision
         if report.precision and known and report.precision != known:  # it began before the precision was recorded
@@ -183,8 +195,12 @@ class SweepLoop:
             why = f"training.precision: auto is {report.precision} on its machine; all trials of this sweep use {known}"
             self._engine.kill(report.number, why)
             return
-        should_continue = not self._source.exceeded(self._record, self._clock()) and not self._should_stop(report)
-        self._write(EpochReported(report=report, go_on=should_continue))
+        trial, epochs = self._record.trials[report.number], self._record.config.training.epochs
+        ordered = ordered_decision(trial, report.epoch, epochs)
+        should_continue = ordered is Decision.CONTINUE
+        should_continue = should_continue and not self._source.exceeded(self._record, self._clock())
+        should_continue = should_continue and not self._should_stop(report)
+        self._write(EpochReported(report=report, go_on=should_continue, paused=ordered is Decision.PAUSE))
         if (objective := self._record.objective.name) in report.metrics:
             self._curves[report.number].append(report.metrics[objective])
         if should_continue and self._stopping() and report.epoch < self._epochs_of(report.number):

@@ -108,10 +108,10 @@ class SearchSource(TrialSource):
         reason = self.refusal(record, now)
         if reason is not None:
             return NoTrial(reason)
-        number, not_proposed = len(record.trials), record.predetermined
-        if number < len(not_proposed):
-            self._proposer.adopt(number, not_proposed[number], proposed=False)
-            return NewTrial(not_proposed[number], is_proposed=False)
+        number = len(record.trials)
+        if waiting := record.waiting:
+            self._proposer.adopt(number, waiting[0], proposed=False)
+            return NewTrial(waiting[0], is_proposed=False)
         proposal = self._proposer.propose(number)
         if proposal is NoProposal.EXHAUSTED:
             is_built_in = record.config.search.sampler_choice in SAMPLERS

@@ -73,7 +73,8 @@ class WorkerProcess:
         module: str = WORKER_MODULE,
     ) -> None:
         self._log_file = log_file
-        self._environment = dict(environment or {})
+        self.environment = dict(environment or {})
+        """Variables that replace those of this process."""
         self._import_paths = import_paths
         self._max_growth = max_growth
         self._idle_seconds = idle_seconds
@@ -101,7 +102,7 @@ class WorkerProcess:
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         ours, theirs = Pipe()
         path = [*sys.path, *(folder for folder in self._import_paths if folder not in sys.path)]
-        variables = {**_DEFAULTS, **os.environ, **self._environment}
+        variables = {**_DEFAULTS, **os.environ, **self.environment}
         with self._log_file.open("ab") as log, theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", self._module, str(theirs.fileno())],

@@ -130,8 +130,12 @@ def build_engine(config: ExecutionConfig, log_file: Path, say: Say = lambda _: N
     """
     max_growth = int(config.max_memory_growth * 2**30)
     if config.is_local:
-        environments = worker_environments(config)
-        return LocalEngine([WorkerProcess(log_file, environment=each, max_growth=max_growth) for each in environments])
+
+        def make_processes(workers: int | str | None) -> list[WorkerProcess]:
+            environments = worker_environments(config.model_copy(update={"workers": workers}))
+            return [WorkerProcess(log_file, environment=each, max_growth=max_growth) for each in environments]
+
+        return LocalEngine(make_processes(config.workers), make_processes)
     try:
         from galaxy_exp.execution.clusters import build_cluster
         from galaxy_exp.execution.dask_engine import DaskEngine

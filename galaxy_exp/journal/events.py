@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from galaxy_exp.config.differences import Change
 from galaxy_exp.config.reading import SweepFile
 from galaxy_exp.config.sweep import MOST_WORKERS
+from galaxy_exp.journal.orders import Order, first_problem
 from galaxy_exp.records import Decision, EpochReport, Evidence, HyperparameterValue, Throughput, TrialResult
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Event",
     "FinalistsChosen",
     "ModelRegistered",
+    "OrderTaken",
     "ParentRunCreated",
     "PromotionDecided",
     "SealedTestOpened",
@@ -93,6 +95,21 @@ class SweepChanged(_Event):
     """The MLflow store from here on, which has no runs of the sweep yet; empty if it is the one before."""
     sweep_file: SweepFile | None = None
     """Replaces the one before."""
+
+
+class OrderTaken(_Event):
+    """An order that was given while the sweep runs, and what follows from it."""
+
+    event: Literal["order_taken"] = "order_taken"
+    file: str
+    """Name of the order's file; the same order is never carried out twice."""
+    order: Order | None
+    """None if the file was no order."""
+    accepted: bool
+    answer: str
+    """One line: what happens now, or why nothing does."""
+    change: SweepChanged | None = None
+    """Changes of the configuration from here on."""
 
 
 class WorkersChosen(_Event):
@@ -253,6 +270,7 @@ Event = Annotated[
     SweepStarted
     | SweepResumed
     | SweepChanged
+    | OrderTaken
     | WorkersChosen
     | ParentRunCreated
     | TrialProposed
@@ -283,6 +301,4 @@ def parse_event(line: bytes | str) -> Event:
     try:
         return _ADAPTER.validate_json(line)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{key}: {first['msg']}" if key else first["msg"]) from None
+        raise ValueError(first_problem(error)) from None

@@ -17,7 +17,7 @@ from galaxy_exp.journal.events import Event, SweepStarted, parse_event
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.journal.replay import apply_event, replay
 
-__all__ = ["Journal", "is_running", "read_record"]
+__all__ = ["Journal", "is_running", "read_events", "read_record"]
 
 _LOOK_SECONDS = 0.1
 """`is_running` holds its lock on a journal for less than this."""
@@ -29,7 +29,23 @@ def read_record(folder: Path) -> SweepRecord:
     Raises:
         JournalError: there is no journal, or a line before the last is damaged (named by number).
     """
-    return replay(_read_events(folder / JOURNAL_NAME)[0], folder / JOURNAL_NAME)
+    return replay(read_events(folder)[0], folder / JOURNAL_NAME)
+
+
+def read_events(folder: Path, start: int = 0) -> tuple[list[Event], int]:
+    """The events of the sweep in `folder`, without locking its journal; a torn last line is left out.
+
+    Args:
+        start: position in bytes of the first line that is read.
+
+    Returns:
+        The events, and the position after the last of them, from which later ones can be read.
+
+    Raises:
+        JournalError: as `read_record`.
+    """
+    events, size = _read_events(folder / JOURNAL_NAME, start)
+    return events, start + size
 
 
 class Journal:
@@ -180,10 +196,12 @@ def is_running(folder: Path) -> bool:
         os.close(descriptor)
 
 
-def _read_events(path: Path) -> tuple[list[Event], int]:
-    """The events of the intact lines, and the size of those lines in bytes."""
+def _read_events(path: Path, start: int = 0) -> tuple[list[Event], int]:
+    """The events of the intact lines from a position on, and the size of those lines in bytes."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            file.seek(start)
+            content = file.read()
     except FileNotFoundError:
         raise _no_journal(path) from None
     intact = content[: content.rfind(b"\n") + 1]

@@ -16,13 +16,23 @@ from galaxy_exp.config.search_section import COSTS
 from galaxy_exp.config.sweep import ExecutionConfig
 from galaxy_exp.journal.events import (
     ModelRegistered,
+    OrderTaken,
     PromotionDecided,
     SweepChanged,
     SweepEnded,
     SweepStarted,
     WorkersChosen,
 )
-from galaxy_exp.records import Constraint, EpochReport, Gain, HyperparameterValue, Objective, TrialResult, TrialState
+from galaxy_exp.records import (
+    Constraint,
+    Decision,
+    EpochReport,
+    Gain,
+    HyperparameterValue,
+    Objective,
+    TrialResult,
+    TrialState,
+)
 
 __all__ = ["HistoryStep", "Step", "SweepRecord", "TrialRecord", "result_value", "violations"]
 
@@ -81,6 +91,10 @@ class TrialRecord:
     """Why earlier attempts lost their worker."""
     losses_in_a_row: int = 0
     """Of these the latest, since an attempt last began with a later epoch than the one before."""
+    ordered: Decision = Decision.CONTINUE
+    """PAUSE or STOP if an order ends it early."""
+    ends_after: int = 0
+    """The epoch after which it ends by order; the one it was in when the order was taken."""
 
     @property
     def state(self) -> TrialState:
@@ -89,6 +103,14 @@ class TrialRecord:
     @property
     def epochs(self) -> int:
         return self.result.epochs if self.result else len(self.reports)
+
+    def end_by_order(self, decision: Decision) -> None:
+        """It ends after the epoch that is being trained."""
+        self.ordered, self.ends_after = decision, len(self.reports) + 1
+
+    def ordered_at(self, epoch: int) -> Decision:
+        """What an order answers to the report of an epoch; CONTINUE without one."""
+        return self.ordered if epoch >= self.ends_after else Decision.CONTINUE
 
     def take_report(self, report: EpochReport, time: float) -> None:
         """Adds the report of an epoch; it replaces what was known of this epoch and later ones."""
@@ -167,7 +189,13 @@ class SweepRecord:
     promotion: PromotionDecided | None = None
     ended: SweepEnded | None = None
     changed: list[SweepChanged] = field(default_factory=list)
-    """What resuming changed, in order."""
+    """What resuming and orders changed, in order."""
+    orders: list[OrderTaken] = field(default_factory=list)
+    """What was asked for while it ran, in order, with the answers."""
+    enqueued_by_order: list[dict[str, HyperparameterValue]] = field(default_factory=list)
+    """Configurations to try, each as the next trial; those that have begun included."""
+    is_told_to_finish: bool = False
+    """Whether an order ended the search; until resuming changes a limit."""
     workers_chosen: WorkersChosen | None = None
     """The result of `execution.workers: auto`; None without it, and before it is known."""
     ended_before_resuming: int = 0
@@ -197,7 +225,7 @@ class SweepRecord:
 
     @cached_property
     def config(self) -> SweepConfig:
-        """The current configuration: as the sweep began, or as resuming changed it."""
+        """The current configuration: as the sweep began, or as resuming or an order changed it."""
         latest = self.changed[-1] if self.changed else self.started
         return parse_sweep(latest.config, f"journal of {self.sweep_id}")
 
@@ -228,9 +256,15 @@ class SweepRecord:
 
     @property
     def predetermined(self) -> list[dict[str, HyperparameterValue]]:
-        """The configurations of the first trials: the baseline, if any, and those that were enqueued."""
+        """Configurations that were not proposed: the baseline, if any, and those that were enqueued, also by order."""
         baseline = [self.started.baseline] if self.config.search.baseline else []
-        return [*baseline, *self.started.enqueued]
+        return [*baseline, *self.started.enqueued, *self.enqueued_by_order]
+
+    @property
+    def waiting(self) -> list[dict[str, HyperparameterValue]]:
+        """Those of `predetermined` that have not begun; they are the next trials."""
+        n_begun = sum(trial.predetermined for trial in list(self.trials.values()))
+        return self.predetermined[n_begun:]
 
     # trials
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from galaxy_exp.config.differences import changes_workers
+from galaxy_exp.config.differences import BUDGET, changes_workers
 from galaxy_exp.errors import JournalError
 from galaxy_exp.journal.events import (
     EpochReported,
     Event,
     FinalistsChosen,
     ModelRegistered,
+    OrderTaken,
     ParentRunCreated,
     PromotionDecided,
     SealedTestOpened,
@@ -28,8 +29,9 @@ from galaxy_exp.journal.events import (
     WorkerLost,
     WorkersChosen,
 )
+from galaxy_exp.journal.orders import EndTrial, FinishSearch, TryConfiguration
 from galaxy_exp.journal.record import HistoryStep, Step, SweepRecord, TrialRecord
-from galaxy_exp.records import Gain, TrialResult
+from galaxy_exp.records import Decision, Gain, TrialResult
 
 __all__ = ["apply_event", "misplaced", "replay"]
 
@@ -86,6 +88,8 @@ def _trials_of(event: Event) -> list[int]:
             return [event.number]
         case WinnerChosen() | SealedTestOpened() | ModelRegistered():
             return [event.number]
+        case OrderTaken(order=EndTrial() as order, accepted=True):
+            return [order.trial]
         case _:
             return []
 
@@ -139,6 +143,7 @@ def _start_trial(record: SweepRecord, trial: TrialRecord, event: TrialStarted) -
 def _end_trial(record: SweepRecord, trial: TrialRecord, result: TrialResult, time: float) -> None:
     record.precision = record.precision or result.precision
     trial.ended_at, trial.result = time, result  # in this order for observers in another thread
+    trial.ordered, trial.ends_after = Decision.CONTINUE, 0
     record.end_order.append(trial.number)
     record.history.append(HistoryStep(Step.ENDED, trial.number, result, tuple(trial.reports)))
     record.unfinished.pop(trial.number, None)
@@ -167,6 +172,10 @@ def _apply_to_sweep(event: Event, record: SweepRecord) -> None:
             record.ended = event
         case SweepChanged():
             _change_sweep(event, record)
+        case OrderTaken():
+            record.orders.append(event)
+            if event.accepted:
+                _carry_out(event, record)
         case WorkersChosen():
             record.workers_chosen = event
         case SweepResumed():
@@ -175,11 +184,27 @@ def _apply_to_sweep(event: Event, record: SweepRecord) -> None:
             raise TypeError(f"no rule for {type(event).__name__}")
 
 
+def _carry_out(event: OrderTaken, record: SweepRecord) -> None:
+    match event.order:
+        case EndTrial():
+            record.trials[event.order.trial].end_by_order(event.order.decision)
+        case TryConfiguration():
+            record.enqueued_by_order.append(event.order.values)
+        case FinishSearch():
+            record.is_told_to_finish = True
+            for trial in record.unfinished.values():
+                trial.end_by_order(Decision.STOP)
+    if event.change is not None:
+        _change_sweep(event.change, record)
+
+
 def _change_sweep(event: SweepChanged, record: SweepRecord) -> None:
     record.changed.append(event)
     record.__dict__.pop("config", None)  # the cached one
     if changes_workers(event.changes):
         record.workers_chosen = None
+    if any(change.key in BUDGET for change in event.changes):
+        record.is_told_to_finish = False
     if event.reopens_search:
         record.finalists, record.why_search_ended = None, ""
     if event.tracking_uri:  # another MLflow store, which has no run and no version yet

@@ -31,7 +31,10 @@ def describe_sweep(record: SweepRecord, data: PreparedData, experiment_id: str, 
         run_id: of the parent run.
     """
     paragraphs = [_what_it_is(record, data), " · ".join(_links(record, experiment_id, run_id))]
-    paragraphs += [f"Changed when it was resumed: {change}." for event in record.changed for change in event.changes]
+    by_order = [taken.change for taken in record.orders if taken.change is not None]
+    resumed = [event for event in record.changed if event not in by_order]
+    paragraphs += [f"Changed when it was resumed: {change}." for event in resumed for change in event.changes]
+    paragraphs += [f"Ordered while it ran: {taken.order}: {taken.answer}." for taken in record.orders if taken.accepted]
     if (winner := record.winning_trial) is not None and (test := record.winner_test) is not None:
         paragraphs.append(_who_won(record, winner, test))
     if record.registered is not None:

@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "check": BASE | {"data", "hypermodel", "search", "journal", "training", "execution", "preparation"},
 }
 """By part of the package. `sweep` and `cli` may import all of these."""
-TOP = {"sweep", "preparation", "sweep_report", "reproduce", "cli", "__init__", "__main__"}
+TOP = {"sweep", "preparation", "sweep_report", "reproduce", "tell", "cli", "__init__", "__main__"}
 
 OWNERS = {
     "mlflow": {"tracking", "registry"},

@@ -13,7 +13,7 @@ from galaxy_exp.search.pruners import build_pruner
 
 def make(epochs=10, **search):
     config = SearchConfig(**search)
-    return RecordWriter(search), Budget(config, build_pruner(config, epochs), epochs)
+    return RecordWriter(search), Budget(build_pruner(config, epochs), epochs)
 
 
 def test_nothing_is_refused_without_limits():

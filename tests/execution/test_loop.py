@@ -13,7 +13,7 @@ from galaxy_exp.execution.engine import LostWorker
 from galaxy_exp.execution.hang_detection import HangDetector
 from galaxy_exp.execution.loop import SweepLoop
 from galaxy_exp.execution.trials import FinalistSource, SearchSource
-from galaxy_exp.journal.events import FinalistsChosen
+from galaxy_exp.journal.events import FinalistsChosen, SweepChanged
 from galaxy_exp.journal.journal import Journal, read_record
 from galaxy_exp.records import DATA_GONE, EpochReport, TrialResult, TrialState
 from galaxy_exp.search.proposer import NoProposal
@@ -94,7 +94,9 @@ def run(tmp_path):
         folder = tmp_path / "s-1"
         start = started(search, baseline={"score": 0.1}, enqueued=list(enqueued))
         with Journal.create(folder, start) if fresh else Journal.reopen(folder) as journal:
-            source = SearchSource(proposer, Budget(config, pruner, EPOCHS))
+            if not fresh:
+                journal.append(SweepChanged(config=start.config, changes=[]))
+            source = SearchSource(proposer, Budget(pruner, EPOCHS))
             reason = SweepLoop(journal, source, pruner, ImmediateEngine(slots), Spec).run()
             if finalists is not None and journal.record.finalists is None:
                 journal.append(FinalistsChosen(numbers=finalists, reason=reason))
@@ -179,7 +181,6 @@ class TwoKindsOfMachine(ImmediateEngine):
 
 
 def test_all_trials_have_the_precision_of_the_first_that_reports(tmp_path):
-    config = SearchConfig(baseline=False, pruner="none", max_trials=4)
     start = started({"baseline": False, "pruner": "none", "max_trials": 4})
     proposals = [{"score": 0.5 + number / 10} for number in range(4)]
     engine = TwoKindsOfMachine()
@@ -190,7 +191,7 @@ def test_all_trials_have_the_precision_of_the_first_that_reports(tmp_path):
             spec.precision = journal.record.precision
             return spec
 
-        source = SearchSource(ScriptedProposer(*proposals), Budget(config, NoPruner(), EPOCHS))
+        source = SearchSource(ScriptedProposer(*proposals), Budget(NoPruner(), EPOCHS))
         SweepLoop(journal, source, NoPruner(), engine, make_spec).run()
     record = read_record(tmp_path / "s-1")
     first = record.precision
@@ -321,7 +322,7 @@ def make_loop(tmp_path):
         pruner = build_pruner(config, epochs)
         sweep = SweepConfig(search=search, training={"epochs": epochs}).model_dump(mode="json")
         journal = Journal.create(tmp_path / "s-1", started(config=sweep, baseline={"score": 0.1}))
-        source = SearchSource(ScriptedProposer(*proposals), Budget(config, pruner, epochs))
+        source = SearchSource(ScriptedProposer(*proposals), Budget(pruner, epochs))
         return SweepLoop(journal, source, pruner, engine, Spec, **options), journal
 
     return make

@@ -96,7 +96,7 @@ def to_the_end(journal):
     if record.finalists is None:
         pruner = build_pruner(search, EPOCHS)
         proposer = build_proposer(search, SearchSpace.from_config(record.started.space), epochs=EPOCHS)
-        source = SearchSource(proposer, Budget(search, pruner, EPOCHS))
+        source = SearchSource(proposer, Budget(pruner, EPOCHS))
         choose_finalists(journal, SweepLoop(journal, source, pruner, CurveEngine(), Spec).run())
     if record.winner is None:
         SweepLoop(journal, FinalistSource(record.config.registry.seeds), NoPruner(), CurveEngine(), Spec).run()
