@@ -116,18 +116,21 @@ def _end_trial(order: EndTrial, record: SweepRecord) -> str:
 
 def _try_configuration(order: TryConfiguration, record: SweepRecord, why_no_trial: WhyNoTrial) -> str:
     _refuse_after_the_search(record)
-    if (reason := why_no_trial()) is not None:
-        raise OrderRefusedError(f"no further trial begins: {reason}{_how_to_raise(reason, record)}")
     space = SearchSpace.from_config(record.started.space)
     active = {each.name for each in space.hyperparameters if each.is_active(order.values)}
     if active != set(order.values):
         wrong = ", ".join(sorted(active ^ set(order.values)))
         raise OrderRefusedError(f"the values are not a whole configuration of the space of this sweep: {wrong}")
     waiting = record.waiting
-    number = len(record.trials) + len(waiting)
-    if number >= (limit := record.config.search.max_trials):
-        raise OrderRefusedError(f"max_trials is {limit}, which leaves no trial for it{_raised(record, number + 1)}")
     _refuse_repetition(order.values, record, waiting)
+    number, limit = len(record.trials) + len(waiting), record.config.search.max_trials
+    if number >= limit:
+        raise OrderRefusedError(
+            f"max_trials is {limit}, which leaves no trial for it; raise it first: galaxy-exp tell {record.sweep_id} "
+            f"limits --max-trials {number + 1}"
+        )
+    if (reason := why_no_trial()) is not None:
+        raise OrderRefusedError(f"no further trial begins: {reason}")
     changed = record.changes_from_baseline(order.values)
     stated = ", ".join(f"{name}={short_value(value)}" for name, value in changed.items())
     return f"trial {number} tries {stated or 'the values of the baseline'}"
@@ -136,19 +139,11 @@ def _try_configuration(order: TryConfiguration, record: SweepRecord, why_no_tria
 def _refuse_repetition(
     values: dict[str, HyperparameterValue], record: SweepRecord, waiting: Sequence[dict[str, HyperparameterValue]]
 ) -> None:
-    print_ = fingerprint(values)
-    tried = [f"trial {trial.number}" for trial in record.searched if fingerprint(trial.values) == print_]
-    tried += [f"trial {len(record.trials) + n}" for n, each in enumerate(waiting) if fingerprint(each) == print_]
+    known = {trial.number: trial.values for trial in record.searched}
+    known |= {len(record.trials) + position: each for position, each in enumerate(waiting)}
+    tried = [f"trial {number}" for number, each in known.items() if fingerprint(each) == fingerprint(values)]
     if len(tried) >= record.config.search.executions:
         raise OrderRefusedError(f"{' and '.join(tried)} {'has' if len(tried) == 1 else 'have'} these values already")
-
-
-def _how_to_raise(reason: str, record: SweepRecord) -> str:
-    return _raised(record, len(record.trials) + 1) if reason.startswith("max_trials") else ""
-
-
-def _raised(record: SweepRecord, trials: int) -> str:
-    return f"; raise it first: galaxy-exp tell {record.sweep_id} limits --max-trials {trials}"
 
 
 def _change_limits(order: ChangeLimits, record: SweepRecord) -> tuple[str, SweepChanged | None]:

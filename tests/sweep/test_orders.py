@@ -1,0 +1,181 @@
+"""Orders from the command line to a real sweep in another process, which is killed and resumed."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from galaxy_exp import tell_sweep
+from galaxy_exp.errors import BadInputError, OrderRefusedError
+from galaxy_exp.journal.journal import is_running
+from galaxy_exp.records import TrialState
+
+pytestmark = pytest.mark.slow
+
+LONG = ("--epochs", "2000", "--pruner", "none", "--max-trials", "20")
+
+
+def wait_for(condition, process, seconds=120):
+    """Until the condition holds; a process that ends before is a failed test."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def journal(project):
+    folders = project.sweep_folders()
+    path = folders[-1] / "journal.jsonl" if folders else None
+    return path.read_text() if path is not None and path.exists() else ""
+
+
+def reports(project, number):
+    return journal(project).count(f'"event":"epoch_reported","report":{{"number":{number},')
+
+
+def waiting(project):
+    return list((project.sweep_folders()[-1] / "orders").glob("*.json"))
+
+
+@pytest.fixture
+def running(project):
+    """A project with a sweep that runs trial 0, and its process."""
+    process = project.start("sweep", "sweep.yaml", *LONG)
+    wait_for(lambda: reports(project, 0) > 1, process)
+    yield project, process
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def test_orders_are_answered_carried_out_and_outlive_a_kill(running):
+    project, process = running
+
+    def tell(*order, exit_code=0):
+        return project.run("tell", "latest", *order, exit_code=exit_code)
+
+    unknown = tell("try", "unts=5", exit_code=2)
+    assert 'error: try.unts: unknown hyperparameter; did you mean "units"' in unknown.stderr
+    impossible = tell("try", "units=many", exit_code=2)
+    assert "error: try.units: 'many' was found; expected a whole number" in impossible.stderr
+    tried = tell("try", "units=5", "learning_rate=0.02")
+    assert tried.stdout == "trial 1 tries units=5, learning_rate=0.02\n"
+    again = tell("try", "units=5", "learning_rate=0.02", exit_code=1)
+    assert again.stderr.endswith("refused: trial 1 has these values already\n")
+    assert (again.stdout, "Traceback" in again.stderr) == ("", False)
+    assert "trial 0 ends after epoch " in tell("stop", "0").stdout
+    wait_for(lambda: reports(project, 1) > 1, process)
+    assert project.record().trials[0].state is TrialState.STOPPED
+    assert "refused: trial 0 has ended: stopped, stopped after epoch" in tell("stop", "0", exit_code=1).stderr
+    assert tell("workers", "2").stdout.startswith("2 workers from now on, ")
+    wait_for(lambda: reports(project, 2) > 1, process)
+    assert tell("limits", "--max-trials", "4", "--max-hours", "2").stdout == (
+        "search.max_trials: was 20, is 4 now; search.max_hours: was none, is 2.0 now\n"
+    )
+    assert "trial 2 is paused after epoch " in tell("pause", "2").stdout
+    wait_for(lambda: reports(project, 3) > 1, process)
+
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    dead = tell("limits", "--max-trials", "9", exit_code=1)
+    sweep = project.sweep_folders()[-1].name
+    assert dead.stderr == (
+        f"error: no process works on sweep {sweep}, so none can take the order; galaxy-exp resume {sweep} "
+        "--max-trials 9 continues it with that\n"
+    )
+    assert waiting(project) == []
+
+    resumed = project.start("resume")
+    wait_for(lambda: is_running(project.sweep_folders()[-1]), resumed)
+    finish = tell("finish")
+    assert finish.stdout.startswith("no further trial begins; 2 running ones end after the current epoch, then ")
+    assert resumed.wait(120) == 0
+    resumed.communicate()
+    record = project.record()
+    assert record.ended.succeeded
+    assert record.why_search_ended == "told to finish"
+    assert [trial.state for trial in record.trials.values()] == [TrialState.STOPPED] * 4
+    assert [trial.predetermined for trial in record.trials.values()] == [True, True, False, False]
+    assert (record.trials[1].values["units"], record.execution.workers) == (5, 2)
+    shown = project.run("show").stdout
+    assert "stop 0 refused: trial 0 has ended" in shown
+    assert "finish: no further trial begins" in shown
+    assert "is finished (told to finish)" in tell("finish", exit_code=1).stderr
+    assert not (project.sweep_folders()[-1] / "orders").exists()
+
+
+def test_ctrl_c_withdraws_an_order_that_is_not_taken(running):
+    project, process = running
+    os.kill(process.pid, signal.SIGSTOP)
+    telling = project.start("tell", "latest", "finish")
+    wait_for(lambda: waiting(project), telling)
+    telling.send_signal(signal.SIGINT)
+    stdout, stderr = telling.communicate(timeout=60)
+    sweep = project.sweep_folders()[-1].name
+    assert (telling.returncode, stdout, stderr) == (130, "", f"withdrawn: sweep {sweep} was not told to finish\n")
+    assert waiting(project) == []
+    os.kill(process.pid, signal.SIGCONT)
+    seen = reports(project, 0)
+    wait_for(lambda: reports(project, 0) > seen + 2, process)
+    assert project.record().orders == []
+
+
+def test_an_order_whose_driver_is_killed_meanwhile_is_not_left_behind(running):
+    project, process = running
+    os.kill(process.pid, signal.SIGSTOP)
+    telling = project.start("tell", "latest", "stop", "0")
+    wait_for(lambda: waiting(project), telling)
+    os.kill(process.pid, signal.SIGKILL)
+    stdout, stderr = telling.communicate(timeout=60)
+    assert (telling.returncode, stdout) == (1, "")
+    assert stderr.splitlines()[-1].startswith("error: no process works on sweep ")
+    assert waiting(project) == []
+
+
+def test_two_orders_at_a_time_are_both_answered(running):
+    project, _ = running
+    telling = [project.start("tell", "latest", "limits", "--max-trials", number) for number in ("30", "40")]
+    answers = [process.communicate(timeout=60)[0] for process in telling]
+    assert all(process.returncode == 0 for process in telling)
+    assert sorted(answers) in (
+        ["search.max_trials: was 20, is 30 now\n", "search.max_trials: was 30, is 40 now\n"],
+        ["search.max_trials: was 20, is 40 now\n", "search.max_trials: was 40, is 30 now\n"],
+    )
+
+
+def test_python_gives_the_same_orders(running, monkeypatch):
+    project, _ = running
+    monkeypatch.chdir(project.path)
+    assert tell_sweep("latest", limits={"max_trials": 7}) == "search.max_trials: was 20, is 7 now"
+    assert tell_sweep(stop=0).startswith("trial 0 ends after epoch ")
+    with pytest.raises(OrderRefusedError, match="refused: there is no trial 55 yet"):
+        tell_sweep(pause=55)
+    with pytest.raises(BadInputError, match="expected one order to the sweep, found stop and workers"):
+        tell_sweep(stop=0, workers=2)
+    with pytest.raises(BadInputError, match=r"limits.limits: .*max_trails: unknown limit; did you mean"):
+        tell_sweep(limits={"max_trails": 7})
+
+
+def test_a_mistyped_order_is_one_clear_line(project):
+    for arguments, message in (
+        (("stop", "7"), "SWEEP comes first, as in: galaxy-exp tell latest stop 7"),
+        (("latest", "limits"), "no limit is stated; expected one of the options, as in --max-trials 60"),
+        (("latest", "limits", "--max-hours", "long"), "'long' is neither a number nor none"),
+        (("latest", "try", "units"), "units: expected NAME=VALUE, as in learning_rate=0.001"),
+        (("latest", "try", "units=3", "units=4"), "a hyperparameter has two values; expected each NAME once"),
+        (("latest", "stop", "7"), "no sweeps here yet"),
+    ):
+        done = project.run("tell", *arguments, exit_code=2)
+        assert message in done.stderr
+        assert done.stdout == ""
+
+
+def test_help_of_each_order_has_what_it_does(project):
+    for order in ("stop", "pause", "try", "limits", "workers", "finish"):
+        done = subprocess.run(
+            project.command("tell", "latest", order, "--help"), env=project.environment, capture_output=True, text=True
+        )
+        assert done.stdout.startswith(f"Usage: python -m galaxy_exp tell SWEEP {order} ")
