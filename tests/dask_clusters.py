@@ -51,6 +51,9 @@ class InProcessCluster:
             )
         return Client(self.cluster, set_as_default=False)
 
+    def scale(self, workers):
+        self.limit = workers
+
     def replace_lost_workers(self):
         pass
 

@@ -84,6 +84,7 @@ def parse(line: Line, root: click.Command = cli) -> click.Context:
     command, arguments = root, line.words[1:]
     context = click.Context(root, info_name=line.words[0], **root.context_settings)
     while isinstance(command, click.Group) and arguments:
+        del arguments[: sum(isinstance(each, click.Argument) for each in command.params)]
         name = arguments.pop(0)
         found = command.get_command(context, name)
         assert found is not None, f"no command {name} in {line}"

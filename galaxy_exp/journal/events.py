@@ -136,7 +136,7 @@ class TrialProposed(_Event):
     values: dict[str, HyperparameterValue]
     seed: int
     predetermined: bool = Field(False, alias="settled")
-    """Whether the sweep file, not the sampler, chose the values: the baseline and enqueued configurations."""
+    """Whether the sweep file or an order, not the sampler, chose the values: the baseline and enqueued ones."""
     retrains: int | None = Field(None, alias="confirms")
     """The finalist whose configuration is trained again, with another seed."""
 

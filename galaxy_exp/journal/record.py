@@ -73,7 +73,7 @@ class TrialRecord:
     run_id: str | None = None
     """Its run in MLflow."""
     predetermined: bool = False
-    """Whether the sweep file, not the sampler, chose its values: the baseline, or an enqueued configuration."""
+    """Whether the sweep file or an order, not the sampler, chose its values: the baseline, or an enqueued one."""
     retrains: int | None = None
     """The finalist that it trains again with another seed; None for a trial of the search."""
     run_attempt: int = 0

@@ -61,6 +61,8 @@ class Asked:
     limits: Sequence[str]
     enqueued: Sequence[str]
     """Configurations and evidence that the search started with."""
+    orders: Sequence[str]
+    """Orders that were carried out, with the answers."""
     space: Table | None
     fixed: Mapping[str, str]
     """Values by name."""
@@ -79,7 +81,8 @@ class Asked:
         header = ["hyperparameter", "searched", "only if", "baseline"]
         space = Table("Hyperparameters that were searched", header, rows, text=range(4)) if rows else None
         classes = _class_table(material) if material.data.counts else None
-        return cls(classes, list(_limits(material)), list(_enqueued(material)), space, fixed)
+        orders = [f"{taken.order} ({taken.answer})" for taken in material.record.orders if taken.accepted]
+        return cls(classes, list(_limits(material)), list(_enqueued(material)), orders, space, fixed)
 
 
 def _class_table(material: Material) -> Table:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from galaxy_exp.cli.live import open_display
-from galaxy_exp.journal.events import TrialEnded, TrialStarted, WorkerLost
+from galaxy_exp.journal.events import OrderTaken, TrialEnded, TrialStarted, WorkerLost
 from galaxy_exp.records import TrialResult, TrialState
 
 
@@ -47,6 +47,17 @@ class TestLostWorker:
         shown = show(lost, make_record(lost, ended))
         assert "trial 0: worker was ended by SIGKILL; that was the last attempt" in shown
         assert "again" not in shown
+
+
+class TestOrders:
+    def test_what_was_ordered_and_the_answer(self, show, make_record):
+        order = {"order": "stop", "trial": 0}
+        taken = OrderTaken(file="1", order=order, accepted=True, answer="trial 0 ends after epoch 1 of 20")
+        assert "order stop 0: trial 0 ends after epoch 1 of 20" in show(taken, make_record(taken))
+
+    def test_a_refusal_is_named_as_one(self, show, make_record):
+        taken = OrderTaken(file="1", order={"order": "finish"}, accepted=False, answer="the search is over")
+        assert "order finish refused: the search is over" in show(taken, make_record(taken))
 
 
 @pytest.mark.parametrize("terminal", ["0", "1"])

@@ -113,6 +113,7 @@ ELSEWHERE = {
 }
 PARSED = {
     r"galaxy-exp resume .*": "needs an interrupted sweep; tests/journal/test_resume_changes.py has what may change",
+    r"galaxy-exp tell .*": "needs a running sweep; tests/sweep/test_orders.py gives every order to one",
     r"galaxy-exp sweep sweeps/gz2.yaml --data galaxy10-sdss": "needs the download",
     r"mlflow (server|db) .*": "needs PostgreSQL and S3",
     r"mlflow ui": "as galaxy-exp ui",

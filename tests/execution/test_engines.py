@@ -17,8 +17,16 @@ from galaxy_exp.records import EpochReport, TrialResult, TrialState
 
 pytestmark = pytest.mark.slow
 
+
+def local_engine(log_file):
+    def make(workers):
+        return [WorkerProcess(log_file) for _ in range(workers)]
+
+    return LocalEngine(make(2), make)
+
+
 ENGINES = {
-    "local": lambda log_file: LocalEngine([WorkerProcess(log_file) for _ in range(2)]),
+    "local": local_engine,
     "dask": lambda log_file: dask_engine(InProcessCluster(1), log_file),
 }
 
@@ -81,6 +89,26 @@ def test_submitting_without_a_free_slot_is_an_error(engine, make_spec):
         engine.submit(make_spec(number))
     with pytest.raises(RuntimeError, match="busy with trial 0"):
         engine.submit(make_spec(99))
+
+
+def test_fewer_workers_lose_no_trial_and_more_are_used_when_they_are_there(engine, make_spec):
+    slots = engine.free_slots()
+    for number in range(slots):
+        engine.submit(make_spec(number))
+    engine.scale(1)
+    ended = []
+    while len(ended) < slots:
+        event = wait(engine)
+        assert not isinstance(event, LostWorker)
+        if isinstance(event, EpochReport):
+            engine.answer(event.number, True)
+        elif isinstance(event, TrialResult):
+            ended.append(event.state)
+            assert engine.free_slots() <= 1
+    assert ended == [TrialState.COMPLETED] * slots
+    assert engine.free_slots() == 1
+    engine.scale(slots)
+    assert engine.free_slots() == slots
 
 
 def test_a_trial_that_raises_fails_with_its_traceback_and_the_worker_continues(engine, make_spec):

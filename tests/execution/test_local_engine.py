@@ -10,7 +10,7 @@ import pytest
 from dask_clusters import workers_below
 from engine_events import follow, wait
 from toy_sweeps import MODULE
-from toy_worker import specification
+from toy_worker import EPOCHS, specification
 
 from galaxy_exp.config.sweep import ExecutionConfig
 from galaxy_exp.execution.engine import LostWorker
@@ -131,3 +131,74 @@ def test_dask_is_needed_for_clusters_alone(tmp_path):
     )  # fmt: skip
     message = "execution: a cluster needs dask; install it with: pip install 'galaxy-exp[dask]'"
     assert done.stdout.splitlines() == ["LocalEngine", "LocalEngine", message, message]
+
+
+class TestScale:
+    @pytest.fixture
+    def engine(self, tmp_path):
+        """Two workers with one thread each, which has three threads as a single one."""
+
+        def make(workers):
+            threads = {1: "3", 2: "1"}.get(workers, "1")
+            environment = {"OMP_NUM_THREADS": threads}
+            return [WorkerProcess(tmp_path / "log", environment=environment, module=MODULE) for _ in range(workers)]
+
+        engine = LocalEngine(make(2), make)
+        engine.start()
+        yield engine
+        engine.close()
+
+    def submit(self, engine, number, folder, **values):
+        engine.submit(specification(number, 1, {"score": 0.5, **values}, folder))
+
+    def test_free_workers_too_many_end_at_once_and_one_that_trains_stays(self, engine, tmp_path):
+        self.submit(engine, 0, tmp_path)
+        (before,) = [worker.process for worker in engine._workers if worker.spec]
+        engine.scale(1)
+        assert len(toy_workers()) == 1
+        assert engine.free_slots() == 0
+        assert follow(engine, 0)[-1].epochs == EPOCHS
+        assert engine.free_slots() == 1
+        assert engine._workers[0].process is not before
+        assert [worker.environ()["OMP_NUM_THREADS"] for worker in toy_workers()] == ["3"]
+        self.submit(engine, 1, tmp_path)
+        assert follow(engine, 1)[-1].epochs == EPOCHS
+
+    def test_more_workers_train_at_the_same_time_and_those_with_the_same_threads_stay(self, engine, tmp_path):
+        before = {worker.pid for worker in toy_workers()}
+        engine.scale(3)
+        assert engine.free_slots() == 3
+        assert before < {worker.pid for worker in toy_workers()}
+        for number in range(3):
+            self.submit(engine, number, tmp_path)
+        assert engine.free_slots() == 0
+
+    def test_a_worker_that_dies_after_it_became_too_many_is_not_replaced(self, engine, tmp_path):
+        for number in range(2):
+            self.submit(engine, number, tmp_path, fate="kill" if number else None)
+        engine.scale(1)
+        ended = []
+        while len(ended) < 2:
+            event = wait(engine)
+            if isinstance(event, EpochReport):
+                engine.answer(event.number, True)
+            else:
+                ended.append(type(event))
+        assert sorted(kind.__name__ for kind in ended) == ["LostWorker", "TrialResult"]
+        assert engine.free_slots() == len(toy_workers()) == 1
+
+    def test_changed_again_before_a_trial_has_ended(self, engine, tmp_path):
+        self.submit(engine, 0, tmp_path)
+        self.submit(engine, 1, tmp_path)
+        engine.scale(1)
+        engine.scale(2)
+        for _ in range(2 * EPOCHS + 2):
+            event = wait(engine)
+            if isinstance(event, EpochReport):
+                engine.answer(event.number, True)
+        assert engine.free_slots() == len(toy_workers()) == 2
+        assert [worker.environ()["OMP_NUM_THREADS"] for worker in toy_workers()] == ["1", "1"]
+
+    def test_an_engine_without_a_factory_says_so(self, tmp_path):
+        with pytest.raises(RuntimeError, match="the number of workers is fixed"):
+            LocalEngine([WorkerProcess(tmp_path / "log", module=MODULE)]).scale(2)

@@ -7,11 +7,13 @@ from written_records import RecordWriter
 
 from galaxy_exp.journal.events import (
     ModelRegistered,
+    OrderTaken,
     PromotionDecided,
     SealedTestOpened,
     TrialEnded,
     WinnerChosen,
 )
+from galaxy_exp.journal.resume_changes import find_change
 from galaxy_exp.records import TrialResult, TrialState
 from galaxy_exp.tracking.notes import describe_sweep, describe_trial
 
@@ -73,3 +75,14 @@ def test_a_failed_trial_says_why(writer):
     number = writer.start(values={"units": 32})
     writer.apply(TrialEnded(result=TrialResult(number, 1, TrialState.FAILED, "out of memory")))
     assert "`s-1`. failed: out of memory." in describe_trial(writer.record.trials[number], writer.record)
+
+
+def test_orders_that_were_carried_out_are_mentioned_and_are_no_change_of_resuming(writer, prepared):
+    change = find_change(writer.record, overrides=["search.max_trials=60"])
+    order = {"order": "limits", "limits": {"max_trials": 60}}
+    writer.apply(OrderTaken(file="1", order=order, accepted=True, answer=str(change.changes[0]), change=change))
+    writer.apply(OrderTaken(file="2", order={"order": "stop", "trial": 9}, accepted=False, answer="there is no trial 9"))
+    text = told(writer, prepared)
+    assert "Ordered while it ran: limits --max-trials 60: search.max_trials: was 20, is 60 now." in text
+    assert "resumed" not in text
+    assert "no trial 9" not in text
