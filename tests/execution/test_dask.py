@@ -10,7 +10,8 @@ import time
 
 import psutil
 import pytest
-from dask_clusters import Cluster, workers_below
+from dask_clusters import Cluster, InProcessCluster, workers_below
+from dask_clusters import dask_engine as in_process_engine
 from engine_events import TIMEOUT_SECONDS, follow, wait
 
 from galaxy_exp.config.sweep import ExecutionConfig
@@ -169,3 +170,17 @@ def test_a_cluster_that_cannot_be_had_is_one_line(tmp_path, settings, message):
         engine.start()
     assert len(str(caught.value).splitlines()) == 1
     engine.close()
+
+
+def test_an_order_changes_how_many_workers_of_the_cluster_are_used(tmp_path):
+    engine = in_process_engine(InProcessCluster(2), tmp_path / "worker.log")
+    try:
+        engine.start()
+        assert engine.free_slots() == 2
+        engine.scale(1)
+        assert engine.free_slots() == 1
+        engine.scale(5)
+        wait_for_slots(engine, 2)
+        assert engine.free_slots() == 2
+    finally:
+        engine.close()

@@ -133,10 +133,16 @@ def to_the_end(journal, folder, script):
 
 
 @pytest.fixture
-def run(tmp_path):
+def scaled():
+    """The numbers of workers that the engine was told."""
+    return []
+
+
+@pytest.fixture
+def run(tmp_path, scaled):
     def run(script, **search):
         with Journal.create(tmp_path, start(**search)) as journal:
-            run.engine = to_the_end(journal, tmp_path, script)
+            scaled.extend(to_the_end(journal, tmp_path, script).scaled)
         assert [path for path in tmp_path.rglob("*") if path.parent.name == "orders"] == []
         return read_record(tmp_path)
 
@@ -201,9 +207,9 @@ class TestEachOrder:
         record = run({(1, 1): [{"order": "limits", "limits": {"max_epochs": 6, "max_hours": None}}]})
         assert (epochs_of(record), record.why_search_ended) == ([4, 2], "max_epochs reached: 6 epochs")
 
-    def test_workers_are_scaled_and_recorded(self, run):
+    def test_workers_are_scaled_and_recorded(self, run, scaled):
         record = run({(1, 1): [{"order": "workers", "workers": 3}]}, max_trials=2)
-        assert run.engine.scaled == [3]
+        assert scaled == [3]
         assert record.execution.workers == 3
         assert answers(record)[0][1].startswith("3 workers from now on, ")
 

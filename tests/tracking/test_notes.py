@@ -81,7 +81,9 @@ def test_orders_that_were_carried_out_are_mentioned_and_are_no_change_of_resumin
     change = find_change(writer.record, overrides=["search.max_trials=60"])
     order = {"order": "limits", "limits": {"max_trials": 60}}
     writer.apply(OrderTaken(file="1", order=order, accepted=True, answer=str(change.changes[0]), change=change))
-    writer.apply(OrderTaken(file="2", order={"order": "stop", "trial": 9}, accepted=False, answer="there is no trial 9"))
+    writer.apply(
+        OrderTaken(file="2", order={"order": "stop", "trial": 9}, accepted=False, answer="there is no trial 9")
+    )
     text = told(writer, prepared)
     assert "Ordered while it ran: limits --max-trials 60: search.max_trials: was 20, is 60 now." in text
     assert "resumed" not in text
