@@ -25,6 +25,7 @@ from galaxy_exp.errors import (
     TrackingError,
 )
 from galaxy_exp.execution.budget import Budget
+from galaxy_exp.execution.checkpoints import CheckpointKeeper
 from galaxy_exp.execution.hang_detection import HangDetector
 from galaxy_exp.execution.loop import SweepLoop
 from galaxy_exp.execution.observers import BackgroundObserver, ModelKeeper, Observer
@@ -32,6 +33,7 @@ from galaxy_exp.execution.trials import (
     FinalistSource,
     SearchSource,
     TrialSource,
+    epochs_known,
     keep_files,
     proposer_of,
     trial_spec,
@@ -282,6 +284,7 @@ class _Run:
             self._folder.remove_attempts()
             self._register_winner(tracking.projection)
             self._journal.append(SweepEnded(succeeded=True, reason=reason))
+            self._folder.remove_checkpoints()
         except TrackingError as error:
             raise self._with_remedy(error) from error
         except SweepFailedError as error:
@@ -305,7 +308,7 @@ class _Run:
             self._journal.append(chosen)
 
     def _make_spec(self, trial: TrialRecord, attempt: int) -> TrialSpec:
-        files = self._images.files_for(trial, attempt)
+        files = self._images.files_for(trial)
         return trial_spec(self._journal.record, self._folder, files, trial, attempt)
 
     def _search(self, tracker: Observer) -> str:
@@ -337,10 +340,11 @@ class _Run:
                 pruner,
                 self._pool.engine,
                 self._make_spec,
-                (*self._observers, ModelKeeper(self._folder), tracker),
+                (*self._observers, ModelKeeper(self._folder), CheckpointKeeper(self._folder), tracker),
                 hang_detector=HangDetector(60 * self._journal.record.config.execution.first_epoch_minutes),
                 stopping=stopping,
                 keep_files=partial(keep_files, self._folder),
+                epochs_known=partial(epochs_known, self._journal.record, self._folder),
             )
             return loop.run()
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from galaxy_exp.errors import EngineError, SweepFailedError
 from galaxy_exp.execution.engine import Engine, EngineEvent, LostWorker, SlotFreed
@@ -23,7 +24,8 @@ from galaxy_exp.seeding import derive_seed
 __all__ = ["MAX_LOST_WORKERS", "SweepLoop"]
 
 MAX_LOST_WORKERS = 4
-"""A trial that has lost this many workers is not issued again; restarts of the driver do not count."""
+"""A trial that has lost this many workers in a row, none of which came further than the one before, is not issued
+again; restarts of the driver do not count."""
 
 _TICK_SECONDS = 1.0
 """How often the loop looks for hung workers and free slots while there are no events."""
@@ -43,6 +45,7 @@ class SweepLoop:
         hang_detector: finds hung workers.
         stopping: whether to end as soon as the running epochs are done.
         keep_files: makes the files of the attempt that ended those of its trial; called before the end is journaled.
+        epochs_known: how many epochs the checkpoint has that the next attempt at a trial begins with; 0 without one.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class SweepLoop:
         hang_detector: HangDetector | None = None,
         stopping: Callable[[], bool] = lambda: False,
         keep_files: Callable[[TrialResult], None] = lambda _: None,
+        epochs_known: Callable[[TrialRecord], int] = lambda _: 0,
     ) -> None:
         self._journal = journal
         self._source = source
@@ -68,6 +72,7 @@ class SweepLoop:
         self._hang_detector = hang_detector or HangDetector()
         self._stopping = stopping
         self._keep_files = keep_files
+        self._epochs_known = epochs_known
         self._unobserved: deque[Event] = deque()
         self._to_issue: deque[int] = deque()
         self._running: set[int] = set()
@@ -78,7 +83,7 @@ class SweepLoop:
         self._awaits_a_result = False
         objective = journal.record.objective.name
         self._curves = {trial.number: trial.curve(objective) for trial in journal.record.trials.values()}
-        """The objective after each epoch of the current attempt, by trial; the record computes it anew each time."""
+        """The objective after each epoch that counts, by trial; the record computes it anew each time."""
 
     def run(self) -> str:
         """Runs until there are no more trials; returns why the last one was the last.
@@ -111,7 +116,7 @@ class SweepLoop:
             trial = self._start_next()
             if trial is None:
                 return False
-            self._curves[trial.number] = []
+            self._curves[trial.number] = trial.curve(self._record.objective.name)
             self._engine.submit(self._make_spec(trial, trial.attempt))
             self._running.add(trial.number)
             self._hang_detector.watch(trial.number)
@@ -127,7 +132,8 @@ class SweepLoop:
         """The trial to train next, after its start was journaled; None if there is none now."""
         if self._to_issue:
             trial = self._record.trials[self._to_issue.popleft()]
-            self._write(TrialStarted(number=trial.number, attempt=trial.attempt + 1))
+            known = self._epochs_known(trial)
+            self._write(TrialStarted(number=trial.number, attempt=trial.attempt + 1, from_epoch=known))
             return trial
         if self._awaits_a_result:
             return None
@@ -183,6 +189,8 @@ class SweepLoop:
             why = f"training.precision: auto is {report.precision} on its machine; all trials of this sweep use {known}"
             self._engine.kill(report.number, why)
             return
+        if report.epoch <= len(self._record.trials[report.number].reports):  # its worker could not use the checkpoint
+            del self._curves[report.number][report.epoch - 1 :]
         should_continue = not self._source.exceeded(self._record, self._clock()) and not self._should_stop(report)
         self._write(EpochReported(report=report, go_on=should_continue))
         if (objective := self._record.objective.name) in report.metrics:
@@ -224,12 +232,19 @@ class SweepLoop:
     def _recover(self, loss: LostWorker) -> None:
         self._no_longer_running(loss.number)
         self._write(WorkerLost(number=loss.number, attempt=loss.attempt, reason=loss.reason))
-        n_lost = len(self._record.trials[loss.number].losses)
-        if n_lost < MAX_LOST_WORKERS:
+        trial = self._record.trials[loss.number]
+        if trial.losses_in_a_row < MAX_LOST_WORKERS or self._epochs_known(trial) > trial.from_epoch:
             self._to_issue.appendleft(loss.number)
             return
-        reason = f"lost {n_lost} workers; the last: {loss.reason}"
-        self._end(TrialResult(loss.number, loss.attempt, TrialState.LOST, reason))
+        self._end(self._result_of_lost(trial, loss))
+
+    def _result_of_lost(self, trial: TrialRecord, loss: LostWorker) -> TrialResult:
+        """The end of a trial that is not issued again; one that had ended before it continued keeps what it had."""
+        reason = f"lost {trial.losses_in_a_row} workers; the last: {loss.reason}"
+        earlier = self._record.last_end(trial.number)
+        if earlier is None:
+            return TrialResult(loss.number, loss.attempt, TrialState.LOST, reason)
+        return replace(earlier, state=TrialState.STOPPED, reason=f"{earlier.reason}; continued, and {reason}")
 
     def _refuse_endless_failure(self) -> None:
         failures = self._record.consecutive_failures()

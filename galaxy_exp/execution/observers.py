@@ -105,8 +105,9 @@ class ModelKeeper:
             candidates = {trial.number: trial for trial in record.leaderboard()}
         else:
             candidates = self._kept | ({ended.number: ended} if ended.state.has_model else {})
-        self._kept = best
-        return [trial for number, trial in candidates.items() if number not in best]
+        running = {number: trial for number, trial in candidates.items() if trial.result is None}
+        self._kept = best | running  # a trial that ended and continues may still keep the model that it had
+        return [trial for number, trial in candidates.items() if number not in self._kept]
 
 
 def _beaten_repetitions(finalist: int, record: SweepRecord) -> list[TrialRecord]:

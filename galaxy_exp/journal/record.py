@@ -22,7 +22,16 @@ from galaxy_exp.journal.events import (
     SweepStarted,
     WorkersChosen,
 )
-from galaxy_exp.records import Constraint, EpochReport, Gain, HyperparameterValue, Objective, TrialResult, TrialState
+from galaxy_exp.records import (
+    Constraint,
+    Decision,
+    EpochReport,
+    Gain,
+    HyperparameterValue,
+    Objective,
+    TrialResult,
+    TrialState,
+)
 
 __all__ = ["HistoryStep", "Step", "SweepRecord", "TrialRecord", "result_value", "violations"]
 
@@ -71,6 +80,8 @@ class TrialRecord:
     reports: list[EpochReport] = field(default_factory=list)
     """Of the current attempt, and before them those of the epochs that its checkpoint has."""
     report_times: list[float] = field(default_factory=list)
+    decision: Decision = Decision.CONTINUE
+    """The answer to the last report of the current attempt."""
     started_at: float | None = None
     """When a worker got the current attempt."""
     result: TrialResult | None = None
@@ -85,6 +96,11 @@ class TrialRecord:
     @property
     def state(self) -> TrialState:
         return self.result.state if self.result else TrialState.RUNNING
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it has ended for now, and may continue."""
+        return self.state is TrialState.STOPPED and self.decision is Decision.PAUSE
 
     @property
     def epochs(self) -> int:
@@ -285,6 +301,11 @@ class SweepRecord:
         self.finished_epochs -= trial.epochs
         trial.result, trial.ended_at, trial.projected = None, None, False
         self.unfinished[trial.number] = trial
+
+    def last_end(self, number: int) -> TrialResult | None:
+        """How a trial ended the last time; None if it never did."""
+        ends = (known.result for known in reversed(self.history) if known.number == number)
+        return next((result for result in ends if result is not None), None)
 
     # ranking
 

@@ -29,7 +29,7 @@ from galaxy_exp.journal.events import (
     WorkersChosen,
 )
 from galaxy_exp.journal.record import HistoryStep, Step, SweepRecord, TrialRecord
-from galaxy_exp.records import Gain, TrialResult
+from galaxy_exp.records import Decision, Gain, TrialResult
 
 __all__ = ["apply_event", "misplaced", "replay"]
 
@@ -68,6 +68,8 @@ def misplaced(event: Event, record: SweepRecord) -> str | None:
         return f"names trial {event.number} where trial {len(record.trials)} comes next"
     if isinstance(event, TrialEnded) and record.trials[event.result.number].result is not None:
         return f"names trial {event.result.number}, which had ended before"
+    if isinstance(event, TrialStarted) and event.from_epoch > (known := len(record.trials[event.number].reports)):
+        return f"begins with {event.from_epoch} epochs of trial {event.number}, which has reported {known}"
     return None
 
 
@@ -111,7 +113,9 @@ def apply_event(event: Event, record: SweepRecord) -> None:
             _start_trial(record, record.trials[event.number], event)
         case EpochReported():
             record.precision = record.precision or event.report.precision
-            record.trials[event.report.number].take_report(event.report, event.time)
+            trial = record.trials[event.report.number]
+            trial.take_report(event.report, event.time)
+            trial.decision = event.decision
         case WorkerLost():
             trial = record.trials[event.number]
             trial.losses.append(event.reason)
@@ -133,6 +137,7 @@ def _start_trial(record: SweepRecord, trial: TrialRecord, event: TrialStarted) -
     if event.from_epoch > trial.from_epoch:
         trial.losses_in_a_row = 0
     trial.attempt, trial.started_at, trial.from_epoch = event.attempt, event.time, event.from_epoch
+    trial.decision = Decision.CONTINUE
     trial.reports, trial.report_times = trial.reports[: event.from_epoch], trial.report_times[: event.from_epoch]
 
 
