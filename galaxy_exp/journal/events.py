@@ -184,6 +184,8 @@ class TrialProjected(_Event):
 
     event: Literal["trial_projected"] = "trial_projected"
     number: int
+    attempt: int = 0
+    """The attempt that ended, as the trial may have continued meanwhile; 0 in older journals."""
 
 
 class FinalistsChosen(_Event):

@@ -76,7 +76,11 @@ class TrialRecord:
     retrains: int | None = None
     """The finalist that it trains again with another seed; None for a trial of the search."""
     run_attempt: int = 0
-    """The attempt that `run_id` belongs to."""
+    """The latest attempt that `run_id` belongs to."""
+    revision: int = 0
+    """How often epochs that were reported no longer counted, or the trial began anew."""
+    run_revision: int = 0
+    """The `revision` whose epochs `run_id` has: with another one it has epochs that do not count."""
     reports: list[EpochReport] = field(default_factory=list)
     """Of the current attempt, and before them those of the epochs that its checkpoint has."""
     report_times: list[float] = field(default_factory=list)
@@ -108,6 +112,7 @@ class TrialRecord:
 
     def take_report(self, report: EpochReport, time: float) -> None:
         """Adds the report of an epoch; it replaces what was known of this epoch and later ones."""
+        self.revision += report.epoch <= len(self.reports)
         del self.reports[report.epoch - 1 :], self.report_times[report.epoch - 1 :]
         self.reports.append(report)
         self.report_times.append(time)

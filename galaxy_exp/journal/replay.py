@@ -124,9 +124,12 @@ def apply_event(event: Event, record: SweepRecord) -> None:
             _end_trial(record, record.trials[event.result.number], event.result, event.time)
         case TrialRunCreated():
             trial = record.trials[event.number]
+            if event.run_id != trial.run_id:
+                trial.run_revision = trial.revision
             trial.run_id, trial.run_attempt = event.run_id, event.attempt
         case TrialProjected():
-            record.trials[event.number].projected = True
+            trial = record.trials[event.number]
+            trial.projected = trial.result is not None and event.attempt in (0, trial.attempt)
         case _:
             _apply_to_sweep(event, record)
 
@@ -138,6 +141,7 @@ def _start_trial(record: SweepRecord, trial: TrialRecord, event: TrialStarted) -
         trial.losses_in_a_row = 0
     trial.attempt, trial.started_at, trial.from_epoch = event.attempt, event.time, event.from_epoch
     trial.decision = Decision.CONTINUE
+    trial.revision += event.attempt > 1 and (event.from_epoch == 0 or event.from_epoch < len(trial.reports))
     trial.reports, trial.report_times = trial.reports[: event.from_epoch], trial.report_times[: event.from_epoch]
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a sweep's trials: the one that a trial continues from, and the deletion of those that are not needed.
+"""Which checkpoints of a sweep agree with its journal, so that a trial may continue from them.
 
 A checkpoint saves time and decides nothing: what a trial has reported is in the journal, and a trial whose checkpoint
 is gone begins with its first epoch.
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from galaxy_exp.folders import Checkpoint, SweepFolder
-from galaxy_exp.journal.events import Event, TrialEnded, TrialStarted, WorkerLost
+from galaxy_exp.folders import Checkpoint
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import Decision, EpochReport, TrialState
 
-__all__ = ["CheckpointKeeper", "best_checkpoint", "checkpoint_after", "needed_checkpoints"]
+__all__ = ["best_checkpoint", "checkpoint_after", "needed_checkpoints"]
 
 
 def checkpoint_after(report: EpochReport) -> Checkpoint:
@@ -70,46 +69,3 @@ def _worth(trial: TrialRecord, record: SweepRecord) -> tuple[bool, float, int]:
     value = trial.objective_value(record.objective)
     key = record.objective.sort_key(record.objective.worst if value is None else value)
     return trial.epochs < record.config.training.epochs, -key, -trial.number
-
-
-class CheckpointKeeper:
-    """Deletes checkpoints that no trial can continue from any more, and the least promising above a number of bytes.
-
-    Those of running trials stay, whatever they take. What lost workers left half written is deleted as well.
-    """
-
-    def __init__(self, folder: SweepFolder) -> None:
-        self._folder = folder
-        self._sizes: dict[Checkpoint, int] = {}
-        """Bytes of the checkpoints; none is written twice."""
-
-    def on_event(self, event: Event, record: SweepRecord) -> None:
-        """See `Observer.on_event`."""
-        if not isinstance(event, TrialStarted | TrialEnded | WorkerLost):
-            return
-        for path, begun in self._folder.incomplete_checkpoints().items():
-            trial = record.unfinished.get(begun.number)
-            if trial is None or trial.attempt != begun.attempt:
-                path.unlink(missing_ok=True)
-        found = self._folder.find_checkpoints()
-        running, for_later = needed_checkpoints(record, found)
-        for each in found - running.union(for_later):
-            self._delete(each)
-        excess = sum(map(self._size, (*running, *for_later))) - record.config.execution.checkpoint_gib * 2**30
-        for each in for_later:
-            if excess <= 0:
-                break
-            excess -= self._size(each)
-            self._delete(each)
-
-    def _delete(self, checkpoint: Checkpoint) -> None:
-        self._folder.checkpoint(checkpoint).unlink(missing_ok=True)
-        self._sizes.pop(checkpoint, None)
-
-    def _size(self, checkpoint: Checkpoint) -> int:
-        if checkpoint not in self._sizes:
-            try:
-                self._sizes[checkpoint] = self._folder.checkpoint(checkpoint).stat().st_size
-            except FileNotFoundError:  # its worker has written a newer one
-                return 0
-        return self._sizes[checkpoint]
