@@ -25,10 +25,9 @@ from galaxy_exp.errors import (
     TrackingError,
 )
 from galaxy_exp.execution.budget import Budget
-from galaxy_exp.execution.checkpoints import CheckpointKeeper
 from galaxy_exp.execution.hang_detection import HangDetector
 from galaxy_exp.execution.loop import SweepLoop
-from galaxy_exp.execution.observers import BackgroundObserver, ModelKeeper, Observer
+from galaxy_exp.execution.observers import BackgroundObserver, CheckpointKeeper, ModelKeeper, Observer
 from galaxy_exp.execution.trials import (
     FinalistSource,
     SearchSource,

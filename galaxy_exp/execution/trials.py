@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from galaxy_exp.execution.budget import Budget
-from galaxy_exp.execution.checkpoints import best_checkpoint, checkpoint_after
 from galaxy_exp.folders import SweepFolder
+from galaxy_exp.journal.checkpoints import best_checkpoint, checkpoint_after
 from galaxy_exp.journal.record import Step, SweepRecord, TrialRecord, violations
 from galaxy_exp.records import (
     Constraint,

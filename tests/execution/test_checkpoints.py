@@ -9,11 +9,12 @@ from written_records import RecordWriter, started
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.config.sweep import SweepConfig
 from galaxy_exp.execution.budget import Budget
-from galaxy_exp.execution.checkpoints import CheckpointKeeper, best_checkpoint
 from galaxy_exp.execution.engine import LostWorker
 from galaxy_exp.execution.loop import MAX_LOST_WORKERS, SweepLoop
+from galaxy_exp.execution.observers import CheckpointKeeper
 from galaxy_exp.execution.trials import SearchSource, epochs_known, keep_files, trial_spec
 from galaxy_exp.folders import Checkpoint, SweepFolder
+from galaxy_exp.journal.checkpoints import best_checkpoint
 from galaxy_exp.journal.events import EpochReported, TrialEnded, TrialStarted, WinnerChosen, WorkerLost
 from galaxy_exp.journal.journal import Journal, read_record
 from galaxy_exp.journal.replay import misplaced
