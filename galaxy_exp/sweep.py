@@ -26,6 +26,7 @@ from galaxy_exp.errors import (
 )
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.hang_detection import HangDetector
+from galaxy_exp.execution.longer_training import find_longer_training
 from galaxy_exp.execution.loop import SweepLoop
 from galaxy_exp.execution.observers import BackgroundObserver, CheckpointKeeper, ModelKeeper, Observer
 from galaxy_exp.execution.trials import (
@@ -319,7 +320,10 @@ class _Run:
             search, epochs = record.config.search, record.config.training.epochs
             pruner = build_pruner(search, epochs)
             source = SearchSource(proposer_of(record), Budget(search, pruner, epochs))
-            choose_finalists(self._journal, self._train(source, pruner, tracker))
+            longer = find_longer_training(record, self._folder.find_checkpoints())
+            for line in longer.describe(epochs):
+                self._say(line)
+            choose_finalists(self._journal, self._train(source, pruner, tracker, longer.numbers))
         return record.why_search_ended
 
     def _retrain_finalists(self, tracker: Observer) -> None:
@@ -331,7 +335,7 @@ class _Run:
             self._say(f"training the finalists again, {seeds} times each: trials {names}")
             self._train(source, NoPruner(), tracker)
 
-    def _train(self, source: TrialSource, pruner: Pruner, tracker: Observer) -> str:
+    def _train(self, source: TrialSource, pruner: Pruner, tracker: Observer, to_continue: Sequence[int] = ()) -> str:
         with gentle_interrupts(self._say) as stopping:
             loop = SweepLoop(
                 self._journal,
@@ -344,6 +348,7 @@ class _Run:
                 stopping=stopping,
                 keep_files=partial(keep_files, self._folder),
                 epochs_known=partial(epochs_known, self._journal.record, self._folder),
+                to_continue=to_continue,
             )
             return loop.run()
 

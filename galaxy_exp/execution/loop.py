@@ -46,6 +46,7 @@ class SweepLoop:
         stopping: whether to end as soon as the running epochs are done.
         keep_files: makes the files of the attempt that ended those of its trial; called before the end is journaled.
         epochs_known: how many epochs the checkpoint has that the next attempt at a trial begins with; 0 without one.
+        to_continue: ended trials that continue before any new one starts, as far as the budget and checkpoints allow.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class SweepLoop:
         stopping: Callable[[], bool] = lambda: False,
         keep_files: Callable[[TrialResult], None] = lambda _: None,
         epochs_known: Callable[[TrialRecord], int] = lambda _: 0,
+        to_continue: Sequence[int] = (),
     ) -> None:
         self._journal = journal
         self._source = source
@@ -73,6 +75,7 @@ class SweepLoop:
         self._stopping = stopping
         self._keep_files = keep_files
         self._epochs_known = epochs_known
+        self._to_continue = to_continue
         self._unobserved: deque[Event] = deque()
         self._to_issue: deque[int] = deque()
         self._running: set[int] = set()
@@ -95,6 +98,7 @@ class SweepLoop:
         """
         self._source.replay(self._record)
         self._to_issue.extend(trial.number for trial in self._record.running if self._source.owns(trial))
+        self._to_issue.extend(self._to_continue)
         while self._fill_slots() or self._running:
             event = self._next_event()
             if event is not None:
@@ -130,9 +134,11 @@ class SweepLoop:
 
     def _start_next(self) -> TrialRecord | None:
         """The trial to train next, after its start was journaled; None if there is none now."""
-        if self._to_issue:
+        while self._to_issue:
             trial = self._record.trials[self._to_issue.popleft()]
             known = self._epochs_known(trial)
+            if trial.result is not None and (not known or self._source.exceeded(self._record, self._clock())):
+                continue
             self._write(TrialStarted(number=trial.number, attempt=trial.attempt + 1, from_epoch=known))
             return trial
         if self._awaits_a_result:

@@ -48,6 +48,7 @@ class OracleProposer:
         self._oracle = oracle
         self._objective = objective
         self._trials: dict[int, Any] = {}
+        """Those that the oracle proposed and that have not ended."""
         self._configurations: dict[frozenset[Any], int] = {}
         self._scores: dict[int, float | None] = {}
 
@@ -83,20 +84,21 @@ class OracleProposer:
         self._configurations[fingerprint(values)] = number
 
     def tell(self, number: int, outcome: Outcome) -> None:
-        """As in `Proposer`.
+        """As in `Proposer`; the oracle itself learns only the first end of a trial that continues.
 
         Raises:
             SweepFailedError: the oracle raised an exception.
         """
         score = _score(outcome)
         self._scores[number] = score
-        if number not in self._trials:
+        trial = self._trials.pop(number, None)
+        if trial is None:
             return
         curve = {epoch: value for epoch, value in enumerate(outcome.curve, start=1) if math.isfinite(value)}
         if score is None:
-            self._end(self._trials[number], {0: self._worst()})
+            self._end(trial, {0: self._worst()})
         else:
-            self._end(self._trials[number], curve or {0: score})
+            self._end(trial, curve or {0: score})
 
     def _end(self, trial: Any, curve: Mapping[int, float | None]) -> None:
         """Ends a trial with the objective by epoch; as failed if there is none."""

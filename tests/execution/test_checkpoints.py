@@ -10,14 +10,16 @@ from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.config.sweep import SweepConfig
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.engine import LostWorker
+from galaxy_exp.execution.longer_training import find_longer_training
 from galaxy_exp.execution.loop import MAX_LOST_WORKERS, SweepLoop
 from galaxy_exp.execution.observers import CheckpointKeeper
 from galaxy_exp.execution.trials import SearchSource, epochs_known, keep_files, trial_spec
 from galaxy_exp.folders import Checkpoint, SweepFolder
 from galaxy_exp.journal.checkpoints import best_checkpoint
-from galaxy_exp.journal.events import EpochReported, TrialEnded, TrialStarted, WinnerChosen, WorkerLost
+from galaxy_exp.journal.events import EpochReported, FinalistsChosen, TrialEnded, TrialStarted, WinnerChosen, WorkerLost
 from galaxy_exp.journal.journal import Journal, read_record
 from galaxy_exp.journal.replay import misplaced
+from galaxy_exp.journal.resume_changes import find_change
 from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialState
 from galaxy_exp.search.proposer import NoProposal
 from galaxy_exp.search.pruners import NoPruner
@@ -119,8 +121,10 @@ def run(tmp_path):
     """Runs trials of these scores with a scripted worker; again with the same journal if `fresh` is false."""
     folder = SweepFolder(tmp_path / "s-1")
 
-    def run(*scores, script=None, torn=(), fresh=True, stopping=lambda record: False, **execution):
+    def run(*scores, script=None, torn=(), fresh=True, stopping=lambda record: False, to_continue=(), max_epochs=None,
+            **execution):  # fmt: skip
         search = {"baseline": False, "pruner": "none", "max_trials": len(scores), "max_failures": 99}
+        search |= {"max_epochs": max_epochs}
         config = SweepConfig(search=search, training={"epochs": EPOCHS}, execution=execution)
         start = started(config=config.model_dump(mode="json"), baseline={"score": 0.1})
         worker = Worker(folder, script, torn)
@@ -136,6 +140,7 @@ def run(tmp_path):
                 stopping=lambda: stopping(record),
                 keep_files=partial(keep_files, folder),
                 epochs_known=partial(epochs_known, record, folder),
+                to_continue=to_continue,
             )
             try:
                 loop.run()
@@ -255,6 +260,55 @@ class TestLostAfterItHadEnded:
         assert (record.trials[0].state, record.leaderboard()) == (TrialState.FAILED, [])
         assert not run.folder.trial(0).exists()
         assert found(run.folder) == set()
+
+
+class TestMoreEpochs:
+    """Trials 0 to 3 have trained all 6 epochs; then the sweep is resumed with 8."""
+
+    SCORES = (0.5, 0.7, 0.6, 0.1)
+
+    @pytest.fixture
+    def longer(self, run):
+        def longer(**changes):
+            run(*self.SCORES)
+            with Journal.reopen(run.folder.path) as journal:
+                journal.append(FinalistsChosen(numbers=[1], reason="max_trials reached"))
+                overrides = [f"{key.replace('__', '.')}={value}" for key, value in changes.items()]
+                journal.append(find_change(journal.record, overrides=["training.epochs=8", *overrides]))
+                return find_longer_training(journal.record, run.folder.find_checkpoints())
+
+        return longer
+
+    def test_complete_trials_continue_the_best_first(self, run, longer):
+        found = longer()
+        assert found.describe(8) == ["trials that continue to epoch 8, the best first: 1, 2, 0, 3"]
+        record, worker = run(*self.SCORES, fresh=False, to_continue=found.numbers)
+        assert worker.begun == [(number, 2, 6, f"000{number}-1-00006.npz") for number in (1, 2, 0, 3)]
+        assert [(trial.epochs, trial.state) for trial in record.trials.values()] == [(8, TrialState.COMPLETED)] * 4
+        assert (record.epochs, record.finalists) == (32, None)
+        assert find_longer_training(record, run.folder.find_checkpoints()).numbers == ()
+
+    def test_until_the_budget_is_spent_and_after_a_kill_the_others(self, run, longer):
+        found = longer()
+        run(*self.SCORES, fresh=False, to_continue=found.numbers, stopping=lambda record: record.epochs >= 27)
+        with Journal.reopen(run.folder.path) as journal:
+            left = find_longer_training(journal.record, run.folder.find_checkpoints()).numbers
+            journal.append(find_change(journal.record, overrides=["search.max_epochs=28"]))
+        assert left == (0, 3)
+        record, worker = run(*self.SCORES, fresh=False, to_continue=left, max_epochs=28)
+        assert [(number, attempt, first) for number, attempt, first, _ in worker.begun] == [(2, 3, 6)]
+        assert [trial.epochs for trial in record.trials.values()] == [6, 8, 8, 6]
+
+    def test_others_say_why_not(self, run, longer):
+        longer()
+        run.folder.checkpoint(Checkpoint(0, 1, 6)).unlink()
+        record = read_record(run.folder.path)
+        record.trials[1].values["schedule"] = record.trials[2].values["schedule"] = "cosine"
+        assert find_longer_training(record, run.folder.find_checkpoints()).describe(8) == [
+            "trials that continue to epoch 8, the best first: 3",
+            "completed trials that do not continue: 2, since their cosine schedules ended with their last epoch",
+            "completed trials that do not continue: 1, since they left no checkpoint of their last epoch",
+        ]
 
 
 class TestKeeper:
