@@ -38,7 +38,7 @@ from galaxy_exp.errors import BadInputError, is_disk_full
 __all__ = [
     "JOURNAL_NAME",
     "MODEL_NAME",
-    "Checkpoint",
+    "CheckpointName",
     "ProjectFolder",
     "SweepFolder",
     "fsync_path",
@@ -138,7 +138,7 @@ def graph_of(model_file: Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Checkpoint:
+class CheckpointName:
     """What the name of a checkpoint says: whose it is."""
 
     number: int
@@ -222,19 +222,19 @@ class SweepFolder:
         """The folder of the checkpoints, which may not exist yet."""
         return self.path / "checkpoints"
 
-    def checkpoint(self, checkpoint: Checkpoint) -> Path:
+    def checkpoint(self, checkpoint: CheckpointName) -> Path:
         """The file of a checkpoint, which may not exist."""
         return self.checkpoints / str(checkpoint)
 
-    def find_checkpoints(self) -> set[Checkpoint]:
+    def find_checkpoints(self) -> set[CheckpointName]:
         """The checkpoints that are complete; one that a power cut has torn may be among them."""
         named = (_CHECKPOINT.fullmatch(path.name) for path in self.checkpoints.glob("[0-9]*.npz"))
-        return {Checkpoint(*map(int, name.groups()[1:])) for name in named if name}
+        return {CheckpointName(*map(int, name.groups()[1:])) for name in named if name}
 
-    def incomplete_checkpoints(self) -> dict[Path, Checkpoint]:
+    def incomplete_checkpoints(self) -> dict[Path, CheckpointName]:
         """Temporary files of checkpoints that are being written, or whose worker died while it wrote them."""
         named = ((path, _CHECKPOINT.fullmatch(path.name)) for path in self.checkpoints.glob(".*.npz"))
-        return {path: Checkpoint(*map(int, name.groups()[1:])) for path, name in named if name}
+        return {path: CheckpointName(*map(int, name.groups()[1:])) for path, name in named if name}
 
     def remove_checkpoints(self) -> None:
         """Removes all checkpoints, of a sweep whose trials do not continue any more."""

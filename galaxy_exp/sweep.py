@@ -320,7 +320,7 @@ class _Run:
             search, epochs = record.config.search, record.config.training.epochs
             pruner = build_pruner(search, epochs)
             source = SearchSource(proposer_of(record), Budget(search, pruner, epochs))
-            longer = find_longer_training(record, self._folder.find_checkpoints())
+            longer = find_longer_training(record, self._folder)
             for line in longer.describe(epochs):
                 self._say(line)
             choose_finalists(self._journal, self._train(source, pruner, tracker, longer.numbers))

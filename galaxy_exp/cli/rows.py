@@ -107,7 +107,7 @@ def describe_sweep(record: SweepRecord) -> dict[str, Any]:
         "trial_states": _count_states(record),
         "ended": record.ended.reason if record.ended else None,
         "pareto_front": [t.number for t in record.pareto_front()] if len(record.objectives) > 1 else None,
-        "epochs": sum(trial.epochs for trial in record.trials.values()),
+        "epochs": record.epochs,
         "best_trial": best[0].number if best else None,
         "best_objective": best[0].objective_value(record.objective) if best else None,
         "finalists": {standing.finalist: str(standing) for standing in standings(record)} or None,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from galaxy_exp.config.differences import EPOCHS
-from galaxy_exp.folders import Checkpoint
+from galaxy_exp.folders import CheckpointName, SweepFolder
 from galaxy_exp.journal.checkpoints import best_checkpoint
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import HyperparameterValue, TrialState
@@ -35,14 +35,15 @@ class LongerTraining:
         return lines + [f"completed trials that do not continue: {n}, since {why}" for why, n in self.others.items()]
 
 
-def find_longer_training(record: SweepRecord, found: Collection[Checkpoint]) -> LongerTraining:
+def find_longer_training(record: SweepRecord, folder: SweepFolder) -> LongerTraining:
     """Which completed trials of the search have epochs left since `training.epochs` was raised.
 
     Paused trials are not among them: whether they continue is decided as before. Stopped trials have ended.
 
     Args:
-        found: the checkpoints of the sweep.
+        folder: with the checkpoints of the sweep.
     """
+    found = folder.find_checkpoints()
     former = {change.then for event in record.changed for change in event.changes if change.key == EPOCHS}
     complete = [
         trial
@@ -56,7 +57,7 @@ def find_longer_training(record: SweepRecord, found: Collection[Checkpoint]) -> 
     )
 
 
-def _obstacle(trial: TrialRecord, found: Collection[Checkpoint]) -> str | None:
+def _obstacle(trial: TrialRecord, found: Collection[CheckpointName]) -> str | None:
     if (why := _why_not_longer(trial.values)) is not None:
         return why
     best = best_checkpoint(trial, found)

@@ -17,7 +17,7 @@ from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialPro
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import DATA_GONE, DISK_FULL, EpochReport, TrialResult, TrialSpec, TrialState
-from galaxy_exp.search.proposer import epochs_of
+from galaxy_exp.search.proposer import continued_trial, epochs_of
 from galaxy_exp.search.pruners import Pruner
 from galaxy_exp.seeding import derive_seed
 
@@ -152,10 +152,16 @@ class SweepLoop:
     def _start_new(self, new: NewTrial) -> TrialRecord:
         number = len(self._record.trials)
         seed = derive_seed(self._record.config.search.seed, "trial", number)
+        start = TrialStarted(number=number, attempt=1)
+        continued = continued_trial(new.values) if new.is_proposed and new.finalist is None else None
+        if continued is not None and (trial := self._record.trials.get(continued[0])) is not None:
+            seed = trial.seed  # the same training, even if it has to begin with the first epoch
+            if self._epochs_known(trial) == continued[1]:
+                start = TrialStarted(number=number, attempt=1, from_epoch=continued[1], continues=trial.number)
         proposed = TrialProposed(
             number=number, values=new.values, seed=seed, predetermined=not new.is_proposed, retrains=new.finalist
         )
-        self._write(proposed, TrialStarted(number=number, attempt=1))
+        self._write(proposed, start)
         return self._record.trials[number]
 
     def _next_event(self) -> EngineEvent | None:

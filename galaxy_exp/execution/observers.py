@@ -8,7 +8,7 @@ import threading
 from types import TracebackType
 from typing import Protocol, Self
 
-from galaxy_exp.folders import Checkpoint, SweepFolder, graph_of
+from galaxy_exp.folders import CheckpointName, SweepFolder, graph_of
 from galaxy_exp.journal.checkpoints import needed_checkpoints
 from galaxy_exp.journal.events import Event, TrialEnded, TrialStarted, WorkerLost
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
@@ -128,7 +128,7 @@ class CheckpointKeeper:
 
     def __init__(self, folder: SweepFolder) -> None:
         self._folder = folder
-        self._sizes: dict[Checkpoint, int] = {}
+        self._sizes: dict[CheckpointName, int] = {}
         """Bytes of the checkpoints; none is written twice."""
 
     def on_event(self, event: Event, record: SweepRecord) -> None:
@@ -150,11 +150,11 @@ class CheckpointKeeper:
             excess -= self._size(each)
             self._delete(each)
 
-    def _delete(self, checkpoint: Checkpoint) -> None:
+    def _delete(self, checkpoint: CheckpointName) -> None:
         self._folder.checkpoint(checkpoint).unlink(missing_ok=True)
         self._sizes.pop(checkpoint, None)
 
-    def _size(self, checkpoint: Checkpoint) -> int:
+    def _size(self, checkpoint: CheckpointName) -> int:
         if checkpoint not in self._sizes:
             try:
                 self._sizes[checkpoint] = self._folder.checkpoint(checkpoint).stat().st_size

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from galaxy_exp.folders import Checkpoint
+from galaxy_exp.folders import CheckpointName
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import Decision, EpochReport, TrialState
 
 __all__ = ["best_checkpoint", "checkpoint_after", "needed_checkpoints"]
 
 
-def checkpoint_after(report: EpochReport) -> Checkpoint:
+def checkpoint_after(report: EpochReport) -> CheckpointName:
     """The checkpoint that an attempt may have written after it reported an epoch."""
-    return Checkpoint(report.number, report.attempt, report.epoch)
+    return CheckpointName(report.number, report.attempt, report.epoch)
 
 
-def best_checkpoint(trial: TrialRecord, found: Collection[Checkpoint]) -> Checkpoint | None:
+def best_checkpoint(trial: TrialRecord, found: Collection[CheckpointName]) -> CheckpointName | None:
     """The checkpoint with the most epochs that agrees with the journal; None if there is none.
 
     A trial that was to end after the epoch that it reported last, and has not ended, has to report that epoch again.
@@ -34,7 +34,9 @@ def best_checkpoint(trial: TrialRecord, found: Collection[Checkpoint]) -> Checkp
     return next((each for each in map(checkpoint_after, reversed(reports)) if each in found), None)
 
 
-def needed_checkpoints(record: SweepRecord, found: Collection[Checkpoint]) -> tuple[set[Checkpoint], list[Checkpoint]]:
+def needed_checkpoints(
+    record: SweepRecord, found: Collection[CheckpointName]
+) -> tuple[set[CheckpointName], list[CheckpointName]]:
     """The checkpoints of running trials that may be used, and those from which trials that have ended may continue.
 
     Trials of the search may continue until a finalist is trained again; those that failed or were stopped never do.
@@ -52,7 +54,7 @@ def needed_checkpoints(record: SweepRecord, found: Collection[Checkpoint]) -> tu
     return running, [each for each in best if each is not None and each not in running]
 
 
-def _of_running(trial: TrialRecord, found: Collection[Checkpoint]) -> Iterator[Checkpoint]:
+def _of_running(trial: TrialRecord, found: Collection[CheckpointName]) -> Iterator[CheckpointName]:
     """The one that it would continue from now, and the one that a paused trial leaves before its end is known."""
     if (best := best_checkpoint(trial, found)) is not None:
         yield best

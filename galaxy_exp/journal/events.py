@@ -144,6 +144,8 @@ class TrialStarted(_Event):
     attempt: int
     from_epoch: int = Field(0, ge=0)
     """The epochs of the checkpoint that the attempt begins with; 0 if it begins with the first epoch."""
+    continues: int | None = None
+    """The trial that the checkpoint and these epochs are of, if it is another one, which Hyperband promoted."""
 
 
 class EpochReported(_Event):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 from galaxy_exp.config import SweepConfig, parse_sweep
@@ -82,7 +83,8 @@ class TrialRecord:
     run_revision: int = 0
     """The `revision` whose epochs `run_id` has: with another one it has epochs that do not count."""
     reports: list[EpochReport] = field(default_factory=list)
-    """Of the current attempt, and before them those of the epochs that its checkpoint has."""
+    """Of the current attempt, and before them those of the epochs that its checkpoint has; the first of these may be
+    of another trial, which it continues."""
     report_times: list[float] = field(default_factory=list)
     decision: Decision = Decision.CONTINUE
     """The answer to the last report of the current attempt."""
@@ -109,6 +111,12 @@ class TrialRecord:
     @property
     def epochs(self) -> int:
         return self.result.epochs if self.result else len(self.reports)
+
+    @property
+    def own_epochs(self) -> int:
+        """`epochs` without those of another trial that it continues."""
+        taken_over = takewhile(lambda report: report.number != self.number, self.reports)
+        return max(0, self.epochs - sum(1 for _ in taken_over))
 
     def take_report(self, report: EpochReport, time: float) -> None:
         """Adds the report of an epoch; it replaces what was known of this epoch and later ones."""
@@ -278,7 +286,7 @@ class SweepRecord:
     @property
     def epochs(self) -> int:
         """Epochs of all trials, without those of lost attempts."""
-        return self.finished_epochs + sum(trial.epochs for trial in self.running)
+        return self.finished_epochs + sum(trial.own_epochs for trial in self.running)
 
     def consecutive_failures(self) -> int:
         """How many of the latest trials to end failed or were lost, in a row, since the sweep was last resumed.
@@ -303,7 +311,7 @@ class SweepRecord:
             del self.end_order[position]
             if position < self.ended_before_resuming:
                 self.ended_before_resuming -= 1
-        self.finished_epochs -= trial.epochs
+        self.finished_epochs -= trial.own_epochs
         trial.result, trial.ended_at, trial.projected = None, None, False
         self.unfinished[trial.number] = trial
 

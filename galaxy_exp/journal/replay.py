@@ -68,8 +68,10 @@ def misplaced(event: Event, record: SweepRecord) -> str | None:
         return f"names trial {event.number} where trial {len(record.trials)} comes next"
     if isinstance(event, TrialEnded) and record.trials[event.result.number].result is not None:
         return f"names trial {event.result.number}, which had ended before"
-    if isinstance(event, TrialStarted) and event.from_epoch > (known := len(record.trials[event.number].reports)):
-        return f"begins with {event.from_epoch} epochs of trial {event.number}, which has reported {known}"
+    if isinstance(event, TrialStarted):
+        origin = event.number if event.continues is None else event.continues
+        if event.from_epoch > (known := len(record.trials[origin].reports)):
+            return f"begins with {event.from_epoch} epochs of trial {origin}, which has reported {known}"
     return None
 
 
@@ -84,6 +86,8 @@ def _trials_of(event: Event) -> list[int]:
             return event.numbers
         case TrialProposed():
             return [] if event.retrains is None else [event.retrains]
+        case TrialStarted() if event.continues is not None:
+            return [event.number, event.continues]
         case TrialStarted() | WorkerLost() | TrialRunCreated() | TrialProjected():
             return [event.number]
         case WinnerChosen() | SealedTestOpened() | ModelRegistered():
@@ -142,7 +146,8 @@ def _start_trial(record: SweepRecord, trial: TrialRecord, event: TrialStarted) -
     trial.attempt, trial.started_at, trial.from_epoch = event.attempt, event.time, event.from_epoch
     trial.decision = Decision.CONTINUE
     trial.revision += event.attempt > 1 and (event.from_epoch == 0 or event.from_epoch < len(trial.reports))
-    trial.reports, trial.report_times = trial.reports[: event.from_epoch], trial.report_times[: event.from_epoch]
+    origin = trial if event.continues is None else record.trials[event.continues]
+    trial.reports, trial.report_times = origin.reports[: event.from_epoch], origin.report_times[: event.from_epoch]
 
 
 def _end_trial(record: SweepRecord, trial: TrialRecord, result: TrialResult, time: float) -> None:
@@ -151,7 +156,7 @@ def _end_trial(record: SweepRecord, trial: TrialRecord, result: TrialResult, tim
     record.end_order.append(trial.number)
     record.history.append(HistoryStep(Step.ENDED, trial.number, result, tuple(trial.reports)))
     record.unfinished.pop(trial.number, None)
-    record.finished_epochs += trial.epochs
+    record.finished_epochs += trial.own_epochs
 
 
 def _apply_to_sweep(event: Event, record: SweepRecord) -> None:

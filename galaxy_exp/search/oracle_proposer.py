@@ -34,6 +34,7 @@ class OracleProposer:
       with the score of the trial before it.
     - A bad trial ends as completed, and as bad as the worst seen, as KerasTuner's oracles ignore failed trials: the
       Bayesian one returns to the same place, Hyperband's later rungs get smaller. Before any success it ends as failed.
+    - `tuner/trial_id` of Hyperband's promoted trials is the number of the sweep's trial, not the oracle's own id.
     - The oracle's limit of failures is not used; the sweep has one of its own.
 
     Args:
@@ -49,6 +50,8 @@ class OracleProposer:
         self._objective = objective
         self._trials: dict[int, Any] = {}
         """Those that the oracle proposed and that have not ended."""
+        self._numbers: dict[str, int] = {}
+        """The sweep's trial by the oracle's id."""
         self._configurations: dict[frozenset[Any], int] = {}
         self._scores: dict[int, float | None] = {}
 
@@ -66,7 +69,10 @@ class OracleProposer:
             if trial.status != "RUNNING":
                 return NoProposal.EXHAUSTED
             values = {name: _plain(value) for name, value in trial.hyperparameters.values.items()}
+            if (promoted := self._numbers.get(str(values.get("tuner/trial_id")))) is not None:
+                values["tuner/trial_id"] = str(promoted)
             twin = self._configurations.get(fingerprint(values))
+            self._numbers[trial.trial_id] = number if twin is None else twin
             if twin is None:
                 self._trials[number] = trial
                 self._configurations[fingerprint(values)] = number

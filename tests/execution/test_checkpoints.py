@@ -13,8 +13,8 @@ from galaxy_exp.execution.engine import LostWorker
 from galaxy_exp.execution.longer_training import find_longer_training
 from galaxy_exp.execution.loop import MAX_LOST_WORKERS, SweepLoop
 from galaxy_exp.execution.observers import CheckpointKeeper
-from galaxy_exp.execution.trials import SearchSource, epochs_known, keep_files, trial_spec
-from galaxy_exp.folders import Checkpoint, SweepFolder
+from galaxy_exp.execution.trials import FinalistSource, SearchSource, epochs_known, keep_files, trial_spec
+from galaxy_exp.folders import CheckpointName, SweepFolder
 from galaxy_exp.journal.checkpoints import best_checkpoint
 from galaxy_exp.journal.events import EpochReported, FinalistsChosen, TrialEnded, TrialStarted, WinnerChosen, WorkerLost
 from galaxy_exp.journal.journal import Journal, read_record
@@ -32,7 +32,7 @@ KIB = 2**-20
 def write(folder, *checkpoints, size=1024):
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
     for checkpoint in checkpoints:
-        folder.checkpoint(Checkpoint(*checkpoint)).write_bytes(bytes(size))
+        folder.checkpoint(CheckpointName(*checkpoint)).write_bytes(bytes(size))
 
 
 def found(folder):
@@ -42,10 +42,10 @@ def found(folder):
 class TestNames:
     def test_a_name_says_whose_it_is(self, tmp_path):
         folder = SweepFolder(tmp_path)
-        assert folder.checkpoint(Checkpoint(3, 2, 17)).name == "0003-2-00017.npz"
+        assert folder.checkpoint(CheckpointName(3, 2, 17)).name == "0003-2-00017.npz"
         assert folder.find_checkpoints() == set()
         write(folder, (3, 2, 17), (12345, 10, 1))
-        assert folder.find_checkpoints() == {Checkpoint(3, 2, 17), Checkpoint(12345, 10, 1)}
+        assert folder.find_checkpoints() == {CheckpointName(3, 2, 17), CheckpointName(12345, 10, 1)}
 
     def test_other_files_are_none(self, tmp_path):
         folder = SweepFolder(tmp_path)
@@ -54,15 +54,20 @@ class TestNames:
         for path in (begun, folder.checkpoints / "3-2-18.npz", folder.checkpoints / "notes.txt"):
             path.touch()
         assert found(folder) == {(3, 2, 17)}
-        assert folder.incomplete_checkpoints() == {begun: Checkpoint(3, 2, 18)}
+        assert folder.incomplete_checkpoints() == {begun: CheckpointName(3, 2, 18)}
 
 
 class Proposals:
+    """Proposes these scores, or whole configurations."""
+
     def __init__(self, *scores):
         self.scores = deque(scores)
 
     def propose(self, number):
-        return {"score": self.scores.popleft()} if self.scores else NoProposal.EXHAUSTED
+        if not self.scores:
+            return NoProposal.EXHAUSTED
+        proposal = self.scores.popleft()
+        return proposal if isinstance(proposal, dict) else {"score": proposal}
 
     def adopt(self, number, values, *, proposed):
         if proposed:
@@ -112,7 +117,7 @@ class Worker:
 
     def answer(self, number, decision):
         write(self.folder, (number, self.spec.attempt, self.reported.epoch))
-        before = Checkpoint(number, self.spec.attempt, self.reported.epoch - 1)
+        before = CheckpointName(number, self.spec.attempt, self.reported.epoch - 1)
         self.folder.checkpoint(before).unlink(missing_ok=True)
 
 
@@ -203,10 +208,10 @@ class TestRecovery:
         trial = RecordWriter()
         number = trial.start(0.1, 0.2, 0.3)
         known = trial.record.trials[number]
-        checkpoints = {Checkpoint(number, 1, 2), Checkpoint(number, 1, 3)}
-        assert best_checkpoint(known, checkpoints) == Checkpoint(number, 1, 3)
+        checkpoints = {CheckpointName(number, 1, 2), CheckpointName(number, 1, 3)}
+        assert best_checkpoint(known, checkpoints) == CheckpointName(number, 1, 3)
         known.decision = Decision.PAUSE
-        assert best_checkpoint(known, checkpoints) == Checkpoint(number, 1, 2)
+        assert best_checkpoint(known, checkpoints) == CheckpointName(number, 1, 2)
 
     def test_a_checkpoint_of_an_attempt_that_does_not_count_is_not_used(self):
         writer = RecordWriter()
@@ -214,8 +219,10 @@ class TestRecovery:
         writer.apply(TrialStarted(number=number, attempt=2))
         writer.apply(EpochReported(report=EpochReport(number, 2, 1, {"val_macro_f1": 0.1}), go_on=True))
         trial = writer.record.trials[number]
-        assert best_checkpoint(trial, {Checkpoint(number, 1, 3), Checkpoint(number, 1, 1)}) is None
-        assert best_checkpoint(trial, {Checkpoint(number, 1, 3), Checkpoint(number, 2, 1)}) == Checkpoint(number, 2, 1)
+        assert best_checkpoint(trial, {CheckpointName(number, 1, 3), CheckpointName(number, 1, 1)}) is None
+        assert best_checkpoint(trial, {CheckpointName(number, 1, 3), CheckpointName(number, 2, 1)}) == CheckpointName(
+            number, 2, 1
+        )
 
     def test_a_journal_that_lost_reports_is_refused(self):
         writer = RecordWriter()
@@ -275,7 +282,7 @@ class TestMoreEpochs:
                 journal.append(FinalistsChosen(numbers=[1], reason="max_trials reached"))
                 overrides = [f"{key.replace('__', '.')}={value}" for key, value in changes.items()]
                 journal.append(find_change(journal.record, overrides=["training.epochs=8", *overrides]))
-                return find_longer_training(journal.record, run.folder.find_checkpoints())
+                return find_longer_training(journal.record, run.folder)
 
         return longer
 
@@ -286,13 +293,13 @@ class TestMoreEpochs:
         assert worker.begun == [(number, 2, 6, f"000{number}-1-00006.npz") for number in (1, 2, 0, 3)]
         assert [(trial.epochs, trial.state) for trial in record.trials.values()] == [(8, TrialState.COMPLETED)] * 4
         assert (record.epochs, record.finalists) == (32, None)
-        assert find_longer_training(record, run.folder.find_checkpoints()).numbers == ()
+        assert find_longer_training(record, run.folder).numbers == ()
 
     def test_until_the_budget_is_spent_and_after_a_kill_the_others(self, run, longer):
         found = longer()
         run(*self.SCORES, fresh=False, to_continue=found.numbers, stopping=lambda record: record.epochs >= 27)
         with Journal.reopen(run.folder.path) as journal:
-            left = find_longer_training(journal.record, run.folder.find_checkpoints()).numbers
+            left = find_longer_training(journal.record, run.folder).numbers
             journal.append(find_change(journal.record, overrides=["search.max_epochs=28"]))
         assert left == (0, 3)
         record, worker = run(*self.SCORES, fresh=False, to_continue=left, max_epochs=28)
@@ -301,14 +308,65 @@ class TestMoreEpochs:
 
     def test_others_say_why_not(self, run, longer):
         longer()
-        run.folder.checkpoint(Checkpoint(0, 1, 6)).unlink()
+        run.folder.checkpoint(CheckpointName(0, 1, 6)).unlink()
         record = read_record(run.folder.path)
         record.trials[1].values["schedule"] = record.trials[2].values["schedule"] = "cosine"
-        assert find_longer_training(record, run.folder.find_checkpoints()).describe(8) == [
+        assert find_longer_training(record, run.folder).describe(8) == [
             "trials that continue to epoch 8, the best first: 3",
             "completed trials that do not continue: 2, since their cosine schedules ended with their last epoch",
             "completed trials that do not continue: 1, since they left no checkpoint of their last epoch",
         ]
+
+
+class TestPromotedByKerasTuner:
+    """Its Hyperband proposes trial 1, which continues trial 0."""
+
+    FIRST = {"score": 0.5, "tuner/epochs": 2, "tuner/initial_epoch": 0}
+    PROMOTED = {"score": 0.5, "tuner/epochs": 6, "tuner/initial_epoch": 2, "tuner/trial_id": "0"}
+
+    def test_it_begins_with_the_checkpoint_of_the_other(self, run):
+        record, worker = run(self.FIRST, self.PROMOTED, script={(1, 1): 3, (1, 2): 5})
+        assert worker.begun == [
+            (0, 1, 0, None),
+            (1, 1, 2, "0000-1-00002.npz"),
+            (1, 2, 2, "0000-1-00002.npz"),
+            (1, 3, 4, "0001-2-00004.npz"),
+        ]
+        trial = record.trials[1]
+        assert [(report.number, report.epoch) for report in trial.reports] == [
+            (0, 1), (0, 2), (1, 3), (1, 4), (1, 5), (1, 6)
+        ]  # fmt: skip
+        assert (trial.epochs, trial.own_epochs, record.epochs) == (6, 4, 6)
+        assert trial.seed == record.trials[0].seed
+
+    def test_while_it_trains_the_other_s_checkpoint_is_kept(self, run):
+        run(self.FIRST, self.PROMOTED, checkpoint_gib=KIB / 2, stopping=lambda record: record.epochs >= 3)
+        assert (0, 1, 2) in found(run.folder)
+        record, worker = run(self.FIRST, self.PROMOTED, fresh=False)
+        assert worker.begun == [(1, 2, 2, "0000-1-00002.npz")]
+        assert record.epochs == 6
+
+    def test_without_it_the_same_is_trained_from_the_first_epoch(self, run, monkeypatch):
+        monkeypatch.setattr(Worker, "answer", lambda *_: None)
+        record, worker = run(self.FIRST, self.PROMOTED)
+        assert worker.begun == [(0, 1, 0, None), (1, 1, 0, None)]
+        assert (record.trials[1].seed, record.epochs) == (record.trials[0].seed, 8)
+
+    def test_a_finalist_that_is_trained_again_does_not_continue(self, run):
+        run(self.FIRST, self.PROMOTED)
+        with Journal.reopen(run.folder.path) as journal:
+            journal.append(FinalistsChosen(numbers=[1], reason="max_trials reached"))
+            record, worker = journal.record, Worker(run.folder)
+            SweepLoop(
+                journal,
+                FinalistSource(1),
+                NoPruner(),
+                worker,
+                lambda trial, attempt: trial_spec(record, run.folder, None, trial, attempt),
+                epochs_known=partial(epochs_known, record, run.folder),
+            ).run()
+        assert worker.begun == [(2, 1, 0, None)]
+        assert record.trials[2].seed != record.trials[1].seed
 
 
 class TestKeeper:
@@ -377,7 +435,7 @@ class TestKeeper:
     def test_what_is_half_written_is_left_to_its_worker_and_deleted_if_that_was_lost(self, writer, folder):
         number = writer.start(0.1)
         write(folder)
-        ours, old = (folder.checkpoints / f".{'0' * 32}.{Checkpoint(number, n, 1)}" for n in (1, 2))
+        ours, old = (folder.checkpoints / f".{'0' * 32}.{CheckpointName(number, n, 1)}" for n in (1, 2))
         ours.touch()
         old.touch()
         CheckpointKeeper(folder).on_event(WorkerLost(number=number, attempt=2, reason="killed"), writer.record)
