@@ -13,20 +13,23 @@
         hypermodel.pkl             a hypermodel that was passed from Python and cannot be imported
         trials/0003/               a trial's model, predictions and figures
         trials/.0003-2/            files of its second attempt, until the trial has ended
+        checkpoints/0003-2-00017.npz   the state of its second attempt after epoch 17, from which it can continue
 """
 
 from __future__ import annotations
 
 import csv
+import errno
 import fcntl
 import itertools
 import json
 import os
+import re
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -36,6 +39,7 @@ from galaxy_exp.errors import BadInputError, is_disk_full
 __all__ = [
     "JOURNAL_NAME",
     "MODEL_NAME",
+    "CheckpointName",
     "ProjectFolder",
     "SweepFolder",
     "fsync_path",
@@ -48,6 +52,8 @@ __all__ = [
 
 JOURNAL_NAME = "journal.jsonl"
 MODEL_NAME = "model.keras"
+
+_CHECKPOINT = re.compile(r"(\.[0-9a-f]{32}\.)?(\d{4,})-(\d+)-(\d{5,})\.npz")
 
 
 def fsync_path(path: Path) -> None:
@@ -132,6 +138,20 @@ def graph_of(model_file: Path) -> Path:
     return model_file.with_name(f"{model_file.stem}_graph")
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class CheckpointName:
+    """What the name of a checkpoint says: whose it is."""
+
+    number: int
+    """Of the trial."""
+    attempt: int
+    epoch: int
+    """How many epochs it has."""
+
+    def __str__(self) -> str:
+        return f"{self.number:04d}-{self.attempt}-{self.epoch:05d}.npz"
+
+
 @dataclass(frozen=True, slots=True)
 class SweepFolder:
     """The files of one sweep."""
@@ -172,11 +192,26 @@ class SweepFolder:
     def keep_attempt(self, number: int, attempt: int) -> None:
         """Moves the files of an attempt, if any, to its trial, and removes those of other attempts."""
         made, place = self.attempt(number, attempt), self.trial(number)
-        if made.is_dir():
-            shutil.rmtree(place, ignore_errors=True)
-            made.replace(place)
+        while made.is_dir():
+            self._set_aside(number)
+            try:
+                made.replace(place)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                continue  # another thread draws figures of an earlier end of the trial, and has made the folder again
             fsync_path(place.parent)
         self.remove_attempts(number)
+
+    def remove_trial(self, number: int) -> None:
+        """Removes all files of a trial but its checkpoints."""
+        self._set_aside(number)
+        self.remove_attempts(number)
+
+    def _set_aside(self, number: int) -> None:
+        """Makes the files of a trial, if any, those of an attempt that was not kept."""
+        with suppress(FileNotFoundError):
+            self.trial(number).replace(self.path / "trials" / f".{number:04d}-{uuid.uuid4().hex}")
 
     def attempts(self, number: int | None = None) -> list[Path]:
         """The folders of attempts that were not kept, of one trial or of all."""
@@ -187,6 +222,29 @@ class SweepFolder:
         """Removes the files of attempts that were not kept, of one trial or of all."""
         for folder in self.attempts(number):
             shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints, which may not exist yet."""
+        return self.path / "checkpoints"
+
+    def checkpoint(self, checkpoint: CheckpointName) -> Path:
+        """The file of a checkpoint, which may not exist."""
+        return self.checkpoints / str(checkpoint)
+
+    def find_checkpoints(self) -> set[CheckpointName]:
+        """The checkpoints that are complete; one that a power cut has torn may be among them."""
+        named = (_CHECKPOINT.fullmatch(path.name) for path in self.checkpoints.glob("[0-9]*.npz"))
+        return {CheckpointName(*map(int, name.groups()[1:])) for name in named if name}
+
+    def incomplete_checkpoints(self) -> dict[Path, CheckpointName]:
+        """Temporary files of checkpoints that are being written, or whose worker died while it wrote them."""
+        named = ((path, _CHECKPOINT.fullmatch(path.name)) for path in self.checkpoints.glob(".*.npz"))
+        return {path: CheckpointName(*map(int, name.groups()[1:])) for path, name in named if name}
+
+    def remove_checkpoints(self) -> None:
+        """Removes all checkpoints, of a sweep whose trials do not continue any more."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -289,14 +289,15 @@ class SweepImages:
         """Trials whose worker could not read the images, although this process can."""
         self.prepared = restore_data(record, say)
 
-    def files_for(self, trial: TrialRecord, attempt: int) -> SplitFiles:
-        """The files for an attempt at a trial; all are read to check them if an attempt was lost before.
+    def files_for(self, trial: TrialRecord) -> SplitFiles:
+        """The files for the next attempt at a trial; all are read to check them if it lost its worker and came no
+        further.
 
         Raises:
             DataError: they cannot be restored.
             EngineError: the worker could not read them twice, and this process can.
         """
-        loss = trial.losses[-1] if trial.losses else ""
+        loss = trial.losses[-1] if trial.losses_in_a_row else ""
         if loss.startswith(DATA_GONE) and self.prepared.is_intact():
             if trial.number in self._unreadable:
                 raise EngineError(
@@ -304,7 +305,7 @@ class SweepImages:
                     "all workers and readable for them"
                 )
             self._unreadable.add(trial.number)  # the first time, another trial may have restored them already
-        elif attempt > 1 or not self.prepared.is_present():
+        elif loss or not self.prepared.is_present():
             self.prepared = restore_data(self._record, self._say)
         return self.prepared.files
 

@@ -137,6 +137,7 @@ def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say = 
         spec = trial_spec(record, folder, data.files, trial, trial.attempt)
         precision = trial.result.precision if trial.result is not None else ""
         spec = replace(spec, folder=scratch / "trial", constraints=(), precision=precision or spec.precision)
+        spec = replace(spec, checkpoints=None, resume_from=None, first_epoch=0)
         say(f"training trial {trial.number} of {record.sweep_id} again, {len(trial.reports)} epochs")
         reports = tuple(_train(engine, spec, len(trial.reports)))
     finally:

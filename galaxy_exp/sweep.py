@@ -26,13 +26,15 @@ from galaxy_exp.errors import (
 )
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.hang_detection import HangDetector
+from galaxy_exp.execution.longer_training import find_longer_training
 from galaxy_exp.execution.loop import SweepLoop
-from galaxy_exp.execution.observers import BackgroundObserver, ModelKeeper, Observer
+from galaxy_exp.execution.observers import BackgroundObserver, CheckpointKeeper, ModelKeeper, Observer
 from galaxy_exp.execution.orders import OrderDesk
 from galaxy_exp.execution.trials import (
     FinalistSource,
     SearchSource,
     TrialSource,
+    epochs_known,
     keep_files,
     proposer_of,
     trial_spec,
@@ -285,6 +287,7 @@ class _Run:
             shutil.rmtree(self._folder.orders, ignore_errors=True)
             self._register_winner(tracking.projection)
             self._journal.append(SweepEnded(succeeded=True, reason=reason))
+            self._folder.remove_checkpoints()
         except TrackingError as error:
             raise self._with_remedy(error) from error
         except SweepFailedError as error:
@@ -308,7 +311,7 @@ class _Run:
             self._journal.append(chosen)
 
     def _make_spec(self, trial: TrialRecord, attempt: int) -> TrialSpec:
-        files = self._images.files_for(trial, attempt)
+        files = self._images.files_for(trial)
         return trial_spec(self._journal.record, self._folder, files, trial, attempt)
 
     def _search(self, tracker: Observer) -> str:
@@ -320,7 +323,10 @@ class _Run:
             search, epochs = record.config.search, record.config.training.epochs
             pruner = build_pruner(search, epochs)
             source = SearchSource(proposer_of(record), Budget(pruner, epochs))
-            choose_finalists(self._journal, self._train(source, pruner, tracker))
+            longer = find_longer_training(record, self._folder)
+            for line in longer.describe(epochs):
+                self._say(line)
+            choose_finalists(self._journal, self._train(source, pruner, tracker, longer.numbers))
         return record.why_search_ended
 
     def _retrain_finalists(self, tracker: Observer) -> None:
@@ -332,7 +338,7 @@ class _Run:
             self._say(f"training the finalists again, {seeds} times each: trials {names}")
             self._train(source, NoPruner(), tracker)
 
-    def _train(self, source: TrialSource, pruner: Pruner, tracker: Observer) -> str:
+    def _train(self, source: TrialSource, pruner: Pruner, tracker: Observer, to_continue: Sequence[int] = ()) -> str:
         with gentle_interrupts(self._say) as stopping:
             loop = SweepLoop(
                 self._journal,
@@ -340,11 +346,13 @@ class _Run:
                 pruner,
                 self._pool.engine,
                 self._make_spec,
-                (*self._observers, ModelKeeper(self._folder), tracker),
+                (*self._observers, ModelKeeper(self._folder), CheckpointKeeper(self._folder), tracker),
                 hang_detector=HangDetector(60 * self._journal.record.config.execution.first_epoch_minutes),
                 stopping=stopping,
                 keep_files=partial(keep_files, self._folder),
                 orders=OrderDesk(OrderFolder(self._folder.orders), self._pool.engine),
+                epochs_known=partial(epochs_known, self._journal.record, self._folder),
+                to_continue=to_continue,
             )
             return loop.run()
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from galaxy_exp.cli.output import discard, format_duration
-from galaxy_exp.cli.rows import describe_order, describe_settings
+from galaxy_exp.cli.rows import describe_order, describe_settings, state_for_people
 from galaxy_exp.journal.events import EpochReported, Event, OrderTaken, TrialEnded, TrialStarted, WorkerLost
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import TrialState
@@ -110,12 +110,13 @@ def describe_event(event: Event, record: SweepRecord) -> str:
     """An event as one line; empty for those that are not shown."""
     match event:
         case TrialStarted():
-            again = f" again (attempt {event.attempt})" if event.attempt > 1 else ""
-            return f"trial {event.number} started{again}: {describe_settings(record.trials[event.number], record)}"
+            settings = describe_settings(record.trials[event.number], record)
+            return f"trial {event.number} {_describe_start(event)}: {settings}"
         case TrialEnded():
             return _describe_end(record.trials[event.result.number], record)
         case WorkerLost():
-            given_up = record.trials[event.number].state is TrialState.LOST
+            trial = record.trials[event.number]
+            given_up = trial.result is not None and trial.attempt <= event.attempt
             then = "that was the last attempt" if given_up else "the trial is issued again"
             return f"trial {event.number}: {event.reason}; {then}"
         case OrderTaken():
@@ -126,13 +127,21 @@ def describe_event(event: Event, record: SweepRecord) -> str:
     return ""
 
 
+def _describe_start(event: TrialStarted) -> str:
+    if event.from_epoch:
+        return f"continues after epoch {event.from_epoch} (attempt {event.attempt})"
+    return f"started again (attempt {event.attempt})" if event.attempt > 1 else "started"
+
+
 def _describe_end(trial: TrialRecord, record: SweepRecord) -> str:
     result = trial.result
     if result is None:
         return ""
     value = trial.objective_value(record.objective)
     score = f"{_objective(record)} {value:.4f}" if value is not None else "no model"
-    return f"trial {trial.number} {result.state}: {score} ({result.reason}, {format_duration(result.seconds)})"
+    return (
+        f"trial {trial.number} {state_for_people(trial)}: {score} ({result.reason}, {format_duration(result.seconds)})"
+    )
 
 
 def _objective(record: SweepRecord) -> str:
@@ -161,7 +170,7 @@ def _table_row(trial: TrialRecord, record: SweepRecord) -> list[Text | str]:
     value = trial.objective_value(record.objective)
     return [
         str(trial.number),
-        Text(str(trial.state), style=_STATE_STYLE[trial.state]),
+        Text(state_for_people(trial), style=_STATE_STYLE[trial.state]),
         f"{trial.epochs}/{record.config.training.epochs}",
         "" if value is None else f"{value:.4f}",
         describe_settings(trial, record),

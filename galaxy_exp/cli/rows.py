@@ -26,6 +26,7 @@ __all__ = [
     "for_people",
     "ordered_trials",
     "print_leaderboard",
+    "state_for_people",
     "sweep_row",
     "trial_row",
 ]
@@ -83,6 +84,8 @@ def trial_row(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
         "seed": trial.seed,
         "confirms": trial.retrains,
         "attempt": trial.attempt,
+        "from_epoch": trial.from_epoch,
+        "paused": trial.is_paused,
         "run_id": trial.run_id,
     }
 
@@ -107,7 +110,7 @@ def describe_sweep(record: SweepRecord) -> dict[str, Any]:
         "trial_states": _count_states(record),
         "ended": record.ended.reason if record.ended else None,
         "pareto_front": [t.number for t in record.pareto_front()] if len(record.objectives) > 1 else None,
-        "epochs": sum(trial.epochs for trial in record.trials.values()),
+        "epochs": record.epochs,
         "best_trial": best[0].number if best else None,
         "best_objective": best[0].objective_value(record.objective) if best else None,
         "finalists": {standing.finalist: str(standing) for standing in standings(record)} or None,
@@ -184,9 +187,15 @@ def _join(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={short_value(value, 3)}" for name, value in values.items())
 
 
+def state_for_people(trial: TrialRecord) -> str:
+    """The state of a trial; `paused` for one that was stopped and may continue."""
+    return "paused" if trial.is_paused else str(trial.state)
+
+
 def _short_row(trial: TrialRecord, record: SweepRecord, front: Set[int]) -> dict[str, Any]:
     """A row that fits a terminal; with several objectives, all of them and whether the trial is on the Pareto front."""
     row = trial_row(trial, record)
+    row["state"] = state_for_people(trial)
     kept = {key: row[key] for key in ("number", "state", "objective", "epochs", "seconds")}
     for objective in record.objectives[1:]:
         kept[objective.name] = result_value(trial.result, objective.name) if trial.result else None

@@ -59,6 +59,7 @@ def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcu
 @click.option("--max-trials", type=int, metavar="N", help="search.max_trials from now on")
 @click.option("--max-epochs", type=int, metavar="N", help="search.max_epochs from now on")
 @click.option("--max-hours", type=float, metavar="HOURS", help="search.max_hours from now on")
+@click.option("--epochs", type=int, metavar="N", help="training.epochs from now on, more than before")
 @click.option("--workers", type=workers, metavar="N", help="execution.workers from now on; a number or auto")
 @click.option("--as-recorded", is_flag=True, help="continue as before, whatever the sweep file says now")
 @_QUIET
@@ -73,9 +74,14 @@ def resume_command(
     budgets (search.max_..., search.min_expected_gain), execution, tracking.keep_models, registry. With any other
     the sweep does not continue; --as-recorded ignores the file. If the file is gone, the sweep continues as before.
 
+    With more epochs, trials that had trained all of theirs continue from their checkpoints, the best first, until
+    the budget is spent; those whose learning rate follows a cosine over all epochs do not. That is possible until
+    a finalist is trained again.
+
     \b
     galaxy-exp resume
     galaxy-exp resume gz2 --max-trials 100 --workers 4
+    galaxy-exp resume gz2 --epochs 80
     galaxy-exp resume gz2 --set tracking.keep_models=5
     """
     from galaxy_exp.cli.live import open_display

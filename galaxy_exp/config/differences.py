@@ -10,16 +10,20 @@ from typing import Any
 from galaxy_exp.config.sweep import SweepConfig
 from galaxy_exp.wording import shorten
 
-__all__ = ["CHANGEABLE", "STORE", "Change", "changes_workers", "differences", "is_budget", "is_changeable"]
+__all__ = ["CHANGEABLE", "EPOCHS", "STORE", "Change", "changes_workers", "differences", "is_budget", "is_changeable"]
+
+EPOCHS = "training.epochs"
+"""May be raised: trials that were complete continue from their checkpoints."""
 
 BUDGET = (
+    EPOCHS,
     "search.max_trials",
     "search.max_epochs",
     "search.max_hours",
     "search.max_trials_without_gain",
     "search.min_expected_gain",
 )
-"""Keys that decide when the search ends; fixed once its finalists are trained again, as are those of `registry`."""
+"""Keys that decide when the search and its trials end; fixed once finalists are trained again, as is `registry`."""
 
 STORE = "tracking.uri"
 """Key of the MLflow store; the whole sweep is written to a new one."""

@@ -163,6 +163,18 @@ class ExecutionConfig(Section):
         description="minimum time for a trial's first epoch, including imports and compiling, before its worker counts "
         "as hung",
     )
+    checkpoint_minutes: float = Field(
+        0,
+        ge=0,
+        description="minimum time between two checkpoints of a trial, from which it continues if its worker or the "
+        "driver is lost; 0: one after each epoch, as far as that takes at most 2 % of the training",
+    )
+    checkpoint_gib: float = Field(
+        10,
+        ge=0,
+        description="GiB that the checkpoints of a sweep may take; beyond that, those of the least promising trials "
+        "are deleted; 0: no checkpoints, a lost trial begins with its first epoch",
+    )
     max_memory_growth: float = Field(
         0.5,
         gt=0,
@@ -173,6 +185,11 @@ class ExecutionConfig(Section):
     def is_local(self) -> bool:
         """Whether trials run on this machine, and not on a cluster."""
         return self.scheduler is None and self.scheduler_file is None and self.cluster is None
+
+    @property
+    def has_checkpoints(self) -> bool:
+        """Whether trials write checkpoints."""
+        return self.checkpoint_gib > 0
 
     @field_validator("workers", mode="before")
     @classmethod

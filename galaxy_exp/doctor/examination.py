@@ -14,6 +14,7 @@ from galaxy_exp.doctor.sweep_files import (
     examine_attempts,
     examine_beginning,
     examine_certificate,
+    examine_checkpoints,
     examine_data,
     examine_journal,
     examine_models,
@@ -92,6 +93,7 @@ def _examine_folder(folder: SweepFolder, workers: list[psutil.Process], found: E
     try:
         found.findings += examine_models(folder, record)
         found.findings += examine_attempts(folder)
+        found.findings += examine_checkpoints(folder, record)
     except GalaxyExpError as error:
         what = f"{JOURNAL_NAME}:1: the sweep's settings cannot be read by this version: {str(error).splitlines()[0]}"
         found.findings.append(Finding(folder.sweep_id, what, "use the version that it was started with"))

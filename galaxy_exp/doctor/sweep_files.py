@@ -8,12 +8,15 @@ import time
 from functools import partial
 from pathlib import Path
 from typing import IO
+from zipfile import is_zipfile
 
 from galaxy_exp.doctor.diagnosis import Finding
 from galaxy_exp.errors import DataError, JournalError
 from galaxy_exp.evaluation.selection import find_best
 from galaxy_exp.folders import JOURNAL_NAME, SweepFolder, fsync_path, open_locked
+from galaxy_exp.journal.checkpoints import needed_checkpoints
 from galaxy_exp.journal.events import Event, parse_event
+from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.journal.replay import apply_event, misplaced, replay
 
@@ -21,6 +24,7 @@ __all__ = [
     "examine_attempts",
     "examine_beginning",
     "examine_certificate",
+    "examine_checkpoints",
     "examine_data",
     "examine_journal",
     "examine_models",
@@ -166,6 +170,36 @@ def examine_attempts(folder: SweepFolder) -> list[Finding]:
     what = f"files of {len(left)} attempts whose workers were lost" if len(left) > 1 else "files of a lost attempt"
     where = folder.path / "trials"
     return [Finding(folder.sweep_id, f"{where}: {what}", "they are deleted", folder.remove_attempts, is_harmless=True)]
+
+
+def examine_checkpoints(folder: SweepFolder, record: SweepRecord) -> list[Finding]:
+    """Files among the checkpoints that no trial can continue from."""
+    left = _unusable_checkpoints(folder, record)
+    if not left:
+        return []
+    which = left[0].name if len(left) == 1 else f"{len(left)} files, {left[0].name} to {left[-1].name}"
+    what = f"{folder.checkpoints}: no trial can continue from {which}"
+    return [Finding(folder.sweep_id, what, "they are deleted", partial(_delete_checkpoints, folder), is_harmless=True)]
+
+
+def _unusable_checkpoints(folder: SweepFolder, record: SweepRecord) -> list[Path]:
+    """Those that do not agree with the journal, that are cut off or half written, and files with other names."""
+    if not folder.checkpoints.is_dir():
+        return []
+    running, for_later = needed_checkpoints(record, folder.find_checkpoints())
+    usable = {folder.checkpoint(each) for each in running.union(for_later)}
+    return sorted(path for path in folder.checkpoints.iterdir() if path not in usable or not is_zipfile(path))
+
+
+def _delete_checkpoints(folder: SweepFolder) -> None:
+    """Deletes what cannot be used; looks again, as a driver may have continued since the examination.
+
+    Raises:
+        JournalError: a driver runs the sweep.
+    """
+    with Journal.reopen(folder.path) as journal:
+        for path in _unusable_checkpoints(folder, journal.record):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def examine_certificate(folder: SweepFolder) -> list[Finding]:

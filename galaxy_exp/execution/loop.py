@@ -6,6 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from galaxy_exp.errors import EngineError, SweepFailedError
 from galaxy_exp.execution.engine import Engine, EngineEvent, LostWorker, SlotFreed
@@ -17,14 +18,15 @@ from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialPro
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import DATA_GONE, DISK_FULL, Decision, EpochReport, TrialResult, TrialSpec, TrialState
-from galaxy_exp.search.proposer import epochs_of
+from galaxy_exp.search.proposer import continued_trial, epochs_of
 from galaxy_exp.search.pruners import Pruner
 from galaxy_exp.seeding import derive_seed
 
 __all__ = ["MAX_LOST_WORKERS", "SweepLoop"]
 
 MAX_LOST_WORKERS = 4
-"""A trial that has lost this many workers is not issued again; restarts of the driver do not count."""
+"""A trial that has lost this many workers in a row, none of which came further than the one before, is not issued
+again; restarts of the driver do not count."""
 
 _TICK_SECONDS = 1.0
 """How often the loop looks for hung workers and free slots while there are no events."""
@@ -45,6 +47,8 @@ class SweepLoop:
         stopping: whether to end as soon as the running epochs are done.
         keep_files: makes the files of the attempt that ended those of its trial; called before the end is journaled.
         orders: takes what people ask of the running sweep; None: nobody can.
+        epochs_known: how many epochs the checkpoint has that the next attempt at a trial begins with; 0 without one.
+        to_continue: ended trials that continue before any new one starts, as far as the budget and checkpoints allow.
     """
 
     def __init__(
@@ -60,6 +64,8 @@ class SweepLoop:
         stopping: Callable[[], bool] = lambda: False,
         keep_files: Callable[[TrialResult], None] = lambda _: None,
         orders: OrderDesk | None = None,
+        epochs_known: Callable[[TrialRecord], int] = lambda _: 0,
+        to_continue: Sequence[int] = (),
     ) -> None:
         self._journal = journal
         self._source = source
@@ -72,6 +78,8 @@ class SweepLoop:
         self._stopping = stopping
         self._keep_files = keep_files
         self._orders = orders
+        self._epochs_known = epochs_known
+        self._to_continue = to_continue
         self._unobserved: deque[Event] = deque()
         self._to_issue: deque[int] = deque()
         self._running: set[int] = set()
@@ -82,7 +90,7 @@ class SweepLoop:
         self._awaits_a_result = False
         objective = journal.record.objective.name
         self._curves = {trial.number: trial.curve(objective) for trial in journal.record.trials.values()}
-        """The objective after each epoch of the current attempt, by trial; the record computes it anew each time."""
+        """The objective after each epoch that counts, by trial; the record computes it anew each time."""
 
     def run(self) -> str:
         """Runs until there are no more trials; returns why the last one was the last.
@@ -94,6 +102,7 @@ class SweepLoop:
         """
         self._source.replay(self._record)
         self._to_issue.extend(trial.number for trial in self._record.running if self._source.owns(trial))
+        self._to_issue.extend(self._to_continue)
         while self._fill_slots() or self._running:
             event = self._next_event()
             if event is not None:
@@ -116,7 +125,7 @@ class SweepLoop:
             trial = self._start_next()
             if trial is None:
                 return False
-            self._curves[trial.number] = []
+            self._curves[trial.number] = trial.curve(self._record.objective.name)
             self._engine.submit(self._make_spec(trial, trial.attempt))
             self._running.add(trial.number)
             self._hang_detector.watch(trial.number)
@@ -130,9 +139,12 @@ class SweepLoop:
 
     def _start_next(self) -> TrialRecord | None:
         """The trial to train next, after its start was journaled; None if there is none now."""
-        if self._to_issue:
+        while self._to_issue:
             trial = self._record.trials[self._to_issue.popleft()]
-            self._write(TrialStarted(number=trial.number, attempt=trial.attempt + 1))
+            known = self._epochs_known(trial)
+            if trial.result is not None and (not known or self._source.exceeded(self._record, self._clock())):
+                continue
+            self._write(TrialStarted(number=trial.number, attempt=trial.attempt + 1, from_epoch=known))
             return trial
         if self._awaits_a_result:
             return None
@@ -145,10 +157,16 @@ class SweepLoop:
     def _start_new(self, new: NewTrial) -> TrialRecord:
         number = len(self._record.trials)
         seed = derive_seed(self._record.config.search.seed, "trial", number)
+        start = TrialStarted(number=number, attempt=1)
+        continued = continued_trial(new.values) if new.is_proposed and new.finalist is None else None
+        if continued is not None and (trial := self._record.trials.get(continued[0])) is not None:
+            seed = trial.seed  # the same training, even if it has to begin with the first epoch
+            if self._epochs_known(trial) == continued[1]:
+                start = TrialStarted(number=number, attempt=1, from_epoch=continued[1], continues=trial.number)
         proposed = TrialProposed(
             number=number, values=new.values, seed=seed, predetermined=not new.is_proposed, retrains=new.finalist
         )
-        self._write(proposed, TrialStarted(number=number, attempt=1))
+        self._write(proposed, start)
         return self._record.trials[number]
 
     def _next_event(self) -> EngineEvent | None:
@@ -195,6 +213,8 @@ class SweepLoop:
             why = f"training.precision: auto is {report.precision} on its machine; all trials of this sweep use {known}"
             self._engine.kill(report.number, why)
             return
+        if report.epoch <= len(self._record.trials[report.number].reports):  # its worker could not use the checkpoint
+            del self._curves[report.number][report.epoch - 1 :]
         trial, epochs = self._record.trials[report.number], self._record.config.training.epochs
         ordered = ordered_decision(trial, report.epoch, epochs)
         should_continue = ordered is Decision.CONTINUE
@@ -240,12 +260,19 @@ class SweepLoop:
     def _recover(self, loss: LostWorker) -> None:
         self._no_longer_running(loss.number)
         self._write(WorkerLost(number=loss.number, attempt=loss.attempt, reason=loss.reason))
-        n_lost = len(self._record.trials[loss.number].losses)
-        if n_lost < MAX_LOST_WORKERS:
+        trial = self._record.trials[loss.number]
+        if trial.losses_in_a_row < MAX_LOST_WORKERS or self._epochs_known(trial) > trial.from_epoch:
             self._to_issue.appendleft(loss.number)
             return
-        reason = f"lost {n_lost} workers; the last: {loss.reason}"
-        self._end(TrialResult(loss.number, loss.attempt, TrialState.LOST, reason))
+        self._end(self._result_of_lost(trial, loss))
+
+    def _result_of_lost(self, trial: TrialRecord, loss: LostWorker) -> TrialResult:
+        """The end of a trial that is not issued again; one that had ended before it continued keeps what it had."""
+        reason = f"lost {trial.losses_in_a_row} workers; the last: {loss.reason}"
+        earlier = self._record.last_end(trial.number)
+        if earlier is None:
+            return TrialResult(loss.number, loss.attempt, TrialState.LOST, reason)
+        return replace(earlier, state=TrialState.STOPPED, reason=f"{earlier.reason}; continued, and {reason}")
 
     def _refuse_endless_failure(self) -> None:
         failures = self._record.consecutive_failures()

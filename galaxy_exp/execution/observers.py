@@ -1,4 +1,4 @@
-"""Observers of a sweep: one that deletes models, and one that passes events on in a thread."""
+"""Observers of a sweep: two that delete models and checkpoints, and one that passes events on in a thread."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import threading
 from types import TracebackType
 from typing import Protocol, Self
 
-from galaxy_exp.folders import SweepFolder, graph_of
-from galaxy_exp.journal.events import Event, TrialEnded
+from galaxy_exp.folders import CheckpointName, SweepFolder, graph_of
+from galaxy_exp.journal.checkpoints import needed_checkpoints
+from galaxy_exp.journal.events import Event, TrialEnded, TrialStarted, WorkerLost
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 
-__all__ = ["BackgroundObserver", "ModelKeeper", "Observer"]
+__all__ = ["BackgroundObserver", "CheckpointKeeper", "ModelKeeper", "Observer"]
 
 
 class Observer(Protocol):
@@ -105,8 +106,9 @@ class ModelKeeper:
             candidates = {trial.number: trial for trial in record.leaderboard()}
         else:
             candidates = self._kept | ({ended.number: ended} if ended.state.has_model else {})
-        self._kept = best
-        return [trial for number, trial in candidates.items() if number not in best]
+        running = {number: trial for number, trial in candidates.items() if trial.result is None}
+        self._kept = best | running  # a trial that ended and continues may still keep the model that it had
+        return [trial for number, trial in candidates.items() if number not in self._kept]
 
 
 def _beaten_repetitions(finalist: int, record: SweepRecord) -> list[TrialRecord]:
@@ -116,3 +118,46 @@ def _beaten_repetitions(finalist: int, record: SweepRecord) -> list[TrialRecord]
     repetitions = record.retrainings(finalist)
     repetitions.sort(key=lambda trial: objective.sort_key(trial.objective_value(objective) or 0.0))
     return repetitions[1:]
+
+
+class CheckpointKeeper:
+    """Deletes checkpoints that no trial can continue from any more, and the least promising above a number of bytes.
+
+    Those of running trials stay, whatever they take. What lost workers left half written is deleted as well.
+    """
+
+    def __init__(self, folder: SweepFolder) -> None:
+        self._folder = folder
+        self._sizes: dict[CheckpointName, int] = {}
+        """Bytes of the checkpoints; none is written twice."""
+
+    def on_event(self, event: Event, record: SweepRecord) -> None:
+        """See `Observer.on_event`."""
+        if not isinstance(event, TrialStarted | TrialEnded | WorkerLost):
+            return
+        for path, begun in self._folder.incomplete_checkpoints().items():
+            trial = record.unfinished.get(begun.number)
+            if trial is None or trial.attempt != begun.attempt:
+                path.unlink(missing_ok=True)
+        found = self._folder.find_checkpoints()
+        running, for_later = needed_checkpoints(record, found)
+        for each in found - running.union(for_later):
+            self._delete(each)
+        excess = sum(map(self._size, (*running, *for_later))) - record.config.execution.checkpoint_gib * 2**30
+        for each in for_later:
+            if excess <= 0:
+                break
+            excess -= self._size(each)
+            self._delete(each)
+
+    def _delete(self, checkpoint: CheckpointName) -> None:
+        self._folder.checkpoint(checkpoint).unlink(missing_ok=True)
+        self._sizes.pop(checkpoint, None)
+
+    def _size(self, checkpoint: CheckpointName) -> int:
+        if checkpoint not in self._sizes:
+            try:
+                self._sizes[checkpoint] = self._folder.checkpoint(checkpoint).stat().st_size
+            except FileNotFoundError:  # its worker has written a newer one
+                return 0
+        return self._sizes[checkpoint]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.folders import SweepFolder
+from galaxy_exp.journal.checkpoints import best_checkpoint, checkpoint_after
 from galaxy_exp.journal.record import Step, SweepRecord, TrialRecord, violations
 from galaxy_exp.records import (
     Constraint,
@@ -27,6 +28,7 @@ __all__ = [
     "NoTrial",
     "SearchSource",
     "TrialSource",
+    "epochs_known",
     "keep_files",
     "outcome_of",
     "proposer_of",
@@ -172,7 +174,7 @@ def trial_spec(
     """All that a worker needs for an attempt at a trial."""
     from galaxy_exp.hypermodel.loading import locate_hypermodel
 
-    config = record.config
+    config, start = record.config, trial.reports[: trial.from_epoch]
     is_baseline = config.search.baseline and trial.number == 0  # always trained, since all trials are compared with it
     return TrialSpec(
         sweep_id=record.sweep_id,
@@ -190,15 +192,27 @@ def trial_spec(
         constraints=() if is_baseline else config.search.constraint_records,
         folder=folder.attempt(trial.number, attempt),
         attempt=attempt,
+        checkpoints=folder.checkpoints if config.execution.has_checkpoints else None,
+        checkpoint_seconds=60 * config.execution.checkpoint_minutes,
+        resume_from=folder.checkpoint(checkpoint_after(start[-1])) if start else None,
+        first_epoch=len(start),
     )
 
 
+def epochs_known(record: SweepRecord, folder: SweepFolder, trial: TrialRecord) -> int:
+    """How many epochs the best checkpoint has that the next attempt at a trial can begin with; 0 without one."""
+    if not record.config.execution.has_checkpoints:
+        return 0
+    best = best_checkpoint(trial, folder.find_checkpoints())
+    return 0 if best is None else best.epoch
+
+
 def keep_files(folder: SweepFolder, result: TrialResult) -> None:
-    """Makes the files of the attempt that ended those of its trial; deletes them if the trial has no model."""
+    """Makes the files of the attempt that ended those of its trial; deletes all of them if the trial has no model."""
     if result.state.has_model:
         folder.keep_attempt(result.number, result.attempt)
     else:
-        folder.remove_attempts(result.number)
+        folder.remove_trial(result.number)
 
 
 def outcome_of(trial: TrialRecord, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> Outcome:

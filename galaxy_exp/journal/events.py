@@ -161,6 +161,8 @@ class TrialStarted(_Event):
     attempt: int
     from_epoch: int = Field(0, ge=0)
     """The epochs of the checkpoint that the attempt begins with; 0 if it begins with the first epoch."""
+    continues: int | None = None
+    """The trial that the checkpoint and these epochs are of, if it is another one, which Hyperband promoted."""
 
 
 class EpochReported(_Event):
@@ -201,6 +203,8 @@ class TrialProjected(_Event):
 
     event: Literal["trial_projected"] = "trial_projected"
     number: int
+    attempt: int = 0
+    """The attempt that ended, as the trial may have continued meanwhile; 0 in older journals."""
 
 
 class FinalistsChosen(_Event):

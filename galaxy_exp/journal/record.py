@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 from galaxy_exp.config import SweepConfig, parse_sweep
@@ -77,10 +78,17 @@ class TrialRecord:
     retrains: int | None = None
     """The finalist that it trains again with another seed; None for a trial of the search."""
     run_attempt: int = 0
-    """The attempt that `run_id` belongs to."""
+    """The latest attempt that `run_id` belongs to."""
+    revision: int = 0
+    """How often epochs that were reported no longer counted, or the trial began anew."""
+    run_revision: int = 0
+    """The `revision` whose epochs `run_id` has: with another one it has epochs that do not count."""
     reports: list[EpochReport] = field(default_factory=list)
-    """Of the current attempt, and before them those of the epochs that its checkpoint has."""
+    """Of the current attempt, and before them those of the epochs that its checkpoint has; the first of these may be
+    of another trial, which it continues."""
     report_times: list[float] = field(default_factory=list)
+    decision: Decision = Decision.CONTINUE
+    """The answer to the last report of the current attempt."""
     started_at: float | None = None
     """When a worker got the current attempt."""
     result: TrialResult | None = None
@@ -101,6 +109,11 @@ class TrialRecord:
         return self.result.state if self.result else TrialState.RUNNING
 
     @property
+    def is_paused(self) -> bool:
+        """Whether it has ended for now, and may continue."""
+        return self.state is TrialState.STOPPED and self.decision is Decision.PAUSE
+
+    @property
     def epochs(self) -> int:
         return self.result.epochs if self.result else len(self.reports)
 
@@ -112,8 +125,15 @@ class TrialRecord:
         """What an order answers to the report of an epoch; CONTINUE without one."""
         return self.ordered if epoch >= self.ends_after else Decision.CONTINUE
 
+    @property
+    def own_epochs(self) -> int:
+        """`epochs` without those of another trial that it continues."""
+        taken_over = takewhile(lambda report: report.number != self.number, self.reports)
+        return max(0, self.epochs - sum(1 for _ in taken_over))
+
     def take_report(self, report: EpochReport, time: float) -> None:
         """Adds the report of an epoch; it replaces what was known of this epoch and later ones."""
+        self.revision += report.epoch <= len(self.reports)
         del self.reports[report.epoch - 1 :], self.report_times[report.epoch - 1 :]
         self.reports.append(report)
         self.report_times.append(time)
@@ -291,7 +311,7 @@ class SweepRecord:
     @property
     def epochs(self) -> int:
         """Epochs of all trials, without those of lost attempts."""
-        return self.finished_epochs + sum(trial.epochs for trial in self.running)
+        return self.finished_epochs + sum(trial.own_epochs for trial in self.running)
 
     def consecutive_failures(self) -> int:
         """How many of the latest trials to end failed or were lost, in a row, since the sweep was last resumed.
@@ -316,9 +336,14 @@ class SweepRecord:
             del self.end_order[position]
             if position < self.ended_before_resuming:
                 self.ended_before_resuming -= 1
-        self.finished_epochs -= trial.epochs
+        self.finished_epochs -= trial.own_epochs
         trial.result, trial.ended_at, trial.projected = None, None, False
         self.unfinished[trial.number] = trial
+
+    def last_end(self, number: int) -> TrialResult | None:
+        """How a trial ended the last time; None if it never did."""
+        ends = (known.result for known in reversed(self.history) if known.number == number)
+        return next((result for result in ends if result is not None), None)
 
     # ranking
 

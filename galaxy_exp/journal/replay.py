@@ -70,6 +70,10 @@ def misplaced(event: Event, record: SweepRecord) -> str | None:
         return f"names trial {event.number} where trial {len(record.trials)} comes next"
     if isinstance(event, TrialEnded) and record.trials[event.result.number].result is not None:
         return f"names trial {event.result.number}, which had ended before"
+    if isinstance(event, TrialStarted):
+        origin = event.number if event.continues is None else event.continues
+        if event.from_epoch > (known := len(record.trials[origin].reports)):
+            return f"begins with {event.from_epoch} epochs of trial {origin}, which has reported {known}"
     return None
 
 
@@ -84,6 +88,8 @@ def _trials_of(event: Event) -> list[int]:
             return event.numbers
         case TrialProposed():
             return [] if event.retrains is None else [event.retrains]
+        case TrialStarted() if event.continues is not None:
+            return [event.number, event.continues]
         case TrialStarted() | WorkerLost() | TrialRunCreated() | TrialProjected():
             return [event.number]
         case WinnerChosen() | SealedTestOpened() | ModelRegistered():
@@ -115,7 +121,9 @@ def apply_event(event: Event, record: SweepRecord) -> None:
             _start_trial(record, record.trials[event.number], event)
         case EpochReported():
             record.precision = record.precision or event.report.precision
-            record.trials[event.report.number].take_report(event.report, event.time)
+            trial = record.trials[event.report.number]
+            trial.take_report(event.report, event.time)
+            trial.decision = event.decision
         case WorkerLost():
             trial = record.trials[event.number]
             trial.losses.append(event.reason)
@@ -124,9 +132,12 @@ def apply_event(event: Event, record: SweepRecord) -> None:
             _end_trial(record, record.trials[event.result.number], event.result, event.time)
         case TrialRunCreated():
             trial = record.trials[event.number]
+            if event.run_id != trial.run_id:
+                trial.run_revision = trial.revision
             trial.run_id, trial.run_attempt = event.run_id, event.attempt
         case TrialProjected():
-            record.trials[event.number].projected = True
+            trial = record.trials[event.number]
+            trial.projected = trial.result is not None and event.attempt in (0, trial.attempt)
         case _:
             _apply_to_sweep(event, record)
 
@@ -137,7 +148,10 @@ def _start_trial(record: SweepRecord, trial: TrialRecord, event: TrialStarted) -
     if event.from_epoch > trial.from_epoch:
         trial.losses_in_a_row = 0
     trial.attempt, trial.started_at, trial.from_epoch = event.attempt, event.time, event.from_epoch
-    trial.reports, trial.report_times = trial.reports[: event.from_epoch], trial.report_times[: event.from_epoch]
+    trial.decision = Decision.CONTINUE
+    trial.revision += event.attempt > 1 and (event.from_epoch == 0 or event.from_epoch < len(trial.reports))
+    origin = trial if event.continues is None else record.trials[event.continues]
+    trial.reports, trial.report_times = origin.reports[: event.from_epoch], origin.report_times[: event.from_epoch]
 
 
 def _end_trial(record: SweepRecord, trial: TrialRecord, result: TrialResult, time: float) -> None:
@@ -147,7 +161,7 @@ def _end_trial(record: SweepRecord, trial: TrialRecord, result: TrialResult, tim
     record.end_order.append(trial.number)
     record.history.append(HistoryStep(Step.ENDED, trial.number, result, tuple(trial.reports)))
     record.unfinished.pop(trial.number, None)
-    record.finished_epochs += trial.epochs
+    record.finished_epochs += trial.own_epochs
 
 
 def _apply_to_sweep(event: Event, record: SweepRecord) -> None:

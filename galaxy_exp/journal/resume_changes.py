@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from galaxy_exp.config.differences import CHANGEABLE, Change, differences, is_budget, is_changeable
+from galaxy_exp.config.differences import CHANGEABLE, EPOCHS, Change, differences, is_budget, is_changeable
 from galaxy_exp.config.reading import (
     FlagValue,
     SweepFile,
@@ -90,6 +90,9 @@ def _origin(key: str, blamed: dict[str, str], where: str) -> str:
 def _refuse_what_trials_depend_on(
     record: SweepRecord, changes: Sequence[Change], lines: Sequence[str], *, from_file: bool
 ) -> None:
+    for change, line in zip(changes, lines, strict=True):
+        if change.key == EPOCHS:
+            _refuse_other_epochs(record, change, line)
     refused = [line for change, line in zip(changes, lines, strict=True) if not is_changeable(change.key)]
     if not refused:
         return
@@ -105,6 +108,15 @@ def _refuse_what_trials_depend_on(
             f"change: {', '.join(CHANGEABLE)}{way_out}",
         ]
     )
+
+
+def _refuse_other_epochs(record: SweepRecord, change: Change, line: str) -> None:
+    """Raises ConfigError unless the number of epochs is raised and the sampler left it to the sweep."""
+    if change.now < change.then:
+        raise ConfigError(f"{line}; trials were trained for that long already: it can only be raised")
+    if any("tuner/epochs" in trial.values for trial in record.trials.values()):
+        sampler = record.config.search.sampler_choice
+        raise ConfigError(f"{line}; search.sampler {sampler} chose the epochs of each trial by it, so it cannot change")
 
 
 def _reopens(record: SweepRecord, changes: Sequence[Change]) -> bool:

@@ -34,6 +34,7 @@ class OracleProposer:
       with the score of the trial before it.
     - A bad trial ends as completed, and as bad as the worst seen, as KerasTuner's oracles ignore failed trials: the
       Bayesian one returns to the same place, Hyperband's later rungs get smaller. Before any success it ends as failed.
+    - `tuner/trial_id` of Hyperband's promoted trials is the number of the sweep's trial, not the oracle's own id.
     - The oracle's limit of failures is not used; the sweep has one of its own.
 
     Args:
@@ -48,6 +49,9 @@ class OracleProposer:
         self._oracle = oracle
         self._objective = objective
         self._trials: dict[int, Any] = {}
+        """Those that the oracle proposed and that have not ended."""
+        self._numbers: dict[str, int] = {}
+        """The sweep's trial by the oracle's id."""
         self._configurations: dict[frozenset[Any], int] = {}
         self._scores: dict[int, float | None] = {}
 
@@ -65,7 +69,10 @@ class OracleProposer:
             if trial.status != "RUNNING":
                 return NoProposal.EXHAUSTED
             values = {name: _plain(value) for name, value in trial.hyperparameters.values.items()}
+            if (promoted := self._numbers.get(str(values.get("tuner/trial_id")))) is not None:
+                values["tuner/trial_id"] = str(promoted)
             twin = self._configurations.get(fingerprint(values))
+            self._numbers[trial.trial_id] = number if twin is None else twin
             if twin is None:
                 self._trials[number] = trial
                 self._configurations[fingerprint(values)] = number
@@ -83,20 +90,21 @@ class OracleProposer:
         self._configurations[fingerprint(values)] = number
 
     def tell(self, number: int, outcome: Outcome) -> None:
-        """As in `Proposer`.
+        """As in `Proposer`; the oracle itself learns only the first end of a trial that continues.
 
         Raises:
             SweepFailedError: the oracle raised an exception.
         """
         score = _score(outcome)
         self._scores[number] = score
-        if number not in self._trials:
+        trial = self._trials.pop(number, None)
+        if trial is None:
             return
         curve = {epoch: value for epoch, value in enumerate(outcome.curve, start=1) if math.isfinite(value)}
         if score is None:
-            self._end(self._trials[number], {0: self._worst()})
+            self._end(trial, {0: self._worst()})
         else:
-            self._end(self._trials[number], curve or {0: score})
+            self._end(trial, curve or {0: score})
 
     def _end(self, trial: Any, curve: Mapping[int, float | None]) -> None:
         """Ends a trial with the objective by epoch; as failed if there is none."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from galaxy_exp.records import Evidence, HyperparameterValue, Outcome
 
-__all__ = ["Evidence", "NoProposal", "Outcome", "Proposer", "epochs_of"]
+__all__ = ["Evidence", "NoProposal", "Outcome", "Proposer", "continued_trial", "epochs_of"]
 
 
 class NoProposal(Enum):
@@ -49,3 +49,14 @@ class Proposer(Protocol):
 def epochs_of(values: Mapping[str, HyperparameterValue], default: int) -> int:
     """For how many epochs a configuration is trained; KerasTuner's Hyperband states it among the values."""
     return int(values.get("tuner/epochs", default))
+
+
+def continued_trial(values: Mapping[str, HyperparameterValue]) -> tuple[int, int] | None:
+    """The number of the trial that a configuration continues, and after how many epochs; None if it continues none.
+
+    KerasTuner's Hyperband states both among the values of a trial that it promotes.
+    """
+    number, epochs = values.get("tuner/trial_id"), values.get("tuner/initial_epoch")
+    if not isinstance(number, str) or not number.isdecimal() or not epochs:
+        return None
+    return int(number), int(epochs)

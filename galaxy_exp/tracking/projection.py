@@ -152,9 +152,10 @@ class MlflowProjection:
                         self._trials.ensure(trial, {})
             case EpochReported():
                 trial = self._record.trials[event.report.number]
-                # not for a lost attempt whose run is deleted, nor for a trial that has ended meanwhile
-                if trial.result is None and trial.run_attempt == event.report.attempt:
+                # not for a lost attempt, nor for a trial that has ended meanwhile
+                if trial.result is None and trial.attempt == event.report.attempt:
                     with self._refusals_reported(trial):
+                        self._trials.ensure(trial, {})
                         self._trials.describe(trial)
             case TrialEnded():
                 trial = self._record.trials[event.result.number]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from galaxy_exp.tracking import names
 from galaxy_exp.tracking.artifacts import artifacts_folder, write_trial_artifacts
 from galaxy_exp.tracking.content import outcome_metrics, outcome_params
 from galaxy_exp.tracking.mlflow_runs import is_active, log_batch, restore_run, search_runs, to_milliseconds
+from galaxy_exp.tracking.names import RunStatus
 from galaxy_exp.tracking.notes import describe_trial
 from galaxy_exp.tracking.parent_run import ParentRun
 
@@ -27,7 +29,10 @@ RunsByAttempt = Mapping[tuple[int, int], list[Run]]
 
 
 class TrialRuns:
-    """The runs of a sweep's trials. A run belongs to one attempt; a new attempt gets a new run, and the old is deleted.
+    """The runs of a sweep's trials.
+
+    An attempt that continues after the last epoch of the one before keeps its run. Any other gets a new run, and the
+    old one, with epochs that do not count, is deleted.
 
     Args:
         parent: the sweep's run, with its client and journal.
@@ -64,18 +69,22 @@ class TrialRuns:
             found: runs that may be the trial's although the journal does not know them.
         """
         self.ensure(trial, found)
-        if trial.result is None:
+        now = replace(trial, reports=list(trial.reports), report_times=list(trial.report_times))  # it may continue
+        if now.result is None:
             self.describe(trial)
-        else:
-            self._close(trial, trial.result)
+        elif now.run_attempt == max(now.attempt, 1):  # else the events of another attempt follow
+            self._close(now, now.result)
 
     def ensure(self, trial: TrialRecord, found: RunsByAttempt) -> None:
-        """Gives the trial a run for its current attempt, and deletes the run of an earlier one."""
+        """Gives the trial a run for its current attempt, and deletes a run with epochs that no longer count."""
         attempt, stale = max(trial.attempt, 1), trial.run_id
-        if stale is not None and trial.run_attempt == attempt:
+        if stale is not None and trial.run_revision == trial.revision:
+            if trial.run_attempt != attempt:
+                self._continue(trial, attempt)
             return
         # a run with metrics belongs to a lost part of the journal: the trial was trained again since
-        left = [run.info.run_id for run in found.get((trial.number, attempt), []) if not run.data.metrics]
+        empty = [run.info.run_id for run in found.get((trial.number, attempt), []) if not run.data.metrics]
+        left = [run_id for run_id in empty if run_id != stale]
         run_id = left[0] if left else self._create(trial, attempt)
         self._journal.append(TrialRunCreated(number=trial.number, run_id=run_id, attempt=attempt))
         if trial.result is None:
@@ -112,6 +121,21 @@ class TrialRuns:
                 if number in trials and run_id != trials[number].run_id and is_active(self._client, run_id):
                     self._client.delete_run(run_id)
 
+    def _continue(self, trial: TrialRecord, attempt: int) -> None:
+        """Makes the run of an earlier attempt that of this one, which continues it: it is RUNNING again."""
+        run_id, running = _run_of(trial), replace(trial, result=None)
+        if restore_run(self._client, run_id):
+            self._client.update_run(run_id, RunStatus.RUNNING, self._name(running))
+            if names.CLOSED in self._client.get_run(run_id).data.tags:
+                self._client.delete_tag(run_id, names.CLOSED)
+            tags = {names.ATTEMPT: str(attempt), names.STATE: str(TrialState.RUNNING)}
+            tags[names.REASON] = f"continues after epoch {trial.from_epoch}"
+            tags[names.NOTE] = describe_trial(running, self._record)
+            log_batch(self._client, run_id, tags=tags)
+        else:
+            run_id = self._create(trial, attempt)
+        self._journal.append(TrialRunCreated(number=trial.number, run_id=run_id, attempt=attempt))
+
     def _create(self, trial: TrialRecord, attempt: int) -> str:
         tags = self._parent.tags("trial") | {
             names.PARENT: self._parent.ensure(),
@@ -142,30 +166,34 @@ class TrialRuns:
         self._client.set_terminated(run_id, names.STATUS[result.state], ended_at)
         if result.state in names.FINISHED_BUT:
             self._client.update_run(run_id, name=self._name(trial))
-        self._journal.append(TrialProjected(number=trial.number))
+        self._journal.append(TrialProjected(number=trial.number, attempt=trial.attempt))
 
     def _draw(self, trial: TrialRecord) -> Path:
-        """The folder with the trial's figures and tables, without those that a missing or damaged file prevents."""
+        """The folder with the trial's figures and tables, without those that a missing or damaged file prevents.
+
+        The files of a trial that continues are replaced at its next end, after which all is drawn again.
+        """
         folder = self._parent.folder.trial(trial.number)
         try:
             return write_trial_artifacts(folder, trial, self._record, self._parent.data)
         except (OSError, ValueError, EOFError) as error:
             if is_disk_full(error):
                 raise
-            self._parent.warn(f"trial {trial.number}: its figures cannot be drawn: {first_line(error)}")
+            if self._record.trials[trial.number].attempt == trial.attempt:
+                self._parent.warn(f"trial {trial.number}: its figures cannot be drawn: {first_line(error)}")
             return artifacts_folder(folder)
 
     def _epochs(self, trial: TrialRecord) -> list[list[Metric]]:
-        """The metrics of each epoch of the run's attempt, after the best objective so far.
+        """The metrics of each epoch that the run has or lacks, after the best objective so far; none if it is stale.
 
         The best objective comes first, since the UI compares runs by the first metric they got, and at step 0, so that
         it is one value to sort by and not a curve.
         """
         objective, best = self._record.objective, math.nan
         epochs: list[list[Metric]] = []
+        if trial.run_revision != trial.revision:
+            return epochs
         for report, moment in zip(list(trial.reports), list(trial.report_times), strict=False):
-            if report.attempt != trial.run_attempt:
-                continue
             entries = [(name, value, report.epoch) for name, value in report.metrics.items()]
             value = report.metrics.get(objective.name, math.nan)
             if math.isfinite(value) and (math.isnan(best) or objective.is_better(value, best)):

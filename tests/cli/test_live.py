@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from galaxy_exp.cli.live import open_display
-from galaxy_exp.journal.events import OrderTaken, TrialEnded, TrialStarted, WorkerLost
-from galaxy_exp.records import TrialResult, TrialState
+from galaxy_exp.journal.events import EpochReported, OrderTaken, TrialEnded, TrialStarted, WorkerLost
+from galaxy_exp.records import EpochReport, TrialResult, TrialState
 
 
 @pytest.fixture(params=["terminal", "file"])
@@ -58,6 +58,19 @@ class TestOrders:
     def test_a_refusal_is_named_as_one(self, show, make_record):
         taken = OrderTaken(file="1", order={"order": "finish"}, accepted=False, answer="the search is over")
         assert "order finish refused: the search is over" in show(taken, make_record(taken))
+
+
+def test_a_trial_that_continues_says_from_where(capsys, monkeypatch, make_record):
+    monkeypatch.setenv("TTY_COMPATIBLE", "0")
+    paused = TrialResult(0, 1, TrialState.STOPPED, "paused after epoch 1 of 20", 1, {"val_macro_f1": 0.5}, 1)
+    reported = EpochReported(report=EpochReport(0, 1, 1, {"val_macro_f1": 0.5}), go_on=False, paused=True)
+    ended, again = TrialEnded(result=paused), TrialStarted(number=0, attempt=2, from_epoch=1)
+    with open_display() as display:
+        display.on_event(ended, make_record(reported, ended))
+        display.on_event(again, make_record(reported, ended, again))
+    shown = capsys.readouterr().err
+    assert "trial 0 paused: val_macro_f1 0.5000 (paused after epoch 1 of 20, " in shown
+    assert "trial 0 continues after epoch 1 (attempt 2): " in shown
 
 
 @pytest.mark.parametrize("terminal", ["0", "1"])

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -266,6 +267,29 @@ class TestFiles:
         model = ward.folder.trial(2) / "model.keras"
         model.unlink()
         assert doctor() == (1, [(f"{model}: the model of the best trial is gone", "open")])
+
+    def test_checkpoints_that_no_trial_can_continue_from_go(self, ward, doctor):
+        ward.play(*trial_events(0), *trial_events(1, ends=False), closed="KILLED")
+        folder = ward.folder.checkpoints
+        folder.mkdir()
+        for name in ("0000-1-00002.npz", "0001-1-00002.npz"):
+            with zipfile.ZipFile(folder / name, "w") as archive:
+                archive.writestr("x", b"y")
+        assert doctor() == (0, [])
+        shutil.copy(folder / "0001-1-00002.npz", folder / "0001-1-00003.npz")  # more epochs than were reported
+        (folder / f".{'0' * 32}.0001-1-00003.npz").touch()
+        (folder / "0001-1-00002.npz").write_bytes((folder / "0001-1-00002.npz").read_bytes()[:-9])
+        problem = f"{folder}: no trial can continue from 3 files, .{'0' * 32}.0001-1-00003.npz to 0001-1-00003.npz"
+        assert doctor() == (0, [(problem, "harmless")])
+        assert doctor("--repair") == (0, [(problem, "repaired")])
+        assert [path.name for path in folder.iterdir()] == ["0000-1-00002.npz"]
+
+    def test_checkpoints_of_a_finished_sweep_go(self, ward, doctor):
+        ward.finish()
+        ward.folder.checkpoints.mkdir()
+        (ward.folder.checkpoints / "0000-1-00002.npz").touch()
+        assert doctor("--repair")[1][0][1] == "repaired"
+        assert list(ward.folder.checkpoints.iterdir()) == []
 
     def test_what_lost_attempts_left_goes(self, ward, doctor):
         ward.finish()

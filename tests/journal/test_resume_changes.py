@@ -154,10 +154,8 @@ class TestWhatTrialsDependOn:
         assert why.endswith("galaxy-exp resume s-1 --as-recorded")
 
     def test_is_refused_in_an_option_by_its_name(self, journal):
-        with pytest.raises(
-            ConfigError, match=r"^--set training.epochs: training.epochs: was 20, is 2 now\n"
-        ) as refused:
-            find_change(journal.record, overrides=["training.epochs=2"])
+        with pytest.raises(ConfigError, match=r"^--set search.seed: search.seed: was 3, is 2 now\n") as refused:
+            find_change(journal.record, overrides=["search.seed=2"])
         assert "--as-recorded" not in str(refused.value)
 
     def test_is_left_aside_on_request(self, journal, file):
@@ -168,6 +166,29 @@ class TestWhatTrialsDependOn:
         file.write_text(SWEEP.replace("max_trials: 5", "max_trails: 6"))
         with pytest.raises(ConfigError, match=r'search.max_trails: unknown key; did you mean "max_trials"'):
             find_change(journal.record)
+
+
+class TestEpochs:
+    def test_may_be_raised(self, journal):
+        event = find_change(journal.record, flags=[FlagValue("--epochs", "training.epochs", 80)])
+        assert changes_of(event) == [("training.epochs", 20, 80)]
+
+    def test_cannot_be_lowered(self, journal):
+        with pytest.raises(ConfigError, match=r"^--epochs: training.epochs: was 20, is 2 now; .* only be raised$"):
+            find_change(journal.record, flags=[FlagValue("--epochs", "training.epochs", 2)])
+
+    def test_cannot_change_where_the_sampler_chose_them(self, journal):
+        journal.append(TrialProposed(number=0, values={"tuner/epochs": 3}, seed=1))
+        with pytest.raises(ConfigError, match=r"was 20, is 80 now; search.sampler .* chose the epochs of each trial"):
+            find_change(journal.record, overrides=["training.epochs=80"])
+
+    def test_reopen_a_search_until_a_finalist_is_trained_again(self, journal):
+        journal.append(TrialProposed(number=0, values={}, seed=1))
+        journal.append(FinalistsChosen(numbers=[0], reason="max_trials reached"))
+        assert find_change(journal.record, overrides=["training.epochs=80"]).reopens_search
+        journal.append(TrialProposed(number=1, values={}, seed=1, confirms=0))
+        with pytest.raises(ConfigError, match=r"its finalists are being trained again, so training.epochs cannot"):
+            find_change(journal.record, overrides=["training.epochs=80"])
 
 
 class TestASearchThatIsOver:

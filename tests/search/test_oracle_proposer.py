@@ -10,7 +10,7 @@ from galaxy_exp.errors import SweepFailedError
 from galaxy_exp.records import Outcome, TrialState
 from galaxy_exp.search.building import build_proposer
 from galaxy_exp.search.oracle_proposer import OracleProposer
-from galaxy_exp.search.proposer import NoProposal, epochs_of
+from galaxy_exp.search.proposer import NoProposal, continued_trial, epochs_of
 from galaxy_exp.space.search_space import SearchSpace
 
 BAYESIAN = "BayesianOptimizationOracle"
@@ -91,6 +91,11 @@ def test_hyperband_says_how_long_a_trial_is_trained_and_promotes_the_best():
     promoted = [configuration(v) for v in proposals if v["tuner/epochs"] == 3 and v["tuner/round"] == 1]
     best = sorted(first_round, key=loss)[:3]
     assert [values for values in best if values not in promoted] == []
+    continued = {number: continued_trial(values) for number, values in enumerate(proposals)}
+    assert [each is None for each in continued.values()] == [values["tuner/round"] == 0 for values in proposals]
+    for number, (earlier, n_epochs) in ((number, each) for number, each in continued.items() if each):
+        assert configuration(proposals[earlier]) == configuration(proposals[number])
+        assert proposals[earlier]["tuner/epochs"] == n_epochs
     assert epochs_of({"width": 3}, 20) == 20
 
 

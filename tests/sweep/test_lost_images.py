@@ -84,18 +84,18 @@ def test_a_killed_sweep_that_is_resumed_without_its_images_leaves_no_run_open(pr
 def test_images_that_the_workers_alone_cannot_read_end_the_sweep_in_one_line(prepared, tmp_path):
     """As in a folder that is not mounted where they run."""
     config = SweepConfig().model_dump(mode="json")
-    trial = TrialRecord(1, {}, 0, proposed_at=0.0)
+    trial = TrialRecord(1, {}, 0, proposed_at=0.0, losses_in_a_row=1)
     for resumed in range(2):  # the first loss after that may be of before the folder was repaired
         folder = tmp_path / f"s-{resumed}"
         with Journal.create(folder, started(config=config, data_folder=str(prepared.folder))) as journal:
             images = SweepImages(journal.record, pytest.fail)
             trial.losses.append(f"{DATA_GONE}: [Errno 2] No such file or directory: 'x.npy'")
-            assert images.files_for(trial, 2 + 2 * resumed) == prepared.files
+            assert images.files_for(trial) == prepared.files
             trial.losses.append(trial.losses[-1])
             with pytest.raises(
                 EngineError, match=r"trial 1: .*\[Errno 2\] .*'x.npy'; .* must be shared by all workers"
             ):
-                images.files_for(trial, 3 + 2 * resumed)
+                images.files_for(trial)
 
 
 def sweep_from_a_file(project, prepared):

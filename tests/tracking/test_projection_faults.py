@@ -16,6 +16,7 @@ from galaxy_exp.journal.events import (
     EpochReported,
     SweepStarted,
     TrialEnded,
+    TrialProjected,
     TrialProposed,
     TrialStarted,
     WorkerLost,
@@ -85,6 +86,39 @@ SCRIPT = [
     TrialEnded(result=result(1, 1)),
 ]
 
+PAUSED = TrialResult(0, 1, TrialState.STOPPED, "paused after epoch 2 of 3", 2, {"val_macro_f1": 0.12}, 2, 5.0,
+                     parameters=10, precision="float32", backend="b")  # fmt: skip
+CONTINUED = [
+    TrialProposed(number=0, values={"units": 3}, seed=7),
+    TrialStarted(number=0, attempt=1),
+    EpochReported(report=report(0, 1, 1), go_on=True),
+    EpochReported(report=report(0, 1, 2), go_on=False, paused=True),
+    TrialEnded(result=PAUSED),
+    TrialProposed(number=1, values={"units": 4}, seed=8),
+    TrialStarted(number=1, attempt=1),
+    EpochReported(report=report(1, 1, 1), go_on=True),
+    WorkerLost(number=1, attempt=1, reason="killed"),
+    TrialStarted(number=1, attempt=2, from_epoch=1),
+    EpochReported(report=report(1, 2, 2), go_on=True),
+    TrialEnded(result=result(1, 2)),
+    TrialStarted(number=0, attempt=2, from_epoch=2),
+    EpochReported(report=report(0, 2, 3), go_on=True),
+    TrialEnded(result=replace(result(0, 2), epochs=3, best_epoch=3)),
+]
+"""Trial 0 is paused and continues; trial 1 loses its worker and continues. No epoch is repeated."""
+
+REPEATED = [
+    *CONTINUED[:-1],
+    WorkerLost(number=0, attempt=2, reason="killed"),
+    TrialStarted(number=0, attempt=3, from_epoch=2),
+    EpochReported(report=report(0, 3, 3), go_on=True),
+    WorkerLost(number=0, attempt=3, reason="killed"),
+    TrialStarted(number=0, attempt=4, from_epoch=3),
+    *(EpochReported(report=report(0, 4, epoch), go_on=True) for epoch in (1, 2, 3)),
+    TrialEnded(result=replace(result(0, 4), epochs=3, best_epoch=3)),
+]
+"""As before, but attempt 2 of trial 0 left no checkpoint of its epoch, and attempt 4 could not read its own."""
+
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
@@ -123,8 +157,8 @@ def begin(tmp_path, prepared, client, request):
     return journal, make, warnings
 
 
-def play(journal, projection):
-    for event in SCRIPT:
+def play(journal, projection, script=SCRIPT):
+    for event in script:
         projection.on_event(journal.append(event), journal.record)
 
 
@@ -171,6 +205,83 @@ def test_killed_after_any_call_the_next_process_mends_it(begin, client, request,
     make(FragileClient(client)).catch_up()
     assert warnings == []
     assert_in_order(client, journal, request.node.name)
+
+
+class TestContinuedTrials:
+    def test_a_trial_keeps_its_run_as_long_as_no_epoch_is_repeated(self, begin, client, request):
+        journal, make, warnings = begin
+        projection = make(client)
+        play(journal, projection, CONTINUED[:5])
+        run_id = journal.record.trials[0].run_id
+        run = client.get_run(run_id)
+        assert (run.info.status, run.info.run_name) == ("FINISHED", "trial 000 (baseline, stopped)")
+        assert run.data.tags[names.REASON] == "paused after epoch 2 of 3"
+        play(journal, projection, CONTINUED[5:13])
+        run = client.get_run(run_id)
+        assert (run.info.status, run.info.run_name) == ("RUNNING", "trial 000 (baseline)")
+        assert (run.data.tags[names.STATE], run.data.tags[names.REASON]) == ("running", "continues after epoch 2")
+        assert "paused" not in run.data.tags[names.NOTE]
+        play(journal, projection, CONTINUED[13:])
+        assert warnings == []
+        assert_in_order(client, journal, request.node.name)
+        run = client.get_run(journal.record.trials[0].run_id)
+        assert (run.info.run_id, run.info.run_name) == (run_id, "trial 000 (baseline)")
+        assert (run.data.tags[names.REASON], run.data.tags[names.EPOCHS]) == ("done", "3")
+        assert (run.data.metrics["best_val_macro_f1"], run.data.metrics["best_epoch"]) == (0.5, 3)
+        assert client.search_runs([run.info.experiment_id], run_view_type=ViewType.DELETED_ONLY) == []
+
+    def test_a_run_with_epochs_that_do_not_count_is_replaced(self, begin, client, request):
+        journal, make, warnings = begin
+        play(journal, make(client), REPEATED)
+        assert warnings == []
+        assert_in_order(client, journal, request.node.name)
+        assert [report.attempt for report in journal.record.trials[0].reports] == [4, 4, 4]
+
+    @pytest.mark.parametrize("script", [CONTINUED, REPEATED], ids=["continued", "repeated"])
+    def test_a_store_that_missed_it_all_gets_the_same(self, begin, client, request, script):
+        journal, make, warnings = begin
+        for event in script:
+            journal.append(event)
+        make(client).catch_up()
+        assert warnings == []
+        assert_in_order(client, journal, request.node.name)
+
+    @pytest.mark.parametrize("calls", range(1, 70, 3))
+    def test_killed_after_any_call_the_next_process_repairs_it(self, begin, client, request, calls):
+        journal, make, warnings = begin
+        projection = make(FragileClient(client, die_after=calls))
+        for event in REPEATED:
+            written = journal.append(event)
+            try:
+                projection.on_event(written, journal.record)
+            except Killed:
+                projection = make(FragileClient(client))
+        make(FragileClient(client)).catch_up()
+        assert warnings == []
+        assert_in_order(client, journal, request.node.name)
+
+    def test_a_run_that_was_deleted_or_closed_meanwhile_is_as_it_should_be(self, begin, client, request):
+        journal, make, _ = begin
+        projection = make(client)
+        play(journal, projection, CONTINUED[:12])
+        run_id = journal.record.trials[0].run_id
+        client.set_tag(run_id, names.CLOSED, "closed by galaxy-exp doctor")
+        client.delete_run(run_id)
+        play(journal, projection, CONTINUED[12:])
+        assert_in_order(client, journal, request.node.name)
+        assert names.CLOSED not in client.get_run(run_id).data.tags
+
+    def test_an_end_that_was_written_too_late_does_not_count_for_the_trial_that_has_continued(self, begin):
+        journal, _, _ = begin
+        for event in CONTINUED[:-1]:
+            journal.append(event)
+        journal.append(TrialProjected(number=0, attempt=1))
+        journal.append(CONTINUED[-1])
+        assert not journal.record.trials[0].projected
+        journal.append(TrialProjected(number=0, attempt=1))
+        assert not journal.record.trials[0].projected
+        journal.append(TrialProjected(number=0, attempt=2))
+        assert journal.record.trials[0].projected
 
 
 def test_a_running_trial_has_its_best_value_so_far_to_sort_by(begin, client):

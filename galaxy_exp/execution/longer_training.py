@@ -1,0 +1,69 @@
+"""Trials of a search that continue when the sweep is resumed with more epochs a trial."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from galaxy_exp.config.differences import EPOCHS
+from galaxy_exp.folders import CheckpointName, SweepFolder
+from galaxy_exp.journal.checkpoints import best_checkpoint
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.records import HyperparameterValue, TrialState
+
+__all__ = ["LongerTraining", "find_longer_training"]
+
+
+@dataclass(frozen=True, slots=True)
+class LongerTraining:
+    """The trials that trained all the epochs there were before."""
+
+    numbers: tuple[int, ...]
+    """Those that continue, the best first."""
+    others: Mapping[str, int]
+    """Of the others how many, by the reason why they do not continue."""
+
+    def describe(self, epochs: int) -> list[str]:
+        """One line about the trials that continue, and one for each reason why others do not.
+
+        Args:
+            epochs: of a trial from now on.
+        """
+        named = ", ".join(map(str, self.numbers))
+        lines = [f"trials that continue to epoch {epochs}, the best first: {named}"] if named else []
+        return lines + [f"completed trials that do not continue: {n}, since {why}" for why, n in self.others.items()]
+
+
+def find_longer_training(record: SweepRecord, folder: SweepFolder) -> LongerTraining:
+    """Which completed trials of the search have epochs left since `training.epochs` was raised.
+
+    Paused trials are not among them: whether they continue is decided as before. Stopped trials have ended.
+
+    Args:
+        folder: with the checkpoints of the sweep.
+    """
+    found = folder.find_checkpoints()
+    former = {change.then for event in record.changed for change in event.changes if change.key == EPOCHS}
+    complete = [
+        trial
+        for trial in record.leaderboard()
+        if trial.state is TrialState.COMPLETED and trial.epochs in former - {record.config.training.epochs}
+    ]
+    obstacles = {trial.number: _obstacle(trial, found) for trial in complete}
+    return LongerTraining(
+        tuple(number for number, why in obstacles.items() if why is None),
+        Counter(why for why in obstacles.values() if why is not None),
+    )
+
+
+def _obstacle(trial: TrialRecord, found: Collection[CheckpointName]) -> str | None:
+    if (why := _why_not_longer(trial.values)) is not None:
+        return why
+    best = best_checkpoint(trial, found)
+    return None if best is not None and best.epoch == trial.epochs else "they left no checkpoint of their last epoch"
+
+
+def _why_not_longer(values: Mapping[str, HyperparameterValue]) -> str | None:
+    """Why a training that is complete cannot be continued; None if it can."""
+    return "their cosine schedules ended with their last epoch" if values.get("schedule") == "cosine" else None
