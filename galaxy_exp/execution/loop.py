@@ -15,7 +15,7 @@ from galaxy_exp.execution.trials import NewTrial, NoTrial, TrialSource
 from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialProposed, TrialStarted, WorkerLost
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.records import DATA_GONE, DISK_FULL, EpochReport, TrialResult, TrialSpec, TrialState
+from galaxy_exp.records import DATA_GONE, DISK_FULL, Decision, EpochReport, TrialResult, TrialSpec, TrialState
 from galaxy_exp.search.proposer import epochs_of
 from galaxy_exp.search.pruners import Pruner
 from galaxy_exp.seeding import derive_seed
@@ -190,7 +190,7 @@ class SweepLoop:
         if should_continue and self._stopping() and report.epoch < self._epochs_of(report.number):
             self._no_longer_running(report.number)
             return
-        self._engine.answer(report.number, should_continue)
+        self._engine.answer(report.number, Decision.CONTINUE if should_continue else Decision.STOP)
         self._hang_detector.note_report(report.number)
 
     def _should_stop(self, report: EpochReport) -> bool:

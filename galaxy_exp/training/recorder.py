@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.evaluation.metrics import summarise_predictions
 from galaxy_exp.hypermodel.outputs import OutputKind, find_output_kind, to_probabilities
-from galaxy_exp.records import EpochReport, TrialSpec
+from galaxy_exp.records import Decision, EpochReport, TrialSpec
 from galaxy_exp.training.fitting import SplitArrays, TrainingEnded
 from galaxy_exp.training.predictions import predict_outputs
 
@@ -46,7 +46,7 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
 
     Args:
         model: predicts and is kept, even if the callback is attached to another model.
-        report: called with each epoch's metrics; False stops the training after this epoch.
+        report: called with each epoch's metrics; PAUSE and STOP end the training after this epoch.
 
     Attributes:
         reports: all epochs so far.
@@ -58,7 +58,7 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
     """
 
     def __init__(
-        self, spec: TrialSpec, model: keras.Model, data: SplitArrays, report: Callable[[EpochReport], bool]
+        self, spec: TrialSpec, model: keras.Model, data: SplitArrays, report: Callable[[EpochReport], Decision]
     ) -> None:
         super().__init__()
         self.set_model(model)
@@ -137,11 +137,11 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
     def _send(self, report: EpochReport) -> None:
         self.reports.append(report)
         try:
-            go_on = self._report(report)
+            decision = self._report(report)
         except Exception as error:
             self.report_error = error
             raise
-        if not go_on and report.epoch < self._spec.epochs:
+        if decision is not Decision.CONTINUE and report.epoch < self._spec.epochs:
             self.stopped = True
             self.model.stop_training = self._network.stop_training = True
 

@@ -12,7 +12,7 @@ import keras
 
 from galaxy_exp.errors import DataError, is_disk_full, reason_of
 from galaxy_exp.hypermodel.flops import count_flops
-from galaxy_exp.records import DATA_GONE, DISK_FULL, EpochReport, TrialResult, TrialSpec, TrialState
+from galaxy_exp.records import DATA_GONE, DISK_FULL, Decision, EpochReport, TrialResult, TrialSpec, TrialState
 from galaxy_exp.redaction import hide_password
 from galaxy_exp.space.search_space import SearchSpace
 from galaxy_exp.training.fit_probe import LengthGuard
@@ -48,12 +48,12 @@ class InfeasibleError(Exception):
     """A constraint of the sweep is broken; names it and the value."""
 
 
-def run_trial(spec: TrialSpec, report: Callable[[EpochReport], bool]) -> TrialResult:
+def run_trial(spec: TrialSpec, report: Callable[[EpochReport], Decision]) -> TrialResult:
     """Trains one network and writes its best epoch to `spec.folder`.
 
     Args:
         spec: of the trial.
-        report: called after each epoch; False stops the training. What it raises passes through.
+        report: called after each epoch; PAUSE and STOP end the training. What it raises passes through.
 
     Returns:
         COMPLETED after all epochs, or fewer if the hypermodel ends early; STOPPED by `report`; FAILED by any exception
@@ -75,7 +75,7 @@ def run_trial(spec: TrialSpec, report: Callable[[EpochReport], bool]) -> TrialRe
     return _result(spec, progress, failure, time.perf_counter() - started)
 
 
-def _train(spec: TrialSpec, report: Callable[[EpochReport], bool], progress: _Progress) -> None:
+def _train(spec: TrialSpec, report: Callable[[EpochReport], Decision], progress: _Progress) -> None:
     data = open_split(spec.data)
     network = build_network(spec, data.train_images)
     model = network.model
