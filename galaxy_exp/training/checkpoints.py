@@ -102,7 +102,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         model = self._network.model
         if obstacle := why_not_continuable(self._network):
             return obstacle
-        if self.model is not model:
+        if self.model is not None and self.model is not model:
             return OTHER_MODEL
         planned, n_trained = (self.params or {}).get("epochs"), len(self._recorder.reports)
         if getattr(model, "train_function", None) is None or planned is None:

@@ -133,7 +133,7 @@ def _fit(
     checkpoints: Checkpoints,
 ) -> None:
     guard = LengthGuard(spec.epochs, network.hp, spec.first_epoch)
-    callbacks = [guard, *([continuation] if continuation is not None else []), recorder, checkpoints]
+    callbacks = [*([continuation] if continuation is not None else []), guard, recorder, checkpoints]
     try:
         with suppress(TrainingEnded):
             fit_model(
