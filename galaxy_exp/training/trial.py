@@ -116,10 +116,7 @@ def _train_in_session(spec: TrialSpec, report: Callable[[EpochReport], Decision]
     checkpoints = Checkpoints(spec, network, recorder)
     continuation = Continuation(spec, network, recorder) if spec.resume_from is not None else None
     with closing(checkpoints):
-        if continuation is not None and spec.first_epoch >= spec.epochs:
-            continuation.restore(with_optimizer=False)
-        else:
-            _fit(spec, network, data, recorder, continuation, checkpoints)
+        _fit(spec, network, data, recorder, continuation, checkpoints)
         _finish(spec, network, data, recorder, progress)
     progress.no_checkpoint = checkpoints.missing or ""
 
@@ -135,6 +132,9 @@ def _fit(
     guard = LengthGuard(spec.epochs, network.hp, spec.first_epoch)
     callbacks = [*([continuation] if continuation is not None else []), guard, recorder, checkpoints]
     try:
+        if continuation is not None and spec.first_epoch >= spec.epochs:
+            continuation.restore(with_optimizer=False)
+            return
         with suppress(TrainingEnded):
             fit_model(
                 network, data, epochs=spec.epochs, callbacks=callbacks, seed=spec.seed, first_epoch=spec.first_epoch
@@ -144,9 +144,9 @@ def _fit(
     except CannotContinueError:
         raise
     except Exception as error:
-        # a user-defined fit that does not expect to begin with a later epoch
+        # before an epoch began: a user-defined fit does not expect a later one, or the state could not be put back
         if continuation is not None and (isinstance(error, WrongLengthError) or not continuation.has_begun):
-            raise CannotContinueError(f"its fit does not accept initial_epoch: {reason_of(error)}") from error
+            raise CannotContinueError(f"its training cannot begin with a later epoch: {reason_of(error)}") from error
         raise
 
 
@@ -191,7 +191,7 @@ def _result(spec: TrialSpec, progress: _Progress, failure: Exception | None, sec
     state, reason = _ending(spec, recorder, failure)
     if progress.unsearched and failure is None:
         reason += f"; not searched, always its default: {', '.join(progress.unsearched)} (see hp.conditional_scope)"
-    if progress.began_anew:
+    if progress.began_anew and failure is None:
         reason += f"; began anew: {progress.began_anew}"
     if progress.no_checkpoint and failure is None:
         reason += f"; cannot continue: {progress.no_checkpoint}"

@@ -13,6 +13,7 @@ FIGURES = {
     "epochs_without": [10.0, 10.1, 10.0],
     "copying": [0.05, 0.05],
     "writing": [0.1, 0.15],
+    "writing_processor": [0.05, 0.06],
     "share": 0.0175,
     "difference": 0.02,
     "bytes": 134_000_000,

@@ -94,7 +94,7 @@ def test_a_killed_trial_ends_as_the_unbroken_one(engine, specify, case):
     assert isinstance(lost, LostWorker), lost
     assert len(reports) == KILLED_IN - 1
     saved = checkpoint_path(spec.checkpoints, 0, 1, KILLED_IN - 1)
-    assert [path for path in spec.checkpoints.iterdir() if not path.name.startswith(".")] == [saved]
+    assert saved.exists()
 
     engine.submit(attempt(spec, 2, resume_from=saved, first_epoch=KILLED_IN - 1))
     rest = follow(engine, 0)

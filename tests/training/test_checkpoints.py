@@ -5,6 +5,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+from checkpoint_worker import when_written
 from tiny_disks import fill_disk, tiny_disk
 
 from galaxy_exp.checkpoint_file import checkpoint_path, read_checkpoint, read_identity, why_not_longer
@@ -128,7 +129,7 @@ def test_a_training_that_cannot_continue_says_why(make_spec, folder, model, reas
     [
         ("WithoutInitialEpoch", "its fit takes no initial_epoch"),
         ("Ignoring", "its fit ignores initial_epoch: it begins with epoch 1"),
-        ("Refusing", "its fit does not accept initial_epoch: 'what is an initial_epoch?'"),
+        ("Refusing", "its training cannot begin with a later epoch: 'what is an initial_epoch?'"),
         ("Looping", "its fit does not train through model.fit"),
         ("TwoOptimizers", "its model has more than one optimizer"),
     ],
@@ -220,6 +221,7 @@ def test_a_trial_that_was_killed_after_its_last_epoch_ends_without_training(make
 
 
 def test_one_checkpoint_of_an_attempt_is_kept_and_none_of_a_stopped_epoch(make_spec, folder, monkeypatch):
+    monkeypatch.setattr(checkpoints.Checkpoints, "_is_due", when_written(checkpoints.Checkpoints._is_due))
     monkeypatch.setattr(checkpoints, "FIRST_SECONDS", 0.0)
     monkeypatch.setattr(checkpoints, "SHARE", 1e9)
     spec = make_spec(epochs=5, checkpoints=folder)
