@@ -32,7 +32,7 @@ from benchmarks.sizes import fill_in
 from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
 from galaxy_exp.config.sweep import RangeSpace, SpaceEntry, ValuesSpace
 from galaxy_exp.data import PreparedData, load_dataset, prepare_split
-from galaxy_exp.records import HyperparameterValue, Objective, TrialSpec, TrialState
+from galaxy_exp.records import Decision, HyperparameterValue, Objective, TrialSpec, TrialState
 from galaxy_exp.seeding import derive_seed
 
 SPACE: dict[str, SpaceEntry] = {
@@ -169,10 +169,10 @@ def train_one(
 
     curves: dict[str, list[float]] = {name: [] for name in METRICS}
 
-    def report(epoch: Any) -> bool:
+    def report(epoch: Any) -> Decision:
         for name, curve in curves.items():
             curve.append(round(epoch.metrics[name], 5))
-        return True
+        return Decision.CONTINUE
 
     spec = TrialSpec(
         sweep_id="curves",

@@ -133,6 +133,7 @@ BENCHMARKS = {
     "benchmarks/predict.py": "memory and speed of galaxy-exp predict, by number of images",
     "benchmarks/training.py": "images/s of the tutorial's network against its script and the peak of the machine",
     "benchmarks/profile_step.py": "where the time of a training step of that network goes, operation by operation",
+    "benchmarks/checkpoints.py": "what checkpoints cost, by an epoch of the tutorial's network",
     "benchmarks/gpu.py": "images/s with the images on the GPU, and a sweep there; needs JAX",
     "benchmarks/precision.py": "float32 and bfloat16 with the same seeds: scores and time",
     "benchmarks/block_order.py": "where pooling stands in a block with batch normalisation: scores and time",

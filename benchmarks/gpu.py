@@ -139,13 +139,14 @@ def measure_speed(simulated: dict[str, Any], scratch: Path, epochs: int) -> list
 
 def _train(spec: Any) -> tuple[Any, list[float]]:
     """The result of a trial, and images/s of each of its epochs."""
+    from galaxy_exp.records import Decision
     from galaxy_exp.training import run_trial
 
     speeds: list[float] = []
 
-    def note(report: Any) -> bool:
+    def note(report: Any) -> Any:
         speeds.append(report.metrics["images_per_second"])
-        return True
+        return Decision.CONTINUE
 
     return run_trial(spec, note), speeds
 

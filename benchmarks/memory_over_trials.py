@@ -29,7 +29,7 @@ from galaxy_exp.execution.engine import Engine, LostWorker
 from galaxy_exp.execution.worker_pool import build_engine
 from galaxy_exp.hypermodel.discovery import discover_space
 from galaxy_exp.hypermodel.loading import load_hypermodel
-from galaxy_exp.records import EpochReport, Objective, TrialResult, TrialSpec
+from galaxy_exp.records import Decision, EpochReport, Objective, TrialResult, TrialSpec
 from galaxy_exp.search.building import build_proposer
 from galaxy_exp.search.proposer import NoProposal
 
@@ -87,7 +87,7 @@ def _train(engine: Engine, spec: TrialSpec) -> TrialResult:
         if isinstance(event, TrialResult):
             return event
         if isinstance(event, EpochReport):
-            engine.answer(spec.number, True)
+            engine.answer(spec.number, Decision.CONTINUE)
         if isinstance(event, LostWorker):
             raise RuntimeError(event.reason)
 

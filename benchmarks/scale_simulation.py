@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from benchmarks.scale_worker import made_up_metrics
 from galaxy_exp.execution.engine import EngineEvent
-from galaxy_exp.records import EpochReport, TrialResult, TrialSpec, TrialState
+from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialSpec, TrialState
 
 __all__ = ["SimulatedEngine"]
 
@@ -67,11 +67,11 @@ class SimulatedEngine:
         self._leave()
         return event
 
-    def answer(self, number: int, should_continue: bool) -> None:
+    def answer(self, number: int, decision: Decision) -> None:
         """See `Engine.answer`."""
         self._enter()
         spec, epoch = self._specs[number], self._epochs[number]
-        if should_continue and epoch < spec.epochs:
+        if decision is Decision.CONTINUE and epoch < spec.epochs:
             self._report_later(spec, epoch + 1)
         else:
             self._say(self._now, self._result(spec, epoch))

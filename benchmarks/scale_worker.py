@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from galaxy_exp.execution.worker import RunTrial, main
-from galaxy_exp.records import EpochReport, TrialResult, TrialSpec, TrialState
+from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialSpec, TrialState
 from galaxy_exp.seeding import derive_seed
 
 __all__ = ["SECONDS_VARIABLE", "made_up_metrics", "sleep_through"]
@@ -23,7 +23,7 @@ SECONDS_VARIABLE = "GALAXY_EXP_BENCHMARK_SECONDS"
 """Environment variable: how long a trial sleeps, all its epochs together."""
 
 
-def sleep_through(spec: TrialSpec, report: Callable[[EpochReport], bool]) -> TrialResult:
+def sleep_through(spec: TrialSpec, report: Callable[[EpochReport], Decision]) -> TrialResult:
     """A trial whose epochs are naps of equal length."""
     began = time.perf_counter()
     nap = float(os.environ[SECONDS_VARIABLE]) / spec.epochs
@@ -33,7 +33,7 @@ def sleep_through(spec: TrialSpec, report: Callable[[EpochReport], bool]) -> Tri
         epoch += 1
         time.sleep(nap)
         metrics = made_up_metrics(spec.seed, epoch)
-        if not report(EpochReport(spec.number, spec.attempt, epoch, metrics)):
+        if report(EpochReport(spec.number, spec.attempt, epoch, metrics)) is not Decision.CONTINUE:
             break
     _leave_predictions(spec)
     state = TrialState.COMPLETED if epoch == spec.epochs else TrialState.STOPPED

@@ -58,7 +58,7 @@ def _measure(source: str, seeds: int, epochs: int, variants: Mapping[str, Varian
     from galaxy_exp.data import load_dataset, prepare_split
     from galaxy_exp.hypermodel.discovery import discover_space
     from galaxy_exp.hypermodel.loading import load_hypermodel
-    from galaxy_exp.records import Objective, TrialSpec
+    from galaxy_exp.records import Decision, Objective, TrialSpec
     from galaxy_exp.space.overrides import build_space
     from galaxy_exp.training import run_trial
 
@@ -86,7 +86,7 @@ def _measure(source: str, seeds: int, epochs: int, variants: Mapping[str, Varian
                         objective=Objective(SCORES[0], "max"),
                         folder=Path(scratch) / f"{row['name']} {seed}",
                     ),
-                    lambda report: True,
+                    lambda report: Decision.CONTINUE,
                 )
                 for name in SCORES:
                     row[name].append(result.metrics[name])

@@ -33,7 +33,7 @@ from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitCon
 from galaxy_exp.data import ImageDataset, build_dataset, load_dataset, prepare_split
 from galaxy_exp.data.simulated import CLASS_NAMES, simulate_galaxies
 from galaxy_exp.evaluation.metrics import confusion_matrix, per_class_table, per_class_text, summarise_predictions
-from galaxy_exp.records import EpochReport, Objective, SplitFiles, TrialSpec, TrialState
+from galaxy_exp.records import Decision, EpochReport, Objective, SplitFiles, TrialSpec, TrialState
 
 NETWORK: dict[str, Any] = {
     "n_blocks": 4,
@@ -167,11 +167,11 @@ def _run_trial(files: SplitFiles, dataset: ImageDataset, folder: Path, epochs: i
     return run_trial(spec, _print_epoch)
 
 
-def _print_epoch(report: EpochReport) -> bool:
+def _print_epoch(report: EpochReport) -> Decision:
     shown = (f"{name} {report.metrics[name]:.3f}" for name in ("loss", "val_accuracy", "val_macro_f1"))
     speed = f"{report.metrics['images_per_second']:.0f} images/s"
     print(f"epoch {report.epoch}: {', '.join(shown)}, {speed}", file=sys.stderr, flush=True)
-    return True
+    return Decision.CONTINUE
 
 
 def evaluate(model_file: Path, data: Path, mapped: Mapping[int, int], dataset: ImageDataset) -> dict[str, Any]:

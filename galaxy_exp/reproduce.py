@@ -19,7 +19,7 @@ from galaxy_exp.journal.journal import read_record
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.preparation import restore_data
 from galaxy_exp.quiet import import_keras_quietly
-from galaxy_exp.records import EpochReport, TrialResult, TrialSpec
+from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialSpec
 
 __all__ = ["TOLERANCE", "Reproduction", "find_trial", "reproduce_trial"]
 
@@ -162,7 +162,7 @@ def _train(engine: LocalEngine, spec: TrialSpec, n_epochs: int) -> list[EpochRep
         match event:
             case EpochReport():
                 reports.append(event)
-                engine.answer(spec.number, event.epoch < n_epochs)
+                engine.answer(spec.number, Decision.CONTINUE if event.epoch < n_epochs else Decision.STOP)
             case LostWorker():
                 raise SweepFailedError(f"the process that trained trial {spec.number} again died: {event.reason}")
             case TrialResult():

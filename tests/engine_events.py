@@ -1,6 +1,6 @@
 """How tests of engines play the loop's part."""
 
-from galaxy_exp.records import EpochReport
+from galaxy_exp.records import Decision, EpochReport
 
 TIMEOUT_SECONDS = 120
 
@@ -11,10 +11,10 @@ def wait(engine):
     return event
 
 
-def follow(engine, number, go_on=True):
+def follow(engine, number, decision=Decision.CONTINUE):
     """Answers every report until the trial ends; returns all events."""
     events = [wait(engine)]
     while isinstance(events[-1], EpochReport):
-        engine.answer(number, go_on)
+        engine.answer(number, decision)
         events.append(wait(engine))
     return events

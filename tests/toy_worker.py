@@ -13,7 +13,7 @@ from pathlib import Path
 
 from galaxy_exp.execution.worker import main
 from galaxy_exp.folders import write_atomically
-from galaxy_exp.records import EpochReport, Objective, TrialResult, TrialSpec, TrialState
+from galaxy_exp.records import Decision, EpochReport, Objective, TrialResult, TrialSpec, TrialState
 
 EPOCHS = 3
 SIGNALS = {"stop": signal.SIGSTOP, "segfault": signal.SIGSEGV, "kill": signal.SIGKILL}
@@ -29,7 +29,7 @@ def train(spec, report):
         if epoch == 2 and spec.attempt <= values.get("until", 1):
             meet(values.get("fate"), values.get("group"))
         metrics = {"val_macro_f1": values["score"] * (1 - 0.5**epoch)}
-        if not report(EpochReport(spec.number, spec.attempt, epoch, metrics)):
+        if report(EpochReport(spec.number, spec.attempt, epoch, metrics)) is not Decision.CONTINUE:
             break
     write_atomically(spec.folder / "model.keras", lambda path: path.write_text(str(spec.attempt)))
     state = TrialState.COMPLETED if epoch == spec.epochs else TrialState.STOPPED

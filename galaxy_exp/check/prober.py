@@ -13,7 +13,7 @@ from typing import Any
 
 from galaxy_exp.check.probe import Probe
 from galaxy_exp.execution.worker import WorkerDied, WorkerProcess, main
-from galaxy_exp.records import EpochReport, TrialSpec
+from galaxy_exp.records import Decision, EpochReport, TrialSpec
 
 __all__ = ["Prober"]
 
@@ -47,7 +47,7 @@ class Prober:
         self._process.send(spec)
         try:
             self._process.receive(None)  # the question whether to time it
-            self._process.send(with_timing)
+            self._process.send(Decision.CONTINUE if with_timing else Decision.STOP)
             found: Any = self._process.receive(None)
         except WorkerDied as died:
             return Probe(problem=self._describe_end(str(died), printed_before))
@@ -67,8 +67,9 @@ def _find_probing() -> Any:
     """Imports Keras and its backend."""
     from galaxy_exp.check.probing import probe_network
 
-    def probe(spec: TrialSpec, ask: Callable[[EpochReport], bool]) -> Probe:
-        return probe_network(spec, with_timing=ask(EpochReport(spec.number, spec.attempt, 0, {})))
+    def probe(spec: TrialSpec, ask: Callable[[EpochReport], Decision]) -> Probe:
+        answer = ask(EpochReport(spec.number, spec.attempt, 0, {}))
+        return probe_network(spec, with_timing=answer is Decision.CONTINUE)
 
     return probe
 

@@ -14,7 +14,7 @@ from distributed import Future
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.execution.dask_protocol import DaskConnection, Message, TaskOver, answer_trial, kill_trial
 from galaxy_exp.execution.engine import EngineEvent, LostWorker, SlotFreed, WorkerEvent
-from galaxy_exp.records import EpochReport, TrialSpec
+from galaxy_exp.records import Decision, EpochReport, TrialSpec
 
 __all__ = ["DaskEngine"]
 
@@ -40,7 +40,7 @@ class _Task:
     """Of its first message; see `Message.run`."""
     epoch: int = 0
     """The last one that was reported."""
-    answer: bool | None = None
+    answer: Decision | None = None
     """To that report; None if there is none yet."""
 
     def sent(self, event: WorkerEvent | TaskOver) -> bool:
@@ -126,11 +126,11 @@ class DaskEngine:
             if message is None and left <= _LOOK_SECONDS:
                 return None
 
-    def answer(self, number: int, should_continue: bool) -> None:
+    def answer(self, number: int, decision: Decision) -> None:
         task = self._task_of(number)
         if task is not None:
-            task.answer = should_continue
-            self._connection.call(answer_trial, task.address, task.spec, task.epoch, should_continue)
+            task.answer = decision
+            self._connection.call(answer_trial, task.address, task.spec, task.epoch, decision)
 
     def kill(self, number: int, reason: str) -> None:
         """See `Engine.kill`; the loss is reported at once, since the worker may be unreachable."""

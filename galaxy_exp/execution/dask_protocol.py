@@ -31,7 +31,7 @@ from galaxy_exp.execution.clusters import CONNECT_SECONDS, Cluster
 from galaxy_exp.execution.engine import LostWorker, WorkerEvent
 from galaxy_exp.execution.resources import thread_environment
 from galaxy_exp.execution.worker import WORKER_MODULE, WorkerDied, WorkerProcess
-from galaxy_exp.records import TrialResult, TrialSpec
+from galaxy_exp.records import Decision, TrialResult, TrialSpec
 
 __all__ = ["DaskConnection", "Message", "TaskOver", "answer_trial", "kill_trial"]
 
@@ -243,12 +243,12 @@ _HOSTS: dict[tuple[str, str], _Host] = {}
 """By topic and address of the Dask worker, since one process can contain several Dask workers."""
 
 
-def answer_trial(topic: str, number: int, attempt: int, epoch: int, should_continue: bool, dask_worker: Worker) -> None:
+def answer_trial(topic: str, number: int, attempt: int, epoch: int, decision: Decision, dask_worker: Worker) -> None:
     """Answers the report of an epoch; no effect if that was answered before or if the trial has ended."""
     host = _HOSTS.get((topic, dask_worker.address))
     if host is not None and host.trial == (number, attempt) and host.unanswered == epoch:
         host.unanswered = None
-        host.process.send(should_continue)
+        host.process.send(decision)
 
 
 def kill_trial(topic: str, number: int, attempt: int, dask_worker: Worker) -> None:

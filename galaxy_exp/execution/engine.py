@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from galaxy_exp.records import EpochReport, TrialResult, TrialSpec
+from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialSpec
 
 __all__ = ["Engine", "EngineEvent", "LostWorker", "SlotFreed", "WorkerEvent"]
 
@@ -59,7 +59,7 @@ class Engine(Protocol):
             EngineError: no worker can be reached any more.
         """
 
-    def answer(self, number: int, should_continue: bool) -> None:
+    def answer(self, number: int, decision: Decision) -> None:
         """Answers the last report of a trial; no effect if its worker has died since."""
 
     def kill(self, number: int, reason: str) -> None:

@@ -10,7 +10,7 @@ from multiprocessing.connection import wait
 
 from galaxy_exp.execution.engine import EngineEvent, LostWorker
 from galaxy_exp.execution.worker import WorkerDied, WorkerProcess, end_processes
-from galaxy_exp.records import TrialResult, TrialSpec
+from galaxy_exp.records import Decision, TrialResult, TrialSpec
 
 __all__ = ["LocalEngine"]
 
@@ -95,10 +95,10 @@ class LocalEngine:
                 return None
             self._ready.extend(worker for connection, worker in busy.items() if connection in ready)
 
-    def answer(self, number: int, should_continue: bool) -> None:
+    def answer(self, number: int, decision: Decision) -> None:
         worker = self._worker_with(number)
         if worker is not None:
-            worker.process.send(should_continue)
+            worker.process.send(decision)
 
     def kill(self, number: int, reason: str) -> None:
         worker = self._worker_with(number)

@@ -226,7 +226,7 @@ class SweepLoop:
         if should_continue and self._stopping() and report.epoch < self._epochs_of(report.number):
             self._no_longer_running(report.number)
             return
-        self._engine.answer(report.number, should_continue)
+        self._engine.answer(report.number, Decision.CONTINUE if should_continue else Decision.STOP)
         self._hang_detector.note_report(report.number)
 
     def _should_stop(self, report: EpochReport) -> bool:

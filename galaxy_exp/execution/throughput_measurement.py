@@ -15,7 +15,7 @@ from pathlib import Path
 
 from galaxy_exp.execution.resources import threads_each
 from galaxy_exp.execution.worker import RunTrial, WorkerDied, WorkerProcess, end_processes, main
-from galaxy_exp.records import EpochReport, Throughput, TrialSpec
+from galaxy_exp.records import Decision, EpochReport, Throughput, TrialSpec
 
 __all__ = [
     "Measurements",
@@ -115,7 +115,7 @@ class MeasuringProcesses:
             NotMeasuredError: one of them died or failed.
         """
         for process in self._processes:
-            process.send(True)
+            process.send(Decision.CONTINUE)
         return sum(report.metrics["images_per_second"] for report in self._next_reports())
 
     def end(self) -> None:

@@ -22,14 +22,14 @@ from pathlib import Path
 
 import psutil
 
-from galaxy_exp.records import EpochReport, TrialResult, TrialSpec
+from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialSpec
 
 __all__ = ["WORKER_MODULE", "RunTrial", "WorkerDied", "WorkerProcess", "die_with_parent", "end_processes", "main"]
 
 WORKER_MODULE = "galaxy_exp.execution.worker"
 
-RunTrial = Callable[[TrialSpec, Callable[[EpochReport], bool]], TrialResult]
-"""Trains one attempt at a trial; calls the function with each epoch's report and stops if it returns False."""
+RunTrial = Callable[[TrialSpec, Callable[[EpochReport], Decision]], TrialResult]
+"""Trains one attempt at a trial; calls the function with each epoch's report and ends unless it answers CONTINUE."""
 
 _EXIT_SECONDS = 0.2
 _TERMINATE_SECONDS = 5.0
@@ -117,7 +117,7 @@ class WorkerProcess:
         self._first_size = None
         ours.send((path, self._idle_seconds))
 
-    def send(self, message: TrialSpec | bool) -> None:
+    def send(self, message: TrialSpec | Decision) -> None:
         """Sends a trial, or the answer to a report; if the process has died, `receive` reports it."""
         if self._pipe is not None:
             try:
@@ -246,10 +246,10 @@ def _serve(pipe: Connection, find_run_trial: Callable[[], RunTrial], doing: str)
     run_trial = find_run_trial()  # imports TensorFlow while the driver prepares the sweep
     _log("is ready")
 
-    def report(epoch: EpochReport) -> bool:
+    def report(epoch: EpochReport) -> Decision:
         pipe.send(epoch)
-        should_continue: bool = pipe.recv()
-        return should_continue
+        decision: Decision = pipe.recv()
+        return decision
 
     while pipe.poll(idle_seconds):
         spec: TrialSpec = pipe.recv()

@@ -53,7 +53,10 @@ def fit_batches(
         kwargs: further arguments of `keras.Model.fit`.
     """
     shared = {"shuffle": False, **kwargs, "callbacks": list(callbacks), "verbose": verbose}
-    is_possible = _compiles_for_device(model) and verbose == 0 and set(kwargs) <= {"epochs", "validation_data"}
+    is_possible = (
+        _compiles_for_device(model) and verbose == 0 and set(kwargs) <= {"epochs", "initial_epoch", "validation_data"}
+    )
+    batches.rewind(kwargs.get("initial_epoch", 0))
     images = _on_device(batches.images) if is_possible and not any(map(_sees_batches, callbacks)) else None
     if keras.backend.backend() != "tensorflow":
         shared["callbacks"] = [_OrderOfEpoch(batches), *callbacks]

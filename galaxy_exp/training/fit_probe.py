@@ -104,13 +104,14 @@ class LengthGuard(keras.callbacks.Callback):  # type: ignore[misc]
     Args:
         epochs: of the trial.
         hp: for the name of the hyperparameter at fault.
+        first_epoch: how many epochs were trained before.
     """
 
-    def __init__(self, epochs: int, hp: keras_tuner.HyperParameters) -> None:
+    def __init__(self, epochs: int, hp: keras_tuner.HyperParameters, first_epoch: int = 0) -> None:
         super().__init__()
         self._epochs = epochs
         self._hp = hp
-        self._n_fits = self._planned = 0
+        self._n_fits, self._planned = 0, first_epoch
         self._begins = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "fit_model",
     "missing_parameters",
     "open_split",
+    "takes_initial_epoch",
 ]
 
 NO_EPOCH = "the hypermodel's fit ended without a single epoch; it must pass `callbacks` to model.fit, or call them"
@@ -67,6 +68,7 @@ def fit_model(
     epochs: int,
     callbacks: Sequence[keras.callbacks.Callback],
     seed: int,
+    first_epoch: int = 0,
 ) -> None:
     """Trains the model through `hypermodel.fit`, KerasTuner's convention.
 
@@ -74,12 +76,17 @@ def fit_model(
     that parameter. GalaxyCNN gets no validation data, since the trial predicts the validation images itself. A
     hypermodel without `fit` is trained here on batches, so that the images stay on disk. Its labels have the form that
     its loss accepts; a user-defined `fit` gets whole numbers and may convert them itself.
+
+    Args:
+        epochs: of the trial, with those that were trained before.
+        first_epoch: how many epochs were trained before; Keras's `initial_epoch`, which `fit` gets if it is not 0.
     """
     hypermodel, hp, model = network.hypermodel, network.hp, network.model
+    continued = {"initial_epoch": first_epoch} if first_epoch else {}
     if not defines_fit(hypermodel):
         labels = encode_labels(data.train_labels, network.labels, network.n_classes)
         batches = Batches(data.train_images, labels, network.batch_size, seed=seed)
-        fit_batches(model, batches, epochs=epochs, callbacks=list(callbacks), verbose=0)
+        fit_batches(model, batches, epochs=epochs, callbacks=list(callbacks), verbose=0, **continued)
         return
     shared: dict[str, Any] = {"epochs": epochs, "callbacks": list(callbacks)}
     if _accepts(hypermodel.fit, "verbose"):
@@ -88,12 +95,17 @@ def fit_model(
     if not isinstance(hypermodel, GalaxyCNN) and _accepts(hypermodel.fit, "validation_data"):
         extras["validation_data"] = (data.validation_images, data.validation_labels)
     with accept_classes(model, network.labels, network.n_classes, np.asarray(data.train_images[:4])):
-        hypermodel.fit(hp, model, data.train_images, data.train_labels, **shared, **extras)
+        hypermodel.fit(hp, model, data.train_images, data.train_labels, **shared, **extras, **continued)
 
 
 def missing_parameters(hypermodel: keras_tuner.HyperModel) -> list[str]:
     """Parameters that a user-defined `fit` lacks."""
     return [name for name in ("epochs", "callbacks") if not _accepts(hypermodel.fit, name)]
+
+
+def takes_initial_epoch(hypermodel: keras_tuner.HyperModel) -> bool:
+    """Whether a training can begin with a later epoch: always without a user-defined `fit`."""
+    return not defines_fit(hypermodel) or _accepts(hypermodel.fit, "initial_epoch")
 
 
 def defines_fit(hypermodel: keras_tuner.HyperModel) -> bool:

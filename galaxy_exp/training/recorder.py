@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.evaluation.metrics import summarise_predictions
 from galaxy_exp.hypermodel.outputs import OutputKind, find_output_kind, to_probabilities
-from galaxy_exp.records import EpochReport, TrialSpec
+from galaxy_exp.records import Decision, EpochReport, TrialSpec
 from galaxy_exp.training.fitting import SplitArrays, TrainingEnded
 from galaxy_exp.training.predictions import predict_outputs
 
@@ -46,19 +46,21 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
 
     Args:
         model: predicts and is kept, even if the callback is attached to another model.
-        report: called with each epoch's metrics; False stops the training after this epoch.
+        report: called with each epoch's metrics; PAUSE and STOP end the training after this epoch.
 
     Attributes:
         reports: all epochs so far.
         best: the best epoch so far, None before the first.
-        stopped: whether `report` asked to stop.
+        decision: the last answer of `report`.
+        stopped: whether it ended the training before the last epoch.
         report_error: an error of `report`, which is not the trial's failure.
         training_seconds: time of all epochs, validation included.
+        seconds_before: of these, the time of epochs that an earlier attempt trained.
         seconds_per_image: of predicting the validation images, in the fastest epoch so far.
     """
 
     def __init__(
-        self, spec: TrialSpec, model: keras.Model, data: SplitArrays, report: Callable[[EpochReport], bool]
+        self, spec: TrialSpec, model: keras.Model, data: SplitArrays, report: Callable[[EpochReport], Decision]
     ) -> None:
         super().__init__()
         self.set_model(model)
@@ -68,12 +70,21 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
         self._report = report
         self.reports: list[EpochReport] = []
         self.best: BestEpoch | None = None
+        self.decision = Decision.CONTINUE
         self.stopped = False
         self.report_error: Exception | None = None
-        self.training_seconds = 0.0
+        self.training_seconds = self.seconds_before = 0.0
         self.seconds_per_image = 0.0
         self._began = time.perf_counter()
         self._trained: float | None = None
+
+    def restore(
+        self, reports: Sequence[EpochReport], best: BestEpoch, training_seconds: float, seconds_per_image: float
+    ) -> None:
+        """Adopts the epochs that an earlier attempt trained, with the values of the attributes of these names."""
+        self.reports, self.best = list(reports), best
+        self.training_seconds = self.seconds_before = training_seconds
+        self.seconds_per_image = seconds_per_image
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the clock."""
@@ -137,11 +148,11 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
     def _send(self, report: EpochReport) -> None:
         self.reports.append(report)
         try:
-            go_on = self._report(report)
+            self.decision = self._report(report)
         except Exception as error:
             self.report_error = error
             raise
-        if not go_on and report.epoch < self._spec.epochs:
+        if self.decision is not Decision.CONTINUE and report.epoch < self._spec.epochs:
             self.stopped = True
             self.model.stop_training = self._network.stop_training = True
 

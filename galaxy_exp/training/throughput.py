@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from galaxy_exp.records import EpochReport, TrialResult, TrialSpec, TrialState
+from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialSpec, TrialState
 from galaxy_exp.training.fitting import TrainingEnded, fit_model, open_split
 from galaxy_exp.training.machine import memory_limit, peak_memory, resolve_precision
 from galaxy_exp.training.recorder import read_numbers
@@ -28,15 +28,15 @@ _EPOCHS = 10_000
 """Epochs of one call of `fit`: more than there is time for."""
 
 
-def measure_throughput(spec: TrialSpec, report: Callable[[EpochReport], bool]) -> TrialResult:
+def measure_throughput(spec: TrialSpec, report: Callable[[EpochReport], Decision]) -> TrialResult:
     """Trains the network of a trial as the trial would, until `report` ends it; writes no file.
 
     Args:
         spec: of the trial.
         report: called after warming up, as epoch 0, and after each window, as epoch 1 and so on. The next window begins
-            when it returns, so several processes can be made to train at the same time; False ends the training, and
-            what it raises passes through. Metrics: `images_per_second` in the window, `memory_bytes`, the peak of the
-            process (0: not known), and `memory_limit` of the machine.
+            when it returns, so several processes can be made to train at the same time; an answer other than CONTINUE
+            ends the training, and what it raises passes through. Metrics: `images_per_second` in the window,
+            `memory_bytes`, the peak of the process (0: not known), and `memory_limit` of the machine.
 
     Returns:
         STOPPED, or FAILED with a one-line reason.
@@ -79,7 +79,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
         report_error: an error of `report`, which is not the network's failure.
     """
 
-    def __init__(self, spec: TrialSpec, report: Callable[[EpochReport], bool]) -> None:
+    def __init__(self, spec: TrialSpec, report: Callable[[EpochReport], Decision]) -> None:
         super().__init__()
         self._spec = spec
         self._report = report
@@ -124,11 +124,11 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
             "memory_limit": float(memory_limit()[1]),
         }
         try:
-            go_on = self._report(EpochReport(self._spec.number, self._spec.attempt, self._window, metrics))
+            decision = self._report(EpochReport(self._spec.number, self._spec.attempt, self._window, metrics))
         except Exception as error:
             self.report_error = error
             raise
-        if not go_on:
+        if decision is not Decision.CONTINUE:
             raise TrainingEnded
         self._window += 1
         self._n_seen_before, self._began = self.n_seen, time.perf_counter()

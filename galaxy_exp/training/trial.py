@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
 import keras
 
 from galaxy_exp.errors import DataError, is_disk_full, reason_of
 from galaxy_exp.hypermodel.flops import count_flops
-from galaxy_exp.records import DATA_GONE, DISK_FULL, EpochReport, TrialResult, TrialSpec, TrialState
+from galaxy_exp.records import DATA_GONE, DISK_FULL, Decision, EpochReport, TrialResult, TrialSpec, TrialState
 from galaxy_exp.redaction import hide_password
 from galaxy_exp.space.search_space import SearchSpace
-from galaxy_exp.training.fit_probe import LengthGuard
-from galaxy_exp.training.fitting import NO_EPOCH, TrainingEnded, fit_model, open_split
+from galaxy_exp.training.checkpoints import Checkpoints
+from galaxy_exp.training.continuation import CannotContinueError, Continuation
+from galaxy_exp.training.fit_probe import LengthGuard, WrongLengthError
+from galaxy_exp.training.fitting import NO_EPOCH, SplitArrays, TrainingEnded, fit_model, open_split
 from galaxy_exp.training.machine import resolve_precision
 from galaxy_exp.training.recorder import BestEpoch, DivergedError, EpochRecorder
 from galaxy_exp.training.session import fresh_session
 from galaxy_exp.training.trial_files import save_history, save_network, save_probabilities
-from galaxy_exp.training.trial_network import build_network, rehearse_keeping
+from galaxy_exp.training.trial_network import TrialNetwork, build_network, rehearse_keeping
 from galaxy_exp.wording import shorten
 
 __all__ = ["MAX_REASON", "failure_reason", "run_trial"]
 
 MAX_REASON = 300
 """Number of characters; the traceback has the rest."""
+
+_LOG = logging.getLogger(__name__)
 
 _OUT_OF_MEMORY = ("ResourceExhausted", "OutOfMemory", "RESOURCE_EXHAUSTED")
 """In the type or text of errors of TensorFlow, Torch and JAX (XLA)."""
@@ -42,31 +47,40 @@ class _Progress:
     flops: int = 0
     unsearched: tuple[str, ...] = ()
     """Hyperparameters that the hypermodel declared and the sweep's space lacks."""
+    began_anew: str = ""
+    """Why its checkpoint could not be used, if so."""
+    no_checkpoint: str = ""
+    """Why it was paused and left no checkpoint, if so."""
 
 
 class InfeasibleError(Exception):
     """A constraint of the sweep is broken; names it and the value."""
 
 
-def run_trial(spec: TrialSpec, report: Callable[[EpochReport], bool]) -> TrialResult:
-    """Trains one network and writes its best epoch to `spec.folder`.
+def run_trial(spec: TrialSpec, report: Callable[[EpochReport], Decision]) -> TrialResult:
+    """Trains one network, or trains it on from a checkpoint, and writes its best epoch to `spec.folder`.
+
+    A checkpoint that cannot be used is reported in the worker's log and in the result's reason, and the trial begins
+    with its first epoch.
 
     Args:
         spec: of the trial.
-        report: called after each epoch; False stops the training. What it raises passes through.
+        report: called after each epoch; PAUSE and STOP end the training. What it raises passes through.
 
     Returns:
         COMPLETED after all epochs, or fewer if the hypermodel ends early; STOPPED by `report`; FAILED by any exception
         or a loss that is not finite, with a one-line reason and the traceback; INFEASIBLE if a constraint is broken:
         before training if the network alone shows it. In the first two states the folder has `model.keras`,
-        `validation_probabilities.npy` and `history.csv`.
+        `validation_probabilities.npy` and `history.csv`. All but `seconds` counts the epochs before the checkpoint too.
     """
     started = time.perf_counter()
     spec = replace(spec, precision=resolve_precision(spec.precision))
     progress = _Progress()
     failure: Exception | None = None
     try:
-        with fresh_session(spec.seed, spec.precision, spec.deterministic):
+        if why := _train_if_continuable(spec, report, progress):
+            _LOG.warning("trial %d begins anew: %s", spec.number, why)
+            spec, progress = replace(spec, resume_from=None, first_epoch=0), _Progress(began_anew=why)
             _train(spec, report, progress)
     except Exception as error:
         if progress.recorder is not None and error is progress.recorder.report_error:
@@ -75,7 +89,23 @@ def run_trial(spec: TrialSpec, report: Callable[[EpochReport], bool]) -> TrialRe
     return _result(spec, progress, failure, time.perf_counter() - started)
 
 
-def _train(spec: TrialSpec, report: Callable[[EpochReport], bool], progress: _Progress) -> None:
+def _train_if_continuable(
+    spec: TrialSpec, report: Callable[[EpochReport], Decision], progress: _Progress
+) -> str | None:
+    """Why the trial must begin anew, if so."""
+    try:
+        _train(spec, report, progress)
+    except CannotContinueError as error:
+        return str(error)
+    return None
+
+
+def _train(spec: TrialSpec, report: Callable[[EpochReport], Decision], progress: _Progress) -> None:
+    with fresh_session(spec.seed, spec.precision, spec.deterministic):
+        _train_in_session(spec, report, progress)
+
+
+def _train_in_session(spec: TrialSpec, report: Callable[[EpochReport], Decision], progress: _Progress) -> None:
     data = open_split(spec.data)
     network = build_network(spec, data.train_images)
     model = network.model
@@ -83,17 +113,52 @@ def _train(spec: TrialSpec, report: Callable[[EpochReport], bool], progress: _Pr
     _check_constraints(spec, {"parameters": progress.parameters, "flops": progress.flops})
     rehearse_keeping(network, data.train_images)
     progress.recorder = recorder = EpochRecorder(spec, model, data, report)
-    guard = LengthGuard(spec.epochs, network.hp)
-    with suppress(TrainingEnded):
-        fit_model(network, data, epochs=spec.epochs, callbacks=[guard, recorder], seed=spec.seed)
-    if not recorder.stopped:
-        guard.check_end()
+    checkpoints = Checkpoints(spec, network, recorder)
+    continuation = Continuation(spec, network, recorder) if spec.resume_from is not None else None
+    with closing(checkpoints):
+        _fit(spec, network, data, recorder, continuation, checkpoints)
+        _finish(spec, network, data, recorder, progress)
+    progress.no_checkpoint = checkpoints.missing or ""
+
+
+def _fit(
+    spec: TrialSpec,
+    network: TrialNetwork,
+    data: SplitArrays,
+    recorder: EpochRecorder,
+    continuation: Continuation | None,
+    checkpoints: Checkpoints,
+) -> None:
+    guard = LengthGuard(spec.epochs, network.hp, spec.first_epoch)
+    callbacks = [*([continuation] if continuation is not None else []), guard, recorder, checkpoints]
+    try:
+        if continuation is not None and spec.first_epoch >= spec.epochs:
+            continuation.restore(with_optimizer=False)
+            return
+        with suppress(TrainingEnded):
+            fit_model(
+                network, data, epochs=spec.epochs, callbacks=callbacks, seed=spec.seed, first_epoch=spec.first_epoch
+            )
+        if not recorder.stopped:
+            guard.check_end()
+    except CannotContinueError:
+        raise
+    except Exception as error:
+        # before an epoch began: a user-defined fit does not expect a later one, or the state could not be put back
+        if continuation is not None and (isinstance(error, WrongLengthError) or not continuation.has_begun):
+            raise CannotContinueError(f"its training cannot begin with a later epoch: {reason_of(error)}") from error
+        raise
+
+
+def _finish(
+    spec: TrialSpec, network: TrialNetwork, data: SplitArrays, recorder: EpochRecorder, progress: _Progress
+) -> None:
     searched = SearchSpace.from_config(spec.space).names
     progress.unsearched = tuple(dict.fromkeys(entry.name for entry in network.hp.space if entry.name not in searched))
     if recorder.best is None:
         raise RuntimeError(NO_EPOCH)
     _check_constraints(spec, _costs(progress, recorder))
-    _save(model, recorder.best, recorder, spec, data.train_images.shape[1:])
+    _save(network.model, recorder.best, recorder, spec, data.train_images.shape[1:])
 
 
 def _costs(progress: _Progress, recorder: EpochRecorder) -> dict[str, float]:
@@ -114,8 +179,7 @@ def _check_constraints(spec: TrialSpec, costs: Mapping[str, float]) -> None:
 def _save(
     model: keras.Model, best: BestEpoch, recorder: EpochRecorder, spec: TrialSpec, image_shape: Sequence[int]
 ) -> None:
-    if best.epoch < len(recorder.reports):
-        model.set_weights(best.weights)
+    model.set_weights(best.weights)
     save_network(model, best.kind, spec.folder, image_shape)
     save_probabilities(best.probabilities, spec.folder)
     save_history(recorder.reports, spec.folder)
@@ -127,6 +191,10 @@ def _result(spec: TrialSpec, progress: _Progress, failure: Exception | None, sec
     state, reason = _ending(spec, recorder, failure)
     if progress.unsearched and failure is None:
         reason += f"; not searched, always its default: {', '.join(progress.unsearched)} (see hp.conditional_scope)"
+    if progress.began_anew and failure is None:
+        reason += f"; began anew: {progress.began_anew}"
+    if progress.no_checkpoint and failure is None:
+        reason += f"; cannot continue: {progress.no_checkpoint}"
     return TrialResult(
         number=spec.number,
         attempt=spec.attempt,
@@ -153,7 +221,8 @@ def _ending(spec: TrialSpec, recorder: EpochRecorder | None, failure: Exception 
         return TrialState.FAILED, failure_reason(failure or RuntimeError("ended before training"))
     epochs = len(recorder.reports)
     if recorder.stopped:
-        return TrialState.STOPPED, f"stopped after epoch {epochs} of {spec.epochs}"
+        what = "paused" if recorder.decision is Decision.PAUSE else "stopped"
+        return TrialState.STOPPED, f"{what} after epoch {epochs} of {spec.epochs}"
     if epochs < spec.epochs:
         return TrialState.COMPLETED, f"ended itself after epoch {epochs} of {spec.epochs}"
     return TrialState.COMPLETED, f"all {spec.epochs} epochs"

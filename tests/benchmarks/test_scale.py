@@ -5,7 +5,7 @@ import pytest
 from benchmarks import scale
 from benchmarks.scale_run import Settings
 from benchmarks.scale_simulation import SimulatedEngine
-from galaxy_exp.records import EpochReport, Objective, SplitFiles, TrialResult, TrialSpec, TrialState
+from galaxy_exp.records import Decision, EpochReport, Objective, SplitFiles, TrialResult, TrialSpec, TrialState
 
 
 class Stopwatch:
@@ -38,7 +38,7 @@ class TestSimulatedEngine:
         assert engine.free_slots() == 0
         first = engine.next_event(100)
         assert (first.number, first.epoch, engine.clock()) == (0, 1, 30)
-        engine.answer(0, False)
+        engine.answer(0, Decision.STOP)
         stopped = engine.next_event(100)
         assert isinstance(stopped, TrialResult)
         assert (stopped.state, stopped.epochs, stopped.seconds) == (TrialState.STOPPED, 1, 30)
@@ -51,7 +51,7 @@ class TestSimulatedEngine:
         engine.submit(make_spec(0))
         engine.next_event(100)
         stopwatch.seconds = 5  # between report and answer
-        engine.answer(0, True)
+        engine.answer(0, Decision.CONTINUE)
         assert engine.next_event(100).epoch == 2
         assert engine.clock() == 65
         assert engine.idle_seconds == 60

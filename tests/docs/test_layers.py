@@ -29,10 +29,11 @@ GROUND = {
     "wording",
     "interrupts",
 }
-BASE = GROUND | {"folders", "config", "space"}
+BASE = GROUND | {"folders", "checkpoint_file", "config", "space"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{part: set() for part in GROUND},
     "folders": {"errors"},
+    "checkpoint_file": {"errors", "records", "folders"},
     "config": {"errors", "records", "redaction", "wording", "interrupts", "search_methods"},
     "space": {"errors", "records", "wording", "config"},
     "data": BASE,

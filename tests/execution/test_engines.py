@@ -13,7 +13,7 @@ from engine_events import TIMEOUT_SECONDS, follow, wait
 from galaxy_exp.execution.engine import LostWorker, SlotFreed
 from galaxy_exp.execution.local_engine import LocalEngine
 from galaxy_exp.execution.worker import WorkerProcess
-from galaxy_exp.records import EpochReport, TrialResult, TrialState
+from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialState
 
 pytestmark = pytest.mark.slow
 
@@ -70,7 +70,7 @@ def test_a_worker_waits_for_the_answer_and_stops_when_told(engine, make_spec):
     engine.submit(make_spec(epochs=50))
     assert isinstance(wait(engine), EpochReport)
     assert engine.next_event(0.5) is None
-    engine.answer(0, False)
+    engine.answer(0, Decision.STOP)
     result = wait(engine)
     assert (result.state, result.epochs) == (TrialState.STOPPED, 1)
 
@@ -158,7 +158,7 @@ def test_answering_a_dead_worker_does_no_harm(engine, make_spec, children):
     for process in children():
         os.kill(process.pid, signal.SIGKILL)
     time.sleep(0.2)
-    engine.answer(0, True)
+    engine.answer(0, Decision.CONTINUE)
     assert isinstance(wait(engine), LostWorker)
 
 

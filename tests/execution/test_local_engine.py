@@ -18,7 +18,7 @@ from galaxy_exp.execution.local_engine import LocalEngine
 from galaxy_exp.execution.resources import available_cores, threads_each
 from galaxy_exp.execution.worker import WorkerProcess
 from galaxy_exp.execution.worker_pool import build_engine
-from galaxy_exp.records import EpochReport, TrialResult
+from galaxy_exp.records import Decision, EpochReport, TrialResult
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +51,7 @@ def test_one_of_three_workers_is_killed_and_the_others_continue(tmp_path, make_s
         unanswered = {first.number}
         while len([event for event in events if not isinstance(event, EpochReport)]) < 3:
             for number in unanswered:
-                engine.answer(number, True)
+                engine.answer(number, Decision.CONTINUE)
             events.append(wait(engine))
             unanswered = {events[-1].number} if isinstance(events[-1], EpochReport) else set()
         (lost,) = [event for event in events if isinstance(event, LostWorker)]
@@ -84,7 +84,7 @@ def test_each_worker_is_read_once_before_any_is_read_again(engine, tmp_path):
     time.sleep(2)  # by now all have reported
     for _ in range(3):
         event = wait(engine)
-        engine.answer(event.number, True)
+        engine.answer(event.number, Decision.CONTINUE)
         numbers.append(event.number)
         time.sleep(0.2)  # the next report of this worker is there
     assert sorted(numbers) == [0, 1, 2]

@@ -15,7 +15,7 @@ from galaxy_exp.execution.loop import SweepLoop
 from galaxy_exp.execution.trials import FinalistSource, SearchSource
 from galaxy_exp.journal.events import FinalistsChosen, SweepChanged
 from galaxy_exp.journal.journal import Journal, read_record
-from galaxy_exp.records import DATA_GONE, EpochReport, TrialResult, TrialState
+from galaxy_exp.records import DATA_GONE, Decision, EpochReport, TrialResult, TrialState
 from galaxy_exp.search.proposer import NoProposal
 from galaxy_exp.search.pruners import NoPruner, build_pruner
 
@@ -72,10 +72,10 @@ class ImmediateEngine:
     def metrics(self, spec, epoch):
         return {"val_macro_f1": spec.values["score"] + epoch / 100}
 
-    def answer(self, number, go_on):
+    def answer(self, number, decision):
         for entry in self.running:
             if entry[0].number == number:
-                entry[2] = go_on
+                entry[2] = decision is Decision.CONTINUE
 
 
 class Spec:
@@ -354,8 +354,8 @@ class PatientEngine(ImmediateEngine):
             self.unanswered.add(event.number)
         return event
 
-    def answer(self, number, go_on):
-        super().answer(number, go_on)
+    def answer(self, number, decision):
+        super().answer(number, decision)
         self.unanswered.discard(number)
 
 

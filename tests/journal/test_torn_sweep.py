@@ -14,7 +14,7 @@ from galaxy_exp.execution.loop import SweepLoop
 from galaxy_exp.execution.trials import FinalistSource, SearchSource
 from galaxy_exp.journal.events import SweepEnded, SweepResumed
 from galaxy_exp.journal.journal import Journal, read_record
-from galaxy_exp.records import EpochReport, TrialResult, TrialState
+from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialState
 from galaxy_exp.search.building import build_proposer
 from galaxy_exp.search.pruners import NoPruner, build_pruner
 from galaxy_exp.space.search_space import SearchSpace
@@ -57,10 +57,10 @@ class CurveEngine:
             self.spec = None
         return event
 
-    def answer(self, number, go_on):
+    def answer(self, number, decision):
         if number == LOSES_A_WORKER and self.spec.attempt == 1:
             self.events.append(LostWorker(number, 1, "killed"))
-        elif go_on and self.epoch < EPOCHS:
+        elif decision is Decision.CONTINUE and self.epoch < EPOCHS:
             self.report(self.epoch + 1)
         else:
             self.events.append(self.result())

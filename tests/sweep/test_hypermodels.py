@@ -18,7 +18,7 @@ from galaxy_exp.execution.trials import trial_spec
 from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.journal.journal import read_record
 from galaxy_exp.preparation import restore_data
-from galaxy_exp.records import TrialState
+from galaxy_exp.records import Decision, TrialState
 from galaxy_exp.reproduce import reproduce_trial
 from galaxy_exp.training import run_trial
 
@@ -146,12 +146,12 @@ def test_what_cannot_be_used_is_refused_before_it_is_trained_and_by_check_alike(
 def test_a_loop_that_does_not_stop_is_ended(folder, tmp_path):
     sweep(f"{MINE}OwnLoop", 3)
     spec = replace(spec_of_trial_0(tmp_path), hypermodel=f"{MINE}SlowToStop", epochs=9)
-    result = run_trial(spec, lambda report: report.epoch < 3)
+    result = run_trial(spec, lambda report: Decision.CONTINUE if report.epoch < 3 else Decision.STOP)
     assert (result.state, result.epochs) == (TrialState.STOPPED, 3)
 
 
 def test_check_names_a_fit_that_calls_no_callbacks(folder, tmp_path):
     sweep(f"{MINE}PassesOn", 3)
     spec = replace(spec_of_trial_0(tmp_path), hypermodel=f"{MINE}Deaf")
-    for problem in (probe_network(spec, with_timing=True).problem, run_trial(spec, lambda _: True).reason):
+    for problem in (probe_network(spec, with_timing=True).problem, run_trial(spec, lambda _: Decision.CONTINUE).reason):
         assert "the hypermodel's fit ended without a single epoch; it must pass `callbacks`" in problem

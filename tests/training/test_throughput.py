@@ -2,7 +2,7 @@
 
 import pytest
 
-from galaxy_exp.records import TrialState
+from galaxy_exp.records import Decision, TrialState
 from galaxy_exp.training.throughput import measure_throughput
 
 from .conftest import UserModel
@@ -16,7 +16,7 @@ def watch(spec, windows):
 
     def report(window):
         reports.append(window)
-        return window.epoch < windows
+        return Decision.CONTINUE if window.epoch < windows else Decision.STOP
 
     return measure_throughput(spec, report), reports
 

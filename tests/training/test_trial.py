@@ -8,7 +8,7 @@ import pytest
 
 from galaxy_exp.evaluation.metrics import summarise_predictions
 from galaxy_exp.folders import graph_of
-from galaxy_exp.records import DATA_GONE, EpochReport, Objective, TrialState
+from galaxy_exp.records import DATA_GONE, Decision, EpochReport, Objective, TrialState
 from galaxy_exp.training import resolve_precision, run_trial
 
 from .conftest import CLASSES, UserModel
@@ -20,7 +20,7 @@ METRICS = {
 CLOCKS = {"epoch_seconds", "images_per_second"}
 
 
-def _run(spec, report=lambda _: True):
+def _run(spec, report=lambda _: Decision.CONTINUE):
     reports = []
 
     def collect(epoch):
@@ -123,7 +123,7 @@ def test_a_stopped_trial_keeps_its_best_epoch(make_spec):
 
     def worsened(report):
         losses.append(report.metrics["val_loss"])
-        return losses[-1] <= min(losses)
+        return Decision.CONTINUE if losses[-1] <= min(losses) else Decision.STOP
 
     result, reports = _run(spec, worsened)
     assert result.state is TrialState.STOPPED
@@ -133,13 +133,13 @@ def test_a_stopped_trial_keeps_its_best_epoch(make_spec):
 
 
 def test_a_stop_after_the_last_epoch_is_no_stop(make_spec):
-    result, _ = _run(make_spec(epochs=1), lambda _: False)
+    result, _ = _run(make_spec(epochs=1), lambda _: Decision.STOP)
     assert (result.state, result.reason) == (TrialState.COMPLETED, "all 1 epochs")
 
 
 def test_the_first_report_and_the_result_say_what_auto_came_to(make_spec):
     reports = []
-    result = run_trial(make_spec(precision="auto"), lambda report: reports.append(report) or True)
+    result = run_trial(make_spec(precision="auto"), lambda report: reports.append(report) or Decision.CONTINUE)
     assert [report.precision for report in reports] == [resolve_precision("auto"), "", ""]
     assert result.precision == resolve_precision("auto")
 
@@ -156,7 +156,7 @@ def test_mixed_precision_and_class_weights(make_spec):
 
 
 class TestFailures:
-    def _failed(self, spec, report=lambda _: True):
+    def _failed(self, spec, report=lambda _: Decision.CONTINUE):
         result, _ = _run(spec, report)
         assert result.state is TrialState.FAILED
         assert (result.best_epoch, result.metrics) == (0, {})
