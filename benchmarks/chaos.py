@@ -3,13 +3,14 @@
     python benchmarks/chaos.py --quick
     python benchmarks/chaos.py --keep chaos.jsonl --json chaos.json
     python benchmarks/chaos.py --round 17 --folder look-at-it
+    python benchmarks/chaos.py --checkpoints
 
 Each round is a sweep of six tiny trials (two of them of a finalist) from the command line, with a real `mlflow server`
 (HTTP, SQLite). One to three times it gets a kill -9 of its driver, its worker, the server, or several of them, at
 moments that follow from --seed and the round's number, in any phase: start, search, finalists, sealed test,
 registration, end. After a driver's death `galaxy-exp resume` goes on, until the sweep has ended; some rounds call
 `galaxy-exp sync` then. Journal, files and MLflow are compared with those of the uninterrupted sweep, fact by fact; what
-a clock measured is only counted.
+a clock measured is only counted. With --checkpoints trials leave one after each epoch and continue from it.
 
 A server serves one round after the other and keeps its store, so that damage would show later too. Rounds that differ
 keep their folder and are told; the exit code is then 1.
@@ -59,11 +60,12 @@ class Reference:
 
     facts: list[Fact]
     timeline: list[Step]
+    network: str = "TinyNetwork"
 
     @property
     def digest(self) -> str:
         """Of its facts; a kept round was compared with these."""
-        return hashlib.sha256("\n".join(sorted(map(repr, self.facts))).encode()).hexdigest()[:16]
+        return hashlib.sha256("\n".join([*sorted(map(repr, self.facts)), self.network]).encode()).hexdigest()[:16]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     folder = parsed.folder or Path(tempfile.mkdtemp(prefix="chaos-"))
     numbers = parsed.round or list(range(1, parsed.rounds + 1))
-    reference, lines = play_all(numbers, parsed.seed, folder.resolve(), parsed.keep, parsed.processes, console)
+    network = "CheckpointedNetwork" if parsed.checkpoints else "TinyNetwork"
+    reference, lines = play_all(numbers, parsed.seed, folder.resolve(), parsed.keep, parsed.processes, console, network)
     if parsed.folder is None and not any(map(is_bad, lines)):
         shutil.rmtree(folder)
     report = summarise(reference, lines) | {"machine": machine, "seconds": round(time.monotonic() - began)}
@@ -95,6 +98,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of the moments (1)")
     parser.add_argument("--processes", type=int, default=1, help="rounds at the same time, each with a server (1)")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="keep finished rounds here, and do not repeat them")
+    parser.add_argument("--checkpoints", action="store_true", help="trials continue from checkpoints")
     parser.add_argument("--folder", type=Path, help="where the sweeps lie; all of it is kept")
     parser.add_argument("--quick", action="store_true", help="four rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all results as JSON")
@@ -106,7 +110,13 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def play_all(
-    numbers: Sequence[int], seed: int, folder: Path, keep: Path | None, processes: int, console: Console
+    numbers: Sequence[int],
+    seed: int,
+    folder: Path,
+    keep: Path | None,
+    processes: int,
+    console: Console,
+    network: str = "TinyNetwork",
 ) -> tuple[Reference, list[dict[str, Any]]]:
     """The reference and one line for each round; rounds that are kept are not played again."""
     servers: queue.SimpleQueue[Server] = queue.SimpleQueue()
@@ -116,7 +126,7 @@ def play_all(
         for server in everyone:
             server.start()
             servers.put(server)
-        reference = play_reference(folder / "reference", everyone[0])
+        reference = play_reference(folder / "reference", everyone[0], network)
         known = {tuple(line["key"]): line for line in (read_lines(keep) if keep else [])}
 
         def play(number: int) -> dict[str, Any]:
@@ -146,17 +156,17 @@ def play_all(
             server.kill()
 
 
-def play_reference(folder: Path, server: Server) -> Reference:
+def play_reference(folder: Path, server: Server, network: str = "TinyNetwork") -> Reference:
     """The uninterrupted sweep.
 
     Raises:
         ChaosError: even that one has trouble.
     """
-    one = Round(folder, server, "reference")
+    one = Round(folder, server, "reference", network=network)
     facts = one.play([])
     if one.trouble:
         raise ChaosError(f"the uninterrupted sweep has trouble: {one.trouble[0]}")
-    return Reference(facts, one.timeline)
+    return Reference(facts, one.timeline, network)
 
 
 def play_round(
@@ -166,7 +176,7 @@ def play_round(
     rng = random.Random(f"{seed}/{number}")
     moments = draw_moments(reference.timeline, rng)
     sync = rng.random() < SYNC_SHARE
-    one = Round(folder / f"round-{number}", server, f"round-{number}-{seed}", stopping)
+    one = Round(folder / f"round-{number}", server, f"round-{number}-{seed}", stopping, reference.network)
     began = time.monotonic()
     try:
         differences = compare(reference.facts, one.play(moments, sync))
@@ -190,7 +200,9 @@ def is_bad(line: dict[str, Any]) -> bool:
 def describe(line: dict[str, Any]) -> str:
     """A round in one line, and what is wrong with it in more."""
     kills = "; ".join(f"{' and '.join(kill['victims']) or 'nobody'} in {kill['phase']}" for kill in line["killed"])
-    text = f"round {line['round']}: {line['starts']} starts, {line['seconds']:.0f} s; killed: {kills or 'nobody'}"
+    continued = f", {line['continued']} trials continued" if line.get("continued") else ""
+    text = f"round {line['round']}: {line['starts']} starts{continued}, {line['seconds']:.0f} s; "
+    text += f"killed: {kills or 'nobody'}"
     wrong = [*line["trouble"]]
     wrong += [
         f"{difference['what']}: {difference['kind']}, {difference['key']}: "
@@ -210,6 +222,7 @@ def summarise(reference: Reference, lines: Sequence[dict[str, Any]]) -> dict[str
         "n_rounds": len(lines),
         "starts": sum(line["starts"] for line in lines),
         "synced": sum(line["synced"] for line in lines),
+        "continued": sum(line.get("continued", 0) for line in lines),
         "kills": {who: {phase: kills[who, phase] for phase in PHASES} for who in ("driver", "worker", "server")},
         "compared": {kind: facts[kind] * len(lines) for kind in KINDS},
         **{what: {kind: counted[what, kind] for kind in KINDS} for what in ("lost", "doubled", "different")},
@@ -234,6 +247,7 @@ def build_tables(report: dict[str, Any]) -> list[Table]:
         found.add_row(label, *(f"{report[what][kind]:,}" for what in ("compared", "lost", "doubled", "different")))
     totals = (sum(report[what].values()) for what in ("compared", "lost", "doubled", "different"))
     found.add_row("all", *(f"{total:,}" for total in totals))
+    found.add_row("attempts that continued from a checkpoint", str(report.get("continued", 0)), "", "", "")
     found.add_row("tracebacks, causeless exits, orphans", "", "", "", str(len(report["trouble"])))
     return [kills, found]
 

@@ -104,19 +104,21 @@ def journal_facts(folder: Path, openings_before: int = 0) -> list[Fact]:
     `openings_before` is how often its test set had been opened before the sweep: its own opening is counted from there.
     """
     facts: list[Fact] = []
-    reports: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
-    last_attempt: dict[int, int] = {}
+    reports: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    ended: set[int] = set()
     for event in read_events(folder / "journal.jsonl"):
         match event["event"]:
             case "trial_proposed":
                 facts.append(_fact("trials", event["number"], [event[k] for k in ("seed", "settled", "confirms")]))
                 facts.append(_fact("proposals", event["number"], event["values"]))
+            case "trial_started":
+                origin = event["number"] if event.get("continues") is None else event["continues"]
+                reports[event["number"]] = reports[origin][: event.get("from_epoch", 0)]
             case "epoch_reported":
-                report = event["report"]
-                reports[report["number"], report["attempt"]].append(report)
+                _take_report(reports[event["report"]["number"]], event["report"])
             case "trial_ended":
                 result = event["result"]
-                last_attempt[result["number"]] = result["attempt"]
+                ended.add(result["number"])
                 facts.append(_fact("results", f"trial {result['number']}", _settled(result)))
             case "promotion_decided":
                 own = event["opening"] - openings_before
@@ -126,13 +128,20 @@ def journal_facts(folder: Path, openings_before: int = 0) -> list[Fact]:
                 facts.append(_fact("results", event["event"], _without(event, "time", "name", "reason")))
             case "sealed_test_opened" | "model_registered":
                 facts.append(_fact("results", f"{event['event']} {event['number']}", _without(event, "time", "name")))
-    for number, attempt in last_attempt.items():
-        for report in reports[number, attempt]:
+    for number in sorted(ended):
+        for report in reports[number]:
             facts += [
                 _fact("metrics", f"{number} {name} {report['epoch']}", value, timed=_is_timed(name))
                 for name, value in report["metrics"].items()
             ]
     return facts + _file_facts(folder)
+
+
+def _take_report(known: list[dict[str, Any]], report: dict[str, Any]) -> None:
+    """Adds the report of an epoch; it replaces those of earlier attempts, but not one of its own attempt."""
+    if report["attempt"] not in {other["attempt"] for other in known[report["epoch"] - 1 :]}:
+        del known[report["epoch"] - 1 :]
+    known.append(report)
 
 
 def _settled(result: dict[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ name: chaos
 data:
   source: simulated
   simulated: {{n_images: 120, image_size: 24, class_proportions: equal}}
-hypermodel: benchmarks.chaos_network:TinyNetwork
+hypermodel: benchmarks.chaos_network:{network}
 training: {{epochs: 3, precision: float32, deterministic: true}}
 search: {{max_trials: 4, seed: 3, first_rung: 1, reduction_factor: 2}}
 execution: {{threads: 1}}
@@ -229,18 +229,22 @@ class Round:
         server: lives on after the round.
         name: of its experiment and its registered model in the server's store.
         stopping: once set, the sweep is killed and given up.
+        network: a class of `chaos_network`.
     """
 
     folder: Path
     server: Server
     name: str
     stopping: threading.Event = field(default_factory=threading.Event)
+    network: str = "TinyNetwork"
     killed: list[Killed] = field(default_factory=list)
     starts: int = 0
     trouble: list[str] = field(default_factory=list)
     """Tracebacks, exit codes without a cause, processes that outlived their driver."""
     timeline: list[Step] = field(default_factory=list)
     """Of the last process, where there was no kill."""
+    continued: int = 0
+    """Attempts that began with a checkpoint."""
     openings_before: int = 0
     """How often earlier rounds on this server opened the test set, which is the same for all."""
 
@@ -255,7 +259,7 @@ class Round:
             ChaosError: it does not end.
         """
         self.folder.mkdir(parents=True)
-        (self.folder / "sweep.yaml").write_text(SWEEP.format(name=self.name, uri=self.server.uri))
+        (self.folder / "sweep.yaml").write_text(SWEEP.format(name=self.name, uri=self.server.uri, network=self.network))
         self.server.wait()
         self.openings_before = count_openings(self._client())
         waiting, watched = deque(moments), list[psutil.Process]()
@@ -270,6 +274,8 @@ class Round:
             self._run(["sync"], deque(), watched)
         _, alive = psutil.wait_procs(watched, timeout=10)
         self.trouble += [f"process {process.pid} outlived its driver" for process in alive]
+        begun = [event for event in self._events() if event["event"] == "trial_started"]
+        self.continued = sum(event.get("from_epoch", 0) > 0 for event in begun)
         return self._facts()
 
     def _journal(self) -> Path | None:
@@ -375,7 +381,8 @@ class Round:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"killed": [asdict(one) for one in self.killed], "starts": self.starts, "trouble": self.trouble}
+        killed = [asdict(one) for one in self.killed]
+        return {"killed": killed, "starts": self.starts, "continued": self.continued, "trouble": self.trouble}
 
 
 def _environment() -> dict[str, str]:

@@ -65,6 +65,29 @@ class TestFactsOfAJournal:
         assert {fact.kind for fact in reference} == {"trials", "proposals", "results", "metrics", "files"}
         assert compare(reference, journal_facts(write_sweep("other", lost=2, seconds=7.0))) == []
 
+    def test_an_attempt_that_continued_has_the_epochs_before_its_checkpoint(self, write_sweep, tmp_path):
+        def report(attempt, epoch):
+            metrics = {"val_macro_f1": epoch / 10, "epoch_seconds": 1.0 * attempt}
+            return EpochReported(report=EpochReport(0, attempt, epoch, metrics), go_on=True)
+
+        def facts(name, *events):
+            with Journal.create(tmp_path / name, started()) as journal:
+                for event in (TrialProposed(number=0, values={}, seed=5), *events):
+                    journal.append(event)
+                attempt = journal.record.trials[0].attempt
+                journal.append(TrialEnded(result=TrialResult(0, attempt, TrialState.COMPLETED, "", epochs=2)))
+            return journal_facts(tmp_path / name)
+
+        first, again = TrialStarted(number=0, attempt=1), TrialStarted(number=0, attempt=2, from_epoch=1)
+        expected = facts("unbroken", first, report(1, 1), report(1, 2))
+        assert compare(expected, facts("continued", first, report(1, 1), report(1, 2), again, report(2, 2))) == []
+        assert compare(expected, facts("anew", first, report(1, 1), again, report(2, 1), report(2, 2))) == []
+        doubled = compare(expected, facts("doubled", first, report(1, 1), report(1, 2), report(1, 2)))
+        assert {(one.what, one.key) for one in doubled} == {
+            ("doubled", "0 val_macro_f1 2"),
+            ("doubled", "0 epoch_seconds 2"),
+        }
+
     def test_another_score_differs_in_result_metric_and_predictions(self, write_sweep):
         found = compare(journal_facts(write_sweep("reference")), journal_facts(write_sweep("other", score=0.25)))
         assert sorted((one.what, one.kind, one.key) for one in found) == [
