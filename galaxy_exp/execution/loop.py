@@ -84,6 +84,9 @@ class SweepLoop:
         self._to_issue: deque[int] = deque()
         self._running: set[int] = set()
         """Trials that a worker has; without those that are not answered because the sweep stops."""
+        self._suspended: set[int] = set()
+        """Those of `running` that end only because the sweep stops: they leave a checkpoint, and their end is not
+        journaled, so that resuming continues them."""
         self._looked_at = -math.inf
         """When the loop last looked for hung workers."""
         self._why_none_is_started = ""
@@ -215,27 +218,34 @@ class SweepLoop:
             return
         if report.epoch <= len(self._record.trials[report.number].reports):  # its worker could not use the checkpoint
             del self._curves[report.number][report.epoch - 1 :]
-        trial, epochs = self._record.trials[report.number], self._record.config.training.epochs
-        ordered = ordered_decision(trial, report.epoch, epochs)
-        should_continue = ordered is Decision.CONTINUE
-        should_continue = should_continue and not self._source.exceeded(self._record, self._clock())
-        should_continue = should_continue and not self._should_stop(report)
-        self._write(EpochReported(report=report, go_on=should_continue, paused=ordered is Decision.PAUSE))
+        decision = self._decision(report)
+        is_paused = decision is Decision.PAUSE
+        self._write(EpochReported(report=report, go_on=decision is Decision.CONTINUE, paused=is_paused))
         if (objective := self._record.objective.name) in report.metrics:
             self._curves[report.number].append(report.metrics[objective])
-        if should_continue and self._stopping() and report.epoch < self._epochs_of(report.number):
-            self._no_longer_running(report.number)
-            return
-        self._engine.answer(report.number, Decision.CONTINUE if should_continue else Decision.STOP)
+        if decision is Decision.CONTINUE and self._stopping() and report.epoch < self._epochs_of(report.number):
+            if not self._record.config.execution.has_checkpoints:
+                self._no_longer_running(report.number)
+                return
+            self._suspended.add(report.number)
+            decision = Decision.PAUSE
+        self._engine.answer(report.number, decision)
         self._hang_detector.note_report(report.number)
 
-    def _should_stop(self, report: EpochReport) -> bool:
+    def _decision(self, report: EpochReport) -> Decision:
         number, search = report.number, self._record.config.search
+        ordered = ordered_decision(self._record.trials[number], report.epoch, self._record.config.training.epochs)
+        if ordered is not Decision.CONTINUE:
+            return ordered
+        if report.epoch >= self._epochs_of(number):
+            return Decision.CONTINUE
+        if self._source.exceeded(self._record, self._clock()):
+            return Decision.PAUSE
         if (search.baseline and number == 0) or not self._pruner.is_rung(number, report.epoch):
-            return False
+            return Decision.CONTINUE
         others: dict[int, Sequence[float]] = dict(self._curves)
         curve = [*others.pop(number), report.metrics[self._record.objective.name]]
-        return self._pruner.should_stop(number, curve, others)
+        return Decision.STOP if self._pruner.should_stop(number, curve, others) else Decision.CONTINUE
 
     def _epochs_of(self, number: int) -> int:
         return epochs_of(self._record.trials[number].values, self._record.config.training.epochs)
@@ -246,6 +256,8 @@ class SweepLoop:
 
     def _end(self, result: TrialResult) -> None:
         self._no_longer_running(result.number)
+        if result.number in self._suspended:
+            return
         self._keep_files(result)
         if result.reason == DISK_FULL:  # not a failure of the trial, which is trained again once there is space
             raise EngineError(f"trial {result.number} cannot write its files: {DISK_FULL}; make some")

@@ -116,6 +116,12 @@ class Worker:
         return event
 
     def answer(self, number, decision):
+        epoch = self.reported.epoch
+        if decision is not Decision.CONTINUE and epoch < self.spec.epochs:
+            self.events.clear()
+            metrics = self.reported.metrics
+            stopped = TrialResult(number, self.spec.attempt, TrialState.STOPPED, "", epoch, metrics, epochs=epoch)
+            self.events.append(stopped)
         write(self.folder, (number, self.spec.attempt, self.reported.epoch))
         before = CheckpointName(number, self.spec.attempt, self.reported.epoch - 1)
         self.folder.checkpoint(before).unlink(missing_ok=True)
@@ -197,11 +203,26 @@ class TestRecovery:
         assert record.trials[0].state is TrialState.LOST
         assert record.trials[0].result.reason == "lost 4 workers; the last: killed"
 
-    def test_after_a_kill_of_the_driver_it_continues_too(self, run):
-        run(0.5, stopping=lambda record: record.epochs >= 3)
+    def test_after_ctrl_c_it_continues_with_the_next_epoch(self, run):
+        record, _ = run(0.5, stopping=lambda record: record.epochs >= 3)
+        assert record.trials[0].result is None
         record, worker = run(0.5, fresh=False)
-        assert worker.begun == [(0, 2, 2, "0000-1-00002.npz")]  # the third epoch was not answered
+        assert worker.begun == [(0, 2, 3, "0000-1-00003.npz")]
         assert record.epochs == EPOCHS
+
+    def test_without_checkpoints_ctrl_c_does_not_wait_for_one(self, run):
+        run(0.5, stopping=lambda record: record.epochs >= 3, checkpoint_gib=0)
+        _, worker = run(0.5, fresh=False, checkpoint_gib=0)
+        assert worker.begun == [(0, 2, 0, None)]
+
+    def test_after_a_kill_of_the_driver_it_continues_from_its_last_checkpoint(self, run, monkeypatch):
+        monkeypatch.setattr(Worker, "answer", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(0.5)
+        monkeypatch.undo()
+        write(run.folder, (0, 1, 1), (0, 1, 2))
+        _, worker = run(0.5, fresh=False)
+        assert worker.begun == [(0, 2, 1, "0000-1-00001.npz")]  # the second was never reported
 
     def test_an_epoch_that_ended_the_trial_is_reported_again(self):
         """The driver was killed between its answer and the trial's end, so the same answer has to be given."""
@@ -303,7 +324,7 @@ class TestMoreEpochs:
             journal.append(find_change(journal.record, overrides=["search.max_epochs=28"]))
         assert left == (0, 3)
         record, worker = run(*self.SCORES, fresh=False, to_continue=left, max_epochs=28)
-        assert [(number, attempt, first) for number, attempt, first, _ in worker.begun] == [(2, 3, 6)]
+        assert [(number, attempt, first) for number, attempt, first, _ in worker.begun] == [(2, 3, 7)]
         assert [trial.epochs for trial in record.trials.values()] == [6, 8, 8, 6]
 
     def test_others_say_why_not(self, run, longer):
@@ -340,10 +361,8 @@ class TestPromotedByKerasTuner:
         assert trial.seed == record.trials[0].seed
 
     def test_while_it_trains_the_other_s_checkpoint_is_kept(self, run):
-        run(self.FIRST, self.PROMOTED, checkpoint_gib=KIB / 2, stopping=lambda record: record.epochs >= 3)
-        assert (0, 1, 2) in found(run.folder)
-        record, worker = run(self.FIRST, self.PROMOTED, fresh=False)
-        assert worker.begun == [(1, 2, 2, "0000-1-00002.npz")]
+        record, worker = run(self.FIRST, self.PROMOTED, checkpoint_gib=KIB / 2, script={(1, 1): 3, (1, 2): 3})
+        assert [begun[2:] for begun in worker.begun[1:]] == [(2, "0000-1-00002.npz")] * 3
         assert record.epochs == 6
 
     def test_without_it_the_same_is_trained_from_the_first_epoch(self, run, monkeypatch):
