@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from galaxy_exp.checkpoint_file import CheckpointError, read_identity, why_not_longer
 from galaxy_exp.config.differences import EPOCHS
 from galaxy_exp.folders import CheckpointName, SweepFolder
 from galaxy_exp.journal.checkpoints import best_checkpoint
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.records import HyperparameterValue, TrialState
+from galaxy_exp.records import TrialState
 
 __all__ = ["LongerTraining", "find_longer_training"]
 
@@ -32,7 +33,7 @@ class LongerTraining:
         """
         named = ", ".join(map(str, self.numbers))
         lines = [f"trials that continue to epoch {epochs}, the best first: {named}"] if named else []
-        return lines + [f"completed trials that do not continue: {n}, since {why}" for why, n in self.others.items()]
+        return lines + [f"completed trials that do not continue: {n} ({why})" for why, n in self.others.items()]
 
 
 def find_longer_training(record: SweepRecord, folder: SweepFolder) -> LongerTraining:
@@ -50,20 +51,18 @@ def find_longer_training(record: SweepRecord, folder: SweepFolder) -> LongerTrai
         for trial in record.leaderboard()
         if trial.state is TrialState.COMPLETED and trial.epochs in former - {record.config.training.epochs}
     ]
-    obstacles = {trial.number: _obstacle(trial, found) for trial in complete}
+    obstacles = {trial.number: _obstacle(trial, folder, found) for trial in complete}
     return LongerTraining(
         tuple(number for number, why in obstacles.items() if why is None),
         Counter(why for why in obstacles.values() if why is not None),
     )
 
 
-def _obstacle(trial: TrialRecord, found: Collection[CheckpointName]) -> str | None:
-    if (why := _why_not_longer(trial.values)) is not None:
-        return why
+def _obstacle(trial: TrialRecord, folder: SweepFolder, found: Collection[CheckpointName]) -> str | None:
     best = best_checkpoint(trial, found)
-    return None if best is not None and best.epoch == trial.epochs else "they left no checkpoint of their last epoch"
-
-
-def _why_not_longer(values: Mapping[str, HyperparameterValue]) -> str | None:
-    """Why a training that is complete cannot be continued; None if it can."""
-    return "their cosine schedules ended with their last epoch" if values.get("schedule") == "cosine" else None
+    if best is None or best.epoch < trial.epochs:
+        return "no checkpoint of their last epoch"
+    try:
+        return why_not_longer(read_identity(folder.checkpoint(best)))
+    except CheckpointError:
+        return "a checkpoint that cannot be read"

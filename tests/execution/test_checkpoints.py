@@ -6,6 +6,8 @@ from functools import partial
 import pytest
 from written_records import RecordWriter, started
 
+from galaxy_exp.checkpoint_file import Checkpoint as Content
+from galaxy_exp.checkpoint_file import CheckpointIdentity, write_checkpoint
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.config.sweep import SweepConfig
 from galaxy_exp.execution.budget import Budget
@@ -27,6 +29,12 @@ from galaxy_exp.search.pruners import NoPruner
 EPOCHS = 6
 KIB = 2**-20
 """A KiB in GiB."""
+
+
+def write_readable(folder, checkpoint, epochs, schedule=False):
+    values = {"schedule": "cosine"} if schedule else {}
+    identity = CheckpointIdentity(checkpoint.epoch, epochs, schedule, values, 1, "float32", {}, [], [])
+    write_checkpoint(folder.checkpoint(checkpoint), Content(identity, {}, {}))
 
 
 def write(folder, *checkpoints, size=1024):
@@ -299,6 +307,8 @@ class TestMoreEpochs:
     def longer(self, run):
         def longer(**changes):
             run(*self.SCORES)
+            for each in run.folder.find_checkpoints():
+                write_readable(run.folder, each, EPOCHS)
             with Journal.reopen(run.folder.path) as journal:
                 journal.append(FinalistsChosen(numbers=[1], reason="max_trials reached"))
                 overrides = [f"{key.replace('__', '.')}={value}" for key, value in changes.items()]
@@ -330,12 +340,13 @@ class TestMoreEpochs:
     def test_others_say_why_not(self, run, longer):
         longer()
         run.folder.checkpoint(CheckpointName(0, 1, 6)).unlink()
-        record = read_record(run.folder.path)
-        record.trials[1].values["schedule"] = record.trials[2].values["schedule"] = "cosine"
-        assert find_longer_training(record, run.folder).describe(8) == [
+        run.folder.checkpoint(CheckpointName(1, 1, 6)).write_bytes(b"torn")
+        write_readable(run.folder, CheckpointName(2, 1, 6), EPOCHS, schedule=True)
+        assert find_longer_training(read_record(run.folder.path), run.folder).describe(8) == [
             "trials that continue to epoch 8, the best first: 3",
-            "completed trials that do not continue: 2, since their cosine schedules ended with their last epoch",
-            "completed trials that do not continue: 1, since they left no checkpoint of their last epoch",
+            "completed trials that do not continue: 1 (a checkpoint that cannot be read)",
+            "completed trials that do not continue: 1 (schedule: cosine spans its 6 epochs)",
+            "completed trials that do not continue: 1 (no checkpoint of their last epoch)",
         ]
 
 
