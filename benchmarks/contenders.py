@@ -42,7 +42,7 @@ FIXED: dict[str, Any] = {
 """The rest of the tutorial's network, which the hand-wired script does not tune."""
 
 EXPERIMENT = "galaxy10"
-SAME_SEARCH = {"sampler": "random", "pruner": "none", "objective": "val_accuracy"}
+SAME_SEARCH = {"sampler": "random", "scheduler": "none", "objective": "val_accuracy"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ def _proposals(report: Report) -> Iterator[Figure]:
 
 def _search(report: Report) -> Iterator[Figure]:
     replay = report["replay, 1 workers"]
-    share = replay["epochs_to_reach_random"]["gp + asha"] / replay["budget"]
+    share = replay["reach"][replay["default"]]
     yield Figure("epochs to what random search finds at its end, share of its epochs", share, 0.2)
 
 
@@ -123,7 +123,7 @@ BENCHMARKS = {
     "benchmarks/handwired.py": "the hand-wired script alone; its measurements as JSON",
     "benchmarks/workers.py": "one worker with all cores against several that share them",
     "benchmarks/data.py": "memory and speed of the data path, on sets of the sizes of Galaxy10 DECaLS and SDSS",
-    "benchmarks/search.py": "samplers and pruners against KerasTuner's and Optuna's, on learning curves and functions",
+    "benchmarks/search.py": "samplers and schedulers against those of peers, on learning curves and functions",
     "benchmarks/warm_start.py": "what evidence of other sweeps brings, the same data's, another's, shuffled, reversed",
     "benchmarks/curves.py": "trains the configurations whose learning curves search.py replays",
     "benchmarks/memory_over_trials.py": "memory of a worker and its driver over 200 trials",

@@ -161,7 +161,7 @@ def run_sweep_with(name: str, simulated: dict[str, Any], parsed: argparse.Namesp
         "hypermodel": CONTENDERS[name],
         "space": SPACE,
         "training": {"epochs": parsed.epochs, "jit_compile": True},
-        "search": {"sampler": "random", "pruner": "none", "max_trials": parsed.trials, "seed": 1},
+        "search": {"sampler": "random", "scheduler": "none", "max_trials": parsed.trials, "seed": 1},
         "execution": {"workers_per_gpu": parsed.workers_per_gpu},
         "tracking": {"experiment": "gpu", "figures": False, "keep_models": 1},
         "registry": {"model": f"gpu-{list(CONTENDERS).index(name)}", "finalists": 0},

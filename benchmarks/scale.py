@@ -65,7 +65,13 @@ QUICK = {
     "simulated": [20, 200],
     "at_most": 60.0,
 }
-SIMULATED: dict[str, Any] = {"seconds": 60.0, "epochs": 9, "pruner": "asha", "engine": "simulated", "tracking": None}
+SIMULATED: dict[str, Any] = {
+    "seconds": 60.0,
+    "epochs": 9,
+    "scheduler": "asha-stop",
+    "engine": "simulated",
+    "tracking": None,
+}
 """Trials of a minute: 1,000 workers end some 40 a second, as most are stopped early."""
 
 Result = dict[str, Any]

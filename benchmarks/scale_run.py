@@ -42,7 +42,7 @@ from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.preparation import prepare_sweep
 from galaxy_exp.records import HyperparameterValue, Outcome
 from galaxy_exp.search.proposer import NoProposal, Proposer
-from galaxy_exp.search.pruners import build_pruner
+from galaxy_exp.search.schedulers import build_scheduler
 from galaxy_exp.tracking.projection import MlflowProjection
 from galaxy_exp.tracking.store import open_client
 
@@ -64,7 +64,7 @@ class Settings:
     """Of a trial."""
     epochs: int = 1
     sampler: str = "auto"
-    pruner: str = "none"
+    scheduler: str = "none"
     """With another one trials are shorter, and the ideal is computed from the epochs that were trained."""
     engine: str = "local"
     """local, or simulated: without workers or waiting (`benchmarks/scale_simulation.py`)."""
@@ -84,7 +84,7 @@ class Settings:
                 "name": "scale",
                 "data": {"simulated": images},
                 "training": {"epochs": self.epochs},
-                "search": {"max_trials": self.trials, "sampler": self.sampler, "pruner": self.pruner},
+                "search": {"max_trials": self.trials, "sampler": self.sampler, "scheduler": self.scheduler},
                 "execution": {"workers": self.workers},
                 "tracking": {"uri": uri, "figures": False},
             }
@@ -224,9 +224,9 @@ def _measure(
     projection = _open_projection(journal, folder) if settings.tracking is not None else None
     proposer = TimedProposer(proposer_of(journal.record))
     probe = Probe(proposer, settings.trials, clock)
-    pruner = build_pruner(config.search, settings.epochs)
+    scheduler = build_scheduler(config.search, settings.epochs)
     observers: list[Observer] = [probe, ModelKeeper(folder)]
-    source = SearchSource(proposer, Budget(pruner, settings.epochs))
+    source = SearchSource(proposer, Budget(scheduler, settings.epochs))
     files = PreparedData.load(Path(journal.record.started.data_folder)).files
     spec = partial(trial_spec, journal.record, folder, files)
     profile = cProfile.Profile()
@@ -237,7 +237,7 @@ def _measure(
         loop = SweepLoop(
             journal,
             source,
-            pruner,
+            scheduler,
             engine,
             spec,
             observers,

@@ -1,13 +1,14 @@
 """How good the search is: against KerasTuner and Optuna, on real learning curves and on functions.
 
     python benchmarks/search.py --quick
+    python benchmarks/search.py --only replay --table FILE --trainings 20 --seeds 30 --json search.json
     python benchmarks/search.py --keep runs.jsonl --figure docs/search-regret.png --json search.json
 
-    replay      samplers and pruners on a table of learning curves (benchmarks/curves.py made it): regret against epochs
+    replay      samplers and schedulers on a table of learning curves: regret against epochs
     functions   samplers alone on Branin, Hartmann6 and a function with conditional arguments
     cost        seconds of a proposal after 100, 1,000 and 3,000 finished trials
 
-Everything but the seconds follows from the seeds 1 to --seeds. A search of galaxy_exp is called "sampler + pruner",
+Everything but the seconds follows from the seeds 1 to --seeds. A search of galaxy_exp is called "sampler + scheduler",
 with settings of the section `search` after commas: "tpe + asha, first_rung=1".
 """
 
@@ -45,8 +46,8 @@ from galaxy_exp.errors import ConfigError
 
 TABLE = Path(__file__).with_name("learning_curves.parquet")
 QUESTIONS = ("replay", "functions", "cost")
-PRUNERS = ("asha", "hyperband", "median", "patience", "none")
-DEFAULT = f"{SearchConfig().sampler_choice} + {SearchConfig().pruner}"
+SCHEDULERS = ("promote", "asha", "hyperband", "asha-stop", "median", "none")
+DEFAULT = f"{SearchConfig().sampler_choice} + {SearchConfig().scheduler}"
 RANDOM = "random + none"
 
 FIGURE = (
@@ -62,8 +63,8 @@ FIGURE = (
 
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
 
-BUDGET_SHARE = 0.1
-"""Of all epochs in the table, for one search: so the best are rare, and few searches run out of configurations."""
+TRAININGS = 20
+"""Whole trainings that one search may cost."""
 
 EVALUATIONS = 50
 """Of a function."""
@@ -105,7 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runner = Runner(pool, parsed.keep)
         if "replay" in parsed.only:
             for workers in parsed.workers:
-                report[f"replay, {workers} workers"] = replay_all(parsed, runner, console, workers)
+                found = replay_all(parsed, runner, console, workers)
+                report[f"replay, {workers} workers"] = found
+            report |= {key: found[key] for key in ("default", "regret", "reach")}
         if "functions" in parsed.only:
             report["functions"] = minimise_all(parsed, runner, console)
     if "cost" in parsed.only:
@@ -123,7 +126,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--finished", type=int, nargs="+", help="cost: trials that are known (100 1000 3000)")
     parser.add_argument("--workers", type=int, nargs="+", default=[1], help="replay: trials at a time (1)")
     parser.add_argument("--contenders", nargs="+", metavar="NAME", help="these instead of all")
-    parser.add_argument("--table", type=Path, default=TABLE, help="learning curves to replay")
+    parser.add_argument("--table", type=Path, default=TABLE, help="learning curves to replay (benchmarks/curves.py)")
+    parser.add_argument("--trainings", type=int, default=TRAININGS, help=f"replay: budget of a search ({TRAININGS})")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="keep finished searches here, and do not repeat them")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="searches at the same time")
     parser.add_argument("--figure", type=Path, metavar="PNG", help="regret against epochs")
@@ -186,8 +190,8 @@ def replay_all(parsed: argparse.Namespace, runner: Runner, console: Console, wor
 
     table, space = _open_table(str(parsed.table))
     best = best_of_table(table)
-    budget = round(BUDGET_SHARE * len(table.rows) * table.task["epochs"])
-    contenders = parsed.contenders or [*our_searches(space, PRUNERS), *PEERS]
+    budget = parsed.trainings * table.task["epochs"]
+    contenders = parsed.contenders or [*our_searches(space, SCHEDULERS), *PEERS]
     runs = [
         Run("replay", str(parsed.table), contender, seed, budget, workers)
         for contender in contenders
@@ -213,16 +217,19 @@ def replay_all(parsed: argparse.Namespace, runner: Runner, console: Console, wor
         note = f"median and quartiles over {parsed.seeds} seeds; {len(table.rows)} learning curves of {galaxies}"
         draw_regret(parsed.figure, {name: regrets[name] for name in FIGURE if name in regrets}, note)
     return {
+        "default": DEFAULT,
+        "reach": {name: epochs / budget if math.isfinite(epochs) else None for name, epochs in reached.items()},
         "budget": budget,
         "best": best,
-        "regret": {name: quartiles_at_quarters(regret).tolist() for name, regret in regrets.items()},
+        "regret": {name: quartiles_at_quarters(regret)[:, 0].tolist() for name, regret in regrets.items()},
+        "quartiles": {name: quartiles_at_quarters(regret)[:, 1:].tolist() for name, regret in regrets.items()},
         "mean_regret": {name: at_quarters(regret).mean(axis=0).tolist() for name, regret in regrets.items()},
         "epochs_to_reach_random": reached,
     }
 
 
-def our_searches(space: Any, pruners: Sequence[str]) -> list[str]:
-    """Each of galaxy_exp's samplers that can work on the space, with each pruner."""
+def our_searches(space: Any, schedulers: Sequence[str]) -> list[str]:
+    """Each of galaxy_exp's samplers that can work on the space, with each scheduler."""
     from galaxy_exp.search.building import check_search
     from galaxy_exp.search_methods import SAMPLERS
     from galaxy_exp.space.search_space import SearchSpace
@@ -231,7 +238,7 @@ def our_searches(space: Any, pruners: Sequence[str]) -> list[str]:
     for sampler in SAMPLERS:
         with contextlib.suppress(ConfigError):
             check_search(SearchConfig(sampler=sampler), SearchSpace.of(space), epochs=1)
-            names += [f"{sampler} + {pruner}" for pruner in pruners]
+            names += [f"{sampler} + {scheduler}" for scheduler in schedulers]
     return names
 
 

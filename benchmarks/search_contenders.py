@@ -10,13 +10,13 @@ import keras_tuner
 import optuna
 from optuna.trial import TrialState as StudyState
 
-from benchmarks.search_replay import OBJECTIVE, Job, Searcher, Snap
+from benchmarks.search_replay import OBJECTIVE, Job, Searcher, Snap, TableExhausted
 from galaxy_exp.config.plain_yaml import parse_scalar
 from galaxy_exp.config.search_section import SearchConfig
-from galaxy_exp.records import HyperparameterValue, TrialState
+from galaxy_exp.records import Decision, HyperparameterValue, TrialState
 from galaxy_exp.search.building import build_proposer
 from galaxy_exp.search.proposer import NoProposal, Outcome, Proposer
-from galaxy_exp.search.pruners import build_pruner
+from galaxy_exp.search.schedulers import build_scheduler
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.space.search_space import SearchSpace
 
@@ -26,51 +26,67 @@ _PARAMETERS = keras_tuner.engine.hyperparameters
 
 
 class GalaxyExpSearcher:
-    """A sampler and a pruner of galaxy_exp, driven as its loop drives them, without a baseline.
+    """A sampler and a scheduler of galaxy_exp, driven as its loop drives them, without a baseline.
 
     Args:
         proposer: fresh. It takes up what it proposes by `adopt`, where the row's values are put in its place.
-        search: names the pruner and its settings.
+        search: names the scheduler and its settings.
         epochs: of a trial that is not stopped.
     """
 
     def __init__(self, proposer: Proposer, search: SearchConfig, epochs: int) -> None:
         self._proposer = proposer
         self._adopt = proposer.adopt
-        self._pruner = build_pruner(search, epochs)
+        self._scheduler = build_scheduler(search, epochs)
         self._epochs = epochs
         self._curves: dict[int, list[float]] = {}
+        self._rows: dict[int, int] = {}
+        self._paused: set[int] = set()
+        self._decisions: dict[int, Decision] = {}
 
     def ask(self, snap: Snap) -> Job | None:
-        rows: list[int] = []
+        try:
+            return self._continued(can_start_new=True) or self._new(snap)
+        except TableExhausted:
+            return self._continued(can_start_new=False)
+
+    def _continued(self, *, can_start_new: bool) -> Job | None:
+        paused = sorted(self._paused)
+        number = self._scheduler.choose(self._curves, paused, can_start_new=can_start_new) if paused else None
+        if number is None:
+            return None
+        self._paused.remove(number)
+        return Job(number, self._rows[number], len(self._curves[number]), self._epochs)
+
+    def _new(self, snap: Snap) -> Job | None:
+        number = len(self._curves)
 
         def adopt(number: int, values: Mapping[str, HyperparameterValue], *, proposed: bool) -> None:
-            row, snapped = snap(values)
-            rows.append(row)
+            self._rows[number], snapped = snap(values)
             self._adopt(number, snapped, proposed=proposed)
 
         self._proposer.adopt = adopt  # type: ignore[method-assign]
-        number = len(self._curves)
         if isinstance(self._proposer.propose(number), NoProposal):
             return None
-        (row,) = rows
         self._curves[number] = []
-        return Job(number, row, 0, self._epochs)
+        return Job(number, self._rows[number], 0, self._epochs)
 
     def report(self, job: Job, epoch: int, value: float) -> bool:
-        curve = self._curves[job.key]
-        curve.append(value)
-        if not self._pruner.is_rung(job.key, epoch):
-            return True
-        others = {number: other for number, other in self._curves.items() if number != job.key}
-        return not self._pruner.should_stop(job.key, curve, others)
+        self._curves[job.key].append(value)
+        is_last = epoch == self._epochs
+        decision = Decision.CONTINUE if is_last else self._scheduler.decide(job.key, self._curves, sorted(self._paused))
+        self._decisions[job.key] = decision
+        return decision is Decision.CONTINUE
 
     def end(self, job: Job, curve: Sequence[float], failed: bool) -> None:
+        curve = tuple(self._curves[job.key])
         if failed:
-            self._proposer.tell(job.key, Outcome(TrialState.FAILED, tuple(curve)))
+            self._proposer.tell(job.key, Outcome(TrialState.FAILED, curve))
             return
         state = TrialState.COMPLETED if len(curve) == self._epochs else TrialState.STOPPED
-        self._proposer.tell(job.key, Outcome(state, tuple(curve), (max(curve),)))
+        self._proposer.tell(job.key, Outcome(state, curve, (max(curve),)))
+        if self._decisions[job.key] is Decision.PAUSE:
+            self._paused.add(job.key)
 
 
 class KerasTunerSearcher:
@@ -232,7 +248,7 @@ PEERS: dict[str, MakePeer] = {
 
 
 def make_searcher(name: str, space: keras_tuner.HyperParameters, epochs: int, seed: int) -> Searcher:
-    """The search called `name`: one of `PEERS`, or galaxy_exp's "sampler + pruner, setting=value, ...".
+    """The search called `name`: one of `PEERS`, or galaxy_exp's "sampler + scheduler, setting=value, ...".
 
     Args:
         epochs: of a training that is not stopped.
@@ -241,10 +257,9 @@ def make_searcher(name: str, space: keras_tuner.HyperParameters, epochs: int, se
     if name in PEERS:
         return PEERS[name](space, epochs, derive_seed(seed, "peer"))
     both, *settings = name.split(", ")
-    sampler, _, pruner = both.partition(" + ")
+    sampler, _, scheduler = both.partition(" + ")
     options: dict[str, Any] = {
         key: parse_scalar(value, name) for key, value in (setting.split("=") for setting in settings)
     }
-    extra = {key: options.pop(key) for key in ("stopped",) if key in options}
-    search = SearchConfig.model_validate({"sampler": sampler, "pruner": pruner, "seed": seed, **options})
-    return GalaxyExpSearcher(build_proposer(search, SearchSpace.of(space), epochs=epochs, **extra), search, epochs)
+    search = SearchConfig.model_validate({"sampler": sampler, "scheduler": scheduler, "seed": seed, **options})
+    return GalaxyExpSearcher(build_proposer(search, SearchSpace.of(space), epochs=epochs), search, epochs)

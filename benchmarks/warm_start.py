@@ -67,7 +67,7 @@ class Run:
     kind: str
     """One of `KINDS`, "cold" or "random"."""
     sampler: str
-    pruner: str
+    scheduler: str
     seed: int
     trainings: int
     """The budget, in whole trainings."""
@@ -78,14 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parse_arguments(arguments)
     console = Console(width=None if sys.stdout.isatty() else 200)
     runs = [
-        Run(str(table), str(source), kind, parsed.sampler, parsed.pruner, seed, parsed.trainings)
+        Run(str(table), str(source), kind, parsed.sampler, parsed.scheduler, seed, parsed.trainings)
         for table, source in zip(parsed.tables, [parsed.tables[-1], *parsed.tables[:-1]], strict=True)
         for kind in ("random", "cold", *parsed.kinds)
         for seed in range(1, parsed.seeds + 1)
     ]
     regrets = dict(zip(runs, do_all(runs, parsed.processes, parsed.keep), strict=True))
     console.print(
-        f"{parsed.sampler} + {parsed.pruner}, {len(parsed.tables)} tables, {parsed.seeds} seeds, "
+        f"{parsed.sampler} + {parsed.scheduler}, {len(parsed.tables)} tables, {parsed.seeds} seeds, "
         f"{parsed.trainings} whole trainings",
         highlight=False,
     )
@@ -102,7 +102,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tables", type=Path, nargs="+", default=TABLES, help="learning curves with the same space")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="these kinds of evidence only")
     parser.add_argument("--sampler", default=SearchConfig().sampler_choice, help="of both sweeps")
-    parser.add_argument("--pruner", default=SearchConfig().pruner, help="of both sweeps")
+    parser.add_argument("--scheduler", default=SearchConfig().scheduler, help="of both sweeps")
     parser.add_argument("--seeds", type=int, help=f"searches of each kind on each table ({FULL['seeds']})")
     parser.add_argument("--trainings", type=int, help=f"budget, in whole trainings ({FULL['trainings']})")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="keep finished searches here, and do not repeat them")
@@ -137,7 +137,7 @@ def do_run(run: Run) -> list[float]:
     if run.kind == "random":
         searcher = _searcher("random", "none", table, run.seed)
     else:
-        searcher = _searcher(run.sampler, run.pruner, table, run.seed, _evidence(run) if run.kind != "cold" else [])
+        searcher = _searcher(run.sampler, run.scheduler, table, run.seed, _evidence(run) if run.kind != "cold" else [])
     found = replay(table, searcher, searched_space(table), run.trainings * epochs)
     return list(best_of_table(table) - np.nan_to_num(found, nan=_worst(table)))
 
@@ -166,9 +166,9 @@ class _Remembering(GalaxyExpSearcher):
 
 
 def _searcher(
-    sampler: str, pruner: str, table: CurveTable, seed: int, evidence: Sequence[Evidence] = ()
+    sampler: str, scheduler: str, table: CurveTable, seed: int, evidence: Sequence[Evidence] = ()
 ) -> _Remembering:
-    search = SearchConfig.model_validate({"sampler": sampler, "pruner": pruner, "seed": seed})
+    search = SearchConfig.model_validate({"sampler": sampler, "scheduler": scheduler, "seed": seed})
     epochs = table.task["epochs"]
     return _Remembering(
         build_proposer(search, SearchSpace.of(searched_space(table)), epochs=epochs, evidence=evidence), search, epochs
@@ -178,7 +178,7 @@ def _searcher(
 def _evidence(run: Run) -> list[Evidence]:
     """Trials of an earlier sweep, on rows of the new sweep's table."""
     source = run.table if run.kind == "same data" else run.source
-    trials = _earlier_trials(source, run.sampler, run.pruner, 1000 + run.seed, run.trainings)
+    trials = _earlier_trials(source, run.sampler, run.scheduler, 1000 + run.seed, run.trainings)
     table = _open_table(run.table)
     snap = snapper(table, searched_space(table))
     values = [snap(_open_table(source).rows[row].values)[1] for row, _ in trials]
@@ -188,10 +188,10 @@ def _evidence(run: Run) -> list[Evidence]:
 
 
 @cache
-def _earlier_trials(path: str, sampler: str, pruner: str, seed: int, trainings: int) -> list[tuple[int, Outcome]]:
+def _earlier_trials(path: str, sampler: str, scheduler: str, seed: int, trainings: int) -> list[tuple[int, Outcome]]:
     """Rows of the table that an earlier sweep tried, and how each ended."""
     table = _open_table(path)
-    searcher = _searcher(sampler, pruner, table, seed)
+    searcher = _searcher(sampler, scheduler, table, seed)
     replay(table, searcher, searched_space(table), trainings * table.task["epochs"])
     return searcher.outcomes
 

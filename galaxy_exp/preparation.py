@@ -70,7 +70,7 @@ def check_names(config: SweepConfig, say: Say = lambda _: None) -> None:
     """Checks paths, names and the MLflow store, before data are read.
 
     Raises:
-        ConfigError: a sampler or pruner that does not exist, or that cannot do what is asked of it.
+        ConfigError: a sampler or scheduler that does not exist, or that cannot do what is asked of it.
         DataError: a file that does not exist.
         UnusableStoreError: the MLflow store cannot be used.
     """
@@ -81,10 +81,10 @@ def check_names(config: SweepConfig, say: Say = lambda _: None) -> None:
     check_store(config.tracking.uri, say)
     import_keras_quietly()  # the samplers know the spaces of KerasTuner
     from galaxy_exp.search import building
-    from galaxy_exp.search.pruners import build_pruner
+    from galaxy_exp.search.schedulers import build_scheduler
 
     building.check_names(config.search)
-    build_pruner(config.search, config.training.epochs)
+    build_scheduler(config.search, config.training.epochs)
 
 
 def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, say: Say) -> SweepStarted:
@@ -99,7 +99,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     dataset = load_dataset(config.data)
     simulated = "SIMULATED " if dataset.simulated else ""
     say(f"data: {len(dataset)} {simulated}images in {dataset.n_classes} classes from {dataset.source}")
-    _note_idle_pruner(config, say)
+    _note_idle_scheduler(config, say)
     import_keras_quietly()
     from galaxy_exp.hypermodel.loading import locate_hypermodel
     from galaxy_exp.search.building import check_search
@@ -332,11 +332,12 @@ def _evidence(
     return [known for each in evidence.values() for known in each]
 
 
-def _note_idle_pruner(config: SweepConfig, say: Say) -> None:
-    from galaxy_exp.search.pruners import build_pruner
+def _note_idle_scheduler(config: SweepConfig, say: Say) -> None:
+    from galaxy_exp.search.schedulers import build_scheduler
 
     epochs = config.training.epochs
-    first = build_pruner(config.search, epochs).first_decision(1)
-    if config.search.pruner != "none" and (first is None or first >= epochs):
+    first = build_scheduler(config.search, epochs).first_decision(1)
+    if config.search.scheduler != "none" and (first is None or first >= epochs):
         when = "decides after no epoch" if first is None else f"first decides after epoch {first}"
-        say(f"note: search.pruner {config.search.pruner} {when} and training.epochs is {epochs}: no trial stops early")
+        name = config.search.scheduler
+        say(f"note: search.scheduler {name} {when} and training.epochs is {epochs}: no trial ends early")

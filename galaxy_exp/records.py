@@ -56,7 +56,7 @@ class TrialState(StrEnum):
     COMPLETED = "completed"
     """Trained all its epochs, or its hypermodel ended early."""
     STOPPED = "stopped"
-    """Stopped early by the pruner; the search learns from its curve."""
+    """Ended before its last epoch, for good or until it continues; the search learns from its curve."""
     FAILED = "failed"
     """Raised, diverged or ran out of memory because of its hyperparameters."""
     LOST = "lost"

@@ -1,4 +1,4 @@
-"""The samplers and pruners that a sweep file can name: one table of each.
+"""The samplers and schedulers that a sweep file can name: one table of each.
 
 A new one is a class or function in `galaxy_exp.search` and one entry here. The sweep file's allowed names, the help,
 the report's words and its citations come from these tables.
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any
 
-__all__ = ["PRUNERS", "SAMPLERS", "SearchMethod", "one_of_names"]
+__all__ = ["SAMPLERS", "SCHEDULERS", "SearchMethod", "one_of_names"]
 
 
 @dataclass(frozen=True, slots=True)
 class SearchMethod:
-    """A sampler or a pruner."""
+    """A sampler or a scheduler."""
 
     implementation: str
     """module:name of the class or function that makes one."""
@@ -65,27 +65,51 @@ SAMPLERS: Mapping[str, SearchMethod] = {
     ),
 }
 
-PRUNERS: Mapping[str, SearchMethod] = {
+SCHEDULERS: Mapping[str, SearchMethod] = {
+    "promote": SearchMethod(
+        "galaxy_exp.search.schedulers:PromotionScheduler",
+        "successive halving that pauses trials and promotes the most promising",
+        ("li2020",),
+        ("first_rung",),
+    ),
     "asha": SearchMethod(
-        "galaxy_exp.search.pruners:AshaPruner",
-        "asynchronous successive halving",
+        "galaxy_exp.search.schedulers:AshaScheduler",
+        "asynchronous successive halving with promotion",
         ("li2020",),
         ("first_rung", "reduction_factor"),
     ),
     "hyperband": SearchMethod(
-        "galaxy_exp.search.pruners:HyperbandPruner",
-        "Hyperband",
+        "galaxy_exp.search.schedulers:HyperbandScheduler",
+        "Hyperband with promotion",
+        ("li2018", "li2020"),
+        ("first_rung", "reduction_factor"),
+    ),
+    "asha-stop": SearchMethod(
+        "galaxy_exp.search.stopping_rules:AshaStopping",
+        "asynchronous successive halving that stops trials",
+        ("li2020",),
+        ("first_rung", "reduction_factor"),
+    ),
+    "hyperband-stop": SearchMethod(
+        "galaxy_exp.search.stopping_rules:HyperbandStopping",
+        "Hyperband that stops trials",
         ("li2018", "li2020"),
         ("first_rung", "reduction_factor"),
     ),
     "median": SearchMethod(
-        "galaxy_exp.search.pruners:MedianPruner", "the median rule", ("golovin2017",), ("first_rung",)
+        "galaxy_exp.search.stopping_rules:MedianStopping", "the median rule", ("golovin2017",), ("first_rung",)
     ),
     "patience": SearchMethod(
-        "galaxy_exp.search.pruners:PatiencePruner", "patience with trials that do not improve", (), ("patience",)
+        "galaxy_exp.search.stopping_rules:PatienceStopping",
+        "patience with trials that do not improve",
+        (),
+        ("patience",),
     ),
-    "none": SearchMethod("galaxy_exp.search.pruners:NoPruner", ""),
+    "none": SearchMethod("galaxy_exp.search.stopping_rules:NoStopping", ""),
 }
+
+FORMER_PRUNERS = {"asha": "asha-stop", "hyperband": "hyperband-stop"}
+"""What the names mean in the key `search.pruner` of older sweep files and journals; the others mean the same."""
 
 
 def one_of_names(methods: Mapping[str, SearchMethod]) -> str:

@@ -57,7 +57,7 @@ from galaxy_exp.preparation import (
 )
 from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
 from galaxy_exp.records import TrialSpec
-from galaxy_exp.search.pruners import NoPruner, Pruner, build_pruner
+from galaxy_exp.search.schedulers import Scheduler, build_scheduler, no_scheduler
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.sweep_report import refresh_report
 from galaxy_exp.tracking.sweep_tracking import LazyProjection, build_projection, check_recorded_store, end_open_runs
@@ -321,12 +321,12 @@ class _Run:
         record = self._journal.record
         if record.finalists is None:
             search, epochs = record.config.search, record.config.training.epochs
-            pruner = build_pruner(search, epochs)
-            source = SearchSource(proposer_of(record), Budget(pruner, epochs))
+            scheduler = build_scheduler(search, epochs)
+            source = SearchSource(proposer_of(record), Budget(scheduler, epochs))
             longer = find_longer_training(record, self._folder)
             for line in longer.describe(epochs):
                 self._say(line)
-            choose_finalists(self._journal, self._train(source, pruner, tracker, longer.numbers))
+            choose_finalists(self._journal, self._train(source, scheduler, tracker, longer.numbers))
         return record.why_search_ended
 
     def _retrain_finalists(self, tracker: Observer) -> None:
@@ -336,14 +336,16 @@ class _Run:
         if record.finalists and not is_over:
             names = ", ".join(str(number) for number in record.finalists)
             self._say(f"training the finalists again, {seeds} times each: trials {names}")
-            self._train(source, NoPruner(), tracker)
+            self._train(source, no_scheduler(), tracker)
 
-    def _train(self, source: TrialSource, pruner: Pruner, tracker: Observer, to_continue: Sequence[int] = ()) -> str:
+    def _train(
+        self, source: TrialSource, scheduler: Scheduler, tracker: Observer, to_continue: Sequence[int] = ()
+    ) -> str:
         with gentle_interrupts(self._say) as stopping:
             loop = SweepLoop(
                 self._journal,
                 source,
-                pruner,
+                scheduler,
                 self._pool.engine,
                 self._make_spec,
                 (*self._observers, ModelKeeper(self._folder), CheckpointKeeper(self._folder), tracker),

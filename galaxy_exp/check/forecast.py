@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from galaxy_exp.check.probe import Timing
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.config.sweep import ExecutionConfig
-from galaxy_exp.search.pruners import Pruner, build_pruner
+from galaxy_exp.records import Decision
+from galaxy_exp.search.schedulers import Scheduler, build_scheduler
 from galaxy_exp.seeding import derive_seed
 
 __all__ = ["Forecast", "forecast_epochs", "forecast_sweep"]
@@ -55,7 +56,7 @@ def forecast_sweep(
     trials = int(min(search.max_trials, possible))
     stopped = forecast_epochs(config, trials)
     finalists = min(config.registry.finalists, trials) * config.registry.seeds
-    notes = [_explain(search.pruner, stopped, trials * epochs)]
+    notes = [_explain(search.scheduler, stopped, trials * epochs)]
     hours = None
     if timings:
         searching = _hours(stopped, trials, epochs, timings)
@@ -68,49 +69,63 @@ def forecast_sweep(
 
 
 def forecast_epochs(config: SweepConfig, trials: int) -> tuple[int, int]:
-    """The epochs of trials with the sweep's early stopping, on simulated learning curves.
+    """The epochs of trials with the sweep's scheduler, on simulated learning curves.
 
     The curves rise to a random height, with a little noise. The first number is for trials in random order of quality;
-    the second for a search that learns, so that later trials tend to be better and are stopped less often. Each is the
+    the second for a search that learns, so that later trials tend to be better and train longer. Each is the
     median of five simulated sweeps.
     """
-    pruner = build_pruner(config.search, config.training.epochs)
+    scheduler = build_scheduler(config.search, config.training.epochs)
     found = [
-        statistics.median(_simulate(config, pruner, trials, learning, repeat) for repeat in range(_REPEATS))
+        statistics.median(_simulate(config, scheduler, trials, learning, repeat) for repeat in range(_REPEATS))
         for learning in (0.0, 0.5)
     ]
     return round(min(found)), round(max(found))
 
 
-def _simulate(config: SweepConfig, pruner: Pruner, trials: int, learning: float, repeat: int) -> float:
+def _simulate(config: SweepConfig, scheduler: Scheduler, trials: int, learning: float, repeat: int) -> float:
+    """The epochs of a sweep with one worker."""
     random_numbers = random.Random(derive_seed("forecast", str(learning), repeat))
     simulated = min(trials, _SIMULATED_TRIALS)
+    heights: list[float] = []
     curves: dict[int, list[float]] = {}
-    for number in range(simulated):
-        height = (1 - learning) * random_numbers.random() + learning * number / simulated
-        curves[number] = _run_trial(config, pruner, number, curves, height, random_numbers)
+    paused: set[int] = set()
+    while True:
+        number = scheduler.choose(curves, sorted(paused), can_start_new=len(heights) < simulated) if paused else None
+        if number is None:
+            if len(heights) == simulated:
+                break
+            number = len(heights)
+            heights.append((1 - learning) * random_numbers.random() + learning * number / simulated)
+            curves[number] = []
+        paused.discard(number)
+        if _train(config, scheduler, number, curves, paused, heights[number], random_numbers) is Decision.PAUSE:
+            paused.add(number)
     lengths = [len(curve) for curve in curves.values()]
     return sum(lengths) + (trials - simulated) * statistics.fmean(lengths[simulated // 2 :] or [0])
 
 
-def _run_trial(
+def _train(
     config: SweepConfig,
-    pruner: Pruner,
+    scheduler: Scheduler,
     number: int,
-    others: dict[int, list[float]],
+    curves: dict[int, list[float]],
+    paused: set[int],
     height: float,
     random_numbers: random.Random,
-) -> list[float]:
+) -> Decision:
+    """Extends the curve of a trial until it is paused or stopped, or complete; returns the last decision."""
     search, epochs = config.search, config.training.epochs
     sign = 1.0 if search.objective_record.direction == "max" else -1.0
-    curve: list[float] = []
-    for epoch in range(1, epochs + 1):
+    is_spared = search.baseline and number == 0
+    for epoch in range(len(curves[number]) + 1, epochs + 1):
         rise = 2.0 ** (-5.0 * epoch / epochs)
-        curve.append(sign * (height - 0.5 * rise + random_numbers.gauss(0.0, 0.01)))
-        is_spared = search.baseline and number == 0
-        if not is_spared and pruner.is_rung(number, epoch) and pruner.should_stop(number, curve, others):
-            break
-    return curve
+        curves[number].append(sign * (height - 0.5 * rise + random_numbers.gauss(0.0, 0.01)))
+        if epoch < epochs and not is_spared:
+            decision = scheduler.decide(number, curves, sorted(paused))
+            if decision is not Decision.CONTINUE:
+                return decision
+    return Decision.CONTINUE
 
 
 def _hours(stopped: tuple[int, int], trials: int, epochs: int, timings: Sequence[Timing]) -> tuple[float, float]:
@@ -128,12 +143,12 @@ def _trial_hours(epochs: int, timings: Sequence[Timing]) -> float:
     return statistics.fmean(each.start_seconds + epochs * each.epoch_seconds for each in timings) / 3600
 
 
-def _explain(pruner: str, stopped: tuple[int, int], most: int) -> str:
-    if pruner == "none" or stopped == (most, most):
+def _explain(scheduler: str, stopped: tuple[int, int], most: int) -> str:
+    if scheduler == "none" or stopped == (most, most):
         return "every trial runs all its epochs"
     return (
-        f"range: {pruner} on simulated learning curves, from trials in random order to ones that keep getting better; "
-        f"never more than {most:,} epochs"
+        f"range: {scheduler} on simulated learning curves, from trials in random order to ones that keep getting "
+        f"better; never more than {most:,} epochs"
     )
 
 

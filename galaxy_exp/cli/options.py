@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from galaxy_exp.records import BUILT_IN_MODEL
-from galaxy_exp.search_methods import PRUNERS, SAMPLERS
+from galaxy_exp.search_methods import SAMPLERS, SCHEDULERS
 
 if TYPE_CHECKING:
     from galaxy_exp.config.reading import FlagValue
@@ -92,7 +92,7 @@ _SHORTCUTS: dict[str, tuple[str, Callable[[str], Any], str, str]] = {
     "max_hours": ("search.max_hours", float, "HOURS", "hours of running"),
     "epochs": ("training.epochs", int, "N", "epochs of a trial that is not stopped early"),
     "sampler": ("search.sampler", str, "NAME", f"how values are proposed: auto, {', '.join(SAMPLERS)}"),
-    "pruner": ("search.pruner", str, "NAME", f"early stopping: {', '.join(PRUNERS)}"),
+    "scheduler": ("search.scheduler", str, "NAME", f"which trials get further epochs: {', '.join(SCHEDULERS)}"),
     "objective": ("search.objective", str, "NAME", "what is optimised: val_macro_f1, val_accuracy, ..."),
     "seed": ("search.seed", int, "N", "proposals, weights and shuffling follow from it"),
     "workers": ("execution.workers", workers, "N", "trials at a time, each in a process of its own; auto: measured"),

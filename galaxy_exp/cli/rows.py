@@ -92,7 +92,7 @@ def trial_row(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
 
 def describe_sweep(record: SweepRecord) -> dict[str, Any]:
     """A sweep for JSON, CSV and the table of `show`; `started` is ISO 8601, UTC."""
-    config, best = record.config, record.leaderboard(1)
+    config, search, best = record.config, record.config.search, record.leaderboard(1)
     return {
         "id": record.sweep_id,
         "state": sweep_state(record),
@@ -102,7 +102,7 @@ def describe_sweep(record: SweepRecord) -> dict[str, Any]:
         "simulated": record.simulated,
         "data_digest": record.started.data_digest[:16],
         "hypermodel": config.hypermodel,
-        "search": f"{config.search.sampler_choice} + {config.search.pruner}, objective {config.search.objective_text}",
+        "search": f"{search.sampler_choice} + {search.scheduler}, objective {search.objective_text}",
         "workers": record.workers_chosen.why if record.workers_chosen else config.execution.workers,
         "changed": [str(change) for event in record.changed for change in event.changes] or None,
         "orders": [describe_order(order) for order in record.orders] or None,

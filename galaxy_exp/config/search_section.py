@@ -1,16 +1,16 @@
-"""The `search` section of a sweep file: sampler, pruner, objectives, constraints and the end of the search."""
+"""The `search` section of a sweep file: sampler, scheduler, objectives, constraints and the end of the search."""
 
 from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictStr, ValidationInfo, field_validator
+from pydantic import Field, StrictStr, ValidationInfo, field_validator, model_validator
 
 from galaxy_exp.config.section import Options, Section
 from galaxy_exp.records import Constraint, Direction, Objective
-from galaxy_exp.search_methods import PRUNERS, SAMPLERS, one_of_names
+from galaxy_exp.search_methods import FORMER_PRUNERS, SAMPLERS, SCHEDULERS, one_of_names
 from galaxy_exp.wording import did_you_mean, nearest
 
 __all__ = ["COSTS", "OBJECTIVES", "SearchConfig"]
@@ -43,7 +43,11 @@ class SearchConfig(Section):
     sampler_options: Options = Field(
         default_factory=dict, description="keyword arguments of the class when sampler is package.module:Class"
     )
-    pruner: str = Field("asha", min_length=1, description=f"{one_of_names(PRUNERS)}; or package.module:Class")
+    scheduler: str = Field(
+        "promote",
+        min_length=1,
+        description=f"which trials get further epochs: {one_of_names(SCHEDULERS)}; or package.module:Class",
+    )
     objective: StrictStr | tuple[StrictStr, ...] = Field(
         "val_macro_f1",
         description="val_macro_f1, val_accuracy, val_balanced_accuracy or val_loss; or a list that begins with one of "
@@ -68,13 +72,13 @@ class SearchConfig(Section):
     executions: int = Field(
         1, ge=1, le=100, description="trials of each proposed configuration, each with another seed"
     )
-    first_rung: int = Field(
-        2,
-        ge=1,
-        description="asha, hyperband: the first epoch at which trials are compared; median: the first that counts",
+    first_rung: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto",
+        description="the first epoch at which trials are compared; auto: 2, and with promote and asha 1 if the first "
+        "ten trials are ranked alike after one epoch and after two",
     )
     reduction_factor: int = Field(
-        3, ge=2, description="asha, hyperband: one in this many trials continues at each rung"
+        3, ge=2, description="asha, hyperband and their -stop variants: one in this many trials continues at each rung"
     )
     patience: int = Field(5, ge=1, description="patience: epochs without improvement after which a trial ends")
     max_trials: int = Field(
@@ -98,10 +102,21 @@ class SearchConfig(Section):
     )
     max_failures: int = Field(3, ge=1, description="the sweep ends after this many failed trials in a row")
 
-    @field_validator("sampler", "pruner")
+    @model_validator(mode="before")
+    @classmethod
+    def _former_key(cls, section: Any) -> Any:
+        if not isinstance(section, dict) or "pruner" not in section:
+            return section
+        if "scheduler" in section:
+            raise ValueError("scheduler and pruner, its former name, are both set; expected scheduler alone")
+        former = section["pruner"]
+        renamed = FORMER_PRUNERS.get(former, former) if isinstance(former, str) else former
+        return {name: value for name, value in section.items() if name != "pruner"} | {"scheduler": renamed}
+
+    @field_validator("sampler", "scheduler")
     @classmethod
     def _known_or_dotted(cls, name: str, info: ValidationInfo) -> str:
-        known = ["auto", *SAMPLERS] if info.field_name == "sampler" else list(PRUNERS)
+        known = ["auto", *SAMPLERS] if info.field_name == "sampler" else list(SCHEDULERS)
         if name not in known and not re.search(r"[.:]", name):
             raise ValueError(
                 f'unknown {info.field_name} "{name}"; {did_you_mean(name, known)}, or package.module:Class'

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Sequence
 
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.search.pruners import Pruner
+from galaxy_exp.search.schedulers import Scheduler
 
 __all__ = ["Budget", "expected_gain", "trials_without_gain"]
 
@@ -28,12 +28,12 @@ class Budget:
     """Decides when no further trial is started, and when running trials end.
 
     Args:
-        pruner: decides how many epochs a trial needs before it can be compared with others.
+        scheduler: decides how many epochs a trial needs before it can be compared with others.
         epochs: of a trial that is not stopped.
     """
 
-    def __init__(self, pruner: Pruner, epochs: int) -> None:
-        self._pruner = pruner
+    def __init__(self, scheduler: Scheduler, epochs: int) -> None:
+        self._scheduler = scheduler
         self._epochs = epochs
 
     def refusal(self, record: SweepRecord, now: float) -> str | None:
@@ -92,7 +92,7 @@ class Budget:
         return None
 
     def _first_decision(self, number: int) -> int:
-        return min(self._pruner.first_decision(number) or self._epochs, self._epochs)
+        return min(self._scheduler.first_decision(number) or self._epochs, self._epochs)
 
 
 def trials_without_gain(record: SweepRecord) -> int:

@@ -1,4 +1,5 @@
-"""The ask/tell loop: a source gives trials, an engine trains them, the journal records, and a pruner stops."""
+"""The ask/tell loop: a source gives trials, an engine trains them, the journal records, and a
+scheduler says which trial gets the next epochs."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import DATA_GONE, DISK_FULL, Decision, EpochReport, TrialResult, TrialSpec, TrialState
 from galaxy_exp.search.proposer import continued_trial, epochs_of
-from galaxy_exp.search.pruners import Pruner
+from galaxy_exp.search.schedulers import Scheduler
 from galaxy_exp.seeding import derive_seed
 
 __all__ = ["MAX_LOST_WORKERS", "SweepLoop"]
@@ -38,7 +39,7 @@ class SweepLoop:
     Args:
         journal: open; its record says which trials exist already.
         source: new; the loop replays the recorded trials into it.
-        pruner: decides after each epoch whether a trial is stopped.
+        scheduler: decides after each epoch whether a trial continues, and which paused trial does.
         engine: started or not; the caller closes it.
         make_spec: returns what a worker needs for an attempt at a trial.
         observers: called with each event while no worker waits for an answer, and with all events before the loop ends.
@@ -55,7 +56,7 @@ class SweepLoop:
         self,
         journal: Journal,
         source: TrialSource,
-        pruner: Pruner,
+        scheduler: Scheduler,
         engine: Engine,
         make_spec: Callable[[TrialRecord, int], TrialSpec],
         observers: Sequence[Observer] = (),
@@ -69,7 +70,7 @@ class SweepLoop:
     ) -> None:
         self._journal = journal
         self._source = source
-        self._pruner = pruner
+        self._scheduler = scheduler
         self._engine = engine
         self._make_spec = make_spec
         self._observers = observers
@@ -147,8 +148,10 @@ class SweepLoop:
             known = self._epochs_known(trial)
             if trial.result is not None and (not known or self._source.exceeded(self._record, self._clock())):
                 continue
-            self._write(TrialStarted(number=trial.number, attempt=trial.attempt + 1, from_epoch=known))
-            return trial
+            return self._continue(trial, known)
+        why_no_new = self._source.refusal(self._record, self._clock())
+        if (paused := self._next_paused(can_start_new=why_no_new is None)) is not None:
+            return self._continue(paused, self._epochs_known(paused))
         if self._awaits_a_result:
             return None
         found = self._source.next_trial(self._record, self._clock())
@@ -156,6 +159,23 @@ class SweepLoop:
             self._why_none_is_started, self._awaits_a_result = found.reason, found.until_a_result
             return None
         return self._start_new(found)
+
+    def _continue(self, trial: TrialRecord, from_epoch: int) -> TrialRecord:
+        self._write(TrialStarted(number=trial.number, attempt=trial.attempt + 1, from_epoch=from_epoch))
+        return trial
+
+    def _paused(self) -> list[int]:
+        return [trial.number for trial in self._record.trials.values() if trial.is_paused and self._source.owns(trial)]
+
+    def _next_paused(self, *, can_start_new: bool) -> TrialRecord | None:
+        """The paused trial that continues instead of a new one; None if there is none."""
+        paused = self._paused()
+        if not paused or self._source.exceeded(self._record, self._clock()):
+            return None
+        if paused[0] == 0 and self._record.config.search.baseline:
+            return self._record.trials[0]
+        number = self._scheduler.choose(self._curves, paused, can_start_new=can_start_new)
+        return None if number is None else self._record.trials[number]
 
     def _start_new(self, new: NewTrial) -> TrialRecord:
         number = len(self._record.trials)
@@ -218,11 +238,10 @@ class SweepLoop:
             return
         if report.epoch <= len(self._record.trials[report.number].reports):  # its worker could not use the checkpoint
             del self._curves[report.number][report.epoch - 1 :]
+        self._curves[report.number].append(report.metrics.get(self._record.objective.name, math.nan))
         decision = self._decision(report)
         is_paused = decision is Decision.PAUSE
         self._write(EpochReported(report=report, go_on=decision is Decision.CONTINUE, paused=is_paused))
-        if (objective := self._record.objective.name) in report.metrics:
-            self._curves[report.number].append(report.metrics[objective])
         if decision is Decision.CONTINUE and self._stopping() and report.epoch < self._epochs_of(report.number):
             if not self._record.config.execution.has_checkpoints:
                 self._no_longer_running(report.number)
@@ -241,11 +260,9 @@ class SweepLoop:
             return Decision.CONTINUE
         if self._source.exceeded(self._record, self._clock()):
             return Decision.PAUSE
-        if (search.baseline and number == 0) or not self._pruner.is_rung(number, report.epoch):
+        if search.baseline and number == 0:
             return Decision.CONTINUE
-        others: dict[int, Sequence[float]] = dict(self._curves)
-        curve = [*others.pop(number), report.metrics[self._record.objective.name]]
-        return Decision.STOP if self._pruner.should_stop(number, curve, others) else Decision.CONTINUE
+        return self._scheduler.decide(number, self._curves, self._paused())
 
     def _epochs_of(self, number: int) -> int:
         return epochs_of(self._record.trials[number].values, self._record.config.training.epochs)

@@ -18,7 +18,7 @@ MAX_WIDTH = 512
 
 NORM_MOMENTUM = 0.9
 """Of the running statistics that batch normalisation predicts with. Keras's 0.99 needs some 500 steps to come near
-the true ones; with 3,000 images that is ten epochs in which validation means nothing and pruners are misled."""
+the true ones; with 3,000 images that is ten epochs in which validation means nothing and schedulers are misled."""
 
 ImageShape = tuple[int, int, int]
 

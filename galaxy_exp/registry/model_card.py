@@ -103,7 +103,7 @@ def _training_lines(record: SweepRecord, winner: TrialRecord) -> Iterator[str]:
 
 def _search_lines(record: SweepRecord) -> Iterator[str]:
     search = record.config.search
-    yield f"- sampler {search.sampler_choice}, pruner {search.pruner}, objective {search.objective_text}"
+    yield f"- sampler {search.sampler_choice}, scheduler {search.scheduler}, objective {search.objective_text}"
     limits = {
         "trials": search.max_trials,
         "epochs": search.max_epochs,

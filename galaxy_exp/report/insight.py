@@ -60,7 +60,7 @@ def summarise_sweep(record: SweepRecord) -> str:
     simulated = "SIMULATED galaxies" if record.simulated else record.started.data_source
     names = ", ".join(f"{each.name} ({each.direction})" for each in record.objectives)
     trials = sum(trial.result is not None for trial in record.searched)
-    return f"{trials} trials on {simulated}; {config.search.sampler} + {config.search.pruner}; objective {names}"
+    return f"{trials} trials on {simulated}; {config.search.sampler} + {config.search.scheduler}; objective {names}"
 
 
 def collect_figures(record: SweepRecord) -> Iterator[InsightFigure]:

@@ -20,7 +20,7 @@ from galaxy_exp.report.paper import (
 from galaxy_exp.report.result_sections import Found, Tested
 from galaxy_exp.report.search_sections import Asked, Searched, Spent
 from galaxy_exp.report.words import count, metric_name, score, signed
-from galaxy_exp.search_methods import PRUNERS, SAMPLERS
+from galaxy_exp.search_methods import SAMPLERS, SCHEDULERS
 from galaxy_exp.wording import iso_time
 
 __all__ = ["build_page"]
@@ -57,7 +57,7 @@ def build_page(material: Material) -> str:
         leaning=_leaning(material.calibration) if material.calibration else "",
         asked=Asked.of(material),
         samplers=SAMPLERS,
-        pruners=PRUNERS,
+        schedulers=SCHEDULERS,
         searched=Searched.of(material),
         least_trials=LEAST_TRIALS,
         no_test=NO_TEST,

@@ -11,7 +11,7 @@ from typing import Any
 from galaxy_exp.records import BUILT_IN_HYPERMODEL, gain_in
 from galaxy_exp.report.material import Material
 from galaxy_exp.report.words import METRIC_NAMES, count, metric_name, plain_value
-from galaxy_exp.search_methods import PRUNERS, SAMPLERS, SearchMethod
+from galaxy_exp.search_methods import SAMPLERS, SCHEDULERS, SearchMethod
 
 __all__ = [
     "bibtex",
@@ -107,9 +107,9 @@ def _search_sentence(material: Material) -> str:
         f"Hyperparameters{network} were searched in {count(len(record.searched), 'trial')} of up to "
         f"{record.config.training.epochs} epochs, proposed by {sampler}{_cite(methods.get('sampler', ()))}"
     )
-    if search.pruner != "none":
-        pruner = _label(PRUNERS, search.pruner)
-        text += f" and cut short by {pruner}{_cite(methods.get('pruner', ()))}"
+    if search.scheduler != "none":
+        scheduler = _label(SCHEDULERS, search.scheduler)
+        text += f" and cut short by {scheduler}{_cite(methods.get('scheduler', ()))}"
     objectives = " and ".join(_latex(metric_name(each.name)) for each in search.objectives)
     return f"{text}, for the best {objectives} on the validation images."
 
@@ -206,11 +206,11 @@ def cited_software(material: Material) -> dict[str, tuple[str, ...]]:
 
 
 def cited_methods(material: Material) -> dict[str, tuple[str, ...]]:
-    """Keys by what they were used for: "sampler", "pruner", "bootstrap", "calibration"; without what was not used."""
+    """Keys by what they were used for: "sampler", "scheduler", "bootstrap", "calibration"; none for what was not."""
     search = material.record.config.search
     found = {
         "sampler": _citations(SAMPLERS, search.sampler_choice),
-        "pruner": _citations(PRUNERS, search.pruner),
+        "scheduler": _citations(SCHEDULERS, search.scheduler),
         "bootstrap": ("efron1993",) if material.gains else (),
         "calibration": ("guo2017",) if material.calibration else (),
     }

@@ -1,1 +1,1 @@
-"""Choosing hyperparameters (oracle, samplers) and ending hopeless trials (pruners)."""
+"""Choosing hyperparameters (oracle, samplers) and ending hopeless trials (schedulers)."""

@@ -11,13 +11,12 @@ from optuna.samplers import BaseSampler
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.search.cma_es import adapted_hyperparameters
-from galaxy_exp.search.history import StoppedTrials
 from galaxy_exp.search.optuna_samplers import user_sampler_factory
 from galaxy_exp.search.oracle_proposer import OracleProposer
 from galaxy_exp.search.proposer import Evidence, Proposer
-from galaxy_exp.search.pruners import build_pruner
 from galaxy_exp.search.sampler_proposer import SamplerProposer
 from galaxy_exp.search.samplers import SamplerFactory
+from galaxy_exp.search.schedulers import build_scheduler
 from galaxy_exp.search.user_classes import construct, load_class
 from galaxy_exp.search_methods import SAMPLERS
 from galaxy_exp.seeding import derive_seed
@@ -33,7 +32,7 @@ def check_names(search: SearchConfig) -> None:
     Raises:
         ConfigError: one line that names the key, what was found and what is expected.
     """
-    build_pruner(search, epochs=1)
+    build_scheduler(search, epochs=1)
     user_class = _user_class(search)
     several = len(search.objectives) > 1
     if user_class is None and search.sampler_options:
@@ -84,7 +83,6 @@ def build_proposer(
     *,
     epochs: int,
     evidence: Sequence[Evidence] = (),
-    stopped: StoppedTrials = "reached",
 ) -> Proposer:
     """What proposes the trials of a sweep.
 
@@ -92,7 +90,6 @@ def build_proposer(
         space: the effective search space.
         epochs: of a trial that is not stopped.
         evidence: finished trials of earlier sweeps.
-        stopped: how trials stopped early are compared with complete ones.
 
     Raises:
         ConfigError: as `check_names`.
@@ -110,7 +107,7 @@ def build_proposer(
         factory,
         search.seed,
         executions=search.executions,
-        stopped=stopped,
+        epochs=epochs,
         evidence=evidence,
     )
 

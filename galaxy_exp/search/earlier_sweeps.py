@@ -22,7 +22,7 @@ MAX_CANDIDATES = 10
 
 MIN_OTHERS = 2
 """Finished trials that are no candidates before the first candidate is proposed: it is compared with them, and the
-pruner can stop it early."""
+scheduler can pause or stop it early."""
 
 MIN_TRUST = 0.5
 """Below it nothing more of an earlier sweep is tried. Before its first candidate, the trust is exactly this."""

@@ -6,23 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
 
 from galaxy_exp.records import Objective, TrialState
+from galaxy_exp.search.extrapolation import promise
 from galaxy_exp.search.proposer import Outcome
 from galaxy_exp.space.search_space import Values, fingerprint
 
-__all__ = ["History", "Losses", "Observation", "StoppedTrials"]
-
-StoppedTrials = Literal["reached", "extrapolated", "last"]
-"""How a trial that was stopped early is compared with one that ran all its epochs.
-
-- reached: by the best value it reached.
-- extrapolated: by that, plus the median of what the complete trials gained after the epoch it was stopped at.
-- last: after every complete trial; among the stopped, the one with more epochs first, then the better.
-"""
+__all__ = ["History", "Losses", "Observation"]
 
 Losses = tuple[float, ...]
 """One number for each objective: the smaller, the better."""
@@ -49,21 +39,19 @@ class Observation:
 
 
 class History:
-    """Trials in the order in which they became known, and the order in which they ended.
+    """Trials in the order in which they became known, and the order in which they first ended.
 
     Args:
         objectives: the first is that of the curves.
-        stopped: how trials stopped early are scored.
+        epochs: of a trial that is not stopped.
     """
 
-    def __init__(self, objectives: Sequence[Objective], stopped: StoppedTrials = "reached") -> None:
+    def __init__(self, objectives: Sequence[Objective], epochs: int) -> None:
         self.objectives = tuple(objectives)
-        self.stopped = stopped
+        self._epochs = epochs
         self.observations: list[Observation] = []
         self.ended: list[int] = []
         self._counts: Counter[frozenset[object]] = Counter()
-        self._complete_curves: list[list[float]] = []
-        self._gains: dict[int, float] = {}
 
     def begin(self, values: Values, *, is_of_this_sweep: bool = True) -> int:
         """Adds a running trial; returns its position.
@@ -77,12 +65,10 @@ class History:
         return len(self.observations) - 1
 
     def end(self, position: int, outcome: Outcome) -> None:
-        """The trial at `position` ended."""
+        """The trial at `position` ended; again, if it had ended before and has continued."""
+        if self.observations[position].outcome is None:
+            self.ended.append(position)
         self.observations[position].outcome = outcome
-        self.ended.append(position)
-        if outcome.state is TrialState.COMPLETED and any(math.isfinite(value) for value in outcome.curve):
-            self._complete_curves.append(self._best_so_far(outcome.curve))
-            self._gains.clear()
 
     def count(self, values: Values) -> int:
         """How many trials of this sweep have these values."""
@@ -103,7 +89,10 @@ class History:
         return [worst if losses is None else losses for losses in measured]
 
     def measured(self, observation: Observation, penalise_violations: bool) -> Losses | None:
-        """How good a trial was; None if it runs or counts as bad as the worst."""
+        """How good a trial was; None if it runs or counts as bad as the worst.
+
+        One that was paused or stopped counts with what it promises to reach (`extrapolation.promise`).
+        """
         outcome = observation.outcome
         if outcome is None or not outcome.state.has_model or outcome.values is None:
             return None
@@ -115,18 +104,6 @@ class History:
         ]
         if not all(math.isfinite(loss) for loss in losses):
             return None
-        if observation.is_stopped and self.stopped == "extrapolated":
-            losses[0] -= self._gain_after(len(outcome.curve))
+        if observation.is_stopped and outcome.curve:
+            losses[0] = promise(self.objectives[0], outcome.curve, len(outcome.curve), self._epochs)
         return tuple(losses)
-
-    def _gain_after(self, epoch: int) -> float:
-        """By how much complete trials improve after an epoch: the median, in units of the first objective."""
-        if epoch not in self._gains:
-            gains = [curve[epoch - 1] - curve[-1] for curve in self._complete_curves if 0 < epoch <= len(curve)]
-            finite = [gain for gain in gains if math.isfinite(gain)]
-            self._gains[epoch] = float(np.median(finite)) if finite else 0.0
-        return self._gains[epoch]
-
-    def _best_so_far(self, curve: Sequence[float]) -> list[float]:
-        keys = [self.objectives[0].sort_key(value) for value in curve]
-        return [float(best) for best in np.minimum.accumulate(keys)]

@@ -14,7 +14,6 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as StudyState
 
 from galaxy_exp.errors import SweepFailedError, typed_reason
-from galaxy_exp.records import TrialState
 from galaxy_exp.search.history import History, Losses
 from galaxy_exp.search.samplers import SamplerFactory
 from galaxy_exp.search.user_classes import construct
@@ -140,7 +139,7 @@ class StudySampler:
         for position, losses in zip(self._history.ended, self._history.losses(), strict=True):
             frozen = trials[self._study_numbers[position]]
             if frozen.state is StudyState.RUNNING:
-                self._tell(position, frozen, losses)
+                self._tell(frozen, losses)
             elif frozen.state is StudyState.COMPLETE and losses is not None:
                 frozen.values = list(losses)  # what a bad trial counts as is the worst seen until now
 
@@ -163,21 +162,12 @@ class StudySampler:
         self._study.add_trial(trial)
         return len(self._study.get_trials(deepcopy=False)) - 1
 
-    def _tell(self, position: int, frozen: FrozenTrial, losses: Losses | None) -> None:
-        outcome = self._history.observations[position].outcome
+    def _tell(self, frozen: FrozenTrial, losses: Losses | None) -> None:
+        if losses is None:
+            return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if self._is_behind_all_complete(position) and len(self._history.objectives) == 1:
-                # Optuna ranks pruned trials by their last step, then by their value there, and last those without
-                if losses is not None and outcome is not None and outcome.state.has_model:
-                    frozen.intermediate_values = {len(outcome.curve): losses[0]}
-                self._study.tell(frozen.number, state=StudyState.PRUNED)
-            elif losses is not None:
-                self._study.tell(frozen.number, list(losses))
-
-    def _is_behind_all_complete(self, position: int) -> bool:
-        outcome = self._history.observations[position].outcome
-        return self._history.stopped == "last" and outcome is not None and outcome.state is not TrialState.COMPLETED
+            self._study.tell(frozen.number, list(losses))
 
     def _violations(self, frozen: FrozenTrial) -> tuple[float, ...]:
         if frozen.number not in self._positions:

@@ -127,7 +127,8 @@ class Oracle(keras_tuner.Oracle):  # type: ignore[misc]
         size = len(self.hyperparameters.space)
         if self._proposer is None or size != self._space_size:
             space = SearchSpace.of(self.hyperparameters)
-            self._proposer = SamplerProposer(space, self._objectives, self._make_sampler, self._sampler_seed)
+            seed = self._sampler_seed
+            self._proposer = SamplerProposer(space, self._objectives, self._make_sampler, seed, epochs=1)
             self._space_size = size
             for trial_id in self.start_order:
                 self._proposer.adopt(int(trial_id), self.trials[trial_id].hyperparameters.values, proposed=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from galaxy_exp.records import HyperparameterValue, Objective
 from galaxy_exp.search.earlier_sweeps import EarlierSweeps
-from galaxy_exp.search.history import History, StoppedTrials
+from galaxy_exp.search.history import History
 from galaxy_exp.search.proposer import Evidence, NoProposal, Outcome
 from galaxy_exp.search.samplers import RandomSampler, SamplerFactory
 from galaxy_exp.space.search_space import SearchSpace, Values
@@ -28,7 +28,7 @@ class SamplerProposer:
         make_sampler: see `galaxy_exp.search.building.sampler_factory`.
         seed: from 0 up.
         executions: how many trials in a row get the same values.
-        stopped: how trials stopped early are compared with complete ones.
+        epochs: of a trial that is not stopped.
         evidence: finished trials of earlier sweeps. The sampler learns from those that are comparable as from the
             sweep's own, and their configurations may be proposed again; for the others see `EarlierSweeps`.
     """
@@ -41,11 +41,11 @@ class SamplerProposer:
         seed: int,
         *,
         executions: int = 1,
-        stopped: StoppedTrials = "reached",
+        epochs: int,
         evidence: Sequence[Evidence] = (),
     ) -> None:
         self._space = space
-        self._history = History(objectives, stopped)
+        self._history = History(objectives, epochs)
         self._executions = executions
         for known in (each for each in evidence if each.comparable):
             self._history.end(self._history.begin(known.values, is_of_this_sweep=False), known.outcome)

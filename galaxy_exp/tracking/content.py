@@ -22,7 +22,7 @@ def sweep_params(record: SweepRecord, data: PreparedData) -> dict[str, Any]:
         "simulated": data.simulated,
         "hypermodel": config.hypermodel,
         "sampler": config.search.sampler_choice,
-        "pruner": config.search.pruner,
+        "scheduler": config.search.scheduler,
         "objective": config.search.objective_text,
         "max_trials": config.search.max_trials,
         "epochs": config.training.epochs,

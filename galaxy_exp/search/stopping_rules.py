@@ -1,6 +1,6 @@
-"""Rules for early stopping.
+"""Rules that stop trials for good.
 
-A pruner is a pure function of the curves seen so far, so nothing has to be restored when a sweep is resumed and the
+A rule is a pure function of the curves seen so far, so nothing has to be restored when a sweep is resumed and the
 decision is the same with any engine.
 """
 
@@ -11,22 +11,20 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol, cast
+from typing import Protocol
 
-from galaxy_exp.config.search_section import SearchConfig
-from galaxy_exp.errors import ConfigError
 from galaxy_exp.records import Objective
-from galaxy_exp.search.user_classes import construct, load_class
-from galaxy_exp.search_methods import PRUNERS
 
 __all__ = [
-    "AshaPruner",
-    "HyperbandPruner",
-    "MedianPruner",
-    "NoPruner",
-    "PatiencePruner",
-    "Pruner",
-    "build_pruner",
+    "AshaStopping",
+    "HyperbandStopping",
+    "MedianStopping",
+    "NoStopping",
+    "PatienceStopping",
+    "StoppingRule",
+    "bracket_of",
+    "n_brackets",
+    "rungs_below",
 ]
 
 Curves = Mapping[int, Sequence[float]]
@@ -35,7 +33,7 @@ _MIN_OTHERS = 5
 """Curves to compare with below which the median rule stops no trial; Optuna's `n_startup_trials`."""
 
 
-class Pruner(Protocol):
+class StoppingRule(Protocol):
     """Compares a trial's curve with those of the others. Epochs count from 1."""
 
     def is_rung(self, number: int, epoch: int) -> bool:
@@ -56,31 +54,8 @@ class Pruner(Protocol):
         ...
 
 
-def build_pruner(search: SearchConfig, epochs: int) -> Pruner:
-    """The pruner that a sweep names: one of `PRUNERS`, or package.module:Class.
-
-    A user-defined class gets `objective` (a `galaxy_exp.records.Objective`), `epochs` and the settings of our pruners
-    (`first_rung`, `reduction_factor`, `patience`): those that its constructor has by name.
-
-    Args:
-        epochs: of a trial that is not stopped.
-
-    Raises:
-        ConfigError: if the class cannot be imported or constructed, or is no `Pruner`.
-    """
-    name = search.pruner
-    pruner_class = PRUNERS[name].load() if name in PRUNERS else load_class("search.pruner", name)
-    settings = {key: getattr(search, key) for method in PRUNERS.values() for key in method.options}
-    known = {"objective": search.objective_record, "epochs": epochs, **settings}
-    pruner = construct("search.pruner", name, pruner_class, known)
-    for method in ("is_rung", "should_stop", "first_decision"):
-        if not callable(getattr(pruner, method, None)):
-            raise ConfigError(f"search.pruner: {name} has no method {method}; see galaxy_exp.search.pruners.Pruner")
-    return cast(Pruner, pruner)
-
-
 @dataclass(frozen=True, slots=True)
-class AshaPruner:
+class AshaStopping:
     """Asynchronous successive halving, stopping variant (Li et al. 2020, MLSys).
 
     Rungs are at `first_rung`, times `reduction_factor`, and so on, below `epochs`. At a rung a trial continues if its
@@ -118,15 +93,15 @@ class AshaPruner:
 
     @property
     def _rungs(self) -> tuple[int, ...]:
-        return _rungs_below(self.epochs, self.first_rung, self.reduction_factor)
+        return rungs_below(self.epochs, self.first_rung, self.reduction_factor)
 
 
 @dataclass(frozen=True, slots=True)
-class HyperbandPruner:
+class HyperbandStopping:
     """Hyperband (Li et al. 2018, JMLR 18) with asynchronous brackets (Li et al. 2020, MLSys).
 
     Bracket 0 has its first rung at `first_rung`, each further one `reduction_factor` times later, and the last one has
-    none: its trials run all their epochs. A trial is compared within its bracket only, as in `AshaPruner`. Its number
+    none: its trials run all their epochs. A trial is compared within its bracket only, as in `AshaStopping`. Its number
     alone decides which bracket that is.
     """
 
@@ -137,9 +112,9 @@ class HyperbandPruner:
 
     def bracket_of(self, number: int) -> int:
         """The bracket of trial `number`, from 0 up."""
-        n_brackets = len(_rungs_below(self.epochs, self.first_rung, self.reduction_factor)) + 1
-        cycle = _bracket_cycle(_bracket_sizes(n_brackets, self.reduction_factor))
-        return cycle[number % len(cycle)]
+        return bracket_of(
+            number, n_brackets(self.epochs, self.first_rung, self.reduction_factor), self.reduction_factor
+        )
 
     def is_rung(self, number: int, epoch: int) -> bool:
         return self._halving_of(number).is_rung(number, epoch)
@@ -152,13 +127,13 @@ class HyperbandPruner:
     def first_decision(self, number: int) -> int | None:
         return self._halving_of(number).first_decision(number)
 
-    def _halving_of(self, number: int) -> AshaPruner:
+    def _halving_of(self, number: int) -> AshaStopping:
         first_rung = self.first_rung * self.reduction_factor ** self.bracket_of(number)
-        return AshaPruner(self.objective, first_rung, self.reduction_factor, self.epochs)
+        return AshaStopping(self.objective, first_rung, self.reduction_factor, self.epochs)
 
 
 @dataclass(frozen=True, slots=True)
-class MedianPruner:
+class MedianStopping:
     """The median stopping rule of Vizier (Golovin et al. 2017, KDD, section 3.2.2).
 
     From `first_rung` on, a trial is stopped after an epoch if its best value so far is worse than the median of the
@@ -186,7 +161,7 @@ class MedianPruner:
 
 
 @dataclass(frozen=True, slots=True)
-class PatiencePruner:
+class PatienceStopping:
     """A trial ends once its own best value is `patience` epochs old; the others do not matter."""
 
     objective: Objective
@@ -207,7 +182,7 @@ class PatiencePruner:
 
 
 @dataclass(frozen=True, slots=True)
-class NoPruner:
+class NoStopping:
     """Every trial runs all its epochs."""
 
     def is_rung(self, number: int, epoch: int) -> bool:
@@ -221,7 +196,7 @@ class NoPruner:
 
 
 @cache
-def _rungs_below(epochs: int, first_rung: int, reduction_factor: int) -> tuple[int, ...]:
+def rungs_below(epochs: int, first_rung: int, reduction_factor: int) -> tuple[int, ...]:
     """The epochs after which trials of `epochs` epochs are compared."""
     rungs = []
     rung = first_rung
@@ -229,6 +204,17 @@ def _rungs_below(epochs: int, first_rung: int, reduction_factor: int) -> tuple[i
         rungs.append(rung)
         rung *= reduction_factor
     return tuple(rungs)
+
+
+def n_brackets(epochs: int, first_rung: int, reduction_factor: int) -> int:
+    """The number of Hyperband's brackets: one that begins at each rung, and one without any."""
+    return len(rungs_below(epochs, first_rung, reduction_factor)) + 1
+
+
+def bracket_of(number: int, n_brackets: int, reduction_factor: int) -> int:
+    """The bracket of trial `number`, from 0 up."""
+    cycle = _bracket_cycle(_bracket_sizes(n_brackets, reduction_factor))
+    return cycle[number % len(cycle)]
 
 
 def _bracket_sizes(n_brackets: int, reduction_factor: int) -> tuple[int, ...]:

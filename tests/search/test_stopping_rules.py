@@ -2,10 +2,10 @@ import math
 from collections import Counter
 
 import pytest
+from galaxy_exp.search.pruners import AshaPruner, HyperbandPruner, MedianPruner, PatiencePruner, build_pruner
 
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.records import Objective
-from galaxy_exp.search.pruners import AshaPruner, HyperbandPruner, MedianPruner, PatiencePruner, build_pruner
 from galaxy_exp.search_methods import PRUNERS
 
 SCORE = Objective("score", "max")

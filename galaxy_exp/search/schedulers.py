@@ -1,0 +1,266 @@
+"""Which trial gets the next epochs: the one that has just reported, a paused one, or a new one.
+
+A scheduler is a pure function of the curves seen so far, so nothing has to be restored when a sweep is resumed, and the
+decision is the same with any engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from scipy.stats import spearmanr
+
+from galaxy_exp.config.search_section import SearchConfig
+from galaxy_exp.errors import ConfigError
+from galaxy_exp.records import Decision, Objective
+from galaxy_exp.search.extrapolation import best_key, promise
+from galaxy_exp.search.stopping_rules import NoStopping, StoppingRule, bracket_of, n_brackets, rungs_below
+from galaxy_exp.search.user_classes import construct, load_class
+from galaxy_exp.search_methods import SCHEDULERS
+
+__all__ = [
+    "AshaScheduler",
+    "Curves",
+    "HyperbandScheduler",
+    "PromotionScheduler",
+    "Scheduler",
+    "StoppingScheduler",
+    "build_scheduler",
+    "no_scheduler",
+]
+
+Curves = Mapping[int, Sequence[float]]
+"""The first objective after each epoch, by trial: of all trials of the search, running, paused or ended."""
+
+FIRST_RUNG = 2
+"""The first rung where the sweep file names none."""
+
+FIRST_TRIALS = 10
+"""The trials that show whether the first epoch says anything: they train two epochs at least."""
+
+MIN_TRIALS = 6
+"""With fewer of them the second epoch is the first rung."""
+
+MIN_AGREEMENT = 0.8
+"""The rank correlation of the scores after one and after two epochs from which on one epoch is enough to compare."""
+
+
+class Scheduler(Protocol):
+    """Distributes epochs. Epochs count from 1; a curve may hold nan."""
+
+    def decide(self, number: int, curves: Curves, paused: Collection[int]) -> Decision:
+        """What happens to trial `number`, whose curve has just grown; not asked after its last epoch.
+
+        Args:
+            paused: the trials that are paused, without this one.
+        """
+        ...
+
+    def choose(self, curves: Curves, paused: Collection[int], *, can_start_new: bool) -> int | None:
+        """The paused trial that continues now that a worker is free; None for a new trial.
+
+        Args:
+            can_start_new: whether there may be a new trial; if not and None is returned, the search ends when the
+                running trials have ended.
+        """
+        ...
+
+    def first_decision(self, number: int) -> int | None:
+        """The first epoch after which trial `number` may be paused or stopped; None if it runs all its epochs."""
+        ...
+
+
+def build_scheduler(search: SearchConfig, epochs: int) -> Scheduler:
+    """The scheduler that a sweep names: one of `SCHEDULERS`, or package.module:Class.
+
+    A user-defined class gets `objective` (a `galaxy_exp.records.Objective`), `epochs` and the settings of our
+    schedulers (`first_rung`, `reduction_factor`, `patience`): those that its constructor has by name. It is a
+    `Scheduler`, or a `galaxy_exp.search.stopping_rules.StoppingRule`, which only stops trials.
+
+    Args:
+        epochs: of a trial that is not stopped.
+
+    Raises:
+        ConfigError: if the class cannot be imported or constructed, or is neither.
+    """
+    name = search.scheduler
+    scheduler_class = SCHEDULERS[name].load() if name in SCHEDULERS else load_class("search.scheduler", name)
+    settings = {key: getattr(search, key) for method in SCHEDULERS.values() for key in method.options}
+    if search.first_rung == "auto":
+        settings |= {"first_rung": FIRST_RUNG, "adapt_first_rung": True}
+    known = {"objective": search.objective_record, "epochs": epochs, **settings}
+    made = construct("search.scheduler", name, scheduler_class, known)
+    if _has_methods(made, ("decide", "choose", "first_decision")):
+        return cast(Scheduler, made)
+    if _has_methods(made, ("is_rung", "should_stop", "first_decision")):
+        return StoppingScheduler(made)
+    raise ConfigError(
+        f"search.scheduler: {name} has neither the methods of galaxy_exp.search.schedulers.Scheduler nor those of "
+        "galaxy_exp.search.stopping_rules.StoppingRule"
+    )
+
+
+def _has_methods(made: object, names: Sequence[str]) -> bool:
+    return all(callable(getattr(made, name, None)) for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class StoppingScheduler:
+    """Stops trials by a rule and pauses none. A trial that was paused for another reason continues when no new trial
+    may start."""
+
+    rule: StoppingRule
+
+    def decide(self, number: int, curves: Curves, paused: Collection[int]) -> Decision:
+        curve = curves[number]
+        if not self.rule.is_rung(number, len(curve)):
+            return Decision.CONTINUE
+        others = {other: curve for other, curve in curves.items() if other != number}
+        return Decision.STOP if self.rule.should_stop(number, curve, others) else Decision.CONTINUE
+
+    def choose(self, curves: Curves, paused: Collection[int], *, can_start_new: bool) -> int | None:
+        return None if can_start_new else min(paused, default=None)
+
+    def first_decision(self, number: int) -> int | None:
+        return self.rule.first_decision(number)
+
+
+def no_scheduler() -> Scheduler:
+    """Every trial runs all its epochs."""
+    return StoppingScheduler(NoStopping())
+
+
+@dataclass(frozen=True)
+class PromotionScheduler:
+    """Asynchronous successive halving with promotion (Li et al. 2020, MLSys), on extrapolated curves.
+
+    Rungs are at `first_rung` and at each doubling of it below `epochs`. A trial is paused at each rung. When a worker
+    is free, the highest rung is looked for at which one of the best trials of all that have reached it is paused: the
+    best quarter at the first rung, the best half at later ones. The best such trial continues to the next rung. If
+    there is none, a new trial starts. When no new trial may start, the best of each rung continues in any case, so that
+    one trial is trained to its end.
+
+    Trials are compared by what they promise to reach at their last epoch (`extrapolation.promise`).
+
+    Args:
+        adapt_first_rung: make the first epoch the first rung if the scores of the first ten trials after one and after
+            two epochs rank them alike. After one epoch a network may have learnt nothing that tells it from another.
+    """
+
+    objective: Objective
+    first_rung: int
+    epochs: int
+    adapt_first_rung: bool = False
+
+    def decide(self, number: int, curves: Curves, paused: Collection[int]) -> Decision:
+        if len(curves[number]) not in self._rungs(curves):
+            return Decision.CONTINUE
+        chosen = self.choose(curves, {*paused, number}, can_start_new=True)
+        return Decision.CONTINUE if chosen == number else Decision.PAUSE
+
+    def choose(self, curves: Curves, paused: Collection[int], *, can_start_new: bool) -> int | None:
+        above = self.epochs
+        rungs = self._rungs(curves)
+        for rung in reversed(rungs):
+            waiting = {number for number in paused if rung <= len(curves[number]) < above}
+            above = rung
+            if waiting:
+                n_reached = sum(len(curve) >= rung for curve in curves.values())
+                n_best = n_reached // self._one_in(rung, rungs)
+                best = self._best(curves, rung, n_best if can_start_new else max(1, n_best))
+                chosen = next((number for number in best if number in waiting), None)
+                if chosen is not None:
+                    return chosen
+        return None
+
+    def first_decision(self, number: int) -> int | None:
+        rungs = rungs_below(self.epochs, self.first_rung, self._rung_factor)
+        return rungs[0] if rungs else None
+
+    @property
+    def _rung_factor(self) -> int:
+        return 2
+
+    def _one_in(self, rung: int, rungs: Sequence[int]) -> int:
+        """Of how many trials that reach a rung one continues."""
+        return 4 if rung == rungs[0] else 2
+
+    def _best(self, curves: Curves, rung: int, count: int) -> list[int]:
+        """The trials that promise most after `rung` epochs, the best first."""
+        keys = [
+            (promise(self.objective, curve, rung, self.epochs), number)
+            for number, curve in curves.items()
+            if len(curve) >= rung
+        ]
+        return [number for _, number in sorted(keys)[:count]]
+
+    def _rungs(self, curves: Curves) -> tuple[int, ...]:
+        is_first = self.adapt_first_rung and self._one_epoch_tells(curves)
+        return rungs_below(self.epochs, 1 if is_first else self.first_rung, self._rung_factor)
+
+    def _one_epoch_tells(self, curves: Curves) -> bool:
+        first = [curves[number] for number in range(FIRST_TRIALS) if len(curves.get(number, ())) >= 2]
+        if len(first) < MIN_TRIALS:
+            return False
+        after_one, after_two = ([best_key(self.objective, curve[:epoch]) for curve in first] for epoch in (1, 2))
+        return bool(spearmanr(after_one, after_two).statistic >= MIN_AGREEMENT)
+
+
+@dataclass(frozen=True)
+class AshaScheduler(PromotionScheduler):
+    """The same as in the paper: of the trials at each rung the best 1/`reduction_factor` continue, and each rung is
+    `reduction_factor` times the one before."""
+
+    reduction_factor: int = 3
+
+    @property
+    def _rung_factor(self) -> int:
+        return self.reduction_factor
+
+    def _one_in(self, rung: int, rungs: Sequence[int]) -> int:
+        return self.reduction_factor
+
+
+@dataclass(frozen=True, slots=True)
+class HyperbandScheduler:
+    """Hyperband (Li et al. 2018, JMLR 18) with asynchronous brackets (Li et al. 2020, MLSys) and promotion.
+
+    Bracket 0 has its first rung at `first_rung`, each further one `reduction_factor` times later, and the last one has
+    none: its trials run all their epochs. Within its bracket a trial is paused and promoted as in `AshaScheduler`. Its
+    number alone decides which bracket that is.
+    """
+
+    objective: Objective
+    first_rung: int
+    reduction_factor: int
+    epochs: int
+
+    def decide(self, number: int, curves: Curves, paused: Collection[int]) -> Decision:
+        bracket = self._bracket_of(number)
+        rivals = {other: curve for other, curve in curves.items() if self._bracket_of(other) == bracket}
+        return self._halving(bracket).decide(number, rivals, [other for other in paused if other in rivals])
+
+    def choose(self, curves: Curves, paused: Collection[int], *, can_start_new: bool) -> int | None:
+        for bracket in reversed(range(self._n_brackets)):
+            rivals = {other: curve for other, curve in curves.items() if self._bracket_of(other) == bracket}
+            waiting = [other for other in paused if other in rivals]
+            chosen = self._halving(bracket).choose(rivals, waiting, can_start_new=can_start_new)
+            if chosen is not None:
+                return chosen
+        return None
+
+    def first_decision(self, number: int) -> int | None:
+        return self._halving(self._bracket_of(number)).first_decision(number)
+
+    def _bracket_of(self, number: int) -> int:
+        return bracket_of(number, self._n_brackets, self.reduction_factor)
+
+    @property
+    def _n_brackets(self) -> int:
+        return n_brackets(self.epochs, self.first_rung, self.reduction_factor)
+
+    def _halving(self, bracket: int) -> AshaScheduler:
+        first_rung = self.first_rung * self.reduction_factor**bracket
+        return AshaScheduler(self.objective, first_rung, self.epochs, reduction_factor=self.reduction_factor)
