@@ -20,7 +20,7 @@ from galaxy_exp.space.search_space import SearchSpace, Values
 
 __all__ = ["GaussianProcessSampler"]
 
-FIRST_POINTS = 10
+FIRST_POINTS = 5
 """Trials with a result before the process is asked; until then points of a Sobol sequence."""
 
 MAX_POINTS = 150

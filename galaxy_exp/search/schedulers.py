@@ -136,10 +136,10 @@ def no_scheduler() -> Scheduler:
 class PromotionScheduler:
     """Asynchronous successive halving with promotion (Li et al. 2020, MLSys), on extrapolated curves.
 
-    Rungs are at `first_rung` and at each doubling of it below `epochs`. A trial is paused at each rung. When a worker
-    is free, the highest rung is looked for at which one of the best trials of all that have reached it is paused: the
-    best quarter at the first rung, the best half at later ones. The best such trial continues to the next rung. If
-    there is none, a new trial starts. When no new trial may start, the best of each rung continues in any case, so that
+    Rungs are at `first_rung` and at each doubling of it up to two thirds of `epochs`. A trial is paused at each rung.
+    When a worker is free, the highest rung is looked for at which one of the best trials of all that have reached it is
+    paused: the best quarter at the first rung, the best half at later ones. The best such trial continues to the next
+    rung. If there is none, a new trial starts. When no new trial may start, the best of each rung continues in any case, so that
     one trial is trained to its end.
 
     Trials are compared by what they promise to reach at their last epoch (`extrapolation.promise`).
@@ -176,12 +176,11 @@ class PromotionScheduler:
         return None
 
     def first_decision(self, number: int) -> int | None:
-        rungs = rungs_below(self.epochs, self.first_rung, self._rung_factor)
-        return rungs[0] if rungs else None
+        return next(iter(self._rungs_from(self.first_rung)), None)
 
-    @property
-    def _rung_factor(self) -> int:
-        return 2
+    def _rungs_from(self, first: int) -> tuple[int, ...]:
+        rungs = rungs_below(self.epochs, first, 2)
+        return (*rungs[:1], *(rung for rung in rungs[1:] if 3 * rung <= 2 * self.epochs))
 
     def _one_in(self, rung: int, rungs: Sequence[int]) -> int:
         """Of how many trials that reach a rung one continues."""
@@ -197,8 +196,7 @@ class PromotionScheduler:
         return [number for _, number in sorted(keys)[:count]]
 
     def _rungs(self, curves: Curves) -> tuple[int, ...]:
-        is_first = self.adapt_first_rung and self._one_epoch_tells(curves)
-        return rungs_below(self.epochs, 1 if is_first else self.first_rung, self._rung_factor)
+        return self._rungs_from(1 if self.adapt_first_rung and self._one_epoch_tells(curves) else self.first_rung)
 
     def _one_epoch_tells(self, curves: Curves) -> bool:
         first = [curves[number] for number in range(FIRST_TRIALS) if len(curves.get(number, ())) >= 2]
@@ -215,9 +213,8 @@ class AshaScheduler(PromotionScheduler):
 
     reduction_factor: int = 3
 
-    @property
-    def _rung_factor(self) -> int:
-        return self.reduction_factor
+    def _rungs_from(self, first: int) -> tuple[int, ...]:
+        return rungs_below(self.epochs, first, self.reduction_factor)
 
     def _one_in(self, rung: int, rungs: Sequence[int]) -> int:
         return self.reduction_factor
