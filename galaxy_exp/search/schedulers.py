@@ -139,8 +139,8 @@ class PromotionScheduler:
     Rungs are at `first_rung` and at each doubling of it up to two thirds of `epochs`. A trial is paused at each rung.
     When a worker is free, the highest rung is looked for at which one of the best trials of all that have reached it is
     paused: the best quarter at the first rung, the best half at later ones. The best such trial continues to the next
-    rung. If there is none, a new trial starts. When no new trial may start, the best of each rung continues in any case, so that
-    one trial is trained to its end.
+    rung. If there is none, a new trial starts. When no new trial may start, the best of each rung continues in any
+    case, so that one trial is trained to its end.
 
     Trials are compared by what they promise to reach at their last epoch (`extrapolation.promise`).
 
