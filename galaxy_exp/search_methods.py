@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any
 
-__all__ = ["SAMPLERS", "SCHEDULERS", "SearchMethod", "one_of_names"]
+__all__ = ["SAMPLERS", "SCHEDULERS", "SearchMethod", "one_of_names", "scheduler_of_pruner"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,11 @@ SCHEDULERS: Mapping[str, SearchMethod] = {
 
 FORMER_PRUNERS = {"asha": "asha-stop", "hyperband": "hyperband-stop"}
 """What the names mean in the key `search.pruner` of older sweep files and journals; the others mean the same."""
+
+
+def scheduler_of_pruner(pruner: Any) -> Any:
+    """The value of `search.scheduler` that means the same as one of `search.pruner`."""
+    return FORMER_PRUNERS.get(pruner, pruner) if isinstance(pruner, str) else pruner
 
 
 def one_of_names(methods: Mapping[str, SearchMethod]) -> str:

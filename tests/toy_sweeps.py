@@ -12,7 +12,7 @@ from galaxy_exp.execution.trials import SearchSource
 from galaxy_exp.execution.worker import WorkerProcess
 from galaxy_exp.journal.journal import Journal, read_record
 from galaxy_exp.search.proposer import NoProposal
-from galaxy_exp.search.pruners import NoPruner
+from galaxy_exp.search.schedulers import no_scheduler
 
 MODULE = "toy_worker"
 
@@ -45,14 +45,14 @@ class Watcher:
 
 def run_sweep(folder, engine, proposals, hang_detector=None, watch=lambda event: None, **options):
     """Runs all proposals on an engine, which is closed; returns the record of the finished sweep."""
-    search = {"baseline": False, "pruner": "none", "max_trials": len(proposals)}
-    source = SearchSource(ListProposer(proposals), Budget(NoPruner(), EPOCHS))
+    search = {"baseline": False, "scheduler": "none", "max_trials": len(proposals)}
+    source = SearchSource(ListProposer(proposals), Budget(no_scheduler(), EPOCHS))
     try:
         with Journal.create(folder / "s-1", started(search)) as journal:
             loop = SweepLoop(
                 journal,
                 source,
-                NoPruner(),
+                no_scheduler(),
                 engine,
                 options.pop("make_spec", lambda trial, attempt: specify(trial, attempt, folder)),
                 [Watcher(watch)],

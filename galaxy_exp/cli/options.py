@@ -93,6 +93,7 @@ _SHORTCUTS: dict[str, tuple[str, Callable[[str], Any], str, str]] = {
     "epochs": ("training.epochs", int, "N", "epochs of a trial that is not stopped early"),
     "sampler": ("search.sampler", str, "NAME", f"how values are proposed: auto, {', '.join(SAMPLERS)}"),
     "scheduler": ("search.scheduler", str, "NAME", f"which trials get further epochs: {', '.join(SCHEDULERS)}"),
+    "pruner": ("search.pruner", str, "NAME", "the former name of --scheduler"),
     "objective": ("search.objective", str, "NAME", "what is optimised: val_macro_f1, val_accuracy, ..."),
     "seed": ("search.seed", int, "N", "proposals, weights and shuffling follow from it"),
     "workers": ("execution.workers", workers, "N", "trials at a time, each in a process of its own; auto: measured"),
@@ -104,7 +105,9 @@ _SHORTCUTS: dict[str, tuple[str, Callable[[str], Any], str, str]] = {
 def sweep_file_options(command: _Command) -> _Command:
     """Adds `--set` and all short options to a command that reads a sweep file."""
     for name, (key, kind, placeholder, meaning) in reversed(_SHORTCUTS.items()):
-        command = click.option(_flag(name), type=kind, metavar=placeholder, help=f"{meaning} [{key}]")(command)
+        command = click.option(
+            _flag(name), type=kind, metavar=placeholder, help=f"{meaning} [{key}]", hidden=name == "pruner"
+        )(command)
     return click.option(
         "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="any key of the file; repeatable"
     )(command)

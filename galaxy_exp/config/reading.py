@@ -19,12 +19,14 @@ from galaxy_exp.config.section import annotation_at, kinds_of
 from galaxy_exp.config.sweep import SweepConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.redaction import remember_address
+from galaxy_exp.search_methods import scheduler_of_pruner
 
 __all__ = [
     "FlagValue",
     "SweepFile",
     "as_journaled",
     "change_sweep",
+    "current_key",
     "digest_of",
     "dump_sweep",
     "load_sweep",
@@ -90,7 +92,7 @@ def read_sweep(
     content = _parse_mapping(data, path)
     before = earlier.settings if earlier else ()
     origins = {key: f"{path}, with {key} as first set" for key, _ in before}
-    for key, value in before:
+    for key, value in (current_key(key, value) for key, value in before):
         _put(content, key, value, origins[key])
     settings = _apply(content, overrides, flags, origins)
     config = _validate(content, str(path), origins)
@@ -126,14 +128,20 @@ def _apply(
     """Applies overrides and then flags; adds the flag of each key to `origins`; returns keys and values."""
     settings = []
     for override in overrides:
-        key, value = _apply_override(content, override)
-        origins[key] = f"--set {key}"
+        named, key, value = _apply_override(content, override)
+        origins[key] = f"--set {named}"
         settings.append((key, _without_password(key, value)))
     for each in flags:
-        _put(content, each.key, each.value, f"{each.flag} {each.value}")
-        origins[each.key] = each.flag
-        settings.append((each.key, each.value))
+        key, value = current_key(each.key, each.value)
+        _put(content, key, value, f"{each.flag} {each.value}")
+        origins[key] = each.flag
+        settings.append((key, value))
     return tuple(settings)
+
+
+def current_key(key: str, value: Any) -> tuple[str, Any]:
+    """The present name of a key, and its value in present words."""
+    return ("search.scheduler", scheduler_of_pruner(value)) if key == "search.pruner" else (key, value)
 
 
 def as_journaled(config: SweepConfig) -> dict[str, Any]:
@@ -217,15 +225,18 @@ def _parse_mapping(data: bytes, path: Path) -> dict[str, Any]:
     return content
 
 
-def _apply_override(content: dict[str, Any], override: str) -> tuple[str, Any]:
+def _apply_override(content: dict[str, Any], override: str) -> tuple[str, str, Any]:
+    """Returns the key as it was typed, its present name, and the value."""
     path, equals, value = override.partition("=")
     parts = [part.strip() for part in path.split(".")]
     if not equals or not all(parts):
         raise ConfigError(f"--set {override}: expected key.path=value, as in --set search.max_trials=50")
-    key = ".".join(parts)
+    named = ".".join(parts)
+    key, _ = current_key(named, "")
     parsed = _read_value(value, annotation_at(SweepConfig, key), f"--set {override}")
+    _, parsed = current_key(named, parsed)
     _put(content, key, parsed, f"--set {override}")
-    return key, parsed
+    return named, key, parsed
 
 
 def _read_value(text: str, annotation: Any, where: str) -> Any:
@@ -253,4 +264,6 @@ def _put(content: dict[str, Any], key: str, value: Any, where: str) -> None:
         if not isinstance(section, dict):
             found = ".".join(sections[:depth])
             raise ConfigError(f"{where}: {found} is {section!r}, not a section that could hold {last}")
+    if key == "search.scheduler":
+        section.pop("pruner", None)
     section[last] = value

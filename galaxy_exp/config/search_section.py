@@ -10,7 +10,7 @@ from pydantic import Field, StrictStr, ValidationInfo, field_validator, model_va
 
 from galaxy_exp.config.section import Options, Section
 from galaxy_exp.records import Constraint, Direction, Objective
-from galaxy_exp.search_methods import FORMER_PRUNERS, SAMPLERS, SCHEDULERS, one_of_names
+from galaxy_exp.search_methods import SAMPLERS, SCHEDULERS, one_of_names, scheduler_of_pruner
 from galaxy_exp.wording import did_you_mean, nearest
 
 __all__ = ["COSTS", "OBJECTIVES", "SearchConfig"]
@@ -109,9 +109,8 @@ class SearchConfig(Section):
             return section
         if "scheduler" in section:
             raise ValueError("scheduler and pruner, its former name, are both set; expected scheduler alone")
-        former = section["pruner"]
-        renamed = FORMER_PRUNERS.get(former, former) if isinstance(former, str) else former
-        return {name: value for name, value in section.items() if name != "pruner"} | {"scheduler": renamed}
+        others = {name: value for name, value in section.items() if name != "pruner"}
+        return others | {"scheduler": scheduler_of_pruner(section["pruner"])}
 
     @field_validator("sampler", "scheduler")
     @classmethod

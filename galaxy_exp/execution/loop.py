@@ -14,7 +14,7 @@ from galaxy_exp.execution.engine import Engine, EngineEvent, LostWorker, SlotFre
 from galaxy_exp.execution.hang_detection import HangDetector
 from galaxy_exp.execution.observers import Observer
 from galaxy_exp.execution.orders import OrderDesk, ordered_decision
-from galaxy_exp.execution.trials import NewTrial, NoTrial, TrialSource
+from galaxy_exp.execution.trials import NewTrial, TrialSource
 from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialProposed, TrialStarted, WorkerLost
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
@@ -92,9 +92,12 @@ class SweepLoop:
         """When the loop last looked for hung workers."""
         self._why_none_is_started = ""
         self._awaits_a_result = False
-        objective = journal.record.objective.name
-        self._curves = {trial.number: trial.curve(objective) for trial in journal.record.trials.values()}
-        """The objective after each epoch that counts, by trial; the record computes it anew each time."""
+        self._curves = {
+            trial.number: [self._objective_of(report) for report in trial.known]
+            for trial in journal.record.trials.values()
+            if source.owns(trial)
+        }
+        """The objective after each of `TrialRecord.known`, by trial of the source."""
 
     def run(self) -> str:
         """Runs until there are no more trials; returns why the last one was the last.
@@ -129,7 +132,7 @@ class SweepLoop:
             trial = self._start_next()
             if trial is None:
                 return False
-            self._curves[trial.number] = trial.curve(self._record.objective.name)
+            self._curves[trial.number] = [self._objective_of(report) for report in trial.known]
             self._engine.submit(self._make_spec(trial, trial.attempt))
             self._running.add(trial.number)
             self._hang_detector.watch(trial.number)
@@ -139,7 +142,7 @@ class SweepLoop:
         """Whether there are no more trials, so that the loop need not wait for a worker."""
         reason = self._source.refusal(self._record, self._clock())
         self._why_none_is_started = reason or self._why_none_is_started
-        return reason is not None
+        return reason is not None and self._next_paused(can_start_new=False) is None
 
     def _start_next(self) -> TrialRecord | None:
         """The trial to train next, after its start was journaled; None if there is none now."""
@@ -149,27 +152,26 @@ class SweepLoop:
             if trial.result is not None and (not known or self._source.exceeded(self._record, self._clock())):
                 continue
             return self._continue(trial, known)
-        why_no_new = self._source.refusal(self._record, self._clock())
-        if (paused := self._next_paused(can_start_new=why_no_new is None)) is not None:
-            return self._continue(paused, self._epochs_known(paused))
-        if self._awaits_a_result:
-            return None
-        found = self._source.next_trial(self._record, self._clock())
-        if isinstance(found, NoTrial):
+        can_start_new = not self._awaits_a_result and self._source.refusal(self._record, self._clock()) is None
+        paused = self._next_paused(can_start_new=can_start_new)
+        if paused is None and not self._awaits_a_result:
+            found = self._source.next_trial(self._record, self._clock())
+            if isinstance(found, NewTrial):
+                return self._start_new(found)
             self._why_none_is_started, self._awaits_a_result = found.reason, found.until_a_result
-            return None
-        return self._start_new(found)
+            paused = self._next_paused(can_start_new=False)
+        return None if paused is None else self._continue(paused, self._epochs_known(paused))
 
     def _continue(self, trial: TrialRecord, from_epoch: int) -> TrialRecord:
         self._write(TrialStarted(number=trial.number, attempt=trial.attempt + 1, from_epoch=from_epoch))
         return trial
 
-    def _paused(self) -> list[int]:
-        return [trial.number for trial in self._record.trials.values() if trial.is_paused and self._source.owns(trial)]
+    def _paused(self) -> list[TrialRecord]:
+        return [trial for trial in self._record.trials.values() if trial.is_paused and self._source.owns(trial)]
 
     def _next_paused(self, *, can_start_new: bool) -> TrialRecord | None:
         """The paused trial that continues instead of a new one; None if there is none."""
-        paused = self._paused()
+        paused = [trial.number for trial in self._paused() if not (trial.held and can_start_new)]
         if not paused or self._source.exceeded(self._record, self._clock()):
             return None
         if paused[0] == 0 and self._record.config.search.baseline:
@@ -236,9 +238,7 @@ class SweepLoop:
             why = f"training.precision: auto is {report.precision} on its machine; all trials of this sweep use {known}"
             self._engine.kill(report.number, why)
             return
-        if report.epoch <= len(self._record.trials[report.number].reports):  # its worker could not use the checkpoint
-            del self._curves[report.number][report.epoch - 1 :]
-        self._curves[report.number].append(report.metrics.get(self._record.objective.name, math.nan))
+        self._curves[report.number][report.epoch - 1 : report.epoch] = [self._objective_of(report)]
         decision = self._decision(report)
         is_paused = decision is Decision.PAUSE
         self._write(EpochReported(report=report, go_on=decision is Decision.CONTINUE, paused=is_paused))
@@ -253,16 +253,22 @@ class SweepLoop:
 
     def _decision(self, report: EpochReport) -> Decision:
         number, search = report.number, self._record.config.search
-        ordered = ordered_decision(self._record.trials[number], report.epoch, self._record.config.training.epochs)
+        trial = self._record.trials[number]
+        ordered = ordered_decision(trial, report.epoch, self._record.config.training.epochs)
         if ordered is not Decision.CONTINUE:
             return ordered
         if report.epoch >= self._epochs_of(number):
             return Decision.CONTINUE
         if self._source.exceeded(self._record, self._clock()):
             return Decision.PAUSE
+        if report.epoch <= len(trial.answers):  # an epoch that is trained again
+            return trial.answers[report.epoch - 1]
         if search.baseline and number == 0:
             return Decision.CONTINUE
-        return self._scheduler.decide(number, self._curves, self._paused())
+        return self._scheduler.decide(number, self._curves, [each.number for each in self._paused()])
+
+    def _objective_of(self, report: EpochReport) -> float:
+        return report.metrics.get(self._record.objective.name, math.nan)
 
     def _epochs_of(self, number: int) -> int:
         return epochs_of(self._record.trials[number].values, self._record.config.training.epochs)

@@ -100,6 +100,9 @@ def _end_trial(order: EndTrial, record: SweepRecord) -> str:
     if trial is None:
         newest = f"the newest is trial {len(record.trials) - 1}" if record.trials else "none has begun"
         raise OrderRefusedError(f"there is no trial {order.trial} yet; {newest}")
+    if trial.is_paused and record.finalists is None:
+        when = "continues when no new trial may start" if order.decision is Decision.PAUSE else "does not continue"
+        return f"trial {trial.number} is paused already, and {when}"
     if trial.result is not None:
         raise OrderRefusedError(f"trial {trial.number} has ended: {trial.result.state}, {trial.result.reason}")
     if trial.retrains is not None:

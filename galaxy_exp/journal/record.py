@@ -89,6 +89,11 @@ class TrialRecord:
     report_times: list[float] = field(default_factory=list)
     decision: Decision = Decision.CONTINUE
     """The answer to the last report of the current attempt."""
+    known: list[EpochReport] = field(default_factory=list)
+    """The newest report of each epoch, also of those that an attempt without a checkpoint has not trained again yet:
+    what the scheduler compares does not depend on lost workers and checkpoints."""
+    answers: list[Decision] = field(default_factory=list)
+    """The decision after each of `known`; CONTINUE where a paused trial has continued since."""
     started_at: float | None = None
     """When a worker got the current attempt."""
     result: TrialResult | None = None
@@ -103,6 +108,8 @@ class TrialRecord:
     """PAUSE or STOP if an order ends it early."""
     ends_after: int = 0
     """The epoch after which it ends by order; the one it was in when the order was taken."""
+    held: bool = False
+    """Whether an order paused it, so that it continues only when no new trial may start."""
 
     @property
     def state(self) -> TrialState:
@@ -118,8 +125,12 @@ class TrialRecord:
         return self.result.epochs if self.result else len(self.reports)
 
     def end_by_order(self, decision: Decision) -> None:
-        """It ends after the epoch that is being trained."""
-        self.ordered, self.ends_after = decision, len(self.reports) + 1
+        """It ends after the epoch that is being trained; if it is paused, it stays so, or never continues."""
+        self.held = decision is Decision.PAUSE
+        if self.result is None:
+            self.ordered, self.ends_after = decision, len(self.reports) + 1
+        else:
+            self.decision = decision
 
     def ordered_at(self, epoch: int) -> Decision:
         """What an order answers to the report of an epoch; CONTINUE without one."""
@@ -137,6 +148,12 @@ class TrialRecord:
         del self.reports[report.epoch - 1 :], self.report_times[report.epoch - 1 :]
         self.reports.append(report)
         self.report_times.append(time)
+
+    def take_answer(self, report: EpochReport, decision: Decision) -> None:
+        """Keeps the answer to the report of an epoch."""
+        position = slice(report.epoch - 1, report.epoch)
+        self.known[position], self.answers[position] = [report], [decision]
+        self.decision = decision
 
     def curve(self, metric: str) -> list[float]:
         """The values of a metric, one per epoch; epochs that lack it are left out."""

@@ -123,7 +123,7 @@ def apply_event(event: Event, record: SweepRecord) -> None:
             record.precision = record.precision or event.report.precision
             trial = record.trials[event.report.number]
             trial.take_report(event.report, event.time)
-            trial.decision = event.decision
+            trial.take_answer(event.report, event.decision)
         case WorkerLost():
             trial = record.trials[event.number]
             trial.losses.append(event.reason)
@@ -145,6 +145,7 @@ def apply_event(event: Event, record: SweepRecord) -> None:
 def _start_trial(record: SweepRecord, trial: TrialRecord, event: TrialStarted) -> None:
     if trial.result is not None:
         record.reopen(trial)
+        trial.held, trial.answers[-1:] = False, [Decision.CONTINUE] * bool(trial.answers)
     if event.from_epoch > trial.from_epoch:
         trial.losses_in_a_row = 0
     trial.attempt, trial.started_at, trial.from_epoch = event.attempt, event.time, event.from_epoch
@@ -152,6 +153,8 @@ def _start_trial(record: SweepRecord, trial: TrialRecord, event: TrialStarted) -
     trial.revision += event.attempt > 1 and (event.from_epoch == 0 or event.from_epoch < len(trial.reports))
     origin = trial if event.continues is None else record.trials[event.continues]
     trial.reports, trial.report_times = origin.reports[: event.from_epoch], origin.report_times[: event.from_epoch]
+    if origin is not trial:
+        trial.known, trial.answers = list(trial.reports), [Decision.CONTINUE] * event.from_epoch
 
 
 def _end_trial(record: SweepRecord, trial: TrialRecord, result: TrialResult, time: float) -> None:

@@ -11,6 +11,7 @@ from galaxy_exp.config.reading import (
     SweepFile,
     as_journaled,
     change_sweep,
+    current_key,
     digest_of,
     parse_sweep,
     read_sweep,
@@ -59,8 +60,9 @@ def find_change(
     changes = differences(parse_sweep(as_journaled(recorded), where), config)
     if not changes:
         return None
-    blamed = {(key := override.partition("=")[0].strip()): f"--set {key}" for override in overrides}
-    blamed |= {each.key: each.flag for each in flags}
+    named = [override.partition("=")[0].strip() for override in overrides]
+    blamed = {current_key(key, "")[0]: f"--set {key}" for key in named}
+    blamed |= {current_key(each.key, "")[0]: each.flag for each in flags}
     lines = [f"{_origin(change.key, blamed, where)}: {change}" for change in changes]
     _refuse_what_trials_depend_on(record, changes, lines, from_file=file is None and read_from is not None)
     reopens = _reopens(record, changes)

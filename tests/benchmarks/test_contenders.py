@@ -10,14 +10,14 @@ TASK = Task("simulated", trials=4, epochs=3, seed=5, images=600, image_size=32)
 
 def test_sweep_file_is_valid_and_counts_the_baseline():
     config = parse_sweep(build_sweep(TASK, SAME_SEARCH), "compare.yaml")
-    assert (config.search.sampler, config.search.pruner, config.search.max_trials) == ("random", "none", 5)
+    assert (config.search.sampler, config.search.scheduler, config.search.max_trials) == ("random", "none", 5)
     assert config.data.simulated.n_images == 600
     assert set(config.space) == set(TUNED) | set(FIXED)
 
 
 def test_left_out_search_keys_take_the_defaults():
     search = parse_sweep(build_sweep(TASK, {}), "compare.yaml").search
-    assert (search.sampler, search.pruner) == ("auto", "asha")
+    assert (search.sampler, search.scheduler) == ("auto", "promote")
 
 
 @pytest.fixture(scope="module")

@@ -13,15 +13,17 @@ def config(epochs=9, **search):
 
 
 def test_without_early_stopping_every_trial_counts_in_full():
-    found = forecast_sweep(config(pruner="none", max_trials=10), 1, None, [TIMING])
+    found = forecast_sweep(config(scheduler="none", max_trials=10), 1, None, [TIMING])
     assert (found.trials, found.epochs, found.most_epochs) == (10, (90, 90), 90)
     assert found.hours == (pytest.approx(0.9), pytest.approx(0.9))
     assert found.notes == ("every trial runs all its epochs",)
 
 
-@pytest.mark.parametrize("pruner", ["asha", "hyperband", "median", "patience"])
-def test_early_stopping_saves_epochs_and_less_where_trials_keep_getting_better(pruner):
-    least, most = forecast_epochs(config(pruner=pruner, first_rung=1, patience=2), 20)
+@pytest.mark.parametrize(
+    "scheduler", ["promote", "asha", "hyperband", "asha-stop", "hyperband-stop", "median", "patience"]
+)
+def test_early_stopping_saves_epochs_and_less_where_trials_keep_getting_better(scheduler):
+    least, most = forecast_epochs(config(scheduler=scheduler, first_rung=1, patience=2), 20)
     assert 20 <= least <= most <= 180
     assert least < 180
 
@@ -39,13 +41,13 @@ def test_a_finite_space_has_no_more_trials_than_configurations():
 
 def test_the_baseline_goes_at_its_own_pace():
     slow = Timing(epoch_seconds=360.0, start_seconds=0.0, seconds_per_image=0.0)
-    found = forecast_sweep(config(pruner="none", max_trials=2, epochs=10), 1, None, [slow, TIMING])
+    found = forecast_sweep(config(scheduler="none", max_trials=2, epochs=10), 1, None, [slow, TIMING])
     assert found.hours == (pytest.approx(1.1), pytest.approx(1.1))
 
 
 def test_finalists_train_again_whatever_the_limits_of_the_search():
     sweep = parse_sweep(
-        {"training": {"epochs": 10}, "search": {"pruner": "none", "max_trials": 2, "max_hours": 0.5}}
+        {"training": {"epochs": 10}, "search": {"scheduler": "none", "max_trials": 2, "max_hours": 0.5}}
         | {"registry": {"finalists": 3, "seeds": 4}}
     )
     found = forecast_sweep(sweep, 1, None, [TIMING])
@@ -63,7 +65,7 @@ def test_finalists_train_again_whatever_the_limits_of_the_search():
     ],
 )
 def test_the_sweep_s_own_limits_are_held_against_it(limits, line):
-    found = forecast_sweep(config(pruner="none", max_trials=10, **limits), 1, None, [TIMING])
+    found = forecast_sweep(config(scheduler="none", max_trials=10, **limits), 1, None, [TIMING])
     assert found.notes[1:] == (line,)
 
 

@@ -59,7 +59,11 @@ class TestBadInput:
                 "error: --max-trials: found 0; expected a value greater",
             ),
             (["sweep", "sweep.yaml", "--sampler", "tep"], '--sampler: unknown sampler "tep"; did you mean "tpe"'),
-            (["sweep", "sweep.yaml", "--pruner", "asah"], '--pruner: unknown pruner "asah"; did you mean "asha"'),
+            (
+                ["sweep", "sweep.yaml", "--scheduler", "asah"],
+                '--scheduler: unknown scheduler "asah"; did you mean "asha"',
+            ),
+            (["sweep", "sweep.yaml", "--pruner", "asah"], '--pruner: unknown scheduler "asah"; did you mean "asha"'),
             (["sweep", "sweep.yaml", "--data", "nowhere.h5"], "nowhere.h5"),
             (["sweep", "sweep.yaml", "--data", "run #2/g.h5"], "run #2/g.h5"),
             (["sweep", "sweep.yaml", "--name", "a b"], "error: --name: found 'a b'; expected text matching"),

@@ -21,7 +21,7 @@ space:
   learning_rate: {min: 1.0e-4, max: 3.0e-3, scale: log}
   augmentation: flips+rotations
 training: {epochs: 20, precision: auto}
-search: {sampler: tpe, pruner: asha, objective: val_macro_f1, max_trials: 20, seed: 1}
+search: {sampler: tpe, scheduler: asha, objective: val_macro_f1, max_trials: 20, seed: 1}
 execution: {engine: inline, workers: 1}
 tracking: {experiment: galaxy10}
 registry: {model: galaxy10-cnn}
@@ -117,7 +117,9 @@ MISTAKES = {
     "search: {max_trial: 3}": r'search.max_trial: unknown key; did you mean "max_trials"\?',
     "search: {max_trials: many}": r"search.max_trials: found 'many'; expected a valid integer",
     "search: {sampler: tep}": r'search.sampler: unknown sampler "tep"; did you mean "tpe"\? known: auto, gp, tpe',
-    "search: {pruner: asah}": r'search.pruner: unknown pruner "asah"; did you mean "asha"\? known: asha, hyperband',
+    "search: {scheduler: asah}": r'search.scheduler: unknown scheduler "asah"; did you mean "asha"\? known: promote',
+    "search: {pruner: asah}": r'search.scheduler: unknown scheduler "asah"; did you mean "asha"\? known: promote',
+    "search: {pruner: none, scheduler: none}": r"search: scheduler and pruner, its former name, are both set",
     "search: {constraints: {params: '<= 3'}}": r"search.constraints: unknown quantity 'params'; expected one of para",
     "search: {constraints: {flops: '< 3'}}": r"search.constraints: flops: found '< 3'; expected \"<= NUMBER\"",
     "search: {objective: [val_loss, parameters]}": r"search.objective: found 'parameters'; expected one of .*-param",

@@ -8,12 +8,12 @@ from written_records import RecordWriter
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.execution.budget import Budget, expected_gain, trials_without_gain
 from galaxy_exp.records import TrialState
-from galaxy_exp.search.pruners import build_pruner
+from galaxy_exp.search.schedulers import build_scheduler
 
 
 def make(epochs=10, **search):
     config = SearchConfig(**search)
-    return RecordWriter(search), Budget(build_pruner(config, epochs), epochs)
+    return RecordWriter(search), Budget(build_scheduler(config, epochs), epochs)
 
 
 def test_nothing_is_refused_without_limits():
@@ -46,7 +46,7 @@ class TestMaxEpochs:
         assert "2 epochs are left, too few for another trial's first 3" in budget.refusal(writer.record, writer.time)
 
     def test_without_stopping_a_trial_needs_all_its_epochs(self):
-        writer, budget = make(max_epochs=19, pruner="none")
+        writer, budget = make(max_epochs=19, scheduler="none")
         writer.trial(*[0.1] * 10)
         assert "9 epochs are left, too few for another trial's first 10" in budget.refusal(writer.record, writer.time)
 

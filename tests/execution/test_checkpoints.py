@@ -8,7 +8,6 @@ from written_records import RecordWriter, started
 
 from galaxy_exp.checkpoint_file import Checkpoint as Content
 from galaxy_exp.checkpoint_file import CheckpointIdentity, write_checkpoint
-from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.config.sweep import SweepConfig
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.engine import LostWorker
@@ -24,7 +23,7 @@ from galaxy_exp.journal.replay import misplaced
 from galaxy_exp.journal.resume_changes import find_change
 from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialState
 from galaxy_exp.search.proposer import NoProposal
-from galaxy_exp.search.pruners import NoPruner
+from galaxy_exp.search.schedulers import no_scheduler
 
 EPOCHS = 6
 KIB = 2**-20
@@ -142,7 +141,7 @@ def run(tmp_path):
 
     def run(*scores, script=None, torn=(), fresh=True, stopping=lambda record: False, to_continue=(), max_epochs=None,
             **execution):  # fmt: skip
-        search = {"baseline": False, "pruner": "none", "max_trials": len(scores), "max_failures": 99}
+        search = {"baseline": False, "scheduler": "none", "max_trials": len(scores), "max_failures": 99}
         search |= {"max_epochs": max_epochs}
         config = SweepConfig(search=search, training={"epochs": EPOCHS}, execution=execution)
         start = started(config=config.model_dump(mode="json"), baseline={"score": 0.1})
@@ -151,8 +150,8 @@ def run(tmp_path):
             record = journal.record
             loop = SweepLoop(
                 journal,
-                SearchSource(Proposals(*scores), Budget(SearchConfig(**search), NoPruner(), EPOCHS)),
-                NoPruner(),
+                SearchSource(Proposals(*scores), Budget(no_scheduler(), EPOCHS)),
+                no_scheduler(),
                 worker,
                 lambda trial, attempt: trial_spec(record, folder, None, trial, attempt),
                 [CheckpointKeeper(folder)],
@@ -390,7 +389,7 @@ class TestPromotedByKerasTuner:
             SweepLoop(
                 journal,
                 FinalistSource(1),
-                NoPruner(),
+                no_scheduler(),
                 worker,
                 lambda trial, attempt: trial_spec(record, run.folder, None, trial, attempt),
                 epochs_known=partial(epochs_known, record, run.folder),

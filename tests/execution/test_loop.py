@@ -17,7 +17,7 @@ from galaxy_exp.journal.events import FinalistsChosen, SweepChanged
 from galaxy_exp.journal.journal import Journal, read_record
 from galaxy_exp.records import DATA_GONE, Decision, EpochReport, TrialResult, TrialState
 from galaxy_exp.search.proposer import NoProposal
-from galaxy_exp.search.pruners import NoPruner, build_pruner
+from galaxy_exp.search.schedulers import build_scheduler, no_scheduler
 
 EPOCHS = 4
 
@@ -88,20 +88,20 @@ class Spec:
 @pytest.fixture
 def run(tmp_path):
     def run(proposer, slots=1, fresh=True, enqueued=(), finalists=None, seeds=1, **search):
-        search = {"baseline": True, "pruner": "none", "max_trials": 20} | search
+        search = {"baseline": True, "scheduler": "none", "max_trials": 20} | search
         config = SearchConfig(**search)
-        pruner = build_pruner(config, EPOCHS)
+        scheduler = build_scheduler(config, EPOCHS)
         folder = tmp_path / "s-1"
         start = started(search, baseline={"score": 0.1}, enqueued=list(enqueued))
         with Journal.create(folder, start) if fresh else Journal.reopen(folder) as journal:
             if not fresh:
                 journal.append(SweepChanged(config=start.config, changes=[]))
-            source = SearchSource(proposer, Budget(pruner, EPOCHS))
-            reason = SweepLoop(journal, source, pruner, ImmediateEngine(slots), Spec).run()
+            source = SearchSource(proposer, Budget(scheduler, EPOCHS))
+            reason = SweepLoop(journal, source, scheduler, ImmediateEngine(slots), Spec).run()
             if finalists is not None and journal.record.finalists is None:
                 journal.append(FinalistsChosen(numbers=finalists, reason=reason))
             if finalists is not None:
-                reason = SweepLoop(journal, FinalistSource(seeds), NoPruner(), ImmediateEngine(slots), Spec).run()
+                reason = SweepLoop(journal, FinalistSource(seeds), no_scheduler(), ImmediateEngine(slots), Spec).run()
         return reason, read_record(folder)
 
     return run
@@ -181,7 +181,7 @@ class TwoKindsOfMachine(ImmediateEngine):
 
 
 def test_all_trials_have_the_precision_of_the_first_that_reports(tmp_path):
-    start = started({"baseline": False, "pruner": "none", "max_trials": 4})
+    start = started({"baseline": False, "scheduler": "none", "max_trials": 4})
     proposals = [{"score": 0.5 + number / 10} for number in range(4)]
     engine = TwoKindsOfMachine()
     with Journal.create(tmp_path / "s-1", start) as journal:
@@ -191,8 +191,8 @@ def test_all_trials_have_the_precision_of_the_first_that_reports(tmp_path):
             spec.precision = journal.record.precision
             return spec
 
-        source = SearchSource(ScriptedProposer(*proposals), Budget(NoPruner(), EPOCHS))
-        SweepLoop(journal, source, NoPruner(), engine, make_spec).run()
+        source = SearchSource(ScriptedProposer(*proposals), Budget(no_scheduler(), EPOCHS))
+        SweepLoop(journal, source, no_scheduler(), engine, make_spec).run()
     record = read_record(tmp_path / "s-1")
     first = record.precision
     assert engine.begun[:2] == [(0, 1, ""), (1, 1, "")]
@@ -230,7 +230,7 @@ def test_a_trial_whose_images_are_gone_has_not_failed_and_is_issued_again(run, m
 
 def test_max_epochs_stops_running_trials_and_starts_no_more(run):
     proposer = ScriptedProposer(*[{"score": 0.5 + n / 10} for n in range(4)])
-    reason, record = run(proposer, max_epochs=10, pruner="asha", first_rung=2, reduction_factor=2)
+    reason, record = run(proposer, max_epochs=10, scheduler="asha-stop", first_rung=2, reduction_factor=2)
     assert record.epochs == 10
     assert reason == "max_epochs reached: 10 epochs"
     assert [trial.epochs for trial in record.trials.values()] == [4, 4, 2]
@@ -317,13 +317,13 @@ class HungAtOnce(HangDetector):
 @pytest.fixture
 def make_loop(tmp_path):
     def make(engine, epochs=EPOCHS, proposals=({"score": 0.5}, {"score": 0.6}), **options):
-        search = {"baseline": True, "pruner": "none", "max_trials": 3}
+        search = {"baseline": True, "scheduler": "none", "max_trials": 3}
         config = SearchConfig(**search)
-        pruner = build_pruner(config, epochs)
+        scheduler = build_scheduler(config, epochs)
         sweep = SweepConfig(search=search, training={"epochs": epochs}).model_dump(mode="json")
         journal = Journal.create(tmp_path / "s-1", started(config=sweep, baseline={"score": 0.1}))
-        source = SearchSource(ScriptedProposer(*proposals), Budget(pruner, epochs))
-        return SweepLoop(journal, source, pruner, engine, Spec, **options), journal
+        source = SearchSource(ScriptedProposer(*proposals), Budget(scheduler, epochs))
+        return SweepLoop(journal, source, scheduler, engine, Spec, **options), journal
 
     return make
 
@@ -399,5 +399,5 @@ class AbandonedEngine(ImmediateEngine):
 def test_nothing_left_to_train_needs_no_worker(run, tmp_path):
     run(ScriptedProposer({"score": 0.5}), finalists=[1], max_trials=2)
     with Journal.reopen(tmp_path / "s-1") as journal:
-        loop = SweepLoop(journal, FinalistSource(1), NoPruner(), AbandonedEngine(), Spec)
+        loop = SweepLoop(journal, FinalistSource(1), no_scheduler(), AbandonedEngine(), Spec)
         assert loop.run() == "every finalist was trained with every seed"

@@ -28,7 +28,7 @@ from galaxy_exp.journal.orders import OrderFolder, parse_order
 from galaxy_exp.journal.resume_changes import find_change
 from galaxy_exp.records import EpochReport, TrialResult, TrialState
 from galaxy_exp.search.building import build_proposer
-from galaxy_exp.search.pruners import NoPruner, build_pruner
+from galaxy_exp.search.schedulers import build_scheduler, no_scheduler
 from galaxy_exp.space.search_space import SearchSpace
 
 EPOCHS = 4
@@ -46,7 +46,7 @@ def space():
 def config(**search):
     return SweepConfig(
         training={"epochs": EPOCHS},
-        search={"sampler": "random", "pruner": "none", "max_trials": 6, "seed": 3, **search},
+        search={"sampler": "random", "scheduler": "none", "max_trials": 6, "seed": 3, **search},
         registry={"finalists": 2, "seeds": 1},
     ).model_dump(mode="json")
 
@@ -120,12 +120,14 @@ def to_the_end(journal, folder, script):
     engine = ScriptedEngine(folder / "orders", script)
     desk = OrderDesk(OrderFolder(folder / "orders"), engine)
     if record.finalists is None:
-        pruner = build_pruner(record.config.search, EPOCHS)
+        scheduler = build_scheduler(record.config.search, EPOCHS)
         proposer = build_proposer(record.config.search, SearchSpace.from_config(record.started.space), epochs=EPOCHS)
-        loop = SweepLoop(journal, SearchSource(proposer, Budget(pruner, EPOCHS)), pruner, engine, Spec, orders=desk)
+        loop = SweepLoop(
+            journal, SearchSource(proposer, Budget(scheduler, EPOCHS)), scheduler, engine, Spec, orders=desk
+        )
         choose_finalists(journal, loop.run())
     if record.winner is None:
-        SweepLoop(journal, FinalistSource(1), NoPruner(), engine, Spec, orders=desk).run()
+        SweepLoop(journal, FinalistSource(1), no_scheduler(), engine, Spec, orders=desk).run()
     choose_winner(journal)
     if record.ended is None:
         journal.append(SweepEnded(succeeded=True, reason=record.why_search_ended))
@@ -255,9 +257,9 @@ class TestEachOrder:
         engine = TwoSlots(tmp_path / "orders", {(0, 1): [order]})
         with Journal.create(tmp_path, start()) as journal:
             desk = OrderDesk(OrderFolder(tmp_path / "orders"), engine)
-            source = SearchSource(WaitingProposer(), Budget(NoPruner(), EPOCHS))
+            source = SearchSource(WaitingProposer(), Budget(no_scheduler(), EPOCHS))
             with pytest.raises(KeyboardInterrupt):
-                SweepLoop(journal, source, NoPruner(), engine, Spec, orders=desk).run()
+                SweepLoop(journal, source, no_scheduler(), engine, Spec, orders=desk).run()
         assert [trial.epochs for trial in read_record(tmp_path).trials.values()] == [1, 0]
 
 
@@ -494,7 +496,7 @@ class TestResumed:
     def test_a_finished_search_stays_finished_until_a_limit_changes(self):
         writer = RecordWriter()
         writer.apply(OrderTaken(file="1", order={"order": "finish"}, accepted=True, answer=""))
-        budget = Budget(NoPruner(), EPOCHS)
+        budget = Budget(no_scheduler(), EPOCHS)
         writer.apply(SweepResumed())
         assert budget.refusal(writer.record, 1.0) == "told to finish"
         writer.apply(find_change(writer.record, overrides=["execution.workers=2"]))

@@ -16,7 +16,7 @@ from galaxy_exp.journal.events import SweepEnded, SweepResumed
 from galaxy_exp.journal.journal import Journal, read_record
 from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialState
 from galaxy_exp.search.building import build_proposer
-from galaxy_exp.search.pruners import NoPruner, build_pruner
+from galaxy_exp.search.schedulers import build_scheduler, no_scheduler
 from galaxy_exp.space.search_space import SearchSpace
 
 EPOCHS = 4
@@ -94,12 +94,12 @@ def to_the_end(journal):
     record = journal.record
     search = record.config.search
     if record.finalists is None:
-        pruner = build_pruner(search, EPOCHS)
+        scheduler = build_scheduler(search, EPOCHS)
         proposer = build_proposer(search, SearchSpace.from_config(record.started.space), epochs=EPOCHS)
-        source = SearchSource(proposer, Budget(pruner, EPOCHS))
-        choose_finalists(journal, SweepLoop(journal, source, pruner, CurveEngine(), Spec).run())
+        source = SearchSource(proposer, Budget(scheduler, EPOCHS))
+        choose_finalists(journal, SweepLoop(journal, source, scheduler, CurveEngine(), Spec).run())
     if record.winner is None:
-        SweepLoop(journal, FinalistSource(record.config.registry.seeds), NoPruner(), CurveEngine(), Spec).run()
+        SweepLoop(journal, FinalistSource(record.config.registry.seeds), no_scheduler(), CurveEngine(), Spec).run()
     choose_winner(journal)
     if record.ended is None:
         journal.append(SweepEnded(succeeded=True, reason=record.why_search_ended))

@@ -221,7 +221,7 @@ class TestForAPaper:
 
     @pytest.mark.parametrize(("source", "keys"), [("galaxy10-sdss", {"galaxy10sdss", "lintott2011"}), ("my.h5", set())])
     def test_only_what_was_used_is_cited(self, source: str, keys: set[str]) -> None:
-        writer = RecordWriter({"sampler": "tpe", "pruner": "none"})
+        writer = RecordWriter({"sampler": "tpe", "scheduler": "none"})
         writer.record.started.config["data"]["source"] = source
         material = Material(writer.record, DataFacts(source, False, "d", "s"), "")
         assert keys <= set(cited_data(material))

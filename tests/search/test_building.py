@@ -8,11 +8,11 @@ from search.driving import distinct, drive, finite_space, mixed_space
 
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.errors import ConfigError, SweepFailedError
-from galaxy_exp.records import Evidence, Outcome, TrialState
+from galaxy_exp.records import Decision, Evidence, Outcome, TrialState
 from galaxy_exp.report.paper import read_references
 from galaxy_exp.search.building import build_proposer, check_names, check_search
-from galaxy_exp.search.pruners import build_pruner
-from galaxy_exp.search_methods import PRUNERS, SAMPLERS
+from galaxy_exp.search.schedulers import StoppingScheduler, build_scheduler
+from galaxy_exp.search_methods import SAMPLERS, SCHEDULERS
 from galaxy_exp.space.search_space import SearchSpace
 
 KERAS_TUNER = "keras_tuner.oracles.RandomSearchOracle"
@@ -40,7 +40,7 @@ BAD_NAMES = {
     ),
     "not a class": ({"sampler": f"{OWN}:FIVE"}, "search.sampler: search.user_classes:FIVE: is of type int; expected"),
     "class of another kind": (
-        {"sampler": f"{OWN}:OwnPruner"},
+        {"sampler": f"{OWN}:OwnRule"},
         "is of another kind; expected a subclass of keras_tuner.Oracle or of optuna.samplers.BaseSampler",
     ),
     "several objectives, one taken": (
@@ -56,7 +56,10 @@ BAD_NAMES = {
         f"search.warm_start: {KERAS_TUNER} cannot learn from earlier trials",
     ),
     "executions for KerasTuner": ({"sampler": KERAS_TUNER, "executions": 2}, "search.executions: found 2, but"),
-    "not a pruner": ({"pruner": f"{OWN}:NoPruner"}, f"search.pruner: {OWN}:NoPruner has no method should_stop"),
+    "not a scheduler": (
+        {"scheduler": f"{OWN}:HalfARule"},
+        f"search.scheduler: {OWN}:HalfARule has neither the methods",
+    ),
 }
 
 
@@ -156,13 +159,24 @@ def test_a_sampler_that_raises_ends_the_sweep_in_one_line():
         proposer.propose(0)
 
 
-def test_a_pruner_of_ones_own():
-    pruner = build_pruner(SearchConfig(pruner=f"{OWN}:OwnPruner", patience=4), epochs=9)
-    assert vars(pruner)["settings"] == ("val_macro_f1", 9, 4)
-    assert pruner.first_decision(1) == 4
+def test_a_scheduler_of_ones_own():
+    scheduler = build_scheduler(SearchConfig(scheduler=f"{OWN}:OwnScheduler", first_rung=3), epochs=9)
+    assert vars(scheduler)["settings"] == (9, 3)
+    assert scheduler.decide(0, {0: [0.1] * 3}, ()) is Decision.PAUSE
 
 
-@pytest.mark.parametrize(("key", "methods"), [("sampler", ["auto", *SAMPLERS]), ("pruner", PRUNERS)])
+@pytest.mark.parametrize("key", ["scheduler", "pruner"])
+def test_a_stopping_rule_of_ones_own_is_a_scheduler_that_pauses_nothing(key):
+    search = SearchConfig.model_validate({key: f"{OWN}:OwnRule", "patience": 4})
+    scheduler = build_scheduler(search, epochs=9)
+    assert isinstance(scheduler, StoppingScheduler)
+    assert vars(scheduler.rule)["settings"] == ("val_macro_f1", 9, 4)
+    assert scheduler.first_decision(1) == 4
+    answers = [scheduler.decide(0, {0: [0.1] * epochs, 1: [0.2] * 9}, ()) for epochs in (3, 4)]
+    assert answers == [Decision.CONTINUE, Decision.STOP]
+
+
+@pytest.mark.parametrize(("key", "methods"), [("sampler", ["auto", *SAMPLERS]), ("scheduler", SCHEDULERS)])
 def test_the_configuration_knows_the_same_names(key, methods):
     """It says what is wrong with a name before anything slow is imported."""
     assert [getattr(SearchConfig.model_validate({key: name}), key) for name in methods] == list(methods)
@@ -170,7 +184,7 @@ def test_the_configuration_knows_the_same_names(key, methods):
         SearchConfig.model_validate({key: "no_such"})
 
 
-@pytest.mark.parametrize("methods", [SAMPLERS, PRUNERS], ids=["samplers", "pruners"])
+@pytest.mark.parametrize("methods", [SAMPLERS, SCHEDULERS], ids=["samplers", "schedulers"])
 def test_the_table_of_methods_is_complete(methods):
     for name, method in methods.items():
         assert callable(method.load())

@@ -2,52 +2,60 @@ import math
 from collections import Counter
 
 import pytest
-from galaxy_exp.search.pruners import AshaPruner, HyperbandPruner, MedianPruner, PatiencePruner, build_pruner
 
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.records import Objective
-from galaxy_exp.search_methods import PRUNERS
+from galaxy_exp.search.schedulers import StoppingScheduler, build_scheduler
+from galaxy_exp.search.stopping_rules import AshaStopping, HyperbandStopping, MedianStopping, PatienceStopping
+
+RULES = ("asha-stop", "hyperband-stop", "median", "patience", "none")
 
 SCORE = Objective("score", "max")
 LOSS = Objective("loss", "min")
-ASHA = AshaPruner(SCORE, first_rung=2, reduction_factor=3, epochs=100)
-HYPERBAND = HyperbandPruner(SCORE, first_rung=2, reduction_factor=3, epochs=20)
-MEDIAN = MedianPruner(SCORE, first_rung=2, epochs=10)
-PATIENCE = PatiencePruner(SCORE, patience=3, epochs=20)
+ASHA = AshaStopping(SCORE, first_rung=2, reduction_factor=3, epochs=100)
+HYPERBAND = HyperbandStopping(SCORE, first_rung=2, reduction_factor=3, epochs=20)
+MEDIAN = MedianStopping(SCORE, first_rung=2, epochs=10)
+PATIENCE = PatienceStopping(SCORE, patience=3, epochs=20)
 
 
-def rungs(pruner, number=7, epochs=100):
-    return [epoch for epoch in range(1, epochs + 1) if pruner.is_rung(number, epoch)]
+def rungs(rule, number=7, epochs=100):
+    return [epoch for epoch in range(1, epochs + 1) if rule.is_rung(number, epoch)]
+
+
+def build_rule(name, epochs, **search):
+    scheduler = build_scheduler(SearchConfig(scheduler=name, **search), epochs)
+    assert isinstance(scheduler, StoppingScheduler)
+    return scheduler.rule
 
 
 def against(curves):
     return dict(enumerate(curves, start=100))
 
 
-@pytest.mark.parametrize("name", PRUNERS)
-class TestEveryPruner:
+@pytest.mark.parametrize("name", RULES)
+class TestEveryRule:
     def test_the_first_decision_is_the_first_rung(self, name):
-        pruner = build_pruner(SearchConfig(pruner=name), epochs=20)
+        rule = build_rule(name, 20)
         for number in range(60):
-            assert pruner.first_decision(number) == next(iter(rungs(pruner, number, 20)), None)
+            assert rule.first_decision(number) == next(iter(rungs(rule, number, 20)), None)
 
     def test_after_the_last_epoch_there_is_nothing_to_decide(self, name):
         for epochs in (1, 2, 6, 18):
-            pruner = build_pruner(SearchConfig(pruner=name), epochs)
-            assert not any(pruner.is_rung(number, epochs) for number in range(60))
+            rule = build_rule(name, epochs)
+            assert not any(rule.is_rung(number, epochs) for number in range(60))
 
     def test_between_rungs_nothing_is_stopped(self, name):
-        pruner = build_pruner(SearchConfig(pruner=name), epochs=20)
+        rule = build_rule(name, 20)
         others = {number: [1.0] * 20 for number in range(50)}
         for epoch in range(1, 21):
-            stops = pruner.should_stop(50, [0.0] * epoch, others)
-            assert not stops or pruner.is_rung(50, epoch)
+            stops = rule.should_stop(50, [0.0] * epoch, others)
+            assert not stops or rule.is_rung(50, epoch)
 
     def test_a_curve_of_nan_is_no_obstacle(self, name):
-        pruner = build_pruner(SearchConfig(pruner=name), epochs=20)
+        rule = build_rule(name, 20)
         others = {number: [math.nan, math.inf, -math.inf] * 7 for number in range(50)}
         for epoch in range(1, 20):
-            assert pruner.should_stop(50, [math.nan] * epoch, others) in (True, False)
+            assert rule.should_stop(50, [math.nan] * epoch, others) in (True, False)
 
 
 class TestAsha:
@@ -69,9 +77,9 @@ class TestAsha:
         assert not ASHA.should_stop(7, [0.0, 0.0], against([[1.0]] * 9))
 
     def test_smaller_is_better_when_minimising(self):
-        pruner = AshaPruner(LOSS, 1, 2, 10)
-        assert pruner.should_stop(7, [2.0], against([[1.0], [1.5]]))
-        assert not pruner.should_stop(7, [0.5], against([[1.0], [1.5]]))
+        rule = AshaStopping(LOSS, 1, 2, 10)
+        assert rule.should_stop(7, [2.0], against([[1.0], [1.5]]))
+        assert not rule.should_stop(7, [0.5], against([[1.0], [1.5]]))
 
     def test_nan_is_the_worst(self):
         assert ASHA.should_stop(7, [math.nan, math.nan], against([[0.1, 0.1], [0.2, 0.2], [0.3, 0.3]]))
@@ -116,9 +124,9 @@ class TestMedian:
         assert not MEDIAN.should_stop(7, [0.0] * 4, self.OTHERS)
 
     def test_smaller_is_better_when_minimising(self):
-        pruner = MedianPruner(LOSS, 1, 10)
-        assert pruner.should_stop(7, [2.0], against([[1.0]] * 5))
-        assert not pruner.should_stop(7, [0.5], against([[1.0]] * 5))
+        rule = MedianStopping(LOSS, 1, 10)
+        assert rule.should_stop(7, [2.0], against([[1.0]] * 5))
+        assert not rule.should_stop(7, [0.5], against([[1.0]] * 5))
 
 
 class TestPatience:
@@ -130,15 +138,15 @@ class TestPatience:
         assert not PATIENCE.should_stop(7, [0.1, 0.5, 0.4, 0.4, 0.51], {})
 
     def test_smaller_is_better_when_minimising(self):
-        assert PatiencePruner(LOSS, 2, 9).should_stop(7, [1.0, 1.1, 1.2], {})
-        assert not PatiencePruner(LOSS, 2, 9).should_stop(7, [1.0, 0.9, 0.8], {})
+        assert PatienceStopping(LOSS, 2, 9).should_stop(7, [1.0, 1.1, 1.2], {})
+        assert not PatienceStopping(LOSS, 2, 9).should_stop(7, [1.0, 0.9, 0.8], {})
 
 
 def test_none_never_stops():
-    pruner = build_pruner(SearchConfig(pruner="none"), 20)
-    assert rungs(pruner) == []
+    rule = build_rule("none", 20)
+    assert rungs(rule) == []
 
 
 def test_the_sweep_file_sets_the_rungs():
-    pruner = build_pruner(SearchConfig(first_rung=4, reduction_factor=2), 20)
-    assert rungs(pruner) == [4, 8, 16]
+    rule = build_rule("asha-stop", 20, first_rung=4, reduction_factor=2)
+    assert rungs(rule) == [4, 8, 16]

@@ -3,6 +3,8 @@
 import keras_tuner
 import optuna
 
+from galaxy_exp.records import Decision
+
 
 class OwnSampler(optuna.samplers.RandomSampler):
     """Remembers, so that its choices depend on more than the trials it is shown."""
@@ -40,7 +42,7 @@ class RaisingSampler(optuna.samplers.RandomSampler):
         raise ZeroDivisionError("nothing left")
 
 
-class OwnPruner:
+class OwnRule:
     def __init__(self, objective, epochs, patience):
         self.settings = (objective.name, epochs, patience)
 
@@ -54,7 +56,21 @@ class OwnPruner:
         return self.settings[2]
 
 
-class NoPruner:
+class OwnScheduler:
+    def __init__(self, epochs, first_rung):
+        self.settings = (epochs, first_rung)
+
+    def decide(self, number, curves, paused):
+        return Decision.PAUSE if len(curves[number]) == self.settings[1] else Decision.CONTINUE
+
+    def choose(self, curves, paused, *, can_start_new):
+        return None if can_start_new else min(paused, default=None)
+
+    def first_decision(self, number):
+        return self.settings[1]
+
+
+class HalfARule:
     def is_rung(self, number, epoch):
         return False
 

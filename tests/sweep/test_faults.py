@@ -145,7 +145,7 @@ def test_a_finished_sweep_is_not_resumed(finished):
 def test_failing_trials_are_told_and_do_not_stop_the_others(project):
     moods = "space.mood={values: [fine, raise, diverge]}"
     project.run("sweep", "sweep.yaml", "--set", "hypermodel=toys:MoodyHyperModel", "--set", moods, "--max-trials", "8",
-                "--set", "search.max_failures=8", "--pruner", "none")  # fmt: skip
+                "--set", "search.max_failures=8", "--scheduler", "none")  # fmt: skip
     record = project.record()
     states = {trial.values["mood"]: trial.state for trial in record.trials.values()}
     assert states == {"fine": TrialState.COMPLETED, "raise": TrialState.FAILED, "diverge": TrialState.FAILED}

@@ -77,7 +77,7 @@ def sweep(hypermodel, n_classes, **space):
             "data": {"source": f"{n_classes}.npz"},
             "space": space,
             "training": {"epochs": 2, "precision": "float32", "deterministic": True},
-            "search": {"max_trials": 1, "pruner": "none", "max_failures": 1},
+            "search": {"max_trials": 1, "scheduler": "none", "max_failures": 1},
             "tracking": {"figures": False, "experiment": name},
             "registry": {"finalists": 0, "model": name},
         }

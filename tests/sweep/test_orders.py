@@ -14,7 +14,7 @@ from galaxy_exp.records import TrialState
 
 pytestmark = pytest.mark.slow
 
-LONG = ("--epochs", "2000", "--pruner", "none", "--max-trials", "20")
+LONG = ("--epochs", "2000", "--scheduler", "none", "--max-trials", "20")
 
 
 def wait_for(condition, process, seconds=120):

@@ -10,7 +10,7 @@ OWN_FIT = ("--set", "hypermodel=toys:OwnFitHyperModel", "--set", "training.epoch
 
 
 def test_what_a_fit_declares_is_searched_recorded_logged_and_shown(project):
-    budget = ("--max-trials", "4", "--set", "search.pruner=none", "--set", "search.sampler=random")
+    budget = ("--max-trials", "4", "--set", "search.scheduler=none", "--set", "search.sampler=random")
     done = project.run("sweep", "sweep.yaml", *OWN_FIT, *budget, "--set", "space.quick=false")
     record = project.record()
     values = [trial.values for trial in record.searched]
