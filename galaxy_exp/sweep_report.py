@@ -200,7 +200,7 @@ def _trials_ahead(record: SweepRecord) -> TrialsAhead | None:
     if not latest or not n_scored:
         return None
     share = TRIALS_AHEAD / len(latest)
-    seconds = sum(trial.result.seconds for trial in latest if trial.result)
+    seconds = sum(trial.seconds for trial in latest)
     epochs = round(share * sum(trial.epochs for trial in latest))
     return TrialsAhead(TRIALS_AHEAD, epochs, share * seconds / 3600, len(latest), n_scored)
 

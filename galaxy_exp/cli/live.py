@@ -140,7 +140,7 @@ def _describe_end(trial: TrialRecord, record: SweepRecord) -> str:
     value = trial.objective_value(record.objective)
     score = f"{_objective(record)} {value:.4f}" if value is not None else "no model"
     return (
-        f"trial {trial.number} {state_for_people(trial)}: {score} ({result.reason}, {format_duration(result.seconds)})"
+        f"trial {trial.number} {state_for_people(trial)}: {score} ({result.reason}, {format_duration(trial.seconds)})"
     )
 
 

@@ -71,7 +71,7 @@ def trial_row(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
         "objective": trial.objective_value(record.objective),
         "best_epoch": result.best_epoch if result and result.state.has_model else None,
         "epochs": trial.epochs,
-        "seconds": round(result.seconds, 2) if result else None,
+        "seconds": round(trial.seconds, 2) if result else None,
         "training_seconds": round(result.training_seconds, 2) if result else None,
         "parameters": result.parameters if result else None,
         "flops": result.flops if result else None,

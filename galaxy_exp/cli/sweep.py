@@ -192,7 +192,7 @@ def print_summary(result: SweepResult) -> None:
                    f"({record.promotion.reason})")  # fmt: skip
     if record.ended is not None:
         click.echo(f"ended because: {record.ended.reason}")
-    trained = format_duration(sum(trial.result.seconds for trial in record.trials.values() if trial.result))
+    trained = format_duration(sum(trial.seconds for trial in record.trials.values()))
     took = format_duration(record.updated_at - record.started.time)
     click.echo(f"sweep {result.sweep_id}: {len(record.end_order)} trials, {trained} of training in {took}")
     click.echo("")

@@ -98,6 +98,8 @@ class TrialRecord:
     """When a worker got the current attempt."""
     result: TrialResult | None = None
     ended_at: float | None = None
+    seconds_before: float = 0.0
+    """Of the attempts that ended before the current one."""
     projected: bool = False
     """Whether MLflow has everything about the ended trial."""
     losses: list[str] = field(default_factory=list)
@@ -114,6 +116,11 @@ class TrialRecord:
     @property
     def state(self) -> TrialState:
         return self.result.state if self.result else TrialState.RUNNING
+
+    @property
+    def seconds(self) -> float:
+        """Wall time in workers until it last ended, without that of attempts that were lost."""
+        return self.seconds_before + (self.result.seconds if self.result else 0.0)
 
     @property
     def is_paused(self) -> bool:
@@ -354,6 +361,7 @@ class SweepRecord:
             if position < self.ended_before_resuming:
                 self.ended_before_resuming -= 1
         self.finished_epochs -= trial.own_epochs
+        trial.seconds_before += trial.result.seconds if trial.result else 0.0
         trial.result, trial.ended_at, trial.projected = None, None, False
         self.unfinished[trial.number] = trial
 

@@ -126,7 +126,7 @@ def _key_figures(material: Material) -> dict[str, str]:
     elif material.leader is not None and test is None:
         value = material.leader.objective_value(record.objective)
         found[f"best validation {metric_name(record.objective.name)}"] = score(value)
-    hours = sum(trial.result.seconds for trial in record.trials.values() if trial.result) / 3600
+    hours = sum(trial.seconds for trial in record.trials.values()) / 3600
     found |= {"trials of the search": f"{len(record.searched):,}", "epochs": f"{record.epochs:,}"}
     return found | {"hours of training": f"{hours:.2f}"}
 

@@ -154,7 +154,7 @@ def _trial_table(material: Material, trials: Sequence[TrialRecord]) -> Table:
             str(trial.number),
             score(trial.objective_value(objective)),
             str(trial.epochs),
-            duration(trial.result.seconds) if trial.result else "",
+            duration(trial.seconds) if trial.result else "",
             str(trial.state),
             _difference(material, trial, fixed),
         ]

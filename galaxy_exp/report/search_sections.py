@@ -232,4 +232,4 @@ def _ledger_row(name: str, trials: Sequence[TrialRecord], total: float) -> list[
 
 
 def _seconds(trials: Sequence[TrialRecord]) -> float:
-    return sum(trial.result.seconds for trial in trials if trial.result)
+    return sum(trial.seconds for trial in trials)

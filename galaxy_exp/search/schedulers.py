@@ -40,6 +40,9 @@ FIRST_RUNG = 2
 FIRST_TRIALS = 10
 """The trials that show whether the first epoch says anything: they train two epochs at least."""
 
+LAST_TRIALS = 3
+"""As many trials as there are finalists by default."""
+
 MIN_TRIALS = 6
 """With fewer of them the second epoch is the first rung."""
 
@@ -139,8 +142,8 @@ class PromotionScheduler:
     Rungs are at `first_rung` and at each doubling of it up to two thirds of `epochs`. A trial is paused at each rung.
     When a worker is free, the highest rung is looked for at which one of the best trials of all that have reached it is
     paused: the best quarter at the first rung, the best half at later ones. The best such trial continues to the next
-    rung. If there is none, a new trial starts. When no new trial may start, the best of each rung continues in any
-    case, so that one trial is trained to its end.
+    rung. If there is none, a new trial starts. When no new trial may start, the best `LAST_TRIALS` of each rung
+    continue in any case, so that some trials are trained to their end.
 
     Trials are compared by what they promise to reach at their last epoch (`extrapolation.promise`).
 
@@ -169,7 +172,7 @@ class PromotionScheduler:
             if waiting:
                 n_reached = sum(len(curve) >= rung for curve in curves.values())
                 n_best = n_reached // self._one_in(rung, rungs)
-                best = self._best(curves, rung, n_best if can_start_new else max(1, n_best))
+                best = self._best(curves, rung, n_best if can_start_new else max(LAST_TRIALS, n_best))
                 chosen = next((number for number in best if number in waiting), None)
                 if chosen is not None:
                     return chosen

@@ -139,7 +139,7 @@ def leaderboard_rows(record: SweepRecord) -> list[dict[str, Any]]:
             "simulated": record.simulated,
         }
         row[record.objective.name] = trial.objective_value(record.objective)
-        row |= {"epochs": trial.epochs, "seconds": round(trial.result.seconds, 3) if trial.result else ""}
+        row |= {"epochs": trial.epochs, "seconds": round(trial.seconds, 3) if trial.result else ""}
         rows.append(row | {"run_id": trial.run_id} | trial.values)
     return rows
 

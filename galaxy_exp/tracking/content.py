@@ -50,7 +50,7 @@ def outcome_metrics(trial: TrialRecord) -> dict[str, float]:
     if result is None:
         return {}
     best = {allowed_name(f"best_{name}"): value for name, value in result.metrics.items() if name.startswith("val_")}
-    spent = {"seconds": result.seconds, "training_seconds": result.training_seconds}
+    spent = {"seconds": trial.seconds, "training_seconds": result.training_seconds}
     if result.seconds_per_image:
         spent["seconds_per_image"] = result.seconds_per_image
     return {
@@ -73,9 +73,9 @@ def sweep_metrics(record: SweepRecord) -> dict[str, float]:
         values |= {f"test/{role}_{name}": report[name] for name in ("accuracy", "macro_f1", "balanced_accuracy")}
         values |= {f"test/{role}_{name}": value for name, value in _later_scores(report).items()}
     for state in (state for state in TrialState if state.is_finished):
-        results = [trial.result for trial in record.trials.values() if trial.result and trial.state is state]
-        values[f"sweep/trials_{state}"] = len(results)
-        values[f"sweep/hours_{state}"] = sum(result.seconds for result in results) / 3600
+        trials = [trial for trial in record.trials.values() if trial.state is state]
+        values[f"sweep/trials_{state}"] = len(trials)
+        values[f"sweep/hours_{state}"] = sum(trial.seconds for trial in trials) / 3600
     return values
 
 
