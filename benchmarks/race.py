@@ -65,7 +65,7 @@ PACKAGES = {"ray": ("ray[tune]",)}
 """What is installed for a peer that the project itself does not need."""
 
 SIZES: dict[str, Any] = {"minutes": 30.0, "epochs": 20, "seeds": 1, "images": 1500, "image_size": 69}
-QUICK: dict[str, Any] = {"minutes": 0.4, "epochs": 3, "seeds": 1, "images": 120, "image_size": 32}
+QUICK: dict[str, Any] = {"minutes": 0.5, "epochs": 3, "seeds": 1, "images": 120, "image_size": 32}
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
 
 
@@ -274,7 +274,8 @@ def _install(packages: Sequence[str], environment: Path, python: Path) -> None:
         _call(str(python), "-m", "pip", "install", "--quiet", *packages)
     except (OSError, subprocess.CalledProcessError) as error:
         lines = str(getattr(error, "stderr", "") or error).strip().splitlines()
-        raise NotInstalledError(f"cannot be installed: {lines[-1][:200]}") from error
+        reason = next((line for line in lines if line.startswith("ERROR")), lines[-1])
+        raise NotInstalledError(f"cannot be installed: {reason[:200]}") from error
     (environment / "complete").touch()
 
 
