@@ -124,6 +124,7 @@ BENCHMARKS = {
     "benchmarks/workers.py": "one worker with all cores against several that share them",
     "benchmarks/data.py": "memory and speed of the data path, on sets of the sizes of Galaxy10 DECaLS and SDSS",
     "benchmarks/search.py": "samplers and schedulers against those of peers, on learning curves and functions",
+    "benchmarks/race.py": "galaxy_exp, KerasTuner, Optuna and Ray Tune search on real galaxies for the same time",
     "benchmarks/warm_start.py": "what evidence of other sweeps brings, the same data's, another's, shuffled, reversed",
     "benchmarks/curves.py": "trains the configurations whose learning curves search.py replays",
     "benchmarks/memory_over_trials.py": "memory of a worker and its driver over 200 trials",
