@@ -2,6 +2,7 @@
 
     python benchmarks/search.py --quick
     python benchmarks/search.py --only replay --table FILE --trainings 20 --seeds 30 --json search.json
+    python benchmarks/search.py --only replay --table A B C --seeds 30 --workers 4 --json search.json
     python benchmarks/search.py --keep runs.jsonl --figure docs/search-regret.png --json search.json
 
     replay      samplers and schedulers on a table of learning curves: regret against epochs
@@ -9,7 +10,8 @@
     cost        seconds of a proposal after 100, 1,000 and 3,000 finished trials
 
 Everything but the seconds follows from the seeds 1 to --seeds. A search of galaxy_exp is called "sampler + scheduler",
-with settings of the section `search` after commas: "tpe + asha, first_rung=1".
+with settings of the section `search` after commas: "tpe + asha, first_rung=1". After several tables comes a summary.
+Peers whose packages are not installed are left out; benchmarks/search_peers.py tells how to install them.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.curves_table import append_line, read_lines, read_table
 from benchmarks.machine import describe_machine
 from benchmarks.search_figure import draw_regret
+from benchmarks.search_summary import Replayed, summarise, summary_table, worse_table
 from benchmarks.sizes import fill_in
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.errors import ConfigError
@@ -106,9 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runner = Runner(pool, parsed.keep)
         if "replay" in parsed.only:
             for workers in parsed.workers:
-                found = replay_all(parsed, runner, console, workers)
+                found = replay_tables(parsed, runner, console, workers)
                 report[f"replay, {workers} workers"] = found
-            report |= {key: found[key] for key in ("default", "regret", "reach")}
+            report |= {key: found[key] for key in ("default", "regret", "reach") if key in found}
         if "functions" in parsed.only:
             report["functions"] = minimise_all(parsed, runner, console)
     if "cost" in parsed.only:
@@ -126,7 +129,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--finished", type=int, nargs="+", help="cost: trials that are known (100 1000 3000)")
     parser.add_argument("--workers", type=int, nargs="+", default=[1], help="replay: trials at a time (1)")
     parser.add_argument("--contenders", nargs="+", metavar="NAME", help="these instead of all")
-    parser.add_argument("--table", type=Path, default=TABLE, help="learning curves to replay (benchmarks/curves.py)")
+    parser.add_argument("--slow", action="store_true", help="replay: also peers that take minutes for a search")
+    parser.add_argument(
+        "--table", type=Path, nargs="+", default=[TABLE], help="learning curves to replay (benchmarks/curves.py)"
+    )
     parser.add_argument("--trainings", type=int, default=TRAININGS, help=f"replay: budget of a search ({TRAININGS})")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="keep finished searches here, and do not repeat them")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="searches at the same time")
@@ -134,6 +140,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="few seeds and trials: says nothing, tries everything")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all results as JSON")
     parsed = parser.parse_args(arguments)
+    names = [table.name for table in parsed.table]
+    if len(set(names)) < len(names):
+        parser.error(f"--table: files are told apart by their names, but these are not: {' '.join(names)}")
+    if parsed.figure is not None and len(names) > 1:
+        parser.error("--figure: draws one table; give --table one file")
     fill_in(parsed, QUICK if parsed.quick else FULL)
     return parsed
 
@@ -183,17 +194,42 @@ def _open_table(path: str) -> Any:
     return table, searched_space(table)
 
 
-def replay_all(parsed: argparse.Namespace, runner: Runner, console: Console, workers: int) -> dict[str, Any]:
-    """Every contender on the table of learning curves; prints the table of regrets."""
-    from benchmarks.search_contenders import PEERS
+def replay_tables(parsed: argparse.Namespace, runner: Runner, console: Console, workers: int) -> dict[str, Any]:
+    """Every contender on every table; with several tables also the summary, if the default is among the contenders."""
+    from benchmarks.search_contenders import I_EPOCHS, OPTIONAL_PEERS, PEERS
+
+    if len(parsed.table) == 1:
+        return replay_all(parsed, parsed.table[0], runner, console, workers)[0]
+    tables: dict[str, Any] = {}
+    replays = []
+    for table in parsed.table:
+        console.print(f"\n[bold]{table.name}[/]", highlight=False)
+        tables[table.name], replayed = replay_all(parsed, table, runner, console, workers)
+        replays.append(replayed)
+    found: dict[str, Any] = {"default": DEFAULT, "tables": tables}
+    if all(DEFAULT in replayed.regrets for replayed in replays):
+        families = {"peers": [*PEERS, *OPTIONAL_PEERS], "i-Epochs": I_EPOCHS}
+        found["summary"] = summarise(replays, DEFAULT, families, QUARTERS)
+        console.print(summary_table(found["summary"]))
+        console.print(worse_table(found["summary"]))
+    return found
+
+
+def replay_all(
+    parsed: argparse.Namespace, file: Path, runner: Runner, console: Console, workers: int
+) -> tuple[dict[str, Any], Replayed]:
+    """Every contender on one table of learning curves; prints the table of regrets."""
+    from benchmarks.search_contenders import missing_package
     from benchmarks.search_replay import best_of_table
 
-    table, space = _open_table(str(parsed.table))
+    table, space = _open_table(str(file))
     best = best_of_table(table)
     budget = parsed.trainings * table.task["epochs"]
-    contenders = parsed.contenders or [*our_searches(space, SCHEDULERS), *PEERS]
+    named = parsed.contenders or all_contenders(space, slow=parsed.slow)
+    missing = {name: package for name in named if (package := missing_package(name)) is not None}
+    contenders = [name for name in named if name not in missing]
     runs = [
-        Run("replay", str(parsed.table), contender, seed, budget, workers)
+        Run("replay", str(file), contender, seed, budget, workers)
         for contender in contenders
         for seed in range(1, parsed.seeds + 1)
     ]
@@ -206,8 +242,9 @@ def replay_all(parsed: argparse.Namespace, runner: Runner, console: Console, wor
         f"budget {budget} epochs = {budget / table.task['epochs']:.0f} whole trainings; {parsed.seeds} seeds",
         highlight=False,
     )
-    console.print(regret_table(regrets, budget))
-    reached = epochs_to_reach(found, RANDOM) if RANDOM in found else {}
+    console.print(regret_table(regrets, budget, missing))
+    by_seed = epochs_by_seed(found, RANDOM) if RANDOM in found else {}
+    reached = epochs_to_reach(found, RANDOM) if by_seed else {}
     if reached:
         console.print(reach_table(reached, budget))
     if DEFAULT in regrets:
@@ -216,6 +253,7 @@ def replay_all(parsed: argparse.Namespace, runner: Runner, console: Console, wor
         galaxies = "GalaxyCNN on simulated galaxies"
         note = f"median and quartiles over {parsed.seeds} seeds; {len(table.rows)} learning curves of {galaxies}"
         draw_regret(parsed.figure, {name: regrets[name] for name in FIGURE if name in regrets}, note)
+    replayed = Replayed(file.name, budget, {name: at_quarters(regret) for name, regret in regrets.items()}, by_seed)
     return {
         "default": DEFAULT,
         "reach": {name: epochs / budget if math.isfinite(epochs) else None for name, epochs in reached.items()},
@@ -225,7 +263,19 @@ def replay_all(parsed: argparse.Namespace, runner: Runner, console: Console, wor
         "quartiles": {name: quartiles_at_quarters(regret)[:, 1:].tolist() for name, regret in regrets.items()},
         "mean_regret": {name: at_quarters(regret).mean(axis=0).tolist() for name, regret in regrets.items()},
         "epochs_to_reach_random": reached,
-    }
+    }, replayed
+
+
+def all_contenders(space: Any, *, slow: bool) -> list[str]:
+    """Ours and the peers.
+
+    Args:
+        slow: also peers that take long.
+    """
+    from benchmarks.search_contenders import I_EPOCHS, OPTIONAL_PEERS, PEERS, SLOW_PEERS
+
+    optional = [name for name in OPTIONAL_PEERS if slow or name not in SLOW_PEERS]
+    return [*our_searches(space, SCHEDULERS), *I_EPOCHS, *PEERS, *optional]
 
 
 def our_searches(space: Any, schedulers: Sequence[str]) -> list[str]:
@@ -268,14 +318,14 @@ def lead_table(regrets: Mapping[str, NDArray[np.float64]], budget: int) -> Table
     """The default against the peer with the lowest median at each quarter, and whether chance may have ranked them."""
     from scipy.stats import mannwhitneyu
 
-    from benchmarks.search_contenders import PEERS
+    from benchmarks.search_contenders import OPTIONAL_PEERS, PEERS
 
     rendered = Table(box=box.MARKDOWN, title=f"{DEFAULT} against the best peer: median, mean; two-sided Mann-Whitney p")
     for heading in ("after", DEFAULT, "the best peer", "", "p"):
         rendered.add_column(heading)
     quarters = {name: at_quarters(regret) for name, regret in regrets.items()}
     for index, share in enumerate(QUARTERS):
-        others = {name: values[:, index] for name, values in quarters.items() if name in PEERS}
+        others = {name: values[:, index] for name, values in quarters.items() if name in PEERS | OPTIONAL_PEERS}
         if not others:
             continue
         best = min(others, key=lambda name: (np.median(others[name]), np.mean(others[name])))
@@ -288,22 +338,29 @@ def lead_table(regrets: Mapping[str, NDArray[np.float64]], budget: int) -> Table
 
 
 def epochs_to_reach(found: Mapping[str, NDArray[np.float64]], name: str) -> dict[str, float]:
-    """Epochs after which each contender has what `name` has in the end, both as medians over the seeds.
+    """Epochs after which each contender has what `name` has in the end, both as medians over the seeds."""
+    return {contender: float(np.median(epochs)) for contender, epochs in epochs_by_seed(found, name).items()}
 
-    The target is the median over the seeds of what `name` found with the whole budget; each search of a contender
-    reaches it at some epoch or never; the median of these counts.
-    """
+
+def epochs_by_seed(found: Mapping[str, NDArray[np.float64]], name: str) -> dict[str, NDArray[np.float64]]:
+    """Epochs (seeds,) after which each search has the median over the seeds of what `name` found with the whole budget;
+    inf if it never has."""
     target = float(np.median(found[name][:, -1]))
     reached = {}
     for contender, values in found.items():
         there = values >= target
-        epochs = np.where(there.any(axis=1), there.argmax(axis=1) + 1.0, math.inf)
-        reached[contender] = float(np.median(epochs))
+        reached[contender] = np.where(there.any(axis=1), there.argmax(axis=1) + 1.0, math.inf)
     return reached
 
 
-def regret_table(regrets: Mapping[str, NDArray[np.float64]], budget: int) -> Table:
-    """Medians with quartiles, the best final median first."""
+def regret_table(
+    regrets: Mapping[str, NDArray[np.float64]], budget: int, missing: Mapping[str, str] | None = None
+) -> Table:
+    """Medians with quartiles, the best final median first.
+
+    Args:
+        missing: contenders whose package is not installed, and the package.
+    """
     rendered = Table(box=box.MARKDOWN)
     rendered.add_column("regret after")
     for quarter in (1, 2, 3, 4):
@@ -312,6 +369,8 @@ def regret_table(regrets: Mapping[str, NDArray[np.float64]], budget: int) -> Tab
     for name in sorted(quartiles, key=lambda name: tuple(quartiles[name][::-1, 0])):
         cells = (f"{median:.4f} ({low:.4f} to {high:.4f})" for median, low, high in quartiles[name])
         rendered.add_row(f"**{name}**" if name == DEFAULT else name, *cells)
+    for name, package in (missing or {}).items():
+        rendered.add_row(name, f"not installed ({package})", "", "", "")
     return rendered
 
 

@@ -1,8 +1,12 @@
-"""The searches that benchmarks/search.py compares: galaxy_exp's, KerasTuner's and Optuna's, behind one interface."""
+"""The searches that benchmarks/search.py compares: galaxy_exp's, KerasTuner's and Optuna's, behind one interface.
+
+`benchmarks.search_peers` has more, and tells how to install them.
+"""
 
 from __future__ import annotations
 
 import copy
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +14,7 @@ import keras_tuner
 import optuna
 from optuna.trial import TrialState as StudyState
 
+from benchmarks import search_peers
 from benchmarks.search_replay import OBJECTIVE, Job, Searcher, Snap, TableExhausted
 from galaxy_exp.config.plain_yaml import parse_scalar
 from galaxy_exp.config.search_section import SearchConfig
@@ -20,7 +25,18 @@ from galaxy_exp.search.schedulers import build_scheduler
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.space.search_space import SearchSpace
 
-__all__ = ["PEERS", "GalaxyExpSearcher", "KerasTunerSearcher", "OptunaSearcher", "make_searcher", "suggest_values"]
+__all__ = [
+    "I_EPOCHS",
+    "OPTIONAL_PEERS",
+    "PEERS",
+    "SLOW_PEERS",
+    "GalaxyExpSearcher",
+    "KerasTunerSearcher",
+    "OptunaSearcher",
+    "make_searcher",
+    "missing_package",
+    "suggest_values",
+]
 
 _PARAMETERS = keras_tuner.engine.hyperparameters
 
@@ -247,15 +263,45 @@ PEERS: dict[str, MakePeer] = {
 """With their defaults, except that Hyperband is told how long a whole training is and goes on as long as it may."""
 
 
+def _optuna_gp(space: keras_tuner.HyperParameters, epochs: int, seed: int) -> Searcher:
+    import torch
+
+    torch.set_num_threads(1)  # as many searches run at the same time as there are cores
+    sampler = optuna.samplers.GPSampler(seed=seed)
+    return OptunaSearcher(sampler, optuna.pruners.NopPruner(), space, epochs, f"study-{seed}")
+
+
+OPTIONAL_PEERS: dict[str, MakePeer] = {"Optuna GP": _optuna_gp, **search_peers.PEERS}
+"""Peers that need packages which galaxy_exp does not."""
+
+SLOW_PEERS = ("Syne Tune BOHB", "Syne Tune MOBSTER", "Syne Tune DyHPO")
+"""A search takes them 15 seconds to many minutes, so they run where they are named, or with --slow."""
+
+I_EPOCHS = tuple(
+    f"{sampler} + benchmarks.i_epoch:IEpoch, first_rung={i}"
+    for sampler in (SearchConfig().sampler_choice, "random")
+    for i in (1, 2, 3)
+)
+"""i-Epoch with the default's sampler, and as published."""
+
+
+def missing_package(name: str) -> str | None:
+    """The package that a contender needs and that is not installed."""
+    package = "torch" if name == "Optuna GP" else search_peers.PACKAGES.get(name.split()[0])
+    needed = package if name in OPTIONAL_PEERS else None
+    return needed if needed is not None and importlib.util.find_spec(needed) is None else None
+
+
 def make_searcher(name: str, space: keras_tuner.HyperParameters, epochs: int, seed: int) -> Searcher:
-    """The search called `name`: one of `PEERS`, or galaxy_exp's "sampler + scheduler, setting=value, ...".
+    """The search called `name`: a peer, or galaxy_exp's "sampler + scheduler, setting=value, ...".
 
     Args:
         epochs: of a training that is not stopped.
         seed: from 1 up.
     """
-    if name in PEERS:
-        return PEERS[name](space, epochs, derive_seed(seed, "peer"))
+    make_peer = PEERS.get(name) or OPTIONAL_PEERS.get(name)
+    if make_peer is not None:
+        return make_peer(space, epochs, derive_seed(seed, "peer"))
     both, *settings = name.split(", ")
     sampler, _, scheduler = both.partition(" + ")
     options: dict[str, Any] = {

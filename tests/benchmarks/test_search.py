@@ -7,11 +7,24 @@ import pytest
 
 from benchmarks import search
 from benchmarks.curves_table import METRICS, read_table, write_table
-from benchmarks.search_contenders import PEERS, make_searcher
+from benchmarks.i_epoch import IEpoch
+from benchmarks.search_contenders import (
+    I_EPOCHS,
+    OPTIONAL_PEERS,
+    PEERS,
+    SLOW_PEERS,
+    make_searcher,
+    missing_package,
+)
 from benchmarks.search_functions import FUNCTIONS
+from benchmarks.search_peers import active_values
 from benchmarks.search_replay import Job, TableExhausted, best_of_table, replay, searched_space, snapper
+from benchmarks.search_summary import Comparison, Replayed, compare, holm, median_interval, summarise
+from galaxy_exp.records import Decision, Objective
 
 EPOCHS = 9
+
+INSTALLED = [name for name in OPTIONAL_PEERS if name not in SLOW_PEERS and missing_package(name) is None]
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +143,9 @@ class TestReplay:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize("name", ["random + none", "gp + asha", "tpe + asha, first_rung=1", "tpe + median", *PEERS])
+@pytest.mark.parametrize(
+    "name", ["random + none", "gp + asha", "tpe + asha, first_rung=1", "tpe + median", I_EPOCHS[0], *PEERS, *INSTALLED]
+)
 def test_every_contender_spends_the_budget_and_repeats_itself(name, workers, table, space):
     runs = [replay(table, make_searcher(name, space, EPOCHS, 3), space, 60, workers) for _ in range(2)]
     np.testing.assert_array_equal(*runs)
@@ -144,6 +159,108 @@ def test_hyperband_of_keras_tuner_promotes(table, space):
     replay(table, searcher, space, 60)
     first = {(job.first, job.last) for job in spans}
     assert {(0, 1), (1, 3), (3, 9)} <= first
+
+
+class TestIEpoch:
+    SCHEDULER = IEpoch(Objective("val_macro_f1", "max"), first_rung=2, epochs=EPOCHS)
+
+    def test_pauses_after_i_epochs_and_not_again(self):
+        assert self.SCHEDULER.decide(0, {0: [0.1]}, []) is Decision.CONTINUE
+        assert self.SCHEDULER.decide(0, {0: [0.1, 0.2]}, []) is Decision.PAUSE
+        assert self.SCHEDULER.decide(0, {0: [0.1, 0.2, 0.3]}, []) is Decision.CONTINUE
+        assert self.SCHEDULER.first_decision(0) == 2
+        assert IEpoch(self.SCHEDULER.objective, first_rung=2, epochs=2).first_decision(0) is None
+
+    def test_best_of_each_batch_continues(self):
+        curves = {number: [0.1, number / 100] for number in range(45)}
+        curves[7] = [0.9, math.nan]
+        paused = set(curves)
+        assert self.SCHEDULER.choose({n: curves[n] for n in range(19)}, set(range(19)), can_start_new=True) is None
+        assert self.SCHEDULER.choose(curves, paused, can_start_new=True) == 7
+        curves[7] = [0.9, math.nan, 0.3]
+        assert self.SCHEDULER.choose(curves, paused - {7}, can_start_new=True) == 39
+        curves[39] = [0.1, 0.39, 0.4]
+        assert self.SCHEDULER.choose(curves, paused - {7, 39}, can_start_new=True) is None
+        assert self.SCHEDULER.choose(curves, paused - {7, 39}, can_start_new=False) == 44
+
+    def test_configuration_that_diverged_early_is_in_no_batch(self):
+        curves = {number: [0.5, 0.5] for number in range(19)} | {19: [0.9]}
+        assert self.SCHEDULER.choose(curves, set(range(19)), can_start_new=True) is None
+
+
+class TestOptionalPeers:
+    def test_what_is_missing_is_named(self, monkeypatch):
+        monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
+        assert missing_package("Optuna GP") == "torch"
+        assert missing_package("Ray Tune ASHA + OptunaSearch") == "ray"
+        assert missing_package("Syne Tune ASHA") == "syne_tune"
+        assert missing_package("Optuna TPE") is None
+        assert missing_package(search.DEFAULT) is None
+
+    def test_missing_peer_is_printed(self):
+        rendered = search.regret_table({"Optuna TPE": np.zeros((2, 8))}, 8, {"Optuna GP": "torch"})
+        assert list(rendered.columns[0].cells)[-1] == "Optuna GP"
+        assert list(rendered.columns[1].cells)[-1] == "not installed (torch)"
+
+    def test_slow_peers_only_where_asked_for(self, space):
+        names = search.all_contenders(space, slow=False)
+        assert set(search.all_contenders(space, slow=True)) - set(names) == set(SLOW_PEERS)
+        assert set(PEERS) | set(I_EPOCHS) | {search.DEFAULT} < set(names)
+
+    def test_inactive_values_of_a_flat_configuration_are_dropped(self, space):
+        flat = {"rate": 0.01, "optimizer": "adam", "decay": 0.5}
+        assert active_values(space, flat) == {"rate": 0.01, "optimizer": "adam"}
+        assert active_values(space, flat | {"optimizer": "adamw"}) == flat | {"optimizer": "adamw"}
+
+
+class TestSummary:
+    RANDOM, DEFAULT = "random + none", "ours"
+
+    def replayed(self, table, default, peer, reached):
+        quarters = {"ours": default, "peer": peer, "equal": default}
+        regrets = {name: np.full((12, 4), value) + np.arange(12)[:, None] * 1e-4 for name, value in quarters.items()}
+        reached = {name: np.full(12, epochs) for name, epochs in zip(("ours", "peer"), reached, strict=True)}
+        return Replayed(table, 100, regrets, reached)
+
+    def test_holm(self):
+        assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+        assert holm([0.9, 0.8]) == [1.0, 1.0]
+        assert holm([]) == []
+
+    def test_only_the_better_peer_counts_as_better(self):
+        better, worse = self.replayed("a", 0.1, 0.05, (10, 20)), self.replayed("a", 0.05, 0.1, (10, 20))
+        found = compare(better, "ours", ["peer", "equal", "absent"], [0.25, 0.5, 0.75, 1.0])
+        assert [comparison.rival for comparison in found if comparison.is_worse] == ["peer"] * 4
+        first = found[0]
+        assert first.difference == pytest.approx(0.05) and 0.049 < first.low < first.high < 0.051
+        assert not any(comparison.is_worse for comparison in compare(worse, "ours", ["peer", "equal"], [1.0]))
+
+    def test_all_equal_and_nothing_found(self):
+        equal = Replayed("a", 100, {"ours": np.zeros((3, 1)), "peer": np.zeros((3, 1))}, {})
+        (comparison,) = compare(equal, "ours", ["peer"], [1.0])
+        assert comparison == Comparison("a", 1.0, "peer", 1.0, 0.0, 0.0, 0.0, tends_higher=False)
+
+    def test_interval_of_the_median(self):
+        assert median_interval(np.full(9, 5.0)) == (5.0, 5.0)
+        low, high = median_interval(np.array([1.0, 2.0, 3.0, 4.0, math.inf]))
+        assert low < 3 < high
+
+    def test_over_tables(self):
+        tables = [
+            self.replayed("a", 0.1, 0.05, (10, 20)),
+            self.replayed("b", 0.0, 0.3, (20, 10)),
+            self.replayed("c", 0.0, 0.3, (math.inf, math.inf)),
+        ]
+        tables[2].regrets["ours"][:] = 0
+        summary = summarise(tables, "ours", {"peers": ["peer"], "absent": ["nobody"]}, [0.25, 0.5, 0.75, 1.0])
+        assert summary["median_reach"] == 0.2 and summary["worst_reach"] is None
+        assert summary["reach"]["a"] == [0.1, 0.1, 0.1]
+        assert summary["end_regret_0"] == 1
+        peers = summary["rivals"]["peers"]
+        assert list(summary["rivals"]) == ["peers"]
+        assert peers["before_the_best"] == 1 and peers["tables_worse"] == 1
+        assert [row["share"] for row in peers["worse"]] == [0.25, 0.5, 0.75, 1.0]
+        assert json.loads(json.dumps(summary, allow_nan=False)) == summary
 
 
 class TestFunctions:
@@ -196,3 +313,34 @@ def test_command_line(tmp_path, table_file, capsys):
     assert (tmp_path / "runs.jsonl").read_text() == kept
     assert search.main(["--quick", "--only", "cost", "--contenders", "tpe", "KerasTuner RandomSearch"]) == 0
     assert "KerasTuner RandomSearch" in capsys.readouterr().out
+
+
+def test_several_tables(tmp_path, table_file, capsys):
+    other = tmp_path / "other.parquet"
+    other.write_bytes(table_file.read_bytes())
+    command = [
+        "--quick",
+        "--only",
+        "replay",
+        "--processes",
+        "1",
+        "--trainings",
+        "4",
+        "--json",
+        str(tmp_path / "out.json"),
+    ]
+    contenders = ["--contenders", "random + none", search.DEFAULT, "Optuna TPE", I_EPOCHS[0]]
+    assert search.main([*command, "--table", str(table_file), str(other), *contenders]) == 0
+    report = json.loads((tmp_path / "out.json").read_text())
+    replays = report["replay, 1 workers"]
+    assert report["default"] == search.DEFAULT
+    assert set(replays["tables"]) == {"table.parquet", "other.parquet"}
+    assert set(replays["summary"]["rivals"]) == {"peers", "i-Epochs"}
+    printed = capsys.readouterr().out
+    assert "other.parquet" in printed and "median end regret 0 on" in printed and "peers: on 0 of 2 tables" in printed
+
+
+def test_tables_of_one_name(table_file, capsys):
+    with pytest.raises(SystemExit):
+        search.main(["--only", "replay", "--table", str(table_file), str(table_file)])
+    assert "told apart by their names" in capsys.readouterr().err
