@@ -307,7 +307,8 @@ class SweepLoop:
         earlier = self._record.last_end(trial.number)
         if earlier is None:
             return TrialResult(loss.number, loss.attempt, TrialState.LOST, reason)
-        return replace(earlier, state=TrialState.STOPPED, reason=f"{earlier.reason}; continued, and {reason}")
+        kept = f"{earlier.reason}; continued, and {reason}"
+        return replace(earlier, state=TrialState.STOPPED, reason=kept, seconds=0.0)  # they were counted before
 
     def _refuse_endless_failure(self) -> None:
         failures = self._record.consecutive_failures()
