@@ -24,7 +24,10 @@ FIRST_POINTS = 5
 """Trials with a result before the process is asked; until then points of a Sobol sequence."""
 
 MAX_POINTS = 150
-"""The process is fitted to this many trials at most, its cost being cubic: the best half, and the latest others."""
+"""The process knows this many trials at most, its cost being cubic: the best half, and the latest others."""
+
+MAX_KERNEL_POINTS = 75
+"""Its kernel, which is looked for step by step, is fitted to this many of them, chosen in the same way."""
 
 N_RANDOM = 400
 N_LOCAL = 120
@@ -81,14 +84,9 @@ class GaussianProcessSampler:
         """Features (n, d) and losses (n,) of at most `MAX_POINTS` trials."""
         found = self._history.losses(penalise_violations=True)
         pairs = [(p, loss[0]) for p, loss in zip(self._history.ended, found, strict=True) if loss is not None]
-        if len(pairs) > MAX_POINTS:
-            ranked = sorted(pairs, key=lambda pair: pair[1])
-            best = {position for position, _ in ranked[: MAX_POINTS // 2]}
-            latest = [position for position, _ in pairs if position not in best][-(MAX_POINTS - len(best)) :]
-            kept = best.union(latest)
-            pairs = [pair for pair in pairs if pair[0] in kept]
-        features = self._features([position for position, _ in pairs])
-        return features, np.array([loss for _, loss in pairs], float)
+        losses = np.array([loss for _, loss in pairs], float)
+        kept = _best_and_latest(losses, MAX_POINTS)
+        return self._features([pairs[index][0] for index in kept]), losses[kept]
 
     def _features(self, positions: Sequence[int]) -> Matrix:
         """Features (n, d) of configurations in the history."""
@@ -151,7 +149,8 @@ def _threads() -> ThreadpoolController:
 def _fit(points: Matrix, losses: Matrix, running: Matrix) -> Callable[[Matrix], Matrix]:
     """The expected improvement, in standard deviations of the losses, as a function of points (n, d)."""
     targets = _standardised(losses)
-    kernel = fit_kernel(points, targets)
+    kept = _best_and_latest(losses, MAX_KERNEL_POINTS)
+    kernel = fit_kernel(points[kept], targets[kept])
     best = float(np.min(GaussianProcess(kernel, points, targets).predict(points)[0]))
     process = GaussianProcess(kernel, np.vstack([points, running]), np.append(targets, np.zeros(len(running))))
 
@@ -161,6 +160,13 @@ def _fit(points: Matrix, losses: Matrix, running: Matrix) -> Callable[[Matrix], 
         return np.asarray(deviation * (z * norm.cdf(z) + norm.pdf(z)))
 
     return improvement
+
+
+def _best_and_latest(losses: Matrix, count: int) -> NDArray[np.int64]:
+    """The indices, in order, of at most `count` trials: the best half of them, and the latest of the others."""
+    best = np.argsort(losses, kind="stable")[: count // 2]
+    others = np.setdiff1d(np.arange(len(losses)), best)
+    return np.sort(np.append(best, others[-(count - count // 2) :])) if len(losses) > count else np.arange(len(losses))
 
 
 def _standardised(losses: Matrix) -> Matrix:

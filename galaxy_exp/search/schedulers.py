@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, cast
 
 from scipy.stats import spearmanr
@@ -158,7 +159,10 @@ class PromotionScheduler:
     adapt_first_rung: bool = False
 
     def decide(self, number: int, curves: Curves, paused: Collection[int]) -> Decision:
-        if len(curves[number]) not in self._rungs(curves):
+        epoch = len(curves[number])
+        if epoch not in self._rungs_from(1) and epoch not in self._rungs_from(self.first_rung):
+            return Decision.CONTINUE
+        if epoch not in self._rungs(curves):
             return Decision.CONTINUE
         chosen = self.choose(curves, {*paused, number}, can_start_new=True)
         return Decision.CONTINUE if chosen == number else Decision.PAUSE
@@ -192,7 +196,7 @@ class PromotionScheduler:
     def _best(self, curves: Curves, rung: int, count: int) -> list[int]:
         """The trials that promise most after `rung` epochs, the best first."""
         keys = [
-            (promise(self.objective, curve, rung, self.epochs), number)
+            (_promise(self.objective, tuple(curve[:rung]), self.epochs), number)
             for number, curve in curves.items()
             if len(curve) >= rung
         ]
@@ -205,8 +209,20 @@ class PromotionScheduler:
         first = [curves[number] for number in range(FIRST_TRIALS) if len(curves.get(number, ())) >= 2]
         if len(first) < MIN_TRIALS:
             return False
-        after_one, after_two = ([best_key(self.objective, curve[:epoch]) for curve in first] for epoch in (1, 2))
-        return bool(spearmanr(after_one, after_two).statistic >= MIN_AGREEMENT)
+        after_one, after_two = (tuple(best_key(self.objective, curve[:n]) for curve in first) for n in (1, 2))
+        return _rank_correlation(after_one, after_two) >= MIN_AGREEMENT
+
+
+@lru_cache(maxsize=100_000)
+def _promise(objective: Objective, curve: tuple[float, ...], epochs: int) -> float:
+    """Each curve is compared with the others again and again."""
+    return promise(objective, curve, len(curve), epochs)
+
+
+@lru_cache(maxsize=16)
+def _rank_correlation(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """Spearman's; nan where all of one are equal."""
+    return float(spearmanr(one, other).statistic)
 
 
 @dataclass(frozen=True)
