@@ -21,8 +21,6 @@ TRIALS_AHEAD = 10
 TRIALS_TO_JUDGE_FROM = 20
 """The number of newest trials that the expected gain is estimated from; with fewer there is no estimate."""
 
-TOLD_TO_FINISH = "told to finish"
-
 _GRID_POINTS = 200
 
 
@@ -47,7 +45,7 @@ class Budget:
         search = record.config.search  # an order may have changed it
         number = len(record.trials)
         if record.is_told_to_finish:
-            return TOLD_TO_FINISH
+            return "told to finish"
         if number >= search.max_trials:
             return "max_trials reached"
         if (reason := self.exceeded(record, now)) is not None:
@@ -73,8 +71,6 @@ class Budget:
             epochs_reported: since the last event in the record.
         """
         search = record.config.search
-        if record.is_told_to_finish:
-            return TOLD_TO_FINISH
         if search.max_epochs is not None and (epochs := record.epochs + epochs_reported) >= search.max_epochs:
             return f"max_epochs reached: {epochs} epochs"
         if search.max_hours is not None and _active_seconds(record, now) >= search.max_hours * 3600:

@@ -149,7 +149,7 @@ class SweepLoop:
         while self._to_issue:
             trial = self._record.trials[self._to_issue.popleft()]
             known = self._epochs_known(trial)
-            if trial.result is not None and (not known or self._source.exceeded(self._record, self._clock())):
+            if trial.result is not None and (not known or self._is_spent()):
                 continue
             return self._continue(trial, known)
         can_start_new = not self._awaits_a_result and self._source.refusal(self._record, self._clock()) is None
@@ -162,6 +162,10 @@ class SweepLoop:
             paused = self._next_paused(can_start_new=False)
         return None if paused is None else self._continue(paused, self._epochs_known(paused))
 
+    def _is_spent(self) -> bool:
+        """Whether no ended trial continues."""
+        return self._record.is_told_to_finish or self._source.exceeded(self._record, self._clock())
+
     def _continue(self, trial: TrialRecord, from_epoch: int) -> TrialRecord:
         self._write(TrialStarted(number=trial.number, attempt=trial.attempt + 1, from_epoch=from_epoch))
         return trial
@@ -172,7 +176,7 @@ class SweepLoop:
     def _next_paused(self, *, can_start_new: bool) -> TrialRecord | None:
         """The paused trial that continues instead of a new one; None if there is none."""
         paused = [trial.number for trial in self._paused() if not (trial.held and can_start_new)]
-        if not paused or self._source.exceeded(self._record, self._clock()):
+        if not paused or self._is_spent():
             return None
         if paused[0] == 0 and self._record.config.search.baseline:
             return self._record.trials[0]

@@ -145,7 +145,7 @@ def apply_event(event: Event, record: SweepRecord) -> None:
 def _start_trial(record: SweepRecord, trial: TrialRecord, event: TrialStarted) -> None:
     if trial.result is not None:
         record.reopen(trial)
-        trial.held, trial.answers[-1:] = False, [Decision.CONTINUE] * bool(trial.answers)
+        trial.held, trial.answers = False, [Decision.CONTINUE] * len(trial.answers)
     if event.from_epoch > trial.from_epoch:
         trial.losses_in_a_row = 0
     trial.attempt, trial.started_at, trial.from_epoch = event.attempt, event.time, event.from_epoch

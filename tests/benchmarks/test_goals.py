@@ -19,7 +19,7 @@ REPORTS = {
     },
     "trial": {"contenders": [{"name": "galaxy_exp, same search", "table": {"beyond_fit_median": 0.4}}]},
     "proposals": {"cost": {"gp": {"100": 0.015, "1000": 0.06}}},
-    "search": {"replay, 1 workers": {"budget": 600, "epochs_to_reach_random": {"gp + asha": 60}}},
+    "search": {"replay, 1 workers": {"budget": 600, "reach": {"gp + promote": 0.1}, "default": "gp + promote"}},
     "scale": {"sweep": {"sweep-random": {"settings": {"trials": 2000, "workers": 16}, "excess": 0.04}}},
     "data": {
         "figures": [

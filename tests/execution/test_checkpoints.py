@@ -166,7 +166,7 @@ def run(tmp_path):
                 assert stopping(record)
         record = read_record(folder.path)
         for trial in record.trials.values():
-            assert loop._curves[trial.number] == trial.curve("val_macro_f1")
+            assert loop._curves[trial.number] == [report.metrics["val_macro_f1"] for report in trial.known]
         return record, worker
 
     vars(run).update(folder=folder)

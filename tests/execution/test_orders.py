@@ -26,7 +26,7 @@ from galaxy_exp.journal.events import (
 from galaxy_exp.journal.journal import Journal, read_record
 from galaxy_exp.journal.orders import OrderFolder, parse_order
 from galaxy_exp.journal.resume_changes import find_change
-from galaxy_exp.records import EpochReport, TrialResult, TrialState
+from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialState
 from galaxy_exp.search.building import build_proposer
 from galaxy_exp.search.schedulers import build_scheduler, no_scheduler
 from galaxy_exp.space.search_space import SearchSpace
@@ -95,8 +95,8 @@ class ScriptedEngine:
             content = order if isinstance(order, str) else json.dumps(order)
             (self.folder / f"{number}-{epoch}-{position}.json").write_text(content)
 
-    def answer(self, number, go_on):
-        if go_on and self.epoch < EPOCHS:
+    def answer(self, number, decision):
+        if decision is Decision.CONTINUE and self.epoch < EPOCHS:
             self.report(self.epoch + 1)
             return
         state = TrialState.COMPLETED if self.epoch == EPOCHS else TrialState.STOPPED
@@ -169,7 +169,9 @@ class TestEachOrder:
     def test_a_paused_trial_ends_and_the_journal_knows_it_may_continue(self, run, tmp_path):
         record = run({(1, 2): [{"order": "pause", "trial": 1}]}, max_trials=3)
         assert answers(record) == [(True, "trial 1 is paused after epoch 3 of 4")]
-        assert epochs_of(record) == [4, 3, 4]
+        assert epochs_of(record) == [4, 4, 4]
+        assert record.trials[1].attempt == 2
+        assert record.end_order[:3] == [0, 2, 1]  # it continued when no new trial could start
         lines = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
         paused = [line["report"] for line in lines if line["event"] == "epoch_reported" and line["paused"]]
         assert [(report["number"], report["epoch"]) for report in paused] == [(1, 3)]
@@ -184,7 +186,7 @@ class TestEachOrder:
             "trial 1 ends after epoch 2 of 4",
             "trial 1 is paused after epoch 2 of 4",
         ]
-        assert epochs_of(record) == [4, 2]
+        assert [trial.attempt for trial in record.searched] == [1, 2]
 
     def test_a_configuration_is_the_next_trial_and_not_a_proposal(self, run):
         values = {"rate": 0.31, "deep": False}

@@ -25,7 +25,9 @@ def completed(number, values):
 
 
 def propose_with(sampler="random", evidence=(), seed=1, objectives=(SCORE,)):
-    return SamplerProposer(SearchSpace.of(mixed_space()), objectives, sampler_factory(sampler), seed, evidence=evidence)
+    return SamplerProposer(
+        SearchSpace.of(mixed_space()), objectives, sampler_factory(sampler), seed, epochs=6, evidence=evidence
+    )
 
 
 SOURCE = sorted(drive(propose_with(seed=9), 40, outcome=completed), key=score_of, reverse=True)
@@ -77,7 +79,9 @@ def test_a_finite_space_is_still_tried_completely(sampler):
     space = SearchSpace.of(finite_space())
     known = list(space.configurations())
     evidence = earlier(known, [float(values["a"]) for values in known])
-    proposals = drive(SamplerProposer(space, (SCORE,), sampler_factory(sampler), 1, evidence=evidence), 20, workers=2)
+    proposals = drive(
+        SamplerProposer(space, (SCORE,), sampler_factory(sampler), 1, epochs=6, evidence=evidence), 20, workers=2
+    )
     assert len(distinct(proposals)) == len(proposals) == len(known)
 
 
@@ -115,7 +119,7 @@ def test_only_values_of_this_space_are_proposed():
     found = [{"units": units, "rate": rate} for units in (48, 48.5, True, 96.0) for rate in (2, True, "0", math.nan, 0)]
     evidence = earlier(found, [1.0] * len(found)) * 3
     proposals = drive(
-        SamplerProposer(SearchSpace.of(space), (SCORE,), sampler_factory("random"), 1, evidence=evidence),
+        SamplerProposer(SearchSpace.of(space), (SCORE,), sampler_factory("random"), 1, epochs=6, evidence=evidence),
         9,
         outcome=lambda *_: Outcome(TrialState.COMPLETED, (1.0,), (1.0,)),
     )

@@ -137,7 +137,7 @@ class TestEveryDeclaration:
         for name in SAMPLERS:
             if (name == "grid" and dimension.is_continuous) or (name == "cmaes" and not dimension.is_numeric):
                 continue
-            proposed = sampler_factory(name)(space, History([Objective("score", "max")]), 1).sample(0, 0)
+            proposed = sampler_factory(name)(space, History([Objective("score", "max")], 1), 1).sample(0, 0)
             assert type(proposed["x"]) is type(_declared(declare).space[0].prob_to_value(0.5)), name
             assert dimension.domain.find(proposed["x"]) is not None, name
 
