@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -194,12 +195,13 @@ def run_peer(name: str, python: str, task: dict[str, Any], folder: Path, limit: 
     """A peer, with the interpreter that has it.
 
     Args:
-        task: the fields of `race_peers.Task`.
+        task: the fields of `race_peers.Task`, without `scratch`.
         folder: exists and is empty.
     """
-    (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
     module = ["-m", "benchmarks.race_peers"]
-    watched = _watch([python, *module, name, "task.json"], folder, limit)
+    with tempfile.TemporaryDirectory(prefix="race_", ignore_cleanup_errors=True) as scratch:
+        (folder / "task.json").write_text(json.dumps({**task, "scratch": scratch}), encoding="utf-8")
+        watched = _watch([python, *module, name, "task.json"], folder, limit)
     file = folder / "epochs.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
     run = _collect(name, task["seed"], rows, watched, folder, limit)
