@@ -12,7 +12,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -57,6 +56,8 @@ class Task:
     seed: int
     workers: int
     cores: int
+    scratch: str = ""
+    """A folder that is removed at the end; its path is short, as the kernel wants it for Ray's sockets."""
 
 
 class Recorder(keras.callbacks.Callback):  # type: ignore[misc]
@@ -240,21 +241,20 @@ def run_ray(task: Task) -> None:
     def suggest(trial: optuna.Trial) -> None:
         suggest_values(trial, space)
 
-    with tempfile.TemporaryDirectory(prefix="race_", ignore_cleanup_errors=True) as sockets:
-        ray.init(num_cpus=task.cores, include_dashboard=False, _temp_dir=sockets)
-        train = tune.with_parameters(train_for_ray, task=task, folder=str(Path.cwd()))
-        tuner = tune.Tuner(
-            tune.with_resources(train, {"cpu": task.cores / task.workers}),
-            tune_config=tune.TuneConfig(
-                search_alg=OptunaSearch(suggest, metric=OBJECTIVE, mode="max", seed=task.seed),
-                scheduler=ASHAScheduler(metric=OBJECTIVE, mode="max", max_t=task.epochs),
-                num_samples=_FOR_EVER,
-                max_concurrent_trials=task.workers,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(name="race", storage_path=str(Path("ray").absolute()), verbose=0),
-        )
-        tuner.fit()
+    ray.init(num_cpus=task.cores, include_dashboard=False, _temp_dir=task.scratch)
+    train = tune.with_parameters(train_for_ray, task=task, folder=str(Path.cwd()))
+    tuner = tune.Tuner(
+        tune.with_resources(train, {"cpu": task.cores / task.workers}),
+        tune_config=tune.TuneConfig(
+            search_alg=OptunaSearch(suggest, metric=OBJECTIVE, mode="max", seed=task.seed),
+            scheduler=ASHAScheduler(metric=OBJECTIVE, mode="max", max_t=task.epochs),
+            num_samples=_FOR_EVER,
+            max_concurrent_trials=task.workers,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(name="race", storage_path=str(Path("ray").absolute()), verbose=0),
+    )
+    tuner.fit()
 
 
 PEERS: dict[str, Callable[[Task], None]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -59,7 +60,7 @@ class Run:
     seed: int
     limit: Limit
     epochs: tuple[Epoch, ...] = ()
-    """Those that ended within the limit."""
+    """Those that ended within the limit, in the order of their times."""
     wall_seconds: float = 0.0
     cpu_seconds: float = 0.0
     """Of all its processes."""
@@ -155,7 +156,10 @@ class _Watched:
         return float(np.interp(wall, walls, cpus))
 
 
-def _watch(command: Sequence[str], folder: Path, limit: Limit, finish: Callable[[], None] = lambda: None) -> _Watched:
+Finish = Callable[["subprocess.Popen[bytes]"], None]
+
+
+def _watch(command: Sequence[str], folder: Path, limit: Limit, finish: Finish = lambda process: None) -> _Watched:
     """Runs a command in a folder until its limit, then calls `finish` and kills all its processes."""
     with (folder / "log").open("ab") as log:
         busy, began = busy_seconds(), time.time()
@@ -171,7 +175,7 @@ def _watch(command: Sequence[str], folder: Path, limit: Limit, finish: Callable[
         exit_code = process.returncode
         others = max(0.0, busy_seconds() - busy - samples[-1][1])
         if exit_code is None:
-            finish()
+            finish(process)
     finally:
         tree.kill()
         process.wait()
@@ -191,12 +195,13 @@ def run_peer(name: str, python: str, task: dict[str, Any], folder: Path, limit: 
     """A peer, with the interpreter that has it.
 
     Args:
-        task: the fields of `race_peers.Task`.
+        task: the fields of `race_peers.Task`, without `scratch`.
         folder: exists and is empty.
     """
-    (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
     module = ["-m", "benchmarks.race_peers"]
-    watched = _watch([python, *module, name, "task.json"], folder, limit)
+    with tempfile.TemporaryDirectory(prefix="race_", ignore_cleanup_errors=True) as scratch:
+        (folder / "task.json").write_text(json.dumps({**task, "scratch": scratch}), encoding="utf-8")
+        watched = _watch([python, *module, name, "task.json"], folder, limit)
     file = folder / "epochs.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
     run = _collect(name, task["seed"], rows, watched, folder, limit)
@@ -232,13 +237,15 @@ def run_galaxy_exp(
     galaxy_exp = [sys.executable, "-m", "galaxy_exp"]
     changes = [word for setting in settings for word in ("--set", setting)]
 
-    def finish() -> None:
+    def finish(process: subprocess.Popen[bytes]) -> None:
         with (folder / "log").open("ab") as log:
             told = subprocess.run(
                 [*galaxy_exp, "tell", "latest", "finish"], cwd=folder, stdout=log, stderr=log, env=_environment()
             )
         deadline = time.monotonic() + _FINISH_SECONDS
-        while told.returncode == 0 and time.monotonic() < deadline and not _is_tested(folder):
+        while told.returncode == 0 and process.poll() is None and time.monotonic() < deadline:
+            if _is_tested(folder):
+                break
             time.sleep(_SAMPLE_SECONDS)
 
     watched = _watch([*galaxy_exp, "sweep", "race.yaml", "--quiet", *changes], folder, limit, finish)
@@ -248,7 +255,10 @@ def run_galaxy_exp(
         lines = []
     events = [json.loads(line) for line in lines]
     run = _collect("galaxy-exp", task["seed"], read_journal_epochs(events), watched, folder, limit)
-    return replace(run, **_read_winner(events))
+    scores = _read_winner(events)
+    if run.epochs and "test_macro_f1" not in scores:
+        run = replace(run, problem=run.problem or f"told to finish, it tested no model within {_FINISH_SECONDS:.0f} s")
+    return replace(run, **scores)
 
 
 def _is_tested(folder: Path) -> bool:
@@ -271,7 +281,7 @@ def read_journal_epochs(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]
     ]
 
 
-def _read_winner(events: Sequence[dict[str, Any]]) -> dict[str, float]:
+def _read_winner(events: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The scores of the model that galaxy_exp chose; nothing if it came to none."""
     numbers = [event["number"] for event in events if event["event"] == "winner_chosen"]
     if not numbers:
