@@ -23,6 +23,7 @@ import keras
 import keras_tuner
 import numpy as np
 import optuna
+from optuna.storages.journal import JournalFileBackend
 
 from benchmarks.search_contenders import suggest_values
 from galaxy_exp.data.prepared import PreparedData
@@ -200,7 +201,7 @@ def run_optuna(task: Task) -> None:
 
     storage = None
     if task.workers > 1:
-        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend("study.journal"))
+        storage = optuna.storages.JournalStorage(JournalFileBackend("study.journal"))
     study = optuna.create_study(
         study_name="race",
         storage=storage,
