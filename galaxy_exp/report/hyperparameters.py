@@ -235,7 +235,7 @@ def plot_slices(slices: Sequence[Slice]) -> Figure:
     rows = math.ceil(len(slices) / columns)
     figure = new_figure(max(3.1 * columns + 0.6, 6.4), 2.3 * rows + 1.1)
     width, height = figure.get_figwidth(), figure.get_figheight()
-    note = "large dots: all epochs; small dots: stopped early; earlier trials are paler"
+    note = "large dots: all epochs; small dots: ended early; earlier trials are paler"
     draw_headline(figure, f"{slices[0].objective.name} against each hyperparameter", note)
     for index, each in enumerate(slices):
         axes = figure.add_subplot(rows, columns, index + 1)

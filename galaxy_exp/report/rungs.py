@@ -139,7 +139,7 @@ def draw_curves(axes: Axes, rungs: Rungs) -> None:
     """
     others = [number for number in rungs.curves if number != rungs.winner]
     groups = (
-        ([n for n in others if n in rungs.stopped], "stopped early", PALE, 1.0, 2.0),
+        ([n for n in others if n in rungs.stopped], "ended early", PALE, 1.0, 2.0),
         ([n for n in others if n not in rungs.stopped], "all epochs", TRAIN, 1.0, 2.1),
         ([n for n in rungs.curves if n == rungs.winner], "best trial", VALIDATION, 2.2, 3.0),
     )

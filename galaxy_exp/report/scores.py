@@ -79,7 +79,7 @@ class History:
         steps = ", ".join(f"{score(value)} at trial {number}" for number, value in self.improvements.items())
         return (
             f"{validation_name(self.objective)} of {count(len(self.scores) + len(self.failed), 'trial')} in the order "
-            f"they began: {len(self.completed)} trained all epochs, {len(self.stopped)} were stopped early, "
+            f"they began: {len(self.completed)} trained all epochs, {len(self.stopped)} ended early, "
             f"{len(self.failed)} have no model; {f'the best so far was {steps}' if steps else 'none has a score'}."
         )
 
@@ -126,7 +126,7 @@ def draw_history(axes: Axes, history: History, legend_columns: int = 3) -> None:
         axes.step(list(history.best), list(history.best.values()), where="post", color=VALIDATION, linewidth=1.8,
                   label="best so far")  # fmt: skip
     _draw_trials(axes, history.completed, "all epochs", color=TRAIN, s=28)
-    _draw_trials(axes, history.stopped, "stopped early", color=PALE, s=28)
+    _draw_trials(axes, history.stopped, "ended early", color=PALE, s=28)
     _draw_trials(
         axes, history.predetermined, "baseline or enqueued", facecolors="none", edgecolors=INK, linewidths=1.2, s=110
     )

@@ -43,7 +43,7 @@ _SPLITS = {"train": "training", "validation": "validation", "test": "sealed test
 _SCALES = {"log": ", logarithmic", "reverse_log": ", logarithmic from the upper end"}
 _STATES = {
     TrialState.COMPLETED: "completed: trained all epochs",
-    TrialState.STOPPED: "stopped early",
+    TrialState.STOPPED: "ended early",
     TrialState.FAILED: "failed",
     TrialState.INFEASIBLE: "broke a constraint",
     TrialState.LOST: "lost their worker",

@@ -187,7 +187,7 @@ class TestFigures:
         assert history.stopped == {2: pytest.approx(0.4)}
         assert history.best == dict.fromkeys((1, 2, 3), pytest.approx(0.9))
         assert history.description == (
-            "validation macro-F1 of 4 trials in the order they began: 2 trained all epochs, 1 were stopped early, "
+            "validation macro-F1 of 4 trials in the order they began: 2 trained all epochs, 1 ended early, "
             "1 have no model; the best so far was 0.900 at trial 1."
         )
 

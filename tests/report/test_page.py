@@ -173,7 +173,7 @@ class TestWhatItSays:
         numbers = {row.findtext("th"): [int(row[column].text or "") for column in (1, 2)] for row in rows}
         total = numbers.pop("in all")
         assert [sum(column) for column in zip(*numbers.values(), strict=True)] == total
-        assert set(numbers) >= {"completed: trained all epochs", "stopped early", "failed", "finalists, trained again"}
+        assert set(numbers) >= {"completed: trained all epochs", "ended early", "failed", "finalists, trained again"}
 
     def test_trials_ahead_are_judged_from_those_that_were_proposed(self, tmp_path: Path) -> None:
         ahead = unfinished(tmp_path).ahead
