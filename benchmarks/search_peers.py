@@ -71,7 +71,7 @@ class SyneTuneSearcher:
                 snapped_row, snapped = snap(active_values(self._space, config))
             except TableExhausted:
                 return None
-            return config | snapped
+            return {**config, **snapped}
 
         # the scheduler itself takes up the row's values, so that its model learns from them
         self._scheduler.searcher.get_config = get_config
