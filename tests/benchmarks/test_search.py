@@ -4,6 +4,7 @@ import math
 import keras_tuner
 import numpy as np
 import pytest
+from rich.console import Console
 
 from benchmarks import search
 from benchmarks.curves_table import METRICS, read_table, write_table
@@ -161,6 +162,25 @@ def test_hyperband_of_keras_tuner_promotes(table, space):
     assert {(0, 1), (1, 3), (3, 9)} <= first
 
 
+@pytest.mark.parametrize("name", ["KerasTuner Hyperband", "tpe + asha", *(n for n in INSTALLED if "Syne" in n)])
+def test_promoted_trainings_lose_nothing(name, table, space):
+    searcher, trained = make_searcher(name, space, EPOCHS, 1), {}
+    ask, report = searcher.ask, searcher.report
+
+    def checked_ask(snap):
+        job = ask(snap)
+        assert job is None or job.first == trained.get(job.row, 0)
+        return job
+
+    def recorded_report(job, epoch, value):
+        trained[job.row] = epoch
+        return report(job, epoch, value)
+
+    searcher.ask, searcher.report = checked_ask, recorded_report
+    replay(table, searcher, space, 60)
+    assert sum(trained.values()) > 50 and max(trained.values()) == EPOCHS
+
+
 class TestIEpoch:
     SCHEDULER = IEpoch(Objective("val_macro_f1", "max"), first_rung=2, epochs=EPOCHS)
 
@@ -214,8 +234,6 @@ class TestOptionalPeers:
 
 
 class TestSummary:
-    RANDOM, DEFAULT = "random + none", "ours"
-
     def replayed(self, table, default, peer, reached):
         quarters = {"ours": default, "peer": peer, "equal": default}
         regrets = {name: np.full((12, 4), value) + np.arange(12)[:, None] * 1e-4 for name, value in quarters.items()}
@@ -315,27 +333,22 @@ def test_command_line(tmp_path, table_file, capsys):
     assert "KerasTuner RandomSearch" in capsys.readouterr().out
 
 
+class InProcess:
+    """Does the runs of a `Runner` in this process."""
+
+    map = staticmethod(map)
+
+
 def test_several_tables(tmp_path, table_file, capsys):
     other = tmp_path / "other.parquet"
     other.write_bytes(table_file.read_bytes())
-    command = [
-        "--quick",
-        "--only",
-        "replay",
-        "--processes",
-        "1",
-        "--trainings",
-        "4",
-        "--json",
-        str(tmp_path / "out.json"),
-    ]
-    contenders = ["--contenders", "random + none", search.DEFAULT, "Optuna TPE", I_EPOCHS[0]]
-    assert search.main([*command, "--table", str(table_file), str(other), *contenders]) == 0
-    report = json.loads((tmp_path / "out.json").read_text())
-    replays = report["replay, 1 workers"]
-    assert report["default"] == search.DEFAULT
-    assert set(replays["tables"]) == {"table.parquet", "other.parquet"}
-    assert set(replays["summary"]["rivals"]) == {"peers", "i-Epochs"}
+    contenders = ["random + none", search.DEFAULT, "Optuna TPE", I_EPOCHS[3]]
+    command = ["--quick", "--trainings", "4", "--table", str(table_file), str(other), "--contenders", *contenders]
+    parsed = search.parse_arguments(command)
+    found = search.replay_tables(parsed, search.Runner(InProcess(), None), Console(width=200), workers=1)
+    assert set(found["tables"]) == {"table.parquet", "other.parquet"}
+    assert set(found["tables"]["other.parquet"]["regret"]) == set(contenders)
+    assert set(found["summary"]["rivals"]) == {"peers", "i-Epochs"}
     printed = capsys.readouterr().out
     assert "other.parquet" in printed and "median end regret 0 on" in printed and "peers: on 0 of 2 tables" in printed
 
