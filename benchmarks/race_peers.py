@@ -230,6 +230,11 @@ def train_for_ray(config: dict[str, Any], task: Task, folder: str) -> None:
     _train(config, task, derive_seed(task.seed, "trial", number), [Recorder(config, folder), Reporting()])
 
 
+def suggest_for_ray(trial: optuna.Trial) -> None:
+    """The space as OptunaSearch wants it: a function that can be pickled."""
+    suggest_values(trial, _space())
+
+
 def run_ray(task: Task) -> None:
     """Ray Tune's ASHA and OptunaSearch, with the search space as Optuna's, conditions included."""
     import ray
@@ -237,17 +242,12 @@ def run_ray(task: Task) -> None:
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.optuna import OptunaSearch
 
-    space = _space()
-
-    def suggest(trial: optuna.Trial) -> None:
-        suggest_values(trial, space)
-
     ray.init(num_cpus=task.cores, include_dashboard=False, _temp_dir=task.scratch)
     train = tune.with_parameters(train_for_ray, task=task, folder=str(Path.cwd()))
     tuner = tune.Tuner(
         tune.with_resources(train, {"cpu": task.cores / task.workers}),
         tune_config=tune.TuneConfig(
-            search_alg=OptunaSearch(suggest, metric=OBJECTIVE, mode="max", seed=task.seed),
+            search_alg=OptunaSearch(suggest_for_ray, metric=OBJECTIVE, mode="max", seed=task.seed),
             scheduler=ASHAScheduler(metric=OBJECTIVE, mode="max", max_t=task.epochs),
             num_samples=_FOR_EVER,
             max_concurrent_trials=task.workers,
