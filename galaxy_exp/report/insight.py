@@ -88,9 +88,7 @@ def collect_figures(record: SweepRecord) -> Iterator[InsightFigure]:
                             plot_parallel(parallel, title))  # fmt: skip
     slices = collect_slices(record, list(found.shares))
     if slices:
-        note = (
-            "The score against each hyperparameter by itself; earlier trials are paler, short ones smaller."
-        )
+        note = "The score against each hyperparameter by itself; earlier trials are paler, short ones smaller."
         described = " ".join(each.description for each in slices)
         yield InsightFigure("slices", "Slices", note, described, plot_slices(slices))
     rungs = collect_rungs(record)
