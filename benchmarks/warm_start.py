@@ -152,17 +152,23 @@ def _worst(table: CurveTable) -> float:
 
 
 class _Remembering(GalaxyExpSearcher):
-    """Keeps the outcome of each trial, by its row."""
+    """Keeps how each trial ended at last, by its row, in the order in which they first ended."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.outcomes: list[tuple[int, Outcome]] = []
+        self._outcomes: dict[int, Outcome] = {}
+
+    @property
+    def outcomes(self) -> list[tuple[int, Outcome]]:
+        """The row of each trial, and its outcome."""
+        return list(self._outcomes.items())
 
     def end(self, job: Job, curve: Sequence[float], failed: bool) -> None:
         super().end(job, curve, failed)
+        curve = tuple(self._curves[job.key])
         state = TrialState.COMPLETED if len(curve) == self._epochs else TrialState.STOPPED
         values = (max(curve),) if not failed else None
-        self.outcomes.append((job.row, Outcome(TrialState.FAILED if failed else state, tuple(curve), values)))
+        self._outcomes[job.row] = Outcome(TrialState.FAILED if failed else state, curve, values)
 
 
 def _searcher(

@@ -23,8 +23,10 @@ from galaxy_exp.journal.resume_changes import find_change
 from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.records import DATA_GONE, Evidence, HyperparameterValue, SplitFiles
 from galaxy_exp.redaction import hide_password, remember_address
+from galaxy_exp.search_methods import STOPPING
 
 if TYPE_CHECKING:
+    import keras_tuner
     import numpy as np
     from numpy.typing import NDArray
 
@@ -112,6 +114,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
         hypermodel, declared = _discover(config, reference, images, labels, n_classes, say)
     space = build_space(hypermodel, config.space, declared)
     check_search(config.search, space, config.training.epochs)
+    config = _without_pausing(config, hypermodel, say)
     enqueued = [
         complete_configuration(hypermodel, space, values, f"search.enqueue.{position}", declared)
         for position, values in enumerate(config.search.enqueue)
@@ -330,6 +333,25 @@ def _evidence(
         say(found.describe())
         evidence[earlier.sweep_id] = found.evidence
     return [known for each in evidence.values() for known in each]
+
+
+def _without_pausing(config: SweepConfig, hypermodel: keras_tuner.HyperModel, say: Say) -> SweepConfig:
+    """The configuration, with a scheduler that stops trials where paused ones would begin with the first epoch."""
+    from galaxy_exp.training.fitting import takes_initial_epoch
+
+    scheduler = config.search.scheduler
+    instead = STOPPING.get(scheduler)
+    if not config.execution.has_checkpoints:
+        why = "execution.checkpoint_gib is 0"
+    elif not takes_initial_epoch(hypermodel):
+        why = "the hypermodel's fit takes no initial_epoch"
+    else:
+        return config
+    if instead is None:
+        return config
+    say(f"note: search.scheduler is {instead} instead of {scheduler}: paused trials cannot continue, since {why}")
+    search = config.search.model_copy(update={"scheduler": instead})
+    return config.model_copy(update={"search": search})
 
 
 def _note_idle_scheduler(config: SweepConfig, say: Say) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any
 
-__all__ = ["SAMPLERS", "SCHEDULERS", "SearchMethod", "one_of_names", "scheduler_of_pruner"]
+__all__ = ["SAMPLERS", "SCHEDULERS", "STOPPING", "SearchMethod", "one_of_names", "scheduler_of_pruner"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,9 @@ SCHEDULERS: Mapping[str, SearchMethod] = {
     ),
     "none": SearchMethod("galaxy_exp.search.stopping_rules:NoStopping", ""),
 }
+
+STOPPING = {"promote": "asha-stop", "asha": "asha-stop", "hyperband": "hyperband-stop"}
+"""What takes the place of schedulers that pause trials where trials cannot continue."""
 
 FORMER_PRUNERS = {"asha": "asha-stop", "hyperband": "hyperband-stop"}
 """What the names mean in the key `search.pruner` of older sweep files and journals; the others mean the same."""

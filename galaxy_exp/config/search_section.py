@@ -122,6 +122,14 @@ class SearchConfig(Section):
             )
         return name
 
+    @field_validator("first_rung", mode="before")
+    @classmethod
+    def _epoch_or_auto(cls, epoch: Any) -> Any:
+        is_whole = isinstance(epoch, int | float) and not isinstance(epoch, bool) and float(epoch).is_integer()
+        if epoch != "auto" and not (is_whole and epoch >= 1):
+            raise ValueError(f"found {epoch!r}; expected a whole number from 1 up, or auto")
+        return epoch if epoch == "auto" else int(epoch)
+
     @field_validator("enqueue")
     @classmethod
     def _plain_values(cls, enqueue: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:

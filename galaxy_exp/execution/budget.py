@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
-from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.journal.record import Step, SweepRecord, TrialRecord
 from galaxy_exp.search.schedulers import Scheduler
 
 __all__ = ["Budget", "expected_gain", "trials_without_gain"]
@@ -96,21 +97,29 @@ class Budget:
 
 
 def trials_without_gain(record: SweepRecord) -> int:
-    """How many trials of the search have ended since the last one that improved the best score."""
+    """How many trials of the search have ended since the last one that improved the best score.
+
+    A trial that continues after it had ended counts once, and improves the best if it is better than it was before.
+    """
     best, count = record.objective.worst, 0
-    for trial in (record.trials[number] for number in record.end_order):
-        if trial.retrains is not None:
+    ended: set[int] = set()
+    for known in record.history:
+        trial = record.trials[known.number]
+        if known.step is not Step.ENDED or trial.retrains is not None:
             continue
-        value = record.score(trial)
+        value = record.score(replace(trial, result=known.result))
         if value is not None and record.objective.is_better(value, best):
             best, count = value, 0
-        else:
+        elif known.number not in ended:
             count += 1
+        ended.add(known.number)
     return count
 
 
 def expected_gain(record: SweepRecord) -> float | None:
     """By how much ten more trials are expected to improve the best objective; None with fewer than 20 results.
+
+    Paused trials, which have not shown what they can reach, are left out.
 
     The scores of the newest 20 trials, smoothed with Gaussians of Silverman's width (Silverman 1986, Density
     Estimation, eq. 3.31), are the model of future scores. The expected gain is the mean improvement of the best of ten
@@ -146,7 +155,7 @@ def _fraction_below(keys: Sequence[float], point: float, width: float) -> float:
 
 
 def _searched_value(trial: TrialRecord, record: SweepRecord) -> float | None:
-    return None if trial.predetermined else trial.objective_value(record.objective)
+    return None if trial.predetermined or trial.is_paused else trial.objective_value(record.objective)
 
 
 def _active_seconds(record: SweepRecord, now: float) -> float:

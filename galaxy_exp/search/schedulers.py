@@ -39,7 +39,7 @@ FIRST_RUNG = 2
 """The first rung where the sweep file names none."""
 
 FIRST_TRIALS = 10
-"""The trials that show whether the first epoch says anything: they train two epochs at least."""
+"""The trials that show whether the first epoch says anything: none of them is paused after it."""
 
 LAST_TRIALS = 3
 """As many trials as there are finalists by default."""
@@ -160,6 +160,8 @@ class PromotionScheduler:
 
     def decide(self, number: int, curves: Curves, paused: Collection[int]) -> Decision:
         epoch = len(curves[number])
+        if number < FIRST_TRIALS and epoch < self.first_rung:
+            return Decision.CONTINUE
         if epoch not in self._rungs_from(1) and epoch not in self._rungs_from(self.first_rung):
             return Decision.CONTINUE
         if epoch not in self._rungs(curves):
@@ -170,6 +172,9 @@ class PromotionScheduler:
     def choose(self, curves: Curves, paused: Collection[int], *, can_start_new: bool) -> int | None:
         above = self.epochs
         rungs = self._rungs(curves)
+        too_short = [number for number in paused if len(curves[number]) < next(iter(rungs), self.epochs)]
+        if too_short:  # paused for another reason than a rung
+            return min(too_short)
         for rung in reversed(rungs):
             waiting = {number for number in paused if rung <= len(curves[number]) < above}
             above = rung
@@ -221,8 +226,8 @@ def _promise(objective: Objective, curve: tuple[float, ...], epochs: int) -> flo
 
 @lru_cache(maxsize=16)
 def _rank_correlation(one: tuple[float, ...], other: tuple[float, ...]) -> float:
-    """Spearman's; nan where all of one are equal."""
-    return float(spearmanr(one, other).statistic)
+    """Spearman's; 0 where all of one are equal."""
+    return float(spearmanr(one, other).statistic) if len(set(one)) > 1 < len(set(other)) else 0.0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from written_records import RecordWriter
 
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.execution.budget import Budget, expected_gain, trials_without_gain
-from galaxy_exp.records import TrialState
+from galaxy_exp.journal.events import TrialEnded, TrialStarted
+from galaxy_exp.records import TrialResult, TrialState
 from galaxy_exp.search.schedulers import build_scheduler
 
 
@@ -93,6 +94,18 @@ class TestNoGain:
         for value in (0.4, 0.5, 0.6):
             writer.trial(value, parameters=500)
         assert trials_without_gain(writer.record) == 0
+
+    @pytest.mark.parametrize(("reached", "count"), [(0.5, 1), (0.7, 0)])
+    def test_a_trial_that_continues_counts_once_and_improves_on_its_own_score_only(self, reached, count):
+        writer, _ = make(max_trials_without_gain=9, max_trials=99)
+        best = writer.trial(0.6)
+        writer.trial(0.4)
+        assert trials_without_gain(writer.record) == 1
+        writer.apply(TrialStarted(number=best, attempt=2, from_epoch=1))
+        assert trials_without_gain(writer.record) == 1
+        metrics = {"val_macro_f1": max(reached, 0.6)}
+        writer.apply(TrialEnded(result=TrialResult(best, 2, TrialState.COMPLETED, "all", 2, metrics, epochs=2)))
+        assert trials_without_gain(writer.record) == count
 
     def test_nothing_but_failures(self):
         writer, _ = make()

@@ -180,6 +180,21 @@ class TestPromotion:
             assert adapting.decide(10, curves | {10: [0.0]}, ()) is answer
             assert fixed.decide(10, curves | {10: [0.0]}, ()) is Decision.CONTINUE
 
+    def test_the_trials_that_show_it_are_not_paused_after_one_epoch(self):
+        adapting = PromotionScheduler(SCORE, first_rung=2, epochs=EPOCHS, adapt_first_rung=True)
+        agreeing = {number: [0.1 * number, 0.11 * number] for number in range(9)}
+        assert adapting.decide(9, agreeing | {9: [0.0]}, ()) is Decision.CONTINUE
+
+    @pytest.mark.parametrize("name", PROMOTING)
+    def test_a_trial_that_was_paused_before_its_first_rung_continues_first(self, name):
+        """The budget, an order, or a first rung that has moved paused it."""
+        curves = {number: [0.1, 0.2, 0.3, 0.4] for number in range(12)} | {12: [0.0]}
+        for can_start_new in (True, False):
+            assert build(name).choose(curves, sorted(curves), can_start_new=can_start_new) == 12
+
+    def test_without_any_rung_paused_trials_continue(self):
+        assert build(epochs=2).choose({0: [0.1]}, {0}, can_start_new=True) == 0
+
     def test_few_trials_do_not_move_it(self):
         adapting = PromotionScheduler(SCORE, first_rung=2, epochs=EPOCHS, adapt_first_rung=True)
         assert adapting.decide(2, {0: [0.1, 0.2], 1: [0.2, 0.3], 2: [0.0]}, ()) is Decision.CONTINUE
