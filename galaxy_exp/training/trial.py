@@ -141,9 +141,11 @@ def _fit(
             )
         if not recorder.stopped:
             guard.check_end()
-    except CannotContinueError:
+    except (CannotContinueError, DataError):
         raise
     except Exception as error:
+        if is_disk_full(error) or _is_out_of_memory(error):
+            raise
         # before an epoch began: a user-defined fit does not expect a later one, or the state could not be put back
         if continuation is not None and (isinstance(error, WrongLengthError) or not continuation.has_begun):
             raise CannotContinueError(f"its training cannot begin with a later epoch: {reason_of(error)}") from error
