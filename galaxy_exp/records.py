@@ -169,6 +169,8 @@ class TrialSpec:
     """The folder for the checkpoints of this trial's attempts; None: it writes none."""
     checkpoint_seconds: float = 0.0
     """The least time between two checkpoints of a running attempt."""
+    keeps_last: bool = True
+    """Whether the last epoch leaves a checkpoint too, since the trial may be trained for more epochs later."""
     resume_from: Path | None = None
     """The checkpoint with which this attempt begins; None: it begins with the first epoch."""
     first_epoch: int = 0
