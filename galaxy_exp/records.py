@@ -14,6 +14,7 @@ from typing import Any, Literal
 __all__ = [
     "BUILT_IN_HYPERMODEL",
     "BUILT_IN_MODEL",
+    "CANNOT_CONTINUE",
     "DATA_GONE",
     "DISK_FULL",
     "Constraint",
@@ -44,6 +45,9 @@ DISK_FULL = "no space left on the disk"
 
 DATA_GONE = "the prepared images are gone or damaged"
 """Prefix of the reason of a trial whose images could not be read; they are restored, and the trial is repeated."""
+
+CANNOT_CONTINUE = "; cannot continue: "
+"""In the reason of a paused trial that left no checkpoint, before why."""
 
 HyperparameterValue = str | int | float | bool
 Direction = Literal["max", "min"]
