@@ -302,7 +302,10 @@ def test_a_folder_that_cannot_be_written_costs_the_checkpoint_alone(make_spec, t
     ("error", "reason"),
     [
         (MemoryError("Unable to allocate 9 GiB"), "no memory for it"),
-        (RuntimeError("RESOURCE_EXHAUSTED: failed to allocate"), "RuntimeError: RESOURCE_EXHAUSTED: failed to allocate"),
+        (
+            RuntimeError("RESOURCE_EXHAUSTED: failed to allocate"),
+            "RuntimeError: RESOURCE_EXHAUSTED: failed to allocate",
+        ),
         (AttributeError("no attribute '_learning_rate'"), "AttributeError: no attribute '_learning_rate'"),
     ],
 )
