@@ -56,7 +56,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         self._writing: Future[None] | None = None
         self._latest: Path | None = None
         self._taken_at = -math.inf
-        self._last_cost = _COPIES * 4 * network.model.count_params() / _BYTES_PER_SECOND
+        self._last_cost: float = _COPIES * 4 * network.model.count_params() / _BYTES_PER_SECOND
         self._spent = 0.0
         self._problem: str | None = None
         self.missing: str | None = None
