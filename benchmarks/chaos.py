@@ -10,7 +10,8 @@ Each round is a sweep of six tiny trials (two of them of a finalist) from the co
 moments that follow from --seed and the round's number, in any phase: start, search, finalists, sealed test,
 registration, end. After a driver's death `galaxy-exp resume` goes on, until the sweep has ended; some rounds call
 `galaxy-exp sync` then. Journal, files and MLflow are compared with those of the uninterrupted sweep, fact by fact; what
-a clock measured is only counted. With --checkpoints trials leave one after each epoch and continue from it.
+a clock measured is only counted. With --checkpoints trials leave one after each epoch and continue from it, which at
+least one has to do.
 
 A server serves one round after the other and keeps its store, so that damage would show later too. Rounds that differ
 keep their folder and are told; the exit code is then 1.
@@ -69,7 +70,7 @@ class Reference:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Plays the rounds and prints the tables; returns 1 if anything was lost, doubled or different."""
+    """Plays the rounds and prints the tables; returns 1 if anything was lost, doubled or different, or not tried."""
     parsed = parse_arguments(arguments)
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     if threading.current_thread() is threading.main_thread():
@@ -87,7 +88,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(table)
     if parsed.json is not None:
         parsed.json.write_text(json.dumps(report | {"rounds": lines}, indent=1) + "\n", encoding="utf-8")
-    return int(any(map(is_bad, lines)))
+    if parsed.checkpoints and not report["continued"]:
+        console.print("no trial continued from a checkpoint")
+    return exit_code(report, lines, parsed.checkpoints)
+
+
+def exit_code(report: dict[str, Any], lines: Sequence[dict[str, Any]], with_checkpoints: bool) -> int:
+    """1 if a round is bad, or if checkpoints were to be tried and no trial continued from one."""
+    return int(any(map(is_bad, lines)) or (with_checkpoints and not report["continued"]))
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -27,7 +27,8 @@ of `--clock wall`.
 
 **Scores** are macro-F1, best so far on the validation images. At the limit the peers are killed, and their best model
 is scored again in float32, also on the test images; galaxy_exp is told to finish, ends its current epoch, and tests its
-winner itself. Later epochs do not count, except that this winner may come from that last one.
+winner itself, while its validation score stays the one that it trained and searched with, in the dtype policy above.
+Later epochs do not count, except that this winner may come from that last one.
 
 A peer that is missing is installed with pip into a new virtual environment, which sees the packages of this one; with
 `--quick` it is not. One that cannot be had is named in the table.

@@ -131,7 +131,7 @@ def _read(path: Path, *, with_arrays: bool) -> Checkpoint:
                 return Checkpoint(identity, {}, {})
             arrays = {name: members[name] for name in members.files if name not in ("identity", "state")}
             return Checkpoint(identity, json.loads(members["state"].tobytes()), arrays)
-    except CheckpointError:
+    except (CheckpointError, MemoryError):
         raise
     except FileNotFoundError:
         raise CheckpointError(f"{path.name} is missing") from None

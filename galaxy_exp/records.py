@@ -14,6 +14,7 @@ from typing import Any, Literal
 __all__ = [
     "BUILT_IN_HYPERMODEL",
     "BUILT_IN_MODEL",
+    "CANNOT_CONTINUE",
     "DATA_GONE",
     "DISK_FULL",
     "Constraint",
@@ -44,6 +45,9 @@ DISK_FULL = "no space left on the disk"
 
 DATA_GONE = "the prepared images are gone or damaged"
 """Prefix of the reason of a trial whose images could not be read; they are restored, and the trial is repeated."""
+
+CANNOT_CONTINUE = "; cannot continue: "
+"""In the reason of a paused trial that left no checkpoint, before why."""
 
 HyperparameterValue = str | int | float | bool
 Direction = Literal["max", "min"]
@@ -169,6 +173,8 @@ class TrialSpec:
     """The folder for the checkpoints of this trial's attempts; None: it writes none."""
     checkpoint_seconds: float = 0.0
     """The least time between two checkpoints of a running attempt."""
+    keeps_last: bool = True
+    """Whether the last epoch leaves a checkpoint too, since the trial may be trained for more epochs later."""
     resume_from: Path | None = None
     """The checkpoint with which this attempt begins; None: it begins with the first epoch."""
     first_epoch: int = 0

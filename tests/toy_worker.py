@@ -2,7 +2,7 @@
 
 The values of a trial determine what happens: `score` is the limit of the curve; `seconds` an epoch's duration; `fate`
 what happens to the process in the second epoch, up to the attempt `until`; `group` the control group that the fate
-"memory" fills.
+"memory" fills. With the fate "anew" the trial begins once more after its second report.
 """
 
 import os
@@ -24,7 +24,8 @@ def train(spec, report):
     spec.folder.mkdir(parents=True, exist_ok=True)
     (spec.folder / "job").write_text(os.environ.get("SLURM_JOB_ID", ""))
     values = spec.values
-    for epoch in range(1, spec.epochs + 1):
+    in_vain = [1, 2] if values.get("fate") == "anew" else []
+    for epoch in [*in_vain, *range(1, spec.epochs + 1)]:
         time.sleep(values.get("seconds", 0.05))
         if epoch == 2 and spec.attempt <= values.get("until", 1):
             meet(values.get("fate"), values.get("group"))

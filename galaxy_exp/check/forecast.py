@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import random
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from galaxy_exp.check.probe import Timing
 from galaxy_exp.config import SweepConfig
@@ -20,6 +22,14 @@ __all__ = ["Forecast", "forecast_epochs", "forecast_sweep"]
 _SIMULATED_TRIALS = 60
 """Number of simulated trials; longer sweeps are assumed to continue like the last half of them."""
 _REPEATS = 5
+
+
+class _Simulated(NamedTuple):
+    """A simulated sweep."""
+
+    epochs: float
+    attempts: float
+    """Starts of trials, new and paused ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +64,13 @@ def forecast_sweep(
     search, epochs = config.search, config.training.epochs
     possible = math.inf if n_configurations is None else n_configurations * search.executions + n_predetermined
     trials = int(min(search.max_trials, possible))
-    stopped = forecast_epochs(config, trials)
+    simulated = _simulate_sweeps(config, trials)
+    stopped = _epochs_of(simulated)
     finalists = min(config.registry.finalists, trials) * config.registry.seeds
     notes = [_explain(search.scheduler, stopped, trials * epochs)]
     hours = None
     if timings:
-        searching = _hours(stopped, trials, epochs, timings)
+        searching = _hours(simulated, epochs, timings)
         again = finalists * _trial_hours(epochs, timings[1:] or timings)
         hours = searching[0] + again, searching[1] + again
         notes += [*_sharing(config.execution), *_limits(config, trials, stopped, searching)]
@@ -75,21 +86,33 @@ def forecast_epochs(config: SweepConfig, trials: int) -> tuple[int, int]:
     the second for a search that learns, so that later trials tend to be better and train longer. Each is the
     median of five simulated sweeps.
     """
+    return _epochs_of(_simulate_sweeps(config, trials))
+
+
+def _epochs_of(simulated: Sequence[_Simulated]) -> tuple[int, int]:
+    found = [round(each.epochs) for each in simulated]
+    return min(found), max(found)
+
+
+def _simulate_sweeps(config: SweepConfig, trials: int) -> list[_Simulated]:
+    """With trials in random order, and with a search that learns."""
     scheduler = build_scheduler(config.search, config.training.epochs)
-    found = [
-        statistics.median(_simulate(config, scheduler, trials, learning, repeat) for repeat in range(_REPEATS))
-        for learning in (0.0, 0.5)
-    ]
-    return round(min(found)), round(max(found))
+    simulated = []
+    for learning in (0.0, 0.5):
+        repeats = [_simulate(config, scheduler, trials, learning, repeat) for repeat in range(_REPEATS)]
+        epochs, attempts = (statistics.median(each) for each in zip(*repeats, strict=True))
+        simulated.append(_Simulated(epochs, attempts))
+    return simulated
 
 
-def _simulate(config: SweepConfig, scheduler: Scheduler, trials: int, learning: float, repeat: int) -> float:
-    """The epochs of a sweep with one worker."""
+def _simulate(config: SweepConfig, scheduler: Scheduler, trials: int, learning: float, repeat: int) -> _Simulated:
+    """A sweep with one worker."""
     random_numbers = random.Random(derive_seed("forecast", str(learning), repeat))
     simulated = min(trials, _SIMULATED_TRIALS)
     heights: list[float] = []
     curves: dict[int, list[float]] = {}
     paused: set[int] = set()
+    attempts: Counter[int] = Counter()
     while True:
         number = scheduler.choose(curves, sorted(paused), can_start_new=len(heights) < simulated) if paused else None
         if number is None:
@@ -99,10 +122,16 @@ def _simulate(config: SweepConfig, scheduler: Scheduler, trials: int, learning: 
             heights.append((1 - learning) * random_numbers.random() + learning * number / simulated)
             curves[number] = []
         paused.discard(number)
+        attempts[number] += 1
         if _train(config, scheduler, number, curves, paused, heights[number], random_numbers) is Decision.PAUSE:
             paused.add(number)
     lengths = [len(curve) for curve in curves.values()]
-    return sum(lengths) + (trials - simulated) * statistics.fmean(lengths[simulated // 2 :] or [0])
+    return _Simulated(*(_extend(each, trials) for each in (lengths, [attempts[number] for number in curves])))
+
+
+def _extend(counts: Sequence[int], trials: int) -> float:
+    """The sum over all trials, if the others are like the last half of the simulated ones."""
+    return sum(counts) + (trials - len(counts)) * statistics.fmean(counts[len(counts) // 2 :] or [0])
 
 
 def _train(
@@ -128,14 +157,17 @@ def _train(
     return Decision.CONTINUE
 
 
-def _hours(stopped: tuple[int, int], trials: int, epochs: int, timings: Sequence[Timing]) -> tuple[float, float]:
-    """Assumes that the first trial runs all its epochs, and that the others need the mean of the timed ones."""
+def _hours(simulated: Sequence[_Simulated], epochs: int, timings: Sequence[Timing]) -> tuple[float, float]:
+    """Assumes that the first trial runs all its epochs, and that the others need the mean of the timed ones.
+
+    A paused trial that continues starts once more.
+    """
     first, rest = timings[0], timings[1:] or timings[:1]
     epoch = statistics.fmean(timing.epoch_seconds for timing in rest)
     start = statistics.fmean(timing.start_seconds for timing in rest)
-    fixed = first.start_seconds + epochs * first.epoch_seconds + (trials - 1) * start
-    least, most = (fixed + max(0, total - epochs) * epoch for total in stopped)
-    return least / 3600, most / 3600
+    fixed = first.start_seconds + epochs * first.epoch_seconds
+    found = [fixed + (each.attempts - 1) * start + max(0.0, each.epochs - epochs) * epoch for each in simulated]
+    return min(found) / 3600, max(found) / 3600
 
 
 def _trial_hours(epochs: int, timings: Sequence[Timing]) -> float:

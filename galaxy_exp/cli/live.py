@@ -17,7 +17,7 @@ from galaxy_exp.cli.output import discard, format_duration
 from galaxy_exp.cli.rows import describe_order, describe_settings, state_for_people
 from galaxy_exp.journal.events import EpochReported, Event, OrderTaken, TrialEnded, TrialStarted, WorkerLost
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.records import TrialState
+from galaxy_exp.records import CANNOT_CONTINUE, TrialState
 from galaxy_exp.wording import local_time
 
 __all__ = ["LiveDisplay", "PlainDisplay", "describe_event", "open_display"]
@@ -82,7 +82,8 @@ class LiveDisplay:
 
     def on_event(self, event: Event, record: SweepRecord) -> None:
         """See `Observer.on_event`."""
-        if isinstance(event, TrialEnded | WorkerLost | OrderTaken) and (line := describe_event(event, record)):
+        is_shown = isinstance(event, TrialEnded | WorkerLost | OrderTaken) or _begins_anew(event, record)
+        if is_shown and (line := describe_event(event, record)):
             self._live.console.print(line)
         self._record = record
 
@@ -109,6 +110,8 @@ def _expected_trials(record: SweepRecord) -> int:
 def describe_event(event: Event, record: SweepRecord) -> str:
     """An event as one line; empty for those that are not shown."""
     match event:
+        case TrialStarted() if why := _begins_anew(event, record):
+            return f"trial {event.number} begins anew (attempt {event.attempt}): {why}"
         case TrialStarted():
             settings = describe_settings(record.trials[event.number], record)
             return f"trial {event.number} {_describe_start(event)}: {settings}"
@@ -125,6 +128,17 @@ def describe_event(event: Event, record: SweepRecord) -> str:
             value = event.report.metrics.get(record.objective.name)
             return f"trial {event.report.number} epoch {event.report.epoch}: {_objective(record)} {value:.4f}"
     return ""
+
+
+def _begins_anew(event: Event, record: SweepRecord) -> str:
+    """Why a trial that has reported epochs begins with the first one; empty if the event is something else."""
+    if not isinstance(event, TrialStarted) or event.from_epoch:
+        return ""
+    if all(report.attempt >= event.attempt for report in record.trials[event.number].known):
+        return ""
+    earlier = record.last_end(event.number)
+    had_one = earlier is not None and CANNOT_CONTINUE not in earlier.reason  # it was paused
+    return "its checkpoint is gone" if had_one else "it has no checkpoint"
 
 
 def _describe_start(event: TrialStarted) -> str:

@@ -235,10 +235,13 @@ class DaskEngine:
         return event if task.is_wanted else None
 
     def _is_new(self, task: _Task, report: EpochReport) -> bool:
-        """False for a repeated report, whose answer was lost and is sent again."""
-        if report.epoch > task.epoch:
+        """False for a repeated report, whose answer was lost and is sent again.
+
+        The next report of an attempt may be of an earlier epoch: its trial could not continue, and began anew.
+        """
+        if report.epoch != task.epoch:
             task.epoch, task.answer = report.epoch, None
             return True
-        if report.epoch == task.epoch and task.answer is not None:
+        if task.answer is not None:
             self._connection.call(answer_trial, task.address, task.spec, task.epoch, task.answer)
         return False

@@ -24,22 +24,27 @@ class LongerTraining:
     """Those that continue, the best first."""
     others: Mapping[str, int]
     """Of the others how many, by the reason why they do not continue."""
+    anew: Mapping[str, list[int]]
+    """The paused and interrupted trials that cannot continue, by the reason."""
 
     def describe(self, epochs: int) -> list[str]:
-        """One line about the trials that continue, and one for each reason why others do not.
+        """One line about the trials that continue, and one for each reason why others do not or begin anew.
 
         Args:
             epochs: of a trial from now on.
         """
         named = ", ".join(map(str, self.numbers))
         lines = [f"trials that continue to epoch {epochs}, the best first: {named}"] if named else []
-        return lines + [f"completed trials that do not continue: {n} ({why})" for why, n in self.others.items()]
+        lines += [f"completed trials that do not continue: {n} ({why})" for why, n in self.others.items()]
+        anew = self.anew.items()
+        return lines + [f"trials that begin anew since {why}: {', '.join(map(str, numbers))}" for why, numbers in anew]
 
 
 def find_longer_training(record: SweepRecord, folder: SweepFolder) -> LongerTraining:
     """Which completed trials of the search have epochs left since `training.epochs` was raised.
 
-    Paused trials are not among them: whether they continue is decided as before. Stopped trials have ended.
+    Paused trials are not among them: whether they continue is decided as before. Stopped trials have ended. Nothing is
+    found unless `training.epochs` was raised.
 
     Args:
         folder: with the checkpoints of the sweep.
@@ -55,7 +60,24 @@ def find_longer_training(record: SweepRecord, folder: SweepFolder) -> LongerTrai
     return LongerTraining(
         tuple(number for number, why in obstacles.items() if why is None),
         Counter(why for why in obstacles.values() if why is not None),
+        _find_anew(record, folder, found) if former else {},
     )
+
+
+def _find_anew(record: SweepRecord, folder: SweepFolder, found: Collection[CheckpointName]) -> dict[str, list[int]]:
+    anew: dict[str, list[int]] = {}
+    for trial in record.searched:
+        best = best_checkpoint(trial, found) if trial.is_paused or trial.result is None else None
+        if best is None:
+            continue
+        try:
+            known = read_identity(folder.checkpoint(best))
+        except CheckpointError:  # found out, and told, when it continues
+            continue
+        if known.epochs != record.config.training.epochs and why_not_longer(known) is not None:
+            why = f"their {known.values.get('schedule', 'own')} schedules end with epoch {known.epochs}"
+            anew.setdefault(why, []).append(trial.number)
+    return anew
 
 
 def _obstacle(trial: TrialRecord, folder: SweepFolder, found: Collection[CheckpointName]) -> str | None:

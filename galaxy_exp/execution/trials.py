@@ -194,6 +194,7 @@ def trial_spec(
         attempt=attempt,
         checkpoints=folder.checkpoints if config.execution.has_checkpoints else None,
         checkpoint_seconds=60 * config.execution.checkpoint_minutes,
+        keeps_last=trial.retrains is None,
         resume_from=folder.checkpoint(checkpoint_after(start[-1])) if start else None,
         first_epoch=len(start),
     )

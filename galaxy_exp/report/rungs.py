@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from galaxy_exp.journal.record import SweepRecord
+    from galaxy_exp.journal.record import SweepRecord, TrialRecord
 
 __all__ = ["Rungs", "collect_rungs", "draw_curves", "draw_survivors", "plot_rungs"]
 
@@ -40,6 +40,8 @@ class Rungs:
     objective: str
     epochs: int
     """Of a trial that is not stopped."""
+    planned: int
+    """Epochs in all trials together if none had been stopped; others count as many as they trained."""
     survivors: list[int]
     """How many trials trained at least 1, 2, ... `epochs` epochs."""
     rungs: list[int]
@@ -59,8 +61,7 @@ class Rungs:
     @property
     def saved(self) -> float:
         """Share of the epochs that early stopping saved."""
-        most = self.epochs * max(self.survivors, default=0)
-        return 1 - self.trained / most if most and self.stopped else 0.0
+        return 1 - self.trained / self.planned if self.planned and self.stopped else 0.0
 
     @property
     def is_wide(self) -> bool:
@@ -93,12 +94,20 @@ def collect_rungs(record: SweepRecord) -> Rungs:
     return Rungs(
         objective=record.objective.name,
         epochs=epochs,
+        planned=sum(_planned_epochs(trial, record) if trial in stopped else trial.epochs for trial in ended),
         survivors=[sum(trial.epochs >= epoch for trial in ended) for epoch in range(1, epochs + 1)],
         rungs=sorted({trial.epochs for trial in stopped}),
         curves={trial.number: curve for trial in ended if (curve := trial.curve(record.objective.name))},
         stopped=frozenset(trial.number for trial in stopped),
         winner=ranked[0].number if ranked else None,
     )
+
+
+def _planned_epochs(trial: TrialRecord, record: SweepRecord) -> int:
+    """Of a stopped trial: what the configuration said when it was stopped, or, of a paused one, says in the end."""
+    ended_at = math.inf if trial.is_paused or trial.ended_at is None else trial.ended_at
+    configs = [record.started.config, *(event.config for event in record.changed if event.time <= ended_at)]
+    return int(configs[-1]["training"]["epochs"])
 
 
 def plot_rungs(rungs: Rungs) -> Figure:

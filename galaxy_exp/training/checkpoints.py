@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from galaxy_exp.checkpoint_file import Checkpoint, checkpoint_path, write_checkpoint
-from galaxy_exp.errors import is_disk_full, reason_of
+from galaxy_exp.errors import is_disk_full, reason_of, typed_reason
 from galaxy_exp.records import DISK_FULL, Decision, TrialSpec
 from galaxy_exp.training.continuation import NO_MODEL_FIT, OTHER_MODEL, Snapshot, why_not_continuable
 from galaxy_exp.training.recorder import EpochRecorder
@@ -56,7 +56,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         self._writing: Future[None] | None = None
         self._latest: Path | None = None
         self._taken_at = -math.inf
-        self._last_cost = _COPIES * 4 * network.model.count_params() / _BYTES_PER_SECOND
+        self._last_cost: float = _COPIES * 4 * network.model.count_params() / _BYTES_PER_SECOND
         self._spent = 0.0
         self._problem: str | None = None
         self.missing: str | None = None
@@ -67,11 +67,14 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         is_last = len(self._recorder.reports) >= self._spec.epochs
         if not (paused or (self._is_last_worth_it() if is_last else self._is_due())):
             return
-        obstacle = "there is no folder for checkpoints" if self._spec.checkpoints is None else self._obstacle(epoch)
-        if obstacle is None:
-            self._take()
-        elif self._problem is None:
-            self._report(obstacle)
+        try:
+            obstacle = "there is no folder for checkpoints" if self._spec.checkpoints is None else self._obstacle(epoch)
+            if obstacle is None:
+                self._take()
+            elif self._problem is None:
+                self._report(obstacle)
+        except Exception as error:  # noqa: BLE001 - no trial is lost for want of a checkpoint; it is reported
+            self._report("no memory for it" if isinstance(error, MemoryError) else typed_reason(error))
         if paused and not is_last:
             self._wait()
             if self._latest != self._path():
@@ -83,19 +86,24 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         self._thread.shutdown()
 
     def _is_due(self) -> bool:
-        trained = self._recorder.training_seconds
         return (
             self._recorder.decision is Decision.CONTINUE
             and self._spec.checkpoints is not None
-            and trained >= FIRST_SECONDS
+            and self._recorder.training_seconds >= FIRST_SECONDS
             and time.monotonic() - self._taken_at >= self._spec.checkpoint_seconds
             and (self._writing is None or self._writing.done())
-            and self._spent + self._last_cost <= SHARE * (trained - self._recorder.seconds_before)
+            and self._is_affordable()
         )
 
     def _is_last_worth_it(self) -> bool:
+        if self._spec.checkpoints is None or not self._spec.keeps_last:
+            return False
         was_resumed = self._spec.resume_from is not None
-        return self._spec.checkpoints is not None and (was_resumed or self._recorder.training_seconds >= FIRST_SECONDS)
+        return was_resumed or (self._recorder.training_seconds >= FIRST_SECONDS and self._is_affordable())
+
+    def _is_affordable(self) -> bool:
+        trained = self._recorder.training_seconds - self._recorder.seconds_before
+        return self._spent + self._last_cost <= SHARE * trained
 
     def _obstacle(self, epoch: int) -> str | None:
         """Why a later attempt could not continue from here."""
@@ -119,11 +127,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         self._wait()
         began = time.perf_counter()
         self._taken_at = time.monotonic()
-        try:
-            checkpoint = self._snapshot.take(self._spec, self._recorder)
-        except MemoryError:
-            self._report("no memory for it")
-            return
+        checkpoint = self._snapshot.take(self._spec, self._recorder)
         seconds = time.perf_counter() - began
         self._writing = self._thread.submit(self._write, self._path(), checkpoint, seconds)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -56,9 +56,20 @@ def why_not_continuable(network: TrialNetwork) -> str | None:
         return NO_INITIAL_EPOCH
     if not isinstance(getattr(network.model, "optimizer", None), keras.optimizers.Optimizer):
         return "its model has no Keras optimizer"
-    if sum(isinstance(each, keras.optimizers.Optimizer) for each in vars(network.model).values()) > 1:
+    if len(_optimizers(vars(network.model))) > 1:
         return "its model has more than one optimizer"
     return None
+
+
+def _optimizers(value: Any) -> set[int]:
+    """The identities of the optimizers in a value, in containers too; one that scales the loss is the one within it."""
+    if isinstance(value, keras.optimizers.Optimizer):
+        return {id(getattr(value, "inner_optimizer", value))}
+    if isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, list | tuple | set):
+        return set()
+    return set().union(*map(_optimizers, value))
 
 
 class Snapshot:

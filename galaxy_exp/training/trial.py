@@ -13,7 +13,16 @@ import keras
 
 from galaxy_exp.errors import DataError, is_disk_full, reason_of
 from galaxy_exp.hypermodel.flops import count_flops
-from galaxy_exp.records import DATA_GONE, DISK_FULL, Decision, EpochReport, TrialResult, TrialSpec, TrialState
+from galaxy_exp.records import (
+    CANNOT_CONTINUE,
+    DATA_GONE,
+    DISK_FULL,
+    Decision,
+    EpochReport,
+    TrialResult,
+    TrialSpec,
+    TrialState,
+)
 from galaxy_exp.redaction import hide_password
 from galaxy_exp.space.search_space import SearchSpace
 from galaxy_exp.training.checkpoints import Checkpoints
@@ -141,9 +150,11 @@ def _fit(
             )
         if not recorder.stopped:
             guard.check_end()
-    except CannotContinueError:
+    except (CannotContinueError, DataError):
         raise
     except Exception as error:
+        if is_disk_full(error) or _is_out_of_memory(error):
+            raise
         # before an epoch began: a user-defined fit does not expect a later one, or the state could not be put back
         if continuation is not None and (isinstance(error, WrongLengthError) or not continuation.has_begun):
             raise CannotContinueError(f"its training cannot begin with a later epoch: {reason_of(error)}") from error
@@ -194,7 +205,7 @@ def _result(spec: TrialSpec, progress: _Progress, failure: Exception | None, sec
     if progress.began_anew and failure is None:
         reason += f"; began anew: {progress.began_anew}"
     if progress.no_checkpoint and failure is None:
-        reason += f"; cannot continue: {progress.no_checkpoint}"
+        reason += f"{CANNOT_CONTINUE}{progress.no_checkpoint}"
     return TrialResult(
         number=spec.number,
         attempt=spec.attempt,

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from written_records import started
 
-from benchmarks.chaos import Reference, build_tables, describe, is_bad, summarise
+from benchmarks.chaos import Reference, build_tables, describe, exit_code, is_bad, summarise
 from benchmarks.chaos_facts import KINDS, Fact, compare, journal_facts
 from benchmarks.chaos_round import PHASES, Step, draw_moments, read_timeline
 from galaxy_exp.journal.events import EpochReported, SweepEnded, TrialEnded, TrialProposed, TrialStarted
@@ -151,3 +151,10 @@ def test_the_tables_add_up_and_tell_of_trouble():
         console.print(*build_tables(report))
     assert all(label in shown.get() for label in KINDS.values())
     assert "doubled: runs, sweep: expected ['1'], found ['1', '1']" in describe(bad)
+
+
+def test_checkpoints_that_nobody_continued_from_prove_nothing():
+    good = {"round": 1, "seconds": 1.0, "synced": False, "killed": [], "starts": 2, "trouble": [], "differences": []}
+    for continued, with_checkpoints, code in ((0, False, 0), (0, True, 1), (1, True, 0)):
+        lines = [good | {"continued": continued}]
+        assert exit_code(summarise(Reference([], []), lines), lines, with_checkpoints) == code

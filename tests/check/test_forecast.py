@@ -28,6 +28,17 @@ def test_early_stopping_saves_epochs_and_less_where_trials_keep_getting_better(s
     assert least < 180
 
 
+def test_a_paused_trial_starts_once_more_when_it_continues():
+    starting = Timing(epoch_seconds=0.0, start_seconds=3600.0, seconds_per_image=0.0)
+    found = {
+        scheduler: forecast_sweep(config(scheduler=scheduler, first_rung=1, max_trials=20), 1, None, [starting]).hours
+        for scheduler in ("none", "asha-stop", "asha", "promote")
+    }
+    assert found["none"] == found["asha-stop"] == (20.0, 20.0)
+    assert 20.0 < found["asha"][0] <= found["asha"][1] <= 60.0  # rungs after epochs 1 and 3 of 9
+    assert 20.0 < found["promote"][0] <= found["promote"][1] <= 100.0  # after epochs 1, 2, 4 and 8
+
+
 def test_a_long_sweep_goes_on_like_its_first_trials():
     some, many = (forecast_epochs(config(first_rung=1), trials)[0] for trials in (60, 600))
     assert 8 * some < many < 11 * some

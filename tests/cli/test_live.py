@@ -73,6 +73,30 @@ def test_a_trial_that_continues_says_from_where(capsys, monkeypatch, make_record
     assert "trial 0 continues after epoch 1 (attempt 2): " in shown
 
 
+class TestATrialThatBeginsAnew:
+    REPORTED = EpochReported(report=EpochReport(0, 1, 1, {"val_macro_f1": 0.5}), go_on=False, paused=True)
+    AGAIN = TrialStarted(number=0, attempt=2)
+
+    @pytest.mark.parametrize(
+        ("more", "why"),
+        [("", "its checkpoint is gone"), ("; cannot continue: no space left on the disk", "it has no checkpoint")],
+    )
+    def test_after_a_pause_it_says_why(self, show, make_record, more, why):
+        reason = f"paused after epoch 1 of 20{more}"
+        paused = TrialEnded(result=TrialResult(0, 1, TrialState.STOPPED, reason, 1, {"val_macro_f1": 0.5}, 1))
+        shown = show(self.AGAIN, make_record(self.REPORTED, paused, self.AGAIN))
+        assert f"trial 0 begins anew (attempt 2): {why}" in shown
+
+    def test_after_a_lost_worker_too(self, show, make_record):
+        lost = WorkerLost(number=0, attempt=1, reason="worker was ended by SIGKILL")
+        shown = show(self.AGAIN, make_record(self.REPORTED, lost, self.AGAIN))
+        assert "trial 0 begins anew (attempt 2): it has no checkpoint" in shown
+
+    def test_one_that_had_reported_nothing_is_just_started_again(self, show, make_record):
+        lost = WorkerLost(number=0, attempt=1, reason="worker was ended by SIGKILL")
+        assert "begins anew" not in show(self.AGAIN, make_record(lost, self.AGAIN))
+
+
 @pytest.mark.parametrize("terminal", ["0", "1"])
 def test_a_sweep_outlives_the_reader_of_its_log(terminal):
     code = (

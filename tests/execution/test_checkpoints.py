@@ -1,6 +1,7 @@
 """Trials that continue from checkpoints: which one an attempt begins with, what a lost trial keeps, what is deleted."""
 
 from collections import deque
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -346,6 +347,20 @@ class TestMoreEpochs:
             "completed trials that do not continue: 1 (a checkpoint that cannot be read)",
             "completed trials that do not continue: 1 (schedule: cosine spans its 6 epochs)",
             "completed trials that do not continue: 1 (no checkpoint of their last epoch)",
+        ]
+
+    def test_paused_and_interrupted_trials_with_a_schedule_are_told(self, tmp_path):
+        folder, writer = SweepFolder(tmp_path), RecordWriter()
+        folder.checkpoints.mkdir(parents=True)
+        for schedule in (True, True, False):
+            write_readable(folder, CheckpointName(writer.start(0.5), 1, 1), 20, schedule)
+        report = writer.record.trials[1].reports[0]
+        writer.apply(EpochReported(report=replace(report, epoch=2), go_on=False, paused=True))
+        writer.apply(TrialEnded(result=TrialResult(1, 1, TrialState.STOPPED, "paused", 2, report.metrics, epochs=2)))
+        assert find_longer_training(writer.record, folder).describe(80) == []
+        writer.apply(find_change(writer.record, overrides=["training.epochs=80"]))
+        assert find_longer_training(writer.record, folder).describe(80) == [
+            "trials that begin anew since their cosine schedules end with epoch 20: 0, 1"
         ]
 
 

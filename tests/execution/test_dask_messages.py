@@ -97,6 +97,15 @@ def test_answers_that_are_lost_on_the_way_are_given_again(tmp_path, monkeypatch)
     assert not any(trial.losses for trial in record.trials.values())
 
 
+def test_a_trial_that_begins_anew_within_an_attempt_is_answered(tmp_path):
+    engine = dask_engine(InProcessCluster(1), tmp_path / "logs" / "worker.log", module=MODULE)
+    proposals = [{"score": 0.5, "fate": "anew"}]
+    record = run_sweep(tmp_path, engine, proposals)
+    assert results(record) == undisturbed(tmp_path / "undisturbed", proposals)
+    assert [report.epoch for report in record.trials[0].reports] == [1, 2, 3]
+    assert not record.trials[0].losses
+
+
 def test_a_result_that_is_lost_on_the_way_is_fetched(tmp_path):
     connection = DeafConnection(InProcessCluster(1), tmp_path / "logs" / "worker.log", module=MODULE)
     proposals = [{"score": 0.5}, {"score": 0.6}]

@@ -17,8 +17,9 @@ from PIL import Image
 from galaxy_exp.config import parse_sweep
 from galaxy_exp.journal.events import EpochReported, Event, SweepStarted, TrialEnded, TrialProposed, TrialStarted
 from galaxy_exp.journal.record import SweepRecord
-from galaxy_exp.journal.replay import replay
-from galaxy_exp.records import EpochReport, TrialResult, TrialState
+from galaxy_exp.journal.replay import apply_event, replay
+from galaxy_exp.journal.resume_changes import find_change
+from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialState
 from galaxy_exp.report.axes import Axis, axes_of, comparable_trials, tick_values
 from galaxy_exp.report.hyperparameters import NOT_ACTIVE, collect_parallel, collect_slices
 from galaxy_exp.report.importance import NO_TEST, measure_importances, plot_importances
@@ -201,6 +202,16 @@ class TestFigures:
         assert rungs.curves_description.startswith("validation macro-F1 after each epoch of 6 trials; the best, trial ")
         assert len(rungs.curves[1]) == 2
         assert rungs.winner == record.leaderboard()[0].number
+
+    def test_more_epochs_later_are_not_saved_in_trials_that_had_ended(self) -> None:
+        record = make_sweep(6, states=lambda n: TrialState.STOPPED if n % 2 else TrialState.COMPLETED)
+        before = collect_rungs(record).saved
+        change = find_change(record, overrides=["training.epochs=80"]).model_copy(update={"time": 1e9})
+        apply_event(change, record)
+        rungs = collect_rungs(record)
+        assert (rungs.epochs, rungs.saved) == (80, before)
+        record.trials[1].decision = Decision.PAUSE
+        assert collect_rungs(record).planned == rungs.planned + 76
 
     def test_parallel_lines_go_below_an_axis_that_is_not_active(self) -> None:
         parallel = collect_parallel(make_sweep(10))

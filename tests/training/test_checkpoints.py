@@ -1,5 +1,6 @@
 """Trials that are paused and continue, within this process."""
 
+import errno
 from dataclasses import replace
 
 import keras
@@ -9,8 +10,12 @@ from checkpoint_worker import when_written
 from tiny_disks import fill_disk, tiny_disk
 
 from galaxy_exp.checkpoint_file import checkpoint_path, read_checkpoint, read_identity, why_not_longer
+from galaxy_exp.errors import DataError
 from galaxy_exp.records import Decision, TrialState
-from galaxy_exp.training import checkpoints, run_trial
+from galaxy_exp.training import checkpoints, continuation, run_trial
+from galaxy_exp.training.session import fresh_session
+from galaxy_exp.training.trial import failure_reason
+from galaxy_exp.training.trial_network import build_network
 
 CLOCKS = {"epoch_seconds", "images_per_second"}
 EVERYTHING = {
@@ -124,6 +129,18 @@ def test_a_training_that_cannot_continue_says_why(make_spec, folder, model, reas
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_optimizers_are_found_in_containers_and_counted_once(make_spec, split, precision):
+    spec = make_spec("continuing_hypermodels:Averaged", precision=precision)
+    with fresh_session(spec.seed, precision, deterministic=True):
+        network = build_network(spec, np.load(split.train_images))
+        network.model.mine = getattr(network.model.optimizer, "inner_optimizer", network.model.optimizer)
+        network.model.all_of_mine = [network.model.mine]
+        assert continuation.why_not_continuable(network) is None
+        network.model.by_name = {"others": [keras.optimizers.SGD(0.1)]}
+        assert continuation.why_not_continuable(network) == "its model has more than one optimizer"
+
+
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
@@ -142,6 +159,19 @@ def test_a_training_that_cannot_continue_begins_anew(make_spec, folder, caplog, 
     assert result.reason == f"all 3 epochs; began anew: {reason}", result.traceback
     assert [report.epoch for report in reports] == [1, 2, 3]
     assert [each for each in caplog.messages if "begins anew" in each] == [f"trial 4 begins anew: {reason}"]
+
+
+@pytest.mark.parametrize("error", [MemoryError, lambda: OSError(errno.ENOSPC, "full"), lambda: DataError("gone")])
+def test_what_would_end_a_new_attempt_too_ends_one_that_continues(make_spec, folder, monkeypatch, error):
+    spec = make_spec(checkpoints=folder)
+    train(spec, pause_after(1))
+
+    def fail(*args, **kwargs):
+        raise error()
+
+    monkeypatch.setattr(continuation.Continuation, "restore", fail)
+    result, reports = train(continued(spec, 1))
+    assert (result.state, result.reason, reports) == (TrialState.FAILED, failure_reason(error()), [])
 
 
 class TestACheckpointThatCannotBeUsed:
@@ -244,7 +274,17 @@ def test_a_trial_of_seconds_leaves_none_and_a_limit_of_time_is_kept(make_spec, f
     monkeypatch.setattr(checkpoints, "SHARE", 0.0)
     spec = make_spec(epochs=3, checkpoints=folder)
     train(spec, lambda report: Decision.STOP if report.epoch == 2 else Decision.CONTINUE)
+    train(spec)
     assert not folder.exists()
+
+
+def test_a_trial_that_is_never_trained_for_longer_leaves_none_of_its_last_epoch(make_spec, folder, monkeypatch):
+    monkeypatch.setattr(checkpoints, "FIRST_SECONDS", 0.0)
+    spec = make_spec(epochs=1, checkpoints=folder)
+    train(replace(spec, keeps_last=False))
+    assert not folder.exists()
+    train(spec)
+    assert [path.name for path in folder.iterdir()] == ["0004-2-00001.npz"]
 
 
 def test_a_folder_that_cannot_be_written_costs_the_checkpoint_alone(make_spec, tmp_path, caplog):
@@ -256,6 +296,27 @@ def test_a_folder_that_cannot_be_written_costs_the_checkpoint_alone(make_spec, t
     assert "Not a directory" in result.reason
     assert len([each for each in caplog.messages if "leaves no checkpoint" in each]) == 1
     assert (spec.folder / "model.keras").is_file()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError("Unable to allocate 9 GiB"), "no memory for it"),
+        (
+            RuntimeError("RESOURCE_EXHAUSTED: failed to allocate"),
+            "RuntimeError: RESOURCE_EXHAUSTED: failed to allocate",
+        ),
+        (AttributeError("no attribute '_learning_rate'"), "AttributeError: no attribute '_learning_rate'"),
+    ],
+)
+def test_arrays_that_cannot_be_copied_cost_the_checkpoint_alone(make_spec, folder, caplog, monkeypatch, error, reason):
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(checkpoints.Snapshot, "take", fail)
+    result, _ = train(make_spec(checkpoints=folder), pause_after(2))
+    assert result.reason == f"paused after epoch 2 of 3; cannot continue: {reason}", result.traceback
+    assert [each for each in caplog.messages if "no checkpoint" in each] == [f"trial 4 leaves no checkpoint: {reason}"]
 
 
 def test_a_full_disk_costs_the_checkpoint_alone(make_spec, tmp_path):
