@@ -132,12 +132,17 @@ class TrialRecord:
         return self.result.epochs if self.result else len(self.reports)
 
     def end_by_order(self, decision: Decision) -> None:
-        """It ends after the epoch that is being trained; if it is paused, it stays so, or never continues."""
+        """It ends after the epoch that is being trained; if it is paused, it stays so, or never continues.
+
+        While the worker that was answered PAUSE still saves, the trial counts as paused.
+        """
         self.held = decision is Decision.PAUSE
-        if self.result is None:
-            self.ordered, self.ends_after = decision, len(self.reports) + 1
-        else:
+        if self.result is not None:
             self.decision = decision
+        elif self.decision is Decision.CONTINUE:
+            self.ordered, self.ends_after = decision, len(self.reports) + 1
+        elif decision is Decision.STOP:
+            self.decision = self.answers[-1] = decision
 
     def ordered_at(self, epoch: int) -> Decision:
         """What an order answers to the report of an epoch; CONTINUE without one."""

@@ -210,7 +210,8 @@ def _carry_out(event: OrderTaken, record: SweepRecord) -> None:
         case FinishSearch():
             record.is_told_to_finish = True
             for trial in record.unfinished.values():
-                trial.end_by_order(Decision.STOP)
+                if trial.decision is Decision.CONTINUE:
+                    trial.end_by_order(Decision.STOP)
     if event.change is not None:
         _change_sweep(event.change, record)
 
