@@ -57,6 +57,7 @@ class HistoryStep:
     """At an end."""
     reports: tuple[EpochReport, ...] = ()
     """At an end: all epochs up to it."""
+    report_times: tuple[float, ...] = ()
 
 
 @dataclass(slots=True)
@@ -370,10 +371,10 @@ class SweepRecord:
         trial.result, trial.ended_at, trial.projected = None, None, False
         self.unfinished[trial.number] = trial
 
-    def last_end(self, number: int) -> TrialResult | None:
+    def last_end(self, number: int) -> HistoryStep | None:
         """How a trial ended the last time; None if it never did."""
-        ends = (known.result for known in reversed(self.history) if known.number == number)
-        return next((result for result in ends if result is not None), None)
+        ends = (known for known in reversed(self.history) if known.number == number and known.result is not None)
+        return next(ends, None)
 
     # ranking
 
