@@ -485,8 +485,11 @@ class TestKeeper:
         number = writer.start(0.1, 0.2)
         writer.record.trials[number].decision = Decision.PAUSE
         write(folder, (number, 1, 1), (number, 1, 2))
-        CheckpointKeeper(folder).on_event(TrialStarted(number=number, attempt=1), writer.record)
+        keeper = CheckpointKeeper(folder)
+        keeper.on_event(TrialStarted(number=number, attempt=1), writer.record)
         assert found(folder) == {(number, 1, 1), (number, 1, 2)}
+        keeper.on_event(end(writer, number, TrialState.STOPPED), writer.record)
+        assert found(folder) == {(number, 1, 2)}
 
     def test_those_of_lost_attempts_go_as_soon_as_there_is_a_newer_one(self, writer, folder):
         number = writer.start(0.1, 0.2)
