@@ -447,6 +447,7 @@ class TestFiles:
         "order",
         [
             {"order": "limits", "limits": {"max_trails": 3}},
+            {"order": "limits", "limits": {"training.epochs": 30}},
             {"order": "limits", "limits": {}},
             {"order": "stop", "trial": -1},
             {"order": "workers", "workers": 0},
