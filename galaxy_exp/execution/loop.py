@@ -263,7 +263,7 @@ class SweepLoop:
             return ordered
         if report.epoch >= self._epochs_of(number):
             return Decision.CONTINUE
-        if self._source.exceeded(self._record, self._clock()):
+        if self._source.exceeded(self._record, self._clock(), epochs_reported=1):
             return Decision.PAUSE
         if report.epoch <= len(trial.answers):  # an epoch that is trained again
             return trial.answers[report.epoch - 1]
@@ -285,12 +285,13 @@ class SweepLoop:
         self._no_longer_running(result.number)
         if result.number in self._suspended:
             return
-        self._keep_files(result)
         if result.reason == DISK_FULL:  # not a failure of the trial, which is trained again once there is space
             raise EngineError(f"trial {result.number} cannot write its files: {DISK_FULL}; make some")
         if result.reason.startswith(DATA_GONE):  # `make_spec` restores the images, or raises, for the next attempt
             self._recover(LostWorker(result.number, result.attempt, result.reason))
             return
+        result = self._without_loss(result)
+        self._keep_files(result)
         self._write(TrialEnded(result=result))
         self._awaits_a_result = False
         self._source.tell(self._record, self._record.trials[result.number])
@@ -303,16 +304,17 @@ class SweepLoop:
         if trial.losses_in_a_row < MAX_LOST_WORKERS or self._epochs_known(trial) > trial.from_epoch:
             self._to_issue.appendleft(loss.number)
             return
-        self._end(self._result_of_lost(trial, loss))
-
-    def _result_of_lost(self, trial: TrialRecord, loss: LostWorker) -> TrialResult:
-        """The end of a trial that is not issued again; one that had ended before it continued keeps what it had."""
         reason = f"lost {trial.losses_in_a_row} workers; the last: {loss.reason}"
-        earlier = self._record.last_end(trial.number)
-        if earlier is None:
-            return TrialResult(loss.number, loss.attempt, TrialState.LOST, reason)
-        kept = f"{earlier.reason}; continued, and {reason}"
-        return replace(earlier, state=TrialState.STOPPED, reason=kept, seconds=0.0)  # they were counted before
+        self._end(TrialResult(loss.number, loss.attempt, TrialState.LOST, reason))
+
+    def _without_loss(self, result: TrialResult) -> TrialResult:
+        """The same end; without a model, that of a trial which had ended before it continued: it keeps what it had."""
+        earlier = self._record.last_end(result.number)
+        if result.state.has_model or earlier is None or earlier.result is None:
+            return result
+        why = result.reason if result.state is TrialState.LOST else f"{result.state}: {result.reason}"
+        reason = f"{earlier.result.reason}; continued, and {why}"
+        return replace(earlier.result, state=TrialState.STOPPED, reason=reason, seconds=result.seconds)
 
     def _refuse_endless_failure(self) -> None:
         failures = self._record.consecutive_failures()

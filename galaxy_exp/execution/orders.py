@@ -100,7 +100,9 @@ def _end_trial(order: EndTrial, record: SweepRecord) -> str:
     if trial is None:
         newest = f"the newest is trial {len(record.trials) - 1}" if record.trials else "none has begun"
         raise OrderRefusedError(f"there is no trial {order.trial} yet; {newest}")
-    if trial.is_paused and record.finalists is None:
+    saves = trial.result is None and trial.decision is not Decision.CONTINUE  # its worker does, after its last epoch
+    is_paused = trial.is_paused or (saves and trial.decision is Decision.PAUSE)
+    if is_paused and record.finalists is None:
         when = "continues when no new trial may start" if order.decision is Decision.PAUSE else "does not continue"
         return f"trial {trial.number} is paused already, and {when}"
     if trial.result is not None:
@@ -110,8 +112,13 @@ def _end_trial(order: EndTrial, record: SweepRecord) -> str:
             f"trial {trial.number} trains finalist {trial.retrains} again, and finalists are compared after all their "
             "epochs"
         )
-    epochs, last = epochs_of(trial.values, record.config.training.epochs), len(trial.reports) + 1
-    if last >= epochs:
+    if saves and order.decision is Decision.PAUSE:
+        raise OrderRefusedError(f"trial {trial.number} is stopped already, after epoch {len(trial.reports)}")
+    if saves:
+        return f"trial {trial.number} is stopped already, after epoch {len(trial.reports)}"
+    epochs = epochs_of(trial.values, record.config.training.epochs)
+    last = min(len(trial.reports) + 1, epochs)
+    if last == epochs:
         raise OrderRefusedError(f"trial {trial.number} is in its last epoch ({last} of {epochs}) and ends with it")
     what = "is paused" if order.decision is Decision.PAUSE else "ends"
     return f"trial {trial.number} {what} after epoch {last} of {epochs}"

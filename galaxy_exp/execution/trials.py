@@ -74,8 +74,12 @@ class TrialSource(ABC):
     def replay(self, record: SweepRecord) -> None:  # noqa: B027 - a source without a state has nothing to restore
         """Restores the state that follows from the record; called once, before anything else."""
 
-    def exceeded(self, record: SweepRecord, now: float) -> bool:
-        """Whether running trials end with the epoch that was just reported, which is not in the record yet."""
+    def exceeded(self, record: SweepRecord, now: float, epochs_reported: int = 0) -> bool:
+        """Whether no trial is given another epoch.
+
+        Args:
+            epochs_reported: since the last event in the record.
+        """
         return False
 
     def tell(self, record: SweepRecord, trial: TrialRecord) -> None:  # noqa: B027
@@ -125,8 +129,8 @@ class SearchSource(TrialSource):
             return NoTrial(reason, until_a_result=True)
         return NewTrial(dict(proposal))
 
-    def exceeded(self, record: SweepRecord, now: float) -> bool:
-        return self._budget.exceeded(record, now, epochs_reported=1) is not None
+    def exceeded(self, record: SweepRecord, now: float, epochs_reported: int = 0) -> bool:
+        return self._budget.exceeded(record, now, epochs_reported) is not None
 
     def tell(self, record: SweepRecord, trial: TrialRecord) -> None:
         constraints = record.config.search.constraint_records

@@ -37,7 +37,7 @@ __all__ = [
     "parse_order",
 ]
 
-LIMITS = tuple(key.removeprefix("search.") for key in BUDGET)
+LIMITS = tuple(key.removeprefix("search.") for key in BUDGET if key.startswith("search."))
 """Names of the limits that an order may change, without `search.`."""
 
 _TAKEN = ".taken"

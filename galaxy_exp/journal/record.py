@@ -57,6 +57,7 @@ class HistoryStep:
     """At an end."""
     reports: tuple[EpochReport, ...] = ()
     """At an end: all epochs up to it."""
+    report_times: tuple[float, ...] = ()
 
 
 @dataclass(slots=True)
@@ -132,12 +133,17 @@ class TrialRecord:
         return self.result.epochs if self.result else len(self.reports)
 
     def end_by_order(self, decision: Decision) -> None:
-        """It ends after the epoch that is being trained; if it is paused, it stays so, or never continues."""
+        """It ends after the epoch that is being trained; if it is paused, it stays so, or never continues.
+
+        While the worker that was answered PAUSE still saves, the trial counts as paused.
+        """
         self.held = decision is Decision.PAUSE
-        if self.result is None:
-            self.ordered, self.ends_after = decision, len(self.reports) + 1
-        else:
+        if self.result is not None:
             self.decision = decision
+        elif self.decision is Decision.CONTINUE:
+            self.ordered, self.ends_after = decision, len(self.reports) + 1
+        elif decision is Decision.STOP:
+            self.decision = self.answers[-1] = decision
 
     def ordered_at(self, epoch: int) -> Decision:
         """What an order answers to the report of an epoch; CONTINUE without one."""
@@ -365,10 +371,10 @@ class SweepRecord:
         trial.result, trial.ended_at, trial.projected = None, None, False
         self.unfinished[trial.number] = trial
 
-    def last_end(self, number: int) -> TrialResult | None:
+    def last_end(self, number: int) -> HistoryStep | None:
         """How a trial ended the last time; None if it never did."""
-        ends = (known.result for known in reversed(self.history) if known.number == number)
-        return next((result for result in ends if result is not None), None)
+        ends = (known for known in reversed(self.history) if known.number == number and known.result is not None)
+        return next(ends, None)
 
     # ranking
 

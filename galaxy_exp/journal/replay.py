@@ -159,12 +159,24 @@ def _start_trial(record: SweepRecord, trial: TrialRecord, event: TrialStarted) -
 
 def _end_trial(record: SweepRecord, trial: TrialRecord, result: TrialResult, time: float) -> None:
     record.precision = record.precision or result.precision
+    earlier = record.last_end(trial.number)
+    if earlier is not None and earlier.result is not None and result.attempt < trial.attempt:
+        _keep_earlier_end(trial, earlier)
     trial.ended_at, trial.result = time, result  # in this order for observers in another thread
     trial.ordered, trial.ends_after = Decision.CONTINUE, 0
     record.end_order.append(trial.number)
-    record.history.append(HistoryStep(Step.ENDED, trial.number, result, tuple(trial.reports)))
+    record.history.append(
+        HistoryStep(Step.ENDED, trial.number, result, tuple(trial.reports), tuple(trial.report_times))
+    )
     record.unfinished.pop(trial.number, None)
     record.finished_epochs += trial.own_epochs
+
+
+def _keep_earlier_end(trial: TrialRecord, earlier: HistoryStep) -> None:
+    """A trial that continued and was lost or failed has the epochs of its earlier end, and does not continue again."""
+    trial.revision += trial.reports != list(earlier.reports)
+    trial.reports, trial.report_times = list(earlier.reports), list(earlier.report_times)
+    trial.decision = Decision.STOP
 
 
 def _apply_to_sweep(event: Event, record: SweepRecord) -> None:
@@ -210,7 +222,8 @@ def _carry_out(event: OrderTaken, record: SweepRecord) -> None:
         case FinishSearch():
             record.is_told_to_finish = True
             for trial in record.unfinished.values():
-                trial.end_by_order(Decision.STOP)
+                if trial.decision is Decision.CONTINUE:
+                    trial.end_by_order(Decision.STOP)
     if event.change is not None:
         _change_sweep(event.change, record)
 

@@ -16,6 +16,7 @@ from galaxy_exp.config.reading import (
     parse_sweep,
     read_sweep,
 )
+from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.journal.events import SweepChanged
 from galaxy_exp.journal.record import SweepRecord
@@ -54,8 +55,9 @@ def find_change(
         before = record.sweep_file or SweepFile()
         config, settings = change_sweep(record.config, overrides, flags, where)
         source = SweepFile(before.path, before.digest, (*before.settings, *settings))
-    config = parse_sweep(as_journaled(config), where)
     recorded = record.config.named()
+    search = _with_recorded(config.search, recorded.search)
+    config = parse_sweep(as_journaled(config.model_copy(update={"search": search})), where)
     config = config.named(recorded.tracking.experiment, recorded.registry.model)  # what is left out stays as it is
     changes = differences(parse_sweep(as_journaled(recorded), where), config)
     if not changes:
@@ -69,6 +71,12 @@ def find_change(
     for line in lines:
         say(line)
     return SweepChanged(config=as_journaled(config), changes=changes, reopens_search=reopens, sweep_file=source)
+
+
+def _with_recorded(search: SearchConfig, recorded: SearchConfig) -> SearchConfig:
+    """The section with the recorded scheduler, or its first rung, if it states none: older releases had others."""
+    left_out = {"scheduler", "first_rung"} - search.model_fields_set
+    return search.model_copy(update={name: getattr(recorded, name) for name in left_out})
 
 
 def _changed_file(source: SweepFile | None, say: Callable[[str], None]) -> Path | None:

@@ -129,14 +129,19 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         self._taken_at = time.monotonic()
         checkpoint = self._snapshot.take(self._spec, self._recorder)
         seconds = time.perf_counter() - began
-        self._writing = self._thread.submit(self._write, self._path(), checkpoint, seconds)
+        is_paused = self._recorder.decision is Decision.PAUSE
+        self._writing = self._thread.submit(self._write, self._path(), checkpoint, seconds, keeps_older=is_paused)
 
-    def _write(self, path: Path, checkpoint: Checkpoint, copying_seconds: float) -> None:
-        """Runs in the thread; whatever prevents it costs this checkpoint alone."""
+    def _write(self, path: Path, checkpoint: Checkpoint, copying_seconds: float, *, keeps_older: bool) -> None:
+        """Runs in the thread; whatever prevents it costs this checkpoint alone.
+
+        A paused attempt keeps its older checkpoint until the driver knows its end: if the driver is killed before, the
+        epoch of the pause is trained again from there.
+        """
         began = time.perf_counter()
         try:
             write_checkpoint(path, checkpoint)
-            if self._latest is not None and self._latest != path:
+            if self._latest is not None and self._latest != path and not keeps_older:
                 self._latest.unlink(missing_ok=True)
             self._latest, self._problem = path, None
         except Exception as error:  # noqa: BLE001 - no trial is lost for want of a checkpoint; it is reported

@@ -1,6 +1,7 @@
 """Trials that continue from checkpoints: which one an attempt begins with, what a lost trial keeps, what is deleted."""
 
 from collections import deque
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -10,6 +11,7 @@ from written_records import RecordWriter, started
 from galaxy_exp.checkpoint_file import Checkpoint as Content
 from galaxy_exp.checkpoint_file import CheckpointIdentity, write_checkpoint
 from galaxy_exp.config.sweep import SweepConfig
+from galaxy_exp.errors import EngineError
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.engine import LostWorker
 from galaxy_exp.execution.longer_training import find_longer_training
@@ -22,7 +24,7 @@ from galaxy_exp.journal.events import EpochReported, FinalistsChosen, TrialEnded
 from galaxy_exp.journal.journal import Journal, read_record
 from galaxy_exp.journal.replay import misplaced
 from galaxy_exp.journal.resume_changes import find_change
-from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialState
+from galaxy_exp.records import DATA_GONE, DISK_FULL, Decision, EpochReport, TrialResult, TrialState
 from galaxy_exp.search.proposer import NoProposal
 from galaxy_exp.search.schedulers import no_scheduler
 
@@ -286,16 +288,53 @@ class TestLostAfterItHadEnded:
         assert run.folder.model(0).exists()
         assert (trial.is_paused, found(run.folder)) == (False, set())
 
-    def test_if_it_fails_it_has_failed_as_a_whole(self, run, continued, monkeypatch):
-        def submit(worker, spec):
-            worker.spec = spec
-            worker.events.append(TrialResult(0, spec.attempt, TrialState.FAILED, "loss is nan at epoch 3", epochs=3))
+    def test_its_epochs_are_those_of_its_end_again(self, run, continued):
+        """Lost attempts had reported the third epoch, and were answered to pause there."""
+        with Journal.reopen(run.folder.path) as journal:
+            before = list(journal.record.trials[0].reports), list(journal.record.trials[0].report_times)
+            revision = journal.record.trials[0].revision
+            third = EpochReport(0, 2, 3, {"val_macro_f1": 0.99})
+            journal.append(EpochReported(report=third, go_on=False, paused=True))
+            for attempt in range(3, 3 + MAX_LOST_WORKERS):
+                journal.append(WorkerLost(number=0, attempt=attempt, reason="killed"))
+        record, _ = run(0.5, fresh=False, script={(0, attempt): 3 for attempt in range(3, 9)})
+        trial = record.trials[0]
+        assert (trial.reports, trial.report_times) == before
+        assert record.history[-1].reports == tuple(before[0])
+        assert (trial.is_paused, trial.revision > revision) == (False, True)
 
-        monkeypatch.setattr(Worker, "submit", submit)
-        record, _ = run(0.5, fresh=False)
-        assert (record.trials[0].state, record.leaderboard()) == (TrialState.FAILED, [])
-        assert not run.folder.trial(0).exists()
-        assert found(run.folder) == set()
+    @pytest.fixture
+    def failing(self, run, continued, monkeypatch):
+        """Resumes the sweep; the trial's attempt reports one epoch, and ends so."""
+
+        def failing(state, reason):
+            def submit(worker, spec):
+                worker.spec = spec
+                run.folder.attempt(0, spec.attempt).mkdir()
+                if spec.first_epoch == 2:
+                    worker.events.append(EpochReport(0, spec.attempt, 3, {"val_macro_f1": 0.1}))
+                worker.events.append(TrialResult(0, spec.attempt, state, reason, epochs=3, seconds=7.0))
+
+            monkeypatch.setattr(Worker, "submit", submit)
+            return run(0.5, fresh=False)[0]
+
+        return failing
+
+    @pytest.mark.parametrize("state", [TrialState.FAILED, TrialState.INFEASIBLE])
+    def test_if_it_fails_it_keeps_what_it_had(self, run, failing, state):
+        record = failing(state, "loss is nan at epoch 4")
+        trial = record.trials[0]
+        assert trial.result.reason == f"paused after epoch 2 of 6; continued, and {state}: loss is nan at epoch 4"
+        assert (trial.state, trial.epochs, len(trial.reports), trial.is_paused) == (TrialState.STOPPED, 2, 2, False)
+        assert (record.leaderboard(), record.epochs, trial.seconds) == ([trial], 2, 7.0)
+        assert run.folder.model(0).exists()
+        assert (run.folder.attempts(0), found(run.folder)) == ([], set())
+
+    @pytest.mark.parametrize("reason", [DISK_FULL, f"{DATA_GONE}: x.npy"])
+    def test_its_model_outlives_a_full_disk_and_lost_images(self, run, failing, reason):
+        with pytest.raises(EngineError) if reason == DISK_FULL else nullcontext():
+            failing(TrialState.FAILED, reason)
+        assert run.folder.model(0).exists()
 
 
 class TestMoreEpochs:
@@ -461,8 +500,11 @@ class TestKeeper:
         number = writer.start(0.1, 0.2)
         writer.record.trials[number].decision = Decision.PAUSE
         write(folder, (number, 1, 1), (number, 1, 2))
-        CheckpointKeeper(folder).on_event(TrialStarted(number=number, attempt=1), writer.record)
+        keeper = CheckpointKeeper(folder)
+        keeper.on_event(TrialStarted(number=number, attempt=1), writer.record)
         assert found(folder) == {(number, 1, 1), (number, 1, 2)}
+        keeper.on_event(end(writer, number, TrialState.STOPPED), writer.record)
+        assert found(folder) == {(number, 1, 2)}
 
     def test_those_of_lost_attempts_go_as_soon_as_there_is_a_newer_one(self, writer, folder):
         number = writer.start(0.1, 0.2)

@@ -15,11 +15,13 @@ from galaxy_exp.execution.loop import SweepLoop
 from galaxy_exp.execution.orders import OrderDesk
 from galaxy_exp.execution.trials import FinalistSource, SearchSource
 from galaxy_exp.journal.events import (
+    EpochReported,
     FinalistsChosen,
     OrderTaken,
     SweepChanged,
     SweepEnded,
     SweepResumed,
+    TrialEnded,
     TrialProposed,
     TrialStarted,
 )
@@ -376,6 +378,53 @@ class TestDoneAlready:
         assert (taken.accepted, taken.answer) == (False, "the search is told to finish")
 
 
+class TestWhileTheWorkerOfATrialThatEndsStillSaves:
+    """The trial was answered, and its end is not known yet."""
+
+    @pytest.fixture
+    def answered(self):
+        def answered(**answer):
+            writer = RecordWriter(config=config())
+            number = writer.start(0.1, 0.2)
+            trial = writer.record.trials[number]
+            writer.apply(EpochReported(report=trial.reports[-1], go_on=False, **answer))
+            return writer, trial
+
+        return answered
+
+    def end(self, writer, trial):
+        writer.apply(TrialEnded(result=TrialResult(trial.number, 1, TrialState.STOPPED, "paused", epochs=2)))
+
+    def test_stop_ends_a_paused_trial_for_good_also_if_the_worker_is_lost(self, answered, tmp_path):
+        writer, trial = answered(paused=True)
+        (taken,) = take(tmp_path, writer, {"order": "stop", "trial": trial.number})
+        assert (taken.accepted, taken.answer) == (True, "trial 0 is paused already, and does not continue")
+        assert trial.answers == [Decision.CONTINUE, Decision.STOP]
+        self.end(writer, trial)
+        assert not trial.is_paused
+
+    def test_pause_holds_a_paused_trial(self, answered, tmp_path):
+        writer, trial = answered(paused=True)
+        (taken,) = take(tmp_path, writer, {"order": "pause", "trial": trial.number})
+        assert taken.answer == "trial 0 is paused already, and continues when no new trial may start"
+        self.end(writer, trial)
+        assert (trial.is_paused, trial.held) == (True, True)
+
+    def test_a_stopped_trial_stays_stopped(self, answered, tmp_path):
+        writer, trial = answered()
+        stop, pause = take(tmp_path, writer, *({"order": each, "trial": 0} for each in ("stop", "pause")))
+        assert [stop.accepted, pause.accepted] == [True, False]
+        assert stop.answer == pause.answer == "trial 0 is stopped already, after epoch 2"
+        self.end(writer, trial)
+        assert not trial.is_paused
+
+    def test_finish_leaves_a_paused_trial_paused(self, answered, tmp_path):
+        writer, trial = answered(paused=True)
+        take(tmp_path, writer, {"order": "finish"})
+        self.end(writer, trial)
+        assert trial.is_paused
+
+
 def take(folder, writer, *orders):
     """The answers to orders that wait in a folder."""
     box = OrderFolder(folder / "orders")
@@ -398,6 +447,7 @@ class TestFiles:
         "order",
         [
             {"order": "limits", "limits": {"max_trails": 3}},
+            {"order": "limits", "limits": {"training.epochs": 30}},
             {"order": "limits", "limits": {}},
             {"order": "stop", "trial": -1},
             {"order": "workers", "workers": 0},

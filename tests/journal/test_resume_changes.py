@@ -222,6 +222,37 @@ def test_names_that_were_left_out_stay_as_they_were_recorded(journal, file, monk
     assert changes_of(find_change(journal.record)) == [("search.max_trials", 5, 6)]
 
 
+class TestASweepOfAnOlderRelease:
+    """Its journal has the defaults of then: `pruner: asha` and `first_rung: 2`."""
+
+    @pytest.fixture
+    def old(self, file, tmp_path):
+        config, source = read_sweep(file)
+        content = config.model_dump(mode="json")
+        del content["search"]["scheduler"]
+        content["search"] |= {"pruner": "asha", "first_rung": 2}
+        with Journal.create(tmp_path / "s-2", started(config=content, sweep_file=source)) as journal:
+            yield journal
+
+    def test_keeps_its_scheduler_where_the_file_states_none(self, old, file):
+        file.write_text(SWEEP.replace("max_trials: 5", "max_trials: 6"))
+        event = find_change(old.record)
+        assert changes_of(event) == [("search.max_trials", 5, 6)]
+        old.append(event)
+        assert (old.record.config.search.scheduler, old.record.config.search.first_rung) == ("asha-stop", 2)
+        assert find_change(old.record) is None
+
+    def test_or_the_same_by_its_former_name(self, old, file):
+        file.write_text(SWEEP.replace("max_trials: 5", "max_trials: 6, pruner: asha"))
+        assert changes_of(find_change(old.record)) == [("search.max_trials", 5, 6)]
+
+    @pytest.mark.parametrize("stated", ["scheduler: promote", "pruner: median", "first_rung: auto"])
+    def test_another_one_is_refused(self, old, file, stated):
+        file.write_text(SWEEP.replace("max_trials: 5", f"max_trials: 6, {stated}"))
+        with pytest.raises(ConfigError, match=r"search.(scheduler: was asha-stop|first_rung: was 2), is"):
+            find_change(old.record)
+
+
 def test_another_store_has_nothing_of_the_sweep_yet(journal, tmp_path):
     journal.append(TrialProposed(number=0, values={}, seed=1))
     journal.append(ParentRunCreated(run_id="p"))

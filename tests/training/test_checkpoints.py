@@ -250,21 +250,26 @@ def test_a_trial_that_was_killed_after_its_last_epoch_ends_without_training(make
     assert_equal_ends(spec, again)
 
 
-def test_one_checkpoint_of_an_attempt_is_kept_and_none_of_a_stopped_epoch(make_spec, folder, monkeypatch):
+@pytest.mark.parametrize(
+    ("decision", "left"),
+    [(Decision.STOP, ["0004-2-00002.npz"]), (Decision.PAUSE, ["0004-2-00002.npz", "0004-2-00003.npz"])],
+)
+def test_one_checkpoint_is_kept_and_at_a_pause_the_one_before(make_spec, folder, monkeypatch, decision, left):
+    """None is written of a stopped epoch."""
     monkeypatch.setattr(checkpoints.Checkpoints, "_is_due", when_written(checkpoints.Checkpoints._is_due))
     monkeypatch.setattr(checkpoints, "FIRST_SECONDS", 0.0)
     monkeypatch.setattr(checkpoints, "SHARE", 1e9)
     spec = make_spec(epochs=5, checkpoints=folder)
     seen = []
 
-    def stop_after_three(report):
+    def end_after_three(report):
         seen.append(sorted(path.name for path in folder.glob("0*")))
-        return Decision.STOP if report.epoch == 3 else Decision.CONTINUE
+        return decision if report.epoch == 3 else Decision.CONTINUE
 
-    result, _ = train(spec, stop_after_three)
-    assert result.reason == "stopped after epoch 3 of 5"
+    result, _ = train(spec, end_after_three)
+    assert (result.state, result.epochs) == (TrialState.STOPPED, 3)
     assert seen[0] == []  # an epoch is written only after it was answered
-    assert [path.name for path in folder.iterdir()] == ["0004-2-00002.npz"]
+    assert sorted(path.name for path in folder.iterdir()) == left
 
 
 def test_a_trial_of_seconds_leaves_none_and_a_limit_of_time_is_kept(make_spec, folder, monkeypatch):
