@@ -268,7 +268,7 @@ class SweepLoop:
             return ordered
         if report.epoch >= self._epochs_of(number):
             return Decision.CONTINUE
-        if self._source.exceeded(self._record, self._clock(), epochs_reported=1):
+        if self._source.exceeded(self._record, self._clock(), epochs_reported=report.epoch - len(trial.known)):
             return Decision.PAUSE
         if report.epoch <= len(trial.answers):  # an epoch that is trained again
             return trial.answers[report.epoch - 1]

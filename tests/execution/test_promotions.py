@@ -225,8 +225,9 @@ class TestBudget:
         assert sweep.record.epochs == 20
 
     @pytest.mark.parametrize("slots", [1, 3])
-    def test_what_is_left_of_the_epochs_goes_to_paused_trials(self, tmp_path, slots):
-        sweep = Sweep(tmp_path / "s-1", slots, max_epochs=21)
+    @pytest.mark.parametrize("keeps_checkpoints", [True, False])
+    def test_what_is_left_of_the_epochs_goes_to_paused_trials(self, tmp_path, slots, keeps_checkpoints):
+        sweep = Sweep(tmp_path / "s-1", slots, keeps_checkpoints=keeps_checkpoints, max_epochs=21)
         assert 21 <= sweep.record.epochs < 21 + slots
         assert sweep.reason.startswith("max_epochs")
 
