@@ -140,6 +140,11 @@ def _find_answer(name: str, events: Iterable[Event], folder: SweepFolder) -> Ord
     for event in events:
         if isinstance(event, OrderTaken) and event.file == name:
             return event
+        if isinstance(event, SweepEnded) and not event.succeeded:
+            raise OrderRefusedError(
+                f"sweep {folder.sweep_id} ended before it took the order: {event.reason}; galaxy-exp resume "
+                f"{folder.sweep_id} continues it"
+            )
         if isinstance(event, WinnerChosen | SweepEnded):
             raise OrderRefusedError(_over(folder.sweep_id))
     return None

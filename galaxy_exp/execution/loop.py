@@ -103,7 +103,7 @@ class SweepLoop:
         """Runs until there are no more trials; returns why the last one was the last.
 
         Raises:
-            SweepFailedError: too many trials in a row failed.
+            SweepFailedError: too many trials in a row failed, or the scheduler chose a trial that is not paused.
             KeyboardInterrupt: `stopping` returned True, and all running epochs are done.
             EngineError: raised by the engine; or the disk is too full for a trial's files.
         """
@@ -181,6 +181,11 @@ class SweepLoop:
         if paused[0] == 0 and self._record.config.search.baseline:
             return self._record.trials[0]
         number = self._scheduler.choose(self._curves, paused, can_start_new=can_start_new)
+        if number is not None and number not in paused:
+            raise SweepFailedError(
+                f"search.scheduler {self._record.config.search.scheduler}: choose returned {number!r}; expected None "
+                f"or the number of a paused trial: {', '.join(map(str, paused))}"
+            )
         return None if number is None else self._record.trials[number]
 
     def _start_new(self, new: NewTrial) -> TrialRecord:
@@ -263,7 +268,7 @@ class SweepLoop:
             return ordered
         if report.epoch >= self._epochs_of(number):
             return Decision.CONTINUE
-        if self._source.exceeded(self._record, self._clock(), epochs_reported=1):
+        if self._source.exceeded(self._record, self._clock(), epochs_reported=report.epoch - len(trial.known)):
             return Decision.PAUSE
         if report.epoch <= len(trial.answers):  # an epoch that is trained again
             return trial.answers[report.epoch - 1]

@@ -78,7 +78,8 @@ class TrialSource(ABC):
         """Whether no trial is given another epoch.
 
         Args:
-            epochs_reported: since the last event in the record.
+            epochs_reported: since the last event in the record; negative while a trial repeats epochs, which the
+                record counts already.
         """
         return False
 

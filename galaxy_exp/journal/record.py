@@ -151,9 +151,10 @@ class TrialRecord:
 
     @property
     def own_epochs(self) -> int:
-        """`epochs` without those of another trial that it continues."""
+        """`epochs` without those of another trial that it continues, and with those that a running trial repeats."""
         taken_over = takewhile(lambda report: report.number != self.number, self.reports)
-        return max(0, self.epochs - sum(1 for _ in taken_over))
+        epochs = self.epochs if self.result else max(len(self.reports), len(self.known))
+        return max(0, epochs - sum(1 for _ in taken_over))
 
     def take_report(self, report: EpochReport, time: float) -> None:
         """Adds the report of an epoch; it replaces what was known of this epoch and later ones."""
@@ -340,7 +341,7 @@ class SweepRecord:
 
     @property
     def epochs(self) -> int:
-        """Epochs of all trials, without those of lost attempts."""
+        """Epochs of all trials; those that were trained again after a worker was lost count once."""
         return self.finished_epochs + sum(trial.own_epochs for trial in self.running)
 
     def consecutive_failures(self) -> int:

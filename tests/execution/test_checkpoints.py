@@ -191,6 +191,24 @@ class TestRecovery:
         assert worker.begun == [(0, 1, 0, None), (0, 2, 0, None)]
         assert record.epochs == EPOCHS
 
+    def test_while_it_repeats_epochs_they_count_so_that_no_other_trial_takes_them(self):
+        writer = RecordWriter()
+        number = writer.start(0.1, 0.2, 0.3)
+        writer.apply(TrialStarted(number=number, attempt=2))
+        assert writer.record.epochs == 3
+        for epoch in range(1, 5):
+            report = EpochReport(number, 2, epoch, {"val_macro_f1": 0.1})
+            writer.apply(EpochReported(report=report, go_on=True))
+            assert writer.record.epochs == max(3, epoch)
+
+    def test_it_repeats_all_epochs_that_it_had_under_max_epochs(self, run):
+        run(0.5, stopping=lambda record: record.epochs >= 5, checkpoint_gib=0)
+        with Journal.reopen(run.folder.path) as journal:
+            journal.append(find_change(journal.record, overrides=["search.max_epochs=5"]))
+        record, worker = run(0.5, fresh=False)
+        assert worker.begun == [(0, 2, 0, None)]
+        assert [(trial.epochs, trial.is_paused) for trial in record.trials.values()] == [(5, True)]
+
     def test_checkpoints_can_be_turned_off(self, run):
         record, worker = run(0.5, script={(0, 1): 4}, checkpoint_gib=0)
         assert worker.begun == [(0, 1, 0, None), (0, 2, 0, None)]

@@ -9,11 +9,13 @@ import pytest
 from written_records import RecordWriter, started
 
 from galaxy_exp.config import SweepConfig
+from galaxy_exp.errors import OrderRefusedError
 from galaxy_exp.evaluation.selection import choose_finalists, choose_winner
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.loop import SweepLoop
 from galaxy_exp.execution.orders import OrderDesk
 from galaxy_exp.execution.trials import FinalistSource, SearchSource
+from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import (
     EpochReported,
     FinalistsChosen,
@@ -24,6 +26,7 @@ from galaxy_exp.journal.events import (
     TrialEnded,
     TrialProposed,
     TrialStarted,
+    WinnerChosen,
 )
 from galaxy_exp.journal.journal import Journal, read_record
 from galaxy_exp.journal.orders import OrderFolder, parse_order
@@ -32,6 +35,7 @@ from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialState
 from galaxy_exp.search.building import build_proposer
 from galaxy_exp.search.schedulers import build_scheduler, no_scheduler
 from galaxy_exp.space.search_space import SearchSpace
+from galaxy_exp.tell import _find_answer
 
 EPOCHS = 4
 
@@ -354,6 +358,22 @@ class TestRefused:
         assert not fewer.accepted
         assert fewer.answer.endswith("stop the sweep with Ctrl-C, then: galaxy-exp resume s-1 --workers 2")
         assert (more.accepted, more.answer) == (True, "4 jobs of the cluster from now on")
+
+
+class TestASweepThatEndsMeanwhile:
+    """While `galaxy-exp tell` waits for the answer."""
+
+    def test_failed(self, tmp_path):
+        ended = SweepEnded(succeeded=False, reason="5 trials in a row failed")
+        with pytest.raises(OrderRefusedError) as refused:
+            _find_answer("1.json", [ended], SweepFolder(tmp_path / "s-1"))
+        assert str(refused.value) == (
+            "sweep s-1 ended before it took the order: 5 trials in a row failed; galaxy-exp resume s-1 continues it"
+        )
+
+    def test_or_has_a_winner(self, tmp_path):
+        with pytest.raises(OrderRefusedError, match="its winner is chosen"):
+            _find_answer("1.json", [WinnerChosen(number=0)], SweepFolder(tmp_path / "s-1"))
 
 
 class TestDoneAlready:

@@ -8,6 +8,7 @@ from written_records import started
 
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.config.sweep import SweepConfig
+from galaxy_exp.errors import SweepFailedError
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.loop import SweepLoop
 from galaxy_exp.execution.orders import OrderDesk
@@ -18,7 +19,7 @@ from galaxy_exp.journal.orders import OrderFolder, parse_order
 from galaxy_exp.journal.resume_changes import find_change
 from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialState
 from galaxy_exp.search.proposer import NoProposal
-from galaxy_exp.search.schedulers import build_scheduler, no_scheduler
+from galaxy_exp.search.schedulers import PromotionScheduler, build_scheduler, no_scheduler
 
 EPOCHS = 8
 HEIGHTS = [each / 20 for each in random.Random(5).sample(range(1, 20), 12)]
@@ -190,6 +191,16 @@ def test_once_the_sampler_has_nothing_left_the_best_is_trained_to_its_end(tmp_pa
     assert sweep.lengths[HEIGHTS.index(max(HEIGHTS))] == EPOCHS
 
 
+@pytest.mark.parametrize("chosen", [77, "1"])
+def test_a_scheduler_that_chooses_no_paused_trial_ends_the_sweep_with_one_line(tmp_path, monkeypatch, chosen):
+    monkeypatch.setattr(PromotionScheduler, "choose", lambda *_, **__: chosen)
+    with pytest.raises(SweepFailedError) as failed:
+        Sweep(tmp_path / "s-1")
+    assert str(failed.value) == (
+        f"search.scheduler promote: choose returned {chosen!r}; expected None or the number of a paused trial: 0"
+    )
+
+
 def test_a_cluster_without_workers_yet_does_not_end_a_search_with_paused_trials(tmp_path, monkeypatch):
     heights = HEIGHTS[:3]
     Sweep(tmp_path / "s-1", heights=heights, max_epochs=7)
@@ -214,8 +225,9 @@ class TestBudget:
         assert sweep.record.epochs == 20
 
     @pytest.mark.parametrize("slots", [1, 3])
-    def test_what_is_left_of_the_epochs_goes_to_paused_trials(self, tmp_path, slots):
-        sweep = Sweep(tmp_path / "s-1", slots, max_epochs=21)
+    @pytest.mark.parametrize("keeps_checkpoints", [True, False])
+    def test_what_is_left_of_the_epochs_goes_to_paused_trials(self, tmp_path, slots, keeps_checkpoints):
+        sweep = Sweep(tmp_path / "s-1", slots, keeps_checkpoints=keeps_checkpoints, max_epochs=21)
         assert 21 <= sweep.record.epochs < 21 + slots
         assert sweep.reason.startswith("max_epochs")
 
