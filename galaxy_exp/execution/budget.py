@@ -82,7 +82,7 @@ class Budget:
         """Why the budget would end before the trial could be compared with others; None if it would not."""
         search, needed = record.config.search, self._first_decision(number)
         if search.max_epochs is not None:
-            promised = sum(max(0, self._first_decision(t.number) - t.epochs) for t in record.running)
+            promised = sum(max(0, self._first_decision(t.number) - max(t.epochs, len(t.known))) for t in record.running)
             left = search.max_epochs - record.epochs - promised
             if left < needed:
                 return f"max_epochs: {max(0, left)} epochs are left, too few for another trial's first {needed}"
