@@ -101,7 +101,7 @@ def test_fewer_workers_lose_no_trial_and_more_are_used_when_they_are_there(engin
         event = wait(engine)
         assert not isinstance(event, LostWorker)
         if isinstance(event, EpochReport):
-            engine.answer(event.number, True)
+            engine.answer(event.number, Decision.CONTINUE)
         elif isinstance(event, TrialResult):
             ended.append(event.state)
             assert engine.free_slots() <= 1

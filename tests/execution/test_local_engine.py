@@ -181,7 +181,7 @@ class TestScale:
         while len(ended) < 2:
             event = wait(engine)
             if isinstance(event, EpochReport):
-                engine.answer(event.number, True)
+                engine.answer(event.number, Decision.CONTINUE)
             else:
                 ended.append(type(event))
         assert sorted(kind.__name__ for kind in ended) == ["LostWorker", "TrialResult"]
@@ -195,7 +195,7 @@ class TestScale:
         for _ in range(2 * EPOCHS + 2):
             event = wait(engine)
             if isinstance(event, EpochReport):
-                engine.answer(event.number, True)
+                engine.answer(event.number, Decision.CONTINUE)
         assert engine.free_slots() == len(toy_workers()) == 2
         assert [worker.environ()["OMP_NUM_THREADS"] for worker in toy_workers()] == ["1", "1"]
 

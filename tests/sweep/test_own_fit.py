@@ -35,7 +35,7 @@ def test_check_knows_what_a_fit_declares(project):
 
 
 def test_a_trial_that_trains_another_number_of_epochs_fails_by_name(project):
-    values = ("--set", "space.quick=true", "--set", "search.max_failures=1", "--max-trials", "3")
+    values = ("--set", "space.quick=true", "--set", "search.max_failures=1", "--max-trials", "3", "--scheduler", "none")
     project.run("sweep", "sweep.yaml", *OWN_FIT, *values, exit_code=1)
     reasons = [trial.result.reason for trial in project.record().searched if trial.values["quick"]]
     assert reasons[0].startswith("WrongLengthError: its fit trains 1 epoch; a trial has training.epochs, 2")
