@@ -11,7 +11,7 @@ Each contender runs in processes of its own, one contender after the other, and 
     galaxy-exp              `galaxy-exp sweep` with the default sampler and scheduler, journal, checkpoints and MLflow
                             (its default, a local SQLite file) on, `registry.finalists` 0, and without the baseline,
                             which the peers do not train either
-All are used as their guides say, with their defaults, except that none is told to end.
+All are used as their guides say, with their defaults, except that none has a limit of its own.
 
 **What is the same for all.** GalaxyCNN builds and trains every network, so search space, batch sizes, optimizers,
 schedules and the order of reading are the same, and the dtype policy too: mixed_bfloat16 where the processor multiplies
@@ -26,9 +26,9 @@ which other work on the machine disturbs less: on an idle machine of two cores t
 of `--clock wall`.
 
 **Scores** are macro-F1, best so far on the validation images. At the limit the peers are killed, and their best model
-is scored again in float32, also on the test images; galaxy_exp is told to finish, ends its current epoch, and tests its
-winner itself, while its validation score stays the one that it trained and searched with, in the dtype policy above.
-Later epochs do not count, except that this winner may come from that last one.
+is scored again in float32, also on the test images; galaxy_exp gets an order to finish, ends its current epoch, and
+tests its winner itself, while its validation score stays the one that it trained and searched with, in the dtype
+policy above. Later epochs do not count, except that this winner may come from that last one.
 
 A peer that is missing is installed with pip into a new virtual environment, which sees the packages of this one; with
 `--quick` it is not. One that cannot be had is named in the table.

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.errors import first_line
-from galaxy_exp.folders import write_atomically
+from galaxy_exp.folders import CheckpointName, write_atomically
 from galaxy_exp.records import HyperparameterValue
 
 __all__ = [
@@ -76,7 +76,7 @@ class Checkpoint:
 
 def checkpoint_path(folder: Path, number: int, attempt: int, epoch: int) -> Path:
     """The checkpoint that an attempt at a trial leaves after an epoch."""
-    return folder / f"{number:04d}-{attempt}-{epoch:05d}.npz"
+    return folder / str(CheckpointName(number, attempt, epoch))
 
 
 def why_not_longer(identity: CheckpointIdentity) -> str | None:

@@ -41,7 +41,7 @@ def ordered_decision(trial: TrialRecord, epoch: int, default_epochs: int) -> Dec
 class OrderDesk:
     """Takes the orders that wait in a sweep's folder; used from the loop's thread.
 
-    What an order does follows from its event alone, but for the number of workers, which the engine is told here and
+    What an order does follows from its event alone, but for the number of workers, which the engine gets here and
     which a resumed sweep reads from its configuration.
 
     Args:

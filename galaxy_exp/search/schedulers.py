@@ -260,12 +260,12 @@ class HyperbandScheduler:
 
     def decide(self, number: int, curves: Curves, paused: Collection[int]) -> Decision:
         bracket = self._bracket_of(number)
-        rivals = {other: curve for other, curve in curves.items() if self._bracket_of(other) == bracket}
+        rivals = self._curves_in(bracket, curves)
         return self._halving(bracket).decide(number, rivals, [other for other in paused if other in rivals])
 
     def choose(self, curves: Curves, paused: Collection[int], *, can_start_new: bool) -> int | None:
         for bracket in reversed(range(self._n_brackets)):
-            rivals = {other: curve for other, curve in curves.items() if self._bracket_of(other) == bracket}
+            rivals = self._curves_in(bracket, curves)
             waiting = [other for other in paused if other in rivals]
             chosen = self._halving(bracket).choose(rivals, waiting, can_start_new=can_start_new)
             if chosen is not None:
@@ -277,6 +277,9 @@ class HyperbandScheduler:
 
     def _bracket_of(self, number: int) -> int:
         return bracket_of(number, self._n_brackets, self.reduction_factor)
+
+    def _curves_in(self, bracket: int, curves: Curves) -> Curves:
+        return {number: curve for number, curve in curves.items() if self._bracket_of(number) == bracket}
 
     @property
     def _n_brackets(self) -> int:

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Protocol
 
 from galaxy_exp.records import Objective
+from galaxy_exp.search.extrapolation import best_key
 
 __all__ = [
     "AshaStopping",
@@ -75,9 +76,9 @@ class AshaStopping:
         epoch = len(curve)
         if not self.is_rung(number, epoch):
             return False
-        best = _best_keys(self.objective, curve)[-1]
+        best = best_key(self.objective, curve)
         sign = -1.0 if self.objective.direction == "max" else 1.0
-        keys = [  # as `_best_keys`, written out: most of the time of a decision in a large sweep is spent here
+        keys = [  # as `best_key`, written out: most of the time of a decision in a large sweep is spent here
             min([sign * value for value in other[:epoch] if value == value], default=math.inf)
             for other in others.values()
             if len(other) >= epoch
@@ -154,7 +155,7 @@ class MedianStopping:
         ]
         if not self.is_rung(number, epoch) or len(averages) < _MIN_OTHERS:
             return False
-        return _best_keys(self.objective, curve)[-1] > statistics.median(averages)
+        return best_key(self.objective, curve) > statistics.median(averages)
 
     def first_decision(self, number: int) -> int | None:
         return self.first_rung if self.first_rung < self.epochs else None

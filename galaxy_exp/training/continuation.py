@@ -160,18 +160,17 @@ class Continuation(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Refuses a training that does not continue where the checkpoint ended."""
         self._check(epoch)
-        self.has_begun = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """The same, for a training loop that calls only this."""
         self._check(epoch)
-        self.has_begun = True
 
     def _check(self, epoch: int) -> None:
         if self._checkpoint is not None:
             raise CannotContinueError(NO_MODEL_FIT)
         if not self.has_begun and epoch != self._first_epoch:
             raise CannotContinueError(f"its fit ignores initial_epoch: it begins with epoch {epoch + 1}")
+        self.has_begun = True
 
     def restore(self, *, with_optimizer: bool) -> None:
         """Puts everything back; without the optimizer for a trial that has no epoch left."""
