@@ -14,7 +14,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Metric, Run
 
 __all__ = ["KINDS", "Difference", "Fact", "compare", "count_openings", "journal_facts", "mlflow_facts", "read_events"]
 
@@ -203,9 +203,19 @@ def _run_facts(client: MlflowClient, run: Run, names: dict[str, str]) -> list[Fa
     for metric in run.data.metrics:
         facts += [
             _fact("run metrics", f"{name} {metric} {entry.step}", entry.value, _is_timed(metric))
-            for entry in client.get_metric_history(run_id, metric)
+            for entry in _without_superseded(client.get_metric_history(run_id, metric))
         ]
     return facts + [_fact("artifacts", f"{name} {path}", None, timed=True) for path in _artifacts(client, run_id, None)]
+
+
+def _without_superseded(history: Iterable[Metric]) -> list[Metric]:
+    """A metric's values, of those at step 0 only the newest.
+
+    Step 0 has what sums a run up. A paused trial that continues gets that twice, but only once if MLflow was away in
+    between.
+    """
+    entries = sorted(history, key=lambda entry: entry.timestamp)
+    return [entry for entry in entries if entry.step != 0] + [entry for entry in entries if entry.step == 0][-1:]
 
 
 def _run_name(run: Run) -> str:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["gentle_interrupts", "signals_as_interrupts", "signals_ignored"]
+__all__ = ["gentle_interrupts", "interrupts_delayed", "signals_as_interrupts", "signals_ignored"]
 
 
 @contextmanager
@@ -39,6 +39,31 @@ def signals_as_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def interrupts_delayed() -> Iterator[None]:
+    """Lets a block end before Ctrl-C interrupts it; only in the main thread.
+
+    Raises:
+        KeyboardInterrupt: after the block, if Ctrl-C was pressed in it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = False
+
+    def note(signum: int, frame: object) -> None:
+        nonlocal pressed
+        pressed = True
+
+    previous = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from galaxy_exp.environment import add_import_paths
 from galaxy_exp.errors import BadInputError, OrderRefusedError, OrderWithdrawn
 from galaxy_exp.folders import ProjectFolder, SweepFolder
+from galaxy_exp.interrupts import interrupts_delayed
 from galaxy_exp.journal.events import Event, OrderTaken, SweepEnded, WinnerChosen
 from galaxy_exp.journal.journal import is_running, read_events, read_record
 from galaxy_exp.journal.orders import (
@@ -104,8 +105,10 @@ def _complete(
 
 def _give(order: Order, folder: SweepFolder, say: Say) -> str:
     box, (_, end) = OrderFolder(folder.orders), read_events(folder.path)
-    name = box.give(order)
+    name = box.new_name()
     try:
+        with interrupts_delayed():
+            box.give(name, order)
         taken = _wait_for_answer(name, end, folder, order, say)
     except KeyboardInterrupt:
         if box.withdraw(name):

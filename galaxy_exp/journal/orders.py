@@ -173,11 +173,14 @@ class OrderFolder:
 
     path: Path
 
-    def give(self, order: Order) -> str:
-        """Writes an order atomically; returns the name of its file. Names are in the order of their time."""
-        name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json"
+    @staticmethod
+    def new_name() -> str:
+        """A name for the file of an order; names are in the order of their time."""
+        return f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json"
+
+    def give(self, name: str, order: Order) -> None:
+        """Writes an order atomically."""
         write_atomically(self.path / name, lambda file: file.write_text(order.model_dump_json(), encoding="utf-8"))
-        return name
 
     def withdraw(self, name: str) -> bool:
         """Removes an order; False if the driver has taken it before."""

@@ -449,10 +449,18 @@ def take(folder, writer, *orders):
     """The answers to orders that wait in a folder."""
     box = OrderFolder(folder / "orders")
     for order in orders:
-        box.give(parse_order(order))
+        box.give(box.new_name(), parse_order(order))
     desk = OrderDesk(box, ScriptedEngine(folder))
     desk.take(writer.record, writer.apply, lambda: None)
     return writer.record.orders
+
+
+def give_twice(box):
+    """The names of the files of two orders."""
+    names = [box.new_name(), box.new_name()]
+    for name in names:
+        box.give(name, parse_order({"order": "finish"}))
+    return names
 
 
 class TestFiles:
@@ -493,7 +501,7 @@ class TestFiles:
 
     def test_an_order_can_be_withdrawn_until_it_is_taken(self, tmp_path):
         box = OrderFolder(tmp_path / "orders")
-        first, second = box.give(parse_order({"order": "finish"})), box.give(parse_order({"order": "finish"}))
+        first, second = give_twice(box)
         assert box.withdraw(first)
         (received,) = box.receive(())
         assert received.name == second
@@ -503,7 +511,7 @@ class TestFiles:
 
     def test_what_a_killed_driver_had_taken_is_taken_again_unless_it_is_answered(self, tmp_path):
         box = OrderFolder(tmp_path / "orders")
-        names = [box.give(parse_order({"order": "finish"})) for _ in range(2)]
+        names = give_twice(box)
         assert len(list(box.receive(()))) == 2  # and then the driver was killed
         (again,) = box.receive({names[0]})
         assert (again.name, str(again.order)) == (names[1], "finish")

@@ -106,7 +106,7 @@ class Sweep:
 
     def give_orders(self, report, script):
         for order in script.pop((report.number, report.epoch), ()):
-            self.desk.give(parse_order(order))
+            self.desk.give(self.desk.new_name(), parse_order(order))
 
     @property
     def lengths(self):

@@ -65,6 +65,11 @@ def workers_of(process):
     ]
 
 
+def attempts(project):
+    """The number of attempts of all trials; a paused trial continues in another one."""
+    return sum(trial.attempt for trial in project.record().trials.values())
+
+
 @pytest.mark.parametrize(("event", "count"), [("epoch_reported", 3), ("trial_ended", 3)])
 def test_a_killed_driver_is_resumed_to_the_same_end(project, finished, event, count):
     process = project.start("sweep", "sweep.yaml")
@@ -87,7 +92,7 @@ def test_a_killed_worker_costs_only_its_attempt(project, finished):
     _, log = process.communicate(timeout=200)
     assert process.returncode == 0, log
     assert "SIGKILL" in log
-    assert sorted(trial.attempt for trial in project.record().trials.values()) == [1, 1, 1, 1, 2]
+    assert attempts(project) == attempts(finished) + 1
     assert_nothing_lost_or_doubled(project, finished)
 
 
