@@ -13,7 +13,7 @@ from galaxy_exp.execution.local_engine import LocalEngine
 from galaxy_exp.execution.trials import keep_files
 from galaxy_exp.execution.worker import WorkerProcess
 from galaxy_exp.folders import SweepFolder
-from galaxy_exp.records import TrialResult, TrialState
+from galaxy_exp.records import Decision, TrialResult, TrialState
 
 
 class OutOfReach:
@@ -56,7 +56,7 @@ def test_a_worker_that_was_stopped_and_continues_after_the_next_attempt_ended_ch
     stopped.resume()
     for _ in range(2):  # it reports its second and third epoch, and does not know that nobody wants it
         assert stalled.receive(60) is not None
-        stalled.send(True)
+        stalled.send(Decision.CONTINUE)
     late = stalled.receive(60)
     stalled.end()
     assert isinstance(late, TrialResult) and late.attempt == 1
