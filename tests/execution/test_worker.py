@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from galaxy_exp.execution.worker import WorkerDied, WorkerProcess
-from galaxy_exp.records import EpochReport, TrialResult
+from galaxy_exp.records import Decision, EpochReport, TrialResult
 
 pytestmark = pytest.mark.slow
 
@@ -16,7 +16,7 @@ def train(process, spec):
     process.send(spec)
     event = process.receive(120)
     while isinstance(event, EpochReport):
-        process.send(True)
+        process.send(Decision.CONTINUE)
         event = process.receive(120)
     assert isinstance(event, TrialResult)
 
