@@ -64,7 +64,8 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
 
     def offer(self, starts: Sequence[str]) -> None:
         """Makes `start` a hyperparameter with these values; see the constructor."""
-        encoders, problems = {}, []
+        encoders: dict[str, str] = {}
+        problems: list[str] = []
         for start in dict.fromkeys(starts):
             try:
                 if start != SCRATCH:
