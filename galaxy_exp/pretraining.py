@@ -54,14 +54,15 @@ def pretraining_sweep(
     """The sweep that pretrains: one configuration, trained once on simulated galaxies in ten equal classes.
 
     Args:
-        settings: `NAME=VALUE` of hyperparameters of GalaxyCNN.
+        settings: `space.NAME=VALUE` of hyperparameters of GalaxyCNN.
 
     Raises:
         ConfigError: one line for each setting that is not possible.
     """
-    stated = parse_overrides([f"space.{each}" for each in settings]).space
-    problems = [
-        f"--set {name}: one network is trained; expected a single value"
+    problems = [f"--set {each}: expected space.NAME=VALUE" for each in settings if not each.startswith("space.")]
+    stated = {} if problems else parse_overrides(settings).space
+    problems += [
+        f"--set space.{name}: one network is trained; expected a single value"
         for name, value in stated.items()
         if not isinstance(value, str | bool | int | float)
     ]

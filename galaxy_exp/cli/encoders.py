@@ -26,7 +26,11 @@ def encoders_command() -> None:
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="of galaxies, weights and order")
 @click.option("--image-size", default=69, show_default=True, type=click.IntRange(24, 512), help="side in pixels")
 @click.option(
-    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="a hyperparameter of galaxy-cnn, e.g. n_blocks=5"
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY.PATH=VALUE",
+    help="a hyperparameter of galaxy-cnn as in a sweep file, e.g. space.n_blocks=5; repeatable",
 )
 @click.option("-q", "--quiet", is_flag=True, help="no progress, only the summary")
 def pretrain_command(
@@ -39,7 +43,7 @@ def pretrain_command(
     continues. The defaults are those of the encoder that comes with the package, `start: pretrained`.
 
     \b
-    galaxy-exp encoders pretrain -o wide.keras --images 50000 --set filters_1=64 --set filters_2=128
+    galaxy-exp encoders pretrain -o wide.keras --images 50000 --set space.filters_1=64
     """
     from galaxy_exp.cli.live import open_display
     from galaxy_exp.cli.sweep import print_summary

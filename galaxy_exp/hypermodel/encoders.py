@@ -117,7 +117,9 @@ def cut_encoder(model_file: Path, path: Path, card: Mapping[str, Any]) -> None:
     model = keras.saving.load_model(model_file, compile=False, safe_mode=True)
     names = [layer.name for layer in model.layers]
     body = model.layers[: names.index(HEAD_BEGINS)]
-    write_encoder(keras.Sequential([keras.Input(model.input_shape[1:]), *body], name=ENCODER_LAYER), path, card)
+    write_encoder(
+        keras.Sequential([keras.Input(model.input_shape[1:], name="images"), *body], name=ENCODER_LAYER), path, card
+    )
 
 
 def _check_shapes(path: Path, encoder: Any) -> None:

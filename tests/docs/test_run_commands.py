@@ -86,7 +86,7 @@ NAMES = {
 BEGUN = re.compile(r"galaxy-exp (sweep|check) sweeps/(gz2|pretrained|quickstart)\.yaml\b(?!.*galaxy10-sdss)")
 
 ELSEWHERE = {
-    "galaxy-exp encoders pretrain -o wide.keras --images 50000 --set filters_1=64 --set filters_2=128": (
+    "galaxy-exp encoders pretrain -o wide.keras --images 50000 --set space.filters_1=64": (
         "tests/sweep/test_pretraining.py"
     ),
     "galaxy-exp data fetch galaxy10-sdss": "tests/data/test_fetch.py",

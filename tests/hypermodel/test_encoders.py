@@ -24,7 +24,7 @@ def a_map(shape=SHAPE, seed=1):
     layers = keras.layers
     return keras.Sequential(
         [
-            keras.Input(shape),
+            keras.Input(shape, name="images"),
             layers.Rescaling(1 / 255, name="rescaling"),
             layers.Conv2D(4, 3, padding="same", use_bias=False, name="conv"),
             layers.BatchNormalization(name="norm"),

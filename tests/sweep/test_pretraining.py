@@ -20,15 +20,15 @@ training: {epochs: 1, precision: float32, deterministic: true}
 search: {baseline: false, max_trials: 1, enqueue: [{start: small.keras}]}
 registry: {model: started, finalists: 0}
 """
-SMALL = ("--images", "120", "--image-size", "32", "--epochs", "1", "--set", "filters_1=16", "--set", "filters_2=16")
+SMALL = ("--images", "120", "--image-size", "32", "--epochs", "1", "--set", "space.filters_1=16")
 
 
 def test_one_network_is_trained():
-    config = pretraining_sweep(200, 3, 7, 32, ["n_blocks=3"])
+    config = pretraining_sweep(200, 3, 7, 32, ["space.n_blocks=3"])
     assert config.data.simulated.n_images == 200
     assert (config.training.epochs, config.search.max_trials, config.space["n_blocks"]) == (3, 1, 3)
-    with pytest.raises(ConfigError, match="--set n_blocks: one network is trained; expected a single value"):
-        pretraining_sweep(200, 3, 7, 32, ["n_blocks={values: [2, 3]}"])
+    with pytest.raises(ConfigError, match=r"--set space.n_blocks: one network is trained; expected a single value"):
+        pretraining_sweep(200, 3, 7, 32, ["space.n_blocks={values: [2, 3]}"])
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,8 @@ def test_one_network_is_trained():
     [
         (("-o", "body.h5"), "--output body.h5: expected a name ending in .keras"),
         (("-o", "nowhere/body.keras"), "no such folder: nowhere"),
-        (("-o", "body.keras", "--set", "n_blocks={min: 1, max: 2}"), "expected a single value"),
+        (("-o", "body.keras", "--set", "space.n_blocks={min: 1, max: 2}"), "expected a single value"),
+        (("-o", "body.keras", "--set", "n_blocks=3"), "--set n_blocks=3: expected space.NAME=VALUE"),
     ],
 )
 def test_bad_input_is_one_line(project, arguments, message):
