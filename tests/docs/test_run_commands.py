@@ -83,9 +83,12 @@ NAMES = {
 }
 """What the pages speak of, and what there is."""
 
-BEGUN = re.compile(r"galaxy-exp (sweep|check) (sweeps/gz2\.yaml|sweeps/quickstart\.yaml)\b(?!.*galaxy10-sdss)")
+BEGUN = re.compile(r"galaxy-exp (sweep|check) sweeps/(gz2|pretrained|quickstart)\.yaml\b(?!.*galaxy10-sdss)")
 
 ELSEWHERE = {
+    "galaxy-exp encoders pretrain -o wide.keras --images 50000 --set space.filters_1=64": (
+        "tests/sweep/test_pretraining.py"
+    ),
     "galaxy-exp data fetch galaxy10-sdss": "tests/data/test_fetch.py",
     "galaxy-exp evaluate folder_of_classes/ --map Edge-on=edge_on --format json -o evaluation/": (
         "tests/registry/test_labelled.py"

@@ -8,7 +8,7 @@ from galaxy_exp.config import load_sweep
 from galaxy_exp.hypermodel.discovery import discover_space
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.search.building import check_names
-from galaxy_exp.space.overrides import build_space
+from galaxy_exp.space.overrides import build_space, listed_texts
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,4 +26,6 @@ def test_sweep_file_is_valid(path: Path) -> None:
     check_names(config.search)
     if config.hypermodel == "galaxy-cnn":
         hypermodel = GalaxyCNN((69, 69, 3), 10)
+        if "start" in config.space:
+            hypermodel.offer(listed_texts(config.space["start"]))
         build_space(hypermodel, config.space, discover_space(hypermodel))
