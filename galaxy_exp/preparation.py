@@ -176,11 +176,16 @@ def _discover(
     say: Say,
 ) -> tuple[Any, SearchSpace]:
     """The hypermodel, and the space that it declares in `build` and in `fit`, if it defines `fit`."""
-    from galaxy_exp.hypermodel.discovery import discover_space
-    from galaxy_exp.hypermodel.loading import load_hypermodel
+    from galaxy_exp.hypermodel import GalaxyCNN, discover_space, load_hypermodel
+    from galaxy_exp.space.overrides import listed_texts
     from galaxy_exp.training.fit_probe import FitRehearsal
 
     hypermodel = load_hypermodel(reference, images.shape[1:], n_classes)
+    if isinstance(hypermodel, GalaxyCNN) and "start" in config.space:
+        try:
+            hypermodel.offer(listed_texts(config.space["start"]))
+        except ConfigError as error:
+            raise ConfigError([f"space.{problem}" for problem in error.problems]) from None
     rehearsal = FitRehearsal(config.hypermodel, images, labels, n_classes, config.training.epochs)
     with redirect_stdout(sys.stderr):  # keeps what a user's `build` prints out of JSON output
         return hypermodel, discover_space(hypermodel, name=config.hypermodel, probe_fit=rehearsal, note=say)

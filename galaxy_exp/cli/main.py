@@ -27,6 +27,7 @@ COMMANDS = {
     "ui": ("galaxy_exp.cli.sweeps", "ui_command"),
     "models": ("galaxy_exp.cli.models", "models_command"),
     "data": ("galaxy_exp.cli.data", "data_command"),
+    "encoders": ("galaxy_exp.cli.encoders", "encoders_command"),
     "reproduce": ("galaxy_exp.cli.sweep", "reproduce_command"),
     "predict": ("galaxy_exp.cli.predict", "predict_command"),
     "evaluate": ("galaxy_exp.cli.evaluate", "evaluate_command"),

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from galaxy_exp.cli.output import format_duration, print_rows
+from galaxy_exp.encoder_file import describe_start
 from galaxy_exp.errors import ConfigError, JournalError
 from galaxy_exp.evaluation.selection import standings
 from galaxy_exp.folders import SweepFolder
@@ -115,6 +116,7 @@ def describe_sweep(record: SweepRecord) -> dict[str, Any]:
         "best_objective": best[0].objective_value(record.objective) if best else None,
         "finalists": {standing.finalist: str(standing) for standing in standings(record)} or None,
         "winner": record.winner,
+        "started_from": describe_start(record.winning_trial.values) if record.winning_trial else None,
         "sealed_test": {number: _short_report(report) for number, report in record.test_reports.items()},
         "gain_over_baseline": {metric: gain.to_dict() for metric, gain in record.gains.items()} or None,
         "test_opening": record.opening or None,

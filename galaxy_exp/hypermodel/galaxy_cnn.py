@@ -10,8 +10,11 @@ import keras
 import keras_tuner
 from numpy.typing import NDArray
 
+from galaxy_exp.encoder_file import SCRATCH
+from galaxy_exp.errors import ConfigError
 from galaxy_exp.hypermodel.batches import Batches, feed
 from galaxy_exp.hypermodel.class_balance import class_weights
+from galaxy_exp.hypermodel.encoders import ENCODER_LAYER, check_encoder
 from galaxy_exp.hypermodel.galaxy_network import build_network
 from galaxy_exp.hypermodel.galaxy_space import LIMITS, declare_hyperparameters
 from galaxy_exp.hypermodel.on_device import fit_batches
@@ -32,6 +35,11 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
     Args:
         image_shape: (height, width, channels) of the uint8 images.
         n_classes: labels are integers in 0..n_classes-1.
+        starts: what the network may start from: `scratch`, `pretrained`, names of encoders' `.keras` files. If any are
+            stated, `start` is a hyperparameter; else the network starts from scratch.
+
+    Raises:
+        ConfigError: no network can start from one of `starts`; one line for each.
     """
 
     declares_everything = True
@@ -40,25 +48,44 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
     limits: Mapping[str, tuple[float, float]] = LIMITS
     """How far a sweep file may widen a hyperparameter."""
 
-    def __init__(self, image_shape: Sequence[int], n_classes: int) -> None:
+    def __init__(self, image_shape: Sequence[int], n_classes: int, starts: Sequence[str] = ()) -> None:
         super().__init__(name="galaxy_cnn")
         height, width, channels = image_shape
         self.image_shape = (height, width, channels)
         self.n_classes = n_classes
+        self.encoders: dict[str, str] | None = None
+        if starts:
+            self.offer(starts)
+
+    def offer(self, starts: Sequence[str]) -> None:
+        """Makes `start` a hyperparameter with these values; see the constructor."""
+        encoders, problems = {}, []
+        for start in dict.fromkeys(starts):
+            try:
+                if start != SCRATCH:
+                    encoders[start] = check_encoder(start, self.image_shape)
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+        self.encoders = encoders
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         """Declares the whole space in `hp`."""
-        declare_hyperparameters(hp)
+        declare_hyperparameters(hp, self.encoders)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Sequential:
         """The compiled network for the values in `hp`: uint8 images in, float32 probabilities out.
 
         Reports `loss`, `accuracy` and `macro_f1`. XLA is off except on JAX, which computes nothing fast without.
         """
-        values = declare_hyperparameters(hp)
+        values = declare_hyperparameters(hp, self.encoders)
         model = build_network(values, self.image_shape, self.n_classes)
+        optimizer = build_optimizer(values)
+        if values.body_rate not in (None, 1.0):
+            optimizer.scale_rate(model.get_layer(ENCODER_LAYER).trainable_variables, values.body_rate)
         model.compile(
-            optimizer=build_optimizer(values),
+            optimizer=optimizer,
             loss=build_loss(values.label_smoothing),
             metrics=["accuracy", MacroF1(self.n_classes)],
             jit_compile=keras.backend.backend() == "jax",
@@ -88,7 +115,7 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
             seed: of the order of the images; None draws one from Python's generator.
             kwargs: further arguments of `keras.Model.fit`.
         """
-        values = declare_hyperparameters(hp)
+        values = declare_hyperparameters(hp, self.encoders)
         weights = class_weights(y, self.n_classes, values.class_weighting)
         balanced = values.class_weighting == "sampling"
         order_seed = random.getrandbits(32) if seed is None else seed

@@ -8,7 +8,9 @@ from typing import Any
 
 import keras
 
+from galaxy_exp.encoder_file import SCRATCH
 from galaxy_exp.hypermodel.augmentation import AugmentationLayer, RandomAffine, RandomDihedral, RandomFlips
+from galaxy_exp.hypermodel.encoders import HEAD_BEGINS, encoder_layers
 from galaxy_exp.hypermodel.galaxy_space import NetworkValues
 
 __all__ = ["FastDropout", "build_network", "convolution_widths"]
@@ -32,8 +34,12 @@ def build_network(values: NetworkValues, image_shape: ImageShape, n_classes: int
     layers = [
         keras.Input(image_shape, dtype="uint8", name="images"),
         *_augmentation_layers(values),
-        keras.layers.Rescaling(1.0 / 255.0, dtype="float32", name="rescaling"),
-        *_convolution_layers(values, image_shape),
+        *_body_layers(values, image_shape),
+    ]
+    gives_features = values.start != SCRATCH and len(layers[-1].output_shape) == 2
+    layers += [
+        FastDropout(values.dropout_1, name=HEAD_BEGINS),
+        *([] if gives_features else _map_to_features(values)),
         *_head_layers(values, n_classes),
     ]
     return keras.Sequential(layers, name="galaxy_cnn")
@@ -74,6 +80,14 @@ def _augmentation_layers(values: NetworkValues) -> list[keras.layers.Layer]:
     return [make(name="augmentation") for make in makers[values.augmentation]]
 
 
+def _body_layers(values: NetworkValues, image_shape: ImageShape) -> Iterator[keras.layers.Layer]:
+    if values.start != SCRATCH:
+        yield from encoder_layers(values.start, values.encoder, image_shape, trainable=not values.is_frozen)
+        return
+    yield keras.layers.Rescaling(1.0 / 255.0, dtype="float32", name="rescaling")
+    yield from _convolution_layers(values, image_shape)
+
+
 def _convolution_layers(values: NetworkValues, image_shape: ImageShape) -> Iterator[keras.layers.Layer]:
     """The blocks: convolutions, the last of which is pooled.
 
@@ -91,7 +105,6 @@ def _convolution_layers(values: NetworkValues, image_shape: ImageShape) -> Itera
             pool = [keras.layers.MaxPooling2D(2, name=f"pool_{block}")] if is_pooled else []
             yield from _convolution(values, width, padding, f"{block}_{index}", pool)
         side //= 2 if side >= 2 else 1
-    yield FastDropout(values.dropout_1, name="dropout_1")
 
 
 def _convolution(
@@ -110,11 +123,13 @@ def _convolution(
     yield keras.layers.Activation("relu", name=f"relu_{suffix}")
 
 
-def _head_layers(values: NetworkValues, n_classes: int) -> Iterator[keras.layers.Layer]:
+def _map_to_features(values: NetworkValues) -> list[keras.layers.Layer]:
     if values.head == "gap":
-        yield keras.layers.GlobalAveragePooling2D(name="average")
-    else:
-        yield keras.layers.Flatten(name="flatten")
+        return [keras.layers.GlobalAveragePooling2D(name="average")]
+    return [keras.layers.Flatten(name="flatten")]
+
+
+def _head_layers(values: NetworkValues, n_classes: int) -> Iterator[keras.layers.Layer]:
     if values.dense_width:
         yield keras.layers.Dense(values.dense_width, activation="relu", name="dense")
     yield FastDropout(values.dropout_2, name="dropout_2")

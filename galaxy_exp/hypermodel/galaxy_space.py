@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import keras_tuner
+
+from galaxy_exp.encoder_file import SCRATCH
 
 __all__ = ["AUGMENTATIONS", "CLASS_WEIGHTINGS", "LIMITS", "MAX_BLOCKS", "NetworkValues", "declare_hyperparameters"]
 
@@ -26,6 +29,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "filters_1": (1, 2048),
     "filters_2": (1, 2048),
     "kernel_size": (1, 15),
+    "body_rate": (0.0, 10.0),
     "dropout_1": (0.0, 0.95),
     "dropout_2": (0.0, 0.95),
     "dense_width": (0, 16384),
@@ -41,7 +45,8 @@ Augmentation = Literal["none", "flips", "flips+rotations", "flips+rotations+shif
 
 @dataclass(frozen=True, slots=True)
 class NetworkValues:
-    """One point of the space. A conditional hyperparameter that is not active is None."""
+    """One point of the space. A conditional hyperparameter that is not active is None: so are those of the body,
+    `n_blocks` to `batch_norm`, of a network that starts from an encoder."""
 
     n_blocks: int
     convs_per_block: int | None
@@ -62,21 +67,58 @@ class NetworkValues:
     schedule: Literal["constant", "cosine"]
     label_smoothing: float
     class_weighting: Literal["none", "sqrt", "balanced", "sampling"]
+    start: str = SCRATCH
+    """`scratch`, `pretrained` or the name of an encoder's file."""
+    encoder: str | None = None
+    """The identity of the encoder; see `galaxy_exp.encoder_file.describe_encoder`."""
+    body_rate: float | None = None
+    """The learning rate of the encoder, as a factor of that of the head; 0: it is frozen."""
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the network starts from an encoder that is not trained."""
+        return self.start != SCRATCH and self.body_rate == 0
 
 
-def declare_hyperparameters(hp: keras_tuner.HyperParameters) -> NetworkValues:
+def declare_hyperparameters(
+    hp: keras_tuner.HyperParameters, encoders: Mapping[str, str] | None = None
+) -> NetworkValues:
     """Declares every hyperparameter and returns their values in `hp`.
 
     The defaults together are the network of astroNN's Galaxy10 tutorial: Conv32, Conv64, MaxPool, Dropout 0.25,
     Flatten, Dense128, Dropout 0.5, with Adam at 0.001 and batches of 32. An entry that is already in `hp` under the
     same name and condition wins over the one declared here: that is how a sweep file narrows, widens or fixes it.
+
+    Args:
+        encoders: the values of `start` but `scratch`, with the identity of each encoder; None: `start` is not declared,
+            unless it is in `hp` already.
     """
-    network = _declare_network(hp)
+    if any(entry.name == "start" for entry in hp.space):
+        encoders = {entry.conditions[0].values[0]: entry.value for entry in hp.space if entry.name == "encoder"}
+    if encoders is None:
+        network = {**_declare_body(hp), **_declare_head(hp)}
+    else:
+        network = {**_declare_start(hp, encoders), **_declare_head(hp)}
     training = _declare_training(hp)
     return NetworkValues(**network, **training)
 
 
-def _declare_network(hp: keras_tuner.HyperParameters) -> dict[str, Any]:
+def _declare_start(hp: keras_tuner.HyperParameters, encoders: Mapping[str, str]) -> dict[str, Any]:
+    values = {"start": hp.Choice("start", [SCRATCH, *encoders], default=SCRATCH)}
+    with hp.conditional_scope("start", [SCRATCH]):
+        values |= _declare_body(hp)
+    for start, identity in encoders.items():
+        with hp.conditional_scope("start", [start]):
+            found = hp.Fixed("encoder", identity)
+        if start == values["start"]:
+            values["encoder"] = found
+    if encoders:
+        with hp.conditional_scope("start", list(encoders)):
+            values["body_rate"] = hp.Choice("body_rate", [0.0, 0.1, 0.3, 1.0], default=1.0)
+    return values
+
+
+def _declare_body(hp: keras_tuner.HyperParameters) -> dict[str, Any]:
     values = {"n_blocks": hp.Int("n_blocks", 1, MAX_BLOCKS, default=1)}
     with hp.conditional_scope("n_blocks", list(range(2, MAX_BLOCKS + 1))):
         values["convs_per_block"] = hp.Choice("convs_per_block", [1, 2], default=1)
@@ -85,6 +127,11 @@ def _declare_network(hp: keras_tuner.HyperParameters) -> dict[str, Any]:
     values["filters_2"] = hp.Choice("filters_2", [16, 32, 64, 128], default=64)
     values["kernel_size"] = hp.Choice("kernel_size", [3, 5], default=3)
     values["batch_norm"] = hp.Boolean("batch_norm", default=False)
+    return values
+
+
+def _declare_head(hp: keras_tuner.HyperParameters) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     values["dropout_1"] = hp.Float("dropout_1", 0.0, 0.6, step=0.05, default=0.25)
     values["head"] = hp.Choice("head", ["flatten", "gap"], default="flatten")
     values["dense_width"] = hp.Choice("dense_width", [0, 64, 128, 256, 512], default=128)

@@ -8,6 +8,7 @@ whole step, with the same formula. Other backends compile Keras's.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -49,9 +50,26 @@ def cosine_schedule(peak: float, steps: int) -> keras.optimizers.schedules.Learn
     )
 
 
-class _FusedAdamStep(keras.optimizers.Adam):  # type: ignore[misc]
+class _BodyRate:
+    """Some variables of a network, those of its body, are trained at a rate of their own."""
+
+    _body: frozenset[Any] = frozenset()
+    _factor = 1.0
+
+    def scale_rate(self, body: Iterable[keras.Variable], factor: float) -> None:
+        """From now on, the rate for the variables of `body` is `factor` times the learning rate."""
+        self._body = frozenset(map(self._var_key, body))  # type: ignore[attr-defined]
+        self._factor = factor
+
+    def _rate_of(self, variable: Any, learning_rate: Any) -> Any:
+        is_scaled = self._body and self._var_key(variable) in self._body  # type: ignore[attr-defined]
+        return learning_rate * self._factor if is_scaled else learning_rate
+
+
+class _FusedAdamStep(_BodyRate, keras.optimizers.Adam):  # type: ignore[misc]
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """One step of one variable, from a gradient of its shape."""
+        learning_rate = self._rate_of(variable, learning_rate)
         if keras.backend.backend() != "tensorflow" or self.amsgrad:
             super().update_step(gradient, variable, learning_rate)
             return
@@ -84,11 +102,12 @@ class FusedAdamW(_FusedAdamStep, keras.optimizers.AdamW):  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable("galaxy_exp")
-class FusedSGD(keras.optimizers.SGD):  # type: ignore[misc]
+class FusedSGD(_BodyRate, keras.optimizers.SGD):  # type: ignore[misc]
     """`keras.optimizers.SGD`."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """One step of one variable, from a gradient of its shape."""
+        learning_rate = self._rate_of(variable, learning_rate)
         if keras.backend.backend() != "tensorflow" or self.momentum == 0:
             super().update_step(gradient, variable, learning_rate)
             return

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from galaxy_exp.data.prepared import PreparedData
+from galaxy_exp.encoder_file import describe_start
 from galaxy_exp.evaluation.confidence import COVERAGES_SHOWN
 from galaxy_exp.evaluation.metrics import METRIC_LABELS, RARE
 from galaxy_exp.evaluation.selection import standings
@@ -89,6 +90,8 @@ def _training_lines(record: SweepRecord, winner: TrialRecord) -> Iterator[str]:
         f"{'not known' if value is None else f'{value:.4f}'} on validation images"
     )
     yield f"- hyperparameters: {', '.join(f'{name} = {short_value(entry)}' for name, entry in winner.values.items())}"
+    if (start := describe_start(winner.values)) is not None:
+        yield f"- started from the encoder {start}, and then trained on the images above"
     if winner.result is not None:
         yield f"- epochs: {winner.result.epochs}, the best was {winner.result.best_epoch}"
     yield f"- seed: {winner.seed} (sweep {record.config.search.seed}, split {record.config.data.split.seed})"

@@ -13,7 +13,7 @@ from galaxy_exp.space.domains import grid_value
 from galaxy_exp.space.search_space import Hyperparameter, Kind, SearchSpace, Values
 from galaxy_exp.wording import did_you_mean
 
-__all__ = ["build_space", "complete_configuration"]
+__all__ = ["build_space", "complete_configuration", "listed_texts"]
 
 Limits = tuple[float, float] | None
 
@@ -95,6 +95,12 @@ def complete_configuration(
     if problems:
         raise ConfigError(problems)
     return values
+
+
+def listed_texts(entry: SpaceEntry) -> list[str]:
+    """The texts that a sweep file lists for a hyperparameter; empty if it has other values."""
+    values = entry.values if isinstance(entry, ValuesSpace) else () if isinstance(entry, RangeSpace) else (entry,)
+    return [value for value in values if isinstance(value, str)]
 
 
 def _unknown_names(where: str, found: Mapping[str, Any], space: SearchSpace) -> list[str]:

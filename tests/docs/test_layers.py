@@ -29,11 +29,12 @@ GROUND = {
     "wording",
     "interrupts",
 }
-BASE = GROUND | {"folders", "checkpoint_file", "config", "space"}
+BASE = GROUND | {"folders", "checkpoint_file", "encoder_file", "config", "space"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{part: set() for part in GROUND},
     "folders": {"errors"},
     "checkpoint_file": {"errors", "records", "folders"},
+    "encoder_file": {"errors", "folders"},
     "config": {"errors", "records", "redaction", "wording", "interrupts", "search_methods"},
     "space": {"errors", "records", "wording", "config"},
     "data": BASE,
@@ -50,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "check": BASE | {"data", "hypermodel", "search", "journal", "training", "execution", "preparation"},
 }
 """By part of the package. `sweep` and `cli` may import all of these."""
-TOP = {"sweep", "preparation", "sweep_report", "reproduce", "tell", "cli", "__init__", "__main__"}
+TOP = {"sweep", "pretraining", "preparation", "sweep_report", "reproduce", "tell", "cli", "__init__", "__main__"}
 
 OWNERS = {
     "mlflow": {"tracking", "registry"},

@@ -1,0 +1,135 @@
+"""The file of an encoder, from which a network may start: where it is, its card and its digest. It needs no Keras.
+
+An encoder is a `.keras` file of a model from images, with values from 0 to 255, to a spatial map or to features. Its
+input size, the order of channels and the scaling of values are part of it. `card.json` in it says how it was made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import zipfile
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from galaxy_exp.errors import ConfigError, reason_of
+from galaxy_exp.folders import write_atomically
+
+__all__ = [
+    "PACKAGED",
+    "PRETRAINED",
+    "SCRATCH",
+    "SIMULATED",
+    "describe_encoder",
+    "describe_start",
+    "file_sha256",
+    "find_encoder",
+    "pack_encoder",
+    "read_card",
+]
+
+SCRATCH, PRETRAINED = "scratch", "pretrained"
+"""Values of `start` that are no file."""
+
+SIMULATED = "SIMULATED galaxies"
+"""`trained_on` in the card of an encoder that was trained on simulated galaxies alone."""
+
+PACKAGED = Path(__file__).parent / "hypermodel" / "pretrained.keras"
+"""The encoder that `pretrained` means. Its card has the command that made it."""
+
+_CARD = "card.json"
+_DATE = (1980, 1, 1, 0, 0, 0)
+_EXPECTED = f"expected {SCRATCH}, {PRETRAINED} or a .keras file"
+_SHOWN = 16
+"""Digits of the digest by which a sweep knows an encoder."""
+
+
+def find_encoder(start: str) -> Path:
+    """The file that a value of `start` means: in the current folder, else in a folder from which modules are imported.
+
+    The latter have the folder of the sweep's driver also in a worker that runs elsewhere.
+
+    Raises:
+        ConfigError: there is none; one line.
+    """
+    if start == PRETRAINED:
+        return PACKAGED
+    if not start.endswith(".keras"):
+        raise ConfigError(f"start: {start!r} was found; {_EXPECTED}")
+    found = next((path for folder in ("", *sys.path) if (path := Path(folder, start)).is_file()), None)
+    if found is None:
+        raise ConfigError(f"start: {start}: no such file in {Path.cwd()}; {_EXPECTED}")
+    return found
+
+
+def describe_encoder(path: Path) -> str:
+    """`SIMULATED galaxies, sha256 0123456789abcdef`: what it was trained on, if its card says so, and its digest."""
+    trained_on = read_card(path).get("trained_on")
+    digest = f"sha256 {file_sha256(path)[:_SHOWN]}"
+    return f"{trained_on}, {digest}" if trained_on else digest
+
+
+def describe_start(values: Mapping[str, Any]) -> str | None:
+    """`pretrained (SIMULATED galaxies, sha256 0123456789abcdef)`: what a network of GalaxyCNN started from.
+
+    Args:
+        values: its hyperparameters.
+
+    Returns:
+        None if it is not among them that an encoder was used.
+    """
+    return f"{values['start']} ({values['encoder']})" if "start" in values and "encoder" in values else None
+
+
+def file_sha256(path: Path) -> str:
+    """The digest of a file, 64 hexadecimal digits."""
+    status = path.stat()
+    return _sha256(path.resolve(), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=16)
+def _sha256(path: Path, _modified: int, _size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """What the file says about how it was made; empty without a card.
+
+    Raises:
+        ConfigError: the file is no archive, or its card is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if _CARD not in archive.namelist():
+                return {}
+            card: dict[str, Any] = json.loads(archive.read(_CARD))
+            return card
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"start: {path}: not a .keras file: {reason_of(error)}") from error
+
+
+def pack_encoder(saved: Path, path: Path, card: Mapping[str, Any]) -> None:
+    """Writes a `.keras` file with a card, without the date of saving: equal models and cards give equal files.
+
+    Args:
+        saved: the model as Keras saved it.
+        path: of the file to write; an existing one is replaced.
+    """
+    with zipfile.ZipFile(saved) as archive:
+        members = {name: archive.read(name) for name in sorted(archive.namelist())}
+    metadata = json.loads(members["metadata.json"])
+    members["metadata.json"] = json.dumps({**metadata, "date_saved": ""}).encode()
+    members[_CARD] = json.dumps(dict(card), indent=1, sort_keys=True).encode()
+
+    def write(target: Path) -> None:
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
+            for name, content in members.items():
+                entry = zipfile.ZipInfo(name, _DATE)
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                packed.writestr(entry, content)
+
+    write_atomically(path, write)

@@ -1,0 +1,145 @@
+"""Encoders: a trained model from a file as the body of GalaxyCNN."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from galaxy_exp.encoder_file import describe_encoder, find_encoder, pack_encoder
+from galaxy_exp.errors import ConfigError, reason_of
+
+__all__ = [
+    "ENCODER_LAYER",
+    "HEAD_BEGINS",
+    "check_encoder",
+    "cut_encoder",
+    "encoder_layers",
+    "load_encoder",
+    "write_encoder",
+]
+
+ENCODER_LAYER = "encoder"
+"""Name of the layer of GalaxyCNN that is the encoder, a model."""
+
+HEAD_BEGINS = "dropout_1"
+"""Name of the first layer of GalaxyCNN after its body."""
+
+_IN_FLOAT32 = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Resizing)
+"""Layers on raw values, which bfloat16 would round to 8 bits."""
+
+
+def check_encoder(start: str, image_shape: tuple[int, int, int]) -> str:
+    """Checks that a network can start from this encoder, and returns its identity, see `describe_encoder`.
+
+    Raises:
+        ConfigError: it cannot; one line.
+    """
+    encoder = load_encoder(start)
+    _needs_grey_repeated(start, encoder, image_shape)
+    return describe_encoder(find_encoder(start))
+
+
+def load_encoder(start: str, identity: str | None = None) -> keras.Model:
+    """The model of a file, in the global precision, named "encoder"; nothing in the file is executed.
+
+    Args:
+        start: `pretrained`, or the name of a `.keras` file.
+        identity: what `describe_encoder` has to return for the file; None: anything.
+
+    Raises:
+        ConfigError: one line: there is no such file, it is another one than expected, it is no Keras model, or no model
+            from images (n, height, width, channels) to a map (n, height, width, channels) or features (n, channels).
+    """
+    path = find_encoder(start)
+    found = describe_encoder(path)
+    if identity is not None and found != identity:
+        raise ConfigError(f"start: {path} is another file than the sweep began with: {found}; expected {identity}")
+    try:
+        encoder = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # a damaged file can raise anything
+        raise ConfigError(f"start: {path}: no Keras model that loads in safe mode: {reason_of(error)}") from error
+    _check_shapes(path, encoder)
+    policy = keras.config.dtype_policy()
+    for layer in encoder._flatten_layers(include_self=False):
+        if not isinstance(layer, (*_IN_FLOAT32, keras.Model)):
+            layer.dtype_policy = policy
+    encoder.name = ENCODER_LAYER
+    return encoder
+
+
+def encoder_layers(
+    start: str, identity: str | None, image_shape: tuple[int, int, int], *, trainable: bool
+) -> Iterator[keras.layers.Layer]:
+    """The layers from images of any dtype, values from 0 to 255, to the encoder's output.
+
+    Images of another size are resized to that of the encoder; one channel is repeated if it takes three.
+    """
+    encoder = load_encoder(start, identity)
+    encoder.trainable = trainable
+    yield keras.layers.Rescaling(1.0, dtype="float32", name="as_float32")
+    if _needs_grey_repeated(start, encoder, image_shape):
+        grey = keras.Input(image_shape, name="grey")
+        colours = keras.layers.Concatenate(dtype="float32", name="repeat")([grey] * 3)
+        yield keras.Model(grey, colours, name="grey_to_colours")
+    height, width = encoder.input_shape[1:3]
+    if height is not None and width is not None and (height, width) != image_shape[:2]:
+        yield keras.layers.Resizing(height, width, dtype="float32", name="encoder_size")
+    yield encoder
+
+
+def write_encoder(encoder: keras.Model, path: Path, card: Mapping[str, Any]) -> None:
+    """Writes an encoder with its card: equal weights and cards give equal files.
+
+    Args:
+        path: of the `.keras` file; an existing one is replaced when the new one is complete.
+        card: `trained_on` in words, which stands in the cards of the networks that start from it, and any other facts.
+
+    Raises:
+        ConfigError: it is no encoder; see `load_encoder`.
+    """
+    _check_shapes(path, encoder)
+    with tempfile.TemporaryDirectory(prefix="galaxy_exp_encoder_") as folder:
+        saved = Path(folder, "encoder.keras")
+        encoder.save(saved)
+        pack_encoder(saved, path, card)
+
+
+def cut_encoder(model_file: Path, path: Path, card: Mapping[str, Any]) -> None:
+    """Writes the body of a trained GalaxyCNN, all layers before its head, as an encoder; see `write_encoder`.
+
+    Args:
+        model_file: as a trial leaves it, in float32 and without augmentation.
+    """
+    model = keras.saving.load_model(model_file, compile=False, safe_mode=True)
+    names = [layer.name for layer in model.layers]
+    body = model.layers[: names.index(HEAD_BEGINS)]
+    write_encoder(keras.Sequential([keras.Input(model.input_shape[1:]), *body], name=ENCODER_LAYER), path, card)
+
+
+def _check_shapes(path: Path, encoder: Any) -> None:
+    inputs, outputs = (getattr(encoder, name, None) or [] for name in ("inputs", "outputs"))
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ConfigError(f"start: {path}: {len(inputs)} inputs and {len(outputs)} outputs; expected one of each")
+    if len(inputs[0].shape) != 4 or inputs[0].shape[-1] not in (1, 3):
+        raise ConfigError(
+            f"start: {path}: its input is {inputs[0].shape}; expected images (n, height, width, 1 or 3 channels)"
+        )
+    if len(outputs[0].shape) not in (2, 4) or outputs[0].shape[-1] is None:
+        raise ConfigError(
+            f"start: {path}: its output is {outputs[0].shape}; expected a map (n, height, width, channels) or features "
+            "(n, channels)"
+        )
+
+
+def _needs_grey_repeated(start: str, encoder: keras.Model, image_shape: tuple[int, int, int]) -> bool:
+    """Whether the images have one channel and the encoder takes three."""
+    expected, found = encoder.input_shape[-1], image_shape[-1]
+    if expected == found:
+        return False
+    if (found, expected) == (1, 3):
+        return True
+    raise ConfigError(f"start: {start} takes images of {expected} channel(s), and the images have {found}")

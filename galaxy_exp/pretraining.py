@@ -1,0 +1,158 @@
+"""An encoder pretrained on simulated galaxies: a sweep of one trial, of whose network the body is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from galaxy_exp.config import SweepConfig, parse_sweep
+from galaxy_exp.config.reading import as_journaled, parse_overrides
+from galaxy_exp.encoder_file import SIMULATED
+from galaxy_exp.errors import ConfigError, JournalError
+from galaxy_exp.execution.observers import Observer
+from galaxy_exp.folders import ProjectFolder, SweepFolder
+from galaxy_exp.journal.journal import is_running, read_record
+from galaxy_exp.quiet import import_keras_quietly
+from galaxy_exp.sweep import SweepResult, resume_sweep, run_sweep
+
+__all__ = ["EPOCHS", "IMAGES", "pretrain_encoder", "pretraining_sweep"]
+
+IMAGES, EPOCHS = 24000, 16
+"""Of the encoder that comes with the package."""
+
+NETWORK: Mapping[str, Any] = {
+    "n_blocks": 4,
+    "convs_per_block": 1,
+    "width_growth": 2.0,
+    "filters_1": 32,
+    "filters_2": 64,
+    "kernel_size": 3,
+    "batch_norm": True,
+    "head": "gap",
+    "dense_width": 0,
+    "dropout_1": 0.0,
+    "dropout_2": 0.3,
+    "augmentation": "flips+rotations+shift+zoom",
+    "learning_rate": 2e-3,
+    "batch_size": 64,
+    "optimizer": "adam",
+    "schedule": "cosine",
+    "label_smoothing": 0.05,
+    "class_weighting": "none",
+}
+"""The network and its training, unless stated otherwise."""
+
+_NAME = "encoder"
+
+Say = Callable[[str], None]
+
+
+def pretraining_sweep(
+    n_images: int, epochs: int, seed: int, image_size: int, settings: Sequence[str] = ()
+) -> SweepConfig:
+    """The sweep that pretrains: one configuration, trained once on simulated galaxies in ten equal classes.
+
+    Args:
+        settings: `NAME=VALUE` of hyperparameters of GalaxyCNN.
+
+    Raises:
+        ConfigError: one line for each setting that is not possible.
+    """
+    stated = parse_overrides([f"space.{each}" for each in settings]).space
+    problems = [
+        f"--set {name}: one network is trained; expected a single value"
+        for name, value in stated.items()
+        if not isinstance(value, str | bool | int | float)
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return parse_sweep(
+        {
+            "name": _NAME,
+            "data": {
+                "source": "simulated",
+                "simulated": {
+                    "n_images": n_images,
+                    "image_size": image_size,
+                    "seed": seed,
+                    "class_proportions": "equal",
+                },
+                "split": {"validation": 0.08, "test": 0.02, "seed": seed, "duplicates": "identical"},
+            },
+            "space": {**NETWORK, **stated},
+            "training": {"epochs": epochs, "deterministic": True},
+            "search": {
+                "sampler": "random",
+                "scheduler": "none",
+                "max_trials": 1,
+                "baseline": False,
+                "seed": seed,
+                "max_failures": 1,
+            },
+            "registry": {"model": f"simulated-{_NAME}", "finalists": 0},
+        }
+    )
+
+
+def pretrain_encoder(
+    config: SweepConfig, path: Path, *, observers: Sequence[Observer] = (), say: Say = lambda _: None
+) -> SweepResult:
+    """Runs the sweep, or continues an unfinished one of the same content, and writes the winner's body to `path`.
+
+    Raises:
+        As `run_sweep`.
+    """
+    unfinished = _find_unfinished(config)
+    if unfinished is None:
+        result = run_sweep(config, observers=observers, say=say)
+    else:
+        say(f"continuing {unfinished.sweep_id}, which was interrupted")
+        result = resume_sweep(unfinished.sweep_id, observers=observers, say=say)
+    import_keras_quietly()
+    from galaxy_exp.hypermodel.encoders import cut_encoder
+
+    model = SweepFolder(result.folder).model(result.winner.number)
+    cut_encoder(model, path, describe_pretraining(result))
+    return result
+
+
+def describe_pretraining(result: SweepResult) -> dict[str, Any]:
+    """The card of the encoder, in JSON types."""
+    record, winner = result.record, result.winner
+    simulated, trained = record.config.data.simulated, winner.result
+    test = record.winner_test or {}
+    return {
+        "trained_on": SIMULATED,
+        "simulated": True,
+        "images": simulated.n_images,
+        "image_size": simulated.image_size,
+        "seed": simulated.seed,
+        "epochs": trained.epochs if trained else 0,
+        "predicted": "the ten classes of Galaxy10 SDSS",
+        "network": dict(winner.values),
+        "simulated_test": {name: round(test[name], 4) for name in ("accuracy", "macro_f1") if name in test},
+        "precision": trained.precision if trained else "",
+        "software": dict(record.started.software),
+        "licence": "MIT, as galaxy_exp",
+    }
+
+
+def _find_unfinished(config: SweepConfig) -> SweepFolder | None:
+    """The newest unfinished sweep that would train the same."""
+    wanted = _comparable(config)
+    for folder in reversed(ProjectFolder.default().sweeps()):
+        if not folder.sweep_id.startswith(f"{_NAME}-"):
+            continue
+        try:
+            record = read_record(folder.path)
+        except JournalError:
+            continue
+        if record.ended is None and not is_running(folder.path) and _comparable(record.config) == wanted:
+            return folder
+    return None
+
+
+def _comparable(config: SweepConfig) -> dict[str, Any]:
+    content = as_journaled(config)
+    return {key: content[key] for key in ("data", "space", "training", "search")}

@@ -1,0 +1,195 @@
+"""Encoders from files: what is accepted, the space with `start`, and the networks that start from them."""
+
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from galaxy_exp.config.sweep import ValuesSpace
+from galaxy_exp.encoder_file import PRETRAINED, describe_encoder, file_sha256, read_card
+from galaxy_exp.errors import ConfigError
+from galaxy_exp.hypermodel import GalaxyCNN, discover_space, to_inference_model
+from galaxy_exp.hypermodel.discovery import to_kerastuner
+from galaxy_exp.hypermodel.encoders import ENCODER_LAYER, load_encoder, write_encoder
+from galaxy_exp.space.overrides import build_space, complete_configuration, listed_texts
+from galaxy_exp.space.search_space import SearchSpace
+
+SHAPE = (12, 12, 3)
+BODY = {"n_blocks", "convs_per_block", "width_growth", "filters_1", "filters_2", "kernel_size", "batch_norm"}
+
+
+def a_map(shape=SHAPE, seed=1):
+    keras.utils.set_random_seed(seed)
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input(shape),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(4, 3, padding="same", use_bias=False, name="conv"),
+            layers.BatchNormalization(name="norm"),
+            layers.Activation("relu"),
+        ]
+    )
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_encoder(a_map(), tmp_path / "map.keras", {"trained_on": "SIMULATED galaxies"})
+    pooled = keras.Sequential([*a_map().layers, keras.layers.GlobalAveragePooling2D()])
+    pooled.build((None, *SHAPE))
+    pooled.save(tmp_path / "features.keras")
+    return tmp_path
+
+
+def space_of(hypermodel, **space):
+    return build_space(hypermodel, space, discover_space(hypermodel))
+
+
+def built(hypermodel, **space):
+    return hypermodel.build(to_kerastuner(space_of(hypermodel, **space)))
+
+
+def images(n=6, shape=SHAPE):
+    return np.random.default_rng(0).integers(0, 256, (n, *shape), dtype=np.uint8)
+
+
+def test_without_starts_the_space_has_no_start(folder):
+    names = discover_space(GalaxyCNN(SHAPE, 3)).names
+    assert names[0] == "n_blocks"
+    assert not {"start", "encoder", "body_rate"} & set(names)
+
+
+def test_the_baseline_starts_from_scratch_and_a_body_belongs_to_scratch_alone(folder):
+    hypermodel = GalaxyCNN(SHAPE, 3, ["map.keras", "scratch"])
+    declared = discover_space(hypermodel)
+    assert declared.defaults == {"start": "scratch", **discover_space(GalaxyCNN(SHAPE, 3)).defaults}
+    space = space_of(hypermodel, start=ValuesSpace(values=("map.keras", "scratch")))
+    values = complete_configuration(hypermodel, space, {"start": "map.keras"}, "enqueue", declared)
+    assert not BODY & set(values)
+    assert values["encoder"] == describe_encoder(folder / "map.keras")
+    assert values["encoder"].startswith("SIMULATED galaxies, sha256 ")
+    assert values["body_rate"] == 1.0
+    with pytest.raises(ConfigError, match="n_blocks: has no effect here"):
+        complete_configuration(hypermodel, space, {"start": "map.keras", "n_blocks": 3}, "enqueue", declared)
+
+
+def test_a_worker_finds_in_its_space_all_that_the_sweep_declared(folder):
+    starts = ("map.keras", "scratch", "features.keras")
+    space = space_of(GalaxyCNN(SHAPE, 3, starts), start=ValuesSpace(values=starts))
+    for start in starts:
+        values = space.fill(lambda each, start=start: start if each.name == "start" else each.default)
+        hp = to_kerastuner(SearchSpace.from_config(space.get_config()), values)
+        before = len(hp.space)
+        model = GalaxyCNN(SHAPE, 3).build(hp)  # a worker's knows of no starts
+        assert len(hp.space) == before
+        assert (ENCODER_LAYER in [layer.name for layer in model.layers]) is (start != "scratch")
+
+
+def test_a_changed_file_is_not_used(folder):
+    space = space_of(GalaxyCNN(SHAPE, 3, ["map.keras"]), start="map.keras")
+    write_encoder(a_map(seed=2), folder / "map.keras", {})
+    with pytest.raises(ConfigError, match=r"another file than the sweep began with: sha256 .*; expected SIMULATED"):
+        GalaxyCNN(SHAPE, 3).build(to_kerastuner(space))
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        ("pretraned", "start: 'pretraned' was found; expected scratch, pretrained or a .keras file"),
+        ("none.keras", "start: none.keras: no such file in "),
+        ("damaged.keras", "not a .keras file: "),
+        ("other.keras", "no Keras model that loads in safe mode: "),
+        ("lambda.keras", "no Keras model that loads in safe mode: "),
+        ("flat.keras", r"its input is \(None, 7\); expected images"),
+        ("sequence.keras", r"its output is \(None, 144, 3\); expected a map"),
+        ("grey.keras", r"takes images of 1 channel\(s\), and the images have 3"),
+    ],
+)
+def test_a_file_that_is_no_encoder_is_one_line(folder, start, message):
+    layers = keras.layers
+    (folder / "damaged.keras").write_bytes((folder / "map.keras").read_bytes()[:500])
+    with zipfile.ZipFile(folder / "other.keras", "w") as archive:
+        archive.writestr("readme.txt", "no model")
+    keras.Sequential([keras.Input(SHAPE), layers.Lambda(lambda x: x * 2)]).save(folder / "lambda.keras")
+    keras.Sequential([keras.Input((7,)), layers.Dense(2)]).save(folder / "flat.keras")
+    keras.Sequential([keras.Input(SHAPE), layers.Reshape((144, 3))]).save(folder / "sequence.keras")
+    a_map((12, 12, 1)).save(folder / "grey.keras")
+    with pytest.raises(ConfigError, match=message) as caught:
+        GalaxyCNN(SHAPE, 3, [start])
+    assert "\n" not in str(caught.value)
+
+
+def test_the_network_computes_what_the_encoder_does(folder):
+    model = built(GalaxyCNN(SHAPE, 3, ["map.keras"]), start="map.keras", head="gap", dense_width=0)
+    features = keras.Model(model.inputs, model.get_layer("average").output)
+    expected = np.asarray(a_map()(images().astype("float32"))).mean(axis=(1, 2))
+    np.testing.assert_allclose(features.predict(images(), verbose=0), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("start", ["map.keras", "features.keras"])
+@pytest.mark.parametrize("shape", [SHAPE, (20, 16, 1)])
+def test_raw_images_of_any_size_and_grey_ones(folder, start, shape):
+    hypermodel = GalaxyCNN(shape, 3, [start])
+    model = built(hypermodel, start=start, augmentation="flips+rotations")
+    exported = to_inference_model(model)
+    exported.save(folder / "exported.keras")
+    loaded = keras.saving.load_model(folder / "exported.keras", safe_mode=True)
+    probabilities = loaded.predict(images(shape=shape), verbose=0)
+    assert probabilities.shape == (6, 3)
+    np.testing.assert_allclose(probabilities, model.predict(images(shape=shape), verbose=0), rtol=1e-4, atol=1e-5)
+
+
+def _trained(hypermodel, **space):
+    found = space_of(hypermodel, start="map.keras", learning_rate=1e-3, **space)
+    hp = to_kerastuner(found)
+    keras.utils.set_random_seed(3)
+    model = hypermodel.build(hp)
+    before = [np.array(weight) for weight in model.get_layer(ENCODER_LAYER).get_weights()]
+    hypermodel.fit(hp, model, images(), np.arange(6) % 3, epochs=1, seed=1)
+    return before, model.get_layer(ENCODER_LAYER).get_weights()
+
+
+def test_a_frozen_body_stays_as_it_is(folder):
+    before, after = _trained(GalaxyCNN(SHAPE, 3, ["map.keras"]), body_rate=0.0)
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_the_body_s_rate_is_a_factor_of_the_head_s(folder, optimizer):
+    steps = {}
+    for rate in (1.0, 0.1):
+        before, after = _trained(GalaxyCNN(SHAPE, 3, ["map.keras"]), body_rate=rate, optimizer=optimizer)
+        steps[rate] = after[0] - before[0]
+    assert np.abs(steps[1.0]).max() > 1e-5
+    decayed = 1e-4 if optimizer == "adamw" else 0  # decay is at the rate of the head
+    np.testing.assert_allclose(steps[0.1], 0.1 * steps[1.0], rtol=1e-2, atol=1e-6 + decayed)
+
+
+def test_mixed_precision_computes_the_encoder_in_it_but_not_raw_values(folder, monkeypatch):
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        encoder = load_encoder("map.keras")
+        model = built(GalaxyCNN(SHAPE, 3, ["map.keras"]), start="map.keras")
+        assert to_inference_model(model).get_layer(ENCODER_LAYER).get_layer("conv").compute_dtype == "float32"
+    finally:
+        keras.config.set_dtype_policy(policy)
+    assert encoder.get_layer("conv").compute_dtype == "bfloat16"
+    assert encoder.get_layer("rescaling").compute_dtype == "float32"
+    assert encoder.get_layer("conv").kernel.dtype == "float32"
+
+
+def test_equal_encoders_give_equal_files(folder):
+    write_encoder(a_map(), folder / "again.keras", {"trained_on": "SIMULATED galaxies"})
+    assert file_sha256(folder / "again.keras") == file_sha256(folder / "map.keras")
+    assert read_card(folder / "again.keras") == {"trained_on": "SIMULATED galaxies"}
+    assert read_card(folder / "features.keras") == {}
+
+
+def test_listed_texts():
+    assert listed_texts("pretrained") == ["pretrained"]
+    assert listed_texts(ValuesSpace(values=("scratch", PRETRAINED))) == ["scratch", "pretrained"]
+    assert listed_texts(3) == []
