@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import keras
 from keras import ops
 
-from galaxy_exp.errors import BadInputError
 from galaxy_exp.encoders.convnext import CONVNEXTS
 from galaxy_exp.encoders.efficientnet import EFFICIENTNETS, timm_names
 from galaxy_exp.encoders.torch_layers import TorchLayers
 from galaxy_exp.encoders.weight_files import WeightFile
+from galaxy_exp.errors import BadInputError
+from galaxy_exp.wording import did_you_mean
 
 __all__ = ["ARCHITECTURES", "ConversionOptions", "convert_weights"]
 
@@ -30,8 +31,9 @@ _N_NAMED = 4
 class ConversionOptions:
     """What weights do not say."""
 
-    scaling: Literal["imagenet", "unit"]
-    """What the encoder was trained on: values from 0 to 1 with ImageNet's mean and deviation removed, or just those."""
+    scaling: str
+    """What the encoder was trained on: "unit", values from 0 to 1, or "imagenet", those with ImageNet's mean and
+    deviation removed."""
     architecture: str | None = None
     """One of `ARCHITECTURES`; None recognises it."""
     prefix: str | None = None
@@ -40,7 +42,8 @@ class ConversionOptions:
     """Side in pixels to which images are resized; 0 leaves them as they are; None takes the architecture's."""
     channels: int | None = None
     """Of the images; None takes the encoder's. Colours are averaged for an encoder of one channel."""
-    output: Literal["features", "map"] = "features"
+    output: str = "features"
+    """Or "map"."""
 
 
 def convert_weights(weights: WeightFile, options: ConversionOptions) -> keras.Model:
@@ -53,6 +56,10 @@ def convert_weights(weights: WeightFile, options: ConversionOptions) -> keras.Mo
     """
     names = _names_within(weights, options.prefix)
     architecture = options.architecture or _recognise(weights, names)
+    if architecture not in ARCHITECTURES:
+        raise BadInputError(
+            f"--architecture {architecture}: unknown; {did_you_mean(architecture, list(ARCHITECTURES))}"
+        )
     network = ARCHITECTURES[architecture]
     n_channels = _channels_of_stem(weights, names)
     size = network.image_size if options.image_size is None else options.image_size

@@ -79,9 +79,7 @@ class EfficientNet:
     def _normed(self, layers: TorchLayers, x: Any, name: str) -> Any:
         return keras.layers.Activation(self.activation)(layers.batch_norm(x, name, self._epsilon))
 
-    def _padded_convolution(
-        self, layers: TorchLayers, x: Any, name: str, filters: int, size: int, stride: int
-    ) -> Any:
+    def _padded_convolution(self, layers: TorchLayers, x: Any, name: str, filters: int, size: int, stride: int) -> Any:
         x, padding = self._padded(x, size, stride)
         return layers.convolution(x, name, filters, size, stride, padding=padding, bias=False)
 

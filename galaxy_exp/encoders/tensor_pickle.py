@@ -28,7 +28,7 @@ STORAGE_DTYPES = {
 """NumPy's dtype by the name of PyTorch's storage; NumPy has no bfloat16."""
 
 _REBUILD, _DICTIONARY = "torch._utils _rebuild_tensor_v2", "collections OrderedDict"
-_MOST_BYTES = 64 * 2**20
+_MOST_BYTES = 16 * 2**20
 _MOST_TENSORS = 100_000
 _DEEPEST = 8
 _MARK = object()
@@ -207,7 +207,7 @@ class _Machine:
         if not isinstance(self._stack[-1], dict):
             raise RefusedPickleError("its pickle adds entries to what is no dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, str | int | float):  # hashing a tuple nested a million times ends the process
+            if not isinstance(key, str | int | float):  # hashing a deeply nested tuple ends the process
                 raise RefusedPickleError("its pickle has a dictionary with keys that are no text and no number")
             self._stack[-1][key] = value
 

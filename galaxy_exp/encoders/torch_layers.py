@@ -59,7 +59,9 @@ class TorchLayers:
         for source in self._sources:
             source.load(read)
 
-    def convolution(self, x: Any, name: str, filters: int, size: int, stride: int = 1, *, padding: str, bias: bool) -> Any:
+    def convolution(
+        self, x: Any, name: str, filters: int, size: int, stride: int = 1, *, padding: str, bias: bool
+    ) -> Any:
         """PyTorch's `Conv2d`, whose kernel is (filters, channels, height, width)."""
         layer = keras.layers.Conv2D(filters, size, stride, padding=padding, use_bias=bias, name=_layer_name(name))
         shape = (filters, x.shape[-1], size, size)

@@ -1,6 +1,6 @@
 """Named tensors in a file of PyTorch's: `.safetensors`, or what `torch.save` writes (`.pth`, `.pt`, `.ckpt`, `.bin`).
 
-Only the tensors are read, without PyTorch, and nothing in the file is executed. The format is recognised by the content.
+Only the tensors are read, without PyTorch, and nothing in the file is executed. The content tells the format.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.errors import BadInputError, access_errors
 from galaxy_exp.encoders.tensor_pickle import (
     RefusedPickleError,
     StoredTensor,
     find_tensors,
     read_tensor_pickle,
 )
+from galaxy_exp.errors import BadInputError, access_errors
 
 __all__ = ["WeightFile", "open_weights"]
 
