@@ -48,6 +48,11 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
     limits: Mapping[str, tuple[float, float]] = LIMITS
     """How far a sweep file may widen a hyperparameter."""
 
+    hints: Mapping[str, str] = dict.fromkeys(
+        ("start", "encoder", "body_rate"), "expected space.start too, with what networks start from"
+    )
+    """By the hyperparameters that are declared where `starts` are stated alone."""
+
     def __init__(self, image_shape: Sequence[int], n_classes: int, starts: Sequence[str] = ()) -> None:
         super().__init__(name="galaxy_cnn")
         height, width, channels = image_shape

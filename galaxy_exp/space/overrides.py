@@ -31,7 +31,7 @@ def build_space(
 
     Args:
         hypermodel: a `keras_tuner.HyperModel`, which may have `limits`: by name, the smallest and largest number that
-            it can use.
+            it can use; and `hints`: by name of a hyperparameter that it declares on request alone, how to request it.
         overrides: by name. A plain value fixes; a list of values gives a choice, ordered for numbers (a single value
             fixes, and [true, false] stays a boolean); a range gives numbers on the declared scale and with the declared
             step unless it states its own. The default stays where it is possible, else the nearest value.
@@ -41,7 +41,7 @@ def build_space(
     Raises:
         ConfigError: with one line for every mistake in the overrides.
     """
-    problems = _unknown_names(where, overrides, declared)
+    problems = _unknown_names(where, overrides, declared, hypermodel)
     limits: Mapping[str, Limits] = getattr(hypermodel, "limits", {})
     hyperparameters = []
     for each in declared.hyperparameters:
@@ -75,7 +75,7 @@ def complete_configuration(
         ConfigError: with one line for every value that the hypermodel does not know or cannot take, or that has no
             effect because its condition is not met.
     """
-    problems = _unknown_names(where, partial, space)
+    problems = _unknown_names(where, partial, space, hypermodel)
     limits: Mapping[str, Limits] = getattr(hypermodel, "limits", {})
     values: Values = {}
     for each, possible in zip(space.hyperparameters, declared.hyperparameters, strict=True):
@@ -103,10 +103,12 @@ def listed_texts(entry: SpaceEntry) -> list[str]:
     return [value for value in values if isinstance(value, str)]
 
 
-def _unknown_names(where: str, found: Mapping[str, Any], space: SearchSpace) -> list[str]:
-    known = space.names
+def _unknown_names(where: str, found: Mapping[str, Any], space: SearchSpace, hypermodel: Any) -> list[str]:
+    known, hints = space.names, getattr(hypermodel, "hints", {})
     return [
-        f"{where}.{name}: unknown hyperparameter; {did_you_mean(name, known)}" for name in found if name not in known
+        f"{where}.{name}: unknown hyperparameter; {hints.get(name) or did_you_mean(name, known)}"
+        for name in found
+        if name not in known
     ]
 
 

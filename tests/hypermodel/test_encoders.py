@@ -61,6 +61,11 @@ def test_without_starts_the_space_has_no_start(folder):
     assert not {"start", "encoder", "body_rate"} & set(names)
 
 
+def test_what_belongs_to_start_needs_it(folder):
+    with pytest.raises(ConfigError, match=r"space.body_rate: unknown hyperparameter; expected space.start too"):
+        space_of(GalaxyCNN(SHAPE, 3), body_rate=0.1)
+
+
 def test_the_baseline_starts_from_scratch_and_a_body_belongs_to_scratch_alone(folder):
     hypermodel = GalaxyCNN(SHAPE, 3, ["map.keras", "scratch"])
     declared = discover_space(hypermodel)

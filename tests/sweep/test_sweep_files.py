@@ -23,8 +23,8 @@ def shipped(project):
 def assert_finished(project, model, simulated):
     (row,) = json.loads(project.run("list", "--format", "json").stdout)
     assert (row["state"], row["trials"], row["registered"]) == ("finished", 2, f"{model} v1")
-    summary = project.run("show", "--format", "json").stdout
-    assert ("SIMULATED" in summary) is json.loads(summary)[0]["simulated"] is simulated
+    (summary,) = json.loads(project.run("show", "--format", "json").stdout)
+    assert ("SIMULATED" in summary["data"]) is summary["simulated"] is simulated
 
 
 def test_quickstart(shipped):
@@ -34,15 +34,29 @@ def test_quickstart(shipped):
     assert_finished(shipped, "galaxy10-cnn", simulated=True)
 
 
+def write_galaxies(project):
+    images, labels = simulate_galaxies(SimulatedConfig(n_images=120, image_size=32, class_proportions="equal"))
+    with h5py.File(project.path / "galaxies.h5", "w") as file:
+        file["images"], file["ans"] = images, labels
+
+
+@pytest.mark.slow
+def test_pretrained_on_a_file_in_galaxy10_s_layout(shipped):
+    write_galaxies(shipped)
+    shipped.run("sweep", "sweeps/pretrained.yaml", *LESS, "--set", "search.baseline=false")
+    assert_finished(shipped, "pretrained", simulated=False)
+    assert json.loads(shipped.run("show", "--format", "json").stdout)[0]["started_from"].startswith(
+        "pretrained (SIMULATED galaxies, sha256 "
+    )
+
+
 @pytest.mark.slow
 def test_gz2_on_a_file_in_galaxy10_s_layout(shipped):
-    images, labels = simulate_galaxies(SimulatedConfig(n_images=120, image_size=32, class_proportions="equal"))
-    with h5py.File(shipped.path / "galaxies.h5", "w") as file:
-        file["images"], file["ans"] = images, labels
+    write_galaxies(shipped)
     done = shipped.run("sweep", "sweeps/gz2.yaml", *LESS, "--set", "data.source=galaxies.h5")
     assert "SIMULATED" not in done.stdout
     assert_finished(shipped, "gz2", simulated=False)
 
 
 def test_every_sweep_file_is_run_here():
-    assert {path.name for path in SWEEPS.glob("*.yaml")} == {"quickstart.yaml", "gz2.yaml"}
+    assert {path.name for path in SWEEPS.glob("*.yaml")} == {"quickstart.yaml", "gz2.yaml", "pretrained.yaml"}
