@@ -66,7 +66,7 @@ def _random_tensor(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         values = rng.uniform(0.1, 0.5, shape)
     else:
         values = rng.standard_normal(shape) * 0.1 + (1 if name.endswith("weight") else 0)
-    return values.astype(np.float32)
+    return np.asarray(values, np.float32)
 
 
 def random_images(size: int, n_images: int = 2) -> NDArray[np.uint8]:
@@ -76,7 +76,8 @@ def random_images(size: int, n_images: int = 2) -> NDArray[np.uint8]:
 
 def scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """ImageNet's mean and deviation removed, channels first, as PyTorch takes them."""
-    return ((images / 255 - MEAN) / DEVIATION).astype(np.float32).transpose(0, 3, 1, 2)
+    normalised: NDArray[np.float64] = (images / 255 - MEAN) / DEVIATION
+    return normalised.astype(np.float32).transpose(0, 3, 1, 2)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -87,13 +88,17 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if chosen.stored is not None:
         arrays = {f"{name}/{key}": value for name in STORED for key, value in _timm_outputs(name, None).items()}
-        np.savez_compressed(chosen.stored, **{key: value for key, value in arrays.items() if "/map" not in key})
+        _save(chosen.stored, {key: value for key, value in arrays.items() if "/map" not in key})
     if chosen.folder is not None:
         chosen.folder.mkdir(parents=True, exist_ok=True)
         for name in ARCHITECTURES:
-            np.savez(chosen.folder / f"{name}.npz", **_timm_outputs(name, chosen.folder / f"{name}.pth"))
-        np.savez(chosen.folder / f"{LITE}.npz", **_lite_outputs(chosen.folder / f"{LITE}.pth"))
+            _save(chosen.folder / f"{name}.npz", _timm_outputs(name, chosen.folder / f"{name}.pth"))
+        _save(chosen.folder / f"{LITE}.npz", _lite_outputs(chosen.folder / f"{LITE}.pth"))
     return 0
+
+
+def _save(path: Path, arrays: dict[str, Any]) -> None:
+    np.savez_compressed(path, **arrays)
 
 
 def _timm_outputs(name: str, weights_file: Path | None) -> dict[str, NDArray[Any]]:
