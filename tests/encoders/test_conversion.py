@@ -15,14 +15,18 @@ import keras
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from safetensors_files import to_bfloat16, write_safetensors
 
 from benchmarks.encoder_reference import SIZES, random_images, random_weights
 from galaxy_exp.encoders.conversion import ConversionOptions, convert_weights
 from galaxy_exp.encoders.efficientnet import timm_names
 from galaxy_exp.encoders.weight_files import open_weights
 from galaxy_exp.errors import BadInputError
+from galaxy_exp.hypermodel import GalaxyCNN, discover_space, to_inference_model
+from galaxy_exp.hypermodel.discovery import to_kerastuner
 from galaxy_exp.hypermodel.encoders import load_encoder, write_encoder
-from tests.safetensors_files import to_bfloat16, write_safetensors
+from galaxy_exp.hypermodel.saving import is_portable
+from galaxy_exp.space.overrides import build_space
 
 TIMM = np.load(Path(__file__).parent / "timm_outputs.npz")
 Tensors = dict[str, NDArray[Any]]
@@ -122,6 +126,30 @@ def test_greyscale_encoders_average_colours(
         convert(grey)
     with pytest.raises(BadInputError, match=r"--channels 4: the encoder takes 3"):
         convert(tensors["efficientnet_b0"], channels=4)
+
+
+def test_a_network_that_starts_from_it_is_saved_without_galaxy_exp(
+    tensors: Mapping[str, Tensors],
+    convert: Callable[..., keras.Model],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    grey = dict(tensors["efficientnet_b0"])
+    grey["conv_stem.weight"] = grey["conv_stem.weight"].sum(axis=1, keepdims=True)
+    write_encoder(convert(grey, "unit", image_size=48, channels=3), tmp_path / "grey.keras", {})
+    hypermodel = GalaxyCNN((40, 40, 3), 5, ["grey.keras"])
+    space = build_space(hypermodel, {"start": "grey.keras", "body_rate": 0.0}, discover_space(hypermodel))
+    model = hypermodel.build(to_kerastuner(space))
+    images = random_images(40)
+    inference = to_inference_model(model)
+    assert is_portable(inference)
+    inference.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    np.testing.assert_allclose(loaded.predict(images, verbose=0), model.predict(images, verbose=0), rtol=0, atol=1e-6)
+    trained = [weight.path for weight in model.trainable_variables]
+    assert trained
+    assert not any("conv_stem" in path for path in trained)
 
 
 def test_names_of_the_package_efficientnet_pytorch(

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors_files import to_bfloat16, write_safetensors
 
 from galaxy_exp.encoders.tensor_pickle import RefusedPickleError, read_tensor_pickle
 from galaxy_exp.encoders.weight_files import open_weights
 from galaxy_exp.errors import BadInputError, DataError
-from tests.safetensors_files import to_bfloat16, write_safetensors
 
 FILES = Path(__file__).parent / "files"
 NUMBERS = np.arange(12, dtype=np.float32).reshape(3, 4)
