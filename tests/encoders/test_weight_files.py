@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from safetensors_files import to_bfloat16, write_safetensors
 
 from galaxy_exp.encoders.tensor_pickle import RefusedPickleError, read_tensor_pickle
@@ -48,11 +49,15 @@ def test_reads_what_pytorch_wrote(file: str, prefix: str) -> None:
 
 
 def test_reads_safetensors(tmp_path: Path) -> None:
-    tensors = {"a": NUMBERS, "half": (NUMBERS / 4).astype(np.float16), "double": NUMBERS.astype(float)}
+    tensors: dict[str, NDArray[Any]] = {
+        "a": NUMBERS,
+        "half": (NUMBERS / 4).astype(np.float16),
+        "double": NUMBERS.astype(float),
+    }
     path = write_safetensors(tmp_path / "w.safetensors", {**tensors, "brain": to_bfloat16(NUMBERS)})
     weights = open_weights(path)
     assert weights.tensors["a"].shape == (3, 4)
-    for name, values in {**tensors, "brain": NUMBERS}.items():
+    for name, values in (tensors | {"brain": NUMBERS}).items():
         np.testing.assert_array_equal(weights.read(name), values.astype(np.float32))
 
 
