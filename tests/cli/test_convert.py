@@ -78,6 +78,17 @@ def test_the_scaling_must_be_stated(here, capsys):
     assert "Missing option '--scaling'" in capsys.readouterr().err
 
 
+def test_a_finetuned_checkpoint_needs_its_prefix_where_there_are_two_encoders(here, capsys):
+    tensors = random_weights(json.loads(str(TIMM["efficientnet_b0/shapes"])))
+    both = {f"{prefix}.{name}": values for prefix in ("encoder", "ema") for name, values in tensors.items()}
+    write_safetensors(here / "finetuned.ckpt", both)
+    arguments = ["finetuned.ckpt", "-o", "mine.keras", "--scaling", "unit", "--image-size", "128"]
+    assert convert(*arguments) == 2
+    assert "has several encoders; choose one with --prefix: ema, encoder" in capsys.readouterr().err
+    assert convert(*arguments, "--prefix", "encoder") == 0
+    assert load_encoder("mine.keras").get_layer("resizing").height == 128
+
+
 @pytest.mark.slow
 def test_a_sweep_registers_a_model_that_starts_from_it(here):
     def galaxy_exp(*arguments):
