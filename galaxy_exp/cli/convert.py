@@ -30,7 +30,9 @@ __all__ = ["convert_command"]
     help="side to which the encoder resizes images; 0 leaves them as they are; default: the architecture's, 224",
 )
 @click.option(
-    "--channels", type=click.IntRange(1), help="of the images; 3 averages the colours for an encoder of 1; default: its"
+    "--channels",
+    type=click.IntRange(1, 3),
+    help="of the images; 3 averages the colours for an encoder of 1; default: the encoder's",
 )
 @click.option(
     "--to",

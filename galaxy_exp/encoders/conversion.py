@@ -119,7 +119,10 @@ def _channels_of_stem(weights: WeightFile, names: Mapping[str, str]) -> int:
     stem = next((name for name in _STEMS if name in names), None)
     if stem is None:
         raise BadInputError(f"{weights.path}: no tensor is called {' or '.join(_STEMS[1:])} after the prefix")
-    return _shape(weights, names, stem)[1]
+    n_channels = _shape(weights, names, stem)[1]
+    if n_channels not in (1, 3):
+        raise BadInputError(f"{weights.path}: takes images of {n_channels:,} channels; expected 1 or 3")
+    return n_channels
 
 
 def _shape(weights: WeightFile, names: Mapping[str, str], name: str) -> tuple[int, ...]:

@@ -185,12 +185,14 @@ def test_what_is_no_encoder_is_one_line(tensors: Mapping[str, Tensors], convert:
     without = {name: values for name, values in nano.items() if not name.startswith("stages.2.blocks.7.")}
     deeper = nano | {f"stages.3.blocks.2.{part}": nano["stages.3.blocks.1.gamma"] for part in ("gamma", "norm.bias")}
     wrong = nano | {"stages.0.blocks.0.conv_dw.weight": np.zeros((80, 1, 5, 5), np.float32)}
+    bands = nano | {"stem.0.weight": np.zeros((80, 5, 4, 4), np.float32)}
     narrow = {"stem.0.weight": np.zeros((40, 3, 4, 4), np.float32)}
     for changed, reason in (
         ({"layer1.weight": nano["stem.1.bias"]}, r"no tensor is called .*; found layer1\.weight"),
         (without, r"lacks 9 tensor\(s\) of convnext_nano: stages\.2\.blocks\.7\.conv_dw\.weight, .*, \.\.\."),
         (deeper, r"has 2 tensor\(s\) that convnext_nano has not: stages\.3\.blocks\.2\.gamma"),
         (wrong, r"conv_dw\.weight has the shape \(80, 1, 5, 5\); convnext_nano has \(80, 1, 7, 7\) there"),
+        (bands, "takes images of 5 channels; expected 1 or 3"),
         (narrow, "unknown architecture: its first layer has 40 channels; expected one of convnext_pico 64"),
     ):
         with pytest.raises(BadInputError, match=reason) as caught:
