@@ -1,16 +1,16 @@
-"""`galaxy-exp encoders convert`: from a file of weights to a registered model, and what it refuses."""
+"""`galaxy-exp encoders convert`: from a file of weights to a sweep's model, and what it refuses."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from safetensors_files import write_safetensors
 
 from benchmarks.encoder_reference import random_images, random_weights
-from galaxy_exp import load_model
 from galaxy_exp.cli.main import run_command
 from galaxy_exp.encoder_file import describe_encoder, file_sha256, read_card
 from galaxy_exp.hypermodel.encoders import load_encoder
@@ -90,7 +90,7 @@ def test_a_finetuned_checkpoint_needs_its_prefix_where_there_are_two_encoders(he
 
 
 @pytest.mark.slow
-def test_a_sweep_registers_a_model_that_starts_from_it(here):
+def test_a_sweep_s_model_needs_neither_the_encoder_s_file_nor_galaxy_exp(here):
     def galaxy_exp(*arguments):
         return subprocess.run([sys.executable, "-m", "galaxy_exp", *arguments], capture_output=True, text=True)
 
@@ -103,11 +103,15 @@ def test_a_sweep_registers_a_model_that_starts_from_it(here):
         "space: {start: b0.keras, body_rate: 0.0}\n"
         "search: {max_trials: 2}\n"
         "training: {epochs: 1}\n"
+        "registry: {finalists: 0}\n"
     )
     ran = galaxy_exp("sweep", "sweep.yaml", "-q")
     assert ran.returncode == 0, ran.stderr
-    shown = galaxy_exp("models", "show", "zoobot/1")
-    assert f"b0.keras ({describe_encoder(here / 'b0.keras')})" in shown.stdout
+    (trial,) = (
+        trial for trial in json.loads(galaxy_exp("trials", "--format", "json").stdout) if "encoder" in trial["values"]
+    )
+    assert trial["state"] == "completed"
+    assert trial["values"]["encoder"] == describe_encoder(here / "b0.keras")
     (here / "b0.keras").unlink()
-    predictions = load_model("models:/zoobot/1", tracking_uri=f"sqlite:///{here}/mlflow.db").predict(random_images(24))
-    assert predictions.probabilities.shape == (2, 10)
+    model = keras.saving.load_model(next(here.glob(".galaxy_exp/sweeps/*/trials/0001/model.keras")), safe_mode=True)
+    assert model.predict(random_images(24), verbose=0).shape == (2, 10)
