@@ -108,10 +108,10 @@ def test_a_sweep_s_model_needs_neither_the_encoder_s_file_nor_galaxy_exp(here):
     ran = galaxy_exp("sweep", "sweep.yaml", "-q")
     assert ran.returncode == 0, ran.stderr
     (trial,) = (
-        trial for trial in json.loads(galaxy_exp("trials", "--format", "json").stdout) if "encoder" in trial["values"]
+        trial for trial in json.loads(galaxy_exp("trials", "--format", "json").stdout) if "encoder" in trial["params"]
     )
     assert trial["state"] == "completed"
-    assert trial["values"]["encoder"] == describe_encoder(here / "b0.keras")
+    assert trial["params"]["encoder"] == describe_encoder(here / "b0.keras")
     (here / "b0.keras").unlink()
     model = keras.saving.load_model(next(here.glob(".galaxy_exp/sweeps/*/trials/0001/model.keras")), safe_mode=True)
     assert model.predict(random_images(24), verbose=0).shape == (2, 10)
