@@ -129,6 +129,19 @@ def _scalar(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+_START_LINES = [
+    "Two more are there if the sweep file has `start` ([how-to-pretrained.md](how-to-pretrained.md)):",
+    "",
+    "| name | values | meaning |",
+    "|---|---|---|",
+    "| `start` | `scratch`, `pretrained`, a `.keras` file | what networks start from. `pretrained` is an encoder of "
+    "simulated galaxies that comes with the package. With an encoder, `n_blocks` to `batch_norm` have no effect |",
+    "| `body_rate` | 0, 0.1, 0.3, 1 (from 0 to 10) | learning rate of the encoder as a factor of that of the head; 0 "
+    "freezes it |",
+    "",
+]
+
+
 def _space_lines() -> Iterator[str]:
     yield "## `space`"
     yield ""
@@ -153,6 +166,7 @@ def _space_lines() -> Iterator[str]:
     yield ""
     rows = [_hyperparameter_row(entry) for entry in _built_in_space()]
     yield from _table(("name", "searched by default", "baseline", "may be set to", "meaning"), rows)
+    yield from _START_LINES
 
 
 def _built_in_space() -> list[Any]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from galaxy_exp.config.sweep import ValuesSpace
-from galaxy_exp.encoder_file import PRETRAINED, describe_encoder, file_sha256, read_card
+from galaxy_exp.encoder_file import PACKAGED, PRETRAINED, SIMULATED, describe_encoder, file_sha256, read_card
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.hypermodel import GalaxyCNN, discover_space, to_inference_model
 from galaxy_exp.hypermodel.discovery import to_kerastuner
@@ -25,11 +25,12 @@ def a_map(shape=SHAPE, seed=1):
     return keras.Sequential(
         [
             keras.Input(shape),
-            layers.Rescaling(1 / 255),
+            layers.Rescaling(1 / 255, name="rescaling"),
             layers.Conv2D(4, 3, padding="same", use_bias=False, name="conv"),
             layers.BatchNormalization(name="norm"),
-            layers.Activation("relu"),
-        ]
+            layers.Activation("relu", name="relu"),
+        ],
+        name="body",
     )
 
 
@@ -192,6 +193,15 @@ def test_equal_encoders_give_equal_files(folder):
     assert file_sha256(folder / "again.keras") == file_sha256(folder / "map.keras")
     assert read_card(folder / "again.keras") == {"trained_on": "SIMULATED galaxies"}
     assert read_card(folder / "features.keras") == {}
+
+
+def test_the_encoder_of_the_package_is_small_and_says_that_it_is_of_simulated_galaxies():
+    card = read_card(PACKAGED)
+    assert PACKAGED.stat().st_size < 3e6
+    assert (card["simulated"], card["trained_on"]) == (True, SIMULATED)
+    encoder = load_encoder(PRETRAINED)
+    assert encoder.input_shape == (None, 69, 69, 3)
+    assert encoder.output_shape == (None, 4, 4, 256)
 
 
 def test_listed_texts():
