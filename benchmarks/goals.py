@@ -139,6 +139,7 @@ BENCHMARKS = {
     "benchmarks/precision.py": "float32 and bfloat16 with the same seeds: scores and time",
     "benchmarks/block_order.py": "where pooling stands in a block with batch normalisation: scores and time",
     "benchmarks/fuzz.py": "damaged sweep files and journals: each is read or refused in clear lines, nothing hangs",
+    "benchmarks/encoder_parity.py": "converted encoders against timm, from what encoder_reference.py wrote",
     "benchmarks/sim_to_real.py": "trained on simulated galaxies alone, tested on a file of real ones",
 }
 

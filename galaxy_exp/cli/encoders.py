@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from galaxy_exp.cli.convert import convert_command
 from galaxy_exp.cli.output import say
 from galaxy_exp.errors import BadInputError
 
@@ -14,7 +15,10 @@ __all__ = ["encoders_command"]
 
 @click.group("encoders")
 def encoders_command() -> None:
-    """Encoders, from which networks start: pretrain one on simulated galaxies."""
+    """Encoders, from which networks start: pretrain one on simulated galaxies, or convert one of PyTorch's."""
+
+
+encoders_command.add_command(convert_command)
 
 
 @encoders_command.command("pretrain")

@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "space": {"errors", "records", "wording", "config"},
     "data": BASE,
     "hypermodel": BASE,
+    "encoders": BASE | {"hypermodel"},
     "search": BASE,
     "journal": BASE,
     "evaluation": BASE | {"journal"},
@@ -56,6 +57,7 @@ TOP = {"sweep", "pretraining", "preparation", "sweep_report", "reproduce", "tell
 OWNERS = {
     "mlflow": {"tracking", "registry"},
     "keras": {
+        "encoders",
         "hypermodel",
         "training",
         "search",

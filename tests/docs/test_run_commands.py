@@ -103,6 +103,10 @@ ELSEWHERE = {
         "tests/registry/test_table_predictions.py"
     ),
     "galaxy-exp models export galaxy10-cnn -o galaxies.onnx": "tests/registry/test_export.py",
+    "galaxy-exp encoders convert finetuned.ckpt -o mine.keras --scaling unit --prefix encoder --image-size 128": (
+        "tests/cli/test_convert.py"
+    ),
+    "galaxy-exp encoders convert pytorch_model.bin -o zoobot.keras --scaling unit": "tests/cli/test_convert.py",
     "galaxy-exp models promote galaxy10-cnn 2": "tests/cli/test_stores.py",
     "galaxy-exp reproduce 3": "tests/sweep/test_reproduce.py",
     "galaxy-exp reproduce 7": "tests/sweep/test_reproduce.py",

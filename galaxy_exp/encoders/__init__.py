@@ -1,0 +1,1 @@
+"""Encoders for GalaxyCNN from weights that PyTorch wrote."""

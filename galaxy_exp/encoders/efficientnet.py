@@ -1,0 +1,138 @@
+"""EfficientNet-B0 and -Lite0 as Keras layers, with the names and the numbers of PyTorch's implementations.
+
+Tan and Le 2019 (arXiv:1905.11946); Lite leaves out squeeze-and-excitation and has ReLU6 for Swish. Weights that were
+trained with TensorFlow need its padding (`same`) and epsilon, those of timm's own training PyTorch's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from galaxy_exp.encoders.torch_layers import TorchLayers
+
+__all__ = ["EFFICIENTNETS", "EfficientNet", "timm_names"]
+
+STAGES = (
+    (16, 1, 3, 1, 1),
+    (24, 2, 3, 2, 6),
+    (40, 2, 5, 2, 6),
+    (80, 3, 3, 2, 6),
+    (112, 3, 5, 1, 6),
+    (192, 4, 5, 2, 6),
+    (320, 1, 3, 1, 6),
+)
+"""Filters, blocks, side of the kernel, stride of the first block and expansion of each stage (table 1 of the paper)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EfficientNet:
+    """One variant; the tensors of all have the same names."""
+
+    has_squeeze: bool
+    activation: str
+    is_tensorflow: bool
+    """Whether it was trained with TensorFlow's padding and epsilon."""
+    image_size: int = 224
+    """Side of the images that it was published for."""
+
+    def build(self, layers: TorchLayers, x: Any) -> tuple[Any, Any]:
+        """From scaled images to a map (n, height / 32, width / 32, 1280), and to features (n, 1280)."""
+        x = self._padded_convolution(layers, x, "conv_stem", 32, 3, 2)
+        x = self._normed(layers, x, "bn1")
+        for stage, (filters, n_blocks, size, stride, expansion) in enumerate(STAGES):
+            for block in range(n_blocks):
+                name = f"blocks.{stage}.{block}"
+                x = self._block(layers, x, name, filters, size, stride if block == 0 else 1, expansion)
+        x = layers.convolution(x, "conv_head", 1280, 1, padding="same", bias=False)
+        x = self._normed(layers, x, "bn2")
+        return x, keras.layers.GlobalAveragePooling2D(name="average")(x)
+
+    def _block(
+        self, layers: TorchLayers, x: Any, name: str, filters: int, size: int, stride: int, expansion: int
+    ) -> Any:
+        shortcut, n_inputs = x, x.shape[-1]
+        last = "conv_pw" if expansion == 1 else "conv_pwl"
+        norms = iter(("bn1", "bn2", "bn3"))
+        if expansion > 1:
+            x = layers.convolution(x, f"{name}.conv_pw", n_inputs * expansion, 1, padding="same", bias=False)
+            x = self._normed(layers, x, f"{name}.{next(norms)}")
+        x = self._padded_depthwise(layers, x, f"{name}.conv_dw", size, stride)
+        x = self._normed(layers, x, f"{name}.{next(norms)}")
+        if self.has_squeeze:
+            x = self._squeezed(layers, x, f"{name}.se", n_inputs // 4)
+        x = layers.convolution(x, f"{name}.{last}", filters, 1, padding="same", bias=False)
+        x = layers.batch_norm(x, f"{name}.{next(norms)}", self._epsilon)
+        return keras.layers.Add()([x, shortcut]) if stride == 1 and n_inputs == filters else x
+
+    def _squeezed(self, layers: TorchLayers, x: Any, name: str, width: int) -> Any:
+        squeezed = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
+        squeezed = layers.convolution(squeezed, f"{name}.conv_reduce", width, 1, padding="same", bias=True)
+        squeezed = keras.layers.Activation(self.activation)(squeezed)
+        squeezed = layers.convolution(squeezed, f"{name}.conv_expand", x.shape[-1], 1, padding="same", bias=True)
+        return keras.layers.Multiply()([x, keras.layers.Activation("sigmoid")(squeezed)])
+
+    def _normed(self, layers: TorchLayers, x: Any, name: str) -> Any:
+        return keras.layers.Activation(self.activation)(layers.batch_norm(x, name, self._epsilon))
+
+    def _padded_convolution(self, layers: TorchLayers, x: Any, name: str, filters: int, size: int, stride: int) -> Any:
+        x, padding = self._padded(x, size, stride)
+        return layers.convolution(x, name, filters, size, stride, padding=padding, bias=False)
+
+    def _padded_depthwise(self, layers: TorchLayers, x: Any, name: str, size: int, stride: int) -> Any:
+        x, padding = self._padded(x, size, stride)
+        return layers.depthwise(x, name, size, stride, padding=padding, bias=False)
+
+    def _padded(self, x: Any, size: int, stride: int) -> tuple[Any, str]:
+        """PyTorch pads both sides alike; Keras's `same` pads one side more where a stride leaves an odd rest."""
+        if stride == 1 or self.is_tensorflow:
+            return x, "same"
+        return keras.layers.ZeroPadding2D(size // 2)(x), "valid"
+
+    @property
+    def _epsilon(self) -> float:
+        return 1e-3 if self.is_tensorflow else 1e-5
+
+
+EFFICIENTNETS: Mapping[str, EfficientNet] = {
+    "efficientnet_b0": EfficientNet(has_squeeze=True, activation="silu", is_tensorflow=False),
+    "tf_efficientnet_b0": EfficientNet(has_squeeze=True, activation="silu", is_tensorflow=True),
+    "efficientnet_lite0": EfficientNet(has_squeeze=False, activation="relu6", is_tensorflow=False),
+    "tf_efficientnet_lite0": EfficientNet(has_squeeze=False, activation="relu6", is_tensorflow=True),
+}
+
+_PARTS = {
+    "_expand_conv": "conv_pw",
+    "_depthwise_conv": "conv_dw",
+    "_se_reduce": "se.conv_reduce",
+    "_se_expand": "se.conv_expand",
+    "_project_conv": "conv_pwl",
+    "_bn0": "bn1",
+    "_bn1": "bn2",
+    "_bn2": "bn3",
+}
+
+
+def timm_names(names: list[str]) -> dict[str, str]:
+    """timm's names for those of the package efficientnet-pytorch, as (timm's, package's); other names stay as they are.
+
+    The package numbers all blocks from 0 to 15, and its first block has no expansion.
+    """
+    stages = [(stage, block) for stage, row in enumerate(STAGES) for block in range(row[1])]
+    first = {"_depthwise_conv": "conv_dw", "_project_conv": "conv_pw", "_bn1": "bn1", "_bn2": "bn2"}
+    outside = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+    renamed: dict[str, str] = {}
+    for name in names:
+        match = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
+        if match and int(match[1]) < len(stages):
+            stage, block = stages[int(match[1])]
+            parts = _PARTS | first if match[1] == "0" else _PARTS
+            renamed[f"blocks.{stage}.{block}.{parts.get(match[2], match[2])}.{match[3]}"] = name
+        else:
+            part, dot, ending = name.partition(".")
+            renamed[outside.get(part, part) + dot + ending] = name
+    return renamed

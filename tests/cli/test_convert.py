@@ -1,0 +1,117 @@
+"""`galaxy-exp encoders convert`: from a file of weights to a sweep's model, and what it refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from safetensors_files import write_safetensors
+
+from benchmarks.encoder_reference import random_images, random_weights
+from galaxy_exp.cli.main import run_command
+from galaxy_exp.encoder_file import describe_encoder, file_sha256, read_card
+from galaxy_exp.hypermodel.encoders import load_encoder
+
+TIMM = np.load(Path(__file__).parents[1] / "encoders" / "timm_outputs.npz")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GALAXY_EXP_HOME", raising=False)
+    write_safetensors(tmp_path / "b0.safetensors", random_weights(json.loads(str(TIMM["efficientnet_b0/shapes"]))))
+    return tmp_path
+
+
+def convert(*arguments):
+    return run_command(["encoders", "convert", *arguments])
+
+
+def test_writes_an_encoder_with_its_card(here, capsys):
+    arguments = ["b0.safetensors", "-o", "b0.keras", "--scaling", "imagenet", "--image-size", "0"]
+    assert convert(*arguments, "--trained-on", "random numbers") == 0
+    printed = capsys.readouterr()
+    assert printed.out == "b0.keras\n"
+    assert "wrote b0.keras: efficientnet_b0, 4,049,564 parameters, features 1280" in printed.err
+    assert f"random numbers, sha256 {file_sha256(here / 'b0.keras')[:16]}" == describe_encoder(here / "b0.keras")
+    assert describe_encoder(here / "b0.keras") in printed.err
+    assert read_card(here / "b0.keras") == {
+        "trained_on": "random numbers",
+        "architecture": "efficientnet_b0",
+        "scaling": "imagenet",
+        "weights": "b0.safetensors",
+        "weights_sha256": file_sha256(here / "b0.safetensors"),
+    }
+    found = load_encoder("b0.keras").predict(random_images(64), verbose=0)
+    np.testing.assert_allclose(found, TIMM["efficientnet_b0/features64"], rtol=0, atol=1e-4)
+    assert convert(*arguments) == 2
+    assert "error: b0.keras: exists already; expected a new name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["none.pth", "-o", "e.keras"], "none.pth: cannot be read (No such file or directory)"),
+        (["text.pth", "-o", "e.keras"], "text.pth: cannot be read as weights: it is neither a safetensors file nor"),
+        (["b0.safetensors", "-o", "e.h5"], "--output e.h5: expected a name ending in .keras"),
+        (["b0.safetensors", "-o", "none/e.keras"], "--output none/e.keras: no such folder: none"),
+        (["b0.safetensors", "-o", "e.keras", "--architecture", "resnet50"], "--architecture resnet50: unknown; known:"),
+        (["b0.safetensors", "-o", "e.keras", "--image-size", "9"], "--image-size 9: expected 32 or more, or 0"),
+        (["b0.safetensors", "-o", "e.keras", "--architecture", "convnext_nano"], "of convnext_nano: stem.0.weight"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(here, capsys, arguments, reason):
+    (here / "text.pth").write_text("no weights")
+    before = sorted(here.iterdir())
+    assert convert(*arguments, "--scaling", "unit") == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert reason in last
+    assert sorted(here.iterdir()) == before
+
+
+def test_the_scaling_must_be_stated(here, capsys):
+    assert convert("b0.safetensors", "-o", "e.keras") == 2
+    assert "Missing option '--scaling'" in capsys.readouterr().err
+
+
+def test_a_finetuned_checkpoint_needs_its_prefix_where_there_are_two_encoders(here, capsys):
+    tensors = random_weights(json.loads(str(TIMM["efficientnet_b0/shapes"])))
+    both = {f"{prefix}.{name}": values for prefix in ("encoder", "ema") for name, values in tensors.items()}
+    write_safetensors(here / "finetuned.ckpt", both)
+    arguments = ["finetuned.ckpt", "-o", "mine.keras", "--scaling", "unit", "--image-size", "128"]
+    assert convert(*arguments) == 2
+    assert "has several encoders; choose one with --prefix: ema, encoder" in capsys.readouterr().err
+    assert convert(*arguments, "--prefix", "encoder") == 0
+    assert load_encoder("mine.keras").get_layer("resizing").height == 128
+
+
+@pytest.mark.slow
+def test_a_sweep_s_model_needs_neither_the_encoder_s_file_nor_galaxy_exp(here):
+    def galaxy_exp(*arguments):
+        return subprocess.run([sys.executable, "-m", "galaxy_exp", *arguments], capture_output=True, text=True)
+
+    options = ["--scaling", "unit", "--image-size", "32", "--trained-on", "random numbers"]
+    made = galaxy_exp("encoders", "convert", "b0.safetensors", "-o", "b0.keras", *options)
+    assert made.returncode == 0, made.stderr
+    (here / "sweep.yaml").write_text(
+        "name: zoobot\n"
+        "data: {source: simulated, simulated: {n_images: 120, image_size: 24}}\n"
+        "space: {start: b0.keras, body_rate: 0.0}\n"
+        "search: {max_trials: 2}\n"
+        "training: {epochs: 1}\n"
+        "registry: {finalists: 0}\n"
+    )
+    ran = galaxy_exp("sweep", "sweep.yaml", "-q")
+    assert ran.returncode == 0, ran.stderr
+    (trial,) = (
+        trial for trial in json.loads(galaxy_exp("trials", "--format", "json").stdout) if "encoder" in trial["params"]
+    )
+    assert trial["state"] == "completed"
+    assert trial["params"]["encoder"] == describe_encoder(here / "b0.keras")
+    (here / "b0.keras").unlink()
+    model = keras.saving.load_model(next(here.glob(".galaxy_exp/sweeps/*/trials/0001/model.keras")), safe_mode=True)
+    assert model.predict(random_images(24), verbose=0).shape == (2, 10)
