@@ -28,6 +28,8 @@ from galaxy_exp.records import BUILT_IN_HYPERMODEL, BUILT_IN_MODEL
 __all__ = [
     "MOST_WORKERS",
     "ExecutionConfig",
+    "PriorConfig",
+    "PriorSpace",
     "RangeSpace",
     "RegistryConfig",
     "SpaceEntry",
@@ -42,10 +44,31 @@ MOST_WORKERS = 10_000
 Scalar = StrictBool | StrictInt | StrictFloat | StrictStr
 
 
+class PriorConfig(Section):
+    """Where an expert expects the best value of a hyperparameter."""
+
+    centre: Scalar
+    confidence: float = Field(0.7, ge=0, lt=1)
+
+    @field_validator("centre", mode="before")
+    @classmethod
+    def _plain(cls, centre: Any) -> Any:
+        if not isinstance(centre, bool | int | float | str):
+            raise ValueError(f"found {centre!r}; expected a number, text, or true/false")
+        return centre
+
+
+class PriorSpace(Section):
+    """A hyperparameter whose values are as the hypermodel declares them."""
+
+    prior: PriorConfig
+
+
 class ValuesSpace(Section):
     """A hyperparameter that takes one of the listed values."""
 
     values: tuple[Scalar, ...] = Field(min_length=1)
+    prior: PriorConfig | None = None
 
     @field_validator("values")
     @classmethod
@@ -65,6 +88,7 @@ class RangeSpace(Section):
     max: StrictInt | StrictFloat
     step: StrictInt | StrictFloat | None = Field(None, gt=0)
     scale: Literal["linear", "log"] | None = Field(None, description="left out: that of the hypermodel")
+    prior: PriorConfig | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> RangeSpace:
@@ -83,7 +107,7 @@ class RangeSpace(Section):
         return self
 
 
-SpaceEntry = ValuesSpace | RangeSpace | Scalar
+SpaceEntry = ValuesSpace | RangeSpace | PriorSpace | Scalar
 
 
 def _kind_of_entry(entry: Any) -> str | None:
@@ -92,20 +116,25 @@ def _kind_of_entry(entry: Any) -> str | None:
         return "values"
     if isinstance(entry, RangeSpace):
         return "range"
+    if isinstance(entry, PriorSpace):
+        return "prior"
     if isinstance(entry, dict):
-        return "values" if "values" in entry else "range"
+        return "values" if "values" in entry else "prior" if list(entry) == ["prior"] else "range"
     return "scalar" if isinstance(entry, str | bool | int | float) else None
 
 
 _TaggedSpaceEntry = Annotated[
-    Annotated[ValuesSpace, Tag("values")] | Annotated[RangeSpace, Tag("range")] | Annotated[Scalar, Tag("scalar")],
+    Annotated[ValuesSpace, Tag("values")]
+    | Annotated[RangeSpace, Tag("range")]
+    | Annotated[PriorSpace, Tag("prior")]
+    | Annotated[Scalar, Tag("scalar")],
     Discriminator(
         _kind_of_entry,
         custom_error_type="space_entry",
-        custom_error_message="expected a plain value, {values: [...]} or {min: ..., max: ...}",
+        custom_error_message="expected a plain value, {values: [...]}, {min: ..., max: ...} or {prior: ...}",
     ),
 ]
-SPACE_ENTRY_TAGS = ("values", "range", "scalar")
+SPACE_ENTRY_TAGS = ("values", "range", "prior", "scalar")
 """Tags that pydantic adds to the location of a mistake in a space entry; they are not keys of the file."""
 
 
