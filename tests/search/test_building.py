@@ -145,17 +145,17 @@ def test_priors_for_a_sampler_of_ones_own():
 
 @pytest.mark.parametrize("cost", ["epochs", "seconds"])
 def test_seconds_are_weighed_where_they_count(cost):
-    """Shallow networks are quick, and hardly worse."""
+    """Shallow networks are quick, and as good."""
 
     def outcome(number, values):
-        score = score_of(values)
+        score = score_of(values | {"depth": 0})
         seconds = 10.0 ** values["depth"]
         return Outcome(TrialState.COMPLETED, (score,), (score,), epoch_seconds=seconds)
 
     search = SearchConfig(cost=cost)
     proposals = drive(build_proposer(search, MIXED, epochs=6), 30, outcome=outcome)
     n_shallow = sum(values["depth"] == 1 for values in proposals[5:])
-    assert (n_shallow > 12) == (cost == "seconds")
+    assert (n_shallow > 11) == (cost == "seconds")
     resumed = drive(build_proposer(search, MIXED, epochs=6), 30, outcome=outcome, recorded=proposals[:17])
     assert resumed == proposals
 
