@@ -12,6 +12,7 @@ from scipy.stats import norm
 from threadpoolctl import ThreadpoolController
 
 from galaxy_exp.search.cube import UnitCube
+from galaxy_exp.search.expert_prior import ExpertPrior
 from galaxy_exp.search.gaussian_process import GaussianProcess, fit_kernel
 from galaxy_exp.search.history import History
 from galaxy_exp.search.samplers import SobolSampler
@@ -42,7 +43,7 @@ takes for hopeless, after few trials, may be another branch of the space."""
 
 PRIOR_FADING = 10.0
 """The acquisition is multiplied by the priors' density to the power of this over the number of results: the beta of
-Hvarfner et al. (2022, ICLR)."""
+Hvarfner et al. (2022, ICLR). A trust in the priors below a half lowers the power in proportion."""
 
 COST_POWER = 0.5
 """The acquisition is divided by the seconds of an epoch to this power: with 1 only the cheapest networks are tried."""
@@ -78,6 +79,7 @@ class GaussianProcessSampler:
         self._cube = UnitCube(space)
         self._placed: dict[int, Matrix] = {}
         self._sobol = SobolSampler(space, history, seed)
+        self._expert = ExpertPrior(space, history, seed, self.prior_trials)
 
     def sample(self, number: int, draw: int) -> Values:
         # the matrices are small and the processors busy with training; and the number of threads decides nothing
@@ -118,7 +120,9 @@ class GaussianProcessSampler:
 
     def _weighing(self) -> Weigh:
         """From the priors, and from the seconds of an epoch where these count."""
-        power = PRIOR_FADING / len(self._history.ended) if self._space.with_prior else 0.0
+        power = 0.0
+        if self._space.with_prior:
+            power = min(1.0, 2 * self._expert.trust()) * PRIOR_FADING / len(self._history.ended)
         seconds = self._epoch_seconds() if self._per_second else None
 
         def weigh(points: Matrix) -> Matrix:

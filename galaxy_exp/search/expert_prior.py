@@ -24,7 +24,7 @@ class ExpertPrior:
     half of the trials elsewhere. So a prior that misleads is soon left. All of this follows from the history.
 
     Args:
-        space: with a prior at least.
+        space: with one prior or more.
         history: of the sweep, which grows.
         seed: the proposals follow from it.
         trials: results up to which the share is the trust; with n of them it is trust * trials / n.
