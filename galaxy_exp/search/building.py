@@ -115,7 +115,7 @@ def build_proposer(
     if user_class is None:
         factory = sampler_factory(search.sampler_choice)
         if search.cost == "seconds":
-            factory = partial(factory, per_second=True)
+            factory = partial(SAMPLERS[search.sampler_choice].load(), per_second=True)
     else:
         factory = user_sampler_factory(search.sampler, user_class, search.sampler_options)
     return SamplerProposer(
