@@ -136,9 +136,10 @@ class GaussianProcessSampler:
     def _epoch_seconds(self) -> Callable[[Matrix], Matrix] | None:
         """The logarithm of the seconds of an epoch, less their mean, as a function of features (n, d).
 
-        None if no trial has trained.
+        From the trials of this sweep, as an earlier one may have had another machine; None if none has trained.
         """
-        outcomes = ((position, self._history.observations[position].outcome) for position in self._history.ended)
+        trials = ((position, self._history.observations[position]) for position in self._history.ended)
+        outcomes = [(position, trial.outcome) for position, trial in trials if trial.is_of_this_sweep]
         known = [(position, each.epoch_seconds) for position, each in outcomes if each and each.epoch_seconds]
         if not known:
             return None

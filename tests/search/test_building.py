@@ -160,6 +160,20 @@ def test_seconds_are_weighed_where_they_count(cost):
     assert resumed == proposals
 
 
+def test_seconds_of_earlier_sweeps_are_of_another_machine():
+    values = MIXED.defaults
+    evidence = [
+        Evidence(values | {"depth": depth}, Outcome(TrialState.COMPLETED, (0.0,), (0.0,), epoch_seconds=seconds))
+        for depth, seconds in ((1, None), (2, 1000.0), (3, 1e6))
+    ]
+    without = [replace(each, outcome=replace(each.outcome, epoch_seconds=None)) for each in evidence]
+    searches = [
+        build_proposer(SearchConfig(cost="seconds"), MIXED, epochs=6, evidence=each) for each in (evidence, without)
+    ]
+    first, second = (drive(each, 12) for each in searches)
+    assert first == second
+
+
 def test_the_sweep_files_settings_reach_the_search():
     search = SearchConfig(sampler="random", executions=2, seed=5, objective=["val_loss", "-parameters"])
     evidence = [Evidence({"width": 16}, Outcome(TrialState.FAILED))]
