@@ -46,7 +46,8 @@ PRIOR_FADING = 10.0
 Hvarfner et al. (2022, ICLR). A trust in the priors below a half lowers the power in proportion."""
 
 COST_POWER = 0.5
-"""The acquisition is divided by the seconds of an epoch to this power: with 1 only the cheapest networks are tried."""
+"""The acquisition is divided by the seconds of an epoch to this power: with 1 the search keeps to cheap networks, and
+finds the best ones later (docs/search.md)."""
 
 COST_RIDGE = 1.0
 """Penalty of the regression of the logarithm of the seconds: as much as one trial with average ones."""
