@@ -11,12 +11,14 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     Discriminator,
     Field,
+    SerializerFunctionWrapHandler,
     StrictBool,
     StrictFloat,
     StrictInt,
     StrictStr,
     Tag,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -64,11 +66,21 @@ class PriorSpace(Section):
     prior: PriorConfig
 
 
-class ValuesSpace(Section):
+class _SpaceSection(Section):
+    """Values of a hyperparameter, and maybe a prior on them; one that is left out is not written either."""
+
+    prior: PriorConfig | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_empty_prior(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        return {key: value for key, value in written.items() if key != "prior" or value is not None}
+
+
+class ValuesSpace(_SpaceSection):
     """A hyperparameter that takes one of the listed values."""
 
     values: tuple[Scalar, ...] = Field(min_length=1)
-    prior: PriorConfig | None = None
 
     @field_validator("values")
     @classmethod
@@ -81,14 +93,13 @@ class ValuesSpace(Section):
         return values
 
 
-class RangeSpace(Section):
+class RangeSpace(_SpaceSection):
     """A hyperparameter that takes a number from min to max, both included."""
 
     min: StrictInt | StrictFloat
     max: StrictInt | StrictFloat
     step: StrictInt | StrictFloat | None = Field(None, gt=0)
     scale: Literal["linear", "log"] | None = Field(None, description="left out: that of the hypermodel")
-    prior: PriorConfig | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> RangeSpace:

@@ -53,6 +53,8 @@ class TestReading:
         space = load_sweep(write("space: " + text.replace("P", "{centre: 0.2, confidence: 0.5}"))).space
         assert space["dropout_1"] == PriorSpace(prior=prior)
         assert [space[name].prior for name in ("dropout_2", "width")] == [prior, prior]
+        assert load_sweep(write(dump_sweep(SweepConfig(space=space)))).space == space
+        assert "prior" not in dump_sweep(SweepConfig(space={"width": ValuesSpace(values=(1, 2))}))
         (set_alone,) = load_sweep(write("{}"), ["space.dropout_1.prior.centre=0.2"]).space.values()
         assert set_alone == PriorSpace(prior=PriorConfig(centre=0.2, confidence=0.7))
 
