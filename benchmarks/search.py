@@ -10,8 +10,10 @@
     cost        seconds of a proposal after 100, 1,000 and 3,000 finished trials
 
 Everything but the seconds follows from the seeds 1 to --seeds. A search of galaxy_exp is called "sampler + scheduler",
-with settings of the section `search` after commas: "tpe + asha, first_rung=1". After several tables comes a summary.
-Peers whose packages are not installed are left out; benchmarks/search_peers.py tells how to install them.
+with settings of the section `search` after commas: "tpe + asha, first_rung=1", "gp + promote, cost=seconds"; and with
+an expert's prior on each hyperparameter: "gp + promote, prior=good", "gp + promote, prior=bad". After several tables
+comes a summary. Peers whose packages are not installed are left out; benchmarks/search_peers.py tells how to install
+them.
 """
 
 from __future__ import annotations
@@ -92,11 +94,13 @@ class Run:
     size: int
     """Epochs of the budget, or evaluations."""
     workers: int = 1
+    in_seconds: bool = False
 
     @property
     def key(self) -> list[Any]:
         """What a kept result is found again by."""
-        return [self.question, Path(self.what).name, self.contender, self.seed, self.size, self.workers]
+        unit = ["seconds"] if self.in_seconds else []
+        return [self.question, Path(self.what).name, self.contender, self.seed, self.size, self.workers, *unit]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -134,6 +138,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--table", type=Path, nargs="+", default=[TABLE], help="learning curves to replay (benchmarks/curves.py)"
     )
     parser.add_argument("--trainings", type=int, default=TRAININGS, help=f"replay: budget of a search ({TRAININGS})")
+    parser.add_argument(
+        "--in-seconds",
+        action="store_true",
+        help="replay: an epoch costs the seconds that it took, in budgets of the table's mean epoch; for one worker",
+    )
     parser.add_argument("--keep", type=Path, metavar="FILE", help="keep finished searches here, and do not repeat them")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="searches at the same time")
     parser.add_argument("--figure", type=Path, metavar="PNG", help="regret against epochs")
@@ -143,6 +152,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     names = [table.name for table in parsed.table]
     if len(set(names)) < len(names):
         parser.error(f"--table: files are told apart by their names, but these are not: {' '.join(names)}")
+    if parsed.in_seconds and parsed.workers != [1]:
+        parser.error("--in-seconds: is for one worker; leave --workers out")
     if parsed.figure is not None and len(names) > 1:
         parser.error("--figure: draws one table; give --table one file")
     fill_in(parsed, QUICK if parsed.quick else FULL)
@@ -180,8 +191,8 @@ def do_run(run: Run) -> Any:
             function = FUNCTIONS[run.what]
             return minimise(make_searcher(run.contender, function.space, 1, run.seed), function, run.size)
         table, space = _open_table(run.what)
-        searcher = make_searcher(run.contender, space, table.task["epochs"], run.seed)
-        found = replay(table, searcher, space, run.size, run.workers)
+        searcher = make_searcher(run.contender, space, table.task["epochs"], run.seed, table)
+        found = replay(table, searcher, space, run.size, run.workers, in_seconds=run.in_seconds)
     steps = [epoch for epoch in range(run.size) if epoch == 0 or found[epoch] != found[epoch - 1]]
     return [[epoch, found[epoch]] for epoch in steps if not math.isnan(found[epoch])]
 
@@ -229,7 +240,7 @@ def replay_all(
     missing = {name: package for name in named if (package := missing_package(name)) is not None}
     contenders = [name for name in named if name not in missing]
     runs = [
-        Run("replay", str(file), contender, seed, budget, workers)
+        Run("replay", str(file), contender, seed, budget, workers, parsed.in_seconds)
         for contender in contenders
         for seed in range(1, parsed.seeds + 1)
     ]

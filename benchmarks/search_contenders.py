@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras_tuner
+import numpy as np
 import optuna
 from optuna.trial import TrialState as StudyState
 
 from benchmarks import search_peers
-from benchmarks.search_replay import OBJECTIVE, Job, Searcher, Snap, TableExhausted
+from benchmarks.curves_table import CurveTable
+from benchmarks.search_replay import OBJECTIVE, Job, Searcher, Snap, TableExhausted, epoch_seconds
 from galaxy_exp.config.plain_yaml import parse_scalar
 from galaxy_exp.config.search_section import SearchConfig
+from galaxy_exp.config.sweep import PriorConfig
 from galaxy_exp.records import Decision, HyperparameterValue, TrialState
 from galaxy_exp.search.building import build_proposer
 from galaxy_exp.search.proposer import NoProposal, Outcome, Proposer
 from galaxy_exp.search.schedulers import build_scheduler
 from galaxy_exp.seeding import derive_seed
+from galaxy_exp.space.prior import Prior
 from galaxy_exp.space.search_space import SearchSpace
 
 __all__ = [
@@ -38,6 +44,9 @@ __all__ = [
     "suggest_values",
 ]
 
+CONFIDENCE = PriorConfig(centre=0).confidence
+"""Of the experts."""
+
 _PARAMETERS = keras_tuner.engine.hyperparameters
 
 
@@ -48,9 +57,11 @@ class GalaxyExpSearcher:
         proposer: fresh. It takes up what it proposes by `adopt`, where the row's values are put in its place.
         search: names the scheduler and its settings.
         epochs: of a trial that is not stopped.
+        table: where the seconds of an epoch are looked up, if it is given.
     """
 
-    def __init__(self, proposer: Proposer, search: SearchConfig, epochs: int) -> None:
+    def __init__(self, proposer: Proposer, search: SearchConfig, epochs: int, table: CurveTable | None = None) -> None:
+        self._table = table
         self._proposer = proposer
         self._adopt = proposer.adopt
         self._scheduler = build_scheduler(search, epochs)
@@ -100,7 +111,8 @@ class GalaxyExpSearcher:
             self._proposer.tell(job.key, Outcome(TrialState.FAILED, curve))
             return
         state = TrialState.COMPLETED if len(curve) == self._epochs else TrialState.STOPPED
-        self._proposer.tell(job.key, Outcome(state, curve, (max(curve),)))
+        seconds = None if self._table is None else epoch_seconds(self._table, job.row, len(curve))
+        self._proposer.tell(job.key, Outcome(state, curve, (max(curve),), epoch_seconds=seconds))
         if self._decisions[job.key] is Decision.PAUSE:
             self._paused.add(job.key)
 
@@ -292,12 +304,17 @@ def missing_package(name: str) -> str | None:
     return needed if needed is not None and importlib.util.find_spec(needed) is None else None
 
 
-def make_searcher(name: str, space: keras_tuner.HyperParameters, epochs: int, seed: int) -> Searcher:
+def make_searcher(
+    name: str, space: keras_tuner.HyperParameters, epochs: int, seed: int, table: CurveTable | None = None
+) -> Searcher:
     """The search called `name`: a peer, or galaxy_exp's "sampler + scheduler, setting=value, ...".
+
+    The setting `prior` is an expert's: good or bad, see `_with_prior`.
 
     Args:
         epochs: of a training that is not stopped.
         seed: from 1 up.
+        table: that is replayed, if any; for priors and seconds.
     """
     make_peer = PEERS.get(name) or OPTIONAL_PEERS.get(name)
     if make_peer is not None:
@@ -307,5 +324,26 @@ def make_searcher(name: str, space: keras_tuner.HyperParameters, epochs: int, se
     options: dict[str, Any] = {
         key: parse_scalar(value, name) for key, value in (setting.split("=") for setting in settings)
     }
+    searched, expert = SearchSpace.of(space), options.pop("prior", None)
+    if expert is not None:
+        assert table is not None, "a prior needs a table"
+        searched = _with_prior(searched, table, expert, seed)
     search = SearchConfig.model_validate({"sampler": sampler, "scheduler": scheduler, "seed": seed, **options})
-    return GalaxyExpSearcher(build_proposer(search, SearchSpace.of(space), epochs=epochs), search, epochs)
+    return GalaxyExpSearcher(build_proposer(search, searched, epochs=epochs), search, epochs, table)
+
+
+def _with_prior(space: SearchSpace, table: CurveTable, expert: str, seed: int) -> SearchSpace:
+    """The space with a prior on each hyperparameter.
+
+    A good expert names a configuration at random out of the best twentieth of the table, a bad one out of the worst,
+    where those that diverged are. What is inactive there has no prior.
+    """
+    scores = [max(row.curves[OBJECTIVE]) if row.state == "completed" else -math.inf for row in table.rows]
+    ranked = np.argsort(scores, kind="stable")
+    n_candidates = max(1, len(ranked) // 20)
+    candidates = {"good": ranked[-n_candidates:], "bad": ranked[:n_candidates]}[expert]
+    values = table.rows[np.random.default_rng(derive_seed(seed, "expert")).choice(candidates)].values
+    return SearchSpace(
+        replace(each, prior=Prior(values[each.name], CONFIDENCE)) if each.name in values else each
+        for each in space.hyperparameters
+    )

@@ -25,6 +25,7 @@ __all__ = [
     "Snap",
     "TableExhausted",
     "best_of_table",
+    "epoch_seconds",
     "replay",
     "searched_space",
     "snapper",
@@ -128,6 +129,17 @@ def _is_categorical(entry: Any) -> bool:
     return isinstance(entry, _PARAMETERS.Boolean) or (isinstance(entry, _PARAMETERS.Choice) and not entry.ordered)
 
 
+def epoch_seconds(table: CurveTable, row: int, epochs: int | None = None) -> float:
+    """Mean seconds of an epoch of a configuration, over its first epochs or all."""
+    return float(np.mean(table.rows[row].curves["epoch_seconds"][:epochs]))
+
+
+def _relative_costs(table: CurveTable) -> NDArray[np.float64]:
+    """What an epoch of each configuration costs, 1 on average."""
+    costs = np.array([epoch_seconds(table, row) for row in range(len(table.rows))])
+    return np.asarray(costs / costs.mean())
+
+
 def best_of_table(table: CurveTable) -> float:
     """The highest value that any configuration reaches at any epoch."""
     return max(max(row.curves[OBJECTIVE]) for row in table.rows if row.state == "completed")
@@ -142,7 +154,13 @@ class _Slot:
 
 
 def replay(
-    table: CurveTable, searcher: Searcher, space: keras_tuner.HyperParameters, budget: int, workers: int = 1
+    table: CurveTable,
+    searcher: Searcher,
+    space: keras_tuner.HyperParameters,
+    budget: int,
+    workers: int = 1,
+    *,
+    in_seconds: bool = False,
 ) -> NDArray[np.float64]:
     """Runs a search until the budget is spent.
 
@@ -151,6 +169,8 @@ def replay(
 
     Args:
         budget: epochs of all workers together.
+        in_seconds: an epoch of a network takes what it took, where the mean over the table is one epoch of the budget;
+            for one worker.
 
     Returns:
         The best value found so far after each epoch spent, float64 (budget,); nan before the first.
@@ -158,20 +178,20 @@ def replay(
     snap = snapper(table, space)
     found = np.full(budget, math.nan)
     slots = [_Slot() for _ in range(workers)]
-    best, spent = math.nan, 0
+    costs = _relative_costs(table) if in_seconds else np.ones(len(table.rows))
+    best, spent = math.nan, 0.0
     while spent < budget:
-        idle, working = 0, slots[: budget - spent]
+        idle, working = 0, slots[: math.ceil(budget - spent)]
         for slot in working:
             if slot.job is None and not _start(slot, searcher, snap):
                 idle += 1
                 continue
+            spent += costs[slot.job.row]  # type: ignore[union-attr]
             value = _train_one_epoch(slot, searcher, table)
             best = value if math.isnan(best) else max(best, value) if not math.isnan(value) else best
-            found[spent] = best
-            spent += 1
+            found[math.ceil(spent) - 1 :] = best
         if idle == len(working):
-            found[spent:] = best  # nothing is left to try
-            break
+            break  # nothing is left to try
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from galaxy_exp.cli.main import cli
-from galaxy_exp.config.sweep import RangeSpace, SweepConfig, ValuesSpace
+from galaxy_exp.config.sweep import PriorConfig, RangeSpace, SweepConfig, ValuesSpace
 
 __all__ = ["PAGES", "build_cli_page", "build_sweep_file_page", "main"]
 
@@ -151,15 +151,22 @@ def _space_lines() -> Iterator[str]:
         ("entry", "meaning"),
         [
             ("`name: 3`", "fixed to this value"),
-            (f"`name: {{{', '.join(ValuesSpace.model_fields)}: [16, 32]}}`", "one of the listed values"),
+            ("`name: {values: [16, 32]}`", "one of the listed values"),
             ("`name: {min: 0.1, max: 0.5}`", "a number from min to max, both included"),
             ("`name: {min: 0.1, max: 0.5, step: 0.1}`", "min, min + step and so on up to max"),
             ("`name: {min: 1.0e-4, max: 1.0e-2, scale: log}`", "evenly in the logarithm; has no step"),
+            (
+                "`name: {prior: {centre: 0.001, confidence: 0.7}}`",
+                "where an expert expects the best value, alone or beside `values`, or `min` and `max`: see "
+                "[search.md](search.md#expert-priors). `confidence`, from 0 to below 1, is "
+                f"{PriorConfig.model_fields['confidence'].default} if left out",
+            ),
         ],
     )
-    others = sorted(set(RangeSpace.model_fields) - {"min", "max", "step", "scale"})
+    keys = {*ValuesSpace.model_fields, *RangeSpace.model_fields}
+    others = sorted(keys - {"values", "min", "max", "step", "scale", "prior"})
     if others:
-        raise KeyError(f"describe the new keys of a range: {others}")
+        raise KeyError(f"describe the new keys of a hyperparameter: {others}")
     yield "### Hyperparameters of `galaxy-cnn`"
     yield ""
     yield "The defaults together are the baseline, trial 0 of every sweep: the network of astroNN's Galaxy10 tutorial."

@@ -30,6 +30,10 @@ class SearchMethod:
     """Further packages that do its work and are to be cited."""
     single_objective: bool = False
     """Whether it can learn from one objective only."""
+    takes_priors: bool = True
+    """Whether it can use an expert's priors; a sampler only, as the next."""
+    weighs_seconds: bool = False
+    """Whether it can look for improvement per second."""
 
     def load(self) -> Any:
         """Imports the implementation."""
@@ -43,6 +47,7 @@ SAMPLERS: Mapping[str, SearchMethod] = {
         ("jones1998",),
         packages=("scipy",),
         single_objective=True,
+        weighs_seconds=True,
     ),
     "tpe": SearchMethod(
         "galaxy_exp.search.optuna_samplers:build_tpe",
@@ -50,7 +55,7 @@ SAMPLERS: Mapping[str, SearchMethod] = {
         ("bergstra2011", "akiba2019"),
     ),
     "random": SearchMethod("galaxy_exp.search.samplers:RandomSampler", "random search"),
-    "grid": SearchMethod("galaxy_exp.search.samplers:GridSampler", "a grid"),
+    "grid": SearchMethod("galaxy_exp.search.samplers:GridSampler", "a grid", takes_priors=False),
     "qmc": SearchMethod(
         "galaxy_exp.search.samplers:SobolSampler",
         "a quasi-random sequence",

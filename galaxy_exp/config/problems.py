@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from galaxy_exp.config.sweep import SPACE_ENTRY_TAGS, SweepConfig
+from galaxy_exp.config.sweep import SPACE_ENTRY_TAGS, PriorConfig, SweepConfig
 from galaxy_exp.wording import did_you_mean, nearest, shorten
 
 __all__ = ["describe_problems"]
@@ -28,7 +28,7 @@ def _without_tags(location: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(location) < 3 or location[0] != "space":
         return location
     rest = location[3:] if location[2] in SPACE_ENTRY_TAGS else location[2:]
-    kept = rest[:2] if len(rest) > 1 and isinstance(rest[1], int) else rest[:1]
+    kept = rest[:2] if len(rest) > 1 and (isinstance(rest[1], int) or rest[0] == "prior") else rest[:1]
     return location[:2] + kept
 
 
@@ -68,7 +68,7 @@ def _close_literal(found: Any, expected: str) -> str:
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:
     if location[:1] == ("space",):
-        return ["values", "min", "max", "step", "scale"]
+        return list(PriorConfig.model_fields) if location[2:] else ["values", "min", "max", "step", "scale", "prior"]
     model: type[BaseModel] = SweepConfig
     for part in location:
         field = model.model_fields.get(str(part))

@@ -57,6 +57,11 @@ class SearchConfig(Section):
         default_factory=dict,
         description='bounds such as {parameters: "<= 1e6"}, on parameters, flops or seconds_per_image',
     )
+    cost: Literal["epochs", "seconds"] = Field(
+        "epochs",
+        description="seconds: gp looks for expected improvement per second of training, as measured in this sweep, "
+        "instead of per epoch; two runs of a seed then differ",
+    )
     seed: int = Field(1, ge=0, description="determines proposals, weights and shuffling")
     baseline: bool = Field(
         True, description="trial 0 is the hypermodel with its default values and is never stopped early"

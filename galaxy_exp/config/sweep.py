@@ -11,12 +11,14 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     Discriminator,
     Field,
+    SerializerFunctionWrapHandler,
     StrictBool,
     StrictFloat,
     StrictInt,
     StrictStr,
     Tag,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -28,6 +30,8 @@ from galaxy_exp.records import BUILT_IN_HYPERMODEL, BUILT_IN_MODEL
 __all__ = [
     "MOST_WORKERS",
     "ExecutionConfig",
+    "PriorConfig",
+    "PriorSpace",
     "RangeSpace",
     "RegistryConfig",
     "SpaceEntry",
@@ -42,7 +46,38 @@ MOST_WORKERS = 10_000
 Scalar = StrictBool | StrictInt | StrictFloat | StrictStr
 
 
-class ValuesSpace(Section):
+class PriorConfig(Section):
+    """Where an expert expects the best value of a hyperparameter."""
+
+    centre: Scalar
+    confidence: float = Field(0.7, ge=0, lt=1)
+
+    @field_validator("centre", mode="before")
+    @classmethod
+    def _plain(cls, centre: Any) -> Any:
+        if not isinstance(centre, bool | int | float | str):
+            raise ValueError(f"found {centre!r}; expected a number, text, or true/false")
+        return centre
+
+
+class PriorSpace(Section):
+    """A hyperparameter whose values are as the hypermodel declares them."""
+
+    prior: PriorConfig
+
+
+class _SpaceSection(Section):
+    """Values of a hyperparameter, and maybe a prior on them; one that is left out is not written either."""
+
+    prior: PriorConfig | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_empty_prior(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        return {key: value for key, value in written.items() if key != "prior" or value is not None}
+
+
+class ValuesSpace(_SpaceSection):
     """A hyperparameter that takes one of the listed values."""
 
     values: tuple[Scalar, ...] = Field(min_length=1)
@@ -58,7 +93,7 @@ class ValuesSpace(Section):
         return values
 
 
-class RangeSpace(Section):
+class RangeSpace(_SpaceSection):
     """A hyperparameter that takes a number from min to max, both included."""
 
     min: StrictInt | StrictFloat
@@ -83,7 +118,7 @@ class RangeSpace(Section):
         return self
 
 
-SpaceEntry = ValuesSpace | RangeSpace | Scalar
+SpaceEntry = ValuesSpace | RangeSpace | PriorSpace | Scalar
 
 
 def _kind_of_entry(entry: Any) -> str | None:
@@ -92,20 +127,25 @@ def _kind_of_entry(entry: Any) -> str | None:
         return "values"
     if isinstance(entry, RangeSpace):
         return "range"
+    if isinstance(entry, PriorSpace):
+        return "prior"
     if isinstance(entry, dict):
-        return "values" if "values" in entry else "range"
+        return "values" if "values" in entry else "prior" if list(entry) == ["prior"] else "range"
     return "scalar" if isinstance(entry, str | bool | int | float) else None
 
 
 _TaggedSpaceEntry = Annotated[
-    Annotated[ValuesSpace, Tag("values")] | Annotated[RangeSpace, Tag("range")] | Annotated[Scalar, Tag("scalar")],
+    Annotated[ValuesSpace, Tag("values")]
+    | Annotated[RangeSpace, Tag("range")]
+    | Annotated[PriorSpace, Tag("prior")]
+    | Annotated[Scalar, Tag("scalar")],
     Discriminator(
         _kind_of_entry,
         custom_error_type="space_entry",
-        custom_error_message="expected a plain value, {values: [...]} or {min: ..., max: ...}",
+        custom_error_message="expected a plain value, {values: [...]}, {min: ..., max: ...} or {prior: ...}",
     ),
 ]
-SPACE_ENTRY_TAGS = ("values", "range", "scalar")
+SPACE_ENTRY_TAGS = ("values", "range", "prior", "scalar")
 """Tags that pydantic adds to the location of a mistake in a space entry; they are not keys of the file."""
 
 

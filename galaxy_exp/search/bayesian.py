@@ -12,6 +12,7 @@ from scipy.stats import norm
 from threadpoolctl import ThreadpoolController
 
 from galaxy_exp.search.cube import UnitCube
+from galaxy_exp.search.expert_prior import ExpertPrior
 from galaxy_exp.search.gaussian_process import GaussianProcess, fit_kernel
 from galaxy_exp.search.history import History
 from galaxy_exp.search.samplers import SobolSampler
@@ -40,7 +41,20 @@ LITTLE_GAIN = 0.01
 """When less is expected, in standard deviations of the losses, every second trial explores instead: what the process
 takes for hopeless, after few trials, may be another branch of the space."""
 
+PRIOR_FADING = 10.0
+"""The acquisition is multiplied by the priors' density to the power of this over the number of results: the beta of
+Hvarfner et al. (2022, ICLR). A trust in the priors below a half lowers the power in proportion."""
+
+COST_POWER = 0.5
+"""The acquisition is divided by the seconds of an epoch to this power: with 1 the search keeps to cheap networks, and
+finds the best ones later (docs/search.md)."""
+
+COST_RIDGE = 1.0
+"""Penalty of the regression of the logarithm of the seconds: as much as one trial with average ones."""
+
 Matrix = NDArray[np.float64]
+Weigh = Callable[[Matrix], Matrix]
+"""What the expected improvement is multiplied by (n,) at points (n, d) with nan for what is inactive."""
 
 
 class GaussianProcessSampler:
@@ -49,18 +63,24 @@ class GaussianProcessSampler:
     A dimension for each number, on the hyperparameter's own scale, and for each category (one-hot); inactive
     hyperparameters are put in the middle. Running trials count as average ones, so that several proposals
     at a time keep apart. One objective; a broken constraint is bad evidence.
+
+    Args:
+        per_second: look for improvement per second of training instead of per epoch.
     """
 
     draws = 1
     has_a_state = False
+    prior_trials = float(FIRST_POINTS)
 
-    def __init__(self, space: SearchSpace, history: History, seed: int) -> None:
+    def __init__(self, space: SearchSpace, history: History, seed: int, *, per_second: bool = False) -> None:
         self._space = space
         self._history = history
         self._seed = seed
+        self._per_second = per_second
         self._cube = UnitCube(space)
         self._placed: dict[int, Matrix] = {}
         self._sobol = SobolSampler(space, history, seed)
+        self._expert = ExpertPrior(space, history, seed, self.prior_trials)
 
     def sample(self, number: int, draw: int) -> Values:
         # the matrices are small and the processors busy with training; and the number of threads decides nothing
@@ -76,7 +96,7 @@ class GaussianProcessSampler:
         rng = np.random.default_rng(derive_seed(self._seed, "proposal", number, draw))
         running = self._features([i for i, o in enumerate(self._history.observations) if o.outcome is None])
         improvement = _fit(points, losses, running.reshape(-1, points.shape[1]))
-        values, gain = self._maximise(improvement, rng)
+        values, gain = self._maximise(improvement, self._weighing(), rng)
         explores = gain < LITTLE_GAIN and number % 2 == 0
         return self._sobol.sample(number, draw) if explores else values
 
@@ -99,18 +119,52 @@ class GaussianProcessSampler:
             self._placed[position] = self._cube.place(self._history.observations[position].values)
         return self._placed[position]
 
-    def _maximise(self, improvement: Callable[[Matrix], Matrix], rng: np.random.Generator) -> tuple[Values, float]:
+    def _weighing(self) -> Weigh:
+        """From the priors, and from the seconds of an epoch where these count."""
+        power = 0.0
+        if self._space.with_prior:
+            power = min(1.0, 2 * self._expert.trust()) * PRIOR_FADING / len(self._history.ended)
+        seconds = self._epoch_seconds() if self._per_second else None
+
+        def weigh(points: Matrix) -> Matrix:
+            logarithm = power * self._cube.log_prior(points)
+            if seconds is not None:
+                logarithm = logarithm - COST_POWER * seconds(self._cube.features(points))
+            return np.asarray(np.exp(logarithm))
+
+        return weigh
+
+    def _epoch_seconds(self) -> Callable[[Matrix], Matrix] | None:
+        """The logarithm of the seconds of an epoch, less their mean, as a function of features (n, d).
+
+        From the trials of this sweep, as an earlier one may have had another machine; None if none has trained.
+        """
+        trials = ((position, self._history.observations[position]) for position in self._history.ended)
+        outcomes = [(position, trial.outcome) for position, trial in trials if trial.is_of_this_sweep]
+        known = [(position, each.epoch_seconds) for position, each in outcomes if each and each.epoch_seconds]
+        if not known:
+            return None
+        points = self._features([position for position, _ in known])
+        return _ridge(points, np.log([seconds for _, seconds in known]))
+
+    def _maximise(
+        self, improvement: Callable[[Matrix], Matrix], weigh: Weigh, rng: np.random.Generator
+    ) -> tuple[Values, float]:
         """The most promising configuration that was not tried before, and what it is expected to gain."""
         best_tried = np.tile(self._place(self._best_tried()), (N_LOCAL, 1))
         anywhere = rng.random((N_RANDOM, len(self._space.tunable)))
+        anywhere[::2] = self._cube.draw_from_prior(anywhere[::2])
         pool = self._possible(np.vstack([anywhere, self._nearby(best_tried, LOCAL_STEPS[0], rng)]))
         gains = improvement(self._cube.features(pool))
+        scores = gains * weigh(pool)
         for step in LOCAL_STEPS:
-            starts = pool[np.argsort(-gains, kind="stable")[:N_STARTS]]
+            starts = pool[np.argsort(-scores, kind="stable")[:N_STARTS]]
             nearby = self._possible(self._nearby(np.repeat(starts, N_LOCAL // N_STARTS, axis=0), step, rng))
-            gains = np.append(gains, improvement(self._cube.features(nearby)))
+            gains_nearby = improvement(self._cube.features(nearby))
+            gains = np.append(gains, gains_nearby)
+            scores = np.append(scores, gains_nearby * weigh(nearby))
             pool = np.vstack([pool, nearby])
-        ranked = np.argsort(-gains, kind="stable")
+        ranked = np.argsort(-scores, kind="stable")
         for index in ranked:
             values = self._cube.configuration(pool[index])
             if not self._history.count(values):
@@ -160,6 +214,15 @@ def _fit(points: Matrix, losses: Matrix, running: Matrix) -> Callable[[Matrix], 
         return np.asarray(deviation * (z * norm.cdf(z) + norm.pdf(z)))
 
     return improvement
+
+
+def _ridge(points: Matrix, targets: Matrix) -> Callable[[Matrix], Matrix]:
+    """Linear regression of targets (n,), less their mean, on points (n, d): from points (m, d) to predictions (m,)."""
+    middle = points.mean(axis=0)
+    centred = points - middle
+    covariance = centred.T @ centred + COST_RIDGE * np.eye(points.shape[1])
+    slopes = np.linalg.solve(covariance, centred.T @ (targets - targets.mean()))
+    return lambda candidates: np.asarray((candidates - middle) @ slopes)
 
 
 def _best_and_latest(losses: Matrix, count: int) -> NDArray[np.int64]:

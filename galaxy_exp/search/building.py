@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras_tuner
@@ -47,6 +48,12 @@ def check_names(search: SearchConfig) -> None:
             f"search.objective: found {len(search.objectives)}, but {search.sampler} takes one; "
             f"expected a single objective, or one of the samplers {', '.join(able)}"
         )
+    if search.cost == "seconds" and (user_class is not None or not SAMPLERS[search.sampler_choice].weighs_seconds):
+        able = [name for name, method in SAMPLERS.items() if method.weighs_seconds]
+        raise ConfigError(
+            f"search.cost: found seconds, but {search.sampler_choice} does not weigh them; "
+            f"expected epochs, or the sampler {', '.join(able)}"
+        )
     if _is_oracle(user_class):
         _check_oracle_settings(search)
 
@@ -62,6 +69,14 @@ def check_search(search: SearchConfig, space: SearchSpace, epochs: int) -> None:
         ConfigError: one line for the first mistake.
     """
     check_names(search)
+    user_class = _user_class(search)
+    takes_priors = SAMPLERS[search.sampler_choice].takes_priors if user_class is None else not _is_oracle(user_class)
+    if space.with_prior and not takes_priors:
+        able = [name for name, method in SAMPLERS.items() if method.takes_priors]
+        raise ConfigError(
+            f"space.{space.with_prior[0].name}.prior: {search.sampler} cannot use a prior; "
+            f"leave it out, or choose one of the samplers {', '.join(able)}"
+        )
     continuous = space.first_continuous()
     if search.sampler == "grid" and continuous is not None:
         raise ConfigError(
@@ -73,7 +88,7 @@ def check_search(search: SearchConfig, space: SearchSpace, epochs: int) -> None:
             "search.sampler: cmaes searches numbers that are always active, and the space has none; "
             "expected another sampler, such as tpe"
         )
-    if _user_class(search) is not None:
+    if user_class is not None:
         build_proposer(search, space, epochs=epochs)
 
 
@@ -99,6 +114,8 @@ def build_proposer(
         return OracleProposer(_build_oracle(user_class, search, space, epochs), search.objective_record)
     if user_class is None:
         factory = sampler_factory(search.sampler_choice)
+        if search.cost == "seconds":
+            factory = partial(SAMPLERS[search.sampler_choice].load(), per_second=True)
     else:
         factory = user_sampler_factory(search.sampler, user_class, search.sampler_options)
     return SamplerProposer(

@@ -30,6 +30,7 @@ class CmaEsSampler:
 
     draws = 5
     has_a_state = False
+    prior_trials = 10.0
 
     def __init__(self, space: SearchSpace, history: History, seed: int) -> None:
         self._space = space

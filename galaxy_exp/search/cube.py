@@ -89,6 +89,22 @@ class UnitCube:
                 columns += [np.where(inactive, 1 / n, index == choice) for choice in range(n)]
         return np.stack(columns, axis=1)
 
+    def log_prior(self, points: Matrix) -> Matrix:
+        """The logarithm (n,) of the priors' density at points (n, d), nan where inactive; 0 without priors."""
+        total = np.zeros(len(points))
+        for each, column in zip(self._space.tunable, points.T, strict=True):
+            if each.prior is not None:
+                total += np.where(np.isnan(column), 0.0, np.log(each.prior.density(each.domain, column)))
+        return total
+
+    def draw_from_prior(self, points: Matrix) -> Matrix:
+        """Evenly distributed points (n, d), made to have the distribution of the priors."""
+        columns = [
+            column if each.prior is None else each.prior.draw(each.domain, column)
+            for each, column in zip(self._space.tunable, points.T, strict=True)
+        ]
+        return np.stack(columns, axis=1)
+
 
 def _index(n_choices: int, column: Matrix) -> Matrix:
     n = float(n_choices)

@@ -94,6 +94,7 @@ class StudySampler:
     """
 
     draws = 5
+    prior_trials = 10.0
 
     def __init__(
         self,

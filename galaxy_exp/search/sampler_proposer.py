@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from galaxy_exp.records import HyperparameterValue, Objective
 from galaxy_exp.search.earlier_sweeps import EarlierSweeps
+from galaxy_exp.search.expert_prior import ExpertPrior
 from galaxy_exp.search.history import History
 from galaxy_exp.search.proposer import Evidence, NoProposal, Outcome
 from galaxy_exp.search.samplers import RandomSampler, SamplerFactory
@@ -52,6 +53,9 @@ class SamplerProposer:
         self._sampler = make_sampler(space, self._history, seed)
         self._random = RandomSampler(space, self._history, seed)
         self._earlier = EarlierSweeps(evidence, space, self._history, seed)
+        has_prior = bool(space.with_prior)
+        self._prior = ExpertPrior(space, self._history, seed, self._sampler.prior_trials) if has_prior else None
+        self._n_proposed = 0
         self._positions: dict[int, int] = {}
         self._repeatable: Values | None = None
         self._asked = -1
@@ -67,6 +71,7 @@ class SamplerProposer:
     def adopt(self, number: int, values: Mapping[str, HyperparameterValue], *, proposed: bool) -> None:
         if proposed and self._sampler.has_a_state and number != self._asked:
             self._ask(number)
+        self._n_proposed += proposed
         self._positions[number] = self._history.begin(dict(values))
         self._repeatable = dict(values) if proposed else None
 
@@ -84,6 +89,8 @@ class SamplerProposer:
 
     def _untried(self, number: int) -> Values | None:
         candidate = self._earlier.propose(number)
+        if candidate is None and self._prior is not None:
+            candidate = self._prior.propose(number, is_first=self._n_proposed == 0)
         if candidate is not None:
             return candidate
         for draw in range(_DRAWS):

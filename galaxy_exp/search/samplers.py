@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -22,6 +23,8 @@ class Sampler(Protocol):
     """How often to ask again if a configuration was tried before; after that random search chooses."""
     has_a_state: bool
     """Whether its choices depend on more than the history, so that a resumed sweep has to ask it all over again."""
+    prior_trials: float
+    """After how many results fewer proposals are drawn from an expert's priors; see `ExpertPrior`."""
 
     def sample(self, number: int, draw: int) -> Values | None:
         """The active hyperparameters of trial `number`, after the trials that ended so far; None if nothing is left.
@@ -43,6 +46,7 @@ class RandomSampler:
 
     draws = 1
     has_a_state = False
+    prior_trials = math.inf
 
     def __init__(self, space: SearchSpace, history: History, seed: int) -> None:
         self._space = space
@@ -61,6 +65,7 @@ class GridSampler:
 
     draws = 1
     has_a_state = False
+    prior_trials = math.inf
 
     def __init__(self, space: SearchSpace, history: History, seed: int) -> None:
         self._history = history
@@ -84,6 +89,7 @@ class SobolSampler:
 
     draws = 1
     has_a_state = False
+    prior_trials = math.inf
 
     def __init__(self, space: SearchSpace, history: History, seed: int) -> None:
         self._space = space

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from galaxy_exp.config.sweep import RangeSpace, SpaceEntry, ValuesSpace
+from galaxy_exp.config.sweep import PriorConfig, PriorSpace, RangeSpace, SpaceEntry, ValuesSpace
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.space.domains import grid_value
-from galaxy_exp.space.search_space import Hyperparameter, Kind, SearchSpace, Values
+from galaxy_exp.space.prior import Prior
+from galaxy_exp.space.search_space import Hyperparameter, Kind, SearchSpace, Values, plain_text
 from galaxy_exp.wording import did_you_mean
 
 __all__ = ["build_space", "complete_configuration", "listed_texts"]
@@ -34,7 +36,8 @@ def build_space(
             it can use; and `hints`: by name of a hyperparameter that it declares on request alone, how to request it.
         overrides: by name. A plain value fixes; a list of values gives a choice, ordered for numbers (a single value
             fixes, and [true, false] stays a boolean); a range gives numbers on the declared scale and with the declared
-            step unless it states its own. The default stays where it is possible, else the nearest value.
+            step unless it states its own. A prior may stand beside values or ends, or alone. The default stays where
+            it is possible, else the nearest value.
         declared: the hypermodel's own space, as `discover_space` found it.
         where: the key path that messages start with.
 
@@ -113,6 +116,29 @@ def _unknown_names(where: str, found: Mapping[str, Any], space: SearchSpace, hyp
 
 
 def _changed(declared: Hyperparameter, override: SpaceEntry, limits: Limits) -> Hyperparameter:
+    changed = _with_domain(declared, override, limits)
+    prior = getattr(override, "prior", None)
+    return changed if prior is None else replace(changed, prior=_prior(changed, prior))
+
+
+def _prior(changed: Hyperparameter, stated: PriorConfig) -> Prior:
+    """The prior on a hyperparameter whose other overrides are applied."""
+    if not changed.is_tunable:
+        raise _OverrideError("a prior was found, but there is only one value; leave prior out")
+    try:
+        centre = _converted(changed, stated.centre, None if changed.listed else (changed.low, changed.high))
+    except _OverrideError as error:
+        raise _OverrideError(f"prior.centre: {error}") from None
+    if changed.listed and centre not in changed.listed:
+        raise _OverrideError(
+            f"prior.centre: {plain_text(centre)} was found; expected one of {changed.describe_values(plain_text)}"
+        )
+    return Prior(changed.domain.from_unit(changed.domain.to_unit(centre)), stated.confidence)
+
+
+def _with_domain(declared: Hyperparameter, override: SpaceEntry, limits: Limits) -> Hyperparameter:
+    if isinstance(override, PriorSpace):
+        return declared
     if isinstance(override, RangeSpace):
         return _as_range(declared, override, limits)
     if isinstance(override, ValuesSpace):

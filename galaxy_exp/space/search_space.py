@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Protocol
 
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.space.domains import Domain, Range, Steps, ValueList
+from galaxy_exp.space.prior import Prior
 
 __all__ = ["Condition", "Hyperparameter", "Kind", "SearchSpace", "Values", "fingerprint", "plain_text"]
 
@@ -72,6 +73,8 @@ class Hyperparameter:
     """linear, log or reverse_log for a range; see `galaxy_exp.space.domains.value_at`."""
     key: str = ""
     """Unique in the space: the name, numbered from its second declaration on (`units#2`)."""
+    prior: Prior | None = None
+    """What an expert expects; None for nothing."""
 
     @classmethod
     def from_config(cls, class_name: str, config: Mapping[str, Any]) -> Hyperparameter:
@@ -137,7 +140,8 @@ class Hyperparameter:
             config |= {"values": list(self.listed), "ordered": self.ordered}
         elif self.kind is not Kind.BOOLEAN:
             config |= {"min_value": self.low, "max_value": self.high, "step": self.step, "sampling": self.scale}
-        return {"class_name": str(self.kind), "config": config}
+        prior = {} if self.prior is None else {"prior": asdict(self.prior)}  # which KerasTuner passes over
+        return {"class_name": str(self.kind), "config": config, **prior}
 
     @cached_property
     def domain(self) -> Domain:
@@ -184,11 +188,12 @@ class Hyperparameter:
         return all(condition.holds(values) for condition in self.conditions)
 
     def describe_values(self, text: Callable[[Any], str]) -> str:
-        """`32, 64, 128`; `0 to 0.6, step 0.05`; `text` writes a single value."""
+        """`32, 64, 128`; `0 to 0.6, step 0.05; prior 0.25 (0.7)`; `text` writes a single value."""
+        prior = "" if self.prior is None else f"; prior {text(self.prior.centre)} ({self.prior.confidence:g})"
         if self.listed:
-            return ", ".join(map(text, self.listed))
+            return ", ".join(map(text, self.listed)) + prior
         step = "" if self.step is None or (self.kind is Kind.INT and self.step == 1) else f", step {self.step:g}"
-        return f"{text(self.low)} to {text(self.high)}{step}"
+        return f"{text(self.low)} to {text(self.high)}{step}{prior}"
 
     def describe_conditions(self, text: Callable[[Any], str]) -> str:
         """`optimizer is adamw`; empty if it is always active."""
@@ -207,6 +212,7 @@ class SearchSpace:
     Attributes:
         hyperparameters: all of them.
         tunable: those with more than one value.
+        with_prior: those of them of which an expert expects something.
     """
 
     def __init__(self, hyperparameters: Iterable[Hyperparameter]) -> None:
@@ -217,11 +223,17 @@ class SearchSpace:
             keyed.append(replace(each, key=each.name if count == 1 else f"{each.name}#{count}"))
         self.hyperparameters = tuple(keyed)
         self.tunable = tuple(each for each in keyed if each.is_tunable)
+        self.with_prior = tuple(each for each in self.tunable if each.prior is not None)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> SearchSpace:
-        """Reads KerasTuner's configuration, as the journal has it."""
-        return cls(Hyperparameter.from_config(each["class_name"], each["config"]) for each in config.get("space", ()))
+        """Reads KerasTuner's configuration, as the journal has it, with the priors that it does not know."""
+        hyperparameters = []
+        for each in config.get("space", ()):
+            declared = Hyperparameter.from_config(each["class_name"], each["config"])
+            prior = Prior(**each["prior"]) if "prior" in each else None
+            hyperparameters.append(replace(declared, prior=prior))
+        return cls(hyperparameters)
 
     @classmethod
     def of(cls, hyperparameters: KerasTunerSpace) -> SearchSpace:
@@ -269,6 +281,16 @@ class SearchSpace:
     def at(self, coordinates: Mapping[str, float]) -> Values:
         """The configuration at a point of the unit cube: a coordinate, 0 to 1, by the key of each tunable one."""
         return self.fill(lambda each: each.domain.from_unit(coordinates[each.key]))
+
+    @property
+    def expected(self) -> Values:
+        """The centre of every prior, and the defaults of the others."""
+
+        def choose(each: Hyperparameter) -> HyperparameterValue:
+            value = each.default if each.prior is None else each.prior.centre
+            return each.domain.from_unit(each.domain.to_unit(value))
+
+        return self.fill(choose)
 
     def find(self, values: Mapping[str, HyperparameterValue]) -> Values:
         """By key, the values of the active tunable hyperparameters; values outside the space are left out."""

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import keras_tuner
 import numpy as np
@@ -151,6 +152,63 @@ def test_every_contender_spends_the_budget_and_repeats_itself(name, workers, tab
     runs = [replay(table, make_searcher(name, space, EPOCHS, 3), space, 60, workers) for _ in range(2)]
     np.testing.assert_array_equal(*runs)
     assert 0.5 < runs[0][-1] <= best_of_table(table)
+
+
+class TestExperts:
+    def first_row(self, name, seed, table, space):
+        searcher = make_searcher(name, space, EPOCHS, seed, table)
+        return searcher.ask(snapper(table, space)).row
+
+    def best_of(self, row):
+        return max(row.curves["val_macro_f1"]) if row.state == "completed" else -math.inf
+
+    @pytest.mark.parametrize(("expert", "ranks"), [("good", {38, 39}), ("bad", {0, 1})])
+    def test_first_trial_is_one_of_the_best_or_the_worst(self, expert, ranks, table, space):
+        ranked = sorted(range(40), key=lambda row: self.best_of(table.rows[row]))
+        rows = {self.first_row(f"gp + promote, prior={expert}", seed, table, space) for seed in range(1, 9)}
+        assert {ranked.index(row) for row in rows} == ranks
+
+    def test_without_one_the_search_is_the_same_with_or_without_the_table(self, table, space):
+        searchers = [make_searcher("gp + promote", space, EPOCHS, 1, given) for given in (None, table)]
+        np.testing.assert_array_equal(*(replay(table, searcher, space, 60) for searcher in searchers))
+
+    def test_search_with_a_prior_repeats_itself(self, table, space):
+        runs = [
+            replay(table, make_searcher("gp + promote, prior=bad", space, EPOCHS, 1, table), space, 60)
+            for _ in range(2)
+        ]
+        np.testing.assert_array_equal(*runs)
+
+
+class TestSeconds:
+    @pytest.fixture
+    def uneven(self, table):
+        """Rows 0 and 1 take half and three halves of the mean."""
+        rows = [
+            replace(row, curves=row.curves | {"epoch_seconds": [{0: 1.0, 1: 3.0}.get(row.number, 2.0)] * EPOCHS})
+            for row in table.rows
+        ]
+        return replace(table, rows=tuple(rows))
+
+    def test_an_epoch_costs_what_it_took(self, uneven, space):
+        searcher = Scripted([Job("a", 0, 0, EPOCHS), Job("b", 1, 0, EPOCHS)], stop_after=4)
+        found = replay(uneven, searcher, space, 8, in_seconds=True)
+        first, second = (uneven.rows[row].curves["val_macro_f1"] for row in (0, 1))
+        after = [first[1], first[3], first[3], second[0], second[1], second[1], second[2], second[3]]
+        np.testing.assert_allclose(found, np.maximum.accumulate(after))
+
+    def test_what_does_not_end_within_the_budget_is_not_found(self, uneven, space):
+        found = replay(uneven, Scripted([Job("b", 1, 0, EPOCHS)]), space, 2, in_seconds=True)
+        np.testing.assert_allclose(found, [math.nan, uneven.rows[1].curves["val_macro_f1"][0]])
+
+    def test_search_per_second(self, uneven, space):
+        searcher = make_searcher("gp + promote, cost=seconds", space, EPOCHS, 1, uneven)
+        assert replay(uneven, searcher, space, 60, in_seconds=True)[-1] > 0.5
+
+    def test_several_workers_are_refused(self, table_file, capsys):
+        with pytest.raises(SystemExit):
+            search.main(["--only", "replay", "--table", str(table_file), "--in-seconds", "--workers", "4"])
+        assert "--in-seconds: is for one worker" in capsys.readouterr().err
 
 
 def test_hyperband_of_keras_tuner_promotes(table, space):

@@ -6,7 +6,7 @@ import pytest
 
 from galaxy_exp.config import dump_sweep, load_sweep, parse_sweep
 from galaxy_exp.config.reading import FlagValue
-from galaxy_exp.config.sweep import RangeSpace, SweepConfig, ValuesSpace
+from galaxy_exp.config.sweep import PriorConfig, PriorSpace, RangeSpace, SweepConfig, ValuesSpace
 from galaxy_exp.errors import ConfigError
 
 CONTRACT = """
@@ -46,6 +46,17 @@ class TestReading:
         assert config.space["dropout_2"] == RangeSpace(min=0.2, max=0.6)
         assert config.space["learning_rate"] == RangeSpace(min=1e-4, max=3e-3, scale="log")
         assert config.space["augmentation"] == "flips+rotations"
+
+    def test_a_prior_stands_alone_or_beside_values_and_ends(self, write):
+        prior = PriorConfig(centre=0.2, confidence=0.5)
+        text = "{dropout_1: {prior: P}, dropout_2: {min: 0, max: 0.5, prior: P}, width: {values: [0.2, 1], prior: P}}"
+        space = load_sweep(write("space: " + text.replace("P", "{centre: 0.2, confidence: 0.5}"))).space
+        assert space["dropout_1"] == PriorSpace(prior=prior)
+        assert [space[name].prior for name in ("dropout_2", "width")] == [prior, prior]
+        assert load_sweep(write(dump_sweep(SweepConfig(space=space)))).space == space
+        assert "prior" not in dump_sweep(SweepConfig(space={"width": ValuesSpace(values=(1, 2))}))
+        (set_alone,) = load_sweep(write("{}"), ["space.dropout_1.prior.centre=0.2"]).space.values()
+        assert set_alone == PriorSpace(prior=PriorConfig(centre=0.2, confidence=0.7))
 
     def test_every_key_has_a_default(self, write):
         assert load_sweep(write("{}")) == SweepConfig()
@@ -146,6 +157,12 @@ MISTAKES = {
     "space: {dropout_1: {min: 0, max: 1, stpe: 2}}": r'space.dropout_1.stpe: unknown key; did you mean "step"',
     "space: {learning_rate: {min: 0, max: 1, scale: log}}": r"space.learning_rate: min is 0; expected above 0 with",
     "space: {learning_rate: {min: 1, max: 2, scale: lgo}}": r'space.learning_rate.scale: .*did you mean "log"',
+    "space: {dropout_1: {prior: {centre: 0.1, confidence: 1}}}": r"space.dropout_1.prior.confidence: .*less than 1",
+    "space: {dropout_1: {prior: {confidence: 0.5}}}": r"space.dropout_1.prior.centre: missing",
+    "space: {dropout_1: {prior: {centre: [1]}}}": r"space.dropout_1.prior.centre: found \[1\]; expected",
+    "space: {dropout_1: {prior: {centre: 1, confidnce: 0}}}": r'prior.confidnce: unknown .* you mean "confidence"',
+    "space: {dropout_1: {prior: 0.1}}": r"space.dropout_1.prior: found 0.1; expected a section of keys",
+    "space: {dropout_1: {min: 0, max: 1, pror: {}}}": r'space.dropout_1.pror: unknown key; did you mean "prior"',
     "space: {filters_1: [1, 2]}": r"space.filters_1: found \[1, 2\]; expected a plain value, \{values",
     "space: {filters_1: null}": r"space.filters_1: found None; expected a plain value",
     "name: 'a b'": r"name: found 'a b'; expected text matching",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from galaxy_exp.report.paper import (
     methods_text,
     read_references,
 )
+from galaxy_exp.space.prior import Prior
+from galaxy_exp.space.search_space import Hyperparameter, Kind, SearchSpace
 from galaxy_exp.sweep_report import write_report
 
 from .materials import LABELS, NAMES, PROBABILITIES, STATES, collected, finished, searched, unfinished
@@ -227,6 +230,16 @@ class TestForAPaper:
         assert keys <= set(cited_data(material))
         assert bool(keys) == bool(cited_data(material))
         assert cited_methods(material) == {"sampler": ("bergstra2011", "akiba2019")}
+
+    def test_priors_and_seconds_are_told(self) -> None:
+        rate = Hyperparameter.range(Kind.FLOAT, "rate", 1e-4, 1e-1, None, "log", 1e-3, ())
+        space = SearchSpace([replace(rate, prior=Prior(1e-3, 0.7))]).get_config()
+        writer = RecordWriter({"sampler": "gp", "cost": "seconds"}, space=space)
+        material = Material(writer.record, DataFacts("my.h5", False, "d", "s"), "")
+        assert (
+            "with expert priors on 1 hyperparameter, weighed by the seconds of an epoch "
+            "\\citep{jones1998, mallik2023, hvarfner2022}"
+        ) in methods_text(material)
 
     def test_every_citation_has_its_entry(self) -> None:
         material = finished()

@@ -1,10 +1,11 @@
 """What a sweep file's search section is turned into, or refused for."""
 
 import re
+from dataclasses import replace
 
 import keras_tuner
 import pytest
-from search.driving import distinct, drive, finite_space, mixed_space
+from search.driving import distinct, drive, finite_space, mixed_space, score_of
 
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.errors import ConfigError, SweepFailedError
@@ -13,6 +14,7 @@ from galaxy_exp.report.paper import read_references
 from galaxy_exp.search.building import build_proposer, check_names, check_search
 from galaxy_exp.search.schedulers import StoppingScheduler, build_scheduler
 from galaxy_exp.search_methods import SAMPLERS, SCHEDULERS
+from galaxy_exp.space.prior import Prior
 from galaxy_exp.space.search_space import SearchSpace
 
 KERAS_TUNER = "keras_tuner.oracles.RandomSearchOracle"
@@ -56,6 +58,18 @@ BAD_NAMES = {
         f"search.warm_start: {KERAS_TUNER} cannot learn from earlier trials",
     ),
     "executions for KerasTuner": ({"sampler": KERAS_TUNER, "executions": 2}, "search.executions: found 2, but"),
+    "seconds without a model of them": (
+        {"sampler": "tpe", "cost": "seconds"},
+        "search.cost: found seconds, but tpe does not weigh them; expected epochs, or the sampler gp",
+    ),
+    "seconds for several objectives": (
+        {"objective": ["val_macro_f1", "-flops"], "cost": "seconds"},
+        "search.cost: found seconds, but tpe does not weigh them; expected epochs, or the sampler gp",
+    ),
+    "seconds for KerasTuner": (
+        {"sampler": KERAS_TUNER, "cost": "seconds"},
+        f"search.cost: found seconds, but {KERAS_TUNER} does not weigh them",
+    ),
     "not a scheduler": (
         {"scheduler": f"{OWN}:HalfARule"},
         f"search.scheduler: {OWN}:HalfARule has neither the methods",
@@ -71,7 +85,17 @@ def test_what_is_refused_without_a_space(settings, message):
     assert "\n" not in str(refusal.value)
 
 
+def with_prior(space):
+    return SearchSpace(replace(each, prior=Prior(each.default, 0.7)) for each in space.hyperparameters)
+
+
 BAD_FOR_A_SPACE = {
+    "prior for a grid": (
+        {"sampler": "grid"},
+        with_prior(FINITE),
+        "space.a.prior: grid cannot use a prior; leave it out, or choose one of the samplers gp, tpe, random, qmc, ",
+    ),
+    "prior for KerasTuner": ({"sampler": KERAS_TUNER}, with_prior(FINITE), f"space.a.prior: {KERAS_TUNER} cannot use"),
     "grid over any number": (
         {"sampler": "grid"},
         MIXED,
@@ -108,6 +132,46 @@ def test_what_is_named_is_built(sampler):
     check_search(search, FINITE, epochs=6)
     proposals = drive(build_proposer(search, FINITE, epochs=6), 5)
     assert len(distinct(proposals)) == 5
+
+
+def test_priors_for_a_sampler_of_ones_own():
+    space = with_prior(MIXED)
+    search = SearchConfig(sampler="optuna.samplers:NSGAIISampler", sampler_options={"population_size": 4})
+    check_search(search, space, epochs=6)
+    uninterrupted = drive(build_proposer(search, space, epochs=6), 16)
+    assert uninterrupted[0] == space.expected
+    assert drive(build_proposer(search, space, epochs=6), 16, recorded=uninterrupted[:9]) == uninterrupted
+
+
+@pytest.mark.parametrize("cost", ["epochs", "seconds"])
+def test_seconds_are_weighed_where_they_count(cost):
+    """Shallow networks are quick, and as good."""
+
+    def outcome(number, values):
+        score = score_of(values | {"depth": 0})
+        seconds = 10.0 ** values["depth"]
+        return Outcome(TrialState.COMPLETED, (score,), (score,), epoch_seconds=seconds)
+
+    search = SearchConfig(cost=cost)
+    proposals = drive(build_proposer(search, MIXED, epochs=6), 30, outcome=outcome)
+    n_shallow = sum(values["depth"] == 1 for values in proposals[5:])
+    assert (n_shallow > 11) == (cost == "seconds")
+    resumed = drive(build_proposer(search, MIXED, epochs=6), 30, outcome=outcome, recorded=proposals[:17])
+    assert resumed == proposals
+
+
+def test_seconds_of_earlier_sweeps_are_of_another_machine():
+    values = MIXED.defaults
+    evidence = [
+        Evidence(values | {"depth": depth}, Outcome(TrialState.COMPLETED, (0.0,), (0.0,), epoch_seconds=seconds))
+        for depth, seconds in ((1, None), (2, 1000.0), (3, 1e6))
+    ]
+    without = [replace(each, outcome=replace(each.outcome, epoch_seconds=None)) for each in evidence]
+    searches = [
+        build_proposer(SearchConfig(cost="seconds"), MIXED, epochs=6, evidence=each) for each in (evidence, without)
+    ]
+    first, second = (drive(each, 12) for each in searches)
+    assert first == second
 
 
 def test_the_sweep_files_settings_reach_the_search():

@@ -5,11 +5,12 @@ import keras_tuner
 import pytest
 from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed, Float, Int
 
-from galaxy_exp.config.sweep import RangeSpace, ValuesSpace
+from galaxy_exp.config.sweep import PriorConfig, PriorSpace, RangeSpace, ValuesSpace
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.hypermodel import discover_space
 from galaxy_exp.hypermodel.discovery import to_kerastuner
 from galaxy_exp.space.overrides import build_space
+from galaxy_exp.space.prior import Prior
 from galaxy_exp.space.search_space import SearchSpace
 
 SEED_TUTORIAL = {
@@ -32,6 +33,10 @@ def _problems(hypermodel, **overrides):
     with pytest.raises(ConfigError) as caught:
         build_space(hypermodel, overrides, discover_space(hypermodel))
     return caught.value.problems
+
+
+def prior_at(centre):
+    return PriorSpace(prior=PriorConfig(centre=centre))
 
 
 class Nested(keras_tuner.HyperModel):
@@ -144,6 +149,29 @@ def test_conditions_survive(hypermodel):
     assert "weight_decay" in _narrowed(hypermodel, optimizer="adamw").values
 
 
+def test_a_prior_belongs_to_the_domain_that_it_stands_with(hypermodel):
+    overrides = {
+        "learning_rate": PriorSpace(prior=PriorConfig(centre=5e-4)),
+        "filters_1": ValuesSpace(values=(32, 64), prior=PriorConfig(centre=64.0, confidence=0.5)),
+        "dropout_1": RangeSpace(min=0, max=0.5, step=0.1, prior=PriorConfig(centre=0.31)),
+        "batch_norm": PriorSpace(prior=PriorConfig(centre=True, confidence=0)),
+    }
+    space = build_space(hypermodel, overrides, discover_space(hypermodel))
+    priors = {each.name: each.prior for each in space.with_prior}
+    assert priors == {
+        "filters_1": Prior(64, 0.5),
+        "batch_norm": Prior(True, 0.0),
+        "dropout_1": Prior(0.3, 0.7),
+        "learning_rate": Prior(pytest.approx(5e-4), 0.7),
+    }
+    assert (
+        to_kerastuner(space).get_config()
+        == _narrowed(
+            hypermodel, filters_1=ValuesSpace(values=(32, 64)), dropout_1=RangeSpace(min=0, max=0.5, step=0.1)
+        ).get_config()
+    )
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -163,6 +191,12 @@ def test_conditions_survive(hypermodel):
         ({"batch_norm": RangeSpace(min=0, max=1)}, "space.batch_norm: a range from 0 to 1 was found, but its"),
         ({"learning_rate": RangeSpace(min=1e-4, max=1e-3, step=1e-4)}, "space.learning_rate: a step was found, but"),
         ({"filters_1": RangeSpace(min=16, max=64, step=0.5)}, "space.filters_1: 0.5 was found; expected a whole"),
+        ({"learning_rate": prior_at(1.0)}, "space.learning_rate: prior.centre: 1 was found; expected 0.0001 to 0.003"),
+        ({"filters_1": prior_at(48)}, "space.filters_1: prior.centre: 48 was found; expected one of 16, 32, 64, 128"),
+        ({"head": prior_at("gab")}, "space.head: prior.centre: 'gab' is not possible; did you mean \"gap\"?"),
+        ({"batch_norm": prior_at(1)}, "space.batch_norm: prior.centre: 1 was found; expected true or false"),
+        ({"n_blocks": prior_at(1.5)}, "space.n_blocks: prior.centre: 1.5 was found; expected a whole number"),
+        ({"n_blocks": ValuesSpace(values=(2,), prior=PriorConfig(centre=2))}, "space.n_blocks: a prior was found, but"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(hypermodel, overrides, message):
