@@ -25,7 +25,7 @@ def test_as_tables(finished):
     done = finished.run("check", "sweep.yaml", "--no-timing", "--max-epochs", "4")
     for text in (
         "data: 150 SIMULATED images of 24x24 pixels in 10 classes",
-        "space: endlessly many configurations, as learning_rate is continuous",
+        "space: infinitely many configurations, as learning_rate is continuous",
         "hidden is true",
         "the baseline",
         "cost: 5 trials, ",

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from galaxy_exp.cli.live import open_display
+from galaxy_exp.display import open_display
 from galaxy_exp.journal.events import EpochReported, OrderTaken, TrialEnded, TrialStarted, WorkerLost
 from galaxy_exp.records import EpochReport, TrialResult, TrialState
 
@@ -100,7 +100,7 @@ class TestATrialThatBeginsAnew:
 @pytest.mark.parametrize("terminal", ["0", "1"])
 def test_a_sweep_outlives_the_reader_of_its_log(terminal):
     code = (
-        "from galaxy_exp.cli.live import open_display\n"
+        "from galaxy_exp.display import open_display\n"
         "with open_display() as display:\n"
         "    display.say('one')\n"
         "    display.say('two')\n"

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from galaxy_exp.cli.main import run_command
-from galaxy_exp.cli.rows import describe_sweep
 from galaxy_exp.cli.sweep import next_steps
 from galaxy_exp.errors import GalaxyExpError
+from galaxy_exp.sweep_rows import describe_sweep
 
 SECRET = "postgresql://me:hunter2@db.example/mlflow"
 
