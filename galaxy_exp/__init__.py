@@ -63,9 +63,17 @@ _HOMES = {
 }
 
 
+_OF_KERAS = ("GalaxyCNN", "Oracle")
+"""Names whose modules import Keras."""
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'galaxy_exp' has no attribute {name!r}")
+    if name in _OF_KERAS:
+        from galaxy_exp.quiet import import_keras_quietly
+
+        import_keras_quietly()
     return getattr(import_module(_HOMES[name]), name)
 
 
