@@ -9,7 +9,7 @@ from galaxy_exp.evaluation.conclusion import CHANGES, join_values
 from galaxy_exp.journal.record import SweepRecord, TrialRecord, result_value
 from galaxy_exp.layout import lay_out_table, wrap
 
-__all__ = ["describe_settings", "flat_rows", "leaderboard_text", "ordered_trials", "trial_row"]
+__all__ = ["describe_settings", "flat_rows", "leaderboard_text", "nested_rows", "ordered_trials"]
 
 
 def leaderboard_text(record: SweepRecord, width: int, sort: bool = True, limit: int | None = None) -> str:
@@ -45,24 +45,23 @@ def ordered_trials(record: SweepRecord, sort: bool = True) -> list[TrialRecord]:
     return sorted(trials, key=lambda trial: (trial.retrains is not None, places.get(trial.number, len(places))))
 
 
-def trial_row(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
-    """A trial for JSON: the columns of `flat_rows`, with the hyperparameters and metrics nested.
+def nested_rows(trials: Sequence[TrialRecord], record: SweepRecord) -> list[dict[str, Any]]:
+    """The rows of `flat_rows` for JSON, which also have the hyperparameters and metrics nested, by their own names.
 
-    `number`, `objective` and `confirms` are the former names of `trial`, the objective's column and `retrains`; `state`
-    is that of the journal, `stopped` with `paused` true for one that `flat_rows` calls paused.
+    `number`, `objective` and `confirms` are the former names of `trial`, the objective's column and `retrains`.
     """
-    result = trial.result
-    values = trial.objective_value(record.objective)
-    return {
-        "number": trial.number,
-        "objective": values,
-        **_columns(trial, record),
-        "state": str(trial.state),
-        "params": trial.values,
-        "metrics": result.metrics if result else {},
-        "confirms": trial.retrains,
-        "paused": trial.is_paused,
-    }
+    return [
+        {
+            **row,
+            "params": trial.values,
+            "metrics": trial.result.metrics if trial.result else {},
+            "paused": trial.is_paused,
+            "number": trial.number,
+            "objective": trial.objective_value(record.objective),
+            "confirms": trial.retrains,
+        }
+        for trial, row in zip(trials, flat_rows(trials, record), strict=True)
+    ]
 
 
 def flat_rows(trials: Sequence[TrialRecord], record: SweepRecord) -> list[dict[str, Any]]:

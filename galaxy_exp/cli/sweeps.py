@@ -63,14 +63,14 @@ def trials_command(sweep: str | None, sort: bool, output_format: str) -> None:
     """List the trials of a sweep, with their scores and values.
 
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest sweep. The table shows what
-    differs from the baseline, trial 0. csv has a column for each hyperparameter and each metric of the best epoch;
-    json has them nested, in params and metrics.
+    differs from the baseline, trial 0. csv and json have a column for each hyperparameter and each metric of the
+    best epoch; json also has them nested, in params and metrics.
 
     \b
     galaxy-exp trials
     galaxy-exp trials gz2 --format csv > trials.csv
     """
-    from galaxy_exp.trial_rows import flat_rows, leaderboard_text, ordered_trials, trial_row
+    from galaxy_exp.trial_rows import flat_rows, leaderboard_text, nested_rows, ordered_trials
 
     record = _read(sweep)
     trials = ordered_trials(record, sort)
@@ -79,7 +79,7 @@ def trials_command(sweep: str | None, sort: bool, output_format: str) -> None:
     elif output_format == "csv":
         print_rows(flat_rows(trials, record), "csv")
     else:
-        print_rows([trial_row(trial, record) for trial in trials], "json")
+        print_rows(nested_rows(trials, record), "json")
 
 
 @click.command("report")

@@ -31,7 +31,7 @@ def test_as_tables(finished):
         "cost: 5 trials, ",
         "max_epochs 4: will end the sweep at trial ",
     ):
-        assert text in done.stdout
+        assert text in " ".join(done.stdout.split())
     assert "s/epoch" not in done.stdout
     assert "WARNING" not in done.stderr
 
