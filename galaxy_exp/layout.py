@@ -72,8 +72,8 @@ def lay_out_record(entries: Mapping[str, Any], width: int) -> str:
 def lay_out_table(rows: Sequence[Mapping[str, Any]], width: int, importance: Sequence[str] = ()) -> str:
     """Rows below each other, each column as wide as it has to be; only sentences are continued on a next line.
 
-    Columns without a value are left out. If the rest does not fit, the last columns of `importance` are left out, too,
-    and named below the table. If that does not help, each row is printed as a record.
+    Columns without a value are left out. Of the columns in `importance` those are shown that fit, the most important
+    first; the others are named below the table. If that does not help, each row is printed as a record.
 
     Args:
         rows: the columns are the keys of all rows.
@@ -84,18 +84,15 @@ def lay_out_table(rows: Sequence[Mapping[str, Any]], width: int, importance: Seq
     texts = {name: _column_texts([row.get(name) for row in rows]) for name in column_names(rows)}
     texts = {name: cells for name, cells in texts.items() if any(cells)}
     numeric = {name for name in texts if all(isinstance(row.get(name), int | float | None) for row in rows)}
-    left_out: list[str] = []
-    for name in [name for name in reversed(importance[2:]) if name in texts]:
-        if _least_width(texts) <= width:
-            break
-        del texts[name]
-        left_out.append(name)
-    if _least_width(texts) > width:
+    shown = {name: cells for name, cells in texts.items() if name not in importance[2:]}
+    for name in importance[2:]:
+        if name in texts and _least_width({**shown, name: texts[name]}) <= width:
+            shown[name] = texts[name]
+    if _least_width(shown) > width:
         return "\n\n".join(lay_out_record(row, width) for row in rows)
-    lines = _draw(texts, numeric, width)
-    if left_out:
-        kept_out = [name for name in column_names(rows) if name in left_out]
-        lines += wrap(f"no room for: {', '.join(kept_out)}", width, _GAP)
+    lines = _draw({name: cells for name, cells in texts.items() if name in shown}, numeric, width)
+    if len(shown) < len(texts):
+        lines += wrap(f"no room for: {', '.join(name for name in texts if name not in shown)}", width, _GAP)
     return "\n".join(lines)
 
 

@@ -203,7 +203,7 @@ def print_summary(result: SweepResult) -> None:
     print_line(f"sweep {result.sweep_id}: {len(record.end_order)} trials, {trained} of training in {took}")
     click.echo("")
     for line in next_steps(record):
-        click.echo(line)
+        print_line(line)
 
 
 def next_steps(record: SweepRecord) -> list[str]:
@@ -214,9 +214,9 @@ def next_steps(record: SweepRecord) -> list[str]:
     store, model = uri_option(record.tracking_uri), record.config.model_name
     name = "" if model == BUILT_IN_MODEL else f" --model {shlex.quote(model)}"
     steps = [
-        (f"galaxy-exp ui{store}", "compare the trials in the MLflow UI"),
+        (f"galaxy-exp ui{store}", "compare trials in the MLflow UI"),
         ("galaxy-exp trials", "the same as a table"),
-        ("galaxy-exp report --open", "one page about all of it, to be read, printed or sent"),
+        ("galaxy-exp report --open", "one page about all of it"),
         (f"galaxy-exp predict IMAGES... -o out.csv{name}{store}", "use the registered model"),
     ]
     width = max(len(command) for command, _ in steps)
