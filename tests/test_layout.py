@@ -31,7 +31,7 @@ def test_columns_go_by_importance_and_are_named():
     text = lay_out_table(ROWS, 100, IMPORTANCE)
     assert text.splitlines()[0].split() == ["sweep", "state", "best", "started"], "note is too wide, started fits"
     assert text.splitlines()[-1] == "no room for: note"
-    assert lay_out_table(ROWS, 72, IMPORTANCE).splitlines()[-1] == "no room for: best, note, started"
+    assert lay_out_table(ROWS, 66, IMPORTANCE).splitlines()[-1] == "no room for: best, note, started"
     assert "no room for" not in lay_out_table(ROWS, 300, IMPORTANCE)
 
 
