@@ -75,9 +75,10 @@ def open_progress(verbose: int) -> Iterator[ScriptDisplay | NotebookDisplay]:
             display.redraw()
         return
     # on stdout in a notebook, where what is on stderr looks like an error
-    yield ScriptDisplay(
-        _Console(stderr=not in_notebook, soft_wrap=True, highlight=False, markup=False, emoji=False), verbose == 2
+    console = _Console(
+        stderr=not in_notebook, soft_wrap=True, highlight=False, markup=False, emoji=False, force_jupyter=False
     )
+    yield ScriptDisplay(console, verbose == 2)
 
 
 def _is_notebook() -> bool:

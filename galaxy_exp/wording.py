@@ -33,7 +33,7 @@ def format_duration(seconds: float) -> str:
     """`8.3 s`, `26 s`, `3 min 20 s`, `1 h 02 min`, `24 h`."""
     whole = round(seconds)
     if whole < 60:
-        return f"{seconds:.1f} s" if 0 < seconds < 9.95 else f"{whole} s"
+        return f"{seconds:.1f} s" if 0.05 <= seconds < 9.95 else f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min" + (f" {whole % 60:02d} s" if whole % 60 else "")
     minutes = whole % 3600 // 60

@@ -160,7 +160,10 @@ class TestFinished:
 
     def test_writes_the_report(self, result, tmp_path):
         assert result.report().resolve() == tmp_path / "s-1.html"
-        assert "Better than the baseline by 0.180" in (tmp_path / "s-1.html").read_text()
+        page = (tmp_path / "s-1.html").read_text()
+        assert "Better than the baseline by 0.180" in page
+        assert "configuration of trial 1, retrained as 3" in page
+        assert (page.count(">paused<"), page.count(">stopped<")) == (1, 0)
 
     def test_says_that_its_models_are_gone(self, result):
         with pytest.raises(ModelError, match="has no model"):
