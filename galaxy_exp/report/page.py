@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from galaxy_exp.evaluation.conclusion import compare_with_baseline
+from galaxy_exp.evaluation.conclusion import compare_with_baseline, name_configuration
 from galaxy_exp.evaluation.confidence import Calibration
 from galaxy_exp.evaluation.metrics import RARE
 from galaxy_exp.report.html import render
@@ -83,9 +83,10 @@ def _sentences(material: Material) -> list[str]:
         value = score(leader.objective_value(record.objective))
         best = f"The best trial so far is {leader.number}, with a validation {name} of {value}."
         return [_question(material), best, *notes]
+    winner = material.tested_name if test.get("members") else name_configuration(leader, record)
     reached = (
         f"On {test['n_images']:,} sealed {material.data.galaxies} that no trial ever saw, the winner, "
-        f"{material.tested_name}, reaches a macro-F1 of {score(test['macro_f1'])} and an accuracy of "
+        f"{winner}, reaches a macro-F1 of {score(test['macro_f1'])} and an accuracy of "
         f"{score(test['accuracy'])}."
     )
     comparison = compare_with_baseline(record, material.gains).replace(" -", " \N{MINUS SIGN}")
