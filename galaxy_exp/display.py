@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -163,9 +164,10 @@ class NotebookDisplay:
             self.redraw()
 
     def say(self, message: str) -> None:
-        """Shows one line below the table."""
+        """Shows one line below the table; the thread that writes to MLflow leaves the drawing to the next event."""
         self._add(message)
-        self.redraw()
+        if threading.current_thread() is threading.main_thread():
+            self.redraw()
 
     def _add(self, message: str) -> None:
         self._messages = [*self._messages, message][-_MESSAGES_SHOWN:]

@@ -84,7 +84,10 @@ class SweepResult:
         """
         import pandas as pd
 
-        return pd.DataFrame(flat_rows(ordered_trials(self.record), self.record))
+        rows = flat_rows(ordered_trials(self.record), self.record)
+        if not rows:
+            return pd.DataFrame(columns=["trial", "state", self.record.objective.name, "epochs"])
+        return pd.DataFrame(rows).astype({"best_epoch": "Int64", "retrains": "Int64"})
 
     @property
     def curves(self) -> pd.DataFrame:
