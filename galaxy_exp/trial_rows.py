@@ -71,7 +71,7 @@ def flat_rows(trials: Sequence[TrialRecord], record: SweepRecord) -> list[dict[s
     hyperparameter, as the `learning_rate` of the epoch, `metrics.learning_rate`.
     """
     rows = [_columns(trial, record) for trial in trials]
-    fixed = set().union(*rows)
+    fixed = {name for row in rows for name in row}
     found = [trial.result.metrics if trial.result else {} for trial in trials]
     names = dict.fromkeys(name for trial in trials for name in trial.values)
     params = {name: f"params.{name}" if name in fixed else name for name in names}
