@@ -3,7 +3,8 @@
     import galaxy_exp
 
     result = galaxy_exp.run_sweep("sweeps/quickstart.yaml")
-    model = galaxy_exp.load_model()          # models:/galaxy10-cnn@champion
+    result.trials, result.test               # data frames; open_sweep() gives the result back in another session
+    model = result.load_model()              # or galaxy_exp.load_model(): models:/galaxy10-cnn@champion
     model.predict(images)                    # uint8 (n, height, width, 3)
 
 Importing this package is cheap: Keras and MLflow are imported by the functions that need them.
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from galaxy_exp.errors import GalaxyExpError
     from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
     from galaxy_exp.registry.classifier import GalaxyClassifier, Predictions, load_model
+    from galaxy_exp.result import SweepResult, list_sweeps, open_sweep
     from galaxy_exp.search.oracle import Oracle
-    from galaxy_exp.sweep import SweepResult, resume_sweep, run_sweep
+    from galaxy_exp.sweep import resume_sweep, run_sweep
     from galaxy_exp.tell import tell_sweep
     from galaxy_exp.tracking.tuner import track_tuner
 
@@ -32,8 +34,10 @@ __all__ = [
     "Predictions",
     "SweepConfig",
     "SweepResult",
+    "list_sweeps",
     "load_model",
     "load_sweep",
+    "open_sweep",
     "resume_sweep",
     "run_sweep",
     "tell_sweep",
@@ -47,7 +51,9 @@ _HOMES = {
     "Oracle": "galaxy_exp.search.oracle",
     "Predictions": "galaxy_exp.registry.classifier",
     "SweepConfig": "galaxy_exp.config",
-    "SweepResult": "galaxy_exp.sweep",
+    "SweepResult": "galaxy_exp.result",
+    "list_sweeps": "galaxy_exp.result",
+    "open_sweep": "galaxy_exp.result",
     "load_model": "galaxy_exp.registry.classifier",
     "load_sweep": "galaxy_exp.config",
     "resume_sweep": "galaxy_exp.sweep",
@@ -57,9 +63,17 @@ _HOMES = {
 }
 
 
+_OF_KERAS = ("GalaxyCNN", "Oracle")
+"""Names whose modules import Keras."""
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'galaxy_exp' has no attribute {name!r}")
+    if name in _OF_KERAS:
+        from galaxy_exp.quiet import import_keras_quietly
+
+        import_keras_quietly()
     return getattr(import_module(_HOMES[name]), name)
 
 

@@ -106,10 +106,10 @@ def pretrain_encoder(
     """
     unfinished = _find_unfinished(config)
     if unfinished is None:
-        result = run_sweep(config, observers=observers, say=say)
+        result = run_sweep(config, observers=observers, say=say, verbose=0)
     else:
         say(f"continuing {unfinished.sweep_id}, which was interrupted")
-        result = resume_sweep(unfinished.sweep_id, observers=observers, say=say)
+        result = resume_sweep(unfinished.sweep_id, observers=observers, say=say, verbose=0)
     import_keras_quietly()
     from galaxy_exp.hypermodel.encoders import cut_encoder
 

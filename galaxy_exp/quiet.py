@@ -1,4 +1,4 @@
-"""Imports Keras and its backend without their messages, and sets environment variables for a limited time."""
+"""Silence: Keras and its backend are imported without their messages, and streams without a reader are discarded."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TextIO
 
-__all__ = ["BACKEND_ENVIRONMENT", "ScopedEnvironment", "import_keras_quietly", "import_tensorflow_quietly"]
+__all__ = ["BACKEND_ENVIRONMENT", "ScopedEnvironment", "discard", "import_keras_quietly", "import_tensorflow_quietly"]
 
 
 class ScopedEnvironment:
@@ -100,3 +101,8 @@ def _restore(saved: int) -> None:
     sys.stderr.flush()
     os.dup2(saved, 2)
     os.close(saved)
+
+
+def discard(stream: TextIO) -> None:
+    """Discards a stream's buffer and all later output, when its reader is gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

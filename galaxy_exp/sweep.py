@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from galaxy_exp.config.differences import changes_workers
 from galaxy_exp.config.reading import FlagValue, SweepFile, read_sweep
 from galaxy_exp.environment import add_import_paths
 from galaxy_exp.errors import (
+    BadInputError,
     ConfigError,
     DataError,
     EngineError,
@@ -57,6 +58,7 @@ from galaxy_exp.preparation import (
 )
 from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
 from galaxy_exp.records import TrialSpec
+from galaxy_exp.result import SweepResult
 from galaxy_exp.search.schedulers import Scheduler, build_scheduler, no_scheduler
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.sweep_report import refresh_report
@@ -70,36 +72,8 @@ __all__ = ["SweepResult", "resume_sweep", "run_sweep", "sync_sweep"]
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class SweepResult:
-    """A finished sweep; everything in it can be read again from its journal."""
-
-    record: SweepRecord
-    folder: Path
-
-    @property
-    def sweep_id(self) -> str:
-        return self.record.sweep_id
-
-    @property
-    def winner(self) -> TrialRecord:
-        """The trial whose model was chosen.
-
-        Raises:
-            SweepFailedError: none is chosen yet.
-        """
-        winner = self.record.winning_trial
-        if winner is None:
-            raise SweepFailedError(
-                f"sweep {self.sweep_id} has no winner yet; galaxy-exp resume {self.sweep_id} continues and chooses one"
-            )
-        return winner
-
-    @property
-    def model_uri(self) -> str | None:
-        """`models:/NAME/VERSION`, for `galaxy_exp.load_model`."""
-        registered = self.record.registered
-        return f"models:/{registered.name}/{registered.version}" if registered else None
+def _say_nothing(_: str) -> None:
+    """Takes the lines of a silent sweep."""
 
 
 def run_sweep(
@@ -110,7 +84,8 @@ def run_sweep(
     overrides: Sequence[str] = (),
     flags: Sequence[FlagValue] = (),
     observers: Sequence[Observer] = (),
-    say: Say = lambda _: None,
+    say: Say | None = None,
+    verbose: int = 1,
 ) -> SweepResult:
     """Runs a sweep to its end and registers the best model.
 
@@ -124,20 +99,46 @@ def run_sweep(
         overrides: `key.path=value`, as with `--set`; only for a sweep file.
         flags: applied after the overrides, and named in messages; only for a sweep file.
         observers: called with every event.
-        say: prints a line about the progress.
+        say: called with each message, in place of printing it.
+        verbose: 0: silent; 1: a line for each trial on stderr, or a live table in a notebook; 2: also a line for each
+            epoch.
 
     Raises:
-        ConfigError, DataError: bad input, before anything is trained.
+        BadInputError, ConfigError, DataError: bad input, before anything is trained.
         SweepFailedError: too many trials in a row failed, or none has a model.
         SweepInterrupted: Ctrl-C or SIGTERM; `resume_sweep` continues.
         TrackingError: MLflow could not be written to at the end; `resume_sweep` registers later.
     """
+    _check_verbosity(verbose)
     config, source = _read(sweep, overrides, flags)
     try:
-        return _run_new(config, source, hypermodel, data, observers, say)
+        return _show(verbose, observers, say, partial(_run_new, config, source, hypermodel, data))
     except ConfigError as error:
         where = "" if source is None else f"{sweep}: "
         raise ConfigError([f"{where}{problem}" for problem in error.problems]) from error.__cause__
+
+
+def _check_verbosity(verbose: int) -> None:
+    """Raises BadInputError unless `verbose` is 0, 1 or 2."""
+    if verbose not in (0, 1, 2):
+        raise BadInputError(f"verbose={verbose!r}: expected 0 (silent), 1 (a line a trial) or 2 (a line an epoch)")
+
+
+def _show(
+    verbose: int,
+    observers: Sequence[Observer],
+    say: Say | None,
+    run: Callable[[Sequence[Observer], Say], SweepResult],
+) -> SweepResult:
+    """Calls `run` with the observers, with the display that `verbose` asks for, and with what prints messages."""
+    if verbose == 0:
+        return run(observers, say or _say_nothing)
+    from galaxy_exp.display import open_progress
+
+    with open_progress(verbose) as display:
+        result = run((*observers, display), say or display.say)
+        display.conclude(result.record)
+        return result
 
 
 def _read(
@@ -181,7 +182,8 @@ def resume_sweep(
     flags: Sequence[FlagValue] = (),
     as_recorded: bool = False,
     observers: Sequence[Observer] = (),
-    say: Say = lambda _: None,
+    say: Say | None = None,
+    verbose: int = 1,
 ) -> SweepResult:
     """Continues an unfinished sweep from its journal.
 
@@ -195,13 +197,29 @@ def resume_sweep(
         flags: applied after the overrides, and named in messages.
         as_recorded: ignores changes of the sweep file.
         observers: called with every event.
-        say: prints a line about the progress.
+        say: called with each message, in place of printing it.
+        verbose: as of `run_sweep`.
 
     Raises:
         As `run_sweep`; JournalError if another process runs this sweep or there is nothing to resume.
     """
+    _check_verbosity(verbose)
     project = ProjectFolder.default()
     folder = project.find_sweep(reference) if reference else find_unfinished(project)
+    run = partial(_run_again, project, folder, file, overrides, flags, as_recorded)
+    return _show(verbose, observers, say, run)
+
+
+def _run_again(
+    project: ProjectFolder,
+    folder: SweepFolder,
+    file: Path | str | None,
+    overrides: Sequence[str],
+    flags: Sequence[FlagValue],
+    as_recorded: bool,
+    observers: Sequence[Observer],
+    say: Say,
+) -> SweepResult:
     with BACKEND_ENVIRONMENT, signals_as_interrupts(), Journal.reopen(folder.path) as journal:
         record = journal.record
         change = prepare_resume(record, file, overrides, flags, as_recorded, say)
@@ -218,7 +236,7 @@ def resume_sweep(
             return _Run(journal, folder, pool, observers, say).to_the_end()
 
 
-def sync_sweep(reference: str | None = None, *, say: Say = lambda _: None) -> SweepRecord:
+def sync_sweep(reference: str | None = None, *, say: Say = _say_nothing) -> SweepRecord:
     """Writes what MLflow lacks of a sweep; trains nothing.
 
     Raises:

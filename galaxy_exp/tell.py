@@ -48,7 +48,7 @@ def tell_sweep(
     limits: Mapping[str, int | float | None] | None = None,
     workers: int | None = None,
     finish: bool = False,
-    say: Say = lambda _: None,
+    say: Say | None = None,
 ) -> str:
     """Gives one order to a running sweep of another process, and waits for the answer, which comes within seconds.
 
@@ -61,7 +61,7 @@ def tell_sweep(
             removes one.
         workers: the number of workers from now on.
         finish: whether the search ends now, so that finalists, test and registration follow.
-        say: prints a line about the progress.
+        say: called with each message; None: they are not printed.
 
     Returns:
         What the sweep does now, in one line.
@@ -88,8 +88,8 @@ def tell_sweep(
     folder = ProjectFolder.default().find_sweep(reference)
     _refuse_unless_running(folder, order)
     if isinstance(order, TryConfiguration):
-        order = TryConfiguration(values=_complete(order.values, read_record(folder.path), folder, say))
-    return _give(order, folder, say)
+        order = TryConfiguration(values=_complete(order.values, read_record(folder.path), folder, say or _say_nothing))
+    return _give(order, folder, say or _say_nothing)
 
 
 def _complete(
@@ -101,6 +101,10 @@ def _complete(
 
     add_import_paths(record.started.import_paths)
     return complete_values(record, folder, stated, "try", say)
+
+
+def _say_nothing(_: str) -> None:
+    """Takes the messages of a silent call."""
 
 
 def _give(order: Order, folder: SweepFolder, say: Say) -> str:

@@ -7,7 +7,16 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["did_you_mean", "iso_time", "local_time", "nearest", "parse_number", "short_value", "shorten"]
+__all__ = [
+    "did_you_mean",
+    "format_duration",
+    "iso_time",
+    "local_time",
+    "nearest",
+    "parse_number",
+    "short_value",
+    "shorten",
+]
 
 
 def iso_time(seconds: float) -> str:
@@ -18,6 +27,17 @@ def iso_time(seconds: float) -> str:
 def local_time(seconds: float) -> str:
     """Seconds since 1970 as `2026-11-28 15:11:18 +0100`, in the zone of this machine: for a terminal."""
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+
+
+def format_duration(seconds: float) -> str:
+    """`8.3 s`, `26 s`, `3 min 20 s`, `1 h 02 min`, `24 h`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if 0.05 <= seconds < 9.95 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min" + (f" {whole % 60:02d} s" if whole % 60 else "")
+    minutes = whole % 3600 // 60
+    return f"{whole // 3600} h" + (f" {minutes:02d} min" if minutes else "")
 
 
 def nearest(found: str, known: Iterable[str]) -> str | None:

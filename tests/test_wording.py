@@ -2,7 +2,7 @@
 
 import pytest
 
-from galaxy_exp.wording import did_you_mean, nearest, parse_number, short_value, shorten
+from galaxy_exp.wording import did_you_mean, format_duration, nearest, parse_number, short_value, shorten
 
 KNOWN = ["filters_1", "dropout_1", "learning_rate"]
 
@@ -32,3 +32,21 @@ def test_values_and_texts_are_short():
 @pytest.mark.parametrize(("text", "number"), [("1e3", 1000.0), (" 2 ", 2.0), ("1_0", None), ("", None), ("two", None)])
 def test_a_number_as_text(text, number):
     assert parse_number(text) == number
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.04, "0 s"),
+        (8.26, "8.3 s"),
+        (26.2, "26 s"),
+        (59.7, "1 min"),
+        (200, "3 min 20 s"),
+        (3599.6, "1 h"),
+        (3720, "1 h 02 min"),
+        (86400, "24 h"),
+    ],
+)
+def test_durations_are_as_people_say_them(seconds, text):
+    assert format_duration(seconds) == text

@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from galaxy_exp.cli.options import format_option, read_shortcuts, sweep_file_options
-from galaxy_exp.cli.output import format_duration, print_rows, say
+from galaxy_exp.cli.output import print_line, print_rows, say
+from galaxy_exp.wording import format_duration
 
 if TYPE_CHECKING:
     from galaxy_exp.check.sweep_check import PreviewedTrial, SpaceRow, SweepCheck
 
 __all__ = ["check_command"]
+
+_SPACE_IMPORTANCE = ("hyperparameter", "values", "only if", "how many", "scale", "kind")
+_COST_IMPORTANCE = ("breaks", "s/epoch", "memory", "parameters", "MFLOPs/image")
+"""The columns of the tables, the most important first."""
 
 
 @click.command("check")
@@ -118,17 +123,21 @@ def _trial_details(trial: PreviewedTrial) -> dict[str, Any]:
 
 
 def _print_tables(found: SweepCheck) -> None:
+    from galaxy_exp.evaluation.conclusion import CHANGES
+
     data = _data_details(found)
     simulated = "SIMULATED " if data["simulated"] else ""
     parts = ", ".join(f"{count:,} {part}" for part, count in data["parts"].items())
-    click.echo(
+    print_line(
         f"data: {data['images']:,} {simulated}images of {data['width']}x{data['height']} pixels in "
         f"{len(data['classes'])} classes from {data['source']}: {parts}"
     )
-    print_rows([_space_cells(row) for row in found.space], "table", f"space: {_size(found)}")
-    print_rows([_trial_cells(trial, found) for trial in found.trials], "table", "the first trials")
+    space = [_space_cells(row) for row in found.space]
+    print_rows(space, "table", f"space: {_size(found)}", importance=_SPACE_IMPORTANCE)
+    trials = [_trial_cells(trial, found) for trial in found.trials]
+    print_rows(trials, "table", "the first trials", importance=("trial", CHANGES, *_COST_IMPORTANCE))
     for line in _cost_lines(found):
-        click.echo(line)
+        print_line(line)
 
 
 def _space_cells(row: SpaceRow) -> dict[str, Any]:
@@ -148,12 +157,13 @@ def _size(found: SweepCheck) -> str:
         return f"{found.n_configurations:,} configurations"
     continuous = [row.name for row in found.space if row.n_values is None and row.is_reachable]
     verb = "is" if len(continuous) == 1 else "are"
-    return f"endlessly many configurations, as {' and '.join(continuous)} {verb} continuous"
+    return f"infinitely many configurations, as {' and '.join(continuous)} {verb} continuous"
 
 
 def _trial_cells(trial: PreviewedTrial, found: SweepCheck) -> dict[str, Any]:
     from galaxy_exp.check.probe import format_bytes
-    from galaxy_exp.cli.rows import describe_settings
+    from galaxy_exp.evaluation.conclusion import CHANGES
+    from galaxy_exp.trial_rows import describe_settings
 
     probe, timing = trial.probe, trial.probe.timing
     cells = {
@@ -166,7 +176,7 @@ def _trial_cells(trial: PreviewedTrial, found: SweepCheck) -> dict[str, Any]:
         cells["s/epoch"] = f"{timing.epoch_seconds:.2f}"
     if any(each.broken for each in found.trials):
         cells["breaks"] = ", ".join(trial.broken)
-    return {**cells, "differs from the baseline in": describe_settings(trial.trial, found.record)}
+    return {**cells, CHANGES: describe_settings(trial.trial, found.record)}
 
 
 def _cost_lines(found: SweepCheck) -> list[str]:
@@ -181,5 +191,5 @@ def _cost_lines(found: SweepCheck) -> list[str]:
         cost += f"; {shortest if shortest == longest else f'{shortest} to {longest}'} of training on this machine"
     uncounted = sorted({name for trial in found.trials for name in trial.probe.uncounted})
     if uncounted:
-        cost += f"\nnot counted in operations and memory: {', '.join(uncounted)}"
+        return [cost, f"not counted in operations and memory: {', '.join(uncounted)}", *forecast.notes]
     return [cost, *forecast.notes]

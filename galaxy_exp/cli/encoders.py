@@ -49,8 +49,8 @@ def pretrain_command(
     \b
     galaxy-exp encoders pretrain -o wide.keras --images 50000 --set space.filters_1=64
     """
-    from galaxy_exp.cli.live import open_display
     from galaxy_exp.cli.sweep import print_summary
+    from galaxy_exp.display import open_display
     from galaxy_exp.encoder_file import describe_encoder
     from galaxy_exp.pretraining import pretrain_encoder, pretraining_sweep
 

@@ -8,9 +8,9 @@ from typing import Any, TextIO
 
 import click
 
-from galaxy_exp.cli.output import discard, say
+from galaxy_exp.cli.output import say
 from galaxy_exp.errors import ConfigError, GalaxyExpError, is_of_the_machine, one_line
-from galaxy_exp.quiet import BACKEND_ENVIRONMENT
+from galaxy_exp.quiet import BACKEND_ENVIRONMENT, discard
 from galaxy_exp.wording import nearest
 
 __all__ = ["COMMANDS", "cli", "has_no_reader", "main", "run_command"]

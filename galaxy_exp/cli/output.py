@@ -6,16 +6,18 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
 from galaxy_exp.errors import BadInputError, is_disk_full
+from galaxy_exp.layout import column_names, lay_out_record, lay_out_table, terminal_width, wrap
+from galaxy_exp.quiet import discard
 
-__all__ = ["discard", "format_duration", "print_rows", "progress_bar", "say", "writing"]
+__all__ = ["print_line", "print_record", "print_rows", "progress_bar", "say", "writing"]
 
 
 def say(message: str = "") -> None:
@@ -43,29 +45,39 @@ def writing(path: Path) -> Iterator[None]:
         raise BadInputError(f"{path}: cannot be written: {place}: {error.strerror}") from None
 
 
-def discard(stream: TextIO) -> None:
-    """Discards a stream's buffer and all later output, when its reader is gone."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def print_rows(rows: Sequence[dict[str, Any]], output_format: str, title: str = "", empty: str = "nothing") -> None:
+def print_rows(
+    rows: Sequence[dict[str, Any]],
+    output_format: str,
+    title: str = "",
+    empty: str = "nothing",
+    importance: Sequence[str] = (),
+) -> None:
     """Prints records; the columns are the keys of all rows, in order of appearance.
 
-    In JSON the values keep their types and nesting; in CSV nested values are written as JSON.
+    In JSON the values keep their types and nesting; in CSV nested values are written as JSON. A table fits
+    the terminal.
 
     Args:
         output_format: "table", "json" or "csv".
         title: of a table.
         empty: printed in place of a table without rows.
+        importance: the columns of a table that may be left out for lack of room; see `lay_out_table`.
     """
     if output_format == "json":
         click.echo(json.dumps(rows, indent=2, default=str))
     elif output_format == "csv":
         _print_csv(rows)
     elif rows:
-        _print_table(rows, title)
+        if title:
+            print_line(title, bold=True)
+        click.echo(lay_out_table(rows, terminal_width(), importance))
     else:
-        click.echo(empty)
+        print_line(empty)
+
+
+def print_record(entries: Mapping[str, Any]) -> None:
+    """Prints a line for each entry that is not empty."""
+    click.echo(lay_out_record(entries, terminal_width()))
 
 
 @contextmanager
@@ -87,22 +99,8 @@ def progress_bar(total: int, *, transient: bool) -> Iterator[Callable[[int], Non
         yield lambda done: bar.update(task, completed=done)
 
 
-def format_duration(seconds: float) -> str:
-    """`8 s`, `3 min 20 s`, `2 h 05 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(column for row in rows for column in row))
-
-
 def _print_csv(rows: Sequence[dict[str, Any]]) -> None:
-    writer = csv.DictWriter(sys.stdout, _columns(rows), lineterminator="\n")
+    writer = csv.DictWriter(sys.stdout, column_names(rows), lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: _plain(value) for key, value in row.items()} for row in rows)
 
@@ -113,30 +111,7 @@ def _plain(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, dict | list) else value
 
 
-def _print_table(rows: Sequence[dict[str, Any]], title: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    for column in _columns(rows):
-        numeric = all(isinstance(row.get(column), int | float | None) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in _columns(rows)))
-    width = None if sys.stdout.isatty() else 200  # a file or a pipe has no width
-    console = Console(width=width, markup=False, emoji=False)
-    with console.capture() as captured:  # printed by click, since Rich ends the process when the reader is gone
-        if title:  # not as the table's title, which Rich pads and folds to the table's width
-            console.print(title, style="bold", highlight=False, soft_wrap=True)
-        console.print(table, soft_wrap=False)
-    click.echo(captured.get(), nl=False)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_cell(entry)}" for key, entry in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(_cell, value))
-    return "" if value is None else str(value)
+def print_line(text: str, *, bold: bool = False) -> None:
+    """Prints a line on stdout; one that is too long continues, indented, on the next one."""
+    for line in wrap(text, terminal_width(), "  "):
+        click.echo(click.style(line, bold=True) if bold else line)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from galaxy_exp.cli.options import format_option, read_shortcuts, sweep_argument, sweep_file_options, workers
-from galaxy_exp.cli.output import format_duration, print_rows, say
+from galaxy_exp.cli.output import print_line, print_rows, say
+from galaxy_exp.layout import terminal_width
+from galaxy_exp.wording import format_duration
 
 if TYPE_CHECKING:
     from galaxy_exp.journal.record import SweepRecord
@@ -40,13 +42,13 @@ def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcu
     galaxy-exp sweep sweeps/gz2.yaml --data galaxies.h5 --max-trials 50
     galaxy-exp sweep sweeps/gz2.yaml --set space.filters_1=64 --set 'space.dropout_2={min: 0.3, max: 0.5}'
     """
-    from galaxy_exp.cli.live import open_display
+    from galaxy_exp.display import open_display
     from galaxy_exp.sweep import run_sweep
 
     make_importable()
     flags = read_shortcuts(shortcuts)
     with open_display(quiet) as display:
-        result = run_sweep(file, overrides=overrides, flags=flags, observers=[display], say=display.say)
+        result = run_sweep(file, overrides=overrides, flags=flags, observers=[display], say=display.say, verbose=0)
     print_summary(result)
 
 
@@ -84,7 +86,7 @@ def resume_command(
     galaxy-exp resume gz2 --epochs 80
     galaxy-exp resume gz2 --set tracking.keep_models=5
     """
-    from galaxy_exp.cli.live import open_display
+    from galaxy_exp.display import open_display
     from galaxy_exp.sweep import resume_sweep
 
     if file is not None and as_recorded:
@@ -99,6 +101,7 @@ def resume_command(
             as_recorded=as_recorded,
             observers=[display],
             say=display.say,
+            verbose=0,
         )
     print_summary(result)
 
@@ -179,25 +182,28 @@ def _verdict(done: Reproduction) -> str:
 
 
 def print_summary(result: SweepResult) -> None:
-    """Prints the end of a sweep: leaderboard, gain over the baseline, registered model, next commands."""
-    from galaxy_exp.cli.rows import print_leaderboard
+    """Prints the end of a sweep: leaderboard, winner, whether it is better, registered model, next commands."""
+    from galaxy_exp.evaluation.conclusion import summary_lines
+    from galaxy_exp.trial_rows import leaderboard_text
 
     record = result.record
-    print_leaderboard(record, limit=10)
-    for line in _gain_lines(result):
-        click.echo(line)
+    click.echo(leaderboard_text(record, terminal_width(), limit=10))
+    click.echo("")
+    for line in summary_lines(record):
+        print_line(line)
+    click.echo("")
     if record.registered is not None and record.promotion is not None:
         alias = "champion" if record.promotion.promoted else "challenger"
-        click.echo(f"registered: {record.registered.name} version {record.registered.version} as {alias} "
+        print_line(f"registered: {record.registered.name} version {record.registered.version} as {alias} "
                    f"({record.promotion.reason})")  # fmt: skip
     if record.ended is not None:
-        click.echo(f"ended because: {record.ended.reason}")
+        print_line(f"ended because: {record.ended.reason}")
     trained = format_duration(sum(trial.seconds for trial in record.trials.values()))
     took = format_duration(record.updated_at - record.started.time)
-    click.echo(f"sweep {result.sweep_id}: {len(record.end_order)} trials, {trained} of training in {took}")
+    print_line(f"sweep {result.sweep_id}: {len(record.end_order)} trials, {trained} of training in {took}")
     click.echo("")
     for line in next_steps(record):
-        click.echo(line)
+        print_line(line)
 
 
 def next_steps(record: SweepRecord) -> list[str]:
@@ -208,48 +214,14 @@ def next_steps(record: SweepRecord) -> list[str]:
     store, model = uri_option(record.tracking_uri), record.config.model_name
     name = "" if model == BUILT_IN_MODEL else f" --model {shlex.quote(model)}"
     steps = [
-        (f"galaxy-exp ui{store}", "compare the trials in the MLflow UI"),
+        (f"galaxy-exp ui{store}", "compare trials in the MLflow UI"),
         ("galaxy-exp trials", "the same as a table"),
-        ("galaxy-exp report --open", "one page about all of it, to be read, printed or sent"),
+        ("galaxy-exp report --open", "one page about all of it"),
         (f"galaxy-exp predict IMAGES... -o out.csv{name}{store}", "use the registered model"),
     ]
     width = max(len(command) for command, _ in steps)
     lines = [f"{command:<{width}}  {what}" for command, what in steps]
     return [f"{'next:' if line is lines[0] else '':7}{line}" for line in lines]
-
-
-def _gain_lines(result: SweepResult) -> list[str]:
-    from galaxy_exp.evaluation.selection import standings
-    from galaxy_exp.records import Gain
-
-    record = result.record
-    winner = result.winner
-    value, simulated = winner.objective_value(record.objective), "SIMULATED " if record.simulated else ""
-    lines = [f"finalist {standing.finalist}: {record.objective.name} {standing}" for standing in standings(record)]
-    what = f"trial {winner.number}" + ("" if winner.retrains is None else f" (trial {winner.retrains} again)")
-    lines.append(f"winner: {what}, {record.objective.name} {value:.4f} on {simulated}validation images")
-    tested = record.winner_test
-    if tested is None:
-        return lines
-    members = ", ".join(map(str, tested.get("members", [])))
-    of = f", the mean of trials {members}" if members else ""
-    lines.append(f"sealed test, {tested['n_images']} {simulated}images the sweep never saw{of}:")
-    for name, label in (("accuracy", "accuracy"), ("macro_f1", "macro-F1"), ("balanced_accuracy", "balanced accuracy")):
-        lines.append(f"  {label:<18}{tested[name]:.3f}" + _versus(record, tested, name))
-    for other in tested.get("compared", []):
-        gain = Gain.of_difference("macro_f1", *other["differences"]["macro_f1"])
-        lines.append(f"  macro-F1, {other['name']}: {other['macro_f1']:.3f}, difference {gain}")
-    return lines
-
-
-def _versus(record: SweepRecord, tested: dict[str, Any], name: str) -> str:
-    baseline = record.baseline_test
-    if record.winner == 0 and record.config.search.baseline:
-        return "  (the baseline itself)"
-    if baseline is None:
-        return ""
-    gain = record.gains.get(name) or f"{tested[name] - baseline[name]:+.3f} (interval not recorded; may be chance)"
-    return f"  baseline {baseline[name]:.3f}, gain {gain}"
 
 
 def make_importable() -> None:

@@ -12,9 +12,10 @@ from urllib.parse import quote
 import click
 
 from galaxy_exp.cli.options import format_option, sweep_argument, uri_option
-from galaxy_exp.cli.output import print_rows, say, writing
+from galaxy_exp.cli.output import print_record, print_rows, say, writing
 from galaxy_exp.errors import BadInputError
 from galaxy_exp.folders import ProjectFolder
+from galaxy_exp.layout import terminal_width
 
 if TYPE_CHECKING:
     from galaxy_exp.journal.record import SweepRecord
@@ -29,11 +30,12 @@ _WITHOUT_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 @format_option("table", "json", "csv")
 def list_command(output_format: str) -> None:
     """List the sweeps of this folder, the newest last."""
-    from galaxy_exp.cli.rows import for_people, sweep_row
+    from galaxy_exp.sweep_rows import LIST_IMPORTANCE, list_for_people, sweep_row
 
     rows = [sweep_row(folder) for folder in ProjectFolder.default().sweeps()]
-    rows = [for_people(row) for row in rows] if output_format == "table" else rows
-    print_rows(rows, output_format, empty="no sweeps here yet; start one with: galaxy-exp sweep sweeps/quickstart.yaml")
+    rows = [list_for_people(row) for row in rows] if output_format == "table" else rows
+    empty = "no sweeps here yet; start one with: galaxy-exp sweep sweeps/quickstart.yaml"
+    print_rows(rows, output_format, empty=empty, importance=LIST_IMPORTANCE)
 
 
 @click.command("show")
@@ -44,14 +46,13 @@ def show_command(sweep: str | None, output_format: str) -> None:
 
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest sweep.
     """
-    from galaxy_exp.cli.rows import describe_sweep, for_people
+    from galaxy_exp.sweep_rows import describe_sweep, show_for_people
 
     record = _read(sweep)
-    details = describe_sweep(record)
     if output_format == "table":
-        print_rows([{"": key, record.sweep_id: value} for key, value in for_people(details).items()], "table")
+        print_record(show_for_people(record))
     else:
-        print_rows([details], output_format)
+        print_rows([describe_sweep(record)], output_format)
 
 
 @click.command("trials")
@@ -62,19 +63,23 @@ def trials_command(sweep: str | None, sort: bool, output_format: str) -> None:
     """List the trials of a sweep, with their scores and values.
 
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest sweep. The table shows what
-    differs from the baseline, trial 0; csv and json have all values and metrics.
+    differs from the baseline, trial 0. csv and json have a column for each hyperparameter and each metric of the
+    best epoch; json also has them nested, in params and metrics.
 
     \b
     galaxy-exp trials
     galaxy-exp trials gz2 --format csv > trials.csv
     """
-    from galaxy_exp.cli.rows import ordered_trials, print_leaderboard, trial_row
+    from galaxy_exp.trial_rows import flat_rows, leaderboard_text, nested_rows, ordered_trials
 
     record = _read(sweep)
+    trials = ordered_trials(record, sort)
     if output_format == "table":
-        print_leaderboard(record, sort)
+        click.echo(leaderboard_text(record, terminal_width(), sort))
+    elif output_format == "csv":
+        print_rows(flat_rows(trials, record), "csv")
     else:
-        print_rows([trial_row(trial, record) for trial in ordered_trials(record, sort)], output_format)
+        print_rows(nested_rows(trials, record), "json")
 
 
 @click.command("report")

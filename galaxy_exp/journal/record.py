@@ -60,7 +60,7 @@ class HistoryStep:
     report_times: tuple[float, ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class TrialRecord:
     """One trial, from its proposal to its end. Times are in seconds since 1970."""
 
@@ -114,6 +114,9 @@ class TrialRecord:
     held: bool = False
     """Whether an order paused it, so that it continues only when no new trial may start."""
 
+    def __repr__(self) -> str:
+        return f"TrialRecord(number={self.number}, {self.state_name}, {self.epochs} epochs, values={self.values})"
+
     @property
     def state(self) -> TrialState:
         return self.result.state if self.result else TrialState.RUNNING
@@ -127,6 +130,11 @@ class TrialRecord:
     def is_paused(self) -> bool:
         """Whether it has ended for now, and may continue."""
         return self.state is TrialState.STOPPED and self.decision is Decision.PAUSE
+
+    @property
+    def state_name(self) -> str:
+        """The state as people are shown it: `paused` for one that was stopped and may continue."""
+        return "paused" if self.is_paused else str(self.state)
 
     @property
     def epochs(self) -> int:
@@ -204,7 +212,7 @@ def violations(result: TrialResult, constraints: Sequence[Constraint]) -> tuple[
     return tuple(constraint.violation(value) for constraint, value in values if value is not None)
 
 
-@dataclass
+@dataclass(repr=False)
 class SweepRecord:
     """The state of a sweep. Observers may read it from another thread."""
 
@@ -259,6 +267,9 @@ class SweepRecord:
     """The leaderboard, as sort key and number, of the first `_n_ranked` trials that ended."""
     _n_ranked: int = field(default=0, compare=False, repr=False)
     _ranking_lock: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
+
+    def __repr__(self) -> str:
+        return f"SweepRecord({self.sweep_id!r}, {len(self.trials)} trials)"
 
     def __post_init__(self) -> None:
         self.tracking_uri = self.started.tracking_uri

@@ -13,7 +13,7 @@ from galaxy_exp.evaluation.selection import standings
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import Gain
 from galaxy_exp.space.search_space import Hyperparameter, Kind, SearchSpace
-from galaxy_exp.wording import short_value
+from galaxy_exp.wording import format_duration, short_value
 
 __all__ = ["LONGEST", "add_decision", "write_card"]
 
@@ -110,10 +110,12 @@ def _search_lines(record: SweepRecord) -> Iterator[str]:
     limits = {
         "trials": search.max_trials,
         "epochs": search.max_epochs,
-        "hours": search.max_hours,
         "trials without gain": search.max_trials_without_gain,
     }
-    yield "- budget: at most " + ", ".join(f"{limit} {name}" for name, limit in limits.items() if limit is not None)
+    stated = [f"{limit} {name}" for name, limit in limits.items() if limit is not None]
+    if search.max_hours is not None:
+        stated.append(f"{format_duration(3600 * search.max_hours)} of running")
+    yield f"- budget: at most {', '.join(stated)}"
     epochs = sum(trial.epochs for trial in record.trials.values())
     yield f"- spent: {len(record.searched)} trials searched, {len(record.trials)} in all, {epochs} epochs"
     for standing in standings(record):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from galaxy_exp.evaluation.conclusion import compare_with_baseline, name_configuration
 from galaxy_exp.evaluation.confidence import Calibration
 from galaxy_exp.evaluation.metrics import RARE
 from galaxy_exp.report.html import render
@@ -21,7 +22,7 @@ from galaxy_exp.report.result_sections import Found, Tested
 from galaxy_exp.report.search_sections import Asked, Searched, Spent
 from galaxy_exp.report.words import count, metric_name, score, signed
 from galaxy_exp.search_methods import SAMPLERS, SCHEDULERS
-from galaxy_exp.wording import iso_time
+from galaxy_exp.wording import format_duration, iso_time
 
 __all__ = ["build_page"]
 
@@ -82,14 +83,14 @@ def _sentences(material: Material) -> list[str]:
         value = score(leader.objective_value(record.objective))
         best = f"The best trial so far is {leader.number}, with a validation {name} of {value}."
         return [_question(material), best, *notes]
+    winner = material.tested_name if test.get("members") else name_configuration(leader, record)
     reached = (
         f"On {test['n_images']:,} sealed {material.data.galaxies} that no trial ever saw, the winner, "
-        f"{material.tested_name}, reaches a macro-F1 of {score(test['macro_f1'])} and an accuracy of "
+        f"{winner}, reaches a macro-F1 of {score(test['macro_f1'])} and an accuracy of "
         f"{score(test['accuracy'])}."
     )
-    if leader is material.baseline:
-        reached += " It is the baseline itself: nothing that was searched did better on the validation images."
-    return [_question(material), reached, *_gain_sentence(material), *notes]
+    comparison = compare_with_baseline(record, material.gains).replace(" -", " \N{MINUS SIGN}")
+    return [_question(material), reached, *([comparison] if comparison else []), *notes]
 
 
 def _question(material: Material) -> str:
@@ -100,17 +101,6 @@ def _question(material: Material) -> str:
         on = f", on {count(data.n_images, 'image')} of {data.galaxies} in {len(data.class_names)} classes"
         on += "" if data.simulated else f" ({data.name})"
     return f"Asked: which {record.config.hypermodel} has the best validation {metric_name(record.objective.name)}{on}?"
-
-
-def _gain_sentence(material: Material) -> list[str]:
-    gain = material.gain("macro_f1")
-    if gain is None:
-        return []
-    interval = f"(95% interval {signed(gain.low)} to {signed(gain.high)})"
-    if not gain.is_clear:
-        return [f"The difference in macro-F1 from the baseline, {signed(gain.difference)} {interval}, may be chance."]
-    word = "more" if gain.difference > 0 else "LESS"
-    return [f"That is {abs(gain.difference):.3f} {word} macro-F1 than the baseline {interval}."]
 
 
 def _key_figures(material: Material) -> dict[str, str]:
@@ -126,9 +116,9 @@ def _key_figures(material: Material) -> dict[str, str]:
     elif material.leader is not None and test is None:
         value = material.leader.objective_value(record.objective)
         found[f"best validation {metric_name(record.objective.name)}"] = score(value)
-    hours = sum(trial.seconds for trial in record.trials.values()) / 3600
+    trained = sum(trial.seconds for trial in record.trials.values())
     found |= {"trials of the search": f"{len(record.searched):,}", "epochs": f"{record.epochs:,}"}
-    return found | {"hours of training": f"{hours:.2f}"}
+    return found | {"of training": format_duration(trained)}
 
 
 def _why_nothing(material: Material) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from galaxy_exp.evaluation.conclusion import name_configuration
 from galaxy_exp.evaluation.confidence import COVERAGES_SHOWN, Calibration
 from galaxy_exp.evaluation.metrics import METRIC_LABELS
 from galaxy_exp.records import gain_in
@@ -48,6 +49,8 @@ class Found:
     trials: Table
     n_more: int
     """Trials that the table leaves out."""
+    name: str = ""
+    """The leader's configuration, in words."""
     scores: Table | None = None
     gains: Markup | None = None
     values: Table | None = None
@@ -68,6 +71,7 @@ class Found:
             leader,
             table,
             n_more,
+            name=name_configuration(leader, material.record),
             scores=_winner_scores(material) if material.test else None,
             gains=_gain_bars(material.gains) if material.gains else None,
             values=_values_table(material, leader),
@@ -155,7 +159,7 @@ def _trial_table(material: Material, trials: Sequence[TrialRecord]) -> Table:
             score(trial.objective_value(objective)),
             str(trial.epochs),
             duration(trial.seconds) if trial.result else "",
-            str(trial.state),
+            trial.state_name,
             _difference(material, trial, fixed),
         ]
         for trial in trials

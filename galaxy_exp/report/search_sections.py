@@ -24,7 +24,7 @@ from galaxy_exp.report.importance import Importances, draw_importances, measure_
 from galaxy_exp.report.material import Material
 from galaxy_exp.report.rungs import Rungs, collect_rungs, draw_curves, draw_survivors
 from galaxy_exp.report.scores import ParetoTrials, collect_history, collect_pareto, draw_history, draw_pareto
-from galaxy_exp.report.words import count, plain_value, quantity, validation_name
+from galaxy_exp.report.words import count, duration, plain_value, quantity, validation_name
 from galaxy_exp.space.search_space import Hyperparameter, Kind
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _SPLITS = {"train": "training", "validation": "validation", "test": "sealed test
 _SCALES = {"log": ", logarithmic", "reverse_log": ", logarithmic from the upper end"}
 _STATES = {
     TrialState.COMPLETED: "completed: trained all epochs",
-    TrialState.STOPPED: "ended early",
+    TrialState.STOPPED: "stopped early or paused",
     TrialState.FAILED: "failed",
     TrialState.INFEASIBLE: "broke a constraint",
     TrialState.LOST: "lost their worker",
@@ -101,7 +101,7 @@ def _limits(material: Material) -> Iterator[str]:
     if search.max_epochs is not None:
         yield f"{search.max_epochs:,} epochs in all"
     if search.max_hours is not None:
-        yield f"{search.max_hours:g} hours"
+        yield f"{duration(3600 * search.max_hours)} of running"
     if search.max_trials_without_gain is not None:
         yield f"{search.max_trials_without_gain} trials in a row without gain"
     if search.min_expected_gain is not None:
@@ -209,7 +209,7 @@ class Spent:
 
     @classmethod
     def of(cls, material: Material) -> Spent:
-        """Adds up epochs and hours by the state of the trials."""
+        """Adds up epochs and time by the state of the trials."""
         record = material.record
         by_state = {state: [trial for trial in record.searched if trial.state is state] for state in _STATES}
         groups = {_STATES[state]: trials for state, trials in by_state.items() if trials or state in _ALWAYS}
@@ -219,8 +219,8 @@ class Spent:
         seconds = _seconds(everything)
         rows = [_ledger_row(name, trials, seconds) for name, trials in groups.items()]
         rows.append([*_ledger_row("in all", everything, seconds)[:-1], "100%" if seconds else ""])
-        header = ["trials", "number", "epochs", "hours of a worker", "share of the hours"]
-        table = Table("Where epochs and hours went", header, rows, style="bars totals")
+        header = ["trials", "number", "epochs", "time of workers", "share of the time"]
+        table = Table("Where epochs and time went", header, rows, style="bars totals")
         return cls(sum(len(trial.losses) for trial in everything), table)
 
 
@@ -228,7 +228,7 @@ def _ledger_row(name: str, trials: Sequence[TrialRecord], total: float) -> list[
     seconds = _seconds(trials)
     share = seconds / total if total else 0.0
     epochs = sum(trial.epochs for trial in trials)
-    return [name, f"{len(trials):,}", f"{epochs:,}", f"{seconds / 3600:.2f}", Cell(f"{share:.0%}", share=share)]
+    return [name, f"{len(trials):,}", f"{epochs:,}", duration(seconds), Cell(f"{share:.0%}", share=share)]
 
 
 def _seconds(trials: Sequence[TrialRecord]) -> float:

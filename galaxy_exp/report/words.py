@@ -34,6 +34,8 @@ _MOST_CHARACTERS = 16
 METRIC_NAMES = {name: METRIC_LABELS[name] for name in ("accuracy", "macro_f1", "balanced_accuracy", "loss")}
 """Of the metrics that every epoch has."""
 
+duration = wording.format_duration
+
 _CONTROL = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML does not allow in a document; pages are well-formed XML as well."""
 
@@ -66,13 +68,6 @@ def score(value: float | None) -> str:
 def signed(value: float) -> str:
     """With its sign, a true minus."""
     return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
-
-
-def duration(seconds: float) -> str:
-    """`40 s`, `12 min`, `2.5 h`."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def amount(number: float) -> str:

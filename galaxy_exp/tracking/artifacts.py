@@ -135,7 +135,7 @@ def leaderboard_rows(record: SweepRecord) -> list[dict[str, Any]]:
         row: dict[str, Any] = {
             "rank": rank if trial.number in with_rank else "",
             "trial": trial.number,
-            "state": str(trial.state),
+            "state": trial.state_name,
             "simulated": record.simulated,
         }
         row[record.objective.name] = trial.objective_value(record.objective)

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from galaxy_exp.data.prepared import PreparedData
+from galaxy_exp.evaluation.conclusion import compare_with_baseline, join_values, name_configuration, winner_changes
 from galaxy_exp.evaluation.metrics import METRIC_LABELS
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.tracking import names
@@ -49,7 +50,7 @@ def describe_trial(trial: TrialRecord, record: SweepRecord) -> str:
     if result is not None:
         name = f"{_simulated(record)}`{record.objective.name}`"
         reached = "" if value is None else f"{name} {value:.4f} at epoch {result.best_epoch}; "
-        sentences.append(f"{reached}{result.state}: {result.reason}.")
+        sentences.append(f"{reached}{trial.state_name}: {result.reason}.")
     changed = _changed(trial, record)
     return " ".join(sentences) + (f"\n\nDiffers from the baseline in {changed}." if changed else "")
 
@@ -63,10 +64,13 @@ def _what_it_is(record: SweepRecord, data: PreparedData) -> str:
 
 
 def _who_won(record: SweepRecord, winner: TrialRecord, test: Mapping[str, Any]) -> str:
-    again = f" (trial {winner.retrains} again, with another seed)" if winner.retrains is not None else ""
     scores = [_score(name, test, record) for name in _SCORES]
     images = f"{test['n_images']} sealed {_simulated(record)}test images"
-    return f"**Winner: trial {winner.number}**{again}. On {images}: {'; '.join(scores)}."
+    values = join_values({name: value for name, (value, _) in winner_changes(record).items()})
+    differs = f" It differs from the baseline in {values}." if values and record.started.baseline else ""
+    sentences = f"**Winner: {name_configuration(winner, record)}**.{differs} On {images}: {'; '.join(scores)}."
+    comparison = compare_with_baseline(record)
+    return f"{sentences} **{comparison}**" if comparison else sentences
 
 
 def _score(name: str, test: Mapping[str, Any], record: SweepRecord) -> str:

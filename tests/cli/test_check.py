@@ -25,13 +25,13 @@ def test_as_tables(finished):
     done = finished.run("check", "sweep.yaml", "--no-timing", "--max-epochs", "4")
     for text in (
         "data: 150 SIMULATED images of 24x24 pixels in 10 classes",
-        "space: endlessly many configurations, as learning_rate is continuous",
+        "space: infinitely many configurations, as learning_rate is continuous",
         "hidden is true",
         "the baseline",
         "cost: 5 trials, ",
         "max_epochs 4: will end the sweep at trial ",
     ):
-        assert text in done.stdout
+        assert text in " ".join(done.stdout.split())
     assert "s/epoch" not in done.stdout
     assert "WARNING" not in done.stderr
 

@@ -1,12 +1,14 @@
 """What a running sweep says, on a terminal and elsewhere."""
 
 import os
+import re
 import subprocess
 import sys
+import types
 
 import pytest
 
-from galaxy_exp.cli.live import open_display
+from galaxy_exp.display import open_display, open_progress
 from galaxy_exp.journal.events import EpochReported, OrderTaken, TrialEnded, TrialStarted, WorkerLost
 from galaxy_exp.records import EpochReport, TrialResult, TrialState
 
@@ -100,7 +102,7 @@ class TestATrialThatBeginsAnew:
 @pytest.mark.parametrize("terminal", ["0", "1"])
 def test_a_sweep_outlives_the_reader_of_its_log(terminal):
     code = (
-        "from galaxy_exp.cli.live import open_display\n"
+        "from galaxy_exp.display import open_display\n"
         "with open_display() as display:\n"
         "    display.say('one')\n"
         "    display.say('two')\n"
@@ -112,3 +114,66 @@ def test_a_sweep_outlives_the_reader_of_its_log(terminal):
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=writer, env=environment)
     os.close(writer)
     assert (done.returncode, done.stdout) == (0, b"went on\n")
+
+
+@pytest.fixture
+def events(make_record):
+    """Two epochs and the end of a trial, each with the record then."""
+    reports = [EpochReported(report=EpochReport(0, 1, e, {"val_macro_f1": 0.1 * e}), go_on=True) for e in (1, 2)]
+    result = TrialResult(0, 1, TrialState.COMPLETED, "all 2 epochs", 2, {"val_macro_f1": 0.2}, 2, 26.2)
+    happened = [TrialStarted(number=0, attempt=1), *reports, TrialEnded(result=result)]
+    told = {"values": {"head": "<b>[red]"}, "training": {"epochs": 40}}
+    return [(event, make_record(*happened[1 : place + 1], **told)) for place, event in enumerate(happened)]
+
+
+class TestFromPython:
+    def show(self, verbose, events):
+        with open_progress(verbose) as display:
+            display.say("preparing")
+            for event, record in events:
+                display.on_event(event, record)
+            display.conclude(events[-1][1])
+
+    def test_a_script_has_a_line_a_trial_on_stderr(self, events, capsys):
+        self.show(1, events)
+        output = capsys.readouterr()
+        assert output.out == ""
+        clock, *lines = [line.partition(" ") for line in output.err.splitlines()]
+        assert re.fullmatch(r"\d\d:\d\d:\d\d", clock[0])
+        assert clock[2] == "preparing"
+        assert [line[2] for line in lines[:3]] == [
+            "sweep tiny-1: at most 20 trials of 40 epochs, objective val_macro_f1",
+            "trial 0 started: head=<b>[red]",
+            "trial 0 completed: val_macro_f1 0.2000 (all 2 epochs, 26 s); 1 of 20 trials, best val_macro_f1 0.2000 "
+            "(trial 0)",
+        ]
+        assert "best so far: trial 0, val_macro_f1 0.2000 on validation images" in output.err
+        assert "epoch 1" not in output.err
+
+    def test_and_with_2_a_line_an_epoch_however_many_there_are(self, events, capsys):
+        self.show(2, events)
+        shown = capsys.readouterr().err
+        assert "trial 0 epoch 1: val_macro_f1 0.1000" in shown
+        assert "trial 0 epoch 2: val_macro_f1 0.2000" in shown
+
+    def test_a_notebook_has_one_table_that_is_replaced(self, events, capsys, monkeypatch):
+        """The kernel is made up, since Jupyter is not installed with galaxy_exp."""
+        shown = []
+        handle = types.SimpleNamespace(update=lambda page: shown.append(page.data))
+        kernel = types.SimpleNamespace(kernel=object())
+        as_html = lambda data: types.SimpleNamespace(data=data)  # noqa: E731
+        pages = types.SimpleNamespace(HTML=as_html, display=lambda page, display_id: handle)
+        monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: kernel))
+        monkeypatch.setitem(sys.modules, "IPython.display", pages)
+        self.show(1, events)
+        output = capsys.readouterr()
+        assert output.out + output.err == ""
+        assert "preparing" in shown[0]
+        last = shown[-1]
+        assert "sweep tiny-1: at most 20 trials of 40 epochs" in last
+        assert "1 of 20 trials, best val_macro_f1 0.2000 (trial 0)" in last
+        assert "head=&lt;b&gt;[red]" in last
+        assert "<b>[red]" not in last
+        assert "best so far: trial 0" in last
+        self.show(2, events)
+        assert "trial 0 epoch 1: val_macro_f1 0.1000" in capsys.readouterr().out

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from galaxy_exp.cli.main import run_command
-from galaxy_exp.cli.rows import describe_sweep
 from galaxy_exp.cli.sweep import next_steps
 from galaxy_exp.errors import GalaxyExpError
+from galaxy_exp.sweep_rows import describe_sweep
 
 SECRET = "postgresql://me:hunter2@db.example/mlflow"
 
@@ -29,9 +29,9 @@ def commands(record):
 class TestNextSteps:
     def test_are_plain_for_the_usual_store_and_model(self, make_record):
         assert next_steps(make_record()) == [
-            "next:  galaxy-exp ui                            compare the trials in the MLflow UI",
+            "next:  galaxy-exp ui                            compare trials in the MLflow UI",
             "       galaxy-exp trials                        the same as a table",
-            "       galaxy-exp report --open                 one page about all of it, to be read, printed or sent",
+            "       galaxy-exp report --open                 one page about all of it",
             "       galaxy-exp predict IMAGES... -o out.csv  use the registered model",
         ]
 

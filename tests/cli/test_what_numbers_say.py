@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner
 from written_records import started
 
-from galaxy_exp.cli.live import describe_event
 from galaxy_exp.cli.main import cli
 from galaxy_exp.cli.sweep import print_summary
+from galaxy_exp.display import describe_event
 from galaxy_exp.errors import SweepFailedError
 from galaxy_exp.evaluation.held_out_report import build_report
 from galaxy_exp.evaluation.selection import Standing, choose_winner

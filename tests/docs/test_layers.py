@@ -28,6 +28,7 @@ GROUND = {
     "redaction",
     "wording",
     "interrupts",
+    "layout",
 }
 BASE = GROUND | {"folders", "checkpoint_file", "encoder_file", "config", "space"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -48,11 +49,25 @@ MAY_IMPORT: dict[str, set[str]] = {
     "execution": BASE | {"hypermodel", "search", "journal", "training"},
     "tracking": BASE | {"journal", "data", "evaluation", "report"},
     "registry": BASE | {"journal", "data", "evaluation", "tracking"},
+    "trial_rows": BASE | {"journal", "evaluation"},
+    "sweep_rows": BASE | {"journal", "evaluation", "tracking"},
+    "display": BASE | {"journal", "evaluation", "tracking", "trial_rows", "sweep_rows"},
     "doctor": BASE | {"journal", "data", "evaluation", "tracking", "registry", "preparation"},
     "check": BASE | {"data", "hypermodel", "search", "journal", "training", "execution", "preparation"},
 }
 """By part of the package. `sweep` and `cli` may import all of these."""
-TOP = {"sweep", "pretraining", "preparation", "sweep_report", "reproduce", "tell", "cli", "__init__", "__main__"}
+TOP = {
+    "sweep",
+    "result",
+    "pretraining",
+    "preparation",
+    "sweep_report",
+    "reproduce",
+    "tell",
+    "cli",
+    "__init__",
+    "__main__",
+}
 
 OWNERS = {
     "mlflow": {"tracking", "registry"},
@@ -86,7 +101,7 @@ OWNERS = {
     "dask_jobqueue": {"execution.clusters"},
     "psutil": {"tracking", "execution", "doctor"},
     "click": {"cli"},
-    "rich": {"cli", "data.fetch"},
+    "rich": {"cli", "data.fetch", "display"},
     "fcntl": {"folders"},
 }
 """The only parts or modules that import a library."""

@@ -100,3 +100,42 @@ def test_a_second_sweep_on_the_same_data_is_compared_not_just_promoted(finished,
     assert record.registered.version == 2
     assert not record.promotion.promoted
     assert "sealed test images" in record.promotion.reason
+
+
+def test_a_sweep_shows_its_progress_and_is_opened_in_another_process(project):
+    done = subprocess.run(
+        [sys.executable, "-c", "import galaxy_exp\nprint(repr(galaxy_exp.run_sweep('sweep.yaml')))"],
+        cwd=project.path,
+        env=project.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line[9:] for line in done.stderr.splitlines()]
+    assert f"sweep {project.record().sweep_id}: at most 5 trials of 4 epochs" in done.stderr
+    assert len([line for line in lines if line.startswith("trial 0 started: ")]) == 1
+    assert " trials, best SIMULATED val_macro_f1 0." in done.stderr
+    assert "winner: " in done.stderr
+    for word in ("absl", "oneDNN", "WARNING", "cuda", "epoch 1:"):
+        assert word not in done.stderr
+    output = run_python(
+        project,
+        "import galaxy_exp, json, numpy\n"
+        "result = galaxy_exp.open_sweep()\n"
+        "best, = result.get_best_hyperparameters()\n"
+        "models = result.get_best_models(2)\n"
+        "images = numpy.zeros((2, 24, 24, 3), numpy.uint8)\n"
+        "predicted = result.load_model().predict(images).probabilities\n"
+        "same = numpy.allclose(models[0].predict(images, verbose=0), predicted, atol=1e-5)\n"
+        "values = {name: best.get(name) == value for name, value in result.best_hyperparameters.items()}\n"
+        "print(json.dumps([result.state, len(models), bool(same), all(values.values()), result.sweep_id]))\n",
+    )
+    assert json.loads(output) == ["finished", 2, True, True, project.record().sweep_id]
+
+
+def test_loading_a_model_prints_nothing(finished):
+    code = "import galaxy_exp\ngalaxy_exp.load_model('tiny-model')\ngalaxy_exp.GalaxyCNN"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=finished.path, env=finished.environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,0 +1,342 @@
+"""The display of a running sweep: a live table on a terminal and in a notebook, else one line per event."""
+
+from __future__ import annotations
+
+import html
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, Group, JustifyMethod, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from galaxy_exp.evaluation.conclusion import CHANGES, summary_lines
+from galaxy_exp.journal.events import EpochReported, Event, OrderTaken, TrialEnded, TrialStarted, WorkerLost
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.quiet import discard
+from galaxy_exp.records import CANNOT_CONTINUE, TrialState
+from galaxy_exp.sweep_rows import describe_order
+from galaxy_exp.trial_rows import describe_settings
+from galaxy_exp.wording import format_duration, local_time
+
+__all__ = [
+    "LiveDisplay",
+    "NotebookDisplay",
+    "PlainDisplay",
+    "ScriptDisplay",
+    "describe_event",
+    "open_display",
+    "open_progress",
+]
+
+_BEST_SHOWN = 5
+_MESSAGES_SHOWN = 8
+_REDRAW_SECONDS = 0.5
+"""Between two drawings in a notebook, unless a trial has ended."""
+_STATE_STYLE = {
+    TrialState.COMPLETED: "green",
+    TrialState.STOPPED: "yellow",
+    TrialState.FAILED: "red",
+    TrialState.LOST: "red",
+    TrialState.INFEASIBLE: "magenta",
+    TrialState.RUNNING: "cyan",
+}
+
+
+@contextmanager
+def open_display(quiet: bool = False) -> Iterator[PlainDisplay | LiveDisplay]:
+    """An observer that also prints messages: a live table if stderr is a terminal, else lines; nothing if `quiet`."""
+    console = _Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        yield PlainDisplay(console)
+        return
+    with Live(console=console, refresh_per_second=4, transient=False) as live:
+        yield LiveDisplay(live)
+
+
+@contextmanager
+def open_progress(verbose: int) -> Iterator[ScriptDisplay | NotebookDisplay]:
+    """An observer for those who start a sweep from Python, which also prints messages.
+
+    Args:
+        verbose: 1: a live table in a notebook, else a line for each trial; 2: also a line for each epoch, anywhere.
+    """
+    in_notebook = _is_notebook()
+    if in_notebook and verbose == 1:
+        display = NotebookDisplay()
+        try:
+            yield display
+        finally:
+            display.redraw()
+        return
+    # on stdout in a notebook, where what is on stderr looks like an error
+    console = _Console(
+        stderr=not in_notebook, soft_wrap=True, highlight=False, markup=False, emoji=False, force_jupyter=False
+    )
+    yield ScriptDisplay(console, verbose == 2)
+
+
+def _is_notebook() -> bool:
+    """Whether this is a kernel of Jupyter, which shows HTML."""
+    module = sys.modules.get("IPython")
+    shell = module.get_ipython() if module is not None else None
+    return hasattr(shell, "kernel")
+
+
+class _Console(Console):
+    """Stops printing when its reader is gone, as in `galaxy-exp sweep ... 2>&1 | head`; the sweep continues."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        discard(sys.stderr if self.stderr else sys.stdout)
+
+
+class PlainDisplay:
+    """One line per event, for logs and batch systems."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def on_event(self, event: Event, record: SweepRecord) -> None:
+        """See `Observer.on_event`."""
+        if line := describe_event(event, record):
+            self.say(line)
+
+    def say(self, message: str) -> None:
+        """Prints one line."""
+        self._console.print(f"{local_time(time.time())} {message}")
+
+
+class ScriptDisplay(PlainDisplay):
+    """A line for each trial with what is done so far and, if `epochs`, for each epoch."""
+
+    def __init__(self, console: Console, epochs: bool) -> None:
+        super().__init__(console)
+        self._epochs = epochs
+        self._begun = False
+
+    def on_event(self, event: Event, record: SweepRecord) -> None:
+        """See `Observer.on_event`."""
+        if not self._begun:
+            self._begun = True
+            self.say(_headline(record))
+        if isinstance(event, EpochReported):
+            if self._epochs:
+                self.say(_describe_epoch(event, record))
+        elif line := describe_event(event, record):
+            self.say(f"{line}; {_progress(record)}" if isinstance(event, TrialEnded) else line)
+
+    def say(self, message: str) -> None:
+        """Prints one line with the time of day."""
+        self._console.print(f"{time.strftime('%H:%M:%S')} {message}")
+
+    def conclude(self, record: SweepRecord) -> None:
+        """Prints what the sweep found."""
+        for line in summary_lines(record):
+            self._console.print(line)
+
+
+class NotebookDisplay:
+    """A table of the running and the best trials in the output of a notebook's cell, with the latest messages."""
+
+    def __init__(self) -> None:
+        from IPython.display import HTML, display
+
+        self._as_html = HTML
+        self._handle: Any = display(HTML("<i>the sweep is being prepared</i>"), display_id=True)
+        self._record: SweepRecord | None = None
+        self._messages: list[str] = []
+        self._drawn_at = 0.0
+
+    def on_event(self, event: Event, record: SweepRecord) -> None:
+        """See `Observer.on_event`."""
+        self._record = record
+        is_shown = isinstance(event, TrialEnded | WorkerLost | OrderTaken)
+        if is_shown and (line := describe_event(event, record)):
+            self._add(line)
+        if is_shown or time.monotonic() - self._drawn_at >= _REDRAW_SECONDS:
+            self.redraw()
+
+    def say(self, message: str) -> None:
+        """Shows one line below the table; the thread that writes to MLflow leaves the drawing to the next event."""
+        self._add(message)
+        if threading.current_thread() is threading.main_thread():
+            self.redraw()
+
+    def _add(self, message: str) -> None:
+        self._messages = [*self._messages, message][-_MESSAGES_SHOWN:]
+
+    def conclude(self, record: SweepRecord) -> None:
+        """Shows what the sweep found, in place of the messages."""
+        self._record, self._messages = record, summary_lines(record)
+
+    def redraw(self) -> None:
+        """Replaces what the cell shows."""
+        self._drawn_at = time.monotonic()
+        self._handle.update(self._as_html(_as_html(self._record, self._messages)))
+
+
+def _as_html(record: SweepRecord | None, messages: Sequence[str]) -> str:
+    """The table and the messages, whose texts may have any characters."""
+    lines = f"<pre>{html.escape(chr(10).join(messages))}</pre>"
+    if record is None:
+        return f"<div>{lines}</div>"
+    header = "".join(f"<th style='text-align:left'>{html.escape(name)}</th>" for name in _columns(record))
+    rows = "".join(
+        "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
+        for row in (_table_row(trial, record) for trial in _shown_trials(record))
+    )
+    title = f"<b>{html.escape(_headline(record))}</b><br>{html.escape(_progress(record))}"
+    return f"<div>{title}<table><tr>{header}</tr>{rows}</table>{lines}</div>"
+
+
+def _headline(record: SweepRecord) -> str:
+    """What runs, in a line."""
+    config, simulated = record.config, " on SIMULATED galaxies" if record.simulated else ""
+    size = f"at most {config.search.max_trials} trials of {config.training.epochs} epochs"
+    return f"sweep {record.sweep_id}: {size}, objective {config.search.objective_text}{simulated}"
+
+
+def _progress(record: SweepRecord) -> str:
+    """`4 of 6 trials, best val_macro_f1 0.5111 (trial 1)`."""
+    done = f"{len(record.end_order)} of {_expected_trials(record)} trials"
+    best = next(iter(record.leaderboard(1)), None)
+    if best is None:
+        return done
+    return f"{done}, best {_objective(record)} {best.objective_value(record.objective):.4f} (trial {best.number})"
+
+
+class LiveDisplay:
+    """A table of the running and the best trials that is redrawn in place; other lines scroll above it."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        )
+        self._task = self._progress.add_task("trials", total=None)
+        self._record: SweepRecord | None = None
+        self._live.update(self)
+
+    def on_event(self, event: Event, record: SweepRecord) -> None:
+        """See `Observer.on_event`."""
+        is_shown = isinstance(event, TrialEnded | WorkerLost | OrderTaken) or _begins_anew(event, record)
+        if is_shown and (line := describe_event(event, record)):
+            self._live.console.print(line)
+        self._record = record
+
+    def __rich__(self) -> RenderableType:
+        """Built when the terminal is redrawn, not for each event."""
+        record = self._record
+        if record is None:
+            return self._progress
+        self._progress.update(self._task, total=_expected_trials(record), completed=len(record.end_order))
+        return Group(_trial_table(record), self._progress)
+
+    def say(self, message: str) -> None:
+        """Prints one line."""
+        self._live.console.print(message)
+
+
+def _expected_trials(record: SweepRecord) -> int:
+    """`search.max_trials`; after the search, the number of its trials and of those that train finalists again."""
+    if record.finalists is None:
+        return record.config.search.max_trials
+    return len(record.searched) + len(record.finalists) * record.config.registry.seeds
+
+
+def describe_event(event: Event, record: SweepRecord) -> str:
+    """An event as one line; empty for those that are not shown."""
+    match event:
+        case TrialStarted() if why := _begins_anew(event, record):
+            return f"trial {event.number} begins anew (attempt {event.attempt}): {why}"
+        case TrialStarted():
+            settings = describe_settings(record.trials[event.number], record)
+            return f"trial {event.number} {_describe_start(event)}: {settings}"
+        case TrialEnded():
+            return _describe_end(record.trials[event.result.number], record)
+        case WorkerLost():
+            trial = record.trials[event.number]
+            given_up = trial.result is not None and trial.attempt <= event.attempt
+            then = "that was the last attempt" if given_up else "the trial is issued again"
+            return f"trial {event.number}: {event.reason}; {then}"
+        case OrderTaken():
+            return f"order {describe_order(event)}"
+        case EpochReported() if record.config.training.epochs <= 10 or event.report.epoch % 5 == 0:
+            return _describe_epoch(event, record)
+    return ""
+
+
+def _describe_epoch(event: EpochReported, record: SweepRecord) -> str:
+    value = event.report.metrics.get(record.objective.name)
+    return f"trial {event.report.number} epoch {event.report.epoch}: {_objective(record)} {value:.4f}"
+
+
+def _begins_anew(event: Event, record: SweepRecord) -> str:
+    """Why a trial that has reported epochs begins with the first one; empty if the event is something else."""
+    if not isinstance(event, TrialStarted) or event.from_epoch:
+        return ""
+    if all(report.attempt >= event.attempt for report in record.trials[event.number].known):
+        return ""
+    earlier = record.last_end(event.number)
+    reason = earlier.result.reason if earlier is not None and earlier.result is not None else CANNOT_CONTINUE
+    had_one = CANNOT_CONTINUE not in reason  # it was paused
+    return "its checkpoint is gone" if had_one else "it has no checkpoint"
+
+
+def _describe_start(event: TrialStarted) -> str:
+    if event.from_epoch:
+        return f"continues after epoch {event.from_epoch} (attempt {event.attempt})"
+    return f"started again (attempt {event.attempt})" if event.attempt > 1 else "started"
+
+
+def _describe_end(trial: TrialRecord, record: SweepRecord) -> str:
+    result = trial.result
+    if result is None:
+        return ""
+    value = trial.objective_value(record.objective)
+    score = f"{_objective(record)} {value:.4f}" if value is not None else "no model"
+    return f"trial {trial.number} {trial.state_name}: {score} ({result.reason}, {format_duration(trial.seconds)})"
+
+
+def _objective(record: SweepRecord) -> str:
+    """The objective's name, marked if it was measured on simulated galaxies."""
+    return f"SIMULATED {record.objective.name}" if record.simulated else record.objective.name
+
+
+def _trial_table(record: SweepRecord) -> Table:
+    table = Table(
+        title=record.sweep_id + (" (SIMULATED galaxies)" if record.simulated else ""), title_justify="left", expand=True
+    )
+    for column in _columns(record)[:-1]:
+        justify: JustifyMethod = "left" if column == "state" else "right"
+        table.add_column(column, justify=justify, no_wrap=True, min_width=len(column))
+    table.add_column(CHANGES, ratio=1, overflow="ellipsis", no_wrap=True)
+    for trial in _shown_trials(record):
+        table.add_row(*_table_row(trial, record))
+    return table
+
+
+def _columns(record: SweepRecord) -> list[str]:
+    return ["trial", "state", "epochs", record.objective.name, CHANGES]
+
+
+def _shown_trials(record: SweepRecord) -> list[TrialRecord]:
+    return [*record.running, *record.leaderboard(_BEST_SHOWN)]
+
+
+def _table_row(trial: TrialRecord, record: SweepRecord) -> list[Text | str]:
+    value = trial.objective_value(record.objective)
+    return [
+        str(trial.number),
+        Text(trial.state_name, style=_STATE_STYLE[trial.state]),
+        f"{trial.epochs}/{record.config.training.epochs}",
+        "" if value is None else f"{value:.4f}",
+        describe_settings(trial, record),
+    ]

@@ -1,0 +1,193 @@
+"""What a sweep found, in words: the winner, how it differs from the baseline, and whether it is better.
+
+Commands, the report page, MLflow's notes and `SweepResult` use the same sentences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from galaxy_exp.evaluation.metrics import METRIC_LABELS, METRICS
+from galaxy_exp.evaluation.selection import standings
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.records import Gain, gain_in
+from galaxy_exp.wording import short_value
+
+__all__ = [
+    "CHANGES",
+    "best_configuration",
+    "compare_with_baseline",
+    "compared_metric",
+    "join_values",
+    "name_configuration",
+    "score_lines",
+    "score_with_interval",
+    "short_comparison",
+    "summary_lines",
+    "validation_score",
+    "winner_changes",
+]
+
+CHANGES = "differs from the baseline in"
+"""The heading of a trial's values in a few words."""
+
+_SCORES = ("macro_f1", "accuracy", "balanced_accuracy")
+
+
+def best_configuration(record: SweepRecord) -> TrialRecord | None:
+    """The trial of the search whose configuration won or, before that, has the best score; None without a score."""
+    winner = record.winning_trial
+    if winner is None:
+        return next(iter(record.leaderboard(1)), None)
+    return winner if winner.retrains is None else record.trials[winner.retrains]
+
+
+def name_configuration(trial: TrialRecord, record: SweepRecord) -> str:
+    """`configuration of trial 1, retrained as 7`; `trial 3`, or `trial 0, the baseline`."""
+    baseline = ", the baseline" if 0 in (trial.number, trial.retrains) and record.config.search.baseline else ""
+    if trial.retrains is None:
+        return f"trial {trial.number}{baseline}"
+    return f"configuration of trial {trial.retrains}{baseline}, retrained as {trial.number}"
+
+
+def validation_score(record: SweepRecord) -> str:
+    """The winner's objective on the validation images, with the mean over its seeds; empty before the choice."""
+    winner = record.winning_trial
+    value = winner.objective_value(record.objective) if winner is not None else None
+    if winner is None or value is None:
+        return ""
+    own = [standing for standing in standings(record) if standing.finalist == winner.retrains]
+    mean = f" (mean {own[0]})" if own and len(own[0].trials) > 1 else ""
+    return f"{record.objective.name} {value:.4f} on {_simulated(record)}validation images{mean}"
+
+
+def winner_changes(record: SweepRecord) -> dict[str, tuple[Any, Any]]:
+    """The values of the best configuration that differ from the baseline's, each with the baseline's.
+
+    The baseline's is None where it does not use the hyperparameter. Without a baseline, all values are in it.
+    """
+    best = best_configuration(record)
+    if best is None:
+        return {}
+    changed = record.changes_from_baseline(best.values)
+    return {name: (value, record.started.baseline.get(name)) for name, value in changed.items()}
+
+
+def compared_metric(record: SweepRecord) -> str:
+    """The score by which the winner is compared with the baseline: the objective's, else macro-F1."""
+    name = record.objective.name.removeprefix("val_")
+    return name if name in METRICS else "macro_f1"
+
+
+def compare_with_baseline(record: SweepRecord, gains: Sequence[Gain] = ()) -> str:
+    """Whether the winner is better than the baseline, in one sentence; empty before the held-out test.
+
+    Args:
+        gains: replace those of the journal, which lacks them in sweeps of an earlier release.
+    """
+    tested, metric = record.winner_test, compared_metric(record)
+    label = METRIC_LABELS[metric]
+    if tested is None:
+        return ""
+    if not record.config.search.baseline:
+        return "There is no baseline to compare with (search.baseline is false)."
+    if record.winner == 0:
+        return "The baseline itself won: nothing that was searched did better on the validation images."
+    baseline = record.baseline_test
+    gain = next((each for each in gains if each.metric == metric), None) or record.gains.get(metric)
+    if gain is None:
+        if baseline is None:
+            return ""
+        difference = gain_in(metric, tested[metric], baseline[metric])
+        return f"The difference from the baseline, {difference:+.3f} {label}, may be chance: it has no interval."
+    interval = f"95% interval {gain.low:+.3f} to {gain.high:+.3f}"
+    if not gain.is_clear:
+        return f"Not distinguishable from the baseline: {label} {gain.difference:+.3f} ({interval}; may be chance)."
+    word = "Better" if gain.difference > 0 else "WORSE"
+    return f"{word} than the baseline by {abs(gain.difference):.3f} {label} ({interval})."
+
+
+def short_comparison(record: SweepRecord) -> str:
+    """`better by 0.080`, `not distinguishable`, or `worse by 0.010`; empty where there is no interval."""
+    gain = record.gains.get(compared_metric(record))
+    if gain is None or record.baseline_test is None:
+        return ""
+    if not gain.is_clear:
+        return "not distinguishable"
+    return f"{'better' if gain.difference > 0 else 'WORSE'} by {abs(gain.difference):.3f}"
+
+
+def score_lines(record: SweepRecord) -> list[str]:
+    """The scores on the held-out test set with 95% intervals, the baseline's, and the gains; empty before it."""
+    tested = record.winner_test
+    if tested is None:
+        return []
+    members = ", ".join(map(str, tested.get("members", [])))
+    of = f", the mean of trials {members}" if members else ""
+    lines = [f"sealed test, {tested['n_images']} {_simulated(record)}images the sweep never saw{of}:"]
+    for name in _SCORES:
+        lines.append(f"  {METRIC_LABELS[name]} {score_with_interval(name, tested)}")
+        if (versus := _versus(record, tested, name)) is not None:
+            lines.append(f"    {versus}")
+    for other in tested.get("compared", []):
+        gain = Gain.of_difference("macro_f1", *other["differences"]["macro_f1"])
+        lines.append(f"  macro-F1, {other['name']}: {other['macro_f1']:.3f}, difference {gain}")
+    return lines
+
+
+def summary_lines(record: SweepRecord) -> list[str]:
+    """What a sweep found: the winner and its configuration, its scores, and whether it is better than the baseline.
+
+    Before the winner is chosen, the best trial so far.
+    """
+    best = best_configuration(record)
+    if best is None:
+        return ["no trial has a model yet"]
+    lines = [f"finalist {each.finalist}: {record.objective.name} {each}" for each in standings(record)]
+    if record.winning_trial is not None:
+        lines.append(f"winner: {name_configuration(record.winning_trial, record)}, {validation_score(record)}")
+    else:
+        score = f"{record.objective.name} {best.objective_value(record.objective):.4f}"
+        where = f"on {_simulated(record)}validation images"
+        lines.append(f"best so far: {name_configuration(best, record)}, {score} {where}")
+    lines += _change_lines(record)
+    lines += score_lines(record)
+    comparison = compare_with_baseline(record)
+    return [*lines, comparison] if comparison else lines
+
+
+def _change_lines(record: SweepRecord) -> list[str]:
+    changes = winner_changes(record)
+    if not changes:
+        return []
+    width, widest = max(map(len, changes)), max(len(short_value(value, 3)) for value, _ in changes.values())
+    lines = [f"  {CHANGES}:" if record.started.baseline else "  its hyperparameters:"]
+    for name, (value, baseline) in changes.items():
+        was = "" if not record.started.baseline else "  (baseline: not used)"
+        was = was if baseline is None else f"  (baseline {short_value(baseline, 3)})"
+        lines.append(f"    {name:<{width}}  {short_value(value, 3):<{widest}}{was}".rstrip())
+    return lines
+
+
+def score_with_interval(name: str, report: Mapping[str, Any]) -> str:
+    """`0.512 (95% interval 0.462 to 0.552)`; reports of earlier releases have no interval."""
+    ends = report.get("intervals", {}).get(name)
+    return f"{report[name]:.3f}" + (f" (95% interval {ends[0]:.3f} to {ends[1]:.3f})" if ends else "")
+
+
+def _versus(record: SweepRecord, tested: Mapping[str, Any], name: str) -> str | None:
+    baseline = record.baseline_test
+    if baseline is None:
+        return None
+    unknown = f"{gain_in(name, tested[name], baseline[name]):+.3f} (interval not recorded; may be chance)"
+    return f"baseline {baseline[name]:.3f}, gain {record.gains.get(name) or unknown}"
+
+
+def _simulated(record: SweepRecord) -> str:
+    return "SIMULATED " if record.simulated else ""
+
+
+def join_values(values: Mapping[str, Any]) -> str:
+    """`n_blocks=4, learning_rate=0.00344`."""
+    return ", ".join(f"{name}={short_value(value, 3)}" for name, value in values.items())

@@ -1,0 +1,357 @@
+"""A sweep as a Python object, finished or not: its trials, scores and models. Everything comes from its folder."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from galaxy_exp.errors import ModelError, SweepFailedError
+from galaxy_exp.evaluation.conclusion import (
+    best_configuration,
+    compare_with_baseline,
+    join_values,
+    name_configuration,
+    score_with_interval,
+    summary_lines,
+    validation_score,
+    winner_changes,
+)
+from galaxy_exp.evaluation.metrics import METRIC_LABELS, METRICS
+from galaxy_exp.folders import ProjectFolder, SweepFolder, graph_of
+from galaxy_exp.journal.journal import is_running, read_record
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.layout import terminal_width, wrap
+from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
+from galaxy_exp.records import HyperparameterValue
+from galaxy_exp.sweep_rows import sweep_row
+from galaxy_exp.trial_rows import flat_rows, leaderboard_text, ordered_trials
+from galaxy_exp.wording import format_duration, shorten
+
+if TYPE_CHECKING:
+    import keras_tuner
+    import pandas as pd
+
+    from galaxy_exp.registry.classifier import GalaxyClassifier
+
+__all__ = ["SweepResult", "list_sweeps", "open_sweep"]
+
+_SHOWN = 5
+"""Trials in the table of a notebook."""
+_LONGEST = 110
+"""Characters of a line of `repr`."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SweepResult:
+    """A sweep: `run_sweep` returns it, and `open_sweep` in another process.
+
+    It shows the sweep as it was then; of one that still runs, `open_sweep` gives a newer one. What is not there yet, as
+    the test of a sweep that has no winner, is None.
+    """
+
+    record: SweepRecord
+    """All that the journal has."""
+    folder: Path
+    """The sweep's folder, with the files of its trials."""
+
+    # state
+
+    @property
+    def sweep_id(self) -> str:
+        """The id, for `open_sweep`, `resume_sweep` and the commands."""
+        return self.record.sweep_id
+
+    @property
+    def state(self) -> str:
+        """`finished`, `failed`, `running`, or `interrupted` (`resume_sweep` continues it)."""
+        ended = self.record.ended
+        if ended is None:
+            return "running" if is_running(self.folder) else "interrupted"
+        return "finished" if ended.succeeded else "failed"
+
+    # trials
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """A row for each trial, the best first and those that train finalists again last.
+
+        A column for each hyperparameter and each metric of the best epoch, besides `trial` (the number), `state`,
+        `epochs`, `seconds` and others; NaN or None where a trial does not have it. The names are those of
+        `galaxy-exp trials --format csv`.
+        """
+        import pandas as pd
+
+        rows = flat_rows(ordered_trials(self.record), self.record)
+        if not rows:
+            return pd.DataFrame(columns=["trial", "state", self.record.objective.name, "epochs"])
+        return pd.DataFrame(rows).astype({"best_epoch": "Int64", "retrains": "Int64"})
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """A row for each epoch of each trial, with the columns `trial`, `epoch` and one for each metric."""
+        import pandas as pd
+
+        trials = list(self.record.trials.values())
+        rows = [{"trial": trial.number, **report.row()} for trial in trials for report in trial.reports]
+        return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["trial", "epoch"])
+
+    @property
+    def best_trial(self) -> TrialRecord | None:
+        """The trial of the search whose configuration won; before that, the best so far; None without a score."""
+        return best_configuration(self.record)
+
+    @property
+    def best_hyperparameters(self) -> dict[str, HyperparameterValue] | None:
+        """The values of `best_trial`, by name."""
+        best = self.best_trial
+        return None if best is None else dict(best.values)
+
+    @property
+    def winner(self) -> TrialRecord:
+        """The trial whose model was chosen: that of `best_trial`, or one that trained its configuration again.
+
+        Raises:
+            SweepFailedError: none is chosen yet.
+        """
+        winner = self.record.winning_trial
+        if winner is None:
+            raise SweepFailedError(
+                f"sweep {self.sweep_id} has no winner yet; galaxy-exp resume {self.sweep_id} continues and chooses one"
+            )
+        return winner
+
+    @property
+    def importance(self) -> pd.Series | None:
+        """The share of each hyperparameter in what distinguishes the best trials (PED-ANOVA), the largest first.
+
+        They sum to 1. None with fewer than 8 trials that can be compared, or if nothing varied.
+        """
+        import pandas as pd
+
+        from galaxy_exp.report.importance import measure_importances
+
+        shares = measure_importances(self.record).shares
+        return pd.Series(shares, name="importance").rename_axis("hyperparameter") if shares else None
+
+    # result
+
+    @property
+    def test(self) -> pd.DataFrame | None:
+        """The winner on the held-out test set; None before it was opened.
+
+        A row for each of `accuracy`, `macro_f1`, `balanced_accuracy` and `loss` (nats), with the columns `score`; `low`
+        and `high`, the ends of its 95% interval; `baseline`, the baseline's score; `gain` over it, positive if better
+        also for `loss`; `gain_low`, `gain_high`; and `may_be_chance`, whether the interval of the gain includes zero.
+        NaN or None where there is no baseline or, in sweeps of earlier releases, no interval.
+        """
+        import pandas as pd
+
+        tested = self.record.winner_test
+        if tested is None:
+            return None
+        rows = {name: self._test_row(name, tested) for name in METRICS}
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
+
+    def _test_row(self, name: str, tested: Mapping[str, Any]) -> dict[str, Any]:
+        low, high = tested.get("intervals", {}).get(name) or (None, None)
+        gain, baseline = self.record.gains.get(name), self.record.baseline_test
+        return {
+            "score": tested[name],
+            "low": low,
+            "high": high,
+            "baseline": baseline[name] if baseline is not None else None,
+            "gain": gain.difference if gain is not None else None,
+            "gain_low": gain.low if gain is not None else None,
+            "gain_high": gain.high if gain is not None else None,
+            "may_be_chance": not gain.is_clear if gain is not None else None,
+        }
+
+    @property
+    def comparison(self) -> str | None:
+        """Whether the winner is better than the baseline, in one sentence; None before the held-out test."""
+        return compare_with_baseline(self.record) or None
+
+    @property
+    def model_uri(self) -> str | None:
+        """`models:/NAME/VERSION`, for `galaxy_exp.load_model`; None if no model is registered yet."""
+        registered = self.record.registered
+        return f"models:/{registered.name}/{registered.version}" if registered else None
+
+    def load_model(self, *, calibrated: bool = False) -> GalaxyClassifier:
+        """The registered model of this sweep, whatever the champion is now; see `galaxy_exp.load_model`.
+
+        Args:
+            calibrated: whether its probabilities are those at its temperature.
+
+        Raises:
+            ModelError: none is registered yet, or it was deleted.
+            TrackingError: MLflow's store cannot be read.
+        """
+        from galaxy_exp.registry.classifier import load_model
+
+        if self.model_uri is None:
+            raise ModelError(
+                f"sweep {self.sweep_id} has not registered a model yet; galaxy-exp resume {self.sweep_id} continues "
+                "it; get_best_models() loads the best networks so far"
+            )
+        return load_model(self.model_uri, tracking_uri=self.record.tracking_uri, calibrated=calibrated)
+
+    def report(self, path: Path | str | None = None) -> Path:
+        """Writes the report page, one HTML file that needs no network, and returns its path.
+
+        Args:
+            path: where; None: the sweep's id with .html, in the current folder.
+        """
+        from galaxy_exp.sweep_report import write_report
+
+        return write_report(self.record, SweepFolder(self.folder), Path(path or f"{self.sweep_id}.html"))
+
+    def summary(self) -> None:
+        """Prints what the sweep found: the best configuration, its scores, and whether it beats the baseline."""
+        print(f"{self.sweep_id}, {self.state}")
+        for line in summary_lines(self.record):
+            print("\n".join(wrap(line, terminal_width(), "  ")))
+
+    # the names of KerasTuner
+
+    def results_summary(self, num_trials: int = 10) -> None:
+        """Prints a table of the best trials, as KerasTuner's tuners do.
+
+        Args:
+            num_trials: how many trials it shows at most.
+        """
+        print(leaderboard_text(self.record, terminal_width(), limit=num_trials))
+
+    def get_best_hyperparameters(self, num_trials: int = 1) -> list[keras_tuner.HyperParameters]:
+        """The values of the best configurations, the best first, as KerasTuner's tuners give them.
+
+        Args:
+            num_trials: how many at most.
+        """
+        with BACKEND_ENVIRONMENT:
+            import_keras_quietly()
+            from galaxy_exp.hypermodel.discovery import to_kerastuner
+            from galaxy_exp.space.search_space import SearchSpace
+
+            space = SearchSpace.from_config(self.record.started.space)
+            return [to_kerastuner(space, trial.values) for trial in self._ranked()[:num_trials]]
+
+    def get_best_models(self, num_models: int = 1) -> list[Any]:
+        """The trained Keras models of the best configurations, the winner's first.
+
+        They take uint8 images (n, height, width, 3) and give probabilities (n, n_classes). Only the models of the best
+        `tracking.keep_models` trials are kept, so there may be fewer.
+
+        Args:
+            num_models: how many at most.
+
+        Raises:
+            ModelError: none is kept, or one cannot be read.
+        """
+        from galaxy_exp.data.prepared import PreparedData
+        from galaxy_exp.registry.networks import read_network
+
+        folder, winner = SweepFolder(self.folder), self.record.winning_trial
+        of_winner = [] if winner is None else [winner]
+        trials = dict.fromkeys(trial.number for trial in [*of_winner, *self._ranked()[len(of_winner) :]])
+        files = [folder.model(number) for number in trials]
+        kept = [file for file in files if file.is_file() or graph_of(file).is_dir()][:num_models]
+        if not kept:
+            raise ModelError(f"{self.folder}: has no model; models are kept when trials end, the best of them only")
+        shape = None
+        if any(graph_of(file).is_dir() for file in kept):
+            shape = PreparedData.load(Path(self.record.started.data_folder)).image_shape
+        with BACKEND_ENVIRONMENT:
+            import_keras_quietly()
+            return [read_network(file, shape or ()) for file in kept]
+
+    def _ranked(self) -> list[TrialRecord]:
+        """The trials of the search with a score, the best configuration first."""
+        best, others = best_configuration(self.record), self.record.leaderboard()
+        return [] if best is None else [best, *(trial for trial in others if trial is not best)]
+
+    # how it is shown
+
+    def __repr__(self) -> str:
+        facts = self._facts()
+        width = max(map(len, facts), default=0)
+        lines = [f"  {name:<{width}}  {value}" for name, value in facts.items()]
+        return "\n".join([f"SweepResult of {self.sweep_id}", *(shorten(line, _LONGEST) for line in lines)])
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the same with a table of the best trials."""
+        facts = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
+            for name, value in self._facts().items()
+        )
+        trials = self.trials.head(_SHOWN).dropna(axis="columns", how="all")
+        columns = [name for name in self._columns_shown() if name in trials]
+        table = trials[columns].to_html(index=False, escape=True, border=0) if columns else ""
+        return f"<div><b>{html.escape(self.sweep_id)}</b><table>{facts}</table>{table}</div>"
+
+    def _columns_shown(self) -> list[str]:
+        """The columns of a notebook's table: the score, and the hyperparameters that vary."""
+        values = [trial.values for trial in self.record.searched]
+        names = dict.fromkeys(name for each in values for name in each)
+        varied = [name for name in names if len({str(each.get(name)) for each in values}) > 1]
+        return ["trial", "state", *(each.name for each in self.record.objectives), "epochs", *varied]
+
+    def _facts(self) -> dict[str, str]:
+        """What `repr` shows, by what it is; at most nine lines."""
+        record, best, tested = self.record, self.best_trial, self.record.winner_test
+        n_done = sum(trial.result is not None for trial in record.searched)
+        took = format_duration(record.updated_at - record.started.time)
+        facts = {
+            "state": self.state,
+            "trials": f"{n_done} of {record.config.search.max_trials}, {record.epochs} epochs in {took}",
+        }
+        if best is not None:
+            if record.winning_trial is not None:
+                facts["winner"] = name_configuration(record.winning_trial, record)
+                facts["validation"] = validation_score(record)
+            else:
+                value = best.objective_value(record.objective)
+                facts["best so far"] = f"{name_configuration(best, record)}, {record.objective.name} {value:.4f}"
+            facts["values"] = join_values({name: new for name, (new, _) in winner_changes(record).items()})
+        if tested is not None:
+            simulated = "SIMULATED " if record.simulated else ""
+            scores = "; ".join(f"{METRIC_LABELS[n]} {score_with_interval(n, tested)}" for n in ("macro_f1", "accuracy"))
+            facts[f"{simulated}test"] = scores
+            facts["comparison"] = compare_with_baseline(record)
+        if record.ended is not None and not record.ended.succeeded:
+            facts["failed"] = record.ended.reason.splitlines()[0] if record.ended.reason else ""
+        if self.model_uri is not None:
+            facts["model"] = self.model_uri
+        facts["more"] = "trials, curves, test, best_hyperparameters, summary(), load_model(), report()"
+        return {name: value for name, value in facts.items() if value}
+
+
+def open_sweep(reference: str | None = None) -> SweepResult:
+    """A sweep of this folder's project, also one that another process is running, or that failed or was interrupted.
+
+    Args:
+        reference: the id or the beginning of one; None: the newest sweep.
+
+    Raises:
+        BadInputError: there is no such sweep.
+        JournalError: its journal cannot be read.
+    """
+    folder = ProjectFolder.default().find_sweep(reference)
+    return SweepResult(read_record(folder.path), folder.path)
+
+
+def list_sweeps() -> pd.DataFrame:
+    """A row for each sweep of this folder's project, the newest last, with the columns of `galaxy-exp list`.
+
+    `started` is in UTC. A sweep whose journal cannot be read has the reason as its state.
+    """
+    import pandas as pd
+
+    rows = [sweep_row(folder) for folder in ProjectFolder.default().sweeps()]
+    columns = list(dict.fromkeys(["sweep", "state", *(name for row in rows for name in row)]))
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(started=pd.to_datetime(table["started"], utc=True)) if "started" in table else table

@@ -1,0 +1,140 @@
+"""Trials as rows of tables, JSON, CSV and data frames, with the same names of columns in all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from galaxy_exp.evaluation.conclusion import CHANGES, join_values
+from galaxy_exp.journal.record import SweepRecord, TrialRecord, result_value
+from galaxy_exp.layout import lay_out_table, wrap
+
+__all__ = ["describe_settings", "flat_rows", "leaderboard_text", "nested_rows", "ordered_trials"]
+
+
+def leaderboard_text(record: SweepRecord, width: int, sort: bool = True, limit: int | None = None) -> str:
+    """The table of trials, or its first `limit` rows, with a title and notes."""
+    trials = ordered_trials(record, sort)
+    simulated = ", on SIMULATED galaxies" if record.simulated else ""
+    title = f"{record.sweep_id}: objective is {record.config.search.objective_text}{simulated}"
+    if not trials:
+        return f"sweep {record.sweep_id} has no trials yet"
+    front = {trial.number for trial in record.pareto_front()} if len(record.objectives) > 1 else set()
+    rows = [_short_row(trial, record, front) for trial in trials[:limit]]
+    names = [objective.name for objective in record.objectives]
+    importance = ("trial", names[0], "state", CHANGES, *names[1:], "pareto", "epochs", "seconds")
+    lines = [*wrap(title, width, "  "), lay_out_table(rows, width, importance)]
+    if front:
+        why = "no other trial is better in one objective and no worse in the others"
+        lines += wrap(f"pareto: {why} ({len(front)} trials)", width, "  ")
+    fixed = _fixed_settings(record)
+    if fixed and len(trials) > 1:
+        lines += wrap(f"fixed in all but the baseline: {join_values(fixed)}", width, "  ")
+    if limit is not None and len(trials) > limit:
+        lines += wrap(f"and {len(trials) - limit} more: galaxy-exp trials {record.sweep_id}", width, "  ")
+    return "\n".join(lines)
+
+
+def ordered_trials(record: SweepRecord, sort: bool = True) -> list[TrialRecord]:
+    """All trials, by number; with `sort`, the leaderboard first and those that train finalists again last."""
+    trials = list(record.trials.values())
+    if not sort:
+        return trials
+    ranked = record.leaderboard()
+    places = {trial.number: place for place, trial in enumerate(ranked)}
+    return sorted(trials, key=lambda trial: (trial.retrains is not None, places.get(trial.number, len(places))))
+
+
+def nested_rows(trials: Sequence[TrialRecord], record: SweepRecord) -> list[dict[str, Any]]:
+    """The rows of `flat_rows` for JSON, which also have the hyperparameters and metrics nested, by their own names.
+
+    `number`, `objective` and `confirms` are the former names of `trial`, the objective's column and `retrains`.
+    """
+    return [
+        {
+            **row,
+            "params": trial.values,
+            "metrics": trial.result.metrics if trial.result else {},
+            "paused": trial.is_paused,
+            "number": trial.number,
+            "objective": trial.objective_value(record.objective),
+            "confirms": trial.retrains,
+        }
+        for trial, row in zip(trials, flat_rows(trials, record), strict=True)
+    ]
+
+
+def flat_rows(trials: Sequence[TrialRecord], record: SweepRecord) -> list[dict[str, Any]]:
+    """A row for each trial with a column for each hyperparameter and each metric of the best epoch; all have all.
+
+    A hyperparameter with the name of another column, as `state`, is called `params.state`; a metric with the name of a
+    hyperparameter, as the `learning_rate` of the epoch, `metrics.learning_rate`.
+    """
+    rows = [_columns(trial, record) for trial in trials]
+    fixed = {name for row in rows for name in row}
+    found = [trial.result.metrics if trial.result else {} for trial in trials]
+    names = dict.fromkeys(name for trial in trials for name in trial.values)
+    params = {name: f"params.{name}" if name in fixed else name for name in names}
+    metrics = dict.fromkeys(name for each in found for name in each if name not in fixed)
+    for row, trial, values in zip(rows, trials, found, strict=True):
+        row |= {column: trial.values.get(name) for name, column in params.items()}
+        row |= {f"metrics.{name}" if name in params else name: values.get(name) for name in metrics}
+    return rows
+
+
+def _columns(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
+    """What every trial has besides hyperparameters and metrics; None where it is not known yet."""
+    result = trial.result
+    return {
+        "trial": trial.number,
+        "state": trial.state_name,
+        **_objectives(trial, record),
+        "epochs": trial.epochs,
+        "best_epoch": result.best_epoch if result and result.state.has_model else None,
+        "seconds": round(trial.seconds, 2) if result else None,
+        "training_seconds": round(result.training_seconds, 2) if result else None,
+        "parameters": result.parameters if result else None,
+        "flops": result.flops if result else None,
+        "seconds_per_image": result.seconds_per_image if result else None,
+        "precision": result.precision if result else None,
+        "backend": result.backend if result else None,
+        "simulated": record.simulated,
+        "reason": result.reason if result else "",
+        "retrains": trial.retrains,
+        "attempt": trial.attempt,
+        "from_epoch": trial.from_epoch,
+        "seed": trial.seed,
+        "run_id": trial.run_id,
+    }
+
+
+def _objectives(trial: TrialRecord, record: SweepRecord) -> dict[str, float | None]:
+    """The objectives by name: at the best epoch or, for a trial that runs, the first one so far."""
+    values = {each.name: result_value(trial.result, each.name) if trial.result else None for each in record.objectives}
+    return {**values, record.objective.name: trial.objective_value(record.objective)}
+
+
+def describe_settings(trial: TrialRecord, record: SweepRecord) -> str:
+    """A trial's differences from the baseline, in one line, without those that the sweep file fixes for all trials."""
+    if trial.retrains is not None:
+        return f"trial {trial.retrains} again, with another seed"
+    if trial.number == 0 and record.config.search.baseline:
+        return "the baseline"
+    fixed = _fixed_settings(record)
+    changed = {name: value for name, value in record.changes_from_baseline(trial.values).items() if name not in fixed}
+    return join_values(changed) or "as the baseline" + (" but for what is fixed" if fixed else "")
+
+
+def _fixed_settings(record: SweepRecord) -> dict[str, Any]:
+    """The values that the sweep file fixes for every trial but the baseline, if they differ from the baseline's."""
+    fixed = {name: entry for name, entry in record.config.space.items() if isinstance(entry, str | bool | int | float)}
+    return record.changes_from_baseline(fixed)
+
+
+def _short_row(trial: TrialRecord, record: SweepRecord, front: set[int]) -> dict[str, Any]:
+    """A row that fits a terminal; with several objectives, all of them and whether the trial is on the Pareto front."""
+    row = _columns(trial, record)
+    row["pareto"] = "yes" if trial.number in front else ""
+    row[CHANGES] = describe_settings(trial, record)
+    names = ("trial", "state", *(each.name for each in record.objectives), "epochs", "seconds", "pareto", CHANGES)
+    return {name: row[name] for name in names}
