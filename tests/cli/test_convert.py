@@ -104,16 +104,21 @@ def test_two_channels_are_refused(here, capsys):
     assert "'2' is not one of '1', '3'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("write", [write_torch_zip, write_torch_legacy])
-def test_a_state_dictionary_of_pytorch_is_converted(here, write):
-    write(here / "pytorch_model.bin", b0_tensors())
+def test_state_dictionaries_of_pytorch_are_converted(here):
+    tensors = b0_tensors()
+    write_torch_zip(here / "pytorch_model.bin", tensors)
+    write_torch_legacy(here / "legacy.pth", tensors)
     command = "galaxy-exp encoders convert pytorch_model.bin -o zoobot.keras --scaling unit"
     assert run_command(shlex.split(command)[1:]) == 0
-    assert convert("b0.safetensors", "-o", "same.keras", "--scaling", "unit") == 0
-    found, expected = load_encoder("zoobot.keras"), load_encoder("same.keras")
+    assert convert("legacy.pth", "-o", "same.keras", "--scaling", "unit") == 0
+    found, same = load_encoder("zoobot.keras"), load_encoder("same.keras")
     assert found.get_layer("resizing").height == 224
-    for one, other in zip(found.get_weights(), expected.get_weights(), strict=True):
+    for one, other in zip(found.get_weights(), same.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+    expected = sorted(
+        float(np.sum(values, dtype=float)) for name, values in tensors.items() if "classifier" not in name
+    )
+    np.testing.assert_allclose(sorted(np.sum(w, dtype=float) for w in found.get_weights()), expected, atol=1e-6)
 
 
 def test_a_finetuned_checkpoint_needs_its_prefix_where_there_are_two_encoders(here, capsys):
@@ -156,6 +161,6 @@ def test_a_sweep_s_model_needs_neither_the_encoder_s_file_nor_galaxy_exp(here):
 
     store = f"sqlite:///{here / 'mlflow.db'}"
     classifier = load_model("started", tracking_uri=store)
-    np.testing.assert_allclose(classifier.predict_proba(random_images(32)).sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(classifier.predict(random_images(32)).probabilities.sum(axis=1), 1, rtol=1e-5)
     description = MlflowClient(store).get_model_version("started", "1").description
     assert f"started from the encoder b0.keras ({encoder})" in description
