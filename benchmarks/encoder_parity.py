@@ -1,6 +1,7 @@
 """Compares converted encoders with what timm computes.
 
-The goal is a difference below 1e-4, or below 1e-4 of the largest value where that is above 1.
+The tolerance is relative to the largest value if that is above 1, and absolute otherwise: a difference is divided by
+max(1, largest value of timm's output), and the goal is below 1e-4.
 
     python benchmarks/encoder_parity.py FOLDER
 
@@ -43,7 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
                     f"largest value {magnitude:.2f}, converted in {seconds:.1f} s",
                     flush=True,
                 )
-    print(f"largest of all, beside the largest value: {largest:.1e}, goal {GOAL:.0e}")
+    print(
+        f"largest of all: {largest:.1e}, expected below {GOAL:.0e}; differences are relative to the output's largest "
+        "value if that is above 1, else absolute"
+    )
     return int(not 0 < largest < GOAL)
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import sys
 import zipfile
+import zlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -23,10 +24,12 @@ __all__ = [
     "PRETRAINED",
     "SCRATCH",
     "SIMULATED",
+    "check_classes",
     "describe_encoder",
     "describe_start",
     "file_sha256",
     "find_encoder",
+    "is_description",
     "pack_encoder",
     "read_card",
 ]
@@ -41,6 +44,13 @@ PACKAGED = Path(__file__).parent / "hypermodel" / "pretrained.keras"
 """The encoder that `pretrained` means. Its card has the command that made it."""
 
 _CARD = "card.json"
+_LARGEST_CARD, _LARGEST_CONFIG = 2**20, 2**24
+"""In bytes."""
+_LONGEST_DESCRIPTION = 200
+_RUNS_CODE = frozenset(("TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "Lambda", "__lambda__"))
+"""Classes of Keras that run code which is not Keras's; some versions of Keras load them in safe mode too."""
+_PACKAGES = ("keras", "galaxy_exp")
+"""Those of an encoder's classes."""
 _DATE = (1980, 1, 1, 0, 0, 0)
 _EXPECTED = f"expected {SCRATCH}, {PRETRAINED} or a .keras file"
 _SHOWN = 16
@@ -100,16 +110,82 @@ def read_card(path: Path) -> dict[str, Any]:
     """What the file says about how it was made; empty without a card.
 
     Raises:
-        ConfigError: the file is no archive, or its card is damaged.
+        ConfigError: the file is no archive, its card is damaged, or `trained_on` in it is no `is_description`.
     """
+    card = _read_json(path, _CARD, _LARGEST_CARD)
+    if card is None:
+        return {}
+    if not isinstance(card, dict):
+        raise ConfigError(f"start: {path}: its {_CARD} is a {type(card).__name__}; expected an object with keys")
+    _check_card(path, card)
+    return card
+
+
+def is_description(text: object) -> bool:
+    """Whether it can be `trained_on` of a card: one printable line of at most 200 characters."""
+    return isinstance(text, str) and text.isprintable() and len(text) <= _LONGEST_DESCRIPTION
+
+
+def check_classes(path: Path) -> None:
+    """Checks by name that an encoder has only classes of Keras and of galaxy_exp, and none that runs other code.
+
+    Raises:
+        ConfigError: it has something else, which is named; or its configuration is damaged.
+    """
+    pending = [_read_json(path, "config.json", _LARGEST_CONFIG)]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, dict):
+            if (reason := _refused(part)) is not None:
+                raise ConfigError(f"start: {path}: has {reason}; expected only layers of Keras without other code")
+            pending.extend(part.values())
+        elif isinstance(part, list):
+            pending.extend(part)
+
+
+def _refused(part: Mapping[str, Any]) -> str | None:
+    """Why a part of a configuration is not loaded; None: it is."""
+    if "class_name" not in part:
+        return None
+    module, registered = part.get("module"), part.get("registered_name")
+    if not all(isinstance(name, str | None) for name in (part["class_name"], module, registered)):
+        return "a class whose name is no text"
+    for name in (part["class_name"], registered, part.get("config")):  # the last is the name of a function
+        if isinstance(name, str) and name.rpartition(".")[2].rpartition(">")[2] in _RUNS_CODE:
+            return f"a {name}, which runs code that is not Keras's"
+    if module is not None and module.partition(".")[0] not in (*_PACKAGES, "builtins"):
+        return f"{part['class_name']!r} of the module {module!r}"
+    if registered is not None and ">" in registered and registered.partition(">")[0] not in _PACKAGES:
+        return f"the class {registered!r} of another package"
+    return None
+
+
+def _read_json(path: Path, member: str, largest: int) -> Any:
+    """A member of a `.keras` file, of at most so many bytes; None without one."""
     try:
         with zipfile.ZipFile(path) as archive:
-            if _CARD not in archive.namelist():
-                return {}
-            card: dict[str, Any] = json.loads(archive.read(_CARD))
-            return card
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+            if member not in archive.namelist():
+                return None
+            entry = archive.getinfo(member)
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ConfigError(f"start: {path}: its {member} is compressed in an unusual way; expected deflated")
+            with archive.open(entry) as file:
+                content = file.read(largest + 1)
+            if max(entry.file_size, len(content)) > largest:
+                raise ConfigError(f"start: {path}: its {member} is too large; expected at most {largest:,} bytes")
+            return json.loads(content)
+    except RecursionError as error:
+        raise ConfigError(f"start: {path}: its {member} is nested too deep") from error
+    except (OSError, ValueError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise ConfigError(f"start: {path}: not a .keras file: {reason_of(error)}") from error
+
+
+def _check_card(path: Path, card: Mapping[str, Any]) -> None:
+    if not is_description(card.get("trained_on", "")):
+        raise ConfigError(
+            f"start: {path}: trained_on in its {_CARD}: expected one printable line of at most "
+            f"{_LONGEST_DESCRIPTION} characters"
+        )
 
 
 def pack_encoder(saved: Path, path: Path, card: Mapping[str, Any]) -> None:
@@ -118,7 +194,11 @@ def pack_encoder(saved: Path, path: Path, card: Mapping[str, Any]) -> None:
     Args:
         saved: the model as Keras saved it.
         path: of the file to write; an existing one is replaced.
+
+    Raises:
+        ConfigError: `trained_on` of the card is no `is_description`.
     """
+    _check_card(path, card)
     with zipfile.ZipFile(saved) as archive:
         members = {name: archive.read(name) for name in sorted(archive.namelist())}
     metadata = json.loads(members["metadata.json"])

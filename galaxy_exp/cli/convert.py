@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from galaxy_exp.cli.output import say, writing
-from galaxy_exp.errors import BadInputError
+from galaxy_exp.errors import BadInputError, one_line
 
 __all__ = ["convert_command"]
 
@@ -31,7 +31,7 @@ __all__ = ["convert_command"]
 )
 @click.option(
     "--channels",
-    type=click.IntRange(1, 3),
+    type=click.Choice(["1", "3"]),
     help="of the images; 3 averages the colours for an encoder of 1; default: the encoder's",
 )
 @click.option(
@@ -42,7 +42,7 @@ __all__ = ["convert_command"]
     type=click.Choice(["features", "map"]),
     help="features of the whole image, or a map of features at 1/32 of the image's size",
 )
-@click.option("--trained-on", metavar="TEXT", help="for the cards of the models that start from it")
+@click.option("--trained-on", metavar="TEXT", help="for the cards of the models that start from it: one line")
 def convert_command(
     weights: Path,
     output: Path,
@@ -50,7 +50,7 @@ def convert_command(
     architecture: str | None,
     prefix: str | None,
     image_size: int | None,
-    channels: int | None,
+    channels: str | None,
     output_kind: str,
     trained_on: str | None,
 ) -> None:
@@ -65,20 +65,24 @@ def convert_command(
     galaxy-exp encoders convert pytorch_model.bin -o zoobot.keras --scaling unit
     galaxy-exp encoders convert finetuned.ckpt -o mine.keras --scaling unit --prefix encoder --image-size 128
     """
+    from galaxy_exp.encoder_file import describe_encoder, file_sha256, is_description
     from galaxy_exp.encoders.weight_files import open_weights
 
     _check_output(output)
+    if not is_description(trained_on or ""):
+        raise BadInputError("--trained-on: expected one printable line of at most 200 characters")
     opened = open_weights(weights)  # before the seconds in which Keras is imported
     say(f"{weights}: {len(opened.tensors)} tensors")
 
-    from galaxy_exp.encoder_file import describe_encoder, file_sha256
     from galaxy_exp.encoders.conversion import ConversionOptions, convert_weights
     from galaxy_exp.hypermodel.encoders import write_encoder
 
-    options = ConversionOptions(scaling, architecture, prefix, image_size, channels, output_kind)
+    options = ConversionOptions(
+        scaling, architecture, prefix, image_size, None if channels is None else int(channels), output_kind
+    )
     encoder = convert_weights(opened, options)
     card = {
-        "trained_on": trained_on or f"unknown images ({weights.name})",
+        "trained_on": trained_on or f"unknown images ({one_line(weights.name)[:100]})",
         "architecture": encoder.name,
         "scaling": scaling,
         "weights": weights.name,

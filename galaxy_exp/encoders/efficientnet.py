@@ -127,7 +127,7 @@ def timm_names(names: list[str]) -> dict[str, str]:
     outside = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
     renamed: dict[str, str] = {}
     for name in names:
-        match = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
+        match = re.fullmatch(r"_blocks\.([0-9]{1,2})\.(\w+)\.(\w+)", name)
         if match and int(match[1]) < len(stages):
             stage, block = stages[int(match[1])]
             parts = _PARTS | first if match[1] == "0" else _PARTS

@@ -11,7 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
-__all__ = ["STORAGE_DTYPES", "RefusedPickleError", "StoredTensor", "find_tensors", "read_tensor_pickle"]
+__all__ = [
+    "STORAGE_DTYPES",
+    "RefusedPickleError",
+    "StoredTensor",
+    "find_tensors",
+    "is_possible_place",
+    "read_tensor_pickle",
+]
 
 STORAGE_DTYPES = {
     "DoubleStorage": "<f8",
@@ -31,6 +38,11 @@ _REBUILD, _DICTIONARY = "torch._utils _rebuild_tensor_v2", "collections OrderedD
 _MOST_BYTES = 16 * 2**20
 _MOST_TENSORS = 100_000
 _DEEPEST = 8
+_MOST_ENTRIES = 1_000_000
+_LONGEST_NAME = 1_000
+_MOST_AXES = 8
+_LARGEST = 2**48
+"""Of an offset, a side and a stride, in elements: more than any file has."""
 _MARK = object()
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _LITERALS = {
@@ -91,23 +103,41 @@ def read_tensor_pickle(file: IO[bytes]) -> Any:
 def find_tensors(content: Any) -> dict[str, StoredTensor]:
     """All tensors in nested dictionaries and lists, by their keys joined with dots.
 
+    A dictionary or list that is in several places is read in the first one.
+
     Raises:
-        RefusedPickleError: more tensors than any encoder has.
+        RefusedPickleError: more tensors or entries than any encoder has.
     """
     found: dict[str, StoredTensor] = {}
-    for name, tensor in _walk(content, (), 0):
+    for name, tensor in _walk(content):
         found[name] = tensor
         if len(found) > _MOST_TENSORS:
             raise RefusedPickleError(f"it has more than {_MOST_TENSORS:,} tensors")
     return found
 
 
-def _walk(content: Any, names: tuple[str, ...], depth: int) -> Iterator[tuple[str, StoredTensor]]:
-    if isinstance(content, StoredTensor):
-        yield ".".join(names), content
-    elif isinstance(content, dict | list | tuple) and depth < _DEEPEST:
-        for key, value in content.items() if isinstance(content, dict) else enumerate(content):
-            yield from _walk(value, (*names, str(key)), depth + 1)
+def is_possible_place(offset: Any, shape: Any, strides: Any) -> bool:
+    """Whether a tensor can have this offset, shape and strides: tuples of as many whole numbers, none enormous."""
+    if not isinstance(shape, tuple) or not isinstance(strides, tuple) or not len(shape) == len(strides) <= _MOST_AXES:
+        return False
+    return all(type(number) is int and 0 <= number < _LARGEST for number in (offset, *shape, *strides))
+
+
+def _walk(content: Any) -> Iterator[tuple[str, StoredTensor]]:
+    pending: list[tuple[tuple[str, ...], Any]] = [((), content)]
+    visited: set[int] = set()
+    n_entries = 0
+    while pending:
+        names, value = pending.pop()
+        if isinstance(value, StoredTensor):
+            yield ".".join(names), value
+        elif isinstance(value, dict | list | tuple) and len(names) < _DEEPEST and id(value) not in visited:
+            visited.add(id(value))
+            n_entries += len(value)
+            if n_entries > _MOST_ENTRIES:
+                raise RefusedPickleError(f"it has more than {_MOST_ENTRIES:,} entries")
+            items = list(value.items() if isinstance(value, dict) else enumerate(value))
+            pending.extend(((*names, str(key)), entry) for key, entry in reversed(items))
 
 
 class _BoundedReader:
@@ -173,10 +203,10 @@ class _Machine:
             case "BINGET" | "LONG_BINGET":
                 stack.append(self._memo[argument])
             case "GLOBAL":
-                stack.append(_admitted(argument))
+                stack.append(_admitted(*argument.partition(" ")[::2]))
             case "STACK_GLOBAL":
                 name, module = stack.pop(), stack.pop()
-                stack.append(_admitted(f"{module} {name}"))
+                stack.append(_admitted(module, name))
             case "REDUCE":
                 arguments, function = stack.pop(), stack.pop()
                 stack.append(_rebuild(function, arguments))
@@ -209,15 +239,19 @@ class _Machine:
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str | int | float):  # hashing a deeply nested tuple ends the process
                 raise RefusedPickleError("its pickle has a dictionary with keys that are no text and no number")
+            if isinstance(key, str) and len(key) > _LONGEST_NAME:
+                raise RefusedPickleError(f"its pickle has a key of more than {_LONGEST_NAME:,} characters")
             self._stack[-1][key] = value
 
 
-def _admitted(name: str) -> _Name:
-    module, _, last = name.partition(" ")
-    is_storage = module in ("torch", "torch.storage") and last in STORAGE_DTYPES
-    if name not in (_REBUILD, _DICTIONARY) and not is_storage:
-        raise RefusedPickleError(f"it names {module}.{last}, which is no part of a tensor")
-    return _Name(name)
+def _admitted(module: Any, name: Any) -> _Name:
+    if not isinstance(module, str) or not isinstance(name, str):  # as text, nested tuples can be enormous
+        raise RefusedPickleError("its pickle names something by what is no text")
+    text = f"{module} {name}"
+    is_storage = module in ("torch", "torch.storage") and name in STORAGE_DTYPES
+    if text not in (_REBUILD, _DICTIONARY) and not is_storage:
+        raise RefusedPickleError(f"it names {f'{module}.{name}'[:_LONGEST_NAME]}, which is no part of a tensor")
+    return _Name(text)
 
 
 def _rebuild(function: Any, arguments: Any) -> Any:
@@ -226,15 +260,17 @@ def _rebuild(function: Any, arguments: Any) -> Any:
     if function != _Name(_REBUILD):
         raise RefusedPickleError(f"its pickle calls {getattr(function, 'text', 'a value')} in an unusual way")
     storage, offset, shape, strides = arguments[:4]
-    numbers = (offset, *shape, *strides)
-    is_plain = all(type(number) is int and number >= 0 for number in numbers) and len(shape) == len(strides)
-    if not isinstance(storage, _Storage) or not is_plain:
-        raise RefusedPickleError("it has a tensor of an impossible shape")
-    return StoredTensor(storage.key, storage.dtype, offset, tuple(shape), tuple(strides))
+    if not isinstance(storage, _Storage) or not is_possible_place(offset, shape, strides):
+        raise RefusedPickleError("it has a tensor of an impossible shape or place")
+    return StoredTensor(storage.key, storage.dtype, offset, shape, strides)
 
 
 def _storage(identifier: Any) -> _Storage:
     kind, storage, key, _, _, *view = identifier
-    if kind != "storage" or not isinstance(storage, _Name) or not isinstance(key, str) or any(view):
+    if kind != "storage" or not isinstance(storage, _Name) or not _is_key(key) or any(view):
         raise RefusedPickleError("its pickle refers to something else than a tensor's storage")
     return _Storage(key, STORAGE_DTYPES[storage.text.partition(" ")[2]])
+
+
+def _is_key(key: Any) -> bool:
+    return isinstance(key, str) and len(key) <= _LONGEST_NAME

@@ -22,6 +22,7 @@ from galaxy_exp.encoders.tensor_pickle import (
     RefusedPickleError,
     StoredTensor,
     find_tensors,
+    is_possible_place,
     read_tensor_pickle,
 )
 from galaxy_exp.errors import BadInputError, access_errors
@@ -37,7 +38,9 @@ _SAFETENSORS_DTYPES = {
 }  # fmt: skip
 
 
-_DAMAGED = (ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, struct.error)
+_DAMAGED = (
+    ValueError, TypeError, KeyError, EOFError, RuntimeError, OverflowError, zipfile.BadZipFile, struct.error
+)  # fmt: skip
 """What the readers raise; zipfile has no exception of its own for many kinds of damage."""
 
 
@@ -60,7 +63,8 @@ class WeightFile:
         if tensor.dtype not in ("<f2", "bfloat16", "<f4", "<f8"):
             raise BadInputError(f"{self.path}: tensor {name}: has the dtype {tensor.dtype}, expected floating point")
         try:
-            raw = self._read_storage(tensor.storage)
+            with access_errors(str(self.path)):
+                raw = self._read_storage(tensor.storage)
         except _DAMAGED as error:
             raise BadInputError(f"{self.path}: tensor {name}: damaged or truncated ({error})") from None
         values = np.frombuffer(raw[: len(raw) - len(raw) % _item_size(tensor.dtype)], _storage_dtype(tensor.dtype))
@@ -136,7 +140,7 @@ def _safetensors_place(name: str, entry: Any, n_bytes: int) -> StoredTensor:
     if entry["dtype"] not in _SAFETENSORS_DTYPES:
         raise RefusedPickleError(f"tensor {name} has the dtype {entry['dtype']}")
     dtype = _SAFETENSORS_DTYPES[entry["dtype"]]
-    if not all(type(number) is int and number >= 0 for number in (begin, end, *shape)):
+    if not is_possible_place(begin, shape, shape) or not is_possible_place(end, (), ()):
         raise RefusedPickleError(f"tensor {name} has an impossible shape or place")
     if end > n_bytes:
         raise RefusedPickleError(f"it is truncated: tensor {name} ends at byte {end:,} of {n_bytes:,}")
@@ -184,8 +188,10 @@ def _open_legacy(path: Path, file: IO[bytes]) -> WeightFile:
     size = os.fstat(file.fileno()).st_size
     places: dict[str, tuple[int, int]] = {}
     for key in keys:
-        length = int.from_bytes(file.read(8), "little") * _item_size(dtypes.get(key, "<f4"))
-        if not isinstance(key, str) or key not in dtypes or file.tell() + length > size:
+        if not isinstance(key, str) or key not in dtypes:  # hashing a deeply nested tuple ends the process
+            raise RefusedPickleError("it is damaged: it lists a storage that no tensor has")
+        length = int.from_bytes(file.read(8), "little") * _item_size(dtypes[key])
+        if file.tell() + length > size:
             raise RefusedPickleError("it is truncated or damaged: a storage is incomplete")
         places[key] = (file.tell(), length)
         file.seek(length, os.SEEK_CUR)

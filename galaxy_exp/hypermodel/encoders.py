@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from galaxy_exp.encoder_file import describe_encoder, find_encoder, pack_encoder
+from galaxy_exp.encoder_file import check_classes, describe_encoder, find_encoder, pack_encoder
 from galaxy_exp.errors import ConfigError, reason_of
 
 __all__ = [
@@ -58,6 +58,7 @@ def load_encoder(start: str, identity: str | None = None) -> keras.Model:
     found = describe_encoder(path)
     if identity is not None and found != identity:
         raise ConfigError(f"start: {path} is another file than the sweep began with: {found}; expected {identity}")
+    check_classes(path)
     try:
         encoder = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # a damaged file can raise anything

@@ -21,4 +21,5 @@ def test_compares_with_the_stored_outputs(tmp_path, capsys, shift, status):
     assert main([str(tmp_path)]) == status
     printed = capsys.readouterr().out
     assert "efficientnet_b0              features  64 px: largest difference" in printed
+    assert "relative to the output's largest value if that is above 1, else absolute" in printed
     assert ("1.0e-02" in printed) == bool(shift)

@@ -158,6 +158,8 @@ def test_names_of_the_package_efficientnet_pytorch(
     names = ["_conv_stem.weight", "_bn0.bias", "_blocks.0._depthwise_conv.weight", "_blocks.0._bn1.weight"]
     names += ["_blocks.0._project_conv.weight", "_blocks.0._se_reduce.bias", "_blocks.15._expand_conv.weight"]
     names += ["_blocks.1._bn0.weight", "_blocks.2._bn2.running_var", "_bn1.weight", "_conv_head.weight", "_fc.bias"]
+    no_number = f"_blocks.{'1' * 5000}._bn0.weight"  # int() refuses so many digits
+    assert timm_names([no_number]) == {no_number: no_number}
     renamed = timm_names(names)
     assert list(renamed) == [
         "conv_stem.weight",

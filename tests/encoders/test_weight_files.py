@@ -7,6 +7,7 @@ format before PyTorch 1.6, one with pickle's protocol 4, and a whole module.
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import zipfile
@@ -18,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors_files import to_bfloat16, write_safetensors
 
-from galaxy_exp.encoders.tensor_pickle import RefusedPickleError, read_tensor_pickle
+from galaxy_exp.encoders.tensor_pickle import RefusedPickleError, find_tensors, read_tensor_pickle
 from galaxy_exp.encoders.weight_files import open_weights
 from galaxy_exp.errors import BadInputError, DataError
 
@@ -196,6 +197,57 @@ def test_a_tensor_larger_than_its_storage_is_refused(tmp_path: Path) -> None:
         weights = open_weights(_zip_of(tmp_path / "large.pth", pickled, {"0": bytes(16)}))
         with pytest.raises(BadInputError, match="does not fit into its 16 bytes"):
             weights.read("a")
+
+
+def test_an_enormous_stride_of_an_axis_of_one_is_refused(tmp_path: Path) -> None:
+    rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
+    rebuild += b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
+    enormous = pickle.dumps(2**80, 2)[2:-1]
+    for offset, stride in ((b"K\x00", enormous), (enormous, b"K\x01")):
+        pickled = b"\x80\x02}X\x01\x00\x00\x00a" + rebuild + offset + b"K\x01\x85" + stride + b"\x85\x89}tRs."
+        with pytest.raises(BadInputError, match="a tensor of an impossible shape or place"):
+            open_weights(_zip_of(tmp_path / "large.pth", pickled, {"0": bytes(16)}))
+    with pytest.raises(BadInputError, match="impossible shape"):
+        header = json.dumps({"a": {"dtype": "F32", "shape": [0, 2**80], "data_offsets": [0, 0]}})
+        (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header.encode())
+        open_weights(tmp_path / "w.safetensors")
+
+
+def test_containers_that_share_containers_are_read_once(tmp_path: Path) -> None:
+    level = b"(" * 8 + b"K\x01" * 100
+    for depth in range(7):  # each a tuple of 100 times the tuple before: 100 ** 8 entries
+        level += b"tq%c" % depth + b"h%c" % depth * 99
+    level += b"t"
+    with pytest.raises(BadInputError, match="has no tensors"):
+        open_weights(_zip_of(tmp_path / "shared.pth", b"\x80\x02" + level + b"."))
+
+
+def test_more_entries_than_any_checkpoint_has_are_refused() -> None:
+    with pytest.raises(RefusedPickleError, match="more than 1,000,000 entries"):
+        find_tensors([[0] * 600_000, [0] * 600_000])
+
+
+@pytest.mark.parametrize("n_levels", [60, 200_000])
+def test_a_name_that_is_no_text_is_refused(n_levels: int) -> None:
+    shared = b"".join(b"q%ch%c\x86" % (level, level) for level in range(60))  # 2 ** 60 names, as text
+    nested = b")" + (shared if n_levels == 60 else b"\x85" * n_levels)
+    for module, name in ((nested, b"X\x01\x00\x00\x00a"), (b"X\x01\x00\x00\x00a", nested)):
+        with pytest.raises(RefusedPickleError, match="names something by what is no text"):
+            read_tensor_pickle(io.BytesIO(b"\x80\x04" + module + name + b"\x93."))
+
+
+def test_a_long_key_is_refused() -> None:
+    with pytest.raises(RefusedPickleError, match="a key of more than 1,000 characters"):
+        read_tensor_pickle(io.BytesIO(pickle.dumps({"a" * 1001: 1}, 2)))
+
+
+def test_a_storage_called_by_a_nested_tuple_ends_nothing(tmp_path: Path) -> None:
+    content = (FILES / "legacy.pth").read_bytes()
+    keys = next(at for at in range(len(content)) if content[at : at + 3] == b"\x80\x02]")
+    path = tmp_path / "legacy.pth"
+    path.write_bytes(content[:keys] + b"\x80\x02])" + b"\x85" * 200_000 + b"a." + bytes(100))
+    with pytest.raises(BadInputError, match="it lists a storage that no tensor has"):
+        open_weights(path)
 
 
 def test_values_that_are_no_numbers_are_refused(tmp_path: Path) -> None:

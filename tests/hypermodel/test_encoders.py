@@ -107,7 +107,7 @@ def test_a_changed_file_is_not_used(folder):
         ("none.keras", "start: none.keras: no such file in "),
         ("damaged.keras", "not a .keras file: "),
         ("other.keras", "no Keras model that loads in safe mode: "),
-        ("lambda.keras", "no Keras model that loads in safe mode: "),
+        ("lambda.keras", "has a Lambda, which runs code that is not Keras's"),
         ("flat.keras", r"its input is \(None, 7\); expected images"),
         ("sequence.keras", r"its output is \(None, 144, 3\); expected a map"),
         ("grey.keras", r"takes images of 1 channel\(s\), and the images have 3"),
