@@ -51,9 +51,9 @@ class Prior:
         else:
             middle, below, above = self._normal(domain)
             distinct, places = np.unique(quantiles, return_inverse=True)
-            first, last = np.array([domain.cell(quantile) for quantile in distinct.tolist()]).T.reshape(2, -1)
-            mass = ndtr((last - middle) / WIDTH) - ndtr((first - middle) / WIDTH)
-            at_centre = (mass / ((last - first) * (above - below)))[places]
+            firsts, lasts = np.array([domain.cell(quantile) for quantile in distinct.tolist()]).T.reshape(2, -1)
+            mass = ndtr((lasts - middle) / WIDTH) - ndtr((firsts - middle) / WIDTH)
+            at_centre = (mass / ((lasts - firsts) * (above - below)))[places]
         return np.asarray(1 - self.confidence + self.confidence * at_centre)
 
     def draw(self, domain: Domain, uniform: Matrix) -> Matrix:
