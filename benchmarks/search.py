@@ -250,7 +250,8 @@ def replay_all(
     console.print(
         f"replay: {len(table.rows)} configurations of {table.task['epochs']} epochs, {_failed(table)} of them diverge; "
         f"best val_macro_f1 {best:.4f}; {workers} worker{'s' * (workers > 1)}, "
-        f"budget {budget} epochs = {budget / table.task['epochs']:.0f} whole trainings; {parsed.seeds} seeds",
+        f"budget {budget} epochs = {budget / table.task['epochs']:.0f} whole trainings"
+        f"{', an epoch costs the seconds that it took' * parsed.in_seconds}; {parsed.seeds} seeds",
         highlight=False,
     )
     console.print(regret_table(regrets, budget, missing))

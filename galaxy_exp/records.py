@@ -248,7 +248,8 @@ class Outcome:
     violations: tuple[float, ...] = ()
     """`Constraint.violation` of each constraint whose cost is known; above 0 if broken."""
     epoch_seconds: float | None = None
-    """Mean wall time of an epoch, validation included; None for a trial that trained none, and in older journals."""
+    """Mean wall time of an epoch (`TrialRecord.epoch_seconds`); None for a trial that trained none, and in older
+    journals."""
 
 
 @dataclass(frozen=True, slots=True)

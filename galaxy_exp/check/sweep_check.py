@@ -171,7 +171,7 @@ def _describe_space(config: dict[str, Any]) -> tuple[tuple[SpaceRow, ...], int |
         SpaceRow(
             each.name,
             each.kind.lower(),
-            each.describe_values(plain_text),
+            "; ".join(filter(None, (each.describe_values(plain_text), each.describe_prior(plain_text)))),
             each.scale,
             each.describe_conditions(plain_text),
             each.domain.n_values,

@@ -36,6 +36,10 @@ def _explain(problem: dict[str, Any], location: tuple[Any, ...]) -> str:
     kind, value, context = problem["type"], problem.get("input"), problem.get("ctx", {})
     found = shorten(repr(value))
     if kind == "extra_forbidden":
+        if location[0] == "space" and len(location) == 3 and location[-1] in PriorConfig.model_fields:
+            return f"is a key of prior; expected prior: {{centre: ..., {location[-1]}: {found}}}".replace(
+                "centre: ..., centre", "centre"
+            )
         known = _known_keys(location[:-1])
         return f"unknown key; {did_you_mean(str(location[-1]), known)}" if known else "unknown key"
     if kind == "missing":

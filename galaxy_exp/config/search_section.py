@@ -59,8 +59,8 @@ class SearchConfig(Section):
     )
     cost: Literal["epochs", "seconds"] = Field(
         "epochs",
-        description="seconds: gp looks for expected improvement per second of training, as measured in this sweep, "
-        "instead of per epoch; two runs of a seed then differ",
+        description="seconds: gp divides the expected improvement by the square root of the seconds of an epoch, as "
+        "measured in this sweep; two runs of a seed then differ",
     )
     seed: int = Field(1, ge=0, description="determines proposals, weights and shuffling")
     baseline: bool = Field(

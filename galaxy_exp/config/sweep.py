@@ -55,7 +55,9 @@ class PriorConfig(Section):
     @field_validator("centre", mode="before")
     @classmethod
     def _plain(cls, centre: Any) -> Any:
-        if not isinstance(centre, bool | int | float | str):
+        if not isinstance(centre, bool | int | float | str) or (
+            isinstance(centre, float) and not math.isfinite(centre)
+        ):
             raise ValueError(f"found {centre!r}; expected a number, text, or true/false")
         return centre
 
@@ -121,6 +123,11 @@ class RangeSpace(_SpaceSection):
 SpaceEntry = ValuesSpace | RangeSpace | PriorSpace | Scalar
 
 
+def _is_only_a_prior(entry: dict[Any, Any]) -> bool:
+    """Whether the values stay the hypermodel's; a scale or a step belongs to a range, which may lack its ends."""
+    return "prior" in entry and not {"min", "max", "step", "scale"} & entry.keys()
+
+
 def _kind_of_entry(entry: Any) -> str | None:
     """Chooses the variant by its keys, so that a mistake is reported for the variant that was meant."""
     if isinstance(entry, ValuesSpace):
@@ -130,7 +137,7 @@ def _kind_of_entry(entry: Any) -> str | None:
     if isinstance(entry, PriorSpace):
         return "prior"
     if isinstance(entry, dict):
-        return "values" if "values" in entry else "prior" if list(entry) == ["prior"] else "range"
+        return "values" if "values" in entry else "prior" if _is_only_a_prior(entry) else "range"
     return "scalar" if isinstance(entry, str | bool | int | float) else None
 
 

@@ -234,5 +234,5 @@ def outcome_of(trial: TrialRecord, objectives: Sequence[Objective], constraints:
         curve=tuple(trial.curve(objectives[0].name)),
         values=trial.objective_values(objectives),
         violations=violations(trial.result, constraints),
-        epoch_seconds=trial.result.training_seconds / trial.result.epochs if trial.result.epochs else None,
+        epoch_seconds=trial.epoch_seconds,
     )

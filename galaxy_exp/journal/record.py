@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from itertools import takewhile
+from itertools import pairwise, takewhile
+from statistics import fmean
 from typing import Any
 
 from galaxy_exp.config import SweepConfig, parse_sweep
@@ -125,6 +126,22 @@ class TrialRecord:
     def seconds(self) -> float:
         """Wall time in workers until it last ended, without that of attempts that were lost."""
         return self.seconds_before + (self.result.seconds if self.result else 0.0)
+
+    @property
+    def epoch_seconds(self) -> float | None:
+        """Mean wall time of training an epoch; None for a trial that has trained none.
+
+        The first epoch of each attempt, which also traces and compiles, is left out. If there is no other, it is the
+        mean over all epochs, validation included.
+        """
+        later = [
+            report.metrics["epoch_seconds"]
+            for before, report in pairwise(self.reports)
+            if (before.number, before.attempt) == (report.number, report.attempt) and "epoch_seconds" in report.metrics
+        ]
+        if later:
+            return fmean(later)
+        return self.result.training_seconds / self.result.epochs if self.result and self.result.epochs else None
 
     @property
     def is_paused(self) -> bool:

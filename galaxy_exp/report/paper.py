@@ -27,7 +27,8 @@ _DATA = {
     "galaxy10-sdss": ("galaxy10sdss", "abazajian2009", "lintott2008", "lintott2011", "willett2013"),
     "galaxy10-decals": ("galaxy10decals", "dey2019", "lintott2008", "lintott2011", "willett2013", "walmsley2022"),
 }
-_PRIORS = ("mallik2023", "hvarfner2022")
+_PRIORS = ("mallik2023",)
+_PRIORS_IN_ACQUISITION = ("hvarfner2022",)
 _SOFTWARE = {
     "keras": ("keras",),
     "tensorflow": ("abadi2016",),
@@ -106,7 +107,7 @@ def _search_sentence(material: Material) -> str:
     if n_priors := len({each.name for each in material.space.with_prior}):
         sampler += f" with expert priors on {count(n_priors, 'hyperparameter')}"
     if search.cost == "seconds":
-        sampler += ", weighed by the seconds of an epoch"
+        sampler += ", its expected improvement divided by the square root of the seconds of an epoch"
     network = " of a convolutional network" if record.config.hypermodel == BUILT_IN_HYPERMODEL else ""
     text = (
         f"Hyperparameters{network} were searched in {count(len(record.searched), 'trial')} of up to "
@@ -213,8 +214,11 @@ def cited_software(material: Material) -> dict[str, tuple[str, ...]]:
 def cited_methods(material: Material) -> dict[str, tuple[str, ...]]:
     """Keys by what they were used for: "sampler", "scheduler", "bootstrap", "calibration"; none for what was not."""
     search = material.record.config.search
+    priors: tuple[str, ...] = ()
+    if material.space.with_prior:
+        priors = _PRIORS + (_PRIORS_IN_ACQUISITION if search.sampler_choice == "gp" else ())
     found = {
-        "sampler": _citations(SAMPLERS, search.sampler_choice) + (_PRIORS if material.space.with_prior else ()),
+        "sampler": _citations(SAMPLERS, search.sampler_choice) + priors,
         "scheduler": _citations(SCHEDULERS, search.scheduler),
         "bootstrap": ("efron1993",) if material.gains else (),
         "calibration": ("guo2017",) if material.calibration else (),

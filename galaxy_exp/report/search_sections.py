@@ -119,9 +119,10 @@ def _enqueued(material: Material) -> Iterator[str]:
 
 
 def _domain(hyperparameter: Hyperparameter) -> str:
-    if hyperparameter.kind is Kind.BOOLEAN:
-        return "yes, no"
-    return f"{hyperparameter.describe_values(plain_value)}{_SCALES.get(hyperparameter.scale, '')}"
+    is_boolean = hyperparameter.kind is Kind.BOOLEAN
+    values = "yes, no" if is_boolean else hyperparameter.describe_values(plain_value)
+    prior = hyperparameter.describe_prior(plain_value)
+    return f"{values}{_SCALES.get(hyperparameter.scale, '')}" + (f"; {prior}" if prior else "")
 
 
 @dataclass(frozen=True, slots=True)

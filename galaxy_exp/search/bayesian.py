@@ -42,15 +42,17 @@ LITTLE_GAIN = 0.01
 takes for hopeless, after few trials, may be another branch of the space."""
 
 PRIOR_FADING = 10.0
-"""The acquisition is multiplied by the priors' density to the power of this over the number of results: the beta of
-Hvarfner et al. (2022, ICLR). A trust in the priors below a half lowers the power in proportion."""
+"""The acquisition is multiplied by the priors' density to the power of this over the number of results of this sweep,
+or over `FIRST_POINTS` while there are fewer: the beta of Hvarfner et al. (2022, ICLR). A trust in the priors below a
+half lowers the power in proportion."""
 
 COST_POWER = 0.5
 """The acquisition is divided by the seconds of an epoch to this power: with 1 the search keeps to cheap networks, and
 finds the best ones later (docs/search.md)."""
 
 COST_RIDGE = 1.0
-"""Penalty of the regression of the logarithm of the seconds: as much as one trial with average ones."""
+"""Ridge penalty on each slope of the logarithm of the seconds, where features are 0 to 1. It halves the slope of a
+number after 12 evenly spread trials, so that few trials, which are noisy, say little."""
 
 Matrix = NDArray[np.float64]
 Weigh = Callable[[Matrix], Matrix]
@@ -65,7 +67,7 @@ class GaussianProcessSampler:
     at a time keep apart. One objective; a broken constraint is bad evidence.
 
     Args:
-        per_second: look for improvement per second of training instead of per epoch.
+        per_second: divide the expected improvement by the seconds of an epoch to the power of `COST_POWER`.
     """
 
     draws = 1
@@ -123,7 +125,8 @@ class GaussianProcessSampler:
         """From the priors, and from the seconds of an epoch where these count."""
         power = 0.0
         if self._space.with_prior:
-            power = min(1.0, 2 * self._expert.trust()) * PRIOR_FADING / len(self._history.ended)
+            n_results = max(FIRST_POINTS, self._history.n_results)
+            power = min(1.0, 2 * self._expert.trust()) * PRIOR_FADING / n_results
         seconds = self._epoch_seconds() if self._per_second else None
 
         def weigh(points: Matrix) -> Matrix:
@@ -150,7 +153,7 @@ class GaussianProcessSampler:
     def _maximise(
         self, improvement: Callable[[Matrix], Matrix], weigh: Weigh, rng: np.random.Generator
     ) -> tuple[Values, float]:
-        """The most promising configuration that was not tried before, and what it is expected to gain."""
+        """The most promising configuration that was not tried before, and the highest gain expected of any such."""
         best_tried = np.tile(self._place(self._best_tried()), (N_LOCAL, 1))
         anywhere = rng.random((N_RANDOM, len(self._space.tunable)))
         anywhere[::2] = self._cube.draw_from_prior(anywhere[::2])
@@ -164,12 +167,14 @@ class GaussianProcessSampler:
             gains = np.append(gains, gains_nearby)
             scores = np.append(scores, gains_nearby * weigh(nearby))
             pool = np.vstack([pool, nearby])
-        ranked = np.argsort(-scores, kind="stable")
-        for index in ranked:
-            values = self._cube.configuration(pool[index])
-            if not self._history.count(values):
-                return values, float(gains[index])
-        return self._cube.configuration(pool[ranked[0]]), float(gains[ranked[0]])
+        highest = self._first_untried(pool, np.argsort(-gains, kind="stable"))
+        chosen = self._first_untried(pool, np.argsort(-scores, kind="stable"))
+        return self._cube.configuration(pool[chosen]), float(gains[highest])
+
+    def _first_untried(self, pool: Matrix, ranked: NDArray[np.int64]) -> int:
+        """The first of the ranked points of a pool (n, d) that was not tried; the very first if all were."""
+        untried = (int(index) for index in ranked if not self._history.count(self._cube.configuration(pool[index])))
+        return next(untried, int(ranked[0]))
 
     def _best_tried(self) -> int:
         losses = self._history.losses(penalise_violations=True)

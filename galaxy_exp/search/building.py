@@ -48,6 +48,11 @@ def check_names(search: SearchConfig) -> None:
             f"search.objective: found {len(search.objectives)}, but {search.sampler} takes one; "
             f"expected a single objective, or one of the samplers {', '.join(able)}"
         )
+    if search.cost == "seconds" and len(search.objectives) > 1:
+        raise ConfigError(
+            f"search.cost: found seconds with {len(search.objectives)} objectives, but only gp weighs them, "
+            "and it takes one; expected epochs, or a single objective"
+        )
     if search.cost == "seconds" and (user_class is not None or not SAMPLERS[search.sampler_choice].weighs_seconds):
         able = [name for name, method in SAMPLERS.items() if method.weighs_seconds]
         raise ConfigError(

@@ -94,7 +94,9 @@ class UnitCube:
         total = np.zeros(len(points))
         for each, column in zip(self._space.tunable, points.T, strict=True):
             if each.prior is not None:
-                total += np.where(np.isnan(column), 0.0, np.log(each.prior.density(each.domain, column)))
+                inactive = np.isnan(column)
+                density = each.prior.density(each.domain, np.where(inactive, 0.5, column))
+                total += np.where(inactive, 0.0, np.log(density))
         return total
 
     def draw_from_prior(self, points: Matrix) -> Matrix:

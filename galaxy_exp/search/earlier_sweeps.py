@@ -12,7 +12,7 @@ from galaxy_exp.search.history import History, Losses, Observation
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.space.search_space import SearchSpace, Values, fingerprint
 
-__all__ = ["EarlierSweeps"]
+__all__ = ["EarlierSweeps", "trust_in"]
 
 BEST_FRACTION = 0.25
 """Fraction of an earlier sweep's measured trials that are candidates: its best ones."""
@@ -76,9 +76,17 @@ class EarlierSweeps:
         if len(others) < MIN_OTHERS:
             return 0.0
         wanted = {fingerprint(values) for values in candidates}
-        losses_of_tried = [loss for values, loss in tried if values in wanted]
-        n_good = sum(loss is not None and _is_good(loss, others) for loss in losses_of_tried)
-        return (n_good + 1) / (len(losses_of_tried) + 2)
+        return trust_in([loss for values, loss in tried if values in wanted], others)
+
+
+def trust_in(tried: Sequence[Losses | None], others: Sequence[Losses]) -> float:
+    """The fraction of the trials tried that beat more than half of the others, with one good and one bad added.
+
+    Args:
+        tried: None for one that still runs, which counts as bad.
+    """
+    n_good = sum(losses is not None and _is_good(losses, others) for losses in tried)
+    return (n_good + 1) / (len(tried) + 2)
 
 
 def _is_good(losses: Losses, others: Sequence[Losses]) -> bool:

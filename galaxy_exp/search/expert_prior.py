@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from galaxy_exp.search.cube import UnitCube
-from galaxy_exp.search.earlier_sweeps import MIN_OTHERS
+from galaxy_exp.search.earlier_sweeps import MIN_OTHERS, trust_in
 from galaxy_exp.search.history import History
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.space.search_space import SearchSpace, Values
@@ -17,17 +17,20 @@ FIRST_TRUST = 0.5
 
 
 class ExpertPrior:
-    """Draws a share of the proposals from the priors of a space, after Mallik et al. (2023, NeurIPS).
+    """Draws a share of the proposals from the priors of a space.
 
     The share is the trust in the priors: the fraction of the trials near their centres that are good, with one good and
-    one bad added. Near is where the density of the priors is higher than without them, and good is what beats more than
-    half of the trials elsewhere. So a prior that misleads is soon left. All of this follows from the history.
+    one bad added, and trials that still run taken as bad. Near is where the density of the priors is higher than
+    without them, and good is what beats more than half of the trials elsewhere. All of this follows from the history.
+
+    Inspired by PriorBand (Mallik et al. 2023, NeurIPS), which also mixes draws from the prior with others. That weighs
+    them by how likely the best trials of a rung are under the prior, and draws near the incumbent too.
 
     Args:
         space: with one prior or more.
         history: of the sweep, which grows.
         seed: the proposals follow from it.
-        trials: results up to which the share is the trust; with n of them it is trust * trials / n.
+        trials: results of this sweep up to which the share is the trust; with n of them it is trust * trials / n.
     """
 
     def __init__(self, space: SearchSpace, history: History, seed: int, trials: float) -> None:
@@ -38,14 +41,13 @@ class ExpertPrior:
         self._trials = trials
         self._near: dict[int, bool] = {}
 
-    def propose(self, number: int, *, is_first: bool) -> Values | None:
-        """An untried configuration, or None if the sampler has to choose.
+    def centre(self) -> Values | None:
+        """The centre of every prior, with the defaults of the other hyperparameters; None if it was tried."""
+        values = self._space.expected
+        return None if self._history.count(values) else values
 
-        Args:
-            is_first: whether nothing was proposed so far; then it is the centre of the priors.
-        """
-        if is_first and not self._history.count(self._space.expected):
-            return self._space.expected
+    def propose(self, number: int) -> Values | None:
+        """An untried configuration, or None if the sampler has to choose."""
         rng = np.random.default_rng(derive_seed(self._seed, "prior", number))
         if rng.random() >= self._share():
             return None
@@ -54,19 +56,16 @@ class ExpertPrior:
         return None if self._history.count(values) else values
 
     def _share(self) -> float:
-        n_results = len(self._history.ended)
-        return self.trust() * min(1.0, self._trials / max(1, n_results))
+        return self.trust() * min(1.0, self._trials / max(1, self._history.n_results))
 
     def trust(self) -> float:
         """From 0 to 1."""
-        losses = self._history.losses(penalise_violations=True)
-        known = [(loss, self._is_near(p)) for p, loss in zip(self._history.ended, losses, strict=True) if loss]
-        near = np.array([loss for loss, is_near in known if is_near])
-        others = np.array([loss for loss, is_near in known if not is_near])
-        if len(others) < MIN_OTHERS or not len(near):
-            return FIRST_TRUST
-        is_good = np.mean(others[None] > near[:, None], axis=(1, 2)) > 0.5
-        return float((is_good.sum() + 1) / (len(near) + 2))
+        losses = dict(zip(self._history.ended, self._history.losses(penalise_violations=True), strict=True))
+        positions = range(len(self._history.observations))
+        near = [losses.get(position) for position in positions if self._is_near(position)]
+        elsewhere = [losses.get(position) for position in positions if not self._is_near(position)]
+        others = [loss for loss in elsewhere if loss is not None]
+        return FIRST_TRUST if len(others) < MIN_OTHERS else trust_in(near, others)
 
     def _is_near(self, position: int) -> bool:
         if position not in self._near:

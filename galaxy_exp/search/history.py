@@ -52,6 +52,7 @@ class History:
         self.observations: list[Observation] = []
         self.ended: list[int] = []
         self._counts: Counter[frozenset[object]] = Counter()
+        self._losses: dict[bool, list[Losses | None]] = {}
 
     def begin(self, values: Values, *, is_of_this_sweep: bool = True) -> int:
         """Adds a running trial; returns its position.
@@ -69,10 +70,16 @@ class History:
         if self.observations[position].outcome is None:
             self.ended.append(position)
         self.observations[position].outcome = outcome
+        self._losses.clear()
 
     def count(self, values: Values) -> int:
         """How many trials of this sweep have these values."""
         return self._counts[fingerprint(values)]
+
+    @property
+    def n_results(self) -> int:
+        """How many trials of this sweep have ended."""
+        return sum(self.observations[position].is_of_this_sweep for position in self.ended)
 
     def losses(self, *, penalise_violations: bool = False) -> list[Losses | None]:
         """How good each ended trial was, in the order of `ended`.
@@ -83,10 +90,12 @@ class History:
         Args:
             penalise_violations: also take trials that break a constraint as that bad.
         """
-        measured = [self.measured(self.observations[position], penalise_violations) for position in self.ended]
-        known = [losses for losses in measured if losses is not None]
-        worst = tuple(max(column) for column in zip(*known, strict=True)) if known else None
-        return [worst if losses is None else losses for losses in measured]
+        if penalise_violations not in self._losses:
+            measured = [self.measured(self.observations[position], penalise_violations) for position in self.ended]
+            known = [losses for losses in measured if losses is not None]
+            worst = tuple(max(column) for column in zip(*known, strict=True)) if known else None
+            self._losses[penalise_violations] = [worst if losses is None else losses for losses in measured]
+        return list(self._losses[penalise_violations])
 
     def measured(self, observation: Observation, penalise_violations: bool) -> Losses | None:
         """How good a trial was; None if it runs or counts as bad as the worst.

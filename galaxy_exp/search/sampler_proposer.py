@@ -88,9 +88,11 @@ class SamplerProposer:
         return latest if latest is not None and self._history.count(latest) < self._executions else None
 
     def _untried(self, number: int) -> Values | None:
-        candidate = self._earlier.propose(number)
+        candidate = self._prior.centre() if self._prior is not None and not self._n_proposed else None
+        if candidate is None:
+            candidate = self._earlier.propose(number)
         if candidate is None and self._prior is not None:
-            candidate = self._prior.propose(number, is_first=self._n_proposed == 0)
+            candidate = self._prior.propose(number)
         if candidate is not None:
             return candidate
         for draw in range(_DRAWS):

@@ -52,6 +52,13 @@ class Domain(ABC):
     def values(self) -> Iterable[HyperparameterValue]:
         """All different values in order, one at a time; not for a continuous range."""
 
+    def cell(self, quantile: float) -> tuple[float, float]:
+        """The first and the last of the quantiles that give the same value; not for a continuous range."""
+        if self.n_choices is None:
+            raise TypeError("each quantile of a continuous range gives another value")
+        index = _index(quantile, self.n_choices)
+        return index / self.n_choices, (index + 1) / self.n_choices
+
 
 class ValueList(Domain):
     """A list of values, which may be repeated.
@@ -117,7 +124,7 @@ class Steps(Domain):
 
     def _index_of(self, number: float) -> int:
         if isinstance(number, int) and isinstance(self.low, int):
-            index = int((number - self.low) // self.step)
+            index = int((2 * (number - self.low) + self.step) // (2 * self.step))
         else:
             index = round((number - self.low) / self.step)
         return min(max(index, 0), self.n_choices - 1)
@@ -151,6 +158,13 @@ class Range(Domain):
         if not self.is_whole:
             raise TypeError("a range of numbers has no finite list of values")
         return range(int(self.low), int(self._end))
+
+    def cell(self, quantile: float) -> tuple[float, float]:
+        if not self.is_whole:
+            return super().cell(quantile)
+        value = self.from_unit(quantile)
+        first, last = (quantile_of(end, self.low, self._end, self.scale) for end in (value, value + 1))
+        return first, last
 
 
 def value_at(quantile: float, low: float, high: float, scale: str) -> float:

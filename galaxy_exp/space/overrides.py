@@ -10,7 +10,7 @@ from typing import Any
 from galaxy_exp.config.sweep import PriorConfig, PriorSpace, RangeSpace, SpaceEntry, ValuesSpace
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.records import HyperparameterValue
-from galaxy_exp.space.domains import grid_value
+from galaxy_exp.space.domains import Steps, grid_value, quantile_of
 from galaxy_exp.space.prior import Prior
 from galaxy_exp.space.search_space import Hyperparameter, Kind, SearchSpace, Values, plain_text
 from galaxy_exp.wording import did_you_mean
@@ -117,8 +117,9 @@ def _unknown_names(where: str, found: Mapping[str, Any], space: SearchSpace, hyp
 
 def _changed(declared: Hyperparameter, override: SpaceEntry, limits: Limits) -> Hyperparameter:
     changed = _with_domain(declared, override, limits)
-    prior = getattr(override, "prior", None)
-    return changed if prior is None else replace(changed, prior=_prior(changed, prior))
+    stated = getattr(override, "prior", None)
+    prior = None if stated is None else _prior(changed, stated)
+    return changed if prior is None or prior.confidence == 0 else replace(changed, prior=prior)
 
 
 def _prior(changed: Hyperparameter, stated: PriorConfig) -> Prior:
@@ -133,7 +134,22 @@ def _prior(changed: Hyperparameter, stated: PriorConfig) -> Prior:
         raise _OverrideError(
             f"prior.centre: {plain_text(centre)} was found; expected one of {changed.describe_values(plain_text)}"
         )
-    return Prior(changed.domain.from_unit(changed.domain.to_unit(centre)), stated.confidence)
+    return Prior(_nearest_value(changed, centre), stated.confidence)
+
+
+def _nearest_value(changed: Hyperparameter, number: Any) -> Any:
+    """The value of the domain that equals a number within its ends, else the nearest on the hyperparameter's scale."""
+    domain = changed.domain
+    found = domain.find(number)
+    if found is not None:
+        return found
+    if isinstance(domain, Steps):
+        return domain.nearest(number)
+
+    def place(value: Any) -> float:
+        return quantile_of(value, changed.low, changed.high, changed.scale)
+
+    return min(domain.values(), key=lambda value: abs(place(value) - place(number)))
 
 
 def _with_domain(declared: Hyperparameter, override: SpaceEntry, limits: Limits) -> Hyperparameter:

@@ -19,6 +19,9 @@ Matrix = NDArray[np.float64]
 WIDTH = 0.1
 """Standard deviation of numbers around the centre, as a fraction of their range on the hyperparameter's own scale."""
 
+MANY_VALUES = 10_000
+"""With more of them, the density of an ordered domain is that of a continuous one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prior:
@@ -34,14 +37,23 @@ class Prior:
     """0 or more, and below 1."""
 
     def density(self, domain: Domain, quantiles: Matrix) -> Matrix:
-        """The probability density (n,) at quantiles (n,) of the domain, where 1 is that of no prior."""
+        """The probability density (n,) at quantiles (n,) of the domain, where 1 is that of no prior.
+
+        It is the same at all quantiles that give the same value.
+        """
         if not domain.is_ordered:
             first, last = self._choice(domain)
             at_centre = np.where((quantiles >= first) & (quantiles < last), 1 / (last - first), 0.0)
-        else:
+        elif domain.n_choices is None or domain.n_choices > MANY_VALUES:
             middle, below, above = self._normal(domain)
             height = 1 / (WIDTH * math.sqrt(2 * math.pi) * (above - below))
             at_centre = height * np.exp(-0.5 * ((quantiles - middle) / WIDTH) ** 2)
+        else:
+            middle, below, above = self._normal(domain)
+            distinct, places = np.unique(quantiles, return_inverse=True)
+            firsts, lasts = np.array([domain.cell(quantile) for quantile in distinct.tolist()]).T.reshape(2, -1)
+            mass = ndtr((lasts - middle) / WIDTH) - ndtr((firsts - middle) / WIDTH)
+            at_centre = (mass / ((lasts - firsts) * (above - below)))[places]
         return np.asarray(1 - self.confidence + self.confidence * at_centre)
 
     def draw(self, domain: Domain, uniform: Matrix) -> Matrix:

@@ -188,12 +188,19 @@ class Hyperparameter:
         return all(condition.holds(values) for condition in self.conditions)
 
     def describe_values(self, text: Callable[[Any], str]) -> str:
-        """`32, 64, 128`; `0 to 0.6, step 0.05; prior 0.25 (0.7)`; `text` writes a single value."""
-        prior = "" if self.prior is None else f"; prior {text(self.prior.centre)} ({self.prior.confidence:g})"
+        """`32, 64, 128`; `0 to 0.6, step 0.05`; `text` writes a single value."""
         if self.listed:
-            return ", ".join(map(text, self.listed)) + prior
+            return ", ".join(map(text, self.listed))
         step = "" if self.step is None or (self.kind is Kind.INT and self.step == 1) else f", step {self.step:g}"
-        return f"{text(self.low)} to {text(self.high)}{step}{prior}"
+        return f"{text(self.low)} to {text(self.high)}{step}"
+
+    def describe_prior(self, text: Callable[[Any], str]) -> str:
+        """`prior at 0.25 with confidence 0.7`; empty without one."""
+        return (
+            ""
+            if self.prior is None
+            else f"prior at {text(self.prior.centre)} with confidence {self.prior.confidence:g}"
+        )
 
     def describe_conditions(self, text: Callable[[Any], str]) -> str:
         """`optimizer is adamw`; empty if it is always active."""
@@ -286,11 +293,7 @@ class SearchSpace:
     def expected(self) -> Values:
         """The centre of every prior, and the defaults of the others."""
 
-        def choose(each: Hyperparameter) -> HyperparameterValue:
-            value = each.default if each.prior is None else each.prior.centre
-            return each.domain.from_unit(each.domain.to_unit(value))
-
-        return self.fill(choose)
+        return self.fill(lambda each: each.default if each.prior is None else each.prior.centre)
 
     def find(self, values: Mapping[str, HyperparameterValue]) -> Values:
         """By key, the values of the active tunable hyperparameters; values outside the space are left out."""

@@ -161,6 +161,10 @@ MISTAKES = {
     "space: {dropout_1: {prior: {confidence: 0.5}}}": r"space.dropout_1.prior.centre: missing",
     "space: {dropout_1: {prior: {centre: [1]}}}": r"space.dropout_1.prior.centre: found \[1\]; expected",
     "space: {dropout_1: {prior: {centre: 1, confidnce: 0}}}": r'prior.confidnce: unknown .* you mean "confidence"',
+    "space: {dropout_1: {prior: {centre: .nan}}}": r"space.dropout_1.prior.centre: found nan; expected a number",
+    "space: {dropout_1: {prior: {centre: 1}, confidence: 0.5}}": (
+        r"space.dropout_1.confidence: is a key of prior; expected prior: {centre: ..., confidence: 0.5}"
+    ),
     "space: {dropout_1: {prior: 0.1}}": r"space.dropout_1.prior: found 0.1; expected a section of keys",
     "space: {dropout_1: {min: 0, max: 1, pror: {}}}": r'space.dropout_1.pror: unknown key; did you mean "prior"',
     "space: {filters_1: [1, 2]}": r"space.filters_1: found \[1, 2\]; expected a plain value, \{values",

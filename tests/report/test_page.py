@@ -241,9 +241,11 @@ class TestForAPaper:
         writer = RecordWriter({"sampler": "gp", "cost": "seconds"}, space=space)
         material = Material(writer.record, DataFacts("my.h5", False, "d", "s"), "")
         assert (
-            "with expert priors on 1 hyperparameter, weighed by the seconds of an epoch "
-            "\\citep{jones1998, mallik2023, hvarfner2022}"
+            "with expert priors on 1 hyperparameter, its expected improvement divided by the square root of the "
+            "seconds of an epoch \\citep{jones1998, mallik2023, hvarfner2022}"
         ) in methods_text(material)
+        drawn = Material(RecordWriter({"sampler": "tpe"}, space=space).record, DataFacts("my.h5", False, "d", "s"), "")
+        assert cited_methods(drawn)["sampler"][-1:] == ("mallik2023",)
 
     def test_every_citation_has_its_entry(self) -> None:
         material = finished()

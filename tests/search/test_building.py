@@ -64,7 +64,7 @@ BAD_NAMES = {
     ),
     "seconds for several objectives": (
         {"objective": ["val_macro_f1", "-flops"], "cost": "seconds"},
-        "search.cost: found seconds, but tpe does not weigh them; expected epochs, or the sampler gp",
+        "search.cost: found seconds with 2 objectives, but only gp weighs them, and it takes one; expected ",
     ),
     "seconds for KerasTuner": (
         {"sampler": KERAS_TUNER, "cost": "seconds"},

@@ -6,7 +6,7 @@ import pytest
 from search.driving import SCORE, drive, every_outcome, mixed_space, score_of
 from search.test_samplers import completed
 
-from galaxy_exp.records import Outcome, TrialState
+from galaxy_exp.records import Evidence, Outcome, TrialState
 from galaxy_exp.search.building import sampler_factory
 from galaxy_exp.search.expert_prior import ExpertPrior
 from galaxy_exp.search.history import History
@@ -46,7 +46,7 @@ class TestEverySampler:
     def test_the_first_proposal_is_the_centre(self, sampler):
         proposer = propose_with(sampler, with_prior(rate=BEST, kind="b"))
         assert proposer.propose(0) == {
-            "width": 32, "rate": pytest.approx(BEST), "kind": "b", "depth": 1, "fixed": "yes"
+            "width": 32, "rate": BEST, "kind": "b", "depth": 1, "fixed": "yes"
         }  # fmt: skip
 
     def test_a_centre_that_was_tried_is_not_proposed(self, sampler):
@@ -95,7 +95,9 @@ class TestTrust:
     def trust(self, *outcomes):
         history = History((SCORE,), epochs=6)
         for rate, outcome in outcomes:
-            history.end(history.begin({"width": 16, "rate": rate, "kind": "a", "depth": 1, "fixed": "yes"}), outcome)
+            position = history.begin({"width": 16, "rate": rate, "kind": "a", "depth": 1, "fixed": "yes"})
+            if outcome is not None:
+                history.end(position, outcome)
         return ExpertPrior(self.SPACE, history, 1, 10).trust()
 
     def test_before_there_is_anything_to_compare(self):
@@ -113,6 +115,40 @@ class TestTrust:
     def test_a_failure_is_no_good_trial(self):
         elsewhere = [(WORST, completed(0.0)), (1e-3, completed(1.0))]
         assert self.trust(*elsewhere, (BEST, Outcome(TrialState.FAILED))) == 1 / 3
+
+    def test_a_running_one_counts_as_bad(self):
+        elsewhere = [(WORST, completed(0.0)), (1e-3, completed(1.0))]
+        assert self.trust(*elsewhere, (BEST, completed(2.0)), (BEST, None)) == 2 / 4
+        assert self.trust(*elsewhere, (WORST, None)) == 1 / 2
+
+
+@pytest.mark.parametrize(("is_of_this_sweep", "least", "most"), [(True, 0, 15), (False, 80, 100)])
+def test_only_results_of_this_sweep_fade_a_prior(is_of_this_sweep, least, most):
+    """Of 200 results, those near the centre are the best: the trust is near 1."""
+    history = History((SCORE,), epochs=6)
+    for number in range(200):
+        rate = BEST if number % 2 else WORST
+        position = history.begin(PLAIN.defaults | {"rate": rate}, is_of_this_sweep=is_of_this_sweep)
+        history.end(position, completed(float(number % 2)))
+    prior = ExpertPrior(with_prior(rate=BEST), history, 1, 10)
+    assert prior.trust() > 0.95
+    assert least <= sum(prior.propose(number) is not None for number in range(100)) <= most
+
+
+@pytest.mark.parametrize("comparable", [True, False])
+def test_a_warm_start_begins_with_the_centre_too(comparable):
+    """The earlier sweep's best would be next, as two trials of this sweep have ended."""
+    space = with_prior(rate=BEST)
+    evidence = [
+        Evidence(PLAIN.defaults | {"rate": rate}, completed(-rate), comparable=comparable, sweep_id="s")
+        for rate in (1e-4, 2e-4, 5e-4, 2e-3)
+    ]
+    for seed in range(5):
+        proposer = propose_with("random", space, seed, evidence=evidence)
+        for number, rate in enumerate((0.05, 0.1)):
+            proposer.adopt(number, PLAIN.defaults | {"rate": rate}, proposed=False)
+            proposer.tell(number, completed(0.0))
+        assert proposer.propose(2) == space.expected
 
 
 def test_every_kind_of_end_is_no_obstacle():

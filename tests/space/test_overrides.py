@@ -160,7 +160,6 @@ def test_a_prior_belongs_to_the_domain_that_it_stands_with(hypermodel):
     priors = {each.name: each.prior for each in space.with_prior}
     assert priors == {
         "filters_1": Prior(64, 0.5),
-        "batch_norm": Prior(True, 0.0),
         "dropout_1": Prior(0.3, 0.7),
         "learning_rate": Prior(pytest.approx(5e-4), 0.7),
     }
@@ -170,6 +169,57 @@ def test_a_prior_belongs_to_the_domain_that_it_stands_with(hypermodel):
             hypermodel, filters_1=ValuesSpace(values=(32, 64)), dropout_1=RangeSpace(min=0, max=0.5, step=0.1)
         ).get_config()
     )
+
+
+class Ratio(keras_tuner.HyperModel):
+    """Ranges whose step is a ratio; the default of the second is not one of its values."""
+
+    def build(self, hp):
+        hp.Int("units", 16, 256, step=2, sampling="log")
+        hp.Float("rate", 1e-4, 1e-1, step=10, sampling="log", default=5e-4)
+        hp.Int("width", 16, 64, step=16)
+        hp.Float("share", 0.0, 0.6, step=0.2)
+
+
+@pytest.mark.parametrize(
+    ("name", "centre", "nearest"),
+    [
+        ("units", 128, 128),
+        ("units", 100, 128),  # 64 to 128 is split at 90.5
+        ("units", 90, 64),
+        ("rate", 4e-3, 1e-2),
+        ("width", 63, 64),
+        ("width", 40, 48),
+        ("width", 39, 32),
+        ("share", 0.31, 0.4),
+    ],
+)
+def test_a_centre_between_values_is_moved_to_the_nearest_on_the_scale(name, centre, nearest):
+    space = build_space(Ratio(), {name: prior_at(centre)}, discover_space(Ratio()))
+    (changed,) = space.with_prior
+    assert changed.prior == Prior(pytest.approx(nearest), 0.7)
+    assert changed.domain.find(changed.prior.centre) == changed.prior.centre
+    assert space.expected == {**space.defaults, name: changed.prior.centre}
+
+
+def test_a_default_off_the_values_is_kept_beside_a_prior():
+    overrides = {"units": RangeSpace(min=20, max=200), "width": prior_at(32)}
+    space = build_space(Ratio(), overrides, discover_space(Ratio()))
+    assert space.expected == {**space.defaults, "width": 32}
+
+
+def test_the_centre_at_the_baseline_is_the_baseline(hypermodel):
+    declared = discover_space(hypermodel)
+    tunable = {each.name: prior_at(each.default) for each in declared.tunable}
+    assert build_space(hypermodel, tunable, declared).expected == declared.defaults
+    rate = build_space(hypermodel, {"learning_rate": prior_at(1e-3)}, declared).expected["learning_rate"]
+    assert repr(rate) == "0.001"
+
+
+def test_no_confidence_is_no_prior(hypermodel):
+    declared = discover_space(hypermodel)
+    stated = PriorSpace(prior=PriorConfig(centre=1e-3, confidence=0))
+    assert build_space(hypermodel, {"learning_rate": stated}, declared).hyperparameters == declared.hyperparameters
 
 
 @pytest.mark.parametrize(
