@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.space.domains import Domain
@@ -41,6 +40,8 @@ class Prior:
 
         It is the same at all quantiles that give the same value.
         """
+        from scipy.special import ndtr
+
         if not domain.is_ordered:
             first, last = self._choice(domain)
             at_centre = np.where((quantiles >= first) & (quantiles < last), 1 / (last - first), 0.0)
@@ -58,6 +59,8 @@ class Prior:
 
     def draw(self, domain: Domain, uniform: Matrix) -> Matrix:
         """Quantiles (n,) of the domain that have this distribution, from evenly distributed numbers (n,), 0 to 1."""
+        from scipy.special import ndtri
+
         is_near = uniform < self.confidence
         left = np.where(is_near, uniform, uniform - self.confidence)
         share = left / np.where(is_near, max(self.confidence, 1e-12), 1 - self.confidence)
@@ -76,5 +79,7 @@ class Prior:
 
     def _normal(self, domain: Domain) -> tuple[float, float, float]:
         """The quantile of the centre, and the normal distribution's share below 0 and below 1."""
+        from scipy.special import ndtr
+
         middle = domain.to_unit(self.centre)
         return middle, float(ndtr(-middle / WIDTH)), float(ndtr((1 - middle) / WIDTH))
