@@ -159,10 +159,10 @@ class TestFromPython:
     def test_a_notebook_has_one_table_that_is_replaced(self, events, capsys, monkeypatch):
         """The kernel is made up, since Jupyter is not installed with galaxy_exp."""
         shown = []
-        handle = types.SimpleNamespace(update=lambda page: shown.append(page.data))
+        handle = types.SimpleNamespace(update=lambda page: shown.append(page.html))
         kernel = types.SimpleNamespace(kernel=object())
-        as_html = lambda data: types.SimpleNamespace(data=data)  # noqa: E731
-        pages = types.SimpleNamespace(HTML=as_html, display=lambda page, display_id: handle)
+        pages = types.SimpleNamespace(display=lambda page, display_id: handle)
+        monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
         monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: kernel))
         monkeypatch.setitem(sys.modules, "IPython.display", pages)
         self.show(1, events)
