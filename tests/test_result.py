@@ -336,3 +336,35 @@ def test_another_verbosity_is_refused_before_anything_is_read(verbose):
         galaxy_exp.run_sweep("nowhere.yaml", verbose=verbose)
     with pytest.raises(BadInputError, match="verbose="):
         galaxy_exp.resume_sweep(verbose=verbose)
+
+
+@pytest.mark.parametrize("width", ["80", "100", "120", "200"])
+def test_tables_fit_and_break_no_word(journal, capsys, monkeypatch, width):
+    from galaxy_exp.cli.main import cli
+
+    finish(journal)
+    monkeypatch.setenv("COLUMNS", width)
+    for command, words in (("trials", ["rate=0.01,", "val_macro_f1", "completed"]), ("list", ["s-1", "finished"])):
+        cli.main([command], standalone_mode=False)
+        output = capsys.readouterr().out
+        assert max(map(len, output.splitlines())) <= int(width)
+        assert set(words) <= set(output.split())
+
+
+def test_say_and_verbose_0_replace_all_printing(journal, capsys):
+    import logging
+
+    from galaxy_exp.sweep import _show
+
+    finish(journal)
+    result, heard = galaxy_exp.open_sweep(), []
+
+    def run(observers, say):
+        assert not observers
+        say("preparing")
+        return result
+
+    _show(1, (), heard.append, run)
+    _show(0, (), None, lambda *given: (logging.getLogger("galaxy_exp.data").warning("skipped"), run(*given))[1])
+    assert heard == ["preparing"]
+    assert "".join(capsys.readouterr()) == ""

@@ -33,6 +33,7 @@ GROUND = {
 BASE = GROUND | {"folders", "checkpoint_file", "config", "space"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{part: set() for part in GROUND},
+    "layout": {"wording"},
     "folders": {"errors"},
     "checkpoint_file": {"errors", "records", "folders"},
     "config": {"errors", "records", "redaction", "wording", "interrupts", "search_methods"},
