@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+import os
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console, Group, JustifyMethod, RenderableType
@@ -16,14 +18,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from galaxy_exp.evaluation.conclusion import CHANGES, summary_lines
+from galaxy_exp.evaluation.conclusion import CHANGES, simulated, summary_lines
 from galaxy_exp.journal.events import EpochReported, Event, OrderTaken, TrialEnded, TrialStarted, WorkerLost
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.quiet import discard
 from galaxy_exp.records import CANNOT_CONTINUE, TrialState
 from galaxy_exp.sweep_rows import describe_order
 from galaxy_exp.trial_rows import describe_settings
-from galaxy_exp.wording import format_duration, local_time
+from galaxy_exp.wording import count, format_duration, local_time, one_line, printable
 
 __all__ = [
     "LiveDisplay",
@@ -65,25 +67,31 @@ def open_progress(verbose: int) -> Iterator[ScriptDisplay | NotebookDisplay]:
     """An observer for those who start a sweep from Python, which also prints messages.
 
     Args:
-        verbose: 1: a live table in a notebook, else a line for each trial; 2: also a line for each epoch, anywhere.
+        verbose: 1: a live table in a notebook, else, as in `jupyter console`, a line for each trial; 2: also a line for
+            each epoch, anywhere.
     """
-    in_notebook = _is_notebook()
-    if in_notebook and verbose == 1:
+    in_kernel = _is_kernel()
+    if in_kernel and verbose == 1 and any(name in os.environ for name in _NOTEBOOK_VARIABLES):
         display = NotebookDisplay()
         try:
             yield display
         finally:
             display.redraw()
         return
-    # on stdout in a notebook, where what is on stderr looks like an error
+    # on stdout in a kernel, as in a notebook, where what is on stderr looks like an error
     console = _Console(
-        stderr=not in_notebook, soft_wrap=True, highlight=False, markup=False, emoji=False, force_jupyter=False
+        stderr=not in_kernel, soft_wrap=True, highlight=False, markup=False, emoji=False, force_jupyter=False
     )
     yield ScriptDisplay(console, verbose == 2)
 
 
-def _is_notebook() -> bool:
-    """Whether this is a kernel of Jupyter, which shows HTML."""
+_NOTEBOOK_VARIABLES = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")
+"""Set in kernels of Jupyter's notebooks, of VS Code's and of Colab's, which show HTML and replace it; `jupyter console`
+and qtconsole set none of them, and do neither."""
+
+
+def _is_kernel() -> bool:
+    """Whether this is a kernel of Jupyter, of a notebook or of a console."""
     module = sys.modules.get("IPython")
     shell = module.get_ipython() if module is not None else None
     return hasattr(shell, "kernel")
@@ -110,7 +118,7 @@ class PlainDisplay:
 
     def say(self, message: str) -> None:
         """Prints one line."""
-        self._console.print(f"{local_time(time.time())} {message}")
+        self._console.print(f"{local_time(time.time())} {printable(message)}")
 
 
 class ScriptDisplay(PlainDisplay):
@@ -134,22 +142,22 @@ class ScriptDisplay(PlainDisplay):
 
     def say(self, message: str) -> None:
         """Prints one line with the time of day."""
-        self._console.print(f"{time.strftime('%H:%M:%S')} {message}")
+        self._console.print(f"{time.strftime('%H:%M:%S')} {printable(message)}")
 
     def conclude(self, record: SweepRecord) -> None:
         """Prints what the sweep found."""
         for line in summary_lines(record):
-            self._console.print(line)
+            self._console.print(printable(line))
 
 
 class NotebookDisplay:
     """A table of the running and the best trials in the output of a notebook's cell, with the latest messages."""
 
     def __init__(self) -> None:
-        from IPython.display import HTML, display
+        from IPython.display import display
 
-        self._as_html = HTML
-        self._handle: Any = display(HTML("<i>the sweep is being prepared</i>"), display_id=True)
+        page = _Page("<i>the sweep is being prepared</i>", "the sweep is being prepared")
+        self._handle: Any = display(page, display_id=True)
         self._record: SweepRecord | None = None
         self._messages: list[str] = []
         self._drawn_at = 0.0
@@ -179,18 +187,32 @@ class NotebookDisplay:
     def redraw(self) -> None:
         """Replaces what the cell shows."""
         self._drawn_at = time.monotonic()
-        self._handle.update(self._as_html(_as_html(self._record, self._messages)))
+        headline = [] if self._record is None else [_headline(self._record), _progress(self._record)]
+        text = "\n".join(map(printable, [*headline, *self._messages]))
+        self._handle.update(_Page(_as_html(self._record, self._messages), text))
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What a cell shows, as HTML and, for what cannot show that, as text."""
+
+    html: str
+    text: str
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Called by IPython."""
+        return {"text/html": self.html, "text/plain": self.text}
 
 
 def _as_html(record: SweepRecord | None, messages: Sequence[str]) -> str:
     """The table and the messages, whose texts may have any characters."""
-    lines = f"<pre>{html.escape(chr(10).join(messages))}</pre>"
+    lines = f"<pre>{html.escape(printable(chr(10).join(messages)))}</pre>"
     if record is None:
         return f"<div>{lines}</div>"
     header = "".join(f"<th style='text-align:left'>{html.escape(name)}</th>" for name in _columns(record))
     rows = "".join(
-        "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
-        for row in (_table_row(trial, record) for trial in _shown_trials(record))
+        "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in ([one_line(str(cell)) for cell in _table_row(trial, record)] for trial in _shown_trials(record))
     )
     title = f"<b>{html.escape(_headline(record))}</b><br>{html.escape(_progress(record))}"
     return f"<div>{title}<table><tr>{header}</tr>{rows}</table>{lines}</div>"
@@ -198,9 +220,9 @@ def _as_html(record: SweepRecord | None, messages: Sequence[str]) -> str:
 
 def _headline(record: SweepRecord) -> str:
     """What runs, in a line."""
-    config, simulated = record.config, " on SIMULATED galaxies" if record.simulated else ""
-    size = f"at most {config.search.max_trials} trials of {config.training.epochs} epochs"
-    return f"sweep {record.sweep_id}: {size}, objective {config.search.objective_text}{simulated}"
+    config, images = record.config, f" on {simulated(record)}galaxies" if record.simulated else ""
+    size = f"at most {count(config.search.max_trials, 'trial')} of {count(config.training.epochs, 'epoch')}"
+    return f"sweep {record.sweep_id}: {size}, objective {config.search.objective_text}{images}"
 
 
 def _progress(record: SweepRecord) -> str:
@@ -228,7 +250,7 @@ class LiveDisplay:
         """See `Observer.on_event`."""
         is_shown = isinstance(event, TrialEnded | WorkerLost | OrderTaken) or _begins_anew(event, record)
         if is_shown and (line := describe_event(event, record)):
-            self._live.console.print(line)
+            self._live.console.print(printable(line))
         self._record = record
 
     def __rich__(self) -> RenderableType:
@@ -237,11 +259,11 @@ class LiveDisplay:
         if record is None:
             return self._progress
         self._progress.update(self._task, total=_expected_trials(record), completed=len(record.end_order))
-        return Group(_trial_table(record), self._progress)
+        return Group(_trial_table(record, self._live.console.width), self._progress)
 
     def say(self, message: str) -> None:
         """Prints one line."""
-        self._live.console.print(message)
+        self._live.console.print(printable(message))
 
 
 def _expected_trials(record: SweepRecord) -> int:
@@ -307,20 +329,44 @@ def _describe_end(trial: TrialRecord, record: SweepRecord) -> str:
 
 def _objective(record: SweepRecord) -> str:
     """The objective's name, marked if it was measured on simulated galaxies."""
-    return f"SIMULATED {record.objective.name}" if record.simulated else record.objective.name
+    return f"{simulated(record)}{record.objective.name}"
 
 
-def _trial_table(record: SweepRecord) -> Table:
-    table = Table(
-        title=record.sweep_id + (" (SIMULATED galaxies)" if record.simulated else ""), title_justify="left", expand=True
-    )
-    for column in _columns(record)[:-1]:
-        justify: JustifyMethod = "left" if column == "state" else "right"
-        table.add_column(column, justify=justify, no_wrap=True, min_width=len(column))
-    table.add_column(CHANGES, ratio=1, overflow="ellipsis", no_wrap=True)
-    for trial in _shown_trials(record):
-        table.add_row(*_table_row(trial, record))
+def _trial_table(record: SweepRecord, width: int) -> Table:
+    """The columns that fit, by importance; no word is cut, and values that do not fit are counted."""
+    title = Text(record.sweep_id + (f" ({simulated(record)}galaxies)" if record.simulated else ""))
+    table = Table(title=title, title_justify="left")
+    names = _columns(record)
+    rows = [dict(zip(names, _table_row(trial, record), strict=True)) for trial in _shown_trials(record)]
+    room, shown = width - 1, set()
+    for name in ("trial", record.objective.name, "state", "epochs", CHANGES):
+        least = len(CHANGES) if name == CHANGES else max(len(name), *(len(row[name]) for row in rows), 0)
+        if least + _FRAME > room:
+            break
+        room -= least + _FRAME
+        shown.add(name)
+    for name in names:
+        if name in shown:
+            justify: JustifyMethod = "left" if name in ("state", CHANGES) else "right"
+            table.add_column(name, justify=justify, no_wrap=True)
+    for row in rows:
+        row[CHANGES] = _fit(one_line(str(row[CHANGES])), len(CHANGES) + max(room, 0))
+        table.add_row(*(row[name] for name in names if name in shown))
     return table
+
+
+_FRAME = 3
+"""Characters that a column of the live table takes besides its text."""
+
+
+def _fit(values: str, width: int) -> str:
+    """`n_blocks=4, and 5 more` of a longer list of values."""
+    parts = values.split(", ")
+    for n_left in range(len(parts)):
+        text = ", ".join([*parts[: len(parts) - n_left], *([f"and {n_left} more"] if n_left else [])])
+        if len(text) <= width:
+            return text
+    return f"{count(len(parts), 'value')}" if len(parts) > 1 else "one long value"
 
 
 def _columns(record: SweepRecord) -> list[str]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from galaxy_exp.wording import one_line
+
 __all__ = ["cell_text", "column_names", "lay_out_record", "lay_out_table", "terminal_width", "wrap"]
 
 _GAP = "  "
-_PROSE = 40
-"""Characters that a column of sentences has at least, if its longest cell has as many."""
+_SENTENCE = 30
+"""Characters from which on a cell with spaces is a sentence, which may be continued on a next line."""
+_NARROWEST = 24
+"""Characters that a column of sentences has at least."""
 
 
 def terminal_width() -> int:
@@ -37,14 +41,14 @@ def column_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def cell_text(value: Any) -> str:
-    """A value as a table shows it: a float with four digits, nothing for None, no line breaks."""
+    """A value as a table shows it: a float with at least four digits, nothing for None, no control characters."""
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {cell_text(entry)}" for key, entry in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(cell_text, value))
-    return "" if value is None else " ".join(str(value).splitlines())
+    return "" if value is None else one_line(str(value))
 
 
 def wrap(text: str, width: int, indent: str = "") -> list[str]:
@@ -52,9 +56,16 @@ def wrap(text: str, width: int, indent: str = "") -> list[str]:
 
     A word that is longer than `width` has a line of its own, and is not broken.
     """
+    text = one_line(text).rstrip()
     own = text[: len(text) - len(text.lstrip())]
-    lines = textwrap.wrap(text, width, subsequent_indent=own + indent, break_long_words=False, break_on_hyphens=False)
-    return lines or [""]
+    lines, line = [], own
+    for space, word in re.findall(r"( *)([^ ]+)", text.lstrip()):
+        if line.strip() and _width(line + space + word) > width:
+            lines.append(line)
+            line = own + indent + word
+        else:
+            line += space + word
+    return [*lines, line]
 
 
 def lay_out_record(entries: Mapping[str, Any], width: int) -> str:
@@ -86,8 +97,11 @@ def lay_out_table(rows: Sequence[Mapping[str, Any]], width: int, importance: Seq
     numeric = {name for name in texts if all(isinstance(row.get(name), int | float | None) for row in rows)}
     shown = {name: cells for name, cells in texts.items() if name not in importance[2:]}
     for name in importance[2:]:
-        if name in texts and _least_width({**shown, name: texts[name]}) <= width:
-            shown[name] = texts[name]
+        if name not in texts:
+            continue
+        if _least_width({**shown, name: texts[name]}) > width:
+            break  # what is less important is not shown in place of what is more
+        shown[name] = texts[name]
     if _least_width(shown) > width:
         return "\n\n".join(lay_out_record(row, width) for row in rows)
     lines = _draw({name: cells for name, cells in texts.items() if name in shown}, numeric, width)
@@ -125,10 +139,10 @@ def _full(name: str, cells: Sequence[str]) -> int:
 def _least(name: str, cells: Sequence[str]) -> int:
     """How narrow a column may become: that of a word for sentences, else all of it."""
     full = _full(name, cells)
-    if full <= _PROSE or not any(_width(cell) > _PROSE and " " in cell for cell in cells):
+    if not any(_width(cell) > _SENTENCE and " " in cell for cell in cells):
         return full
     longest = max((_width(word) for cell in cells for word in cell.split()), default=0)
-    return min(full, max(_PROSE, _width(name), longest))
+    return min(full, max(_NARROWEST, _width(name), longest))
 
 
 def _least_width(texts: Mapping[str, Sequence[str]]) -> int:

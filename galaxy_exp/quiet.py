@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -10,7 +11,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TextIO
 
-__all__ = ["BACKEND_ENVIRONMENT", "ScopedEnvironment", "discard", "import_keras_quietly", "import_tensorflow_quietly"]
+__all__ = [
+    "BACKEND_ENVIRONMENT",
+    "ScopedEnvironment",
+    "discard",
+    "import_keras_quietly",
+    "import_tensorflow_quietly",
+    "say_nothing",
+    "warnings_unprinted",
+]
 
 
 class ScopedEnvironment:
@@ -106,3 +115,18 @@ def _restore(saved: int) -> None:
 def discard(stream: TextIO) -> None:
     """Discards a stream's buffer and all later output, when its reader is gone."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def say_nothing(_: str) -> None:
+    """Takes the messages of a silent call."""
+
+
+@contextmanager
+def warnings_unprinted() -> Iterator[None]:
+    """Keeps Python from printing this package's log records itself; handlers of the caller's still get them."""
+    logger, handler = logging.getLogger("galaxy_exp"), logging.NullHandler()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

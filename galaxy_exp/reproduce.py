@@ -18,8 +18,9 @@ from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.journal.journal import read_record
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.preparation import restore_data
-from galaxy_exp.quiet import import_keras_quietly
+from galaxy_exp.quiet import import_keras_quietly, say_nothing
 from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialSpec
+from galaxy_exp.wording import count
 
 __all__ = ["TOLERANCE", "Reproduction", "find_trial", "reproduce_trial"]
 
@@ -114,7 +115,7 @@ def _with_epochs(trial: TrialRecord, folder: SweepFolder) -> TrialRecord:
     return trial
 
 
-def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say = lambda _: None) -> Reproduction:
+def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say | None = None) -> Reproduction:
     """Trains a recorded trial again, as many epochs as it was trained, in a process of its own.
 
     Nothing is written to the sweep, to MLflow or to the registry.
@@ -130,6 +131,7 @@ def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say = 
     """
     folder, record, trial = find_trial(reference)
     import_keras_quietly()
+    say = say or say_nothing
     data = restore_data(record, say)
     scratch = Path(tempfile.mkdtemp(prefix="galaxy_exp_reproduce_"))
     engine = LocalEngine([WorkerProcess(scratch / "worker.log")])
@@ -138,7 +140,7 @@ def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say = 
         precision = trial.result.precision if trial.result is not None else ""
         spec = replace(spec, folder=scratch / "trial", constraints=(), precision=precision or spec.precision)
         spec = replace(spec, checkpoints=None, resume_from=None, first_epoch=0)
-        say(f"training trial {trial.number} of {record.sweep_id} again, {len(trial.reports)} epochs")
+        say(f"training trial {trial.number} of {record.sweep_id} again, {count(len(trial.reports), 'epoch')}")
         reports = tuple(_train(engine, spec, len(trial.reports)))
     finally:
         engine.close()

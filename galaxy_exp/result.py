@@ -10,25 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.errors import ModelError, SweepFailedError
 from galaxy_exp.evaluation.conclusion import (
+    answer,
     best_configuration,
     compare_with_baseline,
-    join_values,
-    name_configuration,
+    compared_metric,
     score_with_interval,
+    simulated,
     summary_lines,
-    validation_score,
-    winner_changes,
 )
 from galaxy_exp.evaluation.metrics import METRIC_LABELS, METRICS
 from galaxy_exp.folders import ProjectFolder, SweepFolder, graph_of
-from galaxy_exp.journal.journal import is_running, read_record
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.layout import terminal_width, wrap
 from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
-from galaxy_exp.records import HyperparameterValue
-from galaxy_exp.sweep_rows import sweep_row
-from galaxy_exp.trial_rows import flat_rows, leaderboard_text, ordered_trials
-from galaxy_exp.wording import format_duration, shorten
+from galaxy_exp.records import HyperparameterValue, gain_in
+from galaxy_exp.sweep_rows import LIST_COLUMNS, SweepState, read_with_state, sweep_row
+from galaxy_exp.trial_rows import flat_columns, flat_rows, hyperparameter_columns, leaderboard_text, ordered_trials
+from galaxy_exp.wording import count, format_duration, one_line, shorten
 
 if TYPE_CHECKING:
     import keras_tuner
@@ -40,6 +38,8 @@ __all__ = ["SweepResult", "list_sweeps", "open_sweep"]
 
 _SHOWN = 5
 """Trials in the table of a notebook."""
+_WHOLE = ("trial", "epochs", "best_epoch", "parameters", "flops", "retrains", "attempt", "from_epoch", "seed")
+"""Columns of whole numbers, some of which a trial may lack."""
 _LONGEST = 110
 """Characters of a line of `repr`."""
 
@@ -49,28 +49,26 @@ class SweepResult:
     """A sweep: `run_sweep` returns it, and `open_sweep` in another process.
 
     It shows the sweep as it was then; of one that still runs, `open_sweep` gives a newer one. What is not there yet, as
-    the test of a sweep that has no winner, is None.
+    the test of a sweep that has no winner, is None; `winner`, `load_model` and `get_best_models` raise an error.
     """
 
     record: SweepRecord
     """All that the journal has."""
     folder: Path
     """The sweep's folder, with the files of its trials."""
-
-    # state
+    state: SweepState = SweepState.FINISHED
+    """`finished`, `failed`, `running`, or `interrupted` (`resume_sweep` continues it)."""
 
     @property
     def sweep_id(self) -> str:
         """The id, for `open_sweep`, `resume_sweep` and the commands."""
         return self.record.sweep_id
 
-    @property
-    def state(self) -> str:
-        """`finished`, `failed`, `running`, or `interrupted` (`resume_sweep` continues it)."""
-        ended = self.record.ended
-        if ended is None:
-            return "running" if is_running(self.folder) else "interrupted"
-        return "finished" if ended.succeeded else "failed"
+    def _how_to_get_there(self) -> str:
+        """What to do about something that is not there yet."""
+        if self.state is SweepState.RUNNING:
+            return f'it still runs; open it again when it has ended: open_sweep("{self.sweep_id}")'
+        return f"galaxy-exp resume {self.sweep_id} continues it"
 
     # trials
 
@@ -79,15 +77,19 @@ class SweepResult:
         """A row for each trial, the best first and those that train finalists again last.
 
         A column for each hyperparameter and each metric of the best epoch, besides `trial` (the number), `state`,
-        `epochs`, `seconds` and others; NaN or None where a trial does not have it. The names are those of
-        `galaxy-exp trials --format csv`.
+        `epochs`, `seconds` and others; NaN, NA or None where a trial does not have it; whole numbers are Int64.
+        The names are those of `galaxy-exp trials --format csv`.
         """
         import pandas as pd
 
         rows = flat_rows(ordered_trials(self.record), self.record)
-        if not rows:
-            return pd.DataFrame(columns=["trial", "state", self.record.objective.name, "epochs"])
-        return pd.DataFrame(rows).astype({"best_epoch": "Int64", "retrains": "Int64"})
+        table = pd.DataFrame(rows, columns=flat_columns(self.record))
+        numbers = dict.fromkeys(_WHOLE, "Int64") | {each.name: "float64" for each in self.record.objectives}
+        for name in hyperparameter_columns(self.record).values():
+            values = [row[name] for row in rows if row[name] is not None]
+            if values and all(type(value) is int for value in values):
+                numbers[name] = "Int64"
+        return table.astype(numbers)
 
     @property
     def curves(self) -> pd.DataFrame:
@@ -118,9 +120,7 @@ class SweepResult:
         """
         winner = self.record.winning_trial
         if winner is None:
-            raise SweepFailedError(
-                f"sweep {self.sweep_id} has no winner yet; galaxy-exp resume {self.sweep_id} continues and chooses one"
-            )
+            raise SweepFailedError(f"sweep {self.sweep_id} has no winner yet; {self._how_to_get_there()}")
         return winner
 
     @property
@@ -145,7 +145,8 @@ class SweepResult:
         A row for each of `accuracy`, `macro_f1`, `balanced_accuracy` and `loss` (nats), with the columns `score`; `low`
         and `high`, the ends of its 95% interval; `baseline`, the baseline's score; `gain` over it, positive if better
         also for `loss`; `gain_low`, `gain_high`; and `may_be_chance`, whether the interval of the gain includes zero.
-        NaN or None where there is no baseline or, in sweeps of earlier releases, no interval.
+        NaN or NA where there is no baseline or, in sweeps of earlier releases, no interval. If the baseline's
+        configuration won with another seed, `gain` is the difference of the two seeds.
         """
         import pandas as pd
 
@@ -153,17 +154,19 @@ class SweepResult:
         if tested is None:
             return None
         rows = {name: self._test_row(name, tested) for name in METRICS}
-        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
+        table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
+        return table.astype({name: "boolean" if name == "may_be_chance" else "float64" for name in table})
 
     def _test_row(self, name: str, tested: Mapping[str, Any]) -> dict[str, Any]:
         low, high = tested.get("intervals", {}).get(name) or (None, None)
         gain, baseline = self.record.gains.get(name), self.record.baseline_test
+        difference = gain_in(name, tested[name], baseline[name]) if baseline is not None else None
         return {
             "score": tested[name],
             "low": low,
             "high": high,
             "baseline": baseline[name] if baseline is not None else None,
-            "gain": gain.difference if gain is not None else None,
+            "gain": gain.difference if gain is not None else difference,
             "gain_low": gain.low if gain is not None else None,
             "gain_high": gain.high if gain is not None else None,
             "may_be_chance": not gain.is_clear if gain is not None else None,
@@ -194,8 +197,8 @@ class SweepResult:
 
         if self.model_uri is None:
             raise ModelError(
-                f"sweep {self.sweep_id} has not registered a model yet; galaxy-exp resume {self.sweep_id} continues "
-                "it; get_best_models() loads the best networks so far"
+                f"sweep {self.sweep_id} has not registered a model yet; {self._how_to_get_there()}; "
+                "get_best_models() loads the best networks so far"
             )
         return load_model(self.model_uri, tracking_uri=self.record.tracking_uri, calibrated=calibrated)
 
@@ -243,17 +246,20 @@ class SweepResult:
         """The trained Keras models of the best configurations, the winner's first.
 
         They take uint8 images (n, height, width, 3) and give probabilities (n, n_classes). Only the models of the best
-        `tracking.keep_models` trials are kept, so there may be fewer.
+        `tracking.keep_models` trials are kept, so there may be fewer. They are single networks: if the registered
+        model is an ensemble, `load_model` loads it.
 
         Args:
-            num_models: how many at most.
+            num_models: how many at most; 0: an empty list.
 
         Raises:
             ModelError: none is kept, or one cannot be read.
         """
-        from galaxy_exp.data.prepared import PreparedData
         from galaxy_exp.registry.networks import read_network
+        from galaxy_exp.sweep_report import find_prepared
 
+        if num_models < 1:
+            return []
         folder, winner = SweepFolder(self.folder), self.record.winning_trial
         of_winner = [] if winner is None else [winner]
         trials = dict.fromkeys(trial.number for trial in [*of_winner, *self._ranked()[len(of_winner) :]])
@@ -261,12 +267,12 @@ class SweepResult:
         kept = [file for file in files if file.is_file() or graph_of(file).is_dir()][:num_models]
         if not kept:
             raise ModelError(f"{self.folder}: has no model; models are kept when trials end, the best of them only")
-        shape = None
-        if any(graph_of(file).is_dir() for file in kept):
-            shape = PreparedData.load(Path(self.record.started.data_folder)).image_shape
+        data = find_prepared(self.record, folder)
+        if data is None and any(graph_of(file).is_dir() for file in kept):
+            raise ModelError(f"{self.record.started.data_folder}: the images are gone, whose size a stored graph needs")
         with BACKEND_ENVIRONMENT:
             import_keras_quietly()
-            return [read_network(file, shape or ()) for file in kept]
+            return [read_network(file, data.image_shape if data is not None else ()) for file in kept]
 
     def _ranked(self) -> list[TrialRecord]:
         """The trials of the search with a score, the best configuration first."""
@@ -298,36 +304,31 @@ class SweepResult:
         values = [trial.values for trial in self.record.searched]
         names = dict.fromkeys(name for each in values for name in each)
         varied = [name for name in names if len({str(each.get(name)) for each in values}) > 1]
-        return ["trial", "state", *(each.name for each in self.record.objectives), "epochs", *varied]
+        columns = hyperparameter_columns(self.record)
+        objectives = [each.name for each in self.record.objectives]
+        return ["trial", "state", *objectives, "epochs", *(columns[name] for name in varied)]
 
     def _facts(self) -> dict[str, str]:
         """What `repr` shows, by what it is; at most nine lines."""
-        record, best, tested = self.record, self.best_trial, self.record.winner_test
+        record, tested = self.record, self.record.winner_test
         n_done = sum(trial.result is not None for trial in record.searched)
         took = format_duration(record.updated_at - record.started.time)
         facts = {
             "state": self.state,
-            "trials": f"{n_done} of {record.config.search.max_trials}, {record.epochs} epochs in {took}",
+            "trials": f"{n_done} of {record.config.search.max_trials}, {count(record.epochs, 'epoch')} in {took}",
         }
-        if best is not None:
-            if record.winning_trial is not None:
-                facts["winner"] = name_configuration(record.winning_trial, record)
-                facts["validation"] = validation_score(record)
-            else:
-                value = best.objective_value(record.objective)
-                facts["best so far"] = f"{name_configuration(best, record)}, {record.objective.name} {value:.4f}"
-            facts["values"] = join_values({name: new for name, (new, _) in winner_changes(record).items()})
+        facts |= answer(record)
         if tested is not None:
-            simulated = "SIMULATED " if record.simulated else ""
-            scores = "; ".join(f"{METRIC_LABELS[n]} {score_with_interval(n, tested)}" for n in ("macro_f1", "accuracy"))
-            facts[f"{simulated}test"] = scores
+            names = dict.fromkeys((compared_metric(record), "macro_f1", "accuracy"))
+            scores = [f"{METRIC_LABELS[name]} {score_with_interval(name, tested)}" for name in [*names][:2]]
+            facts[f"{simulated(record)}test"] = "; ".join(scores)
             facts["comparison"] = compare_with_baseline(record)
         if record.ended is not None and not record.ended.succeeded:
-            facts["failed"] = record.ended.reason.splitlines()[0] if record.ended.reason else ""
+            facts["failed"] = record.ended.reason
         if self.model_uri is not None:
             facts["model"] = self.model_uri
         facts["more"] = "trials, curves, test, best_hyperparameters, summary(), load_model(), report()"
-        return {name: value for name, value in facts.items() if value}
+        return {name: one_line(value) for name, value in facts.items() if value}
 
 
 def open_sweep(reference: str | None = None) -> SweepResult:
@@ -341,17 +342,19 @@ def open_sweep(reference: str | None = None) -> SweepResult:
         JournalError: its journal cannot be read.
     """
     folder = ProjectFolder.default().find_sweep(reference)
-    return SweepResult(read_record(folder.path), folder.path)
+    record, state = read_with_state(folder.path)
+    return SweepResult(record, folder.path, state)
 
 
 def list_sweeps() -> pd.DataFrame:
     """A row for each sweep of this folder's project, the newest last, with the columns of `galaxy-exp list`.
 
-    `started` is in UTC. A sweep whose journal cannot be read has the reason as its state.
+    `state` is `running`, `interrupted`, `finished`, `failed`, or `unreadable` if its journal cannot be read, with the
+    `reason`; `started` is in UTC.
     """
     import pandas as pd
 
     rows = [sweep_row(folder) for folder in ProjectFolder.default().sweeps()]
-    columns = list(dict.fromkeys(["sweep", "state", *(name for row in rows for name in row)]))
-    table = pd.DataFrame(rows, columns=columns)
-    return table.assign(started=pd.to_datetime(table["started"], utc=True)) if "started" in table else table
+    table = pd.DataFrame(rows, columns=LIST_COLUMNS)
+    whole = dict.fromkeys(("trials", "max_trials", "best_trial", "winner"), "Int64")
+    return table.astype(whole | {"best": "float64"}).assign(started=pd.to_datetime(table["started"], utc=True))

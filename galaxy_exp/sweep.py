@@ -56,7 +56,7 @@ from galaxy_exp.preparation import (
     restore_data,
     store_user_objects,
 )
-from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
+from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly, say_nothing, warnings_unprinted
 from galaxy_exp.records import TrialSpec
 from galaxy_exp.result import SweepResult
 from galaxy_exp.search.schedulers import Scheduler, build_scheduler, no_scheduler
@@ -70,10 +70,6 @@ if TYPE_CHECKING:
 __all__ = ["SweepResult", "resume_sweep", "run_sweep", "sync_sweep"]
 
 Say = Callable[[str], None]
-
-
-def _say_nothing(_: str) -> None:
-    """Takes the lines of a silent sweep."""
 
 
 def run_sweep(
@@ -99,7 +95,7 @@ def run_sweep(
         overrides: `key.path=value`, as with `--set`; only for a sweep file.
         flags: applied after the overrides, and named in messages; only for a sweep file.
         observers: called with every event.
-        say: called with each message, in place of printing it.
+        say: called with each message; then nothing else is printed, whatever `verbose` is.
         verbose: 0: silent; 1: a line for each trial on stderr, or a live table in a notebook; 2: also a line for each
             epoch.
 
@@ -131,12 +127,15 @@ def _show(
     run: Callable[[Sequence[Observer], Say], SweepResult],
 ) -> SweepResult:
     """Calls `run` with the observers, with the display that `verbose` asks for, and with what prints messages."""
+    if say is not None:
+        return run(observers, say)
     if verbose == 0:
-        return run(observers, say or _say_nothing)
+        with warnings_unprinted():
+            return run(observers, say_nothing)
     from galaxy_exp.display import open_progress
 
     with open_progress(verbose) as display:
-        result = run((*observers, display), say or display.say)
+        result = run((*observers, display), display.say)
         display.conclude(result.record)
         return result
 
@@ -197,7 +196,7 @@ def resume_sweep(
         flags: applied after the overrides, and named in messages.
         as_recorded: ignores changes of the sweep file.
         observers: called with every event.
-        say: called with each message, in place of printing it.
+        say: as of `run_sweep`.
         verbose: as of `run_sweep`.
 
     Raises:
@@ -236,12 +235,13 @@ def _run_again(
             return _Run(journal, folder, pool, observers, say).to_the_end()
 
 
-def sync_sweep(reference: str | None = None, *, say: Say = _say_nothing) -> SweepRecord:
+def sync_sweep(reference: str | None = None, *, say: Say | None = None) -> SweepRecord:
     """Writes what MLflow lacks of a sweep; trains nothing.
 
     Raises:
         TrackingError: MLflow still cannot be written to.
     """
+    say = say or say_nothing
     folder = ProjectFolder.default().find_sweep(reference)
     with Journal.reopen(folder.path) as journal:
         check_recorded_store(journal.record, None, say)
@@ -382,7 +382,7 @@ class _Run:
 
         data = restore_data(self._journal.record, self._say)
         choose_winner(self._journal)
-        self._say("testing the winner and the baseline on the sealed test images")
+        self._say("testing the winner and the baseline on the held-out test images")
         winner.open_held_out_test(self._journal, self._folder, data)
         projection.catch_up()
         winner.register_winner(self._journal, self._folder, data, projection.client)

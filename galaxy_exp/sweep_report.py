@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from galaxy_exp.records import Gain
     from galaxy_exp.report.material import DataFacts, Finalist, Material, Picture, TrialsAhead
 
-__all__ = ["collect_material", "refresh_report", "write_report"]
+__all__ = ["collect_material", "find_prepared", "refresh_report", "write_report"]
 
 _N_PICTURES = 18
 _LARGEST_PICTURE = 160
@@ -84,18 +84,23 @@ def collect_material(record: SweepRecord, folder: SweepFolder) -> Material:
 
 
 def _load_prepared(record: SweepRecord, folder: SweepFolder, missing: list[str]) -> PreparedData | None:
-    """From the folder that the sweep used, or from this project's folder if it was moved or copied."""
+    data = find_prepared(record, folder)
+    if data is None and record.leaderboard():
+        missing.append(
+            "intervals, calibration and pictures, since the prepared images are gone; galaxy-exp reproduce makes them "
+            "again."
+        )
+    return data
+
+
+def find_prepared(record: SweepRecord, folder: SweepFolder) -> PreparedData | None:
+    """From the folder that the sweep used, or from this project's folder if it was moved or copied; None: gone."""
     from galaxy_exp.data.prepared import PreparedData
 
     place = Path(record.started.data_folder)
     for each in (place, folder.path.parent.parent / "data" / place.name):
         with suppress(DataError):
             return PreparedData.load(each)
-    if record.leaderboard():
-        missing.append(
-            "intervals, calibration and pictures, since the prepared images are gone; galaxy-exp reproduce makes them "
-            "again."
-        )
     return None
 
 

@@ -4,37 +4,43 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from galaxy_exp.encoder_file import describe_start
 from galaxy_exp.errors import ConfigError, JournalError
 from galaxy_exp.evaluation.conclusion import (
-    best_configuration,
+    answer,
     compare_with_baseline,
-    join_values,
     name_configuration,
     score_with_interval,
+    scores_shown,
     short_comparison,
-    validation_score,
-    winner_changes,
+    simulated,
+    versus_baseline,
 )
+from galaxy_exp.evaluation.metrics import METRIC_LABELS
 from galaxy_exp.evaluation.selection import standings
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import OrderTaken
-from galaxy_exp.journal.journal import read_record
+from galaxy_exp.journal.journal import is_running, read_record
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.tracking.store import hide_in_address
 from galaxy_exp.wording import format_duration, iso_time, local_time
 
 __all__ = [
+    "LIST_COLUMNS",
     "LIST_IMPORTANCE",
+    "SweepState",
     "describe_order",
     "describe_sweep",
     "list_for_people",
+    "read_with_state",
     "show_for_people",
     "sweep_row",
-    "sweep_state",
 ]
 
 LIST_IMPORTANCE = (
@@ -43,22 +49,49 @@ LIST_IMPORTANCE = (
     "best",
     "comparison",
     "trials",
-    "winner",
+    "winner_configuration",
     "objective",
     "registered",
     "started",
     "data",
 )
-"""The columns of `galaxy-exp list`, the most important first."""
+"""The columns of the table of `galaxy-exp list`, the most important first."""
 
 
-def describe_sweep(record: SweepRecord) -> dict[str, Any]:
+class SweepState(StrEnum):
+    """How a sweep is, wherever people and scripts read it."""
+
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    """It has not ended, and no process works on it; `galaxy-exp resume` continues it."""
+    FINISHED = "finished"
+    FAILED = "failed"
+    UNREADABLE = "unreadable"
+    """Only in lists: its journal cannot be read."""
+
+
+def read_with_state(folder: Path) -> tuple[SweepRecord, SweepState]:
+    """The record of the sweep in a folder, and its state at the same moment.
+
+    Raises:
+        JournalError: its journal cannot be read.
+    """
+    running = False
+    with suppress(OSError):  # it cannot be opened, which the next line reports, or its file system has no locks
+        running = is_running(folder)
+    record = read_record(folder)  # after the lock is looked at: a sweep that ends in between is finished
+    if record.ended is not None:
+        return record, SweepState.FINISHED if record.ended.succeeded else SweepState.FAILED
+    return record, SweepState.RUNNING if running else SweepState.INTERRUPTED
+
+
+def describe_sweep(record: SweepRecord, state: SweepState) -> dict[str, Any]:
     """A sweep for JSON and CSV; `started` is ISO 8601, UTC."""
     config, search, best = record.config, record.config.search, record.leaderboard(1)
     winner = record.winning_trial
     return {
         "id": record.sweep_id,
-        "state": sweep_state(record),
+        "state": state,
         "started": iso_time(record.started.time),
         "duration": format_duration(record.updated_at - record.started.time),
         "data": _describe_data(record),
@@ -93,33 +126,21 @@ def describe_sweep(record: SweepRecord) -> dict[str, Any]:
     }
 
 
-def show_for_people(record: SweepRecord) -> dict[str, Any]:
+def show_for_people(record: SweepRecord, state: SweepState) -> dict[str, Any]:
     """The entries of `galaxy-exp show`, the result first; those that are None or empty are not shown."""
-    row = describe_sweep(record)
-    tested, baseline, best = record.winner_test, record.baseline_test, best_configuration(record)
-    simulated = "SIMULATED " if record.simulated else ""
-    entries: dict[str, Any] = {"sweep": record.sweep_id, "state": row["state"], "ended because": row["ended"]}
-    if record.winning_trial is not None:
-        entries["winner"] = row["winner_configuration"]
-        entries["validation"] = validation_score(record)
-    elif best is not None:
-        value = best.objective_value(record.objective)
-        entries["best so far"] = f"{name_configuration(best, record)}, {record.objective.name} {value:.4f}"
-    if best is not None:
-        values = join_values({name: value for name, (value, _) in winner_changes(record).items()})
-        entries["values"] = f"{values}; else as the baseline" if values and record.started.baseline else values
+    row, tested = describe_sweep(record, state), record.winner_test
+    entries: dict[str, Any] = {"sweep": record.sweep_id, "state": state, "ended because": row["ended"]}
+    entries |= answer(record)
     if tested is not None:
-        entries["sealed test"] = f"{tested['n_images']} {simulated}images the sweep never saw"
-        for name, label in _TESTED.items():
-            entries[label] = score_with_interval(name, tested)
-            if baseline is not None:
-                gain = record.gains.get(name)
-                entries[label] += f"; baseline {baseline[name]:.3f}" + (f", gain {gain}" if gain else "")
+        entries["held-out test"] = f"{tested['n_images']} {simulated(record)}images the sweep never saw"
+        for name in scores_shown(record):
+            parts = [score_with_interval(name, tested), versus_baseline(record, name)]
+            entries[METRIC_LABELS[name]] = "; ".join(filter(None, parts))
         entries["comparison"] = row["comparison"]
     entries["started from"], entries["finalists"] = row["started_from"], _finalists(record)
     for name in ("registered", "promotion", "trials"):
         entries[name] = row[name]
-    entries["states"] = Counter(trial.state_name for trial in record.trials.values())
+    entries["states"] = row["trial_states"]
     entries["pareto front"], entries["epochs"] = row["pareto_front"], row["epochs"]
     entries["started"] = local_time(record.started.time)
     for name in ("duration", "data", "hypermodel", "search", "workers", "changed", "orders", "test_opening"):
@@ -127,9 +148,6 @@ def show_for_people(record: SweepRecord) -> dict[str, Any]:
     for name in ("experiment", "tracking_uri", "parent_run_id", "data_digest"):
         entries[name.replace("_", " ")] = row[name]
     return entries
-
-
-_TESTED = {"macro_f1": "macro-F1", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
 
 
 def _finalists(record: SweepRecord) -> str | None:
@@ -142,29 +160,44 @@ def describe_order(taken: OrderTaken) -> str:
     return f"{taken.order or taken.file}{'' if taken.accepted else ' refused'}: {taken.answer}"
 
 
-def sweep_state(record: SweepRecord) -> str:
-    """`finished`, `failed: why`, or `unfinished` (running, interrupted or killed)."""
-    if record.ended is None:
-        return "unfinished"
-    return "finished" if record.ended.succeeded else f"failed: {record.ended.reason}"
+LIST_COLUMNS = (
+    "sweep",
+    "state",
+    "reason",
+    "started",
+    "data",
+    "simulated",
+    "trials",
+    "max_trials",
+    "objective",
+    "best",
+    "best_trial",
+    "winner",
+    "winner_configuration",
+    "comparison",
+    "registered",
+)
+"""The columns of `galaxy-exp list` in JSON and CSV, and of `list_sweeps`."""
 
 
 def sweep_row(folder: SweepFolder) -> dict[str, Any]:
-    """A row of `galaxy-exp list`; a sweep whose journal cannot be read has the reason as its state.
+    """A row of `galaxy-exp list`; `reason` says why a sweep failed, or why its journal cannot be read.
 
     A journal of another release may have a configuration that this one refuses at its first use.
     """
     try:
-        return _readable_row(read_record(folder.path))
+        return _readable_row(*read_with_state(folder.path))
     except (JournalError, ConfigError) as error:
-        return {"sweep": folder.sweep_id, "state": f"unreadable: {str(error).splitlines()[0]}"}
+        found = {"sweep": folder.sweep_id, "state": SweepState.UNREADABLE, "reason": str(error).splitlines()[0]}
+        return dict.fromkeys(LIST_COLUMNS) | found
 
 
-def _readable_row(record: SweepRecord) -> dict[str, Any]:
+def _readable_row(record: SweepRecord, state: SweepState) -> dict[str, Any]:
     best, winner = record.leaderboard(1), record.winning_trial
     return {
         "sweep": record.sweep_id,
-        "state": sweep_state(record),
+        "state": state,
+        "reason": record.ended.reason if record.ended is not None and not record.ended.succeeded else None,
         "started": iso_time(record.started.time),
         "data": _describe_data(record),
         "simulated": record.simulated,
@@ -174,23 +207,26 @@ def _readable_row(record: SweepRecord) -> dict[str, Any]:
         "best": best[0].objective_value(record.objective) if best else None,
         "best_trial": best[0].number if best else None,
         "winner": record.winner,
-        "winner_configuration": name_configuration(winner, record) if winner is not None else "",
-        "comparison": short_comparison(record),
-        "registered": f"{record.registered.name} v{record.registered.version}" if record.registered else "",
+        "winner_configuration": name_configuration(winner, record) if winner is not None else None,
+        "comparison": short_comparison(record) or None,
+        "registered": f"{record.registered.name} v{record.registered.version}" if record.registered else None,
     }
 
 
 def list_for_people(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of `list` for a table: local time, `trials` of how many, and `simulated` left out since `data` has it."""
-    if "started" not in row:
-        return dict(row)
+    """A row of `list` for a table: local time, `trials` of how many, and `simulated` left out since `data` has it.
+
+    `reason` is left out too: it may be long, and is printed below the table.
+    """
+    if row["started"] is None:
+        return {"sweep": row["sweep"], "state": row["state"]}
     return {
         "sweep": row["sweep"],
         "state": row["state"],
         "trials": f"{row['trials']} of {row['max_trials']}",
         "objective": row["objective"],
         "best": row["best"],
-        "winner": row["winner_configuration"],
+        "winner_configuration": row["winner_configuration"],
         "comparison": row["comparison"],
         "registered": row["registered"],
         "started": local_time(datetime.fromisoformat(row["started"]).timestamp()),
@@ -211,7 +247,7 @@ def _count_trials(record: SweepRecord) -> str:
 
 
 def _count_states(record: SweepRecord) -> dict[str, int]:
-    return dict(Counter(str(trial.state) for trial in record.trials.values()))
+    return dict(Counter(trial.state_name for trial in record.trials.values()))
 
 
 def _describe_data(record: SweepRecord) -> str:

@@ -24,7 +24,7 @@ from galaxy_exp.journal.orders import (
     parse_order,
 )
 from galaxy_exp.journal.record import SweepRecord
-from galaxy_exp.quiet import import_keras_quietly
+from galaxy_exp.quiet import import_keras_quietly, say_nothing
 from galaxy_exp.records import HyperparameterValue
 
 __all__ = ["tell_sweep"]
@@ -88,8 +88,8 @@ def tell_sweep(
     folder = ProjectFolder.default().find_sweep(reference)
     _refuse_unless_running(folder, order)
     if isinstance(order, TryConfiguration):
-        order = TryConfiguration(values=_complete(order.values, read_record(folder.path), folder, say or _say_nothing))
-    return _give(order, folder, say or _say_nothing)
+        order = TryConfiguration(values=_complete(order.values, read_record(folder.path), folder, say or say_nothing))
+    return _give(order, folder, say or say_nothing)
 
 
 def _complete(
@@ -101,10 +101,6 @@ def _complete(
 
     add_import_paths(record.started.import_paths)
     return complete_values(record, folder, stated, "try", say)
-
-
-def _say_nothing(_: str) -> None:
-    """Takes the messages of a silent call."""
 
 
 def _give(order: Order, folder: SweepFolder, say: Say) -> str:

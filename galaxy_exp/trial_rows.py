@@ -8,8 +8,17 @@ from typing import Any
 from galaxy_exp.evaluation.conclusion import CHANGES, join_values
 from galaxy_exp.journal.record import SweepRecord, TrialRecord, result_value
 from galaxy_exp.layout import lay_out_table, wrap
+from galaxy_exp.wording import count, format_duration
 
-__all__ = ["describe_settings", "flat_rows", "leaderboard_text", "nested_rows", "ordered_trials"]
+__all__ = [
+    "describe_settings",
+    "flat_columns",
+    "flat_rows",
+    "hyperparameter_columns",
+    "leaderboard_text",
+    "nested_rows",
+    "ordered_trials",
+]
 
 
 def leaderboard_text(record: SweepRecord, width: int, sort: bool = True, limit: int | None = None) -> str:
@@ -22,11 +31,11 @@ def leaderboard_text(record: SweepRecord, width: int, sort: bool = True, limit: 
     front = {trial.number for trial in record.pareto_front()} if len(record.objectives) > 1 else set()
     rows = [_short_row(trial, record, front) for trial in trials[:limit]]
     names = [objective.name for objective in record.objectives]
-    importance = ("trial", names[0], "state", CHANGES, *names[1:], "pareto", "epochs", "seconds")
+    importance = ("trial", names[0], "state", CHANGES, *names[1:], "pareto", "epochs", "time")
     lines = [*wrap(title, width, "  "), lay_out_table(rows, width, importance)]
     if front:
         why = "no other trial is better in one objective and no worse in the others"
-        lines += wrap(f"pareto: {why} ({len(front)} trials)", width, "  ")
+        lines += wrap(f"pareto: {why} ({count(len(front), 'trial')})", width, "  ")
     fixed = _fixed_settings(record)
     if fixed and len(trials) > 1:
         lines += wrap(f"fixed in all but the baseline: {join_values(fixed)}", width, "  ")
@@ -67,19 +76,42 @@ def nested_rows(trials: Sequence[TrialRecord], record: SweepRecord) -> list[dict
 def flat_rows(trials: Sequence[TrialRecord], record: SweepRecord) -> list[dict[str, Any]]:
     """A row for each trial with a column for each hyperparameter and each metric of the best epoch; all have all.
 
-    A hyperparameter with the name of another column, as `state`, is called `params.state`; a metric with the name of a
-    hyperparameter, as the `learning_rate` of the epoch, `metrics.learning_rate`.
+    A hyperparameter with the name of another column, as `state`, is called `params.state`; a metric with the name of
+    another column or of a hyperparameter, as the `learning_rate` of the epoch, `metrics.learning_rate`.
     """
-    rows = [_columns(trial, record) for trial in trials]
-    fixed = {name for row in rows for name in row}
-    found = [trial.result.metrics if trial.result else {} for trial in trials]
-    names = dict.fromkeys(name for trial in trials for name in trial.values)
-    params = {name: f"params.{name}" if name in fixed else name for name in names}
-    metrics = dict.fromkeys(name for each in found for name in each if name not in fixed)
-    for row, trial, values in zip(rows, trials, found, strict=True):
-        row |= {column: trial.values.get(name) for name, column in params.items()}
-        row |= {f"metrics.{name}" if name in params else name: values.get(name) for name in metrics}
-    return rows
+    params, metrics = hyperparameter_columns(record), _metric_columns(record)
+    return [
+        _columns(trial, record)
+        | {column: trial.values.get(name) for name, column in params.items()}
+        | {column: trial.result.metrics.get(name) if trial.result else None for name, column in metrics.items()}
+        for trial in trials
+    ]
+
+
+def flat_columns(record: SweepRecord) -> list[str]:
+    """The columns of `flat_rows`, also while there is no trial; those of metrics appear when a trial has ended."""
+    return [*_fixed_columns(record), *hyperparameter_columns(record).values(), *_metric_columns(record).values()]
+
+
+def hyperparameter_columns(record: SweepRecord) -> dict[str, str]:
+    """The column of each hyperparameter by its name: of the search space, in its order, and of the trials."""
+    space = [entry["config"]["name"] for entry in record.started.space.get("space", [])]
+    tried = [name for trial in list(record.trials.values()) for name in trial.values]
+    fixed = _fixed_columns(record)
+    return {name: f"params.{name}" if name in fixed else name for name in [*space, *record.started.baseline, *tried]}
+
+
+def _metric_columns(record: SweepRecord) -> dict[str, str]:
+    """The column of each metric by its name, without the objectives, which every trial has."""
+    objectives = {each.name for each in record.objectives}
+    taken = {*_fixed_columns(record), *hyperparameter_columns(record)}
+    results = [trial.result for trial in list(record.trials.values()) if trial.result is not None]
+    names = dict.fromkeys(name for result in results for name in result.metrics if name not in objectives)
+    return {name: f"metrics.{name}" if name in taken else name for name in names}
+
+
+def _fixed_columns(record: SweepRecord) -> list[str]:
+    return list(_columns(TrialRecord(0, {}, seed=0, proposed_at=0.0), record))
 
 
 def _columns(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
@@ -136,5 +168,6 @@ def _short_row(trial: TrialRecord, record: SweepRecord, front: set[int]) -> dict
     row = _columns(trial, record)
     row["pareto"] = "yes" if trial.number in front else ""
     row[CHANGES] = describe_settings(trial, record)
-    names = ("trial", "state", *(each.name for each in record.objectives), "epochs", "seconds", "pareto", CHANGES)
+    row["time"] = None if row["seconds"] is None else format_duration(row["seconds"])
+    names = ("trial", "state", *(each.name for each in record.objectives), "epochs", "time", "pareto", CHANGES)
     return {name: row[name] for name in names}

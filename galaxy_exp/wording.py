@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 __all__ = [
+    "count",
     "did_you_mean",
     "format_duration",
     "iso_time",
     "local_time",
     "nearest",
+    "one_line",
     "parse_number",
+    "printable",
     "short_value",
     "shorten",
 ]
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Control characters, with which a text could move the cursor or colour a terminal, besides tab and line feed."""
+
+
+def printable(text: str) -> str:
+    """The text with control characters as their escapes, such as `\\x1b`; tabs and line feeds stay."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks and control characters."""
+    return printable(" ".join(text.expandtabs(1).splitlines()))
+
+
+def count(number: int, noun: str) -> str:
+    """`1 trial`, `1,200 trials`."""
+    return f"{number:,} {noun if number == 1 else f'{noun}s'}"
 
 
 def iso_time(seconds: float) -> str:

@@ -29,9 +29,9 @@ def test_every_line_fits_and_no_word_is_broken(width, importance):
 
 def test_columns_go_by_importance_and_are_named():
     text = lay_out_table(ROWS, 100, IMPORTANCE)
-    assert text.splitlines()[0].split() == ["sweep", "state", "best", "started"], "note is too wide, started fits"
-    assert text.splitlines()[-1] == "no room for: note"
-    assert lay_out_table(ROWS, 66, IMPORTANCE).splitlines()[-1] == "no room for: best, note, started"
+    assert text.splitlines()[0].split() == ["sweep", "state", "best", "note"], "the note is continued below"
+    assert text.splitlines()[-1] == "no room for: started"
+    assert lay_out_table(ROWS, 66, IMPORTANCE).splitlines()[-1] == "no room for: note, started"
     assert "no room for" not in lay_out_table(ROWS, 300, IMPORTANCE)
 
 
@@ -39,6 +39,16 @@ def test_without_a_column_that_may_go_the_rows_become_records():
     records = lay_out_table(ROWS, 60).split("\n\n")
     assert [record.splitlines()[0].split() for record in records] == [["sweep", SWEEP], ["sweep", f"{SWEEP}-2"]]
     assert "started" not in records[1], "what a row does not have is not shown"
+
+
+def test_control_characters_are_shown_as_escapes():
+    text = lay_out_table([{"note": "a\x1b[31mb\nc"}], 80)
+    assert text.splitlines()[-1] == "a\\x1b[31mb c"
+    assert wrap("a\x1b[2Jb", 80) == ["a\\x1b[2Jb"]
+
+
+def test_lines_count_wide_characters_twice():
+    assert wrap("\u6e26\u5dfb \u6e26\u5dfb", 8) == ["\u6e26\u5dfb", "\u6e26\u5dfb"]
 
 
 def test_columns_without_a_value_are_left_out_and_scores_have_four_decimals():

@@ -52,7 +52,7 @@ def train(journal, number, value, confirms=None, state=TrialState.COMPLETED, pau
     values = VALUES[number if confirms is None else confirms]
     journal.append(TrialProposed(number=number, values=values, seed=number, confirms=confirms))
     journal.append(TrialStarted(number=number, attempt=1))
-    metrics = {"val_macro_f1": value, "val_loss": 1 - value, "rate": 0.5}
+    metrics = {"val_macro_f1": value, "val_loss": 1 - value, "rate": 0.5, "precision": 0.25}
     for epoch in (1, 2):
         report = EpochReport(number, 1, epoch, metrics)
         journal.append(EpochReported(report=report, go_on=not (paused and epoch == 2), paused=paused and epoch == 2))
@@ -78,6 +78,54 @@ def finish(journal, gains=GAINS):
     journal.append(SweepEnded(succeeded=True, reason="max_trials reached"))
 
 
+def test_a_sweep_that_ends_after_it_was_opened_stays_as_it_was_then(journal):
+    search(journal)
+    result = galaxy_exp.open_sweep()
+    journal.append(SweepEnded(succeeded=True, reason="done"))
+    assert (result.state, galaxy_exp.open_sweep().state) == ("running", "finished")
+    moved = (result.folder / "journal.jsonl").rename("elsewhere")
+    assert "running" in repr(result)
+    moved.rename(result.folder / "journal.jsonl")
+
+
+def test_the_baseline_trained_again_is_no_improvement(journal, capsys):
+    """Its gain over the baseline is that of another seed, however clear."""
+    from galaxy_exp.cli.main import cli
+
+    search(journal)
+    journal.append(FinalistsChosen(numbers=[0], reason="max_trials reached"))
+    train(journal, 3, 0.52, confirms=0)
+    report = build_report(np.array([0, 1, 1]), np.eye(2)[[0, 1, 0]], ("disk", "round"), "digest").to_dict()
+    journal.append(WinnerChosen(number=3))
+    journal.append(SealedTestOpened(number=3, report=report))
+    journal.append(SealedTestOpened(number=0, report=report, gains=GAINS))
+    journal.append(SweepEnded(succeeded=True, reason="max_trials reached"))
+    result = galaxy_exp.open_sweep()
+    assert result.comparison.startswith("The baseline's configuration won, with another seed")
+    assert "macro-F1 +0.180 (95% interval +0.090 to +0.280)" in result.comparison
+    page = result.report().read_text()
+    cli.main(["show"], standalone_mode=False)
+    cli.main(["list"], standalone_mode=False)
+    shown = capsys.readouterr().out
+    assert "the baseline won" in shown
+    claims = "better than the baseline|better by|, gain"
+    assert not re.search(claims, page + shown + repr(result), re.IGNORECASE)
+    assert "gain in macro-F1 over the baseline" not in page
+
+
+def test_a_loss_is_lower_and_is_among_the_scores(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    begun = started(search={"max_trials": 3, "objective": "val_loss"}, baseline=BASELINE)
+    with Journal.create(ProjectFolder.default().sweep("s-1").path, begun) as journal:
+        finish(journal, {"loss": (-0.3, -0.4, -0.2)})
+    result = galaxy_exp.open_sweep()
+    assert result.comparison == (
+        "Better than the baseline: cross-entropy (nats) lower by 0.300 (95% interval -0.400 to -0.200)."
+    )
+    result.summary()
+    assert "  cross-entropy (nats) " in capsys.readouterr().out
+
+
 class TestFinished:
     @pytest.fixture
     def result(self, journal):
@@ -101,6 +149,7 @@ class TestFinished:
         )
         assert list(trials["rate"]) == [0.01, 0.001, 0.1, 0.01]
         assert set(trials["metrics.rate"]) == {0.5}
+        assert set(trials["metrics.precision"]) == {0.25}, "precision is the dtype policy"
 
     def test_has_the_columns_of_the_csv(self, result, capsys):
         from galaxy_exp.cli.main import cli
@@ -109,6 +158,15 @@ class TestFinished:
         header, *rows = capsys.readouterr().out.splitlines()
         assert header.split(",") == list(result.trials.columns)
         assert len(rows) == 4
+
+    def test_a_notebook_shows_every_hyperparameter_that_varies(self, result):
+        header = result._repr_html_().partition("<thead>")[2].partition("</thead>")[0]
+        assert re.findall("<th>(.*?)</th>", header) == [
+            "trial", "state", "val_macro_f1", "epochs", "units", "rate", "params.state", "depth",
+        ]  # fmt: skip
+
+    def test_whole_numbers_stay_whole(self, result):
+        assert {str(result.trials[name].dtype) for name in ("trial", "retrains", "units", "depth")} == {"Int64"}
 
     def test_has_the_curves(self, result):
         curves = result.curves
@@ -168,6 +226,7 @@ class TestFinished:
     def test_says_that_its_models_are_gone(self, result):
         with pytest.raises(ModelError, match="has no model"):
             result.get_best_models()
+        assert result.get_best_models(0) == []
 
     def test_is_listed(self, result):
         (row,) = galaxy_exp.list_sweeps().to_dict("records")
@@ -189,7 +248,9 @@ class TestNotFinished:
         assert "best so far" in repr(result)
         with pytest.raises(SweepFailedError, match="has no winner yet"):
             _ = result.winner
-        with pytest.raises(ModelError, match="has not registered a model yet; galaxy-exp resume s-1"):
+        with pytest.raises(
+            ModelError, match=r"has not registered a model yet; it still runs; open it again .* open_sweep\(\"s-1\"\)"
+        ):
             result.load_model()
 
     def test_an_interrupted_one(self, journal, capsys):
@@ -220,7 +281,9 @@ class TestNotFinished:
 
     def test_no_sweep_at_all(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        assert len(galaxy_exp.list_sweeps()) == 0
+        sweeps = galaxy_exp.list_sweeps()
+        assert len(sweeps) == 0
+        assert {"sweep", "state", "started", "best", "winner"} <= set(sweeps)
         with pytest.raises(BadInputError, match="no sweeps here yet"):
             galaxy_exp.open_sweep()
 
@@ -239,7 +302,7 @@ class TestComparison:
 
     def test_is_the_same_everywhere(self, journal, capsys):
         from galaxy_exp.cli.main import cli
-        from galaxy_exp.sweep_rows import describe_sweep
+        from galaxy_exp.sweep_rows import SweepState, describe_sweep
 
         finish(journal)
         sentence = galaxy_exp.open_sweep().comparison
@@ -247,7 +310,7 @@ class TestComparison:
         shown = " ".join(capsys.readouterr().out.split())
         assert sentence in shown
         assert "configuration of trial 1, retrained as 3" in shown
-        assert describe_sweep(journal.record)["comparison"] == sentence
+        assert describe_sweep(journal.record, SweepState.FINISHED)["comparison"] == sentence
 
 
 def test_html_has_names_as_text(journal):
@@ -273,3 +336,35 @@ def test_another_verbosity_is_refused_before_anything_is_read(verbose):
         galaxy_exp.run_sweep("nowhere.yaml", verbose=verbose)
     with pytest.raises(BadInputError, match="verbose="):
         galaxy_exp.resume_sweep(verbose=verbose)
+
+
+@pytest.mark.parametrize("width", ["80", "100", "120", "200"])
+def test_tables_fit_and_break_no_word(journal, capsys, monkeypatch, width):
+    from galaxy_exp.cli.main import cli
+
+    finish(journal)
+    monkeypatch.setenv("COLUMNS", width)
+    for command, words in (("trials", ["rate=0.01,", "val_macro_f1", "completed"]), ("list", ["s-1", "finished"])):
+        cli.main([command], standalone_mode=False)
+        output = capsys.readouterr().out
+        assert max(map(len, output.splitlines())) <= int(width)
+        assert set(words) <= set(output.split())
+
+
+def test_say_and_verbose_0_replace_all_printing(journal, capsys):
+    import logging
+
+    from galaxy_exp.sweep import _show
+
+    finish(journal)
+    result, heard = galaxy_exp.open_sweep(), []
+
+    def run(observers, say):
+        assert not observers
+        say("preparing")
+        return result
+
+    _show(1, (), heard.append, run)
+    _show(0, (), None, lambda *given: (logging.getLogger("galaxy_exp.data").warning("skipped"), run(*given))[1])
+    assert heard == ["preparing"]
+    assert "".join(capsys.readouterr()) == ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from galaxy_exp.cli.options import format_option
-from galaxy_exp.cli.output import print_rows, say, writing
+from galaxy_exp.cli.output import print_record, print_rows, say, writing
 from galaxy_exp.errors import BadInputError, DataError
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ def info_command(source: str, overrides: tuple[str, ...], output_format: str) ->
         return
     print_rows(_class_rows(summary), output_format)
     if output_format == "table":
-        print_rows([{"": key, summary.source: value} for key, value in details.items()], "table")
+        click.echo("")
+        print_record(details)
 
 
 def _class_rows(summary: DataSummary) -> list[dict[str, Any]]:

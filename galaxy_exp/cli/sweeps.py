@@ -12,7 +12,7 @@ from urllib.parse import quote
 import click
 
 from galaxy_exp.cli.options import format_option, sweep_argument, uri_option
-from galaxy_exp.cli.output import print_record, print_rows, say, writing
+from galaxy_exp.cli.output import print_line, print_record, print_rows, say, writing
 from galaxy_exp.errors import BadInputError
 from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.layout import terminal_width
@@ -33,9 +33,13 @@ def list_command(output_format: str) -> None:
     from galaxy_exp.sweep_rows import LIST_IMPORTANCE, list_for_people, sweep_row
 
     rows = [sweep_row(folder) for folder in ProjectFolder.default().sweeps()]
-    rows = [list_for_people(row) for row in rows] if output_format == "table" else rows
+    shown = [list_for_people(row) for row in rows] if output_format == "table" else rows
     empty = "no sweeps here yet; start one with: galaxy-exp sweep sweeps/quickstart.yaml"
-    print_rows(rows, output_format, empty=empty, importance=LIST_IMPORTANCE)
+    print_rows(shown, output_format, empty=empty, importance=LIST_IMPORTANCE)
+    if output_format == "table":
+        for row in rows:
+            if row["reason"]:
+                print_line(f"{row['sweep']} {row['state']}: {row['reason']}")
 
 
 @click.command("show")
@@ -46,13 +50,13 @@ def show_command(sweep: str | None, output_format: str) -> None:
 
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest sweep.
     """
-    from galaxy_exp.sweep_rows import describe_sweep, show_for_people
+    from galaxy_exp.sweep_rows import describe_sweep, read_with_state, show_for_people
 
-    record = _read(sweep)
+    record, state = read_with_state(ProjectFolder.default().find_sweep(sweep).path)
     if output_format == "table":
-        print_record(show_for_people(record))
+        print_record(show_for_people(record, state))
     else:
-        print_rows([describe_sweep(record)], output_format)
+        print_rows([describe_sweep(record, state)], output_format)
 
 
 @click.command("trials")

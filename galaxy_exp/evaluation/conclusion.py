@@ -16,6 +16,9 @@ from galaxy_exp.wording import short_value
 
 __all__ = [
     "CHANGES",
+    "SCORES",
+    "answer",
+    "baseline_retrained",
     "best_configuration",
     "compare_with_baseline",
     "compared_metric",
@@ -23,16 +26,20 @@ __all__ = [
     "name_configuration",
     "score_lines",
     "score_with_interval",
+    "scores_shown",
     "short_comparison",
+    "simulated",
     "summary_lines",
     "validation_score",
+    "versus_baseline",
     "winner_changes",
 ]
 
 CHANGES = "differs from the baseline in"
 """The heading of a trial's values in a few words."""
 
-_SCORES = ("macro_f1", "accuracy", "balanced_accuracy")
+SCORES = ("macro_f1", "accuracy", "balanced_accuracy")
+"""The scores that are shown of a held-out test."""
 
 
 def best_configuration(record: SweepRecord) -> TrialRecord | None:
@@ -59,7 +66,7 @@ def validation_score(record: SweepRecord) -> str:
         return ""
     own = [standing for standing in standings(record) if standing.finalist == winner.retrains]
     mean = f" (mean {own[0]})" if own and len(own[0].trials) > 1 else ""
-    return f"{record.objective.name} {value:.4f} on {_simulated(record)}validation images{mean}"
+    return f"{record.objective.name} {value:.4f} on {simulated(record)}validation images{mean}"
 
 
 def winner_changes(record: SweepRecord) -> dict[str, tuple[Any, Any]]:
@@ -80,6 +87,17 @@ def compared_metric(record: SweepRecord) -> str:
     return name if name in METRICS else "macro_f1"
 
 
+def scores_shown(record: SweepRecord) -> tuple[str, ...]:
+    """`SCORES`, and the one by which the winner is compared if it is another."""
+    return tuple(dict.fromkeys((*SCORES, compared_metric(record))))
+
+
+def baseline_retrained(record: SweepRecord) -> bool:
+    """Whether the baseline's configuration won, trained again: its gain over the baseline is that of another seed."""
+    winner = record.winning_trial
+    return winner is not None and winner.retrains == 0 and record.config.search.baseline
+
+
 def compare_with_baseline(record: SweepRecord, gains: Sequence[Gain] = ()) -> str:
     """Whether the winner is better than the baseline, in one sentence; empty before the held-out test.
 
@@ -87,7 +105,6 @@ def compare_with_baseline(record: SweepRecord, gains: Sequence[Gain] = ()) -> st
         gains: replace those of the journal, which lacks them in sweeps of an earlier release.
     """
     tested, metric = record.winner_test, compared_metric(record)
-    label = METRIC_LABELS[metric]
     if tested is None:
         return ""
     if not record.config.search.baseline:
@@ -100,16 +117,41 @@ def compare_with_baseline(record: SweepRecord, gains: Sequence[Gain] = ()) -> st
         if baseline is None:
             return ""
         difference = gain_in(metric, tested[metric], baseline[metric])
-        return f"The difference from the baseline, {difference:+.3f} {label}, may be chance: it has no interval."
-    interval = f"95% interval {gain.low:+.3f} to {gain.high:+.3f}"
+        if baseline_retrained(record):
+            return f"{_BASELINE_WON} Its other seed makes a difference of {_amount(metric, difference)}."
+        return f"The difference from the baseline, {_amount(metric, difference)}, may be chance: it has no interval."
+    interval = f"95% interval {_interval(gain)}"
+    if baseline_retrained(record):
+        return f"{_BASELINE_WON} Its other seed makes a difference of {_amount(metric, gain.difference)} ({interval})."
     if not gain.is_clear:
-        return f"Not distinguishable from the baseline: {label} {gain.difference:+.3f} ({interval}; may be chance)."
+        amount = _amount(metric, gain.difference)
+        return f"Not distinguishable from the baseline: {amount} ({interval}; may be chance)."
     word = "Better" if gain.difference > 0 else "WORSE"
-    return f"{word} than the baseline by {abs(gain.difference):.3f} {label} ({interval})."
+    if metric == "loss":
+        return f"{word} than the baseline: {_amount(metric, gain.difference)} ({interval})."
+    return f"{word} than the baseline by {abs(gain.difference):.3f} {METRIC_LABELS[metric]} ({interval})."
+
+
+_BASELINE_WON = "The baseline's configuration won, with another seed; the search found nothing better."
+
+
+def _amount(metric: str, gain: float) -> str:
+    """`macro-F1 +0.020`; `cross-entropy (nats) lower by 0.020`, since less is better there."""
+    if metric == "loss":
+        return f"{METRIC_LABELS[metric]} {'lower' if gain >= 0 else 'higher'} by {abs(gain):.3f}"
+    return f"{METRIC_LABELS[metric]} {gain:+.3f}"
+
+
+def _interval(gain: Gain) -> str:
+    """The ends, with the sign of the change for `loss`: `-0.300 to -0.100` if it is lower."""
+    low, high = (-gain.high, -gain.low) if gain.metric == "loss" else (gain.low, gain.high)
+    return f"{low:+.3f} to {high:+.3f}"
 
 
 def short_comparison(record: SweepRecord) -> str:
-    """`better by 0.080`, `not distinguishable`, or `worse by 0.010`; empty where there is no interval."""
+    """`better by 0.080`, `not distinguishable`, `WORSE by 0.010`, or `the baseline won`; empty without an interval."""
+    if record.winner_test is not None and (record.winner == 0 or baseline_retrained(record)):
+        return "the baseline won" if record.config.search.baseline else ""
     gain = record.gains.get(compared_metric(record))
     if gain is None or record.baseline_test is None:
         return ""
@@ -125,10 +167,10 @@ def score_lines(record: SweepRecord) -> list[str]:
         return []
     members = ", ".join(map(str, tested.get("members", [])))
     of = f", the mean of trials {members}" if members else ""
-    lines = [f"sealed test, {tested['n_images']} {_simulated(record)}images the sweep never saw{of}:"]
-    for name in _SCORES:
+    lines = [f"held-out test, {tested['n_images']} {simulated(record)}images the sweep never saw{of}:"]
+    for name in scores_shown(record):
         lines.append(f"  {METRIC_LABELS[name]} {score_with_interval(name, tested)}")
-        if (versus := _versus(record, tested, name)) is not None:
+        if versus := versus_baseline(record, name):
             lines.append(f"    {versus}")
     for other in tested.get("compared", []):
         gain = Gain.of_difference("macro_f1", *other["differences"]["macro_f1"])
@@ -149,7 +191,7 @@ def summary_lines(record: SweepRecord) -> list[str]:
         lines.append(f"winner: {name_configuration(record.winning_trial, record)}, {validation_score(record)}")
     else:
         score = f"{record.objective.name} {best.objective_value(record.objective):.4f}"
-        where = f"on {_simulated(record)}validation images"
+        where = f"on {simulated(record)}validation images"
         lines.append(f"best so far: {name_configuration(best, record)}, {score} {where}")
     lines += _change_lines(record)
     lines += score_lines(record)
@@ -176,15 +218,36 @@ def score_with_interval(name: str, report: Mapping[str, Any]) -> str:
     return f"{report[name]:.3f}" + (f" (95% interval {ends[0]:.3f} to {ends[1]:.3f})" if ends else "")
 
 
-def _versus(record: SweepRecord, tested: Mapping[str, Any], name: str) -> str | None:
-    baseline = record.baseline_test
-    if baseline is None:
-        return None
+def versus_baseline(record: SweepRecord, name: str) -> str:
+    """`baseline 0.400, gain +0.180 (95% interval ...)`; empty without a test of the baseline.
+
+    If the baseline's configuration won, the baseline is its first training, and the gain is only a difference.
+    """
+    tested, baseline, gain = record.winner_test, record.baseline_test, record.gains.get(name)
+    if tested is None or baseline is None:
+        return ""
     unknown = f"{gain_in(name, tested[name], baseline[name]):+.3f} (interval not recorded; may be chance)"
-    return f"baseline {baseline[name]:.3f}, gain {record.gains.get(name) or unknown}"
+    if baseline_retrained(record):
+        return f"its first seed {baseline[name]:.3f}, difference {gain or unknown}"
+    return f"baseline {baseline[name]:.3f}, gain {gain or unknown}"
 
 
-def _simulated(record: SweepRecord) -> str:
+def answer(record: SweepRecord) -> dict[str, str]:
+    """The winner or, before it is chosen, the best trial so far, as entries: who, its score, and its values."""
+    winner, best = record.winning_trial, best_configuration(record)
+    if best is None:
+        return {}
+    if winner is not None:
+        entries = {"winner": name_configuration(winner, record), "validation": validation_score(record)}
+    else:
+        value = best.objective_value(record.objective)
+        entries = {"best so far": f"{name_configuration(best, record)}, {record.objective.name} {value:.4f}"}
+    values = join_values({name: value for name, (value, _) in winner_changes(record).items()})
+    return entries | {"values": f"{values}; else as the baseline" if values and record.started.baseline else values}
+
+
+def simulated(record: SweepRecord) -> str:
+    """What stands before the images, or the score, of a sweep on simulated galaxies; else empty."""
     return "SIMULATED " if record.simulated else ""
 
 

@@ -35,6 +35,7 @@ from galaxy_exp.records import (
     TrialResult,
     TrialState,
 )
+from galaxy_exp.wording import count
 
 __all__ = ["HistoryStep", "Step", "SweepRecord", "TrialRecord", "result_value", "violations"]
 
@@ -116,7 +117,9 @@ class TrialRecord:
     """Whether an order paused it, so that it continues only when no new trial may start."""
 
     def __repr__(self) -> str:
-        return f"TrialRecord(number={self.number}, {self.state_name}, {self.epochs} epochs, values={self.values})"
+        return (
+            f"TrialRecord(number={self.number}, {self.state_name}, {count(self.epochs, 'epoch')}, values={self.values})"
+        )
 
     @property
     def state(self) -> TrialState:
@@ -286,7 +289,7 @@ class SweepRecord:
     _ranking_lock: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
 
     def __repr__(self) -> str:
-        return f"SweepRecord({self.sweep_id!r}, {len(self.trials)} trials)"
+        return f"SweepRecord({self.sweep_id!r}, {count(len(self.trials), 'trial')})"
 
     def __post_init__(self) -> None:
         self.tracking_uri = self.started.tracking_uri

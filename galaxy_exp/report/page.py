@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from galaxy_exp.evaluation.conclusion import compare_with_baseline, name_configuration
+from galaxy_exp.evaluation.conclusion import baseline_retrained, compare_with_baseline, name_configuration
 from galaxy_exp.evaluation.confidence import Calibration
 from galaxy_exp.evaluation.metrics import RARE
 from galaxy_exp.report.html import render
@@ -112,7 +112,8 @@ def _key_figures(material: Material) -> dict[str, str]:
         found["accuracy, sealed test"] = score(test["accuracy"])
     if gain is not None:
         chance = "" if gain.is_clear else ", may be chance"
-        found[f"gain in macro-F1 over the baseline{chance}"] = signed(gain.difference)
+        what = "macro-F1 against its first seed" if baseline_retrained(record) else "gain in macro-F1 over the baseline"
+        found[f"{what}{chance}"] = signed(gain.difference)
     elif material.leader is not None and test is None:
         value = material.leader.objective_value(record.objective)
         found[f"best validation {metric_name(record.objective.name)}"] = score(value)

@@ -35,6 +35,7 @@ METRIC_NAMES = {name: METRIC_LABELS[name] for name in ("accuracy", "macro_f1", "
 """Of the metrics that every epoch has."""
 
 duration = wording.format_duration
+count = wording.count
 
 _CONTROL = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML does not allow in a document; pages are well-formed XML as well."""
@@ -53,11 +54,6 @@ def metric_name(name: str) -> str:
 def validation_name(name: str) -> str:
     """`val_macro_f1` as "validation macro-F1"; an unknown name is not changed."""
     return f"validation {metric_name(name)}" if name.startswith("val_") and metric_name(name) != name else name
-
-
-def count(number: int, noun: str) -> str:
-    """`1 trial`, `1,200 trials`."""
-    return f"{number:,} {noun if number == 1 else f'{noun}s'}"
 
 
 def score(value: float | None) -> str:

@@ -7,7 +7,16 @@ from typing import Any
 from urllib.parse import quote
 
 from galaxy_exp.data.prepared import PreparedData
-from galaxy_exp.evaluation.conclusion import compare_with_baseline, join_values, name_configuration, winner_changes
+from galaxy_exp.evaluation.conclusion import (
+    baseline_retrained,
+    compare_with_baseline,
+    join_values,
+    name_configuration,
+    score_with_interval,
+    scores_shown,
+    simulated,
+    winner_changes,
+)
 from galaxy_exp.evaluation.metrics import METRIC_LABELS
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.tracking import names
@@ -20,8 +29,6 @@ EXPERIMENT_NOTE = (
     "Sweeps of galaxy_exp, a run each, with their trials below; a sweep's page links its charts, report and model."
 )
 """The description of an experiment, of which the UI shows one line."""
-
-_SCORES = ("macro_f1", "accuracy", "balanced_accuracy")
 
 
 def describe_sweep(record: SweepRecord, data: PreparedData, experiment_id: str, run_id: str) -> str:
@@ -48,7 +55,7 @@ def describe_trial(trial: TrialRecord, record: SweepRecord) -> str:
     result, sentences = trial.result, [f"{_role(trial, record)}."]
     value = trial.objective_value(record.objective)
     if result is not None:
-        name = f"{_simulated(record)}`{record.objective.name}`"
+        name = f"{simulated(record)}`{record.objective.name}`"
         reached = "" if value is None else f"{name} {value:.4f} at epoch {result.best_epoch}; "
         sentences.append(f"{reached}{trial.state_name}: {result.reason}.")
     changed = _changed(trial, record)
@@ -64,8 +71,8 @@ def _what_it_is(record: SweepRecord, data: PreparedData) -> str:
 
 
 def _who_won(record: SweepRecord, winner: TrialRecord, test: Mapping[str, Any]) -> str:
-    scores = [_score(name, test, record) for name in _SCORES]
-    images = f"{test['n_images']} sealed {_simulated(record)}test images"
+    scores = [_score(name, test, record) for name in scores_shown(record)]
+    images = f"{test['n_images']} held-out {simulated(record)}test images"
     values = join_values({name: value for name, (value, _) in winner_changes(record).items()})
     differs = f" It differs from the baseline in {values}." if values and record.started.baseline else ""
     sentences = f"**Winner: {name_configuration(winner, record)}**.{differs} On {images}: {'; '.join(scores)}."
@@ -74,17 +81,13 @@ def _who_won(record: SweepRecord, winner: TrialRecord, test: Mapping[str, Any]) 
 
 
 def _score(name: str, test: Mapping[str, Any], record: SweepRecord) -> str:
-    ends, baseline, gain = test.get("intervals", {}).get(name), record.baseline_test, record.gains.get(name)
-    text = f"{METRIC_LABELS[name]} **{test[name]:.3f}**" + (
-        f" (95% interval {ends[0]:.3f} to {ends[1]:.3f})" if ends else ""
-    )
+    baseline, gain = record.baseline_test, record.gains.get(name)
+    value, _, interval = score_with_interval(name, test).partition(" ")
+    text = f"{METRIC_LABELS[name]} **{value}** {interval}".rstrip()
     if baseline is None:
         return text
-    return f"{text}, the baseline {baseline[name]:.3f}" + (f", gain {gain}" if gain else "")
-
-
-def _simulated(record: SweepRecord) -> str:
-    return "SIMULATED " if record.simulated else ""
+    whose, word = ("its first seed", "difference") if baseline_retrained(record) else ("the baseline", "gain")
+    return f"{text}, {whose} {baseline[name]:.3f}" + (f", {word} {gain}" if gain else "")
 
 
 def _what_was_registered(record: SweepRecord) -> str:

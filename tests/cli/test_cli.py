@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import re
 import subprocess
 import sys
 
@@ -105,7 +104,16 @@ class TestAfterASweep:
     def test_the_summary_is_on_stdout_and_progress_on_stderr(self, finished):
         output, log = finished.output.stdout, finished.output.stderr
         assert "objective is val_macro_f1" in output
-        assert re.search(r"winner: (configuration of )?trial \d", output)
+        (shown,) = json.loads(finished.run("show", "--format", "json").stdout)
+        retrains = {
+            row["trial"]: row["retrains"] for row in json.loads(finished.run("trials", "--format", "json").stdout)
+        }
+        number, again = shown["winner"], retrains[shown["winner"]]
+        baseline = ", the baseline" if 0 in (number, again) else ""
+        name = f"trial {number}{baseline}"
+        if again is not None:
+            name = f"configuration of trial {again}{baseline}, retrained as {number}"
+        assert f"winner: {name}, " in " ".join(output.split())
         assert "SIMULATED images the sweep never saw" in output
         assert "registered: tiny-model version 1 as champion" in output
         assert "galaxy-exp ui  " in output
@@ -251,7 +259,8 @@ def test_an_unreadable_journal_is_listed_with_the_reason(project):
     (folder / "journal.jsonl").write_text("")
     (row,) = json.loads(project.run("list", "--format", "json").stdout)
     assert row["sweep"] == "torn"
-    assert row["state"].startswith("unreadable: ")
+    assert row["state"] == "unreadable"
+    assert "journal" in row["reason"]
 
 
 def test_a_journal_with_a_configuration_of_another_release_does_not_hide_the_others(project, make_record):
@@ -261,7 +270,8 @@ def test_a_journal_with_a_configuration_of_another_release_does_not_hide_the_oth
         folder.mkdir(parents=True)
         started = make_record().started.model_copy(update={"sweep_id": name, "config": {**config, **changes}})
         (folder / "journal.jsonl").write_text(started.model_dump_json() + "\n")
-    rows = {row["sweep"]: row["state"] for row in json.loads(project.run("list", "--format", "json").stdout)}
-    assert rows["old"].startswith("unreadable: journal of old: gone: unknown key")
-    assert "lost" not in rows["old"]
-    assert rows["good"] == "unfinished"
+    rows = {row["sweep"]: row for row in json.loads(project.run("list", "--format", "json").stdout)}
+    assert rows["old"]["state"] == "unreadable"
+    assert rows["old"]["reason"].startswith("journal of old: gone: unknown key")
+    assert "lost" not in rows["old"]["reason"]
+    assert rows["good"]["state"] == "interrupted"

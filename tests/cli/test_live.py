@@ -159,10 +159,10 @@ class TestFromPython:
     def test_a_notebook_has_one_table_that_is_replaced(self, events, capsys, monkeypatch):
         """The kernel is made up, since Jupyter is not installed with galaxy_exp."""
         shown = []
-        handle = types.SimpleNamespace(update=lambda page: shown.append(page.data))
+        handle = types.SimpleNamespace(update=lambda page: shown.append(page.html))
         kernel = types.SimpleNamespace(kernel=object())
-        as_html = lambda data: types.SimpleNamespace(data=data)  # noqa: E731
-        pages = types.SimpleNamespace(HTML=as_html, display=lambda page, display_id: handle)
+        pages = types.SimpleNamespace(display=lambda page, display_id: handle)
+        monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
         monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: kernel))
         monkeypatch.setitem(sys.modules, "IPython.display", pages)
         self.show(1, events)
@@ -177,3 +177,19 @@ class TestFromPython:
         assert "best so far: trial 0" in last
         self.show(2, events)
         assert "trial 0 epoch 1: val_macro_f1 0.1000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", [30, 60, 80, 160])
+def test_the_live_table_fits_and_cuts_no_word(make_record, width):
+    from rich.console import Console
+
+    from galaxy_exp.display import _trial_table
+
+    values = {f"hyperparameter_{number}": number for number in range(9)}
+    console = Console(width=width, force_terminal=False)
+    with console.capture() as shown:
+        console.print(_trial_table(make_record(TrialStarted(number=0, attempt=1), values=values), width))
+    text = shown.get()
+    assert max(map(len, text.splitlines())) <= width
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text
+    assert ("hyperparameter_0=0," in text) == (width >= 80)

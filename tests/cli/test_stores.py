@@ -9,7 +9,7 @@ from PIL import Image
 from galaxy_exp.cli.main import run_command
 from galaxy_exp.cli.sweep import next_steps
 from galaxy_exp.errors import GalaxyExpError
-from galaxy_exp.sweep_rows import describe_sweep
+from galaxy_exp.sweep_rows import SweepState, describe_sweep
 
 SECRET = "postgresql://me:hunter2@db.example/mlflow"
 
@@ -56,7 +56,7 @@ class TestPasswords:
         assert "hunter2" not in steps
 
     def test_are_not_shown_with_a_sweep(self, make_record):
-        assert "hunter2" not in str(describe_sweep(make_record(tracking_uri=SECRET)))
+        assert "hunter2" not in str(describe_sweep(make_record(tracking_uri=SECRET), SweepState.RUNNING))
 
     def test_are_not_told_by_ui(self, capsys):
         assert run_command(["ui", "--uri", "https://me:hunter2@mlflow.example"]) == 0

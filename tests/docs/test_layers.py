@@ -33,6 +33,7 @@ GROUND = {
 BASE = GROUND | {"folders", "checkpoint_file", "encoder_file", "config", "space"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{part: set() for part in GROUND},
+    "layout": {"wording"},
     "folders": {"errors"},
     "checkpoint_file": {"errors", "records", "folders"},
     "encoder_file": {"errors", "folders"},

@@ -55,9 +55,9 @@ def test_a_finished_sweep_says_who_won_and_what_became_of_the_model(writer, prep
     writer.apply(PromotionDecided(name="my galaxies", version=3, promoted=False, reason="not clearly better"))
     text = told(writer, prepared)
     assert "2 trials, objective" in text
-    assert "**Winner: trial 1**. It differs from the baseline in units=16, rate=0.00123. On 100 sealed test" in text
+    assert "**Winner: trial 1**. It differs from the baseline in units=16, rate=0.00123. On 100 held-out test" in text
     assert " test images: macro-F1 **0.500** (95% interval 0.400 to 0.610)" in text
-    assert "**The difference from the baseline, +0.200 macro-F1, may be chance: it has no interval.**" in text
+    assert "**The difference from the baseline, macro-F1 +0.200, may be chance: it has no interval.**" in text
     assert ", the baseline 0.300; accuracy **0.600**, the baseline 0.600;" in text
     assert "(#/experiments/7/runs/run-1/artifacts/report.html?" in text
     assert "[Model my galaxies, version 3](#/models/my%20galaxies/versions/3?" in text
