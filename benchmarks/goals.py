@@ -139,6 +139,7 @@ BENCHMARKS = {
     "benchmarks/precision.py": "float32 and bfloat16 with the same seeds: scores and time",
     "benchmarks/block_order.py": "where pooling stands in a block with batch normalisation: scores and time",
     "benchmarks/fuzz.py": "damaged sweep files and journals: each is read or refused in clear lines, nothing hangs",
+    "benchmarks/pretrained.py": "networks that start from an encoder, and from scratch, with few real labels",
     "benchmarks/sim_to_real.py": "trained on simulated galaxies alone, tested on a file of real ones",
 }
 
