@@ -47,9 +47,12 @@ def check_encoder(start: str, image_shape: tuple[int, int, int]) -> tuple[str, i
     height, width, channels = (*_input_size(encoder, image_shape), encoder.input_shape[-1])
     taken = f"images of {image_shape[0]}x{image_shape[1]} pixels"
     try:
-        shape = encoder(keras.KerasTensor((None, height, width, channels))).shape
+        output = encoder(keras.KerasTensor((None, height, width, channels)))
     except Exception as error:  # its layers can raise anything
         raise ConfigError(f"start: {start} cannot take {taken}: {reason_of(error)}") from error
+    shape = getattr(output, "shape", None)
+    if shape is None:
+        raise ConfigError(f"start: {start}: its output is a {type(output).__name__}; expected one array")
     if not all(shape[1:]) or min(shape[1:]) < 1:
         raise ConfigError(f"start: {start} cannot take {taken}: its output is {shape}; expected sizes of at least 1")
     return identity, len(shape)
@@ -82,7 +85,8 @@ def load_encoder(start: str, identity: str | None = None, stored: Path | None = 
 
 def _use_global_precision(path: Path, encoder: keras.Model) -> None:
     policy = keras.config.dtype_policy()
-    layers = [each for each in encoder._flatten_layers(include_self=False) if not isinstance(each, keras.Model)]
+    without_policy = (keras.Model, keras.layers.InputLayer)
+    layers = [each for each in encoder._flatten_layers(include_self=False) if not isinstance(each, without_policy)]
     if any(layer.dtype_policy.name != "float32" for layer in layers):
         return
     for layer in layers:

@@ -215,7 +215,7 @@ def test_a_frozen_body_stays_as_it_is(folder):
 def test_a_frozen_body_computes_as_in_inference_while_the_head_is_trained(folder, name):
     dropping = keras.Sequential([keras.Input(SHAPE), *a_map().layers, keras.layers.Dropout(0.5)])
     if name == "functional.keras":
-        dropping = keras.Model(dropping.inputs, dropping.outputs)
+        dropping = keras.Model(dropping.inputs[0], dropping.outputs[0])
     dropping.save(folder / name)
     hypermodel = GalaxyCNN(SHAPE, 3, [name])
     outputs = {}
