@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shutil
 import sys
 import zipfile
 import zlib
@@ -30,8 +32,10 @@ __all__ = [
     "file_sha256",
     "find_encoder",
     "is_description",
+    "is_identity",
     "pack_encoder",
     "read_card",
+    "store_encoder",
 ]
 
 SCRATCH, PRETRAINED = "scratch", "pretrained"
@@ -41,7 +45,7 @@ SIMULATED = "SIMULATED galaxies"
 """`trained_on` in the card of an encoder that was trained on simulated galaxies alone."""
 
 PACKAGED = Path(__file__).parent / "hypermodel" / "pretrained.keras"
-"""The encoder that `pretrained` means. Its card has the command that made it."""
+"""The encoder that `pretrained` means. Its card has the facts of its training."""
 
 _CARD = "card.json"
 _LARGEST_CARD, _LARGEST_CONFIG = 2**20, 2**24
@@ -55,31 +59,74 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 _EXPECTED = f"expected {SCRATCH}, {PRETRAINED} or a .keras file"
 _SHOWN = 16
 """Digits of the digest by which a sweep knows an encoder."""
+_IDENTITY = re.compile(rf"(?:.*, )?sha256 [0-9a-f]{{{_SHOWN}}}")
 
 
-def find_encoder(start: str) -> Path:
+def find_encoder(start: str, identity: str | None = None, stored: Path | None = None) -> Path:
     """The file that a value of `start` means: in the current folder, else in a folder from which modules are imported.
 
     The latter have the folder of the sweep's driver also in a worker that runs elsewhere.
 
+    Args:
+        identity: what `describe_encoder` returned when the sweep began; None: any file. Only the digest in it counts.
+        stored: the folder of the sweep's copies, where a file with this identity is looked for first.
+
     Raises:
-        ConfigError: there is none; one line.
+        ConfigError: there is none, or only another one than the sweep began with; one line.
     """
-    if start == PRETRAINED:
-        return PACKAGED
-    if not start.endswith(".keras"):
+    if start != PRETRAINED and not start.endswith(".keras"):
         raise ConfigError(f"start: {start!r} was found; {_EXPECTED}")
-    found = next((path for folder in ("", *sys.path) if (path := Path(folder, start)).is_file()), None)
-    if found is None:
+    places = [PACKAGED] if start == PRETRAINED else [Path(folder, start) for folder in ("", *sys.path)]
+    if stored is not None and identity is not None:
+        places.insert(0, _stored_file(identity, stored))
+    found = [path for path in places if path.is_file()]
+    if not found:
         raise ConfigError(f"start: {start}: no such file in {Path.cwd()}; {_EXPECTED}")
-    return found
+    if identity is None:
+        return found[0]
+    equal = next((path for path in found if _digest_in(_short_digest(path)) == _digest_in(identity)), None)
+    if equal is None:
+        raise ConfigError(
+            f"start: {found[0]} is another file than the sweep began with: {_short_digest(found[0])}; "
+            f"expected {identity}"
+        )
+    return equal
+
+
+def store_encoder(start: str, identity: str, stored: Path) -> None:
+    """Copies an encoder into the folder of a sweep's copies, unless it is there.
+
+    Raises:
+        ConfigError: see `find_encoder`.
+    """
+    found, file = find_encoder(start, identity, stored), _stored_file(identity, stored)
+    if found != file:
+        write_atomically(file, lambda target: shutil.copyfile(found, target))
+
+
+def is_identity(value: object) -> bool:
+    """Whether it is what `describe_encoder` returns."""
+    return isinstance(value, str) and _IDENTITY.fullmatch(value) is not None
+
+
+def _digest_in(identity: str) -> str:
+    return identity.rpartition(" ")[2]
+
+
+def _stored_file(identity: str, stored: Path) -> Path:
+    return stored / f"{_digest_in(identity)}.keras"
 
 
 def describe_encoder(path: Path) -> str:
     """`SIMULATED galaxies, sha256 0123456789abcdef`: what it was trained on, if its card says so, and its digest."""
     trained_on = read_card(path).get("trained_on")
-    digest = f"sha256 {file_sha256(path)[:_SHOWN]}"
+    digest = _short_digest(path)
     return f"{trained_on}, {digest}" if trained_on else digest
+
+
+def _short_digest(path: Path) -> str:
+    """`sha256 0123456789abcdef` of a file."""
+    return f"sha256 {file_sha256(path)[:_SHOWN]}"
 
 
 def describe_start(values: Mapping[str, Any]) -> str | None:
@@ -91,7 +138,9 @@ def describe_start(values: Mapping[str, Any]) -> str | None:
     Returns:
         None if it is not among them that an encoder was used.
     """
-    return f"{values['start']} ({values['encoder']})" if "start" in values and "encoder" in values else None
+    return (
+        f"{values['start']} ({values['encoder']})" if "start" in values and is_identity(values.get("encoder")) else None
+    )
 
 
 def file_sha256(path: Path) -> str:

@@ -11,6 +11,7 @@
         journal.jsonl              all events of the sweep
         orders/                    orders to the running sweep, until they are answered
         hypermodel.pkl             a hypermodel that was passed from Python and cannot be imported
+        encoders/<digest>.keras    copies of the encoders that its networks start from
         trials/0003/               a trial's model, predictions and figures
         trials/.0003-2/            files of its second attempt, until the trial has ended
         checkpoints/0003-2-00017.npz   the state of its second attempt after epoch 17, from which it can continue
@@ -176,6 +177,11 @@ class SweepFolder:
     def orders(self) -> Path:
         """The folder of `journal.orders.OrderFolder`, which may not exist."""
         return self.path / "orders"
+
+    @property
+    def encoders(self) -> Path:
+        """The folder of the copies of encoders, which may not exist."""
+        return self.path / "encoders"
 
     def trial(self, number: int) -> Path:
         """The folder of one trial, which may not exist yet."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.config.reading import FlagValue, as_journaled
+from galaxy_exp.encoder_file import SCRATCH, is_identity, store_encoder
 from galaxy_exp.environment import describe_software, user_import_paths
 from galaxy_exp.errors import BadInputError, ConfigError, DataError, EngineError, JournalError
 from galaxy_exp.folders import ProjectFolder, SweepFolder
@@ -21,7 +22,7 @@ from galaxy_exp.journal.journal import is_running, read_record
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.journal.resume_changes import find_change
 from galaxy_exp.quiet import import_keras_quietly
-from galaxy_exp.records import DATA_GONE, Evidence, HyperparameterValue, SplitFiles
+from galaxy_exp.records import BUILT_IN_HYPERMODEL, DATA_GONE, Evidence, HyperparameterValue, SplitFiles
 from galaxy_exp.redaction import hide_password, remember_address
 from galaxy_exp.search_methods import STOPPING
 
@@ -37,10 +38,12 @@ __all__ = [
     "SweepImages",
     "check_names",
     "complete_values",
+    "encoders_of",
     "find_unfinished",
     "prepare_resume",
     "prepare_sweep",
     "restore_data",
+    "store_encoders",
     "store_user_objects",
 ]
 
@@ -115,6 +118,8 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     space = build_space(hypermodel, config.space, declared)
     check_search(config.search, space, config.training.epochs)
     config = _without_pausing(config, hypermodel, say)
+    for position, values in enumerate(config.search.enqueue):
+        _refuse_encoder(hypermodel, values, f"search.enqueue.{position}")
     enqueued = [
         complete_configuration(hypermodel, space, values, f"search.enqueue.{position}", declared)
         for position, values in enumerate(config.search.enqueue)
@@ -162,8 +167,9 @@ def complete_values(
     arrays = open_split(data.files)
     reference = locate_hypermodel(record.config.hypermodel, folder.path)
     images, labels, n_classes = arrays.train_images, arrays.train_labels, len(data.class_names)
-    hypermodel, declared = _discover(record.config, reference, images, labels, n_classes, say)
     space = SearchSpace.from_config(record.started.space)
+    hypermodel, declared = _discover(record.config, reference, images, labels, n_classes, say, encoders_of(space))
+    _refuse_encoder(hypermodel, stated, where)
     return complete_configuration(hypermodel, space, stated, where, declared)
 
 
@@ -174,21 +180,69 @@ def _discover(
     labels: NDArray[np.int64],
     n_classes: int,
     say: Say,
+    encoders: Mapping[str, str] | None = None,
 ) -> tuple[Any, SearchSpace]:
-    """The hypermodel, and the space that it declares in `build` and in `fit`, if it defines `fit`."""
+    """The hypermodel, and the space that it declares in `build` and in `fit`, if it defines `fit`.
+
+    Args:
+        encoders: those of a recorded sweep, whose files are not looked for again.
+    """
     from galaxy_exp.hypermodel import GalaxyCNN, discover_space, load_hypermodel
     from galaxy_exp.space.overrides import listed_texts
     from galaxy_exp.training.fit_probe import FitRehearsal
 
     hypermodel = load_hypermodel(reference, images.shape[1:], n_classes)
     if isinstance(hypermodel, GalaxyCNN) and "start" in config.space:
+        _refuse_encoder(hypermodel, config.space, "space")
         try:
-            hypermodel.offer(listed_texts(config.space["start"]))
+            if encoders is None:
+                hypermodel.offer(listed_texts(config.space["start"]))
+            else:
+                hypermodel.encoders = dict(encoders)
         except ConfigError as error:
             raise ConfigError([f"space.{problem}" for problem in error.problems]) from None
     rehearsal = FitRehearsal(config.hypermodel, images, labels, n_classes, config.training.epochs)
     with redirect_stdout(sys.stderr):  # keeps what a user's `build` prints out of JSON output
         return hypermodel, discover_space(hypermodel, name=config.hypermodel, probe_fit=rehearsal, note=say)
+
+
+def _refuse_encoder(hypermodel: Any, stated: Mapping[str, Any], where: str) -> None:
+    from galaxy_exp.hypermodel import GalaxyCNN
+
+    if isinstance(hypermodel, GalaxyCNN) and "encoder" in stated:
+        raise ConfigError(
+            f"{where}.encoder: the sweep itself records which file an encoder is; expected start: with its name"
+        )
+
+
+def encoders_of(space: SearchSpace) -> dict[str, str]:
+    """The identities of the encoders that networks of a recorded sweep start from, by the value of `start`."""
+    return {
+        str(each.conditions[0].values[0]): str(each.default)
+        for each in space.hyperparameters
+        if each.name == "encoder" and each.conditions and is_identity(each.default)
+    }
+
+
+def store_encoders(space_config: Mapping[str, Any], folder: SweepFolder) -> None:
+    """Copies the encoders of a sweep into its folder, unless they are there.
+
+    Args:
+        space_config: as `SweepStarted` has it.
+
+    Raises:
+        ConfigError: one line for each that is neither there nor where it was when the sweep began.
+    """
+    from galaxy_exp.space.search_space import SearchSpace
+
+    problems: list[str] = []
+    for start, identity in encoders_of(SearchSpace.from_config(space_config)).items():
+        try:
+            store_encoder(start, identity, folder.encoders)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
 
 
 @contextmanager
@@ -325,6 +379,8 @@ def _evidence(
     from galaxy_exp.execution.warm_start import collect_evidence, is_comparable
     from galaxy_exp.hypermodel.loading import is_same_hypermodel
 
+    is_of_starts = config.hypermodel == BUILT_IN_HYPERMODEL and "start" in space.names
+    implied: dict[str, HyperparameterValue] = {"start": SCRATCH} if is_of_starts else {}
     evidence: dict[str, list[Evidence]] = {}
     for reference in config.search.warm_starts:
         try:
@@ -334,7 +390,7 @@ def _evidence(
             raise ConfigError(f"search.warm_start: {error}") from None
         same = is_same_hypermodel(config.hypermodel, folder, project.sweep(sweep_id).path)
         comparable = same and is_comparable(earlier, config, data_digest, space)
-        found = collect_evidence(earlier, config, space.misfit, comparable=comparable)
+        found = collect_evidence(earlier, config, space.misfit, comparable=comparable, implied=implied)
         say(found.describe())
         evidence[earlier.sweep_id] = found.evidence
     return [known for each in evidence.values() for known in each]

@@ -13,13 +13,11 @@ from galaxy_exp.errors import ConfigError, JournalError
 from galaxy_exp.execution.observers import Observer
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.journal.journal import is_running, read_record
+from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.sweep import SweepResult, resume_sweep, run_sweep
 
-__all__ = ["EPOCHS", "IMAGES", "pretrain_encoder", "pretraining_sweep"]
-
-IMAGES, EPOCHS = 24000, 16
-"""Of the encoder that comes with the package."""
+__all__ = ["pretrain_encoder", "pretraining_sweep"]
 
 NETWORK: Mapping[str, Any] = {
     "n_blocks": 4,
@@ -37,6 +35,7 @@ NETWORK: Mapping[str, Any] = {
     "learning_rate": 2e-3,
     "batch_size": 64,
     "optimizer": "adam",
+    "weight_decay": 4e-3,
     "schedule": "cosine",
     "label_smoothing": 0.05,
     "class_weighting": "none",
@@ -44,6 +43,8 @@ NETWORK: Mapping[str, Any] = {
 """The network and its training, unless stated otherwise."""
 
 _NAME = "encoder"
+_WRITTEN = "encoder_written"
+"""An empty file in the folder of a sweep whose encoder was written."""
 
 Say = Callable[[str], None]
 
@@ -68,6 +69,7 @@ def pretraining_sweep(
     ]
     if problems:
         raise ConfigError(problems)
+    network = {**NETWORK, **({"body_rate": 1.0} if "start" in stated else {}), **stated}
     return parse_sweep(
         {
             "name": _NAME,
@@ -81,7 +83,7 @@ def pretraining_sweep(
                 },
                 "split": {"validation": 0.08, "test": 0.02, "seed": seed, "duplicates": "identical"},
             },
-            "space": {**NETWORK, **stated},
+            "space": network,
             "training": {"epochs": epochs, "deterministic": True},
             "search": {
                 "sampler": "random",
@@ -99,23 +101,34 @@ def pretraining_sweep(
 def pretrain_encoder(
     config: SweepConfig, path: Path, *, observers: Sequence[Observer] = (), say: Say = lambda _: None
 ) -> SweepResult:
-    """Runs the sweep, or continues an unfinished one of the same content, and writes the winner's body to `path`.
+    """Runs the sweep and writes the winner's body to `path`.
+
+    A sweep of the same content that was interrupted is continued; one that had ended when its encoder was not written
+    yet is not trained again.
 
     Raises:
         As `run_sweep`.
     """
-    unfinished = _find_unfinished(config)
-    if unfinished is None:
-        result = run_sweep(config, observers=observers, say=say, verbose=0)
-    else:
-        say(f"continuing {unfinished.sweep_id}, which was interrupted")
-        result = resume_sweep(unfinished.sweep_id, observers=observers, say=say, verbose=0)
+    result = _trained(config, observers, say)
     import_keras_quietly()
     from galaxy_exp.hypermodel.encoders import cut_encoder
 
     model = SweepFolder(result.folder).model(result.winner.number)
     cut_encoder(model, path, describe_pretraining(result))
+    (result.folder / _WRITTEN).touch()
     return result
+
+
+def _trained(config: SweepConfig, observers: Sequence[Observer], say: Say) -> SweepResult:
+    folder = _find_unwritten(config)
+    if folder is None:
+        return run_sweep(config, observers=observers, say=say, verbose=0)
+    record = read_record(folder.path)
+    if record.ended is not None:
+        say(f"{folder.sweep_id} is finished; only its encoder was not written")
+        return SweepResult(record, folder.path)
+    say(f"continuing {folder.sweep_id}, which was interrupted")
+    return resume_sweep(folder.sweep_id, observers=observers, say=say, verbose=0)
 
 
 def describe_pretraining(result: SweepResult) -> dict[str, Any]:
@@ -139,8 +152,8 @@ def describe_pretraining(result: SweepResult) -> dict[str, Any]:
     }
 
 
-def _find_unfinished(config: SweepConfig) -> SweepFolder | None:
-    """The newest unfinished sweep that would train the same."""
+def _find_unwritten(config: SweepConfig) -> SweepFolder | None:
+    """The newest sweep that trains the same and whose encoder was not written: it is unfinished, or has its model."""
     wanted = _comparable(config)
     for folder in reversed(ProjectFolder.default().sweeps()):
         if not folder.sweep_id.startswith(f"{_NAME}-"):
@@ -149,9 +162,16 @@ def _find_unfinished(config: SweepConfig) -> SweepFolder | None:
             record = read_record(folder.path)
         except JournalError:
             continue
-        if record.ended is None and not is_running(folder.path) and _comparable(record.config) == wanted:
+        if is_running(folder.path) or _comparable(record.config) != wanted:
+            continue
+        if record.ended is None or (record.ended.succeeded and _lacks_only_the_file(record, folder)):
             return folder
     return None
+
+
+def _lacks_only_the_file(record: SweepRecord, folder: SweepFolder) -> bool:
+    winner = record.winning_trial
+    return winner is not None and folder.model(winner.number).is_file() and not (folder.path / _WRITTEN).exists()
 
 
 def _comparable(config: SweepConfig) -> dict[str, Any]:

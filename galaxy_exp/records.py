@@ -17,6 +17,7 @@ __all__ = [
     "CANNOT_CONTINUE",
     "DATA_GONE",
     "DISK_FULL",
+    "ENCODER_GONE",
     "Constraint",
     "Decision",
     "Direction",
@@ -45,6 +46,9 @@ DISK_FULL = "no space left on the disk"
 
 DATA_GONE = "the prepared images are gone or damaged"
 """Prefix of the reason of a trial whose images could not be read; they are restored, and the trial is repeated."""
+
+ENCODER_GONE = "the encoder is gone or damaged"
+"""Prefix of the reason of a trial whose encoder could not be read; the sweep stops, and the trial did not fail."""
 
 CANNOT_CONTINUE = "; cannot continue: "
 """In the reason of a paused trial that left no checkpoint, before why."""
@@ -179,6 +183,8 @@ class TrialSpec:
     """The checkpoint with which this attempt begins; None: it begins with the first epoch."""
     first_epoch: int = 0
     """How many epochs that checkpoint has; 0 without one."""
+    encoders: Path | None = None
+    """The folder of the sweep's copies of encoders."""
 
 
 @dataclass(frozen=True, slots=True)

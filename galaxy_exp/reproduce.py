@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from galaxy_exp.environment import describe_software
+from galaxy_exp.encoder_file import find_encoder, is_identity
+from galaxy_exp.environment import add_import_paths, describe_software
 from galaxy_exp.errors import BadInputError, JournalError, SweepFailedError
 from galaxy_exp.execution.engine import LostWorker
 from galaxy_exp.execution.local_engine import LocalEngine
@@ -126,6 +127,7 @@ def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say | 
 
     Raises:
         BadInputError: there is no such trial.
+        ConfigError: the encoder that it started from is gone.
         DataError: the images have changed, or are gone.
         SweepFailedError: the training failed or its process died.
     """
@@ -133,6 +135,9 @@ def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say | 
     import_keras_quietly()
     say = say or say_nothing
     data = restore_data(record, say)
+    add_import_paths(record.started.import_paths)
+    if is_identity(identity := trial.values.get("encoder")):
+        find_encoder(str(trial.values["start"]), str(identity), folder.encoders)
     scratch = Path(tempfile.mkdtemp(prefix="galaxy_exp_reproduce_"))
     engine = LocalEngine([WorkerProcess(scratch / "worker.log")])
     try:

@@ -54,6 +54,7 @@ from galaxy_exp.preparation import (
     prepare_resume,
     prepare_sweep,
     restore_data,
+    store_encoders,
     store_user_objects,
 )
 from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly, say_nothing, warnings_unprinted
@@ -166,6 +167,7 @@ def _run_new(
         pool.start()  # the workers import TensorFlow while this process prepares
         check_names(config, say)
         started = prepare_sweep(config, project, folder.sweep_id, say)
+        store_encoders(started.space, folder)
         if source is not None:
             values = {key: config.model_dump(mode="json")[key] for key in stored}
             source = replace(source, settings=(*source.settings, *values.items()))
@@ -224,6 +226,7 @@ def _run_again(
         change = prepare_resume(record, file, overrides, flags, as_recorded, say)
         config = record.config if change is None else parse_sweep(change.config, "changed sweep file")
         add_import_paths(record.started.import_paths)
+        store_encoders(record.started.space, folder)
         known = None if change is not None and changes_workers(change.changes) else record.workers_chosen
         with _cleaning_up(folder) as at_end:
             pool = WorkerPool(config.execution, project.worker_log(folder.sweep_id), say, known)

@@ -22,7 +22,7 @@ encoders_command.add_command(convert_command)
 
 
 @encoders_command.command("pretrain")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FILE.keras")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FILE.keras", help="a new file")
 @click.option(
     "--images", default=24000, show_default=True, type=click.IntRange(60, 1_000_000), help="galaxies to simulate"
 )
@@ -44,7 +44,8 @@ def pretrain_command(
 
     `space: {start: FILE.keras}` of a sweep file starts from it. It is trained as a sweep of one trial, named encoder:
     in MLflow with its curve, in the registry as simulated-encoder with its card. After Ctrl-C, the same command
-    continues. The defaults are those of the encoder that comes with the package, `start: pretrained`.
+    continues. By default it is a network like the encoder that comes with the package, `start: pretrained`, with as
+    many images and epochs, but with other galaxies and other weights.
 
     \b
     galaxy-exp encoders pretrain -o wide.keras --images 50000 --set space.filters_1=64
@@ -58,6 +59,8 @@ def pretrain_command(
         raise BadInputError(f"--output {output}: expected a name ending in .keras")
     if not output.parent.is_dir():
         raise BadInputError(f"--output {output}: no such folder: {output.parent}")
+    if output.exists():
+        raise BadInputError(f"{output}: exists already; expected a new name")
     config = pretraining_sweep(images, epochs, seed, image_size, settings)
     with open_display(quiet) as display:
         result = pretrain_encoder(config, output, observers=[display], say=display.say)

@@ -18,7 +18,16 @@ from galaxy_exp.execution.trials import NewTrial, TrialSource
 from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialProposed, TrialStarted, WorkerLost
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.records import DATA_GONE, DISK_FULL, Decision, EpochReport, TrialResult, TrialSpec, TrialState
+from galaxy_exp.records import (
+    DATA_GONE,
+    DISK_FULL,
+    ENCODER_GONE,
+    Decision,
+    EpochReport,
+    TrialResult,
+    TrialSpec,
+    TrialState,
+)
 from galaxy_exp.search.proposer import continued_trial, epochs_of
 from galaxy_exp.search.schedulers import Scheduler
 from galaxy_exp.seeding import derive_seed
@@ -292,6 +301,8 @@ class SweepLoop:
             return
         if result.reason == DISK_FULL:  # not a failure of the trial, which is trained again once there is space
             raise EngineError(f"trial {result.number} cannot write its files: {DISK_FULL}; make some")
+        if result.reason.startswith(ENCODER_GONE):  # resuming the sweep copies it again, or raises
+            raise EngineError(f"trial {result.number}: {result.reason}")
         if result.reason.startswith(DATA_GONE):  # `make_spec` restores the images, or raises, for the next attempt
             self._recover(LostWorker(result.number, result.attempt, result.reason))
             return

@@ -202,6 +202,7 @@ def trial_spec(
         keeps_last=trial.retrains is None,
         resume_from=folder.checkpoint(checkpoint_after(start[-1])) if start else None,
         first_epoch=len(start),
+        encoders=folder.encoders,
     )
 
 

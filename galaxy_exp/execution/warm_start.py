@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from galaxy_exp.config import SweepConfig
@@ -60,6 +60,7 @@ def collect_evidence(
     misfit: Callable[[dict[str, HyperparameterValue]], str | None],
     *,
     comparable: bool,
+    implied: Mapping[str, HyperparameterValue] | None = None,
 ) -> WarmStart:
     """The finished trials of an earlier sweep whose configurations are possible in the new one.
 
@@ -67,6 +68,7 @@ def collect_evidence(
         config: of the new sweep.
         misfit: returns why a configuration is not in the new sweep's space, None if it is.
         comparable: see `is_comparable`.
+        implied: the values of hyperparameters that the earlier sweep may not have had.
 
     Raises:
         ConfigError: the earlier sweep has another objective, or no trial with a score in the new sweep's space.
@@ -81,12 +83,13 @@ def collect_evidence(
     left_out: Counter[str] = Counter()
     for number in earlier.end_order:
         trial = earlier.trials[number]
-        reason = "its worker was lost" if trial.state is TrialState.LOST else misfit(trial.values)
+        values = {**(implied or {}), **trial.values}
+        reason = "its worker was lost" if trial.state is TrialState.LOST else misfit(values)
         if reason is not None:
             left_out[reason] += 1
             continue
         outcome = outcome_of(trial, config.search.objectives, config.search.constraint_records)
-        evidence.append(Evidence(dict(trial.values), outcome, earlier.sweep_id, comparable))
+        evidence.append(Evidence(values, outcome, earlier.sweep_id, comparable))
     if all(known.outcome.values is None for known in evidence):
         ended = f"{len(earlier.end_order)} finished trials, none with a score in this sweep's space"
         raise ConfigError("; ".join([f"search.warm_start: {earlier.sweep_id} has {ended}", *_reasons(left_out)]))

@@ -32,64 +32,119 @@ _IN_FLOAT32 = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.
 """Layers on raw values, which bfloat16 would round to 8 bits."""
 
 
-def check_encoder(start: str, image_shape: tuple[int, int, int]) -> str:
-    """Checks that a network can start from this encoder, and returns its identity, see `describe_encoder`.
+def check_encoder(start: str, image_shape: tuple[int, int, int]) -> tuple[str, int]:
+    """Checks that a network for such images can start from this encoder.
+
+    Returns:
+        Its identity, see `describe_encoder`, and the number of dimensions of its output: 2 of features, 4 of a map.
 
     Raises:
-        ConfigError: it cannot; one line.
+        ConfigError: no network can; one line.
     """
+    identity = describe_encoder(find_encoder(start))
     encoder = load_encoder(start)
     _needs_grey_repeated(start, encoder, image_shape)
-    return describe_encoder(find_encoder(start))
+    height, width, channels = (*_input_size(encoder, image_shape), encoder.input_shape[-1])
+    taken = f"images of {image_shape[0]}x{image_shape[1]} pixels"
+    try:
+        output = encoder(keras.KerasTensor((None, height, width, channels)))
+    except Exception as error:  # its layers can raise anything
+        raise ConfigError(f"start: {start} cannot take {taken}: {reason_of(error)}") from error
+    shape = getattr(output, "shape", None)
+    if shape is None:
+        raise ConfigError(f"start: {start}: its output is a {type(output).__name__}; expected one array")
+    if not all(shape[1:]) or min(shape[1:]) < 1:
+        raise ConfigError(f"start: {start} cannot take {taken}: its output is {shape}; expected sizes of at least 1")
+    return identity, len(shape)
 
 
-def load_encoder(start: str, identity: str | None = None) -> keras.Model:
-    """The model of a file, in the global precision, named "encoder"; nothing in the file is executed.
+def load_encoder(start: str, identity: str | None = None, stored: Path | None = None) -> keras.Model:
+    """The model of a file, named "encoder"; nothing in the file is executed.
+
+    A model whose layers are all in float32, as Keras saves one by default, computes in the global precision, but for
+    layers on raw values. If any layer has another precision, its author chose them all, and they stay.
 
     Args:
         start: `pretrained`, or the name of a `.keras` file.
-        identity: what `describe_encoder` has to return for the file; None: anything.
+        identity, stored: see `find_encoder`.
 
     Raises:
         ConfigError: one line: there is no such file, it is another one than expected, it is no Keras model, or no model
             from images (n, height, width, channels) to a map (n, height, width, channels) or features (n, channels).
     """
-    path = find_encoder(start)
-    found = describe_encoder(path)
-    if identity is not None and found != identity:
-        raise ConfigError(f"start: {path} is another file than the sweep began with: {found}; expected {identity}")
+    path = find_encoder(start, identity, stored)
     check_classes(path)
     try:
         encoder = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # a damaged file can raise anything
         raise ConfigError(f"start: {path}: no Keras model that loads in safe mode: {reason_of(error)}") from error
     _check_shapes(path, encoder)
-    policy = keras.config.dtype_policy()
-    for layer in encoder._flatten_layers(include_self=False):
-        if not isinstance(layer, (*_IN_FLOAT32, keras.Model)):
-            layer.dtype_policy = policy
+    _use_global_precision(path, encoder)
     encoder.name = ENCODER_LAYER
     return encoder
 
 
+def _use_global_precision(path: Path, encoder: keras.Model) -> None:
+    policy = keras.config.dtype_policy()
+    without_policy = (keras.Model, keras.layers.InputLayer)
+    layers = [each for each in encoder._flatten_layers(include_self=False) if not isinstance(each, without_policy)]
+    if any(layer.dtype_policy.name != "float32" for layer in layers):
+        return
+    for layer in layers:
+        if isinstance(layer, _IN_FLOAT32) or policy.name == "float32":
+            continue
+        try:
+            layer.dtype_policy = policy
+        except Exception as error:  # a layer can raise anything
+            problem = f"start: {path}: its layer {layer.name} does not compute in {policy.name}: {reason_of(error)}"
+            raise ConfigError(problem) from error
+
+
 def encoder_layers(
-    start: str, identity: str | None, image_shape: tuple[int, int, int], *, trainable: bool
+    start: str,
+    identity: str | None,
+    image_shape: tuple[int, int, int],
+    *,
+    trainable: bool,
+    stored: Path | None = None,
 ) -> Iterator[keras.layers.Layer]:
     """The layers from images of any dtype, values from 0 to 255, to the encoder's output.
 
     Images of another size are resized to that of the encoder; one channel is repeated if it takes three.
+
+    Args:
+        trainable: False: the encoder is frozen, and its dropout and random layers do nothing, as in inference. True:
+            layers that its file has frozen stay so.
+        identity, stored: see `find_encoder`.
     """
-    encoder = load_encoder(start, identity)
-    encoder.trainable = trainable
+    encoder = load_encoder(start, identity, stored)
+    if not trainable:
+        _freeze(encoder)
     yield keras.layers.Rescaling(1.0, dtype="float32", name="as_float32")
     if _needs_grey_repeated(start, encoder, image_shape):
         grey = keras.Input(image_shape, name="grey")
         colours = keras.layers.Concatenate(dtype="float32", name="repeat")([grey] * 3)
         yield keras.Model(grey, colours, name="grey_to_colours")
-    height, width = encoder.input_shape[1:3]
-    if height is not None and width is not None and (height, width) != image_shape[:2]:
-        yield keras.layers.Resizing(height, width, dtype="float32", name="encoder_size")
+    size = _input_size(encoder, image_shape)
+    if size != image_shape[:2]:
+        yield keras.layers.Resizing(*size, dtype="float32", name="encoder_size")
     yield encoder
+
+
+def _freeze(encoder: keras.Model) -> None:
+    encoder.trainable = False
+    call = encoder.call
+
+    def call_in_inference(inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        return call(inputs, training=False, mask=mask)
+
+    encoder.call = call_in_inference
+
+
+def _input_size(encoder: keras.Model, image_shape: tuple[int, int, int]) -> tuple[int, int]:
+    """(height, width) of the images that it gets: its own, and that of the images where it has none."""
+    height, width = encoder.input_shape[1:3]
+    return height or image_shape[0], width or image_shape[1]
 
 
 def write_encoder(encoder: keras.Model, path: Path, card: Mapping[str, Any]) -> None:
@@ -118,9 +173,9 @@ def cut_encoder(model_file: Path, path: Path, card: Mapping[str, Any]) -> None:
     model = keras.saving.load_model(model_file, compile=False, safe_mode=True)
     names = [layer.name for layer in model.layers]
     body = model.layers[: names.index(HEAD_BEGINS)]
-    write_encoder(
-        keras.Sequential([keras.Input(model.input_shape[1:], name="images"), *body], name=ENCODER_LAYER), path, card
-    )
+    encoder = keras.Sequential([keras.Input(model.input_shape[1:], name="images"), *body], name=ENCODER_LAYER)
+    encoder.trainable = True  # one that was frozen here may be trained where it is used
+    write_encoder(encoder, path, card)
 
 
 def _check_shapes(path: Path, encoder: Any) -> None:

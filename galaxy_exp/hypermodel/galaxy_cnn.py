@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -48,45 +49,58 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
     limits: Mapping[str, tuple[float, float]] = LIMITS
     """How far a sweep file may widen a hyperparameter."""
 
-    hints: Mapping[str, str] = dict.fromkeys(
-        ("start", "encoder", "body_rate"), "expected space.start too, with what networks start from"
-    )
+    hints: Mapping[str, str] = {
+        "start": "expected space.start, with what networks start from",
+        "encoder": "expected space.start instead, with what networks start from",
+        "body_rate": "expected space.start too, with what networks start from",
+    }
     """By the hyperparameters that are declared where `starts` are stated alone."""
+
+    # of the class too: instances and subclasses that an earlier release pickled have none of their own
+    encoders: dict[str, str] | None = None
+    """The identity of each encoder in `starts`; None without `starts`."""
+
+    features: frozenset[str] = frozenset()
+    """Those of `starts` whose encoder gives features, so that `head` has no effect."""
+
+    stored_encoders: Path | None = None
+    """The folder of the sweep's copies of encoders."""
 
     def __init__(self, image_shape: Sequence[int], n_classes: int, starts: Sequence[str] = ()) -> None:
         super().__init__(name="galaxy_cnn")
         height, width, channels = image_shape
         self.image_shape = (height, width, channels)
         self.n_classes = n_classes
-        self.encoders: dict[str, str] | None = None
         if starts:
             self.offer(starts)
 
     def offer(self, starts: Sequence[str]) -> None:
         """Makes `start` a hyperparameter with these values; see the constructor."""
         encoders: dict[str, str] = {}
+        features: list[str] = []
         problems: list[str] = []
         for start in dict.fromkeys(starts):
             try:
                 if start != SCRATCH:
-                    encoders[start] = check_encoder(start, self.image_shape)
+                    encoders[start], n_dimensions = check_encoder(start, self.image_shape)
+                    features += [start] if n_dimensions == 2 else []
             except ConfigError as error:
                 problems += error.problems
         if problems:
             raise ConfigError(problems)
-        self.encoders = encoders
+        self.encoders, self.features = encoders, frozenset(features)
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         """Declares the whole space in `hp`."""
-        declare_hyperparameters(hp, self.encoders)
+        declare_hyperparameters(hp, self.encoders, self.features)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Sequential:
         """The compiled network for the values in `hp`: uint8 images in, float32 probabilities out.
 
         Reports `loss`, `accuracy` and `macro_f1`. XLA is off except on JAX, which computes nothing fast without.
         """
-        values = declare_hyperparameters(hp, self.encoders)
-        model = build_network(values, self.image_shape, self.n_classes)
+        values = declare_hyperparameters(hp, self.encoders, self.features)
+        model = build_network(values, self.image_shape, self.n_classes, self.stored_encoders)
         optimizer = build_optimizer(values)
         if values.body_rate not in (None, 1.0):
             optimizer.scale_rate(model.get_layer(ENCODER_LAYER).trainable_variables, values.body_rate)
@@ -121,7 +135,7 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
             seed: of the order of the images; None draws one from Python's generator.
             kwargs: further arguments of `keras.Model.fit`.
         """
-        values = declare_hyperparameters(hp, self.encoders)
+        values = declare_hyperparameters(hp, self.encoders, self.features)
         weights = class_weights(y, self.n_classes, values.class_weighting)
         balanced = values.class_weighting == "sampling"
         order_seed = random.getrandbits(32) if seed is None else seed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -25,7 +26,9 @@ the true ones; with 3,000 images that is ten epochs in which validation means no
 ImageShape = tuple[int, int, int]
 
 
-def build_network(values: NetworkValues, image_shape: ImageShape, n_classes: int) -> keras.Sequential:
+def build_network(
+    values: NetworkValues, image_shape: ImageShape, n_classes: int, stored_encoders: Path | None = None
+) -> keras.Sequential:
     """The uncompiled network: uint8 images (n, *image_shape) in, float32 probabilities (n, n_classes) out.
 
     Rescaling to 0..1 and the softmax compute in float32 whatever the precision, the layers between in the
@@ -34,7 +37,7 @@ def build_network(values: NetworkValues, image_shape: ImageShape, n_classes: int
     layers = [
         keras.Input(image_shape, dtype="uint8", name="images"),
         *_augmentation_layers(values),
-        *_body_layers(values, image_shape),
+        *_body_layers(values, image_shape, stored_encoders),
     ]
     gives_features = values.start != SCRATCH and len(layers[-1].output_shape) == 2
     layers += [
@@ -80,9 +83,11 @@ def _augmentation_layers(values: NetworkValues) -> list[keras.layers.Layer]:
     return [make(name="augmentation") for make in makers[values.augmentation]]
 
 
-def _body_layers(values: NetworkValues, image_shape: ImageShape) -> Iterator[keras.layers.Layer]:
+def _body_layers(values: NetworkValues, image_shape: ImageShape, stored: Path | None) -> Iterator[keras.layers.Layer]:
     if values.start != SCRATCH:
-        yield from encoder_layers(values.start, values.encoder, image_shape, trainable=not values.is_frozen)
+        yield from encoder_layers(
+            values.start, values.encoder, image_shape, trainable=not values.is_frozen, stored=stored
+        )
         return
     yield keras.layers.Rescaling(1.0 / 255.0, dtype="float32", name="rescaling")
     yield from _convolution_layers(values, image_shape)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -46,7 +47,7 @@ Augmentation = Literal["none", "flips", "flips+rotations", "flips+rotations+shif
 @dataclass(frozen=True, slots=True)
 class NetworkValues:
     """One point of the space. A conditional hyperparameter that is not active is None: so are those of the body,
-    `n_blocks` to `batch_norm`, of a network that starts from an encoder."""
+    `n_blocks` to `batch_norm`, of a network that starts from an encoder, and `head` if the encoder gives features."""
 
     n_blocks: int
     convs_per_block: int | None
@@ -56,7 +57,7 @@ class NetworkValues:
     kernel_size: int
     batch_norm: bool
     dropout_1: float
-    head: Literal["flatten", "gap"]
+    head: Literal["flatten", "gap"] | None
     dense_width: int
     dropout_2: float
     augmentation: Augmentation
@@ -81,7 +82,7 @@ class NetworkValues:
 
 
 def declare_hyperparameters(
-    hp: keras_tuner.HyperParameters, encoders: Mapping[str, str] | None = None
+    hp: keras_tuner.HyperParameters, encoders: Mapping[str, str] | None = None, features: Collection[str] = ()
 ) -> NetworkValues:
     """Declares every hyperparameter and returns their values in `hp`.
 
@@ -92,13 +93,17 @@ def declare_hyperparameters(
     Args:
         encoders: the values of `start` but `scratch`, with the identity of each encoder; None: `start` is not declared,
             unless it is in `hp` already.
+        features: those of `encoders` that give features, with which `head` has no effect.
     """
     if any(entry.name == "start" for entry in hp.space):
         encoders = {entry.conditions[0].values[0]: entry.value for entry in hp.space if entry.name == "encoder"}
+        heads = [entry.conditions[0].values for entry in hp.space if entry.name == "head" and entry.conditions]
+        features = encoders.keys() - set(heads[0]) if heads else ()
     if encoders is None:
         network = {**_declare_body(hp), **_declare_head(hp)}
     else:
-        network = {**_declare_start(hp, encoders), **_declare_head(hp)}
+        maps = [SCRATCH, *(start for start in encoders if start not in features)]
+        network = {**_declare_start(hp, encoders), **_declare_head(hp, maps if features else None)}
     training = _declare_training(hp)
     return NetworkValues(**network, **training)
 
@@ -130,10 +135,11 @@ def _declare_body(hp: keras_tuner.HyperParameters) -> dict[str, Any]:
     return values
 
 
-def _declare_head(hp: keras_tuner.HyperParameters) -> dict[str, Any]:
+def _declare_head(hp: keras_tuner.HyperParameters, maps: list[str] | None = None) -> dict[str, Any]:
     values: dict[str, Any] = {}
     values["dropout_1"] = hp.Float("dropout_1", 0.0, 0.6, step=0.05, default=0.25)
-    values["head"] = hp.Choice("head", ["flatten", "gap"], default="flatten")
+    with hp.conditional_scope("start", maps) if maps else nullcontext():
+        values["head"] = hp.Choice("head", ["flatten", "gap"], default="flatten")
     values["dense_width"] = hp.Choice("dense_width", [0, 64, 128, 256, 512], default=128)
     values["dropout_2"] = hp.Float("dropout_2", 0.0, 0.7, step=0.05, default=0.5)
     return values

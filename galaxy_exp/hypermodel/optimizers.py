@@ -98,7 +98,15 @@ class FusedAdam(_FusedAdamStep):
 
 @keras.saving.register_keras_serializable("galaxy_exp")
 class FusedAdamW(_FusedAdamStep, keras.optimizers.AdamW):  # type: ignore[misc]
-    """`keras.optimizers.AdamW`."""
+    """`keras.optimizers.AdamW`; the rate of a variable scales its weight decay too."""
+
+    def _apply_weight_decay(self, variables: Iterable[Any]) -> None:
+        if not self._body or self.weight_decay is None:
+            super()._apply_weight_decay(variables)
+            return
+        for variable in filter(self._use_weight_decay, variables):
+            rate = self._rate_of(variable, keras.ops.cast(self.learning_rate, variable.dtype))
+            variable.assign(variable - variable * keras.ops.cast(self.weight_decay, variable.dtype) * rate)
 
 
 @keras.saving.register_keras_serializable("galaxy_exp")

@@ -17,6 +17,7 @@ from galaxy_exp.records import (
     CANNOT_CONTINUE,
     DATA_GONE,
     DISK_FULL,
+    ENCODER_GONE,
     Decision,
     EpochReport,
     TrialResult,
@@ -244,10 +245,10 @@ def _traceback_of(failure: BaseException) -> str:
 
 
 def failure_reason(error: Exception) -> str:
-    """One line: what diverged, `DISK_FULL`, `DATA_GONE` and why, "out of memory", or the exception's reason."""
+    """One line: what diverged, `DISK_FULL`, `DATA_GONE` or `ENCODER_GONE` and why, "out of memory", or the reason."""
     if isinstance(error, DivergedError):
         return str(error)
-    if isinstance(error, DataError) and str(error).startswith(DATA_GONE):
+    if isinstance(error, DataError) and str(error).startswith((DATA_GONE, ENCODER_GONE)):
         return shorten(str(error), MAX_REASON)
     if is_disk_full(error):
         return DISK_FULL

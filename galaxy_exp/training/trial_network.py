@@ -16,13 +16,14 @@ import keras_tuner
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.errors import is_disk_full, reason_of
+from galaxy_exp.encoder_file import find_encoder, is_identity
+from galaxy_exp.errors import ConfigError, DataError, is_disk_full, reason_of
 from galaxy_exp.hypermodel.discovery import to_kerastuner
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.loading import load_hypermodel
 from galaxy_exp.hypermodel.outputs import find_output_kind, to_probabilities
 from galaxy_exp.hypermodel.saving import is_portable
-from galaxy_exp.records import TrialSpec
+from galaxy_exp.records import ENCODER_GONE, TrialSpec
 from galaxy_exp.space.search_space import SearchSpace
 from galaxy_exp.training.label_forms import LabelForm, find_label_form
 from galaxy_exp.training.predictions import OutputError, check_outputs
@@ -73,13 +74,26 @@ def build_network(spec: TrialSpec, images: NDArray[np.uint8]) -> TrialNetwork:
 
     Raises:
         OutputError, LossError: see `prepare_network`.
+        DataError: it begins with ENCODER_GONE; the encoder that the network starts from is not there.
         Exception: whatever the hypermodel raises.
     """
     n_classes = len(spec.data.class_names)
     hypermodel = load_hypermodel(spec.hypermodel, images.shape[1:], n_classes)
     hp = to_kerastuner(SearchSpace.from_config(spec.space), spec.values)
+    if isinstance(hypermodel, GalaxyCNN):
+        hypermodel.stored_encoders = spec.encoders
+        _require_encoder(spec)
     model = hypermodel.build(hp)
     return prepare_network(spec.hypermodel, hypermodel, hp, model, images, n_classes, jit_compile=spec.jit_compile)
+
+
+def _require_encoder(spec: TrialSpec) -> None:
+    if not is_identity(identity := spec.values.get("encoder")):
+        return
+    try:
+        find_encoder(str(spec.values["start"]), str(identity), spec.encoders)
+    except ConfigError as error:
+        raise DataError(f"{ENCODER_GONE}: {error}") from error
 
 
 def prepare_network(

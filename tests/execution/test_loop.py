@@ -8,6 +8,7 @@ from written_records import started
 
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.config.sweep import SweepConfig
+from galaxy_exp.errors import EngineError
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.engine import LostWorker
 from galaxy_exp.execution.hang_detection import HangDetector
@@ -15,7 +16,7 @@ from galaxy_exp.execution.loop import SweepLoop
 from galaxy_exp.execution.trials import FinalistSource, SearchSource
 from galaxy_exp.journal.events import FinalistsChosen, SweepChanged
 from galaxy_exp.journal.journal import Journal, read_record
-from galaxy_exp.records import DATA_GONE, Decision, EpochReport, TrialResult, TrialState
+from galaxy_exp.records import DATA_GONE, ENCODER_GONE, Decision, EpochReport, TrialResult, TrialState
 from galaxy_exp.search.proposer import NoProposal
 from galaxy_exp.search.schedulers import build_scheduler, no_scheduler
 
@@ -207,6 +208,18 @@ def test_all_trials_have_the_precision_of_the_first_that_reports(tmp_path):
     )
     assert [trial.reports[0].precision for trial in record.trials.values()] == [first] * 4
     assert all(trial.state is TrialState.COMPLETED and len(trial.reports) == EPOCHS for trial in record.trials.values())
+
+
+def test_a_trial_whose_encoder_is_gone_stops_the_sweep_and_has_not_failed(run, monkeypatch):
+    reason = f"{ENCODER_GONE}: start: mine.keras: no such file"
+
+    def next_event(engine, timeout_seconds=None):
+        spec, *_ = engine.running.pop()
+        return TrialResult(spec.number, spec.attempt, TrialState.FAILED, reason)
+
+    monkeypatch.setattr(ImmediateEngine, "next_event", next_event)
+    with pytest.raises(EngineError, match=f"trial 0: {reason}"):
+        run(ScriptedProposer({"filters": 8}), max_trials=1)
 
 
 def test_a_trial_whose_images_are_gone_has_not_failed_and_is_issued_again(run, monkeypatch):

@@ -44,6 +44,15 @@ def test_finished_trials_that_fit_the_space_are_evidence(space, comparable, how)
     assert found.describe() == f"warm start: 3 trials of s-1 are evidence; {how}"
 
 
+def test_a_value_that_the_earlier_sweep_implied_is_filled_in(space):
+    writer = RecordWriter()
+    writer.trial(0.1, values={"filters": 16})
+    writer.trial(0.2, values={"filters": 32, "rate": 0.5})
+    misfit = SearchSpace.of(space).misfit
+    found = collect_evidence(writer.record, SweepConfig(), misfit, comparable=False, implied={"rate": 0.25})
+    assert [known.values["rate"] for known in found.evidence] == [0.25, 0.5]
+
+
 def test_the_others_are_left_out_with_the_reason(space):
     writer = RecordWriter()
     writer.trial(0.1, values={"filters": 64, "rate": 0.25})

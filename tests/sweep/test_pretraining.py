@@ -27,6 +27,8 @@ def test_one_network_is_trained():
     config = pretraining_sweep(200, 3, 7, 32, ["space.n_blocks=3"])
     assert config.data.simulated.n_images == 200
     assert (config.training.epochs, config.search.max_trials, config.space["n_blocks"]) == (3, 1, 3)
+    assert pretraining_sweep(200, 3, 7, 32, ["space.optimizer=adamw"]).space["weight_decay"] == 4e-3
+    assert pretraining_sweep(200, 3, 7, 32, ["space.start=pretrained"]).space["body_rate"] == 1.0
     with pytest.raises(ConfigError, match=r"--set space.n_blocks: one network is trained; expected a single value"):
         pretraining_sweep(200, 3, 7, 32, ["space.n_blocks={values: [2, 3]}"])
 
@@ -37,10 +39,12 @@ def test_one_network_is_trained():
         (("-o", "body.h5"), "--output body.h5: expected a name ending in .keras"),
         (("-o", "nowhere/body.keras"), "no such folder: nowhere"),
         (("-o", "body.keras", "--set", "space.n_blocks={min: 1, max: 2}"), "expected a single value"),
+        (("-o", "there.keras"), "there.keras: exists already; expected a new name"),
         (("-o", "body.keras", "--set", "n_blocks=3"), "--set n_blocks=3: expected space.NAME=VALUE"),
     ],
 )
 def test_bad_input_is_one_line(project, arguments, message):
+    (project.path / "there.keras").write_text("mine")
     done = project.run("encoders", "pretrain", *arguments, exit_code=2)
     assert message in done.stderr
     assert done.stderr.count("error: ") == 1
@@ -56,17 +60,30 @@ def test_from_simulated_galaxies_to_a_model_that_started_from_them(project):
     project.run("encoders", "pretrain", "-o", "again/small.keras", *SMALL)
     again = project.path / "again" / "small.keras"
     assert again.read_bytes() == (project.path / "small.keras").read_bytes()
+    assert len(list(project.path.glob(".galaxy_exp/sweeps/*"))) == 2
+
+    marks = sorted(project.path.glob(".galaxy_exp/sweeps/*/encoder_written"))
+    marks[-1].unlink()  # as if it had been interrupted before it wrote the encoder
+    done = project.run("encoders", "pretrain", "-o", "late.keras", *SMALL)
+    assert "is finished; only its encoder was not written" in done.stderr
+    assert (project.path / "late.keras").read_bytes() == again.read_bytes()
+    assert len(list(project.path.glob(".galaxy_exp/sweeps/*"))) == 2
 
     (project.path / "started.yaml").write_text(SWEEP)
     project.run("check", "started.yaml", "--no-timing")
     project.run("sweep", "started.yaml")
     (summary,) = json.loads(project.run("show", "--format", "json").stdout)
     assert summary["started_from"].startswith("small.keras (SIMULATED galaxies, sha256 ")
+    (project.path / "small.keras").rename(project.path / "moved.keras")  # the sweep has a copy
     assert "equal in every epoch" in project.run("reproduce", "0").stderr
+    (copy,) = project.path.glob(".galaxy_exp/sweeps/started-*/encoders/*.keras")
+    copy.rename(project.path / "copy.keras")
+    gone = project.run("reproduce", "0", exit_code=2).stderr
+    assert "start: small.keras: no such file in " in gone
+    assert gone.count("error: ") == 1
     card = _description(project)
     assert "started from the encoder small.keras (SIMULATED galaxies, sha256 " in card
 
-    (project.path / "small.keras").unlink()
     np.savez(project.path / "images.npz", images=np.zeros((2, 32, 32, 3), np.uint8))
     project.run("predict", "images.npz", "-o", "out.csv", "--model", "started")
     assert len((project.path / "out.csv").read_text().splitlines()) == 3

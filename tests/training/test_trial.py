@@ -8,7 +8,7 @@ import pytest
 
 from galaxy_exp.evaluation.metrics import summarise_predictions
 from galaxy_exp.folders import graph_of
-from galaxy_exp.records import DATA_GONE, Decision, EpochReport, Objective, TrialState
+from galaxy_exp.records import DATA_GONE, ENCODER_GONE, Decision, EpochReport, Objective, TrialState
 from galaxy_exp.training import resolve_precision, run_trial
 
 from .conftest import CLASSES, UserModel
@@ -211,6 +211,11 @@ class TestFailures:
         spec = make_spec(data=replace(split, train_images=tmp_path / "none.npy"))
         missing = f"[Errno 2] No such file or directory: '{tmp_path / 'none.npy'}'"
         assert self._failed(spec).reason == f"{DATA_GONE}: {missing}"
+
+    def test_an_encoder_that_is_not_there(self, make_spec, tmp_path):
+        encoder = {"start": "none.keras", "encoder": "sha256 0123456789abcdef", "body_rate": 0.0}
+        reason = self._failed(make_spec(values=encoder, encoders=tmp_path)).reason
+        assert reason.startswith(f"{ENCODER_GONE}: start: none.keras: no such file in ")
 
     @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'for", b"not an array"])
     def test_files_that_are_damaged(self, make_spec, split, tmp_path, content):
