@@ -34,6 +34,7 @@ from galaxy_exp.data import ImageDataset, load_dataset, split_dataset
 from galaxy_exp.encoder_file import PRETRAINED, SCRATCH, describe_encoder, find_encoder
 from galaxy_exp.evaluation.metrics import summarise_predictions
 from galaxy_exp.evaluation.resampling import paired_bootstrap
+from galaxy_exp.pretraining import NETWORK
 
 __all__ = ["CONTENDERS", "draw_labels", "main"]
 
@@ -46,14 +47,8 @@ TRAINING: dict[str, Any] = {
     "batch_size": 32,
     "schedule": "cosine",
 }
-BODY: dict[str, Any] = {
-    "n_blocks": 4,
-    "convs_per_block": 1,
-    "width_growth": 2.0,
-    "filters_1": 32,
-    "filters_2": 64,
-    "batch_norm": True,
-}
+BODY = {name: NETWORK[name] for name in ("n_blocks", "convs_per_block", "width_growth", "filters_1", "filters_2")}
+BODY["batch_norm"] = True
 CONTENDERS: dict[str, dict[str, Any]] = {
     "scratch": {**TRAINING, **BODY, "learning_rate": 2e-3},
     "fine-tuned": {**TRAINING, "start": PRETRAINED, "learning_rate": 1e-3},
