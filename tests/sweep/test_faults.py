@@ -169,7 +169,8 @@ def test_too_many_failures_in_a_row_end_the_sweep_until_the_cause_is_mended(proj
     assert "not mended yet" in done.stderr
     assert "Traceback" not in done.stderr
     rows = json.loads(project.run("list", "--format", "json").stdout)
-    assert rows[0]["state"].startswith("failed: 3 trials in a row failed")
+    assert rows[0]["state"] == "failed"
+    assert rows[0]["reason"].startswith("3 trials in a row failed")
     assert [run.info.status for run in sweep_runs(project)] == ["FAILED"] * 4
 
     (project.path / "mended").touch()

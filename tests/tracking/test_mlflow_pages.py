@@ -95,7 +95,7 @@ def test_sorting_by_one_metric_puts_the_best_trial_first(shown):
 def test_the_sweeps_page_says_how_it_went_and_leads_on(shown, parent):
     shown.browser.open(parent)
     shown.browser.wait_for_text(
-        f"Winner: trial {WINNER}", "SIMULATED galaxies", "sealed SIMULATED test images", "Report"
+        f"retrained as {WINNER}", "SIMULATED galaxies", "held-out SIMULATED test images", "Report"
     )
     shown.take_picture("sweep")
     shown.browser.open(shown.browser.wait_for(LINK, "Report"))

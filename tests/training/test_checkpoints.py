@@ -241,6 +241,7 @@ def test_a_trial_of_another_seed_continues_as_hyperband_asks(make_spec, folder):
 
 def test_a_trial_that_was_killed_after_its_last_epoch_ends_without_training(make_spec, folder, monkeypatch):
     monkeypatch.setattr(checkpoints, "FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "SHARE", 1e9)
     spec = make_spec(epochs=2, values={"schedule": "cosine", "learning_rate": 0.1}, checkpoints=folder)
     expected, _ = train(spec)
     again = continued(spec, 2)
