@@ -33,26 +33,8 @@ from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitCon
 from galaxy_exp.data import ImageDataset, build_dataset, load_dataset, prepare_split
 from galaxy_exp.data.simulated import CLASS_NAMES, simulate_galaxies
 from galaxy_exp.evaluation.metrics import confusion_matrix, per_class_table, per_class_text, summarise_predictions
+from galaxy_exp.pretraining import NETWORK
 from galaxy_exp.records import Decision, EpochReport, Objective, SplitFiles, TrialSpec, TrialState
-
-NETWORK: dict[str, Any] = {
-    "n_blocks": 4,
-    "convs_per_block": 1,
-    "width_growth": 2.0,
-    "filters_1": 32,
-    "filters_2": 64,
-    "batch_norm": True,
-    "head": "gap",
-    "dense_width": 0,
-    "dropout_1": 0.0,
-    "dropout_2": 0.3,
-    "augmentation": "flips+rotations+shift+zoom",
-    "learning_rate": 2e-3,
-    "batch_size": 64,
-    "schedule": "cosine",
-    "label_smoothing": 0.05,
-}
-"""What differs from GalaxyCNN's defaults."""
 
 QUICK: dict[str, Any] = {"images": 300, "epochs": 1}
 
@@ -72,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = evaluate(folder / "model.keras", parsed.data, mapped, dataset)
     report = {
         "task": {"data": parsed.data.name, **{name: getattr(parsed, name) for name in _TASK}},
-        "network": NETWORK,
+        "network": dict(NETWORK),
         "machine": describe_machine(),
         "seconds": round(time.perf_counter() - began, 1),
         "training": trained,

@@ -25,7 +25,7 @@ from galaxy_exp.quiet import discard
 from galaxy_exp.records import CANNOT_CONTINUE, TrialState
 from galaxy_exp.sweep_rows import describe_order
 from galaxy_exp.trial_rows import describe_settings
-from galaxy_exp.wording import count, format_duration, local_time, one_line, printable
+from galaxy_exp.wording import count, flatten_text, format_duration, local_time, printable
 
 __all__ = [
     "LiveDisplay",
@@ -212,7 +212,7 @@ def _as_html(record: SweepRecord | None, messages: Sequence[str]) -> str:
     header = "".join(f"<th style='text-align:left'>{html.escape(name)}</th>" for name in _columns(record))
     rows = "".join(
         "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in ([one_line(str(cell)) for cell in _table_row(trial, record)] for trial in _shown_trials(record))
+        for row in ([flatten_text(str(cell)) for cell in _table_row(trial, record)] for trial in _shown_trials(record))
     )
     title = f"<b>{html.escape(_headline(record))}</b><br>{html.escape(_progress(record))}"
     return f"<div>{title}<table><tr>{header}</tr>{rows}</table>{lines}</div>"
@@ -350,7 +350,7 @@ def _trial_table(record: SweepRecord, width: int) -> Table:
             justify: JustifyMethod = "left" if name in ("state", CHANGES) else "right"
             table.add_column(name, justify=justify, no_wrap=True)
     for row in rows:
-        row[CHANGES] = _fit(one_line(str(row[CHANGES])), len(CHANGES) + max(room, 0))
+        row[CHANGES] = _fit(flatten_text(str(row[CHANGES])), len(CHANGES) + max(room, 0))
         table.add_row(*(row[name] for name in names if name in shown))
     return table
 

@@ -22,6 +22,7 @@ from galaxy_exp.errors import ConfigError, reason_of
 from galaxy_exp.folders import write_atomically
 
 __all__ = [
+    "EXPECTED_DESCRIPTION",
     "PACKAGED",
     "PRETRAINED",
     "SCRATCH",
@@ -51,6 +52,8 @@ _CARD = "card.json"
 _LARGEST_CARD, _LARGEST_CONFIG = 2**20, 2**24
 """In bytes."""
 _LONGEST_DESCRIPTION = 200
+EXPECTED_DESCRIPTION = f"expected one printable line of at most {_LONGEST_DESCRIPTION} characters"
+"""For messages about what is no `is_description`."""
 _RUNS_CODE = frozenset(("TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "Lambda", "__lambda__"))
 """Classes of Keras that run code which is not Keras's; some versions of Keras load them in safe mode too."""
 _PACKAGES = ("keras", "galaxy_exp")
@@ -84,10 +87,10 @@ def find_encoder(start: str, identity: str | None = None, stored: Path | None = 
         raise ConfigError(f"start: {start}: no such file in {Path.cwd()}; {_EXPECTED}")
     if identity is None:
         return found[0]
-    equal = next((path for path in found if _digest_in(_short_digest(path)) == _digest_in(identity)), None)
+    equal = next((path for path in found if _digits(path) == _digest_in(identity)), None)
     if equal is None:
         raise ConfigError(
-            f"start: {found[0]} is another file than the sweep began with: {_short_digest(found[0])}; "
+            f"start: {found[0]} is another file than the sweep began with: sha256 {_digits(found[0])}; "
             f"expected {identity}"
         )
     return equal
@@ -120,13 +123,13 @@ def _stored_file(identity: str, stored: Path) -> Path:
 def describe_encoder(path: Path) -> str:
     """`SIMULATED galaxies, sha256 0123456789abcdef`: what it was trained on, if its card says so, and its digest."""
     trained_on = read_card(path).get("trained_on")
-    digest = _short_digest(path)
+    digest = f"sha256 {_digits(path)}"
     return f"{trained_on}, {digest}" if trained_on else digest
 
 
-def _short_digest(path: Path) -> str:
-    """`sha256 0123456789abcdef` of a file."""
-    return f"sha256 {file_sha256(path)[:_SHOWN]}"
+def _digits(path: Path) -> str:
+    """The first digits of a file's digest."""
+    return file_sha256(path)[:_SHOWN]
 
 
 def describe_start(values: Mapping[str, Any]) -> str | None:
@@ -138,9 +141,9 @@ def describe_start(values: Mapping[str, Any]) -> str | None:
     Returns:
         None if it is not among them that an encoder was used.
     """
-    return (
-        f"{values['start']} ({values['encoder']})" if "start" in values and is_identity(values.get("encoder")) else None
-    )
+    if "start" not in values or not is_identity(values.get("encoder")):
+        return None
+    return f"{values['start']} ({values['encoder']})"
 
 
 def file_sha256(path: Path) -> str:
@@ -231,10 +234,7 @@ def _read_json(path: Path, member: str, largest: int) -> Any:
 
 def _check_card(path: Path, card: Mapping[str, Any]) -> None:
     if not is_description(card.get("trained_on", "")):
-        raise ConfigError(
-            f"start: {path}: trained_on in its {_CARD}: expected one printable line of at most "
-            f"{_LONGEST_DESCRIPTION} characters"
-        )
+        raise ConfigError(f"start: {path}: trained_on in its {_CARD}: {EXPECTED_DESCRIPTION}")
 
 
 def pack_encoder(saved: Path, path: Path, card: Mapping[str, Any]) -> None:

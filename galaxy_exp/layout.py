@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from galaxy_exp.wording import one_line
+from galaxy_exp.wording import flatten_text
 
 __all__ = ["cell_text", "column_names", "lay_out_record", "lay_out_table", "terminal_width", "wrap"]
 
@@ -48,7 +48,7 @@ def cell_text(value: Any) -> str:
         return ", ".join(f"{key} {cell_text(entry)}" for key, entry in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(cell_text, value))
-    return "" if value is None else one_line(str(value))
+    return "" if value is None else flatten_text(str(value))
 
 
 def wrap(text: str, width: int, indent: str = "") -> list[str]:
@@ -56,7 +56,7 @@ def wrap(text: str, width: int, indent: str = "") -> list[str]:
 
     A word that is longer than `width` has a line of its own, and is not broken.
     """
-    text = one_line(text).rstrip()
+    text = flatten_text(text).rstrip()
     own = text[: len(text) - len(text.lstrip())]
     lines, line = [], own
     for space, word in re.findall(r"( *)([^ ]+)", text.lstrip()):

@@ -26,7 +26,7 @@ from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
 from galaxy_exp.records import HyperparameterValue, gain_in
 from galaxy_exp.sweep_rows import LIST_COLUMNS, SweepState, read_with_state, sweep_row
 from galaxy_exp.trial_rows import flat_columns, flat_rows, hyperparameter_columns, leaderboard_text, ordered_trials
-from galaxy_exp.wording import count, format_duration, one_line, shorten
+from galaxy_exp.wording import count, flatten_text, format_duration, shorten
 
 if TYPE_CHECKING:
     import keras_tuner
@@ -328,7 +328,7 @@ class SweepResult:
         if self.model_uri is not None:
             facts["model"] = self.model_uri
         facts["more"] = "trials, curves, test, best_hyperparameters, summary(), load_model(), report()"
-        return {name: one_line(value) for name, value in facts.items() if value}
+        return {name: flatten_text(value) for name, value in facts.items() if value}
 
 
 def open_sweep(reference: str | None = None) -> SweepResult:

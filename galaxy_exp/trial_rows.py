@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from galaxy_exp.evaluation.conclusion import CHANGES, join_values
+from galaxy_exp.evaluation.conclusion import CHANGES, join_values, simulated
 from galaxy_exp.journal.record import SweepRecord, TrialRecord, result_value
 from galaxy_exp.layout import lay_out_table, wrap
 from galaxy_exp.wording import count, format_duration
@@ -24,8 +24,8 @@ __all__ = [
 def leaderboard_text(record: SweepRecord, width: int, sort: bool = True, limit: int | None = None) -> str:
     """The table of trials, or its first `limit` rows, with a title and notes."""
     trials = ordered_trials(record, sort)
-    simulated = ", on SIMULATED galaxies" if record.simulated else ""
-    title = f"{record.sweep_id}: objective is {record.config.search.objective_text}{simulated}"
+    images = f", on {simulated(record)}galaxies" if record.simulated else ""
+    title = f"{record.sweep_id}: objective is {record.config.search.objective_text}{images}"
     if not trials:
         return f"sweep {record.sweep_id} has no trials yet"
     front = {trial.number for trial in record.pareto_front()} if len(record.objectives) > 1 else set()

@@ -11,11 +11,11 @@ from typing import Any
 __all__ = [
     "count",
     "did_you_mean",
+    "flatten_text",
     "format_duration",
     "iso_time",
     "local_time",
     "nearest",
-    "one_line",
     "parse_number",
     "printable",
     "short_value",
@@ -32,7 +32,7 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
-def one_line(text: str) -> str:
+def flatten_text(text: str) -> str:
     """The text without line breaks and control characters."""
     return printable(" ".join(text.expandtabs(1).splitlines()))
 

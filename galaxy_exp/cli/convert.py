@@ -9,7 +9,7 @@ import click
 from galaxy_exp.cli.output import say, writing
 from galaxy_exp.errors import BadInputError, one_line
 
-__all__ = ["convert_command"]
+__all__ = ["check_new_encoder", "convert_command"]
 
 
 @click.command("convert")
@@ -65,12 +65,12 @@ def convert_command(
     galaxy-exp encoders convert pytorch_model.bin -o zoobot.keras --scaling unit
     galaxy-exp encoders convert finetuned.ckpt -o mine.keras --scaling unit --prefix encoder --image-size 128
     """
-    from galaxy_exp.encoder_file import describe_encoder, file_sha256, is_description
+    from galaxy_exp.encoder_file import EXPECTED_DESCRIPTION, describe_encoder, file_sha256, is_description
     from galaxy_exp.encoders.weight_files import open_weights
 
-    _check_output(output)
+    check_new_encoder(output)
     if not is_description(trained_on or ""):
-        raise BadInputError("--trained-on: expected one printable line of at most 200 characters")
+        raise BadInputError(f"--trained-on: {EXPECTED_DESCRIPTION}")
     opened = open_weights(weights)  # before the seconds in which Keras is imported
     say(f"{weights}: {len(opened.tensors)} tensors")
 
@@ -96,7 +96,8 @@ def convert_command(
     click.echo(output)
 
 
-def _check_output(output: Path) -> None:
+def check_new_encoder(output: Path) -> None:
+    """Raises BadInputError unless an encoder can be written there: a new file, called .keras, in a folder."""
     if output.suffix != ".keras":
         raise BadInputError(f"--output {output}: expected a name ending in .keras")
     if output.exists():

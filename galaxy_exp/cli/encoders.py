@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from galaxy_exp.cli.convert import convert_command
+from galaxy_exp.cli.convert import check_new_encoder, convert_command
 from galaxy_exp.cli.output import say
-from galaxy_exp.errors import BadInputError
 
 __all__ = ["encoders_command"]
 
@@ -55,12 +54,7 @@ def pretrain_command(
     from galaxy_exp.encoder_file import describe_encoder
     from galaxy_exp.pretraining import pretrain_encoder, pretraining_sweep
 
-    if output.suffix != ".keras":
-        raise BadInputError(f"--output {output}: expected a name ending in .keras")
-    if not output.parent.is_dir():
-        raise BadInputError(f"--output {output}: no such folder: {output.parent}")
-    if output.exists():
-        raise BadInputError(f"{output}: exists already; expected a new name")
+    check_new_encoder(output)
     config = pretraining_sweep(images, epochs, seed, image_size, settings)
     with open_display(quiet) as display:
         result = pretrain_encoder(config, output, observers=[display], say=display.say)

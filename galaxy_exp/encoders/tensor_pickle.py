@@ -13,7 +13,7 @@ from typing import IO, Any
 
 __all__ = [
     "STORAGE_DTYPES",
-    "RefusedPickleError",
+    "RefusedWeightsError",
     "StoredTensor",
     "find_tensors",
     "is_possible_place",
@@ -51,8 +51,8 @@ _LITERALS = {
 }  # fmt: skip
 
 
-class RefusedPickleError(ValueError):
-    """The pickle has something other than named tensors; the message says what."""
+class RefusedWeightsError(ValueError):
+    """The file has something other than named tensors, or is damaged; the message says what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +90,14 @@ def read_tensor_pickle(file: IO[bytes]) -> Any:
         Dictionaries, lists, tuples, numbers, texts and `StoredTensor`.
 
     Raises:
-        RefusedPickleError: the pickle names something else than tensors and dictionaries, or is damaged.
+        RefusedWeightsError: the pickle names something else than tensors and dictionaries, or is damaged.
     """
     try:
         return _Machine().run(_BoundedReader(file))
-    except RefusedPickleError:
+    except RefusedWeightsError:
         raise
     except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-        raise RefusedPickleError(f"its pickle is damaged or truncated ({error})") from None
+        raise RefusedWeightsError(f"its pickle is damaged or truncated ({error})") from None
 
 
 def find_tensors(content: Any) -> dict[str, StoredTensor]:
@@ -106,13 +106,13 @@ def find_tensors(content: Any) -> dict[str, StoredTensor]:
     A dictionary or list that is in several places is read in the first one.
 
     Raises:
-        RefusedPickleError: more tensors or entries than any encoder has.
+        RefusedWeightsError: more tensors or entries than any encoder has.
     """
     found: dict[str, StoredTensor] = {}
     for name, tensor in _walk(content):
         found[name] = tensor
         if len(found) > _MOST_TENSORS:
-            raise RefusedPickleError(f"it has more than {_MOST_TENSORS:,} tensors")
+            raise RefusedWeightsError(f"it has more than {_MOST_TENSORS:,} tensors")
     return found
 
 
@@ -135,7 +135,7 @@ def _walk(content: Any) -> Iterator[tuple[str, StoredTensor]]:
             visited.add(id(value))
             n_entries += len(value)
             if n_entries > _MOST_ENTRIES:
-                raise RefusedPickleError(f"it has more than {_MOST_ENTRIES:,} entries")
+                raise RefusedWeightsError(f"it has more than {_MOST_ENTRIES:,} entries")
             items = list(value.items() if isinstance(value, dict) else enumerate(value))
             pending.extend(((*names, str(key)), entry) for key, entry in reversed(items))
 
@@ -159,7 +159,7 @@ class _BoundedReader:
     def _take(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise RefusedPickleError(f"its pickle is larger than {_MOST_BYTES // 2**20} MiB, or damaged")
+            raise RefusedWeightsError(f"its pickle is larger than {_MOST_BYTES // 2**20} MiB, or damaged")
 
 
 class _Machine:
@@ -174,7 +174,7 @@ class _Machine:
             if operation.name == "STOP":
                 return self._stack.pop()
             self._execute(operation.name, argument)
-        raise RefusedPickleError("its pickle is truncated")
+        raise RefusedWeightsError("its pickle is truncated")
 
     def _execute(self, operation: str, argument: Any) -> None:
         stack = self._stack
@@ -218,12 +218,12 @@ class _Machine:
             case "APPEND" | "APPENDS":
                 items = self._pop_to_mark() if operation == "APPENDS" else [stack.pop()]
                 if not isinstance(stack[-1], list):
-                    raise RefusedPickleError("its pickle adds entries to what is no list")
+                    raise RefusedWeightsError("its pickle adds entries to what is no list")
                 stack[-1].extend(items)
             case "BUILD":
                 stack.pop()  # attributes of a dictionary, such as the versions of PyTorch's modules
             case _:
-                raise RefusedPickleError(f"its pickle has the operation {operation}, which no tensor needs")
+                raise RefusedWeightsError(f"its pickle has the operation {operation}, which no tensor needs")
 
     def _pop_to_mark(self) -> list[Any]:
         for start in reversed(range(len(self._stack))):
@@ -231,26 +231,26 @@ class _Machine:
                 items = self._stack[start + 1 :]
                 del self._stack[start:]
                 return items
-        raise RefusedPickleError("its pickle is damaged")
+        raise RefusedWeightsError("its pickle is damaged")
 
     def _set_items(self, items: list[Any]) -> None:
         if not isinstance(self._stack[-1], dict):
-            raise RefusedPickleError("its pickle adds entries to what is no dictionary")
+            raise RefusedWeightsError("its pickle adds entries to what is no dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str | int | float):  # hashing a deeply nested tuple ends the process
-                raise RefusedPickleError("its pickle has a dictionary with keys that are no text and no number")
+                raise RefusedWeightsError("its pickle has a dictionary with keys that are no text and no number")
             if isinstance(key, str) and len(key) > _LONGEST_NAME:
-                raise RefusedPickleError(f"its pickle has a key of more than {_LONGEST_NAME:,} characters")
+                raise RefusedWeightsError(f"its pickle has a key of more than {_LONGEST_NAME:,} characters")
             self._stack[-1][key] = value
 
 
 def _admitted(module: Any, name: Any) -> _Name:
     if not isinstance(module, str) or not isinstance(name, str):  # as text, nested tuples can be enormous
-        raise RefusedPickleError("its pickle names something by what is no text")
+        raise RefusedWeightsError("its pickle names something by what is no text")
     text = f"{module} {name}"
     is_storage = module in ("torch", "torch.storage") and name in STORAGE_DTYPES
     if text not in (_REBUILD, _DICTIONARY) and not is_storage:
-        raise RefusedPickleError(f"it names {f'{module}.{name}'[:_LONGEST_NAME]}, which is no part of a tensor")
+        raise RefusedWeightsError(f"it names {f'{module}.{name}'[:_LONGEST_NAME]}, which is no part of a tensor")
     return _Name(text)
 
 
@@ -258,17 +258,17 @@ def _rebuild(function: Any, arguments: Any) -> Any:
     if function == _Name(_DICTIONARY) and not arguments:
         return {}
     if function != _Name(_REBUILD):
-        raise RefusedPickleError(f"its pickle calls {getattr(function, 'text', 'a value')} in an unusual way")
+        raise RefusedWeightsError(f"its pickle calls {getattr(function, 'text', 'a value')} in an unusual way")
     storage, offset, shape, strides = arguments[:4]
     if not isinstance(storage, _Storage) or not is_possible_place(offset, shape, strides):
-        raise RefusedPickleError("it has a tensor of an impossible shape or place")
+        raise RefusedWeightsError("it has a tensor of an impossible shape or place")
     return StoredTensor(storage.key, storage.dtype, offset, shape, strides)
 
 
 def _storage(identifier: Any) -> _Storage:
     kind, storage, key, _, _, *view = identifier
     if kind != "storage" or not isinstance(storage, _Name) or not _is_key(key) or any(view):
-        raise RefusedPickleError("its pickle refers to something else than a tensor's storage")
+        raise RefusedWeightsError("its pickle refers to something else than a tensor's storage")
     return _Storage(key, STORAGE_DTYPES[storage.text.partition(" ")[2]])
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.encoders.tensor_pickle import (
-    RefusedPickleError,
+    RefusedWeightsError,
     StoredTensor,
     find_tensors,
     is_possible_place,
@@ -110,22 +110,22 @@ def _format_of(start: bytes) -> Callable[[Path, IO[bytes]], WeightFile]:
         return _open_legacy
     if start[8:9] == b"{":
         return _open_safetensors
-    raise RefusedPickleError("it is neither a safetensors file nor one that torch.save wrote")
+    raise RefusedWeightsError("it is neither a safetensors file nor one that torch.save wrote")
 
 
 def _open_safetensors(path: Path, file: IO[bytes]) -> WeightFile:
     size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(file.read(8), "little")
     if length > min(_LONGEST_HEADER, size - 8):
-        raise RefusedPickleError(f"its header of {length:,} bytes is longer than the file or than the format allows")
+        raise RefusedWeightsError(f"its header of {length:,} bytes is longer than the file or than the format allows")
     try:
         header = json.loads(file.read(length))
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
         places = {name: _safetensors_place(name, entry, size - 8 - length) for name, entry in entries.items()}
-    except RefusedPickleError:
+    except RefusedWeightsError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise RefusedPickleError(f"its header is damaged ({type(error).__name__}: {error})") from None
+        raise RefusedWeightsError(f"its header is damaged ({type(error).__name__}: {error})") from None
 
     def read(name: str) -> bytes:
         begin, end = entries[name]["data_offsets"]
@@ -138,14 +138,14 @@ def _safetensors_place(name: str, entry: Any, n_bytes: int) -> StoredTensor:
     begin, end = entry["data_offsets"]
     shape = tuple(entry["shape"])
     if entry["dtype"] not in _SAFETENSORS_DTYPES:
-        raise RefusedPickleError(f"tensor {name} has the dtype {entry['dtype']}")
+        raise RefusedWeightsError(f"tensor {name} has the dtype {entry['dtype']}")
     dtype = _SAFETENSORS_DTYPES[entry["dtype"]]
     if not is_possible_place(begin, shape, shape) or not is_possible_place(end, (), ()):
-        raise RefusedPickleError(f"tensor {name} has an impossible shape or place")
+        raise RefusedWeightsError(f"tensor {name} has an impossible shape or place")
     if end > n_bytes:
-        raise RefusedPickleError(f"it is truncated: tensor {name} ends at byte {end:,} of {n_bytes:,}")
+        raise RefusedWeightsError(f"it is truncated: tensor {name} ends at byte {end:,} of {n_bytes:,}")
     if end - begin != math.prod(shape) * _item_size(dtype):
-        raise RefusedPickleError(f"tensor {name} has {end - begin:,} bytes, which is not what shape {shape} needs")
+        raise RefusedWeightsError(f"tensor {name} has {end - begin:,} bytes, which is not what shape {shape} needs")
     steps = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
     return StoredTensor(name, dtype, 0, shape, steps)
 
@@ -156,18 +156,18 @@ def _open_zip(path: Path, file: IO[bytes]) -> WeightFile:
         members = {info.filename: info for info in archive.infolist()}
         packed = [info.filename for info in members.values() if info.compress_type != zipfile.ZIP_STORED]
         if packed:
-            raise RefusedPickleError(f"its member {packed[0]} is compressed, which torch.save never does")
+            raise RefusedWeightsError(f"its member {packed[0]} is compressed, which torch.save never does")
         pickles = [name for name in members if name.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise RefusedPickleError("it is a zip archive that torch.save did not write")
+            raise RefusedWeightsError("it is a zip archive that torch.save did not write")
         folder = pickles[0].removesuffix("data.pkl")
         if f"{folder}byteorder" in members and archive.read(f"{folder}byteorder") != b"little":
-            raise RefusedPickleError("its numbers are big-endian")
+            raise RefusedWeightsError("its numbers are big-endian")
         with archive.open(pickles[0]) as pickled:
             tensors = find_tensors(read_tensor_pickle(pickled))
     absent = [name for name, tensor in tensors.items() if f"{folder}data/{tensor.storage}" not in members]
     if absent:
-        raise RefusedPickleError(f"the numbers of tensor {absent[0]} are missing")
+        raise RefusedWeightsError(f"the numbers of tensor {absent[0]} are missing")
 
     def read(key: str) -> bytes:
         with zipfile.ZipFile(path) as archive:
@@ -180,23 +180,23 @@ def _open_legacy(path: Path, file: IO[bytes]) -> WeightFile:
     """The format of `torch.save` before PyTorch 1.6: five pickles, then the storages, each after its length."""
     _, _, system, content, keys = (read_tensor_pickle(file) for _ in range(5))
     if not isinstance(system, dict) or not system.get("little_endian", False):
-        raise RefusedPickleError("its numbers are big-endian")
+        raise RefusedWeightsError("its numbers are big-endian")
     if not isinstance(keys, list):
-        raise RefusedPickleError("its list of storages is damaged")
+        raise RefusedWeightsError("its list of storages is damaged")
     tensors = find_tensors(content)
     dtypes = {tensor.storage: tensor.dtype for tensor in tensors.values()}
     size = os.fstat(file.fileno()).st_size
     places: dict[str, tuple[int, int]] = {}
     for key in keys:
         if not isinstance(key, str) or key not in dtypes:  # hashing a deeply nested tuple ends the process
-            raise RefusedPickleError("it is damaged: it lists a storage that no tensor has")
+            raise RefusedWeightsError("it is damaged: it lists a storage that no tensor has")
         length = int.from_bytes(file.read(8), "little") * _item_size(dtypes[key])
         if file.tell() + length > size:
-            raise RefusedPickleError("it is truncated or damaged: a storage is incomplete")
+            raise RefusedWeightsError("it is truncated or damaged: a storage is incomplete")
         places[key] = (file.tell(), length)
         file.seek(length, os.SEEK_CUR)
     if set(dtypes) - set(places):
-        raise RefusedPickleError("it is damaged: a storage is missing")
+        raise RefusedWeightsError("it is damaged: a storage is missing")
     return WeightFile(path, tensors, lambda key: _read_at(path, *places[key]))
 
 

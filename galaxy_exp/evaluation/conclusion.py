@@ -206,8 +206,10 @@ def _change_lines(record: SweepRecord) -> list[str]:
     width, widest = max(map(len, changes)), max(len(short_value(value, 3)) for value, _ in changes.values())
     lines = [f"  {CHANGES}:" if record.started.baseline else "  its hyperparameters:"]
     for name, (value, baseline) in changes.items():
-        was = "" if not record.started.baseline else "  (baseline: not used)"
-        was = was if baseline is None else f"  (baseline {short_value(baseline, 3)})"
+        if baseline is not None:
+            was = f"  (baseline {short_value(baseline, 3)})"
+        else:
+            was = "  (baseline: not used)" if record.started.baseline else ""
         lines.append(f"    {name:<{width}}  {short_value(value, 3):<{widest}}{was}".rstrip())
     return lines
 

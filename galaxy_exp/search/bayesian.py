@@ -82,7 +82,7 @@ class GaussianProcessSampler:
         self._cube = UnitCube(space)
         self._placed: dict[int, Matrix] = {}
         self._sobol = SobolSampler(space, history, seed)
-        self._expert = ExpertPrior(space, history, seed, self.prior_trials)
+        self._expert = ExpertPrior(space, history, seed, self.prior_trials) if space.with_prior else None
 
     def sample(self, number: int, draw: int) -> Values:
         # the matrices are small and the processors busy with training; and the number of threads decides nothing
@@ -124,7 +124,7 @@ class GaussianProcessSampler:
     def _weighing(self) -> Weigh:
         """From the priors, and from the seconds of an epoch where these count."""
         power = 0.0
-        if self._space.with_prior:
+        if self._expert is not None:
             n_results = max(FIRST_POINTS, self._history.n_results)
             power = min(1.0, 2 * self._expert.trust()) * PRIOR_FADING / n_results
         seconds = self._epoch_seconds() if self._per_second else None

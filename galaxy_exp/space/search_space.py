@@ -196,11 +196,9 @@ class Hyperparameter:
 
     def describe_prior(self, text: Callable[[Any], str]) -> str:
         """`prior at 0.25 with confidence 0.7`; empty without one."""
-        return (
-            ""
-            if self.prior is None
-            else f"prior at {text(self.prior.centre)} with confidence {self.prior.confidence:g}"
-        )
+        if self.prior is None:
+            return ""
+        return f"prior at {text(self.prior.centre)} with confidence {self.prior.confidence:g}"
 
     def describe_conditions(self, text: Callable[[Any], str]) -> str:
         """`optimizer is adamw`; empty if it is always active."""
@@ -292,7 +290,6 @@ class SearchSpace:
     @property
     def expected(self) -> Values:
         """The centre of every prior, and the defaults of the others."""
-
         return self.fill(lambda each: each.default if each.prior is None else each.prior.centre)
 
     def find(self, values: Mapping[str, HyperparameterValue]) -> Values:

@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors_files import to_bfloat16, write_safetensors
 
-from galaxy_exp.encoders.tensor_pickle import RefusedPickleError, find_tensors, read_tensor_pickle
+from galaxy_exp.encoders.tensor_pickle import RefusedWeightsError, find_tensors, read_tensor_pickle
 from galaxy_exp.encoders.weight_files import open_weights
 from galaxy_exp.errors import BadInputError, DataError
 
@@ -105,13 +105,13 @@ def test_a_command_in_a_pickle_is_not_executed(tmp_path: Path, protocol: int) ->
     ],
 )
 def test_a_pickle_of_something_else_is_refused(pickled: bytes, reason: str) -> None:
-    with pytest.raises(RefusedPickleError, match=reason):
+    with pytest.raises(RefusedWeightsError, match=reason):
         read_tensor_pickle(io.BytesIO(pickled))
 
 
 def test_a_tuple_nested_very_deep_ends_nothing() -> None:
     pickled = b"\x80\x02)" + b"\x85" * 200_000
-    with pytest.raises(RefusedPickleError, match="keys that are no text"):
+    with pytest.raises(RefusedWeightsError, match="keys that are no text"):
         read_tensor_pickle(io.BytesIO(b"\x80\x02}" + pickled[2:] + b"K\x01s."))
 
 
@@ -223,7 +223,7 @@ def test_containers_that_share_containers_are_read_once(tmp_path: Path) -> None:
 
 
 def test_more_entries_than_any_checkpoint_has_are_refused() -> None:
-    with pytest.raises(RefusedPickleError, match="more than 1,000,000 entries"):
+    with pytest.raises(RefusedWeightsError, match="more than 1,000,000 entries"):
         find_tensors([[0] * 600_000, [0] * 600_000])
 
 
@@ -232,12 +232,12 @@ def test_a_name_that_is_no_text_is_refused(n_levels: int) -> None:
     shared = b"".join(b"q%ch%c\x86" % (level, level) for level in range(60))  # 2 ** 60 names, as text
     nested = b")" + (shared if n_levels == 60 else b"\x85" * n_levels)
     for module, name in ((nested, b"X\x01\x00\x00\x00a"), (b"X\x01\x00\x00\x00a", nested)):
-        with pytest.raises(RefusedPickleError, match="names something by what is no text"):
+        with pytest.raises(RefusedWeightsError, match="names something by what is no text"):
             read_tensor_pickle(io.BytesIO(b"\x80\x04" + module + name + b"\x93."))
 
 
 def test_a_long_key_is_refused() -> None:
-    with pytest.raises(RefusedPickleError, match="a key of more than 1,000 characters"):
+    with pytest.raises(RefusedWeightsError, match="a key of more than 1,000 characters"):
         read_tensor_pickle(io.BytesIO(pickle.dumps({"a" * 1001: 1}, 2)))
 
 
