@@ -151,8 +151,8 @@ MEASUREMENTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
 
 def split_files(folder: Path) -> SplitFiles:
     """The files that `write_big_set` wrote into `folder`."""
-    paths = {name: folder / f"{name}.npy" for name in FILE_NAMES}
-    return SplitFiles(**paths, class_names=CLASS_NAMES)
+    train_images, train_labels, validation_images, validation_labels = (folder / f"{name}.npy" for name in FILE_NAMES)
+    return SplitFiles(train_images, train_labels, validation_images, validation_labels, CLASS_NAMES)
 
 
 class _Trainer:

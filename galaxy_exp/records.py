@@ -9,7 +9,10 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from galaxy_exp.questions import Questions
 
 __all__ = [
     "BUILT_IN_HYPERMODEL",
@@ -32,6 +35,7 @@ __all__ = [
     "TrialResult",
     "TrialSpec",
     "TrialState",
+    "VoteFiles",
     "gain_in",
 ]
 
@@ -133,6 +137,16 @@ class Constraint:
 
 
 @dataclass(frozen=True, slots=True)
+class VoteFiles:
+    """The votes of a prepared split: `.npy` files of float32 (n, n_answers), as `galaxy_exp.questions.Votes.values`."""
+
+    train: Path
+    validation: Path
+    questions: Questions
+    are_counts: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SplitFiles:
     """The NumPy files of a prepared split, which workers memory-map.
 
@@ -145,6 +159,8 @@ class SplitFiles:
     validation_images: Path
     validation_labels: Path
     class_names: tuple[str, ...]
+    votes: VoteFiles | None = None
+    """If the data has votes; labels are then the most frequent answers to the first question."""
 
 
 @dataclass(frozen=True, slots=True)

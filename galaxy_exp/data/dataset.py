@@ -16,6 +16,7 @@ from galaxy_exp.data.class_labels import LabelsAt, parse_labels
 from galaxy_exp.data.image_arrays import check_images, iter_chunks
 from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.errors import DataError
+from galaxy_exp.questions import Votes
 
 __all__ = ["ImageDataset", "TableRows", "build_dataset", "preprocess_dataset"]
 
@@ -61,6 +62,8 @@ class ImageDataset:
     """How the source was understood, if that is not obvious, one line each."""
     rows: TableRows | None = None
     """The rows of the table; None for other sources."""
+    votes: Votes | None = None
+    """Votes of volunteers, if the data has them: labels are then the most frequent answers to the first question."""
 
     def __len__(self) -> int:
         return len(self.labels)

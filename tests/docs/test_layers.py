@@ -29,11 +29,13 @@ GROUND = {
     "wording",
     "interrupts",
     "layout",
+    "questions",
 }
 BASE = GROUND | {"folders", "checkpoint_file", "encoder_file", "config", "space"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{part: set() for part in GROUND},
     "layout": {"wording"},
+    "records": {"questions"},
     "folders": {"errors"},
     "checkpoint_file": {"errors", "records", "folders"},
     "encoder_file": {"errors", "folders"},
