@@ -18,7 +18,15 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-__all__ = ["AugmentationLayer", "RandomAffine", "RandomDihedral", "RandomFlips", "symmetry_table"]
+__all__ = [
+    "AugmentationLayer",
+    "PickOrientation",
+    "RandomAffine",
+    "RandomDihedral",
+    "RandomFlips",
+    "RandomSymmetry",
+    "symmetry_table",
+]
 
 
 def symmetry_table(height: int, width: int, transpose: bool) -> NDArray[np.int32]:
@@ -57,10 +65,14 @@ class AugmentationLayer(keras.layers.Layer):  # type: ignore[misc]
         return {**super().get_config(), "seed": self.seed}
 
 
-class _RandomSymmetry(AugmentationLayer):
+class RandomSymmetry(AugmentationLayer):
     """Applies one pixel permutation per image, drawn uniformly; any dtype in, the same dtype out."""
 
     transposes = False
+
+    def draw(self, n_images: Any, n_variants: int) -> Any:
+        """One variant for each image, whole numbers (n,)."""
+        return keras.random.randint((n_images,), 0, n_variants, seed=self.generator)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Prepares the permutations for images of this size."""
@@ -77,7 +89,7 @@ class _RandomSymmetry(AugmentationLayer):
         if not training:
             return images
         n_images, n_pixels = ops.shape(images)[0], self._table.shape[1]
-        chosen = keras.random.randint((n_images,), 0, len(self._table), seed=self.generator)
+        chosen = self.draw(n_images, len(self._table))
         first = ops.expand_dims(ops.arange(n_images, dtype="int32") * n_pixels, 1)
         pixels = ops.take(ops.convert_to_tensor(self._table), chosen, axis=0) + first
         flat = ops.reshape(images, (-1, images.shape[-1]))
@@ -85,18 +97,43 @@ class _RandomSymmetry(AugmentationLayer):
 
 
 @keras.saving.register_keras_serializable("galaxy_exp")
-class RandomFlips(_RandomSymmetry):
+class RandomFlips(RandomSymmetry):
     """Mirrors each image left-right and top-bottom, each with probability one half; exact."""
 
 
 @keras.saving.register_keras_serializable("galaxy_exp")
-class RandomDihedral(_RandomSymmetry):
+class RandomDihedral(RandomSymmetry):
     """Puts each image into one of its 8 flips and quarter turns, all equally likely; exact.
 
     Images that are not square have no quarter turns and get one of their 4 flips.
     """
 
     transposes = True
+
+
+class PickOrientation(keras.layers.Layer):  # type: ignore[misc]
+    """Of features of an image's flips and quarter turns, those of one: in training as drawn, else of the image itself.
+
+    Args:
+        source: draws, as it would for images; None: always the image itself.
+    """
+
+    def __init__(self, source: RandomSymmetry | None, **kwargs: Any) -> None:
+        super().__init__(**kwargs, autocast=False)
+        self.source = source
+
+    def compute_output_spec(self, features: Any, training: bool = False) -> Any:
+        """Without the second axis."""
+        return keras.KerasTensor((features.shape[0], *features.shape[2:]), dtype=features.dtype)
+
+    def call(self, features: Any, training: bool = False) -> Any:
+        """(n, orientations, ...), in the order of `symmetry_table`, to (n, ...) of the same dtype."""
+        if not training or self.source is None:
+            return features[:, 0]
+        n_images, n_variants = ops.shape(features)[0], ops.shape(features)[1]
+        chosen = self.source.draw(n_images, n_variants)
+        flat = ops.reshape(features, (-1, *features.shape[2:]))
+        return ops.take(flat, ops.arange(n_images, dtype="int32") * n_variants + chosen, axis=0)
 
 
 @keras.saving.register_keras_serializable("galaxy_exp")

@@ -17,7 +17,7 @@ from galaxy_exp.hypermodel.batches import Batches, feed
 from galaxy_exp.hypermodel.class_balance import class_weights
 from galaxy_exp.hypermodel.encoders import ENCODER_LAYER, check_encoder
 from galaxy_exp.hypermodel.galaxy_network import build_network
-from galaxy_exp.hypermodel.galaxy_space import LIMITS, declare_hyperparameters
+from galaxy_exp.hypermodel.galaxy_space import LIMITS, NetworkValues, declare_hyperparameters
 from galaxy_exp.hypermodel.on_device import fit_batches
 from galaxy_exp.hypermodel.optimizers import build_optimizer, cosine_schedule
 from galaxy_exp.hypermodel.scoring import MacroF1, build_loss
@@ -99,18 +99,29 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
 
         Reports `loss`, `accuracy` and `macro_f1`. XLA is off except on JAX, which computes nothing fast without.
         """
-        values = declare_hyperparameters(hp, self.encoders, self.features)
+        values = self.read(hp)
         model = build_network(values, self.image_shape, self.n_classes, self.stored_encoders)
         optimizer = build_optimizer(values)
         if values.body_rate not in (None, 1.0):
             optimizer.scale_rate(model.get_layer(ENCODER_LAYER).trainable_variables, values.body_rate)
+        self.compile_network(hp, model, optimizer)
+        return model
+
+    def read(self, hp: keras_tuner.HyperParameters) -> NetworkValues:
+        """The values of all hyperparameters in `hp`."""
+        return declare_hyperparameters(hp, self.encoders, self.features)
+
+    def compile_network(
+        self, hp: keras_tuner.HyperParameters, model: keras.Model, optimizer: keras.optimizers.Optimizer
+    ) -> None:
+        """Compiles a network for the values in `hp`, or the head of one, with its loss and metrics."""
+        values = self.read(hp)
         model.compile(
             optimizer=optimizer,
             loss=build_loss(values.label_smoothing),
             metrics=["accuracy", MacroF1(self.n_classes)],
             jit_compile=keras.backend.backend() == "jax",
         )
-        return model
 
     def fit(
         self,
@@ -135,7 +146,7 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
             seed: of the order of the images; None draws one from Python's generator.
             kwargs: further arguments of `keras.Model.fit`.
         """
-        values = declare_hyperparameters(hp, self.encoders, self.features)
+        values = self.read(hp)
         weights = class_weights(y, self.n_classes, values.class_weighting)
         balanced = values.class_weighting == "sampling"
         order_seed = random.getrandbits(32) if seed is None else seed

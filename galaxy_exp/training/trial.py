@@ -26,6 +26,7 @@ from galaxy_exp.records import (
 )
 from galaxy_exp.redaction import hide_password
 from galaxy_exp.space.search_space import SearchSpace
+from galaxy_exp.training.cached_features import use_cached_features
 from galaxy_exp.training.checkpoints import Checkpoints
 from galaxy_exp.training.continuation import CannotContinueError, Continuation
 from galaxy_exp.training.fit_probe import LengthGuard, WrongLengthError
@@ -122,12 +123,18 @@ def _train_in_session(spec: TrialSpec, report: Callable[[EpochReport], Decision]
     progress.parameters, progress.flops = model.count_params(), count_flops(model)
     _check_constraints(spec, {"parameters": progress.parameters, "flops": progress.flops})
     rehearse_keeping(network, data.train_images)
-    progress.recorder = recorder = EpochRecorder(spec, model, data, report)
+    image_shape = data.train_images.shape[1:]
+    cached = use_cached_features(spec, network, data)
+    if cached is not None:
+        network, data = cached.network, cached.data
+    progress.recorder = recorder = EpochRecorder(spec, network.model, data, report)
     checkpoints = Checkpoints(spec, network, recorder)
     continuation = Continuation(spec, network, recorder) if spec.resume_from is not None else None
     with closing(checkpoints):
         _fit(spec, network, data, recorder, continuation, checkpoints)
-        _finish(spec, network, data, recorder, progress)
+        if cached is not None:
+            recorder.seconds_per_image += cached.seconds_per_image
+        _finish(spec, network, model, image_shape, recorder, progress)
     progress.no_checkpoint = checkpoints.missing or ""
 
 
@@ -163,14 +170,21 @@ def _fit(
 
 
 def _finish(
-    spec: TrialSpec, network: TrialNetwork, data: SplitArrays, recorder: EpochRecorder, progress: _Progress
+    spec: TrialSpec,
+    network: TrialNetwork,
+    model: keras.Model,
+    image_shape: Sequence[int],
+    recorder: EpochRecorder,
+    progress: _Progress,
 ) -> None:
+    """Keeps the best epoch in `model`, the whole network: that of `network` may be its head alone."""
     searched = SearchSpace.from_config(spec.space).names
     progress.unsearched = tuple(dict.fromkeys(entry.name for entry in network.hp.space if entry.name not in searched))
     if recorder.best is None:
         raise RuntimeError(NO_EPOCH)
     _check_constraints(spec, _costs(progress, recorder))
-    _save(network.model, recorder.best, recorder, spec, data.train_images.shape[1:])
+    network.model.set_weights(recorder.best.weights)
+    _save(model, recorder.best, recorder, spec, image_shape)
 
 
 def _costs(progress: _Progress, recorder: EpochRecorder) -> dict[str, float]:
@@ -191,7 +205,6 @@ def _check_constraints(spec: TrialSpec, costs: Mapping[str, float]) -> None:
 def _save(
     model: keras.Model, best: BestEpoch, recorder: EpochRecorder, spec: TrialSpec, image_shape: Sequence[int]
 ) -> None:
-    model.set_weights(best.weights)
     save_network(model, best.kind, spec.folder, image_shape)
     save_probabilities(best.probabilities, spec.folder)
     save_history(recorder.reports, spec.folder)
