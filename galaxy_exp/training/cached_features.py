@@ -1,7 +1,8 @@
 """Training the head of a frozen encoder on features that are computed once, and not in each epoch of each trial.
 
 The encoder's outputs for all images, and for the flips and quarter turns that the augmentation may show, are written
-beside the prepared images, one folder for each encoder, precision and number of orientations. Trials memory-map them. A
+beside the prepared images, one folder for each encoder, precision, number of orientations and
+shape of the features. Trials memory-map them. A
 trial trained on them draws the same orientations and drops the same features as without them; its outputs
 differ by the rounding of the encoder alone.
 """
@@ -77,7 +78,8 @@ def use_cached_features(spec: TrialSpec, network: TrialNetwork, data: SplitArray
         _LOG.warning("features are not cached: %.1f GiB; the limit is %.0f GiB", n_bytes / 2**30, MAX_BYTES / 2**30)
         return None
     digest = str(spec.values["encoder"]).rsplit(" ", 1)[-1]
-    folder = spec.data.train_images.parent / "features" / f"{digest}-{spec.precision}-{len(table)}"
+    shape = "x".join(map(str, (len(table), *body.output_shape[1:])))
+    folder = spec.data.train_images.parent / "features" / f"{digest}-{spec.precision}-{shape}"
     try:
         train, validation, seconds = _load_or_compute(folder, body, dtype, data, table)
     except OSError as error:
@@ -96,10 +98,15 @@ def use_cached_features(spec: TrialSpec, network: TrialNetwork, data: SplitArray
 def _divide(
     model: keras.Sequential,
 ) -> tuple[AugmentationLayer | None, keras.Sequential, list[keras.layers.Layer]]:
-    """The augmentation, the body from images to features, and the layers of the head."""
+    """The augmentation, the body from images to features, and the layers of the head.
+
+    The average over a map belongs to the body where nothing is dropped before it: there is less to read then.
+    """
     layers = list(model.layers)
     augmentation = layers.pop(0) if isinstance(layers[0], AugmentationLayer) else None
     begin = [layer.name for layer in layers].index(HEAD_BEGINS)
+    if layers[begin].rate == 0 and isinstance(layers[begin + 1], keras.layers.GlobalAveragePooling2D):
+        begin += 2
     images = keras.Input(model.input_shape[1:], dtype="uint8", name="images")
     return augmentation, keras.Sequential([images, *layers[:begin]], name="body"), layers[begin:]
 

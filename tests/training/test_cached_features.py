@@ -67,9 +67,11 @@ def train(spec):
     return result, reports
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.25])
 @pytest.mark.parametrize("augmentation", ["none", "flips", "flips+rotations"])
-def test_trains_as_the_whole_network_does(frozen_spec, monkeypatch, tmp_path, augmentation):
+def test_trains_as_the_whole_network_does(frozen_spec, monkeypatch, tmp_path, augmentation, dropout):
     spec = frozen_spec(augmentation)
+    spec = dataclasses.replace(spec, values=spec.values | {"dropout_1": dropout})
     _, cached = train(spec)
     assert list((spec.data.train_images.parent / "features").glob("*/train.npy"))
     probabilities = np.load(spec.folder / "validation_probabilities.npy")
@@ -108,7 +110,7 @@ def test_a_second_trial_computes_nothing_and_a_damaged_file_is_computed_again(fr
 def test_bfloat16_is_stored_without_loss(frozen_spec):
     spec = frozen_spec(precision="mixed_bfloat16")
     train(spec)
-    (file,) = (spec.data.train_images.parent / "features").glob("*-mixed_bfloat16-8/train.npy")
+    (file,) = (spec.data.train_images.parent / "features").glob("*-mixed_bfloat16-8x5x5x4/train.npy")
     assert np.load(file).dtype == np.uint16
 
 
