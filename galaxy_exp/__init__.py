@@ -2,7 +2,7 @@
 
     import galaxy_exp
 
-    result = galaxy_exp.run_sweep("sweeps/quickstart.yaml")
+    result = galaxy_exp.run_sweep("sweep.yaml")  # galaxy-exp init writes one
     result.trials, result.test               # data frames; open_sweep() gives the result back in another session
     model = result.load_model()              # or galaxy_exp.load_model(): models:/galaxy10-cnn@champion
     model.predict(images)                    # uint8 (n, height, width, 3)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 __all__ = [
+    "HOW_TO_START",
     "BadInputError",
     "ConfigError",
     "DataError",
@@ -39,6 +40,9 @@ __all__ = [
     "short_reason",
     "typed_reason",
 ]
+
+HOW_TO_START = "galaxy-exp init && galaxy-exp sweep sweep.yaml"
+"""Commands that run a first sweep in any folder, for messages."""
 
 _LONGEST_LINE = 1000
 

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from galaxy_exp.errors import BadInputError, is_disk_full
+from galaxy_exp.errors import HOW_TO_START, BadInputError, is_disk_full
 
 __all__ = [
     "JOURNAL_NAME",
@@ -325,9 +325,7 @@ class ProjectFolder:
         """
         sweeps = self.sweeps()
         if not sweeps:
-            raise BadInputError(
-                f"{self.path}: no sweeps here yet; start one with: galaxy-exp sweep sweeps/quickstart.yaml"
-            )
+            raise BadInputError(f"{self.path}: no sweeps here yet; start one with: {HOW_TO_START}")
         if reference is None or reference == "latest":
             return sweeps[-1]
         exact = [sweep for sweep in sweeps if sweep.sweep_id == reference]

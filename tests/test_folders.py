@@ -35,7 +35,7 @@ def test_an_unknown_sweep_is_refused_with_the_known_ones(project):
 
 
 def test_an_empty_folder_says_how_to_begin(project):
-    with pytest.raises(BadInputError, match="no sweeps here yet; start one with: galaxy-exp sweep"):
+    with pytest.raises(BadInputError, match="no sweeps here yet; start one with: galaxy-exp init"):
         project.find_sweep(None)
 
 

@@ -34,11 +34,12 @@ def check_command(file: Path, overrides: tuple[str, ...], timing: bool, output_f
     would cost. A network that cannot be built, or that needs more memory than there is, is an error. Nothing is
     written but the prepared images, which the sweep then finds ready.
 
-    FILE is YAML; docs/sweep-file.md lists its keys. An option with a key in brackets takes the place of that key.
+    FILE is YAML, such as galaxy-exp init writes; docs/sweep-file.md lists its keys. An option with a key in
+    brackets takes the place of that key.
 
     \b
-    galaxy-exp check sweeps/quickstart.yaml
-    galaxy-exp check sweeps/gz2.yaml --data galaxies.h5 --no-timing
+    galaxy-exp check sweep.yaml
+    galaxy-exp check sweep.yaml --data galaxies.h5 --no-timing
     """
     from galaxy_exp.check.sweep_check import check_sweep
     from galaxy_exp.cli.sweep import make_importable

@@ -8,6 +8,7 @@ import click
 
 from galaxy_exp.cli.options import format_option, sweep_argument
 from galaxy_exp.cli.output import print_rows, say
+from galaxy_exp.errors import HOW_TO_START
 from galaxy_exp.folders import ProjectFolder
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def doctor_command(sweep: str | None, is_to_repair: bool, is_to_mend: bool, outp
     was_repaired = is_to_repair or is_to_mend
     diagnoses = repair(found, project, sweep, say) if was_repaired else diagnose(found)
     if found.n_sweeps == 0 and not diagnoses:
-        in_order = "no sweeps here yet; start one with: galaxy-exp sweep sweeps/quickstart.yaml"
+        in_order = f"no sweeps here yet; start one with: {HOW_TO_START}"
     else:
         running = f", {found.n_running} of them running and left alone" if found.n_running else ""
         in_order = f"all in order ({found.n_sweeps} sweep{'' if found.n_sweeps == 1 else 's'}{running})"

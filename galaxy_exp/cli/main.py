@@ -16,6 +16,7 @@ from galaxy_exp.wording import nearest
 __all__ = ["COMMANDS", "cli", "has_no_reader", "main", "run_command"]
 
 COMMANDS = {
+    "init": ("galaxy_exp.cli.init", "init_command"),
     "check": ("galaxy_exp.cli.check", "check_command"),
     "sweep": ("galaxy_exp.cli.sweep", "sweep_command"),
     "resume": ("galaxy_exp.cli.sweep", "resume_command"),
@@ -70,8 +71,9 @@ def cli() -> None:
     """Hyperparameter sweeps for galaxy image classifiers.
 
     \b
-    galaxy-exp check sweeps/quickstart.yaml   what a sweep would do and cost
-    galaxy-exp sweep sweeps/quickstart.yaml   run it and register its best model
+    galaxy-exp init --data FILE               write a sweep file, sweep.yaml
+    galaxy-exp check sweep.yaml               what a sweep would do and cost
+    galaxy-exp sweep sweep.yaml               run it and register its best model
     galaxy-exp trials                         compare its trials
     galaxy-exp ui                             the same in the MLflow UI
     galaxy-exp predict IMAGES... -o out.csv   use the registered model

@@ -9,6 +9,7 @@ import click
 
 from galaxy_exp.cli.options import format_option, uri_option
 from galaxy_exp.cli.output import print_rows, say
+from galaxy_exp.errors import HOW_TO_START
 
 __all__ = ["models_command"]
 
@@ -35,9 +36,7 @@ def list_models_command(name: str | None, uri: str | None, output_format: str) -
             | {column: row[column] for column in columns[3:]}
             for row in rows
         ]
-    print_rows(
-        rows, output_format, empty="no registered models; make one with: galaxy-exp sweep sweeps/quickstart.yaml"
-    )
+    print_rows(rows, output_format, empty=f"no registered models; make one with: {HOW_TO_START}")
 
 
 @models_command.command("show", short_help="Print the model card of a version.")

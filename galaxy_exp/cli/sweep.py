@@ -31,16 +31,16 @@ _QUIET = click.option("-q", "--quiet", is_flag=True, help="no progress, only the
 def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcuts: Any) -> None:
     """Run the sweep described by FILE and register its best model.
 
-    FILE is YAML; docs/sweep-file.md lists its keys, all of which have a default. An option with a key in brackets
-    takes the place of that key for this sweep.
+    FILE is YAML, such as galaxy-exp init writes; docs/sweep-file.md lists its keys, all of which have a default. An
+    option with a key in brackets takes the place of that key for this sweep.
 
     Trials are trained in worker processes, tracked in MLflow and recorded in a journal. Ctrl-C stops
     when the running epochs are done, twice at once; `galaxy-exp resume` continues.
 
     \b
-    galaxy-exp sweep sweeps/quickstart.yaml
-    galaxy-exp sweep sweeps/gz2.yaml --data galaxies.h5 --max-trials 50
-    galaxy-exp sweep sweeps/gz2.yaml --set space.filters_1=64 --set 'space.dropout_2={min: 0.3, max: 0.5}'
+    galaxy-exp sweep sweep.yaml
+    galaxy-exp sweep sweep.yaml --data galaxies.h5 --max-trials 50
+    galaxy-exp sweep sweep.yaml --set space.filters_1=64 --set 'space.dropout_2={min: 0.3, max: 0.5}'
     """
     from galaxy_exp.display import open_display
     from galaxy_exp.sweep import run_sweep

@@ -13,7 +13,7 @@ import click
 
 from galaxy_exp.cli.options import format_option, sweep_argument, uri_option
 from galaxy_exp.cli.output import print_line, print_record, print_rows, say, writing
-from galaxy_exp.errors import BadInputError
+from galaxy_exp.errors import HOW_TO_START, BadInputError
 from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.layout import terminal_width
 
@@ -34,7 +34,7 @@ def list_command(output_format: str) -> None:
 
     rows = [sweep_row(folder) for folder in ProjectFolder.default().sweeps()]
     shown = [list_for_people(row) for row in rows] if output_format == "table" else rows
-    empty = "no sweeps here yet; start one with: galaxy-exp sweep sweeps/quickstart.yaml"
+    empty = f"no sweeps here yet; start one with: {HOW_TO_START}"
     print_rows(shown, output_format, empty=empty, importance=LIST_IMPORTANCE)
     if output_format == "table":
         for row in rows:

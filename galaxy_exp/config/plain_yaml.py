@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import yaml
 
 from galaxy_exp.errors import ConfigError, first_line
 
-__all__ = ["parse_scalar", "parse_yaml"]
+__all__ = ["dump_flow", "parse_scalar", "parse_yaml"]
 
 MAX_DEPTH = 50
 """Sections and lists inside each other."""
@@ -22,6 +23,12 @@ MAX_VALUES = 100_000
 MAX_WHOLE_NUMBER = 2**63 - 1
 
 _TAG = "tag:yaml.org,2002:"
+
+
+def dump_flow(value: Any) -> str:
+    """A value as YAML on one line, which `parse_yaml` reads as the same value."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True, sort_keys=False)
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def parse_yaml(text: str, where: str) -> Any:

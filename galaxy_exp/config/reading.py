@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from galaxy_exp.config.data_section import ARRAY_SUFFIXES, TABLE_SUFFIXES
 from galaxy_exp.config.plain_yaml import parse_scalar, parse_yaml
 from galaxy_exp.config.problems import describe_problems
 from galaxy_exp.config.section import annotation_at, kinds_of
@@ -88,6 +90,9 @@ def read_sweep(
         ConfigError: as `load_sweep`.
     """
     path = Path(path)
+    if path.name.lower().endswith((*ARRAY_SUFFIXES, *TABLE_SUFFIXES)) and path.is_file():
+        hint = f"galaxy-exp init --data {shlex.quote(str(path))} writes one for these images"
+        raise ConfigError(f"{path}: is data; expected a sweep file; {hint}")
     data = _read_bytes(path)
     content = _parse_mapping(data, path)
     before = earlier.settings if earlier else ()
@@ -201,9 +206,10 @@ def _read_bytes(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; expected a sweep file such as sweeps/quickstart.yaml") from None
+        raise ConfigError(f"{path}: no such file; galaxy-exp init writes a sweep file, sweep.yaml") from None
     except IsADirectoryError:
-        raise ConfigError(f"{path}: is a folder; expected a sweep file such as sweeps/quickstart.yaml") from None
+        hint = f"for the images of a folder, galaxy-exp init --data {shlex.quote(str(path))} writes one"
+        raise ConfigError(f"{path}: is a folder; expected a sweep file; {hint}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     if len(data) > _MOST_BYTES:
@@ -219,7 +225,7 @@ def _parse_mapping(data: bytes, path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}:{line}: cannot be read: {error.reason}; expected text in UTF-8") from None
     content = parse_yaml(text, str(path))
     if content is None:
-        raise ConfigError(f"{path}: is empty; expected keys such as name: and data:, as in sweeps/quickstart.yaml")
+        raise ConfigError(f"{path}: is empty; expected a sweep file, such as galaxy-exp init writes")
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: found {type(content).__name__} at the top; expected keys such as name: and data:")
     return content

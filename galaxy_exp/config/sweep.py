@@ -39,6 +39,7 @@ __all__ = [
     "TrackingConfig",
     "TrainingConfig",
     "ValuesSpace",
+    "name_of_source",
 ]
 
 MOST_WORKERS = 10_000
@@ -366,7 +367,7 @@ class SweepConfig(Section):
     @property
     def _default_name(self) -> str:
         """The sweep's name; for an unnamed sweep, with the name of its data."""
-        data = _name_of_source(self.data.source) if self.name == _UNNAMED else ""
+        data = name_of_source(self.data.source) if self.name == _UNNAMED else ""
         return f"{self.name}-{data}" if data else self.name
 
     def named(self, experiment: str | None = None, model: str | None = None) -> SweepConfig:
@@ -381,7 +382,7 @@ class SweepConfig(Section):
         )
 
 
-def _name_of_source(source: str) -> str:
+def name_of_source(source: str) -> str:
     """`galaxies` for /x/galaxies.h5, galaxies/ and package.module:galaxies; letters, digits, . _ and - only."""
     name = Path(os.path.abspath(source)).name.rpartition(":")[2]  # noqa: PTH100  Path.absolute keeps ..
     ending = next((each for each in (*ARRAY_SUFFIXES, *TABLE_SUFFIXES) if name.lower().endswith(each)), "")

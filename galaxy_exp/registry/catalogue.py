@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.errors import ModelError
 from galaxy_exp.registry import version_tags
-from galaxy_exp.tracking.store import open_existing_client, tracking_errors, uri_option
+from galaxy_exp.tracking.registry_file import RegistryFile, open_registry_file
+from galaxy_exp.tracking.store import (
+    check_store_exists,
+    open_existing_client,
+    resolve_tracking_uri,
+    tracking_errors,
+    uri_option,
+)
 from galaxy_exp.wording import iso_time
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+    from galaxy_exp.tracking.registry_file import StoredModel, StoredVersion
 
 __all__ = [
     "find_holder",
@@ -43,7 +52,7 @@ def list_models(tracking_uri: str | None = None, name: str | None = None) -> lis
         ModelError: the store does not exist.
         TrackingError: the store cannot be read.
     """
-    client = open_existing_client(tracking_uri)
+    client = _open(tracking_uri)
     with tracking_errors(tracking_uri):
         records = [
             _record(version, model)
@@ -65,14 +74,14 @@ def show_model(reference: str, tracking_uri: str | None = None) -> dict[str, Any
         ModelError: there is no such version.
         TrackingError: the store cannot be read.
     """
-    client = open_existing_client(tracking_uri)
+    client = _open(tracking_uri)
     with tracking_errors(tracking_uri):
-        version = _find_version(client, reference.removeprefix("models:/"))
+        version, model = _find_version(client, reference.removeprefix("models:/"))
         return {
-            **_record(version, client.get_registered_model(version.name)),
+            **_record(version, model),
             "tags": dict(version.tags),
             "card": version.description or "",
-            "history": read_history(client, version.name),
+            "history": _history(model),
         }
 
 
@@ -83,19 +92,28 @@ def list_history(name: str, tracking_uri: str | None = None) -> list[dict[str, A
         ModelError: there is no such model.
         TrackingError: the store cannot be read.
     """
-    client = open_existing_client(tracking_uri)
+    client = _open(tracking_uri)
     with tracking_errors(tracking_uri):
         require_version(client, name, None)
         return read_history(client, name)
 
 
-def read_history(client: MlflowClient, name: str) -> list[dict[str, Any]]:
+def _open(tracking_uri: str | None) -> MlflowClient | RegistryFile:
+    """The registry for reading: without MLflow where its store is a file that can be read without it."""
+    check_store_exists(resolve_tracking_uri(tracking_uri))
+    return open_registry_file(tracking_uri) or open_existing_client(tracking_uri)
+
+
+def read_history(client: MlflowClient | RegistryFile, name: str) -> list[dict[str, Any]]:
     """Who was champion, the first one first: `version`, `time` (ISO 8601, UTC), `previous` version and `reason`.
 
     Champions of earlier releases of galaxy_exp, which kept no history, are not in it.
     """
-    tags = client.get_registered_model(name).tags
-    return [json.loads(value) for key, value in sorted(tags.items()) if key.startswith(version_tags.HISTORY)]
+    return _history(_find_model(client, name))
+
+
+def _history(model: RegisteredModel | StoredModel) -> list[dict[str, Any]]:
+    return [json.loads(value) for key, value in sorted(model.tags.items()) if key.startswith(version_tags.HISTORY)]
 
 
 def find_holder(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
@@ -110,7 +128,7 @@ def find_holder(client: MlflowClient, name: str, alias: str) -> ModelVersion | N
         raise
 
 
-def require_version(client: MlflowClient, name: str, version: int | None) -> None:
+def require_version(client: MlflowClient | RegistryFile, name: str, version: int | None) -> None:
     """Checks that a registered model exists, and that it has a version.
 
     Raises:
@@ -136,26 +154,35 @@ def search_all(search: Callable[..., Any], *arguments: Any, **options: Any) -> I
             return
 
 
-def _find_version(client: MlflowClient, reference: str) -> ModelVersion:
+def _find_version(
+    client: MlflowClient | RegistryFile, reference: str
+) -> tuple[ModelVersion | StoredVersion, RegisteredModel | StoredModel]:
     name, slash, number = reference.partition("/")
     if slash:
         if not number.isdecimal():
             raise ModelError(f"{reference!r} names no version; expected NAME, NAME@ALIAS or NAME/VERSION")
         require_version(client, name, int(number))
-        return client.get_model_version(name, number)
+        return client.get_model_version(name, str(int(number))), _find_model(client, name)
     name, _, alias = name.partition("@")
-    holder = find_holder(client, name, alias or version_tags.CHAMPION)
-    if holder is None:
-        require_version(client, name, None)
-        raise ModelError(f"{name} has no version with the alias {alias or version_tags.CHAMPION!r}")
-    return holder
+    alias = alias or version_tags.CHAMPION
+    require_version(client, name, None)
+    model = _find_model(client, name)
+    if alias not in model.aliases:
+        raise ModelError(f"{name} has no version with the alias {alias!r}")
+    return client.get_model_version(name, str(model.aliases[alias])), model
 
 
-def _versions(client: MlflowClient, name: str) -> Iterator[ModelVersion]:
+def _find_model(client: MlflowClient | RegistryFile, name: str) -> RegisteredModel | StoredModel:
+    """A registered model that exists."""
+    found: RegisteredModel | StoredModel = next(search_all(client.search_registered_models, f"name = '{name}'"))
+    return found
+
+
+def _versions(client: MlflowClient | RegistryFile, name: str) -> Iterator[ModelVersion | StoredVersion]:
     return search_all(client.search_model_versions, f"name = '{name}'")
 
 
-def _record(version: ModelVersion, model: RegisteredModel) -> dict[str, Any]:
+def _record(version: ModelVersion | StoredVersion, model: RegisteredModel | StoredModel) -> dict[str, Any]:
     tags = version.tags
     return {
         "name": version.name,

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import psutil
 
-from galaxy_exp.errors import GalaxyExpError, ModelError, TrackingError, first_line
+from galaxy_exp.errors import HOW_TO_START, GalaxyExpError, ModelError, TrackingError, first_line
 from galaxy_exp.folders import take_lock
 from galaxy_exp.redaction import hide_in_address
 from galaxy_exp.tracking.addresses import (
@@ -126,7 +126,7 @@ def check_store_exists(uri: str) -> None:
         ModelError: there is no such file; one line with the command that makes a model.
     """
     if is_first_use(uri):
-        raise ModelError(f"no MLflow store at {uri}; make a model with: galaxy-exp sweep sweeps/quickstart.yaml")
+        raise ModelError(f"no MLflow store at {uri}; make a model with: {HOW_TO_START}")
 
 
 def _create_database(uri: str) -> None:

@@ -176,10 +176,7 @@ def test_text_that_no_file_can_hold_is_refused(key):
 def test_an_empty_sweep_file_is_refused(tmp_path, text):
     (tmp_path / "s.yaml").write_text(text)
     message = refusal(lambda: load_sweep(tmp_path / "s.yaml"))
-    assert (
-        message
-        == f"{tmp_path / 's.yaml'}: is empty; expected keys such as name: and data:, as in sweeps/quickstart.yaml"
-    )
+    assert message == f"{tmp_path / 's.yaml'}: is empty; expected a sweep file, such as galaxy-exp init writes"
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ class TestMistakes:
         assert len(caught.value.problems) == 3
 
     def test_a_missing_file_is_named(self, tmp_path):
-        with pytest.raises(ConfigError, match=r"nowhere.yaml: no such file; expected a sweep file"):
+        with pytest.raises(ConfigError, match=r"nowhere.yaml: no such file; galaxy-exp init writes a sweep file"):
             load_sweep(tmp_path / "nowhere.yaml")
 
     def test_a_folder_is_no_sweep_file(self, tmp_path):

@@ -54,6 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "registry": BASE | {"journal", "data", "evaluation", "tracking"},
     "trial_rows": BASE | {"journal", "evaluation"},
     "sweep_rows": BASE | {"journal", "evaluation", "tracking"},
+    "starters": BASE | {"data"},
     "display": BASE | {"journal", "evaluation", "tracking", "trial_rows", "sweep_rows"},
     "doctor": BASE | {"journal", "data", "evaluation", "tracking", "registry", "preparation"},
     "check": BASE | {"data", "hypermodel", "search", "journal", "training", "execution", "preparation"},

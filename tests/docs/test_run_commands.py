@@ -83,12 +83,18 @@ NAMES = {
 }
 """What the pages speak of, and what there is."""
 
-BEGUN = re.compile(r"galaxy-exp (sweep|check) sweeps/(gz2|pretrained|quickstart)\.yaml\b(?!.*galaxy10-sdss)")
+BEGUN = re.compile(r"galaxy-exp (sweep|check) (sweeps/(gz2|pretrained|quickstart)|sweep)\.yaml\b(?!.*galaxy10-sdss)")
 
 ELSEWHERE = {
     "galaxy-exp encoders pretrain -o wide.keras --images 50000 --set space.filters_1=64": (
         "tests/sweep/test_pretraining.py"
     ),
+    "galaxy-exp init": "tests/cli/test_init.py",
+    "galaxy-exp init --data FILE": "tests/cli/test_init.py",
+    "galaxy-exp init --data galaxies.h5": "tests/cli/test_init.py",
+    "galaxy-exp init --data galaxies.h5 -o galaxies.yaml": "tests/cli/test_init.py",
+    "galaxy-exp init --data catalogue.csv --image-folder stamps --file-suffix .jpg": "tests/cli/test_init.py",
+    "galaxy-exp init --from pretrained --data galaxies.h5": "tests/cli/test_init.py",
     "galaxy-exp data fetch galaxy10-sdss": "tests/data/test_fetch.py",
     "galaxy-exp evaluate folder_of_classes/ --map Edge-on=edge_on --format json -o evaluation/": (
         "tests/registry/test_labelled.py"
@@ -167,6 +173,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The current folder: sweep files, and images by the names that the pages give them."""
     path = tmp_path_factory.mktemp("pages")
     shutil.copytree(ROOT / "sweeps", path / "sweeps")
+    shutil.copy(ROOT / "sweeps" / "quickstart.yaml", path / "sweep.yaml")
     sweep_file = fenced("tutorial.md", "yaml")[1]
     for shown, quick in QUICK_FILE.items():
         assert shown in sweep_file

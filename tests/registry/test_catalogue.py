@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +18,18 @@ from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.catalogue import list_history, list_models, show_model
 from galaxy_exp.registry.champion import promote, rollback
 from galaxy_exp.registry.packaging import ModelVersionRef
+from galaxy_exp.tracking.registry_file import open_registry_file
 
 from .conftest import Store
+
+TABLES = {
+    "registered_models": "name, workspace",
+    "registered_model_tags": "name, key, value",
+    "registered_model_aliases": "name, alias, version",
+    "model_versions": "name, version, creation_time, description, run_id, current_stage",
+    "model_version_tags": "name, version, key, value",
+}
+"""The tables and columns of MLflow's that are read."""
 
 
 @pytest.fixture
@@ -85,6 +101,51 @@ def test_a_version_is_shown_by_alias_and_number(three: str, store: Store) -> Non
     }.items():
         with pytest.raises(ModelError, match=message):
             show_model(reference, store.uri)
+
+
+def test_a_file_is_read_without_mlflow_and_gives_the_same(
+    three: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.client.delete_model_version(three, "2")
+    promote(three, 3, store.uri, force=True, reason="for the history")
+    script = """
+import json, sys
+from galaxy_exp.registry.catalogue import list_history, list_models, show_model
+name, uri = sys.argv[1:]
+found = [list_models(uri), list_models(uri, name), show_model(name, uri), show_model(f"{name}/1", uri)]
+print(json.dumps([*found, list_history(name, uri)]))
+assert "mlflow" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", script, three, store.uri], capture_output=True, text=True, check=True)
+    monkeypatch.setattr("galaxy_exp.registry.catalogue.open_registry_file", lambda _: None)
+    uri = store.uri
+    found = [list_models(uri), list_models(uri, three), show_model(three, uri), show_model(f"{three}/1", uri)]
+    assert json.loads(done.stdout) == [*found, list_history(three, uri)]
+    assert [record["version"] for record in found[1]] == [3, 1]
+
+
+@pytest.mark.parametrize("variable", ["MLFLOW_REGISTRY_URI", "MLFLOW_WORKSPACE"])
+def test_a_registry_elsewhere_is_left_to_mlflow(variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        for table, columns in TABLES.items():
+            database.execute(f"CREATE TABLE {table} ({columns})")
+    found = open_registry_file(uri)
+    assert found is not None
+    assert found.search_registered_models() == []
+    monkeypatch.setenv(variable, "elsewhere")
+    assert open_registry_file(uri) is None
+
+
+def test_tables_of_another_form_are_left_to_mlflow(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    path.write_bytes(b"no database" * 100)
+    assert open_registry_file(f"sqlite:///{path}") is None
+    path.unlink()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE registered_models (name)")
+    assert open_registry_file(f"sqlite:///{path}") is None
+    assert open_registry_file("http://127.0.0.1:5000") is None
 
 
 def test_test_metrics_survive_the_tags() -> None:
