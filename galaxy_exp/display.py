@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from galaxy_exp.evaluation.conclusion import CHANGES, simulated, summary_lines
+from galaxy_exp.evaluation.progress import describe_progress, expected_trials
 from galaxy_exp.journal.events import EpochReported, Event, OrderTaken, TrialEnded, TrialStarted, WorkerLost
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.quiet import discard
@@ -138,7 +139,7 @@ class ScriptDisplay(PlainDisplay):
             if self._epochs:
                 self.say(_describe_epoch(event, record))
         elif line := describe_event(event, record):
-            self.say(f"{line}; {_progress(record)}" if isinstance(event, TrialEnded) else line)
+            self.say(f"{line}; {describe_progress(record)}" if isinstance(event, TrialEnded) else line)
 
     def say(self, message: str) -> None:
         """Prints one line with the time of day."""
@@ -187,7 +188,7 @@ class NotebookDisplay:
     def redraw(self) -> None:
         """Replaces what the cell shows."""
         self._drawn_at = time.monotonic()
-        headline = [] if self._record is None else [_headline(self._record), _progress(self._record)]
+        headline = [] if self._record is None else [_headline(self._record), describe_progress(self._record)]
         text = "\n".join(map(printable, [*headline, *self._messages]))
         self._handle.update(_Page(_as_html(self._record, self._messages), text))
 
@@ -214,7 +215,7 @@ def _as_html(record: SweepRecord | None, messages: Sequence[str]) -> str:
         "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in row) + "</tr>"
         for row in ([flatten_text(str(cell)) for cell in _table_row(trial, record)] for trial in _shown_trials(record))
     )
-    title = f"<b>{html.escape(_headline(record))}</b><br>{html.escape(_progress(record))}"
+    title = f"<b>{html.escape(_headline(record))}</b><br>{html.escape(describe_progress(record))}"
     return f"<div>{title}<table><tr>{header}</tr>{rows}</table>{lines}</div>"
 
 
@@ -223,15 +224,6 @@ def _headline(record: SweepRecord) -> str:
     config, images = record.config, f" on {simulated(record)}galaxies" if record.simulated else ""
     size = f"at most {count(config.search.max_trials, 'trial')} of {count(config.training.epochs, 'epoch')}"
     return f"sweep {record.sweep_id}: {size}, objective {config.search.objective_text}{images}"
-
-
-def _progress(record: SweepRecord) -> str:
-    """`4 of 6 trials, best val_macro_f1 0.5111 (trial 1)`."""
-    done = f"{len(record.end_order)} of {_expected_trials(record)} trials"
-    best = next(iter(record.leaderboard(1)), None)
-    if best is None:
-        return done
-    return f"{done}, best {_objective(record)} {best.objective_value(record.objective):.4f} (trial {best.number})"
 
 
 class LiveDisplay:
@@ -258,19 +250,12 @@ class LiveDisplay:
         record = self._record
         if record is None:
             return self._progress
-        self._progress.update(self._task, total=_expected_trials(record), completed=len(record.end_order))
-        return Group(_trial_table(record, self._live.console.width), self._progress)
+        self._progress.update(self._task, total=expected_trials(record), completed=len(record.end_order))
+        return Group(_trial_table(record, self._live.console.width), self._progress, Text(describe_progress(record)))
 
     def say(self, message: str) -> None:
         """Prints one line."""
         self._live.console.print(printable(message))
-
-
-def _expected_trials(record: SweepRecord) -> int:
-    """`search.max_trials`; after the search, the number of its trials and of those that train finalists again."""
-    if record.finalists is None:
-        return record.config.search.max_trials
-    return len(record.searched) + len(record.finalists) * record.config.registry.seeds
 
 
 def describe_event(event: Event, record: SweepRecord) -> str:
@@ -374,7 +359,9 @@ def _columns(record: SweepRecord) -> list[str]:
 
 
 def _shown_trials(record: SweepRecord) -> list[TrialRecord]:
-    return [*record.running, *record.leaderboard(_BEST_SHOWN)]
+    """Those that run, the finalists' latest trainings with fresh seeds, and the best of the search."""
+    again = [trial for trial in record.trials.values() if trial.retrains is not None and trial.result is not None]
+    return [*record.running, *again[-_BEST_SHOWN:], *record.leaderboard(_BEST_SHOWN)]
 
 
 def _table_row(trial: TrialRecord, record: SweepRecord) -> list[Text | str]:

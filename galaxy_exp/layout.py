@@ -57,6 +57,8 @@ def wrap(text: str, width: int, indent: str = "") -> list[str]:
     A word that is longer than `width` has a line of its own, and is not broken.
     """
     text = flatten_text(text).rstrip()
+    if _width(text) <= width:
+        return [text]
     own = text[: len(text) - len(text.lstrip())]
     lines, line = [], own
     for space, word in re.findall(r"( *)([^ ]+)", text.lstrip()):
@@ -95,16 +97,18 @@ def lay_out_table(rows: Sequence[Mapping[str, Any]], width: int, importance: Seq
     texts = {name: _column_texts([row.get(name) for row in rows]) for name in column_names(rows)}
     texts = {name: cells for name, cells in texts.items() if any(cells)}
     numeric = {name for name in texts if all(isinstance(row.get(name), int | float | None) for row in rows)}
-    shown = {name: cells for name, cells in texts.items() if name not in importance[2:]}
+    least = {name: _least(name, cells) for name, cells in texts.items()}
+    shown = {name: each for name, each in least.items() if name not in importance[2:]}
     for name in importance[2:]:
-        if name not in texts:
+        if name not in least:
             continue
-        if _least_width({**shown, name: texts[name]}) > width:
+        if _total({**shown, name: least[name]}) > width:
             break  # what is less important is not shown in place of what is more
-        shown[name] = texts[name]
-    if _least_width(shown) > width:
+        shown[name] = least[name]
+    if _total(shown) > width:
         return "\n\n".join(lay_out_record(row, width) for row in rows)
-    lines = _draw({name: cells for name, cells in texts.items() if name in shown}, numeric, width)
+    widths = {name: least[name] for name in texts if name in shown}
+    lines = _draw({name: texts[name] for name in widths}, widths, numeric, width)
     if len(shown) < len(texts):
         lines += wrap(f"no room for: {', '.join(name for name in texts if name not in shown)}", width, _GAP)
     return "\n".join(lines)
@@ -145,13 +149,13 @@ def _least(name: str, cells: Sequence[str]) -> int:
     return min(full, max(_NARROWEST, _width(name), longest))
 
 
-def _least_width(texts: Mapping[str, Sequence[str]]) -> int:
-    return sum(_least(*column) for column in texts.items()) + len(_GAP) * (len(texts) - 1)
+def _total(widths: Mapping[str, int]) -> int:
+    """Of columns beside each other."""
+    return sum(widths.values()) + len(_GAP) * (len(widths) - 1)
 
 
-def _draw(texts: Mapping[str, Sequence[str]], numeric: set[str], width: int) -> list[str]:
-    widths = {name: _least(name, cells) for name, cells in texts.items()}
-    spare = width - _least_width(texts)
+def _draw(texts: Mapping[str, Sequence[str]], widths: dict[str, int], numeric: set[str], width: int) -> list[str]:
+    spare = width - _total(widths)
     for name, cells in texts.items():
         more = min(spare, _full(name, cells) - widths[name])
         widths[name] += more

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.config import SweepConfig
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SweepImages",
     "check_names",
+    "check_space",
     "complete_values",
     "encoders_of",
     "find_unfinished",
@@ -72,16 +74,18 @@ def store_user_objects(
 
 
 def check_names(config: SweepConfig, say: Say = lambda _: None) -> None:
-    """Checks paths, names and the MLflow store, before data are read.
+    """Checks the space, paths, names and the MLflow store, before data are read.
 
     Raises:
-        ConfigError: a sampler or scheduler that does not exist, or that cannot do what is asked of it.
+        ConfigError: a mistake in the space of the built-in hypermodel; a sampler or scheduler that does not exist, or
+            that cannot do what is asked of it.
         DataError: a file that does not exist.
         UnusableStoreError: the MLflow store cannot be used.
     """
     from galaxy_exp.data.sources import check_source
     from galaxy_exp.tracking.store_check import check_store
 
+    check_space(config)
     check_source(config.data)
     check_store(config.tracking.uri, say)
     import_keras_quietly()  # the samplers know the spaces of KerasTuner
@@ -90,6 +94,28 @@ def check_names(config: SweepConfig, say: Say = lambda _: None) -> None:
 
     building.check_names(config.search)
     build_scheduler(config.search, config.training.epochs)
+
+
+def check_space(config: SweepConfig) -> None:
+    """Checks `space` and `search.enqueue` of the built-in hypermodel, without importing Keras (seconds).
+
+    What networks start from is checked later, with the files.
+
+    Raises:
+        ConfigError: one line for each mistake.
+    """
+    if config.hypermodel != BUILT_IN_HYPERMODEL:
+        return
+    from galaxy_exp.hypermodel.galaxy_space import HINTS, LIMITS, declared_space
+    from galaxy_exp.space.overrides import build_space, complete_configuration
+
+    hypermodel = SimpleNamespace(limits=LIMITS, hints=HINTS)
+    later = {"start", "encoder"} if "start" in config.space else set()
+    declared = declared_space(["pretrained"] if later else ())
+    overrides = {name: entry for name, entry in config.space.items() if name not in later}
+    space = build_space(hypermodel, overrides, declared)
+    for position, values in enumerate(config.search.enqueue) if not later else ():
+        complete_configuration(hypermodel, space, values, f"search.enqueue.{position}", declared)
 
 
 def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, say: Say) -> SweepStarted:

@@ -50,6 +50,7 @@ from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.preparation import (
     SweepImages,
     check_names,
+    check_space,
     find_unfinished,
     prepare_resume,
     prepare_sweep,
@@ -157,6 +158,8 @@ def _run_new(
     observers: Sequence[Observer],
     say: Say,
 ) -> SweepResult:
+    if hypermodel is None:
+        check_space(config)  # before the workers, and anything that takes seconds
     project = ProjectFolder.default()
     folder = project.new_sweep(config.name)
     with BACKEND_ENVIRONMENT, signals_as_interrupts(), _cleaning_up(folder) as at_end:
@@ -297,7 +300,9 @@ class _Run:
             if isinstance(error, DataError | EngineError):
                 raise self._with_remedy(error) from error
             raise
-        build = partial(build_projection, self._journal, self._folder, self._images.prepared, self._say)
+        write_report = partial(refresh_report, self._journal.record, self._folder, self._say)
+        prepared = self._images.prepared
+        build = partial(build_projection, self._journal, self._folder, prepared, self._say, write_report)
         tracking = LazyProjection(build)
         try:
             with BackgroundObserver(tracking) as tracker:

@@ -25,7 +25,7 @@ COMMANDS = {
     "show": ("galaxy_exp.cli.sweeps", "show_command"),
     "trials": ("galaxy_exp.cli.sweeps", "trials_command"),
     "report": ("galaxy_exp.cli.sweeps", "report_command"),
-    "ui": ("galaxy_exp.cli.sweeps", "ui_command"),
+    "ui": ("galaxy_exp.cli.ui", "ui_command"),
     "models": ("galaxy_exp.cli.models", "models_command"),
     "data": ("galaxy_exp.cli.data", "data_command"),
     "encoders": ("galaxy_exp.cli.encoders", "encoders_command"),

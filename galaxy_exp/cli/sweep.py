@@ -210,11 +210,12 @@ def next_steps(record: SweepRecord) -> list[str]:
     """The next commands, with the options for this sweep's MLflow store and model name."""
     from galaxy_exp.records import BUILT_IN_MODEL
     from galaxy_exp.tracking.store import uri_option
+    from galaxy_exp.tracking.views import watch_command
 
     store, model = uri_option(record.tracking_uri), record.config.model_name
     name = "" if model == BUILT_IN_MODEL else f" --model {shlex.quote(model)}"
     steps = [
-        (f"galaxy-exp ui{store}", "compare trials in the MLflow UI"),
+        (watch_command(record), "compare trials in the MLflow UI"),
         ("galaxy-exp trials", "the same as a table"),
         ("galaxy-exp report --open", "one page about all of it"),
         (f"galaxy-exp predict IMAGES... -o out.csv{name}{store}", "use the registered model"),

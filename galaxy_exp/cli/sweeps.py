@@ -1,17 +1,13 @@
-"""`galaxy-exp list`, `show`, `trials`, `report` and `ui`: ways to look at sweeps; only `ui` needs MLflow."""
+"""`galaxy-exp list`, `show`, `trials` and `report`: ways to look at sweeps without MLflow."""
 
 from __future__ import annotations
 
-import os
-import socket
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import click
 
-from galaxy_exp.cli.options import format_option, sweep_argument, uri_option
+from galaxy_exp.cli.options import format_option, sweep_argument
 from galaxy_exp.cli.output import print_line, print_record, print_rows, say, writing
 from galaxy_exp.errors import HOW_TO_START, BadInputError
 from galaxy_exp.folders import ProjectFolder
@@ -20,10 +16,7 @@ from galaxy_exp.layout import terminal_width
 if TYPE_CHECKING:
     from galaxy_exp.journal.record import SweepRecord
 
-__all__ = ["list_command", "report_command", "show_command", "trials_command", "ui_command"]
-
-_WITHOUT_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-"""Jobs evaluate language models, and need eight processes of 200 MiB each (MLflow 3.17)."""
+__all__ = ["list_command", "report_command", "show_command", "trials_command"]
 
 
 @click.command("list")
@@ -121,43 +114,6 @@ def report_command(sweep: str | None, output: Path | None, show: bool) -> None:
     click.echo(path)
     if show and click.launch(path.resolve().as_uri()) != 0:
         say(f"no browser could be started; open {path} in one")
-
-
-@click.command("ui")
-@click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="port on 127.0.0.1")
-@uri_option
-def ui_command(port: int, uri: str | None) -> None:
-    """Open the MLflow UI on this folder's runs, for this machine only (127.0.0.1).
-
-    Ctrl-C ends it. The same as `mlflow ui` in the project folder.
-    """
-    from galaxy_exp.tracking.store import check_store_exists, hide_in_address, resolve_tracking_uri, sqlite_file
-    from galaxy_exp.tracking.store_check import refuse_unusable
-
-    resolved = resolve_tracking_uri(uri)
-    if resolved.startswith(("http://", "https://")):
-        say(f"the runs are on a server that has its own UI: {hide_in_address(resolved)}")
-        return
-    check_store_exists(resolved)
-    refuse_unusable(resolved)
-    _refuse_taken_port(port)
-    say(f"MLflow UI on {hide_in_address(resolved)}: http://127.0.0.1:{port} (Ctrl-C to end)")
-    file = sqlite_file(resolved)
-    if file is not None:  # by its bare name, as MLflow would create the folder of an encoded path
-        os.chdir(file.parent)
-        resolved = f"sqlite:///{quote(file.name)}"
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", resolved, "--host", "127.0.0.1"]
-    # replaces this process, so that signals to it reach the server
-    os.execve(sys.executable, [*command, "--port", str(port)], _WITHOUT_JOBS | os.environ)
-
-
-def _refuse_taken_port(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise BadInputError(f"--port {port}: {error.strerror}; try another, as in --port {port + 1}") from None
 
 
 def _read(reference: str | None) -> SweepRecord:

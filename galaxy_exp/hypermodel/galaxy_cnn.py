@@ -17,7 +17,7 @@ from galaxy_exp.hypermodel.batches import Batches, feed
 from galaxy_exp.hypermodel.class_balance import class_weights
 from galaxy_exp.hypermodel.encoders import ENCODER_LAYER, check_encoder
 from galaxy_exp.hypermodel.galaxy_network import build_network
-from galaxy_exp.hypermodel.galaxy_space import LIMITS, NetworkValues, declare_hyperparameters
+from galaxy_exp.hypermodel.galaxy_space import HINTS, LIMITS, NetworkValues, declare_hyperparameters
 from galaxy_exp.hypermodel.on_device import fit_batches
 from galaxy_exp.hypermodel.optimizers import build_optimizer, cosine_schedule
 from galaxy_exp.hypermodel.scoring import MacroF1, build_loss
@@ -49,11 +49,7 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
     limits: Mapping[str, tuple[float, float]] = LIMITS
     """How far a sweep file may widen a hyperparameter."""
 
-    hints: Mapping[str, str] = {
-        "start": "expected space.start, with what networks start from",
-        "encoder": "expected space.start instead, with what networks start from",
-        "body_rate": "expected space.start too, with what networks start from",
-    }
+    hints: Mapping[str, str] = HINTS
     """By the hyperparameters that are declared where `starts` are stated alone."""
 
     # of the class too: instances and subclasses that an earlier release pickled have none of their own

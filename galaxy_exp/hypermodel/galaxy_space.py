@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any, Literal
-
-import keras_tuner
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from galaxy_exp.encoder_file import SCRATCH
+from galaxy_exp.records import HyperparameterValue
+from galaxy_exp.space.search_space import Condition, Hyperparameter, Kind, SearchSpace
 
-__all__ = ["AUGMENTATIONS", "CLASS_WEIGHTINGS", "LIMITS", "MAX_BLOCKS", "NetworkValues", "declare_hyperparameters"]
+if TYPE_CHECKING:
+    import keras_tuner
+
+__all__ = [
+    "AUGMENTATIONS",
+    "CLASS_WEIGHTINGS",
+    "HINTS",
+    "LIMITS",
+    "MAX_BLOCKS",
+    "NetworkValues",
+    "declare_hyperparameters",
+    "declared_space",
+]
 
 AUGMENTATIONS = ("none", "flips", "flips+rotations", "flips+rotations+shift+zoom")
 """From none to all, each including the one before. Galaxies have no preferred orientation, so flips and
@@ -40,6 +52,13 @@ LIMITS: dict[str, tuple[float, float]] = {
     "label_smoothing": (0.0, 0.95),
 }
 """How far a sweep file may widen each numeric hyperparameter: outside, no network can be built or trained."""
+
+HINTS = {
+    "start": "expected space.start, with what networks start from",
+    "encoder": "expected space.start instead, with what networks start from",
+    "body_rate": "expected space.start too, with what networks start from",
+}
+"""How to request the hyperparameters that are declared only where a sweep file has `space.start`, by name."""
 
 Augmentation = Literal["none", "flips", "flips+rotations", "flips+rotations+shift+zoom"]
 
@@ -156,3 +175,54 @@ def _declare_training(hp: keras_tuner.HyperParameters) -> dict[str, Any]:
     values["label_smoothing"] = hp.Float("label_smoothing", 0.0, 0.15, step=0.05, default=0.0)
     values["class_weighting"] = hp.Choice("class_weighting", list(CLASS_WEIGHTINGS), default="none")
     return values
+
+
+def declared_space(starts: Sequence[str] = ()) -> SearchSpace:
+    """The space without its conditions on encoders, found without importing KerasTuner, which takes seconds.
+
+    Args:
+        starts: what networks may start from; none: `start` is not declared.
+    """
+    recorder: Any = _Recorder()
+    declare_hyperparameters(recorder, dict.fromkeys(starts, "") if starts else None)
+    return SearchSpace(recorder.declared)
+
+
+class _Recorder:
+    """Takes declarations as `keras_tuner.HyperParameters` does, and answers with the defaults."""
+
+    space: Sequence[Any] = ()
+
+    def __init__(self) -> None:
+        self.declared: list[Hyperparameter] = []
+        self._conditions: tuple[Condition, ...] = ()
+
+    @contextmanager
+    def conditional_scope(self, name: str, values: Sequence[HyperparameterValue]) -> Iterator[None]:
+        outer = self._conditions
+        self._conditions = (*outer, Condition(name, tuple(values)))
+        try:
+            yield
+        finally:
+            self._conditions = outer
+
+    def Fixed(self, name: str, value: Any) -> Any:  # noqa: N802 - KerasTuner's names
+        return self._add(Hyperparameter.fixed(name, value, self._conditions))
+
+    def Boolean(self, name: str, default: bool = False) -> Any:  # noqa: N802
+        return self._add(Hyperparameter.from_config("Boolean", {"name": name, "default": default}))
+
+    def Choice(self, name: str, values: Sequence[Any], default: Any = None) -> Any:  # noqa: N802
+        return self._add(Hyperparameter.from_config("Choice", {"name": name, "values": values, "default": default}))
+
+    def Int(self, name: str, low: int, high: int, default: int) -> Any:  # noqa: N802
+        return self._add(Hyperparameter.range(Kind.INT, name, low, high, None, None, default, ()))
+
+    def Float(  # noqa: N802
+        self, name: str, low: float, high: float, default: float, step: float | None = None, sampling: str | None = None
+    ) -> Any:
+        return self._add(Hyperparameter.range(Kind.FLOAT, name, low, high, step, sampling, default, ()))
+
+    def _add(self, hyperparameter: Hyperparameter) -> Any:
+        self.declared.append(replace(hyperparameter, conditions=self._conditions))
+        return hyperparameter.default

@@ -126,6 +126,8 @@ class WorkersChosen(_Event):
 class ParentRunCreated(_Event):
     event: Literal["parent_run_created"] = "parent_run_created"
     run_id: str
+    experiment_id: str | None = None
+    """None in journals of earlier releases."""
 
 
 class TrialProposed(_Event):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,7 +31,21 @@ def read_record(folder: Path) -> SweepRecord:
     Raises:
         JournalError: there is no journal, or a line before the last is damaged (named by number).
     """
-    return replay(read_events(folder)[0], folder / JOURNAL_NAME)
+    with _without_collections():
+        return replay(read_events(folder)[0], folder / JOURNAL_NAME)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Stops the search for cyclic garbage: among the many small objects of a journal there is none, and it takes as long
+    as reading them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def read_events(folder: Path, start: int = 0) -> tuple[list[Event], int]:

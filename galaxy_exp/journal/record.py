@@ -245,6 +245,8 @@ class SweepRecord:
     """Numbers of the trials that have ended."""
     history: list[HistoryStep] = field(default_factory=list)
     """Proposals and ends in their order."""
+    last_ends: dict[int, HistoryStep] = field(default_factory=dict, compare=False, repr=False)
+    """Of `history`, how each trial ended the last time."""
     precision: str = ""
     """The dtype policy of all trials: that of the first one that reported an epoch or ended; empty before."""
     active_seconds: float = 0.0
@@ -252,6 +254,8 @@ class SweepRecord:
     tracking_uri: str = ""
     """The MLflow store, without its password: as the sweep began, or as resuming changed it."""
     parent_run_id: str | None = None
+    experiment_id: str | None = None
+    """Of the parent run in MLflow; None in journals of earlier releases."""
     finalists: list[int] | None = None
     """None while the search continues."""
     why_search_ended: str = ""
@@ -405,8 +409,7 @@ class SweepRecord:
 
     def last_end(self, number: int) -> HistoryStep | None:
         """How a trial ended the last time; None if it never did."""
-        ends = (known for known in reversed(self.history) if known.number == number and known.result is not None)
-        return next(ends, None)
+        return self.last_ends.get(number)
 
     # ranking
 

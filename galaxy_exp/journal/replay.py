@@ -165,9 +165,9 @@ def _end_trial(record: SweepRecord, trial: TrialRecord, result: TrialResult, tim
     trial.ended_at, trial.result = time, result  # in this order for observers in another thread
     trial.ordered, trial.ends_after = Decision.CONTINUE, 0
     record.end_order.append(trial.number)
-    record.history.append(
-        HistoryStep(Step.ENDED, trial.number, result, tuple(trial.reports), tuple(trial.report_times))
-    )
+    step = HistoryStep(Step.ENDED, trial.number, result, tuple(trial.reports), tuple(trial.report_times))
+    record.history.append(step)
+    record.last_ends[trial.number] = step
     record.unfinished.pop(trial.number, None)
     record.finished_epochs += trial.own_epochs
 
@@ -182,7 +182,7 @@ def _keep_earlier_end(trial: TrialRecord, earlier: HistoryStep) -> None:
 def _apply_to_sweep(event: Event, record: SweepRecord) -> None:
     match event:
         case ParentRunCreated():
-            record.parent_run_id = event.run_id
+            record.parent_run_id, record.experiment_id = event.run_id, event.experiment_id
         case FinalistsChosen():
             record.finalists, record.why_search_ended = event.numbers, event.reason
         case WinnerChosen():
@@ -239,6 +239,6 @@ def _change_sweep(event: SweepChanged, record: SweepRecord) -> None:
         record.finalists, record.why_search_ended = None, ""
     if event.tracking_uri:  # another MLflow store, which has no run and no version yet
         record.tracking_uri = event.tracking_uri
-        record.parent_run_id = record.registered = record.promotion = None
+        record.parent_run_id = record.experiment_id = record.registered = record.promotion = None
         for trial in record.trials.values():
             trial.run_id, trial.run_attempt, trial.projected = None, 0, False

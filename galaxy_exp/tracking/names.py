@@ -17,6 +17,7 @@ from galaxy_exp.records import TrialState
 __all__ = [
     "ATTEMPT",
     "CLOSED",
+    "CONFIGURATION",
     "EPOCHS",
     "EXPERIMENT_KIND",
     "FINISHED_BUT",
@@ -62,6 +63,8 @@ KIND = "galaxy_exp.kind"
 """`sweep` on a parent run, `trial` on a child run."""
 TRIAL = "galaxy_exp.trial"
 """The trial's number, on child runs."""
+CONFIGURATION = "galaxy_exp.configuration"
+"""`trial 4`, the first with the same hyperparameters, on child runs: to group those that differ in the seed alone."""
 ATTEMPT = "galaxy_exp.attempt"
 STATE = "galaxy_exp.state"
 REASON = "galaxy_exp.reason"

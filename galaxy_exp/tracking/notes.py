@@ -18,9 +18,11 @@ from galaxy_exp.evaluation.conclusion import (
     winner_changes,
 )
 from galaxy_exp.evaluation.metrics import METRIC_LABELS
+from galaxy_exp.evaluation.progress import describe_progress
+from galaxy_exp.evaluation.selection import standings
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.tracking import names
-from galaxy_exp.tracking.views import charts_address, trials_address
+from galaxy_exp.tracking.views import charts_address, finalists_address, trials_address
 from galaxy_exp.wording import short_value
 
 __all__ = ["EXPERIMENT_NOTE", "describe_sweep", "describe_trial"]
@@ -31,14 +33,22 @@ EXPERIMENT_NOTE = (
 """The description of an experiment, of which the UI shows one line."""
 
 
-def describe_sweep(record: SweepRecord, data: PreparedData, experiment_id: str, run_id: str) -> str:
+def describe_sweep(
+    record: SweepRecord, data: PreparedData, experiment_id: str, run_id: str, *, has_report: bool = True
+) -> str:
     """The description of the parent run: the sweep, its result, and links.
 
     Args:
         experiment_id: of its runs.
         run_id: of the parent run.
+        has_report: whether its artifacts have the report and the figures of the hyperparameters already.
     """
-    paragraphs = [_what_it_is(record, data), " · ".join(_links(record, experiment_id, run_id))]
+    paragraphs = [_what_it_is(record, data), " · ".join(_links(record, experiment_id, run_id, has_report))]
+    if record.winner is None and record.end_order:
+        paragraphs.append(f"So far: {describe_progress(record)}.")
+    if found := standings(record):
+        each = "; ".join(f"trial {standing.finalist}: {standing}" for standing in found)
+        paragraphs.append(f"Finalists by {record.objective.name}: {each}.")
     by_order = [taken.change for taken in record.orders if taken.change is not None]
     resumed = [event for event in record.changed if event not in by_order]
     paragraphs += [f"Changed when it was resumed: {change}." for event in resumed for change in event.changes]
@@ -98,11 +108,13 @@ def _what_was_registered(record: SweepRecord) -> str:
     return f"{text}, {'champion' if record.promotion.promoted else 'challenger'}: {record.promotion.reason}."
 
 
-def _links(record: SweepRecord, experiment_id: str, run_id: str) -> Iterator[str]:
+def _links(record: SweepRecord, experiment_id: str, run_id: str, has_report: bool) -> Iterator[str]:
     """They are at the top, since the UI shows only the beginning of a long description."""
     yield f"[Trials, the best first]({trials_address(record, experiment_id)})"
     yield f"[Charts]({charts_address(record, experiment_id)})"
-    if record.winner is not None:
+    if record.finalists:
+        yield f"[Finalists, mean over seeds]({finalists_address(record, experiment_id)})"
+    if has_report:
         artifacts, mode = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts", names.TRAINING_MODE
         yield f"[Report]({artifacts}/report.html?{mode})"
         yield f"[Hyperparameters]({artifacts}/insight/insight.html?{mode})"

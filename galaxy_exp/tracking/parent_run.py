@@ -16,7 +16,12 @@ from galaxy_exp.journal.events import ParentRunCreated
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.tracking import names
-from galaxy_exp.tracking.artifacts import write_insight_artifacts, write_sealed_test_figures, write_sweep_artifacts
+from galaxy_exp.tracking.artifacts import (
+    artifacts_folder,
+    write_insight_artifacts,
+    write_sealed_test_figures,
+    write_sweep_artifacts,
+)
 from galaxy_exp.tracking.content import sweep_metrics, sweep_params
 from galaxy_exp.tracking.mlflow_runs import (
     is_active,
@@ -28,7 +33,7 @@ from galaxy_exp.tracking.mlflow_runs import (
 )
 from galaxy_exp.tracking.names import RunStatus
 from galaxy_exp.tracking.notes import EXPERIMENT_NOTE, describe_sweep, describe_trial
-from galaxy_exp.tracking.views import save_view
+from galaxy_exp.tracking.views import save_finalists_view, save_view
 
 __all__ = ["ParentRun", "end_runs"]
 
@@ -88,7 +93,7 @@ class ParentRun:
         run_id = self.record.parent_run_id
         if run_id is None or (after_outage and not restore_run(self.client, run_id)):
             lost, run_id = run_id, self._find() or self._create()
-            self.journal.append(ParentRunCreated(run_id=run_id))
+            self.journal.append(ParentRunCreated(run_id=run_id, experiment_id=self.experiment_id))
             if lost is not None:
                 self._adopt_trials(run_id)
             self._is_described = False
@@ -125,16 +130,17 @@ class ParentRun:
             if run.info.run_id != self.record.parent_run_id:
                 self.client.delete_run(run.info.run_id)
 
+    def refresh(self) -> None:
+        """Writes what is known so far: the best score, figures, the report, the description and the views."""
+        self._draw_figures()
+        self._write_summary(self.ensure())
+
     def close(self, status: str) -> None:
         """Writes the sweep's summary and ends its runs; `status` is a `RunStatus`."""
         run_id, record = self.ensure(), self.record
         if status != RunStatus.KILLED:  # whoever interrupts a sweep does not want to wait
             self._draw_figures()
-        moment = _closing_time(record)
-        summary = [Metric(name, value, moment, 0) for name, value in sweep_metrics(record).items()]
-        log_batch(self.client, run_id, metrics=summary)
-        self._log_files(run_id)
-        self._write_note(run_id)
+        self._write_summary(run_id)
         if (winner := record.winning_trial) is not None and winner.run_id is not None:
             self.client.set_tag(winner.run_id, names.NOTE, describe_trial(winner, record))
         for trial in record.leaderboard(record.config.tracking.keep_models):
@@ -142,6 +148,13 @@ class ParentRun:
             if trial.run_id is not None and model.exists():
                 self.client.log_artifact(trial.run_id, str(model), "model")
         end_runs(self.client, record, status)
+
+    def _write_summary(self, run_id: str) -> None:
+        moment = _closing_time(self.record)
+        summary = [Metric(name, value, moment, 0) for name, value in sweep_metrics(self.record).items()]
+        log_batch(self.client, run_id, metrics=summary)
+        self._log_files(run_id)
+        self._write_note(run_id)
 
     def _search(self) -> Iterable[Run]:
         return search_runs(self.client, self.experiment_id, names.query_runs(self.record.sweep_id, "sweep"))
@@ -169,11 +182,14 @@ class ParentRun:
         self._log_files(run_id)
 
     def _write_note(self, run_id: str) -> None:
-        """Writes the sweep's description, and the view of its trials that the description links."""
-        view = save_view(self.record)
-        if view is not None:
+        """Writes the sweep's description, and the views that the description links."""
+        for view in filter(None, (save_view(self.record), save_finalists_view(self.record))):
             self.client.set_experiment_tag(self.experiment_id, view.key, view.value)
-        self.client.set_tag(run_id, names.NOTE, describe_sweep(self.record, self.data, self.experiment_id, run_id))
+        self.client.set_tag(run_id, names.NOTE, self._describe_sweep(run_id))
+
+    def _describe_sweep(self, run_id: str) -> str:
+        has_report = (artifacts_folder(self.folder.path) / "report.html").exists()
+        return describe_sweep(self.record, self.data, self.experiment_id, run_id, has_report=has_report)
 
     def _log_files(self, run_id: str) -> None:
         self.client.log_artifacts(run_id, str(write_sweep_artifacts(self.folder.path, self.record, self.data)))

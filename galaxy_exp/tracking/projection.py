@@ -28,6 +28,9 @@ __all__ = ["MlflowProjection"]
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
 """Error codes with which MLflow refuses one request; others mean an outage."""
 
+_REFRESH_SECONDS = 60.0
+"""Between two drawings of the figures and the report of a running sweep, at least."""
+
 
 class MlflowProjection:
     """An observer of the loop that writes each event to MLflow as it comes.
@@ -49,6 +52,9 @@ class MlflowProjection:
         data: described in MLflow as the runs' input.
         warn: called with one line for the user.
         clock: seconds, monotonic.
+        on_begin: called once, when the sweep is in MLflow for the first time in this process.
+        write_report: writes the report page among the sweep's artifacts; called at most once a minute, after which
+            the parent run gets it with the figures and the description of the trials so far.
 
     Attributes:
         client: of the store, which is opened at the first call.
@@ -62,6 +68,8 @@ class MlflowProjection:
         data: PreparedData,
         warn: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        on_begin: Callable[[], None] | None = None,
+        write_report: Callable[[], None] | None = None,
     ) -> None:
         self._timed = TimedClient(open_store, clock)
         self.client = cast(MlflowClient, self._timed)
@@ -77,6 +85,9 @@ class MlflowProjection:
         self._refused: set[int] = set()
         """Numbers of trials of which MLflow refused something."""
         self._turn = threading.Lock()
+        self._clock = clock
+        self._on_begin, self._write_report = on_begin, write_report
+        self._refresh_at = clock() + _REFRESH_SECONDS
 
     @property
     def _record(self) -> SweepRecord:
@@ -94,6 +105,8 @@ class MlflowProjection:
                     self._catch_up(since=waited_before)
                 else:
                     self._write_event(event)
+                if isinstance(event, TrialEnded) and not self._is_behind:
+                    self._refresh_now_and_then()
         except TrackingError as error:
             self._patience.pause_after_failure(self._timed.seconds - waited_before)
             self._fall_behind(f"{error}; the sweep continues, and what is missing is written later")
@@ -104,6 +117,9 @@ class MlflowProjection:
             slow = f"MLflow at {self._where} is slow ({waited:.0f} s just now)"
             self._fall_behind(f"{slow}; the sweep continues, and what is missing is written now and then")
         elif not self._is_behind:
+            if self._on_begin is not None:
+                self._on_begin()
+                self._on_begin = None
             self._patience.reset()
             refused = f" but what it refuses of trials {', '.join(map(str, sorted(self._refused)))}"
             self._outage.end(f"MLflow at {self._where} is back and has everything{refused if self._refused else ''}")
@@ -161,6 +177,14 @@ class MlflowProjection:
                 trial = self._record.trials[event.result.number]
                 if not trial.projected:  # else an earlier event caught up with it
                     self._bring_up_to_date(trial, {})
+
+    def _refresh_now_and_then(self) -> None:
+        """Brings what a person watches up to date, in a twentieth of the time at most."""
+        began = self._clock()
+        if self._write_report is not None and began >= self._refresh_at:
+            self._write_report()
+            self._parent.refresh()
+            self._refresh_at = began + max(_REFRESH_SECONDS, 20 * (self._clock() - began))
 
     def _catch_up(self, since: float | None = None) -> None:
         """Writes everything that MLflow lacks.

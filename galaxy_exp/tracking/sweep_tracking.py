@@ -60,8 +60,17 @@ class LazyProjection:
         self.projection.on_event(event, record)
 
 
-def build_projection(journal: Journal, folder: SweepFolder, data: PreparedData, say: Say) -> MlflowProjection:
+def build_projection(
+    journal: Journal, folder: SweepFolder, data: PreparedData, say: Say, write_report: Callable[[], None] | None = None
+) -> MlflowProjection:
     """What writes a journal to MLflow; the store is opened when it is first written to.
+
+    Args:
+        journal: of the sweep, like the others.
+        folder: likewise.
+        data: its images.
+        say: prints a line; when the sweep is in MLflow, also where it can be watched.
+        write_report: writes the sweep's report page among its artifacts; called now and then while it runs.
 
     Raises:
         TrackingError: MLflow cannot be imported.
@@ -69,6 +78,7 @@ def build_projection(journal: Journal, folder: SweepFolder, data: PreparedData, 
     uri = journal.record.tracking_uri
     with tracking_errors(uri):
         from galaxy_exp.tracking.projection import MlflowProjection
+        from galaxy_exp.tracking.views import watch_command
     _remember_password(journal.record)
 
     def open_store() -> MlflowClient:
@@ -76,7 +86,10 @@ def build_projection(journal: Journal, folder: SweepFolder, data: PreparedData, 
             say(f"creating the MLflow database {uri} (first use, about 10 s)")
         return open_client(uri)
 
-    return MlflowProjection(open_store, journal, folder, data, say)
+    def on_begin() -> None:
+        say(f"watch it in MLflow: {watch_command(journal.record)}")
+
+    return MlflowProjection(open_store, journal, folder, data, say, on_begin=on_begin, write_report=write_report)
 
 
 def check_recorded_store(record: SweepRecord, change: SweepChanged | None, say: Say) -> SweepChanged | None:

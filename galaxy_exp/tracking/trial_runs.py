@@ -140,6 +140,7 @@ class TrialRuns:
         tags = self._parent.tags("trial") | {
             names.PARENT: self._parent.ensure(),
             names.TRIAL: str(trial.number),
+            names.CONFIGURATION: f"trial {trial.number if trial.retrains is None else trial.retrains}",
             names.ATTEMPT: str(attempt),
             names.STATE: str(TrialState.RUNNING),
         }

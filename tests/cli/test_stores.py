@@ -1,15 +1,21 @@
 """Commands on an MLflow store or a model name other than the usual, and passwords in the address of a store."""
 
 import json
-import os
+import signal
+import subprocess
+import sys
 
+import psutil
 import pytest
+import requests
+from mlflow_servers import free_port
 from PIL import Image
 
 from galaxy_exp.cli.main import run_command
 from galaxy_exp.cli.sweep import next_steps
 from galaxy_exp.errors import GalaxyExpError
 from galaxy_exp.sweep_rows import SweepState, describe_sweep
+from galaxy_exp.tracking.store import open_client
 
 SECRET = "postgresql://me:hunter2@db.example/mlflow"
 
@@ -29,7 +35,7 @@ def commands(record):
 class TestNextSteps:
     def test_are_plain_for_the_usual_store_and_model(self, make_record):
         assert next_steps(make_record()) == [
-            "next:  galaxy-exp ui                            compare trials in the MLflow UI",
+            "next:  galaxy-exp ui --open                     compare trials in the MLflow UI",
             "       galaxy-exp trials                        the same as a table",
             "       galaxy-exp report --open                 one page about all of it",
             "       galaxy-exp predict IMAGES... -o out.csv  use the registered model",
@@ -40,12 +46,12 @@ class TestNextSteps:
 
     def test_another_model_name_is_given(self, make_record):
         ui, trials, _, predict = commands(make_record(registry={"model": "my model"}))
-        assert (ui, trials) == ("galaxy-exp ui", "galaxy-exp trials")
+        assert (ui, trials) == ("galaxy-exp ui --open", "galaxy-exp trials")
         assert predict == "galaxy-exp predict IMAGES... -o out.csv --model 'my model'"
 
     def test_another_store_is_given(self, make_record):
         ui, trials, _, predict = commands(make_record(tracking_uri="http://localhost:5000"))
-        assert (ui, trials) == ("galaxy-exp ui --uri http://localhost:5000", "galaxy-exp trials")
+        assert (ui, trials) == ("galaxy-exp ui --open --uri http://localhost:5000", "galaxy-exp trials")
         assert predict == "galaxy-exp predict IMAGES... -o out.csv --uri http://localhost:5000"
 
 
@@ -79,14 +85,29 @@ def test_ui_creates_no_store(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ui_is_bound_to_this_machine(tmp_path, monkeypatch):
-    (tmp_path / "mlflow.db").touch()
-    started = []
-    monkeypatch.setattr("os.execve", lambda program, command, environment: started.append((command, environment)))
-    assert run_command(["ui", "--port", "5999"]) == 0
-    (((*_, option, host, _, port), environment),) = started
-    assert (option, host, port) == ("--host", "127.0.0.1", "5999")
-    assert environment == os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+def test_ui_is_served_to_this_machine_says_when_it_is_ready_and_ends_with_ctrl_c(tmp_path):
+    open_client(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    port = free_port()
+    command = [sys.executable, "-m", "galaxy_exp", "ui", "--port", str(port)]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        lines = [process.stderr.readline().strip() for _ in range(3)]
+        assert lines[1:] == [
+            "ready (Ctrl-C ends it):",
+            f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning",
+        ]
+        assert requests.get(f"http://127.0.0.1:{port}/", timeout=60).ok
+        experiments = f"http://127.0.0.1:{port}/ajax-api/2.0/mlflow/experiments/search?max_results=5"
+        assert [each["name"] for each in requests.get(experiments, timeout=60).json()["experiments"]] == ["Default"]
+        assert {each.laddr.ip for each in psutil.Process(process.pid).net_connections() if each.status == "LISTEN"} == {
+            "127.0.0.1"
+        }
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60)[1] == ""
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_an_error_with_a_line_break_is_one_line(capsys):

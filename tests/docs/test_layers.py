@@ -250,6 +250,8 @@ def test_help_imports_nothing_heavy(code: str) -> None:
     [
         ["sweep", str(ROOT / "sweeps" / "gz2.yaml"), "--data", "nowhere.h5"],
         ["check", str(ROOT / "sweeps" / "gz2.yaml"), "--data", "nowhere"],
+        ["check", str(ROOT / "sweeps" / "quickstart.yaml"), "--set", "space.learning_rat=0.1"],
+        ["sweep", str(ROOT / "sweeps" / "quickstart.yaml"), "--set", "space.dropout_1=2"],
         ["predict", str(ROOT / "docs" / "result.png")],
         ["evaluate", "nowhere.npz"],
         ["models", "export", "galaxy10-cnn", "-o", "x.onnx"],

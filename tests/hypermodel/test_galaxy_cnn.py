@@ -3,10 +3,10 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from galaxy_exp.hypermodel import GalaxyCNN
+from galaxy_exp.hypermodel import GalaxyCNN, discover_space
 from galaxy_exp.hypermodel.galaxy_cnn import class_weights
 from galaxy_exp.hypermodel.galaxy_network import convolution_widths
-from galaxy_exp.hypermodel.galaxy_space import declare_hyperparameters
+from galaxy_exp.hypermodel.galaxy_space import declare_hyperparameters, declared_space
 
 from .conftest import IMAGE_SHAPE, N_CLASSES
 
@@ -28,6 +28,10 @@ def test_the_defaults_are_the_seed_tutorials_network():
     assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [0.25, 0.5]
     assert isinstance(model.optimizer, keras.optimizers.Adam)
     assert float(model.optimizer.learning_rate) == pytest.approx(1e-3)
+
+
+def test_the_space_is_known_without_keras_tuner():
+    assert declared_space().hyperparameters == discover_space(GalaxyCNN((24, 24, 3), 3)).hyperparameters
 
 
 def test_the_space_contains_the_four_block_network_with_global_pooling():

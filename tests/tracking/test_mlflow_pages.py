@@ -27,6 +27,11 @@ OPEN_FIRST_RUN = """
     button?.click();
     return Boolean(button)
 """
+RIGHT_EDGE = """
+    const header = [...document.querySelectorAll('[role="columnheader"]')].find(each =>
+        each.getAttribute('col-id')?.includes('`' + arguments[0] + '`'));
+    return header?.getBoundingClientRect().right
+"""
 LINK = "return [...document.querySelectorAll('a')].find(link => link.innerText.startsWith(arguments[0]))?.href"
 AXES = "return [...document.querySelectorAll('.parcoords .dimension .label')].map(label => label.textContent)"
 COMPARED = """
@@ -46,7 +51,8 @@ def shown(tmp_path_factory, prepared):
         sweep = JournaledSweep(ProjectFolder.default(), open_client(store), store, EXPERIMENT, prepared)
         show_sweep(sweep)
     experiment = sweep.client.get_experiment_by_name(EXPERIMENT).experiment_id
-    with mlflow_server(folder, port) as uri, open_browser(folder) as browser:
+    with mlflow_server(folder, port) as uri, open_browser(folder, width=1400) as browser:
+        close_assistant(browser, uri)
         yield SimpleNamespace(
             sweep=sweep,
             browser=browser,
@@ -55,6 +61,13 @@ def shown(tmp_path_factory, prepared):
             runs=f"{uri}/#/experiments/{experiment}/runs",
             take_picture=lambda name: browser.take_picture(folder / f"{name}.png"),
         )
+
+
+def close_assistant(browser, uri):
+    """Does what a person does once: MLflow opens its assistant beside the first page that a browser shows."""
+    browser.open(uri)
+    opened = "return Object.keys(localStorage).find(key => key.startsWith('mlflow.assistant.panelOpen'))"
+    browser.run("localStorage.setItem(arguments[0], 'false')", browser.wait_for(opened))
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +121,17 @@ def test_its_view_of_the_trials_has_them_sorted_with_what_varied(shown, parent):
     shown.browser.open(parent)
     shown.browser.open(shown.browser.wait_for(LINK, "Trials"))
     assert shown.browser.wait_for(RUNS_IN_ORDER, len(run_ids(shown))) == best_first(shown)
-    shown.browser.wait_for_text("best_val_macro_f1", "filters_1", "augmentation")
+    for column in ("best_val_macro_f1", "galaxy_exp.state", "filters_1", "batch_norm", "learning_rate", "augmentation"):
+        assert shown.browser.wait_for(RIGHT_EDGE, column) < 1400
     shown.take_picture("trials")
+
+
+def test_its_finalists_are_grouped_over_their_seeds(shown, parent):
+    shown.browser.open(parent)
+    shown.browser.open(shown.browser.wait_for(LINK, "Finalists"))
+    shown.browser.wait_for_text("Group: trial 4", "Group by: galaxy_exp.configuration")
+    shown.browser.wait_for("return document.querySelectorAll('.js-plotly-plot .main-svg').length >= 2")
+    shown.take_picture("finalists")
 
 
 def test_its_charts_have_parallel_coordinates_of_all_hyperparameters(shown, parent):
@@ -118,6 +140,8 @@ def test_its_charts_have_parallel_coordinates_of_all_hyperparameters(shown, pare
     axes = shown.browser.wait_for(AXES)
     assert axes == ["filters_1", "batch_norm", "learning_rate", "augmentation", "best_val_macro_f1"]
     shown.browser.wait_for("return document.querySelectorAll('.js-plotly-plot .main-svg').length >= 3")
+    curves = r"return /Model metrics\s*\(3\)/.test(document.body.innerText)"  # and no single number, as best_epoch
+    shown.browser.wait_for(curves)
     shown.take_picture("charts")
 
 

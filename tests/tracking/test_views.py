@@ -7,7 +7,7 @@ import zlib
 import pytest
 from written_records import RecordWriter
 
-from galaxy_exp.tracking.views import LONGEST, save_view
+from galaxy_exp.tracking.views import LONGEST, save_finalists_view, save_view, watch_command
 
 
 def choice(name, *values):
@@ -69,3 +69,28 @@ def test_it_fits_into_a_tag_of_mlflow(n_hyperparameters):
     view = save_view(record)
     assert len(view.value) <= LONGEST
     assert axes_of(state_of(view)) == [names[:10]]
+
+
+def test_finalists_have_a_view_that_groups_their_seeds():
+    space = [choice("a", 1, 2)]
+    record = searched(space, (0.1, {"a": 1}), (0.2, {"a": 2}))
+    assert save_finalists_view(record) is None
+    record.finalists = [1]
+    view = save_finalists_view(record)
+    assert view.key == "mlflow.sharedViewState.s-1-finalists"
+    state = json.loads(view.value)
+    assert state["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "galaxy_exp.configuration"}]
+    assert {chart["type"] for chart in state["compareRunCharts"]} == {"BAR", "LINE"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("https://me:secret@host:5000/", "https://host:5000/#/experiments/7/runs?viewStateShareKey=s-1&"),
+        ("postgresql://host/db", "galaxy-exp ui --open --uri postgresql://host/db"),
+    ],
+)
+def test_where_a_sweep_can_be_watched(uri, shown):
+    record = searched([])
+    record.tracking_uri, record.experiment_id = uri, "7"
+    assert watch_command(record).startswith(shown)

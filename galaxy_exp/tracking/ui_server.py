@@ -1,0 +1,70 @@
+"""The MLflow UI of a store, served by this process.
+
+`mlflow ui` starts two processes and four workers, each of which imports all of MLflow: on two cores it takes three
+times as long until the first page.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+
+from galaxy_exp.interrupts import signals_as_interrupts
+from galaxy_exp.tracking.store import tracking_errors
+
+__all__ = ["serve_ui"]
+
+_ENVIRONMENT = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # jobs evaluate language models, in eight processes
+    "_MLFLOW_SGI_NAME": "uvicorn",
+}
+_ARTIFACTS = "mlflow-artifacts:/"
+"""Where experiments that are created in the UI put their artifacts, as with `mlflow ui`."""
+
+
+def serve_ui(uri: str, port: int, on_ready: Callable[[], None]) -> None:
+    """Serves the UI on 127.0.0.1 until Ctrl-C or SIGTERM.
+
+    Args:
+        uri: of the store, which exists.
+        port: a free one.
+        on_ready: called when the pages can be opened.
+
+    Raises:
+        TrackingError: MLflow cannot open the store.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import uvicorn
+
+    with signals_as_interrupts(), suppress(KeyboardInterrupt):
+        with tracking_errors(uri):
+            from mlflow import server
+            from mlflow.server.handlers import initialize_backend_stores
+
+            os.environ[server.BACKEND_STORE_URI_ENV_VAR] = os.environ[server.REGISTRY_STORE_URI_ENV_VAR] = uri
+            os.environ[server.ARTIFACT_ROOT_ENV_VAR] = _ARTIFACTS
+            os.environ[server.SERVE_ARTIFACTS_ENV_VAR] = "true"
+            os.environ.setdefault(server.ARTIFACTS_DESTINATION_ENV_VAR, "./mlartifacts")
+            initialize_backend_stores(uri, uri, _ARTIFACTS)
+            from mlflow.server.fastapi_app import app
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+                await super().startup(sockets)  # type: ignore[arg-type]
+                if self.started:
+                    on_ready()
+
+        Server(
+            uvicorn.Config(
+                app,
+                host="127.0.0.1",
+                port=port,
+                log_level="error",
+                access_log=False,
+                timeout_graceful_shutdown=1,
+            )
+        ).run()
