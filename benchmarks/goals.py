@@ -1,11 +1,12 @@
 """The numbers that galaxy_exp wants to reach, each measured by the benchmark it belongs to: goal beside measured.
 
     python -m benchmarks
-    python -m benchmarks --only training start --json goals.json
+    python -m benchmarks --json docs/goals.json && python docs/generate.py     renews docs/goals.md
+    python -m benchmarks --only training start --json docs/goals.json          measures two parts anew, keeps the rest
     python -m benchmarks --list                                       the benchmarks there are
 
-Half an hour on two cores for all of it. The sizes are smaller than in docs/performance.md, docs/search.md and
-docs/scaling.md, which have the figures of full runs; so treat what is close to its goal as undecided.
+Half an hour on two cores for all of it. The sizes are smaller than those of the single benchmarks; so treat what is
+close to its goal as undecided.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from rich.table import Table
 from benchmarks.machine import describe_machine, format_machine
 from benchmarks.process import ROOT, own_environment
 
-__all__ = ["BENCHMARKS", "PARTS", "Figure", "Part", "build_table", "main", "waited_for_first_trial"]
+__all__ = ["BENCHMARKS", "PARTS", "Figure", "Part", "build_table", "main", "record", "waited_for_first_trial"]
 
 Report = dict[str, Any]
 _STDERR = 2
@@ -212,18 +213,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{file:<34}{what}")
         return 0
     machine = describe_machine()
-    figures: list[Figure] = []
+    found: dict[str, list[Figure]] = {}
     for name in parsed.only:
         print(f"== {name}", file=sys.stderr)
         with tempfile.TemporaryDirectory(prefix="galaxy_exp_goals_") as folder:
-            figures += measure_start(Path(folder)) if name == START else PARTS[name].measure(Path(folder))
+            found[name] = measure_start(Path(folder)) if name == START else PARTS[name].measure(Path(folder))
+        if parsed.json is not None:
+            record(parsed.json, name, found[name], machine)
+    figures = [figure for part in found.values() for figure in part]
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(format_machine(machine), highlight=False)
     console.print(build_table(figures))
-    if parsed.json is not None:
-        rows = [asdict(figure) | {"met": figure.met} for figure in figures]
-        parsed.json.write_text(json.dumps({"machine": machine, "figures": rows}, indent=1) + "\n", encoding="utf-8")
     return int(not all(figure.met for figure in figures))
+
+
+def record(path: Path, name: str, figures: Sequence[Figure], machine: dict[str, Any]) -> None:
+    """Writes a part's figures into the file, with machine, date and commit; the other parts in it stay as they are."""
+    parts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    commit = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    parts[name] = {
+        "command": f"python -m benchmarks --only {name}",
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit.stdout.strip() or "unknown",
+        "machine": machine,
+        "figures": [asdict(figure) | {"met": figure.met} for figure in figures],
+    }
+    ordered = {key: parts[key] for key in (START, *PARTS) if key in parts}
+    path.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
 
 
 def build_table(figures: Sequence[Figure]) -> Table:

@@ -1,0 +1,54 @@
+"""Hooks of the documentation's build (mkdocs.yml): the project's own pages, and links that leave docs/.
+
+CONTRIBUTING.md, CHANGELOG.md, SECURITY.md and CITATION.cff are where a forge looks for them; here they become pages of
+the site. Links to them, and to README.md, are turned to these pages; other files of the repository keep their name only.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).parents[1]
+PROJECT_PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "SECURITY.md": "reporting.md"}
+"""File of the repository, and its page in the site."""
+
+TARGETS = PROJECT_PAGES | {"README.md": "index.md"}
+_LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)]*)?\)")
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Adds the project's pages."""
+    for source, page in PROJECT_PAGES.items():
+        text = relink((ROOT / source).read_text(encoding="utf-8"), "")
+        files.append(File.generated(config, page, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Turns links that leave docs/ to pages of the site."""
+    return markdown if page.file.src_uri in PROJECT_PAGES.values() else relink(markdown, "docs")
+
+
+def relink(markdown: str, folder: str) -> str:
+    """The text with its links into the repository turned to pages of the site.
+
+    Args:
+        markdown: of a file of the repository.
+        folder: where the file is, relative to the repository.
+    """
+
+    def turned(found: re.Match[str]) -> str:
+        image, text, target, anchor = found.groups()
+        path = posixpath.normpath(posixpath.join(folder, target))
+        if path in TARGETS:
+            return f"{image}[{text}]({TARGETS[path]}{anchor or ''})"
+        if path.startswith("docs/"):
+            return f"{image}[{text}]({path.removeprefix('docs/')}{anchor or ''})"
+        return f"`{text}`" if re.fullmatch(r"[\w./-]+", text) else text
+
+    return _LINK.sub(turned, markdown)
