@@ -94,7 +94,8 @@ def progress_bar(total: int, *, transient: bool) -> Iterator[Callable[[int], Non
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=transient) as bar:
+    # stdout stays as it is: rich would print it on stderr
+    with Progress(*columns, console=Console(stderr=True), transient=transient, redirect_stdout=False) as bar:
         task = bar.add_task("images", total=total)
         yield lambda done: bar.update(task, completed=done)
 
