@@ -151,7 +151,7 @@ def show_for_people(record: SweepRecord, state: SweepState) -> dict[str, Any]:
 
 
 def _finalists(record: SweepRecord) -> str | None:
-    """`trial 1: 0.5400 +- 0.0440 over 2 fresh seeds; trial 4: ...`."""
+    """`trial 1: 0.5400 (mean of 2 new seeds, standard deviation 0.0440); trial 4: ...`."""
     return "; ".join(f"trial {each.finalist}: {each}" for each in standings(record)) or None
 
 
