@@ -110,5 +110,5 @@ def _read(database: sqlite3.Connection, uri: str) -> RegistryFile | None:
         "ORDER BY name, version DESC",
         (_DELETED,),
     )
-    versions = [StoredVersion(*row, tags=tags[row[0], row[1]]) for row in rows]
+    versions = [StoredVersion(*row, tags[row[0], row[1]]) for row in rows]
     return RegistryFile(uri, models, versions)
