@@ -113,6 +113,11 @@ def _data(report: Report) -> Iterator[Figure]:
             yield Figure(figure["what"], figure["measured"], figure["goal"], figure["at_least"], unit)
 
 
+def _commands(report: Report) -> Iterator[Figure]:
+    for row in report["commands"]:
+        yield Figure(f"galaxy-exp {row['what']}", row["seconds"], row["goal"], unit="s")
+
+
 def _chaos(report: Report) -> Iterator[Figure]:
     for what in ("lost", "doubled", "different"):
         found = sum(report[what].values())
@@ -133,6 +138,7 @@ BENCHMARKS = {
     "benchmarks/chaos.py": "kill -9 of driver, worker and MLflow server at random moments: what is lost or doubled",
     "benchmarks/scale.py": "thousands of short trials on many workers, MLflow's UI with them, and a simulation of more",
     "benchmarks/predict.py": "memory and speed of galaxy-exp predict, by number of images",
+    "benchmarks/commands.py": "how long a person waits for --help, list, models, predict, check and ui",
     "benchmarks/training.py": "images/s of the tutorial's network against its script and the peak of the machine",
     "benchmarks/profile_step.py": "where the time of a training step of that network goes, operation by operation",
     "benchmarks/checkpoints.py": "what checkpoints cost, by an epoch of the tutorial's network",
@@ -166,6 +172,7 @@ PARTS: dict[str, Part] = {
         _scale,
     ),
     "data": Part(("benchmarks/data.py", "--rounds", "2"), _data),
+    "commands": Part(("benchmarks/commands.py",), _commands),
     "chaos": Part(("benchmarks/chaos.py", "--quick"), _chaos),
 }
 START = "start"

@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        package = _package(Path(folder))
+        package = package_network(Path(folder))
         measured = [_measure(Path(folder), package, n_images, options.batch_size) for n_images in options.images]
     ratio = measured[-1]["peak_mb"] / measured[0]["peak_mb"]
     print(f"peak memory, most images against fewest: {ratio:.3f}")
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     return int(ratio > 1.2)
 
 
-def _package(folder: Path) -> Path:
+def package_network(folder: Path) -> Path:
     """A registered model's package: the seed's kind of network, with pooling, for ten classes."""
     from mlflow import MlflowClient
 

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from galaxy_exp.evaluation.conclusion import CHANGES, simulated, summary_lines
 from galaxy_exp.evaluation.progress import describe_progress, expected_trials
 from galaxy_exp.journal.events import EpochReported, Event, OrderTaken, TrialEnded, TrialStarted, WorkerLost
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.layout import choose_columns
 from galaxy_exp.quiet import discard
 from galaxy_exp.records import CANNOT_CONTINUE, TrialState
 from galaxy_exp.sweep_rows import describe_order
@@ -74,10 +76,12 @@ def open_progress(verbose: int) -> Iterator[ScriptDisplay | NotebookDisplay]:
     in_kernel = _is_kernel()
     if in_kernel and verbose == 1 and any(name in os.environ for name in _NOTEBOOK_VARIABLES):
         display = NotebookDisplay()
-        try:
-            yield display
-        finally:
-            display.redraw()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="IProgress not found")  # of tqdm, for bars that nobody draws
+            try:
+                yield display
+            finally:
+                display.redraw()
         return
     # on stdout in a kernel, as in a notebook, where what is on stderr looks like an error
     console = _Console(
@@ -323,13 +327,10 @@ def _trial_table(record: SweepRecord, width: int) -> Table:
     table = Table(title=title, title_justify="left")
     names = _columns(record)
     rows = [dict(zip(names, _table_row(trial, record), strict=True)) for trial in _shown_trials(record)]
-    room, shown = width - 1, set()
-    for name in ("trial", record.objective.name, "state", "epochs", CHANGES):
-        least = len(CHANGES) if name == CHANGES else max(len(name), *(len(row[name]) for row in rows), 0)
-        if least + _FRAME > room:
-            break
-        room -= least + _FRAME
-        shown.add(name)
+    least = {name: max(len(name), *(len(row[name]) for row in rows), 0) for name in names} | {CHANGES: len(CHANGES)}
+    width -= _FRAME + 1
+    shown = choose_columns(least, width, ("trial", record.objective.name, "state", "epochs", CHANGES), _FRAME)
+    room = width - sum(least[name] for name in shown) - _FRAME * (len(shown) - 1)
     for name in names:
         if name in shown:
             justify: JustifyMethod = "left" if name in ("state", CHANGES) else "right"

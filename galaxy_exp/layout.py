@@ -11,7 +11,7 @@ from typing import Any
 
 from galaxy_exp.wording import flatten_text
 
-__all__ = ["cell_text", "column_names", "lay_out_record", "lay_out_table", "terminal_width", "wrap"]
+__all__ = ["cell_text", "choose_columns", "column_names", "lay_out_record", "lay_out_table", "terminal_width", "wrap"]
 
 _GAP = "  "
 _SENTENCE = 30
@@ -98,20 +98,33 @@ def lay_out_table(rows: Sequence[Mapping[str, Any]], width: int, importance: Seq
     texts = {name: cells for name, cells in texts.items() if any(cells)}
     numeric = {name for name in texts if all(isinstance(row.get(name), int | float | None) for row in rows)}
     least = {name: _least(name, cells) for name, cells in texts.items()}
-    shown = {name: each for name, each in least.items() if name not in importance[2:]}
-    for name in importance[2:]:
-        if name not in least:
-            continue
-        if _total({**shown, name: least[name]}) > width:
-            break  # what is less important is not shown in place of what is more
-        shown[name] = least[name]
-    if _total(shown) > width:
+    shown = choose_columns(least, width, importance)
+    if _total({name: least[name] for name in shown}) > width:
         return "\n\n".join(lay_out_record(row, width) for row in rows)
     widths = {name: least[name] for name in texts if name in shown}
     lines = _draw({name: texts[name] for name in widths}, widths, numeric, width)
     if len(shown) < len(texts):
         lines += wrap(f"no room for: {', '.join(name for name in texts if name not in shown)}", width, _GAP)
     return "\n".join(lines)
+
+
+def choose_columns(widths: Mapping[str, int], width: int, importance: Sequence[str], gap: int = len(_GAP)) -> list[str]:
+    """The names of the columns that fit, at least those that may not be left out; see `lay_out_table`.
+
+    Args:
+        widths: how narrow each column may become, by name.
+        width: of a line.
+        importance: as for `lay_out_table`.
+        gap: width between two columns.
+    """
+    shown = [name for name in widths if name not in importance[2:]]
+    for name in importance[2:]:
+        if name not in widths:
+            continue
+        if sum(widths[each] for each in (*shown, name)) + gap * len(shown) > width:
+            break  # what is less important is not shown in place of what is more
+        shown.append(name)
+    return shown
 
 
 def _column_texts(values: Sequence[Any]) -> list[str]:

@@ -44,6 +44,7 @@ __all__ = [
     "find_unfinished",
     "prepare_resume",
     "prepare_sweep",
+    "resting_sweeps",
     "restore_data",
     "store_encoders",
     "store_user_objects",
@@ -286,18 +287,32 @@ def _traceback_kept(log: Path) -> Iterator[None]:
         raise ConfigError(problems) from error.__cause__
 
 
+def resting_sweeps(project: ProjectFolder, prefix: str = "") -> Iterator[tuple[SweepFolder, SweepRecord]]:
+    """The sweeps that no process is running, the newest first; unreadable journals are ignored.
+
+    Args:
+        project: the folder with the sweeps.
+        prefix: beginning of their ids.
+    """
+    for folder in reversed(project.sweeps()):
+        if not folder.sweep_id.startswith(prefix):
+            continue
+        try:
+            record = read_record(folder.path)
+        except JournalError:
+            continue
+        if not is_running(folder.path):
+            yield folder, record
+
+
 def find_unfinished(project: ProjectFolder) -> SweepFolder:
     """The newest sweep that did not succeed and that no process is running; unreadable journals are ignored.
 
     Raises:
         JournalError: there is none.
     """
-    for folder in reversed(project.sweeps()):
-        try:
-            ended = read_record(folder.path).ended
-        except JournalError:
-            continue
-        if (ended is None or not ended.succeeded) and not is_running(folder.path):
+    for folder, record in resting_sweeps(project):
+        if record.ended is None or not record.ended.succeeded:
             return folder
     raise JournalError(f"{project.path}: no unfinished sweep here; galaxy-exp list shows them all")
 

@@ -9,11 +9,12 @@ from typing import Any
 from galaxy_exp.config import SweepConfig, parse_sweep
 from galaxy_exp.config.reading import as_journaled, parse_overrides
 from galaxy_exp.encoder_file import SIMULATED
-from galaxy_exp.errors import ConfigError, JournalError
+from galaxy_exp.errors import ConfigError
 from galaxy_exp.execution.observers import Observer
 from galaxy_exp.folders import ProjectFolder, SweepFolder
-from galaxy_exp.journal.journal import is_running, read_record
+from galaxy_exp.journal.journal import read_record
 from galaxy_exp.journal.record import SweepRecord
+from galaxy_exp.preparation import resting_sweeps
 from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.sweep import SweepResult, resume_sweep, run_sweep
 
@@ -155,14 +156,8 @@ def describe_pretraining(result: SweepResult) -> dict[str, Any]:
 def _find_unwritten(config: SweepConfig) -> SweepFolder | None:
     """The newest sweep that trains the same and whose encoder was not written: it is unfinished, or has its model."""
     wanted = _comparable(config)
-    for folder in reversed(ProjectFolder.default().sweeps()):
-        if not folder.sweep_id.startswith(f"{_NAME}-"):
-            continue
-        try:
-            record = read_record(folder.path)
-        except JournalError:
-            continue
-        if is_running(folder.path) or _comparable(record.config) != wanted:
+    for folder, record in resting_sweeps(ProjectFolder.default(), f"{_NAME}-"):
+        if _comparable(record.config) != wanted:
             continue
         if record.ended is None or (record.ended.succeeded and _lacks_only_the_file(record, folder)):
             return folder

@@ -170,7 +170,7 @@ def _test_probabilities(
         try:
             probabilities = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError):
-            missing.append(f"what needs the sealed test's probabilities of trial {number}, which are gone.")
+            missing.append(f"what needs the held-out test's probabilities of trial {number}, which are gone.")
             continue
         if probabilities.shape == (report["n_images"], len(report["class_names"])):
             found[number] = probabilities

@@ -87,15 +87,15 @@ def read_with_state(folder: Path) -> tuple[SweepRecord, SweepState]:
 
 def describe_sweep(record: SweepRecord, state: SweepState) -> dict[str, Any]:
     """A sweep for JSON and CSV; `started` is ISO 8601, UTC."""
-    config, search, best = record.config, record.config.search, record.leaderboard(1)
-    winner = record.winning_trial
+    config, search, winner = record.config, record.config.search, record.winning_trial
+    row = _readable_row(record, state)
     return {
-        "id": record.sweep_id,
-        "state": state,
-        "started": iso_time(record.started.time),
+        "id": row["sweep"],
+        "state": row["state"],
+        "started": row["started"],
         "duration": format_duration(record.updated_at - record.started.time),
-        "data": _describe_data(record),
-        "simulated": record.simulated,
+        "data": row["data"],
+        "simulated": row["simulated"],
         "data_digest": record.started.data_digest[:16],
         "hypermodel": config.hypermodel,
         "search": f"{search.sampler_choice} + {search.scheduler}, objective {search.objective_text}",
@@ -107,11 +107,11 @@ def describe_sweep(record: SweepRecord, state: SweepState) -> dict[str, Any]:
         "ended": record.ended.reason if record.ended else None,
         "pareto_front": [t.number for t in record.pareto_front()] if len(record.objectives) > 1 else None,
         "epochs": record.epochs,
-        "best_trial": best[0].number if best else None,
-        "best_objective": best[0].objective_value(record.objective) if best else None,
+        "best_trial": row["best_trial"],
+        "best_objective": row["best"],
         "finalists": {standing.finalist: str(standing) for standing in standings(record)} or None,
-        "winner": record.winner,
-        "winner_configuration": name_configuration(winner, record) if winner is not None else None,
+        "winner": row["winner"],
+        "winner_configuration": row["winner_configuration"],
         "winner_params": winner.values if winner is not None else None,
         "started_from": describe_start(winner.values) if winner is not None else None,
         "sealed_test": {number: _short_report(report) for number, report in record.test_reports.items()},
@@ -151,7 +151,7 @@ def show_for_people(record: SweepRecord, state: SweepState) -> dict[str, Any]:
 
 
 def _finalists(record: SweepRecord) -> str | None:
-    """`trial 1: 0.5400 +- 0.0440 over 2 fresh seeds; trial 4: ...`."""
+    """`trial 1: 0.5400 (mean of 2 new seeds, standard deviation 0.0440); trial 4: ...`."""
     return "; ".join(f"trial {each.finalist}: {each}" for each in standings(record)) or None
 
 

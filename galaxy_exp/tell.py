@@ -112,7 +112,7 @@ def _give(order: Order, folder: SweepFolder, say: Say) -> str:
         taken = _wait_for_answer(name, end, folder, order, say)
     except KeyboardInterrupt:
         if box.withdraw(name):
-            raise OrderWithdrawn(f"withdrawn: sweep {folder.sweep_id} was not told to {order}") from None
+            raise OrderWithdrawn(f"withdrawn: sweep {folder.sweep_id} did not take the order {order}") from None
         taken = _wait_for_answer(name, end, folder, order, say)  # it is too late to withdraw it
     finally:
         box.clear(name)

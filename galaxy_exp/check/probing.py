@@ -29,7 +29,7 @@ __all__ = ["probe_network"]
 
 _WARM_UP_STEPS = 3
 """The first step compiles, and the next ones fill caches."""
-_LEAST_STEPS, _MOST_STEPS, _ENOUGH_SECONDS = 3, 200, 1.5
+_LEAST_STEPS, _MOST_STEPS, _ENOUGH_SECONDS = 3, 200, 0.5
 """At least and at most this many steps are timed, and after the third none is begun after this many seconds."""
 _VALIDATION_BATCHES = 8
 

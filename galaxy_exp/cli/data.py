@@ -113,7 +113,7 @@ def _describe_data(summary: DataSummary) -> dict[str, Any]:
         "height": height,
         "digest": summary.digest,
         "split_digest": summary.split_digest,
-        "split": "your own" if summary.own_split else "by shares",
+        "split": "user-defined" if summary.own_split else "by fractions",
         "split_problem": summary.split_problem,
         "identical_to_another": summary.n_identical,
         "near_duplicates": summary.n_near,

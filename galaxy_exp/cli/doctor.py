@@ -19,10 +19,10 @@ __all__ = ["doctor_command"]
 
 @click.command("doctor")
 @sweep_argument
-@click.option("--repair", "is_to_repair", is_flag=True, help="repair what disagrees; without it nothing is changed")
-@click.option("--mend", "is_to_mend", is_flag=True, hidden=True, help="earlier name of --repair")
+@click.option("--fix", "is_to_fix", is_flag=True, help="repair what disagrees; without it nothing is changed")
+@click.option("--repair", "--mend", "has_former_name", is_flag=True, hidden=True, help="earlier names of --fix")
 @format_option("table", "json", "csv")
-def doctor_command(sweep: str | None, is_to_repair: bool, is_to_mend: bool, output_format: str) -> int:
+def doctor_command(sweep: str | None, is_to_fix: bool, has_former_name: bool, output_format: str) -> int:
     """Find out whether the sweeps of this folder are in order, and repair what is not.
 
     Compares the journals with MLflow and with the processes of this machine: runs left RUNNING by a killed driver,
@@ -32,15 +32,15 @@ def doctor_command(sweep: str | None, is_to_repair: bool, is_to_mend: bool, outp
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, all sweeps.
 
     \b
-    galaxy-exp doctor            look, change nothing
-    galaxy-exp doctor --repair   repair what can be repaired
+    galaxy-exp doctor         look, change nothing
+    galaxy-exp doctor --fix   repair what can be repaired
     """
     from galaxy_exp.doctor.diagnosis import State
     from galaxy_exp.doctor.examination import diagnose, examine, repair
 
     project = ProjectFolder.default()
     found = examine(project, sweep, say)
-    was_repaired = is_to_repair or is_to_mend
+    was_repaired = is_to_fix or has_former_name
     diagnoses = repair(found, project, sweep, say) if was_repaired else diagnose(found)
     if found.n_sweeps == 0 and not diagnoses:
         in_order = f"no sweeps here yet; start one with: {HOW_TO_START}"
@@ -68,6 +68,6 @@ def _say_what_is_left(n_open: int, n_repairable: int, was_repaired: bool) -> Non
     if not n_open:
         say("nothing is left to repair")
     elif n_repairable and not was_repaired:
-        say(f"{n_open} to repair; {n_repairable} of them with: galaxy-exp doctor --repair")
+        say(f"{n_open} to repair; {n_repairable} of them with: galaxy-exp doctor --fix")
     else:
         say(f"{n_open} left to repair; the remedies say how")

@@ -79,8 +79,8 @@ def evaluate_command(
 
     DATA is what `data.source` of a sweep file may be (HDF5 or .npz file, folder of classes, table, simulated, ...),
     or a sweep file, of which the data section is taken. All images are used, and all count alike. Classes are
-    matched by name; --map gives those that have other names in the model. Intervals are 95%, of the bootstrap over
-    images.
+    matched by name; --map gives those that have other names in the model. Labels that are numbers alone are taken in
+    the order of the model's classes if there are as many. Intervals are 95%, of the bootstrap over images.
 
     FITS files are read with the stretch that the model was trained with, unless --set data.fits.KEY=VALUE states
     another. A model that was trained on 8-bit images has none, so one has to be stated: --set data.fits.stretch=asinh.
@@ -104,6 +104,7 @@ def evaluate_command(
         describe_overlap,
         evaluate_on,
         list_predictions,
+        name_numbered_classes,
         parse_class_map,
     )
     from galaxy_exp.registry.prediction import write_rows
@@ -120,6 +121,9 @@ def evaluate_command(
             output.mkdir(parents=True, exist_ok=True)
     classifier = load_model(model, alias, uri)
     dataset = _load(config, classifier)
+    if not mapped and (named := name_numbered_classes(dataset, classifier.class_names)) is not dataset:
+        say("the labels are numbers; they are taken in the order of the model's classes")
+        dataset = named
     alignment = align_classes(classifier.class_names, dataset, mapped)
     say(f"model: {classifier.uri}")
     if dataset.simulated:

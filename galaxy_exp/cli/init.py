@@ -94,8 +94,8 @@ def _write(output: Path, text: str) -> None:
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with output.open("x", encoding="utf-8") as file:
-                file.write(text)
+            with output.open("x", encoding="utf-8") as stream:
+                stream.write(text)
         except FileExistsError:
             _refuse_existing(output)
     file = shlex.quote(str(output))

@@ -51,6 +51,7 @@ def print_rows(
     title: str = "",
     empty: str = "nothing",
     importance: Sequence[str] = (),
+    columns: Sequence[str] = (),
 ) -> None:
     """Prints records; the columns are the keys of all rows, in order of appearance.
 
@@ -62,11 +63,12 @@ def print_rows(
         title: of a table.
         empty: printed in place of a table without rows.
         importance: the columns of a table that may be left out for lack of room; see `lay_out_table`.
+        columns: of CSV; empty: the keys of the rows, so that no rows have no header.
     """
     if output_format == "json":
         click.echo(json.dumps(rows, indent=2, default=str))
     elif output_format == "csv":
-        _print_csv(rows)
+        _print_csv(rows, columns or column_names(rows))
     elif rows:
         if title:
             print_line(title, bold=True)
@@ -94,13 +96,14 @@ def progress_bar(total: int, *, transient: bool) -> Iterator[Callable[[int], Non
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=transient) as bar:
+    # stdout stays as it is: rich would print it on stderr
+    with Progress(*columns, console=Console(stderr=True), transient=transient, redirect_stdout=False) as bar:
         task = bar.add_task("images", total=total)
         yield lambda done: bar.update(task, completed=done)
 
 
-def _print_csv(rows: Sequence[dict[str, Any]]) -> None:
-    writer = csv.DictWriter(sys.stdout, column_names(rows), lineterminator="\n")
+def _print_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: _plain(value) for key, value in row.items()} for row in rows)
 

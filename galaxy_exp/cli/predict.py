@@ -13,7 +13,7 @@ import click
 from galaxy_exp.cli.options import image_folder_flags, image_folder_options, model_options, uri_option
 from galaxy_exp.cli.output import progress_bar, say
 from galaxy_exp.errors import BadInputError, UnusableImagesError
-from galaxy_exp.registry.prediction import FORMATS, Row, choose_format, write_rows_to_stdout
+from galaxy_exp.registry.prediction import FORMATS, Row, choose_format, write_lines_to_terminal, write_rows_to_stdout
 
 if TYPE_CHECKING:
     from galaxy_exp.config.data_section import DataConfig, FitsConfig
@@ -31,7 +31,7 @@ __all__ = ["predict_command"]
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="a .csv, .json, .jsonl or .parquet file; left out: CSV on stdout",
+    help="a .csv, .json, .jsonl or .parquet file; left out: a line an image on a terminal, CSV in a pipe",
 )
 @click.option(
     "--format",
@@ -104,6 +104,12 @@ def predict_command(
     stretch = choose_stretch(classifier.fits, stated, fits_file, classifier.uri) if fits_file else None
     id_columns = name_id_columns((file.id[0] for file in files if file.id is not None), columns_of(classifier))
     columns = columns_of(classifier, id_columns)
+    if output is None and output_format is None and sys.stdout.isatty():
+        count = PredictionCount()
+        rows = count_rows(_rows(classifier, files, batch_size, stretch, 0, id_columns), count)
+        write_lines_to_terminal(rows, _longest_name(files), max(map(len, classifier.class_names)))
+        _summarise(count, None)
+        return
     with progress_bar(sum(file.n_images for file in files), transient=False) as report:
 
         def rows_from(skip: int) -> Iterable[Row]:
@@ -173,6 +179,15 @@ def _rows(
     return predict_to_rows(classifier, iter_images(files, batch_size, stretch, skip), id_columns)
 
 
+_WIDEST_NAME = 60
+"""Characters of a file name in a line on a terminal; what follows a longer one is not aligned."""
+
+
+def _longest_name(files: Sequence[InputFile]) -> int:
+    lengths = (len(str(file.path)) + (len(f"[{file.n_images - 1}]") if file.n_images > 1 else 0) for file in files)
+    return min(_WIDEST_NAME, max(lengths, default=0))
+
+
 def _identify(classifier: GalaxyClassifier, files: Sequence[InputFile], stretch: FitsConfig | None) -> RunIdentity:
     from galaxy_exp.data.inputs import digest_files
     from galaxy_exp.registry.prediction_run import RunIdentity
@@ -195,13 +210,16 @@ def _reported(rows: Iterable[Row], done: int, report: Callable[[int], None]) -> 
 
 
 def _summarise(count: PredictionCount, output: Path | None) -> None:
-    where = f" to {output}" if output else ""
-    say(f"wrote {count.n_rows} rows{where}")
-    for error in count.errors:
+    shown = output is None and sys.stdout.isatty()
+    if not shown:
+        rows = "row" if count.n_rows == 1 else "rows"
+        say(f"wrote {count.n_rows} {rows}{f' to {output}' if output else ''}")
+    for error in () if shown else count.errors:
         say(f"unusable: {error}")
-    if count.n_errors > len(count.errors):
+    if not shown and count.n_errors > len(count.errors):
         say(f"and {count.n_errors - len(count.errors)} more")
     if count.n_errors:
         raise UnusableImagesError(
-            f"{count.n_errors} of {count.n_rows} images could not be classified; see the column error"
+            f"{count.n_errors} of {count.n_rows} images could not be classified"
+            f"{'' if shown else '; see the column error'}"
         )

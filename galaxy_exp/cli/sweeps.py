@@ -67,14 +67,14 @@ def trials_command(sweep: str | None, sort: bool, output_format: str) -> None:
     galaxy-exp trials
     galaxy-exp trials gz2 --format csv > trials.csv
     """
-    from galaxy_exp.trial_rows import flat_rows, leaderboard_text, nested_rows, ordered_trials
+    from galaxy_exp.trial_rows import flat_columns, flat_rows, leaderboard_text, nested_rows, ordered_trials
 
     record = _read(sweep)
     trials = ordered_trials(record, sort)
     if output_format == "table":
         click.echo(leaderboard_text(record, terminal_width(), sort))
     elif output_format == "csv":
-        print_rows(flat_rows(trials, record), "csv")
+        print_rows(flat_rows(trials, record), "csv", columns=flat_columns(record))
     else:
         print_rows(nested_rows(trials, record), "json")
 

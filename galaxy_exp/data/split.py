@@ -118,7 +118,7 @@ def _add_missing_parts(
         return parts
     completed = _fill_parts(dataset, parts, missing, config, groups)
     _LOG.warning(
-        "%s: your split has no %s part; it is taken from the training images, by data.split.%s",
+        "%s: your split has no %s images; they are taken from the training images, by data.split.%s",
         *(dataset.source, " and no ".join(missing), " and data.split.".join(missing)),
     )
     return completed
@@ -131,7 +131,7 @@ def _check_user_split(dataset: ImageDataset, parts: NDArray[np.int8], groups: Gr
             label = int(counts.argmin())
             raise DataError(
                 f"{dataset.source}: your split has no image of class {label} ({dataset.class_names[label]!r}) in "
-                f"{part}; expected one at least, or data.split.column: null to have it split by the shares"
+                f"{part}; expected one at least, or data.split.column: null to have it split by fractions"
                 f"{_hint_first_label(dataset, label)}"
             )
     torn = np.flatnonzero(parts != parts[groups.identical])
@@ -139,7 +139,7 @@ def _check_user_split(dataset: ImageDataset, parts: NDArray[np.int8], groups: Gr
         index, first = int(torn[0]), int(groups.identical[torn[0]])
         raise DataError(
             f"{dataset.source}: image {index} ({PARTS[parts[index]]}) is identical to image {first} "
-            f"({PARTS[parts[first]]}), and so are {len(torn)} in all; expected identical images in one part"
+            f"({PARTS[parts[first]]}), and so are {len(torn)} in all; expected identical images in the same set"
         )
     _warn_of_near_duplicates(dataset, parts, groups)
 
@@ -149,7 +149,7 @@ def _warn_of_near_duplicates(dataset: ImageDataset, parts: NDArray[np.int8], gro
     if len(torn):
         index, first = int(torn[0]), int(groups.joined[torn[0]])
         _LOG.warning(
-            "%s: by your split, %d images lie in another part than a near duplicate, as image %d (%s) of %d (%s)",
+            "%s: by your split, %d images are in another set than a near duplicate, as image %d (%s) of %d (%s)",
             *(dataset.source, len(torn), index, PARTS[parts[index]], first, PARTS[parts[first]]),
         )
 

@@ -28,8 +28,11 @@ class Standing:
 
     def __str__(self) -> str:
         if self.spread is None:
-            return f"{self.mean:.4f} with 1 fresh seed"
-        return f"{self.mean:.4f} +- {self.spread:.4f} over {len(self.trials)} fresh seeds"
+            return f"{self.mean:.4f} with 1 new seed"
+        seeds = f"{len(self.trials)} new seeds"
+        if self.spread < 0.00005:
+            return f"{self.mean:.4f} with each of {seeds}"
+        return f"{self.mean:.4f} (mean of {seeds}, standard deviation {self.spread:.4f})"
 
 
 def choose_finalists(journal: Journal, why_search_ended: str) -> None:

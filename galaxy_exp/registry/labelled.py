@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ __all__ = [
     "evaluate_on",
     "find_test_sets",
     "list_predictions",
+    "name_numbered_classes",
     "parse_class_map",
 ]
 
@@ -91,12 +92,20 @@ def align_classes(
     missing = [name for name, count in dataset.counts.items() if count and name not in meant]
     if missing:
         raise ModelError(
-            f"{dataset.source}: {_quoted(missing)} not among the model's classes ({'; '.join(model_classes)}); "
-            "say which of these means which class of the data with --map 'MODEL CLASS=DATA CLASS', or name the data's "
-            "classes with --set data.class_names=[...]"
+            "add --map 'MODEL CLASS=DATA CLASS' for each class with another name, or name the data's classes with "
+            f"--set data.class_names=[...]: {dataset.source}: {_quoted(missing)} not among the model's classes "
+            f"({'; '.join(model_classes)})"
         )
     names = tuple(dict.fromkeys([*dataset.class_names, *meant]))
     return Alignment(names, tuple(names.index(name) for name in meant))
+
+
+def name_numbered_classes(dataset: ImageDataset, model_classes: Sequence[str]) -> ImageDataset:
+    """The data set with the names of the model's classes, if its labels are numbers and it has as many classes."""
+    numbered = tuple(f"class {label}" for label in range(len(model_classes)))
+    if dataset.class_names != numbered or tuple(model_classes) == numbered:
+        return dataset
+    return replace(dataset, class_names=tuple(model_classes))
 
 
 def _check_known(whose: str, names: Iterable[str], known: Sequence[str]) -> None:

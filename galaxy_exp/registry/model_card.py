@@ -62,7 +62,7 @@ def _lines(
     yield from ["", "## Search", ""]
     yield from _search_lines(record)
     yield from ["", "Space:", "", *space]
-    yield from ["", "## Sealed test", "", *_test_lines(record), "", *classes]
+    yield from ["", "## Held-out test", "", *_test_lines(record), "", *classes]
     yield from ["", "## Limits", ""]
     yield from _limit_lines(record, data)
     yield from ["", "## Software", ""]

@@ -42,7 +42,7 @@ SIZE_RULE = (
 
 _DESCRIPTION = (
     "Galaxy classifiers of galaxy_exp, a version for each sweep. Each version has its model card: data, training, "
-    'search, sealed test, limits. The one with the alias `champion` is what `galaxy_exp.load_model("{name}")` and '
+    'search, held-out test, limits. The one with the alias `champion` is what `galaxy_exp.load_model("{name}")` and '
     "`models:/{name}@champion` give; how it became that is in the tags."
 )
 """Of a registered model."""

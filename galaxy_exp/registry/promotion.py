@@ -136,7 +136,7 @@ def _decide(challenger: Candidate, champion: Candidate | None, seed: int, level:
         return PromotionDecision(champion.simulated, reason)
     if champion.test is None or challenger.test is None:
         missing = champion if champion.test is None else challenger
-        return _incomparable(f"the sealed test predictions of version {missing.version} are missing")
+        return _incomparable(f"the held-out test predictions of version {missing.version} are missing")
     champion_test = champion.test.in_order_of(challenger.test)
     if champion_test is None:
         return _incomparable(
@@ -159,7 +159,7 @@ def _compare(
     verdict = "better than" if p_value <= level else "worse than" if gain.high < 0 else "not clearly better than"
     what = "loss reduced by" if metric == "loss" else f"{metric} differs by"
     reason = (
-        f"{verdict} version {champion}, the champion, on the same {len(test.labels)} sealed test images: "
+        f"{verdict} version {champion}, the champion, on the same {len(test.labels)} held-out test images: "
         f"{what} {gain.difference:+.4f} (95% interval {gain.low:+.4f} to {gain.high:+.4f}, one-sided p {p_value:.2g})"
     )
     return PromotionDecision(p_value <= level, reason, gain.difference, gain.low, gain.high, p_value, against=champion)

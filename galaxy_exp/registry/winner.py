@@ -265,8 +265,8 @@ def _read_predictions(folder: SweepFolder, number: int, data: PreparedData) -> H
         probabilities = np.load(file)
     except (OSError, ValueError, EOFError):
         raise ModelError(
-            f"{file}: what trial {number} said of the sealed images is gone or damaged; put the file back, then: "
-            f"galaxy-exp resume {folder.path.name}; if there is no copy, run the sweep again"
+            f"{file}: what trial {number} predicted for the held-out test set is gone or damaged; put the file back, "
+            f"then: galaxy-exp resume {folder.path.name}; if there is no copy, run the sweep again"
         ) from None
     images, labels = np.load(data.sealed.images, mmap_mode="r"), np.load(data.sealed.labels)
     return HeldOutPredictions(digest_test_set(data), labels, probabilities, digest_each_image(images, labels))

@@ -60,7 +60,7 @@ def construct(
     names = _argument_names(factory)
     for name in options:
         if name in _NOT_OPTIONS:
-            raise ConfigError(f"{key}_options.{name}: is given by galaxy_exp; expected another argument")
+            raise ConfigError(f"{key}_options.{name}: is set by galaxy_exp; expected another argument")
         if name not in names:
             free = [known_name for known_name in names if known_name not in _NOT_OPTIONS]
             raise ConfigError(f"{key}_options.{name}: {reference} does not take it; {did_you_mean(name, free)}")

@@ -110,5 +110,8 @@ def _read(database: sqlite3.Connection, uri: str) -> RegistryFile | None:
         "ORDER BY name, version DESC",
         (_DELETED,),
     )
-    versions = [StoredVersion(*row, tags=tags[row[0], row[1]]) for row in rows]
+    versions = [
+        StoredVersion(name, version, created, description, run_id, tags[name, version])
+        for name, version, created, description, run_id in rows
+    ]
     return RegistryFile(uri, models, versions)

@@ -27,6 +27,7 @@ REPORTS = {
             {"what": "speed", "measured": 0.9, "unit": "", "goal": 0.97, "at_least": True},
         ]
     },
+    "commands": {"commands": [{"what": "list", "seconds": 0.4, "goal": 1.0}, {"what": "ui", "seconds": 9, "goal": 8}]},
     "chaos": {"n_rounds": 4, "lost": {"runs": 0}, "doubled": {"runs": 1, "trials": 1}, "different": {}},
 }
 EXPECTED = {
@@ -36,6 +37,7 @@ EXPECTED = {
     "search": [(0.1, True)],
     "scale": [(0.04, True)],
     "data": [(0.9, False)],
+    "commands": [(0.4, True), (9, False)],
     "chaos": [(0, True), (2, False), (0, True)],
 }
 LOG = """WARNING: something native

@@ -150,7 +150,7 @@ class TestAfterASweep:
     def test_models_show_is_a_model_card(self, finished):
         card = finished.run("models", "show", "tiny-model").stdout
         assert card.startswith("# tiny-model version 1 (champion)")
-        for heading in ("Data", "Training", "Search", "Sealed test", "Limits", "Software", "Promotion"):
+        for heading in ("Data", "Training", "Search", "Held-out test", "Limits", "Software", "Promotion"):
             assert f"\n## {heading}\n" in card
         assert "promoted: first version: there was no champion" in card
         assert "## Champions so far" in card

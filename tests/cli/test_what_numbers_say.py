@@ -210,16 +210,17 @@ def test_a_gain_is_positive_where_the_model_is_better(metric: str) -> None:
 def test_one_seed_has_no_spread(name: str, seeds: int, open_sweep: Callable[..., Any], prepared: Any) -> None:
     record, folder = open_sweep(simulated=False, seeds=seeds)
     output = " ".join(OUTPUTS[name](record, folder, prepared).split())
-    assert ("0.4800 with 1 fresh seed" in output) == (seeds == 1)
-    assert ("0.4900 +- 0.0100 over 3 fresh seeds" in output) == (seeds == 3)
-    assert "1 fresh seeds" not in output
+    assert ("0.4800 with 1 new seed" in output) == (seeds == 1)
+    assert ("0.4900 (mean of 3 new seeds, standard deviation 0.0100)" in output) == (seeds == 3)
+    assert "1 new seeds" not in output
 
 
 def test_a_standing_of_one_seed_has_no_spread_in_the_page_either(open_sweep: Callable[..., Any]) -> None:
     record, folder = open_sweep(simulated=False)
     assert collect_material(record, folder).finalists[0].spread is None
     assert "<td>0.000</td>" not in _page(record, folder, None)
-    assert str(Standing(1, [], 0.5, None)) == "0.5000 with 1 fresh seed"
+    assert str(Standing(1, [], 0.5, None)) == "0.5000 with 1 new seed"
+    assert str(Standing(1, [], 0.5, 0.00001)) == "0.5000 with each of 0 new seeds"
 
 
 @pytest.mark.parametrize("name", ["list, json", "list, csv", "show, json", "show, csv", "report page"])

@@ -289,7 +289,7 @@ CASES: dict[str, tuple[Write, str, str]] = {
         h5(split=["train"] * 10 + ["validation", "test"]),
         "set.h5",
         "{}/set.h5: your split has no image of class 0 ('class 0') in validation; expected one at least, or "
-        "data.split.column: null to have it split by the shares",
+        "data.split.column: null to have it split by fractions",
     ),
     "own split with another word": (
         h5(split=["train"] * 11 + ["holdout"]),

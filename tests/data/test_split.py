@@ -165,7 +165,7 @@ class TestOwnSplit:
     def test_near_duplicates_in_two_parts_are_told(self, caplog: pytest.LogCaptureFixture) -> None:
         split = split_dataset(self.make(self.PARTS, (2, 7), brighter=5), SplitConfig())
         assert split.n_near == 1
-        assert "1 images lie in another part than a near duplicate, as image 7 (test) of 2 (train)" in caplog.text
+        assert "1 images are in another set than a near duplicate, as image 7 (test) of 2 (train)" in caplog.text
 
     def test_has_one_entry_per_image(self) -> None:
         with pytest.raises(DataError, match=r"x\.csv: data.split.column has 7 entries; expected 8, one per image"):

@@ -70,7 +70,7 @@ OTHERS = (
     "galaxy-exp evaluate labelled.h5",
     "galaxy-exp evaluate galaxies.h5",
     "galaxy-exp doctor",
-    "galaxy-exp doctor --repair",
+    "galaxy-exp doctor --fix",
     "galaxy-exp sync",
 )
 """Run after the tutorial, in this order."""

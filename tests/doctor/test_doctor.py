@@ -29,7 +29,7 @@ IN_ORDER = (0, [])
 def test_an_empty_folder_is_one_line_and_stays_empty(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GALAXY_EXP_HOME", raising=False)
-    for option in ("--repair", "--mend"):  # the second is the name in earlier releases
+    for option in ("--fix", "--repair", "--mend"):  # the others are names of earlier releases
         assert run_command(["doctor", option]) == 0
         assert capsys.readouterr().out.startswith("no sweeps here yet")
     assert list(tmp_path.iterdir()) == []
@@ -50,7 +50,7 @@ class TestRuns:
         problem = "2 runs are RUNNING in MLflow, and no driver runs the sweep"
         assert doctor() == (1, [(problem, "open")])
         assert ward.statuses() == ["FINISHED", "RUNNING", "RUNNING"]
-        assert doctor("--repair") == (0, [(problem, "repaired")])
+        assert doctor("--fix") == (0, [(problem, "repaired")])
         assert ward.statuses() == ["FINISHED", "KILLED", "KILLED"]
         closed = [run for run in ward.runs().values() if run.info.status == "KILLED"]
         assert all("no driver runs the sweep" in run.data.tags[names.CLOSED] for run in closed)
@@ -66,7 +66,7 @@ class TestRuns:
             projection = ward.projection(journal)
             for event in trial_events(0, ends=False):
                 projection.on_event(journal.append(event), journal.record)
-            assert run_command(["doctor", "--repair"]) == 0
+            assert run_command(["doctor", "--fix"]) == 0
         assert capsys.readouterr().out == "all in order (1 sweep, 1 of them running and left alone)\n"
         assert ward.statuses() == ["RUNNING", "RUNNING"]
 
@@ -84,7 +84,7 @@ class TestRuns:
         ward.finish()
         run_id = ward.record().trials[0].run_id
         ward.client.delete_run(run_id)
-        assert doctor("--repair") == (0, [("MLflow lacks trial 0", "repaired")])
+        assert doctor("--fix") == (0, [("MLflow lacks trial 0", "repaired")])
         assert run_id in ward.runs()
         assert len(ward.client.get_metric_history(run_id, "val_macro_f1")) == 2
 
@@ -92,7 +92,7 @@ class TestRuns:
         ward.finish()
         parent, trial = ward.record().parent_run_id, ward.record().trials[0].run_id
         ward.client.delete_run(parent)
-        code, _ = doctor("--repair")
+        code, _ = doctor("--fix")
         assert code == 0
         assert ward.record().parent_run_id == parent
         assert ward.client.get_run(trial).data.tags["mlflow.parentRunId"] == parent
@@ -104,7 +104,7 @@ class TestRuns:
         double = ward.client.create_run(first.info.experiment_id, tags=first.data.tags)
         ward.client.set_terminated(double.info.run_id)
         problem = "MLflow has more than one run of trial 1"
-        assert doctor("--repair") == (0, [(problem, "repaired")])
+        assert doctor("--fix") == (0, [(problem, "repaired")])
         assert double.info.run_id not in ward.runs()
         assert doctor() == IN_ORDER
 
@@ -113,7 +113,7 @@ class TestRuns:
         parent = ward.client.get_run(ward.record().parent_run_id)
         tags = parent.data.tags | {names.SWEEP_ID: "of-somebody-else"}
         ward.client.create_run(parent.info.experiment_id, tags=tags)
-        code, rows = doctor("--repair")
+        code, rows = doctor("--fix")
         assert code == 0
         assert [state for _, state in rows] == ["harmless"]
         assert "no journal here knows of its 1 runs" in rows[0][0]
@@ -130,7 +130,7 @@ class TestRuns:
             probe.bind(("127.0.0.1", 0))
             uri = f"http://me:hunter2@127.0.0.1:{probe.getsockname()[1]}"
         ward.play(*trial_events(0), tracked=False, tracking_uri=uri)
-        code, rows = doctor("--repair")
+        code, rows = doctor("--fix")
         assert code == 1
         assert [state for _, state in rows] == ["open"]
         assert rows[0][0].startswith("cannot be compared with the journals of 1 sweeps: MLflow store http://***@")
@@ -146,7 +146,7 @@ class TestVersions:
     def test_registered_by_a_driver_that_died_before_it_could_say_so(self, ward, doctor, version):
         chosen = FinalistsChosen(numbers=[], reason="done"), WinnerChosen(number=0)
         ward.play(*trial_events(0), *chosen, closed="KILLED")
-        code, rows = doctor("--repair")
+        code, rows = doctor("--fix")
         assert code == 0
         assert rows == [(f"{ward.experiment} version 1 is registered, and the journal does not know of it", "repaired")]
         assert ward.record().registered.version == 1
@@ -167,7 +167,7 @@ class TestFiles:
         ward.journal_file.write_bytes(whole + b'{"event": "swe')
         problem = "journal.jsonl: the last line was cut off while it was written"
         assert doctor() == (0, [(problem, "harmless")])
-        assert doctor("--repair") == (0, [(problem, "repaired")])
+        assert doctor("--fix") == (0, [(problem, "repaired")])
         assert ward.journal_file.read_bytes() == whole
         assert doctor() == IN_ORDER
 
@@ -189,7 +189,7 @@ class TestFiles:
         (problem, state), *rest = doctor()[1]
         assert (problem.split(":")[1], state, rest) == ("9", "open", [])
         assert "damaged, 2 lines after it" in problem
-        assert (problem, "repaired") in doctor("--repair")[1]
+        assert (problem, "repaired") in doctor("--fix")[1]
         assert (ward.folder.path / "journal.jsonl.damaged").read_bytes() == damaged
         assert [trial.epochs for trial in ward.record().trials.values()] == [2, 0]
         assert doctor() == IN_ORDER
@@ -202,13 +202,13 @@ class TestFiles:
         (problem, state), *rest = doctor()[1]
         assert (problem.split(":")[1], state, rest) == (str(ended + 2), "open", [])
         assert "trial_ended names trial 0, which had ended before" in problem
-        assert (problem, "repaired") in doctor("--repair")[1]
+        assert (problem, "repaired") in doctor("--fix")[1]
         assert doctor() == IN_ORDER
 
     def test_a_journal_whose_beginning_is_damaged_is_left_to_the_user(self, ward, doctor):
         ward.play(*trial_events(0), tracked=False)
         ward.journal_file.write_bytes(b"x" + ward.journal_file.read_bytes())
-        ((problem, state),) = doctor("--repair")[1]
+        ((problem, state),) = doctor("--fix")[1]
         assert "nothing of the sweep can be known" in problem
         assert state == "open"
 
@@ -224,9 +224,9 @@ class TestFiles:
 
     def test_a_folder_whose_sweep_never_began_goes_when_it_is_old(self, ward, doctor):
         folder = ward.project.new_sweep("early").path
-        assert doctor("--repair") == IN_ORDER
+        assert doctor("--fix") == IN_ORDER
         os.utime(folder, (0, 0))
-        assert doctor("--repair") == (0, [("the sweep was ended before its first trial", "repaired")])
+        assert doctor("--fix") == (0, [("the sweep was ended before its first trial", "repaired")])
         assert not folder.exists()
 
     def test_what_a_sweep_that_never_began_left_is_told_and_kept(self, ward, doctor):
@@ -235,14 +235,14 @@ class TestFiles:
             (folder / name).touch()
         os.utime(folder, (0, 0))
         problem = "the sweep has not begun, and its folder holds hypermodel.pkl, journal.jsonl"
-        assert doctor("--repair") == (0, [(problem, "harmless")])
+        assert doctor("--fix") == (0, [(problem, "harmless")])
         assert len(list(folder.iterdir())) == 2
 
     def test_trials_without_a_journal_are_left_to_the_user(self, ward, doctor):
         ward.play(*trial_events(0), tracked=False)
         ward.journal_file.unlink()
         os.utime(ward.folder.path, (0, 0))
-        assert doctor("--repair") == (1, [("the journal is gone, and trials are there", "open")])
+        assert doctor("--fix") == (1, [("the journal is gone, and trials are there", "open")])
 
     def test_the_model_that_is_to_be_registered_is_missed(self, ward, doctor):
         ward.play(*trial_events(0), closed="KILLED")
@@ -250,7 +250,7 @@ class TestFiles:
         model.unlink()
         (ward.folder.trial(0) / "model_graph").mkdir()  # resuming needs the file too
         problem = f"{model}: the model of the best trial is gone"
-        assert doctor("--repair") == (1, [(problem, "open")])
+        assert doctor("--fix") == (1, [(problem, "open")])
 
     def test_the_model_of_a_finalist_is_missed_once_all_of_them_are_trained_again(self, ward, doctor):
         named = {"tracking": {"experiment": ward.experiment}, "registry": {"finalists": 1, "seeds": 2}}
@@ -281,14 +281,14 @@ class TestFiles:
         (folder / "0001-1-00002.npz").write_bytes((folder / "0001-1-00002.npz").read_bytes()[:-9])
         problem = f"{folder}: no trial can continue from 3 files, .{'0' * 32}.0001-1-00003.npz to 0001-1-00003.npz"
         assert doctor() == (0, [(problem, "harmless")])
-        assert doctor("--repair") == (0, [(problem, "repaired")])
+        assert doctor("--fix") == (0, [(problem, "repaired")])
         assert [path.name for path in folder.iterdir()] == ["0000-1-00002.npz"]
 
     def test_checkpoints_of_a_finished_sweep_go(self, ward, doctor):
         ward.finish()
         ward.folder.checkpoints.mkdir()
         (ward.folder.checkpoints / "0000-1-00002.npz").touch()
-        assert doctor("--repair")[1][0][1] == "repaired"
+        assert doctor("--fix")[1][0][1] == "repaired"
         assert list(ward.folder.checkpoints.iterdir()) == []
 
     def test_what_lost_attempts_left_goes(self, ward, doctor):
@@ -297,7 +297,7 @@ class TestFiles:
             ward.folder.attempt(0, attempt).mkdir()
         problem = f"{ward.folder.path / 'trials'}: files of 2 attempts whose workers were lost"
         assert doctor() == (0, [(problem, "harmless")])
-        assert doctor("--repair") == (0, [(problem, "repaired")])
+        assert doctor("--fix") == (0, [(problem, "repaired")])
         assert (ward.folder.attempts(), ward.folder.trial(0).is_dir()) == ([], True)
 
     def test_the_certificate_of_a_dead_driver_goes(self, ward, doctor):
@@ -305,7 +305,7 @@ class TestFiles:
         left = ward.project.worker_log(SWEEP).with_suffix(".tls")
         left.mkdir(parents=True)
         problem = f"{left}: the certificate of a dead driver"
-        assert doctor("--repair") == (0, [(problem, "repaired")])
+        assert doctor("--fix") == (0, [(problem, "repaired")])
         assert not left.exists()
 
     @pytest.mark.parametrize("held", [[], ["hypermodel.pkl"], ["trials"]], ids=["empty", "model", "trials"])
@@ -315,10 +315,10 @@ class TestFiles:
         left.mkdir(parents=True)
         for name in held:
             (folder.path / name).mkdir()
-        doctor("--repair")
+        doctor("--fix")
         assert left.exists()
         os.utime(folder.path, (0, 0))
-        _, rows = doctor("--repair")
+        _, rows = doctor("--fix")
         assert (f"{left}: the certificate of a dead driver", "repaired") in rows
         assert not left.exists()
 
@@ -343,10 +343,10 @@ def test_a_worker_of_a_dead_driver_is_ended(ward, doctor):
         worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], stdout=file, process_group=0)
     try:
         with ward.begin():
-            assert doctor("--repair") == IN_ORDER  # a driver is there
+            assert doctor("--fix") == IN_ORDER  # a driver is there
         problem = f"process {worker.pid} is a worker whose driver is gone"
         assert doctor() == (1, [(problem, "open")])
-        assert doctor("--repair") == (0, [(problem, "repaired")])
+        assert doctor("--fix") == (0, [(problem, "repaired")])
     finally:
         worker.kill()
         worker.wait()
@@ -369,5 +369,5 @@ def test_a_worker_of_a_sweep_that_is_beginning_is_left_alone(ward, doctor, tmp_p
         while not log.exists() or not log.stat().st_size:
             assert process.poll() is None
             time.sleep(0.05)
-        assert doctor("--repair") == IN_ORDER
+        assert doctor("--fix") == IN_ORDER
         assert process.poll() is None

@@ -60,7 +60,7 @@ def test_list_is_sorted_newest_first(three: str, store: Store, registered: Model
 
 def test_promote_by_hand_and_roll_back(three: str, store: Store) -> None:
     store.client.set_registered_model_alias(three, "challenger", "3")
-    against = "not comparable: the sealed test predictions of version 1 are missing"
+    against = "not comparable: the held-out test predictions of version 1 are missing"
     with pytest.raises(ModelError, match=f"{three} version 3 is not promoted: {against}; to promote .* 3 --force"):
         promote(three, 3, store.uri)
     assert promote(three, 3, store.uri, force=True, reason="looks better") == 1

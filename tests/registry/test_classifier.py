@@ -124,7 +124,7 @@ def test_what_is_not_there_is_one_line(registered: ModelVersionRef, store: Store
 def test_a_store_that_is_not_there_is_not_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        ModelError, match=r"no MLflow store at sqlite:///.*none\.db; make a model with: galaxy-exp sweep"
+        ModelError, match=r"no MLflow store at sqlite:///.*none\.db; make a model with: galaxy-exp init"
     ):
         load_model(tracking_uri="sqlite:///none.db")
     assert list(tmp_path.iterdir()) == []

@@ -88,7 +88,7 @@ def test_a_temperature_scales_the_classes_of_the_model_before_they_are_added() -
     [
         (
             {},
-            r"^mine\.h5: class 'yellow' is not among the model's classes \(red; green; .*--map 'MODEL CLASS=DATA",
+            r"^add --map 'MODEL CLASS=DATA CLASS' .*: mine\.h5: class 'yellow' is not among the model's classes \(r",
         ),
         ({"read": "yellow"}, "^--map: the model has no class 'read'; expected one of red; green"),
         ({RED: "yelow"}, r"^--map: mine\.h5 has no class 'yelow'; expected one of yellow; green"),
@@ -142,8 +142,11 @@ def test_the_command_in_every_format(
     labels[0] = 1
     np.savez(tmp_path / "mine.npz", images=images, labels=labels)
     command = ["evaluate", str(tmp_path / "mine.npz"), "--model", ref.uri, "--uri", store.uri]
-    assert run_command(command) == 2
-    assert "classes 'class 0', 'class 1', 'class 2' are not among the model's classes" in capsys.readouterr().err
+    assert run_command([*command, "--format", "json"]) == 0
+    numbered = capsys.readouterr()
+    assert "the labels are numbers; they are taken in the order of the model's classes" in numbered.err
+    assert run_command([*command, "--set", "data.class_names=[a, b, c]"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: add --map 'MODEL CLASS=DATA CLASS' for each")
     command += ["--set", f"data.class_names={json.dumps(CLASS_NAMES)}"]
 
     assert run_command([*command, "--format", "json", "-o", str(tmp_path / "out")]) == 0
@@ -248,6 +251,6 @@ def test_the_command_stretches_as_predict_does(
     right = [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
     assert evaluate(model.uri) == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]  # green, red, blue
     assert evaluate(model.uri, "--set", "data.fits.bands=[0,1,2]") == right
-    assert "mine: FITS without a stretch" in evaluate(eight_bit.uri, "--set", "data.fits.bands=[0,1,2]", code=2)
+    assert "add --set data.fits.stretch=asinh" in evaluate(eight_bit.uri, "--set", "data.fits.bands=[0,1,2]", code=2)
     stated = ["data.fits.stretch=linear", "data.fits.black=0", "data.fits.white=255", "data.fits.bands=[0,1,2]"]
     assert evaluate(eight_bit.uri, *(part for entry in stated for part in ("--set", entry))) == right

@@ -81,7 +81,7 @@ def test_stretch_is_that_of_the_training_with_what_is_stated_in_its_place() -> N
 
 
 def test_stretch_that_nobody_states() -> None:
-    with pytest.raises(BadInputError, match=r"^x\.fits: FITS without a stretch: m has none, .* data\.fits\.stretch="):
+    with pytest.raises(BadInputError, match=r"^add --set data\.fits\.stretch=asinh, .*: x\.fits is FITS, and m, "):
         choose_stretch(None, {"hdu": 2}, Path("x.fits"), "m")
 
 
@@ -108,7 +108,7 @@ def test_the_command_stretches_as_the_training_did(
     eight_bit = register("eight-bit")
     assert predict(eight_bit.uri, "--set", "data.fits.stretch=linear", "--set", "data.fits.bands=[1,2,0]") == "green"
     assert run_command(["predict", str(tmp_path), "--model", eight_bit.uri, "--uri", store.uri]) == 2
-    assert f"x.fits: FITS without a stretch: {eight_bit.uri} has none" in capsys.readouterr().err
+    assert f"x.fits is FITS, and {eight_bit.uri}, which was not trained on FITS files" in capsys.readouterr().err
     planes[:, 0, 0] = np.nan
     fits.PrimaryHDU(planes).writeto(tmp_path / "x.fits", overwrite=True)
     filling = register("filling", preprocessing={"fits": trained.model_copy(update={"nan": "median"}).record()})

@@ -75,8 +75,8 @@ def test_real_galaxies_beat_simulated_ones_whatever_the_scores() -> None:
         (_test(0.9, n_classes=4), _test(0.5), OTHER),
         (_test(0.9, "new"), _with_images(_test(0.5)), OTHER),
         (_with_images(_test(0.9, "new"), b"of other images"), _with_images(_test(0.5)), OTHER),
-        (_test(0.9), None, "the sealed test predictions of version 1 are missing"),
-        (None, _test(0.5), "the sealed test predictions of version 2 are missing"),
+        (_test(0.9), None, "the held-out test predictions of version 1 are missing"),
+        (None, _test(0.5), "the held-out test predictions of version 2 are missing"),
     ],
 )
 def test_what_cannot_be_compared_stays_challenger(
@@ -114,7 +114,7 @@ def test_a_clear_gain_promotes_and_a_small_one_does_not(objective: str) -> None:
     assert clear.low is not None
     assert clear.high is not None
     assert 0 < clear.low < (clear.difference or 0) < clear.high
-    assert re.match(r"better than version 1, the champion, on the same 200 sealed test images: ", clear.reason)
+    assert re.match(r"better than version 1, the champion, on the same 200 held-out test images: ", clear.reason)
     unclear = decide_promotion(_candidate(2, _test(0.705), objective=objective), champion)
     assert not unclear.promote
     assert unclear.reason.startswith("not clearly better than version 1")
@@ -139,7 +139,7 @@ def test_what_is_enough_at_the_second_opening_may_not_be_at_the_tenth() -> None:
     assert second.p_value == pytest.approx(2**-9, rel=0.5)
     assert second.reason.endswith("; opening 2 of this test set; level 2.5%")
     assert tenth.reason.startswith(
-        "not clearly better than version 1, the champion, on the same 200 sealed test images"
+        "not clearly better than version 1, the champion, on the same 200 held-out test images"
     )
     assert tenth.reason.endswith("; opening 10 of this test set; level 0.056%")
     assert (tenth.opening, tenth.against) == (10, 1)
@@ -237,7 +237,7 @@ def test_three_sweeps_in_a_row(versions: Versions, store: Store) -> None:
     assert f"## Promotion\n\npromoted: {decision.reason}\n" in shown["card"]
     assert [(entry["version"], entry["previous"]) for entry in shown["history"]] == [(1, None), (3, 1)]
     assert shown["history"][1]["reason"] == decision.reason
-    refused = re.escape("version 2 is not promoted: worse than version 3, the champion, on the same 200 sealed test")
+    refused = re.escape("version 2 is not promoted: worse than version 3, the champion, on the same 200 held-out test")
     with pytest.raises(ModelError, match=rf"{refused} images: accuracy differs by -0\.2100 \(95% interval -"):
         promote(first.name, 2, store.uri)
     tags = store.client.get_model_version(first.name, "3").tags

@@ -278,7 +278,7 @@ class TestRegistering:
         assert version.tags[version_tags.SIMULATED] == "true"
         assert version.tags[version_tags.OBJECTIVE] == "val_macro_f1"
         assert version_tags.parse_test_tags(version.tags)["accuracy"] == report["accuracy"]
-        for heading in ("Data", "Training", "Search", "Sealed test", "Limits", "Software"):
+        for heading in ("Data", "Training", "Search", "Held-out test", "Limits", "Software"):
             assert f"\n## {heading}\n" in version.description
         low, high = report["intervals"]["accuracy"]
         assert f"| accuracy | {report['accuracy']:.3f} | {low:.3f} to {high:.3f} |" in version.description
@@ -391,7 +391,7 @@ class TestRegistering:
         ("file", "what"),
         [
             ("model.keras", "the model of trial 0, "),
-            ("test_probabilities.npy", "what trial 0 said of the sealed images"),
+            ("test_probabilities.npy", "what trial 0 predicted for the held-out test set"),
         ],
     )
     def test_a_file_that_went_since_the_test_is_one_line(

@@ -110,7 +110,7 @@ BAD_FOR_A_SPACE = {
     "option that is not the user's": (
         {"sampler": KERAS_TUNER, "sampler_options": {"objective": "loss"}},
         MIXED,
-        "search.sampler_options.objective: is given by galaxy_exp",
+        "search.sampler_options.objective: is set by galaxy_exp",
     ),
     "option of a wrong value": (
         {"sampler": "keras_tuner.oracles.HyperbandOracle", "sampler_options": {"factor": 1}},

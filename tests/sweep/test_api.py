@@ -99,7 +99,7 @@ def test_a_second_sweep_on_the_same_data_is_compared_not_just_promoted(finished,
     record = project.record()
     assert record.registered.version == 2
     assert not record.promotion.promoted
-    assert "sealed test images" in record.promotion.reason
+    assert "held-out test images" in record.promotion.reason
 
 
 def test_a_sweep_shows_its_progress_and_is_opened_in_another_process(project):

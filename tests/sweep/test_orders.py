@@ -115,7 +115,11 @@ def test_ctrl_c_withdraws_an_order_that_is_not_taken(running):
     telling.send_signal(signal.SIGINT)
     stdout, stderr = telling.communicate(timeout=60)
     sweep = project.sweep_folders()[-1].name
-    assert (telling.returncode, stdout, stderr) == (130, "", f"withdrawn: sweep {sweep} was not told to finish\n")
+    assert (telling.returncode, stdout, stderr) == (
+        130,
+        "",
+        f"withdrawn: sweep {sweep} did not take the order finish\n",
+    )
     assert waiting(project) == []
     os.kill(process.pid, signal.SIGCONT)
     seen = reports(project, 0)
