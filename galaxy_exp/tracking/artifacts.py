@@ -103,7 +103,7 @@ def write_sealed_test_figures(folder: Path, record: SweepRecord) -> None:
     """
     target, simulated = artifacts_folder(folder), " (SIMULATED galaxies)" if record.started.simulated else ""
     for number, report in record.test_reports.items() if record.config.tracking.figures else ():
-        name, title = f"sealed_test_trial_{number:03d}", f"Sealed test, trial {number}{simulated}"
+        name, title = f"sealed_test_trial_{number:03d}", f"Held-out test, trial {number}{simulated}"
         if report.get("confusion"):
             matrix = np.array(report["confusion"], np.int64)
             plot_confusion(matrix, report["class_names"], target / f"{name}_confusion.png", title)

@@ -195,7 +195,7 @@ class ParentRun:
         self.client.log_artifacts(run_id, str(write_sweep_artifacts(self.folder.path, self.record, self.data)))
 
     def _draw_figures(self) -> None:
-        for what, write in (("insight/", write_insight_artifacts), ("the sealed test", write_sealed_test_figures)):
+        for what, write in (("insight/", write_insight_artifacts), ("the held-out test", write_sealed_test_figures)):
             try:
                 write(self.folder.path, self.record)
             except Exception as error:  # noqa: BLE001 - drawing libraries meet whatever values user-defined metrics have

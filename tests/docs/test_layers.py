@@ -63,6 +63,7 @@ TOP = {
     "pretraining",
     "preparation",
     "sweep_report",
+    "report_server",
     "reproduce",
     "tell",
     "cli",
