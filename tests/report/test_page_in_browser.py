@@ -79,7 +79,7 @@ def test_the_keyboard_reaches_every_link_box_and_fold_in_order(opened: Browser) 
     opened.devtools("Emulation.setEmulatedMedia", features=still)
     opened.open(opened.run("return location.href"))
     expected = opened.run(
-        "window.all = [...document.querySelectorAll('a[href], [tabindex], summary')]"
+        "window.all = [...document.querySelectorAll('a[href], [tabindex], summary, button')]"
         ".filter(each => !each.parentElement.closest('details:not([open])') || each.matches('summary'));"
         "return all.length"
     )
