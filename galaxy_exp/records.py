@@ -31,6 +31,7 @@ __all__ = [
     "Objective",
     "Outcome",
     "SplitFiles",
+    "SweepState",
     "Throughput",
     "TrialResult",
     "TrialSpec",
@@ -59,6 +60,18 @@ CANNOT_CONTINUE = "; cannot continue: "
 
 HyperparameterValue = str | int | float | bool
 Direction = Literal["max", "min"]
+
+
+class SweepState(StrEnum):
+    """How a sweep is, wherever people and scripts read it."""
+
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    """It has not ended, and no process works on it; `galaxy-exp resume` continues it."""
+    FINISHED = "finished"
+    FAILED = "failed"
+    UNREADABLE = "unreadable"
+    """Only in lists: its journal cannot be read."""
 
 
 class TrialState(StrEnum):

@@ -20,11 +20,12 @@ from galaxy_exp.evaluation.conclusion import (
 )
 from galaxy_exp.evaluation.metrics import METRIC_LABELS, METRICS
 from galaxy_exp.folders import ProjectFolder, SweepFolder, graph_of
+from galaxy_exp.journal.journal import read_with_state
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.layout import terminal_width, wrap
 from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
-from galaxy_exp.records import HyperparameterValue, gain_in
-from galaxy_exp.sweep_rows import LIST_COLUMNS, SweepState, read_with_state, sweep_row
+from galaxy_exp.records import HyperparameterValue, SweepState, gain_in
+from galaxy_exp.sweep_rows import LIST_COLUMNS, sweep_row
 from galaxy_exp.trial_rows import flat_columns, flat_rows, hyperparameter_columns, leaderboard_text, ordered_trials
 from galaxy_exp.wording import count, flatten_text, format_duration, shorten
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.errors import DataError, first_line
 from galaxy_exp.folders import SweepFolder, write_atomically
+from galaxy_exp.journal.journal import seems_running
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.redaction import hide_password
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from galaxy_exp.records import Gain
     from galaxy_exp.report.material import DataFacts, Finalist, Material, Picture, TrialsAhead
 
-__all__ = ["collect_material", "find_prepared", "refresh_report", "write_report"]
+__all__ = ["collect_material", "find_prepared", "make_page", "refresh_report", "write_report"]
 
 _N_PICTURES = 18
 _LARGEST_PICTURE = 160
@@ -39,11 +40,16 @@ def write_report(record: SweepRecord, folder: SweepFolder, path: Path) -> Path:
     Args:
         record: of the sweep in `folder`, at any stage.
     """
-    from galaxy_exp.report.page import build_page
-
-    text = build_page(collect_material(record, folder))
+    text = make_page(record, folder)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return path
+
+
+def make_page(record: SweepRecord, folder: SweepFolder, refresh_seconds: int | None = None) -> str:
+    """The page; a browser loads it again after `refresh_seconds`, if any, until the sweep has ended."""
+    from galaxy_exp.report.page import build_page
+
+    return build_page(collect_material(record, folder), refresh_seconds)
 
 
 def refresh_report(record: SweepRecord, folder: SweepFolder, say: Callable[[str], None]) -> None:
@@ -80,6 +86,7 @@ def collect_material(record: SweepRecord, folder: SweepFolder) -> Material:
         ahead=_trials_ahead(record),
         missing=tuple(missing),
         software=describe_software(),
+        is_running=seems_running(folder.path),
     )
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import datetime
-from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from galaxy_exp.encoder_file import describe_start
@@ -26,19 +23,18 @@ from galaxy_exp.evaluation.metrics import METRIC_LABELS
 from galaxy_exp.evaluation.selection import standings
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import OrderTaken
-from galaxy_exp.journal.journal import is_running, read_record
+from galaxy_exp.journal.journal import read_with_state
 from galaxy_exp.journal.record import SweepRecord
+from galaxy_exp.records import SweepState
 from galaxy_exp.tracking.store import hide_in_address
 from galaxy_exp.wording import format_duration, iso_time, local_time
 
 __all__ = [
     "LIST_COLUMNS",
     "LIST_IMPORTANCE",
-    "SweepState",
     "describe_order",
     "describe_sweep",
     "list_for_people",
-    "read_with_state",
     "show_for_people",
     "sweep_row",
 ]
@@ -56,33 +52,6 @@ LIST_IMPORTANCE = (
     "data",
 )
 """The columns of the table of `galaxy-exp list`, the most important first."""
-
-
-class SweepState(StrEnum):
-    """How a sweep is, wherever people and scripts read it."""
-
-    RUNNING = "running"
-    INTERRUPTED = "interrupted"
-    """It has not ended, and no process works on it; `galaxy-exp resume` continues it."""
-    FINISHED = "finished"
-    FAILED = "failed"
-    UNREADABLE = "unreadable"
-    """Only in lists: its journal cannot be read."""
-
-
-def read_with_state(folder: Path) -> tuple[SweepRecord, SweepState]:
-    """The record of the sweep in a folder, and its state at the same moment.
-
-    Raises:
-        JournalError: its journal cannot be read.
-    """
-    running = False
-    with suppress(OSError):  # it cannot be opened, which the next line reports, or its file system has no locks
-        running = is_running(folder)
-    record = read_record(folder)  # after the lock is looked at: a sweep that ends in between is finished
-    if record.ended is not None:
-        return record, SweepState.FINISHED if record.ended.succeeded else SweepState.FAILED
-    return record, SweepState.RUNNING if running else SweepState.INTERRUPTED
 
 
 def describe_sweep(record: SweepRecord, state: SweepState) -> dict[str, Any]:

@@ -302,7 +302,8 @@ class TestComparison:
 
     def test_is_the_same_everywhere(self, journal, capsys):
         from galaxy_exp.cli.main import cli
-        from galaxy_exp.sweep_rows import SweepState, describe_sweep
+        from galaxy_exp.records import SweepState
+        from galaxy_exp.sweep_rows import describe_sweep
 
         finish(journal)
         sentence = galaxy_exp.open_sweep().comparison

@@ -10,7 +10,7 @@ import click
 from galaxy_exp.cli.options import format_option, sweep_argument
 from galaxy_exp.cli.output import print_line, print_record, print_rows, say, writing
 from galaxy_exp.errors import HOW_TO_START, BadInputError
-from galaxy_exp.folders import ProjectFolder
+from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.layout import terminal_width
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def show_command(sweep: str | None, output_format: str) -> None:
 
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest sweep.
     """
-    from galaxy_exp.sweep_rows import describe_sweep, read_with_state, show_for_people
+    from galaxy_exp.journal.journal import read_with_state
+    from galaxy_exp.sweep_rows import describe_sweep, show_for_people
 
     record, state = read_with_state(ProjectFolder.default().find_sweep(sweep).path)
     if output_format == "table":
@@ -88,7 +89,9 @@ def trials_command(sweep: str | None, sort: bool, output_format: str) -> None:
     help="where to write it; left out: the sweep's id with .html, in the current folder",
 )
 @click.option("--open", "show", is_flag=True, help="show it in the browser, too")
-def report_command(sweep: str | None, output: Path | None, show: bool) -> None:
+@click.option("--watch", is_flag=True, help="serve it on 127.0.0.1 instead, drawn again every minute; Ctrl-C ends it")
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="port of --watch; left out: a free one")
+def report_command(sweep: str | None, output: Path | None, show: bool, watch: bool, port: int) -> None:
     """Write one HTML page about a sweep, to be read, printed or sent.
 
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest sweep. The page has
@@ -98,11 +101,17 @@ def report_command(sweep: str | None, output: Path | None, show: bool) -> None:
     \b
     galaxy-exp report
     galaxy-exp report gz2-20261122 -o gz2.html --open
+    galaxy-exp report --watch --open
     """
     from galaxy_exp.journal.journal import read_record
     from galaxy_exp.sweep_report import write_report
 
     folder = ProjectFolder.default().find_sweep(sweep)
+    if watch:
+        if output is not None:
+            raise click.UsageError("--watch and --output exclude each other")
+        _watch(folder, port, show)
+        return
     path = output or Path(f"{folder.sweep_id}.html")
     if path.suffix.lower() not in (".html", ".htm"):
         raise BadInputError(f"--output {path}: expected a name ending in .html")
@@ -114,6 +123,21 @@ def report_command(sweep: str | None, output: Path | None, show: bool) -> None:
     click.echo(path)
     if show and click.launch(path.resolve().as_uri()) != 0:
         say(f"no browser could be started; open {path} in one")
+
+
+def _watch(folder: SweepFolder, port: int, show: bool) -> None:
+    from galaxy_exp.report_server import serve_report
+
+    def on_ready(address: str) -> None:
+        say(f"report of {folder.sweep_id}, drawn again every minute (Ctrl-C ends it):")
+        click.echo(address)
+        if show and click.launch(address) != 0:
+            say("no browser could be started; open the address in one")
+
+    try:
+        serve_report(folder, port, on_ready)
+    except OSError as error:
+        raise BadInputError(f"--port {port}: {error.strerror}; leave it out for a free one") from None
 
 
 def _read(reference: str | None) -> SweepRecord:

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,8 +18,9 @@ from galaxy_exp.folders import JOURNAL_NAME, fsync_path, take_lock
 from galaxy_exp.journal.events import Event, SweepStarted, parse_event
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.journal.replay import apply_event, replay
+from galaxy_exp.records import SweepState
 
-__all__ = ["Journal", "is_running", "read_events", "read_record"]
+__all__ = ["Journal", "is_running", "read_events", "read_record", "read_with_state", "seems_running"]
 
 _LOOK_SECONDS = 0.1
 """`is_running` holds its lock on a journal for less than this."""
@@ -35,10 +36,22 @@ def read_record(folder: Path) -> SweepRecord:
         return replay(read_events(folder)[0], folder / JOURNAL_NAME)
 
 
+def read_with_state(folder: Path) -> tuple[SweepRecord, SweepState]:
+    """The record of the sweep in a folder, and its state at the same moment.
+
+    Raises:
+        JournalError: its journal cannot be read.
+    """
+    running = seems_running(folder)
+    record = read_record(folder)  # after the lock is looked at: a sweep that ends in between is finished
+    if record.ended is not None:
+        return record, SweepState.FINISHED if record.ended.succeeded else SweepState.FAILED
+    return record, SweepState.RUNNING if running else SweepState.INTERRUPTED
+
+
 @contextmanager
 def _without_collections() -> Iterator[None]:
-    """Stops the search for cyclic garbage: among the many small objects of a journal there is none, and it takes as long
-    as reading them."""
+    """Stops the search for cyclic garbage: the small objects of a journal have none, and it doubles the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -210,6 +223,13 @@ def is_running(folder: Path) -> bool:
         return not _lock(path, descriptor, shared=True)
     finally:
         os.close(descriptor)
+
+
+def seems_running(folder: Path) -> bool:
+    """As `is_running`; False if the journal cannot be opened, or its file system has no locks."""
+    with suppress(OSError):
+        return is_running(folder)
+    return False
 
 
 def _read_events(path: Path, start: int = 0) -> tuple[list[Event], int]:

@@ -50,7 +50,7 @@ def draw_gains(axes: Axes, gains: Sequence[Gain]) -> None:
                       ha="center", fontsize=9, color=INK)  # fmt: skip
     names = [metric_name(gain.metric) for gain in _scores(gains)]
     axes.axvline(0, color=INK, linewidth=1, zorder=0)
-    _style_rows(axes, names, "winner minus baseline, sealed test")
+    _style_rows(axes, names, "winner minus baseline, held-out test")
 
 
 def describe_gains(gains: Sequence[Gain]) -> str:

@@ -24,6 +24,10 @@ class Cell:
     """A smaller line below, such as an interval."""
     share: float | None = None
     """Length of a bar behind the text, 0 to 1."""
+    key: float | None = None
+    """What the table is sorted by, if the text does not begin with it."""
+    svg: Markup | None = None
+    """A figure in place of the text."""
     is_code: bool = False
     is_strong: bool = False
 

@@ -54,6 +54,8 @@ _SPREAD = 0.05
 
 _SLICE_COLUMNS = 4
 _MOST_TICKS = 5
+_MOST_LETTERS = 24
+"""Of the choices of a slice in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def _score_column(objective: str, scores: list[float]) -> Column:
     axis = Axis(objective, (), min(scores, default=0.0), max(scores, default=1.0), is_wide(scores))
     marks = [axis.low, *tick_values(axis), axis.high]
     ticks = {axis.position(value): axis_value(float(value)) for value in marks}
-    spaced = {at: text for at, text in ticks.items() if at in (0.0, 1.0) or 0.04 < at < 0.96}
+    spaced = {at: text for at, text in ticks.items() if at in (0.0, 1.0) or 0.06 < at < 0.94}
     return Column(objective, [axis.position(value) for value in scores], spaced, score(scores[-1]) if scores else "")
 
 
@@ -278,10 +280,10 @@ def _places(axes: Axes, each: Slice) -> list[float]:
     axis, ticks = each.axis, tick_values(each.axis)
     if axis.choices:
         texts = [axis_value(choice) for choice in axis.choices]
+        if sum(map(len, texts)) > _MOST_LETTERS:  # every other one is a line lower, so that neighbours do not meet
+            texts = [text if place % 2 == 0 else f"\n{text}" for place, text in enumerate(texts)]
         axes.set_xticks(range(len(texts)), map(plain_text, texts))
         axes.set_xlim(-0.5, len(texts) - 0.5)
-        if sum(map(len, texts)) > 30:
-            axes.tick_params(axis="x", rotation=15)
         pairs = zip(each.values, each.trials, strict=True)
         return [axis.choices.index(value) + 0.3 * offset(number) for value, number in pairs]
     if axis.is_log:

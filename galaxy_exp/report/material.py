@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from galaxy_exp.records import Gain
+from galaxy_exp.records import Gain, SweepState
 from galaxy_exp.report.comparison import Finalist
 from galaxy_exp.space.search_space import SearchSpace
 
@@ -15,17 +14,7 @@ if TYPE_CHECKING:
     from galaxy_exp.evaluation.confidence import Calibration
     from galaxy_exp.journal.record import SweepRecord, TrialRecord
 
-__all__ = ["DataFacts", "Finalist", "Gain", "Material", "Picture", "SweepState", "TrialsAhead"]
-
-
-class SweepState(StrEnum):
-    """Whether a sweep has ended, and how."""
-
-    FINISHED = "finished"
-    """The winner was tested on the held-out test set and registered."""
-    UNFINISHED = "not finished"
-    """Running, interrupted or killed."""
-    FAILED = "failed"
+__all__ = ["DataFacts", "Finalist", "Gain", "Material", "Picture", "TrialsAhead"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +113,8 @@ class Material:
     """What could not be shown and why, one sentence each."""
     software: Mapping[str, str] = field(default_factory=dict)
     """What made the page, by name."""
+    is_running: bool = False
+    """Whether a process works on the sweep."""
 
     @property
     def state(self) -> SweepState:
@@ -131,7 +122,9 @@ class Material:
         ended = self.record.ended
         if ended is not None and not ended.succeeded:
             return SweepState.FAILED
-        return SweepState.FINISHED if ended or self.record.promotion else SweepState.UNFINISHED
+        if ended is not None or self.record.promotion is not None:
+            return SweepState.FINISHED
+        return SweepState.RUNNING if self.is_running else SweepState.INTERRUPTED
 
     @property
     def winner(self) -> TrialRecord | None:

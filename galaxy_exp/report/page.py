@@ -7,9 +7,11 @@ import math
 from galaxy_exp.evaluation.conclusion import baseline_retrained, compare_with_baseline, name_configuration
 from galaxy_exp.evaluation.confidence import Calibration
 from galaxy_exp.evaluation.metrics import RARE
+from galaxy_exp.evaluation.progress import describe_progress
+from galaxy_exp.records import SweepState
 from galaxy_exp.report.html import render
 from galaxy_exp.report.importance import LEAST_TRIALS, NO_TEST
-from galaxy_exp.report.material import Material, SweepState
+from galaxy_exp.report.material import Material
 from galaxy_exp.report.paper import (
     bibtex,
     cited_data,
@@ -38,12 +40,18 @@ _SECTIONS = {
 """Headings by name; each has a template of that name."""
 
 
-def build_page(material: Material) -> str:
-    """The page as text: HTML that is well-formed XML too, without scripts and without anything from elsewhere."""
+def build_page(material: Material, refresh_seconds: int | None = None) -> str:
+    """The page as text: HTML that is well-formed XML too, without anything from elsewhere.
+
+    Args:
+        refresh_seconds: after which a browser loads it again, unless the sweep has ended; None: never.
+    """
     record = material.record
+    is_final = material.state in (SweepState.FINISHED, SweepState.FAILED)
     return render(
         "report.html",
         material=material,
+        refresh_seconds=None if is_final else refresh_seconds,
         record=record,
         sections=_SECTIONS,
         started=iso_time(record.started.time),
@@ -64,6 +72,7 @@ def build_page(material: Material) -> str:
         no_test=NO_TEST,
         spent=Spent.of(material),
         ending=_ending(material),
+        progress=describe_progress(record),
         commands=_commands(material),
         methods=methods_text(material),
         cites_data=bool(cited_data(material)),
@@ -85,7 +94,7 @@ def _sentences(material: Material) -> list[str]:
         return [_question(material), best, *notes]
     winner = material.tested_name if test.get("members") else name_configuration(leader, record)
     reached = (
-        f"On {test['n_images']:,} sealed {material.data.galaxies} that no trial ever saw, the winner, "
+        f"On {test['n_images']:,} held-out {material.data.galaxies} that no trial ever saw, the winner, "
         f"{winner}, reaches a macro-F1 of {score(test['macro_f1'])} and an accuracy of "
         f"{score(test['accuracy'])}."
     )
@@ -108,8 +117,8 @@ def _key_figures(material: Material) -> dict[str, str]:
     record, test, gain = material.record, material.test, material.gain("macro_f1")
     found = {}
     if test is not None:
-        found["macro-F1, sealed test"] = score(test["macro_f1"])
-        found["accuracy, sealed test"] = score(test["accuracy"])
+        found["macro-F1, held-out test"] = score(test["macro_f1"])
+        found["accuracy, held-out test"] = score(test["accuracy"])
     if gain is not None:
         chance = "" if gain.is_clear else ", may be chance"
         what = "macro-F1 against its first seed" if baseline_retrained(record) else "gain in macro-F1 over the baseline"
@@ -137,7 +146,7 @@ def _rare_classes(material: Material) -> str:
     if not few:
         return ""
     where = "every class" if len(few) == len(classes) else "; ".join(few)
-    return f"Fewer than {RARE} sealed {material.data.galaxies} in {where}"
+    return f"Fewer than {RARE} held-out {material.data.galaxies} in {where}"
 
 
 def _leaning(found: Calibration) -> str:
@@ -154,7 +163,7 @@ def _ending(material: Material) -> str:
     reason = material.record.why_search_ended
     if reason:
         return f"The search ended: {reason}."
-    return "The search has not ended." if material.state is SweepState.UNFINISHED else "The search was broken off."
+    return "The search was broken off." if material.state is SweepState.FAILED else "The search has not ended."
 
 
 def _commands(material: Material) -> str:

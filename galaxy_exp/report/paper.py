@@ -54,7 +54,7 @@ def latex_table(material: Material) -> str:
     """Winner, baseline and gain on the held-out test set (needs booktabs); ValueError without a winner's report."""
     report, baseline = material.test, material.baseline_test
     if report is None:
-        raise ValueError("the sealed test has not been opened")
+        raise ValueError("the held-out test set has not been used")
     both = baseline is not None
     simulated = "SIMULATED " if material.data.simulated else ""
     caption = f"Scores on {report['n_images']} {simulated}galaxies held out from the search."
@@ -96,7 +96,7 @@ def _data_sentence(material: Material) -> str:
     return (
         f"We classified {sum(counts.values()):,} images of {what}{cited} into {n_classes} classes, with "
         f"{counts.get('train', 0):,} for training, {counts.get('validation', 0):,} for validation and "
-        f"{counts.get('test', 0):,} sealed for one test at the end."
+        f"{counts.get('test', 0):,} held out for one test at the end."
     )
 
 
@@ -136,8 +136,8 @@ def _choice_sentence(material: Material) -> str:
         )
         text = f"{best} trained again {count(again, 'time')} with other seeds, and the best mean was chosen. "
     if report is None:
-        return text + "The sealed images have not been opened yet."
-    images = f"{report['n_images']:,} sealed {'SIMULATED ' if material.data.simulated else ''}images"
+        return text + "The held-out test set has not been used yet."
+    images = f"{report['n_images']:,} held-out {'SIMULATED ' if material.data.simulated else ''}images"
     scores = f"an accuracy of {report['accuracy']:.3f} and a macro-F1 of {report['macro_f1']:.3f}"
     text += f"On {images}, {_tested_words(report)} reaches {scores} (Table~\\ref{{tab:sweep}})"
     gain = material.gain("macro_f1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "Tested"]
 
-_MOST_TRIALS = 12
+_MOST_TRIALS = 200
 """Trials that the table of all trials shows."""
 
 _SCORES = ("accuracy", "top2", "balanced_accuracy", "macro_f1", "macro_f1_without_rare")
@@ -158,15 +159,34 @@ def _trial_table(material: Material, trials: Sequence[TrialRecord]) -> Table:
             str(trial.number),
             score(trial.objective_value(objective)),
             str(trial.epochs),
-            duration(trial.seconds) if trial.result else "",
+            Cell(duration(trial.seconds) if trial.result else "", key=trial.seconds),
             trial.state_name,
+            Cell("", svg=_small_curve(trial, objective.name)),
             _difference(material, trial, fixed),
         ]
         for trial in trials
     ]
     name = metric_name(objective.name)
-    header = ["trial", name, "epochs", "time", "state", "what differs from the baseline"]
-    return Table(f"Trials of the search by validation {name}", header, rows, text=(0, 4, 5), style="trials")
+    header = ["trial", name, "epochs", "time", "state", "curve", "what differs from the baseline"]
+    return Table(f"Trials of the search by validation {name}", header, rows, text=(0, 4, 5, 6), style="trials")
+
+
+def _small_curve(trial: TrialRecord, metric: str) -> Markup | None:
+    """The objective over the epochs as a line without axes, of which the trial's own range fills the height."""
+    curve = [value for value in trial.curve(metric) if math.isfinite(value)]
+    if len(curve) < 2:
+        return None
+    low, high = min(curve), max(curve)
+    points = " ".join(
+        f"{100 * place / (len(curve) - 1):.0f},{22 - 20 * (value - low) / ((high - low) or 1):.1f}"
+        for place, value in enumerate(curve)
+    )
+    label = f"trial {trial.number} from {score(curve[0])} to {score(curve[-1])}"
+    return Markup(
+        '<svg viewBox="0 0 100 24" role="img" aria-label="{}" preserveAspectRatio="none">'
+        '<polyline points="{}" fill="none" stroke="var(--blue)" stroke-width="2" vector-effect="non-scaling-stroke"/>'
+        "</svg>"
+    ).format(label, points)
 
 
 def _difference(material: Material, trial: TrialRecord, fixed: set[str]) -> str:
@@ -227,7 +247,7 @@ def _interval_scores(material: Material, report: Mapping[str, Any]) -> Table:
             row = [METRIC_LABELS[name], score(report[name]), *([_interval(intervals.get(name))] if intervals else [])]
             rows.append(row + ([score(baseline.get(name))] if baseline else []))
     header = ["score", "winner", *(["95% interval"] if intervals else []), *(["baseline"] if baseline else [])]
-    caption = f"On {report['n_images']:,} sealed {material.data.galaxies}"
+    caption = f"On {report['n_images']:,} held-out {material.data.galaxies}"
     return Table(f"{caption}{'; intervals of the bootstrap over images' if intervals else ''}", header, rows)
 
 
@@ -254,7 +274,7 @@ def _per_class(material: Material, report: Mapping[str, Any]) -> Table:
         other = baseline.get(entry["class"])
         rows.append([entry["class"], f"{entry['images']:,}", *ratios, *([score(other["f1"])] if other else [])])
     header = ["class", "galaxies", "completeness", "purity", "F1", *(["F1 of the baseline"] if baseline else [])]
-    caption = f"The winner on {report['n_images']:,} sealed {material.data.galaxies}"
+    caption = f"The winner on {report['n_images']:,} held-out {material.data.galaxies}"
     caption += ", with 95% intervals" if "f1_interval" in report["per_class"][0] else ""
     return Table(caption, header, rows, style="bars")
 
@@ -270,7 +290,7 @@ def _coverage(material: Material, coverage: Sequence[Mapping[str, Any]]) -> Tabl
         for row in coverage if row["coverage"] in COVERAGES_SHOWN
     ]  # fmt: skip
     header = ["images kept", "galaxies", "least probability", "accuracy", "95% interval"]
-    return Table(f"Sealed {material.data.galaxies}, the most confident first", header, rows)
+    return Table(f"Held-out {material.data.galaxies}, the most confident first", header, rows)
 
 
 def _coverage_curve(rows: Sequence[Mapping[str, Any]]) -> Markup:

@@ -94,7 +94,9 @@ def collect_rungs(record: SweepRecord) -> Rungs:
     return Rungs(
         objective=record.objective.name,
         epochs=epochs,
-        planned=sum(_planned_epochs(trial, record) if trial in stopped else trial.epochs for trial in ended),
+        planned=sum(
+            _planned_epochs(trial, record) if trial.state is TrialState.STOPPED else trial.epochs for trial in ended
+        ),
         survivors=[sum(trial.epochs >= epoch for trial in ended) for epoch in range(1, epochs + 1)],
         rungs=sorted({trial.epochs for trial in stopped}),
         curves={trial.number: curve for trial in ended if (curve := trial.curve(record.objective.name))},

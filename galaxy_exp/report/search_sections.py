@@ -39,7 +39,7 @@ _MOST_COLUMNS = 8
 _MOST_ROWS = 20
 """Trials on the Pareto front that its table shows."""
 
-_SPLITS = {"train": "training", "validation": "validation", "test": "sealed test"}
+_SPLITS = {"train": "training", "validation": "validation", "test": "held-out test"}
 _SCALES = {"log": ", logarithmic", "reverse_log": ", logarithmic from the upper end"}
 _STATES = {
     TrialState.COMPLETED: "completed: trained all epochs",
@@ -71,12 +71,13 @@ class Asked:
     def of(cls, material: Material) -> Asked:
         """Collects the tables."""
         searched = material.space
-        fixed = {name: plain_value(value) for name, value in searched.fixed.items()}
+        active = searched.possible
+        fixed = {each.name: plain_value(each.default) for each in active if each.kind is Kind.FIXED}
         baseline = material.record.started.baseline
         rows: list[list[str | Cell]] = [
             [Cell(each.name, is_code=True), _domain(each), each.describe_conditions(plain_value),
              plain_value(baseline.get(each.name))]
-            for each in searched.hyperparameters if each.kind is not Kind.FIXED
+            for each in active if each.kind is not Kind.FIXED
         ]  # fmt: skip
         header = ["hyperparameter", "searched", "only if", "baseline"]
         space = Table("Hyperparameters that were searched", header, rows, text=range(4)) if rows else None
@@ -92,7 +93,7 @@ def _class_table(material: Material) -> Table:
     numbers["all classes"] = [sum(counts[split].values()) for split in splits]
     rows = [[name, *(f"{number:,}" for number in [*each, sum(each)])] for name, each in numbers.items()]
     header = ["class", *(_SPLITS[split] for split in splits), "in all"]
-    return Table("Galaxies by class and part", header, rows, style="totals")
+    return Table("Galaxies by class and split", header, rows, style="totals")
 
 
 def _limits(material: Material) -> Iterator[str]:

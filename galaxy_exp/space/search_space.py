@@ -183,6 +183,10 @@ class Hyperparameter:
         """Whether there are several values, and they have an order."""
         return self.is_tunable and self.domain.is_ordered
 
+    def takes_one_of(self, values: Iterable[HyperparameterValue]) -> bool:
+        """Whether one of these is among its values."""
+        return any(self.domain.find(value) is not None for value in values)
+
     def is_active(self, values: Mapping[str, HyperparameterValue]) -> bool:
         """Whether its conditions hold, given the values of what was declared before it."""
         return all(condition.holds(values) for condition in self.conditions)
@@ -270,6 +274,18 @@ class SearchSpace:
     def fixed(self) -> Values:
         """The values of the hyperparameters that are fixed."""
         return {each.name: each.default for each in self.hyperparameters if each.kind is Kind.FIXED}
+
+    @property
+    def possible(self) -> list[Hyperparameter]:
+        """Those that are active in some configuration: a sweep file may fix what a condition needs to another value."""
+        found: list[Hyperparameter] = []
+        for each in self.hyperparameters:
+            if all(
+                any(other.name == condition.name and other.takes_one_of(condition.values) for other in found)
+                for condition in each.conditions
+            ):
+                found.append(each)
+        return found
 
     def fill(self, choose: Callable[[Hyperparameter], HyperparameterValue]) -> Values:
         """The active hyperparameters of a configuration.

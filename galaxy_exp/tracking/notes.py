@@ -46,15 +46,15 @@ def describe_sweep(
     paragraphs = [_what_it_is(record, data), " · ".join(_links(record, experiment_id, run_id, has_report))]
     if record.winner is None and record.end_order:
         paragraphs.append(f"So far: {describe_progress(record)}.")
-    if found := standings(record):
-        each = "; ".join(f"trial {standing.finalist}: {standing}" for standing in found)
-        paragraphs.append(f"Finalists by {record.objective.name}: {each}.")
     by_order = [taken.change for taken in record.orders if taken.change is not None]
     resumed = [event for event in record.changed if event not in by_order]
     paragraphs += [f"Changed when it was resumed: {change}." for event in resumed for change in event.changes]
     paragraphs += [f"Ordered while it ran: {taken.order}: {taken.answer}." for taken in record.orders if taken.accepted]
     if (winner := record.winning_trial) is not None and (test := record.winner_test) is not None:
         paragraphs.append(_who_won(record, winner, test))
+    if found := standings(record):
+        each = "; ".join(f"trial {standing.finalist}: {standing}" for standing in found)
+        paragraphs.append(f"Finalists by {record.objective.name}: {each}.")
     if record.registered is not None:
         paragraphs.append(_what_was_registered(record))
     return "\n\n".join(paragraphs)

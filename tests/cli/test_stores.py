@@ -14,7 +14,8 @@ from PIL import Image
 from galaxy_exp.cli.main import run_command
 from galaxy_exp.cli.sweep import next_steps
 from galaxy_exp.errors import GalaxyExpError
-from galaxy_exp.sweep_rows import SweepState, describe_sweep
+from galaxy_exp.records import SweepState
+from galaxy_exp.sweep_rows import describe_sweep
 from galaxy_exp.tracking.store import open_client
 
 SECRET = "postgresql://me:hunter2@db.example/mlflow"

@@ -66,6 +66,7 @@ TOP = {
     "pretraining",
     "preparation",
     "sweep_report",
+    "report_server",
     "reproduce",
     "tell",
     "cli",

@@ -79,7 +79,7 @@ def test_the_keyboard_reaches_every_link_box_and_fold_in_order(opened: Browser) 
     opened.devtools("Emulation.setEmulatedMedia", features=still)
     opened.open(opened.run("return location.href"))
     expected = opened.run(
-        "window.all = [...document.querySelectorAll('a[href], [tabindex], summary')]"
+        "window.all = [...document.querySelectorAll('a[href], [tabindex], summary, button')]"
         ".filter(each => !each.parentElement.closest('details:not([open])') || each.matches('summary'));"
         "return all.length"
     )
@@ -90,6 +90,54 @@ def test_the_keyboard_reaches_every_link_box_and_fold_in_order(opened: Browser) 
         box = "document.activeElement.getBoundingClientRect()"
         assert opened.run(f"return {box}.bottom > 0 && {box}.top < innerHeight && {box}.left >= 0")
     assert reached == list(range(expected))
+
+
+@finished
+def test_the_trials_are_sorted_by_the_column_that_is_clicked(opened: Browser) -> None:
+    rows = "[...document.querySelectorAll('.trials tbody tr')]"
+    column = f"return {rows}.map(row => row.cells[arguments[0]].textContent.trim())"
+    click = "document.querySelectorAll('.trials thead button')[arguments[0]].click()"
+    assert opened.run(column, 0)[:3] == ["11", "10", "8"]
+    opened.run(click, 0)
+    assert opened.run(column, 0) == [str(number) for number in range(13)]
+    opened.run(click, 0)
+    assert opened.run(column, 0) == [str(number) for number in reversed(range(13))]
+    opened.run(click, 1)
+    scores = opened.run(column, 1)
+    assert scores[:-1] == sorted(scores[:-1])
+    assert scores[-1] == "\N{EN DASH}"  # the failed one has no score
+    opened.open(opened.run("return location.href"))
+
+
+@finished
+@pytest.mark.parametrize("width", [390, 1400])
+def test_the_contents_stay_in_sight(opened: Browser, width: int) -> None:
+    opened.devtools("Emulation.setDeviceMetricsOverride", **(PHONE | {"width": width, "mobile": width < 1000}))
+    try:
+        opened.run("scrollTo({top: 4000, behavior: 'instant'})")
+        box = opened.run("return document.querySelector('nav').getBoundingClientRect().toJSON()")
+    finally:
+        opened.devtools("Emulation.clearDeviceMetricsOverride")
+    assert box["top"] >= 0
+    assert box["bottom"] <= 844
+
+
+@finished
+def test_wide_windows_are_used_and_no_tile_breaks_its_number(opened: Browser) -> None:
+    opened.devtools("Emulation.setDeviceMetricsOverride", width=1400, height=900, deviceScaleFactor=1, mobile=False)
+    try:
+        right = opened.run(
+            "return Math.max(...[...document.querySelectorAll('main figure, main .scroll')].map(each => "
+            "each.getBoundingClientRect().right))"
+        )
+        broken = opened.run(
+            "return [...document.querySelectorAll('.key dd')]"
+            ".filter(each => each.scrollWidth > each.clientWidth).length"
+        )
+    finally:
+        opened.devtools("Emulation.clearDeviceMetricsOverride")
+    assert right > 1250
+    assert broken == 0
 
 
 @finished
