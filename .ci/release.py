@@ -4,8 +4,8 @@
     python .ci/release.py 0.2.0 --dry-run      all but the change of files, the commit and the tag
 
 Before it: CHANGELOG.md has what is new under "## [Unreleased]". The command writes the version into pyproject.toml,
-CITATION.cff and docs/citing.md, dates the changelog's section, commits, and tags the commit v0.2.0. Nothing is pushed or
-uploaded: the last line prints how. Needs network for installing packages.
+CITATION.cff and docs/citing.md, dates the changelog's section, commits, and tags the commit v0.2.0. Nothing is pushed
+or uploaded: the last line prints how. Needs network for installing packages.
 """
 
 from __future__ import annotations
