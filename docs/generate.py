@@ -1,11 +1,13 @@
-"""Writes docs/sweep-file.md from the sweep file's schema and docs/cli.md from the commands' own help.
+"""Writes docs/sweep-file.md from the sweep file's schema, docs/cli.md from the commands' own help, and docs/goals.md
+from docs/goals.json, which `python -m benchmarks --json docs/goals.json` writes.
 
-python docs/generate.py            write both
+python docs/generate.py            write all
 python docs/generate.py --check    exit code 1 if one of them is not current
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ import click
 from galaxy_exp.cli.main import cli
 from galaxy_exp.config.sweep import PriorConfig, RangeSpace, SweepConfig, ValuesSpace
 
-__all__ = ["PAGES", "build_cli_page", "build_sweep_file_page", "main"]
+__all__ = ["PAGES", "build_cli_page", "build_goals_page", "build_sweep_file_page", "main"]
 
 FOLDER = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py; do not edit. -->"
@@ -59,6 +61,28 @@ _SWEEP_FILE_INTRODUCTION = [
     "errors, reported one line each before anything is trained. `--set key.path=value` on the command line changes",
     "single keys, as in `--set search.max_trials=50`. Where a key takes text, the text is taken as it is typed:",
     '`--set "data.source=set #1.h5"`. A number is not text, nor true or false: `epochs: "20"` is an error.',
+    "",
+    "```yaml",
+    "name: mine",
+    "data:",
+    "  source: galaxies.h5",
+    "  split: {validation: 0.15, test: 0.15, seed: 7}",
+    "space:                                       # what is not named here keeps its default range",
+    "  filters_1: {values: [16, 32, 64]}          # one of these",
+    "  dropout_2: {min: 0.1, max: 0.5, step: 0.1} # a range",
+    "  learning_rate: {min: 5.0e-4, max: 5.0e-3, scale: log}",
+    "  batch_norm: true                           # fixed",
+    "training: {epochs: 40, precision: auto}",
+    "search:",
+    "  sampler: auto                              # or gp, tpe, random, grid, qmc, cmaes, or a class of your own",
+    "  scheduler: promote                         # or asha, hyperband, median, none",
+    "  objective: val_macro_f1",
+    "  max_trials: 20",
+    "  max_hours: 8                               # of the search: whichever limit comes first",
+    "  seed: 1",
+    "tracking: {experiment: galaxy10}",
+    "registry: {model: galaxy10-cnn, finalists: 3, seeds: 3}  # the best three are trained again",
+    "```",
 ]
 
 
@@ -158,7 +182,7 @@ def _space_lines() -> Iterator[str]:
             (
                 "`name: {prior: {centre: 0.001, confidence: 0.7}}`",
                 "where an expert expects the best value, alone or beside `values`, or `min` and `max`: see "
-                "[search.md](search.md#expert-priors). `confidence`, from 0 to below 1, is "
+                "[search-knowledge.md](search-knowledge.md#expert-priors). `confidence`, from 0 to below 1, is "
                 f"{PriorConfig.model_fields['confidence'].default} if left out",
             ),
         ],
@@ -238,7 +262,54 @@ def _context(command: click.Command, name: str, parent: click.Context | None = N
     return click.Context(command, parent=parent, info_name=name, **settings)
 
 
-PAGES = {"sweep-file.md": build_sweep_file_page, "cli.md": build_cli_page}
+GOALS = Path(__file__).with_name("goals.json")
+PARTS = {
+    "start": ("Starting", "`--help`, the quickstart, and how long its first trial waits for the driver."),
+    "training": ("Training", "Images a second of the tutorial's network, compared with its own script in plain Keras."),
+    "trial": ("Cost of a trial", "What a trial takes beside `fit`: building, predicting, figures, saving."),
+    "proposals": ("Cost of a proposal", "What the sampler takes to propose a configuration."),
+    "search": ("Search", "After which share of its epochs a search has what random search has at its end."),
+    "scale": ("Scaling", "Short trials on many workers."),
+    "data": ("Memory and data", "Sets of the sizes of Galaxy10 DECaLS (large) and SDSS (small)."),
+    "chaos": ("Robustness", "Sweeps whose processes are killed at random moments, compared with one left alone."),
+}
+"""Title and subject of each part of `python -m benchmarks`; a new one without a line here is an error."""
+
+_GOALS_INTRODUCTION = [
+    "What galaxy_exp wants to reach, and what was measured. This is the only page with verdicts; other pages describe",
+    "how things are measured, and what follows. The sizes are smaller than those of the single benchmarks, so what is",
+    "close to its goal is undecided. Ratios carry over to other machines better than seconds.",
+    "",
+    "`python -m benchmarks --json docs/goals.json` measures all of it in half an hour on two cores, and",
+    "`python docs/generate.py` writes this page.",
+]
+
+
+def build_goals_page() -> str:
+    """docs/goals.md: a table for each part, goal beside measured, with command, date and commit."""
+    lines = [NOTE, "", "# Goals and measurements", "", *_GOALS_INTRODUCTION, ""]
+    for name, part in json.loads(GOALS.read_text(encoding="utf-8")).items():
+        title, subject = PARTS[name]
+        machine = part["machine"]
+        where = f"{machine['cores']} cores ({', '.join(machine['processor_flags'])}), {machine['system']}"
+        source = f"`{part['command']}`, {part['date']}, commit {part['commit']}, {where}:"
+        lines += [f"## {title}", "", subject, "", source, ""]
+        rows = [_goal_row(figure) for figure in part["figures"]]
+        lines += _table(("", "goal", "measured", ""), rows)
+    return "\n".join(lines)
+
+
+def _goal_row(figure: dict[str, Any]) -> tuple[str, str, str, str]:
+    bound = "at least" if figure["at_least"] else "at most"
+    goal, measured = (f"{_plain(figure[key])} {figure['unit']}".rstrip() for key in ("goal", "measured"))
+    return figure["what"], f"{bound} {goal}", measured, "met" if figure["met"] else "**missed**"
+
+
+def _plain(number: float) -> str:
+    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.3g}"
+
+
+PAGES = {"sweep-file.md": build_sweep_file_page, "cli.md": build_cli_page, "goals.md": build_goals_page}
 
 
 def main(arguments: list[str]) -> int:

@@ -1,8 +1,8 @@
 """Draws docs/result.png from a finished sweep's own files: its trials, and winner against baseline on the sealed test.
 
-python docs/result_figure.py .galaxy_exp/sweeps/gz2-20261122-175812 -o docs/result.png
+python docs/result_figure.py .galaxy_exp/sweeps/quickstart-20261129-075729 -o docs/result.png
 
-The figure of the README is that of the sweep told there, with --title and --classes. It shows scores only, no images.
+The figure of the README is of the quickstart (--title quickstart). It shows scores only, no images.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _draw_trials(axes: Any, record: SweepRecord) -> None:
     best = np.maximum.accumulate([value for _, value, _ in points])
     axes.step([number for number, _, _ in points], best, where="post", color=TRAIN, lw=1, alpha=0.5)
     axes.set_title("the search, on validation images", fontsize=10.5, color=INK, loc="left")
-    axes.set_xlabel("trial (0 is the baseline; hollow: stopped early)", fontsize=9, color=INK)
+    axes.set_xlabel("trial (0 is the baseline; hollow: paused or stopped early)", fontsize=9, color=INK)
     name = record.objective.name.removeprefix("val_")
     axes.set_ylabel(OVERALL.get(name, name), fontsize=9, color=INK)
     _plain(axes)
@@ -121,9 +121,17 @@ def _draw_test(axes: Any, tested: dict[int, list[Row]], winner: int) -> None:
     axes.axhline(len(OVERALL) - 0.2, color="#dddddd", lw=1)
     axes.set_ylim(rows + 0.2, -0.6)
     axes.set_xlim(0, 1)
-    axes.set_title("the sealed test, with 95% intervals", fontsize=10.5, color=INK, loc="left")
+    axes.set_title("held-out test, 95% intervals", fontsize=10.5, color=INK, loc="left")
     axes.set_xlabel("score; below the line: completeness by class (images)", fontsize=9, color=INK)
-    axes.legend(loc="lower left", fontsize=9, frameon=False)
+    axes.legend(
+        loc="lower right",
+        bbox_to_anchor=(1.0, 0.99),
+        ncols=2,
+        fontsize=9,
+        frameon=False,
+        borderaxespad=0,
+        columnspacing=1,
+    )
     _plain(axes)
     axes.grid(axis="x", color="#eeeeee")
     axes.spines["left"].set_visible(False)

@@ -1,7 +1,7 @@
 """Hooks of the documentation's build (mkdocs.yml): the project's own pages, and links that leave docs/.
 
 CONTRIBUTING.md, CHANGELOG.md, SECURITY.md and CITATION.cff are where a forge looks for them; here they become pages of
-the site. Links to them, and to README.md, are turned to these pages; other files of the repository keep their name only.
+the site. Links to them, and to README.md, lead to these pages; of other files of the repository the name is kept.
 """
 
 from __future__ import annotations

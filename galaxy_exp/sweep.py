@@ -205,7 +205,8 @@ def resume_sweep(
         verbose: as of `run_sweep`.
 
     Raises:
-        As `run_sweep`; JournalError if another process runs this sweep or there is nothing to resume.
+        JournalError: another process runs this sweep, or there is nothing to resume.
+        GalaxyExpError: as of `run_sweep`.
     """
     _check_verbosity(verbose)
     project = ProjectFolder.default()

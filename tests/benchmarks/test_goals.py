@@ -103,8 +103,20 @@ def test_a_part_is_run_and_told(script, monkeypatch, capsys, tmp_path):
     output = capsys.readouterr().out
     assert "at most 5 s" in output
     assert "MISSED" in output
-    (figure,) = json.loads((tmp_path / "goals.json").read_text())["figures"]
+    part = json.loads((tmp_path / "goals.json").read_text())["scale"]
+    assert part["command"] == "python -m benchmarks --only scale"
+    (figure,) = part["figures"]
     assert (figure["measured"], figure["met"]) == (7, False)
+
+
+def test_parts_that_were_not_measured_again_keep_their_figures(script, monkeypatch, tmp_path):
+    file = tmp_path / "goals.json"
+    file.write_text(json.dumps({"chaos": {"date": "2026-01-01"}}))
+    monkeypatch.setitem(PARTS, "scale", _part(script))
+    main(["--only", "scale", "--json", str(file)])
+    parts = json.loads(file.read_text())
+    assert list(parts) == ["scale", "chaos"]
+    assert parts["chaos"] == {"date": "2026-01-01"}
 
 
 def test_a_benchmark_that_failed_ends_it(script, monkeypatch):

@@ -23,7 +23,7 @@ def generate() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["sweep-file.md", "cli.md"])
+@pytest.mark.parametrize("page", ["sweep-file.md", "cli.md", "goals.md"])
 def test_page_is_current(generate: ModuleType, page: str) -> None:
     assert (ROOT / "docs" / page).read_text(encoding="utf-8") == generate.PAGES[page](), RENEW
 
@@ -33,7 +33,7 @@ def test_no_option_is_broken_across_lines() -> None:
 
 
 def test_all_generated_pages_are_tested(generate: ModuleType) -> None:
-    assert set(generate.PAGES) == {"sweep-file.md", "cli.md"}
+    assert set(generate.PAGES) == {"sweep-file.md", "cli.md", "goals.md"}
 
 
 def test_check_tells_a_stale_page(
@@ -74,7 +74,7 @@ def test_constraints_name_exact_versions_and_nothing_else() -> None:
 
 def test_constraints_pin_every_requirement() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = [requirement for group in ("test", "dev") for requirement in project["optional-dependencies"][group]]
+    extras = [requirement for group in project["optional-dependencies"].values() for requirement in group]
     names = {re.match(r"[\w.-]+", requirement)[0] for requirement in [*project["dependencies"], *extras]}  # type: ignore[index]
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {_normal(line.split("==")[0]) for line in lines if "==" in line}

@@ -67,6 +67,7 @@ OTHERS = (
     "galaxy-exp predict - -o classes.csv",
     "galaxy-exp predict IMAGES... -o out.csv",
     "galaxy-exp predict unlabelled/ --model survey -o classes.csv",
+    "galaxy-exp predict unlabelled/ --model gz2 -o classes.csv",
     "galaxy-exp evaluate labelled.h5",
     "galaxy-exp evaluate galaxies.h5",
     "galaxy-exp doctor",
@@ -79,6 +80,7 @@ NAMES = {
     "trials gz2": "trials galaxy10",
     "galaxy10-cnn/3": "galaxy10-cnn/1",
     "--model survey": "--model galaxy10-cnn",
+    "--model gz2": "--model galaxy10-cnn",
     "IMAGES...": "some.png --restart",
 }
 """What the pages speak of, and what there is."""
@@ -115,7 +117,6 @@ ELSEWHERE = {
     "galaxy-exp encoders convert pytorch_model.bin -o zoobot.keras --scaling unit": "tests/cli/test_convert.py",
     "galaxy-exp models promote galaxy10-cnn 2": "tests/cli/test_stores.py",
     "galaxy-exp reproduce 3": "tests/sweep/test_reproduce.py",
-    "galaxy-exp reproduce 7": "tests/sweep/test_reproduce.py",
     "galaxy-exp reproduce gz2-20261122-101500/3": "tests/sweep/test_reproduce.py",
     "galaxy-exp resume": "tests/sweep/test_chaos.py",
     "galaxy-exp ui": "tests/cli/test_stores.py",
@@ -127,7 +128,6 @@ ELSEWHERE = {
 PARSED = {
     r"galaxy-exp resume .*": "needs an interrupted sweep; tests/journal/test_resume_changes.py has what may change",
     r"galaxy-exp tell .*": "needs a running sweep; tests/sweep/test_orders.py gives every order to one",
-    r"galaxy-exp sweep sweeps/gz2.yaml --data galaxy10-sdss": "needs the download",
     r"mlflow (server|db) .*": "needs PostgreSQL and S3",
     r"mlflow ui": "as galaxy-exp ui",
     r"python (benchmarks/.*|-m benchmarks.*)": "takes minutes to hours; tests/benchmarks runs its functions on less",
