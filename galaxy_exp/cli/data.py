@@ -134,7 +134,7 @@ def _describe_votes(summary: DataSummary) -> dict[str, Any]:
     if votes is None:
         return {"votes": None, "questions": [], "median_votes": None, "agreement": None, "agreed": None}
     asked = [
-        f"{each.name}: {', '.join(each.answers)}{f' (after {each.after})' if each.after else ''}"
+        f"{each.name} ({', '.join(each.answers)}){f' after {each.after}' if each.after else ''}"
         for each in votes.questions.items
     ]
     return {

@@ -125,7 +125,8 @@ def _read_one_hot(array: NDArray[Any], at: LabelsAt) -> NDArray[np.int64]:
     if not np.isin(marked[np.isfinite(marked)], (0, 1)).all():
         raise DataError(
             f"{at.source}: {at.key!r} has shape {array.shape} and is not one-hot, as it holds other numbers than 0 and "
-            "1, such as shares of votes; expected one class per image, such as the one with the most votes"
+            "1, such as shares of votes; expected one class per image, such as the one with the most votes, or votes "
+            "in data.votes"
         )
     wrong = np.flatnonzero(marked.sum(axis=1) != 1)
     if len(wrong):
@@ -225,7 +226,7 @@ def _check_whole(values: NDArray[Any], at: LabelsAt, first_label: int) -> NDArra
     if missing[index]:
         expected += _gaps(np.flatnonzero(missing))
     elif fraction[index]:
-        expected += "; fractions, such as shares of votes, are no classes: take the class with the most votes"
+        expected += "; fractions, such as shares of votes, are no classes: take the class with the most votes, or see data.votes"
     raise at.refusal(index, values[index], expected)
 
 
