@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from galaxy_exp.errors import DataError
 from galaxy_exp.wording import did_you_mean, parse_number
 
-__all__ = ["Labels", "LabelsAt", "parse_labels"]
+__all__ = ["MISSING_TEXTS", "Labels", "LabelsAt", "parse_labels"]
 
 _MOST_CLASSES = 10_000
 _LARGEST = 2**63 - 1
 """Largest whole number of an int64 array."""
-_MISSING = {"", "nan", "<na>", "null", "none", "na", "n/a"}
-"""Lower-case spellings of a missing label, unless a class has that name."""
+MISSING_TEXTS = {"", "nan", "<na>", "null", "none", "na", "n/a"}
+"""Lower-case spellings of a missing label or number, unless a class has that name."""
 _TRUTH = ("false", "true")
 
 
@@ -125,7 +125,8 @@ def _read_one_hot(array: NDArray[Any], at: LabelsAt) -> NDArray[np.int64]:
     if not np.isin(marked[np.isfinite(marked)], (0, 1)).all():
         raise DataError(
             f"{at.source}: {at.key!r} has shape {array.shape} and is not one-hot, as it holds other numbers than 0 and "
-            "1, such as shares of votes; expected one class per image, such as the one with the most votes"
+            "1, such as shares of votes; expected one class per image, such as the one with the most votes, or votes "
+            "in data.votes"
         )
     wrong = np.flatnonzero(marked.sum(axis=1) != 1)
     if len(wrong):
@@ -165,7 +166,7 @@ def _as_numbers(values: Sequence[Any], at: LabelsAt, first_label: int) -> NDArra
 
 def _is_missing(value: Any) -> bool:
     if isinstance(value, str | bytes):
-        return str(_plain(value)).strip().lower() in _MISSING
+        return str(_plain(value)).strip().lower() in MISSING_TEXTS
     nan = isinstance(value, float | np.floating) and bool(np.isnan(value))
     return value is None or nan or type(value).__name__ in ("NAType", "NaTType")
 
@@ -225,7 +226,7 @@ def _check_whole(values: NDArray[Any], at: LabelsAt, first_label: int) -> NDArra
     if missing[index]:
         expected += _gaps(np.flatnonzero(missing))
     elif fraction[index]:
-        expected += "; fractions, such as shares of votes, are no classes: take the class with the most votes"
+        expected += "; fractions, such as shares of votes, are no classes: take the class with the most votes, or see data.votes"
     raise at.refusal(index, values[index], expected)
 
 

@@ -52,6 +52,21 @@ def test_info_as_json_keeps_the_contract(folder: Path, capsys: pytest.CaptureFix
     assert row["classes"][-1]["all"] == 20
 
 
+def test_info_of_votes(capsys: pytest.CaptureFixture[str]) -> None:
+    volunteers = ("--set", "data.simulated.volunteers=[20, 30]", "--set", "data.votes.agreement=0.7")
+    assert run_command(["data", "info", "simulated", *SMALL, *volunteers, "--format", "json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["votes"], row["agreement"]) == ("counts", 0.7)
+    assert row["questions"][1] == "edge-on (yes, no) after smooth-or-featured.featured"
+    assert 20 <= row["median_votes"][0] <= 30
+    assert 0 < row["agreed"] < 1
+    assert [each["class"] for each in row["classes"]] == ["smooth", "featured", "all"]
+    assert run_command(["data", "info", "simulated", *SMALL, *volunteers]) == 0
+    assert "median_votes" in capsys.readouterr().out
+    assert run_command(["data", "info", "simulated", *SMALL, "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["votes"] is None
+
+
 def test_info_as_table_and_csv(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["data", "info", "simulated", *SMALL]) == 0
     printed = capsys.readouterr().out

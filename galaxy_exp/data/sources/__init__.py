@@ -12,13 +12,14 @@ from pathlib import Path
 from galaxy_exp.config.data_section import ARRAY_SUFFIXES, TABLE_SUFFIXES, DataConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset, preprocess_dataset
 from galaxy_exp.data.preprocessing import Preprocessing
-from galaxy_exp.data.simulated import CLASS_NAMES, simulate_galaxies
+from galaxy_exp.data.simulated import CLASS_NAMES, simulate_with_truth
 from galaxy_exp.data.sources.array_file import is_array_file, load_array_file
 from galaxy_exp.data.sources.galaxy10 import GALAXY10, astronn_cache_folder, load_galaxy10
 from galaxy_exp.data.sources.image_folder import load_image_folder
 from galaxy_exp.data.sources.image_table import load_table
 from galaxy_exp.data.sources.user_source import is_dotted_path, load_user_source
 from galaxy_exp.data.table_file import is_table
+from galaxy_exp.data.vote_reading import questions_of
 from galaxy_exp.errors import DataError, access_errors
 from galaxy_exp.wording import did_you_mean
 
@@ -26,8 +27,11 @@ __all__ = ["SOURCES", "check_source", "list_sources", "load_dataset"]
 
 
 def _load_simulated(config: DataConfig) -> ImageDataset:
-    images, labels = simulate_galaxies(config.simulated)
-    return build_dataset(images, labels, config.class_names or CLASS_NAMES, source="simulated", simulated=True)
+    galaxies = simulate_with_truth(config.simulated)
+    names = config.class_names or CLASS_NAMES
+    return build_dataset(
+        galaxies.images, galaxies.labels, names, source="simulated", simulated=True, votes=galaxies.votes
+    )
 
 
 SOURCES: dict[str, Callable[[DataConfig], ImageDataset]] = {
@@ -53,7 +57,23 @@ def load_dataset(config: DataConfig, base: Path | None = None) -> ImageDataset:
         FetchError: Galaxy10 is not in the cache and cannot be downloaded.
     """
     with access_errors(config.source):
-        return preprocess_dataset(_load_source(config, base or Path()), Preprocessing.from_config(config))
+        dataset = _load_source(config, base or Path())
+        _check_has_votes(dataset, config)
+        return preprocess_dataset(dataset, Preprocessing.from_config(config))
+
+
+def _check_has_votes(dataset: ImageDataset, config: DataConfig) -> None:
+    """Refuses keys on votes or labels that the source ignored."""
+    stated = questions_of(config.votes)
+    if config.has_stated_votes and (dataset.votes is None or dataset.votes.questions != stated):
+        volunteers = "; for simulated galaxies: data.simulated.volunteers" if config.source == "simulated" else ""
+        own = "no votes" if dataset.votes is None else "votes with questions of their own"
+        raise DataError(
+            f"{dataset.source}: has {own}, and data.votes.questions is stated; expected a table, an HDF5 or .npz file, "
+            f"or a user-defined source of images and votes{volunteers}"
+        )
+    if dataset.votes is not None and config.class_names is not None:
+        raise DataError(f"{dataset.source}: has votes, so its classes are answers; expected no data.class_names")
 
 
 def check_source(config: DataConfig) -> None:
@@ -95,9 +115,9 @@ def _describe_unknown(source: str, path: Path) -> str:
 
 _FORMATS = {
     f"FILE{', '.join(ARRAY_SUFFIXES)}": "Galaxy10's layout: images uint8 (n, height, width, 3), and ans or labels, "
-    "numbers or names",
+    "numbers or names, or votes",
     "FOLDER": "one subfolder per class, of pictures or FITS files; or such subfolders in train, val and test",
-    f"TABLE{', '.join(TABLE_SUFFIXES)}": "columns file and label; files relative to the table, or ids with "
+    f"TABLE{', '.join(TABLE_SUFFIXES)}": "columns file and label, or votes; files relative to the table, or ids with "
     "data.file_suffix",
     "package.module:Class": "a user-defined class with a method load()",
 }
