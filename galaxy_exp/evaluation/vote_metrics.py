@@ -109,7 +109,7 @@ def question_shares(votes: Votes) -> Vector:
     """The share of each image's volunteers who got to each question, (n, n_questions); zeros without votes."""
     totals = votes.questions.totals(votes.values)
     all_votes = totals.max(axis=1, keepdims=True)
-    return np.divide(totals, all_votes, out=np.zeros_like(totals), where=all_votes > 0)
+    return np.asarray(np.divide(totals, all_votes, out=np.zeros_like(totals), where=all_votes > 0))
 
 
 def states_concentrations(questions: Questions, outputs: NDArray[np.floating]) -> bool:
@@ -146,8 +146,8 @@ def image_likelihoods(votes: Votes, outputs: NDArray[np.floating]) -> Vector:
     questions, counts = votes.questions, votes.values.astype(np.float64)
     totals = questions.totals(counts)
     if states_concentrations(questions, outputs):
-        alphas = np.asarray(outputs, np.float64)
-        sums = questions.totals(alphas)
+        sums = questions.totals(outputs)
+        alphas = _fractions(questions, outputs) * _by_answer(questions, sums)
         by_question = special.gammaln(totals + 1) + special.gammaln(sums) - special.gammaln(sums + totals)
         by_answer = special.gammaln(counts + alphas) - special.gammaln(alphas) - special.gammaln(counts + 1)
     else:
