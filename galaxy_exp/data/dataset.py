@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.data.class_labels import LabelsAt, parse_labels
+from galaxy_exp.data.class_labels import Labels, LabelsAt, parse_labels
 from galaxy_exp.data.image_arrays import check_images, iter_chunks
 from galaxy_exp.data.preprocessing import Preprocessing
+from galaxy_exp.data.votes import check_votes, digest_votes, winning_answers
 from galaxy_exp.errors import DataError
 from galaxy_exp.questions import Votes
 
@@ -91,7 +92,7 @@ class ImageDataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (64 hex digits) of shape, dtype, image bytes, labels, class names, and preprocessing if any.
+        """SHA-256 (64 hex digits) of shape, dtype, image bytes, labels, class names, and any preprocessing and votes.
 
         Data sets of equal digest give equal trials, and need the same preprocessing before prediction; the source does
         not matter.
@@ -103,12 +104,14 @@ class ImageDataset:
             sha256.update(chunk.tobytes())
         sha256.update(self.labels.astype("<i8").tobytes())
         sha256.update("\n".join(self.class_names).encode())
+        if self.votes is not None:
+            sha256.update(digest_votes(self.votes))
         return sha256.hexdigest()
 
 
 def build_dataset(
     images: NDArray[Any],
-    labels: NDArray[Any],
+    labels: NDArray[Any] | None,
     class_names: Sequence[str] | None = None,
     *,
     source: str,
@@ -121,12 +124,14 @@ def build_dataset(
     first_label: int = 0,
     notes: Sequence[str] = (),
     rows: TableRows | None = None,
+    votes: Votes | None = None,
 ) -> ImageDataset:
     """Validates the arrays and returns them as an `ImageDataset`.
 
     Args:
         images: uint8 (n, height, width, 3).
-        labels: (n,), (n, 1) or one-hot, in any form that `galaxy_exp.data.class_labels.parse_labels` reads.
+        labels: (n,), (n, 1) or one-hot, in any form that `galaxy_exp.data.class_labels.parse_labels` reads; ignored
+            if there are votes.
         class_names: one name per class in label order; left out: those of the labels, or "class 0", "class 1", ...
         source: file or name of the source; error messages begin with it.
         simulated: whether the galaxies are simulated.
@@ -138,6 +143,7 @@ def build_dataset(
         first_label: number of the first class.
         notes: how the source was understood; logged, with a note on the labels if any.
         rows: the rows of the table that the images are from.
+        votes: one row per image; the labels and class names follow from them.
 
     Raises:
         DataError: one line that names the source, the array, the first wrong index, what was found and what was
@@ -145,7 +151,11 @@ def build_dataset(
     """
     images = np.asanyarray(images)
     check_images(images, source)
-    parsed = parse_labels(labels, class_names, LabelsAt(source, label_key), len(images), first_label)
+    if votes is not None:
+        check_votes(votes, len(images), source)
+        parsed = Labels(winning_answers(votes), votes.questions.class_names)
+    else:
+        parsed = parse_labels(labels, class_names, LabelsAt(source, label_key), len(images), first_label)
     check_class_names(parsed.class_names, source)
     if own_split is not None and len(own_split) != len(images):
         n_parts = len(own_split)
@@ -165,6 +175,7 @@ def build_dataset(
         other_files,
         notes,
         rows,
+        votes,
     )
 
 

@@ -17,9 +17,10 @@ from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
 from galaxy_exp.data.image_arrays import iter_chunks
 from galaxy_exp.data.parts import PARTS
-from galaxy_exp.data.sources.array_file import DESCRIPTION, describe_images
+from galaxy_exp.data.sources.array_file import DESCRIPTION, VOTES, describe_images
 from galaxy_exp.errors import DataError
 from galaxy_exp.folders import write_atomically
+from galaxy_exp.questions import Votes
 
 __all__ = ["store_data"]
 
@@ -28,8 +29,8 @@ def store_data(data: Any, config: DataConfig, folder: Path) -> DataConfig:
     """The data section of a sweep on this data; arrays are written into `folder`, unless it has them already.
 
     Args:
-        data: (images, labels) or (images, labels, class names), as for `build_dataset`; an `ImageDataset`; or a value
-            of `data.source`, such as a path.
+        data: (images, labels) or (images, labels, class names), as for `build_dataset`; (images, `Votes`); an
+            `ImageDataset`; or a value of `data.source`, such as a path.
         config: the data section of the sweep; its source is replaced.
         folder: created if missing.
 
@@ -51,10 +52,12 @@ def store_data(data: Any, config: DataConfig, folder: Path) -> DataConfig:
 def _build(data: Any, config: DataConfig) -> ImageDataset:
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):
         raise DataError(
-            f"data: found {type(data).__name__}; expected (images, labels), (images, labels, class_names), an "
-            "ImageDataset, or what data.source may be"
+            f"data: found {type(data).__name__}; expected (images, labels), (images, labels, class_names), (images, "
+            "votes), an ImageDataset, or what data.source may be"
         )
     images, labels, *names = data
+    if isinstance(labels, Votes):
+        return build_dataset(images, None, source="data", votes=labels)
     class_names = config.class_names or (names[0] if names else None)
     return build_dataset(images, labels, class_names, source="data", first_label=config.first_label)
 
@@ -74,6 +77,8 @@ def _write(dataset: ImageDataset, path: Path) -> None:
             start += len(chunk)
         file["ans"] = dataset.labels
         file["ans"].attrs["class_names"] = list(dataset.class_names)
+        if dataset.votes is not None:
+            file[VOTES] = dataset.votes.values
         if dataset.own_split is not None:
             file["split"] = [PARTS[part] for part in dataset.own_split.tolist()]
         file.attrs[DESCRIPTION] = describe_images(dataset)

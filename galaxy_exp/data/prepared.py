@@ -4,6 +4,7 @@
     train_images.npy  train_labels.npy  train_indices.npy  validation_images.npy  ...
     meta.json
     sealed/test_images.npy  sealed/test_labels.npy  sealed/test_indices.npy
+    train_votes.npy  validation_votes.npy  sealed/test_votes.npy    if there are votes
 <cache>/groups/<data digest>-<near or identical>-<method>.npz    duplicates, see `load_groups`
 
 The indices, int64 (n_part,), are the positions of the images in the data set.
@@ -29,9 +30,10 @@ from galaxy_exp.data.image_arrays import images_per_chunk
 from galaxy_exp.data.parts import PARTS, Part
 from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.data.split import Split, split_dataset
+from galaxy_exp.data.votes import describe_votes, parse_votes_description
 from galaxy_exp.errors import DataError
 from galaxy_exp.folders import write_atomically
-from galaxy_exp.records import SplitFiles
+from galaxy_exp.records import SplitFiles, VoteFiles
 
 __all__ = ["PreparedData", "SealedTest", "prepare_split"]
 
@@ -48,6 +50,8 @@ class SealedTest:
 
     images: Path
     labels: Path
+    votes: Path | None = None
+    """float32 (n, n_answers), if the data has votes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,8 @@ class PreparedData:
     """Different images that are near duplicates of an earlier one."""
     skipped: tuple[str, ...] = ()
     """Unreadable files that were skipped, one line each."""
+    votes: VoteFiles | None = None
+    """If the data has votes."""
 
     @property
     def files(self) -> SplitFiles:
@@ -86,12 +92,14 @@ class PreparedData:
             validation_images=self.folder / "validation_images.npy",
             validation_labels=self.folder / "validation_labels.npy",
             class_names=self.class_names,
+            votes=self.votes,
         )
 
     @property
     def sealed(self) -> SealedTest:
         """The test part, to be opened once per sweep."""
-        return SealedTest(self.folder / "sealed" / "test_images.npy", self.folder / "sealed" / "test_labels.npy")
+        images, labels, _ = _part_files(self.folder, "test")
+        return SealedTest(images, labels, _votes_file(self.folder, "test") if self.votes is not None else None)
 
     @classmethod
     def load(cls, folder: Path) -> PreparedData:
@@ -115,12 +123,11 @@ class PreparedData:
 
     def is_present(self) -> bool:
         """Whether the files of `files` exist in full size; opens none, so it is cheap enough for each trial."""
-        n_pixels = math.prod(self.image_shape)
         try:
             return all(
-                path.stat().st_size >= sum(self.counts[part].values()) * bytes_each
+                path.stat().st_size >= math.prod(shape) * np.dtype(kind).itemsize
                 for part in ("train", "validation")
-                for path, bytes_each in zip(_part_files(self.folder, part), (n_pixels, 8, 8), strict=True)
+                for path, (kind, shape) in _expected_arrays(self, part).items()
             )
         except OSError:
             return False
@@ -159,6 +166,8 @@ def _write_folder(dataset: ImageDataset, split: Split, folder: Path) -> None:
         _write_images(images_file, dataset.images, split[part])
         np.save(labels_file, dataset.labels[split[part]])
         np.save(indices_file, split[part])
+        if dataset.votes is not None:
+            np.save(_votes_file(folder, part), dataset.votes.values[split[part]])
     (folder / "meta.json").write_text(json.dumps(_build_meta(dataset, split), indent=1), encoding="utf-8")
 
 
@@ -173,6 +182,24 @@ def _part_files(folder: Path, part: Part) -> tuple[Path, Path, Path]:
     return where / f"{part}_images.npy", where / f"{part}_labels.npy", where / f"{part}_indices.npy"
 
 
+def _votes_file(folder: Path, part: Part) -> Path:
+    return _part_files(folder, part)[0].with_name(f"{part}_votes.npy")
+
+
+def _expected_arrays(prepared: PreparedData, part: Part) -> dict[Path, tuple[type[np.generic], tuple[int, ...]]]:
+    """The type and shape of every array of a part, by its file."""
+    images, labels, indices = _part_files(prepared.folder, part)
+    n = sum(prepared.counts[part].values())
+    arrays: dict[Path, tuple[type[np.generic], tuple[int, ...]]] = {
+        images: (np.uint8, (n, *prepared.image_shape)),
+        labels: (np.int64, (n,)),
+        indices: (np.int64, (n,)),
+    }
+    if prepared.votes is not None:
+        arrays[_votes_file(prepared.folder, part)] = (np.float32, (n, prepared.votes.questions.n_answers))
+    return arrays
+
+
 def _write_images(path: Path, images: NDArray[np.uint8], indices: NDArray[np.int64]) -> None:
     """Writes `images[indices]` in pieces, as a memory-mapped source may be larger than memory."""
     shape = (len(indices), *images.shape[1:])
@@ -185,6 +212,7 @@ def _write_images(path: Path, images: NDArray[np.uint8], indices: NDArray[np.int
 
 
 def _build_meta(dataset: ImageDataset, split: Split) -> dict[str, Any]:
+    votes = {} if dataset.votes is None else {"votes": describe_votes(dataset.votes)}
     return {
         "format": FORMAT,
         "digest": dataset.digest,
@@ -199,6 +227,7 @@ def _build_meta(dataset: ImageDataset, split: Split) -> dict[str, Any]:
         "n_identical": split.n_identical,
         "n_near": split.n_near,
         "skipped": dataset.skipped,
+        **votes,
     }
 
 
@@ -220,14 +249,15 @@ def _build_prepared(folder: Path, meta: dict[str, Any]) -> PreparedData:
     for key in ("class_names", "image_shape", "skipped"):
         meta[key] = tuple(meta[key])
     meta["preprocessing"] = Preprocessing.from_dict(meta["preprocessing"])
+    if "votes" in meta:
+        train, validation = _votes_file(folder, "train"), _votes_file(folder, "validation")
+        meta["votes"] = VoteFiles(train, validation, *parse_votes_description(meta["votes"]))
     return PreparedData(folder=folder, **meta)
 
 
 def _check_part(prepared: PreparedData, part: Part) -> None:
     """Reads only headers; NumPy refuses to map a file that is shorter than its header says."""
-    n_images = sum(prepared.counts[part].values())
-    expected = ((n_images, *prepared.image_shape), (n_images,), (n_images,))
-    for path, shape in zip(_part_files(prepared.folder, part), expected, strict=True):
+    for path, (_, shape) in _expected_arrays(prepared, part).items():
         try:
             found = np.load(path, mmap_mode="r", allow_pickle=False).shape
         except (OSError, ValueError, EOFError) as error:

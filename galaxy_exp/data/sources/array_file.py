@@ -20,9 +20,11 @@ from galaxy_exp.data.image_arrays import allocate_images, iter_chunks
 from galaxy_exp.data.parts import parse_parts
 from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.data.sources.class_names import find_class_names
+from galaxy_exp.data.votes import describe_votes, parse_votes_description
 from galaxy_exp.errors import DataError, is_access_error, short_reason
+from galaxy_exp.questions import Votes
 
-__all__ = ["DESCRIPTION", "describe_images", "is_array_file", "load_array_file", "open_arrays"]
+__all__ = ["DESCRIPTION", "VOTES", "describe_images", "is_array_file", "load_array_file", "open_arrays"]
 
 LABEL_KEYS = ("ans", "labels")
 """Keys of labels in the order in which they are tried; Galaxy10 has `ans`."""
@@ -34,7 +36,9 @@ Arrays = Any
 """An open h5py.File or numpy NpzFile: `key in arrays`, `arrays[key]`, `arrays.keys()`."""
 
 DESCRIPTION = "galaxy_exp"
-"""Attribute of HDF5 files written by galaxy_exp: JSON with `simulated` and `preprocessing`."""
+"""Attribute of HDF5 files written by galaxy_exp: JSON with `simulated`, `preprocessing`, and `votes` if any."""
+VOTES = "votes"
+"""Key of the votes in such files: float32 (n, n_answers)."""
 
 
 def load_array_file(
@@ -57,6 +61,7 @@ def load_array_file(
     name = source or str(path)
     with open_arrays(path) as arrays:
         labels, label_key = _read_labels(arrays, path)
+        votes = _read_own_votes(arrays)
         names = find_class_names(path, config.class_names or class_names) or _read_class_names(arrays)
         parts = _read_parts(arrays, config.split, name)
         images = _map_images(path, arrays) if isinstance(arrays, h5py.File) else arrays["images"]
@@ -72,12 +77,25 @@ def load_array_file(
         preprocessing=Preprocessing.from_dict(description.get("preprocessing", {})),
         label_key=label_key,
         first_label=0 if is_ours else config.first_label,
+        votes=votes,
     )
 
 
 def describe_images(dataset: ImageDataset) -> str:
     """Value of the attribute `DESCRIPTION`."""
-    return json.dumps({"simulated": dataset.simulated, "preprocessing": dataset.preprocessing.to_dict()})
+    content: dict[str, Any] = {"simulated": dataset.simulated, "preprocessing": dataset.preprocessing.to_dict()}
+    if dataset.votes is not None:
+        content["votes"] = describe_votes(dataset.votes)
+    return json.dumps(content)
+
+
+def _read_own_votes(arrays: Arrays) -> Votes | None:
+    """The votes of a file that galaxy_exp wrote."""
+    description = json.loads(getattr(arrays, "attrs", {}).get(DESCRIPTION, "{}"))
+    if "votes" not in description:
+        return None
+    questions, are_counts = parse_votes_description(description["votes"])
+    return Votes(questions, np.asarray(arrays[VOTES], dtype=np.float32), are_counts)
 
 
 def _read_parts(arrays: Any, config: SplitConfig, name: str) -> NDArray[np.int8] | None:
