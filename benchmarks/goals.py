@@ -121,7 +121,9 @@ def _chaos(report: Report) -> Iterator[Figure]:
 def _votes(report: Report) -> Iterator[Figure]:
     found = report["gains"]["dirichlet_multinomial"]
     what = f"on {report['task']['images']:,} simulated galaxies, votes against their majority"
-    yield Figure(f"{what}: gain in deviance of the true fractions, lower end", found["deviance"]["low"], 0, True, "nats")
+    yield Figure(
+        f"{what}: gain in deviance of the true fractions, lower end", found["deviance"]["low"], 0, True, "nats"
+    )
     yield Figure("the same, gain in accuracy of the true class, upper end", found["accuracy"]["high"], 0, True)
     yield Figure("the same, calibration error of fractions", found["calibration_error"], 0.02)
     yield Figure("the same, coverage of 90 % intervals of counts, from 0.90", abs(found["coverage"] - 0.9), 0.02)

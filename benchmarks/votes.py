@@ -2,10 +2,11 @@
 
     python benchmarks/votes.py --seeds 5 --json votes.json
 
-For each seed, galaxies are simulated and volunteers vote on them; 85 % are trained on and 15 % choose the epoch. As many
+For each seed, galaxies are simulated and volunteers vote on them; 85 % are trained on, 14 % choose the epoch. As many
 other galaxies are simulated with another seed and tested on. All contenders see the same images, and have the same
-network, seed and number of epochs; they are trained in turn, in an order that changes with the seed. Intervals are those
-of the paired differences over the seeds (Student's t, 95 %).
+network, seed and number of epochs; they are trained in turn, in an order that changes with the seed. The majority is of
+the first question, whose fractions and winning answer are compared; what the table has beside these is of all questions
+that a contender answers. Intervals are those of the paired differences over the seeds (Student's t, 95 %).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +30,12 @@ from scipy import stats
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.machine import describe_machine, format_machine
-from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
-from galaxy_exp.data import ImageDataset, load_dataset, prepare_split
+from galaxy_exp.config.data_section import SimulatedConfig, SplitConfig
+from galaxy_exp.data import ImageDataset, build_dataset, prepare_split
+from galaxy_exp.data.simulated import simulate_with_truth, true_fractions
 from galaxy_exp.evaluation.vote_metrics import image_deviances, summarise_votes
 from galaxy_exp.pretraining import NETWORK
-from galaxy_exp.questions import Votes
+from galaxy_exp.questions import Questions, Votes
 from galaxy_exp.records import AGREEMENT, Decision, EpochReport, Objective, SplitFiles, TrialSpec, TrialState
 
 __all__ = ["CONTENDERS", "interval", "main", "simulate"]
@@ -107,18 +110,14 @@ def compare(parsed: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
             trained = train(name, files, data, folder / name, parsed.epochs, seed)
             row = {"contender": name, "seed": seed, **trained}
             if "reason" not in trained:
-                row |= score(folder / name / "model.keras", test, truth)
+                row |= score(name, folder / name / "model.keras", test, truth)
             print(json.dumps(row), file=sys.stderr, flush=True)
             rows.append(row)
     return sorted(rows, key=lambda row: names.index(row["contender"]))
 
 
-def train(
-    name: str, files: SplitFiles, data: ImageDataset, folder: Path, epochs: int, seed: int
-) -> dict[str, Any]:
+def train(name: str, files: SplitFiles, data: ImageDataset, folder: Path, epochs: int, seed: int) -> dict[str, Any]:
     """Trains as a trial does; leaves `model.keras` in `folder`. `reason` if it failed."""
-    from dataclasses import replace
-
     from galaxy_exp.hypermodel.discovery import discover_space
     from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
     from galaxy_exp.space.overrides import build_space
@@ -158,12 +157,17 @@ def train(
 
 
 def simulate(n_images: int, image_size: int, n_votes: int, seed: int) -> tuple[ImageDataset, NDArray[np.float64]]:
-    """Galaxies with votes, and the true fractions (n, n_answers), each question's columns with the share who get there."""
-    raise NotImplementedError
+    """Galaxies with votes, and the true fractions (n, n_answers), as `Votes.values` has fractions."""
+    config = SimulatedConfig(
+        n_images=n_images, image_size=image_size, seed=seed, volunteers=n_votes, class_proportions="equal"
+    )
+    galaxies = simulate_with_truth(config)
+    dataset = build_dataset(galaxies.images, None, source="simulated", simulated=True, votes=galaxies.votes)
+    return dataset, true_fractions(galaxies.truth)
 
 
-def score(model_file: Path, test: ImageDataset, truth: NDArray[np.float64]) -> dict[str, float]:
-    """The scores on galaxies that nothing was trained on or chosen with.
+def score(name: str, model_file: Path, test: ImageDataset, truth: NDArray[np.float64]) -> dict[str, float]:
+    """A contender's scores on galaxies that nothing was trained on or chosen with.
 
     `deviance` is from the true fractions and `accuracy` that of the most frequent answer by these; the others are from
     the votes.
@@ -172,15 +176,17 @@ def score(model_file: Path, test: ImageDataset, truth: NDArray[np.float64]) -> d
 
     from galaxy_exp.training.predictions import predict_outputs
 
-    assert test.votes is not None
-    questions = test.votes.questions
+    if test.votes is None:
+        raise ValueError("the test galaxies have no votes")
+    first = Questions(test.votes.questions.items[:1])
+    questions = first if name == MAJORITY else test.votes.questions
     outputs = predict_outputs(keras.saving.load_model(model_file), test.images, test.n_classes, questions)
-    true = Votes(questions, truth.astype(np.float32), are_counts=False)
-    first = questions.slices[questions.items[0].name]
-    found = summarise_votes(test.votes, outputs, AGREEMENT)
+    found = summarise_votes(Votes(questions, test.votes.values[:, : outputs.shape[1]], True), outputs, AGREEMENT)
+    true, winners = truth[:, : first.n_answers], outputs[:, : first.n_answers].argmax(axis=1)
+    known = Votes(first, true.astype(np.float32), are_counts=False)
     return {
-        "deviance": float(image_deviances(true, outputs).mean()),
-        "accuracy": float((truth[:, first].argmax(axis=1) == outputs[:, first].argmax(axis=1)).mean()),
+        "deviance": float(image_deviances(known, outputs[:, : first.n_answers]).mean()),
+        "accuracy": float((true.argmax(axis=1) == winners).mean()),
         **{name: found[name] for name in ("calibration_error", "coverage", "rmse", "nll")},
     }
 
@@ -210,7 +216,8 @@ def interval(differences: Sequence[float]) -> dict[str, float | None]:
 def build_table(report: Mapping[str, Any]) -> Table:
     """Means over the seeds, and the gains."""
     task = report["task"]
-    title = f"{task['images']} SIMULATED galaxies, {task['votes']} votes each, {task['epochs']} epochs, {task['seeds']} seeds"
+    size = f"{task['images']} SIMULATED galaxies, {task['votes']} votes each"
+    title = f"{size}, {task['epochs']} epochs, {task['seeds']} seeds"
     table = Table("trained on", title=title, title_justify="left")
     names = ("deviance", "accuracy", "calibration_error", "coverage", "rmse", "nll", "epoch_seconds")
     for name in (*names, "gain in deviance", "gain in accuracy", "epoch cost"):
