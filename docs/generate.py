@@ -150,8 +150,8 @@ _START_LINES = [
     "| `loss` | `crossentropy` (the baseline), `dirichlet_multinomial` | cross-entropy of the fractions, or the "
     "likelihood of the counts (Walmsley et al. 2022, arXiv:2102.08414), whose networks also state how sure they are |",
     "",
-    "On votes, `label_smoothing` spreads votes over the answers to their question, and `class_weighting` goes by the most "
-    "frequent answer to the first question.",
+    "On votes, `label_smoothing` spreads votes over the answers to their question, and `class_weighting` goes by the "
+    "most frequent answer to the first question.",
     "",
 ]
 
