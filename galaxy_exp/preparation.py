@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from galaxy_exp.data import PreparedData
+    from galaxy_exp.questions import Votes
     from galaxy_exp.space.search_space import SearchSpace
 
 __all__ = [
@@ -100,19 +101,21 @@ def check_names(config: SweepConfig, say: Say = lambda _: None) -> None:
 def check_space(config: SweepConfig) -> None:
     """Checks `space` and `search.enqueue` of the built-in hypermodel, without importing Keras (seconds).
 
-    What networks start from is checked later, with the files.
+    What networks start from is checked later, with the files, and whether there are votes, which `loss` needs, with the
+    images.
 
     Raises:
         ConfigError: one line for each mistake.
     """
     if config.hypermodel != BUILT_IN_HYPERMODEL:
         return
-    from galaxy_exp.hypermodel.galaxy_space import HINTS, LIMITS, declared_space
+    from galaxy_exp.hypermodel.galaxy_space import HINTS, LIMITS, LOSSES, declared_space
     from galaxy_exp.space.overrides import build_space, complete_configuration
 
     hypermodel = SimpleNamespace(limits=LIMITS, hints=HINTS)
     later = {"start", "encoder"} if "start" in config.space else set()
-    declared = declared_space(["pretrained"] if later else ())
+    names = {*config.space, *(name for values in config.search.enqueue for name in values)}
+    declared = declared_space(["pretrained"] if later else (), LOSSES if "loss" in names else ())
     overrides = {name: entry for name, entry in config.space.items() if name not in later}
     space = build_space(hypermodel, overrides, declared)
     for position, values in enumerate(config.search.enqueue) if not later else ():
@@ -129,6 +132,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
 
     config = config.named(experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME"))
     dataset = load_dataset(config.data)
+    config = _fitted_to(config, dataset.votes)
     simulated = "SIMULATED " if dataset.simulated else ""
     say(f"data: {len(dataset)} {simulated}images in {dataset.n_classes} classes from {dataset.source}")
     _note_idle_scheduler(config, say)
@@ -141,7 +145,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     reference = locate_hypermodel(config.hypermodel, project.sweep(sweep_id).path)
     with _traceback_kept(project.worker_log(sweep_id)):
         images, labels, n_classes = dataset.images, dataset.labels, dataset.n_classes
-        hypermodel, declared = _discover(config, reference, images, labels, n_classes, say)
+        hypermodel, declared = _discover(config, reference, images, labels, n_classes, say, votes=dataset.votes)
     space = build_space(hypermodel, config.space, declared)
     check_search(config.search, space, config.training.epochs)
     config = _without_pausing(config, hypermodel, say)
@@ -195,7 +199,9 @@ def complete_values(
     reference = locate_hypermodel(record.config.hypermodel, folder.path)
     images, labels, n_classes = arrays.train_images, arrays.train_labels, len(data.class_names)
     space = SearchSpace.from_config(record.started.space)
-    hypermodel, declared = _discover(record.config, reference, images, labels, n_classes, say, encoders_of(space))
+    hypermodel, declared = _discover(
+        record.config, reference, images, labels, n_classes, say, encoders_of(space), arrays.train_votes
+    )
     _refuse_encoder(hypermodel, stated, where)
     return complete_configuration(hypermodel, space, stated, where, declared)
 
@@ -208,6 +214,7 @@ def _discover(
     n_classes: int,
     say: Say,
     encoders: Mapping[str, str] | None = None,
+    votes: Votes | None = None,
 ) -> tuple[Any, SearchSpace]:
     """The hypermodel, and the space that it declares in `build` and in `fit`, if it defines `fit`.
 
@@ -218,7 +225,8 @@ def _discover(
     from galaxy_exp.space.overrides import listed_texts
     from galaxy_exp.training.fit_probe import FitRehearsal
 
-    hypermodel = load_hypermodel(reference, images.shape[1:], n_classes)
+    questions = (None, False) if votes is None else (votes.questions, votes.are_counts)
+    hypermodel = load_hypermodel(reference, images.shape[1:], n_classes, *questions)
     if isinstance(hypermodel, GalaxyCNN) and "start" in config.space:
         _refuse_encoder(hypermodel, config.space, "space")
         try:
@@ -228,7 +236,7 @@ def _discover(
                 hypermodel.encoders = dict(encoders)
         except ConfigError as error:
             raise ConfigError([f"space.{problem}" for problem in error.problems]) from None
-    rehearsal = FitRehearsal(config.hypermodel, images, labels, n_classes, config.training.epochs)
+    rehearsal = FitRehearsal(config.hypermodel, images, labels, n_classes, config.training.epochs, votes)
     with redirect_stdout(sys.stderr):  # keeps what a user's `build` prints out of JSON output
         return hypermodel, discover_space(hypermodel, name=config.hypermodel, probe_fit=rehearsal, note=say)
 
@@ -435,6 +443,15 @@ def _evidence(
         say(found.describe())
         evidence[earlier.sweep_id] = found.evidence
     return [known for each in evidence.values() for known in each]
+
+
+def _fitted_to(config: SweepConfig, votes: Votes | None) -> SweepConfig:
+    """The configuration with the objective for votes, if any; ConfigError if the stated one does not fit the data."""
+    try:
+        search = config.search.fitted_to(has_votes=votes is not None, are_counts=votes is not None and votes.are_counts)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return config.model_copy(update={"search": search})
 
 
 def _without_pausing(config: SweepConfig, hypermodel: keras_tuner.HyperModel, say: Say) -> SweepConfig:

@@ -19,6 +19,7 @@ __all__ = [
     "CLASS_WEIGHTINGS",
     "HINTS",
     "LIMITS",
+    "LOSSES",
     "MAX_BLOCKS",
     "NetworkValues",
     "declare_hyperparameters",
@@ -31,6 +32,9 @@ rotations keep the class; Zoobot (Walmsley et al. 2022, MNRAS 509, 3966, section
 
 CLASS_WEIGHTINGS = ("none", "sqrt", "balanced", "sampling")
 """What is done about unequal class sizes: see `galaxy_exp.hypermodel.class_balance`."""
+
+LOSSES = ("crossentropy", "dirichlet_multinomial")
+"""The values of the hyperparameter `loss`, of networks for counts of votes."""
 
 MAX_BLOCKS = 5
 """After five poolings a 69-pixel image is 2 pixels wide."""
@@ -57,6 +61,7 @@ HINTS = {
     "start": "expected space.start, with what networks start from",
     "encoder": "expected space.start instead, with what networks start from",
     "body_rate": "expected space.start too, with what networks start from",
+    "loss": "expected data with volunteers' votes, as counts",
 }
 """How to request the hyperparameters that are declared only where a sweep file has `space.start`, by name."""
 
@@ -93,6 +98,8 @@ class NetworkValues:
     """The identity of the encoder; see `galaxy_exp.encoder_file.describe_encoder`."""
     body_rate: float | None = None
     """The learning rate of the encoder, as a factor of that of the head; 0: it is frozen."""
+    loss: Literal["crossentropy", "dirichlet_multinomial"] = "crossentropy"
+    """A hyperparameter of networks for counts of votes alone."""
 
     @property
     def is_frozen(self) -> bool:
@@ -101,7 +108,10 @@ class NetworkValues:
 
 
 def declare_hyperparameters(
-    hp: keras_tuner.HyperParameters, encoders: Mapping[str, str] | None = None, features: Collection[str] = ()
+    hp: keras_tuner.HyperParameters,
+    encoders: Mapping[str, str] | None = None,
+    features: Collection[str] = (),
+    losses: Sequence[str] = (),
 ) -> NetworkValues:
     """Declares every hyperparameter and returns their values in `hp`.
 
@@ -113,6 +123,7 @@ def declare_hyperparameters(
         encoders: the values of `start` but `scratch`, with the identity of each encoder; None: `start` is not declared,
             unless it is in `hp` already.
         features: those of `encoders` that give features, with which `head` has no effect.
+        losses: the values of `loss`, the default first; without any it is not declared.
     """
     if any(entry.name == "start" for entry in hp.space):
         encoders = {entry.conditions[0].values[0]: entry.value for entry in hp.space if entry.name == "encoder"}
@@ -124,6 +135,8 @@ def declare_hyperparameters(
         maps = [SCRATCH, *(start for start in encoders if start not in features)]
         network = {**_declare_start(hp, encoders), **_declare_head(hp, maps if features else None)}
     training = _declare_training(hp)
+    if losses:
+        training["loss"] = hp.Choice("loss", list(losses), default=losses[0])
     return NetworkValues(**network, **training)
 
 
@@ -177,14 +190,15 @@ def _declare_training(hp: keras_tuner.HyperParameters) -> dict[str, Any]:
     return values
 
 
-def declared_space(starts: Sequence[str] = ()) -> SearchSpace:
+def declared_space(starts: Sequence[str] = (), losses: Sequence[str] = ()) -> SearchSpace:
     """The space without its conditions on encoders, found without importing KerasTuner, which takes seconds.
 
     Args:
         starts: what networks may start from; none: `start` is not declared.
+        losses: see `declare_hyperparameters`.
     """
     recorder: Any = _Recorder()
-    declare_hyperparameters(recorder, dict.fromkeys(starts, "") if starts else None)
+    declare_hyperparameters(recorder, dict.fromkeys(starts, "") if starts else None, losses=losses)
     return SearchSpace(recorder.declared)
 
 

@@ -1,0 +1,373 @@
+"""Scores of networks that predict volunteers' votes, per question and per image.
+
+Outputs are positive numbers (n, n_answers), as `galaxy_exp.questions` says: fractions, or concentrations of a
+Dirichlet distribution, which sum to more than 1 and state how sure the network is (Walmsley et al. 2022,
+arXiv:2102.08414). A question weighs as the share of an image's volunteers who got to it: 1 if all did, 0 if none did.
+The sum over questions is then what a volunteer's path through the tree costs, and each image weighs the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from galaxy_exp.evaluation.metrics import confusion_matrix, scores
+from galaxy_exp.questions import Questions, Votes
+from galaxy_exp.records import Direction
+
+__all__ = [
+    "AGREED_METRICS",
+    "VOTE_DIRECTIONS",
+    "VOTE_METRICS",
+    "VOTE_METRIC_LABELS",
+    "VoteBin",
+    "bin_fractions",
+    "count_intervals",
+    "find_agreed",
+    "fraction_intervals",
+    "image_brier_scores",
+    "image_deviances",
+    "image_likelihoods",
+    "image_losses",
+    "measure_coverage",
+    "question_shares",
+    "states_concentrations",
+    "summarise_votes",
+]
+
+AGREED_METRICS = ("accuracy", "macro_f1", "balanced_accuracy")
+"""Scores of the winning answer to the first question, of the images whose votes agree."""
+
+VOTE_DIRECTIONS: dict[str, Direction] = {
+    "deviance": "min",
+    "rmse": "min",
+    "brier": "min",
+    "nll": "min",
+    "calibration_error": "min",
+    **dict.fromkeys(AGREED_METRICS, "max"),
+    "loss": "min",
+}
+"""The metrics that networks can be compared by, with the better direction. `nll` is known for counts alone."""
+
+VOTE_METRICS = tuple(VOTE_DIRECTIONS)
+
+VOTE_METRIC_LABELS = {
+    "deviance": "deviance (nats)",
+    "rmse": "RMSE of fractions",
+    "brier": "Brier score",
+    "nll": "negative log-likelihood of the counts (nats a vote)",
+    "calibration_error": "calibration error of fractions",
+    "coverage": "coverage of 90% intervals of counts",
+    "accuracy": "accuracy where votes agree",
+    "macro_f1": "macro-F1 where votes agree",
+    "balanced_accuracy": "balanced accuracy where votes agree",
+    "loss": "loss (nats)",
+}
+"""What people are shown for a metric's name."""
+
+LEVEL = 0.9
+"""Of the intervals whose coverage is a metric."""
+
+N_BINS = 10
+
+SMALLEST_FRACTION = 1e-7
+"""A predicted fraction below it counts as this much, as in Keras's cross-entropy."""
+
+_IMAGES_AT_ONCE = 2048
+
+Vector = NDArray[np.float64]
+
+
+def summarise_votes(votes: Votes, outputs: NDArray[np.floating], agreement: float) -> dict[str, float]:
+    """All scores of outputs (n, n_answers), n above 0.
+
+    Args:
+        agreement: the least share of the votes for the first question's winning answer with which an image counts
+            for `AGREED_METRICS`; these are 0 if there is no such image.
+
+    Returns:
+        The names in `VOTE_METRICS`, means over the images; `nll` and `coverage` for counts alone.
+    """
+    found = {
+        "deviance": _mean(image_deviances(votes, outputs)),
+        "rmse": _rmse(votes, outputs),
+        "brier": _mean(image_brier_scores(votes, outputs)),
+        "calibration_error": _calibration_error(bin_fractions(votes, outputs)),
+    }
+    if votes.are_counts:
+        found["nll"] = _mean(image_likelihoods(votes, outputs))
+        found["coverage"] = measure_coverage(votes, outputs, LEVEL)
+    return found | _score_agreed(votes, outputs, agreement) | {"loss": _mean(image_losses(votes, outputs))}
+
+
+def question_shares(votes: Votes) -> Vector:
+    """The share of each image's volunteers who got to each question, (n, n_questions); zeros without votes."""
+    totals = votes.questions.totals(votes.values)
+    all_votes = totals.max(axis=1, keepdims=True)
+    return np.asarray(np.divide(totals, all_votes, out=np.zeros_like(totals), where=all_votes > 0))
+
+
+def states_concentrations(questions: Questions, outputs: NDArray[np.floating]) -> bool:
+    """Whether outputs are concentrations; fractions sum to 1, also when they were computed in bfloat16."""
+    return bool(len(outputs) and np.abs(questions.totals(outputs) - 1).max() > 0.01)
+
+
+def image_deviances(votes: Votes, outputs: NDArray[np.floating]) -> Vector:
+    """The Kullback-Leibler divergence of the predicted fractions from the observed ones, (n,), in nats.
+
+    Multiplied by twice the number of votes, it is the deviance of a multinomial model. Questions add up, each
+    weighted by its share. 0 is perfect; NaN for an image without votes.
+    """
+    observed, predicted, weights = _prepare(votes, outputs)
+    return _known((weights * special.rel_entr(observed, predicted)).sum(axis=1), weights.sum(axis=1) > 0)
+
+
+def image_brier_scores(votes: Votes, outputs: NDArray[np.floating]) -> Vector:
+    """The mean squared error of the fractions as the forecast of a single vote, summed over the answers, (n,).
+
+    Between 0 and 2 (Brier 1950); questions are averaged by their shares. NaN for an image without votes.
+    """
+    observed, predicted, weights = _prepare(votes, outputs)
+    errors = observed * (1 - 2 * predicted) + predicted**2
+    shares = question_shares(votes).sum(axis=1)
+    return _known((weights * errors).sum(axis=1) / np.maximum(shares, 1), shares > 0)
+
+
+def image_likelihoods(votes: Votes, outputs: NDArray[np.floating]) -> Vector:
+    """The negative log-likelihood of counts in nats, divided by the image's number of votes, (n,).
+
+    Dirichlet-multinomial with concentrations, else multinomial; the sum over questions. NaN for an image without votes.
+    """
+    questions, counts = votes.questions, votes.values.astype(np.float64)
+    totals = questions.totals(counts)
+    if states_concentrations(questions, outputs):
+        sums = questions.totals(outputs)
+        alphas = _fractions(questions, outputs) * _by_answer(questions, sums)
+        by_question = special.gammaln(totals + 1) + special.gammaln(sums) - special.gammaln(sums + totals)
+        by_answer = special.gammaln(counts + alphas) - special.gammaln(alphas) - special.gammaln(counts + 1)
+    else:
+        by_question = special.gammaln(totals + 1)
+        by_answer = special.xlogy(counts, _fractions(questions, outputs)) - special.gammaln(counts + 1)
+    likelihoods = by_question.sum(axis=1) + by_answer.sum(axis=1)
+    n_votes = totals.max(axis=1)
+    return _known(-likelihoods / np.maximum(n_votes, 1), n_votes > 0)
+
+
+def image_losses(votes: Votes, outputs: NDArray[np.floating]) -> Vector:
+    """What networks minimise (`galaxy_exp.hypermodel.vote_losses`), without smoothing and class weights, (n,) in nats.
+
+    `image_likelihoods` of counts with concentrations, else the cross-entropy of the observed fractions.
+    """
+    if votes.are_counts and states_concentrations(votes.questions, outputs):
+        return image_likelihoods(votes, outputs)
+    observed, predicted, weights = _prepare(votes, outputs)
+    return _known(-(weights * special.xlogy(observed, predicted)).sum(axis=1), weights.sum(axis=1) > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class VoteBin:
+    """Answers whose predicted fraction is within some range."""
+
+    n_answers: int
+    weight: float
+    """The sum of the shares of these answers' questions."""
+    predicted: float
+    """The weighted mean of the predicted fractions."""
+    observed: float
+    """The weighted mean of the observed fractions."""
+
+
+def bin_fractions(
+    votes: Votes, outputs: NDArray[np.floating], columns: slice | int = slice(None)
+) -> tuple[VoteBin, ...]:
+    """Observed against predicted fractions in ten bins of equal width, from low to high, without empty ones.
+
+    Args:
+        columns: of one question or answer; all by default.
+    """
+    flat = [np.ravel(each[:, columns]) for each in _prepare(votes, outputs)]
+    observed, predicted, weights = (each[flat[2] > 0] for each in flat)
+    places = np.clip(np.ceil(predicted * N_BINS).astype(int) - 1, 0, N_BINS - 1)
+    bins = []
+    for place in np.unique(places):
+        inside = places == place
+        means = (float(np.average(each[inside], weights=weights[inside])) for each in (predicted, observed))
+        bins.append(VoteBin(int(inside.sum()), float(weights[inside].sum()), *means))
+    return tuple(bins)
+
+
+def find_agreed(votes: Votes, agreement: float) -> NDArray[np.bool_]:
+    """The images whose winning answer to the first question has at least this share of its votes, (n,)."""
+    first = _first_columns(votes.questions)
+    fractions = votes.questions.fractions(votes.values)[:, first]
+    # float32 fractions: 0.8 is a little less, or more, than 0.8
+    return np.asarray(np.nan_to_num(fractions.max(axis=1)) >= agreement - 1e-6)
+
+
+def measure_coverage(votes: Votes, outputs: NDArray[np.floating], level: float) -> float:
+    """The fraction of the counts within the predicted central interval of that level, over all questions with votes.
+
+    A count is a whole number, so most intervals hold more than their level. A count whose probability straddles an end
+    of the interval is therefore within it by the part that is inside: the randomised probability integral transform
+    of Czado, Gneiting & Held 2009, Biometrics 65, 1254, in its mean. Counts that are as predicted give exactly `level`.
+    Answers weigh as the shares of their questions do.
+    """
+    stated = states_concentrations(votes.questions, outputs)
+    inside = weight = 0.0
+    for chunk in _chunks(len(votes)):
+        part = Votes(votes.questions, votes.values[chunk], votes.are_counts)
+        _, _, weights = _prepare(part, outputs[chunk])
+        chosen = weights > 0
+        totals = votes.questions.totals(part.values)
+        model = _CountModel.of(votes.questions, outputs[chunk], totals, stated).at(chosen)
+        below, at = model.distribution(np.rint(part.values[chosen]).astype(np.int64))
+        low, high = (1 - level) / 2, (1 + level) / 2
+        overlap = np.minimum(below + at, high) - np.maximum(below, low)
+        share = np.clip(overlap, 0.0, None) / np.maximum(at, np.finfo(float).tiny)
+        inside += float((weights[chosen] * np.minimum(share, 1.0)).sum())
+        weight += float(weights[chosen].sum())
+    return inside / weight if weight else math.nan
+
+
+def count_intervals(
+    outputs: NDArray[np.floating], totals: NDArray[np.number], questions: Questions, level: float = LEVEL
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The central interval of the number of votes for each answer, whole numbers (n, n_answers): lowest and highest.
+
+    Beta-binomial quantiles with concentrations, else binomial ones. Holds at least `level` of the probability.
+
+    Args:
+        totals: the number of votes for each question, (n, n_questions).
+    """
+    stated = states_concentrations(questions, outputs)
+    low, high = np.zeros((2, *outputs.shape), np.int64)
+    for chunk in _chunks(len(outputs)):
+        model = _CountModel.of(questions, outputs[chunk], np.rint(totals[chunk]), stated)
+        cumulative = np.cumsum(model.table(), axis=-1)
+        slack = 1e-12  # of sums of probabilities
+        low[chunk] = (cumulative < (1 - level) / 2 - slack).sum(axis=-1)
+        high[chunk] = (cumulative < (1 + level) / 2 - slack).sum(axis=-1)
+    return low, high
+
+
+def fraction_intervals(
+    outputs: NDArray[np.floating], questions: Questions, level: float = LEVEL
+) -> tuple[Vector, Vector]:
+    """The central interval of each answer's fraction, (n, n_answers): lower and upper end.
+
+    Quantiles of the Beta distribution that the concentrations state; NaN for a network that states none.
+    """
+    if not states_concentrations(questions, outputs):
+        nothing = np.full(outputs.shape, np.nan)
+        return nothing, nothing.copy()
+    alphas = np.asarray(outputs, np.float64)
+    others = _by_answer(questions, questions.totals(alphas)) - alphas
+    low, high = (special.betaincinv(alphas, others, (1 + sign * level) / 2) for sign in (-1, 1))
+    return np.asarray(low), np.asarray(high)
+
+
+class _CountModel:
+    """The distribution of the number of votes for each answer: binomial, or beta-binomial with concentrations."""
+
+    def __init__(self, totals: Vector, fractions: Vector, sums: Vector | None) -> None:
+        self._totals, self._fractions, self._sums = totals, fractions, sums
+
+    @classmethod
+    def of(
+        cls, questions: Questions, outputs: NDArray[np.floating], totals: NDArray[np.number], stated: bool
+    ) -> _CountModel:
+        """With arrays (n, n_answers); `totals` are (n, n_questions). `stated`: outputs are concentrations."""
+        sums = _by_answer(questions, questions.totals(outputs)) if stated else None
+        return cls(_by_answer(questions, totals.astype(np.float64)), _fractions(questions, outputs), sums)
+
+    def at(self, chosen: NDArray[np.bool_]) -> _CountModel:
+        """Of the chosen answers only, (n_chosen,)."""
+        sums = None if self._sums is None else self._sums[chosen]
+        return _CountModel(self._totals[chosen], self._fractions[chosen], sums)
+
+    def distribution(self, counts: NDArray[np.int64]) -> tuple[Vector, Vector]:
+        """The probability of fewer votes, and of as many; shapes like `counts` (n,)."""
+        if len(counts) == 0:
+            return np.zeros(0), np.zeros(0)
+        rows = np.repeat(np.arange(len(counts)), counts + 1)
+        first = np.cumsum(counts + 1) - (counts + 1)
+        numbers = np.arange(len(rows)) - first[rows]
+        sums = None if self._sums is None else self._sums[rows]
+        terms = np.exp(_log_probability(numbers, self._totals[rows], self._fractions[rows], sums))
+        at = terms[first + counts]
+        return np.clip(np.add.reduceat(terms, first) - at, 0.0, 1.0), at
+
+    def table(self) -> Vector:
+        """The probability of 0, 1, ... votes, (n, n_answers, most votes + 1)."""
+        numbers = np.arange(int(self._totals.max(initial=0)) + 1)
+        totals, fractions = self._totals[..., np.newaxis], self._fractions[..., np.newaxis]
+        sums = None if self._sums is None else self._sums[..., np.newaxis]
+        possible = np.minimum(numbers, totals)
+        return np.where(numbers <= totals, np.exp(_log_probability(possible, totals, fractions, sums)), 0.0)
+
+
+def _log_probability(
+    counts: NDArray[np.number], totals: Vector, fractions: Vector, sums: Vector | None
+) -> NDArray[np.float64]:
+    ways = special.gammaln(totals + 1) - special.gammaln(counts + 1) - special.gammaln(totals - counts + 1)
+    if sums is None:
+        return np.asarray(ways + special.xlogy(counts, fractions) + special.xlog1py(totals - counts, -fractions))
+    first, second = fractions * sums, (1 - fractions) * sums
+    return np.asarray(ways + special.betaln(counts + first, totals - counts + second) - special.betaln(first, second))
+
+
+def _score_agreed(votes: Votes, outputs: NDArray[np.floating], agreement: float) -> dict[str, float]:
+    agreed, first = find_agreed(votes, agreement), _first_columns(votes.questions)
+    winners, predicted = (each[agreed, first].argmax(axis=1) for each in (votes.values, outputs))
+    matrix = confusion_matrix(winners, predicted, len(votes.questions.class_names))
+    return {name: float(scores(matrix, name)) for name in AGREED_METRICS}
+
+
+def _rmse(votes: Votes, outputs: NDArray[np.floating]) -> float:
+    observed, predicted, weights = _prepare(votes, outputs)
+    total = weights.sum()
+    return float(np.sqrt((weights * (observed - predicted) ** 2).sum() / total)) if total else math.nan
+
+
+def _calibration_error(bins: tuple[VoteBin, ...]) -> float:
+    weight = sum(each.weight for each in bins)
+    error = sum(each.weight * abs(each.observed - each.predicted) for each in bins)
+    return error / weight if weight else math.nan
+
+
+def _prepare(votes: Votes, outputs: NDArray[np.floating]) -> tuple[Vector, Vector, Vector]:
+    """Observed and predicted fractions and the share of each answer's question; zeros where nobody voted."""
+    observed = np.nan_to_num(votes.questions.fractions(votes.values))
+    return observed, _fractions(votes.questions, outputs), _by_answer(votes.questions, question_shares(votes))
+
+
+def _fractions(questions: Questions, outputs: NDArray[np.floating]) -> Vector:
+    return np.clip(questions.fractions(np.asarray(outputs, np.float64)), SMALLEST_FRACTION, 1 - SMALLEST_FRACTION)
+
+
+def _by_answer(questions: Questions, by_question: NDArray[np.number]) -> Vector:
+    widths = [len(each.answers) for each in questions.items]
+    return np.repeat(by_question, widths, axis=1).astype(np.float64)
+
+
+def _first_columns(questions: Questions) -> slice:
+    return questions.slices[questions.items[0].name]
+
+
+def _chunks(n: int) -> Iterator[slice]:
+    for start in range(0, n, _IMAGES_AT_ONCE):
+        yield slice(start, start + _IMAGES_AT_ONCE)
+
+
+def _mean(values: Vector) -> float:
+    known = ~np.isnan(values)
+    return float(values[known].mean()) if known.any() else math.nan
+
+
+def _known(values: Vector, known: NDArray[np.bool_]) -> Vector:
+    return np.where(known, values, np.nan)
