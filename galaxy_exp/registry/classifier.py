@@ -51,6 +51,13 @@ class Predictions:
     concentrations: NDArray[np.float32] | None = None
     """(n, n_questions), of the Dirichlet distribution of each question's fractions; 1 where the model states none."""
 
+    def outputs(self, questions: Questions) -> NDArray[np.float64]:
+        """What a network of votes gave, (n, n_answers): the fractions times the concentrations of their questions."""
+        if self.fractions is None or self.concentrations is None:
+            raise ModelError("these are predictions of classes; expected those of a model of votes")
+        widths = [len(each.answers) for each in questions.items]
+        return self.fractions * np.repeat(self.concentrations.astype(np.float64), widths, axis=1)
+
 
 class GalaxyClassifier:
     """A loaded model.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from galaxy_exp.questions import Questions
 from galaxy_exp.records import Gain
 from galaxy_exp.report.comparison import Finalist
 from galaxy_exp.space.search_space import SearchSpace
@@ -14,8 +15,9 @@ from galaxy_exp.space.search_space import SearchSpace
 if TYPE_CHECKING:
     from galaxy_exp.evaluation.confidence import Calibration
     from galaxy_exp.journal.record import SweepRecord, TrialRecord
+    from galaxy_exp.report.votes import VotesShown
 
-__all__ = ["DataFacts", "Finalist", "Gain", "Material", "Picture", "SweepState", "TrialsAhead"]
+__all__ = ["DataFacts", "Finalist", "Gain", "Material", "Picture", "SweepState", "TrialsAhead", "VoteMaterial"]
 
 
 class SweepState(StrEnum):
@@ -99,6 +101,22 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class VoteMaterial:
+    """What a sweep on votes has besides."""
+
+    questions: Questions
+    differing: Sequence[tuple[Picture, str, str]] = ()
+    """Validation images whose votes differ most from what the winner predicts, with the observed and the predicted
+    fraction in words."""
+
+    def shown(self, material: Material) -> VotesShown:
+        """What the page shows of it."""
+        from galaxy_exp.report.votes import VotesShown
+
+        return VotesShown.of(material, self.questions, self.differing)
+
+
+@dataclass(frozen=True, slots=True)
 class Material:
     """A sweep's record and what was computed from it and from the files in its folder."""
 
@@ -114,6 +132,8 @@ class Material:
     """Of the winner on the held-out test set; None without its probabilities."""
     mistakes: Sequence[Picture] = ()
     """Of the winner on the validation images, the most confident first."""
+    votes: VoteMaterial | None = None
+    """Of a sweep on votes."""
     n_mistakes: int | None = None
     """Of the winner on the validation images, in all; None if they are not known."""
     expected_gain: float | None = None
