@@ -76,10 +76,12 @@ def _section(title: str, section: dict[str, Any], schema: dict[str, Any], path: 
     if plain:
         yield from _table(("key", "type", "default", "meaning"), [_key_row(key, entry) for key, entry in plain.items()])
     for key, entry in section["properties"].items():
-        reference = _reference(entry)
+        item = _reference(entry.get("items", {}))
+        reference = _reference(entry) or item
         if reference is not None:
             inner = f"{path}{key}"
-            yield from _section(f"`{inner}`", schema["$defs"][reference], schema, f"{inner}.")
+            title = f"an entry of `{inner}`" if item else f"`{inner}`"
+            yield from _section(title, schema["$defs"][reference], schema, f"{inner}.")
 
 
 def _key_row(key: str, entry: dict[str, Any]) -> tuple[str, str, str, str]:
@@ -95,7 +97,7 @@ def _key_row(key: str, entry: dict[str, Any]) -> tuple[str, str, str, str]:
 
 def _default_of(entry: dict[str, Any]) -> str:
     if "default" not in entry:
-        return "empty"
+        return "empty" if entry.get("type") in ("object", "array") and "items" not in entry else "needed"
     return "none" if entry["default"] is None else f"`{_scalar(entry['default'])}`"
 
 
@@ -113,6 +115,8 @@ def _type_of(entry: dict[str, Any]) -> str:
         return f"`{_scalar(entry['const'])}`"
     names = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
     names |= {"object": "section", "null": "none"}
+    if entry["type"] == "array" and "$ref" in entry.get("items", {}):
+        return "list of sections"
     if entry["type"] == "array":
         inner = entry["items"] if "items" in entry else entry["prefixItems"][0]
         return f"list of {names[inner['type']]}" if inner["type"] == "string" else f"list of {names[inner['type']]}s"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from galaxy_exp.data import PreparedData
+    from galaxy_exp.questions import Votes
     from galaxy_exp.space.search_space import SearchSpace
 
 __all__ = [
@@ -114,7 +115,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     reference = locate_hypermodel(config.hypermodel, project.sweep(sweep_id).path)
     with _traceback_kept(project.worker_log(sweep_id)):
         images, labels, n_classes = dataset.images, dataset.labels, dataset.n_classes
-        hypermodel, declared = _discover(config, reference, images, labels, n_classes, say)
+        hypermodel, declared = _discover(config, reference, images, labels, n_classes, say, votes=dataset.votes)
     space = build_space(hypermodel, config.space, declared)
     check_search(config.search, space, config.training.epochs)
     config = _without_pausing(config, hypermodel, say)
@@ -168,7 +169,9 @@ def complete_values(
     reference = locate_hypermodel(record.config.hypermodel, folder.path)
     images, labels, n_classes = arrays.train_images, arrays.train_labels, len(data.class_names)
     space = SearchSpace.from_config(record.started.space)
-    hypermodel, declared = _discover(record.config, reference, images, labels, n_classes, say, encoders_of(space))
+    hypermodel, declared = _discover(
+        record.config, reference, images, labels, n_classes, say, encoders_of(space), arrays.train_votes
+    )
     _refuse_encoder(hypermodel, stated, where)
     return complete_configuration(hypermodel, space, stated, where, declared)
 
@@ -181,6 +184,7 @@ def _discover(
     n_classes: int,
     say: Say,
     encoders: Mapping[str, str] | None = None,
+    votes: Votes | None = None,
 ) -> tuple[Any, SearchSpace]:
     """The hypermodel, and the space that it declares in `build` and in `fit`, if it defines `fit`.
 
@@ -191,7 +195,8 @@ def _discover(
     from galaxy_exp.space.overrides import listed_texts
     from galaxy_exp.training.fit_probe import FitRehearsal
 
-    hypermodel = load_hypermodel(reference, images.shape[1:], n_classes)
+    questions = (None, False) if votes is None else (votes.questions, votes.are_counts)
+    hypermodel = load_hypermodel(reference, images.shape[1:], n_classes, *questions)
     if isinstance(hypermodel, GalaxyCNN) and "start" in config.space:
         _refuse_encoder(hypermodel, config.space, "space")
         try:
@@ -201,7 +206,7 @@ def _discover(
                 hypermodel.encoders = dict(encoders)
         except ConfigError as error:
             raise ConfigError([f"space.{problem}" for problem in error.problems]) from None
-    rehearsal = FitRehearsal(config.hypermodel, images, labels, n_classes, config.training.epochs)
+    rehearsal = FitRehearsal(config.hypermodel, images, labels, n_classes, config.training.epochs, votes)
     with redirect_stdout(sys.stderr):  # keeps what a user's `build` prints out of JSON output
         return hypermodel, discover_space(hypermodel, name=config.hypermodel, probe_fit=rehearsal, note=say)
 

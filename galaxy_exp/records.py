@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from galaxy_exp.questions import Questions
 
 __all__ = [
+    "AGREEMENT",
     "BUILT_IN_HYPERMODEL",
     "BUILT_IN_MODEL",
     "CANNOT_CONTINUE",
@@ -57,6 +58,9 @@ ENCODER_GONE = "the encoder is gone or damaged"
 
 CANNOT_CONTINUE = "; cannot continue: "
 """In the reason of a paused trial that left no checkpoint, before why."""
+
+AGREEMENT = 0.8
+"""Default of the least share of the votes for the winning answer with which volunteers agree about an image."""
 
 HyperparameterValue = str | int | float | bool
 Direction = Literal["max", "min"]
@@ -202,6 +206,8 @@ class TrialSpec:
     """How many epochs that checkpoint has; 0 without one."""
     encoders: Path | None = None
     """The folder of the sweep's copies of encoders."""
+    agreement: float = AGREEMENT
+    """With votes: the least share of the winning answer with which an image counts for accuracy and macro-F1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +220,8 @@ class EpochReport:
     """From 1."""
     metrics: dict[str, float]
     """`loss`, `accuracy`, `macro_f1` (training, running averages), `val_loss`, `val_accuracy`,
-    `val_macro_f1`, `val_balanced_accuracy`, `learning_rate`, `epoch_seconds`, `images_per_second`."""
+    `val_macro_f1`, `val_balanced_accuracy`, `learning_rate`, `epoch_seconds`, `images_per_second`; with votes also
+    `val_deviance`, `val_rmse`, `val_brier`, `val_calibration_error`, and for counts `val_nll`, `val_coverage`."""
     precision: str = ""
     """The dtype policy of the training; set with the first epoch only."""
 

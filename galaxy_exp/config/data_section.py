@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictStr, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    StrictStr,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from galaxy_exp.config.section import Options, Section
+from galaxy_exp.config.votes_section import VotesConfig
 
 __all__ = [
     "ARRAY_SUFFIXES",
@@ -167,6 +175,37 @@ class SimulatedConfig(Section):
     label_noise: float = Field(
         0.0, ge=0, le=0.5, description="fraction of wrong labels; the wrong class is one that looks similar"
     )
+    volunteers: int | tuple[int, ...] | None = Field(
+        None,
+        description="number of simulated volunteers who vote on each image, or [fewest, most]; left out: images have "
+        "labels",
+    )
+
+    @model_validator(mode="after")
+    def _possible_volunteers(self) -> SimulatedConfig:
+        stated = (self.volunteers,) if isinstance(self.volunteers, int) else self.volunteers
+        if stated is None:
+            return self
+        if len(stated) not in (1, 2) or list(stated) != sorted(stated) or not 1 <= min(stated) <= max(stated) <= 1000:
+            found = self.volunteers if isinstance(self.volunteers, int) else list(stated)
+            raise ValueError(f"volunteers is {found}; expected a number from 1 to 1000, or [fewest, most]")
+        if self.label_noise:
+            raise ValueError("label_noise is of no use with volunteers, who disagree; expected label_noise: 0")
+        return self
+
+    @property
+    def n_votes(self) -> tuple[int, int]:
+        """The fewest and the most volunteers of an image; zeros without volunteers."""
+        stated = self.volunteers if isinstance(self.volunteers, tuple) else (self.volunteers or 0,)
+        return min(stated), max(stated)
+
+    @model_serializer(mode="wrap")
+    def _without_volunteers(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As in earlier releases if there are none, so that journals of a sweep on labels stay the same."""
+        content: dict[str, Any] = dump(self)
+        if self.volunteers is None:
+            content.pop("volunteers", None)
+        return content
 
 
 class DataConfig(Section):
@@ -213,6 +252,30 @@ class DataConfig(Section):
     table: TableConfig = TableConfig()
     fits: FitsConfig = FitsConfig()
     simulated: SimulatedConfig = SimulatedConfig()
+    votes: VotesConfig = VotesConfig()
+
+    @property
+    def has_stated_votes(self) -> bool:
+        """Whether these keys say where votes are; other data may bring votes of their own."""
+        return bool(self.votes.questions)
+
+    @model_validator(mode="after")
+    def _classes_are_answers(self) -> DataConfig:
+        if self.class_names is not None and (self.has_stated_votes or self._has_volunteers):
+            raise ValueError("class_names: with votes, classes are the answers to the first question; leave it out")
+        return self
+
+    @property
+    def _has_volunteers(self) -> bool:
+        return self.source == "simulated" and self.simulated.volunteers is not None
+
+    @model_serializer(mode="wrap")
+    def _without_votes(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As in earlier releases if nothing of votes is stated, so that journals of a sweep on labels stay the same."""
+        content: dict[str, Any] = dump(self)
+        if self.votes == VotesConfig():
+            content.pop("votes", None)
+        return content
 
     @field_validator("file_suffix")
     @classmethod

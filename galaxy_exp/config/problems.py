@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -75,8 +75,12 @@ def _known_keys(location: tuple[Any, ...]) -> list[str]:
         return list(PriorConfig.model_fields) if location[2:] else ["values", "min", "max", "step", "scale", "prior"]
     model: type[BaseModel] = SweepConfig
     for part in location:
+        if isinstance(part, int):  # an item of a list of sections
+            continue
         field = model.model_fields.get(str(part))
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+        inner = field.annotation if field else None
+        inner = get_args(inner)[0] if get_origin(inner) is tuple else inner
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return []
-        model = field.annotation
+        model = inner
     return list(model.model_fields)

@@ -361,7 +361,8 @@ class SweepConfig(Section):
     @property
     def is_built_in(self) -> bool:
         """Whether network and data are those of this package; by default, other sweeps do not share a champion."""
-        return self.hypermodel == BUILT_IN_HYPERMODEL and self.data.source in BUILT_IN_SOURCES
+        has_labels = self.data.simulated.volunteers is None or self.data.source != "simulated"
+        return self.hypermodel == BUILT_IN_HYPERMODEL and self.data.source in BUILT_IN_SOURCES and has_labels
 
     @property
     def _default_name(self) -> str:

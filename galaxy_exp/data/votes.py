@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxy_exp.config.votes_section import check_tree
 from galaxy_exp.errors import DataError
 from galaxy_exp.questions import Questions, Votes
-from galaxy_exp.wording import did_you_mean
 
 __all__ = [
     "FRACTION_TOLERANCE",
@@ -54,31 +54,14 @@ def check_questions(questions: Questions, source: str) -> None:
     """Refuses questions that cannot be asked.
 
     Raises:
-        DataError: no question, a name that is empty or has a dot or exists twice, a question with fewer than two
-            answers, or one that follows an answer that no earlier question has.
+        DataError: no question, or what `check_tree` refuses.
     """
     if not questions.items:
         raise DataError(f"{source}: votes without questions; expected at least one")
-    earlier: list[str] = []
-    names = [each.name for each in questions.items]
-    for each in questions.items:
-        _check_names([each.name], f"{source}: question {each.name!r}")
-        _check_names(each.answers, f"{source}: question {each.name!r}: answers {list(each.answers)}")
-        if names.count(each.name) > 1:
-            raise DataError(f"{source}: two questions are called {each.name!r}; expected different names")
-        if len(each.answers) < 2:
-            raise DataError(f"{source}: question {each.name!r} has {len(each.answers)} answers; expected at least two")
-        if each.after is not None and each.after not in earlier:
-            known = f"an answer to an earlier question; {did_you_mean(each.after, earlier)}"
-            raise DataError(f"{source}: question {each.name!r} is after {each.after!r}; expected {known}")
-        earlier += [f"{each.name}.{answer}" for answer in each.answers]
-    if questions.items[0].after is not None:
-        raise DataError(f"{source}: the first question is after {questions.items[0].after!r}; expected no after")
-
-
-def _check_names(names: tuple[str, ...] | list[str], where: str) -> None:
-    if len(set(names)) < len(names) or not all(name.strip() and "." not in name for name in names):
-        raise DataError(f"{where}; expected different names, none empty and none with a dot")
+    try:
+        check_tree(questions.items)
+    except ValueError as error:
+        raise DataError(f"{source}: votes: {error}") from None
 
 
 def check_votes(votes: Votes, n_images: int, source: str) -> None:

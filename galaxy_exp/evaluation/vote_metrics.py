@@ -115,7 +115,7 @@ def question_shares(votes: Votes) -> Vector:
 
 def states_concentrations(questions: Questions, outputs: NDArray[np.floating]) -> bool:
     """Whether outputs are concentrations; fractions sum to 1, also when they were computed in bfloat16."""
-    return bool(len(outputs) and np.abs(questions.totals(outputs) - 1).max() > 0.05)
+    return bool(len(outputs) and np.abs(questions.totals(outputs) - 1).max() > 0.01)
 
 
 def image_deviances(votes: Votes, outputs: NDArray[np.floating]) -> Vector:

@@ -1,4 +1,4 @@
-"""Images and labels as batches that are read from disk one at a time, and how they reach `fit` and `predict`."""
+"""Images and labels or votes as batches, read from disk one at a time, and how they reach `fit` and `predict`."""
 
 from __future__ import annotations
 
@@ -40,14 +40,15 @@ class ImageBatches(keras.utils.PyDataset):  # type: ignore[misc]
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Images, labels and image weights, in an order that follows from the seed and the epoch alone.
+    """Images, targets and image weights, in an order that follows from the seed and the epoch alone.
 
     Args:
         images: (n, height, width, channels), an array or a memory map; only one batch is copied at a time.
-        labels: integers (n,).
+        labels: integers (n,), or other targets (n, ...), such as votes.
         batch_size: the last batch of an epoch may be smaller.
         seed: of the order; epoch e of seed s has the same order in every process. None keeps the order of the arrays.
-        class_weights: float32 (n_classes,), the weight of an image by its label; None: no weights.
+        classes: integers (n,), for weights and drawing; left out: the labels.
+        class_weights: float32 (n_classes,), the weight of an image by its class; None: no weights.
         balanced: draw the images of each epoch evenly from all classes (see `draw_balanced`); needs a seed.
     """
 
@@ -58,6 +59,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         batch_size: int,
         *,
         seed: int | None,
+        classes: NDArray[Any] | None = None,
         class_weights: NDArray[np.float32] | None = None,
         balanced: bool = False,
     ) -> None:
@@ -65,7 +67,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         self.images = images
         self.batch_size = batch_size
         self._labels = np.asarray(labels)
-        self._weights = None if class_weights is None else class_weights[self._labels]
+        self._classes = self._labels if classes is None else np.asarray(classes)
+        self._weights = None if class_weights is None else class_weights[self._classes]
         self._seed = seed
         self._balanced = balanced
         self._epoch = -1
@@ -80,7 +83,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
     @property
     def targets(self) -> tuple[NDArray[Any], ...]:
-        """The labels (n,) of all images and, if there are any, their weights, float32 (n,)."""
+        """The targets (n, ...) of all images and, if there are any, their weights, float32 (n,)."""
         return (self._labels,) if self._weights is None else (self._labels, self._weights)
 
     def positions(self, index: int) -> NDArray[np.int64]:
@@ -99,7 +102,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         self._epoch += 1
         if self._seed is not None:
             rng = np.random.default_rng((self._seed, self._epoch))
-            self._order = draw_balanced(self._labels, rng) if self._balanced else rng.permutation(len(self._labels))
+            self._order = draw_balanced(self._classes, rng) if self._balanced else rng.permutation(len(self._labels))
 
 
 def feed(batches: keras.utils.PyDataset) -> Any:

@@ -17,10 +17,12 @@ from galaxy_exp.hypermodel.batches import Batches, feed
 from galaxy_exp.hypermodel.class_balance import class_weights
 from galaxy_exp.hypermodel.encoders import ENCODER_LAYER, check_encoder
 from galaxy_exp.hypermodel.galaxy_network import build_network
-from galaxy_exp.hypermodel.galaxy_space import LIMITS, declare_hyperparameters
+from galaxy_exp.hypermodel.galaxy_space import LIMITS, NetworkValues, declare_hyperparameters
 from galaxy_exp.hypermodel.on_device import fit_batches
 from galaxy_exp.hypermodel.optimizers import build_optimizer, cosine_schedule
 from galaxy_exp.hypermodel.scoring import MacroF1, build_loss
+from galaxy_exp.hypermodel.vote_losses import LOSSES, build_vote_loss, vote_metrics
+from galaxy_exp.questions import Questions
 
 __all__ = ["GalaxyCNN"]
 
@@ -38,6 +40,9 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
         n_classes: labels are integers in 0..n_classes-1.
         starts: what the network may start from: `scratch`, `pretrained`, names of encoders' `.keras` files. If any are
             stated, `start` is a hyperparameter; else the network starts from scratch.
+        questions: what volunteers answered, to train on their votes; `n_classes` is then the number of answers to the
+            first question.
+        are_counts: whether the votes are numbers of votes, so that `loss` is a hyperparameter; else fractions.
 
     Raises:
         ConfigError: no network can start from one of `starts`; one line for each.
@@ -66,11 +71,24 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
     stored_encoders: Path | None = None
     """The folder of the sweep's copies of encoders."""
 
-    def __init__(self, image_shape: Sequence[int], n_classes: int, starts: Sequence[str] = ()) -> None:
+    questions: Questions | None = None
+    """What the votes that it is trained on answer; None: it is trained on labels."""
+
+    are_counts: bool = False
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        n_classes: int,
+        starts: Sequence[str] = (),
+        questions: Questions | None = None,
+        are_counts: bool = False,
+    ) -> None:
         super().__init__(name="galaxy_cnn")
         height, width, channels = image_shape
         self.image_shape = (height, width, channels)
         self.n_classes = n_classes
+        self.questions, self.are_counts = questions, are_counts
         if starts:
             self.offer(starts)
 
@@ -92,24 +110,29 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         """Declares the whole space in `hp`."""
-        declare_hyperparameters(hp, self.encoders, self.features)
+        self._declare(hp)
+
+    def _declare(self, hp: keras_tuner.HyperParameters) -> NetworkValues:
+        losses = LOSSES if self.questions is not None and self.are_counts else ()
+        return declare_hyperparameters(hp, self.encoders, self.features, losses)
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Sequential:
         """The compiled network for the values in `hp`: uint8 images in, float32 probabilities out.
 
-        Reports `loss`, `accuracy` and `macro_f1`. XLA is off except on JAX, which computes nothing fast without.
+        With questions it gives fractions or concentrations (n, n_answers). Reports `loss`, `accuracy` and `macro_f1`.
+        XLA is off except on JAX, which computes nothing fast without.
         """
-        values = declare_hyperparameters(hp, self.encoders, self.features)
-        model = build_network(values, self.image_shape, self.n_classes, self.stored_encoders)
+        values = self._declare(hp)
+        model = build_network(values, self.image_shape, self.n_classes, self.stored_encoders, self.questions)
         optimizer = build_optimizer(values)
         if values.body_rate not in (None, 1.0):
             optimizer.scale_rate(model.get_layer(ENCODER_LAYER).trainable_variables, values.body_rate)
-        model.compile(
-            optimizer=optimizer,
-            loss=build_loss(values.label_smoothing),
-            metrics=["accuracy", MacroF1(self.n_classes)],
-            jit_compile=keras.backend.backend() == "jax",
-        )
+        if self.questions is None:
+            loss, metrics = build_loss(values.label_smoothing), ["accuracy", MacroF1(self.n_classes)]
+        else:
+            loss = build_vote_loss(values.loss, self.questions, values.label_smoothing)
+            metrics = vote_metrics(self.questions)
+        model.compile(optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=keras.backend.backend() == "jax")
         return model
 
     def fit(
@@ -130,16 +153,20 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
 
         Args:
             x: uint8 (n, height, width, channels), an array or a memory map, which is read batch by batch.
-            y: integer labels (n,).
+            y: integer labels (n,), or votes (n, n_answers). Class weights and sampling go by the most frequent answer
+                to the first question.
             validation_data: evaluated by Keras after each epoch, if any.
             seed: of the order of the images; None draws one from Python's generator.
             kwargs: further arguments of `keras.Model.fit`.
         """
-        values = declare_hyperparameters(hp, self.encoders, self.features)
-        weights = class_weights(y, self.n_classes, values.class_weighting)
+        values = self._declare(hp)
+        labels = y if self.questions is None else y[:, : self.n_classes].argmax(axis=1)
+        weights = class_weights(labels, self.n_classes, values.class_weighting)
         balanced = values.class_weighting == "sampling"
         order_seed = random.getrandbits(32) if seed is None else seed
-        batches = Batches(x, y, values.batch_size, seed=order_seed, class_weights=weights, balanced=balanced)
+        batches = Batches(
+            x, y, values.batch_size, seed=order_seed, classes=labels, class_weights=weights, balanced=balanced
+        )
         if values.schedule == "cosine":
             model.optimizer.learning_rate = cosine_schedule(float(model.optimizer.learning_rate), epochs * len(batches))
         if validation_data is not None:

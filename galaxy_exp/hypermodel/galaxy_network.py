@@ -13,6 +13,7 @@ from galaxy_exp.encoder_file import SCRATCH
 from galaxy_exp.hypermodel.augmentation import AugmentationLayer, RandomAffine, RandomDihedral, RandomFlips
 from galaxy_exp.hypermodel.encoders import HEAD_BEGINS, encoder_layers
 from galaxy_exp.hypermodel.galaxy_space import NetworkValues
+from galaxy_exp.questions import Questions
 
 __all__ = ["FastDropout", "build_network", "convolution_widths"]
 
@@ -27,9 +28,15 @@ ImageShape = tuple[int, int, int]
 
 
 def build_network(
-    values: NetworkValues, image_shape: ImageShape, n_classes: int, stored_encoders: Path | None = None
+    values: NetworkValues,
+    image_shape: ImageShape,
+    n_classes: int,
+    stored_encoders: Path | None = None,
+    questions: Questions | None = None,
 ) -> keras.Sequential:
     """The uncompiled network: uint8 images (n, *image_shape) in, float32 probabilities (n, n_classes) out.
+
+    With questions, it gives (n, n_answers): fractions, or concentrations for the Dirichlet-multinomial loss.
 
     Rescaling to 0..1 and the softmax compute in float32 whatever the precision, the layers between in the
     global dtype policy.
@@ -43,9 +50,14 @@ def build_network(
     layers += [
         FastDropout(values.dropout_1, name=HEAD_BEGINS),
         *([] if gives_features else _map_to_features(values)),
-        *_head_layers(values, n_classes),
+        *_head_layers(values),
     ]
-    return keras.Sequential(layers, name="galaxy_cnn")
+    if questions is None:
+        layers.append(_probabilities(n_classes, "probabilities"))
+        return keras.Sequential(layers, name="galaxy_cnn")
+    network = keras.Sequential(layers, name="galaxy_cnn")
+    network.add(_vote_head(network.output_shape[1], questions, values.loss == "dirichlet_multinomial"))
+    return network
 
 
 def convolution_widths(values: NetworkValues) -> list[list[int]]:
@@ -134,11 +146,36 @@ def _map_to_features(values: NetworkValues) -> list[keras.layers.Layer]:
     return [keras.layers.Flatten(name="flatten")]
 
 
-def _head_layers(values: NetworkValues, n_classes: int) -> Iterator[keras.layers.Layer]:
+def _head_layers(values: NetworkValues) -> Iterator[keras.layers.Layer]:
     if values.dense_width:
         yield keras.layers.Dense(values.dense_width, activation="relu", name="dense")
     yield FastDropout(values.dropout_2, name="dropout_2")
-    yield keras.layers.Dense(n_classes, activation="softmax", dtype="float32", name="probabilities")
+
+
+def _probabilities(n: int, name: str) -> keras.layers.Dense:
+    return keras.layers.Dense(n, activation="softmax", dtype="float32", name=name)
+
+
+def _vote_head(n_features: int, questions: Questions, has_concentrations: bool) -> keras.Model:
+    """Features to (n, n_answers), by a softmax for each question; a network of Keras's own layers within the network.
+
+    With concentrations, the fractions of a question are multiplied by their sum, which the network states between
+    e and e^7, some 3 to 1,100. The sum is thus above 1 always, which says that it is none of fractions, and no fraction
+    is excluded; with the 1 to 101 for each answer of Walmsley et al. 2022 (arXiv:2102.08414, section 3.2), no answer
+    could be rarer than one in the sum.
+    """
+    features = keras.Input((n_features,), dtype="float32", name="features")
+    outputs = []
+    for number, question in enumerate(questions.items, start=1):
+        answers = _probabilities(len(question.answers), f"fractions_{number}")(features)
+        if has_concentrations:
+            bounded = keras.layers.Dense(1, activation="tanh", dtype="float32", name=f"sureness_{number}")(features)
+            logarithm = keras.layers.Rescaling(3.0, 4.0, dtype="float32", name=f"logarithm_{number}")(bounded)
+            total = keras.layers.Activation("exponential", dtype="float32", name=f"concentration_{number}")(logarithm)
+            answers = keras.layers.Multiply(dtype="float32", name=f"concentrations_{number}")([answers, total])
+        outputs.append(answers)
+    together = keras.layers.Concatenate(dtype="float32", name="answers")(outputs) if len(outputs) > 1 else outputs[0]
+    return keras.Model(features, together, name="votes")
 
 
 @keras.saving.register_keras_serializable("galaxy_exp")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -74,6 +74,8 @@ class NetworkValues:
     """The identity of the encoder; see `galaxy_exp.encoder_file.describe_encoder`."""
     body_rate: float | None = None
     """The learning rate of the encoder, as a factor of that of the head; 0: it is frozen."""
+    loss: Literal["crossentropy", "dirichlet_multinomial"] = "crossentropy"
+    """A hyperparameter of networks for counts of votes alone."""
 
     @property
     def is_frozen(self) -> bool:
@@ -82,7 +84,10 @@ class NetworkValues:
 
 
 def declare_hyperparameters(
-    hp: keras_tuner.HyperParameters, encoders: Mapping[str, str] | None = None, features: Collection[str] = ()
+    hp: keras_tuner.HyperParameters,
+    encoders: Mapping[str, str] | None = None,
+    features: Collection[str] = (),
+    losses: Sequence[str] = (),
 ) -> NetworkValues:
     """Declares every hyperparameter and returns their values in `hp`.
 
@@ -94,6 +99,7 @@ def declare_hyperparameters(
         encoders: the values of `start` but `scratch`, with the identity of each encoder; None: `start` is not declared,
             unless it is in `hp` already.
         features: those of `encoders` that give features, with which `head` has no effect.
+        losses: the values of `loss`, the default first; without any it is not declared.
     """
     if any(entry.name == "start" for entry in hp.space):
         encoders = {entry.conditions[0].values[0]: entry.value for entry in hp.space if entry.name == "encoder"}
@@ -105,6 +111,8 @@ def declare_hyperparameters(
         maps = [SCRATCH, *(start for start in encoders if start not in features)]
         network = {**_declare_start(hp, encoders), **_declare_head(hp, maps if features else None)}
     training = _declare_training(hp)
+    if losses:
+        training["loss"] = hp.Choice("loss", list(losses), default=losses[0])
     return NetworkValues(**network, **training)
 
 

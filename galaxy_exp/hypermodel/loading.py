@@ -22,6 +22,7 @@ import keras_tuner
 
 from galaxy_exp.errors import ConfigError, typed_reason
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
+from galaxy_exp.questions import Questions
 from galaxy_exp.records import BUILT_IN_HYPERMODEL
 from galaxy_exp.wording import did_you_mean, nearest
 
@@ -52,7 +53,13 @@ _MOVED = {
 """Modules by the name that pickles of earlier releases have for them."""
 
 
-def load_hypermodel(reference: str, image_shape: Sequence[int], n_classes: int) -> keras_tuner.HyperModel:
+def load_hypermodel(
+    reference: str,
+    image_shape: Sequence[int],
+    n_classes: int,
+    questions: Questions | None = None,
+    are_counts: bool = False,
+) -> keras_tuner.HyperModel:
     """The hypermodel that a sweep file names.
 
     Args:
@@ -62,13 +69,17 @@ def load_hypermodel(reference: str, image_shape: Sequence[int], n_classes: int) 
             the two as well) that returns a compiled model; or "pickled:" and the file of one of these, as
             `locate_hypermodel` returns it. Unpickling runs code.
         image_shape: (height, width, channels).
+        questions, are_counts: of the votes, if the data has any; a constructor or function that has `questions=`,
+            `are_counts=` or `n_answers=` gets them too.
 
     Raises:
         ConfigError: one line that names what of `hypermodel` cannot be found or used, and what was expected.
     """
     target = _find(reference)
     shape = tuple(image_shape)
-    known = {"image_shape": shape, "n_classes": n_classes, "input_shape": shape, "classes": n_classes}
+    known: dict[str, Any] = {"image_shape": shape, "n_classes": n_classes, "input_shape": shape, "classes": n_classes}
+    if questions is not None:
+        known |= {"questions": questions, "are_counts": are_counts, "n_answers": questions.n_answers}
     if isinstance(target, keras_tuner.HyperModel):
         return target
     if inspect.isclass(target) and issubclass(target, keras_tuner.HyperModel):

@@ -24,6 +24,7 @@ class OutputKind(Enum):
     SCORES = "one probability per class, each by itself (sigmoid); divided by their sum"
     PROBABILITY = "one number, the probability of the second of two classes"
     LOGIT = "one number, the logit of the second of two classes"
+    VOTES = "one positive number per answer: fractions, which sum to 1 in each question, or concentrations"
 
 
 def find_output_kind(model: keras.Model, outputs: NDArray[Any]) -> OutputKind:
@@ -45,8 +46,8 @@ def find_output_kind(model: keras.Model, outputs: NDArray[Any]) -> OutputKind:
 
 
 def to_probabilities(outputs: NDArray[np.float32], kind: OutputKind) -> NDArray[np.float32]:
-    """float32 (n, n_classes) from outputs of that kind. NaN stays NaN."""
-    if kind is OutputKind.PROBABILITIES:
+    """float32 (n, n_classes) from outputs of that kind; those for votes stay as they are. NaN stays NaN."""
+    if kind in (OutputKind.PROBABILITIES, OutputKind.VOTES):
         return outputs
     if kind is OutputKind.LOGITS:
         exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True))
@@ -63,10 +64,10 @@ def add_probabilities(model: keras.Model, kind: OutputKind, image_shape: tuple[i
 
     Args:
         model: images (n, *image_shape) to outputs of that kind; a Functional or Sequential one whose outputs
-            are probabilities is returned as it is.
+            are probabilities, or numbers for votes, is returned as it is.
     """
     is_graph = bool(getattr(model, "outputs", None))
-    if is_graph and kind is OutputKind.PROBABILITIES:
+    if is_graph and kind in (OutputKind.PROBABILITIES, OutputKind.VOTES):
         return model
     layers = keras.layers
     images = keras.Input(image_shape, dtype="uint8", name="images")

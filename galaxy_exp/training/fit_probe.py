@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -14,6 +15,7 @@ from keras_tuner.engine.hyperparameters import Choice, Int
 from numpy.typing import NDArray
 
 from galaxy_exp.errors import ConfigError
+from galaxy_exp.questions import Votes
 from galaxy_exp.training.fitting import SplitArrays, TrainingEnded, defines_fit, fit_model, missing_parameters
 from galaxy_exp.training.trial_network import prepare_network
 
@@ -39,15 +41,24 @@ class FitRehearsal:
         labels: integers (n,).
         n_classes: of the data set.
         epochs: of a trial, `training.epochs`.
+        votes: one row per image, if the data has any.
     """
 
     def __init__(
-        self, name: str, images: NDArray[np.uint8], labels: NDArray[np.int64], n_classes: int, epochs: int
+        self,
+        name: str,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        n_classes: int,
+        epochs: int,
+        votes: Votes | None = None,
     ) -> None:
         chosen = np.concatenate([np.flatnonzero(labels == each)[:IMAGES_PER_CLASS] for each in np.unique(labels)])
         few = np.sort(chosen)[:MOST_IMAGES]
         self._name = name
-        self._data = SplitArrays(images[few], labels[few], images[few], labels[few])
+        some = None if votes is None else replace(votes, values=votes.values[few])
+        self._data = SplitArrays(images[few], labels[few], images[few], labels[few], some, some)
+        self._questions = None if votes is None else votes.questions
         self._n_classes = n_classes
         self._epochs = epochs
         self._varied: set[str] = set()
@@ -81,7 +92,9 @@ class FitRehearsal:
 
     def _rehearse(self, hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters, model: Any) -> None:
         images = self._data.train_images
-        network = prepare_network(self._name, hypermodel, hp, model, images, self._n_classes, jit_compile=False)
+        network = prepare_network(
+            self._name, hypermodel, hp, model, images, self._n_classes, self._questions, jit_compile=False
+        )
         guard = LengthGuard(self._epochs, hp)
         end = _FirstEpoch()
         with _without_training(model, guard), suppress(TrainingEnded):

@@ -16,7 +16,8 @@ from galaxy_exp.errors import DataError, first_line
 from galaxy_exp.hypermodel.batches import Batches
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.on_device import fit_batches
-from galaxy_exp.records import DATA_GONE, SplitFiles
+from galaxy_exp.questions import Votes
+from galaxy_exp.records import DATA_GONE, SplitFiles, VoteFiles
 from galaxy_exp.training.label_forms import accept_classes, encode_labels
 from galaxy_exp.training.trial_network import TrialNetwork
 
@@ -40,12 +41,24 @@ class TrainingEnded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SplitArrays:
-    """Training and validation data: images as memory maps, uint8 (n, height, width, channels), labels int64 (n,)."""
+    """Training and validation data: images as memory maps, uint8 (n, height, width, channels), labels int64 (n,).
+
+    With votes, these are what networks are trained on, and the labels are the most frequent answers.
+    """
 
     train_images: NDArray[np.uint8]
     train_labels: NDArray[np.int64]
     validation_images: NDArray[np.uint8]
     validation_labels: NDArray[np.int64]
+    train_votes: Votes | None = None
+    validation_votes: Votes | None = None
+
+    @property
+    def targets(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """What networks are trained on and validated with: votes (n, n_answers), else labels (n,)."""
+        if self.train_votes is None or self.validation_votes is None:
+            return self.train_labels, self.validation_labels
+        return self.train_votes.values, self.validation_votes.values
 
 
 def open_split(files: SplitFiles) -> SplitArrays:
@@ -56,9 +69,16 @@ def open_split(files: SplitFiles) -> SplitArrays:
             np.load(files.train_labels),
             np.load(files.validation_images, mmap_mode="r"),
             np.load(files.validation_labels),
+            *_open_votes(files.votes),
         )
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{DATA_GONE}: {first_line(error)}") from error
+
+
+def _open_votes(files: VoteFiles | None) -> tuple[Votes, ...]:
+    if files is None:
+        return ()
+    return tuple(Votes(files.questions, np.load(path), files.are_counts) for path in (files.train, files.validation))
 
 
 def fit_model(
@@ -75,17 +95,18 @@ def fit_model(
     A user-defined `fit` gets `validation_data` if it accepts it, as from a `keras_tuner.Tuner`, and `seed` if it has
     that parameter. GalaxyCNN gets no validation data, since the trial predicts the validation images itself. A
     hypermodel without `fit` is trained here on batches, so that the images stay on disk. Its labels have the form that
-    its loss accepts; a user-defined `fit` gets whole numbers and may convert them itself.
+    its loss accepts; a user-defined `fit` gets whole numbers and may convert them itself, or votes.
 
     Args:
         epochs: of the trial, with those that were trained before.
         first_epoch: how many epochs were trained before; Keras's `initial_epoch`, which `fit` gets if it is not 0.
     """
     hypermodel, hp, model = network.hypermodel, network.hp, network.model
+    targets, validation_targets = data.targets
     continued = {"initial_epoch": first_epoch} if first_epoch else {}
     if not defines_fit(hypermodel):
-        labels = encode_labels(data.train_labels, network.labels, network.n_classes)
-        batches = Batches(data.train_images, labels, network.batch_size, seed=seed)
+        encoded = encode_labels(targets, network.labels, network.n_classes)
+        batches = Batches(data.train_images, encoded, network.batch_size, seed=seed)
         fit_batches(model, batches, epochs=epochs, callbacks=list(callbacks), verbose=0, **continued)
         return
     shared: dict[str, Any] = {"epochs": epochs, "callbacks": list(callbacks)}
@@ -93,9 +114,9 @@ def fit_model(
         shared["verbose"] = 0
     extras: dict[str, Any] = {"seed": seed} if _names(hypermodel.fit, "seed") else {}
     if not isinstance(hypermodel, GalaxyCNN) and _accepts(hypermodel.fit, "validation_data"):
-        extras["validation_data"] = (data.validation_images, data.validation_labels)
+        extras["validation_data"] = (data.validation_images, validation_targets)
     with accept_classes(model, network.labels, network.n_classes, np.asarray(data.train_images[:4])):
-        hypermodel.fit(hp, model, data.train_images, data.train_labels, **shared, **extras, **continued)
+        hypermodel.fit(hp, model, data.train_images, targets, **shared, **extras, **continued)
 
 
 def missing_parameters(hypermodel: keras_tuner.HyperModel) -> list[str]:

@@ -26,18 +26,21 @@ class LabelForm(Enum):
     CLASSES = "whole numbers (n,)"
     ONE_HOT = "one-hot rows (n, n_classes)"
     BINARY = "0 or 1 as (n, 1)"
+    VOTES = "votes (n, n_answers)"
 
 
 def encode_labels(labels: NDArray[np.int64], form: LabelForm, n_classes: int) -> NDArray[Any]:
-    """Converts labels (n,) to a form; float32 unless they stay whole numbers."""
-    if form is LabelForm.CLASSES:
+    """Converts labels (n,) to a form; float32 unless they stay whole numbers. Votes stay as they are."""
+    if form in (LabelForm.CLASSES, LabelForm.VOTES):
         return labels
     if form is LabelForm.BINARY:
         return labels.reshape(-1, 1).astype(np.float32)
     return np.eye(n_classes, dtype=np.float32)[labels]
 
 
-def find_label_form(model: keras.Model, n_outputs: int, images: NDArray[np.uint8], n_classes: int) -> LabelForm:
+def find_label_form(
+    model: keras.Model, n_outputs: int, images: NDArray[np.uint8], n_classes: int, *, are_votes: bool = False
+) -> LabelForm:
     """The form of labels for which the model's loss is finite and its metrics do not raise.
 
     Each form is tried, so this works for a loss given by name, function or object, and for an overridden
@@ -47,14 +50,16 @@ def find_label_form(model: keras.Model, n_outputs: int, images: NDArray[np.uint8
         model: built.
         n_outputs: per image: n_classes, or 1 for two classes.
         images: any, (n, height, width, channels), for a `compute_loss` that uses them.
+        are_votes: whether the network is trained on votes (n, n_outputs), the only form then.
 
     Raises:
         LossError: the loss, or a metric, accepts none of the forms; one line with what it raised.
     """
     has_own = type(model).compute_loss is not keras.Model.compute_loss
-    if not model.compiled or (getattr(model, "loss", None) is None and not has_own):
-        return LabelForm.CLASSES
     forms = [LabelForm.BINARY] if n_outputs == 1 else [LabelForm.CLASSES, LabelForm.ONE_HOT]
+    forms = [LabelForm.VOTES] if are_votes else forms
+    if not model.compiled or (getattr(model, "loss", None) is None and not has_own):
+        return LabelForm.VOTES if are_votes else LabelForm.CLASSES
     refusals = []
     for form in forms:
         refusal = _refusal(model, form, n_outputs, images, n_classes)
@@ -63,7 +68,8 @@ def find_label_form(model: keras.Model, n_outputs: int, images: NDArray[np.uint8
         refusals.append(f"{form.value}: {refusal}")
     raise LossError(
         f"the loss {_name(model.loss)} does not fit a network that gives {n_outputs} "
-        f"{'number' if n_outputs == 1 else 'numbers'} for each image, with {n_classes} classes; it refuses "
+        f"{'number' if n_outputs == 1 else 'numbers'} for each image, with "
+        f"{f'votes for {n_outputs} answers' if are_votes else f'{n_classes} classes'}; it refuses "
         + "; ".join(refusals)
     )
 
@@ -77,7 +83,10 @@ def _refusal(model: keras.Model, form: LabelForm, n_outputs: int, images: NDArra
     predicted = keras.ops.full((n, n_outputs), 1 / max(n_outputs, 2))
     some = np.resize(images[:n], (n, *images.shape[1:]))
     try:
-        target = keras.ops.convert_to_tensor(encode_labels(labels, form, n_classes))
+        votes = np.ones((n, n_outputs), np.float32)
+        target = keras.ops.convert_to_tensor(
+            votes if form is LabelForm.VOTES else encode_labels(labels, form, n_classes)
+        )
         loss = model.compute_loss(x=keras.ops.convert_to_tensor(some), y=target, y_pred=predicted, sample_weight=None)
         found = keras.ops.convert_to_numpy(keras.ops.mean(loss))
     except Exception as error:  # noqa: BLE001 - a loss can raise anything for labels that it refuses
@@ -107,13 +116,13 @@ def accept_classes(
     """Makes the model's loss and metrics accept whole numbers too, whatever data source feeds them.
 
     A user-defined `fit` gets whole numbers, and may pass them on as an array, a data set or batch by batch. Labels of
-    any other shape are not changed.
+    any other shape, and votes, are not changed.
 
     Args:
         form: of the labels that the loss accepts.
         images: a few, (n, height, width, channels), to find the form again whenever the model is compiled.
     """
-    if form is LabelForm.CLASSES and images is None:
+    if form is LabelForm.VOTES or (form is LabelForm.CLASSES and images is None):
         yield
         return
     compile_model = model.compile

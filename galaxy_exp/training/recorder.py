@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.evaluation.metrics import summarise_predictions
+from galaxy_exp.evaluation.vote_metrics import summarise_votes
 from galaxy_exp.hypermodel.outputs import OutputKind, find_output_kind, to_probabilities
 from galaxy_exp.records import Decision, EpochReport, TrialSpec
 from galaxy_exp.training.fitting import SplitArrays, TrainingEnded
@@ -34,7 +35,7 @@ class BestEpoch:
     metrics: dict[str, float]
     weights: list[NDArray[Any]]
     probabilities: NDArray[np.float32]
-    """(n_validation, n_classes)."""
+    """(n_validation, n_classes), or the numbers for votes, (n_validation, n_answers)."""
     kind: OutputKind
     """The kind of the network's raw outputs."""
 
@@ -103,7 +104,8 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
         training = {name: value for name, value in read_numbers(logs).items() if not name.startswith("val_")}
         _check_finite("loss", training.get("loss", 0.0), number)
         outputs = self._predict()
-        kind = find_output_kind(self._network, outputs)
+        has_votes = self._data.validation_votes is not None
+        kind = OutputKind.VOTES if has_votes else find_output_kind(self._network, outputs)
         probabilities = to_probabilities(outputs, kind)
         metrics = training | self._validation_metrics(probabilities, number) | self._speed(seconds)
         self._remember(number, metrics, probabilities, kind)
@@ -119,14 +121,20 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
     def _predict(self) -> NDArray[np.float32]:
         images = self._data.validation_images
         began = time.perf_counter()
-        outputs = predict_outputs(self._network, images, len(self._spec.data.class_names))
+        votes = self._data.validation_votes
+        questions = None if votes is None else votes.questions
+        outputs = predict_outputs(self._network, images, len(self._spec.data.class_names), questions)
         seconds = (time.perf_counter() - began) / len(images)
         # the first epoch also traces the network
         self.seconds_per_image = min(self.seconds_per_image or seconds, seconds)
         return outputs
 
     def _validation_metrics(self, probabilities: NDArray[np.float32], number: int) -> dict[str, float]:
-        measured = summarise_predictions(self._data.validation_labels, probabilities)
+        votes = self._data.validation_votes
+        if votes is None:
+            measured = summarise_predictions(self._data.validation_labels, probabilities)
+        else:
+            measured = summarise_votes(votes, probabilities, self._spec.agreement)
         _check_finite("val_loss", measured["loss"], number)
         return {f"val_{name}": value for name, value in measured.items()}
 

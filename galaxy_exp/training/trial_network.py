@@ -21,8 +21,9 @@ from galaxy_exp.errors import ConfigError, DataError, is_disk_full, reason_of
 from galaxy_exp.hypermodel.discovery import to_kerastuner
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.loading import load_hypermodel
-from galaxy_exp.hypermodel.outputs import find_output_kind, to_probabilities
+from galaxy_exp.hypermodel.outputs import OutputKind, find_output_kind, to_probabilities
 from galaxy_exp.hypermodel.saving import is_portable
+from galaxy_exp.questions import Questions
 from galaxy_exp.records import ENCODER_GONE, TrialSpec
 from galaxy_exp.space.search_space import SearchSpace
 from galaxy_exp.training.label_forms import LabelForm, find_label_form
@@ -60,6 +61,13 @@ class TrialNetwork:
     labels: LabelForm
     """The form of labels that its loss accepts."""
     n_classes: int
+    questions: Questions | None = None
+    """What the votes that it is trained on answer, if any."""
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of columns of what the kept network gives."""
+        return self.n_classes if self.questions is None else self.questions.n_answers
 
     @property
     def batch_size(self) -> int:
@@ -77,14 +85,18 @@ def build_network(spec: TrialSpec, images: NDArray[np.uint8]) -> TrialNetwork:
         DataError: it begins with ENCODER_GONE; the encoder that the network starts from is not there.
         Exception: whatever the hypermodel raises.
     """
-    n_classes = len(spec.data.class_names)
-    hypermodel = load_hypermodel(spec.hypermodel, images.shape[1:], n_classes)
+    n_classes, votes = len(spec.data.class_names), spec.data.votes
+    questions = None if votes is None else votes.questions
+    are_counts = votes is not None and votes.are_counts
+    hypermodel = load_hypermodel(spec.hypermodel, images.shape[1:], n_classes, questions, are_counts)
     hp = to_kerastuner(SearchSpace.from_config(spec.space), spec.values)
     if isinstance(hypermodel, GalaxyCNN):
         hypermodel.stored_encoders = spec.encoders
         _require_encoder(spec)
     model = hypermodel.build(hp)
-    return prepare_network(spec.hypermodel, hypermodel, hp, model, images, n_classes, jit_compile=spec.jit_compile)
+    return prepare_network(
+        spec.hypermodel, hypermodel, hp, model, images, n_classes, questions, jit_compile=spec.jit_compile
+    )
 
 
 def _require_encoder(spec: TrialSpec) -> None:
@@ -103,6 +115,7 @@ def prepare_network(
     model: Any,
     images: NDArray[np.uint8],
     n_classes: int,
+    questions: Questions | None = None,
     *,
     jit_compile: bool,
 ) -> TrialNetwork:
@@ -110,23 +123,25 @@ def prepare_network(
 
     Args:
         images: any, (n, height, width, channels).
+        questions: of the votes that it is trained on, if any.
 
     Raises:
-        OutputError: it is no model, or does not give one number per class for such images.
+        OutputError: it is no model, or does not give one number per class, or per answer, for such images.
         LossError: the loss does not fit the outputs.
     """
     if not isinstance(model, keras.Model):
         raise OutputError(f"the hypermodel's build returned a {type(model).__name__}; expected a keras.Model")
     # JAX without compilation computes operation by operation
     model.jit_compile = jit_compile or keras.backend.backend() == "jax"
-    if isinstance(hypermodel, GalaxyCNN):
-        labels = LabelForm.CLASSES
+    are_votes = questions is not None
+    if isinstance(hypermodel, GalaxyCNN) and hypermodel.questions == questions:
+        labels = LabelForm.VOTES if are_votes else LabelForm.CLASSES
     else:
         outputs = _try_outputs(model, images[:_SAMPLES])
-        check_outputs(outputs, n_classes)
+        check_outputs(outputs, n_classes, questions)
         _infer_in_inference(model)
-        labels = find_label_form(model, outputs.shape[1], images, n_classes)
-    return TrialNetwork(reference, hypermodel, hp, model, labels, n_classes)
+        labels = find_label_form(model, outputs.shape[1], images, n_classes, are_votes=are_votes)
+    return TrialNetwork(reference, hypermodel, hp, model, labels, n_classes, questions)
 
 
 def _try_outputs(model: keras.Model, images: NDArray[np.uint8]) -> Any:
@@ -224,11 +239,11 @@ def rehearse_keeping(network: TrialNetwork, images: NDArray[np.uint8]) -> None:
 def _keep(network: TrialNetwork, folder: Path, images: NDArray[np.uint8]) -> None:
     """Does not compare probabilities if the network is random, such as one that calls dropout with `training=True`."""
     expected, again = (np.asarray(network.model.predict(images, verbose=0), np.float32) for _ in range(2))
-    kind = find_output_kind(network.model, expected)
+    kind = find_output_kind(network.model, expected) if network.questions is None else OutputKind.VOTES
     save_network(network.model, kind, folder, images.shape[1:])
     outputs = keras.ops.convert_to_numpy(load_network(folder)(images))
-    if outputs.shape != (len(images), network.n_classes):
-        raise OutputError(f"loaded, it gives {outputs.shape}; expected {(len(images), network.n_classes)}")
+    if outputs.shape != (len(images), network.n_outputs):
+        raise OutputError(f"loaded, it gives {outputs.shape}; expected {(len(images), network.n_outputs)}")
     is_float32 = all(layer.compute_dtype == "float32" for layer in network.model._flatten_layers())
     if is_float32 and not is_portable(network.model) and np.array_equal(expected, again):
         difference = np.abs(outputs - to_probabilities(expected, kind)).max()

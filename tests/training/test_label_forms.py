@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from galaxy_exp.training.label_forms import LabelForm, LossError, accept_classes, encode_labels, find_label_form
 
-CLASSES, ONE_HOT, BINARY = LabelForm
+CLASSES, ONE_HOT, BINARY = LabelForm.CLASSES, LabelForm.ONE_HOT, LabelForm.BINARY
 LOSSES = keras.losses
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), dtype=np.uint8)
 
