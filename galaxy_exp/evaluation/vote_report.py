@@ -25,7 +25,6 @@ from galaxy_exp.evaluation.vote_metrics import (
 from galaxy_exp.questions import Questions, Votes
 
 __all__ = [
-    "AGREEMENT",
     "VOTE_SCORES",
     "agreement_of",
     "answer_records",
@@ -36,9 +35,6 @@ __all__ = [
     "shown_names",
 ]
 
-AGREEMENT = 0.8
-"""Share of the votes with which the votes of an image agree, unless the data section says another."""
-
 VOTE_SCORES = ("deviance", "rmse", "brier", "nll", "calibration_error", "count_coverage")
 """The scores of votes in a `TestReport`, in the order in which people are shown them."""
 
@@ -47,8 +43,7 @@ _LABELS = VOTE_METRIC_LABELS | {"count_coverage": VOTE_METRIC_LABELS["coverage"]
 
 def agreement_of(config: SweepConfig) -> float:
     """The share of the votes with which the votes of an image agree, `data.votes.agreement` of a sweep."""
-    votes = getattr(config.data, "votes", None)
-    return AGREEMENT if votes is None else float(votes.agreement)
+    return config.data.votes.agreement
 
 
 def compared_names(report: Mapping[str, Any]) -> tuple[str, ...]:

@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 
 from galaxy_exp.errors import JournalError, JournalWriteError
 from galaxy_exp.evaluation.resampling import opening_level
-from galaxy_exp.evaluation.vote_report import AGREEMENT
 from galaxy_exp.folders import ProjectFolder, SweepFolder, fsync_path, open_locked
 from galaxy_exp.questions import Questions, Votes
+from galaxy_exp.records import AGREEMENT
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.catalogue import search_all
 from galaxy_exp.tracking.calls import quiet_mlflow

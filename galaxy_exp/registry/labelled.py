@@ -17,8 +17,9 @@ from galaxy_exp.data.dataset import preprocess_dataset
 from galaxy_exp.errors import DataError, ModelError
 from galaxy_exp.evaluation.confidence import scale_probabilities
 from galaxy_exp.evaluation.held_out_report import TestReport, build_report
-from galaxy_exp.evaluation.vote_report import AGREEMENT, build_vote_report
+from galaxy_exp.evaluation.vote_report import build_vote_report
 from galaxy_exp.questions import Questions
+from galaxy_exp.records import AGREEMENT
 from galaxy_exp.registry.held_out import digests_of_test_set
 from galaxy_exp.registry.prediction import Row, name_id_columns
 

@@ -17,10 +17,11 @@ from galaxy_exp.evaluation.metrics import METRICS, summarise_predictions
 from galaxy_exp.evaluation.resampling import paired_bootstrap
 from galaxy_exp.evaluation.vote_comparison import compare_votes
 from galaxy_exp.evaluation.vote_metrics import summarise_votes
-from galaxy_exp.evaluation.vote_report import AGREEMENT, build_vote_report
+from galaxy_exp.evaluation.vote_report import build_vote_report
 from galaxy_exp.folders import graph_of, write_atomically
 from galaxy_exp.questions import Votes
 from galaxy_exp.quiet import import_tensorflow_quietly
+from galaxy_exp.records import AGREEMENT
 
 __all__ = ["Variant", "average_networks", "evaluate_model", "predict_images", "read_network", "write_ensemble"]
 
