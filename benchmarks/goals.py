@@ -118,6 +118,18 @@ def _chaos(report: Report) -> Iterator[Figure]:
         yield Figure(f"{what} facts in {report['n_rounds']} sweeps killed at random moments", found, 0)
 
 
+def _votes(report: Report) -> Iterator[Figure]:
+    found = report["gains"]["dirichlet_multinomial"]
+    what = f"on {report['task']['images']:,} simulated galaxies, votes against their majority"
+    yield Figure(
+        f"{what}: gain in deviance of the true fractions, lower end", found["deviance"]["low"], 0, True, "nats"
+    )
+    yield Figure("the same, gain in accuracy of the true class, upper end", found["accuracy"]["high"], 0, True)
+    yield Figure("the same, calibration error of fractions", found["calibration_error"], 0.02)
+    yield Figure("the same, coverage of 90 % intervals of counts, from 0.90", abs(found["coverage"] - 0.9), 0.02)
+    yield Figure("the same, cost of an epoch over that on labels", found["epoch_cost"], 1.05)
+
+
 BENCHMARKS = {
     "benchmarks/compare.py": "galaxy_exp against KerasTuner and MLflow wired by hand: time, memory, accuracy, runs",
     "benchmarks/handwired.py": "the hand-wired script alone; its measurements as JSON",
@@ -142,6 +154,7 @@ BENCHMARKS = {
     "benchmarks/encoder_parity.py": "converted encoders against timm, from what encoder_reference.py wrote",
     "benchmarks/pretrained.py": "networks that start from an encoder, and from scratch, with few real labels",
     "benchmarks/sim_to_real.py": "trained on simulated galaxies alone, tested on a file of real ones",
+    "benchmarks/votes.py": "networks trained on volunteers' votes against networks trained on their majority",
 }
 
 
@@ -165,6 +178,7 @@ PARTS: dict[str, Part] = {
     ),
     "data": Part(("benchmarks/data.py", "--rounds", "2"), _data),
     "chaos": Part(("benchmarks/chaos.py", "--quick"), _chaos),
+    "votes": Part(("benchmarks/votes.py", "--seeds", "5"), _votes),
 }
 START = "start"
 

@@ -103,6 +103,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
 
     config = config.named(experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME"))
     dataset = load_dataset(config.data)
+    config = _fitted_to(config, dataset.votes)
     simulated = "SIMULATED " if dataset.simulated else ""
     say(f"data: {len(dataset)} {simulated}images in {dataset.n_classes} classes from {dataset.source}")
     _note_idle_scheduler(config, say)
@@ -399,6 +400,15 @@ def _evidence(
         say(found.describe())
         evidence[earlier.sweep_id] = found.evidence
     return [known for each in evidence.values() for known in each]
+
+
+def _fitted_to(config: SweepConfig, votes: Votes | None) -> SweepConfig:
+    """The configuration with the objective for votes, if any; ConfigError if the stated one does not fit the data."""
+    try:
+        search = config.search.fitted_to(has_votes=votes is not None, are_counts=votes is not None and votes.are_counts)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return config.model_copy(update={"search": search})
 
 
 def _without_pausing(config: SweepConfig, hypermodel: keras_tuner.HyperModel, say: Say) -> SweepConfig:

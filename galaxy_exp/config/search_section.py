@@ -13,7 +13,7 @@ from galaxy_exp.records import Constraint, Direction, Objective
 from galaxy_exp.search_methods import SAMPLERS, SCHEDULERS, one_of_names, scheduler_of_pruner
 from galaxy_exp.wording import did_you_mean, nearest
 
-__all__ = ["COSTS", "OBJECTIVES", "SearchConfig"]
+__all__ = ["COSTS", "OBJECTIVES", "OBJECTIVES_OF_VOTES", "OBJECTIVE_OF_VOTES", "SearchConfig"]
 
 OBJECTIVES: dict[str, Direction] = {
     "val_macro_f1": "max",
@@ -23,12 +23,21 @@ OBJECTIVES: dict[str, Direction] = {
 }
 """Objectives that every hypermodel reports, with their direction."""
 
+OBJECTIVES_OF_VOTES: dict[str, Direction] = dict.fromkeys(("val_deviance", "val_nll", "val_rmse", "val_brier"), "min")
+"""Objectives that every hypermodel reports on volunteers' votes, beside `OBJECTIVES`; `val_nll` for counts alone."""
+
+OBJECTIVE_OF_VOTES = "val_deviance"
+"""The default on volunteers' votes."""
+
 COSTS: dict[str, str] = {
     "parameters": "weights of the network",
     "flops": "floating point operations of a forward pass of one image",
     "seconds_per_image": "wall time of a prediction for one image",
 }
 """Costs of a network, for `search.constraints` and for further objectives."""
+
+
+_DIRECTIONS = OBJECTIVES | OBJECTIVES_OF_VOTES
 
 
 class SearchConfig(Section):
@@ -51,7 +60,8 @@ class SearchConfig(Section):
     objective: StrictStr | tuple[StrictStr, ...] = Field(
         "val_macro_f1",
         description="val_macro_f1, val_accuracy, val_balanced_accuracy or val_loss; or a list that begins with one of "
-        "these and continues with others or -parameters, -flops, -seconds_per_image (- means that less is better)",
+        "these and continues with others or -parameters, -flops, -seconds_per_image (- means that less is better); "
+        "with votes also val_deviance (the default then), val_rmse, val_brier and, for counts, val_nll",
     )
     constraints: dict[str, StrictStr] = Field(
         default_factory=dict,
@@ -159,7 +169,7 @@ class SearchConfig(Section):
         if not names:
             raise ValueError("the list is empty; expected at least one objective")
         for position, name in enumerate(names):
-            known = [*OBJECTIVES, *(f"-{cost}" for cost in COSTS)] if position else list(OBJECTIVES)
+            known = [*_DIRECTIONS, *(f"-{cost}" for cost in COSTS)] if position else list(_DIRECTIONS)
             if name not in known:
                 raise ValueError(f"found {name!r}; expected {_one_of(name, known)}")
         if len(set(names)) < len(names):
@@ -186,11 +196,33 @@ class SearchConfig(Section):
     def objectives(self) -> tuple[Objective, ...]:
         """All objectives; trials are stopped, ranked and promoted by the first."""
         names = (self.objective,) if isinstance(self.objective, str) else self.objective
-        return tuple(Objective(name.removeprefix("-"), OBJECTIVES.get(name, "min")) for name in names)
+        return tuple(Objective(name.removeprefix("-"), _DIRECTIONS.get(name, "min")) for name in names)
 
     @property
     def objective_record(self) -> Objective:
         return self.objectives[0]
+
+    def fitted_to(self, *, has_votes: bool, are_counts: bool) -> SearchConfig:
+        """The section for such data: on votes, the objective is `OBJECTIVE_OF_VOTES` if none is stated.
+
+        Args:
+            are_counts: whether votes are counts; else they are fractions.
+
+        Raises:
+            ValueError: an objective that makes no sense there; one line.
+        """
+        if has_votes and "objective" not in self.model_fields_set:
+            return self.model_copy(update={"objective": OBJECTIVE_OF_VOTES})
+        unfit, why = set(OBJECTIVES_OF_VOTES), "the data has labels, not votes"
+        if has_votes and are_counts:
+            unfit, why = {"val_loss"}, "networks for counts have different losses, which cannot be compared"
+        elif has_votes:
+            unfit, why = {"val_nll"}, "the votes are fractions, not counts"
+        wrong = [each.name for each in self.objectives if each.name in unfit]
+        if wrong:
+            fit = [name for name in (_DIRECTIONS if has_votes else OBJECTIVES) if name not in unfit]
+            raise ValueError(f"search.objective: found {wrong[0]}, but {why}; expected one of {', '.join(fit)}")
+        return self
 
     @property
     def warm_starts(self) -> tuple[str, ...]:

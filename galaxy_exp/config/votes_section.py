@@ -109,7 +109,7 @@ class VotesConfig(Section):
         "{question}_{answer}",
         min_length=1,
         description="the column of an answer in a table: a pattern with {answer}, {question} if there are several, and "
-        "* for any text, as in {question}_a*_{answer}_count",
+        "* for any text without _, as in {question}_a*_{answer}_count",
     )
     total: str | None = Field(
         None,
@@ -150,7 +150,7 @@ class VotesConfig(Section):
             raise ValueError(
                 f"columns is {self.columns!r} for {len(shared)} questions; expected a pattern with {{question}}"
             )
-        if self.total is not None and self.kind == "counts":
+        if self.kind == "counts" and (self.total or any(each.total for each in self.questions)):
             raise ValueError("total is of no use with counts; expected kind: fractions, or no total")
         return self
 

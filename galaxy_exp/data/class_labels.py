@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from galaxy_exp.errors import DataError
 from galaxy_exp.wording import did_you_mean, parse_number
 
-__all__ = ["Labels", "LabelsAt", "parse_labels"]
+__all__ = ["MISSING_TEXTS", "Labels", "LabelsAt", "parse_labels"]
 
 _MOST_CLASSES = 10_000
 _LARGEST = 2**63 - 1
 """Largest whole number of an int64 array."""
-_MISSING = {"", "nan", "<na>", "null", "none", "na", "n/a"}
-"""Lower-case spellings of a missing label, unless a class has that name."""
+MISSING_TEXTS = {"", "nan", "<na>", "null", "none", "na", "n/a"}
+"""Lower-case spellings of a missing label or number, unless a class has that name."""
 _TRUTH = ("false", "true")
 
 
@@ -165,7 +165,7 @@ def _as_numbers(values: Sequence[Any], at: LabelsAt, first_label: int) -> NDArra
 
 def _is_missing(value: Any) -> bool:
     if isinstance(value, str | bytes):
-        return str(_plain(value)).strip().lower() in _MISSING
+        return str(_plain(value)).strip().lower() in MISSING_TEXTS
     nan = isinstance(value, float | np.floating) and bool(np.isnan(value))
     return value is None or nan or type(value).__name__ in ("NAType", "NaTType")
 

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from galaxy_exp.config.data_section import MIN_SIDE
 from galaxy_exp.errors import DataError
 
-__all__ = ["CHUNK_BYTES", "IN_MEMORY_BYTES", "allocate_images", "check_images", "images_per_chunk", "iter_chunks"]
+__all__ = [
+    "CHUNK_BYTES",
+    "IN_MEMORY_BYTES",
+    "allocate_images",
+    "check_images",
+    "images_per_chunk",
+    "iter_chunks",
+    "take_images",
+]
 
 CHUNK_BYTES = 16 * 2**20
 """Size of the pieces in which image arrays are read, so that a memory-mapped file never has to fit in memory."""
@@ -45,6 +53,18 @@ def iter_chunks(images: NDArray[Any]) -> Iterator[NDArray[Any]]:
     step = images_per_chunk(images)
     for start in range(0, len(images), step):
         yield images[start : start + step]
+
+
+def take_images(images: NDArray[np.uint8], indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """`images[indices]`, copied in pieces; the images themselves if that is all of them, in order."""
+    if len(indices) == len(images):
+        return images
+    result = allocate_images((len(indices), *images.shape[1:]))
+    start = 0
+    for piece in iter_chunks(result):
+        piece[:] = images[indices[start : start + len(piece)]]
+        start += len(piece)
+    return result
 
 
 def check_images(images: NDArray[Any], source: str) -> None:

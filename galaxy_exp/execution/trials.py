@@ -203,6 +203,7 @@ def trial_spec(
         resume_from=folder.checkpoint(checkpoint_after(start[-1])) if start else None,
         first_epoch=len(start),
         encoders=folder.encoders,
+        agreement=config.data.votes.agreement,
     )
 
 

@@ -16,7 +16,7 @@ from galaxy_exp.config.reading import (
     parse_sweep,
     read_sweep,
 )
-from galaxy_exp.config.search_section import SearchConfig
+from galaxy_exp.config.search_section import OBJECTIVE_OF_VOTES, SearchConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.journal.events import SweepChanged
 from galaxy_exp.journal.record import SweepRecord
@@ -74,8 +74,12 @@ def find_change(
 
 
 def _with_recorded(search: SearchConfig, recorded: SearchConfig) -> SearchConfig:
-    """The section with the recorded scheduler, or its first rung, if it states none: older releases had others."""
-    left_out = {"scheduler", "first_rung"} - search.model_fields_set
+    """The section with the recorded scheduler, or its first rung, if it states none: older releases had others.
+
+    So with the objective that is the default on votes.
+    """
+    known = {"scheduler", "first_rung"} | ({"objective"} if recorded.objective == OBJECTIVE_OF_VOTES else set())
+    left_out = known - search.model_fields_set
     return search.model_copy(update={name: getattr(recorded, name) for name in left_out})
 
 

@@ -28,6 +28,18 @@ REPORTS = {
         ]
     },
     "chaos": {"n_rounds": 4, "lost": {"runs": 0}, "doubled": {"runs": 1, "trials": 1}, "different": {}},
+    "votes": {
+        "task": {"images": 2000},
+        "gains": {
+            "dirichlet_multinomial": {
+                "deviance": {"mean": 0.02, "low": 0.01, "high": 0.03},
+                "accuracy": {"mean": -0.02, "low": -0.03, "high": -0.01},
+                "calibration_error": 0.03,
+                "coverage": 0.91,
+                "epoch_cost": 1.02,
+            }
+        },
+    },
 }
 EXPECTED = {
     "training": [(6.0, True), (0.5, False)],
@@ -37,6 +49,7 @@ EXPECTED = {
     "scale": [(0.04, True)],
     "data": [(0.9, False)],
     "chaos": [(0, True), (2, False), (0, True)],
+    "votes": [(0.01, True), (-0.01, False), (0.03, False), (pytest.approx(0.01), True), (1.02, True)],
 }
 LOG = """WARNING: something native
 2026-11-23T08:51:29.970+00:00 worker 7 is ready

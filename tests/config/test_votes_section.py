@@ -62,7 +62,7 @@ def test_volunteers_have_a_model_of_their_own() -> None:
     [
         VotesConfig(),
         VotesConfig.model_validate({"questions": TREE, "kind": "fractions", "total": "{question}_total"}),
-        VotesConfig.model_validate({"questions": [{"name": "a b: #", "answers": ["yes", "no", "1.5"]}]}),
+        VotesConfig.model_validate({"questions": [{"name": "a b: #", "answers": ["yes", "no", "0"]}]}),
     ],
 )
 def test_what_is_written_is_read_back(config: VotesConfig) -> None:

@@ -73,6 +73,18 @@ class TestAFileThatIsAsItWas:
         assert find_change(journal.record, say=said.append) is None
         assert said == [f"note: {file}: No such file or directory; the sweep continues as recorded"]
 
+    def test_that_states_no_objective_keeps_that_of_votes(self, file, tmp_path):
+        config, source = read_sweep(file)
+        config = config.model_copy(update={"search": config.search.fitted_to(has_votes=True, are_counts=True)})
+        first = started(config=config.model_dump(mode="json"), sweep_file=source)
+        with Journal.create(tmp_path / "s-3", first) as journal:
+            assert find_change(journal.record) is None
+            file.write_text(f"# mine\n{SWEEP}")
+            assert find_change(journal.record) is None
+            file.write_text(SWEEP.replace("seed: 3", "seed: 3, objective: val_macro_f1"))
+            with pytest.raises(ConfigError, match=r"search\.objective: was val_deviance, is val_macro_f1 now"):
+                find_change(journal.record)
+
 
 class TestBudgetsAndWorkers:
     def test_take_effect_and_are_remembered(self, journal, file, tmp_path):

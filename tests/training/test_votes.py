@@ -96,7 +96,7 @@ def test_counts_and_their_fractions_train_the_same_network(make_vote_spec):
 def test_a_paused_trial_continues_bit_for_bit(make_vote_spec, tmp_path, weighting):
     values = {"loss": "dirichlet_multinomial", "class_weighting": weighting, "schedule": "cosine"}
     spec = make_vote_spec(values=values, checkpoints=tmp_path / "checkpoints", deterministic=True)
-    whole, whole_reports = run(replace(spec, checkpoints=None, folder=tmp_path / "whole"))
+    _, whole_reports = run(replace(spec, checkpoints=None, folder=tmp_path / "whole"))
     paused, first = run(spec, lambda each: Decision.PAUSE if each.epoch == 2 else Decision.CONTINUE)
     assert (paused.state, paused.reason) == (TrialState.STOPPED, "paused after epoch 2 of 3")
     checkpoint = next((tmp_path / "checkpoints").glob("*.npz"))
@@ -137,7 +137,7 @@ class Own(keras_tuner.HyperModel):
 
 
 class OwnFit(Own):
-    seen: list[tuple[int, ...]] = []  # noqa: RUF012 - what the class saw is what the test asks
+    seen: list[tuple[int, ...]] = []
 
     def fit(self, hp, model, x, y, validation_data=None, **kwargs):
         self.seen.append((*y.shape, *validation_data[1].shape))

@@ -19,6 +19,7 @@ from galaxy_exp.data.sources.image_folder import load_image_folder
 from galaxy_exp.data.sources.image_table import load_table
 from galaxy_exp.data.sources.user_source import is_dotted_path, load_user_source
 from galaxy_exp.data.table_file import is_table
+from galaxy_exp.data.vote_reading import questions_of
 from galaxy_exp.errors import DataError, access_errors
 from galaxy_exp.wording import did_you_mean
 
@@ -53,7 +54,23 @@ def load_dataset(config: DataConfig, base: Path | None = None) -> ImageDataset:
         FetchError: Galaxy10 is not in the cache and cannot be downloaded.
     """
     with access_errors(config.source):
-        return preprocess_dataset(_load_source(config, base or Path()), Preprocessing.from_config(config))
+        dataset = _load_source(config, base or Path())
+        _check_has_votes(dataset, config)
+        return preprocess_dataset(dataset, Preprocessing.from_config(config))
+
+
+def _check_has_votes(dataset: ImageDataset, config: DataConfig) -> None:
+    """Refuses keys on votes or labels that the source ignored."""
+    stated = questions_of(config.votes)
+    if config.has_stated_votes and (dataset.votes is None or dataset.votes.questions != stated):
+        volunteers = "; for simulated galaxies: data.simulated.volunteers" if config.source == "simulated" else ""
+        own = "no votes" if dataset.votes is None else "votes with questions of their own"
+        raise DataError(
+            f"{dataset.source}: has {own}, and data.votes.questions is stated; expected a table, an HDF5 or .npz file, "
+            f"or a user-defined source of images and votes{volunteers}"
+        )
+    if dataset.votes is not None and config.class_names is not None:
+        raise DataError(f"{dataset.source}: has votes, so its classes are answers; expected no data.class_names")
 
 
 def check_source(config: DataConfig) -> None:

@@ -15,14 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.config.data_section import ARRAY_SUFFIXES, HDF5_SUFFIXES, DataConfig, SplitConfig
+from galaxy_exp.config.votes_section import VotesConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
-from galaxy_exp.data.image_arrays import allocate_images, iter_chunks
+from galaxy_exp.data.image_arrays import allocate_images, iter_chunks, take_images
 from galaxy_exp.data.parts import parse_parts
 from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.data.sources.class_names import find_class_names
+from galaxy_exp.data.sources.vote_columns import read_vote_arrays
+from galaxy_exp.data.vote_reading import ReadVotes
 from galaxy_exp.data.votes import describe_votes, parse_votes_description
 from galaxy_exp.errors import DataError, is_access_error, short_reason
 from galaxy_exp.questions import Votes
+from galaxy_exp.wording import did_you_mean
 
 __all__ = ["DESCRIPTION", "VOTES", "describe_images", "is_array_file", "load_array_file", "open_arrays"]
 
@@ -60,13 +64,16 @@ def load_array_file(
     """
     name = source or str(path)
     with open_arrays(path) as arrays:
-        labels, label_key = _read_labels(arrays, path)
-        votes = _read_own_votes(arrays)
+        read = _read_votes(arrays, path, config.votes) if config.has_stated_votes else None
+        votes = read.votes if read else _read_own_votes(arrays)
+        labels, label_key = _read_labels(arrays, path) if votes is None else (None, "")
         names = find_class_names(path, config.class_names or class_names) or _read_class_names(arrays)
         parts = _read_parts(arrays, config.split, name)
         images = _map_images(path, arrays) if isinstance(arrays, h5py.File) else arrays["images"]
         is_ours = DESCRIPTION in getattr(arrays, "attrs", {})  # then its labels count from 0
         description = json.loads(getattr(arrays, "attrs", {}).get(DESCRIPTION, "{}"))
+    if read is not None:
+        images, parts = take_images(images, read.kept), None if parts is None else parts[read.kept]
     return build_dataset(
         images,
         labels,
@@ -74,6 +81,8 @@ def load_array_file(
         source=name,
         simulated=bool(description.get("simulated", False)),
         own_split=parts,
+        skipped=tuple(read.dropped.values()) if read else (),
+        notes=[read.note] if read and read.note else (),
         preprocessing=Preprocessing.from_dict(description.get("preprocessing", {})),
         label_key=label_key,
         first_label=0 if is_ours else config.first_label,
@@ -87,6 +96,18 @@ def describe_images(dataset: ImageDataset) -> str:
     if dataset.votes is not None:
         content["votes"] = describe_votes(dataset.votes)
     return json.dumps(content)
+
+
+def _read_votes(arrays: Arrays, path: Path, config: VotesConfig) -> ReadVotes:
+    """The votes that the sweep file names."""
+    wanted = [config.dataset, *([config.total] if config.total else [])]
+    for key, name in zip(wanted, ("dataset", "total"), strict=False):
+        if key not in arrays or isinstance(arrays[key], h5py.Group):
+            raise DataError(
+                f"{path}: has no data set {key!r} (data.votes.{name}); {did_you_mean(key, sorted(arrays.keys()))}"
+            )
+    values, *totals = (_read_array(arrays, key, path) for key in wanted)
+    return read_vote_arrays(values, totals[0] if totals else None, len(arrays["images"]), config, str(path))
 
 
 def _read_own_votes(arrays: Arrays) -> Votes | None:

@@ -9,9 +9,11 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
 
 from galaxy_exp.config.data_section import DataConfig, SplitConfig, TableConfig
 from galaxy_exp.data.class_labels import LabelsAt, parse_labels
@@ -20,7 +22,9 @@ from galaxy_exp.data.listing import list_images
 from galaxy_exp.data.parts import parse_parts
 from galaxy_exp.data.sources.class_names import find_class_names
 from galaxy_exp.data.sources.file_stack import read_files
+from galaxy_exp.data.sources.vote_columns import find_total_columns, find_vote_columns, read_vote_cells
 from galaxy_exp.data.table_file import SEPARATORS, Table, open_table
+from galaxy_exp.data.votes import winning_answers
 from galaxy_exp.errors import DataError
 
 __all__ = ["ImageTable", "load_table", "open_image_table"]
@@ -248,19 +252,18 @@ def load_table(path: Path, config: DataConfig, base: Path | None = None) -> Imag
     """
     table = open_table(path)
     _find_file_columns(table, config)  # first, so that an error names this column if both are missing
+    part_column = _find_part_column(table, config.split)
+    if config.has_stated_votes:
+        return _load_votes(table, config, part_column, base)
     default = TableConfig().label_column
     label_column = table.find(config.table.label_column, "data.table.label_column", default, _LABEL_COLUMNS)[0]
-    part_column = _find_part_column(table, config.split)
     images = open_image_table(table, config, [label_column, *([part_column] if part_column else [])], base)
-    files = [images.locate(row) for row in range(len(images.ids))]
-    _check_each_once(files, images.cells[images.file_column], f"{path}: {images.file_column!r}")
+    files = _locate_all(images)
     names = find_class_names(path, config.class_names)
     cells, at = images.cells[label_column], LabelsAt(str(path), label_column, by_row=True)
     labels = parse_labels(cells, names, at, len(files), config.first_label)
     parts = parse_parts(images.cells[part_column], str(path), part_column, by_row=True) if part_column else None
-    missing = [] if config.on_error == "skip" else [file for file in files if not file.exists()]
-    if missing:
-        raise DataError(f"{images.describe_missing(missing)}; data.on_error: skip leaves such rows out")
+    _refuse_missing(images, files)
     stack = read_files(files, config, str(path), cells)
     plain = not images.notes and label_column == default
     used = f"labels are in column {label_column!r}" + (f", the split in {part_column!r}" if part_column else "")
@@ -276,6 +279,46 @@ def load_table(path: Path, config: DataConfig, base: Path | None = None) -> Imag
         notes=[*images.notes, *([] if plain else [used])],
         rows=TableRows(images.id_column, tuple(images.ids), tuple(map(str, files)), stack.kept),
     )
+
+
+def _load_votes(table: Table, config: DataConfig, part_column: str | None, base: Path | None) -> ImageDataset:
+    """As `load_table`, with the votes of `data.votes` in place of labels; rows without votes may be left out."""
+    answers, totals = find_vote_columns(table, config.votes), find_total_columns(table, config.votes)
+    images = open_image_table(table, config, [*answers, *totals, *([part_column] if part_column else [])], base)
+    files, name = _locate_all(images), str(table.path)
+    read = read_vote_cells(images.cells, answers, totals, config.votes, name)
+    parts = parse_parts(images.cells[part_column], name, part_column, by_row=True) if part_column else None
+    voted = [files[row] for row in read.kept.tolist()]
+    _refuse_missing(images, voted)
+    winners = winning_answers(read.votes)
+    stack = read_files(voted, config, name, [read.votes.questions.class_names[winner] for winner in winners.tolist()])
+    kept = read.kept[stack.kept]
+    failed = np.setdiff1d(read.kept, kept).tolist()
+    left_out = {**read.dropped, **dict(zip(failed, stack.skipped, strict=True))}
+    return build_dataset(
+        stack.images,
+        None,
+        source=name,
+        own_split=None if parts is None else parts[kept],
+        preprocessing=stack.preprocessing,
+        skipped=[left_out[row] for row in sorted(left_out)],
+        notes=[*images.notes, *([read.note] if read.note else [])],
+        rows=TableRows(images.id_column, tuple(images.ids), tuple(map(str, files)), kept),
+        votes=replace(read.votes, values=read.votes.values[stack.kept]),
+    )
+
+
+def _locate_all(images: ImageTable) -> list[Path]:
+    """The file of each row; refuses a file that is in two rows."""
+    files = [images.locate(row) for row in range(len(images.ids))]
+    _check_each_once(files, images.cells[images.file_column], f"{images.table.path}: {images.file_column!r}")
+    return files
+
+
+def _refuse_missing(images: ImageTable, files: Sequence[Path]) -> None:
+    missing = [] if images.config.on_error == "skip" else [file for file in files if not file.exists()]
+    if missing:
+        raise DataError(f"{images.describe_missing(missing)}; data.on_error: skip leaves such rows out")
 
 
 def _find_part_column(table: Table, config: SplitConfig) -> str | None:

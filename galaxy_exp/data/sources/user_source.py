@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
+from galaxy_exp.data.image_arrays import take_images
 from galaxy_exp.data.parts import parse_parts
+from galaxy_exp.data.sources.vote_columns import read_vote_arrays
 from galaxy_exp.errors import DataError
+from galaxy_exp.questions import Votes
 from galaxy_exp.wording import did_you_mean
 
 __all__ = ["DataSource", "LabelledImages", "is_dotted_path", "load_user_source"]
@@ -24,8 +27,10 @@ class LabelledImages(TypedDict, total=False):
 
     images: Required[NDArray[Any]]
     """uint8 (n, height, width, 3), channels red, green, blue; may be a read-only memory map."""
-    labels: Required[NDArray[Any]]
+    labels: NotRequired[NDArray[Any]]
     """One label per image: whole numbers from `data.first_label`, names, booleans, or one-hot rows."""
+    votes: NotRequired[Votes | NDArray[Any]]
+    """In place of labels: `galaxy_exp.questions.Votes`, or numbers (n, n_answers) as `data.votes` describes them."""
     class_names: NotRequired[Sequence[str]]
     """One name per label; `data.class_names` overrides them."""
     split: NotRequired[Sequence[str]]
@@ -63,14 +68,26 @@ def load_user_source(config: DataConfig) -> ImageDataset:
     source = _construct(where, _import_class(config.source, where), config.options)
     loaded = _check_keys(where, _call(f"{where}.load()", source.load))
     split = loaded.get("split")
+    parts = None if split is None else parse_parts(split, config.source, "split")
+    images, votes, read = loaded["images"], loaded.get("votes"), None
+    if votes is not None and not isinstance(votes, Votes):
+        if not config.has_stated_votes:
+            found = f"gave votes of type {type(votes).__name__} and data.votes.questions is left out"
+            raise DataError(f"{where}.load() {found}; expected the questions there, or galaxy_exp.questions.Votes")
+        read = read_vote_arrays(votes, None, len(images), config.votes, config.source)
+        images, votes = take_images(images, read.kept), read.votes
+        parts = None if parts is None else parts[read.kept]
     return build_dataset(
-        loaded["images"],
-        loaded["labels"],
+        images,
+        loaded.get("labels"),
         config.class_names or loaded.get("class_names"),
         source=config.source,
         simulated=bool(loaded.get("simulated", False)),
-        own_split=None if split is None else parse_parts(split, config.source, "split"),
+        own_split=parts,
         first_label=config.first_label,
+        votes=votes,
+        skipped=tuple(read.dropped.values()) if read else (),
+        notes=[read.note] if read and read.note else (),
     )
 
 
@@ -105,12 +122,15 @@ def _call(what: str, function: Any) -> Any:
 
 def _check_keys(where: str, loaded: Any) -> Mapping[str, Any]:
     if not isinstance(loaded, Mapping):
-        raise DataError(f"{where}.load() gave {type(loaded).__name__}; expected a mapping with images and labels")
+        raise DataError(
+            f"{where}.load() gave {type(loaded).__name__}; expected a mapping with images and labels, or votes"
+        )
     known = list(LabelledImages.__annotations__)
     unknown = [str(key) for key in loaded if key not in known]
     if unknown:
         raise DataError(f"{where}.load() gave an unknown key {unknown[0]!r}; {did_you_mean(unknown[0], known)}")
-    for key in ("images", "labels"):
+    wanted = "votes" if loaded.get("votes") is not None else "labels"
+    for key in ("images", wanted):
         if key not in loaded:
-            raise DataError(f"{where}.load() gave no {key!r}; expected images and labels")
+            raise DataError(f"{where}.load() gave no {key!r}; expected images and labels, or images and votes")
     return loaded

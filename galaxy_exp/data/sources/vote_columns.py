@@ -1,0 +1,157 @@
+"""Finds votes in the columns of a table, or in the data sets of an HDF5 or .npz file, and reads them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from galaxy_exp.config.votes_section import VotesConfig
+from galaxy_exp.data.class_labels import MISSING_TEXTS
+from galaxy_exp.data.table_file import Table
+from galaxy_exp.data.vote_reading import ReadVotes, Values, VotesAt, questions_of, read_votes
+from galaxy_exp.errors import DataError
+from galaxy_exp.wording import did_you_mean, nearest
+
+__all__ = ["find_total_columns", "find_vote_columns", "read_vote_arrays", "read_vote_cells"]
+
+
+def find_vote_columns(table: Table, config: VotesConfig) -> list[str]:
+    """The column of each answer, in the order of `Questions.answers`.
+
+    Raises:
+        DataError: an answer has no column, or several.
+    """
+    found: list[str] = []
+    for question in config.questions:
+        for place, answer in enumerate(question.answers):
+            what = f"of the answer {answer!r} to {question.name!r}"
+            if isinstance(question.columns, tuple):
+                found.append(_find(table, question.columns[place], "data.votes.questions", what))
+            else:
+                pattern, key = _stated(question.columns, config.columns, "columns")
+                found.append(_find(table, pattern, key, what, question=question.name, answer=answer))
+    twice = next((name for name in found if found.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{table.path}: {twice!r} is the column of two answers (data.votes); expected one for each")
+    return found
+
+
+def find_total_columns(table: Table, config: VotesConfig) -> list[str]:
+    """The column with the number of votes on each question; empty if none is stated.
+
+    Raises:
+        DataError: a question has no such column, or the same as another.
+    """
+    found: list[str] = []
+    for question in config.questions:
+        if question.total or config.total:
+            pattern, key = _stated(question.total, config.total or "", "total")
+            what = f"of the number of votes on {question.name!r}"
+            found.append(_find(table, pattern, key, what, question=question.name))
+    if found and len(set(found)) < len(config.questions):
+        raise DataError(
+            f"{table.path}: found {found} for the totals of {len(config.questions)} questions; expected a column for "
+            "each: a pattern with {question} in data.votes.total"
+        )
+    return found
+
+
+def _stated(own: str | None, shared: str, name: str) -> tuple[str, str]:
+    """The pattern of a question, and the key that states it."""
+    return (own, f"data.votes.questions: {name}") if own else (shared, f"data.votes.{name}")
+
+
+def _find(table: Table, pattern: str, key: str, what: str, **values: str) -> str:
+    """The one column that matches a pattern."""
+    wanted = pattern
+    for name, value in values.items():
+        wanted = wanted.replace(f"{{{name}}}", value)
+    if wanted in table.names:
+        return wanted
+    expression = "[^_]*".join(map(re.escape, wanted.split("*")))
+    found = [name for name in table.names if re.fullmatch(expression, name)] if "*" in wanted else []
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise DataError(f"{table.path}: {wanted!r} ({key}), the column {what}, may be any of {found}; expected one")
+    close = nearest(wanted.replace("*", ""), table.names)
+    known = f'did you mean "{close}"?' if close else did_you_mean(wanted, table.names[:30])
+    raise DataError(f"{table.path}: has no column {wanted!r} ({key}), {what}; {known}")
+
+
+def read_vote_cells(
+    cells: Mapping[str, Sequence[str]], answers: Sequence[str], totals: Sequence[str], config: VotesConfig, source: str
+) -> ReadVotes:
+    """Reads the votes in the cells of a table.
+
+    Args:
+        cells: text of each row, by column.
+        answers: the column of each answer.
+        totals: the columns with numbers of votes, if any.
+        config: as for `read_votes`.
+        source: the table, for messages.
+
+    Raises:
+        DataError: as `read_votes`; also for a cell that is no number.
+    """
+    at = VotesAt(source, answers, totals, "row")
+    values = np.stack([_parse_cells(cells[name], name, at) for name in answers], axis=1)
+    counted = np.stack([_parse_cells(cells[name], name, at) for name in totals], axis=1) if totals else None
+    return read_votes(values, counted, config, at)
+
+
+def _parse_cells(cells: Sequence[str], name: str, at: VotesAt) -> Values:
+    """The numbers of a column, float64 (n,), with NaN for empty cells."""
+    numbers = np.empty(len(cells))
+    for row, cell in enumerate(cells):
+        try:
+            numbers[row] = float("nan" if cell.lower() in MISSING_TEXTS else cell)
+        except ValueError:
+            raise DataError(
+                f"{at.place(row)}: {name!r} is {cell!r}; expected a number of votes or a fraction"
+            ) from None
+    return numbers
+
+
+def read_vote_arrays(values: Any, totals: Any, n_images: int, config: VotesConfig, source: str) -> ReadVotes:
+    """Reads votes in arrays.
+
+    Args:
+        values: numbers (n, n_answers), perhaps masked; (n, 2) for one question of two answers, and so on.
+        totals: numbers (n, n_questions), or (n,) for a single question; None without totals.
+        n_images: expected number of rows.
+        config: as for `read_votes`.
+        source: the file, for messages.
+
+    Raises:
+        DataError: the shape or type is wrong; else as `read_votes`.
+    """
+    questions = questions_of(config)
+    names = [f"{config.dataset}: {answer}" for answer in questions.answers]
+    found = _as_numbers(values, config.dataset, source)
+    expected = (n_images, questions.n_answers)
+    if found.shape != expected:
+        listed = ", ".join(questions.answers[:12]) + (", ..." if len(questions.answers) > 12 else "")
+        raise DataError(
+            f"{source}: {config.dataset!r} has shape {found.shape}; expected {expected}, images and answers ({listed})"
+        )
+    if totals is None:
+        return read_votes(found, None, config, VotesAt(source, names))
+    counted = _as_numbers(totals, str(config.total), source)
+    counted = counted[:, None] if counted.ndim == 1 else counted
+    if counted.shape != (n_images, len(questions)):
+        expected = (n_images, len(questions))
+        raise DataError(f"{source}: {config.total!r} has shape {counted.shape}; expected {expected}, one per question")
+    total_names = [f"{config.total}: {question.name}" for question in config.questions]
+    return read_votes(found, counted, config, VotesAt(source, names, total_names))
+
+
+def _as_numbers(values: Any, name: str, source: str) -> Values:
+    """An array of numbers as float64, with NaN for masked entries."""
+    array: np.ma.MaskedArray[Any, Any] = np.ma.asarray(values)
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"{source}: {name!r} is of type {array.dtype}; expected numbers, the votes")
+    return np.asarray(np.ma.filled(array.astype(np.float64), np.nan))
