@@ -143,6 +143,16 @@ _START_LINES = [
     "| `body_rate` | 0, 0.1, 0.3, 1 (from 0 to 10) | learning rate of the encoder as a factor of that of the head; 0 "
     "freezes it |",
     "",
+    "One more is there on volunteers' votes that are counts:",
+    "",
+    "| name | values | meaning |",
+    "|---|---|---|",
+    "| `loss` | `crossentropy` (the baseline), `dirichlet_multinomial` | cross-entropy of the fractions, or the "
+    "likelihood of the counts (Walmsley et al. 2022, arXiv:2102.08414), whose networks also state how sure they are |",
+    "",
+    "On votes, `label_smoothing` spreads votes over the answers to their question, and `class_weighting` goes by the "
+    "most frequent answer to the first question.",
+    "",
 ]
 
 

@@ -81,7 +81,7 @@ def info_command(source: str, overrides: tuple[str, ...], output_format: str) ->
     from galaxy_exp.data.summary import summarise_dataset
 
     config = read_data_config(source, overrides)
-    summary = summarise_dataset(load_dataset(config), config.split)
+    summary = summarise_dataset(load_dataset(config), config.split, config.votes.agreement)
     details = _describe_data(summary)
     if output_format == "json":
         print_rows([{**details, "classes": _class_rows(summary)}], "json")
@@ -124,6 +124,25 @@ def _describe_data(summary: DataSummary) -> dict[str, Any]:
         "skipped_files": len(summary.skipped),
         "skipped": list(summary.skipped),
         "other_files": summary.other_files,
+        **_describe_votes(summary),
+    }
+
+
+def _describe_votes(summary: DataSummary) -> dict[str, Any]:
+    """The questions, the median number of votes on each, and the share of images that volunteers agree on."""
+    votes = summary.votes
+    if votes is None:
+        return {"votes": None, "questions": [], "median_votes": None, "agreement": None, "agreed": None}
+    asked = [
+        f"{each.name}: {', '.join(each.answers)}{f' (after {each.after})' if each.after else ''}"
+        for each in votes.questions.items
+    ]
+    return {
+        "votes": "counts" if votes.are_counts else "fractions",
+        "questions": asked,
+        "median_votes": None if votes.medians is None else list(votes.medians),
+        "agreement": votes.agreement,
+        "agreed": round(votes.agreed, 4),
     }
 
 

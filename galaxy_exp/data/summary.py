@@ -16,8 +16,9 @@ from galaxy_exp.data.parts import PARTS
 from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.data.split import Split, split_dataset
 from galaxy_exp.errors import DataError
+from galaxy_exp.questions import Questions, Votes
 
-__all__ = ["DataSummary", "channel_statistics", "summarise_dataset"]
+__all__ = ["DataSummary", "VotesSummary", "channel_statistics", "summarise_dataset", "summarise_votes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,31 @@ class DataSummary:
     skipped: tuple[str, ...]
     other_files: str
     notes: tuple[str, ...] = ()
+    votes: VotesSummary | None = None
 
 
-def summarise_dataset(dataset: ImageDataset, config: SplitConfig) -> DataSummary:
-    """Reads every image once, splits and counts; also for a data set that cannot be split."""
+@dataclass(frozen=True, slots=True)
+class VotesSummary:
+    """Statistics of the votes of a data set."""
+
+    questions: Questions
+    are_counts: bool
+    medians: tuple[float, ...] | None
+    """Median number of votes on each question; None with fractions."""
+    agreement: float
+    """`data.votes.agreement`."""
+    agreed: float
+    """Fraction of images with at least that share of the votes on the first question for one answer."""
+
+
+def summarise_dataset(dataset: ImageDataset, config: SplitConfig, agreement: float = 0.8) -> DataSummary:
+    """Reads every image once, splits and counts; also for a data set that cannot be split.
+
+    Args:
+        dataset: the images.
+        config: how they are split.
+        agreement: `data.votes.agreement`, for votes.
+    """
     means, deviations = channel_statistics(dataset.images)
     split, problem = _try_split(dataset, config)
     duplicates = split or group_duplicates(dataset.images, config.duplicates)
@@ -70,8 +92,26 @@ def summarise_dataset(dataset: ImageDataset, config: SplitConfig) -> DataSummary
         skipped=dataset.skipped,
         other_files=dataset.other_files,
         notes=dataset.notes,
+        votes=None if dataset.votes is None else summarise_votes(dataset.votes, agreement),
     )
 
+
+def summarise_votes(votes: Votes, agreement: float) -> VotesSummary:
+    """How many votes there are, and how many images volunteers agree on."""
+    first = votes.questions.slices[votes.questions.items[0].name]
+    largest = votes.questions.fractions(votes.values)[:, first].max(axis=1)
+    medians = np.median(votes.questions.totals(votes.values), axis=0).tolist() if votes.are_counts else None
+    return VotesSummary(
+        questions=votes.questions,
+        are_counts=votes.are_counts,
+        medians=None if medians is None else tuple(medians),
+        agreement=agreement,
+        agreed=float((largest >= agreement - _FLOAT32).mean()),
+    )
+
+
+_FLOAT32 = 1e-6
+"""Allows for the rounding of float32 at the share from which volunteers agree."""
 
 Channels = tuple[float, float, float]
 

@@ -58,8 +58,9 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
         "start": "expected space.start, with what networks start from",
         "encoder": "expected space.start instead, with what networks start from",
         "body_rate": "expected space.start too, with what networks start from",
+        "loss": "expected data with volunteers' votes, as counts",
     }
-    """By the hyperparameters that are declared where `starts` are stated alone."""
+    """By the hyperparameters that are declared only where `starts` are stated, or votes are counts."""
 
     # of the class too: instances and subclasses that an earlier release pickled have none of their own
     encoders: dict[str, str] | None = None

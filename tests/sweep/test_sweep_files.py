@@ -65,5 +65,13 @@ def test_gz2_on_a_file_in_galaxy10_s_layout(shipped):
     assert_finished(shipped, "gz2", simulated=False)
 
 
+@pytest.mark.slow
+def test_votes(shipped):
+    done = shipped.run("sweep", "sweeps/votes.yaml", *LESS, "--set", "data.simulated.n_images=120")
+    assert "SIMULATED" in done.stdout
+    assert_finished(shipped, "votes", simulated=True)
+
+
 def test_every_sweep_file_is_run_here():
-    assert {path.name for path in SWEEPS.glob("*.yaml")} == {"quickstart.yaml", "gz2.yaml", "pretrained.yaml"}
+    names = {"quickstart.yaml", "gz2.yaml", "pretrained.yaml", "votes.yaml"}
+    assert {path.name for path in SWEEPS.glob("*.yaml")} == names

@@ -15,6 +15,7 @@ from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.preparation import prepare_sweep
 from galaxy_exp.questions import Question, Questions, Votes
+from galaxy_exp.space.search_space import SearchSpace
 
 ONE = Questions((Question("shape", ("dark", "middle", "bright")),))
 
@@ -35,17 +36,19 @@ class Preparation:
     def __init__(self, folder):
         self.folder = folder
 
-    def config(self, data, **search):
+    def config(self, data, space=None, **search):
         content = {
-            "space": {"filters_1": 16, "filters_2": 16, "dense_width": 0},
+            "space": {"filters_1": 16, "filters_2": 16, "dense_width": 0} | (space or {}),
             "training": {"epochs": 2, "precision": "float32"},
             "search": {"max_trials": 3, "sampler": "random"} | search,
         }
         config = parse_sweep(content)
         return config.model_copy(update={"data": store_data(data, config.data, self.folder / "given")})
 
-    def __call__(self, data, **search):
-        return prepare_sweep(self.config(data, **search), ProjectFolder(self.folder / "p"), "s-1", lambda _: None)
+    def __call__(self, data, space=None, **search):
+        return prepare_sweep(
+            self.config(data, space, **search), ProjectFolder(self.folder / "p"), "s-1", lambda _: None
+        )
 
 
 @pytest.fixture
@@ -95,6 +98,16 @@ def test_objectives_that_make_no_sense_are_refused(prepare, are_counts, objectiv
     data = (images, votes.values.argmax(axis=1)) if are_counts is None else (images, votes)
     with pytest.raises(ConfigError, match=rf"^search\.objective: {message}"):
         prepare(data, objective=objective)
+
+
+def test_the_loss_is_a_hyperparameter_on_counts_alone(prepare):
+    images, votes = images_and_votes(are_counts=False)
+    with pytest.raises(ConfigError, match=r"space\.loss: unknown hyperparameter; expected data with volunteers' votes"):
+        prepare((images, votes), space={"loss": "crossentropy"})
+    images, votes = images_and_votes()
+    started = prepare((images, votes), space={"loss": "dirichlet_multinomial"})
+    (loss,) = [each for each in SearchSpace.from_config(started.space).hyperparameters if each.name == "loss"]
+    assert loss.default == "dirichlet_multinomial"
 
 
 @pytest.mark.slow

@@ -17,6 +17,8 @@ from galaxy_exp.data.simulated.imaging import Frame, draw_observation, observe, 
 from galaxy_exp.data.simulated.light import render_galaxy
 from galaxy_exp.data.simulated.surroundings import add_surroundings
 from galaxy_exp.data.simulated.truth import TRUTH_DTYPE, describe_truth
+from galaxy_exp.data.simulated.volunteers import draw_votes
+from galaxy_exp.questions import Votes
 
 __all__ = ["SimulatedGalaxies", "iter_galaxies", "simulate_galaxies", "simulate_galaxy", "simulate_with_truth"]
 
@@ -38,6 +40,8 @@ class SimulatedGalaxies:
     """int64 (n,), with label noise if configured."""
     truth: NDArray[Any]
     """(n,) of `TRUTH_DTYPE`, whose `label` is the true class."""
+    votes: Votes | None = None
+    """Of `VOLUNTEER_QUESTIONS`, if there are volunteers; `true_fractions(truth)` are what they scatter around."""
 
 
 def simulate_galaxies(config: SimulatedConfig) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -57,7 +61,8 @@ def simulate_with_truth(config: SimulatedConfig) -> SimulatedGalaxies:
     labels = np.empty(config.n_images, np.int64)
     for position, (image, record, label) in enumerate(iter_galaxies(config)):
         images[position], truth[position], labels[position] = image, record, label
-    return SimulatedGalaxies(images, labels, truth)
+    votes = None if config.volunteers is None else draw_votes(truth, config)
+    return SimulatedGalaxies(images, labels, truth, votes)
 
 
 def iter_galaxies(config: SimulatedConfig) -> Iterator[tuple[NDArray[np.uint8], NDArray[Any], int]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from galaxy_exp.config.data_section import ARRAY_SUFFIXES, TABLE_SUFFIXES, DataConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset, preprocess_dataset
 from galaxy_exp.data.preprocessing import Preprocessing
-from galaxy_exp.data.simulated import CLASS_NAMES, simulate_galaxies
+from galaxy_exp.data.simulated import CLASS_NAMES, simulate_with_truth
 from galaxy_exp.data.sources.array_file import is_array_file, load_array_file
 from galaxy_exp.data.sources.galaxy10 import GALAXY10, astronn_cache_folder, load_galaxy10
 from galaxy_exp.data.sources.image_folder import load_image_folder
@@ -27,8 +27,11 @@ __all__ = ["SOURCES", "check_source", "list_sources", "load_dataset"]
 
 
 def _load_simulated(config: DataConfig) -> ImageDataset:
-    images, labels = simulate_galaxies(config.simulated)
-    return build_dataset(images, labels, config.class_names or CLASS_NAMES, source="simulated", simulated=True)
+    galaxies = simulate_with_truth(config.simulated)
+    names = config.class_names or CLASS_NAMES
+    return build_dataset(
+        galaxies.images, galaxies.labels, names, source="simulated", simulated=True, votes=galaxies.votes
+    )
 
 
 SOURCES: dict[str, Callable[[DataConfig], ImageDataset]] = {
@@ -112,9 +115,9 @@ def _describe_unknown(source: str, path: Path) -> str:
 
 _FORMATS = {
     f"FILE{', '.join(ARRAY_SUFFIXES)}": "Galaxy10's layout: images uint8 (n, height, width, 3), and ans or labels, "
-    "numbers or names",
+    "numbers or names, or votes",
     "FOLDER": "one subfolder per class, of pictures or FITS files; or such subfolders in train, val and test",
-    f"TABLE{', '.join(TABLE_SUFFIXES)}": "columns file and label; files relative to the table, or ids with "
+    f"TABLE{', '.join(TABLE_SUFFIXES)}": "columns file and label, or votes; files relative to the table, or ids with "
     "data.file_suffix",
     "package.module:Class": "a user-defined class with a method load()",
 }
