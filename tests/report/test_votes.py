@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from materials import finished
 from PIL import Image
 
 from galaxy_exp.evaluation.vote_report import build_vote_report
@@ -21,6 +20,8 @@ from galaxy_exp.report.votes import (
     plot_differences,
     plot_fractions,
 )
+
+from .materials import finished
 
 TREE = Questions((Question("shape", ("smooth", "<disk>")), Question("bar", ("yes", "no"), after="shape.<disk>")))
 VALUES = np.array([[10, 0, 0, 0], [5, 5, 5, 0], [1, 9, 0, 9], [0, 10, 5, 5]], np.float32)
