@@ -74,7 +74,7 @@ class Found:
             n_more,
             name=name_configuration(leader, material.record),
             scores=_winner_scores(material) if material.test else None,
-            gains=_gain_bars(material.gains) if material.gains else None,
+            gains=_gain_bars(material.gains) if material.gains and material.votes is None else None,
             values=_values_table(material, leader),
             curves=list(_learning_curves(leader)),
             finalists=_finalists_table(finalists, name) if finalists else None,

@@ -35,7 +35,7 @@ _MOST_CHARACTERS = 16
 METRIC_NAMES = {name: METRIC_LABELS[name] for name in ("accuracy", "macro_f1", "balanced_accuracy", "loss")}
 """Of the metrics that every epoch has."""
 
-_VOTE_NAMES = {name: label for name, label in VOTE_METRIC_LABELS.items() if name not in METRIC_LABELS}
+_VOTE_NAMES = {name: label for name, label in VOTE_METRIC_LABELS.items() if name not in METRIC_NAMES}
 """Of the further metrics that every epoch of a sweep on votes has."""
 
 duration = wording.format_duration
