@@ -148,16 +148,16 @@ def _choice_sentence(material: Material) -> str:
     if report is None:
         return text + "The sealed images have not been opened yet."
     images = f"{report['n_images']:,} sealed {'SIMULATED ' if material.data.simulated else ''}images"
-    shown = "macro_f1"
+    shown, label = "macro_f1", "macro-F1"
     scores = f"an accuracy of {report['accuracy']:.3f} and a macro-F1 of {report['macro_f1']:.3f}"
     if report.get("votes"):
-        shown = "deviance"
+        shown = label = "deviance"
         scores = f"a mean deviance of {report['deviance']:.3f} nats and an RMSE of fractions of {report['rmse']:.3f}"
     text += f"On {images}, {_tested_words(report)} reaches {scores} (Table~\\ref{{tab:sweep}})"
     gain = material.gain(shown)
     if gain:
         text += (
-            f", a gain in {'macro-F1' if shown == 'macro_f1' else shown} of ${gain.difference:+.3f}$ over the baseline, the model with its default "
+            f", a gain in {label} of ${gain.difference:+.3f}$ over the baseline, the model with its default "
             f"hyperparameters (95\\% interval ${gain.low:+.3f}$ to ${gain.high:+.3f}$, paired "
             f"bootstrap{_cite(methods.get('bootstrap', ()))})"
         )
