@@ -111,7 +111,9 @@ def build_vote_report(votes: Votes, outputs: NDArray[Any], digest: str, agreemen
             "are_counts": votes.are_counts,
             "agreement": agreement,
             "n_agreed": int(agreed.sum()),
-            "metrics": [name for name in (*COMPARED, "loss") if name in scores],
+            "metrics": [
+                name for name in (*COMPARED, "loss") if name in scores and (name not in AGREED_METRICS or agreed.any())
+            ],
             "answers": answer_records(votes, outputs),
         },
     )
