@@ -22,6 +22,7 @@ __all__ = [
     "DATA_GONE",
     "DISK_FULL",
     "ENCODER_GONE",
+    "LESS_IS_BETTER",
     "Constraint",
     "Decision",
     "Direction",
@@ -319,12 +320,13 @@ class Throughput:
     """Of all workers together."""
 
 
-_LESS_IS_BETTER = "loss"
+LESS_IS_BETTER = frozenset({"loss", "deviance", "rmse", "brier", "nll", "calibration_error"})
+"""The metrics of classes and of votes of which less is better."""
 
 
 def gain_in(metric: str, value: float, other: float) -> float:
-    """How much better `value` is than `other`; positive if better, also for `loss`."""
-    return other - value if metric == _LESS_IS_BETTER else value - other
+    """How much better `value` is than `other`; positive if better, also for `LESS_IS_BETTER`."""
+    return other - value if metric in LESS_IS_BETTER else value - other
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,14 +335,14 @@ class Gain:
 
     metric: str
     difference: float
-    """Positive if better, also for `loss`, where less is better."""
+    """Positive if better, also for `LESS_IS_BETTER`."""
     low: float
     high: float
 
     @classmethod
     def of_difference(cls, metric: str, difference: float, low: float, high: float) -> Gain:
         """Builds a gain from a difference of values and the ends of its interval, as journals have them."""
-        if metric == _LESS_IS_BETTER:
+        if metric in LESS_IS_BETTER:
             return cls(metric, 0.0 - difference, 0.0 - high, 0.0 - low)
         return cls(metric, difference, low, high)
 

@@ -31,7 +31,11 @@ order in which threads add numbers differs from run to run, and some hundred tra
 
 _POLL_SECONDS = 60.0
 
-_METRICS = ("loss", "val_loss", "val_accuracy", "val_macro_f1", "val_balanced_accuracy")
+_METRICS = (
+    "loss",
+    *("val_loss", "val_accuracy", "val_macro_f1", "val_balanced_accuracy"),
+    *("val_deviance", "val_rmse", "val_brier", "val_nll", "val_calibration_error", "val_coverage"),
+)
 
 Say = Callable[[str], None]
 

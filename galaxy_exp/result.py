@@ -18,7 +18,8 @@ from galaxy_exp.evaluation.conclusion import (
     simulated,
     summary_lines,
 )
-from galaxy_exp.evaluation.metrics import METRIC_LABELS, METRICS
+from galaxy_exp.evaluation.metrics import METRICS
+from galaxy_exp.evaluation.vote_report import label_of, shown_names
 from galaxy_exp.folders import ProjectFolder, SweepFolder, graph_of
 from galaxy_exp.journal.journal import read_with_state
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
@@ -148,20 +149,26 @@ class SweepResult:
         also for `loss`; `gain_low`, `gain_high`; and `may_be_chance`, whether the interval of the gain includes zero.
         NaN or NA where there is no baseline or, in sweeps of earlier releases, no interval. If the baseline's
         configuration won with another seed, `gain` is the difference of the two seeds.
+
+        Of a sweep on votes, a row for each score of votes, of which less is better but for `count_coverage`, then for
+        each score of the winning answer where votes agree.
         """
         import pandas as pd
 
         tested = self.record.winner_test
         if tested is None:
             return None
-        rows = {name: self._test_row(name, tested) for name in METRICS}
+        names = shown_names(tested) if tested.get("votes") else METRICS
+        rows = {name: self._test_row(name, tested) for name in names}
         table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
         return table.astype({name: "boolean" if name == "may_be_chance" else "float64" for name in table})
 
     def _test_row(self, name: str, tested: Mapping[str, Any]) -> dict[str, Any]:
         low, high = tested.get("intervals", {}).get(name) or (None, None)
         gain, baseline = self.record.gains.get(name), self.record.baseline_test
-        difference = gain_in(name, tested[name], baseline[name]) if baseline is not None else None
+        difference = None
+        if baseline is not None and name != "count_coverage":  # neither more nor less of it is better
+            difference = gain_in(name, tested[name], baseline[name])
         return {
             "score": tested[name],
             "low": low,
@@ -320,8 +327,9 @@ class SweepResult:
         }
         facts |= answer(record)
         if tested is not None:
-            names = dict.fromkeys((compared_metric(record), "macro_f1", "accuracy"))
-            scores = [f"{METRIC_LABELS[name]} {score_with_interval(name, tested)}" for name in [*names][:2]]
+            others = ("macro_f1", "accuracy") if not tested.get("votes") else ("deviance", "rmse")
+            names = dict.fromkeys((compared_metric(record), *others))
+            scores = [f"{label_of(name, tested)} {score_with_interval(name, tested)}" for name in [*names][:2]]
             facts[f"{simulated(record)}test"] = "; ".join(scores)
             facts["comparison"] = compare_with_baseline(record)
         if record.ended is not None and not record.ended.succeeded:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from galaxy_exp.data.prepared import PreparedData
     from galaxy_exp.records import Gain
-    from galaxy_exp.report.material import DataFacts, Finalist, Material, Picture, TrialsAhead
+    from galaxy_exp.report.material import DataFacts, Finalist, Material, Picture, TrialsAhead, VoteMaterial
 
 __all__ = ["collect_material", "find_prepared", "make_page", "refresh_report", "write_report"]
 
@@ -72,7 +72,10 @@ def collect_material(record: SweepRecord, folder: SweepFolder) -> Material:
     labels = _sealed_labels(record, data)
     probabilities = _test_probabilities(record, folder, labels, missing)
     winner = probabilities.get(record.winner) if record.winner is not None else None
-    pictures, n_wrong = _find_pictures(record, folder, data)
+    votes = None if data is None or data.votes is None else _vote_material(record, folder, data)
+    pictures, n_wrong = ([], None) if votes is not None else _find_pictures(record, folder, data)
+    if votes is not None:
+        labels = winner = None
     return Material(
         record=record,
         data=_data_facts(record, folder, data),
@@ -81,6 +84,7 @@ def collect_material(record: SweepRecord, folder: SweepFolder) -> Material:
         gains=tuple(_gains(record, labels, probabilities)),
         calibration=measure_calibration(labels, winner) if labels is not None and winner is not None else None,
         mistakes=pictures,
+        votes=votes,
         n_mistakes=n_wrong,
         expected_gain=expected_gain(record),
         ahead=_trials_ahead(record),
@@ -179,7 +183,9 @@ def _test_probabilities(
         except (OSError, ValueError, EOFError):
             missing.append(f"what needs the held-out test's probabilities of trial {number}, which are gone.")
             continue
-        if probabilities.shape == (report["n_images"], len(report["class_names"])):
+        votes = report.get("votes")
+        n_outputs = len(votes["answers"] if votes else report["class_names"])
+        if probabilities.shape == (report["n_images"], n_outputs):
             found[number] = probabilities
     return found
 
@@ -244,6 +250,38 @@ def _find_pictures(
         for each in find_mistakes(labels, probabilities, _N_PICTURES)
     ]
     return pictures, int((probabilities.argmax(axis=1) != labels).sum())
+
+
+def _vote_material(record: SweepRecord, folder: SweepFolder, data: PreparedData) -> VoteMaterial:
+    """The questions, and the validation images whose votes the winner, or the best trial, predicts worst."""
+    import numpy as np
+
+    from galaxy_exp.questions import Votes
+    from galaxy_exp.report.material import VoteMaterial
+    from galaxy_exp.report.votes import find_differences
+
+    assert data.votes is not None
+    questions = data.votes.questions
+    best = record.winner if record.winner is not None else next((t.number for t in record.leaderboard()), None)
+    if best is None:
+        return VoteMaterial(questions)
+    try:
+        outputs = np.load(folder.trial(best) / "validation_probabilities.npy", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return VoteMaterial(questions)
+    votes = Votes(questions, np.load(data.votes.validation, allow_pickle=False), data.votes.are_counts)
+    if outputs.shape != votes.values.shape:
+        return VoteMaterial(questions)
+    images = np.load(data.files.validation_images, mmap_mode="r", allow_pickle=False)
+    differing = [
+        (
+            _to_picture(images[each.index], each.answer, each.answer, each.predicted),
+            f"{each.observed:.0%} {each.answer}",
+            f"{each.predicted:.0%} predicted",
+        )
+        for each in find_differences(votes, outputs, _N_PICTURES)
+    ]
+    return VoteMaterial(questions, differing)
 
 
 def _to_picture(image: NDArray[np.uint8], true: str, predicted: str, probability: float) -> Picture:

@@ -19,8 +19,8 @@ from galaxy_exp.evaluation.conclusion import (
     simulated,
     versus_baseline,
 )
-from galaxy_exp.evaluation.metrics import METRIC_LABELS
 from galaxy_exp.evaluation.selection import standings
+from galaxy_exp.evaluation.vote_report import label_of, shown_names
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import OrderTaken
 from galaxy_exp.journal.journal import read_with_state
@@ -104,7 +104,7 @@ def show_for_people(record: SweepRecord, state: SweepState) -> dict[str, Any]:
         entries["held-out test"] = f"{tested['n_images']} {simulated(record)}images the sweep never saw"
         for name in scores_shown(record):
             parts = [score_with_interval(name, tested), versus_baseline(record, name)]
-            entries[METRIC_LABELS[name]] = "; ".join(filter(None, parts))
+            entries[label_of(name, tested)] = "; ".join(filter(None, parts))
         entries["comparison"] = row["comparison"]
     entries["started from"], entries["finalists"] = row["started_from"], _finalists(record)
     for name in ("registered", "promotion", "trials"):
@@ -204,7 +204,8 @@ def list_for_people(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _short_report(report: Mapping[str, Any]) -> dict[str, float]:
-    return {name: round(report[name], 4) for name in ("accuracy", "macro_f1", "balanced_accuracy")}
+    names = shown_names(report) if report.get("votes") else ("accuracy", "macro_f1", "balanced_accuracy")
+    return {name: round(report[name], 4) for name in names}
 
 
 def _count_trials(record: SweepRecord) -> str:

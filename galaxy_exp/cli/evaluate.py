@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,7 @@ _SCORES = (
     "-o",
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="a folder for predictions.csv, report.json, confusion.png, reliability.png and coverage.png",
+    help="a folder for predictions.csv, report.json, confusion.png, reliability.png and coverage.png, or fractions.png",
 )
 @image_folder_options
 @uri_option
@@ -92,6 +92,10 @@ def evaluate_command(
 
     With --output, predictions.csv has a row for each image, or for each row of the table with its id as it is there.
 
+    A model of votes on data with votes on the same questions is scored by the fractions of the answers, and where the
+    votes agree (data.votes.agreement) by the winning answer too. Where one of the two has classes alone, classes
+    are scored, those of votes being the answers to the first question.
+
     With --format csv, a line has a quantity, its class if it is of one, and the value.
 
     \b
@@ -101,6 +105,7 @@ def evaluate_command(
     from galaxy_exp.cli.data import read_data_config
     from galaxy_exp.registry.labelled import (
         align_classes,
+        align_questions,
         describe_overlap,
         evaluate_on,
         list_predictions,
@@ -121,10 +126,12 @@ def evaluate_command(
             output.mkdir(parents=True, exist_ok=True)
     classifier = load_model(model, alias, uri)
     dataset = _load(config, classifier)
-    if not mapped and (named := name_numbered_classes(dataset, classifier.class_names)) is not dataset:
-        say("the labels are numbers; they are taken in the order of the model's classes")
-        dataset = named
-    alignment = align_classes(classifier.class_names, dataset, mapped)
+    alignment = align_questions(classifier.questions, dataset, mapped)
+    if alignment is None:
+        if not mapped and (named := name_numbered_classes(dataset, classifier.class_names)) is not dataset:
+            say("the labels are numbers; they are taken in the order of the model's classes")
+            dataset = named
+        alignment = align_classes(classifier.class_names, dataset, mapped)
     say(f"model: {classifier.uri}")
     if dataset.simulated:
         say("these are SIMULATED galaxies")
@@ -134,15 +141,15 @@ def evaluate_command(
         say(f"warning: {overlap}; the scores say little about new ones")
     _record_openings(classifier, dataset)
     with progress_bar(len(dataset), transient=True) as show:
-        report, probabilities = evaluate_on(classifier, dataset, alignment, show)
+        report, probabilities = evaluate_on(classifier, dataset, alignment, show, config.votes.agreement)
     record = {**_record(report), "simulated": dataset.simulated, "model_simulated": classifier.simulated}
     _print_report(report, record, output_format)
     if output is not None:
         with writing(output / "report.json"):
-            _write_folder(report, record, output)
+            figures = _write_folder(report, record, output)
             columns, rows = list_predictions(dataset, alignment, probabilities)
             write_rows(rows, columns, output / "predictions.csv", "csv")
-        say(f"wrote predictions.csv, report.json, confusion.png, reliability.png and coverage.png to {output}")
+        say(f"wrote predictions.csv, report.json, {' and '.join(figures)} to {output}")
 
 
 def _record_openings(classifier: GalaxyClassifier, dataset: ImageDataset) -> None:
@@ -182,12 +189,33 @@ def _print_report(report: TestReport, record: dict[str, Any], output_format: str
         title = f"{report.n_images} {simulated}images of {sum(row['images'] > 0 for row in report.per_class)} classes"
         title += "; the model was trained on SIMULATED galaxies" if record["model_simulated"] else ""
         print_rows(list(_score_rows(report)), "table", title)
-        print_rows(list(_confident_rows(report)), "table", "the most confident images, with 95% intervals")
-        print_rows([_class_row(row) for row in report.per_class], "table", "by class, with 95% intervals")
+        where = ""
+        if report.votes is None:
+            print_rows(list(_confident_rows(report)), "table", "the most confident images, with 95% intervals")
+        else:
+            answers = [_answer_row(row) for row in report.votes["answers"]]
+            print_rows(answers, "table", "mean fraction of each answer, and what the model gives")
+            share = f"{100 * report.votes['agreement']:g}%"
+            where = f" of the {report.votes['n_agreed']} images where an answer has {share} of the votes or more"
+        print_rows([_class_row(row) for row in report.per_class], "table", f"by class{where}, with 95% intervals")
         for key, heading in (("confusion", "images"), ("confusion_by_row", "share of the true class")):
             print_rows(
                 _matrix_rows(report.class_names, record[key]), "table", f"true class against predicted, {heading}"
             )
+
+
+def _answer_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "answer": row["name"],
+        "images": row["n_images"],
+        **{name: row[name] for name in ("observed", "predicted", "rmse")},
+    }
+
+
+def _scores(report: TestReport) -> tuple[str, ...]:
+    from galaxy_exp.evaluation.vote_report import shown_names
+
+    return _SCORES if report.votes is None else (*shown_names(report.to_dict()), "loss")
 
 
 def _record(report: TestReport) -> dict[str, Any]:
@@ -198,10 +226,11 @@ def _record(report: TestReport) -> dict[str, Any]:
 
 def _score_rows(report: TestReport) -> Iterator[dict[str, Any]]:
     from galaxy_exp.evaluation.metrics import METRIC_LABELS
+    from galaxy_exp.evaluation.vote_report import label_of
 
-    for name in _SCORES:
+    for name in _scores(report):
         low, high = report.intervals.get(name, (None, None))
-        yield {"score": METRIC_LABELS[name], "value": getattr(report, name), "low": low, "high": high}
+        yield {"score": label_of(name, report.to_dict()), "value": getattr(report, name), "low": low, "high": high}
     for name, value in _calibrated_scores(report).items():
         yield {"score": f"{METRIC_LABELS[name]} at temperature {report.temperature:.3f}", "value": value}
 
@@ -248,7 +277,7 @@ def _matrix_rows(class_names: list[str], matrix: list[list[float]]) -> list[dict
 def _long_rows(report: TestReport, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for name in ("simulated", "model_simulated", "n_images"):
         yield {"quantity": name, "class": None, "value": record[name], "low": None, "high": None}
-    for name in _SCORES:
+    for name in _scores(report):
         low, high = report.intervals.get(name, (None, None))
         yield {"quantity": name, "class": None, "value": getattr(report, name), "low": low, "high": high}
     for name, value in _calibrated_scores(report).items():
@@ -257,6 +286,9 @@ def _long_rows(report: TestReport, record: dict[str, Any]) -> Iterator[dict[str,
         low, high = kept["interval"]
         name = f"accuracy_on_{kept['coverage']:.0%}"
         yield {"quantity": name, "class": None, "value": kept["accuracy"], "low": low, "high": high}
+    for answer in report.votes["answers"] if report.votes is not None else ():
+        for name in ("observed", "predicted", "rmse"):
+            yield {"quantity": name, "class": answer["name"], "value": answer[name], "low": None, "high": None}
     for row in report.per_class:
         yield {"quantity": "images", "class": row["class"], "value": row["images"], "low": None, "high": None}
         for name in ("completeness", "purity", "f1"):
@@ -264,21 +296,27 @@ def _long_rows(report: TestReport, record: dict[str, Any]) -> Iterator[dict[str,
             yield {"quantity": name, "class": row["class"], "value": row[name], "low": low, "high": high}
 
 
-def _write_folder(report: TestReport, record: dict[str, Any], folder: Path) -> None:
+def _write_folder(report: TestReport, record: dict[str, Any], folder: Path) -> list[str]:
+    """Writes the report and its figures; returns the names of the figures."""
     import numpy as np
 
     from galaxy_exp.evaluation.confidence import Calibration
     from galaxy_exp.report.calibration import plot_reliability
     from galaxy_exp.report.confusion import plot_confusion
     from galaxy_exp.report.coverage import plot_coverage
+    from galaxy_exp.report.votes import plot_fractions
 
     (folder / "report.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     of = " (SIMULATED galaxies)" if record["simulated"] else ""
     plot_confusion(
         np.array(report.confusion), report.class_names, folder / "confusion.png", f"{report.n_images} images{of}"
     )
+    if report.votes is not None:
+        plot_fractions(report.votes, folder / "fractions.png", f"Fractions{of}")
+        return ["confusion.png", "fractions.png"]
     if report.reliability is not None:
         before = Calibration.from_dict(report.reliability)
         after = None if report.calibrated is None else Calibration.from_dict(report.calibrated)
         plot_reliability(before, after, report.temperature, folder / "reliability.png", f"Reliability{of}")
     plot_coverage(report.coverage, folder / "coverage.png", f"Accuracy and coverage{of}")
+    return ["confusion.png", "reliability.png", "coverage.png"]

@@ -84,6 +84,10 @@ def predict_command(
     FITS files are read with the stretch that the model was trained with. A model that was trained on 8-bit images
     has none and refuses FITS files, unless a stretch is stated: --set data.fits.stretch=asinh.
 
+    A model of votes gives the fraction of each answer, p_ANSWER, and the ends of its 90% interval, low_ANSWER and
+    high_ANSWER, and the concentration of each question, concentration_QUESTION; ends and concentrations are
+    empty if it was trained with a loss that knows none.
+
     \b
     galaxy-exp predict galaxies/ extra.h5 -o classes.parquet
     galaxy-exp predict catalogue.csv --image-folder stamps --file-suffix .jpg -o classes.csv

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from galaxy_exp.evaluation.metrics import METRIC_LABELS, METRICS
+from galaxy_exp.evaluation.metrics import METRICS
 from galaxy_exp.evaluation.selection import standings
+from galaxy_exp.evaluation.vote_report import compared_names, label_of, shown_names
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.records import Gain, gain_in
+from galaxy_exp.records import LESS_IS_BETTER, Gain, gain_in
 from galaxy_exp.wording import short_value
 
 __all__ = [
@@ -82,13 +83,21 @@ def winner_changes(record: SweepRecord) -> dict[str, tuple[Any, Any]]:
 
 
 def compared_metric(record: SweepRecord) -> str:
-    """The score by which the winner is compared with the baseline: the objective's, else macro-F1."""
-    name = record.objective.name.removeprefix("val_")
+    """The score by which the winner is compared with the baseline: the objective's, else macro-F1.
+
+    Of votes, the objective's where their report has it, else the deviance.
+    """
+    name, tested = record.objective.name.removeprefix("val_"), record.winner_test
+    if tested is not None and tested.get("votes"):
+        return name if name in compared_names(tested) else "deviance"
     return name if name in METRICS else "macro_f1"
 
 
 def scores_shown(record: SweepRecord) -> tuple[str, ...]:
-    """`SCORES`, and the one by which the winner is compared if it is another."""
+    """`SCORES`, and the one by which the winner is compared if it is another; of votes, all that the test has."""
+    tested = record.winner_test
+    if tested is not None and tested.get("votes"):
+        return shown_names(tested)
     return tuple(dict.fromkeys((*SCORES, compared_metric(record))))
 
 
@@ -111,40 +120,40 @@ def compare_with_baseline(record: SweepRecord, gains: Sequence[Gain] = ()) -> st
         return "There is no baseline to compare with (search.baseline is false)."
     if record.winner == 0:
         return "The baseline itself won: nothing that was searched did better on the validation images."
-    baseline = record.baseline_test
+    baseline, label = record.baseline_test, label_of(metric, tested)
     gain = next((each for each in gains if each.metric == metric), None) or record.gains.get(metric)
     if gain is None:
         if baseline is None:
             return ""
-        difference = gain_in(metric, tested[metric], baseline[metric])
+        amount = _amount(label, metric, gain_in(metric, tested[metric], baseline[metric]))
         if baseline_retrained(record):
-            return f"{_BASELINE_WON} Its other seed makes a difference of {_amount(metric, difference)}."
-        return f"The difference from the baseline, {_amount(metric, difference)}, may be chance: it has no interval."
+            return f"{_BASELINE_WON} Its other seed makes a difference of {amount}."
+        return f"The difference from the baseline, {amount}, may be chance: it has no interval."
+    amount = _amount(label, metric, gain.difference)
     interval = f"95% interval {_interval(gain)}"
     if baseline_retrained(record):
-        return f"{_BASELINE_WON} Its other seed makes a difference of {_amount(metric, gain.difference)} ({interval})."
+        return f"{_BASELINE_WON} Its other seed makes a difference of {amount} ({interval})."
     if not gain.is_clear:
-        amount = _amount(metric, gain.difference)
         return f"Not distinguishable from the baseline: {amount} ({interval}; may be chance)."
     word = "Better" if gain.difference > 0 else "WORSE"
-    if metric == "loss":
-        return f"{word} than the baseline: {_amount(metric, gain.difference)} ({interval})."
-    return f"{word} than the baseline by {abs(gain.difference):.3f} {METRIC_LABELS[metric]} ({interval})."
+    if metric in LESS_IS_BETTER:
+        return f"{word} than the baseline: {amount} ({interval})."
+    return f"{word} than the baseline by {abs(gain.difference):.3f} {label} ({interval})."
 
 
 _BASELINE_WON = "The baseline's configuration won, with another seed; the search found nothing better."
 
 
-def _amount(metric: str, gain: float) -> str:
+def _amount(label: str, metric: str, gain: float) -> str:
     """`macro-F1 +0.020`; `cross-entropy (nats) lower by 0.020`, since less is better there."""
-    if metric == "loss":
-        return f"{METRIC_LABELS[metric]} {'lower' if gain >= 0 else 'higher'} by {abs(gain):.3f}"
-    return f"{METRIC_LABELS[metric]} {gain:+.3f}"
+    if metric in LESS_IS_BETTER:
+        return f"{label} {'lower' if gain >= 0 else 'higher'} by {abs(gain):.3f}"
+    return f"{label} {gain:+.3f}"
 
 
 def _interval(gain: Gain) -> str:
-    """The ends, with the sign of the change for `loss`: `-0.300 to -0.100` if it is lower."""
-    low, high = (-gain.high, -gain.low) if gain.metric == "loss" else (gain.low, gain.high)
+    """The ends, with the sign of the change where less is better: `-0.300 to -0.100` if it is lower."""
+    low, high = (-gain.high, -gain.low) if gain.metric in LESS_IS_BETTER else (gain.low, gain.high)
     return f"{low:+.3f} to {high:+.3f}"
 
 
@@ -169,12 +178,13 @@ def score_lines(record: SweepRecord) -> list[str]:
     of = f", the mean of trials {members}" if members else ""
     lines = [f"held-out test, {tested['n_images']} {simulated(record)}images the sweep never saw{of}:"]
     for name in scores_shown(record):
-        lines.append(f"  {METRIC_LABELS[name]} {score_with_interval(name, tested)}")
+        lines.append(f"  {label_of(name, tested)} {score_with_interval(name, tested)}")
         if versus := versus_baseline(record, name):
             lines.append(f"    {versus}")
+    shown = "deviance" if tested.get("votes") else "macro_f1"
     for other in tested.get("compared", []):
-        gain = Gain.of_difference("macro_f1", *other["differences"]["macro_f1"])
-        lines.append(f"  macro-F1, {other['name']}: {other['macro_f1']:.3f}, difference {gain}")
+        gain = Gain.of_difference(shown, *other["differences"][shown])
+        lines.append(f"  {label_of(shown, tested)}, {other['name']}: {other[shown]:.3f}, difference {gain}")
     return lines
 
 
@@ -226,8 +236,10 @@ def versus_baseline(record: SweepRecord, name: str) -> str:
     If the baseline's configuration won, the baseline is its first training, and the gain is only a difference.
     """
     tested, baseline, gain = record.winner_test, record.baseline_test, record.gains.get(name)
-    if tested is None or baseline is None:
+    if tested is None or baseline is None or baseline.get(name) is None:
         return ""
+    if name == "count_coverage":  # neither more nor less of it is better
+        return f"baseline {baseline[name]:.3f}"
     unknown = f"{gain_in(name, tested[name], baseline[name]):+.3f} (interval not recorded; may be chance)"
     if baseline_retrained(record):
         return f"its first seed {baseline[name]:.3f}, difference {gain or unknown}"

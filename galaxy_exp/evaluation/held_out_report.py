@@ -58,15 +58,30 @@ class TestReport:
     compared: list[dict[str, Any]] = field(default_factory=list)
     """Variants of the model on the same images: `name`, the scores by `METRICS`, and `differences`: of each, the
     model's minus the variant's, with the ends of its 95% interval (paired bootstrap)."""
+    votes: dict[str, Any] | None = None
+    """Of a model of votes, what `vote_report` adds; None for a model of classes, as all below. The scores of classes
+    are then of the images whose votes agree, `loss` and `calibration_error` those of votes."""
+    deviance: float | None = None
+    rmse: float | None = None
+    brier: float | None = None
+    nll: float | None = None
+    """None for fractions, as the next."""
+    count_coverage: float | None = None
+    """Fraction of the counts within their 90% intervals."""
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The numbers over all classes, by name, without `n_images`."""
-        return {name: getattr(self, name) for name in metrics.METRICS}
+        """The numbers over all classes, or all votes, by name, without `n_images`."""
+        names = metrics.METRICS if self.votes is None else self.votes["metrics"]
+        return {name: getattr(self, name) for name in names}
 
     def to_dict(self) -> dict[str, Any]:
-        """Strings, numbers, lists and dictionaries only."""
-        return asdict(self)
+        """Strings, numbers, lists and dictionaries only; without votes, nothing about them."""
+        record = asdict(self)
+        if self.votes is None:
+            for name in ("votes", "deviance", "rmse", "brier", "nll", "count_coverage"):
+                del record[name]
+        return record
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> TestReport:

@@ -27,6 +27,7 @@ __all__ = [
     "opening_level",
     "paired_bootstrap",
     "paired_permutation",
+    "permute_gains",
 ]
 
 TOTAL_LEVEL = 0.05
@@ -202,8 +203,24 @@ def paired_permutation(
     _check(labels, probabilities_a, probabilities_b, metric)
     if metric == "accuracy":
         return _mcnemar(probabilities_a.argmax(axis=1) == labels, probabilities_b.argmax(axis=1) == labels)
-    prepare = _exchange_losses if metric == "loss" else _exchange_predictions
-    exchange = prepare(labels, probabilities_a, probabilities_b, metric)
+    if metric == "loss":
+        losses_a, losses_b = (metrics.losses(labels, each) for each in (probabilities_a, probabilities_b))
+        return permute_gains(losses_b - losses_a, level, seed)
+    return _permute(_exchange_predictions(labels, probabilities_a, probabilities_b, metric), level, seed)
+
+
+def permute_gains(gains: Vector, level: float = 0.025, seed: int = 0) -> float:
+    """One-sided p-value of a mean gain above zero, if each image's gain may as well have the other sign.
+
+    Args:
+        gains: of one classifier over another, (n_images,), positive if it is better.
+        level: as of `paired_permutation`.
+        seed: likewise.
+    """
+    return _permute(_exchange_signs(gains), level, seed) if len(gains) else 1.0
+
+
+def _permute(exchange: _Exchange, level: float, seed: int) -> float:
     gain, rng = exchange.gains(np.zeros((1, exchange.n_bytes), np.uint8))[0], np.random.default_rng(seed)
     bytes_each = 72 * max(exchange.n_bytes, 1)  # a bit takes one byte, and eight more as a number
     at_once = min(_MOST_AT_ONCE, max(_BYTES_AT_ONCE // bytes_each, 1))
@@ -267,9 +284,7 @@ def _right_and_predicted(labels: Counts, predictions: Counts, n_classes: int) ->
     return np.hstack([predicted * (predictions == labels)[:, np.newaxis], predicted])
 
 
-def _exchange_losses(labels: NDArray[Any], a: NDArray[Any], b: NDArray[Any], metric: str) -> _Exchange:
-    gain = metrics.losses(labels, b) - metrics.losses(labels, a)
-
+def _exchange_signs(gain: Vector) -> _Exchange:
     def gains(drawn: NDArray[np.uint8]) -> Vector:
         exchanged = np.unpackbits(drawn, axis=1, count=len(gain)).astype(np.float64)
         return np.asarray(gain.mean() - 2 * (exchanged @ gain) / len(gain))

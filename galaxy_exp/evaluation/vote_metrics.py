@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from galaxy_exp.evaluation.metrics import confusion_matrix, scores
 from galaxy_exp.questions import Questions, Votes
@@ -27,10 +26,12 @@ __all__ = [
     "VOTE_METRIC_LABELS",
     "VoteBin",
     "bin_fractions",
+    "compare_fractions",
     "count_intervals",
     "find_agreed",
     "fraction_intervals",
     "image_brier_scores",
+    "image_coverages",
     "image_deviances",
     "image_likelihoods",
     "image_losses",
@@ -123,7 +124,9 @@ def image_deviances(votes: Votes, outputs: NDArray[np.floating]) -> Vector:
     Multiplied by twice the number of votes, it is the deviance of a multinomial model. Questions add up, each
     weighted by its share. 0 is perfect; NaN for an image without votes.
     """
-    observed, predicted, weights = _prepare(votes, outputs)
+    from scipy import special
+
+    observed, predicted, weights = compare_fractions(votes, outputs)
     return _known((weights * special.rel_entr(observed, predicted)).sum(axis=1), weights.sum(axis=1) > 0)
 
 
@@ -132,7 +135,7 @@ def image_brier_scores(votes: Votes, outputs: NDArray[np.floating]) -> Vector:
 
     Between 0 and 2 (Brier 1950); questions are averaged by their shares. NaN for an image without votes.
     """
-    observed, predicted, weights = _prepare(votes, outputs)
+    observed, predicted, weights = compare_fractions(votes, outputs)
     errors = observed * (1 - 2 * predicted) + predicted**2
     shares = question_shares(votes).sum(axis=1)
     return _known((weights * errors).sum(axis=1) / np.maximum(shares, 1), shares > 0)
@@ -143,6 +146,8 @@ def image_likelihoods(votes: Votes, outputs: NDArray[np.floating]) -> Vector:
 
     Dirichlet-multinomial with concentrations, else multinomial; the sum over questions. NaN for an image without votes.
     """
+    from scipy import special
+
     questions, counts = votes.questions, votes.values.astype(np.float64)
     totals = questions.totals(counts)
     if states_concentrations(questions, outputs):
@@ -163,9 +168,11 @@ def image_losses(votes: Votes, outputs: NDArray[np.floating]) -> Vector:
 
     `image_likelihoods` of counts with concentrations, else the cross-entropy of the observed fractions.
     """
+    from scipy import special
+
     if votes.are_counts and states_concentrations(votes.questions, outputs):
         return image_likelihoods(votes, outputs)
-    observed, predicted, weights = _prepare(votes, outputs)
+    observed, predicted, weights = compare_fractions(votes, outputs)
     return _known(-(weights * special.xlogy(observed, predicted)).sum(axis=1), weights.sum(axis=1) > 0)
 
 
@@ -190,7 +197,7 @@ def bin_fractions(
     Args:
         columns: of one question or answer; all by default.
     """
-    flat = [np.ravel(each[:, columns]) for each in _prepare(votes, outputs)]
+    flat = [np.ravel(each[:, columns]) for each in compare_fractions(votes, outputs)]
     observed, predicted, weights = (each[flat[2] > 0] for each in flat)
     places = np.clip(np.ceil(predicted * N_BINS).astype(int) - 1, 0, N_BINS - 1)
     bins = []
@@ -217,11 +224,17 @@ def measure_coverage(votes: Votes, outputs: NDArray[np.floating], level: float) 
     of Czado, Gneiting & Held 2009, Biometrics 65, 1254, in its mean. Counts that are as predicted give exactly `level`.
     Answers weigh as the shares of their questions do.
     """
+    inside, weight = (each.sum() for each in image_coverages(votes, outputs, level))
+    return float(inside / weight) if weight else math.nan
+
+
+def image_coverages(votes: Votes, outputs: NDArray[np.floating], level: float) -> tuple[Vector, Vector]:
+    """The weights of the counts within their interval and of all counts, as in `measure_coverage`, each (n,)."""
     stated = states_concentrations(votes.questions, outputs)
-    inside = weight = 0.0
+    inside, weight = np.zeros((2, len(votes)))
     for chunk in _chunks(len(votes)):
         part = Votes(votes.questions, votes.values[chunk], votes.are_counts)
-        _, _, weights = _prepare(part, outputs[chunk])
+        _, _, weights = compare_fractions(part, outputs[chunk])
         chosen = weights > 0
         totals = votes.questions.totals(part.values)
         model = _CountModel.of(votes.questions, outputs[chunk], totals, stated).at(chosen)
@@ -229,9 +242,10 @@ def measure_coverage(votes: Votes, outputs: NDArray[np.floating], level: float) 
         low, high = (1 - level) / 2, (1 + level) / 2
         overlap = np.minimum(below + at, high) - np.maximum(below, low)
         share = np.clip(overlap, 0.0, None) / np.maximum(at, np.finfo(float).tiny)
-        inside += float((weights[chosen] * np.minimum(share, 1.0)).sum())
-        weight += float(weights[chosen].sum())
-    return inside / weight if weight else math.nan
+        of_answers = np.zeros(weights.shape)
+        of_answers[chosen] = weights[chosen] * np.minimum(share, 1.0)
+        inside[chunk], weight[chunk] = of_answers.sum(axis=1), weights.sum(axis=1)
+    return inside, weight
 
 
 def count_intervals(
@@ -262,6 +276,8 @@ def fraction_intervals(
 
     Quantiles of the Beta distribution that the concentrations state; NaN for a network that states none.
     """
+    from scipy import special
+
     if not states_concentrations(questions, outputs):
         nothing = np.full(outputs.shape, np.nan)
         return nothing, nothing.copy()
@@ -314,6 +330,8 @@ class _CountModel:
 def _log_probability(
     counts: NDArray[np.number], totals: Vector, fractions: Vector, sums: Vector | None
 ) -> NDArray[np.float64]:
+    from scipy import special
+
     ways = special.gammaln(totals + 1) - special.gammaln(counts + 1) - special.gammaln(totals - counts + 1)
     if sums is None:
         return np.asarray(ways + special.xlogy(counts, fractions) + special.xlog1py(totals - counts, -fractions))
@@ -329,7 +347,7 @@ def _score_agreed(votes: Votes, outputs: NDArray[np.floating], agreement: float)
 
 
 def _rmse(votes: Votes, outputs: NDArray[np.floating]) -> float:
-    observed, predicted, weights = _prepare(votes, outputs)
+    observed, predicted, weights = compare_fractions(votes, outputs)
     total = weights.sum()
     return float(np.sqrt((weights * (observed - predicted) ** 2).sum() / total)) if total else math.nan
 
@@ -340,7 +358,7 @@ def _calibration_error(bins: tuple[VoteBin, ...]) -> float:
     return error / weight if weight else math.nan
 
 
-def _prepare(votes: Votes, outputs: NDArray[np.floating]) -> tuple[Vector, Vector, Vector]:
+def compare_fractions(votes: Votes, outputs: NDArray[np.floating]) -> tuple[Vector, Vector, Vector]:
     """Observed and predicted fractions and the share of each answer's question; zeros where nobody voted."""
     observed = np.nan_to_num(votes.questions.fractions(votes.values))
     return observed, _fractions(votes.questions, outputs), _by_answer(votes.questions, question_shares(votes))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.errors import HOW_TO_START, ModelError, first_line
 from galaxy_exp.evaluation.confidence import scale_probabilities
+from galaxy_exp.questions import Questions
 from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
 from galaxy_exp.records import BUILT_IN_MODEL
 from galaxy_exp.registry.version_tags import CHAMPION, SIMULATED
@@ -44,6 +45,18 @@ class Predictions:
     """Its name, one per image."""
     probabilities: NDArray[np.float32]
     """(n, n_classes), in label order."""
+    fractions: NDArray[np.float32] | None = None
+    """(n, n_answers), of the answers to all questions in the order of `GalaxyClassifier.questions`; None for a model of
+    classes. The classes of a model of votes are the answers to its first question, `probabilities` their fractions."""
+    concentrations: NDArray[np.float32] | None = None
+    """(n, n_questions), of the Dirichlet distribution of each question's fractions; 1 where the model states none."""
+
+    def outputs(self, questions: Questions) -> NDArray[np.float64]:
+        """What a network of votes gave, (n, n_answers): the fractions times the concentrations of their questions."""
+        if self.fractions is None or self.concentrations is None:
+            raise ModelError("these are predictions of classes; expected those of a model of votes")
+        widths = [len(each.answers) for each in questions.items]
+        return self.fractions * np.repeat(self.concentrations.astype(np.float64), widths, axis=1)
 
 
 class GalaxyClassifier:
@@ -81,6 +94,12 @@ class GalaxyClassifier:
     def class_names(self) -> tuple[str, ...]:
         """One name per class, in label order."""
         return tuple(self.packaged.class_names)
+
+    @property
+    def questions(self) -> Questions | None:
+        """What a model of votes answers; None for a model of classes."""
+        items = getattr(self.packaged, "questions", ())
+        return Questions.from_list(items) if items else None
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -132,6 +151,11 @@ class GalaxyClassifier:
         Raises:
             ModelError: the model has no temperature.
         """
+        if self.questions is not None:
+            raise ModelError(
+                f"{self.uri} predicts fractions of votes, for which no temperature is fitted; leave calibration out: "
+                "its concentrations say how sure it is"
+            )
         if self.temperature is None:
             raise ModelError(
                 f"{self.uri} was packaged without a temperature, as by earlier releases, so it cannot be calibrated"
@@ -142,7 +166,10 @@ class GalaxyClassifier:
 
     @property
     def network(self) -> Any:
-        """The `keras.Model` within: uint8 (n, height, width, 3) of `image_size` to probabilities (n, n_classes)."""
+        """The `keras.Model` within: uint8 (n, height, width, 3) of `image_size` to probabilities (n, n_classes).
+
+        Of a model of votes, to a positive number for each answer, (n, n_answers).
+        """
         import keras
 
         network = self.packaged._network
@@ -166,10 +193,19 @@ class GalaxyClassifier:
             probabilities = np.asarray(self.packaged.predict_probabilities(images), dtype=np.float32)
         except MlflowException as error:
             raise ModelError(str(error.message)) from error
+        if self.questions is not None:
+            return self._split(self.questions, probabilities)
         labels = probabilities.argmax(axis=1).astype(np.int64)
         if self.is_calibrated and self.temperature is not None:
             probabilities = scale_probabilities(probabilities, self.temperature).astype(np.float32)
         return Predictions(labels, [self.class_names[label] for label in labels], probabilities)
+
+    def _split(self, questions: Questions, outputs: NDArray[np.float32]) -> Predictions:
+        fractions = questions.fractions(outputs).astype(np.float32)
+        first = fractions[:, : len(self.class_names)]
+        labels = first.argmax(axis=1).astype(np.int64)
+        names = [self.class_names[label] for label in labels]
+        return Predictions(labels, names, first, fractions, questions.totals(outputs).astype(np.float32))
 
     def refusal(self, image: NDArray[Any]) -> str | None:
         """Why the model cannot classify this image, in a few words; None if it can."""

@@ -1,7 +1,8 @@
 """A packaged network as an ONNX file or a TensorFlow SavedModel, compared with the model it came from.
 
 The network alone is exported: uint8 (n, height, width, 3) of the size it was trained on to probabilities
-(n, n_classes). The caller repeats the preprocessing of the training and resizes; a JSON file beside it has the rule.
+(n, n_classes), or of a model of votes to a positive number for each answer (n, n_answers). The caller repeats the
+preprocessing of the training and resizes; a JSON file beside it has the rule.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.errors import BadInputError, ModelError, reason_of
+from galaxy_exp.questions import Questions
 from galaxy_exp.registry.classifier import GalaxyClassifier
 from galaxy_exp.registry.version_tags import DATA_SOURCE
 
 __all__ = ["ONNX_PACKAGES", "TOLERANCE", "export_network", "facts_file", "save_as_onnx", "save_as_tensorflow"]
 
 TOLERANCE = 1e-4
-"""Largest difference allowed between a probability of the exported network and the model's."""
+"""Largest difference allowed between a probability of the exported network and the model's; of an output above 1, which
+is a concentration, relative to it."""
 _SAMPLES = 16
 _SEED = 0
 _AVERAGED = "take the mean of the probabilities over the flips and quarter turns of the image, as the model does"
@@ -42,7 +45,7 @@ def export_network(classifier: GalaxyClassifier, output: Path) -> float:
         output: does not exist yet.
 
     Returns:
-        The largest difference of a probability.
+        The largest difference of an output, as of `TOLERANCE`.
 
     Raises:
         BadInputError: `output` exists or cannot be written, or the packages that ONNX needs are not installed.
@@ -84,6 +87,7 @@ def _facts(classifier: GalaxyClassifier) -> dict[str, Any]:
         "image_size": list(classifier.image_size),
         "input": "uint8 (n, height, width, 3), red, green, blue",
         "output": "float32 (n, n_classes), probabilities in the order of class_names",
+        **_vote_facts(classifier.questions),
         "crop": classifier.crop,
         "greyscale": classifier.greyscale,
         "fits": classifier.fits,
@@ -91,6 +95,16 @@ def _facts(classifier: GalaxyClassifier) -> dict[str, Any]:
         "after": _AVERAGED if classifier.tta else "",
         "temperature": classifier.temperature,
     }
+
+
+def _vote_facts(questions: Questions | None) -> dict[str, Any]:
+    if questions is None:
+        return {}
+    output = (
+        "float32 (n, n_answers), a positive number for each answer in the order of answers; divided by the sum over "
+        "its question it is the fraction of votes, and the sum is the concentration of a Dirichlet distribution"
+    )
+    return {"output": output, "questions": questions.to_list(), "answers": list(questions.answers)}
 
 
 def _steps(classifier: GalaxyClassifier) -> Iterator[str]:
@@ -111,7 +125,7 @@ def _compare(classifier: GalaxyClassifier, predict: Predict) -> float:
 
     images = _sample_images(classifier.image_size)
     expected = keras.ops.convert_to_numpy(classifier.network(images, training=False))
-    return float(np.abs(predict(images) - expected).max())
+    return float((np.abs(predict(images) - expected) / np.maximum(expected, 1.0)).max())
 
 
 def _sample_images(image_size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ from numpy.typing import NDArray
 from galaxy_exp.errors import JournalError, JournalWriteError
 from galaxy_exp.evaluation.resampling import opening_level
 from galaxy_exp.folders import ProjectFolder, SweepFolder, fsync_path, open_locked
+from galaxy_exp.questions import Questions, Votes
+from galaxy_exp.records import AGREEMENT
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.catalogue import search_all
 from galaxy_exp.tracking.calls import quiet_mlflow
@@ -51,6 +53,7 @@ __all__ = [
     "fetch_held_out_predictions",
     "find_openers",
     "find_openers_in_store",
+    "load_sealed_votes",
     "log_held_out_predictions",
     "record_opening",
 ]
@@ -86,6 +89,13 @@ def digest_each_image(images: NDArray[np.uint8], labels: NDArray[Any]) -> NDArra
 def _digest_each(images: NDArray[np.uint8], labels: NDArray[Any]) -> Iterator[bytes]:
     for image, label in zip(images, labels, strict=True):
         yield hashlib.blake2b(image.tobytes() + b"%d" % label, digest_size=16).digest()
+
+
+def load_sealed_votes(data: PreparedData) -> Votes | None:
+    """The votes of the held-out test set; None if the data has labels alone."""
+    if data.votes is None or data.sealed.votes is None:
+        return None
+    return Votes(data.votes.questions, np.load(data.sealed.votes), data.votes.are_counts)
 
 
 def describe_opening(number: int, *, compared: bool) -> str:
@@ -204,6 +214,10 @@ class HeldOutPredictions:
     """(n, n_classes)"""
     images: NDArray[np.bytes_] | None = None
     """(n,), `digest_each_image`; None in tests of older releases."""
+    votes: Votes | None = None
+    """Of a model of votes, whose `probabilities` are the outputs (n, n_answers); its `labels` are winning answers."""
+    agreement: float = AGREEMENT
+    """As of `vote_report.build_vote_report`."""
 
     def in_order_of(self, other: HeldOutPredictions) -> HeldOutPredictions | None:
         """The predictions with their rows in the order of another test of the same images; None for other images."""
@@ -218,7 +232,10 @@ class HeldOutPredictions:
             return None
         rows = np.empty_like(mine)
         rows[wanted] = mine
-        return HeldOutPredictions(other.digest, self.labels[rows], self.probabilities[rows], other.images)
+        votes = self.votes and Votes(self.votes.questions, self.votes.values[rows], self.votes.are_counts)
+        return HeldOutPredictions(
+            other.digest, self.labels[rows], self.probabilities[rows], other.images, votes, self.agreement
+        )
 
 
 def log_held_out_predictions(client: MlflowClient, run_id: str, test: HeldOutPredictions) -> None:
@@ -226,6 +243,13 @@ def log_held_out_predictions(client: MlflowClient, run_id: str, test: HeldOutPre
     with tempfile.TemporaryDirectory() as folder, quiet_mlflow():
         path = Path(folder, ARTIFACT)
         images: dict[str, Any] = {} if test.images is None else {"images": test.images}
+        if test.votes is not None:
+            described = {
+                "questions": test.votes.questions.to_list(),
+                "are_counts": test.votes.are_counts,
+                "agreement": test.agreement,
+            }
+            images |= {"votes": test.votes.values, "votes_description": np.array(json.dumps(described))}
         digest = np.array(test.digest)
         np.savez_compressed(path, labels=test.labels, probabilities=test.probabilities, digest=digest, **images)
         client.log_artifact(run_id, str(path))
@@ -255,6 +279,11 @@ def _read(path: Path) -> HeldOutPredictions | None:
         with np.load(path, allow_pickle=False) as arrays:
             stored: dict[str, Any] = {name: arrays[name] for name in ("digest", "labels", "probabilities")}
             images = arrays.get("images")
+            votes, described = arrays.get("votes"), json.loads(str(arrays.get("votes_description", "null")))
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
-    return HeldOutPredictions(str(stored["digest"]), stored["labels"].astype(np.int64), stored["probabilities"], images)
+    test = HeldOutPredictions(str(stored["digest"]), stored["labels"].astype(np.int64), stored["probabilities"], images)
+    if votes is None or described is None:
+        return test
+    found = Votes(Questions.from_list(described["questions"]), votes, bool(described["are_counts"]))
+    return replace(test, votes=found, agreement=float(described["agreement"]))

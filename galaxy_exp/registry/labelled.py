@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,9 @@ from galaxy_exp.data.dataset import preprocess_dataset
 from galaxy_exp.errors import DataError, ModelError
 from galaxy_exp.evaluation.confidence import scale_probabilities
 from galaxy_exp.evaluation.held_out_report import TestReport, build_report
+from galaxy_exp.evaluation.vote_report import build_vote_report
+from galaxy_exp.questions import Questions
+from galaxy_exp.records import AGREEMENT
 from galaxy_exp.registry.held_out import digests_of_test_set
 from galaxy_exp.registry.prediction import Row, name_id_columns
 
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Alignment",
     "align_classes",
+    "align_questions",
     "describe_overlap",
     "evaluate_on",
     "find_test_sets",
@@ -43,6 +48,8 @@ class Alignment:
     class_names: tuple[str, ...]
     columns: tuple[int, ...]
     """For each class of the model, its place in `class_names`."""
+    questions: Questions | None = None
+    """If votes are scored instead: those of the data and of the model."""
 
     def merge(self, probabilities: NDArray[Any]) -> NDArray[Any]:
         """Probabilities (n, classes of the model) added up in `class_names`: (n, len(class_names)), the same dtype."""
@@ -108,6 +115,37 @@ def name_numbered_classes(dataset: ImageDataset, model_classes: Sequence[str]) -
     return replace(dataset, class_names=tuple(model_classes))
 
 
+def align_questions(
+    questions: Questions | None, dataset: ImageDataset, class_map: Mapping[str, str] | None = None
+) -> Alignment | None:
+    """Matches a model of votes with data that has votes; None if one of the two has classes alone.
+
+    Args:
+        questions: of the model; None for a model of classes.
+        dataset: with votes or without.
+        class_map: as of `align_classes`.
+
+    Raises:
+        ModelError: other questions or answers, or a class map, which votes do not have.
+    """
+    if questions is None or dataset.votes is None:
+        return None
+    if class_map:
+        raise ModelError("--map: both the model and the data have votes, whose answers must have the same names")
+    if questions != dataset.votes.questions:
+        raise ModelError(
+            f"{dataset.source}: has votes on {_named(dataset.votes.questions)}; expected {_named(questions)}, which "
+            "the model was trained on, in this order: state them as data.votes.questions"
+        )
+    names = questions.class_names
+    return Alignment(names, tuple(range(len(names))), questions)
+
+
+def _named(questions: Questions) -> str:
+    each = (f"{each.name}{f' after {each.after}' if each.after else ''}" for each in questions.items)
+    return "; ".join(f"{name} ({', '.join(item.answers)})" for name, item in zip(each, questions.items, strict=True))
+
+
 def _check_known(whose: str, names: Iterable[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
@@ -124,6 +162,7 @@ def evaluate_on(
     dataset: ImageDataset,
     alignment: Alignment,
     on_progress: Callable[[int], None] = lambda done: None,
+    agreement: float = AGREEMENT,
 ) -> tuple[TestReport, NDArray[np.float32]]:
     """Classifies the whole set and scores it.
 
@@ -132,22 +171,29 @@ def evaluate_on(
         dataset: raw images, which the model brings to its size itself.
         alignment: of the two.
         on_progress: called with the number of images done.
+        agreement: of votes, as of `vote_report.build_vote_report`.
 
     Returns:
-        The report, and the probabilities, float32 (n, len(alignment.class_names)).
+        The report, and the probabilities, float32 (n, len(alignment.class_names)), or with questions the fractions of
+        their answers, float32 (n, n_answers).
 
     Raises:
         ModelError: images that the model refuses.
     """
-    batches = []
+    batches: list[NDArray[Any]] = []
+    questions = alignment.questions
     for start in range(0, len(dataset), _IMAGES_AT_ONCE):
         try:
             images = np.asarray(dataset.images[start : start + _IMAGES_AT_ONCE])
-            batches.append(classifier.predict(images).probabilities)
+            predicted = classifier.predict(images)
+            batches.append(predicted.outputs(questions) if questions is not None else predicted.probabilities)
         except ModelError as error:
             raise ModelError(f"{dataset.source}: {error}") from error
         on_progress(start + len(images))
     probabilities = np.concatenate(batches)
+    if questions is not None and dataset.votes is not None:
+        report = build_vote_report(dataset.votes, probabilities, dataset.digest, agreement)
+        return report, questions.fractions(probabilities).astype(np.float32)
     merged = alignment.merge(probabilities).astype(np.float32)
     temperature: float | None = classifier.metadata.get("temperature")
     scaled = None if temperature is None else alignment.merge(scale_probabilities(probabilities, temperature))
@@ -166,10 +212,16 @@ def list_predictions(
 
     Returns:
         The columns, and a row for each image: `name`, the table's id as text, `true_class`, `class_name`,
-        `probability`, a `p_<class name>` for each class, `error`. A row of the table that was left out has
+        `probability`, a `p_<class name>` for each class, `error`. With questions, a `p_<answer>` for each answer and
+        an `observed_<answer>`, the fraction of the votes, None without any. A row of the table that was left out has
         only its `error`.
     """
-    columns = ["true_class", "class_name", "probability", *(f"p_{name}" for name in alignment.class_names), "error"]
+    names: Sequence[str] = alignment.class_names
+    observed: Sequence[str] = ()
+    if alignment.questions is not None:
+        names = alignment.questions.answers
+        observed = [f"observed_{name}" for name in names]
+    columns = ["true_class", "class_name", "probability", *(f"p_{name}" for name in names), *observed, "error"]
     rows = dataset.rows
     id_columns = [] if rows is None else list(name_id_columns([rows.id_column], ["name", *columns]).values())
     return ["name", *id_columns, *columns], _iter_predictions(dataset, alignment, probabilities, id_columns, columns)
@@ -192,9 +244,17 @@ def _iter_predictions(
             continue
         index = index_of[row]
         values = [round(value, 6) for value in probabilities[index].tolist()]
-        best = int(probabilities[index].argmax())
-        known = (names[dataset.labels[index]], names[best], values[best], *values, None)
+        best = int(probabilities[index, : len(names)].argmax())
+        observed = _observed_fractions(dataset, index) if alignment.questions is not None else []
+        known = (names[dataset.labels[index]], names[best], values[best], *values, *observed, None)
         yield {**found, **dict(zip(columns, known, strict=True))}
+
+
+def _observed_fractions(dataset: ImageDataset, index: int) -> list[float | None]:
+    if dataset.votes is None:
+        return []
+    fractions = dataset.votes.questions.fractions(dataset.votes.values[index : index + 1])[0].tolist()
+    return [None if math.isnan(value) else round(value, 6) for value in fractions]
 
 
 def describe_overlap(classifier: GalaxyClassifier, dataset: ImageDataset, data_cache: Path) -> str | None:

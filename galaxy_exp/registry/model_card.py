@@ -8,8 +8,9 @@ from typing import Any
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.encoder_file import describe_start
 from galaxy_exp.evaluation.confidence import COVERAGES_SHOWN
-from galaxy_exp.evaluation.metrics import METRIC_LABELS, RARE
+from galaxy_exp.evaluation.metrics import RARE
 from galaxy_exp.evaluation.selection import standings
+from galaxy_exp.evaluation.vote_report import describe_questions, label_of, shown_names
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import Gain
 from galaxy_exp.space.search_space import Hyperparameter, Kind, SearchSpace
@@ -51,10 +52,15 @@ def _lines(
     record: SweepRecord, data: PreparedData, winner: TrialRecord, classes: list[str], space: list[str]
 ) -> Iterator[str]:
     trained_on = "**SIMULATED** galaxies" if data.simulated else data.source
-    yield (
-        f"Classifies galaxy images of {data.image_shape[0]} x {data.image_shape[1]} pixels into "
-        f"{len(data.class_names)} classes; trained on {trained_on}."
-    )
+    size = f"{data.image_shape[0]} x {data.image_shape[1]}"
+    if data.votes is None:
+        what = f"Classifies galaxy images of {size} pixels into {len(data.class_names)} classes"
+    else:
+        what = f"Predicts volunteers' votes on galaxy images of {size} pixels"
+    yield f"{what}; trained on {trained_on}."
+    if data.votes is not None:
+        yield from ["", "## Questions", ""]
+        yield from describe_questions(data.votes.questions)
     yield from ["", "## Data", ""]
     yield from _data_lines(data)
     yield from ["", "## Training", ""]
@@ -149,10 +155,10 @@ def _test_lines(record: SweepRecord) -> Iterator[str]:
     yield ""
     yield "| | this model | 95% interval |" + (" the baseline on the same images | gain |" if baseline else "")
     yield "|---|---|---|" + ("---|---|" if baseline else "")
-    for name in _SCORES:
+    for name in _SCORES if report.get("votes") is None else shown_names(report):
         if report.get(name) is not None:
             low, high = report.get("intervals", {}).get(name, (None, None))
-            cells = [METRIC_LABELS[name], f"{report[name]:.3f}", "" if low is None else f"{low:.3f} to {high:.3f}"]
+            cells = [label_of(name, report), f"{report[name]:.3f}", "" if low is None else f"{low:.3f} to {high:.3f}"]
             cells += [_known(baseline.get(name)), str(record.gains.get(name, ""))] if baseline else []
             yield f"| {' | '.join(cells)} |"
     yield from _variant_lines(report)
@@ -167,12 +173,14 @@ def _variant_lines(report: Mapping[str, Any]) -> Iterator[str]:
     means += ["the flips and quarter turns of an image"] if report.get("tta") else []
     if means:
         yield ""
-        yield f"Probabilities are the mean over {' and '.join(means)}."
+        what = "Probabilities" if report.get("votes") is None else "Outputs"
+        yield f"{what} are the mean over {' and '.join(means)}."
+    shown = ("accuracy", "macro_f1") if report.get("votes") is None else ("deviance", "rmse")
     for other in report.get("compared", []):
         gains = []
-        for name in ("accuracy", "macro_f1"):
+        for name in shown:
             gain = Gain.of_difference(name, *other["differences"][name])
-            gains.append(f"{METRIC_LABELS[name]} {other[name]:.3f}, gained {gain}")
+            gains.append(f"{label_of(name, report)} {other[name]:.3f}, gained {gain}")
         yield ""
         yield f"{other['name'][:1].upper()}{other['name'][1:]}: {', '.join(gains)}."
 
@@ -197,11 +205,24 @@ def _class_lines(record: SweepRecord) -> list[str]:
     report = record.winner_test
     if report is None:
         return []
-    lines = ["| class | images | completeness | purity |", "|---|---|---|---|"]
+    lines = [*_answer_lines(report), "| class | images | completeness | purity |", "|---|---|---|---|"]
     for row in report["per_class"]:
         scores = [_with_interval(row, name) for name in ("completeness", "purity")]
         lines.append(f"| {row['class']} | {row['images']} | {' | '.join(scores)} |")
     return lines
+
+
+def _answer_lines(report: Mapping[str, Any]) -> list[str]:
+    """The mean fraction of each answer, and what the scores of classes below are of; nothing without votes."""
+    votes = report.get("votes")
+    if votes is None:
+        return []
+    lines = ["| answer | images | mean fraction | predicted | RMSE |", "|---|---|---|---|---|"]
+    for row in votes["answers"]:
+        values = [_known(row[name]) for name in ("observed", "predicted", "rmse")]
+        lines.append(f"| {row['name']} | {row['n_images']} | {' | '.join(values)} |")
+    share = f"at least {100 * votes['agreement']:g}% of the votes"
+    return [*lines, "", f"Of the {votes['n_agreed']} images where one answer has {share}:", ""]
 
 
 def _with_interval(row: Mapping[str, Any], name: str) -> str:
@@ -219,7 +240,8 @@ def _limit_lines(record: SweepRecord, data: PreparedData) -> Iterator[str]:
     rare = [name for name, count in data.counts.get("test", {}).items() if count < RARE]
     if rare:
         yield f"- Fewer than {RARE} test images, so next to nothing is known of: {'; '.join(rare)}."
-    yield "- Every image gets one of the classes, also one that shows no galaxy."
+    what = "one of the classes" if data.votes is None else "fractions for every question"
+    yield f"- Every image gets {what}, also one that shows no galaxy."
     if not record.config.training.deterministic:
         yield "- Training again gives a similar network, not the same one bit for bit."
 

@@ -15,8 +15,13 @@ from galaxy_exp.evaluation.confidence import fit_temperature
 from galaxy_exp.evaluation.held_out_report import TestReport, build_report
 from galaxy_exp.evaluation.metrics import METRICS, summarise_predictions
 from galaxy_exp.evaluation.resampling import paired_bootstrap
+from galaxy_exp.evaluation.vote_comparison import compare_votes
+from galaxy_exp.evaluation.vote_metrics import summarise_votes
+from galaxy_exp.evaluation.vote_report import build_vote_report
 from galaxy_exp.folders import graph_of, write_atomically
+from galaxy_exp.questions import Votes
 from galaxy_exp.quiet import import_tensorflow_quietly
+from galaxy_exp.records import AGREEMENT
 
 __all__ = ["Variant", "average_networks", "evaluate_model", "predict_images", "read_network", "write_ensemble"]
 
@@ -60,6 +65,8 @@ def read_network(model_file: Path, image_shape: Sequence[int]) -> Any:
 def average_networks(networks: Sequence[Any], image_shape: Sequence[int]) -> Any:
     """One network from images to the mean of the networks' probabilities; a single one is returned unchanged.
 
+    Of networks of votes it is the mean of their concentrations: a network counts more where it is more sure.
+
     Args:
         networks: of `read_network`; they get other names.
         image_shape: (height, width, 3).
@@ -100,11 +107,14 @@ def evaluate_model(
     validation: tuple[Path, Path] | None = None,
     tta: bool = False,
     variants: Sequence[Variant] = (),
+    votes: Votes | None = None,
+    agreement: float = AGREEMENT,
 ) -> tuple[TestReport, NDArray[np.float32]]:
     """Predicts a labelled set with a `.keras` file and scores it.
 
     Args:
-        model_file: uint8 (n, height, width, 3) to probabilities (n, n_classes).
+        model_file: uint8 (n, height, width, 3) to probabilities (n, n_classes), or with `votes` to a positive number
+            for each answer (n, n_answers).
         images_path: `.npy`, uint8 (n, height, width, 3); memory-mapped, read a batch at a time.
         labels_path: `.npy`, integers (n,).
         class_names: one per class, in label order.
@@ -112,28 +122,40 @@ def evaluate_model(
         validation: images and labels to fit the temperature on, as `.npy` files likewise; None: no temperature.
         tta: whether the probabilities are the mean over flips and quarter turns.
         variants: to compare with.
+        votes: of the images; the labels are then their winning answers, and no temperature is fitted.
+        agreement: as of `vote_report.build_vote_report`.
 
     Returns:
-        The report and the probabilities, float32 (n, n_classes).
+        The report and the network's outputs, float32 (n, n_classes) or (n, n_answers).
 
     Raises:
         DataError: images and labels that do not belong together, or labels outside the classes.
         ModelError: a model that cannot be read, or is for other images or another number of classes.
     """
     images, labels = _open_set(images_path, labels_path, len(class_names))
-    network = _load_network([model_file], images, len(class_names))
+    n_outputs = len(class_names) if votes is None else votes.questions.n_answers
+    network = _load_network([model_file], images, n_outputs)
     temperature = None
-    if validation is not None:
+    if validation is not None and votes is None:
         fit_images, fit_labels = _open_set(*validation, len(class_names))
         temperature = fit_temperature(fit_labels, predict_images(network, fit_images, tta))
-    probabilities = predict_images(network, images, tta)
-    report = build_report(labels, probabilities, class_names, digest, temperature)
+    outputs = predict_images(network, images, tta)
+    if votes is None:
+        report = build_report(labels, outputs, class_names, digest, temperature)
+    else:
+        report = build_vote_report(votes, outputs, digest, agreement)
     compared = []
     for variant in variants:
         same = list(variant.model_files) == [model_file]
-        other = network if same else _load_network(variant.model_files, images, len(class_names))
-        compared.append(_compare(variant.name, labels, probabilities, predict_images(other, images, variant.tta)))
-    return replace(report, tta=tta, compared=compared), probabilities
+        other = network if same else _load_network(variant.model_files, images, n_outputs)
+        others = predict_images(other, images, variant.tta)
+        if votes is None:
+            compared.append(_compare(variant.name, labels, outputs, others))
+        else:
+            differences = compare_votes(votes, outputs, others, agreement)
+            scores = summarise_votes(votes, others, agreement)
+            compared.append({"name": variant.name, **scores, "differences": differences})
+    return replace(report, tta=tta, compared=compared), outputs
 
 
 def _compare(
@@ -172,16 +194,16 @@ def _open_set(images_path: Path, labels_path: Path, n_classes: int) -> tuple[NDA
     return images, labels
 
 
-def _load_network(model_files: Sequence[Path], images: NDArray[np.uint8], n_classes: int) -> Any:
+def _load_network(model_files: Sequence[Path], images: NDArray[np.uint8], n_outputs: int) -> Any:
     networks = [read_network(file, images.shape[1:]) for file in model_files]
     for file, network in zip(model_files, networks, strict=True):
-        _check_network(file, network, images, n_classes)
+        _check_network(file, network, images, n_outputs)
     return average_networks(networks, images.shape[1:])
 
 
-def _check_network(model_file: Path, network: Any, images: NDArray[Any], n_classes: int) -> None:
+def _check_network(model_file: Path, network: Any, images: NDArray[Any], n_outputs: int) -> None:
     takes, gives = tuple(network.input_shape[1:]), tuple(network.output_shape[1:])
     if any(want not in (None, have) for want, have in zip(takes, images.shape[1:], strict=True)):
         raise ModelError(f"{model_file} takes images of shape {takes}; these have shape {images.shape[1:]}")
-    if gives != (n_classes,):
-        raise ModelError(f"{model_file} gives probabilities of shape {gives}; expected ({n_classes},), one per class")
+    if gives != (n_outputs,):
+        raise ModelError(f"{model_file} gives outputs of shape {gives}; expected ({n_outputs},), one per class")

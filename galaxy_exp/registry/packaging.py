@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.errors import ModelError
 from galaxy_exp.folders import graph_of
+from galaxy_exp.questions import Questions
 from galaxy_exp.registry.version_tags import SWEEP_ID
 from galaxy_exp.tracking.store import open_client, tracking_errors
 
@@ -77,6 +78,8 @@ class ModelPackage:
     """`Preprocessing.to_dict()` of the training, which the packaged model repeats."""
     tta: bool = False
     """Whether the packaged model takes the mean over flips and quarter turns."""
+    questions: Questions | None = None
+    """Of a model of votes, whose network gives a positive number per answer, (n, n_answers)."""
 
     def write(self, folder: Path, run_id: str, model_id: str, location: str) -> Path:
         """Writes the MLflow model into a new folder in `folder` and returns it.
@@ -99,7 +102,7 @@ class ModelPackage:
             artifacts={"model": network.absolute().as_uri(), "classes": classes.as_uri()},  # MLflow decodes paths
             mlflow_model=Model(artifact_path=location, run_id=run_id, model_uuid=model_id, model_id=model_id),
             metadata=dict(self.metadata),
-            signature=build_signature(self.class_names),
+            signature=build_signature(self.class_names, self.questions),
             input_example=self.input_example,
             pip_requirements=pinned_requirements(),
         )
@@ -112,6 +115,7 @@ class ModelPackage:
             "rule": SIZE_RULE,
             "tta": self.tta,
             "preprocessing": dict(self.preprocessing),
+            **({"questions": self.questions.to_list()} if self.questions is not None else {}),
         }
 
 
@@ -237,8 +241,11 @@ def _finalized(client: MlflowClient, logged: LoggedModel) -> Iterator[None]:
     client.finalize_logged_model(logged.model_id, "READY")
 
 
-def build_signature(class_names: Sequence[str]) -> ModelSignature:
-    """uint8 (-1, -1, -1, 3) in; `label`, `class_name`, `probability` and one `p_<class name>` per class out."""
+def build_signature(class_names: Sequence[str], questions: Questions | None = None) -> ModelSignature:
+    """uint8 (-1, -1, -1, 3) in; `label`, `class_name`, `probability` and one `p_<class name>` per class out.
+
+    Of a model of votes, one `p_<answer>` per answer and one `concentration_<question>` per question out.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
@@ -246,7 +253,8 @@ def build_signature(class_names: Sequence[str]) -> ModelSignature:
         ColSpec(DataType.long, "label"),
         ColSpec(DataType.string, "class_name"),
         ColSpec(DataType.float, "probability"),
-        *(ColSpec(DataType.float, f"p_{name}") for name in class_names),
+        *(ColSpec(DataType.float, f"p_{name}") for name in (questions.answers if questions else class_names)),
+        *(ColSpec(DataType.float, f"concentration_{each.name}") for each in (questions.items if questions else ())),
     ]
     inputs: list[ColSpec | TensorSpec] = [TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))

@@ -9,6 +9,7 @@ import csv
 import errno
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,9 +22,13 @@ from galaxy_exp.folders import write_atomically
 from galaxy_exp.wording import printable
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from galaxy_exp.config.data_section import FitsConfig
     from galaxy_exp.data.inputs import NamedImage
-    from galaxy_exp.registry.classifier import GalaxyClassifier
+    from galaxy_exp.questions import Questions
+    from galaxy_exp.registry.classifier import GalaxyClassifier, Predictions
 
 __all__ = [
     "FORMATS",
@@ -40,7 +45,12 @@ __all__ = [
 
 Row = dict[str, Any]
 """`name`, the ids of a table as text, `label` (int), `class_name`, `probability`, a `p_<class name>` for each class,
-`error`, in this order; None for what is not known."""
+`error`, in this order; None for what is not known.
+
+Of a model of votes, `label`, `class_name` and `probability` are the winning answer to the first question and its
+fraction; then come `p_<answer>`, `low_<answer>` and `high_<answer>` for each answer, the fraction and the ends of its
+90% interval, and `concentration_<question>` for each question. Ends and concentrations are None if the model states
+none."""
 
 FORMATS = ("csv", "json", "jsonl", "parquet")
 """json: one list, a row a line; jsonl: an object a line."""
@@ -85,10 +95,9 @@ def predict_to_rows(
         id_columns: of `name_id_columns`.
 
     Yields:
-        `name`, the id columns as text (None for an image of another table), `label` (int), `class_name`,
-        `probability`, `p_<class name>` for each class (rounded to 6 decimals), `error`. An image that could not be
-        read or that the model refuses has None in all but `name`, the ids and `error`; one that was classified has
-        None in `error`.
+        The keys of a `Row`, numbers rounded to 6 decimals, ids None for an image of another table. An image that could
+        not be read or that the model refuses has None in all but `name`, the ids and `error`; one that was classified
+        has None in `error`.
     """
     for batch in batches:
         errors = [_error_of(classifier, item) for item in batch]
@@ -129,16 +138,36 @@ def _prediction_rows(classifier: GalaxyClassifier, images: Sequence[Any]) -> Ite
     if not images:
         return
     predictions = classifier.predict(images)
+    numbers = predictions.probabilities
+    if classifier.questions is not None:
+        numbers = _vote_numbers(classifier.questions, predictions)
     for label, name, probabilities in zip(
-        predictions.labels.tolist(), predictions.class_names, predictions.probabilities.tolist(), strict=True
+        predictions.labels.tolist(), predictions.class_names, numbers.tolist(), strict=True
     ):
-        values = [round(value, 6) for value in probabilities]
-        known = (label, name, values[label], *values, None)
+        values = [None if math.isnan(value) else round(value, 6) for value in probabilities]
+        best = label if classifier.questions is None else 3 * label
+        known = (label, name, values[best], *values, None)
         yield dict(zip(_empty_row(classifier, ""), known, strict=True))
+
+
+def _vote_numbers(questions: Questions, predictions: Predictions) -> NDArray[np.float64]:
+    """The columns of fractions, their intervals and concentrations; NaN for what the model does not state."""
+    import numpy as np
+
+    from galaxy_exp.evaluation.vote_metrics import fraction_intervals
+
+    outputs = predictions.outputs(questions)
+    low, high = fraction_intervals(outputs, questions)
+    by_answer = np.stack([questions.fractions(outputs), low, high], axis=2).reshape(len(outputs), -1)
+    stated = ~np.isnan(low).any(axis=1, keepdims=True)
+    return np.hstack([by_answer, np.where(stated, questions.totals(outputs), np.nan)])
 
 
 def _empty_row(classifier: GalaxyClassifier, error: str) -> Row:
     columns = [f"p_{name}" for name in classifier.class_names]
+    if (questions := classifier.questions) is not None:
+        columns = [f"{kind}_{name}" for name in questions.answers for kind in ("p", "low", "high")]
+        columns += [f"concentration_{each.name}" for each in questions.items]
     return {**dict.fromkeys(["label", "class_name", "probability", *columns]), "error": error}
 
 

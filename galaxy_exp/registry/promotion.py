@@ -5,6 +5,8 @@
 | none | any | promoted |
 | trained on simulated galaxies | on real ones | promoted |
 | trained on real galaxies | on simulated ones | stays challenger |
+| of classes | of votes, or the other way round | stays challenger: the two cannot be compared |
+| of votes, on other questions | | stays challenger: the two cannot be compared |
 | tested on other images | | stays challenger: the two cannot be compared |
 | tested on the same images | its gain is significant at the level of this opening of the test set | promoted |
 | tested on the same images | it is not | stays challenger |
@@ -19,7 +21,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from galaxy_exp.evaluation.resampling import opening_level, paired_bootstrap, paired_permutation
-from galaxy_exp.records import Gain
+from galaxy_exp.evaluation.vote_comparison import compare_votes, gate_metric, vote_permutation
+from galaxy_exp.records import LESS_IS_BETTER, Gain
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.catalogue import find_holder
 from galaxy_exp.registry.held_out import HeldOutPredictions, describe_opening, fetch_held_out_predictions
@@ -137,13 +140,28 @@ def _decide(challenger: Candidate, champion: Candidate | None, seed: int, level:
     if champion.test is None or challenger.test is None:
         missing = champion if champion.test is None else challenger
         return _incomparable(f"the held-out test predictions of version {missing.version} are missing")
+    if why := _differ(champion.test, challenger.test, champion.version):
+        return _incomparable(why)
     champion_test = champion.test.in_order_of(challenger.test)
     if champion_test is None:
         return _incomparable(
             f"version {champion.version}, the champion, was tested on images of another data set or split"
         )
     metric = challenger.objective.removeprefix("val_")
+    if challenger.test.votes is not None:
+        metric = gate_metric(challenger.objective)
     return _compare(metric, challenger.test, champion_test, champion.version, seed, level)
+
+
+def _differ(champion: HeldOutPredictions, challenger: HeldOutPredictions, version: int) -> str | None:
+    """Why the two cannot be compared on any images; None if they predict the same."""
+    its, other = challenger.votes, champion.votes
+    if (its is None) != (other is None):
+        kinds = ("fractions of votes", "classes") if its is not None else ("classes", "fractions of votes")
+        return f"this version predicts {kinds[0]}; version {version}, the champion, {kinds[1]}"
+    if its is not None and other is not None and its.questions != other.questions:
+        return f"version {version}, the champion, was trained on other questions or answers"
+    return None
 
 
 def _incomparable(why: str) -> PromotionDecision:
@@ -153,13 +171,28 @@ def _incomparable(why: str) -> PromotionDecision:
 def _compare(
     metric: str, test: HeldOutPredictions, champion_test: HeldOutPredictions, champion: int, seed: int, level: float
 ) -> PromotionDecision:
-    both = test.labels, test.probabilities, champion_test.probabilities, metric
-    p_value = paired_permutation(*both, level=level, seed=seed)
-    gain = Gain.of_difference(metric, *paired_bootstrap(*both, seed=seed))
+    p_value, gain = _measure_gain(metric, test, champion_test, seed, level)
+    metric = gain.metric
     verdict = "better than" if p_value <= level else "worse than" if gain.high < 0 else "not clearly better than"
-    what = "loss reduced by" if metric == "loss" else f"{metric} differs by"
+    what = f"{metric} reduced by" if metric in LESS_IS_BETTER else f"{metric} differs by"
     reason = (
         f"{verdict} version {champion}, the champion, on the same {len(test.labels)} held-out test images: "
         f"{what} {gain.difference:+.4f} (95% interval {gain.low:+.4f} to {gain.high:+.4f}, one-sided p {p_value:.2g})"
     )
     return PromotionDecision(p_value <= level, reason, gain.difference, gain.low, gain.high, p_value, against=champion)
+
+
+def _measure_gain(
+    metric: str, test: HeldOutPredictions, champion_test: HeldOutPredictions, seed: int, level: float
+) -> tuple[float, Gain]:
+    """The one-sided p-value, and the gain with its interval."""
+    if test.votes is not None:
+        outputs, agreement = (test.probabilities, champion_test.probabilities), test.agreement
+        differences = compare_votes(test.votes, *outputs, agreement, seed=seed)
+        if metric not in differences:  # no image's votes agree, or fractions have no likelihood
+            metric = "deviance"
+        p_value = vote_permutation(test.votes, *outputs, metric, agreement, level, seed)
+        return p_value, Gain.of_difference(metric, *differences[metric])
+    both = test.labels, test.probabilities, champion_test.probabilities, metric
+    p_value = paired_permutation(*both, level=level, seed=seed)
+    return p_value, Gain.of_difference(metric, *paired_bootstrap(*both, seed=seed))

@@ -8,6 +8,11 @@ and `classes.json` with `class_names`, `image_size` ([height, width]), `rule`, `
 over flips and quarter turns) and `preprocessing`, that of the training's raw images. Its `fits`, how FITS files became
 8 bits, is left to those who read FITS files, as images are 8-bit already here.
 
+A model of votes has `questions` in `classes.json` too, each with `name` and `answers`. Its network gives a positive
+number for each answer, (n, n_answers), all questions side by side: divided by the sum over its question it is the
+fraction of the votes, and the sum is the concentration of a Dirichlet distribution. `class_names` are the answers to
+the first question.
+
 The rule for images that are not of the model's size: an image of another aspect ratio is centre-cropped to
 the model's (to a square for a square model), then resized by bilinear interpolation with antialiasing and
 rounded back to uint8. An image whose crop is less than half as high or wide as the model's is refused.
@@ -48,6 +53,8 @@ class GalaxyModel(PythonModel):
     """Whether the probabilities are the mean over the flips and quarter turns of an image."""
     fits: dict[str, Any] | None = None
     """How training read FITS files, as `data.fits` of its sweep file; None if there were none."""
+    questions: tuple[dict[str, Any], ...] = ()
+    """Of a model of votes, each with `name` and `answers`; empty for a model of classes."""
 
     def load_context(self, context: Any) -> None:
         """Reads the network and its classes. Safe mode: a `.keras` file that carries code is refused."""
@@ -57,6 +64,7 @@ class GalaxyModel(PythonModel):
         self.class_names = tuple(classes["class_names"])
         self.image_size = (int(classes["image_size"][0]), int(classes["image_size"][1]))
         self.tta = bool(classes.get("tta", False))
+        self.questions = tuple(classes.get("questions") or ())
         preprocessing = classes.get("preprocessing", {})
         self.centre, self.greyscale = preprocessing.get("crop"), bool(preprocessing.get("greyscale", False))
         self.fits = preprocessing.get("fits")
@@ -77,29 +85,46 @@ class GalaxyModel(PythonModel):
 
         Returns:
             One row per image: `label` (int64), `class_name`, `probability` (float32, of that class), then
-            `p_<class name>` (float32) for each class.
+            `p_<class name>` (float32) for each class. Of a model of votes, `label`, `class_name` and `probability` are
+            the most frequent answer to the first question and its fraction, `p_<answer>` is the fraction of each
+            answer to each question, and `concentration_<question>` (float32) is that of each question.
 
         Raises:
             MlflowException: INVALID_PARAMETER_VALUE, one line naming the image's index and what is wrong.
         """
-        probabilities = self.predict_probabilities(model_input)
-        labels = probabilities.argmax(axis=1)
+        probabilities = outputs = self.predict_probabilities(model_input)
+        names: Sequence[str] = self.class_names
+        if self.questions:
+            probabilities, concentrations = self.split_outputs(outputs)
+            names = answer_names(self.questions)
+        labels = probabilities[:, : len(self.class_names)].argmax(axis=1)
         columns: dict[str, Any] = {
             "label": labels.astype(np.int64),
             "class_name": [self.class_names[label] for label in labels],
             "probability": probabilities[np.arange(len(labels)), labels],
         }
-        columns.update({f"p_{name}": probabilities[:, index] for index, name in enumerate(self.class_names)})
+        columns.update({f"p_{name}": probabilities[:, index] for index, name in enumerate(names)})
+        for index, question in enumerate(self.questions):
+            columns[f"concentration_{question['name']}"] = concentrations[:, index]
         return pd.DataFrame(columns)
 
+    def split_outputs(self, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Fractions (n, n_answers) and concentrations (n, n_questions), float32, from a votes network's outputs."""
+        widths = [len(question["answers"]) for question in self.questions]
+        starts = np.cumsum([0, *widths[:-1]])
+        totals = np.add.reduceat(outputs.astype(np.float64), starts, axis=1)
+        fractions = outputs / np.repeat(totals, widths, axis=1)
+        return fractions.astype(np.float32), totals.astype(np.float32)
+
     def predict_probabilities(self, model_input: Any) -> np.ndarray:
-        """float32 (n, n_classes) for images as `predict` takes them."""
+        """float32 (n, n_classes) for images as `predict` takes them; of a model of votes its outputs (n, n_answers)."""
         images = _as_images(model_input)
         self._refuse_unfit(images)
         size = images_per_batch(*self.image_size)
         starts = range(0, len(images), size)
         batches = [predict_batch(self._network, self.fit_to_size(images[i : i + size]), self.tta) for i in starts]
-        return np.concatenate([np.empty((0, len(self.class_names)), np.float32), *batches])
+        n_outputs = sum(len(question["answers"]) for question in self.questions) or len(self.class_names)
+        return np.concatenate([np.empty((0, n_outputs), np.float32), *batches])
 
     def refusal(self, image: Any) -> str | None:
         """Why this image cannot be classified, in a few words; None if it can."""
@@ -126,6 +151,13 @@ class GalaxyModel(PythonModel):
             return np.concatenate([self.fit_to_size(image[np.newaxis]) for image in images])
         fit = resize(_crop(_cut_centre(np.asarray(images), self.centre), self.image_size), self.image_size)
         return _to_grey(fit) if self.greyscale else fit
+
+
+def answer_names(questions: Sequence[dict[str, Any]]) -> list[str]:
+    """One name per output of a votes network: "question.answer", or the answer alone if there is only one question."""
+    if len(questions) == 1:
+        return list(questions[0]["answers"])
+    return [f"{question['name']}.{answer}" for question in questions for answer in question["answers"]]
 
 
 def images_per_batch(height: int, width: int) -> int:

@@ -20,6 +20,8 @@ from galaxy_exp.errors import ModelError, SweepFailedError
 from galaxy_exp.evaluation.held_out_report import TestReport
 from galaxy_exp.evaluation.metrics import METRICS
 from galaxy_exp.evaluation.resampling import paired_bootstrap
+from galaxy_exp.evaluation.vote_comparison import compare_votes
+from galaxy_exp.evaluation.vote_report import agreement_of, shown_names
 from galaxy_exp.folders import SweepFolder, graph_of, write_atomically
 from galaxy_exp.journal.events import ModelRegistered, PromotionDecided, SealedTestOpened
 from galaxy_exp.journal.journal import Journal
@@ -33,6 +35,7 @@ from galaxy_exp.registry.held_out import (
     digests_of_test_set,
     find_openers,
     find_openers_in_store,
+    load_sealed_votes,
     log_held_out_predictions,
     record_opening,
 )
@@ -78,7 +81,7 @@ def open_held_out_test(journal: Journal, folder: SweepFolder, data: PreparedData
         if is_winner:
             report, probabilities = _test_winner(record, folder, data)
         else:
-            report, probabilities = _test(folder.model(number), data)
+            report, probabilities = _test(record, folder.model(number), data)
         write_atomically(_probabilities_file(folder, number), partial(np.save, arr=probabilities))
         journal.append(
             SealedTestOpened(
@@ -86,16 +89,18 @@ def open_held_out_test(journal: Journal, folder: SweepFolder, data: PreparedData
                 report=report.to_dict(),
                 opening=opening,
                 test_images=test_images,
-                gains={} if is_winner else _differences(folder, winner, probabilities, data),
+                gains={} if is_winner else _differences(record, folder, winner, probabilities, data),
             )
         )
 
 
 def _differences(
-    folder: SweepFolder, winner: TrialRecord, baseline: NDArray[np.float32], data: PreparedData
+    record: SweepRecord, folder: SweepFolder, winner: TrialRecord, baseline: NDArray[np.float32], data: PreparedData
 ) -> dict[str, tuple[float, float, float]]:
     """By metric, the winner's value minus that of the baseline, which is tested after it, with the interval's ends."""
-    test = _read_predictions(folder, winner.number, data)
+    test = _read_predictions(record, folder, winner.number, data)
+    if test.votes is not None:
+        return compare_votes(test.votes, test.probabilities, baseline, test.agreement)
     return {metric: paired_bootstrap(test.labels, test.probabilities, baseline, metric) for metric in METRICS}
 
 
@@ -115,7 +120,7 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
         remedy = f"galaxy-exp sync {record.sweep_id}"
         raise SweepFailedError(f"trial {winner.number} has no MLflow run; create it with: {remedy}")
     _require_model(record, folder, winner)
-    predictions = _read_predictions(folder, winner.number, data)
+    predictions = _read_predictions(record, folder, winner.number, data)
     with tracking_errors(record.tracking_uri):
         log_held_out_predictions(client, winner.run_id, predictions)
         for tag, value in _test_set_tags(record, report).items():
@@ -137,6 +142,7 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
             },
             preprocessing=data.preprocessing.to_dict(),
             tta=report.tta,
+            questions=data.votes.questions if data.votes is not None else None,
         ),
         run_id=winner.run_id,
         registered_name=record.config.model_name,
@@ -208,12 +214,12 @@ def _test_winner(
         members = []
     if tta:
         variants.append(Variant("without the mean over flips and turns", [deployed]))
-    report, probabilities = _test(deployed, data, tta, variants)
+    report, probabilities = _test(record, deployed, data, tta, variants)
     return replace(report, members=members), probabilities
 
 
 def _test(
-    model_file: Path, data: PreparedData, tta: bool = False, variants: Sequence[Variant] = ()
+    record: SweepRecord, model_file: Path, data: PreparedData, tta: bool = False, variants: Sequence[Variant] = ()
 ) -> tuple[TestReport, NDArray[np.float32]]:
     return evaluate_model(
         model_file,
@@ -224,6 +230,8 @@ def _test(
         validation=(data.files.validation_images, data.files.validation_labels),
         tta=tta,
         variants=variants,
+        votes=load_sealed_votes(data),
+        agreement=agreement_of(record.config),
     )
 
 
@@ -259,7 +267,7 @@ def _require_model(record: SweepRecord, folder: SweepFolder, winner: TrialRecord
         )
 
 
-def _read_predictions(folder: SweepFolder, number: int, data: PreparedData) -> HeldOutPredictions:
+def _read_predictions(record: SweepRecord, folder: SweepFolder, number: int, data: PreparedData) -> HeldOutPredictions:
     file = _probabilities_file(folder, number)
     try:
         probabilities = np.load(file)
@@ -269,7 +277,14 @@ def _read_predictions(folder: SweepFolder, number: int, data: PreparedData) -> H
             f"then: galaxy-exp resume {folder.path.name}; if there is no copy, run the sweep again"
         ) from None
     images, labels = np.load(data.sealed.images, mmap_mode="r"), np.load(data.sealed.labels)
-    return HeldOutPredictions(digest_test_set(data), labels, probabilities, digest_each_image(images, labels))
+    return HeldOutPredictions(
+        digest_test_set(data),
+        labels,
+        probabilities,
+        digest_each_image(images, labels),
+        load_sealed_votes(data),
+        agreement_of(record.config),
+    )
 
 
 def _probabilities_file(folder: SweepFolder, number: int) -> Path:
@@ -289,7 +304,12 @@ def _version_tags(record: SweepRecord, data: PreparedData, report: TestReport) -
         version_tags.SIMULATED: str(data.simulated).lower(),
         version_tags.OBJECTIVE: record.objective.name,
         **_test_set_tags(record, report),
-    } | version_tags.build_test_tags({"n_images": report.n_images, **report.metrics})
+    } | version_tags.build_test_tags(_scores_for_tags(report))
+
+
+def _scores_for_tags(report: TestReport) -> dict[str, float]:
+    names = () if report.votes is None else shown_names(report.to_dict())
+    return {"n_images": report.n_images, **report.metrics} | {name: getattr(report, name) for name in names}
 
 
 def _test_set_tags(record: SweepRecord, report: TestReport) -> dict[str, str]:

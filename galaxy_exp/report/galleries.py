@@ -28,7 +28,15 @@ from galaxy_exp.seeding import derive_seed
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Mistake", "Sample", "find_mistakes", "pick_samples", "plot_contact_sheet", "plot_mistakes_gallery"]
+__all__ = [
+    "Mistake",
+    "Sample",
+    "find_mistakes",
+    "pick_samples",
+    "plot_captioned",
+    "plot_contact_sheet",
+    "plot_mistakes_gallery",
+]
 
 _TOP = 0.75
 """Height of the title, in inches."""
@@ -175,15 +183,35 @@ def plot_mistakes_gallery(
     """
     mistakes = find_mistakes(labels, probabilities, n)
     n_wrong = int((probabilities.argmax(axis=1) != labels).sum())
-    rows = math.ceil(len(mistakes) / _COLUMNS) * (1 + _CAPTION)
-    width, height = _COLUMNS * _MISTAKE + 0.3, rows * _MISTAKE + _TOP if mistakes else 1.6
+    captions = [
+        (mistake.index, class_names[mistake.label], f"→ {mistake.probability:.0%} {class_names[mistake.prediction]}")
+        for mistake in mistakes
+    ]
+    note = _summary(len(mistakes), n_wrong, len(labels))
+    return plot_captioned(images_uint8, captions, path, "Most confident mistakes", note)
+
+
+def plot_captioned(
+    images_uint8: NDArray[np.uint8], captions: Sequence[tuple[int, str, str]], path: Path, title: str, note: str
+) -> Path:
+    """Draws images with two texts under each, as a PNG; returns `path`.
+
+    Args:
+        images_uint8: (n_images, height, width, 3); may be memory-mapped, only the images drawn are read.
+        captions: of each picture the index of its image, what is true, and what was predicted.
+        path: the PNG to write.
+        title: the headline.
+        note: the line below it.
+    """
+    rows = math.ceil(len(captions) / _COLUMNS) * (1 + _CAPTION)
+    width, height = _COLUMNS * _MISTAKE + 0.3, rows * _MISTAKE + _TOP if captions else 1.6
     figure = new_figure(width, height)
-    draw_headline(figure, "Most confident mistakes", _summary(len(mistakes), n_wrong, len(labels)))
-    if mistakes:
+    draw_headline(figure, title, note)
+    if captions:
         axes = plain_axes(figure.add_axes((0.15 / width, 0, _COLUMNS * _MISTAKE / width, 1 - _TOP / height)))
-        for place, mistake in enumerate(mistakes):
+        for place, (index, true, predicted) in enumerate(captions):
             row, column = divmod(place, _COLUMNS)
-            _draw_mistake(axes, mistake, images_uint8, class_names, column, row * (1 + _CAPTION))
+            _draw_captioned(axes, images_uint8[index], true, predicted, column, row * (1 + _CAPTION))
         axes.set_xlim(0, _COLUMNS)
         axes.set_ylim(rows, 0)
     return save_figure(figure, path)
@@ -195,12 +223,9 @@ def _summary(n_shown: int, n_wrong: int, n_images: int) -> str:
     return f"{n_shown} of {n_wrong:,} mistakes on {n_images:,} images: true class → probability, predicted class"
 
 
-def _draw_mistake(
-    axes: Axes, mistake: Mistake, images: NDArray[np.uint8], class_names: Sequence[str], left: float, top: float
-) -> None:
-    draw_image(axes, np.asarray(images[mistake.index]), left, top, side=0.94)
-    true = name_class(class_names[mistake.label], 23, 2)
-    predicted = name_class(f"→ {mistake.probability:.0%} {class_names[mistake.prediction]}", 23, 2)
+def _draw_captioned(axes: Axes, image: NDArray[np.uint8], true: str, predicted: str, left: float, top: float) -> None:
+    draw_image(axes, np.asarray(image), left, top, side=0.94)
+    true, predicted = name_class(true, 23, 2), name_class(predicted, 23, 2)
     caption: dict[str, Any] = {"ha": "left", "va": "top", "fontsize": 7.5, "linespacing": 1.1}
     axes.text(left + 0.03, top + 1.02, true, color=INK, **caption)
     axes.text(left + 0.03, top + 1.04 + _LINE * len(true.splitlines()), predicted, color=VALIDATION, **caption)

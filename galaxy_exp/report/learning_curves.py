@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Curve", "collect_curves", "draw_curve", "plot_learning_curves"]
 
-_PANELS = {"loss": "Loss (nats)", "accuracy": "Accuracy", "macro_f1": "Macro-F1"}
+_PANELS = {"loss": "Loss (nats)", "accuracy": "Accuracy", "macro_f1": "Macro-F1", "deviance": "Deviance (nats)"}
 _FEW_EPOCHS = 25
 
 
@@ -37,7 +37,7 @@ class Curve:
     """One metric over the epochs."""
 
     metric: str
-    """Without prefix: "loss", "accuracy" or "macro_f1"."""
+    """Without prefix, such as "loss" or "macro_f1"."""
     title: str
     train: list[float]
     """One value per epoch; NaN where it was not reported. Empty if it never was."""

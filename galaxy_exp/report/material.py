@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from galaxy_exp.questions import Questions
 from galaxy_exp.records import Gain, SweepState
 from galaxy_exp.report.comparison import Finalist
 from galaxy_exp.space.search_space import SearchSpace
@@ -13,8 +14,9 @@ from galaxy_exp.space.search_space import SearchSpace
 if TYPE_CHECKING:
     from galaxy_exp.evaluation.confidence import Calibration
     from galaxy_exp.journal.record import SweepRecord, TrialRecord
+    from galaxy_exp.report.votes import VotesShown
 
-__all__ = ["DataFacts", "Finalist", "Gain", "Material", "Picture", "TrialsAhead"]
+__all__ = ["DataFacts", "Finalist", "Gain", "Material", "Picture", "TrialsAhead", "VoteMaterial"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,22 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class VoteMaterial:
+    """What a sweep on votes has besides."""
+
+    questions: Questions
+    differing: Sequence[tuple[Picture, str, str]] = ()
+    """Validation images whose votes differ most from what the winner predicts, with the observed and the predicted
+    fraction in words."""
+
+    def shown(self, material: Material) -> VotesShown:
+        """What the page shows of it."""
+        from galaxy_exp.report.votes import VotesShown
+
+        return VotesShown.of(material, self.questions, self.differing)
+
+
+@dataclass(frozen=True, slots=True)
 class Material:
     """A sweep's record and what was computed from it and from the files in its folder."""
 
@@ -103,6 +121,8 @@ class Material:
     """Of the winner on the held-out test set; None without its probabilities."""
     mistakes: Sequence[Picture] = ()
     """Of the winner on the validation images, the most confident first."""
+    votes: VoteMaterial | None = None
+    """Of a sweep on votes."""
     n_mistakes: int | None = None
     """Of the winner on the validation images, in all; None if they are not known."""
     expected_gain: float | None = None

@@ -8,6 +8,7 @@ from galaxy_exp.evaluation.conclusion import baseline_retrained, compare_with_ba
 from galaxy_exp.evaluation.confidence import Calibration
 from galaxy_exp.evaluation.metrics import RARE
 from galaxy_exp.evaluation.progress import describe_progress
+from galaxy_exp.evaluation.vote_report import label_of
 from galaxy_exp.records import SweepState
 from galaxy_exp.report.html import render
 from galaxy_exp.report.importance import LEAST_TRIALS, NO_TEST
@@ -93,10 +94,11 @@ def _sentences(material: Material) -> list[str]:
         best = f"The best trial so far is {leader.number}, with a validation {name} of {value}."
         return [_question(material), best, *notes]
     winner = material.tested_name if test.get("members") else name_configuration(leader, record)
+    shown = ("macro_f1", "accuracy") if not test.get("votes") else ("deviance", "rmse")
+    first, second = (f"{label_of(name, test)} of {score(test[name])}" for name in shown)
     reached = (
         f"On {test['n_images']:,} held-out {material.data.galaxies} that no trial ever saw, the winner, "
-        f"{winner}, reaches a macro-F1 of {score(test['macro_f1'])} and an accuracy of "
-        f"{score(test['accuracy'])}."
+        f"{winner}, reaches a {first} and an {second}."
     )
     comparison = compare_with_baseline(record, material.gains).replace(" -", " \N{MINUS SIGN}")
     return [_question(material), reached, *([comparison] if comparison else []), *notes]
@@ -114,14 +116,15 @@ def _question(material: Material) -> str:
 
 def _key_figures(material: Material) -> dict[str, str]:
     """The largest numbers of the page, by what they are."""
-    record, test, gain = material.record, material.test, material.gain("macro_f1")
+    record, test = material.record, material.test
+    shown = ("macro_f1", "accuracy") if test is None or not test.get("votes") else ("deviance", "rmse")
+    gain = material.gain(shown[0])
     found = {}
     if test is not None:
-        found["macro-F1, held-out test"] = score(test["macro_f1"])
-        found["accuracy, held-out test"] = score(test["accuracy"])
+        found |= {f"{label_of(name, test)}, held-out test": score(test[name]) for name in shown}
     if gain is not None:
-        chance = "" if gain.is_clear else ", may be chance"
-        what = "macro-F1 against its first seed" if baseline_retrained(record) else "gain in macro-F1 over the baseline"
+        chance, label = "" if gain.is_clear else ", may be chance", label_of(shown[0], test or {})
+        what = f"{label} against its first seed" if baseline_retrained(record) else f"gain in {label} over the baseline"
         found[f"{what}{chance}"] = signed(gain.difference)
     elif material.leader is not None and test is None:
         value = material.leader.objective_value(record.objective)

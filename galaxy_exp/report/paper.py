@@ -8,6 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from galaxy_exp.evaluation.vote_report import label_of, shown_names
 from galaxy_exp.records import BUILT_IN_HYPERMODEL, gain_in
 from galaxy_exp.report.material import Material
 from galaxy_exp.report.words import METRIC_NAMES, count, metric_name, plain_value
@@ -67,11 +68,13 @@ def latex_table(material: Material) -> str:
         rf"\begin{{tabular}}{{l{'rrr' if both else 'r'}}}",
     ]
     lines += [r"\toprule", r" & Winner & Baseline & Gain \\" if both else r" & Winner \\", r"\midrule"]
-    for name in METRIC_NAMES:
-        cells = [_sentence(metric_name(name)), f"{report[name]:.3f}"]
-        if baseline is not None:
+    for name in METRIC_NAMES if not report.get("votes") else shown_names(report):
+        cells = [_latex(_sentence(label_of(name, report))), f"{report[name]:.3f}"]
+        if baseline is not None and baseline.get(name) is not None:
             gain = material.gain(name)
-            difference = f"${gain_in(name, report[name], baseline[name]):+.3f}$"
+            # neither more nor less coverage is better
+            has_gain = name != "count_coverage"
+            difference = f"${gain_in(name, report[name], baseline[name]):+.3f}$" if has_gain else ""
             interval = f" [${gain.low:+.3f}$, ${gain.high:+.3f}$]" if gain else ""
             cells += [f"{baseline[name]:.3f}", difference + interval]
         lines.append(" & ".join(cells) + r" \\")
@@ -92,9 +95,16 @@ def _data_sentence(material: Material) -> str:
     cited = _cite(cited_data(material)) or ("" if data.simulated else " (add the source)")
     if not counts:
         return f"We classified images of {what}{cited}."
-    n_classes = len(data.class_names)
+    images = f"{sum(counts.values()):,} images of {what}{cited}"
+    if material.votes is not None:
+        n_questions = len(material.votes.questions)
+        did = (
+            f"We predicted the votes of volunteers on {images}, who were asked {count(n_questions, 'question')}, with "
+        )
+    else:
+        did = f"We classified {images} into {len(data.class_names)} classes, with "
     return (
-        f"We classified {sum(counts.values()):,} images of {what}{cited} into {n_classes} classes, with "
+        f"{did}"
         f"{counts.get('train', 0):,} for training, {counts.get('validation', 0):,} for validation and "
         f"{counts.get('test', 0):,} held out for one test at the end."
     )
@@ -138,12 +148,16 @@ def _choice_sentence(material: Material) -> str:
     if report is None:
         return text + "The held-out test set has not been used yet."
     images = f"{report['n_images']:,} held-out {'SIMULATED ' if material.data.simulated else ''}images"
+    shown, label = "macro_f1", "macro-F1"
     scores = f"an accuracy of {report['accuracy']:.3f} and a macro-F1 of {report['macro_f1']:.3f}"
+    if report.get("votes"):
+        shown = label = "deviance"
+        scores = f"a mean deviance of {report['deviance']:.3f} nats and an RMSE of fractions of {report['rmse']:.3f}"
     text += f"On {images}, {_tested_words(report)} reaches {scores} (Table~\\ref{{tab:sweep}})"
-    gain = material.gain("macro_f1")
+    gain = material.gain(shown)
     if gain:
         text += (
-            f", a gain in macro-F1 of ${gain.difference:+.3f}$ over the baseline, the model with its default "
+            f", a gain in {label} of ${gain.difference:+.3f}$ over the baseline, the model with its default "
             f"hyperparameters (95\\% interval ${gain.low:+.3f}$ to ${gain.high:+.3f}$, paired "
             f"bootstrap{_cite(methods.get('bootstrap', ()))})"
         )

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from galaxy_exp.evaluation.conclusion import name_configuration
 from galaxy_exp.evaluation.confidence import COVERAGES_SHOWN, Calibration
 from galaxy_exp.evaluation.metrics import METRIC_LABELS
+from galaxy_exp.evaluation.vote_report import compared_names, label_of, shown_names
 from galaxy_exp.records import gain_in
 from galaxy_exp.report.calibration import describe_reliability, draw_reliability
 from galaxy_exp.report.canvas import draw_panel, new_axes
@@ -74,7 +75,7 @@ class Found:
             n_more,
             name=name_configuration(leader, material.record),
             scores=_winner_scores(material) if material.test else None,
-            gains=_gain_bars(material.gains) if material.gains else None,
+            gains=_gain_bars(material.gains) if material.gains and material.votes is None else None,
             values=_values_table(material, leader),
             curves=list(_learning_curves(leader)),
             finalists=_finalists_table(finalists, name) if finalists else None,
@@ -85,12 +86,13 @@ class Found:
 def _winner_scores(material: Material) -> Table:
     report, baseline = material.test or {}, material.baseline_test
     rows: list[list[str | Cell]] = []
-    for name in METRIC_NAMES:
-        rows.append([metric_name(name), score(report[name])])
+    for name in METRIC_NAMES if not report.get("votes") else shown_names(report):
+        rows.append([label_of(name, report), score(report[name])])
         if baseline is not None:
             gain = material.gain(name)
-            difference = signed(gain_in(name, report[name], baseline[name]))
-            rows[-1] += [score(baseline[name]), _gain(gain) if gain else difference]
+            has_gain = name != "count_coverage" and baseline.get(name) is not None
+            difference = signed(gain_in(name, report[name], baseline[name])) if has_gain else UNKNOWN
+            rows[-1] += [score(baseline.get(name)), _gain(gain) if gain else difference]
     header = ["score", f"winner, {material.tested_name}"]
     header += ["baseline, trial 0", "gain, 95% interval"] if baseline is not None else []
     return Table(f"Scores on {report['n_images']:,} {material.data.galaxies} that no trial ever saw", header, rows)
@@ -257,9 +259,9 @@ def _interval(ends: Sequence[float] | None) -> str:
 
 def _compared(material: Material, report: Mapping[str, Any]) -> Table:
     rows = [
-        [other["name"], metric_name(name), score(report[name]), score(other[name]),
+        [other["name"], label_of(name, report), score(report[name]), score(other[name]),
          _gain(Gain.of_difference(name, *other["differences"][name]))]
-        for other in report["compared"] for name in METRIC_NAMES
+        for other in report["compared"] for name in compared_names(report) if name in other["differences"]
     ]  # fmt: skip
     header = ["compared with", "score", "as registered", "that one", "gain, 95% interval"]
     caption = f"On the same {report['n_images']:,} {material.data.galaxies}, paired bootstrap"

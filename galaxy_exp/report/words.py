@@ -6,6 +6,7 @@ import re
 
 from galaxy_exp import wording
 from galaxy_exp.evaluation.metrics import METRIC_LABELS
+from galaxy_exp.evaluation.vote_metrics import VOTE_METRIC_LABELS
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.redaction import hide_password
 
@@ -34,6 +35,9 @@ _MOST_CHARACTERS = 16
 METRIC_NAMES = {name: METRIC_LABELS[name] for name in ("accuracy", "macro_f1", "balanced_accuracy", "loss")}
 """Of the metrics that every epoch has."""
 
+_VOTE_NAMES = {name: label for name, label in VOTE_METRIC_LABELS.items() if name not in METRIC_NAMES}
+"""Of the further metrics that every epoch of a sweep on votes has."""
+
 duration = wording.format_duration
 count = wording.count
 
@@ -48,7 +52,8 @@ def printable(text: object) -> str:
 
 def metric_name(name: str) -> str:
     """`val_macro_f1` as "macro-F1"; an unknown name is not changed."""
-    return METRIC_NAMES.get(name.removeprefix("val_"), name)
+    plain = name.removeprefix("val_")
+    return METRIC_NAMES.get(plain) or _VOTE_NAMES.get(plain, name)
 
 
 def validation_name(name: str) -> str:

@@ -14,14 +14,19 @@ from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.evaluation import metrics
 from galaxy_exp.evaluation.confidence import Calibration
 from galaxy_exp.evaluation.metrics import confusion_record, per_class_table, per_class_text
+from galaxy_exp.evaluation.vote_comparison import first_question
+from galaxy_exp.evaluation.vote_metrics import find_agreed, summarise_votes
+from galaxy_exp.evaluation.vote_report import agreement_of, answer_records
 from galaxy_exp.folders import write_csv
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.questions import Votes
 from galaxy_exp.report.calibration import plot_reliability
 from galaxy_exp.report.confusion import plot_confusion
 from galaxy_exp.report.coverage import plot_coverage
 from galaxy_exp.report.galleries import plot_mistakes_gallery
 from galaxy_exp.report.insight import write_insight
 from galaxy_exp.report.learning_curves import plot_learning_curves
+from galaxy_exp.report.votes import plot_differences, plot_fractions
 
 __all__ = [
     "artifacts_folder",
@@ -58,7 +63,10 @@ def write_trial_artifacts(folder: Path, trial: TrialRecord, record: SweepRecord,
                 target / "learning_curves.png",
             )
     if result.state.has_model:
-        _write_validation_artifacts(folder, target, trial, data, figures)
+        if data.votes is None:
+            _write_validation_artifacts(folder, target, trial, data, figures)
+        else:
+            _write_vote_artifacts(folder, target, trial, record, data)
     return target
 
 
@@ -82,6 +90,36 @@ def _write_validation_artifacts(
     plot_mistakes_gallery(images, labels, probabilities, data.class_names, target / "mistakes.png")
 
 
+def _write_vote_artifacts(
+    folder: Path, target: Path, trial: TrialRecord, record: SweepRecord, data: PreparedData
+) -> None:
+    """`fractions.json` has the scores and, for each answer, observed against predicted fractions; then the figures.
+
+    The confusion matrix is of the images whose votes agree.
+    """
+    assert data.votes is not None
+    outputs, agreement = np.load(folder / "validation_probabilities.npy"), agreement_of(record.config)
+    votes = Votes(data.votes.questions, np.load(data.votes.validation), data.votes.are_counts)
+    found = {
+        "questions": votes.questions.to_list(),
+        "agreement": agreement,
+        "scores": summarise_votes(votes, outputs, agreement),
+        "answers": answer_records(votes, outputs),
+    }
+    _write_json(target / "fractions.json", found)
+    agreed, (labels, fractions) = find_agreed(votes, agreement), first_question(votes, outputs)
+    matrix = metrics.confusion_matrix(labels[agreed], fractions[agreed].argmax(axis=1), len(data.class_names))
+    _write_json(target / "confusion_matrix.json", confusion_record(matrix, data.class_names))
+    if not record.config.tracking.figures:
+        return
+    of = f"trial {trial.number}{' (SIMULATED galaxies)' if data.simulated else ''}"
+    plot_fractions(found, target / "fractions.png", f"Validation images, {of}")
+    where = f"Validation images whose votes agree, {of}"
+    plot_confusion(matrix, data.class_names, target / "confusion_matrix.png", where)
+    images = np.load(data.files.validation_images, mmap_mode="r")
+    plot_differences(images, votes, outputs, target / "differences.png")
+
+
 def write_sweep_artifacts(folder: Path, record: SweepRecord, data: PreparedData) -> Path:
     """Writes or updates the artifacts of the sweep as a whole; returns their folder."""
     target = artifacts_folder(folder)
@@ -99,7 +137,7 @@ def write_sealed_test_figures(folder: Path, record: SweepRecord) -> None:
     """Draws each report on the held-out test set into the sweep's artifacts, if `tracking.figures`.
 
     The files are `sealed_test_trial_003_confusion.png`, `..._reliability.png` and `..._coverage.png`; journals of
-    earlier releases lack the data of the last two.
+    earlier releases lack the data of the last two. Of votes, `..._fractions.png` is in place of these.
     """
     target, simulated = artifacts_folder(folder), " (SIMULATED galaxies)" if record.started.simulated else ""
     for number, report in record.test_reports.items() if record.config.tracking.figures else ():
@@ -107,6 +145,8 @@ def write_sealed_test_figures(folder: Path, record: SweepRecord) -> None:
         if report.get("confusion"):
             matrix = np.array(report["confusion"], np.int64)
             plot_confusion(matrix, report["class_names"], target / f"{name}_confusion.png", title)
+        if report.get("votes"):
+            plot_fractions(report["votes"], target / f"{name}_fractions.png", title)
         if report.get("reliability"):
             before, after = report["reliability"], report.get("calibrated")
             plot_reliability(

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from galaxy_exp.data.prepared import PreparedData
+from galaxy_exp.evaluation.vote_report import shown_names
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import TrialState
 from galaxy_exp.tracking.names import allowed_name
 
-__all__ = ["outcome_metrics", "outcome_params", "sweep_metrics", "sweep_params"]
+__all__ = ["describe_schema", "outcome_metrics", "outcome_params", "sweep_metrics", "sweep_params"]
 
 
 def sweep_params(record: SweepRecord, data: PreparedData) -> dict[str, Any]:
@@ -29,6 +30,14 @@ def sweep_params(record: SweepRecord, data: PreparedData) -> dict[str, Any]:
         "seed": config.search.seed,
         "split_seed": config.data.split.seed,
     }
+
+
+def describe_schema(data: PreparedData) -> dict[str, Any]:
+    """The schema of the runs' input data set; with votes, their questions too."""
+    schema: dict[str, Any] = {"image_shape": data.image_shape, "class_names": data.class_names}
+    if data.votes is not None:
+        schema |= {"questions": data.votes.questions.to_list(), "votes_are_counts": data.votes.are_counts}
+    return schema
 
 
 def outcome_params(trial: TrialRecord) -> dict[str, Any]:
@@ -70,7 +79,8 @@ def sweep_metrics(record: SweepRecord) -> dict[str, float]:
         values[allowed_name(f"best_{record.objective.name}")] = best[0].objective_value(record.objective) or 0.0
     for number, report in record.test_reports.items():
         role = "winner" if number == record.winner else "baseline"
-        values |= {f"test/{role}_{name}": report[name] for name in ("accuracy", "macro_f1", "balanced_accuracy")}
+        names = shown_names(report) if report.get("votes") else ("accuracy", "macro_f1", "balanced_accuracy")
+        values |= {f"test/{role}_{name}": report[name] for name in names}
         values |= {f"test/{role}_{name}": value for name, value in _later_scores(report).items()}
     for state in (state for state in TrialState if state.is_finished):
         trials = [trial for trial in record.trials.values() if trial.state is state]

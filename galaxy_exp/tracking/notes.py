@@ -17,9 +17,9 @@ from galaxy_exp.evaluation.conclusion import (
     simulated,
     winner_changes,
 )
-from galaxy_exp.evaluation.metrics import METRIC_LABELS
 from galaxy_exp.evaluation.progress import describe_progress
 from galaxy_exp.evaluation.selection import standings
+from galaxy_exp.evaluation.vote_report import label_of
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.tracking import names
 from galaxy_exp.tracking.views import charts_address, finalists_address, trials_address
@@ -93,8 +93,8 @@ def _who_won(record: SweepRecord, winner: TrialRecord, test: Mapping[str, Any]) 
 def _score(name: str, test: Mapping[str, Any], record: SweepRecord) -> str:
     baseline, gain = record.baseline_test, record.gains.get(name)
     value, _, interval = score_with_interval(name, test).partition(" ")
-    text = f"{METRIC_LABELS[name]} **{value}** {interval}".rstrip()
-    if baseline is None:
+    text = f"{label_of(name, test)} **{value}** {interval}".rstrip()
+    if baseline is None or baseline.get(name) is None:
         return text
     whose, word = ("its first seed", "difference") if baseline_retrained(record) else ("the baseline", "gain")
     return f"{text}, {whose} {baseline[name]:.3f}" + (f", {word} {gain}" if gain else "")

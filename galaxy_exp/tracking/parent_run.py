@@ -22,7 +22,7 @@ from galaxy_exp.tracking.artifacts import (
     write_sealed_test_figures,
     write_sweep_artifacts,
 )
-from galaxy_exp.tracking.content import sweep_metrics, sweep_params
+from galaxy_exp.tracking.content import describe_schema, sweep_metrics, sweep_params
 from galaxy_exp.tracking.mlflow_runs import (
     is_active,
     log_batch,
@@ -119,7 +119,7 @@ class ParentRun:
             digest=data.digest[:36],
             source_type="galaxy_exp",
             source=json.dumps({"source": data.source, "simulated": data.simulated}),
-            schema=json.dumps({"image_shape": data.image_shape, "class_names": data.class_names}),
+            schema=json.dumps(describe_schema(data)),
             profile=json.dumps({"counts": data.counts, "split_digest": data.split_digest}),
         )
         self.client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])

@@ -85,7 +85,9 @@ NAMES = {
 }
 """What the pages speak of, and what there is."""
 
-BEGUN = re.compile(r"galaxy-exp (sweep|check) (sweeps/(gz2|pretrained|quickstart|votes)|sweep)\.yaml\b(?!.*galaxy10-sdss)")
+BEGUN = re.compile(
+    r"galaxy-exp (sweep|check) (sweeps/(gz2|pretrained|quickstart|votes)|sweep)\.yaml\b(?!.*galaxy10-sdss)"
+)
 
 ELSEWHERE = {
     "galaxy-exp encoders pretrain -o wide.keras --images 50000 --set space.filters_1=64": (

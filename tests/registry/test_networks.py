@@ -135,7 +135,7 @@ def test_refuses_data_that_do_not_fit(
 
 
 def test_refuses_models_that_do_not_fit(model_file: Path, files: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"gives probabilities of shape \(3,\); expected \(4,\)"):
+    with pytest.raises(ModelError, match=r"gives outputs of shape \(3,\); expected \(4,\)"):
         evaluate_model(model_file, *files, (*CLASS_NAMES, "white"), "digest")
     small = _save(tmp_path, np.zeros((1, 20, 20, 3), np.uint8), np.array([0]))
     with pytest.raises(ModelError, match=r"takes images of shape \(24, 24, 3\); these have shape \(20, 20, 3\)"):

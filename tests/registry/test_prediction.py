@@ -34,6 +34,7 @@ class _Brightest:
     """Takes images of at least 8 x 8 pixels."""
 
     class_names = ("red", "green", "blue, dim")
+    questions = None
 
     def refusal(self, image: np.ndarray) -> str | None:
         return None if len(image) >= 8 else "has 4 x 4 pixels; expected at least 8 x 8"

@@ -1,0 +1,243 @@
+"""What figures and the report page show of votes: predicted against observed fractions, and where they differ most."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from galaxy_exp.evaluation.vote_metrics import compare_fractions, image_deviances
+from galaxy_exp.evaluation.vote_report import label_of, shown_names
+from galaxy_exp.questions import Questions, Votes
+from galaxy_exp.records import gain_in
+from galaxy_exp.report.canvas import (
+    GREY,
+    INK,
+    TRAIN,
+    draw_headline,
+    draw_panel,
+    draw_points,
+    grid_axes,
+    name_axes,
+    name_class,
+    new_axes,
+    new_figure,
+    save_figure,
+)
+from galaxy_exp.report.galleries import plot_captioned
+from galaxy_exp.report.html import Cell, Table
+from galaxy_exp.report.words import UNKNOWN, count, score, signed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from galaxy_exp.report.material import Material, Picture
+
+__all__ = [
+    "Difference",
+    "VotesShown",
+    "describe_fractions",
+    "draw_fractions",
+    "find_differences",
+    "plot_differences",
+    "plot_fractions",
+]
+
+_COLUMNS = 4
+_SIDE = 2.9
+"""Of a panel with its margins, in inches."""
+_MOST_PANELS = 40
+"""Answers that the report page draws; Galaxy Zoo DECaLS has 34."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A galaxy whose votes are not as predicted."""
+
+    index: int
+    """Position of the image in the set."""
+    deviance: float
+    answer: str
+    """The answer whose fraction differs most, weighted by who got to its question."""
+    observed: float
+    predicted: float
+
+
+def find_differences(votes: Votes, outputs: NDArray[Any], n: int = 24) -> list[Difference]:
+    """The at most `n` images with the largest deviance, largest first, ties in the set's order.
+
+    Args:
+        votes: of the images; those without votes are left out.
+        outputs: (n_images, n_answers).
+    """
+    deviances = image_deviances(votes, outputs)
+    known = np.flatnonzero(~np.isnan(deviances))
+    chosen = known[np.argsort(-deviances[known], kind="stable")[:n]]
+    observed, predicted, weights = compare_fractions(Votes(votes.questions, votes.values[chosen], votes.are_counts),
+                                                     outputs[chosen])  # fmt: skip
+    worst = (weights * np.abs(observed - predicted)).argmax(axis=1)
+    return [
+        Difference(
+            int(index),
+            float(deviances[index]),
+            votes.questions.answers[place],
+            float(observed[row, place]),
+            float(predicted[row, place]),
+        )
+        for row, (index, place) in enumerate(zip(chosen, worst, strict=True))
+    ]
+
+
+def plot_differences(images_uint8: NDArray[np.uint8], votes: Votes, outputs: NDArray[Any], path: Path) -> Path:
+    """Draws the galaxies whose votes differ most from what was predicted, as a PNG; returns `path`.
+
+    Args:
+        images_uint8: (n_images, height, width, 3); may be memory-mapped, only the images drawn are read.
+        votes: of the images.
+        outputs: (n_images, n_answers).
+        path: the PNG to write.
+    """
+    found = find_differences(votes, outputs)
+    captions = [
+        (each.index, f"{each.observed:.0%} {each.answer}", f"→ {each.predicted:.0%} predicted") for each in found
+    ]
+    note = (
+        f"{len(found)} of {count(len(votes), 'image')}, by deviance: the answer that differs most, observed → predicted"
+    )
+    return plot_captioned(images_uint8, captions, path, "Where votes and prediction differ most", note)
+
+
+def plot_fractions(votes: Mapping[str, Any], path: Path, title: str = "Fractions") -> Path:
+    """Draws observed against predicted fractions, a panel for each answer, as a PNG; returns `path`.
+
+    Args:
+        votes: with `answers`, as of `vote_report.answer_records`.
+        path: the PNG to write.
+        title: the headline.
+    """
+    answers = votes["answers"]
+    columns, rows = min(_COLUMNS, len(answers)), math.ceil(len(answers) / _COLUMNS)
+    width, height = columns * _SIDE + 0.3, rows * _SIDE + 0.8
+    figure = new_figure(max(width, 5.0), height)
+    for place, answer in enumerate(answers):
+        row, column = divmod(place, columns)
+        left, bottom = column * _SIDE + 0.6, height - 0.8 - (row + 1) * _SIDE + 0.5
+        box = (left / figure.get_figwidth(), bottom / height, 2.1 / figure.get_figwidth(), 2.0 / height)
+        axes = figure.add_axes(box)
+        draw_fractions(axes, answer)
+        axes.set_title(name_class(answer["name"], 34, 1), fontsize=9, color=INK, loc="left")
+    draw_headline(figure, title, "mean observed fraction, with its 95% interval, against the predicted one")
+    return save_figure(figure, path)
+
+
+def draw_fractions(axes: Axes, answer: Mapping[str, Any]) -> None:
+    """Draws the mean observed fraction of each bin of predicted ones, with its interval; larger dots: more images."""
+    bins = answer["bins"]
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
+    if bins:
+        places = [each["predicted"] for each in bins]
+        axes.vlines(places, [each["low"] for each in bins], [each["high"] for each in bins], color=TRAIN, linewidth=1.4)
+        most = max(each["n_images"] for each in bins)
+        points = {
+            f"{count(each['n_images'], 'image')}: predicted {each['predicted']:.2f}, observed {each['observed']:.2f} "
+            f"({each['low']:.2f} to {each['high']:.2f})": (each["predicted"], each["observed"])
+            for each in bins
+        }
+        draw_points(axes, points, s=[12 + 60 * each["n_images"] / most for each in bins], color=TRAIN, linewidths=0)
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_ylim(-0.03, 1.03)
+    name_axes(axes, "predicted", "observed")
+    grid_axes(axes)
+
+
+def describe_fractions(answer: Mapping[str, Any]) -> str:
+    """Observed by predicted fraction, in words."""
+    each = "; ".join(f"{bin_['predicted']:.2f}: {bin_['observed']:.2f}" for bin_ in answer["bins"])
+    return f"Observed fraction of {answer['name']} by the predicted one. {each or 'No votes'}."
+
+
+@dataclass(frozen=True, slots=True)
+class VotesShown:
+    """What the report page shows of votes."""
+
+    questions: Sequence[str]
+    """In words, one line each."""
+    differing: Sequence[tuple[Picture, str, str]]
+    """Validation images, each with its observed and its predicted fraction in words."""
+    scores: Table | None = None
+    """On the held-out test set; None before it was opened, as all below."""
+    answers: Table | None = None
+    panels: Sequence[Markup] = ()
+    n_agreed: int = 0
+    agreement: str = ""
+    """In percent."""
+
+    @classmethod
+    def of(
+        cls, material: Material, questions: Questions, differing: Sequence[tuple[Picture, str, str]] = ()
+    ) -> VotesShown:
+        """Makes the tables and draws the figures from the report on the held-out test set, if there is one."""
+        asked = [
+            f"{each.name}{f' (after {each.after})' if each.after else ''}: {', '.join(each.answers)}"
+            for each in questions.items
+        ]
+        report = material.test
+        if report is None or not report.get("votes"):
+            return cls(asked, differing)
+        votes = report["votes"]
+        return cls(
+            asked,
+            differing,
+            scores=_scores_table(material, report),
+            answers=_answers_table(material, votes["answers"]),
+            panels=[_panel(place, answer) for place, answer in enumerate(votes["answers"][:_MOST_PANELS])],
+            n_agreed=votes["n_agreed"],
+            agreement=f"{100 * votes['agreement']:g}%",
+        )
+
+
+def _panel(place: int, answer: Mapping[str, Any]) -> Markup:
+    axes = new_axes(2.9, 2.8, left=0.65, top=0.3)
+    axes.set_title(name_class(answer["name"], 34, 1), fontsize=9, color=INK, loc="left")
+    return draw_panel(f"fractions-{place}", describe_fractions(answer), axes, draw_fractions, answer)
+
+
+def _scores_table(material: Material, report: Mapping[str, Any]) -> Table:
+    baseline, intervals = material.baseline_test, report.get("intervals", {})
+    rows: list[list[str | Cell]] = []
+    for name in shown_names(report):
+        ends = intervals.get(name)
+        rows.append([label_of(name, report), Cell(score(report[name]), _ends(ends) if ends else "")])
+        if baseline is not None:
+            rows[-1] += [score(baseline.get(name)), _gain(material, name, report, baseline)]
+    header = ["score", f"winner, {material.tested_name}"]
+    header += ["baseline, trial 0", "gain, 95% interval"] if baseline is not None else []
+    return Table(f"Votes on {report['n_images']:,} sealed {material.data.galaxies}", header, rows)
+
+
+def _gain(material: Material, name: str, report: Mapping[str, Any], baseline: Mapping[str, Any]) -> str | Cell:
+    gain = material.gain(name)
+    if gain is not None:
+        return Cell(signed(gain.difference), f"{signed(gain.low)} to {signed(gain.high)}")
+    if name == "count_coverage" or baseline.get(name) is None:
+        return UNKNOWN
+    return signed(gain_in(name, report[name], baseline[name]))
+
+
+def _ends(ends: Sequence[float]) -> str:
+    return f"{score(ends[0])} to {score(ends[1])}"
+
+
+def _answers_table(material: Material, answers: Sequence[Mapping[str, Any]]) -> Table:
+    rows = [
+        [each["name"], f"{each['n_images']:,}", *(score(each[name]) for name in ("observed", "predicted", "rmse"))]
+        for each in answers
+    ]
+    header = ["answer", "galaxies", "mean fraction", "predicted", "RMSE"]
+    return Table(f"Answers about the sealed {material.data.galaxies}", header, rows)
