@@ -226,9 +226,8 @@ def _check_whole(values: NDArray[Any], at: LabelsAt, first_label: int) -> NDArra
     if missing[index]:
         expected += _gaps(np.flatnonzero(missing))
     elif fraction[index]:
-        expected += (
-            "; fractions, such as shares of votes, are no classes: take the class with the most votes, or see data.votes"
-        )
+        expected += "; fractions, such as shares of votes, are no classes: take the class with the most votes, or "
+        expected += "see data.votes"
     raise at.refusal(index, values[index], expected)
 
 

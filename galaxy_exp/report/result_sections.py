@@ -156,7 +156,7 @@ def _trials_by_rank(material: Material) -> list[TrialRecord]:
 def _trial_table(material: Material, trials: Sequence[TrialRecord]) -> Table:
     objective = material.record.objective
     fixed = set(material.space.fixed)
-    rows = [
+    rows: list[list[str | Cell]] = [
         [
             str(trial.number),
             score(trial.objective_value(objective)),

@@ -41,13 +41,13 @@ def serve_ui(uri: str, port: int, on_ready: Callable[[], None]) -> None:
 
     with signals_as_interrupts(), suppress(KeyboardInterrupt):
         with tracking_errors(uri):
-            from mlflow import server
+            from mlflow.server import constants
             from mlflow.server.handlers import initialize_backend_stores
 
-            os.environ[server.BACKEND_STORE_URI_ENV_VAR] = os.environ[server.REGISTRY_STORE_URI_ENV_VAR] = uri
-            os.environ[server.ARTIFACT_ROOT_ENV_VAR] = _ARTIFACTS
-            os.environ[server.SERVE_ARTIFACTS_ENV_VAR] = "true"
-            os.environ.setdefault(server.ARTIFACTS_DESTINATION_ENV_VAR, "./mlartifacts")
+            os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = os.environ[constants.REGISTRY_STORE_URI_ENV_VAR] = uri
+            os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = _ARTIFACTS
+            os.environ[constants.SERVE_ARTIFACTS_ENV_VAR] = "true"
+            os.environ.setdefault(constants.ARTIFACTS_DESTINATION_ENV_VAR, "./mlartifacts")
             initialize_backend_stores(uri, uri, _ARTIFACTS)
             from mlflow.server.fastapi_app import app
         logging.getLogger("mlflow").setLevel(logging.ERROR)
