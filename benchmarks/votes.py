@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if failed:
             print(f"error: {failed[0]['contender']}, seed {seed}: {failed[0]['reason']}", file=sys.stderr)
             return 1
-    report = {
+    report: dict[str, Any] = {
         "task": {name: getattr(parsed, name) for name in (*SIZES, "votes", "first_seed")},
         "network": TRAINING,
         "machine": describe_machine(),
@@ -124,8 +124,8 @@ def train(name: str, files: SplitFiles, data: ImageDataset, folder: Path, epochs
     from galaxy_exp.training.trial import run_trial
 
     on_votes = name != MAJORITY and data.votes is not None
-    asked = {"questions": data.votes.questions, "are_counts": True} if on_votes and data.votes is not None else {}
-    hypermodel = GalaxyCNN(data.image_shape, data.n_classes, **asked)
+    questions = data.votes.questions if on_votes and data.votes is not None else None
+    hypermodel = GalaxyCNN(data.image_shape, data.n_classes, questions=questions, are_counts=on_votes)
     space = build_space(hypermodel, CONTENDERS[name], discover_space(hypermodel))
     reports: list[EpochReport] = []
 
@@ -193,7 +193,7 @@ def score(name: str, model_file: Path, test: ImageDataset, truth: NDArray[np.flo
 
 def gains(rows: Sequence[Mapping[str, Any]], contender: str) -> dict[str, Any]:
     """What a contender gains over the majority, with intervals over the seeds; positive is better."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, sign in (("deviance", -1.0), ("accuracy", 1.0)):
         values = {who: [row[name] for row in rows if row["contender"] == who] for who in (contender, MAJORITY)}
         found[name] = interval([sign * (a - b) for a, b in zip(*values.values(), strict=True)])

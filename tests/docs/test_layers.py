@@ -90,7 +90,7 @@ OWNERS = {
     },
     "keras_tuner": {"hypermodel", "training", "search", "check", "quiet"},
     "tensorflow": {"hypermodel", "training", "quiet"},
-    "jax": {"hypermodel.on_device"},
+    "jax": {"hypermodel.on_device", "hypermodel.vote_losses"},
     "sklearn": {"evaluation"},
     "optuna": {"search", "report"},
     "matplotlib": {"report"},

@@ -12,6 +12,7 @@ import numpy as np
 
 from galaxy_exp.hypermodel import GalaxyCNN, on_device, to_inference_model
 from galaxy_exp.hypermodel.batches import Batches
+from galaxy_exp.questions import Question, Questions
 from galaxy_exp.training.machine import resolve_precision
 from galaxy_exp.training.session import fresh_session
 
@@ -26,6 +27,8 @@ EVERYTHING = {
     "label_smoothing": 0.1,
     "class_weighting": "sqrt",
 }
+QUESTIONS = Questions((Question("a", ("w", "x", "y", "z")), Question("b", ("u", "v"), "a.w")))
+VOTES = {"loss": "dirichlet_multinomial", "class_weighting": "balanced", "label_smoothing": 0.1}
 DRAWN_EVENLY = {"augmentation": "flips+rotations", "class_weighting": "sampling"}
 
 
@@ -75,7 +78,8 @@ def train(values, images, labels, precision="float32", callbacks=()):
     """The trained network and its history."""
     hp = keras_tuner.HyperParameters()
     hp.values = SMALL | values
-    hypermodel = GalaxyCNN(SHAPE, N_CLASSES)
+    asked = {"questions": QUESTIONS, "are_counts": True} if np.ndim(labels) == 2 else {}
+    hypermodel = GalaxyCNN(SHAPE, N_CLASSES, **asked)
     with fresh_session(7, precision, False):
         model = hypermodel.build(hp)
         history = hypermodel.fit(hp, model, images, labels, epochs=EPOCHS, callbacks=callbacks, seed=3)
@@ -132,6 +136,8 @@ def main():
     put_there = list(transfers)
     seen_by_steps = train(EVERYTHING, images, labels, callbacks=[counter])
     by_hooks = steps_seen(images, labels)
+    votes = rng.integers(0, 20, (N_IMAGES, 6)).astype(np.float32)
+    on_votes = [train(VOTES, images, votes, callbacks=callbacks) for callbacks in ((), (StepCounter(),))]
     on_device.MAX_FRACTION = 0.0
     on_device._kept.clear()
     too_large = train(DRAWN_EVENLY, images, labels, "mixed_bfloat16")
@@ -145,6 +151,7 @@ def main():
     found = {
         "everything": differences(device, seen_by_steps),
         "drawn evenly, mixed": differences(device_mixed, too_large),
+        "votes": differences(*on_votes),
         "transfers": put_there,
         "steps": counter.steps,
         "hooks": by_hooks,

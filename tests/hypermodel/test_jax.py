@@ -49,7 +49,7 @@ def _small():
     return hp
 
 
-@pytest.mark.parametrize(("case", "tolerance"), [("everything", 1e-4), ("drawn evenly, mixed", 1e-2)])
+@pytest.mark.parametrize(("case", "tolerance"), [("everything", 1e-4), ("drawn evenly, mixed", 1e-2), ("votes", 1e-4)])
 def test_images_on_the_device_train_as_those_from_the_host(found, case, tolerance):
     differences = found[case]
     assert differences["names"] == ["accuracy", "loss", "macro_f1"]

@@ -156,10 +156,10 @@ def test_training_learns_fractions_that_follow_from_brightness(loss, weighting):
     hypermodel = GalaxyCNN((24, 24, 3), 3, questions=ONE, are_counts=True)
     hp = keras_tuner.HyperParameters()
     hypermodel.declare_hyperparameters(hp)
-    hp.values |= SMALL | {"loss": loss, "dropout_1": 0.0, "dropout_2": 0.0, "head": "gap", "learning_rate": 1e-2}
+    hp.values |= SMALL | {"loss": loss, "dropout_1": 0.0, "dropout_2": 0.0, "head": "gap", "learning_rate": 3e-3}
     hp.values["class_weighting"] = weighting
     model = hypermodel.build(hp)
-    history = hypermodel.fit(hp, model, images.astype(np.uint8), votes, epochs=12, seed=0).history
+    history = hypermodel.fit(hp, model, images.astype(np.uint8), votes, epochs=25, seed=0).history
     assert history["loss"][-1] < history["loss"][0]
     assert history["accuracy"][-1] > 0.85
     predicted = ONE.fractions(model.predict(images.astype(np.uint8), verbose=0))
