@@ -56,7 +56,7 @@ class Predictions:
         if self.fractions is None or self.concentrations is None:
             raise ModelError("these are predictions of classes; expected those of a model of votes")
         widths = [len(each.answers) for each in questions.items]
-        return self.fractions * np.repeat(self.concentrations.astype(np.float64), widths, axis=1)
+        return self.fractions.astype(np.float64) * np.repeat(self.concentrations, widths, axis=1)
 
 
 class GalaxyClassifier:

@@ -136,7 +136,7 @@ def _prediction_rows(classifier: GalaxyClassifier, images: Sequence[Any]) -> Ite
     if not images:
         return
     predictions = classifier.predict(images)
-    numbers = predictions.probabilities
+    numbers: NDArray[Any] = predictions.probabilities
     if classifier.questions is not None:
         numbers = _vote_numbers(classifier.questions, predictions)
     for label, name, probabilities in zip(

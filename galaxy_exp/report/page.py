@@ -110,7 +110,7 @@ def _key_figures(material: Material) -> dict[str, str]:
     record, test = material.record, material.test
     shown = ("macro_f1", "accuracy") if test is None or not test.get("votes") else ("deviance", "rmse")
     gain = material.gain(shown[0])
-    found = {}
+    found: dict[str, str] = {}
     if test is not None:
         found |= {f"{label_of(name, test)}, sealed test": score(test[name]) for name in shown}
     if gain is not None:

@@ -10,7 +10,6 @@ import pytest
 
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.journal import read_record
-from tests.conftest import Project
 
 VOTES = """
 name: tiny-votes
@@ -29,15 +28,15 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def voted(tmp_path_factory):
+def voted(project_in, tmp_path_factory):
     """A project with a finished sweep on votes; read it, do not change it."""
-    project = Project(tmp_path_factory.mktemp("votes"))
+    project = project_in(tmp_path_factory.mktemp("votes"))
     (project.path / "sweep.yaml").write_text(VOTES)
     project.output = project.run("sweep", "sweep.yaml")
     return project
 
 
-def _artifacts(project: Project, run_id: str) -> set[str]:
+def _artifacts(project, run_id):
     client, found, folders = project.client(), set(), [None]
     while folders:
         for each in client.list_artifacts(run_id, folders.pop()):
