@@ -110,7 +110,12 @@ def test_the_model_predicts_and_is_evaluated(voted):
     )
     table = voted.run("evaluate", "sweep.yaml", "--model", "tiny-votes").stdout
     assert "RMSE of fractions" in table and "mean fraction of each answer" in table
-    refused = voted.run("predict", "evaluation", "--model", "tiny-votes", "--calibrated", exit_code=1)
+    np.savez(voted.path / "new.npz", images=np.full((2, 24, 24, 3), 90, np.uint8))
+    voted.run("predict", "new.npz", "--model", "tiny-votes", "-o", "new.csv")
+    with (voted.path / "new.csv").open() as file:
+        first, _ = csv.DictReader(file)
+    assert {f"{kind}_{name}" for name in answers for kind in ("p", "low", "high")} <= set(first)
+    refused = voted.run("predict", "new.npz", "--model", "tiny-votes", "--calibrated", exit_code=2)
     assert "no temperature is fitted" in refused.stderr
 
 
