@@ -115,6 +115,12 @@ def project(tmp_path):
 
 
 @pytest.fixture(scope="session")
+def project_in():
+    """Makes a project in a folder, for fixtures of a wider scope than `project`."""
+    return Project
+
+
+@pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """A project with one finished sweep of five tiny trials; read it, do not change it."""
     project = Project(tmp_path_factory.mktemp("finished"))

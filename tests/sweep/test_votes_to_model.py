@@ -10,7 +10,6 @@ import pytest
 
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.journal import read_record
-from tests.conftest import Project
 
 VOTES = """
 name: tiny-votes
@@ -29,15 +28,15 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def voted(tmp_path_factory):
+def voted(project_in, tmp_path_factory):
     """A project with a finished sweep on votes; read it, do not change it."""
-    project = Project(tmp_path_factory.mktemp("votes"))
+    project = project_in(tmp_path_factory.mktemp("votes"))
     (project.path / "sweep.yaml").write_text(VOTES)
     project.output = project.run("sweep", "sweep.yaml")
     return project
 
 
-def _artifacts(project: Project, run_id: str) -> set[str]:
+def _artifacts(project, run_id):
     client, found, folders = project.client(), set(), [None]
     while folders:
         for each in client.list_artifacts(run_id, folders.pop()):
@@ -111,7 +110,12 @@ def test_the_model_predicts_and_is_evaluated(voted):
     )
     table = voted.run("evaluate", "sweep.yaml", "--model", "tiny-votes").stdout
     assert "RMSE of fractions" in table and "mean fraction of each answer" in table
-    refused = voted.run("predict", "evaluation", "--model", "tiny-votes", "--calibrated", exit_code=1)
+    np.savez(voted.path / "new.npz", images=np.full((2, 24, 24, 3), 90, np.uint8))
+    voted.run("predict", "new.npz", "--model", "tiny-votes", "-o", "new.csv")
+    with (voted.path / "new.csv").open() as file:
+        first, _ = csv.DictReader(file)
+    assert {f"{kind}_{name}" for name in answers for kind in ("p", "low", "high")} <= set(first)
+    refused = voted.run("predict", "new.npz", "--model", "tiny-votes", "--calibrated", exit_code=2)
     assert "no temperature is fitted" in refused.stderr
 
 
