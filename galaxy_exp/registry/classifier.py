@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.errors import ModelError, first_line
+from galaxy_exp.errors import HOW_TO_START, ModelError, first_line
 from galaxy_exp.evaluation.confidence import scale_probabilities
 from galaxy_exp.questions import Questions
 from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
@@ -285,7 +285,7 @@ def _nothing_found(client: MlflowClient, name: str, alias: str, number: int | No
     known = sorted(int(version.version) for version in client.search_model_versions(f"name = '{name}'"))
     if not known:
         others = [model.name for model in client.search_registered_models(max_results=_MOST_NAMES)]
-        how_to = "make one with: galaxy-exp sweep sweeps/quickstart.yaml"
+        how_to = f"make one with: {HOW_TO_START}"
         instead = f"registered there: {', '.join(others)}" if others else how_to
         return f"no model {name!r} is registered in {hide_in_address(client.tracking_uri)}; {instead}"
     versions = ", ".join(map(str, known))

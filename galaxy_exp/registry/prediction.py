@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, TextIO
 
 from galaxy_exp.errors import BadInputError
 from galaxy_exp.folders import write_atomically
+from galaxy_exp.wording import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +38,7 @@ __all__ = [
     "columns_of",
     "name_id_columns",
     "predict_to_rows",
+    "write_lines_to_terminal",
     "write_rows",
     "write_rows_to_stdout",
 ]
@@ -74,8 +76,8 @@ def choose_stretch(
 
     if trained is None and "stretch" not in stated:
         raise BadInputError(
-            f"{where}: FITS without a stretch: {model} has none, as it was not trained on FITS files; "
-            "state one, as in --set data.fits.stretch=asinh"
+            f"add --set data.fits.stretch=asinh, or another stretch: {where} is FITS, and {model}, which was not "
+            "trained on FITS files, has no stretch"
         )
     name = f"stretch for {model}"
     before = parse_sweep({"data": {"fits": dict(trained or {})}}, name).data.fits.model_dump(mode="json")
@@ -221,6 +223,23 @@ def write_rows_to_stdout(
     if stdout is None and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # file names that are no UTF-8 are written as they are
     _WRITERS[format](rows, columns, stdout or sys.stdout)
+
+
+def write_lines_to_terminal(rows: Iterable[Row], name_width: int, class_width: int) -> None:
+    """Prints one line an image: its name, class and probability to 2 decimals, or the error.
+
+    Args:
+        rows: of `predict_to_rows`.
+        name_width: characters of the longest name, so that the columns are aligned.
+        class_width: characters of the longest name of a class.
+    """
+    for row in rows:
+        name = printable(row["name"].encode(errors="surrogateescape").decode(errors="replace"))
+        error = row["error"]
+        if error is None:
+            print(f"{name:<{name_width}}  {row['class_name']:<{class_width}}  {row['probability']:.2f}", flush=True)
+        else:
+            print(f"{name:<{name_width}}  {printable(error.removeprefix(row['name'] + ': '))}", flush=True)
 
 
 def _write_csv(rows: Iterable[Row], columns: Sequence[str], stream: TextIO) -> None:
