@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from galaxy_exp.config.plain_yaml import dump_flow
+from galaxy_exp.config.votes_section import votes_yaml
 from galaxy_exp.errors import BadInputError
 from galaxy_exp.wording import count, did_you_mean
 
@@ -131,16 +132,24 @@ def _heading(facts: _Facts, file: str) -> Iterator[str]:
 
 
 def _data_lines(facts: _Facts) -> Iterator[str]:
-    dataset, stated = facts.dataset, facts.config.model_dump(mode="json", exclude_unset=True)
+    dataset, stated = facts.dataset, facts.config.model_dump(mode="json", exclude_unset=True, exclude={"votes"})
     yield "data:"
     yield f"  source: {dump_flow(facts.config.source)}"
     counts = dataset.counts
     listed = ", ".join(f"{class_name} {images:,}" for class_name, images in counts.items())
-    yield from _comment(f"Images by class, in label order: {listed}.", "  ")
+    if dataset.votes is not None:
+        questions = count(len(dataset.votes.questions), "question")
+        kind = "counts" if dataset.votes.are_counts else "fractions"
+        yield from _comment(f"Volunteers' votes, as {kind}, on {questions}. Leave out those that you do not need.", "  ")
+        if facts.config.has_stated_votes:
+            yield from votes_yaml(facts.config.votes).splitlines()
+        yield from _comment(f"Images by most frequent answer to the first question: {listed}.", "  ")
+    else:
+        yield from _comment(f"Images by class, in label order: {listed}.", "  ")
     for class_name in (each for each, images in counts.items() if images < _RARE):
         images = count(counts[class_name], "image")
         yield from _comment(f"{class_name} has only {images}: its scores, and the macro-F1, will be uncertain.", "  ")
-    if facts.config.class_names is None and _are_numbers(dataset.class_names):
+    if dataset.votes is None and facts.config.class_names is None and _are_numbers(dataset.class_names):
         yield from _comment("The labels are numbers. Give the classes names here, in this order.", "  ")
         yield f"  class_names: {dump_flow(list(dataset.class_names))}"
     if facts.is_resized:
@@ -207,7 +216,10 @@ def _effort_lines(facts: _Facts) -> Iterator[str]:
         "search after two hours."
     )
     yield "search:"
-    yield "  objective: val_macro_f1  # all classes count alike; val_accuracy: all images"
+    if facts.dataset.votes is None:
+        yield "  objective: val_macro_f1  # all classes count alike; val_accuracy: all images"
+    else:
+        yield "  objective: val_deviance  # of the fractions, in nats; val_macro_f1: of galaxies whose votes agree"
     yield f"  max_trials: {trials}"
     yield f"  first_rung: {max(1, round(0.15 * epochs))}"
     yield "  seed: 1"

@@ -14,6 +14,7 @@ from galaxy_exp.cli.output import say, writing
 from galaxy_exp.errors import BadInputError
 
 if TYPE_CHECKING:
+    from galaxy_exp.config.data_section import DataConfig
     from galaxy_exp.config.reading import FlagValue
 
 __all__ = ["init_command"]
@@ -82,9 +83,21 @@ def _look_at(source: str, overrides: Sequence[str], flags: Sequence[FlagValue], 
     for override in overrides:
         if not override.strip().startswith("data."):
             raise BadInputError(f"--set {override}: expected data.KEY=VALUE; write other keys into the file afterwards")
-    config = read_data_config(source, overrides, flags)
+    config = _with_votes(read_data_config(source, overrides, flags))
     dataset = load_dataset(config)
     return write_for_data(dataset, split_dataset(dataset, config.split), config, file)
+
+
+def _with_votes(config: DataConfig) -> DataConfig:
+    """With the questions of Galaxy Zoo that a table without labels has votes on, unless votes are stated."""
+    from galaxy_exp.data.sources.image_table import find_votes
+    from galaxy_exp.data.table_file import is_table
+
+    path = Path(config.source)
+    if config.has_stated_votes or not (is_table(path) and path.is_file()):
+        return config
+    votes = find_votes(path, config)
+    return config if votes is None else config.model_copy(update={"votes": votes})
 
 
 def _write(output: Path, text: str) -> None:

@@ -15,7 +15,9 @@ from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.records import Decision, TrialState
 from galaxy_exp.training import cached_features
 from galaxy_exp.training.trial import run_trial
-from tests.training.conftest import CLASSES, SIDE
+
+SIDE = 24
+"""Of the images of the split."""
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def frozen_spec(make_spec, split, tmp_path):
             "dense_width": 0,
             "dropout_2": 0.0,
         }
-        space = discover_space(GalaxyCNN((SIDE, SIDE, 3), len(CLASSES), [start]))
+        space = discover_space(GalaxyCNN((SIDE, SIDE, 3), len(split.class_names), [start]))
         fixed = {k: v for k, v in space.defaults.items() if k in ("learning_rate", "batch_size", "optimizer")}
         others = {"schedule": "constant", "label_smoothing": 0.0, "class_weighting": "none"}
         spec = make_spec(data=data, space=space.get_config(), **changes)

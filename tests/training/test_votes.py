@@ -33,7 +33,8 @@ def add_votes(split, folder, questions, are_counts=True):
             counts = np.column_stack([counts, bars, counts[:, 2] - bars]).astype(np.float32)
         paths.append(folder / f"{part}_votes.npy")
         np.save(paths[-1], counts if are_counts else counts / 20)
-    return replace(split, votes=VoteFiles(*paths, questions, are_counts))
+    train, validation = paths
+    return replace(split, votes=VoteFiles(train, validation, questions, are_counts))
 
 
 @pytest.fixture

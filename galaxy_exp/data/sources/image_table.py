@@ -17,7 +17,9 @@ import numpy as np
 
 from galaxy_exp.config.data_section import DataConfig, SplitConfig, TableConfig
 from galaxy_exp.data.class_labels import LabelsAt, parse_labels
+from galaxy_exp.config.votes_section import VotesConfig
 from galaxy_exp.data.dataset import ImageDataset, TableRows, build_dataset
+from galaxy_exp.data.galaxy_zoo import recognise_questions
 from galaxy_exp.data.listing import list_images
 from galaxy_exp.data.parts import parse_parts
 from galaxy_exp.data.sources.class_names import find_class_names
@@ -279,6 +281,17 @@ def load_table(path: Path, config: DataConfig, base: Path | None = None) -> Imag
         notes=[*images.notes, *([] if plain else [used])],
         rows=TableRows(images.id_column, tuple(images.ids), tuple(map(str, files)), stack.kept),
     )
+
+
+def find_votes(path: Path, config: DataConfig) -> VotesConfig | None:
+    """Galaxy Zoo's questions by the names of a table's columns; None without any, or if it has labels too.
+
+    Raises:
+        DataError: there is no such table, or it cannot be read.
+    """
+    table = open_table(path)
+    has_labels = config.table.label_column in table.names or table.among(_LABEL_COLUMNS)
+    return None if has_labels else recognise_questions(table.names)
 
 
 def _load_votes(table: Table, config: DataConfig, part_column: str | None, base: Path | None) -> ImageDataset:
