@@ -120,22 +120,25 @@ def test_the_model_predicts_and_is_evaluated(voted):
 
 
 def test_a_trial_is_reproduced(voted):
-    assert "reproduced" in voted.run("reproduce", "0").stdout + voted.output.stderr
+    assert "equal in every epoch, bit for bit" in voted.run("reproduce", "0").stderr
 
 
 def test_a_second_sweep_is_compared_and_one_on_labels_is_not(voted, tmp_path):
     project = voted.copy_to(tmp_path / "copy")
     project.run("sweep", "sweep.yaml", "--seed", "4")
-    reason = project.record().promotion.reason
+    reason = _newest(project).promotion.reason
     assert "than version 1, the champion, on the same" in reason and "deviance reduced by" in reason
     on_labels = VOTES.replace(", volunteers: [10, 30]", "").replace("val_deviance", "val_macro_f1")
     (project.path / "labels.yaml").write_text(on_labels)
     project.run("sweep", "labels.yaml")
-    assert (
-        "this version predicts classes; version 1, the champion, fractions of votes"
-        in project.record().promotion.reason
-    )
-    assert read_record(project.sweep_folders()[-1]).winner_test.get("votes") is None
+    third = _newest(project)
+    assert "this version predicts classes; version " in third.promotion.reason
+    assert third.winner_test.get("votes") is None
+
+
+def _newest(project):
+    """The record of the sweep with the latest name, which has its time; a copied project has copied times of files."""
+    return read_record(max(project.sweep_folders(), key=lambda folder: folder.name))
 
 
 def test_a_sweep_that_was_killed_before_the_test_is_resumed(voted, tmp_path):
