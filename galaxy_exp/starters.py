@@ -140,7 +140,9 @@ def _data_lines(facts: _Facts) -> Iterator[str]:
     if dataset.votes is not None:
         questions = count(len(dataset.votes.questions), "question")
         kind = "counts" if dataset.votes.are_counts else "fractions"
-        yield from _comment(f"Volunteers' votes, as {kind}, on {questions}. Leave out those that you do not need.", "  ")
+        yield from _comment(
+            f"Volunteers' votes, as {kind}, on {questions}. Leave out those that you do not need.", "  "
+        )
         if facts.config.has_stated_votes:
             yield from votes_yaml(facts.config.votes).splitlines()
         yield from _comment(f"Images by most frequent answer to the first question: {listed}.", "  ")

@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 
 from galaxy_exp.config.data_section import DataConfig, SplitConfig, TableConfig
-from galaxy_exp.data.class_labels import LabelsAt, parse_labels
 from galaxy_exp.config.votes_section import VotesConfig
+from galaxy_exp.data.class_labels import LabelsAt, parse_labels
 from galaxy_exp.data.dataset import ImageDataset, TableRows, build_dataset
 from galaxy_exp.data.galaxy_zoo import recognise_questions
 from galaxy_exp.data.listing import list_images
