@@ -159,6 +159,7 @@ BENCHMARKS = {
     "benchmarks/block_order.py": "where pooling stands in a block with batch normalisation: scores and time",
     "benchmarks/fuzz.py": "damaged sweep files and journals: each is read or refused in clear lines, nothing hangs",
     "benchmarks/encoder_parity.py": "converted encoders against timm, from what encoder_reference.py wrote",
+    "benchmarks/looking.py": "time to look at a sweep of 10,000 trials, and until the MLflow UI is ready",
     "benchmarks/head_trial.py": "a trial of a frozen encoder's head, on features computed once",
     "benchmarks/pretrained.py": "networks that start from an encoder, and from scratch, with few real labels",
     "benchmarks/sim_to_real.py": "trained on simulated galaxies alone, tested on a file of real ones",

@@ -131,7 +131,7 @@ CASES: dict[str, tuple[Write, str, str]] = {
         h5(labels=changed(LABELS, 4, 1.5)),
         "set.h5",
         f"{{}}/set.h5: 'ans' is 1.5 at index 4; {LABEL}; fractions, such as shares of votes, are no classes: take the "
-        "class with the most votes",
+        "class with the most votes, or see data.votes",
     ),
     "one name for all labels": (
         h5(labels=["a"] * 12),
@@ -164,7 +164,8 @@ CASES: dict[str, tuple[Write, str, str]] = {
         h5(labels=np.full((12, 3), 1 / 3)),
         "set.h5",
         "{}/set.h5: 'ans' has shape (12, 3) and is not one-hot, as it holds other numbers than 0 and 1, such as shares "
-        "of votes; expected one class per image, such as the one with the most votes",
+        "of votes; expected one class per image, such as the one with the most votes, or votes in "
+        "data.votes",
     ),
     "label NaN": (
         h5(labels=changed(LABELS, 4, np.nan)),

@@ -121,7 +121,13 @@ ELSEWHERE = {
     "galaxy-exp reproduce 3": "tests/sweep/test_reproduce.py",
     "galaxy-exp reproduce gz2-20261122-101500/3": "tests/sweep/test_reproduce.py",
     "galaxy-exp resume": "tests/sweep/test_chaos.py",
+    "galaxy-exp init --data catalogue.csv --image-folder cutouts --file-suffix .png": "tests/cli/test_init.py",
+    "galaxy-exp init --data galaxies.h5 -o mine.yaml": "tests/cli/test_init.py",
+    "galaxy-exp predict cutouts/ --model galaxy-votes -o predictions.parquet": "tests/sweep/test_votes_to_model.py",
+    "galaxy-exp report --watch --open": "tests/cli/test_report.py",
     "galaxy-exp ui": "tests/cli/test_stores.py",
+    "galaxy-exp ui --open": "tests/cli/test_stores.py",
+    "galaxy-exp ui gz2 --port 5001": "tests/cli/test_stores.py",
     "mlflow models serve -m models:/galaxy10-cnn@champion --env-manager local --host 127.0.0.1 --port 5001": (
         "tests/registry/test_packaging.py"
     ),

@@ -9,7 +9,7 @@ import pytest
 from galaxy_exp.hypermodel.outputs import OutputKind, add_probabilities, find_output_kind, to_probabilities
 from galaxy_exp.hypermodel.saving import is_portable
 
-PROBABILITIES, LOGITS, SCORES, PROBABILITY, LOGIT = OutputKind
+PROBABILITIES, LOGITS, SCORES, PROBABILITY, LOGIT, VOTES = OutputKind
 LOSSES = keras.losses
 
 
