@@ -120,7 +120,7 @@ def test_a_loss_is_lower_and_is_among_the_scores(tmp_path, monkeypatch, capsys):
         finish(journal, {"loss": (-0.3, -0.4, -0.2)})
     result = galaxy_exp.open_sweep()
     assert result.comparison == (
-        "Better than the baseline: cross-entropy (nats) lower by 0.300 (95% interval -0.400 to -0.200)."
+        "Better than the baseline: cross-entropy (nats) lower by 0.300 (95% interval +0.200 to +0.400)."
     )
     result.summary()
     assert "  cross-entropy (nats) " in capsys.readouterr().out

@@ -206,6 +206,9 @@ def print_summary(result: SweepResult) -> None:
         print_line(line)
 
 
+_NEXT = "next:  "
+
+
 def next_steps(record: SweepRecord) -> list[str]:
     """The next commands, with the options for this sweep's MLflow store and model name."""
     from galaxy_exp.records import BUILT_IN_MODEL
@@ -222,7 +225,9 @@ def next_steps(record: SweepRecord) -> list[str]:
     ]
     width = max(len(command) for command, _ in steps)
     lines = [f"{command:<{width}}  {what}" for command, what in steps]
-    return [f"{'next:' if line is lines[0] else '':7}{line}" for line in lines]
+    if max(map(len, lines)) + len(_NEXT) > terminal_width():
+        lines = [line for command, what in steps for line in (command, f"  {what}")]
+    return [f"{'' if number else _NEXT:{len(_NEXT)}}{line}" for number, line in enumerate(lines)]
 
 
 def make_importable() -> None:

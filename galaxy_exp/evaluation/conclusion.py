@@ -152,8 +152,9 @@ def _amount(label: str, metric: str, gain: float) -> str:
 
 
 def _interval(gain: Gain) -> str:
-    """The ends, with the sign of the change where less is better: `-0.300 to -0.100` if it is lower."""
-    low, high = (-gain.high, -gain.low) if gain.metric in LESS_IS_BETTER else (gain.low, gain.high)
+    """The ends; where less is better, with the sign of what `_amount` says: how much lower, or how much higher."""
+    says_higher = gain.metric in LESS_IS_BETTER and gain.difference < 0
+    low, high = (-gain.high, -gain.low) if says_higher else (gain.low, gain.high)
     return f"{low:+.3f} to {high:+.3f}"
 
 

@@ -218,7 +218,7 @@ def _scores_table(material: Material, report: Mapping[str, Any]) -> Table:
             rows[-1] += [score(baseline.get(name)), _gain(material, name, report, baseline)]
     header = ["score", f"winner, {material.tested_name}"]
     header += ["baseline, trial 0", "gain, 95% interval"] if baseline is not None else []
-    return Table(f"Votes on {report['n_images']:,} sealed {material.data.galaxies}", header, rows)
+    return Table(f"Votes on {report['n_images']:,} held-out {material.data.galaxies}", header, rows)
 
 
 def _gain(material: Material, name: str, report: Mapping[str, Any], baseline: Mapping[str, Any]) -> str | Cell:
@@ -240,4 +240,4 @@ def _answers_table(material: Material, answers: Sequence[Mapping[str, Any]]) -> 
         for each in answers
     ]
     header = ["answer", "galaxies", "mean fraction", "predicted", "RMSE"]
-    return Table(f"Answers about the sealed {material.data.galaxies}", header, rows)
+    return Table(f"Answers about the held-out {material.data.galaxies}", header, rows)

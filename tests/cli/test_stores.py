@@ -34,6 +34,16 @@ def commands(record):
 
 
 class TestNextSteps:
+    @pytest.fixture(autouse=True)
+    def _wide(self, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "200")
+
+    def test_what_a_command_is_for_is_below_it_where_there_is_no_room(self, make_record, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "70")
+        lines = next_steps(make_record())
+        assert lines[:2] == ["next:  galaxy-exp ui --open", "         compare trials in the MLflow UI"]
+        assert len(lines) == 8
+
     def test_are_plain_for_the_usual_store_and_model(self, make_record):
         assert next_steps(make_record()) == [
             "next:  galaxy-exp ui --open                     compare trials in the MLflow UI",
