@@ -97,7 +97,10 @@ def _with_votes(config: DataConfig) -> DataConfig:
     if config.has_stated_votes or not (is_table(path) and path.is_file()):
         return config
     votes = find_votes(path, config)
-    return config if votes is None else config.model_copy(update={"votes": votes})
+    if votes is None:
+        return config
+    stated = config.votes.model_dump(exclude_unset=True)
+    return config.model_copy(update={"votes": votes.model_copy(update=stated)})
 
 
 def _write(output: Path, text: str) -> None:

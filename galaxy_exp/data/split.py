@@ -5,7 +5,8 @@ Rules beyond the fractions in the sweep file:
 - Images that are identical byte for byte, and by default near duplicates too, form one group, and all images of a group
   are in the same part. It belongs to the class of its first image.
 - A class of at least three groups has at least one in every part; the number of images is rounded to the nearest,
-  halves to even. Galaxy10's class of 17 images, at fractions of 0.15, is divided 11, 3, 3. A smaller class is refused.
+  halves to even. Galaxy10's class of 17 images, at fractions of 0.15, is divided 11, 3, 3. A smaller class is refused,
+  unless it is an answer of volunteers, which is learnt from the votes of all images: its images are for training then.
 - A user-defined split precedes all of this. It must have every class in every part, and no image in two. If it has no
   validation or no test part, that is taken from its training images, by its fraction.
 
@@ -102,6 +103,9 @@ def _fill_parts(
     for label in range(dataset.n_classes):
         train = [[index for index in group if parts[index] == PARTS.index("train")] for group in by_class[label]]
         members = [group for group in train if group]
+        if dataset.votes is not None and len(members) < len(PARTS):
+            _warn_of_rare_answer(dataset, label)
+            continue
         _check_splittable(dataset, label, members)
         divided = _divide_groups(_shuffle(members, config.seed, label), config)
         for part in missing:
@@ -127,7 +131,7 @@ def _add_missing_parts(
 def _check_user_split(dataset: ImageDataset, parts: NDArray[np.int8], groups: Groups) -> None:
     for code, part in enumerate(PARTS):
         counts = np.bincount(dataset.labels[parts == code], minlength=dataset.n_classes)
-        if not counts.all():
+        if dataset.votes is None and not counts.all():
             label = int(counts.argmin())
             raise DataError(
                 f"{dataset.source}: your split has no image of class {label} ({dataset.class_names[label]!r}) in "
@@ -163,6 +167,14 @@ def _sort_by_class(dataset: ImageDataset, groups: Groups) -> dict[int, list[Grou
     for name, group in by_name.items():
         by_class[int(dataset.labels[name])].append(group)
     return by_class
+
+
+def _warn_of_rare_answer(dataset: ImageDataset, label: int) -> None:
+    """An answer that hardly ever wins, such as artifact, is learnt from votes all the same."""
+    _LOG.warning(
+        "%s: %r is the most frequent answer of %d images, which are all for training: too few to split",
+        *(dataset.source, dataset.class_names[label], int((dataset.labels == label).sum())),
+    )
 
 
 def _check_splittable(dataset: ImageDataset, label: int, groups: list[Group]) -> None:

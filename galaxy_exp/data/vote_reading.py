@@ -149,12 +149,17 @@ def _multiply(fractions: Values, totals: Values, questions: Questions, at: Votes
     return fractions * np.repeat(totals, [len(each.answers) for each in questions.items], axis=1)
 
 
+_FEWEST_VOTES = 1.5
+"""What most questions' numbers sum to at least, if they are votes; fractions sum to about 1, debiased ones too."""
+
+
 def _round_counts(values: Values, questions: Questions, at: VotesAt) -> tuple[Values, str | None]:
     """Whole numbers, and a note if they were none."""
     broken = values != np.rint(values)
     if not broken.any():
         return values, None
-    if values.max() <= 1:
+    sums = questions.totals(values)
+    if np.median(sums[sums > 0]) < _FEWEST_VOTES:
         expected = "expected whole numbers of votes; for fractions: data.votes.kind: fractions"
         _refuse(broken, values, at.answers, at, expected)
     n_broken = int(broken.any(axis=1).sum())

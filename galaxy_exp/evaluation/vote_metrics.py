@@ -281,7 +281,7 @@ def fraction_intervals(
     if not states_concentrations(questions, outputs):
         nothing = np.full(outputs.shape, np.nan)
         return nothing, nothing.copy()
-    alphas = np.asarray(outputs, np.float64)
+    alphas = np.maximum(np.asarray(outputs, np.float64), np.finfo(np.float32).tiny)  # a softmax may give 0
     others = _by_answer(questions, questions.totals(alphas)) - alphas
     low, high = (special.betaincinv(alphas, others, (1 + sign * level) / 2) for sign in (-1, 1))
     return np.asarray(low), np.asarray(high)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import keras
 import numpy as np
@@ -30,7 +30,6 @@ from galaxy_exp.hypermodel.augmentation import (
     RandomSymmetry,
     symmetry_table,
 )
-from galaxy_exp.hypermodel.batches import ImageBatches, feed
 from galaxy_exp.hypermodel.encoders import HEAD_BEGINS
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.records import TrialSpec
@@ -43,7 +42,13 @@ __all__ = ["MAX_BYTES", "CachedFeatures", "use_cached_features"]
 MAX_BYTES = 8 * 2**30
 """Of the features of one encoder; a trial that would need more computes them in each epoch."""
 
+MAX_SECONDS = 240.0
+"""That computing the features may take by estimate: a trial that reports no epoch for ten minutes counts as hung."""
+
 _LOG = logging.getLogger(__name__)
+
+_seconds_per_image: dict[Path, float] = {}
+"""Of the encoders, by folder of their features, as measured by this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ def use_cached_features(spec: TrialSpec, network: TrialNetwork, data: SplitArray
     the features cannot be written, which is reported in the worker's log.
     """
     hypermodel = network.hypermodel
-    if not isinstance(hypermodel, GalaxyCNN) or not hypermodel.read(network.hp).is_frozen:
+    if not _is_plain(hypermodel) or not hypermodel.read(network.hp).is_frozen:
         return None
     augmentation, body, head = _divide(network.model)
     if not (augmentation is None or isinstance(augmentation, RandomSymmetry)):
@@ -93,6 +98,14 @@ def use_cached_features(spec: TrialSpec, network: TrialNetwork, data: SplitArray
         replace(data, train_images=train, validation_images=validation),
         seconds,
     )
+
+
+def _is_plain(hypermodel: object) -> TypeGuard[GalaxyCNN]:
+    """Not for a user's subclass, which may compile other losses or train in a way of its own."""
+    if not isinstance(hypermodel, GalaxyCNN):
+        return False
+    kind = type(hypermodel)
+    return kind.build is GalaxyCNN.build and kind.fit is GalaxyCNN.fit
 
 
 def _divide(
@@ -133,16 +146,34 @@ def _load_or_compute(
     folder.parent.mkdir(exist_ok=True)
     with open_locked(folder.with_suffix(".lock"), wait=True):
         if not _is_complete(folder, body, data, table):
-            shutil.rmtree(folder, ignore_errors=True)
+            for leftover in (folder, *folder.parent.glob(f".*.{folder.name}")):
+                shutil.rmtree(leftover, ignore_errors=True)
+            _check_time(_measure(folder, body, data), data, table)
             write_atomically(folder, lambda temporary: _write(temporary, body, dtype, data, table))
     train, validation = (np.load(folder / f"{part}.npy", mmap_mode="r").view(dtype) for part in ("train", "validation"))
-    return train, validation, float(np.load(folder / "seconds_per_image.npy"))
+    return train, validation, _measure(folder, body, data)
+
+
+def _measure(folder: Path, body: keras.Sequential, data: SplitArrays) -> float:
+    """The seconds that the encoder takes for an image on this machine, from some validation images."""
+    if folder not in _seconds_per_image:
+        images = np.asarray(data.validation_images[: images_per_batch(*data.validation_images.shape[1:3])])
+        body.predict_on_batch(images)  # builds the function
+        began = time.perf_counter()
+        body.predict_on_batch(images)
+        _seconds_per_image[folder] = (time.perf_counter() - began) / len(images)
+    return _seconds_per_image[folder]
+
+
+def _check_time(seconds: float, data: SplitArrays, table: NDArray[np.int32]) -> None:
+    expected = seconds * (len(table) * len(data.train_images) + len(data.validation_images))
+    if expected > MAX_SECONDS:
+        raise TimeoutError(f"computing them would take {expected:.0f} s; the limit is {MAX_SECONDS:.0f} s")
 
 
 def _is_complete(folder: Path, body: keras.Sequential, data: SplitArrays, table: NDArray[np.int32]) -> bool:
     shapes = {"train": (len(data.train_images), len(table)), "validation": (len(data.validation_images), 1)}
     try:
-        np.load(folder / "seconds_per_image.npy")
         return all(
             np.load(folder / f"{part}.npy", mmap_mode="r").shape == (*shape, *body.output_shape[1:])
             for part, shape in shapes.items()
@@ -155,23 +186,19 @@ def _write(
     folder: Path, body: keras.Sequential, dtype: np.dtype[Any], data: SplitArrays, table: NDArray[np.int32]
 ) -> None:
     folder.mkdir()
-    validation = _Orientations(data.validation_images, table[:1])
-    body.predict(feed(ImageBatches(data.validation_images[:1], 1)), verbose=0)  # builds the function
-    began = time.perf_counter()
-    _write_features(folder / "validation.npy", body, dtype, validation)
-    np.save(folder / "seconds_per_image.npy", (time.perf_counter() - began) / max(len(data.validation_images), 1))
+    _write_features(folder / "validation.npy", body, dtype, _Orientations(data.validation_images, table[:1]))
     _write_features(folder / "train.npy", body, dtype, _Orientations(data.train_images, table))
 
 
 def _write_features(path: Path, body: keras.Sequential, dtype: np.dtype[Any], images: _Orientations) -> None:
+    kind = np.dtype(f"u{dtype.itemsize}") if dtype.kind == "V" else dtype  # NumPy's files have no bfloat16
     shape = (images.n_images, images.n_orientations, *body.output_shape[1:])
-    kind = f"u{dtype.itemsize}" if dtype.kind == "V" else dtype  # NumPy's files have no bfloat16
-    features = np.lib.format.open_memmap(path, "w+", dtype=kind, shape=shape)
-    flat = features.reshape(-1, *shape[2:])
-    for start, batch in images.batches():
-        found = np.asarray(keras.ops.convert_to_numpy(body.predict_on_batch(batch)), dtype=dtype)
-        flat[start : start + len(batch)] = found.view(kind)
-    features.flush()
+    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for batch in images.batches():
+            found = np.asarray(keras.ops.convert_to_numpy(body.predict_on_batch(batch)), dtype=dtype)
+            file.write(found.tobytes())
 
 
 def _dtype(body: keras.Sequential) -> np.dtype[Any]:
@@ -188,11 +215,11 @@ class _Orientations:
         self._images, self._table = images, table
         self.n_images, self.n_orientations = len(images), len(table)
 
-    def batches(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Yields the position of the first of a batch, and the batch (at most n, height, width, channels)."""
+    def batches(self) -> Iterator[NDArray[np.uint8]]:
+        """Yields batches of images (n, height, width, channels), in order."""
         shape = self._images.shape[1:]
         per_batch = max(images_per_batch(*shape[:2]) // self.n_orientations, 1)
         for first in range(0, self.n_images, per_batch):
             some = np.asarray(self._images[first : first + per_batch])
             turned = some.reshape(len(some), -1, shape[2])[:, self._table]
-            yield first * self.n_orientations, turned.reshape(-1, *shape)
+            yield turned.reshape(-1, *shape)

@@ -214,6 +214,24 @@ def test_refusals_are_one_line_and_write_nothing(arguments, message, capsys: pyt
     assert not Path("x").exists()
 
 
+def test_votes_of_galaxy_zoo_are_recognised_and_stated_keys_kept(galaxies) -> None:
+    images, labels = galaxies
+    Path("stamps").mkdir()
+    with Path("gz.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        columns = ("smooth-or-featured_smooth", "smooth-or-featured_featured-or-disk", "smooth-or-featured_artifact")
+        rows.writerow(["id", "gz2_class", *columns])
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            Image.fromarray(image).save(Path("stamps") / f"1000{number}.png")
+            rows.writerow([f"1000{number}", f"Sc{number}m", 20 - label, label * 3, 1])
+    options = ["--image-folder", "stamps", "--file-suffix", ".png", "--set", "data.votes.agreement=0.7"]
+    assert run_command(["init", "--data", "gz.csv", "-o", "v.yaml", *options]) == 0
+    config = load_sweep("v.yaml")
+    assert [each.name for each in config.data.votes.questions] == ["smooth-or-featured"]
+    assert config.data.votes.agreement == 0.7
+    assert load_dataset(config.data).votes is not None
+
+
 def test_a_wheel_has_the_sweep_files(here: Path) -> None:
     """The layout of a wheel: the package, and what pyproject.toml adds to it, without a clone around it."""
     with (ROOT / "pyproject.toml").open("rb") as file:

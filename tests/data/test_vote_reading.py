@@ -75,6 +75,14 @@ def test_weighted_votes_are_rounded_and_noted() -> None:
     assert found.note == "votes of 1 rows are no whole numbers, as weighted votes are none; they are rounded"
 
 
+def test_debiased_fractions_are_no_votes_that_could_be_rounded() -> None:
+    rows = [[0.6, 0.4, 0, 0, 0, 0], [0.45, 0.35, 0.2, 0, 0, 0], [1.05, 0.1, 0, 0, 0, 0]]
+    with pytest.raises(
+        DataError, match=r"expected whole numbers of votes; for fractions: data\.votes\.kind: fractions"
+    ):
+        read(rows)
+
+
 def test_images_without_votes_may_be_left_out() -> None:
     found = read([[0, 0, 1, 0, 0, 0], [1, 2, 0, 0, 0, 0], [np.nan] * 6], missing="drop")
     assert found.kept.tolist() == [1]

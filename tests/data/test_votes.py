@@ -142,3 +142,17 @@ def test_wrong_votes(tmp_path: Path, votes: Votes, message: str) -> None:
     with pytest.raises(DataError, match=f"^data: {message}" if "votes" in message[:5] else message):
         store_data((np.zeros((2, 9, 9, 3), np.uint8), votes), DataConfig(), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_answer_that_hardly_ever_wins_is_for_training() -> None:
+    dataset = made_up(40)
+    values = dataset.votes.values.copy() if dataset.votes is not None else None
+    assert values is not None
+    values[2::3, 0] += 20  # smooth wins where artifact did
+    values[:, 2] = 0
+    values[0, :3] = 0, 0, 9  # the only artifact
+    values[0, 3:] = 0
+    rare = build_dataset(dataset.images, None, source="x", votes=Votes(TREE, values, True))
+    split = split_dataset(rare, SplitConfig(duplicates="identical"))
+    assert 0 in split.train
+    assert set(rare.labels[split.test]) == set(rare.labels[split.validation]) == {0, 1}

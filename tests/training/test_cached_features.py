@@ -149,3 +149,23 @@ def test_a_paused_trial_continues(frozen_spec, tmp_path):
     assert "began anew" not in result.reason
     assert last[-1]["loss"] == whole[-1]["loss"]
     assert last[-1]["val_loss"] == whole[-1]["val_loss"]
+
+
+def test_what_would_take_too_long_is_not_computed(frozen_spec, monkeypatch, caplog):
+    monkeypatch.setattr(cached_features, "MAX_SECONDS", 0.0)
+    spec = frozen_spec()
+    with caplog.at_level(logging.WARNING):
+        train(spec)
+    assert "features are not cached: computing them would take" in caplog.text
+
+
+def test_what_a_killed_worker_left_is_removed(frozen_spec):
+    spec = frozen_spec()
+    train(spec)
+    (folder,) = (each for each in (spec.data.train_images.parent / "features").iterdir() if each.is_dir())
+    leftover = folder.with_name(f".0123.{folder.name}")
+    leftover.mkdir()
+    (folder / "train.npy").unlink()
+    train(spec)
+    assert (folder / "train.npy").is_file()
+    assert not leftover.exists()

@@ -283,6 +283,10 @@ def load_table(path: Path, config: DataConfig, base: Path | None = None) -> Imag
     )
 
 
+_GZ2_CLASSES = ("gz2_class", "gz2class")
+"""Columns with Galaxy Zoo 2's abbreviations of a galaxy's votes, hundreds of different ones: no classes."""
+
+
 def find_votes(path: Path, config: DataConfig) -> VotesConfig | None:
     """Galaxy Zoo's questions by the names of a table's columns; None without any, or if it has labels too.
 
@@ -290,7 +294,8 @@ def find_votes(path: Path, config: DataConfig) -> VotesConfig | None:
         DataError: there is no such table, or it cannot be read.
     """
     table = open_table(path)
-    has_labels = config.table.label_column in table.names or table.among(_LABEL_COLUMNS)
+    labels = [each for each in _LABEL_COLUMNS if each not in _GZ2_CLASSES]
+    has_labels = config.table.label_column in table.names or table.among(labels)
     return None if has_labels else recognise_questions(table.names)
 
 
