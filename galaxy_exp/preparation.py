@@ -447,10 +447,19 @@ def _evidence(
 
 def _fitted_to(config: SweepConfig, votes: Votes | None) -> SweepConfig:
     """The configuration with the objective for votes, if any; ConfigError if the stated one does not fit the data."""
+    from galaxy_exp.config.search_section import OBJECTIVE_OF_VOTES
+    from galaxy_exp.evaluation.vote_metrics import AGREED_METRICS, find_agreed
+
     try:
         search = config.search.fitted_to(has_votes=votes is not None, are_counts=votes is not None and votes.are_counts)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    name, agreement = search.objective_record.name, config.data.votes.agreement
+    if votes is not None and name.removeprefix("val_") in AGREED_METRICS and not find_agreed(votes, agreement).any():
+        raise ConfigError(
+            f"search.objective: {name} is of images on which votes agree, and no image has an answer with {agreement:g} "
+            f"of its votes; expected a smaller data.votes.agreement, or another objective, such as {OBJECTIVE_OF_VOTES}"
+        )
     return config.model_copy(update={"search": search})
 
 

@@ -69,6 +69,13 @@ def test_the_objective_of_votes_is_the_deviance_if_none_is_stated(prepare):
     assert objective_of(stated).name == "val_macro_f1"
 
 
+def test_a_score_of_images_that_agree_needs_one(prepare):
+    images, _ = images_and_votes()
+    even = Votes(ONE, np.full((90, 3), 5, np.float32) + np.eye(3, dtype=np.float32)[np.arange(90) % 3], True)
+    with pytest.raises(ConfigError, match=r"no image has an answer with 0\.8 of its votes"):
+        prepare((images, even), objective="val_macro_f1")
+
+
 def test_on_labels_nothing_changes(prepare):
     images, votes = images_and_votes()
     started = prepare((images, votes.values.argmax(axis=1)))
