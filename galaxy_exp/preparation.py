@@ -457,8 +457,9 @@ def _fitted_to(config: SweepConfig, votes: Votes | None) -> SweepConfig:
     name, agreement = search.objective_record.name, config.data.votes.agreement
     if votes is not None and name.removeprefix("val_") in AGREED_METRICS and not find_agreed(votes, agreement).any():
         raise ConfigError(
-            f"search.objective: {name} is of images on which votes agree, and no image has an answer with {agreement:g} "
-            f"of its votes; expected a smaller data.votes.agreement, or another objective, such as {OBJECTIVE_OF_VOTES}"
+            f"search.objective: {name} is of images on which votes agree, and no winning answer has "
+            f"{agreement:g} of them; expected a smaller data.votes.agreement, or another objective, such as "
+            f"{OBJECTIVE_OF_VOTES}"
         )
     return config.model_copy(update={"search": search})
 

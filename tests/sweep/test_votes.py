@@ -72,7 +72,7 @@ def test_the_objective_of_votes_is_the_deviance_if_none_is_stated(prepare):
 def test_a_score_of_images_that_agree_needs_one(prepare):
     images, _ = images_and_votes()
     even = Votes(ONE, np.full((90, 3), 5, np.float32) + np.eye(3, dtype=np.float32)[np.arange(90) % 3], True)
-    with pytest.raises(ConfigError, match=r"no image has an answer with 0\.8 of its votes"):
+    with pytest.raises(ConfigError, match=r"no winning answer has 0\.8 of them"):
         prepare((images, even), objective="val_macro_f1")
 
 
