@@ -46,9 +46,14 @@ class Questions:
         return found
 
     @property
+    def widths(self) -> list[int]:
+        """The number of answers to each question."""
+        return [len(each.answers) for each in self.items]
+
+    @property
     def n_answers(self) -> int:
         """Number of answers to all questions together."""
-        return sum(len(each.answers) for each in self.items)
+        return sum(self.widths)
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -69,11 +74,18 @@ class Questions:
 
     def fractions(self, votes: NDArray[Any]) -> NDArray[np.float64]:
         """Each question's columns divided by their sum, float64 (n, n_answers); NaN where the sum is 0."""
-        widths = [len(each.answers) for each in self.items]
-        sums = np.repeat(self.totals(votes), widths, axis=1)
+        sums = self.by_answer(self.totals(votes))
         fractions = np.full(sums.shape, np.nan)
         np.divide(votes, sums, out=fractions, where=sums > 0)
         return fractions
+
+    def by_answer(self, by_question: NDArray[Any]) -> NDArray[np.float64]:
+        """The number of each question, (n, n_questions), for each of its answers: float64 (n, n_answers)."""
+        return np.repeat(by_question, self.widths, axis=1).astype(np.float64)
+
+    def winners(self, votes: NDArray[Any]) -> NDArray[np.int64]:
+        """The answer to the first question with most votes, int64 (n,), from 0; of equal ones the first."""
+        return np.asarray(votes[:, : self.widths[0]].argmax(axis=1), dtype=np.int64)
 
     def to_list(self) -> list[dict[str, Any]]:
         """As JSON."""

@@ -19,13 +19,13 @@ from galaxy_exp.evaluation.conclusion import (
     summary_lines,
 )
 from galaxy_exp.evaluation.metrics import METRICS
-from galaxy_exp.evaluation.vote_report import label_of, shown_names
+from galaxy_exp.evaluation.vote_report import gain_over, headline_names, label_of, shown_names
 from galaxy_exp.folders import ProjectFolder, SweepFolder, graph_of
 from galaxy_exp.journal.journal import read_with_state
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.layout import terminal_width, wrap
 from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
-from galaxy_exp.records import HyperparameterValue, SweepState, gain_in
+from galaxy_exp.records import HyperparameterValue, SweepState
 from galaxy_exp.sweep_rows import LIST_COLUMNS, sweep_row
 from galaxy_exp.trial_rows import flat_columns, flat_rows, hyperparameter_columns, leaderboard_text, ordered_trials
 from galaxy_exp.wording import count, flatten_text, format_duration, shorten
@@ -166,9 +166,7 @@ class SweepResult:
     def _test_row(self, name: str, tested: Mapping[str, Any]) -> dict[str, Any]:
         low, high = tested.get("intervals", {}).get(name) or (None, None)
         gain, baseline = self.record.gains.get(name), self.record.baseline_test
-        difference = None
-        if baseline is not None and name != "count_coverage":  # neither more nor less of it is better
-            difference = gain_in(name, tested[name], baseline[name])
+        difference = gain_over(name, tested, baseline)
         return {
             "score": tested[name],
             "low": low,
@@ -327,8 +325,7 @@ class SweepResult:
         }
         facts |= answer(record)
         if tested is not None:
-            others = ("macro_f1", "accuracy") if not tested.get("votes") else ("deviance", "rmse")
-            names = dict.fromkeys((compared_metric(record), *others))
+            names = dict.fromkeys((compared_metric(record), *headline_names(tested)))
             scores = [f"{label_of(name, tested)} {score_with_interval(name, tested)}" for name in [*names][:2]]
             facts[f"{simulated(record)}test"] = "; ".join(scores)
             facts["comparison"] = compare_with_baseline(record)

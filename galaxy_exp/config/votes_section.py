@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
-import yaml
 from pydantic import Field, StrictStr, field_validator, model_validator
 
+from galaxy_exp.config.plain_yaml import dump_flow
 from galaxy_exp.config.section import Section
+from galaxy_exp.records import AGREEMENT
 from galaxy_exp.wording import did_you_mean
 
 __all__ = ["QuestionConfig", "VotesConfig", "check_tree", "votes_yaml"]
@@ -133,7 +134,7 @@ class VotesConfig(Section):
         "their sum",
     )
     agreement: float = Field(
-        0.8,
+        AGREEMENT,
         gt=0,
         le=1,
         description="share of the votes on the first question for one answer from which volunteers agree; accuracy and "
@@ -162,13 +163,9 @@ def votes_yaml(config: VotesConfig, indent: int = 2) -> str:
     for name in VotesConfig.model_fields:
         value = getattr(config, name)
         if name != "questions" and value != getattr(defaults, name):
-            lines.append(f"{pad}  {name}: {_flow(value)}")
+            lines.append(f"{pad}  {name}: {dump_flow(value)}")
     if config.questions:
         lines.append(f"{pad}  questions:")
-        lines += [f"{pad}    - {_flow(each.model_dump(exclude_none=True, mode='json'))}" for each in config.questions]
+        records = [each.model_dump(exclude_none=True, mode="json") for each in config.questions]
+        lines += [f"{pad}    - {dump_flow(each)}" for each in records]
     return "\n".join(lines) + "\n"
-
-
-def _flow(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
-    return text.removesuffix("...\n").rstrip("\n")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from galaxy_exp.data.class_labels import Labels, LabelsAt, parse_labels
 from galaxy_exp.data.image_arrays import check_images, iter_chunks
 from galaxy_exp.data.preprocessing import Preprocessing
-from galaxy_exp.data.votes import check_votes, digest_votes, winning_answers
+from galaxy_exp.data.votes import check_votes, digest_votes
 from galaxy_exp.errors import DataError
 from galaxy_exp.questions import Votes
 
@@ -153,7 +153,7 @@ def build_dataset(
     check_images(images, source)
     if votes is not None:
         check_votes(votes, len(images), source)
-        parsed = Labels(winning_answers(votes), votes.questions.class_names)
+        parsed = Labels(votes.questions.winners(votes.values), votes.questions.class_names)
     else:
         parsed = parse_labels(labels, class_names, LabelsAt(source, label_key), len(images), first_label)
     check_class_names(parsed.class_names, source)

@@ -146,7 +146,7 @@ def _multiply(fractions: Values, totals: Values, questions: Questions, at: Votes
     totals = np.where(np.isnan(totals), 0.0, _check_numbers(totals, at.totals, at))
     answered = questions.totals(fractions) > 0
     _refuse((totals > 0) & ~answered, totals, at.totals, at, "expected fractions of its answers, which are all 0")
-    return fractions * np.repeat(totals, [len(each.answers) for each in questions.items], axis=1)
+    return fractions * questions.by_answer(totals)
 
 
 _FEWEST_VOTES = 1.5

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from galaxy_exp.config.votes_section import check_tree
 from galaxy_exp.errors import DataError
@@ -21,17 +20,10 @@ __all__ = [
     "describe_votes",
     "digest_votes",
     "parse_votes_description",
-    "winning_answers",
 ]
 
 FRACTION_TOLERANCE = 1e-3
 """Largest deviation from 1 of the sum of the fractions of the first question, in a `Votes`."""
-
-
-def winning_answers(votes: Votes) -> NDArray[np.int64]:
-    """The most frequent answer to the first question, int64 (n,), from 0; of equally frequent ones the first."""
-    first = votes.questions.slices[votes.questions.items[0].name]
-    return np.asarray(votes.values[:, first].argmax(axis=1), dtype=np.int64)
 
 
 def digest_votes(votes: Votes) -> bytes:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxy_exp.evaluation.metrics import N_BINS, find_bins
+
 __all__ = [
     "COVERAGES_SHOWN",
     "HIGHEST_TEMPERATURE",
@@ -21,8 +23,6 @@ __all__ = [
     "measure_calibration",
     "scale_probabilities",
 ]
-
-N_BINS = 10
 
 COVERAGES = tuple(percent / 100 for percent in range(100, 0, -5))
 COVERAGES_SHOWN = (1.0, 0.9, 0.8, 0.5)
@@ -77,7 +77,7 @@ def measure_calibration(labels: NDArray[Any], probabilities: NDArray[Any]) -> Ca
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
-    places = np.clip(np.ceil(confidence * N_BINS).astype(int) - 1, 0, N_BINS - 1)
+    places = find_bins(confidence)
     bins = []
     for place in np.unique(places).tolist():
         inside = places == place

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 __all__ = [
     "METRICS",
     "METRIC_LABELS",
+    "N_BINS",
     "RARE",
     "accuracy",
     "balanced_accuracy",
@@ -29,6 +30,7 @@ __all__ = [
     "confusion_matrix",
     "confusion_record",
     "f1_per_class",
+    "find_bins",
     "log_loss",
     "losses",
     "macro_f1",
@@ -47,6 +49,9 @@ METRICS = ("accuracy", "macro_f1", "balanced_accuracy", "loss")
 
 RARE = 20
 """A class with fewer true images than this says little: one image more or less moves its F1 by some 0.05."""
+
+N_BINS = 10
+"""Of equal width, in which predicted probabilities and fractions are compared with what was observed."""
 
 METRIC_LABELS = {
     "accuracy": "accuracy",
@@ -241,6 +246,11 @@ def confusion_record(matrix: Matrix, class_names: Sequence[str]) -> dict[str, An
         "macro_f1": macro_f1(counts),
         "balanced_accuracy": balanced_accuracy(counts),
     }
+
+
+def find_bins(values: Vector) -> NDArray[np.int64]:
+    """The bin of each value in 0..1, from 0 to `N_BINS` - 1; a value between two bins is in the lower one."""
+    return np.clip(np.ceil(values * N_BINS).astype(np.int64) - 1, 0, N_BINS - 1)
 
 
 def _known(values: Vector) -> list[float | None]:

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.errors import BadInputError
+from galaxy_exp.evaluation.metrics import N_BINS, find_bins
 from galaxy_exp.evaluation.resampling import Interval, paired_bootstrap, paired_permutation, permute_gains
 from galaxy_exp.evaluation.vote_metrics import (
     AGREED_METRICS,
     LEVEL,
-    N_BINS,
     VOTE_METRICS,
     compare_fractions,
     find_agreed,
@@ -71,9 +71,8 @@ def gate_metric(objective: str) -> str:
 
 def first_question(votes: Votes, outputs: NDArray[Any]) -> tuple[NDArray[np.int64], Vector]:
     """The winning answers to the first question, (n,), and the predicted fractions of its answers, (n, n_classes)."""
-    columns = votes.questions.slices[votes.questions.items[0].name]
-    labels = votes.values[:, columns].argmax(axis=1).astype(np.int64)
-    return labels, votes.questions.fractions(outputs)[:, columns]
+    questions = votes.questions
+    return questions.winners(votes.values), questions.fractions(outputs)[:, : questions.widths[0]]
 
 
 def vote_intervals(votes: Votes, outputs: NDArray[Any], n: int = 2000, seed: int = 0) -> dict[str, Interval]:
@@ -190,7 +189,7 @@ def _mean(values: Vector) -> _Sums:
 
 def _calibration(observed: Vector, predicted: Vector, weights: Vector) -> _Sums:
     """Its terms are the surplus in each bin of predicted fractions, and the weight."""
-    places = np.clip(np.ceil(predicted * N_BINS).astype(int) - 1, 0, N_BINS - 1)
+    places = find_bins(predicted)
     surplus = weights * (predicted - observed)
     columns = [np.where(places == place, surplus, 0.0).sum(axis=1) for place in range(N_BINS)]
     terms = np.stack([*columns, weights.sum(axis=1)], axis=1)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.evaluation.metrics import confusion_matrix, scores
+from galaxy_exp.evaluation.metrics import confusion_matrix, find_bins, scores
 from galaxy_exp.questions import Questions, Votes
 from galaxy_exp.records import Direction
 
@@ -73,8 +73,6 @@ VOTE_METRIC_LABELS = {
 
 LEVEL = 0.9
 """Of the intervals whose coverage is a metric."""
-
-N_BINS = 10
 
 SMALLEST_FRACTION = 1e-7
 """A predicted fraction below it counts as this much, as in Keras's cross-entropy."""
@@ -152,7 +150,7 @@ def image_likelihoods(votes: Votes, outputs: NDArray[np.floating]) -> Vector:
     totals = questions.totals(counts)
     if states_concentrations(questions, outputs):
         sums = questions.totals(outputs)
-        alphas = _fractions(questions, outputs) * _by_answer(questions, sums)
+        alphas = _fractions(questions, outputs) * questions.by_answer(sums)
         by_question = special.gammaln(totals + 1) + special.gammaln(sums) - special.gammaln(sums + totals)
         by_answer = special.gammaln(counts + alphas) - special.gammaln(alphas) - special.gammaln(counts + 1)
     else:
@@ -199,7 +197,7 @@ def bin_fractions(
     """
     flat = [np.ravel(each[:, columns]) for each in compare_fractions(votes, outputs)]
     observed, predicted, weights = (each[flat[2] > 0] for each in flat)
-    places = np.clip(np.ceil(predicted * N_BINS).astype(int) - 1, 0, N_BINS - 1)
+    places = find_bins(predicted)
     bins = []
     for place in np.unique(places):
         inside = places == place
@@ -210,8 +208,7 @@ def bin_fractions(
 
 def find_agreed(votes: Votes, agreement: float) -> NDArray[np.bool_]:
     """The images whose winning answer to the first question has at least this share of its votes, (n,)."""
-    first = _first_columns(votes.questions)
-    fractions = votes.questions.fractions(votes.values)[:, first]
+    fractions = votes.questions.fractions(votes.values)[:, : votes.questions.widths[0]]
     # float32 fractions: 0.8 is a little less, or more, than 0.8
     return np.asarray(np.nan_to_num(fractions.max(axis=1)) >= agreement - 1e-6)
 
@@ -282,7 +279,7 @@ def fraction_intervals(
         nothing = np.full(outputs.shape, np.nan)
         return nothing, nothing.copy()
     alphas = np.maximum(np.asarray(outputs, np.float64), np.finfo(np.float32).tiny)  # a softmax may give 0
-    others = _by_answer(questions, questions.totals(alphas)) - alphas
+    others = questions.by_answer(questions.totals(alphas)) - alphas
     low, high = (special.betaincinv(alphas, others, (1 + sign * level) / 2) for sign in (-1, 1))
     return np.asarray(low), np.asarray(high)
 
@@ -298,8 +295,8 @@ class _CountModel:
         cls, questions: Questions, outputs: NDArray[np.floating], totals: NDArray[np.number], stated: bool
     ) -> _CountModel:
         """With arrays (n, n_answers); `totals` are (n, n_questions). `stated`: outputs are concentrations."""
-        sums = _by_answer(questions, questions.totals(outputs)) if stated else None
-        return cls(_by_answer(questions, totals.astype(np.float64)), _fractions(questions, outputs), sums)
+        sums = questions.by_answer(questions.totals(outputs)) if stated else None
+        return cls(questions.by_answer(totals.astype(np.float64)), _fractions(questions, outputs), sums)
 
     def at(self, chosen: NDArray[np.bool_]) -> _CountModel:
         """Of the chosen answers only, (n_chosen,)."""
@@ -340,8 +337,8 @@ def _log_probability(
 
 
 def _score_agreed(votes: Votes, outputs: NDArray[np.floating], agreement: float) -> dict[str, float]:
-    agreed, first = find_agreed(votes, agreement), _first_columns(votes.questions)
-    winners, predicted = (each[agreed, first].argmax(axis=1) for each in (votes.values, outputs))
+    agreed = find_agreed(votes, agreement)
+    winners, predicted = (votes.questions.winners(each[agreed]) for each in (votes.values, outputs))
     matrix = confusion_matrix(winners, predicted, len(votes.questions.class_names))
     return {name: float(scores(matrix, name)) for name in AGREED_METRICS}
 
@@ -361,20 +358,11 @@ def _calibration_error(bins: tuple[VoteBin, ...]) -> float:
 def compare_fractions(votes: Votes, outputs: NDArray[np.floating]) -> tuple[Vector, Vector, Vector]:
     """Observed and predicted fractions and the share of each answer's question; zeros where nobody voted."""
     observed = np.nan_to_num(votes.questions.fractions(votes.values))
-    return observed, _fractions(votes.questions, outputs), _by_answer(votes.questions, question_shares(votes))
+    return observed, _fractions(votes.questions, outputs), votes.questions.by_answer(question_shares(votes))
 
 
 def _fractions(questions: Questions, outputs: NDArray[np.floating]) -> Vector:
     return np.clip(questions.fractions(np.asarray(outputs, np.float64)), SMALLEST_FRACTION, 1 - SMALLEST_FRACTION)
-
-
-def _by_answer(questions: Questions, by_question: NDArray[np.number]) -> Vector:
-    widths = [len(each.answers) for each in questions.items]
-    return np.repeat(by_question, widths, axis=1).astype(np.float64)
-
-
-def _first_columns(questions: Questions) -> slice:
-    return questions.slices[questions.items[0].name]
 
 
 def _chunks(n: int) -> Iterator[slice]:

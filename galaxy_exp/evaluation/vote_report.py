@@ -10,27 +10,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.sweep import SweepConfig
 from galaxy_exp.evaluation.held_out_report import TestReport, build_report
-from galaxy_exp.evaluation.metrics import METRIC_LABELS, METRICS
+from galaxy_exp.evaluation.metrics import METRIC_LABELS, METRICS, find_bins
 from galaxy_exp.evaluation.vote_comparison import COMPARED, first_question, vote_intervals
 from galaxy_exp.evaluation.vote_metrics import (
     AGREED_METRICS,
-    N_BINS,
     VOTE_METRIC_LABELS,
     compare_fractions,
     find_agreed,
     summarise_votes,
 )
 from galaxy_exp.questions import Questions, Votes
+from galaxy_exp.records import gain_in
 
 __all__ = [
     "VOTE_SCORES",
-    "agreement_of",
     "answer_records",
     "build_vote_report",
     "compared_names",
     "describe_questions",
+    "gain_over",
+    "headline_names",
     "label_of",
     "shown_names",
 ]
@@ -39,11 +39,6 @@ VOTE_SCORES = ("deviance", "rmse", "brier", "nll", "calibration_error", "count_c
 """The scores of votes in a `TestReport`, in the order in which people are shown them."""
 
 _LABELS = VOTE_METRIC_LABELS | {"count_coverage": VOTE_METRIC_LABELS["coverage"]}
-
-
-def agreement_of(config: SweepConfig) -> float:
-    """The share of the votes with which the votes of an image agree, `data.votes.agreement` of a sweep."""
-    return config.data.votes.agreement
 
 
 def compared_names(report: Mapping[str, Any]) -> tuple[str, ...]:
@@ -60,6 +55,18 @@ def shown_names(report: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _is_known(name: str, report: Mapping[str, Any]) -> bool:
     return report.get(name) is not None and (name not in AGREED_METRICS or report["votes"]["n_agreed"] > 0)
+
+
+def headline_names(report: Mapping[str, Any] | None) -> tuple[str, str]:
+    """The two scores of a report that are shown first, of votes or of classes."""
+    return ("deviance", "rmse") if report is not None and report.get("votes") else ("macro_f1", "accuracy")
+
+
+def gain_over(name: str, report: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> float | None:
+    """How much better a score is than the baseline's; None if that is not known, or neither more nor less is better."""
+    if baseline is None or baseline.get(name) is None or name == "count_coverage":
+        return None
+    return gain_in(name, report[name], baseline[name])
 
 
 def label_of(name: str, report: Mapping[str, Any]) -> str:
@@ -164,7 +171,7 @@ def answer_records(votes: Votes, outputs: NDArray[Any]) -> list[dict[str, Any]]:
 
 
 def _bins(observed: NDArray[Any], predicted: NDArray[Any], weights: NDArray[Any]) -> list[dict[str, Any]]:
-    places = np.clip(np.ceil(predicted * N_BINS).astype(int) - 1, 0, N_BINS - 1)
+    places = find_bins(predicted)
     bins = []
     for place in np.unique(places):
         inside = places == place

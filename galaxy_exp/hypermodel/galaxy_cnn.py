@@ -164,7 +164,7 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
             kwargs: further arguments of `keras.Model.fit`.
         """
         values = self.read(hp)
-        labels = y if self.questions is None else y[:, : self.n_classes].argmax(axis=1)
+        labels = y if self.questions is None else self.questions.winners(y)
         weights = class_weights(labels, self.n_classes, values.class_weighting)
         balanced = values.class_weighting == "sampling"
         order_seed = random.getrandbits(32) if seed is None else seed

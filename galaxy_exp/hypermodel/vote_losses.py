@@ -125,7 +125,7 @@ def _log_gamma(values: Any) -> Any:
 def build_vote_loss(loss: str, questions: Questions, label_smoothing: float) -> keras.losses.Loss:
     """The loss of that name in `LOSSES`."""
     kind = DirichletMultinomial if loss == "dirichlet_multinomial" else VoteCrossentropy
-    return kind([len(each.answers) for each in questions.items], label_smoothing)
+    return kind(questions.widths, label_smoothing)
 
 
 @keras.saving.register_keras_serializable("galaxy_exp")

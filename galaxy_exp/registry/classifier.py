@@ -55,8 +55,7 @@ class Predictions:
         """What a network of votes gave, (n, n_answers): the fractions times the concentrations of their questions."""
         if self.fractions is None or self.concentrations is None:
             raise ModelError("these are predictions of classes; expected those of a model of votes")
-        widths = [len(each.answers) for each in questions.items]
-        return self.fractions.astype(np.float64) * np.repeat(self.concentrations, widths, axis=1)
+        return self.fractions.astype(np.float64) * questions.by_answer(self.concentrations)
 
 
 class GalaxyClassifier:

@@ -21,7 +21,7 @@ from galaxy_exp.evaluation.held_out_report import TestReport
 from galaxy_exp.evaluation.metrics import METRICS
 from galaxy_exp.evaluation.resampling import paired_bootstrap
 from galaxy_exp.evaluation.vote_comparison import compare_votes
-from galaxy_exp.evaluation.vote_report import agreement_of, shown_names
+from galaxy_exp.evaluation.vote_report import shown_names
 from galaxy_exp.folders import SweepFolder, graph_of, write_atomically
 from galaxy_exp.journal.events import ModelRegistered, PromotionDecided, SealedTestOpened
 from galaxy_exp.journal.journal import Journal
@@ -231,7 +231,7 @@ def _test(
         tta=tta,
         variants=variants,
         votes=load_sealed_votes(data),
-        agreement=agreement_of(record.config),
+        agreement=record.config.data.votes.agreement,
     )
 
 
@@ -283,7 +283,7 @@ def _read_predictions(record: SweepRecord, folder: SweepFolder, number: int, dat
         probabilities,
         digest_each_image(images, labels),
         load_sealed_votes(data),
-        agreement_of(record.config),
+        record.config.data.votes.agreement,
     )
 
 

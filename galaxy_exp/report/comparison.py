@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from galaxy_exp.evaluation.vote_report import gain_over
 from galaxy_exp.records import Gain
 from galaxy_exp.report.canvas import (
     GREY,
@@ -18,12 +19,23 @@ from galaxy_exp.report.canvas import (
     grid_axes,
     name_axes,
 )
-from galaxy_exp.report.words import metric_name, score, signed
+from galaxy_exp.report.html import Cell
+from galaxy_exp.report.words import UNKNOWN, metric_name, score, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Finalist", "describe_finalists", "describe_gains", "draw_finalists", "draw_gains"]
+    from galaxy_exp.report.material import Material
+
+__all__ = [
+    "Finalist",
+    "describe_finalists",
+    "describe_gains",
+    "draw_finalists",
+    "draw_gains",
+    "gain_cell",
+    "gain_over_baseline",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +50,19 @@ class Finalist:
     mean: float
     spread: float | None
     """Standard deviation; None for a single seed."""
+
+
+def gain_cell(gain: Gain) -> Cell:
+    """A gain, and its interval below."""
+    return Cell(signed(gain.difference), f"{signed(gain.low)} to {signed(gain.high)}")
+
+
+def gain_over_baseline(material: Material, name: str, report: Mapping[str, Any]) -> str | Cell:
+    """The winner's gain in a score, with its interval if that is known; a dash if neither is."""
+    if gain := material.gain(name):
+        return gain_cell(gain)
+    difference = gain_over(name, report, material.baseline_test)
+    return UNKNOWN if difference is None else signed(difference)
 
 
 def draw_gains(axes: Axes, gains: Sequence[Gain]) -> None:

@@ -8,7 +8,7 @@ from galaxy_exp.evaluation.conclusion import baseline_retrained, compare_with_ba
 from galaxy_exp.evaluation.confidence import Calibration
 from galaxy_exp.evaluation.metrics import RARE
 from galaxy_exp.evaluation.progress import describe_progress
-from galaxy_exp.evaluation.vote_report import label_of
+from galaxy_exp.evaluation.vote_report import headline_names, label_of
 from galaxy_exp.records import SweepState
 from galaxy_exp.report.html import render
 from galaxy_exp.report.importance import LEAST_TRIALS, NO_TEST
@@ -94,8 +94,7 @@ def _sentences(material: Material) -> list[str]:
         best = f"The best trial so far is {leader.number}, with a validation {name} of {value}."
         return [_question(material), best, *notes]
     winner = material.tested_name if test.get("members") else name_configuration(leader, record)
-    shown = ("macro_f1", "accuracy") if not test.get("votes") else ("deviance", "rmse")
-    first, second = (f"{label_of(name, test)} of {score(test[name])}" for name in shown)
+    first, second = (f"{label_of(name, test)} of {score(test[name])}" for name in headline_names(test))
     reached = (
         f"On {test['n_images']:,} held-out {material.data.galaxies} that no trial ever saw, the winner, "
         f"{winner}, reaches a {first} and an {second}."
@@ -117,7 +116,7 @@ def _question(material: Material) -> str:
 def _key_figures(material: Material) -> dict[str, str]:
     """The largest numbers of the page, by what they are."""
     record, test = material.record, material.test
-    shown = ("macro_f1", "accuracy") if test is None or not test.get("votes") else ("deviance", "rmse")
+    shown = headline_names(test)
     gain = material.gain(shown[0])
     found: dict[str, str] = {}
     if test is not None:

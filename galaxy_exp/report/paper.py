@@ -8,8 +8,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from galaxy_exp.evaluation.vote_report import label_of, shown_names
-from galaxy_exp.records import BUILT_IN_HYPERMODEL, gain_in
+from galaxy_exp.evaluation.vote_report import gain_over, label_of, shown_names
+from galaxy_exp.records import BUILT_IN_HYPERMODEL
 from galaxy_exp.report.material import Material
 from galaxy_exp.report.words import METRIC_NAMES, count, metric_name, plain_value
 from galaxy_exp.search_methods import SAMPLERS, SCHEDULERS, SearchMethod
@@ -71,10 +71,8 @@ def latex_table(material: Material) -> str:
     for name in METRIC_NAMES if not report.get("votes") else shown_names(report):
         cells = [_latex(_sentence(label_of(name, report))), f"{report[name]:.3f}"]
         if baseline is not None and baseline.get(name) is not None:
-            gain = material.gain(name)
-            # neither more nor less coverage is better
-            has_gain = name != "count_coverage"
-            difference = f"${gain_in(name, report[name], baseline[name]):+.3f}$" if has_gain else ""
+            gain, known = material.gain(name), gain_over(name, report, baseline)
+            difference = "" if known is None else f"${known:+.3f}$"
             interval = f" [${gain.low:+.3f}$, ${gain.high:+.3f}$]" if gain else ""
             cells += [f"{baseline[name]:.3f}", difference + interval]
         lines.append(" & ".join(cells) + r" \\")

@@ -13,10 +13,17 @@ from galaxy_exp.evaluation.conclusion import name_configuration
 from galaxy_exp.evaluation.confidence import COVERAGES_SHOWN, Calibration
 from galaxy_exp.evaluation.metrics import METRIC_LABELS
 from galaxy_exp.evaluation.vote_report import compared_names, label_of, shown_names
-from galaxy_exp.records import gain_in
 from galaxy_exp.report.calibration import describe_reliability, draw_reliability
 from galaxy_exp.report.canvas import draw_panel, new_axes
-from galaxy_exp.report.comparison import Finalist, describe_finalists, describe_gains, draw_finalists, draw_gains
+from galaxy_exp.report.comparison import (
+    Finalist,
+    describe_finalists,
+    describe_gains,
+    draw_finalists,
+    draw_gains,
+    gain_cell,
+    gain_over_baseline,
+)
 from galaxy_exp.report.coverage import describe_coverage, draw_coverage
 from galaxy_exp.report.html import Cell, Table
 from galaxy_exp.report.learning_curves import collect_curves, draw_curve
@@ -28,7 +35,6 @@ from galaxy_exp.report.words import (
     metric_name,
     plain_value,
     score,
-    signed,
 )
 
 if TYPE_CHECKING:
@@ -89,18 +95,10 @@ def _winner_scores(material: Material) -> Table:
     for name in METRIC_NAMES if not report.get("votes") else shown_names(report):
         rows.append([label_of(name, report), score(report[name])])
         if baseline is not None:
-            gain = material.gain(name)
-            has_gain = name != "count_coverage" and baseline.get(name) is not None
-            difference = signed(gain_in(name, report[name], baseline[name])) if has_gain else UNKNOWN
-            rows[-1] += [score(baseline.get(name)), _gain(gain) if gain else difference]
+            rows[-1] += [score(baseline.get(name)), gain_over_baseline(material, name, report)]
     header = ["score", f"winner, {material.tested_name}"]
     header += ["baseline, trial 0", "gain, 95% interval"] if baseline is not None else []
     return Table(f"Scores on {report['n_images']:,} {material.data.galaxies} that no trial ever saw", header, rows)
-
-
-def _gain(gain: Gain) -> Cell:
-    """A gain, and its interval below."""
-    return Cell(signed(gain.difference), f"{signed(gain.low)} to {signed(gain.high)}")
 
 
 def _gain_bars(gains: Sequence[Gain]) -> Markup:
@@ -260,7 +258,7 @@ def _interval(ends: Sequence[float] | None) -> str:
 def _compared(material: Material, report: Mapping[str, Any]) -> Table:
     rows = [
         [other["name"], label_of(name, report), score(report[name]), score(other[name]),
-         _gain(Gain.of_difference(name, *other["differences"][name]))]
+         gain_cell(Gain.of_difference(name, *other["differences"][name]))]
         for other in report["compared"] for name in compared_names(report) if name in other["differences"]
     ]  # fmt: skip
     header = ["compared with", "score", "as registered", "that one", "gain, 95% interval"]

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from galaxy_exp.evaluation.vote_metrics import compare_fractions, image_deviances
 from galaxy_exp.evaluation.vote_report import label_of, shown_names
 from galaxy_exp.questions import Questions, Votes
-from galaxy_exp.records import gain_in
 from galaxy_exp.report.canvas import (
     GREY,
     INK,
@@ -30,9 +29,10 @@ from galaxy_exp.report.canvas import (
     new_figure,
     save_figure,
 )
+from galaxy_exp.report.comparison import gain_over_baseline
 from galaxy_exp.report.galleries import plot_captioned
 from galaxy_exp.report.html import Cell, Table
-from galaxy_exp.report.words import UNKNOWN, count, score, signed
+from galaxy_exp.report.words import count, score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -215,19 +215,10 @@ def _scores_table(material: Material, report: Mapping[str, Any]) -> Table:
         ends = intervals.get(name)
         rows.append([label_of(name, report), Cell(score(report[name]), _ends(ends) if ends else "")])
         if baseline is not None:
-            rows[-1] += [score(baseline.get(name)), _gain(material, name, report, baseline)]
+            rows[-1] += [score(baseline.get(name)), gain_over_baseline(material, name, report)]
     header = ["score", f"winner, {material.tested_name}"]
     header += ["baseline, trial 0", "gain, 95% interval"] if baseline is not None else []
     return Table(f"Votes on {report['n_images']:,} held-out {material.data.galaxies}", header, rows)
-
-
-def _gain(material: Material, name: str, report: Mapping[str, Any], baseline: Mapping[str, Any]) -> str | Cell:
-    gain = material.gain(name)
-    if gain is not None:
-        return Cell(signed(gain.difference), f"{signed(gain.low)} to {signed(gain.high)}")
-    if name == "count_coverage" or baseline.get(name) is None:
-        return UNKNOWN
-    return signed(gain_in(name, report[name], baseline[name]))
 
 
 def _ends(ends: Sequence[float]) -> str:

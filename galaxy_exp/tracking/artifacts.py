@@ -16,7 +16,7 @@ from galaxy_exp.evaluation.confidence import Calibration
 from galaxy_exp.evaluation.metrics import confusion_record, per_class_table, per_class_text
 from galaxy_exp.evaluation.vote_comparison import first_question
 from galaxy_exp.evaluation.vote_metrics import find_agreed, summarise_votes
-from galaxy_exp.evaluation.vote_report import agreement_of, answer_records
+from galaxy_exp.evaluation.vote_report import answer_records
 from galaxy_exp.folders import write_csv
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.questions import Votes
@@ -98,7 +98,7 @@ def _write_vote_artifacts(
     The confusion matrix is of the images whose votes agree.
     """
     assert data.votes is not None
-    outputs, agreement = np.load(folder / "validation_probabilities.npy"), agreement_of(record.config)
+    outputs, agreement = np.load(folder / "validation_probabilities.npy"), record.config.data.votes.agreement
     votes = Votes(data.votes.questions, np.load(data.votes.validation), data.votes.are_counts)
     found = {
         "questions": votes.questions.to_list(),

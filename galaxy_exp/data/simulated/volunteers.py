@@ -39,7 +39,7 @@ _LEAST, _MOST = 0.02, 0.98
 
 
 def true_fractions(truth: NDArray[Any]) -> NDArray[np.float64]:
-    """What the votes on each galaxy would be with endlessly many volunteers: float64 (n, 6), in the layout of `Votes`.
+    """The expected fractions of the votes on each galaxy: float64 (n, 6), in the layout of `Votes.values`.
 
     The columns of a question sum to the share of volunteers who get to it; `Questions.fractions` gives the fractions of
     those.

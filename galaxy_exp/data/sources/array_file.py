@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,13 +65,13 @@ def load_array_file(
     name = source or str(path)
     with open_arrays(path) as arrays:
         read = _read_votes(arrays, path, config.votes) if config.has_stated_votes else None
-        votes = read.votes if read else _read_own_votes(arrays)
+        description = json.loads(getattr(arrays, "attrs", {}).get(DESCRIPTION, "{}"))
+        votes = read.votes if read else _read_own_votes(arrays, description)
         labels, label_key = _read_labels(arrays, path) if votes is None else (None, "")
         names = find_class_names(path, config.class_names or class_names) or _read_class_names(arrays)
         parts = _read_parts(arrays, config.split, name)
         images = _map_images(path, arrays) if isinstance(arrays, h5py.File) else arrays["images"]
         is_ours = DESCRIPTION in getattr(arrays, "attrs", {})  # then its labels count from 0
-        description = json.loads(getattr(arrays, "attrs", {}).get(DESCRIPTION, "{}"))
     if read is not None:
         images, parts = take_images(images, read.kept), None if parts is None else parts[read.kept]
     return build_dataset(
@@ -110,9 +110,8 @@ def _read_votes(arrays: Arrays, path: Path, config: VotesConfig) -> ReadVotes:
     return read_vote_arrays(values, totals[0] if totals else None, len(arrays["images"]), config, str(path))
 
 
-def _read_own_votes(arrays: Arrays) -> Votes | None:
+def _read_own_votes(arrays: Arrays, description: Mapping[str, Any]) -> Votes | None:
     """The votes of a file that galaxy_exp wrote."""
-    description = json.loads(getattr(arrays, "attrs", {}).get(DESCRIPTION, "{}"))
     if "votes" not in description:
         return None
     questions, are_counts = parse_votes_description(description["votes"])

@@ -26,7 +26,6 @@ from galaxy_exp.data.sources.class_names import find_class_names
 from galaxy_exp.data.sources.file_stack import read_files
 from galaxy_exp.data.sources.vote_columns import find_total_columns, find_vote_columns, read_vote_cells
 from galaxy_exp.data.table_file import SEPARATORS, Table, open_table
-from galaxy_exp.data.votes import winning_answers
 from galaxy_exp.errors import DataError
 
 __all__ = ["ImageTable", "load_table", "open_image_table"]
@@ -308,8 +307,9 @@ def _load_votes(table: Table, config: DataConfig, part_column: str | None, base:
     parts = parse_parts(images.cells[part_column], name, part_column, by_row=True) if part_column else None
     voted = [files[row] for row in read.kept.tolist()]
     _refuse_missing(images, voted)
-    winners = winning_answers(read.votes)
-    stack = read_files(voted, config, name, [read.votes.questions.class_names[winner] for winner in winners.tolist()])
+    questions = read.votes.questions
+    winners = questions.winners(read.votes.values).tolist()
+    stack = read_files(voted, config, name, [questions.class_names[winner] for winner in winners])
     kept = read.kept[stack.kept]
     failed = np.setdiff1d(read.kept, kept).tolist()
     left_out = {**read.dropped, **dict(zip(failed, stack.skipped, strict=True))}
