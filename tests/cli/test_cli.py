@@ -116,7 +116,7 @@ class TestAfterASweep:
         assert f"winner: {name}, " in " ".join(output.split())
         assert "SIMULATED images the sweep never saw" in output
         assert "registered: tiny-model version 1 as champion" in output
-        assert "galaxy-exp ui  " in output
+        assert "galaxy-exp ui --open  " in output
         assert "galaxy-exp predict IMAGES... -o out.csv --model tiny-model  " in output
         assert "SIMULATED images in 10 classes" in log
         assert "trial 0 started: the baseline" in log
