@@ -44,6 +44,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (0, -ranks[item.path]) if item.path in slow else (1, ranks[item.path]))
 
 
+@pytest.fixture(autouse=True)
+def settings_stay():
+    """No test leaves a setting of MLflow or galaxy_exp behind for the tests after it in the same process."""
+    before = _settings()
+    yield
+    assert _settings() == before
+
+
+def _settings() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key.startswith(("MLFLOW_", "GALAXY_EXP_"))}
+
+
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
     """150 simulated galaxies of 24 pixels in ten classes, split and written."""
@@ -62,7 +74,7 @@ class Project:
         self.output: subprocess.CompletedProcess[str] | None = None
         """What the sweep of `finished` printed."""
         (path / "sweep.yaml").write_text(TINY_SWEEP)
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "GALAXY_EXP_"))}
+        kept = {key: value for key, value in os.environ.items() if key not in _settings()}
         self.environment = kept | {"PYTHONPATH": str(TESTS), "COLUMNS": "200"}
 
     def command(self, *arguments: str) -> list[str]:

@@ -94,9 +94,7 @@ def test_a_temperature_is_refused_by_name(classifier: GalaxyClassifier) -> None:
 def test_mlflow_alone_gives_a_column_per_answer_as_the_signature_says(
     classifier: GalaxyClassifier, store: Store
 ) -> None:
-    version = store.client.get_model_version("votes", str(classifier.version))
-    mlflow.set_tracking_uri(store.uri)
-    model = mlflow.pyfunc.load_model(version.source)
+    model = mlflow.pyfunc.load_model(store.client.get_model_version_download_uri("votes", str(classifier.version)))
     images = np.stack([coloured(0), coloured(1)])
     table = model.predict(images)
     names = ["label", "class_name", "probability", *(f"p_{name}" for name in COLUMNS)]
