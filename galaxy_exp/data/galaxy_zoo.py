@@ -16,40 +16,54 @@ from galaxy_exp.config.votes_section import VotesConfig
 
 __all__ = ["recognise_questions"]
 
-_AFTER_IN_GZ2 = {
-    "t01_smooth_or_features": None,
-    "t02_edgeon": "t01_smooth_or_features.features_or_disk",
-    "t03_bar": "t02_edgeon.no",
-    "t04_spiral": "t02_edgeon.no",
-    "t05_bulge_prominence": "t02_edgeon.no",
-    "t06_odd": None,
-    "t07_rounded": "t01_smooth_or_features.smooth",
-    "t08_odd_feature": "t06_odd.yes",
-    "t09_bulge_shape": "t02_edgeon.yes",
-    "t10_arms_winding": "t04_spiral.spiral",
-    "t11_arms_number": "t04_spiral.spiral",
+_AFTER_IN_GZ2: dict[str, tuple[str, ...]] = {
+    "t01_smooth_or_features": (),
+    "t02_edgeon": ("t01_smooth_or_features.features_or_disk",),
+    "t03_bar": ("t02_edgeon.no",),
+    "t04_spiral": ("t02_edgeon.no",),
+    "t05_bulge_prominence": ("t02_edgeon.no",),
+    "t06_odd": (),
+    "t07_rounded": ("t01_smooth_or_features.smooth",),
+    "t08_odd_feature": ("t06_odd.yes",),
+    "t09_bulge_shape": ("t02_edgeon.yes",),
+    "t10_arms_winding": ("t04_spiral.spiral",),
+    "t11_arms_number": ("t04_spiral.spiral",),
 }
 """The answer that leads to each task. Everybody but who saw a star is asked t06, after different tasks."""
 
-_AFTER_IN_DECALS = {
-    "smooth-or-featured": None,
-    "disk-edge-on": "smooth-or-featured.featured-or-disk",
-    "has-spiral-arms": "disk-edge-on.no",
-    "bar": "disk-edge-on.no",
-    "bulge-size": "disk-edge-on.no",
-    "how-rounded": "smooth-or-featured.smooth",
-    "edge-on-bulge": "disk-edge-on.yes",
-    "bulge-shape": "disk-edge-on.yes",
-    "spiral-winding": "has-spiral-arms.yes",
-    "spiral-arm-count": "has-spiral-arms.yes",
-    "merging": None,
-    "something-odd": None,
+_FACE_ON = ("disk-edge-on.no",)
+_AFTER_IN_DECALS: dict[str, tuple[str, ...]] = {
+    "smooth-or-featured": (),
+    "problem": ("smooth-or-featured.problem",),
+    "artifact": ("problem.artifact",),
+    "how-rounded": ("smooth-or-featured.smooth",),
+    "clumpy-appearance": ("smooth-or-featured.features",),
+    "clump-count": ("clumpy-appearance.yes",),
+    "galaxy-symmetrical": ("clumpy-appearance.yes",),
+    "clumps-embedded-larger-object": ("clumpy-appearance.yes",),
+    "disk-edge-on": ("clumpy-appearance.no", "smooth-or-featured.featured-or-disk", "smooth-or-featured.features"),
+    "clumps": _FACE_ON,
+    "has-spiral-arms": _FACE_ON,
+    "bar": _FACE_ON,
+    "bulge-size": _FACE_ON,
+    "edge-on-bulge": ("disk-edge-on.yes",),
+    "bulge-shape": ("disk-edge-on.yes",),
+    "spiral-winding": ("has-spiral-arms.yes",),
+    "spiral-arm-count": ("has-spiral-arms.yes",),
+    "merging": (),
+    "something-odd": (),
 }
-"""As `_AFTER_IN_GZ2`; `bulge-shape` and `something-odd` are Galaxy Zoo 2's questions in the names of DECaLS. Everybody
-but who saw an artifact is asked about merging."""
+"""As `_AFTER_IN_GZ2`, with the first answer that a catalogue has where catalogues differ.
+
+Beside the questions of DECaLS there are Galaxy Zoo 2's in the names of DECaLS (`bulge-shape`, `something-odd`), those
+about clumps of Hubble (Willett et al. 2017, arXiv:1610.03068) and CANDELS (Simmons et al. 2017, arXiv:1610.03070), and
+those of Cosmic Dawn and JWST (`problem`, `artifact`, `clumps`). Everybody but who saw an artifact is asked about
+merging.
+"""
 
 _GZ2_COLUMN = re.compile(r"(t\d\d_[a-z_]+?)_(a\d\d)_(.+?)_(count|fraction|weighted_fraction|debiased)")
-_DECALS_COLUMN = re.compile(r"([a-z-]+?)(-(?:dr\d+|gz2|gzd\d*|desi|hubble|candels|rings|ukidss))?_([a-z0-9-]+)(_\w+)?")
+_CAMPAIGN = r"-(?:dr\d+|gz2|gzd\d*|desi|hubble|candels|ukidss|cd|jwst|euclid)"
+_DECALS_COLUMN = re.compile(rf"([a-z-]+?)({_CAMPAIGN})?_([a-z0-9-]+)(_\w+)?")
 
 _Answers = dict[str, list[str]]
 """The answers of each question, in the order of the columns."""
@@ -93,7 +107,10 @@ def _recognise_decals(columns: Sequence[str]) -> VotesConfig | None:
             endings = by_campaign.setdefault(campaign, {})
             endings.setdefault(ending, {}).setdefault(question, []).append(match[3])
     for campaign, endings in sorted(by_campaign.items(), key=lambda item: -_count(item[1].values())):
-        after = {f"{name}{campaign}": _with_campaign(leads, campaign) for name, leads in _AFTER_IN_DECALS.items()}
+        after = {
+            f"{name}{campaign}": tuple(each.replace(".", f"{campaign}.") for each in leads)
+            for name, leads in _AFTER_IN_DECALS.items()
+        }
         for ending in ("", "_fraction", "_debiased"):
             answers = endings.get(ending, {})
             has_totals = bool(ending) and set(answers) <= totals
@@ -109,13 +126,9 @@ def _count(answers: Iterable[_Answers]) -> int:
     return sum(len(each) for by_question in answers for each in by_question.values())
 
 
-def _with_campaign(leads: str | None, campaign: str) -> str | None:
-    return None if leads is None else leads.replace(".", f"{campaign}.")
-
-
 def _build(
     answers: _Answers,
-    after: Mapping[str, str | None],
+    after: Mapping[str, tuple[str, ...]],
     kind: Literal["counts", "fractions"],
     columns: str,
     total: str | None = None,
@@ -127,8 +140,9 @@ def _build(
     questions: list[dict[str, Any]] = []
     known: set[str] = set()
     for name, leads in after.items():
-        if len(answers.get(name, ())) > 1 and (leads is None or leads in known):
-            questions.append({"name": name, "answers": answers[name], "after": leads})
+        found = [answer for answer in leads if answer in known]
+        if len(answers.get(name, ())) > 1 and (found or not leads):
+            questions.append({"name": name, "answers": answers[name], "after": found[0] if found else None})
             known |= {f"{name}.{answer}" for answer in answers[name]}
     if not questions or questions[0]["name"] != next(iter(after)):
         return None

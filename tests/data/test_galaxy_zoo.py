@@ -105,6 +105,69 @@ def test_names_with_the_campaign() -> None:
     assert votes.questions[2].after == "disk-edge-on-dr5.no"
 
 
+CLUMPS = {
+    "disk-edge-on": ["yes", "no"],
+    "clump-count": ["1", "2", "5-plus"],
+    "clumpy-appearance": ["yes", "no"],
+    "smooth-or-featured": ["smooth", "features", "artifact"],
+    "bar": ["yes", "no"],
+}
+PROBLEMS = {
+    "smooth-or-featured": ["smooth", "featured-or-disk", "problem"],
+    "disk-edge-on": ["yes", "no"],
+    "clumps": ["yes", "no"],
+    "artifact": ["satellite", "ray", "other"],
+    "problem": ["star", "artifact", "zoom"],
+}
+
+
+@pytest.mark.parametrize(
+    ("campaign", "tree", "expected"),
+    [
+        (
+            "-hubble",
+            CLUMPS,
+            {
+                "smooth-or-featured": None,
+                "clumpy-appearance": "smooth-or-featured.features",
+                "clump-count": "clumpy-appearance.yes",
+                "disk-edge-on": "clumpy-appearance.no",
+                "bar": "disk-edge-on.no",
+            },
+        ),
+        (
+            "-candels",
+            {name: answers for name, answers in CLUMPS.items() if not name.startswith("clump")},
+            {
+                "smooth-or-featured": None,
+                "disk-edge-on": "smooth-or-featured.features",
+                "bar": "disk-edge-on.no",
+            },
+        ),
+        (
+            "-cd",
+            PROBLEMS,
+            {
+                "smooth-or-featured": None,
+                "problem": "smooth-or-featured.problem",
+                "artifact": "problem.artifact",
+                "disk-edge-on": "smooth-or-featured.featured-or-disk",
+                "clumps": "disk-edge-on.no",
+            },
+        ),
+    ],
+)
+@pytest.mark.parametrize("is_named", [True, False])
+def test_trees_of_other_campaigns(
+    campaign: str, tree: dict[str, list[str]], expected: dict[str, str | None], is_named: bool
+) -> None:
+    ending = campaign if is_named else ""
+    votes = recognise([f"{question}{ending}_{answer}" for question, answers in tree.items() for answer in answers])
+    found = {each.name: each.after for each in votes.questions}
+    assert list(found) == [f"{name}{ending}" for name in expected]
+    assert found == {f"{name}{ending}": leads and leads.replace(".", f"{ending}.") for name, leads in expected.items()}
+
+
 def test_a_question_whose_way_there_is_missing_is_left_out() -> None:
     columns = [name for name in decals_columns("") if not name.startswith("disk-edge-on")]
     assert [each.name for each in recognise(columns).questions] == ["smooth-or-featured", "merging"]
