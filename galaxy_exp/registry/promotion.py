@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from galaxy_exp.evaluation.resampling import opening_level, paired_bootstrap, paired_permutation
 from galaxy_exp.evaluation.vote_comparison import compare_votes, gate_metric, vote_permutation
+from galaxy_exp.evaluation.vote_metrics import AGREED_METRICS, find_agreed
 from galaxy_exp.records import LESS_IS_BETTER, Gain
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.catalogue import find_holder
@@ -176,10 +177,17 @@ def _compare(
     verdict = "better than" if p_value <= level else "worse than" if gain.high < 0 else "not clearly better than"
     what = f"{metric} reduced by" if metric in LESS_IS_BETTER else f"{metric} differs by"
     reason = (
-        f"{verdict} version {champion}, the champion, on the same {len(test.labels)} held-out test images: "
+        f"{verdict} version {champion}, the champion, on the same {_tested_images(metric, test)}: "
         f"{what} {gain.difference:+.4f} (95% interval {gain.low:+.4f} to {gain.high:+.4f}, one-sided p {p_value:.2g})"
     )
     return PromotionDecision(p_value <= level, reason, gain.difference, gain.low, gain.high, p_value, against=champion)
+
+
+def _tested_images(metric: str, test: HeldOutPredictions) -> str:
+    if test.votes is None or metric not in AGREED_METRICS:
+        return f"{len(test.labels)} held-out test images"
+    agreed = find_agreed(test.votes, test.agreement).sum()
+    return f"{agreed} held-out test images whose votes agree, of {len(test.labels)}"
 
 
 def _measure_gain(

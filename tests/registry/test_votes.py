@@ -179,9 +179,10 @@ class TestEvaluating:
         assert align_questions(None, self._data()) is None
 
 
-def test_an_exported_network_says_what_it_gives(classifier: GalaxyClassifier, tmp_path: Path) -> None:
-    assert export_network(classifier, tmp_path / "votes.onnx") < 1e-4
-    facts = json.loads(facts_file(tmp_path / "votes.onnx").read_text())
+@pytest.mark.parametrize("name", ["votes.onnx", "votes"])  # ONNX and TensorFlow's SavedModel
+def test_an_exported_network_says_what_it_gives(classifier: GalaxyClassifier, tmp_path: Path, name: str) -> None:
+    assert export_network(classifier, tmp_path / name) < 1e-4
+    facts = json.loads(facts_file(tmp_path / name).read_text())
     assert facts["answers"] == COLUMNS
     assert Questions.from_list(facts["questions"]) == TREE
     assert "(n, n_answers), a positive number for each answer" in facts["output"]
@@ -211,6 +212,16 @@ class TestPromotion:
         assert "deviance reduced by +" in decision.reason
         worse = decide_promotion(self._candidate(2, self._test(8)), self._candidate(1, self._test(0.5)), opening=2)
         assert not worse.promote and worse.reason.startswith("worse than version 1")
+
+    def test_a_score_of_the_images_whose_votes_agree_names_how_many_these_are(self) -> None:
+        old, new = (
+            self._candidate(version, self._test(noise), "val_accuracy") for version, noise in ((1, 12), (2, 0.5))
+        )
+        assert new.test is not None
+        agreed = int((new.test.votes.values[:, :2].max(axis=1) >= 16).sum())
+        decision = decide_promotion(new, old, opening=1)
+        assert f"on the same {agreed} held-out test images whose votes agree, of 300: accuracy" in decision.reason
+        assert 0 < agreed < 300
 
     def test_the_objective_decides_where_it_is_a_mean_over_images(self) -> None:
         good, bad = self._test(0.5), self._test(8)
