@@ -9,7 +9,15 @@ import types
 import pytest
 
 from galaxy_exp.display import open_display, open_progress
-from galaxy_exp.journal.events import EpochReported, OrderTaken, TrialEnded, TrialStarted, WorkerLost
+from galaxy_exp.journal.events import (
+    EpochReported,
+    FinalistsChosen,
+    OrderTaken,
+    TrialEnded,
+    TrialProposed,
+    TrialStarted,
+    WorkerLost,
+)
 from galaxy_exp.records import EpochReport, TrialResult, TrialState
 
 
@@ -193,3 +201,31 @@ def test_the_live_table_fits_and_cuts_no_word(make_record, width):
     assert max(map(len, text.splitlines())) <= width
     assert "\N{HORIZONTAL ELLIPSIS}" not in text
     assert ("hyperparameter_0=0," in text) == (width >= 80)
+
+
+def test_the_live_table_shows_the_finalists_and_what_they_train_again(make_record):
+    from rich.console import Console
+
+    from galaxy_exp.display import _trial_table
+
+    def ended(number, value):
+        return TrialEnded(result=TrialResult(number, 1, TrialState.COMPLETED, "", 2, {"val_macro_f1": value}, 2))
+
+    record = make_record(
+        ended(0, 0.4),
+        FinalistsChosen(numbers=[0], reason="max_trials reached"),
+        TrialProposed(number=1, values={"units": 3}, seed=2, confirms=0),
+        TrialStarted(number=1, attempt=1),
+        ended(1, 0.35),
+        TrialProposed(number=2, values={"units": 3}, seed=3, confirms=0),
+        TrialStarted(number=2, attempt=1),
+    )
+    console = Console(width=120, force_terminal=False)
+    with console.capture() as shown:
+        console.print(_trial_table(record, 120))
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.get().splitlines() if "│" in line]
+    assert rows == [
+        ["2", "running", "0/20", "", "trial 0 again, with another seed"],
+        ["1", "completed", "2/20", "0.3500", "trial 0 again, with another seed"],
+        ["0", "completed", "2/20", "0.4000", "units=3"],
+    ]

@@ -24,6 +24,7 @@ from galaxy_exp.journal.events import (
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.replay import apply_event
 from galaxy_exp.records import EpochReport, TrialResult, TrialState
+from galaxy_exp.sweep_report import refresh_report
 from galaxy_exp.tracking import names
 from galaxy_exp.tracking.projection import MlflowProjection
 
@@ -150,8 +151,10 @@ def begin(tmp_path, prepared, client, request):
     warnings = []
     now = [0.0]
 
-    def make(fragile):
-        return MlflowProjection(lambda: fragile, journal, folder, prepared, warnings.append, clock=lambda: now[0])
+    def make(fragile, **options):
+        return MlflowProjection(
+            lambda: fragile, journal, folder, prepared, warnings.append, clock=lambda: now[0], **options
+        )
 
     vars(make).update(folder=folder, now=now)
     return journal, make, warnings
@@ -465,3 +468,27 @@ def test_what_mlflow_shows_as_finished_but_did_not_complete_has_its_state_in_the
     ended = TrialEnded(result=replace(result(0, 1), state=state))
     projection.on_event(journal.append(ended), journal.record)
     assert client.get_run(run_id).info.run_name == f"trial 000 (baseline, {state})"
+
+
+def test_the_run_of_a_running_sweep_is_brought_up_to_date_once_a_minute_at_most(begin, client):
+    journal, make, warnings = begin
+    done = []
+
+    def write_report():
+        refresh_report(journal.record, make.folder, warnings.append)
+        done.append(len(journal.record.leaderboard()))
+
+    projection = make(client, write_report=write_report)
+    first_ends = SCRIPT.index(TrialEnded(result=result(0, 2))) + 1
+    play(journal, projection, SCRIPT[:first_ends])
+    assert done == []
+    make.now[0] += 61
+    play(journal, projection, SCRIPT[first_ends:])
+    play(journal, projection, [TrialProposed(number=2, values={"units": 5}, seed=9), TrialStarted(number=2, attempt=1)])
+    play(journal, projection, [TrialEnded(result=TrialResult(2, 1, TrialState.FAILED, "out of memory"))])
+    assert done == [2]
+    run = client.get_run(journal.record.parent_run_id)
+    assert run.info.status == "RUNNING"
+    assert run.data.metrics["sweep/trials_completed"] == 2
+    assert {"report.html", "insight"} <= {each.path for each in client.list_artifacts(run.info.run_id)}
+    assert warnings == []
