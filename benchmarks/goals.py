@@ -29,6 +29,7 @@ from rich.table import Table
 
 from benchmarks.machine import describe_machine, format_machine
 from benchmarks.process import ROOT, own_environment
+from benchmarks.search import DEFAULT, RANDOM
 
 __all__ = ["BENCHMARKS", "PARTS", "Figure", "Part", "build_table", "main", "record", "waited_for_first_trial"]
 
@@ -178,7 +179,7 @@ PARTS: dict[str, Part] = {
         _proposals,
     ),
     "search": Part(
-        ("benchmarks/search.py", "--only", "replay", "--seeds", "30", "--contenders", "random + none", "gp + asha"),
+        ("benchmarks/search.py", "--only", "replay", "--seeds", "30", "--contenders", RANDOM, DEFAULT),
         _search,
     ),
     "scale": Part(
