@@ -2,6 +2,7 @@
 
 import sys
 import types
+from dataclasses import replace
 
 import keras
 import keras_tuner
@@ -9,10 +10,13 @@ import numpy as np
 import pytest
 
 from galaxy_exp.hypermodel import discover_space, load_hypermodel
-from galaxy_exp.records import Objective, SplitFiles, TrialSpec
+from galaxy_exp.questions import Question, Questions
+from galaxy_exp.records import Objective, SplitFiles, TrialSpec, VoteFiles
 
 SIDE = 24
 CLASSES = ("dark", "middle", "bright")
+ONE = Questions((Question("shape", ("dark", "middle", "bright")),))
+TREE = Questions((*ONE.items, Question("bar", ("yes", "no"), after="shape.bright")))
 SMALL = {"filters_1": 2, "filters_2": 2, "dense_width": 8, "learning_rate": 3e-3}
 
 
@@ -33,6 +37,23 @@ def split(tmp_path_factory):
             paths[f"{part}_{kind}"] = folder / f"{part}_{kind}.npy"
             np.save(paths[f"{part}_{kind}"], array)
     return SplitFiles(**paths, class_names=CLASSES)
+
+
+def add_votes(split, folder, questions, are_counts=True):
+    """The same split with votes, most of them for the label."""
+    rng, paths = np.random.default_rng(4), []
+    for part in ("train", "validation"):
+        labels = np.load(getattr(split, f"{part}_labels"))
+        fractions = np.full((len(labels), 3), 0.1)
+        fractions[np.arange(len(labels)), labels] = 0.8
+        counts = rng.multinomial(20, fractions).astype(np.float32)
+        if len(questions) > 1:
+            bars = rng.binomial(counts[:, 2].astype(int), 0.25)
+            counts = np.column_stack([counts, bars, counts[:, 2] - bars]).astype(np.float32)
+        paths.append(folder / f"{part}_votes.npy")
+        np.save(paths[-1], counts if are_counts else counts / 20)
+    train, validation = paths
+    return replace(split, votes=VoteFiles(train, validation, questions, are_counts))
 
 
 @pytest.fixture

@@ -12,9 +12,11 @@ from galaxy_exp.encoder_file import describe_encoder, find_encoder
 from galaxy_exp.hypermodel import discover_space
 from galaxy_exp.hypermodel.encoders import write_encoder
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
-from galaxy_exp.records import Decision, TrialState
+from galaxy_exp.records import Decision, Objective, TrialState
 from galaxy_exp.training import cached_features
 from galaxy_exp.training.trial import run_trial
+
+from .conftest import TREE, add_votes
 
 SIDE = 24
 """Of the images of the split."""
@@ -28,7 +30,7 @@ def frozen_spec(make_spec, split, tmp_path):
     paths = {each.name: copied / getattr(split, each.name).name for each in dataclasses.fields(split)[:4]}
     data = dataclasses.replace(split, **paths)
 
-    def make(augmentation="flips+rotations", **changes):
+    def make(augmentation="flips+rotations", questions=None, **changes):
         start = str(tmp_path / "encoder.keras")
         if not (tmp_path / "encoder.keras").exists():
             keras.utils.set_random_seed(5)
@@ -48,10 +50,12 @@ def frozen_spec(make_spec, split, tmp_path):
             "dense_width": 0,
             "dropout_2": 0.0,
         }
-        space = discover_space(GalaxyCNN((SIDE, SIDE, 3), len(split.class_names), [start]))
+        votes = {"questions": questions, "are_counts": questions is not None}
+        space = discover_space(GalaxyCNN((SIDE, SIDE, 3), len(split.class_names), [start], **votes))
         fixed = {k: v for k, v in space.defaults.items() if k in ("learning_rate", "batch_size", "optimizer")}
         others = {"schedule": "constant", "label_smoothing": 0.0, "class_weighting": "none"}
-        spec = make_spec(data=data, space=space.get_config(), **changes)
+        its_data = data if questions is None else add_votes(data, copied, questions)
+        spec = make_spec(data=its_data, space=space.get_config(), **changes)
         return dataclasses.replace(spec, values=values | fixed | others)
 
     return make
@@ -82,6 +86,24 @@ def test_trains_as_the_whole_network_does(frozen_spec, monkeypatch, tmp_path, au
     assert [each["loss"] for each in cached] == pytest.approx([each["loss"] for each in whole], rel=1e-5)
     assert np.allclose(probabilities, np.load(tmp_path / "whole" / "validation_probabilities.npy"), atol=1e-5)
     assert result.parameters == 4 * 3 * 25 + 4 + 4 * 3 + 3
+
+
+@pytest.mark.parametrize("body_rate", [0.0, 0.3])
+def test_an_encoder_is_trained_on_votes(frozen_spec, monkeypatch, tmp_path, body_rate):
+    spec = frozen_spec("flips", questions=TREE, objective=Objective("val_deviance", "min"))
+    spec = dataclasses.replace(spec, values=spec.values | {"loss": "dirichlet_multinomial", "body_rate": body_rate})
+    result, reports = train(spec)
+    assert bool(list((spec.data.train_images.parent / "features").glob("*/train.npy"))) == (body_rate == 0)
+    outputs = np.load(spec.folder / "validation_probabilities.npy")
+    assert outputs.shape == (30, TREE.n_answers)
+    assert result.metrics["val_deviance"] == min(each["val_deviance"] for each in reports)
+    model = keras.saving.load_model(spec.folder / "model.keras", safe_mode=True)
+    images = np.load(spec.data.validation_images)
+    assert np.allclose(model.predict(images, verbose=0), outputs, rtol=1e-4)
+    if body_rate == 0:
+        monkeypatch.setattr(cached_features, "MAX_BYTES", 0)
+        _, whole = train(dataclasses.replace(spec, folder=tmp_path / "whole"))
+        assert [each["loss"] for each in reports] == pytest.approx([each["loss"] for each in whole], rel=1e-5)
 
 
 def test_the_model_takes_images_and_gives_the_recorded_probabilities(frozen_spec):

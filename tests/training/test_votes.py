@@ -9,32 +9,15 @@ import pytest
 
 from galaxy_exp.evaluation.vote_metrics import summarise_votes
 from galaxy_exp.hypermodel import discover_space, load_hypermodel
-from galaxy_exp.questions import Question, Questions, Votes
-from galaxy_exp.records import Decision, Objective, TrialState, VoteFiles
+from galaxy_exp.questions import Votes
+from galaxy_exp.records import Decision, Objective, TrialState
 from galaxy_exp.training.fitting import open_split
 from galaxy_exp.training.trial import run_trial
 from galaxy_exp.training.trial_files import load_network
 
-ONE = Questions((Question("shape", ("dark", "middle", "bright")),))
-TREE = Questions((*ONE.items, Question("bar", ("yes", "no"), after="shape.bright")))
+from .conftest import ONE, TREE, add_votes
+
 DEVIANCE = Objective("val_deviance", "min")
-
-
-def add_votes(split, folder, questions, are_counts=True):
-    """The same split with votes, most of them for the label."""
-    rng, paths = np.random.default_rng(4), []
-    for part in ("train", "validation"):
-        labels = np.load(getattr(split, f"{part}_labels"))
-        fractions = np.full((len(labels), 3), 0.1)
-        fractions[np.arange(len(labels)), labels] = 0.8
-        counts = rng.multinomial(20, fractions).astype(np.float32)
-        if len(questions) > 1:
-            bars = rng.binomial(counts[:, 2].astype(int), 0.25)
-            counts = np.column_stack([counts, bars, counts[:, 2] - bars]).astype(np.float32)
-        paths.append(folder / f"{part}_votes.npy")
-        np.save(paths[-1], counts if are_counts else counts / 20)
-    train, validation = paths
-    return replace(split, votes=VoteFiles(train, validation, questions, are_counts))
 
 
 @pytest.fixture
