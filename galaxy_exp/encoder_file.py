@@ -201,7 +201,7 @@ def _refused(part: Mapping[str, Any]) -> str | None:
         return None
     module, registered = part.get("module"), part.get("registered_name")
     if not all(isinstance(name, str | None) for name in (part["class_name"], module, registered)):
-        return "a class whose name is no text"
+        return "a class whose name is not text"
     for name in (part["class_name"], registered, part.get("config")):  # the last is the name of a function
         if isinstance(name, str) and name.rpartition(".")[2].rpartition(">")[2] in _RUNS_CODE:
             return f"a {name}, which runs code that is not Keras's"

@@ -298,7 +298,7 @@ class ProjectFolder:
                 if is_disk_full(error):
                     raise
                 raise BadInputError(
-                    f"{self.path}: cannot hold sweeps: {error.filename}: {error.strerror}; expected a folder that can "
+                    f"{self.path}: cannot store sweeps: {error.filename}: {error.strerror}; expected a folder that can "
                     "be written to: the current one, or GALAXY_EXP_HOME"
                 ) from None
             return SweepFolder(path)

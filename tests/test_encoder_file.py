@@ -94,7 +94,7 @@ def test_a_card_is_checked_before_it_is_written(tmp_path: Path) -> None:
         ({**DENSE, "module": "os", "class_name": "system"}, "has 'system' of the module 'os'"),
         ({**DENSE, "module": "keras_evil.layers"}, "has 'Dense' of the module 'keras_evil.layers'"),
         ({**DENSE, "module": None, "registered_name": "Custom>Mine"}, "has the class 'Custom>Mine' of another package"),
-        ({**DENSE, "class_name": ["Lambda"]}, "has a class whose name is no text"),
+        ({**DENSE, "class_name": ["Lambda"]}, "has a class whose name is not text"),
     ],
 )
 def test_a_class_that_could_run_code_is_refused_by_its_name(tmp_path: Path, part: dict[str, Any], reason: str) -> None:

@@ -189,11 +189,11 @@ def _sharing(execution: ExecutionConfig) -> list[str]:
     if execution.scheduler or execution.scheduler_file or execution.cluster:
         workers = f"{execution.workers} workers" if execution.workers else "n workers"
         share = execution.workers or "n"
-        return [f"timed on this machine; {workers} as fast as it take 1/{share} of that, at least the longest trial"]
+        return [f"timed on this machine; {workers} of its speed take 1/{share} of that, at least the longest trial"]
     if execution.workers == "auto":
-        return ["timed with one worker; how many are to share this machine is found out when the sweep starts"]
+        return ["timed with one worker; the sweep measures at its start how many workers train fastest"]
     if execution.workers not in (None, 1):
-        return [f"timed with one worker; {execution.workers} share this machine's processors, and gain where one idles"]
+        return [f"timed with one; {execution.workers} share its processors and take more than 1/{execution.workers}"]
     return []
 
 
@@ -205,7 +205,7 @@ def _limits(config: SweepConfig, trials: int, epochs: tuple[int, int], hours: tu
     if search.max_hours is not None and hours is not None:
         lines.append(_against("max_hours", search.max_hours, hours, trials))
     elif search.max_hours is not None:
-        lines.append(f"max_hours {search.max_hours:g}: not timed, so nothing is known of it")
+        lines.append(f"max_hours {search.max_hours:g}: not timed, so there is no forecast")
     return lines
 
 

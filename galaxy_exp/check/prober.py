@@ -56,7 +56,7 @@ class Prober:
 
     def _describe_end(self, message: str, printed_before: int) -> str:
         if "SIGKILL" in message:
-            return "its process was ended by the system, most likely for want of memory"
+            return "its process was ended by the system, probably because memory ran out"
         lines = self._log.read_bytes()[printed_before:].decode("utf-8", "replace").strip().splitlines()
         printed = [line for line in lines if not _LOG_LINE.match(line)]
         how = message.removeprefix("worker ").partition("; see ")[0]

@@ -29,13 +29,13 @@ _COST_IMPORTANCE = ("breaks", "s/epoch", "memory", "parameters", "MFLOPs/image")
 def check_command(file: Path, overrides: tuple[str, ...], timing: bool, output_format: str, **shortcuts: Any) -> None:
     """Find out what the sweep described by FILE would do, without running it.
 
-    What a sweep would refuse is refused here, in the same words. Then the data, the search space and the first five
-    trials are shown, with weights, operations, memory and seconds of an epoch on this machine, and what the sweep
-    would cost. A network that cannot be built, or that needs more memory than there is, is an error. Nothing is
-    written but the prepared images, which the sweep then finds ready.
+    It refuses what a sweep would refuse, with the same messages. Then it shows the data, the search space and the
+    first five trials, with weights, operations, memory and seconds of an epoch on this machine, and what the sweep
+    would cost. A network that cannot be built, or that needs more memory than there is, is an error. Only the prepared
+    images are written; the sweep uses them.
 
     FILE is YAML, such as galaxy-exp init writes; docs/sweep-file.md lists its keys. An option with a key in
-    brackets takes the place of that key.
+    brackets overrides that key.
 
     \b
     galaxy-exp check sweep.yaml

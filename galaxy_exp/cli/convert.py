@@ -22,7 +22,7 @@ __all__ = ["check_new_encoder", "convert_command"]
     help="what it was trained on: values from 0 to 1 (Zoobot), or those with ImageNet's mean and deviation removed",
 )
 @click.option("--architecture", metavar="NAME", help="timm's name, such as efficientnet_b0; default: recognised")
-@click.option("--prefix", metavar="TEXT", help="of the tensors' names, such as encoder; default: found")
+@click.option("--prefix", metavar="TEXT", help="prefix of tensors' names, such as encoder; default: found")
 @click.option(
     "--image-size",
     type=click.IntRange(0, 2048),

@@ -26,7 +26,7 @@ encoders_command.add_command(convert_command)
     "--images", default=24000, show_default=True, type=click.IntRange(60, 1_000_000), help="galaxies to simulate"
 )
 @click.option("--epochs", default=16, show_default=True, type=click.IntRange(1))
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="of galaxies, weights and order")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="of galaxies, weights and shuffling")
 @click.option("--image-size", default=69, show_default=True, type=click.IntRange(24, 512), help="side in pixels")
 @click.option(
     "--set",

@@ -79,24 +79,24 @@ def evaluate_command(
 
     DATA is what `data.source` of a sweep file may be (HDF5 or .npz file, folder of classes, table, simulated, ...),
     or a sweep file, of which the data section is taken. All images are used, and all count alike. Classes are
-    matched by name; --map gives those that have other names in the model. Labels that are numbers alone are taken in
-    the order of the model's classes if there are as many. Intervals are 95%, of the bootstrap over images.
+    matched by name; --map gives those that have other names in the model. Labels that are only numbers are taken
+    in the order of the model's classes if there are as many. Intervals are 95%, of the bootstrap over images.
 
     FITS files are read with the stretch that the model was trained with, unless --set data.fits.KEY=VALUE states
     another. A model that was trained on 8-bit images has none, so one has to be stated: --set data.fits.stretch=asinh.
 
-    If the model is known to be trained on some of these images, a line on stderr says so:
-    the scores then say little about new images. If a sweep's held-out test set is among the images, that
-    is an opening of it, which is recorded: later models have to be better by more to become champion. An opening
-    counts once per sweep: the sweep that made the model has opened its test set already.
+    If the model was trained on some of these images, a line on stderr warns: the scores then say little about new
+    images. If the held-out test set of a sweep is among the images, this counts as an opening of it and is recorded:
+    later models need a larger gain to become champion. An opening counts once per sweep, and the sweep that made the
+    model has opened its test set already.
 
     With --output, predictions.csv has a row for each image, or for each row of the table with its id as it is there.
 
     A model of votes on data with votes on the same questions is scored by the fractions of the answers, and where the
-    votes agree (data.votes.agreement) by the winning answer too. Where one of the two has classes alone, classes
-    are scored, those of votes being the answers to the first question.
+    votes agree (data.votes.agreement) by the winning answer too. If one of the two has only classes, classes are
+    scored; those of votes are the answers to the first question.
 
-    With --format csv, a line has a quantity, its class if it is of one, and the value.
+    With --format csv, a line has a quantity, its class if any, and the value.
 
     \b
     galaxy-exp evaluate galaxies.h5

@@ -32,7 +32,7 @@ __all__ = ["init_command"]
 @click.option(
     "--data", "source", metavar="SOURCE", help="what data.source may be; the file is written for these images"
 )
-@click.option("--from", "starter", metavar="NAME", help="a file of the package: gz2, pretrained or quickstart")
+@click.option("--from", "starter", metavar="NAME", help="starter file: gz2, pretrained or quickstart")
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="how to read the data: data.fits.bands=..."
 )
@@ -47,13 +47,13 @@ def init_command(
 ) -> None:
     """Write a commented sweep file to begin with.
 
-    With --data, the images are read, and the file says what follows from them: classes, image size, blocks of the
+    With --data, the images are read, and the file is adapted to them: classes, image size, blocks of the
     network, class weights, epochs and trials, and the names of sweep, experiment and model. Comments give the reasons.
     SOURCE is a file (HDF5, .npz, table), a folder of classes, galaxy10-sdss, simulated, or package.module:Class.
     Options of the data that --set, --image-folder and --file-suffix give are written too.
 
-    Without --data, it is the quickstart: two minutes on simulated galaxies. --from takes another file of the package;
-    with --data, that file is for these images. A file that exists is never replaced.
+    Without --data, it is the quickstart: two minutes on simulated galaxies. --from takes another starter file;
+    with --data, it is adapted to these images. A file that exists is never replaced.
 
     \b
     galaxy-exp init

@@ -80,8 +80,8 @@ def history_command(name: str, uri: str | None, output_format: str) -> None:
 @models_command.command("promote")
 @click.argument("name")
 @click.argument("version", type=int)
-@click.option("--force", is_flag=True, help="whatever the evidence says; this is recorded")
-@click.option("--reason", metavar="TEXT", default="", help="why; recorded in the version's tags and the history")
+@click.option("--force", is_flag=True, help="promote even without supporting evidence; this is recorded")
+@click.option("--reason", metavar="TEXT", default="", help="reason, recorded in the version's tags and the history")
 @uri_option
 def promote_command(name: str, version: int, force: bool, reason: str, uri: str | None) -> None:
     """Make VERSION of NAME the champion, if the evidence is for it.
@@ -105,7 +105,7 @@ def promote_command(name: str, version: int, force: bool, reason: str, uri: str 
 @click.argument("name")
 @uri_option
 def rollback_command(name: str, uri: str | None) -> None:
-    """Give the champion alias of NAME back to the version that had it before."""
+    """Restore the previous champion of NAME."""
     from galaxy_exp.registry.champion import rollback
 
     say(f"version {rollback(name, uri)} of {name} is champion again")
@@ -124,8 +124,8 @@ def rollback_command(name: str, uri: str | None) -> None:
 def export_command(reference: str, output: Path, uri: str | None) -> None:
     """Write the network of a version as ONNX or SavedModel, and beside it OUTPUT.json, which says how to use it.
 
-    What was written is run on sample images and has to agree with the model to 1e-4, else nothing is kept. It takes
-    uint8 images of the model's own size: cropping and resizing stay outside. ONNX needs pip install 'galaxy-exp[onnx]'.
+    The export is checked on sample images: it must agree with the model to 1e-4, or nothing is kept. It takes uint8
+    images of the model's own size; cropping and resizing are not part of it. ONNX needs pip install 'galaxy-exp[onnx]'.
 
     \b
     galaxy-exp models export galaxy10-cnn -o galaxies.onnx

@@ -97,7 +97,7 @@ _SHORTCUTS: dict[str, tuple[str, Callable[[str], Any], str, str]] = {
     "objective": ("search.objective", str, "NAME", "what is optimised: val_macro_f1, val_accuracy, ..."),
     "seed": ("search.seed", int, "N", "proposals, weights and shuffling follow from it"),
     "workers": ("execution.workers", workers, "N", "trials at a time, each in a process of its own; auto: measured"),
-    "name": ("name", str, "NAME", "what the sweep is called; its id begins with it"),
+    "name": ("name", str, "NAME", "name of the sweep; its id begins with it"),
 }
 """Key, type, placeholder and meaning, by the option's name."""
 

@@ -41,8 +41,8 @@ __all__ = ["predict_command"]
 )
 @model_options
 @click.option("--calibrated", is_flag=True, help="probabilities at the model's temperature; the classes are the same")
-@click.option("--batch-size", default=256, show_default=True, type=click.IntRange(min=1), help="images held at a time")
-@click.option("--restart", is_flag=True, help="begin again, whatever an interrupted run has left in FILE.partial")
+@click.option("--batch-size", default=256, show_default=True, type=click.IntRange(min=1), help="images read at a time")
+@click.option("--restart", is_flag=True, help="start again and ignore what an interrupted run left in FILE.partial")
 @click.option(
     "--set",
     "overrides",
@@ -68,9 +68,9 @@ def predict_command(
 ) -> None:
     """Classify IMAGES: pictures, FITS files, folders of them, .h5 or .npz files with `images`, tables.
 
-    A picture is PNG, JPEG, TIFF, WebP or another format that Pillow reads. What else is in a folder is counted by its
-    ending. A table (.csv, .tsv, .txt or .parquet) lists files, or ids, of which --file-suffix makes files. Each of
-    its rows gives a row, with its id as it is in the table; data.table.id_column says which column that is.
+    A picture is PNG, JPEG, TIFF, WebP or another format that Pillow reads. Other files in a folder are skipped
+    and counted. A table (.csv, .tsv, .txt or .parquet) lists files, or ids that become file names with --file-suffix.
+    Each of its rows gives a row, with its id as it is in the table; data.table.id_column names the column.
 
     With - the paths are read from standard input, one a line.
 
@@ -79,14 +79,14 @@ def predict_command(
     the others; the exit code is 3 then.
 
     The same command resumes a run that was interrupted or killed: until the output is complete, its rows
-    are in FILE.partial. If the model or the images are not the same any more, that is refused.
+    are in FILE.partial. It refuses to continue if the model or the images have changed.
 
     FITS files are read with the stretch that the model was trained with. A model that was trained on 8-bit images
     has none and refuses FITS files, unless a stretch is stated: --set data.fits.stretch=asinh.
 
     A model of votes gives the fraction of each answer, p_ANSWER, and the ends of its 90% interval, low_ANSWER and
     high_ANSWER, and the concentration of each question, concentration_QUESTION; ends and concentrations are
-    empty if it was trained with a loss that knows none.
+    empty if the loss of its training has none.
 
     \b
     galaxy-exp predict galaxies/ extra.h5 -o classes.parquet
@@ -145,8 +145,8 @@ def _read_stated(overrides: Sequence[str], flags: Sequence[FlagValue]) -> tuple[
     for override in overrides:
         if not override.replace(" ", "").startswith(_STATED):
             raise BadInputError(
-                f"--set {override}: expected data.fits.KEY=VALUE, or data.table.KEY=VALUE for a table; predict takes "
-                "all else from the model"
+                f"--set {override}: expected data.fits.KEY=VALUE, or data.table.KEY=VALUE for a table; "
+                "everything else comes from the model"
             )
     config = parse_overrides(overrides, flags).data
     return config, config.fits.model_dump(include=config.fits.model_fields_set)

@@ -63,7 +63,7 @@ def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcu
 @click.option("--max-hours", type=float, metavar="HOURS", help="search.max_hours from now on")
 @click.option("--epochs", type=int, metavar="N", help="training.epochs from now on, more than before")
 @click.option("--workers", type=workers, metavar="N", help="execution.workers from now on; a number or auto")
-@click.option("--as-recorded", is_flag=True, help="continue as before, whatever the sweep file says now")
+@click.option("--as-recorded", is_flag=True, help="continue as before and ignore changes of the sweep file")
 @_QUIET
 def resume_command(
     sweep: str | None, file: Path | None, overrides: tuple[str, ...], as_recorded: bool, quiet: bool, **shortcuts: Any
@@ -138,7 +138,7 @@ def reproduce_command(run: str, tolerance: float, output_format: str) -> None:
 
     RUN is SWEEP/NUMBER, a trial's number in the newest sweep, or the MLflow run id of a trial. Everything
     comes from the sweep's journal; images that changed since are refused. Trials of a sweep with
-    training.deterministic and precision float32 have to come out equal, others within the tolerance. Exit
+    training.deterministic and precision float32 must be equal, others must agree within the tolerance. Exit
     code 1 if they do not. Nothing is written to the sweep or to MLflow.
 
     \b
@@ -153,7 +153,7 @@ def reproduce_command(run: str, tolerance: float, output_format: str) -> None:
     title = f"{done.record.sweep_id}, trial {done.trial.number}{simulated}"
     print_rows(_reproduction_rows(done), output_format, title)
     for name, (then, now) in done.software_changes.items():
-        say(f"note: {name} was {then} then and is {now} now")
+        say(f"note: {name} was {then} and is {now} now")
     say(_verdict(done))
     if not done.succeeded:
         sys.exit(1)

@@ -133,13 +133,13 @@ def _number_or_none(value: str) -> float | str:
 @click.option(
     "--max-trials-without-gain", type=_whole_or_none, metavar="N", help="trials in a row without gain, or none"
 )
-@click.option("--min-expected-gain", type=_number_or_none, metavar="GAIN", help="of ten more trials, or none")
+@click.option("--min-expected-gain", type=_number_or_none, metavar="GAIN", help="expected of ten more trials, or none")
 @click.pass_obj
 def limits_command(sweep: str, /, **limits: Any) -> None:
     """Raise or lower limits of the search.
 
     They hold from the next trial on; --max-epochs and --max-hours also end running trials that exceed them.
-    They are the keys of `search` in the sweep file. Not after the search has ended.
+    They are the keys of `search` in the sweep file. They cannot change after the search has ended.
 
     \b
     galaxy-exp tell latest limits --max-trials 60 --max-hours none
@@ -156,8 +156,8 @@ def limits_command(sweep: str, /, **limits: Any) -> None:
 def workers_command(sweep: str, number: int) -> None:
     """Train NUMBER trials at a time from now on.
 
-    Running trials end as they began, on this machine with their threads, even if they are more than NUMBER. After
-    that each worker has execution.threads, or its part of the cores. SLURM: more jobs, not fewer.
+    Running trials continue unchanged, even if they are more than NUMBER. After that each worker on this machine has
+    execution.threads, or an equal number of the cores. SLURM: more jobs, not fewer.
     """
     _tell(sweep, workers=number)
 

@@ -102,7 +102,7 @@ def _check_bounds(text: str) -> None:
                 node = _Extent(event.anchor, event.start_mark)
             case yaml.AliasEvent():
                 if any(parent.anchor == event.anchor for parent in parents):
-                    raise _mistake(f"*{event.anchor} is part of what it stands for", event.start_mark)
+                    raise _mistake(f"*{event.anchor} refers to itself", event.start_mark)
                 known = by_anchor.get(str(event.anchor)) or _Extent(
                     None, None
                 )  # an unknown one is refused by the loader

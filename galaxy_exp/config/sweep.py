@@ -215,7 +215,7 @@ class ExecutionConfig(Section):
         0,
         ge=0,
         description="minimum time between two checkpoints of a trial, from which it continues if its worker or the "
-        "driver is lost; 0: one after each epoch, as far as that takes at most 2 % of the training",
+        "driver is lost; 0: one after each epoch, or fewer so that they take at most 2 % of the time",
     )
     checkpoint_gib: float = Field(
         10,
@@ -253,7 +253,7 @@ class ExecutionConfig(Section):
         if len(places) > 1:
             raise ValueError(f"{' and '.join(places)} exclude each other")
         if self.workers == "auto" and places:
-            raise ValueError(f"workers: auto measures this machine, and {places[0]} means others; expected a number")
+            raise ValueError(f"workers: auto measures this machine, but {places[0]} uses others; expected a number")
         if self.engine in ("inline", "local") and places:
             raise ValueError(f"engine: {self.engine} means this machine; {places[0]} needs engine: dask")
         if self.engine == "inline" and self.workers not in (None, 1):

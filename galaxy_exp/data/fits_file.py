@@ -87,7 +87,7 @@ def _read_array(path: Path, hdu: int | None) -> NDArray[Any]:
 def _find_image(file: Any, hdu: int | None, path: Path) -> NDArray[Any]:
     images = {index: entry for index, entry in enumerate(file) if entry.is_image and entry.header.get("NAXIS")}
     if hdu is not None and hdu not in images:
-        raise DataError(f"{path}: HDU {hdu} is no image; images are in {list(images) or 'none'} (data.fits.hdu)")
+        raise DataError(f"{path}: HDU {hdu} is not an image; images are in {list(images) or 'none'} (data.fits.hdu)")
     if not images:
         raise DataError(f"{path}: holds no image in its {len(file)} HDUs; expected (height, width) or three bands")
     return np.asarray(images[next(iter(images)) if hdu is None else hdu].data)

@@ -81,7 +81,7 @@ class Table:
         for cell in self.names:
             if re.fullmatch(r"-?\d+(\.\d*)?", cell) or has_image_name(Path(cell)):
                 raise DataError(
-                    f"{self.path}: its first line holds {cell!r}, which is no column's name; expected a header, such "
+                    f"{self.path}: its first line holds {cell!r}, which is not a column name; expected a header, such "
                     "as file,label"
                 )
 

@@ -163,7 +163,7 @@ def _round_counts(values: Values, questions: Questions, at: VotesAt) -> tuple[Va
         expected = "expected whole numbers of votes; for fractions: data.votes.kind: fractions"
         _refuse(broken, values, at.answers, at, expected)
     n_broken = int(broken.any(axis=1).sum())
-    note = f"votes of {n_broken} {at.unit}s are no whole numbers, as weighted votes are none; they are rounded"
+    note = f"votes of {n_broken} {at.unit}s are not whole numbers, such as weighted votes; they are rounded"
     return _whole_votes(values, questions), note
 
 

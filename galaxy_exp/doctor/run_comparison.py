@@ -117,7 +117,7 @@ def _examine_experiments(
 def _unknown_sweeps(by_sweep: dict[str, list[Run]], known: set[str], store: str) -> list[Finding]:
     remedy = "another folder's, or its journal was deleted; left as they are, the MLflow UI can delete them"
     return [
-        Finding(sweep_id, f"no journal here knows of its {len(runs)} runs in {store}", remedy, is_harmless=True)
+        Finding(sweep_id, f"no journal here contains its {len(runs)} runs in {store}", remedy, is_harmless=True)
         for sweep_id, runs in by_sweep.items()
         if sweep_id not in known
     ]

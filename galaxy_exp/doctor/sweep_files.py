@@ -68,7 +68,7 @@ def examine_journal(folder: SweepFolder) -> list[Finding]:
     lines = _whole_lines(content)
     n_lines, reason = _count_intact(lines)
     if reason and n_lines == 0:
-        what = f"{JOURNAL_NAME}:1: damaged, and nothing of the sweep can be known: {reason}"
+        what = f"{JOURNAL_NAME}:1: damaged, so the sweep cannot be read: {reason}"
         return [Finding(folder.sweep_id, what, f"put {path} back from a copy, or delete {folder.path}")]
     if reason:
         n_after = len(lines) - n_lines - 1
@@ -123,7 +123,7 @@ def _cut_locked(path: Path, file: IO[bytes]) -> None:
     lines = _whole_lines(content)
     n_bytes = sum(map(len, lines[: _count_intact(lines)[0]]))
     if n_bytes == 0:
-        raise JournalError(f"{path}: has changed, and nothing of it can be read any more")
+        raise JournalError(f"{path}: has changed and cannot be read any more")
     if n_bytes == len(content):
         return
     copy = _free_name(path)

@@ -218,7 +218,7 @@ class _Machine:
             case "APPEND" | "APPENDS":
                 items = self._pop_to_mark() if operation == "APPENDS" else [stack.pop()]
                 if not isinstance(stack[-1], list):
-                    raise RefusedWeightsError("its pickle adds entries to what is no list")
+                    raise RefusedWeightsError("its pickle adds entries to something that is not a list")
                 stack[-1].extend(items)
             case "BUILD":
                 stack.pop()  # attributes of a dictionary, such as the versions of PyTorch's modules
@@ -235,10 +235,10 @@ class _Machine:
 
     def _set_items(self, items: list[Any]) -> None:
         if not isinstance(self._stack[-1], dict):
-            raise RefusedWeightsError("its pickle adds entries to what is no dictionary")
+            raise RefusedWeightsError("its pickle adds entries to something that is not a dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str | int | float):  # hashing a deeply nested tuple ends the process
-                raise RefusedWeightsError("its pickle has a dictionary with keys that are no text and no number")
+                raise RefusedWeightsError("its pickle has a dictionary with keys that are neither text nor numbers")
             if isinstance(key, str) and len(key) > _LONGEST_NAME:
                 raise RefusedWeightsError(f"its pickle has a key of more than {_LONGEST_NAME:,} characters")
             self._stack[-1][key] = value
@@ -246,11 +246,11 @@ class _Machine:
 
 def _admitted(module: Any, name: Any) -> _Name:
     if not isinstance(module, str) or not isinstance(name, str):  # as text, nested tuples can be enormous
-        raise RefusedWeightsError("its pickle names something by what is no text")
+        raise RefusedWeightsError("its pickle names something with a value that is not text")
     text = f"{module} {name}"
     is_storage = module in ("torch", "torch.storage") and name in STORAGE_DTYPES
     if text not in (_REBUILD, _DICTIONARY) and not is_storage:
-        raise RefusedWeightsError(f"it names {f'{module}.{name}'[:_LONGEST_NAME]}, which is no part of a tensor")
+        raise RefusedWeightsError(f"it names {f'{module}.{name}'[:_LONGEST_NAME]}, which is not part of a tensor")
     return _Name(text)
 
 

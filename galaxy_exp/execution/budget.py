@@ -46,7 +46,7 @@ class Budget:
         search = record.config.search  # an order may have changed it
         number = len(record.trials)
         if record.is_told_to_finish:
-            return "told to finish"
+            return "ordered to finish"
         if number >= search.max_trials:
             return "max_trials reached"
         if (reason := self.exceeded(record, now)) is not None:

@@ -185,7 +185,7 @@ class SlurmCluster(Cluster):
         if str(protocol).startswith("tcp"):
             raise ConfigError(
                 f"execution.cluster_options: protocol: {protocol} is not encrypted; expected tls://, or "
-                "security: false as well, with which whoever reaches the scheduler's port can run programs as you"
+                "security: false as well, which lets anyone who reaches the scheduler's port run programs as you"
             )
         configured = Security(require_encryption=True)
         try:

@@ -67,7 +67,7 @@ class HangDetector:
         }
 
     def _describe(self, trial: _Trial, seconds: float) -> str:
-        reason = f"hung: nothing heard for {seconds:.0f} s, {self._limit(trial):.0f} s were allowed"
+        reason = f"hung: no report for {seconds:.0f} s, the limit is {self._limit(trial):.0f} s"
         return f"{reason} for a first epoch (execution.first_epoch_minutes)" if trial.slowest is None else reason
 
     def _limit(self, trial: _Trial) -> float:

@@ -161,7 +161,7 @@ def _change_limits(order: ChangeLimits, record: SweepRecord) -> tuple[str, Sweep
     flags = [FlagValue(flag_of(name), f"search.{name}", value) for name, value in order.limits.items()]
     change = find_change(record, flags=flags, as_recorded=True)
     if change is None:
-        return "the limits are so already", None
+        return "the limits have these values already", None
     return "; ".join(map(str, change.changes)), change
 
 
@@ -186,7 +186,7 @@ def _change_workers(order: ChangeWorkers, record: SweepRecord) -> tuple[str, Swe
 
 def _finish(record: SweepRecord) -> str:
     if record.is_told_to_finish and record.finalists is None:
-        return "the search is told to finish already"
+        return "the search was ordered to finish already"
     _refuse_after_the_search(record)
     running = len(record.unfinished)
     ends = f"{running} running one{'s end' if running > 1 else ' ends'} after the current epoch, " if running else ""
@@ -203,4 +203,4 @@ def _refuse_after_the_search(record: SweepRecord) -> None:
             f"{all_} trainings are done); a new sweep learns from it with: --set search.warm_start={record.sweep_id}"
         )
     if record.is_told_to_finish:
-        raise OrderRefusedError("the search is told to finish")
+        raise OrderRefusedError("the search was ordered to finish")

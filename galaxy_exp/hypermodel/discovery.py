@@ -132,7 +132,7 @@ class _Exploration:
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a hypermodel can raise anything
                 self.note(
                     f"note: hypermodel {self.name} cannot be built with {_format(self._changed(attempt.values))}: "
-                    f"{_describe(error)}; such trials are tried all the same"
+                    f"{_describe(error)}; such trials are tried anyway"
                 )
 
     def _build(self, attempt: keras_tuner.HyperParameters) -> None:

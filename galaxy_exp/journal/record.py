@@ -1,4 +1,4 @@
-"""The state of a sweep and of its trials, as its journal tells it; `journal.replay` alone changes it."""
+"""The state of a sweep and of its trials, as recorded in its journal; `journal.replay` alone changes it."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def _refuse_what_trials_depend_on(
     raise ConfigError(
         [
             *refused,
-            f"sweep {record.sweep_id} cannot continue with that, since its trials so far were made otherwise; what may "
+            f"sweep {record.sweep_id} cannot continue with these changes: its trials had other settings; what may "
             f"change: {', '.join(CHANGEABLE)}{way_out}",
         ]
     )

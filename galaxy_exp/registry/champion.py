@@ -109,7 +109,7 @@ def promote(
         if not decision.promote and not force:
             command = f"galaxy-exp models promote {name} {version} --force{uri_option(tracking_uri)}"
             raise ModelError(
-                f"{name} version {version} is not promoted: {decision.grounds}; to promote it all the same: {command}"
+                f"{name} version {version} is not promoted: {decision.grounds}; to promote it anyway: {command}"
             )
         replaced = "" if champion is None else f" in place of version {champion.version}"
         added = f"; the reason given: {reason}" if reason else ""

@@ -55,7 +55,7 @@ def export_network(classifier: GalaxyClassifier, output: Path) -> float:
     if output.exists():
         raise BadInputError(f"{output}: exists already; expected a new name")
     if not output.parent.is_dir():
-        raise BadInputError(f"{output}: cannot be written: {output.parent} is no folder")
+        raise BadInputError(f"{output}: cannot be written: {output.parent} is not a folder")
     missing = [name for name in ONNX_PACKAGES if as_onnx and importlib.util.find_spec(name) is None]
     if missing:
         raise BadInputError(f"{output}: ONNX needs {', '.join(missing)}; install with: pip install 'galaxy-exp[onnx]'")

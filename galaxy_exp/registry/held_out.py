@@ -133,7 +133,7 @@ def record_opening(project: ProjectFolder, digests: frozenset[str], opener: str)
         fsync_path(path.parent)
     except OSError as error:
         raise JournalWriteError(
-            f"{path}: cannot be written: {error.strerror}; the test set stays closed until its opening is on record"
+            f"{path}: cannot be written: {error.strerror}; the test set is not used before its opening is recorded"
         ) from error
     return len(find_openers(project, digests))
 

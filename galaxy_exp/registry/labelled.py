@@ -268,7 +268,7 @@ def describe_overlap(classifier: GalaxyClassifier, dataset: ImageDataset, data_c
     if not digest:
         return None
     if dataset.digest == digest:
-        return "these are the images that the model's sweep was made of, its training images among them"
+        return "these images are the data set of the model's sweep and include its training images"
     for prepared in _load_prepared(data_cache, digest, split_digest):
         try:
             alike = preprocess_dataset(dataset, prepared.preprocessing)

@@ -86,7 +86,7 @@ def _data_lines(data: PreparedData) -> Iterator[str]:
     )
     yield f"- split digest: `{data.split_digest}`"
     yield f"- preprocessing: {', '.join(data.preprocessing.describe()) or 'none'}"
-    yield f"- duplicates kept in one part: {data.n_identical} identical, {data.n_near} nearly so"
+    yield f"- duplicates kept in one split: {data.n_identical} identical, {data.n_near} nearly so"
 
 
 def _training_lines(record: SweepRecord, winner: TrialRecord) -> Iterator[str]:
@@ -232,14 +232,14 @@ def _with_interval(row: Mapping[str, Any], name: str) -> str:
 
 def _limit_lines(record: SweepRecord, data: PreparedData) -> Iterator[str]:
     if data.simulated:
-        yield "- Made-up galaxies: nothing follows for real ones."
+        yield "- Simulated galaxies: the scores say nothing about real ones."
     else:
         yield "- Scores hold for images like these; other telescopes, depths or bands need a test of their own."
     height, width = data.image_shape[:2]
     yield f"- Images under {-(-height // 2)} x {-(-width // 2)} pixels are refused; others are cropped and resized."
     rare = [name for name, count in data.counts.get("test", {}).items() if count < RARE]
     if rare:
-        yield f"- Fewer than {RARE} test images, so next to nothing is known of: {'; '.join(rare)}."
+        yield f"- Fewer than {RARE} test images, so the scores are very uncertain for: {'; '.join(rare)}."
     what = "one of the classes" if data.votes is None else "fractions for every question"
     yield f"- Every image gets {what}, also one that shows no galaxy."
     if not record.config.training.deterministic:

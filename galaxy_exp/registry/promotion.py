@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Candidate", "PromotionDecision", "decide_promotion", "find_champion", "load_candidate"]
 
-_ALL_THE_SAME = "; to promote it all the same: "
+_ALL_THE_SAME = "; to promote it anyway: "
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +73,7 @@ class PromotionDecision:
 
     @property
     def grounds(self) -> str:
-        """The reason without the command that promotes all the same."""
+        """The reason without the command that promotes anyway."""
         return self.reason.partition(_ALL_THE_SAME)[0]
 
 

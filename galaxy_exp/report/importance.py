@@ -22,7 +22,7 @@ __all__ = ["LEAST_TRIALS", "NO_TEST", "Importances", "draw_importances", "measur
 LEAST_TRIALS = 8
 """Number of trials below which nothing is computed."""
 
-NO_TEST = "This describes the trials that were made; it is no significance test."
+NO_TEST = "This describes the trials that were made; it is not a significance test."
 """Written beside the shares in every figure and page: shuffled scores are no null distribution for a sampler that
 learns from scores, and its few random trials are too few for a test."""
 

@@ -136,7 +136,7 @@ def _key_figures(material: Material) -> dict[str, str]:
 def _why_nothing(material: Material) -> str:
     ended = [trial.result for trial in material.record.trials.values() if trial.result]
     if not ended:
-        return "No trial has finished yet, so there is nothing to tell."
+        return "No trial has finished yet, so there is nothing to report."
     reasons = "; ".join(sorted({result.reason for result in ended if result.reason})[:3])
     return f"None of {count(len(ended), 'finished trial')} has a model{f': {reasons}' if reasons else ''}."
 
@@ -156,9 +156,9 @@ def _leaning(found: Calibration) -> str:
     n_images = sum(each.n_images for each in found.bins)
     error = math.sqrt(max(found.accuracy * (1 - found.accuracy), 1e-12) / n_images)
     if abs(found.mean_confidence - found.accuracy) <= 2 * error:
-        return "on the whole, that may be chance"
-    sure = "too sure of itself" if found.mean_confidence > found.accuracy else "not sure enough of itself"
-    return f"on the whole, the model is {sure}"
+        return "the difference may be chance"
+    sure = "overconfident" if found.mean_confidence > found.accuracy else "underconfident"
+    return f"overall, the model is {sure}"
 
 
 def _ending(material: Material) -> str:
@@ -170,7 +170,7 @@ def _ending(material: Material) -> str:
 
 def _commands(material: Material) -> str:
     leader = material.leader
-    commands = {"galaxy-exp sweep sweep.yaml": "the whole sweep once more"}
+    commands = {"galaxy-exp sweep sweep.yaml": "the whole sweep again"}
     if leader is not None and leader.result is not None:
         who = "the winner" if material.winner else "the best trial so far"
         command = f"galaxy-exp reproduce {material.record.sweep_id}/{leader.number}"

@@ -121,7 +121,7 @@ class MlflowProjection:
                 self._on_begin()
                 self._on_begin = None
             self._patience.reset()
-            refused = f" but what it refuses of trials {', '.join(map(str, sorted(self._refused)))}"
+            refused = f" except what it refuses for trials {', '.join(map(str, sorted(self._refused)))}"
             self._outage.end(f"MLflow at {self._where} is back and has everything{refused if self._refused else ''}")
 
     def catch_up(self) -> None:

@@ -113,7 +113,7 @@ def _check_folder() -> None:
         return
     raise _Unusable(
         f"is a folder of files, which MLflow {version('mlflow')} does not open any more; "
-        "move its runs into a database: mlflow migrate-filestore; or insist on it: MLFLOW_ALLOW_FILE_STORE=true"
+        "move its runs into a database: mlflow migrate-filestore; or allow it: MLFLOW_ALLOW_FILE_STORE=true"
     )
 
 

@@ -42,5 +42,5 @@ def test_a_network_that_ends_its_process_ends_nothing_else(make_spec):
     with Prober() as prober:
         killed = prober.probe(make_spec("toys:MoodyHyperModel", mood="suicide"), with_timing=False)
         fine = prober.probe(make_spec("toys:MoodyHyperModel"), with_timing=False)
-    assert killed.problem == "its process was ended by the system, most likely for want of memory"
+    assert killed.problem == "its process was ended by the system, probably because memory ran out"
     assert (fine.problem, fine.parameters > 0) == ("", True)

@@ -77,7 +77,7 @@ def test_a_picture_that_cannot_be_written_is_one_line(here, capsys, output):
 def test_a_home_that_cannot_hold_sweeps_is_one_line(here, capsys, monkeypatch, home):
     monkeypatch.setenv("GALAXY_EXP_HOME", home)
     (here / "s.yaml").write_text("data: {source: simulated}")
-    assert f"{Path(home).resolve()}: cannot hold sweeps: " in refused(capsys, "sweep", "s.yaml")
+    assert f"{Path(home).resolve()}: cannot store sweeps: " in refused(capsys, "sweep", "s.yaml")
 
 
 def test_a_current_folder_that_is_gone_is_one_line(here, capsys, monkeypatch):

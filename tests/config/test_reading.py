@@ -181,7 +181,7 @@ MISTAKES = {
     "execution: {workers: fast}": r"execution.workers: found 'fast'; expected a whole number from 1 .*, or auto$",
     "execution: {workers: 0}": r"execution.workers: found 0; expected a whole number from 1 to 10,000, or auto$",
     "execution: {workers: auto, scheduler: 'tcp://a:1'}": r"execution: workers: auto .*scheduler .*; expected a number",
-    "execution: {workers: auto, cluster: slurm}": r"execution: workers: auto .*cluster means others; expected a number",
+    "execution: {workers: auto, cluster: slurm}": r"execution: workers: auto .*cluster uses others; expected a number",
     "execution: {scheduler: 'host:8786'}": r"execution.scheduler: found 'host:8786'; expected text matching",
     "execution: {scheduler: 'tcp://a:1', cluster: slurm}": r"execution: scheduler and cluster exclude each other",
     "execution: {cluster: slurm}": r"execution: cluster needs workers",
@@ -235,7 +235,7 @@ class TestHostileFiles:
         ("text", "place", "message"),
         [
             (LAUGHS, "6:4", "more than 100,000 values"),
-            ("space: &a {b: *a}", "1:15", "*a is part of what it stands for"),
+            ("space: &a {b: *a}", "1:15", "*a refers to itself"),
             ("name: " + "[" * 60, "1:57", "nested more than 50 deep"),
             ("name: a\nsearch: !!python/object/apply:os.system [ls]", "2:9", "could not determine a constructor"),
             ("search: {seed: 99999999999999999999}", "1:16", "a whole number beyond 9223372036854775807"),

@@ -255,7 +255,7 @@ REFUSED: dict[str, tuple[Write, dict[str, Any], str]] = {
     "same id twice": (lines("1,a", "2,b", "1,a"), IDED, "'id_str' is '1' in row 1 and row 3; expected each file once"),
     "one id, two files": (twice, IDED, "row 1: 'id_str' is 1, and there are {}/stamps/"),
     "no id": (lines("1,a", ",b"), IDED, "row 2: 'id_str' is empty; expected a path relative to the table, or an id"),
-    "no header": (lines("2.png,b", header="1.png,a"), {}, "its first line holds '1.png', which is no column's name"),
+    "no header": (lines("2.png,b", header="1.png,a"), {}, "its first line holds '1.png', which is not a column name"),
     "ids without a header": (lines(header=f"{IDS[0]},a"), IDED, f"its first line holds '{IDS[0]}', which is no"),
     "nothing known": (
         lines("1,2,3", header="ra,dec,z"),

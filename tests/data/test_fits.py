@@ -56,7 +56,7 @@ def test_the_first_image_or_the_one_that_is_named(tmp_path: Path) -> None:
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(RAMP), fits.ImageHDU(RAMP + 3)]).writeto(path)
     assert read_fits(path, LINEAR)[-1, 0, 0] == 0
     assert read_fits(path, LINEAR.model_copy(update={"hdu": 2}))[-1, 0, 0] == 3
-    assert "HDU 0 is no image; images are in [1, 2] (data.fits.hdu)" in read_one_line_error(
+    assert "HDU 0 is not an image; images are in [1, 2] (data.fits.hdu)" in read_one_line_error(
         path, LINEAR.model_copy(update={"hdu": 0})
     )
 

@@ -72,7 +72,7 @@ def test_fractions_times_totals_are_whole_votes() -> None:
 def test_weighted_votes_are_rounded_and_noted() -> None:
     found = read([[3.4, 4.4, 1.5, 0.5, 0, 0], [1, 2, 0, 0, 0, 0]])
     assert found.votes.values.tolist() == [[3, 5, 2, 0, 0, 0], [1, 2, 0, 0, 0, 0]]
-    assert found.note == "votes of 1 rows are no whole numbers, as weighted votes are none; they are rounded"
+    assert found.note == "votes of 1 rows are not whole numbers, such as weighted votes; they are rounded"
 
 
 def test_debiased_fractions_are_no_votes_that_could_be_rounded() -> None:

@@ -116,7 +116,7 @@ class TestRuns:
         code, rows = doctor("--fix")
         assert code == 0
         assert [state for _, state in rows] == ["harmless"]
-        assert "no journal here knows of its 1 runs" in rows[0][0]
+        assert "no journal here contains its 1 runs" in rows[0][0]
         assert len(ward.runs()) == 4
 
     def test_in_a_database_that_is_gone_are_missed_and_it_is_not_created(self, ward, doctor, tmp_path):
@@ -209,7 +209,7 @@ class TestFiles:
         ward.play(*trial_events(0), tracked=False)
         ward.journal_file.write_bytes(b"x" + ward.journal_file.read_bytes())
         ((problem, state),) = doctor("--fix")[1]
-        assert "nothing of the sweep can be known" in problem
+        assert "so the sweep cannot be read" in problem
         assert state == "open"
 
     def test_a_journal_that_cannot_be_locked_is_told(self, ward, doctor, monkeypatch):

@@ -63,7 +63,7 @@ def test_reads_safetensors(tmp_path: Path) -> None:
 
 
 def test_a_module_is_refused_by_the_name_of_its_class() -> None:
-    with pytest.raises(BadInputError, match=r"it names torch\.nn\.modules\.linear\.Linear, which is no part of a tens"):
+    with pytest.raises(BadInputError, match=r"it names torch\.nn\.modules\.linear\.Linear, which is not part of a te"):
         open_weights(FILES / "module.pth")
 
 
@@ -232,7 +232,7 @@ def test_a_name_that_is_no_text_is_refused(n_levels: int) -> None:
     shared = b"".join(b"q%ch%c\x86" % (level, level) for level in range(60))  # 2 ** 60 names, as text
     nested = b")" + (shared if n_levels == 60 else b"\x85" * n_levels)
     for module, name in ((nested, b"X\x01\x00\x00\x00a"), (b"X\x01\x00\x00\x00a", nested)):
-        with pytest.raises(RefusedWeightsError, match="names something by what is no text"):
+        with pytest.raises(RefusedWeightsError, match="names something with a value that is not text"):
             read_tensor_pickle(io.BytesIO(b"\x80\x04" + module + name + b"\x93."))
 
 

@@ -66,7 +66,7 @@ def test_stopped_segfaulted_and_killed_workers_lose_the_trial_once_and_the_resul
     assert results(record) == undisturbed(tmp_path / "undisturbed", peaceful)
     losses = {number: trial.losses for number, trial in record.trials.items() if trial.losses}
     assert {number: len(reasons) for number, reasons in losses.items()} == {1: 1, 2: 1, 3: 1}
-    assert losses[1][0].startswith("hung: nothing heard for ")
+    assert losses[1][0].startswith("hung: no report for ")
     assert "SIGSEGV" in losses[2][0]
     assert "SIGKILL" in losses[3][0]
 
@@ -76,7 +76,7 @@ def test_a_trial_whose_worker_always_hangs_is_recorded_as_lost_and_the_sweep_con
     record = run_sweep(tmp_path, engine, proposals, hasty_detector())
     lost = record.trials[0].result
     assert (lost.state, lost.attempt) == (TrialState.LOST, 4)
-    assert lost.reason.startswith("lost 4 workers; the last: hung: nothing heard for ")
+    assert lost.reason.startswith("lost 4 workers; the last: hung: no report for ")
     assert record.trials[1].result.state is TrialState.COMPLETED
 
 

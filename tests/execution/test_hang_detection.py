@@ -32,7 +32,7 @@ def test_a_first_epoch_has_time_to_start(detector, clock):
     assert not is_hung_after(detector, clock, 600)
     assert is_hung_after(detector, clock, 1)
     assert detector.hung_trials() == {
-        0: "hung: nothing heard for 601 s, 600 s were allowed for a first epoch (execution.first_epoch_minutes)"
+        0: "hung: no report for 601 s, the limit is 600 s for a first epoch (execution.first_epoch_minutes)"
     }
 
 

@@ -235,7 +235,7 @@ class TestEachOrder:
             (True, "no further trial begins; 1 running one ends after the current epoch, then finalists, test and "
                    "registration follow"),
         ]  # fmt: skip
-        assert (epochs_of(record), record.why_search_ended) == ([4, 4, 2], "told to finish")
+        assert (epochs_of(record), record.why_search_ended) == ([4, 4, 2], "ordered to finish")
         assert record.ended.succeeded
         assert len(record.finalists) == 2
 
@@ -380,9 +380,9 @@ class TestDoneAlready:
     @pytest.mark.parametrize(
         ("order", "answer"),
         [
-            ({"order": "limits", "limits": {"max_trials": 6}}, "the limits are so already"),
+            ({"order": "limits", "limits": {"max_trials": 6}}, "the limits have these values already"),
             ({"order": "workers", "workers": 2}, "the number of workers is 2 already"),
-            ({"order": "finish"}, "the search is told to finish already"),
+            ({"order": "finish"}, "the search was ordered to finish already"),
         ],
         ids=str,
     )
@@ -395,7 +395,7 @@ class TestDoneAlready:
     def test_after_finish_other_orders_to_the_search_are_refused(self, tmp_path):
         limits = {"order": "limits", "limits": {"max_trials": 9}}
         _, taken = take(tmp_path, RecordWriter(), {"order": "finish"}, limits)
-        assert (taken.accepted, taken.answer) == (False, "the search is told to finish")
+        assert (taken.accepted, taken.answer) == (False, "the search was ordered to finish")
 
 
 class TestWhileTheWorkerOfATrialThatEndsStillSaves:
@@ -556,7 +556,7 @@ def test_the_sweep_has_orders_of_every_kind(whole):
     ] * 2
     assert epochs_of(record) == [4, 2, 3, 4, 4, 4, 4, 3]
     assert record.trials[4].values == {"rate": 0.31, "deep": True, "units": 5}
-    assert record.why_search_ended == "told to finish"
+    assert record.why_search_ended == "ordered to finish"
 
 
 def test_a_sweep_with_orders_cut_off_anywhere_ends_as_the_uninterrupted_one(whole, tmp_path):
@@ -578,7 +578,7 @@ class TestResumed:
         writer.apply(OrderTaken(file="1", order={"order": "finish"}, accepted=True, answer=""))
         budget = Budget(no_scheduler(), EPOCHS)
         writer.apply(SweepResumed())
-        assert budget.refusal(writer.record, 1.0) == "told to finish"
+        assert budget.refusal(writer.record, 1.0) == "ordered to finish"
         writer.apply(find_change(writer.record, overrides=["execution.workers=2"]))
         assert writer.record.is_told_to_finish
         writer.apply(find_change(writer.record, overrides=["search.max_trials=99"]))
@@ -603,6 +603,6 @@ class TestResumed:
         writer = RecordWriter()
         writer.trial(0.5)
         writer.apply(OrderTaken(file="1", order={"order": "finish"}, accepted=True, answer=""))
-        writer.apply(FinalistsChosen(numbers=[0], reason="told to finish"))
+        writer.apply(FinalistsChosen(numbers=[0], reason="ordered to finish"))
         writer.apply(TrialProposed(number=1, values={}, seed=2, retrains=0))
         assert str(writer.record.trials[1].ordered_at(1)) == "continue"

@@ -235,7 +235,7 @@ class TestBudget:
 class TestOrders:
     def test_finish_promotes_nothing(self, tmp_path):
         sweep = Sweep(tmp_path / "s-1", script={(5, 1): [{"order": "finish"}]})
-        assert sweep.reason == "told to finish"
+        assert sweep.reason == "ordered to finish"
         assert sweep.workers.epochs[-1] == (5, 2)
 
     def test_a_paused_trial_that_is_stopped_never_continues(self, tmp_path):

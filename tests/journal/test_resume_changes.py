@@ -162,7 +162,7 @@ class TestWhatTrialsDependOn:
         first, second, why = refused.value.problems
         assert first == f"{file}: space.units: was {unit % 8}, is {unit % 9} now"
         assert second == f"{file}: search.seed: was 3, is 4 now"
-        assert why.startswith("sweep s-1 cannot continue with that, since its trials so far were made otherwise")
+        assert why.startswith("sweep s-1 cannot continue with these changes: its trials had other settings")
         assert why.endswith("galaxy-exp resume s-1 --as-recorded")
 
     def test_is_refused_in_an_option_by_its_name(self, journal):

@@ -93,5 +93,5 @@ def test_an_existing_file_and_a_folder_that_is_not_there_are_refused(
     (tmp_path / "here").mkdir()
     with pytest.raises(BadInputError, match="here: exists already"):
         export_network(classifier, tmp_path / "here")
-    with pytest.raises(BadInputError, match=r"nowhere/x: cannot be written: .*nowhere is no folder"):
+    with pytest.raises(BadInputError, match=r"nowhere/x: cannot be written: .*nowhere is not a folder"):
         export_network(classifier, tmp_path / "nowhere" / "x")

@@ -61,7 +61,7 @@ def test_a_torn_line_is_cut_off_and_a_damaged_one_is_named(project: ProjectFolde
 def test_a_ledger_that_cannot_be_written_keeps_the_test_set_closed(project: ProjectFolder) -> None:
     project.test_openings.mkdir(parents=True)
     with pytest.raises(
-        JournalWriteError, match=r"test_openings.jsonl: cannot be written: .*; the test set stays closed"
+        JournalWriteError, match=r"test_openings.jsonl: cannot be written: .*; the test set is not used"
     ):
         record_opening(project, TEST_SET, "a")
 

@@ -129,7 +129,7 @@ def test_images_of_the_training_are_told(prepared: PreparedData) -> None:
     data = build_dataset(fresh, np.arange(5) % 2, ("a", "b"), source="x")
     model.metadata = {"data_digest": data.digest}
     assert (describe_overlap(model, data, prepared.folder) or "").startswith(
-        "these are the images that the model's swe"
+        "these images are the data set of the model's swe"
     )
 
 

@@ -150,7 +150,7 @@ def test_evaluate_without_a_table_numbers_the_images(command: Command, tmp_path:
         ("objid\n" + IDS[0], ["--image-folder", "stamps"], f"({IDS[0]}.png is there: data.file_suffix: .png)"),
         ("objid\n" + IDS[0], ["--image-folder", "none"], "data.image_folder: none: no such folder"),
         ("ra,dec\n1,2", [], "has no column 'file' (data.table.file_column); known: ra, dec"),
-        (IDS[0], [], f"its first line holds '{IDS[0]}', which is no column's name"),
+        (IDS[0], [], f"its first line holds '{IDS[0]}', which is not a column name"),
         ("objid\n5.87e+17", ["--file-suffix", ".png"], "row 1: 'objid' is 5.87e+17, an id that has lost digits"),
         ("", [], "set.csv: has no rows"),
         ("objid\n1", ["--set", "data.class_names=[a,b]"], "--set data.class_names=[a,b]: expected data.fits.KEY=VALUE"),

@@ -284,7 +284,7 @@ class TestRegistering:
         assert f"| accuracy | {report['accuracy']:.3f} | {low:.3f} to {high:.3f} |" in version.description
         assert made.data.digest in version.description
         assert "The baseline is trial 0." in version.description
-        assert "Made-up galaxies" in version.description
+        assert "Simulated galaxies" in version.description
         sealed = fetch_held_out_predictions(made.store.client, run_id)
         assert sealed is not None
         assert sealed.digest == version.tags[version_tags.TEST_DIGEST] == report["digest"]

@@ -96,14 +96,14 @@ def test_orders_are_answered_carried_out_and_outlive_a_kill(running):
     resumed.communicate()
     record = project.record()
     assert record.ended.succeeded
-    assert record.why_search_ended == "told to finish"
+    assert record.why_search_ended == "ordered to finish"
     assert [trial.state for trial in record.trials.values()] == [TrialState.STOPPED] * 4
     assert [trial.predetermined for trial in record.trials.values()] == [True, True, False, False]
     assert (record.trials[1].values["units"], record.execution.workers) == (5, 2)
     shown = project.run("show").stdout
     assert "stop 0 refused: trial 0 has ended" in shown
     assert "finish: no further trial begins" in shown
-    assert "is finished (told to finish)" in tell("finish", exit_code=1).stderr
+    assert "is finished (ordered to finish)" in tell("finish", exit_code=1).stderr
     assert not (project.sweep_folders()[-1] / "orders").exists()
 
 

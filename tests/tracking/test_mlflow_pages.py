@@ -163,5 +163,5 @@ def test_the_model_page_shows_the_champion_and_its_card(shown):
     shown.browser.wait_for_text("champion", f'galaxy_exp.load_model("{EXPERIMENT}")', "Version 1")
     shown.take_picture("model")
     shown.browser.open(f"{shown.uri}/#/models/{EXPERIMENT}/versions/1")
-    shown.browser.wait_for_text("champion", "Held-out test", "this model", "Limits", "Made-up galaxies", "Promotion")
+    shown.browser.wait_for_text("champion", "Held-out test", "this model", "Limits", "Simulated galaxies", "Promotion")
     shown.take_picture("version")
