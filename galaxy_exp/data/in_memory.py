@@ -16,8 +16,8 @@ import h5py
 from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
 from galaxy_exp.data.image_arrays import iter_chunks
-from galaxy_exp.data.parts import PARTS
 from galaxy_exp.data.sources.array_file import DESCRIPTION, VOTES, describe_images
+from galaxy_exp.data.split import PARTS
 from galaxy_exp.errors import DataError
 from galaxy_exp.folders import write_atomically
 from galaxy_exp.questions import Votes

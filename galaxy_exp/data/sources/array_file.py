@@ -18,12 +18,11 @@ from galaxy_exp.config.data_section import ARRAY_SUFFIXES, HDF5_SUFFIXES, DataCo
 from galaxy_exp.config.votes_section import VotesConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
 from galaxy_exp.data.image_arrays import allocate_images, iter_chunks, take_images
-from galaxy_exp.data.parts import parse_parts
 from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.data.sources.class_names import find_class_names
 from galaxy_exp.data.sources.vote_columns import read_vote_arrays
-from galaxy_exp.data.vote_reading import ReadVotes
-from galaxy_exp.data.votes import describe_votes, parse_votes_description
+from galaxy_exp.data.split import parse_parts
+from galaxy_exp.data.votes import ReadVotes, describe_votes, parse_votes_description
 from galaxy_exp.errors import DataError, is_access_error, short_reason
 from galaxy_exp.questions import Votes
 from galaxy_exp.wording import did_you_mean
