@@ -22,6 +22,7 @@ __all__ = [
     "FRACTION_TOLERANCE",
     "ReadVotes",
     "VotesAt",
+    "build_votes",
     "check_questions",
     "check_votes",
     "describe_votes",
@@ -49,6 +50,12 @@ def describe_votes(votes: Votes) -> dict[str, Any]:
 def parse_votes_description(content: Mapping[str, Any]) -> tuple[Questions, bool]:
     """The inverse of `describe_votes`: the questions, and whether the values are counts."""
     return Questions.from_list(content["questions"]), bool(content["are_counts"])
+
+
+def build_votes(description: Mapping[str, Any], values: NDArray[np.float32]) -> Votes:
+    """The votes with these values, (n, n_answers), and the description of `describe_votes`."""
+    questions, are_counts = parse_votes_description(description)
+    return Votes(questions, values, are_counts)
 
 
 def check_questions(questions: Questions, source: str) -> None:
@@ -152,7 +159,8 @@ def read_votes(values: Values, totals: Values | None, config: VotesConfig, at: V
             answers only, fractions that do not sum to 1; or an image without votes, if these are refused.
     """
     questions = questions_of(config)
-    values = _fill_unasked(_check_numbers(values, at.answers, at), questions, at)
+    _refuse_negative(values, at.answers, at)
+    values = _fill_unasked(values, questions, at)
     note = None
     if config.kind == "fractions":
         values = _normalise(values, questions, config.tolerance, at)
@@ -170,10 +178,9 @@ def read_votes(values: Values, totals: Values | None, config: VotesConfig, at: V
     return ReadVotes(Votes(questions, values.astype(np.float32), are_counts), kept, dropped, note)
 
 
-def _check_numbers(values: Values, names: Sequence[str], at: VotesAt) -> Values:
+def _refuse_negative(values: Values, names: Sequence[str], at: VotesAt) -> None:
     with np.errstate(invalid="ignore"):
         _refuse((values < 0) | np.isinf(values), values, names, at, "expected a number of at least 0")
-    return values
 
 
 def _refuse(wrong: NDArray[np.bool_], values: Values, names: Sequence[str], at: VotesAt, expected: str) -> None:
@@ -221,7 +228,8 @@ def _normalise(values: Values, questions: Questions, tolerance: float, at: Votes
 
 def _multiply(fractions: Values, totals: Values, questions: Questions, at: VotesAt) -> Values:
     """Fractions times the number of votes on their question."""
-    totals = np.where(np.isnan(totals), 0.0, _check_numbers(totals, at.totals, at))
+    _refuse_negative(totals, at.totals, at)
+    totals = np.nan_to_num(totals)
     answered = questions.totals(fractions) > 0
     _refuse((totals > 0) & ~answered, totals, at.totals, at, "expected fractions of its answers, which are all 0")
     return fractions * questions.by_answer(totals)
