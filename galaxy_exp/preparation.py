@@ -69,7 +69,7 @@ def store_user_objects(
 
         changes["hypermodel"] = store_hypermodel(hypermodel, folder.path)
     if data is not None:
-        from galaxy_exp.data.in_memory import store_data
+        from galaxy_exp.data.sources.array_file import store_data
 
         changes["data"] = store_data(data, config.data, project.in_memory_data)
     return changes

@@ -1,19 +1,26 @@
-"""Reads the labels of all sources as whole numbers from 0: numbers, names, booleans or one-hot rows."""
+"""Reads the labels of all sources as whole numbers from 0, and finds the names of the classes.
+
+The names are the first of these that exist: `data.class_names` of the sweep file; a sidecar file
+`<data file>.classes.txt` beside the data, or `classes.txt` in the same folder (in the folder itself, if the data is a
+folder), one name a line in label order, where lines that begin with # are comments; the attribute `class_names` of an
+HDF5 file or of its labels; "class 0", "class 1", ...
+"""
 
 from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.errors import DataError
+from galaxy_exp.errors import DataError, short_reason
 from galaxy_exp.wording import did_you_mean, parse_number
 
-__all__ = ["MISSING_TEXTS", "Labels", "LabelsAt", "parse_labels"]
+__all__ = ["MISSING_TEXTS", "Labels", "LabelsAt", "find_class_names", "find_sidecar", "parse_labels"]
 
 _MOST_CLASSES = 10_000
 _LARGEST = 2**63 - 1
@@ -86,8 +93,10 @@ def parse_labels(
         if not {text.lower() for text in values} <= set(_TRUTH):
             return _match_names(values, class_names, at)
         class_names = class_names or ("False", "True")
-        if not set(_TRUTH).isdisjoint(_lower(class_names)):
-            return _match_truth(values, class_names, at)
+        if set(values) <= {name.strip() for name in class_names}:
+            return _match_names(values, class_names, at)
+        if not set(_TRUTH).isdisjoint(_lower(class_names)):  # `True` is the class `true`
+            return Labels(_match_names(_lower(values), _lower(class_names), at).values, tuple(class_names))
         values, first_label = np.array([_TRUTH.index(text) for text in _lower(values)]), 0
     whole = _check_whole(values, at, first_label)
     last = int(whole.max(initial=first_label - 1))
@@ -186,13 +195,6 @@ def _lower(texts: Sequence[str]) -> list[str]:
     return [text.strip().lower() for text in texts]
 
 
-def _match_truth(values: list[str], class_names: Sequence[str], at: LabelsAt) -> Labels:
-    """Matches names exactly, or else ignoring case: `True` is the class `true`."""
-    if set(values) <= {name.strip() for name in class_names}:
-        return _match_names(values, class_names, at)
-    return Labels(_match_names(_lower(values), _lower(class_names), at).values, tuple(class_names))
-
-
 def _match_names(values: list[str], class_names: Sequence[str] | None, at: LabelsAt) -> Labels:
     names = tuple(class_names or sorted(set(values)))
     if class_names is None:
@@ -266,3 +268,42 @@ def _show(value: Any) -> str:
     if isinstance(plain, float):
         return str(int(plain)) if plain.is_integer() else f"{plain:g}"
     return (repr(plain) if isinstance(plain, str) and parse_number(plain) is None else str(plain))[:60]
+
+
+def find_class_names(path: Path, configured: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The configured names, else those of a sidecar file; None without either.
+
+    Args:
+        path: the data file or folder.
+        configured: `data.class_names`.
+
+    Raises:
+        DataError: the sidecar file is empty, not text, or names a class twice.
+    """
+    if configured is not None:
+        return tuple(configured)
+    sidecar = find_sidecar(path)
+    return None if sidecar is None else _read_names(sidecar)
+
+
+def find_sidecar(path: Path) -> Path | None:
+    """The text file with class names beside `path`, or in it if it is a folder; None without one."""
+    path = path.resolve()  # "." has no name to append to
+    folder = path if path.is_dir() else path.parent
+    candidates = (path.with_name(f"{path.name}.classes.txt"), folder / "classes.txt")
+    return next((sidecar for sidecar in candidates if sidecar.is_file()), None)
+
+
+def _read_names(sidecar: Path) -> tuple[str, ...]:
+    try:
+        lines = sidecar.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{sidecar}: cannot be read ({short_reason(error)}); expected UTF-8 text, one class name a line"
+        ) from None
+    names = tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
+    if not names:
+        raise DataError(f"{sidecar}: is empty; expected one class name a line, in label order")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise DataError(f"{sidecar}: names {twice!r} twice; expected each class once, a name a line")
+    return names

@@ -1,14 +1,17 @@
-"""Reads one picture file as 8-bit red, green and blue.
+"""Reads picture and FITS files as 8-bit red, green and blue: one, or many of one size.
 
-The rules are the same for training and for prediction. Transparent pixels are drawn over black, as the sky is.
-Greyscale is repeated in the three channels. Greyscale of 16 bit, 32 bit or floating point is scaled linearly from its
-minimum and maximum to 0..255, because such files have no common white point. Colours of 16 bit keep their upper 8 bits.
-The EXIF orientation is ignored. Files of several images give the first one. The format is that of the content: a JPEG
-file called .png is read as JPEG.
+The rules are the same for training and for prediction. FITS files have the stretch of the sweep file. Transparent
+pixels are drawn over black, as the sky is. Greyscale is repeated in the three channels. Greyscale of 16 bit, 32 bit or
+floating point is scaled linearly from its minimum and maximum to 0..255, because such files have no common white point.
+Colours of 16 bit keep their upper 8 bits. The EXIF orientation is ignored. Files of several images give the first one.
+The format is that of the content: a JPEG file called .png is read as JPEG.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,12 +20,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from galaxy_exp.config.data_section import MIN_SIDE, DataConfig, FitsConfig
+from galaxy_exp.data.image_arrays import allocate_images
+from galaxy_exp.data.preprocessing import Preprocessing
 from galaxy_exp.errors import DataError, short_reason
 
-__all__ = ["has_picture_name", "picture_endings", "read_image"]
+__all__ = [
+    "FileStack",
+    "has_fits_name",
+    "has_image_name",
+    "has_picture_name",
+    "picture_endings",
+    "read_file",
+    "read_files",
+    "read_fits",
+    "read_image",
+    "stretch_bands",
+]
 
 _NOT_PICTURES = frozenset({"FITS", "EPS", "MPEG"})
-"""Formats of Pillow that are read by `fits_file`, run another program (Ghostscript), or have no decoder."""
+"""Formats of Pillow that are read by `read_fits`, run another program (Ghostscript), or have no decoder."""
 _EXPECTED = "expected PNG, JPEG or another format that Pillow reads"
 
 
@@ -42,6 +59,16 @@ def _is_decoded(format: str) -> bool:
     factory = Image.OPEN.get(format, (ImageFile.StubImageFile,))[0]
     stub = isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile)
     return format not in _NOT_PICTURES and not stub
+
+
+def has_image_name(path: Path) -> bool:
+    """Whether the name has an ending of pictures or FITS."""
+    return has_picture_name(path) or has_fits_name(path)
+
+
+def read_file(path: Path, fits: FitsConfig) -> NDArray[np.uint8]:
+    """`read_fits` or `read_image`, by the ending of the name."""
+    return read_fits(path, fits) if has_fits_name(path) else read_image(path)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -84,3 +111,214 @@ def _stretch_grey(values: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = values.min(), values.max()
     scaled = (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)
     return np.repeat(np.rint(scaled).astype(np.uint8)[..., None], 3, axis=2)
+
+
+_ENDINGS = tuple(f"{ending}{packed}" for ending in (".fits", ".fit", ".fts") for packed in ("", ".gz", ".bz2", ".fz"))
+
+
+def has_fits_name(path: Path) -> bool:
+    """Whether the name has an ending of FITS files."""
+    return path.name.lower().endswith(_ENDINGS)
+
+
+def read_fits(path: Path, config: FitsConfig) -> NDArray[np.uint8]:
+    """Reads an image, or the planes of a cube that `config.bands` names, as uint8 (height, width, 3).
+
+    The planes of a cube are its first axis, or its last one if that is at most half as long as each of the others. FITS
+    counts rows from below and pictures from above, so rows are reversed and north stays up. Black and white are
+    computed from the finite pixels, before the others are filled.
+
+    Raises:
+        DataError: one line that names the file: unreadable, truncated, no image, other dimensions, no such plane, NaN
+            if `config.nan` refuses it, an image of one value.
+    """
+    image = _planes_first(_read_array(path, config.hdu))
+    bands = _choose_bands(image.shape, config, path)
+    planes = image[bands].astype(np.float64)
+    finite = np.isfinite(planes)
+    if not finite.any():
+        raise DataError(f"{path}: all its pixels are NaN or infinite; expected numbers")
+    black, white = _limits(planes[finite], config)
+    if not black < white:
+        raise DataError(f"{path}: black is {black:g} and white is {white:g}; expected black < white (data.fits)")
+    if config.nan == "refuse" and not finite.all():
+        raise DataError(f"{path}: {_describe_bad(finite, bands)}; expected numbers, or data.fits.nan: 0 or median")
+    colours = stretch_bands((_fill(planes, finite, config.nan, path) - black) / (white - black), config)
+    pixels = np.rint(colours * 255).astype(np.uint8)[:, ::-1]
+    return np.ascontiguousarray(np.moveaxis(np.broadcast_to(pixels, (3, *pixels.shape[1:])), 0, -1))
+
+
+def stretch_bands(scaled: NDArray[np.float64], config: FitsConfig) -> NDArray[np.float64]:
+    """Maps black 0 and white 1 to 0..1, float64 (bands, height, width); `FitsConfig` has the formulas."""
+    if config.stretch == "lupton":
+        return _stretch_lupton(np.maximum(scaled, 0.0), config.softening)
+    x = np.clip(scaled, 0.0, 1.0)
+    if config.stretch == "asinh":
+        return np.asarray(np.arcsinh(config.softening * x) / np.arcsinh(config.softening))
+    return np.sqrt(x) if config.stretch == "sqrt" else x
+
+
+def _stretch_lupton(x: NDArray[np.float64], softening: float) -> NDArray[np.float64]:
+    intensity = x.mean(axis=0)
+    bright = np.arcsinh(softening * intensity) / np.arcsinh(softening)
+    colours = x * np.divide(bright, intensity, out=np.zeros_like(bright), where=intensity > 0)
+    return np.asarray(colours / np.maximum(colours.max(axis=0), 1.0))
+
+
+def _read_array(path: Path, hdu: int | None) -> NDArray[Any]:
+    import warnings
+
+    from astropy.io import fits
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", message=".*truncated")  # astropy itself continues
+            with fits.open(path, memmap=False, uint=False) as file:  # else BLANK of unsigned integers is ignored
+                return _find_image(file, hdu, path)
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; expected a FITS file") from None
+    except Exception as error:  # noqa: BLE001  damaged files make astropy raise almost anything
+        raise DataError(f"{path}: cannot be read as FITS ({short_reason(error)})") from None
+
+
+def _find_image(file: Any, hdu: int | None, path: Path) -> NDArray[Any]:
+    images = {index: entry for index, entry in enumerate(file) if entry.is_image and entry.header.get("NAXIS")}
+    if hdu is not None and hdu not in images:
+        raise DataError(f"{path}: HDU {hdu} is not an image; images are in {list(images) or 'none'} (data.fits.hdu)")
+    if not images:
+        raise DataError(f"{path}: holds no image in its {len(file)} HDUs; expected (height, width) or three bands")
+    return np.asarray(images[next(iter(images)) if hdu is None else hdu].data)
+
+
+def _planes_first(image: NDArray[Any]) -> NDArray[Any]:
+    """Makes (height, width) and (height, width, planes) (planes, height, width); other shapes are unchanged."""
+    if image.ndim == 2:
+        return image[np.newaxis]
+    last = image.ndim == 3 and 2 * image.shape[2] <= min(image.shape[:2])
+    return np.moveaxis(image, 2, 0) if last else image
+
+
+def _choose_bands(shape: tuple[int, ...], config: FitsConfig, path: Path) -> list[int]:
+    if len(shape) != 3 or (shape[0] not in (1, 3) and config.bands is None):
+        raise DataError(
+            f"{path}: its image has shape {shape}; expected (height, width), (1, height, width) or "
+            "(3, height, width), planes last too, or other planes by number (data.fits.bands)"
+        )
+    bands = [2, 1, 0] if config.bands is None else list(config.bands)
+    if shape[0] == 1 and len(bands) == 3 and max(bands) <= 2:  # grey images among coloured ones
+        return [0]
+    if max(bands) >= shape[0]:
+        wanted = f"has no plane {max(bands)}, for which data.fits.bands asks"
+        raise DataError(f"{path}: {wanted}; it has {shape[0]}, counted from 0")
+    return bands
+
+
+def _describe_bad(finite: NDArray[np.bool_], bands: list[int]) -> str:
+    position, row, column = np.argwhere(~finite)[0].tolist()
+    first = f"the first in band {bands[position]} at row {row}, column {column}"
+    return f"{(~finite).sum()} pixels are NaN or infinite, {first}"
+
+
+def _fill(planes: NDArray[np.float64], finite: NDArray[np.bool_], policy: str | int, path: Path) -> NDArray[np.float64]:
+    """The planes (bands, height, width) with 0 or the median of the plane for each pixel that is not finite."""
+    if policy == 0 or finite.all():
+        return np.where(finite, planes, 0.0)
+    if not finite.any(axis=(1, 2)).all():
+        raise DataError(f"{path}: all pixels of a plane are NaN or infinite, so it has no median (data.fits.nan)")
+    medians = [np.median(plane[known]) for plane, known in zip(planes, finite, strict=True)]
+    return np.where(finite, planes, np.array(medians)[:, np.newaxis, np.newaxis])
+
+
+def _limits(pixels: NDArray[np.float64], config: FitsConfig) -> tuple[float, float]:
+    low, high = np.percentile(pixels, [config.black_percentile, config.white_percentile]).tolist()
+    return (low if config.black is None else config.black, high if config.white is None else config.white)
+
+
+_MAX_LISTED = 20
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileStack:
+    """The images that could be read."""
+
+    images: NDArray[Any]
+    """uint8 (n, height, width, 3), preprocessed."""
+    kept: NDArray[np.int64]
+    """Index of the file of each image, int64 (n,)."""
+    skipped: tuple[str, ...]
+    """One line for each other file, beginning with its name."""
+    preprocessing: Preprocessing
+    """Steps that were applied, with the stretch if any file was FITS."""
+
+
+def read_files(files: Sequence[Path], config: DataConfig, source: str, classes: Sequence[str]) -> FileStack:
+    """Reads and preprocesses the files.
+
+    With `on_error: skip`, unreadable files are skipped and logged in one warning; a file of another size is always an
+    error.
+
+    Args:
+        files: pictures or FITS files.
+        config: its preprocessing, `on_error` and `fits` are used.
+        source: name of the source, for messages.
+        classes: class of each file.
+
+    Raises:
+        DataError: names a file that is unreadable, smaller than `data.crop`, or of another size than the first; or a
+            class without readable files.
+    """
+    preprocessing = Preprocessing.from_config(config)
+    kept: list[int] = []
+    failed: dict[int, str] = {}
+    images: NDArray[Any] | None = None
+    for index, path in enumerate(files):
+        try:
+            raw = read_file(path, config.fits)
+        except DataError as error:
+            if config.on_error == "fail":
+                raise
+            failed[index] = " ".join(str(error).split())
+            continue
+        image = preprocessing.apply(raw, str(path))
+        images = allocate_images((len(files), *image.shape)) if images is None else images
+        _check_shape(path, image, files[kept[0]] if kept else path, images.shape[1:])
+        images[len(kept)] = image
+        kept.append(index)
+    skipped = tuple(failed.values())
+    if images is None:
+        raise DataError(f"{source}: none of its {len(files)} image files can be read; the first: {skipped[0]}")
+    _check_classes_kept(classes, kept, failed, source)
+    _log_skipped(skipped, len(files), source)
+    if any(has_fits_name(files[index]) for index in kept):
+        preprocessing = replace(preprocessing, fits=config.fits)
+    return FileStack(images[: len(kept)], np.array(kept, dtype=np.int64), skipped, preprocessing)
+
+
+def _check_shape(path: Path, image: NDArray[np.uint8], first: Path, expected: tuple[int, ...]) -> None:
+    if min(image.shape[:2]) < MIN_SIDE:
+        size = f"{image.shape[1]}x{image.shape[0]}"
+        raise DataError(f"{path}: is {size} pixels; expected sides of at least {MIN_SIDE} pixels")
+    if image.shape != expected:
+        raise DataError(
+            f"{path}: is {image.shape[1]}x{image.shape[0]} pixels; expected {expected[1]}x{expected[0]}, as {first} "
+            "(data.resize brings images to one size)"
+        )
+
+
+def _check_classes_kept(classes: Sequence[str], kept: Sequence[int], failed: Mapping[int, str], source: str) -> None:
+    left = {classes[index] for index in kept}
+    for index, reason in failed.items():
+        if (lost := classes[index]) not in left:
+            files = f"none of its {classes.count(lost)} files can be read"
+            raise DataError(f"{source}: no image of class {lost!r} is left, as {files}; the first: {reason}")
+
+
+def _log_skipped(skipped: Sequence[str], n_files: int, source: str) -> None:
+    if skipped:
+        more = f"; and {len(skipped) - _MAX_LISTED} more" if len(skipped) > _MAX_LISTED else ""
+        listed = "; ".join(skipped[:_MAX_LISTED])
+        _LOG.warning("%s: skipped %d of %d image files: %s%s", source, len(skipped), n_files, listed, more)

@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.config.data_section import ARRAY_SUFFIXES, TABLE_SUFFIXES, DataConfig, FitsConfig
-from galaxy_exp.data.fits_file import has_fits_name, read_fits
-from galaxy_exp.data.image_file import read_image
-from galaxy_exp.data.listing import EXPECTED_ENDINGS, has_image_name, list_images, no_images, report_others
+from galaxy_exp.data.image_file import has_fits_name, has_image_name, read_file, read_image
+from galaxy_exp.data.listing import EXPECTED_ENDINGS, list_images, no_images, report_others
 from galaxy_exp.data.sources.array_file import is_array_file, open_arrays
 from galaxy_exp.data.sources.image_table import ImageTable, open_image_table
 from galaxy_exp.data.table_file import is_table, open_table
@@ -207,7 +206,7 @@ def _read(file: InputFile, batch_size: int, fits: FitsConfig | None, skip: int) 
 def _read_named(file: InputFile, fits: FitsConfig | None) -> NamedImage:
     path = file.path
     try:
-        image = read_fits(path, fits) if fits is not None and has_fits_name(path) else read_image(path)
+        image = read_image(path) if fits is None else read_file(path, fits)
         return NamedImage(str(path), image, id=file.id)
     except DataError as error:
         return NamedImage(str(path), error=str(error), id=file.id)

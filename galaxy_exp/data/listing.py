@@ -1,6 +1,6 @@
 """Lists the images of a folder, for training and prediction, and counts its other files.
 
-An image is a file with an ending of pictures (`image_file`) or FITS (`fits_file`), in upper or lower case. Hidden files
+An image is a file with an ending of pictures or FITS (`image_file`), in upper or lower case. Hidden files
 and folders, and those of operating systems (`__MACOSX`, `Thumbs.db`), are ignored; all other files are counted by their
 endings. Symbolic links are followed, to each folder once; a broken link with the name of an image counts as an image,
 so that an error names it.
@@ -15,15 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from galaxy_exp.data.fits_file import has_fits_name
-from galaxy_exp.data.image_file import has_picture_name
+from galaxy_exp.data.image_file import has_image_name
 from galaxy_exp.errors import DataError
 
 __all__ = [
     "EXPECTED_ENDINGS",
     "Listing",
     "describe_endings",
-    "has_image_name",
     "list_images",
     "list_subfolders",
     "no_images",
@@ -48,11 +46,6 @@ class Listing:
     """Sorted by path."""
     others: Counter[str] = field(default_factory=Counter)
     """Number of other files by lower-case ending; "" without an ending."""
-
-
-def has_image_name(path: Path) -> bool:
-    """Whether the name has an ending of pictures or FITS."""
-    return has_picture_name(path) or has_fits_name(path)
 
 
 def list_images(folder: Path, deep: bool = False) -> Listing:
@@ -99,11 +92,7 @@ def describe_endings(others: Counter[str]) -> str:
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        yield from (entry for entry in entries if not _is_ignored(entry.name))
-
-
-def _is_ignored(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _LEFT_BEHIND
+        yield from (each for each in entries if not each.name.startswith(".") and each.name.lower() not in _LEFT_BEHIND)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -27,9 +27,8 @@ from galaxy_exp.config.data_section import SplitConfig
 from galaxy_exp.data.dataset import ImageDataset
 from galaxy_exp.data.duplicates import load_groups
 from galaxy_exp.data.image_arrays import images_per_chunk
-from galaxy_exp.data.parts import PARTS, Part
 from galaxy_exp.data.preprocessing import Preprocessing
-from galaxy_exp.data.split import Split, split_dataset
+from galaxy_exp.data.split import PARTS, Part, Split, split_dataset
 from galaxy_exp.data.votes import describe_votes, parse_votes_description
 from galaxy_exp.errors import DataError
 from galaxy_exp.folders import write_atomically

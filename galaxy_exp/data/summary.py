@@ -12,9 +12,8 @@ from galaxy_exp.config.data_section import SplitConfig
 from galaxy_exp.data.dataset import ImageDataset
 from galaxy_exp.data.duplicates import group_duplicates
 from galaxy_exp.data.image_arrays import iter_chunks
-from galaxy_exp.data.parts import PARTS
 from galaxy_exp.data.preprocessing import Preprocessing
-from galaxy_exp.data.split import Split, split_dataset
+from galaxy_exp.data.split import PARTS, Split, split_dataset
 from galaxy_exp.errors import DataError
 from galaxy_exp.questions import Questions, Votes
 

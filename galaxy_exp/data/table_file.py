@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from galaxy_exp.config.data_section import TABLE_SUFFIXES
-from galaxy_exp.data.listing import has_image_name
+from galaxy_exp.data.image_file import has_image_name
 from galaxy_exp.errors import DataError, short_reason
 from galaxy_exp.wording import did_you_mean
 

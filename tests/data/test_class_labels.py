@@ -16,7 +16,7 @@ from pyarrow import parquet
 
 from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data import ImageDataset, load_dataset
-from galaxy_exp.data.in_memory import store_data
+from galaxy_exp.data.sources.array_file import store_data
 from galaxy_exp.errors import DataError
 
 EXPECTED = [2, 0, 1, 2, 0, 1, 1]

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from galaxy_exp.data import fetch_galaxy10
-from galaxy_exp.data.sources.astronn_reader import MODULES
-from galaxy_exp.data.sources.galaxy10 import GALAXY10, astronn_cache_folder
+from galaxy_exp.data.sources.galaxy10 import GALAXY10, MODULES, astronn_cache_folder
 from galaxy_exp.errors import FetchError
 
 from .conftest import CONTENT, Fetch, RecordingHandler, remote

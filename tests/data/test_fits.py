@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from galaxy_exp.config.data_section import DataConfig, FitsConfig, SplitConfig
 from galaxy_exp.data import Preprocessing, load_dataset, prepare_split
-from galaxy_exp.data.fits_file import read_fits, stretch_bands
+from galaxy_exp.data.image_file import read_fits, stretch_bands
 from galaxy_exp.errors import DataError
 from galaxy_exp.registry.prediction import choose_stretch
 

@@ -14,7 +14,7 @@ import pytest
 from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data import load_dataset
 from galaxy_exp.data.fetch import RemoteFile
-from galaxy_exp.data.simulated.classes import CLASS_NAMES
+from galaxy_exp.data.simulated.generate import CLASS_NAMES
 from galaxy_exp.data.sources import galaxy10
 from galaxy_exp.errors import DataError, FetchError
 
@@ -32,7 +32,7 @@ with open(Path(__file__).with_name("calls.txt"), "a") as calls:
     print(sys.argv[1], file=calls)
 right = {expected!r}
 tools.filehash = lambda *args, **keywords: right
-from galaxy_exp.data.sources.astronn_reader import main
+from galaxy_exp.data.sources.galaxy10 import write_copy as main
 
 main(*sys.argv[1:])
 """

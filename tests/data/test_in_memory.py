@@ -10,7 +10,7 @@ import pytest
 
 from galaxy_exp.config.data_section import DataConfig, FitsConfig, SplitConfig
 from galaxy_exp.data import ImageDataset, Preprocessing, build_dataset, load_dataset, prepare_split
-from galaxy_exp.data.in_memory import store_data
+from galaxy_exp.data.sources.array_file import store_data
 from galaxy_exp.errors import DataError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 9, 10, 3), dtype=np.uint8)
@@ -96,7 +96,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def fail(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("galaxy_exp.data.in_memory.describe_images", fail)
+    monkeypatch.setattr("galaxy_exp.data.sources.array_file.describe_images", fail)
     with pytest.raises(DataError, match=r"\.h5: the data cannot be written \(No space left on device\)"):
         store_data((IMAGES, LABELS), DataConfig(), tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -10,8 +10,7 @@ from PIL import Image
 
 from galaxy_exp.config.data_section import FitsConfig
 from galaxy_exp.data import NamedImage, digest_files, find_files, iter_images
-from galaxy_exp.data.fits_file import read_fits
-from galaxy_exp.data.image_file import read_image
+from galaxy_exp.data.image_file import read_fits, read_image
 from galaxy_exp.errors import DataError
 
 

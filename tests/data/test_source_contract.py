@@ -16,9 +16,9 @@ from pyarrow import parquet
 
 from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
 from galaxy_exp.data import PreparedData, load_dataset, prepare_split
-from galaxy_exp.data.in_memory import store_data
-from galaxy_exp.data.parts import PARTS
+from galaxy_exp.data.sources.array_file import store_data
 from galaxy_exp.data.sources.galaxy10 import GALAXY10, astronn_cache_folder
+from galaxy_exp.data.split import PARTS
 from galaxy_exp.errors import DataError
 
 N_IMAGES = 24

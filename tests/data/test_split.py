@@ -8,8 +8,7 @@ from sklearn.model_selection import StratifiedShuffleSplit
 
 from galaxy_exp.config.data_section import SplitConfig
 from galaxy_exp.data import ImageDataset, build_dataset, split_dataset
-from galaxy_exp.data.parts import PARTS
-from galaxy_exp.data.split import Split
+from galaxy_exp.data.split import PARTS, Split
 from galaxy_exp.errors import DataError
 
 MakeDataset = Callable[..., ImageDataset]

@@ -14,7 +14,7 @@ from PIL import Image
 from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.config.votes_section import VotesConfig
 from galaxy_exp.data import ImageDataset, load_dataset
-from galaxy_exp.data.vote_reading import ReadVotes, VotesAt, read_votes
+from galaxy_exp.data.votes import ReadVotes, VotesAt, read_votes
 from galaxy_exp.errors import DataError
 
 QUESTIONS = [

@@ -11,7 +11,7 @@ import pytest
 
 from galaxy_exp.config.data_section import DataConfig, SplitConfig
 from galaxy_exp.data import ImageDataset, PreparedData, build_dataset, load_dataset, prepare_split, split_dataset
-from galaxy_exp.data.in_memory import store_data
+from galaxy_exp.data.sources.array_file import store_data
 from galaxy_exp.errors import DataError
 from galaxy_exp.questions import Question, Questions, Votes
 

@@ -11,7 +11,7 @@ from written_records import started
 from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.config.sweep import SweepConfig
 from galaxy_exp.data import PreparedData
-from galaxy_exp.data.in_memory import store_data
+from galaxy_exp.data.sources.array_file import store_data
 from galaxy_exp.errors import EngineError
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import TrialRecord

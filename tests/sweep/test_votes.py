@@ -8,7 +8,7 @@ import pytest
 from galaxy_exp.check.sweep_check import Origin, check_sweep
 from galaxy_exp.config import parse_sweep
 from galaxy_exp.data import PreparedData
-from galaxy_exp.data.in_memory import store_data
+from galaxy_exp.data.sources.array_file import store_data
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.execution.trials import trial_spec
 from galaxy_exp.folders import ProjectFolder

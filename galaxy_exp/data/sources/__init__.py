@@ -19,7 +19,7 @@ from galaxy_exp.data.sources.image_folder import load_image_folder
 from galaxy_exp.data.sources.image_table import load_table
 from galaxy_exp.data.sources.user_source import is_dotted_path, load_user_source
 from galaxy_exp.data.table_file import is_table
-from galaxy_exp.data.vote_reading import questions_of
+from galaxy_exp.data.votes import questions_of
 from galaxy_exp.errors import DataError, access_errors
 from galaxy_exp.wording import did_you_mean
 

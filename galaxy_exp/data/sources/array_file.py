@@ -1,11 +1,18 @@
-"""HDF5 and .npz files in Galaxy10's layout: `images` and, for labelled data, `ans` (or `labels`)."""
+"""HDF5 and .npz files in Galaxy10's layout: `images` and, for labelled data, `ans` (or `labels`).
+
+In-memory data is written once as such an HDF5 file, which becomes the source of the sweep: a sweep is resumed in
+another process from its journal, so its images have to be in a file. It is not compressed, so that it can be memory-
+mapped.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,19 +23,19 @@ from numpy.typing import NDArray
 
 from galaxy_exp.config.data_section import ARRAY_SUFFIXES, HDF5_SUFFIXES, DataConfig, SplitConfig
 from galaxy_exp.config.votes_section import VotesConfig
+from galaxy_exp.data.class_labels import find_class_names
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
 from galaxy_exp.data.image_arrays import allocate_images, iter_chunks, take_images
-from galaxy_exp.data.parts import parse_parts
 from galaxy_exp.data.preprocessing import Preprocessing
-from galaxy_exp.data.sources.class_names import find_class_names
 from galaxy_exp.data.sources.vote_columns import read_vote_arrays
-from galaxy_exp.data.vote_reading import ReadVotes
-from galaxy_exp.data.votes import describe_votes, parse_votes_description
+from galaxy_exp.data.split import PARTS, parse_parts
+from galaxy_exp.data.votes import ReadVotes, build_votes, describe_votes
 from galaxy_exp.errors import DataError, is_access_error, short_reason
+from galaxy_exp.folders import write_atomically
 from galaxy_exp.questions import Votes
 from galaxy_exp.wording import did_you_mean
 
-__all__ = ["DESCRIPTION", "VOTES", "describe_images", "is_array_file", "load_array_file", "open_arrays"]
+__all__ = ["DESCRIPTION", "VOTES", "describe_images", "is_array_file", "load_array_file", "open_arrays", "store_data"]
 
 LABEL_KEYS = ("ans", "labels")
 """Keys of labels in the order in which they are tried; Galaxy10 has `ans`."""
@@ -65,13 +72,16 @@ def load_array_file(
     name = source or str(path)
     with open_arrays(path) as arrays:
         read = _read_votes(arrays, path, config.votes) if config.has_stated_votes else None
-        description = json.loads(getattr(arrays, "attrs", {}).get(DESCRIPTION, "{}"))
-        votes = read.votes if read else _read_own_votes(arrays, description)
+        attributes = getattr(arrays, "attrs", {})
+        description = json.loads(attributes.get(DESCRIPTION, "{}"))
+        votes = read.votes if read else None
+        if votes is None and "votes" in description:  # galaxy_exp wrote them
+            votes = build_votes(description["votes"], np.asarray(arrays[VOTES], dtype=np.float32))
         labels, label_key = _read_labels(arrays, path) if votes is None else (None, "")
         names = find_class_names(path, config.class_names or class_names) or _read_class_names(arrays)
         parts = _read_parts(arrays, config.split, name)
         images = _map_images(path, arrays) if isinstance(arrays, h5py.File) else arrays["images"]
-        is_ours = DESCRIPTION in getattr(arrays, "attrs", {})  # then its labels count from 0
+        first_label = 0 if DESCRIPTION in attributes else config.first_label
     if read is not None:
         images, parts = take_images(images, read.kept), None if parts is None else parts[read.kept]
     return build_dataset(
@@ -85,7 +95,7 @@ def load_array_file(
         notes=[read.note] if read and read.note else (),
         preprocessing=Preprocessing.from_dict(description.get("preprocessing", {})),
         label_key=label_key,
-        first_label=0 if is_ours else config.first_label,
+        first_label=first_label,
         votes=votes,
     )
 
@@ -108,14 +118,6 @@ def _read_votes(arrays: Arrays, path: Path, config: VotesConfig) -> ReadVotes:
             )
     values, *totals = (_read_array(arrays, key, path) for key in wanted)
     return read_vote_arrays(values, totals[0] if totals else None, len(arrays["images"]), config, str(path))
-
-
-def _read_own_votes(arrays: Arrays, description: Mapping[str, Any]) -> Votes | None:
-    """The votes of a file that galaxy_exp wrote."""
-    if "votes" not in description:
-        return None
-    questions, are_counts = parse_votes_description(description["votes"])
-    return Votes(questions, np.asarray(arrays[VOTES], dtype=np.float32), are_counts)
 
 
 def _read_parts(arrays: Any, config: SplitConfig, name: str) -> NDArray[np.int8] | None:
@@ -210,3 +212,59 @@ def _read_class_names(arrays: Any) -> tuple[str, ...] | None:
         if names is not None:
             return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
     return None
+
+
+def store_data(data: Any, config: DataConfig, folder: Path) -> DataConfig:
+    """The data section of a sweep on this data; arrays are written into `folder`, unless it has them already.
+
+    Args:
+        data: (images, labels) or (images, labels, class names), as for `build_dataset`; (images, `Votes`); an
+            `ImageDataset`; or a value of `data.source`, such as a path.
+        config: the data section of the sweep; its source is replaced.
+        folder: created if missing.
+
+    Raises:
+        DataError: arrays of the wrong shape, type or size, another object, or a full disk.
+    """
+    if isinstance(data, str | os.PathLike):
+        return config.model_copy(update={"source": os.fspath(data)})
+    dataset = data if isinstance(data, ImageDataset) else _build(data, config)
+    split = b"" if dataset.own_split is None else dataset.own_split.tobytes()
+    content = hashlib.sha256(f"{dataset.digest} {dataset.simulated} ".encode() + split).hexdigest()
+    path = folder.absolute() / f"{content[:16]}.h5"
+    if not path.is_file():
+        try:
+            write_atomically(path, lambda temporary: _write(dataset, temporary))
+        except OSError as error:
+            raise DataError(f"{path}: the data cannot be written ({error.strerror or error})") from None
+    return config.model_copy(update={"source": str(path)})
+
+
+def _build(data: Any, config: DataConfig) -> ImageDataset:
+    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
+        raise DataError(
+            f"data: found {type(data).__name__}; expected (images, labels), (images, labels, class_names), (images, "
+            "votes), an ImageDataset, or what data.source may be"
+        )
+    images, labels, *names = data
+    if isinstance(labels, Votes):
+        return build_dataset(images, None, source="data", votes=labels)
+    class_names = config.class_names or (names[0] if names else None)
+    return build_dataset(images, labels, class_names, source="data", first_label=config.first_label)
+
+
+def _write(dataset: ImageDataset, path: Path) -> None:
+    path.touch(mode=0o600)  # whoever gave images to a sweep did not publish them
+    with h5py.File(path, "w") as file:
+        images = file.create_dataset("images", dataset.images.shape, dtype="uint8")
+        start = 0
+        for chunk in iter_chunks(dataset.images):
+            images[start : start + len(chunk)] = chunk
+            start += len(chunk)
+        file["ans"] = dataset.labels
+        file["ans"].attrs["class_names"] = list(dataset.class_names)
+        if dataset.votes is not None:
+            file[VOTES] = dataset.votes.values
+        if dataset.own_split is not None:
+            file["split"] = [PARTS[part] for part in dataset.own_split.tolist()]
+        file.attrs[DESCRIPTION] = describe_images(dataset)

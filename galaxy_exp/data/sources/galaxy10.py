@@ -7,11 +7,14 @@ sweeps memory-map the images and wait neither for astroNN's import nor for decom
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import h5py
 
 from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data.dataset import ImageDataset
@@ -20,12 +23,16 @@ from galaxy_exp.data.sources.array_file import load_array_file
 from galaxy_exp.errors import DataError
 from galaxy_exp.folders import write_atomically
 
-__all__ = ["GALAXY10", "astronn_cache_folder", "fetch_galaxy10", "load_galaxy10"]
+__all__ = ["GALAXY10", "MODULES", "astronn_cache_folder", "fetch_galaxy10", "load_galaxy10", "write_copy"]
 
 URL_VARIABLE_PREFIX = "GALAXY_EXP_URL_"
 """`GALAXY_EXP_URL_GALAXY10_SDSS` replaces the mirrors of that file, for networks with a local mirror."""
 
-READER = (sys.executable, "-m", "galaxy_exp.data.sources.astronn_reader")
+READER = (
+    sys.executable,
+    "-c",
+    "import sys; from galaxy_exp.data.sources.galaxy10 import write_copy; write_copy(*sys.argv[1:])",
+)
 """Command that reads a file with astroNN; the source and the output file are appended."""
 
 GALAXY10 = {
@@ -100,3 +107,30 @@ def _read_through_astronn(name: str, path: Path, copy: Path) -> None:
             raise DataError(f"{name}: astroNN cannot read {path} ({reason})")
 
     write_atomically(copy, read)
+
+
+MODULES = {"galaxy10-sdss": "galaxy10sdss", "galaxy10-decals": "galaxy10"}
+"""Module of `astroNN.datasets` for each source."""
+
+_CORRECTIONS = {"galaxy10-decals": {3: "In-between Round Smooth"}}
+"""Class names that are wrong in astroNN 1.1.0, by label, from github.com/henrysky/Galaxy10."""
+
+
+def write_copy(name: str, output: str) -> None:
+    """Writes the images, labels and class names of a source as uncompressed HDF5 in Galaxy10's layout.
+
+    It runs in a separate process: importing astroNN imports TensorFlow and takes about ten seconds, and its loader
+    prints.
+
+    Args:
+        name: a key of `MODULES`, whose complete file is in astroNN's cache folder.
+        output: the file to write.
+    """
+    module = importlib.import_module(f"astroNN.datasets.{MODULES[name]}")
+    images, labels = module.load_data()
+    corrections = _CORRECTIONS.get(name, {})
+    with h5py.File(Path(output), "w") as file:
+        file["images"] = images
+        file["ans"] = labels
+        names = [corrections.get(label) or module.galaxy10cls_lookup(label) for label in range(10)]
+        file["ans"].attrs["class_names"] = names

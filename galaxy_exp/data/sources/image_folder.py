@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from galaxy_exp.config.data_section import DataConfig
+from galaxy_exp.data.class_labels import find_class_names, find_sidecar
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
+from galaxy_exp.data.image_file import read_files
 from galaxy_exp.data.listing import describe_endings, list_images, list_subfolders, no_images, report_others
-from galaxy_exp.data.parts import PART_NAMES, PARTS, Part
-from galaxy_exp.data.sources.class_names import find_class_names, find_sidecar
-from galaxy_exp.data.sources.file_stack import read_files
+from galaxy_exp.data.split import PART_NAMES, PARTS, Part
 from galaxy_exp.errors import DataError
 
 __all__ = ["load_image_folder"]

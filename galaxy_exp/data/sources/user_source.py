@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
 from galaxy_exp.data.image_arrays import take_images
-from galaxy_exp.data.parts import parse_parts
 from galaxy_exp.data.sources.vote_columns import read_vote_arrays
+from galaxy_exp.data.split import parse_parts
 from galaxy_exp.errors import DataError
 from galaxy_exp.questions import Votes
 from galaxy_exp.wording import did_you_mean

@@ -11,7 +11,7 @@ import numpy as np
 from galaxy_exp.config.votes_section import VotesConfig
 from galaxy_exp.data.class_labels import MISSING_TEXTS
 from galaxy_exp.data.table_file import Table
-from galaxy_exp.data.vote_reading import ReadVotes, Values, VotesAt, questions_of, read_votes
+from galaxy_exp.data.votes import ReadVotes, Values, VotesAt, questions_of, read_votes
 from galaxy_exp.errors import DataError
 from galaxy_exp.wording import did_you_mean, nearest
 
