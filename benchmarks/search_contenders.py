@@ -28,7 +28,7 @@ from galaxy_exp.search.building import build_proposer
 from galaxy_exp.search.proposer import NoProposal, Proposer
 from galaxy_exp.search.schedulers import build_scheduler
 from galaxy_exp.seeding import derive_seed
-from galaxy_exp.space.prior import Prior
+from galaxy_exp.space.domains import Prior
 from galaxy_exp.space.search_space import SearchSpace
 
 __all__ = [

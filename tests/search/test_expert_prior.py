@@ -12,7 +12,7 @@ from galaxy_exp.search.history import History
 from galaxy_exp.search.prior_knowledge import ExpertPrior
 from galaxy_exp.search.proposer import SamplerProposer
 from galaxy_exp.search_methods import SAMPLERS
-from galaxy_exp.space.prior import Prior
+from galaxy_exp.space.domains import Prior
 from galaxy_exp.space.search_space import SearchSpace
 
 PLAIN = SearchSpace.of(mixed_space())
