@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from galaxy_exp.records import Decision, Objective
-from galaxy_exp.search.extrapolation import best_key
+from galaxy_exp.search.history import best_key
 from galaxy_exp.search.schedulers import Curves
 
 __all__ = ["IEpoch"]

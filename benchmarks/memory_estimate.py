@@ -40,9 +40,9 @@ def measure(side: int, values: dict[str, Any], policy: str) -> tuple[int, int]:
     import_keras_quietly()
     import keras_tuner
 
-    from galaxy_exp.check.memory_estimate import estimate_memory
+    from galaxy_exp.check.probing import estimate_memory
     from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
-    from galaxy_exp.training.session import fresh_session
+    from galaxy_exp.training.machine import fresh_session
 
     def train(side: int, values: dict[str, Any]) -> int:
         rng = np.random.default_rng(0)

@@ -9,7 +9,7 @@ import keras_tuner
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.hypermodel.class_balance import class_weights
+from galaxy_exp.hypermodel.batches import class_weights
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.galaxy_space import declare_hyperparameters
 from galaxy_exp.hypermodel.optimizers import cosine_schedule

@@ -146,8 +146,7 @@ def _train(
     from galaxy_exp.hypermodel.discovery import to_kerastuner
     from galaxy_exp.registry.networks import predict_images
     from galaxy_exp.space.overrides import build_space
-    from galaxy_exp.training.machine import resolve_precision
-    from galaxy_exp.training.session import fresh_session
+    from galaxy_exp.training.machine import fresh_session, resolve_precision
 
     steps = max(len(train) // values["batch_size"], 1)
     epochs = parsed.epochs or min(max(MIN_STEPS // steps, 1), MAX_EPOCHS)

@@ -34,9 +34,8 @@ from galaxy_exp.hypermodel.galaxy_space import declare_hyperparameters
 from galaxy_exp.hypermodel.saving import to_inference_model
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.training.fitting import SplitArrays, open_split
-from galaxy_exp.training.machine import resolve_precision
+from galaxy_exp.training.machine import fresh_session, resolve_precision
 from galaxy_exp.training.predictions import predict_outputs
-from galaxy_exp.training.session import fresh_session
 
 __all__ = ["PEERS", "Recorder", "Task", "main"]
 

@@ -27,9 +27,8 @@ from benchmarks.scale_worker import SECONDS_VARIABLE
 from galaxy_exp.config import SweepConfig, parse_sweep
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.execution.budget import Budget
-from galaxy_exp.execution.engine import Engine
+from galaxy_exp.execution.engine import Engine, LocalEngine
 from galaxy_exp.execution.hang_detection import HangDetector
-from galaxy_exp.execution.local_engine import LocalEngine
 from galaxy_exp.execution.loop import SweepLoop
 from galaxy_exp.execution.observers import BackgroundObserver, ModelKeeper, Observer
 from galaxy_exp.execution.resources import thread_environment

@@ -23,12 +23,12 @@ from benchmarks.search_replay import OBJECTIVE, Job, Searcher, Snap, TableExhaus
 from galaxy_exp.config.plain_yaml import parse_scalar
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.config.sweep import PriorConfig
-from galaxy_exp.records import Decision, HyperparameterValue, TrialState
+from galaxy_exp.records import Decision, HyperparameterValue, Outcome, TrialState
 from galaxy_exp.search.building import build_proposer
-from galaxy_exp.search.proposer import NoProposal, Outcome, Proposer
+from galaxy_exp.search.proposer import NoProposal, Proposer
 from galaxy_exp.search.schedulers import build_scheduler
 from galaxy_exp.seeding import derive_seed
-from galaxy_exp.space.prior import Prior
+from galaxy_exp.space.domains import Prior
 from galaxy_exp.space.search_space import SearchSpace
 
 __all__ = [

@@ -19,9 +19,9 @@ from keras_tuner.engine.trial import Trial
 from benchmarks.search_contenders import suggest_values
 from benchmarks.search_replay import OBJECTIVE
 from galaxy_exp.config.search_section import SearchConfig
-from galaxy_exp.records import TrialState
+from galaxy_exp.records import Outcome, TrialState
 from galaxy_exp.search.building import build_proposer
-from galaxy_exp.search.proposer import NoProposal, Outcome
+from galaxy_exp.search.proposer import NoProposal
 from galaxy_exp.search_methods import SAMPLERS
 from galaxy_exp.space.search_space import SearchSpace
 

@@ -140,7 +140,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     from galaxy_exp.hypermodel.loading import locate_hypermodel
     from galaxy_exp.search.building import check_search
     from galaxy_exp.space.overrides import build_space, complete_configuration
-    from galaxy_exp.tracking.store import resolve_tracking_uri
+    from galaxy_exp.tracking.addresses import resolve_tracking_uri
 
     reference = locate_hypermodel(config.hypermodel, project.sweep(sweep_id).path)
     with _traceback_kept(project.worker_log(sweep_id)):

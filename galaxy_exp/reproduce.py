@@ -11,8 +11,7 @@ from pathlib import Path
 from galaxy_exp.encoder_file import find_encoder, is_identity
 from galaxy_exp.environment import add_import_paths, describe_software
 from galaxy_exp.errors import BadInputError, JournalError, SweepFailedError
-from galaxy_exp.execution.engine import LostWorker
-from galaxy_exp.execution.local_engine import LocalEngine
+from galaxy_exp.execution.engine import LocalEngine, LostWorker
 from galaxy_exp.execution.trials import trial_spec
 from galaxy_exp.execution.worker import WorkerProcess
 from galaxy_exp.folders import ProjectFolder, SweepFolder

@@ -27,7 +27,6 @@ from galaxy_exp.errors import (
 )
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.hang_detection import HangDetector
-from galaxy_exp.execution.longer_training import find_longer_training
 from galaxy_exp.execution.loop import SweepLoop
 from galaxy_exp.execution.observers import BackgroundObserver, CheckpointKeeper, ModelKeeper, Observer
 from galaxy_exp.execution.orders import OrderDesk
@@ -36,6 +35,7 @@ from galaxy_exp.execution.trials import (
     SearchSource,
     TrialSource,
     epochs_known,
+    find_longer_training,
     keep_files,
     proposer_of,
     trial_spec,

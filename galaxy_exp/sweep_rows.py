@@ -26,7 +26,7 @@ from galaxy_exp.journal.events import OrderTaken
 from galaxy_exp.journal.journal import read_with_state
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.records import SweepState
-from galaxy_exp.tracking.store import hide_in_address
+from galaxy_exp.redaction import hide_in_address
 from galaxy_exp.wording import format_duration, iso_time, local_time
 
 __all__ = [

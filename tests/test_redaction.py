@@ -6,8 +6,8 @@ from written_records import RecordWriter
 from galaxy_exp.config.reading import as_journaled, load_sweep, read_sweep
 from galaxy_exp.errors import TrackingError
 from galaxy_exp.redaction import hide_password, remember_address
+from galaxy_exp.tracking.addresses import whole_address
 from galaxy_exp.tracking.artifacts import write_sweep_artifacts
-from galaxy_exp.tracking.store import whole_address
 from galaxy_exp.training.trial import failure_reason
 
 URI = "postgresql://me:hun/ter@2@db.example/mlflow"

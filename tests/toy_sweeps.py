@@ -6,7 +6,7 @@ from toy_worker import EPOCHS, specification
 from written_records import started
 
 from galaxy_exp.execution.budget import Budget
-from galaxy_exp.execution.local_engine import LocalEngine
+from galaxy_exp.execution.engine import LocalEngine
 from galaxy_exp.execution.loop import SweepLoop
 from galaxy_exp.execution.trials import SearchSource
 from galaxy_exp.execution.worker import WorkerProcess

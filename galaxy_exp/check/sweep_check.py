@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,9 +21,19 @@ from galaxy_exp.preparation import check_names, prepare_sweep
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.search.proposer import NoProposal
 from galaxy_exp.seeding import derive_seed
+from galaxy_exp.space.search_space import Condition, Hyperparameter, SearchSpace, plain_text
 from galaxy_exp.wording import short_value
 
-__all__ = ["PREVIEWED_TRIALS", "Origin", "PreviewedTrial", "SpaceRow", "SweepCheck", "check_sweep"]
+__all__ = [
+    "PREVIEWED_TRIALS",
+    "Origin",
+    "PreviewedTrial",
+    "SpaceRow",
+    "SweepCheck",
+    "check_sweep",
+    "count_configurations",
+    "reachable",
+]
 
 PREVIEWED_TRIALS = 5
 
@@ -162,9 +172,6 @@ def _describe_problem(previewed: PreviewedTrial, baseline: dict[str, Hyperparame
 
 
 def _describe_space(config: dict[str, Any]) -> tuple[tuple[SpaceRow, ...], int | None]:
-    from galaxy_exp.check.size import count_configurations, reachable
-    from galaxy_exp.space.search_space import SearchSpace, plain_text
-
     space = SearchSpace.from_config(config)
     active = reachable(space)
     rows = tuple(
@@ -180,3 +187,47 @@ def _describe_space(config: dict[str, Any]) -> tuple[tuple[SpaceRow, ...], int |
         for each in space.hyperparameters
     )
     return rows, count_configurations(space)
+
+
+_Chosen = frozenset[tuple[str, Any]]
+
+_OTHER = object()
+"""Represents all values of a hyperparameter that no condition depends on."""
+
+
+def count_configurations(space: SearchSpace) -> int | None:
+    """The number of different configurations, without inactive hyperparameters; None if it is infinite.
+
+    They are not enumerated: only values that conditions depend on are distinguished.
+    """
+    conditions = [condition for each in space.hyperparameters for condition in each.conditions]
+    counts: dict[_Chosen, int] = {frozenset(): 1}
+    for each in space.hyperparameters:
+        n_values = each.domain.n_values
+        named_values = _named_values(each, conditions)
+        extended: dict[_Chosen, int] = {}
+        for chosen, count in counts.items():
+            if not each.is_active(dict(chosen)):
+                extended[chosen] = extended.get(chosen, 0) + count
+                continue
+            if n_values is None:
+                return None
+            choices = dict.fromkeys(named_values, 1) | {_OTHER: n_values - len(named_values)}
+            for value, n in choices.items():
+                if n:
+                    key = chosen | {(each.name, value)} if named_values else chosen
+                    extended[key] = extended.get(key, 0) + count * n
+        counts = extended
+    return sum(counts.values())
+
+
+def reachable(space: SearchSpace) -> set[str]:
+    """The keys of hyperparameters whose conditions can be met with the values that are left in the space."""
+    return {each.key for each in space.possible}
+
+
+def _named_values(hyperparameter: Hyperparameter, conditions: Sequence[Condition]) -> list[HyperparameterValue]:
+    """The different values of a hyperparameter in the conditions on it."""
+    named = [value for condition in conditions if condition.name == hyperparameter.name for value in condition.values]
+    found = map(hyperparameter.domain.find, named)
+    return list(dict.fromkeys(value for value in found if value is not None))

@@ -115,8 +115,8 @@ def sync_command(sweep: str | None) -> None:
 
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest sweep.
     """
+    from galaxy_exp.redaction import hide_in_address
     from galaxy_exp.sweep import sync_sweep
-    from galaxy_exp.tracking.store import hide_in_address
 
     record = sync_sweep(sweep, say=say)
     store = hide_in_address(record.tracking_uri)
@@ -212,7 +212,7 @@ _NEXT = "next:  "
 def next_steps(record: SweepRecord) -> list[str]:
     """The next commands, with the options for this sweep's MLflow store and model name."""
     from galaxy_exp.records import BUILT_IN_MODEL
-    from galaxy_exp.tracking.store import uri_option
+    from galaxy_exp.tracking.addresses import uri_option
     from galaxy_exp.tracking.views import watch_command
 
     store, model = uri_option(record.tracking_uri), record.config.model_name

@@ -37,7 +37,9 @@ def ui_command(sweep: str | None, port: int, show: bool, uri: str | None) -> Non
     galaxy-exp ui gz2 --port 5001
     """
     from galaxy_exp.journal.journal import read_record
-    from galaxy_exp.tracking.store import check_store_exists, hide_in_address, resolve_tracking_uri, sqlite_file
+    from galaxy_exp.redaction import hide_in_address
+    from galaxy_exp.tracking.addresses import resolve_tracking_uri, sqlite_file
+    from galaxy_exp.tracking.store import check_store_exists
     from galaxy_exp.tracking.store_check import refuse_unusable
 
     record = None if sweep is None else read_record(ProjectFolder.default().find_sweep(sweep).path)

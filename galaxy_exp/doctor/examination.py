@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import psutil
 
 from galaxy_exp.doctor.diagnosis import Diagnosis, Finding, State
-from galaxy_exp.doctor.processes import examine_workers, find_workers, is_left_behind
 from galaxy_exp.doctor.run_comparison import TrackedSweep, examine_stores
 from galaxy_exp.doctor.sweep_files import (
     examine_attempts,
@@ -18,6 +17,9 @@ from galaxy_exp.doctor.sweep_files import (
     examine_data,
     examine_journal,
     examine_models,
+    examine_workers,
+    find_workers,
+    is_left_behind,
 )
 from galaxy_exp.errors import GalaxyExpError
 from galaxy_exp.folders import JOURNAL_NAME, ProjectFolder, SweepFolder

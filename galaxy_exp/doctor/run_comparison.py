@@ -68,8 +68,10 @@ def examine_stores(sweeps: Sequence[TrackedSweep], known: set[str] | None, say: 
 
 
 def _examine_store(uri: str, sweeps: Sequence[TrackedSweep], known: set[str] | None, say: Say) -> list[Finding]:
+    from galaxy_exp.redaction import hide_in_address
+    from galaxy_exp.tracking.addresses import is_first_use
     from galaxy_exp.tracking.mlflow_runs import find_runs
-    from galaxy_exp.tracking.store import hide_in_address, is_first_use, open_client, tracking_errors
+    from galaxy_exp.tracking.store import open_client, tracking_errors
 
     if is_first_use(uri):
         return [finding for sweep in sweeps for finding in _Examination(sweep, None, say).examine_runs([])]

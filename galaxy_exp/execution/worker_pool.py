@@ -8,8 +8,7 @@ from pathlib import Path
 
 from galaxy_exp.config.sweep import ExecutionConfig
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.execution.engine import Engine
-from galaxy_exp.execution.local_engine import LocalEngine
+from galaxy_exp.execution.engine import Engine, LocalEngine
 from galaxy_exp.execution.resources import available_cores, thread_environment, visible_gpus, worker_environments
 from galaxy_exp.execution.throughput_measurement import (
     MeasuringProcesses,

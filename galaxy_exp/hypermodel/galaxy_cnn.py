@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.encoder_file import SCRATCH
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.hypermodel.batches import Batches, feed
-from galaxy_exp.hypermodel.class_balance import class_weights
+from galaxy_exp.hypermodel.batches import Batches, class_weights, feed
 from galaxy_exp.hypermodel.encoders import ENCODER_LAYER, check_encoder
 from galaxy_exp.hypermodel.galaxy_network import build_network
 from galaxy_exp.hypermodel.galaxy_space import HINTS, LIMITS, LOSSES, NetworkValues, declare_hyperparameters

@@ -31,7 +31,7 @@ AUGMENTATIONS = ("none", "flips", "flips+rotations", "flips+rotations+shift+zoom
 rotations keep the class; Zoobot (Walmsley et al. 2022, MNRAS 509, 3966, section 5) trains with the same."""
 
 CLASS_WEIGHTINGS = ("none", "sqrt", "balanced", "sampling")
-"""What is done about unequal class sizes: see `galaxy_exp.hypermodel.class_balance`."""
+"""What is done about unequal class sizes: see `galaxy_exp.hypermodel.batches`."""
 
 LOSSES = ("crossentropy", "dirichlet_multinomial")
 """The values of the hyperparameter `loss`, of networks for counts of votes."""

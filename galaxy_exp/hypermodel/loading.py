@@ -37,7 +37,8 @@ _FILE_NAME = "hypermodel.pkl"
 _MOVED = {
     f"{__package__}.{old}": f"{__package__}.{new}"
     for old, new in {
-        "class_weights": "class_balance",
+        "class_balance": "batches",
+        "class_weights": "batches",
         "export": "saving",
         "fast_dropout": "galaxy_network",
         "feeding": "batches",
@@ -46,7 +47,7 @@ _MOVED = {
         "macro_f1": "scoring",
         "network": "galaxy_network",
         "optimization": "optimizers",
-        "sampling": "class_balance",
+        "sampling": "batches",
         "space": "galaxy_space",
     }.items()
 } | {"galaxy_exp.metrics": "galaxy_exp.evaluation.metrics"}

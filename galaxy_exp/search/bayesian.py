@@ -12,10 +12,10 @@ from scipy.stats import norm
 from threadpoolctl import ThreadpoolController
 
 from galaxy_exp.search.cube import UnitCube
-from galaxy_exp.search.expert_prior import ExpertPrior
 from galaxy_exp.search.gaussian_process import GaussianProcess, fit_kernel
 from galaxy_exp.search.history import History
-from galaxy_exp.search.samplers import SobolSampler
+from galaxy_exp.search.prior_knowledge import ExpertPrior
+from galaxy_exp.search.samplers import Sampler, SobolSampler
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.space.search_space import SearchSpace, Values
 
@@ -59,7 +59,7 @@ Weigh = Callable[[Matrix], Matrix]
 """What the expected improvement is multiplied by (n,) at points (n, d) with nan for what is inactive."""
 
 
-class GaussianProcessSampler:
+class GaussianProcessSampler(Sampler):
     """Expected improvement (Jones et al. 1998) under a Gaussian process with a Matern 5/2 kernel.
 
     A dimension for each number, on the hyperparameter's own scale, and for each category (one-hot); inactive
@@ -70,8 +70,6 @@ class GaussianProcessSampler:
         per_second: divide the expected improvement by the seconds of an epoch to the power of `COST_POWER`.
     """
 
-    draws = 1
-    has_a_state = False
     prior_trials = float(FIRST_POINTS)
 
     def __init__(self, space: SearchSpace, history: History, seed: int, *, per_second: bool = False) -> None:

@@ -11,11 +11,11 @@ from optuna.samplers import BaseSampler
 
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.errors import ConfigError
+from galaxy_exp.records import Evidence
 from galaxy_exp.search.cma_es import adapted_hyperparameters
 from galaxy_exp.search.optuna_samplers import user_sampler_factory
 from galaxy_exp.search.oracle_proposer import OracleProposer
-from galaxy_exp.search.proposer import Evidence, Proposer
-from galaxy_exp.search.sampler_proposer import SamplerProposer
+from galaxy_exp.search.proposer import Proposer, SamplerProposer
 from galaxy_exp.search.samplers import SamplerFactory
 from galaxy_exp.search.schedulers import build_scheduler
 from galaxy_exp.search.user_classes import construct, load_class

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.search.history import History
-from galaxy_exp.search.samplers import RandomSampler
+from galaxy_exp.search.samplers import RandomSampler, Sampler
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.space.search_space import Hyperparameter, SearchSpace, Values
 
@@ -20,7 +20,7 @@ _FIRST_STEP = 0.25
 _Solution = tuple[NDArray[np.float64], float]
 
 
-class CmaEsSampler:
+class CmaEsSampler(Sampler):
     """CMA-ES (Hansen and Ostermeier 2001) over the numbers that are always active; the others are sampled at random.
 
     The strategy is built again for every proposal from the trials that ended, in the order in which they did: as many
@@ -29,7 +29,6 @@ class CmaEsSampler:
     """
 
     draws = 5
-    has_a_state = False
     prior_trials = 10.0
 
     def __init__(self, space: SearchSpace, history: History, seed: int) -> None:

@@ -15,7 +15,7 @@ from optuna.trial import TrialState as StudyState
 
 from galaxy_exp.errors import SweepFailedError, typed_reason
 from galaxy_exp.search.history import History, Losses
-from galaxy_exp.search.samplers import SamplerFactory
+from galaxy_exp.search.samplers import Sampler, SamplerFactory
 from galaxy_exp.search.user_classes import construct
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.space.domains import Domain, Range, Steps, ValueList
@@ -78,19 +78,19 @@ def user_sampler_factory(
                     instances.append(construct("search.sampler", reference, sampler_class, known, options))
             return instances[0]
 
-        return _UserSampler(space, history, make, reference)
+        return StudySampler(space, history, make, reference)
 
     return build
 
 
-class StudySampler:
+class StudySampler(Sampler):
     """Asks an Optuna sampler.
 
     Args:
         make: the Optuna sampler for trial `number` and draw `draw`: made afresh for each from these two and the
             violations alone, or always the same one.
-        has_a_state: whether it is the same one. Then a trial of the study is the one that was asked for, with the
-            attributes that the sampler stored in it.
+        reference: the user's class, if it is the same one. Then a trial of the study is the one that was asked for,
+            with the attributes that the sampler stored in it; and what the sampler raises becomes one line.
     """
 
     draws = 5
@@ -101,14 +101,14 @@ class StudySampler:
         space: SearchSpace,
         history: History,
         make: Callable[[int, int, Violations], BaseSampler],
-        *,
-        has_a_state: bool = False,
+        reference: str = "",
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space = space
         self._history = history
         self._make = make
-        self.has_a_state = has_a_state
+        self._reference = reference
+        self.has_a_state = bool(reference)
         self._study = optuna.create_study(directions=["minimize"] * len(history.objectives))
         self._study.sampler = make(0, 0, self._violations)
         self._study_numbers: list[int] = []
@@ -116,6 +116,14 @@ class StudySampler:
         self._draft: tuple[int, Values] | None = None
 
     def sample(self, number: int, draw: int) -> Values:
+        try:
+            return self._ask(number, draw)
+        except Exception as error:
+            if not self._reference:
+                raise
+            raise SweepFailedError(f"search.sampler: {self._reference} raised {typed_reason(error)}") from error
+
+    def _ask(self, number: int, draw: int) -> Values:
         self._follow()
         self._study.sampler = self._make(number, draw, self._violations)
         draft = self._study.ask()
@@ -175,26 +183,6 @@ class StudySampler:
             return ()
         outcome = self._history.observations[self._positions[frozen.number]].outcome
         return outcome.violations if outcome else ()
-
-
-class _UserSampler(StudySampler):
-    """As `StudySampler`; what the sampler raises becomes one line."""
-
-    def __init__(
-        self,
-        space: SearchSpace,
-        history: History,
-        make: Callable[[int, int, Violations], BaseSampler],
-        reference: str,
-    ) -> None:
-        super().__init__(space, history, make, has_a_state=True)
-        self._reference = reference
-
-    def sample(self, number: int, draw: int) -> Values:
-        try:
-            return super().sample(number, draw)
-        except Exception as error:
-            raise SweepFailedError(f"search.sampler: {self._reference} raised {typed_reason(error)}") from error
 
 
 def distribution_of(domain: Domain) -> BaseDistribution:

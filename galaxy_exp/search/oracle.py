@@ -10,10 +10,9 @@ import keras_tuner
 from keras_tuner.engine import trial as trial_module
 
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.records import HyperparameterValue, Objective, TrialState
+from galaxy_exp.records import HyperparameterValue, Objective, Outcome, TrialState
 from galaxy_exp.search.building import sampler_factory
-from galaxy_exp.search.proposer import NoProposal, Outcome
-from galaxy_exp.search.sampler_proposer import SamplerProposer
+from galaxy_exp.search.proposer import NoProposal, SamplerProposer
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.space.search_space import SearchSpace
 

@@ -12,8 +12,8 @@ import keras_tuner
 from threadpoolctl import threadpool_limits
 
 from galaxy_exp.errors import SweepFailedError, typed_reason
-from galaxy_exp.records import HyperparameterValue, Objective
-from galaxy_exp.search.proposer import NoProposal, Outcome
+from galaxy_exp.records import HyperparameterValue, Objective, Outcome
+from galaxy_exp.search.proposer import NoProposal
 from galaxy_exp.space.search_space import fingerprint
 
 __all__ = ["OracleProposer"]

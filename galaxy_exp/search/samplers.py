@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -16,23 +17,23 @@ from galaxy_exp.space.search_space import SearchSpace, Values
 __all__ = ["GridSampler", "RandomSampler", "Sampler", "SamplerFactory", "SobolSampler"]
 
 
-class Sampler(Protocol):
+class Sampler(ABC):
     """Chooses configurations. One that depends on the history alone continues a resumed sweep as if uninterrupted."""
 
-    draws: int
+    draws = 1
     """How often to ask again if a configuration was tried before; after that random search chooses."""
-    has_a_state: bool
+    has_a_state = False
     """Whether its choices depend on more than the history, so that a resumed sweep has to ask it all over again."""
-    prior_trials: float
+    prior_trials = math.inf
     """After how many results fewer proposals are drawn from an expert's priors; see `ExpertPrior`."""
 
+    @abstractmethod
     def sample(self, number: int, draw: int) -> Values | None:
         """The active hyperparameters of trial `number`, after the trials that ended so far; None if nothing is left.
 
         Args:
             draw: counts from 0, one more each time a proposal for this trial was tried before.
         """
-        ...
 
 
 class SamplerFactory(Protocol):
@@ -41,12 +42,8 @@ class SamplerFactory(Protocol):
     def __call__(self, space: SearchSpace, history: History, seed: int) -> Sampler: ...
 
 
-class RandomSampler:
+class RandomSampler(Sampler):
     """Every hyperparameter at random on its own scale (Bergstra and Bengio 2012, JMLR 13)."""
-
-    draws = 1
-    has_a_state = False
-    prior_trials = math.inf
 
     def __init__(self, space: SearchSpace, history: History, seed: int) -> None:
         self._space = space
@@ -57,15 +54,11 @@ class RandomSampler:
         return self._space.fill(lambda hyperparameter: hyperparameter.domain.from_unit(rng.random()))
 
 
-class GridSampler:
+class GridSampler(Sampler):
     """Every configuration of a finite space in order, the last hyperparameter varying fastest.
 
     It does not wait for trials to end, and leaves out configurations that were tried for another reason.
     """
-
-    draws = 1
-    has_a_state = False
-    prior_trials = math.inf
 
     def __init__(self, space: SearchSpace, history: History, seed: int) -> None:
         self._history = history
@@ -80,16 +73,12 @@ class GridSampler:
         return self._next
 
 
-class SobolSampler:
+class SobolSampler(Sampler):
     """A scrambled Sobol sequence (Sobol' 1967; Owen 1998): trial n gets its n-th point.
 
     It fills the space more evenly than random search. Each tunable hyperparameter is a coordinate, which is not used
     where the hyperparameter is inactive.
     """
-
-    draws = 1
-    has_a_state = False
-    prior_trials = math.inf
 
     def __init__(self, space: SearchSpace, history: History, seed: int) -> None:
         self._space = space

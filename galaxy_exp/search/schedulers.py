@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.records import Decision, Objective
-from galaxy_exp.search.extrapolation import best_key, promise
+from galaxy_exp.search.history import best_key, promise
 from galaxy_exp.search.stopping_rules import NoStopping, StoppingRule, bracket_of, n_brackets, rungs_below
 from galaxy_exp.search.user_classes import construct, load_class
 from galaxy_exp.search_methods import SCHEDULERS
@@ -146,7 +146,7 @@ class PromotionScheduler:
     rung. If there is none, a new trial starts. When no new trial may start, the best `LAST_TRIALS` of each rung
     continue in any case, so that some trials are trained to their end.
 
-    Trials are compared by what they promise to reach at their last epoch (`extrapolation.promise`).
+    Trials are compared by what they promise to reach at their last epoch (`history.promise`).
 
     Args:
         adapt_first_rung: make the first epoch the first rung if the scores of the first ten trials after one and after

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Protocol
 
 from galaxy_exp.records import Objective
-from galaxy_exp.search.extrapolation import best_key
+from galaxy_exp.search.history import best_key
 
 __all__ = [
     "AshaStopping",

@@ -10,8 +10,7 @@ from typing import Any
 from galaxy_exp.config.sweep import PriorConfig, PriorSpace, RangeSpace, SpaceEntry, ValuesSpace
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.records import HyperparameterValue
-from galaxy_exp.space.domains import Steps, grid_value, quantile_of
-from galaxy_exp.space.prior import Prior
+from galaxy_exp.space.domains import Prior, Steps, grid_value, quantile_of
 from galaxy_exp.space.search_space import Hyperparameter, Kind, SearchSpace, Values, plain_text
 from galaxy_exp.wording import did_you_mean
 

@@ -15,8 +15,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from galaxy_exp.records import HyperparameterValue
-from galaxy_exp.space.domains import Domain, Range, Steps, ValueList
-from galaxy_exp.space.prior import Prior
+from galaxy_exp.space.domains import Domain, Prior, Range, Steps, ValueList
 
 __all__ = ["Condition", "Hyperparameter", "Kind", "SearchSpace", "Values", "fingerprint", "plain_text"]
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from galaxy_exp.tracking import names
-from galaxy_exp.tracking.store import create_experiment
+from galaxy_exp.tracking.addresses import sqlite_file
 
-__all__ = ["find_runs", "is_active", "log_batch", "open_experiment", "restore_run", "search_runs", "to_milliseconds"]
+__all__ = [
+    "create_experiment",
+    "find_runs",
+    "is_active",
+    "log_batch",
+    "open_experiment",
+    "restore_run",
+    "search_runs",
+    "to_milliseconds",
+]
 
 _MAX_PARAMS_PER_CALL = 100
 _MAX_METRICS_PER_CALL = 800
@@ -35,6 +47,18 @@ def open_experiment(
         client.restore_experiment(found.experiment_id)
         on_restored()
     return str(found.experiment_id)
+
+
+def create_experiment(client: MlflowClient, name: str, tags: Mapping[str, str]) -> str:
+    """Creates an experiment and returns its id.
+
+    Its artifacts are where MLflow puts them by default, with a SQLite store in `./mlruns`. That place is passed to
+    MLflow explicitly in a folder whose name MLflow would decode, such as `a%41b`.
+    """
+    here, location = Path.cwd(), None
+    if sqlite_file(client.tracking_uri) is not None and unquote(str(here)) != str(here):
+        location = (here / "mlruns" / uuid.uuid4().hex).as_uri()
+    return str(client.create_experiment(name, location, dict(tags)))
 
 
 def search_runs(

@@ -1,8 +1,9 @@
-"""Names in MLflow: tags, states and names of runs; the only place where they are spelled."""
+"""Names in MLflow: tags, states and names of runs, the only place where they are spelled; what a trial's run has."""
 
 from __future__ import annotations
 
 import getpass
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -38,6 +39,8 @@ __all__ = [
     "VIEW_TAG",
     "RunStatus",
     "allowed_name",
+    "outcome_metrics",
+    "outcome_params",
     "query_runs",
     "trial_params",
     "trial_run_name",
@@ -132,6 +135,35 @@ def trial_params(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[s
     """Hyperparameters and other params by allowed names; other params get a prefix if a hyperparameter has the name."""
     params = {allowed_name(name): value for name, value in values.items()}
     return params | {f"galaxy_exp.{name}" if name in params else name: value for name, value in others.items()}
+
+
+def outcome_params(trial: TrialRecord) -> dict[str, Any]:
+    """Params of a trial that are known at its end; none for a trial without a model."""
+    result = trial.result
+    if result is None or not result.state.has_model:
+        return {}
+    return {
+        "precision": result.precision,
+        "backend": result.backend,
+        "parameters": result.parameters,
+        "flops": result.flops,
+    }
+
+
+def outcome_metrics(trial: TrialRecord) -> dict[str, float]:
+    """Metrics of a trial that are known at its end; those of the best epoch as `best_val_...`, to sort runs by."""
+    result = trial.result
+    if result is None:
+        return {}
+    best = {allowed_name(f"best_{name}"): value for name, value in result.metrics.items() if name.startswith("val_")}
+    spent = {"seconds": trial.seconds, "training_seconds": result.training_seconds}
+    if result.seconds_per_image:
+        spent["seconds_per_image"] = result.seconds_per_image
+    return {
+        name: value
+        for name, value in (best | spent | {"best_epoch": result.best_epoch}).items()
+        if math.isfinite(value)
+    }
 
 
 def user_name() -> str:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Run
 
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.errors import first_line
+from galaxy_exp.evaluation.vote_report import shown_names
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import ParentRunCreated
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord
+from galaxy_exp.records import TrialState
 from galaxy_exp.tracking import names
 from galaxy_exp.tracking.artifacts import (
     artifacts_folder,
@@ -22,7 +25,6 @@ from galaxy_exp.tracking.artifacts import (
     write_sealed_test_figures,
     write_sweep_artifacts,
 )
-from galaxy_exp.tracking.content import describe_schema, sweep_metrics, sweep_params
 from galaxy_exp.tracking.mlflow_runs import (
     is_active,
     log_batch,
@@ -31,11 +33,11 @@ from galaxy_exp.tracking.mlflow_runs import (
     search_runs,
     to_milliseconds,
 )
-from galaxy_exp.tracking.names import RunStatus
+from galaxy_exp.tracking.names import RunStatus, allowed_name
 from galaxy_exp.tracking.notes import EXPERIMENT_NOTE, describe_sweep, describe_trial
 from galaxy_exp.tracking.views import save_finalists_view, save_view
 
-__all__ = ["ParentRun", "end_runs"]
+__all__ = ["ParentRun", "describe_schema", "end_runs", "sweep_metrics", "sweep_params"]
 
 
 class ParentRun:
@@ -215,3 +217,55 @@ def _closing_time(record: SweepRecord) -> int:
     """Does not change once the sweep has ended, so that closing again writes the same."""
     last = record.promotion or record.ended
     return to_milliseconds(last.time if last else record.updated_at)
+
+
+def sweep_params(record: SweepRecord, data: PreparedData) -> dict[str, Any]:
+    """Params of the parent run: the configuration as the sweep began, since params cannot change."""
+    config = record.config_at_start
+    return {
+        "data": data.source,
+        "simulated": data.simulated,
+        "hypermodel": config.hypermodel,
+        "sampler": config.search.sampler_choice,
+        "scheduler": config.search.scheduler,
+        "objective": config.search.objective_text,
+        "max_trials": config.search.max_trials,
+        "epochs": config.training.epochs,
+        "seed": config.search.seed,
+        "split_seed": config.data.split.seed,
+    }
+
+
+def describe_schema(data: PreparedData) -> dict[str, Any]:
+    """The schema of the runs' input data set; with votes, their questions too."""
+    schema: dict[str, Any] = {"image_shape": data.image_shape, "class_names": data.class_names}
+    if data.votes is not None:
+        schema |= {"questions": data.votes.questions.to_list(), "votes_are_counts": data.votes.are_counts}
+    return schema
+
+
+def sweep_metrics(record: SweepRecord) -> dict[str, float]:
+    """Metrics of the parent run: best objective, test scores of winner and baseline, counts and hours by state.
+
+    The UI groups charts by the part of a name before the slash.
+    """
+    values: dict[str, float] = {}
+    if best := record.leaderboard(1):
+        values[allowed_name(f"best_{record.objective.name}")] = best[0].objective_value(record.objective) or 0.0
+    for number, report in record.test_reports.items():
+        role = "winner" if number == record.winner else "baseline"
+        names = shown_names(report) if report.get("votes") else ("accuracy", "macro_f1", "balanced_accuracy")
+        values |= {f"test/{role}_{name}": report[name] for name in names}
+        values |= {f"test/{role}_{name}": value for name, value in _later_scores(report).items()}
+    for state in (state for state in TrialState if state.is_finished):
+        trials = [trial for trial in record.trials.values() if trial.state is state]
+        values[f"sweep/trials_{state}"] = len(trials)
+        values[f"sweep/hours_{state}"] = sum(trial.seconds for trial in trials) / 3600
+    return values
+
+
+def _later_scores(report: Mapping[str, Any]) -> dict[str, float]:
+    """Test scores that the journals of earlier releases lack."""
+    found = {name: report.get(name) for name in ("top2", "macro_f1_without_rare", "calibration_error", "temperature")}
+    found["calibrated_error"] = (report.get("calibrated") or {}).get("error")
+    return {name: value for name, value in found.items() if value is not None}

@@ -17,10 +17,9 @@ from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialProposed, TrialStarted
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.redaction import hide_password
+from galaxy_exp.redaction import hide_in_address, hide_password
 from galaxy_exp.tracking.calls import OutageNotice, Patience, TimedClient, quiet_mlflow
 from galaxy_exp.tracking.parent_run import ParentRun
-from galaxy_exp.tracking.store import hide_in_address
 from galaxy_exp.tracking.trial_runs import RunsByAttempt, TrialRuns
 
 __all__ = ["MlflowProjection"]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 import psutil
 
@@ -33,16 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_store_exists",
-    "create_experiment",
     "hide_in_address",
-    "is_first_use",
     "open_client",
     "open_existing_client",
     "resolve_tracking_uri",
-    "sqlite_file",
     "tracking_errors",
     "uri_option",
-    "whole_address",
 ]
 
 _UNFINISHED = ".unfinished"
@@ -94,18 +88,6 @@ def _alone(uri: str) -> Iterator[None]:
         yield
     finally:
         os.close(folder)
-
-
-def create_experiment(client: MlflowClient, name: str, tags: Mapping[str, str]) -> str:
-    """Creates an experiment and returns its id.
-
-    Its artifacts are where MLflow puts them by default, with a SQLite store in `./mlruns`. That place is passed to
-    MLflow explicitly in a folder whose name MLflow would decode, such as `a%41b`.
-    """
-    here, location = Path.cwd(), None
-    if sqlite_file(client.tracking_uri) is not None and unquote(str(here)) != str(here):
-        location = (here / "mlruns" / uuid.uuid4().hex).as_uri()
-    return str(client.create_experiment(name, location, dict(tags)))
 
 
 def open_existing_client(tracking_uri: str | None, *, to_write: bool = False) -> MlflowClient:

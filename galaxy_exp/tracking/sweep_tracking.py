@@ -15,7 +15,8 @@ from galaxy_exp.journal.events import Event, SweepChanged
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.redaction import remember_address
-from galaxy_exp.tracking.store import is_first_use, open_client, resolve_tracking_uri, tracking_errors
+from galaxy_exp.tracking.addresses import is_first_use, resolve_tracking_uri
+from galaxy_exp.tracking.store import open_client, tracking_errors
 from galaxy_exp.tracking.store_check import check_store
 
 if TYPE_CHECKING:

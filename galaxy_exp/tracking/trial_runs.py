@@ -16,9 +16,8 @@ from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import TrialResult, TrialState
 from galaxy_exp.tracking import names
 from galaxy_exp.tracking.artifacts import artifacts_folder, write_trial_artifacts
-from galaxy_exp.tracking.content import outcome_metrics, outcome_params
 from galaxy_exp.tracking.mlflow_runs import is_active, log_batch, restore_run, search_runs, to_milliseconds
-from galaxy_exp.tracking.names import RunStatus
+from galaxy_exp.tracking.names import RunStatus, outcome_metrics, outcome_params
 from galaxy_exp.tracking.notes import describe_trial
 from galaxy_exp.tracking.parent_run import ParentRun
 

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from galaxy_exp.errors import BadInputError, TrackingError, first_line
-from galaxy_exp.redaction import hide_password
+from galaxy_exp.redaction import hide_in_address, hide_password
 from galaxy_exp.tracking import names
+from galaxy_exp.tracking.addresses import resolve_tracking_uri
 from galaxy_exp.tracking.calls import OutageNotice
 from galaxy_exp.tracking.names import RunStatus
-from galaxy_exp.tracking.store import hide_in_address, resolve_tracking_uri, tracking_errors
+from galaxy_exp.tracking.store import tracking_errors
 from galaxy_exp.tracking.store_check import refuse_unusable
 from galaxy_exp.tracking.tuner_runs import Attempt, TunerRuns, now, to_metrics
 

@@ -22,8 +22,7 @@ from galaxy_exp.report.axes import Axis, axes_of, comparable_trials
 from galaxy_exp.report.importance import measure_importances
 from galaxy_exp.tracking import names
 from galaxy_exp.tracking.addresses import uri_option
-from galaxy_exp.tracking.content import outcome_metrics
-from galaxy_exp.tracking.names import allowed_name
+from galaxy_exp.tracking.names import allowed_name, outcome_metrics
 
 __all__ = [
     "LONGEST",

@@ -10,9 +10,8 @@ import keras
 
 from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialSpec, TrialState
 from galaxy_exp.training.fitting import TrainingEnded, fit_model, open_split
-from galaxy_exp.training.machine import memory_limit, peak_memory, resolve_precision
+from galaxy_exp.training.machine import fresh_session, memory_limit, peak_memory, resolve_precision
 from galaxy_exp.training.recorder import read_numbers
-from galaxy_exp.training.session import fresh_session
 from galaxy_exp.training.trial import failure_reason
 from galaxy_exp.training.trial_network import build_network
 

@@ -31,9 +31,8 @@ from galaxy_exp.training.checkpoints import Checkpoints
 from galaxy_exp.training.continuation import CannotContinueError, Continuation
 from galaxy_exp.training.fit_probe import LengthGuard, WrongLengthError
 from galaxy_exp.training.fitting import NO_EPOCH, SplitArrays, TrainingEnded, fit_model, open_split
-from galaxy_exp.training.machine import resolve_precision
+from galaxy_exp.training.machine import fresh_session, resolve_precision
 from galaxy_exp.training.recorder import BestEpoch, DivergedError, EpochRecorder
-from galaxy_exp.training.session import fresh_session
 from galaxy_exp.training.trial_files import save_history, save_network, save_probabilities
 from galaxy_exp.training.trial_network import TrialNetwork, build_network, rehearse_keeping
 from galaxy_exp.wording import shorten

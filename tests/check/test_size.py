@@ -1,7 +1,7 @@
 import keras_tuner
 import pytest
 
-from galaxy_exp.check.size import count_configurations, reachable
+from galaxy_exp.check.sweep_check import count_configurations, reachable
 from galaxy_exp.hypermodel import discover_space, load_hypermodel
 from galaxy_exp.space.overrides import build_space
 from galaxy_exp.space.search_space import SearchSpace

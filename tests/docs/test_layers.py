@@ -202,7 +202,7 @@ def test_library_is_imported_by_its_owners_only(library: str) -> None:
 
 def test_heavy_libraries_are_not_imported_with_the_package_or_the_command_line() -> None:
     light = {"__init__", "__main__", "sweep", "quiet", "environment", "errors", "records", "seeding", "folders"}
-    light |= {"evaluation.metrics", "preparation", "execution.engine", "execution.local_engine"}
+    light |= {"evaluation.metrics", "preparation", "execution.engine"}
     light |= {"execution.loop", "execution.worker", "execution.worker_pool", "execution.trials"}
     light |= {"tracking.sweep_tracking"}
     heavy = {

@@ -8,8 +8,8 @@ import psutil
 import pytest
 from toy_sweeps import MODULE, run_sweep, specify
 
+from galaxy_exp.execution.engine import LocalEngine
 from galaxy_exp.execution.hang_detection import HangDetector
-from galaxy_exp.execution.local_engine import LocalEngine
 from galaxy_exp.execution.trials import keep_files
 from galaxy_exp.execution.worker import WorkerProcess
 from galaxy_exp.folders import SweepFolder

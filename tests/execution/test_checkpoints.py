@@ -14,10 +14,16 @@ from galaxy_exp.config.sweep import SweepConfig
 from galaxy_exp.errors import EngineError
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.engine import LostWorker
-from galaxy_exp.execution.longer_training import find_longer_training
 from galaxy_exp.execution.loop import MAX_LOST_WORKERS, SweepLoop
 from galaxy_exp.execution.observers import CheckpointKeeper
-from galaxy_exp.execution.trials import FinalistSource, SearchSource, epochs_known, keep_files, trial_spec
+from galaxy_exp.execution.trials import (
+    FinalistSource,
+    SearchSource,
+    epochs_known,
+    find_longer_training,
+    keep_files,
+    trial_spec,
+)
 from galaxy_exp.folders import CheckpointName, SweepFolder
 from galaxy_exp.journal.checkpoints import best_checkpoint
 from galaxy_exp.journal.events import EpochReported, FinalistsChosen, TrialEnded, TrialStarted, WinnerChosen, WorkerLost

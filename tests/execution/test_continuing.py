@@ -10,8 +10,7 @@ import pytest
 from engine_events import follow, wait
 
 from galaxy_exp.checkpoint_file import checkpoint_path
-from galaxy_exp.execution.engine import LostWorker
-from galaxy_exp.execution.local_engine import LocalEngine
+from galaxy_exp.execution.engine import LocalEngine, LostWorker
 from galaxy_exp.execution.worker import WorkerProcess
 from galaxy_exp.hypermodel import discover_space, load_hypermodel
 from galaxy_exp.records import Decision, EpochReport, TrialState

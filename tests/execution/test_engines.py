@@ -10,8 +10,7 @@ import pytest
 from dask_clusters import InProcessCluster, dask_engine
 from engine_events import TIMEOUT_SECONDS, follow, wait
 
-from galaxy_exp.execution.engine import LostWorker, SlotFreed
-from galaxy_exp.execution.local_engine import LocalEngine
+from galaxy_exp.execution.engine import LocalEngine, LostWorker, SlotFreed
 from galaxy_exp.execution.worker import WorkerProcess
 from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialState
 

@@ -8,8 +8,8 @@ import pytest
 from dask_clusters import InProcessCluster, dask_engine
 from toy_sweeps import MODULE, results, run_sweep, undisturbed
 
+from galaxy_exp.execution.engine import LocalEngine
 from galaxy_exp.execution.hang_detection import HangDetector
-from galaxy_exp.execution.local_engine import LocalEngine
 from galaxy_exp.execution.worker import WorkerProcess
 from galaxy_exp.records import TrialState
 

@@ -13,8 +13,7 @@ from toy_sweeps import MODULE
 from toy_worker import EPOCHS, specification
 
 from galaxy_exp.config.sweep import ExecutionConfig
-from galaxy_exp.execution.engine import LostWorker
-from galaxy_exp.execution.local_engine import LocalEngine
+from galaxy_exp.execution.engine import LocalEngine, LostWorker
 from galaxy_exp.execution.resources import available_cores, threads_each
 from galaxy_exp.execution.worker import WorkerProcess
 from galaxy_exp.execution.worker_pool import build_engine

@@ -13,8 +13,7 @@ import numpy as np
 from galaxy_exp.hypermodel import GalaxyCNN, on_device, to_inference_model
 from galaxy_exp.hypermodel.batches import Batches
 from galaxy_exp.questions import Question, Questions
-from galaxy_exp.training.machine import resolve_precision
-from galaxy_exp.training.session import fresh_session
+from galaxy_exp.training.machine import fresh_session, resolve_precision
 
 SHAPE, N_CLASSES, N_IMAGES, EPOCHS = (24, 24, 3), 4, 52, 2
 SMALL = {"filters_1": 2, "filters_2": 4, "dense_width": 8, "batch_size": 16, "learning_rate": 3e-3}

@@ -1,7 +1,6 @@
 import numpy as np
 
-from galaxy_exp.hypermodel.batches import Batches
-from galaxy_exp.hypermodel.class_balance import class_weights, draw_balanced
+from galaxy_exp.hypermodel.batches import Batches, class_weights, draw_balanced
 
 LABELS = np.repeat([0, 1, 3], [70, 25, 6])
 

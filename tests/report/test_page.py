@@ -32,7 +32,7 @@ from galaxy_exp.report.paper import (
     methods_text,
     read_references,
 )
-from galaxy_exp.space.prior import Prior
+from galaxy_exp.space.domains import Prior
 from galaxy_exp.space.search_space import Condition, Hyperparameter, Kind, SearchSpace
 from galaxy_exp.sweep_report import write_report
 

@@ -5,8 +5,8 @@ import random
 
 import keras_tuner
 
-from galaxy_exp.records import Objective, TrialState
-from galaxy_exp.search.proposer import NoProposal, Outcome
+from galaxy_exp.records import Objective, Outcome, TrialState
+from galaxy_exp.search.proposer import NoProposal
 
 SCORE = Objective("score", "max")
 

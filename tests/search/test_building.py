@@ -14,7 +14,7 @@ from galaxy_exp.report.paper import read_references
 from galaxy_exp.search.building import build_proposer, check_names, check_search
 from galaxy_exp.search.schedulers import StoppingScheduler, build_scheduler
 from galaxy_exp.search_methods import SAMPLERS, SCHEDULERS
-from galaxy_exp.space.prior import Prior
+from galaxy_exp.space.domains import Prior
 from galaxy_exp.space.search_space import SearchSpace
 
 KERAS_TUNER = "keras_tuner.oracles.RandomSearchOracle"

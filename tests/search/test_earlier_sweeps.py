@@ -9,7 +9,7 @@ from search.driving import SCORE, distinct, drive, finite_space, mixed_space, sc
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.records import Evidence, Objective, Outcome, TrialState
 from galaxy_exp.search.building import build_proposer, sampler_factory
-from galaxy_exp.search.sampler_proposer import SamplerProposer
+from galaxy_exp.search.proposer import SamplerProposer
 from galaxy_exp.search_methods import SAMPLERS
 from galaxy_exp.space.search_space import SearchSpace
 

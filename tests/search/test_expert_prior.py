@@ -8,11 +8,11 @@ from search.test_samplers import completed
 
 from galaxy_exp.records import Evidence, Outcome, TrialState
 from galaxy_exp.search.building import sampler_factory
-from galaxy_exp.search.expert_prior import ExpertPrior
 from galaxy_exp.search.history import History
-from galaxy_exp.search.sampler_proposer import SamplerProposer
+from galaxy_exp.search.prior_knowledge import ExpertPrior
+from galaxy_exp.search.proposer import SamplerProposer
 from galaxy_exp.search_methods import SAMPLERS
-from galaxy_exp.space.prior import Prior
+from galaxy_exp.space.domains import Prior
 from galaxy_exp.space.search_space import SearchSpace
 
 PLAIN = SearchSpace.of(mixed_space())

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from galaxy_exp.records import Objective
-from galaxy_exp.search.extrapolation import best_key, promise
+from galaxy_exp.search.history import best_key, promise
 
 SCORE, LOSS = Objective("score", "max"), Objective("loss", "min")
 

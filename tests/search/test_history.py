@@ -2,10 +2,8 @@ import math
 
 import pytest
 
-from galaxy_exp.records import Objective, TrialState
-from galaxy_exp.search.extrapolation import promise
-from galaxy_exp.search.history import History
-from galaxy_exp.search.proposer import Outcome
+from galaxy_exp.records import Objective, Outcome, TrialState
+from galaxy_exp.search.history import History, promise
 
 SCORE, COST = Objective("score", "max"), Objective("cost", "min")
 

@@ -6,10 +6,9 @@ import keras_tuner
 import pytest
 from search.driving import SCORE, distinct, drive, every_outcome, finite_space, mixed_space, score_of
 
-from galaxy_exp.records import Objective, TrialState
+from galaxy_exp.records import Evidence, Objective, Outcome, TrialState
 from galaxy_exp.search.building import sampler_factory
-from galaxy_exp.search.proposer import Evidence, NoProposal, Outcome
-from galaxy_exp.search.sampler_proposer import SamplerProposer
+from galaxy_exp.search.proposer import NoProposal, SamplerProposer
 from galaxy_exp.search_methods import SAMPLERS
 from galaxy_exp.space.search_space import SearchSpace
 

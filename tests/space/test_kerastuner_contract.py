@@ -8,7 +8,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from galaxy_exp.check.size import count_configurations
+from galaxy_exp.check.sweep_check import count_configurations
 from galaxy_exp.records import Objective
 from galaxy_exp.search.building import sampler_factory
 from galaxy_exp.search.cube import UnitCube

@@ -9,8 +9,8 @@ from galaxy_exp.config.sweep import PriorConfig, PriorSpace, RangeSpace, ValuesS
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.hypermodel import discover_space
 from galaxy_exp.hypermodel.discovery import to_kerastuner
+from galaxy_exp.space.domains import Prior
 from galaxy_exp.space.overrides import build_space
-from galaxy_exp.space.prior import Prior
 from galaxy_exp.space.search_space import SearchSpace
 
 SEED_TUTORIAL = {

@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from galaxy_exp.space.domains import Range, Steps, ValueList
-from galaxy_exp.space.prior import Prior
+from galaxy_exp.space.domains import Prior, Range, Steps, ValueList
 from galaxy_exp.space.search_space import Condition, Hyperparameter, Kind, SearchSpace, plain_text
 
 DOMAINS = {

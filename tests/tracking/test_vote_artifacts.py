@@ -19,7 +19,7 @@ from galaxy_exp.registry.held_out import load_sealed_votes
 from galaxy_exp.report.page import build_page
 from galaxy_exp.sweep_report import collect_material
 from galaxy_exp.tracking.artifacts import write_sealed_test_figures, write_trial_artifacts
-from galaxy_exp.tracking.content import describe_schema, sweep_metrics
+from galaxy_exp.tracking.parent_run import describe_schema, sweep_metrics
 
 
 @pytest.fixture(scope="module")

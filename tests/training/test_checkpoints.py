@@ -13,7 +13,7 @@ from galaxy_exp.checkpoint_file import checkpoint_path, read_checkpoint, read_id
 from galaxy_exp.errors import DataError
 from galaxy_exp.records import Decision, TrialState
 from galaxy_exp.training import checkpoints, continuation, run_trial
-from galaxy_exp.training.session import fresh_session
+from galaxy_exp.training.machine import fresh_session
 from galaxy_exp.training.trial import failure_reason
 from galaxy_exp.training.trial_network import build_network
 

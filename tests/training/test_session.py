@@ -4,7 +4,7 @@ import weakref
 
 import tensorflow as tf
 
-from galaxy_exp.training.session import fresh_session
+from galaxy_exp.training.machine import fresh_session
 
 
 def trace_a_swish():
