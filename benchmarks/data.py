@@ -204,24 +204,26 @@ def build_figures(measured: Mapping[str, Any]) -> list[Figure]:
         memory, speed = measured["large_memory"], measured["large_speed"]
         figures += [
             Figure("large set on disk", memory["image_bytes"] / 2**20, "MiB"),
-            Figure("worker's own memory, large set", memory["anonymous_mb"], "MiB", 1536),
+            Figure("worker's memory without mapped files, large set", memory["anonymous_mb"], "MiB", 1536),
             Figure("  of it before training", memory["before_training_mb"], "MiB"),
             Figure("  mapped files besides, shared and droppable", memory["mapped_mb"], "MiB"),
-            Figure("images/s from the map / from memory", speed["ratio"], "", SAME_SPEED, at_least=True),
+            Figure("speed from the memory map, relative to memory", speed["ratio"], "", SAME_SPEED, at_least=True),
         ]
     if "small_memory" in measured:
         own, other = measured["small_memory"], measured["small_handwired"]
         figures += [
             Figure("worker's peak, small set, mapped files included", own["peak_rss_mb"], "MiB"),
             Figure("hand-wired peak, small set", other["peak_rss_mb"], "MiB"),
-            Figure("worker's peak / hand-wired peak", own["peak_rss_mb"] / other["peak_rss_mb"], "", 1 / 3),
+            Figure(
+                "worker's peak memory, relative to the script's", own["peak_rss_mb"] / other["peak_rss_mb"], "", 1 / 3
+            ),
         ]
     for name in ("large", "small"):
         if f"{name}_share" in measured:
             share = measured[f"{name}_share"]
             figures += [
                 Figure(f"producing a batch of 32, {name} set", share["batch_ms"], "ms"),
-                Figure(f"the same, share of a training step, {name} set", 100 * share["share"], "%", 5),
+                Figure(f"the same, relative to a training step, {name} set", 100 * share["share"], "%", 5),
             ]
     return figures
 

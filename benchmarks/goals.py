@@ -79,14 +79,18 @@ def _training(report: Report) -> Iterator[Figure]:
     best = max(report["rows"], key=lambda row: row["images_per_second"])
     native = bool({"avx512_bf16", "amx_bf16"} & set(report["machine"]["processor_flags"]))
     yield Figure(
-        "images/s of the tutorial's network, times its script's", best["times_the_script"], 5 if native else 1.5, True
+        "training speed of the tutorial's network, relative to its plain Keras script",
+        best["times_the_script"],
+        5 if native else 1.5,
+        True,
     )
-    yield Figure("the same, share of the matmul peak of its precision", best["share_of_peak"], 0.6, True)
+    what = "the same, relative to the machine's peak for matrix products in that precision"
+    yield Figure(what, best["share_of_peak"], 0.6, True)
 
 
 def _trial(report: Report) -> Iterator[Figure]:
     ours = next(each for each in report["contenders"] if each["name"].startswith("galaxy_exp"))
-    yield Figure("a trial beyond its fit", ours["table"]["beyond_fit_median"], 0.5, unit="s")
+    yield Figure("time of a trial outside `fit`", ours["table"]["beyond_fit_median"], 0.5, unit="s")
 
 
 def _proposals(report: Report) -> Iterator[Figure]:
@@ -98,13 +102,13 @@ def _proposals(report: Report) -> Iterator[Figure]:
 def _search(report: Report) -> Iterator[Figure]:
     replay = report["replay, 1 workers"]
     share = replay["reach"][replay["default"]]
-    yield Figure("epochs to what random search finds at its end, share of its epochs", share, 0.2)
+    yield Figure("epochs until the final score of random search, relative to its epochs", share, 0.2)
 
 
 def _scale(report: Report) -> Iterator[Figure]:
     (run,) = report["sweep"].values()
     trials = f"{run['settings']['trials']:,} one-second trials on {run['settings']['workers']} workers"
-    yield Figure(f"{trials}, wall time over the ideal", run["excess"], 0.05)
+    yield Figure(f"{trials}: wall time above the ideal", run["excess"], 0.05)
 
 
 def _data(report: Report) -> Iterator[Figure]:
@@ -203,7 +207,7 @@ def measure_start(folder: Path) -> list[Figure]:
     return [
         Figure("galaxy-exp --help", min(answers), 0.3, unit="s"),
         Figure("quickstart sweep", sweep, 180, unit="s"),
-        Figure("its first trial, after the worker was ready", waited, 1, unit="s"),
+        Figure("wait for its first trial, after the worker was ready", waited, 1, unit="s"),
     ]
 
 

@@ -279,20 +279,28 @@ def _context(command: click.Command, name: str, parent: click.Context | None = N
 GOALS = Path(__file__).with_name("goals.json")
 PARTS = {
     "start": ("Starting", "`--help`, the quickstart, and how long its first trial waits for the driver."),
-    "training": ("Training", "Images a second of the tutorial's network, compared with its own script in plain Keras."),
-    "trial": ("Cost of a trial", "What a trial takes beside `fit`: building, predicting, figures, saving."),
-    "proposals": ("Cost of a proposal", "What the sampler takes to propose a configuration."),
-    "search": ("Search", "After which share of its epochs a search has what random search has at its end."),
+    "commands": ("Commands", "Seconds until a command has answered."),
+    "training": (
+        "Training",
+        "Training speed of astroNN's tutorial network, compared with the tutorial's plain Keras script.",
+    ),
+    "trial": ("Cost of a trial", "The time of a trial outside `fit`: building, predicting, figures, saving."),
+    "proposals": ("Cost of a proposal", "The time of the sampler for one proposal."),
+    "search": ("Search", "How many epochs a search needs for the score that random search has at its end."),
     "scale": ("Scaling", "Short trials on many workers."),
-    "data": ("Memory and data", "Sets of the sizes of Galaxy10 DECaLS (large) and SDSS (small)."),
-    "chaos": ("Robustness", "Sweeps whose processes are killed at random moments, compared with one left alone."),
+    "data": (
+        "Memory and data",
+        "Sets of the sizes of Galaxy10 DECaLS (large) and SDSS (small), beside a hand-written script.",
+    ),
+    "chaos": ("Robustness", "Sweeps whose processes are killed at random moments, compared with an undisturbed one."),
+    "votes": ("Votes", "Networks trained on volunteers' votes, compared with networks trained on the winning answer."),
 }
 """Title and subject of each part of `python -m benchmarks`; a new one without a line here is an error."""
 
 _GOALS_INTRODUCTION = [
-    "What galaxy_exp wants to reach, and what was measured. This is the only page with verdicts; other pages describe",
-    "how things are measured, and what follows. The sizes are smaller than those of the single benchmarks, so what is",
-    "close to its goal is undecided. Ratios carry over to other machines better than seconds.",
+    "The goals of galaxy_exp, and what was measured. This is the only page with verdicts; other pages describe how",
+    "things are measured. The sizes are smaller than those of the single benchmarks, so a value close to its goal is",
+    "undecided. Other machines give other seconds; ratios differ less.",
     "",
     "`python -m benchmarks --json docs/goals.json` measures all of it in half an hour on two cores, and",
     "`python docs/generate.py` writes this page.",

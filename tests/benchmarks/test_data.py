@@ -88,11 +88,11 @@ class TestFigures:
     def test_goals(self):
         met = {figure.what: figure.met for figure in data.build_figures(MEASURED) if figure.goal is not None}
         assert met == {
-            "worker's own memory, large set": False,
-            "images/s from the map / from memory": True,
-            "worker's peak / hand-wired peak": True,
-            "the same, share of a training step, large set": True,
-            "the same, share of a training step, small set": False,
+            "worker's memory without mapped files, large set": False,
+            "speed from the memory map, relative to memory": True,
+            "worker's peak memory, relative to the script's": True,
+            "the same, relative to a training step, large set": True,
+            "the same, relative to a training step, small set": False,
         }
 
     def test_only_what_was_measured(self):
@@ -153,6 +153,6 @@ class TestMain:
         ]
         assert list(made.iterdir()) == []
         assert {figure["what"]: figure["met"] for figure in json.loads(out.read_text())["figures"]}[
-            "worker's peak / hand-wired peak"
+            "worker's peak memory, relative to the script's"
         ]
         assert "SIMULATED" in capsys.readouterr().out
