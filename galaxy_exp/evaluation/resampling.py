@@ -24,6 +24,7 @@ __all__ = [
     "Interval",
     "Intervals",
     "bootstrap_intervals",
+    "interval_of",
     "opening_level",
     "paired_bootstrap",
     "paired_permutation",
@@ -77,21 +78,22 @@ def bootstrap_intervals(labels: NDArray[Any], probabilities: NDArray[Any], n: in
     }
     images = np.bincount(labels, minlength=n_classes)
     overall = {
-        name: _interval(metrics.scores(matrices, name)) for name in ("accuracy", "balanced_accuracy", "macro_f1")
+        name: interval_of(metrics.scores(matrices, name)) for name in ("accuracy", "balanced_accuracy", "macro_f1")
     }
     if (frequent := images >= metrics.RARE).any():
-        overall["macro_f1_without_rare"] = _interval(np.nanmean(per_class["f1"][:, frequent], axis=1))
-    overall["top2"] = _interval(drawn @ cells[2] / len(labels))
+        overall["macro_f1_without_rare"] = interval_of(np.nanmean(per_class["f1"][:, frequent], axis=1))
+    overall["top2"] = interval_of(drawn @ cells[2] / len(labels))
     return Intervals(
         overall,
         {
-            name: [_interval(values[:, label]) if images[label] else None for label in range(n_classes)]
+            name: [interval_of(values[:, label]) if images[label] else None for label in range(n_classes)]
             for name, values in per_class.items()
         },
     )
 
 
-def _interval(values: Vector) -> Interval:
+def interval_of(values: Vector) -> Interval:
+    """The 95% percentile interval of resampled values (n,), without those that are NaN."""
     low, high = np.nanquantile(values, [0.025, 0.975])
     return float(low), float(high)
 
@@ -137,7 +139,7 @@ def paired_bootstrap(
         stacks = (_confusion_stack(counts, label, each, probabilities_a.shape[1]) for each in predicted)
         score_a, score_b = (metrics.scores(stack, metric) for stack in stacks)
         observed, resampled = score_a[0] - score_b[0], score_a[1:] - score_b[1:]
-    return float(observed), *_interval(resampled)
+    return float(observed), *interval_of(resampled)
 
 
 def _check(labels: NDArray[Any], a: NDArray[Any], b: NDArray[Any], metric: str) -> None:

@@ -217,7 +217,7 @@ class HeldOutPredictions:
     votes: Votes | None = None
     """Of a model of votes, whose `probabilities` are the outputs (n, n_answers); its `labels` are winning answers."""
     agreement: float = AGREEMENT
-    """As of `vote_report.build_vote_report`."""
+    """As of `held_out_report.build_vote_report`."""
 
     def in_order_of(self, other: HeldOutPredictions) -> HeldOutPredictions | None:
         """The predictions with their rows in the order of another test of the same images; None for other images."""

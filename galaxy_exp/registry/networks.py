@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from galaxy_exp.errors import DataError, ModelError, reason_of
 from galaxy_exp.evaluation.confidence import fit_temperature
-from galaxy_exp.evaluation.held_out_report import TestReport, build_report
+from galaxy_exp.evaluation.held_out_report import TestReport, build_report, build_vote_report
 from galaxy_exp.evaluation.metrics import METRICS, summarise_predictions
 from galaxy_exp.evaluation.resampling import paired_bootstrap
 from galaxy_exp.evaluation.vote_comparison import compare_votes
 from galaxy_exp.evaluation.vote_metrics import summarise_votes
-from galaxy_exp.evaluation.vote_report import build_vote_report
 from galaxy_exp.folders import graph_of, write_atomically
 from galaxy_exp.questions import Votes
 from galaxy_exp.quiet import import_tensorflow_quietly
@@ -123,7 +122,7 @@ def evaluate_model(
         tta: whether the probabilities are the mean over flips and quarter turns.
         variants: to compare with.
         votes: of the images; the labels are then their winning answers, and no temperature is fitted.
-        agreement: as of `vote_report.build_vote_report`.
+        agreement: as of `held_out_report.build_vote_report`.
 
     Returns:
         The report and the network's outputs, float32 (n, n_classes) or (n, n_answers).

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from galaxy_exp.data.prepared import PreparedData
-from galaxy_exp.evaluation.vote_report import shown_names
+from galaxy_exp.evaluation.held_out_report import shown_names
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import TrialState
 from galaxy_exp.tracking.names import allowed_name
