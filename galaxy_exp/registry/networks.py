@@ -149,19 +149,15 @@ def evaluate_model(
         other = network if same else _load_network(variant.model_files, images, n_outputs)
         others = predict_images(other, images, variant.tta)
         if votes is None:
-            compared.append(_compare(variant.name, labels, outputs, others))
+            scores = summarise_predictions(labels, others)
+            differences: dict[str, Any] = {
+                metric: list(paired_bootstrap(labels, outputs, others, metric)) for metric in METRICS
+            }
         else:
-            differences = compare_votes(votes, outputs, others, agreement)
             scores = summarise_votes(votes, others, agreement)
-            compared.append({"name": variant.name, **scores, "differences": differences})
+            differences = dict(compare_votes(votes, outputs, others, agreement))
+        compared.append({"name": variant.name, **scores, "differences": differences})
     return replace(report, tta=tta, compared=compared), outputs
-
-
-def _compare(
-    name: str, labels: NDArray[Any], probabilities: NDArray[np.float32], other: NDArray[np.float32]
-) -> dict[str, Any]:
-    differences = {metric: list(paired_bootstrap(labels, probabilities, other, metric)) for metric in METRICS}
-    return {"name": name, **summarise_predictions(labels, other), "differences": differences}
 
 
 def predict_images(network: Any, images: NDArray[np.uint8], tta: bool = False) -> NDArray[np.float32]:
