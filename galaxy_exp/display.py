@@ -19,8 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from galaxy_exp.evaluation.conclusion import CHANGES, simulated, summary_lines
-from galaxy_exp.evaluation.progress import describe_progress, expected_trials
+from galaxy_exp.evaluation.conclusion import CHANGES, describe_progress, expected_trials, simulated, summary_lines
 from galaxy_exp.journal.events import EpochReported, Event, OrderTaken, TrialEnded, TrialStarted, WorkerLost
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.layout import choose_columns

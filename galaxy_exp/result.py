@@ -18,8 +18,8 @@ from galaxy_exp.evaluation.conclusion import (
     simulated,
     summary_lines,
 )
+from galaxy_exp.evaluation.held_out_report import gain_over, headline_names, label_of, shown_names
 from galaxy_exp.evaluation.metrics import METRICS
-from galaxy_exp.evaluation.vote_report import gain_over, headline_names, label_of, shown_names
 from galaxy_exp.folders import ProjectFolder, SweepFolder, graph_of
 from galaxy_exp.journal.journal import read_with_state
 from galaxy_exp.journal.record import SweepRecord, TrialRecord

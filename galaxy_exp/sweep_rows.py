@@ -19,8 +19,8 @@ from galaxy_exp.evaluation.conclusion import (
     simulated,
     versus_baseline,
 )
+from galaxy_exp.evaluation.held_out_report import label_of, shown_names
 from galaxy_exp.evaluation.selection import standings
-from galaxy_exp.evaluation.vote_report import label_of, shown_names
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import OrderTaken
 from galaxy_exp.journal.journal import read_with_state

@@ -213,7 +213,7 @@ def _answer_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scores(report: TestReport) -> tuple[str, ...]:
-    from galaxy_exp.evaluation.vote_report import shown_names
+    from galaxy_exp.evaluation.held_out_report import shown_names
 
     return _SCORES if report.votes is None else (*shown_names(report.to_dict()), "loss")
 
@@ -225,8 +225,8 @@ def _record(report: TestReport) -> dict[str, Any]:
 
 
 def _score_rows(report: TestReport) -> Iterator[dict[str, Any]]:
+    from galaxy_exp.evaluation.held_out_report import label_of
     from galaxy_exp.evaluation.metrics import METRIC_LABELS
-    from galaxy_exp.evaluation.vote_report import label_of
 
     for name in _scores(report):
         low, high = report.intervals.get(name, (None, None))
@@ -301,9 +301,7 @@ def _write_folder(report: TestReport, record: dict[str, Any], folder: Path) -> l
     import numpy as np
 
     from galaxy_exp.evaluation.confidence import Calibration
-    from galaxy_exp.report.calibration import plot_reliability
-    from galaxy_exp.report.confusion import plot_confusion
-    from galaxy_exp.report.coverage import plot_coverage
+    from galaxy_exp.report.classification import plot_confusion, plot_coverage, plot_reliability
     from galaxy_exp.report.votes import plot_fractions
 
     (folder / "report.json").write_text(json.dumps(record, indent=1), encoding="utf-8")

@@ -29,12 +29,14 @@ __all__ = [
     "completeness",
     "confusion_matrix",
     "confusion_record",
+    "divide",
     "f1_per_class",
     "find_bins",
     "log_loss",
     "losses",
     "macro_f1",
     "macro_f1_without_rare",
+    "overall_scores",
     "per_class_table",
     "per_class_text",
     "purity",
@@ -85,28 +87,28 @@ def confusion_matrix(labels: NDArray[Any], predictions: NDArray[Any], n_classes:
 
 def completeness(matrices: Matrix) -> Vector:
     """Recall of each class: found / true. NaN for a class without true images. Shape (..., n_classes)."""
-    return _ratio(_right(matrices), matrices.sum(axis=-1), empty=np.nan)
+    return divide(_right(matrices), matrices.sum(axis=-1), empty=np.nan)
 
 
 def purity(matrices: Matrix) -> Vector:
     """Precision of each class: right / predicted. 0 for a class never predicted. Shape (..., n_classes)."""
-    return _ratio(_right(matrices), matrices.sum(axis=-2), empty=0.0)
+    return divide(_right(matrices), matrices.sum(axis=-2), empty=0.0)
 
 
 def f1_per_class(matrices: Matrix) -> Vector:
     """Harmonic mean of completeness and purity; NaN for a class without true images. Shape (..., n_classes)."""
     true = matrices.sum(axis=-1)
-    f1 = _ratio(2 * _right(matrices), true + matrices.sum(axis=-2), empty=np.nan)
+    f1 = divide(2 * _right(matrices), true + matrices.sum(axis=-2), empty=np.nan)
     return np.where(true > 0, f1, np.nan)
 
 
 def scores(matrices: Matrix, metric: str) -> Vector:
     """`accuracy`, `macro_f1` or `balanced_accuracy` of each matrix of a stack; 0 for an empty one. Shape (...,)."""
     if metric == "accuracy":
-        return _ratio(_right(matrices).sum(axis=-1), matrices.sum(axis=(-2, -1)), empty=0.0)
+        return divide(_right(matrices).sum(axis=-1), matrices.sum(axis=(-2, -1)), empty=0.0)
     per_class = {"macro_f1": f1_per_class, "balanced_accuracy": completeness}[metric](matrices)
     present = ~np.isnan(per_class)
-    return _ratio(np.where(present, per_class, 0.0).sum(axis=-1), present.sum(axis=-1), empty=0.0)
+    return divide(np.where(present, per_class, 0.0).sum(axis=-1), present.sum(axis=-1), empty=0.0)
 
 
 def score_counts(right: Vector, true: Vector, predicted: Vector, metric: str) -> Vector:
@@ -129,6 +131,11 @@ def macro_f1(matrix: Matrix) -> float:
 def balanced_accuracy(matrix: Matrix) -> float:
     """Mean completeness over the classes with true images; 0 for an empty matrix."""
     return float(scores(matrix, "balanced_accuracy"))
+
+
+def overall_scores(matrix: Matrix) -> dict[str, float]:
+    """`accuracy`, `macro_f1` and `balanced_accuracy`, by name."""
+    return {name: float(scores(matrix, name)) for name in ("accuracy", "macro_f1", "balanced_accuracy")}
 
 
 def macro_f1_without_rare(matrix: Matrix) -> float | None:
@@ -163,12 +170,7 @@ def log_loss(labels: NDArray[Any], probabilities: NDArray[Any]) -> float:
 def summarise_predictions(labels: NDArray[Any], probabilities: NDArray[Any]) -> dict[str, float]:
     """`loss`, `accuracy`, `macro_f1` and `balanced_accuracy` of probabilities (n, n_classes) for labels (n,)."""
     matrix = confusion_matrix(labels, probabilities.argmax(axis=1), probabilities.shape[1])
-    return {
-        "loss": log_loss(labels, probabilities),
-        "accuracy": accuracy(matrix),
-        "macro_f1": macro_f1(matrix),
-        "balanced_accuracy": balanced_accuracy(matrix),
-    }
+    return {"loss": log_loss(labels, probabilities), **overall_scores(matrix)}
 
 
 def per_class_table(
@@ -242,9 +244,7 @@ def confusion_record(matrix: Matrix, class_names: Sequence[str]) -> dict[str, An
         "completeness": _known(completeness(counts)),
         "purity": _known(np.where(predicted > 0, purity(counts), np.nan)),
         "n_images": int(counts.sum()),
-        "accuracy": accuracy(counts),
-        "macro_f1": macro_f1(counts),
-        "balanced_accuracy": balanced_accuracy(counts),
+        **overall_scores(counts),
     }
 
 
@@ -261,8 +261,8 @@ def _right(matrices: Matrix) -> NDArray[Any]:
     return np.diagonal(matrices, axis1=-2, axis2=-1)
 
 
-def _ratio(numerator: NDArray[Any], denominator: NDArray[Any], *, empty: float) -> Vector:
-    """Element by element; `empty` where the denominator is 0."""
+def divide(numerator: NDArray[Any], denominator: NDArray[Any], *, empty: float) -> Vector:
+    """The ratios, element by element, of arrays of the same shape; `empty` where the denominator is 0."""
     numerator, denominator = np.asarray(numerator), np.asarray(denominator)
     start = np.full(denominator.shape, empty, np.float64)
     return np.asarray(np.divide(numerator, denominator, out=start, where=denominator > 0))

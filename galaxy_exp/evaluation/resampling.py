@@ -24,6 +24,7 @@ __all__ = [
     "Interval",
     "Intervals",
     "bootstrap_intervals",
+    "interval_of",
     "opening_level",
     "paired_bootstrap",
     "paired_permutation",
@@ -77,21 +78,22 @@ def bootstrap_intervals(labels: NDArray[Any], probabilities: NDArray[Any], n: in
     }
     images = np.bincount(labels, minlength=n_classes)
     overall = {
-        name: _interval(metrics.scores(matrices, name)) for name in ("accuracy", "balanced_accuracy", "macro_f1")
+        name: interval_of(metrics.scores(matrices, name)) for name in ("accuracy", "balanced_accuracy", "macro_f1")
     }
     if (frequent := images >= metrics.RARE).any():
-        overall["macro_f1_without_rare"] = _interval(np.nanmean(per_class["f1"][:, frequent], axis=1))
-    overall["top2"] = _interval(drawn @ cells[2] / len(labels))
+        overall["macro_f1_without_rare"] = interval_of(np.nanmean(per_class["f1"][:, frequent], axis=1))
+    overall["top2"] = interval_of(drawn @ cells[2] / len(labels))
     return Intervals(
         overall,
         {
-            name: [_interval(values[:, label]) if images[label] else None for label in range(n_classes)]
+            name: [interval_of(values[:, label]) if images[label] else None for label in range(n_classes)]
             for name, values in per_class.items()
         },
     )
 
 
-def _interval(values: Vector) -> Interval:
+def interval_of(values: Vector) -> Interval:
+    """The 95% percentile interval of resampled values (n,), without those that are NaN."""
     low, high = np.nanquantile(values, [0.025, 0.975])
     return float(low), float(high)
 
@@ -137,7 +139,7 @@ def paired_bootstrap(
         stacks = (_confusion_stack(counts, label, each, probabilities_a.shape[1]) for each in predicted)
         score_a, score_b = (metrics.scores(stack, metric) for stack in stacks)
         observed, resampled = score_a[0] - score_b[0], score_a[1:] - score_b[1:]
-    return float(observed), *_interval(resampled)
+    return float(observed), *interval_of(resampled)
 
 
 def _check(labels: NDArray[Any], a: NDArray[Any], b: NDArray[Any], metric: str) -> None:
@@ -221,14 +223,15 @@ def permute_gains(gains: Vector, level: float = 0.025, seed: int = 0) -> float:
 
 
 def _permute(exchange: _Exchange, level: float, seed: int) -> float:
-    gain, rng = exchange.gains(np.zeros((1, exchange.n_bytes), np.uint8))[0], np.random.default_rng(seed)
-    bytes_each = 72 * max(exchange.n_bytes, 1)  # a bit takes one byte, and eight more as a number
+    n_bytes, gains = exchange
+    gain, rng = gains(np.zeros((1, n_bytes), np.uint8))[0], np.random.default_rng(seed)
+    bytes_each = 72 * max(n_bytes, 1)  # a bit takes one byte, and eight more as a number
     at_once = min(_MOST_AT_ONCE, max(_BYTES_AT_ONCE // bytes_each, 1))
     n_wanted = min(math.ceil(10 / level), MOST_PERMUTATIONS)
     n_drawn = n_as_good = 0
     while n_drawn < n_wanted and 1 + n_as_good <= level * (1 + n_wanted):
-        drawn = rng.integers(0, 256, (min(at_once, n_wanted - n_drawn), exchange.n_bytes), np.uint8)
-        n_as_good += int((exchange.gains(drawn) >= gain - 1e-12).sum())
+        drawn = rng.integers(0, 256, (min(at_once, n_wanted - n_drawn), n_bytes), np.uint8)
+        n_as_good += int((gains(drawn) >= gain - 1e-12).sum())
         n_drawn += len(drawn)
     return (1 + n_as_good) / (1 + n_drawn)
 
@@ -242,14 +245,11 @@ def _mcnemar(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> float:
     return float(binomtest(n_better, n_different, alternative="greater").pvalue) if n_different else 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Exchange:
-    """Random exchanges of two classifiers' predictions: one bit an image says whether its predictions are exchanged."""
+_Exchange = tuple[int, Callable[[NDArray[np.uint8]], Vector]]
+"""Random exchanges of two classifiers' predictions: one bit an image says whether its predictions are exchanged.
 
-    n_bytes: int
-    """Random bytes of one permutation."""
-    gains: Callable[[NDArray[np.uint8]], Vector]
-    """From random bytes, (n, n_bytes), to the gains of a over b, (n,)."""
+The number of random bytes of a permutation, n_bytes, and a function from random bytes, (n, n_bytes), to the gains of
+a over b, (n,)."""
 
 
 def _exchange_predictions(labels: NDArray[Any], a: NDArray[Any], b: NDArray[Any], metric: str) -> _Exchange:
@@ -275,7 +275,7 @@ def _exchange_predictions(labels: NDArray[Any], a: NDArray[Any], b: NDArray[Any]
         exchanged = of_a + np.bitwise_count(drawn & mask).astype(np.float64) @ moved
         return score(exchanged) - score(of_a + of_b - exchanged)
 
-    return _Exchange(len(mask), gains)
+    return len(mask), gains
 
 
 def _right_and_predicted(labels: Counts, predictions: Counts, n_classes: int) -> Vector:
@@ -289,4 +289,4 @@ def _exchange_signs(gain: Vector) -> _Exchange:
         exchanged = np.unpackbits(drawn, axis=1, count=len(gain)).astype(np.float64)
         return np.asarray(gain.mean() - 2 * (exchanged @ gain) / len(gain))
 
-    return _Exchange(-(-len(gain) // 8), gains)
+    return -(-len(gain) // 8), gains

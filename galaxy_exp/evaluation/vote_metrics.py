@@ -9,22 +9,25 @@ The sum over questions is then what a volunteer's path through the tree costs, a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.evaluation.metrics import confusion_matrix, find_bins, scores
+from galaxy_exp.evaluation.metrics import N_BINS, confusion_matrix, divide, find_bins, overall_scores
 from galaxy_exp.questions import Questions, Votes
 from galaxy_exp.records import Direction
 
 __all__ = [
     "AGREED_METRICS",
+    "IMAGE_MEANS",
+    "LEVEL",
     "VOTE_DIRECTIONS",
     "VOTE_METRICS",
     "VOTE_METRIC_LABELS",
     "VoteBin",
+    "VoteSums",
     "bin_fractions",
     "compare_fractions",
     "count_intervals",
@@ -38,6 +41,7 @@ __all__ = [
     "measure_coverage",
     "question_shares",
     "states_concentrations",
+    "sum_votes",
     "summarise_votes",
 ]
 
@@ -92,23 +96,68 @@ def summarise_votes(votes: Votes, outputs: NDArray[np.floating], agreement: floa
     Returns:
         The names in `VOTE_METRICS`, means over the images; `nll` and `coverage` for counts alone.
     """
+    sums = sum_votes(votes, outputs)
+    found = {name: sums[name].total for name in _ORDER if name in sums}
+    agreed = find_agreed(votes, agreement)
+    winners, predicted = (votes.questions.winners(each[agreed]) for each in (votes.values, outputs))
+    matrix = confusion_matrix(winners, predicted, len(votes.questions.class_names))
+    return found | overall_scores(matrix) | {"loss": _mean(image_losses(votes, outputs)).total}
+
+
+_ORDER = ("deviance", "rmse", "brier", "calibration_error", "nll", "coverage")
+"""Of the columns in `history.csv`."""
+
+
+@dataclass(frozen=True, slots=True)
+class VoteSums:
+    """A score that follows from sums over images, so that resampled images are weights of these sums."""
+
+    terms: Vector
+    """(n, k), summed over the n images."""
+    score: Callable[[Vector], Vector]
+    """From sums (..., k) to scores (...)."""
+
+    @property
+    def total(self) -> float:
+        """The score of all images."""
+        return float(self.score(self.terms.sum(axis=0)))
+
+
+def sum_votes(votes: Votes, outputs: NDArray[np.floating]) -> dict[str, VoteSums]:
+    """All scores but `AGREED_METRICS` and `loss`, by name; `nll` and `coverage` for counts alone."""
     found = {
-        "deviance": _mean(image_deviances(votes, outputs)),
-        "rmse": _rmse(votes, outputs),
-        "brier": _mean(image_brier_scores(votes, outputs)),
-        "calibration_error": _calibration_error(bin_fractions(votes, outputs)),
+        name: _mean(measure(votes, outputs))
+        for name, measure in IMAGE_MEANS.items()
+        if name != "nll" or votes.are_counts
     }
+    observed, predicted, weights = compare_fractions(votes, outputs)
+    squares, weight = (weights * (observed - predicted) ** 2).sum(axis=1), weights.sum(axis=1)
+    found["rmse"] = VoteSums(np.stack([squares, weight], axis=1), lambda sums: np.sqrt(_ratio(sums)))
+    places, surplus = find_bins(predicted), weights * (predicted - observed)
+    columns = [np.where(places == place, surplus, 0.0).sum(axis=1) for place in range(N_BINS)]
+    found["calibration_error"] = VoteSums(
+        np.stack([*columns, weight], axis=1),
+        lambda sums: divide(np.abs(sums[..., :-1]).sum(axis=-1), sums[..., -1], empty=math.nan),
+    )
     if votes.are_counts:
-        found["nll"] = _mean(image_likelihoods(votes, outputs))
-        found["coverage"] = measure_coverage(votes, outputs, LEVEL)
-    return found | _score_agreed(votes, outputs, agreement) | {"loss": _mean(image_losses(votes, outputs))}
+        found["coverage"] = VoteSums(np.stack(image_coverages(votes, outputs, LEVEL), axis=1), _ratio)
+    return found
+
+
+def _mean(values: Vector) -> VoteSums:
+    """The mean of the images' values, (n,), that are known."""
+    known = ~np.isnan(values)
+    return VoteSums(np.stack([np.where(known, values, 0.0), known.astype(np.float64)], axis=1), _ratio)
+
+
+def _ratio(sums: Vector) -> Vector:
+    return divide(sums[..., 0], sums[..., 1], empty=math.nan)
 
 
 def question_shares(votes: Votes) -> Vector:
     """The share of each image's volunteers who got to each question, (n, n_questions); zeros without votes."""
     totals = votes.questions.totals(votes.values)
-    all_votes = totals.max(axis=1, keepdims=True)
-    return np.asarray(np.divide(totals, all_votes, out=np.zeros_like(totals), where=all_votes > 0))
+    return divide(totals, np.broadcast_to(totals.max(axis=1, keepdims=True), totals.shape), empty=0.0)
 
 
 def states_concentrations(questions: Questions, outputs: NDArray[np.floating]) -> bool:
@@ -174,6 +223,14 @@ def image_losses(votes: Votes, outputs: NDArray[np.floating]) -> Vector:
     return _known(-(weights * special.xlogy(observed, predicted)).sum(axis=1), weights.sum(axis=1) > 0)
 
 
+IMAGE_MEANS: dict[str, Callable[[Votes, NDArray[np.floating]], Vector]] = {
+    "deviance": image_deviances,
+    "brier": image_brier_scores,
+    "nll": image_likelihoods,
+}
+"""Scores that are means over the images, less being better; NaN for an image without votes."""
+
+
 @dataclass(frozen=True, slots=True)
 class VoteBin:
     """Answers whose predicted fraction is within some range."""
@@ -185,6 +242,10 @@ class VoteBin:
     """The weighted mean of the predicted fractions."""
     observed: float
     """The weighted mean of the observed fractions."""
+    low: float
+    """Lower end of its 95% interval, by the normal approximation."""
+    high: float
+    """Upper end."""
 
 
 def bin_fractions(
@@ -201,8 +262,12 @@ def bin_fractions(
     bins = []
     for place in np.unique(places):
         inside = places == place
-        means = (float(np.average(each[inside], weights=weights[inside])) for each in (predicted, observed))
-        bins.append(VoteBin(int(inside.sum()), float(weights[inside].sum()), *means))
+        n, total = int(inside.sum()), float(weights[inside].sum())
+        weight = weights[inside] / total
+        mean = float(weight @ observed[inside])
+        variance = float(weight**2 @ (observed[inside] - mean) ** 2) * n / (n - 1) if n > 1 else math.inf
+        low, high = (mean + sign * 1.96 * math.sqrt(variance) for sign in (-1, 1))
+        bins.append(VoteBin(n, total, float(weight @ predicted[inside]), mean, max(0.0, low), min(1.0, high)))
     return tuple(bins)
 
 
@@ -336,25 +401,6 @@ def _log_probability(
     return np.asarray(ways + special.betaln(counts + first, totals - counts + second) - special.betaln(first, second))
 
 
-def _score_agreed(votes: Votes, outputs: NDArray[np.floating], agreement: float) -> dict[str, float]:
-    agreed = find_agreed(votes, agreement)
-    winners, predicted = (votes.questions.winners(each[agreed]) for each in (votes.values, outputs))
-    matrix = confusion_matrix(winners, predicted, len(votes.questions.class_names))
-    return {name: float(scores(matrix, name)) for name in AGREED_METRICS}
-
-
-def _rmse(votes: Votes, outputs: NDArray[np.floating]) -> float:
-    observed, predicted, weights = compare_fractions(votes, outputs)
-    total = weights.sum()
-    return float(np.sqrt((weights * (observed - predicted) ** 2).sum() / total)) if total else math.nan
-
-
-def _calibration_error(bins: tuple[VoteBin, ...]) -> float:
-    weight = sum(each.weight for each in bins)
-    error = sum(each.weight * abs(each.observed - each.predicted) for each in bins)
-    return error / weight if weight else math.nan
-
-
 def compare_fractions(votes: Votes, outputs: NDArray[np.floating]) -> tuple[Vector, Vector, Vector]:
     """Observed and predicted fractions and the share of each answer's question; zeros where nobody voted."""
     observed = np.nan_to_num(votes.questions.fractions(votes.values))
@@ -368,11 +414,6 @@ def _fractions(questions: Questions, outputs: NDArray[np.floating]) -> Vector:
 def _chunks(n: int) -> Iterator[slice]:
     for start in range(0, n, _IMAGES_AT_ONCE):
         yield slice(start, start + _IMAGES_AT_ONCE)
-
-
-def _mean(values: Vector) -> float:
-    known = ~np.isnan(values)
-    return float(values[known].mean()) if known.any() else math.nan
 
 
 def _known(values: Vector, known: NDArray[np.bool_]) -> Vector:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,36 +57,24 @@ class Predictions:
         return self.fractions.astype(np.float64) * questions.by_answer(self.concentrations)
 
 
+@dataclass(repr=False, eq=False)
 class GalaxyClassifier:
-    """A loaded model.
+    """A loaded model."""
 
-    Attributes:
-        packaged: an instance of the class in `pyfunc_model.py`, of the release that packaged it.
-        uri: `models:/<name>/<version>`, or the argument of `load_model`.
-        name: registered name, or None for a model loaded from a path or a run.
-        version: registered version, or None likewise.
-        tags: of the registered version (data, metrics of the held-out test, promotion); empty likewise.
-        metadata: stored with the model when it was packaged.
-        is_calibrated: whether `predict` gives probabilities at the model's temperature.
-    """
-
-    is_calibrated = False
-
-    def __init__(
-        self,
-        packaged: Any,
-        uri: str,
-        name: str | None = None,
-        version: int | None = None,
-        tags: Mapping[str, str] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.packaged = packaged
-        self.uri = uri
-        self.name = name
-        self.version = version
-        self.tags = dict(tags or {})
-        self.metadata = dict(metadata or {})
+    packaged: Any
+    """An instance of the class in `pyfunc_model.py`, of the release that packaged it."""
+    uri: str
+    """`models:/<name>/<version>`, or the argument of `load_model`."""
+    name: str | None = None
+    """Registered name; None for a model loaded from a path or a run."""
+    version: int | None = None
+    """Registered version; None likewise."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Of the registered version (data, metrics of the held-out test, promotion); empty likewise."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Stored with the model when it was packaged."""
+    is_calibrated: bool = False
+    """Whether `predict` gives probabilities at the model's temperature."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -159,9 +146,7 @@ class GalaxyClassifier:
             raise ModelError(
                 f"{self.uri} was packaged without a temperature, as by earlier releases, so it cannot be calibrated"
             )
-        other = copy.copy(self)
-        other.is_calibrated = True
-        return other
+        return replace(self, is_calibrated=True)
 
     @property
     def network(self) -> Any:
@@ -192,19 +177,16 @@ class GalaxyClassifier:
             probabilities = np.asarray(self.packaged.predict_probabilities(images), dtype=np.float32)
         except MlflowException as error:
             raise ModelError(str(error.message)) from error
-        if self.questions is not None:
-            return self._split(self.questions, probabilities)
+        fractions = concentrations = None
+        if (questions := self.questions) is not None:
+            fractions = questions.fractions(probabilities).astype(np.float32)
+            concentrations = questions.totals(probabilities).astype(np.float32)
+            probabilities = fractions[:, : len(self.class_names)]
         labels = probabilities.argmax(axis=1).astype(np.int64)
         if self.is_calibrated and self.temperature is not None:
             probabilities = scale_probabilities(probabilities, self.temperature).astype(np.float32)
-        return Predictions(labels, [self.class_names[label] for label in labels], probabilities)
-
-    def _split(self, questions: Questions, outputs: NDArray[np.float32]) -> Predictions:
-        fractions = questions.fractions(outputs).astype(np.float32)
-        first = fractions[:, : len(self.class_names)]
-        labels = first.argmax(axis=1).astype(np.int64)
         names = [self.class_names[label] for label in labels]
-        return Predictions(labels, names, first, fractions, questions.totals(outputs).astype(np.float32))
+        return Predictions(labels, names, probabilities, fractions, concentrations)
 
     def refusal(self, image: NDArray[Any]) -> str | None:
         """Why the model cannot classify this image, in a few words; None if it can."""
@@ -335,8 +317,8 @@ def _load_folder(package: Path, uri: str, version: ModelVersion | None = None) -
         raise ModelError(f"{uri} is packaged as a TensorFlow graph; expected KERAS_BACKEND=tensorflow") from error
     model, metadata = _galaxy_model(loaded, uri), loaded.metadata.metadata or {}
     if version is None:
-        return GalaxyClassifier(model, uri, metadata=metadata)
-    return GalaxyClassifier(model, uri, version.name, int(version.version), version.tags, metadata)
+        return GalaxyClassifier(model, uri, metadata=dict(metadata))
+    return GalaxyClassifier(model, uri, version.name, int(version.version), dict(version.tags), dict(metadata))
 
 
 def _check_is_code(package: Path, uri: str) -> None:

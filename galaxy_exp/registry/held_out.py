@@ -28,10 +28,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from galaxy_exp.data.votes import build_votes, describe_votes
 from galaxy_exp.errors import JournalError, JournalWriteError
 from galaxy_exp.evaluation.resampling import opening_level
 from galaxy_exp.folders import ProjectFolder, SweepFolder, fsync_path, open_locked
-from galaxy_exp.questions import Questions, Votes
+from galaxy_exp.questions import Votes
 from galaxy_exp.records import AGREEMENT
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.catalogue import search_all
@@ -217,7 +218,7 @@ class HeldOutPredictions:
     votes: Votes | None = None
     """Of a model of votes, whose `probabilities` are the outputs (n, n_answers); its `labels` are winning answers."""
     agreement: float = AGREEMENT
-    """As of `vote_report.build_vote_report`."""
+    """As of `held_out_report.build_vote_report`."""
 
     def in_order_of(self, other: HeldOutPredictions) -> HeldOutPredictions | None:
         """The predictions with their rows in the order of another test of the same images; None for other images."""
@@ -244,11 +245,7 @@ def log_held_out_predictions(client: MlflowClient, run_id: str, test: HeldOutPre
         path = Path(folder, ARTIFACT)
         images: dict[str, Any] = {} if test.images is None else {"images": test.images}
         if test.votes is not None:
-            described = {
-                "questions": test.votes.questions.to_list(),
-                "are_counts": test.votes.are_counts,
-                "agreement": test.agreement,
-            }
+            described = describe_votes(test.votes) | {"agreement": test.agreement}
             images |= {"votes": test.votes.values, "votes_description": np.array(json.dumps(described))}
         digest = np.array(test.digest)
         np.savez_compressed(path, labels=test.labels, probabilities=test.probabilities, digest=digest, **images)
@@ -285,5 +282,4 @@ def _read(path: Path) -> HeldOutPredictions | None:
     test = HeldOutPredictions(str(stored["digest"]), stored["labels"].astype(np.int64), stored["probabilities"], images)
     if votes is None or described is None:
         return test
-    found = Votes(Questions.from_list(described["questions"]), votes, bool(described["are_counts"]))
-    return replace(test, votes=found, agreement=float(described["agreement"]))
+    return replace(test, votes=build_votes(described, votes), agreement=float(described["agreement"]))

@@ -16,8 +16,7 @@ from galaxy_exp.data import ImageDataset, PreparedData
 from galaxy_exp.data.dataset import preprocess_dataset
 from galaxy_exp.errors import DataError, ModelError
 from galaxy_exp.evaluation.confidence import scale_probabilities
-from galaxy_exp.evaluation.held_out_report import TestReport, build_report
-from galaxy_exp.evaluation.vote_report import build_vote_report
+from galaxy_exp.evaluation.held_out_report import TestReport, build_report, build_vote_report
 from galaxy_exp.questions import Questions
 from galaxy_exp.records import AGREEMENT
 from galaxy_exp.registry.held_out import digests_of_test_set
@@ -171,7 +170,7 @@ def evaluate_on(
         dataset: raw images, which the model brings to its size itself.
         alignment: of the two.
         on_progress: called with the number of images done.
-        agreement: of votes, as of `vote_report.build_vote_report`.
+        agreement: of votes, as of `held_out_report.build_vote_report`.
 
     Returns:
         The report, and the probabilities, float32 (n, len(alignment.class_names)), or with questions the fractions of

@@ -8,9 +8,9 @@ from typing import Any
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.encoder_file import describe_start
 from galaxy_exp.evaluation.confidence import COVERAGES_SHOWN
+from galaxy_exp.evaluation.held_out_report import describe_questions, label_of, shown_names
 from galaxy_exp.evaluation.metrics import RARE
 from galaxy_exp.evaluation.selection import standings
-from galaxy_exp.evaluation.vote_report import describe_questions, label_of, shown_names
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import Gain
 from galaxy_exp.space.search_space import Hyperparameter, Kind, SearchSpace

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from galaxy_exp.errors import DataError, ModelError, reason_of
 from galaxy_exp.evaluation.confidence import fit_temperature
-from galaxy_exp.evaluation.held_out_report import TestReport, build_report
+from galaxy_exp.evaluation.held_out_report import TestReport, build_report, build_vote_report
 from galaxy_exp.evaluation.metrics import METRICS, summarise_predictions
 from galaxy_exp.evaluation.resampling import paired_bootstrap
 from galaxy_exp.evaluation.vote_comparison import compare_votes
 from galaxy_exp.evaluation.vote_metrics import summarise_votes
-from galaxy_exp.evaluation.vote_report import build_vote_report
 from galaxy_exp.folders import graph_of, write_atomically
 from galaxy_exp.questions import Votes
 from galaxy_exp.quiet import import_tensorflow_quietly
@@ -123,7 +122,7 @@ def evaluate_model(
         tta: whether the probabilities are the mean over flips and quarter turns.
         variants: to compare with.
         votes: of the images; the labels are then their winning answers, and no temperature is fitted.
-        agreement: as of `vote_report.build_vote_report`.
+        agreement: as of `held_out_report.build_vote_report`.
 
     Returns:
         The report and the network's outputs, float32 (n, n_classes) or (n, n_answers).
@@ -150,19 +149,15 @@ def evaluate_model(
         other = network if same else _load_network(variant.model_files, images, n_outputs)
         others = predict_images(other, images, variant.tta)
         if votes is None:
-            compared.append(_compare(variant.name, labels, outputs, others))
+            scores = summarise_predictions(labels, others)
+            differences: dict[str, Any] = {
+                metric: list(paired_bootstrap(labels, outputs, others, metric)) for metric in METRICS
+            }
         else:
-            differences = compare_votes(votes, outputs, others, agreement)
             scores = summarise_votes(votes, others, agreement)
-            compared.append({"name": variant.name, **scores, "differences": differences})
+            differences = dict(compare_votes(votes, outputs, others, agreement))
+        compared.append({"name": variant.name, **scores, "differences": differences})
     return replace(report, tta=tta, compared=compared), outputs
-
-
-def _compare(
-    name: str, labels: NDArray[Any], probabilities: NDArray[np.float32], other: NDArray[np.float32]
-) -> dict[str, Any]:
-    differences = {metric: list(paired_bootstrap(labels, probabilities, other, metric)) for metric in METRICS}
-    return {"name": name, **summarise_predictions(labels, other), "differences": differences}
 
 
 def predict_images(network: Any, images: NDArray[np.uint8], tta: bool = False) -> NDArray[np.float32]:

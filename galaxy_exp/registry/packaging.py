@@ -55,8 +55,11 @@ class ModelVersionRef:
 
     name: str
     version: int
-    uri: str
-    """`models:/<name>/<version>`."""
+
+    @property
+    def uri(self) -> str:
+        """`models:/<name>/<version>`."""
+        return f"models:/{self.name}/{self.version}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -271,4 +274,4 @@ def _ensure_registered_model(client: MlflowClient, name: str) -> None:
 
 
 def _ref(found: ModelVersion) -> ModelVersionRef:
-    return ModelVersionRef(found.name, int(found.version), f"models:/{found.name}/{found.version}")
+    return ModelVersionRef(found.name, int(found.version))

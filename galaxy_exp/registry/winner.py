@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.errors import ModelError, SweepFailedError
-from galaxy_exp.evaluation.held_out_report import TestReport
+from galaxy_exp.evaluation.held_out_report import TestReport, shown_names
 from galaxy_exp.evaluation.metrics import METRICS
 from galaxy_exp.evaluation.resampling import paired_bootstrap
 from galaxy_exp.evaluation.vote_comparison import compare_votes
-from galaxy_exp.evaluation.vote_report import shown_names
 from galaxy_exp.folders import SweepFolder, graph_of, write_atomically
 from galaxy_exp.journal.events import ModelRegistered, PromotionDecided, SealedTestOpened
 from galaxy_exp.journal.journal import Journal

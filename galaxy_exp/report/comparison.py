@@ -6,21 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from galaxy_exp.evaluation.vote_report import gain_over
+from galaxy_exp.evaluation.held_out_report import gain_over, label_of
 from galaxy_exp.records import Gain
-from galaxy_exp.report.canvas import (
-    GREY,
-    INK,
-    PALE,
-    TRAIN,
-    VALIDATION,
-    draw_legend,
-    draw_points,
-    grid_axes,
-    name_axes,
-)
-from galaxy_exp.report.html import Cell
-from galaxy_exp.report.words import UNKNOWN, metric_name, score, signed
+from galaxy_exp.report import canvas
+from galaxy_exp.report.html import Cell, Table
+from galaxy_exp.report.words import UNKNOWN, interval, metric_name, score, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +25,7 @@ __all__ = [
     "draw_gains",
     "gain_cell",
     "gain_over_baseline",
+    "score_table",
 ]
 
 
@@ -65,16 +56,31 @@ def gain_over_baseline(material: Material, name: str, report: Mapping[str, Any])
     return UNKNOWN if difference is None else signed(difference)
 
 
+def score_table(
+    material: Material, caption: str, names: Sequence[str], intervals: Mapping[str, Sequence[float]]
+) -> Table:
+    """The winner's scores on the held-out test set, with any intervals, baseline's scores and gains."""
+    report, baseline = material.test or {}, material.baseline_test
+    rows: list[list[str | Cell]] = []
+    for name in names:
+        rows.append([label_of(name, report), Cell(score(report[name]), interval(intervals.get(name)))])
+        if baseline is not None:
+            rows[-1] += [score(baseline.get(name)), gain_over_baseline(material, name, report)]
+    header = ["score", f"winner, {material.tested_name}"]
+    header += ["baseline, trial 0", "gain, 95% interval"] if baseline is not None else []
+    return Table(caption, header, rows)
+
+
 def draw_gains(axes: Axes, gains: Sequence[Gain]) -> None:
     """Draws the gains with their intervals against zero; grey if the interval holds zero."""
     for row, gain in enumerate(_scores(gains)):
-        colour = VALIDATION if gain.is_clear else PALE
+        colour = canvas.VALIDATION if gain.is_clear else canvas.PALE
         axes.plot([gain.low, gain.high], [row, row], color=colour, linewidth=4, alpha=0.75, solid_capstyle="round")
-        draw_points(axes, {str(gain): (gain.difference, row)}, color=colour, s=50)
+        canvas.draw_points(axes, {str(gain): (gain.difference, row)}, color=colour, s=50)
         axes.annotate(signed(gain.difference), (gain.difference, row), (0, 8), textcoords="offset points",
-                      ha="center", fontsize=9, color=INK)  # fmt: skip
+                      ha="center", fontsize=9, color=canvas.INK)  # fmt: skip
     names = [metric_name(gain.metric) for gain in _scores(gains)]
-    axes.axvline(0, color=INK, linewidth=1, zorder=0)
+    axes.axvline(0, color=canvas.INK, linewidth=1, zorder=0)
     _style_rows(axes, names, "winner minus baseline, held-out test")
 
 
@@ -96,15 +102,15 @@ def draw_finalists(axes: Axes, finalists: Sequence[Finalist], objective: str) ->
         again = {
             f"{name} again, seed {k}: {score(value)}": (value, row) for k, value in enumerate(each.values, start=1)
         }
-        draw_points(axes, again, color=TRAIN, s=40, label="another seed" if is_first else "")
-        axes.plot([each.mean] * 2, [row - 0.3, row + 0.3], color=VALIDATION, linewidth=2.2,
+        canvas.draw_points(axes, again, color=canvas.TRAIN, s=40, label="another seed" if is_first else "")
+        axes.plot([each.mean] * 2, [row - 0.3, row + 0.3], color=canvas.VALIDATION, linewidth=2.2,
                   label="their mean" if is_first else "")  # fmt: skip
         if each.searched is not None:
             searched = {f"{name} in the search: {score(each.searched)}": (each.searched, row)}
-            draw_points(axes, searched, s=60, facecolors="none", edgecolors=INK, linewidths=1.2,
+            canvas.draw_points(axes, searched, s=60, facecolors="none", edgecolors=canvas.INK, linewidths=1.2,
                         label="in the search" if is_first else "")  # fmt: skip
     _style_rows(axes, [f"trial {each.number}" for each in finalists], objective)
-    draw_legend(axes)
+    canvas.draw_legend(axes)
 
 
 def describe_finalists(finalists: Sequence[Finalist], objective: str) -> str:
@@ -117,7 +123,7 @@ def _style_rows(axes: Axes, names: Sequence[str], x_name: str) -> None:
     """One row for each name, the first at the top."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.45, -0.55)
-    name_axes(axes, x_name)
-    grid_axes(axes, which="x")
+    canvas.name_axes(axes, x_name)
+    canvas.grid_axes(axes, which="x")
     axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0, labelcolor=GREY)
+    axes.tick_params(axis="y", length=0, labelcolor=canvas.GREY)

@@ -11,17 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.report.canvas import (
-    GREY,
-    INK,
-    VALIDATION,
-    draw_headline,
-    draw_image,
-    name_class,
-    new_figure,
-    plain_axes,
-    save_figure,
-)
+from galaxy_exp.report import canvas
 from galaxy_exp.report.words import count
 from galaxy_exp.seeding import derive_seed
 
@@ -110,25 +100,25 @@ def plot_contact_sheet(
     """
     columns = max(len(sample.indices) for sample in samples)
     width, height = max(_NAMES + columns * _SAMPLE + 0.15, 6.0), len(samples) * _SAMPLE + _TOP + 0.1
-    figure = new_figure(width, height)
+    figure = canvas.new_figure(width, height)
     words = ("SIMULATED galaxies. " if simulated else "") + note
-    draw_headline(figure, title, words, VALIDATION if simulated else GREY)
-    axes = plain_axes(figure.add_axes((0.0, 0.1 / height, 1.0, len(samples) * _SAMPLE / height)))
+    canvas.draw_headline(figure, title, words, canvas.VALIDATION if simulated else canvas.GREY)
+    axes = canvas.plain_axes(figure.add_axes((0.0, 0.1 / height, 1.0, len(samples) * _SAMPLE / height)))
     for row, sample in enumerate(samples):
         _draw_row(axes, row, sample, images_uint8, class_names[sample.label])
     axes.set_xlim(0, width / _SAMPLE)
     axes.set_ylim(len(samples), 0)
-    return save_figure(figure, path)
+    return canvas.save_figure(figure, path)
 
 
 def _draw_row(axes: Axes, row: int, sample: Sample, images: NDArray[np.uint8], name: str) -> None:
-    caption = name_class(name, 21, 3)
+    caption = canvas.name_class(name, 21, 3)
     text: dict[str, Any] = {"ha": "left", "va": "center"}
-    axes.text(0.15 / _SAMPLE, row + 0.46, caption, fontsize=8.5, color=INK, linespacing=1.1, **text)
+    axes.text(0.15 / _SAMPLE, row + 0.46, caption, fontsize=8.5, color=canvas.INK, linespacing=1.1, **text)
     below = row + 0.46 + 0.085 * (len(caption.splitlines()) + 1)
-    axes.text(0.15 / _SAMPLE, below, count(sample.n_images, "image"), fontsize=7.5, color=GREY, **text)
+    axes.text(0.15 / _SAMPLE, below, count(sample.n_images, "image"), fontsize=7.5, color=canvas.GREY, **text)
     for column, index in enumerate(sample.indices):
-        draw_image(axes, images[index], _NAMES / _SAMPLE + column, row, side=0.96)
+        canvas.draw_image(axes, images[index], _NAMES / _SAMPLE + column, row, side=0.96)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,16 +195,16 @@ def plot_captioned(
     """
     rows = math.ceil(len(captions) / _COLUMNS) * (1 + _CAPTION)
     width, height = _COLUMNS * _MISTAKE + 0.3, rows * _MISTAKE + _TOP if captions else 1.6
-    figure = new_figure(width, height)
-    draw_headline(figure, title, note)
+    figure = canvas.new_figure(width, height)
+    canvas.draw_headline(figure, title, note)
     if captions:
-        axes = plain_axes(figure.add_axes((0.15 / width, 0, _COLUMNS * _MISTAKE / width, 1 - _TOP / height)))
+        axes = canvas.plain_axes(figure.add_axes((0.15 / width, 0, _COLUMNS * _MISTAKE / width, 1 - _TOP / height)))
         for place, (index, true, predicted) in enumerate(captions):
             row, column = divmod(place, _COLUMNS)
             _draw_captioned(axes, images_uint8[index], true, predicted, column, row * (1 + _CAPTION))
         axes.set_xlim(0, _COLUMNS)
         axes.set_ylim(rows, 0)
-    return save_figure(figure, path)
+    return canvas.save_figure(figure, path)
 
 
 def _summary(n_shown: int, n_wrong: int, n_images: int) -> str:
@@ -224,8 +214,8 @@ def _summary(n_shown: int, n_wrong: int, n_images: int) -> str:
 
 
 def _draw_captioned(axes: Axes, image: NDArray[np.uint8], true: str, predicted: str, left: float, top: float) -> None:
-    draw_image(axes, np.asarray(image), left, top, side=0.94)
-    true, predicted = name_class(true, 23, 2), name_class(predicted, 23, 2)
+    canvas.draw_image(axes, np.asarray(image), left, top, side=0.94)
+    true, predicted = canvas.name_class(true, 23, 2), canvas.name_class(predicted, 23, 2)
     caption: dict[str, Any] = {"ha": "left", "va": "top", "fontsize": 7.5, "linespacing": 1.1}
-    axes.text(left + 0.03, top + 1.02, true, color=INK, **caption)
-    axes.text(left + 0.03, top + 1.04 + _LINE * len(true.splitlines()), predicted, color=VALIDATION, **caption)
+    axes.text(left + 0.03, top + 1.02, true, color=canvas.INK, **caption)
+    axes.text(left + 0.03, top + 1.04 + _LINE * len(true.splitlines()), predicted, color=canvas.VALIDATION, **caption)

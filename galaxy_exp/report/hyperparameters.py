@@ -8,21 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.records import Objective, TrialState
+from galaxy_exp.report import canvas
 from galaxy_exp.report.axes import Axis, axes_of, comparable_trials, is_wide, offset, score_of, tick_values
-from galaxy_exp.report.canvas import (
-    GREY,
-    INK,
-    PALE,
-    TRAIN,
-    VALIDATION,
-    draw_headline,
-    draw_lines,
-    draw_points,
-    grid_axes,
-    new_figure,
-    plain_text,
-    whole_ticks,
-)
 from galaxy_exp.report.words import axis_value, count, plain_value, score, validation_name
 
 if TYPE_CHECKING:
@@ -139,9 +126,9 @@ def plot_parallel(parallel: Parallel, title: str = "") -> Figure:
         title: the headline; without one the figure has no room for it.
     """
     columns = [*parallel.columns, parallel.score]
-    figure = new_figure(max(7.0, 1.5 * len(columns) + 0.6), 5.2 if title else 4.6)
+    figure = canvas.new_figure(max(7.0, 1.5 * len(columns) + 0.6), 5.2 if title else 4.6)
     if title:
-        draw_headline(figure, title)
+        canvas.draw_headline(figure, title)
     width = figure.get_figwidth()
     axes = figure.add_axes((0.9 / width, 0.06, 1 - 1.7 / width, 0.75 if title else 0.82))
     lines = [
@@ -149,9 +136,9 @@ def plot_parallel(parallel: Parallel, title: str = "") -> Figure:
         for number, *places in zip(parallel.trials, *(column.positions for column in columns), strict=True)
     ]
     last, quarter = len(lines) - 1, max(0, math.ceil(0.75 * len(lines) - 1))
-    draw_lines(axes, dict(lines[:quarter]), colors=PALE, linewidths=0.8, zorder=2)
-    draw_lines(axes, dict(lines[quarter:last]), colors=TRAIN, linewidths=1.0, zorder=3)
-    draw_lines(axes, dict(lines[last:]), colors=VALIDATION, linewidths=2.4, zorder=4)
+    canvas.draw_lines(axes, dict(lines[:quarter]), colors=canvas.PALE, linewidths=0.8, zorder=2)
+    canvas.draw_lines(axes, dict(lines[quarter:last]), colors=canvas.TRAIN, linewidths=1.0, zorder=3)
+    canvas.draw_lines(axes, dict(lines[last:]), colors=canvas.VALIDATION, linewidths=2.4, zorder=4)
     for index, column in enumerate(columns):
         _draw_axis(axes, index, column, is_last=column is parallel.score)
     axes.set_xlim(-0.02, len(columns) - 1 + 0.02)
@@ -163,20 +150,20 @@ def plot_parallel(parallel: Parallel, title: str = "") -> Figure:
 def _draw_axis(axes: Axes, index: int, column: Column, *, is_last: bool) -> None:
     """Draws one column; names are in two rows, so that long ones do not meet."""
     top = 1.07 if index % 2 == 1 else 1.02
-    axes.plot([index, index], [0, top], color=INK, linewidth=1.0, zorder=5, clip_on=False)
-    axes.annotate(plain_text(column.name), (index, top), (0, 3), textcoords="offset points",
-                  ha="center", fontsize=10, color=INK, annotation_clip=False)  # fmt: skip
+    axes.plot([index, index], [0, top], color=canvas.INK, linewidth=1.0, zorder=5, clip_on=False)
+    axes.annotate(canvas.plain_text(column.name), (index, top), (0, 3), textcoords="offset points",
+                  ha="center", fontsize=10, color=canvas.INK, annotation_clip=False)  # fmt: skip
     for position, text in column.ticks.items():
-        axes.plot([index - 0.02, index + 0.02], [position, position], color=INK, linewidth=1.0, zorder=5)
+        axes.plot([index - 0.02, index + 0.02], [position, position], color=canvas.INK, linewidth=1.0, zorder=5)
         axes.annotate(
-            plain_text(text),
+            canvas.plain_text(text),
             (index, position),
             (6 if is_last else -5, 0),
             textcoords="offset points",
             ha="left" if is_last else "right",
             va="center",
             fontsize=8.5,
-            color=GREY if position == NOT_ACTIVE else INK,
+            color=canvas.GREY if position == NOT_ACTIVE else canvas.INK,
             bbox={"boxstyle": "round,pad=0.12", "facecolor": "white", "alpha": 0.75, "linewidth": 0},
             zorder=6,
         )
@@ -235,10 +222,10 @@ def plot_slices(slices: Sequence[Slice]) -> Figure:
     """A panel for each hyperparameter; all share the vertical axis."""
     columns = min(_SLICE_COLUMNS, len(slices))
     rows = math.ceil(len(slices) / columns)
-    figure = new_figure(max(3.1 * columns + 0.6, 6.4), 2.3 * rows + 1.1)
+    figure = canvas.new_figure(max(3.1 * columns + 0.6, 6.4), 2.3 * rows + 1.1)
     width, height = figure.get_figwidth(), figure.get_figheight()
     note = "large dots: all epochs; small dots: ended early; earlier trials are paler"
-    draw_headline(figure, f"{slices[0].objective.name} against each hyperparameter", note)
+    canvas.draw_headline(figure, f"{slices[0].objective.name} against each hyperparameter", note)
     for index, each in enumerate(slices):
         axes = figure.add_subplot(rows, columns, index + 1)
         draw_slice(axes, each, slices)
@@ -262,7 +249,7 @@ def draw_slice(axes: Axes, each: Slice, slices: Sequence[Slice]) -> None:
     }
     alphas = [0.35 + 0.65 * number / last for number in each.trials]
     sizes = [9 if is_stopped else 30 for is_stopped in each.stopped]
-    draw_points(axes, points, s=sizes, color=TRAIN, alpha=alphas, linewidths=0)
+    canvas.draw_points(axes, points, s=sizes, color=canvas.TRAIN, alpha=alphas, linewidths=0)
     scores = [reached for other in slices for reached in other.scores]
     low, high = min(scores), max(scores)
     if is_wide(scores):
@@ -271,8 +258,8 @@ def draw_slice(axes: Axes, each: Slice, slices: Sequence[Slice]) -> None:
     else:
         room = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
         axes.set_ylim(low - room, high + room)
-    axes.set_title(plain_text(each.axis.name), fontsize=10.5, color=INK, loc="left", pad=4)
-    grid_axes(axes)
+    axes.set_title(canvas.plain_text(each.axis.name), fontsize=10.5, color=canvas.INK, loc="left", pad=4)
+    canvas.grid_axes(axes)
 
 
 def _places(axes: Axes, each: Slice) -> list[float]:
@@ -282,7 +269,7 @@ def _places(axes: Axes, each: Slice) -> list[float]:
         texts = [axis_value(choice) for choice in axis.choices]
         if sum(map(len, texts)) > _MOST_LETTERS:  # every other one is a line lower, so that neighbours do not meet
             texts = [text if place % 2 == 0 else f"\n{text}" for place, text in enumerate(texts)]
-        axes.set_xticks(range(len(texts)), map(plain_text, texts))
+        axes.set_xticks(range(len(texts)), map(canvas.plain_text, texts))
         axes.set_xlim(-0.5, len(texts) - 0.5)
         pairs = zip(each.values, each.trials, strict=True)
         return [axis.choices.index(value) + 0.3 * offset(number) for value, number in pairs]
@@ -292,7 +279,7 @@ def _places(axes: Axes, each: Slice) -> list[float]:
         ticks = ticks[:: -(-len(ticks) // _MOST_TICKS)]
         axes.set_xticks([float(tick) for tick in ticks], [axis_value(tick) for tick in ticks])
     elif axis.is_whole:
-        axes.xaxis.set_major_locator(whole_ticks(5))
+        axes.xaxis.set_major_locator(canvas.whole_ticks(5))
     else:
         axes.locator_params(axis="x", nbins=5)
     return each.values

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.report.axes import Axis, axes_of, comparable_trials, score_of
 from galaxy_exp.report.canvas import GREY, INK, TRAIN, draw_headline, new_figure, plain_text
 
@@ -66,8 +65,7 @@ def measure_importances(record: SweepRecord) -> Importances:
     n_best = min(max(5, len(trials) // 10), len(trials) // 2)
     if len(trials) < LEAST_TRIALS or not axes:
         return Importances(record.objective.name, len(trials), n_best, {})
-    keys = [record.objective.sort_key(score_of(record, trial) or 0.0) for trial in trials]
-    found = _evaluate(_group(record, trials, axes), n_best, keys)
+    found = _evaluate(record, trials, axes, n_best)
     total = sum(found.values()) or 1.0
     declared = [axis.name for axis in axes]
     ranked = sorted(found, key=lambda name: (-found[name], declared.index(name)))
@@ -104,59 +102,38 @@ def draw_importances(axes: Axes, found: Importances) -> None:
     axes.tick_params(axis="x", labelsize=9, colors=GREY)
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Hyperparameters that are active in the same trials."""
-
-    names: list[str]
-    positions: list[int]
-    """Of these trials among all."""
-    study: optuna.Study
-    """Of these trials, in their order."""
-
-
-def _group(record: SweepRecord, trials: Sequence[TrialRecord], axes: Sequence[Axis]) -> list[_Group]:
-    together: dict[tuple[int, ...], list[Axis]] = {}
+def _evaluate(
+    record: SweepRecord, trials: Sequence[TrialRecord], axes: Sequence[Axis], n_best: int
+) -> dict[str, float]:
+    """Not normalised. Hyperparameters that are active in the same trials are evaluated together, on these trials."""
+    keys = [record.objective.sort_key(score_of(record, trial) or 0.0) for trial in trials]
+    best = set(sorted(range(len(keys)), key=keys.__getitem__)[:n_best])
+    together: dict[tuple[int, ...], list[Axis]] = {}  # by the positions of the trials
     for axis in axes:
         active = tuple(position for position, trial in enumerate(trials) if axis.name in trial.values)
         together.setdefault(active, []).append(axis)
-    return [
-        _Group(
-            [axis.name for axis in alike], list(active), _build_study(record, [trials[each] for each in active], alike)
-        )
-        for active, alike in together.items()
-    ]
-
-
-def _evaluate(groups: Sequence[_Group], n_best: int, keys: list[float]) -> dict[str, float]:
-    """Not normalised; `keys` are those of all trials, the smaller the better."""
-    best = set(sorted(range(len(keys)), key=keys.__getitem__)[:n_best])
     found: dict[str, float] = {}
-    for group in groups:
-        n_best_here = len(best & set(group.positions))
-        if len(group.positions) < LEAST_TRIALS or n_best_here < _LEAST_BEST:
-            found |= dict.fromkeys(group.names, 0.0)
+    for active, alike in together.items():
+        n_best_here = len(best.intersection(active))
+        if len(active) < LEAST_TRIALS or n_best_here < _LEAST_BEST:
+            found |= {axis.name: 0.0 for axis in alike}
         else:
-            found |= _pearson_divergences(group, n_best_here / len(group.positions), keys)
+            study = _build_study(record, [trials[position] for position in active], alike)
+            found |= _pearson_divergences(study, n_best_here / len(active), [keys[position] for position in active])
     return found
 
 
-def _pearson_divergences(group: _Group, quantile: float, keys: list[float]) -> dict[str, float]:
-    import inspect
+def _pearson_divergences(study: optuna.Study, quantile: float, keys: list[float]) -> dict[str, float]:
     import warnings
 
     import optuna
 
-    evaluator = optuna.importance.PedAnovaImportanceEvaluator
-    # renamed in Optuna 5
-    key = "target_quantile" if "target_quantile" in inspect.signature(evaluator).parameters else "baseline_quantile"
-    options: dict[str, Any] = {key: quantile}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = optuna.importance.get_param_importances(
-            group.study,
-            evaluator=evaluator(**options),
-            target=lambda trial: keys[group.positions[trial.number]],
+            study,
+            evaluator=optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile),
+            target=lambda trial: keys[trial.number],
             normalize=False,
         )
     return {name: float(value) for name, value in found.items()}
@@ -165,20 +142,23 @@ def _pearson_divergences(group: _Group, quantile: float, keys: list[float]) -> d
 def _build_study(record: SweepRecord, trials: Sequence[TrialRecord], axes: Sequence[Axis]) -> optuna.Study:
     """A study in memory with these trials as complete ones, in their order, on the first objective.
 
-    A conditional hyperparameter is in the trials in which it is active. A trial that was stopped early has the score
-    that it had reached.
+    All the hyperparameters are active in all the trials. A trial that was stopped early has the score that it had
+    reached.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize" if record.objective.direction == "max" else "minimize")
     for trial in trials:
-        active = [axis for axis in axes if axis.name in trial.values]
         study.add_trial(
             optuna.trial.create_trial(
                 value=score_of(record, trial),
-                params={axis.name: _parameter(axis, trial.values[axis.name]) for axis in active},
-                distributions={axis.name: _distribution(axis) for axis in active},
+                params={
+                    # Optuna has no reverse logarithmic scale; a value on one is replaced by its position, 0 to 1
+                    axis.name: axis.position(trial.values[axis.name]) if axis.is_reversed else trial.values[axis.name]
+                    for axis in axes
+                },
+                distributions={axis.name: _distribution(axis) for axis in axes},
             )
         )
     return study
@@ -194,8 +174,3 @@ def _distribution(axis: Axis) -> Any:
     if axis.is_whole:
         return IntDistribution(int(axis.low), int(axis.high), log=axis.is_log)
     return FloatDistribution(axis.low, axis.high, log=axis.is_log)
-
-
-def _parameter(axis: Axis, value: HyperparameterValue) -> Any:
-    """Optuna has no reverse logarithmic scale; a value on one is replaced by its position, 0 to 1."""
-    return axis.position(value) if axis.is_reversed else value

@@ -8,19 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from galaxy_exp.report.canvas import (
-    GREY,
-    INK,
-    TRAIN,
-    VALIDATION,
-    draw_headline,
-    draw_legend,
-    grid_axes,
-    name_axes,
-    new_figure,
-    save_figure,
-    whole_ticks,
-)
+from galaxy_exp.report import canvas
 from galaxy_exp.report.words import count, score
 
 if TYPE_CHECKING:
@@ -83,13 +71,13 @@ def plot_learning_curves(
         `path`.
     """
     curves = collect_curves(history)
-    figure = new_figure(4.2 * max(len(curves), 1), 3.9)
-    draw_headline(figure, _headline(history, objective_name, best_epoch, title))
+    figure = canvas.new_figure(4.2 * max(len(curves), 1), 3.9)
+    canvas.draw_headline(figure, _headline(history, objective_name, best_epoch, title))
     for index, curve in enumerate(curves):
         draw_curve(figure.add_subplot(1, len(curves), index + 1), curve, best_epoch)
     if curves:
         figure.subplots_adjust(left=0.18 / len(curves), right=0.985, top=0.74, bottom=0.14, wspace=0.2)
-    return save_figure(figure, path)
+    return canvas.save_figure(figure, path)
 
 
 def _series(history: Sequence[Mapping[str, float]], name: str) -> list[float]:
@@ -108,18 +96,21 @@ def _headline(history: Sequence[Mapping[str, float]], objective_name: str, best_
 def draw_curve(axes: Axes, curve: Curve, best_epoch: int) -> None:
     """Draws training against validation over the epochs, with the best epoch marked."""
     marker = "o" if curve.n_epochs <= _FEW_EPOCHS else ""
-    for values, colour, name in ((curve.train, TRAIN, "training"), (curve.validation, VALIDATION, "validation")):
+    for values, colour, name in (
+        (curve.train, canvas.TRAIN, "training"),
+        (curve.validation, canvas.VALIDATION, "validation"),
+    ):
         epochs = range(1, len(values) + 1)
         if values:
             axes.plot(epochs, values, color=colour, label=name, marker=marker, markersize=3.5, linewidth=1.8)
         if 1 <= best_epoch <= len(values):
             axes.plot(best_epoch, values[best_epoch - 1], "o", color="white", markeredgecolor=colour, markersize=7)
     if best_epoch >= 1:
-        axes.axvline(best_epoch, color=GREY, linestyle="--", linewidth=1.2, label="best epoch", zorder=0)
-    axes.set_title(curve.title, fontsize=11, color=INK, loc="left", pad=22)
-    name_axes(axes, "epoch")
+        axes.axvline(best_epoch, color=canvas.GREY, linestyle="--", linewidth=1.2, label="best epoch", zorder=0)
+    axes.set_title(curve.title, fontsize=11, color=canvas.INK, loc="left", pad=22)
+    canvas.name_axes(axes, "epoch")
     margin = max(0.5, 0.03 * curve.n_epochs)
     axes.set_xlim(1 - margin, curve.n_epochs + margin)
-    axes.xaxis.set_major_locator(whole_ticks(8))
-    grid_axes(axes)
-    draw_legend(axes)
+    axes.xaxis.set_major_locator(canvas.whole_ticks(8))
+    canvas.grid_axes(axes)
+    canvas.draw_legend(axes)

@@ -14,7 +14,6 @@ from galaxy_exp.space.search_space import SearchSpace
 if TYPE_CHECKING:
     from galaxy_exp.evaluation.confidence import Calibration
     from galaxy_exp.journal.record import SweepRecord, TrialRecord
-    from galaxy_exp.report.votes import VotesShown
 
 __all__ = ["DataFacts", "Finalist", "Gain", "Material", "Picture", "TrialsAhead", "VoteMaterial"]
 
@@ -97,12 +96,6 @@ class VoteMaterial:
     differing: Sequence[tuple[Picture, str, str]] = ()
     """Validation images whose votes differ most from what the winner predicts, with the observed and the predicted
     fraction in words."""
-
-    def shown(self, material: Material) -> VotesShown:
-        """What the page shows of it."""
-        from galaxy_exp.report.votes import VotesShown
-
-        return VotesShown.of(material, self.questions, self.differing)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 
-from galaxy_exp.evaluation.conclusion import baseline_retrained, compare_with_baseline, name_configuration
+from galaxy_exp.evaluation.conclusion import (
+    baseline_retrained,
+    compare_with_baseline,
+    describe_progress,
+    name_configuration,
+)
 from galaxy_exp.evaluation.confidence import Calibration
+from galaxy_exp.evaluation.held_out_report import headline_names, label_of
 from galaxy_exp.evaluation.metrics import RARE
-from galaxy_exp.evaluation.progress import describe_progress
-from galaxy_exp.evaluation.vote_report import headline_names, label_of
 from galaxy_exp.records import SweepState
 from galaxy_exp.report.html import render
 from galaxy_exp.report.importance import LEAST_TRIALS, NO_TEST
@@ -23,6 +27,7 @@ from galaxy_exp.report.paper import (
 )
 from galaxy_exp.report.result_sections import Found, Tested
 from galaxy_exp.report.search_sections import Asked, Searched, Spent
+from galaxy_exp.report.votes import VotesShown
 from galaxy_exp.report.words import count, metric_name, score, signed
 from galaxy_exp.search_methods import SAMPLERS, SCHEDULERS
 from galaxy_exp.wording import format_duration, iso_time
@@ -63,6 +68,7 @@ def build_page(material: Material, refresh_seconds: int | None = None) -> str:
         found=Found.of(material),
         why_nothing=_why_nothing(material),
         tested=Tested.of(material),
+        votes=None if material.votes is None else VotesShown.of(material, material.votes),
         rare=_rare_classes(material),
         leaning=_leaning(material.calibration) if material.calibration else "",
         asked=Asked.of(material),

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from galaxy_exp.evaluation.vote_report import gain_over, label_of, shown_names
+from galaxy_exp.evaluation.held_out_report import gain_over, label_of, shown_names
 from galaxy_exp.records import BUILT_IN_HYPERMODEL
 from galaxy_exp.report.material import Material
 from galaxy_exp.report.words import METRIC_NAMES, count, metric_name, plain_value

@@ -11,10 +11,10 @@ from markupsafe import Markup
 
 from galaxy_exp.evaluation.conclusion import name_configuration
 from galaxy_exp.evaluation.confidence import COVERAGES_SHOWN, Calibration
+from galaxy_exp.evaluation.held_out_report import compared_names, label_of, shown_names
 from galaxy_exp.evaluation.metrics import METRIC_LABELS
-from galaxy_exp.evaluation.vote_report import compared_names, label_of, shown_names
-from galaxy_exp.report.calibration import describe_reliability, draw_reliability
 from galaxy_exp.report.canvas import draw_panel, new_axes
+from galaxy_exp.report.classification import describe_coverage, describe_reliability, draw_coverage, draw_reliability
 from galaxy_exp.report.comparison import (
     Finalist,
     describe_finalists,
@@ -22,9 +22,8 @@ from galaxy_exp.report.comparison import (
     draw_finalists,
     draw_gains,
     gain_cell,
-    gain_over_baseline,
+    score_table,
 )
-from galaxy_exp.report.coverage import describe_coverage, draw_coverage
 from galaxy_exp.report.html import Cell, Table
 from galaxy_exp.report.learning_curves import collect_curves, draw_curve
 from galaxy_exp.report.material import Gain, Material
@@ -32,6 +31,7 @@ from galaxy_exp.report.words import (
     METRIC_NAMES,
     UNKNOWN,
     duration,
+    interval,
     metric_name,
     plain_value,
     score,
@@ -80,7 +80,7 @@ class Found:
             table,
             n_more,
             name=name_configuration(leader, material.record),
-            scores=_winner_scores(material) if material.test else None,
+            scores=_winner_scores(material, material.test) if material.test else None,
             gains=_gain_bars(material.gains) if material.gains and material.votes is None else None,
             values=_values_table(material, leader),
             curves=list(_learning_curves(leader)),
@@ -89,16 +89,10 @@ class Found:
         )
 
 
-def _winner_scores(material: Material) -> Table:
-    report, baseline = material.test or {}, material.baseline_test
-    rows: list[list[str | Cell]] = []
-    for name in METRIC_NAMES if not report.get("votes") else shown_names(report):
-        rows.append([label_of(name, report), score(report[name])])
-        if baseline is not None:
-            rows[-1] += [score(baseline.get(name)), gain_over_baseline(material, name, report)]
-    header = ["score", f"winner, {material.tested_name}"]
-    header += ["baseline, trial 0", "gain, 95% interval"] if baseline is not None else []
-    return Table(f"Scores on {report['n_images']:,} {material.data.galaxies} that no trial ever saw", header, rows)
+def _winner_scores(material: Material, report: Mapping[str, Any]) -> Table:
+    names = shown_names(report) if report.get("votes") else METRIC_NAMES
+    caption = f"Scores on {report['n_images']:,} {material.data.galaxies} that no trial ever saw"
+    return score_table(material, caption, list(names), {})
 
 
 def _gain_bars(gains: Sequence[Gain]) -> Markup:
@@ -244,15 +238,11 @@ def _interval_scores(material: Material, report: Mapping[str, Any]) -> Table:
     rows = []
     for name in _SCORES:
         if report.get(name) is not None:
-            row = [METRIC_LABELS[name], score(report[name]), *([_interval(intervals.get(name))] if intervals else [])]
+            row = [METRIC_LABELS[name], score(report[name]), *([interval(intervals.get(name))] if intervals else [])]
             rows.append(row + ([score(baseline.get(name))] if baseline else []))
     header = ["score", "winner", *(["95% interval"] if intervals else []), *(["baseline"] if baseline else [])]
     caption = f"On {report['n_images']:,} held-out {material.data.galaxies}"
     return Table(f"{caption}{'; intervals of the bootstrap over images' if intervals else ''}", header, rows)
-
-
-def _interval(ends: Sequence[float] | None) -> str:
-    return "" if ends is None else f"{score(ends[0])} to {score(ends[1])}"
 
 
 def _compared(material: Material, report: Mapping[str, Any]) -> Table:
@@ -280,13 +270,13 @@ def _per_class(material: Material, report: Mapping[str, Any]) -> Table:
 
 
 def _ratio(value: float | None, ends: Sequence[float] | None) -> str | Cell:
-    return UNKNOWN if value is None else Cell(score(value), _interval(ends), share=value)
+    return UNKNOWN if value is None else Cell(score(value), interval(ends), share=value)
 
 
 def _coverage(material: Material, coverage: Sequence[Mapping[str, Any]]) -> Table:
     rows = [
         [f"{row['coverage']:.0%}", f"{row['n_images']:,}", score(row["confidence"]), score(row["accuracy"]),
-         _interval(row["interval"])]
+         interval(row["interval"])]
         for row in coverage if row["coverage"] in COVERAGES_SHOWN
     ]  # fmt: skip
     header = ["images kept", "galaxies", "least probability", "accuracy", "95% interval"]

@@ -7,21 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from galaxy_exp.records import TrialState
+from galaxy_exp.report import canvas
 from galaxy_exp.report.axes import is_wide
-from galaxy_exp.report.canvas import (
-    INK,
-    PALE,
-    TRAIN,
-    VALIDATION,
-    draw_headline,
-    draw_legend,
-    draw_lines,
-    draw_points,
-    grid_axes,
-    name_axes,
-    new_figure,
-    whole_ticks,
-)
 from galaxy_exp.report.words import count, score, validation_name
 
 if TYPE_CHECKING:
@@ -114,9 +101,11 @@ def _planned_epochs(trial: TrialRecord, record: SweepRecord) -> int:
 
 def plot_rungs(rungs: Rungs) -> Figure:
     """How many trials trained how long on the left, and their curves on the right."""
-    figure = new_figure(11.0, 4.4)
+    figure = canvas.new_figure(11.0, 4.4)
     saved = f", {rungs.saved:.0%} less than without early stopping" if rungs.stopped else ""
-    draw_headline(figure, f"{rungs.trained:,} epochs trained{saved}" if rungs.trained else "no epoch was trained")
+    canvas.draw_headline(
+        figure, f"{rungs.trained:,} epochs trained{saved}" if rungs.trained else "no epoch was trained"
+    )
     draw_survivors(figure.add_axes((0.055, 0.13, 0.38, 0.68)), rungs)
     draw_curves(figure.add_axes((0.51, 0.13, 0.475, 0.68)), rungs)
     return figure
@@ -126,19 +115,19 @@ def draw_survivors(axes: Axes, rungs: Rungs) -> None:
     """Draws how many trials trained at least so many epochs."""
     epochs = range(rungs.epochs + 1)
     counts = [rungs.survivors[0], *rungs.survivors]
-    axes.step(epochs, counts, where="pre", color=TRAIN, linewidth=1.8)
-    axes.fill_between(epochs, counts, step="pre", color=TRAIN, alpha=0.12, linewidth=0)
+    axes.step(epochs, counts, where="pre", color=canvas.TRAIN, linewidth=1.8)
+    axes.fill_between(epochs, counts, step="pre", color=canvas.TRAIN, alpha=0.12, linewidth=0)
     ends = list(dict.fromkeys([*rungs.rungs, rungs.epochs]))
     alive = [rungs.survivors[epoch - 1] for epoch in ends]
     points = {
         f"{count(trials, 'trial')} trained {epoch} epochs": (epoch, trials)
         for epoch, trials in zip(ends, alive, strict=True)
     }
-    draw_points(axes, points, color=TRAIN, s=20)
+    canvas.draw_points(axes, points, color=canvas.TRAIN, s=20)
     for at in points.values():
-        axes.annotate(f"{at[1]}", at, (0, 5), textcoords="offset points", ha="center", fontsize=9, color=INK)
+        axes.annotate(f"{at[1]}", at, (0, 5), textcoords="offset points", ha="center", fontsize=9, color=canvas.INK)
     axes.set_ylim(0, 1.15 * max(*counts, 1))
-    axes.yaxis.set_major_locator(whole_ticks(6))
+    axes.yaxis.set_major_locator(canvas.whole_ticks(6))
     _draw_epochs(axes, rungs, "trials that trained so long")
     axes.set_xlim(0.0, rungs.epochs * 1.03)
 
@@ -150,22 +139,22 @@ def draw_curves(axes: Axes, rungs: Rungs) -> None:
     """
     others = [number for number in rungs.curves if number != rungs.winner]
     groups = (
-        ([n for n in others if n in rungs.stopped], "ended early", PALE, 1.0, 2.0),
-        ([n for n in others if n not in rungs.stopped], "all epochs", TRAIN, 1.0, 2.1),
-        ([n for n in rungs.curves if n == rungs.winner], "best trial", VALIDATION, 2.2, 3.0),
+        ([n for n in others if n in rungs.stopped], "ended early", canvas.PALE, 1.0, 2.0),
+        ([n for n in others if n not in rungs.stopped], "all epochs", canvas.TRAIN, 1.0, 2.1),
+        ([n for n in rungs.curves if n == rungs.winner], "best trial", canvas.VALIDATION, 2.2, 3.0),
     )
     for numbers, label, colour, width, order in groups:
         curves = {f"trial {number}": _finite_points(rungs.curves[number]) for number in numbers}
         lines = {title: points for title, points in curves.items() if len(points) > 1}
         dots = {title: points[0] for title, points in curves.items() if len(points) == 1}
-        draw_lines(axes, lines, colors=colour, linewidths=width, alpha=0.85, zorder=order, label=label)
+        canvas.draw_lines(axes, lines, colors=colour, linewidths=width, alpha=0.85, zorder=order, label=label)
         if dots:
-            draw_points(axes, dots, color=colour, s=10, label="" if lines else label)
+            canvas.draw_points(axes, dots, color=colour, s=10, label="" if lines else label)
     if rungs.is_wide:
         axes.set_yscale("log")
     _draw_epochs(axes, rungs, validation_name(rungs.objective))
     axes.set_xlim(1 - 0.03 * rungs.epochs, rungs.epochs * 1.03)
-    draw_legend(axes)
+    canvas.draw_legend(axes)
 
 
 def _finite_points(curve: list[float]) -> list[tuple[float, float]]:
@@ -174,7 +163,7 @@ def _finite_points(curve: list[float]) -> list[tuple[float, float]]:
 
 def _draw_epochs(axes: Axes, rungs: Rungs, name: str) -> None:
     for epoch in rungs.rungs:
-        axes.axvline(epoch, color=PALE, linestyle="--", linewidth=0.8, zorder=0)
-    name_axes(axes, "epoch", name)
-    axes.xaxis.set_major_locator(whole_ticks())
-    grid_axes(axes, which="y")
+        axes.axvline(epoch, color=canvas.PALE, linestyle="--", linewidth=0.8, zorder=0)
+    canvas.name_axes(axes, "epoch", name)
+    axes.xaxis.set_major_locator(canvas.whole_ticks())
+    canvas.grid_axes(axes, which="y")

@@ -7,20 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from galaxy_exp.records import Objective, TrialState
+from galaxy_exp.report import canvas
 from galaxy_exp.report.axes import is_wide, score_of
-from galaxy_exp.report.canvas import (
-    INK,
-    PALE,
-    TRAIN,
-    VALIDATION,
-    draw_headline,
-    draw_legend,
-    draw_points,
-    grid_axes,
-    name_axes,
-    new_figure,
-    whole_ticks,
-)
 from galaxy_exp.report.words import count, quantity, score, validation_name
 
 if TYPE_CHECKING:
@@ -110,12 +98,12 @@ def collect_history(record: SweepRecord) -> History:
 
 def plot_history(history: History) -> Figure:
     """The history with the best trial as its headline."""
-    figure = new_figure(8.4, 4.4)
+    figure = canvas.new_figure(8.4, 4.4)
     headline = f"no trial has a score ({len(history.failed)} failed)"
     if history.best:
         number, best = list(history.improvements.items())[-1]
         headline = f"Best {history.objective} {best:.4g}, found by trial {number}"
-    draw_headline(figure, headline)
+    canvas.draw_headline(figure, headline)
     draw_history(figure.add_axes((0.085, 0.13, 0.9, 0.68)), history, legend_columns=5)
     return figure
 
@@ -123,33 +111,39 @@ def plot_history(history: History) -> Figure:
 def draw_history(axes: Axes, history: History, legend_columns: int = 3) -> None:
     """Draws the trials as dots and the best so far as a line; trials without a score are marked at the bottom."""
     if history.best:
-        axes.step(list(history.best), list(history.best.values()), where="post", color=VALIDATION, linewidth=1.8,
+        axes.step(list(history.best), list(history.best.values()), where="post", color=canvas.VALIDATION, linewidth=1.8,
                   label="best so far")  # fmt: skip
-    _draw_trials(axes, history.completed, "all epochs", color=TRAIN, s=28)
-    _draw_trials(axes, history.stopped, "ended early", color=PALE, s=28)
+    _draw_trials(axes, history.completed, "all epochs", color=canvas.TRAIN, s=28)
+    _draw_trials(axes, history.stopped, "ended early", color=canvas.PALE, s=28)
     _draw_trials(
-        axes, history.predetermined, "baseline or enqueued", facecolors="none", edgecolors=INK, linewidths=1.2, s=110
+        axes,
+        history.predetermined,
+        "baseline or enqueued",
+        facecolors="none",
+        edgecolors=canvas.INK,
+        linewidths=1.2,
+        s=110,
     )
     if history.failed:
         failed = {f"trial {number} has no model": (number, 0.02) for number in history.failed}
-        draw_points(axes, failed, marker="x", color=VALIDATION, edgecolors=None, linewidths=1.5, clip_on=False,
-                    transform=axes.get_xaxis_transform(), label="no model")  # fmt: skip
+        canvas.draw_points(axes, failed, marker="x", color=canvas.VALIDATION, edgecolors=None, linewidths=1.5,
+                           clip_on=False, transform=axes.get_xaxis_transform(), label="no model")  # fmt: skip
     if not history.best:
         axes.set_yticks([])
     if is_wide(history.scores.values()):
         axes.set_yscale("log")
-    name_axes(axes, "trial", validation_name(history.objective))
+    canvas.name_axes(axes, "trial", validation_name(history.objective))
     last = max([*history.best, *history.failed, 1])
     axes.set_xlim(-0.02 * last - 0.5, last * 1.02 + 0.5)
-    axes.xaxis.set_major_locator(whole_ticks(12))
-    grid_axes(axes)
-    draw_legend(axes, legend_columns)
+    axes.xaxis.set_major_locator(canvas.whole_ticks(12))
+    canvas.grid_axes(axes)
+    canvas.draw_legend(axes, legend_columns)
 
 
 def _draw_trials(axes: Axes, scores: Mapping[int, float], label: str, **style: object) -> None:
     if scores:
         points = {f"trial {number}: {score(value)}, {label}": (number, value) for number, value in scores.items()}
-        draw_points(axes, points, label=label, **style)
+        canvas.draw_points(axes, points, label=label, **style)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +172,8 @@ def collect_pareto(record: SweepRecord) -> ParetoTrials:
 def plot_pareto(pareto: ParetoTrials) -> Figure:
     """The first objective against each further one, side by side."""
     others = range(1, len(pareto.objectives))
-    figure = new_figure(max(7.0, 5.2 * len(others)), 4.8)
-    draw_headline(
+    figure = canvas.new_figure(max(7.0, 5.2 * len(others)), 4.8)
+    canvas.draw_headline(
         figure, f"{len(pareto.front)} of {len(pareto.values)} trials are beaten by no other in all objectives"
     )
     for panel, other in enumerate(others):
@@ -201,22 +195,25 @@ def draw_pareto(axes: Axes, pareto: ParetoTrials, other: int) -> None:
     """
     front = sorted(pareto.front, key=lambda number: (pareto.values[number][other], pareto.values[number][0]))
     chosen = [(pareto.values[number][other], pareto.values[number][0]) for number in front]
-    groups = (([n for n in pareto.values if n not in front], PALE, "other trials"), (front, VALIDATION, "Pareto front"))
+    groups = (
+        ([n for n in pareto.values if n not in front], canvas.PALE, "other trials"),
+        (front, canvas.VALIDATION, "Pareto front"),
+    )
     for numbers, colour, label in groups:
         values = {number: (pareto.values[number][other], pareto.values[number][0]) for number in numbers}
         points = {f"trial {number}: {score(y)}, {quantity(x)}": (x, y) for number, (x, y) in values.items()}
         if points:
-            draw_points(axes, points, color=colour, s=36, label=label)
+            canvas.draw_points(axes, points, color=colour, s=36, label=label)
     if len(pareto.objectives) == 2:
-        axes.plot(*zip(*chosen, strict=True), color=VALIDATION, linewidth=1.2, alpha=0.5, drawstyle="steps-post")
+        axes.plot(*zip(*chosen, strict=True), color=canvas.VALIDATION, linewidth=1.2, alpha=0.5, drawstyle="steps-post")
     for number, at in zip(front, chosen, strict=True) if len(front) <= _MOST_LABELS else ():
-        axes.annotate(f"{number}", at, (-6, 4), textcoords="offset points", ha="right", fontsize=8.5, color=INK)
+        axes.annotate(f"{number}", at, (-6, 4), textcoords="offset points", ha="right", fontsize=8.5, color=canvas.INK)
     if is_wide([values[other] for values in pareto.values.values()]):
         axes.set_xscale("log")
-    name_axes(axes, *(_name(pareto.objectives[place]) for place in (other, 0)))
+    canvas.name_axes(axes, *(_name(pareto.objectives[place]) for place in (other, 0)))
     axes.margins(0.09, 0.09)
-    grid_axes(axes)
-    draw_legend(axes)
+    canvas.grid_axes(axes)
+    canvas.draw_legend(axes)
 
 
 def _name(objective: Objective) -> str:

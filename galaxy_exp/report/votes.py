@@ -12,32 +12,19 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from galaxy_exp.evaluation.held_out_report import shown_names
 from galaxy_exp.evaluation.vote_metrics import compare_fractions, image_deviances
-from galaxy_exp.evaluation.vote_report import label_of, shown_names
-from galaxy_exp.questions import Questions, Votes
-from galaxy_exp.report.canvas import (
-    GREY,
-    INK,
-    TRAIN,
-    draw_headline,
-    draw_panel,
-    draw_points,
-    grid_axes,
-    name_axes,
-    name_class,
-    new_axes,
-    new_figure,
-    save_figure,
-)
-from galaxy_exp.report.comparison import gain_over_baseline
+from galaxy_exp.questions import Votes
+from galaxy_exp.report import canvas
+from galaxy_exp.report.comparison import score_table
 from galaxy_exp.report.galleries import plot_captioned
-from galaxy_exp.report.html import Cell, Table
+from galaxy_exp.report.html import Table
 from galaxy_exp.report.words import count, score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from galaxy_exp.report.material import Material, Picture
+    from galaxy_exp.report.material import Material, Picture, VoteMaterial
 
 __all__ = [
     "Difference",
@@ -117,43 +104,47 @@ def plot_fractions(votes: Mapping[str, Any], path: Path, title: str = "Fractions
     """Draws observed against predicted fractions, a panel for each answer, as a PNG; returns `path`.
 
     Args:
-        votes: with `answers`, as of `vote_report.answer_records`.
+        votes: with `answers`, as of `held_out_report.answer_records`.
         path: the PNG to write.
         title: the headline.
     """
     answers = votes["answers"]
     columns, rows = min(_COLUMNS, len(answers)), math.ceil(len(answers) / _COLUMNS)
     width, height = columns * _SIDE + 0.3, rows * _SIDE + 0.8
-    figure = new_figure(max(width, 5.0), height)
+    figure = canvas.new_figure(max(width, 5.0), height)
     for place, answer in enumerate(answers):
         row, column = divmod(place, columns)
         left, bottom = column * _SIDE + 0.6, height - 0.8 - (row + 1) * _SIDE + 0.5
         box = (left / figure.get_figwidth(), bottom / height, 2.1 / figure.get_figwidth(), 2.0 / height)
         axes = figure.add_axes(box)
         draw_fractions(axes, answer)
-        axes.set_title(name_class(answer["name"], 34, 1), fontsize=9, color=INK, loc="left")
-    draw_headline(figure, title, "mean observed fraction, with its 95% interval, against the predicted one")
-    return save_figure(figure, path)
+        axes.set_title(canvas.name_class(answer["name"], 34, 1), fontsize=9, color=canvas.INK, loc="left")
+    canvas.draw_headline(figure, title, "mean observed fraction, with its 95% interval, against the predicted one")
+    return canvas.save_figure(figure, path)
 
 
 def draw_fractions(axes: Axes, answer: Mapping[str, Any]) -> None:
     """Draws the mean observed fraction of each bin of predicted ones, with its interval; larger dots: more images."""
     bins = answer["bins"]
-    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
+    axes.plot([0, 1], [0, 1], color=canvas.GREY, linestyle="--", linewidth=1)
     if bins:
         places = [each["predicted"] for each in bins]
-        axes.vlines(places, [each["low"] for each in bins], [each["high"] for each in bins], color=TRAIN, linewidth=1.4)
+        axes.vlines(
+            places, [each["low"] for each in bins], [each["high"] for each in bins], color=canvas.TRAIN, linewidth=1.4
+        )
         most = max(each["n_images"] for each in bins)
         points = {
             f"{count(each['n_images'], 'image')}: predicted {each['predicted']:.2f}, observed {each['observed']:.2f} "
             f"({each['low']:.2f} to {each['high']:.2f})": (each["predicted"], each["observed"])
             for each in bins
         }
-        draw_points(axes, points, s=[12 + 60 * each["n_images"] / most for each in bins], color=TRAIN, linewidths=0)
+        canvas.draw_points(
+            axes, points, s=[12 + 60 * each["n_images"] / most for each in bins], color=canvas.TRAIN, linewidths=0
+        )
     axes.set_xlim(-0.03, 1.03)
     axes.set_ylim(-0.03, 1.03)
-    name_axes(axes, "predicted", "observed")
-    grid_axes(axes)
+    canvas.name_axes(axes, "predicted", "observed")
+    canvas.grid_axes(axes)
 
 
 def describe_fractions(answer: Mapping[str, Any]) -> str:
@@ -179,50 +170,36 @@ class VotesShown:
     """In percent."""
 
     @classmethod
-    def of(
-        cls, material: Material, questions: Questions, differing: Sequence[tuple[Picture, str, str]] = ()
-    ) -> VotesShown:
+    def of(cls, material: Material, votes: VoteMaterial) -> VotesShown:
         """Makes the tables and draws the figures from the report on the held-out test set, if there is one."""
         asked = [
             f"{each.name}{f' (after {each.after})' if each.after else ''}: {', '.join(each.answers)}"
-            for each in questions.items
+            for each in votes.questions.items
         ]
-        report = material.test
+        report, differing = material.test, votes.differing
         if report is None or not report.get("votes"):
             return cls(asked, differing)
-        votes = report["votes"]
+        found = report["votes"]
         return cls(
             asked,
             differing,
-            scores=_scores_table(material, report),
-            answers=_answers_table(material, votes["answers"]),
-            panels=[_panel(place, answer) for place, answer in enumerate(votes["answers"][:_MOST_PANELS])],
-            n_agreed=votes["n_agreed"],
-            agreement=f"{100 * votes['agreement']:g}%",
+            scores=score_table(
+                material,
+                f"Votes on {report['n_images']:,} held-out {material.data.galaxies}",
+                shown_names(report),
+                report.get("intervals", {}),
+            ),
+            answers=_answers_table(material, found["answers"]),
+            panels=[_panel(place, answer) for place, answer in enumerate(found["answers"][:_MOST_PANELS])],
+            n_agreed=found["n_agreed"],
+            agreement=f"{100 * found['agreement']:g}%",
         )
 
 
 def _panel(place: int, answer: Mapping[str, Any]) -> Markup:
-    axes = new_axes(2.9, 2.8, left=0.65, top=0.3)
-    axes.set_title(name_class(answer["name"], 34, 1), fontsize=9, color=INK, loc="left")
-    return draw_panel(f"fractions-{place}", describe_fractions(answer), axes, draw_fractions, answer)
-
-
-def _scores_table(material: Material, report: Mapping[str, Any]) -> Table:
-    baseline, intervals = material.baseline_test, report.get("intervals", {})
-    rows: list[list[str | Cell]] = []
-    for name in shown_names(report):
-        ends = intervals.get(name)
-        rows.append([label_of(name, report), Cell(score(report[name]), _ends(ends) if ends else "")])
-        if baseline is not None:
-            rows[-1] += [score(baseline.get(name)), gain_over_baseline(material, name, report)]
-    header = ["score", f"winner, {material.tested_name}"]
-    header += ["baseline, trial 0", "gain, 95% interval"] if baseline is not None else []
-    return Table(f"Votes on {report['n_images']:,} held-out {material.data.galaxies}", header, rows)
-
-
-def _ends(ends: Sequence[float]) -> str:
-    return f"{score(ends[0])} to {score(ends[1])}"
+    axes = canvas.new_axes(2.9, 2.8, left=0.65, top=0.3)
+    axes.set_title(canvas.name_class(answer["name"], 34, 1), fontsize=9, color=canvas.INK, loc="left")
+    return canvas.draw_panel(f"fractions-{place}", describe_fractions(answer), axes, draw_fractions, answer)
 
 
 def _answers_table(material: Material, answers: Sequence[Mapping[str, Any]]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from galaxy_exp import wording
 from galaxy_exp.evaluation.metrics import METRIC_LABELS
@@ -17,6 +18,7 @@ __all__ = [
     "axis_value",
     "count",
     "duration",
+    "interval",
     "metric_name",
     "plain_value",
     "printable",
@@ -64,6 +66,11 @@ def validation_name(name: str) -> str:
 def score(value: float | None) -> str:
     """Three digits after the point; an en dash for what is not known."""
     return UNKNOWN if value is None else f"{value:.3f}" if abs(value) < 1000 else f"{value:.4g}"
+
+
+def interval(ends: Sequence[float] | None) -> str:
+    """`0.462 to 0.552`; empty if the ends are not known."""
+    return "" if ends is None else f"{score(ends[0])} to {score(ends[1])}"
 
 
 def signed(value: float) -> str:

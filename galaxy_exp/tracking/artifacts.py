@@ -13,16 +13,14 @@ from galaxy_exp.config.reading import as_journaled
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.evaluation import metrics
 from galaxy_exp.evaluation.confidence import Calibration
+from galaxy_exp.evaluation.held_out_report import answer_records
 from galaxy_exp.evaluation.metrics import confusion_record, per_class_table, per_class_text
 from galaxy_exp.evaluation.vote_comparison import first_question
 from galaxy_exp.evaluation.vote_metrics import find_agreed, summarise_votes
-from galaxy_exp.evaluation.vote_report import answer_records
 from galaxy_exp.folders import write_csv
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.questions import Votes
-from galaxy_exp.report.calibration import plot_reliability
-from galaxy_exp.report.confusion import plot_confusion
-from galaxy_exp.report.coverage import plot_coverage
+from galaxy_exp.report.classification import plot_confusion, plot_coverage, plot_reliability
 from galaxy_exp.report.galleries import plot_mistakes_gallery
 from galaxy_exp.report.insight import write_insight
 from galaxy_exp.report.learning_curves import plot_learning_curves

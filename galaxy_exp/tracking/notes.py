@@ -10,6 +10,7 @@ from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.evaluation.conclusion import (
     baseline_retrained,
     compare_with_baseline,
+    describe_progress,
     join_values,
     name_configuration,
     score_with_interval,
@@ -17,9 +18,8 @@ from galaxy_exp.evaluation.conclusion import (
     simulated,
     winner_changes,
 )
-from galaxy_exp.evaluation.progress import describe_progress
+from galaxy_exp.evaluation.held_out_report import label_of
 from galaxy_exp.evaluation.selection import standings
-from galaxy_exp.evaluation.vote_report import label_of
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.tracking import names
 from galaxy_exp.tracking.views import charts_address, finalists_address, trials_address

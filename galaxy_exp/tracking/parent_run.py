@@ -12,7 +12,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Run
 
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.errors import first_line
-from galaxy_exp.evaluation.vote_report import shown_names
+from galaxy_exp.evaluation.held_out_report import shown_names
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import ParentRunCreated
 from galaxy_exp.journal.journal import Journal

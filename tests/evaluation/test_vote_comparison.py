@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from galaxy_exp.errors import BadInputError
-from galaxy_exp.evaluation.held_out_report import TestReport, build_report
+from galaxy_exp.evaluation.held_out_report import (
+    TestReport,
+    build_report,
+    build_vote_report,
+    compared_names,
+    label_of,
+    shown_names,
+)
 from galaxy_exp.evaluation.vote_comparison import (
     COMPARED,
     compare_votes,
@@ -17,7 +24,6 @@ from galaxy_exp.evaluation.vote_comparison import (
     vote_permutation,
 )
 from galaxy_exp.evaluation.vote_metrics import summarise_votes
-from galaxy_exp.evaluation.vote_report import build_vote_report, compared_names, label_of, shown_names
 from galaxy_exp.questions import Question, Questions, Votes
 
 TREE = Questions((Question("shape", ("smooth", "disk")), Question("arms", ("one", "two", "many"), after="shape.disk")))

@@ -16,7 +16,6 @@ from PIL import Image
 import galaxy_exp.report
 from galaxy_exp.evaluation.confidence import measure_calibration
 from galaxy_exp.evaluation.metrics import confusion_record, per_class_table, per_class_text
-from galaxy_exp.report.calibration import draw_reliability
 from galaxy_exp.report.canvas import (
     MOST_SHAPES,
     TRAIN,
@@ -27,7 +26,7 @@ from galaxy_exp.report.canvas import (
     new_axes,
     plain_text,
 )
-from galaxy_exp.report.confusion import plot_confusion
+from galaxy_exp.report.classification import draw_reliability, plot_confusion
 from galaxy_exp.report.galleries import Mistake, find_mistakes, plot_mistakes_gallery
 from galaxy_exp.report.learning_curves import collect_curves, plot_learning_curves
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from galaxy_exp.evaluation.vote_report import build_vote_report
+from galaxy_exp.evaluation.held_out_report import build_vote_report
 from galaxy_exp.journal.events import SealedTestOpened
 from galaxy_exp.questions import Question, Questions, Votes
 from galaxy_exp.report.material import VoteMaterial

@@ -10,8 +10,8 @@ from written_records import RecordWriter
 
 from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
 from galaxy_exp.data import load_dataset, prepare_split
+from galaxy_exp.evaluation.held_out_report import build_vote_report
 from galaxy_exp.evaluation.vote_metrics import summarise_votes
-from galaxy_exp.evaluation.vote_report import build_vote_report
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import SealedTestOpened, WinnerChosen
 from galaxy_exp.questions import Votes
