@@ -35,11 +35,7 @@ _SECRET = re.compile(r"pass(word|wd|phrase)?$|secret|token|credential|api_?key|a
 
 
 def write_report(record: SweepRecord, folder: SweepFolder, path: Path) -> Path:
-    """Writes the page to `path`, making its folder; an older one is replaced as a whole.
-
-    Args:
-        record: of the sweep in `folder`, at any stage.
-    """
+    """Writes the page to `path`, making its folder; an older one is replaced as a whole."""
     text = make_page(record, folder)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return path
@@ -313,7 +309,6 @@ def _without_secrets(content: Any, in_options: bool = False) -> Any:
     """Plain data in which passwords in addresses are `***`, and so are values of options that sound like a secret.
 
     Args:
-        content: a sweep, or a part of one.
         in_options: whether it is within `data.options`, `search.sampler_options` or `execution.cluster_options`, whose
             keys are those of a third-party class; elsewhere `token_mixer` is a hyperparameter.
     """

@@ -74,7 +74,6 @@ def run_trial(spec: TrialSpec, report: Callable[[EpochReport], Decision]) -> Tri
     with its first epoch.
 
     Args:
-        spec: of the trial.
         report: called after each epoch; PAUSE and STOP end the training. What it raises passes through.
 
     Returns:
