@@ -135,9 +135,6 @@ def _digits(path: Path) -> str:
 def describe_start(values: Mapping[str, Any]) -> str | None:
     """`pretrained (SIMULATED galaxies, sha256 0123456789abcdef)`: what a network of GalaxyCNN started from.
 
-    Args:
-        values: its hyperparameters.
-
     Returns:
         None if it is not among them that an encoder was used.
     """
@@ -241,7 +238,6 @@ def pack_encoder(saved: Path, path: Path, card: Mapping[str, Any]) -> None:
     """Writes a `.keras` file with a card, without the date of saving: equal models and cards give equal files.
 
     Args:
-        saved: the model as Keras saved it.
         path: of the file to write; an existing one is replaced.
 
     Raises:

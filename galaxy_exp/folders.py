@@ -101,7 +101,6 @@ def take_lock(file: IO[bytes] | int, *, shared: bool = False, wait: bool = False
     Args:
         file: a file object or a descriptor.
         shared: whether other processes may have the lock as well, if they share it too.
-        wait: whether to wait until the lock is free.
 
     Returns:
         False if another process has the lock.

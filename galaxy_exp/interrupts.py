@@ -5,40 +5,38 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 __all__ = ["gentle_interrupts", "interrupts_delayed", "signals_as_interrupts", "signals_ignored"]
 
 
 @contextmanager
-def signals_ignored() -> Iterator[None]:
-    """Ignores Ctrl-C and SIGTERM, so that a second Ctrl-C leaves no workers behind; only in the main thread."""
+def _handled(handler: Any, *numbers: signal.Signals) -> Iterator[None]:
+    """Handles signals in this way within the context; only in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, before in previous.items():
+            signal.signal(number, before)
 
 
-@contextmanager
-def signals_as_interrupts() -> Iterator[None]:
+def signals_ignored() -> AbstractContextManager[None]:
+    """Ignores Ctrl-C and SIGTERM, so that a second Ctrl-C leaves no workers behind; only in the main thread."""
+    return _handled(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM)
+
+
+def signals_as_interrupts() -> AbstractContextManager[None]:
     """Handles SIGTERM, with which a batch system ends a job, like Ctrl-C; only in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def interrupt(signum: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    return _handled(interrupt, signal.SIGTERM)
 
 
 @contextmanager
@@ -48,20 +46,14 @@ def interrupts_delayed() -> Iterator[None]:
     Raises:
         KeyboardInterrupt: after the block, if Ctrl-C was pressed in it.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     pressed = False
 
     def note(signum: int, frame: object) -> None:
         nonlocal pressed
         pressed = True
 
-    previous = signal.signal(signal.SIGINT, note)
-    try:
+    with _handled(note, signal.SIGINT):
         yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
     if pressed:
         raise KeyboardInterrupt
 
@@ -91,8 +83,5 @@ def gentle_interrupts(say: Callable[[str], None]) -> Iterator[Callable[[], bool]
             say("stopping when the running epochs are done; Ctrl-C again stops at once")
         return asked
 
-    signal.signal(signal.SIGINT, ask)
-    try:
+    with _handled(ask, signal.SIGINT):
         yield stopping
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)

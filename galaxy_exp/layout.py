@@ -89,8 +89,6 @@ def lay_out_table(rows: Sequence[Mapping[str, Any]], width: int, importance: Seq
     first; the others are named below the table. If that does not help, each row is printed as a record.
 
     Args:
-        rows: the columns are the keys of all rows.
-        width: of a line.
         importance: names of columns, the most important first; the first two are never left out. Columns that it does
             not name are more important than all that it names. Empty: no column may be left out.
     """
@@ -113,9 +111,6 @@ def choose_columns(widths: Mapping[str, int], width: int, importance: Sequence[s
 
     Args:
         widths: how narrow each column may become, by name.
-        width: of a line.
-        importance: as for `lay_out_table`.
-        gap: width between two columns.
     """
     shown = [name for name in widths if name not in importance[2:]]
     for name in importance[2:]:

@@ -299,7 +299,6 @@ def resting_sweeps(project: ProjectFolder, prefix: str = "") -> Iterator[tuple[S
     """The sweeps that no process is running, the newest first; unreadable journals are ignored.
 
     Args:
-        project: the folder with the sweeps.
         prefix: beginning of their ids.
     """
     for folder in reversed(project.sweeps()):

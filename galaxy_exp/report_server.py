@@ -26,7 +26,6 @@ def serve_report(
     """Serves the page on 127.0.0.1 until Ctrl-C or SIGTERM; browsers reload it every minute until the sweep ends.
 
     Args:
-        folder: of the sweep.
         port: 0: any free one.
         on_ready: called with the page's address when it can be opened.
         clock: seconds, monotonic.

@@ -125,7 +125,6 @@ def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say | 
     Nothing is written to the sweep, to MLflow or to the registry.
 
     Args:
-        reference: see `find_trial`.
         tolerance: of the best value of the objective, if the curves need not be equal.
 
     Raises:

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -279,108 +279,106 @@ def _cleaning_up(folder: SweepFolder) -> Iterator[ExitStack]:
                 shutil.rmtree(folder.path)  # the sweep was refused
 
 
+@dataclass(eq=False)
 class _Run:
     """Runs a sweep from the current state of its journal to the end."""
 
-    def __init__(
-        self, journal: Journal, folder: SweepFolder, pool: WorkerPool, observers: Sequence[Observer], say: Say
-    ) -> None:
-        self._journal = journal
-        self._folder = folder
-        self._pool = pool
-        self._observers = observers
-        self._say = say
+    journal: Journal
+    folder: SweepFolder
+    pool: WorkerPool
+    observers: Sequence[Observer]
+    say: Say
 
     def to_the_end(self) -> SweepResult:
         import_keras_quietly()
         try:
-            self._images = SweepImages(self._journal.record, self._say)
+            self._images = SweepImages(self.journal.record, self.say)
             self._choose_workers()
         except BaseException as error:
-            end_open_runs(self._journal.record, self._say)
+            end_open_runs(self.journal.record, self.say)
             if isinstance(error, DataError | EngineError):
                 raise self._with_remedy(error) from error
             raise
-        write_report = partial(refresh_report, self._journal.record, self._folder, self._say)
+        write_report = partial(refresh_report, self.journal.record, self.folder, self.say)
         prepared = self._images.prepared
-        build = partial(build_projection, self._journal, self._folder, prepared, self._say, write_report)
+        build = partial(build_projection, self.journal, self.folder, prepared, self.say, write_report)
         tracking = LazyProjection(build)
         try:
             with BackgroundObserver(tracking) as tracker:
                 reason = self._search(tracker)
                 self._retrain_finalists(tracker)
-            self._pool.close()  # the test may need the worker's GPU
-            self._folder.remove_attempts()
-            shutil.rmtree(self._folder.orders, ignore_errors=True)
+            self.pool.close()  # the test may need the worker's GPU
+            self.folder.remove_attempts()
+            shutil.rmtree(self.folder.orders, ignore_errors=True)
             self._register_winner(tracking.projection)
-            self._journal.append(SweepEnded(succeeded=True, reason=reason))
-            self._folder.remove_checkpoints()
+            self.journal.append(SweepEnded(succeeded=True, reason=reason))
+            self.folder.remove_checkpoints()
         except TrackingError as error:
             raise self._with_remedy(error) from error
         except SweepFailedError as error:
-            self._journal.append(SweepEnded(succeeded=False, reason=str(error)))
+            self.journal.append(SweepEnded(succeeded=False, reason=str(error)))
             self._leave(tracking, "FAILED")
             raise
         except BaseException as error:  # an interrupt, lost workers or images, a full disk, or a bug
-            self._pool.close()
+            self.pool.close()
             self._leave(tracking, "KILLED")
             if isinstance(error, DataError | EngineError):
                 raise self._with_remedy(error) from error
             raise
-        return SweepResult(self._journal.record, self._folder.path)
+        return SweepResult(self.journal.record, self.folder.path)
 
     def _choose_workers(self) -> None:
-        record = self._journal.record
+        record = self.journal.record
         seed = derive_seed(record.config.search.seed, "trial", 0)
         baseline = TrialRecord(0, dict(record.started.baseline), seed, proposed_at=0.0)
-        chosen = self._pool.choose_workers(self._make_spec(baseline, attempt=1))
+        chosen = self.pool.choose_workers(self._make_spec(baseline, attempt=1))
         if chosen is not None:
-            self._journal.append(chosen)
+            self.journal.append(chosen)
 
     def _make_spec(self, trial: TrialRecord, attempt: int) -> TrialSpec:
         files = self._images.files_for(trial)
-        return trial_spec(self._journal.record, self._folder, files, trial, attempt)
+        return trial_spec(self.journal.record, self.folder, files, trial, attempt)
 
     def _search(self, tracker: Observer) -> str:
         """Runs the trials of the search, unless they were run before; returns why the search ended."""
         from galaxy_exp.evaluation.selection import choose_finalists
 
-        record = self._journal.record
+        record = self.journal.record
         if record.finalists is None:
             search, epochs = record.config.search, record.config.training.epochs
             scheduler = build_scheduler(search, epochs)
             source = SearchSource(proposer_of(record), Budget(scheduler, epochs))
-            longer = find_longer_training(record, self._folder)
+            longer = find_longer_training(record, self.folder)
             for line in longer.describe(epochs):
-                self._say(line)
-            choose_finalists(self._journal, self._train(source, scheduler, tracker, longer.numbers))
+                self.say(line)
+            choose_finalists(self.journal, self._train(source, scheduler, tracker, longer.numbers))
         return record.why_search_ended
 
     def _retrain_finalists(self, tracker: Observer) -> None:
-        record, seeds = self._journal.record, self._journal.record.config.registry.seeds
+        record, seeds = self.journal.record, self.journal.record.config.registry.seeds
         source = FinalistSource(seeds)
         is_over = source.refusal(record, time.time()) is not None and not any(map(source.owns, record.running))
         if record.finalists and not is_over:
             names = ", ".join(str(number) for number in record.finalists)
-            self._say(f"training the finalists again, {seeds} times each: trials {names}")
+            self.say(f"training the finalists again, {seeds} times each: trials {names}")
             self._train(source, no_scheduler(), tracker)
 
     def _train(
         self, source: TrialSource, scheduler: Scheduler, tracker: Observer, to_continue: Sequence[int] = ()
     ) -> str:
-        with gentle_interrupts(self._say) as stopping:
+        with gentle_interrupts(self.say) as stopping:
             loop = SweepLoop(
-                self._journal,
+                self.journal,
                 source,
                 scheduler,
-                self._pool.engine,
+                self.pool.engine,
                 self._make_spec,
-                (*self._observers, ModelKeeper(self._folder), CheckpointKeeper(self._folder), tracker),
-                hang_detector=HangDetector(60 * self._journal.record.config.execution.first_epoch_minutes),
+                (*self.observers, ModelKeeper(self.folder), CheckpointKeeper(self.folder), tracker),
+                hang_detector=HangDetector(60 * self.journal.record.config.execution.first_epoch_minutes),
                 stopping=stopping,
-                keep_files=partial(keep_files, self._folder),
-                orders=OrderDesk(OrderFolder(self._folder.orders), self._pool.engine),
-                epochs_known=partial(epochs_known, self._journal.record, self._folder),
+                keep_files=partial(keep_files, self.folder),
+                orders=OrderDesk(OrderFolder(self.folder.orders), self.pool.engine),
+                epochs_known=partial(epochs_known, self.journal.record, self.folder),
                 to_continue=to_continue,
             )
             return loop.run()
@@ -389,25 +387,25 @@ class _Run:
         from galaxy_exp.evaluation.selection import choose_winner
         from galaxy_exp.registry import winner
 
-        data = restore_data(self._journal.record, self._say)
-        choose_winner(self._journal)
-        self._say("testing the winner and the baseline on the held-out test images")
-        winner.open_held_out_test(self._journal, self._folder, data)
+        data = restore_data(self.journal.record, self.say)
+        choose_winner(self.journal)
+        self.say("testing the winner and the baseline on the held-out test images")
+        winner.open_held_out_test(self.journal, self.folder, data)
         projection.catch_up()
-        winner.register_winner(self._journal, self._folder, data, projection.client)
-        winner.promote_winner(self._journal, self._folder, projection.client)
-        refresh_report(self._journal.record, self._folder, self._say)
+        winner.register_winner(self.journal, self.folder, data, projection.client)
+        winner.promote_winner(self.journal, self.folder, projection.client)
+        refresh_report(self.journal.record, self.folder, self.say)
         projection.close_sweep("FINISHED")
 
     def _leave(self, tracking: LazyProjection, status: str) -> None:
         """Closes the sweep's runs in MLflow; if that fails, it only prints a line, since another error is raised."""
         if status != "KILLED":  # a person who interrupts a sweep does not want to wait
-            refresh_report(self._journal.record, self._folder, self._say)
+            refresh_report(self.journal.record, self.folder, self.say)
         try:
             tracking.projection.close_sweep(status)
         except (TrackingError, JournalError) as error:
-            self._say(f"{error}; galaxy-exp sync {self._folder.sweep_id} writes it later")
+            self.say(f"{error}; galaxy-exp sync {self.folder.sweep_id} writes it later")
 
     def _with_remedy(self, error: DataError | EngineError | TrackingError) -> Exception:
-        command = f"galaxy-exp resume {self._folder.sweep_id}"
+        command = f"galaxy-exp resume {self.folder.sweep_id}"
         return type(error)(f"{error}; what was trained is safe in the journal; continue with: {command}")

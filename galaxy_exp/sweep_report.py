@@ -35,11 +35,7 @@ _SECRET = re.compile(r"pass(word|wd|phrase)?$|secret|token|credential|api_?key|a
 
 
 def write_report(record: SweepRecord, folder: SweepFolder, path: Path) -> Path:
-    """Writes the page to `path`, making its folder; an older one is replaced as a whole.
-
-    Args:
-        record: of the sweep in `folder`, at any stage.
-    """
+    """Writes the page to `path`, making its folder; an older one is replaced as a whole."""
     text = make_page(record, folder)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return path
@@ -234,12 +230,8 @@ def _find_pictures(
 
     from galaxy_exp.report.galleries import find_mistakes
 
-    best = record.winner if record.winner is not None else next((t.number for t in record.leaderboard()), None)
-    if data is None or best is None:
-        return [], None
-    try:
-        probabilities = np.load(folder.trial(best) / "validation_probabilities.npy", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    probabilities = _best_outputs(record, folder)
+    if data is None or probabilities is None:
         return [], None
     labels = np.load(data.files.validation_labels, allow_pickle=False)
     if probabilities.shape != (len(labels), len(data.class_names)):
@@ -252,6 +244,20 @@ def _find_pictures(
     return pictures, int((probabilities.argmax(axis=1) != labels).sum())
 
 
+def _best_outputs(record: SweepRecord, folder: SweepFolder) -> NDArray[np.float32] | None:
+    """What the winner, or the best trial so far, gives for the validation images; None if there is none to read."""
+    import numpy as np
+
+    best = record.winner if record.winner is not None else next((t.number for t in record.leaderboard()), None)
+    if best is None:
+        return None
+    try:
+        outputs: NDArray[np.float32] = np.load(folder.trial(best) / "validation_probabilities.npy", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return outputs
+
+
 def _vote_material(record: SweepRecord, folder: SweepFolder, data: PreparedData) -> VoteMaterial:
     """The questions, and the validation images whose votes the winner, or the best trial, predicts worst."""
     import numpy as np
@@ -262,12 +268,7 @@ def _vote_material(record: SweepRecord, folder: SweepFolder, data: PreparedData)
 
     assert data.votes is not None
     questions = data.votes.questions
-    best = record.winner if record.winner is not None else next((t.number for t in record.leaderboard()), None)
-    if best is None:
-        return VoteMaterial(questions)
-    try:
-        outputs = np.load(folder.trial(best) / "validation_probabilities.npy", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    if (outputs := _best_outputs(record, folder)) is None:
         return VoteMaterial(questions)
     votes = Votes(questions, np.load(data.votes.validation, allow_pickle=False), data.votes.are_counts)
     if outputs.shape != votes.values.shape:
@@ -308,7 +309,6 @@ def _without_secrets(content: Any, in_options: bool = False) -> Any:
     """Plain data in which passwords in addresses are `***`, and so are values of options that sound like a secret.
 
     Args:
-        content: a sweep, or a part of one.
         in_options: whether it is within `data.options`, `search.sampler_options` or `execution.cluster_options`, whose
             keys are those of a third-party class; elsewhere `token_mixer` is a hyperparameter.
     """

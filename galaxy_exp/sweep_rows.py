@@ -189,18 +189,12 @@ def list_for_people(row: Mapping[str, Any]) -> dict[str, Any]:
     """
     if row["started"] is None:
         return {"sweep": row["sweep"], "state": row["state"]}
-    return {
-        "sweep": row["sweep"],
-        "state": row["state"],
+    first = ("sweep", "state", "trials", "objective", "best", "winner_configuration", "comparison", "registered")
+    changed = {
         "trials": f"{row['trials']} of {row['max_trials']}",
-        "objective": row["objective"],
-        "best": row["best"],
-        "winner_configuration": row["winner_configuration"],
-        "comparison": row["comparison"],
-        "registered": row["registered"],
         "started": local_time(datetime.fromisoformat(row["started"]).timestamp()),
-        "data": row["data"],
     }
+    return {name: row[name] for name in (*first, "started", "data")} | changed
 
 
 def _short_report(report: Mapping[str, Any]) -> dict[str, float]:

@@ -95,8 +95,6 @@ def check_sweep(
 
     Args:
         with_timing: trains a few steps of each of the first networks.
-        say: called with one line about each step.
-        where: the sweep file's name in messages.
 
     Raises:
         ConfigError, DataError: as `run_sweep` would; and one line for each of the first networks that cannot be built,

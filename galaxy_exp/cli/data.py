@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from galaxy_exp.cli.options import format_option
+from galaxy_exp.cli.options import format_option, set_option
 from galaxy_exp.cli.output import print_record, print_rows, say, writing
 from galaxy_exp.errors import BadInputError, DataError
 
@@ -28,10 +28,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 def _source_options(command: _Command) -> _Command:
     """Adds SOURCE and `--set` to a command."""
-    overrides = click.option(
-        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="as for sweep, e.g. --set data.resize=64"
-    )
-    return click.argument("source")(overrides(command))
+    return click.argument("source")(set_option("as for sweep, e.g. --set data.resize=64")(command))
 
 
 @click.group("data")

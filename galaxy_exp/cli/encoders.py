@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from galaxy_exp.cli.options import quiet_option, set_option
 from galaxy_exp.cli.output import say, writing
 from galaxy_exp.errors import BadInputError, one_line
 
@@ -25,16 +26,10 @@ def encoders_command() -> None:
 @click.option("--epochs", default=16, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="of galaxies, weights and shuffling")
 @click.option("--image-size", default=69, show_default=True, type=click.IntRange(24, 512), help="side in pixels")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY.PATH=VALUE",
-    help="a hyperparameter of galaxy-cnn as in a sweep file, e.g. space.n_blocks=5; repeatable",
-)
-@click.option("-q", "--quiet", is_flag=True, help="no progress, only the summary")
+@set_option("a hyperparameter of galaxy-cnn as in a sweep file, e.g. space.n_blocks=5; repeatable", "KEY.PATH=VALUE")
+@quiet_option
 def pretrain_command(
-    output: Path, images: int, epochs: int, seed: int, image_size: int, settings: tuple[str, ...], quiet: bool
+    output: Path, images: int, epochs: int, seed: int, image_size: int, overrides: tuple[str, ...], quiet: bool
 ) -> None:
     """Train a network on simulated galaxies, and write its body to FILE.keras.
 
@@ -52,7 +47,7 @@ def pretrain_command(
     from galaxy_exp.pretraining import pretrain_encoder, pretraining_sweep
 
     _check_new_encoder(output)
-    config = pretraining_sweep(images, epochs, seed, image_size, settings)
+    config = pretraining_sweep(images, epochs, seed, image_size, overrides)
     with open_display(quiet) as display:
         result = pretrain_encoder(config, output, observers=[display], say=display.say)
     print_summary(result)

@@ -14,6 +14,7 @@ from galaxy_exp.cli.options import (
     image_folder_flags,
     image_folder_options,
     model_options,
+    set_option,
     uri_option,
 )
 from galaxy_exp.cli.output import print_rows, progress_bar, say, writing
@@ -47,13 +48,7 @@ _SCORES = (
     metavar="'MODEL CLASS=DATA CLASS'",
     help="where the names differ; several classes of the model may be one class of the data",
 )
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="as for sweep, e.g. --set data.table.label_column=class",
-)
+@set_option("as for sweep, e.g. --set data.table.label_column=class")
 @click.option(
     "-o",
     "--output",

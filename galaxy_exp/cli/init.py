@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from galaxy_exp.cli.options import image_folder_flags, image_folder_options
+from galaxy_exp.cli.options import image_folder_flags, image_folder_options, set_option
 from galaxy_exp.cli.output import say, writing
 from galaxy_exp.errors import BadInputError
 
@@ -33,9 +33,7 @@ __all__ = ["init_command"]
     "--data", "source", metavar="SOURCE", help="what data.source may be; the file is written for these images"
 )
 @click.option("--from", "starter", metavar="NAME", help="starter file: gz2, pretrained or quickstart")
-@click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="how to read the data: data.fits.bands=..."
-)
+@set_option("how to read the data: data.fits.bands=...")
 @image_folder_options
 def init_command(
     output: Path,

@@ -19,11 +19,13 @@ __all__ = [
     "image_folder_flags",
     "image_folder_options",
     "model_options",
+    "number_or",
+    "quiet_option",
     "read_shortcuts",
+    "set_option",
     "sweep_argument",
     "sweep_file_options",
     "uri_option",
-    "workers",
 ]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -34,6 +36,14 @@ sweep_argument = click.argument("sweep", required=False)
 uri_option = click.option(
     "--uri", metavar="URI", help="MLflow tracking store; left out: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db"
 )
+
+
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="no progress, only the summary")
+
+
+def set_option(meaning: str, metavar: str = "KEY=VALUE") -> Callable[[_Command], _Command]:
+    """Adds `--set`, which may be repeated and whose values the command gets as `overrides`."""
+    return click.option("--set", "overrides", multiple=True, metavar=metavar, help=meaning)
 
 
 def format_option(*formats: str) -> Callable[[_Command], _Command]:
@@ -75,14 +85,17 @@ def image_folder_flags(image_folder: str | None, file_suffix: str | None) -> lis
     return [each for each in (folder, suffix) if each.value is not None]
 
 
-def workers(value: str) -> int | str:
-    """Parses `--workers`: a whole number, or auto."""
-    if value == "auto":
-        return value
-    try:
-        return int(value)
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is neither a whole number nor auto") from None
+def number_or(word: str, kind: Callable[[str], float] = int) -> Callable[[str], float | str]:
+    """What parses a number, or this word; the number is whole unless `kind` is float."""
+
+    def parse(value: str) -> float | str:
+        try:
+            return value if value == word else kind(value)
+        except ValueError:
+            number = "whole number" if kind is int else "number"
+            raise click.BadParameter(f"{value!r} is neither a {number} nor {word}") from None
+
+    return parse
 
 
 _SHORTCUTS: dict[str, tuple[str, Callable[[str], Any], str, str]] = {
@@ -96,7 +109,12 @@ _SHORTCUTS: dict[str, tuple[str, Callable[[str], Any], str, str]] = {
     "pruner": ("search.pruner", str, "NAME", "the former name of --scheduler"),
     "objective": ("search.objective", str, "NAME", "what is optimised: val_macro_f1, val_accuracy, ..."),
     "seed": ("search.seed", int, "N", "proposals, weights and shuffling follow from it"),
-    "workers": ("execution.workers", workers, "N", "trials at a time, each in a process of its own; auto: measured"),
+    "workers": (
+        "execution.workers",
+        number_or("auto"),
+        "N",
+        "trials at a time, each in a process of its own; auto: measured",
+    ),
     "name": ("name", str, "NAME", "name of the sweep; its id begins with it"),
 }
 """Key, type, placeholder and meaning, by the option's name."""
@@ -108,9 +126,7 @@ def sweep_file_options(command: _Command) -> _Command:
         command = click.option(
             _flag(name), type=kind, metavar=placeholder, help=f"{meaning} [{key}]", hidden=name == "pruner"
         )(command)
-    return click.option(
-        "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="any key of the file; repeatable"
-    )(command)
+    return set_option("any key of the file; repeatable", "KEY.PATH=VALUE")(command)
 
 
 def read_shortcuts(values: dict[str, Any]) -> list[FlagValue]:

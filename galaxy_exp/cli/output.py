@@ -60,7 +60,6 @@ def print_rows(
 
     Args:
         output_format: "table", "json" or "csv".
-        title: of a table.
         empty: printed in place of a table without rows.
         importance: the columns of a table that may be left out for lack of room; see `lay_out_table`.
         columns: of CSV; empty: the keys of the rows, so that no rows have no header.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from galaxy_exp.cli.options import image_folder_flags, image_folder_options, model_options, uri_option
+from galaxy_exp.cli.options import image_folder_flags, image_folder_options, model_options, set_option, uri_option
 from galaxy_exp.cli.output import progress_bar, say
 from galaxy_exp.errors import BadInputError, UnusableImagesError
 from galaxy_exp.registry.prediction import FORMATS, Row, choose_format, write_lines_to_terminal, write_rows_to_stdout
@@ -43,12 +43,8 @@ __all__ = ["predict_command"]
 @click.option("--calibrated", is_flag=True, help="probabilities at the model's temperature; the classes are the same")
 @click.option("--batch-size", default=256, show_default=True, type=click.IntRange(min=1), help="images read at a time")
 @click.option("--restart", is_flag=True, help="start again and ignore what an interrupted run left in FILE.partial")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="data.fits.*: how FITS files are read, left out: as in the model's training; data.table.*: a table's columns",
+@set_option(
+    "data.fits.*: how FITS files are read, left out: as in the model's training; data.table.*: a table's columns"
 )
 @image_folder_options
 @uri_option

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from galaxy_exp.cli.options import format_option, read_shortcuts, sweep_argument, sweep_file_options, workers
+from galaxy_exp.cli.options import (
+    format_option,
+    number_or,
+    quiet_option,
+    read_shortcuts,
+    set_option,
+    sweep_argument,
+    sweep_file_options,
+)
 from galaxy_exp.cli.output import print_line, print_rows, say
 from galaxy_exp.layout import terminal_width
 from galaxy_exp.wording import format_duration
@@ -21,13 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["make_importable", "reproduce_command", "resume_command", "sweep_command", "sync_command"]
 
-_QUIET = click.option("-q", "--quiet", is_flag=True, help="no progress, only the summary")
-
 
 @click.command("sweep")
 @click.argument("file", type=click.Path(path_type=Path))
 @sweep_file_options
-@_QUIET
+@quiet_option
 def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcuts: Any) -> None:
     """Run the sweep described by FILE and register its best model.
 
@@ -55,16 +61,14 @@ def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcu
 @click.command("resume")
 @sweep_argument
 @click.option("--file", type=click.Path(path_type=Path), help="a sweep file in place of the one the sweep came from")
-@click.option(
-    "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="change a key from now on; repeatable"
-)
+@set_option("change a key from now on; repeatable", "KEY.PATH=VALUE")
 @click.option("--max-trials", type=int, metavar="N", help="search.max_trials from now on")
 @click.option("--max-epochs", type=int, metavar="N", help="search.max_epochs from now on")
 @click.option("--max-hours", type=float, metavar="HOURS", help="search.max_hours from now on")
 @click.option("--epochs", type=int, metavar="N", help="training.epochs from now on, more than before")
-@click.option("--workers", type=workers, metavar="N", help="execution.workers from now on; a number or auto")
+@click.option("--workers", type=number_or("auto"), metavar="N", help="execution.workers from now on; a number or auto")
 @click.option("--as-recorded", is_flag=True, help="continue as before and ignore changes of the sweep file")
-@_QUIET
+@quiet_option
 def resume_command(
     sweep: str | None, file: Path | None, overrides: tuple[str, ...], as_recorded: bool, quiet: bool, **shortcuts: Any
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from galaxy_exp.cli.options import number_or
 from galaxy_exp.cli.output import say
 
 __all__ = ["tell_command"]
@@ -110,30 +111,16 @@ def _parse_value(text: str) -> tuple[str, str | int | float | bool]:
     return name, parsed
 
 
-def _whole_or_none(value: str) -> int | str:
-    """Parses a whole number, or none."""
-    try:
-        return value if value == "none" else int(value)
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is neither a whole number nor none") from None
-
-
-def _number_or_none(value: str) -> float | str:
-    """Parses a number, or none."""
-    try:
-        return value if value == "none" else float(value)
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is neither a number nor none") from None
-
-
 @tell_command.command("limits")
 @click.option("--max-trials", type=int, metavar="N", help="trials in all")
-@click.option("--max-epochs", type=_whole_or_none, metavar="N", help="epochs in all trials together, or none")
-@click.option("--max-hours", type=_number_or_none, metavar="HOURS", help="hours of running, or none")
+@click.option("--max-epochs", type=number_or("none"), metavar="N", help="epochs in all trials together, or none")
+@click.option("--max-hours", type=number_or("none", float), metavar="HOURS", help="hours of running, or none")
 @click.option(
-    "--max-trials-without-gain", type=_whole_or_none, metavar="N", help="trials in a row without gain, or none"
+    "--max-trials-without-gain", type=number_or("none"), metavar="N", help="trials in a row without gain, or none"
 )
-@click.option("--min-expected-gain", type=_number_or_none, metavar="GAIN", help="expected of ten more trials, or none")
+@click.option(
+    "--min-expected-gain", type=number_or("none", float), metavar="GAIN", help="expected of ten more trials, or none"
+)
 @click.pass_obj
 def limits_command(sweep: str, /, **limits: Any) -> None:
     """Raise or lower limits of the search.

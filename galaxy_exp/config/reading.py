@@ -82,9 +82,6 @@ def read_sweep(
     """As `load_sweep`, and the origin of the sweep, for reading it again later.
 
     Args:
-        path: the sweep file.
-        overrides: `key.path=value`.
-        flags: applied after the overrides.
         earlier: origin recorded when the sweep started; its settings are applied first.
 
     Raises:

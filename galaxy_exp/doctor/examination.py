@@ -109,7 +109,6 @@ def repair(
     """Repairs what can be repaired and examines again: a finding is repaired if it is not found any more.
 
     Args:
-        found: result of `examine` with the same arguments.
         project, reference, say: as for `examine`.
     """
     tried: dict[tuple[str, str], Finding] = {}

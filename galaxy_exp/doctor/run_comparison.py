@@ -57,9 +57,7 @@ def examine_stores(sweeps: Sequence[TrackedSweep], known: set[str] | None, say: 
     """Compares each sweep with the store that its journal names; a missing SQLite store is not created.
 
     Args:
-        sweeps: the sweeps to compare.
         known: ids of all sweeps of the folder; None: runs of other sweeps are not looked for.
-        say: takes one line at a time during a repair.
     """
     by_store: dict[str, list[TrackedSweep]] = defaultdict(list)
     for sweep in sweeps:

@@ -46,7 +46,6 @@ def examine_beginning(folder: SweepFolder, has_workers: bool) -> list[Finding]:
 
     Args:
         folder: has no journal, or an empty one.
-        has_workers: whether the sweep has running processes.
     """
     age = time.time() - folder.path.stat().st_mtime
     if has_workers or age < _PREPARING_SECONDS:

@@ -68,7 +68,6 @@ def build_cluster(config: ExecutionConfig, certificate_folder: Path) -> Cluster:
 
     Args:
         config: names a scheduler, a scheduler file or a cluster.
-        certificate_folder: for `SlurmCluster`.
     """
     assert config.workers != "auto", "the sweep file's check refuses it for clusters"
     if config.cluster is not None:
@@ -83,7 +82,6 @@ class RunningCluster(Cluster):
     Args:
         address: `tcp://HOST:PORT` or `tls://HOST:PORT`.
         scheduler_file: as written by `dask scheduler --scheduler-file`; used if there is no address.
-        limit: see `Cluster`.
     """
 
     def __init__(self, address: str | None, scheduler_file: Path | None = None, limit: int | None = None) -> None:
@@ -125,7 +123,6 @@ class SlurmCluster(Cluster):
     this sweep.
 
     Args:
-        number: of workers.
         options: of `dask_jobqueue.SLURMCluster`; `security: false` turns TLS off.
         certificate_folder: the certificate is stored there until the end; it has to be on a shared file system.
     """
@@ -236,7 +233,6 @@ def find_obstacle(address: str, timeout_seconds: float) -> str | None:
 
     Args:
         address: `tcp://HOST:PORT` or `tls://HOST:PORT`; others are not examined.
-        timeout_seconds: of the connection.
     """
     parts = urlsplit(address)
     if parts.scheme not in ("tcp", "tls"):

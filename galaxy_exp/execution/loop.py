@@ -7,7 +7,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from galaxy_exp.errors import EngineError, SweepFailedError
 from galaxy_exp.execution.engine import Engine, EngineEvent, LostWorker, SlotFreed
@@ -42,54 +42,37 @@ _TICK_SECONDS = 1.0
 """How often the loop looks for hung workers and free slots while there are no events."""
 
 
+@dataclass(eq=False)
 class SweepLoop:
-    """Runs the trials of one sweep.
+    """Runs the trials of one sweep."""
 
-    Args:
-        journal: open; its record says which trials exist already.
-        source: new; the loop replays the recorded trials into it.
-        scheduler: decides after each epoch whether a trial continues, and which paused trial does.
-        engine: started or not; the caller closes it.
-        make_spec: returns what a worker needs for an attempt at a trial.
-        observers: called with each event while no worker waits for an answer, and with all events before the loop ends.
-        clock: seconds since 1970.
-        hang_detector: finds hung workers.
-        stopping: whether to end as soon as the running epochs are done.
-        keep_files: makes the files of the attempt that ended those of its trial; called before the end is journaled.
-        orders: takes what people ask of the running sweep; None: nobody can.
-        epochs_known: how many epochs the checkpoint has that the next attempt at a trial begins with; 0 without one.
-        to_continue: ended trials that continue before any new one starts, as far as the budget and checkpoints allow.
-    """
+    journal: Journal
+    """Open; its record says which trials exist already."""
+    source: TrialSource
+    """New; the loop replays the recorded trials into it."""
+    scheduler: Scheduler
+    """Decides after each epoch whether a trial continues, and which paused trial does."""
+    engine: Engine
+    """Started or not; the caller closes it."""
+    make_spec: Callable[[TrialRecord, int], TrialSpec]
+    """Returns what a worker needs for an attempt at a trial."""
+    observers: Sequence[Observer] = ()
+    """Called with each event while no worker waits for an answer, and with all events before the loop ends."""
+    clock: Callable[[], float] = time.time
+    """Seconds since 1970."""
+    hang_detector: HangDetector = field(default_factory=HangDetector)
+    stopping: Callable[[], bool] = lambda: False
+    """Whether to end as soon as the running epochs are done."""
+    keep_files: Callable[[TrialResult], None] = lambda _: None
+    """Makes the files of the attempt that ended those of its trial; called before the end is journaled."""
+    orders: OrderDesk | None = None
+    """Takes what people ask of the running sweep; None: nobody can."""
+    epochs_known: Callable[[TrialRecord], int] = lambda _: 0
+    """How many epochs the checkpoint has that the next attempt at a trial begins with; 0 without one."""
+    to_continue: Sequence[int] = ()
+    """Ended trials that continue before any new one starts, as far as the budget and checkpoints allow."""
 
-    def __init__(
-        self,
-        journal: Journal,
-        source: TrialSource,
-        scheduler: Scheduler,
-        engine: Engine,
-        make_spec: Callable[[TrialRecord, int], TrialSpec],
-        observers: Sequence[Observer] = (),
-        clock: Callable[[], float] = time.time,
-        hang_detector: HangDetector | None = None,
-        stopping: Callable[[], bool] = lambda: False,
-        keep_files: Callable[[TrialResult], None] = lambda _: None,
-        orders: OrderDesk | None = None,
-        epochs_known: Callable[[TrialRecord], int] = lambda _: 0,
-        to_continue: Sequence[int] = (),
-    ) -> None:
-        self._journal = journal
-        self._source = source
-        self._scheduler = scheduler
-        self._engine = engine
-        self._make_spec = make_spec
-        self._observers = observers
-        self._clock = clock
-        self._hang_detector = hang_detector or HangDetector()
-        self._stopping = stopping
-        self._keep_files = keep_files
-        self._orders = orders
-        self._epochs_known = epochs_known
-        self._to_continue = to_continue
+    def __post_init__(self) -> None:
         self._unobserved: deque[Event] = deque()
         self._to_issue: deque[int] = deque()
         self._running: set[int] = set()
@@ -103,8 +86,8 @@ class SweepLoop:
         self._awaits_a_result = False
         self._curves = {
             trial.number: [self._objective_of(report) for report in trial.known]
-            for trial in journal.record.trials.values()
-            if source.owns(trial)
+            for trial in self.journal.record.trials.values()
+            if self.source.owns(trial)
         }
         """The objective after each of `TrialRecord.known`, by trial of the source."""
 
@@ -116,40 +99,40 @@ class SweepLoop:
             KeyboardInterrupt: `stopping` returned True, and all running epochs are done.
             EngineError: raised by the engine; or the disk is too full for a trial's files.
         """
-        self._source.replay(self._record)
-        self._to_issue.extend(trial.number for trial in self._record.running if self._source.owns(trial))
-        self._to_issue.extend(self._to_continue)
+        self.source.replay(self._record)
+        self._to_issue.extend(trial.number for trial in self._record.running if self.source.owns(trial))
+        self._to_issue.extend(self.to_continue)
         while self._fill_slots() or self._running:
             event = self._next_event()
             if event is not None:
                 self._handle(event)
             self._take_orders()
         self._notify_all()
-        if self._stopping():
+        if self.stopping():
             raise KeyboardInterrupt
         return self._why_none_is_started
 
     @property
     def _record(self) -> SweepRecord:
-        return self._journal.record
+        return self.journal.record
 
     def _fill_slots(self) -> bool:
         """Starts a trial in each free slot; returns whether there would be more trials for more slots."""
-        while not self._stopping():
-            if not self._engine.free_slots():
+        while not self.stopping():
+            if not self.engine.free_slots():
                 return bool(self._running or self._to_issue) or not self._is_over()
             trial = self._start_next()
             if trial is None:
                 return False
             self._curves[trial.number] = [self._objective_of(report) for report in trial.known]
-            self._engine.submit(self._make_spec(trial, trial.attempt))
+            self.engine.submit(self.make_spec(trial, trial.attempt))
             self._running.add(trial.number)
-            self._hang_detector.watch(trial.number)
+            self.hang_detector.watch(trial.number)
         return False
 
     def _is_over(self) -> bool:
         """Whether there are no more trials, so that the loop need not wait for a worker."""
-        reason = self._source.refusal(self._record, self._clock())
+        reason = self.source.refusal(self._record, self.clock())
         self._why_none_is_started = reason or self._why_none_is_started
         return reason is not None and self._next_paused(can_start_new=False) is None
 
@@ -157,30 +140,30 @@ class SweepLoop:
         """The trial to train next, after its start was journaled; None if there is none now."""
         while self._to_issue:
             trial = self._record.trials[self._to_issue.popleft()]
-            known = self._epochs_known(trial)
+            known = self.epochs_known(trial)
             if trial.result is not None and (not known or self._is_spent()):
                 continue
             return self._continue(trial, known)
-        can_start_new = not self._awaits_a_result and self._source.refusal(self._record, self._clock()) is None
+        can_start_new = not self._awaits_a_result and self.source.refusal(self._record, self.clock()) is None
         paused = self._next_paused(can_start_new=can_start_new)
         if paused is None and not self._awaits_a_result:
-            found = self._source.next_trial(self._record, self._clock())
+            found = self.source.next_trial(self._record, self.clock())
             if isinstance(found, NewTrial):
                 return self._start_new(found)
             self._why_none_is_started, self._awaits_a_result = found.reason, found.until_a_result
             paused = self._next_paused(can_start_new=False)
-        return None if paused is None else self._continue(paused, self._epochs_known(paused))
+        return None if paused is None else self._continue(paused, self.epochs_known(paused))
 
     def _is_spent(self) -> bool:
         """Whether no ended trial continues."""
-        return self._record.is_told_to_finish or self._source.exceeded(self._record, self._clock())
+        return self._record.is_told_to_finish or self.source.exceeded(self._record, self.clock())
 
     def _continue(self, trial: TrialRecord, from_epoch: int) -> TrialRecord:
         self._write(TrialStarted(number=trial.number, attempt=trial.attempt + 1, from_epoch=from_epoch))
         return trial
 
     def _paused(self) -> list[TrialRecord]:
-        return [trial for trial in self._record.trials.values() if trial.is_paused and self._source.owns(trial)]
+        return [trial for trial in self._record.trials.values() if trial.is_paused and self.source.owns(trial)]
 
     def _next_paused(self, *, can_start_new: bool) -> TrialRecord | None:
         """The paused trial that continues instead of a new one; None if there is none."""
@@ -189,7 +172,7 @@ class SweepLoop:
             return None
         if paused[0] == 0 and self._record.config.search.baseline:
             return self._record.trials[0]
-        number = self._scheduler.choose(self._curves, paused, can_start_new=can_start_new)
+        number = self.scheduler.choose(self._curves, paused, can_start_new=can_start_new)
         if number is not None and number not in paused:
             raise SweepFailedError(
                 f"search.scheduler {self._record.config.search.scheduler}: choose returned {number!r}; expected None "
@@ -204,7 +187,7 @@ class SweepLoop:
         continued = continued_trial(new.values) if new.is_proposed and new.finalist is None else None
         if continued is not None and (trial := self._record.trials.get(continued[0])) is not None:
             seed = trial.seed  # the same training, even if it has to begin with the first epoch
-            if self._epochs_known(trial) == continued[1]:
+            if self.epochs_known(trial) == continued[1]:
                 start = TrialStarted(number=number, attempt=1, from_epoch=continued[1], continues=trial.number)
         proposed = TrialProposed(
             number=number, values=new.values, seed=seed, predetermined=not new.is_proposed, retrains=new.finalist
@@ -222,13 +205,13 @@ class SweepLoop:
         return self._poll_engine(_TICK_SECONDS)
 
     def _poll_engine(self, timeout_seconds: float) -> EngineEvent | None:
-        event = self._engine.next_event(timeout_seconds)
+        event = self.engine.next_event(timeout_seconds)
         if event is None and time.monotonic() - self._looked_at >= _TICK_SECONDS:
             # a worker counts as silent only after all events that were waiting have been handled
             self._looked_at = time.monotonic()
-            for number, reason in self._hang_detector.hung_trials().items():
-                self._hang_detector.forget(number)
-                self._engine.kill(number, reason)
+            for number, reason in self.hang_detector.hung_trials().items():
+                self.hang_detector.forget(number)
+                self.engine.kill(number, reason)
         return event
 
     def _handle(self, event: EngineEvent) -> None:
@@ -244,30 +227,30 @@ class SweepLoop:
 
     def _take_orders(self) -> None:
         def why_no_trial() -> str | None:
-            return self._source.refusal(self._record, self._clock())
+            return self.source.refusal(self._record, self.clock())
 
-        if self._orders is not None and self._orders.take(self._record, self._write, why_no_trial):
+        if self.orders is not None and self.orders.take(self._record, self._write, why_no_trial):
             self._awaits_a_result = False
 
     def _decide(self, report: EpochReport) -> None:
         known = self._record.precision
         if report.precision and known and report.precision != known:  # it began before the precision was recorded
-            self._hang_detector.forget(report.number)
+            self.hang_detector.forget(report.number)
             why = f"training.precision: auto is {report.precision} on its machine; all trials of this sweep use {known}"
-            self._engine.kill(report.number, why)
+            self.engine.kill(report.number, why)
             return
         self._curves[report.number][report.epoch - 1 : report.epoch] = [self._objective_of(report)]
         decision = self._decision(report)
         is_paused = decision is Decision.PAUSE
         self._write(EpochReported(report=report, go_on=decision is Decision.CONTINUE, paused=is_paused))
-        if decision is Decision.CONTINUE and self._stopping() and report.epoch < self._epochs_of(report.number):
+        if decision is Decision.CONTINUE and self.stopping() and report.epoch < self._epochs_of(report.number):
             if not self._record.config.execution.has_checkpoints:
                 self._no_longer_running(report.number)
                 return
             self._suspended.add(report.number)
             decision = Decision.PAUSE
-        self._engine.answer(report.number, decision)
-        self._hang_detector.note_report(report.number)
+        self.engine.answer(report.number, decision)
+        self.hang_detector.note_report(report.number)
 
     def _decision(self, report: EpochReport) -> Decision:
         number, search = report.number, self._record.config.search
@@ -277,13 +260,13 @@ class SweepLoop:
             return ordered
         if report.epoch >= self._epochs_of(number):
             return Decision.CONTINUE
-        if self._source.exceeded(self._record, self._clock(), epochs_reported=report.epoch - len(trial.known)):
+        if self.source.exceeded(self._record, self.clock(), epochs_reported=report.epoch - len(trial.known)):
             return Decision.PAUSE
         if report.epoch <= len(trial.answers):  # an epoch that is trained again
             return trial.answers[report.epoch - 1]
         if search.baseline and number == 0:
             return Decision.CONTINUE
-        return self._scheduler.decide(number, self._curves, [each.number for each in self._paused()])
+        return self.scheduler.decide(number, self._curves, [each.number for each in self._paused()])
 
     def _objective_of(self, report: EpochReport) -> float:
         return report.metrics.get(self._record.objective.name, math.nan)
@@ -293,7 +276,7 @@ class SweepLoop:
 
     def _no_longer_running(self, number: int) -> None:
         self._running.discard(number)
-        self._hang_detector.forget(number)
+        self.hang_detector.forget(number)
 
     def _end(self, result: TrialResult) -> None:
         self._no_longer_running(result.number)
@@ -307,17 +290,17 @@ class SweepLoop:
             self._recover(LostWorker(result.number, result.attempt, result.reason))
             return
         result = self._without_loss(result)
-        self._keep_files(result)
+        self.keep_files(result)
         self._write(TrialEnded(result=result))
         self._awaits_a_result = False
-        self._source.tell(self._record, self._record.trials[result.number])
+        self.source.tell(self._record, self._record.trials[result.number])
         self._refuse_endless_failure()
 
     def _recover(self, loss: LostWorker) -> None:
         self._no_longer_running(loss.number)
         self._write(WorkerLost(number=loss.number, attempt=loss.attempt, reason=loss.reason))
         trial = self._record.trials[loss.number]
-        if trial.losses_in_a_row < MAX_LOST_WORKERS or self._epochs_known(trial) > trial.from_epoch:
+        if trial.losses_in_a_row < MAX_LOST_WORKERS or self.epochs_known(trial) > trial.from_epoch:
             self._to_issue.appendleft(loss.number)
             return
         reason = f"lost {trial.losses_in_a_row} workers; the last: {loss.reason}"
@@ -345,12 +328,12 @@ class SweepLoop:
         )
 
     def _write(self, *events: Event) -> None:
-        self._unobserved.extend(self._journal.append_all(events))
+        self._unobserved.extend(self.journal.append_all(events))
 
     def _notify_all(self) -> None:
         while self._unobserved:
             self._notify(self._unobserved.popleft())
 
     def _notify(self, event: Event) -> None:
-        for observer in self._observers:
+        for observer in self.observers:
             observer.on_event(event, self._record)

@@ -43,10 +43,6 @@ class OrderDesk:
 
     What an order does follows from its event alone, but for the number of workers, which the engine gets here and
     which a resumed sweep reads from its configuration.
-
-    Args:
-        folder: where orders are given.
-        engine: of the sweep.
     """
 
     def __init__(self, folder: OrderFolder, engine: Engine) -> None:

@@ -80,7 +80,6 @@ class MeasuringProcesses:
     """Processes that train the same network at the same time.
 
     Args:
-        number: of processes.
         environment: variables of each process; see `thread_environment`.
         log_file: the processes print to it.
     """

@@ -37,7 +37,6 @@ def is_comparable(earlier: SweepRecord, config: SweepConfig, data_digest: str, s
     """Whether a configuration would get about the same score in both sweeps: same images, split, network and epochs.
 
     Args:
-        earlier: the earlier sweep.
         config, data_digest, space: of the new sweep.
     """
     then, changed = earlier.config_at_start, {*earlier.config_at_start.space, *config.space}
@@ -65,7 +64,6 @@ def collect_evidence(
     """The finished trials of an earlier sweep whose configurations are possible in the new one.
 
     Args:
-        config: of the new sweep.
         misfit: returns why a configuration is not in the new sweep's space, None if it is.
         comparable: see `is_comparable`.
         implied: the values of hyperparameters that the earlier sweep may not have had.

@@ -31,9 +31,7 @@ class WorkerPool:
     """Starts and ends the workers of one sweep; with `execution.workers: auto` it first finds out their number.
 
     Args:
-        config: the sweep file's settings.
         log_file: the workers print to it.
-        say: prints a line about the progress.
         known: the number that `auto` was replaced by before the sweep was resumed, if any.
     """
 

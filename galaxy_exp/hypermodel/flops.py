@@ -122,50 +122,37 @@ def _dense(call: LayerCall) -> int:
     return 2 * call.output_elements * int(call.layer.kernel.shape[0]) + _bias(call)
 
 
-def _pooling(call: LayerCall) -> int:
-    return call.output_elements * int(math.prod(call.layer.pool_size))
+_Kinds = tuple[type, ...]
 
+_POOLING: _Kinds = (
+    *(layers.MaxPooling1D, layers.MaxPooling2D, layers.MaxPooling3D),
+    *(layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D),
+)
+_GLOBAL_POOLING: _Kinds = (
+    *(layers.GlobalAveragePooling1D, layers.GlobalAveragePooling2D, layers.GlobalAveragePooling3D),
+    *(layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D, layers.GlobalMaxPooling3D),
+)
+_MERGING: _Kinds = (layers.Add, layers.Subtract, layers.Multiply, layers.Average, layers.Maximum, layers.Minimum)
+_FREE: _Kinds = (
+    layers.Activation,  # `_activation` counts it
+    *(AugmentationLayer, layers.Dropout, layers.SpatialDropout2D, layers.GaussianNoise, layers.GaussianDropout),
+    *(layers.AlphaDropout, layers.RandomFlip, layers.RandomRotation, layers.RandomTranslation, layers.RandomZoom),
+    *(layers.RandomContrast, layers.RandomBrightness, layers.Flatten, layers.Reshape, layers.Permute),
+    *(layers.Concatenate, layers.Identity, layers.ZeroPadding2D, layers.Cropping2D, layers.RepeatVector),
+)
+"""They act in training alone, or only move numbers."""
 
-def _merging(call: LayerCall) -> int:
-    return call.input_elements - call.output_elements
-
-
-def _one_an_input(call: LayerCall) -> int:
-    return call.input_elements
-
-
-def _one_an_output(call: LayerCall) -> int:
-    return call.output_elements
-
-
-def _two_an_output(call: LayerCall) -> int:
-    return 2 * call.output_elements
-
-
-def _nothing(call: LayerCall) -> int:
-    return 0
-
-
-_Formula = Callable[[LayerCall], int]
-
-_FORMULAS: tuple[tuple[tuple[type, ...], _Formula], ...] = (
+_FORMULAS: tuple[tuple[_Kinds, Callable[[LayerCall], int]], ...] = (
     ((layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose), _transposed),
     ((layers.SeparableConv1D, layers.SeparableConv2D), _separable),
     ((layers.DepthwiseConv1D, layers.DepthwiseConv2D), _depthwise),
     ((layers.Conv1D, layers.Conv2D, layers.Conv3D), _convolution),
     ((layers.Dense,), _dense),
-    ((layers.BatchNormalization, layers.Rescaling, layers.Normalization), _two_an_output),
-    ((layers.MaxPooling1D, layers.MaxPooling2D, layers.AveragePooling1D, layers.AveragePooling2D), _pooling),
-    ((layers.MaxPooling3D, layers.AveragePooling3D), _pooling),
-    ((layers.GlobalAveragePooling1D, layers.GlobalAveragePooling2D, layers.GlobalAveragePooling3D), _one_an_input),
-    ((layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D, layers.GlobalMaxPooling3D), _one_an_input),
-    ((layers.Activation,), _nothing),  # `_activation` counts it
-    ((layers.ReLU, layers.LeakyReLU, layers.PReLU, layers.ELU, layers.Softmax), _one_an_output),
-    ((layers.Add, layers.Subtract, layers.Multiply, layers.Average, layers.Maximum, layers.Minimum), _merging),
-    ((AugmentationLayer, layers.Dropout, layers.SpatialDropout2D, layers.GaussianNoise), _nothing),
-    ((layers.GaussianDropout, layers.AlphaDropout, layers.RandomFlip, layers.RandomRotation), _nothing),
-    ((layers.RandomTranslation, layers.RandomZoom, layers.RandomContrast, layers.RandomBrightness), _nothing),
-    ((layers.Flatten, layers.Reshape, layers.Permute, layers.Concatenate, layers.Identity), _nothing),
-    ((layers.ZeroPadding2D, layers.Cropping2D, layers.RepeatVector), _nothing),
+    ((layers.BatchNormalization, layers.Rescaling, layers.Normalization), lambda call: 2 * call.output_elements),
+    (_POOLING, lambda call: call.output_elements * int(math.prod(call.layer.pool_size))),
+    (_GLOBAL_POOLING, lambda call: call.input_elements),
+    ((layers.ReLU, layers.LeakyReLU, layers.PReLU, layers.ELU, layers.Softmax), lambda call: call.output_elements),
+    (_MERGING, lambda call: call.input_elements - call.output_elements),
+    (_FREE, lambda call: 0),
 )
 """The first that fits; an activation function is counted in addition to the formula."""

@@ -65,8 +65,6 @@ HINTS = {
 }
 """How to request the hyperparameters that are declared only where a sweep file has `space.start`, by name."""
 
-Augmentation = Literal["none", "flips", "flips+rotations", "flips+rotations+shift+zoom"]
-
 
 @dataclass(frozen=True, slots=True)
 class NetworkValues:
@@ -84,7 +82,7 @@ class NetworkValues:
     head: Literal["flatten", "gap"] | None
     dense_width: int
     dropout_2: float
-    augmentation: Augmentation
+    augmentation: Literal["none", "flips", "flips+rotations", "flips+rotations+shift+zoom"]
     learning_rate: float
     batch_size: int
     optimizer: Literal["adam", "adamw", "sgd"]

@@ -99,7 +99,6 @@ def store_hypermodel(hypermodel: Any, folder: Path) -> str:
 
     Args:
         hypermodel: a `keras_tuner.HyperModel` class or instance, a function `build(hp)`, or a reference already.
-        folder: of the sweep.
 
     Raises:
         ConfigError: the object can be neither imported nor pickled.

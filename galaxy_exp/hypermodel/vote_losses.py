@@ -39,8 +39,10 @@ class _VoteLoss(keras.losses.Loss):  # type: ignore[misc]
             al. 2016, arXiv:1512.00567, section 7).
     """
 
+    usual_name: str
+
     def __init__(self, widths: Sequence[int], label_smoothing: float = 0.0, name: str = "", **kwargs: Any) -> None:
-        super().__init__(name=name or None, **kwargs)
+        super().__init__(name=name or self.usual_name, **kwargs)
         self.widths = [int(width) for width in widths]
         self.label_smoothing = label_smoothing
 
@@ -83,8 +85,7 @@ class VoteCrossentropy(_VoteLoss):
     A question weighs as the share of the volunteers who got to it.
     """
 
-    def __init__(self, widths: Sequence[int], label_smoothing: float = 0.0, name: str = "", **kwargs: Any) -> None:
-        super().__init__(widths, label_smoothing, name or "vote_crossentropy", **kwargs)
+    usual_name = "vote_crossentropy"
 
     def _loss(self, votes: Any, outputs: Any, totals: Any) -> Any:
         return -ops.sum(votes * ops.log(outputs), axis=1)
@@ -98,8 +99,7 @@ class DirichletMultinomial(_VoteLoss):
     term is a proper score still: the expected loss is least for the true distribution.
     """
 
-    def __init__(self, widths: Sequence[int], label_smoothing: float = 0.0, name: str = "", **kwargs: Any) -> None:
-        super().__init__(widths, label_smoothing, name or "dirichlet_multinomial", **kwargs)
+    usual_name = "dirichlet_multinomial"
 
     def _loss(self, votes: Any, outputs: Any, totals: Any) -> Any:
         sums = ops.sum(outputs, axis=1)

@@ -27,7 +27,6 @@ def best_checkpoint(trial: TrialRecord, found: Collection[CheckpointName]) -> Ch
 
     Args:
         trial: has not ended, or continues.
-        found: the checkpoints of the sweep.
     """
     repeats_last = trial.result is None and trial.decision is not Decision.CONTINUE
     reports = trial.reports[:-1] if repeats_last else trial.reports

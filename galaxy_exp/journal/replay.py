@@ -40,7 +40,6 @@ def replay(events: Iterable[Event], where: Path | str) -> SweepRecord:
     """The record of a sweep after these events of its journal.
 
     Args:
-        events: from the first one on.
         where: the journal's name in messages.
 
     Raises:

@@ -36,7 +36,6 @@ def find_change(
     """The changes of an unfinished sweep's configuration, as an event to journal; None if nothing changes.
 
     Args:
-        record: of the sweep.
         file: the new sweep file; None uses the recorded one, if it still exists and has changed.
         overrides: `key.path=value`, applied after the file and the recorded overrides.
         flags: applied after the overrides.

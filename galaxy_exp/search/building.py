@@ -67,7 +67,6 @@ def check_search(search: SearchConfig, space: SearchSpace, epochs: int) -> None:
     """Refuses what cannot work before anything slow begins.
 
     Args:
-        space: the effective search space.
         epochs: of a trial that is not stopped.
 
     Raises:
@@ -107,7 +106,6 @@ def build_proposer(
     """What proposes the trials of a sweep.
 
     Args:
-        space: the effective search space.
         epochs: of a trial that is not stopped.
         evidence: finished trials of earlier sweeps.
 

@@ -34,7 +34,6 @@ def promise(objective: Objective, curve: Sequence[float], epoch: int, epochs: in
     Args:
         curve: the objective after each epoch; may hold nan.
         epoch: only the first so many epochs are looked at, from 1.
-        epochs: of the whole training.
     """
     earlier = (epoch + 1) // 2
     now, before = best_key(objective, curve[:epoch]), best_key(objective, curve[:earlier])

@@ -60,9 +60,6 @@ def user_sampler_factory(
     constructor has these arguments. One instance serves the whole sweep, and a resumed sweep asks a new one all over
     again.
 
-    Args:
-        options: `search.sampler_options`.
-
     Raises:
         ConfigError: when called, if the class cannot be constructed so.
     """

@@ -36,10 +36,6 @@ class OracleProposer:
       Bayesian one returns to the same place, Hyperband's later rungs get smaller. Before any success it ends as failed.
     - `tuner/trial_id` of Hyperband's promoted trials is the number of the sweep's trial, not the oracle's own id.
     - The oracle's limit of failures is not used; the sweep has one of its own.
-
-    Args:
-        oracle: a new one.
-        objective: that of the oracle.
     """
 
     def __init__(self, oracle: keras_tuner.Oracle, objective: Objective) -> None:

@@ -41,9 +41,6 @@ class EarlierSweeps:
 
     Args:
         evidence: trials of earlier sweeps; those that are `comparable`, or no longer in the space, are left out.
-        space: of this sweep.
-        history: of this sweep.
-        seed: the proposals follow from it.
     """
 
     def __init__(self, evidence: Sequence[Evidence], space: SearchSpace, history: History, seed: int) -> None:
@@ -123,9 +120,6 @@ class ExpertPrior:
     them by how likely the best trials of a rung are under the prior, and draws near the incumbent too.
 
     Args:
-        space: with one prior or more.
-        history: of the sweep, which grows.
-        seed: the proposals follow from it.
         trials: results of this sweep up to which the share is the trust; with n of them it is trust * trials / n.
     """
 

@@ -68,7 +68,6 @@ class ValueList(Domain):
     """A list of values, which may be repeated.
 
     Args:
-        values: at least one.
         ordered: whether they are numbers whose neighbours are alike.
     """
 

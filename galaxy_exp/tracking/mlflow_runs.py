@@ -38,7 +38,6 @@ def open_experiment(
 
     Args:
         tags: of an experiment that is created.
-        on_restored: called after restoring.
     """
     found = client.get_experiment_by_name(name)
     if found is None:

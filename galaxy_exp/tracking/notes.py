@@ -39,8 +39,6 @@ def describe_sweep(
     """The description of the parent run: the sweep, its result, and links.
 
     Args:
-        experiment_id: of its runs.
-        run_id: of the parent run.
         has_report: whether its artifacts have the report and the figures of the hyperparameters already.
     """
     paragraphs = [_what_it_is(record, data), " · ".join(_links(record, experiment_id, run_id, has_report))]

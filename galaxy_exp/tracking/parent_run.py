@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,32 +41,20 @@ from galaxy_exp.tracking.views import save_finalists_view, save_view
 __all__ = ["ParentRun", "describe_schema", "end_runs", "sweep_metrics", "sweep_params"]
 
 
+@dataclass(eq=False)
 class ParentRun:
-    """The run of a sweep as a whole, and its experiment.
+    """The run of a sweep as a whole, and its experiment."""
 
-    Args:
-        client: of the store.
-        journal: gets the id of a run that is created.
-        folder: of the sweep.
-        data: described in MLflow as the runs' input.
-        warn: called with one line for the user, once for each message.
-    """
-
-    def __init__(
-        self,
-        client: MlflowClient,
-        journal: Journal,
-        folder: SweepFolder,
-        data: PreparedData,
-        warn: Callable[[str], None],
-    ) -> None:
-        self.client = client
-        self.journal = journal
-        self.folder = folder
-        self.data = data
-        self.warn = warn
-        self._experiment_id: str | None = None
-        self._is_described = False
+    client: MlflowClient
+    journal: Journal
+    """Gets the id of a run that is created."""
+    folder: SweepFolder
+    data: PreparedData
+    """Described in MLflow as the runs' input."""
+    warn: Callable[[str], None]
+    """Called with one line for the user, once for each message."""
+    _experiment_id: str | None = field(default=None, init=False)
+    _is_described: bool = field(default=False, init=False)
 
     @property
     def record(self) -> SweepRecord:
@@ -187,11 +176,9 @@ class ParentRun:
         """Writes the sweep's description, and the views that the description links."""
         for view in filter(None, (save_view(self.record), save_finalists_view(self.record))):
             self.client.set_experiment_tag(self.experiment_id, view.key, view.value)
-        self.client.set_tag(run_id, names.NOTE, self._describe_sweep(run_id))
-
-    def _describe_sweep(self, run_id: str) -> str:
         has_report = (artifacts_folder(self.folder.path) / "report.html").exists()
-        return describe_sweep(self.record, self.data, self.experiment_id, run_id, has_report=has_report)
+        note = describe_sweep(self.record, self.data, self.experiment_id, run_id, has_report=has_report)
+        self.client.set_tag(run_id, names.NOTE, note)
 
     def _log_files(self, run_id: str) -> None:
         self.client.log_artifacts(run_id, str(write_sweep_artifacts(self.folder.path, self.record, self.data)))

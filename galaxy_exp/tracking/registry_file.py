@@ -94,17 +94,11 @@ def _read(database: sqlite3.Connection, uri: str) -> RegistryFile | None:
     workspaces = "SELECT DISTINCT workspace FROM registered_models"
     if any(row != (_WORKSPACE,) for row in database.execute(workspaces)):
         return None
-    model_tags: dict[str, dict[str, str]] = defaultdict(dict)
-    for name, key, value in database.execute("SELECT name, key, value FROM registered_model_tags"):
-        model_tags[name][key] = value
-    aliases: dict[str, dict[str, int]] = defaultdict(dict)
-    for name, alias, version in database.execute("SELECT name, alias, version FROM registered_model_aliases"):
-        aliases[name][alias] = version
-    tags: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
-    for name, version, key, value in database.execute("SELECT name, version, key, value FROM model_version_tags"):
-        tags[name, version][key] = value
+    model_tags = _by_owner(database, "SELECT name, key, value FROM registered_model_tags")
+    aliases = _by_owner(database, "SELECT name, alias, version FROM registered_model_aliases")
+    tags = _by_owner(database, "SELECT name, version, key, value FROM model_version_tags")
     names = database.execute("SELECT name FROM registered_models ORDER BY name")
-    models = [StoredModel(name, aliases[name], model_tags[name]) for (name,) in names]
+    models = [StoredModel(name, aliases[name,], model_tags[name,]) for (name,) in names]
     rows = database.execute(
         "SELECT name, version, creation_time, description, run_id FROM model_versions WHERE current_stage != ? "
         "ORDER BY name, version DESC",
@@ -115,3 +109,11 @@ def _read(database: sqlite3.Connection, uri: str) -> RegistryFile | None:
         for name, version, created, description, run_id in rows
     ]
     return RegistryFile(uri, models, versions)
+
+
+def _by_owner(database: sqlite3.Connection, query: str) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The last two columns as keys and values, by the columns before them."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = defaultdict(dict)
+    for *owner, key, value in database.execute(query):
+        found[tuple(owner)][key] = value
+    return found

@@ -46,7 +46,6 @@ def open_client(tracking_uri: str | None, *, to_write: bool = True) -> MlflowCli
     """A client of the store; None uses MLflow's choice (MLFLOW_TRACKING_URI, else sqlite:///mlflow.db).
 
     Args:
-        tracking_uri: of the store.
         to_write: False accepts a database that this user may only read, such as a colleague's.
 
     Raises:

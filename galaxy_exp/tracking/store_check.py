@@ -69,7 +69,6 @@ def refuse_unusable(
     Args:
         uri, say: as with `check_store`.
         origin: the setting that names the store, for the message.
-        remedy: an alternative, for the message.
         ask: False accepts servers without asking them.
         to_write: False accepts a database that this user may only read.
     """

@@ -67,9 +67,6 @@ def build_projection(
     """What writes a journal to MLflow; the store is opened when it is first written to.
 
     Args:
-        journal: of the sweep, like the others.
-        folder: likewise.
-        data: its images.
         say: prints a line; when the sweep is in MLflow, also where it can be watched.
         write_report: writes the sweep's report page among its artifacts; called now and then while it runs.
 

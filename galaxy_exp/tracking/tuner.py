@@ -170,11 +170,7 @@ class TunerTracking:
             self._write()
 
     def end_search(self, status: RunStatus, reason: str) -> None:
-        """Records the end of the search, whose running trials end with it.
-
-        Args:
-            reason: of the running trials.
-        """
+        """Records the end of the search, whose running trials end with it."""
         for attempt in self._open:
             if attempt.status is RunStatus.RUNNING:
                 attempt.status, attempt.ended = status, now()

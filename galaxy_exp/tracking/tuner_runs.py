@@ -47,8 +47,6 @@ class TunerRuns:
         tracking_uri: of the store, which is opened at first use.
         experiment_name: of an experiment, which is created if need be.
         search_id: identifies the search; a search that continues has the same one.
-        name: of the parent run.
-        params: of the parent run.
 
     Attributes:
         run_id: of the parent run; None before `begin`.

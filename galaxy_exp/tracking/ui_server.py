@@ -28,8 +28,6 @@ def serve_ui(uri: str, port: int, on_ready: Callable[[], None]) -> None:
     """Serves the UI on 127.0.0.1 until Ctrl-C or SIGTERM.
 
     Args:
-        uri: of the store, which exists.
-        port: a free one.
         on_ready: called when the pages can be opened.
 
     Raises:

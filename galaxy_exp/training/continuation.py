@@ -123,7 +123,6 @@ class Continuation(keras.callbacks.Callback):  # type: ignore[misc]
 
     Args:
         spec: its `resume_from` is read now.
-        network: untrained.
         recorder: gets the epochs that were trained before.
 
     Attributes:

@@ -36,11 +36,8 @@ class FitRehearsal:
     A training loop without `model.fit` trains one epoch on these images.
 
     Args:
-        name: of the hypermodel in messages.
         images: uint8 (n, height, width, channels).
         labels: integers (n,).
-        n_classes: of the data set.
-        epochs: of a trial, `training.epochs`.
         votes: one row per image, if the data has any.
     """
 
@@ -113,11 +110,6 @@ class LengthGuard(keras.callbacks.Callback):  # type: ignore[misc]
     """Refuses a `model.fit` with more epochs than a trial has; `check_end` refuses one with fewer.
 
     Several calls of `model.fit` count together. A training loop without it is not checked.
-
-    Args:
-        epochs: of the trial.
-        hp: for the name of the hyperparameter at fault.
-        first_epoch: how many epochs were trained before.
     """
 
     def __init__(self, epochs: int, hp: keras_tuner.HyperParameters, first_epoch: int = 0) -> None:

@@ -31,7 +31,6 @@ def measure_throughput(spec: TrialSpec, report: Callable[[EpochReport], Decision
     """Trains the network of a trial as the trial would, until `report` ends it; writes no file.
 
     Args:
-        spec: of the trial.
         report: called after warming up, as epoch 0, and after each window, as epoch 1 and so on. The next window begins
             when it returns, so several processes can be made to train at the same time; an answer other than CONTINUE
             ends the training, and what it raises passes through. Metrics: `images_per_second` in the window,

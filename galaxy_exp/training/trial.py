@@ -32,7 +32,7 @@ from galaxy_exp.training.continuation import CannotContinueError, Continuation
 from galaxy_exp.training.fit_probe import LengthGuard, WrongLengthError
 from galaxy_exp.training.fitting import NO_EPOCH, SplitArrays, TrainingEnded, fit_model, open_split
 from galaxy_exp.training.machine import fresh_session, resolve_precision
-from galaxy_exp.training.recorder import BestEpoch, DivergedError, EpochRecorder
+from galaxy_exp.training.recorder import DivergedError, EpochRecorder
 from galaxy_exp.training.trial_files import save_history, save_network, save_probabilities
 from galaxy_exp.training.trial_network import TrialNetwork, build_network, rehearse_keeping
 from galaxy_exp.wording import shorten
@@ -74,7 +74,6 @@ def run_trial(spec: TrialSpec, report: Callable[[EpochReport], Decision]) -> Tri
     with its first epoch.
 
     Args:
-        spec: of the trial.
         report: called after each epoch; PAUSE and STOP end the training. What it raises passes through.
 
     Returns:
@@ -181,17 +180,12 @@ def _finish(
     progress.unsearched = tuple(dict.fromkeys(entry.name for entry in network.hp.space if entry.name not in searched))
     if recorder.best is None:
         raise RuntimeError(NO_EPOCH)
-    _check_constraints(spec, _costs(progress, recorder))
+    seconds = recorder.seconds_per_image
+    _check_constraints(spec, {"parameters": progress.parameters, "flops": progress.flops, "seconds_per_image": seconds})
     network.model.set_weights(recorder.best.weights)
-    _save(model, recorder.best, recorder, spec, image_shape)
-
-
-def _costs(progress: _Progress, recorder: EpochRecorder) -> dict[str, float]:
-    return {
-        "parameters": progress.parameters,
-        "flops": progress.flops,
-        "seconds_per_image": recorder.seconds_per_image,
-    }
+    save_network(model, recorder.best.kind, spec.folder, image_shape)
+    save_probabilities(recorder.best.probabilities, spec.folder)
+    save_history(recorder.reports, spec.folder)
 
 
 def _check_constraints(spec: TrialSpec, costs: Mapping[str, float]) -> None:
@@ -201,18 +195,11 @@ def _check_constraints(spec: TrialSpec, costs: Mapping[str, float]) -> None:
         raise InfeasibleError(found)
 
 
-def _save(
-    model: keras.Model, best: BestEpoch, recorder: EpochRecorder, spec: TrialSpec, image_shape: Sequence[int]
-) -> None:
-    save_network(model, best.kind, spec.folder, image_shape)
-    save_probabilities(best.probabilities, spec.folder)
-    save_history(recorder.reports, spec.folder)
-
-
 def _result(spec: TrialSpec, progress: _Progress, failure: Exception | None, seconds: float) -> TrialResult:
     recorder = progress.recorder
     best = recorder.best if recorder is not None and failure is None else None
     state, reason = _ending(spec, recorder, failure)
+    lines = traceback.format_exception(failure) if state is TrialState.FAILED and failure else ()
     if progress.unsearched and failure is None:
         reason += f"; not searched, always its default: {', '.join(progress.unsearched)} (see hp.conditional_scope)"
     if progress.began_anew and failure is None:
@@ -234,7 +221,7 @@ def _result(spec: TrialSpec, progress: _Progress, failure: Exception | None, sec
         seconds_per_image=recorder.seconds_per_image if recorder else 0.0,
         precision=spec.precision,
         backend=keras.backend.backend(),
-        traceback=_traceback_of(failure) if state is TrialState.FAILED and failure else "",
+        traceback=hide_password("".join(lines)),
     )
 
 
@@ -250,10 +237,6 @@ def _ending(spec: TrialSpec, recorder: EpochRecorder | None, failure: Exception 
     if epochs < spec.epochs:
         return TrialState.COMPLETED, f"ended itself after epoch {epochs} of {spec.epochs}"
     return TrialState.COMPLETED, f"all {spec.epochs} epochs"
-
-
-def _traceback_of(failure: BaseException) -> str:
-    return hide_password("".join(traceback.format_exception(failure)))
 
 
 def failure_reason(error: Exception) -> str:

@@ -37,7 +37,6 @@ def save_network(model: keras.Model, kind: OutputKind, folder: Path, image_shape
 
     Args:
         model: built; accepts uint8 (n, height, width, channels).
-        kind: of its outputs.
         image_shape: (height, width, channels).
     """
     inference = to_inference_model(model)
