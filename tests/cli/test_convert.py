@@ -79,7 +79,7 @@ def test_writes_an_encoder_with_its_card(here, capsys):
             ["b0.safetensors", "-o", "e.keras", "--trained-on", "a" * 201],
             "--trained-on: expected one printable line of",
         ),
-        ([str(FILES / "module.pth"), "-o", "e.keras"], "it names torch.nn.modules.linear.Linear, which is no part of"),
+        ([str(FILES / "module.pth"), "-o", "e.keras"], "it names torch.nn.modules.linear.Linear, which is not part of"),
         ([str(FILES / "checkpoint.ckpt"), "-o", "e.keras"], "no tensor is called conv_stem.weight or stem.0.weight"),
         ([str(FILES / "legacy.pth"), "-o", "e.keras"], "no tensor is called conv_stem.weight or stem.0.weight"),
     ],
