@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import re
 import subprocess
 import sys
@@ -28,6 +29,10 @@ VERSION_LINES = {
     "docs/citing.md": r"^  version = \{(.+)\},$",
 }
 """Files that name the version, and the line that does, with the version as its group."""
+
+
+LEFT_OUT = ("PYTHONPATH", "GALAXY_EXP_HOME", "MLFLOW_TRACKING_URI")
+"""Variables with which the wheel would use the sources, or another folder or store."""
 
 
 class ReleaseError(Exception):
@@ -107,9 +112,7 @@ def try_wheel(wheel: Path, folder: Path) -> None:
     _run([python, "-m", "pip", "install", "--quiet", str(wheel)])
     place = folder / "project"
     place.mkdir()
-    sweep_file = (ROOT / "sweeps" / "quickstart.yaml").read_text(encoding="utf-8")
-    (place / "quickstart.yaml").write_text(sweep_file, encoding="utf-8")
-    for command in (["sweep", "quickstart.yaml"], ["models", "list"], ["report"]):
+    for command in (["init"], ["sweep", "sweep.yaml"], ["models", "list"], ["report"]):
         _run([str(Path(python).with_name("galaxy-exp")), *command], place)
 
 
@@ -136,7 +139,8 @@ def _environment(folder: Path) -> str:
 
 def _run(command: list[str], folder: Path = ROOT) -> None:
     print("$", " ".join(command), flush=True)
-    if subprocess.run(command, cwd=folder).returncode:
+    environment = {name: value for name, value in os.environ.items() if name not in LEFT_OUT}
+    if subprocess.run(command, cwd=folder, env=environment).returncode:
         raise ReleaseError(f"failed: {' '.join(command)}")
 
 

@@ -1,4 +1,4 @@
-"""Draws docs/result.png from a finished sweep's own files: its trials, and winner against baseline on the sealed test.
+"""Draws docs/result.png from the files of a finished sweep: its trials, and the held-out test of winner and baseline.
 
 python docs/result_figure.py .galaxy_exp/sweeps/quickstart-20261129-075729 -o docs/result.png
 
@@ -32,7 +32,7 @@ OVERALL = {"accuracy": "accuracy", "macro_f1": "macro-F1", "balanced_accuracy": 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draws the figure; returns the exit code."""
-    parser = argparse.ArgumentParser(description="A figure of a finished sweep: its trials, and its sealed test.")
+    parser = argparse.ArgumentParser(description="A figure of a finished sweep: its trials, and its held-out test.")
     parser.add_argument("sweep", type=Path, help="folder of the sweep, .galaxy_exp/sweeps/ID")
     parser.add_argument("-o", "--output", type=Path, default=Path("result.png"), help="PNG (result.png)")
     parser.add_argument("--title", default="", help="headline; left out: the sweep's id")
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     record = read_record(parsed.sweep)
     if record.winner is None or 0 not in record.test_reports or record.winner == 0:
-        print(f"{parsed.sweep}: no sealed test of a winner and a baseline", file=sys.stderr)
+        print(f"{parsed.sweep}: no held-out test of a winner and a baseline", file=sys.stderr)
         return 2
     prepared = PreparedData.load(_data_folder(parsed.sweep, record))
     labels = np.load(prepared.sealed.labels, allow_pickle=False)
@@ -78,14 +78,14 @@ def score_rows(labels: NDArray[Any], probabilities: NDArray[np.float32], class_n
 
 
 def draw(record: SweepRecord, tested: dict[int, list[Row]], title: str, simulated: bool, path: Path) -> None:
-    """Left the trials in their order, right the sealed test of the winner (blue) and the baseline (grey)."""
+    """Left the trials in their order, right the held-out test of the winner (blue) and the baseline (grey)."""
     winner = record.winner
     assert winner is not None
     figure = new_figure(11, 4.4)
     n_images = record.test_reports[winner]["n_images"]
     simulated_note = ", SIMULATED galaxies" if simulated else ""
     draw_headline(
-        figure, title, f"a sweep of {len(record.searched)} trials; {n_images} sealed test images{simulated_note}"
+        figure, title, f"a sweep of {len(record.searched)} trials; {n_images} held-out test images{simulated_note}"
     )
     _draw_trials(figure.add_axes((0.06, 0.13, 0.32, 0.66)), record)
     _draw_test(figure.add_axes((0.60, 0.13, 0.37, 0.66)), tested, winner)

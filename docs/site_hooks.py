@@ -35,7 +35,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def relink(markdown: str, folder: str) -> str:
-    """The text with its links into the repository turned to pages of the site.
+    """The text with its links into the repository turned to pages of the site, and names of pages to their titles.
 
     Args:
         markdown: of a file of the repository.
@@ -45,6 +45,8 @@ def relink(markdown: str, folder: str) -> str:
     def turned(found: re.Match[str]) -> str:
         image, text, target, anchor = found.groups()
         path = posixpath.normpath(posixpath.join(folder, target))
+        if re.fullmatch(r"[\w-]+\.md", text) and (ROOT / path).is_file():  # on the site, pages have titles
+            text = (ROOT / path).read_text(encoding="utf-8").partition("# ")[2].splitlines()[0]
         if path in TARGETS:
             return f"{image}[{text}]({TARGETS[path]}{anchor or ''})"
         if path.startswith("docs/"):

@@ -50,4 +50,4 @@ def test_sweep_without_a_tested_winner_is_told(
 
     monkeypatch.setattr(figure, "read_record", lambda folder: Unfinished())
     assert figure.main([str(tmp_path)]) == 2
-    assert "no sealed test" in capsys.readouterr().err
+    assert "no held-out test" in capsys.readouterr().err
