@@ -224,7 +224,9 @@ def _download(url: str, file: BufferedRandom, *, timeout_seconds: float, progres
     if url.startswith("file:"):
         _copy(Path(url2pathname(urlsplit(url).path)), file)
         return
-    with _request(url, _size_of(file), timeout_seconds) as response:
+    start = _size_of(file)
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    with requests.get(url, headers=headers, timeout=timeout_seconds, stream=True) as response:
         if _fits_behind(file, response):
             _stream(response, file, progress)
             return
@@ -254,11 +256,6 @@ def _copy(path: Path, file: BufferedRandom) -> None:
         file.flush()
 
 
-def _request(url: str, start: int, timeout_seconds: float) -> requests.Response:
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    return requests.get(url, headers=headers, timeout=timeout_seconds, stream=True)
-
-
 def _first_byte(response: requests.Response) -> int:
     if response.status_code != requests.codes.partial_content:
         return 0
@@ -271,8 +268,9 @@ def _stream(response: requests.Response, file: BufferedRandom, progress: bool) -
     sends_parts = response.status_code == requests.codes.partial_content
     resumable = sends_parts or response.headers.get("Accept-Ranges") == "bytes"
     total = int(response.headers.get("Content-Length", 0)) + start or None
+    columns = (BarColumn(), TaskProgressColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     try:
-        with _progress_bar(progress) as bar:
+        with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
             task = bar.add_task("", total=total, completed=start)
             for piece in response.iter_content(PIECE_BYTES):
                 file.write(piece)
@@ -285,8 +283,3 @@ def _stream(response: requests.Response, file: BufferedRandom, progress: bool) -
         file.flush()
         if not resumable and total is not None and _size_of(file) < total:
             file.truncate(0)
-
-
-def _progress_bar(visible: bool) -> Progress:
-    columns = (BarColumn(), TaskProgressColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=not visible)

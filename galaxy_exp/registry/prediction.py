@@ -104,7 +104,8 @@ def predict_to_rows(
         fit = [item.image for item, error in zip(batch, errors, strict=True) if error is None]
         predicted = _prediction_rows(classifier, fit)
         for item, error in zip(batch, errors, strict=True):
-            ids = {called: _id_in(item, column) for column, called in (id_columns or {}).items()}
+            column, id_text = item.id or ("", None)
+            ids = {called: id_text if name == column else None for name, called in (id_columns or {}).items()}
             yield {"name": item.name, **ids, **(_empty_row(classifier, error) if error else next(predicted))}
 
 
@@ -121,10 +122,6 @@ def name_id_columns(columns: Iterable[str], taken: Sequence[str]) -> dict[str, s
         taken: the other columns of a row.
     """
     return {name: f"{name} (table)" if name in taken else name for name in columns}
-
-
-def _id_in(item: NamedImage, column: str) -> str | None:
-    return item.id[1] if item.id is not None and item.id[0] == column else None
 
 
 def _error_of(classifier: GalaxyClassifier, item: NamedImage) -> str | None:

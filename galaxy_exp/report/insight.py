@@ -36,13 +36,10 @@ class InsightFigure:
 
 
 def write_insight(record: SweepRecord, folder: Path) -> Path:
-    """Writes the figures and `insight.html` into `folder`; called again, it brings them up to date.
+    """Writes the figures and `insight.html` into `folder` and returns it; called again, it brings them up to date.
 
     Figures that have nothing to show are left out: parallel coordinates and slices if no hyperparameter varied, the
     Pareto front with one objective. With too few trials, `importance.png` reports that.
-
-    Returns:
-        `folder`.
     """
     shown = list(collect_figures(record))
     figures = []

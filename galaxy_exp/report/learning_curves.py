@@ -58,17 +58,12 @@ def collect_curves(history: Sequence[Mapping[str, float]]) -> list[Curve]:
 def plot_learning_curves(
     history: Sequence[Mapping[str, float]], objective_name: str, best_epoch: int, path: Path, title: str = ""
 ) -> Path:
-    """Draws training against validation, one panel a metric, with the best epoch marked.
+    """Draws training against validation, a panel a metric, with the best epoch, as a PNG; returns `path`.
 
     Args:
         history: metrics of each epoch from the first on, as in `EpochReport.metrics`.
         objective_name: what the best epoch is best in, such as "val_macro_f1".
         best_epoch: counts from 1; 0 if there was none.
-        path: the PNG to write.
-        title: the headline, before the objective's value.
-
-    Returns:
-        `path`.
     """
     curves = collect_curves(history)
     figure = canvas.new_figure(4.2 * max(len(curves), 1), 3.9)

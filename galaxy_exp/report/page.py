@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import chain
 
 from galaxy_exp.evaluation.conclusion import (
     baseline_retrained,
@@ -25,9 +26,9 @@ from galaxy_exp.report.paper import (
     latex_table,
     methods_text,
 )
-from galaxy_exp.report.result_sections import Found, Tested
-from galaxy_exp.report.search_sections import Asked, Searched, Spent
-from galaxy_exp.report.votes import VotesShown
+from galaxy_exp.report.result_sections import collect_found, collect_tested
+from galaxy_exp.report.search_sections import collect_asked, collect_searched, collect_spent
+from galaxy_exp.report.votes import collect_votes
 from galaxy_exp.report.words import count, metric_name, score, signed
 from galaxy_exp.search_methods import SAMPLERS, SCHEDULERS
 from galaxy_exp.wording import format_duration, iso_time
@@ -53,6 +54,7 @@ def build_page(material: Material, refresh_seconds: int | None = None) -> str:
         refresh_seconds: after which a browser loads it again, unless the sweep has ended; None: never.
     """
     record = material.record
+    used = cited_software(material) | cited_methods(material)
     is_final = material.state in (SweepState.FINISHED, SweepState.FAILED)
     return render(
         "report.html",
@@ -65,26 +67,26 @@ def build_page(material: Material, refresh_seconds: int | None = None) -> str:
         objective=metric_name(record.objective.name),
         sentences=_sentences(material),
         key_figures=_key_figures(material),
-        found=Found.of(material),
+        found=collect_found(material),
         why_nothing=_why_nothing(material),
-        tested=Tested.of(material),
-        votes=None if material.votes is None else VotesShown.of(material, material.votes),
+        tested=collect_tested(material),
+        votes=None if material.votes is None else collect_votes(material, material.votes),
         rare=_rare_classes(material),
         leaning=_leaning(material.calibration) if material.calibration else "",
-        asked=Asked.of(material),
+        asked=collect_asked(material),
         samplers=SAMPLERS,
         schedulers=SCHEDULERS,
-        searched=Searched.of(material),
+        searched=collect_searched(material),
         least_trials=LEAST_TRIALS,
         no_test=NO_TEST,
-        spent=Spent.of(material),
+        spent=collect_spent(material),
         ending=_ending(material),
         progress=describe_progress(record),
         commands=_commands(material),
         methods=methods_text(material),
         cites_data=bool(cited_data(material)),
         latex=latex_table(material) if material.test else None,
-        bibtex=bibtex(_cited(material)),
+        bibtex=bibtex([*cited_data(material), *chain(*used.values())]),
     )
 
 
@@ -183,8 +185,3 @@ def _commands(material: Material) -> str:
         commands[command] = f"{who} alone, in this project's folder"
     width = max(map(len, commands))
     return "\n".join(f"{command:{width}}  # {what}" for command, what in commands.items())
-
-
-def _cited(material: Material) -> list[str]:
-    used = [*cited_software(material).values(), *cited_methods(material).values()]
-    return [*cited_data(material), *(key for keys in used for key in keys)]

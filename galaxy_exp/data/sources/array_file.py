@@ -25,8 +25,7 @@ from galaxy_exp.config.data_section import ARRAY_SUFFIXES, HDF5_SUFFIXES, DataCo
 from galaxy_exp.config.votes_section import VotesConfig
 from galaxy_exp.data.class_labels import find_class_names
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
-from galaxy_exp.data.image_arrays import allocate_images, iter_chunks, take_images
-from galaxy_exp.data.preprocessing import Preprocessing
+from galaxy_exp.data.image_arrays import Preprocessing, allocate_images, iter_slices, take_images
 from galaxy_exp.data.sources.vote_columns import read_vote_arrays
 from galaxy_exp.data.split import PARTS, parse_parts
 from galaxy_exp.data.votes import ReadVotes, build_votes, describe_votes
@@ -142,10 +141,8 @@ def _read_images(images: h5py.Dataset) -> NDArray[Any]:
     if images.dtype != np.uint8 or images.ndim != 4:
         return np.asarray(images)  # `build_dataset` refuses it and describes its values
     result = allocate_images(images.shape)
-    start = 0
-    for piece in iter_chunks(result):
-        images.read_direct(piece, np.s_[start : start + len(piece)])
-        start += len(piece)
+    for piece in iter_slices(result):
+        images.read_direct(result[piece], piece)
     return result
 
 
@@ -257,10 +254,8 @@ def _write(dataset: ImageDataset, path: Path) -> None:
     path.touch(mode=0o600)  # whoever gave images to a sweep did not publish them
     with h5py.File(path, "w") as file:
         images = file.create_dataset("images", dataset.images.shape, dtype="uint8")
-        start = 0
-        for chunk in iter_chunks(dataset.images):
-            images[start : start + len(chunk)] = chunk
-            start += len(chunk)
+        for piece in iter_slices(dataset.images):
+            images[piece] = dataset.images[piece]
         file["ans"] = dataset.labels
         file["ans"].attrs["class_names"] = list(dataset.class_names)
         if dataset.votes is not None:
