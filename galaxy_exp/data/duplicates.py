@@ -168,9 +168,8 @@ def describe_method() -> str:
 def find_near_duplicates(images: NDArray[np.uint8], positions: NDArray[np.int64]) -> Pairs:
     """Pairs of `positions` whose images are near duplicates, (n_pairs, 2), sorted.
 
-    Args:
-        images: uint8 (n, height, width, 3), perhaps memory-mapped.
-        positions: (m,), increasing; the images to compare, without identical ones to save time.
+    Images are uint8 (n, height, width, 3), perhaps memory-mapped; positions (m,) are increasing, without those of
+    identical images to save time.
     """
     prints = fingerprint_images(images, positions)
     pairs = _with_similar_thumbnails(find_close_hashes(prints.hashes), prints.thumbnails)

@@ -210,11 +210,8 @@ def _size_of(file: BufferedRandom) -> int:
 def _download(url: str, file: BufferedRandom, *, timeout_seconds: float, progress: bool) -> None:
     """Appends the missing rest of `url` to `file`, or downloads it from the start if the server cannot resume.
 
-    Args:
-        url: http, https, or file, which is copied.
-        file: open for reading and writing; empty, or with the beginning of the same download.
-        timeout_seconds: longest silence of the server, when connecting and between two pieces.
-        progress: whether to show a progress bar on stderr.
+    The file is open for reading and writing; it is empty, or has the beginning of the same download. A URL with file:
+    is copied.
 
     Raises:
         _BrokenOffError: the connection ended early or became silent. The file keeps its content if a later call can

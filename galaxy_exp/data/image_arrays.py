@@ -51,9 +51,7 @@ def allocate_images(shape: tuple[int, ...]) -> NDArray[Any]:
 def iter_slices(images: NDArray[Any], n: int | None = None) -> Iterator[slice]:
     """Yields consecutive slices along the first axis, each of about `CHUNK_BYTES` and at least one image.
 
-    Args:
-        images: their size is that of the first one.
-        n: how many there are; by default, the length of the array.
+    They divide `n` images of the size of the first one; by default, all of them.
     """
     n = len(images) if n is None else n
     step = max(1, CHUNK_BYTES // max(1, images[:1].nbytes))

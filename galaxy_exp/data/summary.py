@@ -64,10 +64,7 @@ class VotesSummary:
 def summarise_dataset(dataset: ImageDataset, config: SplitConfig, agreement: float = 0.8) -> DataSummary:
     """Reads every image once, splits and counts; also for a data set that cannot be split.
 
-    Args:
-        dataset: the images.
-        config: how they are split.
-        agreement: `data.votes.agreement`, for votes.
+    `agreement` is `data.votes.agreement`, for votes.
     """
     means, deviations = channel_statistics(dataset.images)
     split, problem = _try_split(dataset, config)
@@ -117,8 +114,7 @@ Channels = tuple[float, float, float]
 def channel_statistics(images: NDArray[np.uint8]) -> tuple[Channels, Channels]:
     """Means and standard deviations of red, green and blue over all pixels, 0..1, exact, from a histogram.
 
-    Args:
-        images: uint8 (n, height, width, 3), read in pieces.
+    Images are uint8 (n, height, width, 3), read in pieces.
     """
     counts = np.zeros((3, 256))
     for piece in iter_slices(images):

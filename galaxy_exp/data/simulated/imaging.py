@@ -195,13 +195,9 @@ COMPANION_PROBABILITY = 0.16
 
 
 def add_surroundings(bands: Bands, rng: np.random.Generator, frame: Frame, r90_arcsec: float) -> int:
-    """Adds neighbours in place and returns how many there are.
+    """Adds neighbours to `bands`, before the seeing, and returns how many there are.
 
-    Args:
-        bands: before the seeing.
-        rng: the stream of this image.
-        frame: its geometry.
-        r90_arcsec: apparent size of the galaxy, which sets the image scale.
+    `r90_arcsec` is the apparent size of the galaxy, which sets the image scale.
     """
     n_points = int(rng.poisson(POINTS_PER_IMAGE * min((r90_arcsec / 8) ** 1.2, 3.0)))
     places = rng.uniform(0, frame.side, (2, n_points))

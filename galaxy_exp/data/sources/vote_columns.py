@@ -85,14 +85,7 @@ def _find(table: Table, pattern: str, key: str, what: str, **values: str) -> str
 def read_vote_cells(
     cells: Mapping[str, Sequence[str]], answers: Sequence[str], totals: Sequence[str], config: VotesConfig, source: str
 ) -> ReadVotes:
-    """Reads the votes in the cells of a table.
-
-    Args:
-        cells: text of each row, by column.
-        answers: the column of each answer.
-        totals: the columns with numbers of votes, if any.
-        config: as for `read_votes`.
-        source: the table, for messages.
+    """Reads the votes in the cells of a table, by column; `answers` and `totals` are the names of columns.
 
     Raises:
         DataError: as `read_votes`; also for a cell that is no number.
