@@ -19,8 +19,8 @@ from galaxy_exp.report.hyperparameters import (
     plot_parallel,
 )
 from galaxy_exp.report.importance import draw_importances, measure_importances
+from galaxy_exp.report.learning_curves import collect_rungs, draw_curves, draw_survivors
 from galaxy_exp.report.material import Material
-from galaxy_exp.report.rungs import collect_rungs, draw_curves, draw_survivors
 from galaxy_exp.report.scores import ParetoTrials, collect_history, collect_pareto, draw_history, draw_pareto
 from galaxy_exp.report.words import count, duration, plain_value, quantity, validation_name
 from galaxy_exp.space.search_space import Hyperparameter, Kind

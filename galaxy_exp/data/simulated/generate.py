@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.config.data_section import SimulatedConfig
-from galaxy_exp.data.simulated.drawing import EXPONENTIAL_HALF_LIGHT, draw_galaxy
 from galaxy_exp.data.simulated.imaging import (
     SKY_NOISE,
     Frame,
@@ -22,7 +21,7 @@ from galaxy_exp.data.simulated.imaging import (
     stretch_colours,
 )
 from galaxy_exp.data.simulated.light import render_galaxy
-from galaxy_exp.data.simulated.morphology import Disc, Galaxy
+from galaxy_exp.data.simulated.morphology import EXPONENTIAL_HALF_LIGHT, Disc, Galaxy, draw_galaxy
 from galaxy_exp.data.simulated.volunteers import draw_votes
 from galaxy_exp.questions import Votes
 
