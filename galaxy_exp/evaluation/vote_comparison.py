@@ -53,13 +53,12 @@ def first_question(votes: Votes, outputs: NDArray[Any]) -> tuple[NDArray[np.int6
     return questions.winners(votes.values), questions.fractions(outputs)[:, : questions.widths[0]]
 
 
-def vote_intervals(votes: Votes, outputs: NDArray[Any], n: int = 2000, seed: int = 0) -> dict[str, Interval]:
+def vote_intervals(votes: Votes, outputs: NDArray[Any]) -> dict[str, Interval]:
     """95% percentile intervals over images drawn with replacement, of all scores but `AGREED_METRICS` and `loss`.
 
-    Of votes of n_images, above 0, and outputs (n_images, n_answers), by `n` resamples; the same seed gives the same
-    intervals.
+    Of votes of n_images, above 0, and outputs (n_images, n_answers), by 2,000 resamples, the same ones in each call.
     """
-    (resampled,) = _resample([sum_votes(votes, outputs)], len(votes), n, seed)
+    (resampled,) = _resample([sum_votes(votes, outputs)], len(votes), 2000, 0)
     return {name: interval_of(values[1:]) for name, values in resampled.items()}
 
 

@@ -12,7 +12,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,7 @@ VOTES = "votes"
 """Key of the votes in such files: float32 (n, n_answers)."""
 
 
-def load_array_file(
-    path: Path, config: DataConfig, *, class_names: Sequence[str] | None = None, source: str | None = None
-) -> ImageDataset:
+def load_array_file(path: Path, config: DataConfig, source: str | None = None) -> ImageDataset:
     """Loads `images` uint8 (n, height, width, 3), `ans` (or `labels`), and a user-defined split, if any.
 
     Uncompressed, contiguous images of an HDF5 file are memory-mapped; others are read in pieces, into a temporary file
@@ -62,7 +60,6 @@ def load_array_file(
     Args:
         path: an .h5, .hdf5 or .npz file.
         config: its `class_names`, `first_label` and `split.column` are used.
-        class_names: names of the classes, unless `config.class_names` has some.
         source: name for messages; by default the path.
 
     Raises:
@@ -77,7 +74,7 @@ def load_array_file(
         if votes is None and "votes" in description:  # galaxy_exp wrote them
             votes = build_votes(description["votes"], np.asarray(arrays[VOTES], dtype=np.float32))
         labels, label_key = _read_labels(arrays, path) if votes is None else (None, "")
-        names = find_class_names(path, config.class_names or class_names) or _read_class_names(arrays)
+        names = find_class_names(path, config.class_names) or _read_class_names(arrays)
         parts = _read_parts(arrays, config.split, name)
         images = _map_images(path, arrays) if isinstance(arrays, h5py.File) else arrays["images"]
         first_label = 0 if DESCRIPTION in attributes else config.first_label
