@@ -126,7 +126,7 @@ def build_dataset(
     rows: TableRows | None = None,
     votes: Votes | None = None,
 ) -> ImageDataset:
-    """Validates the arrays and returns them as an `ImageDataset`.
+    """Validates the arrays and returns them as an `ImageDataset`, whose attributes the other arguments are.
 
     Args:
         images: uint8 (n, height, width, 3).
@@ -134,15 +134,10 @@ def build_dataset(
             if there are votes.
         class_names: one name per class in label order; left out: those of the labels, or "class 0", "class 1", ...
         source: file or name of the source; error messages begin with it.
-        simulated: whether the galaxies are simulated.
         own_split: (n,), as returned by `parse_parts`.
-        preprocessing: preprocessing that was applied to the images already.
-        skipped: skipped files, one line each.
-        other_files: number of other files in the folder by ending.
         label_key: name of the labels at the source, for messages.
         first_label: number of the first class.
         notes: how the source was understood; logged, with a note on the labels if any.
-        rows: the rows of the table that the images are from.
         votes: one row per image; the labels and class names follow from them.
 
     Raises:

@@ -22,20 +22,13 @@ from galaxy_exp.evaluation.confidence import Calibration
 from galaxy_exp.evaluation.held_out_report import headline_names, label_of
 from galaxy_exp.evaluation.metrics import RARE
 from galaxy_exp.records import SweepState
+from galaxy_exp.report import paper
 from galaxy_exp.report.canvas import save_figure, to_svg
 from galaxy_exp.report.html import render
 from galaxy_exp.report.hyperparameters import collect_parallel, collect_slices, plot_parallel, plot_slices
 from galaxy_exp.report.importance import LEAST_TRIALS, NO_TEST, measure_importances, plot_importances
 from galaxy_exp.report.learning_curves import collect_rungs, plot_rungs
 from galaxy_exp.report.material import Material
-from galaxy_exp.report.paper import (
-    bibtex,
-    cited_data,
-    cited_methods,
-    cited_software,
-    latex_table,
-    methods_text,
-)
 from galaxy_exp.report.result_sections import collect_found, collect_tested
 from galaxy_exp.report.scores import collect_history, collect_pareto, plot_history, plot_pareto
 from galaxy_exp.report.search_sections import collect_asked, collect_searched, collect_spent
@@ -70,7 +63,7 @@ def build_page(material: Material, refresh_seconds: int | None = None) -> str:
         refresh_seconds: after which a browser loads it again, unless the sweep has ended; None: never.
     """
     record = material.record
-    used = cited_software(material) | cited_methods(material)
+    used = paper.cited_software(material) | paper.cited_methods(material)
     is_final = material.state in (SweepState.FINISHED, SweepState.FAILED)
     return render(
         "report.html",
@@ -99,10 +92,10 @@ def build_page(material: Material, refresh_seconds: int | None = None) -> str:
         ending=_ending(material),
         progress=describe_progress(record),
         commands=_commands(material),
-        methods=methods_text(material),
-        cites_data=bool(cited_data(material)),
-        latex=latex_table(material) if material.test else None,
-        bibtex=bibtex([*cited_data(material), *chain(*used.values())]),
+        methods=paper.methods_text(material),
+        cites_data=bool(paper.cited_data(material)),
+        latex=paper.latex_table(material) if material.test else None,
+        bibtex=paper.bibtex([*paper.cited_data(material), *chain(*used.values())]),
     )
 
 

@@ -26,15 +26,7 @@ from galaxy_exp.report.comparison import (
 from galaxy_exp.report.html import Cell, Table
 from galaxy_exp.report.learning_curves import collect_curves, draw_curve
 from galaxy_exp.report.material import Gain, Material
-from galaxy_exp.report.words import (
-    METRIC_NAMES,
-    UNKNOWN,
-    duration,
-    interval,
-    metric_name,
-    plain_value,
-    score,
-)
+from galaxy_exp.report.words import METRIC_NAMES, UNKNOWN, duration, interval, metric_name, plain_value, score
 
 if TYPE_CHECKING:
     from galaxy_exp.journal.record import TrialRecord

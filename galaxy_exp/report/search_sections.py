@@ -11,13 +11,7 @@ from markupsafe import Markup
 from galaxy_exp.records import TrialState
 from galaxy_exp.report.canvas import draw_panel, new_axes, to_svg
 from galaxy_exp.report.html import Cell, Table
-from galaxy_exp.report.hyperparameters import (
-    Slice,
-    collect_parallel,
-    collect_slices,
-    draw_slice,
-    plot_parallel,
-)
+from galaxy_exp.report.hyperparameters import Slice, collect_parallel, collect_slices, draw_slice, plot_parallel
 from galaxy_exp.report.importance import draw_importances, measure_importances
 from galaxy_exp.report.learning_curves import collect_rungs, draw_curves, draw_survivors
 from galaxy_exp.report.material import Material
