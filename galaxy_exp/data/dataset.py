@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.data.class_labels import Labels, LabelsAt, parse_labels
-from galaxy_exp.data.image_arrays import check_images, iter_chunks
-from galaxy_exp.data.preprocessing import Preprocessing
+from galaxy_exp.data.image_arrays import Preprocessing, check_images, iter_slices
 from galaxy_exp.data.votes import check_votes, digest_votes
 from galaxy_exp.errors import DataError
 from galaxy_exp.questions import Votes
@@ -100,8 +100,8 @@ class ImageDataset:
         sha256 = hashlib.sha256(f"{self.images.shape} {self.images.dtype.str}".encode())
         if self.preprocessing != Preprocessing():
             sha256.update(repr(sorted(self.preprocessing.to_dict().items())).encode())
-        for chunk in iter_chunks(self.images):
-            sha256.update(chunk.tobytes())
+        for piece in iter_slices(self.images):
+            sha256.update(self.images[piece].tobytes())
         sha256.update(self.labels.astype("<i8").tobytes())
         sha256.update("\n".join(self.class_names).encode())
         if self.votes is not None:
@@ -126,7 +126,7 @@ def build_dataset(
     rows: TableRows | None = None,
     votes: Votes | None = None,
 ) -> ImageDataset:
-    """Validates the arrays and returns them as an `ImageDataset`.
+    """Validates the arrays and returns them as an `ImageDataset`, whose attributes the other arguments are.
 
     Args:
         images: uint8 (n, height, width, 3).
@@ -134,15 +134,10 @@ def build_dataset(
             if there are votes.
         class_names: one name per class in label order; left out: those of the labels, or "class 0", "class 1", ...
         source: file or name of the source; error messages begin with it.
-        simulated: whether the galaxies are simulated.
         own_split: (n,), as returned by `parse_parts`.
-        preprocessing: preprocessing that was applied to the images already.
-        skipped: skipped files, one line each.
-        other_files: number of other files in the folder by ending.
         label_key: name of the labels at the source, for messages.
         first_label: number of the first class.
         notes: how the source was understood; logged, with a note on the labels if any.
-        rows: the rows of the table that the images are from.
         votes: one row per image; the labels and class names follow from them.
 
     Raises:
@@ -206,16 +201,11 @@ def check_class_names(names: Sequence[str], source: str) -> None:
     """
     if len(set(names)) < len(names) or not all(name.strip() for name in names):
         raise DataError(f"{source}: class names {list(names)}; expected different names, none empty")
-    if unwritable := next((name for name in names if not _is_text(name)), None):
+    if unwritable := next((name for name in names if _SURROGATE.search(name)), None):
         raise DataError(f"{source}: class name {unwritable!r}; expected text that can be written as UTF-8")
     if len(names) < 2:
         raise DataError(f"{source}: only one class, {names[0]!r}; expected at least 2")
 
 
-def _is_text(name: str) -> bool:
-    """False for the name of a folder that is not valid UTF-8."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+"""In the name of a folder that is not valid UTF-8."""

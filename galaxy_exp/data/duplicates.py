@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from galaxy_exp.data.dataset import ImageDataset
-from galaxy_exp.data.image_arrays import images_per_chunk
+from galaxy_exp.data.image_arrays import iter_slices
 from galaxy_exp.folders import write_atomically
 
 __all__ = [
@@ -168,13 +168,16 @@ def describe_method() -> str:
 def find_near_duplicates(images: NDArray[np.uint8], positions: NDArray[np.int64]) -> Pairs:
     """Pairs of `positions` whose images are near duplicates, (n_pairs, 2), sorted.
 
-    Args:
-        images: uint8 (n, height, width, 3), perhaps memory-mapped.
-        positions: (m,), increasing; the images to compare, without identical ones to save time.
+    Images are uint8 (n, height, width, 3), perhaps memory-mapped; positions (m,) are increasing, without those of
+    identical images to save time.
     """
     prints = fingerprint_images(images, positions)
     pairs = _with_similar_thumbnails(find_close_hashes(prints.hashes), prints.thumbnails)
-    kept = [pair for pair in positions[pairs].tolist() if _share_structure(images[pair[0]], images[pair[1]])]
+    kept = []
+    for pair in positions[pairs].tolist():
+        one, other = _normalise(np.stack([_fine_structure(images[position]) for position in pair]))
+        if float(one @ other) >= MIN_CORRELATION:
+            kept.append(pair)
     return np.array(kept, dtype=np.int64).reshape(-1, 2)
 
 
@@ -182,9 +185,7 @@ def fingerprint_images(images: NDArray[np.uint8], positions: NDArray[np.int64]) 
     """Hash and thumbnail of each image at `positions`; reads the images in pieces."""
     thumbnails = np.empty((len(positions), SIDE * SIDE), np.float32)
     hashes = np.empty(len(positions), np.uint64)
-    step = images_per_chunk(images)
-    for start in range(0, len(positions), step):
-        piece = slice(start, start + step)
+    for piece in iter_slices(images, len(positions)):
         small = np.stack([_shrink(images[position]) for position in positions[piece]])
         hashes[piece] = _hash(small)
         thumbnails[piece] = _normalise(small.reshape(len(small), -1))
@@ -194,17 +195,12 @@ def fingerprint_images(images: NDArray[np.uint8], positions: NDArray[np.int64]) 
 def find_close_hashes(hashes: NDArray[np.uint64]) -> Pairs:
     """All pairs of hashes (n,) that differ in at most `MAX_BITS` bits, sorted."""
     found = [np.empty((0, 2), np.int64)]
-    for band in _bands(hashes):
+    for low, high in pairwise(np.linspace(0, 64, MAX_BITS + 2).astype(int).tolist()):
+        band = (hashes >> np.uint64(low)) & np.uint64(2 ** (high - low) - 1)
         for left, right in _pairs_with_equal_values(band):
             close = np.bitwise_count(hashes[left] ^ hashes[right]) <= MAX_BITS
             found.append(np.stack([left[close], right[close]], axis=1))
     return np.unique(np.concatenate(found), axis=0)
-
-
-def _bands(hashes: NDArray[np.uint64]) -> Iterator[NDArray[np.uint64]]:
-    edges = np.linspace(0, 64, MAX_BITS + 2).astype(int)
-    for low, high in pairwise(edges.tolist()):
-        yield (hashes >> np.uint64(low)) & np.uint64(2 ** (high - low) - 1)
 
 
 def _pairs_with_equal_values(values: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -247,11 +243,6 @@ def _with_similar_thumbnails(pairs: Pairs, thumbnails: NDArray[np.float32]) -> P
         products = np.einsum("ij,ij->i", thumbnails[some[:, 0]], thumbnails[some[:, 1]])
         kept.append(some[products >= least])
     return np.concatenate(kept)
-
-
-def _share_structure(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
-    structures = _normalise(np.stack([_fine_structure(one), _fine_structure(other)]))
-    return float(structures[0] @ structures[1]) >= MIN_CORRELATION
 
 
 def _fine_structure(image: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -210,11 +210,8 @@ def _size_of(file: BufferedRandom) -> int:
 def _download(url: str, file: BufferedRandom, *, timeout_seconds: float, progress: bool) -> None:
     """Appends the missing rest of `url` to `file`, or downloads it from the start if the server cannot resume.
 
-    Args:
-        url: http, https, or file, which is copied.
-        file: open for reading and writing; empty, or with the beginning of the same download.
-        timeout_seconds: longest silence of the server, when connecting and between two pieces.
-        progress: whether to show a progress bar on stderr.
+    The file is open for reading and writing; it is empty, or has the beginning of the same download. A URL with file:
+    is copied.
 
     Raises:
         _BrokenOffError: the connection ended early or became silent. The file keeps its content if a later call can
@@ -224,7 +221,9 @@ def _download(url: str, file: BufferedRandom, *, timeout_seconds: float, progres
     if url.startswith("file:"):
         _copy(Path(url2pathname(urlsplit(url).path)), file)
         return
-    with _request(url, _size_of(file), timeout_seconds) as response:
+    start = _size_of(file)
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    with requests.get(url, headers=headers, timeout=timeout_seconds, stream=True) as response:
         if _fits_behind(file, response):
             _stream(response, file, progress)
             return
@@ -254,11 +253,6 @@ def _copy(path: Path, file: BufferedRandom) -> None:
         file.flush()
 
 
-def _request(url: str, start: int, timeout_seconds: float) -> requests.Response:
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    return requests.get(url, headers=headers, timeout=timeout_seconds, stream=True)
-
-
 def _first_byte(response: requests.Response) -> int:
     if response.status_code != requests.codes.partial_content:
         return 0
@@ -271,8 +265,9 @@ def _stream(response: requests.Response, file: BufferedRandom, progress: bool) -
     sends_parts = response.status_code == requests.codes.partial_content
     resumable = sends_parts or response.headers.get("Accept-Ranges") == "bytes"
     total = int(response.headers.get("Content-Length", 0)) + start or None
+    columns = (BarColumn(), TaskProgressColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     try:
-        with _progress_bar(progress) as bar:
+        with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
             task = bar.add_task("", total=total, completed=start)
             for piece in response.iter_content(PIECE_BYTES):
                 file.write(piece)
@@ -285,8 +280,3 @@ def _stream(response: requests.Response, file: BufferedRandom, progress: bool) -
         file.flush()
         if not resumable and total is not None and _size_of(file) < total:
             file.truncate(0)
-
-
-def _progress_bar(visible: bool) -> Progress:
-    columns = (BarColumn(), TaskProgressColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=not visible)

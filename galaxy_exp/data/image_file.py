@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from galaxy_exp.config.data_section import MIN_SIDE, DataConfig, FitsConfig
-from galaxy_exp.data.image_arrays import allocate_images
-from galaxy_exp.data.preprocessing import Preprocessing
+from galaxy_exp.data.image_arrays import Preprocessing, allocate_images
 from galaxy_exp.errors import DataError, short_reason
 
 __all__ = [
@@ -142,7 +141,12 @@ def read_fits(path: Path, config: FitsConfig) -> NDArray[np.uint8]:
     if not black < white:
         raise DataError(f"{path}: black is {black:g} and white is {white:g}; expected black < white (data.fits)")
     if config.nan == "refuse" and not finite.all():
-        raise DataError(f"{path}: {_describe_bad(finite, bands)}; expected numbers, or data.fits.nan: 0 or median")
+        position, row, column = np.argwhere(~finite)[0].tolist()
+        bad = f"{(~finite).sum()} pixels are NaN or infinite"
+        raise DataError(
+            f"{path}: {bad}, the first in band {bands[position]} at row {row}, column {column}; expected numbers, or "
+            "data.fits.nan: 0 or median"
+        )
     colours = stretch_bands((_fill(planes, finite, config.nan, path) - black) / (white - black), config)
     pixels = np.rint(colours * 255).astype(np.uint8)[:, ::-1]
     return np.ascontiguousarray(np.moveaxis(np.broadcast_to(pixels, (3, *pixels.shape[1:])), 0, -1))
@@ -214,12 +218,6 @@ def _choose_bands(shape: tuple[int, ...], config: FitsConfig, path: Path) -> lis
         wanted = f"has no plane {max(bands)}, for which data.fits.bands asks"
         raise DataError(f"{path}: {wanted}; it has {shape[0]}, counted from 0")
     return bands
-
-
-def _describe_bad(finite: NDArray[np.bool_], bands: list[int]) -> str:
-    position, row, column = np.argwhere(~finite)[0].tolist()
-    first = f"the first in band {bands[position]} at row {row}, column {column}"
-    return f"{(~finite).sum()} pixels are NaN or infinite, {first}"
 
 
 def _fill(planes: NDArray[np.float64], finite: NDArray[np.bool_], policy: str | int, path: Path) -> NDArray[np.float64]:

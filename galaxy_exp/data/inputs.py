@@ -119,7 +119,8 @@ def iter_images(
     unstated = first_fits_file(files) if fits is None else None
     if unstated is not None:
         raise DataError(f"{unstated}: is a FITS file; expected a stretch for it, as data.fits of a sweep file states")
-    return _batch(_read_from(files, batch_size, fits, skip), batch_size)
+    images = _read_from(files, batch_size, fits, skip)
+    return iter(lambda: list(islice(images, batch_size)), [])
 
 
 def _read_from(files: Sequence[InputFile], batch_size: int, fits: FitsConfig | None, skip: int) -> Iterator[NamedImage]:
@@ -127,11 +128,6 @@ def _read_from(files: Sequence[InputFile], batch_size: int, fits: FitsConfig | N
         if skip < file.n_images:
             yield from _read(file, batch_size, fits, skip)
         skip = max(skip - file.n_images, 0)
-
-
-def _batch(items: Iterator[NamedImage], size: int) -> Iterator[list[NamedImage]]:
-    while batch := list(islice(items, size)):
-        yield batch
 
 
 def _find_or_keep(path: Path) -> list[InputFile]:
@@ -200,16 +196,11 @@ def _read(file: InputFile, batch_size: int, fits: FitsConfig | None, skip: int) 
         return iter([NamedImage(str(file.path), error=file.error, id=file.id)])
     if is_array_file(file.path):
         return _iter_array_file(file.path, batch_size, skip)
-    return iter([_read_named(file, fits)])
-
-
-def _read_named(file: InputFile, fits: FitsConfig | None) -> NamedImage:
-    path = file.path
     try:
-        image = read_image(path) if fits is None else read_file(path, fits)
-        return NamedImage(str(path), image, id=file.id)
+        image = read_image(file.path) if fits is None else read_file(file.path, fits)
+        return iter([NamedImage(str(file.path), image, id=file.id)])
     except DataError as error:
-        return NamedImage(str(path), error=str(error), id=file.id)
+        return iter([NamedImage(str(file.path), error=str(error), id=file.id)])
 
 
 def _count_images(path: Path) -> int:

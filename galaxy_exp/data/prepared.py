@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 from galaxy_exp.config.data_section import SplitConfig
 from galaxy_exp.data.dataset import ImageDataset
 from galaxy_exp.data.duplicates import load_groups
-from galaxy_exp.data.image_arrays import images_per_chunk
-from galaxy_exp.data.preprocessing import Preprocessing
+from galaxy_exp.data.image_arrays import Preprocessing, iter_slices
 from galaxy_exp.data.split import PARTS, Part, Split, split_dataset
 from galaxy_exp.data.votes import describe_votes, parse_votes_description
 from galaxy_exp.errors import DataError
@@ -85,20 +84,21 @@ class PreparedData:
     @property
     def files(self) -> SplitFiles:
         """The training and validation files, which are all that a trial may read."""
+        train, validation = (_part_files(self.folder, part) for part in PARTS[:2])
         return SplitFiles(
-            train_images=self.folder / "train_images.npy",
-            train_labels=self.folder / "train_labels.npy",
-            validation_images=self.folder / "validation_images.npy",
-            validation_labels=self.folder / "validation_labels.npy",
-            class_names=self.class_names,
-            votes=self.votes,
+            train["images"],
+            train["labels"],
+            validation["images"],
+            validation["labels"],
+            self.class_names,
+            self.votes,
         )
 
     @property
     def sealed(self) -> SealedTest:
         """The test part, to be opened once per sweep."""
-        images, labels, _ = _part_files(self.folder, "test")
-        return SealedTest(images, labels, _votes_file(self.folder, "test") if self.votes is not None else None)
+        files = _part_files(self.folder, "test")
+        return SealedTest(files["images"], files["labels"], files["votes"] if self.votes is not None else None)
 
     @classmethod
     def load(cls, folder: Path) -> PreparedData:
@@ -161,12 +161,12 @@ def prepare_split(dataset: ImageDataset, split_config: SplitConfig, cache_folder
 def _write_folder(dataset: ImageDataset, split: Split, folder: Path) -> None:
     (folder / "sealed").mkdir(parents=True)
     for part in PARTS:
-        images_file, labels_file, indices_file = _part_files(folder, part)
-        _write_images(images_file, dataset.images, split[part])
-        np.save(labels_file, dataset.labels[split[part]])
-        np.save(indices_file, split[part])
+        files = _part_files(folder, part)
+        _write_images(files["images"], dataset.images, split[part])
+        np.save(files["labels"], dataset.labels[split[part]])
+        np.save(files["indices"], split[part])
         if dataset.votes is not None:
-            np.save(_votes_file(folder, part), dataset.votes.values[split[part]])
+            np.save(files["votes"], dataset.votes.values[split[part]])
     (folder / "meta.json").write_text(json.dumps(_build_meta(dataset, split), indent=1), encoding="utf-8")
 
 
@@ -176,38 +176,33 @@ def _remove_leftovers(folder: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _part_files(folder: Path, part: Part) -> tuple[Path, Path, Path]:
+def _part_files(folder: Path, part: Part) -> dict[str, Path]:
     where = folder / "sealed" if part == "test" else folder
-    return where / f"{part}_images.npy", where / f"{part}_labels.npy", where / f"{part}_indices.npy"
-
-
-def _votes_file(folder: Path, part: Part) -> Path:
-    return _part_files(folder, part)[0].with_name(f"{part}_votes.npy")
+    return {kind: where / f"{part}_{kind}.npy" for kind in ("images", "labels", "indices", "votes")}
 
 
 def _expected_arrays(prepared: PreparedData, part: Part) -> dict[Path, tuple[type[np.generic], tuple[int, ...]]]:
     """The type and shape of every array of a part, by its file."""
-    images, labels, indices = _part_files(prepared.folder, part)
     n = sum(prepared.counts[part].values())
-    arrays: dict[Path, tuple[type[np.generic], tuple[int, ...]]] = {
-        images: (np.uint8, (n, *prepared.image_shape)),
-        labels: (np.int64, (n,)),
-        indices: (np.int64, (n,)),
+    arrays: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
+        "images": (np.uint8, (n, *prepared.image_shape)),
+        "labels": (np.int64, (n,)),
+        "indices": (np.int64, (n,)),
     }
     if prepared.votes is not None:
-        arrays[_votes_file(prepared.folder, part)] = (np.float32, (n, prepared.votes.questions.n_answers))
-    return arrays
+        arrays["votes"] = (np.float32, (n, prepared.votes.questions.n_answers))
+    files = _part_files(prepared.folder, part)
+    return {files[kind]: expected for kind, expected in arrays.items()}
 
 
 def _write_images(path: Path, images: NDArray[np.uint8], indices: NDArray[np.int64]) -> None:
     """Writes `images[indices]` in pieces, as a memory-mapped source may be larger than memory."""
     shape = (len(indices), *images.shape[1:])
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    per_chunk = images_per_chunk(images)
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, len(indices), per_chunk):
-            file.write(images[indices[start : start + per_chunk]].tobytes())
+        for piece in iter_slices(images, len(indices)):
+            file.write(images[indices[piece]].tobytes())
 
 
 def _build_meta(dataset: ImageDataset, split: Split) -> dict[str, Any]:
@@ -249,7 +244,7 @@ def _build_prepared(folder: Path, meta: dict[str, Any]) -> PreparedData:
         meta[key] = tuple(meta[key])
     meta["preprocessing"] = Preprocessing.from_dict(meta["preprocessing"])
     if "votes" in meta:
-        train, validation = _votes_file(folder, "train"), _votes_file(folder, "validation")
+        train, validation = (_part_files(folder, part)["votes"] for part in PARTS[:2])
         meta["votes"] = VoteFiles(train, validation, *parse_votes_description(meta["votes"]))
     return PreparedData(folder=folder, **meta)
 

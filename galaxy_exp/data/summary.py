@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from galaxy_exp.config.data_section import SplitConfig
 from galaxy_exp.data.dataset import ImageDataset
 from galaxy_exp.data.duplicates import group_duplicates
-from galaxy_exp.data.image_arrays import iter_chunks
-from galaxy_exp.data.preprocessing import Preprocessing
+from galaxy_exp.data.image_arrays import Preprocessing, iter_slices
 from galaxy_exp.data.split import PARTS, Split, split_dataset
 from galaxy_exp.errors import DataError
 from galaxy_exp.questions import Questions, Votes
@@ -65,10 +64,7 @@ class VotesSummary:
 def summarise_dataset(dataset: ImageDataset, config: SplitConfig, agreement: float = 0.8) -> DataSummary:
     """Reads every image once, splits and counts; also for a data set that cannot be split.
 
-    Args:
-        dataset: the images.
-        config: how they are split.
-        agreement: `data.votes.agreement`, for votes.
+    `agreement` is `data.votes.agreement`, for votes.
     """
     means, deviations = channel_statistics(dataset.images)
     split, problem = _try_split(dataset, config)
@@ -118,13 +114,12 @@ Channels = tuple[float, float, float]
 def channel_statistics(images: NDArray[np.uint8]) -> tuple[Channels, Channels]:
     """Means and standard deviations of red, green and blue over all pixels, 0..1, exact, from a histogram.
 
-    Args:
-        images: uint8 (n, height, width, 3), read in pieces.
+    Images are uint8 (n, height, width, 3), read in pieces.
     """
     counts = np.zeros((3, 256))
-    for chunk in iter_chunks(images):
+    for piece in iter_slices(images):
         for channel in range(3):
-            counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
+            counts[channel] += np.bincount(images[piece, ..., channel].ravel(), minlength=256)
     values = np.arange(256) / 255
     shares = counts / counts.sum(axis=1, keepdims=True)
     means = shares @ values

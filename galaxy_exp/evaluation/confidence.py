@@ -71,9 +71,7 @@ class Calibration:
 def measure_calibration(labels: NDArray[Any], probabilities: NDArray[Any]) -> Calibration:
     """Expected calibration error in ten bins of equal width (Guo et al. 2017, ICML, section 2).
 
-    Args:
-        labels: integers (n,), n above 0.
-        probabilities: (n, n_classes).
+    Of labels, integers (n,), n above 0, and probabilities (n, n_classes).
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
@@ -133,11 +131,8 @@ def _logits(probabilities: NDArray[Any]) -> NDArray[np.float64]:
 def coverage_table(labels: NDArray[Any], probabilities: NDArray[Any]) -> list[dict[str, Any]]:
     """The accuracy on the most confident images, from all of them down to 5% in steps of 5%.
 
-    Confidence is the probability of the predicted class; of equally confident images the earlier is kept.
-
-    Args:
-        labels: integers (n,), n above 0.
-        probabilities: (n, n_classes).
+    Of labels, integers (n,), n above 0, and probabilities (n, n_classes). Confidence is the probability of the
+    predicted class; of equally confident images the earlier is kept.
 
     Returns:
         Rows with `coverage` (fraction kept), `n_images`, `confidence` (the least of those kept), `accuracy`, and

@@ -123,11 +123,9 @@ def build_report(
     temperature: float | None = None,
     scaled: NDArray[Any] | None = None,
 ) -> TestReport:
-    """Scores probabilities against labels, also at the temperature of the model.
+    """Scores probabilities (n, n_classes) against labels, integers (n,), n above 0.
 
     Args:
-        labels: integers (n,), n above 0.
-        probabilities: (n, n_classes).
         class_names: one per class, in label order.
         digest: identifies the images and labels.
         temperature: of the model; None if it has none.

@@ -71,15 +71,9 @@ Vector = NDArray[np.float64]
 
 
 def confusion_matrix(labels: NDArray[Any], predictions: NDArray[Any], n_classes: int) -> NDArray[np.int64]:
-    """Counts of true class (row) against predicted class (column).
+    """Counts of true class (row) against predicted class (column): int64 (n_classes, n_classes).
 
-    Args:
-        labels: integers in 0..n_classes-1, shape (n,).
-        predictions: likewise, shape (n,).
-        n_classes: of the matrix.
-
-    Returns:
-        int64 (n_classes, n_classes).
+    Labels and predictions are integers in 0..n_classes-1, of shape (n,).
     """
     flat = labels.astype(np.int64) * n_classes + predictions.astype(np.int64)
     return np.bincount(flat, minlength=n_classes * n_classes).reshape(n_classes, n_classes)
@@ -147,10 +141,7 @@ def macro_f1_without_rare(matrix: Matrix) -> float | None:
 def top_k_accuracy(labels: NDArray[Any], probabilities: NDArray[Any], k: int) -> float:
     """Fraction of images whose class is among the k most probable; of equal probabilities the lower class is first.
 
-    Args:
-        labels: integers (n,).
-        probabilities: (n, n_classes).
-        k: at least 1.
+    Of labels, integers (n,), and probabilities (n, n_classes).
     """
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
     return float((best == labels[:, np.newaxis]).any(axis=1).mean()) if len(labels) else 0.0
@@ -176,12 +167,7 @@ def summarise_predictions(labels: NDArray[Any], probabilities: NDArray[Any]) -> 
 def per_class_table(
     labels: NDArray[Any], probabilities: NDArray[Any], class_names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """One record per class, in label order.
-
-    Args:
-        labels: integers (n,).
-        probabilities: (n, n_classes).
-        class_names: one per class.
+    """One record per class, in label order, of labels, integers (n,), and probabilities (n, n_classes).
 
     Returns:
         `class`, `images` (how many are truly of it), `completeness`, `purity`, `f1`; the first and last of
@@ -224,11 +210,7 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def confusion_record(matrix: Matrix, class_names: Sequence[str]) -> dict[str, Any]:
-    """The matrix and what follows from it, as JSON.
-
-    Args:
-        matrix: counts (n_classes, n_classes); rows are true classes, columns predicted ones.
-        class_names: one per class.
+    """The matrix of counts (n_classes, n_classes) and what follows from it, as JSON.
 
     Returns:
         `class_names`, `counts`, `row_share` (each row divided by its sum; 0 for a class without images),

@@ -58,13 +58,9 @@ class Intervals:
 def bootstrap_intervals(labels: NDArray[Any], probabilities: NDArray[Any], n: int = 2000, seed: int = 0) -> Intervals:
     """Percentile intervals over images drawn with replacement (Efron & Tibshirani 1993, chapter 13).
 
-    A draw in which a class is neither true nor predicted is left out of that class's intervals.
-
-    Args:
-        labels: integers (n_images,), n_images above 0.
-        probabilities: (n_images, n_classes).
-        n: resamples.
-        seed: of the resampling; the same seed gives the same intervals.
+    Of labels, integers (n_images,), n_images above 0, and probabilities (n_images, n_classes), by `n` resamples; the
+    same seed gives the same intervals. A draw in which a class is neither true nor predicted is left out of that
+    class's intervals.
     """
     n_classes, rng = probabilities.shape[1], np.random.default_rng(seed)
     among_two = (np.argsort(-probabilities, axis=1, kind="stable")[:, :2] == labels[:, np.newaxis]).any(axis=1)
@@ -108,13 +104,12 @@ def paired_bootstrap(
 ) -> tuple[float, float, float]:
     """The difference in a metric between classifiers a and b, with its 95% percentile interval.
 
-    Images are resampled with replacement, both classifiers on the same ones (Efron & Tibshirani 1993, An
-    Introduction to the Bootstrap, chapters 13 and 16).
+    Images are resampled with replacement, both classifiers on the same ones (Efron & Tibshirani 1993, An Introduction
+    to the Bootstrap, chapters 13 and 16).
 
     Args:
         labels: integers (n_images,).
-        probabilities_a: (n_images, n_classes).
-        probabilities_b: likewise, of the same images.
+        probabilities_a: (n_images, n_classes), as those of b.
         metric: one of `METRICS`.
         n: resamples.
         seed: of the resampling; the same seed gives the same interval.
@@ -214,10 +209,8 @@ def paired_permutation(
 def permute_gains(gains: Vector, level: float = 0.025, seed: int = 0) -> float:
     """One-sided p-value of a mean gain above zero, if each image's gain may as well have the other sign.
 
-    Args:
-        gains: of one classifier over another, (n_images,), positive if it is better.
-        level: as of `paired_permutation`.
-        seed: likewise.
+    The gains are of one classifier over another, (n_images,), positive if it is better; level and seed are as of
+    `paired_permutation`.
     """
     return _permute(_exchange_signs(gains), level, seed) if len(gains) else 1.0
 

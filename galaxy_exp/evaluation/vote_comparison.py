@@ -53,16 +53,12 @@ def first_question(votes: Votes, outputs: NDArray[Any]) -> tuple[NDArray[np.int6
     return questions.winners(votes.values), questions.fractions(outputs)[:, : questions.widths[0]]
 
 
-def vote_intervals(votes: Votes, outputs: NDArray[Any], n: int = 2000, seed: int = 0) -> dict[str, Interval]:
+def vote_intervals(votes: Votes, outputs: NDArray[Any]) -> dict[str, Interval]:
     """95% percentile intervals over images drawn with replacement, of all scores but `AGREED_METRICS` and `loss`.
 
-    Args:
-        votes: of n_images, above 0.
-        outputs: (n_images, n_answers).
-        n: resamples.
-        seed: of the resampling; the same seed gives the same intervals.
+    Of votes of n_images, above 0, and outputs (n_images, n_answers), by 2,000 resamples, the same ones in each call.
     """
-    (resampled,) = _resample([sum_votes(votes, outputs)], len(votes), n, seed)
+    (resampled,) = _resample([sum_votes(votes, outputs)], len(votes), 2000, 0)
     return {name: interval_of(values[1:]) for name, values in resampled.items()}
 
 
@@ -76,8 +72,7 @@ def compare_votes(
 
     Args:
         votes: of n_images, above 0.
-        a: outputs (n_images, n_answers).
-        b: likewise, of the same images.
+        a: outputs (n_images, n_answers), as those of b.
         agreement: as of `vote_metrics.summarise_votes`.
         n: resamples.
         seed: of the resampling; the same seed gives the same intervals.
@@ -107,15 +102,8 @@ def vote_permutation(
 ) -> float:
     """One-sided p-value of network a being better than b on the same votes, as `resampling.paired_permutation`.
 
-    Args:
-        votes: of n_images, above 0.
-        a: outputs (n_images, n_answers).
-        b: likewise, of the same images.
-        metric: a result of `gate_metric`.
-        agreement: as of `vote_metrics.summarise_votes`; 1.0 is returned if no image's votes agree and `metric` is of
-            these images.
-        level: what the p-value will be compared with.
-        seed: of the permutations; the same seed gives the same p-value.
+    Votes, outputs and agreement are as of `compare_votes`, and the metric a result of `gate_metric`; 1.0 if it is of
+    the images whose votes agree, and there are none.
 
     Raises:
         BadInputError: another metric, no images, or arrays that do not belong together.

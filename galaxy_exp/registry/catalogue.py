@@ -28,6 +28,7 @@ __all__ = [
     "find_holder",
     "list_history",
     "list_models",
+    "parse_reference",
     "read_history",
     "require_version",
     "search_all",
@@ -116,11 +117,13 @@ def _history(model: RegisteredModel | StoredModel) -> list[dict[str, Any]]:
     return [json.loads(value) for key, value in sorted(model.tags.items()) if key.startswith(version_tags.HISTORY)]
 
 
-def find_holder(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
-    """The version with an alias; None if the alias or the registered model does not exist."""
+def find_holder(client: MlflowClient, name: str, alias: str, number: int | None = None) -> ModelVersion | None:
+    """The version with an alias, or with a number; None if it or the registered model does not exist."""
     from mlflow.exceptions import MlflowException
 
     try:
+        if number is not None:
+            return client.get_model_version(name, str(number))
         return client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
@@ -154,19 +157,31 @@ def search_all(search: Callable[..., Any], *arguments: Any, **options: Any) -> I
             return
 
 
+def parse_reference(text: str, alias: str, expected: str) -> tuple[str, str, int | None]:
+    """The name, the alias and any version in NAME, NAME@ALIAS or NAME/VERSION, also with `models:/` before it.
+
+    `alias` is that of a plain name.
+
+    Raises:
+        ModelError: the version is no number; says what was expected.
+    """
+    name, slash, version = text.removeprefix("models:/").partition("/")
+    if slash:
+        if not version.isdecimal():
+            raise ModelError(f"{text!r} names no version; expected {expected}")
+        return name, alias, int(version)
+    name, _, stated = name.partition("@")
+    return name, stated or alias, None
+
+
 def _find_version(
     client: MlflowClient | RegistryFile, reference: str
 ) -> tuple[ModelVersion | StoredVersion, RegisteredModel | StoredModel]:
-    name, slash, number = reference.partition("/")
-    if slash:
-        if not number.isdecimal():
-            raise ModelError(f"{reference!r} names no version; expected NAME, NAME@ALIAS or NAME/VERSION")
-        require_version(client, name, int(number))
-        return client.get_model_version(name, str(int(number))), _find_model(client, name)
-    name, _, alias = name.partition("@")
-    alias = alias or version_tags.CHAMPION
-    require_version(client, name, None)
+    name, alias, number = parse_reference(reference, version_tags.CHAMPION, "NAME, NAME@ALIAS or NAME/VERSION")
+    require_version(client, name, number)
     model = _find_model(client, name)
+    if number is not None:
+        return client.get_model_version(name, str(number)), model
     if alias not in model.aliases:
         raise ModelError(f"{name} has no version with the alias {alias!r}")
     return client.get_model_version(name, str(model.aliases[alias])), model

@@ -122,10 +122,7 @@ def promote(
 
 
 def rollback(name: str, tracking_uri: str | None = None) -> int:
-    """Gives the alias back to the version that the present champion replaced.
-
-    Returns:
-        The version that is champion now.
+    """Gives the alias back to the version that the present champion replaced, and returns that version.
 
     Raises:
         ModelError: there is no champion, or none before it.
@@ -190,12 +187,9 @@ def _write_evidence(client: MlflowClient, name: str, version: int, decision: Pro
 
 
 def _make_champion(client: MlflowClient, name: str, version: int, reason: str) -> int | None:
-    """Moves the alias `champion` to a version and takes `challenger` off it.
+    """Moves the alias `champion` to a version and takes `challenger` off it; returns who was champion before, if any.
 
     The version remembers whom it replaced, and the registered model when and why.
-
-    Returns:
-        The version that was champion before; None if none was or it is this one.
     """
     before = find_holder(client, name, version_tags.CHAMPION)
     previous = int(before.version) if before is not None and int(before.version) != version else None

@@ -17,6 +17,7 @@ from galaxy_exp.evaluation.confidence import scale_probabilities
 from galaxy_exp.questions import Questions
 from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
 from galaxy_exp.records import BUILT_IN_MODEL
+from galaxy_exp.registry.catalogue import find_holder, parse_reference
 from galaxy_exp.registry.version_tags import CHAMPION, SIMULATED
 from galaxy_exp.tracking.calls import quiet_mlflow
 from galaxy_exp.tracking.store import hide_in_address, open_existing_client, tracking_errors, uri_option
@@ -229,36 +230,15 @@ def _load(name_or_uri: str, alias: str, tracking_uri: str | None) -> GalaxyClass
         return _load_logged_model(name_or_uri, tracking_uri)
     if not name_or_uri.startswith("models:/") and any(mark in name_or_uri for mark in (":", "/", os.sep)):
         return _load_artifact(name_or_uri, name_or_uri, tracking_uri)
-    name, alias, number = _parse_name(name_or_uri, alias)
+    expected = "models:/<name>/<number> or models:/<name>@<alias>"
+    name, alias, number = parse_reference(name_or_uri.removesuffix("/"), alias, expected)
     client = open_existing_client(tracking_uri)
     with tracking_errors(tracking_uri):
-        version = _find_version(client, name, alias, number)
+        version = find_holder(client, name, alias, number)
+        if version is None:
+            raise ModelError(_nothing_found(client, name, alias, number))
         location = client.get_model_version_download_uri(name, str(version.version))
     return _load_artifact(location, f"models:/{name}/{version.version}", tracking_uri, version)
-
-
-def _parse_name(text: str, alias: str) -> tuple[str, str, int | None]:
-    """(name, alias, version or None) of a plain name, `models:/name@alias` or `models:/name/version`."""
-    name, _, version = text.removeprefix("models:/").partition("/")
-    if version:
-        if not version.isdecimal():
-            raise ModelError(f"{text!r} names no version; expected models:/<name>/<number> or models:/<name>@<alias>")
-        return name, alias, int(version)
-    name, _, stated = name.partition("@")
-    return name, stated or alias, None
-
-
-def _find_version(client: MlflowClient, name: str, alias: str, number: int | None) -> ModelVersion:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        if number is not None:
-            return client.get_model_version(name, str(number))
-        return client.get_model_version_by_alias(name, alias)
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
-        raise ModelError(_nothing_found(client, name, alias, number)) from error
 
 
 def _nothing_found(client: MlflowClient, name: str, alias: str, number: int | None) -> str:

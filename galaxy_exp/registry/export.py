@@ -38,14 +38,8 @@ Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 def export_network(classifier: GalaxyClassifier, output: Path) -> float:
     """Writes `output`, ONNX if it ends in .onnx and else a SavedModel's folder, and `facts_file(output)`.
 
-    Both are compared on random images; nothing is written unless they agree within `TOLERANCE`.
-
-    Args:
-        classifier: a loaded model.
-        output: does not exist yet.
-
-    Returns:
-        The largest difference of an output, as of `TOLERANCE`.
+    Both are compared on random images; nothing is written unless they agree within `TOLERANCE`. Returns the largest
+    difference of an output.
 
     Raises:
         BadInputError: `output` exists or cannot be written, or the packages that ONNX needs are not installed.

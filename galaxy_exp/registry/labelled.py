@@ -119,11 +119,6 @@ def align_questions(
 ) -> Alignment | None:
     """Matches a model of votes with data that has votes; None if one of the two has classes alone.
 
-    Args:
-        questions: of the model; None for a model of classes.
-        dataset: with votes or without.
-        class_map: as of `align_classes`.
-
     Raises:
         ModelError: other questions or answers, or a class map, which votes do not have.
     """
@@ -194,7 +189,7 @@ def evaluate_on(
         report = build_vote_report(dataset.votes, probabilities, dataset.digest, agreement)
         return report, questions.fractions(probabilities).astype(np.float32)
     merged = alignment.merge(probabilities).astype(np.float32)
-    temperature: float | None = classifier.metadata.get("temperature")
+    temperature = classifier.temperature
     scaled = None if temperature is None else alignment.merge(scale_probabilities(probabilities, temperature))
     return build_report(dataset.labels, merged, alignment.class_names, dataset.digest, temperature, scaled), merged
 
@@ -203,11 +198,6 @@ def list_predictions(
     dataset: ImageDataset, alignment: Alignment, probabilities: NDArray[np.float32]
 ) -> tuple[list[str], Iterator[Row]]:
     """The predictions of `evaluate_on`, image by image, or row by row for a table.
-
-    Args:
-        dataset: the images.
-        alignment: of its classes and the model's.
-        probabilities: of `evaluate_on`.
 
     Returns:
         The columns, and a row for each image: `name`, the table's id as text, `true_class`, `class_name`,
@@ -285,8 +275,7 @@ def describe_overlap(classifier: GalaxyClassifier, dataset: ImageDataset, data_c
 def find_test_sets(dataset: ImageDataset, data_cache: Path) -> list[frozenset[str]]:
     """The held-out test sets of the project's sweeps of which at least half the images are in the data set.
 
-    Returns:
-        `held_out.digests_of_test_set` of each.
+    Each is the result of `held_out.digests_of_test_set`.
     """
     found, hashes = [], dict[str, set[bytes]]()
     for prepared in _load_prepared(data_cache):

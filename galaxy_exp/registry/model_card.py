@@ -33,7 +33,8 @@ def write_card(record: SweepRecord, data: PreparedData, winner: TrialRecord) -> 
     If it is longer than the registry allows, the search space is left out, which is among the sweep's artifacts too,
     then the scores of each class.
     """
-    optional = {"classes": _class_lines(record), "space": _space_lines(record)}
+    space = [_describe_entry(each) for each in SearchSpace.from_config(record.started.space).hyperparameters]
+    optional = {"classes": _class_lines(record), "space": space or ["not recorded"]}
     for left_out in ([], ["space"], ["space", "classes"]):
         parts = {**optional, **{key: [_LEFT_OUT] for key in left_out}}
         card = "\n".join(_lines(record, data, winner, parts["classes"], parts["space"]))
@@ -126,11 +127,6 @@ def _search_lines(record: SweepRecord) -> Iterator[str]:
     yield f"- spent: {len(record.searched)} trials searched, {len(record.trials)} in all, {epochs} epochs"
     for standing in standings(record):
         yield f"- finalist {standing.finalist}: {record.objective.name} {standing}"
-
-
-def _space_lines(record: SweepRecord) -> list[str]:
-    lines = [_describe_entry(each) for each in SearchSpace.from_config(record.started.space).hyperparameters]
-    return lines or ["not recorded"]
 
 
 def _describe_entry(entry: Hyperparameter) -> str:

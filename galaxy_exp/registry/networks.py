@@ -64,11 +64,8 @@ def read_network(model_file: Path, image_shape: Sequence[int]) -> Any:
 def average_networks(networks: Sequence[Any], image_shape: Sequence[int]) -> Any:
     """One network from images to the mean of the networks' probabilities; a single one is returned unchanged.
 
-    Of networks of votes it is the mean of their concentrations: a network counts more where it is more sure.
-
-    Args:
-        networks: of `read_network`; they get other names.
-        image_shape: (height, width, 3).
+    Of networks of votes it is the mean of their concentrations: a network counts more where it is more sure. The
+    networks are of `read_network`, and get other names; the shape of an image is (height, width, 3).
     """
     import keras
 
@@ -83,10 +80,8 @@ def average_networks(networks: Sequence[Any], image_shape: Sequence[int]) -> Any
 def write_ensemble(model_files: Sequence[Path], image_shape: Sequence[int], target: Path) -> None:
     """Writes the average of networks as one `.keras` file, atomically.
 
-    Args:
-        model_files: at least two, all without a graph: their layers are Keras's own.
-        image_shape: (height, width, 3).
-        target: the file to write.
+    There are at least two files, all without a graph, as their layers are Keras's own; the shape of an image is
+    (height, width, 3).
 
     Raises:
         ModelError: a file does not exist or cannot be read.
@@ -163,10 +158,8 @@ def evaluate_model(
 def predict_images(network: Any, images: NDArray[np.uint8], tta: bool = False) -> NDArray[np.float32]:
     """Probabilities (n, n_classes) of a network for images of its size, in the batches of the packaged model.
 
-    Args:
-        network: uint8 (n, height, width, 3) to probabilities (n, n_classes).
-        images: uint8 (n, height, width, 3), n above 0; may be memory-mapped.
-        tta: whether to take the mean over flips and quarter turns.
+    Images are uint8 (n, height, width, 3), n above 0, and may be memory-mapped; with `tta`, it is the mean over flips
+    and quarter turns.
     """
     from galaxy_exp.registry.pyfunc_model import images_per_batch, predict_batch
 

@@ -104,7 +104,8 @@ def predict_to_rows(
         fit = [item.image for item, error in zip(batch, errors, strict=True) if error is None]
         predicted = _prediction_rows(classifier, fit)
         for item, error in zip(batch, errors, strict=True):
-            ids = {called: _id_in(item, column) for column, called in (id_columns or {}).items()}
+            column, id_text = item.id or ("", None)
+            ids = {called: id_text if name == column else None for name, called in (id_columns or {}).items()}
             yield {"name": item.name, **ids, **(_empty_row(classifier, error) if error else next(predicted))}
 
 
@@ -114,17 +115,8 @@ def columns_of(classifier: GalaxyClassifier, id_columns: Mapping[str, str] | Non
 
 
 def name_id_columns(columns: Iterable[str], taken: Sequence[str]) -> dict[str, str]:
-    """The names of the tables' id columns in the rows: as in the table, unless another column has that name.
-
-    Args:
-        columns: of the tables; repeated ones count once.
-        taken: the other columns of a row.
-    """
+    """The names of the tables' id columns in the rows, by those in the tables: the same, unless it is `taken`."""
     return {name: f"{name} (table)" if name in taken else name for name in columns}
-
-
-def _id_in(item: NamedImage, column: str) -> str | None:
-    return item.id[1] if item.id is not None and item.id[0] == column else None
 
 
 def _error_of(classifier: GalaxyClassifier, item: NamedImage) -> str | None:
@@ -228,10 +220,7 @@ def write_rows_to_stdout(
 def write_lines_to_terminal(rows: Iterable[Row], name_width: int, class_width: int) -> None:
     """Prints one line an image: its name, class and probability to 2 decimals, or the error.
 
-    Args:
-        rows: of `predict_to_rows`.
-        name_width: characters of the longest name, so that the columns are aligned.
-        class_width: characters of the longest name of a class.
+    The widths are the characters of the longest name and of the longest class, so that the columns are aligned.
     """
     for row in rows:
         name = printable(row["name"].encode(errors="surrogateescape").decode(errors="replace"))

@@ -105,21 +105,20 @@ def _candidate(client: MlflowClient, version: ModelVersion) -> Candidate:
 
 
 def decide_promotion(
-    challenger: Candidate, champion: Candidate | None, seed: int = 0, store_option: str = "", opening: int | None = None
+    challenger: Candidate, champion: Candidate | None, store_option: str = "", opening: int | None = None
 ) -> PromotionDecision:
     """Applies the table of this module.
 
     Args:
         challenger: the new version.
         champion: the present one; None if there is none.
-        seed: that of the bootstrap's resampling and of the permutations.
         store_option: end of the command in a hint that names the versions' store.
         opening: which opening of its test set the challenger's test is, from 1; None: counts as the first.
 
     Raises:
         BadInputError: an objective that cannot be computed from probabilities.
     """
-    decision = _decide(challenger, champion, seed, opening_level(opening or 1))
+    decision = _decide(challenger, champion, opening_level(opening or 1))
     compared = decision.p_value is not None
     counted = "" if opening is None else f"; {describe_opening(opening, compared=compared)}"
     hint = ""
@@ -129,7 +128,7 @@ def decide_promotion(
     return replace(decision, reason=f"{decision.reason}{counted}{hint}", opening=opening)
 
 
-def _decide(challenger: Candidate, champion: Candidate | None, seed: int, level: float) -> PromotionDecision:
+def _decide(challenger: Candidate, champion: Candidate | None, level: float) -> PromotionDecision:
     if champion is None:
         return PromotionDecision(True, "first version: there was no champion")
     if champion.version == challenger.version:
@@ -151,7 +150,7 @@ def _decide(challenger: Candidate, champion: Candidate | None, seed: int, level:
     metric = challenger.objective.removeprefix("val_")
     if challenger.test.votes is not None:
         metric = gate_metric(challenger.objective)
-    return _compare(metric, challenger.test, champion_test, champion.version, seed, level)
+    return _compare(metric, challenger.test, champion_test, champion.version, level)
 
 
 def _differ(champion: HeldOutPredictions, challenger: HeldOutPredictions, version: int) -> str | None:
@@ -170,9 +169,9 @@ def _incomparable(why: str) -> PromotionDecision:
 
 
 def _compare(
-    metric: str, test: HeldOutPredictions, champion_test: HeldOutPredictions, champion: int, seed: int, level: float
+    metric: str, test: HeldOutPredictions, champion_test: HeldOutPredictions, champion: int, level: float
 ) -> PromotionDecision:
-    p_value, gain = _measure_gain(metric, test, champion_test, seed, level)
+    p_value, gain = _measure_gain(metric, test, champion_test, level)
     metric = gain.metric
     verdict = "better than" if p_value <= level else "worse than" if gain.high < 0 else "not clearly better than"
     what = f"{metric} reduced by" if metric in LESS_IS_BETTER else f"{metric} differs by"
@@ -191,16 +190,15 @@ def _tested_images(metric: str, test: HeldOutPredictions) -> str:
 
 
 def _measure_gain(
-    metric: str, test: HeldOutPredictions, champion_test: HeldOutPredictions, seed: int, level: float
+    metric: str, test: HeldOutPredictions, champion_test: HeldOutPredictions, level: float
 ) -> tuple[float, Gain]:
     """The one-sided p-value, and the gain with its interval."""
     if test.votes is not None:
         outputs, agreement = (test.probabilities, champion_test.probabilities), test.agreement
-        differences = compare_votes(test.votes, *outputs, agreement, seed=seed)
+        differences = compare_votes(test.votes, *outputs, agreement)
         if metric not in differences:  # no image's votes agree, or fractions have no likelihood
             metric = "deviance"
-        p_value = vote_permutation(test.votes, *outputs, metric, agreement, level, seed)
+        p_value = vote_permutation(test.votes, *outputs, metric, agreement, level)
         return p_value, Gain.of_difference(metric, *differences[metric])
     both = test.labels, test.probabilities, champion_test.probabilities, metric
-    p_value = paired_permutation(*both, level=level, seed=seed)
-    return p_value, Gain.of_difference(metric, *paired_bootstrap(*both, seed=seed))
+    return paired_permutation(*both, level=level), Gain.of_difference(metric, *paired_bootstrap(*both))

@@ -25,19 +25,8 @@ from galaxy_exp.folders import SweepFolder, graph_of, write_atomically
 from galaxy_exp.journal.events import ModelRegistered, PromotionDecided, SealedTestOpened
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.registry import version_tags
+from galaxy_exp.registry import held_out, version_tags
 from galaxy_exp.registry.champion import apply_promotion, read_decision
-from galaxy_exp.registry.held_out import (
-    HeldOutPredictions,
-    digest_each_image,
-    digest_test_set,
-    digests_of_test_set,
-    find_openers,
-    find_openers_in_store,
-    load_sealed_votes,
-    log_held_out_predictions,
-    record_opening,
-)
 from galaxy_exp.registry.model_card import write_card
 from galaxy_exp.registry.networks import Variant, evaluate_model, write_ensemble
 from galaxy_exp.registry.packaging import ModelPackage, log_and_register
@@ -72,9 +61,9 @@ def open_held_out_test(journal: Journal, folder: SweepFolder, data: PreparedData
     untested = [number for number in dict.fromkeys(numbers) if number not in record.test_reports]
     if not untested:
         return
-    test_set = digests_of_test_set(data)
-    opening = record_opening(folder.project, test_set, record.sweep_id)
-    (test_images,) = test_set - {digest_test_set(data)}
+    test_set = held_out.digests_of_test_set(data)
+    opening = held_out.record_opening(folder.project, test_set, record.sweep_id)
+    (test_images,) = test_set - {held_out.digest_test_set(data)}
     for number in untested:
         is_winner = number == winner.number
         if is_winner:
@@ -121,7 +110,7 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
     _require_model(record, folder, winner)
     predictions = _read_predictions(record, folder, winner.number, data)
     with tracking_errors(record.tracking_uri):
-        log_held_out_predictions(client, winner.run_id, predictions)
+        held_out.log_held_out_predictions(client, winner.run_id, predictions)
         for tag, value in _test_set_tags(record, report).items():
             client.set_tag(winner.run_id, tag, value)
     version = log_and_register(
@@ -190,8 +179,8 @@ def _count_openings(record: SweepRecord, folder: SweepFolder, client: MlflowClie
     It is counted when the decision is made. Sweeps that open the set before any of them decides count the same number.
     The k-th to decide counts at least k, so that all levels together are at most `resampling.TOTAL_LEVEL`.
     """
-    openers = find_openers(folder.project, record.test_set) | find_openers_in_store(client, record.test_set)
-    return len(openers | {record.sweep_id})
+    in_project = held_out.find_openers(folder.project, record.test_set)
+    return len({record.sweep_id} | in_project | held_out.find_openers_in_store(client, record.test_set))
 
 
 def _test_winner(
@@ -225,11 +214,11 @@ def _test(
         data.sealed.images,
         data.sealed.labels,
         data.class_names,
-        digest_test_set(data),
+        held_out.digest_test_set(data),
         validation=(data.files.validation_images, data.files.validation_labels),
         tta=tta,
         variants=variants,
-        votes=load_sealed_votes(data),
+        votes=held_out.load_sealed_votes(data),
         agreement=record.config.data.votes.agreement,
     )
 
@@ -266,7 +255,9 @@ def _require_model(record: SweepRecord, folder: SweepFolder, winner: TrialRecord
         )
 
 
-def _read_predictions(record: SweepRecord, folder: SweepFolder, number: int, data: PreparedData) -> HeldOutPredictions:
+def _read_predictions(
+    record: SweepRecord, folder: SweepFolder, number: int, data: PreparedData
+) -> held_out.HeldOutPredictions:
     file = _probabilities_file(folder, number)
     try:
         probabilities = np.load(file)
@@ -276,12 +267,12 @@ def _read_predictions(record: SweepRecord, folder: SweepFolder, number: int, dat
             f"then: galaxy-exp resume {folder.path.name}; if there is no copy, run the sweep again"
         ) from None
     images, labels = np.load(data.sealed.images, mmap_mode="r"), np.load(data.sealed.labels)
-    return HeldOutPredictions(
-        digest_test_set(data),
+    return held_out.HeldOutPredictions(
+        held_out.digest_test_set(data),
         labels,
         probabilities,
-        digest_each_image(images, labels),
-        load_sealed_votes(data),
+        held_out.digest_each_image(images, labels),
+        held_out.load_sealed_votes(data),
         record.config.data.votes.agreement,
     )
 

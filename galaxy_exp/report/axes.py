@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.space.domains import quantile_of
-from galaxy_exp.space.search_space import Hyperparameter, Kind, SearchSpace
+from galaxy_exp.space.search_space import Kind, SearchSpace
 
 if TYPE_CHECKING:
     from galaxy_exp.journal.record import SweepRecord, TrialRecord
@@ -60,7 +60,8 @@ def axes_of(record: SweepRecord, trials: Sequence[TrialRecord]) -> list[Axis]:
     merged: dict[str, Axis] = {}
     for axis in _declared_axes(record):
         merged[axis.name] = _join(merged[axis.name], axis) if axis.name in merged else axis
-    return [axis for axis in merged.values() if _varies(axis, trials)]
+    taken = {name: {repr(trial.values[name]) for trial in trials if name in trial.values} for name in merged}
+    return [axis for axis in merged.values() if len(taken[axis.name]) > 1]
 
 
 def comparable_trials(record: SweepRecord) -> list[TrialRecord]:
@@ -118,20 +119,11 @@ def tick_values(axis: Axis) -> list[HyperparameterValue]:
 
 
 def _declared_axes(record: SweepRecord) -> list[Axis]:
-    return [_axis_of(each) for each in SearchSpace.from_config(record.started.space).hyperparameters]
-
-
-def _axis_of(hyperparameter: Hyperparameter) -> Axis:
-    scale = hyperparameter.scale
-    return Axis(
-        hyperparameter.name,
-        hyperparameter.listed,
-        hyperparameter.low,
-        hyperparameter.high,
-        scale == "log",
-        hyperparameter.kind is Kind.INT,
-        scale == "reverse_log",
-    )
+    return [
+        Axis(each.name, each.listed, each.low, each.high, each.scale == "log", each.kind is Kind.INT,
+             each.scale == "reverse_log")
+        for each in SearchSpace.from_config(record.started.space).hyperparameters
+    ]  # fmt: skip
 
 
 def _join(first: Axis, second: Axis) -> Axis:
@@ -145,13 +137,7 @@ def _join(first: Axis, second: Axis) -> Axis:
     return Axis(first.name, (), min(first.low, second.low), max(first.high, second.high), log, whole, is_reversed)
 
 
-def _varies(axis: Axis, trials: Sequence[TrialRecord]) -> bool:
-    return len({repr(trial.values[axis.name]) for trial in trials if axis.name in trial.values}) > 1
-
-
 def _is_inside(values: Mapping[str, HyperparameterValue], axes: Sequence[Axis]) -> bool:
-    return all(
-        any(axis.holds(value) for axis in axes if axis.name == name)
-        for name, value in values.items()
-        if any(axis.name == name for axis in axes)
-    )
+    declared = {axis.name for axis in axes}
+    held = {axis.name for axis in axes if axis.name in values and axis.holds(values[axis.name])}
+    return declared & set(values) <= held

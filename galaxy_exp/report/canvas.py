@@ -87,11 +87,7 @@ def new_figure(width: float, height: float) -> Figure:
 def new_axes(width: float, height: float, left: float = 0.75, top: float = 0.5) -> Axes:
     """Axes in a new figure without a headline, for a page that has the title in its text.
 
-    Args:
-        width: of the figure in inches, like the others.
-        height: likewise.
-        left: room for the names beside the axes.
-        top: room for the legend above them.
+    In inches: the size of the figure, the room for names beside the axes, and that for the legend above them.
     """
     figure = new_figure(width, height)
     return figure.add_axes((left / width, 0.5 / height, 1 - (left + 0.2) / width, 1 - (0.5 + top) / height))
@@ -114,11 +110,9 @@ def draw_legend(axes: Axes, columns: int = 3) -> None:
 
 
 def draw_points(axes: Axes, points: Mapping[str, tuple[float, float]], **style: Any) -> None:
-    """Dots, each with a title that a page shows under the mouse.
+    """Dots at (x, y), finite, each with its title, which a page shows under the mouse; nothing without any.
 
-    Args:
-        points: (x, y), finite, by title; nothing is drawn without any.
-        style: as `Axes.scatter` takes it.
+    The style is as `Axes.scatter` takes it.
     """
     if not points:
         return
@@ -128,12 +122,7 @@ def draw_points(axes: Axes, points: Mapping[str, tuple[float, float]], **style: 
 
 
 def draw_lines(axes: Axes, lines: Mapping[str, Sequence[tuple[float, float]]], **style: Any) -> None:
-    """Lines of one style, each with a title that a page shows under the mouse.
-
-    Args:
-        lines: points (x, y) by title.
-        style: as `matplotlib.collections.LineCollection` takes it.
-    """
+    """Lines through points (x, y), each with its title, as `draw_points`; style as `LineCollection` takes it."""
     from matplotlib.collections import LineCollection
 
     if lines:
@@ -210,9 +199,8 @@ def save_figure(figure: Figure, path: Path) -> Path:
 def to_svg(figure: Figure, name: str, description: str) -> Markup:
     """The figure as an `<svg>` within a page: text is text, and colours are those of the page's style sheet.
 
-    Args:
-        name: unique within the page, since the ids in the drawing follow from it.
-        description: what the figure says, for those who do not see it.
+    The name is unique within the page, since the ids in the drawing follow from it; the description is for those who do
+    not see the figure.
     """
     import matplotlib
 

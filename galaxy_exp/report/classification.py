@@ -35,18 +35,10 @@ _GAP = 0.25
 
 
 def plot_confusion(matrix: NDArray[np.int64], class_names: Sequence[str], path: Path, title: str = "") -> Path:
-    """Draws the matrix: cells coloured by their share of the true class, with that share and the count.
+    """Draws counts (n_classes, n_classes), true classes in rows, as a PNG; returns `path`.
 
-    Completeness (recall) is at the right of each true class, purity (precision) under each predicted one.
-
-    Args:
-        matrix: counts (n_classes, n_classes); rows are true classes, columns predicted ones.
-        class_names: one per class; long ones are broken into lines.
-        path: the PNG to write.
-        title: the headline, above the scores.
-
-    Returns:
-        `path`.
+    Cells are coloured by their share of the true class, with that share and the count. Completeness (recall) is at the
+    right of each true class, purity (precision) under each predicted one.
     """
     record = confusion_record(matrix, class_names)
     side = 0.82 * (len(class_names) + 1 + _GAP)
@@ -57,15 +49,12 @@ def plot_confusion(matrix: NDArray[np.int64], class_names: Sequence[str], path: 
     _draw_cells(axes, record)
     _draw_margins(axes, record)
     _draw_names(axes, class_names)
-    canvas.draw_headline(figure, title or "Confusion matrix", _scores(record))
-    return canvas.save_figure(figure, path)
-
-
-def _scores(record: dict[str, Any]) -> str:
-    return (
+    scores = (
         f"{record['n_images']:,} images   accuracy {record['accuracy']:.3f}   macro-F1 {record['macro_f1']:.3f}"
         f"   balanced accuracy {record['balanced_accuracy']:.3f}"
     )
+    canvas.draw_headline(figure, title or "Confusion matrix", scores)
+    return canvas.save_figure(figure, path)
 
 
 def _draw_cells(axes: Axes, record: dict[str, Any]) -> None:
@@ -122,17 +111,10 @@ def _percent(share: float) -> str:
 def plot_reliability(
     before: Calibration, after: Calibration | None, temperature: float | None, path: Path, title: str = "Reliability"
 ) -> Path:
-    """Draws accuracy against confidence, as the network gives it and at its temperature, as a PNG.
+    """Draws accuracy against confidence as a PNG; returns `path`.
 
-    Args:
-        before: of the network's probabilities.
-        after: of the probabilities at `temperature`; None leaves that half out.
-        temperature: see `galaxy_exp.evaluation.confidence`.
-        path: the PNG to write.
-        title: the headline, above the errors.
-
-    Returns:
-        `path`.
+    On the left as the network gives it and on the right, unless it is None, at its temperature (see
+    `galaxy_exp.evaluation.confidence`).
     """
     halves = [("as the network gives it", before, canvas.TRAIN)]
     if after is not None and temperature is not None:

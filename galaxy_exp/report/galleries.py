@@ -60,9 +60,7 @@ def pick_samples(
 ) -> list[Sample]:
     """At most `per_class` images of each class at random, in the set's order; the same seed picks the same.
 
-    Args:
-        labels: integers (n_images,).
-        among: indices of the images to choose from; None: all.
+    The labels are integers (n_images,); images are chosen among all, or among those with some indices.
     """
     candidates = np.arange(len(labels)) if among is None else among
     samples = []
@@ -84,19 +82,13 @@ def plot_contact_sheet(
     note: str = "",
     simulated: bool = False,
 ) -> Path:
-    """Draws some images of each class, a class a row, as a PNG.
+    """Draws some images of each class, a class a row, as a PNG; returns `path`.
 
     Args:
         images_uint8: (n_images, height, width, 3); may be memory-mapped, only the images drawn are read.
         samples: as `pick_samples` returns them.
-        class_names: one per class.
-        path: the PNG to write.
-        title: what the images are.
         note: a line under the title, in grey.
         simulated: puts "SIMULATED galaxies" in front of the note, in colour.
-
-    Returns:
-        `path`.
     """
     columns = max(len(sample.indices) for sample in samples)
     width, height = max(_NAMES + columns * _SAMPLE + 0.15, 6.0), len(samples) * _SAMPLE + _TOP + 0.1
@@ -136,9 +128,7 @@ class Mistake:
 def find_mistakes(labels: NDArray[Any], probabilities: NDArray[Any], n: int = 24) -> list[Mistake]:
     """The at most `n` wrong predictions with the highest probability, highest first, ties in the set's order.
 
-    Args:
-        labels: integers (n_images,).
-        probabilities: (n_images, n_classes).
+    Of labels, integers (n_images,), and probabilities (n_images, n_classes).
     """
     predictions = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(predictions != labels)
@@ -158,18 +148,10 @@ def plot_mistakes_gallery(
     path: Path,
     n: int = 24,
 ) -> Path:
-    """Draws the most confident mistakes as a PNG: the image, its true class, the predicted one and its probability.
+    """Draws the most confident mistakes: the image, its true class, the predicted one and its probability.
 
-    Args:
-        images_uint8: (n_images, height, width, 3); may be memory-mapped, only the images drawn are read.
-        labels: integers (n_images,).
-        probabilities: (n_images, n_classes).
-        class_names: one per class.
-        path: the PNG to write.
-        n: how many at most.
-
-    Returns:
-        `path`. Without any mistake the figure reports that.
+    It is a PNG, of which the path is returned; without any mistake it reports that. Arguments are as of
+    `plot_captioned` and `find_mistakes`.
     """
     mistakes = find_mistakes(labels, probabilities, n)
     n_wrong = int((probabilities.argmax(axis=1) != labels).sum())
@@ -177,7 +159,10 @@ def plot_mistakes_gallery(
         (mistake.index, class_names[mistake.label], f"→ {mistake.probability:.0%} {class_names[mistake.prediction]}")
         for mistake in mistakes
     ]
-    note = _summary(len(mistakes), n_wrong, len(labels))
+    note = f"None: all {len(labels):,} images were classified correctly."
+    if mistakes:
+        shown = f"{len(mistakes)} of {n_wrong:,} mistakes on {len(labels):,} images"
+        note = f"{shown}: true class → probability, predicted class"
     return plot_captioned(images_uint8, captions, path, "Most confident mistakes", note)
 
 
@@ -189,9 +174,6 @@ def plot_captioned(
     Args:
         images_uint8: (n_images, height, width, 3); may be memory-mapped, only the images drawn are read.
         captions: of each picture the index of its image, what is true, and what was predicted.
-        path: the PNG to write.
-        title: the headline.
-        note: the line below it.
     """
     rows = math.ceil(len(captions) / _COLUMNS) * (1 + _CAPTION)
     width, height = _COLUMNS * _MISTAKE + 0.3, rows * _MISTAKE + _TOP if captions else 1.6
@@ -205,12 +187,6 @@ def plot_captioned(
         axes.set_xlim(0, _COLUMNS)
         axes.set_ylim(rows, 0)
     return canvas.save_figure(figure, path)
-
-
-def _summary(n_shown: int, n_wrong: int, n_images: int) -> str:
-    if not n_wrong:
-        return f"None: all {n_images:,} images were classified correctly."
-    return f"{n_shown} of {n_wrong:,} mistakes on {n_images:,} images: true class → probability, predicted class"
 
 
 def _draw_captioned(axes: Axes, image: NDArray[np.uint8], true: str, predicted: str, left: float, top: float) -> None:

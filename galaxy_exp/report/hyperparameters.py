@@ -120,11 +120,7 @@ def _score_column(objective: str, scores: list[float]) -> Column:
 
 
 def plot_parallel(parallel: Parallel, title: str = "") -> Figure:
-    """A line for each trial, with the objective as the last axis: the best in orange, the best quarter in blue.
-
-    Args:
-        title: the headline; without one the figure has no room for it.
-    """
+    """A line for each trial, the objective as the last axis: the best in orange, the best quarter in blue."""
     columns = [*parallel.columns, parallel.score]
     figure = canvas.new_figure(max(7.0, 1.5 * len(columns) + 0.6), 5.2 if title else 4.6)
     if title:

@@ -1,8 +1,16 @@
-"""The report page: one self-contained HTML file about a sweep, fit to be sent to a colleague."""
+"""The pages about a sweep: the report, one self-contained HTML file that is fit to be sent to a colleague, and insight.
+
+Insight is what a sweep says about its hyperparameters: the figures as PNG, and a page that holds all of them.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from galaxy_exp.evaluation.conclusion import (
     baseline_retrained,
@@ -14,25 +22,27 @@ from galaxy_exp.evaluation.confidence import Calibration
 from galaxy_exp.evaluation.held_out_report import headline_names, label_of
 from galaxy_exp.evaluation.metrics import RARE
 from galaxy_exp.records import SweepState
+from galaxy_exp.report import paper
+from galaxy_exp.report.canvas import save_figure, to_svg
 from galaxy_exp.report.html import render
-from galaxy_exp.report.importance import LEAST_TRIALS, NO_TEST
+from galaxy_exp.report.hyperparameters import collect_parallel, collect_slices, plot_parallel, plot_slices
+from galaxy_exp.report.importance import LEAST_TRIALS, NO_TEST, measure_importances, plot_importances
+from galaxy_exp.report.learning_curves import collect_rungs, plot_rungs
 from galaxy_exp.report.material import Material
-from galaxy_exp.report.paper import (
-    bibtex,
-    cited_data,
-    cited_methods,
-    cited_software,
-    latex_table,
-    methods_text,
-)
-from galaxy_exp.report.result_sections import Found, Tested
-from galaxy_exp.report.search_sections import Asked, Searched, Spent
-from galaxy_exp.report.votes import VotesShown
+from galaxy_exp.report.result_sections import collect_found, collect_tested
+from galaxy_exp.report.scores import collect_history, collect_pareto, plot_history, plot_pareto
+from galaxy_exp.report.search_sections import collect_asked, collect_searched, collect_spent
+from galaxy_exp.report.votes import collect_votes
 from galaxy_exp.report.words import count, metric_name, score, signed
 from galaxy_exp.search_methods import SAMPLERS, SCHEDULERS
 from galaxy_exp.wording import format_duration, iso_time
 
-__all__ = ["build_page"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from galaxy_exp.journal.record import SweepRecord
+
+__all__ = ["InsightFigure", "build_page", "collect_figures", "summarise_sweep", "write_insight"]
 
 _SECTIONS = {
     "found": "What was found",
@@ -53,6 +63,7 @@ def build_page(material: Material, refresh_seconds: int | None = None) -> str:
         refresh_seconds: after which a browser loads it again, unless the sweep has ended; None: never.
     """
     record = material.record
+    used = paper.cited_software(material) | paper.cited_methods(material)
     is_final = material.state in (SweepState.FINISHED, SweepState.FAILED)
     return render(
         "report.html",
@@ -65,26 +76,26 @@ def build_page(material: Material, refresh_seconds: int | None = None) -> str:
         objective=metric_name(record.objective.name),
         sentences=_sentences(material),
         key_figures=_key_figures(material),
-        found=Found.of(material),
+        found=collect_found(material),
         why_nothing=_why_nothing(material),
-        tested=Tested.of(material),
-        votes=None if material.votes is None else VotesShown.of(material, material.votes),
+        tested=collect_tested(material),
+        votes=None if material.votes is None else collect_votes(material, material.votes),
         rare=_rare_classes(material),
         leaning=_leaning(material.calibration) if material.calibration else "",
-        asked=Asked.of(material),
+        asked=collect_asked(material),
         samplers=SAMPLERS,
         schedulers=SCHEDULERS,
-        searched=Searched.of(material),
+        searched=collect_searched(material),
         least_trials=LEAST_TRIALS,
         no_test=NO_TEST,
-        spent=Spent.of(material),
+        spent=collect_spent(material),
         ending=_ending(material),
         progress=describe_progress(record),
         commands=_commands(material),
-        methods=methods_text(material),
-        cites_data=bool(cited_data(material)),
-        latex=latex_table(material) if material.test else None,
-        bibtex=bibtex(_cited(material)),
+        methods=paper.methods_text(material),
+        cites_data=bool(paper.cited_data(material)),
+        latex=paper.latex_table(material) if material.test else None,
+        bibtex=paper.bibtex([*paper.cited_data(material), *chain(*used.values())]),
     )
 
 
@@ -185,6 +196,73 @@ def _commands(material: Material) -> str:
     return "\n".join(f"{command:{width}}  # {what}" for command, what in commands.items())
 
 
-def _cited(material: Material) -> list[str]:
-    used = [*cited_software(material).values(), *cited_methods(material).values()]
-    return [*cited_data(material), *(key for keys in used for key in keys)]
+@dataclass(frozen=True, slots=True)
+class InsightFigure:
+    """One figure with what the page says beside it."""
+
+    name: str
+    """Of the PNG, without its ending."""
+    title: str
+    note: str
+    description: str
+    """For those who do not see it."""
+    figure: Figure
+
+
+def write_insight(record: SweepRecord, folder: Path) -> Path:
+    """Writes the figures and `insight.html` into `folder` and returns it; called again, it brings them up to date.
+
+    Figures that have nothing to show are left out: parallel coordinates and slices if no hyperparameter varied, the
+    Pareto front with one objective. With too few trials, `importance.png` reports that.
+    """
+    shown = list(collect_figures(record))
+    figures = []
+    for each in shown:
+        save_figure(each.figure, folder / f"{each.name}.png")
+        figures.append((each, to_svg(each.figure, each.name, each.description)))
+    page = render("insight.html", title=f"Sweep {record.sweep_id}", summary=summarise_sweep(record), figures=figures)
+    (folder / "insight.html").write_text(page, encoding="utf-8")
+    return folder
+
+
+def summarise_sweep(record: SweepRecord) -> str:
+    """Number of trials, data, method and objectives in one line."""
+    config = record.config
+    simulated = "SIMULATED galaxies" if record.simulated else record.started.data_source
+    names = ", ".join(f"{each.name} ({each.direction})" for each in record.objectives)
+    trials = sum(trial.result is not None for trial in record.searched)
+    return f"{trials} trials on {simulated}; {config.search.sampler} + {config.search.scheduler}; objective {names}"
+
+
+def collect_figures(record: SweepRecord) -> Iterator[InsightFigure]:
+    """The figures in the order of the page."""
+    history = collect_history(record)
+    yield InsightFigure("history", "Optimisation history", "Every trial with a score, in order.", history.description,
+                        plot_history(history))  # fmt: skip
+    pareto = collect_pareto(record)
+    if len(pareto.objectives) > 1 and pareto.values:
+        note = "In orange, the trials that no other beats in one objective without losing in another."
+        described = " ".join(pareto.describe(other) for other in range(1, len(pareto.objectives)))
+        yield InsightFigure("pareto_front", "Pareto front", note, described, plot_pareto(pareto))
+    found = measure_importances(record)
+    best = f"PED-ANOVA on {found.n_trials} trials: how the best {found.n_best} are distributed, against all."
+    note = f"{best} {NO_TEST}" if found.shares else ""
+    yield InsightFigure("importance", f"What matters for {found.objective}", note, found.description,
+                        plot_importances(found))  # fmt: skip
+    parallel = collect_parallel(record)
+    if parallel.columns:
+        n_trials, n_compared = len(parallel.trials), parallel.n_compared
+        trials = f"{n_trials} trials" if n_trials == n_compared else f"The best {n_trials} of {n_compared:,} trials"
+        title = f"{trials} across what varied, the best in {parallel.score.name} in orange"
+        note = "Each line is a trial: the best in orange, the best quarter in blue."
+        yield InsightFigure("parallel_coordinates", "Parallel coordinates", note, parallel.description,
+                            plot_parallel(parallel, title))  # fmt: skip
+    slices = collect_slices(record, list(found.shares))
+    if slices:
+        note = "The score against each hyperparameter by itself; earlier trials are paler, short ones smaller."
+        described = " ".join(each.description for each in slices)
+        yield InsightFigure("slices", "Slices", note, described, plot_slices(slices))
+    rungs = collect_rungs(record)
+    note = f"{rungs.trained:,} epochs were trained in all. Each trial up to where it ended, the best in orange."
+    described = f"{rungs.survival_description} {rungs.curves_description}"
+    yield InsightFigure("rungs", "Rung survival and learning curves", note, described, plot_rungs(rungs))

@@ -31,23 +31,20 @@ _DATA = {
 _PRIORS = ("mallik2023",)
 _PRIORS_IN_ACQUISITION = ("hvarfner2022",)
 _SOFTWARE = {
-    "keras": ("keras",),
-    "tensorflow": ("abadi2016",),
-    "jax": ("jax",),
-    "keras-tuner": ("kerastuner",),
-    "mlflow": ("zaharia2018",),
-    "dask": ("rocklin2015",),
-    "astropy": ("astropy2013", "astropy2018", "astropy2022"),
-    "scipy": ("virtanen2020",),
-    "numpy": ("harris2020",),
+    "keras": ("Keras", "keras"),
+    "tensorflow": ("TensorFlow", "abadi2016"),
+    "jax": ("JAX", "jax"),
+    "keras-tuner": ("KerasTuner", "kerastuner"),
+    "mlflow": ("MLflow", "zaharia2018"),
+    "dask": ("Dask", "rocklin2015"),
+    "astropy": ("Astropy", "astropy2013", "astropy2018", "astropy2022"),
+    "scipy": ("SciPy", "virtanen2020"),
+    "numpy": ("NumPy", "harris2020"),
 }
+"""What a package is called, and its keys in references.bib."""
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-}  # fmt: skip
-_TITLES = {
-    "keras": "Keras", "tensorflow": "TensorFlow", "jax": "JAX", "keras-tuner": "KerasTuner", "mlflow": "MLflow",
-    "dask": "Dask", "astropy": "Astropy", "scipy": "SciPy", "numpy": "NumPy",
 }  # fmt: skip
 
 
@@ -69,7 +66,8 @@ def latex_table(material: Material) -> str:
     ]
     lines += [r"\toprule", r" & Winner & Baseline & Gain \\" if both else r" & Winner \\", r"\midrule"]
     for name in METRIC_NAMES if not report.get("votes") else shown_names(report):
-        cells = [_latex(_sentence(label_of(name, report))), f"{report[name]:.3f}"]
+        label = label_of(name, report)
+        cells = [_latex(label[:1].upper() + label[1:]), f"{report[name]:.3f}"]
         if baseline is not None and baseline.get(name) is not None:
             gain, known = material.gain(name), gain_over(name, report, baseline)
             difference = "" if known is None else f"${known:+.3f}$"
@@ -181,7 +179,7 @@ def _values_sentence(material: Material) -> str:
 def _software_sentence(material: Material) -> str:
     software = material.record.started.software
     cited = cited_software(material).items()
-    named = [f"{_TITLES[name]} {software.get(name, '')}".strip() + _cite(keys) for name, keys in cited]
+    named = [f"{_SOFTWARE[name][0]} {software.get(name, '')}".strip() + _cite(keys) for name, keys in cited]
     version = software.get("galaxy-exp", "")
     return f"The sweep was run with galaxy\\_exp {version}, on {', '.join(named[:-1])} and {named[-1]}."
 
@@ -192,10 +190,6 @@ def _cite(keys: Sequence[str]) -> str:
 
 def _latex(text: str) -> str:
     return re.sub(r"[\\&%$#_{}~^<>]", lambda found: _LATEX[found[0]], text)
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def cited_data(material: Material) -> tuple[str, ...]:
@@ -220,7 +214,7 @@ def cited_software(material: Material) -> dict[str, tuple[str, ...]]:
         "scipy": sampler is not None and "scipy" in sampler.packages,
         "numpy": True,
     }
-    return {package: _SOFTWARE[package] for package, is_used in used.items() if is_used}
+    return {package: _SOFTWARE[package][1:] for package, is_used in used.items() if is_used}
 
 
 def cited_methods(material: Material) -> dict[str, tuple[str, ...]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -27,20 +26,12 @@ from galaxy_exp.report.comparison import (
 from galaxy_exp.report.html import Cell, Table
 from galaxy_exp.report.learning_curves import collect_curves, draw_curve
 from galaxy_exp.report.material import Gain, Material
-from galaxy_exp.report.words import (
-    METRIC_NAMES,
-    UNKNOWN,
-    duration,
-    interval,
-    metric_name,
-    plain_value,
-    score,
-)
+from galaxy_exp.report.words import METRIC_NAMES, UNKNOWN, duration, interval, metric_name, plain_value, score
 
 if TYPE_CHECKING:
     from galaxy_exp.journal.record import TrialRecord
 
-__all__ = ["Found", "Tested"]
+__all__ = ["collect_found", "collect_tested"]
 
 _MOST_TRIALS = 200
 """Trials that the table of all trials shows."""
@@ -48,45 +39,34 @@ _MOST_TRIALS = 200
 _SCORES = ("accuracy", "top2", "balanced_accuracy", "macro_f1", "macro_f1_without_rare")
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What was found: the winner, its scores on the held-out test set, and the finalists."""
+def collect_found(material: Material) -> dict[str, Any]:
+    """What was found: the winner, its scores on the held-out test set, and the finalists.
 
-    leader: TrialRecord | None
-    """The winner; before it is chosen, the best trial so far."""
-    trials: Table
-    n_more: int
-    """Trials that the table leaves out."""
-    name: str = ""
-    """The leader's configuration, in words."""
-    scores: Table | None = None
-    gains: Markup | None = None
-    values: Table | None = None
-    curves: Sequence[Markup] = ()
-    finalists: Table | None = None
-    seeds: Markup | None = None
-
-    @classmethod
-    def of(cls, material: Material) -> Found:
-        """Collects the tables and draws the figures."""
-        leader, finalists = material.leader, material.finalists
-        trials = _trials_by_rank(material)
-        table, n_more = _trial_table(material, trials[:_MOST_TRIALS]), max(0, len(trials) - _MOST_TRIALS)
-        if leader is None:
-            return cls(None, table, n_more)
-        name = f"validation {metric_name(material.record.objective.name)}"
-        return cls(
-            leader,
-            table,
-            n_more,
-            name=name_configuration(leader, material.record),
-            scores=_winner_scores(material, material.test) if material.test else None,
-            gains=_gain_bars(material.gains) if material.gains and material.votes is None else None,
-            values=_values_table(material, leader),
-            curves=list(_learning_curves(leader)),
-            finalists=_finalists_table(finalists, name) if finalists else None,
-            seeds=_finalists_figure(finalists, name) if finalists else None,
-        )
+    Returns:
+        `leader` (the winner; before it is chosen, the best trial so far), its `name`, the tables `trials` (and how many
+        it leaves out, `n_more`), `scores`, `hyperparameters`, `finalists`, and the figures `gains`, `curves`, `seeds`;
+        None for what is not known yet.
+    """
+    leader, finalists, gains = material.leader, material.finalists, material.gains
+    ranked = material.record.leaderboard()
+    numbers = {trial.number for trial in ranked}
+    trials = [*ranked, *(trial for trial in material.record.searched if trial.number not in numbers)]
+    table, n_more = _trial_table(material, trials[:_MOST_TRIALS]), max(0, len(trials) - _MOST_TRIALS)
+    if leader is None:
+        return {"leader": None, "trials": table, "n_more": n_more}
+    objective = f"validation {metric_name(material.record.objective.name)}"
+    return {
+        "leader": leader,
+        "trials": table,
+        "n_more": n_more,
+        "name": name_configuration(leader, material.record),
+        "scores": _winner_scores(material, material.test) if material.test else None,
+        "gains": _gain_bars(gains) if gains and material.votes is None else None,
+        "hyperparameters": _values_table(material, leader),
+        "curves": list(_learning_curves(leader)),
+        "finalists": _finalists_table(finalists, objective) if finalists else None,
+        "seeds": _finalists_figure(finalists, objective) if finalists else None,
+    }
 
 
 def _winner_scores(material: Material, report: Mapping[str, Any]) -> Table:
@@ -136,13 +116,6 @@ def _finalists_table(finalists: Sequence[Finalist], name: str) -> Table:
 def _finalists_figure(finalists: Sequence[Finalist], name: str) -> Markup:
     axes = new_axes(5.4, 1.2 + 0.45 * len(finalists))
     return draw_panel("finalists", describe_finalists(finalists, name), axes, draw_finalists, finalists, name)
-
-
-def _trials_by_rank(material: Material) -> list[TrialRecord]:
-    """All trials of the search, the best first and those without a rank last."""
-    ranked = material.record.leaderboard()
-    numbers = {trial.number for trial in ranked}
-    return [*ranked, *(trial for trial in material.record.searched if trial.number not in numbers)]
 
 
 def _trial_table(material: Material, trials: Sequence[TrialRecord]) -> Table:
@@ -195,38 +168,28 @@ def _difference(material: Material, trial: TrialRecord, fixed: set[str]) -> str:
     return ", ".join(f"{name} {plain_value(value)}" for name, value in changed.items()) or "as the baseline"
 
 
-@dataclass(frozen=True, slots=True)
-class Tested:
-    """How the winner classifies."""
+def collect_tested(material: Material) -> dict[str, Any]:
+    """How the winner classifies; a report of an earlier release lacks some of it.
 
-    scores: Table | None = None
-    """With intervals; None before the held-out test set was opened, as all others but the calibration."""
-    compared: Table | None = None
-    """The registered model against itself without an option, such as the mean over flips and turns."""
-    per_class: Table | None = None
-    reliability: Markup | None = None
-    scaled: Calibration | None = None
-    """At the temperature; None in reports of earlier releases."""
-    scaled_reliability: Markup | None = None
-    coverage: Table | None = None
-    coverage_curve: Markup | None = None
-
-    @classmethod
-    def of(cls, material: Material) -> Tested:
-        """Collects the tables and draws the figures; a report of an earlier release lacks some."""
-        report, calibration = material.test or {}, material.calibration
-        scaled = report.get("calibrated") if report.get("temperature") is not None and calibration else None
-        rows = report.get("coverage")
-        return cls(
-            scores=_interval_scores(material, report) if report else None,
-            compared=_compared(material, report) if report.get("compared") else None,
-            per_class=_per_class(material, report) if report else None,
-            reliability=_reliability("calibration", calibration) if calibration else None,
-            scaled=Calibration.from_dict(scaled) if scaled else None,
-            scaled_reliability=_reliability("calibrated", Calibration.from_dict(scaled)) if scaled else None,
-            coverage=_coverage(material, rows) if rows else None,
-            coverage_curve=_coverage_curve(rows) if rows else None,
-        )
+    Returns:
+        The tables `scores` (with intervals), `compared` (the registered model against itself without an option, such as
+        the mean over flips and turns), `per_class` and `coverage`, the figures `reliability`, `scaled_reliability` and
+        `coverage_curve`, and the calibration `scaled`, at the temperature; None for what is not known.
+    """
+    report, calibration = material.test or {}, material.calibration
+    has_scaled = report.get("calibrated") and report.get("temperature") is not None and calibration
+    scaled = Calibration.from_dict(report["calibrated"]) if has_scaled else None
+    rows = report.get("coverage")
+    return {
+        "scores": _interval_scores(material, report) if report else None,
+        "compared": _compared(material, report) if report.get("compared") else None,
+        "per_class": _per_class(material, report) if report else None,
+        "reliability": _reliability("calibration", calibration) if calibration else None,
+        "scaled": scaled,
+        "scaled_reliability": _reliability("calibrated", scaled) if scaled else None,
+        "coverage": _coverage(material, rows) if rows else None,
+        "coverage_curve": _coverage_curve(rows) if rows else None,
+    }
 
 
 def _reliability(name: str, found: Calibration) -> Markup:

@@ -188,11 +188,7 @@ def plot_pareto(pareto: ParetoTrials) -> Figure:
 
 
 def draw_pareto(axes: Axes, pareto: ParetoTrials, other: int) -> None:
-    """Draws the first objective against a further one.
-
-    Args:
-        other: position of the further one among the objectives.
-    """
+    """Draws the first objective against that at the position `other` among the objectives."""
     front = sorted(pareto.front, key=lambda number: (pareto.values[number][other], pareto.values[number][0]))
     chosen = [(pareto.values[number][other], pareto.values[number][0]) for number in front]
     groups = (

@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from galaxy_exp.records import TrialState
 from galaxy_exp.report.canvas import draw_panel, new_axes, to_svg
 from galaxy_exp.report.html import Cell, Table
-from galaxy_exp.report.hyperparameters import (
-    Parallel,
-    Slice,
-    collect_parallel,
-    collect_slices,
-    draw_slice,
-    plot_parallel,
-)
-from galaxy_exp.report.importance import Importances, draw_importances, measure_importances
+from galaxy_exp.report.hyperparameters import Slice, collect_parallel, collect_slices, draw_slice, plot_parallel
+from galaxy_exp.report.importance import draw_importances, measure_importances
+from galaxy_exp.report.learning_curves import collect_rungs, draw_curves, draw_survivors
 from galaxy_exp.report.material import Material
-from galaxy_exp.report.rungs import Rungs, collect_rungs, draw_curves, draw_survivors
 from galaxy_exp.report.scores import ParetoTrials, collect_history, collect_pareto, draw_history, draw_pareto
 from galaxy_exp.report.words import count, duration, plain_value, quantity, validation_name
 from galaxy_exp.space.search_space import Hyperparameter, Kind
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from galaxy_exp.journal.record import TrialRecord
 
-__all__ = ["Asked", "Searched", "Spent"]
+__all__ = ["collect_asked", "collect_searched", "collect_spent"]
 
 _MOST_COLUMNS = 8
 """Hyperparameters that parallel coordinates show at most: more become too small to read."""
@@ -53,37 +43,30 @@ _ALWAYS = frozenset({TrialState.COMPLETED, TrialState.STOPPED, TrialState.FAILED
 """States with a row even without a trial."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What was asked: classes, space and budget."""
+def collect_asked(material: Material) -> dict[str, Any]:
+    """What was asked.
 
-    classes: Table | None
-    limits: Sequence[str]
-    enqueued: Sequence[str]
-    """Configurations and evidence that the search started with."""
-    orders: Sequence[str]
-    """Orders that were carried out, with the answers."""
-    space: Table | None
-    fixed: Mapping[str, str]
-    """Values by name."""
-
-    @classmethod
-    def of(cls, material: Material) -> Asked:
-        """Collects the tables."""
-        searched = material.space
-        active = searched.possible
-        fixed = {each.name: plain_value(each.default) for each in active if each.kind is Kind.FIXED}
-        baseline = material.record.started.baseline
-        rows: list[list[str | Cell]] = [
-            [Cell(each.name, is_code=True), _domain(each), each.describe_conditions(plain_value),
-             plain_value(baseline.get(each.name))]
-            for each in active if each.kind is not Kind.FIXED
-        ]  # fmt: skip
-        header = ["hyperparameter", "searched", "only if", "baseline"]
-        space = Table("Hyperparameters that were searched", header, rows, text=range(4)) if rows else None
-        classes = _class_table(material) if material.data.counts else None
-        orders = [f"{taken.order} ({taken.answer})" for taken in material.record.orders if taken.accepted]
-        return cls(classes, list(_limits(material)), list(_enqueued(material)), orders, space, fixed)
+    Returns:
+        The tables `classes` and `space`, None if these are not known or empty; as texts the `limits` of the budget,
+        what was `enqueued` (configurations and evidence that the search started with) and the `orders` that were
+        carried out, with the answers; and the values that are `fixed`, by name.
+    """
+    active = material.space.possible
+    baseline = material.record.started.baseline
+    rows: list[list[str | Cell]] = [
+        [Cell(each.name, is_code=True), _domain(each), each.describe_conditions(plain_value),
+         plain_value(baseline.get(each.name))]
+        for each in active if each.kind is not Kind.FIXED
+    ]  # fmt: skip
+    header = ["hyperparameter", "searched", "only if", "baseline"]
+    return {
+        "classes": _class_table(material) if material.data.counts else None,
+        "space": Table("Hyperparameters that were searched", header, rows, text=range(4)) if rows else None,
+        "limits": list(_limits(material)),
+        "enqueued": list(_enqueued(material)),
+        "orders": [f"{taken.order} ({taken.answer})" for taken in material.record.orders if taken.accepted],
+        "fixed": {each.name: plain_value(each.default) for each in active if each.kind is Kind.FIXED},
+    }
 
 
 def _class_table(material: Material) -> Table:
@@ -126,67 +109,50 @@ def _domain(hyperparameter: Hyperparameter) -> str:
     return f"{values}{_SCALES.get(hyperparameter.scale, '')}" + (f"; {prior}" if prior else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Searched:
-    """How the search went, its finalists' further trainings left out."""
+def collect_searched(material: Material) -> dict[str, Any] | None:
+    """How the search went, its finalists' further trainings left out; None before a trial has ended.
 
-    history: Markup
-    rungs: Rungs
-    survival: Sequence[Markup]
-    """Survivors and curves; empty without an epoch, as every figure without its data."""
-    pareto: ParetoTrials
-    fronts: Sequence[Markup]
-    front: Table | None
-    importances: Importances
-    bars: Markup | None
-    parallel: Parallel
-    n_varied: int
-    """Hyperparameters that varied; `parallel` may have fewer."""
-    lines: Markup | None
-    slices: Sequence[Markup]
-
-    @classmethod
-    def of(cls, material: Material) -> Searched | None:
-        """Draws the figures; None before a trial has ended."""
-        record = material.record
-        if not any(trial.result for trial in record.searched):
-            return None
-        history, rungs, pareto = collect_history(record), collect_rungs(record), collect_pareto(record)
-        found = measure_importances(record)
-        names = list(found.shares)
-        varied = collect_parallel(record)
-        parallel = varied.select(names, _MOST_COLUMNS)
-        slices = collect_slices(record, names)
-        has_lines = bool(parallel.columns) and len(parallel.trials) > 1
-        has_front = len(pareto.objectives) > 1 and bool(pareto.values)
-        return cls(
-            draw_panel("history", history.description, new_axes(5.6, 4.0), draw_history, history),
-            rungs,
-            list(_survival(rungs)) if rungs.curves else [],
-            pareto,
-            list(_fronts(pareto)) if has_front else [],
-            _front_table(pareto) if has_front else None,
-            found,
-            draw_panel("importance", found.description, _bar_axes(found), draw_importances, found) if names else None,
-            parallel,
-            len(varied.columns),
-            to_svg(plot_parallel(parallel), "parallel", parallel.description) if has_lines else None,
-            list(_slices(slices)),
+    Returns:
+        The records `rungs`, `pareto`, `importances` and `parallel` (which may have fewer hyperparameters than the
+        `n_varied` that varied), the table `front`, and the figures `history`, `survival` (survivors and curves),
+        `fronts`, `bars` (of the importances), `lines` and `slices`; None or empty for those without data.
+    """
+    record = material.record
+    if not any(trial.result for trial in record.searched):
+        return None
+    history, rungs, pareto = collect_history(record), collect_rungs(record), collect_pareto(record)
+    found, varied = measure_importances(record), collect_parallel(record)
+    names = list(found.shares)
+    parallel, bar_axes = varied.select(names, _MOST_COLUMNS), (5.4, 0.6 + 0.3 * len(names))
+    has_lines = bool(parallel.columns) and len(parallel.trials) > 1
+    others = range(1, len(pareto.objectives)) if pareto.values else ()
+    survival = [
+        ("survival", rungs.survival_description, draw_survivors),
+        ("curves", rungs.curves_description, draw_curves),
+    ]
+    return {
+        "history": draw_panel("history", history.description, new_axes(5.6, 4.0), draw_history, history),
+        "rungs": rungs,
+        "survival": [
+            draw_panel(name, text, new_axes(5.2, 3.8), draw, rungs) for name, text, draw in survival if rungs.curves
+        ],
+        "pareto": pareto,
+        "fronts": [
+            draw_panel(f"pareto-{other}", pareto.describe(other), new_axes(5.2, 3.9), draw_pareto, pareto, other)
+            for other in others
+        ],
+        "front": _front_table(pareto) if others else None,
+        "importances": found,
+        "bars": draw_panel(
+            "importance", found.description, new_axes(*bar_axes, left=1.9, top=0.1), draw_importances, found
         )
-
-
-def _bar_axes(found: Importances) -> Axes:
-    return new_axes(5.4, 0.6 + 0.3 * len(found.shares), left=1.9, top=0.1)
-
-
-def _survival(rungs: Rungs) -> Iterator[Markup]:
-    yield draw_panel("survival", rungs.survival_description, new_axes(5.2, 3.8), draw_survivors, rungs)
-    yield draw_panel("curves", rungs.curves_description, new_axes(5.2, 3.8), draw_curves, rungs)
-
-
-def _fronts(pareto: ParetoTrials) -> Iterator[Markup]:
-    for other in range(1, len(pareto.objectives)):
-        yield draw_panel(f"pareto-{other}", pareto.describe(other), new_axes(5.2, 3.9), draw_pareto, pareto, other)
+        if names
+        else None,
+        "parallel": parallel,
+        "n_varied": len(varied.columns),
+        "lines": to_svg(plot_parallel(parallel), "parallel", parallel.description) if has_lines else None,
+        "slices": list(_slices(collect_slices(record, names))),
+    }
 
 
 def _slices(slices: Sequence[Slice]) -> Iterator[Markup]:
@@ -201,29 +167,20 @@ def _front_table(pareto: ParetoTrials) -> Table:
     return Table(caption, ["trial", *(validation_name(each.name) for each in pareto.objectives)], rows)
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """What the sweep cost."""
-
-    n_losses: int
-    """How often a worker died during a trial."""
-    ledger: Table
-
-    @classmethod
-    def of(cls, material: Material) -> Spent:
-        """Adds up epochs and time by the state of the trials."""
-        record = material.record
-        by_state = {state: [trial for trial in record.searched if trial.state is state] for state in _STATES}
-        groups = {_STATES[state]: trials for state, trials in by_state.items() if trials or state in _ALWAYS}
-        again = [trial for trial in record.trials.values() if trial.retrains is not None]
-        groups |= {"finalists, trained again": again} if again else {}
-        everything = list(record.trials.values())
-        seconds = _seconds(everything)
-        rows = [_ledger_row(name, trials, seconds) for name, trials in groups.items()]
-        rows.append([*_ledger_row("in all", everything, seconds)[:-1], "100%" if seconds else ""])
-        header = ["trials", "number", "epochs", "time of workers", "share of the time"]
-        table = Table("Where epochs and time went", header, rows, style="bars totals")
-        return cls(sum(len(trial.losses) for trial in everything), table)
+def collect_spent(material: Material) -> dict[str, Any]:
+    """What the sweep cost: `n_losses`, how often a worker died, and the table `ledger`, epochs and time by state."""
+    record = material.record
+    by_state = {state: [trial for trial in record.searched if trial.state is state] for state in _STATES}
+    groups = {_STATES[state]: trials for state, trials in by_state.items() if trials or state in _ALWAYS}
+    again = [trial for trial in record.trials.values() if trial.retrains is not None]
+    groups |= {"finalists, trained again": again} if again else {}
+    everything = list(record.trials.values())
+    seconds = _seconds(everything)
+    rows = [_ledger_row(name, trials, seconds) for name, trials in groups.items()]
+    rows.append([*_ledger_row("in all", everything, seconds)[:-1], "100%" if seconds else ""])
+    header = ["trials", "number", "epochs", "time of workers", "share of the time"]
+    table = Table("Where epochs and time went", header, rows, style="bars totals")
+    return {"n_losses": sum(len(trial.losses) for trial in everything), "ledger": table}
 
 
 def _ledger_row(name: str, trials: Sequence[TrialRecord], total: float) -> list[str | Cell]:

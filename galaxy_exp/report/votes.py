@@ -24,11 +24,11 @@ from galaxy_exp.report.words import count, score
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from galaxy_exp.report.material import Material, Picture, VoteMaterial
+    from galaxy_exp.report.material import Material, VoteMaterial
 
 __all__ = [
     "Difference",
-    "VotesShown",
+    "collect_votes",
     "describe_fractions",
     "draw_fractions",
     "find_differences",
@@ -59,9 +59,7 @@ class Difference:
 def find_differences(votes: Votes, outputs: NDArray[Any], n: int = 24) -> list[Difference]:
     """The at most `n` images with the largest deviance, largest first, ties in the set's order.
 
-    Args:
-        votes: of the images; those without votes are left out.
-        outputs: (n_images, n_answers).
+    Images without votes are left out; outputs are (n_images, n_answers).
     """
     deviances = image_deviances(votes, outputs)
     known = np.flatnonzero(~np.isnan(deviances))
@@ -84,11 +82,7 @@ def find_differences(votes: Votes, outputs: NDArray[Any], n: int = 24) -> list[D
 def plot_differences(images_uint8: NDArray[np.uint8], votes: Votes, outputs: NDArray[Any], path: Path) -> Path:
     """Draws the galaxies whose votes differ most from what was predicted, as a PNG; returns `path`.
 
-    Args:
-        images_uint8: (n_images, height, width, 3); may be memory-mapped, only the images drawn are read.
-        votes: of the images.
-        outputs: (n_images, n_answers).
-        path: the PNG to write.
+    Arguments are as of `plot_captioned` and `find_differences`.
     """
     found = find_differences(votes, outputs)
     captions = [
@@ -103,10 +97,7 @@ def plot_differences(images_uint8: NDArray[np.uint8], votes: Votes, outputs: NDA
 def plot_fractions(votes: Mapping[str, Any], path: Path, title: str = "Fractions") -> Path:
     """Draws observed against predicted fractions, a panel for each answer, as a PNG; returns `path`.
 
-    Args:
-        votes: with `answers`, as of `held_out_report.answer_records`.
-        path: the PNG to write.
-        title: the headline.
+    The votes have `answers`, as of `held_out_report.answer_records`.
     """
     answers = votes["answers"]
     columns, rows = min(_COLUMNS, len(answers)), math.ceil(len(answers) / _COLUMNS)
@@ -153,47 +144,31 @@ def describe_fractions(answer: Mapping[str, Any]) -> str:
     return f"Observed fraction of {answer['name']} by the predicted one. {each or 'No votes'}."
 
 
-@dataclass(frozen=True, slots=True)
-class VotesShown:
-    """What the report page shows of votes."""
+def collect_votes(material: Material, votes: VoteMaterial) -> dict[str, Any]:
+    """What the report page shows of votes.
 
-    questions: Sequence[str]
-    """In words, one line each."""
-    differing: Sequence[tuple[Picture, str, str]]
-    """Validation images, each with its observed and its predicted fraction in words."""
-    scores: Table | None = None
-    """On the held-out test set; None before it was opened, as all below."""
-    answers: Table | None = None
-    panels: Sequence[Markup] = ()
-    n_agreed: int = 0
-    agreement: str = ""
-    """In percent."""
-
-    @classmethod
-    def of(cls, material: Material, votes: VoteMaterial) -> VotesShown:
-        """Makes the tables and draws the figures from the report on the held-out test set, if there is one."""
-        asked = [
-            f"{each.name}{f' (after {each.after})' if each.after else ''}: {', '.join(each.answers)}"
-            for each in votes.questions.items
-        ]
-        report, differing = material.test, votes.differing
-        if report is None or not report.get("votes"):
-            return cls(asked, differing)
-        found = report["votes"]
-        return cls(
-            asked,
-            differing,
-            scores=score_table(
-                material,
-                f"Votes on {report['n_images']:,} held-out {material.data.galaxies}",
-                shown_names(report),
-                report.get("intervals", {}),
-            ),
-            answers=_answers_table(material, found["answers"]),
-            panels=[_panel(place, answer) for place, answer in enumerate(found["answers"][:_MOST_PANELS])],
-            n_agreed=found["n_agreed"],
-            agreement=f"{100 * found['agreement']:g}%",
-        )
+    Returns:
+        The `questions` in words, one line each, and the images that are `differing`, as `VoteMaterial` has them; of the
+        report on the held-out test set, if there is one, the tables `scores` and `answers`, the figures `panels`,
+        `n_agreed` and the `agreement` in percent.
+    """
+    questions = [
+        f"{each.name}{f' (after {each.after})' if each.after else ''}: {', '.join(each.answers)}"
+        for each in votes.questions.items
+    ]
+    report = material.test
+    if report is None or not report.get("votes"):
+        return {"questions": questions, "differing": votes.differing, "scores": None}
+    found, caption = report["votes"], f"Votes on {report['n_images']:,} held-out {material.data.galaxies}"
+    return {
+        "questions": questions,
+        "differing": votes.differing,
+        "scores": score_table(material, caption, shown_names(report), report.get("intervals", {})),
+        "answers": _answers_table(material, found["answers"]),
+        "panels": [_panel(place, answer) for place, answer in enumerate(found["answers"][:_MOST_PANELS])],
+        "n_agreed": found["n_agreed"],
+        "agreement": f"{100 * found['agreement']:g}%",
+    }
 
 
 def _panel(place: int, answer: Mapping[str, Any]) -> Markup:

@@ -22,8 +22,8 @@ from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.questions import Votes
 from galaxy_exp.report.classification import plot_confusion, plot_coverage, plot_reliability
 from galaxy_exp.report.galleries import plot_mistakes_gallery
-from galaxy_exp.report.insight import write_insight
 from galaxy_exp.report.learning_curves import plot_learning_curves
+from galaxy_exp.report.page import write_insight
 from galaxy_exp.report.votes import plot_differences, plot_fractions
 
 __all__ = [

@@ -36,8 +36,7 @@ from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.records import EpochReport, Gain, TrialResult, TrialState, gain_in
 from galaxy_exp.registry.model_card import write_card
-from galaxy_exp.report.insight import summarise_sweep
-from galaxy_exp.report.page import build_page
+from galaxy_exp.report.page import build_page, summarise_sweep
 from galaxy_exp.report.paper import latex_table, methods_text
 from galaxy_exp.sweep import SweepResult
 from galaxy_exp.sweep_report import collect_material

@@ -17,7 +17,7 @@ from galaxy_exp.config.plain_yaml import parse_yaml
 from galaxy_exp.config.reading import parse_sweep
 from galaxy_exp.config.votes_section import VotesConfig, votes_yaml
 from galaxy_exp.data import ImageDataset, load_dataset
-from galaxy_exp.data.galaxy_zoo import recognise_questions
+from galaxy_exp.data.sources.vote_columns import recognise_questions
 from galaxy_exp.errors import DataError
 
 GZ2 = {

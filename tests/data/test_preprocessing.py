@@ -11,7 +11,7 @@ from PIL import Image
 
 from galaxy_exp.config.data_section import DataConfig, FitsConfig, SplitConfig
 from galaxy_exp.data import PreparedData, image_arrays, load_dataset, prepare_split
-from galaxy_exp.data.preprocessing import Preprocessing
+from galaxy_exp.data.image_arrays import Preprocessing
 from galaxy_exp.errors import DataError
 
 RGB = np.random.default_rng(0).integers(0, 256, (21, 30, 3), dtype=np.uint8)

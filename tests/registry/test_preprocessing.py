@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from galaxy_exp.data.preprocessing import Preprocessing
+from galaxy_exp.data.image_arrays import Preprocessing
 from galaxy_exp.registry.pyfunc_model import GalaxyModel
 
 

@@ -23,10 +23,9 @@ from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialState
 from galaxy_exp.report.axes import Axis, axes_of, comparable_trials, tick_values
 from galaxy_exp.report.hyperparameters import NOT_ACTIVE, collect_parallel, collect_slices
 from galaxy_exp.report.importance import NO_TEST, measure_importances, plot_importances
-from galaxy_exp.report.insight import write_insight
+from galaxy_exp.report.learning_curves import collect_rungs
 from galaxy_exp.report.material import DataFacts, Material
-from galaxy_exp.report.page import build_page
-from galaxy_exp.report.rungs import collect_rungs
+from galaxy_exp.report.page import build_page, write_insight
 from galaxy_exp.report.scores import collect_history, collect_pareto
 from galaxy_exp.report.words import axis_value
 

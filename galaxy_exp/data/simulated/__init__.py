@@ -1,6 +1,6 @@
 """Simulated galaxies in the ten classes of Galaxy10 SDSS, to try a sweep without a download.
 
-`drawing` draws the physical parameters of `morphology`; `light` renders them; `imaging` adds stars, neighbours, seeing,
+`morphology` has and draws the physical parameters; `light` renders them; `imaging` adds stars, neighbours, seeing,
 noise and the colour stretch of SDSS; `volunteers` vote on the true parameters; `generate` makes a set with its labels
 and true parameters. Nothing is taken from real images.
 """

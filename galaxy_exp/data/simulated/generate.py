@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.config.data_section import SimulatedConfig
-from galaxy_exp.data.simulated.drawing import EXPONENTIAL_HALF_LIGHT, draw_galaxy
 from galaxy_exp.data.simulated.imaging import (
     SKY_NOISE,
     Frame,
@@ -22,7 +21,7 @@ from galaxy_exp.data.simulated.imaging import (
     stretch_colours,
 )
 from galaxy_exp.data.simulated.light import render_galaxy
-from galaxy_exp.data.simulated.morphology import Bulge, Disc, Galaxy
+from galaxy_exp.data.simulated.morphology import EXPONENTIAL_HALF_LIGHT, Disc, Galaxy, draw_galaxy
 from galaxy_exp.data.simulated.volunteers import draw_votes
 from galaxy_exp.questions import Votes
 
@@ -240,11 +239,12 @@ def describe_truth(
     """
     record = np.zeros((), TRUTH_DTYPE)
     main = galaxy.disc or galaxy.bulges[0]
+    radius = main.scale_length * EXPONENTIAL_HALF_LIGHT if isinstance(main, Disc) else main.radius
     values: dict[str, float] = {
         "label": galaxy.label,
         "number": number,
         "surface_brightness": galaxy.surface_brightness,
-        "half_light_radius": galaxy.half_light_radius * scale * _relative_radius(main),
+        "half_light_radius": galaxy.half_light_radius * scale * radius,
         "axis_ratio": main.axis_ratio,
         "position_angle": (90 - degrees(angle)) % 180,
         "g_r": main.colour.g_r,
@@ -257,10 +257,6 @@ def describe_truth(
     for name, value in (values | _describe_bulges(galaxy) | _describe_disc(galaxy.disc)).items():
         record[name] = value
     return record
-
-
-def _relative_radius(main: Disc | Bulge) -> float:
-    return main.scale_length * EXPONENTIAL_HALF_LIGHT if isinstance(main, Disc) else main.radius
 
 
 def _describe_bulges(galaxy: Galaxy) -> dict[str, float]:

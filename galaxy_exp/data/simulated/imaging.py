@@ -109,7 +109,9 @@ def observe(bands: Bands, observation: Observation, rng: np.random.Generator, fr
     seen = _blur(bands * np.float32(1 - WING_SHARE), sigma, offsets, frame)
     seen += _blur(bands * np.float32(WING_SHARE), sigma[1:2] * WING_WIDTH, offsets[1:2], frame)
     _add_colour_noise(seen, observation, rng, frame)
-    noise = _draw_noise(observation, rng, frame) * np.sqrt(1 + np.maximum(seen[1], 0) * np.float32(1 / NOISE_DOUBLING))
+    length = max(observation.noise_length * frame.scale, 0.25)
+    (noise,) = _unit_noise(rng, 1, frame.size, 1.0, length)  # the same for all bands
+    noise = noise * np.sqrt(1 + np.maximum(seen[1], 0) * np.float32(1 / NOISE_DOUBLING))
     seen += noise * (np.float32(observation.noise) * SKY_NOISE)[:, None, None]
     seen += (np.array(observation.sky, np.float32) * SKY_LEVEL)[:, None, None]
     if observation.seam is not None:
@@ -149,12 +151,6 @@ def _unit_noise(rng: np.random.Generator, n_fields: int, size: int, spacing: flo
     kernel = _gaussian_matrix(size, n_coarse, spacing, np.array([spacing]), np.array([sigma]))[0]
     kernel = kernel / np.sqrt((kernel * kernel).sum(axis=1, keepdims=True))
     return np.asarray(kernel @ white @ kernel.T, np.float32)
-
-
-def _draw_noise(observation: Observation, rng: np.random.Generator, frame: Frame) -> NDArray[np.float32]:
-    """float32 (size, size), the same for all bands."""
-    length = max(observation.noise_length * frame.scale, 0.25)
-    return np.asarray(_unit_noise(rng, 1, frame.size, 1.0, length)[0], np.float32)
 
 
 def _add_colour_noise(seen: Bands, observation: Observation, rng: np.random.Generator, frame: Frame) -> None:
@@ -199,13 +195,9 @@ COMPANION_PROBABILITY = 0.16
 
 
 def add_surroundings(bands: Bands, rng: np.random.Generator, frame: Frame, r90_arcsec: float) -> int:
-    """Adds neighbours in place and returns how many there are.
+    """Adds neighbours to `bands`, before the seeing, and returns how many there are.
 
-    Args:
-        bands: before the seeing.
-        rng: the stream of this image.
-        frame: its geometry.
-        r90_arcsec: apparent size of the galaxy, which sets the image scale.
+    `r90_arcsec` is the apparent size of the galaxy, which sets the image scale.
     """
     n_points = int(rng.poisson(POINTS_PER_IMAGE * min((r90_arcsec / 8) ** 1.2, 3.0)))
     places = rng.uniform(0, frame.side, (2, n_points))

@@ -119,13 +119,8 @@ def _add_spiral_disc(
 ) -> None:
     """Adds the disc's light to `bands`, float32 (3, side, side), with unit flux for a share of 1.
 
-    Args:
-        bands: changed in place.
-        disc: what to draw.
-        u: distance from the centre along the major axis, in half-light radii.
-        v: the same along the minor axis, as seen.
-        softening: smallest radius.
-        rng: for patches and knots.
+    `u` and `v` are distances from the centre along the axes, in half-light radii as seen; `softening` is the smallest
+    one.
     """
     v = v / np.float32(disc.axis_ratio)
     distance = np.sqrt(u * u + v * v + np.float32(softening**2))
@@ -153,13 +148,9 @@ def _add_spiral_disc(
 def add_points(
     bands: NDArray[np.float32], rows: NDArray[np.float64], columns: NDArray[np.float64], flux: Plane
 ) -> None:
-    """Adds points of light, each spread over the four pixels around it.
+    """Adds points of light to `bands`, float32 (3, side, side), each spread over the four pixels around it.
 
-    Args:
-        bands: float32 (3, side, side), changed in place.
-        rows: (n,) in pixels; points outside the plane are left out.
-        columns: the same.
-        flux: float32 (3, n).
+    Rows and columns (n,) are in pixels, and points outside the plane are left out; flux is float32 (3, n).
     """
     side = bands.shape[-1]
     top, left = np.floor(rows).astype(int), np.floor(columns).astype(int)

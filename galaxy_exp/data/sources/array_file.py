@@ -12,7 +12,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,7 @@ from galaxy_exp.config.data_section import ARRAY_SUFFIXES, HDF5_SUFFIXES, DataCo
 from galaxy_exp.config.votes_section import VotesConfig
 from galaxy_exp.data.class_labels import find_class_names
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
-from galaxy_exp.data.image_arrays import allocate_images, iter_chunks, take_images
-from galaxy_exp.data.preprocessing import Preprocessing
+from galaxy_exp.data.image_arrays import Preprocessing, allocate_images, iter_slices, take_images
 from galaxy_exp.data.sources.vote_columns import read_vote_arrays
 from galaxy_exp.data.split import PARTS, parse_parts
 from galaxy_exp.data.votes import ReadVotes, build_votes, describe_votes
@@ -52,9 +51,7 @@ VOTES = "votes"
 """Key of the votes in such files: float32 (n, n_answers)."""
 
 
-def load_array_file(
-    path: Path, config: DataConfig, *, class_names: Sequence[str] | None = None, source: str | None = None
-) -> ImageDataset:
+def load_array_file(path: Path, config: DataConfig, source: str | None = None) -> ImageDataset:
     """Loads `images` uint8 (n, height, width, 3), `ans` (or `labels`), and a user-defined split, if any.
 
     Uncompressed, contiguous images of an HDF5 file are memory-mapped; others are read in pieces, into a temporary file
@@ -63,7 +60,6 @@ def load_array_file(
     Args:
         path: an .h5, .hdf5 or .npz file.
         config: its `class_names`, `first_label` and `split.column` are used.
-        class_names: names of the classes, unless `config.class_names` has some.
         source: name for messages; by default the path.
 
     Raises:
@@ -78,7 +74,7 @@ def load_array_file(
         if votes is None and "votes" in description:  # galaxy_exp wrote them
             votes = build_votes(description["votes"], np.asarray(arrays[VOTES], dtype=np.float32))
         labels, label_key = _read_labels(arrays, path) if votes is None else (None, "")
-        names = find_class_names(path, config.class_names or class_names) or _read_class_names(arrays)
+        names = find_class_names(path, config.class_names) or _read_class_names(arrays)
         parts = _read_parts(arrays, config.split, name)
         images = _map_images(path, arrays) if isinstance(arrays, h5py.File) else arrays["images"]
         first_label = 0 if DESCRIPTION in attributes else config.first_label
@@ -142,10 +138,8 @@ def _read_images(images: h5py.Dataset) -> NDArray[Any]:
     if images.dtype != np.uint8 or images.ndim != 4:
         return np.asarray(images)  # `build_dataset` refuses it and describes its values
     result = allocate_images(images.shape)
-    start = 0
-    for piece in iter_chunks(result):
-        images.read_direct(piece, np.s_[start : start + len(piece)])
-        start += len(piece)
+    for piece in iter_slices(result):
+        images.read_direct(result[piece], piece)
     return result
 
 
@@ -257,10 +251,8 @@ def _write(dataset: ImageDataset, path: Path) -> None:
     path.touch(mode=0o600)  # whoever gave images to a sweep did not publish them
     with h5py.File(path, "w") as file:
         images = file.create_dataset("images", dataset.images.shape, dtype="uint8")
-        start = 0
-        for chunk in iter_chunks(dataset.images):
-            images[start : start + len(chunk)] = chunk
-            start += len(chunk)
+        for piece in iter_slices(dataset.images):
+            images[piece] = dataset.images[piece]
         file["ans"] = dataset.labels
         file["ans"].attrs["class_names"] = list(dataset.class_names)
         if dataset.votes is not None:

@@ -119,12 +119,8 @@ _CORRECTIONS = {"galaxy10-decals": {3: "In-between Round Smooth"}}
 def write_copy(name: str, output: str) -> None:
     """Writes the images, labels and class names of a source as uncompressed HDF5 in Galaxy10's layout.
 
-    It runs in a separate process: importing astroNN imports TensorFlow and takes about ten seconds, and its loader
-    prints.
-
-    Args:
-        name: a key of `MODULES`, whose complete file is in astroNN's cache folder.
-        output: the file to write.
+    The name is a key of `MODULES`, whose complete file is in astroNN's cache folder. It runs in a separate process:
+    importing astroNN imports TensorFlow and takes about ten seconds, and its loader prints.
     """
     module = importlib.import_module(f"astroNN.datasets.{MODULES[name]}")
     images, labels = module.load_data()

@@ -132,13 +132,9 @@ def _order_subfolders(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The names of the classes in label order, and the subfolder of each.
 
-    Names of the subfolders define the order. Other names replace those of the subfolders in alphabetical order, but
-    only if that cannot be a mistake: for `data.class_names`, or if the subfolders are numbers. This is logged.
-
-    Args:
-        folder: the folder of the data.
-        found: names of the subfolders in alphabetical order.
-        configured: `data.class_names`.
+    Names of the subfolders define the order. Other names replace those of the subfolders, `found`, in alphabetical
+    order, but only if that cannot be a mistake: for `data.class_names`, or if the subfolders are numbers. This is
+    logged.
 
     Raises:
         DataError: the names match only some subfolders, are more or fewer, or their order is not certain.

@@ -19,10 +19,14 @@ from galaxy_exp.config.data_section import DataConfig, SplitConfig, TableConfig
 from galaxy_exp.config.votes_section import VotesConfig
 from galaxy_exp.data.class_labels import LabelsAt, find_class_names, parse_labels
 from galaxy_exp.data.dataset import ImageDataset, TableRows, build_dataset
-from galaxy_exp.data.galaxy_zoo import recognise_questions
 from galaxy_exp.data.image_file import read_files
 from galaxy_exp.data.listing import list_images
-from galaxy_exp.data.sources.vote_columns import find_total_columns, find_vote_columns, read_vote_cells
+from galaxy_exp.data.sources.vote_columns import (
+    find_total_columns,
+    find_vote_columns,
+    read_vote_cells,
+    recognise_questions,
+)
 from galaxy_exp.data.split import parse_parts
 from galaxy_exp.data.table_file import SEPARATORS, Table, open_table
 from galaxy_exp.errors import DataError
