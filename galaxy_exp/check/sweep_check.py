@@ -8,8 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from galaxy_exp.check.forecast import Forecast, forecast_sweep
-from galaxy_exp.check.probe import Probe
+from galaxy_exp.check.forecast import Forecast, Probe, forecast_sweep
 from galaxy_exp.check.prober import Prober
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.data.prepared import PreparedData
