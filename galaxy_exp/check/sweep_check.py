@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,7 +21,7 @@ from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.search.proposer import NoProposal
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.space.search_space import Condition, Hyperparameter, SearchSpace, plain_text
-from galaxy_exp.wording import short_value
+from galaxy_exp.wording import Say, short_value
 
 __all__ = [
     "PREVIEWED_TRIALS",
@@ -35,8 +35,6 @@ __all__ = [
 ]
 
 PREVIEWED_TRIALS = 5
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
