@@ -294,7 +294,7 @@ def _begins_anew(event: Event, record: SweepRecord) -> str:
         return ""
     if all(report.attempt >= event.attempt for report in record.trials[event.number].known):
         return ""
-    earlier = record.last_end(event.number)
+    earlier = record.last_ends.get(event.number)
     reason = earlier.result.reason if earlier is not None and earlier.result is not None else CANNOT_CONTINUE
     had_one = CANNOT_CONTINUE not in reason  # it was paused
     return "its checkpoint is gone" if had_one else "it has no checkpoint"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.records import BUILT_IN_HYPERMODEL, DATA_GONE, Evidence, HyperparameterValue, SplitFiles
 from galaxy_exp.redaction import hide_password, remember_address
 from galaxy_exp.search_methods import STOPPING
+from galaxy_exp.wording import Say
 
 if TYPE_CHECKING:
     import keras_tuner
@@ -50,8 +51,6 @@ __all__ = [
     "store_encoders",
     "store_user_objects",
 ]
-
-Say = Callable[[str], None]
 
 
 def store_user_objects(

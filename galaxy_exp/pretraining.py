@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.preparation import resting_sweeps
 from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.sweep import SweepResult, resume_sweep, run_sweep
+from galaxy_exp.wording import Say
 
 __all__ = ["pretrain_encoder", "pretraining_sweep"]
 
@@ -46,8 +47,6 @@ NETWORK: Mapping[str, Any] = {
 _NAME = "encoder"
 _WRITTEN = "encoder_written"
 """An empty file in the folder of a sweep whose encoder was written."""
-
-Say = Callable[[str], None]
 
 
 def pretraining_sweep(

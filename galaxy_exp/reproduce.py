@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.preparation import restore_data
 from galaxy_exp.quiet import import_keras_quietly, say_nothing
 from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialSpec
-from galaxy_exp.wording import count
+from galaxy_exp.wording import Say, count
 
 __all__ = ["TOLERANCE", "Reproduction", "find_trial", "reproduce_trial"]
 
@@ -35,8 +34,6 @@ _METRICS = (
     *("val_loss", "val_accuracy", "val_macro_f1", "val_balanced_accuracy"),
     *("val_deviance", "val_rmse", "val_brier", "val_nll", "val_calibration_error", "val_coverage"),
 )
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,13 +65,12 @@ from galaxy_exp.search.schedulers import Scheduler, build_scheduler, no_schedule
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.sweep_report import refresh_report
 from galaxy_exp.tracking.sweep_tracking import LazyProjection, build_projection, check_recorded_store, end_open_runs
+from galaxy_exp.wording import Say
 
 if TYPE_CHECKING:
     from galaxy_exp.tracking.projection import MlflowProjection
 
 __all__ = ["SweepResult", "resume_sweep", "run_sweep", "sync_sweep"]
-
-Say = Callable[[str], None]
 
 
 def run_sweep(

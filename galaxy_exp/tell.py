@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from galaxy_exp.environment import add_import_paths
 from galaxy_exp.errors import BadInputError, OrderRefusedError, OrderWithdrawn
@@ -26,10 +26,9 @@ from galaxy_exp.journal.orders import (
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.quiet import import_keras_quietly, say_nothing
 from galaxy_exp.records import HyperparameterValue
+from galaxy_exp.wording import Say
 
 __all__ = ["tell_sweep"]
-
-Say = Callable[[str], None]
 
 _POLL_SECONDS = 0.1
 _LOOK_SECONDS = 1.0

@@ -1,14 +1,15 @@
-"""Short texts for people: times, numbers, cut values, and hints at misspelt names."""
+"""Short texts for people, and what prints them: times, numbers, cut values, and hints at misspelt names."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 __all__ = [
+    "Say",
     "count",
     "did_you_mean",
     "flatten_text",
@@ -22,6 +23,9 @@ __all__ = [
     "shorten",
 ]
 
+
+Say = Callable[[str], None]
+"""Prints one line for people."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Control characters, with which a text could move the cursor or colour a terminal, besides tab and line feed."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from galaxy_exp.check.probe import Probe
+from galaxy_exp.check.forecast import Probe
 from galaxy_exp.execution.worker import WorkerDied, WorkerProcess, main
 from galaxy_exp.records import Decision, EpochReport, TrialSpec
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from galaxy_exp.check.probe import Probe, Timing, format_bytes
+from galaxy_exp.check.forecast import Probe, Timing, format_bytes
 from galaxy_exp.hypermodel.augmentation import AugmentationLayer
 from galaxy_exp.hypermodel.flops import LayerCall, count_flops, layer_calls, uncounted_layers
 from galaxy_exp.records import TrialSpec

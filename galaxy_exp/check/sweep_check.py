@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from galaxy_exp.check.forecast import Forecast, forecast_sweep
-from galaxy_exp.check.probe import Probe
+from galaxy_exp.check.forecast import Forecast, Probe, forecast_sweep
 from galaxy_exp.check.prober import Prober
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.data.prepared import PreparedData
@@ -22,7 +21,7 @@ from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.search.proposer import NoProposal
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.space.search_space import Condition, Hyperparameter, SearchSpace, plain_text
-from galaxy_exp.wording import short_value
+from galaxy_exp.wording import Say, short_value
 
 __all__ = [
     "PREVIEWED_TRIALS",
@@ -36,8 +35,6 @@ __all__ = [
 ]
 
 PREVIEWED_TRIALS = 5
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

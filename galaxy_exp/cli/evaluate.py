@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -270,25 +270,27 @@ def _matrix_rows(class_names: list[str], matrix: list[list[float]]) -> list[dict
 
 
 def _long_rows(report: TestReport, record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def row(
+        quantity: str, value: Any, of: str | None = None, interval: Sequence[float] | None = None
+    ) -> dict[str, Any]:
+        low, high = interval or (None, None)
+        return {"quantity": quantity, "class": of, "value": value, "low": low, "high": high}
+
     for name in ("simulated", "model_simulated", "n_images"):
-        yield {"quantity": name, "class": None, "value": record[name], "low": None, "high": None}
+        yield row(name, record[name])
     for name in _scores(report):
-        low, high = report.intervals.get(name, (None, None))
-        yield {"quantity": name, "class": None, "value": getattr(report, name), "low": low, "high": high}
+        yield row(name, getattr(report, name), interval=report.intervals.get(name))
     for name, value in _calibrated_scores(report).items():
-        yield {"quantity": f"calibrated_{name}", "class": None, "value": value, "low": None, "high": None}
+        yield row(f"calibrated_{name}", value)
     for kept in report.coverage:
-        low, high = kept["interval"]
-        name = f"accuracy_on_{kept['coverage']:.0%}"
-        yield {"quantity": name, "class": None, "value": kept["accuracy"], "low": low, "high": high}
+        yield row(f"accuracy_on_{kept['coverage']:.0%}", kept["accuracy"], interval=kept["interval"])
     for answer in report.votes["answers"] if report.votes is not None else ():
         for name in ("observed", "predicted", "rmse"):
-            yield {"quantity": name, "class": answer["name"], "value": answer[name], "low": None, "high": None}
-    for row in report.per_class:
-        yield {"quantity": "images", "class": row["class"], "value": row["images"], "low": None, "high": None}
+            yield row(name, answer[name], answer["name"])
+    for each in report.per_class:
+        yield row("images", each["images"], each["class"])
         for name in ("completeness", "purity", "f1"):
-            low, high = row[f"{name}_interval"] or (None, None)
-            yield {"quantity": name, "class": row["class"], "value": row[name], "low": low, "high": high}
+            yield row(name, each[name], each["class"], each[f"{name}_interval"])
 
 
 def _write_folder(report: TestReport, record: dict[str, Any], folder: Path) -> list[str]:

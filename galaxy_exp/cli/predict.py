@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,11 +91,11 @@ def predict_command(
     """
     chosen_format = choose_format(output, output_format)
     config, stated = _read_stated(overrides, image_folder_flags(image_folder, file_suffix))
-    from galaxy_exp.data.inputs import first_fits_file
+    from galaxy_exp.data.inputs import first_fits_file, iter_images
 
     files = _find_files(images, config)  # a wrong path is reported before TensorFlow is imported
     from galaxy_exp.registry.classifier import load_model
-    from galaxy_exp.registry.prediction import choose_stretch, columns_of, name_id_columns
+    from galaxy_exp.registry.prediction import choose_stretch, columns_of, name_id_columns, predict_to_rows
     from galaxy_exp.registry.prediction_run import PredictionCount, count_rows, predict_to_file
 
     classifier = load_model(model, alias, uri, calibrated=calibrated)
@@ -104,9 +104,13 @@ def predict_command(
     stretch = choose_stretch(classifier.fits, stated, fits_file, classifier.uri) if fits_file else None
     id_columns = name_id_columns((file.id[0] for file in files if file.id is not None), columns_of(classifier))
     columns = columns_of(classifier, id_columns)
+
+    def rows_after(skip: int) -> Iterator[Row]:
+        return predict_to_rows(classifier, iter_images(files, batch_size, stretch, skip), id_columns)
+
     if output is None and output_format is None and sys.stdout.isatty():
         count = PredictionCount()
-        rows = count_rows(_rows(classifier, files, batch_size, stretch, 0, id_columns), count)
+        rows = count_rows(rows_after(0), count)
         write_lines_to_terminal(rows, _longest_name(files), max(map(len, classifier.class_names)))
         _summarise(count, None)
         return
@@ -116,7 +120,7 @@ def predict_command(
             if skip:
                 say(f"{skip} images are done already; continuing with the next")
             report(skip)
-            return _reported(_rows(classifier, files, batch_size, stretch, skip, id_columns), skip, report)
+            return _reported(rows_after(skip), skip, report)
 
         if output is None:
             count = PredictionCount()
@@ -163,20 +167,6 @@ def _read_list() -> list[Path]:
     if not paths:
         raise BadInputError("-: standard input names no file; expected a path a line")
     return paths
-
-
-def _rows(
-    classifier: GalaxyClassifier,
-    files: Sequence[InputFile],
-    batch_size: int,
-    stretch: FitsConfig | None,
-    skip: int,
-    id_columns: Mapping[str, str],
-) -> Iterator[Row]:
-    from galaxy_exp.data.inputs import iter_images
-    from galaxy_exp.registry.prediction import predict_to_rows
-
-    return predict_to_rows(classifier, iter_images(files, batch_size, stretch, skip), id_columns)
 
 
 _WIDEST_NAME = 60

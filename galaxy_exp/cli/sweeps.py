@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -12,9 +11,6 @@ from galaxy_exp.cli.output import print_line, print_record, print_rows, say, wri
 from galaxy_exp.errors import HOW_TO_START, BadInputError
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.layout import terminal_width
-
-if TYPE_CHECKING:
-    from galaxy_exp.journal.record import SweepRecord
 
 __all__ = ["list_command", "report_command", "show_command", "trials_command"]
 
@@ -68,9 +64,10 @@ def trials_command(sweep: str | None, sort: bool, output_format: str) -> None:
     galaxy-exp trials
     galaxy-exp trials gz2 --format csv > trials.csv
     """
+    from galaxy_exp.journal.journal import read_record
     from galaxy_exp.trial_rows import flat_columns, flat_rows, leaderboard_text, nested_rows, ordered_trials
 
-    record = _read(sweep)
+    record = read_record(ProjectFolder.default().find_sweep(sweep).path)
     trials = ordered_trials(record, sort)
     if output_format == "table":
         click.echo(leaderboard_text(record, terminal_width(), sort))
@@ -138,9 +135,3 @@ def _watch(folder: SweepFolder, port: int, show: bool) -> None:
         serve_report(folder, port, on_ready)
     except OSError as error:
         raise BadInputError(f"--port {port}: {error.strerror}; leave it out for a free one") from None
-
-
-def _read(reference: str | None) -> SweepRecord:
-    from galaxy_exp.journal.journal import read_record
-
-    return read_record(ProjectFolder.default().find_sweep(reference).path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import psutil
@@ -24,10 +23,9 @@ from galaxy_exp.doctor.sweep_files import (
 from galaxy_exp.errors import GalaxyExpError
 from galaxy_exp.folders import JOURNAL_NAME, ProjectFolder, SweepFolder
 from galaxy_exp.journal.journal import is_running, read_record
+from galaxy_exp.wording import Say
 
 __all__ = ["Examination", "diagnose", "examine", "repair"]
-
-Say = Callable[[str], None]
 
 _MOST_ROUNDS = 4
 """A repair may reveal further findings, as a journal that can be read again does."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,14 +14,13 @@ from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import ModelRegistered
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.wording import Say
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 __all__ = ["RunComparison", "TrackedSweep", "compare_runs", "examine_stores"]
-
-Say = Callable[[str], None]
 
 _MOST_LISTED = 8
 """Numbers that a message lists."""

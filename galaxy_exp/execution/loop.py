@@ -308,7 +308,7 @@ class SweepLoop:
 
     def _without_loss(self, result: TrialResult) -> TrialResult:
         """The same end; without a model, that of a trial which had ended before it continued: it keeps what it had."""
-        earlier = self._record.last_end(result.number)
+        earlier = self._record.last_ends.get(result.number)
         if result.state.has_model or earlier is None or earlier.result is None:
             return result
         why = result.reason if result.state is TrialState.LOST else f"{result.state}: {result.reason}"

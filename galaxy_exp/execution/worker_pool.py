@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from galaxy_exp.config.sweep import ExecutionConfig
@@ -21,10 +20,9 @@ from galaxy_exp.execution.throughput_measurement import (
 from galaxy_exp.execution.worker import WorkerProcess
 from galaxy_exp.journal.events import WorkersChosen
 from galaxy_exp.records import TrialSpec
+from galaxy_exp.wording import Say
 
 __all__ = ["WorkerPool", "build_engine"]
-
-Say = Callable[[str], None]
 
 
 class WorkerPool:

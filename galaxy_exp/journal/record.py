@@ -407,10 +407,6 @@ class SweepRecord:
         trial.result, trial.ended_at, trial.projected = None, None, False
         self.unfinished[trial.number] = trial
 
-    def last_end(self, number: int) -> HistoryStep | None:
-        """How a trial ended the last time; None if it never did."""
-        return self.last_ends.get(number)
-
     # ranking
 
     def score(self, trial: TrialRecord) -> float | None:

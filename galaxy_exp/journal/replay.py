@@ -158,7 +158,7 @@ def _start_trial(record: SweepRecord, trial: TrialRecord, event: TrialStarted) -
 
 def _end_trial(record: SweepRecord, trial: TrialRecord, result: TrialResult, time: float) -> None:
     record.precision = record.precision or result.precision
-    earlier = record.last_end(trial.number)
+    earlier = record.last_ends.get(trial.number)
     if earlier is not None and earlier.result is not None and result.attempt < trial.attempt:
         _keep_earlier_end(trial, earlier)
     trial.ended_at, trial.result = time, result  # in this order for observers in another thread

@@ -6,7 +6,7 @@ decision is the same with any engine.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, cast
@@ -17,7 +17,7 @@ from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.records import Decision, Objective
 from galaxy_exp.search.history import best_key, promise
-from galaxy_exp.search.stopping_rules import NoStopping, StoppingRule, bracket_of, n_brackets, rungs_below
+from galaxy_exp.search.stopping_rules import Curves, NoStopping, StoppingRule, bracket_of, n_brackets, rungs_below
 from galaxy_exp.search.user_classes import construct, load_class
 from galaxy_exp.search_methods import SCHEDULERS
 
@@ -31,9 +31,6 @@ __all__ = [
     "build_scheduler",
     "no_scheduler",
 ]
-
-Curves = Mapping[int, Sequence[float]]
-"""The first objective after each epoch, by trial: of all trials of the search, running, paused or ended."""
 
 FIRST_RUNG = 2
 """The first rung where the sweep file names none."""

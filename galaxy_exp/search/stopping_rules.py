@@ -18,6 +18,7 @@ from galaxy_exp.search.history import best_key
 
 __all__ = [
     "AshaStopping",
+    "Curves",
     "HyperbandStopping",
     "MedianStopping",
     "NoStopping",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 Curves = Mapping[int, Sequence[float]]
+"""The first objective after each epoch, by trial: of all trials of the search, running, paused or ended."""
 
 _MIN_OTHERS = 5
 """Curves to compare with below which the median rule stops no trial; Optuna's `n_startup_trials`."""

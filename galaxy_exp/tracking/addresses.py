@@ -48,16 +48,13 @@ def _guess_tracking_uri() -> str | None:
     MLflow from 3.7 on uses the argument of `set_tracking_uri`, else the environment variable, else
     `sqlite:///mlflow.db`, unless an older release left runs in `./mlruns`; before 3.7 it used `./mlruns`.
     """
-    if "mlflow" in sys.modules or _mlflow_release() < (3, 7):
+    release = tuple(map(int, re.findall(r"\d+", version("mlflow"))[:2]))
+    if "mlflow" in sys.modules or release < (3, 7):
         return None
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
         return uri
     old_runs = any(Path("mlruns").glob("*/meta.yaml"))
     return None if old_runs else "sqlite:///mlflow.db"
-
-
-def _mlflow_release() -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", version("mlflow"))[:2]))
 
 
 def _ask_mlflow() -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Run
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.errors import first_line
@@ -83,7 +83,7 @@ class ParentRun:
         """
         run_id = self.record.parent_run_id
         if run_id is None or (after_outage and not restore_run(self.client, run_id)):
-            lost, run_id = run_id, self._find() or self._create()
+            lost, run_id = run_id, next(self._search(), None) or self._create()
             self.journal.append(ParentRunCreated(run_id=run_id, experiment_id=self.experiment_id))
             if lost is not None:
                 self._adopt_trials(run_id)
@@ -117,9 +117,9 @@ class ParentRun:
 
     def delete_strays(self) -> None:
         """Deletes other runs of the sweep, which a killed driver created and did not journal."""
-        for run in list(self._search()):
-            if run.info.run_id != self.record.parent_run_id:
-                self.client.delete_run(run.info.run_id)
+        for run_id in list(self._search()):
+            if run_id != self.record.parent_run_id:
+                self.client.delete_run(run_id)
 
     def refresh(self) -> None:
         """Writes what is known so far: the best score, figures, the report, the description and the views."""
@@ -147,11 +147,10 @@ class ParentRun:
         self._log_files(run_id)
         self._write_note(run_id)
 
-    def _search(self) -> Iterable[Run]:
-        return search_runs(self.client, self.experiment_id, names.query_runs(self.record.sweep_id, "sweep"))
-
-    def _find(self) -> str | None:
-        return next((str(run.info.run_id) for run in self._search()), None)
+    def _search(self) -> Iterator[str]:
+        """The ids of the sweep's runs; there may be several after a driver was killed."""
+        query = names.query_runs(self.record.sweep_id, "sweep")
+        return (str(run.info.run_id) for run in search_runs(self.client, self.experiment_id, query))
 
     def _create(self) -> str:
         began = to_milliseconds(self.record.started.time)

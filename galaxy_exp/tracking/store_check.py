@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from functools import cache
 from importlib.metadata import distribution, entry_points, version
@@ -20,6 +19,7 @@ from galaxy_exp.errors import UnusableStoreError, first_line
 from galaxy_exp.redaction import hide_in_address, hide_password
 from galaxy_exp.tracking.addresses import resolve_tracking_uri, sqlite_file, whole_address
 from galaxy_exp.tracking.calls import quiet_mlflow
+from galaxy_exp.wording import Say
 
 __all__ = ["TIMEOUT_SECONDS", "check_store", "refuse_unusable"]
 
@@ -31,8 +31,6 @@ _SCHEME = re.compile(r"([a-z][a-z0-9.-]+)(?:\+[a-z0-9+.-]*)?:", re.I)
 TIMEOUT_SECONDS = 5.0
 _PACKAGES = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary"}
 """Packages of database drivers by module, where the names differ."""
-
-Say = Callable[[str], None]
 
 
 def check_store(tracking_uri: str | None, say: Say = lambda _: None, command: str | None = "") -> None:

@@ -18,6 +18,7 @@ from galaxy_exp.redaction import remember_address
 from galaxy_exp.tracking.addresses import is_first_use, resolve_tracking_uri
 from galaxy_exp.tracking.store import open_client, tracking_errors
 from galaxy_exp.tracking.store_check import check_store
+from galaxy_exp.wording import Say
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from galaxy_exp.tracking.projection import MlflowProjection
 
 __all__ = ["LazyProjection", "build_projection", "check_recorded_store", "end_open_runs"]
-
-Say = Callable[[str], None]
 
 
 class LazyProjection:

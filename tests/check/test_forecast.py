@@ -1,7 +1,6 @@
 import pytest
 
-from galaxy_exp.check.forecast import forecast_epochs, forecast_sweep
-from galaxy_exp.check.probe import Timing
+from galaxy_exp.check.forecast import Timing, forecast_epochs, forecast_sweep
 from galaxy_exp.config import parse_sweep
 from galaxy_exp.config.sweep import ExecutionConfig
 
