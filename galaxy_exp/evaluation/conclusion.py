@@ -70,7 +70,7 @@ def validation_score(record: SweepRecord) -> str:
     if winner is None or value is None:
         return ""
     own = [standing for standing in standings(record) if standing.finalist == winner.retrains]
-    mean = f" (mean {own[0]})" if own and len(own[0].trials) > 1 else ""
+    mean = f"; its configuration: {own[0]}" if own and len(own[0].trials) > 1 else ""
     return f"{record.objective.name} {value:.4f} on {simulated(record)}validation images{mean}"
 
 
