@@ -210,35 +210,25 @@ def resume_sweep(
     _check_verbosity(verbose)
     project = ProjectFolder.default()
     folder = project.find_sweep(reference) if reference else find_unfinished(project)
-    run = partial(_run_again, project, folder, file, overrides, flags, as_recorded)
+
+    def run(observers: Sequence[Observer], say: Say) -> SweepResult:
+        with BACKEND_ENVIRONMENT, signals_as_interrupts(), Journal.reopen(folder.path) as journal:
+            record = journal.record
+            change = prepare_resume(record, file, overrides, flags, as_recorded, say)
+            config = record.config if change is None else parse_sweep(change.config, "changed sweep file")
+            add_import_paths(record.started.import_paths)
+            store_encoders(record.started.space, folder)
+            known = None if change is not None and changes_workers(change.changes) else record.workers_chosen
+            with _cleaning_up(folder) as at_end:
+                pool = WorkerPool(config.execution, project.worker_log(folder.sweep_id), say, known)
+                at_end.callback(pool.close)
+                pool.start()
+                if change is not None:
+                    journal.append(change)  # after the start: settings that do not work must not become permanent
+                journal.append(SweepResumed())
+                return _Run(journal, folder, pool, observers, say).to_the_end()
+
     return _show(verbose, observers, say, run)
-
-
-def _run_again(
-    project: ProjectFolder,
-    folder: SweepFolder,
-    file: Path | str | None,
-    overrides: Sequence[str],
-    flags: Sequence[FlagValue],
-    as_recorded: bool,
-    observers: Sequence[Observer],
-    say: Say,
-) -> SweepResult:
-    with BACKEND_ENVIRONMENT, signals_as_interrupts(), Journal.reopen(folder.path) as journal:
-        record = journal.record
-        change = prepare_resume(record, file, overrides, flags, as_recorded, say)
-        config = record.config if change is None else parse_sweep(change.config, "changed sweep file")
-        add_import_paths(record.started.import_paths)
-        store_encoders(record.started.space, folder)
-        known = None if change is not None and changes_workers(change.changes) else record.workers_chosen
-        with _cleaning_up(folder) as at_end:
-            pool = WorkerPool(config.execution, project.worker_log(folder.sweep_id), say, known)
-            at_end.callback(pool.close)
-            pool.start()
-            if change is not None:
-                journal.append(change)  # after the start: settings that do not work must not become permanent
-            journal.append(SweepResumed())
-            return _Run(journal, folder, pool, observers, say).to_the_end()
 
 
 def sync_sweep(reference: str | None = None, *, say: Say | None = None) -> SweepRecord:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from galaxy_exp.journal.record import Step, SweepRecord, TrialRecord
 from galaxy_exp.search.schedulers import Scheduler
@@ -25,17 +25,14 @@ TRIALS_TO_JUDGE_FROM = 20
 _GRID_POINTS = 200
 
 
+@dataclass(frozen=True, slots=True)
 class Budget:
-    """Decides when no further trial is started, and when running trials end.
+    """Decides when no further trial is started, and when running trials end."""
 
-    Args:
-        scheduler: decides how many epochs a trial needs before it can be compared with others.
-        epochs: of a trial that is not stopped.
-    """
-
-    def __init__(self, scheduler: Scheduler, epochs: int) -> None:
-        self._scheduler = scheduler
-        self._epochs = epochs
+    scheduler: Scheduler
+    """Decides how many epochs a trial needs before it can be compared with others."""
+    epochs: int
+    """Of a trial that is not stopped."""
 
     def refusal(self, record: SweepRecord, now: float) -> str | None:
         """Why no further trial is started; None if one may start.
@@ -93,7 +90,7 @@ class Budget:
         return None
 
     def _first_decision(self, number: int) -> int:
-        return min(self._scheduler.first_decision(number) or self._epochs, self._epochs)
+        return min(self.scheduler.first_decision(number) or self.epochs, self.epochs)
 
 
 def trials_without_gain(record: SweepRecord) -> int:

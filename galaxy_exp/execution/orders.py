@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from galaxy_exp.config.reading import FlagValue
 from galaxy_exp.errors import ConfigError, OrderRefusedError
@@ -38,6 +39,7 @@ def ordered_decision(trial: TrialRecord, epoch: int, default_epochs: int) -> Dec
     return Decision.CONTINUE if is_last else trial.ordered_at(epoch)
 
 
+@dataclass(frozen=True, slots=True)
 class OrderDesk:
     """Takes the orders that wait in a sweep's folder; used from the loop's thread.
 
@@ -45,9 +47,8 @@ class OrderDesk:
     which a resumed sweep reads from its configuration.
     """
 
-    def __init__(self, folder: OrderFolder, engine: Engine) -> None:
-        self._folder = folder
-        self._engine = engine
+    folder: OrderFolder
+    engine: Engine
 
     def take(self, record: SweepRecord, write: Callable[[OrderTaken], None], why_no_trial: WhyNoTrial) -> bool:
         """Answers all that wait; returns whether one was accepted.
@@ -58,11 +59,11 @@ class OrderDesk:
             why_no_trial: asked only where an order depends on it.
         """
         any_accepted = False
-        for received in self._folder.receive({taken.file for taken in record.orders}):
+        for received in self.folder.receive({taken.file for taken in record.orders}):
             event = _answer(received, record, why_no_trial)
             write(event)
             if event.accepted and isinstance(event.order, ChangeWorkers):
-                self._engine.scale(event.order.workers)
+                self.engine.scale(event.order.workers)
             received.remove()
             any_accepted |= event.accepted
         return any_accepted

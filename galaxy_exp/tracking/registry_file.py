@@ -52,25 +52,25 @@ class _Page(list[Any]):
     token = None
 
 
+@dataclass(frozen=True, slots=True)
 class RegistryFile:
     """The methods of `MlflowClient` that list and show registered versions."""
 
-    def __init__(self, tracking_uri: str, models: Sequence[StoredModel], versions: Sequence[StoredVersion]) -> None:
-        self.tracking_uri = tracking_uri
-        self._models = models
-        self._versions = versions
+    tracking_uri: str
+    models: Sequence[StoredModel]
+    versions: Sequence[StoredVersion]
 
     def search_registered_models(self, filter_string: str = "", page_token: None = None) -> _Page:
         """The models by name; all of them, or those of the filter `name = '...'`."""
-        return _Page(model for model in self._models if filter_string in ("", f"name = '{model.name}'"))
+        return _Page(model for model in self.models if filter_string in ("", f"name = '{model.name}'"))
 
     def search_model_versions(self, filter_string: str, page_token: None = None) -> _Page:
         """The versions of the model in the filter `name = '...'`, newest first."""
-        return _Page(version for version in self._versions if filter_string == f"name = '{version.name}'")
+        return _Page(version for version in self.versions if filter_string == f"name = '{version.name}'")
 
     def get_model_version(self, name: str, version: str) -> StoredVersion:
         """A version that exists."""
-        return next(each for each in self._versions if (each.name, str(each.version)) == (name, version))
+        return next(each for each in self.versions if (each.name, str(each.version)) == (name, version))
 
 
 def open_registry_file(tracking_uri: str | None) -> RegistryFile | None:

@@ -40,49 +40,43 @@ class Attempt:
     """A weak reference to the model of the current execution."""
 
 
+@dataclass(eq=False)
 class TunerRuns:
-    """Writes one search to MLflow; any call may fail, and can be repeated then.
+    """Writes one search to MLflow; any call may fail, and can be repeated then."""
 
-    Args:
-        tracking_uri: of the store, which is opened at first use.
-        experiment_name: of an experiment, which is created if need be.
-        search_id: identifies the search; a search that continues has the same one.
-
-    Attributes:
-        run_id: of the parent run; None before `begin`.
-    """
-
-    def __init__(
-        self, tracking_uri: str, experiment_name: str, search_id: str, name: str, params: Mapping[str, Any]
-    ) -> None:
-        self.run_id: str | None = None
-        self._tracking_uri = tracking_uri
-        self._experiment_name = experiment_name
-        self._search_id = search_id
-        self._name = name
-        self._params = params
-        self._earlier: dict[str, list[Run]] = {}
-        """Runs of an earlier process, by trial, without those of trials that have begun again."""
-        self._n_attempts: dict[str, int] = {}
-        self._stale: list[str] = []
-        """Runs to delete: of attempts that were interrupted and are made again."""
+    tracking_uri: str
+    """Of the store, which is opened at first use."""
+    experiment_name: str
+    """Of an experiment, which is created if need be."""
+    search_id: str
+    """Identifies the search; a search that continues has the same one."""
+    name: str
+    """Of the parent run, like the params."""
+    params: Mapping[str, Any]
+    run_id: str | None = field(default=None, init=False)
+    """Of the parent run; None before `begin`."""
+    _earlier: dict[str, list[Run]] = field(default_factory=dict, init=False)
+    """Runs of an earlier process, by trial, without those of trials that have begun again."""
+    _n_attempts: dict[str, int] = field(default_factory=dict, init=False)
+    _stale: list[str] = field(default_factory=list, init=False)
+    """Runs to delete: of attempts that were interrupted and are made again."""
 
     @cached_property
     def _client(self) -> MlflowClient:
-        return open_client(self._tracking_uri)
+        return open_client(self.tracking_uri)
 
     @cached_property
     def _experiment_id(self) -> str:
-        return open_experiment(self._client, self._experiment_name, names.EXPERIMENT_KIND)
+        return open_experiment(self._client, self.experiment_name, names.EXPERIMENT_KIND)
 
     def begin(self) -> None:
         """Finds or creates the parent run, and finds the trials' runs of an earlier process."""
-        left = next(search_runs(self._client, self._experiment_id, names.query_runs(self._search_id, "sweep")), None)
-        self.run_id = self._create("sweep", now(), {}, self._name) if left is None else str(left.info.run_id)
+        left = next(search_runs(self._client, self._experiment_id, names.query_runs(self.search_id, "sweep")), None)
+        self.run_id = self._create("sweep", now(), {}, self.name) if left is None else str(left.info.run_id)
         self._client.update_run(self.run_id, status=RunStatus.RUNNING)
-        log_batch(self._client, self.run_id, names.trial_params(self._params, {}))
+        log_batch(self._client, self.run_id, names.trial_params(self.params, {}))
         self._earlier = {}
-        query = names.query_runs(self._search_id, "trial")
+        query = names.query_runs(self.search_id, "trial")
         for run in search_runs(self._client, self._experiment_id, query, ["start_time ASC"]):
             self._earlier.setdefault(run.data.tags[names.TRIAL], []).append(run)
 
@@ -125,7 +119,7 @@ class TunerRuns:
         self._client.set_terminated(self.run_id, status)
 
     def _create(self, kind: str, began: int, tags: Mapping[str, str], name: str) -> str:
-        common = {names.SWEEP_ID: self._search_id, names.KIND: kind}
+        common = {names.SWEEP_ID: self.search_id, names.KIND: kind}
         common |= {names.SOURCE: "keras_tuner", names.USER: names.user_name()}
         return str(self._client.create_run(self._experiment_id, began, {**tags, **common}, name).info.run_id)
 

@@ -199,7 +199,7 @@ def _result(spec: TrialSpec, progress: _Progress, failure: Exception | None, sec
     recorder = progress.recorder
     best = recorder.best if recorder is not None and failure is None else None
     state, reason = _ending(spec, recorder, failure)
-    lines = traceback.format_exception(failure) if state is TrialState.FAILED and failure else ()
+    lines = traceback.format_exception(failure) if state is TrialState.FAILED and failure else []
     if progress.unsearched and failure is None:
         reason += f"; not searched, always its default: {', '.join(progress.unsearched)} (see hp.conditional_scope)"
     if progress.began_anew and failure is None:
