@@ -12,14 +12,15 @@ from distributed import Client, LocalCluster
 
 from galaxy_exp.execution.dask_engine import DaskEngine
 from galaxy_exp.execution.dask_protocol import DaskConnection
+from galaxy_exp.execution.worker import WORKER_MODULE
 
 LOOPBACK = "127.0.0.1:0"
 
 
-def workers_below(pid):
-    """The processes in which networks are trained, by what their command line says."""
+def workers_below(pid, module=WORKER_MODULE):
+    """The processes that run trials, by the module that their command line names."""
     below = psutil.Process(pid).children(recursive=True)
-    return [process for process in below if "galaxy_exp.execution.worker" in process.cmdline()]
+    return [process for process in below if module in process.cmdline()]
 
 
 class InProcessCluster:

@@ -7,19 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
 from dask_clusters import Cluster, InProcessCluster, workers_below
-from dask_clusters import dask_engine as in_process_engine
+from dask_clusters import dask_engine as build_dask_engine
 from engine_events import TIMEOUT_SECONDS, follow, wait
+from toy_sweeps import MODULE
+from toy_worker import specification
 
 from galaxy_exp.config.sweep import ExecutionConfig
 from galaxy_exp.errors import ConfigError, EngineError
 from galaxy_exp.execution import dask_engine
 from galaxy_exp.execution.clusters import RunningCluster
-from galaxy_exp.execution.dask_engine import DaskEngine
-from galaxy_exp.execution.dask_protocol import DaskConnection
 from galaxy_exp.execution.engine import SlotFreed
 from galaxy_exp.execution.worker_pool import build_engine
 from galaxy_exp.records import EpochReport, TrialResult
@@ -115,7 +116,7 @@ from galaxy_exp.records import EpochReport
 from galaxy_exp.execution.clusters import RunningCluster
 from galaxy_exp.execution.dask_engine import DaskEngine
 from galaxy_exp.execution.dask_protocol import DaskConnection
-engine = DaskEngine(DaskConnection(RunningCluster(None, Path(sys.argv[1])), Path(sys.argv[2])))
+engine = DaskEngine(DaskConnection(RunningCluster(None, Path(sys.argv[1])), Path(sys.argv[2]), module=sys.argv[4]))
 while not engine.free_slots():
     engine.next_event(0.2)
 engine.submit(pickle.loads(Path(sys.argv[3]).read_bytes()))
@@ -126,24 +127,25 @@ time.sleep(600)
 """
 
 
-def test_a_killed_driver_ends_its_trials_and_leaves_the_cluster_to_others(cluster, tmp_path, make_spec):
+def test_a_killed_driver_ends_its_trials_and_leaves_the_cluster_to_others(cluster, tmp_path):
     worker = cluster.add_worker()
-    (tmp_path / "spec").write_bytes(pickle.dumps(make_spec(epochs=50)))
+    spec, log = tmp_path / "spec", tmp_path / "worker.log"
+    spec.write_bytes(pickle.dumps(replace(specification(0, 1, {"score": 0.5}, tmp_path), epochs=600)))
     driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(cluster.file), str(tmp_path / "worker.log"), str(tmp_path / "spec")],
+        [sys.executable, "-c", DRIVER, str(cluster.file), str(log), str(spec), MODULE],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     assert driver.stdout.readline() == b"training\n"
-    trained_in = workers_below(worker.pid)
+    trained_in = workers_below(worker.pid, MODULE)
     assert trained_in
     driver.kill()
     driver.communicate()
     psutil.wait_procs(trained_in, timeout=30)
     assert not any(process.is_running() for process in trained_in)
-    engine = DaskEngine(DaskConnection(RunningCluster(cluster.address), tmp_path / "worker.log"))
+    engine = build_dask_engine(RunningCluster(cluster.address), log, module=MODULE)
     try:
-        engine.submit(make_spec(1))
+        engine.submit(specification(1, 1, {"score": 0.5}, tmp_path))
         assert isinstance(follow(engine, 1)[-1], TrialResult)
     finally:
         engine.close()
@@ -173,7 +175,7 @@ def test_a_cluster_that_cannot_be_had_is_one_line(tmp_path, settings, message):
 
 
 def test_an_order_changes_how_many_workers_of_the_cluster_are_used(tmp_path):
-    engine = in_process_engine(InProcessCluster(2), tmp_path / "worker.log")
+    engine = build_dask_engine(InProcessCluster(2), tmp_path / "worker.log", module=MODULE)
     try:
         engine.start()
         assert engine.free_slots() == 2
