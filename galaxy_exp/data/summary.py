@@ -67,7 +67,11 @@ def summarise_dataset(dataset: ImageDataset, config: SplitConfig, agreement: flo
     `agreement` is `data.votes.agreement`, for votes.
     """
     means, deviations = channel_statistics(dataset.images)
-    split, problem = _try_split(dataset, config)
+    split, problem = None, None
+    try:
+        split = split_dataset(dataset, config)
+    except DataError as error:
+        problem = str(error)
     duplicates = split or group_duplicates(dataset.images, config.duplicates)
     return DataSummary(
         source=dataset.source,
@@ -130,13 +134,6 @@ def channel_statistics(images: NDArray[np.uint8]) -> tuple[Channels, Channels]:
 def _as_channels(values: NDArray[Any]) -> Channels:
     red, green, blue = values.tolist()
     return red, green, blue
-
-
-def _try_split(dataset: ImageDataset, config: SplitConfig) -> tuple[Split | None, str | None]:
-    try:
-        return split_dataset(dataset, config), None
-    except DataError as error:
-        return None, str(error)
 
 
 def _count(dataset: ImageDataset, split: Split | None) -> dict[str, dict[str, int]]:

@@ -104,8 +104,10 @@ def predict_to_rows(
         fit = [item.image for item, error in zip(batch, errors, strict=True) if error is None]
         predicted = _prediction_rows(classifier, fit)
         for item, error in zip(batch, errors, strict=True):
-            column, id_text = item.id or ("", None)
-            ids = {called: id_text if name == column else None for name, called in (id_columns or {}).items()}
+            ids = {
+                called: item.id[1] if item.id is not None and item.id[0] == column else None
+                for column, called in (id_columns or {}).items()
+            }
             yield {"name": item.name, **ids, **(_empty_row(classifier, error) if error else next(predicted))}
 
 

@@ -109,7 +109,6 @@ def plot_fractions(votes: Mapping[str, Any], path: Path, title: str = "Fractions
         box = (left / figure.get_figwidth(), bottom / height, 2.1 / figure.get_figwidth(), 2.0 / height)
         axes = figure.add_axes(box)
         draw_fractions(axes, answer)
-        axes.set_title(canvas.name_class(answer["name"], 34, 1), fontsize=9, color=canvas.INK, loc="left")
     canvas.draw_headline(figure, title, "mean observed fraction, with its 95% interval, against the predicted one")
     return canvas.save_figure(figure, path)
 
@@ -135,6 +134,7 @@ def draw_fractions(axes: Axes, answer: Mapping[str, Any]) -> None:
     axes.set_xlim(-0.03, 1.03)
     axes.set_ylim(-0.03, 1.03)
     canvas.name_axes(axes, "predicted", "observed")
+    axes.set_title(canvas.name_class(answer["name"], 34, 1), fontsize=9, color=canvas.INK, loc="left")
     canvas.grid_axes(axes)
 
 
@@ -173,7 +173,6 @@ def collect_votes(material: Material, votes: VoteMaterial) -> dict[str, Any]:
 
 def _panel(place: int, answer: Mapping[str, Any]) -> Markup:
     axes = canvas.new_axes(2.9, 2.8, left=0.65, top=0.3)
-    axes.set_title(canvas.name_class(answer["name"], 34, 1), fontsize=9, color=canvas.INK, loc="left")
     return canvas.draw_panel(f"fractions-{place}", describe_fractions(answer), axes, draw_fractions, answer)
 
 
