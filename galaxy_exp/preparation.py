@@ -114,7 +114,8 @@ def check_space(config: SweepConfig) -> None:
     hypermodel = SimpleNamespace(limits=LIMITS, hints=HINTS)
     later = {"start", "encoder"} if "start" in config.space else set()
     names = {*config.space, *(name for values in config.search.enqueue for name in values)}
-    declared = declared_space(["pretrained"] if later else (), LOSSES if "loss" in names else ())
+    on_counts = config.data.has_stated_votes and (config.data.votes.kind == "counts" or config.data.votes.total)
+    declared = declared_space(["pretrained"] if later else (), LOSSES if on_counts or "loss" in names else ())
     overrides = {name: entry for name, entry in config.space.items() if name not in later}
     space = build_space(hypermodel, overrides, declared)
     for position, values in enumerate(config.search.enqueue) if not later else ():
@@ -156,6 +157,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     ]
     evidence = _evidence(config, project, sweep_id, dataset.digest, space, say)
     data = prepare_split(dataset, config.data.split, project.data_cache)
+    _check_agreement(config, data)
     return SweepStarted(
         sweep_id=sweep_id,
         config=as_journaled(config),
@@ -445,21 +447,31 @@ def _evidence(
 
 def _fitted_to(config: SweepConfig, votes: Votes | None) -> SweepConfig:
     """The configuration with the objective for votes, if any; ConfigError if the stated one does not fit the data."""
-    from galaxy_exp.config.search_section import OBJECTIVE_OF_VOTES
-    from galaxy_exp.evaluation.vote_metrics import AGREED_METRICS, find_agreed
-
     try:
         search = config.search.fitted_to(has_votes=votes is not None, are_counts=votes is not None and votes.are_counts)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    name, agreement = search.objective_record.name, config.data.votes.agreement
-    if votes is not None and name.removeprefix("val_") in AGREED_METRICS and not find_agreed(votes, agreement).any():
+    return config.model_copy(update={"search": search})
+
+
+def _check_agreement(config: SweepConfig, data: PreparedData) -> None:
+    """Refuses an objective of validation images on which votes agree if there is no such image."""
+    import numpy as np
+
+    from galaxy_exp.config.search_section import OBJECTIVE_OF_VOTES
+    from galaxy_exp.evaluation.vote_metrics import AGREED_METRICS, find_agreed
+    from galaxy_exp.questions import Votes
+
+    files, name = data.files.votes, config.search.objective_record.name
+    if files is None or name.removeprefix("val_") not in AGREED_METRICS:
+        return
+    votes, agreement = Votes(files.questions, np.load(files.validation), files.are_counts), config.data.votes.agreement
+    if not find_agreed(votes, agreement).any():
         raise ConfigError(
-            f"search.objective: {name} is of images on which votes agree, and no winning answer has "
+            f"search.objective: {name} is of validation images on which votes agree, and no winning answer has "
             f"{agreement:g} of them; expected a smaller data.votes.agreement, or another objective, such as "
             f"{OBJECTIVE_OF_VOTES}"
         )
-    return config.model_copy(update={"search": search})
 
 
 def _without_pausing(config: SweepConfig, hypermodel: keras_tuner.HyperModel, say: Say) -> SweepConfig:

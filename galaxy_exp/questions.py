@@ -26,6 +26,10 @@ class Question:
     after: str | None = None
     """The answer to an earlier question that leads here, as "question.answer"; None: every galaxy gets it."""
 
+    def __str__(self) -> str:
+        """`bar after disk-edge-on.no (yes, no)`."""
+        return f"{self.name}{f' after {self.after}' if self.after else ''} ({', '.join(self.answers)})"
+
 
 @dataclass(frozen=True)
 class Questions:

@@ -130,13 +130,9 @@ def _describe_votes(summary: DataSummary) -> dict[str, Any]:
     votes = summary.votes
     if votes is None:
         return {"votes": None, "questions": [], "median_votes": None, "agreement": None, "agreed": None}
-    asked = [
-        f"{each.name} ({', '.join(each.answers)}){f' after {each.after}' if each.after else ''}"
-        for each in votes.questions.items
-    ]
     return {
         "votes": "counts" if votes.are_counts else "fractions",
-        "questions": asked,
+        "questions": list(map(str, votes.questions.items)),
         "median_votes": None if votes.medians is None else list(votes.medians),
         "agreement": votes.agreement,
         "agreed": round(votes.agreed, 4),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from galaxy_exp.config.data_section import DataConfig
     from galaxy_exp.data import ImageDataset
     from galaxy_exp.evaluation.held_out_report import TestReport
+    from galaxy_exp.questions import Questions
     from galaxy_exp.registry.classifier import GalaxyClassifier
 
 __all__ = ["evaluate_command"]
@@ -164,6 +165,7 @@ def _load(config: DataConfig, classifier: GalaxyClassifier) -> ImageDataset:
     from galaxy_exp.data import load_dataset
     from galaxy_exp.registry.prediction import choose_stretch
 
+    config = _with_votes(config, classifier.questions)
     stated = config.fits.model_dump(include=config.fits.model_fields_set) if "fits" in config.model_fields_set else {}
     if classifier.fits is not None:
         stretch = choose_stretch(classifier.fits, stated, config.source, classifier.uri)
@@ -172,6 +174,22 @@ def _load(config: DataConfig, classifier: GalaxyClassifier) -> ImageDataset:
     if dataset.preprocessing.fits is not None:  # only now it is known that there are FITS files
         choose_stretch(None, stated, dataset.source, classifier.uri)
     return dataset
+
+
+def _with_votes(config: DataConfig, questions: Questions | None) -> DataConfig:
+    """With the votes of a table of Galaxy Zoo on the questions of the model, if any, unless votes are stated."""
+    from galaxy_exp.data.sources.image_table import find_votes
+    from galaxy_exp.data.table_file import is_table
+
+    path = Path(config.source)
+    if questions is None or config.has_stated_votes or not is_table(path):
+        return config
+    votes, names = find_votes(path), [each.name for each in questions.items]
+    if votes is None:
+        return config
+    chosen = tuple(each for each in votes.questions if each.name in names)
+    stated = config.votes.model_dump(exclude_unset=True)
+    return config.model_copy(update={"votes": votes.model_copy(update={"questions": chosen, **stated})})
 
 
 def _print_report(report: TestReport, record: dict[str, Any], output_format: str) -> None:

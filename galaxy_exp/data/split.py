@@ -128,6 +128,11 @@ def split_dataset(dataset: ImageDataset, config: SplitConfig, groups: Groups | N
     groups = groups or group_duplicates(dataset.images, config.duplicates)
     if dataset.own_split is None:
         parts = _fill_parts(dataset, np.zeros(len(dataset), np.int8), ["validation", "test"], config, groups)
+        if len(np.unique(parts)) < len(PARTS):
+            raise DataError(
+                f"{dataset.source}: no answer wins for as many as {len(PARTS)} galaxies; expected one for training, "
+                "one for validation and one for the test at least"
+            )
     else:
         parts = _add_missing_parts(dataset, dataset.own_split, config, groups)
         _check_user_split(dataset, parts, groups)
@@ -175,6 +180,11 @@ def _add_missing_parts(
 def _check_user_split(dataset: ImageDataset, parts: NDArray[np.int8], groups: Groups) -> None:
     for code, part in enumerate(PARTS):
         counts = np.bincount(dataset.labels[parts == code], minlength=dataset.n_classes)
+        if dataset.votes is not None and not counts.any():
+            raise DataError(
+                f"{dataset.source}: your split has no image with votes in {part}; expected one at least, or "
+                "data.split.column: null to have it split by fractions"
+            )
         if dataset.votes is None and not counts.all():
             label = int(counts.argmin())
             raise DataError(

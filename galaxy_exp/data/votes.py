@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from galaxy_exp.config.votes_section import VotesConfig, check_tree
 from galaxy_exp.errors import DataError
 from galaxy_exp.questions import Question, Questions, Votes
+from galaxy_exp.wording import count
 
 __all__ = [
     "FRACTION_TOLERANCE",
@@ -31,6 +33,8 @@ __all__ = [
     "questions_of",
     "read_votes",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 FRACTION_TOLERANCE = 1e-3
 """Largest deviation from 1 of the sum of the fractions of the first question, in a `Votes`."""
@@ -169,6 +173,9 @@ def read_votes(values: Values, totals: Values | None, config: VotesConfig, at: V
     else:
         values, note = _round_counts(values, questions, at)
     are_counts = config.kind == "counts" or totals is not None
+    if are_counts:
+        _refuse(values > _MOST_VOTES, values, at.answers, at, f"expected at most {_MOST_VOTES:,} votes")
+    _warn_of_odd_questions(values, questions, are_counts, at)
     has_votes = questions.totals(values)[:, 0] > 0
     dropped = _drop_missing(has_votes, config, at)
     kept = np.flatnonzero(has_votes)
@@ -176,6 +183,33 @@ def read_votes(values: Values, totals: Values | None, config: VotesConfig, at: V
     if not are_counts:
         values = _weigh_by_reach(values, questions)
     return ReadVotes(Votes(questions, values.astype(np.float32), are_counts), kept, dropped, note)
+
+
+_MOST_VOTES = 100_000
+"""A larger number is no number of volunteers."""
+
+
+def _warn_of_odd_questions(values: Values, questions: Questions, are_counts: bool, at: VotesAt) -> None:
+    """Warns of questions that nobody answered, and of those with more votes than the answer that leads to them."""
+    totals, column_of = questions.totals(values), _columns_of_answers(questions)
+    for place, each in enumerate(questions.items):
+        asked = totals[:, place] > 0
+        if not asked.any():
+            _LOG.warning("%s: nobody answered %r; networks learn nothing about it", at.source, each.name)
+        elif are_counts and each.after is not None:
+            more = asked & (totals[:, place] > values[:, column_of[each.after]] + 1)
+            if 2 * more.sum() > asked.sum():
+                _LOG.warning(
+                    "%s: %r has more votes than %r, which leads to it, for %d of %d %ss; check the order of answers "
+                    "and what the question is after",
+                    *(at.source, each.name, each.after, more.sum(), asked.sum(), at.unit),
+                )
+
+
+def _columns_of_answers(questions: Questions) -> dict[str, int]:
+    """The column of each answer, by "question.answer"."""
+    names = [f"{each.name}.{answer}" for each in questions.items for answer in each.answers]
+    return {name: column for column, name in enumerate(names)}
 
 
 def _refuse_negative(values: Values, names: Sequence[str], at: VotesAt) -> None:
@@ -188,8 +222,12 @@ def _refuse(wrong: NDArray[np.bool_], values: Values, names: Sequence[str], at: 
     if wrong.any():
         index, column = (int(place) for place in np.argwhere(wrong)[0])
         more = int(wrong.any(axis=1).sum()) - 1
-        also = f" ({more} more {at.unit}s are wrong too)" if more else ""
+        also = f" ({_more(more, at)})" if more else ""
         raise DataError(f"{at.place(index)}: {names[column]!r} is {values[index, column]:g}; {expected}{also}")
+
+
+def _more(n: int, at: VotesAt) -> str:
+    return f"1 more {at.unit} is wrong too" if n == 1 else f"{n} more {at.unit}s are wrong too"
 
 
 def _fill_unasked(values: Values, questions: Questions, at: VotesAt) -> Values:
@@ -211,14 +249,15 @@ def _fill_unasked(values: Values, questions: Questions, at: VotesAt) -> Values:
 def _normalise(values: Values, questions: Questions, tolerance: float, at: VotesAt) -> Values:
     """Fractions that sum to exactly 1 in each question, or are all 0."""
     hint = f"(data.votes.tolerance is {tolerance:g}; a larger one divides fractions by their sum)"
-    too_large = f"expected a fraction from 0 to 1 {hint}; debiased fractions may be larger, and numbers of votes are "
-    _refuse(values > 1 + tolerance + _EDGE, values, at.answers, at, f"{too_large}data.votes.kind: counts")
+    instead = "if these are numbers of votes: data.votes.kind: counts; if debiased fractions: data.votes.tolerance: 0.3"
+    too_large = f"expected a fraction from 0 to 1 (data.votes.tolerance is {tolerance:g}); {instead}"
+    _refuse(values > 1 + tolerance + _EDGE, values, at.answers, at, too_large)
     result = values.copy()
     for (name, columns), sums in zip(questions.slices.items(), questions.totals(values).T, strict=True):
         wrong = (sums > 0) & (np.abs(sums - 1) > tolerance + _EDGE)
         if wrong.any():
             index = int(wrong.argmax())
-            also = f" ({int(wrong.sum()) - 1} more {at.unit}s are wrong too)" if wrong.sum() > 1 else ""
+            also = f" ({_more(int(wrong.sum()) - 1, at)})" if wrong.sum() > 1 else ""
             raise DataError(
                 f"{at.place(index)}: the fractions of {name!r} sum to {sums[index]:.4g}; expected 1 {hint}{also}"
             )
@@ -231,7 +270,11 @@ def _multiply(fractions: Values, totals: Values, questions: Questions, at: Votes
     _refuse_negative(totals, at.totals, at)
     totals = np.nan_to_num(totals)
     answered = questions.totals(fractions) > 0
-    _refuse((totals > 0) & ~answered, totals, at.totals, at, "expected fractions of its answers, which are all 0")
+    nobody = "or 0 votes if nobody got to the question"
+    _refuse((totals > 0) & ~answered, totals, at.totals, at, f"expected fractions of its answers too, {nobody}")
+    uncounted = (totals == 0) & answered
+    uncounted[:, 0] = False  # an image without votes, for which there is a policy
+    _refuse(uncounted, totals, at.totals, at, "its answers have fractions; expected the number of votes")
     return fractions * questions.by_answer(totals)
 
 
@@ -248,8 +291,8 @@ def _round_counts(values: Values, questions: Questions, at: VotesAt) -> tuple[Va
     if np.median(sums[sums > 0]) < _FEWEST_VOTES:
         expected = "expected whole numbers of votes; for fractions: data.votes.kind: fractions"
         _refuse(broken, values, at.answers, at, expected)
-    n_broken = int(broken.any(axis=1).sum())
-    note = f"votes of {n_broken} {at.unit}s are not whole numbers, such as weighted votes; they are rounded"
+    rows = count(int(broken.any(axis=1).sum()), at.unit)
+    note = f"votes of {rows} are not whole numbers, such as weighted votes; they are rounded"
     return _whole_votes(values, questions), note
 
 
@@ -280,8 +323,7 @@ def _drop_missing(has_votes: NDArray[np.bool_], config: VotesConfig, at: VotesAt
 
 def _weigh_by_reach(fractions: Values, questions: Questions) -> Values:
     """Fractions times the share of volunteers who got to their question."""
-    column_of = {f"{each.name}.{answer}": questions.slices[each.name].start + place
-                 for each in questions.items for place, answer in enumerate(each.answers)}  # fmt: skip
+    column_of = _columns_of_answers(questions)
     result = fractions.copy()
     for each in questions.items:
         if each.after is not None:

@@ -23,7 +23,7 @@ from galaxy_exp.evaluation.vote_metrics import (
     find_agreed,
     summarise_votes,
 )
-from galaxy_exp.questions import Questions, Votes
+from galaxy_exp.questions import Votes
 from galaxy_exp.records import gain_in
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "build_report",
     "build_vote_report",
     "compared_names",
-    "describe_questions",
     "gain_over",
     "headline_names",
     "label_of",
@@ -203,14 +202,6 @@ def gain_over(name: str, report: Mapping[str, Any], baseline: Mapping[str, Any] 
 def label_of(name: str, report: Mapping[str, Any]) -> str:
     """What people are shown for a score's name: `accuracy` of a model of votes is that where votes agree."""
     return METRIC_LABELS[name] if report.get("votes") is None else _LABELS[name]
-
-
-def describe_questions(questions: Questions) -> list[str]:
-    """A Markdown list: `- arms (after shape.disk): one; two; many`."""
-    return [
-        f"- {each.name}{f' (after {each.after})' if each.after else ''}: {'; '.join(each.answers)}"
-        for each in questions.items
-    ]
 
 
 def build_vote_report(votes: Votes, outputs: NDArray[Any], digest: str, agreement: float) -> TestReport:

@@ -38,6 +38,19 @@ def class_weights(
     return np.asarray(weights / (mean or 1.0), dtype=np.float32)
 
 
+_FEWEST_WINS = 3
+"""A class of labels has at least as many images."""
+
+
+def common_winners(winners: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The winning answers (n,) of votes, rare ones replaced by the most common.
+
+    An answer that wins for one or two images is no class: balanced, each would weigh as much as all of another class.
+    """
+    counts = np.bincount(winners)
+    return np.where(counts[winners] < _FEWEST_WINS, counts.argmax(), winners) if len(winners) else winners
+
+
 def draw_balanced(labels: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
     """As many images as there are, all classes equally often (up to one), in random order; empty classes are left out.
 

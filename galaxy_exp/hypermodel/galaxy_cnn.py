@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.encoder_file import SCRATCH
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.hypermodel.batches import Batches, class_weights, feed
+from galaxy_exp.hypermodel.batches import Batches, class_weights, common_winners, feed
 from galaxy_exp.hypermodel.encoders import ENCODER_LAYER, check_encoder
 from galaxy_exp.hypermodel.galaxy_network import build_network
 from galaxy_exp.hypermodel.galaxy_space import HINTS, LIMITS, LOSSES, NetworkValues, declare_hyperparameters
@@ -157,13 +157,13 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
         Args:
             x: uint8 (n, height, width, channels), an array or a memory map, which is read batch by batch.
             y: integer labels (n,), or votes (n, n_answers). Class weights and sampling go by the most frequent answer
-                to the first question.
+                to the first question; an answer that wins for fewer than three images counts as the most common one.
             validation_data: evaluated by Keras after each epoch, if any.
             seed: of the order of the images; None draws one from Python's generator.
             kwargs: further arguments of `keras.Model.fit`.
         """
         values = self.read(hp)
-        labels = y if self.questions is None else self.questions.winners(y)
+        labels = y if self.questions is None else common_winners(self.questions.winners(y))
         weights = class_weights(labels, self.n_classes, values.class_weighting)
         balanced = values.class_weighting == "sampling"
         order_seed = random.getrandbits(32) if seed is None else seed

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.errors import HOW_TO_START, ModelError, first_line
 from galaxy_exp.evaluation.confidence import scale_probabilities
+from galaxy_exp.evaluation.vote_metrics import states_concentrations
 from galaxy_exp.questions import Questions
 from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
 from galaxy_exp.records import BUILT_IN_MODEL
@@ -49,13 +50,13 @@ class Predictions:
     """(n, n_answers), of the answers to all questions in the order of `GalaxyClassifier.questions`; None for a model of
     classes. The classes of a model of votes are the answers to its first question, `probabilities` their fractions."""
     concentrations: NDArray[np.float32] | None = None
-    """(n, n_questions), of the Dirichlet distribution of each question's fractions; 1 where the model states none."""
+    """(n, n_questions), of the Dirichlet distribution of each question's fractions; NaN if the model states none."""
 
     def outputs(self, questions: Questions) -> NDArray[np.float64]:
         """What a network of votes gave, (n, n_answers): the fractions times the concentrations of their questions."""
         if self.fractions is None or self.concentrations is None:
             raise ModelError("these are predictions of classes; expected those of a model of votes")
-        return self.fractions.astype(np.float64) * questions.by_answer(self.concentrations)
+        return self.fractions.astype(np.float64) * questions.by_answer(np.nan_to_num(self.concentrations, nan=1.0))
 
 
 @dataclass(repr=False, eq=False)
@@ -181,7 +182,9 @@ class GalaxyClassifier:
         fractions = concentrations = None
         if (questions := self.questions) is not None:
             fractions = questions.fractions(probabilities).astype(np.float32)
-            concentrations = questions.totals(probabilities).astype(np.float32)
+            stated = states_concentrations(questions, probabilities)
+            totals = questions.totals(probabilities)
+            concentrations = np.where(stated, totals, np.nan).astype(np.float32)
             probabilities = fractions[:, : len(self.class_names)]
         labels = probabilities.argmax(axis=1).astype(np.int64)
         if self.is_calibrated and self.temperature is not None:

@@ -136,8 +136,7 @@ def align_questions(
 
 
 def _named(questions: Questions) -> str:
-    each = (f"{each.name}{f' after {each.after}' if each.after else ''}" for each in questions.items)
-    return "; ".join(f"{name} ({', '.join(item.answers)})" for name, item in zip(each, questions.items, strict=True))
+    return "; ".join(map(str, questions.items))
 
 
 def _check_known(whose: str, names: Iterable[str], known: Sequence[str]) -> None:

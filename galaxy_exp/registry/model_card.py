@@ -8,7 +8,7 @@ from typing import Any
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.encoder_file import describe_start
 from galaxy_exp.evaluation.confidence import COVERAGES_SHOWN
-from galaxy_exp.evaluation.held_out_report import describe_questions, label_of, shown_names
+from galaxy_exp.evaluation.held_out_report import label_of, shown_names
 from galaxy_exp.evaluation.metrics import RARE
 from galaxy_exp.evaluation.selection import standings
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
@@ -61,7 +61,7 @@ def _lines(
     yield f"{what}; trained on {trained_on}."
     if data.votes is not None:
         yield from ["", "## Questions", ""]
-        yield from describe_questions(data.votes.questions)
+        yield from (f"- {each}" for each in data.votes.questions.items)
     yield from ["", "## Data", ""]
     yield from _data_lines(data)
     yield from ["", "## Training", ""]

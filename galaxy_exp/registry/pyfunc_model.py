@@ -34,6 +34,8 @@ from mlflow.pyfunc.model import PythonModel
 
 PIXELS_PER_BATCH = 2**18
 """Pixels predicted at once, at the size the network takes; bounds memory whatever the number and size of images."""
+_FRACTIONS_SUM_TO_1 = 0.01
+"""Largest deviation, as they may be computed in bfloat16."""
 RESIZE_PIXELS = 2**22
 """Source pixels resized at once (about 50 MB as float32)."""
 
@@ -109,11 +111,16 @@ class GalaxyModel(PythonModel):
         return pd.DataFrame(columns)
 
     def split_outputs(self, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Fractions (n, n_answers) and concentrations (n, n_questions), float32, from a votes network's outputs."""
+        """Fractions (n, n_answers) and concentrations (n, n_questions), float32, from a votes network's outputs.
+
+        Concentrations are NaN if the network gives fractions, so states none.
+        """
         widths = [len(question["answers"]) for question in self.questions]
         starts = np.cumsum([0, *widths[:-1]])
         totals = np.add.reduceat(outputs.astype(np.float64), starts, axis=1)
         fractions = outputs / np.repeat(totals, widths, axis=1)
+        if not (np.abs(totals - 1) > _FRACTIONS_SUM_TO_1).any():
+            totals = np.full_like(totals, np.nan)
         return fractions.astype(np.float32), totals.astype(np.float32)
 
     def predict_probabilities(self, model_input: Any) -> np.ndarray:

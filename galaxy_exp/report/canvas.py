@@ -186,7 +186,7 @@ def plain_text(text: str) -> str:
 def name_class(name: str, width: int, max_lines: int) -> str:
     """A class name broken to `width` characters a line, shortened with an ellipsis after `max_lines`."""
     lines = textwrap.wrap(plain_text(name), width, max_lines=max_lines, placeholder="…", break_on_hyphens=False)
-    return "\n".join(lines)
+    return f"{plain_text(name)[: width - 1]}…" if lines == ["…"] else "\n".join(lines)
 
 
 def save_figure(figure: Figure, path: Path) -> Path:

@@ -70,9 +70,10 @@ def collect_found(material: Material) -> dict[str, Any]:
 
 
 def _winner_scores(material: Material, report: Mapping[str, Any]) -> Table:
-    names = shown_names(report) if report.get("votes") else METRIC_NAMES
     caption = f"Scores on {report['n_images']:,} {material.data.galaxies} that no trial ever saw"
-    return score_table(material, caption, list(names), {})
+    if report.get("votes"):
+        return score_table(material, caption, shown_names(report), report.get("intervals", {}))
+    return score_table(material, caption, list(METRIC_NAMES), {})  # a table of its own has the intervals
 
 
 def _gain_bars(gains: Sequence[Gain]) -> Markup:
@@ -204,8 +205,18 @@ def _interval_scores(material: Material, report: Mapping[str, Any]) -> Table:
             row = [METRIC_LABELS[name], score(report[name]), *([interval(intervals.get(name))] if intervals else [])]
             rows.append(row + ([score(baseline.get(name))] if baseline else []))
     header = ["score", "winner", *(["95% interval"] if intervals else []), *(["baseline"] if baseline else [])]
-    caption = f"On {report['n_images']:,} held-out {material.data.galaxies}"
-    return Table(f"{caption}{'; intervals of the bootstrap over images' if intervals else ''}", header, rows)
+    return Table(
+        f"On {_galaxies_of_classes(material, report)}{'; intervals of the bootstrap over images' if intervals else ''}",
+        header,
+        rows,
+    )
+
+
+def _galaxies_of_classes(material: Material, report: Mapping[str, Any]) -> str:
+    """The galaxies whose class is scored: of a model of votes, those whose votes agree."""
+    votes = report.get("votes")
+    n_images, which = (report["n_images"], "") if votes is None else (votes["n_agreed"], " whose votes agree")
+    return f"{n_images:,} held-out {material.data.galaxies}{which}"
 
 
 def _compared(material: Material, report: Mapping[str, Any]) -> Table:
@@ -227,7 +238,7 @@ def _per_class(material: Material, report: Mapping[str, Any]) -> Table:
         other = baseline.get(entry["class"])
         rows.append([entry["class"], f"{entry['images']:,}", *ratios, *([score(other["f1"])] if other else [])])
     header = ["class", "galaxies", "completeness", "purity", "F1", *(["F1 of the baseline"] if baseline else [])]
-    caption = f"The winner on {report['n_images']:,} held-out {material.data.galaxies}"
+    caption = f"The winner on {_galaxies_of_classes(material, report)}"
     caption += ", with 95% intervals" if "f1_interval" in report["per_class"][0] else ""
     return Table(caption, header, rows, style="bars")
 

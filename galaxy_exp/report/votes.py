@@ -12,11 +12,9 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from galaxy_exp.evaluation.held_out_report import shown_names
 from galaxy_exp.evaluation.vote_metrics import compare_fractions, image_deviances
 from galaxy_exp.questions import Votes
 from galaxy_exp.report import canvas
-from galaxy_exp.report.comparison import score_table
 from galaxy_exp.report.galleries import plot_captioned
 from galaxy_exp.report.html import Table
 from galaxy_exp.report.words import count, score
@@ -134,7 +132,8 @@ def draw_fractions(axes: Axes, answer: Mapping[str, Any]) -> None:
     axes.set_xlim(-0.03, 1.03)
     axes.set_ylim(-0.03, 1.03)
     canvas.name_axes(axes, "predicted", "observed")
-    axes.set_title(canvas.name_class(answer["name"], 34, 1), fontsize=9, color=canvas.INK, loc="left")
+    title = "\n".join(canvas.name_class(part, 34, 1) for part in answer["name"].split("."))  # question and answer
+    axes.set_title(title, fontsize=9, color=canvas.INK, loc="left")
     canvas.grid_axes(axes)
 
 
@@ -149,21 +148,17 @@ def collect_votes(material: Material, votes: VoteMaterial) -> dict[str, Any]:
 
     Returns:
         The `questions` in words, one line each, and the images that are `differing`, as `VoteMaterial` has them; of the
-        report on the held-out test set, if there is one, the tables `scores` and `answers`, the figures `panels`,
-        `n_agreed` and the `agreement` in percent.
+        report on the held-out test set, if there is one, the table `answers`, the figures `panels`, `n_agreed` and the
+        `agreement` in percent.
     """
-    questions = [
-        f"{each.name}{f' (after {each.after})' if each.after else ''}: {', '.join(each.answers)}"
-        for each in votes.questions.items
-    ]
+    questions = list(map(str, votes.questions.items))
     report = material.test
     if report is None or not report.get("votes"):
-        return {"questions": questions, "differing": votes.differing, "scores": None}
-    found, caption = report["votes"], f"Votes on {report['n_images']:,} held-out {material.data.galaxies}"
+        return {"questions": questions, "differing": votes.differing, "answers": None}
+    found = report["votes"]
     return {
         "questions": questions,
         "differing": votes.differing,
-        "scores": score_table(material, caption, shown_names(report), report.get("intervals", {})),
         "answers": _answers_table(material, found["answers"]),
         "panels": [_panel(place, answer) for place, answer in enumerate(found["answers"][:_MOST_PANELS])],
         "n_agreed": found["n_agreed"],

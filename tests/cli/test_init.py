@@ -232,6 +232,21 @@ def test_votes_of_galaxy_zoo_are_recognised_and_stated_keys_kept(galaxies) -> No
     assert load_dataset(config.data).votes is not None
 
 
+def test_labels_beside_votes_are_used_and_said_so(galaxies, capsys: pytest.CaptureFixture[str]) -> None:
+    images, labels = galaxies
+    Path("stamps").mkdir()
+    with Path("both.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["id", "class", "smooth-or-featured_smooth", "smooth-or-featured_featured-or-disk"])
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            Image.fromarray(image).save(Path("stamps") / f"1000{number}.png")
+            rows.writerow([f"1000{number}", f"class {label}", 20 - label, label * 3])
+    options = ["--image-folder", "stamps", "--file-suffix", ".png"]
+    assert run_command(["init", "--data", "both.csv", "-o", "b.yaml", *options]) == 0
+    assert "both.csv: has labels in column 'class', so its votes are not used; to learn" in capsys.readouterr().err
+    assert not load_sweep("b.yaml").data.has_stated_votes
+
+
 def test_a_wheel_has_the_sweep_files(here: Path) -> None:
     """The layout of a wheel: the package, and what pyproject.toml adds to it, without a clone around it."""
     with (ROOT / "pyproject.toml").open("rb") as file:

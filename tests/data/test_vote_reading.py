@@ -72,7 +72,7 @@ def test_fractions_times_totals_are_whole_votes() -> None:
 def test_weighted_votes_are_rounded_and_noted() -> None:
     found = read([[3.4, 4.4, 1.5, 0.5, 0, 0], [1, 2, 0, 0, 0, 0]])
     assert found.votes.values.tolist() == [[3, 5, 2, 0, 0, 0], [1, 2, 0, 0, 0, 0]]
-    assert found.note == "votes of 1 rows are not whole numbers, such as weighted votes; they are rounded"
+    assert found.note == "votes of 1 row are not whole numbers, such as weighted votes; they are rounded"
 
 
 def test_debiased_fractions_are_no_votes_that_could_be_rounded() -> None:
@@ -129,7 +129,7 @@ def test_refused(row: list[float], more: dict[str, Any], message: str) -> None:
     ("totals", "message"),
     [
         ([5, -3, 0], "t.csv: row 1: 't2' is -3; expected a number of at least 0"),
-        ([5, 3, 0], "t.csv: row 1: 't2' is 3; expected fractions of its answers, which are all 0"),
+        ([5, 3, 0], "t.csv: row 1: 't2' is 3; expected fractions of its answers too, or 0 votes if nobody"),
         ([0, 0, 0], "t.csv: row 1 has no votes on 'shape'"),
     ],
 )
@@ -137,6 +137,32 @@ def test_refused_totals(totals: list[float], message: str) -> None:
     with pytest.raises(DataError) as caught:
         read([GOOD], [totals], kind="fractions")
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("total", [0, np.nan])
+def test_fractions_without_their_number_of_votes_are_refused(total: float) -> None:
+    with pytest.raises(DataError, match=r"t\.csv: row 1: 't2' is 0; its answers have fractions; expected the number"):
+        read([[0.4, 0.6, 0.5, 0.5, 0, 0]], [[10, total, 0]], kind="fractions")
+
+
+def test_no_image_has_a_million_volunteers() -> None:
+    with pytest.raises(DataError, match=r"t\.csv: row 2: 'a' is 1e\+06; expected at most 100,000 votes"):
+        read([[5, 1, 0, 0, 0, 0], [1e6, 1, 0, 0, 0, 0]])
+
+
+def test_a_question_with_more_votes_than_the_answer_that_leads_to_it_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    read([[3, 4, 2, 2, 2, 0], [5, 2, 9, 8, 8, 0]])
+    assert caplog.messages == []
+    read([[3, 4, 6, 2, 2, 0], [5, 2, 9, 8, 8, 0]])
+    (line,) = caplog.messages
+    assert line.startswith("t.csv: 'arms' has more votes than 'shape.disc', which leads to it, for 2 of 2 rows; check")
+
+
+def test_a_question_that_nobody_answered_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    read([[3, 4, 2, 2, 0, 0], [5, 2, 1, 1, 0, 0]])
+    assert caplog.messages == ["t.csv: nobody answered 'number'; networks learn nothing about it"]
 
 
 def test_nothing_is_left() -> None:

@@ -156,3 +156,26 @@ def test_an_answer_that_hardly_ever_wins_is_for_training() -> None:
     split = split_dataset(rare, SplitConfig(duplicates="identical"))
     assert 0 in split.train
     assert set(rare.labels[split.test]) == set(rare.labels[split.validation]) == {0, 1}
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_a_split_without_voted_images_in_a_part_is_refused(part: str) -> None:
+    values = np.tile(np.array([9, 1, 0, 0, 1], np.float32), (9, 1))
+    images = np.random.default_rng(3).integers(0, 256, (9, 9, 9, 3), dtype=np.uint8)
+    codes = np.arange(9) % 3
+    kept = codes != ["train", "validation", "test"].index(part)
+    votes = Votes(TREE, values[kept], True)
+    dataset = build_dataset(images[kept], None, source="x", votes=votes, own_split=codes[kept].astype(np.int8))
+    if part == "train":
+        with pytest.raises(DataError, match="x: your split has no image with votes in train; expected one at least"):
+            split_dataset(dataset, SplitConfig(duplicates="identical"))
+    else:  # taken from the training images
+        assert len(split_dataset(dataset, SplitConfig(duplicates="identical")).validation)
+
+
+def test_two_galaxies_are_too_few_to_split() -> None:
+    values = np.tile(np.array([9, 1, 0, 0, 1], np.float32), (2, 1))
+    images = np.random.default_rng(3).integers(0, 256, (2, 9, 9, 3), dtype=np.uint8)
+    dataset = build_dataset(images, None, source="x", votes=Votes(TREE, values, True))
+    with pytest.raises(DataError, match="x: no answer wins for as many as 3 galaxies; expected one for training"):
+        split_dataset(dataset, SplitConfig(duplicates="identical"))

@@ -7,7 +7,7 @@ import pytest
 
 from galaxy_exp.evaluation.vote_metrics import fraction_intervals, image_losses, states_concentrations
 from galaxy_exp.hypermodel import GalaxyCNN
-from galaxy_exp.hypermodel.batches import Batches
+from galaxy_exp.hypermodel.batches import Batches, common_winners
 from galaxy_exp.hypermodel.saving import is_portable, to_inference_model
 from galaxy_exp.hypermodel.vote_losses import (
     DirichletMultinomial,
@@ -189,3 +189,10 @@ def test_batches_of_votes_are_weighted_and_drawn_by_class():
         np.testing.assert_array_equal(found, weights[classes[chosen]])
     drawn = np.concatenate([batches.positions(index) for index in range(2)])
     assert np.bincount(classes[drawn]).tolist() == [3, 3]
+
+
+def test_a_rare_winner_counts_as_the_most_common():
+    winners = np.array([0] * 50 + [1] * 20 + [2])
+    assert np.bincount(common_winners(winners)).tolist() == [51, 20]
+    assert common_winners(winners[:70]).tolist() == winners[:70].tolist()
+    assert len(common_winners(np.empty(0, np.int64))) == 0

@@ -12,8 +12,10 @@ from pathlib import Path
 import mlflow.pyfunc
 import numpy as np
 import pytest
+from PIL import Image
 from pyarrow import parquet
 
+from galaxy_exp.cli.main import run_command
 from galaxy_exp.data.dataset import build_dataset
 from galaxy_exp.data.inputs import NamedImage
 from galaxy_exp.errors import ModelError
@@ -53,24 +55,30 @@ def vote_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def classifier(vote_file: Path, store: Store) -> GalaxyClassifier:
+def _register(file: Path, store: Store, name: str, questions: Questions) -> str:
+    """Registers a network of votes; returns the URI of its version."""
+    package = ModelPackage(
+        model_file=file,
+        class_names=questions.class_names,
+        image_shape=(*IMAGE_SIZE, 3),
+        input_example=np.zeros((1, *IMAGE_SIZE, 3), np.uint8),
+        metadata={"sweep_id": "votes-sweep", "temperature": None},
+        questions=questions,
+    )
     ref = log_and_register(
-        ModelPackage(
-            model_file=vote_file,
-            class_names=TREE.class_names,
-            image_shape=(*IMAGE_SIZE, 3),
-            input_example=np.zeros((1, *IMAGE_SIZE, 3), np.uint8),
-            metadata={"sweep_id": "votes-sweep", "temperature": None},
-            questions=TREE,
-        ),
+        package,
         run_id=store.finished_run(),
-        registered_name="votes",
+        registered_name=name,
         tags={version_tags.SIMULATED: "false"},
         description="",
         tracking_uri=store.uri,
     )
-    return load_model(ref.uri, tracking_uri=store.uri)
+    return ref.uri
+
+
+@pytest.fixture(scope="module")
+def classifier(vote_file: Path, store: Store) -> GalaxyClassifier:
+    return load_model(_register(vote_file, store, "votes", TREE), tracking_uri=store.uri)
 
 
 def test_it_gives_fractions_concentrations_and_the_winning_answer(classifier: GalaxyClassifier) -> None:
@@ -84,6 +92,47 @@ def test_it_gives_fractions_concentrations_and_the_winning_answer(classifier: Ga
     raw = classifier.packaged.predict_probabilities([coloured(0), coloured(2)])
     assert found.outputs(TREE) == pytest.approx(raw, abs=1e-4)
     assert found.concentrations.min() > 2
+
+
+def test_a_network_of_fractions_states_no_concentration(vote_file: Path, store: Store, tmp_path: Path) -> None:
+    import keras
+
+    images = keras.Input((*IMAGE_SIZE, 3), dtype="uint8")
+    concentrations = keras.saving.load_model(vote_file)(images)
+    shares = [keras.layers.Softmax()(concentrations[:, columns]) for columns in TREE.slices.values()]
+    keras.Model(images, keras.layers.Concatenate()(shares)).save(tmp_path / "best.keras")
+    classifier = load_model(_register(tmp_path / "best.keras", store, "fractions", TREE), tracking_uri=store.uri)
+    found = classifier.predict([coloured(0)])
+    assert np.isnan(found.concentrations).all()
+    assert found.outputs(TREE) == pytest.approx(found.fractions)
+    table = classifier.packaged.predict(None, np.stack([coloured(0)]))
+    assert table[["concentration_hue", "concentration_which"]].isna().all(axis=None)
+    (row,) = predict_to_rows(classifier, [[NamedImage("a.png", coloured(0))]])
+    assert (row["concentration_hue"], row["low_hue.red"]) == (None, None)
+
+
+def test_the_columns_of_a_catalogue_are_matched_with_the_model_s_questions(
+    vote_file: Path, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("smooth-or-featured", "disk-edge-on")
+    tree = Questions(
+        (
+            Question(names[0], ("smooth", "featured-or-disk")),
+            Question(names[1], ("yes", "no"), after=f"{names[0]}.featured-or-disk"),
+        )
+    )
+    _register(vote_file, store, "zoo", tree)
+    columns = [f"{each.name}_{answer}" for each in tree.items for answer in each.answers]
+    with (tmp_path / "zoo.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", *columns, "bar_yes", "bar_no"])  # a question that the model was not asked
+        for number in range(6):
+            Image.fromarray(coloured(number % 3)).save(tmp_path / f"{number}.png")
+            rows.writerow([f"{number}.png", 12, 8, 3, 5, 2, 3])
+    arguments = ["evaluate", str(tmp_path / "zoo.csv"), "--model", "models:/zoo/1", "--uri", store.uri]
+    assert run_command([*arguments, "--format", "json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["n_images"] == 6 and report["deviance"] > 0
 
 
 def test_a_temperature_is_refused_by_name(classifier: GalaxyClassifier) -> None:

@@ -65,11 +65,14 @@ class TestPage:
     def test_has_the_scores_the_panels_and_the_pictures(self, agreement):
         page = build_page(self._material(agreement))
         ElementTree.fromstring(page.partition("\n")[2])  # well-formed
-        for text in ("shape: smooth, &lt;disk&gt;", "bar (after shape.&lt;disk&gt;)", "RMSE of fractions"):
+        for text in ("shape (smooth, &lt;disk&gt;)", "bar after shape.&lt;disk&gt; (", "RMSE of fractions"):
             assert text in page
         assert "10% shape.smooth" in page and f"at least {100 * agreement:g}% of the votes" in page
         assert page.count("Observed fraction of") == 4
         assert "Calibration</h3>" not in page
+        assert page.count("calibration error of fractions") == 1  # one table of scores
+        n_agreed = build_vote_report(VOTES, OUTPUTS, "digest", agreement).votes["n_agreed"]
+        assert f"The winner on {n_agreed} held-out galaxies whose votes agree" in page
 
     def test_before_the_test_it_says_what_was_asked(self):
         material = self._material()

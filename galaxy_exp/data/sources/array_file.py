@@ -179,7 +179,10 @@ def _read_labels(arrays: Arrays, path: Path) -> tuple[NDArray[Any], str]:
     for key in LABEL_KEYS:
         if key in arrays:
             return _read_array(arrays, key, path), key
-    raise DataError(f"{path}: has the keys {sorted(arrays.keys())}; expected labels under 'ans' or 'labels'")
+    raise DataError(
+        f"{path}: has the keys {sorted(arrays.keys())}; expected labels under 'ans' or 'labels', "
+        "or data.votes.questions if they are votes"
+    )
 
 
 def _read_array(arrays: Arrays, key: str, path: Path) -> NDArray[Any]:

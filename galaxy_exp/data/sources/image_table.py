@@ -259,6 +259,11 @@ def load_table(path: Path, config: DataConfig, base: Path | None = None) -> Imag
     part_column = _find_part_column(table, config.split)
     if config.has_stated_votes:
         return _load_votes(table, config, part_column, base)
+    if config.votes.model_fields_set:
+        raise DataError(
+            f"{path}: data.votes is stated without data.votes.questions; expected the questions (galaxy-exp init "
+            "--data writes those of Galaxy Zoo), or labels and no data.votes"
+        )
     default = TableConfig().label_column
     label_column = table.find(config.table.label_column, "data.table.label_column", default, _LABEL_COLUMNS)[0]
     images = open_image_table(table, config, [label_column, *([part_column] if part_column else [])], base)
@@ -289,16 +294,25 @@ _GZ2_CLASSES = ("gz2_class", "gz2class")
 """Columns with Galaxy Zoo 2's abbreviations of a galaxy's votes, hundreds of different ones: no classes."""
 
 
-def find_votes(path: Path, config: DataConfig) -> VotesConfig | None:
-    """Galaxy Zoo's questions by the names of a table's columns; None without any, or if it has labels too.
+def find_votes(path: Path) -> VotesConfig | None:
+    """Galaxy Zoo's questions by the names of a table's columns; None without any.
 
     Raises:
         DataError: there is no such table, or it cannot be read.
     """
+    return recognise_questions(open_table(path).names)
+
+
+def find_label_column(path: Path, config: DataConfig) -> str | None:
+    """A column with classes, which Galaxy Zoo 2's abbreviations are not; None without any.
+
+    Raises:
+        DataError: as of `find_votes`.
+    """
     table = open_table(path)
+    stated = config.table.label_column
     labels = [each for each in _LABEL_COLUMNS if each not in _GZ2_CLASSES]
-    has_labels = config.table.label_column in table.names or table.among(labels)
-    return None if has_labels else recognise_questions(table.names)
+    return stated if stated in table.names else next(iter(table.among(labels)), None)
 
 
 def _load_votes(table: Table, config: DataConfig, part_column: str | None, base: Path | None) -> ImageDataset:

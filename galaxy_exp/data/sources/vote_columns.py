@@ -206,6 +206,8 @@ _GZ2_COLUMN = re.compile(r"(t\d\d_[a-z_]+?)_(a\d\d)_(.+?)_(count|fraction|weight
 _CAMPAIGN = r"-(?:dr\d+|gz2|gzd\d*|desi|hubble|candels|ukidss|cd|jwst|euclid)"
 _DECALS_COLUMN = re.compile(rf"([a-z-]+?)({_CAMPAIGN})?_([a-z0-9-]+)(_\w+)?")
 
+_TOLERANCE_OF_DEBIASED = 0.3
+
 _Answers = dict[str, list[str]]
 """The answers of each question, in the order of the columns."""
 
@@ -287,5 +289,9 @@ def _build(
             known |= {f"{name}.{answer}" for answer in answers[name]}
     if not questions or questions[0]["name"] != next(iter(after)):
         return None
-    content = {"questions": questions, "kind": kind, "columns": columns, "missing": "drop"}
-    return VotesConfig.model_validate({**content, **({"total": total} if total else {})})
+    content: dict[str, Any] = {"questions": questions, "kind": kind, "columns": columns, "missing": "drop"}
+    if total:
+        content["total"] = total
+    if "debiased" in columns:  # they do not sum to 1
+        content["tolerance"] = _TOLERANCE_OF_DEBIASED
+    return VotesConfig.model_validate(content)
