@@ -47,19 +47,34 @@ def main(arguments: list[str]) -> int:
     parsed = parser.parse_args(arguments)
     try:
         check(ROOT, parsed.version)
-        if not parsed.dry_run:
-            write_version(ROOT, parsed.version, datetime.date.today())
-        with tempfile.TemporaryDirectory() as folder:
-            built = build(Path(folder))
-            try_wheel(next(path for path in built if path.suffix == ".whl"), Path(folder))
-            if not parsed.dry_run:
-                keep(built)
-        if not parsed.dry_run:
-            tag(parsed.version)
+        if parsed.dry_run:
+            build_and_try(keeping=False)
+        else:
+            make(parsed.version)
     except ReleaseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def make(version: str) -> None:
+    """Writes the version, builds and tags; if that fails, the files are as before."""
+    try:
+        write_version(ROOT, version, datetime.date.today())
+        build_and_try(keeping=True)
+        tag(version)
+    except BaseException:
+        _git(ROOT, "checkout", "--quiet", "--", *VERSION_LINES, "CHANGELOG.md")
+        raise
+
+
+def build_and_try(keeping: bool) -> None:
+    """Builds sdist and wheel, and tries the wheel; `keeping` copies both into dist/."""
+    with tempfile.TemporaryDirectory() as folder:
+        built = build(Path(folder))
+        try_wheel(next(path for path in built if path.suffix == ".whl"), Path(folder))
+        if keeping:
+            keep(built)
 
 
 def check(root: Path, version: str) -> None:
@@ -117,7 +132,7 @@ def try_wheel(wheel: Path, folder: Path) -> None:
 
 
 def keep(built: list[Path]) -> None:
-    """Moves what was built into dist/."""
+    """Copies what was built into dist/."""
     (ROOT / "dist").mkdir(exist_ok=True)
     for path in built:
         (ROOT / "dist" / path.name).write_bytes(path.read_bytes())

@@ -81,3 +81,16 @@ def test_the_version_is_written_wherever_it_is_named(release: ModuleType, reposi
 def test_a_refusal_is_one_line(release: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert release.main(["next"]) == 1
     assert capsys.readouterr().err == "error: next: expected a version of three numbers, as 0.2.0\n"
+
+
+def test_a_release_that_fails_leaves_the_files_as_they_were(
+    release: ModuleType, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: Path) -> list[Path]:
+        assert "9.9.9" in (repository / "pyproject.toml").read_text(encoding="utf-8")
+        raise release.ReleaseError("no network")
+
+    monkeypatch.setattr(release, "ROOT", repository)
+    monkeypatch.setattr(release, "build", fail)
+    assert release.main(["9.9.9"]) == 1
+    release.check(repository, "9.9.9")  # which refuses uncommitted changes

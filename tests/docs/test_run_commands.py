@@ -67,7 +67,7 @@ OTHERS = (
     "galaxy-exp predict - -o classes.csv",
     "galaxy-exp predict IMAGES... -o out.csv",
     "galaxy-exp predict unlabelled/ --model survey -o classes.csv",
-    "galaxy-exp predict unlabelled/ --model gz2 -o classes.csv",
+    "galaxy-exp predict unlabelled/ --model galaxies -o classes.csv",
     "galaxy-exp evaluate labelled.h5",
     "galaxy-exp evaluate galaxies.h5",
     "galaxy-exp doctor",
@@ -80,7 +80,7 @@ NAMES = {
     "trials gz2": "trials galaxy10",
     "galaxy10-cnn/3": "galaxy10-cnn/1",
     "--model survey": "--model galaxy10-cnn",
-    "--model gz2": "--model galaxy10-cnn",
+    "--model galaxies": "--model galaxy10-cnn",
     "IMAGES...": "some.png --restart",
 }
 """What the pages speak of, and what there is."""
@@ -122,7 +122,6 @@ ELSEWHERE = {
     "galaxy-exp reproduce gz2-20261122-101500/3": "tests/sweep/test_reproduce.py",
     "galaxy-exp resume": "tests/sweep/test_chaos.py",
     "galaxy-exp init --data catalogue.csv --image-folder cutouts --file-suffix .png": "tests/cli/test_init.py",
-    "galaxy-exp init --data galaxies.h5 -o mine.yaml": "tests/cli/test_init.py",
     "galaxy-exp predict cutouts/ --model galaxy-votes -o predictions.parquet": "tests/sweep/test_votes_to_model.py",
     "galaxy-exp report --watch --open": "tests/cli/test_report.py",
     "galaxy-exp ui": "tests/cli/test_stores.py",
