@@ -20,7 +20,7 @@ data:
 hypermodel: toys:TinyHyperModel
 training: {epochs: 4, precision: float32, deterministic: true}
 search: {max_trials: 5, seed: 3, first_rung: 1, reduction_factor: 2}
-tracking: {experiment: tiny}
+tracking: {experiment: tiny, figures: false}
 registry: {model: tiny-model, finalists: 0}
 """
 
@@ -134,7 +134,8 @@ def project_in():
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """A project with one finished sweep of five tiny trials; read it, do not change it."""
+    """A project with one finished sweep of five tiny trials, with figures; read it, do not change it."""
     project = Project(tmp_path_factory.mktemp("finished"))
+    (project.path / "sweep.yaml").write_text(TINY_SWEEP.replace("figures: false", "figures: true"))
     project.output = project.run("sweep", "sweep.yaml")
     return project

@@ -76,7 +76,10 @@ class JournaledSweep:
         if self.journal_file.exists():
             return Journal.reopen(self.folder.path)
         config = SweepConfig.model_validate(
-            {"tracking": {"experiment": self.experiment}, "registry": {"model": self.experiment, "finalists": 0}}
+            {
+                "tracking": {"experiment": self.experiment, "figures": False},
+                "registry": {"model": self.experiment, "finalists": 0},
+            }
         )
         values = {
             "config": config.model_dump(mode="json"),

@@ -289,7 +289,7 @@ def test_the_file_passes_the_check_and_runs(project, galaxies) -> None:
     project.run("init", "--data", "arrays.npz", "-o", "arrays.yaml")
     (checked,) = json.loads(project.run("check", "arrays.yaml", "--no-timing", "--format", "json").stdout)
     assert checked["data"]["images"] == 60
-    less = ["--max-trials", "2", "--epochs", "1", "--set", "registry.finalists=0"]
+    less = ["--max-trials", "2", "--epochs", "1", "--set", "registry.finalists=0", "--set", "tracking.figures=false"]
     project.run("sweep", "arrays.yaml", *less)
     (row,) = json.loads(project.run("list", "--format", "json").stdout)
     assert (row["state"], row["registered"]) == ("finished", "arrays v1")

@@ -42,6 +42,7 @@ QUICK_FILE = {
     "epochs: 8": "epochs: 2",
     "max_trials: 6": "max_trials: 3",
     "first_rung: 4": "first_rung: 1",
+    "tracking: {experiment: galaxy10}": "tracking: {experiment: galaxy10, figures: false}",
     "finalists: 2, seeds: 2": "finalists: 1, seeds: 1",
 }
 """The tutorial's sweep file without network, on less."""

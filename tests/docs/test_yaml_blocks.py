@@ -18,6 +18,6 @@ def yaml_blocks():
             yield pytest.param(block, id=f"{page.name}-{number}")
 
 
-@pytest.mark.parametrize("block", yaml_blocks())
+@pytest.mark.parametrize("block", list(yaml_blocks()))
 def test_it_is_accepted(block):
     parse_sweep(yaml.safe_load(block), "the page")

@@ -39,11 +39,20 @@ def log_file(tmp_path_factory):
     return tmp_path_factory.mktemp("worker") / "log"
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """Variables with which JAX's processes compile each step once: attempts at a trial compile the same ones."""
+    folder = tmp_path_factory.mktemp("compiled")
+    minima = {"COMPILE_TIME_SECS": "0", "ENTRY_SIZE_BYTES": "-1"}
+    names = {f"JAX_PERSISTENT_CACHE_MIN_{name}": value for name, value in minima.items()}
+    return names | {"JAX_COMPILATION_CACHE_DIR": str(folder)}
+
+
 @pytest.fixture(scope="module", params=list(BACKENDS))
-def engine(request, log_file):
+def engine(request, log_file, compiled):
     if request.param != "tensorflow" and importlib.util.find_spec("jax") is None:
         pytest.skip("jax is not installed")
-    environment = BACKENDS[request.param] | {"KILLED_IN_EPOCH": str(KILLED_IN)}
+    environment = BACKENDS[request.param] | compiled | {"KILLED_IN_EPOCH": str(KILLED_IN)}
     engine = LocalEngine([WorkerProcess(log_file, environment=environment, module="checkpoint_worker")])
     engine.start()
     yield engine

@@ -29,10 +29,9 @@ def test_everything_named_can_be_had():
         galaxy_exp.nothing  # noqa: B018
 
 
-def test_a_sweep_from_an_unguarded_script(project, finished):
+def test_a_sweep_from_an_unguarded_script_shows_its_progress_and_is_opened_in_another_process(project, finished):
     """A script without `if __name__ == "__main__"`, as in a notebook."""
-    output = run_python(
-        project,
+    script = (
         "import galaxy_exp, json, sys\n"
         "class Watcher:\n"
         "    seen = []\n"
@@ -41,9 +40,14 @@ def test_a_sweep_from_an_unguarded_script(project, finished):
         "watcher = Watcher()\n"
         "given = {'overrides': ['search.max_trials=2'], 'observers': [watcher]}\n"
         "result = galaxy_exp.run_sweep('sweep.yaml', **given)\n"
-        "print(json.dumps([result.sweep_id, result.winner.number, result.model_uri, watcher.seen]))\n",
+        "assert repr(result)\n"
+        "print(json.dumps([result.sweep_id, result.winner.number, result.model_uri, watcher.seen]))\n"
     )
-    sweep_id, winner, uri, seen = json.loads(output)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=project.path, env=project.environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    sweep_id, winner, uri, seen = json.loads(done.stdout)
     assert seen[0] == ["trial_proposed", False], "the first trial waits for MLflow"
     assert seen[-1][1]
     assert sweep_id.startswith("tiny-")
@@ -51,6 +55,27 @@ def test_a_sweep_from_an_unguarded_script(project, finished):
     assert uri == "models:/tiny-model/1"
     first_two = [trial.curve("val_loss") for trial in project.record().trials.values()]
     assert first_two == [finished.record().trials[number].curve("val_loss") for number in (0, 1)]
+
+    lines = [line[9:] for line in done.stderr.splitlines()]
+    assert f"sweep {project.record().sweep_id}: at most 2 trials of 4 epochs" in done.stderr
+    assert len([line for line in lines if line.startswith("trial 0 started: ")]) == 1
+    assert " trials, best SIMULATED val_macro_f1 0." in done.stderr
+    assert "winner: " in done.stderr
+    for word in ("absl", "oneDNN", "WARNING", "cuda", "epoch 1:"):
+        assert word not in done.stderr
+    output = run_python(
+        project,
+        "import galaxy_exp, json, numpy\n"
+        "result = galaxy_exp.open_sweep()\n"
+        "best, = result.get_best_hyperparameters()\n"
+        "models = result.get_best_models(2)\n"
+        "images = numpy.zeros((2, 24, 24, 3), numpy.uint8)\n"
+        "predicted = result.load_model().predict(images).probabilities\n"
+        "same = numpy.allclose(models[0].predict(images, verbose=0), predicted, atol=1e-5)\n"
+        "values = {name: best.get(name) == value for name, value in result.best_hyperparameters.items()}\n"
+        "print(json.dumps([result.state, len(models), bool(same), all(values.values()), result.sweep_id]))\n",
+    )
+    assert json.loads(output) == ["finished", 2, True, True, project.record().sweep_id]
 
 
 def test_the_champion_loads_and_predicts(finished, prepared):
@@ -100,37 +125,6 @@ def test_a_second_sweep_on_the_same_data_is_compared_not_just_promoted(finished,
     assert record.registered.version == 2
     assert not record.promotion.promoted
     assert "held-out test images" in record.promotion.reason
-
-
-def test_a_sweep_shows_its_progress_and_is_opened_in_another_process(project):
-    done = subprocess.run(
-        [sys.executable, "-c", "import galaxy_exp\nprint(repr(galaxy_exp.run_sweep('sweep.yaml')))"],
-        cwd=project.path,
-        env=project.environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    lines = [line[9:] for line in done.stderr.splitlines()]
-    assert f"sweep {project.record().sweep_id}: at most 5 trials of 4 epochs" in done.stderr
-    assert len([line for line in lines if line.startswith("trial 0 started: ")]) == 1
-    assert " trials, best SIMULATED val_macro_f1 0." in done.stderr
-    assert "winner: " in done.stderr
-    for word in ("absl", "oneDNN", "WARNING", "cuda", "epoch 1:"):
-        assert word not in done.stderr
-    output = run_python(
-        project,
-        "import galaxy_exp, json, numpy\n"
-        "result = galaxy_exp.open_sweep()\n"
-        "best, = result.get_best_hyperparameters()\n"
-        "models = result.get_best_models(2)\n"
-        "images = numpy.zeros((2, 24, 24, 3), numpy.uint8)\n"
-        "predicted = result.load_model().predict(images).probabilities\n"
-        "same = numpy.allclose(models[0].predict(images, verbose=0), predicted, atol=1e-5)\n"
-        "values = {name: best.get(name) == value for name, value in result.best_hyperparameters.items()}\n"
-        "print(json.dumps([result.state, len(models), bool(same), all(values.values()), result.sweep_id]))\n",
-    )
-    assert json.loads(output) == ["finished", 2, True, True, project.record().sweep_id]
 
 
 def test_loading_a_model_prints_nothing(finished):

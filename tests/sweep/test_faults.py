@@ -25,13 +25,14 @@ def wait_for(condition, process, seconds=120):
         time.sleep(0.02)
 
 
-def journal_has(project, event, count):
-    def look():
-        folders = project.sweep_folders()
-        journal = folders[-1] / "journal.jsonl" if folders else None
-        return journal is not None and journal.exists() and journal.read_text().count(f'"{event}"') >= count
+def count_events(project, event):
+    folders = project.sweep_folders()
+    journal = folders[-1] / "journal.jsonl" if folders else None
+    return journal.read_text().count(f'"{event}"') if journal is not None and journal.exists() else 0
 
-    return look
+
+def journal_has(project, event, count):
+    return lambda: count_events(project, event) >= count
 
 
 def results(record):
@@ -70,15 +71,17 @@ def attempts(project):
     return sum(trial.attempt for trial in project.record().trials.values())
 
 
-@pytest.mark.parametrize(("event", "count"), [("epoch_reported", 3), ("trial_ended", 3)])
-def test_a_killed_driver_is_resumed_to_the_same_end(project, finished, event, count):
-    process = project.start("sweep", "sweep.yaml")
-    wait_for(journal_has(project, event, count), process)
-    workers = workers_of(process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    psutil.wait_procs(workers, timeout=10)
-    assert not any(worker.is_running() for worker in workers), "a worker outlived its driver"
+def test_a_driver_killed_twice_is_resumed_to_the_same_end(project, finished):
+    """In a trial, and between two."""
+    for command, event, count in ((("sweep", "sweep.yaml"), "epoch_reported", 3), (("resume",), "trial_ended", 3)):
+        process = project.start(*command)
+        wait_for(journal_has(project, event, count), process)
+        workers = workers_of(process)
+        assert workers
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        psutil.wait_procs(workers, timeout=10)
+        assert not any(worker.is_running() for worker in workers), "a worker outlived its driver"
     refused = project.run("resume", "--set", "execution.scheduler=tcp://127.0.0.1:1", exit_code=2)
     assert "no Dask scheduler answers" in refused.stderr
     project.run("resume")  # as before: what cannot be used does not hold
@@ -96,16 +99,21 @@ def test_a_killed_worker_costs_only_its_attempt(project, finished):
     assert_nothing_lost_or_doubled(project, finished)
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_sweep_says_how_to_go_on_and_does(project, finished, signal_number):
-    process = project.start("sweep", "sweep.yaml")
-    wait_for(journal_has(project, "epoch_reported", 2), process)
-    os.kill(process.pid, signal_number)
-    _, log = process.communicate(timeout=30)
-    assert process.returncode == 130
-    sweep_id = project.record().sweep_id
-    assert log.rstrip().splitlines()[-1].endswith(f"galaxy-exp resume {sweep_id}")
-    project.run("resume", sweep_id)
+def test_an_interrupted_sweep_says_how_to_go_on_and_does(project, finished):
+    """By Ctrl-C and, when it was resumed, by SIGTERM."""
+    command = ["sweep", "sweep.yaml"]
+    for signal_number, trials in ((signal.SIGINT, 0), (signal.SIGTERM, 2)):
+        process = project.start(*command)
+        wait_for(journal_has(project, "trial_ended", trials), process)
+        reported = count_events(project, "epoch_reported")
+        wait_for(journal_has(project, "epoch_reported", reported + 2), process)
+        os.kill(process.pid, signal_number)
+        _, log = process.communicate(timeout=30)
+        assert process.returncode == 130
+        sweep_id = project.record().sweep_id
+        assert log.rstrip().splitlines()[-1].endswith(f"galaxy-exp resume {sweep_id}")
+        command = ["resume", sweep_id]
+    project.run(*command)
     assert_nothing_lost_or_doubled(project, finished)
 
 

@@ -14,7 +14,7 @@ from galaxy_exp.records import TrialState
 
 pytestmark = pytest.mark.slow
 
-LONG = ("--epochs", "2000", "--scheduler", "none", "--max-trials", "20")
+LONG = ("--epochs", "20000", "--scheduler", "none", "--max-trials", "20", "-q")
 
 
 def wait_for(condition, process, seconds=120):
@@ -40,19 +40,45 @@ def waiting(project):
     return list((project.sweep_folders()[-1] / "orders").glob("*.json"))
 
 
+@pytest.fixture(scope="module")
+def begin(project_in, tmp_path_factory):
+    """A function that starts a sweep, which runs trial 0; returns its project and its process."""
+    processes = []
+
+    def start():
+        project = project_in(tmp_path_factory.mktemp("orders"))
+        processes.append(process := project.start("sweep", "sweep.yaml", *LONG))
+        wait_for(lambda: reports(project, 0) > 1, process)
+        return project, process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def sweeps():
+    """What `begin` returned for `running`; the last one is used while it runs."""
+    return []
+
+
 @pytest.fixture
-def running(project):
-    """A project with a sweep that runs trial 0, and its process."""
-    process = project.start("sweep", "sweep.yaml", *LONG)
-    wait_for(lambda: reports(project, 0) > 1, process)
-    yield project, process
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+def running(begin, sweeps):
+    """A project with a sweep, and its process; tests share it, but for one that kills it."""
+    if not sweeps or sweeps[-1][1].poll() is not None:
+        sweeps.append(begin())
+    return sweeps[-1]
 
 
-def test_orders_are_answered_carried_out_and_outlive_a_kill(running):
-    project, process = running
+def max_trials(project):
+    """The number of trials that the sweep may have by now."""
+    return project.record().config.search.max_trials
+
+
+def test_orders_are_answered_carried_out_and_outlive_a_kill(begin):
+    project, process = begin()
 
     def tell(*order, exit_code=0):
         return project.run("tell", "latest", *order, exit_code=exit_code)
@@ -109,6 +135,7 @@ def test_orders_are_answered_carried_out_and_outlive_a_kill(running):
 
 def test_ctrl_c_withdraws_an_order_that_is_not_taken(running):
     project, process = running
+    before = project.record().orders
     os.kill(process.pid, signal.SIGSTOP)
     telling = project.start("tell", "latest", "finish")
     wait_for(lambda: waiting(project), telling)
@@ -122,9 +149,35 @@ def test_ctrl_c_withdraws_an_order_that_is_not_taken(running):
     )
     assert waiting(project) == []
     os.kill(process.pid, signal.SIGCONT)
-    seen = reports(project, 0)
-    wait_for(lambda: reports(project, 0) > seen + 2, process)
-    assert project.record().orders == []
+    seen = journal(project).count('"event":"epoch_reported"')
+    wait_for(lambda: journal(project).count('"event":"epoch_reported"') > seen + 2, process)
+    assert project.record().orders == before
+
+
+def test_two_orders_at_a_time_are_both_answered(running):
+    project, _ = running
+    was = max_trials(project)
+    telling = [project.start("tell", "latest", "limits", "--max-trials", number) for number in ("30", "40")]
+    answers = [process.communicate(timeout=60)[0] for process in telling]
+    assert all(process.returncode == 0 for process in telling)
+    assert sorted(answers) in (
+        [f"search.max_trials: was {was}, is 30 now\n", "search.max_trials: was 30, is 40 now\n"],
+        [f"search.max_trials: was {was}, is 40 now\n", "search.max_trials: was 40, is 30 now\n"],
+    )
+
+
+def test_python_gives_the_same_orders(running, monkeypatch):
+    project, _ = running
+    monkeypatch.chdir(project.path)
+    was = max_trials(project)
+    assert tell_sweep("latest", limits={"max_trials": 7}) == f"search.max_trials: was {was}, is 7 now"
+    assert tell_sweep(stop=0).startswith("trial 0 ends after epoch ")
+    with pytest.raises(OrderRefusedError, match="refused: there is no trial 55 yet"):
+        tell_sweep(pause=55)
+    with pytest.raises(BadInputError, match="expected one order to the sweep, found stop and workers"):
+        tell_sweep(stop=0, workers=2)
+    with pytest.raises(BadInputError, match=r"limits.limits: .*max_trails: unknown limit; did you mean"):
+        tell_sweep(limits={"max_trails": 7})
 
 
 def test_an_order_whose_driver_is_killed_meanwhile_is_not_left_behind(running):
@@ -137,30 +190,6 @@ def test_an_order_whose_driver_is_killed_meanwhile_is_not_left_behind(running):
     assert (telling.returncode, stdout) == (1, "")
     assert stderr.splitlines()[-1].startswith("error: no process works on sweep ")
     assert waiting(project) == []
-
-
-def test_two_orders_at_a_time_are_both_answered(running):
-    project, _ = running
-    telling = [project.start("tell", "latest", "limits", "--max-trials", number) for number in ("30", "40")]
-    answers = [process.communicate(timeout=60)[0] for process in telling]
-    assert all(process.returncode == 0 for process in telling)
-    assert sorted(answers) in (
-        ["search.max_trials: was 20, is 30 now\n", "search.max_trials: was 30, is 40 now\n"],
-        ["search.max_trials: was 20, is 40 now\n", "search.max_trials: was 40, is 30 now\n"],
-    )
-
-
-def test_python_gives_the_same_orders(running, monkeypatch):
-    project, _ = running
-    monkeypatch.chdir(project.path)
-    assert tell_sweep("latest", limits={"max_trials": 7}) == "search.max_trials: was 20, is 7 now"
-    assert tell_sweep(stop=0).startswith("trial 0 ends after epoch ")
-    with pytest.raises(OrderRefusedError, match="refused: there is no trial 55 yet"):
-        tell_sweep(pause=55)
-    with pytest.raises(BadInputError, match="expected one order to the sweep, found stop and workers"):
-        tell_sweep(stop=0, workers=2)
-    with pytest.raises(BadInputError, match=r"limits.limits: .*max_trails: unknown limit; did you mean"):
-        tell_sweep(limits={"max_trails": 7})
 
 
 def test_a_mistyped_order_is_one_clear_line(project):

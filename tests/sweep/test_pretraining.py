@@ -18,6 +18,7 @@ data:
 space: {start: {values: [scratch, small.keras]}, filters_1: 16, filters_2: 16, dense_width: 0, body_rate: 0.3}
 training: {epochs: 1, precision: float32, deterministic: true}
 search: {baseline: false, max_trials: 1, enqueue: [{start: small.keras}]}
+tracking: {figures: false}
 registry: {model: started, finalists: 0}
 """
 SMALL = ("--images", "120", "--image-size", "32", "--epochs", "1", "--set", "space.filters_1=16")

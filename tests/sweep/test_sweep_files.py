@@ -13,6 +13,7 @@ from galaxy_exp.encoder_file import PACKAGED, file_sha256
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 LESS = ["--max-trials", "2", "--epochs", "1", "--set", "registry.seeds=1"]
+PLAIN = [*LESS, "--set", "tracking.figures=false"]
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def write_galaxies(project):
 @pytest.mark.slow
 def test_pretrained_on_a_file_in_galaxy10_s_layout(shipped):
     write_galaxies(shipped)
-    shipped.run("sweep", "sweeps/pretrained.yaml", *LESS)
+    shipped.run("sweep", "sweeps/pretrained.yaml", *PLAIN)
     started_from = assert_finished(shipped, "pretrained", simulated=False)
     (encoder,) = shipped.path.glob(".galaxy_exp/sweeps/*/encoders/*.keras")
     assert file_sha256(encoder) == file_sha256(PACKAGED)
@@ -60,7 +61,7 @@ def test_pretrained_on_a_file_in_galaxy10_s_layout(shipped):
 @pytest.mark.slow
 def test_gz2_on_a_file_in_galaxy10_s_layout(shipped):
     write_galaxies(shipped)
-    done = shipped.run("sweep", "sweeps/gz2.yaml", *LESS, "--set", "data.source=galaxies.h5")
+    done = shipped.run("sweep", "sweeps/gz2.yaml", *PLAIN, "--set", "data.source=galaxies.h5")
     assert "SIMULATED" not in done.stdout
     assert_finished(shipped, "gz2", simulated=False)
 

@@ -128,8 +128,12 @@ def client(tmp_path_factory):
 
 @pytest.fixture
 def begin(tmp_path, prepared, client, request):
-    """Starts a sweep's journal of its own experiment; returns (journal, make projection, warnings)."""
-    config = SweepConfig(tracking=TrackingConfig(experiment=request.node.name))
+    """Starts a sweep's journal of its own experiment; returns (journal, make projection, warnings).
+
+    Figures are drawn where the test says so, as they take longer than all the rest.
+    """
+    figures = getattr(request, "param", False)
+    config = SweepConfig(tracking=TrackingConfig(experiment=request.node.name, figures=figures))
     client.create_experiment(request.node.name, artifact_location=(tmp_path / "artifacts").as_uri())
     started = SweepStarted(
         sweep_id=f"s-{abs(hash(request.node.name))}",
@@ -160,6 +164,9 @@ def begin(tmp_path, prepared, client, request):
     return journal, make, warnings
 
 
+with_figures = pytest.mark.parametrize("begin", [True], indirect=True, ids=["figures"])
+
+
 def play(journal, projection, script=SCRIPT):
     for event in script:
         projection.on_event(journal.append(event), journal.record)
@@ -180,9 +187,13 @@ def assert_in_order(client, journal, experiment, values=None):
         assert len(run.inputs.dataset_inputs) == 1
         history = client.get_metric_history(run.info.run_id, "val_macro_f1")
         assert [point.value for point in history] == trial.curve("val_macro_f1")
-        assert {file.path for file in client.list_artifacts(run.info.run_id)} >= {"confusion_matrix.png", "history.csv"}
+        expected = {"confusion_matrix.json", "history.csv"}
+        if journal.record.config.tracking.figures:
+            expected.add("confusion_matrix.png")
+        assert {file.path for file in client.list_artifacts(run.info.run_id)} >= expected
 
 
+@with_figures
 def test_without_faults_all_is_in_order(begin, client, request):
     journal, make, warnings = begin
     fragile = FragileClient(client)
@@ -308,6 +319,7 @@ class AskingTwice(FragileClient):
         return self.client.create_run(*args, **kwargs)
 
 
+@with_figures
 def test_runs_made_twice_are_there_once_when_all_is_caught_up(begin, client, request):
     journal, make, warnings = begin
     projection = make(AskingTwice(client))
@@ -418,6 +430,7 @@ def test_a_trial_without_its_files_is_told_and_does_not_hold_up_the_others(begin
     assert all(trial.projected for trial in journal.record.trials.values())
 
 
+@with_figures
 def test_a_sweep_whose_figures_cannot_be_drawn_is_told_and_closed(begin, client):
     journal, make, warnings = begin
     projection = make(FragileClient(client))
