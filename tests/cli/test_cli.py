@@ -94,7 +94,8 @@ class TestBadInput:
         for name in ("GALAXY_EXP_HOME", "MLFLOW_TRACKING_URI"):
             monkeypatch.delenv(name, raising=False)
         assert run_command(["sweep", "sweep.yaml", "--set", setting]) == 2
-        self.is_one_line(project, *capfd.readouterr(), message)
+        printed = capfd.readouterr()
+        self.is_one_line(project, printed.out, printed.err, message)
 
     def is_one_line(self, project, stdout, stderr, message):
         assert message in stderr
