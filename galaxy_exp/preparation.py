@@ -114,8 +114,8 @@ def check_space(config: SweepConfig) -> None:
     hypermodel = SimpleNamespace(limits=LIMITS, hints=HINTS)
     later = {"start", "encoder"} if "start" in config.space else set()
     names = {*config.space, *(name for values in config.search.enqueue for name in values)}
-    on_counts = config.data.has_stated_votes and (config.data.votes.kind == "counts" or config.data.votes.total)
-    declared = declared_space(["pretrained"] if later else (), LOSSES if on_counts or "loss" in names else ())
+    losses = LOSSES if config.data.has_counts or "loss" in names else ()
+    declared = declared_space(["pretrained"] if later else (), losses)
     overrides = {name: entry for name, entry in config.space.items() if name not in later}
     space = build_space(hypermodel, overrides, declared)
     for position, values in enumerate(config.search.enqueue) if not later else ():
@@ -133,6 +133,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     config = config.named(experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME"))
     dataset = load_dataset(config.data)
     config = _fitted_to(config, dataset.votes)
+    _check_agreement(config, dataset.votes)
     simulated = "SIMULATED " if dataset.simulated else ""
     say(f"data: {len(dataset)} {simulated}images in {dataset.n_classes} classes from {dataset.source}")
     _note_idle_scheduler(config, say)
@@ -157,7 +158,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     ]
     evidence = _evidence(config, project, sweep_id, dataset.digest, space, say)
     data = prepare_split(dataset, config.data.split, project.data_cache)
-    _check_agreement(config, data)
+    _check_agreement(config, _validation_votes(data), " on a validation image")
     return SweepStarted(
         sweep_id=sweep_id,
         config=as_journaled(config),
@@ -454,23 +455,25 @@ def _fitted_to(config: SweepConfig, votes: Votes | None) -> SweepConfig:
     return config.model_copy(update={"search": search})
 
 
-def _check_agreement(config: SweepConfig, data: PreparedData) -> None:
-    """Refuses an objective of validation images on which votes agree if there is no such image."""
+def _validation_votes(data: PreparedData) -> Votes | None:
     import numpy as np
 
-    from galaxy_exp.config.search_section import OBJECTIVE_OF_VOTES
-    from galaxy_exp.evaluation.vote_metrics import AGREED_METRICS, find_agreed
     from galaxy_exp.questions import Votes
 
-    files, name = data.files.votes, config.search.objective_record.name
-    if files is None or name.removeprefix("val_") not in AGREED_METRICS:
-        return
-    votes, agreement = Votes(files.questions, np.load(files.validation), files.are_counts), config.data.votes.agreement
-    if not find_agreed(votes, agreement).any():
+    files = data.files.votes
+    return None if files is None else Votes(files.questions, np.load(files.validation), files.are_counts)
+
+
+def _check_agreement(config: SweepConfig, votes: Votes | None, which: str = "") -> None:
+    """Refuses an objective of images on which votes agree if there is no such image among `which` images."""
+    from galaxy_exp.config.search_section import OBJECTIVE_OF_VOTES
+    from galaxy_exp.evaluation.vote_metrics import AGREED_METRICS, find_agreed
+
+    name, agreement = config.search.objective_record.name, config.data.votes.agreement
+    if votes is not None and name.removeprefix("val_") in AGREED_METRICS and not find_agreed(votes, agreement).any():
         raise ConfigError(
-            f"search.objective: {name} is of validation images on which votes agree, and no winning answer has "
-            f"{agreement:g} of them; expected a smaller data.votes.agreement, or another objective, such as "
-            f"{OBJECTIVE_OF_VOTES}"
+            f"search.objective: {name} is of images on which votes agree, and no winning answer has {agreement:g} of "
+            f"them{which}; expected a smaller data.votes.agreement, or another objective, such as {OBJECTIVE_OF_VOTES}"
         )
 
 

@@ -74,7 +74,8 @@ class Project:
         self.output: subprocess.CompletedProcess[str] | None = None
         """What the sweep of `finished` printed."""
         (path / "sweep.yaml").write_text(TINY_SWEEP)
-        kept = {key: value for key, value in os.environ.items() if key not in _settings()}
+        settings = _settings()
+        kept = {key: value for key, value in os.environ.items() if key not in settings}
         self.environment = kept | {"PYTHONPATH": str(TESTS), "COLUMNS": "200"}
 
     def command(self, *arguments: str) -> list[str]:

@@ -229,7 +229,8 @@ def _sharing(execution: ExecutionConfig) -> list[str]:
     if execution.workers == "auto":
         return ["timed with one worker; the sweep measures at its start how many workers train fastest"]
     if execution.workers not in (None, 1):
-        return [f"timed with one; {execution.workers} share its processors and take more than 1/{execution.workers}"]
+        n = execution.workers
+        return [f"timed with one worker; {n} workers share this machine's processors and take more than 1/{n} of it"]
     return []
 
 

@@ -88,8 +88,9 @@ def evaluate_command(
 
     With --output, predictions.csv has a row for each image, or for each row of the table with its id as it is there.
 
-    A model of votes on data with votes on the same questions is scored by the fractions of the answers, and where the
-    votes agree (data.votes.agreement) by the winning answer too. If one of the two has only classes, classes are
+    A model of votes on data with votes on the same questions is scored by the fractions of the answers, and where
+    the votes agree (data.votes.agreement) by the winning answer too. In a Galaxy Zoo catalogue without labels, the
+    model's questions are found by the names of the columns. If the model or the data has only classes, classes are
     scored; those of votes are the answers to the first question.
 
     With --format csv, a line has a quantity, its class if any, and the value.
@@ -177,19 +178,21 @@ def _load(config: DataConfig, classifier: GalaxyClassifier) -> ImageDataset:
 
 
 def _with_votes(config: DataConfig, questions: Questions | None) -> DataConfig:
-    """With the votes of a table of Galaxy Zoo on the questions of the model, if any, unless votes are stated."""
-    from galaxy_exp.data.sources.image_table import find_votes
+    """With the votes on the model's questions in a table of Galaxy Zoo without labels, unless votes are stated."""
+    from galaxy_exp.config.votes_section import QuestionConfig
+    from galaxy_exp.data.sources.image_table import find_label_column, find_votes
     from galaxy_exp.data.table_file import is_table
 
     path = Path(config.source)
-    if questions is None or config.has_stated_votes or not is_table(path):
+    if questions is None or config.has_stated_votes or not is_table(path) or find_label_column(path, config):
         return config
-    votes, names = find_votes(path), [each.name for each in questions.items]
-    if votes is None:
+    votes = find_votes(path)
+    if votes is None or not {each.name for each in questions.items} <= {each.name for each in votes.questions}:
         return config
-    chosen = tuple(each for each in votes.questions if each.name in names)
+    asked = [QuestionConfig(name=each.name, answers=each.answers, after=each.after) for each in questions.items]
     stated = config.votes.model_dump(exclude_unset=True)
-    return config.model_copy(update={"votes": votes.model_copy(update={"questions": chosen, **stated})})
+    say(f"{path}: its votes on the model's questions are used")
+    return config.model_copy(update={"votes": votes.model_copy(update={"questions": tuple(asked), **stated})})
 
 
 def _print_report(report: TestReport, record: dict[str, Any], output_format: str) -> None:

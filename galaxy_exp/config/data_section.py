@@ -259,6 +259,13 @@ class DataConfig(Section):
         """Whether these keys say where votes are; other data may bring votes of their own."""
         return bool(self.votes.questions)
 
+    @property
+    def has_counts(self) -> bool:
+        """Whether these keys say that there are numbers of votes."""
+        votes = self.votes
+        has_totals = votes.total is not None or any(each.total is not None for each in votes.questions)
+        return self._has_volunteers or (self.has_stated_votes and (votes.kind == "counts" or has_totals))
+
     @model_validator(mode="after")
     def _classes_are_answers(self) -> DataConfig:
         if self.class_names is not None and (self.has_stated_votes or self._has_volunteers):

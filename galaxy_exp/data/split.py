@@ -130,7 +130,7 @@ def split_dataset(dataset: ImageDataset, config: SplitConfig, groups: Groups | N
         parts = _fill_parts(dataset, np.zeros(len(dataset), np.int8), ["validation", "test"], config, groups)
         if len(np.unique(parts)) < len(PARTS):
             raise DataError(
-                f"{dataset.source}: no answer wins for as many as {len(PARTS)} galaxies; expected one for training, "
+                f"{dataset.source}: no answer wins for {len(PARTS)} different galaxies; expected one for training, "
                 "one for validation and one for the test at least"
             )
     else:

@@ -273,8 +273,10 @@ def _multiply(fractions: Values, totals: Values, questions: Questions, at: Votes
     nobody = "or 0 votes if nobody got to the question"
     _refuse((totals > 0) & ~answered, totals, at.totals, at, f"expected fractions of its answers too, {nobody}")
     uncounted = (totals == 0) & answered
-    uncounted[:, 0] = False  # an image without votes, for which there is a policy
-    _refuse(uncounted, totals, at.totals, at, "its answers have fractions; expected the number of votes")
+    uncounted[totals[:, 0] == 0] = False  # images without votes, for which there is a policy
+    _refuse(
+        uncounted, totals, at.totals, at, "its answers have fractions; expected their number, not 0 or an empty cell"
+    )
     return fractions * questions.by_answer(totals)
 
 

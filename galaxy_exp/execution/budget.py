@@ -42,7 +42,7 @@ class Budget:
         """
         search = record.config.search  # an order may have changed it
         number = len(record.trials)
-        if record.is_told_to_finish:
+        if record.is_ordered_to_finish:
             return "ordered to finish"
         if number >= search.max_trials:
             return "max_trials reached"

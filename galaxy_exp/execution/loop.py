@@ -156,7 +156,7 @@ class SweepLoop:
 
     def _is_spent(self) -> bool:
         """Whether no ended trial continues."""
-        return self._record.is_told_to_finish or self.source.exceeded(self._record, self.clock())
+        return self._record.is_ordered_to_finish or self.source.exceeded(self._record, self.clock())
 
     def _continue(self, trial: TrialRecord, from_epoch: int) -> TrialRecord:
         self._write(TrialStarted(number=trial.number, attempt=trial.attempt + 1, from_epoch=from_epoch))

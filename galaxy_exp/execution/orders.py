@@ -182,7 +182,7 @@ def _change_workers(order: ChangeWorkers, record: SweepRecord) -> tuple[str, Swe
 
 
 def _finish(record: SweepRecord) -> str:
-    if record.is_told_to_finish and record.finalists is None:
+    if record.is_ordered_to_finish and record.finalists is None:
         return "the search was ordered to finish already"
     _refuse_after_the_search(record)
     running = len(record.unfinished)
@@ -199,5 +199,5 @@ def _refuse_after_the_search(record: SweepRecord) -> None:
             f"the search is over ({record.why_search_ended}), and its finalists are being trained again ({done} of "
             f"{all_} trainings are done); a new sweep learns from it with: --set search.warm_start={record.sweep_id}"
         )
-    if record.is_told_to_finish:
+    if record.is_ordered_to_finish:
         raise OrderRefusedError("the search was ordered to finish")

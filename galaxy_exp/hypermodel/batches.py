@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Batches", "ImageBatches", "class_weights", "draw_balanced", "feed"]
+__all__ = ["Batches", "ImageBatches", "class_weights", "draw_balanced", "feed", "replace_rare_winners"]
 
 
 def class_weights(
@@ -39,10 +39,10 @@ def class_weights(
 
 
 _FEWEST_WINS = 3
-"""A class of labels has at least as many images."""
+"""Images for which an answer must win to count as a class; a class of labels has as many."""
 
 
-def common_winners(winners: NDArray[np.int64]) -> NDArray[np.int64]:
+def replace_rare_winners(winners: NDArray[np.int64]) -> NDArray[np.int64]:
     """The winning answers (n,) of votes, rare ones replaced by the most common.
 
     An answer that wins for one or two images is no class: balanced, each would weigh as much as all of another class.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.encoder_file import SCRATCH
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.hypermodel.batches import Batches, class_weights, common_winners, feed
+from galaxy_exp.hypermodel.batches import Batches, class_weights, feed, replace_rare_winners
 from galaxy_exp.hypermodel.encoders import ENCODER_LAYER, check_encoder
 from galaxy_exp.hypermodel.galaxy_network import build_network
 from galaxy_exp.hypermodel.galaxy_space import HINTS, LIMITS, LOSSES, NetworkValues, declare_hyperparameters
@@ -163,7 +163,7 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
             kwargs: further arguments of `keras.Model.fit`.
         """
         values = self.read(hp)
-        labels = y if self.questions is None else common_winners(self.questions.winners(y))
+        labels = y if self.questions is None else replace_rare_winners(self.questions.winners(y))
         weights = class_weights(labels, self.n_classes, values.class_weighting)
         balanced = values.class_weighting == "sampling"
         order_seed = random.getrandbits(32) if seed is None else seed

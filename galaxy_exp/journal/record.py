@@ -277,7 +277,7 @@ class SweepRecord:
     """What was asked for while it ran, in order, with the answers."""
     enqueued_by_order: list[dict[str, HyperparameterValue]] = field(default_factory=list)
     """Configurations to try, each as the next trial; those that have begun included."""
-    is_told_to_finish: bool = False
+    is_ordered_to_finish: bool = False
     """Whether an order ended the search; until resuming changes a limit."""
     workers_chosen: WorkersChosen | None = None
     """The result of `execution.workers: auto`; None without it, and before it is known."""

@@ -219,7 +219,7 @@ def _carry_out(event: OrderTaken, record: SweepRecord) -> None:
         case TryConfiguration():
             record.enqueued_by_order.append(event.order.values)
         case FinishSearch():
-            record.is_told_to_finish = True
+            record.is_ordered_to_finish = True
             for trial in record.unfinished.values():
                 if trial.decision is Decision.CONTINUE:
                     trial.end_by_order(Decision.STOP)
@@ -233,7 +233,7 @@ def _change_sweep(event: SweepChanged, record: SweepRecord) -> None:
     if changes_workers(event.changes):
         record.workers_chosen = None
     if any(change.key in BUDGET for change in event.changes):
-        record.is_told_to_finish = False
+        record.is_ordered_to_finish = False
     if event.reopens_search:
         record.finalists, record.why_search_ended = None, ""
     if event.tracking_uri:  # another MLflow store, which has no run and no version yet

@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.errors import ModelError
 from galaxy_exp.registry import version_tags
+from galaxy_exp.tracking.addresses import resolve_tracking_uri, uri_option
 from galaxy_exp.tracking.registry_file import RegistryFile, open_registry_file
-from galaxy_exp.tracking.store import (
-    check_store_exists,
-    open_existing_client,
-    resolve_tracking_uri,
-    tracking_errors,
-    uri_option,
-)
+from galaxy_exp.tracking.store import check_store_exists, open_existing_client, tracking_errors
 from galaxy_exp.wording import iso_time
 
 if TYPE_CHECKING:

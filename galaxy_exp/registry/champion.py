@@ -19,7 +19,8 @@ from galaxy_exp.registry.catalogue import find_holder, read_history, require_ver
 from galaxy_exp.registry.held_out import find_openers, find_openers_in_store, record_opening
 from galaxy_exp.registry.model_card import add_decision
 from galaxy_exp.registry.promotion import Candidate, PromotionDecision, decide_promotion, find_champion, load_candidate
-from galaxy_exp.tracking.store import open_existing_client, tracking_errors, uri_option
+from galaxy_exp.tracking.addresses import uri_option
+from galaxy_exp.tracking.store import open_existing_client, tracking_errors
 from galaxy_exp.wording import iso_time
 
 if TYPE_CHECKING:

@@ -18,10 +18,12 @@ from galaxy_exp.evaluation.vote_metrics import states_concentrations
 from galaxy_exp.questions import Questions
 from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
 from galaxy_exp.records import BUILT_IN_MODEL
+from galaxy_exp.redaction import hide_in_address
 from galaxy_exp.registry.catalogue import find_holder, parse_reference
 from galaxy_exp.registry.version_tags import CHAMPION, SIMULATED
+from galaxy_exp.tracking.addresses import uri_option
 from galaxy_exp.tracking.calls import quiet_mlflow
-from galaxy_exp.tracking.store import hide_in_address, open_existing_client, tracking_errors, uri_option
+from galaxy_exp.tracking.store import open_existing_client, tracking_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

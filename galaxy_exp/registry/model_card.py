@@ -87,7 +87,7 @@ def _data_lines(data: PreparedData) -> Iterator[str]:
     )
     yield f"- split digest: `{data.split_digest}`"
     yield f"- preprocessing: {', '.join(data.preprocessing.describe()) or 'none'}"
-    yield f"- duplicates kept in one split: {data.n_identical} identical, {data.n_near} nearly so"
+    yield f"- duplicates kept in one part: {data.n_identical} identical, {data.n_near} nearly so"
 
 
 def _training_lines(record: SweepRecord, winner: TrialRecord) -> Iterator[str]:

@@ -89,7 +89,8 @@ class GalaxyModel(PythonModel):
             One row per image: `label` (int64), `class_name`, `probability` (float32, of that class), then
             `p_<class name>` (float32) for each class. Of a model of votes, `label`, `class_name` and `probability` are
             the most frequent answer to the first question and its fraction, `p_<answer>` is the fraction of each
-            answer to each question, and `concentration_<question>` (float32) is that of each question.
+            answer to each question, and `concentration_<question>` (float32) is that of each question,
+            None if the network states none.
 
         Raises:
             MlflowException: INVALID_PARAMETER_VALUE, one line naming the image's index and what is wrong.
@@ -107,7 +108,10 @@ class GalaxyModel(PythonModel):
         }
         columns.update({f"p_{name}": probabilities[:, index] for index, name in enumerate(names)})
         for index, question in enumerate(self.questions):
-            columns[f"concentration_{question['name']}"] = concentrations[:, index]
+            stated = concentrations[:, index]
+            columns[f"concentration_{question['name']}"] = (
+                stated if not np.isnan(stated).any() else [None] * len(stated)
+            )
         return pd.DataFrame(columns)
 
     def split_outputs(self, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -31,7 +31,8 @@ from galaxy_exp.registry.model_card import write_card
 from galaxy_exp.registry.networks import Variant, evaluate_model, write_ensemble
 from galaxy_exp.registry.packaging import ModelPackage, log_and_register
 from galaxy_exp.registry.promotion import decide_promotion, find_champion, load_candidate
-from galaxy_exp.tracking.store import tracking_errors, uri_option
+from galaxy_exp.tracking.addresses import uri_option
+from galaxy_exp.tracking.store import tracking_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

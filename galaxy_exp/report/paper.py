@@ -56,8 +56,8 @@ def latex_table(material: Material) -> str:
     both = baseline is not None
     simulated = "SIMULATED " if material.data.simulated else ""
     caption = f"Scores on {report['n_images']} {simulated}galaxies held out from the search."
-    if votes := report.get("votes"):
-        caption += f" Accuracy and macro-F1 are of the {votes['n_agreed']} whose votes agree."
+    if (votes := report.get("votes")) and votes["n_agreed"]:
+        caption += f" The scores of classes are of the {votes['n_agreed']} whose votes agree."
     caption += " Gains with 95\\% intervals of the paired bootstrap." if material.gains else ""
     lines = [
         r"\begin{table}",

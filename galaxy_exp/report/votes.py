@@ -167,7 +167,7 @@ def collect_votes(material: Material, votes: VoteMaterial) -> dict[str, Any]:
 
 
 def _panel(place: int, answer: Mapping[str, Any]) -> Markup:
-    axes = canvas.new_axes(2.9, 2.8, left=0.65, top=0.3)
+    axes = canvas.new_axes(2.9, 3.0, left=0.65, top=0.5)
     return canvas.draw_panel(f"fractions-{place}", describe_fractions(answer), axes, draw_fractions, answer)
 
 

@@ -240,8 +240,8 @@ def sweep_metrics(record: SweepRecord) -> dict[str, float]:
         values[allowed_name(f"best_{record.objective.name}")] = best[0].objective_value(record.objective) or 0.0
     for number, report in record.test_reports.items():
         role = "winner" if number == record.winner else "baseline"
-        names = shown_names(report) if report.get("votes") else ("accuracy", "macro_f1", "balanced_accuracy")
-        values |= {f"test/{role}_{name}": report[name] for name in names}
+        shown = shown_names(report) if report.get("votes") else ("accuracy", "macro_f1", "balanced_accuracy")
+        values |= {f"test/{role}_{name}": report[name] for name in shown}
         values |= {f"test/{role}_{name}": value for name, value in _later_scores(report).items()}
     for state in (state for state in TrialState if state.is_finished):
         trials = [trial for trial in record.trials.values() if trial.state is state]

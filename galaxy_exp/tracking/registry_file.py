@@ -52,7 +52,7 @@ class _Page(list[Any]):
     token = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class RegistryFile:
     """The methods of `MlflowClient` that list and show registered versions."""
 

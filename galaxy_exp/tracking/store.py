@@ -20,7 +20,6 @@ from galaxy_exp.tracking.addresses import (
     resolve_tracking_uri,
     spell,
     sqlite_file,
-    uri_option,
     whole_address,
 )
 from galaxy_exp.tracking.calls import quiet_mlflow
@@ -31,12 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_store_exists",
-    "hide_in_address",
     "open_client",
     "open_existing_client",
-    "resolve_tracking_uri",
     "tracking_errors",
-    "uri_option",
 ]
 
 _UNFINISHED = ".unfinished"

@@ -40,7 +40,7 @@ class Attempt:
     """A weak reference to the model of the current execution."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class TunerRuns:
     """Writes one search to MLflow; any call may fail, and can be repeated then."""
 

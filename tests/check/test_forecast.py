@@ -82,7 +82,10 @@ def test_the_sweep_s_own_limits_are_held_against_it(limits, line):
 @pytest.mark.parametrize(
     ("execution", "line"),
     [
-        ({"workers": 4}, "timed with one; 4 share its processors and take more than 1/4"),
+        (
+            {"workers": 4},
+            "timed with one worker; 4 workers share this machine's processors and take more than 1/4 of it",
+        ),
         (
             {"scheduler": "tcp://10.0.0.1:8786", "workers": 8},
             "timed on this machine; 8 workers of its speed take 1/8 of that, at least the longest trial",

@@ -141,7 +141,11 @@ def test_refused_totals(totals: list[float], message: str) -> None:
 
 @pytest.mark.parametrize("total", [0, np.nan])
 def test_fractions_without_their_number_of_votes_are_refused(total: float) -> None:
-    with pytest.raises(DataError, match=r"t\.csv: row 1: 't2' is 0; its answers have fractions; expected the number"):
+    dropped = read([[0.4, 0.6, 0.5, 0.5, 0, 0], GOOD], [[total, total, 0], [3, 0, 0]], kind="fractions", missing="drop")
+    assert dropped.kept.tolist() == [1]
+    with pytest.raises(
+        DataError, match=r"t\.csv: row 1: 't2' is 0; its answers have fractions; expected their number, not"
+    ):
         read([[0.4, 0.6, 0.5, 0.5, 0, 0]], [[10, total, 0]], kind="fractions")
 
 

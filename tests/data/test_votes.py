@@ -177,5 +177,5 @@ def test_two_galaxies_are_too_few_to_split() -> None:
     values = np.tile(np.array([9, 1, 0, 0, 1], np.float32), (2, 1))
     images = np.random.default_rng(3).integers(0, 256, (2, 9, 9, 3), dtype=np.uint8)
     dataset = build_dataset(images, None, source="x", votes=Votes(TREE, values, True))
-    with pytest.raises(DataError, match="x: no answer wins for as many as 3 galaxies; expected one for training"):
+    with pytest.raises(DataError, match="x: no answer wins for 3 different galaxies; expected one for training"):
         split_dataset(dataset, SplitConfig(duplicates="identical"))

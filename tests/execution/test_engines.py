@@ -3,6 +3,7 @@
 What an engine does with its workers, whatever these train, is in test_engine_workers.py.
 """
 
+import psutil
 import pytest
 from dask_clusters import InProcessCluster, dask_engine
 from engine_events import follow, wait
@@ -22,7 +23,7 @@ ENGINES = {
 
 @pytest.fixture(scope="module", params=list(ENGINES))
 def shared(request, tmp_path_factory):
-    """One engine, which the tests leave idle, and the log of its worker."""
+    """One engine, which the tests leave idle until the last closes it, and the log of its worker."""
     log_file = tmp_path_factory.mktemp(request.param) / "worker.log"
     engine = ENGINES[request.param](log_file)
     engine.start()
@@ -41,6 +42,16 @@ def test_a_trial_reports_each_epoch_and_then_its_result(engine, make_spec):
     assert [(report.number, report.attempt, report.epoch) for report in reports] == [(7, 1, 1), (7, 1, 2)]
     assert isinstance(result, TrialResult)
     assert (result.number, result.state, result.epochs) == (7, TrialState.COMPLETED, 2)
+
+
+def test_no_port_is_open_to_other_machines_while_it_trains(engine, make_spec):
+    engine.submit(make_spec(epochs=2))
+    assert isinstance(wait(engine), EpochReport)
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    sockets = [each for process in processes for each in process.net_connections("inet")]
+    assert {each.laddr.ip for each in sockets if each.status == psutil.CONN_LISTEN} <= {"127.0.0.1", "::1"}
+    engine.answer(0, Decision.STOP)
+    assert wait(engine).state is TrialState.STOPPED
 
 
 def test_a_worker_waits_for_the_answer_and_stops_when_told(engine, make_spec):

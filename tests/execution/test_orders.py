@@ -580,7 +580,7 @@ class TestResumed:
         writer.apply(SweepResumed())
         assert budget.refusal(writer.record, 1.0) == "ordered to finish"
         writer.apply(find_change(writer.record, overrides=["execution.workers=2"]))
-        assert writer.record.is_told_to_finish
+        assert writer.record.is_ordered_to_finish
         writer.apply(find_change(writer.record, overrides=["search.max_trials=99"]))
         assert budget.refusal(writer.record, 1.0) is None
 

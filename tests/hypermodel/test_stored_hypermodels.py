@@ -112,6 +112,9 @@ def test_a_pickled_one_is_the_same_if_its_file_is(tmp_path, reference, contents,
     [
         ("galaxy_exp.hypermodel.losses", "build_loss"),
         ("galaxy_exp.hypermodel.export", "to_inference_model"),
+        ("galaxy_exp.hypermodel.class_balance", "class_weights"),
+        ("galaxy_exp.hypermodel.class_weights", "class_weights"),
+        ("galaxy_exp.hypermodel.sampling", "draw_balanced"),
         ("galaxy_exp.metrics", "macro_f1"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 
 from galaxy_exp.evaluation.vote_metrics import fraction_intervals, image_losses, states_concentrations
 from galaxy_exp.hypermodel import GalaxyCNN
-from galaxy_exp.hypermodel.batches import Batches, common_winners
+from galaxy_exp.hypermodel.batches import Batches, replace_rare_winners
 from galaxy_exp.hypermodel.saving import is_portable, to_inference_model
 from galaxy_exp.hypermodel.vote_losses import (
     DirichletMultinomial,
@@ -193,6 +193,6 @@ def test_batches_of_votes_are_weighted_and_drawn_by_class():
 
 def test_a_rare_winner_counts_as_the_most_common():
     winners = np.array([0] * 50 + [1] * 20 + [2])
-    assert np.bincount(common_winners(winners)).tolist() == [51, 20]
-    assert common_winners(winners[:70]).tolist() == winners[:70].tolist()
-    assert len(common_winners(np.empty(0, np.int64))) == 0
+    assert np.bincount(replace_rare_winners(winners)).tolist() == [51, 20]
+    assert replace_rare_winners(winners[:70]).tolist() == winners[:70].tolist()
+    assert len(replace_rare_winners(np.empty(0, np.int64))) == 0

@@ -100,9 +100,9 @@ def test_a_killed_worker_costs_only_its_attempt(project, finished):
 
 
 def test_an_interrupted_sweep_says_how_to_go_on_and_does(project, finished):
-    """By Ctrl-C and, when it was resumed, by SIGTERM."""
+    """By SIGTERM and, when it was resumed, by Ctrl-C."""
     command = ["sweep", "sweep.yaml"]
-    for signal_number, trials in ((signal.SIGINT, 0), (signal.SIGTERM, 2)):
+    for signal_number, trials in ((signal.SIGTERM, 0), (signal.SIGINT, 2)):
         process = project.start(*command)
         wait_for(journal_has(project, "trial_ended", trials), process)
         reported = count_events(project, "epoch_reported")

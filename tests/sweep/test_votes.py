@@ -13,7 +13,7 @@ from galaxy_exp.errors import ConfigError
 from galaxy_exp.execution.trials import trial_spec
 from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.preparation import prepare_sweep
+from galaxy_exp.preparation import check_space, prepare_sweep
 from galaxy_exp.questions import Question, Questions, Votes
 from galaxy_exp.space.search_space import SearchSpace
 
@@ -72,8 +72,18 @@ def test_the_objective_of_votes_is_the_deviance_if_none_is_stated(prepare):
 def test_a_score_of_images_that_agree_needs_one(prepare):
     images, _ = images_and_votes()
     even = Votes(ONE, np.full((90, 3), 5, np.float32) + np.eye(3, dtype=np.float32)[np.arange(90) % 3], True)
-    with pytest.raises(ConfigError, match=r"no winning answer has 0\.8 of them"):
+    with pytest.raises(ConfigError, match=r"no winning answer has 0\.8 of them; expected"):
         prepare((images, even), objective="val_macro_f1")
+    values = even.values.copy()
+    values[0] = 20, 0, 0  # agrees, and is for training
+    with pytest.raises(ConfigError, match=r"no winning answer has 0\.8 of them on a validation image; expected"):
+        prepare((images, Votes(ONE, values, True)), objective="val_macro_f1")
+
+
+def test_the_loss_is_known_early_where_there_are_counts():
+    config = {"data": {"simulated": {"volunteers": 20}}, "space": {"los": "crossentropy"}}
+    with pytest.raises(ConfigError, match=r'space\.los: .*did you mean "loss"'):
+        check_space(parse_sweep(config))
 
 
 def test_on_labels_nothing_changes(prepare):

@@ -24,7 +24,9 @@ import os
 import sys
 from pathlib import Path
 from mlflow.artifacts import download_artifacts
-from galaxy_exp.tracking.store import create_experiment, open_client, resolve_tracking_uri
+from galaxy_exp.tracking.addresses import resolve_tracking_uri
+from galaxy_exp.tracking.mlflow_runs import create_experiment
+from galaxy_exp.tracking.store import open_client
 
 top = Path.cwd()
 for name in sys.argv[1:]:

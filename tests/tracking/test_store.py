@@ -44,7 +44,7 @@ PLAIN_STORES = """
 import os, sys
 from pathlib import Path
 from urllib.parse import unquote
-from galaxy_exp.tracking.store import resolve_tracking_uri
+from galaxy_exp.tracking.addresses import resolve_tracking_uri
 
 top = Path.cwd()
 places = {
@@ -79,7 +79,7 @@ for name, furnish in places.items():
 """
 OLD_RUNS = """
 from pathlib import Path
-from galaxy_exp.tracking.store import resolve_tracking_uri
+from galaxy_exp.tracking.addresses import resolve_tracking_uri
 
 Path("mlruns/0").mkdir(parents=True)
 Path("mlruns/0/meta.yaml").write_text("")

@@ -30,6 +30,7 @@ from galaxy_exp.data.sources.vote_columns import (
 from galaxy_exp.data.split import parse_parts
 from galaxy_exp.data.table_file import SEPARATORS, Table, open_table
 from galaxy_exp.errors import DataError
+from galaxy_exp.records import AGREEMENT
 
 __all__ = ["ImageTable", "load_table", "open_image_table"]
 
@@ -259,7 +260,7 @@ def load_table(path: Path, config: DataConfig, base: Path | None = None) -> Imag
     part_column = _find_part_column(table, config.split)
     if config.has_stated_votes:
         return _load_votes(table, config, part_column, base)
-    if config.votes.model_fields_set:
+    if config.votes.model_copy(update={"agreement": AGREEMENT}) != VotesConfig():
         raise DataError(
             f"{path}: data.votes is stated without data.votes.questions; expected the questions (galaxy-exp init "
             "--data writes those of Galaxy Zoo), or labels and no data.votes"
