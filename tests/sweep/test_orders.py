@@ -14,7 +14,7 @@ from galaxy_exp.records import TrialState
 
 pytestmark = pytest.mark.slow
 
-LONG = ("--epochs", "20000", "--scheduler", "none", "--max-trials", "20", "-q")
+LONG = ("--epochs", "10000", "--scheduler", "none", "--max-trials", "20", "-q")
 
 
 def wait_for(condition, process, seconds=120):
