@@ -207,7 +207,13 @@ def build_figures(measured: Mapping[str, Any]) -> list[Figure]:
             Figure("worker's memory without mapped files, large set", memory["anonymous_mb"], "MiB", 1536),
             Figure("  of it before training", memory["before_training_mb"], "MiB"),
             Figure("  mapped files besides, shared and droppable", memory["mapped_mb"], "MiB"),
-            Figure("speed from the memory map, relative to memory", speed["ratio"], "", SAME_SPEED, at_least=True),
+            Figure(
+                "training speed from the memory map, relative to images in memory",
+                speed["ratio"],
+                "",
+                SAME_SPEED,
+                at_least=True,
+            ),
         ]
     if "small_memory" in measured:
         own, other = measured["small_memory"], measured["small_handwired"]
@@ -223,7 +229,9 @@ def build_figures(measured: Mapping[str, Any]) -> list[Figure]:
             share = measured[f"{name}_share"]
             figures += [
                 Figure(f"producing a batch of 32, {name} set", share["batch_ms"], "ms"),
-                Figure(f"the same, relative to a training step, {name} set", 100 * share["share"], "%", 5),
+                Figure(
+                    f"time to produce a batch, relative to a training step, {name} set", 100 * share["share"], "%", 5
+                ),
             ]
     return figures
 

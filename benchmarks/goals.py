@@ -124,21 +124,22 @@ def _commands(report: Report) -> Iterator[Figure]:
 
 
 def _chaos(report: Report) -> Iterator[Figure]:
-    for what in ("lost", "doubled", "different"):
+    for what, name in (("lost", "lost"), ("doubled", "duplicated"), ("different", "different")):
         found = sum(report[what].values())
-        yield Figure(f"{what} facts in {report['n_rounds']} sweeps killed at random moments", found, 0)
+        yield Figure(f"{name} results in {report['n_rounds']} sweeps killed at random moments", found, 0)
 
 
 def _votes(report: Report) -> Iterator[Figure]:
     found = report["gains"]["dirichlet_multinomial"]
-    what = f"on {report['task']['images']:,} simulated galaxies, votes against their majority"
+    n_images = f"{report['task']['images']:,}"
     yield Figure(
-        f"{what}: gain in deviance of the true fractions, lower end", found["deviance"]["low"], 0, True, "nats"
+        f"deviance from the true fractions, {n_images} simulated galaxies: lower end of the gain by votes",
+        *(found["deviance"]["low"], 0, True, "nats"),
     )
-    yield Figure("the same, gain in accuracy of the true class, upper end", found["accuracy"]["high"], 0, True)
-    yield Figure("the same, calibration error of fractions", found["calibration_error"], 0.02)
-    yield Figure("the same, coverage of 90 % intervals of counts, from 0.90", abs(found["coverage"] - 0.9), 0.02)
-    yield Figure("the same, cost of an epoch over that on labels", found["epoch_cost"], 1.05)
+    yield Figure("accuracy of the true class: upper end of the gain by votes", found["accuracy"]["high"], 0, True)
+    yield Figure("calibration error of fractions", found["calibration_error"], 0.02)
+    yield Figure("coverage of 90 % intervals of counts: distance from 0.90", abs(found["coverage"] - 0.9), 0.02)
+    yield Figure("an epoch on votes, relative to one on labels", found["epoch_cost"], 1.05)
 
 
 BENCHMARKS = {

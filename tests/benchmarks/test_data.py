@@ -89,10 +89,10 @@ class TestFigures:
         met = {figure.what: figure.met for figure in data.build_figures(MEASURED) if figure.goal is not None}
         assert met == {
             "worker's memory without mapped files, large set": False,
-            "speed from the memory map, relative to memory": True,
+            "training speed from the memory map, relative to images in memory": True,
             "worker's peak memory, relative to the script's": True,
-            "the same, relative to a training step, large set": True,
-            "the same, relative to a training step, small set": False,
+            "time to produce a batch, relative to a training step, large set": True,
+            "time to produce a batch, relative to a training step, small set": False,
         }
 
     def test_only_what_was_measured(self):
