@@ -57,7 +57,7 @@ def test_info_of_votes(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["data", "info", "simulated", *SMALL, *volunteers, "--format", "json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["votes"], row["agreement"]) == ("counts", 0.7)
-    assert row["questions"][1] == "edge-on (yes, no) after smooth-or-featured.featured"
+    assert row["questions"][1] == "edge-on after smooth-or-featured.featured (yes, no)"
     assert 20 <= row["median_votes"][0] <= 30
     assert 0 < row["agreed"] < 1
     assert [each["class"] for each in row["classes"]] == ["smooth", "featured", "all"]

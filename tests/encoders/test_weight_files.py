@@ -96,8 +96,8 @@ def test_a_command_in_a_pickle_is_not_executed(tmp_path: Path, protocol: int) ->
         (b"\x80\x02}", "damaged or truncated"),
         (b"\x80\x02(K\x01", "damaged or truncated"),
         (b"\x80\x02u.", "damaged"),
-        (b"\x80\x02]K\x01K\x02s.", "what is no dictionary"),
-        (b"\x80\x02})K\x01s.", "keys that are no text"),
+        (b"\x80\x02]K\x01K\x02s.", "something that is not a dictionary"),
+        (b"\x80\x02})K\x01s.", "keys that are neither text"),
         (b"\x80\x02K\x01Q.", "damaged or truncated"),
         (b"\x80\x02h\x05.", "damaged or truncated"),
         (b"\x80\x02X\xff\xff\xff\x7fab.", "larger than 16 MiB"),
@@ -111,7 +111,7 @@ def test_a_pickle_of_something_else_is_refused(pickled: bytes, reason: str) -> N
 
 def test_a_tuple_nested_very_deep_ends_nothing() -> None:
     pickled = b"\x80\x02)" + b"\x85" * 200_000
-    with pytest.raises(RefusedWeightsError, match="keys that are no text"):
+    with pytest.raises(RefusedWeightsError, match="keys that are neither text"):
         read_tensor_pickle(io.BytesIO(b"\x80\x02}" + pickled[2:] + b"K\x01s."))
 
 
