@@ -7,6 +7,7 @@ from written_records import started
 
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.engine import LocalEngine
+from galaxy_exp.execution.hang_detection import HangDetector
 from galaxy_exp.execution.loop import SweepLoop
 from galaxy_exp.execution.trials import SearchSource
 from galaxy_exp.execution.worker import WorkerProcess
@@ -56,7 +57,7 @@ def run_sweep(folder, engine, proposals, hang_detector=None, watch=lambda event:
                 engine,
                 options.pop("make_spec", lambda trial, attempt: specify(trial, attempt, folder)),
                 [Watcher(watch)],
-                hang_detector=hang_detector,
+                hang_detector=hang_detector or HangDetector(),
                 **options,
             )
             loop.run()
