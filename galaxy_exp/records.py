@@ -32,9 +32,11 @@ __all__ = [
     "HyperparameterValue",
     "Objective",
     "Outcome",
+    "Probe",
     "SplitFiles",
     "SweepState",
     "Throughput",
+    "Timing",
     "TrialResult",
     "TrialSpec",
     "TrialState",
@@ -363,3 +365,34 @@ class Gain:
             "high": self.high,
             "may_be_chance": not self.is_clear,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Times of a network's training on this machine."""
+
+    epoch_seconds: float
+    """An epoch of training, with the prediction of the validation images."""
+    start_seconds: float
+    """Building and compiling, once per trial."""
+    seconds_per_image: float
+    """Prediction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Size, cost and problem of a network."""
+
+    problem: str = ""
+    """Why it cannot be trained here, in one line, or empty. The other fields are then set as far as they are known."""
+    parameters: int = 0
+    flops: int = 0
+    """Of one image forward."""
+    uncounted: tuple[str, ...] = ()
+    """Layers that `flops` and `memory_bytes` leave out."""
+    memory_bytes: int = 0
+    """Estimate of the peak during training, without the inside of a model with its own `call`."""
+    batch_size: int = 0
+    precision: str = ""
+    timing: Timing | None = None
+    """None if it was not measured."""

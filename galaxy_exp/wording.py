@@ -13,6 +13,7 @@ __all__ = [
     "count",
     "did_you_mean",
     "flatten_text",
+    "format_bytes",
     "format_duration",
     "iso_time",
     "local_time",
@@ -54,6 +55,11 @@ def iso_time(seconds: float) -> str:
 def local_time(seconds: float) -> str:
     """Seconds since 1970 as `2026-11-28 15:11:18 +0100`, in the zone of this machine: for a terminal."""
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+
+
+def format_bytes(number: float) -> str:
+    """`512 MB`, `4.2 GB`."""
+    return f"{number / 1e6:.0f} MB" if number < 1e9 else f"{number / 1e9:.1f} GB"
 
 
 def format_duration(seconds: float) -> str:

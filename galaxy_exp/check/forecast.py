@@ -1,4 +1,4 @@
-"""What a network costs, as a probe finds it, and what a sweep will cost, estimated from that before it runs."""
+"""The cost of a sweep, estimated before it runs."""
 
 from __future__ import annotations
 
@@ -12,48 +12,11 @@ from typing import NamedTuple
 
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.config.sweep import ExecutionConfig
-from galaxy_exp.records import Decision
+from galaxy_exp.records import Decision, Timing
 from galaxy_exp.search.schedulers import Scheduler, build_scheduler
 from galaxy_exp.seeding import derive_seed
 
-__all__ = ["Forecast", "Probe", "Timing", "forecast_epochs", "forecast_sweep", "format_bytes"]
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Times of a network's training on this machine."""
-
-    epoch_seconds: float
-    """An epoch of training, with the prediction of the validation images."""
-    start_seconds: float
-    """Building and compiling, once per trial."""
-    seconds_per_image: float
-    """Prediction."""
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """Size, cost and problem of a network."""
-
-    problem: str = ""
-    """Why it cannot be trained here, in one line, or empty. The other fields are then set as far as they are known."""
-    parameters: int = 0
-    flops: int = 0
-    """Of one image forward."""
-    uncounted: tuple[str, ...] = ()
-    """Layers that `flops` and `memory_bytes` leave out."""
-    memory_bytes: int = 0
-    """Estimate of the peak during training, without the inside of a model with its own `call`."""
-    batch_size: int = 0
-    precision: str = ""
-    timing: Timing | None = None
-    """None if it was not measured."""
-
-
-def format_bytes(number: float) -> str:
-    """`512 MB`, `4.2 GB`."""
-    return f"{number / 1e6:.0f} MB" if number < 1e9 else f"{number / 1e9:.1f} GB"
-
+__all__ = ["Forecast", "forecast_epochs", "forecast_sweep"]
 
 _SIMULATED_TRIALS = 60
 """Number of simulated trials; longer sweeps are assumed to continue like the last half of them."""

@@ -11,9 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from galaxy_exp.check.forecast import Probe
 from galaxy_exp.execution.worker import WorkerDied, WorkerProcess, main
-from galaxy_exp.records import Decision, EpochReport, TrialSpec
+from galaxy_exp.records import Decision, EpochReport, Probe, TrialSpec
 
 __all__ = ["Prober"]
 

@@ -14,16 +14,16 @@ from typing import Any
 
 import keras
 
-from galaxy_exp.check.forecast import Probe, Timing, format_bytes
 from galaxy_exp.hypermodel.augmentation import AugmentationLayer
 from galaxy_exp.hypermodel.flops import LayerCall, count_flops, layer_calls, uncounted_layers
-from galaxy_exp.records import TrialSpec
+from galaxy_exp.records import Probe, Timing, TrialSpec
 from galaxy_exp.training.fitting import NO_EPOCH, SplitArrays, TrainingEnded, fit_model, open_split
 from galaxy_exp.training.machine import fresh_session, memory_limit, resolve_precision
 from galaxy_exp.training.predictions import images_per_batch, predict_outputs
 from galaxy_exp.training.recorder import read_numbers
 from galaxy_exp.training.trial import failure_reason
 from galaxy_exp.training.trial_network import TrialNetwork, build_network, rehearse_keeping
+from galaxy_exp.wording import format_bytes
 
 __all__ = ["TooLargeError", "estimate_memory", "probe_network", "refuse_many_weights"]
 

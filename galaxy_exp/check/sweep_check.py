@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from galaxy_exp.check.forecast import Forecast, Probe, forecast_sweep
+from galaxy_exp.check.forecast import Forecast, forecast_sweep
 from galaxy_exp.check.prober import Prober
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.data.prepared import PreparedData
@@ -17,7 +17,7 @@ from galaxy_exp.execution.trials import proposer_of, trial_spec
 from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.preparation import check_names, prepare_sweep
-from galaxy_exp.records import HyperparameterValue
+from galaxy_exp.records import HyperparameterValue, Probe
 from galaxy_exp.search.proposer import NoProposal
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.space.search_space import Condition, Hyperparameter, SearchSpace, plain_text

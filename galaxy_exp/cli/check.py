@@ -162,9 +162,9 @@ def _size(found: SweepCheck) -> str:
 
 
 def _trial_cells(trial: PreviewedTrial, found: SweepCheck) -> dict[str, Any]:
-    from galaxy_exp.check.forecast import format_bytes
     from galaxy_exp.evaluation.conclusion import CHANGES
     from galaxy_exp.trial_rows import describe_settings
+    from galaxy_exp.wording import format_bytes
 
     probe, timing = trial.probe, trial.probe.timing
     cells = {

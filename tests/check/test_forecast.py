@@ -1,8 +1,9 @@
 import pytest
 
-from galaxy_exp.check.forecast import Timing, forecast_epochs, forecast_sweep
+from galaxy_exp.check.forecast import forecast_epochs, forecast_sweep
 from galaxy_exp.config import parse_sweep
 from galaxy_exp.config.sweep import ExecutionConfig
+from galaxy_exp.records import Timing
 
 TIMING = Timing(epoch_seconds=36.0, start_seconds=0.0, seconds_per_image=0.0)
 

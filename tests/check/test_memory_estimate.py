@@ -2,9 +2,9 @@ import keras
 import pytest
 from keras import layers
 
-from galaxy_exp.check.forecast import format_bytes
 from galaxy_exp.check.probing import TooLargeError, estimate_memory, refuse_many_weights
 from galaxy_exp.training.machine import memory_limit
+from galaxy_exp.wording import format_bytes
 
 
 def build(optimizer, *inside):
