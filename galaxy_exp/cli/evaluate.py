@@ -180,19 +180,17 @@ def _load(config: DataConfig, classifier: GalaxyClassifier) -> ImageDataset:
 def _with_votes(config: DataConfig, questions: Questions | None) -> DataConfig:
     """With the votes on the model's questions in a table of Galaxy Zoo without labels, unless votes are stated."""
     from galaxy_exp.config.votes_section import QuestionConfig
-    from galaxy_exp.data.sources.image_table import find_label_column, find_votes
-    from galaxy_exp.data.table_file import is_table
+    from galaxy_exp.data.sources.image_table import recognise_votes
 
-    path = Path(config.source)
-    if questions is None or config.has_stated_votes or not is_table(path) or find_label_column(path, config):
+    if questions is None:
         return config
-    votes = find_votes(path)
-    if votes is None or not {each.name for each in questions.items} <= {each.name for each in votes.questions}:
+    votes, labels = recognise_votes(config) or (None, None)
+    names = {each.name for each in questions.items}
+    if votes is None or labels is not None or not names <= {each.name for each in votes.questions}:
         return config
-    asked = [QuestionConfig(name=each.name, answers=each.answers, after=each.after) for each in questions.items]
-    stated = config.votes.model_dump(exclude_unset=True)
-    say(f"{path}: its votes on the model's questions are used")
-    return config.model_copy(update={"votes": votes.model_copy(update={"questions": tuple(asked), **stated})})
+    asked = tuple(QuestionConfig(name=each.name, answers=each.answers, after=each.after) for each in questions.items)
+    say(f"{Path(config.source)}: its votes on the model's questions are used")
+    return config.model_copy(update={"votes": votes.model_copy(update={"questions": asked})})
 
 
 def _print_report(report: TestReport, record: dict[str, Any], output_format: str) -> None:

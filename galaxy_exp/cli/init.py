@@ -88,19 +88,16 @@ def _look_at(source: str, overrides: Sequence[str], flags: Sequence[FlagValue], 
 
 def _with_votes(config: DataConfig) -> DataConfig:
     """With the questions of Galaxy Zoo that a table without labels has votes on, unless votes are stated."""
-    from galaxy_exp.data.sources.image_table import find_label_column, find_votes
-    from galaxy_exp.data.table_file import is_table
+    from galaxy_exp.data.sources.image_table import recognise_votes
 
-    path = Path(config.source)
-    if config.has_stated_votes or not (is_table(path) and path.is_file()):
+    votes, labels = recognise_votes(config) or (None, None)
+    if votes is None:
         return config
-    votes, labels = find_votes(path), find_label_column(path, config)
-    if votes is not None and labels is not None:
+    if labels is not None:
+        path = Path(config.source)
         say(f"{path}: has labels in column {labels!r}, so its votes are not used; to learn these, remove that column")
-    if votes is None or labels is not None:
         return config
-    stated = config.votes.model_dump(exclude_unset=True)
-    return config.model_copy(update={"votes": votes.model_copy(update=stated)})
+    return config.model_copy(update={"votes": votes})
 
 
 def _write(output: Path, text: str) -> None:

@@ -28,11 +28,11 @@ from galaxy_exp.data.sources.vote_columns import (
     recognise_questions,
 )
 from galaxy_exp.data.split import parse_parts
-from galaxy_exp.data.table_file import SEPARATORS, Table, open_table
+from galaxy_exp.data.table_file import SEPARATORS, Table, is_table, open_table
 from galaxy_exp.errors import DataError
 from galaxy_exp.records import AGREEMENT
 
-__all__ = ["ImageTable", "load_table", "open_image_table"]
+__all__ = ["ImageTable", "load_table", "open_image_table", "recognise_votes"]
 
 _ROWS_TRIED = 5
 
@@ -295,25 +295,29 @@ _GZ2_CLASSES = ("gz2_class", "gz2class")
 """Columns with Galaxy Zoo 2's abbreviations of a galaxy's votes, hundreds of different ones: no classes."""
 
 
-def find_votes(path: Path) -> VotesConfig | None:
-    """Galaxy Zoo's questions by the names of a table's columns; None without any.
+def recognise_votes(config: DataConfig) -> tuple[VotesConfig, str | None] | None:
+    """Galaxy Zoo's questions by the columns of the table that is the source, and a column with classes, if any.
+
+    Keys of `data.votes` that are stated stay; Galaxy Zoo 2's abbreviations are no classes.
+
+    Returns:
+        None if the source is no table or has no such columns, or if the questions are stated.
 
     Raises:
-        DataError: there is no such table, or it cannot be read.
+        DataError: the table cannot be read.
     """
-    return recognise_questions(open_table(path).names)
-
-
-def find_label_column(path: Path, config: DataConfig) -> str | None:
-    """A column with classes, which Galaxy Zoo 2's abbreviations are not; None without any.
-
-    Raises:
-        DataError: as of `find_votes`.
-    """
+    path = Path(config.source)
+    if config.has_stated_votes or not (is_table(path) and path.is_file()):
+        return None
     table = open_table(path)
-    stated = config.table.label_column
-    labels = [each for each in _LABEL_COLUMNS if each not in _GZ2_CLASSES]
-    return stated if stated in table.names else next(iter(table.among(labels)), None)
+    votes = recognise_questions(table.names)
+    if votes is None:
+        return None
+    labels = table.among([each for each in _LABEL_COLUMNS if each not in _GZ2_CLASSES])
+    if config.table.label_column in table.names:
+        labels = [config.table.label_column]
+    stated = config.votes.model_dump(exclude_unset=True)
+    return votes.model_copy(update=stated), next(iter(labels), None)
 
 
 def _load_votes(table: Table, config: DataConfig, part_column: str | None, base: Path | None) -> ImageDataset:
