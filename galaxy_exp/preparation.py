@@ -142,6 +142,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     from galaxy_exp.search.building import check_search
     from galaxy_exp.space.overrides import build_space, complete_configuration
     from galaxy_exp.tracking.addresses import resolve_tracking_uri
+    from galaxy_exp.training.fitting import open_split
 
     reference = locate_hypermodel(config.hypermodel, project.sweep(sweep_id).path)
     with _traceback_kept(project.worker_log(sweep_id)):
@@ -158,7 +159,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     ]
     evidence = _evidence(config, project, sweep_id, dataset.digest, space, say)
     data = prepare_split(dataset, config.data.split, project.data_cache)
-    _check_agreement(config, _validation_votes(data), " on a validation image")
+    _check_agreement(config, open_split(data.files).validation_votes, " on a validation image")
     return SweepStarted(
         sweep_id=sweep_id,
         config=as_journaled(config),
@@ -453,15 +454,6 @@ def _fitted_to(config: SweepConfig, votes: Votes | None) -> SweepConfig:
     except ValueError as error:
         raise ConfigError(str(error)) from None
     return config.model_copy(update={"search": search})
-
-
-def _validation_votes(data: PreparedData) -> Votes | None:
-    import numpy as np
-
-    from galaxy_exp.questions import Votes
-
-    files = data.files.votes
-    return None if files is None else Votes(files.questions, np.load(files.validation), files.are_counts)
 
 
 def _check_agreement(config: SweepConfig, votes: Votes | None, which: str = "") -> None:

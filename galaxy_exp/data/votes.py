@@ -186,7 +186,7 @@ def read_votes(values: Values, totals: Values | None, config: VotesConfig, at: V
 
 
 _MOST_VOTES = 100_000
-"""A larger number is no number of volunteers."""
+"""A larger number is not a number of volunteers."""
 
 
 def _warn_of_odd_questions(values: Values, questions: Questions, are_counts: bool, at: VotesAt) -> None:
@@ -221,13 +221,16 @@ def _refuse(wrong: NDArray[np.bool_], values: Values, names: Sequence[str], at: 
     """Raises `DataError` with the first image and column that is wrong, if any; (n, n_columns)."""
     if wrong.any():
         index, column = (int(place) for place in np.argwhere(wrong)[0])
-        more = int(wrong.any(axis=1).sum()) - 1
-        also = f" ({_more(more, at)})" if more else ""
-        raise DataError(f"{at.place(index)}: {names[column]!r} is {values[index, column]:g}; {expected}{also}")
+        rows, found = np.asarray(wrong.any(axis=1)), f"{names[column]!r} is {values[index, column]:g}"
+        raise DataError(f"{at.place(index)}: {found}; {expected}{_also_wrong(rows, at)}")
 
 
-def _more(n: int, at: VotesAt) -> str:
-    return f"1 more {at.unit} is wrong too" if n == 1 else f"{n} more {at.unit}s are wrong too"
+def _also_wrong(wrong: NDArray[np.bool_], at: VotesAt) -> str:
+    """The end of a message on the first of several that are wrong, (n,); empty if it is the only one."""
+    n_more = int(wrong.sum()) - 1
+    if not n_more:
+        return ""
+    return f" (1 more {at.unit} is wrong too)" if n_more == 1 else f" ({n_more} more {at.unit}s are wrong too)"
 
 
 def _fill_unasked(values: Values, questions: Questions, at: VotesAt) -> Values:
@@ -257,9 +260,9 @@ def _normalise(values: Values, questions: Questions, tolerance: float, at: Votes
         wrong = (sums > 0) & (np.abs(sums - 1) > tolerance + _EDGE)
         if wrong.any():
             index = int(wrong.argmax())
-            also = f" ({_more(int(wrong.sum()) - 1, at)})" if wrong.sum() > 1 else ""
             raise DataError(
-                f"{at.place(index)}: the fractions of {name!r} sum to {sums[index]:.4g}; expected 1 {hint}{also}"
+                f"{at.place(index)}: the fractions of {name!r} sum to {sums[index]:.4g}; "
+                f"expected 1 {hint}{_also_wrong(wrong, at)}"
             )
         result[:, columns] /= np.where(sums > 0, sums, 1)[:, None]
     return result
