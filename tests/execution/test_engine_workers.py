@@ -2,14 +2,13 @@
 
 import os
 import signal
-import socket
 import time
 from dataclasses import replace
 
 import psutil
 import pytest
 from dask_clusters import InProcessCluster, dask_engine
-from engine_events import TIMEOUT_SECONDS, follow, wait
+from engine_events import TIMEOUT_SECONDS, assert_no_port_is_open_to_other_machines, follow, wait
 from toy_sweeps import MODULE
 from toy_worker import EPOCHS, specification
 
@@ -152,9 +151,7 @@ def test_close_leaves_no_process_even_in_the_middle_of_a_trial(engine, specify, 
 def test_no_port_is_open_to_other_machines(engine, specify, children):
     engine.submit(specify(epochs=50))
     assert isinstance(wait(engine), EpochReport)
-    sockets = [each for process in (psutil.Process(), *children()) for each in process.net_connections("inet")]
-    assert {each.laddr.ip for each in sockets if each.status == psutil.CONN_LISTEN} <= {"127.0.0.1", "::1"}
-    assert not [each for each in sockets if each.type == socket.SOCK_DGRAM]
+    assert_no_port_is_open_to_other_machines((psutil.Process(), *children()))
 
 
 def test_without_a_trial_there_is_no_event(engine):

@@ -6,7 +6,7 @@ What an engine does with its workers, whatever these train, is in test_engine_wo
 import psutil
 import pytest
 from dask_clusters import InProcessCluster, dask_engine
-from engine_events import follow, wait
+from engine_events import assert_no_port_is_open_to_other_machines, follow, wait
 
 from galaxy_exp.execution.engine import LocalEngine, LostWorker
 from galaxy_exp.execution.worker import WorkerProcess
@@ -47,9 +47,8 @@ def test_a_trial_reports_each_epoch_and_then_its_result(engine, make_spec):
 def test_no_port_is_open_to_other_machines_while_it_trains(engine, make_spec):
     engine.submit(make_spec(epochs=2))
     assert isinstance(wait(engine), EpochReport)
-    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    sockets = [each for process in processes for each in process.net_connections("inet")]
-    assert {each.laddr.ip for each in sockets if each.status == psutil.CONN_LISTEN} <= {"127.0.0.1", "::1"}
+    here = psutil.Process()
+    assert_no_port_is_open_to_other_machines((here, *here.children(recursive=True)))
     engine.answer(0, Decision.STOP)
     assert wait(engine).state is TrialState.STOPPED
 
