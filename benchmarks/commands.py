@@ -36,6 +36,7 @@ GOALS = {
     "models list": 1.5,
     "models show": 1.5,
     "predict, one image": 1.5,
+    "predict, one image, exported": 1.5,
     "check of the quickstart": 15.0,
     "ui, until its page is there": 8.0,
 }
@@ -74,6 +75,8 @@ def measure(folder: Path, rounds: int) -> dict[str, float]:
         "models show": ["models", "show", "predict/1", "--uri", uri],
         "predict, one image": ["predict", "some.png", "--model", "models:/predict/1", "--uri", uri],
     }
+    _run(["models", "export", "predict/1", "-o", "predict.onnx", "--uri", uri], folder)
+    quick["predict, one image, exported"] = ["predict", "some.png", "--model", "predict.onnx"]
     found = {what: min(_run(command, folder) for _ in range(rounds)) for what, command in quick.items()}
     found["check of the quickstart"] = _run(["check", str(ROOT / "sweeps" / "quickstart.yaml")], folder)
     found["ui, until its page is there"] = _wait_for_ui(folder, uri)

@@ -132,7 +132,8 @@ def export_command(reference: str, output: Path, uri: str | None) -> None:
     galaxy-exp models export galaxy10-cnn/3 -o galaxies_saved_model
     """
     from galaxy_exp.registry.classifier import load_model
-    from galaxy_exp.registry.export import export_network, facts_file
+    from galaxy_exp.registry.export import export_network
+    from galaxy_exp.registry.exported import facts_file
 
     classifier = load_model(f"models:/{reference.removeprefix('models:/')}", tracking_uri=uri)
     difference = export_network(classifier, output)

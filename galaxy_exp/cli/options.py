@@ -61,7 +61,10 @@ def format_option(*formats: str) -> Callable[[_Command], _Command]:
 def model_options(command: _Command) -> _Command:
     """Adds `--model` and `--alias`, which name a registered version."""
     model = click.option(
-        "--model", default=BUILT_IN_MODEL, show_default=True, help="registered name (its champion), or a model URI"
+        "--model",
+        default=BUILT_IN_MODEL,
+        show_default=True,
+        help="registered name (its champion), a model URI, or an .onnx file of models export",
     )
     alias = click.option("--alias", default="champion", show_default=True, help="which version, with a registered name")
     return model(alias(command))

@@ -20,6 +20,7 @@ from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly
 from galaxy_exp.records import BUILT_IN_MODEL
 from galaxy_exp.redaction import hide_in_address
 from galaxy_exp.registry.catalogue import find_holder, parse_reference
+from galaxy_exp.registry.exported import ONNX_SUFFIX, ExportedModel
 from galaxy_exp.registry.version_tags import CHAMPION, SIMULATED
 from galaxy_exp.tracking.addresses import uri_option
 from galaxy_exp.tracking.calls import quiet_mlflow
@@ -28,6 +29,7 @@ from galaxy_exp.tracking.store import open_existing_client, tracking_errors
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.exceptions import MlflowException
     from mlflow.pyfunc import PyFuncModel
 
 __all__ = ["GalaxyClassifier", "Predictions", "load_model"]
@@ -157,7 +159,12 @@ class GalaxyClassifier:
         """The `keras.Model` within: uint8 (n, height, width, 3) of `image_size` to probabilities (n, n_classes).
 
         Of a model of votes, to a positive number for each answer, (n, n_answers).
+
+        Raises:
+            ModelError: the model is an exported network.
         """
+        if isinstance(self.packaged, ExportedModel):
+            raise ModelError(f"{self.uri} is an exported network; expected a packaged model, which has a Keras model")
         import keras
 
         network = self.packaged._network
@@ -175,11 +182,9 @@ class GalaxyClassifier:
         Raises:
             ModelError: an image that the model refuses; names its index and what is wrong with it.
         """
-        from mlflow.exceptions import MlflowException
-
         try:
             probabilities = np.asarray(self.packaged.predict_probabilities(images), dtype=np.float32)
-        except MlflowException as error:
+        except _mlflow_exception() as error:  # evaluated, so imported, only if there is an exception
             raise ModelError(str(error.message)) from error
         fractions = concentrations = None
         if (questions := self.questions) is not None:
@@ -203,6 +208,12 @@ class GalaxyClassifier:
         return f"GalaxyClassifier({self.uri!r}, {len(self.class_names)} classes, image_size={self.image_size})"
 
 
+def _mlflow_exception() -> type[MlflowException]:
+    from mlflow.exceptions import MlflowException
+
+    return MlflowException
+
+
 def load_model(
     name_or_uri: str = BUILT_IN_MODEL,
     alias: str = CHAMPION,
@@ -214,7 +225,8 @@ def load_model(
 
     Args:
         name_or_uri: a registered name, whose version with `alias` is loaded; or `models:/<name>@<alias>`,
-            `models:/<name>/<version>`, `models:/<model id>`, or the path or artifact URI of a model folder.
+            `models:/<name>/<version>`, `models:/<model id>`, the path or artifact URI of a model folder, or an .onnx
+            file of `galaxy-exp models export`, which is read by ONNX Runtime, without TensorFlow and MLflow.
         alias: used with a plain name only.
         tracking_uri: None takes MLflow's own default (MLFLOW_TRACKING_URI, else sqlite:///mlflow.db).
         calibrated: whether its probabilities are those at its temperature; see `GalaxyClassifier.calibrated`.
@@ -229,6 +241,8 @@ def load_model(
 
 
 def _load(name_or_uri: str, alias: str, tracking_uri: str | None) -> GalaxyClassifier:
+    if name_or_uri.lower().endswith(ONNX_SUFFIX):
+        return _load_exported(Path(name_or_uri))
     if Path(name_or_uri, "MLmodel").is_file():
         return _load_folder(Path(name_or_uri), name_or_uri)
     if name_or_uri.startswith(_LOGGED_MODEL):
@@ -244,6 +258,12 @@ def _load(name_or_uri: str, alias: str, tracking_uri: str | None) -> GalaxyClass
             raise ModelError(_nothing_found(client, name, alias, number))
         location = client.get_model_version_download_uri(name, str(version.version))
     return _load_artifact(location, f"models:/{name}/{version.version}", tracking_uri, version)
+
+
+def _load_exported(file: Path) -> GalaxyClassifier:
+    network = ExportedModel(file)
+    tags = {SIMULATED: "true"} if network.simulated else {}
+    return GalaxyClassifier(network, str(file), tags=tags, metadata=network.metadata)
 
 
 def _nothing_found(client: MlflowClient, name: str, alias: str, number: int | None) -> str:

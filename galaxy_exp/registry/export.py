@@ -1,8 +1,8 @@
 """A packaged network as an ONNX file or a TensorFlow SavedModel, compared with the model it came from.
 
 The network alone is exported: uint8 (n, height, width, 3) of the size it was trained on to probabilities
-(n, n_classes), or of a model of votes to a positive number for each answer (n, n_answers). The caller repeats the
-preprocessing of the training and resizes; a JSON file beside it has the rule.
+(n, n_classes), or of a model of votes to a positive number for each answer (n, n_answers). Who uses it repeats the
+preprocessing of the training and resizes, by the rule in a JSON file beside it, as `registry.exported` does.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from galaxy_exp.errors import BadInputError, ModelError, reason_of
 from galaxy_exp.questions import Questions
 from galaxy_exp.registry.classifier import GalaxyClassifier
+from galaxy_exp.registry.exported import ONNX_SUFFIX, facts_file, open_session
 from galaxy_exp.registry.version_tags import DATA_SOURCE
 
-__all__ = ["ONNX_PACKAGES", "TOLERANCE", "export_network", "facts_file", "save_as_onnx", "save_as_tensorflow"]
+__all__ = ["ONNX_PACKAGES", "TOLERANCE", "export_network", "save_as_onnx", "save_as_tensorflow"]
 
 TOLERANCE = 1e-4
 """Largest difference allowed between a probability of the exported network and the model's; of an output above 1, which
@@ -45,7 +46,7 @@ def export_network(classifier: GalaxyClassifier, output: Path) -> float:
         BadInputError: `output` exists or cannot be written, or the packages that ONNX needs are not installed.
         ModelError: the network cannot be exported in this format, or the exported one disagrees.
     """
-    as_onnx = output.suffix.lower() == ".onnx"
+    as_onnx = output.suffix.lower() == ONNX_SUFFIX
     if output.exists():
         raise BadInputError(f"{output}: exists already; expected a new name")
     if not output.parent.is_dir():
@@ -67,11 +68,6 @@ def export_network(classifier: GalaxyClassifier, output: Path) -> float:
     return difference
 
 
-def facts_file(output: Path) -> Path:
-    """The JSON file beside an exported network."""
-    return output.with_name(f"{output.name}.json")
-
-
 def _facts(classifier: GalaxyClassifier) -> dict[str, Any]:
     return {
         "model": classifier.uri,
@@ -85,6 +81,7 @@ def _facts(classifier: GalaxyClassifier) -> dict[str, Any]:
         "crop": classifier.crop,
         "greyscale": classifier.greyscale,
         "fits": classifier.fits,
+        "tta": classifier.tta,
         "before": "; then ".join(_steps(classifier)),
         "after": _AVERAGED if classifier.tta else "",
         "temperature": classifier.temperature,
@@ -145,11 +142,7 @@ def save_as_tensorflow(classifier: GalaxyClassifier, folder: Path) -> Predict:
 def save_as_onnx(classifier: GalaxyClassifier, file: Path) -> Predict:
     """Writes an ONNX file; returns a function that predicts with it."""
     _export(classifier, file, "onnx")
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda images: np.asarray(session.run(None, {name: images})[0], dtype=np.float32)
+    return open_session(file)
 
 
 def _export(classifier: GalaxyClassifier, path: Path, kind: str) -> None:

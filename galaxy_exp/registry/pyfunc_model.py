@@ -1,8 +1,9 @@
 """The registered model: raw uint8 images in, a table of classes and probabilities out.
 
 MLflow copies this file into the package of every registered version ("model from code"), so it runs where
-galaxy_exp is not installed and imports only the standard library, numpy, pandas, keras and mlflow. It reads
-two artifacts: `model.keras`, a Keras model from uint8 (n, height, width, 3) to probabilities (n, n_classes), or
+galaxy_exp is not installed and imports only the standard library, numpy, pandas, keras and mlflow; all but numpy where
+they are needed, because `registry.exported` classifies images with an exported network without them. It reads two
+artifacts: `model.keras`, a Keras model from uint8 (n, height, width, 3) to probabilities (n, n_classes), or
 `model_graph`, the same as a TensorFlow SavedModel, of a network with layers that Keras does not have,
 and `classes.json` with `class_names`, `image_size` ([height, width]), `rule`, `tta` (whether probabilities are the mean
 over flips and quarter turns) and `preprocessing`, that of the training's raw images. Its `fits`, how FITS files became
@@ -23,14 +24,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import mlflow
 import numpy as np
-import pandas as pd
-from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
-from mlflow.pyfunc.model import PythonModel
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.exceptions import MlflowException
 
 PIXELS_PER_BATCH = 2**18
 """Pixels predicted at once, at the size the network takes; bounds memory whatever the number and size of images."""
@@ -40,8 +40,8 @@ RESIZE_PIXELS = 2**22
 """Source pixels resized at once (about 50 MB as float32)."""
 
 
-class GalaxyModel(PythonModel):
-    """A galaxy classifier as MLflow loads and serves it."""
+class GalaxyModel:
+    """A galaxy classifier: what MLflow's `PythonModel` needs, without being one."""
 
     class_names: tuple[str, ...]
     """One name per class, in label order."""
@@ -95,6 +95,8 @@ class GalaxyModel(PythonModel):
         Raises:
             MlflowException: INVALID_PARAMETER_VALUE, one line naming the image's index and what is wrong.
         """
+        import pandas as pd
+
         probabilities = outputs = self.predict_probabilities(model_input)
         names: Sequence[str] = self.class_names
         if self.questions:
@@ -178,10 +180,8 @@ def images_per_batch(height: int, width: int) -> int:
 
 def predict_batch(network: Any, images: np.ndarray, tta: bool) -> np.ndarray:
     """Probabilities of the network, float32 (n, n_classes); with `tta` the mean over `views_of` the images."""
-    import keras
-
-    outputs = (network(view, training=False) for view in (views_of(images) if tta else [images]))
-    probabilities = [np.asarray(keras.ops.convert_to_numpy(each), dtype=np.float32) for each in outputs]
+    views = views_of(images) if tta else [images]
+    probabilities = [np.asarray(network(view, training=False), dtype=np.float32) for view in views]
     return np.asarray(np.mean(probabilities, axis=0))
 
 
@@ -194,6 +194,9 @@ def views_of(images: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _refused(message: str) -> MlflowException:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+
     return MlflowException(message, error_code=INVALID_PARAMETER_VALUE)
 
 
@@ -252,14 +255,29 @@ def _parts_by_pixels(images: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _resize_at_once(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    import keras
-
-    resized = keras.ops.image.resize(
-        images.astype(np.float32), size, interpolation="bilinear", antialias=True, data_format="channels_last"
-    )
-    values = np.asarray(keras.ops.convert_to_numpy(resized), dtype=np.float32)
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    n, height, width, channels = images.shape
+    rows = _weights(height, size[0]) @ images.reshape(n, height, width * channels).astype(np.float32)
+    values = _weights(width, size[1]) @ rows.reshape(n, size[0], width, channels)
+    return np.asarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
 
 
-if __name__ != "galaxy_exp.registry.pyfunc_model":  # run from a package by MLflow, and not imported for its functions
-    mlflow.models.set_model(GalaxyModel())
+def _weights(before: int, after: int) -> np.ndarray:
+    """float32 (after, before): the share of each old pixel in each new one, a triangle around the new pixel's centre.
+
+    The triangle is as wide as two pixels, of the new ones where an image shrinks.
+    """
+    scale = before / after
+    centres = (np.arange(after) + 0.5)[:, np.newaxis] * scale
+    distances = np.abs(np.arange(before) + 0.5 - centres) / max(scale, 1.0)
+    weights = np.maximum(1 - distances, 0)
+    return np.asarray((weights / weights.sum(axis=1, keepdims=True)).astype(np.float32))
+
+
+if __name__ != "galaxy_exp.registry.pyfunc_model":  # run from a package by MLflow, and not imported by galaxy_exp
+    from mlflow.models import set_model
+    from mlflow.pyfunc.model import PythonModel
+
+    class ServedModel(GalaxyModel, PythonModel):
+        """A galaxy classifier as MLflow loads and serves it."""
+
+    set_model(ServedModel())

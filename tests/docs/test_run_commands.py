@@ -114,6 +114,7 @@ ELSEWHERE = {
         "tests/registry/test_table_predictions.py"
     ),
     "galaxy-exp models export galaxy10-cnn -o galaxies.onnx": "tests/registry/test_export.py",
+    "galaxy-exp predict some.png --model galaxies.onnx": "tests/registry/test_exported.py",
     "galaxy-exp encoders convert finetuned.ckpt -o mine.keras --scaling unit --prefix encoder --image-size 128": (
         "tests/cli/test_convert.py"
     ),

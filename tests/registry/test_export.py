@@ -55,6 +55,7 @@ def test_what_training_did_to_raw_images_is_told_and_left_to_the_caller(
     assert export_network(loaded, tmp_path / "saved") <= export.TOLERANCE
     facts = json.loads((tmp_path / "saved.json").read_text())
     assert (facts["crop"], facts["greyscale"], facts["fits"]) == (12, True, {"stretch": "asinh"})
+    assert facts["tta"] is False
     order = [facts["before"].index(word) for word in ("FITS", "square of 12", "aspect ratio", "resize", "mean of")]
     assert order == sorted(order)
 

@@ -22,7 +22,8 @@ from galaxy_exp.errors import ModelError
 from galaxy_exp.questions import Question, Questions, Votes
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.classifier import GalaxyClassifier, load_model
-from galaxy_exp.registry.export import export_network, facts_file
+from galaxy_exp.registry.export import export_network
+from galaxy_exp.registry.exported import facts_file
 from galaxy_exp.registry.held_out import HeldOutPredictions, fetch_held_out_predictions, log_held_out_predictions
 from galaxy_exp.registry.labelled import align_questions, evaluate_on, list_predictions
 from galaxy_exp.registry.packaging import ModelPackage, log_and_register

@@ -1,0 +1,102 @@
+"""An exported ONNX network as a model: classifies with ONNX Runtime, without importing TensorFlow or MLflow."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.errors import ModelError, first_line
+from galaxy_exp.registry.pyfunc_model import GalaxyModel
+
+__all__ = ["ONNX_SUFFIX", "ExportedModel", "facts_file", "open_session"]
+
+ONNX_SUFFIX = ".onnx"
+_FACTS = ("class_names", "image_size", "metadata")
+"""Keys that every file of facts has."""
+
+
+class ExportedModel(GalaxyModel):
+    """The network of an .onnx file of `galaxy-exp models export`, with the preprocessing that its JSON file states."""
+
+    metadata: Mapping[str, Any]
+    """Of the package that it was exported from."""
+    simulated: bool
+    """Whether it was trained on simulated galaxies."""
+
+    def __init__(self, file: Path) -> None:
+        """Reads both files.
+
+        Raises:
+            ModelError: one of them is missing or damaged, they do not go together, or ONNX Runtime is not installed.
+        """
+        if importlib.util.find_spec("onnxruntime") is None:
+            raise ModelError(f"{file}: ONNX needs onnxruntime; install with: pip install 'galaxy-exp[onnx]'")
+        facts = _read_facts(file)
+        self.class_names = tuple(facts["class_names"])
+        self.image_size = (int(facts["image_size"][0]), int(facts["image_size"][1]))
+        self.centre, self.greyscale = facts.get("crop"), bool(facts.get("greyscale"))
+        self.fits, self.tta = facts.get("fits"), bool(facts.get("tta", facts.get("after")))
+        self.questions = tuple(facts.get("questions") or ())
+        self.metadata = facts["metadata"]
+        self.simulated = str(facts.get("trained_on")).startswith("SIMULATED")
+        run = open_session(file)
+        self._network = lambda images, training: run(images)
+        self._check_shapes(file)
+
+    def _check_shapes(self, file: Path) -> None:
+        n_outputs = sum(len(question["answers"]) for question in self.questions) or len(self.class_names)
+        try:
+            outputs = self._network(np.zeros((1, *self.image_size, 3), np.uint8), training=False)
+        except Exception as error:
+            raise ModelError(f"{file}: does not take images of {self._size()}: {first_line(error)}") from error
+        if outputs.shape != (1, n_outputs):
+            raise ModelError(
+                f"{file}: gives outputs of shape {outputs.shape}; expected (1, {n_outputs}) by {facts_file(file)}"
+            )
+
+    def _size(self) -> str:
+        return " x ".join(map(str, self.image_size))
+
+
+def facts_file(network: Path) -> Path:
+    """The JSON file beside an exported network."""
+    return network.with_name(f"{network.name}.json")
+
+
+def _read_facts(file: Path) -> dict[str, Any]:
+    path = facts_file(file)
+    for each in (file, path):
+        if not each.is_file():
+            raise ModelError(
+                f"{each}: no such file; expected FILE.onnx and FILE.onnx.json of: galaxy-exp models export"
+            )
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read: {first_line(error)}") from error
+    missing = [key for key in _FACTS if not isinstance(facts, dict) or key not in facts]
+    if missing:
+        raise ModelError(f"{path}: has no {', '.join(missing)}; expected the file that galaxy-exp models export wrote")
+    return dict(facts)
+
+
+def open_session(file: Path) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """A function from images uint8 (n, height, width, 3) to the outputs of an ONNX network, float32 (n, n_outputs).
+
+    Raises:
+        ModelError: the file is damaged, or has operations that the installed ONNX Runtime does not know.
+    """
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ModelError(f"{file}: ONNX Runtime cannot read it: {first_line(error)}") from error
+    name = session.get_inputs()[0].name
+    return lambda images: np.asarray(session.run(None, {name: images})[0], dtype=np.float32)
