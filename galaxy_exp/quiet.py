@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TextIO
 
+from galaxy_exp.deferred_imports import import_keras
+
 __all__ = [
     "BACKEND_ENVIRONMENT",
     "ScopedEnvironment",
@@ -81,7 +83,7 @@ def import_keras_quietly() -> None:
     TensorFlow's C++ code writes to file descriptor 2 before any log level takes effect, so this is redirected.
     """
     with BACKEND_ENVIRONMENT, _stderr_kept_back():
-        import keras_tuner  # noqa: F401 - imports keras and the backend too
+        import_keras()
 
 
 def import_tensorflow_quietly() -> None:

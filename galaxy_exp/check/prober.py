@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from galaxy_exp.deferred_imports import import_keras
 from galaxy_exp.execution.worker import WorkerDied, WorkerProcess, main
 from galaxy_exp.records import Decision, EpochReport, Probe, TrialSpec
 
@@ -64,6 +65,7 @@ class Prober:
 
 def _find_probing() -> Any:
     """Imports Keras and its backend."""
+    import_keras()
     from galaxy_exp.check.probing import probe_network
 
     def probe(spec: TrialSpec, ask: Callable[[EpochReport], Decision]) -> Probe:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import psutil
 
+from galaxy_exp.deferred_imports import import_keras
 from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialSpec
 
 __all__ = ["WORKER_MODULE", "RunTrial", "WorkerDied", "WorkerProcess", "die_with_parent", "end_processes", "main"]
@@ -236,6 +237,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def _find_training() -> RunTrial:
+    import_keras()
     from galaxy_exp.training.trial import run_trial
 
     return run_trial

@@ -23,6 +23,7 @@ GROUND = {
     "records",
     "seeding",
     "search_methods",
+    "deferred_imports",
     "quiet",
     "environment",
     "redaction",
@@ -34,6 +35,7 @@ GROUND = {
 BASE = GROUND | {"folders", "checkpoint_file", "encoder_file", "config", "space"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{part: set() for part in GROUND},
+    "quiet": {"deferred_imports"},
     "layout": {"wording"},
     "records": {"questions"},
     "folders": {"errors"},
@@ -86,9 +88,8 @@ OWNERS = {
         "registry.pyfunc_model",
         "registry.classifier",
         "registry.export",
-        "quiet",
     },
-    "keras_tuner": {"hypermodel", "training", "search", "check", "quiet"},
+    "keras_tuner": {"hypermodel", "training", "search", "check", "deferred_imports"},
     "tensorflow": {"hypermodel", "training", "quiet"},
     "jax": {"hypermodel.on_device", "hypermodel.vote_losses"},
     "sklearn": {"evaluation"},
@@ -201,7 +202,18 @@ def test_library_is_imported_by_its_owners_only(library: str) -> None:
 
 
 def test_heavy_libraries_are_not_imported_with_the_package_or_the_command_line() -> None:
-    light = {"__init__", "__main__", "sweep", "quiet", "environment", "errors", "records", "seeding", "folders"}
+    light = {
+        "__init__",
+        "__main__",
+        "sweep",
+        "quiet",
+        "deferred_imports",
+        "environment",
+        "errors",
+        "records",
+        "seeding",
+        "folders",
+    }
     light |= {"evaluation.metrics", "preparation", "execution.engine"}
     light |= {"execution.loop", "execution.worker", "execution.worker_pool", "execution.trials"}
     light |= {"tracking.sweep_tracking"}
