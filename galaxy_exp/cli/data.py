@@ -64,7 +64,7 @@ def fetch_command(name: str) -> None:
 @_source_options
 @format_option("table", "json", "csv")
 def info_command(source: str, overrides: tuple[str, ...], output_format: str) -> None:
-    """Count the images of SOURCE by class and part, and describe them.
+    """Count the images of SOURCE by class and split, and describe them.
 
     SOURCE is what `data.source` may be, or a sweep file, of which the data section is taken. The description has
     the image size, the digest, duplicates, and means and standard deviations of red, green and blue (0 to 1). With

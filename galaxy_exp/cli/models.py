@@ -84,7 +84,7 @@ def history_command(name: str, uri: str | None, output_format: str) -> None:
 @click.option("--reason", metavar="TEXT", default="", help="reason, recorded in the version's tags and the history")
 @uri_option
 def promote_command(name: str, version: int, force: bool, reason: str, uri: str | None) -> None:
-    """Make VERSION of NAME the champion, if the evidence is for it.
+    """Make VERSION of NAME the champion, if the evidence supports it.
 
     VERSION becomes champion if there is none, if the champion was trained on simulated galaxies and VERSION was not,
     or if VERSION is significantly better on the same held-out test set; the level of significance falls with each

@@ -119,7 +119,10 @@ def _parse_value(text: str) -> tuple[str, str | int | float | bool]:
     "--max-trials-without-gain", type=number_or("none"), metavar="N", help="trials in a row without gain, or none"
 )
 @click.option(
-    "--min-expected-gain", type=number_or("none", float), metavar="GAIN", help="expected of ten more trials, or none"
+    "--min-expected-gain",
+    type=number_or("none", float),
+    metavar="GAIN",
+    help="smallest gain expected of ten more trials, or none",
 )
 @click.pass_obj
 def limits_command(sweep: str, /, **limits: Any) -> None:

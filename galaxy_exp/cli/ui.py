@@ -30,7 +30,8 @@ def ui_command(sweep: str | None, port: int, show: bool, uri: str | None) -> Non
     """Serve the MLflow UI of this folder's runs, for this machine only (127.0.0.1).
 
     Prints the address of the page of SWEEP, an id from `galaxy-exp list` or the beginning of one; left out, the
-    newest sweep. The page is live: its trials, the best first, with their scores and what varied. Ctrl-C ends it.
+    newest sweep. The page is live: it lists the trials, the best first, with their scores and what varied. Ctrl-C
+    ends the command.
 
     \b
     galaxy-exp ui --open
