@@ -16,7 +16,7 @@ __all__ = ["models_command"]
 
 @click.group("models")
 def models_command() -> None:
-    """Registered models: list and show them, promote a version by hand, roll back, export."""
+    """Registered models: list, show, promote, roll back, export."""
 
 
 @models_command.command("list", short_help="List registered versions, their scores, and which is champion and why.")
@@ -71,7 +71,7 @@ def show_command(reference: str, uri: str | None, output_format: str) -> None:
 @uri_option
 @format_option("table", "json", "csv")
 def history_command(name: str, uri: str | None, output_format: str) -> None:
-    """List who was champion of NAME, when and why; the first champion first."""
+    """List the champions of NAME in order, with dates and reasons."""
     from galaxy_exp.registry.catalogue import list_history
 
     print_rows(list_history(name, uri), output_format, empty=f"{name} has had no champion yet")

@@ -72,7 +72,7 @@ def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcu
 def resume_command(
     sweep: str | None, file: Path | None, overrides: tuple[str, ...], as_recorded: bool, quiet: bool, **shortcuts: Any
 ) -> None:
-    """Continue an unfinished sweep where it was interrupted or killed.
+    """Continue a sweep that was interrupted or killed.
 
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest unfinished sweep.
 
@@ -113,7 +113,7 @@ def resume_command(
 @click.command("sync")
 @sweep_argument
 def sync_command(sweep: str | None) -> None:
-    """Write to MLflow whatever it missed of a sweep, from the journal.
+    """Write to MLflow what it missed of a sweep, from the journal.
 
     Useful after an outage of MLflow, or when runs were deleted there. Nothing is trained, and nothing written twice.
 

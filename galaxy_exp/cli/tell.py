@@ -75,7 +75,10 @@ def stop_command(sweep: str, trial: int) -> None:
 @click.argument("trial", type=click.IntRange(min=0))
 @click.pass_obj
 def pause_command(sweep: str, trial: int) -> None:
-    """Pause trial number TRIAL after its current epoch; the search may continue it later."""
+    """Pause trial number TRIAL after its current epoch.
+
+    The search may continue it later.
+    """
     _tell(sweep, pause=trial)
 
 
