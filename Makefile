@@ -8,7 +8,7 @@ help:  ## list these tasks
 setup:  ## install for development, in the versions that CI uses
 	python -m pip install -e '.[dev]' -c constraints.txt
 
-test:  ## the tests that take minutes; PART=tests/search for some
+test:  ## the fast tests; PART=tests/search for some
 	pytest $(PART)
 
 test-all:  ## all tests, also those that train networks or start servers

@@ -7,7 +7,7 @@
 
 Each round is a sweep of six tiny trials (two of them of a finalist) from the command line, with a real `mlflow server`
 (HTTP, SQLite). One to three times it gets a kill -9 of its driver, its worker, the server, or several of them, at
-moments that follow from --seed and the round's number, in any phase: start, search, finalists, sealed test,
+moments that follow from --seed and the round's number, in any phase: start, search, finalists, held-out test,
 registration, end. After a driver's death `galaxy-exp resume` goes on, until the sweep has ended; some rounds call
 `galaxy-exp sync` then. Journal, files and MLflow are compared with those of the uninterrupted sweep, fact by fact; what
 a clock measured is only counted. With --checkpoints trials leave one after each epoch and continue from it, which at

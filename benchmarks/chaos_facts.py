@@ -21,7 +21,7 @@ __all__ = ["KINDS", "Difference", "Fact", "compare", "count_openings", "journal_
 KINDS = {
     "trials": "journal: trials",
     "proposals": "journal: values of hyperparameters",
-    "results": "journal: states, choices, sealed tests",
+    "results": "journal: states, choices, held-out tests",
     "metrics": "journal: metrics, one an epoch and name",
     "files": "files: predictions bit for bit, models kept",
     "runs": "MLflow: runs",

@@ -41,13 +41,13 @@ tracking: {{experiment: {name}, uri: "{uri}"}}
 registry: {{model: {name}, finalists: 1, seeds: 2}}
 """
 
-PHASES = {"start": 2, "search": 4, "finalists": 2, "sealed test": 1, "registration": 2, "promotion and end": 1}
+PHASES = {"start": 2, "search": 4, "finalists": 2, "held-out test": 1, "registration": 2, "promotion and end": 1}
 """Of a sweep, and how often each is chosen for a kill."""
 
 _BEGINS = {
     "sweep_started": "search",
     "finalists_chosen": "finalists",
-    "winner_chosen": "sealed test",
+    "winner_chosen": "held-out test",
     "sealed_test_opened": "registration",
     "model_registered": "promotion and end",
 }
@@ -64,7 +64,7 @@ _VICTIMS = {
 }
 """Who is killed together, and how often."""
 
-_WITHOUT_WORKER = ("sealed test", "registration", "promotion and end")
+_WITHOUT_WORKER = ("held-out test", "registration", "promotion and end")
 _POLL_SECONDS = 0.01
 _MAX_STARTS = 12
 _START_SECONDS, _SWEEP_SECONDS = 300.0, 900.0

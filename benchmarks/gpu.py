@@ -174,7 +174,7 @@ def run_sweep_with(name: str, simulated: dict[str, Any], parsed: argparse.Namesp
         "trials": parsed.trials,
         "seconds": round(seconds, 1),
         "seconds a trial": round(seconds / parsed.trials, 2),
-        "winner's sealed test accuracy": round(result.record.test_reports[result.winner.number]["accuracy"], 3),
+        "winner's held-out test accuracy": round(result.record.test_reports[result.winner.number]["accuracy"], 3),
     }
 
 

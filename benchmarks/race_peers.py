@@ -281,7 +281,7 @@ def score_best(task: Task) -> dict[str, Any]:
         _, _, model = _build(values, data, n_classes)
         model.set_weights([best[f"weight_{index}"] for index in range(len(model.get_weights()))])
         model = to_inference_model(model)
-        test = PreparedData.load(Path(task.data)).sealed
+        test = PreparedData.load(Path(task.data)).held_out
         arrays = {
             "val": (data.validation_images, data.validation_labels),
             "test": (np.load(test.images, mmap_mode="r"), np.load(test.labels)),

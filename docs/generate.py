@@ -22,7 +22,7 @@ __all__ = ["PAGES", "build_cli_page", "build_goals_page", "build_sweep_file_page
 
 FOLDER = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py; do not edit. -->"
-HELP_WIDTH = 100
+HELP_WIDTH = 90
 
 MEANINGS = {
     "n_blocks": "blocks of convolution and pooling; with 1, the network has the two convolutions of astroNN's tutorial",

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{parsed.sweep}: no held-out test of a winner and a baseline", file=sys.stderr)
         return 2
     prepared = PreparedData.load(_data_folder(parsed.sweep, record))
-    labels = np.load(prepared.sealed.labels, allow_pickle=False)
+    labels = np.load(prepared.held_out.labels, allow_pickle=False)
     names = parsed.classes or list(prepared.class_names)
     tested = {number: score_rows(labels, _probabilities(parsed.sweep, number), names) for number in (record.winner, 0)}
     draw(record, tested, parsed.title or record.sweep_id, prepared.simulated, parsed.output)

@@ -19,6 +19,8 @@ PROJECT_PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelo
 
 TARGETS = PROJECT_PAGES | {"README.md": "index.md"}
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)]*)?\)")
+_INLINE_CODE = re.compile(r"<code>[^<]+</code>")
+_OPTION = re.compile(r"--[\w-]+")
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -32,6 +34,11 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Turns links that leave docs/ to pages of the site."""
     return markdown if page.file.src_uri in PROJECT_PAGES.values() else relink(markdown, "docs")
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Keeps options in running text whole: a browser would end a line between their two hyphens."""
+    return _INLINE_CODE.sub(lambda code: _OPTION.sub(r'<span class="option">\g<0></span>', code[0]), html)
 
 
 def relink(markdown: str, folder: str) -> str:

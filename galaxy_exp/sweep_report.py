@@ -65,7 +65,7 @@ def collect_material(record: SweepRecord, folder: SweepFolder) -> Material:
 
     missing: list[str] = []
     data = _load_prepared(record, folder, missing)
-    labels = _sealed_labels(record, data)
+    labels = _held_out_labels(record, data)
     probabilities = _test_probabilities(record, folder, labels, missing)
     winner = probabilities.get(record.winner) if record.winner is not None else None
     votes = None if data is None or data.votes is None else _vote_material(record, folder, data)
@@ -155,13 +155,13 @@ def _finalists(record: SweepRecord) -> tuple[Finalist, ...]:
     return tuple(found)
 
 
-def _sealed_labels(record: SweepRecord, data: PreparedData | None) -> NDArray[np.int64] | None:
+def _held_out_labels(record: SweepRecord, data: PreparedData | None) -> NDArray[np.int64] | None:
     """The labels of the held-out test set, once it was opened."""
     if data is None or not record.test_reports:
         return None
     import numpy as np
 
-    labels: NDArray[np.int64] = np.load(data.sealed.labels, allow_pickle=False)
+    labels: NDArray[np.int64] = np.load(data.held_out.labels, allow_pickle=False)
     return labels
 
 

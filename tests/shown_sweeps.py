@@ -99,10 +99,10 @@ def _train(journal, sweep, number, values, score, confirms=None):
 
 
 def _tested(prepared, skill):
-    labels = np.load(prepared.sealed.labels)
+    labels = np.load(prepared.held_out.labels)
     logits = np.random.default_rng(1).normal(size=(len(labels), 10)) + skill * np.eye(10)[labels]
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return build_report(labels, probabilities, prepared.class_names, "sealed", temperature=1.0).to_dict()
+    return build_report(labels, probabilities, prepared.class_names, "held out", temperature=1.0).to_dict()
 
 
 class _KeptPackage(ModelPackage):

@@ -27,7 +27,7 @@ _COST_IMPORTANCE = ("breaks", "s/epoch", "memory", "parameters", "MFLOPs/image")
 @click.option("--timing/--no-timing", default=True, show_default=True, help="train a few steps of each network")
 @format_option("table", "json")
 def check_command(file: Path, overrides: tuple[str, ...], timing: bool, output_format: str, **shortcuts: Any) -> None:
-    """Find out what the sweep described by FILE would do, without running it.
+    """Show what the sweep described by FILE would do and cost.
 
     It refuses what a sweep would refuse, with the same messages. Then it shows the data, the search space and the
     first five trials, with weights, operations, memory and seconds of an epoch on this machine, and what the sweep

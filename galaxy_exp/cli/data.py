@@ -33,7 +33,7 @@ def _source_options(command: _Command) -> _Command:
 
 @click.group("data")
 def data_command() -> None:
-    """Data sources: list them, fetch one, count and look at its images."""
+    """Data sources: list them, fetch one, count and draw its images."""
 
 
 @data_command.command("list")
@@ -48,9 +48,9 @@ def list_sources_command(output_format: str) -> None:
 @data_command.command("fetch")
 @click.argument("name")
 def fetch_command(name: str) -> None:
-    """Download galaxy10-sdss or galaxy10-decals, check it, and print where it is.
+    """Download galaxy10-sdss or galaxy10-decals and print its path.
 
-    A download that was interrupted is resumed.
+    Its SHA-256 is checked. A download that was interrupted is resumed.
     """
     from galaxy_exp.data.sources.galaxy10 import GALAXY10, fetch_galaxy10
     from galaxy_exp.wording import did_you_mean
@@ -64,7 +64,7 @@ def fetch_command(name: str) -> None:
 @_source_options
 @format_option("table", "json", "csv")
 def info_command(source: str, overrides: tuple[str, ...], output_format: str) -> None:
-    """Count the images of SOURCE by class and part, and describe them.
+    """Count the images of SOURCE by class and split, and describe them.
 
     SOURCE is what `data.source` may be, or a sweep file, of which the data section is taken. The description has
     the image size, the digest, duplicates, and means and standard deviations of red, green and blue (0 to 1). With

@@ -23,7 +23,7 @@ __all__ = ["doctor_command"]
 @click.option("--repair", "--mend", "has_former_name", is_flag=True, hidden=True, help="earlier names of --fix")
 @format_option("table", "json", "csv")
 def doctor_command(sweep: str | None, is_to_fix: bool, has_former_name: bool, output_format: str) -> int:
-    """Find out whether the sweeps of this folder are in order, and repair what is not.
+    """Check the sweeps of this folder; --fix repairs what is wrong.
 
     Compares the journals with MLflow and with the processes of this machine: runs left RUNNING by a killed driver,
     trials that MLflow lacks or has twice, registered versions, workers left behind, damaged journals. Sweeps that are

@@ -15,7 +15,7 @@ __all__ = ["encoders_command"]
 
 @click.group("encoders")
 def encoders_command() -> None:
-    """Encoders, from which networks start: pretrain one on simulated galaxies, or convert one of PyTorch's."""
+    """Encoders, from which networks start: pretrain or convert one."""
 
 
 @encoders_command.command("pretrain")
@@ -31,12 +31,12 @@ def encoders_command() -> None:
 def pretrain_command(
     output: Path, images: int, epochs: int, seed: int, image_size: int, overrides: tuple[str, ...], quiet: bool
 ) -> None:
-    """Train a network on simulated galaxies, and write its body to FILE.keras.
+    """Train a network on simulated galaxies and keep its body.
 
-    `space: {start: FILE.keras}` of a sweep file starts from it. It is trained as a sweep of one trial, named encoder:
-    in MLflow with its curve, in the registry as simulated-encoder with its card. After Ctrl-C, the same command
-    continues. By default it is a network like the encoder that comes with the package, `start: pretrained`, with as
-    many images and epochs, but with other galaxies and other weights.
+    The body is written to FILE.keras; `space: {start: FILE.keras}` of a sweep file starts from it. The network is
+    trained as a sweep of one trial, named encoder: in MLflow with its curve, in the registry as simulated-encoder with
+    its card. After Ctrl-C, the same command continues. By default it is like the encoder that comes with the package,
+    `start: pretrained`: as many images and epochs, but other galaxies and other weights.
 
     \b
     galaxy-exp encoders pretrain -o wide.keras --images 50000 --set space.filters_1=64
@@ -97,12 +97,12 @@ def convert_command(
     output_kind: str,
     trained_on: str | None,
 ) -> None:
-    """Write an encoder FILE.keras with the weights of timm's EfficientNet-B0 or ConvNeXt, such as Zoobot's.
+    """Convert PyTorch weights, such as Zoobot's, to an encoder.
 
-    WEIGHTS is a state dictionary as .safetensors, or as torch.save writes it (.pth, .pt, .ckpt, .bin). Only tensors
-    are read, nothing in the file is executed, and PyTorch is not needed. `space: {start: FILE.keras}` of a sweep file
-    starts from the encoder. Whether the weights' licence allows your use is for you to check; see
-    docs/how-to-encoders.md.
+    WEIGHTS is a state dictionary of timm's EfficientNet-B0 or ConvNeXt as .safetensors, or as torch.save writes it
+    (.pth, .pt, .ckpt, .bin). Only tensors are read, nothing in the file is executed, and PyTorch is not needed. `space:
+    {start: FILE.keras}` of a sweep file starts from the encoder. Whether the weights' licence allows your use is for
+    you to check; see docs/how-to-encoders.md.
 
     \b
     galaxy-exp encoders convert pytorch_model.bin -o zoobot.keras --scaling unit

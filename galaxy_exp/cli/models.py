@@ -16,7 +16,7 @@ __all__ = ["models_command"]
 
 @click.group("models")
 def models_command() -> None:
-    """Registered models: list and show them, promote a version by hand, roll back, export."""
+    """Registered models: list, show, promote, roll back, export."""
 
 
 @models_command.command("list", short_help="List registered versions, their scores, and which is champion and why.")
@@ -71,7 +71,7 @@ def show_command(reference: str, uri: str | None, output_format: str) -> None:
 @uri_option
 @format_option("table", "json", "csv")
 def history_command(name: str, uri: str | None, output_format: str) -> None:
-    """List who was champion of NAME, when and why; the first champion first."""
+    """List the champions of NAME in order, with dates and reasons."""
     from galaxy_exp.registry.catalogue import list_history
 
     print_rows(list_history(name, uri), output_format, empty=f"{name} has had no champion yet")
@@ -84,7 +84,7 @@ def history_command(name: str, uri: str | None, output_format: str) -> None:
 @click.option("--reason", metavar="TEXT", default="", help="reason, recorded in the version's tags and the history")
 @uri_option
 def promote_command(name: str, version: int, force: bool, reason: str, uri: str | None) -> None:
-    """Make VERSION of NAME the champion, if the evidence is for it.
+    """Make VERSION of NAME the champion, if the evidence supports it.
 
     VERSION becomes champion if there is none, if the champion was trained on simulated galaxies and VERSION was not,
     or if VERSION is significantly better on the same held-out test set; the level of significance falls with each

@@ -31,13 +31,13 @@ __all__ = ["predict_command"]
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="a .csv, .json, .jsonl or .parquet file; left out: a line an image on a terminal, CSV in a pipe",
+    help="a .csv, .json, .jsonl or .parquet file; left out: one line per image on a terminal, CSV in a pipe",
 )
 @click.option(
     "--format",
     "output_format",
     type=click.Choice(FORMATS),
-    help="left out: by the ending of the file; json is one list, jsonl an object a line",
+    help="left out: by the ending of the file; json is one list, jsonl one object per line",
 )
 @model_options
 @click.option("--calibrated", is_flag=True, help="probabilities at the model's temperature; the classes are the same")
@@ -68,7 +68,7 @@ def predict_command(
     and counted. A table (.csv, .tsv, .txt or .parquet) lists files, or ids that become file names with --file-suffix.
     Each of its rows gives a row, with its id as it is in the table; data.table.id_column names the column.
 
-    With - the paths are read from standard input, one a line.
+    With - the paths are read from standard input, one per line.
 
     Images of another size than the model's are centre-cropped to its aspect ratio and resized; those under
     half its size are refused. An image that cannot be used gets a row with the reason and does not stop
@@ -80,9 +80,9 @@ def predict_command(
     FITS files are read with the stretch that the model was trained with. A model that was trained on 8-bit images
     has none and refuses FITS files, unless a stretch is stated: --set data.fits.stretch=asinh.
 
-    A model of votes gives the fraction of each answer, p_ANSWER, and the ends of its 90% interval, low_ANSWER and
-    high_ANSWER, and the concentration of each question, concentration_QUESTION; ends and concentrations are
-    empty if the loss of its training has none.
+    A model of votes gives the fraction of each answer, p_ANSWER, the ends of its 90% interval, low_ANSWER and
+    high_ANSWER, and the concentration of each question, concentration_QUESTION. Intervals and
+    concentrations are empty if the model was trained with a loss that gives none.
 
     \b
     galaxy-exp predict galaxies/ extra.h5 -o classes.parquet

@@ -38,10 +38,10 @@ def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcu
     """Run the sweep described by FILE and register its best model.
 
     FILE is YAML, such as galaxy-exp init writes; docs/sweep-file.md lists its keys, all of which have a default. An
-    option with a key in brackets takes the place of that key for this sweep.
+    option with a key in brackets overrides that key.
 
     Trials are trained in worker processes, tracked in MLflow and recorded in a journal. Ctrl-C stops
-    when the running epochs are done, twice at once; `galaxy-exp resume` continues.
+    the sweep after the running epochs, a second Ctrl-C at once; `galaxy-exp resume` continues it.
 
     \b
     galaxy-exp sweep sweep.yaml
@@ -72,12 +72,12 @@ def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcu
 def resume_command(
     sweep: str | None, file: Path | None, overrides: tuple[str, ...], as_recorded: bool, quiet: bool, **shortcuts: Any
 ) -> None:
-    """Continue an unfinished sweep where it was interrupted or killed.
+    """Continue a sweep that was interrupted or killed.
 
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest unfinished sweep.
 
     If the sweep file has changed since, the changes are printed. Those that no trial depends on take effect at once:
-    budgets (search.max_..., search.min_expected_gain), execution, tracking.keep_models, registry. With any other
+    budgets (search.max_..., search.min_expected_gain), execution, tracking.keep_models, registry. With any other change
     the sweep does not continue; --as-recorded ignores the file. If the file is gone, the sweep continues as before.
 
     With more epochs, trials that had trained all of theirs continue from their checkpoints, the best first, until
@@ -113,7 +113,7 @@ def resume_command(
 @click.command("sync")
 @sweep_argument
 def sync_command(sweep: str | None) -> None:
-    """Write to MLflow whatever it missed of a sweep, from the journal.
+    """Write to MLflow what it missed of a sweep, from the journal.
 
     Useful after an outage of MLflow, or when runs were deleted there. Nothing is trained, and nothing written twice.
 

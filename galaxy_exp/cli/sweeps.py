@@ -35,7 +35,7 @@ def list_command(output_format: str) -> None:
 @sweep_argument
 @format_option("table", "json", "csv")
 def show_command(sweep: str | None, output_format: str) -> None:
-    """Show one sweep: its settings, its state, the winner and its test.
+    """Show one sweep: its settings, state, winner and test.
 
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest sweep.
     """

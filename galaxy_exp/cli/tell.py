@@ -75,7 +75,10 @@ def stop_command(sweep: str, trial: int) -> None:
 @click.argument("trial", type=click.IntRange(min=0))
 @click.pass_obj
 def pause_command(sweep: str, trial: int) -> None:
-    """Pause trial number TRIAL after its current epoch; the search may continue it later."""
+    """Pause trial number TRIAL after its current epoch.
+
+    The search may continue it later.
+    """
     _tell(sweep, pause=trial)
 
 
@@ -119,7 +122,10 @@ def _parse_value(text: str) -> tuple[str, str | int | float | bool]:
     "--max-trials-without-gain", type=number_or("none"), metavar="N", help="trials in a row without gain, or none"
 )
 @click.option(
-    "--min-expected-gain", type=number_or("none", float), metavar="GAIN", help="expected of ten more trials, or none"
+    "--min-expected-gain",
+    type=number_or("none", float),
+    metavar="GAIN",
+    help="smallest gain expected of ten more trials, or none",
 )
 @click.pass_obj
 def limits_command(sweep: str, /, **limits: Any) -> None:

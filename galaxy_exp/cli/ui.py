@@ -27,10 +27,11 @@ __all__ = ["ui_command"]
 @click.option("--open", "show", is_flag=True, help="show the sweep's page in the browser")
 @uri_option
 def ui_command(sweep: str | None, port: int, show: bool, uri: str | None) -> None:
-    """Serve the MLflow UI of this folder's runs, for this machine only (127.0.0.1).
+    """Serve the MLflow UI of this folder's runs, on 127.0.0.1 only.
 
     Prints the address of the page of SWEEP, an id from `galaxy-exp list` or the beginning of one; left out, the
-    newest sweep. The page is live: its trials, the best first, with their scores and what varied. Ctrl-C ends it.
+    newest sweep. The page is live: it lists the trials, the best first, with their scores and what varied. Ctrl-C
+    ends the command.
 
     \b
     galaxy-exp ui --open

@@ -33,7 +33,7 @@ from galaxy_exp.errors import DataError
 from galaxy_exp.folders import write_atomically
 from galaxy_exp.records import SplitFiles, VoteFiles
 
-__all__ = ["PreparedData", "SealedTest", "prepare_split"]
+__all__ = ["HeldOutTest", "PreparedData", "prepare_split"]
 
 FORMAT = 2
 """Version of the layout; folders of other versions are refused."""
@@ -43,8 +43,8 @@ STALE_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class SealedTest:
-    """The test part: uint8 (n, height, width, 3) and int64 (n,) `.npy` files. Not for trials."""
+class HeldOutTest:
+    """The held-out test set: uint8 (n, height, width, 3) and int64 (n,) `.npy` files. Not for trials."""
 
     images: Path
     labels: Path
@@ -95,10 +95,10 @@ class PreparedData:
         )
 
     @property
-    def sealed(self) -> SealedTest:
-        """The test part, to be opened once per sweep."""
+    def held_out(self) -> HeldOutTest:
+        """The held-out test set, to be opened once per sweep."""
         files = _part_files(self.folder, "test")
-        return SealedTest(files["images"], files["labels"], files["votes"] if self.votes is not None else None)
+        return HeldOutTest(files["images"], files["labels"], files["votes"] if self.votes is not None else None)
 
     @classmethod
     def load(cls, folder: Path) -> PreparedData:

@@ -54,7 +54,7 @@ __all__ = [
     "fetch_held_out_predictions",
     "find_openers",
     "find_openers_in_store",
-    "load_sealed_votes",
+    "load_held_out_votes",
     "log_held_out_predictions",
     "record_opening",
 ]
@@ -73,8 +73,8 @@ def digests_of_test_set(data: PreparedData) -> frozenset[str]:
 
     The second stays the same if only training images were added to a data set with a user-defined split.
     """
-    images = np.load(data.sealed.images, mmap_mode="r")
-    return frozenset({digest_test_set(data), digest_images(images, np.load(data.sealed.labels))})
+    images = np.load(data.held_out.images, mmap_mode="r")
+    return frozenset({digest_test_set(data), digest_images(images, np.load(data.held_out.labels))})
 
 
 def digest_images(images: NDArray[np.uint8], labels: NDArray[Any]) -> str:
@@ -92,11 +92,11 @@ def _digest_each(images: NDArray[np.uint8], labels: NDArray[Any]) -> Iterator[by
         yield hashlib.blake2b(image.tobytes() + b"%d" % label, digest_size=16).digest()
 
 
-def load_sealed_votes(data: PreparedData) -> Votes | None:
+def load_held_out_votes(data: PreparedData) -> Votes | None:
     """The votes of the held-out test set; None if the data has labels alone."""
-    if data.votes is None or data.sealed.votes is None:
+    if data.votes is None or data.held_out.votes is None:
         return None
-    return Votes(data.votes.questions, np.load(data.sealed.votes), data.votes.are_counts)
+    return Votes(data.votes.questions, np.load(data.held_out.votes), data.votes.are_counts)
 
 
 def describe_opening(number: int, *, compared: bool) -> str:

@@ -284,7 +284,7 @@ def find_test_sets(dataset: ImageDataset, data_cache: Path) -> list[frozenset[st
                 hashes[steps] = set(_hashes(preprocess_dataset(dataset, prepared.preprocessing).images))
             except DataError:
                 hashes[steps] = set()
-        tested = _hashes(np.load(prepared.sealed.images, mmap_mode="r"))
+        tested = _hashes(np.load(prepared.held_out.images, mmap_mode="r"))
         if 2 * sum(image in hashes[steps] for image in tested) >= len(tested):
             found.append(digests_of_test_set(prepared))
     return found

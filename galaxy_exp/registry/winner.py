@@ -212,14 +212,14 @@ def _test(
 ) -> tuple[TestReport, NDArray[np.float32]]:
     return evaluate_model(
         model_file,
-        data.sealed.images,
-        data.sealed.labels,
+        data.held_out.images,
+        data.held_out.labels,
         data.class_names,
         held_out.digest_test_set(data),
         validation=(data.files.validation_images, data.files.validation_labels),
         tta=tta,
         variants=variants,
-        votes=held_out.load_sealed_votes(data),
+        votes=held_out.load_held_out_votes(data),
         agreement=record.config.data.votes.agreement,
     )
 
@@ -267,13 +267,13 @@ def _read_predictions(
             f"{file}: what trial {number} predicted for the held-out test set is gone or damaged; put the file back, "
             f"then: galaxy-exp resume {folder.path.name}; if there is no copy, run the sweep again"
         ) from None
-    images, labels = np.load(data.sealed.images, mmap_mode="r"), np.load(data.sealed.labels)
+    images, labels = np.load(data.held_out.images, mmap_mode="r"), np.load(data.held_out.labels)
     return held_out.HeldOutPredictions(
         held_out.digest_test_set(data),
         labels,
         probabilities,
         held_out.digest_each_image(images, labels),
-        held_out.load_sealed_votes(data),
+        held_out.load_held_out_votes(data),
         record.config.data.votes.agreement,
     )
 

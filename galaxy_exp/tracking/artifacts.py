@@ -29,8 +29,8 @@ from galaxy_exp.report.votes import plot_differences, plot_fractions
 __all__ = [
     "artifacts_folder",
     "leaderboard_rows",
+    "write_held_out_figures",
     "write_insight_artifacts",
-    "write_sealed_test_figures",
     "write_sweep_artifacts",
     "write_trial_artifacts",
 ]
@@ -131,7 +131,7 @@ def write_sweep_artifacts(folder: Path, record: SweepRecord, data: PreparedData)
     return target
 
 
-def write_sealed_test_figures(folder: Path, record: SweepRecord) -> None:
+def write_held_out_figures(folder: Path, record: SweepRecord) -> None:
     """Draws each report on the held-out test set into the sweep's artifacts, if `tracking.figures`.
 
     The files are `sealed_test_trial_003_confusion.png`, `..._reliability.png` and `..._coverage.png`; journals of

@@ -22,8 +22,8 @@ from galaxy_exp.records import TrialState
 from galaxy_exp.tracking import names
 from galaxy_exp.tracking.artifacts import (
     artifacts_folder,
+    write_held_out_figures,
     write_insight_artifacts,
-    write_sealed_test_figures,
     write_sweep_artifacts,
 )
 from galaxy_exp.tracking.mlflow_runs import (
@@ -183,7 +183,7 @@ class ParentRun:
         self.client.log_artifacts(run_id, str(write_sweep_artifacts(self.folder.path, self.record, self.data)))
 
     def _draw_figures(self) -> None:
-        for what, write in (("insight/", write_insight_artifacts), ("the held-out test", write_sealed_test_figures)):
+        for what, write in (("insight/", write_insight_artifacts), ("the held-out test", write_held_out_figures)):
             try:
                 write(self.folder.path, self.record)
             except Exception as error:  # noqa: BLE001 - drawing libraries meet whatever values user-defined metrics have

@@ -118,7 +118,7 @@ def test_a_timeline_has_every_phase_and_counts_events_of_a_kind():
     timeline = read_timeline(WHOLE, 4.0, 25.0)
     assert timeline[0] == Step("", 1, "start", 6.0)
     assert timeline[3] == Step("trial_proposed", 2, "search", 1.0)
-    assert [step.phase for step in timeline if step.event == "sealed_test_opened"] == ["sealed test", "registration"]
+    assert [step.phase for step in timeline if step.event == "sealed_test_opened"] == ["held-out test", "registration"]
     assert timeline[-1] == Step("sweep_ended", 1, "promotion and end", 5.0)
     assert set(PHASES) == {step.phase for step in timeline}
 

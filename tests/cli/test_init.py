@@ -177,6 +177,8 @@ def test_without_data_it_is_a_file_of_the_package(capsys: pytest.CaptureFixture[
         "next:  galaxy-exp check sweep.yaml   what it would do and cost",
     ]
     assert Path("sweep.yaml").read_text() == (ROOT / "sweeps" / "quickstart.yaml").read_text()
+    assert run_command(["init", "--help"]) == 0
+    assert "starter file: {}, {}, {} or {}".format(*list_starters()) in " ".join(capsys.readouterr().out.split())
     for name in list_starters():
         assert run_command(["init", "--from", name, "-o", f"new/{name}.yaml"]) == 0
         assert Path(f"new/{name}.yaml").read_text() == read_starter(name)

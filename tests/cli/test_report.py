@@ -13,7 +13,7 @@ from galaxy_exp.journal.journal import Journal
 from galaxy_exp.report_server import REFRESH_SECONDS, _Page
 
 
-def test_the_page_tells_of_the_sealed_test_and_is_in_mlflow_too(finished, tmp_path):
+def test_the_page_has_the_held_out_test_and_is_in_mlflow_too(finished, tmp_path):
     path = tmp_path / "page.html"
     done = finished.run("report", "-o", str(path))
     assert done.stdout == f"{path}\n"

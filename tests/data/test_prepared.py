@@ -26,7 +26,7 @@ def test_files_hold_the_split(make_dataset: MakeDataset, tmp_path: Path, monkeyp
     pairs = [
         (prepared.files.train_images, prepared.files.train_labels, split.train),
         (prepared.files.validation_images, prepared.files.validation_labels, split.validation),
-        (prepared.sealed.images, prepared.sealed.labels, split.test),
+        (prepared.held_out.images, prepared.held_out.labels, split.test),
     ]
     for images, labels, indices in pairs:
         mapped = np.load(images, mmap_mode="r")
@@ -45,7 +45,7 @@ def test_describes_the_data(make_dataset: MakeDataset, tmp_path: Path) -> None:
     assert (prepared.image_shape, prepared.source, prepared.simulated) == ((8, 8, 3), "test", False)
 
 
-def test_split_files_do_not_reveal_the_sealed_part(make_dataset: MakeDataset, tmp_path: Path) -> None:
+def test_split_files_do_not_reveal_the_held_out_test_set(make_dataset: MakeDataset, tmp_path: Path) -> None:
     files = prepare_split(make_dataset(9, 9), SplitConfig(), tmp_path).files
     assert not [
         value

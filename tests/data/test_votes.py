@@ -65,11 +65,11 @@ def test_prepared_files_hold_the_votes_of_each_part(tmp_path: Path, are_counts: 
     assert dataset.votes is not None
     assert files is not None
     assert (files.questions, files.are_counts) == (TREE, are_counts)
-    assert prepared.sealed.votes == prepared.folder / "sealed" / "test_votes.npy"
+    assert prepared.held_out.votes == prepared.folder / "sealed" / "test_votes.npy"
     for path, indices in [
         (files.train, split.train),
         (files.validation, split.validation),
-        (prepared.sealed.votes, split.test),
+        (prepared.held_out.votes, split.test),
     ]:
         found = np.load(path)
         assert found.dtype == np.float32
@@ -80,7 +80,7 @@ def test_prepared_files_hold_the_votes_of_each_part(tmp_path: Path, are_counts: 
 
 def test_prepared_files_without_votes(tmp_path: Path) -> None:
     prepared = prepare_split(replace(made_up(), votes=None), SplitConfig(), tmp_path)
-    assert (prepared.votes, prepared.files.votes, prepared.sealed.votes) == (None, None, None)
+    assert (prepared.votes, prepared.files.votes, prepared.held_out.votes) == (None, None, None)
     assert "votes" not in (prepared.folder / "meta.json").read_text()
     assert not list(prepared.folder.rglob("*votes*"))
 

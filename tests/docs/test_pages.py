@@ -7,6 +7,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from click.testing import CliRunner
+
+from galaxy_exp.cli.main import cli
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,6 +33,13 @@ def test_page_is_current(generate: ModuleType, page: str) -> None:
 
 def test_no_option_is_broken_across_lines() -> None:
     assert re.findall(r"--[a-z-]+-\n", (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("group", ["", "models", "data", "encoders", "tell latest"])
+def test_no_line_about_a_command_is_cut_off_on_80_columns(group: str) -> None:
+    shown = CliRunner().invoke(cli, [*group.split(), "--help"], env={"COLUMNS": "80"}).output
+    assert "Commands:" in shown
+    assert re.findall(r"^  .*\.\.\.$", shown, re.MULTILINE) == []
 
 
 def test_all_generated_pages_are_tested(generate: ModuleType) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import subprocess
@@ -10,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from doc_commands import FENCE, PAGES
 
 from galaxy_exp.errors import GalaxyExpError
 
@@ -18,7 +20,7 @@ DOCS = ROOT / "docs"
 ENTRIES = {
     entry for page in DOCS.glob("api-*.md") for entry in re.findall(r"^::: (\S+)$", page.read_text(), re.MULTILINE)
 }
-PUBLIC = ("galaxy_exp", "galaxy_exp.config", "galaxy_exp.data", "galaxy_exp.data.simulated")
+PUBLIC = ("galaxy_exp", "galaxy_exp.config", "galaxy_exp.data", "galaxy_exp.data.simulated", "galaxy_exp.questions")
 """Modules all of whose public names users import; of `galaxy_exp.errors` they import the exceptions."""
 
 LONG = {"cli.md": 1000, "sweep-file.md": 300}
@@ -42,6 +44,13 @@ def home(name: str) -> object:
 def test_every_public_name_has_its_entry(name: str) -> None:
     described = {id(home(entry)) for entry in ENTRIES}
     assert name in ENTRIES or id(home(name)) in described, f"add `::: {name}` to a docs/api-*.md"
+
+
+def test_what_the_pages_import_has_its_entry() -> None:
+    blocks = [block for page in PAGES for language, block in FENCE.findall(page.read_text()) if language == "python"]
+    imports = [node for block in blocks for node in ast.walk(ast.parse(block)) if isinstance(node, ast.ImportFrom)]
+    used = {f"{node.module}.{name.name}" for node in imports for name in node.names}
+    assert {name for name in used if name.startswith("galaxy_exp.")} <= ENTRIES
 
 
 @pytest.mark.parametrize("entry", sorted(ENTRIES))

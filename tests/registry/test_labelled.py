@@ -217,8 +217,8 @@ def test_a_look_at_a_held_out_test_set_is_an_opening_of_it(
     """Recognised by its images, in whatever file; by the sweep that the model is of, and once."""
     project = ProjectFolder.default()
     shutil.copytree(prepared.folder, project.data_cache / prepared.folder.name)
-    sealed, trained = np.load(prepared.sealed.images), np.load(prepared.files.train_images)
-    for name, images in (("test", np.concatenate([sealed[::-1], trained[:5]])), ("train", trained)):
+    tested, trained = np.load(prepared.held_out.images), np.load(prepared.files.train_images)
+    for name, images in (("test", np.concatenate([tested[::-1], trained[:5]])), ("train", trained)):
         np.savez(tmp_path / f"{name}.npz", images=images, labels=np.arange(len(images)) % 3)
     for sweep_id, expected in (("sweep a", 1), ("sweep a", 1), ("sweep b", 2)):
         ref = register("opener", sweep_id=sweep_id)

@@ -86,7 +86,7 @@ class Sweep:
         return choose_winner(self.journal).number
 
     def test(self) -> list[int]:
-        """Opens the sealed test; the trials it has been opened for, in the order of the journal."""
+        """Opens the held-out test set; the trials it has been opened for, in the order of the journal."""
         winner.open_held_out_test(self.journal, self.folder, self.data)
         return list(self.journal.record.test_reports)
 
@@ -201,7 +201,7 @@ class TestChoosing:
         assert made.journal.record.winner is None
 
 
-class TestSealedTest:
+class TestHeldOutTest:
     def test_it_is_opened_once_for_the_winner_and_once_for_the_baseline(
         self, sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -285,13 +285,13 @@ class TestRegistering:
         assert made.data.digest in version.description
         assert "The baseline is trial 0." in version.description
         assert "Simulated galaxies" in version.description
-        sealed = fetch_held_out_predictions(made.store.client, run_id)
-        assert sealed is not None
-        assert sealed.digest == version.tags[version_tags.TEST_DIGEST] == report["digest"]
-        assert sealed.images is not None
-        assert sealed.images.shape == (report["n_images"],)
+        stored = fetch_held_out_predictions(made.store.client, run_id)
+        assert stored is not None
+        assert stored.digest == version.tags[version_tags.TEST_DIGEST] == report["digest"]
+        assert stored.images is not None
+        assert stored.images.shape == (report["n_images"],)
 
-    def test_the_version_averages_as_the_sealed_test_did(self, sweep: Callable[..., Sweep]) -> None:
+    def test_the_version_averages_as_the_held_out_test_did(self, sweep: Callable[..., Sweep]) -> None:
         made = sweep(0.5, 0.7, registry={"tta": True}).to_registered()
         reports = made.journal.record.test_reports
         assert [report["tta"] for report in (reports[1], reports[0])] == [True, False]
@@ -302,9 +302,9 @@ class TestRegistering:
         model = load_model(f"models:/{made.name}/1", tracking_uri=made.store.uri)
         assert model.tta
         assert model.temperature == reports[1]["temperature"]
-        sealed = np.load(made.data.sealed.images)
+        images = np.load(made.data.held_out.images)
         probabilities = np.load(made.folder.trial(1) / "test_probabilities.npy")
-        assert model.predict(sealed).probabilities == pytest.approx(probabilities, abs=1e-6)
+        assert model.predict(images).probabilities == pytest.approx(probabilities, abs=1e-6)
 
     def test_the_mean_of_the_seeds_is_tested_and_registered(
         self, sweep: Callable[..., Sweep], other_models: list[bytes]
@@ -323,9 +323,9 @@ class TestRegistering:
             "without the mean over flips and turns",
         ]
         probabilities = np.load(made.folder.trial(3) / "test_probabilities.npy")
-        sealed, labels = made.data.sealed.images, made.data.sealed.labels
+        images, labels = made.data.held_out.images, made.data.held_out.labels
         alone = [
-            evaluate_model(made.model_file(number), sealed, labels, made.data.class_names, "")[1]
+            evaluate_model(made.model_file(number), images, labels, made.data.class_names, "")[1]
             for number in (2, 3, 4)
         ]
         assert probabilities == pytest.approx(np.mean(alone, axis=0), abs=1e-6)
@@ -334,7 +334,7 @@ class TestRegistering:
         made.register()
         loaded = load_model(f"models:/{made.name}/1", tracking_uri=made.store.uri)
         assert loaded.metadata["members"] == [2, 3, 4]
-        assert loaded.predict(np.load(sealed)).probabilities == pytest.approx(probabilities, abs=1e-6)
+        assert loaded.predict(np.load(images)).probabilities == pytest.approx(probabilities, abs=1e-6)
         description = made.store.client.get_model_version(made.name, "1").description
         assert "the mean over the networks of trials 2, 3, 4 and the flips and quarter turns" in description
 
@@ -371,11 +371,11 @@ class TestRegistering:
         assert made.journal.record.registered is not None
         assert (made.journal.record.registered.name, made.journal.record.registered.version) == (made.name, 1)
 
-    def test_a_sealed_test_of_an_earlier_release_is_registered(self, sweep: Callable[..., Sweep]) -> None:
+    def test_a_test_of_an_earlier_release_is_registered(self, sweep: Callable[..., Sweep]) -> None:
         made = sweep(0.5)
         made.choose()
         names = made.data.class_names
-        labels = np.load(made.data.sealed.labels)
+        labels = np.load(made.data.held_out.labels)
         probabilities = np.full((len(labels), len(names)), 1 / len(names), np.float32)
         report = build_report(labels, probabilities, names, digest_test_set(made.data)).to_dict()
         for name in ("top2", "macro_f1_without_rare", "calibration_error", "intervals", "reliability", "temperature",

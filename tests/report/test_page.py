@@ -121,7 +121,7 @@ class TestWhatItSays:
         assert "INTERRUPTED" not in told
         assert "SIMULATED" not in told
 
-    def test_of_the_sealed_test(self) -> None:
+    def test_of_the_held_out_test(self) -> None:
         page = build_page(finished())
         rows = {row.findtext("th"): [cell.text for cell in row.findall("td")] for row in parse(page).iter("tr")}
         assert rows["top-2 accuracy"] == ["1.000", "1.000 to 1.000", "1.000"]
@@ -146,7 +146,7 @@ class TestWhatItSays:
         rows = [[*row.itertext()] for row in parse(page).iter("tr")]
         assert ["+0.200", "+0.100 to +0.300"] in [row[4:] for row in rows]  # less loss is better
 
-    def test_of_the_sealed_test_of_an_earlier_release(self) -> None:
+    def test_of_the_held_out_test_of_an_earlier_release(self) -> None:
         material = finished()
         new = set(build_report(LABELS, PROBABILITIES, NAMES, "digest").to_dict())
         old = {"n_images", "accuracy", "macro_f1", "balanced_accuracy", "loss", "per_class", "confusion"}

@@ -106,15 +106,15 @@ def test_plain_mlflow_loads_it_without_galaxy_exp(finished, prepared):
     assert [row["class_name"] for row in rows] == ours.class_names
 
 
-def test_the_sealed_test_is_what_the_registered_model_scores(finished):
-    """The figures that the registry shows can be had again from the model and the sealed images."""
+def test_the_held_out_test_is_what_the_registered_model_scores(finished):
+    """The figures that the registry shows can be had again from the model and the test images."""
     from galaxy_exp.data.prepared import PreparedData
 
     record = finished.record()
     data = PreparedData.load(Path(record.started.data_folder))
-    labels = np.load(data.sealed.labels)
+    labels = np.load(data.held_out.labels)
     model = galaxy_exp.load_model("tiny-model", tracking_uri=f"sqlite:///{finished.path / 'mlflow.db'}")
-    accuracy = float((model.predict(np.load(data.sealed.images)).labels == labels).mean())
+    accuracy = float((model.predict(np.load(data.held_out.images)).labels == labels).mean())
     assert accuracy == pytest.approx(record.test_reports[record.winner]["accuracy"])
 
 

@@ -6,9 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 CELLS = (
     "import galaxy_exp",
@@ -20,13 +18,15 @@ CELLS = (
 
 @pytest.mark.slow
 def test_a_notebook_runs_a_sweep_and_shows_it(project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed: pip install 'galaxy-exp[dev]'")
+    nbformat = pytest.importorskip("nbformat")
     for name in [name for name in os.environ if name.startswith(("MLFLOW_", "GALAXY_EXP_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / "a.ipynb"))  # as Jupyter's server sets it
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
     notebook.metadata["kernelspec"] = write_kernel(tmp_path, monkeypatch)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [cell.outputs for cell in notebook.cells]
 
     assert outputs[0] == []

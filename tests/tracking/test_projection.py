@@ -96,7 +96,7 @@ def test_every_run_names_its_data_with_the_digest(runs, finished):
         assert "test" in json.loads(entry.dataset.profile)["counts"]
 
 
-def test_the_parent_has_the_sweep_file_the_leaderboard_and_the_sealed_test(runs, finished):
+def test_the_parent_has_the_sweep_file_the_leaderboard_and_the_held_out_test(runs, finished):
     client, parent = finished.client(), runs["sweep"]
     found = artifacts(client, parent.info.run_id)
     assert found >= {"sweep.yaml", "search_space.json", "leaderboard.csv", "data.json", "software.json"}

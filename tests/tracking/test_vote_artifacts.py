@@ -15,10 +15,10 @@ from galaxy_exp.evaluation.vote_metrics import summarise_votes
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import SealedTestOpened, WinnerChosen
 from galaxy_exp.questions import Votes
-from galaxy_exp.registry.held_out import load_sealed_votes
+from galaxy_exp.registry.held_out import load_held_out_votes
 from galaxy_exp.report.page import build_page
 from galaxy_exp.sweep_report import collect_material
-from galaxy_exp.tracking.artifacts import write_sealed_test_figures, write_trial_artifacts
+from galaxy_exp.tracking.artifacts import write_held_out_figures, write_trial_artifacts
 from galaxy_exp.tracking.parent_run import describe_schema, sweep_metrics
 
 
@@ -41,8 +41,8 @@ def sweep(voted, tmp_path):
     for number in (0, 1):
         folder.trial(number).mkdir(parents=True)
         np.save(folder.trial(number) / "validation_probabilities.npy", outputs)
-    sealed = load_sealed_votes(voted)
-    report = build_vote_report(sealed, sealed.values + 2, "digest", 0.8).to_dict()
+    counted = load_held_out_votes(voted)
+    report = build_vote_report(counted, counted.values + 2, "digest", 0.8).to_dict()
     writer.apply(WinnerChosen(number=1))
     for number in (1, 0):
         gains = {"deviance": (-0.1, -0.2, -0.05), "macro_f1": (0.1, 0.05, 0.2)} if number == 0 else {}
@@ -69,7 +69,7 @@ def test_the_sweep_logs_the_scores_of_votes_and_the_questions(voted, sweep):
     assert logged["test/winner_deviance"] == record.winner_test["deviance"]
     assert "test/baseline_count_coverage" in logged
     assert describe_schema(voted)["questions"] == votes.questions.to_list()
-    write_sealed_test_figures(folder.path, record)
+    write_held_out_figures(folder.path, record)
     assert (folder.path / "artifacts" / "sealed_test_trial_001_fractions.png").is_file()
 
 
