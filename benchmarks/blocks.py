@@ -83,7 +83,6 @@ CONTENDERS: dict[str, Contender] = {
     PLAIN: Contender(),
     "tta": Contender(tta=True),
     "ema 0.99": Contender(ema=0.99),
-    "ema 0.999": Contender(ema=0.999),
     "centred pooling": Contender(Recipe(pool="centred")),
     "average pooling": Contender(Recipe(pool="average")),
     "norm, relu, average": Contender(Recipe(pool="relu, average")),
@@ -98,6 +97,9 @@ CONTENDERS: dict[str, Contender] = {
     "turns, 1/4 parameters": Contender(Recipe(widths=(8, 16, 32, 64), pool="centred", group=4)),
     "turns": Contender(Recipe(widths=(16, 32, 64, 128), pool="centred", group=4)),
     "turns and flips, 1/8 parameters": Contender(Recipe(widths=(4, 8, 16, 32), pool="centred", group=8)),
+    "turns and flips, residual, 1/4 parameters": Contender(
+        Recipe(widths=(4, 8, 16, 24), pool="centred", group=8, second="residual")
+    ),
     "turns and flips, 1/2 parameters": Contender(Recipe(widths=(8, 16, 32, 64), pool="centred", group=8)),
 }
 """By name; widths are chosen for about as many parameters as `plain` has, unless the name has another number."""
@@ -231,7 +233,7 @@ def _train(
         images, labels = dataset.images[train], dataset.labels[train]
         hypermodel.fit(hp, model, images, labels, epochs=epochs, seed=seed, callbacks=[means])
         facts = {"seconds": round(time.perf_counter() - began, 1), "parameters": model.count_params()}
-        found = {}
+        found: dict[str, tuple[NDArray[np.float32], Mapping[str, Any]]] = {}
         for name, contender in sorted(contenders.items(), key=lambda item: item[1].ema or 0):
             if contender.ema is not None:
                 means.put(contender.ema)

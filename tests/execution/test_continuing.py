@@ -26,7 +26,7 @@ SMALL = {
     "batch_norm": True, "schedule": "cosine", "batch_size": 16, "learning_rate": 3e-3, "weight_decay": 0.01,
 }  # fmt: skip
 CASES = {
-    "adam": SMALL | {"augmentation": "flips+rotations+shift+zoom", "class_weighting": "sampling"},
+    "adam": SMALL | {"residual": True, "augmentation": "flips+rotations+shift+zoom", "class_weighting": "sampling"},
     "adamw": SMALL | {"augmentation": "flips+rotations", "class_weighting": "sqrt", "optimizer": "adamw"},
     "sgd": SMALL | {"augmentation": "flips", "optimizer": "sgd", "schedule": "constant", "label_smoothing": 0.1},
     "averaged weights, user-defined": {},
