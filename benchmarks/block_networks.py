@@ -42,9 +42,10 @@ class BlockCNN(GalaxyCNN):
         """The compiled network; see `GalaxyCNN.build`."""
         values = self.read(hp)
         model = build_network(self.recipe, self.image_shape, self.n_classes, values.dropout_2)
-        self.compile_network(hp, model, build_optimizer(values))
         if self.recipe.mixup:
             model.compile(optimizer=build_optimizer(values), loss="categorical_crossentropy")
+        else:
+            self.compile_network(hp, model, build_optimizer(values))
         return model
 
     def fit(
@@ -137,7 +138,7 @@ def _features(recipe: Recipe, x: Tensor) -> Tensor:
 
 
 @functools.cache
-def _group(order: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _group(order: int, size: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """The turns (4), or turns and flips (8), of a kernel.
 
     As permutations of its pixels (order, size^2), and for each two of them, a and b, which one a^-1 b is.
@@ -145,9 +146,9 @@ def _group(order: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]
     chosen = [0, 3, 5, 6] if order == 4 else list(range(8))
     pixels = symmetry_table(size, size, transpose=True)[chosen]
     found = {tuple(row): place for place, row in enumerate(pixels.tolist())}
-    product = np.array([[found[tuple(second[first])] for second in pixels] for first in pixels])
+    product = np.array([[found[tuple(second[first])] for second in pixels] for first in pixels], np.int64)
     inverse = product.argmin(axis=1)  # 0 is the identity
-    return pixels, product[inverse]
+    return pixels.astype(np.int32), np.asarray(product[inverse])
 
 
 class GroupConv2D(layers.Layer):  # type: ignore[misc]

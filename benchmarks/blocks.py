@@ -168,8 +168,8 @@ def _row(
     row: dict[str, Any] = {"name": name, "parameters": facts[0]["parameters"]}
     row["seconds"] = [each["seconds"] for each in facts]
     row |= {score: [each[score] for each in scores] for score in SCORES}
-    together = [np.concatenate(each) for each in (truth, own, plain)]
-    row["difference"] = {score: paired_bootstrap(*together, score) for score in SCORES}
+    labels, ours, theirs = np.concatenate(truth), np.concatenate(own), np.concatenate(plain)
+    row["difference"] = {score: paired_bootstrap(labels, ours, theirs, score) for score in SCORES}
     row["over_seeds"] = {
         score: interval([a[score] - b[score] for a, b in zip(scores, others, strict=True)]) for score in SCORES
     }

@@ -90,13 +90,13 @@ def test_a_small_run_keeps_its_outputs(tmp_path, capsys):
     images = rng.integers(0, 100, (60, 24, 24, 3), dtype=np.uint8) + 100 * labels[:, None, None, None].astype(np.uint8)
     np.savez(tmp_path / "set.npz", images=images, labels=labels)
     file, kept = tmp_path / "blocks.json", tmp_path / "kept"
-    command = ["--data", str(tmp_path / "set.npz"), "--seeds", "2", "--epochs", "1", "--only", "tta", "residual"]
+    command = ["--data", str(tmp_path / "set.npz"), "--seeds", "2", "--epochs", "1", "--only", "tta", "mixup"]
     command += ["--kept", str(kept), "--json", str(file)]
     blocks.main(command)
     first, written = json.loads(file.read_text()), {each: each.stat().st_mtime_ns for each in kept.iterdir()}
     assert len(written) == 6
     rows = {row["name"]: row for row in first[0]["rows"]}
-    assert list(rows) == ["plain", "tta", "residual"]
+    assert list(rows) == ["plain", "tta", "mixup"]
     assert rows["plain"]["difference"]["macro_f1"] == [0.0, 0.0, 0.0]
     assert rows["plain"]["seconds"] == rows["tta"]["seconds"]
     blocks.main(command)
