@@ -39,6 +39,7 @@ SPACE: dict[str, SpaceEntry] = {
     "n_blocks": RangeSpace(min=1, max=4),
     "convs_per_block": 1,
     "width_growth": 2.0,
+    "residual": False,
     "filters_1": ValuesSpace(values=(4, 8, 16)),
     "filters_2": 16,
     "kernel_size": 3,

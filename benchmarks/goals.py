@@ -162,6 +162,7 @@ BENCHMARKS = {
     "benchmarks/checkpoints.py": "what checkpoints cost, by an epoch of the tutorial's network",
     "benchmarks/gpu.py": "images/s with the images on the GPU, and a sweep there; needs JAX",
     "benchmarks/precision.py": "float32 and bfloat16 with the same seeds: scores and time",
+    "benchmarks/blocks.py": "which parts of modern networks help on real galaxies, exchanged one at a time",
     "benchmarks/block_order.py": "where pooling stands in a block with batch normalisation: scores and time",
     "benchmarks/fuzz.py": "damaged sweep files and journals: each is read or refused in clear lines, nothing hangs",
     "benchmarks/encoder_parity.py": "converted encoders against timm, from what encoder_reference.py wrote",

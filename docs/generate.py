@@ -28,6 +28,7 @@ MEANINGS = {
     "n_blocks": "blocks of convolution and pooling; with 1, the network has the two convolutions of astroNN's tutorial",
     "convs_per_block": "convolutions in each block",
     "width_growth": "factor from block to block after `filters_2`, up to 512 filters",
+    "residual": "a further convolution after the pooling of each block, whose result is added to its input",
     "filters_1": "filters of the first convolution",
     "filters_2": "filters of the second convolution, from which later ones grow",
     "kernel_size": "side of the convolution kernels, in pixels",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.config.reading import FlagValue, as_journaled
-from galaxy_exp.encoder_file import SCRATCH, is_identity, store_encoder
+from galaxy_exp.encoder_file import is_identity, store_encoder
 from galaxy_exp.environment import describe_software, user_import_paths
 from galaxy_exp.errors import BadInputError, ConfigError, DataError, EngineError, JournalError
 from galaxy_exp.folders import ProjectFolder, SweepFolder
@@ -428,10 +428,10 @@ def _evidence(
 ) -> list[Evidence]:
     """The trials of the earlier sweeps that `search.warm_start` names."""
     from galaxy_exp.execution.warm_start import collect_evidence, is_comparable
+    from galaxy_exp.hypermodel.galaxy_space import EARLIER_VALUES
     from galaxy_exp.hypermodel.loading import is_same_hypermodel
 
-    is_of_starts = config.hypermodel == BUILT_IN_HYPERMODEL and "start" in space.names
-    implied: dict[str, HyperparameterValue] = {"start": SCRATCH} if is_of_starts else {}
+    implied = EARLIER_VALUES if config.hypermodel == BUILT_IN_HYPERMODEL else {}
     evidence: dict[str, list[Evidence]] = {}
     for reference in config.search.warm_starts:
         try:
@@ -441,7 +441,7 @@ def _evidence(
             raise ConfigError(f"search.warm_start: {error}") from None
         same = is_same_hypermodel(config.hypermodel, folder, project.sweep(sweep_id).path)
         comparable = same and is_comparable(earlier, config, data_digest, space)
-        found = collect_evidence(earlier, config, space.misfit, comparable=comparable, implied=implied)
+        found = collect_evidence(earlier, config, space, comparable=comparable, implied=implied)
         say(found.describe())
         evidence[earlier.sweep_id] = found.evidence
     return [known for each in evidence.values() for known in each]

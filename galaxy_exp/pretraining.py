@@ -25,6 +25,7 @@ NETWORK: Mapping[str, Any] = {
     "n_blocks": 4,
     "convs_per_block": 1,
     "width_growth": 2.0,
+    "residual": False,
     "filters_1": 32,
     "filters_2": 64,
     "kernel_size": 3,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from galaxy_exp.config import SweepConfig
@@ -56,7 +56,7 @@ def _declared(space: SearchSpace, changed: set[str]) -> set[str | Hyperparameter
 def collect_evidence(
     earlier: SweepRecord,
     config: SweepConfig,
-    misfit: Callable[[dict[str, HyperparameterValue]], str | None],
+    space: SearchSpace,
     *,
     comparable: bool,
     implied: Mapping[str, HyperparameterValue] | None = None,
@@ -64,7 +64,7 @@ def collect_evidence(
     """The finished trials of an earlier sweep whose configurations are possible in the new one.
 
     Args:
-        misfit: returns why a configuration is not in the new sweep's space, None if it is.
+        config, space: of the new sweep.
         comparable: see `is_comparable`.
         implied: the values of hyperparameters that the earlier sweep may not have had.
 
@@ -81,8 +81,8 @@ def collect_evidence(
     left_out: Counter[str] = Counter()
     for number in earlier.end_order:
         trial = earlier.trials[number]
-        values = {**(implied or {}), **trial.values}
-        reason = "its worker was lost" if trial.state is TrialState.LOST else misfit(values)
+        values = space.fill_in(trial.values, implied or {})
+        reason = "its worker was lost" if trial.state is TrialState.LOST else space.misfit(values)
         if reason is not None:
             left_out[reason] += 1
             continue

@@ -106,7 +106,7 @@ def _body_layers(values: NetworkValues, image_shape: ImageShape, stored: Path | 
 
 
 def _convolution_layers(values: NetworkValues, image_shape: ImageShape) -> Iterator[keras.layers.Layer]:
-    """The blocks: convolutions, the last of which is pooled.
+    """The blocks: convolutions, the last of which is pooled, and a residual unit if there are any.
 
     The ReLU comes after the pooling, which computes the same numbers with a quarter of the work. With batch
     normalisation, pooling is between convolution and normalisation too: the normalisation then works on a quarter
@@ -114,14 +114,36 @@ def _convolution_layers(values: NetworkValues, image_shape: ImageShape) -> Itera
     too (docs/performance.md).
     """
     padding = "valid" if values.n_blocks == 1 else "same"
-    side = min(image_shape[:2])
+    height, width = image_shape[:2]
     for block, widths in enumerate(convolution_widths(values), start=1):
-        for index, width in enumerate(widths, start=1):
-            side -= values.kernel_size - 1 if padding == "valid" else 0
-            is_pooled = index == len(widths) and side >= 2
+        for index, filters in enumerate(widths, start=1):
+            lost = values.kernel_size - 1 if padding == "valid" else 0
+            height, width = height - lost, width - lost
+            is_pooled = index == len(widths) and min(height, width) >= 2
             pool = [keras.layers.MaxPooling2D(2, name=f"pool_{block}")] if is_pooled else []
-            yield from _convolution(values, width, padding, f"{block}_{index}", pool)
-        side //= 2 if side >= 2 else 1
+            yield from _convolution(values, filters, padding, f"{block}_{index}", pool)
+        if min(height, width) >= 2:
+            height, width = height // 2, width // 2
+        if values.residual:
+            yield _residual_unit(values, (height, width, widths[-1]), block)
+
+
+def _residual_unit(values: NetworkValues, shape: ImageShape, block: int) -> keras.Model:
+    """A map plus its convolution (He et al. 2016, arXiv:1512.03385, section 3.2), then ReLU; the shape stays.
+
+    It works on the pooled map, a quarter of the numbers, and so costs less than a second convolution of the block. On
+    real galaxies networks with these units were better than a plain one of as many weights (docs/performance.md).
+    """
+    maps = keras.Input(shape, dtype=keras.config.dtype_policy().compute_dtype, name=f"map_{block}")
+    convolution = keras.layers.Conv2D(
+        shape[-1], values.kernel_size, padding="same", use_bias=not values.batch_norm, name=f"conv_{block}_residual"
+    )
+    change = convolution(maps)
+    if values.batch_norm:
+        change = keras.layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"norm_{block}_residual")(change)
+    total = keras.layers.Add(name=f"add_{block}")([maps, change])
+    activation = keras.layers.Activation("relu", name=f"relu_{block}_residual")
+    return keras.Model(maps, activation(total), name=f"residual_{block}")
 
 
 def _convolution(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AUGMENTATIONS",
     "CLASS_WEIGHTINGS",
+    "EARLIER_VALUES",
     "HINTS",
     "LIMITS",
     "LOSSES",
@@ -65,6 +66,9 @@ HINTS = {
 }
 """How to request the hyperparameters that are declared only where a sweep file has `space.start`, by name."""
 
+EARLIER_VALUES: dict[str, HyperparameterValue] = {"start": SCRATCH, "residual": False}
+"""What hyperparameters were, by name, in the networks of sweeps that had none of this name."""
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkValues:
@@ -98,6 +102,8 @@ class NetworkValues:
     """The learning rate of the encoder, as a factor of that of the head; 0: it is frozen."""
     loss: Literal["crossentropy", "dirichlet_multinomial"] = "crossentropy"
     """A hyperparameter of networks for counts of votes alone."""
+    residual: bool | None = None
+    """Whether a block ends with a residual unit; of networks with several blocks."""
 
     @property
     def is_frozen(self) -> bool:
@@ -158,11 +164,19 @@ def _declare_body(hp: keras_tuner.HyperParameters) -> dict[str, Any]:
     with hp.conditional_scope("n_blocks", list(range(2, MAX_BLOCKS + 1))):
         values["convs_per_block"] = hp.Choice("convs_per_block", [1, 2], default=1)
         values["width_growth"] = hp.Choice("width_growth", [1.0, 1.5, 2.0], default=2.0)
+        if not _is_of_earlier_release(hp):
+            values["residual"] = hp.Boolean("residual", default=False)
     values["filters_1"] = hp.Choice("filters_1", [16, 32, 64, 128], default=32)
     values["filters_2"] = hp.Choice("filters_2", [16, 32, 64, 128], default=64)
     values["kernel_size"] = hp.Choice("kernel_size", [3, 5], default=3)
     values["batch_norm"] = hp.Boolean("batch_norm", default=False)
     return values
+
+
+def _is_of_earlier_release(hp: keras_tuner.HyperParameters) -> bool:
+    """Whether `hp` is the stored space of a sweep that knew no `residual`: such a sweep stays as it was."""
+    names = {entry.name for entry in hp.space}
+    return {"n_blocks", "width_growth", "class_weighting"} <= names and "residual" not in names
 
 
 def _declare_head(hp: keras_tuner.HyperParameters, maps: list[str] | None = None) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def _exported_type(layer: keras.layers.Layer) -> type[keras.layers.Layer]:
 
 
 def _in_float32(config: Any) -> Any:
-    """A copy of a serialized layer with every dtype policy in it, also of nested layers, set to float32."""
+    """A copy of a serialized layer with every dtype policy in it, also of nested layers and inputs, set to float32."""
     if isinstance(config, list | tuple):
         return [_in_float32(item) for item in config]
     if not isinstance(config, dict):
@@ -121,4 +121,6 @@ def _in_float32(config: Any) -> Any:
 
 
 def _is_policy(key: str, value: Any) -> bool:
-    return key == "dtype" and isinstance(value, dict) and "DTypePolicy" in str(value.get("class_name"))
+    if isinstance(value, dict):
+        return key == "dtype" and "DTypePolicy" in str(value.get("class_name"))
+    return key == "dtype" and value in ("bfloat16", "float16")

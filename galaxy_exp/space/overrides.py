@@ -80,7 +80,9 @@ def complete_configuration(
     problems = _unknown_names(where, partial, space, hypermodel)
     limits: Mapping[str, Limits] = getattr(hypermodel, "limits", {})
     values: Values = {}
-    for each, possible in zip(space.hyperparameters, declared.hyperparameters, strict=True):
+    # a stored space may lack what later releases declare
+    known = [each for each in declared.hyperparameters if each.name in space.names]
+    for each, possible in zip(space.hyperparameters, known, strict=True):
         if not each.is_active(values):
             continue
         values[each.name] = each.default

@@ -329,6 +329,16 @@ class SearchSpace:
                 return f"{each.name} = {values[each.name]} is outside the space"
         return None
 
+    def fill_in(
+        self, values: Mapping[str, HyperparameterValue], implied: Mapping[str, HyperparameterValue]
+    ) -> dict[str, HyperparameterValue]:
+        """A configuration with the `implied` values of hyperparameters that are active and that it lacks."""
+        filled = dict(values)
+        for each in self.hyperparameters:
+            if each.name in implied and each.name not in filled and each.is_active(filled):
+                filled[each.name] = implied[each.name]
+        return filled
+
     def normalise(self, values: Mapping[str, HyperparameterValue]) -> Values:
         """A configuration of the space with its values as KerasTuner gives them: 48 for 48.0 of an `Int`."""
         active = (each for each in self.hyperparameters if each.is_active(values))

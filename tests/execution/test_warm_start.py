@@ -23,7 +23,7 @@ def space():
 
 def collect(writer, space, comparable=False, **search):
     config = SweepConfig(search=search)
-    return collect_evidence(writer.record, config, SearchSpace.of(space).misfit, comparable=comparable)
+    return collect_evidence(writer.record, config, SearchSpace.of(space), comparable=comparable)
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,14 @@ def test_a_value_that_the_earlier_sweep_implied_is_filled_in(space):
     writer = RecordWriter()
     writer.trial(0.1, values={"filters": 16})
     writer.trial(0.2, values={"filters": 32, "rate": 0.5})
-    misfit = SearchSpace.of(space).misfit
-    found = collect_evidence(writer.record, SweepConfig(), misfit, comparable=False, implied={"rate": 0.25})
-    assert [known.values["rate"] for known in found.evidence] == [0.25, 0.5]
+    with space.conditional_scope("filters", [32]):
+        space.Boolean("wide")
+    implied = {"rate": 0.25, "wide": False}
+    found = collect_evidence(writer.record, SweepConfig(), SearchSpace.of(space), comparable=False, implied=implied)
+    assert [known.values for known in found.evidence] == [
+        {"filters": 16, "rate": 0.25},
+        {"filters": 32, "rate": 0.5, "wide": False},
+    ]
 
 
 def test_the_others_are_left_out_with_the_reason(space):

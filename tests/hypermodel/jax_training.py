@@ -20,6 +20,7 @@ SMALL = {"filters_1": 2, "filters_2": 4, "dense_width": 8, "batch_size": 16, "le
 EVERYTHING = {
     "augmentation": "flips+rotations+shift+zoom",
     "n_blocks": 2,
+    "residual": True,
     "batch_norm": True,
     "optimizer": "adamw",
     "schedule": "cosine",

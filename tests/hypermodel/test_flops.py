@@ -49,6 +49,17 @@ class TestNetworks:
         assert count_flops(model) == first + second + rescaling + pool + relu + dense + probabilities
         assert uncounted_layers(model) == ()
 
+    def test_a_residual_unit_adds_its_convolution_and_the_sum(self):
+        def count(residual):
+            hp = keras_tuner.HyperParameters()
+            hp.values = {"n_blocks": 2, "residual": residual, "filters_1": 4, "filters_2": 6}
+            model = GalaxyCNN((8, 8, 3), 10).build(hp)
+            assert uncounted_layers(model) == ()
+            return count_flops(model)
+
+        units = [(4 * 4 * 4, 4), (2 * 2 * 6, 6)]
+        assert count(True) - count(False) == sum(elements * (2 * 9 * n + 1 + 2) for elements, n in units)
+
     def test_a_sequential_built_layer_by_layer_counts_each_layer_once(self):
         model = keras.Sequential([keras.Input((8, 8, 3))])
         for _ in range(3):

@@ -61,9 +61,35 @@ def test_widths_of_the_convolutions(values, expected):
 
 def test_conditional_hyperparameters_are_none_when_inactive():
     values = declare_hyperparameters(_hp())
-    assert (values.convs_per_block, values.width_growth, values.weight_decay) == (None, None, None)
+    assert (values.convs_per_block, values.width_growth, values.weight_decay, values.residual) == (None,) * 4
     active = declare_hyperparameters(_hp(n_blocks=2, optimizer="adamw"))
-    assert (active.convs_per_block, active.width_growth, active.weight_decay) == (1, 2.0, 4e-3)
+    assert (active.convs_per_block, active.width_growth, active.weight_decay, active.residual) == (1, 2.0, 4e-3, False)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_a_residual_unit_adds_to_the_map_of_its_block(batch_norm):
+    hp = _hp(n_blocks=2, residual=True, batch_norm=batch_norm, filters_1=4, filters_2=6, head="gap")
+    model = GalaxyCNN((17, 20, 3), 3).build(hp)
+    units = [layer for layer in model.layers if layer.name.startswith("residual_")]
+    assert [unit.output_shape for unit in units] == [(None, 8, 10, 4), (None, 4, 5, 6)]
+    maps = np.random.default_rng(1).uniform(size=(2, 8, 10, 4)).astype(np.float32)
+    changed = units[0].predict(maps, verbose=0)
+    assert np.abs(changed - maps).max() > 1e-3
+    units[0].set_weights([np.zeros_like(each) for each in units[0].get_weights()])
+    np.testing.assert_array_equal(units[0].predict(maps, verbose=0), maps)
+
+
+def test_a_stored_space_without_residual_units_stays_as_it_was():
+    hp = _hp(n_blocks=2)
+    declare_hyperparameters(hp)
+    config = hp.get_config()
+    config["space"] = [entry for entry in config["space"] if entry["config"]["name"] != "residual"]
+    del config["values"]["residual"]
+    stored = keras_tuner.HyperParameters.from_config(config)
+    assert declare_hyperparameters(stored).residual is None
+    assert "residual" not in {entry.name for entry in stored.space}
+    model = GalaxyCNN((24, 24, 3), 3).build(stored)
+    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
 
 
 def test_pooling_is_left_out_where_the_map_is_too_small():

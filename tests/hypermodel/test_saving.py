@@ -38,7 +38,7 @@ def _trained(hypermodel, hp, images, labels):
 
 @pytest.mark.parametrize("augmentation", ["none", "flips", "flips+rotations", "flips+rotations+shift+zoom"])
 def test_predicts_as_the_trained_model(hypermodel, small_values, images, labels, augmentation):
-    hp = small_values(augmentation=augmentation, n_blocks=2, batch_norm=True, label_smoothing=0.1)
+    hp = small_values(augmentation=augmentation, n_blocks=2, residual=True, batch_norm=True, label_smoothing=0.1)
     model = _trained(hypermodel, hp, images, labels)
     exported = to_inference_model(model)
     np.testing.assert_allclose(exported.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-5)
@@ -46,16 +46,27 @@ def test_predicts_as_the_trained_model(hypermodel, small_values, images, labels,
     assert exported.inputs[0].dtype == "uint8"
 
 
-def test_is_float32_throughout_after_mixed_precision(small_values, images, mixed_precision):
-    model = GalaxyCNN(IMAGE_SHAPE, N_CLASSES).build(small_values(n_blocks=2, batch_norm=True))
+@pytest.mark.parametrize("residual", [False, True])
+def test_is_float32_throughout_after_mixed_precision(small_values, images, mixed_precision, residual):
+    hypermodel, hp = GalaxyCNN(IMAGE_SHAPE, N_CLASSES), small_values(n_blocks=2, residual=residual, batch_norm=True)
+    model = hypermodel.build(hp)
     exported = to_inference_model(model)
-    assert {layer.compute_dtype for layer in exported.layers} == {"float32"}
-    np.testing.assert_allclose(exported.predict(images, verbose=0), model.predict(images, verbose=0), atol=0.02)
+    leaves = [leaf for layer in exported.layers for leaf in getattr(layer, "layers", [layer])]
+    computing = [leaf for leaf in leaves if not isinstance(leaf, keras.layers.InputLayer)]
+    assert {leaf.compute_dtype for leaf in computing} == {"float32"}
+    outputs = exported.predict(images, verbose=0)
+    np.testing.assert_allclose(outputs, model.predict(images, verbose=0), atol=0.02)
+    keras.config.set_dtype_policy("float32")
+    in_float32 = hypermodel.build(hp)
+    in_float32.set_weights(model.get_weights())
+    np.testing.assert_allclose(outputs, in_float32.predict(images, verbose=0), atol=1e-6)
 
 
 @pytest.mark.slow
 def test_loads_in_safe_mode_where_galaxy_exp_is_not_installed(hypermodel, small_values, images, labels, tmp_path):
-    hp = small_values(augmentation="flips+rotations+shift+zoom", n_blocks=2, batch_norm=True, label_smoothing=0.1)
+    hp = small_values(
+        augmentation="flips+rotations+shift+zoom", n_blocks=2, residual=True, batch_norm=True, label_smoothing=0.1
+    )
     exported = to_inference_model(_trained(hypermodel, hp, images, labels))
     exported.save(tmp_path / "model.keras")
     np.save(tmp_path / "x.npy", images)

@@ -23,6 +23,7 @@ EVERYTHING = {
     "n_blocks": 2,
     "convs_per_block": 1,
     "width_growth": 2.0,
+    "residual": True,
     "batch_norm": True,
     "schedule": "cosine",
     "label_smoothing": 0.1,

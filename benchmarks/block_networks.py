@@ -1,0 +1,244 @@
+"""The networks of benchmarks/blocks.py: four blocks as GalaxyCNN has them, with one part exchanged."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import keras_tuner
+import numpy as np
+from keras import layers, ops
+from numpy.typing import NDArray
+
+from galaxy_exp.hypermodel.augmentation import RandomAffine, RandomDihedral, symmetry_table
+from galaxy_exp.hypermodel.batches import Batches
+from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
+from galaxy_exp.hypermodel.galaxy_network import NORM_MOMENTUM, FastDropout
+from galaxy_exp.hypermodel.on_device import fit_batches
+from galaxy_exp.hypermodel.optimizers import build_optimizer, cosine_schedule
+
+if TYPE_CHECKING:
+    from benchmarks.blocks import Recipe
+
+__all__ = ["BlockCNN", "GroupConv2D", "MeanWeights", "MixedBatches", "build_network"]
+
+SQUEEZE = 16
+"""Squeeze-excite narrows the channels by this factor (Hu et al. 2018, arXiv:1709.01507)."""
+
+Tensor = Any
+Step = Callable[[Tensor], Tensor]
+
+
+class BlockCNN(GalaxyCNN):
+    """GalaxyCNN's training of a network with a part exchanged."""
+
+    def __init__(self, image_shape: Sequence[int], n_classes: int, recipe: Recipe) -> None:
+        super().__init__(image_shape, n_classes)
+        self.recipe = recipe
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """The compiled network; see `GalaxyCNN.build`."""
+        values = self.read(hp)
+        model = build_network(self.recipe, self.image_shape, self.n_classes, values.dropout_2)
+        if self.recipe.mixup:
+            model.compile(optimizer=build_optimizer(values), loss="categorical_crossentropy")
+        else:
+            self.compile_network(hp, model, build_optimizer(values))
+        return model
+
+    def fit(
+        self, hp: Any, model: Any, x: Any, y: Any, *, epochs: int = 1, seed: int | None = None, **kwargs: Any
+    ) -> Any:
+        """As `GalaxyCNN.fit`, on mixed images if the recipe says so."""
+        if not self.recipe.mixup:
+            return super().fit(hp, model, x, y, epochs=epochs, seed=seed, **kwargs)
+        values = self.read(hp)
+        is_within = self.recipe.mixup == "within"
+        batches = MixedBatches(x, y, values.batch_size, seed or 0, self.n_classes, is_within)
+        model.optimizer.learning_rate = cosine_schedule(values.learning_rate, epochs * len(batches))
+        return fit_batches(model, batches, epochs=epochs, **kwargs)
+
+
+def build_network(recipe: Recipe, image_shape: Sequence[int], n_classes: int, dropout: float = 0.3) -> keras.Model:
+    """The uncompiled network: uint8 images (n, height, width, 3) in, float32 probabilities (n, n_classes) out."""
+    images = keras.Input(tuple(image_shape), dtype="uint8")
+    augment = RandomAffine if recipe.affine else RandomDihedral
+    x = layers.Rescaling(1 / 255, dtype="float32")(augment()(images))
+    for block, width in enumerate(recipe.widths):
+        x = _block(recipe, width, is_first=block == 0)(x)
+    x = FastDropout(dropout)(_features(recipe, x))
+    return keras.Model(images, layers.Dense(n_classes, activation="softmax", dtype="float32")(x))
+
+
+def _block(recipe: Recipe, width: int, is_first: bool) -> Step:
+    convolve = _convolution(recipe, is_first)
+
+    def block(x: Tensor) -> Tensor:
+        x = convolve(width)(x)
+        if recipe.pool == "relu, average":
+            x = layers.Activation("relu")(_norm(recipe)(x))
+            return layers.AveragePooling2D(2)(x)
+        x = layers.Activation("relu")(_norm(recipe)(_pool(recipe.pool)(x)))
+        if recipe.second:
+            inner = _norm(recipe)(_convolution(recipe, False)(width)(x))
+            x = layers.Activation("relu")(layers.Add()([x, inner]) if recipe.second == "residual" else inner)
+        return _squeeze_excite(x) if recipe.squeeze_excite else x
+
+    return block
+
+
+def _convolution(recipe: Recipe, is_first: bool) -> Callable[[int], layers.Layer]:
+    if recipe.group:
+        return lambda width: GroupConv2D(width, recipe.group, lifts=is_first)
+    kind = layers.SeparableConv2D if recipe.separable and not is_first else layers.Conv2D
+    return lambda width: kind(width, 3, padding="same", use_bias=False)
+
+
+def _norm(recipe: Recipe) -> Step:
+    """Batch normalisation; all orientations of a channel have the same statistics."""
+
+    def norm(x: Tensor) -> Tensor:
+        _, height, width, channels = x.shape
+        group = recipe.group or 1
+        split = layers.Reshape((height, width * group, channels // group))(x) if group > 1 else x
+        normed = layers.BatchNormalization(momentum=NORM_MOMENTUM)(split)
+        return layers.Reshape((height, width, channels))(normed) if group > 1 else normed
+
+    return norm
+
+
+def _pool(kind: str) -> Step:
+    def pool(x: Tensor) -> Tensor:
+        if kind == "average":
+            return layers.AveragePooling2D(2)(x)
+        if kind == "blur":  # Zhang 2019, arXiv:1904.11486: the maximum at every place, a triangle filter, every other
+            x = layers.AveragePooling2D(2, strides=1)(layers.MaxPooling2D(2, strides=1, padding="same")(x))
+            return layers.AveragePooling2D(2)(x)
+        return layers.MaxPooling2D(3 if kind == "centred" and x.shape[1] % 2 else 2, strides=2)(x)
+
+    return pool
+
+
+def _squeeze_excite(x: Tensor) -> Tensor:
+    width = x.shape[-1]
+    gate = layers.Dense(max(width // SQUEEZE, 4), activation="relu")(layers.GlobalAveragePooling2D()(x))
+    gate = layers.Dense(width, activation="sigmoid")(gate)
+    return layers.Multiply()([x, layers.Reshape((1, 1, width))(gate)])
+
+
+def _features(recipe: Recipe, x: Tensor) -> Tensor:
+    """The map to features (n, channels), with the mean over the orientations if there are any."""
+    average = layers.GlobalAveragePooling2D()(x)
+    if recipe.group:
+        split = layers.Reshape((recipe.group, average.shape[-1] // recipe.group))(average)
+        return layers.GlobalAveragePooling1D()(split)
+    return layers.Concatenate()([average, layers.GlobalMaxPooling2D()(x)]) if recipe.average_and_max else average
+
+
+@functools.cache
+def _group(order: int, size: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """The turns (4), or turns and flips (8), of a kernel.
+
+    As permutations of its pixels (order, size^2), and for each two of them, a and b, which one a^-1 b is.
+    """
+    chosen = [0, 3, 5, 6] if order == 4 else list(range(8))
+    pixels = symmetry_table(size, size, transpose=True)[chosen]
+    found = {tuple(row): place for place, row in enumerate(pixels.tolist())}
+    product = np.array([[found[tuple(second[first])] for second in pixels] for first in pixels], np.int64)
+    inverse = product.argmin(axis=1)  # 0 is the identity
+    return pixels.astype(np.int32), np.asarray(product[inverse])
+
+
+class GroupConv2D(layers.Layer):  # type: ignore[misc]
+    """Convolution that is equivariant under turns and flips by 90 degrees (Cohen & Welling 2016, arXiv:1602.07576).
+
+    Images, or maps (n, height, width, order * channels), to maps (n, height, width, order * filters): all channels of
+    an orientation follow each other. One kernel is used in all orientations.
+
+    Args:
+        order: 4 for turns, 8 for turns and flips.
+        lifts: whether it takes images, which have no orientations.
+    """
+
+    def __init__(self, filters: int, order: int, lifts: bool, size: int = 3, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.filters, self.order, self.lifts, self.size = filters, order, lifts, size
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        """One kernel for all orientations."""
+        n_in = 1 if self.lifts else self.order
+        self._channels = input_shape[-1] // n_in
+        # Glorot's bound, as of the convolution that the kernel is expanded to
+        bound = (6.0 / (self.size**2 * (input_shape[-1] + self.order * self.filters))) ** 0.5
+        initializer = keras.initializers.RandomUniform(-bound, bound)
+        self.kernel = self.add_weight((self.size**2 * n_in, self._channels * self.filters), initializer=initializer)
+        pixels, relative = _group(self.order, self.size)
+        places = pixels[:, :, None] * n_in + (0 if self.lifts else relative[:, None, :])
+        self._places = places.reshape(-1).astype(np.int32)
+        self.built = True
+
+    def compute_output_spec(self, x: Any) -> Any:
+        """The same size."""
+        return keras.KerasTensor((*x.shape[:3], self.order * self.filters), dtype=self.compute_dtype)
+
+    def call(self, x: Any) -> Any:
+        """See the class."""
+        n_in = 1 if self.lifts else self.order
+        turned = ops.take(ops.convert_to_tensor(self.kernel), ops.convert_to_tensor(self._places), axis=0)
+        turned = ops.reshape(turned, (self.order, self.size**2, n_in * self._channels, self.filters))
+        kernel = ops.reshape(ops.transpose(turned, (1, 2, 0, 3)), (self.size, self.size, -1, self.order * self.filters))
+        return ops.conv(x, kernel, padding="same")
+
+
+class MixedBatches(Batches):
+    """Each image mixed with another of its batch (Zhang et al. 2018, arXiv:1710.09412), and labels in proportion.
+
+    Args:
+        is_within: mix images of the same class only, so that no label changes.
+    """
+
+    def __init__(self, images: Any, labels: Any, batch_size: int, seed: int, n_classes: int, is_within: bool) -> None:
+        self._n_classes, self._is_within, self._mix_seed = n_classes, is_within, seed
+        super().__init__(images, labels, batch_size, seed=seed)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[Any], ...]:
+        """uint8 images, and float32 (n, n_classes)."""
+        images, labels = super().__getitem__(index)
+        rng = np.random.default_rng((self._mix_seed, self._epoch + 1, index))
+        partners = rng.permutation(len(labels))
+        if self._is_within:
+            partners = np.array([rng.choice(np.flatnonzero(labels == label)) for label in labels])
+        share = rng.beta(0.2, 0.2, len(labels)).astype(np.float32)
+        part = share[:, None, None, None]
+        mixed = np.rint(part * images + (1 - part) * images[partners]).astype(np.uint8)
+        known = np.eye(self._n_classes, dtype=np.float32)[labels]
+        return mixed, share[:, None] * known + (1 - share[:, None]) * known[partners]
+
+
+class MeanWeights(keras.callbacks.Callback):  # type: ignore[misc]
+    """The exponential moving averages of a network's weights, as `use_ema` of Keras's optimizers computes them.
+
+    Args:
+        momenta: one average for each.
+    """
+
+    def __init__(self, momenta: Sequence[float]) -> None:
+        super().__init__()
+        self._momenta = momenta
+        self.means: dict[float, list[NDArray[np.float32]]] = {}
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Moves each average towards the weights; it begins with those after the first step."""
+        now = [ops.convert_to_numpy(variable) for variable in self.model.trainable_variables]
+        if not self.means:
+            self.means = {momentum: [value.copy() for value in now] for momentum in self._momenta}
+        for momentum, means in self.means.items():
+            for mean, value in zip(means, now, strict=True):
+                mean += (1 - momentum) * (value - mean)
+
+    def put(self, momentum: float) -> None:
+        """Gives the network the average."""
+        for variable, mean in zip(self.model.trainable_variables, self.means[momentum], strict=True):
+            variable.assign(mean)
