@@ -9,11 +9,11 @@
     functions   samplers alone on Branin, Hartmann6 and a function with conditional arguments
     cost        seconds of a proposal after 100, 1,000 and 3,000 finished trials
 
-Everything but the seconds follows from the seeds 1 to --seeds. A search of galaxy_exp is called "sampler + scheduler",
-with settings of the section `search` after commas: "tpe + asha, first_rung=1", "gp + promote, cost=seconds"; and with
-an expert's prior on each hyperparameter: "gp + promote, prior=good", "gp + promote, prior=bad". After several tables
-comes a summary. Peers whose packages are not installed are left out; benchmarks/search_peers.py tells how to install
-them.
+Everything but the seconds follows from the seeds: --seeds of them, from --first-seed on. A search of ours is called
+"sampler + scheduler", with settings of the section `search` after commas: "tpe + asha, first_rung=1", "gp + promote,
+cost=seconds"; and with an expert's prior on each hyperparameter: "gp + promote, prior=good", "gp + promote, prior=bad".
+After several tables comes a summary. Peers whose packages are not installed are left out; benchmarks/search_peers.py
+tells how to install them.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parse_arguments(arguments)
     console = Console(width=None if sys.stdout.isatty() else 200)
     machine = describe_machine()
-    report: dict[str, Any] = {"machine": machine, "seeds": parsed.seeds}
+    report: dict[str, Any] = {"machine": machine, "seeds": parsed.seeds, "first_seed": parsed.first_seed}
     with ProcessPoolExecutor(parsed.processes, multiprocessing.get_context("spawn")) as pool:
         runner = Runner(pool, parsed.keep)
         if "replay" in parsed.only:
@@ -130,6 +130,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="How good the search is, against KerasTuner and Optuna.")
     parser.add_argument("--only", nargs="+", choices=QUESTIONS, default=list(QUESTIONS), help="which questions")
     parser.add_argument("--seeds", type=int, help=f"searches of each kind ({FULL['seeds']})")
+    parser.add_argument("--first-seed", type=int, default=1, help="the seed of the first search of each kind (1)")
     parser.add_argument("--finished", type=int, nargs="+", help="cost: trials that are known (100 1000 3000)")
     parser.add_argument("--workers", type=int, nargs="+", default=[1], help="replay: trials at a time (1)")
     parser.add_argument("--contenders", nargs="+", metavar="NAME", help="these instead of all")
@@ -242,7 +243,7 @@ def replay_all(
     runs = [
         Run("replay", str(file), contender, seed, budget, workers, parsed.in_seconds)
         for contender in contenders
-        for seed in range(1, parsed.seeds + 1)
+        for seed in range(parsed.first_seed, parsed.first_seed + parsed.seeds)
     ]
     results = iter(runner.results(runs))
     found = {name: np.array([_expand(next(results), budget) for _ in range(parsed.seeds)]) for name in contenders}
@@ -251,7 +252,8 @@ def replay_all(
         f"replay: {len(table.rows)} configurations of {table.task['epochs']} epochs, {_failed(table)} of them diverge; "
         f"best val_macro_f1 {best:.4f}; {workers} worker{'s' * (workers > 1)}, "
         f"budget {budget} epochs = {budget / table.task['epochs']:.0f} whole trainings"
-        f"{', an epoch costs the seconds that it took' * parsed.in_seconds}; {parsed.seeds} seeds",
+        f"{', an epoch costs the seconds that it took' * parsed.in_seconds}; "
+        f"{parsed.seeds} seeds from {parsed.first_seed}",
         highlight=False,
     )
     console.print(regret_table(regrets, budget, missing))
@@ -410,7 +412,7 @@ def minimise_all(parsed: argparse.Namespace, runner: Runner, console: Console) -
         Run("functions", name, contender, seed, evaluations)
         for name, function in FUNCTIONS.items()
         for contender in parsed.contenders or [*our_searches(function.space, ["none"]), *peers]
-        for seed in range(1, (min(parsed.seeds, SLOW_SEEDS) if contender == SLOW else parsed.seeds) + 1)
+        for seed in _seeds(parsed, contender)
     ]
     minima: dict[str, dict[str, list[float]]] = {}
     for run, result in zip(runs, runner.results(runs), strict=True):
@@ -426,6 +428,11 @@ def minimise_all(parsed: argparse.Namespace, runner: Runner, console: Console) -
         rendered.add_row(contender.removesuffix(" + none"), str(n_seeds), *cells)
     console.print(rendered)
     return minima
+
+
+def _seeds(parsed: argparse.Namespace, contender: str) -> range:
+    n_seeds = min(parsed.seeds, SLOW_SEEDS) if contender == SLOW else parsed.seeds
+    return range(parsed.first_seed, parsed.first_seed + n_seeds)
 
 
 def _quartiles(values: Sequence[float] | None, decimals: int) -> str:

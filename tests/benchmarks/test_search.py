@@ -411,6 +411,16 @@ def test_several_tables(tmp_path, table_file, capsys):
     assert "other.parquet" in printed and "median end regret 0 on" in printed and "peers: on 0 of 2 tables" in printed
 
 
+@pytest.mark.parametrize("first", [1, 5])
+def test_seeds_count_from_the_first(first, tmp_path, table_file):
+    command = ["--quick", "--trainings", "2", "--table", str(table_file), "--contenders", "random + none"]
+    runs = tmp_path / "runs.jsonl"
+    parsed = search.parse_arguments([*command, "--first-seed", str(first)])
+    search.replay_tables(parsed, search.Runner(InProcess(), runs), Console(width=200), workers=1)
+    keys = [json.loads(line)["key"] for line in runs.read_text().splitlines()]
+    assert [key[3] for key in keys] == [first, first + 1]
+
+
 def test_tables_of_one_name(table_file, capsys):
     with pytest.raises(SystemExit):
         search.main(["--only", "replay", "--table", str(table_file), str(table_file)])
