@@ -187,7 +187,8 @@ def _find_or_train(
 ) -> dict[str, tuple[NDArray[np.float32], Mapping[str, Any]]]:
     """For contenders with one recipe: probabilities of the test images (n, n_classes), and what the training took."""
     kept = {
-        name: parsed.kept / f"{len(train)}-{len(test)}-{parsed.epochs}-{seed}-{name.replace('/', ' of ')}.npz"
+        name: parsed.kept
+        / f"{dataset.digest[:8]}-{len(train)}-{len(test)}-{parsed.epochs}-{seed}-{name.replace('/', ' of ')}.npz"
         for name in contenders
         if parsed.kept is not None
     }
@@ -225,13 +226,14 @@ def _train(
 
     (recipe,) = {contender.recipe for contender in contenders.values()}
     means = MeanWeights([each.ema for each in contenders.values() if each.ema is not None])
+    callbacks = [means] if any(each.ema is not None for each in contenders.values()) else []
     with fresh_session(seed, resolve_precision("auto"), False):
         hypermodel = BlockCNN(dataset.image_shape, dataset.n_classes, recipe)
         hp = to_kerastuner(build_space(hypermodel, TRAINING, discover_space(hypermodel)))
         model = hypermodel.build(hp)
         began = time.perf_counter()
         images, labels = dataset.images[train], dataset.labels[train]
-        hypermodel.fit(hp, model, images, labels, epochs=epochs, seed=seed, callbacks=[means])
+        hypermodel.fit(hp, model, images, labels, epochs=epochs, seed=seed, callbacks=callbacks)
         facts = {"seconds": round(time.perf_counter() - began, 1), "parameters": model.count_params()}
         found: dict[str, tuple[NDArray[np.float32], Mapping[str, Any]]] = {}
         for name, contender in sorted(contenders.items(), key=lambda item: item[1].ema or 0):

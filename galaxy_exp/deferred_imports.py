@@ -76,6 +76,24 @@ class _DeferredModule(ModuleType):
             setattr(module, name, value)  # a part of it that another thread has just imported
 
 
+class _Imported:
+    """The loader of a module that is imported already."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module, self._spec = module, module.__spec__
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._spec
+
+
+def _spec_of_imported(name: str) -> ModuleSpec | None:
+    module = sys.modules.get(name)
+    return None if module is None else ModuleSpec(name, _Imported(module))  # type: ignore[arg-type]
+
+
 class _Finder:
     """Finds and loads deferred modules, as an entry of `sys.meta_path` does."""
 
@@ -88,6 +106,7 @@ class _Finder:
             if isinstance(sys.modules.get(parent), _DeferredModule):  # in another thread
                 self.release_package(parent)
                 importlib.import_module(parent)
+                return _spec_of_imported(name)
             return None
         found = PathFinder.find_spec(name, path)
         if found is None:

@@ -170,5 +170,9 @@ def _lacks_only_the_file(record: SweepRecord, folder: SweepFolder) -> bool:
 
 
 def _comparable(config: SweepConfig) -> dict[str, Any]:
+    """What two sweeps that train the same have in common; a sweep of an earlier release lacks new hyperparameters."""
     content = as_journaled(config)
-    return {key: content[key] for key in ("data", "space", "training", "search")}
+    return {
+        "space": {"residual": False, **content["space"]},
+        **{key: content[key] for key in ("data", "training", "search")},
+    }

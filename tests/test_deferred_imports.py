@@ -74,12 +74,17 @@ def test_a_use_within_the_context_imports_the_whole_package() -> None:
     [
         ("from sklearn.metrics import f1_score; found.append(f1_score([0, 1], [0, 1]))", "sklearn.pipeline.Pipeline"),
         ("import matplotlib.figure; found.append(matplotlib.figure.Figure and 1.0)", "matplotlib.pyplot.figure"),
+        (
+            "import sklearn.utils; found.append(sklearn.utils is sys.modules['sklearn.utils'] and 1.0)",
+            "sklearn.utils.Bunch",
+        ),
+        ("import sklearn.utils.validation; found.append(sklearn.utils.check_X_y and 1.0)", "sklearn.utils.check_X_y"),
         ("import sklearn.pipeline; found.append(sklearn.pipeline.Pipeline and 1.0)", "sklearn.pipeline.Pipeline"),
     ],
 )
 def test_another_thread_may_import_the_package_or_a_part_meanwhile(use: str, after: str) -> None:
     code = (
-        "import threading\nfrom galaxy_exp.deferred_imports import deferred_imports\nfound = []\n"
+        "import sys, threading\nfrom galaxy_exp.deferred_imports import deferred_imports\nfound = []\n"
         f"def work():\n    {use}\n"
         "with deferred_imports(['sklearn', 'sklearn.pipeline', 'matplotlib', 'matplotlib.pyplot']):\n"
         "    import sklearn.pipeline, matplotlib.pyplot\n"

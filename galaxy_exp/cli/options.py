@@ -64,7 +64,7 @@ def model_options(command: _Command) -> _Command:
         "--model",
         default=BUILT_IN_MODEL,
         show_default=True,
-        help="registered name (its champion), a model URI, or an .onnx file of models export",
+        help="registered name (its champion), a model URI, or an .onnx file that `models export` wrote",
     )
     alias = click.option("--alias", default="champion", show_default=True, help="which version, with a registered name")
     return model(alias(command))

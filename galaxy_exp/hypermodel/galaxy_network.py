@@ -132,7 +132,8 @@ def _residual_unit(values: NetworkValues, shape: ImageShape, block: int) -> kera
     """A map plus its convolution (He et al. 2016, arXiv:1512.03385, section 3.2), then ReLU; the shape stays.
 
     It works on the pooled map, a quarter of the numbers, and so costs less than a second convolution of the block. On
-    real galaxies networks with these units were better than a plain one of as many weights (docs/performance.md).
+    real galaxies, networks with these units were more accurate than a plain one of as many weights
+    (docs/performance.md).
     """
     maps = keras.Input(shape, dtype=keras.config.dtype_policy().compute_dtype, name=f"map_{block}")
     convolution = keras.layers.Conv2D(

@@ -68,7 +68,7 @@ class GalaxyClassifier:
     """A loaded model."""
 
     packaged: Any
-    """An instance of the class in `pyfunc_model.py`, of the release that packaged it."""
+    """An instance of the class in `pyfunc_model.py`, of the release that packaged it, or an `ExportedModel`."""
     uri: str
     """`models:/<name>/<version>`, or the argument of `load_model`."""
     name: str | None = None
@@ -236,12 +236,12 @@ def load_model(
             model without a temperature, with `calibrated`.
         TrackingError: the store cannot be read.
     """
-    found = _load(name_or_uri, alias, tracking_uri)
+    found = _load(os.fspath(name_or_uri), alias, tracking_uri)
     return found.calibrated() if calibrated else found
 
 
 def _load(name_or_uri: str, alias: str, tracking_uri: str | None) -> GalaxyClassifier:
-    if name_or_uri.lower().endswith(ONNX_SUFFIX):
+    if name_or_uri.lower().endswith(ONNX_SUFFIX) and "://" not in name_or_uri:
         return _load_exported(Path(name_or_uri))
     if Path(name_or_uri, "MLmodel").is_file():
         return _load_folder(Path(name_or_uri), name_or_uri)

@@ -13,12 +13,20 @@ from numpy.typing import NDArray
 
 from galaxy_exp.errors import ModelError, first_line
 from galaxy_exp.registry.pyfunc_model import GalaxyModel
+from galaxy_exp.wording import short_value
 
 __all__ = ["ONNX_SUFFIX", "ExportedModel", "facts_file", "open_session"]
 
 ONNX_SUFFIX = ".onnx"
-_FACTS = ("class_names", "image_size", "metadata")
-"""Keys that every file of facts has."""
+_FACTS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "class_names": (lambda value: isinstance(value, list) and len(value) > 0, "a list of names"),
+    "image_size": (
+        lambda value: isinstance(value, list) and len(value) == 2 and all(isinstance(side, int) for side in value),
+        "height and width in pixels",
+    ),
+    "metadata": (lambda value: isinstance(value, dict), "an object"),
+}
+"""Keys that every file of facts has: whether a value is of their kind, and what the kind is."""
 
 
 class ExportedModel(GalaxyModel):
@@ -39,7 +47,7 @@ class ExportedModel(GalaxyModel):
             raise ModelError(f"{file}: ONNX needs onnxruntime; install with: pip install 'galaxy-exp[onnx]'")
         facts = _read_facts(file)
         self.class_names = tuple(facts["class_names"])
-        self.image_size = (int(facts["image_size"][0]), int(facts["image_size"][1]))
+        self.image_size = (facts["image_size"][0], facts["image_size"][1])
         self.centre, self.greyscale = facts.get("crop"), bool(facts.get("greyscale"))
         self.fits, self.tta = facts.get("fits"), bool(facts.get("tta", facts.get("after")))
         self.questions = tuple(facts.get("questions") or ())
@@ -83,6 +91,9 @@ def _read_facts(file: Path) -> dict[str, Any]:
     missing = [key for key in _FACTS if not isinstance(facts, dict) or key not in facts]
     if missing:
         raise ModelError(f"{path}: has no {', '.join(missing)}; expected the file that galaxy-exp models export wrote")
+    for key, (is_right, kind) in _FACTS.items():
+        if not is_right(facts[key]):
+            raise ModelError(f"{path}: {key} is {short_value(facts[key])}; expected {kind}")
     return dict(facts)
 
 

@@ -181,8 +181,13 @@ def images_per_batch(height: int, width: int) -> int:
 def predict_batch(network: Any, images: np.ndarray, tta: bool) -> np.ndarray:
     """Probabilities of the network, float32 (n, n_classes); with `tta` the mean over `views_of` the images."""
     views = views_of(images) if tta else [images]
-    probabilities = [np.asarray(network(view, training=False), dtype=np.float32) for view in views]
+    probabilities = [_as_array(network(view, training=False)) for view in views]
     return np.asarray(np.mean(probabilities, axis=0))
+
+
+def _as_array(output: Any) -> np.ndarray:
+    """The tensor of any backend of Keras as float32; only PyTorch's have a gradient to leave behind."""
+    return np.asarray(output.detach().cpu() if hasattr(output, "detach") else output, dtype=np.float32)
 
 
 def views_of(images: np.ndarray) -> Iterator[np.ndarray]:

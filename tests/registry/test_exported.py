@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import subprocess
@@ -16,11 +17,15 @@ from PIL import Image
 from galaxy_exp.cli.main import run_command
 from galaxy_exp.errors import ModelError
 from galaxy_exp.registry.classifier import GalaxyClassifier, load_model
-from galaxy_exp.registry.export import TOLERANCE, export_network
+from galaxy_exp.registry.export import ONNX_PACKAGES, TOLERANCE, export_network
 from galaxy_exp.registry.exported import facts_file
 from galaxy_exp.registry.packaging import ModelVersionRef
 
 from .conftest import CLASS_NAMES, Store, coloured
+
+pytestmark = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ONNX_PACKAGES), reason="the extra onnx is not installed"
+)
 
 HEAVY = {"tensorflow", "keras", "mlflow", "pandas"}
 RAW = [coloured(0, 24, 24), coloured(1, 100, 60), coloured(2, 12, 13)]
@@ -106,6 +111,17 @@ def test_facts_of_another_network_are_refused(
     onnx_file: Path, tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ModelError, match=re.escape(message)):
+        load_model(str(copy_of(onnx_file, tmp_path, **changes)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [({"metadata": None}, "metadata"), ({"class_names": 5}, "class_names"), ({"image_size": [24]}, "image_size")],
+)
+def test_facts_of_another_kind_are_refused(
+    onnx_file: Path, tmp_path: Path, changes: dict[str, object], key: str
+) -> None:
+    with pytest.raises(ModelError, match=rf"copy\.onnx\.json: {key} is .*; expected "):
         load_model(str(copy_of(onnx_file, tmp_path, **changes)))
 
 

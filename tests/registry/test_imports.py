@@ -14,7 +14,6 @@ MODULES = [
     f"{package.__name__}.{module.name}"
     for package in (evaluation, registry)
     for module in pkgutil.iter_modules(package.__path__)
-    if module.name != "pyfunc_model"  # runs inside MLflow and imports it
 ]
 
 
@@ -24,7 +23,7 @@ def test_importing_is_cheap() -> None:
     assert done.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith(".pyfunc_model")])  # has no __all__
 def test_all_names_exist(name: str) -> None:
     module = importlib.import_module(name)
     assert [listed for listed in module.__all__ if not hasattr(module, listed)] == []

@@ -111,6 +111,18 @@ def test_crop_keeps_the_aspect_ratio_of_the_model(
     assert pyfunc_model.crop_size(size, target) == crop
 
 
+@pytest.mark.parametrize("size", [(24, 24), (31, 17), (69, 50), (150, 90), (200, 7)])
+def test_resize_is_that_of_keras_but_for_rounding(size: tuple[int, int]) -> None:
+    import keras
+
+    images = np.random.default_rng(3).integers(0, 256, (2, 69, 50, 3), dtype=np.uint8)
+    expected = keras.ops.image.resize(
+        images.astype(np.float32), size, interpolation="bilinear", antialias=True, data_format="channels_last"
+    )
+    difference = pyfunc_model.resize(images, size) - np.asarray(expected)
+    assert np.abs(difference).max() <= 0.501
+
+
 def test_resize_averages_what_it_shrinks() -> None:
     checks = np.indices((96, 96)).sum(axis=0) % 2 * np.uint8(200)
     image = np.repeat(checks[None, :, :, None], 3, axis=3).astype(np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import re
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from galaxy_exp.errors import ModelError
 from galaxy_exp.questions import Question, Questions, Votes
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.classifier import GalaxyClassifier, load_model
-from galaxy_exp.registry.export import export_network
+from galaxy_exp.registry.export import ONNX_PACKAGES, export_network
 from galaxy_exp.registry.exported import facts_file
 from galaxy_exp.registry.held_out import HeldOutPredictions, fetch_held_out_predictions, log_held_out_predictions
 from galaxy_exp.registry.labelled import align_questions, evaluate_on, list_predictions
@@ -229,13 +230,29 @@ class TestEvaluating:
         assert align_questions(None, self._data()) is None
 
 
-@pytest.mark.parametrize("name", ["votes.onnx", "votes"])  # ONNX and TensorFlow's SavedModel
+needs_onnx = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ONNX_PACKAGES), reason="the extra onnx is not installed"
+)
+
+
+@pytest.mark.parametrize("name", [pytest.param("votes.onnx", marks=needs_onnx), "votes"])  # ONNX and SavedModel
 def test_an_exported_network_says_what_it_gives(classifier: GalaxyClassifier, tmp_path: Path, name: str) -> None:
     assert export_network(classifier, tmp_path / name) < 1e-4
     facts = json.loads(facts_file(tmp_path / name).read_text())
     assert facts["answers"] == COLUMNS
     assert Questions.from_list(facts["questions"]) == TREE
     assert "(n, n_answers), a positive number for each answer" in facts["output"]
+
+
+@needs_onnx
+def test_an_exported_network_predicts_votes_as_the_model_does(classifier: GalaxyClassifier, tmp_path: Path) -> None:
+    export_network(classifier, tmp_path / "votes.onnx")
+    exported, images = load_model(str(tmp_path / "votes.onnx")), [coloured(0), coloured(2, 40, 30)]
+    ours, expected = exported.predict(images), classifier.predict(images)
+    assert exported.questions == classifier.questions
+    assert ours.class_names == expected.class_names
+    np.testing.assert_allclose(ours.fractions, expected.fractions, atol=1e-4)
+    np.testing.assert_allclose(ours.concentrations, expected.concentrations, rtol=1e-4)
 
 
 class TestPromotion:
