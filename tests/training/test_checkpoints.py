@@ -1,6 +1,7 @@
 """Trials that are paused and continue, within this process."""
 
 import errno
+import math
 from dataclasses import replace
 
 import keras
@@ -30,6 +31,12 @@ EVERYTHING = {
     "class_weighting": "sampling",
     "batch_size": 16,
 }
+
+
+@pytest.fixture(autouse=True)
+def no_checkpoints_but_those_of_pauses(monkeypatch):
+    """On a busy machine these trainings take as long as one that leaves checkpoints while it runs."""
+    monkeypatch.setattr(checkpoints, "FIRST_SECONDS", math.inf)
 
 
 @pytest.fixture
