@@ -19,7 +19,7 @@ from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.sweep import SweepResult, resume_sweep, run_sweep
 from galaxy_exp.wording import Say
 
-__all__ = ["pretrain_encoder", "pretraining_sweep"]
+__all__ = ["comparable", "pretrain_encoder", "pretraining_sweep"]
 
 NETWORK: Mapping[str, Any] = {
     "n_blocks": 4,
@@ -155,9 +155,9 @@ def describe_pretraining(result: SweepResult) -> dict[str, Any]:
 
 def _find_unwritten(config: SweepConfig) -> SweepFolder | None:
     """The newest sweep that trains the same and whose encoder was not written: it is unfinished, or has its model."""
-    wanted = _comparable(config)
+    wanted = comparable(config)
     for folder, record in resting_sweeps(ProjectFolder.default(), f"{_NAME}-"):
-        if _comparable(record.config) != wanted:
+        if comparable(record.config) != wanted:
             continue
         if record.ended is None or (record.ended.succeeded and _lacks_only_the_file(record, folder)):
             return folder
@@ -169,7 +169,7 @@ def _lacks_only_the_file(record: SweepRecord, folder: SweepFolder) -> bool:
     return winner is not None and folder.model(winner.number).is_file() and not (folder.path / _WRITTEN).exists()
 
 
-def _comparable(config: SweepConfig) -> dict[str, Any]:
+def comparable(config: SweepConfig) -> dict[str, Any]:
     """What two sweeps that train the same have in common; a sweep of an earlier release lacks new hyperparameters."""
     content = as_journaled(config)
     return {

@@ -7,6 +7,7 @@ from galaxy_exp.errors import ConfigError
 from galaxy_exp.hypermodel.discovery import discover_space
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.space.overrides import build_space, complete_configuration
+from galaxy_exp.space.search_space import SearchSpace
 
 HYPERMODEL = GalaxyCNN((32, 32, 3), 4)
 DECLARED = discover_space(HYPERMODEL)
@@ -74,3 +75,12 @@ def test_every_mistake_is_told_with_its_place(space):
 def test_why_a_configuration_is_not_one_of_the_space(space, change, why):
     values = complete_configuration(HYPERMODEL, space, {}, "x", DECLARED) | change
     assert space.misfit({name: value for name, value in values.items() if value is not None}) == why
+
+
+def test_a_stored_space_that_lacks_a_new_hyperparameter_is_completed_as_it_was(space):
+    stored = SearchSpace(tuple(each for each in space.hyperparameters if each.name != "residual"))
+    values = complete_configuration(HYPERMODEL, stored, {"filters_1": 16, "dropout_1": 0.5}, "tell", DECLARED)
+    assert (values["filters_1"], values["dropout_1"]) == (16, 0.5)
+    assert "residual" not in values
+    with pytest.raises(ConfigError, match=r"tell\.residual: unknown hyperparameter"):
+        complete_configuration(HYPERMODEL, stored, {"residual": True}, "tell", DECLARED)

@@ -8,7 +8,7 @@ import pytest
 
 from galaxy_exp.encoder_file import read_card
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.pretraining import pretraining_sweep
+from galaxy_exp.pretraining import comparable, pretraining_sweep
 
 SWEEP = """
 name: started
@@ -22,6 +22,13 @@ tracking: {figures: false}
 registry: {model: started, finalists: 0}
 """
 SMALL = ("--images", "120", "--image-size", "32", "--epochs", "1", "--set", "space.filters_1=16")
+
+
+def test_an_unfinished_one_of_before_residual_units_trains_the_same():
+    config = pretraining_sweep(100, 1, 1, 32)
+    space = {name: value for name, value in config.space.items() if name != "residual"}
+    assert comparable(config.model_copy(update={"space": space})) == comparable(config)
+    assert comparable(pretraining_sweep(100, 1, 1, 32, ["space.residual=true"])) != comparable(config)
 
 
 def test_one_network_is_trained():
