@@ -280,6 +280,9 @@ class _Run:
 
     def to_the_end(self) -> SweepResult:
         import_keras_quietly()
+        from galaxy_exp.search.bayesian import thread_pools
+
+        thread_pools()
         try:
             self._images = SweepImages(self.journal.record, self.say)
             self._choose_workers()

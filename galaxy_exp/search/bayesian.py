@@ -19,7 +19,7 @@ from galaxy_exp.search.samplers import Sampler, SobolSampler
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.space.search_space import SearchSpace, Values
 
-__all__ = ["GaussianProcessSampler"]
+__all__ = ["GaussianProcessSampler", "thread_pools"]
 
 FIRST_POINTS = 5
 """Trials with a result before the process is asked; until then points of a Sobol sequence."""
@@ -84,7 +84,7 @@ class GaussianProcessSampler(Sampler):
 
     def sample(self, number: int, draw: int) -> Values:
         # the matrices are small and the processors busy with training; and the number of threads decides nothing
-        with _threads().limit(limits=1):
+        with thread_pools().limit(limits=1):
             return self._sample(number, draw)
 
     def _sample(self, number: int, draw: int) -> Values:
@@ -198,8 +198,12 @@ class GaussianProcessSampler(Sampler):
 
 
 @cache
-def _threads() -> ThreadpoolController:
-    """Looks through all loaded libraries, which takes longer than a proposal's arithmetic."""
+def thread_pools() -> ThreadpoolController:
+    """Looks through all loaded libraries once, which takes longer than a proposal's arithmetic.
+
+    To be called before other threads import: this holds the dynamic linker's lock and waits for Python's, and a thread
+    that loads a library holds Python's and waits for the linker's.
+    """
     return ThreadpoolController()
 
 
