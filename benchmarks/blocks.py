@@ -225,15 +225,15 @@ def _train(
     from galaxy_exp.training.machine import fresh_session, resolve_precision
 
     (recipe,) = {contender.recipe for contender in contenders.values()}
-    means = MeanWeights([each.ema for each in contenders.values() if each.ema is not None])
-    callbacks = [means] if any(each.ema is not None for each in contenders.values()) else []
+    momenta = [each.ema for each in contenders.values() if each.ema is not None]
+    means = MeanWeights(momenta)
     with fresh_session(seed, resolve_precision("auto"), False):
         hypermodel = BlockCNN(dataset.image_shape, dataset.n_classes, recipe)
         hp = to_kerastuner(build_space(hypermodel, TRAINING, discover_space(hypermodel)))
         model = hypermodel.build(hp)
         began = time.perf_counter()
         images, labels = dataset.images[train], dataset.labels[train]
-        hypermodel.fit(hp, model, images, labels, epochs=epochs, seed=seed, callbacks=callbacks)
+        hypermodel.fit(hp, model, images, labels, epochs=epochs, seed=seed, callbacks=[means] if momenta else [])
         facts = {"seconds": round(time.perf_counter() - began, 1), "parameters": model.count_params()}
         found: dict[str, tuple[NDArray[np.float32], Mapping[str, Any]]] = {}
         for name, contender in sorted(contenders.items(), key=lambda item: item[1].ema or 0):

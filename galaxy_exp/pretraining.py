@@ -171,8 +171,10 @@ def _lacks_only_the_file(record: SweepRecord, folder: SweepFolder) -> bool:
 
 def comparable(config: SweepConfig) -> dict[str, Any]:
     """What two sweeps that train the same have in common; a sweep of an earlier release lacks new hyperparameters."""
+    from galaxy_exp.hypermodel.galaxy_space import EARLIER_VALUES
+
     content = as_journaled(config)
     return {
-        "space": {"residual": False, **content["space"]},
+        "space": {**EARLIER_VALUES, **content["space"]},
         **{key: content[key] for key in ("data", "training", "search")},
     }

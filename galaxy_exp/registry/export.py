@@ -7,7 +7,6 @@ preprocessing of the training and resizes, by the rule in a JSON file beside it,
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from galaxy_exp.errors import BadInputError, ModelError, reason_of
 from galaxy_exp.questions import Questions
 from galaxy_exp.registry.classifier import GalaxyClassifier
-from galaxy_exp.registry.exported import ONNX_SUFFIX, facts_file, open_session
+from galaxy_exp.registry.exported import ONNX_SUFFIX, check_onnx_packages, facts_file, open_session
 from galaxy_exp.registry.version_tags import DATA_SOURCE
 
 __all__ = ["ONNX_PACKAGES", "TOLERANCE", "export_network", "save_as_onnx", "save_as_tensorflow"]
@@ -43,17 +42,17 @@ def export_network(classifier: GalaxyClassifier, output: Path) -> float:
     difference of an output.
 
     Raises:
-        BadInputError: `output` exists or cannot be written, or the packages that ONNX needs are not installed.
-        ModelError: the network cannot be exported in this format, or the exported one disagrees.
+        BadInputError: `output` exists or cannot be written.
+        ModelError: the packages that ONNX needs are not installed, the network cannot be exported in this format, or
+            the exported one disagrees.
     """
     as_onnx = output.suffix.lower() == ONNX_SUFFIX
     if output.exists():
         raise BadInputError(f"{output}: exists already; expected a new name")
     if not output.parent.is_dir():
         raise BadInputError(f"{output}: cannot be written: {output.parent} is not a folder")
-    missing = [name for name in ONNX_PACKAGES if as_onnx and importlib.util.find_spec(name) is None]
-    if missing:
-        raise BadInputError(f"{output}: ONNX needs {', '.join(missing)}; install with: pip install 'galaxy-exp[onnx]'")
+    if as_onnx:
+        check_onnx_packages(output, ONNX_PACKAGES)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
         made = Path(folder, output.name)
         predict = (save_as_onnx if as_onnx else save_as_tensorflow)(classifier, made)

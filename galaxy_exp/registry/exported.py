@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from galaxy_exp.errors import ModelError, first_line
 from galaxy_exp.registry.pyfunc_model import GalaxyModel
 from galaxy_exp.wording import short_value
 
-__all__ = ["ONNX_SUFFIX", "ExportedModel", "facts_file", "open_session"]
+__all__ = ["ONNX_SUFFIX", "ExportedModel", "check_onnx_packages", "facts_file", "open_session"]
 
 ONNX_SUFFIX = ".onnx"
 _FACTS: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -43,8 +43,7 @@ class ExportedModel(GalaxyModel):
         Raises:
             ModelError: one of them is missing or damaged, they do not go together, or ONNX Runtime is not installed.
         """
-        if importlib.util.find_spec("onnxruntime") is None:
-            raise ModelError(f"{file}: ONNX needs onnxruntime; install with: pip install 'galaxy-exp[onnx]'")
+        check_onnx_packages(file, ["onnxruntime"])
         facts = _read_facts(file)
         self.class_names = tuple(facts["class_names"])
         self.image_size = (facts["image_size"][0], facts["image_size"][1])
@@ -58,18 +57,22 @@ class ExportedModel(GalaxyModel):
         self._check_shapes(file)
 
     def _check_shapes(self, file: Path) -> None:
-        n_outputs = sum(len(question["answers"]) for question in self.questions) or len(self.class_names)
+        size = " x ".join(map(str, self.image_size))
         try:
             outputs = self._network(np.zeros((1, *self.image_size, 3), np.uint8), training=False)
         except Exception as error:
-            raise ModelError(f"{file}: does not take images of {self._size()}: {first_line(error)}") from error
-        if outputs.shape != (1, n_outputs):
+            raise ModelError(f"{file}: does not take images of {size}: {first_line(error)}") from error
+        if outputs.shape != (1, self.n_outputs):
             raise ModelError(
-                f"{file}: gives outputs of shape {outputs.shape}; expected (1, {n_outputs}) by {facts_file(file)}"
+                f"{file}: gives outputs of shape {outputs.shape}; expected (1, {self.n_outputs}) by {facts_file(file)}"
             )
 
-    def _size(self) -> str:
-        return " x ".join(map(str, self.image_size))
+
+def check_onnx_packages(file: Path, needed: Sequence[str]) -> None:
+    """Raises ModelError, one line that names `file`, if packages that it needs are not installed."""
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModelError(f"{file}: ONNX needs {', '.join(missing)}; install with: pip install 'galaxy-exp[onnx]'")
 
 
 def facts_file(network: Path) -> Path:

@@ -136,8 +136,12 @@ class GalaxyModel:
         size = images_per_batch(*self.image_size)
         starts = range(0, len(images), size)
         batches = [predict_batch(self._network, self.fit_to_size(images[i : i + size]), self.tta) for i in starts]
-        n_outputs = sum(len(question["answers"]) for question in self.questions) or len(self.class_names)
-        return np.concatenate([np.empty((0, n_outputs), np.float32), *batches])
+        return np.concatenate([np.empty((0, self.n_outputs), np.float32), *batches])
+
+    @property
+    def n_outputs(self) -> int:
+        """How many numbers the network gives for an image: one for each answer to all questions, or for each class."""
+        return sum(len(question["answers"]) for question in self.questions) or len(self.class_names)
 
     def refusal(self, image: Any) -> str | None:
         """Why this image cannot be classified, in a few words; None if it can."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
@@ -14,7 +15,12 @@ from mlflow import MlflowClient
 
 from galaxy_exp.folders import graph_of
 from galaxy_exp.registry import version_tags
+from galaxy_exp.registry.export import ONNX_PACKAGES
 from galaxy_exp.registry.packaging import ModelPackage, ModelVersionRef, log_and_register
+
+needs_onnx = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ONNX_PACKAGES), reason="the extra onnx is not installed"
+)
 
 CLASS_NAMES = ("red", "green", "blue, cigar shaped")
 IMAGE_SIZE = (24, 24)

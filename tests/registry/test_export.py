@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +15,7 @@ from galaxy_exp.registry.classifier import GalaxyClassifier, load_model
 from galaxy_exp.registry.export import export_network
 from galaxy_exp.registry.packaging import ModelVersionRef
 
-from .conftest import CLASS_NAMES, IMAGE_SIZE, Store, coloured
-
-has_onnx = all(importlib.util.find_spec(name) for name in ("tf2onnx", "onnx", "onnxruntime"))
+from .conftest import CLASS_NAMES, IMAGE_SIZE, Store, coloured, needs_onnx
 
 
 @pytest.fixture
@@ -60,7 +57,7 @@ def test_what_training_did_to_raw_images_is_told_and_left_to_the_caller(
     assert order == sorted(order)
 
 
-@pytest.mark.skipif(not has_onnx, reason="the extra onnx is not installed")
+@needs_onnx
 def test_onnx_agrees(classifier: GalaxyClassifier, tmp_path: Path) -> None:
     import onnxruntime
 

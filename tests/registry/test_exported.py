@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -17,15 +16,13 @@ from PIL import Image
 from galaxy_exp.cli.main import run_command
 from galaxy_exp.errors import ModelError
 from galaxy_exp.registry.classifier import GalaxyClassifier, load_model
-from galaxy_exp.registry.export import ONNX_PACKAGES, TOLERANCE, export_network
+from galaxy_exp.registry.export import TOLERANCE, export_network
 from galaxy_exp.registry.exported import facts_file
 from galaxy_exp.registry.packaging import ModelVersionRef
 
-from .conftest import CLASS_NAMES, Store, coloured
+from .conftest import CLASS_NAMES, Store, coloured, needs_onnx
 
-pytestmark = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ONNX_PACKAGES), reason="the extra onnx is not installed"
-)
+pytestmark = needs_onnx
 
 HEAVY = {"tensorflow", "keras", "mlflow", "pandas"}
 RAW = [coloured(0, 24, 24), coloured(1, 100, 60), coloured(2, 12, 13)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import re
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from galaxy_exp.errors import ModelError
 from galaxy_exp.questions import Question, Questions, Votes
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.classifier import GalaxyClassifier, load_model
-from galaxy_exp.registry.export import ONNX_PACKAGES, export_network
+from galaxy_exp.registry.export import export_network
 from galaxy_exp.registry.exported import facts_file
 from galaxy_exp.registry.held_out import HeldOutPredictions, fetch_held_out_predictions, log_held_out_predictions
 from galaxy_exp.registry.labelled import align_questions, evaluate_on, list_predictions
@@ -31,7 +30,7 @@ from galaxy_exp.registry.packaging import ModelPackage, log_and_register
 from galaxy_exp.registry.prediction import columns_of, predict_to_rows, write_rows
 from galaxy_exp.registry.promotion import Candidate, decide_promotion
 
-from .conftest import IMAGE_SIZE, Store, coloured
+from .conftest import IMAGE_SIZE, Store, coloured, needs_onnx
 
 TREE = Questions((Question("hue", ("red", "other")), Question("which", ("green", "blue"), after="hue.other")))
 COLUMNS = ["hue.red", "hue.other", "which.green", "which.blue"]
@@ -228,11 +227,6 @@ class TestEvaluating:
         labelled = build_dataset(np.stack([coloured(0), coloured(1)]), np.array([0, 1]), source="labels")
         assert align_questions(classifier.questions, labelled) is None
         assert align_questions(None, self._data()) is None
-
-
-needs_onnx = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ONNX_PACKAGES), reason="the extra onnx is not installed"
-)
 
 
 @pytest.mark.parametrize("name", [pytest.param("votes.onnx", marks=needs_onnx), "votes"])  # ONNX and SavedModel
