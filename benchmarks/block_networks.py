@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,13 @@ import numpy as np
 from keras import layers, ops
 from numpy.typing import NDArray
 
-from galaxy_exp.hypermodel.augmentation import RandomAffine, RandomDihedral, symmetry_table
+from galaxy_exp.hypermodel.augmentation import RandomAffine, RandomDihedral
 from galaxy_exp.hypermodel.batches import Batches
+from galaxy_exp.hypermodel.equivariant import (
+    EquivariantBatchNormalization,
+    EquivariantConv2D,
+    mean_over_orientations,
+)
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.galaxy_network import NORM_MOMENTUM, FastDropout
 from galaxy_exp.hypermodel.on_device import fit_batches
@@ -22,7 +26,7 @@ from galaxy_exp.hypermodel.optimizers import build_optimizer, cosine_schedule
 if TYPE_CHECKING:
     from benchmarks.blocks import Recipe
 
-__all__ = ["BlockCNN", "GroupConv2D", "MeanWeights", "MixedBatches", "build_network"]
+__all__ = ["BlockCNN", "MeanWeights", "MixedBatches", "build_network"]
 
 SQUEEZE = 16
 """Squeeze-excite narrows the channels by this factor (Hu et al. 2018, arXiv:1709.01507)."""
@@ -90,23 +94,15 @@ def _block(recipe: Recipe, width: int, is_first: bool) -> Step:
 
 
 def _convolution(recipe: Recipe, is_first: bool) -> Callable[[int], layers.Layer]:
-    if recipe.group:
-        return lambda width: GroupConv2D(width, recipe.group, lifts=is_first)
+    if recipe.equivariant:
+        return lambda width: EquivariantConv2D(width, 3, use_bias=False, lifts=is_first)
     kind = layers.SeparableConv2D if recipe.separable and not is_first else layers.Conv2D
     return lambda width: kind(width, 3, padding="same", use_bias=False)
 
 
-def _norm(recipe: Recipe) -> Step:
-    """Batch normalisation; all orientations of a channel have the same statistics."""
-
-    def norm(x: Tensor) -> Tensor:
-        _, height, width, channels = x.shape
-        group = recipe.group or 1
-        split = layers.Reshape((height, width * group, channels // group))(x) if group > 1 else x
-        normed = layers.BatchNormalization(momentum=NORM_MOMENTUM)(split)
-        return layers.Reshape((height, width, channels))(normed) if group > 1 else normed
-
-    return norm
+def _norm(recipe: Recipe) -> layers.Layer:
+    kind = EquivariantBatchNormalization if recipe.equivariant else layers.BatchNormalization
+    return kind(momentum=NORM_MOMENTUM)
 
 
 def _pool(kind: str) -> Step:
@@ -129,67 +125,12 @@ def _squeeze_excite(x: Tensor) -> Tensor:
 
 
 def _features(recipe: Recipe, x: Tensor) -> Tensor:
-    """The map to features (n, channels), with the mean over the orientations if there are any."""
+    """The map to features (n, channels)."""
+    if recipe.equivariant:
+        for layer in mean_over_orientations(x.shape[1:]):
+            x = layer(x)
     average = layers.GlobalAveragePooling2D()(x)
-    if recipe.group:
-        split = layers.Reshape((recipe.group, average.shape[-1] // recipe.group))(average)
-        return layers.GlobalAveragePooling1D()(split)
     return layers.Concatenate()([average, layers.GlobalMaxPooling2D()(x)]) if recipe.average_and_max else average
-
-
-@functools.cache
-def _group(order: int, size: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """The turns (4), or turns and flips (8), of a kernel.
-
-    As permutations of its pixels (order, size^2), and for each two of them, a and b, which one a^-1 b is.
-    """
-    chosen = [0, 3, 5, 6] if order == 4 else list(range(8))
-    pixels = symmetry_table(size, size, transpose=True)[chosen]
-    found = {tuple(row): place for place, row in enumerate(pixels.tolist())}
-    product = np.array([[found[tuple(second[first])] for second in pixels] for first in pixels], np.int64)
-    inverse = product.argmin(axis=1)  # 0 is the identity
-    return pixels.astype(np.int32), np.asarray(product[inverse])
-
-
-class GroupConv2D(layers.Layer):  # type: ignore[misc]
-    """Convolution that is equivariant under turns and flips by 90 degrees (Cohen & Welling 2016, arXiv:1602.07576).
-
-    Images, or maps (n, height, width, order * channels), to maps (n, height, width, order * filters): all channels of
-    an orientation follow each other. One kernel is used in all orientations.
-
-    Args:
-        order: 4 for turns, 8 for turns and flips.
-        lifts: whether it takes images, which have no orientations.
-    """
-
-    def __init__(self, filters: int, order: int, lifts: bool, size: int = 3, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.filters, self.order, self.lifts, self.size = filters, order, lifts, size
-
-    def build(self, input_shape: tuple[int, ...]) -> None:
-        """One kernel for all orientations."""
-        n_in = 1 if self.lifts else self.order
-        self._channels = input_shape[-1] // n_in
-        # Glorot's bound, as of the convolution that the kernel is expanded to
-        bound = (6.0 / (self.size**2 * (input_shape[-1] + self.order * self.filters))) ** 0.5
-        initializer = keras.initializers.RandomUniform(-bound, bound)
-        self.kernel = self.add_weight((self.size**2 * n_in, self._channels * self.filters), initializer=initializer)
-        pixels, relative = _group(self.order, self.size)
-        places = pixels[:, :, None] * n_in + (0 if self.lifts else relative[:, None, :])
-        self._places = places.reshape(-1).astype(np.int32)
-        self.built = True
-
-    def compute_output_spec(self, x: Any) -> Any:
-        """The same size."""
-        return keras.KerasTensor((*x.shape[:3], self.order * self.filters), dtype=self.compute_dtype)
-
-    def call(self, x: Any) -> Any:
-        """See the class."""
-        n_in = 1 if self.lifts else self.order
-        turned = ops.take(ops.convert_to_tensor(self.kernel), ops.convert_to_tensor(self._places), axis=0)
-        turned = ops.reshape(turned, (self.order, self.size**2, n_in * self._channels, self.filters))
-        kernel = ops.reshape(ops.transpose(turned, (1, 2, 0, 3)), (self.size, self.size, -1, self.order * self.filters))
-        return ops.conv(x, kernel, padding="same")
 
 
 class MixedBatches(Batches):

@@ -50,7 +50,7 @@ class Recipe:
     """A network and how it is trained. The defaults are GalaxyCNN's, with four blocks and batch normalisation."""
 
     widths: tuple[int, ...] = (32, 64, 128, 256)
-    """Filters of each block; of each orientation with `group`."""
+    """Filters of each block."""
     pool: Literal["max", "centred", "average", "relu, average", "blur"] = "max"
     """`centred`: windows of 3 where a side is odd, so that no edge is left out."""
     second: Literal["", "residual", "plain"] = ""
@@ -60,8 +60,8 @@ class Recipe:
     """Both are features; else the average alone."""
     separable: bool = False
     """All convolutions but the first are depthwise and pointwise."""
-    group: Literal[0, 4, 8] = 0
-    """Convolutions equivariant under quarter turns (4), or turns and flips (8)."""
+    equivariant: bool = False
+    """Convolutions are equivariant under flips and quarter turns."""
     mixup: Literal["", "any", "within"] = ""
     affine: bool = False
     """Augmentation by any angle, shift and zoom instead of flips and turns."""
@@ -94,13 +94,11 @@ CONTENDERS: dict[str, Contender] = {
     "mixup": Contender(Recipe(mixup="any")),
     "mixup within classes": Contender(Recipe(mixup="within")),
     "separable": Contender(Recipe(widths=(32, 128, 384, 768), separable=True)),
-    "turns, 1/4 parameters": Contender(Recipe(widths=(8, 16, 32, 64), pool="centred", group=4)),
-    "turns": Contender(Recipe(widths=(16, 32, 64, 128), pool="centred", group=4)),
-    "turns and flips, 1/8 parameters": Contender(Recipe(widths=(4, 8, 16, 32), pool="centred", group=8)),
-    "turns and flips, residual, 1/4 parameters": Contender(
-        Recipe(widths=(4, 8, 16, 24), pool="centred", group=8, second="residual")
+    "equivariant, 1/8 parameters": Contender(Recipe(pool="centred", equivariant=True)),
+    "equivariant, 1/2 parameters": Contender(Recipe(widths=(64, 128, 256, 512), pool="centred", equivariant=True)),
+    "equivariant, residual, 1/4 parameters": Contender(
+        Recipe(widths=(32, 64, 128, 192), pool="centred", equivariant=True, second="residual")
     ),
-    "turns and flips, 1/2 parameters": Contender(Recipe(widths=(8, 16, 32, 64), pool="centred", group=8)),
 }
 """By name; widths are chosen for about as many parameters as `plain` has, unless the name has another number."""
 

@@ -40,6 +40,7 @@ SPACE: dict[str, SpaceEntry] = {
     "convs_per_block": 1,
     "width_growth": 2.0,
     "residual": False,
+    "equivariant": False,
     "filters_1": ValuesSpace(values=(4, 8, 16)),
     "filters_2": 16,
     "kernel_size": 3,

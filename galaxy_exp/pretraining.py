@@ -26,6 +26,7 @@ NETWORK: Mapping[str, Any] = {
     "convs_per_block": 1,
     "width_growth": 2.0,
     "residual": False,
+    "equivariant": False,
     "filters_1": 32,
     "filters_2": 64,
     "kernel_size": 3,

@@ -11,6 +11,7 @@ import keras
 from keras import layers
 
 from galaxy_exp.hypermodel.augmentation import AugmentationLayer
+from galaxy_exp.hypermodel.equivariant import EquivariantConv2D
 
 __all__ = ["LayerCall", "count_flops", "layer_calls", "uncounted_layers"]
 
@@ -146,7 +147,7 @@ _FORMULAS: tuple[tuple[_Kinds, Callable[[LayerCall], int]], ...] = (
     ((layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose), _transposed),
     ((layers.SeparableConv1D, layers.SeparableConv2D), _separable),
     ((layers.DepthwiseConv1D, layers.DepthwiseConv2D), _depthwise),
-    ((layers.Conv1D, layers.Conv2D, layers.Conv3D), _convolution),
+    ((layers.Conv1D, layers.Conv2D, layers.Conv3D, EquivariantConv2D), _convolution),
     ((layers.Dense,), _dense),
     ((layers.BatchNormalization, layers.Rescaling, layers.Normalization), lambda call: 2 * call.output_elements),
     (_POOLING, lambda call: call.output_elements * int(math.prod(call.layer.pool_size))),

@@ -12,6 +12,12 @@ import keras
 from galaxy_exp.encoder_file import SCRATCH
 from galaxy_exp.hypermodel.augmentation import AugmentationLayer, RandomAffine, RandomDihedral, RandomFlips
 from galaxy_exp.hypermodel.encoders import HEAD_BEGINS, encoder_layers
+from galaxy_exp.hypermodel.equivariant import (
+    ORIENTATIONS,
+    EquivariantBatchNormalization,
+    EquivariantConv2D,
+    mean_over_orientations,
+)
 from galaxy_exp.hypermodel.galaxy_space import NetworkValues
 from galaxy_exp.questions import Questions
 
@@ -65,7 +71,8 @@ def convolution_widths(values: NetworkValues) -> list[list[int]]:
 
     The first two convolutions have `filters_1` and `filters_2`; a later one has `filters_2` times `width_growth`
     for each block that it is after the second convolution, rounded to a multiple of 8, at most `MAX_WIDTH`.
-    A single block has the tutorial's two convolutions.
+    A single block has the tutorial's two convolutions. Those of equivariant layers are rounded to multiples of
+    `ORIENTATIONS`.
     """
     per_block = 2 if values.n_blocks == 1 else values.convs_per_block or 1
     growth = values.width_growth or 1.0
@@ -76,6 +83,8 @@ def convolution_widths(values: NetworkValues) -> list[list[int]]:
     ]
     widths[block_of_second][1 - block_of_second] = values.filters_2
     widths[0][0] = values.filters_1
+    if values.equivariant:
+        return [[max(round(width / ORIENTATIONS), 1) * ORIENTATIONS for width in block] for block in widths]
     return widths
 
 
@@ -117,15 +126,38 @@ def _convolution_layers(values: NetworkValues, image_shape: ImageShape) -> Itera
     height, width = image_shape[:2]
     for block, widths in enumerate(convolution_widths(values), start=1):
         for index, filters in enumerate(widths, start=1):
+            suffix = f"{block}_{index}"
+            yield _convolution(values, filters, padding, suffix)
             lost = values.kernel_size - 1 if padding == "valid" else 0
             height, width = height - lost, width - lost
-            is_pooled = index == len(widths) and min(height, width) >= 2
-            pool = [keras.layers.MaxPooling2D(2, name=f"pool_{block}")] if is_pooled else []
-            yield from _convolution(values, filters, padding, f"{block}_{index}", pool)
-        if min(height, width) >= 2:
-            height, width = height // 2, width // 2
+            if index == len(widths) and min(height, width) >= 2:
+                yield _pooling(values, (height, width), block)
+                height, width = height // 2, width // 2
+            if values.batch_norm:
+                yield _normalisation(values, suffix)
+            yield keras.layers.Activation("relu", name=f"relu_{suffix}")
         if values.residual:
             yield _residual_unit(values, (height, width, widths[-1]), block)
+    if values.equivariant:
+        yield from mean_over_orientations((height, width, widths[-1]))
+
+
+def _convolution(values: NetworkValues, filters: int, padding: str, suffix: str) -> keras.layers.Layer:
+    name, size, use_bias = f"conv_{suffix}", values.kernel_size, not values.batch_norm
+    if values.equivariant:
+        return EquivariantConv2D(filters, size, use_bias, lifts=suffix == "1_1", name=name)
+    return keras.layers.Conv2D(filters, size, padding=padding, use_bias=use_bias, name=name)
+
+
+def _pooling(values: NetworkValues, size: tuple[int, int], block: int) -> keras.layers.Layer:
+    """Halves a map. Where its layers are equivariant, windows lie symmetrically: they have 3 pixels on an odd side."""
+    window = tuple(2 + side % 2 for side in size) if values.equivariant else 2
+    return keras.layers.MaxPooling2D(window, strides=2, name=f"pool_{block}")
+
+
+def _normalisation(values: NetworkValues, suffix: str) -> keras.layers.Layer:
+    kind = EquivariantBatchNormalization if values.equivariant else keras.layers.BatchNormalization
+    return kind(momentum=NORM_MOMENTUM, name=f"norm_{suffix}")
 
 
 def _residual_unit(values: NetworkValues, shape: ImageShape, block: int) -> keras.Model:
@@ -136,31 +168,12 @@ def _residual_unit(values: NetworkValues, shape: ImageShape, block: int) -> kera
     (docs/performance.md).
     """
     maps = keras.Input(shape, dtype=keras.config.dtype_policy().compute_dtype, name=f"map_{block}")
-    convolution = keras.layers.Conv2D(
-        shape[-1], values.kernel_size, padding="same", use_bias=not values.batch_norm, name=f"conv_{block}_residual"
-    )
-    change = convolution(maps)
+    change = _convolution(values, shape[-1], "same", f"{block}_residual")(maps)
     if values.batch_norm:
-        change = keras.layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"norm_{block}_residual")(change)
+        change = _normalisation(values, f"{block}_residual")(change)
     total = keras.layers.Add(name=f"add_{block}")([maps, change])
     activation = keras.layers.Activation("relu", name=f"relu_{block}_residual")
     return keras.Model(maps, activation(total), name=f"residual_{block}")
-
-
-def _convolution(
-    values: NetworkValues, width: int, padding: str, suffix: str, pool: list[keras.layers.Layer]
-) -> Iterator[keras.layers.Layer]:
-    name, size = f"conv_{suffix}", values.kernel_size
-    if not values.batch_norm:
-        yield keras.layers.Conv2D(width, size, padding=padding, activation=None if pool else "relu", name=name)
-        if pool:
-            yield from pool
-            yield keras.layers.Activation("relu", name=f"relu_{suffix}")
-        return
-    yield keras.layers.Conv2D(width, size, padding=padding, use_bias=False, name=name)
-    yield from pool
-    yield keras.layers.BatchNormalization(momentum=NORM_MOMENTUM, name=f"norm_{suffix}")
-    yield keras.layers.Activation("relu", name=f"relu_{suffix}")
 
 
 def _map_to_features(values: NetworkValues) -> list[keras.layers.Layer]:

@@ -66,7 +66,7 @@ HINTS = {
 }
 """How to request the hyperparameters that are declared only where a sweep file has `space.start`, by name."""
 
-EARLIER_VALUES: dict[str, HyperparameterValue] = {"start": SCRATCH, "residual": False}
+EARLIER_VALUES: dict[str, HyperparameterValue] = {"start": SCRATCH, "residual": False, "equivariant": False}
 """What hyperparameters were, by name, in the networks of sweeps that had none of this name."""
 
 
@@ -104,6 +104,8 @@ class NetworkValues:
     """A hyperparameter of networks for counts of votes alone."""
     residual: bool | None = None
     """Whether a block ends with a residual unit; of networks with several blocks."""
+    equivariant: bool | None = None
+    """Whether all convolutions are equivariant under flips and quarter turns; of networks with several blocks."""
 
     @property
     def is_frozen(self) -> bool:
@@ -164,8 +166,9 @@ def _declare_body(hp: keras_tuner.HyperParameters) -> dict[str, Any]:
     with hp.conditional_scope("n_blocks", list(range(2, MAX_BLOCKS + 1))):
         values["convs_per_block"] = hp.Choice("convs_per_block", [1, 2], default=1)
         values["width_growth"] = hp.Choice("width_growth", [1.0, 1.5, 2.0], default=2.0)
-        if not _is_of_earlier_release(hp):
-            values["residual"] = hp.Boolean("residual", default=False)
+        for name in ("residual", "equivariant"):
+            if not _is_of_time_before(name, hp):
+                values[name] = hp.Boolean(name, default=False)
     values["filters_1"] = hp.Choice("filters_1", [16, 32, 64, 128], default=32)
     values["filters_2"] = hp.Choice("filters_2", [16, 32, 64, 128], default=64)
     values["kernel_size"] = hp.Choice("kernel_size", [3, 5], default=3)
@@ -173,10 +176,10 @@ def _declare_body(hp: keras_tuner.HyperParameters) -> dict[str, Any]:
     return values
 
 
-def _is_of_earlier_release(hp: keras_tuner.HyperParameters) -> bool:
-    """Whether `hp` is the stored space of a sweep that knew no `residual`: such a sweep stays as it was."""
+def _is_of_time_before(name: str, hp: keras_tuner.HyperParameters) -> bool:
+    """Whether `hp` is the stored space of a sweep that knew no hyperparameter of this name: it stays as it was."""
     names = {entry.name for entry in hp.space}
-    return {"n_blocks", "width_growth", "class_weighting"} <= names and "residual" not in names
+    return {"n_blocks", "width_growth", "class_weighting"} <= names and name not in names
 
 
 def _declare_head(hp: keras_tuner.HyperParameters, maps: list[str] | None = None) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 
 from galaxy_exp.hypermodel.augmentation import AugmentationLayer
+from galaxy_exp.hypermodel.equivariant import EquivariantBatchNormalization, EquivariantConv2D
 from galaxy_exp.hypermodel.galaxy_network import FastDropout
 
 __all__ = ["forget_unsavable_loss", "is_portable", "make_savable", "to_inference_model"]
@@ -15,8 +17,9 @@ __all__ = ["forget_unsavable_loss", "is_portable", "make_savable", "to_inference
 def to_inference_model(model: keras.Model) -> keras.Model:
     """The same function as `model` at inference, in float32, made of Keras's own layers.
 
-    Augmentation layers are dropped, `FastDropout` becomes Keras's own, and every layer's dtype policy float32, so that
-    the saved file loads without galaxy_exp, with `safe_mode=True`, and computes the same on machines without bfloat16.
+    Augmentation layers are dropped, galaxy_exp's other layers become Keras's own, and every layer's dtype policy
+    float32, so that the saved file loads without galaxy_exp, with `safe_mode=True`, and computes the same on machines
+    without bfloat16.
     It is not compiled. Only a `keras.Sequential` of Keras's own and galaxy_exp's layers is rebuilt; any other model is
     returned as it is.
     """
@@ -25,11 +28,13 @@ def to_inference_model(model: keras.Model) -> keras.Model:
     if _has_lambda(_config_of(model)):
         return model
     kept = [layer for layer in model.layers if not isinstance(layer, AugmentationLayer)]
-    copies = [_exported_type(layer).from_config(_in_float32(layer.get_config())) for layer in kept]
+    copies = [
+        keras.saving.deserialize_keras_object(_exported(keras.saving.serialize_keras_object(layer))) for layer in kept
+    ]
     shape = model.input_shape[1:]
     inference = keras.Sequential([keras.Input(shape, dtype=model.inputs[0].dtype), *copies], name=model.name)
     for copy, layer in zip(copies, kept, strict=True):
-        copy.set_weights(layer.get_weights())
+        copy.set_weights(_exported_weights(layer))
     return inference
 
 
@@ -103,21 +108,38 @@ def _leaves(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def _is_known(layer: keras.layers.Layer) -> bool:
-    return isinstance(layer, AugmentationLayer) or _exported_type(layer).__module__.split(".")[0] == "keras"
+    return isinstance(layer, (AugmentationLayer, *_EXPORTED)) or type(layer).__module__.split(".")[0] == "keras"
 
 
-def _exported_type(layer: keras.layers.Layer) -> type[keras.layers.Layer]:
-    """The class that a saved file names for this layer."""
-    return keras.layers.Dropout if type(layer) is FastDropout else type(layer)
-
-
-def _in_float32(config: Any) -> Any:
-    """A copy of a serialized layer with every dtype policy in it, also of nested layers and inputs, set to float32."""
+def _exported(config: Any) -> Any:
+    """A copy of a serialized layer, with every layer in it one of Keras's own and of dtype policy float32."""
     if isinstance(config, list | tuple):
-        return [_in_float32(item) for item in config]
+        return [_exported(item) for item in config]
     if not isinstance(config, dict):
         return config
-    return {key: "float32" if _is_policy(key, value) else _in_float32(value) for key, value in config.items()}
+    for kind, (keras_s_own, arguments) in _EXPORTED.items():
+        if config.get("registered_name") == f"galaxy_exp>{kind.__name__}":
+            named = {"module": "keras.layers", "class_name": keras_s_own.__name__, "registered_name": None}
+            config = {**config, **named, "config": arguments(config["config"])}
+    return {key: "float32" if _is_policy(key, value) else _exported(value) for key, value in config.items()}
+
+
+def _exported_weights(layer: keras.layers.Layer) -> list[Any]:
+    if hasattr(layer, "layers"):
+        return [weight for inner in layer.layers for weight in _exported_weights(inner)]
+    return layer.keras_weights() if hasattr(layer, "keras_weights") else layer.get_weights()
+
+
+def _as_conv2d(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {"padding": "same"} | {name: value for name, value in config.items() if name != "lifts"}
+
+
+_EXPORTED: dict[type, tuple[type, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
+    FastDropout: (keras.layers.Dropout, dict),
+    EquivariantConv2D: (keras.layers.Conv2D, _as_conv2d),
+    EquivariantBatchNormalization: (keras.layers.BatchNormalization, dict),
+}
+"""What a saved file has in the place of each of galaxy_exp's layers, and its arguments from those of the layer."""
 
 
 def _is_policy(key: str, value: Any) -> bool:

@@ -50,5 +50,5 @@ def test_a_large_space_is_counted_without_going_through_it():
     hypermodel = load_hypermodel("galaxy-cnn", (69, 69, 3), 10)
     space = build_space(hypermodel, {"learning_rate": 1e-3, "optimizer": "adam"}, discover_space(hypermodel))
     per_depth = 4 * 4 * 2 * 2 * 13 * 2 * 5 * 15 * 4 * 3 * 2 * 4 * 4
-    deeper = 4 * 2 * 3 * 2  # depths; convolutions, growth and residual units need two blocks
+    deeper = 4 * 2 * 3 * 2 * 2  # depths; convolutions, growth, residual units and equivariant layers need two blocks
     assert count_configurations(space) == (1 + deeper) * per_depth

@@ -23,11 +23,13 @@ JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": FAST_COMPILA
 BACKENDS = {"tensorflow": {"KERAS_BACKEND": "tensorflow"}, "jax": JAX, "jax, on the device": JAX | {"ON_DEVICE": "1"}}
 SMALL = {
     "filters_1": 2, "filters_2": 4, "dense_width": 8, "n_blocks": 2, "convs_per_block": 1, "width_growth": 2.0,
-    "residual": False, "batch_norm": True, "schedule": "cosine", "batch_size": 16, "learning_rate": 3e-3,
-    "weight_decay": 0.01,
+    "residual": False, "equivariant": False, "batch_norm": True, "schedule": "cosine", "batch_size": 16,
+    "learning_rate": 3e-3, "weight_decay": 0.01,
 }  # fmt: skip
 CASES = {
-    "adam": SMALL | {"residual": True, "augmentation": "flips+rotations+shift+zoom", "class_weighting": "sampling"},
+    "adam": SMALL
+    | {"residual": True, "equivariant": True}
+    | {"augmentation": "flips+rotations+shift+zoom", "class_weighting": "sampling"},
     "adamw": SMALL | {"augmentation": "flips+rotations", "class_weighting": "sqrt", "optimizer": "adamw"},
     "sgd": SMALL | {"augmentation": "flips", "optimizer": "sgd", "schedule": "constant", "label_smoothing": 0.1},
     "averaged weights, user-defined": {},

@@ -21,6 +21,7 @@ EVERYTHING = {
     "augmentation": "flips+rotations+shift+zoom",
     "n_blocks": 2,
     "residual": True,
+    "equivariant": True,
     "batch_norm": True,
     "optimizer": "adamw",
     "schedule": "cosine",

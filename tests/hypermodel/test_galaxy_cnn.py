@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from galaxy_exp.hypermodel import GalaxyCNN, discover_space
+from galaxy_exp.hypermodel.equivariant import EquivariantConv2D
 from galaxy_exp.hypermodel.galaxy_cnn import class_weights
 from galaxy_exp.hypermodel.galaxy_network import convolution_widths
 from galaxy_exp.hypermodel.galaxy_space import declare_hyperparameters, declared_space
@@ -22,8 +23,8 @@ def test_the_defaults_are_the_seed_tutorials_network():
     kinds = [type(layer).__name__ for layer in model.layers]
     assert model.count_params() == 8_409_418
     assert kinds == [
-        "Rescaling", "Conv2D", "Conv2D", "MaxPooling2D", "Activation", "FastDropout", "Flatten", "Dense", "FastDropout",
-        "Dense",
+        "Rescaling", "Conv2D", "Activation", "Conv2D", "MaxPooling2D", "Activation", "FastDropout", "Flatten", "Dense",
+        "FastDropout", "Dense",
     ]  # fmt: skip
     assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [0.25, 0.5]
     assert isinstance(model.optimizer, keras.optimizers.Adam)
@@ -53,6 +54,7 @@ def test_the_space_contains_the_four_block_network_with_global_pooling():
         ({"n_blocks": 3, "width_growth": 1.5, "filters_2": 24}, [[32], [24], [40]]),
         ({"n_blocks": 5, "filters_2": 128}, [[32], [128], [256], [512], [512]]),
         ({"n_blocks": 3, "width_growth": 1.0}, [[32], [64], [64]]),
+        ({"n_blocks": 3, "equivariant": True, "filters_1": 2, "filters_2": 21}, [[8], [24], [40]]),
     ],
 )
 def test_widths_of_the_convolutions(values, expected):
@@ -61,9 +63,10 @@ def test_widths_of_the_convolutions(values, expected):
 
 def test_conditional_hyperparameters_are_none_when_inactive():
     values = declare_hyperparameters(_hp())
-    assert (values.convs_per_block, values.width_growth, values.weight_decay, values.residual) == (None,) * 4
+    conditional = ("convs_per_block", "width_growth", "weight_decay", "residual", "equivariant")
+    assert [getattr(values, name) for name in conditional] == [None] * 5
     active = declare_hyperparameters(_hp(n_blocks=2, optimizer="adamw"))
-    assert (active.convs_per_block, active.width_growth, active.weight_decay, active.residual) == (1, 2.0, 4e-3, False)
+    assert [getattr(active, name) for name in conditional] == [1, 2.0, 4e-3, False, False]
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
@@ -79,17 +82,18 @@ def test_a_residual_unit_adds_to_the_map_of_its_block(batch_norm):
     np.testing.assert_array_equal(units[0].predict(maps, verbose=0), maps)
 
 
-def test_a_stored_space_without_residual_units_stays_as_it_was():
+@pytest.mark.parametrize("name", ["residual", "equivariant"])
+def test_a_stored_space_without_a_newer_hyperparameter_stays_as_it_was(name):
     hp = _hp(n_blocks=2)
     declare_hyperparameters(hp)
     config = hp.get_config()
-    config["space"] = [entry for entry in config["space"] if entry["config"]["name"] != "residual"]
-    del config["values"]["residual"]
+    config["space"] = [entry for entry in config["space"] if entry["config"]["name"] != name]
+    del config["values"][name]
     stored = keras_tuner.HyperParameters.from_config(config)
-    assert declare_hyperparameters(stored).residual is None
-    assert "residual" not in {entry.name for entry in stored.space}
+    assert getattr(declare_hyperparameters(stored), name) is None
+    assert name not in {entry.name for entry in stored.space}
     model = GalaxyCNN((24, 24, 3), 3).build(stored)
-    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
+    assert not any(isinstance(layer, keras.Model | EquivariantConv2D) for layer in model.layers)
 
 
 def test_pooling_is_left_out_where_the_map_is_too_small():

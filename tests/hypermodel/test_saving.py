@@ -37,8 +37,10 @@ def _trained(hypermodel, hp, images, labels):
 
 
 @pytest.mark.parametrize("augmentation", ["none", "flips", "flips+rotations", "flips+rotations+shift+zoom"])
-def test_predicts_as_the_trained_model(hypermodel, small_values, images, labels, augmentation):
-    hp = small_values(augmentation=augmentation, n_blocks=2, residual=True, batch_norm=True, label_smoothing=0.1)
+@pytest.mark.parametrize("equivariant", [False, True])
+def test_predicts_as_the_trained_model(hypermodel, small_values, images, labels, augmentation, equivariant):
+    blocks = {"n_blocks": 2, "residual": True, "equivariant": equivariant, "batch_norm": True}
+    hp = small_values(augmentation=augmentation, label_smoothing=0.1, **blocks)
     model = _trained(hypermodel, hp, images, labels)
     exported = to_inference_model(model)
     np.testing.assert_allclose(exported.predict(images, verbose=0), model.predict(images, verbose=0), atol=1e-5)
@@ -46,9 +48,9 @@ def test_predicts_as_the_trained_model(hypermodel, small_values, images, labels,
     assert exported.inputs[0].dtype == "uint8"
 
 
-@pytest.mark.parametrize("residual", [False, True])
-def test_is_float32_throughout_after_mixed_precision(small_values, images, mixed_precision, residual):
-    hypermodel, hp = GalaxyCNN(IMAGE_SHAPE, N_CLASSES), small_values(n_blocks=2, residual=residual, batch_norm=True)
+@pytest.mark.parametrize("blocks", [{}, {"residual": True}, {"residual": True, "equivariant": True}])
+def test_is_float32_throughout_after_mixed_precision(small_values, images, mixed_precision, blocks):
+    hypermodel, hp = GalaxyCNN(IMAGE_SHAPE, N_CLASSES), small_values(n_blocks=2, batch_norm=True, **blocks)
     model = hypermodel.build(hp)
     exported = to_inference_model(model)
     leaves = [leaf for layer in exported.layers for leaf in getattr(layer, "layers", [layer])]
@@ -64,9 +66,8 @@ def test_is_float32_throughout_after_mixed_precision(small_values, images, mixed
 
 @pytest.mark.slow
 def test_loads_in_safe_mode_where_galaxy_exp_is_not_installed(hypermodel, small_values, images, labels, tmp_path):
-    hp = small_values(
-        augmentation="flips+rotations+shift+zoom", n_blocks=2, residual=True, batch_norm=True, label_smoothing=0.1
-    )
+    blocks = {"n_blocks": 2, "residual": True, "equivariant": True, "batch_norm": True}
+    hp = small_values(augmentation="flips+rotations+shift+zoom", label_smoothing=0.1, **blocks)
     exported = to_inference_model(_trained(hypermodel, hp, images, labels))
     exported.save(tmp_path / "model.keras")
     np.save(tmp_path / "x.npy", images)

@@ -77,10 +77,11 @@ def test_why_a_configuration_is_not_one_of_the_space(space, change, why):
     assert space.misfit({name: value for name, value in values.items() if value is not None}) == why
 
 
-def test_a_stored_space_that_lacks_a_new_hyperparameter_is_completed_as_it_was(space):
-    stored = SearchSpace(tuple(each for each in space.hyperparameters if each.name != "residual"))
+@pytest.mark.parametrize("name", ["residual", "equivariant"])
+def test_a_stored_space_that_lacks_a_new_hyperparameter_is_completed_as_it_was(space, name):
+    stored = SearchSpace(tuple(each for each in space.hyperparameters if each.name != name))
     values = complete_configuration(HYPERMODEL, stored, {"filters_1": 16, "dropout_1": 0.5}, "tell", DECLARED)
     assert (values["filters_1"], values["dropout_1"]) == (16, 0.5)
-    assert "residual" not in values
-    with pytest.raises(ConfigError, match=r"tell\.residual: unknown hyperparameter"):
-        complete_configuration(HYPERMODEL, stored, {"residual": True}, "tell", DECLARED)
+    assert name not in values
+    with pytest.raises(ConfigError, match=rf"tell\.{name}: unknown hyperparameter"):
+        complete_configuration(HYPERMODEL, stored, {name: True}, "tell", DECLARED)

@@ -25,6 +25,7 @@ EVERYTHING = {
     "convs_per_block": 1,
     "width_growth": 2.0,
     "residual": True,
+    "equivariant": True,
     "batch_norm": True,
     "schedule": "cosine",
     "label_smoothing": 0.1,

@@ -146,7 +146,7 @@ def test_the_first_report_and_the_result_say_what_auto_came_to(make_spec):
 
 def test_mixed_precision_and_class_weights(make_spec):
     values = {"n_blocks": 2, "batch_norm": True, "head": "gap", "class_weighting": "sqrt", "optimizer": "sgd"}
-    values |= {"convs_per_block": 1, "width_growth": 2.0, "residual": False}
+    values |= {"convs_per_block": 1, "width_growth": 2.0, "residual": False, "equivariant": False}
     before = keras.config.dtype_policy().name
     spec = make_spec(values=values, precision="mixed_bfloat16", epochs=1)
     result, _ = _run(spec)
