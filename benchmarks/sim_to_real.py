@@ -1,14 +1,15 @@
 """Trains on simulated galaxies alone and classifies a file of real ones.
 
     python benchmarks/sim_to_real.py --data galaxies.h5 --map 1:0,2:1,3:2,4:3,5:3,6:3,7:4,8:4,9:4 --json result.json
+    python benchmarks/sim_to_real.py --data galaxies.h5 --map ... --model .galaxy_exp/sweeps/ID/trials/0000/model.keras
 
 The file has Galaxy10's layout. `--map` says which of the ten simulated classes is which of its classes. A simulated
 class without a counterpart (in the example 0, face-on discs without arms) is not trained on, so that no probability is
 spent on it. The simulated classes are equally frequent; nothing about the mixture of the file is used. Its images and
 labels are opened once, after the training.
 
-The network is GalaxyCNN with four convolutions, batch normalisation, global average pooling, all augmentation and a
-cosine schedule, trained as any trial is.
+The network is that of `galaxy-exp encoders pretrain`, trained as any trial is. With `--model` nothing is trained: the
+file is a network of all ten classes, such as the trial of `galaxy-exp encoders pretrain` leaves.
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Trains, evaluates and prints; 1 if the training failed."""
     parsed = parse_arguments(arguments)
     mapped = parse_map(parsed.map, len(CLASS_NAMES))
+    if parsed.model is not None:
+        real = evaluate(parsed.model, parsed.data, mapped, CLASS_NAMES)
+        report: dict[str, Any] = {"task": {"data": parsed.data.name, "map": parsed.map}, "real": real}
+        return finish(report, describe_real(report), parsed.json)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="galaxy_exp_sim_to_real_") as temporary:
         folder = Path(temporary)
@@ -51,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if trained["state"] is not TrialState.COMPLETED:
             print(f"error: {trained['reason']}", file=sys.stderr)
             return 1
-        result = evaluate(folder / "model.keras", parsed.data, mapped, dataset)
+        result = evaluate(folder / "model.keras", parsed.data, mapped, dataset.class_names)
     report = {
         "task": {"data": parsed.data.name, **{name: getattr(parsed, name) for name in _TASK}},
         "network": dict(NETWORK),
@@ -60,9 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "training": trained,
         "real": result,
     }
-    print(describe(report))
-    if parsed.json is not None:
-        parsed.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return finish(report, describe(report), parsed.json)
+
+
+def finish(report: Mapping[str, Any], text: str, path: Path | None) -> int:
+    """Prints the text and writes the report, if there is a path for it."""
+    print(text)
+    if path is not None:
+        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
@@ -74,6 +84,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Trains on simulated galaxies, classifies real ones.")
     parser.add_argument("--data", type=Path, required=True, help="real galaxies: an .h5 file in Galaxy10's layout")
     parser.add_argument("--map", required=True, help="simulated class:class of the file, with commas between")
+    parser.add_argument(
+        "--model", type=Path, help="a trained network of the ten simulated classes, in place of a training"
+    )
     parser.add_argument("--images", type=int, help="how many to simulate, of ten classes (8000)")
     parser.add_argument("--epochs", type=int, help="(12)")
     parser.add_argument("--seed", type=int, default=1)
@@ -156,15 +169,15 @@ def _print_epoch(report: EpochReport) -> Decision:
     return Decision.CONTINUE
 
 
-def evaluate(model_file: Path, data: Path, mapped: Mapping[int, int], dataset: ImageDataset) -> dict[str, Any]:
-    """Scores the network on the real file; `dataset` says which class each of its outputs is."""
+def evaluate(model_file: Path, data: Path, mapped: Mapping[int, int], names: Sequence[str]) -> dict[str, Any]:
+    """Scores the network on the real file; `names` are the classes of its outputs."""
     import keras
 
     from galaxy_exp.training.predictions import predict_outputs
 
     real = load_dataset(DataConfig(source=str(data)))
-    outputs = predict_outputs(keras.saving.load_model(model_file), real.images, dataset.n_classes)
-    classes = [CLASS_NAMES.index(name) for name in dataset.class_names]
+    outputs = predict_outputs(keras.saving.load_model(model_file), real.images, len(names))
+    classes = [CLASS_NAMES.index(name) for name in names]
     return score(real.labels, merge_probabilities(outputs, classes, mapped), real.class_names)
 
 
@@ -185,14 +198,22 @@ def score(labels: NDArray[np.int64], probabilities: NDArray[np.float64], class_n
 
 def describe(report: dict[str, Any]) -> str:
     """What was trained on what, and the figures."""
-    real, trained, task = report["real"], report["training"], report["task"]
+    trained, task = report["training"], report["task"]
     unmapped = sorted(set(range(len(CLASS_NAMES))) - set(parse_map(task["map"], len(CLASS_NAMES))))
     left_out = ", ".join(CLASS_NAMES[label] for label in unmapped) or "none"
     return (
         f"trained on {trained['images']} SIMULATED galaxies, {task['epochs']} epochs, seed {task['seed']}; "
         f"simulated classes without a counterpart, not trained on: {left_out}\n"
         f"simulated validation: accuracy {trained['simulated_validation']['val_accuracy']:.3f}\n"
-        f"{real['images']} REAL galaxies of {task['data']}: accuracy {real['accuracy']:.3f} (goal 0.70; largest class "
+        f"{describe_real(report)}"
+    )
+
+
+def describe_real(report: Mapping[str, Any]) -> str:
+    """The figures on the real file."""
+    real = report["real"]
+    return (
+        f"{real['images']} REAL galaxies of {report['task']['data']}: accuracy {real['accuracy']:.3f} (largest class "
         f"alone {real['largest_class_share']:.3f}), macro-F1 {real['macro_f1']:.3f}, "
         f"balanced accuracy {real['balanced_accuracy']:.3f}\n\n{real['text']}"
     )

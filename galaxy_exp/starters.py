@@ -183,13 +183,19 @@ def _space_lines(facts: _Facts) -> Iterator[str]:
         few = f"{facts.n_training:,} training images are few"
         yield from _comment(f"{few}: a network that has seen simulated galaxies before often learns more.", "  ")
         yield "  start: {values: [scratch, pretrained]}"
-        yield "  body_rate: {values: [0.0, 0.1, 1.0]}"
+        yield "  body_rate: {values: [0.1, 0.3, 1.0]}"
     yield from _comment(f"Each block halves {facts.side} pixels.", "  ")
     yield f"  n_blocks: {blocks}"
     yield "  convs_per_block: 1"
+    if deepest > 1:
+        yield from _comment("The same answer however a galaxy is turned or mirrored, with fewer weights.", "  ")
+        yield "  equivariant: true"
+        yield "  residual: true"
+        yield "  width_growth: {values: [1.5, 2.0]}"
     yield "  filters_1: {values: [16, 32]}"
-    yield "  filters_2: {values: [32, 64]}"
+    yield "  filters_2: {values: [64, 96]}"
     yield "  batch_norm: true"
+    yield "  head: gap"
     yield "  dense_width: {values: [0, 128]}"
     yield "  dropout_1: {min: 0.0, max: 0.3, step: 0.1}"
     yield "  dropout_2: {min: 0.1, max: 0.5, step: 0.1}"

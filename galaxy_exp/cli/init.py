@@ -32,7 +32,7 @@ __all__ = ["init_command"]
 @click.option(
     "--data", "source", metavar="SOURCE", help="what data.source may be; the file is written for these images"
 )
-@click.option("--from", "starter", metavar="NAME", help="starter file: gz2, pretrained, quickstart or votes")
+@click.option("--from", "starter", metavar="NAME", help="starter file: encoder, gz2, pretrained, quickstart or votes")
 @set_option("how to read the data: data.fits.bands=...")
 @image_folder_options
 def init_command(

@@ -114,7 +114,8 @@ def _kernel_places(size: int, lifts: bool) -> NDArray[np.int32]:
     product = np.array([[found[tuple(second[first])] for second in turns] for first in turns])
     inverse = product.argmin(axis=1)  # row 0 of the table is the identity
     relative = product[inverse]  # of orientations a and b, that of a^-1 b
-    return (pixels[:, :, None] * ORIENTATIONS + relative[:, None, :]).reshape(ORIENTATIONS, -1).astype(np.int32)
+    places = pixels[:, :, None] * ORIENTATIONS + relative[:, None, :]
+    return np.asarray(places.reshape(ORIENTATIONS, -1), np.int32)
 
 
 @keras.saving.register_keras_serializable("galaxy_exp")

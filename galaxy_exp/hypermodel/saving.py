@@ -127,7 +127,8 @@ def _exported(config: Any) -> Any:
 def _exported_weights(layer: keras.layers.Layer) -> list[Any]:
     if hasattr(layer, "layers"):
         return [weight for inner in layer.layers for weight in _exported_weights(inner)]
-    return layer.keras_weights() if hasattr(layer, "keras_weights") else layer.get_weights()
+    weights: list[Any] = layer.keras_weights() if hasattr(layer, "keras_weights") else layer.get_weights()
+    return weights
 
 
 def _as_conv2d(config: Mapping[str, Any]) -> dict[str, Any]:

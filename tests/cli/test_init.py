@@ -178,7 +178,8 @@ def test_without_data_it_is_a_file_of_the_package(capsys: pytest.CaptureFixture[
     ]
     assert Path("sweep.yaml").read_text() == (ROOT / "sweeps" / "quickstart.yaml").read_text()
     assert run_command(["init", "--help"]) == 0
-    assert "starter file: {}, {}, {} or {}".format(*list_starters()) in " ".join(capsys.readouterr().out.split())
+    *names, last = list_starters()
+    assert f"starter file: {', '.join(names)} or {last}" in " ".join(capsys.readouterr().out.split())
     for name in list_starters():
         assert run_command(["init", "--from", name, "-o", f"new/{name}.yaml"]) == 0
         assert Path(f"new/{name}.yaml").read_text() == read_starter(name)

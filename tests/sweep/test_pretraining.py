@@ -25,10 +25,10 @@ SMALL = ("--images", "120", "--image-size", "32", "--epochs", "1", "--set", "spa
 
 
 def test_an_unfinished_one_of_before_residual_units_trains_the_same():
-    config = pretraining_sweep(100, 1, 1, 32)
+    config = pretraining_sweep(100, 1, 1, 32, ["space.residual=false", "space.equivariant=false"])
     space = {name: value for name, value in config.space.items() if name not in ("residual", "equivariant")}
     assert comparable(config.model_copy(update={"space": space})) == comparable(config)
-    assert comparable(pretraining_sweep(100, 1, 1, 32, ["space.residual=true"])) != comparable(config)
+    assert comparable(pretraining_sweep(100, 1, 1, 32)) != comparable(config)
 
 
 def test_one_network_is_trained():

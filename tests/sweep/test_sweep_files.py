@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import h5py
+import keras
 import pytest
 
 from galaxy_exp.config.data_section import SimulatedConfig
@@ -59,6 +60,20 @@ def test_pretrained_on_a_file_in_galaxy10_s_layout(shipped):
 
 
 @pytest.mark.slow
+def test_an_encoder_of_one_s_own(shipped):
+    write_galaxies(shipped)
+    images = keras.Input((None, None, 3))
+    maps = keras.layers.Conv2D(4, 3, strides=4)(keras.layers.Rescaling(1 / 255)(images))
+    features = keras.layers.GlobalAveragePooling2D()(maps)
+    keras.Model(images, features).save(shipped.path / "mine.keras")
+    shipped.run("sweep", "sweeps/encoder.yaml", *PLAIN, "--set", "space.start=mine.keras")
+    started_from = assert_finished(shipped, "encoder", simulated=False)
+    assert started_from == "" or started_from.startswith("mine.keras")  # the winner may be the baseline
+    trials = json.loads(shipped.run("trials", "--format", "json").stdout)
+    assert [trial["state"] for trial in trials] == ["completed"] * 4
+
+
+@pytest.mark.slow
 def test_gz2_on_a_file_in_galaxy10_s_layout(shipped):
     write_galaxies(shipped)
     done = shipped.run("sweep", "sweeps/gz2.yaml", *PLAIN, "--set", "data.source=galaxies.h5")
@@ -74,5 +89,5 @@ def test_votes(shipped):
 
 
 def test_every_sweep_file_is_run_here():
-    names = {"quickstart.yaml", "gz2.yaml", "pretrained.yaml", "votes.yaml"}
+    names = {"quickstart.yaml", "gz2.yaml", "pretrained.yaml", "encoder.yaml", "votes.yaml"}
     assert {path.name for path in SWEEPS.glob("*.yaml")} == names
