@@ -31,9 +31,10 @@ _LARGE_SIDE = 128
 """Images with a longer side, in pixels, are resized to `_RESIZED_SIDE`."""
 _RESIZED_SIDE = 96
 _FEW_IMAGES = 1000
-"""With fewer training images, networks may start from the pretrained encoder too; see docs/how-to-pretrained.md."""
+"""With fewer training images, batches are smaller."""
 _MANY_IMAGES = 10_000
-"""With more training images, fewer configurations are tried, as each takes longer."""
+"""With more training images, fewer configurations are tried, as each takes longer. With fewer, networks may start from
+the pretrained encoder too; see docs/how-to-pretrained.md."""
 _UNEQUAL = 1.5
 """Ratio of the largest to the smallest class from which class weights are searched."""
 _RARE = 30
@@ -179,9 +180,12 @@ def _space_lines(facts: _Facts) -> Iterator[str]:
     sizes = (16, 32) if facts.n_training < _FEW_IMAGES else (32, 64)
     yield from _comment("What is searched. A plain value fixes a hyperparameter; galaxy-exp check prints them all.")
     yield "space:"
-    if facts.n_training < _FEW_IMAGES and not facts.dataset.simulated and facts.side >= 32:
-        few = f"{facts.n_training:,} training images are few"
-        yield from _comment(f"{few}: a network that has seen simulated galaxies before often learns more.", "  ")
+    if facts.n_training <= _MANY_IMAGES and not facts.dataset.simulated and facts.side >= 32:
+        yield from _comment(
+            f"From {facts.n_training:,} training images a network often learns more if it has seen simulated galaxies "
+            "before.",
+            "  ",
+        )
         yield "  start: {values: [scratch, pretrained]}"
         yield "  body_rate: {values: [0.1, 0.3, 1.0]}"
     yield from _comment(f"Each block halves {facts.side} pixels.", "  ")
