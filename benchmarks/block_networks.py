@@ -16,7 +16,7 @@ from galaxy_exp.hypermodel.batches import Batches
 from galaxy_exp.hypermodel.equivariant import (
     EquivariantBatchNormalization,
     EquivariantConv2D,
-    mean_over_orientations,
+    orientation_mean_layers,
 )
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.galaxy_network import NORM_MOMENTUM, FastDropout
@@ -127,7 +127,7 @@ def _squeeze_excite(x: Tensor) -> Tensor:
 def _features(recipe: Recipe, x: Tensor) -> Tensor:
     """The map to features (n, channels)."""
     if recipe.equivariant:
-        for layer in mean_over_orientations(x.shape[1:]):
+        for layer in orientation_mean_layers(x.shape[1:]):
             x = layer(x)
     average = layers.GlobalAveragePooling2D()(x)
     return layers.Concatenate()([average, layers.GlobalMaxPooling2D()(x)]) if recipe.average_and_max else average

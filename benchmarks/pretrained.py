@@ -47,8 +47,8 @@ TRAINING: dict[str, Any] = {
     "batch_size": 32,
     "schedule": "cosine",
 }
-OF_THE_BODY = ("n_blocks", "convs_per_block", "width_growth", "residual", "equivariant", "filters_1", "filters_2")
-BODY = {name: NETWORK[name] for name in (*OF_THE_BODY, "batch_norm")}
+BODY_NAMES = ("n_blocks", "convs_per_block", "width_growth", "residual", "equivariant", "filters_1", "filters_2")
+BODY = {name: NETWORK[name] for name in (*BODY_NAMES, "batch_norm")}
 CONTENDERS: dict[str, dict[str, Any]] = {
     "scratch": {**TRAINING, **BODY, "learning_rate": 2e-3},
     "fine-tuned": {**TRAINING, "start": PRETRAINED, "learning_rate": 1e-3},

@@ -9,7 +9,8 @@ spent on it. The simulated classes are equally frequent; nothing about the mixtu
 labels are opened once, after the training.
 
 The network is that of `galaxy-exp encoders pretrain`, trained as any trial is. With `--model` nothing is trained: the
-file is a network of all ten classes, such as the trial of `galaxy-exp encoders pretrain` leaves.
+file is a network of all ten classes, such as the trial of `galaxy-exp encoders pretrain` leaves, the options of the
+training have no effect, and the probability of a class without a counterpart is left out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Draws docs/result.png from the files of a finished sweep: its trials, and the held-out test of winner and baseline.
 
-python docs/result_figure.py .galaxy_exp/sweeps/quickstart-20261129-210638 -o docs/result.png
+python docs/result_figure.py .galaxy_exp/sweeps/quickstart-20261129-213304 -o docs/result.png
 
 The figure of the README is of the quickstart (--title quickstart). It shows scores only, no images.
 """

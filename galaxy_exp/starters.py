@@ -33,8 +33,8 @@ _RESIZED_SIDE = 96
 _FEW_IMAGES = 1000
 """With fewer training images, batches are smaller."""
 _MANY_IMAGES = 10_000
-"""With more training images, fewer configurations are tried, as each takes longer. With fewer, networks may start from
-the pretrained encoder too; see docs/how-to-pretrained.md."""
+"""With more training images, fewer configurations are tried, as each takes longer. Up to this number, networks may
+start from the pretrained encoder too; see docs/how-to-pretrained.md."""
 _UNEQUAL = 1.5
 """Ratio of the largest to the smallest class from which class weights are searched."""
 _RARE = 30

@@ -3,7 +3,7 @@
 A turned image gives turned maps, whose channels have changed places: `ORIENTATIONS` groups of channels follow each
 other, one for each orientation in which a kernel is applied (Cohen & Welling 2016, arXiv:1602.07576, the group p4m). A
 network of these layers whose last map is averaged over its pixels and orientations answers the same for an image
-however it is flipped and turned by 90 degrees, up to rounding.
+however it is flipped and turned by 90 degrees, up to rounding; images that are not square have no quarter turns.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.hypermodel.augmentation import symmetry_table
 
-__all__ = ["ORIENTATIONS", "EquivariantBatchNormalization", "EquivariantConv2D", "mean_over_orientations"]
+__all__ = ["ORIENTATIONS", "EquivariantBatchNormalization", "EquivariantConv2D", "orientation_mean_layers"]
 
 ORIENTATIONS = 8
 
@@ -38,7 +38,7 @@ class EquivariantConv2D(keras.layers.Layer):  # type: ignore[misc]
     """
 
     activation = None
-    """As an attribute of `keras.layers.Conv2D`."""
+    """It applies none; `keras.layers.Conv2D` has an attribute of this name, which `count_flops` reads."""
 
     def __init__(
         self, filters: int, kernel_size: int, use_bias: bool = True, lifts: bool = False, **kwargs: Any
@@ -139,7 +139,7 @@ class EquivariantBatchNormalization(keras.layers.BatchNormalization):  # type: i
         return [np.tile(weight, ORIENTATIONS) for weight in self.get_weights()]
 
 
-def mean_over_orientations(shape: tuple[int, int, int]) -> list[keras.layers.Layer]:
+def orientation_mean_layers(shape: tuple[int, int, int]) -> list[keras.layers.Layer]:
     """Layers from maps of this shape (height, width, channels) to maps with an eighth of the channels."""
     height, width, channels = shape
     split = (height, width, ORIENTATIONS, channels // ORIENTATIONS)

@@ -16,7 +16,7 @@ from galaxy_exp.hypermodel.equivariant import (
     ORIENTATIONS,
     EquivariantBatchNormalization,
     EquivariantConv2D,
-    mean_over_orientations,
+    orientation_mean_layers,
 )
 from galaxy_exp.hypermodel.galaxy_space import NetworkValues
 from galaxy_exp.questions import Questions
@@ -71,8 +71,8 @@ def convolution_widths(values: NetworkValues) -> list[list[int]]:
 
     The first two convolutions have `filters_1` and `filters_2`; a later one has `filters_2` times `width_growth`
     for each block that it is after the second convolution, rounded to a multiple of 8, at most `MAX_WIDTH`.
-    A single block has the tutorial's two convolutions. Those of equivariant layers are rounded to multiples of
-    `ORIENTATIONS`.
+    A single block has the tutorial's two convolutions. The widths of equivariant layers are
+    rounded to multiples of `ORIENTATIONS`.
     """
     per_block = 2 if values.n_blocks == 1 else values.convs_per_block or 1
     growth = values.width_growth or 1.0
@@ -139,7 +139,7 @@ def _convolution_layers(values: NetworkValues, image_shape: ImageShape) -> Itera
         if values.residual:
             yield _residual_unit(values, (height, width, widths[-1]), block)
     if values.equivariant:
-        yield from mean_over_orientations((height, width, widths[-1]))
+        yield from orientation_mean_layers((height, width, widths[-1]))
 
 
 def _convolution(values: NetworkValues, filters: int, padding: str, suffix: str) -> keras.layers.Layer:
@@ -150,7 +150,7 @@ def _convolution(values: NetworkValues, filters: int, padding: str, suffix: str)
 
 
 def _pooling(values: NetworkValues, size: tuple[int, int], block: int) -> keras.layers.Layer:
-    """Halves a map. Where its layers are equivariant, windows lie symmetrically: they have 3 pixels on an odd side."""
+    """Halves a map. For equivariant layers the windows are symmetric about its centre: 3 pixels on an odd side."""
     window = tuple(2 + side % 2 for side in size) if values.equivariant else 2
     return keras.layers.MaxPooling2D(window, strides=2, name=f"pool_{block}")
 

@@ -167,7 +167,7 @@ def _declare_body(hp: keras_tuner.HyperParameters) -> dict[str, Any]:
         values["convs_per_block"] = hp.Choice("convs_per_block", [1, 2], default=1)
         values["width_growth"] = hp.Choice("width_growth", [1.0, 1.5, 2.0], default=2.0)
         for name in ("residual", "equivariant"):
-            if not _is_of_time_before(name, hp):
+            if not _is_stored_without(name, hp):
                 values[name] = hp.Boolean(name, default=False)
     values["filters_1"] = hp.Choice("filters_1", [16, 32, 64, 128], default=32)
     values["filters_2"] = hp.Choice("filters_2", [16, 32, 64, 128], default=64)
@@ -176,7 +176,7 @@ def _declare_body(hp: keras_tuner.HyperParameters) -> dict[str, Any]:
     return values
 
 
-def _is_of_time_before(name: str, hp: keras_tuner.HyperParameters) -> bool:
+def _is_stored_without(name: str, hp: keras_tuner.HyperParameters) -> bool:
     """Whether `hp` is the stored space of a sweep that knew no hyperparameter of this name: it stays as it was."""
     names = {entry.name for entry in hp.space}
     return {"n_blocks", "width_growth", "class_weighting"} <= names and name not in names

@@ -28,9 +28,7 @@ def to_inference_model(model: keras.Model) -> keras.Model:
     if _has_lambda(_config_of(model)):
         return model
     kept = [layer for layer in model.layers if not isinstance(layer, AugmentationLayer)]
-    copies = [
-        keras.saving.deserialize_keras_object(_exported(keras.saving.serialize_keras_object(layer))) for layer in kept
-    ]
+    copies = [_copy(layer) for layer in kept]
     shape = model.input_shape[1:]
     inference = keras.Sequential([keras.Input(shape, dtype=model.inputs[0].dtype), *copies], name=model.name)
     for copy, layer in zip(copies, kept, strict=True):
@@ -108,27 +106,36 @@ def _leaves(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def _is_known(layer: keras.layers.Layer) -> bool:
-    return isinstance(layer, (AugmentationLayer, *_EXPORTED)) or type(layer).__module__.split(".")[0] == "keras"
+    kind = type(layer)
+    return isinstance(layer, AugmentationLayer) or kind in _EXPORTED or kind.__module__.split(".")[0] == "keras"
+
+
+def _copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """The layer as it is saved, without its weights."""
+    kind, arguments = _EXPORTED.get(type(layer), (type(layer), dict))
+    return kind.from_config(_exported(arguments(layer.get_config())))
 
 
 def _exported(config: Any) -> Any:
-    """A copy of a serialized layer, with every layer in it one of Keras's own and of dtype policy float32."""
+    """A copy of a layer's configuration, in which all layers have the dtype policy float32 and are saved ones."""
     if isinstance(config, list | tuple):
         return [_exported(item) for item in config]
     if not isinstance(config, dict):
         return config
-    for kind, (keras_s_own, arguments) in _EXPORTED.items():
+    for kind, (saved, arguments) in _EXPORTED.items():
         if config.get("registered_name") == f"galaxy_exp>{kind.__name__}":
-            named = {"module": "keras.layers", "class_name": keras_s_own.__name__, "registered_name": None}
+            named = {"module": "keras.layers", "class_name": saved.__name__, "registered_name": None}
             config = {**config, **named, "config": arguments(config["config"])}
     return {key: "float32" if _is_policy(key, value) else _exported(value) for key, value in config.items()}
 
 
 def _exported_weights(layer: keras.layers.Layer) -> list[Any]:
-    if hasattr(layer, "layers"):
+    """The weights of the copy of a layer."""
+    if isinstance(layer, EquivariantConv2D | EquivariantBatchNormalization):
+        return list(layer.keras_weights())
+    if hasattr(layer, "layers") and any(type(leaf) in _EXPORTED for leaf in _leaves(layer)):
         return [weight for inner in layer.layers for weight in _exported_weights(inner)]
-    weights: list[Any] = layer.keras_weights() if hasattr(layer, "keras_weights") else layer.get_weights()
-    return weights
+    return list(layer.get_weights())
 
 
 def _as_conv2d(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -88,6 +88,35 @@ def test_nested_layers_become_float32_too(images, mixed_precision):
     np.testing.assert_allclose(exported.predict(images, verbose=0), model.predict(images, verbose=0), rtol=0.05, atol=2)
 
 
+class _Shifted(keras.Model):
+    """A user's model with a weight of its own beside those of its layers."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = keras.layers.Dense(2)
+        self.shift = self.add_weight(shape=(), initializer="ones")
+
+    def call(self, inputs):
+        return self.dense(inputs) + self.shift
+
+    def get_config(self):
+        return {"name": self.name}
+
+
+def test_users_models_within_a_model_are_copied_without_what_trained_them(images):
+    def user_loss(truth, outputs):
+        return keras.ops.mean(keras.ops.abs(truth - outputs))
+
+    trunk = keras.Sequential([keras.Input((24, 24, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
+    trunk.compile("adam", loss=user_loss)
+    model = keras.Sequential([keras.Input((24, 24, 3)), trunk, _Shifted()])
+    model.layers[1].shift.assign(3.0)
+    exported = to_inference_model(model)
+    assert exported is not model
+    assert not exported.layers[0].compiled
+    np.testing.assert_allclose(exported.predict(images, verbose=0), model.predict(images, verbose=0), rtol=1e-5)
+
+
 def test_a_users_other_models_are_returned_as_they_are():
     inputs = keras.Input((2,))
     functional = keras.Model(inputs, keras.layers.Dense(2)(inputs))

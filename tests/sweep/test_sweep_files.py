@@ -71,6 +71,7 @@ def test_an_encoder_of_one_s_own(shipped):
     assert started_from == "" or started_from.startswith("mine.keras")  # the winner may be the baseline
     trials = json.loads(shipped.run("trials", "--format", "json").stdout)
     assert [trial["state"] for trial in trials] == ["completed"] * 4
+    assert [trial["params"]["start"] for trial in trials[:2]].count("mine.keras") == 1
 
 
 @pytest.mark.slow
