@@ -29,8 +29,8 @@ MEANINGS = {
     "convs_per_block": "convolutions in each block",
     "width_growth": "factor from block to block after `filters_2`, up to 512 filters",
     "residual": "a further convolution after the pooling of each block, whose result is added to its input",
-    "equivariant": "kernels that are applied in all eight flips and quarter turns; filters are rounded to a multiple of "
-    "8, and the head gets an eighth of them",
+    "equivariant": "kernels that are applied in all eight flips and quarter turns; filters are rounded to a multiple "
+    "of 8, and the head gets an eighth of them",
     "filters_1": "filters of the first convolution",
     "filters_2": "filters of the second convolution, from which later ones grow",
     "kernel_size": "side of the convolution kernels, in pixels",

@@ -142,7 +142,7 @@ def _as_conv2d(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"padding": "same"} | {name: value for name, value in config.items() if name != "lifts"}
 
 
-_EXPORTED: dict[type, tuple[type, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
+_EXPORTED: dict[type, tuple[Any, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
     FastDropout: (keras.layers.Dropout, dict),
     EquivariantConv2D: (keras.layers.Conv2D, _as_conv2d),
     EquivariantBatchNormalization: (keras.layers.BatchNormalization, dict),
