@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from galaxy_exp.deferred_imports import deferred_imports, hidden_modules
+from galaxy_exp.deferred_imports import collections_paused, deferred_imports, hidden_modules
 
 RARE = {"sklearn", "matplotlib", "keras.wrappers", "scipy.optimize", "jax"}
 
@@ -142,3 +143,11 @@ def test_another_thread_may_import_the_package_or_a_part_meanwhile(use: str, aft
         f"assert {after}\nimport sklearn.pipeline, matplotlib.pyplot\nassert {after}\nprint(found[0])"
     )
     assert run(code) == "1.0"
+
+
+def test_garbage_is_collected_again_after_the_context_unless_the_caller_had_stopped_it() -> None:
+    with collections_paused():
+        with collections_paused():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled()
