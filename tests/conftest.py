@@ -1,10 +1,12 @@
 """What several parts' tests share: a small prepared data set, and one real finished sweep."""
 
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -67,7 +69,7 @@ def prepared(tmp_path_factory):
 
 
 class Project:
-    """A folder in which `galaxy-exp` is run as a user would, in processes of its own."""
+    """A folder in which `galaxy-exp` is run as a user would, in processes of its own unless it is `call`ed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -87,6 +89,26 @@ class Project:
             self.command(*arguments), cwd=self.path, env=self.environment, capture_output=True, text=True, timeout=300
         )
         assert done.returncode == exit_code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def call(self, *arguments: str, exit_code: int = 0) -> subprocess.CompletedProcess[str]:
+        """As `run`, but in this process, which imports TensorFlow and MLflow once; its workers are processes as always.
+
+        For tests of what a command does, not of the process that it is.
+        """
+        from galaxy_exp.cli.main import run_command
+
+        output, errors = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(errors):
+            patch.chdir(self.path)
+            patch.setattr(sys, "path", [*sys.path])
+            for name in os.environ.keys() - self.environment.keys():
+                patch.delenv(name)
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            status = run_command([*arguments])
+        done = subprocess.CompletedProcess(arguments, status, output.getvalue(), errors.getvalue())
+        assert status == exit_code, f"exit code {status}\n{done.stdout}\n{done.stderr}"
         return done
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:

@@ -75,7 +75,7 @@ def test_folders_are_found_by_the_beginning_of_an_id(old: Project) -> None:
 @pytest.mark.slow
 def test_the_killed_sweep_is_resumed_in_its_old_store(old: Project) -> None:
     before = read_record(folder_of(old, "stopped"))
-    old.run("resume", "stopped")
+    old.call("resume", "stopped")
     record = read_record(folder_of(old, "stopped"))
     assert record.ended
     assert len(record.searched) == 5
@@ -86,6 +86,6 @@ def test_the_killed_sweep_is_resumed_in_its_old_store(old: Project) -> None:
     runs = client.search_runs([experiment.experiment_id])
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert {str(version.version) for version in client.search_model_versions("name='tiny-model'")} == {"1", "2"}
-    listed = old.run("list", "--format", "csv").stdout
+    listed = old.call("list", "--format", "csv").stdout
     assert listed.count("finished") == 2
-    assert "tiny-model" in old.run("models", "list").stdout
+    assert "tiny-model" in old.call("models", "list").stdout

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from galaxy_exp.deferred_imports import collections_paused
 from galaxy_exp.errors import JournalError, JournalWriteError
 from galaxy_exp.folders import JOURNAL_NAME, fsync_path, take_lock
 from galaxy_exp.journal.events import Event, SweepStarted, parse_event
@@ -32,7 +32,7 @@ def read_record(folder: Path) -> SweepRecord:
     Raises:
         JournalError: there is no journal, or a line before the last is damaged (named by number).
     """
-    with _without_collections():
+    with collections_paused():
         return replay(read_events(folder)[0], folder / JOURNAL_NAME)
 
 
@@ -47,18 +47,6 @@ def read_with_state(folder: Path) -> tuple[SweepRecord, SweepState]:
     if record.ended is not None:
         return record, SweepState.FINISHED if record.ended.succeeded else SweepState.FAILED
     return record, SweepState.RUNNING if running else SweepState.INTERRUPTED
-
-
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """Stops the search for cyclic garbage: the small objects of a journal have none, and it doubles the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def read_events(folder: Path, start: int = 0) -> tuple[list[Event], int]:

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_tells_the_space_the_first_trials_and_the_cost(finished):
-    (found,) = json.loads(finished.run("check", "sweep.yaml", "--format", "json").stdout)
+    (found,) = json.loads(finished.call("check", "sweep.yaml", "--format", "json").stdout)
     assert found["data"]["parts"] == {"train": 110, "validation": 20, "test": 20}
     assert [row["hyperparameter"] for row in found["space"]] == ["hidden", "units", "learning_rate"]
     assert found["configurations"] is None
@@ -22,7 +22,7 @@ def test_tells_the_space_the_first_trials_and_the_cost(finished):
 
 
 def test_as_tables(finished):
-    done = finished.run("check", "sweep.yaml", "--no-timing", "--max-epochs", "4")
+    done = finished.call("check", "sweep.yaml", "--no-timing", "--max-epochs", "4")
     for text in (
         "data: 150 SIMULATED images of 24x24 pixels in 10 classes",
         "space: infinitely many configurations, as learning_rate is continuous",
@@ -38,7 +38,7 @@ def test_as_tables(finished):
 
 def test_a_network_that_cannot_be_built_is_refused_with_its_values(project):
     changes = ["--set", "hypermodel=toys:MoodyHyperModel", "--set", "space.mood=raise", "--max-trials", "2"]
-    done = project.run("check", "sweep.yaml", "--no-timing", *changes, exit_code=2)
+    done = project.call("check", "sweep.yaml", "--no-timing", *changes, exit_code=2)
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: sweep.yaml: trial 1, proposed (mood=raise, ")
     assert line.endswith(": RuntimeError: a bad day with a second line")
@@ -46,7 +46,7 @@ def test_a_network_that_cannot_be_built_is_refused_with_its_values(project):
 
 
 def test_what_a_sweep_refuses_is_refused(project):
-    done = project.run("check", "sweep.yaml", "--set", "space.unts=3", exit_code=2)
+    done = project.call("check", "sweep.yaml", "--set", "space.unts=3", exit_code=2)
     assert "error: sweep.yaml: space.unts: unknown hyperparameter" in done.stderr
     assert done.stdout == ""
 

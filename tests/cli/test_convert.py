@@ -2,8 +2,6 @@
 
 import json
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -134,13 +132,9 @@ def test_a_finetuned_checkpoint_needs_its_prefix_where_there_are_two_encoders(he
 
 
 @pytest.mark.slow
-def test_a_sweep_s_model_needs_neither_the_encoder_s_file_nor_galaxy_exp(here):
-    def galaxy_exp(*arguments):
-        return subprocess.run([sys.executable, "-m", "galaxy_exp", *arguments], capture_output=True, text=True)
-
+def test_a_sweep_s_model_needs_neither_the_encoder_s_file_nor_galaxy_exp(here, capsys):
     options = ["--scaling", "unit", "--image-size", "32", "--trained-on", "random numbers"]
-    made = galaxy_exp("encoders", "convert", "b0.safetensors", "-o", "b0.keras", *options)
-    assert made.returncode == 0, made.stderr
+    assert run_command(["encoders", "convert", "b0.safetensors", "-o", "b0.keras", *options]) == 0
     (here / "sweep.yaml").write_text(
         "name: zoobot\n"
         "data: {source: simulated, simulated: {n_images: 120, image_size: 32}}\n"
@@ -149,9 +143,10 @@ def test_a_sweep_s_model_needs_neither_the_encoder_s_file_nor_galaxy_exp(here):
         "training: {epochs: 1}\n"
         "registry: {model: started, finalists: 0}\n"
     )
-    ran = galaxy_exp("sweep", "sweep.yaml", "-q")
-    assert ran.returncode == 0, ran.stderr
-    (trial,) = json.loads(galaxy_exp("trials", "--format", "json").stdout)
+    assert run_command(["sweep", "sweep.yaml", "-q"]) == 0
+    capsys.readouterr()
+    assert run_command(["trials", "--format", "json"]) == 0
+    (trial,) = json.loads(capsys.readouterr().out)
     assert trial["state"] == "completed"
     encoder = describe_encoder(here / "b0.keras")
     assert trial["params"]["encoder"] == encoder

@@ -99,6 +99,6 @@ def test_a_report_that_cannot_be_written_is_one_line(here, finished, capsys, mon
 @pytest.mark.slow
 @pytest.mark.parametrize("output", ["sweep.yaml/below", "/proc/nothing"])
 def test_a_folder_that_an_evaluation_cannot_be_written_to_is_one_line(finished, output):
-    done = finished.run("evaluate", *SIMULATED, "--model", "tiny-model", "-o", output, exit_code=2)
+    done = finished.call("evaluate", *SIMULATED, "--model", "tiny-model", "-o", output, exit_code=2)
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: {output}/report.json: cannot be written: ")

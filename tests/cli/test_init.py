@@ -289,10 +289,10 @@ def test_data_in_place_of_a_sweep_file_is_told_what_to_do(galaxies, capsys: pyte
 def test_the_file_passes_the_check_and_runs(project, galaxies) -> None:
     images, labels = galaxies
     np.savez(project.path / "arrays.npz", images=images, labels=labels % 2)
-    project.run("init", "--data", "arrays.npz", "-o", "arrays.yaml")
-    (checked,) = json.loads(project.run("check", "arrays.yaml", "--no-timing", "--format", "json").stdout)
+    project.call("init", "--data", "arrays.npz", "-o", "arrays.yaml")
+    (checked,) = json.loads(project.call("check", "arrays.yaml", "--no-timing", "--format", "json").stdout)
     assert checked["data"]["images"] == 60
     less = ["--max-trials", "2", "--epochs", "1", "--set", "registry.finalists=0", "--set", "tracking.figures=false"]
-    project.run("sweep", "arrays.yaml", *less)
-    (row,) = json.loads(project.run("list", "--format", "json").stdout)
+    project.call("sweep", "arrays.yaml", *less)
+    (row,) = json.loads(project.call("list", "--format", "json").stdout)
     assert (row["state"], row["registered"]) == ("finished", "arrays v1")

@@ -15,7 +15,7 @@ from galaxy_exp.report_server import REFRESH_SECONDS, _Page
 
 def test_the_page_has_the_held_out_test_and_is_in_mlflow_too(finished, tmp_path):
     path = tmp_path / "page.html"
-    done = finished.run("report", "-o", str(path))
+    done = finished.call("report", "-o", str(path))
     assert done.stdout == f"{path}\n"
     page, record = path.read_text(), finished.record()
     assert "SIMULATED galaxies" in page
@@ -29,7 +29,7 @@ def test_the_page_has_the_held_out_test_and_is_in_mlflow_too(finished, tmp_path)
 
 
 def test_another_kind_of_file_is_refused(finished, tmp_path):
-    done = finished.run("report", "-o", str(tmp_path / "page.pdf"), exit_code=2)
+    done = finished.call("report", "-o", str(tmp_path / "page.pdf"), exit_code=2)
     assert "page.pdf: expected a name ending in .html" in done.stderr
     assert list(tmp_path.iterdir()) == []
 

@@ -14,18 +14,18 @@ pytestmark = pytest.mark.slow
 def test_a_trained_sweep_is_registered_in_the_store_that_resume_names(project):
     away = f"http://127.0.0.1:{free_port()}"
     project.environment |= {"MLFLOW_TRACKING_URI": away, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-    failed = project.run("sweep", "sweep.yaml", "--set", "search.max_trials=2", exit_code=1)
+    failed = project.call("sweep", "sweep.yaml", "--set", "search.max_trials=2", exit_code=1)
     assert "what was trained is safe in the journal" in failed.stderr
     before = project.record()
     assert before.winner is not None
     del project.environment["MLFLOW_TRACKING_URI"]
 
-    refused = project.run("resume", "--set", "tracking.uri=./mlruns", exit_code=2)
+    refused = project.call("resume", "--set", "tracking.uri=./mlruns", exit_code=2)
     assert "is a folder of files" in refused.stderr
     assert f"galaxy-exp resume {before.sweep_id} --set tracking.uri=sqlite:///mlflow.db" in refused.stderr
     assert project.record().tracking_uri == away
 
-    done = project.run("resume", "--set", "tracking.uri=sqlite:///mlflow.db")
+    done = project.call("resume", "--set", "tracking.uri=sqlite:///mlflow.db")
     uri = f"sqlite:///{project.path / 'mlflow.db'}"
     assert f"the whole sweep is written anew into the MLflow store {uri}" in done.stderr
     record = project.record()
@@ -52,12 +52,12 @@ def test_a_store_that_can_never_work_is_refused_before_anything_is_trained(proje
     (project.path / "mlruns" / "0").mkdir(parents=True)
     (project.path / "mlruns" / "0" / "meta.yaml").write_text("name: Default\n")
     for command in ("check", "sweep"):
-        done = project.run(command, "sweep.yaml", exit_code=2)
+        done = project.call(command, "sweep.yaml", exit_code=2)
         (line,) = (line for line in done.stderr.splitlines() if "error" in line)
         assert "is a folder of files" in line
         assert "--set tracking.uri=sqlite:///mlflow.db" in line
     assert project.sweep_folders() == []
-    done = project.run("models", "list", exit_code=2)
+    done = project.call("models", "list", exit_code=2)
     assert "is a folder of files" in done.stderr
 
 
@@ -67,7 +67,7 @@ def test_a_finished_sweep_is_not_told_to_take_another_store(finished, tmp_path):
     (project.path / "mlflow.db").write_text("not a database, but long enough to be read as one")
     journal = project.sweep_folders()[-1] / "journal.jsonl"
     journal.write_text(journal.read_text().replace(project.record().tracking_uri, uri))
-    (line,) = project.run("sync", exit_code=2).stderr.splitlines()
+    (line,) = project.call("sync", exit_code=2).stderr.splitlines()
     assert f"MLflow store {uri}" in line
     assert line.endswith("the sweep is finished and stays in this store: repair it, or put a backup in its place")
 

@@ -120,7 +120,7 @@ def test_the_held_out_test_is_what_the_registered_model_scores(finished):
 
 def test_a_second_sweep_on_the_same_data_is_compared_not_just_promoted(finished, tmp_path):
     project = finished.copy_to(tmp_path)
-    project.run("sweep", "sweep.yaml", "--name", "again", "--max-trials", "1")
+    project.call("sweep", "sweep.yaml", "--name", "again", "--max-trials", "1")
     record = project.record()
     assert record.registered.version == 2
     assert not record.promotion.promoted

@@ -27,11 +27,11 @@ def test_the_number_is_measured_told_and_kept(project):
     assert chosen.workers <= available_cores()
     assert all(each.images_per_second > 0 for each in chosen.measured)
     assert len(chosen.measured) != 1
-    resumed = project.run("resume", "--workers", "auto")
+    resumed = project.call("resume", "--workers", "auto")
     record = project.record()
     assert "measuring" not in resumed.stderr
     assert record.workers_chosen == chosen
     assert record.changed == []
     assert record.execution.workers == chosen.workers
     assert record.ended.succeeded
-    assert chosen.why in project.run("show").stdout.replace("\n", " ")
+    assert chosen.why in project.call("show").stdout.replace("\n", " ")

@@ -82,9 +82,9 @@ def test_a_driver_killed_twice_is_resumed_to_the_same_end(project, finished):
         process.communicate()
         psutil.wait_procs(workers, timeout=10)
         assert not any(worker.is_running() for worker in workers), "a worker outlived its driver"
-    refused = project.run("resume", "--set", "execution.scheduler=tcp://127.0.0.1:1", exit_code=2)
+    refused = project.call("resume", "--set", "execution.scheduler=tcp://127.0.0.1:1", exit_code=2)
     assert "no Dask scheduler answers" in refused.stderr
-    project.run("resume")  # as before: what cannot be used does not hold
+    project.call("resume")  # as before: what cannot be used does not hold
     assert_nothing_lost_or_doubled(project, finished)
 
 
@@ -113,7 +113,7 @@ def test_an_interrupted_sweep_says_how_to_go_on_and_does(project, finished):
         sweep_id = project.record().sweep_id
         assert log.rstrip().splitlines()[-1].endswith(f"galaxy-exp resume {sweep_id}")
         command = ["resume", sweep_id]
-    project.run(*command)
+    project.call(*command)
     assert_nothing_lost_or_doubled(project, finished)
 
 
@@ -138,9 +138,9 @@ def test_a_sweep_on_two_workers_is_interrupted_and_goes_on_with_one_and_more_tri
     assert process.returncode == 130, log
     file = project.path / "sweep.yaml"
     file.write_text(file.read_text().replace("max_trials: 5, seed: 3", "max_trials: 6, seed: 4"))
-    assert "sweep.yaml: search.seed: was 3, is 4 now" in project.run("resume", exit_code=2).stderr
+    assert "sweep.yaml: search.seed: was 3, is 4 now" in project.call("resume", exit_code=2).stderr
     file.write_text(file.read_text().replace("seed: 4", "seed: 3"))
-    assert "sweep.yaml: search.max_trials: was 5, is 6 now" in project.run("resume", "--workers", "1").stderr
+    assert "sweep.yaml: search.max_trials: was 5, is 6 now" in project.call("resume", "--workers", "1").stderr
     record = project.record()
     assert record.ended.succeeded
     assert [number for number, trial in record.trials.items() if trial.retrains is None] == [0, 1, 2, 3, 4, 5]
@@ -150,15 +150,16 @@ def test_a_sweep_on_two_workers_is_interrupted_and_goes_on_with_one_and_more_tri
 
 
 def test_a_finished_sweep_is_not_resumed(finished):
-    assert "no unfinished sweep here" in finished.run("resume", exit_code=2).stderr
+    assert "no unfinished sweep here" in finished.call("resume", exit_code=2).stderr
     sweep_id = finished.record().sweep_id
-    assert f"sweep {sweep_id} is finished" in finished.run("resume", sweep_id, exit_code=2).stderr
+    assert f"sweep {sweep_id} is finished" in finished.call("resume", sweep_id, exit_code=2).stderr
 
 
 def test_failing_trials_are_told_and_do_not_stop_the_others(project):
-    moods = "space.mood={values: [fine, raise, diverge]}"
-    project.run("sweep", "sweep.yaml", "--set", "hypermodel=toys:MoodyHyperModel", "--set", moods, "--max-trials", "8",
-                "--set", "search.max_failures=8", "--scheduler", "none")  # fmt: skip
+    moods = ["space.mood={values: [fine, raise, diverge]}", "search.enqueue=[{mood: raise}, {mood: diverge}]"]
+    project.call("sweep", "sweep.yaml", "--set", "hypermodel=toys:MoodyHyperModel", "--set", moods[0],
+                 "--set", moods[1], "--max-trials", "3", "--set", "search.max_failures=8",
+                 "--scheduler", "none")  # fmt: skip
     record = project.record()
     states = {trial.values["mood"]: trial.state for trial in record.trials.values()}
     assert states == {"fine": TrialState.COMPLETED, "raise": TrialState.FAILED, "diverge": TrialState.FAILED}
@@ -171,18 +172,18 @@ def test_failing_trials_are_told_and_do_not_stop_the_others(project):
 
 
 def test_too_many_failures_in_a_row_end_the_sweep_until_the_cause_is_mended(project):
-    done = project.run("sweep", "sweep.yaml", "--set", "hypermodel=toys:MoodyHyperModel", "--set",
-                       "space.mood=raise_until_mended", "--set", "search.baseline=false", exit_code=1)  # fmt: skip
+    done = project.call("sweep", "sweep.yaml", "--set", "hypermodel=toys:MoodyHyperModel", "--set",
+                        "space.mood=raise_until_mended", "--set", "search.baseline=false", exit_code=1)  # fmt: skip
     assert "3 trials in a row failed" in done.stderr
     assert "not mended yet" in done.stderr
     assert "Traceback" not in done.stderr
-    rows = json.loads(project.run("list", "--format", "json").stdout)
+    rows = json.loads(project.call("list", "--format", "json").stdout)
     assert rows[0]["state"] == "failed"
     assert rows[0]["reason"].startswith("3 trials in a row failed")
     assert [run.info.status for run in sweep_runs(project)] == ["FAILED"] * 4
 
     (project.path / "mended").touch()
-    project.run("resume")
+    project.call("resume")
     states = [trial.state for trial in project.record().trials.values()]
     assert states[:3] == [TrialState.FAILED] * 3
     assert all(state.has_model for state in states[3:])
@@ -195,8 +196,9 @@ def sweep_runs(project):
 
 
 def test_a_trial_that_kills_every_worker_is_lost_and_the_sweep_goes_on(project):
-    project.run("sweep", "sweep.yaml", "--set", "hypermodel=toys:MoodyHyperModel",
-                "--set", "space.mood={values: [suicide, fine]}", "--max-trials", "3")  # fmt: skip
+    project.call("sweep", "sweep.yaml", "--set", "hypermodel=toys:MoodyHyperModel",
+                 "--set", "space.mood={values: [suicide, fine]}", "--set", "search.enqueue=[{mood: suicide}]",
+                 "--max-trials", "2")  # fmt: skip
     record = project.record()
     lost = [trial for trial in record.trials.values() if trial.state is TrialState.LOST]
     assert all(trial.attempt == 4 and len(trial.losses) == 4 for trial in lost)
@@ -217,7 +219,7 @@ def test_a_sweep_with_known_points_is_killed_while_it_trains_finalists(finished,
     os.kill(process.pid, signal.SIGKILL)
     _, log = process.communicate()
     assert re.search(r"warm start: 5 trials of tiny-\S+ are evidence; its scores count as this sweep's own", log)
-    project.run("resume")
+    project.call("resume")
     record = project.record()
     assert [trial.predetermined for trial in record.trials.values()] == [True, True, False, False, False]
     assert record.trials[1].values["units"] == 4

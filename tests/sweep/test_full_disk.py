@@ -31,5 +31,5 @@ def test_a_sweep_stops_on_a_full_disk_and_goes_on_when_there_is_space(project, f
         assert all(trial.state != "failed" for trial in project.record().trials.values())
 
         (disk / "filler").unlink()
-        project.run("resume", "-q")
+        project.call("resume", "-q")
         assert_nothing_lost_or_doubled(project, finished)

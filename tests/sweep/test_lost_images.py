@@ -60,7 +60,7 @@ def test_without_their_source_the_sweep_ends_in_one_line_and_is_resumed_when_it_
     assert {run.info.status for run in sweep_runs(project)} <= {"FINISHED", "KILLED"}
 
     elsewhere.rename(source)
-    project.run("resume")
+    project.call("resume")
     assert len(project.record().end_order) == 5
     assert {run.info.status for run in sweep_runs(project)} == {"FINISHED"}
 
@@ -75,7 +75,7 @@ def test_a_killed_sweep_that_is_resumed_without_its_images_leaves_no_run_open(pr
     assert "RUNNING" in {run.info.status for run in sweep_runs(project)}
     source.rename(elsewhere)
     shutil.rmtree(data_folder(project))
-    refused = project.run("resume", exit_code=2)
+    refused = project.call("resume", exit_code=2)
     (error,) = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]
     assert "cannot be prepared again" in error
     assert error.endswith(f"continue with: galaxy-exp resume {project.record().sweep_id}")

@@ -9,7 +9,6 @@ import pytest
 
 from galaxy_exp import tell_sweep
 from galaxy_exp.errors import BadInputError, OrderRefusedError
-from galaxy_exp.journal.journal import is_running
 from galaxy_exp.records import TrialState
 
 pytestmark = pytest.mark.slow
@@ -81,7 +80,7 @@ def test_orders_are_answered_carried_out_and_outlive_a_kill(begin):
     project, process = begin()
 
     def tell(*order, exit_code=0):
-        return project.run("tell", "latest", *order, exit_code=exit_code)
+        return project.call("tell", "latest", *order, exit_code=exit_code)
 
     unknown = tell("try", "unts=5", exit_code=2)
     assert 'error: try.unts: unknown hyperparameter; did you mean "units"' in unknown.stderr
@@ -98,8 +97,8 @@ def test_orders_are_answered_carried_out_and_outlive_a_kill(begin):
     assert "refused: trial 0 has ended: stopped, stopped after epoch" in tell("stop", "0", exit_code=1).stderr
     assert tell("workers", "2").stdout.startswith("2 workers from now on, ")
     wait_for(lambda: reports(project, 2) > 1, process)
-    assert tell("limits", "--max-trials", "4", "--max-hours", "2").stdout == (
-        "search.max_trials: was 20, is 4 now; search.max_hours: was none, is 2.0 now\n"
+    assert tell("limits", "--max-trials", "4", "--max-hours", "900").stdout == (
+        "search.max_trials: was 20, is 4 now; search.max_hours: was none, is 900.0 now\n"
     )
     assert "trial 2 is paused after epoch " in tell("pause", "2").stdout
     wait_for(lambda: reports(project, 3) > 1, process)
@@ -114,8 +113,9 @@ def test_orders_are_answered_carried_out_and_outlive_a_kill(begin):
     )
     assert waiting(project) == []
 
+    begun = journal(project).count('"event":"trial_started"')
     resumed = project.start("resume")
-    wait_for(lambda: is_running(project.sweep_folders()[-1]), resumed)
+    wait_for(lambda: journal(project).count('"event":"trial_started"') == begun + 2, resumed)
     finish = tell("finish")
     assert finish.stdout.startswith("no further trial begins; 2 running ones end after the current epoch, then ")
     assert resumed.wait(120) == 0
@@ -126,7 +126,7 @@ def test_orders_are_answered_carried_out_and_outlive_a_kill(begin):
     assert [trial.state for trial in record.trials.values()] == [TrialState.STOPPED] * 4
     assert [trial.predetermined for trial in record.trials.values()] == [True, True, False, False]
     assert (record.trials[1].values["units"], record.execution.workers) == (5, 2)
-    shown = project.run("show").stdout
+    shown = project.call("show").stdout
     assert "stop 0 refused: trial 0 has ended" in shown
     assert "finish: no further trial begins" in shown
     assert "is finished (ordered to finish)" in tell("finish", exit_code=1).stderr
@@ -201,7 +201,7 @@ def test_a_mistyped_order_is_one_clear_line(project):
         (("latest", "try", "units=3", "units=4"), "a hyperparameter has two values; expected each NAME once"),
         (("latest", "stop", "7"), "no sweeps here yet"),
     ):
-        done = project.run("tell", *arguments, exit_code=2)
+        done = project.call("tell", *arguments, exit_code=2)
         assert message in done.stderr
         assert done.stdout == ""
 

@@ -11,7 +11,7 @@ OWN_FIT = ("--set", "hypermodel=toys:OwnFitHyperModel", "--set", "training.epoch
 
 def test_what_a_fit_declares_is_searched_recorded_logged_and_shown(project):
     budget = ("--max-trials", "4", "--set", "search.scheduler=none", "--set", "search.sampler=random")
-    done = project.run("sweep", "sweep.yaml", *OWN_FIT, *budget, "--set", "space.quick=false")
+    done = project.call("sweep", "sweep.yaml", *OWN_FIT, *budget, "--set", "space.quick=false")
     record = project.record()
     values = [trial.values for trial in record.searched]
     assert {type(each["batch_size"]) for each in values} == {int}
@@ -29,21 +29,21 @@ def test_what_a_fit_declares_is_searched_recorded_logged_and_shown(project):
 
 
 def test_check_knows_what_a_fit_declares(project):
-    done = project.run("check", "sweep.yaml", "--no-timing", *OWN_FIT, "--format", "json")
+    done = project.call("check", "sweep.yaml", "--no-timing", *OWN_FIT, "--format", "json")
     names = [each["hyperparameter"] for each in json.loads(done.stdout)[0]["space"]]
     assert names == ["quick", "hidden", "units", "learning_rate", "batch_size", "order", "buffer"]
 
 
 def test_a_trial_that_trains_another_number_of_epochs_fails_by_name(project):
     values = ("--set", "space.quick=true", "--set", "search.max_failures=1", "--max-trials", "3", "--scheduler", "none")
-    project.run("sweep", "sweep.yaml", *OWN_FIT, *values, exit_code=1)
+    project.call("sweep", "sweep.yaml", *OWN_FIT, *values, exit_code=1)
     reasons = [trial.result.reason for trial in project.record().searched if trial.values["quick"]]
     assert reasons[0].startswith("WrongLengthError: its fit trains 1 epoch; a trial has training.epochs, 2")
 
 
 @pytest.mark.parametrize("command", [("sweep",), ("check", "--no-timing")])
 def test_what_build_raises_is_one_line_and_its_traceback_is_kept(project, command):
-    done = project.run(*command, "sweep.yaml", "--set", "hypermodel=toys:UnbuildableHyperModel", exit_code=2)
+    done = project.call(*command, "sweep.yaml", "--set", "hypermodel=toys:UnbuildableHyperModel", exit_code=2)
     (line,) = [line for line in done.stderr.splitlines() if "error" in line.lower()]
     found = "hypermodel: toys:UnbuildableHyperModel cannot be built with its defaults (size=huge): "
     assert line.startswith(f"error: sweep.yaml: {found}FailedTrialError: network too large (traceback: ")

@@ -53,49 +53,49 @@ def test_one_network_is_trained():
 )
 def test_bad_input_is_one_line(project, arguments, message):
     (project.path / "there.keras").write_text("mine")
-    done = project.run("encoders", "pretrain", *arguments, exit_code=2)
+    done = project.call("encoders", "pretrain", *arguments, exit_code=2)
     assert message in done.stderr
     assert done.stderr.count("error: ") == 1
 
 
 @pytest.mark.slow
 def test_from_simulated_galaxies_to_a_model_that_started_from_them(project):
-    done = project.run("encoders", "pretrain", "-o", "small.keras", *SMALL)
+    done = project.call("encoders", "pretrain", "-o", "small.keras", *SMALL)
     assert done.stdout.splitlines()[-1] == "small.keras"
     card = read_card(project.path / "small.keras")
     assert (card["simulated"], card["images"], card["epochs"], card["seed"]) == (True, 120, 1, 1)
     (project.path / "again").mkdir()
-    project.run("encoders", "pretrain", "-o", "again/small.keras", *SMALL)
+    project.call("encoders", "pretrain", "-o", "again/small.keras", *SMALL)
     again = project.path / "again" / "small.keras"
     assert again.read_bytes() == (project.path / "small.keras").read_bytes()
     assert len(list(project.path.glob(".galaxy_exp/sweeps/*"))) == 2
 
     marks = sorted(project.path.glob(".galaxy_exp/sweeps/*/encoder_written"))
     marks[-1].unlink()  # as if it had been interrupted before it wrote the encoder
-    done = project.run("encoders", "pretrain", "-o", "late.keras", *SMALL)
+    done = project.call("encoders", "pretrain", "-o", "late.keras", *SMALL)
     assert "is finished; only its encoder was not written" in done.stderr
     assert (project.path / "late.keras").read_bytes() == again.read_bytes()
     assert len(list(project.path.glob(".galaxy_exp/sweeps/*"))) == 2
 
     (project.path / "started.yaml").write_text(SWEEP)
-    project.run("check", "started.yaml", "--no-timing")
-    project.run("sweep", "started.yaml")
-    (summary,) = json.loads(project.run("show", "--format", "json").stdout)
+    project.call("check", "started.yaml", "--no-timing")
+    project.call("sweep", "started.yaml")
+    (summary,) = json.loads(project.call("show", "--format", "json").stdout)
     assert summary["started_from"].startswith("small.keras (SIMULATED galaxies, sha256 ")
     (project.path / "small.keras").rename(project.path / "moved.keras")  # the sweep has a copy
-    assert "equal in every epoch" in project.run("reproduce", "0").stderr
+    assert "equal in every epoch" in project.call("reproduce", "0").stderr
     (copy,) = project.path.glob(".galaxy_exp/sweeps/started-*/encoders/*.keras")
     copy.rename(project.path / "copy.keras")
-    gone = project.run("reproduce", "0", exit_code=2).stderr
+    gone = project.call("reproduce", "0", exit_code=2).stderr
     assert "start: small.keras: no such file in " in gone
     assert gone.count("error: ") == 1
     card = _description(project)
     assert "started from the encoder small.keras (SIMULATED galaxies, sha256 " in card
 
     np.savez(project.path / "images.npz", images=np.zeros((2, 32, 32, 3), np.uint8))
-    project.run("predict", "images.npz", "-o", "out.csv", "--model", "started")
+    project.call("predict", "images.npz", "-o", "out.csv", "--model", "started")
     assert len((project.path / "out.csv").read_text().splitlines()) == 3
-    refused = project.run("check", "started.yaml", "--no-timing", exit_code=2)
+    refused = project.call("check", "started.yaml", "--no-timing", exit_code=2)
     assert "space.start: small.keras: no such file in " in refused.stderr
 
 

@@ -11,7 +11,7 @@ SEARCH = ("--scheduler", "promote", "--max-trials", "8", "--set", "search.first_
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_each_epoch_is_trained_once_and_one_trial_to_its_end(project, workers):
-    project.run("sweep", "sweep.yaml", *SEARCH, "--workers", workers)
+    project.call("sweep", "sweep.yaml", *SEARCH, "--workers", workers)
     record = project.record()
     (folder,) = project.sweep_folders()
     events = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
@@ -30,6 +30,6 @@ def test_each_epoch_is_trained_once_and_one_trial_to_its_end(project, workers):
     assert record.ended.succeeded
 
     paused = next(trial for trial in record.searched if trial.is_paused)
-    done = project.run("trials", "latest", "--format", "json")
+    done = project.call("trials", "latest", "--format", "json")
     states = {row["number"]: row["paused"] for row in json.loads(done.stdout) if "paused" in row}
     assert states[paused.number] is True

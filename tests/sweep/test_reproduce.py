@@ -16,7 +16,7 @@ def test_a_deterministic_trial_comes_out_equal(finished, tmp_path):
     project = finished.copy_to(tmp_path)
     journal = (project.sweep_folders()[-1] / "journal.jsonl").read_bytes()
     trial = project.record().leaderboard()[0]
-    done = project.run("reproduce", trial.run_id, "--format", "json")
+    done = project.call("reproduce", trial.run_id, "--format", "json")
     assert "equal in every epoch, bit for bit" in done.stderr
     rows = json.loads(done.stdout)
     assert [row["epoch"] for row in rows] == list(range(1, trial.epochs + 1))
@@ -32,7 +32,7 @@ def test_other_images_are_refused(finished, tmp_path):
     started["config"]["data"]["simulated"]["seed"] = 99
     started["data_folder"] = str(tmp_path / "gone" / "x")
     file.write_text("\n".join([json.dumps(started), *rest]) + "\n")
-    done = project.run("reproduce", "0", exit_code=2)
+    done = project.call("reproduce", "0", exit_code=2)
     assert "the images are not those that sweep" in done.stderr
 
 

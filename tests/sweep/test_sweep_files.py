@@ -24,9 +24,9 @@ def shipped(project):
 
 
 def assert_finished(project, model, simulated):
-    (row,) = json.loads(project.run("list", "--format", "json").stdout)
+    (row,) = json.loads(project.call("list", "--format", "json").stdout)
     assert (row["state"], row["trials"], row["registered"]) == ("finished", 2, f"{model} v1")
-    (summary,) = json.loads(project.run("show", "--format", "json").stdout)
+    (summary,) = json.loads(project.call("show", "--format", "json").stdout)
     started_from = summary.pop("started_from") or ""
     summary["winner_params"].pop("encoder", None)
     assert ("SIMULATED" in json.dumps(summary)) is summary["simulated"] is simulated
@@ -49,13 +49,13 @@ def write_galaxies(project):
 @pytest.mark.slow
 def test_pretrained_on_a_file_in_galaxy10_s_layout(shipped):
     write_galaxies(shipped)
-    shipped.run("sweep", "sweeps/pretrained.yaml", *PLAIN)
+    shipped.call("sweep", "sweeps/pretrained.yaml", *PLAIN)
     started_from = assert_finished(shipped, "pretrained", simulated=False)
     (encoder,) = shipped.path.glob(".galaxy_exp/sweeps/*/encoders/*.keras")
     assert file_sha256(encoder) == file_sha256(PACKAGED)
     expected = f"pretrained (SIMULATED galaxies, sha256 {encoder.stem})"
     assert started_from in ("", expected)  # the winner may be the baseline
-    trials = json.loads(shipped.run("trials", "--format", "json").stdout)
+    trials = json.loads(shipped.call("trials", "--format", "json").stdout)
     assert [trial["state"] for trial in trials] == ["completed"] * 4  # two of them train finalists again
 
 
@@ -77,14 +77,14 @@ def test_an_encoder_of_one_s_own(shipped):
 @pytest.mark.slow
 def test_gz2_on_a_file_in_galaxy10_s_layout(shipped):
     write_galaxies(shipped)
-    done = shipped.run("sweep", "sweeps/gz2.yaml", *PLAIN, "--set", "data.source=galaxies.h5")
+    done = shipped.call("sweep", "sweeps/gz2.yaml", *PLAIN, "--set", "data.source=galaxies.h5")
     assert "SIMULATED" not in done.stdout
     assert_finished(shipped, "gz2", simulated=False)
 
 
 @pytest.mark.slow
 def test_votes(shipped):
-    done = shipped.run("sweep", "sweeps/votes.yaml", *LESS, "--set", "data.simulated.n_images=120")
+    done = shipped.call("sweep", "sweeps/votes.yaml", *LESS, "--set", "data.simulated.n_images=120")
     assert "SIMULATED" in done.stdout
     assert_finished(shipped, "votes", simulated=True)
 

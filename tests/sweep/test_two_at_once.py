@@ -19,7 +19,7 @@ def test_two_sweeps_in_one_folder_do_not_mix_and_a_second_driver_is_refused(proj
         for name, seed in (("one", "1"), ("two", "2"))
     }  # fmt: skip
     wait_for(lambda: list(project.path.glob(".galaxy_exp/sweeps/one-*/journal.jsonl")), drivers["one"])
-    refused = project.run("resume", "one", exit_code=2).stderr
+    refused = project.call("resume", "one", exit_code=2).stderr
     assert refused.count("\n") == 1
     assert "another galaxy-exp process" in refused
     for driver in drivers.values():
@@ -35,4 +35,4 @@ def test_two_sweeps_in_one_folder_do_not_mix_and_a_second_driver_is_refused(proj
         assert {run.data.tags[names.SWEEP_ID] for run in runs} == {record.sweep_id}
         assert sorted(run.data.tags.get(names.TRIAL, "sweep") for run in runs) == ["0", "1", "sweep"]
         assert len(client.search_model_versions(f"name='{name}'")) == 1
-    assert project.run("doctor").stdout == "all in order (2 sweeps)\n"
+    assert project.call("doctor").stdout == "all in order (2 sweeps)\n"

@@ -32,7 +32,7 @@ def voted(project_in, tmp_path_factory):
     """A project with a finished sweep on votes; read it, do not change it."""
     project = project_in(tmp_path_factory.mktemp("votes"))
     (project.path / "sweep.yaml").write_text(VOTES)
-    project.output = project.run("sweep", "sweep.yaml")
+    project.output = project.call("sweep", "sweep.yaml")
     return project
 
 
@@ -90,15 +90,15 @@ def test_the_page_shows_votes(voted):
 
 
 def test_tables_and_sentences_name_the_scores_of_votes(voted):
-    shown = voted.run("show").stdout
+    shown = voted.call("show").stdout
     assert "deviance (nats)" in shown and "coverage of 90% intervals" in shown
-    assert "val_deviance" in voted.run("trials").stdout
-    record = json.loads(voted.run("show", "--format", "json").stdout)
+    assert "val_deviance" in voted.call("trials").stdout
+    record = json.loads(voted.call("show", "--format", "json").stdout)
     assert "deviance" in json.dumps(record)
 
 
 def test_the_model_predicts_and_is_evaluated(voted):
-    done = voted.run("evaluate", "sweep.yaml", "--model", "tiny-votes", "--format", "json", "-o", "evaluation")
+    done = voted.call("evaluate", "sweep.yaml", "--model", "tiny-votes", "--format", "json", "-o", "evaluation")
     report = json.loads(done.stdout)
     assert report["votes"]["agreement"] == 0.8 and report["deviance"] > 0
     assert "wrote predictions.csv, report.json, confusion.png and fractions.png" in done.stderr
@@ -108,31 +108,31 @@ def test_the_model_predicts_and_is_evaluated(voted):
     assert len(rows) == 200 and {f"p_{name}" for name in answers} | {f"observed_{name}" for name in answers} <= set(
         rows[0]
     )
-    table = voted.run("evaluate", "sweep.yaml", "--model", "tiny-votes").stdout
+    table = voted.call("evaluate", "sweep.yaml", "--model", "tiny-votes").stdout
     assert "RMSE of fractions" in table and "mean fraction of each answer" in table
     np.savez(voted.path / "new.npz", images=np.full((2, 24, 24, 3), 90, np.uint8))
-    voted.run("predict", "new.npz", "--model", "tiny-votes", "-o", "new.csv")
+    voted.call("predict", "new.npz", "--model", "tiny-votes", "-o", "new.csv")
     with (voted.path / "new.csv").open() as file:
         first, _ = csv.DictReader(file)
     assert {f"{kind}_{name}" for name in answers for kind in ("p", "low", "high")} <= set(first)
-    refused = voted.run("predict", "new.npz", "--model", "tiny-votes", "--calibrated", exit_code=2)
+    refused = voted.call("predict", "new.npz", "--model", "tiny-votes", "--calibrated", exit_code=2)
     assert "no temperature is fitted" in refused.stderr
 
 
 def test_a_trial_is_reproduced(voted):
-    assert "equal in every epoch, bit for bit" in voted.run("reproduce", "0").stderr
+    assert "equal in every epoch, bit for bit" in voted.call("reproduce", "0").stderr
 
 
 def test_a_second_sweep_is_compared_and_one_on_labels_is_not(voted, tmp_path):
     project = voted.copy_to(tmp_path / "copy")
     (project.path / "votes.yaml").write_text(VOTES)  # a copied project has a sweep.yaml of its own
     without = ("--set", "tracking.figures=false")
-    project.run("sweep", "votes.yaml", "--seed", "4", *without)
+    project.call("sweep", "votes.yaml", "--seed", "4", *without)
     reason = _newest(project).promotion.reason
     assert "than version 1, the champion, on the same" in reason and "deviance reduced by" in reason
     on_labels = VOTES.replace(", volunteers: [10, 30]", "").replace("val_deviance", "val_macro_f1")
     (project.path / "labels.yaml").write_text(on_labels)
-    project.run("sweep", "labels.yaml", *without)
+    project.call("sweep", "labels.yaml", *without)
     third = _newest(project)
     assert "this version predicts classes; version " in third.promotion.reason
     assert third.winner_test.get("votes") is None
@@ -150,5 +150,5 @@ def test_a_sweep_that_was_killed_before_the_test_is_resumed(voted, tmp_path):
     kept = next(place for place, line in enumerate(lines) if '"sealed_test_opened"' in line)
     journal.write_text("".join(lines[:kept]))
     before = voted.record().winner_test
-    project.run("resume", project.sweep_folders()[-1].name)
+    project.call("resume", project.sweep_folders()[-1].name)
     assert project.record().winner_test["deviance"] == before["deviance"]

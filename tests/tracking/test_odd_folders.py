@@ -63,12 +63,12 @@ def test_a_sweep_its_model_and_its_ui(project: Any, tmp_path_factory: pytest.Tem
     top = tmp_path_factory.mktemp("top")
     folder = top / WORST
     project = project.copy_to(folder)
-    project.run("sweep", "sweep.yaml", "--set", "search.max_trials=1")
+    project.call("sweep", "sweep.yaml", "--set", "search.max_trials=1")
     assert [path.name for path in top.iterdir()] == [WORST]
     images = folder / "images"
     images.mkdir()
     Image.new("RGB", (24, 24)).save(images / "a.png")
-    done = project.run("predict", "images", "--model", "tiny-model", "-o", "out.csv")
+    done = project.call("predict", "images", "--model", "tiny-model", "-o", "out.csv")
     assert "models:/tiny-model/1" in done.stderr
     assert (folder / "out.csv").read_text().count("a.png") == 1
     record = project.record()
