@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["collections_paused", "deferred_imports", "hidden_modules", "import_keras"]
+__all__ = ["deferred_imports", "hidden_modules", "import_keras", "without_garbage_collection"]
 
 _DEFERRED = (
     "keras.wrappers",  # scikit-learn's interface to Keras
@@ -38,27 +38,31 @@ def import_keras() -> None:
     """Imports Keras, its backend and KerasTuner, without what few networks need.
 
     TensorFlow imports JAX, if it is installed, to convert JAX's functions to TensorFlow Lite, and Keras to repair old
-    versions of JAX. Neither happens here unless JAX is Keras's backend or is imported already.
+    versions of JAX. Neither happens here if TensorFlow is Keras's backend, unless JAX is imported already; this process
+    then has no converter from JAX to TensorFlow Lite.
     """
     if "keras_tuner" in sys.modules:
         return
-    hidden = [] if _keras_backend() == "jax" else ["jax"]
-    with collections_paused(), hidden_modules(hidden), deferred_imports(_DEFERRED):
+    hidden = ["jax"] if _is_tensorflow_certain() else []
+    with without_garbage_collection(), hidden_modules(hidden), deferred_imports(_DEFERRED):
         import keras_tuner  # noqa: F401 - imports keras and the backend too
 
 
-def _keras_backend() -> str:
-    """The backend that Keras will take: KERAS_BACKEND, else that of Keras's own file of settings."""
-    file = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "keras.json"
+def _is_tensorflow_certain() -> bool:
+    """Whether Keras will take TensorFlow: by KERAS_BACKEND, else by all files in which it may look for its settings."""
+    if backend := os.environ.get("KERAS_BACKEND"):
+        return backend == "tensorflow"
     try:
-        settings = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        settings = {}
-    return os.environ.get("KERAS_BACKEND") or str(settings.get("backend", "tensorflow"))
+        folders = (os.environ.get("KERAS_HOME", "~/.keras"), "/tmp/.keras")
+        files = [Path(folder, "keras.json").expanduser() for folder in folders]
+        settings = [json.loads(file.read_bytes()) for file in files if file.is_file()]
+        return all(each.get("backend", "tensorflow") == "tensorflow" for each in settings)
+    except (OSError, RuntimeError, ValueError, AttributeError):  # Keras says what is wrong with its file
+        return False
 
 
 @contextmanager
-def collections_paused() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
     """Stops the search for cyclic garbage within the context.
 
     For what makes many objects and no cycles: imports take a sixth longer with it, and reading a journal twice as long.
@@ -74,7 +78,10 @@ def collections_paused() -> Iterator[None]:
 
 @contextmanager
 def hidden_modules(names: Sequence[str]) -> Iterator[None]:
-    """Within the context, this thread finds no modules of these names unless they are imported already."""
+    """Within the context, this thread finds no modules of these names unless they are imported already.
+
+    To import one raises `ModuleNotFoundError`, and so does `importlib.util.find_spec`.
+    """
     finder = _Hidden(names)
     sys.meta_path.insert(0, finder)
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from galaxy_exp.deferred_imports import collections_paused, deferred_imports, hidden_modules
+from galaxy_exp.deferred_imports import deferred_imports, hidden_modules, without_garbage_collection
 
 RARE = {"sklearn", "matplotlib", "keras.wrappers", "scipy.optimize", "jax"}
 
@@ -146,8 +146,8 @@ def test_another_thread_may_import_the_package_or_a_part_meanwhile(use: str, aft
 
 
 def test_garbage_is_collected_again_after_the_context_unless_the_caller_had_stopped_it() -> None:
-    with collections_paused():
-        with collections_paused():
+    with without_garbage_collection():
+        with without_garbage_collection():
             assert not gc.isenabled()
         assert not gc.isenabled()
     assert gc.isenabled()

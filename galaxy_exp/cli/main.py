@@ -38,7 +38,7 @@ COMMANDS = {
 }
 """Module and name of each command, which is imported when it is called or its help is printed."""
 
-_OBJECTS_BETWEEN_COLLECTIONS = 50_000
+_OBJECTS_BETWEEN_COLLECTIONS = 10_000
 """Python's own 700 makes the imports of a command, most of its time, a sixth longer."""
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from galaxy_exp.deferred_imports import collections_paused
+from galaxy_exp.deferred_imports import without_garbage_collection
 from galaxy_exp.errors import JournalError, JournalWriteError
 from galaxy_exp.folders import JOURNAL_NAME, fsync_path, take_lock
 from galaxy_exp.journal.events import Event, SweepStarted, parse_event
@@ -32,7 +32,7 @@ def read_record(folder: Path) -> SweepRecord:
     Raises:
         JournalError: there is no journal, or a line before the last is damaged (named by number).
     """
-    with collections_paused():
+    with without_garbage_collection():
         return replay(read_events(folder)[0], folder / JOURNAL_NAME)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import blocks
-from benchmarks.block_networks import GroupConv2D, MeanWeights, MixedBatches, build_network
+from benchmarks.block_networks import MeanWeights, MixedBatches, build_network
 from benchmarks.blocks import CONTENDERS, Recipe
 from galaxy_exp.hypermodel.augmentation import symmetry_table
 from galaxy_exp.hypermodel.discovery import discover_space, to_kerastuner
@@ -32,20 +32,13 @@ def test_the_plain_network_is_that_of_galaxy_cnn(images):
     np.testing.assert_allclose(ours.predict(images, verbose=0), theirs.predict(images, verbose=0), atol=1e-6)
 
 
-@pytest.mark.parametrize("order", [4, 8])
-def test_group_convolutions_know_no_orientation(images, order):
-    network = build_network(Recipe(widths=(2, 3, 4), pool="centred", group=order), SHAPE, 5)
-    table = symmetry_table(13, 13, transpose=True)[[0, 3, 5, 6] if order == 4 else slice(None)]
+def test_equivariant_networks_know_no_orientation(images):
+    network = build_network(Recipe(widths=(8, 16, 8), pool="centred", equivariant=True), SHAPE, 5)
+    table = symmetry_table(13, 13, transpose=True)
     turned = images.reshape(4, 169, 3)[:, table].swapaxes(0, 1).reshape(-1, *SHAPE)
-    outputs = network.predict(turned, verbose=0).reshape(order, 4, 5)
+    outputs = network.predict(turned, verbose=0).reshape(8, 4, 5)
     assert np.ptp(outputs[0], axis=0).max() > 1e-3
     np.testing.assert_allclose(outputs, np.broadcast_to(outputs[0], outputs.shape), atol=1e-5)
-
-
-def test_a_group_convolution_has_the_kernel_of_one_orientation():
-    layer = GroupConv2D(6, 8, lifts=False)
-    assert layer(np.zeros((1, 5, 5, 16), np.float32)).shape == (1, 5, 5, 48)
-    assert layer.count_params() == 9 * 16 * 6
 
 
 @pytest.mark.parametrize("name", CONTENDERS)
