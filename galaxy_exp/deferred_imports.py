@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -77,17 +77,21 @@ def without_garbage_collection() -> Iterator[None]:
 
 
 @contextmanager
-def hidden_modules(names: Sequence[str]) -> Iterator[None]:
-    """Within the context, this thread finds no modules of these names unless they are imported already.
-
-    To import one raises `ModuleNotFoundError`, and so does `importlib.util.find_spec`.
-    """
-    finder = _Hidden(names)
+def _asked_first(finder: Any) -> Iterator[None]:
+    """Within the context, imports ask this entry of `sys.meta_path` before all others."""
     sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
         sys.meta_path.remove(finder)
+
+
+def hidden_modules(names: Sequence[str]) -> AbstractContextManager[None]:
+    """Within the context, this thread finds no modules of these names unless they are imported already.
+
+    To import one raises `ModuleNotFoundError`, and so does `importlib.util.find_spec`.
+    """
+    return _asked_first(_Hidden(names))
 
 
 class _Hidden:
@@ -110,11 +114,10 @@ def deferred_imports(names: Sequence[str]) -> Iterator[None]:
     ImportError as always. `from NAME import ...` is a use.
     """
     finder = _Finder(names)
-    sys.meta_path.insert(0, finder)
     try:
-        yield
+        with _asked_first(finder):
+            yield
     finally:
-        sys.meta_path.remove(finder)
         finder.release(*names)
 
 

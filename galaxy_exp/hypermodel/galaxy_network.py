@@ -71,8 +71,8 @@ def convolution_widths(values: NetworkValues) -> list[list[int]]:
 
     The first two convolutions have `filters_1` and `filters_2`; a later one has `filters_2` times `width_growth`
     for each block that it is after the second convolution, rounded to a multiple of 8, at most `MAX_WIDTH`.
-    A single block has the tutorial's two convolutions. The widths of equivariant layers are
-    rounded to multiples of `ORIENTATIONS`.
+    A single block has the tutorial's two convolutions. The widths of equivariant layers are rounded to multiples of
+    `ORIENTATIONS`.
     """
     per_block = 2 if values.n_blocks == 1 else values.convs_per_block or 1
     growth = values.width_growth or 1.0

@@ -66,10 +66,10 @@ def test_an_encoder_of_one_s_own(shipped):
     maps = keras.layers.Conv2D(4, 3, strides=4)(keras.layers.Rescaling(1 / 255)(images))
     features = keras.layers.GlobalAveragePooling2D()(maps)
     keras.Model(images, features).save(shipped.path / "mine.keras")
-    shipped.run("sweep", "sweeps/encoder.yaml", *PLAIN, "--set", "space.start=mine.keras")
+    shipped.call("sweep", "sweeps/encoder.yaml", *PLAIN, "--set", "space.start=mine.keras")
     started_from = assert_finished(shipped, "encoder", simulated=False)
     assert started_from == "" or started_from.startswith("mine.keras")  # the winner may be the baseline
-    trials = json.loads(shipped.run("trials", "--format", "json").stdout)
+    trials = json.loads(shipped.call("trials", "--format", "json").stdout)
     assert [trial["state"] for trial in trials] == ["completed"] * 4
     assert [trial["params"]["start"] for trial in trials[:2]].count("mine.keras") == 1
 
