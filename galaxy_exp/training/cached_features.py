@@ -10,6 +10,7 @@ differ by the rounding of the encoder alone.
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -93,6 +94,8 @@ def use_cached_features(spec: TrialSpec, network: TrialNetwork, data: SplitArray
     model = _build_head(augmentation, train, head, network.model.name)
     hypermodel.compile_network(network.hp, model, network.model.optimizer)
     model.jit_compile = network.model.jit_compile
+    if keras.backend.backend() == "tensorflow":  # on others Keras would compile each step of an epoch
+        model.steps_per_execution = math.ceil(len(train) / hypermodel.read(network.hp).batch_size)
     return CachedFeatures(
         replace(network, model=model),
         replace(data, train_images=train, validation_images=validation),

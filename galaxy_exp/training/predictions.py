@@ -25,6 +25,10 @@ PIXELS_PER_BATCH = 2**18
 than a training step; larger batches were no faster on CPU. `registry.pyfunc_model`, which cannot
 import this module, has the same numbers; a test compares them."""
 
+MAX_AT_ONCE = 3 * PIXELS_PER_BATCH
+"""Numbers in a batch of colour images. An array of no more, such as a head's features, is predicted in one call, since
+`predict` takes longer to prepare its batches."""
+
 
 class OutputError(ValueError):
     """The network's outputs do not fit the classes, or the votes."""
@@ -45,7 +49,10 @@ def predict_outputs(
     Raises:
         OutputError: the network does not give one number per class, or one positive number per answer.
     """
-    outputs = model.predict(feed(ImageBatches(images, images_per_batch(*images.shape[1:3]))), verbose=0)
+    if images.size <= MAX_AT_ONCE:
+        outputs = model.predict_on_batch(np.array(images))
+    else:
+        outputs = model.predict(feed(ImageBatches(images, images_per_batch(*images.shape[1:3]))), verbose=0)
     check_outputs(outputs, n_classes, questions)
     numbers = np.asarray(outputs, dtype=np.float32)
     if questions is not None:

@@ -2,10 +2,13 @@ import keras
 import numpy as np
 import pytest
 
+from galaxy_exp.training import predictions
 from galaxy_exp.training.predictions import OutputError, check_outputs, predict_outputs
 
 
-def test_all_images_are_predicted_in_their_order():
+@pytest.mark.parametrize("at_once", [2399, 2400])
+def test_all_images_are_predicted_in_their_order(at_once, monkeypatch):
+    monkeypatch.setattr(predictions, "MAX_AT_ONCE", at_once)
     model = keras.Sequential([keras.Input((2, 2, 1), dtype="uint8"), keras.layers.Flatten()])
     images = np.arange(600, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8)
     outputs = predict_outputs(model, images, 4)
