@@ -13,7 +13,6 @@ from galaxy_exp.encoder_file import SCRATCH
 from galaxy_exp.hypermodel.augmentation import AugmentationLayer, RandomAffine, RandomDihedral, RandomFlips
 from galaxy_exp.hypermodel.encoders import HEAD_BEGINS, encoder_layers
 from galaxy_exp.hypermodel.equivariant import (
-    ORIENTATIONS,
     EquivariantBatchNormalization,
     EquivariantConv2D,
     orientation_mean_layers,
@@ -71,8 +70,7 @@ def convolution_widths(values: NetworkValues) -> list[list[int]]:
 
     The first two convolutions have `filters_1` and `filters_2`; a later one has `filters_2` times `width_growth`
     for each block that it is after the second convolution, rounded to a multiple of 8, at most `MAX_WIDTH`.
-    A single block has the tutorial's two convolutions. The widths of equivariant layers are rounded to multiples of
-    `ORIENTATIONS`.
+    A single block has the tutorial's two convolutions. Of equivariant layers all widths are rounded to multiples of 8.
     """
     per_block = 2 if values.n_blocks == 1 else values.convs_per_block or 1
     growth = values.width_growth or 1.0
@@ -84,14 +82,18 @@ def convolution_widths(values: NetworkValues) -> list[list[int]]:
     widths[block_of_second][1 - block_of_second] = values.filters_2
     widths[0][0] = values.filters_1
     if values.equivariant:
-        return [[max(round(width / ORIENTATIONS), 1) * ORIENTATIONS for width in block] for block in widths]
+        return [[_multiple_of_8(width) for width in block] for block in widths]
     return widths
 
 
 def _grown_width(filters: int, growth: float, blocks: int) -> int:
     if blocks <= 0:
         return filters
-    return min(max(8 * math.floor(filters * growth**blocks / 8 + 0.5), 8), max(MAX_WIDTH, filters))
+    return min(_multiple_of_8(filters * growth**blocks), max(MAX_WIDTH, filters))
+
+
+def _multiple_of_8(width: float) -> int:
+    return max(8 * math.floor(width / 8 + 0.5), 8)
 
 
 def _augmentation_layers(values: NetworkValues) -> list[keras.layers.Layer]:
