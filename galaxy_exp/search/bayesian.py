@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr
 from threadpoolctl import ThreadpoolController
 
 from galaxy_exp.search.cube import UnitCube
@@ -218,7 +218,8 @@ def _fit(points: Matrix, losses: Matrix, running: Matrix) -> Callable[[Matrix], 
     def improvement(candidates: Matrix) -> Matrix:
         mean, deviation = process.predict(candidates)
         z = (best - mean) / deviation
-        return np.asarray(deviation * (z * norm.cdf(z) + norm.pdf(z)))
+        density = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
+        return np.asarray(deviation * (z * ndtr(z) + density))
 
     return improvement
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import minimize
 
@@ -53,7 +53,8 @@ class GaussianProcess:
     def predict(self, points: Matrix) -> tuple[Matrix, Matrix]:
         """Mean and standard deviation (m,) of the function, without noise, at points (m, d)."""
         covariance = self._kernel(points, self._points)
-        variance = self._kernel.amplitude - np.sum(covariance * cho_solve(self._factor, covariance.T).T, axis=1)
+        explained = solve_triangular(self._factor[0], covariance.T, lower=True)
+        variance = self._kernel.amplitude - np.sum(explained**2, axis=0)
         return covariance @ self._weights, np.sqrt(np.maximum(variance, 1e-12))
 
 
@@ -94,12 +95,13 @@ def _negative_log_likelihood(kernel: Kernel, points: Matrix, targets: Matrix) ->
     scaled = points / kernel.scales
     root = math.sqrt(5) * _distances(scaled, scaled)
     decay = kernel.amplitude * np.exp(-root)
-    signal = decay * (1 + root + root**2 / 3)
+    linear = 1 + root
+    signal = decay * (linear + root**2 / 3)
     factor, inverse = _inverted(signal + (kernel.noise + _JITTER) * np.eye(len(points)))
     weights = inverse @ targets
     value = 0.5 * float(targets @ weights) + float(np.log(np.diag(factor)).sum())
     slopes = inverse - np.outer(weights, weights)
-    steepness = slopes * decay * (5 / 3) * (1 + root)
+    steepness = (5 / 3) * slopes * decay * linear
     # sum over i, j of steepness_ij (z_i - z_j)^2, without an array of n x n x d
     by_scale = steepness.sum(axis=1) @ scaled**2 - np.sum(scaled * (steepness @ scaled), axis=0)
     gradient = [0.5 * np.sum(slopes * signal), *by_scale, 0.5 * kernel.noise * np.trace(slopes)]
@@ -112,7 +114,7 @@ def _inverted(covariance: Matrix) -> tuple[Matrix, Matrix]:
     Raises:
         numpy.linalg.LinAlgError: it is not positive definite.
     """
-    factor, failed = dpotrf(covariance, lower=1)
+    factor, failed = dpotrf(covariance.T, lower=1)  # symmetric, and transposed as LAPACK stores it
     if failed:
         raise np.linalg.LinAlgError("the covariance is not positive definite")
     lower, _ = dpotri(factor, lower=1)  # above the diagonal both have zeros
