@@ -43,7 +43,7 @@ TRAINING: dict[str, Any] = {
     "dense_width": 0,
     "dropout_1": 0.0,
     "dropout_2": 0.3,
-    "augmentation": "flips+rotations",
+    "augmentation": "flips+rotations+shift+zoom",
     "batch_size": 32,
     "schedule": "cosine",
 }
@@ -54,7 +54,13 @@ CONTENDERS: dict[str, dict[str, Any]] = {
     "fine-tuned": {**TRAINING, "start": PRETRAINED, "learning_rate": 1e-3},
     "body at 0.3": {**TRAINING, "start": PRETRAINED, "body_rate": 0.3, "learning_rate": 2e-3},
     "body at 0.1": {**TRAINING, "start": PRETRAINED, "body_rate": 0.1, "learning_rate": 2e-3},
-    "frozen": {**TRAINING, "start": PRETRAINED, "body_rate": 0.0, "learning_rate": 3e-3},
+    "frozen": {
+        **TRAINING,
+        "start": PRETRAINED,
+        "body_rate": 0.0,
+        "augmentation": "flips+rotations",  # so that its features are computed once
+        "learning_rate": 3e-3,
+    },
 }
 """What differs from GalaxyCNN's defaults."""
 

@@ -11,6 +11,7 @@ import keras
 
 from galaxy_exp.encoder_file import check_classes, describe_encoder, find_encoder, pack_encoder
 from galaxy_exp.errors import ConfigError, reason_of
+from galaxy_exp.hypermodel.equivariant import restore_equivariant_layers
 
 __all__ = [
     "ENCODER_LAYER",
@@ -114,11 +115,14 @@ def encoder_layers(
 
     Args:
         trainable: False: the encoder is frozen, and its dropout and random layers do nothing, as in inference. True:
-            layers that its file has frozen stay so.
+            layers that its file has frozen stay so, and an encoder that was trained as an equivariant network is
+            trained further as one.
         identity, stored: see `find_encoder`.
     """
     encoder = load_encoder(start, identity, stored)
-    if not trainable:
+    if trainable:
+        encoder = restore_equivariant_layers(encoder) or encoder
+    else:
         _freeze(encoder)
     yield keras.layers.Rescaling(1.0, dtype="float32", name="as_float32")
     if _needs_grey_repeated(start, encoder, image_shape):

@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 
 from galaxy_exp.hypermodel.augmentation import symmetry_table
 
-__all__ = ["ORIENTATIONS", "EquivariantBatchNormalization", "EquivariantConv2D", "orientation_mean_layers"]
+__all__ = [
+    "ORIENTATIONS",
+    "EquivariantBatchNormalization",
+    "EquivariantConv2D",
+    "orientation_mean_layers",
+    "restore_equivariant_layers",
+]
 
 ORIENTATIONS = 8
 
@@ -148,3 +154,37 @@ def orientation_mean_layers(shape: tuple[int, int, int]) -> list[keras.layers.La
         keras.layers.AveragePooling3D((1, 1, ORIENTATIONS), name="orientation_mean"),
         keras.layers.Reshape((height, width, split[-1]), name="invariant"),
     ]
+
+
+def restore_equivariant_layers(model: keras.Model) -> keras.Model | None:
+    """The same function as `model`, with equivariant layers in the place of Keras's; None: its weights are others.
+
+    They can be restored if each convolution and each batch normalisation has weights that `keras_weights` of these
+    layers may give, as in a file that was saved from such a network. Trained further, the model stays equivariant.
+    """
+    restored = keras.models.clone_model(model, clone_function=_equivariant_copy, recursive=True)
+    convolutions = 0
+    for layer, copy in zip(model._flatten_layers(), restored._flatten_layers(), strict=True):
+        if isinstance(copy, EquivariantConv2D | EquivariantBatchNormalization):
+            if layer.weights[-1].shape[-1] % ORIENTATIONS:
+                return None
+            convolutions += isinstance(copy, EquivariantConv2D)
+            copy.set_weights([weight[..., : weight.shape[-1] // ORIENTATIONS] for weight in layer.get_weights()])
+            if not all(map(np.array_equal, copy.keras_weights(), layer.get_weights())):
+                return None
+        elif layer.weights and not hasattr(layer, "layers"):
+            return None
+    return restored if convolutions else None
+
+
+def _equivariant_copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """The equivariant layer that a layer of a file may have been, or a copy of it."""
+    config = layer.get_config()
+    if type(layer) is keras.layers.BatchNormalization and layer.axis == -1:
+        return EquivariantBatchNormalization.from_config(config)
+    if type(layer) is keras.layers.Conv2D and layer.filters % ORIENTATIONS == 0:
+        own = {name: config[name] for name in ("name", "trainable", "dtype", "filters", "use_bias")}
+        size, lifts = layer.kernel_size[0], layer.kernel.shape[-2] % ORIENTATIONS != 0
+        if keras.layers.Conv2D(**own, kernel_size=size, padding="same").get_config() == config:
+            return EquivariantConv2D(**own, kernel_size=size, lifts=lifts)
+    return type(layer).from_config(config)

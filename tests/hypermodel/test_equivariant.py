@@ -12,6 +12,7 @@ from galaxy_exp.hypermodel.equivariant import (
     EquivariantBatchNormalization,
     EquivariantConv2D,
     orientation_mean_layers,
+    restore_equivariant_layers,
 )
 from galaxy_exp.hypermodel.flops import count_flops, uncounted_layers
 
@@ -120,3 +121,62 @@ def test_loads_from_a_file(tmp_path):
 def test_sizes_that_are_no_multiples_are_refused(filters, channels):
     with pytest.raises(ValueError, match=rf"from {channels} channels to {filters} filters; expected multiples of 8"):
         EquivariantConv2D(filters, 3).build((None, 8, 8, channels))
+
+
+def saved_network(**values):
+    """As a file has it: Keras's own layers, with the weights of an equivariant network."""
+    return to_inference_model(network((21, 21), **values))
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"batch_norm": True, "residual": True}, {"convs_per_block": 2, "kernel_size": 5}]
+)
+def test_equivariant_layers_are_restored_from_the_saved_ones(values):
+    values["dense_width"] = 0
+    saved = saved_network(**values)
+    body = keras.Sequential(
+        [keras.Input((21, 21, 3)), *saved.layers[: [each.name for each in saved.layers].index("average")]]
+    )
+    restored = restore_equivariant_layers(body)
+    images = RNG.uniform(0, 255, (3, 21, 21, 3)).astype(np.float32)
+    np.testing.assert_allclose(
+        restored.predict(images, verbose=0), body.predict(images, verbose=0), rtol=1e-4, atol=1e-4
+    )
+    assert sum(each.size for each in restored.get_weights()) * ORIENTATIONS == sum(e.size for e in body.get_weights())
+    for one, other in zip(to_inference_model(restored).get_weights(), body.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def change_one_weight(model):
+    kernel = model.get_layer("conv_2_1").kernel
+    kernel.assign(np.asarray(kernel) + np.eye(1, kernel.shape[-1], 9, dtype=np.float32))
+
+
+def change_one_statistic(model):
+    mean = model.get_layer("norm_2_1").moving_mean
+    mean.assign(np.asarray(mean) + np.eye(1, mean.shape[-1], 9, dtype=np.float32)[0])
+
+
+@pytest.mark.parametrize("change", [change_one_weight, change_one_statistic])
+def test_nothing_is_restored_if_one_weight_differs(change):
+    saved = saved_network(batch_norm=True)
+    body = keras.Sequential([keras.Input((21, 21, 3)), *saved.layers[:-3]])
+    assert restore_equivariant_layers(body) is not None
+    change(body)
+    assert restore_equivariant_layers(body) is None
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [keras.layers.Rescaling(1.0)],
+        [keras.layers.BatchNormalization()],
+        [keras.layers.Conv2D(12, 3, padding="same", kernel_initializer="zeros")],
+        [keras.layers.Conv2D(16, 3, padding="same", strides=2, kernel_initializer="zeros")],
+        [keras.layers.Conv2D(16, (3, 1), padding="same", kernel_initializer="zeros")],
+        [keras.layers.DepthwiseConv2D(3, padding="same")],
+    ],
+    ids=["no weights", "no convolution", "12 filters", "stride", "not square", "another layer"],
+)
+def test_other_models_have_nothing_to_restore(layers):
+    assert restore_equivariant_layers(keras.Sequential([keras.Input((9, 9, 3)), *layers])) is None

@@ -86,6 +86,10 @@ def test_a_processor_is_given_no_bfloat16(found):
     assert found["precision"] == "float32"
 
 
+def test_equivariant_layers_are_restored_from_saved_ones(found):
+    assert found["restored"] < 1e-4
+
+
 def test_models_go_from_one_backend_to_the_other(folder):
     images = np.load(folder / "images.npy")
     of_jax = keras.saving.load_model(folder / "jax.keras", compile=False, safe_mode=True)
