@@ -159,32 +159,45 @@ def orientation_mean_layers(shape: tuple[int, int, int]) -> list[keras.layers.La
 def restore_equivariant_layers(model: keras.Model) -> keras.Model | None:
     """The same function as `model`, with equivariant layers in the place of Keras's; None: its weights are others.
 
-    They can be restored if each convolution and each batch normalisation has weights that `keras_weights` of these
-    layers may give, as in a file that was saved from such a network. Trained further, the model stays equivariant.
+    They can be restored if all layers with weights are convolutions and batch normalisations with weights that
+    `keras_weights` of these layers may give, as in a file that was saved from such a network. Trained further, the
+    model stays equivariant.
+
+    Args:
+        model: a `Sequential` or functional model, built.
     """
+    kinds = {type(layer) for layer in _weighted(model)}
+    if keras.layers.Conv2D not in kinds or kinds - {keras.layers.Conv2D, keras.layers.BatchNormalization}:
+        return None
+    if None in model.input_shape[1:] or not all(map(_may_be_equivariant, _weighted(model))):
+        return None
     restored = keras.models.clone_model(model, clone_function=_equivariant_copy, recursive=True)
-    convolutions = 0
-    for layer, copy in zip(model._flatten_layers(), restored._flatten_layers(), strict=True):
-        if isinstance(copy, EquivariantConv2D | EquivariantBatchNormalization):
-            if layer.weights[-1].shape[-1] % ORIENTATIONS:
-                return None
-            convolutions += isinstance(copy, EquivariantConv2D)
-            copy.set_weights([weight[..., : weight.shape[-1] // ORIENTATIONS] for weight in layer.get_weights()])
-            if not all(map(np.array_equal, copy.keras_weights(), layer.get_weights())):
-                return None
-        elif layer.weights and not hasattr(layer, "layers"):
+    for layer, copy in zip(_weighted(model), _weighted(restored), strict=True):
+        copy.set_weights([weight[..., : weight.shape[-1] // ORIENTATIONS] for weight in layer.get_weights()])
+        if not all(map(np.array_equal, copy.keras_weights(), layer.get_weights())):
             return None
-    return restored if convolutions else None
+    return restored
+
+
+def _weighted(model: keras.Model) -> list[keras.layers.Layer]:
+    return [each for each in model._flatten_layers() if each.weights and not isinstance(each, keras.Model)]
+
+
+def _may_be_equivariant(layer: keras.layers.Layer) -> bool:
+    if isinstance(layer, keras.layers.BatchNormalization):
+        on_maps = layer.axis == -1 and layer.input_spec.ndim == 4
+        return bool(on_maps and layer.moving_mean.shape[-1] % ORIENTATIONS == 0)
+    plain = keras.layers.Conv2D(**_shared_arguments(layer), padding="same")
+    return bool(layer.filters % ORIENTATIONS == 0 and plain.get_config() == layer.get_config())
+
+
+def _shared_arguments(layer: keras.layers.Conv2D) -> dict[str, Any]:
+    names = ("name", "trainable", "dtype", "filters", "use_bias")
+    return {name: layer.get_config()[name] for name in names} | {"kernel_size": layer.kernel_size[0]}
 
 
 def _equivariant_copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """The equivariant layer that a layer of a file may have been, or a copy of it."""
-    config = layer.get_config()
-    if type(layer) is keras.layers.BatchNormalization and layer.axis == -1:
-        return EquivariantBatchNormalization.from_config(config)
-    if type(layer) is keras.layers.Conv2D and layer.filters % ORIENTATIONS == 0:
-        own = {name: config[name] for name in ("name", "trainable", "dtype", "filters", "use_bias")}
-        size, lifts = layer.kernel_size[0], layer.kernel.shape[-2] % ORIENTATIONS != 0
-        if keras.layers.Conv2D(**own, kernel_size=size, padding="same").get_config() == config:
-            return EquivariantConv2D(**own, kernel_size=size, lifts=lifts)
-    return type(layer).from_config(config)
+    if isinstance(layer, keras.layers.Conv2D):
+        return EquivariantConv2D(**_shared_arguments(layer), lifts=layer.kernel.shape[-2] % ORIENTATIONS != 0)
+    kind = EquivariantBatchNormalization if isinstance(layer, keras.layers.BatchNormalization) else type(layer)
+    return kind.from_config(layer.get_config())

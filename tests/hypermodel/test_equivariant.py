@@ -157,6 +157,16 @@ def change_one_statistic(model):
     mean.assign(np.asarray(mean) + np.eye(1, mean.shape[-1], 9, dtype=np.float32)[0])
 
 
+def conv():
+    """One whose weights are the same for all orientations."""
+    model = keras.Sequential([keras.Input((16, 16, 3)), EquivariantConv2D(16, 3, lifts=True)])
+    weights = to_inference_model(model).get_weights()
+    layer = keras.layers.Conv2D(16, 3, padding="same")
+    layer.build((None, 16, 16, 3))
+    layer.set_weights(weights)
+    return layer
+
+
 @pytest.mark.parametrize("change", [change_one_weight, change_one_statistic])
 def test_nothing_is_restored_if_one_weight_differs(change):
     saved = saved_network(batch_norm=True)
@@ -174,9 +184,20 @@ def test_nothing_is_restored_if_one_weight_differs(change):
         [keras.layers.Conv2D(12, 3, padding="same", kernel_initializer="zeros")],
         [keras.layers.Conv2D(16, 3, padding="same", strides=2, kernel_initializer="zeros")],
         [keras.layers.Conv2D(16, (3, 1), padding="same", kernel_initializer="zeros")],
-        [keras.layers.DepthwiseConv2D(3, padding="same")],
+        [conv, keras.layers.BatchNormalization(axis=1)],
+        [conv, keras.layers.GlobalAveragePooling2D(), keras.layers.BatchNormalization()],
+        [conv, keras.layers.DepthwiseConv2D(3, padding="same")],
     ],
-    ids=["no weights", "no convolution", "12 filters", "stride", "not square", "another layer"],
-)
+    ids=[
+        "no weights", "no convolution", "12 filters", "stride", "not square", "normalised rows", "features",
+        "another layer",
+    ],
+)  # fmt: skip
 def test_other_models_have_nothing_to_restore(layers):
-    assert restore_equivariant_layers(keras.Sequential([keras.Input((9, 9, 3)), *layers])) is None
+    made = [conv() if each is conv else each for each in layers]
+    assert restore_equivariant_layers(keras.Sequential([keras.Input((16, 16, 3)), *made])) is None
+
+
+def test_a_model_for_images_of_any_size_has_nothing_to_restore():
+    assert restore_equivariant_layers(keras.Sequential([keras.Input((16, 16, 3)), conv()])) is not None
+    assert restore_equivariant_layers(keras.Sequential([keras.Input((None, None, 3)), conv()])) is None
