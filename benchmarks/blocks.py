@@ -42,7 +42,7 @@ from galaxy_exp.evaluation.resampling import paired_bootstrap
 
 __all__ = ["CONTENDERS", "PLAIN", "Contender", "Recipe", "main"]
 
-TRAINING: dict[str, Any] = {**SHARED, "learning_rate": 2e-3}
+TRAINING: dict[str, Any] = {**SHARED, "augmentation": "flips+rotations", "learning_rate": 2e-3}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@
     python benchmarks/pretrained.py --data galaxies.h5 --labels 300 --start wide.keras --only scratch fine-tuned
 
 For each seed the file is divided anew: 15 % of it are held out, and as many labels as stated are drawn from 70 %, with
-the classes in their proportions and at least one image of each. All contenders see the same images. Each is trained for
-a fixed number of epochs with a cosine schedule, and the weights after the last one are evaluated on the held-out
-images, which decide nothing. The table has means over the seeds; the differences are from the first contender, with the
+the classes in their proportions and at least one image of each. All contenders see the same images, turned, mirrored,
+shifted and zoomed; the frozen encoder turned by quarters and mirrored alone. Each is trained for a fixed number of
+epochs with a cosine schedule, and the weights after the last one are evaluated on the held-out images, which decide
+nothing. The table has means over the seeds; the differences are from the first contender, with the
 95 % interval of the paired bootstrap over the held-out images of all seeds.
 """
 
@@ -58,7 +59,7 @@ CONTENDERS: dict[str, dict[str, Any]] = {
         **TRAINING,
         "start": PRETRAINED,
         "body_rate": 0.0,
-        "augmentation": "flips+rotations",  # so that its features are computed once
+        "augmentation": "flips+rotations",  # the only features of a frozen encoder that a sweep can store
         "learning_rate": 3e-3,
     },
 }

@@ -157,11 +157,11 @@ def orientation_mean_layers(shape: tuple[int, int, int]) -> list[keras.layers.La
 
 
 def restore_equivariant_layers(model: keras.Model) -> keras.Model | None:
-    """The same function as `model`, with equivariant layers in the place of Keras's; None: its weights are others.
+    """The same function as `model`, with equivariant layers in the place of Keras's; None if it cannot have them.
 
-    They can be restored if all layers with weights are convolutions and batch normalisations with weights that
-    `keras_weights` of these layers may give, as in a file that was saved from such a network. Trained further, the
-    model stays equivariant.
+    It can if a network of equivariant layers may have been saved as this model: all layers with weights are
+    convolutions and batch normalisations as such a network is saved with, and what orientations share is equal. Trained
+    further, the model stays equivariant.
 
     Args:
         model: a `Sequential` or functional model, built.
@@ -184,6 +184,7 @@ def _weighted(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def _may_be_equivariant(layer: keras.layers.Layer) -> bool:
+    """Whether it has the shapes and arguments of a saved equivariant layer."""
     if isinstance(layer, keras.layers.BatchNormalization):
         on_maps = layer.axis == -1 and layer.input_spec.ndim == 4
         return bool(on_maps and layer.moving_mean.shape[-1] % ORIENTATIONS == 0)
@@ -192,6 +193,7 @@ def _may_be_equivariant(layer: keras.layers.Layer) -> bool:
 
 
 def _shared_arguments(layer: keras.layers.Conv2D) -> dict[str, Any]:
+    """Those of `Conv2D` that `EquivariantConv2D` has too."""
     names = ("name", "trainable", "dtype", "filters", "use_bias")
     return {name: layer.get_config()[name] for name in names} | {"kernel_size": layer.kernel_size[0]}
 

@@ -114,7 +114,7 @@ def _inverted(covariance: Matrix) -> tuple[Matrix, Matrix]:
     Raises:
         numpy.linalg.LinAlgError: it is not positive definite.
     """
-    factor, failed = dpotrf(covariance.T, lower=1)  # symmetric, and transposed as LAPACK stores it
+    factor, failed = dpotrf(covariance.T, lower=1)  # the same matrix, in the order in which LAPACK stores it
     if failed:
         raise np.linalg.LinAlgError("the covariance is not positive definite")
     lower, _ = dpotri(factor, lower=1)  # above the diagonal both have zeros

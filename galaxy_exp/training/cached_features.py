@@ -94,7 +94,7 @@ def use_cached_features(spec: TrialSpec, network: TrialNetwork, data: SplitArray
     model = _build_head(augmentation, train, head, network.model.name)
     hypermodel.compile_network(network.hp, model, network.model.optimizer)
     model.jit_compile = network.model.jit_compile
-    if keras.backend.backend() == "tensorflow":  # on others Keras would compile each step of an epoch
+    if keras.backend.backend() == "tensorflow":  # an epoch in one call; others would compile each of its steps
         model.steps_per_execution = math.ceil(len(train) / hypermodel.read(network.hp).batch_size)
     return CachedFeatures(
         replace(network, model=model),

@@ -25,9 +25,8 @@ PIXELS_PER_BATCH = 2**18
 than a training step; larger batches were no faster on CPU. `registry.pyfunc_model`, which cannot
 import this module, has the same numbers; a test compares them."""
 
-MAX_AT_ONCE = 3 * PIXELS_PER_BATCH
-"""Numbers in a batch of colour images. An array of no more, such as a head's features, is predicted in one call, since
-`predict` takes longer to prepare its batches."""
+FEATURES_PER_BATCH = 2**20
+"""Numbers of cached features that a head predicts at once."""
 
 
 class OutputError(ValueError):
@@ -46,13 +45,18 @@ def predict_outputs(
 
     With questions: (n, n_answers).
 
+    Args:
+        images: or cached features (n, 1, ...) of images, with the head that takes them as the model.
+
     Raises:
         OutputError: the network does not give one number per class, or one positive number per answer.
     """
-    if images.size <= MAX_AT_ONCE:
-        outputs = model.predict_on_batch(np.array(images))
-    else:
+    if images.ndim == 4:
         outputs = model.predict(feed(ImageBatches(images, images_per_batch(*images.shape[1:3]))), verbose=0)
+    else:  # features: preparing batches would take longer than the rest
+        size = max(FEATURES_PER_BATCH // images[0].size, 1)
+        parts = [np.array(images[begin : begin + size]) for begin in range(0, len(images), size)]
+        outputs = np.concatenate([model.predict_on_batch(part) for part in parts])
     check_outputs(outputs, n_classes, questions)
     numbers = np.asarray(outputs, dtype=np.float32)
     if questions is not None:

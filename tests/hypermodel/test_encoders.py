@@ -236,6 +236,25 @@ def test_layers_that_the_file_has_frozen_stay_so(folder):
     assert encoder.get_layer("norm").trainable
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_the_body_of_the_package_stays_equivariant_where_it_is_trained(policy):
+    shape, before = (24, 24, 3), keras.config.dtype_policy()
+    hypermodel = GalaxyCNN(shape, 3, [PRETRAINED])
+    hp = to_kerastuner(space_of(hypermodel, start=PRETRAINED, body_rate=1.0, head="gap", dense_width=0))
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = hypermodel.build(hp)
+        hypermodel.fit(hp, model, images(shape=shape), np.arange(6) % 3, epochs=2, seed=1)
+        frozen = built(hypermodel, start=PRETRAINED, body_rate=0.0)
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert 8 * model.get_layer(ENCODER_LAYER).count_params() == frozen.get_layer(ENCODER_LAYER).count_params()
+    exported = to_inference_model(model)
+    turned = [exported.predict(np.rot90(images(shape=shape), k, axes=(1, 2)), verbose=0) for k in range(4)]
+    np.testing.assert_allclose(turned[1:], [turned[0]] * 3, atol=1e-5)
+    assert np.ptp(turned[0], axis=0).max() > 1e-3  # not because it answers the same for all images
+
+
 def test_head_is_searched_only_where_an_encoder_gives_a_map(folder):
     starts = ("features.keras", "map.keras", "scratch")
     hypermodel = GalaxyCNN(SHAPE, 3, starts)

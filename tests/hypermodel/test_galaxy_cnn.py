@@ -55,6 +55,7 @@ def test_the_space_contains_the_four_block_network_with_global_pooling():
         ({"n_blocks": 5, "filters_2": 128}, [[32], [128], [256], [512], [512]]),
         ({"n_blocks": 3, "width_growth": 1.0}, [[32], [64], [64]]),
         ({"n_blocks": 3, "equivariant": True, "filters_1": 2, "filters_2": 21}, [[8], [24], [40]]),
+        ({"n_blocks": 2, "equivariant": True, "filters_1": 12, "filters_2": 20}, [[16], [24]]),
     ],
 )
 def test_widths_of_the_convolutions(values, expected):

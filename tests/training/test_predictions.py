@@ -6,9 +6,15 @@ from galaxy_exp.training import predictions
 from galaxy_exp.training.predictions import OutputError, check_outputs, predict_outputs
 
 
-@pytest.mark.parametrize("at_once", [2399, 2400])
-def test_all_images_are_predicted_in_their_order(at_once, monkeypatch):
-    monkeypatch.setattr(predictions, "MAX_AT_ONCE", at_once)
+@pytest.mark.parametrize("at_once", [7, 2400])
+def test_all_features_are_predicted_in_their_order(at_once, monkeypatch):
+    monkeypatch.setattr(predictions, "FEATURES_PER_BATCH", at_once)
+    model = keras.Sequential([keras.Input((1, 2)), keras.layers.Flatten()])
+    features = np.arange(1200, dtype=np.float32).reshape(600, 1, 2)
+    np.testing.assert_array_equal(predict_outputs(model, features, 2), features[:, 0])
+
+
+def test_all_images_are_predicted_in_their_order():
     model = keras.Sequential([keras.Input((2, 2, 1), dtype="uint8"), keras.layers.Flatten()])
     images = np.arange(600, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8)
     outputs = predict_outputs(model, images, 4)
