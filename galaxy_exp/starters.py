@@ -112,9 +112,9 @@ def write_for_data(dataset: ImageDataset, split: Split, config: DataConfig, file
         *_data_lines(facts),
         *_space_lines(facts),
         *_effort_lines(facts),
-        *_comment("Where the MLflow UI shows the trials, and the name that `galaxy-exp predict --model` takes."),
+        *_comment("Where the MLflow UI shows the trials."),
         f"tracking: {{experiment: {dump_flow(name)}}}",
-        f"registry: {{model: {dump_flow(name)}, finalists: 3, seeds: {3 if facts.n_training <= _MANY_IMAGES else 2}}}",
+        *_registry_lines(facts, name),
     ]
     return "\n".join(lines) + "\n"
 
@@ -235,6 +235,15 @@ def _effort_lines(facts: _Facts) -> Iterator[str]:
     yield f"  max_trials: {trials}"
     yield f"  first_rung: {max(1, round(0.15 * epochs))}"
     yield "  seed: 1"
+
+
+def _registry_lines(facts: _Facts, name: str) -> Iterator[str]:
+    seeds = 3 if facts.n_training <= _MANY_IMAGES else 2
+    yield from _comment(
+        "The name that `galaxy-exp predict --model` takes. The best configurations are trained again, with several "
+        "seeds. With ensemble the model is the mean of the winner's networks: better probabilities, slower predictions."
+    )
+    yield f"registry: {{model: {dump_flow(name)}, finalists: 3, seeds: {seeds}, ensemble: true}}"
 
 
 def _comment(text: str, indent: str = "") -> list[str]:

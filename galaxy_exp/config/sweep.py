@@ -317,17 +317,9 @@ class RegistryConfig(Section):
     ensemble: bool = Field(
         False,
         description="the winner's probabilities are the mean over the `seeds` trainings of its configuration, in the "
-        "held-out test and in the registered model; the models of all finalists are kept",
+        "held-out test and in the registered model; the models of all finalists are kept. With fewer than two "
+        "trainings the winner is a single network",
     )
-
-    @model_validator(mode="after")
-    def _has_several_to_average(self) -> RegistryConfig:
-        if self.ensemble and (self.finalists < 1 or self.seeds < 2):
-            raise ValueError(
-                f"ensemble takes the mean over several seeds of a finalist, and finalists is {self.finalists}, seeds "
-                f"{self.seeds}; expected finalists of at least 1 and seeds of at least 2"
-            )
-        return self
 
 
 class SweepConfig(Section):

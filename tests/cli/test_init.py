@@ -189,7 +189,7 @@ def test_a_file_of_the_package_for_ones_own_data(capsys: pytest.CaptureFixture[s
     assert run_command(["init", "--from", "pretrained", "--data", "a: b.h5", "-o", "-"]) == 0
     Path("printed.yaml").write_text(capsys.readouterr().out)
     config = load_sweep("printed.yaml")
-    assert (config.data.source, config.registry.tta) == ("a: b.h5", True)
+    assert (config.data.source, config.registry.ensemble) == ("a: b.h5", True)
 
 
 @pytest.mark.parametrize(

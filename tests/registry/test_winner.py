@@ -338,6 +338,17 @@ class TestRegistering:
         description = made.store.client.get_model_version(made.name, "1").description
         assert "the mean over the networks of trials 2, 3, 4 and the flips and quarter turns" in description
 
+    def test_a_single_training_is_no_ensemble(self, sweep: Callable[..., Sweep]) -> None:
+        made = sweep(0.5, registry={"ensemble": True, "seeds": 1}, baseline=False)
+        made.journal.append(FinalistsChosen(numbers=[0], reason="max_trials reached"))
+        made.trial(0.6, confirms=0)
+        assert made.choose() == 1
+        assert made.test() == [1]
+        report = made.journal.record.test_reports[1]
+        assert (report["members"], report["compared"]) == ([], [])
+        made.register()
+        assert load_model(f"models:/{made.name}/1", tracking_uri=made.store.uri).metadata["members"] == []
+
     def test_networks_with_layers_of_their_own_are_averaged_in_the_report_alone(
         self, sweep: Callable[..., Sweep], other_models: list[bytes], tmp_path: Path
     ) -> None:
