@@ -7,8 +7,8 @@ For each seed the file is divided anew: 15 % of it are held out, and as many lab
 the classes in their proportions and at least one image of each. All contenders see the same images, turned, mirrored,
 shifted and zoomed; the frozen encoder turned by quarters and mirrored alone. Each is trained for a fixed number of
 epochs with a cosine schedule, and the weights after the last one are evaluated on the held-out images, which decide
-nothing. The table has means over the seeds; the differences are from the first contender, with the
-95 % interval of the paired bootstrap over the held-out images of all seeds.
+nothing. The table has means over the seeds; the differences are from the first contender, with the 95 % interval of the
+paired bootstrap over the held-out images of all seeds.
 """
 
 from __future__ import annotations

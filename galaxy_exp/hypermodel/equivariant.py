@@ -166,13 +166,12 @@ def restore_equivariant_layers(model: keras.Model) -> keras.Model | None:
     Args:
         model: a `Sequential` or functional model, built.
     """
-    kinds = {type(layer) for layer in _weighted(model)}
-    if keras.layers.Conv2D not in kinds or kinds - {keras.layers.Conv2D, keras.layers.BatchNormalization}:
-        return None
-    if None in model.input_shape[1:] or not all(map(_may_be_equivariant, _weighted(model))):
+    layers = _weighted(model)
+    has_convolution = any(type(layer) is keras.layers.Conv2D for layer in layers)
+    if None in model.input_shape[1:] or not has_convolution or not all(map(_may_be_equivariant, layers)):
         return None
     restored = keras.models.clone_model(model, clone_function=_equivariant_copy, recursive=True)
-    for layer, copy in zip(_weighted(model), _weighted(restored), strict=True):
+    for layer, copy in zip(layers, _weighted(restored), strict=True):
         copy.set_weights([weight[..., : weight.shape[-1] // ORIENTATIONS] for weight in layer.get_weights()])
         if not all(map(np.array_equal, copy.keras_weights(), layer.get_weights())):
             return None
@@ -184,18 +183,21 @@ def _weighted(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def _may_be_equivariant(layer: keras.layers.Layer) -> bool:
-    """Whether it has the shapes and arguments of a saved equivariant layer."""
-    if isinstance(layer, keras.layers.BatchNormalization):
+    """Whether it has the kind, shapes and arguments of a saved equivariant layer."""
+    if type(layer) is keras.layers.BatchNormalization:
         on_maps = layer.axis == -1 and layer.input_spec.ndim == 4
         return bool(on_maps and layer.moving_mean.shape[-1] % ORIENTATIONS == 0)
+    if type(layer) is not keras.layers.Conv2D:
+        return False
     plain = keras.layers.Conv2D(**_shared_arguments(layer), padding="same")
     return bool(layer.filters % ORIENTATIONS == 0 and plain.get_config() == layer.get_config())
 
 
 def _shared_arguments(layer: keras.layers.Conv2D) -> dict[str, Any]:
     """Those of `Conv2D` that `EquivariantConv2D` has too."""
-    names = ("name", "trainable", "dtype", "filters", "use_bias")
-    return {name: layer.get_config()[name] for name in names} | {"kernel_size": layer.kernel_size[0]}
+    config = layer.get_config()
+    shared = {name: config[name] for name in ("name", "trainable", "dtype", "filters", "use_bias")}
+    return {**shared, "kernel_size": layer.kernel_size[0]}
 
 
 def _equivariant_copy(layer: keras.layers.Layer) -> keras.layers.Layer:

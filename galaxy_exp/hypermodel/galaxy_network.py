@@ -12,11 +12,7 @@ import keras
 from galaxy_exp.encoder_file import SCRATCH
 from galaxy_exp.hypermodel.augmentation import AugmentationLayer, RandomAffine, RandomDihedral, RandomFlips
 from galaxy_exp.hypermodel.encoders import HEAD_BEGINS, encoder_layers
-from galaxy_exp.hypermodel.equivariant import (
-    EquivariantBatchNormalization,
-    EquivariantConv2D,
-    orientation_mean_layers,
-)
+from galaxy_exp.hypermodel.equivariant import EquivariantBatchNormalization, EquivariantConv2D, orientation_mean_layers
 from galaxy_exp.hypermodel.galaxy_space import NetworkValues
 from galaxy_exp.questions import Questions
 

@@ -71,7 +71,10 @@ def use_cached_features(spec: TrialSpec, network: TrialNetwork, data: SplitArray
     the features cannot be written, which is reported in the worker's log.
     """
     hypermodel = network.hypermodel
-    if not _is_plain(hypermodel) or not hypermodel.read(network.hp).is_frozen:
+    if not _is_plain(hypermodel):
+        return None
+    values = hypermodel.read(network.hp)
+    if not values.is_frozen:
         return None
     augmentation, body, head = _divide(network.model)
     if not (augmentation is None or isinstance(augmentation, RandomSymmetry)):
@@ -95,7 +98,7 @@ def use_cached_features(spec: TrialSpec, network: TrialNetwork, data: SplitArray
     hypermodel.compile_network(network.hp, model, network.model.optimizer)
     model.jit_compile = network.model.jit_compile
     if keras.backend.backend() == "tensorflow":  # an epoch in one call; others would compile each of its steps
-        model.steps_per_execution = math.ceil(len(train) / hypermodel.read(network.hp).batch_size)
+        model.steps_per_execution = math.ceil(len(train) / values.batch_size)
     return CachedFeatures(
         replace(network, model=model),
         replace(data, train_images=train, validation_images=validation),

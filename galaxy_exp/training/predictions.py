@@ -54,9 +54,8 @@ def predict_outputs(
     if images.ndim == 4:
         outputs = model.predict(feed(ImageBatches(images, images_per_batch(*images.shape[1:3]))), verbose=0)
     else:  # features: preparing batches would take longer than the rest
-        size = max(FEATURES_PER_BATCH // images[0].size, 1)
-        parts = [np.array(images[begin : begin + size]) for begin in range(0, len(images), size)]
-        outputs = np.concatenate([model.predict_on_batch(part) for part in parts])
+        batches = ImageBatches(images, max(FEATURES_PER_BATCH // images[0].size, 1))
+        outputs = np.concatenate([model.predict_on_batch(*batches[index]) for index in range(len(batches))])
     check_outputs(outputs, n_classes, questions)
     numbers = np.asarray(outputs, dtype=np.float32)
     if questions is not None:

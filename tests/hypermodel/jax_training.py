@@ -12,7 +12,7 @@ import numpy as np
 
 from galaxy_exp.hypermodel import GalaxyCNN, on_device, to_inference_model
 from galaxy_exp.hypermodel.batches import Batches
-from galaxy_exp.hypermodel.encoders import HEAD_BEGINS
+from galaxy_exp.hypermodel.encoders import cut_encoder, load_encoder
 from galaxy_exp.hypermodel.equivariant import restore_equivariant_layers
 from galaxy_exp.questions import Question, Questions
 from galaxy_exp.training.machine import fresh_session, resolve_precision
@@ -100,10 +100,10 @@ def differences(one, other):
     }
 
 
-def restore(model, images):
+def restore(model_file, images):
     """The largest difference of the body of a saved network and the same with its equivariant layers restored."""
-    layers = model.layers[: [each.name for each in model.layers].index(HEAD_BEGINS)]
-    body = keras.Sequential([keras.Input(SHAPE), *layers])
+    cut_encoder(model_file, Path("body.keras"), {})
+    body = load_encoder("body.keras")
     restored = restore_equivariant_layers(body)
     assert body.count_params() == 8 * restored.count_params()
     return float(np.abs(body.predict(images, verbose=0) - restored.predict(images, verbose=0)).max())
@@ -157,7 +157,7 @@ def main():
     exported = to_inference_model(device[0])
     exported.save("jax.keras")
     np.save("jax.npy", exported.predict(images, verbose=0))
-    restored = restore(exported, images)
+    restored = restore(Path("jax.keras"), images)
     of_tensorflow = keras.saving.load_model("tensorflow.keras", compile=False, safe_mode=True)
     np.save("tensorflow_in_jax.npy", of_tensorflow.predict(images, verbose=0))
     Path("cpuinfo").write_text("flags : avx512_bf16 amx_bf16\n")

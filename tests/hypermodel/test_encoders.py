@@ -24,6 +24,7 @@ from galaxy_exp.hypermodel.discovery import to_kerastuner
 from galaxy_exp.hypermodel.encoders import ENCODER_LAYER, load_encoder, write_encoder
 from galaxy_exp.space.overrides import build_space, complete_configuration, listed_texts
 from galaxy_exp.space.search_space import SearchSpace
+from galaxy_exp.training.machine import fresh_session
 
 SHAPE = (12, 12, 3)
 BODY = {"n_blocks", "convs_per_block", "width_growth", "filters_1", "filters_2", "kernel_size", "batch_norm"}
@@ -238,16 +239,13 @@ def test_layers_that_the_file_has_frozen_stay_so(folder):
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_the_body_of_the_package_stays_equivariant_where_it_is_trained(policy):
-    shape, before = (24, 24, 3), keras.config.dtype_policy()
+    shape = (24, 24, 3)
     hypermodel = GalaxyCNN(shape, 3, [PRETRAINED])
     hp = to_kerastuner(space_of(hypermodel, start=PRETRAINED, body_rate=1.0, head="gap", dense_width=0))
-    keras.config.set_dtype_policy(policy)
-    try:
+    with fresh_session(1, policy, False):
         model = hypermodel.build(hp)
         hypermodel.fit(hp, model, images(shape=shape), np.arange(6) % 3, epochs=2, seed=1)
         frozen = built(hypermodel, start=PRETRAINED, body_rate=0.0)
-    finally:
-        keras.config.set_dtype_policy(before)
     assert 8 * model.get_layer(ENCODER_LAYER).count_params() == frozen.get_layer(ENCODER_LAYER).count_params()
     exported = to_inference_model(model)
     turned = [exported.predict(np.rot90(images(shape=shape), k, axes=(1, 2)), verbose=0) for k in range(4)]
