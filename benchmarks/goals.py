@@ -169,7 +169,9 @@ BENCHMARKS = {
     "benchmarks/looking.py": "time to look at a sweep of 10,000 trials, and until the MLflow UI is ready",
     "benchmarks/head_trial.py": "a trial of a frozen encoder's head, on features computed once",
     "benchmarks/pretrained.py": "networks that start from an encoder, and from scratch, with few real labels",
+    "benchmarks/encoder_targets.py": "encoders trained to predict classes, true parameters, or both",
     "benchmarks/sim_to_real.py": "trained on simulated galaxies alone, tested on a file of real ones",
+    "benchmarks/config_walk.py": "which files a sweep's configuration passes, and which read it",
     "benchmarks/votes.py": "networks trained on volunteers' votes against networks trained on their majority",
 }
 

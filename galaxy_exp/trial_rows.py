@@ -150,7 +150,7 @@ def describe_settings(trial: TrialRecord, record: SweepRecord) -> str:
     """A trial's differences from the baseline, in one line, without those that the sweep file fixes for all trials."""
     if trial.retrains is not None:
         return f"trial {trial.retrains} again, with another seed"
-    if trial.number == 0 and record.config.search.baseline:
+    if record.is_baseline(trial.number):
         return "the baseline"
     fixed = _fixed_settings(record)
     changed = {name: value for name, value in record.changes_from_baseline(trial.values).items() if name not in fixed}

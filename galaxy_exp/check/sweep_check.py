@@ -148,7 +148,7 @@ def _first_trials(record: SweepRecord) -> list[TrialRecord]:
 def _origin(trial: TrialRecord, record: SweepRecord) -> Origin:
     if not trial.predetermined:
         return Origin.PROPOSED
-    return Origin.BASELINE if record.config.search.baseline and trial.number == 0 else Origin.ENQUEUED
+    return Origin.BASELINE if record.is_baseline(trial.number) else Origin.ENQUEUED
 
 
 def _broken(found: Probe, config: SweepConfig) -> tuple[str, ...]:

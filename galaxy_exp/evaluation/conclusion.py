@@ -57,7 +57,7 @@ def best_configuration(record: SweepRecord) -> TrialRecord | None:
 
 def name_configuration(trial: TrialRecord, record: SweepRecord) -> str:
     """`configuration of trial 1, retrained as 7`; `trial 3`, or `trial 0, the baseline`."""
-    baseline = ", the baseline" if 0 in (trial.number, trial.retrains) and record.config.search.baseline else ""
+    baseline = ", the baseline" if any(map(record.is_baseline, (trial.number, trial.retrains))) else ""
     if trial.retrains is None:
         return f"trial {trial.number}{baseline}"
     return f"configuration of trial {trial.retrains}{baseline}, retrained as {trial.number}"
@@ -108,7 +108,7 @@ def scores_shown(record: SweepRecord) -> tuple[str, ...]:
 def baseline_retrained(record: SweepRecord) -> bool:
     """Whether the baseline's configuration won, trained again: its gain over the baseline is that of another seed."""
     winner = record.winning_trial
-    return winner is not None and winner.retrains == 0 and record.config.search.baseline
+    return winner is not None and record.is_baseline(winner.retrains)
 
 
 def compare_with_baseline(record: SweepRecord, gains: Sequence[Gain] = ()) -> str:
@@ -120,7 +120,7 @@ def compare_with_baseline(record: SweepRecord, gains: Sequence[Gain] = ()) -> st
     tested, metric = record.winner_test, compared_metric(record)
     if tested is None:
         return ""
-    if not record.config.search.baseline:
+    if not record.has_baseline:
         return "There is no baseline to compare with (search.baseline is false)."
     if record.winner == 0:
         return "The baseline itself won: nothing that was searched did better on the validation images."
@@ -165,7 +165,7 @@ def _interval(gain: Gain) -> str:
 def short_comparison(record: SweepRecord) -> str:
     """`better by 0.080`, `not distinguishable`, `WORSE by 0.010`, or `the baseline won`; empty without an interval."""
     if record.winner_test is not None and (record.winner == 0 or baseline_retrained(record)):
-        return "the baseline won" if record.config.search.baseline else ""
+        return "the baseline won" if record.has_baseline else ""
     gain = record.gains.get(compared_metric(record))
     if gain is None or record.baseline_test is None:
         return ""

@@ -170,7 +170,7 @@ class SweepLoop:
         paused = [trial.number for trial in self._paused() if not (trial.held and can_start_new)]
         if not paused or self._is_spent():
             return None
-        if paused[0] == 0 and self._record.config.search.baseline:
+        if self._record.is_baseline(paused[0]):
             return self._record.trials[0]
         number = self.scheduler.choose(self._curves, paused, can_start_new=can_start_new)
         if number is not None and number not in paused:
@@ -253,7 +253,7 @@ class SweepLoop:
         self.hang_detector.note_report(report.number)
 
     def _decision(self, report: EpochReport) -> Decision:
-        number, search = report.number, self._record.config.search
+        number = report.number
         trial = self._record.trials[number]
         ordered = ordered_decision(trial, report.epoch, self._record.config.training.epochs)
         if ordered is not Decision.CONTINUE:
@@ -264,7 +264,7 @@ class SweepLoop:
             return Decision.PAUSE
         if report.epoch <= len(trial.answers):  # an epoch that is trained again
             return trial.answers[report.epoch - 1]
-        if search.baseline and number == 0:
+        if self._record.is_baseline(number):
             return Decision.CONTINUE
         return self.scheduler.decide(number, self._curves, [each.number for each in self._paused()])
 

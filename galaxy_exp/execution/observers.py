@@ -94,7 +94,7 @@ class ModelKeeper:
         else:
             beaten = self._displaced(ended, record)
         for trial in beaten:
-            if trial.number > 0 or not record.config.search.baseline:
+            if not record.is_baseline(trial.number):
                 file = self._folder.model(trial.number)
                 file.unlink(missing_ok=True)
                 shutil.rmtree(graph_of(file), ignore_errors=True)

@@ -187,7 +187,7 @@ def trial_spec(
     from galaxy_exp.hypermodel.loading import locate_hypermodel
 
     config, start = record.config, trial.reports[: trial.from_epoch]
-    is_baseline = config.search.baseline and trial.number == 0  # always trained, since all trials are compared with it
+    is_baseline = record.is_baseline(trial.number)  # always trained, since all trials are compared with it
     return TrialSpec(
         sweep_id=record.sweep_id,
         number=trial.number,

@@ -341,9 +341,18 @@ class SweepRecord:
         return self.config.search.objectives
 
     @property
+    def has_baseline(self) -> bool:
+        """Whether trial 0 is the baseline."""
+        return self.config.search.baseline
+
+    def is_baseline(self, number: int | None) -> bool:
+        """Whether this is the number of the baseline; None, of no trial, is not."""
+        return number == 0 and self.has_baseline
+
+    @property
     def predetermined(self) -> list[dict[str, HyperparameterValue]]:
         """Configurations that were not proposed: the baseline, if any, and those that were enqueued, also by order."""
-        baseline = [self.started.baseline] if self.config.search.baseline else []
+        baseline = [self.started.baseline] if self.has_baseline else []
         return [*baseline, *self.started.enqueued, *self.enqueued_by_order]
 
     @property
@@ -459,7 +468,7 @@ class SweepRecord:
     @property
     def baseline_test(self) -> dict[str, Any] | None:
         """The baseline's report; None also if it is the winner, or the sweep has no baseline."""
-        if self.winner in (None, 0) or not self.config.search.baseline:
+        if self.winner in (None, 0) or not self.has_baseline:
             return None
         return self.test_reports.get(0)
 

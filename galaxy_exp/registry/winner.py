@@ -57,7 +57,7 @@ def open_held_out_test(journal: Journal, folder: SweepFolder, data: PreparedData
     numbers = [winner.number]
     if winner.number not in record.test_reports:
         _require_model(record, folder, winner)
-    if record.config.search.baseline and record.trials[0].state.has_model and folder.model(0).is_file():
+    if record.has_baseline and record.trials[0].state.has_model and folder.model(0).is_file():
         numbers.append(0)
     untested = [number for number in dict.fromkeys(numbers) if number not in record.test_reports]
     if not untested:

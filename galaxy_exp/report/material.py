@@ -153,7 +153,7 @@ class Material:
     @property
     def baseline(self) -> TrialRecord | None:
         """The trial of the baseline; None if the sweep has none or has not proposed it yet."""
-        return self.record.trials.get(0) if self.record.config.search.baseline else None
+        return self.record.trials.get(0) if self.record.has_baseline else None
 
     @property
     def test(self) -> dict[str, Any] | None:

@@ -94,7 +94,7 @@ def _limits(material: Material) -> Iterator[str]:
 
 def _enqueued(material: Material) -> Iterator[str]:
     record = material.record
-    if record.config.search.baseline:
+    if record.has_baseline:
         yield "the baseline as trial 0"
     if n_enqueued := len(record.started.enqueued):
         yield count(n_enqueued, "configuration")

@@ -125,13 +125,13 @@ def _role(trial: TrialRecord, record: SweepRecord) -> str:
     name = f"Trial {trial.number} of sweep `{record.sweep_id}`"
     if trial.retrains is not None:
         name += f": trial {trial.retrains} again, with another seed"
-    elif trial.number == 0 and record.config.search.baseline:
+    elif record.is_baseline(trial.number):
         name += ": the baseline"
     return f"**The winner.** {name}" if trial.number == record.winner else name
 
 
 def _changed(trial: TrialRecord, record: SweepRecord) -> str:
-    if not (record.config.search.baseline and record.started.baseline):
+    if not (record.has_baseline and record.started.baseline):
         return ""
     changed = record.changes_from_baseline(trial.values)
     return ", ".join(f"{name} = {short_value(value, 3)}" for name, value in changed.items())

@@ -150,7 +150,7 @@ class TrialRuns:
         return str(run.info.run_id)
 
     def _name(self, trial: TrialRecord) -> str:
-        return names.trial_run_name(trial, self._record.config.search.baseline)
+        return names.trial_run_name(trial, self._record.has_baseline)
 
     def _close(self, trial: TrialRecord, result: TrialResult) -> None:
         run_id, ended_at = _run_of(trial), to_milliseconds(trial.ended_at or 0.0)
