@@ -53,6 +53,8 @@ BODY = {name: NETWORK[name] for name in (*BODY_NAMES, "batch_norm")}
 CONTENDERS: dict[str, dict[str, Any]] = {
     "scratch": {**TRAINING, **BODY, "learning_rate": 2e-3},
     "fine-tuned": {**TRAINING, "start": PRETRAINED, "learning_rate": 1e-3},
+    "without warm-up": {**TRAINING, "start": PRETRAINED, "learning_rate": 1e-3, "head_warm_up": False},
+    "half frozen": {**TRAINING, "start": PRETRAINED, "learning_rate": 1e-3, "frozen_share": 0.5},
     "body at 0.3": {**TRAINING, "start": PRETRAINED, "body_rate": 0.3, "learning_rate": 2e-3},
     "body at 0.1": {**TRAINING, "start": PRETRAINED, "body_rate": 0.1, "learning_rate": 2e-3},
     "frozen": {
@@ -60,7 +62,7 @@ CONTENDERS: dict[str, dict[str, Any]] = {
         "start": PRETRAINED,
         "body_rate": 0.0,
         "augmentation": "flips+rotations",  # the only features of a frozen encoder that a sweep can store
-        "learning_rate": 3e-3,
+        "learning_rate": 3e-2,  # with 100 labels, 3e-3 is far too low for the steps that there are
     },
 }
 """What differs from GalaxyCNN's defaults."""

@@ -188,6 +188,8 @@ def _space_lines(facts: _Facts) -> Iterator[str]:
         )
         yield "  start: {values: [scratch, pretrained]}"
         yield "  body_rate: {values: [0.1, 0.3, 1.0]}"
+        yield "  head_warm_up: true"
+        yield "  frozen_share: 0.0"
     yield from _comment(f"Each block halves {facts.side} pixels.", "  ")
     yield f"  n_blocks: {blocks}"
     yield "  convs_per_block: 1"
@@ -203,7 +205,11 @@ def _space_lines(facts: _Facts) -> Iterator[str]:
     yield "  dense_width: {values: [0, 128]}"
     yield "  dropout_1: {min: 0.0, max: 0.3, step: 0.1}"
     yield "  dropout_2: {min: 0.1, max: 0.5, step: 0.1}"
-    yield "  augmentation: {values: [flips+rotations, flips+rotations+shift+zoom]}"
+    if deepest > 1:
+        yield from _comment("Flips and turns alone would change nothing.", "  ")
+        yield "  augmentation: flips+rotations+shift+zoom"
+    else:
+        yield "  augmentation: {values: [flips+rotations, flips+rotations+shift+zoom]}"
     yield "  learning_rate: {min: 5.0e-4, max: 5.0e-3, scale: log}"
     yield f"  batch_size: {{values: [{sizes[0]}, {sizes[1]}]}}"
     yield "  optimizer: {values: [adam, adamw]}"

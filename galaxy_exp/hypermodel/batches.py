@@ -149,6 +149,13 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         """The targets (n, ...) of all images and, if there are any, their weights, float32 (n,)."""
         return (self._labels,) if self._weights is None else (self._labels, self._weights)
 
+    def with_inputs(self, inputs: NDArray[Any], chosen: NDArray[np.int64], batch_size: int, seed: int) -> Batches:
+        """The targets and weights of the images at the positions `chosen`, with `inputs` (n, ...) in their place."""
+        classes = self._classes[chosen]
+        batches = Batches(inputs, self._labels[chosen], batch_size, seed=seed, classes=classes, balanced=self._balanced)
+        batches._weights = None if self._weights is None else self._weights[chosen]
+        return batches
+
     def positions(self, index: int) -> NDArray[np.int64]:
         """Which images are in a batch of this epoch, int64 (at most batch_size,)."""
         first = index * self.batch_size

@@ -11,7 +11,7 @@ import keras
 
 from galaxy_exp.encoder_file import check_classes, describe_encoder, find_encoder, pack_encoder
 from galaxy_exp.errors import ConfigError, reason_of
-from galaxy_exp.hypermodel.equivariant import restore_equivariant_layers
+from galaxy_exp.hypermodel.equivariant import restore_equivariant_layers, weighted_layers
 
 __all__ = [
     "ENCODER_LAYER",
@@ -107,6 +107,7 @@ def encoder_layers(
     image_shape: tuple[int, int, int],
     *,
     trainable: bool,
+    frozen_share: float = 0.0,
     stored: Path | None = None,
 ) -> Iterator[keras.layers.Layer]:
     """The layers from images of any dtype, values from 0 to 255, to the encoder's output.
@@ -117,11 +118,14 @@ def encoder_layers(
         trainable: False: the encoder is frozen, and its dropout and random layers do nothing, as in inference. True:
             layers that its file has frozen stay so, and an encoder that was trained as an equivariant network is
             trained further as one.
+        frozen_share: of the layers with weights of one that is trained, the share that stays as it is, from the
+            images on, rounded to whole layers.
         identity, stored: see `find_encoder`.
     """
     encoder = load_encoder(start, identity, stored)
     if trainable:
         encoder = restore_equivariant_layers(encoder) or encoder
+        _freeze_first(encoder, frozen_share)
     else:
         _freeze(encoder)
     yield keras.layers.Rescaling(1.0, dtype="float32", name="as_float32")
@@ -133,6 +137,12 @@ def encoder_layers(
     if size != image_shape[:2]:
         yield keras.layers.Resizing(*size, dtype="float32", name="encoder_size")
     yield encoder
+
+
+def _freeze_first(encoder: keras.Model, share: float) -> None:
+    layers = weighted_layers(encoder)
+    for layer in layers[: round(share * len(layers))]:
+        layer.trainable = False
 
 
 def _freeze(encoder: keras.Model) -> None:

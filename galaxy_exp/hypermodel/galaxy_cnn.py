@@ -17,6 +17,7 @@ from galaxy_exp.hypermodel.batches import Batches, class_weights, feed, replace_
 from galaxy_exp.hypermodel.encoders import ENCODER_LAYER, check_encoder
 from galaxy_exp.hypermodel.galaxy_network import build_network
 from galaxy_exp.hypermodel.galaxy_space import HINTS, LIMITS, LOSSES, NetworkValues, declare_hyperparameters
+from galaxy_exp.hypermodel.head_warm_up import warm_up_head
 from galaxy_exp.hypermodel.on_device import fit_batches
 from galaxy_exp.hypermodel.optimizers import build_optimizer, cosine_schedule
 from galaxy_exp.hypermodel.scoring import MacroF1, build_loss
@@ -152,7 +153,7 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
         seed: int | None = None,
         **kwargs: Any,
     ) -> keras.callbacks.History:
-        """Trains `model` with the batch size, schedule and class weights in `hp`.
+        """Trains `model` with the batch size, schedule and class weights in `hp`, its head first where `hp` says so.
 
         Args:
             x: uint8 (n, height, width, channels), an array or a memory map, which is read batch by batch.
@@ -170,6 +171,8 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
         batches = Batches(
             x, y, values.batch_size, seed=order_seed, classes=labels, class_weights=weights, balanced=balanced
         )
+        if values.head_warm_up and not values.is_frozen and not kwargs.get("initial_epoch"):
+            warm_up_head(self, hp, model, batches, order_seed)
         if values.schedule == "cosine":
             model.optimizer.learning_rate = cosine_schedule(float(model.optimizer.learning_rate), epochs * len(batches))
         if validation_data is not None:

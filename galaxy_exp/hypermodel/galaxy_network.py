@@ -105,7 +105,12 @@ def _augmentation_layers(values: NetworkValues) -> list[keras.layers.Layer]:
 def _body_layers(values: NetworkValues, image_shape: ImageShape, stored: Path | None) -> Iterator[keras.layers.Layer]:
     if values.start != SCRATCH:
         yield from encoder_layers(
-            values.start, values.encoder, image_shape, trainable=not values.is_frozen, stored=stored
+            values.start,
+            values.encoder,
+            image_shape,
+            trainable=not values.is_frozen,
+            frozen_share=values.frozen_share or 0.0,
+            stored=stored,
         )
         return
     yield keras.layers.Rescaling(1.0 / 255.0, dtype="float32", name="rescaling")

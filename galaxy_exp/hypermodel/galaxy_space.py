@@ -48,6 +48,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "filters_2": (1, 2048),
     "kernel_size": (1, 15),
     "body_rate": (0.0, 10.0),
+    "frozen_share": (0.0, 1.0),
     "dropout_1": (0.0, 0.95),
     "dropout_2": (0.0, 0.95),
     "dense_width": (0, 16384),
@@ -61,12 +62,20 @@ LIMITS: dict[str, tuple[float, float]] = {
 HINTS = {
     "start": "expected space.start, with what networks start from",
     "encoder": "expected space.start instead, with what networks start from",
-    "body_rate": "expected space.start too, with what networks start from",
+    **dict.fromkeys(
+        ("body_rate", "head_warm_up", "frozen_share"), "expected space.start too, with what networks start from"
+    ),
     "loss": "expected data with volunteers' votes, as counts",
 }
 """How to request the hyperparameters that are declared only where a sweep file has `space.start`, by name."""
 
-EARLIER_VALUES: dict[str, HyperparameterValue] = {"start": SCRATCH, "residual": False, "equivariant": False}
+EARLIER_VALUES: dict[str, HyperparameterValue] = {
+    "start": SCRATCH,
+    "head_warm_up": False,
+    "frozen_share": 0.0,
+    "residual": False,
+    "equivariant": False,
+}
 """What hyperparameters were, by name, in the networks of sweeps that had none of this name."""
 
 
@@ -100,6 +109,10 @@ class NetworkValues:
     """The identity of the encoder; see `galaxy_exp.encoder_file.describe_encoder`."""
     body_rate: float | None = None
     """The learning rate of the encoder, as a factor of that of the head; 0: it is frozen."""
+    head_warm_up: bool | None = None
+    """Whether the head is trained alone before the whole network is; see `head_warm_up`."""
+    frozen_share: float | None = None
+    """The share of the encoder's layers with weights, counted from the images, that are not trained."""
     loss: Literal["crossentropy", "dirichlet_multinomial"] = "crossentropy"
     """A hyperparameter of networks for counts of votes alone."""
     residual: bool | None = None
@@ -158,6 +171,10 @@ def _declare_start(hp: keras_tuner.HyperParameters, encoders: Mapping[str, str])
     if encoders:
         with hp.conditional_scope("start", list(encoders)):
             values["body_rate"] = hp.Choice("body_rate", [0.0, 0.1, 0.3, 1.0], default=1.0)
+            if not _is_stored_without("head_warm_up", hp):
+                values["head_warm_up"] = hp.Boolean("head_warm_up", default=True)
+            if not _is_stored_without("frozen_share", hp):
+                values["frozen_share"] = hp.Choice("frozen_share", [0.0, 0.5], default=0.0)
     return values
 
 
