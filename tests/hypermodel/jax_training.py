@@ -14,6 +14,7 @@ from galaxy_exp.hypermodel import GalaxyCNN, on_device, to_inference_model
 from galaxy_exp.hypermodel.batches import Batches
 from galaxy_exp.hypermodel.encoders import cut_encoder, load_encoder
 from galaxy_exp.hypermodel.equivariant import restore_equivariant_layers
+from galaxy_exp.hypermodel.head_warm_up import warm_up_head
 from galaxy_exp.questions import Question, Questions
 from galaxy_exp.training.machine import fresh_session, resolve_precision
 
@@ -109,6 +110,22 @@ def restore(model_file, images):
     return float(np.abs(body.predict(images, verbose=0) - restored.predict(images, verbose=0)).max())
 
 
+def warm_up(images, labels):
+    """The largest changes of the body and of the head, and the accuracy, by the fraction for images on the device."""
+    hypermodel, found = GalaxyCNN(SHAPE, N_CLASSES, ["body.keras"]), {}
+    hp = keras_tuner.HyperParameters()
+    hp.values = SMALL | {"start": "body.keras", "head": "gap", "dense_width": 0}
+    for fraction in (0.0, 0.25):
+        on_device.MAX_FRACTION = fraction
+        model = hypermodel.build(hp)
+        before = model.get_weights()
+        warm_up_head(hypermodel, hp, model, Batches(images, labels, 16, seed=1), seed=1)
+        *body, kernel, bias = [float(np.abs(a - b).max()) for a, b in zip(before, model.get_weights(), strict=True)]
+        accuracy = float((model.predict(images, verbose=0).argmax(axis=1) == labels).mean())
+        found[fraction] = {"body": max(body), "head": min(kernel, bias), "accuracy": accuracy}
+    return found
+
+
 def note_transfers():
     """Of what NumPy arrays are put on the device from now on: shapes and types."""
     noted, put = [], jax.device_put
@@ -172,6 +189,7 @@ def main():
         "log": Path("log.txt").read_text().splitlines(),
         "restored": restored,
         "precision": resolve_precision("auto", Path("cpuinfo")),
+        "warm up": warm_up(images, labels),
     }
     json.dump(found, sys.stdout)
 

@@ -90,6 +90,14 @@ def test_equivariant_layers_are_restored_from_saved_ones(found):
     assert found["restored"] < 1e-4
 
 
+@pytest.mark.parametrize("fraction", ["0.0", "0.25"])
+def test_a_head_is_trained_alone_first(found, fraction):
+    warm_up = found["warm up"][fraction]
+    assert warm_up["body"] == 0
+    assert warm_up["head"] > 0.01
+    assert warm_up["accuracy"] > 0.4  # chance: 0.25
+
+
 def test_models_go_from_one_backend_to_the_other(folder):
     images = np.load(folder / "images.npy")
     of_jax = keras.saving.load_model(folder / "jax.keras", compile=False, safe_mode=True)
