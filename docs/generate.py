@@ -169,9 +169,9 @@ _START_LINES = [
     "simulated galaxies that comes with the package. With an encoder, `n_blocks` to `batch_norm` have no effect |",
     "| `body_rate` | 0, 0.1, 0.3, 1 (from 0 to 10) | learning rate of the encoder as a factor of that of the head; 0 "
     "freezes it |",
-    "| `head_warm_up` | true, false | whether the head is trained alone before the whole network is. Without effect if "
-    "the encoder is frozen, and with `head: flatten` on a map |",
-    "| `frozen_share` | 0, 0.5 (from 0 to 1) | share of the encoder's layers with weights, from the images on, "
+    "| `head_warm_up` | true (true, false) | whether the head is trained alone before the whole network is. Without "
+    "effect if the encoder is frozen, and with `head: flatten` on a map |",
+    "| `frozen_share` | 0 (from 0 to 1) | share of the encoder's layers with weights, from the images on, "
     "that are not trained |",
     "",
     "One more is there on volunteers' votes that are counts:",

@@ -46,9 +46,6 @@ NETWORK: Mapping[str, Any] = {
 }
 """The network and its training, unless stated otherwise."""
 
-_FROM_AN_ENCODER: Mapping[str, Any] = {"body_rate": 1.0, "head_warm_up": True, "frozen_share": 0.0}
-"""In addition, where the network starts from another encoder."""
-
 _NAME = "encoder"
 _WRITTEN = "encoder_written"
 """An empty file in the folder of a sweep whose encoder was written."""
@@ -74,7 +71,7 @@ def pretraining_sweep(
     ]
     if problems:
         raise ConfigError(problems)
-    network = {**NETWORK, **(_FROM_AN_ENCODER if "start" in stated else {}), **stated}
+    network = {**NETWORK, **({"body_rate": 1.0} if "start" in stated else {}), **stated}
     return parse_sweep(
         {
             "name": _NAME,

@@ -188,8 +188,6 @@ def _space_lines(facts: _Facts) -> Iterator[str]:
         )
         yield "  start: {values: [scratch, pretrained]}"
         yield "  body_rate: {values: [0.1, 0.3, 1.0]}"
-        yield "  head_warm_up: true"
-        yield "  frozen_share: 0.0"
     yield from _comment(f"Each block halves {facts.side} pixels.", "  ")
     yield f"  n_blocks: {blocks}"
     yield "  convs_per_block: 1"

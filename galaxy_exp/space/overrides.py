@@ -171,7 +171,7 @@ def _as_choice(declared: Hyperparameter, values: tuple[Any, ...]) -> Hyperparame
     if len(values) == 1:
         return _as_fixed(declared, values[0])
     if declared.value_type is bool:
-        return declared
+        return replace(declared, kind=Kind.BOOLEAN, listed=(False, True))
     is_text = declared.value_type is str
     if is_text:
         default = declared.default if declared.default in values else values[0]

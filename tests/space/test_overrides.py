@@ -101,6 +101,16 @@ def test_values_of_text_stay_unordered(hypermodel):
     assert (entry.values, entry.ordered, entry.default) == (["flips+rotations", "flips"], False, "flips+rotations")
 
 
+def test_a_truth_value_that_is_fixed_can_be_searched():
+    class WithFixed(keras_tuner.HyperModel):
+        def build(self, hp):
+            hp.Fixed("residual", True)
+            return keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+
+    assert isinstance(_entry(_narrowed(WithFixed()), "residual"), Fixed)
+    assert isinstance(_entry(_narrowed(WithFixed(), residual=ValuesSpace(values=(True, False))), "residual"), Boolean)
+
+
 def test_a_single_value_fixes_and_both_truth_values_stay_boolean(hypermodel):
     space = _narrowed(hypermodel, filters_1=ValuesSpace(values=(48,)), batch_norm=ValuesSpace(values=(True, False)))
     assert isinstance(_entry(space, "filters_1"), Fixed)
