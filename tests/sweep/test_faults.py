@@ -149,10 +149,11 @@ def test_a_sweep_on_two_workers_is_interrupted_and_goes_on_with_one_and_more_tri
     assert (parent.info.status, parent.data.params["max_trials"]) == ("FINISHED", "5")
 
 
-def test_a_finished_sweep_is_not_resumed(finished):
-    assert "no unfinished sweep here" in finished.call("resume", exit_code=2).stderr
-    sweep_id = finished.record().sweep_id
-    assert f"sweep {sweep_id} is finished" in finished.call("resume", sweep_id, exit_code=2).stderr
+def test_a_finished_sweep_is_not_resumed(finished, tmp_path):
+    project = finished.copy_to(tmp_path)
+    assert "no unfinished sweep here" in project.call("resume", exit_code=2).stderr
+    sweep_id = project.record().sweep_id
+    assert f"sweep {sweep_id} is finished" in project.call("resume", sweep_id, exit_code=2).stderr
 
 
 def test_failing_trials_are_told_and_do_not_stop_the_others(project):
