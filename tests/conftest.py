@@ -81,6 +81,28 @@ def made_once(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def empty_store(made_once):
+    """A SQLite file with MLflow's tables and no runs, to be copied: MLflow takes a second or two for the tables."""
+
+    def make(path):
+        from galaxy_exp.tracking.store import open_client
+
+        open_client(f"sqlite:///{path}")
+
+    return made_once("empty.db", make)
+
+
+@pytest.fixture(scope="session")
+def new_store(empty_store, tmp_path_factory):
+    """A function: the address of another empty MLflow store."""
+
+    def make() -> str:
+        return f"sqlite:///{shutil.copy(empty_store, tmp_path_factory.mktemp('store') / 'mlflow.db')}"
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
     """150 simulated galaxies of 24 pixels in ten classes, split and written."""
     from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
@@ -176,6 +198,12 @@ class Project:
 @pytest.fixture
 def project(tmp_path):
     return Project(tmp_path)
+
+
+@pytest.fixture
+def with_store(project, empty_store):
+    """The project has an empty MLflow store, as after another sweep."""
+    shutil.copy(empty_store, project.path / "mlflow.db")
 
 
 @pytest.fixture(scope="session")

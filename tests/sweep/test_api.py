@@ -29,6 +29,7 @@ def test_everything_named_can_be_had():
         galaxy_exp.nothing  # noqa: B018
 
 
+@pytest.mark.usefixtures("with_store")
 def test_a_sweep_from_an_unguarded_script_shows_its_progress_and_is_opened_in_another_process(project, finished):
     """A script without `if __name__ == "__main__"`, as in a notebook."""
     script = (

@@ -13,7 +13,7 @@ import pytest
 from galaxy_exp.records import TrialState
 from galaxy_exp.tracking import names
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("with_store")]
 
 
 def wait_for(condition, process, seconds=120):

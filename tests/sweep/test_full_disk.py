@@ -5,7 +5,7 @@ from tiny_disks import fill_disk, tiny_disk
 
 from .test_faults import assert_nothing_lost_or_doubled, journal_has, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("with_store")]
 
 
 @pytest.mark.parametrize("full", ["journal", "trials"])

@@ -8,6 +8,7 @@ import pytest
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("with_store"),
     pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed"),
 ]
 

@@ -20,7 +20,7 @@ from galaxy_exp.records import DATA_GONE
 
 from .test_faults import assert_nothing_lost_or_doubled, journal_has, sweep_runs, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("with_store")]
 
 
 def data_folder(project):

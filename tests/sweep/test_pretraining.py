@@ -59,6 +59,7 @@ def test_bad_input_is_one_line(project, arguments, message):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("with_store")
 def test_from_simulated_galaxies_to_a_model_that_started_from_them(project):
     done = project.call("encoders", "pretrain", "-o", "small.keras", *SMALL)
     assert done.stdout.splitlines()[-1] == "small.keras"

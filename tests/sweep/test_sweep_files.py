@@ -18,7 +18,7 @@ PLAIN = [*LESS, "--set", "tracking.figures=false"]
 
 
 @pytest.fixture
-def shipped(project):
+def shipped(project, with_store):
     shutil.copytree(SWEEPS, project.path / "sweeps")
     return project
 

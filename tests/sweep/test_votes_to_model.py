@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -28,10 +29,11 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def voted(project_in, tmp_path_factory):
+def voted(project_in, empty_store, tmp_path_factory):
     """A project with a finished sweep on votes; read it, do not change it."""
     project = project_in(tmp_path_factory.mktemp("votes"))
     (project.path / "sweep.yaml").write_text(VOTES)
+    shutil.copy(empty_store, project.path / "mlflow.db")
     project.output = project.call("sweep", "sweep.yaml")
     return project
 

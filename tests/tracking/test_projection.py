@@ -1,6 +1,7 @@
 """What a finished sweep looks like in MLflow, and that writing it again changes nothing."""
 
 import json
+import shutil
 
 import pytest
 from mlflow import MlflowClient
@@ -137,7 +138,7 @@ def test_projecting_everything_again_changes_nothing(runs, finished, tmp_path):
         assert len(client.get_metric_history(runs["sweep"].info.run_id, metric)) == 1, metric
 
 
-def test_a_sweep_goes_on_without_its_server_and_is_registered_once_it_is_back(project, finished, tmp_path):
+def test_a_sweep_goes_on_without_its_server_and_is_registered_once_it_is_back(project, finished, empty_store, tmp_path):
     project.environment |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
@@ -149,6 +150,7 @@ def test_a_sweep_goes_on_without_its_server_and_is_registered_once_it_is_back(pr
     assert len(record.end_order) == 5
     assert record.registered is None
 
+    shutil.copy(empty_store, tmp_path / "server.db")
     with mlflow_server(tmp_path, port):
         project.run("resume")
         record = project.record()
