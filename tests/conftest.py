@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -158,6 +159,16 @@ class Project:
             status = run_command([*arguments])
         done = subprocess.CompletedProcess(arguments, status, output.getvalue(), errors.getvalue())
         assert status == exit_code, f"exit code {status}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def call_while(
+        self, action: Callable[[], object], *arguments: str, exit_code: int = 0
+    ) -> subprocess.CompletedProcess[str]:
+        """As `call`, while a thread does something to the command; what that raises is raised."""
+        with ThreadPoolExecutor(1) as other:
+            acting = other.submit(action)
+            done = self.call(*arguments, exit_code=exit_code)
+            acting.result()
         return done
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:

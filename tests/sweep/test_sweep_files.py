@@ -34,7 +34,7 @@ def assert_finished(project, model, simulated):
 
 
 def test_quickstart(shipped):
-    done = shipped.run("sweep", "sweeps/quickstart.yaml", *LESS, "--set", "data.simulated.n_images=120")
+    done = shipped.call("sweep", "sweeps/quickstart.yaml", *LESS, "--set", "data.simulated.n_images=120")
     assert "SIMULATED" in done.stdout
     assert "gain" in done.stdout or "the baseline itself" in done.stdout
     assert_finished(shipped, "galaxy10-cnn", simulated=True)

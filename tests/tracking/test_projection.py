@@ -142,7 +142,7 @@ def test_a_sweep_goes_on_without_its_server_and_is_registered_once_it_is_back(pr
     project.environment |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
-    done = project.run("sweep", "sweep.yaml", "--set", f"tracking.uri={uri}", exit_code=1)
+    done = project.call("sweep", "sweep.yaml", "--set", f"tracking.uri={uri}", exit_code=1)
     record = project.record()
     assert done.stderr.count("cannot be written to") == 2  # once when it happened, once at the end
     assert f"galaxy-exp resume {record.sweep_id}" in done.stderr
@@ -152,7 +152,7 @@ def test_a_sweep_goes_on_without_its_server_and_is_registered_once_it_is_back(pr
 
     shutil.copy(empty_store, tmp_path / "server.db")
     with mlflow_server(tmp_path, port):
-        project.run("resume")
+        project.call("resume")
         record = project.record()
         client = MlflowClient(uri)
         experiment = client.get_experiment_by_name("tiny")
