@@ -72,9 +72,10 @@ def fit_batches(
 
 
 def _create_variables(model: keras.Model, batches: Batches) -> None:
-    """Creates the variables of optimizer and metrics, whose values do not change, before TensorFlow traces a step.
+    """Creates the variables of optimizer and metrics before TensorFlow traces a training step; changes no number.
 
-    TensorFlow traces a step again if the first trace creates variables, which is a third of a short trial's time.
+    If a first trace creates variables, TensorFlow traces the step again, which is a third of the time of a short trial.
+    Networks with a training step or outputs of another kind than Keras's create them as they train.
     """
     steps = ("train_step", "compute_metrics")
     is_own = any(getattr(type(model), name) is not getattr(keras.Model, name) for name in steps)
