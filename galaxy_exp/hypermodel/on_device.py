@@ -83,7 +83,8 @@ def _create_variables(model: keras.Model, batches: Batches) -> None:
     is_known = len(shapes) == 1 and len(shapes[0]) == 1 and None not in shapes[0]
     if keras.backend.backend() != "tensorflow" or is_own or model.optimizer is None or not is_known:
         return
-    model.optimizer.build(model.trainable_variables)
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
     targets, (n_outputs,) = [part[:2] for part in batches[0][1:]], shapes[0]
     uniform = np.full((len(targets[0]), n_outputs), 1 / max(n_outputs, 2), np.float32)
     model.compute_metrics(None, targets[0], uniform, *targets[1:])
