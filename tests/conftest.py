@@ -1,15 +1,20 @@
 """What several parts' tests share: a small prepared data set, and one real finished sweep."""
 
 import io
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+
+from galaxy_exp.folders import open_locked
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 TESTS = Path(__file__).parent
@@ -59,6 +64,46 @@ def _settings() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """A function: the path of a name, filled by the first process that asks for it; xdist's others find it filled."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+
+    def find(name: str, make: Callable[[Path], None]) -> Path:
+        path, made = folder / name, folder / f"{name}.made"
+        with open_locked(folder / f"{name}.lock", wait=True):
+            if not made.exists():
+                make(path)
+                made.touch()
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def empty_store(made_once):
+    """A SQLite file with MLflow's tables and no runs, to be copied: MLflow takes a second or two for the tables."""
+
+    def make(path):
+        from galaxy_exp.tracking.store import open_client
+
+        open_client(f"sqlite:///{path}")
+
+    return made_once("empty.db", make)
+
+
+@pytest.fixture(scope="session")
+def new_store(empty_store, tmp_path_factory):
+    """A function: the address of another empty MLflow store."""
+
+    def make() -> str:
+        return f"sqlite:///{shutil.copy(empty_store, tmp_path_factory.mktemp('store') / 'mlflow.db')}"
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
     """150 simulated galaxies of 24 pixels in ten classes, split and written."""
     from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
@@ -69,13 +114,18 @@ def prepared(tmp_path_factory):
 
 
 class Project:
-    """A folder in which `galaxy-exp` is run as a user would, in processes of its own unless it is `call`ed."""
+    """A folder in which `galaxy-exp` is run as a user would, in processes of its own unless it is `call`ed.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        sweep: its sweep file; None: it has one.
+    """
+
+    def __init__(self, path: Path, sweep: str | None = TINY_SWEEP) -> None:
         self.path = path
         self.output: subprocess.CompletedProcess[str] | None = None
         """What the sweep of `finished` printed."""
-        (path / "sweep.yaml").write_text(TINY_SWEEP)
+        if sweep is not None:
+            (path / "sweep.yaml").write_text(sweep)
         settings = _settings()
         kept = {key: value for key, value in os.environ.items() if key not in settings}
         self.environment = kept | {"PYTHONPATH": str(TESTS), "COLUMNS": "200"}
@@ -111,6 +161,16 @@ class Project:
         assert status == exit_code, f"exit code {status}\n{done.stdout}\n{done.stderr}"
         return done
 
+    def call_while(
+        self, action: Callable[[], object], *arguments: str, exit_code: int = 0
+    ) -> subprocess.CompletedProcess[str]:
+        """As `call`, while a thread does something to the command; what that raises is raised."""
+        with ThreadPoolExecutor(1) as other:
+            acting = other.submit(action)
+            done = self.call(*arguments, exit_code=exit_code)
+            acting.result()
+        return done
+
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Runs in the background, in a process group of its own."""
         return subprocess.Popen(
@@ -125,8 +185,10 @@ class Project:
         )
 
     def copy_to(self, path: Path) -> "Project":
-        """The same project elsewhere, for tests that change it."""
+        """The same project elsewhere, with its own data and store, for tests that change it."""
         shutil.copytree(self.path, path, dirs_exist_ok=True)
+        for journal in path.glob(".galaxy_exp/sweeps/*/journal.jsonl"):
+            journal.write_text(journal.read_text().replace(str(self.path), str(path)))
         return Project(path)
 
     def sweep_folders(self) -> list[Path]:
@@ -149,6 +211,12 @@ def project(tmp_path):
     return Project(tmp_path)
 
 
+@pytest.fixture
+def with_store(project, empty_store):
+    """The project has an empty MLflow store, as after another sweep."""
+    shutil.copy(empty_store, project.path / "mlflow.db")
+
+
 @pytest.fixture(scope="session")
 def project_in():
     """Makes a project in a folder, for fixtures of a wider scope than `project`."""
@@ -156,9 +224,19 @@ def project_in():
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A project with one finished sweep of five tiny trials, with figures; read it, do not change it."""
-    project = Project(tmp_path_factory.mktemp("finished"))
-    (project.path / "sweep.yaml").write_text(TINY_SWEEP.replace("figures: false", "figures: true"))
-    project.output = project.run("sweep", "sweep.yaml")
+def finished(made_once):
+    """A project with one finished sweep of five tiny trials, with figures.
+
+    All processes that run tests share it: read it, and change or `sync` or `resume` a copy.
+    """
+
+    def make(path):
+        path.mkdir()
+        project = Project(path, TINY_SWEEP.replace("figures: false", "figures: true"))
+        done = project.run("sweep", "sweep.yaml")
+        path.with_suffix(".json").write_text(json.dumps([done.args, done.returncode, done.stdout, done.stderr]))
+
+    path = made_once("finished", make)
+    project = Project(path, sweep=None)
+    project.output = subprocess.CompletedProcess(*json.loads(path.with_suffix(".json").read_text()))
     return project

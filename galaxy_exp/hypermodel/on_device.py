@@ -61,6 +61,7 @@ def fit_batches(
     if keras.backend.backend() != "tensorflow":
         shared["callbacks"] = [_OrderOfEpoch(batches), *callbacks]
     if images is None:
+        _create_variables(model, batches)
         return model.fit(feed(batches), **shared)
     epochs = _Epochs(batches, images)
     model.train_function = _build_epoch_function(model, epochs)
@@ -68,6 +69,26 @@ def fit_batches(
         return model.fit(epochs, **shared)
     finally:
         model.train_function = None
+
+
+def _create_variables(model: keras.Model, batches: Batches) -> None:
+    """Creates the variables of optimizer and metrics before TensorFlow traces a training step; changes no number.
+
+    If a first trace creates variables, TensorFlow traces the step again, which is a third of the time of a short trial.
+    Networks with a training step or outputs of another kind than Keras's create them as they train.
+    """
+    steps = ("train_step", "compute_metrics")
+    is_own = any(getattr(type(model), name) is not getattr(keras.Model, name) for name in steps)
+    shapes = [tuple(each.shape[1:]) for each in getattr(model, "outputs", None) or ()]
+    is_known = len(shapes) == 1 and len(shapes[0]) == 1 and None not in shapes[0]
+    if keras.backend.backend() != "tensorflow" or is_own or model.optimizer is None or not is_known:
+        return
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    targets, (n_outputs,) = [part[:2] for part in batches[0][1:]], shapes[0]
+    uniform = np.full((len(targets[0]), n_outputs), 1 / max(n_outputs, 2), np.float32)
+    model.compute_metrics(None, targets[0], uniform, *targets[1:])
+    model.reset_metrics()
 
 
 class _OrderOfEpoch(keras.callbacks.Callback):  # type: ignore[misc]

@@ -286,7 +286,7 @@ def test_data_in_place_of_a_sweep_file_is_told_what_to_do(galaxies, capsys: pyte
 
 
 @pytest.mark.slow
-def test_the_file_passes_the_check_and_runs(project, galaxies) -> None:
+def test_the_file_passes_the_check_and_runs(project, with_store, galaxies) -> None:
     images, labels = galaxies
     np.savez(project.path / "arrays.npz", images=images, labels=labels % 2)
     project.call("init", "--data", "arrays.npz", "-o", "arrays.yaml")

@@ -35,7 +35,7 @@ def test_killed_it_goes_on_and_loses_and_doubles_nothing(finished, many, tmp_pat
     process.kill()
     process.communicate()
     assert not output.exists()
-    done = finished.run(*arguments, "--batch-size", "2")
+    done = finished.call(*arguments, "--batch-size", "2")
     assert "images are done already" in done.stderr
     assert f"wrote {N_IMAGES} rows to {output}" in done.stderr
     with output.open() as stream:

@@ -137,19 +137,19 @@ class TestUri:
 
     def test_models_are_listed_promoted_and_rolled_back(self, elsewhere):
         uri = ["--uri", elsewhere.uri]
-        (row,) = json.loads(elsewhere.run("models", "list", *uri, "--format", "json").stdout)
+        (row,) = json.loads(elsewhere.call("models", "list", *uri, "--format", "json").stdout)
         assert row["name"] == "tiny-model"
         assert (
             "version 1 of tiny-model is now champion"
-            in elsewhere.run("models", "promote", "tiny-model", "1", *uri).stderr
+            in elsewhere.call("models", "promote", "tiny-model", "1", *uri).stderr
         )
-        refused = elsewhere.run("models", "rollback", "tiny-model", *uri, exit_code=2)
+        refused = elsewhere.call("models", "rollback", "tiny-model", *uri, exit_code=2)
         assert "is the first champion" in refused.stderr
-        unknown = elsewhere.run("models", "promote", "nothing", "1", *uri, exit_code=2)
+        unknown = elsewhere.call("models", "promote", "nothing", "1", *uri, exit_code=2)
         assert f"galaxy-exp models list --uri {elsewhere.uri} shows them all" in unknown.stderr
         assert not (elsewhere.path / "mlflow.db").exists()
 
     def test_predict_takes_its_model_from_there(self, elsewhere):
         Image.new("RGB", (24, 24)).save(elsewhere.path / "a.png")
-        done = elsewhere.run("predict", "a.png", "--model", "tiny-model", "--uri", elsewhere.uri)
+        done = elsewhere.call("predict", "a.png", "--model", "tiny-model", "--uri", elsewhere.uri)
         assert "model: models:/tiny-model/1" in done.stderr

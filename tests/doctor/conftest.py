@@ -11,8 +11,8 @@ from galaxy_exp.folders import ProjectFolder
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory):
-    uri = f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+def store(new_store):
+    uri = new_store()
     return uri, MlflowClient(uri)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from galaxy_exp.hypermodel.batches import Batches, ImageBatches, feed
+from galaxy_exp.hypermodel.on_device import fit_batches
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (40, 6, 6, 3), dtype=np.uint8)
 LABELS = np.arange(40) % 3
@@ -26,9 +27,19 @@ class Watched(Batches):
         return batch
 
 
-def _network():
+class Counting(keras.layers.Layer):
+    """Counts its calls in Python: while a step is traced, not while it is computed."""
+
+    calls = 0
+
+    def call(self, inputs):
+        self.calls += 1
+        return inputs
+
+
+def _network(*further):
     keras.utils.set_random_seed(1)
-    layers = [keras.Input((6, 6, 3), dtype="uint8"), keras.layers.Rescaling(1 / 255), keras.layers.Flatten()]
+    layers = [keras.Input((6, 6, 3), dtype="uint8"), keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), *further]
     model = keras.Sequential([*layers, keras.layers.Dense(3, activation="softmax")])
     model.compile("adam", "sparse_categorical_crossentropy", weighted_metrics=["accuracy"])
     return model
@@ -52,6 +63,21 @@ def test_training_is_that_of_the_batches_themselves(class_weights):
     for epoch in range(3):
         assert set(fed.seen[epoch]) == {0, 1, 2}
         assert all((fed.seen[epoch][index] == plain.seen[epoch][index]).all() for index in range(3))
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow traces a step twice")
+@pytest.mark.parametrize("class_weights", [None, WEIGHTS])
+def test_a_step_is_traced_once_and_trains_as_without_that(class_weights):
+    batches = Batches(IMAGES, LABELS, 16, seed=3, class_weights=class_weights)
+    weights, losses = _trained(feed(batches))
+    counting = Counting()
+    model = _network(counting)
+    built = counting.calls
+    batches.rewind(0)
+    history = fit_batches(model, batches, epochs=3, callbacks=[])
+    assert counting.calls == built + 1
+    assert history.history["loss"] == losses
+    assert all(np.array_equal(*pair) for pair in zip(model.get_weights(), weights, strict=True))
 
 
 def test_predictions_are_those_of_the_batches_themselves():

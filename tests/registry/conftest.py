@@ -47,9 +47,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    folder = tmp_path_factory.mktemp("store")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
+def store(new_store: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Store:
+    folder, uri = tmp_path_factory.mktemp("store"), new_store()
     client = MlflowClient(uri)
     experiment_id = client.create_experiment("registry-tests", artifact_location=(folder / "artifacts").as_uri())
     return Store(uri, client, experiment_id)

@@ -1,12 +1,14 @@
 """A store that went for good is replaced when a sweep is resumed, and everything is written to the new one."""
 
 import json
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from mlflow_servers import free_port
 
-from .test_api import run_python
+import galaxy_exp
+from galaxy_exp.errors import UnusableStoreError
 
 pytestmark = pytest.mark.slow
 
@@ -72,20 +74,18 @@ def test_a_finished_sweep_is_not_told_to_take_another_store(finished, tmp_path):
     assert line.endswith("the sweep is finished and stays in this store: repair it, or put a backup in its place")
 
 
-def test_a_store_that_is_spoiled_after_the_check_is_bad_input_too(project):
-    code = """
-import galaxy_exp
-from pathlib import Path
-
 class Spoiler:
+    """Writes over the store with each event of a sweep."""
+
     def on_event(self, event, record):
         Path("mlflow.db").write_text("not a database, but long enough to be read as one")
 
-try:
-    galaxy_exp.run_sweep("sweep.yaml", overrides=["search.max_trials=1"], observers=[Spoiler()])
-except galaxy_exp.GalaxyExpError as error:
-    print(type(error).__name__, error.exit_code, error)
-"""
-    output = run_python(project, code)
-    assert output.startswith("UnusableStoreError 2 MLflow store sqlite:")
-    assert output.rstrip().endswith(f"continue with: galaxy-exp resume {project.record().sweep_id}")
+
+def test_a_store_that_is_spoiled_after_the_check_is_bad_input_too(project, monkeypatch):
+    monkeypatch.chdir(project.path)
+    monkeypatch.delenv("GALAXY_EXP_HOME", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(UnusableStoreError, match=r"^MLflow store sqlite:") as caught:
+        galaxy_exp.run_sweep("sweep.yaml", overrides=["search.max_trials=1"], observers=[Spoiler()])
+    assert caught.value.exit_code == 2
+    assert str(caught.value).endswith(f"continue with: galaxy-exp resume {project.record().sweep_id}")

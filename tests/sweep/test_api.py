@@ -29,7 +29,10 @@ def test_everything_named_can_be_had():
         galaxy_exp.nothing  # noqa: B018
 
 
-def test_a_sweep_from_an_unguarded_script_shows_its_progress_and_is_opened_in_another_process(project, finished):
+@pytest.mark.usefixtures("with_store")
+def test_a_sweep_from_an_unguarded_script_shows_its_progress_and_is_opened_in_another_process(
+    project, finished, monkeypatch
+):
     """A script without `if __name__ == "__main__"`, as in a notebook."""
     script = (
         "import galaxy_exp, json, sys\n"
@@ -63,19 +66,18 @@ def test_a_sweep_from_an_unguarded_script_shows_its_progress_and_is_opened_in_an
     assert "winner: " in done.stderr
     for word in ("absl", "oneDNN", "WARNING", "cuda", "epoch 1:"):
         assert word not in done.stderr
-    output = run_python(
-        project,
-        "import galaxy_exp, json, numpy\n"
-        "result = galaxy_exp.open_sweep()\n"
-        "best, = result.get_best_hyperparameters()\n"
-        "models = result.get_best_models(2)\n"
-        "images = numpy.zeros((2, 24, 24, 3), numpy.uint8)\n"
-        "predicted = result.load_model().predict(images).probabilities\n"
-        "same = numpy.allclose(models[0].predict(images, verbose=0), predicted, atol=1e-5)\n"
-        "values = {name: best.get(name) == value for name, value in result.best_hyperparameters.items()}\n"
-        "print(json.dumps([result.state, len(models), bool(same), all(values.values()), result.sweep_id]))\n",
-    )
-    assert json.loads(output) == ["finished", 2, True, True, project.record().sweep_id]
+    monkeypatch.chdir(project.path)
+    for name in ("GALAXY_EXP_HOME", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    result = galaxy_exp.open_sweep()
+    assert (result.state, result.sweep_id) == ("finished", project.record().sweep_id)
+    (best,) = result.get_best_hyperparameters()
+    assert {name: best.get(name) for name in result.best_hyperparameters} == result.best_hyperparameters
+    models = result.get_best_models(2)
+    images = np.zeros((2, 24, 24, 3), np.uint8)
+    predicted = result.load_model().predict(images).probabilities
+    assert len(models) == 2
+    np.testing.assert_allclose(models[0].predict(images, verbose=0), predicted, atol=1e-5)
 
 
 def test_the_champion_loads_and_predicts(finished, prepared):

@@ -10,7 +10,7 @@ from galaxy_exp.execution.resources import available_cores
 
 from .test_faults import journal_has, wait_for, workers_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("with_store")]
 
 
 def test_the_number_is_measured_told_and_kept(project):

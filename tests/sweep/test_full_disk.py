@@ -5,7 +5,7 @@ from tiny_disks import fill_disk, tiny_disk
 
 from .test_faults import assert_nothing_lost_or_doubled, journal_has, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("with_store")]
 
 
 @pytest.mark.parametrize("full", ["journal", "trials"])
@@ -13,15 +13,17 @@ def test_a_sweep_stops_on_a_full_disk_and_goes_on_when_there_is_space(project, f
     with tiny_disk(tmp_path / "tiny", megabytes=16) as disk:
         if full == "journal":
             (tmp_path / ".galaxy_exp").symlink_to(disk)
-        process = project.start("sweep", "sweep.yaml", "-q")
-        if full == "trials":
-            wait_for(project.sweep_folders, process)
-            (project.sweep_folders()[0] / "trials").symlink_to(disk)
-        wait_for(journal_has(project, "trial_ended", 2), process)
-        ended = project.record().end_order[:2]
-        fill_disk(disk / "filler")
-        _, log = process.communicate(timeout=200)
-        assert process.returncode == 1, log
+        ended = []
+
+        def fill():
+            if full == "trials":
+                wait_for(project.sweep_folders)
+                (project.sweep_folders()[0] / "trials").symlink_to(disk)
+            wait_for(journal_has(project, "trial_ended", 2))
+            ended.extend(project.record().end_order[:2])
+            fill_disk(disk / "filler")
+
+        log = project.call_while(fill, "sweep", "sweep.yaml", "-q", exit_code=1).stderr
         assert "Traceback" not in log
         errors = [line for line in log.splitlines() if line.startswith("error: ")]
         assert len(errors) == 1

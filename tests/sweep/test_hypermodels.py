@@ -4,6 +4,7 @@ Sweeps and reproductions train in worker processes as always; the driver is this
 """
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -53,13 +54,14 @@ BAD = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(empty_store, tmp_path_factory):
     """The current folder: images of two and of three classes that differ in brightness."""
     path = tmp_path_factory.mktemp("hypermodels")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
         for name in ("GALAXY_EXP_HOME", "MLFLOW_TRACKING_URI"):
             patch.delenv(name, raising=False)
+        shutil.copy(empty_store, "mlflow.db")
         for n_classes in (2, 3):
             labels = np.arange(30 * n_classes) % n_classes
             noise = np.random.default_rng(0).integers(0, 60, (len(labels), SIDE, SIDE, 3))

@@ -8,12 +8,15 @@ import pytest
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("with_store"),
     pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed"),
 ]
 
 SETTINGS = ("hypermodel=galaxy-cnn", "search.max_trials=2", "search.sampler=random", "training.epochs=2")
 FAST_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-SMALL = ("filters_1=2", "filters_2=4", "dense_width=8", "class_weighting=sqrt", "augmentation=flips+rotations")
+SMALL = (
+    "n_blocks=1", "filters_1=2", "filters_2=4", "dense_width=8", "class_weighting=sqrt", "augmentation=flips+rotations"
+)  # fmt: skip
 
 
 def test_a_sweep_on_jax_can_be_repeated_there_and_its_model_used_on_tensorflow(project, monkeypatch):

@@ -40,9 +40,9 @@ def test_an_error_is_raised_each_time():
 
 
 @pytest.mark.slow
-def test_mlflow_that_cannot_be_imported_is_one_line(finished):
+def test_mlflow_that_cannot_be_imported_is_one_line(finished, tmp_path):
     output = run_python(
-        finished,
+        finished.copy_to(tmp_path),
         "import sys\n"
         "sys.modules['mlflow'] = None\n"
         "from galaxy_exp.errors import TrackingError\n"

@@ -20,7 +20,7 @@ from galaxy_exp.records import DATA_GONE
 
 from .test_faults import assert_nothing_lost_or_doubled, journal_has, sweep_runs, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("with_store")]
 
 
 def data_folder(project):
@@ -35,24 +35,26 @@ def truncate(folder):
 
 def test_they_are_prepared_again(project, finished):
     """Deleted, and later truncated."""
-    process = project.start("sweep", "sweep.yaml")
-    for ended, spoil in ((1, shutil.rmtree), (4, truncate)):
-        wait_for(journal_has(project, "trial_ended", ended), process)
-        spoil(data_folder(project))
-    _, log = process.communicate(timeout=300)
-    assert process.returncode == 0, log
-    assert log.count("preparing the images again: ") >= 2
+
+    def spoil_twice():
+        for ended, spoil in ((1, shutil.rmtree), (4, truncate)):
+            wait_for(journal_has(project, "trial_ended", ended))
+            spoil(data_folder(project))
+
+    done = project.call_while(spoil_twice, "sweep", "sweep.yaml")
+    assert done.stderr.count("preparing the images again: ") >= 2
     assert_nothing_lost_or_doubled(project, finished)
 
 
 def test_without_their_source_the_sweep_ends_in_one_line_and_is_resumed_when_it_is_back(project, prepared):
     source, elsewhere = sweep_from_a_file(project, prepared)
-    process = project.start("sweep", "sweep.yaml")
-    wait_for(journal_has(project, "trial_ended", 1), process)
-    source.rename(elsewhere)
-    shutil.rmtree(data_folder(project))
-    _, log = process.communicate(timeout=300)
-    assert process.returncode == 2, log
+
+    def lose():
+        wait_for(journal_has(project, "trial_ended", 1))
+        source.rename(elsewhere)
+        shutil.rmtree(data_folder(project))
+
+    log = project.call_while(lose, "sweep", "sweep.yaml", exit_code=2).stderr
     assert "Traceback" not in log
     (error,) = [line for line in log.splitlines() if line.startswith("error: ")]
     assert f"the prepared images are gone and cannot be prepared again: {source}" in error

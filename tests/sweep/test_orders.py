@@ -1,6 +1,7 @@
 """Orders from the command line to a real sweep in another process, which is killed and resumed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -40,12 +41,13 @@ def waiting(project):
 
 
 @pytest.fixture(scope="module")
-def begin(project_in, tmp_path_factory):
+def begin(project_in, empty_store, tmp_path_factory):
     """A function that starts a sweep, which runs trial 0; returns its project and its process."""
     processes = []
 
     def start():
         project = project_in(tmp_path_factory.mktemp("orders"))
+        shutil.copy(empty_store, project.path / "mlflow.db")
         processes.append(process := project.start("sweep", "sweep.yaml", *LONG))
         wait_for(lambda: reports(project, 0) > 1, process)
         return project, process

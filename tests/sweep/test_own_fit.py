@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("with_store")]
 
 OWN_FIT = ("--set", "hypermodel=toys:OwnFitHyperModel", "--set", "training.epochs=2")
 

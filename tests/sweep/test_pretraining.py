@@ -21,7 +21,8 @@ search: {baseline: false, max_trials: 1, enqueue: [{start: small.keras}]}
 tracking: {figures: false}
 registry: {model: started, finalists: 0}
 """
-SMALL = ("--images", "120", "--image-size", "32", "--epochs", "1", "--set", "space.filters_1=16")
+SMALL = ("--images", "120", "--image-size", "32", "--epochs", "1")
+SMALL += ("--set", "space.filters_1=16", "--set", "space.n_blocks=2")
 
 
 def test_an_unfinished_one_of_before_residual_units_trains_the_same():
@@ -59,6 +60,7 @@ def test_bad_input_is_one_line(project, arguments, message):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("with_store")
 def test_from_simulated_galaxies_to_a_model_that_started_from_them(project):
     done = project.call("encoders", "pretrain", "-o", "small.keras", *SMALL)
     assert done.stdout.splitlines()[-1] == "small.keras"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("with_store")]
 
 SEARCH = ("--scheduler", "promote", "--max-trials", "8", "--set", "search.first_rung=1", "--epochs", "4")
 

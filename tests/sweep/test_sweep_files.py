@@ -14,11 +14,12 @@ from galaxy_exp.encoder_file import PACKAGED, file_sha256
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 LESS = ["--max-trials", "2", "--epochs", "1", "--set", "registry.seeds=1"]
+LEAST = [*LESS, "--set", "registry.finalists=1"]
 PLAIN = [*LESS, "--set", "tracking.figures=false"]
 
 
 @pytest.fixture
-def shipped(project):
+def shipped(project, with_store):
     shutil.copytree(SWEEPS, project.path / "sweeps")
     return project
 
@@ -34,7 +35,7 @@ def assert_finished(project, model, simulated):
 
 
 def test_quickstart(shipped):
-    done = shipped.run("sweep", "sweeps/quickstart.yaml", *LESS, "--set", "data.simulated.n_images=120")
+    done = shipped.call("sweep", "sweeps/quickstart.yaml", *LEAST, "--set", "data.simulated.n_images=120")
     assert "SIMULATED" in done.stdout
     assert "gain" in done.stdout or "the baseline itself" in done.stdout
     assert_finished(shipped, "galaxy10-cnn", simulated=True)
@@ -77,14 +78,16 @@ def test_an_encoder_of_one_s_own(shipped):
 @pytest.mark.slow
 def test_gz2_on_a_file_in_galaxy10_s_layout(shipped):
     write_galaxies(shipped)
-    done = shipped.call("sweep", "sweeps/gz2.yaml", *PLAIN, "--set", "data.source=galaxies.h5")
+    done = shipped.call(
+        "sweep", "sweeps/gz2.yaml", *LEAST, "--set", "tracking.figures=false", "--set", "data.source=galaxies.h5"
+    )
     assert "SIMULATED" not in done.stdout
     assert_finished(shipped, "gz2", simulated=False)
 
 
 @pytest.mark.slow
 def test_votes(shipped):
-    done = shipped.call("sweep", "sweeps/votes.yaml", *LESS, "--set", "data.simulated.n_images=120")
+    done = shipped.call("sweep", "sweeps/votes.yaml", *LEAST, "--set", "data.simulated.n_images=120")
     assert "SIMULATED" in done.stdout
     assert_finished(shipped, "votes", simulated=True)
 

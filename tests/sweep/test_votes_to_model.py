@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -28,10 +29,11 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def voted(project_in, tmp_path_factory):
+def voted(project_in, empty_store, tmp_path_factory):
     """A project with a finished sweep on votes; read it, do not change it."""
     project = project_in(tmp_path_factory.mktemp("votes"))
     (project.path / "sweep.yaml").write_text(VOTES)
+    shutil.copy(empty_store, project.path / "mlflow.db")
     project.output = project.call("sweep", "sweep.yaml")
     return project
 
@@ -132,7 +134,7 @@ def test_a_second_sweep_is_compared_and_one_on_labels_is_not(voted, tmp_path):
     assert "than version 1, the champion, on the same" in reason and "deviance reduced by" in reason
     on_labels = VOTES.replace(", volunteers: [10, 30]", "").replace("val_deviance", "val_macro_f1")
     (project.path / "labels.yaml").write_text(on_labels)
-    project.call("sweep", "labels.yaml", *without)
+    project.call("sweep", "labels.yaml", *without, "--set", "registry={model: tiny-votes, finalists: 0}")
     third = _newest(project)
     assert "this version predicts classes; version " in third.promotion.reason
     assert third.winner_test.get("votes") is None
@@ -145,6 +147,7 @@ def _newest(project):
 
 def test_a_sweep_that_was_killed_before_the_test_is_resumed(voted, tmp_path):
     project = voted.copy_to(tmp_path / "copy")
+    (project.path / "sweep.yaml").write_text(VOTES)
     journal = project.sweep_folders()[-1] / "journal.jsonl"
     lines = journal.read_text().splitlines(keepends=True)
     kept = next(place for place, line in enumerate(lines) if '"sealed_test_opened"' in line)

@@ -1,6 +1,7 @@
 """What a person sees of a sweep in the MLflow UI, in a real browser before a real server."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -41,10 +42,10 @@ COMPARED = """
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory, prepared):
+def shown(empty_store, tmp_path_factory, prepared):
     """A sweep in an MLflow store, the store's server, and a browser; pictures of the pages are left in the folder."""
     folder, port = tmp_path_factory.mktemp("pages"), free_port()
-    store = f"sqlite:///{folder / 'server.db'}"
+    store = f"sqlite:///{shutil.copy(empty_store, folder / 'server.db')}"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("GALAXY_EXP_HOME", raising=False)

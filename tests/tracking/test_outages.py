@@ -1,5 +1,6 @@
 """A real MLflow server that is killed, answers 500, hangs, is slow or has no disk left: the sweep does not mind."""
 
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -29,9 +30,10 @@ def impatience():
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(empty_store, tmp_path_factory):
     """A server that can be killed and started again."""
     folder, port = tmp_path_factory.mktemp("server"), free_port()
+    shutil.copy(empty_store, folder / "server.db")
     server = SimpleNamespace(port=port)
 
     def start():

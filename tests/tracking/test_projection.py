@@ -1,6 +1,7 @@
 """What a finished sweep looks like in MLflow, and that writing it again changes nothing."""
 
 import json
+import shutil
 
 import pytest
 from mlflow import MlflowClient
@@ -114,38 +115,34 @@ def test_the_parent_has_the_figures_of_the_hyperparameters(runs, finished):
     assert found == {"insight/insight.html", *(f"insight/{name}.png" for name in names_)}
 
 
-def test_projecting_everything_again_changes_nothing(runs, finished, prepared):
+def test_projecting_everything_again_changes_nothing(runs, finished, tmp_path):
     from galaxy_exp.folders import SweepFolder
     from galaxy_exp.preparation import restore_data
     from galaxy_exp.tracking.projection import MlflowProjection
 
-    folder = finished.sweep_folders()[-1]
-    before = (folder / "journal.jsonl").read_bytes()
-    client = finished.client()
-    try:
-        with Journal.reopen(folder) as journal:
-            for trial in journal.record.trials.values():
-                trial.projected = False  # as if the note had been lost
-            data = restore_data(journal.record, pytest.fail)
-            MlflowProjection(lambda: client, journal, SweepFolder(folder), data, pytest.fail).close_sweep("FINISHED")
-        experiment = client.get_experiment_by_name("tiny")
-        assert len(client.search_runs([experiment.experiment_id])) == len(runs)
-        for key, run in runs.items():
-            again = client.get_run(run.info.run_id)
-            assert (again.data.params, again.data.metrics) == (run.data.params, run.data.metrics), key
-            assert len(client.get_metric_history(run.info.run_id, "val_loss")) == (0 if key == "sweep" else len(
-                finished.record().trials[int(key)].reports))  # fmt: skip
-        for metric in runs["sweep"].data.metrics:
-            assert len(client.get_metric_history(runs["sweep"].info.run_id, metric)) == 1, metric
-    finally:
-        (folder / "journal.jsonl").write_bytes(before)
+    project = finished.copy_to(tmp_path)
+    folder, client = project.sweep_folders()[-1], project.client()
+    with Journal.reopen(folder) as journal:
+        for trial in journal.record.trials.values():
+            trial.projected = False  # as if the note had been lost
+        data = restore_data(journal.record, pytest.fail)
+        MlflowProjection(lambda: client, journal, SweepFolder(folder), data, pytest.fail).close_sweep("FINISHED")
+    experiment = client.get_experiment_by_name("tiny")
+    assert len(client.search_runs([experiment.experiment_id])) == len(runs)
+    for key, run in runs.items():
+        again = client.get_run(run.info.run_id)
+        assert (again.data.params, again.data.metrics) == (run.data.params, run.data.metrics), key
+        n_reports = 0 if key == "sweep" else len(finished.record().trials[int(key)].reports)
+        assert len(client.get_metric_history(run.info.run_id, "val_loss")) == n_reports
+    for metric in runs["sweep"].data.metrics:
+        assert len(client.get_metric_history(runs["sweep"].info.run_id, metric)) == 1, metric
 
 
-def test_a_sweep_goes_on_without_its_server_and_is_registered_once_it_is_back(project, finished, tmp_path):
+def test_a_sweep_goes_on_without_its_server_and_is_registered_once_it_is_back(project, finished, empty_store, tmp_path):
     project.environment |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
-    done = project.run("sweep", "sweep.yaml", "--set", f"tracking.uri={uri}", exit_code=1)
+    done = project.call("sweep", "sweep.yaml", "--set", f"tracking.uri={uri}", exit_code=1)
     record = project.record()
     assert done.stderr.count("cannot be written to") == 2  # once when it happened, once at the end
     assert f"galaxy-exp resume {record.sweep_id}" in done.stderr
@@ -153,8 +150,9 @@ def test_a_sweep_goes_on_without_its_server_and_is_registered_once_it_is_back(pr
     assert len(record.end_order) == 5
     assert record.registered is None
 
+    shutil.copy(empty_store, tmp_path / "server.db")
     with mlflow_server(tmp_path, port):
-        project.run("resume")
+        project.call("resume")
         record = project.record()
         client = MlflowClient(uri)
         experiment = client.get_experiment_by_name("tiny")

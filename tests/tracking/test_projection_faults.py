@@ -122,8 +122,8 @@ REPEATED = [
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    return MlflowClient(f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}")
+def client(new_store):
+    return MlflowClient(new_store())
 
 
 @pytest.fixture
