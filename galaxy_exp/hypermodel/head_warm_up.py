@@ -40,14 +40,16 @@ def warm_up_head(
 ) -> None:
     """Trains the head of `model` with the loss of `hypermodel`; its body and its optimizer stay as they are.
 
-    Nothing is done if the head takes all pixels of a map, which are too many to keep.
+    Nothing is done if the head takes all pixels of a map, which are too many to keep, or in a network of a subclass
+    without a layer of the name `HEAD_BEGINS`.
 
     Args:
         batches: the training images with their targets and weights. They are not augmented.
         seed: of which images are used, and of their order.
     """
-    begin = [layer.name for layer in model.layers].index(HEAD_BEGINS) + 1
-    if isinstance(model.layers[begin], keras.layers.Flatten):
+    names = [layer.name for layer in model.layers]
+    begin = names.index(HEAD_BEGINS) + 1 if HEAD_BEGINS in names else 0
+    if begin == 0 or isinstance(model.layers[begin], keras.layers.Flatten):
         return
     if isinstance(model.layers[begin], keras.layers.GlobalAveragePooling2D):
         begin += 1

@@ -113,6 +113,19 @@ def test_a_training_does_not(values):
     np.testing.assert_allclose(after, before, atol=1e-5)
 
 
+def test_a_subclass_may_have_other_layers():
+    class Own(GalaxyCNN):
+        def build(self, hp):
+            model = keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(3, "softmax")])
+            self.compile_network(hp, model, keras.optimizers.Adam())
+            return model
+
+    hypermodel = Own(SHAPE, 3, ["map.keras"])
+    hp = hyperparameters(hypermodel, start="map.keras")
+    images, labels = bright_in_one_colour()
+    assert len(hypermodel.fit(hp, hypermodel.build(hp), images, labels, epochs=2, seed=1).history["loss"]) == 2
+
+
 def test_the_first_layers_of_a_body_stay_as_they_are():
     hypermodel = GalaxyCNN(SHAPE, 3, ["map.keras"])
     hp = hyperparameters(hypermodel, start="map.keras", frozen_share=0.5, head_warm_up=False)
