@@ -69,7 +69,7 @@ def test_without_their_source_the_sweep_ends_in_one_line_and_is_resumed_when_it_
 
 def test_a_killed_sweep_that_is_resumed_without_its_images_leaves_no_run_open(project, prepared):
     source, elsewhere = sweep_from_a_file(project, prepared)
-    process = project.start("sweep", "sweep.yaml")
+    process = project.start("sweep", "sweep.yaml", "--max-trials", "100")  # more than end before it is killed
     wait_for(journal_has(project, "trial_ended", 1), process)
     wait_for(lambda: project.record().parent_run_id, process)
     os.kill(process.pid, signal.SIGKILL)
