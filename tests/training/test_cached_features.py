@@ -44,6 +44,8 @@ def frozen_spec(make_spec, split, tmp_path):
             "start": start,
             "encoder": describe_encoder(find_encoder(start)),
             "body_rate": 0.0,
+            "head_warm_up": True,
+            "frozen_share": 0.0,
             "augmentation": augmentation,
             "dropout_1": 0.25,
             "head": "gap",
