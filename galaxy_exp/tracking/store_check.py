@@ -145,8 +145,11 @@ def _check_sqlite(file: Path, uri: str, say: Say, to_write: bool) -> None:
 
 
 def _read_schema(file: Path) -> tuple[set[str], str]:
-    """The tables of a database and MLflow's revision of them; empty if another process has locked it."""
-    address = f"file:{quote(str(file))}?mode=ro"
+    """The tables of a database and MLflow's revision of them; empty if another process has locked it.
+
+    SQLite undoes what a process that was killed left half written, so the file is opened to write where it can be.
+    """
+    address = f"file:{quote(str(file))}?mode=rw"
     try:
         with closing(sqlite3.connect(address, uri=True, timeout=TIMEOUT_SECONDS)) as database:
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -155,6 +158,10 @@ def _read_schema(file: Path) -> tuple[set[str], str]:
     except sqlite3.OperationalError as error:
         if "locked" in str(error) or "busy" in str(error):
             return set(), ""
+        if "readonly" in str(error):
+            raise _Unusable(
+                f"a process was killed while it wrote into {file}: let a user who may write it open it once"
+            ) from error
         raise _Unusable(f"cannot be read: {error}") from error
     except sqlite3.DatabaseError as error:
         raise _Unusable(f"cannot be read: {error}; put a backup in its place, or move it away") from error

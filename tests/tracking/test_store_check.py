@@ -152,6 +152,45 @@ class TestSchema:
             check_store(f"sqlite:///{copy}")
 
 
+WRITES_HALF = """
+import os, sqlite3, sys
+
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA cache_size = 1")  # so that it writes before it commits
+database.execute("BEGIN IMMEDIATE")
+database.execute("CREATE TABLE half (written)")
+database.executemany("INSERT INTO half VALUES (?)", [("x" * 1000,)] * 200)
+os._exit(1)
+"""
+
+
+class TestHalfWritten:
+    """What a process that was killed in the middle of a transaction leaves."""
+
+    @pytest.fixture
+    def half_written(self, database: Path, folder: Path) -> Path:
+        copy = folder / "mlflow.db"
+        shutil.copy(database, copy)
+        subprocess.run([sys.executable, "-c", WRITES_HALF, copy], check=False)
+        assert (folder / "mlflow.db-journal").exists()
+        return copy
+
+    def test_is_undone(self, half_written: Path) -> None:
+        check_store(f"sqlite:///{half_written}")
+        with sqlite3.connect(half_written) as connection:
+            assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'half'").fetchone() == (0,)
+
+    def test_is_refused_to_who_may_only_read(self, half_written: Path) -> None:
+        """In a process without root's rights."""
+        half_written.chmod(0o444)
+        code = "import sys; from galaxy_exp.tracking.store_check import refuse_unusable as check; "
+        code += "check(sys.argv[1], to_write=False)"
+        command = without_roots_rights([sys.executable, "-c", code, f"sqlite:///{half_written}"])
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "a process was killed while it wrote into" in done.stderr
+
+
 @pytest.mark.parametrize("shut", ["folder", "file"])
 def test_what_the_user_may_not_write_is_refused(folder: Path, shut: str) -> None:
     """In a process without root's rights."""
