@@ -85,9 +85,10 @@ def _create_variables(model: keras.Model, batches: Batches) -> None:
         return
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    targets, (n_outputs,) = [part[:2] for part in batches[0][1:]], shapes[0]
-    uniform = np.full((len(targets[0]), n_outputs), 1 / max(n_outputs, 2), np.float32)
-    model.compute_metrics(None, targets[0], uniform, *targets[1:])
+    targets, *weights = [keras.ops.convert_to_tensor(each[:2]) for each in batches.targets]
+    (n_outputs,) = shapes[0]
+    uniform = keras.ops.full((len(targets), n_outputs), 1 / max(n_outputs, 2), "float32")
+    model.compute_metrics(None, targets, uniform, *weights)
     model.reset_metrics()
 
 

@@ -80,6 +80,18 @@ def test_a_step_is_traced_once_and_trains_as_without_that(class_weights):
     assert all(np.array_equal(*pair) for pair in zip(model.get_weights(), weights, strict=True))
 
 
+def test_a_metric_of_one_s_own_gets_tensors():
+    def seen(y_true, y_pred):
+        assert keras.ops.is_tensor(y_true)
+        assert keras.ops.is_tensor(y_pred)
+        return keras.ops.mean(y_pred)
+
+    model = _network()
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=[seen])
+    history = fit_batches(model, Batches(IMAGES, LABELS, 16, seed=3), epochs=1, callbacks=[])
+    assert history.history["seen"] == pytest.approx([1 / 3], rel=1e-5)
+
+
 def test_predictions_are_those_of_the_batches_themselves():
     model = _network()
     expected = model.predict(ImageBatches(IMAGES, 7), verbose=0)
