@@ -46,6 +46,9 @@ NETWORK: Mapping[str, Any] = {
 }
 """The network and its training, unless stated otherwise."""
 
+_FROM_AN_ENCODER: Mapping[str, Any] = {"body_rate": 1.0, "head_warm_up": True, "frozen_share": 0.0}
+"""In addition, where the network starts from another encoder."""
+
 _NAME = "encoder"
 _WRITTEN = "encoder_written"
 """An empty file in the folder of a sweep whose encoder was written."""
@@ -71,7 +74,7 @@ def pretraining_sweep(
     ]
     if problems:
         raise ConfigError(problems)
-    network = {**NETWORK, **({"body_rate": 1.0} if "start" in stated else {}), **stated}
+    network = {**NETWORK, **(_FROM_AN_ENCODER if "start" in stated else {}), **stated}
     return parse_sweep(
         {
             "name": _NAME,

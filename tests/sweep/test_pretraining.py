@@ -37,7 +37,10 @@ def test_one_network_is_trained():
     assert config.data.simulated.n_images == 200
     assert (config.training.epochs, config.search.max_trials, config.space["n_blocks"]) == (3, 1, 3)
     assert pretraining_sweep(200, 3, 7, 32, ["space.optimizer=adamw"]).space["weight_decay"] == 4e-3
-    assert pretraining_sweep(200, 3, 7, 32, ["space.start=pretrained"]).space["body_rate"] == 1.0
+    started = pretraining_sweep(200, 3, 7, 32, ["space.start=pretrained"])
+    assert started.space["body_rate"] == 1.0
+    earlier = {name: value for name, value in started.space.items() if name != "head_warm_up"}
+    assert comparable(started.model_copy(update={"space": earlier})) != comparable(started)
     with pytest.raises(ConfigError, match=r"--set space.n_blocks: one network is trained; expected a single value"):
         pretraining_sweep(200, 3, 7, 32, ["space.n_blocks={values: [2, 3]}"])
 
