@@ -170,7 +170,7 @@ _START_LINES = [
     "| `body_rate` | 0, 0.1, 0.3, 1 (from 0 to 10) | learning rate of the encoder as a factor of that of the head; 0 "
     "freezes it |",
     "| `head_warm_up` | true (true, false) | whether the head is trained alone before the whole network is. Without "
-    "effect if the encoder is frozen, and with `head: flatten` on a map |",
+    "effect if the encoder is frozen, with `head: flatten` on a map, and in a subclass with its own `build` or `fit` |",
     "| `frozen_share` | 0 (from 0 to 1) | share of the encoder's layers with weights, from the images on, "
     "that are not trained |",
     "",
