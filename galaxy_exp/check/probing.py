@@ -15,11 +15,12 @@ from typing import Any
 import keras
 
 from galaxy_exp.hypermodel.augmentation import AugmentationLayer
+from galaxy_exp.hypermodel.batches import images_per_batch
 from galaxy_exp.hypermodel.flops import LayerCall, count_flops, layer_calls, uncounted_layers
 from galaxy_exp.records import Probe, Timing, TrialSpec
 from galaxy_exp.training.fitting import NO_EPOCH, SplitArrays, TrainingEnded, fit_model, open_split
 from galaxy_exp.training.machine import fresh_session, memory_limit, resolve_precision
-from galaxy_exp.training.predictions import images_per_batch, predict_outputs
+from galaxy_exp.training.predictions import predict_outputs
 from galaxy_exp.training.recorder import read_numbers
 from galaxy_exp.training.trial import failure_reason
 from galaxy_exp.training.trial_network import TrialNetwork, build_network, rehearse_keeping

@@ -11,7 +11,15 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Batches", "ImageBatches", "class_weights", "draw_balanced", "feed", "replace_rare_winners"]
+__all__ = [
+    "Batches",
+    "ImageBatches",
+    "class_weights",
+    "draw_balanced",
+    "feed",
+    "images_per_batch",
+    "replace_rare_winners",
+]
 
 
 def class_weights(
@@ -81,6 +89,17 @@ AHEAD = 2
 """Batches that are prepared while one is computed with."""
 
 
+PIXELS_PER_BATCH = 2**18
+"""Images of 69 pixels go in batches of 55, of 256 pixels in batches of 8, so that prediction needs no more memory
+than a training step; larger batches were no faster on CPU. `registry.pyfunc_model`, which cannot import this module,
+has the same numbers; a test compares them."""
+
+
+def images_per_batch(height: int, width: int) -> int:
+    """The number of images to predict at once."""
+    return min(max(PIXELS_PER_BATCH // (height * width), 8), 256)
+
+
 class ImageBatches(keras.utils.PyDataset):  # type: ignore[misc]
     """Images in their order, without labels: what `model.predict` reads.
 
@@ -131,6 +150,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         self.batch_size = batch_size
         self._labels = np.asarray(labels)
         self._classes = self._labels if classes is None else np.asarray(classes)
+        self._class_weights = class_weights
         self._weights = None if class_weights is None else class_weights[self._classes]
         self._seed = seed
         self._balanced = balanced
@@ -150,11 +170,21 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return (self._labels,) if self._weights is None else (self._labels, self._weights)
 
     def with_inputs(self, inputs: NDArray[Any], chosen: NDArray[np.int64], batch_size: int, seed: int) -> Batches:
-        """The targets and weights of the images at the positions `chosen`, with `inputs` (n, ...) in their place."""
-        classes = self._classes[chosen]
-        batches = Batches(inputs, self._labels[chosen], batch_size, seed=seed, classes=classes, balanced=self._balanced)
-        batches._weights = None if self._weights is None else self._weights[chosen]
-        return batches
+        """The targets and weights of some images for other inputs.
+
+        Args:
+            inputs: (n, ...), what is trained on instead of the images.
+            chosen: int64 (n,), the positions of the images whose targets these inputs have.
+        """
+        return Batches(
+            inputs,
+            self._labels[chosen],
+            batch_size,
+            seed=seed,
+            classes=self._classes[chosen],
+            class_weights=self._class_weights,
+            balanced=self._balanced,
+        )
 
     def positions(self, index: int) -> NDArray[np.int64]:
         """Which images are in a batch of this epoch, int64 (at most batch_size,)."""

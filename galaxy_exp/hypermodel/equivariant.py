@@ -22,9 +22,9 @@ __all__ = [
     "ORIENTATIONS",
     "EquivariantBatchNormalization",
     "EquivariantConv2D",
+    "leaf_layers",
     "orientation_mean_layers",
     "restore_equivariant_layers",
-    "weighted_layers",
 ]
 
 ORIENTATIONS = 8
@@ -167,21 +167,25 @@ def restore_equivariant_layers(model: keras.Model) -> keras.Model | None:
     Args:
         model: a `Sequential` or functional model, built.
     """
-    layers = weighted_layers(model)
+    layers = _weighted(model)
     has_convolution = any(type(layer) is keras.layers.Conv2D for layer in layers)
     if None in model.input_shape[1:] or not has_convolution or not all(map(_may_be_equivariant, layers)):
         return None
     restored = keras.models.clone_model(model, clone_function=_equivariant_copy, recursive=True)
-    for layer, copy in zip(layers, weighted_layers(restored), strict=True):
+    for layer, copy in zip(layers, _weighted(restored), strict=True):
         copy.set_weights([weight[..., : weight.shape[-1] // ORIENTATIONS] for weight in layer.get_weights()])
         if not all(map(np.array_equal, copy.keras_weights(), layer.get_weights())):
             return None
     return restored
 
 
-def weighted_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """The layers with weights, also those of models within the model, as they were built: from the input on."""
-    return [each for each in model._flatten_layers() if each.weights and not isinstance(each, keras.Model)]
+def leaf_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers of a model in its order, those of models within it in their places."""
+    return [leaf for layer in model.layers for leaf in (leaf_layers(layer) if hasattr(layer, "layers") else [layer])]
+
+
+def _weighted(model: keras.Model) -> list[keras.layers.Layer]:
+    return [layer for layer in leaf_layers(model) if layer.weights]
 
 
 def _may_be_equivariant(layer: keras.layers.Layer) -> bool:

@@ -104,6 +104,12 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
             raise ConfigError(problems)
         self.encoders, self.features = encoders, frozenset(features)
 
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether it builds and trains as this class does; a subclass may compile other losses, or train otherwise."""
+        kind = type(self)
+        return kind.build is GalaxyCNN.build and kind.fit is GalaxyCNN.fit
+
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         """Declares the whole space in `hp`."""
         self.read(hp)
@@ -171,7 +177,8 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
         batches = Batches(
             x, y, values.batch_size, seed=order_seed, classes=labels, class_weights=weights, balanced=balanced
         )
-        if values.head_warm_up and not values.is_frozen and not kwargs.get("initial_epoch"):
+        begins = not kwargs.get("initial_epoch")
+        if begins and values.head_warm_up and not values.is_frozen and self.is_unchanged:
             warm_up_head(self, hp, model, batches, order_seed)
         if values.schedule == "cosine":
             model.optimizer.learning_rate = cosine_schedule(float(model.optimizer.learning_rate), epochs * len(batches))

@@ -171,10 +171,9 @@ def _declare_start(hp: keras_tuner.HyperParameters, encoders: Mapping[str, str])
     if encoders:
         with hp.conditional_scope("start", list(encoders)):
             values["body_rate"] = hp.Choice("body_rate", [0.0, 0.1, 0.3, 1.0], default=1.0)
-            if not _is_stored_without("head_warm_up", hp):
-                values["head_warm_up"] = hp.Fixed("head_warm_up", True)
-            if not _is_stored_without("frozen_share", hp):
-                values["frozen_share"] = hp.Fixed("frozen_share", 0.0)
+            for name, value in (("head_warm_up", True), ("frozen_share", 0.0)):
+                if not _is_stored_without(name, hp):
+                    values[name] = hp.Fixed(name, value)
     return values
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from galaxy_exp.hypermodel.batches import Batches
+from galaxy_exp.hypermodel.batches import Batches, images_per_batch
 from galaxy_exp.hypermodel.encoders import HEAD_BEGINS
 from galaxy_exp.hypermodel.on_device import fit_batches
 from galaxy_exp.hypermodel.optimizers import cosine_schedule
@@ -31,8 +31,6 @@ RATE = 0.02
 BATCH_SIZE = 32
 MAX_IMAGES = 8192
 """The encoder sees so many of the images: more make the head no better."""
-_AT_ONCE = 64
-"""Images that the encoder sees at once."""
 
 
 def warm_up_head(
@@ -40,31 +38,33 @@ def warm_up_head(
 ) -> None:
     """Trains the head of `model` with the loss of `hypermodel`; its body and its optimizer stay as they are.
 
-    Nothing is done if the head takes all pixels of a map, which are too many to keep, or in a network of a subclass
-    without a layer of the name `HEAD_BEGINS`.
+    Nothing is done if the head takes all pixels of a map, which are too many to keep.
 
     Args:
+        model: what `hypermodel` built.
         batches: the training images with their targets and weights. They are not augmented.
         seed: of which images are used, and of their order.
     """
-    names = [layer.name for layer in model.layers]
-    begin = names.index(HEAD_BEGINS) + 1 if HEAD_BEGINS in names else 0
-    if begin == 0 or isinstance(model.layers[begin], keras.layers.Flatten):
+    begin = [layer.name for layer in model.layers].index(HEAD_BEGINS) + 1
+    if isinstance(model.layers[begin], keras.layers.Flatten):
         return
     if isinstance(model.layers[begin], keras.layers.GlobalAveragePooling2D):
         begin += 1
     body = keras.Sequential([keras.Input(model.input_shape[1:], dtype="uint8"), *model.layers[:begin]])
+    body.jit_compile = model.jit_compile
     chosen = np.sort(np.random.default_rng(seed).permutation(len(batches.images))[:MAX_IMAGES])
+    at_once = images_per_batch(*model.input_shape[1:3])
     features = np.concatenate(
         [
             keras.ops.convert_to_numpy(keras.ops.cast(body.predict_on_batch(batches.images[some]), "float32"))
-            for some in np.split(chosen, range(_AT_ONCE, len(chosen), _AT_ONCE))
+            for some in np.split(chosen, range(at_once, len(chosen), at_once))
         ]
     )
     head = keras.Sequential([keras.Input(features.shape[1:], name="features"), *model.layers[begin:]])
     of_head = batches.with_inputs(features, chosen, BATCH_SIZE, seed)
     epochs = math.ceil(STEPS / len(of_head))
     hypermodel.compile_network(hp, head, keras.optimizers.Adam(cosine_schedule(RATE, epochs * len(of_head))))
+    head.jit_compile = model.jit_compile
     if keras.backend.backend() == "tensorflow":  # an epoch in one call
         head.steps_per_execution = len(of_head)
     fit_batches(head, of_head, epochs=epochs, callbacks=[])

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from galaxy_exp.hypermodel.augmentation import AugmentationLayer
-from galaxy_exp.hypermodel.equivariant import EquivariantBatchNormalization, EquivariantConv2D
+from galaxy_exp.hypermodel.equivariant import EquivariantBatchNormalization, EquivariantConv2D, leaf_layers
 from galaxy_exp.hypermodel.galaxy_network import FastDropout
 
 __all__ = ["forget_unsavable_loss", "is_portable", "make_savable", "to_inference_model"]
@@ -23,7 +23,7 @@ def to_inference_model(model: keras.Model) -> keras.Model:
     It is not compiled. Only a `keras.Sequential` of Keras's own and galaxy_exp's layers is rebuilt; any other model is
     returned as it is.
     """
-    if not isinstance(model, keras.Sequential) or not all(_is_known(layer) for layer in _leaves(model)):
+    if not isinstance(model, keras.Sequential) or not all(_is_known(layer) for layer in leaf_layers(model)):
         return model
     if _has_lambda(_config_of(model)):
         return model
@@ -38,7 +38,7 @@ def to_inference_model(model: keras.Model) -> keras.Model:
 
 def is_portable(model: keras.Model) -> bool:
     """Whether a file of this model loads in safe mode without the user's code: it is made of Keras's own parts."""
-    activations = [getattr(layer, "activation", None) for layer in _leaves(model)]
+    activations = [getattr(layer, "activation", None) for layer in leaf_layers(model)]
     if any(getattr(activation, "__name__", "") == "<lambda>" for activation in activations):
         return False  # Keras stores no class name for these
     config = _config_of(model)
@@ -51,7 +51,7 @@ def make_savable(model: keras.Model) -> None:
     The file has the weights of all layers, but not the arguments of these: it serves `load_weights` of the same model
     made by the user's code, not `load_model`.
     """
-    for layer in [*_leaves(model), *_nested(model), model]:
+    for layer in [*leaf_layers(model), *_nested(model), model]:
         if _config_of(layer) is None:
             layer.get_config = dict
 
@@ -101,10 +101,6 @@ def _has_lambda(config: Any) -> bool:
     return config.get("class_name") == "__lambda__" or any(map(_has_lambda, config.values()))
 
 
-def _leaves(model: keras.Model) -> list[keras.layers.Layer]:
-    return [leaf for layer in model.layers for leaf in (_leaves(layer) if hasattr(layer, "layers") else [layer])]
-
-
 def _is_known(layer: keras.layers.Layer) -> bool:
     kind = type(layer)
     return isinstance(layer, AugmentationLayer) or kind in _EXPORTED or kind.__module__.split(".")[0] == "keras"
@@ -133,7 +129,7 @@ def _exported_weights(layer: keras.layers.Layer) -> list[Any]:
     """The weights of the copy of a layer."""
     if isinstance(layer, EquivariantConv2D | EquivariantBatchNormalization):
         return list(layer.keras_weights())
-    if hasattr(layer, "layers") and any(type(leaf) in _EXPORTED for leaf in _leaves(layer)):
+    if hasattr(layer, "layers") and any(type(leaf) in _EXPORTED for leaf in leaf_layers(layer)):
         return [weight for inner in layer.layers for weight in _exported_weights(inner)]
     return list(layer.get_weights())
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import keras
 import numpy as np
@@ -31,11 +31,11 @@ from galaxy_exp.hypermodel.augmentation import (
     RandomSymmetry,
     symmetry_table,
 )
+from galaxy_exp.hypermodel.batches import images_per_batch
 from galaxy_exp.hypermodel.encoders import HEAD_BEGINS
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.records import TrialSpec
 from galaxy_exp.training.fitting import SplitArrays
-from galaxy_exp.training.predictions import images_per_batch
 from galaxy_exp.training.trial_network import TrialNetwork
 
 __all__ = ["MAX_BYTES", "CachedFeatures", "use_cached_features"]
@@ -71,7 +71,7 @@ def use_cached_features(spec: TrialSpec, network: TrialNetwork, data: SplitArray
     the features cannot be written, which is reported in the worker's log.
     """
     hypermodel = network.hypermodel
-    if not _is_plain(hypermodel):
+    if not isinstance(hypermodel, GalaxyCNN) or not hypermodel.is_unchanged:
         return None
     values = hypermodel.read(network.hp)
     if not values.is_frozen:
@@ -104,14 +104,6 @@ def use_cached_features(spec: TrialSpec, network: TrialNetwork, data: SplitArray
         replace(data, train_images=train, validation_images=validation),
         seconds,
     )
-
-
-def _is_plain(hypermodel: object) -> TypeGuard[GalaxyCNN]:
-    """Not for a user's subclass, which may compile other losses or train in a way of its own."""
-    if not isinstance(hypermodel, GalaxyCNN):
-        return False
-    kind = type(hypermodel)
-    return kind.build is GalaxyCNN.build and kind.fit is GalaxyCNN.fit
 
 
 def _divide(

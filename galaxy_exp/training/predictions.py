@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.hypermodel.batches import ImageBatches, feed
+from galaxy_exp.hypermodel.batches import ImageBatches, feed, images_per_batch
 from galaxy_exp.hypermodel.outputs import ROW_SUM_TOLERANCE
 from galaxy_exp.questions import Questions
 
@@ -16,14 +16,8 @@ __all__ = [
     "OutputError",
     "check_outputs",
     "check_vote_outputs",
-    "images_per_batch",
     "predict_outputs",
 ]
-
-PIXELS_PER_BATCH = 2**18
-"""Images of 69 pixels go in batches of 55, of 256 pixels in batches of 8, so that validation needs no more memory
-than a training step; larger batches were no faster on CPU. `registry.pyfunc_model`, which cannot
-import this module, has the same numbers; a test compares them."""
 
 FEATURES_PER_BATCH = 2**20
 """Numbers of cached features that a head predicts at once."""
@@ -31,11 +25,6 @@ FEATURES_PER_BATCH = 2**20
 
 class OutputError(ValueError):
     """The network's outputs do not fit the classes, or the votes."""
-
-
-def images_per_batch(height: int, width: int) -> int:
-    """The number of images to predict at once."""
-    return min(max(PIXELS_PER_BATCH // (height * width), 8), 256)
 
 
 def predict_outputs(

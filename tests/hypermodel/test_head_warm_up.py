@@ -1,5 +1,7 @@
 """The head of a network that starts from an encoder is trained alone first, where its hyperparameters say so."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from galaxy_exp.hypermodel import GalaxyCNN, discover_space
 from galaxy_exp.hypermodel.batches import Batches
 from galaxy_exp.hypermodel.discovery import to_kerastuner
 from galaxy_exp.hypermodel.encoders import ENCODER_LAYER, write_encoder
+from galaxy_exp.hypermodel.equivariant import leaf_layers
 from galaxy_exp.hypermodel.head_warm_up import warm_up_head
 from galaxy_exp.questions import Question, Questions
 from galaxy_exp.space.overrides import build_space
@@ -126,14 +129,17 @@ def test_a_subclass_may_have_other_layers():
     assert len(hypermodel.fit(hp, hypermodel.build(hp), images, labels, epochs=2, seed=1).history["loss"]) == 2
 
 
-def test_the_first_layers_of_a_body_stay_as_they_are():
-    hypermodel = GalaxyCNN(SHAPE, 3, ["map.keras"])
-    hp = hyperparameters(hypermodel, start="map.keras", frozen_share=0.5, head_warm_up=False)
+@pytest.mark.parametrize("start", ["map.keras", "nested.keras"])
+def test_the_first_layers_of_a_body_stay_as_they_are(start):
+    body = keras.saving.load_model("map.keras")
+    write_encoder(keras.Sequential([keras.Input(SHAPE), body]), Path("nested.keras"), {})
+    hypermodel = GalaxyCNN(SHAPE, 3, [start])
+    hp = hyperparameters(hypermodel, start=start, frozen_share=0.5, head_warm_up=False)
     model = hypermodel.build(hp)
-    encoder = model.get_layer(ENCODER_LAYER)
-    before = {layer.name: copy_weights(layer) for layer in encoder.layers}
+    layers = leaf_layers(model.get_layer(ENCODER_LAYER))
+    before = {layer.name: copy_weights(layer) for layer in layers}
     hypermodel.fit(hp, model, *bright_in_one_colour(), epochs=1, seed=1)
-    changed = {layer.name for layer in encoder.layers if not is_equal(copy_weights(layer), before[layer.name])}
+    changed = {layer.name for layer in layers if not is_equal(copy_weights(layer), before[layer.name])}
     assert changed == {"conv_2", "norm_2"}
 
 

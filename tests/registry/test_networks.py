@@ -8,9 +8,9 @@ import pytest
 
 from galaxy_exp.errors import DataError, ModelError
 from galaxy_exp.evaluation.held_out_report import TestReport
+from galaxy_exp.hypermodel import batches
 from galaxy_exp.registry import pyfunc_model
 from galaxy_exp.registry.networks import Variant, evaluate_model, predict_images
-from galaxy_exp.training import predictions
 
 from .conftest import CLASS_NAMES, coloured
 
@@ -109,7 +109,7 @@ def test_large_images_go_in_small_batches() -> None:
 
 @pytest.mark.parametrize(("side", "n_images"), [(24, 256), (69, 55), (256, 8), (424, 8)])
 def test_training_and_package_batch_alike(side: int, n_images: int) -> None:
-    rules = (predictions.images_per_batch, pyfunc_model.images_per_batch)
+    rules = (batches.images_per_batch, pyfunc_model.images_per_batch)
     assert [rule(side, side) for rule in rules] == [n_images] * 2
 
 
