@@ -374,7 +374,9 @@ class Timing:
     epoch_seconds: float
     """An epoch of training, with the prediction of the validation images."""
     start_seconds: float
-    """Building and compiling, once per trial."""
+    """Building and compiling, each time that a trial starts or continues."""
+    once_seconds: float
+    """What a trial does once before its first epoch, such as the warm-up of a new head."""
     seconds_per_image: float
     """Prediction."""
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -78,6 +79,14 @@ class OwnFitHyperModel(TinyHyperModel):
             hp.Int("buffer", 1, 2**31 - 1, sampling="log")
         kwargs["epochs"] -= hp.get("quick")
         return model.fit(*args, batch_size=size, shuffle=kind == "random", **kwargs)
+
+
+class PreparingHyperModel(TinyHyperModel):
+    """Does something for a second before it trains."""
+
+    def fit(self, hp, model, *args, **kwargs):
+        time.sleep(1)
+        return super().fit(hp, model, *args, **kwargs)
 
 
 class UnbuildableHyperModel(TinyHyperModel):

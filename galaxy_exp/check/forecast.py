@@ -26,6 +26,7 @@ _REPEATS = 5
 class _Simulated(NamedTuple):
     """A simulated sweep."""
 
+    trials: int
     epochs: float
     attempts: float
     """Starts of trials, new and paused ones."""
@@ -100,12 +101,14 @@ def _simulate_sweeps(config: SweepConfig, trials: int) -> list[_Simulated]:
     for learning in (0.0, 0.5):
         repeats = [_simulate(config, scheduler, trials, learning, repeat) for repeat in range(_REPEATS)]
         epochs, attempts = (statistics.median(each) for each in zip(*repeats, strict=True))
-        simulated.append(_Simulated(epochs, attempts))
+        simulated.append(_Simulated(trials, epochs, attempts))
     return simulated
 
 
-def _simulate(config: SweepConfig, scheduler: Scheduler, trials: int, learning: float, repeat: int) -> _Simulated:
-    """A sweep with one worker."""
+def _simulate(
+    config: SweepConfig, scheduler: Scheduler, trials: int, learning: float, repeat: int
+) -> tuple[float, float]:
+    """The epochs and the attempts of a sweep with one worker."""
     random_numbers = random.Random(derive_seed("forecast", str(learning), repeat))
     simulated = min(trials, _SIMULATED_TRIALS)
     heights: list[float] = []
@@ -125,7 +128,7 @@ def _simulate(config: SweepConfig, scheduler: Scheduler, trials: int, learning: 
         if _train(config, scheduler, number, curves, paused, heights[number], random_numbers) is Decision.PAUSE:
             paused.add(number)
     lengths = [len(curve) for curve in curves.values()]
-    return _Simulated(*(_extend(each, trials) for each in (lengths, [attempts[number] for number in curves])))
+    return _extend(lengths, trials), _extend([attempts[number] for number in curves], trials)
 
 
 def _extend(counts: Sequence[int], trials: int) -> float:
@@ -164,14 +167,19 @@ def _hours(simulated: Sequence[_Simulated], epochs: int, timings: Sequence[Timin
     first, rest = timings[0], timings[1:] or timings[:1]
     epoch = statistics.fmean(timing.epoch_seconds for timing in rest)
     start = statistics.fmean(timing.start_seconds for timing in rest)
-    fixed = first.start_seconds + epochs * first.epoch_seconds
-    found = [fixed + (each.attempts - 1) * start + max(0.0, each.epochs - epochs) * epoch for each in simulated]
+    once = statistics.fmean(timing.once_seconds for timing in rest)
+    found = [
+        first.start_seconds + first.once_seconds + epochs * first.epoch_seconds
+        + (each.attempts - 1) * start + (each.trials - 1) * once + max(0.0, each.epochs - epochs) * epoch
+        for each in simulated
+    ]  # fmt: skip
     return min(found) / 3600, max(found) / 3600
 
 
 def _trial_hours(epochs: int, timings: Sequence[Timing]) -> float:
     """Mean hours of a trial that runs all its epochs."""
-    return statistics.fmean(each.start_seconds + epochs * each.epoch_seconds for each in timings) / 3600
+    seconds = (each.start_seconds + each.once_seconds + epochs * each.epoch_seconds for each in timings)
+    return statistics.fmean(seconds) / 3600
 
 
 def _explain(scheduler: str, stopped: tuple[int, int], most: int) -> str:

@@ -78,22 +78,24 @@ def _time_training(network: TrialNetwork, data: SplitArrays, *, epochs: int, see
     """
     clock = _StepClock()
     clock.set_model(network.model)
-    fit_began = time.perf_counter()
+    called = clock.began = time.perf_counter()
     with suppress(TrainingEnded):
         fit_model(network, data, epochs=epochs, callbacks=[clock], seed=seed)
+    once = clock.began - called
     first_prediction, per_image = _time_prediction(network.model, data, network.n_classes)
     if clock.n_steps:
-        step = clock.seconds_per_step(fit_began)
+        step = clock.seconds_per_step()
         steps = (clock.params or {}).get("steps") or math.ceil(len(data.train_labels) / network.batch_size)
         training, warm_up = steps * step, clock.warm_at - began - min(clock.n_steps, _WARM_UP_STEPS) * step
     elif clock.n_epochs:
-        training = clock.ended_at - (clock.warm_at or fit_began)
-        warm_up = (clock.warm_at or fit_began) - began - training
+        training = clock.ended_at - (clock.warm_at or clock.began)
+        warm_up = (clock.warm_at or clock.began) - began - training
     else:
         raise RuntimeError(NO_EPOCH)
     return Timing(
         epoch_seconds=training + len(data.validation_labels) * per_image,
-        start_seconds=max(0.0, warm_up + first_prediction),
+        start_seconds=max(0.0, warm_up - once + first_prediction),
+        once_seconds=once,
         seconds_per_image=per_image,
     )
 
@@ -104,11 +106,16 @@ class _StepClock(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.n_steps = self.n_epochs = 0
-        self.warm_at = self.ended_at = 0.0
+        self.began = self.warm_at = self.ended_at = 0.0
 
     @property
     def n_timed(self) -> int:
         return self.n_steps - _WARM_UP_STEPS
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Notes the time of the first training: what `fit` did before it does not belong to a step."""
+        if not self.n_steps and not self.n_epochs:
+            self.began = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Notes the time after the step is done: reading one of its numbers waits for it."""
@@ -131,11 +138,11 @@ class _StepClock(keras.callbacks.Callback):  # type: ignore[misc]
             if self.n_epochs == 2:
                 raise TrainingEnded
 
-    def seconds_per_step(self, began: float) -> float:
+    def seconds_per_step(self) -> float:
         """The mean over the timed steps, or over all steps of a shorter training."""
         if self.n_timed > 0:
             return (self.ended_at - self.warm_at) / self.n_timed
-        return (self.ended_at - began) / max(self.n_steps, 1)
+        return (self.ended_at - self.began) / max(self.n_steps, 1)
 
 
 def _time_prediction(model: keras.Model, data: SplitArrays, n_classes: int) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from galaxy_exp.config import parse_sweep
 from galaxy_exp.config.sweep import ExecutionConfig
 from galaxy_exp.records import Timing
 
-TIMING = Timing(epoch_seconds=36.0, start_seconds=0.0, seconds_per_image=0.0)
+TIMING = Timing(epoch_seconds=36.0, start_seconds=0.0, once_seconds=0.0, seconds_per_image=0.0)
 
 
 def config(epochs=9, **search):
@@ -29,7 +29,7 @@ def test_early_stopping_saves_epochs_and_less_where_trials_keep_getting_better(s
 
 
 def test_a_paused_trial_starts_once_more_when_it_continues():
-    starting = Timing(epoch_seconds=0.0, start_seconds=3600.0, seconds_per_image=0.0)
+    starting = Timing(epoch_seconds=0.0, start_seconds=3600.0, once_seconds=0.0, seconds_per_image=0.0)
     found = {
         scheduler: forecast_sweep(config(scheduler=scheduler, first_rung=1, max_trials=20), 1, None, [starting]).hours
         for scheduler in ("none", "asha-stop", "asha", "promote")
@@ -37,6 +37,12 @@ def test_a_paused_trial_starts_once_more_when_it_continues():
     assert found["none"] == found["asha-stop"] == (20.0, 20.0)
     assert 20.0 < found["asha"][0] <= found["asha"][1] <= 60.0  # rungs after epochs 1 and 3 of 9
     assert 20.0 < found["promote"][0] <= found["promote"][1] <= 100.0  # after epochs 1, 2, 4 and 8
+
+
+def test_a_paused_trial_does_not_repeat_what_is_done_once():
+    preparing = Timing(epoch_seconds=0.0, start_seconds=0.0, once_seconds=3600.0, seconds_per_image=0.0)
+    found = forecast_sweep(config(scheduler="promote", first_rung=1, max_trials=20), 1, None, [preparing])
+    assert found.hours == (20.0, 20.0)
 
 
 def test_a_long_sweep_goes_on_like_its_first_trials():
@@ -51,7 +57,7 @@ def test_a_finite_space_has_no_more_trials_than_configurations():
 
 
 def test_the_baseline_goes_at_its_own_pace():
-    slow = Timing(epoch_seconds=360.0, start_seconds=0.0, seconds_per_image=0.0)
+    slow = Timing(epoch_seconds=360.0, start_seconds=0.0, once_seconds=0.0, seconds_per_image=0.0)
     found = forecast_sweep(config(scheduler="none", max_trials=2, epochs=10), 1, None, [slow, TIMING])
     assert found.hours == (pytest.approx(1.1), pytest.approx(1.1))
 

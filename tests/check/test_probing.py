@@ -19,6 +19,11 @@ def test_a_network_is_counted_and_timed(make_spec):
     assert keras.config.dtype_policy().name == "float32"
 
 
+def test_what_is_done_before_the_first_epoch_is_not_taken_for_training(make_spec):
+    timing = probe_network(make_spec("toys:PreparingHyperModel"), with_timing=True).timing
+    assert timing.once_seconds >= 1
+
+
 def test_without_timing_nothing_is_trained(make_spec):
     assert probe_network(make_spec(), with_timing=False).timing is None
 
