@@ -182,7 +182,8 @@ def _on_device(images: NDArray[Any]) -> Any | None:
     key = _file_of(images)
     if key in _kept:
         return _kept[key]
-    _kept.clear()
+    if key is not None:  # features in memory, on which a head warms up, come before the images that are kept
+        _kept.clear()
     limit = MAX_FRACTION * _free_bytes()
     if images.nbytes > limit:
         _warn_too_large(images.nbytes, int(limit))

@@ -161,6 +161,7 @@ def main():
     on_device.PLATFORMS = ("cpu",)
     transfers, epochs, counter = note_transfers(), note_epochs(), StepCounter()
     device = train(EVERYTHING, images, labels)
+    on_device._on_device(np.zeros((N_IMAGES, 8), np.float32))  # features in memory, between two trainings on a file
     device_mixed = train(DRAWN_EVENLY, images, labels, "mixed_bfloat16")
     put_there = list(transfers)
     seen_by_steps = train(EVERYTHING, images, labels, callbacks=[counter])
