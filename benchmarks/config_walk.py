@@ -2,8 +2,9 @@
 
     python benchmarks/config_walk.py
 
-Two walks, each a numbered list of files: whose functions are given the whole configuration, in the order of the calls,
-where a return is a call in a file that was left before; and which files read a section of it, from whatever record.
+It prints two numbered lists of files. The first has the files whose functions are given the whole configuration, in the
+order of the calls; a return is a call in a file that the walk had left. The second has the files that read a section of
+the configuration, whichever record holds it.
 """
 
 from __future__ import annotations

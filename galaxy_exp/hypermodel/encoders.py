@@ -118,8 +118,8 @@ def encoder_layers(
         trainable: False: the encoder is frozen, and its dropout and random layers do nothing, as in inference. True:
             layers that its file has frozen stay so, and an encoder that was trained as an equivariant network is
             trained further as one.
-        frozen_share: of the layers with weights of one that is trained, the share that stays as it is, from the
-            images on, rounded to whole layers.
+        frozen_share: the share of the layers with weights that are not trained, counted from the images and rounded to
+            whole layers. Only with `trainable`.
         identity, stored: see `find_encoder`.
     """
     encoder = load_encoder(start, identity, stored)

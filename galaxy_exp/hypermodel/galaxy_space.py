@@ -67,7 +67,7 @@ HINTS = {
     ),
     "loss": "expected data with volunteers' votes, as counts",
 }
-"""How to request the hyperparameters that are declared only where a sweep file has `space.start`, by name."""
+"""By name: when the hyperparameters are declared that not every sweep has."""
 
 EARLIER_VALUES: dict[str, HyperparameterValue] = {
     "start": SCRATCH,
