@@ -7,7 +7,6 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -16,14 +15,14 @@ from galaxy_exp.config import SweepConfig
 from galaxy_exp.config.reading import FlagValue, as_journaled
 from galaxy_exp.encoder_file import is_identity, store_encoder
 from galaxy_exp.environment import describe_software, user_import_paths
-from galaxy_exp.errors import BadInputError, ConfigError, DataError, EngineError, JournalError
+from galaxy_exp.errors import BadInputError, ConfigError, JournalError
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.journal.events import SweepChanged, SweepStarted
 from galaxy_exp.journal.journal import is_running, read_record
-from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.journal.resume_changes import find_change
 from galaxy_exp.quiet import import_keras_quietly
-from galaxy_exp.records import BUILT_IN_HYPERMODEL, DATA_GONE, Evidence, HyperparameterValue, SplitFiles
+from galaxy_exp.records import BUILT_IN_HYPERMODEL, Evidence, HyperparameterValue
 from galaxy_exp.redaction import hide_password, remember_address
 from galaxy_exp.search_methods import STOPPING
 from galaxy_exp.wording import Say
@@ -33,12 +32,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from galaxy_exp.data import PreparedData
     from galaxy_exp.questions import Votes
     from galaxy_exp.space.search_space import SearchSpace
 
 __all__ = [
-    "SweepImages",
     "check_names",
     "check_space",
     "complete_values",
@@ -47,7 +44,6 @@ __all__ = [
     "prepare_resume",
     "prepare_sweep",
     "resting_sweeps",
-    "restore_data",
     "store_encoders",
     "store_user_objects",
 ]
@@ -353,74 +349,6 @@ def prepare_resume(
     path = Path(file) if file is not None else None
     change = find_change(record, file=path, overrides=overrides, flags=flags, as_recorded=as_recorded, say=say)
     return check_recorded_store(record, change, say)
-
-
-def restore_data(record: SweepRecord, say: Say) -> PreparedData:
-    """The prepared images of a sweep, which are prepared again if they were deleted or damaged.
-
-    Raises:
-        DataError: the source is gone, or its images have changed.
-    """
-    from galaxy_exp.data import PreparedData
-
-    folder = Path(record.started.data_folder)
-    try:
-        data = PreparedData.load(folder)
-    except DataError as problem:
-        say(f"preparing the images again: {problem}")
-        data = _prepare_again(record, folder)
-    # the folder may have been prepared by another sweep, from a copy of the images
-    return replace(data, source=record.started.data_source, simulated=record.started.simulated)
-
-
-def _prepare_again(record: SweepRecord, folder: Path) -> PreparedData:
-    from galaxy_exp.data import load_dataset, prepare_split
-
-    config = record.config.data
-    try:
-        data = prepare_split(load_dataset(config), config.split, folder.parent)
-    except DataError as error:
-        raise type(error)(f"{folder}: the prepared images are gone and cannot be prepared again: {error}") from None
-    if data.folder != folder:
-        found = f"digest {data.digest[:16]}, expected {record.started.data_digest[:16]}"
-        message = f"{config.source}: the images are not those that sweep {record.sweep_id} began with; {found}"
-        raise DataError(message)
-    return data
-
-
-class SweepImages:
-    """The prepared images of a running sweep, which are restored if they are deleted or damaged meanwhile.
-
-    Raises:
-        DataError: they cannot be restored.
-    """
-
-    def __init__(self, record: SweepRecord, say: Say) -> None:
-        self._record = record
-        self._say = say
-        self._unreadable: set[int] = set()
-        """Trials whose worker could not read the images, although this process can."""
-        self.prepared = restore_data(record, say)
-
-    def files_for(self, trial: TrialRecord) -> SplitFiles:
-        """The files for the next attempt at a trial; all are read to check them if it lost its worker and came no
-        further.
-
-        Raises:
-            DataError: they cannot be restored.
-            EngineError: the worker could not read them twice, and this process can.
-        """
-        loss = trial.losses[-1] if trial.losses_in_a_row else ""
-        if loss.startswith(DATA_GONE) and self.prepared.is_intact():
-            if trial.number in self._unreadable:
-                raise EngineError(
-                    f"trial {trial.number}: {loss}; this process reads them: {self.prepared.folder} must be shared by "
-                    "all workers and readable for them"
-                )
-            self._unreadable.add(trial.number)  # the first time, another trial may have restored them already
-        elif loss or not self.prepared.is_present():
-            self.prepared = restore_data(self._record, self._say)
-        return self.prepared.files
 
 
 def _evidence(

@@ -16,9 +16,9 @@ from galaxy_exp.execution.worker import WorkerProcess
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.journal.journal import read_record
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.preparation import restore_data
 from galaxy_exp.quiet import import_keras_quietly, say_nothing
 from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialSpec
+from galaxy_exp.sweep_images import restore_data
 from galaxy_exp.wording import Say, count
 
 __all__ = ["TOLERANCE", "Reproduction", "find_trial", "reproduce_trial"]

@@ -48,13 +48,11 @@ from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.orders import OrderFolder
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.preparation import (
-    SweepImages,
     check_names,
     check_space,
     find_unfinished,
     prepare_resume,
     prepare_sweep,
-    restore_data,
     store_encoders,
     store_user_objects,
 )
@@ -64,6 +62,7 @@ from galaxy_exp.result import SweepResult
 from galaxy_exp.search.schedulers import Scheduler, build_scheduler, no_scheduler
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.sweep_report import refresh_report
+from galaxy_exp.sweep_images import SweepImages, restore_data
 from galaxy_exp.tracking.sweep_tracking import LazyProjection, build_projection, check_recorded_store, end_open_runs
 from galaxy_exp.wording import Say
 

@@ -237,7 +237,7 @@ class _Examination:
             journal.append(event)
 
     def _write(self, numbers: Sequence[int]) -> None:
-        from galaxy_exp.preparation import restore_data
+        from galaxy_exp.sweep_images import restore_data
         from galaxy_exp.tracking.sweep_tracking import build_projection
 
         with Journal.reopen(self._folder.path) as journal:

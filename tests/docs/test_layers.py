@@ -58,7 +58,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sweep_rows": BASE | {"journal", "evaluation", "tracking"},
     "starters": BASE | {"data"},
     "display": BASE | {"journal", "evaluation", "tracking", "trial_rows", "sweep_rows"},
-    "doctor": BASE | {"journal", "data", "evaluation", "tracking", "registry", "preparation"},
+    "sweep_images": BASE | {"journal", "data"},
+    "doctor": BASE | {"journal", "data", "evaluation", "tracking", "registry", "sweep_images"},
     "check": BASE | {"data", "hypermodel", "search", "journal", "training", "execution", "preparation"},
 }
 """By part of the package. `sweep` and `cli` may import all of these."""
@@ -214,7 +215,7 @@ def test_heavy_libraries_are_not_imported_with_the_package_or_the_command_line()
         "seeding",
         "folders",
     }
-    light |= {"evaluation.metrics", "preparation", "execution.engine"}
+    light |= {"evaluation.metrics", "preparation", "sweep_images", "execution.engine"}
     light |= {"execution.loop", "execution.worker", "execution.worker_pool", "execution.trials"}
     light |= {"tracking.sweep_tracking"}
     heavy = {

@@ -18,9 +18,9 @@ from galaxy_exp.errors import SweepFailedError
 from galaxy_exp.execution.trials import trial_spec
 from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.journal.journal import read_record
-from galaxy_exp.preparation import restore_data
 from galaxy_exp.records import Decision, TrialState
 from galaxy_exp.reproduce import reproduce_trial
+from galaxy_exp.sweep_images import restore_data
 from galaxy_exp.training import run_trial
 
 pytestmark = pytest.mark.slow

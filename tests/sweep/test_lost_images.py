@@ -15,8 +15,8 @@ from galaxy_exp.data.sources.array_file import store_data
 from galaxy_exp.errors import EngineError
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import TrialRecord
-from galaxy_exp.preparation import SweepImages
 from galaxy_exp.records import DATA_GONE
+from galaxy_exp.sweep_images import SweepImages
 
 from .test_faults import assert_nothing_lost_or_doubled, journal_has, sweep_runs, wait_for
 

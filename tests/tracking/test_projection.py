@@ -117,7 +117,7 @@ def test_the_parent_has_the_figures_of_the_hyperparameters(runs, finished):
 
 def test_projecting_everything_again_changes_nothing(runs, finished, tmp_path):
     from galaxy_exp.folders import SweepFolder
-    from galaxy_exp.preparation import restore_data
+    from galaxy_exp.sweep_images import restore_data
     from galaxy_exp.tracking.projection import MlflowProjection
 
     project = finished.copy_to(tmp_path)
