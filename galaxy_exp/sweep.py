@@ -60,9 +60,10 @@ from galaxy_exp.quiet import BACKEND_ENVIRONMENT, import_keras_quietly, say_noth
 from galaxy_exp.records import TrialSpec
 from galaxy_exp.result import SweepResult
 from galaxy_exp.search.schedulers import Scheduler, build_scheduler, no_scheduler
+from galaxy_exp.search_methods import SAMPLERS
 from galaxy_exp.seeding import derive_seed
-from galaxy_exp.sweep_report import refresh_report
 from galaxy_exp.sweep_images import SweepImages, restore_data
+from galaxy_exp.sweep_report import refresh_report
 from galaxy_exp.tracking.sweep_tracking import LazyProjection, build_projection, check_recorded_store, end_open_runs
 from galaxy_exp.wording import Say
 
@@ -279,9 +280,11 @@ class _Run:
 
     def to_the_end(self) -> SweepResult:
         import_keras_quietly()
-        from galaxy_exp.search.bayesian import thread_pools
+        sampler = self.journal.record.config.search.sampler_choice
+        if sampler == "gp" or sampler not in SAMPLERS:  # one of the user's own may be a Gaussian process too
+            from galaxy_exp.search.bayesian import thread_pools
 
-        thread_pools()
+            thread_pools()  # before other threads import; see there
         try:
             self._images = SweepImages(self.journal.record, self.say)
             self._choose_workers()
