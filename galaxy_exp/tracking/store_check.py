@@ -158,9 +158,10 @@ def _read_schema(file: Path) -> tuple[set[str], str]:
     except sqlite3.OperationalError as error:
         if "locked" in str(error) or "busy" in str(error):
             return set(), ""
-        if "readonly" in str(error):
+        if file.with_name(f"{file.name}-journal").exists():
             raise _Unusable(
-                f"a process was killed while it wrote into {file}: let a user who may write it open it once"
+                f"a process was killed while it wrote into {file}, and undoing that takes the right to write in "
+                f"{file.parent}: let a user who has it open the MLflow UI on the database once"
             ) from error
         raise _Unusable(f"cannot be read: {error}") from error
     except sqlite3.DatabaseError as error:

@@ -180,13 +180,16 @@ class TestHalfWritten:
         with sqlite3.connect(half_written) as connection:
             assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'half'").fetchone() == (0,)
 
-    def test_is_refused_to_who_may_only_read(self, half_written: Path) -> None:
+    @pytest.mark.parametrize("shut", ["file", "folder"])
+    def test_is_refused_to_who_may_only_read(self, half_written: Path, shut: str) -> None:
         """In a process without root's rights."""
-        half_written.chmod(0o444)
+        half_written.chmod(0o444 if shut == "file" else 0o666)
+        half_written.parent.chmod(0o777 if shut == "file" else 0o555)
         code = "import sys; from galaxy_exp.tracking.store_check import refuse_unusable as check; "
         code += "check(sys.argv[1], to_write=False)"
         command = without_roots_rights([sys.executable, "-c", code, f"sqlite:///{half_written}"])
         done = subprocess.run(command, capture_output=True, text=True, check=False)
+        half_written.parent.chmod(0o777)
         assert done.returncode == 1
         assert "a process was killed while it wrote into" in done.stderr
 
