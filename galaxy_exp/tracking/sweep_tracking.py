@@ -112,7 +112,7 @@ def check_recorded_store(record: SweepRecord, change: SweepChanged | None, say: 
 
 def end_open_runs(record: SweepRecord, say: Say) -> None:
     """Ends the runs of an interrupted sweep that are RUNNING in MLflow; prints a line if MLflow cannot be reached."""
-    if record.parent_run_id is None:
+    if not record.trials:
         return
     try:
         with tracking_errors(record.tracking_uri):
