@@ -376,7 +376,7 @@ class Timing:
     start_seconds: float
     """Building and compiling, each time that a trial starts or continues."""
     once_seconds: float
-    """What a trial does once before its first epoch, such as the warm-up of a new head."""
+    """The warm-up of a new head, which a trial that continues does not repeat."""
     seconds_per_image: float
     """Prediction."""
 

@@ -26,7 +26,6 @@ _REPEATS = 5
 class _Simulated(NamedTuple):
     """A simulated sweep."""
 
-    trials: int
     epochs: float
     attempts: float
     """Starts of trials, new and paused ones."""
@@ -70,7 +69,7 @@ def forecast_sweep(
     notes = [_explain(search.scheduler, stopped, trials * epochs)]
     hours = None
     if timings:
-        searching = _hours(simulated, epochs, timings)
+        searching = _hours(simulated, trials, epochs, timings)
         again = finalists * _trial_hours(epochs, timings[1:] or timings)
         hours = searching[0] + again, searching[1] + again
         notes += [*_sharing(config.execution), *_limits(config, trials, stopped, searching)]
@@ -101,7 +100,7 @@ def _simulate_sweeps(config: SweepConfig, trials: int) -> list[_Simulated]:
     for learning in (0.0, 0.5):
         repeats = [_simulate(config, scheduler, trials, learning, repeat) for repeat in range(_REPEATS)]
         epochs, attempts = (statistics.median(each) for each in zip(*repeats, strict=True))
-        simulated.append(_Simulated(trials, epochs, attempts))
+        simulated.append(_Simulated(epochs, attempts))
     return simulated
 
 
@@ -159,7 +158,7 @@ def _train(
     return Decision.CONTINUE
 
 
-def _hours(simulated: Sequence[_Simulated], epochs: int, timings: Sequence[Timing]) -> tuple[float, float]:
+def _hours(simulated: Sequence[_Simulated], trials: int, epochs: int, timings: Sequence[Timing]) -> tuple[float, float]:
     """Assumes that the first trial runs all its epochs, and that the others need the mean of the timed ones.
 
     A paused trial that continues starts once more.
@@ -168,11 +167,8 @@ def _hours(simulated: Sequence[_Simulated], epochs: int, timings: Sequence[Timin
     epoch = statistics.fmean(timing.epoch_seconds for timing in rest)
     start = statistics.fmean(timing.start_seconds for timing in rest)
     once = statistics.fmean(timing.once_seconds for timing in rest)
-    found = [
-        first.start_seconds + first.once_seconds + epochs * first.epoch_seconds
-        + (each.attempts - 1) * start + (each.trials - 1) * once + max(0.0, each.epochs - epochs) * epoch
-        for each in simulated
-    ]  # fmt: skip
+    fixed = first.start_seconds + first.once_seconds + epochs * first.epoch_seconds + (trials - 1) * once
+    found = [fixed + (each.attempts - 1) * start + max(0.0, each.epochs - epochs) * epoch for each in simulated]
     return min(found) / 3600, max(found) / 3600
 
 

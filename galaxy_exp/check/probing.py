@@ -17,6 +17,7 @@ import keras
 from galaxy_exp.hypermodel.augmentation import AugmentationLayer
 from galaxy_exp.hypermodel.batches import images_per_batch
 from galaxy_exp.hypermodel.flops import LayerCall, count_flops, layer_calls, uncounted_layers
+from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.records import Probe, Timing, TrialSpec
 from galaxy_exp.training.fitting import NO_EPOCH, SplitArrays, TrainingEnded, fit_model, open_split
 from galaxy_exp.training.machine import fresh_session, memory_limit, resolve_precision
@@ -28,7 +29,7 @@ from galaxy_exp.wording import format_bytes
 
 __all__ = ["TooLargeError", "estimate_memory", "probe_network", "refuse_many_weights"]
 
-_WARM_UP_STEPS = 3
+_FIRST_STEPS = 3
 """The first step compiles, and the next ones fill caches."""
 _LEAST_STEPS, _MOST_STEPS, _ENOUGH_SECONDS = 3, 200, 0.5
 """At least and at most this many steps are timed, and after the third none is begun after this many seconds."""
@@ -81,20 +82,21 @@ def _time_training(network: TrialNetwork, data: SplitArrays, *, epochs: int, see
     called = clock.began = time.perf_counter()
     with suppress(TrainingEnded):
         fit_model(network, data, epochs=epochs, callbacks=[clock], seed=seed)
-    once = clock.began - called
+    is_known = isinstance(network.hypermodel, GalaxyCNN) and network.hypermodel.is_unchanged
+    once = clock.began - called if is_known else 0.0  # another fit may do it again when a trial continues
     first_prediction, per_image = _time_prediction(network.model, data, network.n_classes)
     if clock.n_steps:
         step = clock.seconds_per_step()
         steps = (clock.params or {}).get("steps") or math.ceil(len(data.train_labels) / network.batch_size)
-        training, warm_up = steps * step, clock.warm_at - began - min(clock.n_steps, _WARM_UP_STEPS) * step
+        training, preparation = steps * step, clock.warm_at - began - min(clock.n_steps, _FIRST_STEPS) * step
     elif clock.n_epochs:
         training = clock.ended_at - (clock.warm_at or clock.began)
-        warm_up = (clock.warm_at or clock.began) - began - training
+        preparation = (clock.warm_at or clock.began) - began - training
     else:
         raise RuntimeError(NO_EPOCH)
     return Timing(
         epoch_seconds=training + len(data.validation_labels) * per_image,
-        start_seconds=max(0.0, warm_up - once + first_prediction),
+        start_seconds=max(0.0, preparation - once + first_prediction),
         once_seconds=once,
         seconds_per_image=per_image,
     )
@@ -110,7 +112,7 @@ class _StepClock(keras.callbacks.Callback):  # type: ignore[misc]
 
     @property
     def n_timed(self) -> int:
-        return self.n_steps - _WARM_UP_STEPS
+        return self.n_steps - _FIRST_STEPS
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Notes the time of the first training: what `fit` did before it does not belong to a step."""

@@ -2,8 +2,9 @@
 
 import pytest
 
-from galaxy_exp.hypermodel import discover_space, load_hypermodel
+from galaxy_exp.hypermodel import GalaxyCNN, discover_space, load_hypermodel
 from galaxy_exp.records import Objective, TrialSpec
+from galaxy_exp.space.overrides import build_space
 
 SMALL = {"filters_1": 2, "filters_2": 2, "dense_width": 8}
 
@@ -11,7 +12,12 @@ SMALL = {"filters_1": 2, "filters_2": 2, "dense_width": 8}
 @pytest.fixture
 def make_spec(prepared, tmp_path):
     def make(hypermodel="galaxy-cnn", **values):
-        space = discover_space(load_hypermodel(hypermodel, prepared.image_shape, len(prepared.class_names)))
+        shape, n_classes = prepared.image_shape, len(prepared.class_names)
+        if "start" in values:
+            built_in = GalaxyCNN(shape, n_classes, [values["start"]])
+            space = build_space(built_in, {"start": values["start"]}, discover_space(built_in))
+        else:
+            space = discover_space(load_hypermodel(hypermodel, shape, n_classes))
         return TrialSpec(
             sweep_id="s",
             number=1,

@@ -1,4 +1,5 @@
 import re
+import time
 
 import keras
 import pytest
@@ -19,8 +20,18 @@ def test_a_network_is_counted_and_timed(make_spec):
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_what_is_done_before_the_first_epoch_is_not_taken_for_training(make_spec):
+def test_what_a_fit_of_one_s_own_does_first_is_counted_at_each_start(make_spec):
     timing = probe_network(make_spec("toys:PreparingHyperModel"), with_timing=True).timing
+    assert timing.start_seconds > 1
+    assert timing.once_seconds == 0
+
+
+def test_the_warm_up_of_a_head_is_counted_once_a_trial(make_spec, monkeypatch):
+    def slow(*arguments):
+        time.sleep(1)
+
+    monkeypatch.setattr("galaxy_exp.hypermodel.galaxy_cnn.warm_up_head", slow)
+    timing = probe_network(make_spec(start="pretrained"), with_timing=True).timing
     assert timing.once_seconds >= 1
 
 
