@@ -14,6 +14,7 @@ import numpy as np
 
 from galaxy_exp.hypermodel.batches import Batches, images_per_batch
 from galaxy_exp.hypermodel.encoders import HEAD_BEGINS
+from galaxy_exp.hypermodel.flops import count_flops
 from galaxy_exp.hypermodel.on_device import fit_batches
 from galaxy_exp.hypermodel.optimizers import cosine_schedule
 
@@ -25,12 +26,15 @@ if TYPE_CHECKING:
 __all__ = ["warm_up_head"]
 
 STEPS = 400
-"""Steps of the head, rounded up to whole epochs; on features that are computed once they take a second or two."""
+"""Steps of the head, rounded up to whole epochs."""
 RATE = 0.02
-"""Learning rate of Adam at its peak: with 0.003 a head alone was far from its best after 80 epochs of 100 images."""
+"""Learning rate of Adam at its peak: a head alone has few steps."""
 BATCH_SIZE = 32
-MAX_IMAGES = 8192
-"""The encoder sees so many of the images: more make the head no better."""
+MIN_IMAGES, MAX_IMAGES = 256, 8192
+"""Images whose features are computed: in `STEPS` steps few of more images would be seen twice."""
+MAX_FLOPS = 4e12
+"""Fewer images are taken of encoders that would need more operations for them, so that a trial does not seem to hang:
+some minutes on two cores. The number must not depend on the time, or a trial could not be reproduced."""
 
 
 def warm_up_head(
@@ -52,7 +56,8 @@ def warm_up_head(
         begin += 1
     body = keras.Sequential([keras.Input(model.input_shape[1:], dtype="uint8"), *model.layers[:begin]])
     body.jit_compile = model.jit_compile
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(batches.images))[:MAX_IMAGES])
+    n_images = min(MAX_IMAGES, max(MIN_IMAGES, int(MAX_FLOPS / max(count_flops(body), 1))))
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(batches.images))[:n_images])
     at_once = images_per_batch(*model.input_shape[1:3])
     features = np.concatenate(
         [

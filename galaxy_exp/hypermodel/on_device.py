@@ -31,7 +31,7 @@ MAX_FRACTION = 0.25
 _LOG = logging.getLogger(__name__)
 
 _kept: dict[Any, Any] = {}
-"""The images on the device by the file they came from; one set, that of this process's latest trial."""
+"""The images on the device by the file they came from: those of the latest trial whose images are a whole file."""
 
 
 def fit_batches(
@@ -74,7 +74,7 @@ def fit_batches(
 def _create_variables(model: keras.Model, batches: Batches) -> None:
     """Creates the variables of optimizer and metrics before TensorFlow traces a training step; changes no number.
 
-    If a first trace creates variables, TensorFlow traces the step again, which is a third of the time of a short trial.
+    If a first trace creates variables, TensorFlow traces the step again, which takes much of a short trial's time.
     Networks with a training step or outputs of another kind than Keras's create them as they train.
     """
     steps = ("train_step", "compute_metrics")
@@ -212,6 +212,6 @@ def _free_bytes() -> int:
 @functools.cache
 def _warn_too_large(n_bytes: int, limit: int) -> None:
     _LOG.warning(
-        "the training images (%.1f GB) stay on the host: more than %.0f %% of the device's free memory (%.1f GB)",
+        "what is trained on (%.1f GB) stays on the host: more than %.0f %% of the device's free memory (%.1f GB)",
         n_bytes / 1e9, 100 * MAX_FRACTION, limit / 1e9,
     )  # fmt: skip

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from galaxy_exp.hypermodel import GalaxyCNN, discover_space
+from galaxy_exp.hypermodel import GalaxyCNN, discover_space, head_warm_up
 from galaxy_exp.hypermodel.batches import Batches
 from galaxy_exp.hypermodel.discovery import to_kerastuner
 from galaxy_exp.hypermodel.encoders import ENCODER_LAYER, write_encoder
@@ -61,9 +61,11 @@ def is_equal(one, other):
 
 
 @pytest.mark.parametrize(
-    ("start", "weighting"), [("map.keras", "none"), ("map.keras", "sqrt"), ("features.keras", "sampling")]
+    ("start", "weighting", "most"),
+    [("map.keras", "none", 8192), ("map.keras", "sqrt", 30), ("features.keras", "sampling", 30)],
 )
-def test_the_head_learns_and_the_body_stays(start, weighting):
+def test_the_head_learns_and_the_body_stays(start, weighting, most, monkeypatch):
+    monkeypatch.setattr(head_warm_up, "MAX_IMAGES", most)
     hypermodel = GalaxyCNN(SHAPE, 3, [start])
     hp = hyperparameters(hypermodel, start=start, class_weighting=weighting, dense_width=64)
     model = hypermodel.build(hp)
@@ -74,6 +76,18 @@ def test_the_head_learns_and_the_body_stays(start, weighting):
     assert is_equal(copy_weights(model.get_layer(ENCODER_LAYER)), body)
     assert model.optimizer is optimizer
     assert int(optimizer.iterations) == 0
+
+
+def test_an_encoder_that_computes_much_sees_fewer_images(monkeypatch):
+    seen = []
+    monkeypatch.setattr(head_warm_up, "fit_batches", lambda head, batches, **_: seen.append(len(batches.images)))
+    monkeypatch.setattr(head_warm_up, "MIN_IMAGES", 5)
+    hypermodel = GalaxyCNN(SHAPE, 3, ["map.keras"])
+    hp = hyperparameters(hypermodel, start="map.keras")
+    for most in (1e5, 1e7, 1e12):  # the encoder takes some 250,000 operations an image
+        monkeypatch.setattr(head_warm_up, "MAX_FLOPS", most)
+        warm_up_head(hypermodel, hp, hypermodel.build(hp), Batches(*bright_in_one_colour(), 16, seed=1), seed=1)
+    assert seen[0] == 5 < seen[1] < seen[2] == 60
 
 
 def test_a_head_for_votes_learns():
