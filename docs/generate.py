@@ -172,7 +172,7 @@ _START_LINES = [
     "| `head_warm_up` | true (true, false) | whether the head is trained alone before the whole network is. Without "
     "effect if the encoder is frozen, with `head: flatten` on a map, and in a subclass with its own `build` or `fit` |",
     "| `frozen_share` | 0 (from 0 to 1) | share of the encoder's layers with weights, from the images on, "
-    "that are not trained |",
+    "that are not trained; `body_rate: 0` freezes all |",
     "",
     "One more is there on volunteers' votes that are counts:",
     "",
