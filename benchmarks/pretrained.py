@@ -2,6 +2,7 @@
 
     python benchmarks/pretrained.py --data galaxies.h5 --labels 100 300 1000 --seeds 5
     python benchmarks/pretrained.py --data galaxies.h5 --labels 300 --start wide.keras --only scratch fine-tuned
+    python benchmarks/pretrained.py --data galaxies.h5 --labels 2126 --seeds 5 --only fine-tuned --networks 3
 
 For each seed the file is divided anew: 15 % of it are held out, and as many labels as stated are drawn from 70 %, with
 the classes in their proportions and at least one image of each. All contenders see the same images, turned, mirrored,
@@ -97,6 +98,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, help=f"left out: {MIN_STEPS} steps, at most {MAX_EPOCHS} epochs")
     parser.add_argument("--start", default=PRETRAINED, help="the encoder of those that start from one")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
+    parser.add_argument("--networks", type=int, default=1, help="also the mean of so many, as with registry.ensemble")
     parser.add_argument("--tta", action="store_true", help="the mean over flips and quarter turns of an image")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the figures as JSON")
     return parser.parse_args(arguments)
@@ -114,32 +116,53 @@ def draw_labels(labels: NDArray[np.int64], n_labels: int, seed: int) -> NDArray[
 def _measure(
     dataset: ImageDataset, n_labels: int, chosen: Mapping[str, Mapping[str, Any]], parsed: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """One row a contender: its scores by seed, and the difference from the first with its interval."""
-    rows: list[dict[str, Any]] = [{"name": name, "seconds": [], **{score: [] for score in SCORES}} for name in chosen]
-    outputs: dict[str, list[NDArray[np.float32]]] = {name: [] for name in chosen}
+    """One row a contender, or two with the mean of several networks: its scores by seed, and the difference from the
+    first with its interval."""
+    rows: dict[str, dict[str, Any]] = {}
+    outputs: dict[str, list[NDArray[np.float32]]] = {}
     truth = []
     for seed in range(1, parsed.seeds + 1):
         split = split_dataset(dataset, SplitConfig(validation=0.15, test=0.15, seed=seed))
         train = split.train[draw_labels(dataset.labels[split.train], n_labels, seed)]
         truth.append(dataset.labels[split.test])
-        for row, values in zip(rows, chosen.values(), strict=True):
-            began = time.perf_counter()
+        for contender, values in chosen.items():
             with_start = {**values, "start": parsed.start} if "start" in values else values
-            found = _train(dataset, train, split.test, with_start, seed, parsed)
-            row["seconds"].append(round(time.perf_counter() - began, 1))
-            outputs[row["name"]].append(found)
-            scores = summarise_predictions(truth[-1], found)
-            for name in SCORES:
-                row[name].append(scores[name])
-            print(
-                f"{n_labels} labels, seed {seed}, {row['name']}: {scores['macro_f1']:.3f}", file=sys.stderr, flush=True
-            )
-    first = np.concatenate(outputs[rows[0]["name"]])
-    for row in rows:
-        own = np.concatenate(outputs[row["name"]])
-        row["difference"] = {name: paired_bootstrap(np.concatenate(truth), own, first, name) for name in SCORES}
-        row["mean"] = {name: statistics.fmean(row[name]) for name in SCORES}
-    return rows
+            trained = _train_networks(contender, dataset, train, split.test, with_start, seed, parsed)
+            for name, (probabilities, seconds) in trained.items():
+                row = rows.setdefault(name, {"name": name, "seconds": [], **{score: [] for score in SCORES}})
+                row["seconds"].append(round(seconds, 1))
+                outputs.setdefault(name, []).append(probabilities)
+                scores = summarise_predictions(truth[-1], probabilities)
+                for score in SCORES:
+                    row[score].append(scores[score])
+                said = f"{n_labels} labels, seed {seed}, {name}: {scores['macro_f1']:.3f}"
+                print(said, file=sys.stderr, flush=True)
+    first = np.concatenate(next(iter(outputs.values())))
+    for name, row in rows.items():
+        own = np.concatenate(outputs[name])
+        row["difference"] = {score: paired_bootstrap(np.concatenate(truth), own, first, score) for score in SCORES}
+        row["mean"] = {score: statistics.fmean(row[score]) for score in SCORES}
+    return list(rows.values())
+
+
+def _train_networks(
+    contender: str,
+    dataset: ImageDataset,
+    train: NDArray[np.int64],
+    test: NDArray[np.int64],
+    values: Mapping[str, Any],
+    seed: int,
+    parsed: argparse.Namespace,
+) -> dict[str, tuple[NDArray[np.float32], float]]:
+    """The probabilities and the seconds of a network and, if there are several, of their mean."""
+    began = time.perf_counter()
+    networks = [_train(dataset, train, test, values, seed, parsed)]
+    trained = {contender: (networks[0], time.perf_counter() - began)}
+    if parsed.networks > 1:
+        networks += [_train(dataset, train, test, values, seed + 1000 * n, parsed) for n in range(1, parsed.networks)]
+        mean = np.mean(networks, axis=0)
+        trained[f"{contender}, mean of {parsed.networks}"] = mean, time.perf_counter() - began
+    return trained
 
 
 def _train(
