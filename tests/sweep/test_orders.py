@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 
 import pytest
 
@@ -12,18 +11,11 @@ from galaxy_exp import tell_sweep
 from galaxy_exp.errors import BadInputError, OrderRefusedError
 from galaxy_exp.records import TrialState
 
+from .test_faults import wait_for
+
 pytestmark = pytest.mark.slow
 
 LONG = ("--epochs", "10000", "--scheduler", "none", "--max-trials", "20", "-q")
-
-
-def wait_for(condition, process, seconds=120):
-    """Until the condition holds; a process that ends before is a failed test."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def journal(project):
