@@ -47,7 +47,7 @@ NETWORK: Mapping[str, Any] = {
 """The network and its training, unless stated otherwise."""
 
 _FROM_AN_ENCODER: Mapping[str, Any] = {"body_rate": 1.0, "head_warm_up": True, "frozen_share": 0.0}
-"""In addition, where the network starts from another encoder."""
+"""In addition, where the network starts from another encoder: the defaults, stated so that `comparable` sees them."""
 
 _NAME = "encoder"
 _WRITTEN = "encoder_written"
