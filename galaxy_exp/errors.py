@@ -31,6 +31,7 @@ __all__ = [
     "UnusableImagesError",
     "UnusableStoreError",
     "access_errors",
+    "escape_unprintable",
     "first_line",
     "is_access_error",
     "is_disk_full",
@@ -209,8 +210,13 @@ def typed_reason(error: BaseException) -> str:
 
 def one_line(text: str) -> str:
     """A printable message of at most 1,000 characters, with line breaks and control characters escaped."""
-    plain = text if text.isprintable() else "".join(map(_printable, text))
+    plain = escape_unprintable(text)
     return plain if len(plain) <= _LONGEST_LINE else f"{plain[:_LONGEST_LINE]}..."
+
+
+def escape_unprintable(text: str) -> str:
+    """The text with line breaks, control characters and the like as their escapes, such as `\\x07`."""
+    return text if text.isprintable() else "".join(map(_printable, text))
 
 
 def _printable(letter: str) -> str:

@@ -12,7 +12,7 @@ import yaml
 
 from galaxy_exp.errors import ConfigError, first_line
 
-__all__ = ["dump_flow", "parse_scalar", "parse_yaml"]
+__all__ = ["dump_block", "dump_flow", "parse_scalar", "parse_yaml"]
 
 MAX_DEPTH = 50
 """Sections and lists inside each other."""
@@ -27,8 +27,18 @@ _TAG = "tag:yaml.org,2002:"
 
 def dump_flow(value: Any) -> str:
     """A value as YAML on one line, which `parse_yaml` reads as the same value."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True, sort_keys=False)
+    text = _dump(value, default_flow_style=True, width=math.inf)
     return text.removesuffix("\n").removesuffix("\n...")
+
+
+def dump_block(value: Any) -> str:
+    """A value as YAML with a line for each key, which `parse_yaml` reads as the same value."""
+    return _dump(value)
+
+
+def _dump(value: Any, **layout: Any) -> str:
+    text: str = yaml.dump(value, Dumper=_Dumper, allow_unicode=True, sort_keys=False, **layout)
+    return text
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -180,3 +190,17 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(f"{_TAG}bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 _Loader.add_implicit_resolver(f"{_TAG}int", re.compile(r"^[-+]?(?:\d(?:_?\d)*|0x[0-9a-fA-F]+)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(f"{_TAG}float", re.compile(_FLOAT), list("-+0123456789."))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that `_Loader` or YAML 1.1 would read as something else, such as 08, and escapes line breaks."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        """In double quotes if it has several lines; PyYAML would write U+0085 as it is, and read it as a line feed."""
+        return self.represent_scalar(f"{_TAG}str", text, '"' if text.splitlines() != [text] else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+for _first, _known in _Loader.yaml_implicit_resolvers.items():
+    for _resolved, _pattern in _known:
+        _Dumper.add_implicit_resolver(_resolved, _pattern, [_first])
