@@ -2,6 +2,7 @@
 
 from types import NoneType
 
+import numpy as np
 import pytest
 from pydantic import BaseModel
 
@@ -170,6 +171,13 @@ def test_set_reads_lists_sections_and_numbers_where_they_belong(override, value)
 def test_text_that_no_file_can_hold_is_refused(key):
     for text in ("a\udcff", "a\0b"):
         assert "a character that no file can hold" in refusal(lambda text=text: parse_overrides([f"{key}={text}"]))
+
+
+@pytest.mark.parametrize("value", [np.zeros(2), [np.int64(1)], {"b": object()}])
+def test_options_that_the_journal_cannot_store_are_refused(value):
+    message = refusal(lambda: parse_sweep({"data": {"options": {"a": value}}}))
+    assert message.startswith("sweep: data.options: Unable to serialize unknown type: <class ")
+    assert message.endswith("; expected numbers, text, true or false, null, lists and mappings")
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# only a comment\n", "---\n", "null", "~", "---\n# nothing\n..."])
