@@ -123,6 +123,8 @@ def _check_bounds(text: str) -> None:
             raise _mistake(f"more than {MAX_VALUES:,} values", node.mark)
         if len(parents) + node.depth > MAX_DEPTH:
             raise _mistake(f"nested more than {MAX_DEPTH} deep", node.mark)
+        if node.anchor in by_anchor:
+            raise _mistake(f"the anchor &{node.anchor} appears twice", node.mark)
         if node.anchor is not None:
             by_anchor[node.anchor] = node
         if parents:
@@ -131,9 +133,9 @@ def _check_bounds(text: str) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses repeated keys and tags, and reads numbers, true/false and dates as YAML 1.2 does.
+    """Refuses repeated keys, merge keys and tags, and reads numbers, true/false and dates as YAML 1.2 does.
 
-    1e-4 is a number and 010 is ten, while yes, 1:30, << and 2026-11-22 are text. PyYAML alone follows YAML 1.1, where
+    1e-4 is a number and 010 is ten, while yes, 1:30 and 2026-11-22 are text. PyYAML alone follows YAML 1.1, where
     010 is eight and 1:30 is ninety.
     """
 
@@ -148,6 +150,8 @@ def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[Ha
     seen: set[Hashable] = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
+        if key == "<<" and key_node.style is None:
+            raise _mistake("<<, the merge key of YAML 1.1; expected the keys themselves", key_node.start_mark)
         if not isinstance(key, Hashable):
             raise _mistake("a key is a list or mapping", key_node.start_mark)
         if key in seen:

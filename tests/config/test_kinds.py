@@ -135,10 +135,9 @@ def test_what_only_old_yaml_takes_for_a_number_is_text(text, tmp_path):
     assert f"found {text!r}; expected" in refusal(lambda: parse_overrides([f"training.epochs={text}"]))
 
 
-@pytest.mark.parametrize("line", ["<<: {epochs: 3}", "=: 3"])
-def test_keys_of_old_yaml_are_unknown_keys(line, tmp_path):
-    (tmp_path / "s.yaml").write_text(f"training:\n  {line}\n")
-    assert f"training.{line[: line.index(':')]}: unknown key" in refusal(lambda: load_sweep(tmp_path / "s.yaml"))
+def test_a_key_of_old_yaml_is_an_unknown_key(tmp_path):
+    (tmp_path / "s.yaml").write_text("training:\n  =: 3\n")
+    assert "training.=: unknown key" in refusal(lambda: load_sweep(tmp_path / "s.yaml"))
 
 
 @pytest.mark.parametrize(

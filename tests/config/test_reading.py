@@ -250,6 +250,8 @@ class TestHostileFiles:
         [
             (LAUGHS, "6:4", "more than 100,000 values"),
             ("space: &a {b: *a}", "1:15", "*a refers to itself"),
+            ("a: &x 1\nb: [&x {}]", "2:5", "the anchor &x appears twice"),
+            ("a: &x {}\nb:\n  <<: *x", "3:3", "<<, the merge key of YAML 1.1; expected the keys themselves"),
             ("name: " + "[" * 60, "1:57", "nested more than 50 deep"),
             ("name: a\nsearch: !!python/object/apply:os.system [ls]", "2:9", "could not determine a constructor"),
             ("search: {seed: 99999999999999999999}", "1:16", "a whole number beyond 9223372036854775807"),
