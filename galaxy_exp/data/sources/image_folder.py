@@ -14,7 +14,14 @@ from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data.class_labels import find_class_names, find_sidecar, normalise_name
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
 from galaxy_exp.data.image_file import read_files
-from galaxy_exp.data.listing import describe_endings, list_images, list_subfolders, no_images, report_others
+from galaxy_exp.data.listing import (
+    describe_endings,
+    list_images,
+    list_subfolders,
+    no_images,
+    refuse_lost_folders,
+    report_others,
+)
 from galaxy_exp.data.split import PART_NAMES, PARTS, Part
 from galaxy_exp.errors import DataError
 
@@ -39,12 +46,14 @@ def load_image_folder(folder: Path, config: DataConfig) -> ImageDataset:
     classes. Other files are counted in a warning.
 
     Raises:
-        DataError: names a file or folder: no subfolders, one without images or with further subfolders, names that do
-            not match, an unreadable picture, or one of another size.
+        DataError: names a file or folder: no subfolders, one without images or with further subfolders, a link to
+            nothing, names that do not match, an unreadable picture, or one of another size.
     """
     others: Counter[str] = Counter()
     parts = _find_parts(folder)
     tops = parts or {"train": folder}
+    for top in {folder, *tops.values()}:
+        refuse_lost_folders(top)
     found = [entry for part, top in tops.items() for entry in _list_classes(top, part, others)]
     for top in {folder, *tops.values()}:
         others.update(_count_beside(top, find_sidecar(folder)))
