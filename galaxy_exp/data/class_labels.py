@@ -156,7 +156,9 @@ def _read_values(
     values = array.tolist()
     missing = [index for index, value in enumerate(values) if _is_missing(value) and value not in class_names]
     if missing:
-        raise at.refusal(missing[0], _plain(values[missing[0]]), f"{_expected(first_label)}{_gaps(missing)}")
+        found = _plain(values[missing[0]])
+        hint = "; if it is a class, list it in data.class_names" if isinstance(found, str) and found.strip() else ""
+        raise at.refusal(missing[0], found, f"{_expected(first_label)}{_gaps(missing)}{hint}")
     if all(isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_) for value in values):
         return _as_numbers(values, at, first_label)
     texts = [_read_text(value, index, at) for index, value in enumerate(values)]

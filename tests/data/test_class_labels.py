@@ -162,7 +162,12 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "blank": (_with("  "), {}, "is empty{}; expected a whole number from 0, or a name; where a label is missing"),
     "no such truth": (_with("false", ["true"] * 7), {"class_names": ("true", "odd")}, "is 'false'{}, no class name"),
     "nan among names": (_with("nan"), {}, "is nan{}; expected a whole number from 0, or a name; where a label"),
-    "None as text": (_with("None"), {}, "is 'None'{}; expected a whole number from 0, or a name; where a label"),
+    "None as text": (
+        _with("None"),
+        {},
+        "is 'None'{}; expected a whole number from 0, or a name; where a label is missing, leave the image out; if it "
+        "is a class, list it in data.class_names",
+    ),
     "N/A": (_with("N/A"), {}, "is 'N/A'{}; expected a whole number from 0, or a name; where a label"),
     "two spellings": (_with("Spiral"), {}, "is 'Spiral'{}, and 'spiral' is another label; expected one spelling"),
     "two encodings": (
