@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["deferred_imports", "hidden_modules", "import_keras", "without_garbage_collection"]
+__all__ = ["deferred_imports", "hidden_modules", "import_keras", "stated_backend", "without_garbage_collection"]
 
 _DEFERRED = (
     "keras.wrappers",  # scikit-learn's interface to Keras
@@ -43,22 +43,22 @@ def import_keras() -> None:
     """
     if "keras_tuner" in sys.modules:
         return
-    hidden = ["jax"] if _is_tensorflow_certain() else []
+    hidden = ["jax"] if stated_backend()[0] == "tensorflow" else []
     with without_garbage_collection(), hidden_modules(hidden), deferred_imports(_DEFERRED):
         import keras_tuner  # noqa: F401 - imports keras and the backend too
 
 
-def _is_tensorflow_certain() -> bool:
-    """Whether Keras will take TensorFlow: by KERAS_BACKEND, else by all files in which it may look for its settings."""
+def stated_backend() -> tuple[Any, str]:
+    """The backend that Keras will take, and the variable or file that states it."""
     if backend := os.environ.get("KERAS_BACKEND"):
-        return backend == "tensorflow"
+        return backend, "KERAS_BACKEND"
+    home = os.path.expanduser("~")  # noqa: PTH111  Path.home raises without one
+    folder = Path(os.environ.get("KERAS_HOME", f"{home if os.access(home, os.W_OK) else '/tmp'}/.keras"))
+    file = Path(os.path.expanduser(folder)) / "keras.json"  # noqa: PTH111
     try:
-        folders = (os.environ.get("KERAS_HOME", "~/.keras"), "/tmp/.keras")
-        files = [Path(folder, "keras.json").expanduser() for folder in folders]
-        settings = [json.loads(file.read_bytes()) for file in files if file.is_file()]
-        return all(each.get("backend", "tensorflow") == "tensorflow" for each in settings)
-    except (OSError, RuntimeError, ValueError, AttributeError):  # Keras says what is wrong with its file
-        return False
+        return json.loads(file.read_bytes()).get("backend", "tensorflow"), f"{file}: backend"
+    except (OSError, ValueError, AttributeError):  # Keras says what is wrong with its file
+        return "tensorflow", str(file)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ __all__ = [
     "UnusableImagesError",
     "UnusableStoreError",
     "access_errors",
+    "escape_unprintable",
     "first_line",
     "is_access_error",
     "is_disk_full",
@@ -202,15 +203,22 @@ def reason_of(error: BaseException) -> str:
 
 
 def typed_reason(error: BaseException) -> str:
-    """An exception's type and its `reason_of`, in one line."""
+    """An exception's type and its `reason_of`, in one line; for SystemExit, what a user's module should do instead."""
     name = type(error).__name__
+    if isinstance(error, SystemExit):
+        return f'{name}: it ends the program with sys.exit or argparse; do this only if __name__ == "__main__"'
     return f"{name}: {reason_of(error)}" if str(error).strip() else name
 
 
 def one_line(text: str) -> str:
     """A printable message of at most 1,000 characters, with line breaks and control characters escaped."""
-    plain = text if text.isprintable() else "".join(map(_printable, text))
+    plain = escape_unprintable(text)
     return plain if len(plain) <= _LONGEST_LINE else f"{plain[:_LONGEST_LINE]}..."
+
+
+def escape_unprintable(text: str) -> str:
+    """The text with line breaks, control characters and the like as their escapes, such as `\\x07`."""
+    return text if text.isprintable() else "".join(map(_printable, text))
 
 
 def _printable(letter: str) -> str:

@@ -9,9 +9,11 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TextIO
 
-from galaxy_exp.deferred_imports import import_keras
+from galaxy_exp.deferred_imports import import_keras, stated_backend
+from galaxy_exp.errors import BadInputError
 
 __all__ = [
     "BACKEND_ENVIRONMENT",
@@ -81,7 +83,17 @@ def import_keras_quietly() -> None:
     """Imports Keras and its backend; prints their messages only if the import fails.
 
     TensorFlow's C++ code writes to file descriptor 2 before any log level takes effect, so this is redirected.
+
+    Raises:
+        BadInputError: Keras is to take another backend than TensorFlow and JAX, or JAX, which is not installed.
     """
+    backend, where = stated_backend()
+    if backend not in ("tensorflow", "jax"):
+        raise BadInputError(f"{where}: found {backend!r}; expected tensorflow or jax")
+    if find_spec(backend) is None:
+        raise BadInputError(
+            f"{where}: found {backend!r}, which is not installed; pip install 'galaxy-exp[jax]' adds jax"
+        )
     with BACKEND_ENVIRONMENT, _stderr_kept_back():
         import_keras()
 

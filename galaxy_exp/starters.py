@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from galaxy_exp.config.plain_yaml import dump_flow
 from galaxy_exp.config.votes_section import votes_yaml
-from galaxy_exp.errors import BadInputError
+from galaxy_exp.errors import BadInputError, escape_unprintable
 from galaxy_exp.wording import count, did_you_mean
 
 if TYPE_CHECKING:
@@ -251,4 +251,4 @@ def _registry_lines(facts: _Facts, name: str) -> Iterator[str]:
 
 
 def _comment(text: str, indent: str = "") -> list[str]:
-    return [f"{indent}# {line}" for line in textwrap.wrap(text, _LINE)]
+    return [f"{indent}# {line}" for line in textwrap.wrap(escape_unprintable(text), _LINE)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -253,6 +255,11 @@ class DataConfig(Section):
     fits: FitsConfig = FitsConfig()
     simulated: SimulatedConfig = SimulatedConfig()
     votes: VotesConfig = VotesConfig()
+
+    @property
+    def source_path(self) -> Path:
+        """The source as a path, with `~` replaced; `~name` of an unknown user stays."""
+        return Path(os.path.expanduser(self.source))  # noqa: PTH111  Path.expanduser raises for an unknown user
 
     @property
     def has_stated_votes(self) -> bool:

@@ -12,7 +12,7 @@ import yaml
 
 from galaxy_exp.errors import ConfigError, first_line
 
-__all__ = ["dump_flow", "parse_scalar", "parse_yaml"]
+__all__ = ["dump_block", "dump_flow", "parse_scalar", "parse_yaml"]
 
 MAX_DEPTH = 50
 """Sections and lists inside each other."""
@@ -27,8 +27,18 @@ _TAG = "tag:yaml.org,2002:"
 
 def dump_flow(value: Any) -> str:
     """A value as YAML on one line, which `parse_yaml` reads as the same value."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True, sort_keys=False)
+    text = _dump(value, default_flow_style=True, width=math.inf)
     return text.removesuffix("\n").removesuffix("\n...")
+
+
+def dump_block(value: Any) -> str:
+    """A value as YAML with a line for each key, which `parse_yaml` reads as the same value."""
+    return _dump(value)
+
+
+def _dump(value: Any, **layout: Any) -> str:
+    text: str = yaml.dump(value, Dumper=_Dumper, allow_unicode=True, sort_keys=False, **layout)
+    return text
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -113,6 +123,8 @@ def _check_bounds(text: str) -> None:
             raise _mistake(f"more than {MAX_VALUES:,} values", node.mark)
         if len(parents) + node.depth > MAX_DEPTH:
             raise _mistake(f"nested more than {MAX_DEPTH} deep", node.mark)
+        if node.anchor in by_anchor:
+            raise _mistake(f"the anchor &{node.anchor} appears twice", node.mark)
         if node.anchor is not None:
             by_anchor[node.anchor] = node
         if parents:
@@ -121,9 +133,9 @@ def _check_bounds(text: str) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses repeated keys and tags, and reads numbers, true/false and dates as YAML 1.2 does.
+    """Refuses repeated keys, merge keys and tags, and reads numbers, true/false and dates as YAML 1.2 does.
 
-    1e-4 is a number and 010 is ten, while yes, 1:30, << and 2026-11-22 are text. PyYAML alone follows YAML 1.1, where
+    1e-4 is a number and 010 is ten, while yes, 1:30 and 2026-11-22 are text. PyYAML alone follows YAML 1.1, where
     010 is eight and 1:30 is ninety.
     """
 
@@ -138,6 +150,8 @@ def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[Ha
     seen: set[Hashable] = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
+        if key == "<<" and key_node.style is None:
+            raise _mistake("<<, the merge key of YAML 1.1; expected the keys themselves", key_node.start_mark)
         if not isinstance(key, Hashable):
             raise _mistake("a key is a list or mapping", key_node.start_mark)
         if key in seen:
@@ -180,3 +194,17 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(f"{_TAG}bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 _Loader.add_implicit_resolver(f"{_TAG}int", re.compile(r"^[-+]?(?:\d(?:_?\d)*|0x[0-9a-fA-F]+)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(f"{_TAG}float", re.compile(_FLOAT), list("-+0123456789."))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that `_Loader` or YAML 1.1 would read as something else, such as 08, and escapes line breaks."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        """In double quotes if it has several lines; PyYAML would write U+0085 as it is, and read it as a line feed."""
+        return self.represent_scalar(f"{_TAG}str", text, '"' if text.splitlines() != [text] else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+for _first, _known in _Loader.yaml_implicit_resolvers.items():
+    for _resolved, _pattern in _known:
+        _Dumper.add_implicit_resolver(_resolved, _pattern, [_first])

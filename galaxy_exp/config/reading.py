@@ -11,11 +11,10 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from galaxy_exp.config.data_section import ARRAY_SUFFIXES, TABLE_SUFFIXES
-from galaxy_exp.config.plain_yaml import parse_scalar, parse_yaml
+from galaxy_exp.config.plain_yaml import dump_block, parse_scalar, parse_yaml
 from galaxy_exp.config.section import annotation_at, kinds_of
 from galaxy_exp.config.sweep import SPACE_ENTRY_TAGS, PriorConfig, SweepConfig
 from galaxy_exp.errors import ConfigError
@@ -175,7 +174,7 @@ def parse_sweep(content: Mapping[str, Any], where: str = "sweep") -> SweepConfig
 
 def dump_sweep(config: SweepConfig) -> str:
     """The resolved sweep as YAML with every key; `load_sweep` reads an equal sweep from it."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return dump_block(config.model_dump(mode="json"))
 
 
 def _validate(content: dict[str, Any], where: str, origins: Mapping[str, str]) -> SweepConfig:

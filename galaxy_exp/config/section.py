@@ -8,6 +8,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic_core import to_jsonable_python
 
 from galaxy_exp.wording import parse_number
 
@@ -32,16 +33,24 @@ class Section(BaseModel):
         return value
 
 
-def _finite(value: Any) -> Any:
-    """Refuses nan and inf, which the journal cannot store as JSON."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"holds {value}; expected finite numbers")
-    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
-        _finite(each)
+def _storable(value: Any) -> Any:
+    """Refuses what the journal cannot store as JSON: nan, inf, arrays and the like."""
+    _refuse_infinite(value)
+    try:
+        to_jsonable_python(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; expected numbers, text, true or false, null, lists and mappings") from None
     return value
 
 
-Options = Annotated[dict[str, Any], AfterValidator(_finite)]
+def _refuse_infinite(value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"holds {value}; expected finite numbers")
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        _refuse_infinite(each)
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_storable)]
 """Keyword arguments of a user-defined or third-party class."""
 
 

@@ -9,6 +9,7 @@ HDF5 file or of its labels; "class 0", "class 1", ...
 from __future__ import annotations
 
 import numbers
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from galaxy_exp.errors import DataError, short_reason
 from galaxy_exp.wording import did_you_mean, parse_number
 
-__all__ = ["MISSING_TEXTS", "Labels", "LabelsAt", "find_class_names", "find_sidecar", "parse_labels"]
+__all__ = ["MISSING_TEXTS", "Labels", "LabelsAt", "find_class_names", "find_sidecar", "normalise_name", "parse_labels"]
 
 _MOST_CLASSES = 10_000
 _LARGEST = 2**63 - 1
@@ -155,7 +156,9 @@ def _read_values(
     values = array.tolist()
     missing = [index for index, value in enumerate(values) if _is_missing(value) and value not in class_names]
     if missing:
-        raise at.refusal(missing[0], _plain(values[missing[0]]), f"{_expected(first_label)}{_gaps(missing)}")
+        found = _plain(values[missing[0]])
+        hint = "; if it is a class, list it in data.class_names" if isinstance(found, str) and found.strip() else ""
+        raise at.refusal(missing[0], found, f"{_expected(first_label)}{_gaps(missing)}{hint}")
     if all(isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_) for value in values):
         return _as_numbers(values, at, first_label)
     texts = [_read_text(value, index, at) for index, value in enumerate(values)]
@@ -199,21 +202,29 @@ def _match_names(values: list[str], class_names: Sequence[str] | None, at: Label
     names = tuple(class_names or sorted(set(values)))
     if class_names is None:
         _refuse_variants(values, names, at)
-    positions = {name.strip(): label for label, name in enumerate(names)}
-    for index, text in enumerate(values):
-        if text not in positions:
-            raise at.refusal(index, text, f", no class name; {did_you_mean(text, names)}")
-    return Labels(np.array([positions[text] for text in values], dtype=np.int64), names)
+    positions = {normalise_name(name.strip()): label for label, name in enumerate(names)}
+    positions |= {name.strip(): label for label, name in enumerate(names)}
+    found = [positions.get(text, positions.get(normalise_name(text))) for text in values]
+    if None in found:
+        index = found.index(None)
+        raise at.refusal(index, values[index], f", no class name; {did_you_mean(values[index], names)}")
+    return Labels(np.array(found, dtype=np.int64), names)
+
+
+def normalise_name(name: str) -> str:
+    """The name with accents in one encoding, as macOS encodes them in another way than other systems."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _refuse_variants(values: list[str], names: Sequence[str], at: LabelsAt) -> None:
-    """Refuses names that differ only in upper and lower case, as one of them is probably misspelt."""
+    """Refuses names that differ only in case or the encoding of accents, as one of them is probably misspelt."""
     first: dict[str, str] = {}
     for name in names:
-        if (known := first.setdefault(name.casefold(), name)) != name:
+        if (known := first.setdefault(normalise_name(name).casefold(), name)) != name:
             index = max(values.index(name), values.index(known))
             other = known if values[index] == name else name
-            rest = f", and {other!r} is another label; expected one spelling, or both in data.class_names"
+            same = " with its accents in another encoding" if normalise_name(name) == normalise_name(known) else ""
+            rest = f", and {other!r} is another label{same}; expected one spelling, or both in data.class_names"
             raise at.refusal(index, values[index], rest)
 
 

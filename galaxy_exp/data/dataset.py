@@ -201,11 +201,11 @@ def check_class_names(names: Sequence[str], source: str) -> None:
     """
     if len(set(names)) < len(names) or not all(name.strip() for name in names):
         raise DataError(f"{source}: class names {list(names)}; expected different names, none empty")
-    if unwritable := next((name for name in names if _SURROGATE.search(name)), None):
-        raise DataError(f"{source}: class name {unwritable!r}; expected text that can be written as UTF-8")
+    if unwritable := next((name for name in names if _UNWRITABLE.search(name)), None):
+        raise DataError(f"{source}: class name {unwritable!r}; expected text that can be written as UTF-8, without NUL")
     if len(names) < 2:
         raise DataError(f"{source}: only one class, {names[0]!r}; expected at least 2")
 
 
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-"""In the name of a folder that is not valid UTF-8."""
+_UNWRITABLE = re.compile(r"[\0\ud800-\udfff]")
+"""NUL, and surrogates as in the name of a folder that is not valid UTF-8."""

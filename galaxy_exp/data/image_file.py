@@ -10,6 +10,7 @@ The format is that of the content: a JPEG file called .png is read as JPEG.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -77,7 +78,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         DataError: one line that names a file which is unreadable, truncated or too large.
     """
     try:
-        with Image.open(path, formats=_formats()) as picture:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=_formats()) as picture:
             return _to_rgb(picture)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; {_EXPECTED}") from None
@@ -170,8 +171,6 @@ def _stretch_lupton(x: NDArray[np.float64], softening: float) -> NDArray[np.floa
 
 
 def _read_array(path: Path, hdu: int | None) -> NDArray[Any]:
-    import warnings
-
     from astropy.io import fits
 
     try:

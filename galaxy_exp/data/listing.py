@@ -25,6 +25,7 @@ __all__ = [
     "list_images",
     "list_subfolders",
     "no_images",
+    "refuse_lost_folders",
     "report_others",
 ]
 
@@ -74,6 +75,14 @@ def no_images(folder: Path, found: Listing) -> DataError:
 def list_subfolders(folder: Path) -> list[Path]:
     """The folders directly in `folder`, sorted, without hidden ones and those of operating systems."""
     return sorted(Path(entry) for entry in _entries(folder) if _is_folder(entry))
+
+
+def refuse_lost_folders(folder: Path) -> None:
+    """Raises `DataError` for a link directly in `folder` that leads nowhere and has no ending, as folders have none."""
+    for link in sorted(Path(entry) for entry in _entries(folder) if entry.is_symlink()):
+        if not link.suffix and not link.exists():
+            found = f"is a link to {link.readlink()}, which does not exist"
+            raise DataError(f"{link}: {found}; expected a folder of images; if it is none, remove the link")
 
 
 def report_others(source: Path, others: Counter[str]) -> None:

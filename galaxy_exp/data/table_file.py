@@ -7,16 +7,16 @@ import csv
 import gzip
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from galaxy_exp.config.data_section import TABLE_SUFFIXES
 from galaxy_exp.data.image_file import has_image_name
 from galaxy_exp.errors import DataError, short_reason
-from galaxy_exp.wording import did_you_mean
+from galaxy_exp.wording import did_you_mean, shorten
 
 __all__ = ["SEPARATORS", "Table", "is_table", "open_table"]
 
@@ -41,14 +41,19 @@ class Table:
     """Names of the columns, in order."""
     separator: str | None
     """None for Parquet."""
+    nested: Mapping[str, str] = field(default_factory=dict)
+    """Columns of Parquet whose cells are lists, structs and the like, and their types."""
 
     def read(self, columns: Sequence[str]) -> dict[str, list[str]]:
         """These columns as text without surrounding blanks; an empty cell is "", and blank lines are skipped.
 
         Raises:
-            DataError: a row of another length than the header, a column that exists twice, or no rows.
+            DataError: a row of another length than the header, a column that exists twice or is nested, or no rows.
         """
         for name in columns:
+            if kind := self.nested.get(name):
+                files = "; write its pictures to files, or into an HDF5 file" if "binary" in kind else ""
+                raise DataError(f"{self.path}: {name!r} is of type {shorten(kind)}; expected text or numbers{files}")
             if self.names.count(name) > 1:
                 raise DataError(f"{self.path}: has {self.names.count(name)} columns {name!r}; expected one")
         with _read_errors(self.path):
@@ -60,6 +65,8 @@ class Table:
     def find(self, name: str, key: str, default: str = "", known: Sequence[str] = ()) -> list[str]:
         """The column called `name`; if that is the key's default and missing, columns with a known name, best first.
 
+        Nested columns are left out if there are others.
+
         Raises:
             DataError: no such column; names the key and the columns.
         """
@@ -67,7 +74,7 @@ class Table:
             return [name]
         found = self.among((default, *known)) if name == default else []
         if found:
-            return found
+            return [each for each in found if each not in self.nested] or found
         self._refuse_missing_header()
         listed = (*self.names[:_MOST_NAMED], *(["..."] if len(self.names) > _MOST_NAMED else []))
         raise DataError(f"{self.path}: has no column {name!r} ({key}); {did_you_mean(name, listed)}")
@@ -114,9 +121,11 @@ def open_table(path: Path) -> Table:
     """
     with _read_errors(path):
         if path.suffix.lower() == ".parquet":
-            from pyarrow import parquet
+            from pyarrow import parquet, types
 
-            return Table(path, tuple(parquet.read_schema(path).names), None)
+            schema = parquet.read_schema(path)
+            nested = {each.name: str(each.type) for each in schema if types.is_nested(each.type)}
+            return Table(path, tuple(schema.names), None, nested)
         with _open_text(path) as file:
             line = next((line for line in file if line.strip()), "")
     cells = {mark: next(_csv_rows(io.StringIO(line), mark, strict=False), []) for mark in SEPARATORS}

@@ -151,7 +151,10 @@ def _unpickle(file: Path) -> Any:
     try:
         with file.open("rb") as stream:
             return _Unpickler(stream).load()
-    except Exception as error:  # what was pickled can raise anything, above all where its imports are missing
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # what was pickled can raise anything, above all where its imports are missing
         raise ConfigError(f"hypermodel: {file} cannot be loaded: {typed_reason(error)}") from error
 
 
@@ -180,7 +183,7 @@ def _import_attribute(reference: str) -> Any:
 def _import_module(reference: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except Exception as error:  # a user's module can raise anything
+    except (Exception, SystemExit) as error:  # a user's module can raise anything
         raise ConfigError(
             f"hypermodel: {reference}: cannot import {name}: {typed_reason(error)} "
             "(a module beside the sweep must be on PYTHONPATH or installed)"
@@ -191,7 +194,7 @@ def _construct(reference: str, factory: Any, known: dict[str, Any]) -> keras_tun
     accepted = _accepted(factory, known)
     try:
         return factory(**accepted)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         arguments = ", ".join(f"{key}=" for key in accepted)
         raise ConfigError(f"hypermodel: {reference}({arguments}) raised {typed_reason(error)}") from error
 

@@ -29,7 +29,7 @@ def load_class(key: str, reference: str) -> type[Any]:
     where = f"{key}: {reference}"
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # a user's module can raise anything
+    except (Exception, SystemExit) as error:  # a user's module can raise anything
         raise ConfigError(
             f"{where}: cannot import {module_name}: {typed_reason(error)} "
             "(a module beside the sweep must be on PYTHONPATH or installed)"
@@ -67,7 +67,7 @@ def construct(
     accepted = {name: value for name, value in known.items() if name in names}
     try:
         return factory(**{**accepted, **options})
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"{key}: {reference} raised {typed_reason(error)}") from error
 
 

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from itertools import chain, count
 from typing import Any
 
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE, MLFLOW_SOURCE_NAME, MLFLOW_USER
@@ -49,6 +50,8 @@ __all__ = [
 
 _ALLOWED = re.compile(r"[^\w\-./: ]")
 """Characters that MLflow refuses in the name of a param or metric."""
+_LONGEST = 240
+"""Characters of a name; MLflow takes 250, some of which a number or a replaced part of a path may add."""
 
 PARENT = MLFLOW_PARENT_RUN_ID
 NOTE = MLFLOW_RUN_NOTE
@@ -127,13 +130,22 @@ def trial_run_name(trial: TrialRecord, has_baseline: bool) -> str:
 
 
 def allowed_name(name: str) -> str:
-    """The name with `_` in place of every character that MLflow refuses."""
-    return _ALLOWED.sub("_", name)
+    """The name with `_` for every character, and every part of a path, that MLflow refuses; cut to what it takes."""
+    parts = _ALLOWED.sub("_", name)[:_LONGEST].split("/")
+    return "/".join("_" if part in ("", ".", "..") else part for part in parts)
 
 
 def trial_params(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-    """Hyperparameters and other params by allowed names; other params get a prefix if a hyperparameter has the name."""
-    params = {allowed_name(name): value for name, value in values.items()}
+    """Hyperparameters and other params by allowed names.
+
+    Of hyperparameters with the same allowed name, `a_b`, the second is `a_b_2`. Other params get a prefix if a
+    hyperparameter has the name.
+    """
+    params: dict[str, Any] = {}
+    for name in sorted(values, key=lambda each: allowed_name(each) != each):
+        allowed = allowed_name(name)
+        numbered = (f"{allowed}_{number}" for number in count(2))
+        params[next(each for each in chain([allowed], numbered) if each not in params)] = values[name]
     return params | {f"galaxy_exp.{name}" if name in params else name: value for name, value in others.items()}
 
 

@@ -21,6 +21,7 @@ from galaxy_exp.cli.data import read_data_config
 from galaxy_exp.cli.main import run_command
 from galaxy_exp.config import load_sweep
 from galaxy_exp.config.data_section import SimulatedConfig
+from galaxy_exp.config.plain_yaml import dump_flow
 from galaxy_exp.data import load_dataset
 from galaxy_exp.data.simulated import CLASS_NAMES, simulate_galaxies
 from galaxy_exp.hypermodel.discovery import discover_space
@@ -151,6 +152,31 @@ def test_what_follows_from_the_images(galaxies) -> None:
     assert config.space["class_weighting"].values == ("none", "sqrt", "balanced")
     assert (config.space["n_blocks"].min, config.space["n_blocks"].max) == (3, 5)
     assert "galaxy-exp check sweep.yaml" in text
+
+
+def test_names_that_look_like_numbers_stay_names(galaxies) -> None:
+    images, labels = galaxies
+    with h5py.File("08.h5", "w") as file:
+        file["images"], file["ans"] = images, labels
+    names = ["08", "1e5", "0_8", "010", ".5e3", "no", "~", "1:30", "-08", "null"]
+    assert run_command(["init", "--data", "08.h5", "--set", f"data.class_names={json.dumps(names)}"]) == 0
+    config = load_sweep("sweep.yaml")
+    assert (config.name, config.registry.model, config.tracking.experiment) == ("08", "08", "08")
+    assert config.data.class_names == tuple(names)
+
+
+def test_names_with_control_characters_are_escaped_in_comments(galaxies) -> None:
+    images, labels = galaxies
+    names = ["a\x07", "b\u2028b", "c\x85", "d\nname: x", "\ufffe"]
+    with h5py.File("odd.h5", "w") as file:
+        file["images"], file["ans"] = images, labels % 5
+        file.attrs["class_names"] = names
+    assert run_command(["init", "--data", "odd.h5"]) == 0
+    assert load_dataset(load_sweep("sweep.yaml").data).class_names == tuple(names)
+    assert r"# a\x07 has only 12 images" in Path("sweep.yaml").read_text()
+    stated = ["--set", f"data.class_names={dump_flow(names)}"]
+    assert run_command(["init", "--data", "odd.h5", *stated, "-o", "n.yaml"]) == 0
+    assert load_sweep("n.yaml").data.class_names == tuple(names)
 
 
 def test_a_stated_size_and_stated_names_stay(galaxies) -> None:

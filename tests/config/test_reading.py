@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from galaxy_exp.config import dump_sweep, load_sweep, parse_sweep
+from galaxy_exp.config.plain_yaml import dump_block, dump_flow, parse_yaml
 from galaxy_exp.config.reading import FlagValue
 from galaxy_exp.config.sweep import PriorConfig, PriorSpace, RangeSpace, SweepConfig, ValuesSpace
 from galaxy_exp.errors import ConfigError
@@ -64,6 +65,19 @@ class TestReading:
     def test_what_is_dumped_reads_back_equal(self, write):
         config = load_sweep(write(CONTRACT))
         assert load_sweep(write(dump_sweep(config))) == config
+
+    @pytest.mark.parametrize(
+        "text",
+        (
+            "08", "-08", "010", "1e5", "1e-3", "0e0", ".5e3", "1.e3", "0_8", "0x1F", "1:30", ".inf", "no", "null",
+            "true", "", " a ", "a: b", "# a", "a\nb", "a\x85b", "a\u2028b", "a\x07b", "\ufeffa", "café",
+        ),
+    )  # fmt: skip
+    def test_text_is_dumped_so_that_it_stays_text(self, text):
+        value = {"alone": text, "listed": [text], text: 1}
+        for written in (dump_flow(value), dump_block(value)):
+            assert parse_yaml(written, "sweep.yaml") == value
+        assert dump_flow(value).splitlines() == [dump_flow(value)]
 
     def test_a_number_in_scientific_notation_needs_no_point(self, write):
         config = load_sweep(write("space: {learning_rate: {min: 1e-4, max: 3e-3, scale: log}}"))
@@ -236,6 +250,8 @@ class TestHostileFiles:
         [
             (LAUGHS, "6:4", "more than 100,000 values"),
             ("space: &a {b: *a}", "1:15", "*a refers to itself"),
+            ("a: &x 1\nb: [&x {}]", "2:5", "the anchor &x appears twice"),
+            ("a: &x {}\nb:\n  <<: *x", "3:3", "<<, the merge key of YAML 1.1; expected the keys themselves"),
             ("name: " + "[" * 60, "1:57", "nested more than 50 deep"),
             ("name: a\nsearch: !!python/object/apply:os.system [ls]", "2:9", "could not determine a constructor"),
             ("search: {seed: 99999999999999999999}", "1:16", "a whole number beyond 9223372036854775807"),

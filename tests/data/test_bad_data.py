@@ -235,7 +235,7 @@ CASES: dict[str, tuple[Write, str, str]] = {
     "class name that is no text": (
         pictures(lambda folder: (folder / "b").rename(folder / os.fsdecode(b"b\xff"))),
         "set",
-        "{}/set: class name 'b\\udcff'; expected text that can be written as UTF-8",
+        "{}/set: class name 'b\\udcff'; expected text that can be written as UTF-8, without NUL",
     ),
     "two bands": (
         pictures(lambda folder: fits.PrimaryHDU(np.zeros((2, 16, 16))).writeto(folder / "b" / "x.fits")),

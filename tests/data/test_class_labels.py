@@ -100,6 +100,18 @@ FORMS: dict[str, tuple[Any, dict[str, Any], list[int], tuple[str, ...]]] = {
     "names in an order": (NAMES, {"class_names": KINDS[::-1]}, [2 - label for label in EXPECTED], KINDS[::-1]),
     "names that are numbers": (["9", "7"] * 3 + ["7"], {"class_names": ("7", "9")}, [1, 0] * 3 + [0], ("7", "9")),
     "not ASCII": (["спираль", "elliptique é"] * 3 + ["спираль"], {}, [1, 0] * 3 + [1], ("elliptique é", "спираль")),
+    "accents in two encodings": (
+        ["e\u0301t\u00e9", "b"] * 3 + ["\u00e9te\u0301"],
+        {"class_names": ("b", "e\u0301te\u0301")},
+        [1, 0] * 3 + [1],
+        ("b", "e\u0301te\u0301"),
+    ),
+    "names that differ in the encoding of accents": (
+        ["e\u0301", "\u00e9"] * 3 + ["e\u0301"],
+        {"class_names": ("\u00e9", "e\u0301")},
+        [1, 0] * 3 + [1],
+        ("\u00e9", "e\u0301"),
+    ),
     "bool": (np.array(BINARY, dtype=bool), {}, BINARY, ("False", "True")),
     "bool with names": (np.array(BINARY, dtype=bool), {"class_names": ("smooth", "disc")}, BINARY, ("smooth", "disc")),
     "bool, one value": ([True] * 7, {}, [1] * 7, ("False", "True")),
@@ -150,9 +162,19 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "blank": (_with("  "), {}, "is empty{}; expected a whole number from 0, or a name; where a label is missing"),
     "no such truth": (_with("false", ["true"] * 7), {"class_names": ("true", "odd")}, "is 'false'{}, no class name"),
     "nan among names": (_with("nan"), {}, "is nan{}; expected a whole number from 0, or a name; where a label"),
-    "None as text": (_with("None"), {}, "is 'None'{}; expected a whole number from 0, or a name; where a label"),
+    "None as text": (
+        _with("None"),
+        {},
+        "is 'None'{}; expected a whole number from 0, or a name; where a label is missing, leave the image out; if it "
+        "is a class, list it in data.class_names",
+    ),
     "N/A": (_with("N/A"), {}, "is 'N/A'{}; expected a whole number from 0, or a name; where a label"),
     "two spellings": (_with("Spiral"), {}, "is 'Spiral'{}, and 'spiral' is another label; expected one spelling"),
+    "two encodings": (
+        _with("e\u0301", ["\u00e9"] * 7),
+        {},
+        "is 'e\u0301'{}, and '\u00e9' is another label with its accents in another encoding; expected one spelling",
+    ),
     "fraction": (
         _with(0.734, NUMBERS),
         {},

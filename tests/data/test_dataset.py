@@ -55,6 +55,7 @@ def test_wrong_images(images: np.ndarray, message: str) -> None:
         (np.array([0, 1, 2, 1, 0, 1]), ("a", "b"), "'labels' is 2 at index 2, but there are 2 class names; expected 3"),
         (LABELS, ("a", "a"), "expected different names"),
         (LABELS, ("a", " "), "none empty"),
+        (LABELS, ("a", "b\0"), r"class name 'b\\x00'; expected text that can be written as UTF-8, without NUL"),
         (LABELS * 0, None, "only one class, 'class 0'; expected at least 2"),
     ],
 )

@@ -17,6 +17,7 @@ from galaxy_exp.config.plain_yaml import parse_yaml
 from galaxy_exp.config.reading import parse_sweep
 from galaxy_exp.config.votes_section import VotesConfig, votes_yaml
 from galaxy_exp.data import ImageDataset, load_dataset
+from galaxy_exp.data.sources.image_table import recognise_votes
 from galaxy_exp.data.sources.vote_columns import recognise_questions
 from galaxy_exp.errors import DataError
 
@@ -248,6 +249,15 @@ def test_a_table_of_galaxy_zoo_2(tmp_path: Path, parquet: bool) -> None:
     )
     assert dataset.class_names == ("smooth", "features_or_disk", "star_or_artifact")
     assert dataset.labels.tolist() == [index % 3 for index in range(N_IMAGES)]
+
+
+def test_votes_are_recognised_in_a_table_below_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_table(tmp_path, ["id", *decals_columns("")], [])
+    votes, labels = recognise_votes(DataConfig(source="~/catalogue.csv")) or (None, None)
+    assert (votes, labels) == (recognise(decals_columns("")), None)
+    with pytest.raises(DataError, match=r"'~nobody-here/x\.csv' is neither a source nor a file"):
+        load_dataset(DataConfig(source="~nobody-here/x.csv"))
 
 
 def test_fractions_with_totals_become_counts(tmp_path: Path) -> None:

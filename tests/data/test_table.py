@@ -70,6 +70,20 @@ def test_parquet_is_the_same(folder: Path) -> None:
     assert load(folder / "galaxies.parquet", table=table).digest == load(write_csv(folder)).digest
 
 
+def test_nested_columns_of_parquet_are_refused_if_they_are_needed(folder: Path) -> None:
+    path, (files, labels) = folder / "galaxies.parquet", zip(*ROWS, strict=True)
+    pictures = [{"bytes": (folder / name).read_bytes(), "path": name} for name in files]
+    parquet.write_table(pa.table({"image": pictures, "label": labels}), path)
+    expected = "'image' is of type struct<bytes: binary, path: string>; expected text or numbers; write its pictures to"
+    assert expected in load_one_line_error(path)
+    parquet.write_table(pa.table({"image": pictures, "filename": files, "label": labels}), path)
+    assert load(path).digest == load(write_csv(folder)).digest
+    parquet.write_table(pa.table({"file": files, "label": [[each] for each in labels]}), path)
+    message = load_one_line_error(path)
+    assert message.startswith(f"{path}: 'label' is of type list<")
+    assert message.endswith(">; expected text or numbers")
+
+
 def test_utf8_mark_blank_lines_and_blanks(folder: Path) -> None:
     path = folder / "galaxies.csv"
     path.write_text("\ufefffile , label\n\n" + "\n".join(f"{name}, {label}" for name, label in ROWS), encoding="utf-8")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,3 +94,11 @@ def test_is_checked(name: str, options: dict[str, Any], message: str) -> None:
 def test_module_that_cannot_be_imported() -> None:
     with pytest.raises(DataError, match=r"data\.source: no_such:X: importing no_such raised ModuleNotFoundError"):
         load_dataset(DataConfig(source="no_such:X"))
+
+
+def test_module_that_ends_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "source_that_exits.py").write_text("import sys\n\nsys.exit()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    expected = r'importing source_that_exits raised SystemExit: it ends the program .* only if __name__ == "__main__"$'
+    with pytest.raises(DataError, match=expected):
+        load_dataset(DataConfig(source="source_that_exits:X"))

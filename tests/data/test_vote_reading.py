@@ -335,6 +335,7 @@ def check_five_rows(dataset: ImageDataset) -> None:
         ("file,shape_smoth,shape_disc", "0.png,1,2", {},
          "no column 'shape_smooth' .data.votes.columns., of the answer 'smooth' to 'shape'; did you mean"),
         ("file,shape_smooth,shape_disc", "0.png,x,2", {}, "row 1: 'shape_smooth' is 'x'; expected a number of votes"),
+        ("file,shape_smooth,shape_disc", "0.png,1_0,2", {}, "'shape_smooth' is '1_0'; expected a number of votes"),
         ("file,a_smooth,a_disc", "0.png,1,2", {"questions": [{**QUESTIONS[0], "columns": ["a_smooth", "b"]}]},
          r"no column 'b' \(data\.votes\.questions\), of the answer 'disc'"),
         ("file,shape_a1_smooth,shape_a2_smooth,shape_disc", "0.png,1,2,3", {"columns": "{question}_*_{answer}"},

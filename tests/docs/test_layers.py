@@ -35,7 +35,7 @@ GROUND = {
 BASE = GROUND | {"folders", "checkpoint_file", "encoder_file", "config", "space"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{part: set() for part in GROUND},
-    "quiet": {"deferred_imports"},
+    "quiet": {"deferred_imports", "errors"},
     "layout": {"wording"},
     "records": {"questions"},
     "folders": {"errors"},

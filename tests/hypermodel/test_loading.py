@@ -101,3 +101,10 @@ def test_mistakes_are_named_in_one_line(reference, message):
         _load(reference)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+def test_a_module_that_ends_the_program(tmp_path, monkeypatch):
+    (tmp_path / "model_that_exits.py").write_text("import argparse\n\nargparse.ArgumentParser().error('no file')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"cannot import model_that_exits: SystemExit: it ends the program with"):
+        _load("model_that_exits:build")

@@ -84,14 +84,14 @@ def check_source(config: DataConfig) -> None:
     """
     is_path = config.source not in SOURCES and not is_dotted_path(config.source)
     with access_errors(config.source):
-        if is_path and not Path(config.source).expanduser().exists():
+        if is_path and not config.source_path.exists():
             _load_source(config, Path())
 
 
 def _load_source(config: DataConfig, base: Path) -> ImageDataset:
     if config.source in SOURCES:
         return SOURCES[config.source](config)
-    path = base / Path(config.source).expanduser()
+    path = base / config.source_path
     if path.is_dir():
         return load_image_folder(path, config)
     if is_array_file(path):

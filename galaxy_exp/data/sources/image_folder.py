@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from galaxy_exp.config.data_section import DataConfig
-from galaxy_exp.data.class_labels import find_class_names, find_sidecar
+from galaxy_exp.data.class_labels import find_class_names, find_sidecar, normalise_name
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
 from galaxy_exp.data.image_file import read_files
-from galaxy_exp.data.listing import describe_endings, list_images, list_subfolders, no_images, report_others
+from galaxy_exp.data.listing import (
+    describe_endings,
+    list_images,
+    list_subfolders,
+    no_images,
+    refuse_lost_folders,
+    report_others,
+)
 from galaxy_exp.data.split import PART_NAMES, PARTS, Part
 from galaxy_exp.errors import DataError
 
@@ -40,12 +46,14 @@ def load_image_folder(folder: Path, config: DataConfig) -> ImageDataset:
     classes. Other files are counted in a warning.
 
     Raises:
-        DataError: names a file or folder: no subfolders, one without images or with further subfolders, names that do
-            not match, an unreadable picture, or one of another size.
+        DataError: names a file or folder: no subfolders, one without images or with further subfolders, a link to
+            nothing, names that do not match, an unreadable picture, or one of another size.
     """
     others: Counter[str] = Counter()
     parts = _find_parts(folder)
     tops = parts or {"train": folder}
+    for top in {folder, *tops.values()}:
+        refuse_lost_folders(top)
     found = [entry for part, top in tops.items() for entry in _list_classes(top, part, others)]
     for top in {folder, *tops.values()}:
         others.update(_count_beside(top, find_sidecar(folder)))
@@ -118,7 +126,7 @@ def _class_names_of(found: list[_ClassFolder]) -> list[str]:
     """Different names in alphabetical order; refuses names that differ only in case or encoding."""
     first: dict[str, Path] = {}
     for entry in found:
-        like = first.setdefault(_normalise_name(entry.path.name).casefold(), entry.path)
+        like = first.setdefault(normalise_name(entry.path.name).casefold(), entry.path)
         if like.name != entry.path.name:
             raise DataError(
                 f"{entry.path}: its name and that of {like} differ only in upper and lower case, or in how accents are "
@@ -143,12 +151,12 @@ def _order_subfolders(
     if names is None:
         return tuple(found), tuple(found)
     where = "data.class_names" if configured is not None else str(find_sidecar(folder))
-    by_name = {_normalise_name(name): name for name in found}
-    known = [by_name[_normalise_name(name)] for name in names if _normalise_name(name) in by_name]
+    by_name = {normalise_name(name): name for name in found}
+    known = [by_name[normalise_name(name)] for name in names if normalise_name(name) in by_name]
     if len(set(known)) == len(names) == len(found):
         return tuple(known), tuple(known)
     if known:
-        strange = [name for name in names if _normalise_name(name) not in by_name]
+        strange = [name for name in names if normalise_name(name) not in by_name]
         raise DataError(
             f"{where}: matches the subfolders of {folder} only in part: names without a subfolder {strange}, "
             f"subfolders without a name {[name for name in found if name not in known]}; expected each subfolder once"
@@ -175,11 +183,6 @@ def _check_renaming(folder: Path, found: Sequence[str], where: str, configured: 
             f"{where}: has none of the subfolders {', '.join(found)} of {folder}; expected these in label order; to "
             "give them other names, rename the subfolders, or list names in their order under data.class_names"
         )
-
-
-def _normalise_name(name: str) -> str:
-    """The name with accents in one encoding, as macOS encodes them in another way than other systems."""
-    return unicodedata.normalize("NFC", name)
 
 
 def _quote(folders: list[Path]) -> str:

@@ -306,7 +306,7 @@ def recognise_votes(config: DataConfig) -> tuple[VotesConfig, str | None] | None
     Raises:
         DataError: the table cannot be read.
     """
-    path = Path(config.source)
+    path = config.source_path
     if config.has_stated_votes or not (is_table(path) and path.is_file()):
         return None
     table = open_table(path)

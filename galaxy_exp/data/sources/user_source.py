@@ -15,7 +15,7 @@ from galaxy_exp.data.dataset import ImageDataset, build_dataset
 from galaxy_exp.data.image_arrays import take_images
 from galaxy_exp.data.sources.vote_columns import read_vote_arrays
 from galaxy_exp.data.split import parse_parts
-from galaxy_exp.errors import DataError
+from galaxy_exp.errors import DataError, typed_reason
 from galaxy_exp.questions import Votes
 from galaxy_exp.wording import did_you_mean
 
@@ -115,9 +115,8 @@ def _construct(where: str, factory: Any, options: Mapping[str, Any]) -> Any:
 def _call(what: str, function: Any) -> Any:
     try:
         return function()
-    except Exception as error:
-        text = " ".join(str(error).split())
-        raise DataError(f"{what} raised {type(error).__name__}: {text}") from error
+    except (Exception, SystemExit) as error:
+        raise DataError(f"{what} raised {typed_reason(error)}") from error
 
 
 def _check_keys(where: str, loaded: Any) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ from galaxy_exp.data.class_labels import MISSING_TEXTS
 from galaxy_exp.data.table_file import Table
 from galaxy_exp.data.votes import ReadVotes, Values, VotesAt, questions_of, read_votes
 from galaxy_exp.errors import DataError
-from galaxy_exp.wording import did_you_mean, nearest
+from galaxy_exp.wording import did_you_mean, nearest, parse_number
 
 __all__ = ["find_total_columns", "find_vote_columns", "read_vote_arrays", "read_vote_cells", "recognise_questions"]
 
@@ -107,12 +107,10 @@ def _parse_cells(cells: Sequence[str], name: str, at: VotesAt) -> Values:
     """The numbers of a column, float64 (n,), with NaN for empty cells."""
     numbers = np.empty(len(cells))
     for row, cell in enumerate(cells):
-        try:
-            numbers[row] = float("nan" if cell.lower() in MISSING_TEXTS else cell)
-        except ValueError:
-            raise DataError(
-                f"{at.place(row)}: {name!r} is {cell!r}; expected a number of votes or a fraction"
-            ) from None
+        number = parse_number("nan" if cell.lower() in MISSING_TEXTS else cell)
+        if number is None:
+            raise DataError(f"{at.place(row)}: {name!r} is {cell!r}; expected a number of votes or a fraction")
+        numbers[row] = number
     return numbers
 
 
