@@ -151,10 +151,7 @@ def _unpickle(file: Path) -> Any:
     try:
         with file.open("rb") as stream:
             return _Unpickler(stream).load()
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # what was pickled can raise anything, above all where its imports are missing
+    except (Exception, SystemExit) as error:  # what was pickled may import anything
         raise ConfigError(f"hypermodel: {file} cannot be loaded: {typed_reason(error)}") from error
 
 
