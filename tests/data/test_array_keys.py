@@ -169,3 +169,29 @@ class TestClassNames:
     def test_wrong_number(self, tmp_path: Path) -> None:
         assert "but there are 2 class names" in refusal(write_npz(tmp_path, class_names=CLASSES[:2]))
         assert refusal(write(tmp_path, class_names="abc")).startswith("'class_names' is b'abc'; expected a list of")
+
+
+class TestEnumeration:
+    @staticmethod
+    def write(folder: Path, labels: Any = 10 * LABELS, **members: int) -> Path:
+        members = members or {"spiral": 0, "smooth": 10, "artifact": 20, "unsure": 30}
+        dtype = h5py.enum_dtype(members, basetype="i1")
+        return write(folder, lambda file: file.create_dataset("ans", data=labels, dtype=dtype), ans=None)
+
+    def test_has_names(self, tmp_path: Path) -> None:
+        dataset = load(self.write(tmp_path))
+        assert dataset.class_names == ("spiral", "smooth", "artifact")
+        assert dataset.labels.tolist() == LABELS.tolist()
+        assert load(self.write(tmp_path, 10 * LABELS[:, None])).labels.tolist() == LABELS.tolist()
+
+    def test_is_matched_with_other_names(self, tmp_path: Path) -> None:
+        dataset = load(self.write(tmp_path), class_names=("artifact", "smooth", "spiral"))
+        assert dataset.labels.tolist() == (2 - LABELS).tolist()
+
+    def test_is_of_numbers_if_the_classes_have_other_names(self, tmp_path: Path) -> None:
+        path = self.write(tmp_path, LABELS, x=0, y=1, z=2)
+        assert load(path, class_names=("a", "b", "c")).labels.tolist() == LABELS.tolist()
+
+    def test_has_no_other_numbers(self, tmp_path: Path) -> None:
+        path = self.write(tmp_path, LABELS, x=0, y=1)
+        assert refusal(path) == "'ans' is 2 at index 2; expected a number of its enumeration {'x': 0, 'y': 1}"

@@ -65,7 +65,7 @@ def load_array_file(path: Path, config: DataConfig, source: str | None = None) -
         if votes is None and "votes" in description:  # galaxy_exp wrote them
             votes = build_votes(description["votes"], read_array(arrays, VOTES, path).astype(np.float32))
         names = find_class_names(path, config.class_names) or _read_class_names(arrays, path)
-        labels, label_key = _read_labels(arrays, path) if votes is None else (None, "")
+        labels, label_key, names = _read_labels(arrays, path, names) if votes is None else (None, "", names)
         parts = _read_parts(arrays, config.split, path, name)
         images = _map_images(path, arrays) if isinstance(arrays, h5py.File) else read_array(arrays, "images", path)
     if read is not None:
@@ -148,14 +148,32 @@ Names = tuple[str, ...] | None
 """One name per class in label order, if known."""
 
 
-def _read_labels(arrays: Arrays, path: Path) -> tuple[NDArray[Any], str]:
+def _read_labels(arrays: Arrays, path: Path, names: Names) -> tuple[NDArray[Any], str, Names]:
+    """The labels, their key, and the class names. An HDF5 enumeration is read as its names, if they are in `names`."""
     for key in LABEL_KEYS:
         if key in arrays:
-            return read_array(arrays, key, path), key
+            labels = read_array(arrays, key, path)
+            members = h5py.check_enum_dtype(labels.dtype)
+            if members is None or not set(names or members) & set(members):
+                return labels, key, names
+            labels, used = _name_members(labels, members, f"{path}: {key!r}")
+            return labels, key, names or used
     raise DataError(
         f"{path}: has the keys {sorted(arrays.keys())}; expected labels under 'ans' or 'labels', "
         "or data.votes.questions if they are votes"
     )
+
+
+def _name_members(labels: NDArray[Any], members: dict[str, int], where: str) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Labels of an HDF5 enumeration as its names, and the names that occur, in the order of their numbers."""
+    values, places = np.unique(labels, return_inverse=True)
+    by_value = {value: name for name, value in members.items()}
+    other = [value for value in values.tolist() if value not in by_value]
+    if other:
+        index = int((labels == other[0]).argmax())
+        raise DataError(f"{where} is {other[0]} at index {index}; expected a number of its enumeration {members}")
+    names = tuple(by_value[value] for value in values.tolist())
+    return np.array(names)[places].reshape(labels.shape), names
 
 
 def _read_class_names(arrays: Arrays, path: Path) -> Names:
