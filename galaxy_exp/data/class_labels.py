@@ -3,14 +3,15 @@
 The names are the first of these that exist: `data.class_names` of the sweep file; a sidecar file
 `<data file>.classes.txt` beside the data, or `classes.txt` in the same folder (in the folder itself, if the data is a
 folder), one name a line in label order, where lines that begin with # are comments; the attribute `class_names` of an
-HDF5 file or of its labels; "class 0", "class 1", ...
+HDF5 file or of its labels; the data set or array `class_names` of the file; the names of an HDF5 enumeration; "class
+0", "class 1", ...
 """
 
 from __future__ import annotations
 
 import numbers
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,16 @@ from numpy.typing import NDArray
 from galaxy_exp.errors import DataError, short_reason
 from galaxy_exp.wording import did_you_mean, parse_number
 
-__all__ = ["MISSING_TEXTS", "Labels", "LabelsAt", "find_class_names", "find_sidecar", "normalise_name", "parse_labels"]
+__all__ = [
+    "MISSING_TEXTS",
+    "Labels",
+    "LabelsAt",
+    "find_class_names",
+    "find_sidecar",
+    "normalise_name",
+    "parse_class_names",
+    "parse_labels",
+]
 
 _MOST_CLASSES = 10_000
 _LARGEST = 2**63 - 1
@@ -279,6 +289,29 @@ def _show(value: Any) -> str:
     if isinstance(plain, float):
         return str(int(plain)) if plain.is_integer() else f"{plain:g}"
     return (repr(plain) if isinstance(plain, str) and parse_number(plain) is None else str(plain))[:60]
+
+
+def parse_class_names(found: Any, where: str) -> tuple[str, ...]:
+    """Class names as text from a list, array, index or column of text, bytes (UTF-8) or whole numbers.
+
+    Raises:
+        DataError: one text, names without an order, or anything else; the message begins with `where`.
+    """
+    is_list = isinstance(found, Iterable) and not isinstance(found, str | bytes | Mapping | set | frozenset)
+    if not is_list or getattr(found, "ndim", 1) != 1:
+        text = " ".join(repr(found).split())[:60]
+        raise DataError(f"{where} is {text}; expected a list of names, one per class in label order")
+    return tuple(_parse_name(name, where) for name in found)
+
+
+def _parse_name(name: Any, where: str) -> str:
+    try:
+        text = name.decode() if isinstance(name, bytes) else name
+    except UnicodeDecodeError:
+        raise DataError(f"{where} has the name {bytes(name)!r}; expected text that is UTF-8") from None
+    if isinstance(text, bool | np.bool_) or not isinstance(text, str | numbers.Integral):
+        raise DataError(f"{where} has the name {name!r}; expected text")
+    return str(text)
 
 
 def find_class_names(path: Path, configured: Sequence[str] | None) -> tuple[str, ...] | None:

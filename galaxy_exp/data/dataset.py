@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.data.class_labels import Labels, LabelsAt, parse_labels
+from galaxy_exp.data.class_labels import Labels, LabelsAt, parse_class_names, parse_labels
 from galaxy_exp.data.image_arrays import Preprocessing, check_images, iter_slices
 from galaxy_exp.data.votes import check_votes, digest_votes
 from galaxy_exp.errors import DataError
@@ -150,6 +150,8 @@ def build_dataset(
         check_votes(votes, len(images), source)
         parsed = Labels(votes.questions.winners(votes.values), votes.questions.class_names)
     else:
+        if class_names is not None:
+            class_names = parse_class_names(class_names, f"{source}: class_names")
         parsed = parse_labels(labels, class_names, LabelsAt(source, label_key), len(images), first_label)
     check_class_names(parsed.class_names, source)
     if own_split is not None and len(own_split) != len(images):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from galaxy_exp.config.data_section import ARRAY_SUFFIXES, TABLE_SUFFIXES, DataConfig, FitsConfig
 from galaxy_exp.data.image_file import has_fits_name, has_image_name, read_file, read_image
 from galaxy_exp.data.listing import EXPECTED_ENDINGS, list_images, no_images, report_others
-from galaxy_exp.data.sources.array_file import is_array_file, open_arrays
+from galaxy_exp.data.sources.array_keys import find_array, is_array_file, open_arrays
 from galaxy_exp.data.sources.image_table import ImageTable, open_image_table
 from galaxy_exp.data.table_file import is_table, open_table
 from galaxy_exp.errors import DataError, access_errors, short_reason
@@ -205,7 +205,7 @@ def _read(file: InputFile, batch_size: int, fits: FitsConfig | None, skip: int) 
 
 def _count_images(path: Path) -> int:
     with open_arrays(path) as arrays:
-        images = arrays["images"]
+        images = find_array(arrays, "images", path)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
             raise DataError(
                 f"{path}: 'images' is {images.dtype} of shape {images.shape}; expected uint8 of shape "
@@ -216,7 +216,7 @@ def _count_images(path: Path) -> int:
 
 def _iter_array_file(path: Path, batch_size: int, skip: int) -> Iterator[NamedImage]:
     with open_arrays(path) as arrays:
-        images: Any = arrays["images"]
+        images = find_array(arrays, "images", path)
         for start in range(skip, len(images), batch_size):
             yield from _read_slice(path, images, start, min(start + batch_size, len(images)))
 

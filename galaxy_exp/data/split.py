@@ -126,6 +126,7 @@ def split_dataset(dataset: ImageDataset, config: SplitConfig, groups: Groups | N
             user-defined split lacks a class in a part, or has identical images in two.
     """
     groups = groups or group_duplicates(dataset.images, config.duplicates)
+    _warn_of_contradictions(dataset, groups)
     if dataset.own_split is None:
         parts = _fill_parts(dataset, np.zeros(len(dataset), np.int8), ["validation", "test"], config, groups)
         if len(np.unique(parts)) < len(PARTS):
@@ -142,6 +143,19 @@ def split_dataset(dataset: ImageDataset, config: SplitConfig, groups: Groups | N
         n_near=groups.n_near,
         user_defined=dataset.own_split is not None,
     )
+
+
+def _warn_of_contradictions(dataset: ImageDataset, groups: Groups) -> None:
+    """One picture with two labels; volunteers, whose votes differ, may disagree on it."""
+    labels = dataset.labels
+    wrong = np.flatnonzero(labels != labels[groups.identical])
+    if len(wrong) and dataset.votes is None:
+        pair = (int(wrong[0]), int(groups.identical[wrong[0]]))
+        (index, name), (first, other) = ((place, dataset.class_names[labels[place]]) for place in pair)
+        _LOG.warning(
+            "%s: %d images are identical to an image with another label, as image %d (%s) to %d (%s)",
+            *(dataset.source, len(wrong), index, name, first, other),
+        )
 
 
 def _fill_parts(

@@ -158,7 +158,8 @@ CASES: dict[str, tuple[Write, str, str]] = {
     "labels are Python objects": (
         npz(labels=np.array(["a"] * 12, dtype=object)),
         "set.npz",
-        "{}/set.npz: 'ans' holds Python objects, which are not read; expected numbers, or text (labels.astype(str))",
+        "{}/set.npz: 'ans' holds Python objects, which are not read; expected one array of numbers, or of text "
+        "(.astype(str))",
     ),
     "shares of votes": (
         h5(labels=np.full((12, 3), 1 / 3)),

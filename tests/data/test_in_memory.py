@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from galaxy_exp.config.data_section import DataConfig, FitsConfig, SplitConfig
@@ -33,6 +34,14 @@ def test_arrays_come_back(tmp_path: Path) -> None:
 def test_names(tmp_path: Path) -> None:
     assert through((IMAGES, LABELS, ("a", "b")), tmp_path).class_names == ("a", "b")
     assert through((IMAGES, LABELS), tmp_path, class_names=("c", "d")).class_names == ("c", "d")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [np.array(["1", "2"]), [b"1", "2"], pd.Index(["1", "2"]), pd.Series(["1", "2"]), {"1": 0, "2": 0}.keys(), [1, 2]],
+)
+def test_names_in_other_forms(tmp_path: Path, names: Any) -> None:
+    assert through((IMAGES, LABELS, names), tmp_path).class_names == ("1", "2")
 
 
 def test_a_data_set_keeps_all_it_knows(tmp_path: Path) -> None:
@@ -83,6 +92,11 @@ def test_what_a_source_may_be_is_one(tmp_path: Path) -> None:
         ((IMAGES,), "^data: found tuple; expected"),
         ((IMAGES / 255, LABELS), "^data: 'images' is float64 from 0 to 1; expected uint8"),
         ((IMAGES, np.full((12, 2), 0.5)), r"^data: 'labels' has shape \(12, 2\) and is not one-hot"),
+        ((IMAGES, LABELS, {"a", "b"}), "^data: class_names is {'.', '.'}; expected a list of names, one per class"),
+        ((IMAGES, LABELS, {"a": 0, "b": 1}), "^data: class_names is {'a': 0, 'b': 1}; expected a list of names"),
+        ((IMAGES, LABELS, "ab"), "^data: class_names is 'ab'; expected a list of names"),
+        ((IMAGES, LABELS, np.array([["a", "b"]])), r"^data: class_names is array\(\[\['a', 'b'\]\]"),
+        ((IMAGES, LABELS, [None, "b"]), "^data: class_names has the name None; expected text"),
         ((IMAGES, LABELS, ["a"]), "^data: 'labels' is 1 at index 1, but there are 1 class names"),
     ],
 )

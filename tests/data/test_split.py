@@ -90,6 +90,17 @@ def test_large_groups_still_leave_an_image_in_every_part() -> None:
     assert all(np.bincount(dataset.labels[split[part]]).tolist() == [2, 2] for part in PARTS)
 
 
+def test_identical_images_with_two_labels_are_told(make_dataset: MakeDataset, caplog: pytest.LogCaptureFixture) -> None:
+    images = make_dataset(5, 4).images
+    split_dataset(
+        build_dataset(np.tile(images, (2, 1, 1, 1)), np.arange(18) % 2, ("E", "S"), source="x"), SplitConfig()
+    )
+    assert "x: 9 images are identical to an image with another label, as image 9 (S) to 0 (E)" in caplog.text
+    caplog.clear()
+    split_dataset(build_dataset(np.tile(images, (2, 1, 1, 1)), np.arange(18) % 9 % 2, source="x"), SplitConfig())
+    assert not caplog.text
+
+
 def test_too_few_images(make_dataset: MakeDataset) -> None:
     with pytest.raises(DataError, match=r"test: class 1 \('class 1'\) has 2 different images \(2 in all\); expected"):
         split_dataset(make_dataset(9, 2), SplitConfig())

@@ -13,7 +13,8 @@ from galaxy_exp.config.data_section import ARRAY_SUFFIXES, TABLE_SUFFIXES, DataC
 from galaxy_exp.data.dataset import ImageDataset, build_dataset, preprocess_dataset
 from galaxy_exp.data.image_arrays import Preprocessing
 from galaxy_exp.data.simulated import CLASS_NAMES, simulate_with_truth
-from galaxy_exp.data.sources.array_file import is_array_file, load_array_file
+from galaxy_exp.data.sources.array_file import load_array_file
+from galaxy_exp.data.sources.array_keys import is_array_file
 from galaxy_exp.data.sources.galaxy10 import GALAXY10, astronn_cache_folder, load_galaxy10
 from galaxy_exp.data.sources.image_folder import load_image_folder
 from galaxy_exp.data.sources.image_table import load_table

@@ -10,10 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +17,26 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from galaxy_exp.config.data_section import ARRAY_SUFFIXES, HDF5_SUFFIXES, DataConfig, SplitConfig
+from galaxy_exp.config.data_section import DataConfig, SplitConfig
 from galaxy_exp.config.votes_section import VotesConfig
-from galaxy_exp.data.class_labels import find_class_names
+from galaxy_exp.data.class_labels import find_class_names, parse_class_names
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
 from galaxy_exp.data.image_arrays import Preprocessing, allocate_images, iter_slices, take_images
+from galaxy_exp.data.sources.array_keys import Arrays, find_array, open_arrays, read_array
 from galaxy_exp.data.sources.vote_columns import read_vote_arrays
 from galaxy_exp.data.split import PARTS, parse_parts
 from galaxy_exp.data.votes import ReadVotes, build_votes, describe_votes
-from galaxy_exp.errors import DataError, is_access_error, short_reason
+from galaxy_exp.errors import DataError
 from galaxy_exp.folders import write_atomically
 from galaxy_exp.questions import Votes
 from galaxy_exp.wording import did_you_mean
 
-__all__ = ["DESCRIPTION", "VOTES", "describe_images", "is_array_file", "load_array_file", "open_arrays", "store_data"]
+__all__ = ["DESCRIPTION", "VOTES", "describe_images", "load_array_file", "store_data"]
 
 LABEL_KEYS = ("ans", "labels")
 """Keys of labels in the order in which they are tried; Galaxy10 has `ans`."""
-
-_READ_ERRORS = (OSError, EOFError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""Exceptions of h5py, NumPy and zipfile for files that are damaged or of another format."""
-
-Arrays = Any
-"""An open h5py.File or numpy NpzFile: `key in arrays`, `arrays[key]`, `arrays.keys()`."""
-
+CLASS_NAMES = "class_names"
+"""Attribute or key of the names of the classes."""
 DESCRIPTION = "galaxy_exp"
 """Attribute of HDF5 files written by galaxy_exp: JSON with `simulated`, `preprocessing`, and `votes` if any."""
 VOTES = "votes"
@@ -68,16 +60,14 @@ def load_array_file(path: Path, config: DataConfig, source: str | None = None) -
     name = source or str(path)
     with open_arrays(path) as arrays:
         read = _read_votes(arrays, path, config.votes) if config.has_stated_votes else None
-        attributes = getattr(arrays, "attrs", {})
-        description = json.loads(attributes.get(DESCRIPTION, "{}"))
+        description = _read_description(arrays)
         votes = read.votes if read else None
         if votes is None and "votes" in description:  # galaxy_exp wrote them
-            votes = build_votes(description["votes"], np.asarray(arrays[VOTES], dtype=np.float32))
-        labels, label_key = _read_labels(arrays, path) if votes is None else (None, "")
-        names = find_class_names(path, config.class_names) or _read_class_names(arrays)
-        parts = _read_parts(arrays, config.split, name)
-        images = _map_images(path, arrays) if isinstance(arrays, h5py.File) else arrays["images"]
-        first_label = 0 if DESCRIPTION in attributes else config.first_label
+            votes = build_votes(description["votes"], read_array(arrays, VOTES, path).astype(np.float32))
+        names = find_class_names(path, config.class_names) or _read_class_names(arrays, path)
+        labels, label_key, names = _read_labels(arrays, path, names) if votes is None else (None, "", names)
+        parts = _read_parts(arrays, config.split, path, name)
+        images = _map_images(path, arrays) if isinstance(arrays, h5py.File) else read_array(arrays, "images", path)
     if read is not None:
         images, parts = take_images(images, read.kept), None if parts is None else parts[read.kept]
     return build_dataset(
@@ -91,9 +81,19 @@ def load_array_file(path: Path, config: DataConfig, source: str | None = None) -
         notes=[read.note] if read and read.note else (),
         preprocessing=Preprocessing.from_dict(description.get("preprocessing", {})),
         label_key=label_key,
-        first_label=first_label,
+        first_label=0 if description else config.first_label,
         votes=votes,
     )
+
+
+def _read_description(arrays: Arrays) -> dict[str, Any]:
+    """The attribute `DESCRIPTION`; empty if galaxy_exp did not write the file."""
+    text = getattr(arrays, "attrs", {}).get(DESCRIPTION)
+    try:
+        found = json.loads(text) if isinstance(text, str) else {}
+    except json.JSONDecodeError:  # an attribute of that name that somebody else wrote
+        found = {}
+    return found if isinstance(found, dict) else {}
 
 
 def describe_images(dataset: ImageDataset) -> str:
@@ -108,19 +108,19 @@ def _read_votes(arrays: Arrays, path: Path, config: VotesConfig) -> ReadVotes:
     """The votes that the sweep file names."""
     wanted = [config.dataset, *([config.total] if config.total else [])]
     for key, name in zip(wanted, ("dataset", "total"), strict=False):
-        if key not in arrays or isinstance(arrays[key], h5py.Group):
+        if key not in arrays:
             raise DataError(
                 f"{path}: has no data set {key!r} (data.votes.{name}); {did_you_mean(key, sorted(arrays.keys()))}"
             )
-    values, *totals = (_read_array(arrays, key, path) for key in wanted)
+    values, *totals = (read_array(arrays, key, path) for key in wanted)
     return read_vote_arrays(values, totals[0] if totals else None, len(arrays["images"]), config, str(path))
 
 
-def _read_parts(arrays: Any, config: SplitConfig, name: str) -> NDArray[np.int8] | None:
+def _read_parts(arrays: Arrays, config: SplitConfig, path: Path, name: str) -> NDArray[np.int8] | None:
     if config.column is None:
         return None
     if config.column in arrays:
-        return parse_parts(np.asarray(arrays[config.column]), name, config.column)
+        return parse_parts(read_array(arrays, config.column, path), name, config.column)
     if config.column != SplitConfig().column:
         raise DataError(f"{name}: has the keys {sorted(arrays.keys())}; expected {config.column!r} (data.split.column)")
     return None
@@ -128,7 +128,8 @@ def _read_parts(arrays: Any, config: SplitConfig, name: str) -> NDArray[np.int8]
 
 def _map_images(path: Path, arrays: h5py.File) -> NDArray[Any]:
     images = arrays["images"]
-    offset = images.id.get_offset() if images.chunks is None and images.external is None else None
+    is_here = images.chunks is None and images.external is None and images.file.filename == arrays.filename
+    offset = images.id.get_offset() if is_here else None
     if offset is None or images.dtype != np.uint8 or arrays.userblock_size:
         return _read_images(images)
     return np.memmap(path, dtype=np.uint8, mode="r", offset=offset, shape=images.shape)
@@ -143,72 +144,46 @@ def _read_images(images: h5py.Dataset) -> NDArray[Any]:
     return result
 
 
-def is_array_file(path: Path) -> bool:
-    """Whether the name ends in one of `ARRAY_SUFFIXES`."""
-    return path.suffix.lower() in ARRAY_SUFFIXES
+Names = tuple[str, ...] | None
+"""One name per class in label order, if known."""
 
 
-@contextmanager
-def open_arrays(path: Path) -> Iterator[Arrays]:
-    """Opens the file for reading; exceptions of h5py or NumPy, also while reading, become one line.
-
-    Raises:
-        DataError: the file is missing, truncated, of another format than its ending, or has no `images`.
-    """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; expected an HDF5 or .npz file with 'images' and 'ans'")
-    kind = "an HDF5" if path.suffix.lower() in HDF5_SUFFIXES else "a NumPy .npz"
-    try:
-        with h5py.File(path, "r") if kind == "an HDF5" else np.load(path, allow_pickle=False) as arrays:
-            _check_keys(arrays, path)
-            yield arrays
-    except _READ_ERRORS as error:
-        hint = "" if is_access_error(error) else "; is it complete?"
-        raise DataError(f"{path}: cannot be read as {kind} file ({short_reason(error)}){hint}") from None
-
-
-def _check_keys(arrays: Arrays, path: Path) -> None:
-    if "images" not in arrays:
-        raise DataError(f"{path}: has the keys {sorted(arrays.keys())}; expected 'images'")
-    for key in ("images", *LABEL_KEYS):
-        if isinstance(arrays, h5py.File) and isinstance(arrays.get(key), h5py.Group):
-            raise DataError(f"{path}: {key!r} is a group; expected a data set")
-
-
-def _read_labels(arrays: Arrays, path: Path) -> tuple[NDArray[Any], str]:
+def _read_labels(arrays: Arrays, path: Path, names: Names) -> tuple[NDArray[Any], str, Names]:
+    """The labels, their key, and the class names. An HDF5 enumeration is read as its names, if they are in `names`."""
     for key in LABEL_KEYS:
         if key in arrays:
-            return _read_array(arrays, key, path), key
+            labels = read_array(arrays, key, path)
+            members = h5py.check_enum_dtype(labels.dtype)
+            if members is None or not set(names or members) & set(members):
+                return labels, key, names
+            labels, used = _name_members(labels, members, f"{path}: {key!r}")
+            return labels, key, names or used
     raise DataError(
         f"{path}: has the keys {sorted(arrays.keys())}; expected labels under 'ans' or 'labels', "
         "or data.votes.questions if they are votes"
     )
 
 
-def _read_array(arrays: Arrays, key: str, path: Path) -> NDArray[Any]:
-    try:
-        return np.asarray(arrays[key])
-    except ValueError as error:
-        if "pickle" not in str(error):
-            raise
-        raise DataError(
-            f"{path}: {key!r} holds Python objects, which are not read; expected numbers, or text (labels.astype(str))"
-        ) from None
+def _name_members(labels: NDArray[Any], members: dict[str, int], where: str) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Labels of an HDF5 enumeration as its names, and the names that occur, in the order of their numbers."""
+    values, places = np.unique(labels, return_inverse=True)
+    by_value = {value: name for name, value in members.items()}
+    other = [value for value in values.tolist() if value not in by_value]
+    if other:
+        index = int((labels == other[0]).argmax())
+        raise DataError(f"{where} is {other[0]} at index {index}; expected a number of its enumeration {members}")
+    names = tuple(by_value[value] for value in values.tolist())
+    return np.array(names)[places].reshape(labels.shape), names
 
 
-def _read_class_names(arrays: Any) -> tuple[str, ...] | None:
-    """The HDF5 attribute `class_names` of the file or of its labels, an array of strings; None without it."""
-    holders = [arrays, *(arrays[key] for key in LABEL_KEYS if key in arrays)]
-    for holder in holders:
-        names = getattr(holder, "attrs", {}).get("class_names")
-        if isinstance(names, str | bytes):
-            raise DataError(
-                f"{arrays.filename}: the attribute 'class_names' is one text, {names!r}; expected an array of names, "
-                "in label order"
-            )
+def _read_class_names(arrays: Arrays, path: Path) -> Names:
+    """The HDF5 attribute `class_names` of the file or of its labels, or else what has that key; None without them."""
+    for holder in (arrays, *(find_array(arrays, key, path) for key in LABEL_KEYS)):
+        names = getattr(holder, "attrs", {}).get(CLASS_NAMES)
         if names is not None:
-            return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
-    return None
+            return parse_class_names(names, f"{path}: the attribute 'class_names'")
+    names = find_array(arrays, CLASS_NAMES, path)
+    return None if names is None else parse_class_names(names[()], f"{path}: 'class_names'")
 
 
 def store_data(data: Any, config: DataConfig, folder: Path) -> DataConfig:
