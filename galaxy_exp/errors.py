@@ -203,11 +203,10 @@ def reason_of(error: BaseException) -> str:
 
 
 def typed_reason(error: BaseException) -> str:
-    """An exception's type and its `reason_of`, in one line; for SystemExit, what a user's module should do instead."""
+    """An exception's type and its `reason_of`, in one line; for SystemExit, what raises it too."""
     name = type(error).__name__
-    if isinstance(error, SystemExit):
-        return f'{name}: it ends the program with sys.exit or argparse; do this only if __name__ == "__main__"'
-    return f"{name}: {reason_of(error)}" if str(error).strip() else name
+    said = f"{name}: {reason_of(error)}" if str(error).strip() else name
+    return f"{said} (from sys.exit or argparse)" if isinstance(error, SystemExit) else said
 
 
 def one_line(text: str) -> str:

@@ -89,8 +89,8 @@ def import_keras_quietly() -> None:
     """
     backend, where = stated_backend()
     if backend not in ("tensorflow", "jax"):
-        raise BadInputError(f"{where}: found {backend!r}; expected tensorflow or jax")
-    if find_spec(backend) is None:
+        raise BadInputError(f"{where}: found {backend!r}; expected tensorflow or jax, as in KERAS_BACKEND=tensorflow")
+    if backend == "jax" and find_spec(backend) is None:
         raise BadInputError(
             f"{where}: found {backend!r}, which is not installed; pip install 'galaxy-exp[jax]' adds jax"
         )

@@ -16,12 +16,15 @@ def test_another_backend_is_refused_with_what_states_it(
     backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KERAS_BACKEND", backend)
-    with pytest.raises(BadInputError, match=f"^KERAS_BACKEND: found '{backend}'; expected tensorflow or jax$"):
+    with pytest.raises(
+        BadInputError,
+        match=f"^KERAS_BACKEND: found '{backend}'; expected tensorflow or jax, as in KERAS_BACKEND=tensorflow$",
+    ):
         import_keras_quietly()
     (tmp_path / "keras.json").write_text(f'{{"backend": "{backend}"}}')
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.delenv("KERAS_BACKEND")
-    expected = f"^{tmp_path}/keras.json: backend: found '{backend}'; expected tensorflow or jax$"
+    expected = f"^{tmp_path}/keras.json: backend: found '{backend}'; expected tensorflow or jax, as in KERAS_BACKEND="
     with pytest.raises(BadInputError, match=expected):
         import_keras_quietly()
 

@@ -164,7 +164,7 @@ def _read_values(
     if array.dtype.kind not in "bOSU":
         raise DataError(f"{at.source}: {at.key!r} is of type {array.dtype}; expected whole numbers or names")
     values = array.tolist()
-    missing = [index for index, value in enumerate(values) if _is_missing(value) and value not in class_names]
+    missing = [index for index, value in enumerate(values) if _is_missing(value) and _text_of(value) not in class_names]
     if missing:
         found = _plain(values[missing[0]])
         hint = "; if it is a class, list it in data.class_names" if isinstance(found, str) and found.strip() else ""
@@ -175,6 +175,10 @@ def _read_values(
     parsed = [parse_number(text) for text in texts]
     named = bool(class_names) and set(texts) <= set(class_names)
     return texts if named or None in parsed else np.array(parsed)
+
+
+def _text_of(value: Any) -> str:
+    return str(_plain(value)).strip()
 
 
 def _as_numbers(values: Sequence[Any], at: LabelsAt, first_label: int) -> NDArray[Any]:
@@ -311,7 +315,7 @@ def _parse_name(name: Any, where: str) -> str:
         raise DataError(f"{where} has the name {bytes(name)!r}; expected text that is UTF-8") from None
     if isinstance(text, bool | np.bool_) or not isinstance(text, str | numbers.Integral):
         raise DataError(f"{where} has the name {name!r}; expected text")
-    return str(text)
+    return str.__str__(text) if isinstance(text, str) else str(text)  # a member of an Enum of texts is its text
 
 
 def find_class_names(path: Path, configured: Sequence[str] | None) -> tuple[str, ...] | None:

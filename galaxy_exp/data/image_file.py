@@ -78,10 +78,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         DataError: one line that names a file which is unreadable, truncated or too large.
     """
     try:
-        with (
-            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
-            Image.open(path, formats=_formats()) as picture,
-        ):
+        with Image.open(path, formats=_formats()) as picture:
             return _to_rgb(picture)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; {_EXPECTED}") from None

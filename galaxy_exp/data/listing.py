@@ -24,8 +24,8 @@ __all__ = [
     "describe_endings",
     "list_images",
     "list_subfolders",
+    "lost_links",
     "no_images",
-    "refuse_lost_folders",
     "report_others",
 ]
 
@@ -77,12 +77,10 @@ def list_subfolders(folder: Path) -> list[Path]:
     return sorted(Path(entry) for entry in _entries(folder) if _is_folder(entry))
 
 
-def refuse_lost_folders(folder: Path) -> None:
-    """Raises `DataError` for a link directly in `folder` that leads nowhere and has no ending, as folders have none."""
-    for link in sorted(Path(entry) for entry in _entries(folder) if entry.is_symlink()):
-        if not link.suffix and not link.exists():
-            found = f"is a link to {link.readlink()}, which does not exist"
-            raise DataError(f"{link}: {found}; expected a folder of images; if it is none, remove the link")
+def lost_links(folder: Path) -> list[Path]:
+    """The links directly in `folder` that lead nowhere and have no ending, as folders have none; sorted."""
+    links = sorted(Path(entry) for entry in _entries(folder) if entry.is_symlink())
+    return [link for link in links if not link.suffix and not link.exists()]
 
 
 def report_others(source: Path, others: Counter[str]) -> None:

@@ -138,11 +138,13 @@ def allowed_name(name: str) -> str:
 def trial_params(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """Hyperparameters and other params by allowed names.
 
-    Of hyperparameters with the same allowed name, `a_b`, the second is `a_b_2`. Other params get a prefix if a
-    hyperparameter has the name.
+    Of hyperparameters with the same allowed name, `a_b`, one that has it already or else the last keeps it, and others
+    are `a_b_2` and so on. Other params get a prefix if a hyperparameter has the name.
     """
     params: dict[str, Any] = {}
-    for name in sorted(values, key=lambda each: allowed_name(each) != each):
+    unchanged = [name for name in values if allowed_name(name) == name]
+    changed = [name for name in reversed(values) if allowed_name(name) != name]
+    for name in (*unchanged, *changed):
         allowed = allowed_name(name)
         numbered = (f"{allowed}_{number}" for number in count(2))
         params[next(each for each in chain([allowed], numbered) if each not in params)] = values[name]

@@ -63,14 +63,17 @@ def raw(path: Path) -> Fill:
     return lambda file: file.create_dataset("images", IMAGES.shape, "u1", external=segments)
 
 
-def filtered(key: str) -> Fill:
-    """Under `key`, nothing yet, to be written with a filter that no HDF5 has."""
+def filtered(key: str, mask: int = 0) -> Fill:
+    """Under `key`, an array with a filter that no HDF5 has; with `mask` 1 it was not applied."""
 
     def fill(file: h5py.File) -> None:
+        values = file.pop(key)[()].astype(np.uint8)
         properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        properties.set_chunk((1,))
+        properties.set_chunk(values.shape)
         properties.set_filter(32767, h5py.h5z.FLAG_OPTIONAL, ())
-        h5py.h5d.create(file.id, key.encode(), h5py.h5t.NATIVE_UINT8, h5py.h5s.create_simple((12,)), properties)
+        space = h5py.h5s.create_simple(values.shape)
+        created = h5py.h5d.create(file.id, key.encode(), h5py.h5t.NATIVE_UINT8, space, properties)
+        created.write_direct_chunk((0,) * values.ndim, values.tobytes(), mask)
 
     return fill
 
@@ -86,6 +89,9 @@ class TestOtherFiles:
             write(tmp_path, images=part).rename(tmp_path / name)
         path = write(tmp_path, virtual, images=None)
         np.testing.assert_array_equal(load(path).images, IMAGES)
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere" / "y.h5").symlink_to(path)
+        np.testing.assert_array_equal(load(tmp_path / "elsewhere" / "y.h5").images, IMAGES)
         (tmp_path / "two.h5").unlink()
         expected = f"'images' is a virtual data set, and its file two.h5 is not there; expected it in {tmp_path}"
         assert refusal(path) == expected
@@ -105,23 +111,32 @@ class TestOtherFiles:
     )
     def test_a_link_that_leads_nowhere(self, tmp_path: Path, key: str, target: Any, text: str) -> None:
         path = write(tmp_path, link(key, target), **{key: None})
-        assert refusal(path) == f"{key!r} is a link to {text}, which is not there; expected a data set"
+        assert refusal(path).startswith(f"{key!r} is a link to {text}, which cannot be read (")
+
+    def test_a_link_to_a_damaged_file(self, tmp_path: Path) -> None:
+        (tmp_path / "damaged.h5").write_bytes(b"nothing")
+        path = write(tmp_path, link("images", h5py.ExternalLink("damaged.h5", "/images")), images=None)
+        assert "link to damaged.h5/images, which cannot be read" in refusal(path)
 
     def test_prediction_needs_the_images_only(self, tmp_path: Path) -> None:
         path = write(tmp_path, link("ans", h5py.SoftLink("/none")), ans=None)
         assert len(next(iter_images(find_files([path]), 99))) == 12
         path = write(tmp_path, link("images", h5py.SoftLink("/none")), images=None)
-        with pytest.raises(DataError, match="'images' is a link to /none, which is not there"):
+        with pytest.raises(DataError, match="'images' is a link to /none, which cannot be read"):
             find_files([path])
 
 
 @pytest.mark.parametrize("key", ["images", "ans"])
 def test_a_filter_that_is_not_installed(tmp_path: Path, key: str) -> None:
-    found = refusal(write(tmp_path, filtered(key), **{key: None}))
+    found = refusal(write(tmp_path, filtered(key)))
     assert found.startswith(f"{key!r} is compressed with filter 32767, which is not installed; set HDF5_PLUGIN_PATH")
 
 
-@pytest.mark.parametrize("key", ["images", "ans", "split", "class_names"])
+def test_a_filter_that_was_not_applied_is_not_needed(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(load(write(tmp_path, filtered("images", mask=1))).images, IMAGES)
+
+
+@pytest.mark.parametrize("key", ["images", "ans", "split"])
 def test_no_array(tmp_path: Path, key: str) -> None:
     path = write(tmp_path, **{key: h5py.Empty("u1")})
     assert refusal(path) == f"{key!r} is a data set without shape and values; expected an array"
@@ -129,7 +144,7 @@ def test_no_array(tmp_path: Path, key: str) -> None:
     assert refusal(path) == f"{key!r} is a group; expected a data set"
 
 
-@pytest.mark.parametrize("key", ["images", "labels", "split", "class_names"])
+@pytest.mark.parametrize("key", ["images", "labels", "split"])
 def test_python_objects(tmp_path: Path, key: str) -> None:
     path = write_npz(tmp_path, **{key: np.array([None, "a"], object)})
     assert refusal(path).startswith(f"{key!r} holds Python objects, which are not read; expected one array of numbers")
@@ -168,7 +183,14 @@ class TestClassNames:
 
     def test_wrong_number(self, tmp_path: Path) -> None:
         assert "but there are 2 class names" in refusal(write_npz(tmp_path, class_names=CLASSES[:2]))
-        assert refusal(write(tmp_path, class_names="abc")).startswith("'class_names' is b'abc'; expected a list of")
+
+    @pytest.mark.parametrize("names", [np.array("abc", "S"), CLASSES[LABELS].astype("S"), h5py.Empty("S1")])
+    def test_a_key_of_something_else_is_ignored(
+        self, tmp_path: Path, names: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert load(write(tmp_path, class_names=names)).class_names == ("class 0", "class 1", "class 2")
+        assert "'class_names'" in caplog.text
+        assert "it is ignored" in caplog.text
 
 
 class TestEnumeration:
@@ -191,6 +213,14 @@ class TestEnumeration:
     def test_is_of_numbers_if_the_classes_have_other_names(self, tmp_path: Path) -> None:
         path = self.write(tmp_path, LABELS, x=0, y=1, z=2)
         assert load(path, class_names=("a", "b", "c")).labels.tolist() == LABELS.tolist()
+
+    def test_of_one_class_has_the_names_of_all(self, tmp_path: Path) -> None:
+        path = self.write(tmp_path, np.full(12, 10))
+        assert set(load(path, split={"column": None}).class_names) == {"spiral", "smooth", "artifact", "unsure"}
+
+    def test_is_of_numbers_if_a_name_is_spelt_otherwise(self, tmp_path: Path) -> None:
+        path = self.write(tmp_path, LABELS, smooth=0, edge=1, spiral=2)
+        assert load(path, class_names=("Smooth", "Edge on", "spiral")).labels.tolist() == LABELS.tolist()
 
     def test_has_no_other_numbers(self, tmp_path: Path) -> None:
         path = self.write(tmp_path, LABELS, x=0, y=1)

@@ -56,14 +56,6 @@ class TestReadImage:
     def test_flat_deep_grey_is_black(self, tmp_path: Path) -> None:
         assert read_image(save(tmp_path / "x.tif", np.full((4, 4), 7, np.uint16))).max() == 0
 
-    def test_a_large_picture_is_read_without_a_warning_of_pillow(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
-    ) -> None:
-        path = save(tmp_path / "x.png", self.RGB)
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30)
-        np.testing.assert_array_equal(read_image(path), self.RGB)
-        assert not recwarn.list
-
     def test_nan(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"x\.tif: cannot be read as a picture \(has NaN or infinite pixels\)"):
             read_image(save(tmp_path / "x.tif", np.full((4, 4), np.nan, np.float32)))

@@ -100,7 +100,7 @@ def _raise(error):
         (ValueError("\x1b[1mno shape\x1b[0m\n\nArguments received by Dense.call(): a"), "ValueError: no shape"),
         (RuntimeError(" \n"), "RuntimeError"),
         (KeyError("missing"), "KeyError: 'missing'"),
-        (SystemExit(3), "SystemExit: 3"),
+        (SystemExit(3), "SystemExit: 3 (from sys.exit or argparse)"),
         (MemoryError(), "MemoryError"),
         (ImportError("No module named x"), "ImportError: No module named x"),
         (AssertionError(), "AssertionError"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from galaxy_exp.questions import Votes
 from galaxy_exp.wording import did_you_mean
 
 __all__ = ["DESCRIPTION", "VOTES", "describe_images", "load_array_file", "store_data"]
+
+_LOG = logging.getLogger(__name__)
 
 LABEL_KEYS = ("ans", "labels")
 """Keys of labels in the order in which they are tried; Galaxy10 has `ans`."""
@@ -64,8 +67,10 @@ def load_array_file(path: Path, config: DataConfig, source: str | None = None) -
         votes = read.votes if read else None
         if votes is None and "votes" in description:  # galaxy_exp wrote them
             votes = build_votes(description["votes"], read_array(arrays, VOTES, path).astype(np.float32))
-        names = find_class_names(path, config.class_names) or _read_class_names(arrays, path)
-        labels, label_key, names = _read_labels(arrays, path, names) if votes is None else (None, "", names)
+        names = find_class_names(path, config.class_names)
+        labels, label_key = None, ""
+        if votes is None:
+            labels, label_key, names = _read_labels(arrays, path, names or _read_class_names(arrays, path))
         parts = _read_parts(arrays, config.split, path, name)
         images = _map_images(path, arrays) if isinstance(arrays, h5py.File) else read_array(arrays, "images", path)
     if read is not None:
@@ -149,15 +154,15 @@ Names = tuple[str, ...] | None
 
 
 def _read_labels(arrays: Arrays, path: Path, names: Names) -> tuple[NDArray[Any], str, Names]:
-    """The labels, their key, and the class names. An HDF5 enumeration is read as its names, if they are in `names`."""
+    """The labels, their key, and the class names. An HDF5 enumeration is read as names, unless `names` lacks one."""
     for key in LABEL_KEYS:
         if key in arrays:
             labels = read_array(arrays, key, path)
             members = h5py.check_enum_dtype(labels.dtype)
-            if members is None or not set(names or members) & set(members):
+            if members is None:
                 return labels, key, names
-            labels, used = _name_members(labels, members, f"{path}: {key!r}")
-            return labels, key, names or used
+            texts, used = _name_members(labels, members, f"{path}: {key!r}")
+            return (texts if names is None or set(used) <= set(names) else labels), key, names or used
     raise DataError(
         f"{path}: has the keys {sorted(arrays.keys())}; expected labels under 'ans' or 'labels', "
         "or data.votes.questions if they are votes"
@@ -172,18 +177,32 @@ def _name_members(labels: NDArray[Any], members: dict[str, int], where: str) -> 
     if other:
         index = int((labels == other[0]).argmax())
         raise DataError(f"{where} is {other[0]} at index {index}; expected a number of its enumeration {members}")
-    names = tuple(by_value[value] for value in values.tolist())
-    return np.array(names)[places].reshape(labels.shape), names
+    used = tuple(by_value[value] for value in values.tolist())
+    names = used if len(used) > 1 else tuple(by_value[value] for value in sorted(by_value))
+    return np.array(used)[places].reshape(labels.shape), names
 
 
 def _read_class_names(arrays: Arrays, path: Path) -> Names:
-    """The HDF5 attribute `class_names` of the file or of its labels, or else what has that key; None without them."""
-    for holder in (arrays, *(find_array(arrays, key, path) for key in LABEL_KEYS)):
-        names = getattr(holder, "attrs", {}).get(CLASS_NAMES)
-        if names is not None:
-            return parse_class_names(names, f"{path}: the attribute 'class_names'")
-    names = find_array(arrays, CLASS_NAMES, path)
-    return None if names is None else parse_class_names(names[()], f"{path}: 'class_names'")
+    """The HDF5 attribute `class_names` of the file or of its labels, or else what has that key; None without them.
+
+    What has the key is ignored with a warning if it is no list of different names, such as one name per image.
+    """
+    if isinstance(arrays, h5py.File):
+        labels = next((find_array(arrays, key, path) for key in LABEL_KEYS if key in arrays), arrays)
+        for names in (arrays.attrs.get(CLASS_NAMES), labels.attrs.get(CLASS_NAMES)):
+            if names is not None:
+                return parse_class_names(names, f"{path}: the attribute 'class_names'")
+    if CLASS_NAMES not in arrays:
+        return None
+    try:
+        names = parse_class_names(read_array(arrays, CLASS_NAMES, path), f"{path}: 'class_names'")
+    except DataError as error:
+        _LOG.warning("%s; it is ignored", error)
+        return None
+    if len(set(names)) < len(names):
+        _LOG.warning("%s: 'class_names' has the same name twice; it is ignored", path)
+        return None
+    return names
 
 
 def store_data(data: Any, config: DataConfig, folder: Path) -> DataConfig:

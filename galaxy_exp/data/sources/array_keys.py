@@ -93,11 +93,16 @@ def read_array(arrays: Arrays, key: str, path: Path) -> NDArray[Any]:
 
 
 def _find_dataset(arrays: h5py.File, key: str, path: Path) -> h5py.Dataset:
-    found = arrays.get(key)
-    if found is None:
+    try:
+        found = arrays[key]
+    except (KeyError, OSError) as error:
         link = arrays.get(key, getlink=True)
+        if isinstance(link, h5py.HardLink):
+            raise DataError(f"{path}: {key!r} cannot be read ({short_reason(error)}); is the file complete?") from None
         target = f"{getattr(link, 'filename', '')}{link.path}"
-        raise DataError(f"{path}: {key!r} is a link to {target}, which is not there; expected a data set")
+        raise DataError(
+            f"{path}: {key!r} is a link to {target}, which cannot be read ({short_reason(error)}); expected a data set"
+        ) from None
     if not isinstance(found, h5py.Dataset):
         raise DataError(f"{path}: {key!r} is a {type(found).__name__.lower()}; expected a data set")
     if found.shape is None:
@@ -113,7 +118,7 @@ def _check_filters(found: h5py.Dataset, where: str) -> None:
     properties = found.id.get_create_plist()
     for place in range(properties.get_nfilters()):
         code, _, _, name = properties.get_filter(place)
-        if not h5py.h5z.filter_avail(code):
+        if not h5py.h5z.filter_avail(code) and not _can_be_read(found):
             named = f" ({name.decode(errors='replace')})" if name else ""
             raise DataError(
                 f"{where} is compressed with filter {code}{named}, which is not installed; set HDF5_PLUGIN_PATH to the "
@@ -121,15 +126,27 @@ def _check_filters(found: h5py.Dataset, where: str) -> None:
             )
 
 
+def _can_be_read(found: h5py.Dataset) -> bool:
+    """Whether its first values were written without the filter, which may be optional."""
+    try:
+        found[:1]
+    except OSError:
+        return False
+    return True
+
+
 def _check_virtual_sources(found: h5py.Dataset, where: str) -> None:
     """Refuses a virtual data set of missing files, in the folders in which HDF5 looks for them."""
     if not found.is_virtual or "HDF5_VDS_PREFIX" in os.environ:
         return
-    folder = Path(found.file.filename).parent
+    file = Path(found.file.filename)
+    folders = (Path(), file.parent, file.resolve().parent)
     for name in {source.file_name for source in found.virtual_sources()}:
-        places = (Path(name), folder / name, folder / Path(name).name)
-        if "%" not in name and not any(place.exists() for place in places):  # %b is a number
-            raise DataError(f"{where} is a virtual data set, and its file {name} is not there; expected it in {folder}")
+        wanted = [Path(name), *([Path(Path(name).name)] if Path(name).is_absolute() else [])]
+        if "%" not in name and not any((folder / each).exists() for folder in folders for each in wanted):  # %b: number
+            raise DataError(
+                f"{where} is a virtual data set, and its file {name} is not there; expected it in {file.parent}"
+            )
 
 
 def _check_raw_files(found: h5py.Dataset, where: str) -> None:

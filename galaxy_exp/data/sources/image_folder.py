@@ -18,8 +18,8 @@ from galaxy_exp.data.listing import (
     describe_endings,
     list_images,
     list_subfolders,
+    lost_links,
     no_images,
-    refuse_lost_folders,
     report_others,
 )
 from galaxy_exp.data.split import PART_NAMES, PARTS, Part
@@ -52,8 +52,8 @@ def load_image_folder(folder: Path, config: DataConfig) -> ImageDataset:
     others: Counter[str] = Counter()
     parts = _find_parts(folder)
     tops = parts or {"train": folder}
-    for top in {folder, *tops.values()}:
-        refuse_lost_folders(top)
+    for link in {link for top in (folder, *tops.values()) for link in lost_links(top)}:
+        _report_lost(link)
     found = [entry for part, top in tops.items() for entry in _list_classes(top, part, others)]
     for top in {folder, *tops.values()}:
         others.update(_count_beside(top, find_sidecar(folder)))
@@ -75,6 +75,14 @@ def load_image_folder(folder: Path, config: DataConfig) -> ImageDataset:
         skipped=stack.skipped,
         other_files=describe_endings(others),
     )
+
+
+def _report_lost(link: Path) -> None:
+    """Refuses a part of the split that is a link to nothing, and warns of what may be a class or anything else."""
+    found = f"{link}: is a link to {link.readlink()}, which does not exist"
+    if link.name.lower() in PART_NAMES:
+        raise DataError(f"{found}; expected a folder of classes")
+    _LOG.warning("%s; it is left out", found)
 
 
 def _find_parts(folder: Path) -> dict[Part, Path]:
