@@ -143,7 +143,7 @@ def trial_params(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[s
     """
     params: dict[str, Any] = {}
     unchanged = [name for name in values if allowed_name(name) == name]
-    changed = [name for name in reversed(values) if allowed_name(name) != name]
+    changed = [name for name in reversed(list(values)) if allowed_name(name) != name]
     for name in (*unchanged, *changed):
         allowed = allowed_name(name)
         numbered = (f"{allowed}_{number}" for number in count(2))
