@@ -19,7 +19,8 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,8 @@ def _measure(
         truth.append(dataset.labels[split.test])
         for contender, values in chosen.items():
             with_start = {**values, "start": parsed.start} if "start" in values else values
-            trained = _train_networks(contender, dataset, train, split.test, with_start, seed, parsed)
+            train_one = partial(_train, dataset, train, split.test, with_start, parsed)
+            trained = _train_networks(contender, train_one, seed, parsed.networks)
             for name, (probabilities, seconds) in trained.items():
                 row = rows.setdefault(name, {"name": name, "seconds": [], **{score: [] for score in SCORES}})
                 row["seconds"].append(round(seconds, 1))
@@ -146,22 +148,20 @@ def _measure(
 
 
 def _train_networks(
-    contender: str,
-    dataset: ImageDataset,
-    train: NDArray[np.int64],
-    test: NDArray[np.int64],
-    values: Mapping[str, Any],
-    seed: int,
-    parsed: argparse.Namespace,
+    contender: str, train_one: Callable[[int], NDArray[np.float32]], seed: int, n_networks: int
 ) -> dict[str, tuple[NDArray[np.float32], float]]:
-    """The probabilities and the seconds of a network and, if there are several, of their mean."""
+    """The probabilities and the seconds of a network and, if there are several, of their mean.
+
+    Args:
+        train_one: from a seed to probabilities.
+    """
     began = time.perf_counter()
-    networks = [_train(dataset, train, test, values, seed, parsed)]
+    networks = [train_one(seed)]
     trained = {contender: (networks[0], time.perf_counter() - began)}
-    if parsed.networks > 1:
-        networks += [_train(dataset, train, test, values, seed + 1000 * n, parsed) for n in range(1, parsed.networks)]
+    if n_networks > 1:
+        networks += [train_one(seed + 1000 * n) for n in range(1, n_networks)]
         mean = np.mean(networks, axis=0)
-        trained[f"{contender}, mean of {parsed.networks}"] = mean, time.perf_counter() - began
+        trained[f"{contender}, mean of {n_networks}"] = mean, time.perf_counter() - began
     return trained
 
 
@@ -170,8 +170,8 @@ def _train(
     train: NDArray[np.int64],
     test: NDArray[np.int64],
     values: Mapping[str, Any],
-    seed: int,
     parsed: argparse.Namespace,
+    seed: int,
 ) -> NDArray[np.float32]:
     """The probabilities of the test images, float32 (n_images, n_classes), after the last epoch."""
     from galaxy_exp.hypermodel import GalaxyCNN, discover_space, to_inference_model
