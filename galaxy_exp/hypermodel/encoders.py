@@ -11,7 +11,7 @@ import keras
 
 from galaxy_exp.encoder_file import check_classes, describe_encoder, find_encoder, pack_encoder
 from galaxy_exp.errors import ConfigError, reason_of
-from galaxy_exp.hypermodel.equivariant import leaf_layers, restore_equivariant_layers
+from galaxy_exp.hypermodel.equivariant import restore_equivariant_layers, weighted_layers
 
 __all__ = [
     "ENCODER_LAYER",
@@ -140,7 +140,7 @@ def encoder_layers(
 
 
 def _freeze_first(encoder: keras.Model, share: float) -> None:
-    layers = [layer for layer in leaf_layers(encoder) if layer.weights]
+    layers = weighted_layers(encoder)
     for layer in layers[: round(share * len(layers))]:
         layer.trainable = False
 

@@ -25,6 +25,7 @@ __all__ = [
     "leaf_layers",
     "orientation_mean_layers",
     "restore_equivariant_layers",
+    "weighted_layers",
 ]
 
 ORIENTATIONS = 8
@@ -167,12 +168,12 @@ def restore_equivariant_layers(model: keras.Model) -> keras.Model | None:
     Args:
         model: a `Sequential` or functional model, built.
     """
-    layers = _weighted(model)
+    layers = weighted_layers(model)
     has_convolution = any(type(layer) is keras.layers.Conv2D for layer in layers)
     if None in model.input_shape[1:] or not has_convolution or not all(map(_may_be_equivariant, layers)):
         return None
     restored = keras.models.clone_model(model, clone_function=_equivariant_copy, recursive=True)
-    for layer, copy in zip(layers, _weighted(restored), strict=True):
+    for layer, copy in zip(layers, weighted_layers(restored), strict=True):
         copy.set_weights([weight[..., : weight.shape[-1] // ORIENTATIONS] for weight in layer.get_weights()])
         if not all(map(np.array_equal, copy.keras_weights(), layer.get_weights())):
             return None
@@ -184,7 +185,8 @@ def leaf_layers(model: keras.Model) -> list[keras.layers.Layer]:
     return [leaf for layer in model.layers for leaf in (leaf_layers(layer) if hasattr(layer, "layers") else [layer])]
 
 
-def _weighted(model: keras.Model) -> list[keras.layers.Layer]:
+def weighted_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """Those of `leaf_layers` that have weights."""
     return [layer for layer in leaf_layers(model) if layer.weights]
 
 

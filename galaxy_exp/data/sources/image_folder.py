@@ -46,16 +46,17 @@ def load_image_folder(folder: Path, config: DataConfig) -> ImageDataset:
     classes. Other files are counted in a warning.
 
     Raises:
-        DataError: names a file or folder: no subfolders, one without images or with further subfolders, a link to
-            nothing, names that do not match, an unreadable picture, or one of another size.
+        DataError: names a file or folder: no subfolders, one without images or with further subfolders, a part that
+            is a link to nothing, names that do not match, an unreadable picture, or one of another size.
     """
     others: Counter[str] = Counter()
     parts = _find_parts(folder)
     tops = parts or {"train": folder}
-    for link in {link for top in (folder, *tops.values()) for link in lost_links(top)}:
-        _report_lost(link)
+    looked_at = {folder, *tops.values()}
+    for top in looked_at:
+        _report_lost_links(top)
     found = [entry for part, top in tops.items() for entry in _list_classes(top, part, others)]
-    for top in {folder, *tops.values()}:
+    for top in looked_at:
         others.update(_count_beside(top, find_sidecar(folder)))
     names, order = _order_subfolders(folder, _class_names_of(found), config.class_names)
     label_of = {name: label for label, name in enumerate(order)}
@@ -77,12 +78,13 @@ def load_image_folder(folder: Path, config: DataConfig) -> ImageDataset:
     )
 
 
-def _report_lost(link: Path) -> None:
+def _report_lost_links(folder: Path) -> None:
     """Refuses a part of the split that is a link to nothing, and warns of what may be a class or anything else."""
-    found = f"{link}: is a link to {link.readlink()}, which does not exist"
-    if link.name.lower() in PART_NAMES:
-        raise DataError(f"{found}; expected a folder of classes")
-    _LOG.warning("%s; it is left out", found)
+    for link in lost_links(folder):
+        found = f"{link}: is a link to {link.readlink()}, which does not exist"
+        if link.name.lower() in PART_NAMES:
+            raise DataError(f"{found}; expected a folder of classes")
+        _LOG.warning("%s; it is left out", found)
 
 
 def _find_parts(folder: Path) -> dict[Part, Path]:
