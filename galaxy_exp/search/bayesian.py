@@ -24,6 +24,10 @@ __all__ = ["GaussianProcessSampler", "thread_pools"]
 FIRST_POINTS = 5
 """Trials with a result before the process is asked; until then points of a Sobol sequence."""
 
+EARLY_TRIALS = 3
+"""So many trials that were paused or stopped count as one of the `FIRST_POINTS`: early scores are worth less, and cost
+less."""
+
 MAX_POINTS = 150
 """The process knows this many trials at most, its cost being cubic: the best half, and the latest others."""
 
@@ -90,15 +94,22 @@ class GaussianProcessSampler(Sampler):
     def _sample(self, number: int, draw: int) -> Values:
         if not self._space.tunable:
             return self._sobol.sample(number, draw)
-        points, losses = self._evidence()
-        if len(losses) < FIRST_POINTS:
+        if not self._knows_enough():
             return self._sobol.sample(number, draw)
+        points, losses = self._evidence()
         rng = np.random.default_rng(derive_seed(self._seed, "proposal", number, draw))
         running = self._features([i for i, o in enumerate(self._history.observations) if o.outcome is None])
         improvement = _fit(points, losses, running.reshape(-1, points.shape[1]))
         values, gain = self._maximise(improvement, self._weighing(), rng)
         explores = gain < LITTLE_GAIN and number % 2 == 0
         return self._sobol.sample(number, draw) if explores else values
+
+    def _knows_enough(self) -> bool:
+        losses = self._history.losses(penalise_violations=True)
+        trials = [self._history.observations[position] for position in self._history.ended]
+        known = [trial for trial, loss in zip(trials, losses, strict=True) if loss is not None]
+        n_early = sum(trial.is_stopped for trial in known)
+        return len(known) - n_early + n_early // EARLY_TRIALS >= FIRST_POINTS
 
     def _evidence(self) -> tuple[Matrix, Matrix]:
         """Features (n, d) and losses (n,) of at most `MAX_POINTS` trials."""

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from galaxy_exp.records import Objective, Outcome, TrialState
 from galaxy_exp.space.search_space import Values, fingerprint
 
-__all__ = ["TREND", "History", "Losses", "Observation", "best_key", "promise"]
+__all__ = ["History", "Losses", "Observation", "best_key", "promise"]
 
-TREND = 0.2
-"""The share of its latest gain with which a curve is extrapolated.
+TREND, FIRST_TREND = 0.5, 0.2
+"""The share of its latest gain with which a curve is extrapolated; the second up to epoch `FIRST_EPOCHS`, as long as
+the gain depends on how badly the network began.
 
-Between 0.1 and 0.35 the best of twenty trials is found earliest on eight tables of learning curves; with 0 trials that
-have stopped learning beat slower ones that still gain, and with 1 all goes to those that began badly (docs/search.md).
+With less, trials that have stopped learning beat slower ones that still gain; with more, all goes to those that began
+badly (docs/evidence-search.md).
 """
+
+FIRST_EPOCHS = 3
 
 
 def best_key(objective: Objective, curve: Sequence[float]) -> float:
@@ -28,8 +31,8 @@ def best_key(objective: Objective, curve: Sequence[float]) -> float:
 def promise(objective: Objective, curve: Sequence[float], epoch: int, epochs: int) -> float:
     """What a trial is expected to have reached after its last epoch, as a key that sorts the best first.
 
-    The best value so far, and a share (`TREND`) of what it would gain if it went on as in the latest doubling of its
-    epochs, in proportion to the logarithm of the epochs.
+    The best value so far, and a share (`TREND`, `FIRST_TREND`) of what it would gain if it went on as in the latest
+    doubling of its epochs, in proportion to the logarithm of the epochs.
 
     Args:
         curve: the objective after each epoch; may hold nan.
@@ -39,7 +42,8 @@ def promise(objective: Objective, curve: Sequence[float], epoch: int, epochs: in
     now, before = best_key(objective, curve[:epoch]), best_key(objective, curve[:earlier])
     if earlier == epoch or epoch >= epochs or not math.isfinite(before):
         return now
-    return now - TREND * (before - now) * math.log(epochs / epoch) / math.log(epoch / earlier)
+    share = TREND if epoch > FIRST_EPOCHS else FIRST_TREND
+    return now - share * (before - now) * math.log(epochs / epoch) / math.log(epoch / earlier)
 
 
 Losses = tuple[float, ...]

@@ -53,3 +53,10 @@ def test_smaller_is_better_when_minimising():
     curve = [0.9, 0.6, 0.5, 0.4]
     assert promise(LOSS, curve, 4, 20) == pytest.approx(promise(SCORE, [-value for value in curve], 4, 20))
     assert promise(LOSS, curve, 4, 20) < 0.4
+
+
+def test_the_gain_of_the_first_epochs_is_trusted_less_than_a_later_one():
+    """Both gained 0.2 in the latest doubling of their epochs."""
+    early = promise(SCORE, [0.3, 0.5], 2, 32)
+    late = promise(SCORE, [0.1, 0.3, 0.4, 0.5], 4, 64)
+    assert late < early < -0.5

@@ -187,3 +187,15 @@ def test_paused_trials_count_with_what_their_curves_promise(sampler):
 
     proposals = drive(propose_with(sampler), 40, outcome=outcome)
     assert sum(values["rate"] < 3e-3 for values in proposals[20:]) / 20 > 0.6
+
+
+def test_gp_learns_from_five_whole_trials_or_from_fifteen_that_were_paused():
+    def learns_from(outcome):
+        proposals = {}
+        for sampler in ("gp", "qmc"):
+            proposals[sampler] = drive(propose_with(sampler), 17, outcome=lambda number, values: outcome)
+        same = [one == other for one, other in zip(proposals["gp"], proposals["qmc"], strict=True)]
+        return same.index(False)
+
+    assert learns_from(completed(0.5)) == 5
+    assert learns_from(Outcome(TrialState.STOPPED, (0.4, 0.5), (0.5,))) == 15
