@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 __all__ = [
+    "FOLDER_GONE",
     "HOW_TO_START",
     "BadInputError",
     "ConfigError",
@@ -41,6 +42,8 @@ __all__ = [
     "short_reason",
     "typed_reason",
 ]
+
+FOLDER_GONE = "the current folder does not exist any more; expected one that does"
 
 HOW_TO_START = "galaxy-exp init && galaxy-exp sweep sweep.yaml"
 """Commands that run a first sweep in any folder, for messages."""

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from galaxy_exp.errors import HOW_TO_START, BadInputError, is_disk_full
+from galaxy_exp.errors import FOLDER_GONE, HOW_TO_START, BadInputError, is_disk_full
 
 __all__ = [
     "JOURNAL_NAME",
@@ -264,7 +264,7 @@ class ProjectFolder:
         try:
             return cls(Path(os.environ.get("GALAXY_EXP_HOME") or ".galaxy_exp").resolve())
         except FileNotFoundError:
-            raise BadInputError("the current folder does not exist any more; expected one that does") from None
+            raise BadInputError(FOLDER_GONE) from None
 
     @property
     def data_cache(self) -> Path:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import select
 import sys
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
 
 from galaxy_exp.cli.output import say
-from galaxy_exp.errors import ConfigError, GalaxyExpError, is_of_the_machine, one_line
+from galaxy_exp.errors import FOLDER_GONE, BadInputError, ConfigError, GalaxyExpError, is_of_the_machine, one_line
 from galaxy_exp.quiet import BACKEND_ENVIRONMENT, discard
 from galaxy_exp.wording import nearest
 
@@ -129,11 +130,22 @@ def run_command(arguments: list[str] | None) -> int:
         discard(sys.stdout)
         return 0
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and error.filename is None and _is_folder_gone():
+            say(f"error: {FOLDER_GONE}")
+            return BadInputError.exit_code
         if not is_of_the_machine(error):
             raise
         place = f"{error.filename}: " if isinstance(error.filename, str) else ""
         say(f"error: {one_line(place + (error.strerror or str(error)))}")
         return 1
+
+
+def _is_folder_gone() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def has_no_reader(stream: TextIO) -> bool:

@@ -318,9 +318,19 @@ def _explain(problem: dict[str, Any], location: tuple[Any, ...]) -> str:
     return f"found {found}; expected {_expected(problem['msg'])}"
 
 
+_PLAIN = {
+    "a valid tuple": "a list, such as [a, b]",
+    "a valid dictionary": "keys with values",
+    "Keys should be strings": "text as the key",
+    "String should have at least 1 character": "text that is not empty",
+}
+"""Pydantic's words for what it expects, and those of a sweep file."""
+
+
 def _expected(message: str) -> str:
     """Makes "a value greater than 0" of pydantic's "Input should be greater than 0"."""
     text = message.removeprefix("Input should be ").removeprefix("expected ")
+    text = _PLAIN.get(text, text)
     return f"a value {text}" if text.startswith(("greater", "less")) else text
 
 

@@ -36,8 +36,8 @@ __all__ = [
 _MOST_CLASSES = 10_000
 _LARGEST = 2**63 - 1
 """Largest whole number of an int64 array."""
-MISSING_TEXTS = {"", "nan", "<na>", "null", "none", "na", "n/a"}
-"""Lower-case spellings of a missing label or number, unless a class has that name."""
+MISSING_TEXTS = {"", "nan", "<na>", "null", "none", "na", "n/a", "#n/a", "--"}
+"""Lower-case spellings of a missing label or number, unless a class has that name; -- is a masked cell of Astropy's."""
 _TRUTH = ("false", "true")
 
 

@@ -10,6 +10,7 @@ The format is that of the content: a JPEG file called .png is read as JPEG.
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -139,8 +140,9 @@ def read_fits(path: Path, config: FitsConfig) -> NDArray[np.uint8]:
     if not finite.any():
         raise DataError(f"{path}: all its pixels are NaN or infinite; expected numbers")
     black, white = _limits(planes[finite], config)
-    if not black < white:
-        raise DataError(f"{path}: black is {black:g} and white is {white:g}; expected black < white (data.fits)")
+    if not 0 < white - black < math.inf:
+        found = f"black is {black:g} and white is {white:g}"
+        raise DataError(f"{path}: {found}; expected black < white, and a finite difference (data.fits)")
     if config.nan == "refuse" and not finite.all():
         position, row, column = np.argwhere(~finite)[0].tolist()
         bad = f"{(~finite).sum()} pixels are NaN or infinite"

@@ -80,8 +80,8 @@ class Table:
         raise DataError(f"{self.path}: has no column {name!r} ({key}); {did_you_mean(name, listed)}")
 
     def among(self, known: Sequence[str]) -> list[str]:
-        """The columns with one of the known lower-case names, in the order of the known names."""
-        by_name = {each.lower().replace(" ", "_").replace("-", "_"): each for each in reversed(self.names)}
+        """The columns with one of the known lower-case names, in the order of the known names; #file is file."""
+        by_name = {re.sub("^#_?", "", re.sub("[ -]", "_", each.lower())): each for each in reversed(self.names)}
         return [by_name[each] for each in known if each in by_name]
 
     def _refuse_missing_header(self) -> None:
@@ -91,6 +91,12 @@ class Table:
                     f"{self.path}: its first line holds {cell!r}, which is not a column name; expected a header, such "
                     "as file,label"
                 )
+        stated = [name for name in self.names if name]
+        if self.separator is not None and len(stated) == 1 and re.search(r"[^\w.-]", stated[0]):
+            raise DataError(
+                f"{self.path}: its first line is {shorten(stated[0])!r}, a single column; expected a header of "
+                "several, such as file,label, with commas, semicolons or tabs between them, and no line above it"
+            )
 
     def _read_csv(self, columns: Sequence[str], separator: str) -> dict[str, list[str]]:
         places = [self.names.index(name) for name in columns]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras_tuner
-from keras_tuner.engine.hyperparameters import Boolean, Choice, Int
+from keras_tuner.engine.hyperparameters import Boolean, Choice, Float, Int
 
 from galaxy_exp.errors import ConfigError, typed_reason
 from galaxy_exp.records import HyperparameterValue
@@ -61,7 +62,8 @@ def discover_space(
             rehearsed. What was declared before the error is in the space.
 
     Raises:
-        ConfigError: one line, if the network cannot be built with the defaults; its cause is what `build` raised.
+        ConfigError: one line, if the network cannot be built with the defaults, and its cause is what `build` raised;
+            or if a range has no end, or a step of 0 or less.
     """
     space = keras_tuner.HyperParameters()
     name = name or type(hypermodel).__name__
@@ -72,6 +74,7 @@ def discover_space(
             raise ConfigError(f"hypermodel: {name}.declare_hyperparameters raised {_describe(error)}") from error
         if not getattr(hypermodel, "declares_everything", False):
             _Exploration(hypermodel, space, name, probe_fit, note).run()
+    _refuse_unusable_ranges(space, name)
     return SearchSpace.of(space)
 
 
@@ -163,6 +166,7 @@ class _Exploration:
 
     def _next(self) -> dict[str, HyperparameterValue] | None:
         """The values to build with next; None if nothing is left to find."""
+        _refuse_unusable_ranges(self.space, self.name)
         declared = (entry.conditions for entry in self.space.space if entry.conditions)
         for scope in (*self.scopes, *declared):
             if scope not in self.known_scopes:
@@ -191,6 +195,20 @@ class _Exploration:
     def _changed(self, values: Mapping[str, HyperparameterValue]) -> dict[str, HyperparameterValue]:
         defaults = _space_of(self.space.space).values
         return {name: value for name, value in values.items() if defaults.get(name) != value} or dict(values)
+
+
+def _refuse_unusable_ranges(space: keras_tuner.HyperParameters, name: str) -> None:
+    """KerasTuner accepts any range, and divides by the step when it asks for a value."""
+    for entry in space.space:
+        if not isinstance(entry, Int | Float):
+            continue
+        step = 1 if entry.step is None else entry.step
+        if not (math.isfinite(entry.min_value) and math.isfinite(entry.max_value) and 0 < step < math.inf):
+            steps = "" if entry.step is None else f" in steps of {entry.step}"
+            raise ConfigError(
+                f"hypermodel: {name}: the hyperparameter {entry.name!r} is from {entry.min_value} to {entry.max_value}"
+                f"{steps}; expected finite numbers and a step above 0"
+            )
 
 
 def _activating(scope: _Scope) -> dict[str, HyperparameterValue]:

@@ -80,12 +80,13 @@ def test_a_home_that_cannot_hold_sweeps_is_one_line(here, capsys, monkeypatch, h
     assert f"{Path(home).resolve()}: cannot store sweeps: " in refused(capsys, "sweep", "s.yaml")
 
 
-def test_a_current_folder_that_is_gone_is_one_line(here, capsys, monkeypatch):
+@pytest.mark.parametrize("arguments", [["list"], ["models", "list"], ["data", "info", "/nothing.h5"]])
+def test_a_current_folder_that_is_gone_is_one_line(here, capsys, monkeypatch, arguments):
     gone = here / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    assert "the current folder does not exist any more" in refused(capsys, "list")
+    assert "the current folder does not exist any more" in refused(capsys, *arguments)
 
 
 @pytest.mark.slow

@@ -172,6 +172,12 @@ def test_a_comma_is_not_noted(tmp_path: Path) -> None:
     assert load(text(flat(tmp_path), "id_str,label,split"), **IDED).notes[0] == "files are in column 'id_str'"
 
 
+def test_a_header_that_is_marked_as_a_comment(tmp_path: Path) -> None:
+    dataset = load(text(flat(tmp_path), "# id_str,label,split"), **IDED)
+    assert dataset.rows is not None
+    assert dataset.rows.ids == tuple(IDS)
+
+
 def test_what_was_understood_is_noted(tmp_path: Path) -> None:
     assert load(text(flat(tmp_path), "id_str,Class,split", ";"), **IDED).notes == (
         "files are in column 'id_str'; cells are separated by semicolon",
@@ -234,6 +240,8 @@ REFUSED: dict[str, tuple[Write, dict[str, Any], str]] = {
         f"2 of its 2 image files not found: {{}}/stamps/1, {{}}/stamps/{IDS[0]}; expected those",
     ),
     "rounded with a point": (lines("5.8E17,a"), IDED, "row 1: 'id_str' is 5.8E17, an id that has lost digits"),
+    "rounded with a comma": (lines("5,8E+17;a", header="id_str;label"), IDED, "row 1: 'id_str' is 5,8E+17, an id that"),
+    "masked": (lines("1,a", "2,--"), IDED, "row 2: 'label' is '--'; expected a whole number from 0, or a name"),
     "id and file": (lines("1,a", "1.png,b"), IDED, "'id_str' is '1' in row 1 and '1.png', the same file, in row 2; ex"),
     "file written twice": (
         lines("sub/0.png,a", "./sub/0.png,b"),
@@ -256,6 +264,26 @@ REFUSED: dict[str, tuple[Write, dict[str, Any], str]] = {
     "one id, two files": (twice, IDED, "row 1: 'id_str' is 1, and there are {}/stamps/"),
     "no id": (lines("1,a", ",b"), IDED, "row 2: 'id_str' is empty; expected a path relative to the table, or an id"),
     "no header": (lines("2.png,b", header="1.png,a"), {}, "its first line holds '1.png', which is not a column name"),
+    "blanks between cells": (
+        lines("1.png a", header="file  label"),
+        {},
+        "is 'file  label', a single column; expe",
+    ),
+    "bars between cells": (
+        lines("1.png|a", header="file|label"),
+        {},
+        "is 'file|label', a single column",
+    ),
+    "a comment": (
+        lines("file,label", "1.png,a", header="# of 2024"),
+        {},
+        "is '# of 2024', a single column",
+    ),
+    "a line for Excel": (
+        lines("file;label", "1.png;a", header="sep=;"),
+        {},
+        "is 'sep=', a single column",
+    ),
     "ids without a header": (lines(header=f"{IDS[0]},a"), IDED, f"its first line holds '{IDS[0]}', which is no"),
     "nothing known": (
         lines("1,2,3", header="ra,dec,z"),

@@ -318,7 +318,12 @@ def test_other_dimensions(tmp_path: Path, shape: tuple[int, ...]) -> None:
 
 def test_flat(tmp_path: Path) -> None:
     path = save(tmp_path / "x.fits", np.full((4, 4), 7.0))
-    assert "black is 7 and white is 7; expected black < white (data.fits)" in read_one_line_error(path, FitsConfig())
+    assert "black is 7 and white is 7; expected black < white, and" in read_one_line_error(path, FitsConfig())
+
+
+def test_a_range_that_no_number_holds(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.fits", np.where(np.eye(8), 1e308, -1e308))
+    assert "is 1e+308; expected black < white, and a finite difference" in read_one_line_error(path, FitsConfig())
 
 
 def test_without_image(tmp_path: Path) -> None:

@@ -118,6 +118,29 @@ def test_ctrl_c_is_no_error_of_the_hypermodel():
         discover_space(_hypermodel(_raise(KeyboardInterrupt())))
 
 
+@pytest.mark.parametrize(
+    ("declare", "found"),
+    [
+        (
+            lambda hp: hp.Int("units", 1, 10, step=0, default=1),
+            "'units' is from 1 to 10 in steps of 0; expected",
+        ),
+        (
+            lambda hp: hp.Float("rate", 0.0, 1.0, step=-0.1),
+            "'rate' is from 0.0 to 1.0 in steps of -0.1; expected",
+        ),
+        (lambda hp: hp.Float("rate", 0.0, float("inf")), "'rate' is from 0.0 to inf; expected finite numbers"),
+    ],
+)
+@pytest.mark.parametrize("declares_everything", [False, True])
+def test_ranges_without_values_are_refused_by_name(declare, found, declares_everything):
+    hypermodel = _hypermodel(declare)
+    if declares_everything:
+        hypermodel.declares_everything, hypermodel.declare_hyperparameters = True, declare
+    with pytest.raises(ConfigError, match=f"hypermodel: Declared: the hyperparameter {found}"):
+        discover_space(hypermodel)
+
+
 def test_mixed_choices_are_refused_by_name():
     with pytest.raises(ConfigError, match=r"can contain only one type of value.*\[1, 'a'\]"):
         discover_space(_hypermodel(lambda hp: hp.Choice("x", [1, "a"])))

@@ -4,10 +4,12 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
-from user_hypermodels import SIDE, functional_augmenting, subclassed_augmenting
+from user_hypermodels import SIDE, functional_augmenting, network, subclassed_augmenting
 
 from galaxy_exp.hypermodel.outputs import OutputKind
 from galaxy_exp.training import trial_network as networks
+from galaxy_exp.training.fitting import SplitArrays, fit_model
+from galaxy_exp.training.label_forms import LossError
 from galaxy_exp.training.predictions import OutputError
 from galaxy_exp.training.trial_files import load_network, save_network
 from galaxy_exp.training.trial_network import CannotBeKeptError, prepare_network, rehearse_keeping
@@ -44,4 +46,34 @@ def test_inputs_that_do_not_fit_are_named_before_anything_is_saved(shapes):
     flat = [keras.layers.Flatten()(each) for each in inputs]
     model = keras.Model(inputs, keras.layers.Dense(3)(flat[0] if len(flat) == 1 else keras.layers.Concatenate()(flat)))
     with pytest.raises(OutputError, match=r"cannot be called with images, float32 \(None, 16, 16, 3\): its input is"):
+        prepared(model)
+
+
+@pytest.mark.parametrize(("arguments", "found"), [(None, "not compiled"), (("adam",), "compiled without a loss")])
+def test_a_network_without_a_loss_is_refused_unless_something_else_trains_it(arguments, found):
+    model = network(3)
+    if arguments:
+        model.compile(*arguments)
+    with pytest.raises(LossError, match=f"returned a network that is {found}; expected model.compile"):
+        prepared(model)
+
+
+def test_a_network_may_train_itself():
+    class Trains(keras.Sequential):
+        epochs = 0
+
+        def fit(self, *_, epochs, **__):
+            self.epochs = epochs
+
+    model = Trains([keras.Input((SIDE, SIDE, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    labels = np.arange(12) % 3
+    fit_model(prepared(model), SplitArrays(IMAGES, labels, IMAGES, labels), epochs=4, callbacks=[], seed=0)
+    assert model.epochs == 4
+
+
+def test_a_single_output_by_name_is_refused():
+    images = keras.Input((SIDE, SIDE, 3))
+    model = keras.Model(images, {"class": network(3)(images)})
+    model.compile("adam", "sparse_categorical_crossentropy")
+    with pytest.raises(OutputError, match="the network gives a dict instead of one tensor"):
         prepared(model)

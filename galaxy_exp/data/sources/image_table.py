@@ -53,7 +53,7 @@ _LABEL_COLUMNS = (
 Files of Galaxy Zoo 2 are named by `asset_id`, those of the DESI and DECaLS catalogues by `iauname` or `id_str`.
 """
 
-_ROUNDED = re.compile(r"[+-]?\d+(\.\d*e[+-]?|e[+-])\d+|[+-]?\d{16,}\.\d*", re.IGNORECASE)
+_ROUNDED = re.compile(r"[+-]?\d+([.,]\d*e[+-]?|e[+-])\d+|[+-]?\d{16,}[.,]\d*", re.IGNORECASE)
 """A number that was stored as floating point and may have lost digits; 12e45678 may be an id."""
 
 
