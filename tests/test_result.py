@@ -257,8 +257,10 @@ class TestNotFinished:
         begun = started(sweep_id="s-2", baseline=BASELINE)
         with Journal.create(ProjectFolder.default().sweep("s-2").path, begun) as interrupted:
             train(interrupted, 0, 0.4)
+            interrupted.append(TrialProposed(number=1, values=VALUES[1], seed=1))
         result = galaxy_exp.open_sweep("s-2")
         assert result.state == "interrupted"
+        assert list(result.trials["state"]) == ["completed", "interrupted"]
         result.summary()
         assert "best so far: trial 0, the baseline, val_macro_f1 0.4000" in capsys.readouterr().out
 
