@@ -155,7 +155,7 @@ class TrialRecord:
 
     @property
     def state_name(self) -> str:
-        """The state as people see it: `paused` if it was stopped and may continue, `interrupted` if nothing trains it."""
+        """The state as people see it: `paused` if it was stopped and may continue, `interrupted` if none trains it."""
         if self.is_interrupted:
             return "interrupted"
         return "paused" if self.is_paused else str(self.state)
