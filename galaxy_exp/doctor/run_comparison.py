@@ -273,8 +273,9 @@ def _describe_lacking(record: SweepRecord, found: RunComparison) -> list[str]:
     parts = []
     if found.lacking:
         is_all = len(found.lacking) == len(record.trials) > 1
-        named = f"all {len(record.trials)}" if is_all else _listed([str(number) for number in found.lacking])
-        parts.append(f"trial{'s' if len(found.lacking) > 1 else ''} {named}")
+        named = _listed([str(number) for number in found.lacking])
+        some = f"trial{'s' if len(found.lacking) > 1 else ''} {named}"
+        parts.append(f"all {len(record.trials)} trials" if is_all else some)
     if found.lacks_sweep:
         parts.append("the sweep's own run" if record.ended is None else "the end of the sweep")
     return parts

@@ -191,10 +191,13 @@ class MlflowProjection:
         Args:
             since: `TimedClient.seconds` when this event's calls began: stops when patience is spent. None never stops.
         """
-        self._parent.ensure(after_outage=self._is_behind)
+        journaled = self._record.parent_run_id
+        is_lost = self._parent.ensure(after_outage=self._is_behind) != journaled and journaled is not None
         found = self._trials.find()
         for trial in list(self._record.trials.values()):
-            if trial.projected:
+            if is_lost and trial.run_id is not None:  # the store was deleted, perhaps with the runs of trials
+                self._trials.restore(trial)
+            elif trial.projected:
                 continue
             self._bring_up_to_date(trial, found)
             if since is not None and self._patience.is_spent(self._timed.seconds - since):
