@@ -62,7 +62,7 @@ def describe_sweep(record: SweepRecord, state: SweepState) -> dict[str, Any]:
         "id": row["sweep"],
         "state": row["state"],
         "started": row["started"],
-        "duration": format_duration(record.updated_at - record.started.time),
+        "duration": format_duration(record.active_seconds),
         "data": row["data"],
         "simulated": row["simulated"],
         "data_digest": record.started.data_digest[:16],

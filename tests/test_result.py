@@ -16,6 +16,7 @@ from galaxy_exp.journal.events import (
     ModelRegistered,
     SealedTestOpened,
     SweepEnded,
+    SweepResumed,
     TrialEnded,
     TrialProposed,
     TrialStarted,
@@ -111,6 +112,38 @@ def test_the_baseline_trained_again_is_no_improvement(journal, capsys):
     claims = "better than the baseline|better by|, gain"
     assert not re.search(claims, page + shown + repr(result), re.IGNORECASE)
     assert "gain in macro-F1 over the baseline" not in page
+
+
+def test_a_baseline_that_failed_is_named_where_a_comparison_would_be(journal):
+    train(journal, 0, 0.4, state=TrialState.FAILED)
+    train(journal, 1, 0.5)
+    journal.append(FinalistsChosen(numbers=[1], reason="max_trials reached"))
+    train(journal, 2, 0.52, confirms=1)
+    report = build_report(np.array([0, 1, 1]), np.eye(2)[[0, 1, 0]], ("disk", "round"), "digest").to_dict()
+    journal.append(WinnerChosen(number=2))
+    journal.append(SealedTestOpened(number=2, report=report))
+    journal.append(SweepEnded(succeeded=True, reason="max_trials reached"))
+    result = galaxy_exp.open_sweep()
+    assert result.comparison == "There is no baseline to compare with: trial 0 has no model (failed: because)."
+    assert result.comparison in result.report().read_text()
+
+
+def test_the_time_between_an_interruption_and_resume_is_not_among_that_of_a_sweep(tmp_path, monkeypatch, capsys):
+    from galaxy_exp.cli.main import cli
+    from galaxy_exp.cli.sweep import print_summary
+
+    monkeypatch.chdir(tmp_path)
+    folder = ProjectFolder.default().sweep("s-1").path
+    with Journal.create(folder, started(baseline=BASELINE), clock=lambda: 1000.0) as journal:
+        train(journal, 0, 0.4)
+    with Journal.reopen(folder, clock=iter([90000.0, 90045.0]).__next__) as journal:
+        journal.append(SweepResumed())
+        journal.append(SweepEnded(succeeded=False, reason="3 trials in a row failed"))
+    print_summary(galaxy_exp.open_sweep())
+    cli.main(["show"], standalone_mode=False)
+    printed = capsys.readouterr().out
+    assert "30 s of training in 45 s" in printed
+    assert re.search(r"^duration +45 s$", printed, re.MULTILINE)
 
 
 def test_a_loss_is_lower_and_is_among_the_scores(tmp_path, monkeypatch, capsys):
@@ -257,8 +290,10 @@ class TestNotFinished:
         begun = started(sweep_id="s-2", baseline=BASELINE)
         with Journal.create(ProjectFolder.default().sweep("s-2").path, begun) as interrupted:
             train(interrupted, 0, 0.4)
+            interrupted.append(TrialProposed(number=1, values=VALUES[1], seed=1))
         result = galaxy_exp.open_sweep("s-2")
         assert result.state == "interrupted"
+        assert list(result.trials["state"]) == ["completed", "interrupted"]
         result.summary()
         assert "best so far: trial 0, the baseline, val_macro_f1 0.4000" in capsys.readouterr().out
 

@@ -211,11 +211,12 @@ def _print_report(report: TestReport, record: dict[str, Any], output_format: str
             print_rows(answers, "table", "mean fraction of each answer, and what the model gives")
             share = f"{100 * report.votes['agreement']:g}%"
             where = f" of the {report.votes['n_agreed']} images where an answer has {share} of the votes or more"
-        print_rows([_class_row(row) for row in report.per_class], "table", f"by class{where}, with 95% intervals")
+        classes = [{"number": place, **_class_row(row)} for place, row in enumerate(report.per_class)]
+        print_rows(classes, "table", f"by class{where}, with 95% intervals")
         for key, heading in (("confusion", "images"), ("confusion_by_row", "share of the true class")):
-            print_rows(
-                _matrix_rows(report.class_names, record[key]), "table", f"true class against predicted, {heading}"
-            )
+            title = f"true class against predicted, {heading}"
+            rows = _matrix_rows(report.class_names, record[key])
+            print_rows(rows, "table", title, importance=("number", "as 0", "true class"))
 
 
 def _answer_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -280,10 +281,10 @@ def _with_interval(value: float | None, interval: list[float] | None) -> str:
 
 
 def _matrix_rows(class_names: list[str], matrix: list[list[float]]) -> list[dict[str, Any]]:
-    """The columns are numbered, so that the table fits."""
-    shown = [[round(value, 3) for value in row] for row in matrix]
+    """The columns are numbered, and shares have two digits, so that the table of ten classes fits 80 characters."""
+    shown = [[f"{value:.2f}" if isinstance(value, float) else value for value in row] for row in matrix]
     return [
-        {"": str(place), "true class": name, **{f"as {column}": value for column, value in enumerate(row)}}
+        {"number": place, "true class": name, **{f"as {column}": value for column, value in enumerate(row)}}
         for place, (name, row) in enumerate(zip(class_names, shown, strict=True))
     ]
 

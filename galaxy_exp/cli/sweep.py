@@ -203,7 +203,7 @@ def print_summary(result: SweepResult) -> None:
     if record.ended is not None:
         print_line(f"ended because: {record.ended.reason}")
     trained = format_duration(sum(trial.seconds for trial in record.trials.values()))
-    took = format_duration(record.updated_at - record.started.time)
+    took = format_duration(record.active_seconds)
     print_line(f"sweep {result.sweep_id}: {len(record.end_order)} trials, {trained} of training in {took}")
     click.echo("")
     for line in next_steps(record):

@@ -64,10 +64,10 @@ def trials_command(sweep: str | None, sort: bool, output_format: str) -> None:
     galaxy-exp trials
     galaxy-exp trials gz2 --format csv > trials.csv
     """
-    from galaxy_exp.journal.journal import read_record
+    from galaxy_exp.journal.journal import read_with_state
     from galaxy_exp.trial_rows import flat_columns, flat_rows, leaderboard_text, nested_rows, ordered_trials
 
-    record = read_record(ProjectFolder.default().find_sweep(sweep).path)
+    record, _ = read_with_state(ProjectFolder.default().find_sweep(sweep).path)
     trials = ordered_trials(record, sort)
     if output_format == "table":
         click.echo(leaderboard_text(record, terminal_width(), sort))
@@ -100,7 +100,7 @@ def report_command(sweep: str | None, output: Path | None, show: bool, watch: bo
     galaxy-exp report gz2-20261122 -o gz2.html --open
     galaxy-exp report --watch --open
     """
-    from galaxy_exp.journal.journal import read_record
+    from galaxy_exp.journal.journal import read_with_state
     from galaxy_exp.sweep_report import write_report
 
     folder = ProjectFolder.default().find_sweep(sweep)
@@ -112,7 +112,7 @@ def report_command(sweep: str | None, output: Path | None, show: bool, watch: bo
     path = output or Path(f"{folder.sweep_id}.html")
     if path.suffix.lower() not in (".html", ".htm"):
         raise BadInputError(f"--output {path}: expected a name ending in .html")
-    record = read_record(folder.path)
+    record, _ = read_with_state(folder.path)
     with writing(path):
         write_report(record, folder, path)
     size = path.stat().st_size / 1e6

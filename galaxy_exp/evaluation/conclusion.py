@@ -124,6 +124,9 @@ def compare_with_baseline(record: SweepRecord, gains: Sequence[Gain] = ()) -> st
         return "There is no baseline to compare with (search.baseline is false)."
     if record.winner == 0:
         return "The baseline itself won: nothing that was searched did better on the validation images."
+    first = record.trials[0]
+    if first.result is not None and not first.state.has_model:
+        return f"There is no baseline to compare with: trial 0 has no model ({first.state}: {first.result.reason})."
     baseline, label = record.baseline_test, label_of(metric, tested)
     gain = next((each for each in gains if each.metric == metric), None) or record.gains.get(metric)
     if gain is None:

@@ -46,7 +46,11 @@ def read_with_state(folder: Path) -> tuple[SweepRecord, SweepState]:
     record = read_record(folder)  # after the lock is looked at: a sweep that ends in between is finished
     if record.ended is not None:
         return record, SweepState.FINISHED if record.ended.succeeded else SweepState.FAILED
-    return record, SweepState.RUNNING if running else SweepState.INTERRUPTED
+    if running:
+        return record, SweepState.RUNNING
+    for trial in record.running:
+        trial.is_interrupted = True
+    return record, SweepState.INTERRUPTED
 
 
 def read_events(folder: Path, start: int = 0) -> tuple[list[Event], int]:

@@ -115,6 +115,8 @@ class TrialRecord:
     """The epoch after which it ends by order; the one it was in when the order was taken."""
     held: bool = False
     """Whether an order paused it, so that it continues only when no new trial may start."""
+    is_interrupted: bool = False
+    """Whether it has not ended and no process works on its sweep; set for readers."""
 
     def __repr__(self) -> str:
         return (
@@ -153,7 +155,9 @@ class TrialRecord:
 
     @property
     def state_name(self) -> str:
-        """The state as people are shown it: `paused` for one that was stopped and may continue."""
+        """The state as people see it: `paused` if it was stopped and may continue, `interrupted` if none trains it."""
+        if self.is_interrupted:
+            return "interrupted"
         return "paused" if self.is_paused else str(self.state)
 
     @property

@@ -6,15 +6,15 @@ decision is the same with any engine.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from scipy.stats import spearmanr
 
 from galaxy_exp.config.search_section import SearchConfig
-from galaxy_exp.errors import ConfigError
+from galaxy_exp.errors import ConfigError, SweepFailedError, typed_reason
 from galaxy_exp.records import Decision, Objective
 from galaxy_exp.search.history import best_key, promise
 from galaxy_exp.search.stopping_rules import Curves, NoStopping, StoppingRule, bracket_of, n_brackets, rungs_below
@@ -93,10 +93,10 @@ def build_scheduler(search: SearchConfig, epochs: int) -> Scheduler:
         settings |= {"first_rung": FIRST_RUNG, "adapt_first_rung": True}
     known = {"objective": search.objective_record, "epochs": epochs, **settings}
     made = construct("search.scheduler", name, scheduler_class, known)
-    if _has_methods(made, ("decide", "choose", "first_decision")):
-        return cast(Scheduler, made)
     if _has_methods(made, ("is_rung", "should_stop", "first_decision")):
-        return StoppingScheduler(made)
+        made = StoppingScheduler(made)
+    if _has_methods(made, ("decide", "choose", "first_decision")):
+        return cast(Scheduler, made) if name in SCHEDULERS else _UserDefined(name, made)
     raise ConfigError(
         f"search.scheduler: {name} has neither the methods of galaxy_exp.search.schedulers.Scheduler nor those of "
         "galaxy_exp.search.stopping_rules.StoppingRule"
@@ -126,6 +126,35 @@ class StoppingScheduler:
 
     def first_decision(self, number: int) -> int | None:
         return self.rule.first_decision(number)
+
+
+@dataclass(frozen=True, slots=True)
+class _UserDefined:
+    """A user-defined scheduler; what it raises, or returns in place of a decision, ends the sweep in one line."""
+
+    reference: str
+    scheduler: Scheduler
+
+    def decide(self, number: int, curves: Curves, paused: Collection[int]) -> Decision:
+        decision = self._call(self.scheduler.decide, number, curves, paused)
+        if not isinstance(decision, Decision):
+            raise SweepFailedError(
+                f"search.scheduler: {self.reference}: decide returned {decision!r}; expected a member of "
+                "galaxy_exp.records.Decision"
+            )
+        return decision
+
+    def choose(self, curves: Curves, paused: Collection[int], *, can_start_new: bool) -> int | None:
+        return cast(int | None, self._call(self.scheduler.choose, curves, paused, can_start_new=can_start_new))
+
+    def first_decision(self, number: int) -> int | None:
+        return cast(int | None, self._call(self.scheduler.first_decision, number))
+
+    def _call(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        try:
+            return method(*arguments, **options)
+        except Exception as error:
+            raise SweepFailedError(f"search.scheduler: {self.reference} raised {typed_reason(error)}") from error
 
 
 def no_scheduler() -> Scheduler:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from journaled_sweeps import FINISH, SWEEP, trial_events
+from mlflow import MlflowClient
 
 from galaxy_exp.cli.main import run_command
 from galaxy_exp.config import SweepConfig
@@ -120,9 +121,22 @@ class TestRuns:
         assert len(ward.runs()) == 4
 
     def test_in_a_database_that_is_gone_are_missed_and_it_is_not_created(self, ward, doctor, tmp_path):
-        ward.play(*trial_events(0), tracked=False, tracking_uri=f"sqlite:///{tmp_path / 'gone.db'}")
-        assert doctor() == (1, [("MLflow lacks trial 0 and the sweep's own run", "open")])
+        gone = f"sqlite:///{tmp_path / 'gone.db'}"
+        ward.play(*trial_events(0), *trial_events(1), tracked=False, tracking_uri=gone)
+        assert doctor() == (1, [("MLflow lacks all 2 trials and the sweep's own run", "open")])
         assert not (tmp_path / "gone.db").exists()
+
+    def test_in_a_database_that_was_deleted_are_written_again(self, ward, new_store, tmp_path):
+        ward.finish()
+        lost = {trial.run_id for trial in ward.record().trials.values()}
+        ward.client = MlflowClient(new_store())
+        ward.client.create_experiment(ward.experiment, artifact_location=(tmp_path / "again").as_uri())
+        with ward.begin() as journal:
+            ward.projection(journal).close_sweep("FINISHED")
+        record = ward.record()
+        assert set(ward.runs()) == {record.parent_run_id, *(trial.run_id for trial in record.trials.values())}
+        assert ward.statuses() == ["FINISHED"] * 3
+        assert not lost & set(ward.runs())
 
     def test_on_a_server_that_is_down_are_one_line(self, ward, doctor, monkeypatch):
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from galaxy_exp.cli.evaluate import _print_report
 from galaxy_exp.cli.main import run_command
 from galaxy_exp.config.data_section import FitsConfig
 from galaxy_exp.data import PreparedData, build_dataset
 from galaxy_exp.data.sources.array_file import DESCRIPTION
 from galaxy_exp.errors import ModelError
+from galaxy_exp.evaluation.held_out_report import build_report
 from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.held_out import digests_of_test_set, find_openers
@@ -131,6 +133,23 @@ def test_images_of_the_training_are_told(prepared: PreparedData) -> None:
     assert (describe_overlap(model, data, prepared.folder) or "").startswith(
         "these images are the data set of the model's swe"
     )
+
+
+def test_the_matrix_of_ten_classes_fits_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = tuple(f"Disk, Edge-on, Bulge number {place}" for place in range(10))
+    labels = np.repeat(np.arange(10), 300)
+    report = build_report(labels, np.eye(10)[(labels + (np.arange(3000) % 5 == 0)) % 10], names, "digest")
+    record = {**report.to_dict(), "confusion_by_row": np.array(report.confusion) / 300}
+    _print_report(report, record | {"simulated": False, "model_simulated": False}, "table")
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split() for line in lines if line.startswith("     9 ")] == [
+        ["9", "60", *["0"] * 8, "240"],
+        ["9", "0.20", *["0.00"] * 8, "0.80"],
+    ]
 
 
 def test_the_command_in_every_format(

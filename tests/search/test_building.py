@@ -232,16 +232,29 @@ def test_a_module_that_ends_the_program(tmp_path, monkeypatch):
 
 def test_a_scheduler_of_ones_own():
     scheduler = build_scheduler(SearchConfig(scheduler=f"{OWN}:OwnScheduler", first_rung=3), epochs=9)
-    assert vars(scheduler)["settings"] == (9, 3)
+    assert vars(scheduler.scheduler)["settings"] == (9, 3)
     assert scheduler.decide(0, {0: [0.1] * 3}, ()) is Decision.PAUSE
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("RaisingScheduler", "search.scheduler: search.user_classes:RaisingScheduler raised ZeroDivisionError"),
+        ("VagueScheduler", "VagueScheduler: decide returned True; expected a member of galaxy_exp.records.Decision"),
+    ],
+)
+def test_a_scheduler_that_does_not_decide_ends_the_sweep_in_one_line(name, message):
+    scheduler = build_scheduler(SearchConfig(scheduler=f"{OWN}:{name}"), epochs=9)
+    with pytest.raises(SweepFailedError, match=message):
+        scheduler.decide(0, {0: [0.1] * 3}, ())
 
 
 @pytest.mark.parametrize("key", ["scheduler", "pruner"])
 def test_a_stopping_rule_of_ones_own_is_a_scheduler_that_pauses_nothing(key):
     search = SearchConfig.model_validate({key: f"{OWN}:OwnRule", "patience": 4})
     scheduler = build_scheduler(search, epochs=9)
-    assert isinstance(scheduler, StoppingScheduler)
-    assert vars(scheduler.rule)["settings"] == ("val_macro_f1", 9, 4)
+    assert isinstance(scheduler.scheduler, StoppingScheduler)
+    assert vars(scheduler.scheduler.rule)["settings"] == ("val_macro_f1", 9, 4)
     assert scheduler.first_decision(1) == 4
     answers = [scheduler.decide(0, {0: [0.1] * epochs, 1: [0.2] * 9}, ()) for epochs in (3, 4)]
     assert answers == [Decision.CONTINUE, Decision.STOP]
