@@ -81,10 +81,11 @@ def _create_variables(model: keras.Model, batches: Batches) -> None:
     is_own = any(getattr(type(model), name) is not getattr(keras.Model, name) for name in steps)
     shapes = [tuple(each.shape[1:]) for each in getattr(model, "outputs", None) or ()]
     is_known = len(shapes) == 1 and len(shapes[0]) == 1 and None not in shapes[0]
-    if keras.backend.backend() != "tensorflow" or is_own or model.optimizer is None or not is_known:
+    optimizer = getattr(model, "optimizer", None)  # a model with a fit of its own may not be compiled
+    if keras.backend.backend() != "tensorflow" or is_own or optimizer is None or not is_known:
         return
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
+    if not optimizer.built:
+        optimizer.build(model.trainable_variables)
     targets, *weights = [keras.ops.convert_to_tensor(each[:2]) for each in batches.targets]
     (n_outputs,) = shapes[0]
     uniform = keras.ops.full((len(targets), n_outputs), 1 / max(n_outputs, 2), "float32")

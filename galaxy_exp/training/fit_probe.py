@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.questions import Votes
-from galaxy_exp.training.fitting import SplitArrays, TrainingEnded, defines_fit, fit_model, missing_parameters
-from galaxy_exp.training.trial_network import prepare_network
+from galaxy_exp.training.fitting import SplitArrays, TrainingEnded, fit_model, missing_parameters
+from galaxy_exp.training.trial_network import defines_fit, prepare_network
 
 __all__ = ["FitRehearsal", "LengthGuard", "WrongLengthError"]
 

@@ -19,13 +19,12 @@ from galaxy_exp.hypermodel.on_device import fit_batches
 from galaxy_exp.questions import Votes
 from galaxy_exp.records import DATA_GONE, SplitFiles, VoteFiles
 from galaxy_exp.training.label_forms import accept_classes, encode_labels
-from galaxy_exp.training.trial_network import TrialNetwork
+from galaxy_exp.training.trial_network import TrialNetwork, defines_fit
 
 __all__ = [
     "NO_EPOCH",
     "SplitArrays",
     "TrainingEnded",
-    "defines_fit",
     "fit_model",
     "missing_parameters",
     "open_split",
@@ -127,11 +126,6 @@ def missing_parameters(hypermodel: keras_tuner.HyperModel) -> list[str]:
 def takes_initial_epoch(hypermodel: keras_tuner.HyperModel) -> bool:
     """Whether a training can begin with a later epoch: always without a user-defined `fit`."""
     return not defines_fit(hypermodel) or _accepts(hypermodel.fit, "initial_epoch")
-
-
-def defines_fit(hypermodel: keras_tuner.HyperModel) -> bool:
-    """Whether the hypermodel's class overrides `fit`."""
-    return type(hypermodel).fit is not keras_tuner.HyperModel.fit
 
 
 def _names(function: Any, parameter: str) -> bool:

@@ -17,7 +17,7 @@ __all__ = ["LabelForm", "LossError", "accept_classes", "encode_labels", "find_la
 
 
 class LossError(ValueError):
-    """The loss of a network accepts labels in no form that fits its outputs."""
+    """A network has no loss, or one that accepts labels in no form that fits its outputs."""
 
 
 class LabelForm(Enum):

@@ -26,11 +26,18 @@ from galaxy_exp.hypermodel.saving import is_portable
 from galaxy_exp.questions import Questions
 from galaxy_exp.records import ENCODER_GONE, TrialSpec
 from galaxy_exp.space.search_space import SearchSpace
-from galaxy_exp.training.label_forms import LabelForm, find_label_form
+from galaxy_exp.training.label_forms import LabelForm, LossError, find_label_form
 from galaxy_exp.training.predictions import OutputError, check_outputs
 from galaxy_exp.training.trial_files import load_network, save_network
 
-__all__ = ["CannotBeKeptError", "TrialNetwork", "build_network", "prepare_network", "rehearse_keeping"]
+__all__ = [
+    "CannotBeKeptError",
+    "TrialNetwork",
+    "build_network",
+    "defines_fit",
+    "prepare_network",
+    "rehearse_keeping",
+]
 
 DEFAULT_BATCH_SIZE = 32
 """Of a network without a hyperparameter `batch_size`; Keras's own default."""
@@ -127,7 +134,7 @@ def prepare_network(
 
     Raises:
         OutputError: it is no model, or does not give one number per class, or per answer, for such images.
-        LossError: the loss does not fit the outputs.
+        LossError: the loss does not fit the outputs, or there is none.
     """
     if not isinstance(model, keras.Model):
         raise OutputError(f"the hypermodel's build returned a {type(model).__name__}; expected a keras.Model")
@@ -139,9 +146,28 @@ def prepare_network(
     else:
         outputs = _try_outputs(model, images[:_SAMPLES])
         check_outputs(outputs, n_classes, questions)
+        _refuse_untrainable(hypermodel, model)
         _infer_in_inference(model)
         labels = find_label_form(model, outputs.shape[1], images, n_classes, are_votes=are_votes)
     return TrialNetwork(reference, hypermodel, hp, model, labels, n_classes, questions)
+
+
+def defines_fit(hypermodel: keras_tuner.HyperModel) -> bool:
+    """Whether the hypermodel's class overrides `fit`."""
+    return type(hypermodel).fit is not keras_tuner.HyperModel.fit
+
+
+def _refuse_untrainable(hypermodel: keras_tuner.HyperModel, model: keras.Model) -> None:
+    """Refuses a model without a loss, unless it or its hypermodel has a training of its own."""
+    own = ("fit", "train_step", "compute_loss")
+    if defines_fit(hypermodel) or any(getattr(type(model), name) is not getattr(keras.Model, name) for name in own):
+        return
+    if not model.compiled or (model.loss is None and not model.losses):
+        found = "compiled without a loss" if model.compiled else "not compiled"
+        raise LossError(
+            f"the hypermodel's build returned a network that is {found}; expected model.compile(optimizer, loss), or a "
+            "hypermodel with a fit of its own"
+        )
 
 
 def _try_outputs(model: keras.Model, images: NDArray[np.uint8]) -> Any:
@@ -157,7 +183,8 @@ def _try_outputs(model: keras.Model, images: NDArray[np.uint8]) -> Any:
                 f"the network cannot be called with images, float32 {shape}: "
                 f"its input is {' and '.join(map(str, expected))}"
             )
-        return symbolic[0] if len(symbolic) == 1 else symbolic
+        structure = getattr(model, "_outputs_struct", symbolic)
+        return symbolic[0] if len(symbolic) == 1 and not isinstance(structure, dict) else structure
     try:
         return model(images, training=False)
     except Exception:  # noqa: BLE001 - a `call` can raise anything
