@@ -280,7 +280,7 @@ def _with_interval(value: float | None, interval: list[float] | None) -> str:
     return f"{value:.3f}" + ("" if interval is None else f" ({interval[0]:.3f} to {interval[1]:.3f})")
 
 
-def _matrix_rows(class_names: list[str], matrix: list[list[float]]) -> list[dict[str, Any]]:
+def _matrix_rows(class_names: list[str], matrix: list[list[int]] | list[list[float]]) -> list[dict[str, Any]]:
     """The columns are numbered, and shares have two digits, so that the table of ten classes fits 80 characters."""
     shown = [[f"{value:.2f}" if isinstance(value, float) else value for value in row] for row in matrix]
     return [

@@ -28,6 +28,7 @@ __all__ = [
     "PromotionScheduler",
     "Scheduler",
     "StoppingScheduler",
+    "UserScheduler",
     "build_scheduler",
     "no_scheduler",
 ]
@@ -93,14 +94,16 @@ def build_scheduler(search: SearchConfig, epochs: int) -> Scheduler:
         settings |= {"first_rung": FIRST_RUNG, "adapt_first_rung": True}
     known = {"objective": search.objective_record, "epochs": epochs, **settings}
     made = construct("search.scheduler", name, scheduler_class, known)
-    if _has_methods(made, ("is_rung", "should_stop", "first_decision")):
-        made = StoppingScheduler(made)
     if _has_methods(made, ("decide", "choose", "first_decision")):
-        return cast(Scheduler, made) if name in SCHEDULERS else _UserDefined(name, made)
-    raise ConfigError(
-        f"search.scheduler: {name} has neither the methods of galaxy_exp.search.schedulers.Scheduler nor those of "
-        "galaxy_exp.search.stopping_rules.StoppingRule"
-    )
+        scheduler = cast(Scheduler, made)
+    elif _has_methods(made, ("is_rung", "should_stop", "first_decision")):
+        scheduler = StoppingScheduler(made)
+    else:
+        raise ConfigError(
+            f"search.scheduler: {name} has neither the methods of galaxy_exp.search.schedulers.Scheduler nor those of "
+            "galaxy_exp.search.stopping_rules.StoppingRule"
+        )
+    return scheduler if name in SCHEDULERS else UserScheduler(name, scheduler)
 
 
 def _has_methods(made: object, names: Sequence[str]) -> bool:
@@ -129,10 +132,11 @@ class StoppingScheduler:
 
 
 @dataclass(frozen=True, slots=True)
-class _UserDefined:
+class UserScheduler:
     """A user-defined scheduler; what it raises, or returns in place of a decision, ends the sweep in one line."""
 
     reference: str
+    """package.module:Class, for messages."""
     scheduler: Scheduler
 
     def decide(self, number: int, curves: Curves, paused: Collection[int]) -> Decision:

@@ -12,7 +12,7 @@ from galaxy_exp.errors import ConfigError, SweepFailedError
 from galaxy_exp.records import Decision, Evidence, Outcome, TrialState
 from galaxy_exp.report.paper import read_references
 from galaxy_exp.search.building import build_proposer, check_names, check_search
-from galaxy_exp.search.schedulers import StoppingScheduler, build_scheduler
+from galaxy_exp.search.schedulers import StoppingScheduler, UserScheduler, build_scheduler
 from galaxy_exp.search_methods import SAMPLERS, SCHEDULERS
 from galaxy_exp.space.domains import Prior
 from galaxy_exp.space.search_space import SearchSpace
@@ -232,6 +232,7 @@ def test_a_module_that_ends_the_program(tmp_path, monkeypatch):
 
 def test_a_scheduler_of_ones_own():
     scheduler = build_scheduler(SearchConfig(scheduler=f"{OWN}:OwnScheduler", first_rung=3), epochs=9)
+    assert isinstance(scheduler, UserScheduler)
     assert vars(scheduler.scheduler)["settings"] == (9, 3)
     assert scheduler.decide(0, {0: [0.1] * 3}, ()) is Decision.PAUSE
 
@@ -253,6 +254,7 @@ def test_a_scheduler_that_does_not_decide_ends_the_sweep_in_one_line(name, messa
 def test_a_stopping_rule_of_ones_own_is_a_scheduler_that_pauses_nothing(key):
     search = SearchConfig.model_validate({key: f"{OWN}:OwnRule", "patience": 4})
     scheduler = build_scheduler(search, epochs=9)
+    assert isinstance(scheduler, UserScheduler)
     assert isinstance(scheduler.scheduler, StoppingScheduler)
     assert vars(scheduler.scheduler.rule)["settings"] == ("val_macro_f1", 9, 4)
     assert scheduler.first_decision(1) == 4
