@@ -86,6 +86,8 @@ def _check(uri: str, say: Say, ask: bool, to_write: bool) -> None:
     scheme = uri if uri in _MLFLOWS_OWN else found[1].lower() if found else "file"
     if (file := sqlite_file(uri)) is not None:
         _check_sqlite(file, uri, say, to_write)
+    elif scheme == "sqlite" and _is_in_memory(uri):
+        raise _Unusable("is a database in memory, which ends with its process; expected a file: sqlite:///mlflow.db")
     elif scheme == "file":
         _check_folder()
     elif scheme in ("http", "https"):
@@ -119,6 +121,11 @@ def _mlflow_folder() -> Path:
 
 
 # SQLite
+
+
+def _is_in_memory(uri: str) -> bool:
+    name, _, options = uri.partition(":")[2].partition("?")
+    return name.strip("/") in ("", ":memory:", "file::memory:") or "mode=memory" in options
 
 
 def _check_sqlite(file: Path, uri: str, say: Say, to_write: bool) -> None:

@@ -68,6 +68,10 @@ def execute(path: Path, *statements: str) -> str:
         ("nothing:x", 'unknown scheme "nothing"'),
         ("ftp://example.org/x", 'unknown scheme "ftp"; expected one of .*https'),
         ("sqlite:///.", "is not a file"),
+        *(
+            (f"sqlite:{name}", "is a database in memory")
+            for name in ("//", "///:memory:", "///file:x?mode=memory&uri=true")
+        ),
         ("sqlite:///notes.txt/mlflow.db", "notes.txt is not a folder"),
         ("sqlite:///notes.txt", "file is not a database"),
         ("mssql+nothing://me@example.org/x", "cannot be read as the address of a database"),
