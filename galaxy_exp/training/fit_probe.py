@@ -1,4 +1,4 @@
-"""Rehearsal of a user-defined `fit` without training: its hyperparameters, and the number of its epochs."""
+"""Rehearsal of a user-defined `fit` without training: its hyperparameters, its epochs, and the range of its images."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ MOST_IMAGES = 64
 
 class WrongLengthError(ValueError):
     """A `fit` does not train as many epochs as a trial has."""
+
+
+class ScaledImagesError(ValueError):
+    """A `fit` trains on other values of the images than the network gets afterwards."""
 
 
 class FitRehearsal:
@@ -65,7 +69,7 @@ class FitRehearsal:
         """Lets `fit` declare its hyperparameters in `hp`.
 
         Raises:
-            ConfigError: it trains another number of epochs than a trial has.
+            ConfigError: it trains another number of epochs than a trial has, or on images that it scaled to 0 to 1.
             Exception: whatever `fit` raises, or an error of the network.
         """
         if not defines_fit(hypermodel) or not isinstance(model, keras.Model):
@@ -84,7 +88,7 @@ class FitRehearsal:
                     first, last = entry.prob_to_value(0.0), entry.prob_to_value(0.999)
                     other.values[entry.name] = last if first == self._epochs else first
                     self._rehearse(hypermodel, other, hypermodel.build(other))
-        except WrongLengthError as error:
+        except (WrongLengthError, ScaledImagesError) as error:
             raise ConfigError(f"hypermodel: {self._name}: {error}") from None
 
     def _rehearse(self, hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters, model: Any) -> None:
@@ -94,7 +98,7 @@ class FitRehearsal:
         )
         guard = LengthGuard(self._epochs, hp)
         end = _FirstEpoch()
-        with _without_training(model, guard), suppress(TrainingEnded):
+        with _without_training(model, guard, images), suppress(TrainingEnded):
             try:
                 fit_model(network, self._data, epochs=self._epochs, callbacks=[guard, end], seed=0)
             except TypeError as error:
@@ -175,8 +179,12 @@ class _AnyHistory(dict[str, list[float]]):
 
 
 @contextmanager
-def _without_training(model: keras.Model, guard: LengthGuard) -> Iterator[None]:
-    """Makes `model.fit` count the epochs of those calls that have the callback, and return a history of zeros."""
+def _without_training(model: keras.Model, guard: LengthGuard, images: NDArray[np.uint8]) -> Iterator[None]:
+    """Makes `model.fit` check the calls that have the callback, and return a history of zeros.
+
+    Args:
+        images: uint8 (n, height, width, channels), those that the hypermodel's `fit` gets.
+    """
     signature = inspect.signature(model.fit)
 
     def fit(*arguments: Any, **keywords: Any) -> keras.callbacks.History:
@@ -187,6 +195,7 @@ def _without_training(model: keras.Model, guard: LengthGuard) -> Iterator[None]:
         passed = getattr(callbacks, "callbacks", callbacks) or []
         if guard in (passed if isinstance(passed, list | tuple) else [passed]):
             guard.count(epochs - first)
+            _check_range(bound.arguments["x"], images)
         history = keras.callbacks.History()
         history.epoch, history.history = list(range(first, epochs)), _AnyHistory(epochs - first)
         model.history = history
@@ -197,6 +206,16 @@ def _without_training(model: keras.Model, guard: LengthGuard) -> Iterator[None]:
         yield
     finally:
         del model.fit
+
+
+def _check_range(passed: Any, images: NDArray[np.uint8]) -> None:
+    if not hasattr(passed, "shape") or tuple(passed.shape) != images.shape or images.max() <= 1:
+        return
+    if float(keras.ops.max(passed)) <= 1:
+        raise ScaledImagesError(
+            "its fit trains on images scaled to at most 1, but the trial's network is evaluated, and used later, on "
+            "images from 0 to 255; expected the scaling in the network: keras.layers.Rescaling(1 / 255)"
+        )
 
 
 def _is_length(entry: Any, epochs: int, hp: keras_tuner.HyperParameters) -> bool:

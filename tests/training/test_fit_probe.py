@@ -1,5 +1,7 @@
 """A `fit` of a user's own is rehearsed without training, and may not change the number of epochs."""
 
+import contextlib
+
 import keras
 import keras_tuner
 import numpy as np
@@ -162,6 +164,21 @@ class FewerAsItHappens(Base):
 class Forgotten(Base):
     def fit(self, hp, model, x, y, callbacks, **kwargs):
         return model.fit(x, y, callbacks=callbacks)
+
+
+class Scaled(Base):
+    def fit(self, hp, model, x, y, **kwargs):
+        return model.fit(x.astype("float32") / 255, y, **kwargs)
+
+
+@pytest.mark.parametrize(("hypermodel", "is_wrong"), [(Scaled, True), (ByName, False)])
+def test_images_that_only_the_training_scales_are_refused(hypermodel, is_wrong):
+    """The network is evaluated, and used later, on images as they are."""
+    images = np.random.default_rng(1).integers(0, 256, IMAGES.shape, np.uint8)
+    rehearse = FitRehearsal("m:M", images, LABELS, 3, EPOCHS)
+    refused = pytest.raises(ConfigError, match=r"scaled to at most 1.* expected the scaling in the network")
+    with refused if is_wrong else contextlib.nullcontext():
+        discover_space(hypermodel(), probe_fit=rehearse)
 
 
 @pytest.mark.parametrize(
