@@ -16,6 +16,7 @@ from galaxy_exp.config.reading import FlagValue, as_journaled
 from galaxy_exp.encoder_file import is_identity, store_encoder
 from galaxy_exp.environment import describe_software, user_import_paths
 from galaxy_exp.errors import BadInputError, ConfigError, JournalError
+from galaxy_exp.execution.resources import refuse_too_many
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.journal.events import SweepChanged, SweepStarted
 from galaxy_exp.journal.journal import is_running, read_record
@@ -83,6 +84,7 @@ def check_names(config: SweepConfig, say: Say = lambda _: None) -> None:
     from galaxy_exp.tracking.store_check import check_store
 
     check_space(config)
+    refuse_too_many(config.execution)
     check_source(config.data)
     check_store(config.tracking.uri, say)
     import_keras_quietly()  # the samplers know the spaces of KerasTuner

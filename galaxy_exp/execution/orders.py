@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from galaxy_exp.config.reading import FlagValue
 from galaxy_exp.errors import ConfigError, OrderRefusedError
 from galaxy_exp.execution.engine import Engine
-from galaxy_exp.execution.resources import available_cores, threads_each
+from galaxy_exp.execution.resources import available_cores, refuse_too_many, threads_each
 from galaxy_exp.journal.events import OrderTaken, SweepChanged
 from galaxy_exp.journal.orders import (
     ChangeLimits,
@@ -169,6 +169,10 @@ def _change_workers(order: ChangeWorkers, record: SweepRecord) -> tuple[str, Swe
             f"{execution.workers} SLURM jobs are submitted, and fewer might end one that trains; stop the sweep with "
             f"Ctrl-C, then: galaxy-exp resume {record.sweep_id} --workers {number}"
         )
+    try:
+        refuse_too_many(execution.model_copy(update={"workers": number}))
+    except ConfigError as error:
+        raise OrderRefusedError(str(error)) from error
     flag = FlagValue("workers", "execution.workers", number)
     change = find_change(record, flags=[flag], as_recorded=True)
     if change is None:

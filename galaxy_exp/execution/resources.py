@@ -7,12 +7,16 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 from galaxy_exp.config.sweep import ExecutionConfig
+from galaxy_exp.errors import ConfigError
 
 __all__ = [
     "available_cores",
     "count_workers",
     "gpu_environment",
+    "refuse_too_many",
     "thread_environment",
     "threads_each",
     "visible_gpus",
@@ -28,6 +32,29 @@ _THREAD_VARIABLES = (
     "NPROC",
 )
 """Read by TensorFlow (the first two), by OpenMP, by two BLAS libraries, and by the CPU client of JAX."""
+
+WORKER_BYTES = 200 * 2**20
+"""Memory that a worker with TensorFlow has for itself before its first trial: 240 MB, and some for other backends."""
+
+
+def refuse_too_many(config: ExecutionConfig, memory: int | None = None) -> None:
+    """Refuses a stated number of workers that this machine could not even start.
+
+    Args:
+        memory: bytes of the machine's memory; None: they are looked up.
+
+    Raises:
+        ConfigError: they have no room in memory.
+    """
+    memory = memory or psutil.virtual_memory().total
+    number = config.workers
+    if config.is_local and isinstance(number, int) and number * WORKER_BYTES > memory:
+        needed = number * WORKER_BYTES
+        raise ConfigError(
+            f"execution.workers: {number} workers need {needed / 2**30:.0f} GiB before they train anything, and this "
+            f"machine has {memory / 2**30:.0f} GiB; expected at most {memory // WORKER_BYTES}, and rather as many as "
+            f"there are cores, {available_cores()}"
+        )
 
 
 def count_workers(config: ExecutionConfig) -> int:

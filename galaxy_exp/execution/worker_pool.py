@@ -8,7 +8,13 @@ from pathlib import Path
 from galaxy_exp.config.sweep import ExecutionConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.execution.engine import Engine, LocalEngine
-from galaxy_exp.execution.resources import available_cores, thread_environment, visible_gpus, worker_environments
+from galaxy_exp.execution.resources import (
+    available_cores,
+    refuse_too_many,
+    thread_environment,
+    visible_gpus,
+    worker_environments,
+)
 from galaxy_exp.execution.throughput_measurement import (
     MeasuringProcesses,
     Split,
@@ -121,10 +127,11 @@ def build_engine(config: ExecutionConfig, log_file: Path, say: Say = lambda _: N
         say: prints a line about what the engine waits for.
 
     Raises:
-        ConfigError: a cluster is configured and dask is not installed.
+        ConfigError: a cluster is configured and dask is not installed, or this machine has no memory for the workers.
     """
     max_growth = int(config.max_memory_growth * 2**30)
     if config.is_local:
+        refuse_too_many(config)
 
         def make_processes(workers: int | str | None) -> list[WorkerProcess]:
             environments = worker_environments(config.model_copy(update={"workers": workers}))

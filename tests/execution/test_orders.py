@@ -346,6 +346,11 @@ class TestRefused:
                 "are done)"
             )
 
+    def test_more_workers_than_memory_could_hold(self, tmp_path):
+        (taken,) = take(tmp_path, RecordWriter(), {"order": "workers", "workers": 10_000})
+        assert not taken.accepted
+        assert "10000 workers need 1953 GiB" in taken.answer
+
     def test_workers_of_an_engine_with_one(self, tmp_path):
         writer = RecordWriter(config=SweepConfig(execution={"engine": "inline"}).model_dump(mode="json"))
         (taken,) = take(tmp_path, writer, {"order": "workers", "workers": 2})

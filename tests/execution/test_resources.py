@@ -3,10 +3,12 @@
 import pytest
 
 from galaxy_exp.config.sweep import ExecutionConfig
+from galaxy_exp.errors import ConfigError
 from galaxy_exp.execution.resources import (
     available_cores,
     count_workers,
     gpu_environment,
+    refuse_too_many,
     threads_each,
     visible_gpus,
     worker_environments,
@@ -70,3 +72,11 @@ def test_workers_share_threads_and_gpus_and_one_alone_is_not_limited(monkeypatch
     assert worker_environments(ExecutionConfig(workers=1)) == [{}]
     (limited,) = worker_environments(ExecutionConfig(workers=1, threads=2))
     assert limited["OMP_NUM_THREADS"] == "2"
+
+
+def test_more_workers_than_memory_could_hold_are_refused():
+    memory = 2 * 2**30
+    refuse_too_many(ExecutionConfig(workers=10), memory)
+    refuse_too_many(ExecutionConfig(workers=9999, scheduler="tcp://host:8786"), memory)
+    with pytest.raises(ConfigError, match=r"workers: 11 workers need 2 GiB .* has 2 GiB; expected at most 10"):
+        refuse_too_many(ExecutionConfig(workers=11), memory)
