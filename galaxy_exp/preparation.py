@@ -322,7 +322,9 @@ def find_unfinished(project: ProjectFolder) -> SweepFolder:
     for folder, record in resting_sweeps(project):
         if record.ended is None or not record.ended.succeeded:
             return folder
-    raise JournalError(f"{project.path}: no unfinished sweep here; galaxy-exp list shows them all")
+    running = [folder.sweep_id for folder in project.sweeps() if is_running(folder.path)]
+    hint = f"another process runs {running[-1]}; " if running else ""
+    raise JournalError(f"{project.path}: no unfinished sweep here; {hint}galaxy-exp list shows them all")
 
 
 def prepare_resume(

@@ -6,7 +6,8 @@ from written_records import started
 from galaxy_exp.config import parse_sweep
 from galaxy_exp.config.differences import Change, differences
 from galaxy_exp.config.reading import FlagValue, read_sweep
-from galaxy_exp.errors import ConfigError
+from galaxy_exp.errors import ConfigError, JournalError
+from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.journal.events import (
     FinalistsChosen,
     ModelRegistered,
@@ -20,6 +21,7 @@ from galaxy_exp.journal.events import (
 )
 from galaxy_exp.journal.journal import Journal, read_record
 from galaxy_exp.journal.resume_changes import find_change
+from galaxy_exp.preparation import find_unfinished
 
 SWEEP = "name: s\nspace: {units: {min: 2, max: 8}}\nsearch: {max_trials: 5, seed: 3}\n"
 
@@ -280,3 +282,15 @@ def test_another_store_has_nothing_of_the_sweep_yet(journal, tmp_path):
         trial = record.trials[0]
         assert (record.tracking_uri, record.parent_run_id, record.registered) == ("sqlite:////new.db", None, None)
         assert (trial.run_id, trial.run_attempt, trial.projected) == (None, 0, False)
+
+
+def test_a_sweep_that_another_process_runs_is_named_where_none_can_be_resumed(tmp_path):
+    project = ProjectFolder(tmp_path)
+    folder = project.path / "sweeps" / "s-1"
+    folder.parent.mkdir(parents=True)
+    with (
+        Journal.create(folder, started()),
+        pytest.raises(JournalError, match="no unfinished sweep here; another process runs s-1; galaxy-exp list"),
+    ):
+        find_unfinished(project)
+    assert find_unfinished(project).sweep_id == "s-1"
