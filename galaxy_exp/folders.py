@@ -66,14 +66,18 @@ def fsync_path(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object], *, sole_writer: bool = False) -> None:
     """Writes a file or folder that has its name only when it is complete and on disk, also after a power cut.
 
     Args:
         path: the file or folder; an existing file is replaced, an existing folder is an OSError.
         write: makes the file or folder at a temporary path beside `path`, with the same ending.
+        sole_writer: whether no other process can be writing it, so that temporary files of it were left by one that
+            was killed, and are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in path.parent.glob(f".*.{path.name}") if sole_writer else ():
+        _remove(leftover)
     temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
     try:
         write(temporary)
@@ -82,9 +86,14 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(path)
         fsync_path(path.parent)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    """Removes a file or folder, if there is one."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -1,3 +1,6 @@
+import multiprocessing
+import os
+
 import pytest
 
 from galaxy_exp.errors import BadInputError
@@ -56,6 +59,26 @@ class TestWriteAtomically:
         with pytest.raises(OSError, match="no space"):
             write_atomically(path, fail)
         assert [(each.name, each.read_text()) for each in path.parent.iterdir()] == [("x.txt", "old")]
+
+    def test_a_sole_writer_removes_what_a_killed_one_left(self, tmp_path):
+        path, other = tmp_path / "x.npy", tmp_path / ".0a.y.npy"
+
+        def die(temporary):
+            temporary.write_text("half")
+            os._exit(9)
+
+        killed = multiprocessing.get_context("fork").Process(target=write_atomically, args=(path, die))
+        killed.start()
+        killed.join()
+        other.write_text("of another file")
+        (left,) = (each for each in tmp_path.iterdir() if each != other)
+        write_atomically(path, lambda temporary: temporary.write_text("new"))
+        assert left.exists()
+        write_atomically(path, lambda temporary: temporary.write_text("new"), sole_writer=True)
+        assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {
+            "x.npy": "new",
+            ".0a.y.npy": "of another file",
+        }
 
     def test_a_folder_that_is_there_is_not_replaced(self, tmp_path):
         def write(temporary):

@@ -78,7 +78,7 @@ def average_networks(networks: Sequence[Any], image_shape: Sequence[int]) -> Any
 
 
 def write_ensemble(model_files: Sequence[Path], image_shape: Sequence[int], target: Path) -> None:
-    """Writes the average of networks as one `.keras` file, atomically.
+    """Writes the average of networks as one `.keras` file, atomically; no other process may write it meanwhile.
 
     There are at least two files, all without a graph, as their layers are Keras's own; the shape of an image is
     (height, width, 3).
@@ -88,7 +88,7 @@ def write_ensemble(model_files: Sequence[Path], image_shape: Sequence[int], targ
     """
     import_tensorflow_quietly()
     ensemble = average_networks([read_network(file, image_shape) for file in model_files], image_shape)
-    write_atomically(target, ensemble.save)
+    write_atomically(target, ensemble.save, sole_writer=True)
 
 
 def evaluate_model(

@@ -71,7 +71,7 @@ def open_held_out_test(journal: Journal, folder: SweepFolder, data: PreparedData
             report, probabilities = _test_winner(record, folder, data)
         else:
             report, probabilities = _test(record, folder.model(number), data)
-        write_atomically(_probabilities_file(folder, number), partial(np.save, arr=probabilities))
+        write_atomically(_probabilities_file(folder, number), partial(np.save, arr=probabilities), sole_writer=True)
         journal.append(
             SealedTestOpened(
                 number=number,

@@ -1,4 +1,4 @@
-"""The files of a trial, each written to a temporary path and then renamed."""
+"""The files of a trial, each written to a temporary path and then renamed; its worker alone writes them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def save_network(model: keras.Model, kind: OutputKind, folder: Path, image_shape
         archive.track(network)
         # `network.export` would call the network without `training`, and augmentation layers would augment
         archive.add_endpoint("serve", lambda batch: network(batch, training=False), input_signature=[images])
-        write_atomically(graph, lambda path: archive.write_out(path, verbose=False))
+        write_atomically(graph, lambda path: archive.write_out(path, verbose=False), sole_writer=True)
         make_savable(inference)
         network = inference
     save_model(network, folder)
@@ -58,7 +58,7 @@ def save_network(model: keras.Model, kind: OutputKind, folder: Path, image_shape
 
 def save_model(model: keras.Model, folder: Path) -> None:
     """Writes `model.keras`."""
-    write_atomically(folder / MODEL_NAME, model.save)
+    write_atomically(folder / MODEL_NAME, model.save, sole_writer=True)
 
 
 def load_network(folder: Path) -> Any:
@@ -71,10 +71,11 @@ def load_network(folder: Path) -> Any:
 
 def save_probabilities(probabilities: NDArray[Any], folder: Path) -> None:
     """Writes `validation_probabilities.npy`, float32 (n_validation, n_classes)."""
-    write_atomically(folder / PROBABILITIES_FILE, lambda path: np.save(path, probabilities.astype(np.float32)))
+    values = probabilities.astype(np.float32)
+    write_atomically(folder / PROBABILITIES_FILE, lambda path: np.save(path, values), sole_writer=True)
 
 
 def save_history(reports: Sequence[EpochReport], folder: Path) -> None:
     """Writes `history.csv`: one row per epoch, with `epoch` (from 1) and every metric that any epoch has."""
     rows = [report.row() for report in reports]
-    write_atomically(folder / "history.csv", lambda path: write_csv(path, rows))
+    write_atomically(folder / "history.csv", lambda path: write_csv(path, rows), sole_writer=True)
