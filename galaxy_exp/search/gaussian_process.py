@@ -83,8 +83,8 @@ def fit_kernel(points: Matrix, targets: Matrix) -> Kernel:
 
 
 def _kernel(logarithms: Matrix) -> Kernel:
-    amplitude, *scales, noise = np.exp(logarithms)
-    return Kernel(float(amplitude), np.array(scales), float(noise))
+    values = np.exp(logarithms)
+    return Kernel(float(values[0]), values[1:-1], float(values[-1]))
 
 
 def _negative_log_likelihood(kernel: Kernel, points: Matrix, targets: Matrix) -> tuple[float, Matrix]:
@@ -97,14 +97,16 @@ def _negative_log_likelihood(kernel: Kernel, points: Matrix, targets: Matrix) ->
     decay = kernel.amplitude * np.exp(-root)
     linear = 1 + root
     signal = decay * (linear + root**2 / 3)
-    factor, inverse = _inverted(signal + (kernel.noise + _JITTER) * np.eye(len(points)))
+    covariance = signal.copy()
+    covariance.ravel()[:: len(points) + 1] += kernel.noise + _JITTER
+    factor, inverse = _inverted(covariance)
     weights = inverse @ targets
-    value = 0.5 * float(targets @ weights) + float(np.log(np.diag(factor)).sum())
-    slopes = inverse - np.outer(weights, weights)
+    value = 0.5 * float(targets @ weights) + float(np.log(factor.diagonal()).sum())
+    slopes = inverse - weights[:, None] * weights
     steepness = (5 / 3) * slopes * decay * linear
     # sum over i, j of steepness_ij (z_i - z_j)^2, without an array of n x n x d
-    by_scale = steepness.sum(axis=1) @ scaled**2 - np.sum(scaled * (steepness @ scaled), axis=0)
-    gradient = [0.5 * np.sum(slopes * signal), *by_scale, 0.5 * kernel.noise * np.trace(slopes)]
+    by_scale = steepness.sum(axis=1) @ scaled**2 - (scaled * (steepness @ scaled)).sum(axis=0)
+    gradient = [0.5 * (slopes * signal).sum(), *by_scale, 0.5 * kernel.noise * slopes.trace()]
     return value, np.array(gradient)
 
 
@@ -124,7 +126,7 @@ def _inverted(covariance: Matrix) -> tuple[Matrix, Matrix]:
 
 
 def _distances(left: Matrix, right: Matrix) -> Matrix:
-    squares = np.sum(left**2, axis=1)[:, None] + np.sum(right**2, axis=1) - 2 * left @ right.T
+    squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T
     return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
 
 
