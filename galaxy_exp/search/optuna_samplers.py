@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from decimal import Decimal
 from typing import Any
 
@@ -13,10 +14,9 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as StudyState
 
-from galaxy_exp.errors import SweepFailedError, typed_reason
 from galaxy_exp.search.history import History, Losses
 from galaxy_exp.search.samplers import Sampler, SamplerFactory
-from galaxy_exp.search.user_classes import construct
+from galaxy_exp.search.user_classes import calling, construct
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.space.domains import Domain, Range, Steps, ValueList
 from galaxy_exp.space.search_space import Hyperparameter, SearchSpace, Values
@@ -113,12 +113,8 @@ class StudySampler(Sampler):
         self._draft: tuple[int, Values] | None = None
 
     def sample(self, number: int, draw: int) -> Values:
-        try:
+        with calling(f"search.sampler: {self._reference}") if self._reference else nullcontext():
             return self._ask(number, draw)
-        except Exception as error:
-            if not self._reference:
-                raise
-            raise SweepFailedError(f"search.sampler: {self._reference} raised {typed_reason(error)}") from error
 
     def _ask(self, number: int, draw: int) -> Values:
         self._follow()

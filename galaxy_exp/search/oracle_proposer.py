@@ -11,9 +11,9 @@ from typing import Any
 import keras_tuner
 from threadpoolctl import threadpool_limits
 
-from galaxy_exp.errors import SweepFailedError, typed_reason
 from galaxy_exp.records import HyperparameterValue, Objective, Outcome
 from galaxy_exp.search.proposer import NoProposal
+from galaxy_exp.search.user_classes import calling
 from galaxy_exp.space.search_space import fingerprint
 
 __all__ = ["OracleProposer"]
@@ -130,14 +130,11 @@ class OracleProposer:
 
         KerasTuner then leaves the oracle's lock with this thread, which can still call it.
         """
-        try:
-            # the processors are busy with training, and its matrices small; its warnings help nobody
-            with threadpool_limits(1), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield
-        except Exception as error:
-            where = f"search.sampler: {type(self._oracle).__name__}.{method}"
-            raise SweepFailedError(f"{where} raised {typed_reason(error)}") from error
+        where = f"search.sampler: {type(self._oracle).__name__}.{method}"
+        # the processors are busy with training, and its matrices small; its warnings help nobody
+        with calling(where), threadpool_limits(1), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
 
 
 def _score(outcome: Outcome) -> float | None:

@@ -6,19 +6,19 @@ decision is the same with any engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from scipy.stats import spearmanr
 
 from galaxy_exp.config.search_section import SearchConfig
-from galaxy_exp.errors import ConfigError, SweepFailedError, typed_reason
+from galaxy_exp.errors import ConfigError, SweepFailedError
 from galaxy_exp.records import Decision, Objective
 from galaxy_exp.search.history import best_key, promise
 from galaxy_exp.search.stopping_rules import Curves, NoStopping, StoppingRule, bracket_of, n_brackets, rungs_below
-from galaxy_exp.search.user_classes import construct, load_class
+from galaxy_exp.search.user_classes import calling, construct, load_class
 from galaxy_exp.search_methods import SCHEDULERS
 
 __all__ = [
@@ -140,25 +140,25 @@ class UserScheduler:
     scheduler: Scheduler
 
     def decide(self, number: int, curves: Curves, paused: Collection[int]) -> Decision:
-        decision = self._call(self.scheduler.decide, number, curves, paused)
+        with calling(self._where):
+            decision: object = self.scheduler.decide(number, curves, paused)
         if not isinstance(decision, Decision):
             raise SweepFailedError(
-                f"search.scheduler: {self.reference}: decide returned {decision!r}; expected a member of "
-                "galaxy_exp.records.Decision"
+                f"{self._where}: decide returned {decision!r}; expected a member of galaxy_exp.records.Decision"
             )
         return decision
 
     def choose(self, curves: Curves, paused: Collection[int], *, can_start_new: bool) -> int | None:
-        return cast(int | None, self._call(self.scheduler.choose, curves, paused, can_start_new=can_start_new))
+        with calling(self._where):
+            return self.scheduler.choose(curves, paused, can_start_new=can_start_new)
 
     def first_decision(self, number: int) -> int | None:
-        return cast(int | None, self._call(self.scheduler.first_decision, number))
+        with calling(self._where):
+            return self.scheduler.first_decision(number)
 
-    def _call(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        try:
-            return method(*arguments, **options)
-        except Exception as error:
-            raise SweepFailedError(f"search.scheduler: {self.reference} raised {typed_reason(error)}") from error
+    @property
+    def _where(self) -> str:
+        return f"search.scheduler: {self.reference}"
 
 
 def no_scheduler() -> Scheduler:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from galaxy_exp.errors import ConfigError, typed_reason
+from galaxy_exp.errors import ConfigError, SweepFailedError, typed_reason
 from galaxy_exp.wording import did_you_mean
 
-__all__ = ["construct", "load_class"]
+__all__ = ["calling", "construct", "load_class"]
 
 _NOT_OPTIONS = ("objective", "hyperparameters", "constraints_func")
 """Arguments that only the sweep itself decides."""
@@ -69,6 +70,19 @@ def construct(
         return factory(**{**accepted, **options})
     except (Exception, SystemExit) as error:
         raise ConfigError(f"{key}: {reference} raised {typed_reason(error)}") from error
+
+
+@contextmanager
+def calling(where: str) -> Iterator[None]:
+    """Turns what a user-defined sampler or scheduler raises into one line that ends the sweep.
+
+    Args:
+        where: its key of the sweep file and its name.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise SweepFailedError(f"{where} raised {typed_reason(error)}") from error
 
 
 def _argument_names(factory: type[Any]) -> list[str]:
