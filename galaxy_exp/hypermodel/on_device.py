@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.hypermodel.batches import Batches, feed
 
-__all__ = ["MAX_FRACTION", "PLATFORMS", "fit_batches"]
+__all__ = ["MAX_FRACTION", "PLATFORMS", "fit_batches", "overrides"]
 
 PLATFORMS = ("gpu", "tpu")
 """As JAX names them. On a processor nothing is gained, and XLA computes convolutions within a loop ten times slower."""
@@ -71,14 +71,18 @@ def fit_batches(
         model.train_function = None
 
 
+def overrides(model: keras.Model, *methods: str) -> bool:
+    """Whether the model's class has one of these methods of its own in place of Keras's."""
+    return any(getattr(type(model), name) is not getattr(keras.Model, name) for name in methods)
+
+
 def _create_variables(model: keras.Model, batches: Batches) -> None:
     """Creates the variables of optimizer and metrics before TensorFlow traces a training step; changes no number.
 
     If a first trace creates variables, TensorFlow traces the step again, which takes much of a short trial's time.
     Networks with a training step or outputs of another kind than Keras's create them as they train.
     """
-    steps = ("train_step", "compute_metrics")
-    is_own = any(getattr(type(model), name) is not getattr(keras.Model, name) for name in steps)
+    is_own = overrides(model, "train_step", "compute_metrics")
     shapes = [tuple(each.shape[1:]) for each in getattr(model, "outputs", None) or ()]
     is_known = len(shapes) == 1 and len(shapes[0]) == 1 and None not in shapes[0]
     optimizer = getattr(model, "optimizer", None)  # a model with a fit of its own may not be compiled

@@ -21,6 +21,7 @@ from galaxy_exp.errors import ConfigError, DataError, is_disk_full, reason_of
 from galaxy_exp.hypermodel.discovery import to_kerastuner
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.loading import load_hypermodel
+from galaxy_exp.hypermodel.on_device import overrides
 from galaxy_exp.hypermodel.outputs import OutputKind, find_output_kind, to_probabilities
 from galaxy_exp.hypermodel.saving import is_portable
 from galaxy_exp.questions import Questions
@@ -159,8 +160,7 @@ def defines_fit(hypermodel: keras_tuner.HyperModel) -> bool:
 
 def _refuse_untrainable(hypermodel: keras_tuner.HyperModel, model: keras.Model) -> None:
     """Refuses a model without a loss, unless it or its hypermodel has a training of its own."""
-    own = ("fit", "train_step", "compute_loss")
-    if defines_fit(hypermodel) or any(getattr(type(model), name) is not getattr(keras.Model, name) for name in own):
+    if defines_fit(hypermodel) or overrides(model, "fit", "train_step", "compute_loss"):
         return
     if not model.compiled or (model.loss is None and not model.losses):
         found = "compiled without a loss" if model.compiled else "not compiled"
