@@ -144,10 +144,9 @@ def _load_or_compute(
     folder.parent.mkdir(exist_ok=True)
     with open_locked(folder.with_suffix(".lock"), wait=True):
         if not _is_complete(folder, body, data, table):
-            for leftover in (folder, *folder.parent.glob(f".*.{folder.name}")):
-                shutil.rmtree(leftover, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
             _check_time(_measure(folder, body, data), data, table)
-            write_atomically(folder, lambda temporary: _write(temporary, body, dtype, data, table))
+            write_atomically(folder, lambda temporary: _write(temporary, body, dtype, data, table), sole_writer=True)
     train, validation = (np.load(folder / f"{part}.npy", mmap_mode="r").view(dtype) for part in ("train", "validation"))
     return train, validation, _measure(folder, body, data)
 
