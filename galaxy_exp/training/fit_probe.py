@@ -19,7 +19,7 @@ from galaxy_exp.questions import Votes
 from galaxy_exp.training.fitting import SplitArrays, TrainingEnded, fit_model, missing_parameters
 from galaxy_exp.training.trial_network import defines_fit, prepare_network
 
-__all__ = ["FitRehearsal", "LengthGuard", "WrongLengthError"]
+__all__ = ["FitRehearsal", "LengthGuard", "UntrainedGuard", "WrongLengthError"]
 
 IMAGES_PER_CLASS = 2
 MOST_IMAGES = 64
@@ -32,6 +32,10 @@ class WrongLengthError(ValueError):
 
 class ScaledImagesError(ValueError):
     """A `fit` trains on other values of the images than the network gets afterwards."""
+
+
+class UntrainedError(ValueError):
+    """A `fit` trains another model than the trial's network, which stays as it was built."""
 
 
 class FitRehearsal:
@@ -69,7 +73,8 @@ class FitRehearsal:
         """Lets `fit` declare its hyperparameters in `hp`.
 
         Raises:
-            ConfigError: it trains another number of epochs than a trial has, or on images that it scaled to 0 to 1.
+            ConfigError: it trains another number of epochs than a trial has, on images that it scaled to 0 to 1, or
+                another network than `model`.
             Exception: whatever `fit` raises, or an error of the network.
         """
         if not defines_fit(hypermodel) or not isinstance(model, keras.Model):
@@ -88,7 +93,7 @@ class FitRehearsal:
                     first, last = entry.prob_to_value(0.0), entry.prob_to_value(0.999)
                     other.values[entry.name] = last if first == self._epochs else first
                     self._rehearse(hypermodel, other, hypermodel.build(other))
-        except (WrongLengthError, ScaledImagesError) as error:
+        except (WrongLengthError, ScaledImagesError, UntrainedError) as error:
             raise ConfigError(f"hypermodel: {self._name}: {error}") from None
 
     def _rehearse(self, hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters, model: Any) -> None:
@@ -97,10 +102,10 @@ class FitRehearsal:
             self._name, hypermodel, hp, model, images, self._n_classes, self._questions, jit_compile=False
         )
         guard = LengthGuard(self._epochs, hp)
-        end = _FirstEpoch()
+        others = [UntrainedGuard(model), _FirstEpoch()]
         with _without_training(model, guard, images), suppress(TrainingEnded):
             try:
-                fit_model(network, self._data, epochs=self._epochs, callbacks=[guard, end], seed=0)
+                fit_model(network, self._data, epochs=self._epochs, callbacks=[guard, *others], seed=0)
             except TypeError as error:
                 if "multiple values for keyword argument 'epochs'" not in str(error):
                     raise
@@ -160,6 +165,37 @@ class LengthGuard(keras.callbacks.Callback):  # type: ignore[misc]
         return WrongLengthError(
             f"its fit trains {self._planned} epoch{'s' * (self._planned != 1)}{cause}; {_expected(self._epochs)}"
         )
+
+
+class UntrainedGuard(keras.callbacks.Callback):  # type: ignore[misc]
+    """Refuses a `model.fit` of another model that leaves the trial's network as it was; it may have that within.
+
+    Args:
+        network: the trial's, which is evaluated and kept.
+    """
+
+    def __init__(self, network: keras.Model) -> None:
+        super().__init__()
+        self._network = network
+        self._before: list[NDArray[Any]] | None = None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Remembers the weights if another model is trained."""
+        if self.model is not None and self.model is not self._network:
+            self._before = self._network.get_weights()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Compares the weights after the first epoch.
+
+        Raises:
+            UntrainedError: they are the same.
+        """
+        before, self._before = self._before, None
+        if before and all(map(np.array_equal, before, self._network.get_weights())):
+            raise UntrainedError(
+                "its fit trains another network than the one that build returned, which is evaluated and kept, and has "
+                "not changed after an epoch; expected it to train its argument `model`, or a model with that within"
+            )
 
 
 class _FirstEpoch(keras.callbacks.Callback):  # type: ignore[misc]

@@ -29,7 +29,7 @@ from galaxy_exp.space.search_space import SearchSpace
 from galaxy_exp.training.cached_features import use_cached_features
 from galaxy_exp.training.checkpoints import Checkpoints
 from galaxy_exp.training.continuation import CannotContinueError, Continuation
-from galaxy_exp.training.fit_probe import LengthGuard, WrongLengthError
+from galaxy_exp.training.fit_probe import LengthGuard, UntrainedGuard, WrongLengthError
 from galaxy_exp.training.fitting import NO_EPOCH, SplitArrays, TrainingEnded, fit_model, open_split
 from galaxy_exp.training.machine import fresh_session, resolve_precision
 from galaxy_exp.training.recorder import DivergedError, EpochRecorder
@@ -145,7 +145,8 @@ def _fit(
     checkpoints: Checkpoints,
 ) -> None:
     guard = LengthGuard(spec.epochs, network.hp, spec.first_epoch)
-    callbacks = [*([continuation] if continuation is not None else []), guard, recorder, checkpoints]
+    guards = [guard, UntrainedGuard(network.model)]
+    callbacks = [*([continuation] if continuation is not None else []), *guards, recorder, checkpoints]
     try:
         if continuation is not None and spec.first_epoch >= spec.epochs:
             continuation.restore(with_optimizer=False)

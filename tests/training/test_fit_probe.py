@@ -181,6 +181,31 @@ def test_images_that_only_the_training_scales_are_refused(hypermodel, is_wrong):
         discover_space(hypermodel(), probe_fit=rehearse)
 
 
+class TrainsACopy(Base):
+    """A slip that leaves the network that is evaluated as it was built."""
+
+    def fit(self, hp, model, x, y, epochs, callbacks, **kwargs):
+        other = self.other(model)
+        other.compile("sgd", "sparse_categorical_crossentropy")
+        return other.fit(x, y, epochs=epochs, callbacks=callbacks)
+
+    def other(self, model):
+        return keras.models.clone_model(model)
+
+
+class TrainsAround(TrainsACopy):
+    def other(self, model):
+        return keras.Sequential([model])
+
+
+@pytest.mark.parametrize(("hypermodel", "is_wrong"), [(TrainsACopy, True), (TrainsAround, False)])
+def test_a_fit_that_trains_another_network_is_refused(hypermodel, is_wrong):
+    rehearse = FitRehearsal("m:M", IMAGES, LABELS, 3, EPOCHS)
+    refused = pytest.raises(ConfigError, match=r"m:M: its fit trains another network .* expected it to train its arg")
+    with refused if is_wrong else contextlib.nullcontext():
+        discover_space(hypermodel(), probe_fit=rehearse)
+
+
 @pytest.mark.parametrize(
     ("hypermodel", "found"),
     [

@@ -207,6 +207,17 @@ class TestFailures:
         user_models.Deaf = Deaf
         assert "must pass `callbacks`" in self._failed(make_spec("user_models:Deaf")).reason
 
+    def test_a_fit_that_trains_a_copy_of_the_network(self, make_spec, user_models):
+        class Copies(UserModel):
+            def fit(self, hp, model, x, y, validation_data, **kwargs):
+                copy = keras.models.clone_model(model)
+                copy.compile("adam", "sparse_categorical_crossentropy")
+                return copy.fit(x, y, **kwargs)
+
+        user_models.Copies = Copies
+        reason = self._failed(make_spec("user_models:Copies")).reason
+        assert reason.startswith("UntrainedError: its fit trains another network than the one that build returned")
+
     def test_files_that_are_not_there(self, make_spec, split, tmp_path):
         spec = make_spec(data=replace(split, train_images=tmp_path / "none.npy"))
         missing = f"[Errno 2] No such file or directory: '{tmp_path / 'none.npy'}'"
