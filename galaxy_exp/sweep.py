@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.config import SweepConfig, parse_sweep
 from galaxy_exp.config.differences import changes_workers
-from galaxy_exp.config.reading import FlagValue, SweepFile, read_sweep
+from galaxy_exp.config.reading import FlagValue, SweepFile, change_sweep, read_sweep
 from galaxy_exp.environment import add_import_paths
 from galaxy_exp.errors import (
     BadInputError,
@@ -93,8 +93,8 @@ def run_sweep(
         data: replaces `data.source`: (images, labels) or (images, labels, class names), images uint8
             (n, height, width, 3), labels whole numbers (n,) from 0; or a `galaxy_exp.data.ImageDataset`. Written once,
             as HDF5, to the project's folder.
-        overrides: `key.path=value`, as with `--set`; only for a sweep file.
-        flags: applied after the overrides, and named in messages; only for a sweep file.
+        overrides: `key.path=value`, as with `--set`.
+        flags: applied after the overrides, and named in messages.
         observers: called with every event.
         say: called with each message; then nothing else is printed, whatever `verbose` is.
         verbose: 0: silent; 1: a line for each trial on stderr, or a live table in a notebook; 2: also a line for each
@@ -144,9 +144,14 @@ def _show(
 def _read(
     sweep: SweepConfig | Mapping[str, Any] | Path | str, overrides: Sequence[str], flags: Sequence[FlagValue]
 ) -> tuple[SweepConfig, SweepFile | None]:
-    if isinstance(sweep, SweepConfig):
-        return sweep, None
-    return (parse_sweep(sweep), None) if isinstance(sweep, Mapping) else read_sweep(sweep, overrides, flags)
+    if isinstance(sweep, str | Path):
+        return read_sweep(sweep, overrides, flags)
+    if isinstance(sweep, Mapping):
+        sweep = parse_sweep(sweep)
+    elif not isinstance(sweep, SweepConfig):
+        kind = type(sweep).__name__
+        raise BadInputError(f"sweep: is of type {kind}; expected the path of a sweep file, or its content as a mapping")
+    return (change_sweep(sweep, overrides, flags, "sweep")[0] if overrides or flags else sweep), None
 
 
 def _run_new(

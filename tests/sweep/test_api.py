@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import galaxy_exp
+from galaxy_exp.errors import BadInputError, ConfigError
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +28,16 @@ def test_everything_named_can_be_had():
     assert set(galaxy_exp.__all__) <= set(dir(galaxy_exp))
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         galaxy_exp.nothing  # noqa: B018
+
+
+def test_overrides_count_for_a_mapping_too():
+    with pytest.raises(ConfigError, match=r"^--set search\.max_trials: found 0; expected"):
+        galaxy_exp.run_sweep({"name": "mine"}, overrides=["search.max_trials=0"])
+
+
+def test_what_is_no_sweep_is_refused_in_one_line():
+    with pytest.raises(BadInputError, match=r"^sweep: is of type int; expected the path of a sweep file, or its cont"):
+        galaxy_exp.run_sweep(5)
 
 
 @pytest.mark.usefixtures("with_store")
