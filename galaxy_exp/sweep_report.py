@@ -12,19 +12,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_exp.config import dump_sweep, parse_sweep
+from galaxy_exp.environment import describe_software
 from galaxy_exp.errors import DataError, first_line
+from galaxy_exp.evaluation.confidence import measure_calibration
+from galaxy_exp.evaluation.metrics import METRICS
+from galaxy_exp.evaluation.resampling import paired_bootstrap
+from galaxy_exp.evaluation.selection import standings
+from galaxy_exp.execution.budget import TRIALS_AHEAD, TRIALS_TO_JUDGE_FROM, expected_gain
 from galaxy_exp.folders import SweepFolder, write_atomically
 from galaxy_exp.journal.journal import seems_running
 from galaxy_exp.journal.record import SweepRecord
+from galaxy_exp.questions import Votes
+from galaxy_exp.records import Gain
 from galaxy_exp.redaction import hide_password
+from galaxy_exp.report.galleries import find_mistakes
+from galaxy_exp.report.material import DataFacts, Finalist, Material, Picture, TrialsAhead, VoteMaterial
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from galaxy_exp.data.prepared import PreparedData
-    from galaxy_exp.records import Gain
-    from galaxy_exp.report.material import DataFacts, Finalist, Material, Picture, TrialsAhead, VoteMaterial
 
 __all__ = ["collect_material", "find_prepared", "make_page", "refresh_report", "write_report"]
 
@@ -58,27 +67,28 @@ def refresh_report(record: SweepRecord, folder: SweepFolder, say: Callable[[str]
 
 def collect_material(record: SweepRecord, folder: SweepFolder) -> Material:
     """Everything the page shows; what lacks its files is left out, and named as missing."""
-    from galaxy_exp.environment import describe_software
-    from galaxy_exp.evaluation.confidence import measure_calibration
-    from galaxy_exp.execution.budget import expected_gain
-    from galaxy_exp.report.material import Material
-
     missing: list[str] = []
-    data = _load_prepared(record, folder, missing)
-    labels = _held_out_labels(record, data)
-    probabilities = _test_probabilities(record, folder, labels, missing)
-    winner = probabilities.get(record.winner) if record.winner is not None else None
+    data = find_prepared(record, folder)
+    if data is None and record.leaderboard():
+        why = "since the prepared images are gone; galaxy-exp reproduce makes them again."
+        missing.append(f"intervals, calibration and pictures, {why}")
+    labels: NDArray[np.int64] | None = None
+    probabilities: dict[int, NDArray[np.float32]] = {}
+    if data is not None and record.test_reports:
+        labels = np.load(data.held_out.labels, allow_pickle=False)
+        probabilities = _test_probabilities(record, folder, missing)
     votes = None if data is None or data.votes is None else _vote_material(record, folder, data)
-    pictures, n_wrong = ([], None) if votes is not None else _find_pictures(record, folder, data)
+    pictures, n_wrong = ([], None) if data is None or votes is not None else _find_pictures(record, folder, data)
     if votes is not None:
-        labels = winner = None
+        labels = None
+    tested = None if record.winner is None else probabilities.get(record.winner)
     return Material(
         record=record,
         data=_data_facts(record, folder, data),
-        sweep_file=_sweep_file(record),
-        finalists=_finalists(record),
+        sweep_file=dump_sweep(parse_sweep(_without_secrets(record.config.model_dump(mode="json")))),
+        finalists=tuple(_finalists(record)),
         gains=tuple(_gains(record, labels, probabilities)),
-        calibration=measure_calibration(labels, winner) if labels is not None and winner is not None else None,
+        calibration=measure_calibration(labels, tested) if labels is not None and tested is not None else None,
         mistakes=pictures,
         votes=votes,
         n_mistakes=n_wrong,
@@ -88,16 +98,6 @@ def collect_material(record: SweepRecord, folder: SweepFolder) -> Material:
         software=describe_software(),
         is_running=seems_running(folder.path),
     )
-
-
-def _load_prepared(record: SweepRecord, folder: SweepFolder, missing: list[str]) -> PreparedData | None:
-    data = find_prepared(record, folder)
-    if data is None and record.leaderboard():
-        missing.append(
-            "intervals, calibration and pictures, since the prepared images are gone; galaxy-exp reproduce makes them "
-            "again."
-        )
-    return data
 
 
 def find_prepared(record: SweepRecord, folder: SweepFolder) -> PreparedData | None:
@@ -113,8 +113,6 @@ def find_prepared(record: SweepRecord, folder: SweepFolder) -> PreparedData | No
 
 def _data_facts(record: SweepRecord, folder: SweepFolder, data: PreparedData | None) -> DataFacts:
     """From the prepared images or, if they are gone, from what was logged about them."""
-    from galaxy_exp.report.material import DataFacts
-
     started = record.started
     facts = DataFacts(started.data_source, started.simulated, started.data_digest, started.split_digest)
     if data is None:
@@ -142,58 +140,40 @@ def _logged_facts(facts: DataFacts, path: Path) -> DataFacts:
         return facts  # the sweep was never logged, or by another release
 
 
-def _finalists(record: SweepRecord) -> tuple[Finalist, ...]:
-    from galaxy_exp.evaluation.selection import standings
-    from galaxy_exp.report.material import Finalist
-
-    found = []
+def _finalists(record: SweepRecord) -> Iterator[Finalist]:
     for standing in standings(record):
         values = (trial.objective_value(record.objective) for trial in standing.trials)
         searched = record.trials[standing.finalist].objective_value(record.objective)
         known = tuple(value for value in values if value is not None)
-        found.append(Finalist(standing.finalist, searched, known, standing.mean, standing.spread))
-    return tuple(found)
+        yield Finalist(standing.finalist, searched, known, standing.mean, standing.spread)
 
 
-def _held_out_labels(record: SweepRecord, data: PreparedData | None) -> NDArray[np.int64] | None:
-    """The labels of the held-out test set, once it was opened."""
-    if data is None or not record.test_reports:
-        return None
-    import numpy as np
-
-    labels: NDArray[np.int64] = np.load(data.held_out.labels, allow_pickle=False)
-    return labels
-
-
-def _test_probabilities(
-    record: SweepRecord, folder: SweepFolder, labels: NDArray[np.int64] | None, missing: list[str]
-) -> dict[int, NDArray[np.float32]]:
-    """Probabilities of each tested model on the held-out test set, by trial, if stored and of its report's shape."""
-    import numpy as np
-
+def _test_probabilities(record: SweepRecord, folder: SweepFolder, missing: list[str]) -> dict[int, NDArray[np.float32]]:
+    """Outputs of each tested model on the held-out test set, by trial, if stored and of its report's shape."""
     found = {}
-    for number, report in record.test_reports.items() if labels is not None else ():
-        path = folder.trial(number) / "test_probabilities.npy"
-        try:
-            probabilities = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+    for number, report in record.test_reports.items():
+        if (outputs := _load_outputs(folder.trial(number) / "test_probabilities.npy")) is None:
             missing.append(f"what needs the held-out test's probabilities of trial {number}, which are gone.")
             continue
         votes = report.get("votes")
-        n_outputs = len(votes["answers"] if votes else report["class_names"])
-        if probabilities.shape == (report["n_images"], n_outputs):
-            found[number] = probabilities
+        if outputs.shape == (report["n_images"], len(votes["answers"] if votes else report["class_names"])):
+            found[number] = outputs
     return found
+
+
+def _load_outputs(path: Path) -> NDArray[np.float32] | None:
+    """A trial's stored outputs, (n_images, n_outputs); None if they cannot be read."""
+    try:
+        outputs: NDArray[np.float32] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return outputs
 
 
 def _gains(
     record: SweepRecord, labels: NDArray[np.int64] | None, probabilities: Mapping[int, NDArray[np.float32]]
 ) -> Iterator[Gain]:
     """As journaled; of a sweep that an earlier release tested, from the probabilities, if any."""
-    from galaxy_exp.evaluation.metrics import METRICS
-    from galaxy_exp.evaluation.resampling import paired_bootstrap
-    from galaxy_exp.records import Gain
-
     yield from record.gains.values()
     winner = record.winner
     if winner is None or record.gains or record.baseline_test is None or labels is None:
@@ -204,9 +184,6 @@ def _gains(
 
 
 def _trials_ahead(record: SweepRecord) -> TrialsAhead | None:
-    from galaxy_exp.execution.budget import TRIALS_AHEAD, TRIALS_TO_JUDGE_FROM
-    from galaxy_exp.report.material import TrialsAhead
-
     ended = [record.trials[number] for number in record.end_order]
     proposed = [trial for trial in ended if trial.retrains is None and not trial.predetermined]
     latest = [trial for trial in proposed if trial.epochs][-TRIALS_TO_JUDGE_FROM:]
@@ -219,24 +196,16 @@ def _trials_ahead(record: SweepRecord) -> TrialsAhead | None:
     return TrialsAhead(TRIALS_AHEAD, epochs, share * seconds / 3600, len(latest), n_scored)
 
 
-def _find_pictures(
-    record: SweepRecord, folder: SweepFolder, data: PreparedData | None
-) -> tuple[list[Picture], int | None]:
+def _find_pictures(record: SweepRecord, folder: SweepFolder, data: PreparedData) -> tuple[list[Picture], int | None]:
     """The most confident mistakes of the winner, or of the best trial so far, on the validation images; and how many.
 
-    None and no picture without the images or the probabilities.
+    None and no picture without the probabilities.
     """
-    import numpy as np
-
-    from galaxy_exp.report.galleries import find_mistakes
-
-    probabilities = _best_outputs(record, folder)
-    if data is None or probabilities is None:
+    labels, names = np.load(data.files.validation_labels, allow_pickle=False), data.class_names
+    probabilities = _best_outputs(record, folder, (len(labels), len(names)))
+    if probabilities is None:
         return [], None
-    labels = np.load(data.files.validation_labels, allow_pickle=False)
-    if probabilities.shape != (len(labels), len(data.class_names)):
-        return [], None
-    images, names = np.load(data.files.validation_images, mmap_mode="r", allow_pickle=False), data.class_names
+    images = np.load(data.files.validation_images, mmap_mode="r", allow_pickle=False)
     pictures = [
         _to_picture(images[each.index], names[each.label], names[each.prediction], each.probability)
         for each in find_mistakes(labels, probabilities, _N_PICTURES)
@@ -244,35 +213,22 @@ def _find_pictures(
     return pictures, int((probabilities.argmax(axis=1) != labels).sum())
 
 
-def _best_outputs(record: SweepRecord, folder: SweepFolder) -> NDArray[np.float32] | None:
-    """What the winner, or the best trial so far, gives for the validation images; None if there is none to read."""
-    import numpy as np
-
-    best = record.winner if record.winner is not None else next((t.number for t in record.leaderboard()), None)
-    if best is None:
-        return None
-    try:
-        outputs: NDArray[np.float32] = np.load(folder.trial(best) / "validation_probabilities.npy", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return outputs
+def _best_outputs(record: SweepRecord, folder: SweepFolder, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
+    """Outputs of the winner, or the best trial so far, for the validation images; None without any of that shape."""
+    best = record.winning_trial or next(iter(record.leaderboard(1)), None)
+    outputs = None if best is None else _load_outputs(folder.trial(best.number) / "validation_probabilities.npy")
+    return outputs if outputs is not None and outputs.shape == shape else None
 
 
 def _vote_material(record: SweepRecord, folder: SweepFolder, data: PreparedData) -> VoteMaterial:
     """The questions, and the validation images whose votes the winner, or the best trial, predicts worst."""
-    import numpy as np
-
-    from galaxy_exp.questions import Votes
-    from galaxy_exp.report.material import VoteMaterial
     from galaxy_exp.report.votes import find_differences
 
     assert data.votes is not None
-    questions = data.votes.questions
-    if (outputs := _best_outputs(record, folder)) is None:
-        return VoteMaterial(questions)
-    votes = Votes(questions, np.load(data.votes.validation, allow_pickle=False), data.votes.are_counts)
-    if outputs.shape != votes.values.shape:
-        return VoteMaterial(questions)
+    votes = Votes(data.votes.questions, np.load(data.votes.validation, allow_pickle=False), data.votes.are_counts)
+    outputs = _best_outputs(record, folder, votes.values.shape)
+    if outputs is None:
+        return VoteMaterial(votes.questions)
     images = np.load(data.files.validation_images, mmap_mode="r", allow_pickle=False)
     differing = [
         (
@@ -282,14 +238,11 @@ def _vote_material(record: SweepRecord, folder: SweepFolder, data: PreparedData)
         )
         for each in find_differences(votes, outputs, _N_PICTURES)
     ]
-    return VoteMaterial(questions, differing)
+    return VoteMaterial(votes.questions, differing)
 
 
 def _to_picture(image: NDArray[np.uint8], true: str, predicted: str, probability: float) -> Picture:
-    import numpy as np
     from PIL import Image
-
-    from galaxy_exp.report.material import Picture
 
     drawn = Image.fromarray(np.ascontiguousarray(image))
     drawn.thumbnail((_LARGEST_PICTURE, _LARGEST_PICTURE))
@@ -297,12 +250,6 @@ def _to_picture(image: NDArray[np.uint8], true: str, predicted: str, probability
     drawn.save(buffer, "JPEG", quality=88)
     uri = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
     return Picture(uri, drawn.width, drawn.height, true, predicted, probability)
-
-
-def _sweep_file(record: SweepRecord) -> str:
-    from galaxy_exp.config import dump_sweep, parse_sweep
-
-    return dump_sweep(parse_sweep(_without_secrets(record.config.model_dump(mode="json"))))
 
 
 def _without_secrets(content: Any, in_options: bool = False) -> Any:

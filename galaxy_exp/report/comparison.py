@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.evaluation.held_out_report import gain_over, label_of
@@ -15,10 +14,9 @@ from galaxy_exp.report.words import UNKNOWN, interval, metric_name, score, signe
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from galaxy_exp.report.material import Material
+    from galaxy_exp.report.material import Finalist, Material
 
 __all__ = [
-    "Finalist",
     "describe_finalists",
     "describe_gains",
     "draw_finalists",
@@ -27,20 +25,6 @@ __all__ = [
     "gain_over_baseline",
     "score_table",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Finalist:
-    """A configuration that was trained again."""
-
-    number: int
-    searched: float | None
-    """The objective in the search, with one seed."""
-    values: tuple[float, ...]
-    """The objective of each further training, in their order."""
-    mean: float
-    spread: float | None
-    """Standard deviation; None for a single seed."""
 
 
 def gain_cell(gain: Gain) -> Cell:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.questions import Questions
 from galaxy_exp.records import Gain, SweepState
-from galaxy_exp.report.comparison import Finalist
 from galaxy_exp.space.search_space import SearchSpace
 
 if TYPE_CHECKING:
@@ -52,6 +51,20 @@ class DataFacts:
     def galaxies(self) -> str:
         """`galaxies`, or `SIMULATED galaxies`: for every sentence with a number in it."""
         return "SIMULATED galaxies" if self.simulated else "galaxies"
+
+
+@dataclass(frozen=True, slots=True)
+class Finalist:
+    """A configuration that was trained again."""
+
+    number: int
+    searched: float | None
+    """The objective in the search, with one seed."""
+    values: tuple[float, ...]
+    """The objective of each further training, in their order."""
+    mean: float
+    spread: float | None
+    """Standard deviation; None for a single seed."""
 
 
 @dataclass(frozen=True, slots=True)

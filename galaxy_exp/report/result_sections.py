@@ -15,7 +15,6 @@ from galaxy_exp.evaluation.metrics import METRIC_LABELS
 from galaxy_exp.report.canvas import draw_panel, new_axes
 from galaxy_exp.report.classification import describe_coverage, describe_reliability, draw_coverage, draw_reliability
 from galaxy_exp.report.comparison import (
-    Finalist,
     describe_finalists,
     describe_gains,
     draw_finalists,
@@ -25,7 +24,7 @@ from galaxy_exp.report.comparison import (
 )
 from galaxy_exp.report.html import Cell, Table
 from galaxy_exp.report.learning_curves import collect_curves, draw_curve
-from galaxy_exp.report.material import Gain, Material
+from galaxy_exp.report.material import Finalist, Gain, Material
 from galaxy_exp.report.words import METRIC_NAMES, UNKNOWN, duration, interval, metric_name, plain_value, score
 
 if TYPE_CHECKING:
