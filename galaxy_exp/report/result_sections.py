@@ -10,27 +10,22 @@ from markupsafe import Markup
 
 from galaxy_exp.evaluation.conclusion import name_configuration
 from galaxy_exp.evaluation.confidence import COVERAGES_SHOWN, Calibration
-from galaxy_exp.evaluation.held_out_report import compared_names, label_of, shown_names
+from galaxy_exp.evaluation.held_out_report import compared_names, gain_over, label_of, shown_names
 from galaxy_exp.evaluation.metrics import METRIC_LABELS
+from galaxy_exp.report import canvas
 from galaxy_exp.report.canvas import draw_panel, new_axes
 from galaxy_exp.report.classification import describe_coverage, describe_reliability, draw_coverage, draw_reliability
-from galaxy_exp.report.comparison import (
-    describe_finalists,
-    describe_gains,
-    draw_finalists,
-    draw_gains,
-    gain_cell,
-    score_table,
-)
 from galaxy_exp.report.html import Cell, Table
 from galaxy_exp.report.learning_curves import collect_curves, draw_curve
 from galaxy_exp.report.material import Finalist, Gain, Material
-from galaxy_exp.report.words import METRIC_NAMES, UNKNOWN, duration, interval, metric_name, plain_value, score
+from galaxy_exp.report.words import METRIC_NAMES, UNKNOWN, duration, interval, metric_name, plain_value, score, signed
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from galaxy_exp.journal.record import TrialRecord
 
-__all__ = ["collect_found", "collect_tested"]
+__all__ = ["collect_found", "collect_tested", "describe_finalists", "describe_gains"]
 
 _MOST_TRIALS = 200
 """Trials that the table of all trials shows."""
@@ -59,8 +54,10 @@ def collect_found(material: Material) -> dict[str, Any]:
         "trials": table,
         "n_more": n_more,
         "name": name_configuration(leader, material.record),
-        "scores": _winner_scores(material, material.test) if material.test else None,
-        "gains": _gain_bars(gains) if gains and material.votes is None else None,
+        "scores": _score_table(material, material.test) if material.test else None,
+        "gains": draw_panel("gains", describe_gains(gains), new_axes(5.4, 2.0, left=1.4, top=0.1), _draw_gains, gains)
+        if gains and material.votes is None
+        else None,
         "hyperparameters": _values_table(material, leader),
         "curves": list(_learning_curves(leader)),
         "finalists": _finalists_table(finalists, objective) if finalists else None,
@@ -68,37 +65,24 @@ def collect_found(material: Material) -> dict[str, Any]:
     }
 
 
-def _winner_scores(material: Material, report: Mapping[str, Any]) -> Table:
-    caption = f"Scores on {report['n_images']:,} {material.data.galaxies} that no trial ever saw"
-    if report.get("votes"):
-        return score_table(material, caption, shown_names(report), report.get("intervals", {}))
-    return score_table(material, caption, list(METRIC_NAMES), {})  # a table of its own has the intervals
-
-
-def _gain_bars(gains: Sequence[Gain]) -> Markup:
-    axes = new_axes(5.4, 2.0, left=1.4, top=0.1)
-    return draw_panel("gains", describe_gains(gains), axes, draw_gains, gains)
-
-
 def _values_table(material: Material, leader: TrialRecord) -> Table:
-    baseline = material.record.started.baseline
-    if not baseline:
-        named: list[list[str | Cell]] = [
-            [Cell(name, is_code=True), plain_value(value)] for name, value in leader.values.items()
-        ]
-        return Table("Its hyperparameters", ["hyperparameter", "value"], named, text=(0, 1))
+    baseline, caption = material.record.started.baseline, "Its hyperparameters"
     rows: list[list[str | Cell]] = []
     for name in dict.fromkeys([*leader.values, *baseline]):
         value, other = leader.values.get(name), baseline.get(name)
-        shown = Cell(plain_value(value), is_strong=value != other)
-        rows.append([Cell(name, is_code=True), shown, plain_value(other)])
-    caption = "Its hyperparameters; bold where they differ from the baseline"
-    return Table(caption, ["hyperparameter", f"trial {leader.number}", "baseline"], rows, text=range(3))
+        shown = Cell(plain_value(value), is_strong=bool(baseline) and value != other)
+        rows.append([Cell(name, is_code=True), shown, *([plain_value(other)] if baseline else [])])
+    if not baseline:
+        return Table(caption, ["hyperparameter", "value"], rows, text=range(2))
+    header = ["hyperparameter", f"trial {leader.number}", "baseline"]
+    return Table(f"{caption}; bold where they differ from the baseline", header, rows, text=range(3))
 
 
 def _learning_curves(leader: TrialRecord) -> Iterator[Markup]:
-    best = leader.result.best_epoch if leader.result else 0
-    for curve in collect_curves([report.metrics for report in leader.reports]) if leader.result else ():
+    if leader.result is None:
+        return
+    best = leader.result.best_epoch
+    for curve in collect_curves([report.metrics for report in leader.reports]):
         axes = new_axes(4.4, 3.3, top=0.75)
         yield draw_panel(f"curve-{curve.metric}", curve.describe(best), axes, draw_curve, curve, best)
 
@@ -115,7 +99,7 @@ def _finalists_table(finalists: Sequence[Finalist], name: str) -> Table:
 
 def _finalists_figure(finalists: Sequence[Finalist], name: str) -> Markup:
     axes = new_axes(5.4, 1.2 + 0.45 * len(finalists))
-    return draw_panel("finalists", describe_finalists(finalists, name), axes, draw_finalists, finalists, name)
+    return draw_panel("finalists", describe_finalists(finalists, name), axes, _draw_finalists, finalists, name)
 
 
 def _trial_table(material: Material, trials: Sequence[TrialRecord]) -> Table:
@@ -161,11 +145,88 @@ def _difference(material: Material, trial: TrialRecord, fixed: set[str]) -> str:
         return "the baseline"
     if not trial.state.has_model and trial.result and trial.result.reason:
         return trial.result.reason
-    started = material.record.started
-    changed = {
-        name: value for name, value in trial.values.items() if name not in fixed and started.baseline.get(name) != value
-    }
-    return ", ".join(f"{name} {plain_value(value)}" for name, value in changed.items()) or "as the baseline"
+    changed = material.record.changes_from_baseline(trial.values)
+    shown = (f"{name} {plain_value(value)}" for name, value in changed.items() if name not in fixed)
+    return ", ".join(shown) or "as the baseline"
+
+
+def _gain_cell(gain: Gain) -> Cell:
+    return Cell(signed(gain.difference), f"{signed(gain.low)} to {signed(gain.high)}")
+
+
+def _score_table(material: Material, report: Mapping[str, Any]) -> Table:
+    """The winner's scores on the held-out test set and, if any, the baseline's with the gains."""
+    baseline, names, intervals = material.baseline_test, list(METRIC_NAMES), {}
+    if report.get("votes"):  # of classes, a table of its own has the intervals
+        names, intervals = list(shown_names(report)), report.get("intervals", {})
+    caption = f"Scores on {report['n_images']:,} {material.data.galaxies} that no trial ever saw"
+    rows: list[list[str | Cell]] = []
+    for name in names:
+        rows.append([label_of(name, report), Cell(score(report[name]), interval(intervals.get(name)))])
+        if baseline is not None:
+            gain, difference = material.gain(name), gain_over(name, report, baseline)
+            unknown = UNKNOWN if difference is None else signed(difference)
+            rows[-1] += [score(baseline.get(name)), _gain_cell(gain) if gain else unknown]
+    header = ["score", f"winner, {material.tested_name}"]
+    header += ["baseline, trial 0", "gain, 95% interval"] if baseline is not None else []
+    return Table(caption, header, rows)
+
+
+def _draw_gains(axes: Axes, gains: Sequence[Gain]) -> None:
+    """Draws the gains with their intervals against zero; grey if the interval holds zero."""
+    text: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 9, "color": canvas.INK}
+    for row, gain in enumerate(_scores(gains)):
+        colour, at = canvas.VALIDATION if gain.is_clear else canvas.PALE, (gain.difference, row)
+        axes.plot([gain.low, gain.high], [row, row], color=colour, linewidth=4, alpha=0.75, solid_capstyle="round")
+        canvas.draw_points(axes, {str(gain): at}, color=colour, s=50)
+        axes.annotate(signed(gain.difference), at, (0, 8), **text)
+    axes.axvline(0, color=canvas.INK, linewidth=1, zorder=0)
+    names = [metric_name(gain.metric) for gain in _scores(gains)]
+    _style_rows(axes, names, "winner minus baseline, held-out test")
+
+
+def describe_gains(gains: Sequence[Gain]) -> str:
+    """The gains in words."""
+    each = (f"{metric_name(g.metric)} {signed(g.difference)}, {g.low:.3f} to {g.high:.3f}" for g in _scores(gains))
+    return f"Gain over the baseline with 95% intervals: {'; '.join(each)}."
+
+
+def _scores(gains: Sequence[Gain]) -> list[Gain]:
+    """Without the cross-entropy, which has another unit."""
+    return [gain for gain in gains if gain.metric != "loss"]
+
+
+def _draw_finalists(axes: Axes, finalists: Sequence[Finalist], objective: str) -> None:
+    """Draws what each finalist reached with each seed and in the search, and the mean of the seeds."""
+    ring = {"s": 60, "facecolors": "none", "edgecolors": canvas.INK, "linewidths": 1.2}
+    for row, each in enumerate(finalists):
+        name, labels = f"trial {each.number}", ("another seed", "their mean", "in the search")
+        seed, mean, search = labels if row == 0 else ("", "", "")
+        values = enumerate(each.values, start=1)
+        again = {f"{name} again, seed {k}: {score(value)}": (value, row) for k, value in values}
+        canvas.draw_points(axes, again, color=canvas.TRAIN, s=40, label=seed)
+        axes.plot([each.mean] * 2, [row - 0.3, row + 0.3], color=canvas.VALIDATION, linewidth=2.2, label=mean)
+        if each.searched is not None:
+            searched = {f"{name} in the search: {score(each.searched)}": (each.searched, row)}
+            canvas.draw_points(axes, searched, label=search, **ring)
+    _style_rows(axes, [f"trial {each.number}" for each in finalists], objective)
+    canvas.draw_legend(axes)
+
+
+def describe_finalists(finalists: Sequence[Finalist], objective: str) -> str:
+    """The means in words."""
+    each = (f"trial {finalist.number} mean {score(finalist.mean)}" for finalist in finalists)
+    return f"{objective} of the finalists with each seed: {'; '.join(each)}."
+
+
+def _style_rows(axes: Axes, names: Sequence[str], x_name: str) -> None:
+    """One row for each name, the first at the top."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.45, -0.55)
+    canvas.name_axes(axes, x_name)
+    canvas.grid_axes(axes, which="x")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0, labelcolor=canvas.GREY)
 
 
 def collect_tested(material: Material) -> dict[str, Any]:
@@ -188,7 +249,11 @@ def collect_tested(material: Material) -> dict[str, Any]:
         "scaled": scaled,
         "scaled_reliability": _reliability("calibrated", scaled) if scaled else None,
         "coverage": _coverage(material, rows) if rows else None,
-        "coverage_curve": _coverage_curve(rows) if rows else None,
+        "coverage_curve": draw_panel(
+            "coverage", describe_coverage(rows), new_axes(5.0, 3.6, top=0.1), draw_coverage, rows
+        )
+        if rows
+        else None,
     }
 
 
@@ -204,11 +269,8 @@ def _interval_scores(material: Material, report: Mapping[str, Any]) -> Table:
             row = [METRIC_LABELS[name], score(report[name]), *([interval(intervals.get(name))] if intervals else [])]
             rows.append(row + ([score(baseline.get(name))] if baseline else []))
     header = ["score", "winner", *(["95% interval"] if intervals else []), *(["baseline"] if baseline else [])]
-    return Table(
-        f"On {_galaxies_of_classes(material, report)}{'; intervals of the bootstrap over images' if intervals else ''}",
-        header,
-        rows,
-    )
+    how = "; intervals of the bootstrap over images" if intervals else ""
+    return Table(f"On {_galaxies_of_classes(material, report)}{how}", header, rows)
 
 
 def _galaxies_of_classes(material: Material, report: Mapping[str, Any]) -> str:
@@ -221,7 +283,7 @@ def _galaxies_of_classes(material: Material, report: Mapping[str, Any]) -> str:
 def _compared(material: Material, report: Mapping[str, Any]) -> Table:
     rows = [
         [other["name"], label_of(name, report), score(report[name]), score(other[name]),
-         gain_cell(Gain.of_difference(name, *other["differences"][name]))]
+         _gain_cell(Gain.of_difference(name, *other["differences"][name]))]
         for other in report["compared"] for name in compared_names(report) if name in other["differences"]
     ]  # fmt: skip
     header = ["compared with", "score", "as registered", "that one", "gain, 95% interval"]
@@ -254,8 +316,3 @@ def _coverage(material: Material, coverage: Sequence[Mapping[str, Any]]) -> Tabl
     ]  # fmt: skip
     header = ["images kept", "galaxies", "least probability", "accuracy", "95% interval"]
     return Table(f"Held-out {material.data.galaxies}, the most confident first", header, rows)
-
-
-def _coverage_curve(rows: Sequence[Mapping[str, Any]]) -> Markup:
-    axes = new_axes(5.0, 3.6, top=0.1)
-    return draw_panel("coverage", describe_coverage(rows), axes, draw_coverage, rows)

@@ -19,7 +19,6 @@ from galaxy_exp.evaluation.confidence import measure_calibration
 from galaxy_exp.evaluation.held_out_report import build_report
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.records import SweepState
-from galaxy_exp.report.comparison import describe_finalists, describe_gains
 from galaxy_exp.report.html import environment
 from galaxy_exp.report.material import DataFacts, Material
 from galaxy_exp.report.page import build_page
@@ -32,6 +31,7 @@ from galaxy_exp.report.paper import (
     methods_text,
     read_references,
 )
+from galaxy_exp.report.result_sections import describe_finalists, describe_gains
 from galaxy_exp.space.domains import Prior
 from galaxy_exp.space.search_space import Condition, Hyperparameter, Kind, SearchSpace
 from galaxy_exp.sweep_report import write_report
