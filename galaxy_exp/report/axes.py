@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Axis", "axes_of", "comparable_trials", "is_wide", "offset", "score_of", "tick_values"]
 
-_GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
-"""Its multiples, modulo 1, fill the unit interval evenly."""
-
 
 @dataclass(frozen=True, slots=True)
 class Axis:
@@ -85,8 +82,11 @@ def score_of(record: SweepRecord, trial: TrialRecord) -> float | None:
 
 
 def offset(number: int) -> float:
-    """-0.5 to 0.5, different for neighbouring trials, to draw trials with the same value beside each other."""
-    return (number * _GOLDEN_RATIO) % 1.0 - 0.5
+    """-0.5 to 0.5, different for neighbouring trials, to draw trials with the same value beside each other.
+
+    Multiples of the golden ratio, modulo 1, fill the unit interval evenly.
+    """
+    return (number * (math.sqrt(5) - 1) / 2) % 1.0 - 0.5
 
 
 def is_wide(values: Collection[float]) -> bool:

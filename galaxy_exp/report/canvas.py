@@ -61,14 +61,11 @@ _RULE = "#E6E6E6"
 MOST_SHAPES = 400
 """More points or lines than this are one image within an SVG: as single shapes they make a page large."""
 
-DOTS_PER_INCH = 120
 
 _VARIABLES = {TRAIN: "blue", VALIDATION: "orange", PALE: "pale", INK: "ink", GREY: "muted", _RULE: "rule"}
 _PAGE_COLOURS = {colour.lower(): f"var(--{name})" for colour, name in _VARIABLES.items()} | {"#ffffff": "var(--paper)"}
 """Variables of the pages' style sheet, which has a light, a dark and a printed set of colours."""
 
-_METADATA = ("Creator", "Date", "Format", "Type")
-"""What matplotlib would write about itself into an SVG."""
 
 _SVG_SETTINGS = threading.Lock()
 """matplotlib's settings are global; those of SVG are changed while a figure is saved, by one thread at a time."""
@@ -79,7 +76,7 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=120, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
@@ -204,9 +201,9 @@ def to_svg(figure: Figure, name: str, description: str) -> Markup:
     """
     import matplotlib
 
-    drawn = io.StringIO()
+    drawn, about_matplotlib = io.StringIO(), dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with _SVG_SETTINGS, matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(drawn, format="svg", dpi=80, facecolor="none", metadata=dict.fromkeys(_METADATA))
+        figure.savefig(drawn, format="svg", dpi=80, facecolor="none", metadata=about_matplotlib)
     text = re.sub(r'<!DOCTYPE[^>]*>| xmlns(:\w+)?="[^"]*"', "", drawn.getvalue()).replace("xlink:href", "href")
     root = ElementTree.fromstring(text)
     used = set(re.findall(r'href="#([^"]+)"', text))

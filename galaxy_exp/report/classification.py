@@ -68,11 +68,9 @@ def _draw_cells(axes: Axes, record: dict[str, Any]) -> None:
     axes.hlines(grid, 0, n, color="white", linewidth=1.5)
     for row, column in zip(*np.nonzero(np.asarray(record["counts"])), strict=True):
         colour = "white" if shares[row, column] > 0.55 else canvas.INK
-        axes.text(
-            column + 0.5, row + 0.44, _percent(shares[row, column]), ha="center", va="center", color=colour, fontsize=10
-        )
-        count = f"{record['counts'][row][column]:,}"
-        axes.text(column + 0.5, row + 0.75, count, ha="center", va="center", color=colour, fontsize=7.5)
+        style: dict[str, Any] = {"ha": "center", "va": "center", "color": colour}
+        axes.text(column + 0.5, row + 0.44, _percent(shares[row, column]), fontsize=10, **style)
+        axes.text(column + 0.5, row + 0.75, f"{record['counts'][row][column]:,}", fontsize=7.5, **style)
 
 
 def _draw_margins(axes: Axes, record: dict[str, Any]) -> None:
@@ -90,18 +88,16 @@ def _draw_margins(axes: Axes, record: dict[str, Any]) -> None:
 
 
 def _draw_names(axes: Axes, class_names: Sequence[str]) -> None:
-    n = len(class_names)
-    for index, name in enumerate(class_names):
-        short = canvas.name_class(name, 11, 4)
-        axes.text(index + 0.5, -0.1, short, ha="center", va="bottom", fontsize=7.5, color=canvas.INK, linespacing=1.05)
-        axes.text(
-            -0.12, index + 0.5, canvas.name_class(name, 18, 3), ha="right", va="center", fontsize=8.5, color=canvas.INK
-        )
-    axes.text(
-        n + _GAP + 0.5, -0.1, "complete-\nness", ha="center", va="bottom", fontsize=8, color=canvas.GREY, style="italic"
-    )
-    axes.text(-0.12, n + _GAP + 0.5, "purity", ha="right", va="center", fontsize=8.5, color=canvas.GREY, style="italic")
-    axes.text(-0.12, -0.1, "true ↓   predicted →", ha="right", va="bottom", fontsize=8.5, color=canvas.GREY)
+    last = len(class_names) + _GAP + 0.5
+    above: dict[str, Any] = {"ha": "center", "va": "bottom"}
+    beside: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 8.5}
+    for place, name in enumerate(class_names):
+        short, long = canvas.name_class(name, 11, 4), canvas.name_class(name, 18, 3)
+        axes.text(place + 0.5, -0.1, short, **above, fontsize=7.5, color=canvas.INK, linespacing=1.05)
+        axes.text(-0.12, place + 0.5, long, **beside, color=canvas.INK)
+    axes.text(last, -0.1, "complete-\nness", **above, fontsize=8, color=canvas.GREY, style="italic")
+    axes.text(-0.12, last, "purity", **beside, color=canvas.GREY, style="italic")
+    axes.text(-0.12, -0.1, "true ↓   predicted →", **beside | {"va": "bottom"}, color=canvas.GREY)
 
 
 def _percent(share: float) -> str:
@@ -111,10 +107,9 @@ def _percent(share: float) -> str:
 def plot_reliability(
     before: Calibration, after: Calibration | None, temperature: float | None, path: Path, title: str = "Reliability"
 ) -> Path:
-    """Draws accuracy against confidence as a PNG; returns `path`.
+    """Draws accuracy against confidence as a PNG, as the network gives it and, if any, at its temperature.
 
-    On the left as the network gives it and on the right, unless it is None, at its temperature (see
-    `galaxy_exp.evaluation.confidence`).
+    Returns `path`.
     """
     halves = [("as the network gives it", before, canvas.TRAIN)]
     if after is not None and temperature is not None:
@@ -169,14 +164,10 @@ def plot_coverage(rows: Sequence[Mapping[str, Any]], path: Path, title: str = "A
 
 def draw_coverage(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     """Draws accuracy against the share of images kept, with its intervals."""
-    shown = sorted(rows, key=lambda row: row["coverage"])
-    points = {
-        f"{row['coverage']:.0%} kept, {count(row['n_images'], 'image')}: {score(row['accuracy'])}": (
-            100 * row["coverage"],
-            row["accuracy"],
-        )
-        for row in shown
-    }
+    shown, points = sorted(rows, key=lambda row: row["coverage"]), {}
+    for row in shown:
+        title = f"{row['coverage']:.0%} kept, {count(row['n_images'], 'image')}: {score(row['accuracy'])}"
+        points[title] = 100 * row["coverage"], row["accuracy"]
     shares, accuracies = zip(*points.values(), strict=True)
     lows, highs = zip(*(row["interval"] for row in shown), strict=True)
     axes.fill_between(shares, lows, highs, color=canvas.TRAIN, alpha=0.15, linewidth=0)

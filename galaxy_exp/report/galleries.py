@@ -41,8 +41,6 @@ _MISTAKE = 1.55
 """Side of a picture of the mistakes with its margin, in inches; the axes' unit."""
 _CAPTION = 0.5
 """Height of the caption and the space under it, in these units."""
-_LINE = 0.088
-"""Height of a caption's line, in these units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,7 @@ def _draw_row(axes: Axes, row: int, sample: Sample, images: NDArray[np.uint8], n
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One image that was taken for another class."""
+    """An image that was taken for another class."""
 
     index: int
     """Position of the image in the set."""
@@ -130,14 +128,10 @@ def find_mistakes(labels: NDArray[Any], probabilities: NDArray[Any], n: int = 24
 
     Of labels, integers (n_images,), and probabilities (n_images, n_classes).
     """
-    predictions = probabilities.argmax(axis=1)
+    predictions, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predictions != labels)
-    sure = probabilities[wrong, predictions[wrong]]
-    chosen = wrong[np.argsort(-sure, kind="stable")[:n]].tolist()
-    return [
-        Mistake(index, int(labels[index]), int(predictions[index]), float(probabilities[index, predictions[index]]))
-        for index in chosen
-    ]
+    chosen = wrong[np.argsort(-sure[wrong], kind="stable")[:n]].tolist()
+    return [Mistake(i, int(labels[i]), int(predictions[i]), float(sure[i])) for i in chosen]
 
 
 def plot_mistakes_gallery(
@@ -148,20 +142,18 @@ def plot_mistakes_gallery(
     path: Path,
     n: int = 24,
 ) -> Path:
-    """Draws the most confident mistakes: the image, its true class, the predicted one and its probability.
+    """Draws the most confident mistakes with both classes, as a PNG, or that there are none; returns `path`.
 
-    It is a PNG, of which the path is returned; without any mistake it reports that. Arguments are as of
-    `plot_captioned` and `find_mistakes`.
+    Arguments are as of `plot_captioned` and `find_mistakes`.
     """
-    mistakes = find_mistakes(labels, probabilities, n)
-    n_wrong = int((probabilities.argmax(axis=1) != labels).sum())
     captions = [
-        (mistake.index, class_names[mistake.label], f"→ {mistake.probability:.0%} {class_names[mistake.prediction]}")
-        for mistake in mistakes
+        (each.index, class_names[each.label], f"→ {each.probability:.0%} {class_names[each.prediction]}")
+        for each in find_mistakes(labels, probabilities, n)
     ]
     note = f"None: all {len(labels):,} images were classified correctly."
-    if mistakes:
-        shown = f"{len(mistakes)} of {n_wrong:,} mistakes on {len(labels):,} images"
+    if captions:
+        n_wrong = int((probabilities.argmax(axis=1) != labels).sum())
+        shown = f"{len(captions)} of {n_wrong:,} mistakes on {len(labels):,} images"
         note = f"{shown}: true class → probability, predicted class"
     return plot_captioned(images_uint8, captions, path, "Most confident mistakes", note)
 
@@ -194,4 +186,5 @@ def _draw_captioned(axes: Axes, image: NDArray[np.uint8], true: str, predicted: 
     true, predicted = canvas.name_class(true, 23, 2), canvas.name_class(predicted, 23, 2)
     caption: dict[str, Any] = {"ha": "left", "va": "top", "fontsize": 7.5, "linespacing": 1.1}
     axes.text(left + 0.03, top + 1.02, true, color=canvas.INK, **caption)
-    axes.text(left + 0.03, top + 1.04 + _LINE * len(true.splitlines()), predicted, color=canvas.VALIDATION, **caption)
+    below = top + 1.04 + 0.088 * len(true.splitlines())
+    axes.text(left + 0.03, below, predicted, color=canvas.VALIDATION, **caption)

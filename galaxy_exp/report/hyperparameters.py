@@ -89,26 +89,22 @@ class Parallel:
 
 def collect_parallel(record: SweepRecord) -> Parallel:
     """The trials that can be compared, at most the best 300 of them, and the hyperparameters that varied."""
-    trials = comparable_trials(record)
-    axes = axes_of(record, trials)
-    scores = {trial.number: score_of(record, trial) or 0.0 for trial in trials}
-    trials = sorted(trials, key=lambda trial: record.objective.sort_key(scores[trial.number]), reverse=True)
-    n_compared, trials = len(trials), trials[-_MOST_LINES:]
+    compared = comparable_trials(record)
+    axes = axes_of(record, compared)
+    scores = {trial.number: score_of(record, trial) or 0.0 for trial in compared}
+    ranked = sorted(compared, key=lambda trial: record.objective.sort_key(scores[trial.number]), reverse=True)
+    trials = ranked[-_MOST_LINES:]
     columns = []
     for axis in axes:
-        held = [trial.values.get(axis.name) for trial in trials]
-        positions = [NOT_ACTIVE if value is None else axis.position(value) for value in held]
-        spread = _SPREAD if axis.choices else 0.0
-        spread_out = [
-            at if at == NOT_ACTIVE else at + spread * offset(trial.number)
-            for at, trial in zip(positions, trials, strict=True)
-        ]
+        positions, spread = [], _SPREAD if axis.choices else 0.0
+        for trial in trials:
+            value = trial.values.get(axis.name)
+            positions.append(NOT_ACTIVE if value is None else axis.position(value) + spread * offset(trial.number))
         gap = {NOT_ACTIVE: "not active"} if NOT_ACTIVE in positions else {}
         ticks = gap | {axis.position(value): axis_value(value) for value in tick_values(axis)}
-        columns.append(Column(axis.name, spread_out, ticks, plain_value(held[-1])))
-    ranked = [scores[trial.number] for trial in trials]
-    last = _score_column(record.objective.name, ranked)
-    return Parallel([trial.number for trial in trials], columns, last, n_compared)
+        columns.append(Column(axis.name, positions, ticks, plain_value(trials[-1].values.get(axis.name))))
+    last = _score_column(record.objective.name, [scores[trial.number] for trial in trials])
+    return Parallel([trial.number for trial in trials], columns, last, len(compared))
 
 
 def _score_column(objective: str, scores: list[float]) -> Column:
@@ -116,7 +112,7 @@ def _score_column(objective: str, scores: list[float]) -> Column:
     marks = [axis.low, *tick_values(axis), axis.high]
     ticks = {axis.position(value): axis_value(float(value)) for value in marks}
     spaced = {at: text for at, text in ticks.items() if at in (0.0, 1.0) or 0.06 < at < 0.94}
-    return Column(objective, [axis.position(value) for value in scores], spaced, score(scores[-1]) if scores else "")
+    return Column(objective, [axis.position(value) for value in scores], spaced)
 
 
 def plot_parallel(parallel: Parallel, title: str = "") -> Figure:
@@ -232,11 +228,7 @@ def plot_slices(slices: Sequence[Slice]) -> Figure:
 
 
 def draw_slice(axes: Axes, each: Slice, slices: Sequence[Slice]) -> None:
-    """Draws the score against one hyperparameter: large dots trained all epochs, earlier trials are paler.
-
-    Args:
-        slices: all that are shown together, which share the vertical axis.
-    """
+    """Draws the score against one hyperparameter; all `slices` that are shown together share the vertical axis."""
     last = max(1, *(number for other in slices for number in other.trials))
     places = zip(each.trials, each.values, _places(axes, each), each.scores, strict=True)
     points = {

@@ -140,27 +140,18 @@ def _pearson_divergences(study: optuna.Study, quantile: float, keys: list[float]
 
 
 def _build_study(record: SweepRecord, trials: Sequence[TrialRecord], axes: Sequence[Axis]) -> optuna.Study:
-    """A study in memory with these trials as complete ones, in their order, on the first objective.
-
-    All the hyperparameters are active in all the trials. A trial that was stopped early has the score that it had
-    reached.
-    """
+    """A study in memory of trials in which all these hyperparameters are active, in their order, all as complete."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize" if record.objective.direction == "max" else "minimize")
     for trial in trials:
-        study.add_trial(
-            optuna.trial.create_trial(
-                value=score_of(record, trial),
-                params={
-                    # Optuna has no reverse logarithmic scale; a value on one is replaced by its position, 0 to 1
-                    axis.name: axis.position(trial.values[axis.name]) if axis.is_reversed else trial.values[axis.name]
-                    for axis in axes
-                },
-                distributions={axis.name: _distribution(axis) for axis in axes},
-            )
-        )
+        params = {axis.name: trial.values[axis.name] for axis in axes}
+        # Optuna has no reverse logarithmic scale; a value on one is replaced by its position, 0 to 1
+        params |= {axis.name: axis.position(params[axis.name]) for axis in axes if axis.is_reversed}
+        distributions = {axis.name: _distribution(axis) for axis in axes}
+        value = score_of(record, trial)
+        study.add_trial(optuna.trial.create_trial(value=value, params=params, distributions=distributions))
     return study
 
 

@@ -63,10 +63,8 @@ class Curve:
 
 def collect_curves(history: Sequence[Mapping[str, float]]) -> list[Curve]:
     """The curves that a history holds, in the order of the figure's panels; those without any value are left out."""
-    curves = [
-        Curve(metric, title, _series(history, metric), _series(history, f"val_{metric}"))
-        for metric, title in _PANELS.items()
-    ]
+    panels = _PANELS.items()
+    curves = [Curve(name, title, _series(history, name), _series(history, f"val_{name}")) for name, title in panels]
     return [curve for curve in curves if curve.train or curve.validation]
 
 
@@ -106,10 +104,8 @@ def _headline(history: Sequence[Mapping[str, float]], objective_name: str, best_
 def draw_curve(axes: Axes, curve: Curve, best_epoch: int) -> None:
     """Draws training against validation over the epochs, with the best epoch marked."""
     marker = "o" if curve.n_epochs <= _FEW_EPOCHS else ""
-    for values, colour, name in (
-        (curve.train, canvas.TRAIN, "training"),
-        (curve.validation, canvas.VALIDATION, "validation"),
-    ):
+    both = (curve.train, canvas.TRAIN, "training"), (curve.validation, canvas.VALIDATION, "validation")
+    for values, colour, name in both:
         epochs = range(1, len(values) + 1)
         if values:
             axes.plot(epochs, values, color=colour, label=name, marker=marker, markersize=3.5, linewidth=1.8)
@@ -187,9 +183,7 @@ def collect_rungs(record: SweepRecord) -> Rungs:
     return Rungs(
         objective=record.objective.name,
         epochs=epochs,
-        planned=sum(
-            _planned_epochs(trial, record) if trial.state is TrialState.STOPPED else trial.epochs for trial in ended
-        ),
+        planned=sum(_planned_epochs(trial, record) for trial in ended),
         survivors=[sum(trial.epochs >= epoch for trial in ended) for epoch in range(1, epochs + 1)],
         rungs=sorted({trial.epochs for trial in stopped}),
         curves={trial.number: curve for trial in ended if (curve := trial.curve(record.objective.name))},
@@ -199,7 +193,9 @@ def collect_rungs(record: SweepRecord) -> Rungs:
 
 
 def _planned_epochs(trial: TrialRecord, record: SweepRecord) -> int:
-    """Of a stopped trial: what the configuration said when it was stopped, or, of a paused one, says in the end."""
+    """Those it trained; of a stopped trial, what the configuration said then or, of a paused one, says in the end."""
+    if trial.state is not TrialState.STOPPED:
+        return trial.epochs
     ended_at = math.inf if trial.is_paused or trial.ended_at is None else trial.ended_at
     configs = [record.started.config, *(event.config for event in record.changed if event.time <= ended_at)]
     return int(configs[-1]["training"]["epochs"])
@@ -209,9 +205,8 @@ def plot_rungs(rungs: Rungs) -> Figure:
     """How many trials trained how long on the left, and their curves on the right."""
     figure = canvas.new_figure(11.0, 4.4)
     saved = f", {rungs.saved:.0%} less than without early stopping" if rungs.stopped else ""
-    canvas.draw_headline(
-        figure, f"{rungs.trained:,} epochs trained{saved}" if rungs.trained else "no epoch was trained"
-    )
+    title = f"{rungs.trained:,} epochs trained{saved}" if rungs.trained else "no epoch was trained"
+    canvas.draw_headline(figure, title)
     draw_survivors(figure.add_axes((0.055, 0.13, 0.38, 0.68)), rungs)
     draw_curves(figure.add_axes((0.51, 0.13, 0.475, 0.68)), rungs)
     return figure
@@ -224,11 +219,7 @@ def draw_survivors(axes: Axes, rungs: Rungs) -> None:
     axes.step(epochs, counts, where="pre", color=canvas.TRAIN, linewidth=1.8)
     axes.fill_between(epochs, counts, step="pre", color=canvas.TRAIN, alpha=0.12, linewidth=0)
     ends = list(dict.fromkeys([*rungs.rungs, rungs.epochs]))
-    alive = [rungs.survivors[epoch - 1] for epoch in ends]
-    points = {
-        f"{count(trials, 'trial')} trained {epoch} epochs": (epoch, trials)
-        for epoch, trials in zip(ends, alive, strict=True)
-    }
+    points = {f"{count(counts[epoch], 'trial')} trained {epoch} epochs": (epoch, counts[epoch]) for epoch in ends}
     canvas.draw_points(axes, points, color=canvas.TRAIN, s=20)
     for at in points.values():
         axes.annotate(f"{at[1]}", at, (0, 5), textcoords="offset points", ha="center", fontsize=9, color=canvas.INK)
@@ -250,7 +241,10 @@ def draw_curves(axes: Axes, rungs: Rungs) -> None:
         ([n for n in rungs.curves if n == rungs.winner], "best trial", canvas.VALIDATION, 2.2, 3.0),
     )
     for numbers, label, colour, width, order in groups:
-        curves = {f"trial {number}": _finite_points(rungs.curves[number]) for number in numbers}
+        curves = {
+            f"trial {number}": [point for point in enumerate(rungs.curves[number], start=1) if math.isfinite(point[1])]
+            for number in numbers
+        }
         lines = {title: points for title, points in curves.items() if len(points) > 1}
         dots = {title: points[0] for title, points in curves.items() if len(points) == 1}
         canvas.draw_lines(axes, lines, colors=colour, linewidths=width, alpha=0.85, zorder=order, label=label)
@@ -261,10 +255,6 @@ def draw_curves(axes: Axes, rungs: Rungs) -> None:
     _draw_epochs(axes, rungs, validation_name(rungs.objective))
     axes.set_xlim(1 - 0.03 * rungs.epochs, rungs.epochs * 1.03)
     canvas.draw_legend(axes)
-
-
-def _finite_points(curve: list[float]) -> list[tuple[float, float]]:
-    return [(epoch, value) for epoch, value in enumerate(curve, start=1) if math.isfinite(value)]
 
 
 def _draw_epochs(axes: Axes, rungs: Rungs, name: str) -> None:

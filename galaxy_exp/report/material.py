@@ -160,12 +160,11 @@ class Material:
     @property
     def leader(self) -> TrialRecord | None:
         """The winner; before it is chosen, the best trial so far."""
-        ranked = self.record.leaderboard()
-        return self.winner or (ranked[0] if ranked else None)
+        return self.winner or next(iter(self.record.leaderboard(1)), None)
 
     @property
     def baseline(self) -> TrialRecord | None:
-        """The trial of the baseline; None if the sweep has none or has not proposed it yet."""
+        """None if the sweep has none or has not proposed it yet."""
         return self.record.trials.get(0) if self.record.has_baseline else None
 
     @property
@@ -190,5 +189,4 @@ class Material:
         return SearchSpace.from_config(self.record.started.space)
 
     def gain(self, metric: str) -> Gain | None:
-        """The gain in one metric."""
         return next((gain for gain in self.gains if gain.metric == metric), None)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 
     from galaxy_exp.journal.record import SweepRecord
 
-__all__ = ["InsightFigure", "build_page", "collect_figures", "summarise_sweep", "write_insight"]
+__all__ = ["build_page", "summarise_sweep", "write_insight"]
 
 _SECTIONS = {
     "found": "What was found",
@@ -122,8 +121,7 @@ def _sentences(material: Material) -> list[str]:
 
 def _question(material: Material) -> str:
     """What was asked, in a sentence."""
-    record, data = material.record, material.data
-    on = ""
+    record, data, on = material.record, material.data, ""
     if data.n_images:
         on = f", on {count(data.n_images, 'image')} of {data.galaxies} in {len(data.class_names)} classes"
         on += "" if data.simulated else f" ({data.name})"
@@ -135,9 +133,7 @@ def _key_figures(material: Material) -> dict[str, str]:
     record, test = material.record, material.test
     shown = headline_names(test)
     gain = material.gain(shown[0])
-    found: dict[str, str] = {}
-    if test is not None:
-        found |= {f"{label_of(name, test)}, held-out test": score(test[name]) for name in shown}
+    found = {f"{label_of(name, test)}, held-out test": score(test[name]) for name in shown} if test is not None else {}
     if gain is not None:
         chance, label = "" if gain.is_clear else ", may be chance", label_of(shown[0], test or {})
         what = f"{label} against its first seed" if baseline_retrained(record) else f"gain in {label} over the baseline"
@@ -162,10 +158,8 @@ def _rare_classes(material: Material) -> str:
     """Classes with too few test images to say much, in words; empty if there are none."""
     classes = (material.test or {}).get("per_class", [])
     few = [entry["class"] for entry in classes if entry["images"] < RARE]
-    if not few:
-        return ""
     where = "every class" if len(few) == len(classes) else "; ".join(few)
-    return f"Fewer than {RARE} held-out {material.data.galaxies} in {where}"
+    return f"Fewer than {RARE} held-out {material.data.galaxies} in {where}" if few else ""
 
 
 def _leaning(found: Calibration) -> str:
@@ -196,30 +190,16 @@ def _commands(material: Material) -> str:
     return "\n".join(f"{command:{width}}  # {what}" for command, what in commands.items())
 
 
-@dataclass(frozen=True, slots=True)
-class InsightFigure:
-    """One figure with what the page says beside it."""
-
-    name: str
-    """Of the PNG, without its ending."""
-    title: str
-    note: str
-    description: str
-    """For those who do not see it."""
-    figure: Figure
-
-
 def write_insight(record: SweepRecord, folder: Path) -> Path:
     """Writes the figures and `insight.html` into `folder` and returns it; called again, it brings them up to date.
 
     Figures that have nothing to show are left out: parallel coordinates and slices if no hyperparameter varied, the
     Pareto front with one objective. With too few trials, `importance.png` reports that.
     """
-    shown = list(collect_figures(record))
     figures = []
-    for each in shown:
-        save_figure(each.figure, folder / f"{each.name}.png")
-        figures.append((each, to_svg(each.figure, each.name, each.description)))
+    for name, title, note, description, figure in _collect_figures(record):
+        save_figure(figure, folder / f"{name}.png")
+        figures.append((title, note, to_svg(figure, name, description)))
     page = render("insight.html", title=f"Sweep {record.sweep_id}", summary=summarise_sweep(record), figures=figures)
     (folder / "insight.html").write_text(page, encoding="utf-8")
     return folder
@@ -234,35 +214,33 @@ def summarise_sweep(record: SweepRecord) -> str:
     return f"{trials} trials on {simulated}; {config.search.sampler} + {config.search.scheduler}; objective {names}"
 
 
-def collect_figures(record: SweepRecord) -> Iterator[InsightFigure]:
-    """The figures in the order of the page."""
-    history = collect_history(record)
-    yield InsightFigure("history", "Optimisation history", "Every trial with a score, in order.", history.description,
-                        plot_history(history))  # fmt: skip
+def _collect_figures(record: SweepRecord) -> Iterator[tuple[str, str, str, str, Figure]]:
+    """In the order of the page: name of the PNG, title, note, description for those who do not see it, and figure."""
+    history, note = collect_history(record), "Every trial with a score, in order."
+    yield "history", "Optimisation history", note, history.description, plot_history(history)
     pareto = collect_pareto(record)
     if len(pareto.objectives) > 1 and pareto.values:
         note = "In orange, the trials that no other beats in one objective without losing in another."
         described = " ".join(pareto.describe(other) for other in range(1, len(pareto.objectives)))
-        yield InsightFigure("pareto_front", "Pareto front", note, described, plot_pareto(pareto))
+        yield "pareto_front", "Pareto front", note, described, plot_pareto(pareto)
     found = measure_importances(record)
     best = f"PED-ANOVA on {found.n_trials} trials: how the best {found.n_best} are distributed, against all."
     note = f"{best} {NO_TEST}" if found.shares else ""
-    yield InsightFigure("importance", f"What matters for {found.objective}", note, found.description,
-                        plot_importances(found))  # fmt: skip
+    yield "importance", f"What matters for {found.objective}", note, found.description, plot_importances(found)
     parallel = collect_parallel(record)
     if parallel.columns:
         n_trials, n_compared = len(parallel.trials), parallel.n_compared
         trials = f"{n_trials} trials" if n_trials == n_compared else f"The best {n_trials} of {n_compared:,} trials"
         title = f"{trials} across what varied, the best in {parallel.score.name} in orange"
         note = "Each line is a trial: the best in orange, the best quarter in blue."
-        yield InsightFigure("parallel_coordinates", "Parallel coordinates", note, parallel.description,
-                            plot_parallel(parallel, title))  # fmt: skip
+        figure = plot_parallel(parallel, title)
+        yield "parallel_coordinates", "Parallel coordinates", note, parallel.description, figure
     slices = collect_slices(record, list(found.shares))
     if slices:
         note = "The score against each hyperparameter by itself; earlier trials are paler, short ones smaller."
         described = " ".join(each.description for each in slices)
-        yield InsightFigure("slices", "Slices", note, described, plot_slices(slices))
+        yield "slices", "Slices", note, described, plot_slices(slices)
     rungs = collect_rungs(record)
     note = f"{rungs.trained:,} epochs were trained in all. Each trial up to where it ended, the best in orange."
     described = f"{rungs.survival_description} {rungs.curves_description}"
-    yield InsightFigure("rungs", "Rung survival and learning curves", note, described, plot_rungs(rungs))
+    yield "rungs", "Rung survival and learning curves", note, described, plot_rungs(rungs)

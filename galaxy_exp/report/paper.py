@@ -28,8 +28,7 @@ _DATA = {
     "galaxy10-sdss": ("galaxy10sdss", "abazajian2009", "lintott2008", "lintott2011", "willett2013"),
     "galaxy10-decals": ("galaxy10decals", "dey2019", "lintott2008", "lintott2011", "willett2013", "walmsley2022"),
 }
-_PRIORS = ("mallik2023",)
-_PRIORS_IN_ACQUISITION = ("hvarfner2022",)
+
 _SOFTWARE = {
     "keras": ("Keras", "keras"),
     "tensorflow": ("TensorFlow", "abadi2016"),
@@ -59,14 +58,9 @@ def latex_table(material: Material) -> str:
     if (votes := report.get("votes")) and votes["n_agreed"]:
         caption += f" The scores of classes are of the {votes['n_agreed']} whose votes agree."
     caption += " Gains with 95\\% intervals of the paired bootstrap." if material.gains else ""
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{caption}}}",
-        r"\label{tab:sweep}",
-        rf"\begin{{tabular}}{{l{'rrr' if both else 'r'}}}",
-    ]
-    lines += [r"\toprule", r" & Winner & Baseline & Gain \\" if both else r" & Winner \\", r"\midrule"]
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", r"\label{tab:sweep}"]
+    lines += [rf"\begin{{tabular}}{{l{'rrr' if both else 'r'}}}", r"\toprule"]
+    lines += [r" & Winner & Baseline & Gain \\" if both else r" & Winner \\", r"\midrule"]
     for name in METRIC_NAMES if not report.get("votes") else shown_names(report):
         label = label_of(name, report)
         cells = [_latex(label[:1].upper() + label[1:]), f"{report[name]:.3f}"]
@@ -94,17 +88,14 @@ def _data_sentence(material: Material) -> str:
     if not counts:
         return f"We classified images of {what}{cited}."
     images = f"{sum(counts.values()):,} images of {what}{cited}"
+    did = f"We classified {images} into {len(data.class_names)} classes"
     if material.votes is not None:
-        n_questions = len(material.votes.questions)
-        did = (
-            f"We predicted the votes of volunteers on {images}, who were asked {count(n_questions, 'question')}, with "
-        )
-    else:
-        did = f"We classified {images} into {len(data.class_names)} classes, with "
+        asked = count(len(material.votes.questions), "question")
+        did = f"We predicted the votes of volunteers on {images}, who were asked {asked}"
+    train, validation, test = (counts.get(part, 0) for part in ("train", "validation", "test"))
     return (
-        f"{did}"
-        f"{counts.get('train', 0):,} for training, {counts.get('validation', 0):,} for validation and "
-        f"{counts.get('test', 0):,} held out for one test at the end."
+        f"{did}, with {train:,} for training, {validation:,} for validation and {test:,} held out for one test at the "
+        "end."
     )
 
 
@@ -136,13 +127,9 @@ def _choice_sentence(material: Material) -> str:
     report, methods = material.test, cited_methods(material)
     text = ""
     if material.finalists:
-        again = len(material.finalists[0].values)
-        best = (
-            f"The best {len(material.finalists)} configurations were"
-            if len(material.finalists) > 1
-            else "The best configuration was"
-        )
-        text = f"{best} trained again {count(again, 'time')} with other seeds, and the best mean was chosen. "
+        n_finalists, again = len(material.finalists), count(len(material.finalists[0].values), "time")
+        best = f"The best {n_finalists} configurations were" if n_finalists > 1 else "The best configuration was"
+        text = f"{best} trained again {again} with other seeds, and the best mean was chosen. "
     if report is None:
         return text + "The held-out test set has not been used yet."
     images = f"{report['n_images']:,} held-out {'SIMULATED ' if material.data.simulated else ''}images"
@@ -152,16 +139,14 @@ def _choice_sentence(material: Material) -> str:
         shown = label = "deviance"
         scores = f"a mean deviance of {report['deviance']:.3f} nats and an RMSE of fractions of {report['rmse']:.3f}"
     text += f"On {images}, {_tested_words(report)} reaches {scores} (Table~\\ref{{tab:sweep}})"
-    gain = material.gain(shown)
-    if gain:
+    if gain := material.gain(shown):
         text += (
             f", a gain in {label} of ${gain.difference:+.3f}$ over the baseline, the model with its default "
             f"hyperparameters (95\\% interval ${gain.low:+.3f}$ to ${gain.high:+.3f}$, paired "
             f"bootstrap{_cite(methods.get('bootstrap', ()))})"
         )
-    calibration = material.calibration
-    if calibration:
-        text += f"; its expected calibration error{_cite(methods.get('calibration', ()))} is {calibration.error:.3f}"
+    if (found := material.calibration) is not None:
+        text += f"; its expected calibration error{_cite(methods.get('calibration', ()))} is {found.error:.3f}"
     return text + "."
 
 
@@ -224,7 +209,7 @@ def cited_methods(material: Material) -> dict[str, tuple[str, ...]]:
     search = material.record.config.search
     priors: tuple[str, ...] = ()
     if material.space.with_prior:
-        priors = _PRIORS + (_PRIORS_IN_ACQUISITION if search.sampler_choice == "gp" else ())
+        priors = ("mallik2023", "hvarfner2022") if search.sampler_choice == "gp" else ("mallik2023",)
     found = {
         "sampler": _citations(SAMPLERS, search.sampler_choice) + priors,
         "scheduler": _citations(SCHEDULERS, search.scheduler),

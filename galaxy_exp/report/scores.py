@@ -74,26 +74,20 @@ class History:
 
 def collect_history(record: SweepRecord) -> History:
     """All finished trials of the search."""
-    completed: dict[int, float] = {}
-    stopped: dict[int, float] = {}
-    failed: list[int] = []
-    best: dict[int, float] = {}
-    leading = record.objective.worst
+    history, leading = History(record.objective.name, {}, {}, [], {}, {}), record.objective.worst
     for trial in record.searched:
-        value = score_of(record, trial)
+        number, value = trial.number, score_of(record, trial)
         if trial.result is None:
             continue
         if value is None:
-            failed.append(trial.number)
+            history.failed.append(number)
             continue
-        (stopped if trial.state is TrialState.STOPPED else completed)[trial.number] = value
+        (history.stopped if trial.state is TrialState.STOPPED else history.completed)[number] = value
+        if trial.predetermined:
+            history.predetermined[number] = value
         leading = value if record.objective.is_better(value, leading) else leading
-        best[trial.number] = leading
-    predetermined = (trial.number for trial in record.searched if trial.predetermined)
-    scores = completed | stopped
-    return History(
-        record.objective.name, completed, stopped, failed, {n: scores[n] for n in predetermined if n in scores}, best
-    )
+        history.best[number] = leading
+    return history
 
 
 def plot_history(history: History) -> Figure:
@@ -115,15 +109,8 @@ def draw_history(axes: Axes, history: History, legend_columns: int = 3) -> None:
                   label="best so far")  # fmt: skip
     _draw_trials(axes, history.completed, "all epochs", color=canvas.TRAIN, s=28)
     _draw_trials(axes, history.stopped, "ended early", color=canvas.PALE, s=28)
-    _draw_trials(
-        axes,
-        history.predetermined,
-        "baseline or enqueued",
-        facecolors="none",
-        edgecolors=canvas.INK,
-        linewidths=1.2,
-        s=110,
-    )
+    ring = {"facecolors": "none", "edgecolors": canvas.INK, "linewidths": 1.2, "s": 110}
+    _draw_trials(axes, history.predetermined, "baseline or enqueued", **ring)
     if history.failed:
         failed = {f"trial {number} has no model": (number, 0.02) for number in history.failed}
         canvas.draw_points(axes, failed, marker="x", color=canvas.VALIDATION, edgecolors=None, linewidths=1.5,
@@ -141,9 +128,8 @@ def draw_history(axes: Axes, history: History, legend_columns: int = 3) -> None:
 
 
 def _draw_trials(axes: Axes, scores: Mapping[int, float], label: str, **style: object) -> None:
-    if scores:
-        points = {f"trial {number}: {score(value)}, {label}": (number, value) for number, value in scores.items()}
-        canvas.draw_points(axes, points, label=label, **style)
+    points = {f"trial {number}: {score(value)}, {label}": (number, value) for number, value in scores.items()}
+    canvas.draw_points(axes, points, label=label, **style)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +159,8 @@ def plot_pareto(pareto: ParetoTrials) -> Figure:
     """The first objective against each further one, side by side."""
     others = range(1, len(pareto.objectives))
     figure = canvas.new_figure(max(7.0, 5.2 * len(others)), 4.8)
-    canvas.draw_headline(
-        figure, f"{len(pareto.front)} of {len(pareto.values)} trials are beaten by no other in all objectives"
-    )
+    title = f"{len(pareto.front)} of {len(pareto.values)} trials are beaten by no other in all objectives"
+    canvas.draw_headline(figure, title)
     for panel, other in enumerate(others):
         axes = figure.add_subplot(1, len(others), panel + 1)
         draw_pareto(axes, pareto, other)
@@ -189,29 +174,24 @@ def plot_pareto(pareto: ParetoTrials) -> Figure:
 
 def draw_pareto(axes: Axes, pareto: ParetoTrials, other: int) -> None:
     """Draws the first objective against that at the position `other` among the objectives."""
-    front = sorted(pareto.front, key=lambda number: (pareto.values[number][other], pareto.values[number][0]))
-    chosen = [(pareto.values[number][other], pareto.values[number][0]) for number in front]
-    groups = (
-        ([n for n in pareto.values if n not in front], canvas.PALE, "other trials"),
-        (front, canvas.VALIDATION, "Pareto front"),
-    )
-    for numbers, colour, label in groups:
-        values = {number: (pareto.values[number][other], pareto.values[number][0]) for number in numbers}
-        points = {f"trial {number}: {score(y)}, {quantity(x)}": (x, y) for number, (x, y) in values.items()}
-        if points:
-            canvas.draw_points(axes, points, color=colour, s=36, label=label)
+    places = {number: (values[other], values[0]) for number, values in pareto.values.items()}
+    front = {number: places[number] for number in sorted(pareto.front, key=places.__getitem__)}
+    others = {number: at for number, at in places.items() if number not in front}
+    for group, colour, label in ((others, canvas.PALE, "other trials"), (front, canvas.VALIDATION, "Pareto front")):
+        points = {f"trial {number}: {score(y)}, {quantity(x)}": (x, y) for number, (x, y) in group.items()}
+        canvas.draw_points(axes, points, color=colour, s=36, label=label)
     if len(pareto.objectives) == 2:
-        axes.plot(*zip(*chosen, strict=True), color=canvas.VALIDATION, linewidth=1.2, alpha=0.5, drawstyle="steps-post")
-    for number, at in zip(front, chosen, strict=True) if len(front) <= _MOST_LABELS else ():
+        x, y = zip(*front.values(), strict=True)
+        axes.plot(x, y, color=canvas.VALIDATION, linewidth=1.2, alpha=0.5, drawstyle="steps-post")
+    for number, at in front.items() if len(front) <= _MOST_LABELS else ():
         axes.annotate(f"{number}", at, (-6, 4), textcoords="offset points", ha="right", fontsize=8.5, color=canvas.INK)
-    if is_wide([values[other] for values in pareto.values.values()]):
+    if is_wide([x for x, _ in places.values()]):
         axes.set_xscale("log")
-    canvas.name_axes(axes, *(_name(pareto.objectives[place]) for place in (other, 0)))
+    names = [
+        f"{validation_name(each.name)} ({'more' if each.direction == 'max' else 'less'} is better)"
+        for each in (pareto.objectives[other], pareto.objectives[0])
+    ]
+    canvas.name_axes(axes, *names)
     axes.margins(0.09, 0.09)
     canvas.grid_axes(axes)
     canvas.draw_legend(axes)
-
-
-def _name(objective: Objective) -> str:
-    better = "more" if objective.direction == "max" else "less"
-    return f"{validation_name(objective.name)} ({better} is better)"

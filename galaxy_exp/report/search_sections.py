@@ -11,8 +11,8 @@ from markupsafe import Markup
 from galaxy_exp.records import TrialState
 from galaxy_exp.report.canvas import draw_panel, new_axes, to_svg
 from galaxy_exp.report.html import Cell, Table
-from galaxy_exp.report.hyperparameters import Slice, collect_parallel, collect_slices, draw_slice, plot_parallel
-from galaxy_exp.report.importance import draw_importances, measure_importances
+from galaxy_exp.report.hyperparameters import collect_parallel, collect_slices, draw_slice, plot_parallel
+from galaxy_exp.report.importance import Importances, draw_importances, measure_importances
 from galaxy_exp.report.learning_curves import collect_rungs, draw_curves, draw_survivors
 from galaxy_exp.report.material import Material
 from galaxy_exp.report.scores import ParetoTrials, collect_history, collect_pareto, draw_history, draw_pareto
@@ -123,19 +123,18 @@ def collect_searched(material: Material) -> dict[str, Any] | None:
     history, rungs, pareto = collect_history(record), collect_rungs(record), collect_pareto(record)
     found, varied = measure_importances(record), collect_parallel(record)
     names = list(found.shares)
-    parallel, bar_axes = varied.select(names, _MOST_COLUMNS), (5.4, 0.6 + 0.3 * len(names))
+    parallel, slices = varied.select(names, _MOST_COLUMNS), collect_slices(record, names)
     has_lines = bool(parallel.columns) and len(parallel.trials) > 1
     others = range(1, len(pareto.objectives)) if pareto.values else ()
-    survival = [
-        ("survival", rungs.survival_description, draw_survivors),
-        ("curves", rungs.curves_description, draw_curves),
-    ]
     return {
         "history": draw_panel("history", history.description, new_axes(5.6, 4.0), draw_history, history),
         "rungs": rungs,
         "survival": [
-            draw_panel(name, text, new_axes(5.2, 3.8), draw, rungs) for name, text, draw in survival if rungs.curves
-        ],
+            draw_panel("survival", rungs.survival_description, new_axes(5.2, 3.8), draw_survivors, rungs),
+            draw_panel("curves", rungs.curves_description, new_axes(5.2, 3.8), draw_curves, rungs),
+        ]
+        if rungs.curves
+        else [],
         "pareto": pareto,
         "fronts": [
             draw_panel(f"pareto-{other}", pareto.describe(other), new_axes(5.2, 3.9), draw_pareto, pareto, other)
@@ -143,22 +142,20 @@ def collect_searched(material: Material) -> dict[str, Any] | None:
         ],
         "front": _front_table(pareto) if others else None,
         "importances": found,
-        "bars": draw_panel(
-            "importance", found.description, new_axes(*bar_axes, left=1.9, top=0.1), draw_importances, found
-        )
-        if names
-        else None,
+        "bars": _importance_bars(found) if names else None,
         "parallel": parallel,
         "n_varied": len(varied.columns),
         "lines": to_svg(plot_parallel(parallel), "parallel", parallel.description) if has_lines else None,
-        "slices": list(_slices(collect_slices(record, names))),
+        "slices": [
+            draw_panel(f"slice-{place}", each.description, new_axes(3.6, 2.7, 0.5, 0.35), draw_slice, each, slices)
+            for place, each in enumerate(slices)
+        ],
     }
 
 
-def _slices(slices: Sequence[Slice]) -> Iterator[Markup]:
-    for place, each in enumerate(slices):
-        axes = new_axes(3.6, 2.7, left=0.5, top=0.35)
-        yield draw_panel(f"slice-{place}", each.description, axes, draw_slice, each, slices)
+def _importance_bars(found: Importances) -> Markup:
+    axes = new_axes(5.4, 0.6 + 0.3 * len(found.shares), left=1.9, top=0.1)
+    return draw_panel("importance", found.description, axes, draw_importances, found)
 
 
 def _front_table(pareto: ParetoTrials) -> Table:

@@ -65,16 +65,11 @@ def find_differences(votes: Votes, outputs: NDArray[Any], n: int = 24) -> list[D
     observed, predicted, weights = compare_fractions(Votes(votes.questions, votes.values[chosen], votes.are_counts),
                                                      outputs[chosen])  # fmt: skip
     worst = (weights * np.abs(observed - predicted)).argmax(axis=1)
-    return [
-        Difference(
-            int(index),
-            float(deviances[index]),
-            votes.questions.answers[place],
-            float(observed[row, place]),
-            float(predicted[row, place]),
-        )
-        for row, (index, place) in enumerate(zip(chosen, worst, strict=True))
-    ]
+    found = []
+    for row, (index, place) in enumerate(zip(chosen, worst, strict=True)):
+        fractions = float(observed[row, place]), float(predicted[row, place])
+        found.append(Difference(int(index), float(deviances[index]), votes.questions.answers[place], *fractions))
+    return found
 
 
 def plot_differences(images_uint8: NDArray[np.uint8], votes: Votes, outputs: NDArray[Any], path: Path) -> Path:
@@ -86,9 +81,8 @@ def plot_differences(images_uint8: NDArray[np.uint8], votes: Votes, outputs: NDA
     captions = [
         (each.index, f"{each.observed:.0%} {each.answer}", f"→ {each.predicted:.0%} predicted") for each in found
     ]
-    note = (
-        f"{len(found)} of {count(len(votes), 'image')}, by deviance: the answer that differs most, observed → predicted"
-    )
+    shown = f"{len(found)} of {count(len(votes), 'image')}"
+    note = f"{shown}, by deviance: the answer that differs most, observed → predicted"
     return plot_captioned(images_uint8, captions, path, "Where votes and prediction differ most", note)
 
 
@@ -116,19 +110,16 @@ def draw_fractions(axes: Axes, answer: Mapping[str, Any]) -> None:
     bins = answer["bins"]
     axes.plot([0, 1], [0, 1], color=canvas.GREY, linestyle="--", linewidth=1)
     if bins:
-        places = [each["predicted"] for each in bins]
-        axes.vlines(
-            places, [each["low"] for each in bins], [each["high"] for each in bins], color=canvas.TRAIN, linewidth=1.4
-        )
+        places, lows, highs = ([each[name] for each in bins] for name in ("predicted", "low", "high"))
+        axes.vlines(places, lows, highs, color=canvas.TRAIN, linewidth=1.4)
         most = max(each["n_images"] for each in bins)
         points = {
             f"{count(each['n_images'], 'image')}: predicted {each['predicted']:.2f}, observed {each['observed']:.2f} "
             f"({each['low']:.2f} to {each['high']:.2f})": (each["predicted"], each["observed"])
             for each in bins
         }
-        canvas.draw_points(
-            axes, points, s=[12 + 60 * each["n_images"] / most for each in bins], color=canvas.TRAIN, linewidths=0
-        )
+        sizes = [12 + 60 * each["n_images"] / most for each in bins]
+        canvas.draw_points(axes, points, s=sizes, color=canvas.TRAIN, linewidths=0)
     axes.set_xlim(-0.03, 1.03)
     axes.set_ylim(-0.03, 1.03)
     canvas.name_axes(axes, "predicted", "observed")
@@ -151,14 +142,12 @@ def collect_votes(material: Material, votes: VoteMaterial) -> dict[str, Any]:
         report on the held-out test set, if there is one, the table `answers`, the figures `panels`, `n_agreed` and the
         `agreement` in percent.
     """
-    questions = list(map(str, votes.questions.items))
+    shown = {"questions": list(map(str, votes.questions.items)), "differing": votes.differing, "answers": None}
     report = material.test
     if report is None or not report.get("votes"):
-        return {"questions": questions, "differing": votes.differing, "answers": None}
+        return shown
     found = report["votes"]
-    return {
-        "questions": questions,
-        "differing": votes.differing,
+    return shown | {
         "answers": _answers_table(material, found["answers"]),
         "panels": [_panel(place, answer) for place, answer in enumerate(found["answers"][:_MOST_PANELS])],
         "n_agreed": found["n_agreed"],
@@ -167,7 +156,7 @@ def collect_votes(material: Material, votes: VoteMaterial) -> dict[str, Any]:
 
 
 def _panel(place: int, answer: Mapping[str, Any]) -> Markup:
-    axes = canvas.new_axes(2.9, 3.0, left=0.65, top=0.5)
+    axes = canvas.new_axes(2.9, 3.0, left=0.65)
     return canvas.draw_panel(f"fractions-{place}", describe_fractions(answer), axes, draw_fractions, answer)
 
 

@@ -31,14 +31,10 @@ __all__ = [
 UNKNOWN = "\N{EN DASH}"
 """What is written for a value that is not known or not active."""
 
-_MOST_CHARACTERS = 16
-"""Of a value before it is shortened."""
 
 METRIC_NAMES = {name: METRIC_LABELS[name] for name in ("accuracy", "macro_f1", "balanced_accuracy", "loss")}
 """Of the metrics that every epoch has."""
 
-_VOTE_NAMES = {name: label for name, label in VOTE_METRIC_LABELS.items() if name not in METRIC_NAMES}
-"""Of the further metrics that every epoch of a sweep on votes has."""
 
 duration = wording.format_duration
 count = wording.count
@@ -54,8 +50,7 @@ def printable(text: object) -> str:
 
 def metric_name(name: str) -> str:
     """`val_macro_f1` as "macro-F1"; an unknown name is not changed."""
-    plain = name.removeprefix("val_")
-    return METRIC_NAMES.get(plain) or _VOTE_NAMES.get(plain, name)
+    return (VOTE_METRIC_LABELS | METRIC_NAMES).get(name.removeprefix("val_"), name)
 
 
 def validation_name(name: str) -> str:
@@ -103,4 +98,4 @@ def axis_value(value: HyperparameterValue) -> str:
     """A hyperparameter's value beside an axis."""
     if isinstance(value, bool):
         return str(value).lower()
-    return wording.shorten(wording.short_value(value, 3), _MOST_CHARACTERS)
+    return wording.shorten(wording.short_value(value, 3), 16)
