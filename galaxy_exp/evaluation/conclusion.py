@@ -28,14 +28,11 @@ __all__ = [
     "expected_trials",
     "join_values",
     "name_configuration",
-    "score_lines",
     "score_with_interval",
     "scores_shown",
-    "seconds_left",
     "short_comparison",
     "simulated",
     "summary_lines",
-    "validation_score",
     "versus_baseline",
     "winner_changes",
 ]
@@ -63,11 +60,10 @@ def name_configuration(trial: TrialRecord, record: SweepRecord) -> str:
     return f"configuration of trial {trial.retrains}{baseline}, retrained as {trial.number}"
 
 
-def validation_score(record: SweepRecord) -> str:
+def _validation_score(record: SweepRecord) -> str:
     """The winner's objective on the validation images, with the mean over its seeds; empty before the choice."""
     winner = record.winning_trial
-    value = winner.objective_value(record.objective) if winner is not None else None
-    if winner is None or value is None:
+    if winner is None or (value := winner.objective_value(record.objective)) is None:
         return ""
     own = [standing for standing in standings(record) if standing.finalist == winner.retrains]
     mean = f"; its configuration: {own[0]}" if own and len(own[0].trials) > 1 else ""
@@ -129,26 +125,24 @@ def compare_with_baseline(record: SweepRecord, gains: Sequence[Gain] = ()) -> st
         return f"There is no baseline to compare with: trial 0 has no model ({first.state}: {first.result.reason})."
     baseline, label = record.baseline_test, label_of(metric, tested)
     gain = next((each for each in gains if each.metric == metric), None) or record.gains.get(metric)
-    if gain is None:
-        if baseline is None:
-            return ""
-        amount = _amount(label, metric, gain_in(metric, tested[metric], baseline[metric]))
-        if baseline_retrained(record):
-            return f"{_BASELINE_WON} Its other seed makes a difference of {amount}."
-        return f"The difference from the baseline, {amount}, may be chance: it has no interval."
-    amount = _amount(label, metric, gain.difference)
-    interval = f"95% interval {_interval(gain)}"
+    if gain is not None:
+        difference = gain.difference
+    elif baseline is not None:
+        difference = gain_in(metric, tested[metric], baseline[metric])
+    else:
+        return ""
+    amount, interval = _amount(label, metric, difference), f"95% interval {_interval(gain)}" if gain else ""
     if baseline_retrained(record):
-        return f"{_BASELINE_WON} Its other seed makes a difference of {amount} ({interval})."
+        won = "The baseline's configuration won, with another seed; the search found nothing better."
+        return f"{won} Its other seed makes a difference of {amount}{f' ({interval})' if gain else ''}."
+    if gain is None:
+        return f"The difference from the baseline, {amount}, may be chance: it has no interval."
     if not gain.is_clear:
         return f"Not distinguishable from the baseline: {amount} ({interval}; may be chance)."
     word = "Better" if gain.difference > 0 else "WORSE"
     if metric in LESS_IS_BETTER:
         return f"{word} than the baseline: {amount} ({interval})."
     return f"{word} than the baseline by {abs(gain.difference):.3f} {label} ({interval})."
-
-
-_BASELINE_WON = "The baseline's configuration won, with another seed; the search found nothing better."
 
 
 def _amount(label: str, metric: str, gain: float) -> str:
@@ -177,7 +171,7 @@ def short_comparison(record: SweepRecord) -> str:
     return f"{'better' if gain.difference > 0 else 'WORSE'} by {abs(gain.difference):.3f}"
 
 
-def score_lines(record: SweepRecord) -> list[str]:
+def _score_lines(record: SweepRecord) -> list[str]:
     """The scores on the held-out test set with 95% intervals, the baseline's, and the gains; empty before it."""
     tested = record.winner_test
     if tested is None:
@@ -206,15 +200,12 @@ def summary_lines(record: SweepRecord) -> list[str]:
         return ["no trial has a model yet"]
     lines = [f"finalist {each.finalist}: {record.objective.name} {each}" for each in standings(record)]
     if record.winning_trial is not None:
-        lines.append(f"winner: {name_configuration(record.winning_trial, record)}, {validation_score(record)}")
+        lines.append(f"winner: {name_configuration(record.winning_trial, record)}, {_validation_score(record)}")
     else:
         score = f"{record.objective.name} {best.objective_value(record.objective):.4f}"
         where = f"on {simulated(record)}validation images"
         lines.append(f"best so far: {name_configuration(best, record)}, {score} {where}")
-    lines += _change_lines(record)
-    lines += score_lines(record)
-    comparison = compare_with_baseline(record)
-    return [*lines, comparison] if comparison else lines
+    return [*lines, *_change_lines(record), *_score_lines(record), *filter(None, [compare_with_baseline(record)])]
 
 
 def _change_lines(record: SweepRecord) -> list[str]:
@@ -259,11 +250,10 @@ def answer(record: SweepRecord) -> dict[str, str]:
     winner, best = record.winning_trial, best_configuration(record)
     if best is None:
         return {}
+    value = best.objective_value(record.objective)
+    entries = {"best so far": f"{name_configuration(best, record)}, {record.objective.name} {value:.4f}"}
     if winner is not None:
-        entries = {"winner": name_configuration(winner, record), "validation": validation_score(record)}
-    else:
-        value = best.objective_value(record.objective)
-        entries = {"best so far": f"{name_configuration(best, record)}, {record.objective.name} {value:.4f}"}
+        entries = {"winner": name_configuration(winner, record), "validation": _validation_score(record)}
     values = join_values({name: value for name, (value, _) in winner_changes(record).items()})
     return entries | {"values": f"{values}; else as the baseline" if values and record.started.baseline else values}
 
@@ -276,10 +266,6 @@ def simulated(record: SweepRecord) -> str:
 def join_values(values: Mapping[str, Any]) -> str:
     """`n_blocks=4, learning_rate=0.00344`."""
     return ", ".join(f"{name}={short_value(value, 3)}" for name, value in values.items())
-
-
-_LEAST_TRIALS = 2
-"""Number of ended trials below which nothing is said about the time."""
 
 
 def expected_trials(record: SweepRecord) -> int:
@@ -295,17 +281,17 @@ def describe_progress(record: SweepRecord) -> str:
     if best := record.leaderboard(1):
         value = best[0].objective_value(record.objective)
         parts.append(f"best {simulated(record)}{record.objective.name} {value:.4f} (trial {best[0].number})")
-    if (left := seconds_left(record)) is not None:
+    if (left := _seconds_left(record)) is not None:
         parts.append(f"at most about {format_duration(60 * round(left / 60) if left > 60 else left)} left")
     return ", ".join(parts)
 
 
-def seconds_left(record: SweepRecord) -> float | None:
-    """How long the trials to come may take at the present speed; None if that is not known or nothing is to come.
+def _seconds_left(record: SweepRecord) -> float | None:
+    """How long the trials to come may take at the present speed; None before two have ended or if nothing is to come.
 
     The search ends where its first budget does; `min_expected_gain` and `max_trials_without_gain` may end it sooner.
     """
-    if record.ended is not None or record.winner is not None or len(record.end_order) < _LEAST_TRIALS:
+    if record.ended is not None or record.winner is not None or len(record.end_order) < 2:
         return None
     active = record.active_seconds
     search, registry = record.config.search, record.config.registry

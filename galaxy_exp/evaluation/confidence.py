@@ -146,14 +146,8 @@ def coverage_table(labels: NDArray[Any], probabilities: NDArray[Any]) -> list[di
     rows = []
     for coverage in COVERAGES:
         n_images = max(1, math.ceil(coverage * len(labels) - 1e-9))
-        n_right = int(right[n_images - 1])
-        rows.append(
-            {
-                "coverage": coverage,
-                "n_images": n_images,
-                "confidence": float(confidence[order[n_images - 1]]),
-                "accuracy": n_right / n_images,
-                "interval": [float(end) for end in binomtest(n_right, n_images).proportion_ci(method="wilson")],
-            }
-        )
+        n_right, least = int(right[n_images - 1]), float(confidence[order[n_images - 1]])
+        row = {"coverage": coverage, "n_images": n_images, "confidence": least, "accuracy": n_right / n_images}
+        ends = binomtest(n_right, n_images).proportion_ci(method="wilson")
+        rows.append(row | {"interval": list(map(float, ends))})
     return rows

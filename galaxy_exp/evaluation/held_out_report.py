@@ -110,7 +110,7 @@ class TestReport:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> TestReport:
-        """The report that `to_dict` made `record` from."""
+        """The inverse of `to_dict`."""
         return cls(**record)
 
 
@@ -156,19 +156,15 @@ def build_report(
         intervals={name: list(ends) for name, ends in intervals.overall.items()},
         reliability=calibration.to_dict(),
         temperature=temperature,
-        calibrated=None if scaled is None else _calibrated(labels, scaled),
+        calibrated=None
+        if scaled is None
+        else measure_calibration(labels, scaled).to_dict() | {"loss": metrics.log_loss(labels, scaled)},
         coverage=coverage_table(labels, probabilities),
     )
 
 
-def _calibrated(labels: NDArray[Any], scaled: NDArray[Any]) -> dict[str, Any]:
-    return measure_calibration(labels, scaled).to_dict() | {"loss": metrics.log_loss(labels, scaled)}
-
-
 VOTE_SCORES = ("deviance", "rmse", "brier", "nll", "calibration_error", "count_coverage")
 """The scores of votes in a `TestReport`, in the order in which people are shown them."""
-
-_LABELS = VOTE_METRIC_LABELS | {"count_coverage": VOTE_METRIC_LABELS["coverage"]}
 
 
 def compared_names(report: Mapping[str, Any]) -> tuple[str, ...]:
@@ -179,12 +175,14 @@ def compared_names(report: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def shown_names(report: Mapping[str, Any]) -> tuple[str, ...]:
-    """The scores of votes that a report has, then those of the images whose votes agree, if any."""
-    return tuple(name for name in (*VOTE_SCORES, *AGREED_METRICS) if _is_known(name, report))
+    """The scores of classes that people are shown; of votes, those that it has and then those where votes agree."""
+    names = (*VOTE_SCORES, *AGREED_METRICS) if report.get("votes") else AGREED_METRICS
+    return tuple(name for name in names if _is_known(name, report))
 
 
 def _is_known(name: str, report: Mapping[str, Any]) -> bool:
-    return report.get(name) is not None and (name not in AGREED_METRICS or report["votes"]["n_agreed"] > 0)
+    votes = report.get("votes")
+    return report.get(name) is not None and (votes is None or name not in AGREED_METRICS or votes["n_agreed"] > 0)
 
 
 def headline_names(report: Mapping[str, Any] | None) -> tuple[str, str]:
@@ -201,7 +199,7 @@ def gain_over(name: str, report: Mapping[str, Any], baseline: Mapping[str, Any] 
 
 def label_of(name: str, report: Mapping[str, Any]) -> str:
     """What people are shown for a score's name: `accuracy` of a model of votes is that where votes agree."""
-    return METRIC_LABELS[name] if report.get("votes") is None else _LABELS[name]
+    return METRIC_LABELS[name] if report.get("votes") is None else VOTE_METRIC_LABELS[name]
 
 
 def build_vote_report(votes: Votes, outputs: NDArray[Any], digest: str, agreement: float) -> TestReport:
@@ -253,11 +251,10 @@ def _report_agreed(
 ) -> TestReport:
     if len(labels):
         return build_report(labels, fractions, class_names, digest)
-    n_classes = len(class_names)
     ratios = ("completeness", "purity", "f1")
     nothing: dict[str, Any] = dict.fromkeys([*ratios, *(f"{name}_interval" for name in ratios)])
     per_class: list[dict[str, Any]] = [{"class": name, "images": 0, **nothing} for name in class_names]
-    empty = np.zeros((n_classes, n_classes), int).tolist()
+    empty = [[0] * len(class_names) for _ in class_names]
     return TestReport(0, 0.0, 0.0, 0.0, 0.0, per_class, empty, list(class_names), digest)
 
 
@@ -270,7 +267,7 @@ def answer_records(votes: Votes, outputs: NDArray[Any]) -> list[dict[str, Any]]:
         `n_images`, mean `predicted` and `observed` fraction, and the ends `low` and `high` of the 95% interval of the
         latter, from the lowest predicted fraction to the highest, ten bins of equal width without empty ones.
     """
-    columns, shown = compare_fractions(votes, outputs), ("predicted", "observed", "low", "high")
+    columns = compare_fractions(votes, outputs)
     named = [(each.name, answer) for each in votes.questions.items for answer in each.answers]
     records = []
     for place, (question, answer) in enumerate(named):
@@ -286,10 +283,7 @@ def answer_records(votes: Votes, outputs: NDArray[Any]) -> list[dict[str, Any]]:
                 "observed": float(np.average(observed, weights=weights)) if known else None,
                 "predicted": float(np.average(predicted, weights=weights)) if known else None,
                 "rmse": math.sqrt(np.average((observed - predicted) ** 2, weights=weights)) if known else None,
-                "bins": [
-                    {"n_images": each.n_answers, **{name: getattr(each, name) for name in shown}}
-                    for each in bin_fractions(votes, outputs, place)
-                ],
+                "bins": [asdict(each) for each in bin_fractions(votes, outputs, place)],
             }
         )
     return records

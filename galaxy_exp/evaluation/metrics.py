@@ -13,7 +13,7 @@ bootstrap scores stacks of matrices. `matrices` is one matrix (n_classes, n_clas
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -113,7 +113,7 @@ def score_counts(right: Vector, true: Vector, predicted: Vector, metric: str) ->
 
 
 def accuracy(matrix: Matrix) -> float:
-    """Fraction of images on the diagonal; 0 for an empty matrix."""
+    """Fraction of images on the diagonal of (n_classes, n_classes); 0 for an empty matrix."""
     return float(scores(matrix, "accuracy"))
 
 
@@ -189,24 +189,15 @@ def per_class_table(
     ]
 
 
-_HEADER = ("class", "images", "completeness", "purity", "f1")
-
-
 def per_class_text(labels: NDArray[Any], probabilities: NDArray[Any], class_names: Sequence[str]) -> str:
     """`per_class_table` as a table of aligned text, one line per class under a header, for a terminal or a file."""
-    rows = [_HEADER, *(_cells(record) for record in per_class_table(labels, probabilities, class_names))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "".join(f"{_aligned(row, widths)}\n" for row in rows)
-
-
-def _cells(record: Mapping[str, Any]) -> tuple[str, ...]:
-    ratios = (record[name] for name in _HEADER[2:])
-    return (record["class"], str(record["images"]), *("-" if ratio is None else f"{ratio:.3f}" for ratio in ratios))
-
-
-def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
-    numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-    return "  ".join((row[0].ljust(widths[0]), *numbers))
+    rows = [["class", "images", "completeness", "purity", "f1"]]
+    for record in per_class_table(labels, probabilities, class_names):
+        name, images, *ratios = record.values()
+        rows.append([name, str(images), *("-" if ratio is None else f"{ratio:.3f}" for ratio in ratios)])
+    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
+    lines = ([row[0].ljust(first), *map(str.rjust, row[1:], others)] for row in rows)
+    return "".join(f"{'  '.join(line)}\n" for line in lines)
 
 
 def confusion_record(matrix: Matrix, class_names: Sequence[str]) -> dict[str, Any]:
@@ -223,8 +214,8 @@ def confusion_record(matrix: Matrix, class_names: Sequence[str]) -> dict[str, An
         "class_names": list(class_names),
         "counts": counts.tolist(),
         "row_share": (counts / np.maximum(true, 1)[:, np.newaxis]).tolist(),
-        "completeness": _known(completeness(counts)),
-        "purity": _known(np.where(predicted > 0, purity(counts), np.nan)),
+        "completeness": [None if math.isnan(value) else value for value in completeness(counts).tolist()],
+        "purity": [value if n else None for value, n in zip(purity(counts).tolist(), predicted, strict=True)],
         "n_images": int(counts.sum()),
         **overall_scores(counts),
     }
@@ -233,10 +224,6 @@ def confusion_record(matrix: Matrix, class_names: Sequence[str]) -> dict[str, An
 def find_bins(values: Vector) -> NDArray[np.int64]:
     """The bin of each value in 0..1, from 0 to `N_BINS` - 1; a value between two bins is in the lower one."""
     return np.clip(np.ceil(values * N_BINS).astype(np.int64) - 1, 0, N_BINS - 1)
-
-
-def _known(values: Vector) -> list[float | None]:
-    return [None if math.isnan(value) else value for value in values.tolist()]
 
 
 def _right(matrices: Matrix) -> NDArray[Any]:

@@ -79,13 +79,11 @@ def bootstrap_intervals(labels: NDArray[Any], probabilities: NDArray[Any], n: in
     if (frequent := images >= metrics.RARE).any():
         overall["macro_f1_without_rare"] = interval_of(np.nanmean(per_class["f1"][:, frequent], axis=1))
     overall["top2"] = interval_of(drawn @ cells[2] / len(labels))
-    return Intervals(
-        overall,
-        {
-            name: [interval_of(values[:, label]) if images[label] else None for label in range(n_classes)]
-            for name, values in per_class.items()
-        },
-    )
+    of_classes = {
+        name: [interval_of(values[:, label]) if images[label] else None for label in range(n_classes)]
+        for name, values in per_class.items()
+    }
+    return Intervals(overall, of_classes)
 
 
 def interval_of(values: Vector) -> Interval:
@@ -111,8 +109,7 @@ def paired_bootstrap(
         labels: integers (n_images,).
         probabilities_a: (n_images, n_classes), as those of b.
         metric: one of `METRICS`.
-        n: resamples.
-        seed: of the resampling; the same seed gives the same interval.
+        n: resamples; the same `seed` gives the same interval.
 
     Returns:
         (metric of a - metric of b, lower end, upper end).
@@ -186,13 +183,10 @@ def paired_permutation(
     Bootstrap Tests of Hypotheses; the p-value of random permutations: Phipson & Smyth 2010).
 
     Args:
-        labels: integers (n_images,).
-        probabilities_a: (n_images, n_classes).
-        probabilities_b: likewise, of the same images.
-        metric: one of `METRICS`; less is better of the loss.
+        labels, probabilities_a, probabilities_b, metric: as of `paired_bootstrap`; less is better of the loss.
         level: what the p-value will be compared with. There are 10 / level permutations, at most `MOST_PERMUTATIONS`,
             and no more once it is certain that the p-value of all of them is above the level.
-        seed: of the permutations; the same seed gives the same p-value.
+        seed: the same seed gives the same p-value.
 
     Raises:
         BadInputError: an unknown metric, no images, or arrays that do not belong together.
@@ -207,10 +201,9 @@ def paired_permutation(
 
 
 def permute_gains(gains: Vector, level: float = 0.025, seed: int = 0) -> float:
-    """One-sided p-value of a mean gain above zero, if each image's gain may as well have the other sign.
+    """One-sided p-value of a mean gain above zero, if each image's gain, (n_images,), may as well have the other sign.
 
-    The gains are of one classifier over another, (n_images,), positive if it is better; level and seed are as of
-    `paired_permutation`.
+    Level and seed are as of `paired_permutation`.
     """
     return _permute(_exchange_signs(gains), level, seed) if len(gains) else 1.0
 

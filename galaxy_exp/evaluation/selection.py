@@ -45,14 +45,11 @@ def choose_finalists(journal: Journal, why_search_ended: str) -> None:
     if record.finalists is None:
         best: dict[frozenset[tuple[str, HyperparameterValue]], int] = {}
         for trial in [*record.pareto_front(), *record.leaderboard()]:
-            best.setdefault(_configuration(trial), trial.number)
+            # without the entries that KerasTuner's oracles add
+            values = ((name, value) for name, value in trial.values.items() if not name.startswith("tuner/"))
+            best.setdefault(frozenset(values), trial.number)
         numbers = list(best.values())[: record.config.registry.finalists]
         journal.append(FinalistsChosen(numbers=numbers, reason=why_search_ended))
-
-
-def _configuration(trial: TrialRecord) -> frozenset[tuple[str, HyperparameterValue]]:
-    """The hyperparameters, without the entries `tuner/...` that KerasTuner's oracles add."""
-    return frozenset((name, value) for name, value in trial.values.items() if not name.startswith("tuner/"))
 
 
 def standings(record: SweepRecord) -> list[Standing]:
@@ -60,28 +57,21 @@ def standings(record: SweepRecord) -> list[Standing]:
     found = []
     for finalist in record.finalists or []:
         trials = record.retrainings(finalist)
-        values = [value for trial in trials if (value := trial.objective_value(record.objective)) is not None]
-        if values:
+        if values := [trial.objective_value(record.objective) or 0.0 for trial in trials]:
             spread = statistics.stdev(values) if len(values) > 1 else None
             found.append(Standing(finalist, trials, statistics.fmean(values), spread))
     return sorted(found, key=lambda standing: record.objective.sort_key(standing.mean))
 
 
-def _score(record: SweepRecord, trial: TrialRecord) -> float:
-    """The objective; the worst value for a trial without a model."""
-    value = trial.objective_value(record.objective)
-    return record.objective.worst if value is None else value
-
-
 def find_best(record: SweepRecord) -> TrialRecord | None:
     """The trial that wins if no other is trained; None if none has a model.
 
-    With finalists, it is the best trial, on the validation images, of the configuration with the best mean over its
-    seeds. Without, it is the best trial of the search; the earlier one of two equals.
+    With finalists, the best trial of the configuration with the best mean over its seeds; else the best trial of the
+    search, the earlier one of two equals.
     """
-    ranked = standings(record)
-    trials = ranked[0].trials if ranked else record.leaderboard(1)
-    return min(trials, key=lambda trial: record.objective.sort_key(_score(record, trial)), default=None)
+    ranked, objective = standings(record), record.objective
+    trials = ranked[0].trials if ranked else record.leaderboard(1)  # all have a model
+    return min(trials, key=lambda trial: objective.sort_key(trial.objective_value(objective) or 0.0), default=None)
 
 
 def choose_winner(journal: Journal) -> TrialRecord:
@@ -93,13 +83,9 @@ def choose_winner(journal: Journal) -> TrialRecord:
     record = journal.record
     winner = record.winning_trial or find_best(record)
     if winner is None:
-        raise SweepFailedError(_why_no_winner(record))
+        reasons = [trial.result.reason for trial in record.trials.values() if trial.result]
+        last = f"; the last: {reasons[-1]}" if reasons else ""
+        raise SweepFailedError(f"none of the {len(record.trials)} trials of {record.sweep_id} ended with a model{last}")
     if record.winner is None:
         journal.append(WinnerChosen(number=winner.number))
     return winner
-
-
-def _why_no_winner(record: SweepRecord) -> str:
-    reasons = [trial.result.reason for trial in record.trials.values() if trial.result]
-    last = f"; the last: {reasons[-1]}" if reasons else ""
-    return f"none of the {len(record.trials)} trials of {record.sweep_id} ended with a model{last}"

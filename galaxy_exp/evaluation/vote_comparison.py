@@ -6,22 +6,15 @@ sums. The scores of the winning answer are those of classes, on the images whose
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.errors import BadInputError
+from galaxy_exp.evaluation import vote_metrics
 from galaxy_exp.evaluation.resampling import Interval, interval_of, paired_bootstrap, paired_permutation, permute_gains
-from galaxy_exp.evaluation.vote_metrics import (
-    AGREED_METRICS,
-    IMAGE_MEANS,
-    VOTE_METRICS,
-    VoteSums,
-    find_agreed,
-    sum_votes,
-)
 from galaxy_exp.questions import Votes
 
 __all__ = [
@@ -33,7 +26,7 @@ __all__ = [
     "vote_permutation",
 ]
 
-COMPARED = tuple(name for name in VOTE_METRICS if name != "loss")
+COMPARED = tuple(name for name in vote_metrics.VOTE_METRICS if name != "loss")
 """The metrics that two networks of the same votes are compared by; their losses may be of different kinds."""
 
 _RESAMPLES_AT_ONCE = 50
@@ -44,7 +37,7 @@ Vector = NDArray[np.float64]
 def gate_metric(objective: str) -> str:
     """What decides between two networks: the objective where a paired test knows it, else the deviance."""
     name = objective.removeprefix("val_")
-    return name if name in (*IMAGE_MEANS, *AGREED_METRICS) else "deviance"
+    return name if name in (*vote_metrics.IMAGE_MEANS, *vote_metrics.AGREED_METRICS) else "deviance"
 
 
 def first_question(votes: Votes, outputs: NDArray[Any]) -> tuple[NDArray[np.int64], Vector]:
@@ -58,7 +51,7 @@ def vote_intervals(votes: Votes, outputs: NDArray[Any]) -> dict[str, Interval]:
 
     Of votes of n_images, above 0, and outputs (n_images, n_answers), by 2,000 resamples, the same ones in each call.
     """
-    (resampled,) = _resample([sum_votes(votes, outputs)], len(votes), 2000, 0)
+    (resampled,) = _resample([vote_metrics.sum_votes(votes, outputs)], len(votes), 2000, 0)
     return {name: interval_of(values[1:]) for name, values in resampled.items()}
 
 
@@ -74,20 +67,19 @@ def compare_votes(
         votes: of n_images, above 0.
         a: outputs (n_images, n_answers), as those of b.
         agreement: as of `vote_metrics.summarise_votes`.
-        n: resamples.
-        seed: of the resampling; the same seed gives the same intervals.
+        n: resamples; the same `seed` gives the same intervals.
 
     Raises:
         BadInputError: no images, or arrays that do not belong together.
     """
     _check(votes, a, b)
-    of_a, of_b = _resample([sum_votes(votes, a), sum_votes(votes, b)], len(votes), n, seed)
+    of_a, of_b = _resample([vote_metrics.sum_votes(votes, a), vote_metrics.sum_votes(votes, b)], len(votes), n, seed)
     found = {}
     for name, values in of_a.items():
         difference = values - of_b[name]
         found[name] = (float(difference[0]), *interval_of(difference[1:]))
     if both := _agreed(votes, a, b, agreement):
-        found |= {name: paired_bootstrap(*both, name, n, seed) for name in AGREED_METRICS}
+        found |= {name: paired_bootstrap(*both, name, n, seed) for name in vote_metrics.AGREED_METRICS}
     return {name: found[name] for name in COMPARED if name in found}
 
 
@@ -109,13 +101,13 @@ def vote_permutation(
         BadInputError: another metric, no images, or arrays that do not belong together.
     """
     _check(votes, a, b)
-    if metric in AGREED_METRICS:
+    if metric in vote_metrics.AGREED_METRICS:
         both = _agreed(votes, a, b, agreement)
         return paired_permutation(*both, metric, level, seed) if both else 1.0
-    if metric not in IMAGE_MEANS:
-        known = ", ".join((*IMAGE_MEANS, *AGREED_METRICS))
+    if metric not in vote_metrics.IMAGE_MEANS:
+        known = ", ".join((*vote_metrics.IMAGE_MEANS, *vote_metrics.AGREED_METRICS))
         raise BadInputError(f"cannot compare models of votes by {metric!r}; expected one of {known}")
-    gains = IMAGE_MEANS[metric](votes, b) - IMAGE_MEANS[metric](votes, a)
+    gains = vote_metrics.IMAGE_MEANS[metric](votes, b) - vote_metrics.IMAGE_MEANS[metric](votes, a)
     return permute_gains(gains[~np.isnan(gains)], level, seed)
 
 
@@ -123,8 +115,7 @@ def _agreed(
     votes: Votes, a: NDArray[Any], b: NDArray[Any], agreement: float
 ) -> tuple[NDArray[np.int64], Vector, Vector] | None:
     """Of the images whose votes agree, if any: the winning answers, (n,), and the predictions of both networks."""
-    agreed = find_agreed(votes, agreement)
-    labels, of_a = first_question(votes, a)
+    agreed, (labels, of_a) = vote_metrics.find_agreed(votes, agreement), first_question(votes, a)
     _, of_b = first_question(votes, b)
     return (labels[agreed], of_a[agreed], of_b[agreed]) if agreed.any() else None
 
@@ -136,21 +127,16 @@ def _check(votes: Votes, a: NDArray[Any], b: NDArray[Any]) -> None:
 
 
 def _resample(
-    networks: Sequence[dict[str, VoteSums]], n_images: int, n: int, seed: int
+    networks: Sequence[dict[str, vote_metrics.VoteSums]], n_images: int, n: int, seed: int
 ) -> tuple[dict[str, Vector], ...]:
     """The scores of each network on all images and then on n resamples, (n + 1,) by name."""
     every = [sums for network in networks for sums in network.values()]
     terms = np.concatenate([sums.terms for sums in every], axis=1)
-    drawn = np.concatenate([weights @ terms for weights in _draw_weights(n_images, n, seed)])
-    totals = np.concatenate([terms.sum(axis=0, keepdims=True), drawn])
-    ends = np.cumsum([sums.terms.shape[1] for sums in every])
-    parts = iter(np.split(totals, ends[:-1], axis=1))
-    return tuple({name: sums.score(next(parts)) for name, sums in network.items()} for network in networks)
-
-
-def _draw_weights(n_images: int, n: int, seed: int) -> Iterator[Vector]:
-    """How often each image is drawn, (some, n_images), for n resamples in all."""
-    rng = np.random.default_rng(seed)
+    totals, rng = [terms.sum(axis=0, keepdims=True)], np.random.default_rng(seed)
     for start in range(0, n, _RESAMPLES_AT_ONCE):
         drawn = [rng.integers(0, n_images, n_images) for _ in range(min(_RESAMPLES_AT_ONCE, n - start))]
-        yield np.stack([np.bincount(each, minlength=n_images) for each in drawn]).astype(np.float64)
+        times = np.stack([np.bincount(each, minlength=n_images) for each in drawn])  # that an image was drawn
+        totals.append(times.astype(np.float64) @ terms)
+    ends = np.cumsum([sums.terms.shape[1] for sums in every])
+    parts = iter(np.split(np.concatenate(totals), ends[:-1], axis=1))
+    return tuple({name: sums.score(next(parts)) for name, sums in network.items()} for network in networks)

@@ -17,13 +17,11 @@ from numpy.typing import NDArray
 
 from galaxy_exp.evaluation.metrics import N_BINS, confusion_matrix, divide, find_bins, overall_scores
 from galaxy_exp.questions import Questions, Votes
-from galaxy_exp.records import Direction
 
 __all__ = [
     "AGREED_METRICS",
     "IMAGE_MEANS",
     "LEVEL",
-    "VOTE_DIRECTIONS",
     "VOTE_METRICS",
     "VOTE_METRIC_LABELS",
     "VoteBin",
@@ -48,18 +46,8 @@ __all__ = [
 AGREED_METRICS = ("accuracy", "macro_f1", "balanced_accuracy")
 """Scores of the winning answer to the first question, of the images whose votes agree."""
 
-VOTE_DIRECTIONS: dict[str, Direction] = {
-    "deviance": "min",
-    "rmse": "min",
-    "brier": "min",
-    "nll": "min",
-    "calibration_error": "min",
-    **dict.fromkeys(AGREED_METRICS, "max"),
-    "loss": "min",
-}
-"""The metrics that networks can be compared by, with the better direction. `nll` is known for counts alone."""
-
-VOTE_METRICS = tuple(VOTE_DIRECTIONS)
+VOTE_METRICS = ("deviance", "rmse", "brier", "nll", "calibration_error", *AGREED_METRICS, "loss")
+"""The metrics that networks can be compared by; `nll` is known for counts alone."""
 
 VOTE_METRIC_LABELS = {
     "deviance": "deviance (nats)",
@@ -68,6 +56,7 @@ VOTE_METRIC_LABELS = {
     "nll": "negative log-likelihood of the counts (nats a vote)",
     "calibration_error": "calibration error of fractions",
     "coverage": "coverage of 90% intervals of counts",
+    "count_coverage": "coverage of 90% intervals of counts",
     "accuracy": "accuracy where votes agree",
     "macro_f1": "macro-F1 where votes agree",
     "balanced_accuracy": "balanced accuracy where votes agree",
@@ -97,15 +86,12 @@ def summarise_votes(votes: Votes, outputs: NDArray[np.floating], agreement: floa
         The names in `VOTE_METRICS`, means over the images; `nll` and `coverage` for counts alone.
     """
     sums = sum_votes(votes, outputs)
-    found = {name: sums[name].total for name in _ORDER if name in sums}
+    order = ("deviance", "rmse", "brier", "calibration_error", "nll", "coverage")  # of the columns in `history.csv`
+    found = {name: sums[name].total for name in order if name in sums}
     agreed = find_agreed(votes, agreement)
     winners, predicted = (votes.questions.winners(each[agreed]) for each in (votes.values, outputs))
     matrix = confusion_matrix(winners, predicted, len(votes.questions.class_names))
     return found | overall_scores(matrix) | {"loss": _mean(image_losses(votes, outputs)).total}
-
-
-_ORDER = ("deviance", "rmse", "brier", "calibration_error", "nll", "coverage")
-"""Of the columns in `history.csv`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,9 +221,8 @@ IMAGE_MEANS: dict[str, Callable[[Votes, NDArray[np.floating]], Vector]] = {
 class VoteBin:
     """Answers whose predicted fraction is within some range."""
 
-    n_answers: int
-    weight: float
-    """The sum of the shares of these answers' questions."""
+    n_images: int
+    """An image counts once for each answer."""
     predicted: float
     """The weighted mean of the predicted fractions."""
     observed: float
@@ -262,12 +247,11 @@ def bin_fractions(
     bins = []
     for place in np.unique(places):
         inside = places == place
-        n, total = int(inside.sum()), float(weights[inside].sum())
-        weight = weights[inside] / total
+        n, weight = int(inside.sum()), weights[inside] / weights[inside].sum()
         mean = float(weight @ observed[inside])
         variance = float(weight**2 @ (observed[inside] - mean) ** 2) * n / (n - 1) if n > 1 else math.inf
         low, high = (mean + sign * 1.96 * math.sqrt(variance) for sign in (-1, 1))
-        bins.append(VoteBin(n, total, float(weight @ predicted[inside]), mean, max(0.0, low), min(1.0, high)))
+        bins.append(VoteBin(n, float(weight @ predicted[inside]), mean, max(0.0, low), min(1.0, high)))
     return tuple(bins)
 
 
@@ -299,8 +283,8 @@ def image_coverages(votes: Votes, outputs: NDArray[np.floating], level: float) -
         _, _, weights = compare_fractions(part, outputs[chunk])
         chosen = weights > 0
         totals = votes.questions.totals(part.values)
-        model = _CountModel.of(votes.questions, outputs[chunk], totals, stated).at(chosen)
-        below, at = model.distribution(np.rint(part.values[chosen]).astype(np.int64))
+        model = _CountModel(votes.questions, outputs[chunk], totals, stated)
+        below, at = model.distribution(np.rint(part.values[chosen]).astype(np.int64), chosen)
         low, high = (1 - level) / 2, (1 + level) / 2
         overlap = np.minimum(below + at, high) - np.maximum(below, low)
         share = np.clip(overlap, 0.0, None) / np.maximum(at, np.finfo(float).tiny)
@@ -323,7 +307,7 @@ def count_intervals(
     stated = states_concentrations(questions, outputs)
     low, high = np.zeros((2, *outputs.shape), np.int64)
     for chunk in _chunks(len(outputs)):
-        model = _CountModel.of(questions, outputs[chunk], np.rint(totals[chunk]), stated)
+        model = _CountModel(questions, outputs[chunk], np.rint(totals[chunk]), stated)
         cumulative = np.cumsum(model.table(), axis=-1)
         slack = 1e-12  # of sums of probabilities
         low[chunk] = (cumulative < (1 - level) / 2 - slack).sum(axis=-1)
@@ -341,8 +325,7 @@ def fraction_intervals(
     from scipy import special
 
     if not states_concentrations(questions, outputs):
-        nothing = np.full(outputs.shape, np.nan)
-        return nothing, nothing.copy()
+        return np.full(outputs.shape, np.nan), np.full(outputs.shape, np.nan)
     alphas = np.maximum(np.asarray(outputs, np.float64), np.finfo(np.float32).tiny)  # a softmax may give 0
     others = questions.by_answer(questions.totals(alphas)) - alphas
     low, high = (special.betaincinv(alphas, others, (1 + sign * level) / 2) for sign in (-1, 1))
@@ -352,53 +335,44 @@ def fraction_intervals(
 class _CountModel:
     """The distribution of the number of votes for each answer: binomial, or beta-binomial with concentrations."""
 
-    def __init__(self, totals: Vector, fractions: Vector, sums: Vector | None) -> None:
-        self._totals, self._fractions, self._sums = totals, fractions, sums
+    def __init__(
+        self, questions: Questions, outputs: NDArray[np.floating], totals: NDArray[np.number], stated: bool
+    ) -> None:
+        """Of outputs (n, n_answers), which are concentrations if `stated`, and totals (n, n_questions)."""
+        self._totals = questions.by_answer(totals.astype(np.float64))
+        self._fractions = _fractions(questions, outputs)
+        self._sums = questions.by_answer(questions.totals(outputs)) if stated else None
 
-    @classmethod
-    def of(
-        cls, questions: Questions, outputs: NDArray[np.floating], totals: NDArray[np.number], stated: bool
-    ) -> _CountModel:
-        """With arrays (n, n_answers); `totals` are (n, n_questions). `stated`: outputs are concentrations."""
-        sums = questions.by_answer(questions.totals(outputs)) if stated else None
-        return cls(questions.by_answer(totals.astype(np.float64)), _fractions(questions, outputs), sums)
-
-    def at(self, chosen: NDArray[np.bool_]) -> _CountModel:
-        """Of the chosen answers only, (n_chosen,)."""
-        sums = None if self._sums is None else self._sums[chosen]
-        return _CountModel(self._totals[chosen], self._fractions[chosen], sums)
-
-    def distribution(self, counts: NDArray[np.int64]) -> tuple[Vector, Vector]:
-        """The probability of fewer votes, and of as many; shapes like `counts` (n,)."""
+    def distribution(self, counts: NDArray[np.int64], chosen: NDArray[np.bool_]) -> tuple[Vector, Vector]:
+        """The probability of fewer votes than the counts of the chosen answers, (n_chosen,), and of as many."""
         if len(counts) == 0:
             return np.zeros(0), np.zeros(0)
         rows = np.repeat(np.arange(len(counts)), counts + 1)
         first = np.cumsum(counts + 1) - (counts + 1)
-        numbers = np.arange(len(rows)) - first[rows]
-        sums = None if self._sums is None else self._sums[rows]
-        terms = np.exp(_log_probability(numbers, self._totals[rows], self._fractions[rows], sums))
+        terms = self._probability(np.arange(len(rows)) - first[rows], lambda of_answers: of_answers[chosen][rows])
         at = terms[first + counts]
         return np.clip(np.add.reduceat(terms, first) - at, 0.0, 1.0), at
 
     def table(self) -> Vector:
         """The probability of 0, 1, ... votes, (n, n_answers, most votes + 1)."""
         numbers = np.arange(int(self._totals.max(initial=0)) + 1)
-        totals, fractions = self._totals[..., np.newaxis], self._fractions[..., np.newaxis]
-        sums = None if self._sums is None else self._sums[..., np.newaxis]
-        possible = np.minimum(numbers, totals)
-        return np.where(numbers <= totals, np.exp(_log_probability(possible, totals, fractions, sums)), 0.0)
+        totals = self._totals[..., np.newaxis]
+        terms = self._probability(np.minimum(numbers, totals), lambda of_answers: of_answers[..., np.newaxis])
+        return np.where(numbers <= totals, terms, 0.0)
 
+    def _probability(self, counts: NDArray[np.number], select: Callable[[Vector], Vector]) -> Vector:
+        """Of counts of votes for answers, whose places in arrays (n, n_answers) are selected."""
+        from scipy import special
 
-def _log_probability(
-    counts: NDArray[np.number], totals: Vector, fractions: Vector, sums: Vector | None
-) -> NDArray[np.float64]:
-    from scipy import special
-
-    ways = special.gammaln(totals + 1) - special.gammaln(counts + 1) - special.gammaln(totals - counts + 1)
-    if sums is None:
-        return np.asarray(ways + special.xlogy(counts, fractions) + special.xlog1py(totals - counts, -fractions))
-    first, second = fractions * sums, (1 - fractions) * sums
-    return np.asarray(ways + special.betaln(counts + first, totals - counts + second) - special.betaln(first, second))
+        totals, fractions = select(self._totals), select(self._fractions)
+        ways = special.gammaln(totals + 1) - special.gammaln(counts + 1) - special.gammaln(totals - counts + 1)
+        if self._sums is None:
+            others = special.xlogy(counts, fractions) + special.xlog1py(totals - counts, -fractions)
+            return np.asarray(np.exp(ways + others))
+        sums = select(self._sums)
+        first, second = fractions * sums, (1 - fractions) * sums
+        others = special.betaln(counts + first, totals - counts + second) - special.betaln(first, second)
+        return np.asarray(np.exp(ways + others))
 
 
 def compare_fractions(votes: Votes, outputs: NDArray[np.floating]) -> tuple[Vector, Vector, Vector]:
