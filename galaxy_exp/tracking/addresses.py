@@ -39,7 +39,15 @@ def resolve_tracking_uri(configured: str | None) -> str:
 
     The path of a SQLite store is absolute, so that a sweep resumed from another folder finds the same store.
     """
-    return _absolute(configured or _guess_tracking_uri() or _ask_mlflow())
+    uri = configured or _guess_tracking_uri()
+    if uri is None:
+        from mlflow import get_tracking_uri
+
+        uri = str(get_tracking_uri())
+    path = sqlite_file(uri)
+    if path is None:
+        return uri
+    return spell(path.resolve() if path.parent in _LINKS.values() else path.absolute(), uri)
 
 
 def _guess_tracking_uri() -> str | None:
@@ -57,16 +65,8 @@ def _guess_tracking_uri() -> str | None:
     return None if old_runs else "sqlite:///mlflow.db"
 
 
-def _ask_mlflow() -> str:
-    from mlflow import get_tracking_uri
-
-    return str(get_tracking_uri())
-
-
 def whole_address(uri: str) -> str:
-    """The address with its password, which the journal does not have.
-
-    It comes from the address that this process began with (`remember_address`), or from MLFLOW_TRACKING_URI.
+    """The address with its password, from `remember_address` or MLFLOW_TRACKING_URI, as the journal does not have it.
 
     Raises:
         TrackingError: the password is in neither.
@@ -93,14 +93,6 @@ def is_first_use(uri: str) -> bool:
     """Whether opening the store will create a database (about ten seconds)."""
     path = sqlite_file(uri)
     return path is not None and not os.path.lexists(path)
-
-
-def _absolute(uri: str) -> str:
-    path = sqlite_file(uri)
-    if path is None:
-        return uri
-    path = path.resolve() if path.parent in _LINKS.values() else path.absolute()
-    return spell(path, uri)
 
 
 def spell(path: Path, like: str = "") -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from galaxy_exp.config import dump_sweep, parse_sweep
 from galaxy_exp.config.reading import as_journaled
@@ -61,43 +63,32 @@ def write_trial_artifacts(folder: Path, trial: TrialRecord, record: SweepRecord,
                 target / "learning_curves.png",
             )
     if result.state.has_model:
+        outputs = np.load(folder / "validation_probabilities.npy")
+
+        of = f"trial {trial.number}{' (SIMULATED galaxies)' if data.simulated else ''}"
         if data.votes is None:
-            _write_validation_artifacts(folder, target, trial, data, figures)
+            labels, names = np.load(data.files.validation_labels), data.class_names
+            _write_json(target / "per_class.json", per_class_table(labels, outputs, names))
+            (target / "per_class.txt").write_text(f"{per_class_text(labels, outputs, names)}\n", encoding="utf-8")
+            _write_confusion(target, labels, outputs, names, f"Validation images, {of}", figures)
+            if figures:
+                images = np.load(data.files.validation_images, mmap_mode="r")
+                plot_mistakes_gallery(images, labels, outputs, names, target / "mistakes.png")
         else:
-            _write_vote_artifacts(folder, target, trial, record, data)
+            votes = Votes(data.votes.questions, np.load(data.votes.validation), data.votes.are_counts)
+            _write_fractions(target, votes, outputs, of, record)
+            if figures:
+                images = np.load(data.files.validation_images, mmap_mode="r")
+                plot_differences(images, votes, outputs, target / "differences.png")
     return target
 
 
-def _write_validation_artifacts(
-    folder: Path, target: Path, trial: TrialRecord, data: PreparedData, figures: bool
-) -> None:
-    probabilities = np.load(folder / "validation_probabilities.npy")
-    labels = np.load(data.files.validation_labels)
-    matrix = metrics.confusion_matrix(labels, probabilities.argmax(axis=1), len(data.class_names))
-    _write_json(target / "confusion_matrix.json", confusion_record(matrix, data.class_names))
-    table = per_class_table(labels, probabilities, data.class_names)
-    _write_json(target / "per_class.json", table)
-    (target / "per_class.txt").write_text(
-        per_class_text(labels, probabilities, data.class_names) + "\n", encoding="utf-8"
-    )
-    if not figures:
-        return
-    title = f"Validation images, trial {trial.number}{' (SIMULATED galaxies)' if data.simulated else ''}"
-    plot_confusion(matrix, data.class_names, target / "confusion_matrix.png", title)
-    images = np.load(data.files.validation_images, mmap_mode="r")
-    plot_mistakes_gallery(images, labels, probabilities, data.class_names, target / "mistakes.png")
-
-
-def _write_vote_artifacts(
-    folder: Path, target: Path, trial: TrialRecord, record: SweepRecord, data: PreparedData
-) -> None:
+def _write_fractions(target: Path, votes: Votes, outputs: NDArray[Any], of: str, record: SweepRecord) -> None:
     """`fractions.json` has the scores and, for each answer, observed against predicted fractions; then the figures.
 
     The confusion matrix is of the images whose votes agree.
     """
-    assert data.votes is not None
-    outputs, agreement = np.load(folder / "validation_probabilities.npy"), record.config.data.votes.agreement
-    votes = Votes(data.votes.questions, np.load(data.votes.validation), data.votes.are_counts)
+    agreement, figures = record.config.data.votes.agreement, record.config.tracking.figures
     found = {
         "questions": votes.questions.to_list(),
         "agreement": agreement,
@@ -105,17 +96,20 @@ def _write_vote_artifacts(
         "answers": answer_records(votes, outputs),
     }
     _write_json(target / "fractions.json", found)
+    if figures:
+        plot_fractions(found, target / "fractions.png", f"Validation images, {of}")
     agreed, (labels, fractions) = find_agreed(votes, agreement), first_question(votes, outputs)
-    matrix = metrics.confusion_matrix(labels[agreed], fractions[agreed].argmax(axis=1), len(data.class_names))
-    _write_json(target / "confusion_matrix.json", confusion_record(matrix, data.class_names))
-    if not record.config.tracking.figures:
-        return
-    of = f"trial {trial.number}{' (SIMULATED galaxies)' if data.simulated else ''}"
-    plot_fractions(found, target / "fractions.png", f"Validation images, {of}")
-    where = f"Validation images whose votes agree, {of}"
-    plot_confusion(matrix, data.class_names, target / "confusion_matrix.png", where)
-    images = np.load(data.files.validation_images, mmap_mode="r")
-    plot_differences(images, votes, outputs, target / "differences.png")
+    title = f"Validation images whose votes agree, {of}"
+    _write_confusion(target, labels[agreed], fractions[agreed], votes.questions.class_names, title, figures)
+
+
+def _write_confusion(
+    target: Path, labels: NDArray[Any], outputs: NDArray[Any], names: tuple[str, ...], title: str, figures: bool
+) -> None:
+    matrix = metrics.confusion_matrix(labels, outputs.argmax(axis=1), len(names))
+    _write_json(target / "confusion_matrix.json", confusion_record(matrix, names))
+    if figures:
+        plot_confusion(matrix, names, target / "confusion_matrix.png", title)
 
 
 def write_sweep_artifacts(folder: Path, record: SweepRecord, data: PreparedData) -> Path:
@@ -165,21 +159,22 @@ def write_insight_artifacts(folder: Path, record: SweepRecord) -> Path:
 
 def leaderboard_rows(record: SweepRecord) -> list[dict[str, Any]]:
     """One row per trial: first the leaderboard, best first, then the others by number."""
-    ranked = record.leaderboard()
-    with_rank = {trial.number for trial in ranked}
-    rest = [trial for trial in list(record.trials.values()) if trial.number not in with_rank]
-    rows: list[dict[str, Any]] = []
-    for rank, trial in enumerate([*ranked, *rest], start=1):
-        row: dict[str, Any] = {
-            "rank": rank if trial.number in with_rank else "",
+    ranks = {trial.number: rank for rank, trial in enumerate(record.leaderboard(), start=1)}
+    trials = sorted(record.trials.values(), key=lambda trial: ranks.get(trial.number, math.inf))
+    return [
+        {
+            "rank": ranks.get(trial.number, ""),
             "trial": trial.number,
             "state": trial.state_name,
             "simulated": record.simulated,
+            record.objective.name: trial.objective_value(record.objective),
+            "epochs": trial.epochs,
+            "seconds": round(trial.seconds, 3) if trial.result else "",
+            "run_id": trial.run_id,
+            **trial.values,
         }
-        row[record.objective.name] = trial.objective_value(record.objective)
-        row |= {"epochs": trial.epochs, "seconds": round(trial.seconds, 3) if trial.result else ""}
-        rows.append(row | {"run_id": trial.run_id} | trial.values)
-    return rows
+        for trial in trials
+    ]
 
 
 def _describe_data(data: PreparedData) -> dict[str, Any]:

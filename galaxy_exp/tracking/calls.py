@@ -17,23 +17,17 @@ if TYPE_CHECKING:
 
 __all__ = ["OutageNotice", "Patience", "TimedClient", "quiet_mlflow"]
 
-_NO_OUTPUT = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
-"""No progress bars, and no address of each run on standard output."""
-
-_TIME_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
-"""A request takes half a minute at most, unless the user's environment says otherwise.
-
-With MLflow's own defaults, a worker would wait four minutes for a dead server and 16 for one that hangs.
-"""
-
-_ENVIRONMENT = ScopedEnvironment(forced=_NO_OUTPUT, defaults=_TIME_LIMITS)
+_ENVIRONMENT = ScopedEnvironment(
+    forced={"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"},
+    defaults={"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"},
+)
+"""No progress bars and addresses of runs, and a request takes half a minute at most: with MLflow's own defaults, a
+worker would wait four minutes for a dead server and 16 for one that hangs."""
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 30.0, 600.0
 """The pause after a failure; doubled with each further failure."""
 _SPELL_SECONDS = 5.0
 """How long MLflow may take in one go before it counts as slow."""
-_PAUSE_PER_SECOND = 1.0
-"""The pause after a second of slow calls: a slow MLflow is called half of the time."""
 
 
 class _BelowErrorInThread(logging.Filter):
@@ -70,15 +64,7 @@ def quiet_mlflow() -> Iterator[None]:
 
 
 class TimedClient:
-    """An MLflow client that is opened at its first call and adds up the time of its calls.
-
-    Args:
-        open_client: called once; its time does not count.
-        clock: seconds, monotonic.
-
-    Attributes:
-        seconds: the time of all calls so far.
-    """
+    """An MLflow client that is opened at its first call and adds up the `seconds` of its calls, without the opening."""
 
     def __init__(self, open_client: Callable[[], MlflowClient], clock: Callable[[], float]) -> None:
         self._open_client = open_client
@@ -104,11 +90,7 @@ class TimedClient:
 
 
 class Patience:
-    """Decides when MLflow is called again after it failed or was slow.
-
-    Args:
-        clock: seconds, monotonic.
-    """
+    """Decides when MLflow is called again after it failed or was slow; `clock` gives seconds, monotonic."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -126,27 +108,20 @@ class Patience:
 
     def pause_after_failure(self, seconds: float) -> None:
         """Begins a pause, longer than the last one, after calls that took so long and failed."""
-        self._pause(max(self._next_pause, _PAUSE_PER_SECOND * seconds))
+        self.pause_after_slow_calls(max(self._next_pause, seconds))
         self._next_pause = min(2 * self._next_pause, _LONGEST_PAUSE_SECONDS)
 
     def pause_after_slow_calls(self, seconds: float) -> None:
-        """Begins a pause after calls that worked but took so long."""
-        self._pause(_PAUSE_PER_SECOND * seconds)
+        """Begins a pause as long as calls that worked took: a slow MLflow is called half of the time."""
+        self._paused_until = self._clock() + seconds
 
     def reset(self) -> None:
         """Makes the next failure count as the first one."""
         self._next_pause = _FIRST_PAUSE_SECONDS
 
-    def _pause(self, seconds: float) -> None:
-        self._paused_until = self._clock() + seconds
-
 
 class OutageNotice:
-    """Warns once of an outage, and once of its end.
-
-    Args:
-        warn: called with one line for the user.
-    """
+    """Warns once of an outage, and once of its end."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn = warn

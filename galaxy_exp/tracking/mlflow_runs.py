@@ -34,11 +34,7 @@ _MAX_METRICS_PER_CALL = 800
 def open_experiment(
     client: MlflowClient, name: str, tags: Mapping[str, str], on_restored: Callable[[], None] = lambda: None
 ) -> str:
-    """The id of an experiment, which is created or, if it was deleted, restored.
-
-    Args:
-        tags: of an experiment that is created.
-    """
+    """The id of an experiment, which is created with these tags or, if it was deleted, restored."""
     found = client.get_experiment_by_name(name)
     if found is None:
         return create_experiment(client, name, tags)
@@ -76,11 +72,7 @@ def search_runs(
 
 
 def find_runs(client: MlflowClient, experiment: str, sweep_id: str | None = None) -> list[Run]:
-    """The active runs that all sweeps, or one sweep, made in an experiment; none if there is no such experiment.
-
-    Args:
-        experiment: its name.
-    """
+    """The active runs that all sweeps, or one sweep, made in an experiment, by its name; none if it does not exist."""
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return []
@@ -126,11 +118,10 @@ def log_batch(
     MLflow ignores a metric that it already has, so writing twice changes nothing.
     """
     param_list = [Param(name, str(value)) for name, value in (params or {}).items()]
-    metric_list = list(metrics)
     tag_list = [RunTag(name, value) for name, value in (tags or {}).items()]
-    while param_list or metric_list or tag_list:
-        client.log_batch(run_id, metric_list[:_MAX_METRICS_PER_CALL], param_list[:_MAX_PARAMS_PER_CALL], tag_list)
-        metric_list, param_list = metric_list[_MAX_METRICS_PER_CALL:], param_list[_MAX_PARAMS_PER_CALL:]
+    while param_list or metrics or tag_list:
+        client.log_batch(run_id, metrics[:_MAX_METRICS_PER_CALL], param_list[:_MAX_PARAMS_PER_CALL], tag_list)
+        metrics, param_list = metrics[_MAX_METRICS_PER_CALL:], param_list[_MAX_PARAMS_PER_CALL:]
         tag_list = []
 
 

@@ -156,12 +156,7 @@ def outcome_params(trial: TrialRecord) -> dict[str, Any]:
     result = trial.result
     if result is None or not result.state.has_model:
         return {}
-    return {
-        "precision": result.precision,
-        "backend": result.backend,
-        "parameters": result.parameters,
-        "flops": result.flops,
-    }
+    return {name: getattr(result, name) for name in ("precision", "backend", "parameters", "flops")}
 
 
 def outcome_metrics(trial: TrialRecord) -> dict[str, float]:
@@ -173,11 +168,8 @@ def outcome_metrics(trial: TrialRecord) -> dict[str, float]:
     spent = {"seconds": trial.seconds, "training_seconds": result.training_seconds}
     if result.seconds_per_image:
         spent["seconds_per_image"] = result.seconds_per_image
-    return {
-        name: value
-        for name, value in (best | spent | {"best_epoch": result.best_epoch}).items()
-        if math.isfinite(value)
-    }
+    found = best | spent | {"best_epoch": result.best_epoch}
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def user_name() -> str:

@@ -38,8 +38,7 @@ def describe_sweep(
 ) -> str:
     """The description of the parent run: the sweep, its result, and links.
 
-    Args:
-        has_report: whether its artifacts have the report and the figures of the hyperparameters already.
+    `has_report` says whether its artifacts have the report and the figures of the hyperparameters already.
     """
     paragraphs = [_what_it_is(record, data), " · ".join(_links(record, experiment_id, run_id, has_report))]
     if record.winner is None and record.end_order:
@@ -53,8 +52,10 @@ def describe_sweep(
     if found := standings(record):
         each = "; ".join(f"trial {standing.finalist}: {standing}" for standing in found)
         paragraphs.append(f"Finalists by {record.objective.name}: {each}.")
-    if record.registered is not None:
-        paragraphs.append(_what_was_registered(record))
+    if (model := record.registered) is not None:
+        decided = record.promotion
+        alias = f", {'champion' if decided.promoted else 'challenger'}: {decided.reason}" if decided else ""
+        paragraphs.append(f"Registered as {model.name}, version {model.version}{alias}.")
     return "\n\n".join(paragraphs)
 
 
@@ -66,8 +67,11 @@ def describe_trial(trial: TrialRecord, record: SweepRecord) -> str:
         name = f"{simulated(record)}`{record.objective.name}`"
         reached = "" if value is None else f"{name} {value:.4f} at epoch {result.best_epoch}; "
         sentences.append(f"{reached}{trial.state_name}: {result.reason}.")
-    changed = _changed(trial, record)
-    return " ".join(sentences) + (f"\n\nDiffers from the baseline in {changed}." if changed else "")
+    text, changes = " ".join(sentences), record.changes_from_baseline(trial.values)
+    if not (changes and record.has_baseline and record.started.baseline):
+        return text
+    changed = ", ".join(f"{name} = {short_value(value, 3)}" for name, value in changes.items())
+    return f"{text}\n\nDiffers from the baseline in {changed}."
 
 
 def _what_it_is(record: SweepRecord, data: PreparedData) -> str:
@@ -98,14 +102,6 @@ def _score(name: str, test: Mapping[str, Any], record: SweepRecord) -> str:
     return f"{text}, {whose} {baseline[name]:.3f}" + (f", {word} {gain}" if gain else "")
 
 
-def _what_was_registered(record: SweepRecord) -> str:
-    assert record.registered is not None
-    text = f"Registered as {record.registered.name}, version {record.registered.version}"
-    if record.promotion is None:
-        return f"{text}."
-    return f"{text}, {'champion' if record.promotion.promoted else 'challenger'}: {record.promotion.reason}."
-
-
 def _links(record: SweepRecord, experiment_id: str, run_id: str, has_report: bool) -> Iterator[str]:
     """They are at the top, since the UI shows only the beginning of a long description."""
     yield f"[Trials, the best first]({trials_address(record, experiment_id)})"
@@ -128,10 +124,3 @@ def _role(trial: TrialRecord, record: SweepRecord) -> str:
     elif record.is_baseline(trial.number):
         name += ": the baseline"
     return f"**The winner.** {name}" if trial.number == record.winner else name
-
-
-def _changed(trial: TrialRecord, record: SweepRecord) -> str:
-    if not (record.has_baseline and record.started.baseline):
-        return ""
-    changed = record.changes_from_baseline(trial.values)
-    return ", ".join(f"{name} = {short_value(value, 3)}" for name, value in changed.items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,20 +19,12 @@ from galaxy_exp.journal.events import ParentRunCreated
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.records import TrialState
-from galaxy_exp.tracking import names
+from galaxy_exp.tracking import mlflow_runs, names
 from galaxy_exp.tracking.artifacts import (
     artifacts_folder,
     write_held_out_figures,
     write_insight_artifacts,
     write_sweep_artifacts,
-)
-from galaxy_exp.tracking.mlflow_runs import (
-    is_active,
-    log_batch,
-    open_experiment,
-    restore_run,
-    search_runs,
-    to_milliseconds,
 )
 from galaxy_exp.tracking.names import RunStatus, allowed_name
 from galaxy_exp.tracking.notes import EXPERIMENT_NOTE, describe_sweep, describe_trial
@@ -65,7 +57,7 @@ class ParentRun:
         """The id of the sweep's experiment, which is created or restored if need be."""
         if self._experiment_id is None:
             name = self.record.config.experiment_name
-            self._experiment_id = open_experiment(
+            self._experiment_id = mlflow_runs.open_experiment(
                 self.client,
                 name,
                 names.EXPERIMENT_KIND | {names.NOTE: EXPERIMENT_NOTE},
@@ -74,19 +66,18 @@ class ParentRun:
         return self._experiment_id
 
     def ensure(self, *, after_outage: bool = False) -> str:
-        """The id of the sweep's run.
-
-        That is the run in the journal, a run that a killed driver created and did not journal, or a new one.
+        """The id of the sweep's run: as journaled, one that a killed driver created and did not journal, or a new one.
 
         Args:
             after_outage: checks whether MLflow still has the journaled run, and restores it if it was deleted.
         """
         run_id = self.record.parent_run_id
-        if run_id is None or (after_outage and not restore_run(self.client, run_id)):
+        if run_id is None or (after_outage and not mlflow_runs.restore_run(self.client, run_id)):
             lost, run_id = run_id, next(self._search(), None) or self._create()
             self.journal.append(ParentRunCreated(run_id=run_id, experiment_id=self.experiment_id))
-            if lost is not None:
-                self._adopt_trials(run_id)
+            for trial in list(self.record.trials.values()) if lost is not None else ():
+                if trial.run_id is not None and mlflow_runs.is_active(self.client, trial.run_id):
+                    self.client.set_tag(trial.run_id, names.PARENT, run_id)
             self._is_described = False
         if not self._is_described:
             self._describe(run_id)
@@ -143,31 +134,26 @@ class ParentRun:
     def _write_summary(self, run_id: str) -> None:
         moment = _closing_time(self.record)
         summary = [Metric(name, value, moment, 0) for name, value in sweep_metrics(self.record).items()]
-        log_batch(self.client, run_id, metrics=summary)
+        mlflow_runs.log_batch(self.client, run_id, metrics=summary)
         self._log_files(run_id)
         self._write_note(run_id)
 
     def _search(self) -> Iterator[str]:
         """The ids of the sweep's runs; there may be several after a driver was killed."""
         query = names.query_runs(self.record.sweep_id, "sweep")
-        return (str(run.info.run_id) for run in search_runs(self.client, self.experiment_id, query))
+        return (str(run.info.run_id) for run in mlflow_runs.search_runs(self.client, self.experiment_id, query))
 
     def _create(self) -> str:
-        began = to_milliseconds(self.record.started.time)
+        began = mlflow_runs.to_milliseconds(self.record.started.time)
         run = self.client.create_run(self.experiment_id, began, self.tags("sweep"), self.record.sweep_id)
         return str(run.info.run_id)
-
-    def _adopt_trials(self, run_id: str) -> None:
-        for trial in list(self.record.trials.values()):
-            if trial.run_id is not None and is_active(self.client, trial.run_id):
-                self.client.set_tag(trial.run_id, names.PARENT, run_id)
 
     def _describe(self, run_id: str) -> None:
         self.client.update_run(run_id, status=RunStatus.RUNNING)
         if names.CLOSED in self.client.get_run(run_id).data.tags:
             self.client.delete_tag(run_id, names.CLOSED)
         self._write_note(run_id)
-        log_batch(self.client, run_id, sweep_params(self.record, self.data))
+        mlflow_runs.log_batch(self.client, run_id, sweep_params(self.record, self.data))
         self.log_data(run_id)
         self._log_files(run_id)
 
@@ -202,7 +188,7 @@ def end_runs(client: MlflowClient, record: SweepRecord, status: str) -> None:
 def _closing_time(record: SweepRecord) -> int:
     """Does not change once the sweep has ended, so that closing again writes the same."""
     last = record.promotion or record.ended
-    return to_milliseconds(last.time if last else record.updated_at)
+    return mlflow_runs.to_milliseconds(last.time if last else record.updated_at)
 
 
 def sweep_params(record: SweepRecord, data: PreparedData) -> dict[str, Any]:
@@ -240,9 +226,9 @@ def sweep_metrics(record: SweepRecord) -> dict[str, float]:
         values[allowed_name(f"best_{record.objective.name}")] = best[0].objective_value(record.objective) or 0.0
     for number, report in record.test_reports.items():
         role = "winner" if number == record.winner else "baseline"
-        shown = shown_names(report) if report.get("votes") else ("accuracy", "macro_f1", "balanced_accuracy")
-        values |= {f"test/{role}_{name}": report[name] for name in shown}
-        values |= {f"test/{role}_{name}": value for name, value in _later_scores(report).items()}
+        found = {name: report.get(name) for name in (*shown_names(report), *_LATER_SCORES)}
+        found["calibrated_error"] = (report.get("calibrated") or {}).get("error")
+        values |= {f"test/{role}_{name}": value for name, value in found.items() if value is not None}
     for state in (state for state in TrialState if state.is_finished):
         trials = [trial for trial in record.trials.values() if trial.state is state]
         values[f"sweep/trials_{state}"] = len(trials)
@@ -250,8 +236,5 @@ def sweep_metrics(record: SweepRecord) -> dict[str, float]:
     return values
 
 
-def _later_scores(report: Mapping[str, Any]) -> dict[str, float]:
-    """Test scores that the journals of earlier releases lack."""
-    found = {name: report.get(name) for name in ("top2", "macro_f1_without_rare", "calibration_error", "temperature")}
-    found["calibrated_error"] = (report.get("calibrated") or {}).get("error")
-    return {name: value for name, value in found.items() if value is not None}
+_LATER_SCORES = ("top2", "macro_f1_without_rare", "calibration_error", "temperature")
+"""Test scores that the journals of earlier releases lack."""

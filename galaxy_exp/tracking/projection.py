@@ -34,29 +34,20 @@ _REFRESH_SECONDS = 60.0
 class MlflowProjection:
     """An observer of the loop that writes each event to MLflow as it comes.
 
-    A failure of MLflow is not a failure of the sweep: it is reported through `warn`, MLflow is not called for a while,
-    and then everything that it lacks is written. A slow MLflow is treated in the same way (see `Patience`), so that
-    the sweep does not wait for it. An outage is reported once, and so is its end.
-
-    Everything is written with the journal's own timestamps, and MLflow ignores a metric that it already has, so writing
-    twice changes nothing.
+    When MLflow fails, the sweep continues: `warn` is called once, MLflow is not called for a while, and then everything
+    that it lacks is written. A slow MLflow is treated in the same way (see `Patience`).
 
     The store is opened, and what an earlier process did not write is written, at the first event: the first trial is
     then running, so no worker waits while MLflow creates its database.
 
     Args:
-        open_store: opens the store named in the journal; called once, at first use.
+        open_store: called once, at first use.
         journal: gets the ids of runs, and an event for each trial that is completely in MLflow.
-        folder: of the sweep, with the trials' files.
         data: described in MLflow as the runs' input.
-        warn: called with one line for the user.
         clock: seconds, monotonic.
         on_begin: called once, when the sweep is in MLflow for the first time in this process.
         write_report: writes the report page among the sweep's artifacts; called at most once a minute, after which
             the parent run gets it with the figures and the description of the trials so far.
-
-    Attributes:
-        client: of the store, which is opened at the first call.
     """
 
     def __init__(
@@ -87,10 +78,6 @@ class MlflowProjection:
         self._clock = clock
         self._on_begin, self._write_report = on_begin, write_report
         self._refresh_at = clock() + _REFRESH_SECONDS
-
-    @property
-    def _record(self) -> SweepRecord:
-        return self._journal.record
 
     def on_event(self, event: Event, record: SweepRecord) -> None:
         """See `Observer.on_event`."""
@@ -154,26 +141,26 @@ class MlflowProjection:
         with self._errors_as_tracking_errors():
             self._parent.ensure(after_outage=True)
             for number in numbers:
-                trial = self._record.trials[number]
+                trial = self._journal.record.trials[number]
                 self._trials.restore(trial)
                 self._bring_up_to_date(trial, {})
 
     def _write_event(self, event: Event) -> None:
         match event:
             case TrialProposed() | TrialStarted():
-                trial = self._record.trials[event.number]
+                trial = self._journal.record.trials[event.number]
                 if trial.result is None:  # else its end, which follows, writes everything
                     with self._refusals_reported(trial):
                         self._trials.ensure(trial, {})
             case EpochReported():
-                trial = self._record.trials[event.report.number]
+                trial = self._journal.record.trials[event.report.number]
                 # not for a lost attempt, nor for a trial that has ended meanwhile
                 if trial.result is None and trial.attempt == event.report.attempt:
                     with self._refusals_reported(trial):
                         self._trials.ensure(trial, {})
                         self._trials.describe(trial)
             case TrialEnded():
-                trial = self._record.trials[event.result.number]
+                trial = self._journal.record.trials[event.result.number]
                 if not trial.projected:  # else an earlier event caught up with it
                     self._bring_up_to_date(trial, {})
 
@@ -191,10 +178,10 @@ class MlflowProjection:
         Args:
             since: `TimedClient.seconds` when this event's calls began: stops when patience is spent. None never stops.
         """
-        journaled = self._record.parent_run_id
+        journaled = self._journal.record.parent_run_id
         is_lost = self._parent.ensure(after_outage=self._is_behind) != journaled and journaled is not None
         found = self._trials.find()
-        for trial in list(self._record.trials.values()):
+        for trial in list(self._journal.record.trials.values()):
             if is_lost and trial.run_id is not None:  # the store was deleted, perhaps with the runs of trials
                 self._trials.restore(trial)
             elif trial.projected:
@@ -236,7 +223,7 @@ class MlflowProjection:
 
     @property
     def _where(self) -> str:
-        return hide_in_address(self._record.tracking_uri)
+        return hide_in_address(self._journal.record.tracking_uri)
 
     def _fall_behind(self, message: str) -> None:
         self._is_behind = True

@@ -17,9 +17,6 @@ from galaxy_exp.tracking.addresses import resolve_tracking_uri, sqlite_file
 
 __all__ = ["RegistryFile", "StoredModel", "StoredVersion", "open_registry_file"]
 
-_DELETED = "Deleted_Internal"
-"""The stage of a deleted version, whose row MLflow keeps."""
-_WORKSPACE = "default"
 _OTHER_PLACES = ("MLFLOW_REGISTRY_URI", "MLFLOW_WORKSPACE", "MLFLOW_ENABLE_WORKSPACES")
 """Variables with which MLflow's registry is elsewhere, or has parts."""
 
@@ -92,17 +89,16 @@ def open_registry_file(tracking_uri: str | None) -> RegistryFile | None:
 
 def _read(database: sqlite3.Connection, uri: str) -> RegistryFile | None:
     workspaces = "SELECT DISTINCT workspace FROM registered_models"
-    if any(row != (_WORKSPACE,) for row in database.execute(workspaces)):
+    if any(row != ("default",) for row in database.execute(workspaces)):
         return None
     model_tags = _by_owner(database, "SELECT name, key, value FROM registered_model_tags")
     aliases = _by_owner(database, "SELECT name, alias, version FROM registered_model_aliases")
     tags = _by_owner(database, "SELECT name, version, key, value FROM model_version_tags")
     names = database.execute("SELECT name FROM registered_models ORDER BY name")
     models = [StoredModel(name, aliases[name,], model_tags[name,]) for (name,) in names]
-    rows = database.execute(
-        "SELECT name, version, creation_time, description, run_id FROM model_versions WHERE current_stage != ? "
-        "ORDER BY name, version DESC",
-        (_DELETED,),
+    rows = database.execute(  # MLflow keeps the row of a deleted version
+        "SELECT name, version, creation_time, description, run_id FROM model_versions "
+        "WHERE current_stage != 'Deleted_Internal' ORDER BY name, version DESC"
     )
     versions = [
         StoredVersion(name, version, created, description, run_id, tags[name, version])

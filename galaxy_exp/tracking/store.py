@@ -14,14 +14,7 @@ import psutil
 from galaxy_exp.errors import HOW_TO_START, GalaxyExpError, ModelError, TrackingError, first_line
 from galaxy_exp.folders import take_lock
 from galaxy_exp.redaction import hide_in_address
-from galaxy_exp.tracking.addresses import (
-    is_first_use,
-    openable,
-    resolve_tracking_uri,
-    spell,
-    sqlite_file,
-    whole_address,
-)
+from galaxy_exp.tracking import addresses
 from galaxy_exp.tracking.calls import quiet_mlflow
 from galaxy_exp.tracking.store_check import refuse_unusable
 
@@ -47,15 +40,15 @@ def open_client(tracking_uri: str | None, *, to_write: bool = True) -> MlflowCli
     Raises:
         TrackingError: the store cannot be opened; UnusableStoreError if it never can be.
     """
-    uri = whole_address(resolve_tracking_uri(tracking_uri))
+    uri = addresses.whole_address(addresses.resolve_tracking_uri(tracking_uri))
     refuse_unusable(uri, ask=False, to_write=to_write)
     from mlflow import MlflowClient
 
     with tracking_errors(tracking_uri), _handlers_kept():
-        if is_first_use(uri):
+        if addresses.is_first_use(uri):
             _create_database(uri)
         with _alone(uri):
-            return MlflowClient(tracking_uri=openable(uri))
+            return MlflowClient(tracking_uri=addresses.openable(uri))
 
 
 @contextmanager
@@ -72,7 +65,7 @@ def _handlers_kept() -> Iterator[None]:
 @contextmanager
 def _alone(uri: str) -> Iterator[None]:
     """Locks a SQLite store, if its file system has locks: opening an older database migrates it."""
-    path = sqlite_file(uri)
+    path = addresses.sqlite_file(uri)
     if path is None or not os.access(path.parent, os.R_OK):
         yield
         return
@@ -86,12 +79,8 @@ def _alone(uri: str) -> Iterator[None]:
 
 
 def open_existing_client(tracking_uri: str | None, *, to_write: bool = False) -> MlflowClient:
-    """As `open_client`, but creates no SQLite file, and accepts one that may only be read.
-
-    Raises:
-        ModelError: there is no such file; one line with the command that makes a model.
-    """
-    uri = resolve_tracking_uri(tracking_uri)
+    """As `open_client`, but creates no SQLite file: a ModelError, as of `check_store_exists`."""
+    uri = addresses.resolve_tracking_uri(tracking_uri)
     check_store_exists(uri)
     return open_client(uri, to_write=to_write)
 
@@ -102,7 +91,7 @@ def check_store_exists(uri: str) -> None:
     Raises:
         ModelError: there is no such file; one line with the command that makes a model.
     """
-    if is_first_use(uri):
+    if addresses.is_first_use(uri):
         raise ModelError(f"no MLflow store at {uri}; make a model with: {HOW_TO_START}")
 
 
@@ -113,7 +102,7 @@ def _create_database(uri: str) -> None:
     """
     from mlflow import MlflowClient
 
-    path = sqlite_file(uri)
+    path = addresses.sqlite_file(uri)
     assert path is not None
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{path.name}.*{_UNFINISHED}*"):  # with SQLite's journals beside it
@@ -122,7 +111,7 @@ def _create_database(uri: str) -> None:
             left.unlink(missing_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
     try:
-        MlflowClient(tracking_uri=openable(spell(unfinished))).search_experiments(max_results=1)
+        MlflowClient(tracking_uri=addresses.openable(addresses.spell(unfinished))).search_experiments(max_results=1)
         _give_name(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -12,7 +12,6 @@ from contextlib import closing
 from functools import cache
 from importlib.metadata import distribution, entry_points, version
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from galaxy_exp.errors import UnusableStoreError, first_line
@@ -28,6 +27,7 @@ _MLFLOWS_OWN = ("databricks", "databricks-uc", "uc")
 """Addresses that only MLflow can check."""
 _SCHEME = re.compile(r"([a-z][a-z0-9.-]+)(?:\+[a-z0-9+.-]*)?:", re.I)
 """As in MLflow: `./a:b` and `C:\\runs` are folders."""
+
 TIMEOUT_SECONDS = 5.0
 _PACKAGES = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary"}
 """Packages of database drivers by module, where the names differ."""
@@ -45,10 +45,10 @@ def check_store(tracking_uri: str | None, say: Say = lambda _: None, command: st
         UnusableStoreError: one line with the store, the problem, and the remedy.
     """
     uri = whole_address(resolve_tracking_uri(tracking_uri))
-    variable = "MLFLOW_TRACKING_URI"
-    origin = (
-        "tracking.uri" if tracking_uri else variable if os.environ.get(variable) else "MLflow's choice in this folder"
-    )
+    origin = "tracking.uri"
+    if not tracking_uri:
+        variable = "MLFLOW_TRACKING_URI"
+        origin = variable if os.environ.get(variable) else "MLflow's choice in this folder"
     usual = "sqlite:///mlflow.db"
     other = "sqlite:///runs.db" if uri == resolve_tracking_uri(usual) else usual
     remedy = (
@@ -62,11 +62,9 @@ def check_store(tracking_uri: str | None, say: Say = lambda _: None, command: st
 def refuse_unusable(
     uri: str, say: Say = lambda _: None, origin: str = "", remedy: str = "", *, ask: bool = True, to_write: bool = True
 ) -> None:
-    """As `check_store`, for the whole address of a store.
+    """As `check_store`, for the whole address of a store; `origin` and `remedy` are parts of the message.
 
     Args:
-        uri, say: as with `check_store`.
-        origin: the setting that names the store, for the message.
         ask: False accepts servers without asking them.
         to_write: False accepts a database that this user may only read.
     """
@@ -187,7 +185,10 @@ def _check_schema(found: str, tables: set[str], uri: str, say: Say) -> None:
     release = version("mlflow")
     if found not in revisions:
         raise _Unusable(f"has the schema {found}, which MLflow {release} does not know: update MLflow (pip install -U)")
-    if tables >= _expected_tables():
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - declares the tables
+    from mlflow.store.db.base_sql_model import Base
+
+    if tables >= set(Base.metadata.tables):
         shown = hide_in_address(uri)
         raise _Unusable(
             f"has the schema {found} of an earlier MLflow, and MLflow {release} needs {latest}: "
@@ -211,13 +212,6 @@ def _revisions() -> tuple[frozenset[str], str | None]:
             earlier.update(re.findall(r"\w+", line))
     latest = revisions - earlier
     return frozenset(revisions), latest.pop() if len(latest) == 1 else None
-
-
-def _expected_tables() -> set[str]:
-    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - declares the tables
-    from mlflow.store.db.base_sql_model import Base
-
-    return set(Base.metadata.tables)
 
 
 # other databases, and servers
@@ -251,21 +245,18 @@ def _check_server(uri: str) -> None:
         return
     except (requests.RequestException, ValueError) as error:
         raise _Unusable(f"cannot be read as an address: {first_line(error)}") from error
-    if answer.status_code == 404 or (answer.ok and not _is_mlflows(answer)):
+    try:
+        content = answer.json()
+    except ValueError:
+        content = None
+    is_mlflows = isinstance(content, dict) and content.keys() <= {"experiments", "next_page_token"}
+    if answer.status_code == 404 or (answer.ok and not is_mlflows):
         raise _Unusable(
             f"answers {answer.status_code}, but not as an MLflow server does; expected its address with the path of a "
             "proxy, if any"
         )
-    if answer.status_code in _REFUSALS:
+    if answer.status_code in (400, 401, 403):
         _ask_client(uri)
-
-
-def _is_mlflows(answer: Any) -> bool:
-    try:
-        content = answer.json()
-    except ValueError:
-        return False
-    return isinstance(content, dict) and content.keys() <= {"experiments", "next_page_token"}
 
 
 def _ask_client(uri: str) -> None:
@@ -282,7 +273,6 @@ def _ask_client(uri: str) -> None:
             ) from error
 
 
-_REFUSALS = (400, 401, 403)
 _FOR_GOOD = re.compile(
     r"\b40[0134]\b|PERMISSION_DENIED|UNAUTHENTICATED|CERTIFICATE_VERIFY_FAILED|WRONG_VERSION_NUMBER", re.I
 )

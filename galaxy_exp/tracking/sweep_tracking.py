@@ -32,8 +32,7 @@ __all__ = ["LazyProjection", "build_projection", "check_recorded_store", "end_op
 class LazyProjection:
     """An observer that builds the projection at the first event, so that MLflow is imported while a trial trains.
 
-    The projection is built once, in a thread of its own: Ctrl-C, which interrupts the main thread, leaves no import
-    half done.
+    It is built in a thread of its own: Ctrl-C, which interrupts the main thread, leaves no import half done.
     """
 
     def __init__(self, build: Callable[[], MlflowProjection]) -> None:

@@ -12,7 +12,7 @@ from mlflow.entities import Metric, Run
 
 from galaxy_exp.errors import first_line, is_disk_full
 from galaxy_exp.journal.events import TrialProjected, TrialRunCreated
-from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.journal.record import TrialRecord
 from galaxy_exp.records import TrialResult, TrialState
 from galaxy_exp.tracking import names
 from galaxy_exp.tracking.artifacts import artifacts_folder, write_trial_artifacts
@@ -32,26 +32,17 @@ class TrialRuns:
 
     An attempt that continues after the last epoch of the one before keeps its run. Any other gets a new run, and the
     old one, with epochs that do not count, is deleted.
-
-    Args:
-        parent: the sweep's run, with its client and journal.
     """
 
     def __init__(self, parent: ParentRun) -> None:
-        self._parent = parent
-        self._client = parent.client
-        self._journal = parent.journal
+        self._parent, self._client, self._journal = parent, parent.client, parent.journal
         self._written: dict[str, int] = {}
         """Number of epochs written to a run, by id of the runs that this process has described and not ended."""
-
-    @property
-    def _record(self) -> SweepRecord:
-        return self._journal.record
 
     def find(self) -> RunsByAttempt:
         """The active runs of the sweep's trials."""
         found: dict[tuple[int, int], list[Run]] = {}
-        query = names.query_runs(self._record.sweep_id, "trial")
+        query = names.query_runs(self._parent.record.sweep_id, "trial")
         for run in search_runs(self._client, self._parent.experiment_id, query):
             key = int(run.data.tags[names.TRIAL]), int(run.data.tags[names.ATTEMPT])
             found.setdefault(key, []).append(run)
@@ -114,7 +105,7 @@ class TrialRuns:
         They are left by a driver that was killed before it journaled them, or by a server that was killed before it
         answered, so that MLflow's client asked again.
         """
-        trials = self._record.trials
+        trials = self._parent.record.trials
         for (number, _), runs in found.items():
             for run_id in (run.info.run_id for run in runs):
                 if number in trials and run_id != trials[number].run_id and is_active(self._client, run_id):
@@ -129,7 +120,7 @@ class TrialRuns:
                 self._client.delete_tag(run_id, names.CLOSED)
             tags = {names.ATTEMPT: str(attempt), names.STATE: str(TrialState.RUNNING)}
             tags[names.REASON] = f"continues after epoch {trial.from_epoch}"
-            tags[names.NOTE] = describe_trial(running, self._record)
+            tags[names.NOTE] = describe_trial(running, self._parent.record)
             log_batch(self._client, run_id, tags=tags)
         else:
             run_id = self._create(trial, attempt)
@@ -150,14 +141,14 @@ class TrialRuns:
         return str(run.info.run_id)
 
     def _name(self, trial: TrialRecord) -> str:
-        return names.trial_run_name(trial, self._record.has_baseline)
+        return names.trial_run_name(trial, self._parent.record.has_baseline)
 
     def _close(self, trial: TrialRecord, result: TrialResult) -> None:
         run_id, ended_at = _run_of(trial), to_milliseconds(trial.ended_at or 0.0)
         params = names.trial_params(trial.values, {"seed": trial.seed} | outcome_params(trial))
         outcome = [Metric(name, value, ended_at, 0) for name, value in outcome_metrics(trial).items()]
         tags = {names.STATE: str(result.state), names.REASON: result.reason, names.EPOCHS: str(result.epochs)}
-        tags[names.NOTE] = describe_trial(trial, self._record)
+        tags[names.NOTE] = describe_trial(trial, self._parent.record)
         unwritten = self._epochs(trial)[self._written.get(run_id, 0) :]
         log_batch(self._client, run_id, params, _flat([*unwritten, outcome]), tags)
         if self._written.pop(run_id, None) is None:
@@ -175,11 +166,11 @@ class TrialRuns:
         """
         folder = self._parent.folder.trial(trial.number)
         try:
-            return write_trial_artifacts(folder, trial, self._record, self._parent.data)
+            return write_trial_artifacts(folder, trial, self._parent.record, self._parent.data)
         except (OSError, ValueError, EOFError) as error:
             if is_disk_full(error):
                 raise
-            if self._record.trials[trial.number].attempt == trial.attempt:
+            if self._parent.record.trials[trial.number].attempt == trial.attempt:
                 self._parent.warn(f"trial {trial.number}: its figures cannot be drawn: {first_line(error)}")
             return artifacts_folder(folder)
 
@@ -189,7 +180,7 @@ class TrialRuns:
         The best objective comes first, since the UI compares runs by the first metric they got, and at step 0, so that
         it is one value to sort by and not a curve.
         """
-        objective, best = self._record.objective, math.nan
+        objective, best = self._parent.record.objective, math.nan
         epochs: list[list[Metric]] = []
         if trial.run_revision != trial.revision:
             return epochs

@@ -31,8 +31,7 @@ from galaxy_exp.tracking.tuner_runs import Attempt, TunerRuns, now, to_metrics
 __all__ = ["PAUSE_SECONDS", "TunerTracking", "track_tuner"]
 
 _LOG = logging.getLogger(__name__)
-_SEARCH_ID_FILE = "galaxy_exp_search.txt"
-"""In the tuner's project folder, so that `overwrite=True` removes it and `overwrite=False` keeps it."""
+
 PAUSE_SECONDS = 30.0
 """The pause after a failure of MLflow."""
 _STATUS = {
@@ -105,19 +104,11 @@ def _wrap_hooks(tuner: Any, tracking: TunerTracking) -> None:
 
 
 class TunerTracking:
-    """The tracking of one tuner; made by `track_tuner`, which lets the tuner call the methods.
+    """The tracking of one tuner; made by `track_tuner`, which lets the tuner call the methods."""
 
-    Attributes:
-        tracking_uri: of the MLflow store.
-    """
-
-    def __init__(
-        self, tuner: Any, experiment: str, tracking_uri: str, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, tuner: Any, experiment: str, tracking_uri: str) -> None:
         self.tracking_uri = tracking_uri
-        self._tuner = tuner
-        self._experiment = experiment
-        self._clock = clock
+        self._tuner, self._experiment = tuner, experiment
         self._paused_until = -math.inf
         self._outage = OutageNotice(_LOG.warning)
         self._runs: TunerRuns | None = None
@@ -197,8 +188,8 @@ class TunerTracking:
                 self._open.append(attempt)
 
     def _search_id(self) -> str:
-        """Stays the same when the tuner is created again on the same project folder."""
-        path = Path(self._tuner.project_dir) / _SEARCH_ID_FILE
+        """Stays the same when the tuner is created again on the same project folder with `overwrite=False`."""
+        path = Path(self._tuner.project_dir, "galaxy_exp_search.txt")
         if not path.exists():
             path.write_text(f"{self._tuner.project_name}-{uuid.uuid4().hex[:8]}", encoding="utf-8")
         return path.read_text(encoding="utf-8")
@@ -228,7 +219,7 @@ class TunerTracking:
 
     def _write(self, then: Callable[[], None] = lambda: None) -> None:
         """Writes everything that MLflow lacks and calls `then`; after a failure the next call repeats it."""
-        if self._clock() < self._paused_until:
+        if time.monotonic() < self._paused_until:
             return
         try:
             with tracking_errors(self.tracking_uri):
@@ -240,7 +231,7 @@ class TunerTracking:
                     self._runs.delete_stale()
                 then()
         except TrackingError as error:
-            self._paused_until = self._clock() + PAUSE_SECONDS
+            self._paused_until = time.monotonic() + PAUSE_SECONDS
             self._outage.begin(f"{error}; the search continues, and what is missing is written later")
         else:
             self._outage.end(f"MLflow at {hide_in_address(self.tracking_uri)} is back and has everything")

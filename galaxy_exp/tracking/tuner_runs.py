@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -82,7 +83,7 @@ class TunerRuns:
 
     def is_complete(self, trial_id: str) -> bool:
         """Whether an earlier process wrote all of a trial."""
-        return any(map(_is_closed, self._earlier.get(trial_id, [])))
+        return any(run.info.status in _CLOSED for run in self._earlier.get(trial_id, []))
 
     def run_of_earlier_process(self, trial_id: str) -> str | None:
         """The latest run of a trial that an earlier process began."""
@@ -130,27 +131,21 @@ class TunerRuns:
         tags = {names.PARENT: self.run_id, names.TRIAL: trial_id, names.ATTEMPT: str(number)}
         run_id = self._create("trial", attempt.began, tags, f"trial {trial_id}")
         self._n_attempts[trial_id] = number
-        self._stale += [run.info.run_id for run in self._earlier.pop(trial_id, []) if not _is_closed(run)]
+        self._stale += [run.info.run_id for run in self._earlier.pop(trial_id, []) if run.info.status not in _CLOSED]
         return run_id
 
 
-def _is_closed(run: Run) -> bool:
-    """Whether a trial ended in this run."""
-    return run.info.status in (RunStatus.FINISHED, RunStatus.FAILED)
+_CLOSED = (RunStatus.FINISHED, RunStatus.FAILED)
+"""Of a run in which a trial ended."""
 
 
 def to_metrics(values: Mapping[str, Any], step: int) -> list[Metric]:
     """The values that are numbers, by allowed names."""
-    moment = now()
-    numbers = {names.allowed_name(name): _number(value) for name, value in values.items()}
-    return [Metric(name, value, moment, step) for name, value in numbers.items() if value is not None]
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
+    moment, found = now(), {}
+    for name, value in values.items():
+        with suppress(TypeError, ValueError):
+            found[names.allowed_name(name)] = Metric(names.allowed_name(name), float(value), moment, step)
+    return list(found.values())
 
 
 def now() -> int:

@@ -10,16 +10,14 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from galaxy_exp.interrupts import signals_as_interrupts
 from galaxy_exp.tracking.store import tracking_errors
 
 __all__ = ["serve_ui"]
 
-_ENVIRONMENT = {
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # jobs evaluate language models, in eight processes
-    "_MLFLOW_SGI_NAME": "uvicorn",
-}
+
 _ARTIFACTS = "mlflow-artifacts:/"
 """Where experiments that are created in the UI put their artifacts, as with `mlflow ui`."""
 
@@ -33,8 +31,9 @@ def serve_ui(uri: str, port: int, on_ready: Callable[[], None]) -> None:
     Raises:
         TrackingError: MLflow cannot open the store.
     """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("_MLFLOW_SGI_NAME", "uvicorn")
+    # jobs evaluate language models, in eight processes
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     import uvicorn
 
     with signals_as_interrupts(), suppress(KeyboardInterrupt):
@@ -56,13 +55,5 @@ def serve_ui(uri: str, port: int, on_ready: Callable[[], None]) -> None:
                 if self.started:
                     on_ready()
 
-        Server(
-            uvicorn.Config(
-                app,
-                host="127.0.0.1",
-                port=port,
-                log_level="error",
-                access_log=False,
-                timeout_graceful_shutdown=1,
-            )
-        ).run()
+        options: dict[str, Any] = {"log_level": "error", "access_log": False, "timeout_graceful_shutdown": 1}
+        Server(uvicorn.Config(app, "127.0.0.1", port, **options)).run()

@@ -55,10 +55,9 @@ class SavedView:
 
 
 def page_of(record: SweepRecord | None, server: str) -> str:
-    """The address of a sweep's trials on a server; of its experiments without a sweep that MLflow has.
+    """The address of a sweep's trials on a server, `http://host:port`; of its experiments without a sweep in MLflow.
 
-    Args:
-        server: `http://host:port`; a user and password in it are left out, since it is printed.
+    A user and password in the server's address are left out, since it is printed.
     """
     base = re.sub(r"//[^/]*@", "//", server).rstrip("/")
     if record is None or record.experiment_id is None:
@@ -94,25 +93,19 @@ def _address(experiment_id: str, key: str) -> str:
 
 
 def save_view(record: SweepRecord) -> SavedView | None:
-    """The view of a sweep with its trials so far.
+    """The view of a sweep with its trials so far; None if it is longer than MLflow allows.
 
     Its table has the sweep's trials sorted by the objective, with their states and the hyperparameters that varied,
     side by side within 1400 pixels; its charts are parallel coordinates of these, the objective as bars and as curves,
     its relation to the size of the network, and the curves of the other metrics.
-
-    Returns:
-        None if it is longer than MLflow allows.
     """
     return _pack(record, record.sweep_id, lambda most: _state(record, most))
 
 
 def save_finalists_view(record: SweepRecord) -> SavedView | None:
-    """The view of the trainings of a sweep's finalists with fresh seeds, grouped by configuration.
+    """The trainings of a sweep's finalists with fresh seeds, grouped by configuration: means, smallest and largest.
 
-    The table has the mean of each group; charts have it with the smallest and the largest value.
-
-    Returns:
-        None before the finalists are chosen, or if it is longer than MLflow allows.
+    None before the finalists are chosen, or if it is longer than MLflow allows.
     """
     if not record.finalists:
         return None
@@ -192,7 +185,11 @@ def _charts(record: SweepRecord, best: str) -> list[dict[str, Any]]:
     charts: list[dict[str, Any]] = [
         {"type": "BAR", "metricKey": best, "runsCountToCompare": 20},
         {"type": "LINE", "metricKey": objective, "selectedMetricKeys": [objective], **_PLAIN_LINE},
-        {"type": "SCATTER", "xaxis": _axis("PARAM", "parameters"), "yaxis": _axis("METRIC", best)},
+        {
+            "type": "SCATTER",
+            "xaxis": {"type": "PARAM", "key": "parameters"},
+            "yaxis": {"type": "METRIC", "key": best},
+        },
     ]
     if axes := _axes_of_all(record):
         chart = {"type": "PARALLEL", "selectedParams": axes, "selectedMetrics": [best], "showAllRuns": True}
@@ -219,9 +216,8 @@ def _axes_by_importance(record: SweepRecord) -> list[Axis]:
 
 def _axes_of_all(record: SweepRecord) -> list[str]:
     """Hyperparameters that varied and that every trial has: the UI does not plot a trial that lacks an axis."""
-    trials = comparable_trials(record)
-    axes = _axes_by_importance(record)
-    found = [axis.name for axis in axes if all(axis.name in trial.values for trial in trials)]
+    trials, varied = comparable_trials(record), [axis.name for axis in _axes_by_importance(record)]
+    found = [name for name in varied if all(name in trial.values for trial in trials)]
     return [allowed_name(name) for name in found[:_MOST_AXES]]
 
 
@@ -238,10 +234,6 @@ _PLAIN_LINE = {
     "useGlobalXaxisKey": True,
     "useGlobalLineSmoothing": True,
 }
-
-
-def _axis(kind: str, key: str) -> dict[str, str]:
-    return {"type": kind, "key": key}
 
 
 def _keys(kind: str, entries: Iterable[str]) -> list[str]:
