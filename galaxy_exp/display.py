@@ -72,7 +72,8 @@ def open_progress(verbose: int) -> Iterator[ScriptDisplay | NotebookDisplay]:
         verbose: 1: a live table in a notebook, else, as in `jupyter console`, a line for each trial; 2: also a line for
             each epoch, anywhere.
     """
-    in_kernel = _is_kernel()
+    ipython = sys.modules.get("IPython")
+    in_kernel = hasattr(ipython.get_ipython() if ipython is not None else None, "kernel")
     if in_kernel and verbose == 1 and any(name in os.environ for name in _NOTEBOOK_VARIABLES):
         display = NotebookDisplay()
         with warnings.catch_warnings():
@@ -92,13 +93,6 @@ def open_progress(verbose: int) -> Iterator[ScriptDisplay | NotebookDisplay]:
 _NOTEBOOK_VARIABLES = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")
 """Set in kernels of Jupyter's notebooks, of VS Code's and of Colab's, which show HTML and replace it; `jupyter console`
 and qtconsole set none of them, and do neither."""
-
-
-def _is_kernel() -> bool:
-    """Whether this is a kernel of Jupyter, of a notebook or of a console."""
-    module = sys.modules.get("IPython")
-    shell = module.get_ipython() if module is not None else None
-    return hasattr(shell, "kernel")
 
 
 class _Console(Console):
@@ -214,10 +208,10 @@ def _as_html(record: SweepRecord | None, messages: Sequence[str]) -> str:
     if record is None:
         return f"<div>{lines}</div>"
     header = "".join(f"<th style='text-align:left'>{html.escape(name)}</th>" for name in _columns(record))
-    rows = "".join(
-        "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in ([flatten_text(str(cell)) for cell in _table_row(trial, record)] for trial in _shown_trials(record))
-    )
+    rows = ""
+    for row in _table_rows(record):
+        cells = (html.escape(flatten_text(str(cell))) for cell in row.values())
+        rows += "<tr>" + "".join(f"<td style='text-align:left'>{cell}</td>" for cell in cells) + "</tr>"
     title = f"<b>{html.escape(_headline(record))}</b><br>{html.escape(describe_progress(record))}"
     return f"<div>{title}<table><tr>{header}</tr>{rows}</table>{lines}</div>"
 
@@ -267,8 +261,10 @@ def describe_event(event: Event, record: SweepRecord) -> str:
         case TrialStarted() if why := _begins_anew(event, record):
             return f"trial {event.number} begins anew (attempt {event.attempt}): {why}"
         case TrialStarted():
-            settings = describe_settings(record.trials[event.number], record)
-            return f"trial {event.number} {_describe_start(event)}: {settings}"
+            how = f"started again (attempt {event.attempt})" if event.attempt > 1 else "started"
+            if event.from_epoch:
+                how = f"continues after epoch {event.from_epoch} (attempt {event.attempt})"
+            return f"trial {event.number} {how}: {describe_settings(record.trials[event.number], record)}"
         case TrialEnded():
             return _describe_end(record.trials[event.result.number], record)
         case WorkerLost():
@@ -300,19 +296,13 @@ def _begins_anew(event: Event, record: SweepRecord) -> str:
     return "its checkpoint is gone" if had_one else "it has no checkpoint"
 
 
-def _describe_start(event: TrialStarted) -> str:
-    if event.from_epoch:
-        return f"continues after epoch {event.from_epoch} (attempt {event.attempt})"
-    return f"started again (attempt {event.attempt})" if event.attempt > 1 else "started"
-
-
 def _describe_end(trial: TrialRecord, record: SweepRecord) -> str:
-    result = trial.result
-    if result is None:
+    if trial.result is None:
         return ""
     value = trial.objective_value(record.objective)
     score = f"{_objective(record)} {value:.4f}" if value is not None else "no model"
-    return f"trial {trial.number} {trial.state_name}: {score} ({result.reason}, {format_duration(trial.seconds)})"
+    why = f"({trial.result.reason}, {format_duration(trial.seconds)})"
+    return f"trial {trial.number} {trial.state_name}: {score} {why}"
 
 
 def _objective(record: SweepRecord) -> str:
@@ -324,8 +314,7 @@ def _trial_table(record: SweepRecord, width: int) -> Table:
     """The columns that fit, by importance; no word is cut, and values that do not fit are counted."""
     title = Text(record.sweep_id + (f" ({simulated(record)}galaxies)" if record.simulated else ""))
     table = Table(title=title, title_justify="left")
-    names = _columns(record)
-    rows = [dict(zip(names, _table_row(trial, record), strict=True)) for trial in _shown_trials(record)]
+    names, rows = _columns(record), _table_rows(record)
     least = {name: max(len(name), *(len(row[name]) for row in rows), 0) for name in names} | {CHANGES: len(CHANGES)}
     width -= _FRAME + 1
     shown = choose_columns(least, width, ("trial", record.objective.name, "state", "epochs", CHANGES), _FRAME)
@@ -358,18 +347,13 @@ def _columns(record: SweepRecord) -> list[str]:
     return ["trial", "state", "epochs", record.objective.name, CHANGES]
 
 
-def _shown_trials(record: SweepRecord) -> list[TrialRecord]:
-    """Those that run, the finalists' latest trainings with fresh seeds, and the best of the search."""
+def _table_rows(record: SweepRecord) -> list[dict[str, Text | str]]:
+    """The trials that run, the finalists' latest trainings with fresh seeds, and the best of the search."""
     again = [trial for trial in record.trials.values() if trial.retrains is not None and trial.result is not None]
-    return [*record.running, *again[-_BEST_SHOWN:], *record.leaderboard(_BEST_SHOWN)]
-
-
-def _table_row(trial: TrialRecord, record: SweepRecord) -> list[Text | str]:
-    value = trial.objective_value(record.objective)
-    return [
-        str(trial.number),
-        Text(trial.state_name, style=_STATE_STYLE[trial.state]),
-        f"{trial.epochs}/{record.config.training.epochs}",
-        "" if value is None else f"{value:.4f}",
-        describe_settings(trial, record),
-    ]
+    rows: list[dict[str, Text | str]] = []
+    for trial in (*record.running, *again[-_BEST_SHOWN:], *record.leaderboard(_BEST_SHOWN)):
+        value, state = trial.objective_value(record.objective), Text(trial.state_name, style=_STATE_STYLE[trial.state])
+        epochs, score = f"{trial.epochs}/{record.config.training.epochs}", "" if value is None else f"{value:.4f}"
+        cells = (str(trial.number), state, epochs, score, describe_settings(trial, record))
+        rows.append(dict(zip(_columns(record), cells, strict=True)))
+    return rows

@@ -20,21 +20,18 @@ REFRESH_SECONDS = 60
 """Between two drawings of the page, and between two times that a browser asks for it."""
 
 
-def serve_report(
-    folder: SweepFolder, port: int, on_ready: Callable[[str], None], clock: Callable[[], float] = time.monotonic
-) -> None:
+def serve_report(folder: SweepFolder, port: int, on_ready: Callable[[str], None]) -> None:
     """Serves the page on 127.0.0.1 until Ctrl-C or SIGTERM; browsers reload it every minute until the sweep ends.
 
     Args:
         port: 0: any free one.
         on_ready: called with the page's address when it can be opened.
-        clock: seconds, monotonic.
 
     Raises:
         JournalError: the journal cannot be read.
         OSError: the port is taken.
     """
-    page = _Page(folder, clock)
+    page = _Page(folder, time.monotonic)
     page.read()
 
     class Handler(BaseHTTPRequestHandler):
@@ -64,13 +61,11 @@ def serve_report(
 
 
 class _Page:
-    """The page, drawn again if the journal has grown and the last drawing is a minute old."""
+    """The page, drawn again if the journal has grown and the last drawing is a minute old; `clock` gives seconds."""
 
     def __init__(self, folder: SweepFolder, clock: Callable[[], float]) -> None:
         self._folder, self._clock = folder, clock
-        self._content = b""
-        self._size = -1
-        self._drawn_at = 0.0
+        self._content, self._size, self._drawn_at = b"", -1, 0.0
         self._lock = threading.Lock()
 
     def read(self) -> bytes:

@@ -166,17 +166,12 @@ class SweepResult:
     def _test_row(self, name: str, tested: Mapping[str, Any]) -> dict[str, Any]:
         low, high = tested.get("intervals", {}).get(name) or (None, None)
         gain, baseline = self.record.gains.get(name), self.record.baseline_test
-        difference = gain_over(name, tested, baseline)
-        return {
-            "score": tested[name],
-            "low": low,
-            "high": high,
-            "baseline": baseline[name] if baseline is not None else None,
-            "gain": gain.difference if gain is not None else difference,
-            "gain_low": gain.low if gain is not None else None,
-            "gain_high": gain.high if gain is not None else None,
-            "may_be_chance": not gain.is_clear if gain is not None else None,
-        }
+        row = {"score": tested[name], "low": low, "high": high, "baseline": baseline and baseline[name]}
+        if gain is None:
+            row["gain"] = gain_over(name, tested, baseline)
+            return row | dict.fromkeys(("gain_low", "gain_high", "may_be_chance"))
+        gains = {"gain": gain.difference, "gain_low": gain.low, "gain_high": gain.high}
+        return row | gains | {"may_be_chance": not gain.is_clear}
 
     @property
     def comparison(self) -> str | None:
@@ -212,7 +207,7 @@ class SweepResult:
         """Writes the report page, one HTML file that needs no network, and returns its path.
 
         Args:
-            path: where; None: the sweep's id with .html, in the current folder.
+            path: None: the sweep's id with .html, in the current folder.
         """
         from galaxy_exp.sweep_report import write_report
 
@@ -227,19 +222,11 @@ class SweepResult:
     # the names of KerasTuner
 
     def results_summary(self, num_trials: int = 10) -> None:
-        """Prints a table of the best trials, as KerasTuner's tuners do.
-
-        Args:
-            num_trials: how many trials it shows at most.
-        """
+        """Prints a table of the best trials, at most `num_trials`, as KerasTuner's tuners do."""
         print(leaderboard_text(self.record, terminal_width(), limit=num_trials))
 
     def get_best_hyperparameters(self, num_trials: int = 1) -> list[keras_tuner.HyperParameters]:
-        """The values of the best configurations, the best first, as KerasTuner's tuners give them.
-
-        Args:
-            num_trials: how many at most.
-        """
+        """The values of the best configurations, at most `num_trials`, the best first, as KerasTuner's tuners do."""
         with BACKEND_ENVIRONMENT:
             import_keras_quietly()
             from galaxy_exp.hypermodel.discovery import to_kerastuner
@@ -266,10 +253,10 @@ class SweepResult:
 
         if num_models < 1:
             return []
-        folder, winner = SweepFolder(self.folder), self.record.winning_trial
-        of_winner = [] if winner is None else [winner]
-        trials = dict.fromkeys(trial.number for trial in [*of_winner, *self._ranked()[len(of_winner) :]])
-        files = [folder.model(number) for number in trials]
+        folder, trials = SweepFolder(self.folder), self._ranked()
+        if self.record.winning_trial is not None:  # a retraining of the first
+            trials[:1] = [self.record.winning_trial]
+        files = [folder.model(trial.number) for trial in trials]
         kept = [file for file in files if file.is_file() or graph_of(file).is_dir()][:num_models]
         if not kept:
             raise ModelError(f"{self.folder}: has no model; models are kept when trials end, the best of them only")
@@ -300,30 +287,23 @@ class SweepResult:
             f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
             for name, value in self._facts().items()
         )
-        trials = self.trials.head(_SHOWN).dropna(axis="columns", how="all")
-        columns = [name for name in self._columns_shown() if name in trials]
-        table = trials[columns].to_html(index=False, escape=True, border=0) if columns else ""
-        return f"<div><b>{html.escape(self.sweep_id)}</b><table>{facts}</table>{table}</div>"
-
-    def _columns_shown(self) -> list[str]:
-        """The columns of a notebook's table: the score, and the hyperparameters that vary."""
         values = [trial.values for trial in self.record.searched]
         names = dict.fromkeys(name for each in values for name in each)
         varied = [name for name in names if len({str(each.get(name)) for each in values}) > 1]
-        columns = hyperparameter_columns(self.record)
-        objectives = [each.name for each in self.record.objectives]
-        return ["trial", "state", *objectives, "epochs", *(columns[name] for name in varied)]
+        of_trials, objectives = hyperparameter_columns(self.record), [each.name for each in self.record.objectives]
+        shown = ["trial", "state", *objectives, "epochs", *(of_trials[name] for name in varied)]
+        trials = self.trials.head(_SHOWN).dropna(axis="columns", how="all")
+        columns = [name for name in shown if name in trials]
+        table = trials[columns].to_html(index=False, escape=True, border=0) if columns else ""
+        return f"<div><b>{html.escape(self.sweep_id)}</b><table>{facts}</table>{table}</div>"
 
     def _facts(self) -> dict[str, str]:
         """What `repr` shows, by what it is; at most nine lines."""
         record, tested = self.record, self.record.winner_test
         n_done = sum(trial.result is not None for trial in record.searched)
         took = format_duration(record.updated_at - record.started.time)
-        facts = {
-            "state": self.state,
-            "trials": f"{n_done} of {record.config.search.max_trials}, {count(record.epochs, 'epoch')} in {took}",
-        }
-        facts |= answer(record)
+        done = f"{n_done} of {record.config.search.max_trials}, {count(record.epochs, 'epoch')} in {took}"
+        facts = {"state": self.state, "trials": done} | answer(record)
         if tested is not None:
             names = dict.fromkeys((compared_metric(record), *headline_names(tested)))
             scores = [f"{label_of(name, tested)} {score_with_interval(name, tested)}" for name in [*names][:2]]

@@ -9,16 +9,7 @@ from typing import Any
 
 from galaxy_exp.encoder_file import describe_start
 from galaxy_exp.errors import ConfigError, JournalError
-from galaxy_exp.evaluation.conclusion import (
-    answer,
-    compare_with_baseline,
-    name_configuration,
-    score_with_interval,
-    scores_shown,
-    short_comparison,
-    simulated,
-    versus_baseline,
-)
+from galaxy_exp.evaluation import conclusion
 from galaxy_exp.evaluation.held_out_report import label_of, shown_names
 from galaxy_exp.evaluation.selection import standings
 from galaxy_exp.folders import SweepFolder
@@ -72,7 +63,7 @@ def describe_sweep(record: SweepRecord, state: SweepState) -> dict[str, Any]:
         "changed": [str(change) for event in record.changed for change in event.changes] or None,
         "orders": [describe_order(order) for order in record.orders] or None,
         "trials": _count_trials(record),
-        "trial_states": _count_states(record),
+        "trial_states": dict(Counter(trial.state_name for trial in record.trials.values())),
         "ended": record.ended.reason if record.ended else None,
         "pareto_front": [t.number for t in record.pareto_front()] if len(record.objectives) > 1 else None,
         "epochs": record.epochs,
@@ -83,9 +74,12 @@ def describe_sweep(record: SweepRecord, state: SweepState) -> dict[str, Any]:
         "winner_configuration": row["winner_configuration"],
         "winner_params": winner.values if winner is not None else None,
         "started_from": describe_start(winner.values) if winner is not None else None,
-        "sealed_test": {number: _short_report(report) for number, report in record.test_reports.items()},
+        "sealed_test": {
+            number: {name: round(report[name], 4) for name in shown_names(report)}
+            for number, report in record.test_reports.items()
+        },
         "gain_over_baseline": {metric: gain.to_dict() for metric, gain in record.gains.items()} or None,
-        "comparison": compare_with_baseline(record) or None,
+        "comparison": conclusion.compare_with_baseline(record) or None,
         "test_opening": record.opening or None,
         "registered": f"{record.registered.name} version {record.registered.version}" if record.registered else None,
         "promotion": record.promotion.reason if record.promotion else None,
@@ -99,29 +93,22 @@ def show_for_people(record: SweepRecord, state: SweepState) -> dict[str, Any]:
     """The entries of `galaxy-exp show`, the result first; those that are None or empty are not shown."""
     row, tested = describe_sweep(record, state), record.winner_test
     entries: dict[str, Any] = {"sweep": record.sweep_id, "state": state, "ended because": row["ended"]}
-    entries |= answer(record)
+    entries |= conclusion.answer(record)
     if tested is not None:
-        entries["held-out test"] = f"{tested['n_images']} {simulated(record)}images the sweep never saw"
-        for name in scores_shown(record):
-            parts = [score_with_interval(name, tested), versus_baseline(record, name)]
+        entries["held-out test"] = f"{tested['n_images']} {conclusion.simulated(record)}images the sweep never saw"
+        for name in conclusion.scores_shown(record):
+            parts = [conclusion.score_with_interval(name, tested), conclusion.versus_baseline(record, name)]
             entries[label_of(name, tested)] = "; ".join(filter(None, parts))
         entries["comparison"] = row["comparison"]
-    entries["started from"], entries["finalists"] = row["started_from"], _finalists(record)
-    for name in ("registered", "promotion", "trials"):
-        entries[name] = row[name]
-    entries["states"] = row["trial_states"]
-    entries["pareto front"], entries["epochs"] = row["pareto_front"], row["epochs"]
-    entries["started"] = local_time(record.started.time)
-    for name in ("duration", "data", "hypermodel", "search", "workers", "changed", "orders", "test_opening"):
-        entries[name.replace("_", " ")] = row[name]
-    for name in ("experiment", "tracking_uri", "parent_run_id", "data_digest"):
-        entries[name.replace("_", " ")] = row[name]
-    return entries
+    row["started"], row["states"] = local_time(record.started.time), row["trial_states"]
+    row["finalists"] = "; ".join(f"trial {each.finalist}: {each}" for each in standings(record))
+    return entries | {name.replace("_", " "): row[name] for name in _SHOWN}
 
 
-def _finalists(record: SweepRecord) -> str | None:
-    """`trial 1: 0.5400 (mean of 2 new seeds, standard deviation 0.0440); trial 4: ...`."""
-    return "; ".join(f"trial {each.finalist}: {each}" for each in standings(record)) or None
+_SHOWN = ("started_from", "finalists", "registered", "promotion", "trials", "states", "pareto_front", "epochs",
+          "started", "duration", "data", "hypermodel", "search", "workers", "changed", "orders", "test_opening",
+          "experiment", "tracking_uri", "parent_run_id", "data_digest")  # fmt: skip
+"""The entries of `galaxy-exp show` after the result, by their names in JSON."""
 
 
 def describe_order(taken: OrderTaken) -> str:
@@ -176,16 +163,16 @@ def _readable_row(record: SweepRecord, state: SweepState) -> dict[str, Any]:
         "best": best[0].objective_value(record.objective) if best else None,
         "best_trial": best[0].number if best else None,
         "winner": record.winner,
-        "winner_configuration": name_configuration(winner, record) if winner is not None else None,
-        "comparison": short_comparison(record) or None,
+        "winner_configuration": conclusion.name_configuration(winner, record) if winner is not None else None,
+        "comparison": conclusion.short_comparison(record) or None,
         "registered": f"{record.registered.name} v{record.registered.version}" if record.registered else None,
     }
 
 
 def list_for_people(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of `list` for a table: local time, `trials` of how many, and `simulated` left out since `data` has it.
+    """A row of `list` for a table: local time, `trials` of how many; without `simulated`, which `data` says too.
 
-    `reason` is left out too: it may be long, and is printed below the table.
+    `reason` is left out as well: it may be long, and is printed below the table.
     """
     if row["started"] is None:
         return {"sweep": row["sweep"], "state": row["state"]}
@@ -197,21 +184,12 @@ def list_for_people(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in (*first, "started", "data")} | changed
 
 
-def _short_report(report: Mapping[str, Any]) -> dict[str, float]:
-    names = shown_names(report) if report.get("votes") else ("accuracy", "macro_f1", "balanced_accuracy")
-    return {name: round(report[name], 4) for name in names}
-
-
 def _count_trials(record: SweepRecord) -> str:
     """`18 of 20`, and how many train finalists again."""
     ended = [record.trials[number] for number in record.end_order]
     again = sum(trial.retrains is not None for trial in ended)
     searched = f"{len(ended) - again} of {record.config.search.max_trials}"
     return f"{searched}, and {again} that train finalists again" if again else searched
-
-
-def _count_states(record: SweepRecord) -> dict[str, int]:
-    return dict(Counter(trial.state_name for trial in record.trials.values()))
 
 
 def _describe_data(record: SweepRecord) -> str:

@@ -49,8 +49,7 @@ def ordered_trials(record: SweepRecord, sort: bool = True) -> list[TrialRecord]:
     trials = list(record.trials.values())
     if not sort:
         return trials
-    ranked = record.leaderboard()
-    places = {trial.number: place for place, trial in enumerate(ranked)}
+    places = {trial.number: place for place, trial in enumerate(record.leaderboard())}
     return sorted(trials, key=lambda trial: (trial.retrains is not None, places.get(trial.number, len(places))))
 
 
@@ -117,33 +116,26 @@ def _fixed_columns(record: SweepRecord) -> list[str]:
 def _columns(trial: TrialRecord, record: SweepRecord) -> dict[str, Any]:
     """What every trial has besides hyperparameters and metrics; None where it is not known yet."""
     result = trial.result
+    objectives = {each.name: result_value(result, each.name) if result else None for each in record.objectives}
+    objectives[record.objective.name] = trial.objective_value(record.objective)  # for a trial that runs: so far
     return {
         "trial": trial.number,
         "state": trial.state_name,
-        **_objectives(trial, record),
+        **objectives,
         "epochs": trial.epochs,
         "best_epoch": result.best_epoch if result and result.state.has_model else None,
         "seconds": round(trial.seconds, 2) if result else None,
         "training_seconds": round(result.training_seconds, 2) if result else None,
-        "parameters": result.parameters if result else None,
-        "flops": result.flops if result else None,
-        "seconds_per_image": result.seconds_per_image if result else None,
-        "precision": result.precision if result else None,
-        "backend": result.backend if result else None,
+        **{name: getattr(result, name, None) for name in _OF_RESULT},
         "simulated": record.simulated,
         "reason": result.reason if result else "",
-        "retrains": trial.retrains,
-        "attempt": trial.attempt,
-        "from_epoch": trial.from_epoch,
-        "seed": trial.seed,
-        "run_id": trial.run_id,
+        **{name: getattr(trial, name) for name in _OF_TRIAL},
     }
 
 
-def _objectives(trial: TrialRecord, record: SweepRecord) -> dict[str, float | None]:
-    """The objectives by name: at the best epoch or, for a trial that runs, the first one so far."""
-    values = {each.name: result_value(trial.result, each.name) if trial.result else None for each in record.objectives}
-    return {**values, record.objective.name: trial.objective_value(record.objective)}
+_OF_RESULT = ("parameters", "flops", "seconds_per_image", "precision", "backend")
+_OF_TRIAL = ("retrains", "attempt", "from_epoch", "seed", "run_id")
+"""Attributes of `TrialResult` and of `TrialRecord` that are columns under their own names."""
 
 
 def describe_settings(trial: TrialRecord, record: SweepRecord) -> str:
