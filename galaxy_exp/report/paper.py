@@ -28,7 +28,6 @@ _DATA = {
     "galaxy10-sdss": ("galaxy10sdss", "abazajian2009", "lintott2008", "lintott2011", "willett2013"),
     "galaxy10-decals": ("galaxy10decals", "dey2019", "lintott2008", "lintott2011", "willett2013", "walmsley2022"),
 }
-
 _SOFTWARE = {
     "keras": ("Keras", "keras"),
     "tensorflow": ("TensorFlow", "abadi2016"),

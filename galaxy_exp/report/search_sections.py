@@ -147,7 +147,9 @@ def collect_searched(material: Material) -> dict[str, Any] | None:
         "n_varied": len(varied.columns),
         "lines": to_svg(plot_parallel(parallel), "parallel", parallel.description) if has_lines else None,
         "slices": [
-            draw_panel(f"slice-{place}", each.description, new_axes(3.6, 2.7, 0.5, 0.35), draw_slice, each, slices)
+            draw_panel(
+                f"slice-{place}", each.description, new_axes(3.6, 2.7, left=0.5, top=0.35), draw_slice, each, slices
+            )
             for place, each in enumerate(slices)
         ],
     }

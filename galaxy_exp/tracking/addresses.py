@@ -9,7 +9,6 @@ import shlex
 import shutil
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -53,16 +52,14 @@ def resolve_tracking_uri(configured: str | None) -> str:
 def _guess_tracking_uri() -> str | None:
     """MLflow's choice, without the second that importing it takes; None if it cannot be predicted.
 
-    MLflow from 3.7 on uses the argument of `set_tracking_uri`, else the environment variable, else
-    `sqlite:///mlflow.db`, unless an older release left runs in `./mlruns`; before 3.7 it used `./mlruns`.
+    That is the argument of `set_tracking_uri`, else the environment variable, else `sqlite:///mlflow.db`, unless a
+    release before 3.7 left runs in `./mlruns`.
     """
-    release = tuple(map(int, re.findall(r"\d+", version("mlflow"))[:2]))
-    if "mlflow" in sys.modules or release < (3, 7):
+    if "mlflow" in sys.modules:
         return None
     if uri := os.environ.get("MLFLOW_TRACKING_URI"):
         return uri
-    old_runs = any(Path("mlruns").glob("*/meta.yaml"))
-    return None if old_runs else "sqlite:///mlflow.db"
+    return None if any(Path("mlruns").glob("*/meta.yaml")) else "sqlite:///mlflow.db"
 
 
 def whole_address(uri: str) -> str:

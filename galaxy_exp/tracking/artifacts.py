@@ -64,7 +64,6 @@ def write_trial_artifacts(folder: Path, trial: TrialRecord, record: SweepRecord,
             )
     if result.state.has_model:
         outputs = np.load(folder / "validation_probabilities.npy")
-
         of = f"trial {trial.number}{' (SIMULATED galaxies)' if data.simulated else ''}"
         if data.votes is None:
             labels, names = np.load(data.files.validation_labels), data.class_names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,25 +46,18 @@ class ParentRun:
     """Described in MLflow as the runs' input."""
     warn: Callable[[str], None]
     """Called with one line for the user, once for each message."""
-    _experiment_id: str | None = field(default=None, init=False)
     _is_described: bool = field(default=False, init=False)
 
     @property
     def record(self) -> SweepRecord:
         return self.journal.record
 
-    @property
+    @cached_property
     def experiment_id(self) -> str:
         """The id of the sweep's experiment, which is created or restored if need be."""
-        if self._experiment_id is None:
-            name = self.record.config.experiment_name
-            self._experiment_id = mlflow_runs.open_experiment(
-                self.client,
-                name,
-                names.EXPERIMENT_KIND | {names.NOTE: EXPERIMENT_NOTE},
-                lambda: self.warn(f'the MLflow experiment "{name}" had been deleted; it is restored'),
-            )
-        return self._experiment_id
+        name, tags = self.record.config.experiment_name, names.EXPERIMENT_KIND | {names.NOTE: EXPERIMENT_NOTE}
+        restored = f'the MLflow experiment "{name}" had been deleted; it is restored'
+        return mlflow_runs.open_experiment(self.client, name, tags, lambda: self.warn(restored))
 
     def ensure(self, *, after_outage: bool = False) -> str:
         """The id of the sweep's run: as journaled, one that a killed driver created and did not journal, or a new one.

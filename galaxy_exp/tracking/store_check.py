@@ -27,7 +27,6 @@ _MLFLOWS_OWN = ("databricks", "databricks-uc", "uc")
 """Addresses that only MLflow can check."""
 _SCHEME = re.compile(r"([a-z][a-z0-9.-]+)(?:\+[a-z0-9+.-]*)?:", re.I)
 """As in MLflow: `./a:b` and `C:\\runs` are folders."""
-
 TIMEOUT_SECONDS = 5.0
 _PACKAGES = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary"}
 """Packages of database drivers by module, where the names differ."""

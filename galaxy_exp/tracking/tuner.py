@@ -31,7 +31,6 @@ from galaxy_exp.tracking.tuner_runs import Attempt, TunerRuns, now, to_metrics
 __all__ = ["PAUSE_SECONDS", "TunerTracking", "track_tuner"]
 
 _LOG = logging.getLogger(__name__)
-
 PAUSE_SECONDS = 30.0
 """The pause after a failure of MLflow."""
 _STATUS = {
