@@ -101,7 +101,7 @@ def show_for_people(record: SweepRecord, state: SweepState) -> dict[str, Any]:
             entries[label_of(name, tested)] = "; ".join(filter(None, parts))
         entries["comparison"] = row["comparison"]
     row["started"], row["states"] = local_time(record.started.time), row["trial_states"]
-    row["finalists"] = "; ".join(f"trial {each.finalist}: {each}" for each in standings(record))
+    row["finalists"] = "; ".join(f"trial {each.finalist}: {each}" for each in standings(record)) or None
     return entries | {name.replace("_", " "): row[name] for name in _SHOWN}
 
 
