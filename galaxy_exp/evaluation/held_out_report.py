@@ -199,7 +199,7 @@ def gain_over(name: str, report: Mapping[str, Any], baseline: Mapping[str, Any] 
 
 def label_of(name: str, report: Mapping[str, Any]) -> str:
     """What people are shown for a score's name: `accuracy` of a model of votes is that where votes agree."""
-    return METRIC_LABELS[name] if report.get("votes") is None else VOTE_METRIC_LABELS[name]
+    return METRIC_LABELS[name] if report.get("votes") is None else VOTE_METRIC_LABELS[name.removeprefix("count_")]
 
 
 def build_vote_report(votes: Votes, outputs: NDArray[Any], digest: str, agreement: float) -> TestReport:

@@ -56,7 +56,6 @@ VOTE_METRIC_LABELS = {
     "nll": "negative log-likelihood of the counts (nats a vote)",
     "calibration_error": "calibration error of fractions",
     "coverage": "coverage of 90% intervals of counts",
-    "count_coverage": "coverage of 90% intervals of counts",
     "accuracy": "accuracy where votes agree",
     "macro_f1": "macro-F1 where votes agree",
     "balanced_accuracy": "balanced accuracy where votes agree",
