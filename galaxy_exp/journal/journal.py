@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from galaxy_exp.deferred_imports import without_garbage_collection
@@ -65,8 +64,22 @@ def read_events(folder: Path, start: int = 0) -> tuple[list[Event], int]:
     Raises:
         JournalError: as `read_record`.
     """
-    events, size = _read_events(folder / JOURNAL_NAME, start)
-    return events, start + size
+    path = folder / JOURNAL_NAME
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            content = file.read()
+    except FileNotFoundError:
+        raise _no_journal(path) from None
+    intact = content[: content.rfind(b"\n") + 1]
+    events: list[Event] = []
+    for number, line in enumerate(intact.splitlines(), start=1):
+        try:
+            events.append(parse_event(line))
+        except ValueError as error:
+            reason = str(error).splitlines()[0]
+            raise JournalError(f"{path}:{number}: damaged line in the journal: {reason}") from None
+    return events, start + len(intact)
 
 
 class Journal:
@@ -117,7 +130,7 @@ class Journal:
             raise _no_journal(path)
         descriptor = _open_locked(path)
         try:
-            events, intact_bytes = _read_events(path)
+            events, intact_bytes = read_events(folder)
             record = replay(events, path)
             os.ftruncate(descriptor, intact_bytes)
             os.lseek(descriptor, 0, os.SEEK_END)
@@ -147,22 +160,19 @@ class Journal:
             JournalWriteError: the disk is full or broken; the journal is as it was before.
         """
         with self._turn:
-            return self._append(events)
-
-    def _append(self, events: Sequence[Event]) -> list[Event]:
-        stamped = [event.model_copy(update={"time": self._clock()}) for event in events]
-        lines = b"".join(event.model_dump_json(by_alias=True).encode() + b"\n" for event in stamped)
-        try:
-            _write_all(self._descriptor, lines)
-        except OSError as error:
-            advice = f"nothing finished is lost; repair it, then: galaxy-exp resume {self._path.parent.name}"
-            raise JournalWriteError(f"{self._path}: cannot be written: {error.strerror}; {advice}") from error
-        if self._record is None:
-            self._record = replay(stamped, self._path)
-        else:
-            for event in stamped:
-                apply_event(event, self._record)
-        return stamped
+            stamped = [event.model_copy(update={"time": self._clock()}) for event in events]
+            lines = b"".join(event.model_dump_json(by_alias=True).encode() + b"\n" for event in stamped)
+            try:
+                _write_all(self._descriptor, lines)
+            except OSError as error:
+                advice = f"nothing finished is lost; repair it, then: galaxy-exp resume {self._path.parent.name}"
+                raise JournalWriteError(f"{self._path}: cannot be written: {error.strerror}; {advice}") from error
+            if self._record is None:
+                self._record = replay(stamped, self._path)
+            else:
+                for event in stamped:
+                    apply_event(event, self._record)
+            return stamped
 
     def close(self) -> None:
         """Releases the lock; appending afterwards is a JournalWriteError."""
@@ -173,9 +183,7 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
@@ -222,26 +230,6 @@ def seems_running(folder: Path) -> bool:
     with suppress(OSError):
         return is_running(folder)
     return False
-
-
-def _read_events(path: Path, start: int = 0) -> tuple[list[Event], int]:
-    """The events of the intact lines from a position on, and the size of those lines in bytes."""
-    try:
-        with path.open("rb") as file:
-            file.seek(start)
-            content = file.read()
-    except FileNotFoundError:
-        raise _no_journal(path) from None
-    intact = content[: content.rfind(b"\n") + 1]
-    lines = intact.splitlines()
-    events: list[Event] = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            events.append(parse_event(line))
-        except ValueError as error:
-            reason = str(error).splitlines()[0]
-            raise JournalError(f"{path}:{number}: damaged line in the journal: {reason}") from None
-    return events, len(intact)
 
 
 def _no_journal(path: Path) -> JournalError:

@@ -90,7 +90,8 @@ class ChangeLimits(_Order):
         return limits
 
     def __str__(self) -> str:
-        return " ".join(["limits", *(f"{flag_of(name)} {_plain(value)}" for name, value in self.limits.items())])
+        named = {flag_of(name): "none" if value is None else value for name, value in self.limits.items()}
+        return " ".join(["limits", *(f"{flag} {value}" for flag, value in named.items())])
 
 
 class ChangeWorkers(_Order):
@@ -143,10 +144,6 @@ def first_problem(error: ValidationError) -> str:
 def flag_of(name: str) -> str:
     """The option of the command line for a limit, such as `--max-trials`."""
     return f"--{name.replace('_', '-')}"
-
-
-def _plain(value: float | None) -> str:
-    return "none" if value is None else str(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,15 +188,12 @@ class TrialRecord:
         epochs = self.epochs if self.result else max(len(self.reports), len(self.known))
         return max(0, epochs - sum(1 for _ in taken_over))
 
-    def take_report(self, report: EpochReport, time: float) -> None:
-        """Adds the report of an epoch; it replaces what was known of this epoch and later ones."""
+    def take_report(self, report: EpochReport, decision: Decision, time: float) -> None:
+        """Adds the report of an epoch and its answer; it replaces what was known of this epoch and later ones."""
         self.revision += report.epoch <= len(self.reports)
         del self.reports[report.epoch - 1 :], self.report_times[report.epoch - 1 :]
         self.reports.append(report)
         self.report_times.append(time)
-
-    def take_answer(self, report: EpochReport, decision: Decision) -> None:
-        """Keeps the answer to the report of an epoch."""
         position = slice(report.epoch - 1, report.epoch)
         self.known[position], self.answers[position] = [report], [decision]
         self.decision = decision
@@ -209,11 +206,7 @@ class TrialRecord:
         """The objective at the best epoch, or so far for a running trial; None if there is no epoch."""
         if self.result is not None:
             return self.result.metrics.get(objective.name) if self.result.state.has_model else None
-        best: float | None = None
-        for value in self.curve(objective.name):
-            if best is None or objective.is_better(value, best):
-                best = value
-        return best
+        return min(self.curve(objective.name), key=objective.sort_key, default=None)
 
     def objective_values(self, objectives: Sequence[Objective]) -> tuple[float, ...] | None:
         """All objectives at the best epoch of a finished trial; None if one of them is not known."""
@@ -438,14 +431,12 @@ class SweepRecord:
         """
         with self._ranking_lock:
             for number in self.end_order[self._n_ranked :]:
-                self._rank(self.trials[number])
+                trial = self.trials[number]
+                value = self.score(trial)
+                if trial.retrains is None and value is not None:
+                    insort(self._ranking, (self.objective.sort_key(value), number))
                 self._n_ranked += 1
             return [self.trials[number] for _, number in self._ranking[:first]]
-
-    def _rank(self, trial: TrialRecord) -> None:
-        value = self.score(trial)
-        if trial.retrains is None and value is not None:
-            insort(self._ranking, (self.objective.sort_key(value), trial.number))
 
     def pareto_front(self) -> list[TrialRecord]:
         """Finished trials that no other beats in one objective without losing in another; best first in the first."""

@@ -120,9 +120,7 @@ def apply_event(event: Event, record: SweepRecord) -> None:
             _start_trial(record, record.trials[event.number], event)
         case EpochReported():
             record.precision = record.precision or event.report.precision
-            trial = record.trials[event.report.number]
-            trial.take_report(event.report, event.time)
-            trial.take_answer(event.report, event.decision)
+            record.trials[event.report.number].take_report(event.report, event.decision, event.time)
         case WorkerLost():
             trial = record.trials[event.number]
             trial.losses.append(event.reason)
