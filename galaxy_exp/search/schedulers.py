@@ -17,7 +17,7 @@ from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.errors import ConfigError, SweepFailedError
 from galaxy_exp.records import Decision, Objective
 from galaxy_exp.search.history import best_key, promise
-from galaxy_exp.search.stopping_rules import Curves, NoStopping, StoppingRule, bracket_of, n_brackets, rungs_below
+from galaxy_exp.search.stopping_rules import Brackets, Curves, NoStopping, StoppingRule, rungs_below
 from galaxy_exp.search.user_classes import calling, construct, load_class
 from galaxy_exp.search_methods import SCHEDULERS
 
@@ -274,28 +274,17 @@ class AshaScheduler(PromotionScheduler):
         return self.reduction_factor
 
 
-@dataclass(frozen=True, slots=True)
-class HyperbandScheduler:
-    """Hyperband (Li et al. 2018, JMLR 18) with asynchronous brackets (Li et al. 2020, MLSys) and promotion.
-
-    Bracket 0 has its first rung at `first_rung`, each further one `reduction_factor` times later, and the last one has
-    none: its trials run all their epochs. Within its bracket a trial is paused and promoted as in `AshaScheduler`. Its
-    number alone decides which bracket that is.
-    """
-
-    objective: Objective
-    first_rung: int
-    reduction_factor: int
-    epochs: int
+class HyperbandScheduler(Brackets):
+    """Hyperband with promotion: within its bracket a trial is paused and promoted as in `AshaScheduler`."""
 
     def decide(self, number: int, curves: Curves, paused: Collection[int]) -> Decision:
-        bracket = self._bracket_of(number)
-        rivals = self._curves_in(bracket, curves)
+        bracket = self.bracket_of(number)
+        rivals = self.curves_in(bracket, curves)
         return self._halving(bracket).decide(number, rivals, [other for other in paused if other in rivals])
 
     def choose(self, curves: Curves, paused: Collection[int], *, can_start_new: bool) -> int | None:
-        for bracket in reversed(range(self._n_brackets)):
-            rivals = self._curves_in(bracket, curves)
+        for bracket in reversed(range(self.n_brackets)):
+            rivals = self.curves_in(bracket, curves)
             waiting = [other for other in paused if other in rivals]
             chosen = self._halving(bracket).choose(rivals, waiting, can_start_new=can_start_new)
             if chosen is not None:
@@ -303,18 +292,8 @@ class HyperbandScheduler:
         return None
 
     def first_decision(self, number: int) -> int | None:
-        return self._halving(self._bracket_of(number)).first_decision(number)
-
-    def _bracket_of(self, number: int) -> int:
-        return bracket_of(number, self._n_brackets, self.reduction_factor)
-
-    def _curves_in(self, bracket: int, curves: Curves) -> Curves:
-        return {number: curve for number, curve in curves.items() if self._bracket_of(number) == bracket}
-
-    @property
-    def _n_brackets(self) -> int:
-        return n_brackets(self.epochs, self.first_rung, self.reduction_factor)
+        return self._halving(self.bracket_of(number)).first_decision(number)
 
     def _halving(self, bracket: int) -> AshaScheduler:
-        first_rung = self.first_rung * self.reduction_factor**bracket
+        first_rung = self.first_rung_of(bracket)
         return AshaScheduler(self.objective, first_rung, self.epochs, reduction_factor=self.reduction_factor)

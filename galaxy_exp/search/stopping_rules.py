@@ -18,14 +18,13 @@ from galaxy_exp.search.history import best_key
 
 __all__ = [
     "AshaStopping",
+    "Brackets",
     "Curves",
     "HyperbandStopping",
     "MedianStopping",
     "NoStopping",
     "PatienceStopping",
     "StoppingRule",
-    "bracket_of",
-    "n_brackets",
     "rungs_below",
 ]
 
@@ -99,13 +98,12 @@ class AshaStopping:
         return rungs_below(self.epochs, self.first_rung, self.reduction_factor)
 
 
-@dataclass(frozen=True, slots=True)
-class HyperbandStopping:
-    """Hyperband (Li et al. 2018, JMLR 18) with asynchronous brackets (Li et al. 2020, MLSys).
+@dataclass(frozen=True)
+class Brackets:
+    """The brackets of Hyperband (Li et al. 2018, JMLR 18), all at the same time (Li et al. 2020, MLSys).
 
     Bracket 0 has its first rung at `first_rung`, each further one `reduction_factor` times later, and the last one has
-    none: its trials run all their epochs. A trial is compared within its bracket only, as in `AshaStopping`. Its number
-    alone decides which bracket that is.
+    none: its trials run all their epochs. The number of a trial alone decides its bracket.
     """
 
     objective: Objective
@@ -113,25 +111,40 @@ class HyperbandStopping:
     reduction_factor: int
     epochs: int
 
+    @property
+    def n_brackets(self) -> int:
+        """One that begins at each rung, and one without any."""
+        return len(rungs_below(self.epochs, self.first_rung, self.reduction_factor)) + 1
+
     def bracket_of(self, number: int) -> int:
         """The bracket of trial `number`, from 0 up."""
-        return bracket_of(
-            number, n_brackets(self.epochs, self.first_rung, self.reduction_factor), self.reduction_factor
-        )
+        cycle = _bracket_cycle(self.n_brackets, self.reduction_factor)
+        return cycle[number % len(cycle)]
+
+    def first_rung_of(self, bracket: int) -> int:
+        """The epoch of its first rung; not below `epochs` in the last bracket."""
+        return self.first_rung * self.reduction_factor**bracket
+
+    def curves_in(self, bracket: int, curves: Curves) -> Curves:
+        """The curves of the trials in a bracket."""
+        return {number: curve for number, curve in curves.items() if self.bracket_of(number) == bracket}
+
+
+class HyperbandStopping(Brackets):
+    """Hyperband that stops trials: each is compared within its bracket, as in `AshaStopping`."""
 
     def is_rung(self, number: int, epoch: int) -> bool:
         return self._halving_of(number).is_rung(number, epoch)
 
     def should_stop(self, number: int, curve: Sequence[float], others: Curves) -> bool:
-        bracket = self.bracket_of(number)
-        rivals = {other: curve for other, curve in others.items() if self.bracket_of(other) == bracket}
+        rivals = self.curves_in(self.bracket_of(number), others)
         return self._halving_of(number).should_stop(number, curve, rivals)
 
     def first_decision(self, number: int) -> int | None:
         return self._halving_of(number).first_decision(number)
 
     def _halving_of(self, number: int) -> AshaStopping:
-        first_rung = self.first_rung * self.reduction_factor ** self.bracket_of(number)
+        first_rung = self.first_rung_of(self.bracket_of(number))
         return AshaStopping(self.objective, first_rung, self.reduction_factor, self.epochs)
 
 
@@ -177,8 +190,8 @@ class PatienceStopping:
     def should_stop(self, number: int, curve: Sequence[float], others: Curves) -> bool:
         if not self.is_rung(number, len(curve)):
             return False
-        best = _best_keys(self.objective, curve)
-        return best[-1] >= best[-1 - self.patience]
+        before = best_key(self.objective, curve[: len(curve) - self.patience])
+        return best_key(self.objective, curve) >= before
 
     def first_decision(self, number: int) -> int | None:
         return self.patience + 1 if self.patience + 1 < self.epochs else None
@@ -209,27 +222,14 @@ def rungs_below(epochs: int, first_rung: int, reduction_factor: int) -> tuple[in
     return tuple(rungs)
 
 
-def n_brackets(epochs: int, first_rung: int, reduction_factor: int) -> int:
-    """The number of Hyperband's brackets: one that begins at each rung, and one without any."""
-    return len(rungs_below(epochs, first_rung, reduction_factor)) + 1
-
-
-def bracket_of(number: int, n_brackets: int, reduction_factor: int) -> int:
-    """The bracket of trial `number`, from 0 up."""
-    cycle = _bracket_cycle(_bracket_sizes(n_brackets, reduction_factor))
-    return cycle[number % len(cycle)]
-
-
-def _bracket_sizes(n_brackets: int, reduction_factor: int) -> tuple[int, ...]:
-    """How many of every sum(sizes) trials each bracket gets: n of Li et al. 2018, algorithm 1, line 3."""
-    return tuple(
-        math.ceil(n_brackets / (halvings + 1) * reduction_factor**halvings) for halvings in reversed(range(n_brackets))
-    )
-
-
 @cache
-def _bracket_cycle(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """The bracket of each of sum(sizes) trials, mixed so that every stretch of them has its part of each."""
+def _bracket_cycle(n_brackets: int, reduction_factor: int) -> tuple[int, ...]:
+    """The brackets of the first trials, again and again, mixed so that every stretch of trials has its part of each.
+
+    A bracket has n trials of a cycle (Li et al. 2018, algorithm 1, line 3).
+    """
+    halvings = reversed(range(n_brackets))
+    sizes = [math.ceil(n_brackets / (each + 1) * reduction_factor**each) for each in halvings]
     total = sum(sizes)
     owed = [0] * len(sizes)
     cycle = []
@@ -239,12 +239,3 @@ def _bracket_cycle(sizes: tuple[int, ...]) -> tuple[int, ...]:
         owed[bracket] -= total
         cycle.append(bracket)
     return tuple(cycle)
-
-
-def _best_keys(objective: Objective, curve: Sequence[float]) -> list[float]:
-    """The best value up to each epoch, as keys that sort the best first; nan is the worst."""
-    best: list[float] = []
-    for value in curve:
-        key = objective.sort_key(value)
-        best.append(min(key, best[-1]) if best else key)
-    return best
