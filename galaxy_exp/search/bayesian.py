@@ -92,9 +92,7 @@ class GaussianProcessSampler(Sampler):
             return self._sample(number, draw)
 
     def _sample(self, number: int, draw: int) -> Values:
-        if not self._space.tunable:
-            return self._sobol.sample(number, draw)
-        if not self._knows_enough():
+        if not self._space.tunable or not self._knows_enough():
             return self._sobol.sample(number, draw)
         points, losses = self._evidence()
         rng = np.random.default_rng(derive_seed(self._seed, "proposal", number, draw))
@@ -105,19 +103,16 @@ class GaussianProcessSampler(Sampler):
         return self._sobol.sample(number, draw) if explores else values
 
     def _knows_enough(self) -> bool:
-        losses = self._history.losses(penalise_violations=True)
-        trials = [self._history.observations[position] for position in self._history.ended]
-        known = [trial for trial, loss in zip(trials, losses, strict=True) if loss is not None]
-        n_early = sum(trial.is_stopped for trial in known)
+        known = self._history.known_losses()
+        n_early = sum(self._history.observations[position].is_stopped for position in known)
         return len(known) - n_early + n_early // EARLY_TRIALS >= FIRST_POINTS
 
     def _evidence(self) -> tuple[Matrix, Matrix]:
         """Features (n, d) and losses (n,) of at most `MAX_POINTS` trials."""
-        found = self._history.losses(penalise_violations=True)
-        pairs = [(p, loss[0]) for p, loss in zip(self._history.ended, found, strict=True) if loss is not None]
-        losses = np.array([loss for _, loss in pairs], float)
+        known = self._history.known_losses()
+        positions, losses = list(known), np.array([loss for loss, *_ in known.values()], float)
         kept = _best_and_latest(losses, MAX_POINTS)
-        return self._features([pairs[index][0] for index in kept]), losses[kept]
+        return self._features([positions[index] for index in kept]), losses[kept]
 
     def _features(self, positions: Sequence[int]) -> Matrix:
         """Features (n, d) of configurations in the history."""
@@ -163,7 +158,9 @@ class GaussianProcessSampler(Sampler):
         self, improvement: Callable[[Matrix], Matrix], weigh: Weigh, rng: np.random.Generator
     ) -> tuple[Values, float]:
         """The most promising configuration that was not tried before, and the highest gain expected of any such."""
-        best_tried = np.tile(self._place(self._best_tried()), (N_LOCAL, 1))
+        losses = self._history.known_losses()
+        best = min(losses, key=lambda position: (losses[position][0], position))
+        best_tried = np.tile(self._place(best), (N_LOCAL, 1))
         anywhere = rng.random((N_RANDOM, len(self._space.tunable)))
         anywhere[::2] = self._cube.draw_from_prior(anywhere[::2])
         pool = self._possible(np.vstack([anywhere, self._nearby(best_tried, LOCAL_STEPS[0], rng)]))
@@ -184,11 +181,6 @@ class GaussianProcessSampler(Sampler):
         """The first of the ranked points of a pool (n, d) that was not tried; the very first if all were."""
         untried = (int(index) for index in ranked if not self._history.count(self._cube.configuration(pool[index])))
         return next(untried, int(ranked[0]))
-
-    def _best_tried(self) -> int:
-        losses = self._history.losses(penalise_violations=True)
-        pairs = [(loss[0], position) for position, loss in zip(self._history.ended, losses, strict=True) if loss]
-        return min(pairs)[1]
 
     def _possible(self, points: Matrix) -> Matrix:
         """Points (n, d) where values are, nan for what is inactive there."""

@@ -74,13 +74,11 @@ class CmaEsSampler(Sampler):
     def _solutions(self) -> list[_Solution]:
         """Points within the space, with their losses."""
         solutions = []
-        losses = self._history.losses(penalise_violations=True)
-        for position, loss in zip(self._history.ended, losses, strict=True):
+        for position, loss in self._history.known_losses().items():
             found = self._space.find(self._history.observations[position].values)
-            if loss is None or any(each.key not in found for each in self._adapted):
-                continue
-            point = [each.domain.to_unit(found[each.key]) for each in self._adapted]
-            solutions.append((np.array(point), loss[0]))
+            if all(each.key in found for each in self._adapted):
+                point = [each.domain.to_unit(found[each.key]) for each in self._adapted]
+                solutions.append((np.array(point), loss[0]))
         return solutions
 
 

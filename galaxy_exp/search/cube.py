@@ -124,12 +124,8 @@ def _to_grid(domain: Domain, column: Matrix) -> Matrix:
 def _holds(condition: Condition, declared: list[tuple[Hyperparameter, Mask, Matrix]], n_points: int) -> Mask:
     """Where a condition is met by the hyperparameters of its name."""
     met = np.zeros(n_points, bool)
-    for hyperparameter, active, column in declared:
-        met |= active & _meets(condition, hyperparameter, column)
+    for each, active, column in declared:
+        distinct, places = np.unique(column, return_inverse=True)
+        holds = [condition.holds({each.name: each.domain.from_unit(u)}) for u in distinct.tolist()]
+        met |= active & np.array(holds, bool)[places]
     return met
-
-
-def _meets(condition: Condition, hyperparameter: Hyperparameter, column: Matrix) -> Mask:
-    distinct, places = np.unique(column, return_inverse=True)
-    met = [condition.holds({hyperparameter.name: hyperparameter.domain.from_unit(u)}) for u in distinct.tolist()]
-    return np.array(met, bool)[places]

@@ -129,6 +129,11 @@ class History:
             self._losses[penalise_violations] = [worst if losses is None else losses for losses in measured]
         return list(self._losses[penalise_violations])
 
+    def known_losses(self) -> dict[int, Losses]:
+        """`losses` with broken constraints penalised, by position; empty as long as no trial was measured."""
+        losses = zip(self.ended, self.losses(penalise_violations=True), strict=True)
+        return {position: loss for position, loss in losses if loss is not None}
+
     def measured(self, observation: Observation, penalise_violations: bool) -> Losses | None:
         """How good a trial was; None if it runs or counts as bad as the worst.
 

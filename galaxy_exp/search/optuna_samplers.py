@@ -14,7 +14,7 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as StudyState
 
-from galaxy_exp.search.history import History, Losses
+from galaxy_exp.search.history import History
 from galaxy_exp.search.samplers import Sampler, SamplerFactory
 from galaxy_exp.search.user_classes import calling, construct
 from galaxy_exp.seeding import derive_seed
@@ -114,17 +114,14 @@ class StudySampler(Sampler):
 
     def sample(self, number: int, draw: int) -> Values:
         with calling(f"search.sampler: {self._reference}") if self._reference else nullcontext():
-            return self._ask(number, draw)
-
-    def _ask(self, number: int, draw: int) -> Values:
-        self._follow()
-        self._study.sampler = self._make(number, draw, self._violations)
-        draft = self._study.ask()
-        values = self._space.fill(lambda hyperparameter: _suggest(draft, hyperparameter))
-        self._draft = (draft.number, values)
-        if not self.has_a_state:
-            self._drop_draft()
-        return values
+            self._follow()
+            self._study.sampler = self._make(number, draw, self._violations)
+            draft = self._study.ask()
+            values = self._space.fill(lambda hyperparameter: _suggest(draft, hyperparameter))
+            self._draft = (draft.number, values)
+            if not self.has_a_state:
+                self._drop_draft()
+            return values
 
     def _drop_draft(self) -> None:
         """A draft that is not accepted is no evidence."""
@@ -140,9 +137,13 @@ class StudySampler(Sampler):
         trials = self._study.get_trials(deepcopy=False)
         for position, losses in zip(self._history.ended, self._history.losses(), strict=True):
             frozen = trials[self._study_numbers[position]]
+            if losses is None:
+                continue
             if frozen.state is StudyState.RUNNING:
-                self._tell(frozen, losses)
-            elif frozen.state is StudyState.COMPLETE and losses is not None:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    self._study.tell(frozen.number, list(losses))
+            elif frozen.state is StudyState.COMPLETE:
                 frozen.values = list(losses)  # what a bad trial counts as is the worst seen until now
 
     def _add(self, values: Values) -> None:
@@ -163,13 +164,6 @@ class StudySampler(Sampler):
         )
         self._study.add_trial(trial)
         return len(self._study.get_trials(deepcopy=False)) - 1
-
-    def _tell(self, frozen: FrozenTrial, losses: Losses | None) -> None:
-        if losses is None:
-            return
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self._study.tell(frozen.number, list(losses))
 
     def _violations(self, frozen: FrozenTrial) -> tuple[float, ...]:
         if frozen.number not in self._positions:

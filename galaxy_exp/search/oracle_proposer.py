@@ -41,7 +41,8 @@ class OracleProposer:
     def __init__(self, oracle: keras_tuner.Oracle, objective: Objective) -> None:
         oracle.verbose = 0
         oracle.max_consecutive_failed_trials = math.inf
-        oracle.save = oracle._save_trial = _save_nothing  # KerasTuner would write all its state after every trial
+        # KerasTuner would write all its state after every trial
+        oracle.save = oracle._save_trial = lambda *args: None
         self._oracle = oracle
         self._objective = objective
         self._trials: dict[int, Any] = {}
@@ -149,7 +150,3 @@ def _plain(value: Any) -> HyperparameterValue:
     """Some oracles propose NumPy's numbers, which cannot be written as JSON."""
     plain: HyperparameterValue = value.item() if hasattr(value, "item") else value
     return plain
-
-
-def _save_nothing(*args: object) -> None:
-    """Takes the place of the oracle's methods that write files."""

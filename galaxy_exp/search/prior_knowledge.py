@@ -65,7 +65,7 @@ class EarlierSweeps:
 
     def _trust(self, candidates: Sequence[Values]) -> float:
         """From 0 to 1; 0 before there are `MIN_OTHERS` others."""
-        losses = dict(zip(self._history.ended, self._history.losses(penalise_violations=True), strict=True))
+        losses = self._history.known_losses()
         tried = [
             (fingerprint(trial.values), losses.get(position))
             for position, trial in enumerate(self._history.observations)
@@ -84,13 +84,9 @@ def trust_in(tried: Sequence[Losses | None], others: Sequence[Losses]) -> float:
     Args:
         tried: None for one that still runs, which counts as bad.
     """
-    n_good = sum(losses is not None and _is_good(losses, others) for losses in tried)
-    return (n_good + 1) / (len(tried) + 2)
-
-
-def _is_good(losses: Losses, others: Sequence[Losses]) -> bool:
-    """Whether it beats more than half of the others, on average over the objectives."""
-    return bool(np.mean(np.array(others) > np.array(losses)) > 0.5)
+    # on average over the objectives
+    n_good = sum(losses is not None and np.mean(np.array(others) > np.array(losses)) > 0.5 for losses in tried)
+    return float((n_good + 1) / (len(tried) + 2))
 
 
 def _best(found: Sequence[Evidence], space: SearchSpace, history: History) -> list[Values]:
@@ -139,18 +135,15 @@ class ExpertPrior:
     def propose(self, number: int) -> Values | None:
         """An untried configuration, or None if the sampler has to choose."""
         rng = np.random.default_rng(derive_seed(self._seed, "prior", number))
-        if rng.random() >= self._share():
+        if rng.random() >= self.trust() * min(1.0, self._trials / max(1, self._history.n_results)):
             return None
         point = self._cube.draw_from_prior(rng.random((1, len(self._space.tunable))))[0]
         values = self._cube.configuration(point)
         return None if self._history.count(values) else values
 
-    def _share(self) -> float:
-        return self.trust() * min(1.0, self._trials / max(1, self._history.n_results))
-
     def trust(self) -> float:
         """From 0 to 1."""
-        losses = dict(zip(self._history.ended, self._history.losses(penalise_violations=True), strict=True))
+        losses = self._history.known_losses()
         positions = range(len(self._history.observations))
         near = [losses.get(position) for position in positions if self._is_near(position)]
         elsewhere = [losses.get(position) for position in positions if not self._is_near(position)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from scipy.stats import qmc
@@ -36,10 +36,8 @@ class Sampler(ABC):
         """
 
 
-class SamplerFactory(Protocol):
-    """Makes a sampler over a space and a history, which grows while the sampler lives."""
-
-    def __call__(self, space: SearchSpace, history: History, seed: int) -> Sampler: ...
+SamplerFactory = Callable[[SearchSpace, History, int], Sampler]
+"""Makes a sampler over a space and a history, which grows while the sampler lives, with a seed."""
 
 
 class RandomSampler(Sampler):
