@@ -160,16 +160,12 @@ def _with_domain(declared: Hyperparameter, override: SpaceEntry, limits: Limits)
         return _as_range(declared, override, limits)
     if isinstance(override, ValuesSpace):
         return _as_choice(declared, tuple(_converted(declared, value, limits) for value in override.values))
-    return _as_fixed(declared, _converted(declared, override, limits))
-
-
-def _as_fixed(declared: Hyperparameter, value: Any) -> Hyperparameter:
-    return Hyperparameter.fixed(declared.name, value, declared.conditions)
+    return Hyperparameter.fixed(declared.name, _converted(declared, override, limits), declared.conditions)
 
 
 def _as_choice(declared: Hyperparameter, values: tuple[Any, ...]) -> Hyperparameter:
     if len(values) == 1:
-        return _as_fixed(declared, values[0])
+        return Hyperparameter.fixed(declared.name, values[0], declared.conditions)
     if declared.value_type is bool:
         return replace(declared, kind=Kind.BOOLEAN, listed=(False, True))
     is_text = declared.value_type is str

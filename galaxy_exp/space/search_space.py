@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.space.domains import Domain, Prior, Range, Steps, ValueList
@@ -208,12 +208,6 @@ class Hyperparameter:
         return " and ".join(condition.describe(text) for condition in self.conditions)
 
 
-class KerasTunerSpace(Protocol):
-    """A `keras_tuner.HyperParameters`."""
-
-    def get_config(self) -> dict[str, Any]: ...
-
-
 class SearchSpace:
     """Hyperparameters in the order of their declaration: a condition looks at what was declared before.
 
@@ -244,7 +238,7 @@ class SearchSpace:
         return cls(hyperparameters)
 
     @classmethod
-    def of(cls, hyperparameters: KerasTunerSpace) -> SearchSpace:
+    def of(cls, hyperparameters: Any) -> SearchSpace:
         """The space that a `keras_tuner.HyperParameters` declares."""
         return cls.from_config(hyperparameters.get_config())
 
