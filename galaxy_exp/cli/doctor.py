@@ -12,7 +12,7 @@ from galaxy_exp.errors import HOW_TO_START
 from galaxy_exp.folders import ProjectFolder
 
 if TYPE_CHECKING:
-    from galaxy_exp.doctor.diagnosis import Diagnosis
+    from galaxy_exp.doctor.examination import Diagnosis
 
 __all__ = ["doctor_command"]
 
@@ -35,8 +35,7 @@ def doctor_command(sweep: str | None, is_to_fix: bool, has_former_name: bool, ou
     galaxy-exp doctor         look, change nothing
     galaxy-exp doctor --fix   repair what can be repaired
     """
-    from galaxy_exp.doctor.diagnosis import State
-    from galaxy_exp.doctor.examination import diagnose, examine, repair
+    from galaxy_exp.doctor.examination import State, diagnose, examine, repair
 
     project = ProjectFolder.default()
     found = examine(project, sweep, say)

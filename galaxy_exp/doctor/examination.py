@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import psutil
 
-from galaxy_exp.doctor.diagnosis import Diagnosis, Finding, State
 from galaxy_exp.doctor.run_comparison import TrackedSweep, examine_stores
 from galaxy_exp.doctor.sweep_files import (
+    Finding,
     examine_attempts,
     examine_beginning,
     examine_certificate,
@@ -25,7 +26,7 @@ from galaxy_exp.folders import JOURNAL_NAME, ProjectFolder, SweepFolder
 from galaxy_exp.journal.journal import is_running, read_record
 from galaxy_exp.wording import Say
 
-__all__ = ["Examination", "diagnose", "examine", "repair"]
+__all__ = ["Diagnosis", "Examination", "State", "diagnose", "examine", "repair"]
 
 _MOST_ROUNDS = 4
 """A repair may reveal further findings, as a journal that can be read again does."""
@@ -39,6 +40,24 @@ class Examination:
     n_sweeps: int = 0
     n_running: int = 0
     """Sweeps that a driver runs at this moment; they are not examined further."""
+
+
+class State(StrEnum):
+    """State of a finding."""
+
+    OPEN = "open"
+    REPAIRED = "repaired"
+    HARMLESS = "harmless"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """A finding and its state."""
+
+    finding: Finding
+    state: State
+    why_open: str = ""
+    """Why the repair failed, if it was tried."""
 
 
 def examine(project: ProjectFolder, reference: str | None = None, say: Say = lambda _: None) -> Examination:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from galaxy_exp.doctor.diagnosis import Finding
+from galaxy_exp.doctor.sweep_files import Finding
 from galaxy_exp.errors import TrackingError
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import ModelRegistered
@@ -71,7 +71,7 @@ def _examine_store(uri: str, sweeps: Sequence[TrackedSweep], known: set[str] | N
     from galaxy_exp.tracking.store import open_client, tracking_errors
 
     if is_first_use(uri):
-        return [finding for sweep in sweeps for finding in _Examination(sweep, None, say).examine_runs([])]
+        return [finding for sweep in sweeps for finding in _Examination(sweep, None, say).examine([])]
     found = []
     try:
         with tracking_errors(uri):
@@ -80,8 +80,7 @@ def _examine_store(uri: str, sweeps: Sequence[TrackedSweep], known: set[str] | N
                 return _examine_experiments(client, sweeps, known, hide_in_address(uri), say)
             for sweep in sweeps:
                 runs = find_runs(client, sweep.record.config.experiment_name, sweep.record.sweep_id)
-                examination = _Examination(sweep, client, say)
-                found += examination.examine_runs(runs) + examination.examine_version(client)
+                found += _Examination(sweep, client, say).examine(runs)
             return found
     except TrackingError as error:
         remedy = "look at it or its server, then once more: galaxy-exp doctor"
@@ -105,21 +104,13 @@ def _examine_experiments(
         for run in find_runs(client, experiment):
             by_sweep[run.data.tags[names.SWEEP_ID]].append(run)
         for sweep in group:
-            examination = _Examination(sweep, client, say)
-            found += examination.examine_runs(by_sweep.get(sweep.record.sweep_id, [])) + examination.examine_version(
-                client
-            )
-        found += _unknown_sweeps(by_sweep, known, store)
+            found += _Examination(sweep, client, say).examine(by_sweep.get(sweep.record.sweep_id, []))
+        remedy = "another folder's, or its journal was deleted; left as they are, the MLflow UI can delete them"
+        for sweep_id, runs in by_sweep.items():
+            if sweep_id not in known:
+                what = f"no journal here contains its {len(runs)} runs in {store}"
+                found.append(Finding(sweep_id, what, remedy, is_harmless=True))
     return found
-
-
-def _unknown_sweeps(by_sweep: dict[str, list[Run]], known: set[str], store: str) -> list[Finding]:
-    remedy = "another folder's, or its journal was deleted; left as they are, the MLflow UI can delete them"
-    return [
-        Finding(sweep_id, f"no journal here contains its {len(runs)} runs in {store}", remedy, is_harmless=True)
-        for sweep_id, runs in by_sweep.items()
-        if sweep_id not in known
-    ]
 
 
 def compare_runs(record: SweepRecord, runs: Iterable[Run]) -> RunComparison:
@@ -189,8 +180,11 @@ class _Examination:
         self._client = client
         self._say = say
 
-    def examine_runs(self, runs: list[Run]) -> list[Finding]:
+    def examine(self, runs: list[Run]) -> list[Finding]:
         """Findings in the order in which they are to be repaired; `runs` are the active ones of this sweep."""
+        return self._examine_runs(runs) + ([] if self._client is None else self._examine_version(self._client))
+
+    def _examine_runs(self, runs: list[Run]) -> list[Finding]:
         found, sweep_id = compare_runs(self._record, runs), self._record.sweep_id
         findings = []
         if found.lacking or found.lacks_sweep:
@@ -212,7 +206,7 @@ class _Examination:
             findings.append(Finding(sweep_id, what, remedy, is_harmless=True))
         return findings
 
-    def examine_version(self, client: MlflowClient) -> list[Finding]:
+    def _examine_version(self, client: MlflowClient) -> list[Finding]:
         """Compares the journal with the registered version that has the sweep's id in its tags."""
         from galaxy_exp.registry.packaging import find_version
 

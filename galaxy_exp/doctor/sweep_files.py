@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -13,7 +15,6 @@ from zipfile import is_zipfile
 
 import psutil
 
-from galaxy_exp.doctor.diagnosis import Finding
 from galaxy_exp.errors import DataError, EngineError, JournalError
 from galaxy_exp.evaluation.selection import find_best
 from galaxy_exp.folders import JOURNAL_NAME, ProjectFolder, SweepFolder, fsync_path, open_locked
@@ -24,6 +25,7 @@ from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.journal.replay import apply_event, misplaced, replay
 
 __all__ = [
+    "Finding",
     "examine_attempts",
     "examine_beginning",
     "examine_certificate",
@@ -39,6 +41,27 @@ __all__ = [
 _PREPARING_SECONDS = 600.0
 """A younger folder without a journal may belong to a sweep that is still preparing its images. On another machine that
 may take longer, so only an empty folder and the certificate are ever deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that disagrees."""
+
+    where: str
+    """Id of the sweep; without a sweep, the store or the folder."""
+    what: str
+    """One line."""
+    remedy: str
+    """What `repair` does, or else what the user can do."""
+    repair: Callable[[], None] | None = None
+    """None if only the user can repair it. Raises a GalaxyExpError or OSError if it fails."""
+    is_harmless: bool = False
+    """Whether nothing has to be done."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Equal for the same finding of two examinations."""
+        return self.where, self.what
 
 
 def examine_beginning(folder: SweepFolder, has_workers: bool) -> list[Finding]:
@@ -272,17 +295,15 @@ def is_left_behind(process: psutil.Process) -> bool:
 
 def examine_workers(sweep_id: str, workers: list[psutil.Process]) -> list[Finding]:
     """One finding for each worker of a sweep that has no driver."""
-    return [_left_over(sweep_id, worker) for worker in workers]
+    what = "process {} is a worker whose driver is gone"
+    return [Finding(sweep_id, what.format(each.pid), "it is ended", partial(_end, each)) for each in workers]
 
 
-def _left_over(sweep_id: str, worker: psutil.Process) -> Finding:
-    def end() -> None:
-        try:
-            worker.kill()
-            worker.wait(_END_SECONDS)
-        except psutil.NoSuchProcess:
-            return
-        except (psutil.TimeoutExpired, psutil.AccessDenied) as error:
-            raise EngineError(f"process {worker.pid} cannot be ended: {error}") from error
-
-    return Finding(sweep_id, f"process {worker.pid} is a worker whose driver is gone", "it is ended", end)
+def _end(worker: psutil.Process) -> None:
+    try:
+        worker.kill()
+        worker.wait(_END_SECONDS)
+    except psutil.NoSuchProcess:
+        return
+    except (psutil.TimeoutExpired, psutil.AccessDenied) as error:
+        raise EngineError(f"process {worker.pid} cannot be ended: {error}") from error
