@@ -1,10 +1,9 @@
 """Training the head of a frozen encoder on features that are computed once, and not in each epoch of each trial.
 
 The encoder's outputs for all images, and for the flips and quarter turns that the augmentation may show, are written
-beside the prepared images, one folder for each encoder, precision, number of orientations and
-shape of the features. Trials memory-map them. A
-trial trained on them draws the same orientations and drops the same features as without them; its outputs
-differ by the rounding of the encoder alone.
+beside the prepared images, one folder for each encoder, precision, number of orientations and shape of the features.
+Trials memory-map them. A trial trained on them draws the same orientations and drops the same features as without
+them; its outputs differ by the rounding of the encoder alone.
 """
 
 from __future__ import annotations
@@ -94,7 +93,9 @@ def use_cached_features(spec: TrialSpec, network: TrialNetwork, data: SplitArray
     except OSError as error:
         _LOG.warning("features are not cached: %s", reason_of(error))
         return None
-    model = _build_head(augmentation, train, head, network.model.name)
+    features = keras.Input((None, *train.shape[2:]), dtype=train.dtype.name, name="features")
+    pick = PickOrientation(augmentation, name="orientation")
+    model = keras.Sequential([features, pick, *head], name=network.model.name)
     hypermodel.compile_network(network.hp, model, network.model.optimizer)
     model.jit_compile = network.model.jit_compile
     if keras.backend.backend() == "tensorflow":  # an epoch in one call; others would compile each of its steps
@@ -130,13 +131,6 @@ def _orientations(augmentation: RandomSymmetry | None, shape: tuple[int | None, 
     return symmetry_table(height, width, transpose=not isinstance(augmentation, RandomFlips))
 
 
-def _build_head(
-    augmentation: RandomSymmetry | None, features: NDArray[Any], head: list[keras.layers.Layer], name: str
-) -> keras.Sequential:
-    symbolic = keras.Input((None, *features.shape[2:]), dtype=features.dtype.name, name="features")
-    return keras.Sequential([symbolic, PickOrientation(augmentation, name="orientation"), *head], name=name)
-
-
 def _load_or_compute(
     folder: Path, body: keras.Sequential, dtype: np.dtype[Any], data: SplitArrays, table: NDArray[np.int32]
 ) -> tuple[NDArray[Any], NDArray[Any], float]:
@@ -145,7 +139,10 @@ def _load_or_compute(
     with open_locked(folder.with_suffix(".lock"), wait=True):
         if not _is_complete(folder, body, data, table):
             shutil.rmtree(folder, ignore_errors=True)
-            _check_time(_measure(folder, body, data), data, table)
+            n_images = len(table) * len(data.train_images) + len(data.validation_images)
+            expected = n_images * _measure(folder, body, data)
+            if expected > MAX_SECONDS:
+                raise TimeoutError(f"computing them would take {expected:.0f} s; the limit is {MAX_SECONDS:.0f} s")
             write_atomically(folder, lambda temporary: _write(temporary, body, dtype, data, table), sole_writer=True)
     train, validation = (np.load(folder / f"{part}.npy", mmap_mode="r").view(dtype) for part in ("train", "validation"))
     return train, validation, _measure(folder, body, data)
@@ -160,12 +157,6 @@ def _measure(folder: Path, body: keras.Sequential, data: SplitArrays) -> float:
         body.predict_on_batch(images)
         _seconds_per_image[folder] = (time.perf_counter() - began) / len(images)
     return _seconds_per_image[folder]
-
-
-def _check_time(seconds: float, data: SplitArrays, table: NDArray[np.int32]) -> None:
-    expected = seconds * (len(table) * len(data.train_images) + len(data.validation_images))
-    if expected > MAX_SECONDS:
-        raise TimeoutError(f"computing them would take {expected:.0f} s; the limit is {MAX_SECONDS:.0f} s")
 
 
 def _is_complete(folder: Path, body: keras.Sequential, data: SplitArrays, table: NDArray[np.int32]) -> bool:

@@ -27,21 +27,13 @@ from galaxy_exp.training.fitting import takes_initial_epoch
 from galaxy_exp.training.recorder import BestEpoch, EpochRecorder
 from galaxy_exp.training.trial_network import TrialNetwork
 
-__all__ = [
-    "NO_INITIAL_EPOCH",
-    "NO_MODEL_FIT",
-    "OTHER_MODEL",
-    "CannotContinueError",
-    "Continuation",
-    "Snapshot",
-    "why_not_continuable",
-]
+__all__ = ["NO_MODEL_FIT", "OTHER_MODEL", "CannotContinueError", "Continuation", "Snapshot", "why_not_continuable"]
 
 _IGNORED = "tuner/"
 """Prefix of KerasTuner's own values: its Hyperband continues one trial as another, which differs in them."""
 
 
-NO_INITIAL_EPOCH = "its fit takes no initial_epoch"
+_NO_INITIAL_EPOCH = "its fit takes no initial_epoch"
 NO_MODEL_FIT = "its fit does not train through model.fit"
 OTHER_MODEL = "its fit trains another model than the one that was built"
 
@@ -53,7 +45,7 @@ class CannotContinueError(Exception):
 def why_not_continuable(network: TrialNetwork) -> str | None:
     """Why a trial of this network cannot continue from a checkpoint, as far as it is known before its training."""
     if not takes_initial_epoch(network.hypermodel):
-        return NO_INITIAL_EPOCH
+        return _NO_INITIAL_EPOCH
     if not isinstance(getattr(network.model, "optimizer", None), keras.optimizers.Optimizer):
         return "its model has no Keras optimizer"
     if len(_optimizers(vars(network.model))) > 1:
@@ -141,7 +133,7 @@ class Continuation(keras.callbacks.Callback):  # type: ignore[misc]
         self.has_begun = False
         has_epochs_left = spec.first_epoch < spec.epochs
         if has_epochs_left and not takes_initial_epoch(network.hypermodel):
-            raise CannotContinueError(NO_INITIAL_EPOCH)
+            raise CannotContinueError(_NO_INITIAL_EPOCH)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Puts everything back, once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -203,17 +204,6 @@ class _FirstEpoch(keras.callbacks.Callback):  # type: ignore[misc]
         raise TrainingEnded
 
 
-class _AnyHistory(dict[str, list[float]]):
-    """Has one value per epoch of every metric."""
-
-    def __init__(self, epochs: int) -> None:
-        super().__init__(loss=[0.0] * epochs)
-        self._epochs = epochs
-
-    def __missing__(self, name: str) -> list[float]:
-        return [0.0] * self._epochs
-
-
 @contextmanager
 def _without_training(model: keras.Model, guard: LengthGuard, images: NDArray[np.uint8]) -> Iterator[None]:
     """Makes `model.fit` check the calls that have the callback, and return a history of zeros.
@@ -233,7 +223,8 @@ def _without_training(model: keras.Model, guard: LengthGuard, images: NDArray[np
             guard.count(epochs - first)
             _check_range(bound.arguments["x"], images)
         history = keras.callbacks.History()
-        history.epoch, history.history = list(range(first, epochs)), _AnyHistory(epochs - first)
+        n = epochs - first
+        history.epoch, history.history = list(range(first, epochs)), defaultdict(lambda: [0.0] * n, loss=[0.0] * n)
         model.history = history
         return history
 

@@ -91,10 +91,8 @@ def _refusal(model: keras.Model, form: LabelForm, n_outputs: int, images: NDArra
         found = keras.ops.convert_to_numpy(keras.ops.mean(loss))
     except Exception as error:  # noqa: BLE001 - a loss can raise anything for labels that it refuses
         return reason_of(error)
-    return _refusal_of_metrics(model, target, predicted) if np.isfinite(found) else f"it is {found}"
-
-
-def _refusal_of_metrics(model: keras.Model, target: Any, predicted: Any) -> str:
+    if not np.isfinite(found):
+        return f"it is {found}"
     try:
         model.compute_metrics(None, target, predicted)
     except Exception as error:  # noqa: BLE001 - as above

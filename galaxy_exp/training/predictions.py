@@ -12,12 +12,7 @@ from galaxy_exp.hypermodel.batches import ImageBatches, feed, images_per_batch
 from galaxy_exp.hypermodel.outputs import ROW_SUM_TOLERANCE
 from galaxy_exp.questions import Questions
 
-__all__ = [
-    "OutputError",
-    "check_outputs",
-    "check_vote_outputs",
-    "predict_outputs",
-]
+__all__ = ["OutputError", "check_outputs", "predict_outputs"]
 
 FEATURES_PER_BATCH = 2**20
 """Numbers of cached features that a head predicts at once."""
@@ -48,11 +43,11 @@ def predict_outputs(
     check_outputs(outputs, n_classes, questions)
     numbers = np.asarray(outputs, dtype=np.float32)
     if questions is not None:
-        check_vote_outputs(numbers, questions)
+        _check_vote_outputs(numbers, questions)
     return numbers
 
 
-def check_vote_outputs(outputs: NDArray[np.float32], questions: Questions) -> None:
+def _check_vote_outputs(outputs: NDArray[np.float32], questions: Questions) -> None:
     """Raises `OutputError` unless the outputs (n, n_answers) are fractions or concentrations; NaN passes.
 
     None is negative, and the sums of each question are 1 in all images, or above 1 in all.

@@ -87,7 +87,7 @@ def run_trial(spec: TrialSpec, report: Callable[[EpochReport], Decision]) -> Tri
     progress = _Progress()
     failure: Exception | None = None
     try:
-        if why := _train_if_continuable(spec, report, progress):
+        if why := _train(spec, report, progress):
             _LOG.warning("trial %d begins anew: %s", spec.number, why)
             spec, progress = replace(spec, resume_from=None, first_epoch=0), _Progress(began_anew=why)
             _train(spec, report, progress)
@@ -98,20 +98,14 @@ def run_trial(spec: TrialSpec, report: Callable[[EpochReport], Decision]) -> Tri
     return _result(spec, progress, failure, time.perf_counter() - started)
 
 
-def _train_if_continuable(
-    spec: TrialSpec, report: Callable[[EpochReport], Decision], progress: _Progress
-) -> str | None:
+def _train(spec: TrialSpec, report: Callable[[EpochReport], Decision], progress: _Progress) -> str | None:
     """Why the trial must begin anew, if so."""
     try:
-        _train(spec, report, progress)
+        with fresh_session(spec.seed, spec.precision, spec.deterministic):
+            _train_in_session(spec, report, progress)
     except CannotContinueError as error:
         return str(error)
     return None
-
-
-def _train(spec: TrialSpec, report: Callable[[EpochReport], Decision], progress: _Progress) -> None:
-    with fresh_session(spec.seed, spec.precision, spec.deterministic):
-        _train_in_session(spec, report, progress)
 
 
 def _train_in_session(spec: TrialSpec, report: Callable[[EpochReport], Decision], progress: _Progress) -> None:

@@ -16,16 +16,9 @@ from galaxy_exp.hypermodel.outputs import OutputKind, add_probabilities
 from galaxy_exp.hypermodel.saving import forget_unsavable_loss, is_portable, make_savable, to_inference_model
 from galaxy_exp.records import EpochReport
 
-__all__ = [
-    "PROBABILITIES_FILE",
-    "load_network",
-    "save_history",
-    "save_model",
-    "save_network",
-    "save_probabilities",
-]
+__all__ = ["load_network", "save_history", "save_model", "save_network", "save_probabilities"]
 
-PROBABILITIES_FILE = "validation_probabilities.npy"
+_PROBABILITIES_FILE = "validation_probabilities.npy"
 
 
 def save_network(model: keras.Model, kind: OutputKind, folder: Path, image_shape: Sequence[int]) -> None:
@@ -72,7 +65,7 @@ def load_network(folder: Path) -> Any:
 def save_probabilities(probabilities: NDArray[Any], folder: Path) -> None:
     """Writes `validation_probabilities.npy`, float32 (n_validation, n_classes)."""
     values = probabilities.astype(np.float32)
-    write_atomically(folder / PROBABILITIES_FILE, lambda path: np.save(path, values), sole_writer=True)
+    write_atomically(folder / _PROBABILITIES_FILE, lambda path: np.save(path, values), sole_writer=True)
 
 
 def save_history(reports: Sequence[EpochReport], folder: Path) -> None:

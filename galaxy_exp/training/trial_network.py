@@ -31,14 +31,7 @@ from galaxy_exp.training.label_forms import LabelForm, LossError, find_label_for
 from galaxy_exp.training.predictions import OutputError, check_outputs
 from galaxy_exp.training.trial_files import load_network, save_network
 
-__all__ = [
-    "CannotBeKeptError",
-    "TrialNetwork",
-    "build_network",
-    "defines_fit",
-    "prepare_network",
-    "rehearse_keeping",
-]
+__all__ = ["CannotBeKeptError", "TrialNetwork", "build_network", "defines_fit", "prepare_network", "rehearse_keeping"]
 
 DEFAULT_BATCH_SIZE = 32
 """Of a network without a hyperparameter `batch_size`; Keras's own default."""
