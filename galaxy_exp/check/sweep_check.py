@@ -23,18 +23,9 @@ from galaxy_exp.seeding import derive_seed
 from galaxy_exp.space.search_space import Condition, Hyperparameter, SearchSpace, plain_text
 from galaxy_exp.wording import Say, short_value
 
-__all__ = [
-    "PREVIEWED_TRIALS",
-    "Origin",
-    "PreviewedTrial",
-    "SpaceRow",
-    "SweepCheck",
-    "check_sweep",
-    "count_configurations",
-    "reachable",
-]
+__all__ = ["Origin", "PreviewedTrial", "SpaceRow", "SweepCheck", "check_sweep", "count_configurations", "reachable"]
 
-PREVIEWED_TRIALS = 5
+_PREVIEWED_TRIALS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +122,7 @@ def _first_trials(record: SweepRecord) -> list[TrialRecord]:
     """The trials that the sweep will try first, unless the results of earlier ones change the proposals."""
     proposer = proposer_of(record)
     trials: list[TrialRecord] = []
-    for number in range(min(PREVIEWED_TRIALS, record.config.search.max_trials)):
+    for number in range(min(_PREVIEWED_TRIALS, record.config.search.max_trials)):
         is_predetermined = number < len(record.predetermined)
         if is_predetermined:
             values: Any = record.predetermined[number]

@@ -36,15 +36,7 @@ from galaxy_exp.data.dataset import ImageDataset
 from galaxy_exp.data.image_arrays import iter_slices
 from galaxy_exp.folders import write_atomically
 
-__all__ = [
-    "Fingerprints",
-    "Groups",
-    "describe_method",
-    "find_near_duplicates",
-    "fingerprint_images",
-    "group_duplicates",
-    "load_groups",
-]
+__all__ = ["Fingerprints", "Groups", "find_near_duplicates", "fingerprint_images", "group_duplicates", "load_groups"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -99,7 +91,7 @@ def load_groups(dataset: ImageDataset, which: Which, folder: Path) -> Groups:
     A damaged file is replaced; if none can be written, the next sweep compares the images again, which takes a second
     for some thousand images.
     """
-    method = hashlib.sha256(describe_method().encode()).hexdigest()[:8] if which == "near" else "bytes"
+    method = hashlib.sha256(_describe_method().encode()).hexdigest()[:8] if which == "near" else "bytes"
     file = folder / f"{dataset.digest[:16]}-{which}-{method}.npz"
     groups = _read_groups(file, len(dataset))
     if groups is None:
@@ -157,7 +149,7 @@ class Fingerprints:
     """float32 (n, 1024), each with mean 0 and length 1; all 0 for an image of one value, which matches no other."""
 
 
-def describe_method() -> str:
+def _describe_method() -> str:
     """A text of all settings of the method, for the name of the cached file.
 
     The first number is the version of this code: increase it when a change gives other results.

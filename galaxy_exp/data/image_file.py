@@ -30,7 +30,6 @@ __all__ = [
     "FileStack",
     "has_fits_name",
     "has_image_name",
-    "has_picture_name",
     "picture_endings",
     "read_file",
     "read_files",
@@ -51,7 +50,7 @@ def picture_endings() -> dict[str, str]:
     return {ending: format for ending, format in known.items() if format == "MPO" or _is_decoded(format)}
 
 
-def has_picture_name(path: Path) -> bool:
+def _has_picture_name(path: Path) -> bool:
     """Whether the name has an ending of pictures."""
     return path.suffix.lower() in picture_endings()
 
@@ -64,7 +63,7 @@ def _is_decoded(format: str) -> bool:
 
 def has_image_name(path: Path) -> bool:
     """Whether the name has an ending of pictures or FITS."""
-    return has_picture_name(path) or has_fits_name(path)
+    return _has_picture_name(path) or has_fits_name(path)
 
 
 def read_file(path: Path, fits: FitsConfig) -> NDArray[np.uint8]:

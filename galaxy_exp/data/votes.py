@@ -21,11 +21,9 @@ from galaxy_exp.questions import Question, Questions, Votes
 from galaxy_exp.wording import count
 
 __all__ = [
-    "FRACTION_TOLERANCE",
     "ReadVotes",
     "VotesAt",
     "build_votes",
-    "check_questions",
     "check_votes",
     "describe_votes",
     "digest_votes",
@@ -36,7 +34,7 @@ __all__ = [
 
 _LOG = logging.getLogger(__name__)
 
-FRACTION_TOLERANCE = 1e-3
+_FRACTION_TOLERANCE = 1e-3
 """Largest deviation from 1 of the sum of the fractions of the first question, in a `Votes`."""
 
 
@@ -62,7 +60,7 @@ def build_votes(description: Mapping[str, Any], values: NDArray[np.float32]) -> 
     return Votes(questions, values, are_counts)
 
 
-def check_questions(questions: Questions, source: str) -> None:
+def _check_questions(questions: Questions, source: str) -> None:
     """Refuses questions that cannot be asked.
 
     Raises:
@@ -82,7 +80,7 @@ def check_votes(votes: Votes, n_images: int, source: str) -> None:
     Raises:
         DataError: the questions are wrong, the shape is, or a value is; names the first image and the answer.
     """
-    check_questions(votes.questions, source)
+    _check_questions(votes.questions, source)
     values, questions = votes.values, votes.questions
     expected = (n_images, questions.n_answers)
     if values.shape != expected or values.dtype != np.float32:
@@ -97,7 +95,7 @@ def check_votes(votes: Votes, n_images: int, source: str) -> None:
             f"{source}: {questions.answers[answer]!r} is {values[index, answer]:g} at index {index}; expected {what}"
         )
     totals = questions.totals(values)[:, 0]
-    bad = totals <= 0 if votes.are_counts else np.abs(totals - 1) > FRACTION_TOLERANCE
+    bad = totals <= 0 if votes.are_counts else np.abs(totals - 1) > _FRACTION_TOLERANCE
     if bad.any():
         index, name = int(bad.argmax()), questions.items[0].name
         what = "at least one vote" if votes.are_counts else "1"

@@ -33,8 +33,6 @@ __all__ = [
     "TRUTH_FIELDS",
     "SimulatedGalaxies",
     "allocate_counts",
-    "confuse_label",
-    "describe_truth",
     "iter_galaxies",
     "simulate_galaxies",
     "simulate_galaxy",
@@ -96,7 +94,7 @@ def allocate_counts(n_images: int, proportions: Literal["galaxy10", "equal"]) ->
     return counts
 
 
-def confuse_label(label: int, number: int, *, seed: int, share: float) -> int:
+def _confuse_label(label: int, number: int, *, seed: int, share: float) -> int:
     """The label of galaxy `number` of class `label`: with probability `share` a wrong one of `CONFUSIONS`.
 
     It has a separate random stream, so that the image does not change, and a larger `share` keeps the wrong labels of a
@@ -161,7 +159,7 @@ def iter_galaxies(config: SimulatedConfig) -> Iterator[tuple[NDArray[np.uint8], 
     for kind in np.random.default_rng([config.seed, config.n_images]).permutation(len(kinds)):
         label, number = kinds[kind]
         image, record = simulate_galaxy(label, number, seed=config.seed, image_size=config.image_size)
-        yield image, record, confuse_label(label, number, seed=config.seed, share=config.label_noise)
+        yield image, record, _confuse_label(label, number, seed=config.seed, share=config.label_noise)
 
 
 def simulate_galaxy(label: int, number: int, *, seed: int, image_size: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
@@ -178,7 +176,7 @@ def simulate_galaxy(label: int, number: int, *, seed: int, image_size: int) -> t
     bands *= np.float32(2 * pi * NATIVE_PIXEL_AREA * 10 ** (0.4 * (22.5 - galaxy.surface_brightness)))
     n_neighbours = add_surroundings(bands, rng, frame, galaxy.r90_arcsec)
     image = stretch_colours(observe(bands, observation, rng, frame))
-    record = describe_truth(galaxy, observation, number=number, angle=angle, n_neighbours=n_neighbours, scale=scale)
+    record = _describe_truth(galaxy, observation, number=number, angle=angle, n_neighbours=n_neighbours, scale=scale)
     return image, record
 
 
@@ -224,7 +222,7 @@ TRUTH_DTYPE = np.dtype([(name, np.int32 if name in _INTEGERS else np.float32) fo
 """A structured dtype: `truth["pitch"]` is an array over all images."""
 
 
-def describe_truth(
+def _describe_truth(
     galaxy: Galaxy, observation: Observation, *, number: int, angle: float, n_neighbours: int, scale: float
 ) -> NDArray[Any]:
     """One record, shape () of `TRUTH_DTYPE`.
