@@ -192,7 +192,7 @@ def _as_numbers(values: Sequence[Any], at: LabelsAt, first_label: int) -> NDArra
 
 def _is_missing(value: Any) -> bool:
     if isinstance(value, str | bytes):
-        return str(_plain(value)).strip().lower() in MISSING_TEXTS
+        return _text_of(value).lower() in MISSING_TEXTS
     nan = isinstance(value, float | np.floating) and bool(np.isnan(value))
     return value is None or nan or type(value).__name__ in ("NAType", "NaTType")
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.data.class_labels import Labels, LabelsAt, parse_class_names, parse_labels
-from galaxy_exp.data.image_arrays import Preprocessing, check_images, iter_slices
-from galaxy_exp.data.votes import check_votes, digest_votes
+from galaxy_exp.data.image_arrays import Preprocessing, check_images, iter_slices, take_images
+from galaxy_exp.data.votes import ReadVotes, check_votes, digest_votes
 from galaxy_exp.errors import DataError
 from galaxy_exp.questions import Votes
 
@@ -124,7 +124,7 @@ def build_dataset(
     first_label: int = 0,
     notes: Sequence[str] = (),
     rows: TableRows | None = None,
-    votes: Votes | None = None,
+    votes: Votes | ReadVotes | None = None,
 ) -> ImageDataset:
     """Validates the arrays and returns them as an `ImageDataset`, whose attributes the other arguments are.
 
@@ -138,13 +138,18 @@ def build_dataset(
         label_key: name of the labels at the source, for messages.
         first_label: number of the first class.
         notes: how the source was understood; logged, with a note on the labels if any.
-        votes: one row per image; the labels and class names follow from them.
+        votes: one row per image; the labels and class names follow from them. `ReadVotes` choose among the images, and
+            have `skipped` and `notes` of their own.
 
     Raises:
         DataError: one line that names the source, the array, the first wrong index, what was found and what was
             expected.
     """
     images = np.asanyarray(images)
+    if isinstance(votes, ReadVotes):
+        images, own_split = take_images(images, votes.kept), None if own_split is None else own_split[votes.kept]
+        skipped, notes = tuple(votes.dropped.values()), [votes.note] if votes.note else []
+        votes = votes.votes
     check_images(images, source)
     if votes is not None:
         check_votes(votes, len(images), source)

@@ -40,6 +40,9 @@ __all__ = ["Fingerprints", "Groups", "find_near_duplicates", "fingerprint_images
 
 _LOG = logging.getLogger(__name__)
 
+VERSION = 1
+"""Of this code, in the name of the cached file: increase it when a change gives other results."""
+
 MAX_BITS = 6
 MAX_DIFFERENCE = 0.08
 MIN_CORRELATION = 0.25
@@ -77,7 +80,9 @@ class Groups:
 
 def group_duplicates(images: NDArray[np.uint8], which: Which) -> Groups:
     """Groups images, uint8 (n, height, width, 3), by identical bytes and, if asked, near duplication."""
-    identical = _first_of_identical(images)
+    first: dict[bytes, int] = {}
+    digests = (hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images)
+    identical = np.array([first.setdefault(digest, index) for index, digest in enumerate(digests)], dtype=np.int64)
     if which == "identical":
         return Groups(identical, identical)
     different = np.flatnonzero(identical == np.arange(len(identical)))
@@ -91,7 +96,8 @@ def load_groups(dataset: ImageDataset, which: Which, folder: Path) -> Groups:
     A damaged file is replaced; if none can be written, the next sweep compares the images again, which takes a second
     for some thousand images.
     """
-    method = hashlib.sha256(_describe_method().encode()).hexdigest()[:8] if which == "near" else "bytes"
+    settings = f"{VERSION} {MAX_BITS} {MAX_DIFFERENCE} {MIN_CORRELATION} {SIDE} {FREQUENCIES}"
+    method = hashlib.sha256(settings.encode()).hexdigest()[:8] if which == "near" else "bytes"
     file = folder / f"{dataset.digest[:16]}-{which}-{method}.npz"
     groups = _read_groups(file, len(dataset))
     if groups is None:
@@ -120,12 +126,6 @@ def _read_groups(file: Path, n_images: int) -> Groups | None:
     return groups
 
 
-def _first_of_identical(images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    first: dict[bytes, int] = {}
-    digests = (hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images)
-    return np.array([first.setdefault(digest, index) for index, digest in enumerate(digests)], dtype=np.int64)
-
-
 def _join(identical: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     """Joins groups along the pairs; each is named by its smallest member."""
     from scipy.sparse import coo_array
@@ -147,14 +147,6 @@ class Fingerprints:
     """uint64 (n,)."""
     thumbnails: NDArray[np.float32]
     """float32 (n, 1024), each with mean 0 and length 1; all 0 for an image of one value, which matches no other."""
-
-
-def _describe_method() -> str:
-    """A text of all settings of the method, for the name of the cached file.
-
-    The first number is the version of this code: increase it when a change gives other results.
-    """
-    return f"1 {MAX_BITS} {MAX_DIFFERENCE} {MIN_CORRELATION} {SIDE} {FREQUENCIES}"
 
 
 def find_near_duplicates(images: NDArray[np.uint8], positions: NDArray[np.int64]) -> Pairs:

@@ -38,7 +38,6 @@ TIMEOUT_SECONDS = 30.0
 MAX_RESUMES = 5
 """How often a broken download is resumed at one mirror in one call."""
 
-
 PIECE_BYTES = 2**14
 """Size of the pieces that are written; an incomplete piece is lost."""
 
@@ -219,7 +218,11 @@ def _download(url: str, file: BufferedRandom, *, timeout_seconds: float, progres
         OSError, ValueError: the server refused or cannot be reached, or the URL is not valid. The file is unchanged.
     """
     if url.startswith("file:"):
-        _copy(Path(url2pathname(urlsplit(url).path)), file)
+        with Path(url2pathname(urlsplit(url).path)).open("rb") as source:
+            file.truncate(0)
+            file.seek(0)
+            shutil.copyfileobj(source, file)
+            file.flush()
         return
     start = _size_of(file)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
@@ -243,14 +246,6 @@ def _fits_behind(file: BufferedRandom, response: requests.Response) -> bool:
         raise ValueError("sent another part of the file than was asked for")
     file.truncate(0)
     return start == 0
-
-
-def _copy(path: Path, file: BufferedRandom) -> None:
-    with path.open("rb") as source:
-        file.truncate(0)
-        file.seek(0)
-        shutil.copyfileobj(source, file)
-        file.flush()
 
 
 def _first_byte(response: requests.Response) -> int:

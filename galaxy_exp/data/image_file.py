@@ -50,11 +50,6 @@ def picture_endings() -> dict[str, str]:
     return {ending: format for ending, format in known.items() if format == "MPO" or _is_decoded(format)}
 
 
-def _has_picture_name(path: Path) -> bool:
-    """Whether the name has an ending of pictures."""
-    return path.suffix.lower() in picture_endings()
-
-
 def _is_decoded(format: str) -> bool:
     factory = Image.OPEN.get(format, (ImageFile.StubImageFile,))[0]
     stub = isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile)
@@ -63,7 +58,7 @@ def _is_decoded(format: str) -> bool:
 
 def has_image_name(path: Path) -> bool:
     """Whether the name has an ending of pictures or FITS."""
-    return _has_picture_name(path) or has_fits_name(path)
+    return path.suffix.lower() in picture_endings() or has_fits_name(path)
 
 
 def read_file(path: Path, fits: FitsConfig) -> NDArray[np.uint8]:
@@ -290,7 +285,10 @@ def read_files(files: Sequence[Path], config: DataConfig, source: str, classes: 
     if images is None:
         raise DataError(f"{source}: none of its {len(files)} image files can be read; the first: {skipped[0]}")
     _check_classes_kept(classes, kept, failed, source)
-    _log_skipped(skipped, len(files), source)
+    if skipped:
+        more = f"; and {len(skipped) - _MAX_LISTED} more" if len(skipped) > _MAX_LISTED else ""
+        listed = "; ".join(skipped[:_MAX_LISTED])
+        _LOG.warning("%s: skipped %d of %d image files: %s%s", source, len(skipped), len(files), listed, more)
     if any(has_fits_name(files[index]) for index in kept):
         preprocessing = replace(preprocessing, fits=config.fits)
     return FileStack(images[: len(kept)], np.array(kept, dtype=np.int64), skipped, preprocessing)
@@ -313,10 +311,3 @@ def _check_classes_kept(classes: Sequence[str], kept: Sequence[int], failed: Map
         if (lost := classes[index]) not in left:
             files = f"none of its {classes.count(lost)} files can be read"
             raise DataError(f"{source}: no image of class {lost!r} is left, as {files}; the first: {reason}")
-
-
-def _log_skipped(skipped: Sequence[str], n_files: int, source: str) -> None:
-    if skipped:
-        more = f"; and {len(skipped) - _MAX_LISTED} more" if len(skipped) > _MAX_LISTED else ""
-        listed = "; ".join(skipped[:_MAX_LISTED])
-        _LOG.warning("%s: skipped %d of %d image files: %s%s", source, len(skipped), n_files, listed, more)

@@ -140,7 +140,11 @@ def _find_or_keep(path: Path) -> list[InputFile]:
 
 def _find(path: Path, tables: DataConfig | None = None) -> list[InputFile]:
     if path.is_dir():
-        return [InputFile(file) for file in _list_folder(path)]
+        listing = list_images(path, deep=True)
+        if not listing.images:
+            raise no_images(path, listing)
+        report_others(path, listing.others)
+        return [InputFile(file) for file in listing.images]
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     if is_array_file(path):
@@ -183,14 +187,6 @@ def _check_picture(path: Path) -> None:
         raise DataError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected {EXPECTED_ENDINGS}")
 
 
-def _list_folder(folder: Path) -> list[Path]:
-    listing = list_images(folder, deep=True)
-    if not listing.images:
-        raise no_images(folder, listing)
-    report_others(folder, listing.others)
-    return listing.images
-
-
 def _read(file: InputFile, batch_size: int, fits: FitsConfig | None, skip: int) -> Iterator[NamedImage]:
     if file.error is not None:
         return iter([NamedImage(str(file.path), error=file.error, id=file.id)])
@@ -224,16 +220,13 @@ def _iter_array_file(path: Path, batch_size: int, skip: int) -> Iterator[NamedIm
 def _read_slice(path: Path, images: Any, start: int, stop: int) -> Iterator[NamedImage]:
     try:
         found = images[start:stop]
-    except OSError:  # a damaged piece of the file; the other images are read one by one
-        yield from (_read_single(path, images, index) for index in range(start, stop))
+    except OSError as error:
+        if stop == start + 1:
+            name = f"{path}[{start}]"
+            yield NamedImage(name, error=f"{name}: cannot be read ({short_reason(error)})")
+        else:  # a damaged piece of the file; the other images are read one by one
+            for index in range(start, stop):
+                yield from _read_slice(path, images, index, index + 1)
         return
     for index, image in enumerate(found, start):
         yield NamedImage(f"{path}[{index}]", image)
-
-
-def _read_single(path: Path, images: Any, index: int) -> NamedImage:
-    name = f"{path}[{index}]"
-    try:
-        return NamedImage(name, images[index])
-    except OSError as error:
-        return NamedImage(name, error=f"{name}: cannot be read ({short_reason(error)})")

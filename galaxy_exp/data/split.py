@@ -167,7 +167,11 @@ def _fill_parts(
         train = [[index for index in group if parts[index] == PARTS.index("train")] for group in by_class[label]]
         members = [group for group in train if group]
         if dataset.votes is not None and len(members) < len(PARTS):
-            _warn_of_rare_answer(dataset, label)
+            # an answer that hardly ever wins, such as artifact, is learnt from votes all the same
+            _LOG.warning(
+                "%s: %r is the most frequent answer of %d images, which are all for training: too few to split",
+                *(dataset.source, dataset.class_names[label], int((dataset.labels == label).sum())),
+            )
             continue
         _check_splittable(dataset, label, members)
         divided = _divide_groups(_shuffle(members, config.seed, label), config)
@@ -235,14 +239,6 @@ def _sort_by_class(dataset: ImageDataset, groups: Groups) -> dict[int, list[Grou
     for name, group in by_name.items():
         by_class[int(dataset.labels[name])].append(group)
     return by_class
-
-
-def _warn_of_rare_answer(dataset: ImageDataset, label: int) -> None:
-    """An answer that hardly ever wins, such as artifact, is learnt from votes all the same."""
-    _LOG.warning(
-        "%s: %r is the most frequent answer of %d images, which are all for training: too few to split",
-        *(dataset.source, dataset.class_names[label], int((dataset.labels == label).sum())),
-    )
 
 
 def _check_splittable(dataset: ImageDataset, label: int, groups: list[Group]) -> None:

@@ -225,16 +225,7 @@ TRUTH_DTYPE = np.dtype([(name, np.int32 if name in _INTEGERS else np.float32) fo
 def _describe_truth(
     galaxy: Galaxy, observation: Observation, *, number: int, angle: float, n_neighbours: int, scale: float
 ) -> NDArray[Any]:
-    """One record, shape () of `TRUTH_DTYPE`.
-
-    Args:
-        galaxy: what was drawn.
-        observation: how it was observed.
-        number: of the galaxy within its class.
-        angle: of the major axis, radians from the picture's columns towards increasing rows.
-        n_neighbours: stars and galaxies beside it.
-        scale: pixels of the image per pixel of a 69-pixel image.
-    """
+    """One record, shape () of `TRUTH_DTYPE`; `angle` is in radians from the picture's columns towards larger rows."""
     record = np.zeros((), TRUTH_DTYPE)
     main = galaxy.disc or galaxy.bulges[0]
     radius = main.scale_length * EXPONENTIAL_HALF_LIGHT if isinstance(main, Disc) else main.radius

@@ -22,7 +22,7 @@ from galaxy_exp.config.data_section import DataConfig, SplitConfig
 from galaxy_exp.config.votes_section import VotesConfig
 from galaxy_exp.data.class_labels import find_class_names, parse_class_names
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
-from galaxy_exp.data.image_arrays import Preprocessing, allocate_images, iter_slices, take_images
+from galaxy_exp.data.image_arrays import Preprocessing, allocate_images, iter_slices
 from galaxy_exp.data.sources.array_keys import Arrays, find_array, open_arrays, read_array
 from galaxy_exp.data.sources.vote_columns import read_vote_arrays
 from galaxy_exp.data.split import PARTS, parse_parts
@@ -62,9 +62,10 @@ def load_array_file(path: Path, config: DataConfig, source: str | None = None) -
     """
     name = source or str(path)
     with open_arrays(path) as arrays:
-        read = _read_votes(arrays, path, config.votes) if config.has_stated_votes else None
+        votes: Votes | ReadVotes | None = None
+        if config.has_stated_votes:
+            votes = _read_votes(arrays, path, config.votes)
         description = _read_description(arrays)
-        votes = read.votes if read else None
         if votes is None and "votes" in description:  # galaxy_exp wrote them
             votes = build_votes(description["votes"], read_array(arrays, VOTES, path).astype(np.float32))
         names = find_class_names(path, config.class_names)
@@ -73,8 +74,6 @@ def load_array_file(path: Path, config: DataConfig, source: str | None = None) -
             labels, label_key, names = _read_labels(arrays, path, names or _read_class_names(arrays, path))
         parts = _read_parts(arrays, config.split, path, name)
         images = _map_images(path, arrays) if isinstance(arrays, h5py.File) else read_array(arrays, "images", path)
-    if read is not None:
-        images, parts = take_images(images, read.kept), None if parts is None else parts[read.kept]
     return build_dataset(
         images,
         labels,
@@ -82,8 +81,6 @@ def load_array_file(path: Path, config: DataConfig, source: str | None = None) -
         source=name,
         simulated=bool(description.get("simulated", False)),
         own_split=parts,
-        skipped=tuple(read.dropped.values()) if read else (),
-        notes=[read.note] if read and read.note else (),
         preprocessing=Preprocessing.from_dict(description.get("preprocessing", {})),
         label_key=label_key,
         first_label=0 if description else config.first_label,

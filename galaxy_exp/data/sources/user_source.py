@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
-from galaxy_exp.data.image_arrays import take_images
 from galaxy_exp.data.sources.vote_columns import read_vote_arrays
 from galaxy_exp.data.split import parse_parts
 from galaxy_exp.errors import DataError, typed_reason
@@ -69,14 +68,12 @@ def load_user_source(config: DataConfig) -> ImageDataset:
     loaded = _check_keys(where, _call(f"{where}.load()", source.load))
     split = loaded.get("split")
     parts = None if split is None else parse_parts(split, config.source, "split")
-    images, votes, read = loaded["images"], loaded.get("votes"), None
+    images, votes = loaded["images"], loaded.get("votes")
     if votes is not None and not isinstance(votes, Votes):
         if not config.has_stated_votes:
             found = f"gave votes of type {type(votes).__name__} and data.votes.questions is left out"
             raise DataError(f"{where}.load() {found}; expected the questions there, or galaxy_exp.questions.Votes")
-        read = read_vote_arrays(votes, None, len(images), config.votes, config.source)
-        images, votes = take_images(images, read.kept), read.votes
-        parts = None if parts is None else parts[read.kept]
+        votes = read_vote_arrays(votes, None, len(images), config.votes, config.source)
     return build_dataset(
         images,
         loaded.get("labels"),
@@ -86,8 +83,6 @@ def load_user_source(config: DataConfig) -> ImageDataset:
         own_split=parts,
         first_label=config.first_label,
         votes=votes,
-        skipped=tuple(read.dropped.values()) if read else (),
-        notes=[read.note] if read and read.note else (),
     )
 
 
