@@ -159,10 +159,7 @@ def _train(
 
 
 def _hours(simulated: Sequence[_Simulated], trials: int, epochs: int, timings: Sequence[Timing]) -> tuple[float, float]:
-    """Assumes that the first trial runs all its epochs, and that the others need the mean of the timed ones.
-
-    A paused trial that continues starts once more.
-    """
+    """The first trial runs all its epochs, the others take the mean of the timed ones; a paused one starts again."""
     first, rest = timings[0], timings[1:] or timings[:1]
     epoch = statistics.fmean(timing.epoch_seconds for timing in rest)
     start = statistics.fmean(timing.start_seconds for timing in rest)

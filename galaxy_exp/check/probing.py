@@ -72,11 +72,7 @@ def _probe(spec: TrialSpec, known: Probe, with_timing: bool) -> Probe:
 
 
 def _time_training(network: TrialNetwork, data: SplitArrays, *, epochs: int, seed: int, began: float) -> Timing:
-    """Trains some steps as a trial would, and predicts some of the validation images.
-
-    Args:
-        began: when the building of the network began, by `time.perf_counter`.
-    """
+    """Trains some steps as a trial would, and predicts some validation images; its building `began` at that time."""
     clock = _StepClock()
     clock.set_model(network.model)
     called = clock.began = time.perf_counter()
@@ -193,11 +189,8 @@ def estimate_memory(model: keras.Model, batch_size: int) -> int:
 def refuse_many_weights(where: str, limit: int) -> Iterator[None]:
     """Refuses a layer when all weights so far, with their gradients, would need more than `limit` bytes.
 
-    Args:
-        where: the device with this memory, for the message.
-
     Raises:
-        TooLargeError: before the memory is allocated; names the layer and its weights.
+        TooLargeError: before the memory is allocated; names the layer, its weights and the device, which is `where`.
     """
     original = keras.layers.Layer.add_weight
     n_weights = 0

@@ -76,13 +76,11 @@ def parse_labels(
     """Reads whole numbers (of any dtype, or as text), names (text or bytes), booleans, or one-hot rows.
 
     Names are matched with `class_names` or, without class names, numbered in alphabetical order. Booleans are the
-    classes False and True, matched by name if `class_names` has one of these. Labels (n, 1) are read as (n,).
+    classes False and True, matched by name if `class_names` has one of these.
 
     Args:
         found: (n,), (n, 1) or one-hot (n, n_classes): an array, masked array or list.
         class_names: one name per class in label order; None: the labels' own names, or "class 0", "class 1", ...
-        at: origin of the labels, for messages.
-        n_images: expected number of labels.
         first_label: number of the first class.
 
     Raises:
@@ -319,11 +317,7 @@ def _parse_name(name: Any, where: str) -> str:
 
 
 def find_class_names(path: Path, configured: Sequence[str] | None) -> tuple[str, ...] | None:
-    """The configured names, else those of a sidecar file; None without either.
-
-    Args:
-        path: the data file or folder.
-        configured: `data.class_names`.
+    """The configured names (`data.class_names`), else those of a sidecar file of the data; None without either.
 
     Raises:
         DataError: the sidecar file is empty, not text, or names a class twice.

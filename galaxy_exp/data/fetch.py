@@ -66,16 +66,13 @@ def fetch_file(
 ) -> Path:
     """The path `folder/name` of the verified file, which is downloaded if it is missing. Each mirror is tried once.
 
-    The download goes into a hidden file in `folder`, which is renamed only after its checksum was verified. A broken
-    or interrupted download is resumed if the server supports it: up to `MAX_RESUMES` times in this call, then in the
-    next call, from any mirror. A file with a wrong checksum is deleted after the download, but not if it had the final
-    name before the call: it may be the user's.
+    The download goes into a hidden file in `folder`, which is renamed only after its checksum was verified. A broken or
+    interrupted download is resumed if the server supports it: up to `MAX_RESUMES` times in this call, then in the next
+    call, from any mirror. A file with a wrong checksum is deleted after the download, but not if it had the final name
+    before the call: it may be the user's.
 
     Args:
-        remote: the file.
-        folder: created if missing.
         urls: mirrors instead of `remote.urls`; http, https or file.
-        timeout_seconds: longest silence of a server.
         progress: whether to show a progress bar on stderr; by default if that is a terminal.
 
     Raises:
@@ -209,8 +206,7 @@ def _size_of(file: BufferedRandom) -> int:
 def _download(url: str, file: BufferedRandom, *, timeout_seconds: float, progress: bool) -> None:
     """Appends the missing rest of `url` to `file`, or downloads it from the start if the server cannot resume.
 
-    The file is open for reading and writing; it is empty, or has the beginning of the same download. A URL with file:
-    is copied.
+    The file is empty, or has the beginning of the same download. A URL with file: is copied.
 
     Raises:
         _BrokenOffError: the connection ended early or became silent. The file keeps its content if a later call can

@@ -249,16 +249,10 @@ class FileStack:
 
 
 def read_files(files: Sequence[Path], config: DataConfig, source: str, classes: Sequence[str]) -> FileStack:
-    """Reads and preprocesses the files.
+    """Reads and preprocesses pictures and FITS files, each of the class of the same place in `classes`.
 
     With `on_error: skip`, unreadable files are skipped and logged in one warning; a file of another size is always an
     error.
-
-    Args:
-        files: pictures or FITS files.
-        config: its preprocessing, `on_error` and `fits` are used.
-        source: name of the source, for messages.
-        classes: class of each file.
 
     Raises:
         DataError: names a file that is unreadable, smaller than `data.crop`, or of another size than the first; or a

@@ -54,7 +54,6 @@ def parse_parts(
     Args:
         values: text or bytes: "train", "validation" or "test", in any case, or "training", "val", "valid", "dev",
             "testing".
-        source: file, for messages.
         key: column or data set, for messages.
         by_row: whether messages count rows from 1 instead of indices from 0.
 

@@ -61,11 +61,7 @@ def build_votes(description: Mapping[str, Any], values: NDArray[np.float32]) -> 
 
 
 def _check_questions(questions: Questions, source: str) -> None:
-    """Refuses questions that cannot be asked.
-
-    Raises:
-        DataError: no question, or what `check_tree` refuses.
-    """
+    """Raises `DataError` for votes without a question, and for questions that `check_tree` refuses."""
     if not questions.items:
         raise DataError(f"{source}: votes without questions; expected at least one")
     try:
@@ -153,8 +149,6 @@ def read_votes(values: Values, totals: Values | None, config: VotesConfig, at: V
         values: float64 (n, n_answers), NaN where nothing is stated; nothing at all for a question, or zeros, says that
             nobody got to it.
         totals: float64 (n, n_questions), the number of votes on each question, for fractions that become counts.
-        config: its questions, kind, tolerance and policy for images without votes are used.
-        at: origin of the votes.
 
     Raises:
         DataError: one line with the first image and answer that is wrong: negative or infinite, a question with some

@@ -61,12 +61,7 @@ class Diagnosis:
 
 
 def examine(project: ProjectFolder, reference: str | None = None, say: Say = lambda _: None) -> Examination:
-    """Examines all sweeps of a folder, or one, and changes nothing.
-
-    Args:
-        project: the folder; it need not exist.
-        reference: a sweep's id or the beginning of one; None: all of them.
-        say: takes one line at a time during a later repair.
+    """Examines all sweeps of a folder, which need not exist, or one, and changes nothing; `say` is for a later repair.
 
     Raises:
         BadInputError: there is no such sweep.
@@ -123,11 +118,7 @@ def _examine_folder(folder: SweepFolder, workers: list[psutil.Process], found: E
 def repair(
     found: Examination, project: ProjectFolder, reference: str | None = None, say: Say = lambda _: None
 ) -> list[Diagnosis]:
-    """Repairs what can be repaired and examines again: a finding is repaired if it is not found any more.
-
-    Args:
-        project, reference, say: as for `examine`.
-    """
+    """Repairs what can be repaired and examines again: what is not found any more is repaired."""
     tried: dict[tuple[str, str], Finding] = {}
     failures: dict[tuple[str, str], str] = {}
     present = found.findings

@@ -55,8 +55,7 @@ class RunComparison:
 def examine_stores(sweeps: Sequence[TrackedSweep], known: set[str] | None, say: Say) -> list[Finding]:
     """Compares each sweep with the store that its journal names; a missing SQLite store is not created.
 
-    Args:
-        known: ids of all sweeps of the folder; None: runs of other sweeps are not looked for.
+    Runs of sweeps that are not `known`, by id, are looked for unless it is None.
     """
     by_store: dict[str, list[TrackedSweep]] = defaultdict(list)
     for sweep in sweeps:

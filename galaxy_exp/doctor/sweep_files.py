@@ -65,11 +65,7 @@ class Finding:
 
 
 def examine_beginning(folder: SweepFolder, has_workers: bool) -> list[Finding]:
-    """A folder whose sweep never started; no finding if it may be starting now.
-
-    Args:
-        folder: has no journal, or an empty one.
-    """
+    """A folder without a journal, or with an empty one; no finding if its sweep may be starting now."""
     age = time.time() - folder.path.stat().st_mtime
     if has_workers or age < _PREPARING_SECONDS:
         return []
@@ -134,7 +130,7 @@ def _count_intact(lines: list[bytes]) -> tuple[int, str]:
 
 
 def _cut(path: Path) -> None:
-    """Cuts a journal after its last valid line; reads it again, as a driver may have continued since the examination.
+    """Cuts a journal after its last valid line; reads it again, as a driver may have continued meanwhile.
 
     Raises:
         JournalError: a driver runs the sweep, or no line of the journal is valid.
@@ -220,11 +216,7 @@ def _unusable_checkpoints(folder: SweepFolder, record: SweepRecord) -> list[Path
 
 
 def _delete_checkpoints(folder: SweepFolder) -> None:
-    """Deletes what cannot be used; looks again, as a driver may have continued since the examination.
-
-    Raises:
-        JournalError: a driver runs the sweep.
-    """
+    """Deletes what cannot be used now; JournalError if a driver runs the sweep."""
     with Journal.reopen(folder.path) as journal:
         for path in _unusable_checkpoints(folder, journal.record):
             shutil.rmtree(path) if path.is_dir() else path.unlink()

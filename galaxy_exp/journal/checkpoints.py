@@ -23,10 +23,8 @@ def checkpoint_after(report: EpochReport) -> CheckpointName:
 def best_checkpoint(trial: TrialRecord, found: Collection[CheckpointName]) -> CheckpointName | None:
     """The checkpoint with the most epochs that agrees with the journal; None if there is none.
 
-    A trial that was to end after the epoch that it reported last, and has not ended, has to report that epoch again.
-
-    Args:
-        trial: has not ended, or continues.
+    The trial has not ended, or continues. One that was to end after the epoch that it reported last, and has not ended,
+    has to report that epoch again.
     """
     repeats_last = trial.result is None and trial.decision is not Decision.CONTINUE
     reports = trial.reports[:-1] if repeats_last else trial.reports

@@ -53,13 +53,7 @@ def read_with_state(folder: Path) -> tuple[SweepRecord, SweepState]:
 
 
 def read_events(folder: Path, start: int = 0) -> tuple[list[Event], int]:
-    """The events of the sweep in `folder`, without locking its journal; a torn last line is left out.
-
-    Args:
-        start: position in bytes of the first line that is read.
-
-    Returns:
-        The events, and the position after the last of them, from which later ones can be read.
+    """The events of a sweep from a position in bytes on, and the position after them, as `read_record` reads them.
 
     Raises:
         JournalError: as `read_record`.

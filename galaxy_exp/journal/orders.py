@@ -195,8 +195,7 @@ class OrderFolder:
     def receive(self, answered: Container[str]) -> Iterator[ReceivedOrder]:
         """Takes the files that are waiting, in the order of their names; also those that a killed driver had taken.
 
-        Args:
-            answered: names of those whose answer is in the journal, which are only removed.
+        Those with a name in `answered` have an answer in the journal, and are only removed.
         """
         for name in self._waiting():
             given = name.removesuffix(_TAKEN)

@@ -424,11 +424,7 @@ class SweepRecord:
         return trial.objective_value(self.objective)
 
     def leaderboard(self, first: int | None = None) -> list[TrialRecord]:
-        """The trials of the search that have a `score`, best first; of equal ones, the earlier trial first.
-
-        Args:
-            first: returns this many at most; None returns all.
-        """
+        """The `first` (None: all) trials of the search with a `score`, best first; of equal ones, the earlier first."""
         with self._ranking_lock:
             for number in self.end_order[self._n_ranked :]:
                 trial = self.trials[number]

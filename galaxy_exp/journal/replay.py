@@ -37,10 +37,7 @@ __all__ = ["apply_event", "misplaced", "replay"]
 
 
 def replay(events: Iterable[Event], where: Path | str) -> SweepRecord:
-    """The record of a sweep after these events of its journal.
-
-    Args:
-        where: the journal's name in messages.
+    """The record of a sweep after these events of its journal; `where` names the journal in messages.
 
     Raises:
         JournalError: the journal does not begin with `sweep_started`, or an event cannot follow those before it.

@@ -73,10 +73,7 @@ def find_change(
 
 
 def _with_recorded(search: SearchConfig, recorded: SearchConfig) -> SearchConfig:
-    """The section with the recorded scheduler, or its first rung, if it states none: older releases had others.
-
-    So with the objective that is the default on votes.
-    """
+    """The section with the recorded scheduler, first rung and objective on votes if it has none: defaults changed."""
     known = {"scheduler", "first_rung"} | ({"objective"} if recorded.objective == OBJECTIVE_OF_VOTES else set())
     left_out = known - search.model_fields_set
     return search.model_copy(update={name: getattr(recorded, name) for name in left_out})
@@ -133,11 +130,7 @@ def _refuse_other_epochs(record: SweepRecord, change: Change, line: str) -> None
 
 
 def _reopens(record: SweepRecord, changes: Sequence[Change]) -> bool:
-    """Whether a search that has ended continues.
-
-    Raises:
-        ConfigError: it cannot, since the choice among its trials has begun.
-    """
+    """Whether a search that has ended continues; ConfigError if the choice among its trials has begun."""
     late = [change.key for change in changes if is_budget(change.key)]
     if record.finalists is None or not late:
         return False

@@ -64,10 +64,7 @@ def check_names(search: SearchConfig) -> None:
 
 
 def check_search(search: SearchConfig, space: SearchSpace, epochs: int) -> None:
-    """Refuses what cannot work before anything slow begins.
-
-    Args:
-        epochs: of a trial that is not stopped.
+    """Refuses what cannot work before anything slow begins; `epochs` are those of a trial that is not stopped.
 
     Raises:
         ConfigError: one line for the first mistake.
@@ -103,11 +100,7 @@ def build_proposer(
     epochs: int,
     evidence: Sequence[Evidence] = (),
 ) -> Proposer:
-    """What proposes the trials of a sweep.
-
-    Args:
-        epochs: of a trial that is not stopped.
-        evidence: finished trials of earlier sweeps.
+    """What proposes the trials of a sweep; `epochs` are those of a trial that is not stopped.
 
     Raises:
         ConfigError: as `check_names`.

@@ -29,14 +29,10 @@ def best_key(objective: Objective, curve: Sequence[float]) -> float:
 
 
 def promise(objective: Objective, curve: Sequence[float], epoch: int, epochs: int) -> float:
-    """What a trial is expected to have reached after its last epoch, as a key that sorts the best first.
+    """What a trial is expected to reach, from the first `epoch` epochs of its curve: a key that sorts the best first.
 
     The best value so far, and a share (`TREND`, `FIRST_TREND`) of what it would gain if it went on as in the latest
-    doubling of its epochs, in proportion to the logarithm of the epochs.
-
-    Args:
-        curve: the objective after each epoch; may hold nan.
-        epoch: only the first so many epochs are looked at, from 1.
+    doubling of its epochs, in proportion to the logarithm of the epochs. The curve may hold nan.
     """
     earlier = (epoch + 1) // 2
     now, before = best_key(objective, curve[:epoch]), best_key(objective, curve[:earlier])
@@ -87,11 +83,7 @@ class History:
         self._losses: dict[bool, list[Losses | None]] = {}
 
     def begin(self, values: Values, *, is_of_this_sweep: bool = True) -> int:
-        """Adds a running trial; returns its position.
-
-        Args:
-            is_of_this_sweep: whether its configuration counts as tried.
-        """
+        """Adds a running trial, whose configuration counts as tried if it is of this sweep; returns its position."""
         self.observations.append(Observation(dict(values), is_of_this_sweep=is_of_this_sweep))
         if is_of_this_sweep:
             self._counts[fingerprint(values)] += 1
@@ -114,13 +106,10 @@ class History:
         return sum(self.observations[position].is_of_this_sweep for position in self.ended)
 
     def losses(self, *, penalise_violations: bool = False) -> list[Losses | None]:
-        """How good each ended trial was, in the order of `ended`.
+        """How good each ended trial was, in the order of `ended`; None as long as no trial was measured.
 
         A trial that failed, diverged, was lost or could not be built is as bad as the worst seen in every objective;
-        None as long as no trial was measured.
-
-        Args:
-            penalise_violations: also take trials that break a constraint as that bad.
+        with `penalise_violations`, one that breaks a constraint too.
         """
         if penalise_violations not in self._losses:
             measured = [self.measured(self.observations[position], penalise_violations) for position in self.ended]

@@ -81,8 +81,7 @@ class EarlierSweeps:
 def trust_in(tried: Sequence[Losses | None], others: Sequence[Losses]) -> float:
     """The fraction of the trials tried that beat more than half of the others, with one good and one bad added.
 
-    Args:
-        tried: None for one that still runs, which counts as bad.
+    None is one that still runs, which counts as bad.
     """
     # on average over the objectives
     n_good = sum(losses is not None and np.mean(np.array(others) > np.array(losses)) > 0.5 for losses in tried)

@@ -31,8 +31,7 @@ class Sampler(ABC):
     def sample(self, number: int, draw: int) -> Values | None:
         """The active hyperparameters of trial `number`, after the trials that ended so far; None if nothing is left.
 
-        Args:
-            draw: counts from 0, one more each time a proposal for this trial was tried before.
+        `draw` counts from 0, one more each time a proposal for this trial was tried before.
         """
 
 

@@ -77,12 +77,9 @@ class Scheduler(Protocol):
 def build_scheduler(search: SearchConfig, epochs: int) -> Scheduler:
     """The scheduler that a sweep names: one of `SCHEDULERS`, or package.module:Class.
 
-    A user-defined class gets `objective` (a `galaxy_exp.records.Objective`), `epochs` and the settings of our
-    schedulers (`first_rung`, `reduction_factor`, `patience`): those that its constructor has by name. It is a
-    `Scheduler`, or a `galaxy_exp.search.stopping_rules.StoppingRule`, which only stops trials.
-
-    Args:
-        epochs: of a trial that is not stopped.
+    A user-defined class gets `objective` (a `galaxy_exp.records.Objective`), `epochs` (of a trial that is not stopped)
+    and the settings of our schedulers (`first_rung`, `reduction_factor`, `patience`): those that its constructor has by
+    name. It is a `Scheduler`, or a `galaxy_exp.search.stopping_rules.StoppingRule`, which only stops trials.
 
     Raises:
         ConfigError: if the class cannot be imported or constructed, or is neither.

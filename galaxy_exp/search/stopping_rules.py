@@ -224,7 +224,7 @@ def rungs_below(epochs: int, first_rung: int, reduction_factor: int) -> tuple[in
 
 @cache
 def _bracket_cycle(n_brackets: int, reduction_factor: int) -> tuple[int, ...]:
-    """The brackets of the first trials, again and again, mixed so that every stretch of trials has its part of each.
+    """The brackets of the first trials, to be repeated, mixed so that every stretch of trials has its part of each.
 
     A bracket has n trials of a cycle (Li et al. 2018, algorithm 1, line 3).
     """

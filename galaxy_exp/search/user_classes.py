@@ -18,10 +18,7 @@ _NOT_OPTIONS = ("objective", "hyperparameters", "constraints_func")
 
 
 def load_class(key: str, reference: str) -> type[Any]:
-    """The class at package.module:Class or package.module.Class.
-
-    Args:
-        key: of the sweep file, for messages.
+    """The class at package.module:Class or package.module.Class; `key` of the sweep file is for messages.
 
     Raises:
         ConfigError: one line that names what cannot be imported, or is no class.
@@ -74,11 +71,7 @@ def construct(
 
 @contextmanager
 def calling(where: str) -> Iterator[None]:
-    """Turns what a user-defined sampler or scheduler raises into one line that ends the sweep.
-
-    Args:
-        where: its key of the sweep file and its name.
-    """
+    """Makes one line (`SweepFailedError`), with its key and name, of what a user-defined class raises."""
     try:
         yield
     except Exception as error:

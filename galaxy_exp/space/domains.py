@@ -65,11 +65,7 @@ class Domain(ABC):
 
 
 class ValueList(Domain):
-    """A list of values, which may be repeated.
-
-    Args:
-        ordered: whether they are numbers whose neighbours are alike.
-    """
+    """A list of values, which may be repeated; `ordered` if they are numbers whose neighbours are alike."""
 
     def __init__(self, values: Iterable[HyperparameterValue], *, ordered: bool) -> None:
         self.listed = tuple(values)
@@ -171,10 +167,9 @@ class Range(Domain):
 
 
 def value_at(quantile: float, low: float, high: float, scale: str) -> float:
-    """The number at a quantile, 0 to 1, of KerasTuner's samples of a range.
+    """The number at a quantile, 0 to 1, of KerasTuner's samples of a range on a linear, log or reverse_log scale.
 
-    Args:
-        scale: linear, log, or reverse_log, which is log measured from the upper end: values near it are the dense ones.
+    reverse_log is log measured from the upper end: values near it are the dense ones.
     """
     if scale == "linear":
         span = high - low

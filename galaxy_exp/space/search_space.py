@@ -281,11 +281,7 @@ class SearchSpace:
         return found
 
     def fill(self, choose: Callable[[Hyperparameter], HyperparameterValue]) -> Values:
-        """The active hyperparameters of a configuration.
-
-        Args:
-            choose: the value of an active hyperparameter that has more than one.
-        """
+        """The active hyperparameters of a configuration; `choose` gives the value where there is more than one."""
         values: Values = {}
         for each in self.hyperparameters:
             if each.name not in values and each.is_active(values):

@@ -109,16 +109,10 @@ class Snapshot:
 
 
 class Continuation(keras.callbacks.Callback):  # type: ignore[misc]
-    """Puts the state of a checkpoint back when the training begins, after Keras and `fit` have prepared it.
+    """Puts the state of `spec.resume_from` back when the training begins, after Keras and `fit` have prepared it.
 
     Precedes the recorder in the list of callbacks, so that a training that does not continue reports no epoch.
-
-    Args:
-        spec: its `resume_from` is read now.
-        recorder: gets the epochs that were trained before.
-
-    Attributes:
-        has_begun: whether an epoch has begun since.
+    `has_begun` tells whether an epoch has begun since.
 
     Raises:
         CannotContinueError: by the constructor and by each method, if the checkpoint cannot be used.

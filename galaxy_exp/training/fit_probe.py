@@ -42,12 +42,8 @@ class UntrainedError(ValueError):
 class FitRehearsal:
     """Calls a hypermodel's `fit` as a trial would, with some images and a model whose `fit` trains nothing.
 
-    A training loop without `model.fit` trains one epoch on these images.
-
-    Args:
-        images: uint8 (n, height, width, channels).
-        labels: integers (n,).
-        votes: one row per image, if the data has any.
+    A training loop without `model.fit` trains one epoch on these images, uint8 (n, height, width, channels), with
+    labels (n,), and votes if the data has any.
     """
 
     def __init__(
@@ -206,11 +202,7 @@ class _FirstEpoch(keras.callbacks.Callback):  # type: ignore[misc]
 
 @contextmanager
 def _without_training(model: keras.Model, guard: LengthGuard, images: NDArray[np.uint8]) -> Iterator[None]:
-    """Makes `model.fit` check the calls that have the callback, and return a history of zeros.
-
-    Args:
-        images: uint8 (n, height, width, channels), those that the hypermodel's `fit` gets.
-    """
+    """Makes `model.fit` check the calls that have the callback, and return a history of zeros."""
     signature = inspect.signature(model.fit)
 
     def fit(*arguments: Any, **keywords: Any) -> keras.callbacks.History:

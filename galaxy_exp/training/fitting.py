@@ -89,16 +89,13 @@ def fit_model(
     seed: int,
     first_epoch: int = 0,
 ) -> None:
-    """Trains the model through `hypermodel.fit`, KerasTuner's convention.
+    """Trains the model through `hypermodel.fit`, KerasTuner's convention, up to `epochs` from `first_epoch` on.
 
-    A user-defined `fit` gets `validation_data` if it accepts it, as from a `keras_tuner.Tuner`, and `seed` if it has
-    that parameter. GalaxyCNN gets no validation data, since the trial predicts the validation images itself. A
-    hypermodel without `fit` is trained here on batches, so that the images stay on disk. Its labels have the form that
-    its loss accepts; a user-defined `fit` gets whole numbers and may convert them itself, or votes.
-
-    Args:
-        epochs: of the trial, with those that were trained before.
-        first_epoch: how many epochs were trained before; Keras's `initial_epoch`, which `fit` gets if it is not 0.
+    A user-defined `fit` gets `validation_data` if it accepts it, as from a `keras_tuner.Tuner`, `seed` if it has that
+    parameter, and `initial_epoch` if that is not 0. GalaxyCNN gets no validation data, since the trial predicts the
+    validation images itself. A hypermodel without `fit` is trained here on batches, so that the images stay on disk.
+    Its labels have the form that its loss accepts; a user-defined `fit` gets whole numbers and may convert them itself,
+    or votes.
     """
     hypermodel, hp, model = network.hypermodel, network.hp, network.model
     targets, validation_targets = data.targets

@@ -111,14 +111,11 @@ def _name(loss: Any) -> str:
 def accept_classes(
     model: keras.Model, form: LabelForm, n_classes: int, images: NDArray[np.uint8] | None = None
 ) -> Iterator[None]:
-    """Makes the model's loss and metrics accept whole numbers too, whatever data source feeds them.
+    """Makes the model's loss and metrics, which accept `form`, accept whole numbers too, whatever feeds them.
 
     A user-defined `fit` gets whole numbers, and may pass them on as an array, a data set or batch by batch. Labels of
-    any other shape, and votes, are not changed.
-
-    Args:
-        form: of the labels that the loss accepts.
-        images: a few, (n, height, width, channels), to find the form again whenever the model is compiled.
+    any other shape, and votes, are not changed. With some images (n, height, width, channels), the form is found again
+    whenever the model is compiled.
     """
     if form is LabelForm.VOTES or (form is LabelForm.CLASSES and images is None):
         yield

@@ -25,13 +25,11 @@ _LEAST_CAPABILITY = (8, 0)
 
 
 def resolve_precision(precision: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The name of a Keras dtype policy.
+    """The name of a Keras dtype policy: `precision` itself unless it is "auto".
 
-    Args:
-        precision: the name of a policy, which is returned as it is, or "auto". "auto" is mixed_bfloat16 where the GPU
-            that Keras would use has bfloat16 tensor cores or, without a GPU, where the processor multiplies bfloat16
-            natively; else float32. Processors are only known on Linux, and JAX makes no use of it there.
-        cpuinfo: where Linux lists the processor's flags.
+    "auto" is mixed_bfloat16 where the GPU that Keras would use has bfloat16 tensor cores or, without a GPU, where the
+    processor multiplies bfloat16 natively; else float32. Processors are only known on Linux, by the flags in `cpuinfo`,
+    and JAX makes no use of it there.
     """
     if precision != "auto":
         return precision
@@ -143,11 +141,8 @@ def _jax_device() -> Any:
 def fresh_session(seed: int, precision: str, deterministic: bool) -> Iterator[None]:
     """Clears the state of the last trial, seeds every generator, and sets the dtype policy within the context.
 
-    Args:
-        seed: of Python, NumPy and the backend (taken modulo 2**32).
-        precision: the name of a Keras dtype policy.
-        deterministic: refuses operations whose result depends on thread timing. On TensorFlow this holds until the
-            process ends; other backends have no such switch after their start.
+    `deterministic` refuses operations whose result depends on thread timing. On TensorFlow this holds until the process
+    ends; other backends have no such switch after their start.
     """
     if gc.get_freeze_count() == 0:
         # else each collection visits the million objects of the imported libraries: 0.25 s instead of 0.02 s per trial

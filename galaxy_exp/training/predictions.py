@@ -25,12 +25,10 @@ class OutputError(ValueError):
 def predict_outputs(
     model: keras.Model, images: NDArray[Any], n_classes: int, questions: Questions | None = None
 ) -> NDArray[np.float32]:
-    """The raw outputs for images (n, height, width, channels), float32 (n, n_classes), or (n, 1) for two classes.
-
-    With questions: (n, n_answers).
+    """The raw outputs, float32 (n, n_classes), or (n, 1) for two classes; with questions (n, n_answers).
 
     Args:
-        images: or cached features (n, 1, ...) of images, with the head that takes them as the model.
+        images: (n, height, width, channels); or cached features (n, 1, ...) of images, for the head that takes them.
 
     Raises:
         OutputError: the network does not give one number per class, or one positive number per answer.
@@ -69,12 +67,9 @@ def _check_vote_outputs(outputs: NDArray[np.float32], questions: Questions) -> N
 
 
 def check_outputs(outputs: Any, n_classes: int, questions: Questions | None = None) -> None:
-    """Raises `OutputError` unless the outputs are one tensor (n or None, n_classes), or (n or None, 1) for two classes.
+    """Raises `OutputError` unless the outputs are a tensor or array (n or None, n_classes), or (n or None, 1) for two.
 
     With questions: (n or None, n_answers).
-
-    Args:
-        outputs: any result of a network, such as an array or a symbolic tensor.
     """
     expected = f"expected (images, {n_classes}), one per class"
     if questions is not None:

@@ -22,15 +22,11 @@ _PROBABILITIES_FILE = "validation_probabilities.npy"
 
 
 def save_network(model: keras.Model, kind: OutputKind, folder: Path, image_shape: Sequence[int]) -> None:
-    """Writes `model.keras`: uint8 images in, probabilities out, in float32.
+    """Writes `model.keras`: uint8 images (n, *image_shape) in, probabilities out, in float32.
 
     On TensorFlow, a network with user-defined parts is written as a graph too (see `folders.graph_of`), which loads
     without the user's code. `model.keras` then holds the user's network without the conversion to probabilities, and
     without the arguments of layers that have no `get_config`. On another backend such a network needs its code to load.
-
-    Args:
-        model: built; accepts uint8 (n, height, width, channels).
-        image_shape: (height, width, channels).
     """
     inference = to_inference_model(model)
     forget_unsavable_loss(inference)

@@ -78,9 +78,6 @@ class TrialNetwork:
 def build_network(spec: TrialSpec, images: NDArray[np.uint8]) -> TrialNetwork:
     """Builds the network of a trial with its weights, and finds the form of labels that its loss accepts.
 
-    Args:
-        images: of training, (n, height, width, channels).
-
     Raises:
         OutputError, LossError: see `prepare_network`.
         DataError: it begins with ENCODER_GONE; the encoder that the network starts from is not there.
@@ -120,11 +117,7 @@ def prepare_network(
     *,
     jit_compile: bool,
 ) -> TrialNetwork:
-    """Prepares what `build` returned for training.
-
-    Args:
-        images: any, (n, height, width, channels).
-        questions: of the votes that it is trained on, if any.
+    """Prepares what `build` returned for training; any images (n, height, width, channels) serve.
 
     Raises:
         OutputError: it is no model, or does not give one number per class, or per answer, for such images.

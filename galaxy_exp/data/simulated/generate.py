@@ -97,8 +97,8 @@ def allocate_counts(n_images: int, proportions: Literal["galaxy10", "equal"]) ->
 def _confuse_label(label: int, number: int, *, seed: int, share: float) -> int:
     """The label of galaxy `number` of class `label`: with probability `share` a wrong one of `CONFUSIONS`.
 
-    It has a separate random stream, so that the image does not change, and a larger `share` keeps the wrong labels of a
-    smaller one.
+    It has a random stream of its own: the image does not change, and a larger `share` keeps wrong labels of a smaller
+    one.
     """
     if share == 0:
         return label

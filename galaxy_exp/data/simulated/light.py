@@ -27,12 +27,8 @@ DUST_BY_BAND = np.array([0.72, 1.0, 1.38], np.float32)
 def render_galaxy(galaxy: Galaxy, x: Plane, y: Plane, radius: float, rng: np.random.Generator) -> NDArray[np.float32]:
     """Light in the bands i, r, g, with about unit flux in r: float32 (3, side, side), per square half-light radius.
 
-    Args:
-        galaxy: what to draw.
-        x: pixel distance from the centre along the major axis.
-        y: the same along the minor axis.
-        radius: half-light radius in pixels.
-        rng: the stream of this galaxy, for its patches and knots.
+    `x` and `y` are pixel distances from the centre along the major and the minor axis, `radius` the half-light radius
+    in pixels, and `rng` the stream of this galaxy, for its patches and knots.
     """
     u, v = x / np.float32(radius), y / np.float32(radius)
     softening = SOFTENING / radius
@@ -117,11 +113,7 @@ def _truncate(distance: Plane, radius: float) -> Plane:
 def _add_spiral_disc(
     bands: NDArray[np.float32], disc: Disc, u: Plane, v: Plane, softening: float, rng: np.random.Generator
 ) -> None:
-    """Adds the disc's light to `bands`, float32 (3, side, side), with unit flux for a share of 1.
-
-    `u` and `v` are distances from the centre along the axes, in half-light radii as seen; `softening` is the smallest
-    one.
-    """
+    """Adds the disc's light with unit flux for a share of 1; `u`, `v` and `softening` are half-light radii as seen."""
     v = v / np.float32(disc.axis_ratio)
     distance = np.sqrt(u * u + v * v + np.float32(softening**2))
     patches = _draw_patches(disc.patchiness, u.shape[0], rng) if disc.patchiness else None

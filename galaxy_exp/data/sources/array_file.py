@@ -50,12 +50,7 @@ def load_array_file(path: Path, config: DataConfig, source: str | None = None) -
     """Loads `images` uint8 (n, height, width, 3), `ans` (or `labels`), and a user-defined split, if any.
 
     Uncompressed, contiguous images of an HDF5 file are memory-mapped; others are read in pieces, into a temporary file
-    if they are large. So a data set may be larger than memory.
-
-    Args:
-        path: an .h5, .hdf5 or .npz file.
-        config: its `class_names`, `first_label` and `split.column` are used.
-        source: name for messages; by default the path.
+    if they are large. So a data set may be larger than memory. `source` names it in messages, by default the path.
 
     Raises:
         DataError: one line that names the file, the key and what is wrong.
@@ -208,8 +203,6 @@ def store_data(data: Any, config: DataConfig, folder: Path) -> DataConfig:
     Args:
         data: (images, labels) or (images, labels, class names), as for `build_dataset`; (images, `Votes`); an
             `ImageDataset`; or a value of `data.source`, such as a path.
-        config: the data section of the sweep; its source is replaced.
-        folder: created if missing.
 
     Raises:
         DataError: arrays of the wrong shape, type or size, another object, or a full disk.

@@ -152,10 +152,7 @@ def _order_subfolders(
 
     Names of the subfolders define the order. Other names replace those of the subfolders, `found`, in alphabetical
     order, but only if that cannot be a mistake: for `data.class_names`, or if the subfolders are numbers. This is
-    logged.
-
-    Raises:
-        DataError: the names match only some subfolders, are more or fewer, or their order is not certain.
+    logged. DataError: the names match only some subfolders, are more or fewer, or their order is not certain.
     """
     names = find_class_names(folder, configured)
     if names is None:

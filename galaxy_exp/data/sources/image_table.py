@@ -164,16 +164,10 @@ def _find_file_columns(table: Table, config: DataConfig) -> list[str]:
 def open_image_table(
     table: Table, config: DataConfig, more: Sequence[str] = (), base: Path | None = None
 ) -> ImageTable:
-    """Finds the columns of files and ids and the folder of the files, and reads the columns.
+    """Finds the columns of files and ids and the folder of the files, and reads them and the columns in `more`.
 
-    If several columns may contain the files, the first one whose files exist is used.
-
-    Args:
-        table: result of `open_table`.
-        config: its `table`, `image_folder` and `file_suffix` are used.
-        more: further columns to read.
-        base: folder that a relative image folder starts at, by default the current one; the folder of the table is
-            tried next.
+    If several columns may contain the files, the first one whose files exist is used. A relative image folder starts at
+    `base`, by default the current folder, or else at the folder of the table.
 
     Raises:
         DataError: no such column or folder, ids that lost digits, or the table cannot be read.
@@ -242,15 +236,10 @@ def _place(name: str, where: str, folder: Path) -> Path:
 
 
 def load_table(path: Path, config: DataConfig, base: Path | None = None) -> ImageDataset:
-    """Loads the labelled files of a table, from the table's folder or `data.image_folder`.
+    """Loads the labelled files of a table, from the table's folder or `data.image_folder`, which starts at `base`.
 
     Labels are read by `parse_labels`, with the names of `data.class_names` or of the text file beside the table. Rows
     count from 1, without the header and blank lines.
-
-    Args:
-        path: a file with one of `TABLE_SUFFIXES`.
-        config: the `data` section of a sweep file.
-        base: folder that a relative image folder starts at; by default the current folder.
 
     Raises:
         DataError: one line that names the table, row and column, or the image file, and what was expected.

@@ -115,14 +115,11 @@ def _parse_cells(cells: Sequence[str], name: str, at: VotesAt) -> Values:
 
 
 def read_vote_arrays(values: Any, totals: Any, n_images: int, config: VotesConfig, source: str) -> ReadVotes:
-    """Reads votes in arrays.
+    """Reads the votes on `n_images` in arrays.
 
     Args:
         values: numbers (n, n_answers), perhaps masked; (n, 2) for one question of two answers, and so on.
         totals: numbers (n, n_questions), or (n,) for a single question; None without totals.
-        n_images: expected number of rows.
-        config: as for `read_votes`.
-        source: the file, for messages.
 
     Raises:
         DataError: the shape or type is wrong; else as `read_votes`.
