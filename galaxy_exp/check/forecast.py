@@ -70,7 +70,8 @@ def forecast_sweep(
     hours = None
     if timings:
         searching = _hours(simulated, trials, epochs, timings)
-        again = finalists * _trial_hours(epochs, timings[1:] or timings)
+        full = (each.start_seconds + each.once_seconds + epochs * each.epoch_seconds for each in timings[1:] or timings)
+        again = finalists * statistics.fmean(full) / 3600
         hours = searching[0] + again, searching[1] + again
         notes += [*_sharing(config.execution), *_limits(config, trials, stopped, searching)]
     else:
@@ -167,12 +168,6 @@ def _hours(simulated: Sequence[_Simulated], trials: int, epochs: int, timings: S
     fixed = first.start_seconds + first.once_seconds + epochs * first.epoch_seconds + (trials - 1) * once
     found = [fixed + (each.attempts - 1) * start + max(0.0, each.epochs - epochs) * epoch for each in simulated]
     return min(found) / 3600, max(found) / 3600
-
-
-def _trial_hours(epochs: int, timings: Sequence[Timing]) -> float:
-    """Mean hours of a trial that runs all its epochs."""
-    seconds = (each.start_seconds + each.once_seconds + epochs * each.epoch_seconds for each in timings)
-    return statistics.fmean(seconds) / 3600
 
 
 def _explain(scheduler: str, stopped: tuple[int, int], most: int) -> str:

@@ -134,8 +134,11 @@ class Preprocessing:
         Raises:
             DataError: the image is smaller than the crop; the message begins with `name`.
         """
-        self.check_size(image.shape, name)
         if self.crop is not None:
+            height, width = image.shape[:2]
+            if min(height, width) < self.crop:
+                wanted = f"expected at least {self.crop}x{self.crop} (data.crop)"
+                raise DataError(f"{name}: is {width}x{height} pixels; {wanted}")
             image = _crop_centre(image, self.crop)
         if self.resize is not None:
             image = _resize(_crop_centre(image, min(image.shape[:2])), self.resize)
@@ -150,13 +153,6 @@ class Preprocessing:
         for index, image in enumerate(images):
             results[index] = self.apply(image, source)
         return results
-
-    def check_size(self, shape: tuple[int, ...], name: str) -> None:
-        """Raises `DataError` if an image of (height, width, ...) pixels is smaller than the crop."""
-        if self.crop is not None and min(shape[:2]) < self.crop:
-            raise DataError(
-                f"{name}: is {shape[1]}x{shape[0]} pixels; expected at least {self.crop}x{self.crop} (data.crop)"
-            )
 
 
 def _crop_centre(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

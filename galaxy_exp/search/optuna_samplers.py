@@ -149,21 +149,18 @@ class StudySampler(Sampler):
     def _add(self, values: Values) -> None:
         if self._draft is not None and self._draft[1] == values:
             study_number, self._draft = self._draft[0], None
-        else:
-            study_number = self._add_chosen_elsewhere(values)
+        else:  # it was chosen elsewhere
+            found = self._space.find(values)
+            domains = {each.key: each.domain for each in self._space.tunable if each.key in found}
+            trial = optuna.trial.create_trial(
+                state=StudyState.RUNNING,
+                params={key: to_optuna(domain, found[key]) for key, domain in domains.items()},
+                distributions={key: distribution_of(domain) for key, domain in domains.items()},
+            )
+            self._study.add_trial(trial)
+            study_number = len(self._study.get_trials(deepcopy=False)) - 1
         self._positions[study_number] = len(self._study_numbers)
         self._study_numbers.append(study_number)
-
-    def _add_chosen_elsewhere(self, values: Values) -> int:
-        found = self._space.find(values)
-        domains = {each.key: each.domain for each in self._space.tunable if each.key in found}
-        trial = optuna.trial.create_trial(
-            state=StudyState.RUNNING,
-            params={key: to_optuna(domain, found[key]) for key, domain in domains.items()},
-            distributions={key: distribution_of(domain) for key, domain in domains.items()},
-        )
-        self._study.add_trial(trial)
-        return len(self._study.get_trials(deepcopy=False)) - 1
 
     def _violations(self, frozen: FrozenTrial) -> tuple[float, ...]:
         if frozen.number not in self._positions:

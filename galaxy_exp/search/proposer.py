@@ -132,12 +132,9 @@ class SamplerProposer:
 
     def _ask(self, number: int) -> Values | None:
         self._asked = number
-        return self._repeated() or self._untried(number)
-
-    def _repeated(self) -> Values | None:
-        """The latest proposal, if it has to be executed again."""
         latest = self._repeatable
-        return latest if latest is not None and self._history.count(latest) < self._executions else None
+        is_repeated = latest and self._history.count(latest) < self._executions
+        return latest if is_repeated else self._untried(number)
 
     def _untried(self, number: int) -> Values | None:
         candidate = self._prior.centre() if self._prior is not None and not self._n_proposed else None

@@ -84,7 +84,8 @@ class FitRehearsal:
         try:
             self._rehearse(hypermodel, hp, model)
             for entry in hp.space:
-                if entry.name not in self._varied and _is_length(entry, self._epochs, hp):
+                is_number = isinstance(entry, Int | Choice) and entry.name not in self._varied
+                if is_number and hp.is_active(entry) and hp.values[entry.name] == self._epochs:
                     self._varied.add(entry.name)
                     other = hp.copy()
                     first, last = entry.prob_to_value(0.0), entry.prob_to_value(0.999)
@@ -235,11 +236,6 @@ def _check_range(passed: Any, images: NDArray[np.uint8]) -> None:
             "its fit trains on images scaled to at most 1, but the trial's network is evaluated, and used later, on "
             "images from 0 to 255; expected the scaling in the network: keras.layers.Rescaling(1 / 255)"
         )
-
-
-def _is_length(entry: Any, epochs: int, hp: keras_tuner.HyperParameters) -> bool:
-    """Whether a hyperparameter may be the number of epochs, with the same value as a trial's at present."""
-    return isinstance(entry, Int | Choice) and hp.is_active(entry) and hp.values[entry.name] == epochs
 
 
 def _expected(epochs: int) -> str:

@@ -90,20 +90,15 @@ def build_network(spec: TrialSpec, images: NDArray[np.uint8]) -> TrialNetwork:
     hp = to_kerastuner(SearchSpace.from_config(spec.space), spec.values)
     if isinstance(hypermodel, GalaxyCNN):
         hypermodel.stored_encoders = spec.encoders
-        _require_encoder(spec)
+        if is_identity(identity := spec.values.get("encoder")):
+            try:
+                find_encoder(str(spec.values["start"]), str(identity), spec.encoders)
+            except ConfigError as error:
+                raise DataError(f"{ENCODER_GONE}: {error}") from error
     model = hypermodel.build(hp)
     return prepare_network(
         spec.hypermodel, hypermodel, hp, model, images, n_classes, questions, jit_compile=spec.jit_compile
     )
-
-
-def _require_encoder(spec: TrialSpec) -> None:
-    if not is_identity(identity := spec.values.get("encoder")):
-        return
-    try:
-        find_encoder(str(spec.values["start"]), str(identity), spec.encoders)
-    except ConfigError as error:
-        raise DataError(f"{ENCODER_GONE}: {error}") from error
 
 
 def prepare_network(

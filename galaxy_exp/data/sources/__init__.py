@@ -136,8 +136,6 @@ def list_sources() -> list[dict[str, str]]:
 
 
 def _galaxy10_row(name: str) -> dict[str, str]:
-    known = GALAXY10[name]
-    path = astronn_cache_folder() / known.name
+    path = astronn_cache_folder() / GALAXY10[name].name
     where = str(path) if path.is_file() else f"not fetched: galaxy-exp data fetch {name}"
-    what = f"{_GALAXY10[name]} in 10 classes, {known.size}"
-    return {"source": name, "what": what, "where": where}
+    return {"source": name, "what": f"{_GALAXY10[name]} in 10 classes, {GALAXY10[name].size}", "where": where}
