@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -175,8 +176,6 @@ def _describe_space(config: dict[str, Any]) -> tuple[tuple[SpaceRow, ...], int |
     return rows, count_configurations(space)
 
 
-_Chosen = frozenset[tuple[str, Any]]
-
 _OTHER = object()
 """Represents all values of a hyperparameter that no condition depends on."""
 
@@ -187,14 +186,14 @@ def count_configurations(space: SearchSpace) -> int | None:
     They are not enumerated: only values that conditions depend on are distinguished.
     """
     conditions = [condition for each in space.hyperparameters for condition in each.conditions]
-    counts: dict[_Chosen, int] = {frozenset(): 1}
+    counts: dict[frozenset[tuple[str, Any]], int] = {frozenset(): 1}
     for each in space.hyperparameters:
         n_values = each.domain.n_values
         named_values = _named_values(each, conditions)
-        extended: dict[_Chosen, int] = {}
+        extended: Counter[frozenset[tuple[str, Any]]] = Counter()
         for chosen, count in counts.items():
             if not each.is_active(dict(chosen)):
-                extended[chosen] = extended.get(chosen, 0) + count
+                extended[chosen] += count
                 continue
             if n_values is None:
                 return None
@@ -202,7 +201,7 @@ def count_configurations(space: SearchSpace) -> int | None:
             for value, n in choices.items():
                 if n:
                     key = chosen | {(each.name, value)} if named_values else chosen
-                    extended[key] = extended.get(key, 0) + count * n
+                    extended[key] += count * n
         counts = extended
     return sum(counts.values())
 

@@ -87,7 +87,7 @@ def parse_labels(
         DataError: names the first label that is missing, a fraction or no class; or the shape or number of classes is
             wrong.
     """
-    array = _check_shape(_as_array(found, at), at, n_images)
+    array = _as_array(found, at, n_images)
     if array.ndim == 2:
         positions = _read_one_hot(array, at)
         names = class_names or [f"class {label}" for label in range(array.shape[1])]
@@ -114,19 +114,14 @@ def parse_labels(
     return Labels(whole - first_label, tuple(names))
 
 
-def _as_array(found: Any, at: LabelsAt) -> NDArray[Any]:
-    if isinstance(found, np.ma.MaskedArray):
-        plain: NDArray[Any] = found.data.astype(object)
-        plain[np.ma.getmaskarray(found)] = None
-        return plain
+def _as_array(found: Any, at: LabelsAt, n_images: int) -> NDArray[Any]:
+    """(n,) or (n, n_classes); None for masked entries."""
     try:
-        return np.asarray(found)
+        array = np.asarray(found)
     except ValueError:
         raise DataError(f"{at.source}: {at.key!r} has entries of different lengths; expected one label each") from None
-
-
-def _check_shape(array: NDArray[Any], at: LabelsAt, n_images: int) -> NDArray[Any]:
-    """(n,) or (n, n_classes)."""
+    if isinstance(found, np.ma.MaskedArray):
+        array = np.where(np.ma.getmaskarray(found), None, array.astype(object))
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim not in (1, 2) or len(array) != n_images:

@@ -151,15 +151,13 @@ def read_fits(path: Path, config: FitsConfig) -> NDArray[np.uint8]:
 
 def stretch_bands(scaled: NDArray[np.float64], config: FitsConfig) -> NDArray[np.float64]:
     """Maps black 0 and white 1 to 0..1, float64 (bands, height, width); `FitsConfig` has the formulas."""
-    if config.stretch == "lupton":
-        return _stretch_lupton(np.maximum(scaled, 0.0), config.softening)
-    x = np.clip(scaled, 0.0, 1.0)
-    if config.stretch == "asinh":
-        return np.asarray(np.arcsinh(config.softening * x) / np.arcsinh(config.softening))
-    return np.sqrt(x) if config.stretch == "sqrt" else x
-
-
-def _stretch_lupton(x: NDArray[np.float64], softening: float) -> NDArray[np.float64]:
+    softening = config.softening
+    if config.stretch != "lupton":
+        x = np.clip(scaled, 0.0, 1.0)
+        if config.stretch == "asinh":
+            return np.asarray(np.arcsinh(softening * x) / np.arcsinh(softening))
+        return np.sqrt(x) if config.stretch == "sqrt" else x
+    x = np.maximum(scaled, 0.0)
     intensity = x.mean(axis=0)
     bright = np.arcsinh(softening * intensity) / np.arcsinh(softening)
     colours = x * np.divide(bright, intensity, out=np.zeros_like(bright), where=intensity > 0)

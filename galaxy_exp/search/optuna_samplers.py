@@ -205,15 +205,11 @@ def from_optuna(domain: Domain, sampled: Any) -> Any:
 
 def _is_by_quantile(domain: Domain) -> bool:
     """Whether Optuna has no such distribution, or not an exact one."""
-    if isinstance(domain, Steps):
-        return not isinstance(domain.low, int) and (domain.n_choices > _LONGEST_GRID or not _is_exact(domain))
-    return isinstance(domain, Range) and domain.scale == "reverse_log"
-
-
-def _is_exact(domain: Steps) -> bool:
-    """Whether the ends are a whole number of steps apart as written in decimals, which Optuna asks for."""
+    if not isinstance(domain, Steps):
+        return isinstance(domain, Range) and domain.scale == "reverse_log"
+    # Optuna asks for ends that are a whole number of steps apart as written in decimals
     low, high, step = (Decimal(repr(each)) for each in (domain.low, domain.high, domain.step))
-    return (high - low) % step == 0
+    return not isinstance(domain.low, int) and (domain.n_choices > _LONGEST_GRID or (high - low) % step != 0)
 
 
 def _suggest(draft: optuna.Trial, hyperparameter: Hyperparameter) -> Any:

@@ -167,11 +167,8 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
 
 def read_numbers(logs: Mapping[str, Any] | None) -> dict[str, float]:
     """The single numbers in the logs of an epoch or a step, of any library's type."""
-    found = {}
-    for name, value in (logs or {}).items():
-        if np.ndim(value) == 0 and not isinstance(value, str) and value is not None:
-            found[name] = float(value)
-    return found
+    named = (logs or {}).items()
+    return {name: float(value) for name, value in named if not isinstance(value, str | None) and np.ndim(value) == 0}
 
 
 def _check_finite(name: str, value: float, number: int) -> None:

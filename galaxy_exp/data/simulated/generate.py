@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.config.data_section import SimulatedConfig
 from galaxy_exp.data.simulated.imaging import (
+    NATIVE_PIXEL_AREA,
     SKY_NOISE,
     Frame,
     Observation,
@@ -113,8 +114,6 @@ REFERENCE_SIDE = 69
 """Galaxy10's image side; parameters are in its pixels and are scaled to other sides."""
 MARGIN = 6
 """Pixels (of 69) rendered around the image, from which the seeing carries light in."""
-NATIVE_PIXEL_AREA = 0.396**2
-"""Square arcseconds of a pixel of the SDSS camera (Gunn et al. 1998, doi:10.1086/300645)."""
 
 
 @dataclass(frozen=True, eq=False)

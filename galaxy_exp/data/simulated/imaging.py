@@ -16,6 +16,8 @@ __all__ = ["Frame", "Observation", "add_surroundings", "draw_observation", "obse
 Bands = NDArray[np.float32]
 """float32 (3, side, side): i, r, g in nanomaggies per native pixel of 0.396 arcsec."""
 
+NATIVE_PIXEL_AREA = 0.396**2
+"""Square arcseconds of a pixel of the SDSS camera (Gunn et al. 1998, doi:10.1086/300645)."""
 SEEING_ARCSEC = 1.43
 """Median full width at half maximum of the r-band PSF (sdss3.org/dr9/scope.php); quartiles 1.30 and 1.58."""
 SEEING_BY_BAND = np.array([0.95, 1.0, 1.06])
@@ -236,5 +238,5 @@ def _add_companion(bands: Bands, rng: np.random.Generator, frame: Frame) -> None
     c, s = np.float32(cos(turn)), np.float32(sin(turn))
     unit = np.float32(1 / (radius * frame.scale))
     _, light = render_sersic(body, (c * column + s * row) * unit, (c * row - s * column) * unit, 0.35 / radius)
-    peak = 10 ** (0.4 * (22.5 - rng.normal(20.9, 0.7))) * 2 * pi * 0.396**2
+    peak = 10 ** (0.4 * (22.5 - rng.normal(20.9, 0.7))) * 2 * pi * NATIVE_PIXEL_AREA
     bands += (body.colour.ratios * np.float32(peak))[:, None, None] * light

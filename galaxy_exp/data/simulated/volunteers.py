@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.config.data_section import SimulatedConfig
+from galaxy_exp.data.simulated.imaging import NATIVE_PIXEL_AREA
 from galaxy_exp.questions import Question, Questions, Votes
 
 __all__ = ["VOLUNTEER_QUESTIONS", "draw_votes", "true_fractions"]
@@ -28,8 +29,6 @@ VOLUNTEER_QUESTIONS = Questions(
 
 _STREAM = 2
 """Last number of the seed of a galaxy's volunteers; label noise has 1."""
-_NATIVE_PIXEL_AREA = 0.396**2
-"""Square arcseconds, as in `generate`."""
 _RESOLVED = 0.35
 """Seeing over half-light radius at which half of the features are lost."""
 _SEEN = 40.0
@@ -107,5 +106,5 @@ def _probabilities(truth: NDArray[Any]) -> NDArray[np.float64]:
 def _visibility(values: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
     """From 0 for a galaxy without visible features to 1: resolution times signal to noise, (n,)."""
     blur = values["seeing"] / (_RESOLVED * values["half_light_radius"])
-    signal = 10 ** (0.4 * (22.5 - values["surface_brightness"])) * _NATIVE_PIXEL_AREA / values["noise"]
+    signal = 10 ** (0.4 * (22.5 - values["surface_brightness"])) * NATIVE_PIXEL_AREA / values["noise"]
     return np.asarray(1 / (1 + blur**2) * signal / (signal + _SEEN))
