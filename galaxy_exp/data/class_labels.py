@@ -121,7 +121,8 @@ def _as_array(found: Any, at: LabelsAt, n_images: int) -> NDArray[Any]:
     except ValueError:
         raise DataError(f"{at.source}: {at.key!r} has entries of different lengths; expected one label each") from None
     if isinstance(found, np.ma.MaskedArray):
-        array = np.where(np.ma.getmaskarray(found), None, array.astype(object))
+        array = array.astype(object)
+        array[np.ma.getmaskarray(found)] = None
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim not in (1, 2) or len(array) != n_images:

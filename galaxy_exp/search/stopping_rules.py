@@ -123,7 +123,7 @@ class Brackets:
 
     def first_rung_of(self, bracket: int) -> int:
         """The epoch of its first rung; not below `epochs` in the last bracket."""
-        return self.first_rung * self.reduction_factor**bracket
+        return self.first_rung * int(self.reduction_factor**bracket)
 
     def curves_in(self, bracket: int, curves: Curves) -> Curves:
         """The curves of the trials in a bracket."""
