@@ -75,7 +75,6 @@ class SweepStarted(_Event):
     import_paths: list[str] = []
     """Folders of user-defined modules; a process that resumes the sweep imports from them too."""
     sweep_file: SweepFile | None = None
-    """The sweep file, if any."""
 
 
 class SweepResumed(_Event):

@@ -37,7 +37,8 @@ class Kernel:
 
     def __call__(self, left: Matrix, right: Matrix) -> Matrix:
         """Covariances (n, m), noise left out, of points (n, d) and (m, d)."""
-        return self.amplitude * _matern(_distances(left / self.scales, right / self.scales))
+        root = math.sqrt(5) * _distances(left / self.scales, right / self.scales)
+        return np.asarray(self.amplitude * ((1 + root + root**2 / 3) * np.exp(-root)))
 
 
 class GaussianProcess:
@@ -128,8 +129,3 @@ def _inverted(covariance: Matrix) -> tuple[Matrix, Matrix]:
 def _distances(left: Matrix, right: Matrix) -> Matrix:
     squares = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * left @ right.T
     return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
-
-
-def _matern(distances: Matrix) -> Matrix:
-    root = math.sqrt(5) * distances
-    return np.asarray((1 + root + root**2 / 3) * np.exp(-root))

@@ -92,8 +92,7 @@ class OracleProposer:
         Raises:
             SweepFailedError: the oracle raised an exception.
         """
-        score = _score(outcome)
-        self._scores[number] = score
+        self._scores[number] = score = _score(outcome)
         trial = self._trials.pop(number, None)
         if trial is None:
             return
