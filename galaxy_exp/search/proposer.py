@@ -133,7 +133,7 @@ class SamplerProposer:
     def _ask(self, number: int) -> Values | None:
         self._asked = number
         latest = self._repeatable
-        is_repeated = latest and self._history.count(latest) < self._executions
+        is_repeated = latest is not None and self._history.count(latest) < self._executions
         return latest if is_repeated else self._untried(number)
 
     def _untried(self, number: int) -> Values | None:
