@@ -228,7 +228,7 @@ def _printable(letter: str) -> str:
 
 
 class SweepInterrupted(GalaxyExpError):
-    """Ctrl-C or SIGTERM ended the sweep; the message names the sweep to resume."""
+    """Ctrl-C, SIGTERM or a closed terminal ended the sweep; the message names the sweep to resume."""
 
     exit_code = 130
 

@@ -1,4 +1,4 @@
-"""The effect of Ctrl-C and SIGTERM while a sweep runs."""
+"""The effect of Ctrl-C, SIGTERM and SIGHUP while a sweep runs."""
 
 from __future__ import annotations
 
@@ -26,17 +26,21 @@ def _handled(handler: Any, *numbers: signal.Signals) -> Iterator[None]:
 
 
 def signals_ignored() -> AbstractContextManager[None]:
-    """Ignores Ctrl-C and SIGTERM, so that a second Ctrl-C leaves no workers behind; only in the main thread."""
-    return _handled(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM)
+    """Ignores Ctrl-C, SIGTERM and SIGHUP, so that a second one leaves no workers behind; only in the main thread."""
+    return _handled(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def signals_as_interrupts() -> AbstractContextManager[None]:
-    """Handles SIGTERM, with which a batch system ends a job, like Ctrl-C; only in the main thread."""
+    """Handles SIGTERM, and the SIGHUP of a closed terminal unless `nohup` ignores it, like Ctrl-C.
+
+    Only in the main thread.
+    """
 
     def interrupt(signum: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    return _handled(interrupt, signal.SIGTERM)
+    hang_up = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+    return _handled(interrupt, signal.SIGTERM, *hang_up)
 
 
 @contextmanager

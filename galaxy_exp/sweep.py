@@ -103,7 +103,7 @@ def run_sweep(
     Raises:
         BadInputError, ConfigError, DataError: bad input, before anything is trained.
         SweepFailedError: too many trials in a row failed, or none has a model.
-        SweepInterrupted: Ctrl-C or SIGTERM; `resume_sweep` continues.
+        SweepInterrupted: Ctrl-C, SIGTERM or SIGHUP; `resume_sweep` continues.
         TrackingError: MLflow could not be written to at the end; `resume_sweep` registers later.
     """
     _check_verbosity(verbose)
