@@ -96,11 +96,18 @@ and qtconsole set none of them, and do neither."""
 
 
 class _Console(Console):
-    """Stops printing when its reader is gone, as in `galaxy-exp sweep ... 2>&1 | head`; the sweep continues."""
+    """Leaves out what cannot be printed, as on a closed terminal or with a full disk, so that the sweep continues."""
 
     def on_broken_pipe(self) -> None:
+        """The reader is gone, as in `galaxy-exp sweep ... 2>&1 | head`."""
         self.quiet = True
         discard(sys.stderr if self.stderr else sys.stdout)
+
+    def _check_buffer(self) -> None:
+        try:
+            super()._check_buffer()
+        except OSError:
+            del self._buffer[:]
 
 
 class PlainDisplay:

@@ -21,10 +21,10 @@ __all__ = ["print_line", "print_record", "print_rows", "progress_bar", "say", "w
 
 
 def say(message: str = "") -> None:
-    """Prints one line on stderr; continues if its reader is gone."""
+    """Prints one line on stderr; continues if that is not possible: its reader or terminal is gone, its disk full."""
     try:
         click.echo(message, err=True)
-    except BrokenPipeError:
+    except OSError:
         discard(sys.stderr)
 
 

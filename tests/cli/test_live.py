@@ -107,20 +107,38 @@ class TestATrialThatBeginsAnew:
         assert "begins anew" not in show(self.AGAIN, make_record(lost, self.AGAIN))
 
 
+def reader_gone():
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+def terminal_closed():
+    terminal, theirs = os.openpty()
+    os.close(terminal)
+    return theirs
+
+
+def disk_full():
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+@pytest.mark.parametrize("open_stderr", [reader_gone, terminal_closed, disk_full])
 @pytest.mark.parametrize("terminal", ["0", "1"])
-def test_a_sweep_outlives_the_reader_of_its_log(terminal):
+def test_a_sweep_outlives_what_its_messages_go_to(terminal, open_stderr):
     code = (
+        "from galaxy_exp.cli.output import say\n"
         "from galaxy_exp.display import open_display\n"
         "with open_display() as display:\n"
         "    display.say('one')\n"
         "    display.say('two')\n"
+        "say('three')\n"
         "print('went on')\n"
     )
-    reader, writer = os.pipe()
-    os.close(reader)
+    stderr = open_stderr()
     environment = os.environ | {"TTY_COMPATIBLE": terminal}
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=writer, env=environment)
-    os.close(writer)
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=stderr, env=environment)
+    os.close(stderr)
     assert (done.returncode, done.stdout) == (0, b"went on\n")
 
 
