@@ -14,6 +14,9 @@ LATER_EPOCH_SECONDS = 60.0
 SLOWNESS = 10.0
 """A worker counts as hung after this many times the duration of the slowest epoch so far."""
 
+_STANDSTILL_SECONDS = 10.0
+"""A driver that looks after its workers less often than this stood still, and so may they have."""
+
 
 @dataclass(slots=True)
 class _Trial:
@@ -38,6 +41,15 @@ class HangDetector:
         self._clock = clock
         self._trials: dict[int, _Trial] = {}
         self._slowest_first = 0.0
+        self._alive_at = clock()
+
+    def note_alive(self) -> None:
+        """Called often by the driver; a time in which it was not, suspended or busy, does not count for the workers."""
+        now = self._clock()
+        gap, self._alive_at = now - self._alive_at, now
+        if gap > _STANDSTILL_SECONDS:
+            for trial in self._trials.values():
+                trial.reported_at = min(now, trial.reported_at + gap)
 
     def watch(self, number: int) -> None:
         """A worker began a trial."""

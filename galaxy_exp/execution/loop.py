@@ -15,7 +15,15 @@ from galaxy_exp.execution.hang_detection import HangDetector
 from galaxy_exp.execution.observers import Observer
 from galaxy_exp.execution.orders import OrderDesk, ordered_decision
 from galaxy_exp.execution.trials import NewTrial, TrialSource
-from galaxy_exp.journal.events import EpochReported, Event, TrialEnded, TrialProposed, TrialStarted, WorkerLost
+from galaxy_exp.journal.events import (
+    EpochReported,
+    Event,
+    SweepResumed,
+    TrialEnded,
+    TrialProposed,
+    TrialStarted,
+    WorkerLost,
+)
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import (
@@ -40,6 +48,9 @@ again; restarts of the driver do not count."""
 
 _TICK_SECONDS = 1.0
 """How often the loop looks for hung workers and free slots while there are no events."""
+
+_SLEEP_SECONDS = 60.0
+"""A loop that looks less often than this slept with its machine; `search.max_hours` does not count that time."""
 
 
 @dataclass(eq=False)
@@ -82,6 +93,7 @@ class SweepLoop:
         journaled, so that resuming continues them."""
         self._looked_at = -math.inf
         """When the loop last looked for hung workers."""
+        self._awake_at = self.clock()
         self._why_none_is_started = ""
         self._awaits_a_result = False
         self._curves = {
@@ -206,6 +218,7 @@ class SweepLoop:
 
     def _poll_engine(self, timeout_seconds: float) -> EngineEvent | None:
         event = self.engine.next_event(timeout_seconds)
+        self._note_sleep()
         if event is None and time.monotonic() - self._looked_at >= _TICK_SECONDS:
             # a worker counts as silent only after all events that were waiting have been handled
             self._looked_at = time.monotonic()
@@ -213,6 +226,12 @@ class SweepLoop:
                 self.hang_detector.forget(number)
                 self.engine.kill(number, reason)
         return event
+
+    def _note_sleep(self) -> None:
+        self.hang_detector.note_alive()
+        slept_since, self._awake_at = self._awake_at, self.clock()
+        if self._awake_at - slept_since > _SLEEP_SECONDS:
+            self._write(SweepResumed())
 
     def _handle(self, event: EngineEvent) -> None:
         match event:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from galaxy_exp.execution import hang_detection
 from galaxy_exp.hypermodel.discovery import discover_space
 from galaxy_exp.hypermodel.loading import load_hypermodel
 from galaxy_exp.records import Objective, TrialSpec
@@ -30,3 +31,9 @@ def make_spec(prepared, tmp_path):
         )
 
     return make
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Later epochs may take two seconds instead of sixty."""
+    monkeypatch.setattr(hang_detection, "LATER_EPOCH_SECONDS", 2.0)

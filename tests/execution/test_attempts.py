@@ -1,6 +1,5 @@
 """A worker that wakes up when its trial has long been ended by another attempt changes no file of the trial."""
 
-import time
 from dataclasses import replace
 from functools import partial
 
@@ -9,7 +8,6 @@ import pytest
 from toy_sweeps import MODULE, run_sweep, specify
 
 from galaxy_exp.execution.engine import LocalEngine
-from galaxy_exp.execution.hang_detection import HangDetector
 from galaxy_exp.execution.trials import keep_files
 from galaxy_exp.execution.worker import WorkerProcess
 from galaxy_exp.folders import SweepFolder
@@ -35,14 +33,13 @@ class OutOfReach:
 
 
 @pytest.mark.slow
-def test_a_worker_that_was_stopped_and_continues_after_the_next_attempt_ended_changes_nothing(tmp_path):
+def test_a_worker_that_was_stopped_and_continues_after_the_next_attempt_ended_changes_nothing(tmp_path, hasty):
     folder = SweepFolder(tmp_path / "s-1")
     worker = OutOfReach(tmp_path / "worker.log")
     record = run_sweep(
         tmp_path,
         LocalEngine([worker]),
         [{"score": 0.5, "fate": "stop"}],
-        HangDetector(clock=lambda: 30 * time.monotonic()),
         make_spec=lambda trial, attempt: replace(
             specify(trial, attempt, tmp_path), folder=folder.attempt(trial.number, attempt)
         ),

@@ -9,7 +9,6 @@ from dask_clusters import InProcessCluster, dask_engine
 from toy_sweeps import MODULE, results, run_sweep, undisturbed
 
 from galaxy_exp.execution.engine import LocalEngine
-from galaxy_exp.execution.hang_detection import HangDetector
 from galaxy_exp.execution.worker import WorkerProcess
 from galaxy_exp.records import TrialState
 
@@ -53,15 +52,10 @@ def small_group():
     pytest.skip("no control group with a memory limit can be made here (needs root and the memory controller)")
 
 
-def hasty_detector():
-    """Later epochs may take two seconds instead of sixty."""
-    return HangDetector(clock=lambda: 30 * time.monotonic())
-
-
-def test_stopped_segfaulted_and_killed_workers_lose_the_trial_once_and_the_results_are_the_same(engine, tmp_path):
+def test_stopped_segfaulted_and_killed_workers_lose_the_trial_once_and_results_are_the_same(engine, tmp_path, hasty):
     fates = ["none", "stop", "segfault", "kill", "none"]
     proposals = [{"score": 0.5 + number / 10, "fate": fate} for number, fate in enumerate(fates)]
-    record = run_sweep(tmp_path, engine, proposals, hasty_detector())
+    record = run_sweep(tmp_path, engine, proposals)
     peaceful = [proposal | {"fate": "none"} for proposal in proposals]
     assert results(record) == undisturbed(tmp_path / "undisturbed", peaceful)
     losses = {number: trial.losses for number, trial in record.trials.items() if trial.losses}
@@ -71,9 +65,9 @@ def test_stopped_segfaulted_and_killed_workers_lose_the_trial_once_and_the_resul
     assert "SIGKILL" in losses[3][0]
 
 
-def test_a_trial_whose_worker_always_hangs_is_recorded_as_lost_and_the_sweep_continues(engine, tmp_path):
+def test_a_trial_whose_worker_always_hangs_is_recorded_as_lost_and_the_sweep_continues(engine, tmp_path, hasty):
     proposals = [{"score": 0.5, "fate": "stop", "until": 9}, {"score": 0.6}]
-    record = run_sweep(tmp_path, engine, proposals, hasty_detector())
+    record = run_sweep(tmp_path, engine, proposals)
     lost = record.trials[0].result
     assert (lost.state, lost.attempt) == (TrialState.LOST, 4)
     assert lost.reason.startswith("lost 4 workers; the last: hung: no report for ")

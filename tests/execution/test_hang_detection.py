@@ -76,3 +76,15 @@ def test_a_trial_that_ended_is_never_overdue(detector, clock):
     detector.forget(0)
     detector.note_report(0)
     assert not is_hung_after(detector, clock, 1e9)
+
+
+def test_while_the_driver_stood_still_no_trial_hung(detector, clock):
+    detector.watch(0)
+    detector.note_report(0)
+    detector.note_alive()
+    clock.now += 3600
+    detector.note_alive()
+    assert not is_hung_after(detector, clock, LATER_EPOCH_SECONDS)
+    detector.note_report(0)  # after an epoch of 60 s
+    assert not is_hung_after(detector, clock, 60 * SLOWNESS)
+    assert is_hung_after(detector, clock, 1)

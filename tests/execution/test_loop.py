@@ -14,8 +14,16 @@ from galaxy_exp.execution.engine import LostWorker
 from galaxy_exp.execution.hang_detection import HangDetector
 from galaxy_exp.execution.loop import SweepLoop
 from galaxy_exp.execution.trials import FinalistSource, SearchSource
-from galaxy_exp.journal.events import FinalistsChosen, SweepChanged
-from galaxy_exp.journal.journal import Journal, read_record
+from galaxy_exp.journal.events import (
+    EpochReported,
+    FinalistsChosen,
+    SweepChanged,
+    SweepResumed,
+    SweepStarted,
+    TrialProposed,
+    TrialStarted,
+)
+from galaxy_exp.journal.journal import Journal, read_events, read_record
 from galaxy_exp.records import DATA_GONE, ENCODER_GONE, Decision, EpochReport, TrialResult, TrialState
 from galaxy_exp.search.proposer import NoProposal
 from galaxy_exp.search.schedulers import build_scheduler, no_scheduler
@@ -348,6 +356,35 @@ def test_a_hung_worker_is_ended_and_its_trial_issued_again(make_loop):
     assert engine.reasons == [(1, "hung")]
     trial = journal.record.trials[1]
     assert (trial.attempt, trial.losses, trial.state) == (2, ["hung"], TrialState.COMPLETED)
+
+
+class SleepyEngine(ImmediateEngine):
+    """The machine sleeps for an hour at the first call."""
+
+    now = 0.0
+
+    def next_event(self, timeout_seconds=None):
+        slept, self.now = self.now > 0, 3600.0
+        return super().next_event(timeout_seconds) if slept else None
+
+    def kill(self, number, reason):
+        raise AssertionError(reason)
+
+
+def test_while_the_machine_sleeps_no_worker_hangs_and_no_hours_count(make_loop, tmp_path):
+    engine = SleepyEngine()
+    detector = HangDetector(clock=lambda: engine.now)
+    loop, journal = make_loop(engine, hang_detector=detector, clock=lambda: engine.now)
+    assert loop.run() == "max_trials reached"
+    assert journal.record.trials[0].attempt == 1
+    events, _ = read_events(tmp_path / "s-1")
+    assert [type(event) for event in events[:5]] == [
+        SweepStarted,
+        TrialProposed,
+        TrialStarted,
+        SweepResumed,
+        EpochReported,
+    ]
 
 
 class PatientEngine(ImmediateEngine):
