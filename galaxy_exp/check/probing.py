@@ -44,7 +44,7 @@ def probe_network(spec: TrialSpec, *, with_timing: bool) -> Probe:
             return _probe(spec, Probe(precision=precision), with_timing)
         except TooLargeError as error:
             return Probe(problem=str(error), precision=precision)
-        except Exception as error:  # noqa: BLE001 - a hypermodel can raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a hypermodel can raise anything
             return Probe(problem=failure_reason(error), precision=precision)
 
 

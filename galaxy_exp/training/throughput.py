@@ -47,7 +47,7 @@ def measure_throughput(spec: TrialSpec, report: Callable[[EpochReport], Decision
             _train(spec, watch)
     except TrainingEnded:
         pass
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if error is watch.report_error:
             raise
         state, reason = TrialState.FAILED, failure_reason(error)

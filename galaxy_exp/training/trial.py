@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import keras
 
-from galaxy_exp.errors import DataError, is_disk_full, reason_of
+from galaxy_exp.errors import DataError, is_disk_full, reason_of, typed_reason
 from galaxy_exp.hypermodel.flops import count_flops
 from galaxy_exp.records import (
     CANNOT_CONTINUE,
@@ -77,21 +77,21 @@ def run_trial(spec: TrialSpec, report: Callable[[EpochReport], Decision]) -> Tri
         report: called after each epoch; PAUSE and STOP end the training. What it raises passes through.
 
     Returns:
-        COMPLETED after all epochs, or fewer if the hypermodel ends early; STOPPED by `report`; FAILED by any exception
-        or a loss that is not finite, with a one-line reason and the traceback; INFEASIBLE if a constraint is broken:
-        before training if the network alone shows it. In the first two states the folder has `model.keras`,
+        COMPLETED after all epochs, or fewer if the hypermodel ends early; STOPPED by `report`; FAILED by any exception,
+        sys.exit or a loss that is not finite, with a one-line reason and the traceback; INFEASIBLE if a constraint is
+        broken: before training if the network alone shows it. In the first two states the folder has `model.keras`,
         `validation_probabilities.npy` and `history.csv`. All but `seconds` counts the epochs before the checkpoint too.
     """
     started = time.perf_counter()
     spec = replace(spec, precision=resolve_precision(spec.precision))
     progress = _Progress()
-    failure: Exception | None = None
+    failure: BaseException | None = None
     try:
         if why := _train(spec, report, progress):
             _LOG.warning("trial %d begins anew: %s", spec.number, why)
             spec, progress = replace(spec, resume_from=None, first_epoch=0), _Progress(began_anew=why)
             _train(spec, report, progress)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a user's code may call sys.exit
         if progress.recorder is not None and error is progress.recorder.report_error:
             raise
         failure = error
@@ -190,7 +190,7 @@ def _check_constraints(spec: TrialSpec, costs: Mapping[str, float]) -> None:
         raise InfeasibleError(found)
 
 
-def _result(spec: TrialSpec, progress: _Progress, failure: Exception | None, seconds: float) -> TrialResult:
+def _result(spec: TrialSpec, progress: _Progress, failure: BaseException | None, seconds: float) -> TrialResult:
     recorder = progress.recorder
     best = recorder.best if recorder is not None and failure is None else None
     state, reason = _ending(spec, recorder, failure)
@@ -220,7 +220,7 @@ def _result(spec: TrialSpec, progress: _Progress, failure: Exception | None, sec
     )
 
 
-def _ending(spec: TrialSpec, recorder: EpochRecorder | None, failure: Exception | None) -> tuple[TrialState, str]:
+def _ending(spec: TrialSpec, recorder: EpochRecorder | None, failure: BaseException | None) -> tuple[TrialState, str]:
     if isinstance(failure, InfeasibleError):
         return TrialState.INFEASIBLE, str(failure)
     if failure is not None or recorder is None:
@@ -234,7 +234,7 @@ def _ending(spec: TrialSpec, recorder: EpochRecorder | None, failure: Exception 
     return TrialState.COMPLETED, f"all {spec.epochs} epochs"
 
 
-def failure_reason(error: Exception) -> str:
+def failure_reason(error: BaseException) -> str:
     """One line: what diverged, `DISK_FULL`, `DATA_GONE` or `ENCODER_GONE` and why, "out of memory", or the reason."""
     if isinstance(error, DivergedError):
         return str(error)
@@ -244,11 +244,10 @@ def failure_reason(error: Exception) -> str:
         return DISK_FULL
     if _is_out_of_memory(error):
         return "out of memory"
-    name, reason = type(error).__name__, reason_of(error)
-    return shorten(hide_password(name if reason == name else f"{name}: {reason}"), MAX_REASON)
+    return shorten(hide_password(typed_reason(error)), MAX_REASON)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError):
         return True
     return any(word in type(error).__name__ or word in str(error) for word in _OUT_OF_MEMORY)

@@ -50,7 +50,7 @@ def test_steps_that_are_trained_several_at_a_time_are_all_counted(make_spec, use
     assert seen[0].n_seen == 3 * 3 * 10  # three executions to get warm
 
 
-@pytest.mark.parametrize("what", ["build", "fit"])
+@pytest.mark.parametrize("what", ["build", "fit", "exit"])
 def test_a_network_that_cannot_be_trained_says_why(make_spec, user_models, what):
     class Broken(UserModel):
         def build(self, hp):
@@ -59,17 +59,19 @@ def test_a_network_that_cannot_be_trained_says_why(make_spec, user_models, what)
             return super().build(hp)
 
         def fit(self, hp, model, *args, **kwargs):
-            return None
+            if what == "exit":
+                raise SystemExit
 
     user_models.Broken = Broken
     user_models.Space = UserModel
-    spec = make_spec("user_models:Broken" if what == "fit" else "user_models:Space")
+    spec = make_spec("user_models:Space" if what == "build" else "user_models:Broken")
     user_models.Space = Broken
     result, reports = watch(spec, windows=1)
     assert (result.state, reports) == (TrialState.FAILED, [])
     expected = {
         "build": "RuntimeError: a bad day with a second line",
         "fit": "RuntimeError: the hypermodel's fit ended without a single",
+        "exit": "SystemExit (from sys.exit or argparse)",
     }
     assert result.reason.startswith(expected[what])
 

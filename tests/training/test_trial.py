@@ -1,4 +1,5 @@
 import csv
+import sys
 import types
 from dataclasses import replace
 
@@ -190,6 +191,15 @@ class TestFailures:
 
         user_models.Greedy = Greedy
         assert self._failed(make_spec("user_models:Greedy")).reason == "out of memory"
+
+    def test_sys_exit(self, make_spec, user_models):
+        class Leaving(UserModel):
+            def fit(self, hp, model, *args, **kwargs):
+                sys.exit("no GPU here")
+
+        user_models.Leaving = Leaving
+        reason = self._failed(make_spec("user_models:Leaving")).reason
+        assert reason == "SystemExit: no GPU here (from sys.exit or argparse)"
 
     def test_the_wrong_number_of_outputs(self, make_spec, user_models):
         class Wrong(UserModel):
