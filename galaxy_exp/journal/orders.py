@@ -220,7 +220,7 @@ class OrderFolder:
                     for entry in entries
                     if not entry.name.startswith(".") and not entry.is_dir(follow_symlinks=False)
                 )
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:  # it does not exist, or another user made it and keeps it closed: whoever gives orders waits
             return []
 
 

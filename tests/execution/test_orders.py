@@ -2,10 +2,13 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections import deque
 
 import keras_tuner
 import pytest
+from privileges import without_roots_rights
 from written_records import RecordWriter, started
 
 from galaxy_exp.config import SweepConfig
@@ -503,6 +506,18 @@ class TestFiles:
         assert [taken.file for taken in writer.record.orders] == ["link", "pipe"]
         assert all("not a regular file" in taken.answer for taken in writer.record.orders)
         assert sorted(path.name for path in folder.iterdir()) == [".being-written", "kept"]
+
+    def test_a_folder_that_may_not_be_read_does_not_end_the_sweep(self, tmp_path):
+        tmp_path.chmod(0)
+        code = (
+            "import pathlib, sys\n"
+            "from galaxy_exp.journal.orders import OrderFolder\n"
+            "print(list(OrderFolder(pathlib.Path(sys.argv[1])).receive(())))\n"
+        )
+        command = without_roots_rights([sys.executable, "-c", code, str(tmp_path)])
+        done = subprocess.run(command, capture_output=True, text=True)
+        tmp_path.chmod(0o700)
+        assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
     def test_an_order_can_be_withdrawn_until_it_is_taken(self, tmp_path):
         box = OrderFolder(tmp_path / "orders")
