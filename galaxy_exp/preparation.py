@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.config import SweepConfig
 from galaxy_exp.config.reading import FlagValue, as_journaled
+from galaxy_exp.deferred_imports import stated_backend
 from galaxy_exp.encoder_file import is_identity, store_encoder
 from galaxy_exp.environment import describe_software, user_import_paths
 from galaxy_exp.errors import BadInputError, ConfigError, JournalError
@@ -338,7 +339,7 @@ def prepare_resume(
     """Checks what has changed since a sweep began, and its MLflow store; the arguments are those of `resume_sweep`.
 
     Raises:
-        ConfigError: a change that is not possible.
+        ConfigError: a change that is not possible, as of Keras's backend.
         JournalError: the sweep is finished.
         UnusableStoreError: the MLflow store cannot be used.
     """
@@ -350,9 +351,21 @@ def prepare_resume(
             f"{record.sweep_id} shows its result, and a new sweep learns from it with: "
             f"--set search.warm_start={record.sweep_id}"
         )
+    _refuse_other_backend(record)
     path = Path(file) if file is not None else None
     change = find_change(record, file=path, overrides=overrides, flags=flags, as_recorded=as_recorded, say=say)
     return check_recorded_store(record, change, say)
+
+
+def _refuse_other_backend(record: SweepRecord) -> None:
+    """Raises ConfigError if trials would be trained with another backend of Keras's than those so far."""
+    backend, where = stated_backend()
+    known = sorted({trial.result.backend for trial in record.trials.values() if trial.result} - {""})
+    if known and backend not in known and record.winner is None:
+        raise ConfigError(
+            f"{where}: found {backend}; the trials of sweep {record.sweep_id} were trained with {known[0]}, and others "
+            f"could not be compared with them; expected: KERAS_BACKEND={known[0]} galaxy-exp resume {record.sweep_id}"
+        )
 
 
 def _evidence(

@@ -13,15 +13,18 @@ from galaxy_exp.journal.events import (
     ModelRegistered,
     ParentRunCreated,
     SweepResumed,
+    TrialEnded,
     TrialProjected,
     TrialProposed,
     TrialRunCreated,
+    TrialStarted,
     WinnerChosen,
     WorkersChosen,
 )
 from galaxy_exp.journal.journal import Journal, read_record
 from galaxy_exp.journal.resume_changes import find_change
-from galaxy_exp.preparation import find_unfinished
+from galaxy_exp.preparation import find_unfinished, prepare_resume
+from galaxy_exp.records import TrialResult, TrialState
 
 SWEEP = "name: s\nspace: {units: {min: 2, max: 8}}\nsearch: {max_trials: 5, seed: 3}\n"
 
@@ -294,3 +297,44 @@ def test_a_sweep_that_another_process_runs_is_named_where_none_can_be_resumed(tm
     ):
         find_unfinished(project)
     assert find_unfinished(project).sweep_id == "s-1"
+
+
+class TestBackend:
+    @pytest.fixture
+    def resume(self, journal, monkeypatch, tmp_path):
+        """A function: resumes a sweep whose trial was trained with a backend, in an environment that states another."""
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+        monkeypatch.setattr(
+            "galaxy_exp.tracking.sweep_tracking.check_recorded_store", lambda record, change, say: change
+        )
+
+        def resume(trained, stated):
+            monkeypatch.setenv("KERAS_BACKEND", stated)
+            result = TrialResult(0, 1, TrialState.COMPLETED, "all", backend=trained)
+            journal.append(TrialProposed(number=0, values={"units": 2}, seed=1))
+            journal.append(TrialStarted(number=0, attempt=1))
+            journal.append(TrialEnded(result=result))
+            return prepare_resume(journal.record, None, (), (), False, lambda _: None)
+
+        return resume
+
+    def test_another_one_is_refused(self, resume):
+        expected = (
+            "KERAS_BACKEND: found jax; the trials of sweep s-1 were trained with tensorflow, and others could not be "
+            "compared with them; expected: KERAS_BACKEND=tensorflow galaxy-exp resume s-1"
+        )
+        with pytest.raises(ConfigError) as refused:
+            resume("tensorflow", "jax")
+        assert str(refused.value) == expected
+
+    @pytest.mark.parametrize(("trained", "stated"), [("jax", "jax"), ("", "jax"), ("tensorflow", "")])
+    def test_the_same_one_and_one_that_is_not_known_continue(self, resume, trained, stated):
+        assert resume(trained, stated) is None
+
+    def test_a_winner_can_be_tested_with_either(self, journal, resume):
+        resume("tensorflow", "tensorflow")
+        journal.append(FinalistsChosen(numbers=[0], reason="max_trials reached"))
+        journal.append(WinnerChosen(number=0))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("KERAS_BACKEND", "jax")
+            assert prepare_resume(journal.record, None, (), (), False, lambda _: None) is None
