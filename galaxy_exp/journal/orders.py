@@ -45,7 +45,7 @@ _MOST_BYTES = 2**20
 
 
 class _Order(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class EndTrial(_Order):
@@ -136,7 +136,9 @@ def parse_order(content: object) -> Order:
 
 def first_problem(error: ValidationError) -> str:
     """The first mistake that pydantic found, in one line that names the key."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    # a number that is not finite is no text either, which comes first and helps nobody
+    first = next((each for each in found if each["type"] == "finite_number"), found[0])
     key = ".".join(map(str, first["loc"]))
     return f"{key}: {first['msg']}" if key else first["msg"]
 

@@ -1,6 +1,7 @@
 """Orders to a running sweep: what each does, what is refused, and that a killed driver makes no difference."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -488,12 +489,18 @@ class TestFiles:
             {"order": "stop", "trial": -1},
             {"order": "workers", "workers": 0},
             {"order": "finish", "at": "once"},
+            {"order": "limits", "limits": {"max_hours": math.nan}},
+            {"order": "limits", "limits": {"max_hours": math.inf}},
         ],
         ids=str,
     )
     def test_orders_with_mistakes_are_no_orders(self, order):
         with pytest.raises(ValueError, match=r"^\w+\.\w+.*: "):
             parse_order(order)
+
+    def test_a_value_that_is_not_finite_is_named(self):
+        with pytest.raises(ValueError, match=r"^try\.values\.rate\.\w+: Input should be a finite number$"):
+            parse_order({"order": "try", "values": {"rate": math.nan}})
 
     def test_links_pipes_and_folders_do_not_hold_the_driver_up(self, tmp_path):
         folder = tmp_path / "orders"
