@@ -40,6 +40,7 @@ __all__ = [
     "one_line",
     "reason_of",
     "short_reason",
+    "storable",
     "typed_reason",
 ]
 
@@ -221,6 +222,11 @@ def one_line(text: str) -> str:
 def escape_unprintable(text: str) -> str:
     """The text with line breaks, control characters and the like as their escapes, such as `\\x07`."""
     return text if text.isprintable() else "".join(map(_printable, text))
+
+
+def storable(text: str) -> str:
+    """The text with what no file can hold, as in the name of a file that is no UTF-8, as escapes."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _printable(letter: str) -> str:

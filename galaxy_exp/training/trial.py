@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import keras
 
-from galaxy_exp.errors import DataError, is_disk_full, reason_of, typed_reason
+from galaxy_exp.errors import DataError, is_disk_full, reason_of, storable, typed_reason
 from galaxy_exp.hypermodel.flops import count_flops
 from galaxy_exp.records import (
     CANNOT_CONTINUE,
@@ -205,7 +205,7 @@ def _result(spec: TrialSpec, progress: _Progress, failure: BaseException | None,
         number=spec.number,
         attempt=spec.attempt,
         state=state,
-        reason=reason,
+        reason=storable(reason),
         best_epoch=best.epoch if best else 0,
         metrics=best.metrics if best else {},
         epochs=len(recorder.reports) if recorder else 0,
@@ -216,7 +216,7 @@ def _result(spec: TrialSpec, progress: _Progress, failure: BaseException | None,
         seconds_per_image=recorder.seconds_per_image if recorder else 0.0,
         precision=spec.precision,
         backend=keras.backend.backend(),
-        traceback=hide_password("".join(lines)),
+        traceback=storable(hide_password("".join(lines))),
     )
 
 

@@ -1,4 +1,5 @@
 import csv
+import os
 import sys
 import types
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 
 from galaxy_exp.evaluation.metrics import summarise_predictions
 from galaxy_exp.folders import graph_of
+from galaxy_exp.journal.events import TrialEnded, parse_event
 from galaxy_exp.records import DATA_GONE, ENCODER_GONE, Decision, EpochReport, Objective, TrialState
 from galaxy_exp.training import resolve_precision, run_trial
 
@@ -200,6 +202,16 @@ class TestFailures:
         user_models.Leaving = Leaving
         reason = self._failed(make_spec("user_models:Leaving")).reason
         assert reason == "SystemExit: no GPU here (from sys.exit or argparse)"
+
+    def test_a_file_whose_name_is_no_text(self, make_spec, user_models):
+        class Reading(UserModel):
+            def fit(self, hp, model, *args, **kwargs):
+                raise ValueError(f"cannot read {os.fsdecode(b'gal' + bytes([233]) + b'xy.png')}")
+
+        user_models.Reading = Reading
+        result = self._failed(make_spec("user_models:Reading"))
+        assert result.reason == "ValueError: cannot read gal\\udce9xy.png"
+        assert parse_event(TrialEnded(result=result).model_dump_json().encode()) == TrialEnded(result=result)
 
     def test_the_wrong_number_of_outputs(self, make_spec, user_models):
         class Wrong(UserModel):
