@@ -2,11 +2,13 @@
 
 The values of a trial determine what happens: `score` is the limit of the curve; `seconds` an epoch's duration; `fate`
 what happens to the process in the second epoch, up to the attempt `until`; `group` the control group that the fate
-"memory" fills. With the fate "anew" the trial begins once more after its second report.
+"memory" fills. With the fate "helped" it starts another process, with "anew" the trial begins once more after its
+second report.
 """
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -45,6 +47,8 @@ def meet(fate, group):
         Path(group, "cgroup.procs").write_text(str(os.getpid()))
         while True:
             hoard.append(bytearray(b"x" * 2**20))
+    elif fate == "helped":
+        subprocess.Popen(["sleep", "600"])
 
 
 def specification(number, attempt, values, folder):

@@ -35,6 +35,8 @@ RunTrial = Callable[[TrialSpec, Callable[[EpochReport], Decision]], TrialResult]
 _EXIT_SECONDS = 0.2
 _TERMINATE_SECONDS = 5.0
 _PARENT_CHECK_SECONDS = 1.0
+_KILLED_SECONDS = 0.05
+"""Between the ends of a killed process's pipes and its own."""
 _DEFAULTS = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
@@ -144,10 +146,10 @@ class WorkerProcess:
         return event
 
     def kill(self) -> None:
-        """Kills the process at once; may be called from any thread."""
+        """Kills the process, and those that it started, at once; may be called from any thread."""
         process = self._process
         if process is not None and process.poll() is None:
-            process.kill()
+            _kill_group(process.pid)
 
     def disconnect(self) -> None:
         """Closes the pipe, which ends an idle process."""
@@ -164,7 +166,7 @@ class WorkerProcess:
                 self._process.terminate()
 
     def end(self) -> str:
-        """Ends the process and waits until it has ended; returns how it ended."""
+        """Ends the process, and those that it left behind, and waits until it has ended; returns how it ended."""
         self.disconnect()
         if self._process is None:
             return "the worker was never started"
@@ -175,6 +177,7 @@ class WorkerProcess:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        _kill_group(self._process.pid)
         code = self._process.returncode
         self._process = None
         return _describe_exit(code, self._log_file)
@@ -217,23 +220,38 @@ def main(descriptor: int, find_run_trial: Callable[[], RunTrial] | None = None, 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the driver
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a killed process leaves all that it printed in the log
-    die_with_parent(os.getppid())
+    parent = os.getppid()
+    die_with_parent(parent)
     with Connection(descriptor) as pipe:
         try:
             _serve(pipe, find_run_trial or _find_training, doing)
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            return  # nobody is left who could want a result
+        except (EOFError, BrokenPipeError, ConnectionResetError):  # nobody is left who could want a result
+            time.sleep(_KILLED_SECONDS)
+            if os.getppid() != parent:
+                _die()
 
 
 def die_with_parent(parent: int) -> None:
-    """Ends this process within a second after its parent has ended, even in the middle of an epoch."""
+    """Ends this process, and what it started, within a second after its parent has ended, even in an epoch."""
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(_PARENT_CHECK_SECONDS)
-        os._exit(1)
+        _die()
 
     threading.Thread(target=watch, daemon=True, name="parent-watch").start()
+
+
+def _die() -> None:
+    if os.getpgrp() == os.getpid():
+        _kill_group(os.getpid())
+    os._exit(1)
+
+
+def _kill_group(leader: int) -> None:
+    """Kills a process with a group of its own, and what it started, such as the processes that load a user's images."""
+    with suppress(ProcessLookupError, PermissionError):  # the latter on macOS, where only a zombie is left
+        os.killpg(leader, signal.SIGKILL)
 
 
 def _find_training() -> RunTrial:

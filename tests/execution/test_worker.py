@@ -1,7 +1,11 @@
 """The worker process itself: replaced when it has grown, ended when nobody needs it. It trains nothing here."""
 
+import os
 import re
+import subprocess
+import sys
 from datetime import datetime
+from pathlib import Path
 
 import psutil
 import pytest
@@ -67,3 +71,50 @@ def test_a_process_without_a_trial_ends_itself_after_a_while(tmp_path):
     process.start()
     with pytest.raises(WorkerDied, match="ended"):
         process.receive(60)
+
+
+@pytest.mark.parametrize("how", ["ended", "killed", "died"])
+def test_what_user_code_has_started_ends_with_the_process(tmp_path, how):
+    process = WorkerProcess(tmp_path / "worker.log", module=MODULE)
+    process.start()
+    worker = psutil.Process(process._process.pid)
+    try:
+        train(process, specification(0, 1, {"score": 0.5, "fate": "helped"}, tmp_path))
+        (helper,) = worker.children()
+        if how == "killed":
+            process.kill()
+        elif how == "died":
+            worker.kill()
+        if how != "ended":
+            with pytest.raises(WorkerDied):
+                process.receive(60)
+    finally:
+        process.end()
+    psutil.wait_procs([helper], timeout=10)
+    assert not helper.is_running()
+
+
+DRIVER = """
+import pathlib, sys, time
+import psutil
+from test_worker import specification, train
+from galaxy_exp.execution.worker import WorkerProcess
+
+folder = pathlib.Path(sys.argv[1])
+process = WorkerProcess(folder / "worker.log", module="toy_worker")
+process.start()
+train(process, specification(0, 1, {"score": 0.5, "fate": "helped"}, folder))
+print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
+time.sleep(600)
+"""
+
+
+def test_all_of_it_ends_when_the_driver_is_killed(tmp_path):
+    path = os.pathsep.join(filter(None, [*sys.path, str(Path(__file__).parent)]))
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(tmp_path)], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path}
+    )
+    worker, helper = (psutil.Process(int(pid)) for pid in driver.stdout.readline().split())
+    driver.kill()
+    driver.communicate()
+    assert psutil.wait_procs([worker, helper], timeout=10)[1] == []
