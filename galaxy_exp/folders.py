@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from galaxy_exp.errors import FOLDER_GONE, HOW_TO_START, BadInputError, is_disk_full
+from galaxy_exp.errors import FOLDER_GONE, HOW_TO_START, BadInputError, is_disk_full, storable
 
 __all__ = [
     "JOURNAL_NAME",
@@ -294,7 +294,16 @@ class ProjectFolder:
         return self.path / "logs" / f"{sweep_id}.log"
 
     def new_sweep(self, name: str, now: float | None = None) -> SweepFolder:
-        """Creates an empty folder, named by the sweep and the local time; no two processes get the same one."""
+        """Creates an empty folder, named by the sweep and the local time; no two processes get the same one.
+
+        Raises:
+            BadInputError: the folder cannot be written, or its name or that of the current one is not UTF-8.
+        """
+        for folder in (self.path, Path.cwd()):
+            if storable(str(folder)) != str(folder):
+                raise BadInputError(
+                    f"{folder}: the name is not UTF-8, and the journal could not hold it; rename it, or work elsewhere"
+                )
         stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}"
         for count in itertools.count(1):
             path = self.path / "sweeps" / (stem if count == 1 else f"{stem}-{count}")

@@ -37,6 +37,16 @@ def test_an_unknown_sweep_is_refused_with_the_known_ones(project):
         project.find_sweep("x")
 
 
+@pytest.mark.parametrize("odd", ["current", "project"])
+def test_a_name_that_the_journal_cannot_hold_is_refused(project, tmp_path, monkeypatch, odd):
+    folder = tmp_path / os.fsdecode(b"gal" + bytes([233]) + b"xies")
+    folder.mkdir()
+    if odd == "current":
+        monkeypatch.chdir(folder)
+    with pytest.raises(BadInputError, match=r": the name is not UTF-8, and the journal could not hold it; rename it,"):
+        (ProjectFolder(folder) if odd == "project" else project).new_sweep("a")
+
+
 def test_an_empty_folder_says_how_to_begin(project):
     with pytest.raises(BadInputError, match="no sweeps here yet; start one with: galaxy-exp init"):
         project.find_sweep(None)
