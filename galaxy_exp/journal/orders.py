@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from galaxy_exp.config.differences import BUDGET
 from galaxy_exp.config.sweep import MOST_WORKERS
+from galaxy_exp.errors import storable
 from galaxy_exp.folders import write_atomically
 from galaxy_exp.records import Decision, HyperparameterValue
 from galaxy_exp.wording import did_you_mean, short_value
@@ -69,6 +70,14 @@ class TryConfiguration(_Order):
     order: Literal["try"] = "try"
     values: dict[str, HyperparameterValue] = Field(min_length=1)
     """All active hyperparameters."""
+
+    @field_validator("values")
+    @classmethod
+    def _storable(cls, values: dict[str, HyperparameterValue]) -> dict[str, HyperparameterValue]:
+        for text in (*values, *filter(lambda value: isinstance(value, str), values.values())):
+            if storable(str(text)) != text:
+                raise ValueError(f"{storable(str(text))}: text with a character that no file can hold")
+        return values
 
     def __str__(self) -> str:
         return " ".join(["try", *(f"{name}={short_value(value)}" for name, value in self.values.items())])
@@ -202,6 +211,7 @@ class OrderFolder:
         for name in self._waiting():
             given = name.removesuffix(_TAKEN)
             taken = self.path / f"{given}{_TAKEN}"
+            given = storable(given)
             if given in answered:
                 _remove(self.path / name)
                 continue

@@ -31,6 +31,7 @@ from galaxy_exp.journal.events import (
     TrialProposed,
     TrialStarted,
     WinnerChosen,
+    parse_event,
 )
 from galaxy_exp.journal.journal import Journal, read_record
 from galaxy_exp.journal.orders import OrderFolder, parse_order
@@ -491,6 +492,8 @@ class TestFiles:
             {"order": "finish", "at": "once"},
             {"order": "limits", "limits": {"max_hours": math.nan}},
             {"order": "limits", "limits": {"max_hours": math.inf}},
+            {"order": "try", "values": {"kind": "gal\udce9xies"}},
+            {"order": "try", "values": {"gal\udce9xies": 1}},
         ],
         ids=str,
     )
@@ -513,6 +516,15 @@ class TestFiles:
         assert [taken.file for taken in writer.record.orders] == ["link", "pipe"]
         assert all("not a regular file" in taken.answer for taken in writer.record.orders)
         assert sorted(path.name for path in folder.iterdir()) == [".being-written", "kept"]
+
+    def test_a_name_that_the_journal_cannot_hold_does_not_end_the_sweep(self, tmp_path):
+        (tmp_path / os.fsdecode(b"gal" + bytes([233]) + b"xy.json")).write_text('{"order": "finish"}')
+        box = OrderFolder(tmp_path)
+        (received,) = box.receive(())
+        taken = OrderTaken(file=received.name, order=received.order, accepted=True, answer="")
+        assert parse_event(taken.model_dump_json().encode()) == taken
+        assert list(box.receive({taken.file})) == []
+        assert list(tmp_path.iterdir()) == []
 
     def test_a_folder_that_may_not_be_read_does_not_end_the_sweep(self, tmp_path):
         tmp_path.chmod(0)
