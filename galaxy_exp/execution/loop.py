@@ -50,7 +50,7 @@ _TICK_SECONDS = 1.0
 """How often the loop looks for hung workers and free slots while there are no events."""
 
 _SLEEP_SECONDS = 60.0
-"""A loop that looks less often than this slept with its machine; `search.max_hours` does not count that time."""
+"""A loop that waited longer than this for an event slept with its machine; `search.max_hours` does not count that."""
 
 
 @dataclass(eq=False)
@@ -93,7 +93,6 @@ class SweepLoop:
         journaled, so that resuming continues them."""
         self._looked_at = -math.inf
         """When the loop last looked for hung workers."""
-        self._awake_at = self.clock()
         self._why_none_is_started = ""
         self._awaits_a_result = False
         self._curves = {
@@ -217,8 +216,11 @@ class SweepLoop:
         return self._poll_engine(_TICK_SECONDS)
 
     def _poll_engine(self, timeout_seconds: float) -> EngineEvent | None:
+        asked_at = self.clock()
         event = self.engine.next_event(timeout_seconds)
-        self._note_sleep()
+        if self.clock() - asked_at > _SLEEP_SECONDS:
+            self._write(SweepResumed())
+        self.hang_detector.note_alive()
         if event is None and time.monotonic() - self._looked_at >= _TICK_SECONDS:
             # a worker counts as silent only after all events that were waiting have been handled
             self._looked_at = time.monotonic()
@@ -226,12 +228,6 @@ class SweepLoop:
                 self.hang_detector.forget(number)
                 self.engine.kill(number, reason)
         return event
-
-    def _note_sleep(self) -> None:
-        self.hang_detector.note_alive()
-        slept_since, self._awake_at = self._awake_at, self.clock()
-        if self._awake_at - slept_since > _SLEEP_SECONDS:
-            self._write(SweepResumed())
 
     def _handle(self, event: EngineEvent) -> None:
         match event:
