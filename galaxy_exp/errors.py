@@ -37,6 +37,7 @@ __all__ = [
     "is_access_error",
     "is_disk_full",
     "is_of_the_machine",
+    "machine_reason",
     "one_line",
     "reason_of",
     "short_reason",
@@ -122,15 +123,15 @@ class UnusableStoreError(TrackingError):
 
 
 class EngineError(GalaxyExpError):
-    """The workers cannot be reached any more, or have a full disk; the sweep can be resumed."""
+    """The workers cannot be reached any more, or the machine failed, as with a full disk; the sweep can be resumed."""
 
 
 class SweepFailedError(GalaxyExpError):
     """The sweep cannot continue or has no usable trial; one failed trial is no reason for it."""
 
 
-_DISK_FULL = ("No space left on device", "Disk quota exceeded")
-"""Texts of h5py and TensorFlow for a full disk, which they report without an error number."""
+_DISK_FULL = ("No space left on device", "Disk quota exceeded", "No usable temporary directory")
+"""Texts of h5py, TensorFlow and Python's tempfile for a full disk, which they report without its error number."""
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -150,6 +151,12 @@ _OF_THE_MACHINE = {
 def is_of_the_machine(error: OSError) -> bool:
     """Whether the cause is the machine and not a bug: a full disk, a missing permission, a failing disk."""
     return is_disk_full(error) or error.errno in _OF_THE_MACHINE
+
+
+def machine_reason(error: OSError) -> str:
+    """The file, if it is known, and what the operating system says."""
+    place = f"{error.filename}: " if isinstance(error.filename, str) else ""
+    return one_line(place + (error.strerror or str(error)))
 
 
 def first_line(error: BaseException) -> str:

@@ -24,6 +24,8 @@ from galaxy_exp.errors import (
     SweepFailedError,
     SweepInterrupted,
     TrackingError,
+    is_of_the_machine,
+    machine_reason,
 )
 from galaxy_exp.execution.budget import Budget
 from galaxy_exp.execution.hang_detection import HangDetector
@@ -295,8 +297,7 @@ class _Run:
             self._choose_workers()
         except BaseException as error:
             end_open_runs(self.journal.record, self.say)
-            if isinstance(error, DataError | EngineError):
-                raise self._with_remedy(error) from error
+            self._raise_with_remedy(error)
             raise
         write_report = partial(refresh_report, self.journal.record, self.folder, self.say)
         prepared = self._images.prepared
@@ -313,7 +314,8 @@ class _Run:
             self.journal.append(SweepEnded(succeeded=True, reason=reason))
             self.folder.remove_checkpoints()
         except TrackingError as error:
-            raise self._with_remedy(error) from error
+            self._raise_with_remedy(error)
+            raise
         except SweepFailedError as error:
             self.journal.append(SweepEnded(succeeded=False, reason=str(error)))
             self._leave(tracking, "FAILED")
@@ -321,8 +323,7 @@ class _Run:
         except BaseException as error:  # an interrupt, lost workers or images, a full disk, or a bug
             self.pool.close()
             self._leave(tracking, "KILLED")
-            if isinstance(error, DataError | EngineError):
-                raise self._with_remedy(error) from error
+            self._raise_with_remedy(error)
             raise
         return SweepResult(self.journal.record, self.folder.path)
 
@@ -405,6 +406,11 @@ class _Run:
         except (TrackingError, JournalError) as error:
             self.say(f"{error}; galaxy-exp sync {self.folder.sweep_id} writes it later")
 
-    def _with_remedy(self, error: DataError | EngineError | TrackingError) -> Exception:
+    def _raise_with_remedy(self, error: BaseException) -> None:
+        """Raises an error of images, workers, MLflow or the machine with the command that continues the sweep."""
         command = f"galaxy-exp resume {self.folder.sweep_id}"
-        return type(error)(f"{error}; what was trained is safe in the journal; continue with: {command}")
+        remedy = f"what was trained is safe in the journal; continue with: {command}"
+        if isinstance(error, DataError | EngineError | TrackingError):
+            raise type(error)(f"{error}; {remedy}") from error
+        if isinstance(error, OSError) and is_of_the_machine(error):
+            raise EngineError(f"{machine_reason(error)}; {remedy}") from error

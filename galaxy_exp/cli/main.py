@@ -11,7 +11,15 @@ from typing import Any, TextIO
 import click
 
 from galaxy_exp.cli.output import say
-from galaxy_exp.errors import FOLDER_GONE, BadInputError, ConfigError, GalaxyExpError, is_of_the_machine, one_line
+from galaxy_exp.errors import (
+    FOLDER_GONE,
+    BadInputError,
+    ConfigError,
+    GalaxyExpError,
+    is_of_the_machine,
+    machine_reason,
+    one_line,
+)
 from galaxy_exp.quiet import BACKEND_ENVIRONMENT, discard
 from galaxy_exp.wording import nearest
 
@@ -135,8 +143,7 @@ def run_command(arguments: list[str] | None) -> int:
             return BadInputError.exit_code
         if not is_of_the_machine(error):
             raise
-        place = f"{error.filename}: " if isinstance(error.filename, str) else ""
-        say(f"error: {one_line(place + (error.strerror or str(error)))}")
+        say(f"error: {machine_reason(error)}")
         return 1
 
 

@@ -8,7 +8,7 @@ from .test_faults import assert_nothing_lost_or_doubled, journal_has, wait_for
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("with_store")]
 
 
-@pytest.mark.parametrize("full", ["journal", "trials"])
+@pytest.mark.parametrize("full", ["journal", "trials", "test"])
 def test_a_sweep_stops_on_a_full_disk_and_goes_on_when_there_is_space(project, finished, tmp_path, full):
     with tiny_disk(tmp_path / "tiny", megabytes=16) as disk:
         if full == "journal":
@@ -16,10 +16,10 @@ def test_a_sweep_stops_on_a_full_disk_and_goes_on_when_there_is_space(project, f
         ended = []
 
         def fill():
-            if full == "trials":
+            if full != "journal":
                 wait_for(project.sweep_folders)
                 (project.sweep_folders()[0] / "trials").symlink_to(disk)
-            wait_for(journal_has(project, "trial_ended", 2))
+            wait_for(journal_has(project, *(("winner_chosen", 1) if full == "test" else ("trial_ended", 2))))
             ended.extend(project.record().end_order[:2])
             fill_disk(disk / "filler")
 

@@ -21,6 +21,7 @@ class ResourceExhaustedError(Exception):
         (OSError(errno.ENOSPC, "No space left on device"), DISK_FULL),
         (OSError("Unable to create file (errno = 28, error message = 'No space left on device')"), DISK_FULL),
         (OSError("4096 requested and 128 written"), DISK_FULL),
+        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/home/me']"), DISK_FULL),
         (MemoryError("x"), "out of memory"),
         (ResourceExhaustedError("OOM when allocating"), "out of memory"),
         (ResourceExhaustedError("model.keras; No space left on device"), DISK_FULL),
