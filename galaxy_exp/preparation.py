@@ -23,7 +23,7 @@ from galaxy_exp.journal.events import SweepChanged, SweepStarted
 from galaxy_exp.journal.journal import is_running, read_record
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.journal.resume_changes import find_change
-from galaxy_exp.quiet import import_keras_quietly
+from galaxy_exp.quiet import import_keras_quietly, say_nothing
 from galaxy_exp.records import BUILT_IN_HYPERMODEL, Evidence, HyperparameterValue
 from galaxy_exp.redaction import hide_password, remember_address
 from galaxy_exp.search_methods import STOPPING
@@ -34,10 +34,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from galaxy_exp.data import PreparedData
     from galaxy_exp.questions import Votes
     from galaxy_exp.space.search_space import SearchSpace
 
 __all__ = [
+    "check_hypermodel",
     "check_names",
     "check_space",
     "complete_values",
@@ -191,21 +193,41 @@ def complete_values(
         DataError: the prepared images are gone.
     """
     from galaxy_exp.data import PreparedData
-    from galaxy_exp.hypermodel.loading import locate_hypermodel
     from galaxy_exp.space.overrides import complete_configuration
+    from galaxy_exp.space.search_space import SearchSpace
+
+    data = PreparedData.load(Path(record.started.data_folder))
+    hypermodel, declared = _discover_again(record, folder, data, say)
+    _refuse_encoder(hypermodel, stated, where)
+    space = SearchSpace.from_config(record.started.space)
+    return complete_configuration(hypermodel, space, stated, where, declared)
+
+
+def check_hypermodel(record: SweepRecord, folder: SweepFolder, data: PreparedData) -> None:
+    """Checks that the hypermodel of a recorded sweep, whose code may have changed, still can be built and fitted.
+
+    Args:
+        data: the prepared images of the sweep.
+
+    Raises:
+        ConfigError: it cannot, so that each trial would fail.
+    """
+    if record.config.hypermodel != BUILT_IN_HYPERMODEL and record.winner is None:
+        with _traceback_kept(folder.project.worker_log(folder.sweep_id)):
+            _discover_again(record, folder, data, say_nothing)
+
+
+def _discover_again(record: SweepRecord, folder: SweepFolder, data: PreparedData, say: Say) -> tuple[Any, SearchSpace]:
+    """As `_discover`, for a recorded sweep."""
+    from galaxy_exp.hypermodel.loading import locate_hypermodel
     from galaxy_exp.space.search_space import SearchSpace
     from galaxy_exp.training.fitting import open_split
 
-    data = PreparedData.load(Path(record.started.data_folder))
     arrays = open_split(data.files)
     reference = locate_hypermodel(record.config.hypermodel, folder.path)
     images, labels, n_classes = arrays.train_images, arrays.train_labels, len(data.class_names)
-    space = SearchSpace.from_config(record.started.space)
-    hypermodel, declared = _discover(
-        record.config, reference, images, labels, n_classes, say, encoders_of(space), arrays.train_votes
-    )
-    _refuse_encoder(hypermodel, stated, where)
-    return complete_configuration(hypermodel, space, stated, where, declared)
+    encoders = encoders_of(SearchSpace.from_config(record.started.space))
+    return _discover(record.config, reference, images, labels, n_classes, say, encoders, arrays.train_votes)
 
 
 def _discover(

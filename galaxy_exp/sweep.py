@@ -50,6 +50,7 @@ from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.orders import OrderFolder
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.preparation import (
+    check_hypermodel,
     check_names,
     check_space,
     find_unfinished,
@@ -233,7 +234,7 @@ def resume_sweep(
                 if change is not None:
                     journal.append(change)  # after the start: settings that do not work must not become permanent
                 journal.append(SweepResumed())
-                return _Run(journal, folder, pool, observers, say).to_the_end()
+                return _Run(journal, folder, pool, observers, say, is_resumed=True).to_the_end()
 
     return _show(verbose, observers, say, run)
 
@@ -284,6 +285,7 @@ class _Run:
     pool: WorkerPool
     observers: Sequence[Observer]
     say: Say
+    is_resumed: bool = False
 
     def to_the_end(self) -> SweepResult:
         import_keras_quietly()
@@ -294,6 +296,8 @@ class _Run:
             thread_pools()  # before other threads import; see there
         try:
             self._images = SweepImages(self.journal.record, self.say)
+            if self.is_resumed:
+                check_hypermodel(self.journal.record, self.folder, self._images.prepared)
             self._choose_workers()
         except BaseException as error:
             end_open_runs(self.journal.record, self.say)

@@ -233,3 +233,21 @@ def test_a_sweep_with_known_points_is_killed_while_it_trains_finalists(finished,
     runs = client.search_runs([client.get_experiment_by_name("again").experiment_id])
     assert sorted(run.data.tags.get(names.RETRAINS, "") for run in runs) == ["", "", "", "", *[str(finalist)] * 2]
     assert len(client.search_model_versions("name='again'")) == 1
+
+
+def test_a_hypermodel_that_was_broken_meanwhile_fails_no_trial(project):
+    code, file = project.path / "mine.py", project.path / "sweep.yaml"
+    code.write_text("from toys import TinyHyperModel\n")
+    file.write_text(file.read_text().replace("toys:", "mine:"))
+    process = project.start("sweep", "sweep.yaml")
+    wait_for(journal_has(project, "trial_ended", 1), process)
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    proposed = count_events(project, "trial_proposed")
+    code.write_text("from toys import TinyHyperModel, Nothing\n")
+    failed = project.call("resume", exit_code=2).stderr
+    assert "error: hypermodel: mine:TinyHyperModel: cannot import mine: ImportError: " in failed
+    assert count_events(project, "trial_proposed") == proposed
+    code.write_text("from toys import TinyHyperModel\n")
+    project.call("resume")
+    assert {trial.state for trial in project.record().trials.values()} <= {TrialState.COMPLETED, TrialState.STOPPED}
