@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from galaxy_exp.config import load_sweep, parse_sweep
 from galaxy_exp.config.differences import STORE
-from galaxy_exp.errors import ConfigError, TrackingError
+from galaxy_exp.errors import ConfigError, TrackingError, UnusableStoreError
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.events import Event, SweepChanged
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.redaction import remember_address
-from galaxy_exp.tracking.addresses import is_first_use, resolve_tracking_uri
+from galaxy_exp.tracking.addresses import is_first_use, resolve_tracking_uri, sqlite_file
 from galaxy_exp.tracking.store import open_client, tracking_errors
 from galaxy_exp.tracking.store_check import check_store
 from galaxy_exp.wording import Say
@@ -105,8 +105,23 @@ def check_recorded_store(record: SweepRecord, change: SweepChanged | None, say: 
             change = change.model_copy(update={"tracking_uri": uri})
             say(f"the whole sweep is written anew into the MLflow store {uri}")
     is_finished = record.ended is not None and record.ended.succeeded
-    check_store(uri, say, None if is_finished else f"galaxy-exp resume {record.sweep_id}")
+    command = None if is_finished else f"galaxy-exp resume {record.sweep_id}"
+    if record.parent_run_id is not None and uri == record.tracking_uri:
+        _refuse_moved(uri, command)
+    check_store(uri, say, command)
     return change
+
+
+def _refuse_moved(uri: str, command: str | None) -> None:
+    """Raises UnusableStoreError if the folder of a store that had runs is gone: it would be made anew, elsewhere."""
+    file = sqlite_file(uri)
+    if file is None or file.parent.exists():
+        return
+    other = "" if command is None else f"; or take another store: {command} --set tracking.uri=sqlite:///mlflow.db"
+    raise UnusableStoreError(
+        f"MLflow store {uri}: its folder is gone; if the project was moved, move it back, since MLflow has whole paths "
+        f"of its files{other}"
+    )
 
 
 def end_open_runs(record: SweepRecord, say: Say) -> None:

@@ -6,7 +6,7 @@ from written_records import started
 from galaxy_exp.config import parse_sweep
 from galaxy_exp.config.differences import Change, differences
 from galaxy_exp.config.reading import FlagValue, read_sweep
-from galaxy_exp.errors import ConfigError, JournalError
+from galaxy_exp.errors import ConfigError, JournalError, UnusableStoreError
 from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.journal.events import (
     FinalistsChosen,
@@ -338,3 +338,33 @@ class TestBackend:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("KERAS_BACKEND", "jax")
             assert prepare_resume(journal.record, None, (), (), False, lambda _: None) is None
+
+
+class TestMovedProject:
+    @pytest.fixture
+    def record(self, tmp_path):
+        """Of a sweep whose runs are in a store of another folder."""
+        first = started(tracking_uri=f"sqlite:///{tmp_path / 'before' / 'mlflow.db'}")
+        with Journal.create(tmp_path / "s-1", first) as journal:
+            journal.append(ParentRunCreated(run_id="1"))
+            yield journal.record
+
+    def resume(self, record, *overrides):
+        return prepare_resume(record, None, overrides, (), False, lambda _: None)
+
+    def test_is_refused_and_nothing_is_made_where_it_was(self, record, tmp_path):
+        expected = (
+            r"before/mlflow.db: its folder is gone; if the project was moved, move it back, .*; or take another store: "
+            r"galaxy-exp resume s-1 --set tracking.uri=sqlite:///mlflow.db$"
+        )
+        with pytest.raises(UnusableStoreError, match=expected):
+            self.resume(record)
+        assert not (tmp_path / "before").exists()
+
+    def test_takes_another_store(self, record, tmp_path):
+        uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+        assert self.resume(record, f"tracking.uri={uri}").tracking_uri == uri
+
+    def test_a_database_alone_may_be_gone(self, record, tmp_path):
+        (tmp_path / "before").mkdir()
+        assert self.resume(record) is None
