@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -89,14 +90,17 @@ def image_folder_flags(image_folder: str | None, file_suffix: str | None) -> lis
 
 
 def number_or(word: str, kind: Callable[[str], float] = int) -> Callable[[str], float | str]:
-    """What parses a number, or this word; the number is whole unless `kind` is float."""
+    """What parses a finite number, or this word; the number is whole unless `kind` is float."""
 
     def parse(value: str) -> float | str:
         try:
-            return value if value == word else kind(value)
+            number = value if value == word else kind(value)
         except ValueError:
-            number = "whole number" if kind is int else "number"
-            raise click.BadParameter(f"{value!r} is neither a {number} nor {word}") from None
+            number = math.nan
+        if isinstance(number, float) and not math.isfinite(number):
+            expected = "whole number" if kind is int else "number"
+            raise click.BadParameter(f"{value!r} is neither a {expected} nor {word}")
+        return number
 
     return parse
 

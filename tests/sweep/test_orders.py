@@ -191,6 +191,7 @@ def test_a_mistyped_order_is_one_clear_line(project):
         (("stop", "7"), "SWEEP comes first, as in: galaxy-exp tell latest stop 7"),
         (("latest", "limits"), "no limit is stated; expected one of the options, as in --max-trials 60"),
         (("latest", "limits", "--max-hours", "long"), "'long' is neither a number nor none"),
+        (("latest", "limits", "--max-hours", "nan"), "'nan' is neither a number nor none"),
         (("latest", "try", "units"), "units: expected NAME=VALUE, as in learning_rate=0.001"),
         (("latest", "try", "units=3", "units=4"), "a hyperparameter has two values; expected each NAME once"),
         (("latest", "stop", "7"), "no sweeps here yet"),
