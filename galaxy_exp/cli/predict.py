@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from galaxy_exp.cli.options import image_folder_flags, image_folder_options, model_options, set_option, uri_option
-from galaxy_exp.cli.output import progress_bar, say
+from galaxy_exp.cli.output import progress_bar, say, writing
 from galaxy_exp.errors import BadInputError, UnusableImagesError
 from galaxy_exp.registry.prediction import FORMATS, Row, choose_format, write_lines_to_terminal, write_rows_to_stdout
 
@@ -90,6 +90,8 @@ def predict_command(
     find /survey -name '*.png' | galaxy-exp predict - -o classes.csv
     """
     chosen_format = choose_format(output, output_format)
+    if output is not None:
+        _check_output(output, images)
     config, stated = _read_stated(overrides, image_folder_flags(image_folder, file_suffix))
     from galaxy_exp.data.inputs import first_fits_file, iter_images
 
@@ -133,6 +135,17 @@ def predict_command(
                 say(f"interrupted; the same command continues, from the rows in {output}.partial")
                 sys.exit(130)
     _summarise(count, output)
+
+
+def _check_output(output: Path, images: Sequence[Path]) -> None:
+    """Refuses, before anything is read, a file that could not be written in the end, or that would replace an input."""
+    with writing(output):
+        if output.is_dir():
+            raise BadInputError(f"--output {output}: is a folder; expected the name of a file, as {output}/out.csv")
+        if not output.parent.is_dir():
+            raise BadInputError(f"--output {output}: no such folder: {output.parent}; make it first")
+        if output.exists() and any(path.exists() and path.samefile(output) for path in images):
+            raise BadInputError(f"--output {output}: is one of IMAGES and would be overwritten; expected another name")
 
 
 _STATED = ("data.fits.", "data.table.", "data.image_folder=", "data.file_suffix=")

@@ -73,6 +73,24 @@ def test_a_picture_that_cannot_be_written_is_one_line(here, capsys, output):
     assert line.startswith(f"error: {output}: cannot be written: ")
 
 
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("folder.csv", "--output folder.csv: is a folder; "),
+        ("nowhere/out.csv", "--output nowhere/out.csv: no such folder: nowhere; "),
+        (f"{'x' * 300}.csv", "xxx.csv: cannot be written: "),
+        ("table.csv", "--output table.csv: is one of IMAGES and would be overwritten; "),
+        ("link.csv", "--output link.csv: is one of IMAGES and would be overwritten; "),
+    ],
+)
+def test_predictions_refuse_their_output_before_anything_is_read(here, capsys, output, expected):
+    (here / "folder.csv").mkdir()
+    (here / "table.csv").write_text("file\na.png\n")
+    (here / "link.csv").symlink_to("table.csv")
+    assert expected in refused(capsys, "predict", "table.csv", "-o", output)
+    assert (here / "table.csv").read_text() == "file\na.png\n"
+
+
 @pytest.mark.parametrize("home", ["file", "file/below", "/proc/nothing"])
 def test_a_home_that_cannot_hold_sweeps_is_one_line(here, capsys, monkeypatch, home):
     monkeypatch.setenv("GALAXY_EXP_HOME", home)
