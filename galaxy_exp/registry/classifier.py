@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,9 @@ __all__ = ["GalaxyClassifier", "Predictions", "load_model"]
 
 _LOGGED_MODEL = "models:/m-"
 """How the URI of a model starts that was logged, registered or not."""
+_EXPECTED = "models:/<name>/<number> or models:/<name>@<alias>"
+_SEVERAL_FAILURES = "The following failures occurred"
+"""How MLflow's message begins where the reason is in its last line."""
 _MOST_NAMES = 10
 """Registered models that a message names."""
 
@@ -225,8 +229,9 @@ def load_model(
 
     Args:
         name_or_uri: a registered name, whose version with `alias` is loaded; or `models:/<name>@<alias>`,
-            `models:/<name>/<version>`, `models:/<model id>`, the path or artifact URI of a model folder, or an .onnx
-            file of `galaxy-exp models export`, which is read by ONNX Runtime, without TensorFlow and MLflow.
+            `models:/<name>/<version>`, both also without `models:/`; `models:/<model id>`, the path or artifact URI of
+            a model folder, or an .onnx file of `galaxy-exp models export`, which is read by ONNX Runtime, without
+            TensorFlow and MLflow.
         alias: used with a plain name only.
         tracking_uri: None takes MLflow's own default (MLFLOW_TRACKING_URI, else sqlite:///mlflow.db).
         calibrated: whether its probabilities are those at its temperature; see `GalaxyClassifier.calibrated`.
@@ -247,10 +252,10 @@ def _load(name_or_uri: str, alias: str, tracking_uri: str | None) -> GalaxyClass
         return _load_folder(Path(name_or_uri), name_or_uri)
     if name_or_uri.startswith(_LOGGED_MODEL):
         return _load_logged_model(name_or_uri, tracking_uri)
-    if not name_or_uri.startswith("models:/") and any(mark in name_or_uri for mark in (":", "/", os.sep)):
+    is_version = re.fullmatch(r"(models:/.*|[^/:]+/\d+)", name_or_uri) and not Path(name_or_uri).exists()
+    if not is_version and any(mark in name_or_uri for mark in (":", "/", os.sep)):
         return _load_artifact(name_or_uri, name_or_uri, tracking_uri)
-    expected = "models:/<name>/<number> or models:/<name>@<alias>"
-    name, alias, number = parse_reference(name_or_uri.removesuffix("/"), alias, expected)
+    name, alias, number = parse_reference(name_or_uri.removesuffix("/"), alias, _EXPECTED)
     client = open_existing_client(tracking_uri)
     with tracking_errors(tracking_uri):
         version = find_holder(client, name, alias, number)
@@ -299,13 +304,21 @@ def _load_artifact(
 ) -> GalaxyClassifier:
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
+    from mlflow.utils.file_utils import local_file_uri_to_path
+    from mlflow.utils.uri import is_local_uri
 
+    if is_local_uri(location) and not Path(local_file_uri_to_path(location), "MLmodel").is_file():
+        why = f"expected a registered name, {_EXPECTED}, or the folder of an MLflow model, with its file MLmodel"
+        if version is not None:
+            why = "the files are gone, or their folder was moved: move it back, or put a link to it in its former place"
+        raise ModelError(f"no model could be read at {uri} ({location}): {why}")
     with tempfile.TemporaryDirectory() as folder:
         try:
             with quiet_mlflow():
                 package = download_artifacts(artifact_uri=location, dst_path=folder, tracking_uri=tracking_uri)
         except (MlflowException, OSError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            reason = lines[-1 if lines[0].startswith(_SEVERAL_FAILURES) else 0]
             raise ModelError(f"no model could be read at {uri} ({location}): {reason}") from error
         return _load_folder(Path(package), uri, version)
 

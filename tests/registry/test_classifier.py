@@ -87,7 +87,7 @@ def test_a_refused_image_is_named(classifier: GalaxyClassifier) -> None:
 def test_every_way_to_name_a_model(registered: ModelVersionRef, store: Store) -> None:
     location = store.client.get_model_version_download_uri("galaxy10-cnn", "1")
     model_id = Path(location).parent.name
-    for uri in ("models:/galaxy10-cnn@champion", "models:/galaxy10-cnn/1", "galaxy10-cnn"):
+    for uri in ("models:/galaxy10-cnn@champion", "models:/galaxy10-cnn/1", "galaxy10-cnn", "galaxy10-cnn/1"):
         assert load_model(uri, tracking_uri=store.uri).version == 1
     for uri in (f"models:/{model_id}", location.removeprefix("file://"), location):
         loaded = load_model(uri, tracking_uri=store.uri)
@@ -112,13 +112,35 @@ def test_loading_is_silent_and_leaves_the_global_store_alone(
         ("models:/galaxy10-cnn/latest", r"'models:/galaxy10-cnn/latest' names no version; expected models:/<name>/"),
         ("models:/m-0123", r"no model could be read at models:/m-0123 in sqlite:"),
         ("runs:/0123/model", r"no model could be read at runs:/0123/model"),
-        ("some/folder", r"no model could be read at some/folder"),
+        ("some/folder", r"no model could be read at some/folder \(some/folder\): expected a registered name, "),
+        ("galaxy10-cnn/99", r"has no version 99; versions: 1"),
     ],
 )
 def test_what_is_not_there_is_one_line(registered: ModelVersionRef, store: Store, uri: str, message: str) -> None:
     with pytest.raises(ModelError, match=message) as caught:
         load_model(uri, tracking_uri=store.uri)
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_a_model_is_refused_and_not_copied(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "loop").symlink_to(tmp_path / "images")
+    with pytest.raises(ModelError, match=r"images\): expected a registered name, .* with its file MLmodel"):
+        load_model(str(tmp_path / "images"))
+    with pytest.raises(ModelError, match=r"model\.keras\): expected a registered name, "):
+        load_model(str(tmp_path / "model.keras"))
+
+
+def test_files_that_were_moved_with_the_store_are_named(
+    register: Callable[..., ModelVersionRef], store: Store, tmp_path: Path
+) -> None:
+    ref = register("moved")
+    location = Path(store.client.get_model_version_download_uri("moved", "1").removeprefix("file://"))
+    location.parent.rename(tmp_path / "elsewhere")
+    with pytest.raises(ModelError, match=rf"models:/moved/1 \(.*{location}\): the files are gone, or their folder was"):
+        load_model(ref.uri, tracking_uri=store.uri)
+    location.parent.symlink_to(tmp_path / "elsewhere")
+    assert load_model(ref.uri, tracking_uri=store.uri).version == 1
 
 
 def test_a_store_that_is_not_there_is_not_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
