@@ -45,11 +45,13 @@ def list_models(tracking_uri: str | None = None, name: str | None = None) -> lis
         version has no such tag).
 
     Raises:
-        ModelError: the store does not exist.
+        ModelError: the store does not exist, or has no version of that name.
         TrackingError: the store cannot be read.
     """
     client = _open(tracking_uri)
     with tracking_errors(tracking_uri):
+        if name is not None:
+            require_version(client, name, None)
         records = [
             _record(version, model)
             for model in search_all(client.search_registered_models)
@@ -134,9 +136,8 @@ def require_version(client: MlflowClient | RegistryFile, name: str, version: int
     """
     known = sorted(int(known.version) for known in _versions(client, name))
     if not known:
-        raise ModelError(
-            f'no model is called "{name}"; galaxy-exp models list{uri_option(client.tracking_uri)} shows them all'
-        )
+        command = f"galaxy-exp models list{uri_option(client.tracking_uri)}"
+        raise ModelError(f'no version is registered as "{name}"; {command} shows them all')
     if version is not None and version not in known:
         raise ModelError(f"{name} has no version {version}; versions: {', '.join(map(str, known))}")
 
@@ -178,7 +179,8 @@ def _find_version(
     if number is not None:
         return client.get_model_version(name, str(number)), model
     if alias not in model.aliases:
-        raise ModelError(f"{name} has no version with the alias {alias!r}")
+        known = ", ".join(f"{name}/{each}" for each in sorted(int(each.version) for each in _versions(client, name)))
+        raise ModelError(f"{name} has no version with the alias {alias!r}; expected one of {known}")
     return client.get_model_version(name, str(model.aliases[alias])), model
 
 

@@ -136,9 +136,7 @@ def rollback(name: str, tracking_uri: str | None = None) -> int:
             raise ModelError(
                 f"{name} has no champion to roll back; see: galaxy-exp models list{uri_option(tracking_uri)}"
             )
-        if version_tags.PREVIOUS_CHAMPION not in champion.tags:
-            raise ModelError(f"{name} version {champion.version} is the first champion; there is none before it")
-        previous = int(champion.tags[version_tags.PREVIOUS_CHAMPION])
+        previous = _find_previous(client, champion)
         require_version(client, name, previous)
         recorded = f"rolled back from version {champion.version}"
         _write_evidence(client, name, previous, PromotionDecision(True, recorded))
@@ -146,6 +144,18 @@ def rollback(name: str, tracking_uri: str | None = None) -> int:
         _add_to_history(client, name, previous, int(champion.version), recorded)
         _close_decision(client, name, previous, BY_HAND, recorded)
     return previous
+
+
+def _find_previous(client: MlflowClient, champion: ModelVersion) -> int:
+    """Whom the champion replaced: the last champion of the history, if the alias was moved without galaxy_exp."""
+    history = read_history(client, champion.name)
+    if history and history[-1]["version"] != int(champion.version):
+        return int(history[-1]["version"])
+    if version_tags.PREVIOUS_CHAMPION not in champion.tags:
+        raise ModelError(
+            f"{champion.name} version {champion.version} replaced no champion; there is none to go back to"
+        )
+    return int(champion.tags[version_tags.PREVIOUS_CHAMPION])
 
 
 def _count_opening_by_hand(client: MlflowClient, name: str, version: int, champion: Candidate | None) -> int | None:
@@ -197,7 +207,10 @@ def _make_champion(client: MlflowClient, name: str, version: int, reason: str) -
     if previous is not None:
         client.set_model_version_tag(name, str(version), version_tags.PREVIOUS_CHAMPION, str(previous))
     client.set_registered_model_alias(name, version_tags.CHAMPION, str(version))
-    _add_to_history(client, name, version, previous, reason)
+    history = read_history(client, name)
+    is_repeated = before is not None and previous is None  # after a crash, the entry may be there already
+    if not (is_repeated and history and history[-1]["version"] == version):
+        _add_to_history(client, name, version, previous, reason)
     challenger = find_holder(client, name, version_tags.CHALLENGER)
     if challenger is not None and int(challenger.version) == version:
         client.delete_registered_model_alias(name, version_tags.CHALLENGER)
@@ -205,10 +218,7 @@ def _make_champion(client: MlflowClient, name: str, version: int, reason: str) -
 
 
 def _add_to_history(client: MlflowClient, name: str, version: int, previous: int | None, reason: str) -> None:
-    """Adds an entry, a tag of the registered model, unless its last one is of this version already."""
-    history = read_history(client, name)
-    if history and history[-1]["version"] == version:
-        return
+    """Adds an entry, a tag of the registered model."""
     now = datetime.now(UTC)
     entry = {"version": version, "time": iso_time(now.timestamp()), "previous": previous, "reason": reason}
     key = f"{version_tags.HISTORY}{now.strftime('%Y%m%dT%H%M%S.%f')}"

@@ -194,7 +194,7 @@ class TestAfterASweep:
         ("arguments", "message"),
         [
             (["models", "promote", "tiny-model", "9"], "error: tiny-model has no version 9; versions: 1"),
-            (["models", "promote", "nothing", "1"], 'error: no model is called "nothing"'),
+            (["models", "promote", "nothing", "1"], 'error: no version is registered as "nothing"'),
             (["models", "rollback", "nothing"], "error: nothing "),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, list) else "",

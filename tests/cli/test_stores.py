@@ -144,7 +144,7 @@ class TestUri:
             in elsewhere.call("models", "promote", "tiny-model", "1", *uri).stderr
         )
         refused = elsewhere.call("models", "rollback", "tiny-model", *uri, exit_code=2)
-        assert "is the first champion" in refused.stderr
+        assert "replaced no champion" in refused.stderr
         unknown = elsewhere.call("models", "promote", "nothing", "1", *uri, exit_code=2)
         assert f"galaxy-exp models list --uri {elsewhere.uri} shows them all" in unknown.stderr
         assert not (elsewhere.path / "mlflow.db").exists()

@@ -77,8 +77,29 @@ def test_promote_by_hand_and_roll_back(three: str, store: Store) -> None:
     assert [(entry["version"], entry["previous"]) for entry in history] == [(3, 1), (1, 3)]
     assert [entry["reason"] for entry in history] == [forced, "rolled back from version 3"]
     assert show_model(f"{three}/3", store.uri)["card"].endswith(f"## Promotion\n\nby hand: {forced}\n")
-    with pytest.raises(ModelError, match="version 1 is the first champion; there is none before it"):
+    with pytest.raises(ModelError, match="version 1 replaced no champion; there is none to go back to"):
         rollback(three, store.uri)
+
+
+def test_an_alias_that_was_moved_without_galaxy_exp_is_rolled_back_too(three: str, store: Store) -> None:
+    promote(three, 2, store.uri, force=True)
+    store.client.set_registered_model_alias(three, "champion", "3")
+    assert rollback(three, store.uri) == 2
+    store.client.set_registered_model_alias(three, "champion", "3")
+    assert promote(three, 2, store.uri, force=True, reason="again") == 3
+    history = list_history(three, store.uri)
+    assert [(entry["version"], entry["previous"]) for entry in history] == [(2, 1), (2, 3), (2, 3)]
+    assert history[1]["reason"] == "rolled back from version 3"
+    assert history[2]["reason"].endswith("the reason given: again")
+
+
+def test_a_name_without_versions_is_not_an_empty_list(three: str, store: Store) -> None:
+    with pytest.raises(ModelError, match=r'no version is registered as "nobody"; galaxy-exp models list .*shows them'):
+        list_models(store.uri, "nobody")
+    for version in ("1", "2", "3"):
+        store.client.delete_model_version(three, version)
+    with pytest.raises(ModelError, match=f'no version is registered as "{three}"'):
+        list_models(store.uri, three)
 
 
 def test_promote_names_the_versions_there_are(three: str, store: Store) -> None:
@@ -96,8 +117,8 @@ def test_a_version_is_shown_by_alias_and_number(three: str, store: Store) -> Non
     for reference, message in {
         f"{three}/9": "has no version 9; versions: 1, 2, 3",
         f"{three}/x": "names no version; expected NAME, NAME@ALIAS or NAME/VERSION",
-        f"{three}@best": "has no version with the alias 'best'",
-        "nobody": 'no model is called "nobody"',
+        f"{three}@best": f"has no version with the alias 'best'; expected one of {three}/1, {three}/2, {three}/3",
+        "nobody": 'no version is registered as "nobody"',
     }.items():
         with pytest.raises(ModelError, match=message):
             show_model(reference, store.uri)
