@@ -231,10 +231,11 @@ class _Examination:
 
     def _write(self, numbers: Sequence[int]) -> None:
         from galaxy_exp.sweep_images import restore_data
-        from galaxy_exp.tracking.sweep_tracking import build_projection
+        from galaxy_exp.tracking.sweep_tracking import build_projection, check_recorded_store
 
         with Journal.reopen(self._folder.path) as journal:
             record = journal.record
+            check_recorded_store(record, None, self._say)
             projection = build_projection(journal, self._folder, restore_data(record, self._say), self._say)
             projection.write_again([number for number in numbers if record.trials[number].run_id is not None])
             projection.close_sweep(_final_status(record))

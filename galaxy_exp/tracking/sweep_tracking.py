@@ -95,7 +95,8 @@ def check_recorded_store(record: SweepRecord, change: SweepChanged | None, say: 
         The change, with the address of the new store, if it leads to one.
 
     Raises:
-        UnusableStoreError: it cannot; the message names the command that takes another store.
+        UnusableStoreError: it cannot, and the message names the command that takes another store; or it is gone
+            because the project was moved.
     """
     _remember_password(record)
     uri = record.tracking_uri
@@ -119,8 +120,8 @@ def _refuse_moved(uri: str, command: str | None) -> None:
         return
     other = "" if command is None else f"; or take another store: {command} --set tracking.uri=sqlite:///mlflow.db"
     raise UnusableStoreError(
-        f"MLflow store {uri}: its folder is gone; if the project was moved, move it back, since MLflow has whole paths "
-        f"of its files{other}"
+        f"MLflow store {uri}: its folder is gone; if the project was moved, move it back, or put a link in its former "
+        f"place, as MLflow has whole paths of its files: ln -s NEW_FOLDER {file.parent}{other}"
     )
 
 

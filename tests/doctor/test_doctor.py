@@ -126,6 +126,18 @@ class TestRuns:
         assert doctor() == (1, [("MLflow lacks all 2 trials and the sweep's own run", "open")])
         assert not (tmp_path / "gone.db").exists()
 
+    def test_of_a_project_that_was_moved_are_not_written_in_its_former_place(self, ward, doctor, tmp_path, capsys):
+        ward.finish()
+        former = tmp_path / "former"
+        moved = ward.journal_file.read_text().replace(ward.uri, f"sqlite:///{former / 'mlflow.db'}")
+        moved = moved.replace(str(ward.prepared.folder), str(former / ".galaxy_exp" / "data" / "digests"))
+        ward.journal_file.write_text(moved)
+        code, rows = doctor("--fix")
+        assert (code, rows[0]) == (1, ("MLflow lacks all 2 trials and the end of the sweep", "open"))
+        assert run_command(["sync"]) == 2
+        assert f"put a link in its former place, as MLflow has whole paths of its files: ln -s NEW_FOLDER {former}\n" in capsys.readouterr().err
+        assert not former.exists()
+
     def test_in_a_database_that_was_deleted_are_written_again(self, ward, new_store, tmp_path):
         ward.finish()
         lost = {trial.run_id for trial in ward.record().trials.values()}
