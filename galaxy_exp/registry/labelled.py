@@ -96,6 +96,12 @@ def align_classes(
     _check_known(dataset.source, class_map.values(), dataset.class_names)
     meant = [class_map.get(name, name) for name in model_classes]
     missing = [name for name, count in dataset.counts.items() if count and name not in meant]
+    for name in missing:
+        if name in class_map:
+            raise ModelError(
+                f"--map {name}={class_map[name]}: no class of the model is left for {name!r}, which {dataset.source} "
+                f"has too; leave this out, or map another class to {name!r}"
+            )
     if missing:
         raise ModelError(
             "add --map 'MODEL CLASS=DATA CLASS' for each class with another name, or name the data's classes with "

@@ -93,6 +93,10 @@ def test_a_temperature_scales_the_classes_of_the_model_before_they_are_added() -
             r"^add --map 'MODEL CLASS=DATA CLASS' .*: mine\.h5: class 'yellow' is not among the model's classes \(r",
         ),
         ({"read": "yellow"}, "^--map: the model has no class 'read'; expected one of red; green"),
+        (
+            {GREEN: "yellow"},
+            r"^--map green=yellow: no class of the model is left for 'green', which mine\.h5 has too; ",
+        ),
         ({RED: "yelow"}, r"^--map: mine\.h5 has no class 'yelow'; expected one of yellow; green"),
     ],
 )
