@@ -135,7 +135,11 @@ class TestRuns:
         code, rows = doctor("--fix")
         assert (code, rows[0]) == (1, ("MLflow lacks all 2 trials and the end of the sweep", "open"))
         assert run_command(["sync"]) == 2
-        assert f"put a link in its former place, as MLflow has whole paths of its files: ln -s NEW_FOLDER {former}\n" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert (
+            f"put a link in its former place, as MLflow has whole paths of its files: ln -s NEW_FOLDER {former}\n"
+            in said
+        )
         assert not former.exists()
 
     def test_in_a_database_that_was_deleted_are_written_again(self, ward, new_store, tmp_path):
