@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.data.class_labels import Labels, LabelsAt, parse_class_names, parse_labels
-from galaxy_exp.data.image_arrays import Preprocessing, check_images, iter_slices, take_images
+from galaxy_exp.data.image_arrays import Preprocessing, as_image_array, check_images, iter_slices, take_images
 from galaxy_exp.data.votes import ReadVotes, check_votes, digest_votes
 from galaxy_exp.errors import DataError
 from galaxy_exp.questions import Votes
@@ -145,7 +145,7 @@ def build_dataset(
         DataError: one line that names the source, the array, the first wrong index, what was found and what was
             expected.
     """
-    images = np.asanyarray(images)
+    images = as_image_array(images, source)
     if isinstance(votes, ReadVotes):
         images, own_split = take_images(images, votes.kept), None if own_split is None else own_split[votes.kept]
         skipped, notes = tuple(votes.dropped.values()), [votes.note] if votes.note else []

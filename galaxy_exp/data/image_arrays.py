@@ -22,6 +22,7 @@ __all__ = [
     "IN_MEMORY_BYTES",
     "Preprocessing",
     "allocate_images",
+    "as_image_array",
     "check_images",
     "iter_slices",
     "take_images",
@@ -67,6 +68,23 @@ def take_images(images: NDArray[np.uint8], indices: NDArray[np.int64]) -> NDArra
     for piece in iter_slices(result):
         result[piece] = images[indices[piece]]
     return result
+
+
+def as_image_array(images: Any, source: str) -> NDArray[Any]:
+    """Images from Python as one array of any type and shape; a memory map stays one.
+
+    Raises:
+        DataError: they are of different shapes, or pixels are masked.
+    """
+    try:
+        array: NDArray[Any] = np.asanyarray(images)
+    except ValueError:
+        raise DataError(
+            f"{source}: 'images' are of different shapes; expected one uint8 array of shape (n, height, width, 3)"
+        ) from None
+    if np.ma.is_masked(array):
+        raise DataError(f"{source}: 'images' has masked pixels; expected a value in each, such as images.filled(0)")
+    return array
 
 
 def check_images(images: NDArray[Any], source: str) -> None:

@@ -60,7 +60,7 @@ def parse_parts(
     Raises:
         DataError: names the first index with another value.
     """
-    values = np.asarray(values)
+    values = np.asarray(np.ma.filled(values, "") if np.ma.is_masked(values) else values)
     if values.ndim != 1:
         raise DataError(f"{source}: {key!r} has shape {values.shape}; expected (n,), one part per image")
     texts = [value.decode(errors="replace") if isinstance(value, bytes) else value for value in values.tolist()]

@@ -76,10 +76,12 @@ def check_votes(votes: Votes, n_images: int, source: str) -> None:
     Raises:
         DataError: the questions are wrong, the shape is, or a value is; names the first image and the answer.
     """
+    if not isinstance(votes.questions, Questions):
+        raise DataError(f"{source}: votes: the questions are a {type(votes.questions).__name__}; expected Questions")
     _check_questions(votes.questions, source)
-    values, questions = votes.values, votes.questions
+    values, questions = np.asarray(votes.values), votes.questions
     expected = (n_images, questions.n_answers)
-    if values.shape != expected or values.dtype != np.float32:
+    if not isinstance(votes.values, np.ndarray) or values.shape != expected or values.dtype != np.float32:
         raise DataError(f"{source}: votes are {values.dtype} of shape {values.shape}; expected float32 {expected}")
     wrong = ~(np.isfinite(values) & (values >= 0))
     if votes.are_counts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from galaxy_exp.config.data_section import DataConfig, FitsConfig, SplitConfig
 from galaxy_exp.data import ImageDataset, Preprocessing, build_dataset, load_dataset, prepare_split
 from galaxy_exp.data.sources.array_file import store_data
 from galaxy_exp.errors import DataError
+from galaxy_exp.questions import Question, Questions, Votes
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 9, 10, 3), dtype=np.uint8)
 LABELS = np.arange(12) % 2
+VOTES = Votes(Questions((Question("shape", ("a", "b")),)), np.ones((12, 2), np.float32), are_counts=True)
 
 
 def through(data: Any, folder: Path, **config: Any) -> ImageDataset:
@@ -97,6 +100,11 @@ def test_what_a_source_may_be_is_one(tmp_path: Path) -> None:
         ((IMAGES, LABELS, "ab"), "^data: class_names is 'ab'; expected a list of names"),
         ((IMAGES, LABELS, np.array([["a", "b"]])), r"^data: class_names is array\(\[\['a', 'b'\]\]"),
         ((IMAGES, LABELS, [None, "b"]), "^data: class_names has the name None; expected text"),
+        (([IMAGES[0], IMAGES[1, 1:]], [0, 1]), "^data: 'images' are of different shapes; expected one uint8 array"),
+        ((np.ma.masked_less(IMAGES, 9), LABELS), "^data: 'images' has masked pixels; expected a value in each"),
+        ((IMAGES, VOTES, ["a", "b"]), r"^data: found votes and class names; expected \(images, votes\)"),
+        ((IMAGES, replace(VOTES, values=VOTES.values.tolist())), "^data: votes are float64 of shape"),
+        ((IMAGES, replace(VOTES, questions=[])), "^data: votes: the questions are a list; expected Questions"),
         ((IMAGES, LABELS, ["a"]), "^data: 'labels' is 1 at index 1, but there are 1 class names"),
     ],
 )

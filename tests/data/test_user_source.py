@@ -28,6 +28,21 @@ class WithSplit(Good):
         return {**super().load(), "split": ["train", "test", "validation"] * 2, "simulated": True}
 
 
+class MaskedSplit(Good):
+    def load(self) -> dict[str, Any]:
+        return {**super().load(), "split": np.ma.masked_equal(["train", "test", "validation"] * 2, "test")}
+
+
+class Simulated(Good):
+    def load(self) -> dict[str, Any]:
+        return {**super().load(), "simulated": "no"}
+
+
+class SomeVotes:
+    def load(self) -> dict[str, Any]:
+        return {"images": list(IMAGES), "votes": [[3, 1], [0, 0]] * 3}
+
+
 class WithoutLoad:
     pass
 
@@ -62,6 +77,12 @@ def test_takes_options_names_and_preprocessing() -> None:
     assert dataset.image_shape == (8, 8, 3)
 
 
+def test_images_in_a_list_may_lack_votes() -> None:
+    questions = [{"name": "shape", "answers": ["E", "S"]}]
+    dataset = load("SomeVotes", votes={"questions": questions, "missing": "drop"})
+    np.testing.assert_array_equal(dataset.images, IMAGES[::2])
+
+
 def test_may_bring_a_split_and_be_simulated() -> None:
     dataset = load("WithSplit")
     assert dataset.own_split is not None
@@ -82,6 +103,9 @@ def test_may_bring_a_split_and_be_simulated() -> None:
         ("Gives", {"what": {"images": 1}}, "Gives.load() gave no 'labels'; expected images and labels"),
         ("Gives", {"what": {"image": 1}}, "Gives.load() gave an unknown key 'image'; did you mean \"images\"?"),
         ("Gives", {"what": {"images": [1], "labels": [0]}}, "Gives: 'images' has shape (1,); expected uint8"),
+        ("Gives", {"what": {"images": [[1], [1, 2]], "labels": [0, 1]}}, "Gives: 'images' are of different shapes"),
+        ("Simulated", {}, "Simulated.load() gave 'simulated' of type str; expected True or False"),
+        ("MaskedSplit", {}, "MaskedSplit: 'split' is '' at index 1; expected train, validation, test"),
     ],
 )
 def test_is_checked(name: str, options: dict[str, Any], message: str) -> None:

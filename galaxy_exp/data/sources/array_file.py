@@ -229,6 +229,8 @@ def _build(data: Any, config: DataConfig) -> ImageDataset:
         )
     images, labels, *names = data
     if isinstance(labels, Votes):
+        if names:
+            raise DataError("data: found votes and class names; expected (images, votes), whose classes are answers")
         return build_dataset(images, None, source="data", votes=labels)
     class_names = config.class_names or (names[0] if names else None)
     return build_dataset(images, labels, class_names, source="data", first_label=config.first_label)

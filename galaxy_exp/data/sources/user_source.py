@@ -8,10 +8,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, Protocol, Required, TypedDict
 
+import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
+from galaxy_exp.data.image_arrays import as_image_array
 from galaxy_exp.data.sources.vote_columns import read_vote_arrays
 from galaxy_exp.data.split import parse_parts
 from galaxy_exp.errors import DataError, typed_reason
@@ -68,7 +70,7 @@ def load_user_source(config: DataConfig) -> ImageDataset:
     loaded = _check_keys(where, _call(f"{where}.load()", source.load))
     split = loaded.get("split")
     parts = None if split is None else parse_parts(split, config.source, "split")
-    images, votes = loaded["images"], loaded.get("votes")
+    images, votes = as_image_array(loaded["images"], config.source), loaded.get("votes")
     if votes is not None and not isinstance(votes, Votes):
         if not config.has_stated_votes:
             found = f"gave votes of type {type(votes).__name__} and data.votes.questions is left out"
@@ -127,4 +129,7 @@ def _check_keys(where: str, loaded: Any) -> Mapping[str, Any]:
     for key in ("images", wanted):
         if key not in loaded:
             raise DataError(f"{where}.load() gave no {key!r}; expected images and labels, or images and votes")
+    if not isinstance(loaded.get("simulated", False), bool | np.bool_):
+        kind = type(loaded["simulated"]).__name__
+        raise DataError(f"{where}.load() gave 'simulated' of type {kind}; expected True or False")
     return loaded
