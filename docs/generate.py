@@ -125,7 +125,7 @@ def _key_row(key: str, entry: dict[str, Any]) -> tuple[str, str, str, str]:
 def _default_of(entry: dict[str, Any]) -> str:
     if "default" not in entry:
         return "empty" if entry.get("type") in ("object", "array") and "items" not in entry else "needed"
-    return "none" if entry["default"] is None else f"`{_scalar(entry['default'])}`"
+    return "null" if entry["default"] is None else f"`{_scalar(entry['default'])}`"
 
 
 def _reference(entry: dict[str, Any]) -> str | None:
@@ -141,7 +141,7 @@ def _type_of(entry: dict[str, Any]) -> str:
     if "const" in entry:
         return f"`{_scalar(entry['const'])}`"
     names = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
-    names |= {"object": "section", "null": "none"}
+    names |= {"object": "section", "null": "null"}
     if entry["type"] == "array" and "$ref" in entry.get("items", {}):
         return "list of sections"
     if entry["type"] == "array":

@@ -148,7 +148,7 @@ class SplitConfig(Section):
         "split",
         min_length=1,
         description="a user-defined split, used instead of the fractions if the data has it: a column of the table, or "
-        "a data set of the HDF5 or .npz file, with train, validation or test for each image; none: not used",
+        "a data set of the HDF5 or .npz file, with train, validation or test for each image; null: not used",
     )
     duplicates: Literal["near", "identical"] = Field(
         "near", description="images that stay in the same set: near duplicates too, or only identical ones"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from galaxy_exp.config.data_section import ARRAY_SUFFIXES, TABLE_SUFFIXES
 from galaxy_exp.config.plain_yaml import dump_block, parse_scalar, parse_yaml
 from galaxy_exp.config.section import annotation_at, kinds_of
-from galaxy_exp.config.sweep import SPACE_ENTRY_TAGS, PriorConfig, SweepConfig
+from galaxy_exp.config.sweep import SPACE_ENTRY_TAGS, PriorConfig, RangeSpace, SweepConfig
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.redaction import remember_address
 from galaxy_exp.search_methods import scheduler_of_pruner
@@ -168,8 +169,22 @@ def parse_overrides(overrides: Sequence[str], flags: Sequence[FlagValue] = ()) -
 
 
 def parse_sweep(content: Mapping[str, Any], where: str = "sweep") -> SweepConfig:
-    """A `SweepConfig` from a mapping; raises as `load_sweep`."""
-    return _validate(dict(content), where, {})
+    """A `SweepConfig` from a mapping; raises as `load_sweep`.
+
+    NumPy's and pandas' numbers and arrays become Python's numbers and lists, and paths text.
+    """
+    return _validate({key: _plain(value) for key, value in dict(content).items()}, where, {})
+
+
+def _plain(value: Any) -> Any:
+    """As a sweep file would have it, so that a resumed sweep gets the same."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def dump_sweep(config: SweepConfig) -> str:
@@ -300,6 +315,8 @@ def _explain(problem: dict[str, Any], location: tuple[Any, ...]) -> str:
             return f"is a key of prior; expected prior: {{centre: ..., {location[-1]}: {found}}}".replace(
                 "centre: ..., centre", "centre"
             )
+        if location[0] == "space" and location[-1] in RangeSpace.model_fields:
+            return "does not go with values; expected {values: [...]}, or {min: ..., max: ...} without values"
         known = _known_keys(location[:-1])
         return f"unknown key; {did_you_mean(str(location[-1]), known)}" if known else "unknown key"
     if kind == "missing":

@@ -29,12 +29,13 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _of_its_kind(cls, value: Any, info: ValidationInfo) -> Any:
+        _refuse_sets(value)
         _refuse_other_kinds(value, cls.model_fields[info.field_name or ""].annotation)
         return value
 
 
 def _storable(value: Any) -> Any:
-    """Refuses what the journal cannot store as JSON: nan, inf, arrays and the like."""
+    """Refuses what the journal cannot store as JSON: nan, inf, sets and the like."""
     _refuse_infinite(value)
     try:
         to_jsonable_python(value)
@@ -46,8 +47,15 @@ def _storable(value: Any) -> Any:
 def _refuse_infinite(value: Any) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"holds {value}; expected finite numbers")
+    _refuse_sets(value)
     for each in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
         _refuse_infinite(each)
+
+
+def _refuse_sets(value: Any) -> None:
+    """Pydantic would make a list of a set, in any order: class names would go to other classes."""
+    if isinstance(value, set | frozenset):
+        raise ValueError("found a set, which has no order; expected a list")
 
 
 Options = Annotated[dict[str, Any], AfterValidator(_storable)]
@@ -102,7 +110,8 @@ def _refuse_other_kinds(value: Any, annotation: Any) -> None:
     for each in value if isinstance(value, list | tuple) else [value]:
         if isinstance(each, str) and str not in kinds:
             unquoted = ", without quotes" if parse_number(each) is not None and kinds & _NUMBERS else ""
-            raise ValueError(f"found {each[:100]!r}; expected {expected}{unquoted}")
+            null = ", or null" if each.lower() == "none" and NoneType in kinds else ""
+            raise ValueError(f"found {each[:100]!r}; expected {expected}{unquoted or null}")
         is_number = isinstance(each, int | float) and not isinstance(each, bool)
         if (isinstance(each, bool) and bool not in kinds) or (is_number and not kinds & _NUMBERS):
             raise ValueError(f"found {each!r}; expected {expected}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BeforeValidator,
     Discriminator,
     Field,
     SerializerFunctionWrapHandler,
@@ -44,7 +45,14 @@ __all__ = [
 
 MOST_WORKERS = 10_000
 
-Scalar = StrictBool | StrictInt | StrictFloat | StrictStr
+
+def _one_value(value: Any) -> Any:
+    if not isinstance(value, bool | int | float | str) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"found {value!r}; expected a number, text, or true/false")
+    return value
+
+
+Scalar = Annotated[StrictBool | StrictInt | StrictFloat | StrictStr, BeforeValidator(_one_value)]
 
 
 class PriorConfig(Section):
@@ -52,15 +60,6 @@ class PriorConfig(Section):
 
     centre: Scalar
     confidence: float = Field(0.7, ge=0, lt=1)
-
-    @field_validator("centre", mode="before")
-    @classmethod
-    def _plain(cls, centre: Any) -> Any:
-        if not isinstance(centre, bool | int | float | str) or (
-            isinstance(centre, float) and not math.isfinite(centre)
-        ):
-            raise ValueError(f"found {centre!r}; expected a number, text, or true/false")
-        return centre
 
 
 class PriorSpace(Section):
@@ -83,16 +82,18 @@ class _SpaceSection(Section):
 class ValuesSpace(_SpaceSection):
     """A hyperparameter that takes one of the listed values."""
 
-    values: tuple[Scalar, ...] = Field(min_length=1)
+    values: tuple[Scalar, ...]
 
     @field_validator("values")
     @classmethod
     def _one_kind_without_repeats(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len(set(map(repr, values))) < len(values):
-            raise ValueError("a value is listed twice; expected different values")
+        if not values:
+            raise ValueError("found []; expected at least 1")
         kinds = {type(value) for value in values}
         if kinds not in ({str}, {bool}, {int}, {float}, {int, float}):
             raise ValueError("expected values of one kind: all numbers, all text, or all true/false")
+        if len(set(values)) < len(values):
+            raise ValueError("a value is listed twice; expected different values")
         return values
 
 

@@ -1,12 +1,13 @@
 """Every field of the sweep file takes values of its own kind alone, from a file and from `--set` alike."""
 
+from pathlib import Path
 from types import NoneType
 
 import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from galaxy_exp.config import load_sweep, parse_sweep
+from galaxy_exp.config import dump_sweep, load_sweep, parse_sweep
 from galaxy_exp.config.reading import parse_overrides
 from galaxy_exp.config.section import kinds_of
 from galaxy_exp.config.sweep import SweepConfig
@@ -172,11 +173,42 @@ def test_text_that_no_file_can_hold_is_refused(key):
         assert "a character that no file can hold" in refusal(lambda text=text: parse_overrides([f"{key}={text}"]))
 
 
-@pytest.mark.parametrize("value", [np.zeros(2), [np.int64(1)], {"b": object()}])
+@pytest.mark.parametrize("value", [object(), {"b": object()}])
 def test_options_that_the_journal_cannot_store_are_refused(value):
     message = refusal(lambda: parse_sweep({"data": {"options": {"a": value}}}))
     assert message.startswith("sweep: data.options: Unable to serialize unknown type: <class ")
     assert message.endswith("; expected numbers, text, true or false, null, lists and mappings")
+
+
+def test_objects_of_python_mean_what_a_sweep_file_would_say():
+    space = {"a": np.int64(4), "b": {"values": np.array([4, 8])}, "c": {"min": np.float64(1), "max": np.float64(2)}}
+    options = {"path": Path("x.npz"), "pair": (np.float32(0.5), 2)}
+    config = parse_sweep({"data": {"source": Path("a.h5"), "options": options}, "space": space})
+    assert dump_sweep(config) == dump_sweep(
+        parse_sweep(
+            {
+                "data": {"source": "a.h5", "options": {"path": "x.npz", "pair": [0.5, 2]}},
+                "space": {"a": 4, "b": {"values": [4, 8]}, "c": {"min": 1.0, "max": 2.0}},
+            }
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"data": {"class_names": {"b", "a"}}},
+        {"space": {"units": {"values": frozenset((1, 2))}}},
+        {"data": {"options": {"a": [{1, 2}]}}},
+    ],
+)
+def test_sets_are_refused_as_they_have_no_order(content):
+    assert refusal(lambda: parse_sweep(content)).endswith(": found a set, which has no order; expected a list")
+
+
+@pytest.mark.parametrize("key", ["search.max_hours", "data.crop"])
+def test_null_is_named_to_those_who_write_none(key):
+    assert refusal(lambda: parse_overrides([f"{key}=none"])).endswith(", or null")
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# only a comment\n", "---\n", "null", "~", "---\n# nothing\n..."])
