@@ -134,6 +134,8 @@ def open_table(path: Path) -> Table:
             return Table(path, tuple(schema.names), None, nested)
         with _open_text(path) as file:
             line = next((line for line in file if line.strip()), "")
+        if "\0" in line:  # as in UTF-16 without its mark
+            raise DataError(f"{path}: is not text in UTF-8 (it has NUL characters); save it as CSV in UTF-8")
     cells = {mark: next(_csv_rows(io.StringIO(line), mark, strict=False), []) for mark in SEPARATORS}
     separator = max(cells, key=lambda mark: len(cells[mark]))
     if not cells[separator]:
@@ -147,6 +149,8 @@ def _read_errors(path: Path) -> Iterator[None]:
         yield
     except DataError:
         raise
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not text in UTF-8 ({error.reason}); save it as CSV in UTF-8") from None
     except Exception as error:  # noqa: BLE001  pyarrow and csv raise many kinds for damaged files
         kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
         raise DataError(f"{path}: cannot be read as a {kind} table ({short_reason(error)})") from None
@@ -154,10 +158,10 @@ def _read_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _open_text(path: Path) -> Iterator[IO[str]]:
-    """Opens UTF-8, or UTF-16 with a byte order mark as written by spreadsheets."""
+    """Opens UTF-8, or UTF-16 with a byte order mark as written by spreadsheets; packed by gzip whatever its name."""
     with path.open("rb") as raw:
-        file = gzip.GzipFile(fileobj=raw) if path.suffix.lower() == ".gz" else raw
-        buffered = io.BufferedReader(file)
+        is_packed = raw.peek(2)[:2] == b"\x1f\x8b"
+        buffered = io.BufferedReader(gzip.GzipFile(fileobj=raw) if is_packed else raw)
         wide = buffered.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
         yield io.TextIOWrapper(buffered, "utf-16" if wide else "utf-8-sig", newline="")
 

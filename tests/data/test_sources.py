@@ -237,6 +237,13 @@ def test_a_source_that_is_not_there_is_refused_in_the_same_words_before_it_is_re
     assert str(caught.value) == load_one_line_error(source)
 
 
+@pytest.mark.parametrize("source", ["simulated", "."])
+def test_options_that_no_class_would_get_are_refused(source: str) -> None:
+    with pytest.raises(DataError, match=r"^data\.options: .* takes none; they are for a class of your own"):
+        check_source(DataConfig(source=source, options={"path": "x"}))
+    check_source(DataConfig(source="package.module:Source", options={"path": "x"}))
+
+
 @pytest.mark.parametrize("source", ["simulated", "galaxy10-sdss", "package.module:Source", "."])
 def test_a_source_that_may_be_there_is_let_pass(source: str) -> None:
     check_source(DataConfig(source=source))

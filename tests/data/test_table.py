@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,35 @@ def test_utf8_mark_blank_lines_and_blanks(folder: Path) -> None:
     assert load(path).counts == {"edge-on": 2, "spiral": 2}
 
 
+@pytest.mark.parametrize("name", ["packed.csv", "packed.csv.gz", "plain.csv.gz"])
+def test_gzip_is_recognised_whatever_the_name(folder: Path, name: str) -> None:
+    text = write_csv(folder).read_bytes()
+    (folder / name).write_bytes(text if name.startswith("plain") else gzip.compress(text))
+    assert load(folder / name).counts == {"edge-on": 2, "spiral": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("file,étiquette\n".encode("latin-1"), "invalid continuation byte"),
+        ("file,label\n".encode("utf-16-le"), "it has"),
+    ],
+)
+def test_text_in_another_encoding(folder: Path, text: bytes, why: str) -> None:
+    path = folder / "galaxies.csv"
+    path.write_bytes(text)
+    message = load_one_line_error(path)
+    assert message.startswith(f"{path}: is not text in UTF-8 ({why}")
+    assert message.endswith("); save it as CSV in UTF-8")
+
+
+@pytest.mark.parametrize(("stated", "there"), [("7", "007"), ("NGC1", "ngc1"), ("\u00e9", "e\u0301")])
+def test_a_file_whose_name_is_nearly_the_stated_one_is_named(folder: Path, stated: str, there: str) -> None:
+    shutil.copy(folder / ROWS[0][0], folder / f"{there}.png")
+    message = load_one_line_error(write_csv(folder, [(f"{stated}.png", "spiral"), *ROWS]))
+    assert f"({there}.png is there: leading zeros, upper case or the encoding of accents differ)" in message
+
+
 def test_fits_among_pictures(folder: Path) -> None:
     fits.PrimaryHDU(np.arange(90.0).reshape(10, 9)).writeto(folder / "5.fits")
     assert load(write_csv(folder, [*ROWS, ("5.fits", "spiral")])).images[4].max() == 255
@@ -164,7 +195,12 @@ def test_wrong_columns(folder: Path) -> None:
 def test_not_a_table(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     message = load_one_line_error(tmp_path / name)
-    assert f"{name}: cannot be read as a {name[2:]} table (" in message or f"{name}: has no rows" in message
+    expected = (
+        f"{name}: cannot be read as a {name[2:]} table (",
+        f"{name}: has no rows",
+        f"{name}: is not text in UTF-8",
+    )
+    assert any(each in message for each in expected)
 
 
 def test_skips_broken_and_missing_files_and_keeps_labels_and_parts(folder: Path) -> None:

@@ -81,9 +81,14 @@ def check_source(config: DataConfig) -> None:
     """Refuses a source whose path does not exist, without reading anything.
 
     Raises:
-        DataError: as `load_dataset`.
+        DataError: as `load_dataset`; or there are options, and the source takes none.
     """
     is_path = config.source not in SOURCES and not is_dotted_path(config.source)
+    if config.options and (is_path or config.source in SOURCES):
+        raise DataError(
+            f"data.options: {config.source} takes none; they are for a class of your own (data.source: "
+            "package.module:Class)"
+        )
     with access_errors(config.source):
         if is_path and not config.source_path.exists():
             _load_source(config, Path())

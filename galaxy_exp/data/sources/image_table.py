@@ -17,7 +17,7 @@ import numpy as np
 
 from galaxy_exp.config.data_section import DataConfig, SplitConfig, TableConfig
 from galaxy_exp.config.votes_section import VotesConfig
-from galaxy_exp.data.class_labels import LabelsAt, find_class_names, parse_labels
+from galaxy_exp.data.class_labels import LabelsAt, find_class_names, normalise_name, parse_labels
 from galaxy_exp.data.dataset import ImageDataset, TableRows, build_dataset
 from galaxy_exp.data.image_file import read_files
 from galaxy_exp.data.listing import list_images
@@ -126,9 +126,13 @@ class ImageTable:
         first, tail = missing[0], self.config.file_suffix or ""
         stem = first.name.removesuffix(tail)
         beside = [path.name for path in first.parent.iterdir()] if first.parent.is_dir() else []
-        there = (name for name in sorted([*beside, *self.folder.by_name]) if name.startswith(stem))
-        other = next((name for name in there if re.match(r"[\W_]", name[len(stem) :])), None)  # not 10.png for 1
+        there = sorted([*beside, *self.folder.by_name])
+        longer = (name for name in there if name.startswith(stem))
+        other = next((name for name in longer if re.match(r"[\W_]", name[len(stem) :])), None)  # not 10.png for 1
         hint = f" ({other} is there: data.file_suffix: {other[len(stem) :]})" if other and stem else ""
+        alike = next((name for name in there if _loosely(name) == _loosely(first.name)), None)
+        if alike and not hint:
+            hint = f" ({alike} is there: leading zeros, upper case or the encoding of accents differ)"
         listed = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
         return (
             f"{self.table.path}: {len(missing)} of its {len(self.ids)} image files not found: {listed}{hint}; expected "
@@ -152,6 +156,11 @@ class ImageTable:
             return cell
         whole = cell.partition(".")[0] if re.fullmatch(r"\d+\.0*", cell) else cell  # an id from a column of floats
         return whole + suffix
+
+
+def _loosely(name: str) -> str:
+    """A name as catalogues and disks may change it: a number without its leading zeros, accents, upper case."""
+    return normalise_name(name).casefold().lstrip("0")
 
 
 def _find_file_columns(table: Table, config: DataConfig) -> list[str]:
