@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import sys
@@ -79,7 +80,8 @@ def find_encoder(start: str, identity: str | None = None, stored: Path | None = 
     """
     if start != PRETRAINED and not start.endswith(".keras"):
         raise ConfigError(f"start: {start!r} was found; {_EXPECTED}")
-    places = [PACKAGED] if start == PRETRAINED else [Path(folder, start) for folder in ("", *sys.path)]
+    file = os.path.expanduser(start)  # noqa: PTH111  Path.expanduser raises for an unknown user
+    places = [PACKAGED] if start == PRETRAINED else [Path(folder, file) for folder in ("", *sys.path)]
     if stored is not None and identity is not None:
         places.insert(0, _stored_file(identity, stored))
     found = [path for path in places if path.is_file()]

@@ -234,6 +234,11 @@ REFUSED: dict[str, tuple[Write, dict[str, Any], str]] = {
         {"image_folder": "none"},
         "data.image_folder: none: no such folder, neither",
     ),
+    "folder of an unknown user": (
+        lines(f"{IDS[0]},a"),
+        {"image_folder": "~no-such-user/stamps"},
+        "data.image_folder: ~no-such-user/stamps: no such folder, neither",
+    ),
     "a longer id beside": (
         lambda at: (images(at / "stamps", ["10.png"]), lines("1,a", f"{IDS[0]},b")(at))[1],
         FOLDER,

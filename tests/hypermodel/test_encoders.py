@@ -138,6 +138,14 @@ def test_the_file_with_the_digest_is_found_and_words_do_not_matter(folder, monke
     assert find_encoder("map.keras").resolve() == folder / "other" / "map.keras"
 
 
+def test_a_file_may_be_below_the_home_folder(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.chdir("/")
+    assert find_encoder("~/map.keras") == folder / "map.keras"
+    with pytest.raises(ConfigError, match=r"start: ~no-such-user/map\.keras: no such file in /"):
+        find_encoder("~no-such-user/map.keras")
+
+
 def test_what_an_earlier_release_pickled_has_no_encoders(folder):
     hypermodel = GalaxyCNN(SHAPE, 3)
     assert {"encoders", "features", "stored_encoders"}.isdisjoint(vars(hypermodel))

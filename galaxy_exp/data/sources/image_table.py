@@ -208,7 +208,7 @@ def _choose_id_column(
 def _find_folder(table: Path, image_folder: str | None, base: Path) -> Path:
     if image_folder is None:
         return table.parent
-    path = Path(image_folder).expanduser()
+    path = Path(os.path.expanduser(image_folder))  # noqa: PTH111  Path.expanduser raises for an unknown user
     for place in (base / path, table.parent / path):
         if place.is_dir():
             return place
