@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from galaxy_exp.encoder_file import check_classes, describe_encoder, find_encoder, pack_encoder
 from galaxy_exp.errors import ConfigError, reason_of
@@ -44,6 +45,7 @@ def check_encoder(start: str, image_shape: tuple[int, int, int]) -> tuple[str, i
     """
     identity = describe_encoder(find_encoder(start))
     encoder = load_encoder(start)
+    _refuse_broken_weights(start, encoder)
     _needs_grey_repeated(start, encoder, image_shape)
     height, width, channels = (*_input_size(encoder, image_shape), encoder.input_shape[-1])
     taken = f"images of {image_shape[0]}x{image_shape[1]} pixels"
@@ -57,6 +59,17 @@ def check_encoder(start: str, image_shape: tuple[int, int, int]) -> tuple[str, i
     if not all(shape[1:]) or min(shape[1:]) < 1:
         raise ConfigError(f"start: {start} cannot take {taken}: its output is {shape}; expected sizes of at least 1")
     return identity, len(shape)
+
+
+def _refuse_broken_weights(start: str, encoder: keras.Model) -> None:
+    """Refuses weights that are NaN or infinite: on a processor a ReLU makes 0 of them, and training continues."""
+    for variable in encoder.variables:
+        values = keras.ops.convert_to_numpy(variable)
+        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+            raise ConfigError(
+                f"start: {start}: its weights {variable.path} are NaN or infinite; expected a model whose training "
+                "went well"
+            )
 
 
 def load_encoder(start: str, identity: str | None = None, stored: Path | None = None) -> keras.Model:

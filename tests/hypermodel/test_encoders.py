@@ -146,6 +146,15 @@ def test_a_file_may_be_below_the_home_folder(folder, monkeypatch):
         find_encoder("~no-such-user/map.keras")
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused(folder, value):
+    broken = a_map()
+    broken.get_layer("norm").beta.assign([0, 0, value, 0])
+    write_encoder(broken, folder / "broken.keras", {})
+    with pytest.raises(ConfigError, match=r"start: broken\.keras: its weights .*beta are NaN or infinite; expected"):
+        GalaxyCNN(SHAPE, 3).offer(["broken.keras"])
+
+
 def test_what_an_earlier_release_pickled_has_no_encoders(folder):
     hypermodel = GalaxyCNN(SHAPE, 3)
     assert {"encoders", "features", "stored_encoders"}.isdisjoint(vars(hypermodel))
