@@ -207,11 +207,14 @@ class SweepResult:
         """Writes the report page, one HTML file that needs no network, and returns its path.
 
         Args:
-            path: None: the sweep's id with .html, in the current folder.
+            path: a file, or a folder, in which the file has the sweep's id with .html; None: the current folder.
         """
         from galaxy_exp.sweep_report import write_report
 
-        return write_report(self.record, SweepFolder(self.folder), Path(path or f"{self.sweep_id}.html"))
+        target = Path(path or ".")
+        if target.is_dir():
+            target /= f"{self.sweep_id}.html"
+        return write_report(self.record, SweepFolder(self.folder), target)
 
     def summary(self) -> None:
         """Prints what the sweep found: the best configuration, its scores, and whether it beats the baseline."""

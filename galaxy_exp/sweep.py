@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -147,7 +148,7 @@ def _show(
 def _read(
     sweep: SweepConfig | Mapping[str, Any] | Path | str, overrides: Sequence[str], flags: Sequence[FlagValue]
 ) -> tuple[SweepConfig, SweepFile | None]:
-    if isinstance(sweep, str | Path):
+    if isinstance(sweep, str | os.PathLike):
         return read_sweep(sweep, overrides, flags)
     if isinstance(sweep, Mapping):
         sweep = parse_sweep(sweep)

@@ -1,6 +1,9 @@
 """A sweep as a Python object: finished, running, interrupted, failed and empty ones."""
 
+import copy
+import pickle
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -256,6 +259,16 @@ class TestFinished:
         assert "configuration of trial 1, retrained as 3" in page
         assert (page.count(">paused<"), page.count(">stopped<")) == (1, 0)
 
+    def test_the_report_may_go_into_a_folder(self, result, tmp_path):
+        (tmp_path / "pages").mkdir()
+        assert result.report("pages") == Path("pages/s-1.html")
+        assert (tmp_path / "pages" / "s-1.html").is_file()
+
+    def test_can_be_pickled_and_copied(self, result):
+        for again in (pickle.loads(pickle.dumps(result)), copy.deepcopy(result)):
+            assert again == result
+            assert again.trials.equals(result.trials)
+
     def test_says_that_its_models_are_gone(self, result):
         with pytest.raises(ModelError, match="has no model"):
             result.get_best_models()
@@ -404,3 +417,8 @@ def test_say_and_verbose_0_replace_all_printing(journal, capsys):
     _show(0, (), None, lambda *given: (logging.getLogger("galaxy_exp.data").warning("skipped"), run(*given))[1])
     assert heard == ["preparing"]
     assert "".join(capsys.readouterr()) == ""
+
+
+def test_a_version_is_no_alias():
+    with pytest.raises(ModelError, match=r"alias=3: expected a name, such as champion; models:/NAME/3 is a version"):
+        galaxy_exp.load_model("galaxies", 3)

@@ -292,6 +292,13 @@ class SweepRecord:
     def __repr__(self) -> str:
         return f"SweepRecord({self.sweep_id!r}, {count(len(self.trials), 'trial')})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copies: all but the lock."""
+        return {name: value for name, value in vars(self).items() if name != "_ranking_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _ranking_lock=threading.Lock())
+
     def __post_init__(self) -> None:
         self.tracking_uri = self.started.tracking_uri
 

@@ -241,6 +241,8 @@ def load_model(
             model without a temperature, with `calibrated`.
         TrackingError: the store cannot be read.
     """
+    if not isinstance(alias, str):
+        raise ModelError(f"alias={alias!r}: expected a name, such as {CHAMPION}; models:/NAME/{alias} is a version")
     found = _load(os.fspath(name_or_uri), alias, tracking_uri)
     return found.calibrated() if calibrated else found
 
