@@ -270,8 +270,9 @@ class ProjectFolder:
     @classmethod
     def default(cls) -> ProjectFolder:
         """$GALAXY_EXP_HOME if set, else `.galaxy_exp` in the current folder; an absolute path, which is not created."""
+        stated = os.environ.get("GALAXY_EXP_HOME") or ".galaxy_exp"
         try:
-            return cls(Path(os.environ.get("GALAXY_EXP_HOME") or ".galaxy_exp").resolve())
+            return cls(Path(os.path.expanduser(stated)).resolve())  # noqa: PTH111  Path.expanduser raises
         except FileNotFoundError:
             raise BadInputError(FOLDER_GONE) from None
 

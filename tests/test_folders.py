@@ -53,6 +53,9 @@ def test_an_empty_folder_says_how_to_begin(project):
 
 
 def test_the_home_can_be_elsewhere(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GALAXY_EXP_HOME", "~/mine")
+    assert ProjectFolder.default().path == (tmp_path / "mine").resolve()
     monkeypatch.setenv("GALAXY_EXP_HOME", str(tmp_path / "elsewhere"))
     assert ProjectFolder.default().path == tmp_path / "elsewhere"
 
