@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -169,22 +168,8 @@ def parse_overrides(overrides: Sequence[str], flags: Sequence[FlagValue] = ()) -
 
 
 def parse_sweep(content: Mapping[str, Any], where: str = "sweep") -> SweepConfig:
-    """A `SweepConfig` from a mapping; raises as `load_sweep`.
-
-    NumPy's and pandas' numbers and arrays become Python's numbers and lists, and paths text.
-    """
-    return _validate({key: _plain(value) for key, value in dict(content).items()}, where, {})
-
-
-def _plain(value: Any) -> Any:
-    """As a sweep file would have it, so that a resumed sweep gets the same."""
-    if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return value.tolist() if hasattr(value, "tolist") else value
+    """A `SweepConfig` from a mapping; raises as `load_sweep`."""
+    return _validate(dict(content), where, {})
 
 
 def dump_sweep(config: SweepConfig) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -21,7 +22,8 @@ _NUMBERS = {int, float}
 class Section(BaseModel):
     """A frozen part of the sweep file; refuses unknown keys and values of another type, such as text for a number.
 
-    A whole number may be written as a float, such as 20.0 or 1e3.
+    A whole number may be written as a float, such as 20.0 or 1e3. Values from Python may be NumPy's or pandas' numbers
+    and arrays, which become Python's numbers and lists, or paths, which become text.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False, allow_inf_nan=False)
@@ -29,9 +31,21 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _of_its_kind(cls, value: Any, info: ValidationInfo) -> Any:
+        value = _plain(value)
         _refuse_sets(value)
         _refuse_other_kinds(value, cls.model_fields[info.field_name or ""].annotation)
         return value
+
+
+def _plain(value: Any) -> Any:
+    """As a sweep file would have it, so that a resumed sweep gets the same."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _storable(value: Any) -> Any:

@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from galaxy_exp.config import dump_sweep, load_sweep, parse_sweep
+from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.config.reading import parse_overrides
 from galaxy_exp.config.section import kinds_of
 from galaxy_exp.config.sweep import SweepConfig
@@ -192,6 +193,10 @@ def test_objects_of_python_mean_what_a_sweep_file_would_say():
             }
         )
     )
+
+
+def test_a_section_may_be_made_alone_with_a_path():
+    assert DataConfig(source=Path("a.h5"), image_folder=Path("b")) == DataConfig(source="a.h5", image_folder="b")
 
 
 @pytest.mark.parametrize(
