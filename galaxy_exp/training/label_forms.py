@@ -65,13 +65,21 @@ def find_label_form(
         refusal = _refusal(model, form, n_outputs, images, n_classes)
         if not refusal:
             return form
-        refusals.append(f"{form.value}: {refusal}")
+        refusals.append((form.value, refusal))
+    for kind, refusal in refusals:
+        if refusal.startswith(_METRIC):
+            reason = refusal.removeprefix(_METRIC)
+            raise LossError(f"the loss {_name(model.loss)} takes {kind}, and a metric does not: {reason}")
     raise LossError(
         f"the loss {_name(model.loss)} does not fit a network that gives {n_outputs} "
         f"{'number' if n_outputs == 1 else 'numbers'} for each image, with "
         f"{f'votes for {n_outputs} answers' if are_votes else f'{n_classes} classes'}; it refuses "
-        + "; ".join(refusals)
+        + "; ".join(f"{kind}: {refusal}" for kind, refusal in refusals)
     )
+
+
+_METRIC = "a metric: "
+"""Beginning of a refusal if the loss is right and a metric is not."""
 
 
 def _refusal(model: keras.Model, form: LabelForm, n_outputs: int, images: NDArray[np.uint8], n_classes: int) -> str:
@@ -96,7 +104,7 @@ def _refusal(model: keras.Model, form: LabelForm, n_outputs: int, images: NDArra
     try:
         model.compute_metrics(None, target, predicted)
     except Exception as error:  # noqa: BLE001 - as above
-        return f"a metric: {reason_of(error)}"
+        return f"{_METRIC}{reason_of(error)}"
     model.reset_metrics()
     return ""
 

@@ -106,7 +106,7 @@ def test_metrics_decide_where_the_loss_takes_both():
 def test_a_metric_that_does_not_fit_is_named():
     model = network(3)
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=[keras.metrics.F1Score()])
-    with pytest.raises(LossError, match=r"it refuses whole numbers \(n,\): a metric: FBetaScore expects 2D inputs"):
+    with pytest.raises(LossError, match=r"takes whole numbers \(n,\), and a metric does not: FBetaScore expects 2D"):
         find_label_form(model, 3, IMAGES, 3)
 
 
