@@ -36,7 +36,7 @@ class TestChoice:
         (tmp_path / "x.fits").write_text("")
         endings = ".h5, .hdf5, .npz, .csv, .tsv, .txt, .parquet, .csv.gz, .tsv.gz"
         message = load_one_line_error(tmp_path / "x.fits")
-        assert f"x.fits ends in '.fits'; expected {endings}, or a folder" in message
+        assert f"x.fits ends in '.fits'; expected {endings}, or a folder (astropy.table writes a FITS table" in message
 
     def test_relative_path_starts_at_the_base(self, h5_file: Path) -> None:
         assert len(load_dataset(DataConfig(source="galaxies.h5"), h5_file.parent)) == 12

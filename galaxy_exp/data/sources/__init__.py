@@ -111,7 +111,8 @@ def _load_source(config: DataConfig, base: Path) -> ImageDataset:
 
 def _describe_unknown(source: str, path: Path) -> str:
     if path.is_file():
-        return f"data.source: {path} ends in {path.suffix or 'nothing'!r}; expected {_ENDINGS}, or a folder"
+        found = f"data.source: {path} ends in {path.suffix or 'nothing'!r}"
+        return f"{found}; expected {_ENDINGS}, or a folder (astropy.table writes a FITS table or VOTable as .csv)"
     return (
         f"data.source: {source!r} is neither a source nor a file or folder here ({path.absolute()}); "
         f"{did_you_mean(source.lower(), list(SOURCES))}, a path to a file ({_ENDINGS}), a folder "
