@@ -27,6 +27,7 @@ from galaxy_exp.hypermodel.saving import is_portable
 from galaxy_exp.questions import Questions
 from galaxy_exp.records import ENCODER_GONE, TrialSpec
 from galaxy_exp.space.search_space import SearchSpace
+from galaxy_exp.training.fresh_weights import refuse_shared_weights
 from galaxy_exp.training.label_forms import LabelForm, LossError, find_label_form
 from galaxy_exp.training.predictions import OutputError, check_outputs
 from galaxy_exp.training.trial_files import load_network, save_network
@@ -80,6 +81,7 @@ def build_network(spec: TrialSpec, images: NDArray[np.uint8]) -> TrialNetwork:
 
     Raises:
         OutputError, LossError: see `prepare_network`.
+        SharedWeightsError: an earlier trial of this process trained some of its weights.
         DataError: it begins with ENCODER_GONE; the encoder that the network starts from is not there.
         Exception: whatever the hypermodel raises.
     """
@@ -96,9 +98,11 @@ def build_network(spec: TrialSpec, images: NDArray[np.uint8]) -> TrialNetwork:
             except ConfigError as error:
                 raise DataError(f"{ENCODER_GONE}: {error}") from error
     model = hypermodel.build(hp)
-    return prepare_network(
+    network = prepare_network(
         spec.hypermodel, hypermodel, hp, model, images, n_classes, questions, jit_compile=spec.jit_compile
     )
+    refuse_shared_weights(model)
+    return network
 
 
 def prepare_network(
