@@ -49,11 +49,12 @@ def discover_space(
 ) -> SearchSpace:
     """All hyperparameters of a hypermodel, the conditional ones included.
 
-    A hypermodel that sets `declares_everything` is only asked to declare. Any other is built with its defaults; then
-    with values that activate each conditional scope not entered so far; then with the other value of each boolean and
-    the largest of each small whole number, which may be a number of layers; and then with each value of the choices,
-    texts first, `MAX_CHOICE_BUILDS` in all; until no build finds anything new. A choice that conditional scopes look at
-    is left to them.
+    A hypermodel that sets `declares_everything` is only asked to declare; a subclass of it that overrides `build` or
+    `fit` is explored for what it declares in addition. Any other is built with its defaults; then with values that
+    activate each conditional scope not entered so far; then with the other value of each boolean and the largest of
+    each small whole number, which may be a number of layers; and then with each value of the choices, texts first,
+    `MAX_CHOICE_BUILDS` in all; until no build finds anything new. A choice that conditional scopes look at is left to
+    them.
 
     Args:
         name: of the hypermodel in messages.
@@ -72,10 +73,25 @@ def discover_space(
             hypermodel.declare_hyperparameters(space)
         except (Exception, SystemExit) as error:
             raise ConfigError(f"hypermodel: {name}.declare_hyperparameters raised {_describe(error)}") from error
-        if not getattr(hypermodel, "declares_everything", False):
-            _Exploration(hypermodel, space, name, probe_fit, note).run()
+        if overridden := _methods_that_may_declare(hypermodel):
+            exploration = _Exploration(hypermodel, space, name, probe_fit if "fit" in overridden else None, note)
+            if getattr(hypermodel, "declares_everything", False):
+                exploration.settle()
+            exploration.run()
     _refuse_unusable_ranges(space, name)
     return SearchSpace.of(space)
+
+
+def _methods_that_may_declare(hypermodel: keras_tuner.HyperModel) -> set[str]:
+    """Those of `build` and `fit` that are overridden below the class that declares everything, if there is one."""
+    overridden: set[str] = set()
+    if getattr(hypermodel, "declares_everything", False):
+        for each in type(hypermodel).__mro__ if "declares_everything" not in vars(hypermodel) else ():
+            if "declares_everything" in vars(each):
+                break
+            overridden |= {"build", "fit"} & vars(each).keys()
+        return overridden
+    return {"build", "fit"}
 
 
 def to_kerastuner(
@@ -111,6 +127,13 @@ class _Exploration:
     fit_notes: set[str] = field(default_factory=set)
     values_seen: set[tuple[str, HyperparameterValue]] = field(default_factory=set)
     n_choice_builds: int = 0
+    settled: set[str] = field(default_factory=set)
+    """Hyperparameters on whose values no other one depends."""
+
+    def settle(self) -> None:
+        """Takes what is declared so far as complete: nothing is built with other values of it."""
+        self.settled = {entry.name for entry in self.space.space}
+        self.known_scopes += [*self.space.active_scopes, *self.space.inactive_scopes]
 
     def run(self) -> None:
         attempt = _space_of(self.space.space)
@@ -167,23 +190,24 @@ class _Exploration:
     def _next(self) -> dict[str, HyperparameterValue] | None:
         """The values to build with next; None if nothing is left to find."""
         _refuse_unusable_ranges(self.space, self.name)
-        declared = (entry.conditions for entry in self.space.space if entry.conditions)
+        entries = [entry for entry in self.space.space if entry.name not in self.settled]
+        declared = (entry.conditions for entry in entries if entry.conditions)
         for scope in (*self.scopes, *declared):
             if scope not in self.known_scopes:
                 self.known_scopes.append(scope)
                 return _activating(scope)
-        for entry in self.space.space:
+        for entry in entries:
             value = _other_value(entry)
             if value is not None and (entry.name, value) not in self.values_seen:
                 self.values_seen.add((entry.name, value))
                 return {**_activating(entry.conditions), entry.name: value}
-        return self._next_choice()
+        return self._next_choice(entries)
 
-    def _next_choice(self) -> dict[str, HyperparameterValue] | None:
+    def _next_choice(self, entries: list[Any]) -> dict[str, HyperparameterValue] | None:
         if self.n_choice_builds == MAX_CHOICE_BUILDS:
             return None
         scoped = {condition.name for scope in self.known_scopes for condition in scope}
-        choices = [entry for entry in self.space.space if isinstance(entry, Choice) and entry.name not in scoped]
+        choices = [entry for entry in entries if isinstance(entry, Choice) and entry.name not in scoped]
         for entry in sorted(choices, key=lambda entry: not isinstance(entry.default, str)):
             for value in entry.values:
                 if (entry.name, value) not in self.values_seen:

@@ -82,6 +82,12 @@ def load_hypermodel(
     if questions is not None:
         known |= {"questions": questions, "are_counts": are_counts, "n_answers": questions.n_answers}
     if isinstance(target, keras_tuner.HyperModel):
+        if isinstance(target, GalaxyCNN) and (target.image_shape, target.n_classes) != (shape, n_classes):
+            made_for = f"images of {target.image_shape} in {target.n_classes} classes"
+            raise ConfigError(
+                f"hypermodel: {reference} is made for {made_for}, and the data has {shape} in {n_classes}; expected "
+                "the class, which gets both"
+            )
         return target
     if inspect.isclass(target) and issubclass(target, keras_tuner.HyperModel):
         return _construct(reference, target, known)
@@ -209,8 +215,13 @@ def _from_function(build: Any, known: dict[str, Any]) -> keras_tuner.HyperModel:
 
 
 def _accepted(factory: Any, known: dict[str, Any], leave_out: int = 0) -> dict[str, Any]:
-    """Those of `known` that the factory names as parameters."""
+    """Those of `known` that the factory names as parameters; with `**kwargs`, a class gets those of its bases too."""
     names = list(inspect.signature(factory).parameters)[leave_out:]
+    for base in factory.__mro__ if inspect.isclass(factory) else ():
+        parameters = inspect.signature(base.__init__).parameters
+        names += parameters
+        if not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+            break
     return {name: known[name] for name in names if name in known}
 
 

@@ -7,7 +7,7 @@ import keras_tuner
 import pytest
 
 from galaxy_exp.errors import ConfigError
-from galaxy_exp.hypermodel import discover_space
+from galaxy_exp.hypermodel import GalaxyCNN, discover_space
 from galaxy_exp.hypermodel.discovery import MAX_CHOICE_BUILDS
 
 
@@ -209,3 +209,19 @@ def test_a_fit_that_can_be_rehearsed_in_another_branch_is_rehearsed_there():
         hp.Int("late", 1, 40)
 
     assert _names(_plain_if, probe_fit=probe) == ["dropout", "rate", "late"]
+
+
+class _Own(GalaxyCNN):
+    builds = 0
+
+    def build(self, hp):
+        type(self).builds += 1
+        if hp.Boolean("wide"):
+            hp.Int("width", 2, 99)
+        return super().build(hp)
+
+
+def test_a_subclass_may_declare_more_than_the_class_that_declares_everything():
+    plain = discover_space(GalaxyCNN((24, 24, 3), 3)).names
+    assert discover_space(_Own((24, 24, 3), 3)).names == [*plain, "wide", "width"]
+    assert _Own.builds == 2  # the space of GalaxyCNN itself is not explored

@@ -66,6 +66,22 @@ def test_an_instance_is_taken_as_it_is(user_module):
     assert _load("user_models:instance") is user_module.instance
 
 
+def test_a_subclass_may_pass_on_what_it_gets(user_module):
+    class Own(GalaxyCNN):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+
+    user_module.Own = Own
+    loaded, plain = _load("user_models:Own"), _load("galaxy-cnn")
+    assert (loaded.image_shape, loaded.n_classes) == (plain.image_shape, plain.n_classes)
+
+
+def test_an_instance_of_galaxy_cnn_for_other_data_is_refused(user_module):
+    user_module.other = GalaxyCNN((9, 9, 3), 7)
+    with pytest.raises(ConfigError, match=r"is made for images of \(9, 9, 3\) in 7 classes, and the data has \("):
+        _load("user_models:other")
+
+
 def test_a_build_function_becomes_a_hypermodel():
     hypermodel = _load("user_models:build")
     assert isinstance(hypermodel, keras_tuner.HyperModel)
