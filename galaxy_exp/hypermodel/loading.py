@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import keras
 import keras_tuner
 
 from galaxy_exp.errors import ConfigError, typed_reason
@@ -77,6 +78,8 @@ def load_hypermodel(
         ConfigError: one line that names what of `hypermodel` cannot be found or used, and what was expected.
     """
     target = _find(reference)
+    if reference.startswith(_PICKLED):  # in messages, the caller's object rather than its file
+        reference = getattr(target, "__name__", f"a {type(target).__name__}")
     shape = tuple(image_shape)
     known: dict[str, Any] = {"image_shape": shape, "n_classes": n_classes, "input_shape": shape, "classes": n_classes}
     if questions is not None:
@@ -91,7 +94,7 @@ def load_hypermodel(
         return target
     if inspect.isclass(target) and issubclass(target, keras_tuner.HyperModel):
         return _construct(reference, target, known)
-    if callable(target) and not inspect.isclass(target):
+    if callable(target) and not inspect.isclass(target) and not isinstance(target, keras.layers.Layer):
         return _from_function(target, known)
     found = f"class {target.__name__}" if inspect.isclass(target) else f"of type {type(target).__name__}"
     raise ConfigError(

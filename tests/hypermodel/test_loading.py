@@ -2,6 +2,7 @@ import functools
 import sys
 import types
 
+import keras
 import keras_tuner
 import pytest
 
@@ -64,6 +65,12 @@ def test_a_class_gets_what_its_constructor_takes():
 
 def test_an_instance_is_taken_as_it_is(user_module):
     assert _load("user_models:instance") is user_module.instance
+
+
+def test_a_network_itself_is_no_hypermodel(user_module):
+    user_module.network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    with pytest.raises(ConfigError, match=r"network is of type Sequential; expected .*, or a function build\(hp\)"):
+        _load("user_models:network")
 
 
 def test_a_subclass_may_pass_on_what_it_gets(user_module):
