@@ -77,11 +77,15 @@ def convert_weights(weights: WeightFile, options: ConversionOptions) -> keras.Mo
 def _names_within(weights: WeightFile, prefix: str | None) -> dict[str, str]:
     """The names in the file by timm's names, of the tensors of one encoder."""
     found = sorted({name.removesuffix(stem) for name in weights.tensors for stem in _STEMS if _ends(name, stem)})
+    listed = ", ".join(each.rstrip(".") or '""' for each in found)
     if prefix is not None:
         prefix = f"{prefix.rstrip('.')}." if prefix else ""
-        found = [prefix] if any(name.startswith(prefix) for name in weights.tensors) else []
+        if not any(name.startswith(prefix) for name in weights.tensors):
+            raise BadInputError(
+                f"{weights.path}: no tensor begins with --prefix {prefix}; encoders: {listed or 'none'}"
+            )
+        found = [prefix]
     if len(found) > 1:
-        listed = ", ".join(each.rstrip(".") or '""' for each in found)
         raise BadInputError(f"{weights.path}: has several encoders; choose one with --prefix: {listed}")
     if not found:
         raise BadInputError(

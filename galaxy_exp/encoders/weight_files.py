@@ -110,6 +110,8 @@ def _format_of(start: bytes) -> Callable[[Path, IO[bytes]], WeightFile]:
         return _open_legacy
     if start[8:9] == b"{":
         return _open_safetensors
+    if start.startswith(b"version https://"):
+        raise RefusedWeightsError("it is only Git LFS's pointer to the file, which git lfs pull downloads")
     raise RefusedWeightsError("it is neither a safetensors file nor one that torch.save wrote")
 
 

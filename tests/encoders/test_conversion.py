@@ -99,7 +99,7 @@ def test_two_encoders_need_a_prefix(tensors: Mapping[str, Tensors], convert: Cal
         convert(both)
     with pytest.raises(BadInputError, match=r"lacks 244 tensor\(s\) of efficientnet_lite0"):
         convert(both, prefix="ema")
-    with pytest.raises(BadInputError, match=r"no tensor is called conv_stem\.weight or stem\.0\.weight"):
+    with pytest.raises(BadInputError, match=r"no tensor begins with --prefix other\.; encoders: ema, model$"):
         convert(both, prefix="other")
 
 

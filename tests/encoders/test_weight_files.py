@@ -175,6 +175,13 @@ def test_another_kind_of_file_is_refused(tmp_path: Path, content: bytes) -> None
         open_weights(path)
 
 
+def test_a_pointer_of_git_lfs_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 21355344\n")
+    with pytest.raises(BadInputError, match="it is only Git LFS's pointer to the file, which git lfs pull downloads"):
+        open_weights(path)
+
+
 def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("readme.txt", "no weights")
