@@ -332,7 +332,7 @@ _PLAIN = {
 def _expected(message: str) -> str:
     """Makes "a value greater than 0" of pydantic's "Input should be greater than 0"."""
     text = message.removeprefix("Input should be ").removeprefix("expected ")
-    text = _PLAIN.get(text, text)
+    text = _PLAIN.get(text, text).replace("String should have", "text with")
     return f"a value {text}" if text.startswith(("greater", "less")) else text
 
 

@@ -281,6 +281,7 @@ class TrackingConfig(Section):
     experiment: str | None = Field(
         None,
         min_length=1,
+        max_length=500,
         description="MLflow experiment; left out: MLFLOW_EXPERIMENT_NAME, else galaxy10 for galaxy-cnn on Galaxy10 or "
         f"simulated galaxies, else {_DEFAULT_NAME}",
     )
@@ -300,7 +301,8 @@ class RegistryConfig(Section):
 
     model: str | None = Field(
         None,
-        pattern=r"^[A-Za-z0-9 ._-]+$",
+        pattern=r"^[ ._-]*[A-Za-z0-9][A-Za-z0-9 ._-]*$",  # MLflow refuses names such as .. when all is trained
+        max_length=256,
         description="registered model name: letters, digits, . _ - and space; left out: galaxy10-cnn for galaxy-cnn on "
         f"Galaxy10 or simulated galaxies, else {_DEFAULT_NAME}",
     )
