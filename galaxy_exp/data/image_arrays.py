@@ -91,13 +91,22 @@ def check_images(images: NDArray[Any], source: str) -> None:
     """Raises `DataError` unless `images` is uint8 (n, height, width, 3) with n >= 1."""
     expected = "expected uint8 of shape (n, height, width, 3)"
     if images.ndim != 4 or images.shape[-1] != 3:
-        raise DataError(f"{source}: 'images' has shape {images.shape}; {expected}")
+        raise DataError(f"{source}: 'images' has shape {images.shape}; {expected}{_way_to_colours(images.shape)}")
     if len(images) == 0:
         raise DataError(f"{source}: 'images' holds none; {expected}, n >= 1")
     if min(images.shape[1:3]) < MIN_SIDE:
         raise DataError(f"{source}: 'images' has shape {images.shape}; expected sides of at least {MIN_SIDE} pixels")
     if images.dtype != np.uint8:
         raise DataError(f"{source}: 'images' is {_describe_values(images)}; {expected}, values 0 to 255")
+
+
+def _way_to_colours(shape: tuple[int, ...]) -> str:
+    """The end of a message: how NumPy makes such images of grey ones, or of those whose colours come first."""
+    if len(shape) == 3 and shape[-1] != 3:
+        return "; for grey images: numpy.stack([images] * 3, axis=-1)"
+    if len(shape) == 4 and shape[-1] == 1:
+        return "; for grey images: numpy.repeat(images, 3, axis=-1)"
+    return "; for colours first: numpy.moveaxis(images, 1, -1)" if len(shape) == 4 and shape[1] == 3 else ""
 
 
 def _describe_values(images: NDArray[Any]) -> str:

@@ -90,11 +90,11 @@ GAP = "where a label is missing, leave the image out"
 SHAPE = "expected uint8 of shape (n, height, width, 3)"
 
 CASES: dict[str, tuple[Write, str, str]] = {
-    "wrong shape": (h5(IMAGES[..., 0]), "set.h5", f"{{}}/set.h5: 'images' has shape (12, 16, 16); {SHAPE}"),
+    "wrong shape": (h5(IMAGES[..., 0]), "set.h5", f"{{}}/set.h5: 'images' has shape (12, 16, 16); {SHAPE}; for grey *"),
     "channels first": (
         h5(IMAGES.transpose(0, 3, 1, 2)),
         "set.h5",
-        f"{{}}/set.h5: 'images' has shape (12, 3, 16, 16); {SHAPE}",
+        f"{{}}/set.h5: 'images' has shape (12, 3, 16, 16); {SHAPE}; for colours first: numpy.moveaxis(images, 1, -1)",
     ),
     "tiny": (
         h5(IMAGES[:, :4]),

@@ -30,7 +30,10 @@ def test_names_default_to_numbers() -> None:
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (IMAGES[0], r"x\.h5: 'images' has shape \(8, 9, 3\); expected uint8 of shape \(n, height, width, 3\)"),
+        (IMAGES[0], r"x\.h5: 'images' has shape \(8, 9, 3\); expected uint8 of shape \(n, height, width, 3\)$"),
+        (IMAGES[..., 0], r"width, 3\); for grey images: numpy\.stack\(\[images\] \* 3, axis=-1\)$"),
+        (IMAGES[..., :1], r"width, 3\); for grey images: numpy\.repeat\(images, 3, axis=-1\)$"),
+        (IMAGES.transpose(0, 3, 1, 2), r"width, 3\); for colours first: numpy\.moveaxis\(images, 1, -1\)$"),
         (IMAGES[..., :1], r"shape \(6, 8, 9, 1\)"),
         (IMAGES[:0], "'images' holds none"),
         (IMAGES[:, :4], "expected sides of at least 8 pixels"),
