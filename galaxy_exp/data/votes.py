@@ -79,9 +79,10 @@ def check_votes(votes: Votes, n_images: int, source: str) -> None:
     if not isinstance(votes.questions, Questions):
         raise DataError(f"{source}: votes: the questions are a {type(votes.questions).__name__}; expected Questions")
     _check_questions(votes.questions, source)
-    values, questions = np.asarray(votes.values), votes.questions
+    stated: Any = votes.values
+    values, questions = np.asarray(stated), votes.questions
     expected = (n_images, questions.n_answers)
-    if not isinstance(votes.values, np.ndarray) or values.shape != expected or values.dtype != np.float32:
+    if not isinstance(stated, np.ndarray) or values.shape != expected or values.dtype != np.float32:
         raise DataError(f"{source}: votes are {values.dtype} of shape {values.shape}; expected float32 {expected}")
     wrong = ~(np.isfinite(values) & (values >= 0))
     if votes.are_counts:
