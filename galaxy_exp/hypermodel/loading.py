@@ -220,8 +220,9 @@ def _from_function(build: Any, known: dict[str, Any]) -> keras_tuner.HyperModel:
 def _accepted(factory: Any, known: dict[str, Any], leave_out: int = 0) -> dict[str, Any]:
     """Those of `known` that the factory names as parameters; with `**kwargs`, a class gets those of its bases too."""
     names = list(inspect.signature(factory).parameters)[leave_out:]
-    for base in factory.__mro__ if inspect.isclass(factory) else ():
-        parameters = inspect.signature(base.__init__).parameters
+    bases = [base for base in factory.__mro__ if "__init__" in vars(base)] if inspect.isclass(factory) else []
+    for base in bases:
+        parameters = inspect.signature(vars(base)["__init__"]).parameters
         names += parameters
         if not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
             break
