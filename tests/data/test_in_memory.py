@@ -12,6 +12,7 @@ import pytest
 
 from galaxy_exp.config.data_section import DataConfig, FitsConfig, SplitConfig
 from galaxy_exp.data import ImageDataset, Preprocessing, build_dataset, load_dataset, prepare_split
+from galaxy_exp.data.sources import check_source
 from galaxy_exp.data.sources.array_file import store_data
 from galaxy_exp.errors import DataError
 from galaxy_exp.questions import Question, Questions, Votes
@@ -72,6 +73,13 @@ def test_preprocessing_is_done_as_for_any_source(tmp_path: Path) -> None:
         DataError, match=r"its images are preprocessed already \(crop 8\); expected the same data\.crop"
     ):
         through(dataset, tmp_path, greyscale=True)
+
+
+def test_the_options_of_the_source_that_is_replaced_are_gone(tmp_path: Path) -> None:
+    stated = DataConfig(source="package.module:Source", options={"path": "x"}, crop=8)
+    stored = store_data((IMAGES, LABELS), stated, tmp_path)
+    check_source(stored)
+    assert (stored.options, stored.crop) == ({}, 8)
 
 
 def test_written_once(tmp_path: Path) -> None:

@@ -203,6 +203,8 @@ def store_data(data: Any, config: DataConfig, folder: Path) -> DataConfig:
     Args:
         data: (images, labels) or (images, labels, class names), as for `build_dataset`; (images, `Votes`); an
             `ImageDataset`; or a value of `data.source`, such as a path.
+        config: the data section of the sweep; its source and its options are replaced.
+        folder: created if missing.
 
     Raises:
         DataError: arrays of the wrong shape, type or size, another object, or a full disk.
@@ -218,7 +220,7 @@ def store_data(data: Any, config: DataConfig, folder: Path) -> DataConfig:
             write_atomically(path, lambda temporary: _write(dataset, temporary))
         except OSError as error:
             raise DataError(f"{path}: the data cannot be written ({error.strerror or error})") from None
-    return config.model_copy(update={"source": str(path)})
+    return config.model_copy(update={"source": str(path), "options": {}})
 
 
 def _build(data: Any, config: DataConfig) -> ImageDataset:
