@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,7 @@ def _export(classifier: GalaxyClassifier, path: Path, kind: str) -> None:
 
     spec = keras.InputSpec(shape=(None, *classifier.image_size, 3), dtype="uint8", name="images")
     try:
-        classifier.network.export(str(path), format=kind, verbose=False, input_signature=[spec])
+        with warnings.catch_warnings(action="ignore"):  # those of Keras and tf2onnx about NumPy say nothing to a user
+            classifier.network.export(str(path), format=kind, verbose=False, input_signature=[spec])
     except Exception as error:
         raise ModelError(f"{classifier.uri}: cannot be exported as {kind}: {reason_of(error)}") from error

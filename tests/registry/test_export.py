@@ -58,10 +58,12 @@ def test_what_training_did_to_raw_images_is_told_and_left_to_the_caller(
 
 
 @needs_onnx
-def test_onnx_agrees(classifier: GalaxyClassifier, tmp_path: Path) -> None:
+def test_onnx_agrees(classifier: GalaxyClassifier, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     import onnxruntime
 
+    recwarn.clear()
     assert export_network(classifier, tmp_path / "net.onnx") <= export.TOLERANCE
+    assert [str(each.message) for each in recwarn] == []
     session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"))
     (answer,) = session.run(None, {"images": np.stack([coloured(1), coloured(2), coloured(0)])})
     assert answer.argmax(axis=1).tolist() == [1, 2, 0]
