@@ -309,7 +309,7 @@ def _load_artifact(
     from mlflow.utils.file_utils import local_file_uri_to_path
     from mlflow.utils.uri import is_local_uri
 
-    if is_local_uri(location) and not Path(local_file_uri_to_path(location), "MLmodel").is_file():
+    if is_local_uri(location) and not Path(local_file_uri_to_path(location), "MLmodel").is_file():  # type: ignore[no-untyped-call]
         why = f"expected a registered name, {_EXPECTED}, or the folder of an MLflow model, with its file MLmodel"
         if version is not None:
             why = "the files are gone, or their folder was moved: move it back, or put a link to it in its former place"
