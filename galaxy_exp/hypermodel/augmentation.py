@@ -160,10 +160,6 @@ class RandomAffine(AugmentationLayer):
         self._size = _fixed_size(self.name, input_shape)
         self.built = True
 
-    def compute_output_spec(self, images: Any, training: bool = False) -> Any:
-        """Shape of the input, float32."""
-        return keras.KerasTensor(images.shape, dtype="float32")
-
     def call(self, images: Any, training: bool = False) -> Any:
         """Images (n, height, width, channels) of any dtype to float32 of the same shape and range of values."""
         images = ops.cast(images, "float32")
