@@ -102,10 +102,10 @@ def _use_global_precision(path: Path, encoder: keras.Model) -> None:
     policy = keras.config.dtype_policy()
     without_policy = (keras.Model, keras.layers.InputLayer)
     layers = [each for each in encoder._flatten_layers(include_self=False) if not isinstance(each, without_policy)]
-    if any(layer.dtype_policy.name != "float32" for layer in layers):
+    if policy.name == "float32" or any(layer.dtype_policy.name != "float32" for layer in layers):
         return
     for layer in layers:
-        if isinstance(layer, _IN_FLOAT32) or policy.name == "float32":
+        if isinstance(layer, _IN_FLOAT32):
             continue
         try:
             layer.dtype_policy = policy
@@ -138,7 +138,9 @@ def encoder_layers(
     encoder = load_encoder(start, identity, stored)
     if trainable:
         encoder = restore_equivariant_layers(encoder) or encoder
-        _freeze_first(encoder, frozen_share)
+        layers = weighted_layers(encoder)
+        for layer in layers[: round(frozen_share * len(layers))]:
+            layer.trainable = False
     else:
         _freeze(encoder)
     yield keras.layers.Rescaling(1.0, dtype="float32", name="as_float32")
@@ -150,12 +152,6 @@ def encoder_layers(
     if size != image_shape[:2]:
         yield keras.layers.Resizing(*size, dtype="float32", name="encoder_size")
     yield encoder
-
-
-def _freeze_first(encoder: keras.Model, share: float) -> None:
-    layers = weighted_layers(encoder)
-    for layer in layers[: round(share * len(layers))]:
-        layer.trainable = False
 
 
 def _freeze(encoder: keras.Model) -> None:
