@@ -83,24 +83,19 @@ def _elements(tensors: list[Any]) -> int:
 
 def _flops(call: LayerCall) -> int | None:
     """None for a layer of no known kind or a size that is not fixed."""
-    for kinds, formula in _FORMULAS:
-        if isinstance(call.layer, kinds):
-            return None if call.output_elements == 0 else formula(call) + _activation(call)
-    return None
-
-
-def _activation(call: LayerCall) -> int:
-    """Of the function that a convolution or dense layer applies to its outputs."""
-    function = getattr(call.layer, "activation", None)
-    return 0 if function in (None, keras.activations.linear) else call.output_elements
+    formula = next((formula for kinds, formula in _FORMULAS if isinstance(call.layer, kinds)), None)
+    if formula is None or call.output_elements == 0:
+        return None
+    activation = getattr(call.layer, "activation", None)
+    return formula(call) + (0 if activation in (None, keras.activations.linear) else call.output_elements)
 
 
 def _bias(call: LayerCall) -> int:
     return call.output_elements if call.layer.use_bias else 0
 
 
-def _convolution(call: LayerCall) -> int:
-    """The kernel is (sides..., inputs of a group, outputs)."""
+def _matrix(call: LayerCall) -> int:
+    """The kernel is (sides..., inputs of a group, outputs) of a convolution, (inputs, outputs) of a dense layer."""
     return 2 * call.output_elements * int(math.prod(call.layer.kernel.shape[:-1])) + _bias(call)
 
 
@@ -119,10 +114,6 @@ def _transposed(call: LayerCall) -> int:
     return 2 * call.input_elements * int(math.prod(call.layer.kernel.shape[:-1])) + _bias(call)
 
 
-def _dense(call: LayerCall) -> int:
-    return 2 * call.output_elements * int(call.layer.kernel.shape[0]) + _bias(call)
-
-
 _Kinds = tuple[type, ...]
 
 _POOLING: _Kinds = (
@@ -135,7 +126,7 @@ _GLOBAL_POOLING: _Kinds = (
 )
 _MERGING: _Kinds = (layers.Add, layers.Subtract, layers.Multiply, layers.Average, layers.Maximum, layers.Minimum)
 _FREE: _Kinds = (
-    layers.Activation,  # `_activation` counts it
+    layers.Activation,  # `_flops` counts its function
     *(AugmentationLayer, layers.Dropout, layers.SpatialDropout2D, layers.GaussianNoise, layers.GaussianDropout),
     *(layers.AlphaDropout, layers.RandomFlip, layers.RandomRotation, layers.RandomTranslation, layers.RandomZoom),
     *(layers.RandomContrast, layers.RandomBrightness, layers.Flatten, layers.Reshape, layers.Permute),
@@ -147,8 +138,7 @@ _FORMULAS: tuple[tuple[_Kinds, Callable[[LayerCall], int]], ...] = (
     ((layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose), _transposed),
     ((layers.SeparableConv1D, layers.SeparableConv2D), _separable),
     ((layers.DepthwiseConv1D, layers.DepthwiseConv2D), _depthwise),
-    ((layers.Conv1D, layers.Conv2D, layers.Conv3D, EquivariantConv2D), _convolution),
-    ((layers.Dense,), _dense),
+    ((layers.Conv1D, layers.Conv2D, layers.Conv3D, EquivariantConv2D, layers.Dense), _matrix),
     ((layers.BatchNormalization, layers.Rescaling, layers.Normalization), lambda call: 2 * call.output_elements),
     (_POOLING, lambda call: call.output_elements * int(math.prod(call.layer.pool_size))),
     (_GLOBAL_POOLING, lambda call: call.input_elements),
