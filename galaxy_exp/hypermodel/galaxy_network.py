@@ -27,6 +27,12 @@ the true ones; with 3,000 images that is ten epochs in which validation means no
 
 ImageShape = tuple[int, int, int]
 
+_AUGMENTATION: dict[str, type[AugmentationLayer]] = {
+    "flips": RandomFlips,
+    "flips+rotations": RandomDihedral,
+    "flips+rotations+shift+zoom": RandomAffine,
+}
+
 
 def build_network(
     values: NetworkValues,
@@ -42,17 +48,12 @@ def build_network(
     Rescaling to 0..1 and the softmax compute in float32 whatever the precision, the layers between in the
     global dtype policy.
     """
-    layers = [
-        keras.Input(image_shape, dtype="uint8", name="images"),
-        *_augmentation_layers(values),
-        *_body_layers(values, image_shape, stored_encoders),
-    ]
+    layers = [keras.Input(image_shape, dtype="uint8", name="images")]
+    if values.augmentation != "none":
+        layers.append(_AUGMENTATION[values.augmentation](name="augmentation"))
+    layers += _body_layers(values, image_shape, stored_encoders)
     gives_features = values.start != SCRATCH and len(layers[-1].output_shape) == 2
-    layers += [
-        FastDropout(values.dropout_1, name=HEAD_BEGINS),
-        *([] if gives_features else _map_to_features(values)),
-        *_head_layers(values),
-    ]
+    layers += [FastDropout(values.dropout_1, name=HEAD_BEGINS), *_head_layers(values, gives_features)]
     if questions is None:
         layers.append(_probabilities(n_classes, "probabilities"))
         return keras.Sequential(layers, name="galaxy_cnn")
@@ -90,16 +91,6 @@ def _grown_width(filters: int, growth: float, blocks: int) -> int:
 
 def _multiple_of_8(width: float) -> int:
     return max(8 * math.floor(width / 8 + 0.5), 8)
-
-
-def _augmentation_layers(values: NetworkValues) -> list[keras.layers.Layer]:
-    makers: dict[str, list[type[AugmentationLayer]]] = {
-        "none": [],
-        "flips": [RandomFlips],
-        "flips+rotations": [RandomDihedral],
-        "flips+rotations+shift+zoom": [RandomAffine],
-    }
-    return [make(name="augmentation") for make in makers[values.augmentation]]
 
 
 def _body_layers(values: NetworkValues, image_shape: ImageShape, stored: Path | None) -> Iterator[keras.layers.Layer]:
@@ -179,13 +170,12 @@ def _residual_unit(values: NetworkValues, shape: ImageShape, block: int) -> kera
     return keras.Model(maps, activation(total), name=f"residual_{block}")
 
 
-def _map_to_features(values: NetworkValues) -> list[keras.layers.Layer]:
-    if values.head == "gap":
-        return [keras.layers.GlobalAveragePooling2D(name="average")]
-    return [keras.layers.Flatten(name="flatten")]
-
-
-def _head_layers(values: NetworkValues) -> Iterator[keras.layers.Layer]:
+def _head_layers(values: NetworkValues, gives_features: bool) -> Iterator[keras.layers.Layer]:
+    """From a map, or from the features of an encoder that gives such, to what the outputs are computed from."""
+    if not gives_features and values.head == "gap":
+        yield keras.layers.GlobalAveragePooling2D(name="average")
+    elif not gives_features:
+        yield keras.layers.Flatten(name="flatten")
     if values.dense_width:
         yield keras.layers.Dense(values.dense_width, activation="relu", name="dense")
     yield FastDropout(values.dropout_2, name="dropout_2")
@@ -228,7 +218,8 @@ class FastDropout(keras.layers.Dropout):  # type: ignore[misc]
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Inputs of any shape to the same shape and dtype."""
-        if not training or self.rate == 0 or self.noise_shape is not None or not _is_tensorflow():
+        is_fast = keras.backend.backend() == "tensorflow" and self.noise_shape is None
+        if not training or self.rate == 0 or not is_fast:
             return super().call(inputs, training=training)
         import tensorflow as tf
 
@@ -246,7 +237,3 @@ class FastDropout(keras.layers.Dropout):  # type: ignore[misc]
         drawn = tf.reshape(tf.bitcast(words, bits), (-1,))[:n_elements]
         is_kept = tf.reshape(drawn >= tf.constant(dropped, bits), tf.shape(inputs))
         return inputs * (tf.cast(is_kept, inputs.dtype) * tf.cast(levels / (levels - dropped), inputs.dtype))
-
-
-def _is_tensorflow() -> bool:
-    return bool(keras.backend.backend() == "tensorflow")
