@@ -15,7 +15,6 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import keras
@@ -118,8 +117,17 @@ def store_hypermodel(hypermodel: Any, folder: Path) -> str:
     reference = built_in[0] if built_in else _dotted_path(hypermodel)
     if reference is not None:
         return reference
+    import cloudpickle
+
     name = getattr(hypermodel, "__name__", type(hypermodel).__name__)
-    (folder / _FILE_NAME).write_bytes(_pickle(hypermodel, name))
+    try:
+        pickled = cloudpickle.dumps(hypermodel)
+    except Exception as error:  # an object can raise anything while it is pickled
+        raise ConfigError(
+            f"hypermodel: {name} cannot be sent to a worker process: {typed_reason(error)} "
+            "(define it in a module of its own, or keep what cannot be pickled out of it)"
+        ) from error
+    (folder / _FILE_NAME).write_bytes(pickled)
     return f"{_PICKLED}{name}"
 
 
@@ -151,12 +159,9 @@ def is_same_hypermodel(reference: str, folder: Path, other: Path) -> bool:
 def _find(reference: str) -> Any:
     if reference in BUILT_IN:
         return BUILT_IN[reference]
-    if reference.startswith(_PICKLED):
-        return _unpickle(Path(reference.removeprefix(_PICKLED)))
-    return _import_attribute(reference)
-
-
-def _unpickle(file: Path) -> Any:
+    if not reference.startswith(_PICKLED):
+        return _import_attribute(reference)
+    file = Path(reference.removeprefix(_PICKLED))
     try:
         with file.open("rb") as stream:
             return _Unpickler(stream).load()
@@ -178,22 +183,18 @@ def _import_attribute(reference: str) -> Any:
             f"hypermodel: no hypermodel is called {reference!r}; {did_you_mean(reference, list(BUILT_IN))}, "
             "or package.module:ClassName"
         )
-    module = _import_module(reference, module_name)
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:  # a user's module can raise anything
+        raise ConfigError(
+            f"hypermodel: {reference}: cannot import {module_name}: {typed_reason(error)} "
+            "(a module beside the sweep must be on PYTHONPATH or installed)"
+        ) from error
     if not hasattr(module, attribute):
         close = nearest(attribute, (name for name in vars(module) if not name.startswith("_")))
         hint = f'; did you mean "{close}"?' if close else ""
         raise ConfigError(f"hypermodel: module {module_name} has no attribute {attribute}{hint}")
     return getattr(module, attribute)
-
-
-def _import_module(reference: str, name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # a user's module can raise anything
-        raise ConfigError(
-            f"hypermodel: {reference}: cannot import {name}: {typed_reason(error)} "
-            "(a module beside the sweep must be on PYTHONPATH or installed)"
-        ) from error
 
 
 def _construct(reference: str, factory: Any, known: dict[str, Any]) -> keras_tuner.HyperModel:
@@ -234,25 +235,8 @@ def _dotted_path(target: Any) -> str | None:
     module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", ".")
     if module is None or module == "__main__" or "." in name:
         return None
-    found = getattr(sys.modules.get(module), name, None) is target and _can_be_found(module)
-    return f"{module}:{name}" if found else None
-
-
-def _can_be_found(module: str) -> bool:
     try:
-        return find_spec(module) is not None
+        found = getattr(sys.modules.get(module), name, None) is target and find_spec(module) is not None
     except (ImportError, ValueError):  # a module that was made by hand
-        return False
-
-
-def _pickle(hypermodel: Any, name: str) -> bytes:
-    import cloudpickle
-
-    try:
-        pickled: bytes = cloudpickle.dumps(hypermodel)
-    except Exception as error:  # an object can raise anything while it is pickled
-        raise ConfigError(
-            f"hypermodel: {name} cannot be sent to a worker process: {typed_reason(error)} "
-            "(define it in a module of its own, or keep what cannot be pickled out of it)"
-        ) from error
-    return pickled
+        return None
+    return f"{module}:{name}" if found else None
