@@ -120,13 +120,11 @@ def _sees_batches(callback: keras.callbacks.Callback) -> bool:
     """Whether a callback has a hook for batches: of its class, of the instance (`LambdaCallback`), or within a list."""
     if isinstance(callback, keras.callbacks.CallbackList):
         return any(map(_sees_batches, callback.callbacks))
-    names = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
-    return any(_function(callback, name) is not getattr(keras.callbacks.Callback, name) for name in names)
-
-
-def _function(callback: keras.callbacks.Callback, name: str) -> Any:
-    hook = getattr(callback, name)
-    return getattr(hook, "__func__", hook)
+    for name in ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end"):
+        hook = getattr(callback, name)
+        if getattr(hook, "__func__", hook) is not getattr(keras.callbacks.Callback, name):
+            return True
+    return False
 
 
 class _Epochs(keras.utils.PyDataset):  # type: ignore[misc]
