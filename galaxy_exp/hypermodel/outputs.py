@@ -99,13 +99,10 @@ def _takes_logits(loss: Any) -> bool | None:
         stated = loss.keywords.get("from_logits")
         return _takes_logits(loss.func) if stated is None else bool(stated)
     stated = getattr(loss, "from_logits", None)
-    if stated is None and _name(loss) and "crossentropy" in _name(loss).lower() and _is_keras_s(loss):
-        return False
-    return None if stated is None else bool(stated)
-
-
-def _is_keras_s(loss: Any) -> bool:
-    return isinstance(loss, str) or getattr(loss, "__module__", "").split(".")[0] == "keras"
+    if stated is not None:
+        return bool(stated)
+    is_keras_s = isinstance(loss, str) or getattr(loss, "__module__", "").split(".")[0] == "keras"
+    return False if is_keras_s and "crossentropy" in _name(loss).lower() else None
 
 
 def _name(loss: Any) -> str:
