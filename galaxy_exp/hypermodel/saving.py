@@ -122,7 +122,13 @@ def _exported(config: Any) -> Any:
         if config.get("registered_name") == f"galaxy_exp>{kind.__name__}":
             named = {"module": "keras.layers", "class_name": saved.__name__, "registered_name": None}
             config = {**config, **named, "config": arguments(config["config"])}
-    return {key: "float32" if _is_policy(key, value) else _exported(value) for key, value in config.items()}
+    content = {key: _exported(value) for key, value in config.items()}
+    policy = content.get("dtype")
+    if policy in ("bfloat16", "float16") or (
+        isinstance(policy, dict) and "DTypePolicy" in str(policy.get("class_name"))
+    ):
+        content["dtype"] = "float32"
+    return content
 
 
 def _exported_weights(layer: keras.layers.Layer) -> list[Any]:
@@ -134,19 +140,12 @@ def _exported_weights(layer: keras.layers.Layer) -> list[Any]:
     return list(layer.get_weights())
 
 
-def _as_conv2d(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {"padding": "same"} | {name: value for name, value in config.items() if name != "lifts"}
-
-
 _EXPORTED: dict[type, tuple[Any, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
     FastDropout: (keras.layers.Dropout, dict),
-    EquivariantConv2D: (keras.layers.Conv2D, _as_conv2d),
+    EquivariantConv2D: (
+        keras.layers.Conv2D,
+        lambda config: {"padding": "same"} | {name: value for name, value in config.items() if name != "lifts"},
+    ),
     EquivariantBatchNormalization: (keras.layers.BatchNormalization, dict),
 }
 """What a saved file has in the place of each of galaxy_exp's layers, and its arguments from those of the layer."""
-
-
-def _is_policy(key: str, value: Any) -> bool:
-    if isinstance(value, dict):
-        return key == "dtype" and "DTypePolicy" in str(value.get("class_name"))
-    return key == "dtype" and value in ("bfloat16", "float16")
