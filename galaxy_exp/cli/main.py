@@ -118,10 +118,9 @@ def run_command(arguments: list[str] | None) -> int:
     except click.UsageError as error:
         error.show()
         return 2
-    except click.Abort:
-        return _interrupted("interrupted")
-    except KeyboardInterrupt:
-        return _interrupted("interrupted before anything was started")
+    except (click.Abort, KeyboardInterrupt) as error:
+        say("interrupted" if isinstance(error, click.Abort) else "interrupted before anything was started")
+        return 130
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -160,12 +159,3 @@ def has_no_reader(stream: TextIO) -> bool:
     poll = select.poll()
     poll.register(stream.fileno(), 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
-
-
-def _interrupted(message: str) -> int:
-    say(message)
-    return 130
-
-
-if __name__ == "__main__":
-    main()

@@ -29,13 +29,9 @@ def list_models_command(name: str | None, uri: str | None, output_format: str) -
 
     rows = list_models(uri, name)
     if output_format == "table":
-        columns = ("name", "version", "aliases", "test", "reason")
-        rows = [
-            {column: row[column] for column in columns[:3]}
-            | {"galaxies": "SIMULATED" if row["simulated"] else "real"}
-            | {column: row[column] for column in columns[3:]}
-            for row in rows
-        ]
+        rows = [{**row, "galaxies": "SIMULATED" if row["simulated"] else "real"} for row in rows]
+        columns = ("name", "version", "aliases", "galaxies", "test", "reason")
+        rows = [{column: row[column] for column in columns} for row in rows]
     print_rows(rows, output_format, empty=f"no registered models; make one with: {HOW_TO_START}")
 
 

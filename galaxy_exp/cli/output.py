@@ -67,7 +67,9 @@ def print_rows(
     if output_format == "json":
         click.echo(json.dumps(rows, indent=2, default=str))
     elif output_format == "csv":
-        _print_csv(rows, columns or column_names(rows))
+        writer = csv.DictWriter(sys.stdout, columns or column_names(rows), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: _csv_cell(value) for key, value in row.items()} for row in rows)
     elif rows:
         if title:
             print_line(title, bold=True)
@@ -101,15 +103,7 @@ def progress_bar(total: int, *, transient: bool) -> Iterator[Callable[[int], Non
         yield lambda done: bar.update(task, completed=done)
 
 
-def _print_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _plain(value) for key, value in row.items()} for row in rows)
-
-
-def _plain(value: Any) -> Any:
-    if value is None:
-        return ""
+def _csv_cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, dict | list) else value
 
 

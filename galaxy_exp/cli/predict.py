@@ -170,16 +170,13 @@ def _find_files(paths: Sequence[Path], config: DataConfig) -> list[InputFile]:
 
     files: list[InputFile] = []
     for path in paths:
-        listed = str(path) == "-"
-        files += find_files(_read_list() if listed else [path], keep_unusable=listed, config=config)
+        is_list, named = str(path) == "-", [path]
+        if is_list:
+            named = [Path(os.fsdecode(line)) for line in sys.stdin.buffer.read().splitlines() if line.strip()]
+        if not named:
+            raise BadInputError("-: standard input names no file; expected a path a line")
+        files += find_files(named, keep_unusable=is_list, config=config)
     return files
-
-
-def _read_list() -> list[Path]:
-    paths = [Path(os.fsdecode(line)) for line in sys.stdin.buffer.read().splitlines() if line.strip()]
-    if not paths:
-        raise BadInputError("-: standard input names no file; expected a path a line")
-    return paths
 
 
 _WIDEST_NAME = 60
