@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,8 @@ _SCORES = (
     "loss",
     "calibration_error",
 )
+_SCORES_OF_CLASSES = ("completeness", "purity", "f1")
+_SCORES_OF_ANSWERS = ("observed", "predicted", "rmse")
 
 
 @click.command("evaluate")
@@ -139,7 +141,12 @@ def evaluate_command(
     _record_openings(classifier, dataset)
     with progress_bar(len(dataset), transient=True) as show:
         report, probabilities = evaluate_on(classifier, dataset, alignment, show, config.votes.agreement)
-    record = {**_record(report), "simulated": dataset.simulated, "model_simulated": classifier.simulated}
+    record = {
+        **report.to_dict(),
+        "confusion_by_row": [[count / max(sum(row), 1) for count in row] for row in report.confusion],
+        "simulated": dataset.simulated,
+        "model_simulated": classifier.simulated,
+    }
     _print_report(report, record, output_format)
     if output is not None:
         with writing(output / "report.json"):
@@ -207,11 +214,18 @@ def _print_report(report: TestReport, record: dict[str, Any], output_format: str
         if report.votes is None:
             print_rows(list(_confident_rows(report)), "table", "the most confident images, with 95% intervals")
         else:
-            answers = [_answer_row(row) for row in report.votes["answers"]]
+            answers = [
+                {"answer": row["name"], "images": row["n_images"]} | {name: row[name] for name in _SCORES_OF_ANSWERS}
+                for row in report.votes["answers"]
+            ]
             print_rows(answers, "table", "mean fraction of each answer, and what the model gives")
             share = f"{100 * report.votes['agreement']:g}%"
             where = f" of the {report.votes['n_agreed']} images where an answer has {share} of the votes or more"
-        classes = [{"number": place, **_class_row(row)} for place, row in enumerate(report.per_class)]
+        classes = [
+            {"number": place, "class": row["class"], "images": row["images"]}
+            | {name: _with_interval(row[name], row[f"{name}_interval"]) for name in _SCORES_OF_CLASSES}
+            for place, row in enumerate(report.per_class)
+        ]
         print_rows(classes, "table", f"by class{where}, with 95% intervals")
         for key, heading in (("confusion", "images"), ("confusion_by_row", "share of the true class")):
             title = f"true class against predicted, {heading}"
@@ -219,24 +233,10 @@ def _print_report(report: TestReport, record: dict[str, Any], output_format: str
             print_rows(rows, "table", title, importance=("number", "as 0", "true class"))
 
 
-def _answer_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "answer": row["name"],
-        "images": row["n_images"],
-        **{name: row[name] for name in ("observed", "predicted", "rmse")},
-    }
-
-
 def _scores(report: TestReport) -> tuple[str, ...]:
     from galaxy_exp.evaluation.held_out_report import shown_names
 
     return _SCORES if report.votes is None else (*shown_names(report.to_dict()), "loss")
-
-
-def _record(report: TestReport) -> dict[str, Any]:
-    """The report, and the confusion matrix with each row divided by its sum (0 for a class without images)."""
-    rows = [[count / max(sum(row), 1) for count in row] for row in report.confusion]
-    return {**report.to_dict(), "confusion_by_row": rows}
 
 
 def _score_rows(report: TestReport) -> Iterator[dict[str, Any]]:
@@ -263,15 +263,6 @@ def _confident_rows(report: TestReport) -> Iterator[dict[str, Any]]:
         if row["coverage"] in COVERAGES_SHOWN:
             accuracy = _with_interval(row["accuracy"], row["interval"])
             yield {"kept": f"{row['coverage']:.0%}", "images": row["n_images"], "accuracy": accuracy}
-
-
-def _class_row(row: dict[str, Any]) -> dict[str, Any]:
-    names = ("completeness", "purity", "f1")
-    return {
-        "class": row["class"],
-        "images": row["images"],
-        **{name: _with_interval(row[name], row[f"{name}_interval"]) for name in names},
-    }
 
 
 def _with_interval(value: float | None, interval: list[float] | None) -> str:
@@ -305,11 +296,11 @@ def _long_rows(report: TestReport, record: dict[str, Any]) -> Iterator[dict[str,
     for kept in report.coverage:
         yield row(f"accuracy_on_{kept['coverage']:.0%}", kept["accuracy"], interval=kept["interval"])
     for answer in report.votes["answers"] if report.votes is not None else ():
-        for name in ("observed", "predicted", "rmse"):
+        for name in _SCORES_OF_ANSWERS:
             yield row(name, answer[name], answer["name"])
     for each in report.per_class:
         yield row("images", each["images"], each["class"])
-        for name in ("completeness", "purity", "f1"):
+        for name in _SCORES_OF_CLASSES:
             yield row(name, each[name], each["class"], each[f"{name}_interval"])
 
 
