@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -76,20 +76,22 @@ Options = Annotated[dict[str, Any], AfterValidator(_storable)]
 """Keyword arguments of a user-defined or third-party class."""
 
 
-def kinds_of(annotation: Any) -> set[Any]:
+def kinds_of(annotation: Any, *, with_items: bool = False) -> set[Any]:
     """The types among str, int, float, bool, NoneType, list, dict and Any that an annotation allows.
 
-    The items of lists and the keys of sections are not looked at.
+    Args:
+        with_items: whether the items of lists count too; the values of mappings and the keys of sections never do.
     """
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return {type(value) for value in inner}
     if origin is Annotated:
-        return kinds_of(inner[0])
+        return kinds_of(inner[0], with_items=with_items)
     if origin in (Union, UnionType):
-        return set[Any]().union(*map(kinds_of, inner))
+        return set[Any]().union(*(kinds_of(each, with_items=with_items) for each in inner))
     if origin in (list, tuple):
-        return {list}
+        items = [each for each in inner if with_items and each is not Ellipsis]
+        return {list}.union(*(kinds_of(each, with_items=True) for each in items))
     if origin is dict or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         return {dict}
     return {NoneType} if annotation is None else {annotation}
@@ -117,7 +119,7 @@ def _refuse_other_kinds(value: Any, annotation: Any) -> None:
     """
     if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" or letter == "\0" for letter in value):
         raise ValueError("text with a character that no file can hold")
-    kinds = set(_scalar_kinds(annotation))
+    kinds = kinds_of(annotation, with_items=True)
     expected = " or ".join(_EXPECTED[kind] for kind in _EXPECTED if kind in kinds)
     if Any in kinds or not expected:
         return
@@ -129,15 +131,3 @@ def _refuse_other_kinds(value: Any, annotation: Any) -> None:
         is_number = isinstance(each, int | float) and not isinstance(each, bool)
         if (isinstance(each, bool) and bool not in kinds) or (is_number and not kinds & _NUMBERS):
             raise ValueError(f"found {each!r}; expected {expected}")
-
-
-def _scalar_kinds(annotation: Any) -> Iterator[Any]:
-    """The types of an annotation and of the items of its lists, but not of the values of its mappings."""
-    yield from kinds_of(annotation)
-    origin, inner = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        yield from _scalar_kinds(inner[0])
-    elif origin in (list, tuple, Union, UnionType):
-        for each in inner:
-            if each is not Ellipsis:
-                yield from _scalar_kinds(each)
