@@ -113,9 +113,8 @@ def _check_bounds(text: str) -> None:
             case yaml.AliasEvent():
                 if any(parent.anchor == event.anchor for parent in parents):
                     raise _mistake(f"*{event.anchor} refers to itself", event.start_mark)
-                known = by_anchor.get(str(event.anchor)) or _Extent(
-                    None, None
-                )  # an unknown one is refused by the loader
+                # an unknown one is refused by the loader
+                known = by_anchor.get(str(event.anchor)) or _Extent(None, None)
                 node = _Extent(None, event.start_mark, known.n_values, known.depth)
             case _:
                 continue

@@ -28,7 +28,6 @@ __all__ = [
     "as_journaled",
     "change_sweep",
     "current_key",
-    "describe_problems",
     "digest_of",
     "dump_sweep",
     "load_sweep",
@@ -98,17 +97,13 @@ def read_sweep(
         _put(content, key, value, origins[key])
     settings = _apply(content, overrides, flags, origins)
     config = _validate(content, str(path), origins)
-    return config, SweepFile(str(path.resolve()), _digest(data), (*before, *settings))
+    return config, SweepFile(str(path.resolve()), hashlib.sha256(data).hexdigest(), (*before, *settings))
 
 
 def digest_of(path: Path) -> str:
     """As `SweepFile.digest`; OSError if the file cannot be read."""
     with path.open("rb") as file:
-        return _digest(file.read(_MOST_BYTES + 1))
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+        return hashlib.sha256(file.read(_MOST_BYTES + 1)).hexdigest()
 
 
 def change_sweep(
@@ -181,8 +176,8 @@ def _validate(content: dict[str, Any], where: str, origins: Mapping[str, str]) -
     try:
         return SweepConfig.model_validate(content)
     except ValidationError as error:
-        problems = describe_problems(error, where)
-    raise ConfigError([_name_flag(problem, where, origins) for problem in problems])
+        problems = error.errors(include_url=False)
+    raise ConfigError([_name_flag(_describe(dict(problem), where), where, origins) for problem in problems])
 
 
 def _name_flag(problem: str, where: str, origins: Mapping[str, str]) -> str:
@@ -272,12 +267,8 @@ def _put(content: dict[str, Any], key: str, value: Any, where: str) -> None:
     section[last] = value
 
 
-def describe_problems(error: ValidationError, where: str) -> list[str]:
-    """One line per mistake, `where: key.path: what was found; what was expected`."""
-    return [_describe(dict(problem), where) for problem in error.errors(include_url=False)]
-
-
 def _describe(problem: dict[str, Any], where: str) -> str:
+    """A mistake as `where: key.path: what was found; what was expected`."""
     location = _without_tags(problem["loc"])
     key = ".".join(shorten(str(part)) for part in location) or "the whole file"
     return f"{where}: {key}: {_explain(problem, location)}"
@@ -308,7 +299,9 @@ def _explain(problem: dict[str, Any], location: tuple[Any, ...]) -> str:
         return "missing"
     if kind == "literal_error":
         expected = context["expected"].replace("'", "")
-        return f"found {found}; expected {expected}{_close_literal(value, expected)}"
+        close = nearest(str(value), [choice.strip() for choice in expected.replace(" or ", ", ").split(",")])
+        hint = f'; did you mean "{close}"?' if close else ""
+        return f"found {found}; expected {expected}{hint}"
     if kind == "value_error":
         return str(context["error"])
     if kind == "string_pattern_mismatch":
@@ -334,12 +327,6 @@ def _expected(message: str) -> str:
     text = message.removeprefix("Input should be ").removeprefix("expected ")
     text = _PLAIN.get(text, text).replace("String should have", "text with")
     return f"a value {text}" if text.startswith(("greater", "less")) else text
-
-
-def _close_literal(found: Any, expected: str) -> str:
-    choices = [choice.strip() for choice in expected.replace(" or ", ", ").split(",")]
-    close = nearest(str(found), choices)
-    return f'; did you mean "{close}"?' if close else ""
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:
