@@ -11,7 +11,7 @@ from pydantic import Field, StrictStr, ValidationInfo, field_validator, model_va
 from galaxy_exp.config.section import Options, Section
 from galaxy_exp.records import Constraint, Direction, Objective
 from galaxy_exp.search_methods import SAMPLERS, SCHEDULERS, one_of_names, scheduler_of_pruner
-from galaxy_exp.wording import did_you_mean, nearest
+from galaxy_exp.wording import did_you_mean, nearest, parse_number
 
 __all__ = ["COSTS", "OBJECTIVES", "OBJECTIVES_OF_VOTES", "OBJECTIVE_OF_VOTES", "SearchConfig"]
 
@@ -249,11 +249,8 @@ _CONSTRAINT = re.compile(r"\s*(<=|>=)\s*([0-9.eE+-]+)\s*")
 
 def _parse_constraint(name: str, text: str) -> Constraint:
     matched = _CONSTRAINT.fullmatch(text)
-    try:
-        limit = float(matched[2]) if matched else math.nan
-    except ValueError:
-        limit = math.nan
-    if matched is None or not math.isfinite(limit):
+    limit = parse_number(matched[2]) if matched else None
+    if matched is None or limit is None or not math.isfinite(limit):
         raise ValueError(f'{name}: found {text!r}; expected "<= NUMBER" or ">= NUMBER"')
     return Constraint(name, "<=" if matched[1] == "<=" else ">=", limit)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, StrictStr, field_validator, model_validator
 
@@ -12,19 +12,13 @@ from galaxy_exp.config.section import Section
 from galaxy_exp.records import AGREEMENT
 from galaxy_exp.wording import did_you_mean
 
+if TYPE_CHECKING:
+    from galaxy_exp.questions import Question
+
 __all__ = ["QuestionConfig", "VotesConfig", "check_tree", "votes_yaml"]
 
 
-class _Question(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def answers(self) -> Sequence[str]: ...
-    @property
-    def after(self) -> str | None: ...
-
-
-def check_tree(questions: Sequence[_Question]) -> None:
+def check_tree(questions: Sequence[QuestionConfig | Question]) -> None:
     """Refuses questions that cannot be asked.
 
     Raises:
