@@ -59,7 +59,6 @@ _RUNS_CODE = frozenset(("TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLaye
 """Classes of Keras that run code which is not Keras's; some versions of Keras load them in safe mode too."""
 _PACKAGES = ("keras", "galaxy_exp")
 """Those of an encoder's classes."""
-_DATE = (1980, 1, 1, 0, 0, 0)
 _EXPECTED = f"expected {SCRATCH}, {PRETRAINED} or a .keras file"
 _SHOWN = 16
 """Digits of the digest by which a sweep knows an encoder."""
@@ -254,9 +253,7 @@ def pack_encoder(saved: Path, path: Path, card: Mapping[str, Any]) -> None:
 
     def write(target: Path) -> None:
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
-            for name, content in members.items():
-                entry = zipfile.ZipInfo(name, _DATE)
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                packed.writestr(entry, content)
+            for name, content in members.items():  # without a date, ZipInfo has 1980-01-01
+                packed.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
 
     write_atomically(path, write)
