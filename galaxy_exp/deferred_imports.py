@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 __all__ = ["deferred_imports", "hidden_modules", "import_keras", "stated_backend", "without_garbage_collection"]
@@ -91,19 +91,13 @@ def hidden_modules(names: Sequence[str]) -> AbstractContextManager[None]:
 
     To import one raises `ModuleNotFoundError`, and so does `importlib.util.find_spec`.
     """
-    return _asked_first(_Hidden(names))
+    thread = threading.get_ident()
 
-
-class _Hidden:
-    """Finds no module of these names for one thread, as an entry of `sys.meta_path` does."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = frozenset(names)
-        self._thread = threading.get_ident()
-
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
-        if name in self._names and threading.get_ident() == self._thread:
+    def find_spec(name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        if name in names and threading.get_ident() == thread:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    return _asked_first(SimpleNamespace(find_spec=find_spec))
 
 
 @contextmanager
@@ -158,11 +152,6 @@ class _Imported:
         module.__spec__ = self._spec
 
 
-def _spec_of_imported(name: str) -> ModuleSpec | None:
-    module = sys.modules.get(name)
-    return None if module is None else ModuleSpec(name, _Imported(module))  # type: ignore[arg-type]
-
-
 class _Finder:
     """Finds and loads deferred modules, as an entry of `sys.meta_path` does."""
 
@@ -175,7 +164,8 @@ class _Finder:
             if isinstance(sys.modules.get(parent), _DeferredModule):  # in another thread
                 self.release_package(parent)
                 importlib.import_module(parent)
-                return _spec_of_imported(name)
+                if (module := sys.modules.get(name)) is not None:
+                    return ModuleSpec(name, _Imported(module))  # type: ignore[arg-type]
             return None
         found = PathFinder.find_spec(name, path)
         if found is None:
