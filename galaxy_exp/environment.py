@@ -43,7 +43,8 @@ def _git_commit() -> str | None:
 def user_import_paths() -> list[str]:
     """The folders on `sys.path` that are not part of the Python installation, absolute, in their order."""
     folders = [Path(entry or ".").resolve() for entry in sys.path]
-    installed = _installation()
+    installation = map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib"))
+    installed = {Path(each).resolve() for each in (*installation, site.getusersitepackages())}
     found = [folder for folder in folders if folder.is_dir() and not installed & {folder, *folder.parents}]
     return list(dict.fromkeys(map(str, found)))
 
@@ -52,8 +53,3 @@ def add_import_paths(paths: Iterable[str]) -> None:
     """Appends the folders that are not on `sys.path` yet."""
     known = {str(Path(entry or ".").resolve()) for entry in sys.path}
     sys.path.extend(path for path in paths if path not in known)
-
-
-def _installation() -> set[Path]:
-    names = ("stdlib", "platstdlib", "purelib", "platlib")
-    return {Path(sysconfig.get_path(name)).resolve() for name in names} | {Path(site.getusersitepackages()).resolve()}

@@ -228,16 +228,12 @@ def one_line(text: str) -> str:
 
 def escape_unprintable(text: str) -> str:
     """The text with line breaks, control characters and the like as their escapes, such as `\\x07`."""
-    return text if text.isprintable() else "".join(map(_printable, text))
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
 
 
 def storable(text: str) -> str:
     """The text with what no file can hold, as in the name of a file that is no UTF-8, as escapes."""
     return text.encode(errors="backslashreplace").decode()
-
-
-def _printable(letter: str) -> str:
-    return letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
 
 
 class SweepInterrupted(GalaxyExpError):

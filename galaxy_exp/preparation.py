@@ -440,16 +440,11 @@ def _without_pausing(config: SweepConfig, hypermodel: keras_tuner.HyperModel, sa
     """The configuration, with a scheduler that stops trials where paused ones would begin with the first epoch."""
     from galaxy_exp.training.fitting import takes_initial_epoch
 
-    scheduler = config.search.scheduler
-    instead = STOPPING.get(scheduler)
-    if not config.execution.has_checkpoints:
-        why = "execution.checkpoint_gib is 0"
-    elif not takes_initial_epoch(hypermodel):
-        why = "the hypermodel's fit takes no initial_epoch"
-    else:
+    scheduler, has_checkpoints = config.search.scheduler, config.execution.has_checkpoints
+    if scheduler not in STOPPING or (has_checkpoints and takes_initial_epoch(hypermodel)):
         return config
-    if instead is None:
-        return config
+    instead = STOPPING[scheduler]
+    why = "the hypermodel's fit takes no initial_epoch" if has_checkpoints else "execution.checkpoint_gib is 0"
     say(f"note: search.scheduler is {instead} instead of {scheduler}: paused trials cannot continue, since {why}")
     search = config.search.model_copy(update={"scheduler": instead})
     return config.model_copy(update={"search": search})

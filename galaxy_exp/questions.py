@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -43,11 +44,8 @@ class Questions:
     @cached_property
     def slices(self) -> dict[str, slice]:
         """By question: the columns of its answers."""
-        found, start = {}, 0
-        for each in self.items:
-            found[each.name] = slice(start, start + len(each.answers))
-            start += len(each.answers)
-        return found
+        ends = accumulate(self.widths)
+        return {each.name: slice(end - len(each.answers), end) for each, end in zip(self.items, ends, strict=True)}
 
     @property
     def widths(self) -> list[int]:

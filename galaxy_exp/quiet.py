@@ -53,18 +53,14 @@ class ScopedEnvironment:
             self._inside -= 1
             if self._inside == 0:
                 for name, value in self._before.items():
-                    _put_back(name, value)
+                    if value is None:
+                        os.environ.pop(name, None)
+                    else:
+                        os.environ[name] = value
 
     def keep(self) -> None:
         """Sets them until the process ends; for processes that this package starts."""
         self.__enter__()
-
-
-def _put_back(name: str, value: str | None) -> None:
-    if value is None:
-        os.environ.pop(name, None)
-    else:
-        os.environ[name] = value
 
 
 BACKEND_ENVIRONMENT = ScopedEnvironment(

@@ -152,7 +152,8 @@ def _data_lines(facts: _Facts) -> Iterator[str]:
     for class_name in (each for each, images in counts.items() if images < _RARE):
         images = count(counts[class_name], "image")
         yield from _comment(f"{class_name} has only {images}: its scores, and the macro-F1, will be uncertain.", "  ")
-    if dataset.votes is None and facts.config.class_names is None and _are_numbers(dataset.class_names):
+    numbers = tuple(f"class {label}" for label in range(dataset.n_classes))
+    if dataset.votes is None and facts.config.class_names is None and dataset.class_names == numbers:
         yield from _comment("The labels are numbers. Give the classes names here, in this order.", "  ")
         yield f"  class_names: {dump_flow(list(dataset.class_names))}"
     if facts.is_resized:
@@ -168,10 +169,6 @@ def _data_lines(facts: _Facts) -> Iterator[str]:
     elif "split" not in stated:
         yield from _comment("Shares of each class. The test images are used once, for the winner.", "  ")
         yield "  split: {validation: 0.15, test: 0.15, seed: 7}"
-
-
-def _are_numbers(names: tuple[str, ...]) -> bool:
-    return names == tuple(f"class {label}" for label in range(len(names)))
 
 
 def _space_lines(facts: _Facts) -> Iterator[str]:
