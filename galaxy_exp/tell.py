@@ -15,8 +15,6 @@ from galaxy_exp.journal.journal import is_running, read_events, read_record
 from galaxy_exp.journal.orders import (
     ChangeLimits,
     ChangeWorkers,
-    EndTrial,
-    FinishSearch,
     Order,
     OrderFolder,
     TryConfiguration,
@@ -160,10 +158,10 @@ def _refuse_unless_running(folder: SweepFolder, order: Order) -> None:
             f"search.warm_start={record.sweep_id}"
         )
     if not is_running(folder.path):
-        does, flags = ("continues it with that", _resume_flags(order)) if _resume_flags(order) else ("continues it", "")
+        flags = _resume_flags(order)
         raise OrderRefusedError(
             f"no process works on sweep {record.sweep_id}, so none can take the order; galaxy-exp resume "
-            f"{record.sweep_id}{flags} {does}"
+            f"{record.sweep_id}{flags} continues it{' with that' if flags else ''}"
         )
     if record.winner is not None:
         raise OrderRefusedError(_over(record.sweep_id))
@@ -178,13 +176,10 @@ def _over(sweep_id: str) -> str:
 
 def _resume_flags(order: Order) -> str:
     """The options with which resuming has the same effect; empty if there are none."""
-    match order:
-        case ChangeWorkers():
-            return f" --workers {order.workers}"
-        case ChangeLimits():
-            return "".join(_resume_flag(name, value) for name, value in order.limits.items())
-        case EndTrial() | TryConfiguration() | FinishSearch():
-            return ""
+    if isinstance(order, ChangeWorkers):
+        return f" --workers {order.workers}"
+    limits = order.limits if isinstance(order, ChangeLimits) else {}
+    return "".join(_resume_flag(name, value) for name, value in limits.items())
 
 
 def _resume_flag(name: str, value: float | None) -> str:
