@@ -76,7 +76,8 @@ def convert_weights(weights: WeightFile, options: ConversionOptions) -> keras.Mo
 
 def _names_within(weights: WeightFile, prefix: str | None) -> dict[str, str]:
     """The names in the file by timm's names, of the tensors of one encoder."""
-    found = sorted({name.removesuffix(stem) for name in weights.tensors for stem in _STEMS if _ends(name, stem)})
+    ends = [(name, stem) for name in weights.tensors for stem in _STEMS if f".{name}".endswith(f".{stem}")]
+    found = sorted({name.removesuffix(stem) for name, stem in ends})
     listed = ", ".join(each.rstrip(".") or '""' for each in found)
     if prefix is not None:
         prefix = f"{prefix.rstrip('.')}." if prefix else ""
@@ -96,10 +97,6 @@ def _names_within(weights: WeightFile, prefix: str | None) -> dict[str, str]:
     if _STEMS[0] in inside:
         return {timm: inside[name] for timm, name in timm_names(list(inside)).items()}
     return inside
-
-
-def _ends(name: str, stem: str) -> bool:
-    return name == stem or name.endswith(f".{stem}")
 
 
 def _recognise(weights: WeightFile, names: Mapping[str, str]) -> str:
@@ -161,7 +158,8 @@ def _check_tensors(
     lacking = [name for name in expected if name not in names]
     if lacking:
         raise BadInputError(f"{weights.path}: lacks {len(lacking)} tensor(s) of {architecture}: {_few(lacking)}")
-    unused = [name for name in names if name not in expected and not _is_of_no_use(name)]
+    ignored = {name for name in names if name.startswith(_HEADS) or name.endswith(".num_batches_tracked")}
+    unused = [name for name in names if name not in expected and name not in ignored]
     if unused:
         raise BadInputError(
             f"{weights.path}: has {len(unused)} tensor(s) that {architecture} has not: {_few(unused)}; "
@@ -173,11 +171,6 @@ def _check_tensors(
             raise BadInputError(
                 f"{weights.path}: tensor {names[name]} has the shape {found}; {architecture} has {shape} there"
             )
-
-
-def _is_of_no_use(name: str) -> bool:
-    """Whether an encoder does without the tensor: the classifier, and how many batches a normalisation has seen."""
-    return name.startswith(_HEADS) or name.endswith(".num_batches_tracked")
 
 
 def _few(names: Sequence[str]) -> str:

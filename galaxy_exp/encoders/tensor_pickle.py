@@ -267,10 +267,7 @@ def _rebuild(function: Any, arguments: Any) -> Any:
 
 def _storage(identifier: Any) -> _Storage:
     kind, storage, key, _, _, *view = identifier
-    if kind != "storage" or not isinstance(storage, _Name) or not _is_key(key) or any(view):
+    is_key = isinstance(key, str) and len(key) <= _LONGEST_NAME
+    if kind != "storage" or not isinstance(storage, _Name) or not is_key or any(view):
         raise RefusedWeightsError("its pickle refers to something else than a tensor's storage")
     return _Storage(key, STORAGE_DTYPES[storage.text.partition(" ")[2]])
-
-
-def _is_key(key: Any) -> bool:
-    return isinstance(key, str) and len(key) <= _LONGEST_NAME

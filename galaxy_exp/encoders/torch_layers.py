@@ -34,11 +34,9 @@ class _Source:
         return {self.name: self.shape, **scales}
 
     def load(self, read: Read) -> None:
-        value = read(self.name).reshape(self.shape).transpose(self._all_axes()).reshape(self.variable.shape)
+        others = (axis for axis in range(len(self.shape)) if axis not in self.axes)
+        value = read(self.name).reshape(self.shape).transpose(*self.axes, *others).reshape(self.variable.shape)
         self.variable.assign(value if self.scale is None else value * read(self.scale))
-
-    def _all_axes(self) -> tuple[int, ...]:
-        return (*self.axes, *(axis for axis in range(len(self.shape)) if axis not in self.axes))
 
 
 class TorchLayers:

@@ -74,9 +74,13 @@ class WeightFile:
                 "expected a complete file"
             )
         steps = [step * values.itemsize for step in tensor.strides]
-        placed = np.lib.stride_tricks.as_strided(values[tensor.offset :], tensor.shape, steps)
-        with np.errstate(over="ignore"):
-            numbers = _to_float32(np.ascontiguousarray(placed).reshape(tensor.shape), tensor.dtype)
+        strided = np.lib.stride_tricks.as_strided(values[tensor.offset :], tensor.shape, steps)
+        placed = np.ascontiguousarray(strided).reshape(tensor.shape)
+        if tensor.dtype == "bfloat16":
+            numbers = (placed.astype(np.uint32) << 16).view(np.float32)
+        else:
+            with np.errstate(over="ignore"):
+                numbers = placed.astype(np.float32)
         if not np.isfinite(numbers).all():
             raise BadInputError(f"{self.path}: tensor {name}: has values that are not finite")
         return numbers
@@ -221,9 +225,3 @@ def _fits(tensor: StoredTensor, n_stored: int) -> bool:
     n_elements = math.prod(tensor.shape)
     last = tensor.offset + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.strides, strict=True))
     return 0 < n_elements <= n_stored and last < n_stored
-
-
-def _to_float32(values: NDArray[Any], dtype: str) -> NDArray[np.float32]:
-    if dtype == "bfloat16":
-        return (values.astype(np.uint32) << 16).view(np.float32)
-    return values.astype(np.float32)
