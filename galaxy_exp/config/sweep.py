@@ -125,21 +125,15 @@ class RangeSpace(_SpaceSection):
 SpaceEntry = ValuesSpace | RangeSpace | PriorSpace | Scalar
 
 
-def _is_only_a_prior(entry: dict[Any, Any]) -> bool:
-    """Whether the values stay the hypermodel's; a scale or a step belongs to a range, which may lack its ends."""
-    return "prior" in entry and not {"min", "max", "step", "scale"} & entry.keys()
-
-
 def _kind_of_entry(entry: Any) -> str | None:
     """Chooses the variant by its keys, so that a mistake is reported for the variant that was meant."""
-    if isinstance(entry, ValuesSpace):
-        return "values"
-    if isinstance(entry, RangeSpace):
-        return "range"
-    if isinstance(entry, PriorSpace):
-        return "prior"
+    kinds: dict[type, str] = {ValuesSpace: "values", RangeSpace: "range", PriorSpace: "prior"}
+    if type(entry) in kinds:
+        return kinds[type(entry)]
     if isinstance(entry, dict):
-        return "values" if "values" in entry else "prior" if _is_only_a_prior(entry) else "range"
+        # then the values stay the hypermodel's; a scale or a step belongs to a range, which may lack its ends
+        is_only_a_prior = "prior" in entry and not {"min", "max", "step", "scale"} & entry.keys()
+        return "values" if "values" in entry else "prior" if is_only_a_prior else "range"
     return "scalar" if isinstance(entry, str | bool | int | float) else None
 
 
