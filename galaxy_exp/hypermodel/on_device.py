@@ -59,7 +59,9 @@ def fit_batches(
     batches.rewind(kwargs.get("initial_epoch", 0))
     images = _on_device(batches.images) if is_possible and not any(map(_sees_batches, callbacks)) else None
     if keras.backend.backend() != "tensorflow":
-        shared["callbacks"] = [_OrderOfEpoch(batches), *callbacks]
+        # Keras takes a first batch on JAX to build the metrics before it trains, and so begins an epoch too many
+        rewind = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: batches.rewind(epoch))
+        shared["callbacks"] = [rewind, *callbacks]
     if images is None:
         _create_variables(model, batches)
         return model.fit(feed(batches), **shared)
@@ -95,17 +97,6 @@ def _create_variables(model: keras.Model, batches: Batches) -> None:
     uniform = keras.ops.full((len(targets), n_outputs), 1 / max(n_outputs, 2), "float32")
     model.compute_metrics(None, targets, uniform, *weights)
     model.reset_metrics()
-
-
-class _OrderOfEpoch(keras.callbacks.Callback):  # type: ignore[misc]
-    """On JAX Keras takes a first batch to build the metrics before it trains, and so begins an epoch too many."""
-
-    def __init__(self, batches: Batches) -> None:
-        super().__init__()
-        self._batches = batches
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._batches.rewind(epoch)
 
 
 def _compiles_for_device(model: keras.Model) -> bool:
