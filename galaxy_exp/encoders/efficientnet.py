@@ -42,7 +42,8 @@ class EfficientNet:
 
     def build(self, layers: TorchLayers, x: Any) -> tuple[Any, Any]:
         """From scaled images to a map (n, height / 32, width / 32, 1280), and to features (n, 1280)."""
-        x = self._padded_convolution(layers, x, "conv_stem", 32, 3, 2)
+        x, padding = self._padded(x, 3, 2)
+        x = layers.convolution(x, "conv_stem", 32, 3, 2, padding=padding, bias=False)
         x = self._normed(layers, x, "bn1")
         for stage, (filters, n_blocks, size, stride, expansion) in enumerate(STAGES):
             for block in range(n_blocks):
@@ -61,7 +62,8 @@ class EfficientNet:
         if expansion > 1:
             x = layers.convolution(x, f"{name}.conv_pw", n_inputs * expansion, 1, padding="same", bias=False)
             x = self._normed(layers, x, f"{name}.{next(norms)}")
-        x = self._padded_depthwise(layers, x, f"{name}.conv_dw", size, stride)
+        x, padding = self._padded(x, size, stride)
+        x = layers.depthwise(x, f"{name}.conv_dw", size, stride, padding=padding, bias=False)
         x = self._normed(layers, x, f"{name}.{next(norms)}")
         if self.has_squeeze:
             x = self._squeezed(layers, x, f"{name}.se", n_inputs // 4)
@@ -78,14 +80,6 @@ class EfficientNet:
 
     def _normed(self, layers: TorchLayers, x: Any, name: str) -> Any:
         return keras.layers.Activation(self.activation)(layers.batch_norm(x, name, self._epsilon))
-
-    def _padded_convolution(self, layers: TorchLayers, x: Any, name: str, filters: int, size: int, stride: int) -> Any:
-        x, padding = self._padded(x, size, stride)
-        return layers.convolution(x, name, filters, size, stride, padding=padding, bias=False)
-
-    def _padded_depthwise(self, layers: TorchLayers, x: Any, name: str, size: int, stride: int) -> Any:
-        x, padding = self._padded(x, size, stride)
-        return layers.depthwise(x, name, size, stride, padding=padding, bias=False)
 
     def _padded(self, x: Any, size: int, stride: int) -> tuple[Any, str]:
         """PyTorch pads both sides alike; Keras's `same` pads one side more where a stride leaves an odd rest."""
