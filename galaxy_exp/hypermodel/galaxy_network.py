@@ -51,7 +51,18 @@ def build_network(
     layers = [keras.Input(image_shape, dtype="uint8", name="images")]
     if values.augmentation != "none":
         layers.append(_AUGMENTATION[values.augmentation](name="augmentation"))
-    layers += _body_layers(values, image_shape, stored_encoders)
+    if values.start == SCRATCH:
+        layers.append(keras.layers.Rescaling(1.0 / 255.0, dtype="float32", name="rescaling"))
+        layers += _convolution_layers(values, image_shape)
+    else:
+        layers += encoder_layers(
+            values.start,
+            values.encoder,
+            image_shape,
+            trainable=not values.is_frozen,
+            frozen_share=values.frozen_share or 0.0,
+            stored=stored_encoders,
+        )
     gives_features = values.start != SCRATCH and len(layers[-1].output_shape) == 2
     layers += [FastDropout(values.dropout_1, name=HEAD_BEGINS), *_head_layers(values, gives_features)]
     if questions is None:
@@ -91,21 +102,6 @@ def _grown_width(filters: int, growth: float, blocks: int) -> int:
 
 def _multiple_of_8(width: float) -> int:
     return max(8 * math.floor(width / 8 + 0.5), 8)
-
-
-def _body_layers(values: NetworkValues, image_shape: ImageShape, stored: Path | None) -> Iterator[keras.layers.Layer]:
-    if values.start != SCRATCH:
-        yield from encoder_layers(
-            values.start,
-            values.encoder,
-            image_shape,
-            trainable=not values.is_frozen,
-            frozen_share=values.frozen_share or 0.0,
-            stored=stored,
-        )
-        return
-    yield keras.layers.Rescaling(1.0 / 255.0, dtype="float32", name="rescaling")
-    yield from _convolution_layers(values, image_shape)
 
 
 def _convolution_layers(values: NetworkValues, image_shape: ImageShape) -> Iterator[keras.layers.Layer]:
