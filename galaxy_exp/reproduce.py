@@ -131,6 +131,7 @@ def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say | 
         SweepFailedError: the training failed or its process died.
     """
     folder, record, trial = find_trial(reference)
+    precision = trial.result.precision if trial.result is not None else ""
     import_keras_quietly()
     say = say or say_nothing
     data = restore_data(record, say)
@@ -141,7 +142,6 @@ def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say | 
     engine = LocalEngine([WorkerProcess(scratch / "worker.log")])
     try:
         spec = trial_spec(record, folder, data.files, trial, trial.attempt)
-        precision = trial.result.precision if trial.result is not None else ""
         spec = replace(spec, folder=scratch / "trial", constraints=(), precision=precision or spec.precision)
         spec = replace(spec, checkpoints=None, resume_from=None, first_epoch=0)
         say(f"training trial {trial.number} of {record.sweep_id} again, {count(len(trial.reports), 'epoch')}")
@@ -156,7 +156,7 @@ def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say | 
         for name in sorted(then.keys() | now.keys())
         if then.get(name) != now.get(name)
     }
-    exact = record.config.training.deterministic and (trial.result is not None and trial.result.precision == "float32")
+    exact = record.config.training.deterministic and precision == "float32"
     return Reproduction(record, trial, reports, exact, tolerance, changes)
 
 
