@@ -13,7 +13,6 @@ from galaxy_exp.errors import ConfigError
 from galaxy_exp.execution.observers import Observer
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.journal.journal import read_record
-from galaxy_exp.journal.record import SweepRecord
 from galaxy_exp.preparation import resting_sweeps
 from galaxy_exp.quiet import import_keras_quietly
 from galaxy_exp.sweep import SweepResult, resume_sweep, run_sweep
@@ -163,14 +162,11 @@ def _find_unwritten(config: SweepConfig) -> SweepFolder | None:
     for folder, record in resting_sweeps(ProjectFolder.default(), f"{_NAME}-"):
         if comparable(record.config) != wanted:
             continue
-        if record.ended is None or (record.ended.succeeded and _lacks_only_the_file(record, folder)):
+        winner, succeeded = record.winning_trial, record.ended is not None and record.ended.succeeded
+        has_model = succeeded and winner is not None and folder.model(winner.number).is_file()
+        if record.ended is None or (has_model and not (folder.path / _WRITTEN).exists()):
             return folder
     return None
-
-
-def _lacks_only_the_file(record: SweepRecord, folder: SweepFolder) -> bool:
-    winner = record.winning_trial
-    return winner is not None and folder.model(winner.number).is_file() and not (folder.path / _WRITTEN).exists()
 
 
 def comparable(config: SweepConfig) -> dict[str, Any]:
