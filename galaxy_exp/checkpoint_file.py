@@ -89,11 +89,7 @@ def why_not_longer(identity: CheckpointIdentity) -> str | None:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes the file atomically; it has its name only when it is complete and on disk.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Writes the file atomically; it has its name only when it is complete and on disk."""
     members: dict[str, Any] = {
         "identity": _to_bytes(asdict(checkpoint.identity)),
         "state": _to_bytes(checkpoint.state),
@@ -112,11 +108,7 @@ def read_identity(path: Path) -> CheckpointIdentity:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Everything in a checkpoint; every byte of it is verified.
-
-    Raises:
-        CheckpointError: it is missing, damaged, or of another format.
-    """
+    """Everything in a checkpoint; every byte of it is verified. Raises as `read_identity`."""
     return _read(path, with_arrays=True)
 
 

@@ -98,11 +98,7 @@ def find_encoder(start: str, identity: str | None = None, stored: Path | None = 
 
 
 def store_encoder(start: str, identity: str, stored: Path) -> None:
-    """Copies an encoder into the folder of a sweep's copies, unless it is there.
-
-    Raises:
-        ConfigError: see `find_encoder`.
-    """
+    """Copies an encoder into the folder of a sweep's copies, unless it is there; raises as `find_encoder`."""
     found, file = find_encoder(start, identity, stored), _stored_file(identity, stored)
     if found != file:
         write_atomically(file, lambda target: shutil.copyfile(found, target))
@@ -134,11 +130,7 @@ def _digits(path: Path) -> str:
 
 
 def describe_start(values: Mapping[str, Any]) -> str | None:
-    """`pretrained (SIMULATED galaxies, sha256 0123456789abcdef)`: what a network of GalaxyCNN started from.
-
-    Returns:
-        None if it is not among them that an encoder was used.
-    """
+    """`pretrained (SIMULATED galaxies, sha256 0123456789abcdef)`: the encoder that a network started from, if any."""
     if "start" not in values or not is_identity(values.get("encoder")):
         return None
     return f"{values['start']} ({values['encoder']})"

@@ -107,11 +107,7 @@ def lay_out_table(rows: Sequence[Mapping[str, Any]], width: int, importance: Seq
 
 
 def choose_columns(widths: Mapping[str, int], width: int, importance: Sequence[str], gap: int = len(_GAP)) -> list[str]:
-    """The names of the columns that fit, at least those that may not be left out; see `lay_out_table`.
-
-    Args:
-        widths: how narrow each column may become, by name.
-    """
+    """The names of the columns that fit, by how narrow each may become, and of those that `lay_out_table` must show."""
     shown = [name for name in widths if name not in importance[2:]]
     for name in importance[2:]:
         if name not in widths:

@@ -56,11 +56,7 @@ __all__ = [
 def store_user_objects(
     config: SweepConfig, hypermodel: Any, data: Any, project: ProjectFolder, folder: SweepFolder
 ) -> dict[str, Any]:
-    """Stores a hypermodel and data that are Python objects, if any, so that the journal can refer to them.
-
-    Returns:
-        The values of the sweep's keys `hypermodel` and `data` that replace those of the sweep file.
-    """
+    """Stores a hypermodel and data that are Python objects, if any; returns the sweep's keys that refer to them."""
     changes: dict[str, Any] = {}
     if hypermodel is not None:
         import_keras_quietly()
@@ -242,8 +238,7 @@ def _discover(
 ) -> tuple[Any, SearchSpace]:
     """The hypermodel, and the space that it declares in `build` and in `fit`, if it defines `fit`.
 
-    Args:
-        encoders: those of a recorded sweep, whose files are not looked for again.
+    The files of the `encoders` of a recorded sweep are not looked for again.
     """
     from galaxy_exp.hypermodel import GalaxyCNN, discover_space, load_hypermodel
     from galaxy_exp.space.overrides import listed_texts
@@ -284,10 +279,7 @@ def encoders_of(space: SearchSpace) -> dict[str, str]:
 
 
 def store_encoders(space_config: Mapping[str, Any], folder: SweepFolder) -> None:
-    """Copies the encoders of a sweep into its folder, unless they are there.
-
-    Args:
-        space_config: as `SweepStarted` has it.
+    """Copies the encoders of a sweep, whose space is as `SweepStarted` has it, into its folder, unless they are there.
 
     Raises:
         ConfigError: one line for each that is neither there nor where it was when the sweep began.
@@ -320,11 +312,7 @@ def _traceback_kept(log: Path) -> Iterator[None]:
 
 
 def resting_sweeps(project: ProjectFolder, prefix: str = "") -> Iterator[tuple[SweepFolder, SweepRecord]]:
-    """The sweeps that no process is running, the newest first; unreadable journals are ignored.
-
-    Args:
-        prefix: beginning of their ids.
-    """
+    """The readable sweeps that no process is running and whose ids begin with `prefix`, the newest first."""
     for folder in reversed(project.sweeps()):
         if not folder.sweep_id.startswith(prefix):
             continue

@@ -58,11 +58,8 @@ def pretraining_sweep(
 ) -> SweepConfig:
     """The sweep that pretrains: one configuration, trained once on simulated galaxies in ten equal classes.
 
-    Args:
-        settings: `space.NAME=VALUE` of hyperparameters of GalaxyCNN.
-
     Raises:
-        ConfigError: one line for each setting that is not possible.
+        ConfigError: one line for each of the `settings`, `space.NAME=VALUE`, that is not possible.
     """
     problems = [f"--set {each}: expected space.NAME=VALUE" for each in settings if not each.startswith("space.")]
     stated = {} if problems else parse_overrides(settings).space
@@ -105,13 +102,10 @@ def pretraining_sweep(
 def pretrain_encoder(
     config: SweepConfig, path: Path, *, observers: Sequence[Observer] = (), say: Say = lambda _: None
 ) -> SweepResult:
-    """Runs the sweep and writes the winner's body to `path`.
+    """Runs the sweep and writes the winner's body to `path`; raises as `run_sweep`.
 
     A sweep of the same content that was interrupted is continued; one that had ended when its encoder was not written
     yet is not trained again.
-
-    Raises:
-        As `run_sweep`.
     """
     result = _trained(config, observers, say)
     import_keras_quietly()

@@ -137,11 +137,7 @@ def sweep_file_options(command: _Command) -> _Command:
 
 
 def read_shortcuts(values: dict[str, Any]) -> list[FlagValue]:
-    """The keys that the short options set.
-
-    Args:
-        values: by name of the option; None where it is left out.
-    """
+    """The keys that the short options set; `values` are by the option's name, None where it is left out."""
     from galaxy_exp.config.reading import FlagValue
 
     return [FlagValue(_flag(name), _SHORTCUTS[name][0], value) for name, value in values.items() if value is not None]

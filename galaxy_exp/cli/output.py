@@ -87,8 +87,7 @@ def print_record(entries: Mapping[str, Any]) -> None:
 def progress_bar(total: int, *, transient: bool) -> Iterator[Callable[[int], None]]:
     """A bar on stderr if that is a terminal; gives a function that takes the number of images done so far.
 
-    Args:
-        transient: removes the bar at the end.
+    A `transient` bar is removed at the end.
     """
     if not sys.stderr.isatty():
         yield lambda done: None

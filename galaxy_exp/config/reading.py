@@ -77,13 +77,9 @@ def load_sweep(path: Path | str, overrides: Sequence[str] = (), flags: Sequence[
 def read_sweep(
     path: Path | str, overrides: Sequence[str] = (), flags: Sequence[FlagValue] = (), earlier: SweepFile | None = None
 ) -> tuple[SweepConfig, SweepFile]:
-    """As `load_sweep`, and the origin of the sweep, for reading it again later.
+    """As `load_sweep`, and the origin of the sweep, for reading it again later; raises as `load_sweep`.
 
-    Args:
-        earlier: origin recorded when the sweep started; its settings are applied first.
-
-    Raises:
-        ConfigError: as `load_sweep`.
+    The settings of an `earlier` origin, which was recorded when the sweep started, are applied first.
     """
     path = Path(path)
     if path.name.lower().endswith((*ARRAY_SUFFIXES, *TABLE_SUFFIXES)) and path.is_file():

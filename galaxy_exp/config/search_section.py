@@ -203,10 +203,7 @@ class SearchConfig(Section):
         return self.objectives[0]
 
     def fitted_to(self, *, has_votes: bool, are_counts: bool) -> SearchConfig:
-        """The section for such data: on votes, the objective is `OBJECTIVE_OF_VOTES` if none is stated.
-
-        Args:
-            are_counts: whether votes are counts; else they are fractions.
+        """The section for such data: on votes, counts or fractions, `OBJECTIVE_OF_VOTES` if no objective is stated.
 
         Raises:
             ValueError: an objective that makes no sense there; one line.

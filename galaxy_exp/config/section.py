@@ -99,8 +99,7 @@ Options = Annotated[dict[str, Any], AfterValidator(_storable)]
 def kinds_of(annotation: Any, *, with_items: bool = False) -> set[Any]:
     """The types among str, int, float, bool, NoneType, list, dict and Any that an annotation allows.
 
-    Args:
-        with_items: whether the items of lists count too; the values of mappings and the keys of sections never do.
+    With items, those of lists count too; the values of mappings and the keys of sections never do.
     """
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Literal:

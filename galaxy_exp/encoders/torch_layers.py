@@ -73,8 +73,7 @@ class TorchLayers:
     def dense(self, x: Any, name: str, units: int, *, scale: str | None = None) -> Any:
         """PyTorch's `Linear` on the last axis, or a convolution of 1 x 1 pixels.
 
-        Args:
-            scale: name of a tensor (units,) that the result is multiplied by. It becomes part of the weights.
+        The tensor (units,) that is called `scale`, if any, multiplies the result, and becomes part of the weights.
         """
         layer = keras.layers.Dense(units, name=_layer_name(name))
         return self._weighted(layer, x, name, (units, x.shape[-1], 1, 1), (1, 0), True, scale)

@@ -1,8 +1,7 @@
 """Augmentation layers on raw images, active in training only.
 
-They replace Keras's own because those interpolate for every step of a chain (rotation, then shift, then zoom) and
-flip by computing all variants of every image. Here a flip or quarter turn is a permutation of pixels, one gather
-for the batch, exact to the bit; and everything else is one affine map, so one interpolation.
+Keras's own interpolate for every step of a chain (rotation, then shift, then zoom), and flip by computing all variants
+of every image. Here a flip or quarter turn is a permutation of pixels, and everything else one affine map.
 
 Every layer keeps its own `keras.random.SeedGenerator`, draws anew for each image, and takes (batch, height, width,
 channels). Their dtype policy is always float32: raw values must not be rounded to bfloat16's 8 bits on the way.
@@ -45,9 +44,7 @@ def symmetry_table(height: int, width: int, transpose: bool) -> NDArray[np.int32
 class AugmentationLayer(keras.layers.Layer):  # type: ignore[misc]
     """Base of the layers that change images in training and that an exported model leaves out.
 
-    Args:
-        seed: of the layer's random numbers; None draws one from the generator that
-            `keras.utils.set_random_seed` seeds.
+    Without a seed, its random numbers follow from that of `keras.utils.set_random_seed`.
     """
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
@@ -112,10 +109,9 @@ class RandomDihedral(RandomSymmetry):
 
 
 class PickOrientation(keras.layers.Layer):  # type: ignore[misc]
-    """Of features of an image's flips and quarter turns, those of one: in training as drawn, else of the image itself.
+    """Of features of an image's flips and quarter turns, those of one: in training as `source` draws for images.
 
-    Args:
-        source: draws, as it would for images; None: always the image itself.
+    Else, and without a `source`, they are those of the image itself.
     """
 
     def __init__(self, source: RandomSymmetry | None, **kwargs: Any) -> None:

@@ -28,9 +28,8 @@ def class_weights(
     """The weight of an image by its class; None without weighting, and with "sampling", which draws instead.
 
     "balanced" gives every class the same total weight (1 / count, as scikit-learn's `class_weight="balanced"`),
-    "sqrt" goes half-way (1 / sqrt(count)): in Galaxy10 the rarest class has 17 images and "balanced" would weigh
-    each of them 400 times one of the most frequent. Weights are scaled so that their mean over the images is 1,
-    which leaves the learning rate comparable. A class without images gets 0.
+    "sqrt" goes half-way (1 / sqrt(count)). Weights are scaled so that their mean over the images is 1, which leaves the
+    learning rate comparable. A class without images gets 0.
 
     Returns:
         float32 (n_classes,).
@@ -63,8 +62,7 @@ def draw_balanced(labels: NDArray[Any], rng: np.random.Generator) -> NDArray[np.
     """As many images as there are, all classes equally often (up to one), in random order; empty classes are left out.
 
     Within a class, no image comes again before all others have come as often; so of a large class some are left
-    out, other ones each epoch, and those of a rare class come many times (in Galaxy10, the 17 of the rarest 128 times
-    each), which only augmentation makes different.
+    out, other ones each epoch, and those of a rare class come many times.
 
     Args:
         labels: integers (n,).
@@ -90,9 +88,8 @@ AHEAD = 2
 
 
 PIXELS_PER_BATCH = 2**18
-"""Images of 69 pixels go in batches of 55, of 256 pixels in batches of 8, so that prediction needs no more memory
-than a training step; larger batches were no faster on CPU. `registry.pyfunc_model`, which cannot import this module,
-has the same numbers; a test compares them."""
+"""So that prediction needs no more memory than a training step. `registry.pyfunc_model`, which cannot import this
+module, has the same numbers; a test compares them."""
 
 
 def images_per_batch(height: int, width: int) -> int:
@@ -208,10 +205,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 def feed(batches: keras.utils.PyDataset) -> Any:
     """What `fit` or `predict` gets in place of `batches`; the batches are the same, in the same order.
 
-    On TensorFlow it is a `tf.data.Dataset` without autotuning. Keras makes one from batches by itself, but with
-    autotuning, and then the iterator of an epoch takes up to two thirds of the epoch's time to be deleted: Keras
-    waits for its tuning thread, which sleeps for longer and longer (docs/performance.md). Other backends take the
-    batches as they are.
+    On TensorFlow it is a `tf.data.Dataset` without autotuning, whose thread would delay the end of each epoch
+    (docs/performance.md). Other backends take the batches as they are.
     """
     if keras.backend.backend() != "tensorflow":
         return batches

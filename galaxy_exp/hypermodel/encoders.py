@@ -190,8 +190,7 @@ def write_encoder(encoder: keras.Model, path: Path, card: Mapping[str, Any]) -> 
 def cut_encoder(model_file: Path, path: Path, card: Mapping[str, Any]) -> None:
     """Writes the body of a trained GalaxyCNN, all layers before its head, as an encoder; see `write_encoder`.
 
-    Args:
-        model_file: as a trial leaves it, in float32 and without augmentation.
+    `model_file` is as a trial leaves it, in float32 and without augmentation.
     """
     model = keras.saving.load_model(model_file, compile=False, safe_mode=True)
     names = [layer.name for layer in model.layers]

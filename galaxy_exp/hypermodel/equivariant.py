@@ -159,14 +159,11 @@ def orientation_mean_layers(shape: tuple[int, int, int]) -> list[keras.layers.La
 
 
 def restore_equivariant_layers(model: keras.Model) -> keras.Model | None:
-    """The same function as `model`, with equivariant layers in the place of Keras's; None if it cannot have them.
+    """The same function as a Sequential or functional model, with equivariant layers; None if it cannot have them.
 
     It can if a network of equivariant layers may have been saved as this model: all layers with weights are
     convolutions and batch normalisations as such a network is saved with, and what orientations share is equal. Trained
     further, the model stays equivariant.
-
-    Args:
-        model: a `Sequential` or functional model, built.
     """
     layers = weighted_layers(model)
     has_convolution = any(type(layer) is keras.layers.Conv2D for layer in layers)

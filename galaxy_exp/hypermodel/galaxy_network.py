@@ -107,10 +107,8 @@ def _multiple_of_8(width: float) -> int:
 def _convolution_layers(values: NetworkValues, image_shape: ImageShape) -> Iterator[keras.layers.Layer]:
     """The blocks: convolutions, the last of which is pooled, and a residual unit if there are any.
 
-    The ReLU comes after the pooling, which computes the same numbers with a quarter of the work. With batch
-    normalisation, pooling is between convolution and normalisation too: the normalisation then works on a quarter
-    of the numbers, which halves the memory of training large images, and on real galaxies the networks were better
-    too (docs/performance.md).
+    The ReLU comes after the pooling, which computes the same numbers with a quarter of the work. Batch normalisation
+    comes after the pooling too, which halves the memory of training large images (docs/performance.md).
     """
     padding = "valid" if values.n_blocks == 1 else "same"
     height, width = image_shape[:2]
@@ -153,9 +151,8 @@ def _normalisation(values: NetworkValues, suffix: str) -> keras.layers.Layer:
 def _residual_unit(values: NetworkValues, shape: ImageShape, block: int) -> keras.Model:
     """A map plus its convolution (He et al. 2016, arXiv:1512.03385, section 3.2), then ReLU; the shape stays.
 
-    It works on the pooled map, a quarter of the numbers, and so costs less than a second convolution of the block. On
-    real galaxies, networks with these units were more accurate than a plain one of as many weights
-    (docs/performance.md).
+    It works on the pooled map, a quarter of the numbers, and so costs less than a second convolution of the block; see
+    docs/performance.md.
     """
     maps = keras.Input(shape, dtype=keras.config.dtype_policy().compute_dtype, name=f"map_{block}")
     change = _convolution(values, shape[-1], "same", f"{block}_residual")(maps)
@@ -185,9 +182,8 @@ def _vote_head(n_features: int, questions: Questions, has_concentrations: bool) 
     """Features to (n, n_answers), by a softmax for each question; a network of Keras's own layers within the network.
 
     With concentrations, the fractions of a question are multiplied by their sum, which the network states between
-    e and e^7, some 3 to 1,100. The sum is thus above 1 always, which says that it is none of fractions, and no fraction
-    is excluded; with the 1 to 101 for each answer of Walmsley et al. 2022 (arXiv:2102.08414, section 3.2), no answer
-    could be rarer than one in the sum.
+    e and e^7: always above 1, unlike that of fractions. With the 1 to 101 for each answer of Walmsley et al. 2022
+    (arXiv:2102.08414, section 3.2), no answer could be rarer than one in the sum.
     """
     features = keras.Input((n_features,), dtype="float32", name="features")
     outputs = []
@@ -207,9 +203,8 @@ def _vote_head(n_features: int, questions: Questions, has_concentrations: bool) 
 class FastDropout(keras.layers.Dropout):  # type: ignore[misc]
     """`keras.layers.Dropout`, several times faster on TensorFlow; an exported model has Keras's own in its place.
 
-    Keras draws a number in 0..1 for each element and compares it with the rate. Here each element gets 8 random bits
-    if the rate is a multiple of 1/256, else 16, which meet any rate within 1/131,072; a fourth or half of the work of
-    the generator, which takes most of the time.
+    Each element gets 8 random bits if the rate is a multiple of 1/256, else 16, which meet any rate within 1/131,072,
+    in place of a random number in 0..1.
     """
 
     def call(self, inputs: Any, training: bool = False) -> Any:

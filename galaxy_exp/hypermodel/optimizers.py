@@ -1,9 +1,7 @@
 """Optimizers and learning-rate schedules of GalaxyCNN.
 
-Adam, AdamW and SGD take a step in one pass over each variable on TensorFlow. Keras writes a step as a dozen operations,
-each of which reads and writes arrays of the variable's size; without XLA nothing fuses them. The tutorial's dense layer
-has 8.4 million weights, so that a tenth of a training step went there. TensorFlow has an operation of its own for the
-whole step, with the same formula. Other backends compile Keras's.
+Adam, AdamW and SGD take a step in one pass over each variable on TensorFlow, which has an operation of its own for it,
+with the same formula. Keras writes a step as a dozen operations, and without XLA nothing fuses them.
 """
 
 from __future__ import annotations

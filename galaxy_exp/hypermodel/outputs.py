@@ -28,11 +28,7 @@ class OutputKind(Enum):
 
 
 def find_output_kind(model: keras.Model, outputs: NDArray[Any]) -> OutputKind:
-    """What `outputs` are, from their values and from the loss that `model` is compiled with, if any.
-
-    Args:
-        outputs: (n, n_classes), or (n, 1) for two classes.
-    """
+    """What `outputs`, (n, n_classes) or (n, 1) for two classes, are, by their values and the model's loss, if any."""
     loss = _compiled_loss(model)
     from_logits = _takes_logits(loss)
     if outputs.shape[1] == 1:

@@ -19,9 +19,8 @@ def to_inference_model(model: keras.Model) -> keras.Model:
 
     Augmentation layers are dropped, galaxy_exp's other layers become Keras's own, and every layer's dtype policy
     float32, so that the saved file loads without galaxy_exp, with `safe_mode=True`, and computes the same on machines
-    without bfloat16.
-    It is not compiled. Only a `keras.Sequential` of Keras's own and galaxy_exp's layers is rebuilt; any other model is
-    returned as it is.
+    without bfloat16. It is not compiled. Only a `keras.Sequential` of Keras's own and galaxy_exp's layers is rebuilt;
+    any other model is returned as it is.
     """
     if not isinstance(model, keras.Sequential) or not all(_is_known(layer) for layer in leaf_layers(model)):
         return model

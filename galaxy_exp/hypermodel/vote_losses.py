@@ -95,8 +95,7 @@ class VoteCrossentropy(_VoteLoss):
 class DirichletMultinomial(_VoteLoss):
     """Negative log-likelihood of counts for predicted concentrations (Walmsley et al. 2022, arXiv:2102.08414, 3.2).
 
-    It is divided by the number of volunteers of the image, so that an image with many votes does not weigh more. Each
-    term is a proper score still: the expected loss is least for the true distribution.
+    It is divided by the number of volunteers of the image, so that an image with many votes does not weigh more.
     """
 
     usual_name = "dirichlet_multinomial"
