@@ -21,7 +21,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.encoder_reference import SIZES, random_images
-from galaxy_exp.encoders.conversion import ARCHITECTURES, ConversionOptions, convert_weights
+from galaxy_exp.encoders.architectures import ARCHITECTURES
+from galaxy_exp.encoders.conversion import ConversionOptions, convert_weights
 from galaxy_exp.encoders.weight_files import open_weights
 
 __all__ = ["GOAL", "main"]

@@ -9,17 +9,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from galaxy_exp.encoders.convnext import CONVNEXTS, ConvNeXt
-from galaxy_exp.encoders.efficientnet import EFFICIENTNETS, EfficientNet, timm_names
+from galaxy_exp.encoders.architectures import ARCHITECTURES, CONVNEXTS, timm_names
 from galaxy_exp.encoders.torch_layers import TorchLayers
 from galaxy_exp.encoders.weight_files import WeightFile
 from galaxy_exp.errors import BadInputError
 from galaxy_exp.wording import did_you_mean
 
-__all__ = ["ARCHITECTURES", "ConversionOptions", "convert_weights"]
-
-ARCHITECTURES: Mapping[str, EfficientNet | ConvNeXt] = {**EFFICIENTNETS, **CONVNEXTS}
-"""Every architecture that can be converted, by timm's name."""
+__all__ = ["ConversionOptions", "convert_weights"]
 
 _STEMS = ("_conv_stem.weight", "conv_stem.weight", "stem.0.weight")
 _HEADS = ("classifier.", "head.fc.", "fc.")

@@ -11,14 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
-__all__ = [
-    "STORAGE_DTYPES",
-    "RefusedWeightsError",
-    "StoredTensor",
-    "find_tensors",
-    "is_possible_place",
-    "read_tensor_pickle",
-]
+__all__ = ["RefusedWeightsError", "StoredTensor", "find_tensors", "is_possible_place", "read_tensor_pickle"]
 
 STORAGE_DTYPES = {
     "DoubleStorage": "<f8",

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from safetensors_files import to_bfloat16, write_safetensors
 
 from benchmarks.encoder_reference import SIZES, random_images, random_weights
+from galaxy_exp.encoders.architectures import timm_names
 from galaxy_exp.encoders.conversion import ConversionOptions, convert_weights
-from galaxy_exp.encoders.efficientnet import timm_names
 from galaxy_exp.encoders.weight_files import open_weights
 from galaxy_exp.errors import BadInputError
 from galaxy_exp.hypermodel import GalaxyCNN, discover_space, to_inference_model
