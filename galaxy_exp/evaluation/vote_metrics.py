@@ -196,7 +196,7 @@ def image_likelihoods(votes: Votes, outputs: NDArray[np.floating]) -> Vector:
 
 
 def image_losses(votes: Votes, outputs: NDArray[np.floating]) -> Vector:
-    """What networks minimise (`galaxy_exp.hypermodel.vote_losses`), without smoothing and class weights, (n,) in nats.
+    """What networks minimise (`galaxy_exp.hypermodel.scoring`), without smoothing and class weights, (n,) in nats.
 
     `image_likelihoods` of counts with concentrations, else the cross-entropy of the observed fractions.
     """

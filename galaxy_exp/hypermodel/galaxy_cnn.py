@@ -20,8 +20,7 @@ from galaxy_exp.hypermodel.galaxy_space import HINTS, LIMITS, LOSSES, NetworkVal
 from galaxy_exp.hypermodel.head_warm_up import warm_up_head
 from galaxy_exp.hypermodel.on_device import fit_batches
 from galaxy_exp.hypermodel.optimizers import build_optimizer, cosine_schedule
-from galaxy_exp.hypermodel.scoring import MacroF1, build_loss
-from galaxy_exp.hypermodel.vote_losses import build_vote_loss, vote_metrics
+from galaxy_exp.hypermodel.scoring import MacroF1, build_loss, build_vote_loss, vote_metrics
 from galaxy_exp.questions import Questions
 
 __all__ = ["GalaxyCNN"]

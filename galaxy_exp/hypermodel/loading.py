@@ -49,6 +49,7 @@ _MOVED = {
         "optimization": "optimizers",
         "sampling": "batches",
         "space": "galaxy_space",
+        "vote_losses": "scoring",
     }.items()
 } | {"galaxy_exp.metrics": "galaxy_exp.evaluation.metrics"}
 """Modules by the name that pickles of earlier releases have for them."""

@@ -92,7 +92,7 @@ OWNERS = {
     },
     "keras_tuner": {"hypermodel", "training", "search", "check", "deferred_imports"},
     "tensorflow": {"hypermodel", "training", "quiet"},
-    "jax": {"hypermodel.on_device", "hypermodel.vote_losses"},
+    "jax": {"hypermodel.on_device", "hypermodel.scoring"},
     "sklearn": {"evaluation"},
     "optuna": {"search", "report"},
     "matplotlib": {"report"},

@@ -9,7 +9,7 @@ from galaxy_exp.evaluation.vote_metrics import fraction_intervals, image_losses,
 from galaxy_exp.hypermodel import GalaxyCNN
 from galaxy_exp.hypermodel.batches import Batches, replace_rare_winners
 from galaxy_exp.hypermodel.saving import is_portable, to_inference_model
-from galaxy_exp.hypermodel.vote_losses import (
+from galaxy_exp.hypermodel.scoring import (
     DirichletMultinomial,
     VoteCrossentropy,
     WinnerAccuracy,
