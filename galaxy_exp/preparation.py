@@ -43,7 +43,6 @@ __all__ = [
     "check_names",
     "check_space",
     "complete_values",
-    "encoders_of",
     "find_unfinished",
     "prepare_resume",
     "prepare_sweep",

@@ -14,18 +14,7 @@ from galaxy_exp.space.search_space import Condition, Hyperparameter, Kind, Searc
 if TYPE_CHECKING:
     import keras_tuner
 
-__all__ = [
-    "AUGMENTATIONS",
-    "CLASS_WEIGHTINGS",
-    "EARLIER_VALUES",
-    "HINTS",
-    "LIMITS",
-    "LOSSES",
-    "MAX_BLOCKS",
-    "NetworkValues",
-    "declare_hyperparameters",
-    "declared_space",
-]
+__all__ = ["EARLIER_VALUES", "HINTS", "LIMITS", "LOSSES", "NetworkValues", "declare_hyperparameters", "declared_space"]
 
 AUGMENTATIONS = ("none", "flips", "flips+rotations", "flips+rotations+shift+zoom")
 """From none to all, each including the one before. Galaxies have no preferred orientation, so flips and
