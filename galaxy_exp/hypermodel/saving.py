@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -24,7 +24,7 @@ def to_inference_model(model: keras.Model) -> keras.Model:
     """
     if not isinstance(model, keras.Sequential) or not all(_is_known(layer) for layer in leaf_layers(model)):
         return model
-    if _has_lambda(_config_of(model)):
+    if any(map(_is_lambda, _dictionaries(_config_of(model)))):  # cannot be restored from a configuration
         return model
     kept = [layer for layer in model.layers if not isinstance(layer, AugmentationLayer)]
     copies = [_copy(layer) for layer in kept]
@@ -41,7 +41,9 @@ def is_portable(model: keras.Model) -> bool:
     if any(getattr(activation, "__name__", "") == "<lambda>" for activation in activations):
         return False  # Keras stores no class name for these
     config = _config_of(model)
-    return config is not None and _is_keras_s_own(config)
+    parts = list(_dictionaries(config, skipped="compile_config"))
+    packages = {str(part["module"]).split(".")[0] for part in parts if "module" in part}
+    return config is not None and packages <= {"keras"} and not any(map(_is_lambda, parts))
 
 
 def make_savable(model: keras.Model) -> None:
@@ -79,25 +81,17 @@ def _nested(model: keras.Model) -> list[keras.layers.Layer]:
     return [inner for holder in holders for inner in (*_nested(holder), holder)]
 
 
-def _is_keras_s_own(config: Any) -> bool:
-    if isinstance(config, list | tuple):
-        return all(map(_is_keras_s_own, config))
-    if not isinstance(config, dict):
-        return True
-    if config.get("class_name") == "__lambda__":
-        return False
-    if "module" in config and str(config["module"]).split(".")[0] != "keras":
-        return False
-    return all(_is_keras_s_own(value) for key, value in config.items() if key != "compile_config")
+def _dictionaries(config: Any, skipped: str | None = None) -> Iterator[dict[str, Any]]:
+    """All dictionaries in a configuration but those below the key `skipped`."""
+    if isinstance(config, dict):
+        yield config
+        config = [value for key, value in config.items() if key != skipped]
+    for each in config if isinstance(config, list | tuple) else ():
+        yield from _dictionaries(each, skipped)
 
 
-def _has_lambda(config: Any) -> bool:
-    """Whether it contains a user's lambda, which cannot be restored from a configuration."""
-    if isinstance(config, list | tuple):
-        return any(map(_has_lambda, config))
-    if not isinstance(config, dict):
-        return False
-    return config.get("class_name") == "__lambda__" or any(map(_has_lambda, config.values()))
+def _is_lambda(part: Mapping[str, Any]) -> bool:
+    return part.get("class_name") == "__lambda__"
 
 
 def _is_known(layer: keras.layers.Layer) -> bool:
