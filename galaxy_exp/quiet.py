@@ -103,23 +103,19 @@ def import_tensorflow_quietly() -> None:
 @contextmanager
 def _stderr_kept_back() -> Iterator[None]:
     sys.stderr.flush()
-    saved = os.dup(2)
+    saved, failed = os.dup(2), True
     with tempfile.TemporaryFile() as kept:
         os.dup2(kept.fileno(), 2)
         try:
             yield
-        except BaseException:
-            _restore(saved)
-            kept.seek(0)
-            sys.stderr.write(kept.read().decode(errors="replace"))
-            raise
-        _restore(saved)
-
-
-def _restore(saved: int) -> None:
-    sys.stderr.flush()
-    os.dup2(saved, 2)
-    os.close(saved)
+            failed = False
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+            if failed:
+                kept.seek(0)
+                sys.stderr.write(kept.read().decode(errors="replace"))
 
 
 def discard(stream: TextIO) -> None:
