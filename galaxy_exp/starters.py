@@ -81,8 +81,7 @@ class _Facts:
     @property
     def side(self) -> int:
         """The longer side of the images that networks get, in pixels."""
-        side = max(self.dataset.image_shape[:2])
-        return _RESIZED_SIDE if self.is_resized else side
+        return _RESIZED_SIDE if self.is_resized else max(self.dataset.image_shape[:2])
 
     @property
     def is_resized(self) -> bool:

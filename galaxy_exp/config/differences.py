@@ -49,10 +49,9 @@ class Change:
 def differences(then: SweepConfig, now: SweepConfig) -> list[Change]:
     """Keys with different values, in the order of the sweep file; a hyperparameter of `space` is one key."""
     before, after = dict(_leaves(then.model_dump(mode="json"))), dict(_leaves(now.model_dump(mode="json")))
-    keys = dict.fromkeys([*before, *after])
     return [
         Change(key, before.get(key), after.get(key))
-        for key in keys
+        for key in before | after
         if before.get(key, _ABSENT) != after.get(key, _ABSENT)
     ]
 

@@ -83,11 +83,8 @@ def convolution_widths(values: NetworkValues) -> list[list[int]]:
     per_block = 2 if values.n_blocks == 1 else values.convs_per_block or 1
     growth = values.width_growth or 1.0
     block_of_second = 0 if per_block > 1 else 1
-    widths = [
-        [_grown_width(values.filters_2, growth, block - block_of_second) for _ in range(per_block)]
-        for block in range(values.n_blocks)
-    ]
-    widths[block_of_second][1 - block_of_second] = values.filters_2
+    grown = [_grown_width(values.filters_2, growth, block - block_of_second) for block in range(values.n_blocks)]
+    widths = [[width] * per_block for width in grown]
     widths[0][0] = values.filters_1
     if values.equivariant:
         return [[_multiple_of_8(width) for width in block] for block in widths]
