@@ -6,6 +6,7 @@ import gc
 import select
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, TextIO
 
 import click
@@ -26,24 +27,24 @@ from galaxy_exp.wording import nearest
 __all__ = ["COMMANDS", "cli", "has_no_reader", "main", "run_command"]
 
 COMMANDS = {
-    "init": ("galaxy_exp.cli.init", "init_command"),
-    "check": ("galaxy_exp.cli.check", "check_command"),
-    "sweep": ("galaxy_exp.cli.sweep", "sweep_command"),
-    "resume": ("galaxy_exp.cli.sweep", "resume_command"),
-    "tell": ("galaxy_exp.cli.tell", "tell_command"),
-    "list": ("galaxy_exp.cli.sweeps", "list_command"),
-    "show": ("galaxy_exp.cli.sweeps", "show_command"),
-    "trials": ("galaxy_exp.cli.sweeps", "trials_command"),
-    "report": ("galaxy_exp.cli.sweeps", "report_command"),
-    "ui": ("galaxy_exp.cli.ui", "ui_command"),
-    "models": ("galaxy_exp.cli.models", "models_command"),
-    "data": ("galaxy_exp.cli.data", "data_command"),
-    "encoders": ("galaxy_exp.cli.encoders", "encoders_command"),
-    "reproduce": ("galaxy_exp.cli.sweep", "reproduce_command"),
-    "predict": ("galaxy_exp.cli.predict", "predict_command"),
-    "evaluate": ("galaxy_exp.cli.evaluate", "evaluate_command"),
-    "sync": ("galaxy_exp.cli.sweep", "sync_command"),
-    "doctor": ("galaxy_exp.cli.doctor", "doctor_command"),
+    "init": "galaxy_exp.cli.init:init_command",
+    "check": "galaxy_exp.cli.check:check_command",
+    "sweep": "galaxy_exp.cli.sweep:sweep_command",
+    "resume": "galaxy_exp.cli.sweep:resume_command",
+    "tell": "galaxy_exp.cli.tell:tell_command",
+    "list": "galaxy_exp.cli.sweeps:list_command",
+    "show": "galaxy_exp.cli.sweeps:show_command",
+    "trials": "galaxy_exp.cli.sweeps:trials_command",
+    "report": "galaxy_exp.cli.sweeps:report_command",
+    "ui": "galaxy_exp.cli.ui:ui_command",
+    "models": "galaxy_exp.cli.models:models_command",
+    "data": "galaxy_exp.cli.data:data_command",
+    "encoders": "galaxy_exp.cli.encoders:encoders_command",
+    "reproduce": "galaxy_exp.cli.sweep:reproduce_command",
+    "predict": "galaxy_exp.cli.predict:predict_command",
+    "evaluate": "galaxy_exp.cli.evaluate:evaluate_command",
+    "sync": "galaxy_exp.cli.sweep:sync_command",
+    "doctor": "galaxy_exp.cli.doctor:doctor_command",
 }
 """Module and name of each command, which is imported when it is called or its help is printed."""
 
@@ -60,10 +61,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        from importlib import import_module
-
-        module, attribute = COMMANDS[cmd_name]
-        command: click.Command = getattr(import_module(module), attribute)
+        command: click.Command = resolve_name(COMMANDS[cmd_name])
         return command
 
     def resolve_command(
