@@ -64,7 +64,10 @@ class _BodyRate:
         return learning_rate * self._factor if is_scaled else learning_rate
 
 
-class _FusedAdamStep(_BodyRate, keras.optimizers.Adam):  # type: ignore[misc]
+@keras.saving.register_keras_serializable("galaxy_exp")
+class FusedAdam(_BodyRate, keras.optimizers.Adam):  # type: ignore[misc]
+    """`keras.optimizers.Adam`."""
+
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """One step of one variable, from a gradient of its shape."""
         learning_rate = self._rate_of(variable, learning_rate)
@@ -90,12 +93,7 @@ class _FusedAdamStep(_BodyRate, keras.optimizers.Adam):  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable("galaxy_exp")
-class FusedAdam(_FusedAdamStep):
-    """`keras.optimizers.Adam`."""
-
-
-@keras.saving.register_keras_serializable("galaxy_exp")
-class FusedAdamW(_FusedAdamStep, keras.optimizers.AdamW):  # type: ignore[misc]
+class FusedAdamW(FusedAdam, keras.optimizers.AdamW):  # type: ignore[misc]
     """`keras.optimizers.AdamW`; the rate of a variable scales its weight decay too."""
 
     def _apply_weight_decay(self, variables: Iterable[Any]) -> None:
