@@ -6,7 +6,14 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictStr, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    StrictStr,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from galaxy_exp.config.section import Options, Section
 from galaxy_exp.config.votes_section import VotesConfig
@@ -160,8 +167,6 @@ class SplitConfig(Section):
 class SimulatedConfig(Section):
     """The simulated galaxies, used when `data.source` is `simulated`."""
 
-    unwritten = ("volunteers",)
-
     n_images: int = Field(1500, ge=60, le=1_000_000, description="number of images")
     image_size: int = Field(69, ge=24, le=512, description="side of an image in pixels")
     seed: int = Field(0, ge=0, description="the same seed gives the same images on every machine")
@@ -196,11 +201,17 @@ class SimulatedConfig(Section):
         stated = self.volunteers if isinstance(self.volunteers, tuple) else (self.volunteers or 0,)
         return min(stated), max(stated)
 
+    @model_serializer(mode="wrap")
+    def _without_volunteers(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As in earlier releases if there are none, so that journals of a sweep on labels stay the same."""
+        content: dict[str, Any] = dump(self)
+        if self.volunteers is None:
+            content.pop("volunteers", None)
+        return content
+
 
 class DataConfig(Section):
     """The source of the images, their preprocessing and their split."""
-
-    unwritten = ("votes",)
 
     source: str = Field(
         "simulated",
@@ -271,6 +282,14 @@ class DataConfig(Section):
     @property
     def _has_volunteers(self) -> bool:
         return self.source == "simulated" and self.simulated.volunteers is not None
+
+    @model_serializer(mode="wrap")
+    def _without_votes(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As in earlier releases if nothing of votes is stated, so that journals of a sweep on labels stay the same."""
+        content: dict[str, Any] = dump(self)
+        if self.votes == VotesConfig():
+            content.pop("votes", None)
+        return content
 
     @field_validator("file_suffix")
     @classmethod

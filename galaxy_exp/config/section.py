@@ -6,17 +6,9 @@ import math
 import os
 from collections.abc import Mapping
 from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    SerializerFunctionWrapHandler,
-    ValidationInfo,
-    field_validator,
-    model_serializer,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, field_validator
 from pydantic_core import to_jsonable_python
 
 from galaxy_exp.wording import parse_number
@@ -36,10 +28,6 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False, allow_inf_nan=False)
 
-    unwritten: ClassVar[tuple[str, ...]] = ()
-    """Keys that are written only if they differ from their default, so that journals stay as earlier releases, which
-    had no such keys, wrote them."""
-
     @field_validator("*", mode="before")
     @classmethod
     def _of_its_kind(cls, value: Any, info: ValidationInfo) -> Any:
@@ -47,14 +35,6 @@ class Section(BaseModel):
         _refuse_sets(value)
         _refuse_other_kinds(value, cls.model_fields[info.field_name or ""].annotation)
         return value
-
-    @model_serializer(mode="wrap")
-    def _as_in_earlier_releases(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        content: dict[str, Any] = dump(self)
-        for name in self.unwritten:
-            if getattr(self, name) == type(self).model_fields[name].default:
-                content.pop(name, None)
-        return content
 
 
 def _plain(value: Any) -> Any:

@@ -12,12 +12,14 @@ from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
+    SerializerFunctionWrapHandler,
     StrictBool,
     StrictFloat,
     StrictInt,
     StrictStr,
     Tag,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -67,11 +69,14 @@ class PriorSpace(Section):
 
 
 class _SpaceSection(Section):
-    """Values of a hyperparameter, and maybe a prior on them."""
-
-    unwritten = ("prior",)
+    """Values of a hyperparameter, and maybe a prior on them; one that is left out is not written either."""
 
     prior: PriorConfig | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_empty_prior(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        return {key: value for key, value in written.items() if key != "prior" or value is not None}
 
 
 class ValuesSpace(_SpaceSection):
