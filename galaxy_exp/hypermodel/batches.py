@@ -88,8 +88,8 @@ AHEAD = 2
 
 
 PIXELS_PER_BATCH = 2**18
-"""So that prediction needs no more memory than a training step. `registry.pyfunc_model`, which cannot import this
-module, has the same numbers; a test compares them."""
+"""Of the images that are predicted at once, which needs no more memory than a training step. `registry.pyfunc_model`,
+which cannot import this module, has the same numbers; a test compares them."""
 
 
 def images_per_batch(height: int, width: int) -> int:

@@ -97,7 +97,7 @@ def _takes_logits(loss: Any) -> bool | None:
     stated = getattr(loss, "from_logits", None)
     if stated is not None:
         return bool(stated)
-    is_keras_s = isinstance(loss, str) or getattr(loss, "__module__", "").split(".")[0] == "keras"
+    is_keras_s = isinstance(loss, str) or str(getattr(loss, "__module__", "")).split(".")[0] == "keras"
     return False if is_keras_s and "crossentropy" in _name(loss).lower() else None
 
 
