@@ -9,7 +9,7 @@ import click
 
 from galaxy_exp.cli.options import format_option, read_shortcuts, sweep_file_options
 from galaxy_exp.cli.output import print_line, print_rows, say
-from galaxy_exp.wording import format_duration
+from galaxy_exp.wording import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from galaxy_exp.check.sweep_check import PreviewedTrial, SpaceRow, SweepCheck
@@ -165,7 +165,6 @@ def _size(found: SweepCheck) -> str:
 def _trial_cells(trial: PreviewedTrial, found: SweepCheck) -> dict[str, Any]:
     from galaxy_exp.evaluation.conclusion import CHANGES
     from galaxy_exp.trial_rows import describe_settings
-    from galaxy_exp.wording import format_bytes
 
     probe, timing = trial.probe, trial.probe.timing
     cells = {

@@ -11,6 +11,7 @@ import click
 from galaxy_exp.cli.options import format_option, set_option
 from galaxy_exp.cli.output import print_record, print_rows, say, writing
 from galaxy_exp.errors import BadInputError, DataError
+from galaxy_exp.wording import did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +54,6 @@ def fetch_command(name: str) -> None:
     Its SHA-256 is checked. A download that was interrupted is resumed.
     """
     from galaxy_exp.data.sources.galaxy10 import GALAXY10, fetch_galaxy10
-    from galaxy_exp.wording import did_you_mean
 
     if name not in GALAXY10:
         raise BadInputError(f"{name}: cannot be fetched; {did_you_mean(name, list(GALAXY10))}")

@@ -8,6 +8,7 @@ import click
 
 from galaxy_exp.cli.options import quiet_option, set_option
 from galaxy_exp.cli.output import say, writing
+from galaxy_exp.encoder_file import EXPECTED_DESCRIPTION, describe_encoder, file_sha256, is_description
 from galaxy_exp.errors import BadInputError, one_line
 
 __all__ = ["encoders_command"]
@@ -43,7 +44,6 @@ def pretrain_command(
     """
     from galaxy_exp.cli.sweep import print_summary
     from galaxy_exp.display import open_display
-    from galaxy_exp.encoder_file import describe_encoder
     from galaxy_exp.pretraining import pretrain_encoder, pretraining_sweep
 
     _check_new_encoder(output)
@@ -108,7 +108,6 @@ def convert_command(
     galaxy-exp encoders convert pytorch_model.bin -o zoobot.keras --scaling unit
     galaxy-exp encoders convert finetuned.ckpt -o mine.keras --scaling unit --prefix encoder --image-size 128
     """
-    from galaxy_exp.encoder_file import EXPECTED_DESCRIPTION, describe_encoder, file_sha256, is_description
     from galaxy_exp.encoders.weight_files import open_weights
 
     _check_new_encoder(output)

@@ -18,6 +18,7 @@ from galaxy_exp.cli.options import (
     uri_option,
 )
 from galaxy_exp.cli.output import print_rows, progress_bar, say, writing
+from galaxy_exp.folders import ProjectFolder
 
 if TYPE_CHECKING:
     from galaxy_exp.config.data_section import DataConfig
@@ -116,7 +117,6 @@ def evaluate_command(
     config = read_data_config(source, overrides, image_folder_flags(image_folder, file_suffix))
     mapped = parse_class_map(class_map)
     from galaxy_exp.data.sources import check_source
-    from galaxy_exp.folders import ProjectFolder
     from galaxy_exp.registry.classifier import load_model
 
     check_source(config)
@@ -158,7 +158,6 @@ def evaluate_command(
 
 def _record_openings(classifier: GalaxyClassifier, dataset: ImageDataset) -> None:
     """Records an opening of every held-out test set among the images, by the sweep of the model."""
-    from galaxy_exp.folders import ProjectFolder
     from galaxy_exp.registry.held_out import record_opening
     from galaxy_exp.registry.labelled import find_test_sets
 

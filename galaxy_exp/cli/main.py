@@ -22,6 +22,7 @@ from galaxy_exp.errors import (
     one_line,
 )
 from galaxy_exp.quiet import BACKEND_ENVIRONMENT, discard
+from galaxy_exp.redaction import hide_password
 from galaxy_exp.wording import nearest
 
 __all__ = ["COMMANDS", "cli", "has_no_reader", "main", "run_command"]
@@ -123,8 +124,6 @@ def run_command(arguments: list[str] | None) -> int:
         error.show()
         return error.exit_code
     except GalaxyExpError as error:
-        from galaxy_exp.redaction import hide_password
-
         for line in error.problems if isinstance(error, ConfigError) else [str(error)]:
             shown = hide_password(one_line(line))
             say(f"error: {shown}" if error.exit_code != 130 else shown)

@@ -20,6 +20,8 @@ from galaxy_exp.cli.options import (
 )
 from galaxy_exp.cli.output import print_line, print_rows, say
 from galaxy_exp.layout import terminal_width
+from galaxy_exp.records import BUILT_IN_MODEL
+from galaxy_exp.redaction import hide_in_address
 from galaxy_exp.wording import format_duration
 
 if TYPE_CHECKING:
@@ -119,7 +121,6 @@ def sync_command(sweep: str | None) -> None:
 
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest sweep.
     """
-    from galaxy_exp.redaction import hide_in_address
     from galaxy_exp.sweep import sync_sweep
 
     record = sync_sweep(sweep, say=say)
@@ -215,7 +216,6 @@ _NEXT = "next:  "
 
 def next_steps(record: SweepRecord) -> list[str]:
     """The next commands, with the options for this sweep's MLflow store and model name."""
-    from galaxy_exp.records import BUILT_IN_MODEL
     from galaxy_exp.tracking.addresses import uri_option
     from galaxy_exp.tracking.views import watch_command
 

@@ -14,6 +14,7 @@ from galaxy_exp.cli.options import sweep_argument, uri_option
 from galaxy_exp.cli.output import say
 from galaxy_exp.errors import BadInputError, ConfigError, JournalError
 from galaxy_exp.folders import ProjectFolder
+from galaxy_exp.redaction import hide_in_address
 
 if TYPE_CHECKING:
     from galaxy_exp.journal.record import SweepRecord
@@ -38,7 +39,6 @@ def ui_command(sweep: str | None, port: int, show: bool, uri: str | None) -> Non
     galaxy-exp ui gz2 --port 5001
     """
     from galaxy_exp.journal.journal import read_record
-    from galaxy_exp.redaction import hide_in_address
     from galaxy_exp.tracking.addresses import resolve_tracking_uri, sqlite_file
     from galaxy_exp.tracking.store import check_store_exists
     from galaxy_exp.tracking.store_check import refuse_unusable
