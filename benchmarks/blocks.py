@@ -26,11 +26,11 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.command_line import open_console, write_json
 from benchmarks.machine import describe_machine, format_machine
 from benchmarks.pretrained import SCORES, draw_labels
 from benchmarks.pretrained import TRAINING as SHARED
@@ -108,15 +108,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parsed = _parse(arguments)
     chosen = {name: CONTENDERS[name] for name in dict.fromkeys([PLAIN, *parsed.only])}
     dataset = load_dataset(DataConfig(source=str(parsed.data)))
-    console = Console(width=None if sys.stdout.isatty() else 180)
+    console = open_console(180)
     console.print(format_machine(describe_machine()), highlight=False)
     report = []
     for n_labels in parsed.labels or [len(dataset.labels)]:
         rows = _measure(dataset, n_labels, chosen, parsed)
         console.print(_table(rows, n_labels, parsed))
         report.append({"labels": n_labels, "epochs": parsed.epochs, "test": parsed.test, "rows": rows})
-    if parsed.json:
-        parsed.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_json(parsed.json, report)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

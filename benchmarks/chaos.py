@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import queue
 import random
 import shutil
@@ -45,9 +44,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.chaos_facts import KINDS, Fact, compare
 from benchmarks.chaos_round import PHASES, ChaosError, Round, Server, Step, draw_moments
+from benchmarks.command_line import fill_in, write_json
 from benchmarks.curves_table import append_line, read_lines
 from benchmarks.machine import describe_machine
-from benchmarks.sizes import fill_in
 
 FULL: dict[str, Any] = {"rounds": 100}
 QUICK: dict[str, Any] = {"rounds": 4}
@@ -86,8 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = summarise(reference, lines) | {"machine": machine, "seconds": round(time.monotonic() - began)}
     for table in build_tables(report):
         console.print(table)
-    if parsed.json is not None:
-        parsed.json.write_text(json.dumps(report | {"rounds": lines}, indent=1) + "\n", encoding="utf-8")
+    write_json(parsed.json, report | {"rounds": lines})
     if parsed.checkpoints and not report["continued"]:
         console.print("no trial continued from a checkpoint")
     return exit_code(report, lines, parsed.checkpoints)

@@ -13,7 +13,6 @@ compile, do not count. Other work on the machine shifts the times of epochs.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.command_line import write_json
 from benchmarks.machine import describe_machine, format_machine
 from galaxy_exp.checkpoint_file import read_checkpoint, write_checkpoint
 from galaxy_exp.config.data_section import DataConfig, SimulatedConfig
@@ -56,8 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         figures = measure(files, 2 if parsed.quick else parsed.pairs, parsed.precision, Path(scratch))
     print(format_machine(describe_machine()))
     print(format_figures(figures))
-    if parsed.json:
-        parsed.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_json(parsed.json, figures)
 
 
 def measure(files: SplitFiles, pairs: int, precision: str, scratch: Path) -> dict[str, Any]:

@@ -10,7 +10,6 @@ least; `ui` and `check` run once. The model is a small untrained network in a ne
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import socket
 import subprocess
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from benchmarks.command_line import write_json
 from benchmarks.machine import describe_machine, format_machine
 from benchmarks.predict import SIDE, package_network
 from benchmarks.process import ROOT, own_environment
@@ -58,8 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for what, goal in GOALS.items():
         rows.append({"what": what, "seconds": seconds[what], "goal": goal})
         print(f"{what:<30}{seconds[what]:7.2f} s   at most {goal:g} s")
-    if options.json is not None:
-        options.json.write_text(json.dumps({"machine": machine, "commands": rows}, indent=1) + "\n", encoding="utf-8")
+    write_json(options.json, {"machine": machine, "commands": rows})
     return int(any(row["seconds"] > row["goal"] for row in rows))
 
 

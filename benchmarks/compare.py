@@ -12,17 +12,15 @@ figure, and the table says how much of it there was; on a busy one trust process
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.command_line import open_console, write_json
 from benchmarks.contenders import CONTENDERS, Task
 from benchmarks.machine import describe_machine, format_machine
 from benchmarks.measured import Measured
@@ -38,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parse_arguments(arguments)
     task = build_task(parsed)
     machine = describe_machine()
-    console = Console(width=None if sys.stdout.isatty() else 240)
+    console = open_console(240)
     console.print(describe_task(task, machine), highlight=False)
     try:
         measured = [_run(name, task, parsed.keep) for name in parsed.contenders]
@@ -46,8 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     console.print(build_table(measured, "times better: above 1 is in favour of galaxy_exp"))
-    if parsed.json is not None:
-        parsed.json.write_text(json.dumps(_report(task, machine, measured), indent=1) + "\n", encoding="utf-8")
+    write_json(parsed.json, _report(task, machine, measured))
     return 0
 
 

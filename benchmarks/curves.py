@@ -26,9 +26,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.command_line import fill_in
 from benchmarks.curves_table import METRICS, append_line, read_lines, write_table
 from benchmarks.machine import describe_machine
-from benchmarks.sizes import fill_in
 from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
 from galaxy_exp.config.sweep import RangeSpace, SpaceEntry, ValuesSpace
 from galaxy_exp.data import PreparedData, load_dataset, prepare_split

@@ -29,14 +29,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.big_sets import write_all, write_big_set
+from benchmarks.command_line import fill_in, open_console, write_json
 from benchmarks.machine import describe_machine, format_machine
-from benchmarks.sizes import fill_in
 
 DECALS, SDSS = (17_736, 256), (21_785, 69)
 """Images and side in pixels of the two Galaxy10 sets."""
@@ -94,13 +93,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     figures = build_figures(measured)
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = open_console(160)
     console.print(describe_task(sizes, machine), highlight=False)
     console.print(build_table(figures))
-    if parsed.json is not None:
-        rows = [asdict(figure) | {"met": figure.met} for figure in figures]
-        report = {"sizes": sizes, "machine": machine, "figures": rows, "measured": measured}
-        parsed.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    rows = [asdict(figure) | {"met": figure.met} for figure in figures]
+    write_json(parsed.json, {"sizes": sizes, "machine": machine, "figures": rows, "measured": measured})
     return 0
 
 

@@ -24,9 +24,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from benchmarks.command_line import open_console
 from benchmarks.machine import describe_machine, format_machine
 from benchmarks.process import ROOT, own_environment
 from benchmarks.search import DEFAULT, RANDOM
@@ -166,12 +166,8 @@ BENCHMARKS = {
     "benchmarks/block_order.py": "where pooling stands in a block with batch normalisation: scores and time",
     "benchmarks/fuzz.py": "damaged sweep files and journals: each is read or refused in clear lines, nothing hangs",
     "benchmarks/encoder_parity.py": "converted encoders against timm, from what encoder_reference.py wrote",
-    "benchmarks/looking.py": "time to look at a sweep of 10,000 trials, and until the MLflow UI is ready",
-    "benchmarks/head_trial.py": "a trial of a frozen encoder's head, on features computed once",
     "benchmarks/pretrained.py": "networks that start from an encoder, and from scratch, with few real labels",
-    "benchmarks/encoder_targets.py": "encoders trained to predict classes, true parameters, or both",
     "benchmarks/sim_to_real.py": "trained on simulated galaxies alone, tested on a file of real ones",
-    "benchmarks/config_walk.py": "which files a sweep's configuration passes, and which read it",
     "benchmarks/votes.py": "networks trained on volunteers' votes against networks trained on their majority",
 }
 
@@ -252,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if parsed.json is not None:
             record(parsed.json, name, found[name], machine)
     figures = [figure for part in found.values() for figure in part]
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = open_console(160)
     console.print(format_machine(machine), highlight=False)
     console.print(build_table(figures))
     return int(not all(figure.met for figure in figures))

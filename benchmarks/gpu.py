@@ -11,7 +11,6 @@ Galaxy10 SDSS. Without a GPU the figures say nothing about one, and the output s
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -20,11 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.command_line import fill_in, open_console, write_json
 from benchmarks.machine import describe_machine, format_machine
 from galaxy_exp.quiet import import_keras_quietly
 
@@ -50,15 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.chdir(scratch)
         speeds = measure_speed(simulated, Path(scratch), parsed.epochs)
         sweeps = [run_sweep_with(name, simulated, parsed) for name in CONTENDERS]
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = open_console(120)
     console.print(f"{format_machine(describe_machine())}\ndevice: {device}", highlight=False)
     if device["platform"] != "gpu":
         console.print("no GPU here: these are figures of the processor, and say nothing about a GPU", style="bold")
     console.print(_table(f"the tutorial's network, {parsed.epochs} epochs", speeds))
     console.print(_table(f"a sweep of {parsed.trials} trials", sweeps))
-    if parsed.json is not None:
-        figures = {"machine": describe_machine(), "device": device, "speed": speeds, "sweeps": sweeps}
-        parsed.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_json(parsed.json, {"machine": describe_machine(), "device": device, "speed": speeds, "sweeps": sweeps})
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -72,9 +69,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help=f"small: {QUICK}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the figures as JSON")
     parsed = parser.parse_args(arguments)
-    for name, value in (QUICK if parsed.quick else FULL).items():
-        if getattr(parsed, name) is None:
-            setattr(parsed, name, value)
+    fill_in(parsed, QUICK if parsed.quick else FULL)
     parsed.json = parsed.json and parsed.json.resolve()
     return parsed
 

@@ -11,7 +11,6 @@ and over, since what is in an image costs nothing); each is classified by `galax
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -23,11 +22,16 @@ from typing import Any
 import h5py
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.command_line import write_json
+
 SIDE = 69
 N_DIFFERENT = 500
 
 RUN = """
 import resource, sys
+from benchmarks.command_line import write_json
 from galaxy_exp.cli.main import run_command
 code = run_command(sys.argv[1:])
 scale = 2**20 if sys.platform == "darwin" else 2**10
@@ -48,8 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         measured = [_measure(Path(folder), package, n_images, options.batch_size) for n_images in options.images]
     ratio = measured[-1]["peak_mb"] / measured[0]["peak_mb"]
     print(f"peak memory, most images against fewest: {ratio:.3f}")
-    if options.json is not None:
-        options.json.write_text(json.dumps({"ratio": ratio, "runs": measured}, indent=1), encoding="utf-8")
+    write_json(options.json, {"ratio": ratio, "runs": measured})
     return int(ratio > 1.2)
 
 

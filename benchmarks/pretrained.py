@@ -15,7 +15,6 @@ paired bootstrap over the held-out images of all seeds.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -26,11 +25,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.command_line import open_console, write_json
 from benchmarks.machine import describe_machine, format_machine
 from galaxy_exp.config.data_section import DataConfig, SplitConfig
 from galaxy_exp.data import ImageDataset, load_dataset, split_dataset
@@ -78,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parsed = _parse(arguments)
     chosen = {name: CONTENDERS[name] for name in parsed.only}
     dataset = load_dataset(DataConfig(source=str(parsed.data)))
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = open_console(140)
     console.print(format_machine(describe_machine()), highlight=False)
     if any(values.get("start") for values in chosen.values()):
         console.print(f"start: {parsed.start}, {describe_encoder(find_encoder(parsed.start))}", highlight=False)
@@ -87,8 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = _measure(dataset, n_labels, chosen, parsed)
         console.print(_table(rows, n_labels, parsed))
         report.append({"labels": n_labels, "rows": rows})
-    if parsed.json:
-        parsed.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_json(parsed.json, report)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

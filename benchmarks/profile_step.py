@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.command_line import open_console
 from benchmarks.machine import describe_machine, format_machine
 from benchmarks.training import IMAGE_SHAPE, N_CLASSES, galaxy_cnn
 from galaxy_exp.quiet import import_keras_quietly
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         (file,) = Path(folder).rglob("*.xplane.pb")
         spent = sum_by_operation(file.read_bytes())
     steps = PROFILED * -(-parsed.images // parsed.batch_size)
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = open_console(160)
     console.print(format_machine(describe_machine()), highlight=False)
     console.print(build_table(spent, steps, seconds, parsed.top))
 

@@ -37,7 +37,6 @@ A peer that is missing is installed with pip into a new virtual environment, whi
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -50,14 +49,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.command_line import fill_in, open_console, write_json
 from benchmarks.machine import describe_machine, format_machine
 from benchmarks.race_run import Limit, Run, run_galaxy_exp, run_peer
-from benchmarks.sizes import fill_in
 
 __all__ = ["CONTENDERS", "build_table", "describe_gain", "main", "parse_arguments"]
 
@@ -79,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the contenders and prints the tables; 1 if one of them is not fully measured."""
     parsed = parse_arguments(arguments)
     machine, limit = describe_machine(), Limit(parsed.clock, 60 * parsed.minutes)
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = open_console(200)
     console.print(f"{_describe(parsed, limit)}\n{format_machine(machine)}", highlight=False)
     runs: list[Run] = []
     with _folder(parsed.keep) as folder:
@@ -91,8 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console.print(build_table([run for run in runs if run.seed == seed]))
     for line in describe_gain(runs):
         console.print(line, highlight=False)
-    if parsed.json is not None:
-        parsed.json.write_text(json.dumps(_report(parsed, limit, machine, runs), indent=1) + "\n", encoding="utf-8")
+    write_json(parsed.json, _report(parsed, limit, machine, runs))
     return int(any(run.problem for run in runs))
 
 

@@ -35,12 +35,12 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.command_line import fill_in, write_json
 from benchmarks.curves_table import append_line, read_lines
 from benchmarks.machine import describe_machine, format_machine
 from benchmarks.process import ROOT, CommandFailed, own_environment
 from benchmarks.scale_run import Settings
 from benchmarks.scale_server import mlflow_server, time_run_list
-from benchmarks.sizes import fill_in
 
 __all__ = ["main"]
 
@@ -147,8 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "simulation": simulate,
         }
         report = {"machine": machine} | {name: parts[name](parsed, runner, console) for name in parsed.only}
-    if parsed.json is not None:
-        parsed.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_json(parsed.json, report)
     sweeps = [run for name in ("sweep", "efficiency") for run in report.get(name, {}).values()]
     return int(any(run["tracked"] < run["ended"] or run["ended"] < run["settings"]["trials"] for run in sweeps))
 

@@ -41,11 +41,11 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.command_line import fill_in, open_console, write_json
 from benchmarks.curves_table import append_line, read_lines, read_table
 from benchmarks.machine import describe_machine
 from benchmarks.search_figure import draw_regret
 from benchmarks.search_summary import Replayed, summarise, summary_table, worse_table
-from benchmarks.sizes import fill_in
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.errors import ConfigError
 
@@ -106,7 +106,7 @@ class Run:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, prints the tables, and draws the figure."""
     parsed = parse_arguments(arguments)
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = open_console(200)
     machine = describe_machine()
     report: dict[str, Any] = {"machine": machine, "seeds": parsed.seeds, "first_seed": parsed.first_seed}
     with ProcessPoolExecutor(parsed.processes, multiprocessing.get_context("spawn")) as pool:
@@ -120,8 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report["functions"] = minimise_all(parsed, runner, console)
     if "cost" in parsed.only:
         report["cost"] = time_all(parsed, console)
-    if parsed.json is not None:
-        parsed.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_json(parsed.json, report)
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -12,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from benchmarks.command_line import open_console, write_json
 from benchmarks.machine import describe_machine, format_machine
 
 __all__ = ["Variant", "compare_variants"]
@@ -45,11 +44,10 @@ def compare_variants(description: str, variants: Mapping[str, Variant], argument
     for row in rows:
         cells = [" ".join(f"{value:.3f}" for value in row[name]) + f", mean {row['mean'][name]:.3f}" for name in SCORES]
         table.add_row(row["name"], *cells, " ".join(f"{seconds:.0f}" for seconds in row["seconds"]))
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = open_console(160)
     console.print(format_machine(describe_machine()), highlight=False)
     console.print(table)
-    if parsed.json:
-        parsed.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    write_json(parsed.json, rows)
 
 
 def _measure(source: str, seeds: int, epochs: int, variants: Mapping[str, Variant]) -> list[dict[str, Any]]:

@@ -16,7 +16,6 @@ training have no effect, and the probability of a class without a counterpart is
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.class_map import merge_probabilities, parse_map
+from benchmarks.command_line import fill_in, write_json
 from benchmarks.machine import describe_machine
 from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
 from galaxy_exp.data import ImageDataset, build_dataset, load_dataset, prepare_split
@@ -48,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parsed.model is not None:
         real = evaluate(parsed.model, parsed.data, mapped, CLASS_NAMES)
         report: dict[str, Any] = {"task": {"data": parsed.data.name, "map": parsed.map}, "real": real}
-        return finish(report, describe_real(report), parsed.json)
+        print(describe_real(report))
+        write_json(parsed.json, report)
+        return 0
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="galaxy_exp_sim_to_real_") as temporary:
         folder = Path(temporary)
@@ -66,14 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "training": trained,
         "real": result,
     }
-    return finish(report, describe(report), parsed.json)
-
-
-def finish(report: Mapping[str, Any], text: str, path: Path | None) -> int:
-    """Prints the text and writes the report, if there is a path for it."""
-    print(text)
-    if path is not None:
-        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(describe(report))
+    write_json(parsed.json, report)
     return 0
 
 
@@ -96,10 +92,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help=f"small: {QUICK}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the result as JSON")
     parsed = parser.parse_args(arguments)
-    sizes = {"images": 8000, "epochs": 12} | (QUICK if parsed.quick else {})
-    for name, value in sizes.items():
-        if getattr(parsed, name) is None:
-            setattr(parsed, name, value)
+    fill_in(parsed, QUICK if parsed.quick else {"images": 8000, "epochs": 12})
     return parsed
 
 

@@ -27,11 +27,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.command_line import open_console, write_json
 from benchmarks.machine import describe_machine, format_machine
 from benchmarks.process import ROOT, own_environment
 
@@ -71,11 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     machine = describe_machine()
     rows = summarise(measure(parsed.rounds, parsed.images))
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = open_console(160)
     console.print(format_machine(machine), highlight=False)
     console.print(build_table(rows))
-    if parsed.json is not None:
-        parsed.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    write_json(parsed.json, {"machine": machine, "rows": rows})
 
 
 def measure(rounds: int, n_images: int) -> dict[str, list[dict[str, float]]]:

@@ -23,12 +23,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.command_line import fill_in, open_console, write_json
 from benchmarks.machine import describe_machine, format_machine
 from galaxy_exp.config.data_section import SimulatedConfig, SplitConfig
 from galaxy_exp.data import ImageDataset, build_dataset, prepare_split
@@ -70,11 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "rows": rows,
         "gains": {name: gains(rows, name) for name in CONTENDERS if name != MAJORITY},
     }
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = open_console(140)
     console.print(format_machine(report["machine"]), highlight=False)
     console.print(build_table(report))
-    if parsed.json is not None:
-        parsed.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_json(parsed.json, report)
     return 0
 
 
@@ -90,9 +89,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help=f"small: {QUICK}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the result as JSON")
     parsed = parser.parse_args(arguments)
-    for name, value in (QUICK if parsed.quick else SIZES).items():
-        if getattr(parsed, name) is None:
-            setattr(parsed, name, value)
+    fill_in(parsed, QUICK if parsed.quick else SIZES)
     return parsed
 
 

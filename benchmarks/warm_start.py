@@ -35,15 +35,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.command_line import fill_in, open_console, write_json
 from benchmarks.curves_table import CurveTable, append_line, read_lines, read_table
 from benchmarks.search_contenders import GalaxyExpSearcher
 from benchmarks.search_replay import Job, best_of_table, replay, searched_space, snapper
-from benchmarks.sizes import fill_in
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.records import Evidence, Outcome, TrialState
 from galaxy_exp.search.building import build_proposer
@@ -76,7 +75,7 @@ class Run:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints a table of differences."""
     parsed = parse_arguments(arguments)
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = open_console(200)
     runs = [
         Run(str(table), str(source), kind, parsed.sampler, parsed.scheduler, seed, parsed.trainings)
         for table, source in zip(parsed.tables, [parsed.tables[-1], *parsed.tables[:-1]], strict=True)
@@ -91,8 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     report = {kind: compare(regrets, kind) for kind in parsed.kinds}
     console.print(difference_table(report))
-    if parsed.json is not None:
-        parsed.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_json(parsed.json, report)
     return 0
 
 

@@ -12,7 +12,6 @@ cores: `other work` is its share of the processor time, and beyond a few per cen
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -23,11 +22,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.command_line import open_console, write_json
 from benchmarks.machine import describe_machine
 from benchmarks.process import busy_seconds
 from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
@@ -64,9 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for row in _measure(name, _specify(data, values, parsed.precision, Path(folder)), parsed.rounds)
         ]
     title = f"{parsed.image_size} x {parsed.image_size} pixels, {parsed.rounds} rounds, {machine['cores']} cores"
-    Console(width=None if sys.stdout.isatty() else 120).print(build_table(rows, title))
-    if parsed.json is not None:
-        parsed.json.write_text(json.dumps({"machine": machine, "splits": rows}, indent=1) + "\n", encoding="utf-8")
+    open_console(120).print(build_table(rows, title))
+    write_json(parsed.json, {"machine": machine, "splits": rows})
     return 0
 
 
