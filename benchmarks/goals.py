@@ -142,34 +142,14 @@ def _votes(report: Report) -> Iterator[Figure]:
     yield Figure("an epoch on votes, relative to one on labels", found["epoch_cost"], 1.05)
 
 
-BENCHMARKS = {
-    "benchmarks/compare.py": "galaxy_exp against KerasTuner and MLflow wired by hand: time, memory, accuracy, runs",
-    "benchmarks/handwired.py": "the hand-wired script alone; its measurements as JSON",
-    "benchmarks/workers.py": "one worker with all cores against several that share them",
-    "benchmarks/data.py": "memory and speed of the data path, on sets of the sizes of Galaxy10 DECaLS and SDSS",
-    "benchmarks/search.py": "samplers and schedulers against those of peers, on learning curves and functions",
-    "benchmarks/race.py": "galaxy_exp, KerasTuner, Optuna and Ray Tune search on real galaxies for the same time",
-    "benchmarks/warm_start.py": "what evidence of other sweeps brings, the same data's, another's, shuffled, reversed",
-    "benchmarks/curves.py": "trains the configurations whose learning curves search.py replays",
-    "benchmarks/memory_over_trials.py": "memory of a worker and its driver over 200 trials",
-    "benchmarks/memory_estimate.py": "the memory that `galaxy-exp check` estimates, and what training really takes",
-    "benchmarks/chaos.py": "kill -9 of driver, worker and MLflow server at random moments: what is lost or doubled",
-    "benchmarks/scale.py": "thousands of short trials on many workers, MLflow's UI with them, and a simulation of more",
-    "benchmarks/predict.py": "memory and speed of galaxy-exp predict, by number of images",
-    "benchmarks/commands.py": "how long a person waits for --help, list, models, predict, check and ui",
-    "benchmarks/training.py": "images/s of the tutorial's network against its script and the peak of the machine",
-    "benchmarks/profile_step.py": "where the time of a training step of that network goes, operation by operation",
-    "benchmarks/checkpoints.py": "what checkpoints cost, by an epoch of the tutorial's network",
-    "benchmarks/gpu.py": "images/s with the images on the GPU, and a sweep there; needs JAX",
-    "benchmarks/precision.py": "float32 and bfloat16 with the same seeds: scores and time",
-    "benchmarks/blocks.py": "which parts of modern networks help on real galaxies, exchanged one at a time",
-    "benchmarks/block_order.py": "where pooling stands in a block with batch normalisation: scores and time",
-    "benchmarks/fuzz.py": "damaged sweep files and journals: each is read or refused in clear lines, nothing hangs",
-    "benchmarks/encoder_parity.py": "converted encoders against timm, from what encoder_reference.py wrote",
-    "benchmarks/pretrained.py": "networks that start from an encoder, and from scratch, with few real labels",
-    "benchmarks/sim_to_real.py": "trained on simulated galaxies alone, tested on a file of real ones",
-    "benchmarks/votes.py": "networks trained on volunteers' votes against networks trained on their majority",
-}
+def _find_benchmarks() -> dict[str, str]:
+    """The first line of what each benchmark says of itself, by file."""
+    texts = {f"benchmarks/{file.name}": file.read_text("utf-8") for file in sorted((ROOT / "benchmarks").glob("*.py"))}
+    said = {name: text.split('"""')[1] for name, text in texts.items() if f"python {name}" in text}
+    return {name: text.splitlines()[0] for name, text in said.items()}
+
+
+BENCHMARKS = _find_benchmarks()
 
 
 PARTS: dict[str, Part] = {
