@@ -34,6 +34,7 @@ from benchmarks.command_line import open_console, write_json
 from benchmarks.machine import describe_machine, format_machine
 from benchmarks.pretrained import SCORES, draw_labels
 from benchmarks.pretrained import TRAINING as SHARED
+from benchmarks.trials import hyperparameters
 from benchmarks.votes import interval
 from galaxy_exp.config.data_section import DataConfig, SplitConfig
 from galaxy_exp.data import ImageDataset, load_dataset, split_dataset
@@ -215,10 +216,7 @@ def _train(
     epochs: int,
 ) -> dict[str, tuple[NDArray[np.float32], Mapping[str, Any]]]:
     from benchmarks.block_networks import BlockCNN, MeanWeights
-    from galaxy_exp.hypermodel import discover_space
-    from galaxy_exp.hypermodel.discovery import to_kerastuner
     from galaxy_exp.registry.networks import predict_images
-    from galaxy_exp.space.overrides import build_space
     from galaxy_exp.training.machine import fresh_session, resolve_precision
 
     (recipe,) = {contender.recipe for contender in contenders.values()}
@@ -226,7 +224,7 @@ def _train(
     means = MeanWeights(momenta)
     with fresh_session(seed, resolve_precision("auto"), False):
         hypermodel = BlockCNN(dataset.image_shape, dataset.n_classes, recipe)
-        hp = to_kerastuner(build_space(hypermodel, TRAINING, discover_space(hypermodel)))
+        hp = hyperparameters(hypermodel, TRAINING)
         model = hypermodel.build(hp)
         began = time.perf_counter()
         images, labels = dataset.images[train], dataset.labels[train]

@@ -26,10 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.command_line import write_json
 from benchmarks.machine import describe_machine, format_machine
+from benchmarks.trials import build_spec
 from galaxy_exp.checkpoint_file import read_checkpoint, write_checkpoint
 from galaxy_exp.config.data_section import DataConfig, SimulatedConfig
 from galaxy_exp.data import load_dataset, prepare_split
-from galaxy_exp.records import Decision, EpochReport, Objective, SplitFiles, TrialSpec, TrialState
+from galaxy_exp.records import Decision, EpochReport, SplitFiles, TrialState
 
 GOAL = 0.02
 """Share of an epoch."""
@@ -61,28 +62,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measure(files: SplitFiles, pairs: int, precision: str, scratch: Path) -> dict[str, Any]:
     """Trains the network and reads its last checkpoint; seconds and bytes by name."""
-    import numpy as np
-
-    from galaxy_exp.hypermodel import discover_space, load_hypermodel
     from galaxy_exp.training import checkpoints, run_trial
     from galaxy_exp.training.continuation import Snapshot
 
-    shape = np.load(files.train_images, mmap_mode="r").shape[1:]
-    space = discover_space(load_hypermodel("galaxy-cnn", shape, len(files.class_names)))
-    spec = TrialSpec(
-        sweep_id="checkpoints",
-        number=0,
-        values=space.defaults,
-        space=space.get_config(),
-        hypermodel="galaxy-cnn",
-        data=files,
+    spec = build_spec(
+        files,
+        scratch / "trial",
         epochs=WARM_UP + 2 * pairs + 1,  # the last epoch has a rule of its own
-        seed=1,
         precision=precision,
-        deterministic=False,
-        jit_compile=False,
-        objective=Objective("val_macro_f1", "max"),
-        folder=scratch / "trial",
         checkpoints=scratch / "checkpoints",
     )
     epochs: list[float] = []

@@ -29,10 +29,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.command_line import fill_in
 from benchmarks.curves_table import METRICS, append_line, read_lines, write_table
 from benchmarks.machine import describe_machine
+from benchmarks.trials import build_spec
 from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
 from galaxy_exp.config.sweep import RangeSpace, SpaceEntry, ValuesSpace
 from galaxy_exp.data import PreparedData, load_dataset, prepare_split
-from galaxy_exp.records import Decision, HyperparameterValue, Objective, TrialSpec, TrialState
+from galaxy_exp.records import Decision, HyperparameterValue, TrialState
 from galaxy_exp.seeding import derive_seed
 
 SPACE: dict[str, SpaceEntry] = {
@@ -106,18 +107,14 @@ _HELP = {
 
 def train(file: Path, sizes: Mapping[str, int]) -> int:
     """Trains the configurations that the file does not have yet."""
-    dataset = load_dataset(
-        DataConfig(
-            source="simulated",
-            simulated=SimulatedConfig(
-                n_images=sizes["images"], image_size=sizes["image_size"], seed=0, class_proportions="equal"
-            ),
-        )
-    )
     from galaxy_exp.hypermodel import GalaxyCNN, discover_space
     from galaxy_exp.hypermodel.discovery import to_kerastuner
     from galaxy_exp.space.overrides import build_space
 
+    images = SimulatedConfig(
+        n_images=sizes["images"], image_size=sizes["image_size"], seed=0, class_proportions="equal"
+    )
+    dataset = load_dataset(DataConfig(simulated=images))
     hypermodel = GalaxyCNN(dataset.image_shape, dataset.n_classes)
     space = build_space(hypermodel, SPACE, discover_space(hypermodel))
     task: dict[str, Any] = {name: sizes[name] for name in ("epochs", "images", "image_size", "seed")} | {
@@ -176,21 +173,9 @@ def train_one(
             curve.append(round(epoch.metrics[name], 5))
         return Decision.CONTINUE
 
-    spec = TrialSpec(
-        sweep_id="curves",
-        number=number,
-        values=values,
-        space=task["space"],
-        hypermodel="galaxy-cnn",
-        data=data.files,
-        epochs=task["epochs"],
-        seed=derive_seed(task["seed"], "trial", number),
-        precision="auto",
-        deterministic=False,
-        jit_compile=False,
-        objective=Objective("val_macro_f1", "max"),
-        folder=folder,
-    )
+    seed = derive_seed(task["seed"], "trial", number)
+    settings = {"number": number, "values": values, "space": task["space"], "epochs": task["epochs"], "seed": seed}
+    spec = build_spec(data.files, folder, **settings)
     began = time.perf_counter()
     result = run_trial(spec, report)
     if result.state is TrialState.FAILED and not result.reason.startswith("diverged"):

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.big_sets import ALL_FILE, FILE_NAMES
 from benchmarks.memory import peak_rss_mb, watch_memory
+from benchmarks.trials import hyperparameters
 from galaxy_exp.data.simulated import CLASS_NAMES
 from galaxy_exp.records import SplitFiles
 
@@ -161,16 +162,13 @@ class _Trainer:
     def __init__(self, parsed: argparse.Namespace, image_shape: tuple[int, ...]) -> None:
         import keras
 
-        from galaxy_exp.hypermodel.discovery import discover_space, to_kerastuner
         from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
-        from galaxy_exp.space.overrides import build_space
         from galaxy_exp.training.machine import resolve_precision
 
         keras.utils.set_random_seed(1)
         keras.config.set_dtype_policy(resolve_precision("auto"))
         self._hypermodel = GalaxyCNN(image_shape, len(CLASS_NAMES))
-        space = build_space(self._hypermodel, NETWORKS[parsed.network], discover_space(self._hypermodel))
-        self._hp = to_kerastuner(space)
+        self._hp = hyperparameters(self._hypermodel, NETWORKS[parsed.network])
         self._hp.values["batch_size"] = BATCH_SIZE
         self._steps = parsed.steps
         self._seed = 0

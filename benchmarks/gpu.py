@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.command_line import fill_in, open_console, write_json
 from benchmarks.machine import describe_machine, format_machine
+from benchmarks.trials import build_spec
 from galaxy_exp.quiet import import_keras_quietly
 
 __all__ = ["CONTENDERS", "main"]
@@ -92,32 +93,21 @@ def measure_speed(simulated: dict[str, Any], scratch: Path, epochs: int) -> list
     """A row for each batch size and contender."""
     from galaxy_exp.config.data_section import DataConfig, SimulatedConfig
     from galaxy_exp.data import load_dataset, prepare_split
-    from galaxy_exp.hypermodel.discovery import discover_space
-    from galaxy_exp.hypermodel.loading import load_hypermodel
-    from galaxy_exp.records import Objective, TrialSpec
-    from galaxy_exp.space.overrides import build_space
+    from galaxy_exp.records import Objective
 
     config = DataConfig(simulated=SimulatedConfig(**simulated))
-    data = prepare_split(load_dataset(config), config.split, scratch / "data")
+    files = prepare_split(load_dataset(config), config.split, scratch / "data").files
     rows = []
     for batch_size in BATCH_SIZES:
         for name, reference in CONTENDERS.items():
-            hypermodel = load_hypermodel(reference, data.image_shape, len(data.class_names))
-            space = build_space(hypermodel, {"batch_size": batch_size}, discover_space(hypermodel))
-            spec = TrialSpec(
-                sweep_id="gpu",
-                number=0,
-                values=space.defaults,
-                space=space.get_config(),
+            spec = build_spec(
+                files,
+                scratch / f"{name} {batch_size}",
+                {"batch_size": batch_size},
                 hypermodel=reference,
-                data=data.files,
                 epochs=epochs,
-                seed=1,
-                precision="auto",
-                deterministic=False,
                 jit_compile=True,
                 objective=Objective("val_accuracy", "max"),
-                folder=scratch / f"{name} {batch_size}",
             )
             result, speeds = _train(spec)
             rows.append(

@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +22,17 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.memory import parse_rollup
+from benchmarks.trials import build_spec
 from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.config.sweep import ExecutionConfig
 from galaxy_exp.data import PreparedData, load_dataset, prepare_split
 from galaxy_exp.execution.engine import Engine, LostWorker
 from galaxy_exp.execution.worker_pool import build_engine
-from galaxy_exp.hypermodel.discovery import discover_space
-from galaxy_exp.hypermodel.loading import load_hypermodel
 from galaxy_exp.records import Decision, EpochReport, Objective, TrialResult, TrialSpec
 from galaxy_exp.search.building import build_proposer
 from galaxy_exp.search.proposer import NoProposal
+from galaxy_exp.space.search_space import SearchSpace
 
 __all__ = ["main"]
 
@@ -94,26 +95,14 @@ def _train(engine: Engine, spec: TrialSpec) -> TrialResult:
 
 def _specs(data: PreparedData, n_trials: int, folder: Path) -> Iterator[TrialSpec]:
     """Random configurations, the same in every run."""
-    space = discover_space(load_hypermodel("galaxy-cnn", data.image_shape, len(data.class_names)))
-    proposer = build_proposer(SearchConfig(sampler="random"), space, epochs=1, evidence=())
+    spec = build_spec(data.files, folder / "trial", precision="float32", objective=Objective("val_loss", "min"))
+    proposer = build_proposer(
+        SearchConfig(sampler="random"), SearchSpace.from_config(spec.space), epochs=1, evidence=()
+    )
     for number in range(n_trials):
         values = proposer.propose(number)
         assert not isinstance(values, NoProposal)
-        yield TrialSpec(
-            sweep_id="memory",
-            number=number,
-            values=dict(values),
-            space=space.get_config(),
-            hypermodel="galaxy-cnn",
-            data=data.files,
-            epochs=1,
-            seed=number,
-            precision="float32",
-            deterministic=False,
-            jit_compile=False,
-            objective=Objective("val_loss", "min"),
-            folder=folder / "trial",
-        )
+        yield replace(spec, number=number, values=dict(values), seed=number)
 
 
 def _own_mb(pid: int) -> float:

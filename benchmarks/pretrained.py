@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.command_line import open_console, write_json
 from benchmarks.machine import describe_machine, format_machine
+from benchmarks.trials import hyperparameters
 from galaxy_exp.config.data_section import DataConfig, SplitConfig
 from galaxy_exp.data import ImageDataset, load_dataset, split_dataset
 from galaxy_exp.encoder_file import PRETRAINED, SCRATCH, describe_encoder, find_encoder
@@ -172,10 +173,8 @@ def _train(
     seed: int,
 ) -> NDArray[np.float32]:
     """The probabilities of the test images, float32 (n_images, n_classes), after the last epoch."""
-    from galaxy_exp.hypermodel import GalaxyCNN, discover_space, to_inference_model
-    from galaxy_exp.hypermodel.discovery import to_kerastuner
+    from galaxy_exp.hypermodel import GalaxyCNN, to_inference_model
     from galaxy_exp.registry.networks import predict_images
-    from galaxy_exp.space.overrides import build_space
     from galaxy_exp.training.machine import fresh_session, resolve_precision
 
     steps = max(len(train) // values["batch_size"], 1)
@@ -183,7 +182,7 @@ def _train(
     with fresh_session(seed, resolve_precision("auto"), False):
         starts = [values["start"]] if values.get("start", SCRATCH) != SCRATCH else []
         hypermodel = GalaxyCNN(dataset.image_shape, dataset.n_classes, starts)
-        hp = to_kerastuner(build_space(hypermodel, values, discover_space(hypermodel)))
+        hp = hyperparameters(hypermodel, values)
         model = hypermodel.build(hp)
         hypermodel.fit(hp, model, dataset.images[train], dataset.labels[train], epochs=epochs, seed=seed)
         return predict_images(to_inference_model(model), dataset.images[test], parsed.tta)

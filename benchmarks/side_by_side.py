@@ -15,6 +15,7 @@ from rich.table import Table
 
 from benchmarks.command_line import open_console, write_json
 from benchmarks.machine import describe_machine, format_machine
+from benchmarks.trials import build_spec
 
 __all__ = ["Variant", "compare_variants"]
 
@@ -54,38 +55,25 @@ def _measure(source: str, seeds: int, epochs: int, variants: Mapping[str, Varian
     """One row a variant, with a list of one number a seed under each score and under `seconds`."""
     from galaxy_exp.config.data_section import DataConfig
     from galaxy_exp.data import load_dataset, prepare_split
-    from galaxy_exp.hypermodel.discovery import discover_space
-    from galaxy_exp.hypermodel.loading import load_hypermodel
-    from galaxy_exp.records import Decision, Objective, TrialSpec
-    from galaxy_exp.space.overrides import build_space
+    from galaxy_exp.records import Decision
     from galaxy_exp.training import run_trial
 
     rows: list[dict[str, Any]] = [{"name": name, "seconds": [], **{s: [] for s in SCORES}} for name in variants]
     with tempfile.TemporaryDirectory(prefix="galaxy_exp_side_by_side_") as scratch:
         config = DataConfig(source=source)
-        data = prepare_split(load_dataset(config), config.split, Path(scratch))
+        files = prepare_split(load_dataset(config), config.split, Path(scratch)).files
         for seed in range(1, seeds + 1):
             for row, variant in zip(rows, variants.values(), strict=True):
-                hypermodel = load_hypermodel(variant.hypermodel, data.image_shape, len(data.class_names))
-                space = build_space(hypermodel, variant.values, discover_space(hypermodel))
-                result = run_trial(
-                    TrialSpec(
-                        sweep_id="side-by-side",
-                        number=seed,
-                        values=space.defaults,
-                        space=space.get_config(),
-                        hypermodel=variant.hypermodel,
-                        data=data.files,
-                        epochs=epochs,
-                        seed=seed,
-                        precision=variant.precision,
-                        deterministic=False,
-                        jit_compile=False,
-                        objective=Objective(SCORES[0], "max"),
-                        folder=Path(scratch) / f"{row['name']} {seed}",
-                    ),
-                    lambda report: Decision.CONTINUE,
+                spec = build_spec(
+                    files,
+                    Path(scratch, f"{row['name']} {seed}"),
+                    variant.values,
+                    hypermodel=variant.hypermodel,
+                    epochs=epochs,
+                    seed=seed,
+                    precision=variant.precision,
                 )
+                result = run_trial(spec, lambda report: Decision.CONTINUE)
                 for name in SCORES:
                     row[name].append(result.metrics[name])
                 row["seconds"].append(result.training_seconds)

@@ -28,15 +28,15 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.class_map import merge_probabilities, parse_map
 from benchmarks.command_line import fill_in, write_json
 from benchmarks.machine import describe_machine
+from benchmarks.trials import build_spec
 from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
 from galaxy_exp.data import ImageDataset, build_dataset, load_dataset, prepare_split
 from galaxy_exp.data.simulated import CLASS_NAMES, simulate_galaxies
 from galaxy_exp.evaluation.metrics import confusion_matrix, per_class_table, per_class_text, summarise_predictions
 from galaxy_exp.pretraining import NETWORK
-from galaxy_exp.records import Decision, EpochReport, Objective, SplitFiles, TrialSpec, TrialState
+from galaxy_exp.records import Decision, EpochReport, TrialState
 
 QUICK: dict[str, Any] = {"images": 300, "epochs": 1}
 
@@ -96,6 +96,46 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parsed
 
 
+def parse_map(text: str, n_classes: int) -> dict[int, int]:
+    """ "1:0,2:1,3:2" as {1: 0, 2: 1, 3: 2}: simulated class to class of the file.
+
+    Args:
+        text: pairs with commas between; a simulated class that is left out has no counterpart.
+        n_classes: simulated ones.
+
+    Raises:
+        ValueError: not pairs of whole numbers, a class twice or out of range, or a gap in the file's classes.
+    """
+    try:
+        pairs = [(int(one), int(other)) for one, other in (pair.split(":") for pair in text.split(","))]
+    except ValueError:
+        raise ValueError(f"{text!r} is no class map; expected pairs such as 1:0,2:1") from None
+    mapped = dict(pairs)
+    if len(mapped) < len(pairs) or not all(0 <= one < n_classes for one in mapped):
+        raise ValueError(f"{text!r}: expected each simulated class at most once, from 0 to {n_classes - 1}")
+    if set(mapped.values()) != set(range(len(set(mapped.values())))):
+        raise ValueError(f"{text!r}: expected the file's classes from 0 without a gap")
+    return mapped
+
+
+def merge_probabilities(
+    probabilities: NDArray[np.floating], classes: Sequence[int], mapped: Mapping[int, int]
+) -> NDArray[np.float64]:
+    """Sums the probabilities of the simulated classes of each class of the file: float64 (n, classes of the file).
+
+    Args:
+        probabilities: (n, len(classes)).
+        classes: the simulated class of each column; one without a counterpart is left out and the rest scaled to 1.
+        mapped: of `parse_map`.
+    """
+    merged = np.zeros((len(probabilities), len(set(mapped.values()))))
+    for column, label in enumerate(classes):
+        if label in mapped:
+            merged[:, mapped[label]] += probabilities[:, column]
+    merged /= np.maximum(merged.sum(axis=1, keepdims=True), 1e-12)
+    return merged
+
+
 def simulate_classes(
     n_images: int, seed: int, label_noise: float, image_size: int, classes: Sequence[int]
 ) -> ImageDataset:
@@ -116,9 +156,11 @@ def simulate_classes(
 
 def train(dataset: ImageDataset, folder: Path, epochs: int, seed: int) -> dict[str, Any]:
     """Trains as a trial, on 90%; leaves `model.keras` in `folder` and returns how it went."""
+    from galaxy_exp.training.trial import run_trial
+
     split = SplitConfig(validation=0.08, test=0.02, seed=seed)
-    prepared = prepare_split(dataset, split, folder / "cache")
-    result = _run_trial(prepared.files, dataset, folder, epochs, seed)
+    files = prepare_split(dataset, split, folder / "cache").files
+    result = run_trial(build_spec(files, folder, NETWORK, epochs=epochs, seed=seed), _print_epoch)
     return {
         "state": result.state,
         "reason": result.reason,
@@ -128,32 +170,6 @@ def train(dataset: ImageDataset, folder: Path, epochs: int, seed: int) -> dict[s
         "precision": result.precision,
         "simulated_validation": {name: value for name, value in result.metrics.items() if name.startswith("val_")},
     }
-
-
-def _run_trial(files: SplitFiles, dataset: ImageDataset, folder: Path, epochs: int, seed: int) -> Any:
-    from galaxy_exp.hypermodel.discovery import discover_space
-    from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
-    from galaxy_exp.space.overrides import build_space
-    from galaxy_exp.training.trial import run_trial
-
-    hypermodel = GalaxyCNN(dataset.image_shape, dataset.n_classes)
-    space = build_space(hypermodel, NETWORK, discover_space(hypermodel))
-    spec = TrialSpec(
-        sweep_id="sim-to-real",
-        number=0,
-        values=space.defaults,
-        space=space.get_config(),
-        hypermodel="galaxy-cnn",
-        data=files,
-        epochs=epochs,
-        seed=seed,
-        precision="auto",
-        deterministic=False,
-        jit_compile=False,
-        objective=Objective("val_macro_f1", "max"),
-        folder=folder,
-    )
-    return run_trial(spec, _print_epoch)
 
 
 def _print_epoch(report: EpochReport) -> Decision:

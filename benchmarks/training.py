@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.command_line import open_console, write_json
 from benchmarks.machine import describe_machine, format_machine
 from benchmarks.process import ROOT, own_environment
+from benchmarks.trials import hyperparameters
 
 __all__ = ["CONTENDERS", "galaxy_cnn", "main"]
 
@@ -197,14 +198,11 @@ def galaxy_cnn(images: Any, labels: Any, options: dict[str, Any]) -> tuple[Calla
     import keras
 
     from galaxy_exp.hypermodel.batches import Batches
-    from galaxy_exp.hypermodel.discovery import discover_space, to_kerastuner
     from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
-    from galaxy_exp.space.overrides import build_space
 
     keras.config.set_dtype_policy(options["precision"])
     hypermodel = GalaxyCNN(IMAGE_SHAPE, N_CLASSES)
-    space = build_space(hypermodel, {"batch_size": options["batch_size"]}, discover_space(hypermodel))
-    hp = to_kerastuner(space)
+    hp = hyperparameters(hypermodel, {"batch_size": options["batch_size"]})
     model = hypermodel.build(hp)
     if options.get("optimizer"):
         model.compile(options["optimizer"], model.loss, metrics=["accuracy"], jit_compile=False)

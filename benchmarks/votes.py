@@ -30,13 +30,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.command_line import fill_in, open_console, write_json
 from benchmarks.machine import describe_machine, format_machine
+from benchmarks.trials import build_spec
 from galaxy_exp.config.data_section import SimulatedConfig, SplitConfig
 from galaxy_exp.data import ImageDataset, build_dataset, prepare_split
 from galaxy_exp.data.simulated import simulate_with_truth, true_fractions
 from galaxy_exp.evaluation.vote_metrics import image_deviances, summarise_votes
 from galaxy_exp.pretraining import NETWORK
 from galaxy_exp.questions import Questions, Votes
-from galaxy_exp.records import AGREEMENT, Decision, EpochReport, Objective, SplitFiles, TrialSpec, TrialState
+from galaxy_exp.records import AGREEMENT, Decision, EpochReport, Objective, SplitFiles, TrialState
 
 __all__ = ["CONTENDERS", "interval", "main", "simulate"]
 
@@ -104,7 +105,7 @@ def compare(parsed: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
         split = SplitConfig(validation=0.14, test=0.01, seed=seed, duplicates="identical")
         files = prepare_split(data, split, folder / "cache").files
         for name in names[seed % len(names) :] + names[: seed % len(names)]:
-            trained = train(name, files, data, folder / name, parsed.epochs, seed)
+            trained = train(name, files, folder / name, parsed.epochs, seed)
             row = {"contender": name, "seed": seed, **trained}
             if "reason" not in trained:
                 row |= score(name, folder / name / "model.keras", test, truth)
@@ -113,38 +114,25 @@ def compare(parsed: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: names.index(row["contender"]))
 
 
-def train(name: str, files: SplitFiles, data: ImageDataset, folder: Path, epochs: int, seed: int) -> dict[str, Any]:
+def train(name: str, files: SplitFiles, folder: Path, epochs: int, seed: int) -> dict[str, Any]:
     """Trains as a trial does; leaves `model.keras` in `folder`. `reason` if it failed."""
-    from galaxy_exp.hypermodel.discovery import discover_space
-    from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
-    from galaxy_exp.space.overrides import build_space
     from galaxy_exp.training.trial import run_trial
 
-    on_votes = name != MAJORITY and data.votes is not None
-    questions = data.votes.questions if on_votes and data.votes is not None else None
-    hypermodel = GalaxyCNN(data.image_shape, data.n_classes, questions=questions, are_counts=on_votes)
-    space = build_space(hypermodel, CONTENDERS[name], discover_space(hypermodel))
+    on_votes = name != MAJORITY
     reports: list[EpochReport] = []
 
     def keep(report: EpochReport) -> Decision:
         reports.append(report)
         return Decision.CONTINUE
 
-    spec = TrialSpec(
-        sweep_id="votes",
-        number=0,
-        values=space.defaults,
-        space=space.get_config(),
-        hypermodel="galaxy-cnn",
-        data=files if on_votes else replace(files, votes=None),
+    spec = build_spec(
+        files if on_votes else replace(files, votes=None),
+        folder,
+        CONTENDERS[name],
         epochs=epochs,
         seed=seed,
-        precision="auto",
-        deterministic=False,
-        jit_compile=False,
         # each chooses its epoch by the score that its data has
         objective=Objective("val_nll" if on_votes else "val_loss", "min"),
-        folder=folder,
     )
     result = run_trial(spec, keep)
     if result.state is not TrialState.COMPLETED:

@@ -29,12 +29,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.command_line import open_console, write_json
 from benchmarks.machine import describe_machine
 from benchmarks.process import busy_seconds
+from benchmarks.trials import build_spec
 from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
-from galaxy_exp.data import PreparedData, load_dataset, prepare_split
+from galaxy_exp.data import load_dataset, prepare_split
 from galaxy_exp.execution.resources import available_cores, thread_environment
 from galaxy_exp.execution.throughput_measurement import MeasuringProcesses, Split, possible_splits
 from galaxy_exp.quiet import import_keras_quietly
-from galaxy_exp.records import Objective, TrialSpec
+from galaxy_exp.records import TrialSpec
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "small": {"filters_1": 16, "filters_2": 16, "head": "gap", "dense_width": 0},
@@ -56,11 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import_keras_quietly()
     with tempfile.TemporaryDirectory(prefix="galaxy_exp_workers_") as folder:
         images = SimulatedConfig(n_images=parsed.images, image_size=parsed.image_size)
-        data = prepare_split(load_dataset(DataConfig(simulated=images)), SplitConfig(), Path(folder))
+        files = prepare_split(load_dataset(DataConfig(simulated=images)), SplitConfig(), Path(folder)).files
         rows = [
             row
             for name, values in NETWORKS.items()
-            for row in _measure(name, _specify(data, values, parsed.precision, Path(folder)), parsed.rounds)
+            for row in _measure(
+                name, build_spec(files, Path(folder, "trial"), values, precision=parsed.precision), parsed.rounds
+            )
         ]
     title = f"{parsed.image_size} x {parsed.image_size} pixels, {parsed.rounds} rounds, {machine['cores']} cores"
     open_console(120).print(build_table(rows, title))
@@ -122,28 +125,6 @@ def _own_seconds() -> float:
     """Processor time of this process and of all its children that have ended."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
-
-
-def _specify(data: PreparedData, values: dict[str, Any], precision: str, folder: Path) -> TrialSpec:
-    from galaxy_exp.hypermodel.discovery import discover_space
-    from galaxy_exp.hypermodel.loading import load_hypermodel
-
-    space = discover_space(load_hypermodel("galaxy-cnn", data.image_shape, len(data.class_names)))
-    return TrialSpec(
-        sweep_id="workers",
-        number=0,
-        values=space.defaults | values,
-        space=space.get_config(),
-        hypermodel="galaxy-cnn",
-        data=data.files,
-        epochs=1,
-        seed=1,
-        precision=precision,
-        deterministic=False,
-        jit_compile=False,
-        objective=Objective("val_loss", "min"),
-        folder=folder / "trial",
-    )
 
 
 if __name__ == "__main__":

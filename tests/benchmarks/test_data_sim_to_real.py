@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from benchmarks import sim_to_real
-from benchmarks.class_map import merge_probabilities, parse_map
+from benchmarks.sim_to_real import merge_probabilities, parse_map
 from galaxy_exp.config.data_section import SimulatedConfig
 from galaxy_exp.data.simulated import simulate_galaxies
 
