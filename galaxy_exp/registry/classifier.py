@@ -108,8 +108,7 @@ class GalaxyClassifier:
     @property
     def crop(self) -> int | None:
         """Side in pixels of the square that training cut from the centre of its raw images; None if it did not."""
-        side: int | None = getattr(self.packaged, "centre", None)
-        return side
+        return getattr(self.packaged, "centre", None)
 
     @property
     def greyscale(self) -> bool:
@@ -124,8 +123,7 @@ class GalaxyClassifier:
     @property
     def fits(self) -> dict[str, Any] | None:
         """How training read FITS files, as `data.fits` of its sweep file; None if there were none, or it is unknown."""
-        fits: dict[str, Any] | None = getattr(self.packaged, "fits", None)
-        return fits
+        return getattr(self.packaged, "fits", None)
 
     @property
     def simulated(self) -> bool:
@@ -138,8 +136,7 @@ class GalaxyClassifier:
 
         None for a model that an earlier release packaged.
         """
-        temperature: float | None = self.metadata.get("temperature")
-        return temperature
+        return self.metadata.get("temperature")
 
     def calibrated(self) -> GalaxyClassifier:
         """The same model giving calibrated probabilities: the same classes, with another confidence.
@@ -249,7 +246,10 @@ def load_model(
 
 def _load(name_or_uri: str, alias: str, tracking_uri: str | None) -> GalaxyClassifier:
     if name_or_uri.lower().endswith(ONNX_SUFFIX) and "://" not in name_or_uri:
-        return _load_exported(Path(name_or_uri))
+        file = Path(name_or_uri)
+        network = ExportedModel(file)
+        tags = {SIMULATED: "true"} if network.simulated else {}
+        return GalaxyClassifier(network, str(file), tags=tags, metadata=network.metadata)
     if Path(name_or_uri, "MLmodel").is_file():
         return _load_folder(Path(name_or_uri), name_or_uri)
     if name_or_uri.startswith(_LOGGED_MODEL):
@@ -265,12 +265,6 @@ def _load(name_or_uri: str, alias: str, tracking_uri: str | None) -> GalaxyClass
             raise ModelError(_nothing_found(client, name, alias, number))
         location = client.get_model_version_download_uri(name, str(version.version))
     return _load_artifact(location, f"models:/{name}/{version.version}", tracking_uri, version)
-
-
-def _load_exported(file: Path) -> GalaxyClassifier:
-    network = ExportedModel(file)
-    tags = {SIMULATED: "true"} if network.simulated else {}
-    return GalaxyClassifier(network, str(file), tags=tags, metadata=network.metadata)
 
 
 def _nothing_found(client: MlflowClient, name: str, alias: str, number: int | None) -> str:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -176,9 +177,7 @@ def _cut_to_whole_batches(file: IO[bytes], partial: Path, identity: RunIdentity,
     kept = n_rows if n_rows == identity.n_images else n_rows // batch_size * batch_size
     file.seek(0)
     end, count = len(file.readline()), PredictionCount()
-    for row, length in _whole_rows(file):
-        if count.n_rows == kept:
-            break
+    for row, length in islice(_whole_rows(file), kept):
         end += length
         count.add(row)
     file.truncate(end)

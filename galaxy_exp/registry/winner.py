@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["open_held_out_test", "promote_winner", "register_winner"]
 
-_EXAMPLE_IMAGES = 1
-
 
 def open_held_out_test(journal: Journal, folder: SweepFolder, data: PreparedData) -> None:
     """Tests the winner, and the baseline if it has a model, on the held-out test set; once per model and sweep.
@@ -119,7 +117,7 @@ def register_winner(journal: Journal, folder: SweepFolder, data: PreparedData, c
             model_file=_tested_file(folder, winner.number, data, report),
             class_names=data.class_names,
             image_shape=data.image_shape,
-            input_example=np.load(data.files.validation_images, mmap_mode="r")[:_EXAMPLE_IMAGES],
+            input_example=np.load(data.files.validation_images, mmap_mode="r")[:1],
             metadata={
                 "sweep_id": record.sweep_id,
                 "trial": winner.number,
@@ -289,18 +287,15 @@ def _winner(record: SweepRecord) -> TrialRecord:
 
 
 def _version_tags(record: SweepRecord, data: PreparedData, report: TestReport) -> dict[str, str]:
+    names = () if report.votes is None else shown_names(report.to_dict())
+    scores = {"n_images": report.n_images, **report.metrics} | {name: getattr(report, name) for name in names}
     return {
-        version_tags.SWEEP_ID: record.sweep_id,
         version_tags.DATA_SOURCE: data.source,
         version_tags.SIMULATED: str(data.simulated).lower(),
         version_tags.OBJECTIVE: record.objective.name,
         **_test_set_tags(record, report),
-    } | version_tags.build_test_tags(_scores_for_tags(report))
-
-
-def _scores_for_tags(report: TestReport) -> dict[str, float]:
-    names = () if report.votes is None else shown_names(report.to_dict())
-    return {"n_images": report.n_images, **report.metrics} | {name: getattr(report, name) for name in names}
+        **version_tags.build_test_tags(scores),
+    }
 
 
 def _test_set_tags(record: SweepRecord, report: TestReport) -> dict[str, str]:
