@@ -37,7 +37,7 @@ NETWORK: dict[str, Any] = {
 }
 ORDERS = {
     "pool, norm, relu": Variant(NETWORK),
-    "norm, relu, pool": Variant(NETWORK, hypermodel="benchmarks.norm_first:NormFirstCNN"),
+    "norm, relu, pool": Variant(NETWORK, hypermodel="benchmarks.networks:NormFirstCNN"),
 }
 
 

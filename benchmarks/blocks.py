@@ -30,8 +30,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.command_line import open_console, write_json
-from benchmarks.machine import describe_machine, format_machine
+from benchmarks.command_line import describe_machine, format_machine, open_console, write_json
 from benchmarks.pretrained import SCORES, draw_labels
 from benchmarks.pretrained import TRAINING as SHARED
 from benchmarks.trials import hyperparameters
@@ -215,7 +214,7 @@ def _train(
     seed: int,
     epochs: int,
 ) -> dict[str, tuple[NDArray[np.float32], Mapping[str, Any]]]:
-    from benchmarks.block_networks import BlockCNN, MeanWeights
+    from benchmarks.networks import BlockCNN, MeanWeights
     from galaxy_exp.registry.networks import predict_images
     from galaxy_exp.training.machine import fresh_session, resolve_precision
 

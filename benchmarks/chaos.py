@@ -44,9 +44,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.chaos_facts import KINDS, Fact, compare
 from benchmarks.chaos_round import PHASES, ChaosError, Round, Server, Step, draw_moments
-from benchmarks.command_line import fill_in, write_json
+from benchmarks.command_line import describe_machine, fill_in, write_json
 from benchmarks.curves_table import append_line, read_lines
-from benchmarks.machine import describe_machine
 
 FULL: dict[str, Any] = {"rounds": 100}
 QUICK: dict[str, Any] = {"rounds": 4}

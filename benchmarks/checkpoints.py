@@ -24,8 +24,7 @@ from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.command_line import write_json
-from benchmarks.machine import describe_machine, format_machine
+from benchmarks.command_line import describe_machine, format_machine, write_json
 from benchmarks.trials import build_spec
 from galaxy_exp.checkpoint_file import read_checkpoint, write_checkpoint
 from galaxy_exp.config.data_section import DataConfig, SimulatedConfig

@@ -1,9 +1,12 @@
-"""What the benchmarks' commands have in common: sizes that were not given, the console, the figures as JSON."""
+"""What the benchmarks' commands have in common: sizes that were not given, the machine, the console, JSON."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
+import os
+import platform
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +14,12 @@ from typing import Any
 
 from rich.console import Console
 
-__all__ = ["fill_in", "open_console", "write_json"]
+__all__ = ["describe_machine", "fill_in", "format_machine", "open_console", "parse_flags", "write_json"]
+
+FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+"""Processor features that decide how fast float32 and bfloat16 are multiplied."""
+
+_PACKAGES = ("galaxy-exp", "tensorflow", "keras", "keras-tuner", "mlflow", "numpy")
 
 
 def fill_in(parsed: argparse.Namespace, sizes: Mapping[str, Any]) -> None:
@@ -30,3 +38,40 @@ def write_json(file: Path | None, report: Any) -> None:
     """Writes the report if a file was asked for."""
     if file is not None:
         file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Cores, processor features, load and versions; what is unknown here is left out."""
+    return {
+        "cores": _usable_cores(),
+        "processor_flags": parse_flags(_read("/proc/cpuinfo")),
+        "load_before": round(os.getloadavg()[0], 2),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def format_machine(machine: Mapping[str, Any]) -> str:
+    """What `describe_machine` found, as two lines for people."""
+    flags = ", ".join(machine["processor_flags"]) or "processor features unknown"
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    return (
+        f"machine: {machine['cores']} cores ({flags}), load {machine['load_before']} before, {machine['system']}\n"
+        f"software: Python {machine['python']}, {packages}"
+    )
+
+
+def parse_flags(cpuinfo: str) -> list[str]:
+    """Those of `FLAGS` that Linux's /proc/cpuinfo lists."""
+    line = next((line for line in cpuinfo.splitlines() if line.startswith("flags")), "")
+    return [flag for flag in FLAGS if flag in line.split()]
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _read(path: str) -> str:
+    file = Path(path)
+    return file.read_text() if file.is_file() else ""

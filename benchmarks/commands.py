@@ -25,8 +25,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.command_line import write_json
-from benchmarks.machine import describe_machine, format_machine
+from benchmarks.command_line import describe_machine, format_machine, write_json
 from benchmarks.predict import SIDE, package_network
 from benchmarks.process import ROOT, own_environment
 

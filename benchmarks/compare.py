@@ -20,9 +20,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.command_line import open_console, write_json
+from benchmarks.command_line import describe_machine, format_machine, open_console, write_json
 from benchmarks.contenders import CONTENDERS, Task
-from benchmarks.machine import describe_machine, format_machine
 from benchmarks.measured import Measured
 from benchmarks.process import CommandFailed
 from benchmarks.table import build_table

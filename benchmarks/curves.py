@@ -26,9 +26,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.command_line import fill_in
+from benchmarks.command_line import describe_machine, fill_in
 from benchmarks.curves_table import METRICS, append_line, read_lines, write_table
-from benchmarks.machine import describe_machine
 from benchmarks.trials import build_spec
 from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
 from galaxy_exp.config.sweep import RangeSpace, SpaceEntry, ValuesSpace

@@ -34,8 +34,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.big_sets import write_all, write_big_set
-from benchmarks.command_line import fill_in, open_console, write_json
-from benchmarks.machine import describe_machine, format_machine
+from benchmarks.command_line import describe_machine, fill_in, format_machine, open_console, write_json
 
 DECALS, SDSS = (17_736, 256), (21_785, 69)
 """Images and side in pixels of the two Galaxy10 sets."""

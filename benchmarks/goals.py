@@ -26,8 +26,7 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks.command_line import open_console
-from benchmarks.machine import describe_machine, format_machine
+from benchmarks.command_line import describe_machine, format_machine, open_console
 from benchmarks.process import ROOT, own_environment
 from benchmarks.search import DEFAULT, RANDOM
 

@@ -23,14 +23,13 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.command_line import fill_in, open_console, write_json
-from benchmarks.machine import describe_machine, format_machine
+from benchmarks.command_line import describe_machine, fill_in, format_machine, open_console, write_json
 from benchmarks.trials import build_spec
 from galaxy_exp.quiet import import_keras_quietly
 
 __all__ = ["CONTENDERS", "main"]
 
-CONTENDERS = {"galaxy_exp": "galaxy-cnn", "plain fit from NumPy": "benchmarks.plain_fit:PlainFitCNN"}
+CONTENDERS = {"galaxy_exp": "galaxy-cnn", "plain fit from NumPy": "benchmarks.networks:PlainFitCNN"}
 BATCH_SIZES = (32, 256)
 SPACE: dict[str, Any] = {"class_weighting": {"values": ["none", "sqrt"]}}
 FULL = {"images": 21_785, "image_size": 69, "epochs": 5, "trials": 50}

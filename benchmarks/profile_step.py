@@ -22,8 +22,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.command_line import open_console
-from benchmarks.machine import describe_machine, format_machine
+from benchmarks.command_line import describe_machine, format_machine, open_console
 from benchmarks.training import IMAGE_SHAPE, N_CLASSES, galaxy_cnn
 from galaxy_exp.quiet import import_keras_quietly
 

@@ -53,8 +53,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.command_line import fill_in, open_console, write_json
-from benchmarks.machine import describe_machine, format_machine
+from benchmarks.command_line import describe_machine, fill_in, format_machine, open_console, write_json
 from benchmarks.race_run import Limit, Run, run_galaxy_exp, run_peer
 
 __all__ = ["CONTENDERS", "build_table", "describe_gain", "main", "parse_arguments"]

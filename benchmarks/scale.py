@@ -35,9 +35,8 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.command_line import fill_in, write_json
+from benchmarks.command_line import describe_machine, fill_in, format_machine, write_json
 from benchmarks.curves_table import append_line, read_lines
-from benchmarks.machine import describe_machine, format_machine
 from benchmarks.process import ROOT, CommandFailed, own_environment
 from benchmarks.scale_run import Settings
 from benchmarks.scale_server import mlflow_server, time_run_list

@@ -13,8 +13,7 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks.command_line import open_console, write_json
-from benchmarks.machine import describe_machine, format_machine
+from benchmarks.command_line import describe_machine, format_machine, open_console, write_json
 from benchmarks.trials import build_spec
 
 __all__ = ["Variant", "compare_variants"]

@@ -28,8 +28,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.command_line import fill_in, write_json
-from benchmarks.machine import describe_machine
+from benchmarks.command_line import describe_machine, fill_in, write_json
 from benchmarks.trials import build_spec
 from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
 from galaxy_exp.data import ImageDataset, build_dataset, load_dataset, prepare_split

@@ -31,8 +31,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.command_line import open_console, write_json
-from benchmarks.machine import describe_machine, format_machine
+from benchmarks.command_line import describe_machine, format_machine, open_console, write_json
 from benchmarks.process import ROOT, own_environment
 from benchmarks.trials import hyperparameters
 

@@ -28,8 +28,7 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.command_line import fill_in, open_console, write_json
-from benchmarks.machine import describe_machine, format_machine
+from benchmarks.command_line import describe_machine, fill_in, format_machine, open_console, write_json
 from benchmarks.trials import build_spec
 from galaxy_exp.config.data_section import SimulatedConfig, SplitConfig
 from galaxy_exp.data import ImageDataset, build_dataset, prepare_split

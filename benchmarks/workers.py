@@ -26,8 +26,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.command_line import open_console, write_json
-from benchmarks.machine import describe_machine
+from benchmarks.command_line import describe_machine, open_console, write_json
 from benchmarks.process import busy_seconds
 from benchmarks.trials import build_spec
 from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig

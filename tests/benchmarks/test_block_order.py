@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from benchmarks.block_order import NETWORK, main
-from benchmarks.norm_first import NormFirstCNN
+from benchmarks.networks import NormFirstCNN
 from galaxy_exp.config.data_section import SimulatedConfig
 from galaxy_exp.data.simulated import simulate_galaxies
 from galaxy_exp.hypermodel.discovery import discover_space, to_kerastuner

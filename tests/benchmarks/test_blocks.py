@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks import blocks
-from benchmarks.block_networks import MeanWeights, MixedBatches, build_network
 from benchmarks.blocks import CONTENDERS, Recipe
+from benchmarks.networks import MeanWeights, MixedBatches, build_network
 from galaxy_exp.hypermodel.augmentation import symmetry_table
 from galaxy_exp.hypermodel.discovery import discover_space, to_kerastuner
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from benchmarks.machine import describe_machine, format_machine, parse_flags
+from benchmarks.command_line import describe_machine, format_machine, parse_flags
 from benchmarks.process import CommandFailed, parse_busy_ticks, parse_proportional_mb, run_command
 
 ALLOCATE = "import time; block = bytearray(80 * 2**20); block[::4096] = b'x' * (len(block) // 4096); time.sleep(0.8)"

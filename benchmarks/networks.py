@@ -1,8 +1,8 @@
-"""The networks of benchmarks/blocks.py: four blocks as GalaxyCNN has them, with one part exchanged."""
+"""Networks beside GalaxyCNN: those of benchmarks/blocks.py, with one part exchanged, and another order or `fit`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -12,7 +12,7 @@ from keras import layers, ops
 from numpy.typing import NDArray
 
 from galaxy_exp.hypermodel.augmentation import RandomAffine, RandomDihedral
-from galaxy_exp.hypermodel.batches import Batches
+from galaxy_exp.hypermodel.batches import Batches, class_weights
 from galaxy_exp.hypermodel.equivariant import (
     EquivariantBatchNormalization,
     EquivariantConv2D,
@@ -20,13 +20,15 @@ from galaxy_exp.hypermodel.equivariant import (
 )
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.galaxy_network import NORM_MOMENTUM, FastDropout
+from galaxy_exp.hypermodel.galaxy_space import declare_hyperparameters
 from galaxy_exp.hypermodel.on_device import fit_batches
 from galaxy_exp.hypermodel.optimizers import build_optimizer, cosine_schedule
+from galaxy_exp.hypermodel.scoring import MacroF1, build_loss
 
 if TYPE_CHECKING:
     from benchmarks.blocks import Recipe
 
-__all__ = ["BlockCNN", "MeanWeights", "MixedBatches", "build_network"]
+__all__ = ["BlockCNN", "MeanWeights", "MixedBatches", "NormFirstCNN", "PlainFitCNN", "build_network"]
 
 SQUEEZE = 16
 """Squeeze-excite narrows the channels by this factor (Hu et al. 2018, arXiv:1709.01507)."""
@@ -183,3 +185,50 @@ class MeanWeights(keras.callbacks.Callback):  # type: ignore[misc]
         """Gives the network the average."""
         for variable, mean in zip(self.model.trainable_variables, self.means[momentum], strict=True):
             variable.assign(mean)
+
+
+class NormFirstCNN(GalaxyCNN):
+    """As GalaxyCNN, with pooling moved behind the ReLU of its block."""
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Sequential:
+        """The compiled network; see `GalaxyCNN.build`."""
+        values = declare_hyperparameters(hp)
+        layers = pool_last(super().build(hp).layers)
+        model = keras.Sequential([keras.Input(self.image_shape, dtype="uint8"), *layers], name="norm_first_cnn")
+        model.compile(
+            optimizer=build_optimizer(values),
+            loss=build_loss(values.label_smoothing),
+            metrics=["accuracy", MacroF1(self.n_classes)],
+            jit_compile=keras.backend.backend() == "jax",
+        )
+        return model
+
+
+def pool_last(layers: Iterable[keras.layers.Layer]) -> Iterator[keras.layers.Layer]:
+    """Fresh copies of the layers, each pooling behind the next activation."""
+    waiting = None
+    for layer in layers:
+        if isinstance(layer, keras.layers.MaxPooling2D):
+            waiting = layer
+            continue
+        yield type(layer).from_config(layer.get_config())
+        if waiting is not None and isinstance(layer, keras.layers.Activation):
+            yield type(waiting).from_config(waiting.get_config())
+            waiting = None
+
+
+class PlainFitCNN(GalaxyCNN):
+    """The same space and networks; draws no classes evenly, so leave `class_weighting: sampling` out."""
+
+    def fit(
+        self, hp: keras_tuner.HyperParameters, model: keras.Model, x: NDArray[Any], y: NDArray[Any], **kwargs: Any
+    ) -> keras.callbacks.History:
+        """Trains with the batch size, schedule and class weights in `hp`, in an order that Keras draws."""
+        values = declare_hyperparameters(hp)
+        weights = class_weights(y, self.n_classes, values.class_weighting)
+        if values.schedule == "cosine":
+            steps = kwargs["epochs"] * -(-len(y) // values.batch_size)
+            model.optimizer.learning_rate = cosine_schedule(float(model.optimizer.learning_rate), steps)
+        kwargs = {name: value for name, value in kwargs.items() if name not in ("seed", "validation_data")}
+        sample_weight = None if weights is None else weights[y]
+        return model.fit(np.array(x), y, batch_size=values.batch_size, sample_weight=sample_weight, **kwargs)
