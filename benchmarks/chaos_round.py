@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,13 +18,12 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from benchmarks.chaos_facts import Fact, count_openings, journal_facts, mlflow_facts, read_events
+from benchmarks.process import descendants, free_port, own_environment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 __all__ = ["PHASES", "Killed", "Moment", "Round", "Server", "Step", "draw_moments", "read_timeline"]
-
-ROOT = Path(__file__).resolve().parent.parent
 
 SWEEP = """\
 name: chaos
@@ -168,9 +165,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+        self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -187,7 +182,7 @@ class Server:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *command, *stores],
                 cwd=self._folder,
-                env=_environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+                env=own_environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -214,7 +209,7 @@ class Server:
         """kill -9 of all its processes; returns whether it lived."""
         if self._process is None or self._process.poll() is not None:
             return False
-        for process in [*_descendants(self._process.pid), psutil.Process(self._process.pid)]:
+        for process in reversed(descendants(self._process.pid)):
             _kill(process)
         self._process.wait()
         return True
@@ -313,7 +308,7 @@ class Round:
             process = subprocess.Popen(
                 [sys.executable, "-m", "galaxy_exp", *command],
                 cwd=self.folder,
-                env=_environment(),
+                env={"COLUMNS": "160", **own_environment()},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -365,7 +360,7 @@ class Round:
 
     def _kill(self, process: subprocess.Popen[bytes], moment: Moment, watched: list[psutil.Process]) -> list[str]:
         """kill -9 of the moment's victims; returns those that lived."""
-        children, phase = _descendants(process.pid), self._phase()
+        children, phase = descendants(process.pid)[1:], self._phase()
         watched += children
         killed = []
         if "server" in moment.victims and self.server.kill():
@@ -383,19 +378,6 @@ class Round:
         """For JSON."""
         killed = [asdict(one) for one in self.killed]
         return {"killed": killed, "starts": self.starts, "continued": self.continued, "trouble": self.trouble}
-
-
-def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "GALAXY_EXP_"))}
-    paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
-    return {"TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "160", **kept, "PYTHONPATH": os.pathsep.join(paths)}
-
-
-def _descendants(pid: int) -> list[psutil.Process]:
-    try:
-        return list(psutil.Process(pid).children(recursive=True))
-    except psutil.NoSuchProcess:
-        return []
 
 
 def _kill(process: psutil.Process) -> bool:

@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import argparse
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +24,7 @@ from PIL import Image
 
 from benchmarks.command_line import describe_machine, format_machine, write_json
 from benchmarks.predict import SIDE, package_network
-from benchmarks.process import ROOT, own_environment
+from benchmarks.process import ROOT, free_port, own_environment, wait_for_answer
 
 GOALS = {
     "--help": 0.3,
@@ -92,9 +89,7 @@ def _run(arguments: Sequence[str], folder: Path) -> float:
 
 
 def _wait_for_ui(folder: Path, uri: str) -> float:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     began = time.perf_counter()
     process = subprocess.Popen(
         _command(["ui", "--port", str(port), "--uri", uri]),
@@ -104,22 +99,11 @@ def _wait_for_ui(folder: Path, uri: str) -> float:
         env=own_environment(),
     )
     try:
-        while not _answers(port):
-            if process.poll() is not None or time.perf_counter() - began > _UI_SECONDS:
-                raise SystemExit(f"error: galaxy-exp ui did not answer; its exit code is {process.poll()}")
-            time.sleep(0.05)
+        wait_for_answer(f"http://127.0.0.1:{port}/", process, _UI_SECONDS)
         return time.perf_counter() - began
     finally:
         process.send_signal(signal.SIGINT)
         process.wait()
-
-
-def _answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 if __name__ == "__main__":

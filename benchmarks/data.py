@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -35,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.big_sets import write_all, write_big_set
 from benchmarks.command_line import describe_machine, fill_in, format_machine, open_console, write_json
+from benchmarks.process import own_environment
 
 DECALS, SDSS = (17_736, 256), (21_785, 69)
 """Images and side in pixels of the two Galaxy10 sets."""
@@ -179,18 +179,11 @@ def _run(what: str, files: Path, network: str, sizes: Mapping[str, int]) -> dict
     command = [sys.executable, str(worker), what, "--files", str(files), "--network", network]
     command += ["--steps", str(sizes["steps"]), "--rounds", str(sizes["rounds"])]
     # not watched from here: looking up what a process shares of gigabytes of mapped pages would slow it down
-    done = subprocess.run(command, cwd=files, capture_output=True, text=True, check=False, env=worker_environment())
+    done = subprocess.run(command, cwd=files, capture_output=True, text=True, check=False, env=own_environment())
     if done.returncode != 0:
         raise WorkerFailed(f"exit code {done.returncode} from: {' '.join(command)}\n{done.stderr[-2000:]}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
-
-
-def worker_environment() -> dict[str, str]:
-    """This process', with this checkout first on the path and without TensorFlow's chatter."""
-    root = str(Path(__file__).resolve().parent.parent)
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def build_figures(measured: Mapping[str, Any]) -> list[Figure]:

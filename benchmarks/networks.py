@@ -218,7 +218,10 @@ def pool_last(layers: Iterable[keras.layers.Layer]) -> Iterator[keras.layers.Lay
 
 
 class PlainFitCNN(GalaxyCNN):
-    """The same space and networks; draws no classes evenly, so leave `class_weighting: sampling` out."""
+    """GalaxyCNN trained as by hand: all images in memory, given to `model.fit` as NumPy arrays.
+
+    It draws no classes evenly, so leave `class_weighting: sampling` out.
+    """
 
     def fit(
         self, hp: keras_tuner.HyperParameters, model: keras.Model, x: NDArray[Any], y: NDArray[Any], **kwargs: Any

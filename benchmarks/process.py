@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ROOT", "CommandFailed", "Usage", "busy_seconds", "own_environment", "run_command"]
+import psutil
+import requests
+
+__all__ = [
+    "ROOT",
+    "CommandFailed",
+    "Usage",
+    "busy_seconds",
+    "descendants",
+    "free_port",
+    "own_environment",
+    "run_command",
+    "wait_for_answer",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 _SAMPLE_SECONDS = 0.5
 """Reading what processes share takes the kernel some 10 ms each; oftener would slow down what is measured."""
 _MIB = 2**20
-_LEFT_OUT = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "GALAXY_EXP_HOME")
-"""Both contenders keep everything in their own folder."""
+_LEFT_OUT = ("MLFLOW_", "GALAXY_EXP_")
+"""How variables begin that name stores and folders of the user."""
 
 
 class CommandFailed(Exception):
@@ -70,9 +85,31 @@ def run_command(command: Sequence[str], folder: Path, log: Path) -> Usage:
 
 def own_environment() -> dict[str, str]:
     """Of a command that keeps everything in its own folder and can import the benchmarks."""
-    kept = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_LEFT_OUT)}
     paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
     return {"TF_CPP_MIN_LOG_LEVEL": "2", **kept, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_answer(url: str, process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Returns when a server answers.
+
+    Raises:
+        RuntimeError: its process has ended, or it does not answer in time.
+    """
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and process.poll() is None:
+        with suppress(requests.RequestException):
+            if requests.get(url, timeout=5).ok:
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"nothing answers at {url}; the exit code of its process is {process.poll()}")
 
 
 def busy_seconds() -> float:
@@ -94,30 +131,17 @@ def _watch(pid: int) -> tuple[int, resource.struct_rusage, float]:
         ended, status, usage = os.wait4(pid, os.WNOHANG)
         if ended:
             return status, usage, peak
-        peak = max(peak, sum(map(_memory_mb, _descendants(pid))))
+        peak = max(peak, sum(_memory_mb(process.pid) for process in descendants(pid)))
         time.sleep(_SAMPLE_SECONDS)
 
 
-def _descendants(pid: int) -> list[int]:
-    """The process and everything it started."""
-    children = _children_by_parent()
-    found, queue = [], [pid]
-    while queue:
-        found.append(queue.pop())
-        queue.extend(children.get(found[-1], ()))
-    return found
-
-
-def _children_by_parent() -> Mapping[int, list[int]]:
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # the command's name in parentheses may hold anything
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        children.setdefault(parent, []).append(int(stat.parent.name))
-    return children
+def descendants(pid: int) -> list[psutil.Process]:
+    """The process and everything it started; nothing if it is gone."""
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _memory_mb(pid: int) -> float:

@@ -25,6 +25,7 @@ import numpy as np
 import optuna
 from optuna.storages.journal import JournalFileBackend
 
+from benchmarks.process import free_port
 from benchmarks.search_contenders import suggest_values
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.evaluation.metrics import summarise_predictions
@@ -299,7 +300,7 @@ def _run_workers(name: str, file: str, task: Task) -> None:
     shared = {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads}
     workers = [{"RACE_WORKER": str(rank)} for rank in range(task.workers)]
     if name.startswith("keras-tuner"):
-        oracle = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": str(_free_port())}
+        oracle = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": str(free_port())}
         names = ["chief", *(f"tuner{rank}" for rank in range(task.workers))]
         workers = [{"RACE_WORKER": tuner, "KERASTUNER_TUNER_ID": tuner, **oracle} for tuner in names]
     command = [sys.executable, "-m", "benchmarks.race_peers", name, file]
@@ -307,14 +308,6 @@ def _run_workers(name: str, file: str, task: Task) -> None:
     exit_codes = [process.wait() for process in processes]
     if any(exit_codes):
         sys.exit(1)
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

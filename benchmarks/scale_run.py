@@ -9,7 +9,6 @@ from __future__ import annotations
 import cProfile
 import json
 import os
-import resource
 import statistics
 import sys
 import time
@@ -22,6 +21,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks.memory import peak_rss_mb
 from benchmarks.scale_simulation import SimulatedEngine
 from benchmarks.scale_worker import SECONDS_VARIABLE
 from galaxy_exp.config import SweepConfig, parse_sweep
@@ -304,8 +304,7 @@ def main() -> None:
     """Prints the run as one line of JSON, the last on stdout."""
     folder, settings = Path(sys.argv[1]), Settings(**json.loads(sys.argv[2]))
     run = run_sleeping_sweep(folder, settings)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (_MIB if sys.platform == "darwin" else 2**10)
-    print(json.dumps(asdict(run) | {"excess": run.excess, "driver_peak_mb": round(peak, 1)}))
+    print(json.dumps(asdict(run) | {"excess": run.excess, "driver_peak_mb": round(peak_rss_mb(), 1)}))
 
 
 if __name__ == "__main__":

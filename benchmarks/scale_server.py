@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import statistics
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 
 import requests
 
-from benchmarks.process import own_environment
+from benchmarks.process import free_port, own_environment, wait_for_answer
 
 __all__ = ["UI_QUESTIONS", "mlflow_server", "time_run_list"]
 
@@ -36,9 +35,7 @@ def mlflow_server(folder: Path, database: Path) -> Iterator[str]:
     Raises:
         RuntimeError: it does not answer.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     uri, artifacts = f"sqlite:///{database.resolve()}", (folder / "mlruns").resolve().as_uri()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", uri, "--default-artifact-root", artifacts, "--no-serve-artifacts"]
@@ -46,22 +43,11 @@ def mlflow_server(folder: Path, database: Path) -> Iterator[str]:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=own_environment())
     try:
         address = f"http://127.0.0.1:{port}"
-        _wait_for(address, process)
+        wait_for_answer(f"{address}/health", process, START_SECONDS)
         yield address
     finally:
         process.terminate()
         process.wait()
-
-
-def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + START_SECONDS
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            if requests.get(f"{address}/health", timeout=5).ok:
-                return
-        except requests.ConnectionError:
-            time.sleep(0.2)
-    raise RuntimeError(f"the MLflow server at {address} does not answer; see mlflow.log")
 
 
 def time_run_list(address: str, experiment: str, asks: int = 5) -> dict[str, Any]:
