@@ -10,7 +10,6 @@ Exit code 1 if any case ended with a traceback, hung, or was refused unclearly.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import copy
 import io
 import json
@@ -23,9 +22,12 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import yaml
 
@@ -270,22 +272,13 @@ def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
         yield from _places(value)
 
 
+@cache
 def _whole_journal() -> bytes:
     """A finished sweep with a lost worker, a failed trial, and a finalist that was trained again."""
-    global _JOURNAL
-    if not _JOURNAL:
-        with tempfile.TemporaryDirectory() as folder, Journal.create(Path(folder), _start(), _clock()) as journal:
-            for event in _events():
-                journal.append(event)
-            _JOURNAL = (Path(folder) / "journal.jsonl").read_bytes()
-    return _JOURNAL
-
-
-_JOURNAL = b""
-
-
-def _clock() -> Callable[[], float]:
-    return iter(range(1_700_000_000, 1_700_001_000)).__next__
+    clock = iter(range(1_700_000_000, 1_700_001_000)).__next__
+    with tempfile.TemporaryDirectory() as folder, Journal.create(Path(folder), _start(), clock) as journal:
+        journal.append_all(_events())
+        return (Path(folder) / "journal.jsonl").read_bytes()
 
 
 def _start() -> SweepStarted:
@@ -380,17 +373,12 @@ def check_sweep_file(data: bytes, folder: Path, with_space: bool = False) -> str
         file.write_text(text, encoding="utf-8")
         if load_sweep(file) != config:
             return "what is dumped does not read back equal"
-        _as_journaled(config)
+        json.loads(_start().model_copy(update={"config": config.model_dump(mode="json")}).model_dump_json())
     except ConfigError as error:
         return _unclear(error, list(error.problems), str(file))
     if with_space:
         return _check_space(config)
     return None
-
-
-def _as_journaled(config: SweepConfig) -> None:
-    started = _start().model_copy(update={"config": config.model_dump(mode="json")})
-    json.loads(started.model_dump_json().encode())
 
 
 def _check_space(config: SweepConfig) -> str | None:
@@ -432,7 +420,11 @@ def check_journal(data: bytes, folder: Path) -> str | None:
     (sweep / "journal.jsonl").write_bytes(data)
     for command in (["show", "--format", "json"], ["show"], ["trials"], ["trials", "--format", "csv"], ["list"]):
         out, err = io.StringIO(), io.StringIO()
-        with _home(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with (
+            patch.dict(os.environ, GALAXY_EXP_HOME=str(folder)),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
             code = run_command(command)
         lines = err.getvalue().splitlines()
         if code not in (0, 2) or bool(lines) != (code == 2):
@@ -452,18 +444,7 @@ def check_journal(data: bytes, folder: Path) -> str | None:
     return None
 
 
-@contextlib.contextmanager
-def _home(folder: Path) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ["GALAXY_EXP_HOME"] = str(folder)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-@contextlib.contextmanager
+@contextmanager
 def _limited(seconds: float) -> Iterator[None]:
     def late(signum: int, frame: object) -> None:
         raise _TooLong
