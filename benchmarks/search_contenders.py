@@ -10,6 +10,7 @@ import importlib.util
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import keras_tuner
@@ -19,7 +20,8 @@ from optuna.trial import TrialState as StudyState
 
 from benchmarks import search_peers
 from benchmarks.curves_table import CurveTable
-from benchmarks.search_replay import OBJECTIVE, Job, Searcher, Snap, TableExhausted, epoch_seconds
+from benchmarks.search_peers import MakePeer
+from benchmarks.search_replay import OBJECTIVE, Job, Searcher, Snap, TableExhausted, epoch_seconds, fill_values
 from galaxy_exp.config.plain_yaml import parse_scalar
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.config.sweep import PriorConfig
@@ -208,11 +210,7 @@ class OptunaSearcher:
 
 def suggest_values(trial: optuna.Trial, space: keras_tuner.HyperParameters) -> dict[str, Any]:
     """The values of the active hyperparameters, suggested as a user of Optuna would write it for this space."""
-    values: dict[str, Any] = {}
-    for entry in space.space:
-        if all(values.get(condition.name) in condition.values for condition in entry.conditions):
-            values[entry.name] = _suggest(trial, entry)
-    return values
+    return fill_values(space, partial(_suggest, trial))
 
 
 def _suggest(trial: optuna.Trial, entry: Any) -> Any:
@@ -224,10 +222,6 @@ def _suggest(trial: optuna.Trial, entry: Any) -> Any:
     if isinstance(entry, _PARAMETERS.Int):
         return trial.suggest_int(entry.name, entry.min_value, entry.max_value, step=entry.step or 1, log=log)
     return trial.suggest_float(entry.name, entry.min_value, entry.max_value, step=entry.step, log=log)
-
-
-MakePeer = Callable[[keras_tuner.HyperParameters, int, int], Searcher]
-"""From the space, the epochs of a whole training and a seed."""
 
 
 def _keras_tuner(oracle_class: type[keras_tuner.Oracle], options: Callable[[int], dict[str, Any]]) -> MakePeer:

@@ -17,7 +17,7 @@ import optuna
 from keras_tuner.engine.trial import Trial
 
 from benchmarks.search_contenders import suggest_values
-from benchmarks.search_replay import OBJECTIVE
+from benchmarks.search_replay import OBJECTIVE, fill_values
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.records import Outcome, TrialState
 from galaxy_exp.search.building import build_proposer
@@ -71,9 +71,7 @@ def time_proposer(sampler: str, finished: int) -> float:
     space = NUMERIC if sampler == "cmaes" else MIXED
     search = SearchConfig(sampler=sampler, seed=1)
     proposer = build_proposer(search, SearchSpace.of(space), epochs=1)
-    draws = _Draws(space)
-    for number in range(finished):
-        values = draws.values()
+    for number, values in enumerate(_draw(space, finished)):
         proposer.adopt(number, values, proposed=False)
         proposer.tell(number, _outcome(score(values, space)))
     proposer.propose(finished)  # takes up all that was told so far, once
@@ -86,6 +84,14 @@ def time_proposer(sampler: str, finished: int) -> float:
         proposer.tell(number, _outcome(score(proposed, space)))
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds)
+
+
+def _draw(space: keras_tuner.HyperParameters, n_configurations: int) -> list[dict[str, Any]]:
+    """Random configurations; the same for everybody."""
+    rng = random.Random(1)
+    return [
+        fill_values(space, lambda entry: entry.random_sample(rng.randrange(2**31))) for _ in range(n_configurations)
+    ]
 
 
 def _outcome(score: float) -> Outcome:
@@ -102,9 +108,8 @@ def time_keras_tuner(oracle_class: type[keras_tuner.Oracle], finished: int) -> f
         )
         oracle.verbose = 0
         oracle._set_project_dir(folder, "cost")
-        draws = _Draws(MIXED)
-        for number in range(finished):
-            _insert(oracle, f"known-{number}", draws)
+        for number, values in enumerate(_draw(MIXED, finished)):
+            _insert(oracle, f"known-{number}", values)
         return _time_oracle(oracle, asks=1 if bayesian else ASKS)
 
 
@@ -120,9 +125,9 @@ def _time_oracle(oracle: keras_tuner.Oracle, asks: int) -> float:
     return statistics.median(seconds)
 
 
-def _insert(oracle: keras_tuner.Oracle, name: str, draws: _Draws) -> None:
+def _insert(oracle: keras_tuner.Oracle, name: str, values: dict[str, Any]) -> None:
     space = oracle.hyperparameters.copy()
-    space.values = draws.values()
+    space.values = values
     trial = Trial(space, name, "COMPLETED")
     trial.metrics.register(OBJECTIVE, "max")
     trial.metrics.update(OBJECTIVE, score(space.values, MIXED), step=0)
@@ -155,21 +160,6 @@ def score(values: Mapping[str, Any], space: keras_tuner.HyperParameters) -> floa
     """
     given = [entry for entry in space.space if entry.name in values]
     return -sum(float(entry.value_to_prob(values[entry.name]) - 0.6) ** 2 for entry in given)
-
-
-class _Draws:
-    """Random configurations; the same for everybody."""
-
-    def __init__(self, space: keras_tuner.HyperParameters) -> None:
-        self._space = space
-        self._random = random.Random(1)
-
-    def values(self) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for entry in self._space.space:
-            if all(values.get(condition.name) in condition.values for condition in entry.conditions):
-                values[entry.name] = entry.random_sample(self._random.randrange(2**31))
-        return values
 
 
 TIMERS: dict[str, Timer] = {

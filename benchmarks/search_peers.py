@@ -27,7 +27,7 @@ import keras_tuner
 import numpy as np
 import optuna
 
-from benchmarks.search_replay import OBJECTIVE, Job, Searcher, Snap, TableExhausted
+from benchmarks.search_replay import OBJECTIVE, Job, Searcher, Snap, TableExhausted, fill_values
 
 __all__ = ["PACKAGES", "PEERS", "RayTuneSearcher", "SyneTuneSearcher", "active_values", "syne_tune_space"]
 
@@ -110,11 +110,7 @@ def _result(epoch: int, value: float) -> dict[str, Any]:
 
 def active_values(space: keras_tuner.HyperParameters, config: Mapping[str, Any]) -> dict[str, Any]:
     """Those values of a flat configuration whose conditions hold."""
-    values: dict[str, Any] = {}
-    for entry in space.space:
-        if all(values.get(condition.name) in condition.values for condition in entry.conditions):
-            values[entry.name] = config[entry.name]
-    return values
+    return fill_values(space, lambda entry: config[entry.name])
 
 
 def syne_tune_space(space: keras_tuner.HyperParameters) -> dict[str, Any]:

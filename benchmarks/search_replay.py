@@ -26,6 +26,7 @@ __all__ = [
     "TableExhausted",
     "best_of_table",
     "epoch_seconds",
+    "fill_values",
     "replay",
     "searched_space",
     "snapper",
@@ -70,6 +71,15 @@ class Searcher(Protocol):
     def end(self, job: Job, curve: Sequence[float], failed: bool) -> None:
         """The job ended; `curve` holds its own epochs only, all of them unless it was stopped or failed."""
         ...
+
+
+def fill_values(space: keras_tuner.HyperParameters, value_of: Callable[[Any], Any]) -> dict[str, Any]:
+    """The values of the active hyperparameters, from a function of each, in the order of the space."""
+    values: dict[str, Any] = {}
+    for entry in space.space:
+        if all(values.get(condition.name) in condition.values for condition in entry.conditions):
+            values[entry.name] = value_of(entry)
+    return values
 
 
 def searched_space(table: CurveTable) -> keras_tuner.HyperParameters:
