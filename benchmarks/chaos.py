@@ -32,7 +32,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +191,7 @@ def play_round(
         one.trouble.append(str(error))
         differences = compare(reference.facts, [])
     line = {"round": number, "seconds": round(time.monotonic() - began, 1), "synced": sync, **one.to_dict()}
-    line["differences"] = [difference.to_dict() for difference in differences]
+    line["differences"] = [asdict(difference) for difference in differences]
     if not is_bad(line):
         shutil.rmtree(one.folder)
     return line

@@ -20,13 +20,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.command_line import describe_machine, format_machine, open_console, write_json
+from benchmarks.command_line import describe_machine, fill_in, format_machine, open_console, write_json
 from benchmarks.contenders import CONTENDERS, Task
 from benchmarks.measured import Measured
 from benchmarks.process import CommandFailed
 from benchmarks.table import build_table
 
 DEFAULT_CONTENDERS = ("handwired", "galaxy-exp", "galaxy-exp-defaults")
+FULL: dict[str, Any] = {"trials": 3, "epochs": 3, "images": 1200, "image_size": 69}
 QUICK: dict[str, Any] = {"trials": 2, "epochs": 2, "images": 300, "image_size": 32}
 
 
@@ -72,9 +73,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def build_task(parsed: argparse.Namespace) -> Task:
     """Given options, then those of `--quick`, then the defaults."""
-    sizes: dict[str, Any] = {"trials": 3, "epochs": 3, "images": 1200, "image_size": 69}
-    sizes |= QUICK if parsed.quick else {}
-    sizes |= {name: getattr(parsed, name) for name in sizes if getattr(parsed, name) is not None}
+    fill_in(parsed, QUICK if parsed.quick else FULL)
+    sizes = {name: getattr(parsed, name) for name in FULL}
     data = parsed.data if not Path(parsed.data).is_file() else str(Path(parsed.data).absolute())
     return Task(data=data, seed=parsed.seed, **sizes)
 

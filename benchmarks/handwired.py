@@ -26,7 +26,7 @@ import json  # noqa: E402
 import resource  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
-from dataclasses import dataclass  # noqa: E402
+from dataclasses import asdict, dataclass  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -230,7 +230,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "test_accuracy": tested["accuracy"],
         "test_macro_f1": tested["macro_f1"],
         "peak_rss_mb": _peak_rss_mb(),
-        "mlflow": describe_runs(TRACKING_URI, EXPERIMENT, list(baseline["values"])).to_dict(),
+        "mlflow": asdict(describe_runs(TRACKING_URI, EXPERIMENT, list(baseline["values"]))),
         "wall_seconds": time.perf_counter() - STARTED,
     }
 

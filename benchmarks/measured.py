@@ -71,12 +71,9 @@ class Measured:
 
     def figures(self) -> dict[str, float | None]:
         """What the table shows, by the keys of `benchmarks.table.ROWS`."""
-        n_fits = len(self.fits.fit_seconds)
         return {
-            "wall_seconds": self.usage.wall_seconds,
-            "cpu_seconds": self.usage.cpu_seconds,
-            "other_cpu_seconds": self.usage.other_cpu_seconds,
-            "fits": n_fits,
+            **asdict(self.usage),
+            "fits": len(self.fits.fit_seconds),
             "epochs": sum(map(len, self.fits.images_per_second)),
             "span_seconds": self.fits.span_seconds,
             "fit_seconds": sum(self.fits.fit_seconds),
@@ -84,12 +81,10 @@ class Measured:
             "beyond_fit_median": self.fits.beyond_fit_median,
             "outside_seconds": self.usage.wall_seconds - self.fits.span_seconds,
             "baseline_speed": self.fits.baseline_speed,
-            "peak_process_mb": self.usage.peak_process_mb,
-            "peak_total_mb": self.usage.peak_total_mb,
             "val_accuracy": self.result.val_accuracy,
             "test_accuracy": self.result.test_accuracy,
             "test_macro_f1": self.result.test_macro_f1,
-            **self.runs.to_dict(),
+            **asdict(self.runs),
         }
 
 

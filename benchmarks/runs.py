@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,10 +30,6 @@ class RunStructure:
     """Runs with files of their own."""
     n_models: int
     """Logged models in the experiment."""
-
-    def to_dict(self) -> dict[str, int]:
-        """By field name."""
-        return asdict(self)
 
 
 def describe_runs(tracking_uri: str, experiment: str, hyperparameters: Sequence[str]) -> RunStructure:

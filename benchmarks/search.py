@@ -43,8 +43,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.command_line import describe_machine, fill_in, open_console, write_json
 from benchmarks.curves_table import append_line, read_lines, read_table
-from benchmarks.search_figure import draw_regret
-from benchmarks.search_summary import Replayed, summarise, summary_table, worse_table
+from benchmarks.search_summary import Replayed, draw_regret, summarise, summary_table, worse_table
 from galaxy_exp.config.search_section import SearchConfig
 from galaxy_exp.errors import ConfigError
 

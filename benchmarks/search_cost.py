@@ -76,12 +76,20 @@ def time_proposer(sampler: str, finished: int) -> float:
         proposer.tell(number, _outcome(score(values, space)))
     proposer.propose(finished)  # takes up all that was told so far, once
     proposer.tell(finished, _outcome(0.0))
-    seconds = []
-    for number in range(finished + 1, finished + 1 + ASKS):
-        began = time.perf_counter()
-        proposed = proposer.propose(number)
+
+    def step(number: int) -> None:
+        proposed = proposer.propose(finished + 1 + number)
         assert not isinstance(proposed, NoProposal)
-        proposer.tell(number, _outcome(score(proposed, space)))
+        proposer.tell(finished + 1 + number, _outcome(score(proposed, space)))
+
+    return _median_seconds(step)
+
+
+def _median_seconds(step: Callable[[int], None], n_steps: int = ASKS) -> float:
+    seconds = []
+    for number in range(n_steps):
+        began = time.perf_counter()
+        step(number)
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds)
 
@@ -110,19 +118,14 @@ def time_keras_tuner(oracle_class: type[keras_tuner.Oracle], finished: int) -> f
         oracle._set_project_dir(folder, "cost")
         for number, values in enumerate(_draw(MIXED, finished)):
             _insert(oracle, f"known-{number}", values)
-        return _time_oracle(oracle, asks=1 if bayesian else ASKS)
 
+        def step(number: int) -> None:
+            trial = oracle.create_trial(f"worker-{number}")
+            oracle.update_trial(trial.trial_id, {OBJECTIVE: score(trial.hyperparameters.values, MIXED)})
+            trial.status = "COMPLETED"
+            oracle.end_trial(trial)
 
-def _time_oracle(oracle: keras_tuner.Oracle, asks: int) -> float:
-    seconds = []
-    for number in range(asks):
-        began = time.perf_counter()
-        trial = oracle.create_trial(f"worker-{number}")
-        oracle.update_trial(trial.trial_id, {OBJECTIVE: score(trial.hyperparameters.values, MIXED)})
-        trial.status = "COMPLETED"
-        oracle.end_trial(trial)
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds)
+        return _median_seconds(step, n_steps=1 if bayesian else ASKS)
 
 
 def _insert(oracle: keras_tuner.Oracle, name: str, values: dict[str, Any]) -> None:
@@ -141,17 +144,15 @@ def time_optuna(finished: int) -> float:
     """Median seconds of Optuna's own ask, suggestions and tell, with its default sampler, in memory."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=1))
-    for _ in range(finished):
+
+    def step(number: int) -> None:
         trial = study.ask()
         study.tell(trial, score(suggest_values(trial, MIXED), MIXED))
+
+    for number in range(finished):
+        step(number)
     study.sampler = optuna.samplers.TPESampler(seed=1)
-    seconds = []
-    for _ in range(ASKS):
-        began = time.perf_counter()
-        trial = study.ask()
-        study.tell(trial, score(suggest_values(trial, MIXED), MIXED))
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds)
+    return _median_seconds(step)
 
 
 def score(values: Mapping[str, Any], space: keras_tuner.HyperParameters) -> float:
