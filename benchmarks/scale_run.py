@@ -6,7 +6,6 @@ prints for whoever wants to repeat one. FOLDER gets the project; SETTINGS is the
 
 from __future__ import annotations
 
-import cProfile
 import json
 import os
 import statistics
@@ -71,8 +70,6 @@ class Settings:
     """An MLflow URI; "sqlite": a database in the folder; None: no MLflow."""
     at_most: float | None = None
     """Real seconds after which no trial is started any more."""
-    profile: bool = False
-    """Leaves `driver.prof` in the folder; slows the driver down."""
 
     def config(self) -> SweepConfig:
         """As a sweep file would say it."""
@@ -228,7 +225,6 @@ def _measure(
     source = SearchSource(proposer, Budget(scheduler, settings.epochs))
     files = PreparedData.load(Path(journal.record.started.data_folder)).files
     spec = partial(trial_spec, journal.record, folder, files)
-    profile = cProfile.Profile()
     with ExitStack() as at_end:
         if projection is not None:
             observers.append(at_end.enter_context(BackgroundObserver(projection)))
@@ -244,8 +240,6 @@ def _measure(
             HangDetector(clock=clock),
             stopping=lambda: settings.at_most is not None and time.perf_counter() - began > settings.at_most,
         )
-        if settings.profile:
-            profile.enable()
         with suppress(KeyboardInterrupt):  # which is how a loop that was told to stop ends
             loop.run()
         wall = clock() - began_by_clock
@@ -254,9 +248,6 @@ def _measure(
     if projection is not None:
         projection.catch_up()
     tracked = time.perf_counter() - began
-    if settings.profile:
-        profile.disable()
-        profile.dump_stats("driver.prof")
     if not probe.points or probe.points[-1].ended < len(journal.record.end_order):
         probe.look()
     record = journal.record
