@@ -6,10 +6,11 @@ uninterrupted one would have ended; only `max_hours` depends on the clock.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from galaxy_exp.journal.record import Step, SweepRecord, TrialRecord
 from galaxy_exp.search.schedulers import Scheduler
@@ -135,20 +136,17 @@ def expected_gain(record: SweepRecord) -> float | None:
 
 def _gain_of_draws(keys: Sequence[float], best: float, n_draws: int) -> float:
     """Mean of max(0, best - smallest of n draws) for the smoothed distribution of `keys`, where smaller is better."""
+    from scipy.special import ndtr
+
     quartiles = statistics.quantiles(keys, n=4)
     spread = min(statistics.stdev(keys), (quartiles[2] - quartiles[0]) / 1.34) or statistics.stdev(keys)
     width = 0.9 * spread * len(keys) ** -0.2
     if width == 0:
         return 0.0
-    reach = max(0.0, best - min(keys)) + 5 * width
-    step = reach / _GRID_POINTS
-    points = [best - (index + 0.5) * step for index in range(_GRID_POINTS)]
-    return float(math.fsum(1 - math.pow(1 - _fraction_below(keys, point, width), n_draws) for point in points) * step)
-
-
-def _fraction_below(keys: Sequence[float], point: float, width: float) -> float:
-    """The cumulative distribution function of the smoothed keys at a point."""
-    return statistics.fmean(0.5 * math.erfc((key - point) / (width * math.sqrt(2))) for key in keys)
+    step = (max(0.0, best - min(keys)) + 5 * width) / _GRID_POINTS
+    points = best - (np.arange(_GRID_POINTS) + 0.5) * step
+    fractions_below = ndtr((points[:, np.newaxis] - np.array(keys)) / width).mean(axis=1)
+    return float((1 - (1 - fractions_below) ** n_draws).sum() * step)
 
 
 def _searched_value(trial: TrialRecord, record: SweepRecord) -> float | None:
