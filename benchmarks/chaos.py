@@ -44,7 +44,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.chaos_facts import KINDS, Fact, compare
 from benchmarks.chaos_round import PHASES, ChaosError, Round, Server, Step, draw_moments
-from benchmarks.command_line import describe_machine, fill_in, write_json
+from benchmarks.command_line import describe_machine, fill_in, numbers, write_json
 from benchmarks.curves_table import append_line, read_lines
 
 FULL: dict[str, Any] = {"rounds": 100}
@@ -237,20 +237,14 @@ def summarise(reference: Reference, lines: Sequence[dict[str, Any]]) -> dict[str
 
 def build_tables(report: dict[str, Any]) -> list[Table]:
     """Kills by phase, and what came of them."""
-    kills = Table(box=box.MARKDOWN)
-    kills.add_column(f"kill -9 in {report['n_rounds']} rounds")
-    for phase in PHASES:
-        kills.add_column(phase, justify="right")
-    kills.add_column("all", justify="right")
+    kills = Table(f"kill -9 in {report['n_rounds']} rounds", *numbers(*PHASES, "all"), box=box.MARKDOWN)
     for who, by_phase in report["kills"].items():
         kills.add_row(who, *(str(by_phase[phase]) for phase in PHASES), str(sum(by_phase.values())))
-    found = Table(box=box.MARKDOWN)
-    found.add_column("compared with the uninterrupted sweep")
-    for what in ("compared", "lost", "doubled", "different"):
-        found.add_column(what, justify="right")
+    outcomes = ("compared", "lost", "doubled", "different")
+    found = Table("compared with the uninterrupted sweep", *numbers(*outcomes), box=box.MARKDOWN)
     for kind, label in KINDS.items():
-        found.add_row(label, *(f"{report[what][kind]:,}" for what in ("compared", "lost", "doubled", "different")))
-    totals = (sum(report[what].values()) for what in ("compared", "lost", "doubled", "different"))
+        found.add_row(label, *(f"{report[what][kind]:,}" for what in outcomes))
+    totals = (sum(report[what].values()) for what in outcomes)
     found.add_row("all", *(f"{total:,}" for total in totals))
     found.add_row("attempts that continued from a checkpoint", str(report.get("continued", 0)), "", "", "")
     found.add_row("tracebacks, causeless exits, orphans", "", "", "", str(len(report["trouble"])))

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.table import Column
 
-__all__ = ["describe_machine", "fill_in", "format_machine", "open_console", "parse_flags", "write_json"]
+__all__ = ["describe_machine", "fill_in", "format_machine", "numbers", "open_console", "parse_flags", "write_json"]
 
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 """Processor features that decide how fast float32 and bfloat16 are multiplied."""
@@ -32,6 +33,11 @@ def fill_in(parsed: argparse.Namespace, sizes: Mapping[str, Any]) -> None:
 def open_console(width: int) -> Console:
     """A console as wide as the terminal, or of `width` characters if stdout is none."""
     return Console(width=None if sys.stdout.isatty() else width)
+
+
+def numbers(*headings: str) -> list[Column]:
+    """Columns of a table, aligned to the right."""
+    return [Column(heading, justify="right") for heading in headings]
 
 
 def write_json(file: Path | None, report: Any) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks.command_line import describe_machine, format_machine, open_console
+from benchmarks.command_line import describe_machine, format_machine, numbers, open_console
 from benchmarks.process import ROOT, own_environment
 from benchmarks.search import DEFAULT, RANDOM
 
@@ -250,9 +250,7 @@ def record(path: Path, name: str, figures: Sequence[Figure], machine: dict[str, 
 
 def build_table(figures: Sequence[Figure]) -> Table:
     """Goal beside measured."""
-    table = Table("", title="goals", title_justify="left")
-    for heading in ("goal", "measured", ""):
-        table.add_column(heading, justify="right")
+    table = Table("", *numbers("goal", "measured", ""), title="goals", title_justify="left")
     for figure in figures:
         bound = "at least" if figure.at_least else "at most"
         goal = f"{bound} {figure.goal:g} {figure.unit}".rstrip()

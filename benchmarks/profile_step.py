@@ -22,7 +22,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.command_line import describe_machine, format_machine, open_console
+from benchmarks.command_line import describe_machine, format_machine, numbers, open_console
 from benchmarks.training import IMAGE_SHAPE, N_CLASSES, galaxy_cnn
 from galaxy_exp.quiet import import_keras_quietly
 
@@ -103,9 +103,7 @@ def sum_by_operation(profile: bytes) -> Counter[str]:
 def build_table(spent: Counter[str], steps: int, seconds: float, top: int) -> Table:
     """The operations that take longest, per step."""
     step = 1000 * seconds / steps
-    table = Table("", title=f"a step takes {step:.1f} ms", title_justify="left")
-    table.add_column("ms", justify="right")
-    table.add_column("share", justify="right")
+    table = Table("", *numbers("ms", "share"), title=f"a step takes {step:.1f} ms", title_justify="left")
     for name, total in spent.most_common(top):
         table.add_row(name, f"{total / steps:.1f}", f"{total / steps / step:.0%}")
     rest = sum(spent.values()) - sum(total for _, total in spent.most_common(top))

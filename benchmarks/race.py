@@ -53,7 +53,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.command_line import describe_machine, fill_in, format_machine, open_console, write_json
+from benchmarks.command_line import describe_machine, fill_in, format_machine, numbers, open_console, write_json
 from benchmarks.race_run import Limit, Run, run_galaxy_exp, run_peer
 
 __all__ = ["CONTENDERS", "build_table", "describe_gain", "main", "parse_arguments"]
@@ -129,12 +129,10 @@ def build_table(runs: Sequence[Run]) -> Table:
     """The contenders of one seed: a row each."""
     limit, goal = runs[0].limit, _goal(runs)
     title = f"seed {runs[0].seed}: macro-F1 on validation images by {limit.clock} time, limit {limit.seconds:,.0f} s"
-    table = Table("", "trials", "epochs", title=title, title_justify="left")
-    for quarter in QUARTERS:
-        table.add_column(f"{quarter:.0%}", justify="right")
     to_goal = "to the best peer's" if goal is None else f"s to {goal:.4f}"
-    for column in (to_goal, "val", "test", "wall s", "cpu s", "cpu s of others", "training"):
-        table.add_column(column, justify="right")
+    columns = (to_goal, "val", "test", "wall s", "cpu s", "cpu s of others", "training")
+    by_quarter = [f"{quarter:.0%}" for quarter in QUARTERS]
+    table = Table("", "trials", "epochs", *numbers(*by_quarter, *columns), title=title, title_justify="left")
     for run in runs:
         table.add_row(*_cells(run, goal))
     for run in runs:

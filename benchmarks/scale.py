@@ -31,11 +31,11 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.command_line import describe_machine, fill_in, format_machine, write_json
+from benchmarks.command_line import describe_machine, fill_in, format_machine, numbers, write_json
 from benchmarks.curves_table import append_line, read_lines
 from benchmarks.process import ROOT, CommandFailed, own_environment
 from benchmarks.scale_run import Settings
@@ -203,9 +203,8 @@ def measure_ui(parsed: argparse.Namespace, runner: Runner, console: Console) -> 
     settings = Settings(parsed.trials, max(parsed.workers), parsed.seconds, sampler=sampler)
     run = runner.sweep(f"sweep-{sampler}", settings)
     found = runner.ui(runner.database(f"sweep-{sampler}"), asks=5)
-    table = _table(f"MLflow's UI with {run['tracked']:,} runs, s (goal: under {GOAL_UI_SECONDS:g})")
-    for column in ("request", "first", "median of 5", "worst"):
-        table.add_column(column, justify="left" if column == "request" else "right")
+    title = f"MLflow's UI with {run['tracked']:,} runs, s (goal: under {GOAL_UI_SECONDS:g})"
+    table = _table(title, "request", *numbers("first", "median of 5", "worst"))
     for name, seconds in found["seconds"].items():
         table.add_row(name, *(f"{seconds[key]:.3f}" for key in ("first", "median", "worst")))
     console.print(table)
@@ -226,10 +225,8 @@ def simulate(parsed: argparse.Namespace, runner: Runner, console: Console) -> di
 
 
 def _print_sweeps(console: Console, title: str, first: str, runs: dict[str, Result]) -> None:
-    table = _table(f"{title} (goal: at most {GOAL_EXCESS:.0%} over the ideal)")
     columns = ("ideal s", "wall s", "over", "efficiency", "MLflow complete s", "driver CPU ms/trial", "peak MiB")
-    for column in (first, *columns):
-        table.add_column(column, justify="right")
+    table = _table(f"{title} (goal: at most {GOAL_EXCESS:.0%} over the ideal)", *numbers(first, *columns))
     for name, run in runs.items():
         table.add_row(
             name,
@@ -245,9 +242,7 @@ def _print_sweeps(console: Console, title: str, first: str, runs: dict[str, Resu
 
 
 def _print_points(console: Console, title: str, run: Result) -> None:
-    table = _table(title)
-    for column in ("trials ended", "s", "driver MiB", "proposal ms", "driver CPU ms/trial"):
-        table.add_column(column, justify="right")
+    table = _table(title, *numbers("trials ended", "s", "driver MiB", "proposal ms", "driver CPU ms/trial"))
     for point in run["points"]:
         proposal = "" if point["proposal_ms"] is None else f"{point['proposal_ms']:.2f}"
         cells = (f"{point['ended']:,}", f"{point['seconds']:.0f}", f"{point['driver_mb']:.0f}", proposal)
@@ -255,8 +250,8 @@ def _print_points(console: Console, title: str, run: Result) -> None:
     console.print(table)
 
 
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=box.MARKDOWN)
+def _table(title: str, *columns: Column | str) -> Table:
+    return Table(*columns, title=title, title_justify="left", box=box.MARKDOWN)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.command_line import describe_machine, fill_in, open_console, write_json
+from benchmarks.command_line import describe_machine, fill_in, numbers, open_console, write_json
 from benchmarks.curves_table import append_line, read_lines, read_table
 from benchmarks.search_summary import Replayed, draw_regret, summarise, summary_table, worse_table
 from galaxy_exp.config.search_section import SearchConfig
@@ -331,9 +331,8 @@ def lead_table(regrets: Mapping[str, NDArray[np.float64]], budget: int) -> Table
 
     from benchmarks.search_contenders import OPTIONAL_PEERS, PEERS
 
-    rendered = Table(box=box.MARKDOWN, title=f"{DEFAULT} against the best peer: median, mean; two-sided Mann-Whitney p")
-    for heading in ("after", DEFAULT, "the best peer", "", "p"):
-        rendered.add_column(heading)
+    title = f"{DEFAULT} against the best peer: median, mean; two-sided Mann-Whitney p"
+    rendered = Table("after", DEFAULT, "the best peer", "", "p", box=box.MARKDOWN, title=title)
     quarters = {name: at_quarters(regret) for name, regret in regrets.items()}
     for index, share in enumerate(QUARTERS):
         others = {name: values[:, index] for name, values in quarters.items() if name in PEERS | OPTIONAL_PEERS}
@@ -372,10 +371,8 @@ def regret_table(
     Args:
         missing: contenders whose package is not installed, and the package.
     """
-    rendered = Table(box=box.MARKDOWN)
-    rendered.add_column("regret after")
-    for quarter in (1, 2, 3, 4):
-        rendered.add_column(f"{round(quarter * budget / 4)} epochs", justify="right")
+    quarters = (f"{round(quarter * budget / 4)} epochs" for quarter in (1, 2, 3, 4))
+    rendered = Table("regret after", *numbers(*quarters), box=box.MARKDOWN)
     quartiles = {name: quartiles_at_quarters(regret) for name, regret in regrets.items()}
     for name in sorted(quartiles, key=lambda name: tuple(quartiles[name][::-1, 0])):
         cells = (f"{median:.4f} ({low:.4f} to {high:.4f})" for median, low, high in quartiles[name])
@@ -387,10 +384,7 @@ def regret_table(
 
 def reach_table(reached: Mapping[str, float], budget: int) -> Table:
     """Epochs to what random search finds with the whole budget, the fastest first."""
-    rendered = Table(box=box.MARKDOWN)
-    rendered.add_column(f"reaches what {RANDOM} ends with")
-    rendered.add_column("epochs", justify="right")
-    rendered.add_column("of the budget", justify="right")
+    rendered = Table(f"reaches what {RANDOM} ends with", *numbers("epochs", "of the budget"), box=box.MARKDOWN)
     for name in sorted(reached, key=lambda name: reached[name]):
         cells = (
             (f"{reached[name]:.0f}", f"{reached[name] / budget:.0%}") if math.isfinite(reached[name]) else ("never", "")
@@ -414,11 +408,8 @@ def minimise_all(parsed: argparse.Namespace, runner: Runner, console: Console) -
     minima: dict[str, dict[str, list[float]]] = {}
     for run, result in zip(runs, runner.results(runs), strict=True):
         minima.setdefault(run.contender, {}).setdefault(run.what, []).append(result)
-    rendered = Table(box=box.MARKDOWN)
-    rendered.add_column(f"lowest after {evaluations} evaluations")
-    rendered.add_column("seeds", justify="right")
-    for name, function in FUNCTIONS.items():
-        rendered.add_column(f"{name} ({function.minimum:g})", justify="right")
+    functions = (f"{name} ({function.minimum:g})" for name, function in FUNCTIONS.items())
+    rendered = Table(f"lowest after {evaluations} evaluations", *numbers("seeds", *functions), box=box.MARKDOWN)
     for contender, by_function in minima.items():
         cells = [_quartiles(by_function.get(name), function.decimals) for name, function in FUNCTIONS.items()]
         n_seeds = len(next(iter(by_function.values())))
@@ -444,10 +435,8 @@ def time_all(parsed: argparse.Namespace, console: Console) -> dict[str, dict[int
     from benchmarks.search_cost import TIMERS
 
     seconds: dict[str, dict[int, float]] = {}
-    rendered = Table(box=box.MARKDOWN)
-    rendered.add_column("ms for a proposal, finished trials")
-    for finished in parsed.finished:
-        rendered.add_column(f"{finished:,}", justify="right")
+    finished = (f"{number:,}" for number in parsed.finished)
+    rendered = Table("ms for a proposal, finished trials", *numbers(*finished), box=box.MARKDOWN)
     for name, timer in TIMERS.items():
         if parsed.contenders and name not in parsed.contenders:
             continue

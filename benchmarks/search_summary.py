@@ -186,9 +186,9 @@ def _finite(value: float) -> float | None:
 def summary_table(summary: Mapping[str, Any]) -> Table:
     """A row for each table, then one for all."""
     families = summary["rivals"]
-    rendered = Table(box=box.MARKDOWN, title=f"{summary['default']}: share of the budget to random search's end")
-    for heading in ("table", "reach (95 % interval)", *(f"best of the {family}" for family in families)):
-        rendered.add_column(heading)
+    headings = ("table", "reach (95 % interval)", *(f"best of the {family}" for family in families))
+    title = f"{summary['default']}: share of the budget to random search's end"
+    rendered = Table(*headings, box=box.MARKDOWN, title=title)
     for name, (reach, low, high) in summary["reach"].items():
         best = [families[family]["best_reach"][name] for family in families]
         cells = [f"{rival or 'none'} {_percent(share)}" for rival, share in best]
@@ -211,9 +211,8 @@ def worse_table(summary: Mapping[str, Any]) -> Table:
     title = (
         f"{summary['default']} is significantly worse: Mann-Whitney, Holm-corrected over the rivals, p < {SIGNIFICANT}"
     )
-    rendered = Table(box=box.MARKDOWN, title=title)
-    for heading in ("table", "after", "than", "difference of mean regrets (95 % interval)", "p"):
-        rendered.add_column(heading)
+    headings = ("table", "after", "than", "difference of mean regrets (95 % interval)", "p")
+    rendered = Table(*headings, box=box.MARKDOWN, title=title)
     for family, found in summary["rivals"].items():
         for row in found["worse"]:
             low, high = row["interval"]

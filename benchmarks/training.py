@@ -31,7 +31,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.command_line import describe_machine, format_machine, open_console, write_json
+from benchmarks.command_line import describe_machine, format_machine, numbers, open_console, write_json
 from benchmarks.process import ROOT, own_environment
 from benchmarks.trials import hyperparameters
 
@@ -139,16 +139,10 @@ def summarise(said: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
 
 def build_table(rows: Sequence[dict[str, Any]]) -> Table:
     """The rows for people."""
-    table = Table("", title="training step of the tutorial's network", title_justify="left")
-    for heading in (
-        "images/s",
-        "times the script",
-        "GFLOP/s",
-        "peak GFLOP/s",
-        "share of peak",
-        "the peak, times the script",
-    ):
-        table.add_column(heading, justify="right")
+    of_contender = numbers("images/s", "times the script", "GFLOP/s")
+    of_machine = numbers("peak GFLOP/s", "share of peak", "the peak, times the script")
+    title = "training step of the tutorial's network"
+    table = Table("", *of_contender, *of_machine, title=title, title_justify="left")
     for row in rows:
         table.add_row(
             row["contender"],

@@ -28,7 +28,7 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.command_line import describe_machine, fill_in, format_machine, open_console, write_json
+from benchmarks.command_line import describe_machine, fill_in, format_machine, numbers, open_console, write_json
 from benchmarks.trials import build_spec
 from galaxy_exp.config.data_section import SimulatedConfig, SplitConfig
 from galaxy_exp.data import ImageDataset, build_dataset, prepare_split
@@ -202,10 +202,10 @@ def build_table(report: Mapping[str, Any]) -> Table:
     task = report["task"]
     size = f"{task['images']} SIMULATED galaxies, {task['votes']} votes each"
     title = f"{size}, {task['epochs']} epochs, {task['seeds']} seeds"
-    table = Table("trained on", title=title, title_justify="left")
     names = ("deviance", "accuracy", "calibration_error", "coverage", "rmse", "nll", "epoch_seconds")
-    for name in (*names, "gain in deviance", "gain in accuracy", "epoch cost"):
-        table.add_column(name.replace("_", " "), justify="right")
+    headings = [name.replace("_", " ") for name in names]
+    gained = ("gain in deviance", "gain in accuracy", "epoch cost")
+    table = Table("trained on", *numbers(*headings, *gained), title=title, title_justify="left")
     for contender in CONTENDERS:
         rows = [row for row in report["rows"] if row["contender"] == contender]
         cells = [f"{statistics.fmean(row[name] for row in rows):.4f}" for name in names]

@@ -39,7 +39,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.command_line import fill_in, open_console, write_json
+from benchmarks.command_line import fill_in, numbers, open_console, write_json
 from benchmarks.curves_table import CurveTable, append_line, read_lines, read_table
 from benchmarks.search_contenders import GalaxyExpSearcher
 from benchmarks.search_replay import Job, best_of_table, replay, searched_space, snapper
@@ -260,10 +260,9 @@ def summarise(differences: NDArray[np.float64]) -> list[float]:
 
 def difference_table(report: dict[str, dict[str, list[float]]]) -> Table:
     """A row for each kind of evidence."""
-    rendered = Table(box=box.MARKDOWN, title="warm minus cold: mean (95 % interval), p; less is better")
-    rendered.add_column("evidence")
-    for what in next(iter(report.values())):
-        rendered.add_column(what if what != "epochs" else "epochs to random's end", justify="right")
+    what_differs = (what.replace("epochs", "epochs to random's end") for what in next(iter(report.values())))
+    title = "warm minus cold: mean (95 % interval), p; less is better"
+    rendered = Table("evidence", *numbers(*what_differs), box=box.MARKDOWN, title=title)
     for kind, found in report.items():
         digits = {what: ".1%" if what == "epochs" else ".4f" for what in found}
         rendered.add_row(

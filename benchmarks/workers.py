@@ -26,7 +26,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.command_line import describe_machine, open_console, write_json
+from benchmarks.command_line import describe_machine, numbers, open_console, write_json
 from benchmarks.process import busy_seconds
 from benchmarks.trials import build_spec
 from galaxy_exp.config.data_section import DataConfig, SimulatedConfig, SplitConfig
@@ -72,9 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_table(rows: Sequence[dict[str, Any]], title: str) -> Table:
     """A row a network and split."""
-    table = Table("network", "workers", "threads of each", title=title, title_justify="left")
-    for heading in ("images/s together", "least to most", "against 1 worker", "other work"):
-        table.add_column(heading, justify="right")
+    columns = numbers("images/s together", "least to most", "against 1 worker", "other work")
+    table = Table("network", "workers", "threads of each", *columns, title=title, title_justify="left")
     for row in rows:
         rates = row["images_per_second"]
         table.add_row(
