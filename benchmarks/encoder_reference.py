@@ -13,12 +13,8 @@ The weights follow from the names of the tensors, so the tests have only timm's 
 from __future__ import annotations
 
 import argparse
-import importlib.abc
-import importlib.machinery
-import importlib.util
 import json
 import sys
-import types
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -88,21 +84,17 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if chosen.stored is not None:
         arrays = {f"{name}/{key}": value for name in STORED for key, value in _timm_outputs(name, None).items()}
-        _save(chosen.stored, {key: value for key, value in arrays.items() if "/map" not in key})
+        np.savez_compressed(chosen.stored, **{key: value for key, value in arrays.items() if "/map" not in key})
     if chosen.folder is not None:
         chosen.folder.mkdir(parents=True, exist_ok=True)
         for name in ARCHITECTURES:
-            _save(chosen.folder / f"{name}.npz", _timm_outputs(name, chosen.folder / f"{name}.pth"))
-        _save(chosen.folder / f"{LITE}.npz", _lite_outputs(chosen.folder / f"{LITE}.pth"))
+            outputs = _timm_outputs(name, chosen.folder / f"{name}.pth")
+            np.savez_compressed(chosen.folder / f"{name}.npz", **outputs)
+        np.savez_compressed(chosen.folder / f"{LITE}.npz", **_lite_outputs(chosen.folder / f"{LITE}.pth"))
     return 0
 
 
-def _save(path: Path, arrays: dict[str, Any]) -> None:
-    np.savez_compressed(path, **arrays)
-
-
 def _timm_outputs(name: str, weights_file: Path | None) -> dict[str, NDArray[Any]]:
-    _import_without_torchvision()
     import timm
     import torch
 
@@ -135,39 +127,6 @@ def _lite_outputs(weights_file: Path) -> dict[str, NDArray[Any]]:
     with torch.no_grad():
         spatial = model.extract_features(torch.from_numpy(scaled(random_images(224)))).numpy()
     return {"map224": spatial.transpose(0, 2, 3, 1), "features224": spatial.mean((2, 3))}
-
-
-def _import_without_torchvision() -> None:
-    """timm imports torchvision, of which no network here uses anything; without it, an empty one takes its place."""
-    if importlib.util.find_spec("torchvision") is None:
-        sys.meta_path.append(_EmptyTorchvision())
-
-
-class _EmptyType(type):
-    def __getattr__(cls, name: str) -> str:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return name
-
-
-class _EmptyModule(types.ModuleType):
-    def __getattr__(self, name: str) -> _EmptyType:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _EmptyType(name, (), {})
-
-
-class _EmptyTorchvision(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
-        if name.split(".")[0] != "torchvision":
-            return None
-        return importlib.machinery.ModuleSpec(name, self, is_package=True)
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
-        return _EmptyModule(spec.name)
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        pass
 
 
 if __name__ == "__main__":
