@@ -193,10 +193,6 @@ def describe_gain(runs: Sequence[Run]) -> Iterator[str]:
         yield f"median: {statistics.median(shares):.2f} of the best peer's time (goal: at most 0.5)"
 
 
-def _cores() -> int:
-    return int(describe_machine()["cores"])
-
-
 def _describe(parsed: argparse.Namespace, limit: Limit) -> str:
     images = Path(parsed.data).name
     if parsed.data == "simulated":
@@ -231,7 +227,7 @@ def _run(
         "epochs": parsed.epochs,
         "seed": seed,
         "workers": parsed.workers,
-        "cores": _cores(),
+        "cores": describe_machine()["cores"],
     }
     if name == OURS:
         shutil.copytree(race / "data", folder / ".galaxy_exp" / "data")
