@@ -72,6 +72,8 @@ class GalaxyExpSearcher:
         self._rows: dict[int, int] = {}
         self._paused: set[int] = set()
         self._decisions: dict[int, Decision] = {}
+        self.outcomes: dict[int, Outcome] = {}
+        """How each trial ended at last, by its row, in the order in which they first ended."""
 
     def ask(self, snap: Snap) -> Job | None:
         try:
@@ -110,12 +112,14 @@ class GalaxyExpSearcher:
     def end(self, job: Job, curve: Sequence[float], failed: bool) -> None:
         curve = tuple(self._curves[job.key])
         if failed:
-            self._proposer.tell(job.key, Outcome(TrialState.FAILED, curve))
-            return
-        state = TrialState.COMPLETED if len(curve) == self._epochs else TrialState.STOPPED
-        seconds = None if self._table is None else epoch_seconds(self._table, job.row, len(curve))
-        self._proposer.tell(job.key, Outcome(state, curve, (max(curve),), epoch_seconds=seconds))
-        if self._decisions[job.key] is Decision.PAUSE:
+            outcome = Outcome(TrialState.FAILED, curve)
+        else:
+            state = TrialState.COMPLETED if len(curve) == self._epochs else TrialState.STOPPED
+            seconds = None if self._table is None else epoch_seconds(self._table, job.row, len(curve))
+            outcome = Outcome(state, curve, (max(curve),), epoch_seconds=seconds)
+        self.outcomes[job.row] = outcome
+        self._proposer.tell(job.key, outcome)
+        if not failed and self._decisions[job.key] is Decision.PAUSE:
             self._paused.add(job.key)
 
 

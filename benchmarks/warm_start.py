@@ -30,7 +30,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,9 +41,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.command_line import fill_in, numbers, open_console, write_json
 from benchmarks.curves_table import CurveTable, append_line, read_lines, read_table
 from benchmarks.search_contenders import GalaxyExpSearcher
-from benchmarks.search_replay import Job, best_of_table, replay, searched_space, snapper
+from benchmarks.search_replay import best_of_table, replay, searched_space, snapper
 from galaxy_exp.config.search_section import SearchConfig
-from galaxy_exp.records import Evidence, Outcome, TrialState
+from galaxy_exp.records import Evidence, Outcome
 from galaxy_exp.search.building import build_proposer
 from galaxy_exp.space.search_space import SearchSpace
 
@@ -149,34 +148,13 @@ def _worst(table: CurveTable) -> float:
     return min(max(row.curves["val_macro_f1"]) for row in table.rows if row.state == "completed")
 
 
-class _Remembering(GalaxyExpSearcher):
-    """Keeps how each trial ended at last, by its row, in the order in which they first ended."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._outcomes: dict[int, Outcome] = {}
-
-    @property
-    def outcomes(self) -> list[tuple[int, Outcome]]:
-        """The row of each trial, and its outcome."""
-        return list(self._outcomes.items())
-
-    def end(self, job: Job, curve: Sequence[float], failed: bool) -> None:
-        super().end(job, curve, failed)
-        curve = tuple(self._curves[job.key])
-        state = TrialState.COMPLETED if len(curve) == self._epochs else TrialState.STOPPED
-        values = (max(curve),) if not failed else None
-        self._outcomes[job.row] = Outcome(TrialState.FAILED if failed else state, curve, values)
-
-
 def _searcher(
     sampler: str, scheduler: str, table: CurveTable, seed: int, evidence: Sequence[Evidence] = ()
-) -> _Remembering:
+) -> GalaxyExpSearcher:
     search = SearchConfig.model_validate({"sampler": sampler, "scheduler": scheduler, "seed": seed})
     epochs = table.task["epochs"]
-    return _Remembering(
-        build_proposer(search, SearchSpace.of(searched_space(table)), epochs=epochs, evidence=evidence), search, epochs
-    )
+    space = SearchSpace.of(searched_space(table))
+    return GalaxyExpSearcher(build_proposer(search, space, epochs=epochs, evidence=evidence), search, epochs)
 
 
 def _evidence(run: Run) -> list[Evidence]:
@@ -197,7 +175,7 @@ def _earlier_trials(path: str, sampler: str, scheduler: str, seed: int, training
     table = _open_table(path)
     searcher = _searcher(sampler, scheduler, table, seed)
     replay(table, searcher, searched_space(table), trainings * table.task["epochs"])
-    return searcher.outcomes
+    return list(searcher.outcomes.items())
 
 
 def _changed(outcomes: list[Outcome], run: Run) -> list[Outcome]:
