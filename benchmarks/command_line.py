@@ -15,6 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column
 
+from galaxy_exp.execution.resources import available_cores
+
 __all__ = ["describe_machine", "fill_in", "format_machine", "numbers", "open_console", "parse_flags", "write_json"]
 
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
@@ -48,9 +50,10 @@ def write_json(file: Path | None, report: Any) -> None:
 
 def describe_machine() -> dict[str, Any]:
     """Cores, processor features, load and versions; what is unknown here is left out."""
+    cpuinfo = Path("/proc/cpuinfo")
     return {
-        "cores": _usable_cores(),
-        "processor_flags": parse_flags(_read("/proc/cpuinfo")),
+        "cores": available_cores(),
+        "processor_flags": parse_flags(cpuinfo.read_text() if cpuinfo.is_file() else ""),
         "load_before": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -72,12 +75,3 @@ def parse_flags(cpuinfo: str) -> list[str]:
     """Those of `FLAGS` that Linux's /proc/cpuinfo lists."""
     line = next((line for line in cpuinfo.splitlines() if line.startswith("flags")), "")
     return [flag for flag in FLAGS if flag in line.split()]
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _read(path: str) -> str:
-    file = Path(path)
-    return file.read_text() if file.is_file() else ""
