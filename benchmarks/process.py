@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _SAMPLE_SECONDS = 0.5
 """Reading what processes share takes the kernel some 10 ms each; oftener would slow down what is measured."""
 _MIB = 2**20
-_LEFT_OUT = ("MLFLOW_", "GALAXY_EXP_")
+_LEFT_OUT = ("MLFLOW_", "GALAXY_EXP_HOME")
 """How variables begin that name stores and folders of the user."""
 
 
