@@ -172,9 +172,15 @@ def train_one(
             curve.append(round(epoch.metrics[name], 5))
         return Decision.CONTINUE
 
-    seed = derive_seed(task["seed"], "trial", number)
-    settings = {"number": number, "values": values, "space": task["space"], "epochs": task["epochs"], "seed": seed}
-    spec = build_spec(data.files, folder, **settings)
+    spec = build_spec(
+        data.files,
+        folder,
+        number=number,
+        values=values,
+        space=task["space"],
+        epochs=task["epochs"],
+        seed=derive_seed(task["seed"], "trial", number),
+    )
     began = time.perf_counter()
     result = run_trial(spec, report)
     if result.state is TrialState.FAILED and not result.reason.startswith("diverged"):

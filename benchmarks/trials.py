@@ -38,8 +38,9 @@ def build_spec(
     from galaxy_exp.space.overrides import build_space
 
     image_shape = np.load(files.train_images, mmap_mode="r").shape[1:]
-    of_votes = () if files.votes is None else (files.votes.questions, files.votes.are_counts)
-    network = load_hypermodel(hypermodel, image_shape, len(files.class_names), *of_votes)
+    questions = None if files.votes is None else files.votes.questions
+    are_counts = files.votes is not None and files.votes.are_counts
+    network = load_hypermodel(hypermodel, image_shape, len(files.class_names), questions, are_counts)
     space = build_space(network, changes or {}, discover_space(network))
     fields: dict[str, Any] = {
         "sweep_id": "benchmark",
