@@ -194,7 +194,7 @@ def evaluate_on(
         report = build_vote_report(dataset.votes, probabilities, dataset.digest, agreement)
         return report, questions.fractions(probabilities).astype(np.float32)
     merged = alignment.merge(probabilities).astype(np.float32)
-    temperature = classifier.temperature
+    temperature: float | None = classifier.metadata.get("temperature")
     scaled = None if temperature is None else alignment.merge(scale_probabilities(probabilities, temperature))
     return build_report(dataset.labels, merged, alignment.class_names, dataset.digest, temperature, scaled), merged
 
