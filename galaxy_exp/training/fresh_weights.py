@@ -34,17 +34,18 @@ def refuse_shared_weights(model: keras.Model) -> None:
     Raises:
         SharedWeightsError: names the first weights that are trained here, or were in an earlier trial.
     """
-    alive = {key: entry for key, entry in _seen.items() if entry[0]() is not None}
-    _seen.clear()
+    for key in [key for key, (known, _) in _seen.items() if known() is None]:
+        del _seen[key]
+    new = {}
     for variable in model.variables:
         values = keras.ops.convert_to_numpy(variable)
         if values.dtype.kind in "iu":  # the state of a random layer
             continue
         checksum = zlib.crc32(np.ascontiguousarray(values).tobytes())
-        if id(variable) in alive and (variable.trainable or alive[id(variable)][1] != checksum):
+        if id(variable) in _seen and (variable.trainable or _seen[id(variable)][1] != checksum):
             raise SharedWeightsError(
                 f"the weights {variable.path} are those of an earlier trial's network, and this one would begin with "
                 "what it learned; expected a build that makes its layers anew"
             )
-        _seen[id(variable)] = (weakref.ref(variable), checksum)
-    _seen.update((key, entry) for key, entry in alive.items() if key not in _seen)
+        new[id(variable)] = (weakref.ref(variable), checksum)
+    _seen.update(new)
