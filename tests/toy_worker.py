@@ -2,8 +2,8 @@
 
 The values of a trial determine what happens: `score` is the limit of the curve; `seconds` an epoch's duration; `fate`
 what happens to the process in the second epoch, up to the attempt `until`; `group` the control group that the fate
-"memory" fills. With the fate "helped" it starts another process, with "anew" the trial begins once more after its
-second report.
+"memory" fills. With the fates "helped" and "forked" it starts another process, with "anew" the trial begins once more
+after its second report.
 """
 
 import os
@@ -49,6 +49,8 @@ def meet(fate, group):
             hoard.append(bytearray(b"x" * 2**20))
     elif fate == "helped":
         subprocess.Popen(["sleep", "600"])
+    elif fate == "forked" and os.fork() == 0:
+        time.sleep(600)
 
 
 def specification(number, attempt, values, folder):

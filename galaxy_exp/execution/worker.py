@@ -148,7 +148,7 @@ class WorkerProcess:
     def kill(self) -> None:
         """Kills the process, and those that it started, at once; may be called from any thread."""
         process = self._process
-        if process is not None and process.poll() is None:
+        if process is not None:  # it may be dead, and what it started alive
             _kill_group(process.pid)
 
     def disconnect(self) -> None:
@@ -223,6 +223,7 @@ def main(descriptor: int, find_run_trial: Callable[[], RunTrial] | None = None, 
     parent = os.getppid()
     die_with_parent(parent)
     with Connection(descriptor) as pipe:
+        os.register_at_fork(after_in_child=pipe.close)  # else the driver could not see the end of this process
         try:
             _serve(pipe, find_run_trial or _find_training, doing)
         except (EOFError, BrokenPipeError, ConnectionResetError):  # nobody is left who could want a result

@@ -74,12 +74,13 @@ def test_a_process_without_a_trial_ends_itself_after_a_while(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["ended", "killed", "died"])
-def test_what_user_code_has_started_ends_with_the_process(tmp_path, how):
+@pytest.mark.parametrize("fate", ["helped", "forked"])
+def test_what_user_code_has_started_ends_with_the_process(tmp_path, how, fate):
     process = WorkerProcess(tmp_path / "worker.log", module=MODULE)
     process.start()
     worker = psutil.Process(process._process.pid)
     try:
-        train(process, specification(0, 1, {"score": 0.5, "fate": "helped"}, tmp_path))
+        train(process, specification(0, 1, {"score": 0.5, "fate": fate}, tmp_path))
         (helper,) = worker.children()
         if how == "killed":
             process.kill()
