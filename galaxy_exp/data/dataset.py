@@ -146,11 +146,11 @@ def build_dataset(
             expected.
     """
     images = as_image_array(images, source)
+    check_images(images, source)
     if isinstance(votes, ReadVotes):
         images, own_split = take_images(images, votes.kept), None if own_split is None else own_split[votes.kept]
         skipped, notes = tuple(votes.dropped.values()), [votes.note] if votes.note else []
         votes = votes.votes
-    check_images(images, source)
     if votes is not None:
         check_votes(votes, len(images), source)
         parsed = Labels(votes.questions.winners(votes.values), votes.questions.class_names)

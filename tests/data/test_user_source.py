@@ -43,6 +43,11 @@ class SomeVotes:
         return {"images": list(IMAGES), "votes": [[3, 1], [0, 0]] * 3}
 
 
+class FloatsWithVotes:
+    def load(self) -> dict[str, Any]:
+        return {"images": IMAGES / 255.0, "votes": [[3, 1], [0, 0]] * 3}
+
+
 class WithoutLoad:
     pass
 
@@ -81,6 +86,12 @@ def test_images_in_a_list_may_lack_votes() -> None:
     questions = [{"name": "shape", "answers": ["E", "S"]}]
     dataset = load("SomeVotes", votes={"questions": questions, "missing": "drop"})
     np.testing.assert_array_equal(dataset.images, IMAGES[::2])
+
+
+def test_images_that_are_no_bytes_are_refused_if_some_lack_votes_too() -> None:
+    questions = [{"name": "shape", "answers": ["E", "S"]}]
+    with pytest.raises(DataError, match="'images' is float64 from 0 to"):
+        load("FloatsWithVotes", votes={"questions": questions, "missing": "drop"})
 
 
 def test_may_bring_a_split_and_be_simulated() -> None:
