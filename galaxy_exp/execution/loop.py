@@ -218,8 +218,8 @@ class SweepLoop:
     def _poll_engine(self, timeout_seconds: float) -> EngineEvent | None:
         asked_at = self.clock()
         event = self.engine.next_event(timeout_seconds)
-        if self.clock() - asked_at > _SLEEP_SECONDS:
-            self._write(SweepResumed())
+        if (waited := self.clock() - asked_at) > _SLEEP_SECONDS:
+            self._write(SweepResumed(asleep_seconds=waited))
         self.hang_detector.note_alive()
         if event is None and time.monotonic() - self._looked_at >= _TICK_SECONDS:
             # a worker counts as silent only after all events that were waiting have been handled

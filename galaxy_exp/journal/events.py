@@ -78,7 +78,11 @@ class SweepStarted(_Event):
 
 
 class SweepResumed(_Event):
+    """A process resumes the sweep, or the machine of the process that works on it has slept."""
+
     event: Literal["sweep_resumed"] = "sweep_resumed"
+    asleep_seconds: float | None = None
+    """Only if the machine has slept."""
 
 
 class SweepChanged(_Event):

@@ -99,8 +99,9 @@ def _trials_of(event: Event) -> list[int]:
 def apply_event(event: Event, record: SweepRecord) -> None:
     """Updates the record with one event; KeyError if it names a trial that was never proposed."""
     if not isinstance(event, ParentRunCreated | TrialRunCreated | TrialProjected | ModelRegistered):
-        if not isinstance(event, SweepResumed | SweepChanged):  # no process worked on the sweep before these
-            record.active_seconds += max(0.0, event.time - record.updated_at)
+        asleep = event.asleep_seconds if isinstance(event, SweepResumed) else 0.0
+        if asleep is not None and not isinstance(event, SweepChanged):  # else no process worked on the sweep before
+            record.active_seconds += max(0.0, event.time - record.updated_at - asleep)
         record.updated_at = event.time
     match event:
         case TrialProposed():
@@ -202,7 +203,8 @@ def _apply_to_sweep(event: Event, record: SweepRecord) -> None:
         case WorkersChosen():
             record.workers_chosen = event
         case SweepResumed():
-            record.ended, record.ended_before_resuming = None, len(record.end_order)
+            if event.asleep_seconds is None:
+                record.ended, record.ended_before_resuming = None, len(record.end_order)
         case _:
             raise TypeError(f"no rule for {type(event).__name__}")
 

@@ -385,6 +385,9 @@ def test_while_the_machine_sleeps_no_worker_hangs_and_no_hours_count(make_loop, 
         SweepResumed,
         EpochReported,
     ]
+    assert events[3].asleep_seconds == 3600.0
+    assert journal.record.active_seconds < 60
+    assert journal.record.ended_before_resuming == 0
 
 
 class PatientEngine(ImmediateEngine):

@@ -156,7 +156,7 @@ class TestTornAndDamaged:
 
     @pytest.mark.parametrize(
         ("events", "space"),
-        [([SweepResumed()], 10), ([SweepResumed(), SweepEnded(succeeded=True, reason="done")], 70)],
+        [([SweepResumed()], 10), ([SweepResumed(), SweepEnded(succeeded=True, reason="done")], 100)],
         ids=["none fits", "the first of two fits"],
     )
     def test_a_full_disk_leaves_the_journal_as_it_was(self, sweep_folder, events, space):
