@@ -221,9 +221,9 @@ def _train(
     (recipe,) = {contender.recipe for contender in contenders.values()}
     momenta = [each.ema for each in contenders.values() if each.ema is not None]
     means = MeanWeights(momenta)
+    hypermodel = BlockCNN(dataset.image_shape, dataset.n_classes, recipe)
+    hp = hyperparameters(hypermodel, TRAINING)  # builds a network
     with fresh_session(seed, resolve_precision("auto"), False):
-        hypermodel = BlockCNN(dataset.image_shape, dataset.n_classes, recipe)
-        hp = hyperparameters(hypermodel, TRAINING)
         model = hypermodel.build(hp)
         began = time.perf_counter()
         images, labels = dataset.images[train], dataset.labels[train]

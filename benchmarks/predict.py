@@ -31,7 +31,6 @@ N_DIFFERENT = 500
 
 RUN = """
 import resource, sys
-from benchmarks.command_line import write_json
 from galaxy_exp.cli.main import run_command
 code = run_command(sys.argv[1:])
 scale = 2**20 if sys.platform == "darwin" else 2**10
