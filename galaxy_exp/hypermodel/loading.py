@@ -201,7 +201,14 @@ def _import_attribute(reference: str) -> Any:
 def _construct(reference: str, factory: Any, known: dict[str, Any]) -> keras_tuner.HyperModel:
     accepted = _accepted(factory, known)
     try:
-        return factory(**accepted)
+        try:
+            return factory(**accepted)
+        except TypeError as error:  # a class with **kwargs may state what its base takes
+            if "multiple values for" not in str(error):
+                raise
+            return factory(
+                **{name: accepted[name] for name in accepted if name in inspect.signature(factory).parameters}
+            )
     except (Exception, SystemExit) as error:
         arguments = ", ".join(f"{key}=" for key in accepted)
         raise ConfigError(f"hypermodel: {reference}({arguments}) raised {typed_reason(error)}") from error
