@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.config import SweepConfig, parse_sweep
 from galaxy_exp.config.differences import changes_workers
-from galaxy_exp.config.reading import FlagValue, SweepFile, change_sweep, read_sweep
+from galaxy_exp.config.reading import FlagValue, SweepFile, read_sweep
 from galaxy_exp.environment import add_import_paths
 from galaxy_exp.errors import (
     BadInputError,
@@ -150,12 +150,14 @@ def _read(
 ) -> tuple[SweepConfig, SweepFile | None]:
     if isinstance(sweep, str | os.PathLike):
         return read_sweep(sweep, overrides, flags)
-    if isinstance(sweep, Mapping):
-        sweep = parse_sweep(sweep)
-    elif not isinstance(sweep, SweepConfig):
+    if isinstance(sweep, SweepConfig):
+        if not overrides and not flags:
+            return sweep, None
+        sweep = sweep.model_dump(mode="json", exclude_unset=True)
+    if not isinstance(sweep, Mapping):
         kind = type(sweep).__name__
         raise BadInputError(f"sweep: is of type {kind}; expected the path of a sweep file, or its content as a mapping")
-    return (change_sweep(sweep, overrides, flags, "sweep")[0] if overrides or flags else sweep), None
+    return parse_sweep(sweep, "sweep", overrides, flags), None
 
 
 def _run_new(

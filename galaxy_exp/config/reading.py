@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
@@ -158,9 +159,16 @@ def parse_overrides(overrides: Sequence[str], flags: Sequence[FlagValue] = ()) -
     return _validate(content, "--set", origins)
 
 
-def parse_sweep(content: Mapping[str, Any], where: str = "sweep") -> SweepConfig:
-    """A `SweepConfig` from a mapping; raises as `load_sweep`."""
-    return _validate(dict(content), where, {})
+def parse_sweep(
+    content: Mapping[str, Any],
+    where: str = "sweep",
+    overrides: Sequence[str] = (),
+    flags: Sequence[FlagValue] = (),
+) -> SweepConfig:
+    """A `SweepConfig` from a mapping, with overrides and then flags applied on top; raises as `load_sweep`."""
+    copied, origins = copy.deepcopy(dict(content)), dict[str, str]()
+    _apply(copied, overrides, flags, origins)
+    return _validate(copied, where, origins)
 
 
 def dump_sweep(config: SweepConfig) -> str:

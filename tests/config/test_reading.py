@@ -373,3 +373,12 @@ def test_names_that_are_not_ascii_are_told_apart(tmp_path, monkeypatch):
 )
 def test_a_dot_is_put_before_an_ending_alone(typed, suffix):
     assert parse_sweep({"data": {"file_suffix": typed}}).data.file_suffix == suffix
+
+
+def test_what_overrides_of_a_mapping_leave_out_is_not_stated():
+    """Else the objective of classes would count as chosen where the data have votes."""
+    content = {"name": "mine", "training": {"precision": "float32"}}
+    config = parse_sweep(content, overrides=["training.epochs=3"])
+    assert (config.name, config.training.epochs, config.training.precision) == ("mine", 3, "float32")
+    assert config.model_fields_set == {"name", "training"}
+    assert content == {"name": "mine", "training": {"precision": "float32"}}
