@@ -370,7 +370,8 @@ def _refuse_other_backend(record: SweepRecord) -> None:
     """Raises ConfigError if trials would be trained with another backend of Keras's than those so far."""
     backend, where = stated_backend()
     known = sorted({trial.result.backend for trial in record.trials.values() if trial.result} - {""})
-    if known and backend not in known and record.winner is None:
+    # workers elsewhere have the environment of their own hosts
+    if known and backend not in known and record.winner is None and record.config.execution.is_local:
         raise ConfigError(
             f"{where}: found {backend}; the trials of sweep {record.sweep_id} were trained with {known[0]}, and others "
             f"could not be compared with them; expected: KERAS_BACKEND={known[0]} galaxy-exp resume {record.sweep_id}"

@@ -46,7 +46,7 @@ from galaxy_exp.execution.trials import (
 from galaxy_exp.execution.worker_pool import WorkerPool
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.interrupts import gentle_interrupts, signals_as_interrupts, signals_ignored
-from galaxy_exp.journal.events import SweepEnded, SweepResumed
+from galaxy_exp.journal.events import Event, SweepEnded, SweepResumed
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.orders import OrderFolder
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
@@ -234,10 +234,8 @@ def resume_sweep(
                 pool = WorkerPool(config.execution, project.worker_log(folder.sweep_id), say, known)
                 at_end.callback(pool.close)
                 pool.start()
-                if change is not None:
-                    journal.append(change)  # after the start: settings that do not work must not become permanent
-                journal.append(SweepResumed())
-                return _Run(journal, folder, pool, observers, say, is_resumed=True).to_the_end()
+                resumption: list[Event] = [*([] if change is None else [change]), SweepResumed()]
+                return _Run(journal, folder, pool, observers, say, resumption).to_the_end()
 
     return _show(verbose, observers, say, run)
 
@@ -288,7 +286,8 @@ class _Run:
     pool: WorkerPool
     observers: Sequence[Observer]
     say: Say
-    is_resumed: bool = False
+    resumption: Sequence[Event] = ()
+    """Of a sweep that is resumed; journaled when it can be, as settings that do not work must not be permanent."""
 
     def to_the_end(self) -> SweepResult:
         import_keras_quietly()
@@ -299,8 +298,10 @@ class _Run:
             thread_pools()  # before other threads import; see there
         try:
             self._images = SweepImages(self.journal.record, self.say)
-            if self.is_resumed:
+            if self.resumption:
                 check_hypermodel(self.journal.record, self.folder, self._images.prepared)
+                for event in self.resumption:
+                    self.journal.append(event)
             self._choose_workers()
         except BaseException as error:
             end_open_runs(self.journal.record, self.say)
