@@ -295,7 +295,7 @@ def _explain(problem: dict[str, Any], location: tuple[Any, ...]) -> str:
             return f"is a key of prior; expected prior: {{centre: ..., {location[-1]}: {found}}}".replace(
                 "centre: ..., centre", "centre"
             )
-        if location[0] == "space" and location[-1] in RangeSpace.model_fields:
+        if location[0] == "space" and len(location) == 3 and location[-1] in RangeSpace.model_fields:
             return "does not go with values; expected {values: [...]}, or {min: ..., max: ...} without values"
         known = _known_keys(location[:-1])
         return f"unknown key; {did_you_mean(str(location[-1]), known)}" if known else "unknown key"

@@ -297,8 +297,8 @@ class RegistryConfig(Section):
         None,
         pattern=r"^[ ._-]*[A-Za-z0-9][A-Za-z0-9 ._-]*$",  # MLflow refuses names such as .. when all is trained
         max_length=256,
-        description="registered model name: letters, digits, . _ - and space; left out: galaxy10-cnn for galaxy-cnn on "
-        f"Galaxy10 or simulated galaxies, else {_DEFAULT_NAME}",
+        description="registered model name: letters, digits, . _ - and space, with a letter or digit; left out: "
+        f"galaxy10-cnn for galaxy-cnn on Galaxy10 or simulated galaxies, else {_DEFAULT_NAME}",
     )
     finalists: int = Field(
         3, ge=0, le=100, description="number of best configurations that are trained again before one wins; 0: none"

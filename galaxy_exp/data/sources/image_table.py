@@ -130,7 +130,7 @@ class ImageTable:
         longer = (name for name in there if name.startswith(stem))
         other = next((name for name in longer if re.match(r"[\W_]", name[len(stem) :])), None)  # not 10.png for 1
         hint = f" ({other} is there: data.file_suffix: {other[len(stem) :]})" if other and stem else ""
-        alike = next((name for name in there if _loosely(name) == _loosely(first.name)), None)
+        alike = next((name for name in there if _loosely(name) == _loosely(first.name) and name != first.name), None)
         if alike and not hint:
             hint = f" ({alike} is there: leading zeros, upper case or the encoding of accents differ)"
         listed = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
