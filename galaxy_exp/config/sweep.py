@@ -295,7 +295,7 @@ class RegistryConfig(Section):
 
     model: str | None = Field(
         None,
-        pattern=r"^[ ._-]*[A-Za-z0-9][A-Za-z0-9 ._-]*$",  # MLflow refuses names such as .. when all is trained
+        pattern=r"^[A-Za-z0-9 ._-]+$",
         max_length=256,
         description="registered model name: letters, digits, . _ - and space, with a letter or digit; left out: "
         f"galaxy10-cnn for galaxy-cnn on Galaxy10 or simulated galaxies, else {_DEFAULT_NAME}",
@@ -317,6 +317,13 @@ class RegistryConfig(Section):
         "held-out test and in the registered model; the models of all finalists are kept. With fewer than two "
         "trainings the winner is a single network",
     )
+
+    @field_validator("model")
+    @classmethod
+    def _has_a_letter(cls, model: str | None) -> str | None:
+        if model is not None and not re.search("[A-Za-z0-9]", model):  # MLflow refuses names such as ..
+            raise ValueError(f"found {model!r}; expected a name with a letter or digit")
+        return model
 
 
 class SweepConfig(Section):

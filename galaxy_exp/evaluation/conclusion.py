@@ -250,10 +250,11 @@ def answer(record: SweepRecord) -> dict[str, str]:
     winner, best = record.winning_trial, best_configuration(record)
     if best is None:
         return {}
-    value = best.objective_value(record.objective)
-    entries = {"best so far": f"{name_configuration(best, record)}, {record.objective.name} {value:.4f}"}
     if winner is not None:
         entries = {"winner": name_configuration(winner, record), "validation": _validation_score(record)}
+    else:
+        value = best.objective_value(record.objective)
+        entries = {"best so far": f"{name_configuration(best, record)}, {record.objective.name} {value:.4f}"}
     values = join_values({name: value for name, (value, _) in winner_changes(record).items()})
     return entries | {"values": f"{values}; else as the baseline" if values and record.started.baseline else values}
 
