@@ -101,7 +101,8 @@ def build_network(spec: TrialSpec, images: NDArray[np.uint8]) -> TrialNetwork:
     network = prepare_network(
         spec.hypermodel, hypermodel, hp, model, images, n_classes, questions, jit_compile=spec.jit_compile
     )
-    refuse_shared_weights(model)
+    if type(hypermodel) is not GalaxyCNN:  # which makes its layers anew; all weights would be read for nothing
+        refuse_shared_weights(model)
     return network
 
 
