@@ -341,6 +341,8 @@ class ProjectFolder:
         Raises:
             BadInputError: no such sweep.
         """
+        if not isinstance(reference, str | None):
+            raise BadInputError(f"sweep {reference!r}: expected the id of one, as text, or its beginning")
         sweeps = self.sweeps()
         if not sweeps:
             raise BadInputError(f"{self.path}: no sweeps here yet; start one with: {HOW_TO_START}")

@@ -172,6 +172,8 @@ class TestFinished:
         assert {galaxy_exp.open_sweep(name).sweep_id for name in ("s-1", "s", None)} == {"s-1"}
         with pytest.raises(BadInputError, match='no sweep is called "other"'):
             galaxy_exp.open_sweep("other")
+        with pytest.raises(BadInputError, match="sweep 3: expected the id of one"):
+            galaxy_exp.open_sweep(3)
 
     def test_has_a_row_a_trial_and_a_column_a_hyperparameter_and_metric(self, result):
         trials = result.trials.set_index("trial")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from galaxy_exp.errors import ModelError
 from galaxy_exp.registry import version_tags
 from galaxy_exp.tracking.addresses import resolve_tracking_uri, uri_option
-from galaxy_exp.tracking.registry_file import RegistryFile, open_registry_file
+from galaxy_exp.tracking.registry_file import RegistryFile, open_registry_file, query_name
 from galaxy_exp.tracking.store import check_store_exists, open_existing_client, tracking_errors
 from galaxy_exp.wording import iso_time
 
@@ -186,12 +186,12 @@ def _find_version(
 
 def _find_model(client: MlflowClient | RegistryFile, name: str) -> RegisteredModel | StoredModel:
     """A registered model that exists."""
-    found: RegisteredModel | StoredModel = next(search_all(client.search_registered_models, f"name = '{name}'"))
+    found: RegisteredModel | StoredModel = next(search_all(client.search_registered_models, query_name(name)))
     return found
 
 
 def _versions(client: MlflowClient | RegistryFile, name: str) -> Iterator[ModelVersion | StoredVersion]:
-    return search_all(client.search_model_versions, f"name = '{name}'")
+    return search_all(client.search_model_versions, query_name(name))
 
 
 def _record(version: ModelVersion | StoredVersion, model: RegisteredModel | StoredModel) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from galaxy_exp.registry.exported import ONNX_SUFFIX, ExportedModel
 from galaxy_exp.registry.version_tags import CHAMPION, SIMULATED
 from galaxy_exp.tracking.addresses import uri_option
 from galaxy_exp.tracking.calls import quiet_mlflow
+from galaxy_exp.tracking.registry_file import query_name
 from galaxy_exp.tracking.store import open_existing_client, tracking_errors
 
 if TYPE_CHECKING:
@@ -238,6 +239,8 @@ def load_model(
             model without a temperature, with `calibrated`.
         TrackingError: the store cannot be read.
     """
+    if not isinstance(name_or_uri, str | os.PathLike):
+        raise ModelError(f"{name_or_uri!r}: expected a registered name, {_EXPECTED}, or a path")
     if not isinstance(alias, str):
         raise ModelError(f"alias={alias!r}: expected a name, such as {CHAMPION}; models:/NAME/{alias} is a version")
     found = _load(os.fspath(name_or_uri), alias, tracking_uri)
@@ -269,7 +272,7 @@ def _load(name_or_uri: str, alias: str, tracking_uri: str | None) -> GalaxyClass
 
 def _nothing_found(client: MlflowClient, name: str, alias: str, number: int | None) -> str:
     wanted = f"version {number}" if number is not None else f"version with the alias {alias!r}"
-    known = sorted(int(version.version) for version in client.search_model_versions(f"name = '{name}'"))
+    known = sorted(int(version.version) for version in client.search_model_versions(query_name(name)))
     if not known:
         others = [model.name for model in client.search_registered_models(max_results=_MOST_NAMES)]
         how_to = f"make one with: {HOW_TO_START}"

@@ -15,7 +15,7 @@ from typing import Any
 
 from galaxy_exp.tracking.addresses import resolve_tracking_uri, sqlite_file
 
-__all__ = ["RegistryFile", "StoredModel", "StoredVersion", "open_registry_file"]
+__all__ = ["RegistryFile", "StoredModel", "StoredVersion", "open_registry_file", "query_name"]
 
 _OTHER_PLACES = ("MLFLOW_REGISTRY_URI", "MLFLOW_WORKSPACE", "MLFLOW_ENABLE_WORKSPACES")
 """Variables with which MLflow's registry is elsewhere, or has parts."""
@@ -58,16 +58,22 @@ class RegistryFile:
     versions: Sequence[StoredVersion]
 
     def search_registered_models(self, filter_string: str = "", page_token: None = None) -> _Page:
-        """The models by name; all of them, or those of the filter `name = '...'`."""
-        return _Page(model for model in self.models if filter_string in ("", f"name = '{model.name}'"))
+        """The models by name; all of them, or that of `query_name`."""
+        return _Page(model for model in self.models if filter_string in ("", query_name(model.name)))
 
     def search_model_versions(self, filter_string: str, page_token: None = None) -> _Page:
-        """The versions of the model in the filter `name = '...'`, newest first."""
-        return _Page(version for version in self.versions if filter_string == f"name = '{version.name}'")
+        """The versions of the model of `query_name`, newest first."""
+        return _Page(version for version in self.versions if filter_string == query_name(version.name))
 
     def get_model_version(self, name: str, version: str) -> StoredVersion:
         """A version that exists."""
         return next(each for each in self.versions if (each.name, str(each.version)) == (name, version))
+
+
+def query_name(name: str) -> str:
+    """The filter, as MLflow's client takes it, of the registered model with this name, or of its versions."""
+    quote = '"' if "'" in name else "'"
+    return f"name = {quote}{name}{quote}"
 
 
 def open_registry_file(tracking_uri: str | None) -> RegistryFile | None:

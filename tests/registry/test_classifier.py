@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlflow.pyfunc
 import numpy as np
@@ -114,9 +115,11 @@ def test_loading_is_silent_and_leaves_the_global_store_alone(
         ("runs:/0123/model", r"no model could be read at runs:/0123/model"),
         ("some/folder", r"no model could be read at some/folder \(some/folder\): expected a registered name, "),
         ("galaxy10-cnn/99", r"has no version 99; versions: 1"),
+        ("it's", r"no model \"it's\" is registered"),
+        (3, r"^3: expected a registered name, .*, or a path"),
     ],
 )
-def test_what_is_not_there_is_one_line(registered: ModelVersionRef, store: Store, uri: str, message: str) -> None:
+def test_what_is_not_there_is_one_line(registered: ModelVersionRef, store: Store, uri: Any, message: str) -> None:
     with pytest.raises(ModelError, match=message) as caught:
         load_model(uri, tracking_uri=store.uri)
     assert "\n" not in str(caught.value)
