@@ -134,7 +134,7 @@ def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say | 
     precision = trial.result.precision if trial.result is not None else ""
     import_keras_quietly()
     say = say or say_nothing
-    data = restore_data(record, say)
+    data = restore_data(record, folder, say)
     add_import_paths(record.started.import_paths)
     if is_identity(identity := trial.values.get("encoder")):
         find_encoder(str(trial.values["start"]), str(identity), folder.encoders)

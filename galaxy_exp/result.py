@@ -252,7 +252,7 @@ class SweepResult:
             ModelError: none is kept, or one cannot be read.
         """
         from galaxy_exp.registry.networks import read_network
-        from galaxy_exp.sweep_report import find_prepared
+        from galaxy_exp.sweep_images import find_prepared
 
         if num_models < 1:
             return []

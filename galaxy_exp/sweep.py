@@ -250,7 +250,7 @@ def sync_sweep(reference: str | None = None, *, say: Say | None = None) -> Sweep
     folder = ProjectFolder.default().find_sweep(reference)
     with Journal.reopen(folder.path) as journal:
         check_recorded_store(journal.record, None, say)
-        projection = build_projection(journal, folder, restore_data(journal.record, say), say)
+        projection = build_projection(journal, folder, restore_data(journal.record, folder, say), say)
         ended = journal.record.ended
         if ended is None:  # the sweep was interrupted, since its journal could be opened
             projection.close_sweep("KILLED")
@@ -297,7 +297,7 @@ class _Run:
 
             thread_pools()  # before other threads import; see there
         try:
-            self._images = SweepImages(self.journal.record, self.say)
+            self._images = SweepImages(self.journal.record, self.folder, self.say)
             if self.resumption:
                 check_hypermodel(self.journal.record, self.folder, self._images.prepared)
                 for event in self.resumption:
@@ -395,7 +395,7 @@ class _Run:
         from galaxy_exp.evaluation.selection import choose_winner
         from galaxy_exp.registry import winner
 
-        data = restore_data(self.journal.record, self.say)
+        data = restore_data(self.journal.record, self.folder, self.say)
         choose_winner(self.journal)
         self.say("testing the winner and the baseline on the held-out test images")
         winner.open_held_out_test(self.journal, self.folder, data)

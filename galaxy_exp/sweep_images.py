@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from galaxy_exp.errors import DataError, EngineError
+from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.records import DATA_GONE, SplitFiles
 from galaxy_exp.wording import Say
@@ -14,36 +16,51 @@ from galaxy_exp.wording import Say
 if TYPE_CHECKING:
     from galaxy_exp.data import PreparedData
 
-__all__ = ["SweepImages", "restore_data"]
+__all__ = ["SweepImages", "find_prepared", "restore_data"]
 
 
-def restore_data(record: SweepRecord, say: Say) -> PreparedData:
+def find_prepared(record: SweepRecord, folder: SweepFolder) -> PreparedData | None:
+    """The prepared images where the sweep stored them, or in this project if it was moved or copied; None: gone."""
+    with suppress(DataError):
+        return _load_prepared(record, folder)
+    return None
+
+
+def restore_data(record: SweepRecord, folder: SweepFolder, say: Say) -> PreparedData:
     """The prepared images of a sweep, which are prepared again if they were deleted or damaged.
 
     Raises:
         DataError: the source is gone, or its images have changed.
     """
-    from galaxy_exp.data import PreparedData
-
-    folder = Path(record.started.data_folder)
     try:
-        data = PreparedData.load(folder)
+        data = _load_prepared(record, folder)
     except DataError as problem:
         say(f"preparing the images again: {problem}")
-        data = _prepare_again(record, folder)
+        data = _prepare_again(record, folder.project.data_cache)
     # the folder may have been prepared by another sweep, from a copy of the images
     return replace(data, source=record.started.data_source, simulated=record.started.simulated)
 
 
-def _prepare_again(record: SweepRecord, folder: Path) -> PreparedData:
+def _load_prepared(record: SweepRecord, folder: SweepFolder) -> PreparedData:
+    from galaxy_exp.data import PreparedData
+
+    stored = Path(record.started.data_folder)
+    here = folder.project.data_cache / stored.name
+    with suppress(DataError):
+        return PreparedData.load(stored)
+    return PreparedData.load(here)
+
+
+def _prepare_again(record: SweepRecord, cache: Path) -> PreparedData:
     from galaxy_exp.data import load_dataset, prepare_split
 
-    config = record.config.data
+    config, name = record.config.data, Path(record.started.data_folder).name
     try:
-        data = prepare_split(load_dataset(config), config.split, folder.parent)
+        data = prepare_split(load_dataset(config), config.split, cache)
     except DataError as error:
-        raise type(error)(f"{folder}: the prepared images are gone and cannot be prepared again: {error}") from None
-    if data.folder != folder:
+        why = f"the prepared images are gone and cannot be prepared again: {error}"
+        raise type(error)(f"{cache / name}: {why}") from None
+    if data.folder.name != name:
         found = f"digest {data.digest[:16]}, expected {record.started.data_digest[:16]}"
         message = f"{config.source}: the images are not those that sweep {record.sweep_id} began with; {found}"
         raise DataError(message)
@@ -57,12 +74,13 @@ class SweepImages:
         DataError: they cannot be restored.
     """
 
-    def __init__(self, record: SweepRecord, say: Say) -> None:
+    def __init__(self, record: SweepRecord, folder: SweepFolder, say: Say) -> None:
         self._record = record
+        self._folder = folder
         self._say = say
         self._unreadable: set[int] = set()
         """Trials whose worker could not read the images, although this process can."""
-        self.prepared = restore_data(record, say)
+        self.prepared = restore_data(record, folder, say)
 
     def files_for(self, trial: TrialRecord) -> SplitFiles:
         """The files for the next attempt at a trial; all are read to check them if it lost its worker and came no
@@ -81,5 +99,5 @@ class SweepImages:
                 )
             self._unreadable.add(trial.number)  # the first time, another trial may have restored them already
         elif loss or not self.prepared.is_present():
-            self.prepared = restore_data(self._record, self._say)
+            self.prepared = restore_data(self._record, self._folder, self._say)
         return self.prepared.files

@@ -7,7 +7,6 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.config import dump_sweep, parse_sweep
 from galaxy_exp.environment import describe_software
-from galaxy_exp.errors import DataError, first_line
+from galaxy_exp.errors import first_line
 from galaxy_exp.evaluation.confidence import measure_calibration
 from galaxy_exp.evaluation.metrics import METRICS
 from galaxy_exp.evaluation.resampling import paired_bootstrap
@@ -31,11 +30,12 @@ from galaxy_exp.records import Gain
 from galaxy_exp.redaction import hide_password
 from galaxy_exp.report.galleries import find_mistakes
 from galaxy_exp.report.material import DataFacts, Finalist, Material, Picture, TrialsAhead, VoteMaterial
+from galaxy_exp.sweep_images import find_prepared
 
 if TYPE_CHECKING:
     from galaxy_exp.data.prepared import PreparedData
 
-__all__ = ["collect_material", "find_prepared", "make_page", "refresh_report", "write_report"]
+__all__ = ["collect_material", "make_page", "refresh_report", "write_report"]
 
 _N_PICTURES = 18
 _LARGEST_PICTURE = 160
@@ -98,17 +98,6 @@ def collect_material(record: SweepRecord, folder: SweepFolder) -> Material:
         software=describe_software(),
         is_running=seems_running(folder.path),
     )
-
-
-def find_prepared(record: SweepRecord, folder: SweepFolder) -> PreparedData | None:
-    """From the folder that the sweep used, or from this project's folder if it was moved or copied; None: gone."""
-    from galaxy_exp.data.prepared import PreparedData
-
-    place = Path(record.started.data_folder)
-    for each in (place, folder.path.parent.parent / "data" / place.name):
-        with suppress(DataError):
-            return PreparedData.load(each)
-    return None
 
 
 def _data_facts(record: SweepRecord, folder: SweepFolder, data: PreparedData | None) -> DataFacts:

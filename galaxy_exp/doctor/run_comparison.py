@@ -236,7 +236,8 @@ class _Examination:
         with Journal.reopen(self._folder.path) as journal:
             record = journal.record
             check_recorded_store(record, None, self._say)
-            projection = build_projection(journal, self._folder, restore_data(record, self._say), self._say)
+            data = restore_data(record, self._folder, self._say)
+            projection = build_projection(journal, self._folder, data, self._say)
             projection.write_again([number for number in numbers if record.trials[number].run_id is not None])
             projection.close_sweep(_final_status(record))
 

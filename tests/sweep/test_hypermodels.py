@@ -108,7 +108,7 @@ def find_or_run(hypermodel):
 def spec_of_trial_0(tmp_path, found=None):
     """The first trial of a sweep, the newest one if none is given, to be looked at in this process."""
     folder, record = found or newest()
-    files = restore_data(record, print).files
+    files = restore_data(record, folder, print).files
     return replace(trial_spec(record, folder, files, record.trials[0], 1), folder=tmp_path, deterministic=False)
 
 
@@ -122,9 +122,9 @@ def hold_contract(result, n_classes, tmp_path):
     probabilities = model.predict(data["images"]).probabilities
     assert probabilities.shape == (len(data["labels"]), n_classes)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-4)
-    record = newest()[1]
-    images = np.load(restore_data(record, print).files.validation_images)
-    kept = np.load(newest()[0].trial(0) / "validation_probabilities.npy")
+    folder, record = newest()
+    images = np.load(restore_data(record, folder, print).files.validation_images)
+    kept = np.load(folder.trial(0) / "validation_probabilities.npy")
     np.testing.assert_allclose(model.predict(images).probabilities, kept, atol=1e-4)
 
     done = CliRunner().invoke(cli, ["predict", f"{n_classes}.npz", "--format", "json", "--model", result.model_uri])

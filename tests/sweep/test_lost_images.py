@@ -13,6 +13,7 @@ from galaxy_exp.config.sweep import SweepConfig
 from galaxy_exp.data import PreparedData
 from galaxy_exp.data.sources.array_file import store_data
 from galaxy_exp.errors import EngineError
+from galaxy_exp.folders import SweepFolder
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import TrialRecord
 from galaxy_exp.records import DATA_GONE
@@ -91,7 +92,7 @@ def test_images_that_the_workers_alone_cannot_read_end_the_sweep_in_one_line(pre
     for resumed in range(2):  # the first loss after that may be of before the folder was repaired
         folder = tmp_path / f"s-{resumed}"
         with Journal.create(folder, started(config=config, data_folder=str(prepared.folder))) as journal:
-            images = SweepImages(journal.record, pytest.fail)
+            images = SweepImages(journal.record, SweepFolder(folder), pytest.fail)
             trial.losses.append(f"{DATA_GONE}: [Errno 2] No such file or directory: 'x.npy'")
             assert images.files_for(trial) == prepared.files
             trial.losses.append(trial.losses[-1])

@@ -1,7 +1,9 @@
 """A recorded trial trained again."""
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +36,24 @@ def test_other_images_are_refused(finished, tmp_path):
     file.write_text("\n".join([json.dumps(started), *rest]) + "\n")
     done = project.call("reproduce", "0", exit_code=2)
     assert "the images are not those that sweep" in done.stderr
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_images_of_a_project_that_was_moved_are_found_or_prepared_again_in_it(finished, tmp_path, lost):
+    project, former = finished.copy_to(tmp_path), tmp_path / "former"
+    file = project.sweep_folders()[-1] / "journal.jsonl"
+    first, *rest = file.read_text().splitlines()
+    started = json.loads(first)
+    name = Path(started["data_folder"]).name
+    started["data_folder"] = str(former / name)
+    file.write_text("\n".join([json.dumps(started), *rest]) + "\n")
+    stored = project.path / ".galaxy_exp" / "data" / name
+    if lost:
+        shutil.rmtree(stored)
+    done = project.call("reproduce", "0", "--format", "json")
+    assert ("preparing the images again" in done.stderr) == lost
+    assert stored.is_dir()
+    assert not former.exists()
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_projecting_everything_again_changes_nothing(runs, finished, tmp_path):
     with Journal.reopen(folder) as journal:
         for trial in journal.record.trials.values():
             trial.projected = False  # as if the note had been lost
-        data = restore_data(journal.record, pytest.fail)
+        data = restore_data(journal.record, SweepFolder(folder), pytest.fail)
         MlflowProjection(lambda: client, journal, SweepFolder(folder), data, pytest.fail).close_sweep("FINISHED")
     experiment = client.get_experiment_by_name("tiny")
     assert len(client.search_runs([experiment.experiment_id])) == len(runs)
