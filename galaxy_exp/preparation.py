@@ -27,6 +27,7 @@ from galaxy_exp.quiet import import_keras_quietly, say_nothing
 from galaxy_exp.records import BUILT_IN_HYPERMODEL, Evidence, HyperparameterValue
 from galaxy_exp.redaction import hide_password, remember_address
 from galaxy_exp.search_methods import STOPPING
+from galaxy_exp.sweep_images import load_prepared
 from galaxy_exp.wording import Say
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ __all__ = [
     "check_space",
     "complete_values",
     "find_unfinished",
+    "note_changed_source",
     "prepare_resume",
     "prepare_sweep",
     "resting_sweeps",
@@ -134,7 +136,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
     say(f"data: {len(dataset)} {simulated}images in {dataset.n_classes} classes from {dataset.source}")
     _note_idle_scheduler(config, say)
     import_keras_quietly()
-    from galaxy_exp.hypermodel.loading import locate_hypermodel
+    from galaxy_exp.hypermodel.loading import digest_source, locate_hypermodel
     from galaxy_exp.search.building import check_search
     from galaxy_exp.space.overrides import build_space, complete_configuration
     from galaxy_exp.tracking.addresses import resolve_tracking_uri
@@ -169,6 +171,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
         data_source=dataset.source,
         simulated=dataset.simulated,
         import_paths=user_import_paths(),
+        hypermodel_source=digest_source(config.hypermodel),
         tracking_uri=remember_address(resolve_tracking_uri(config.tracking.uri)),
         software=describe_software(),
     )
@@ -187,19 +190,18 @@ def complete_values(
         ConfigError: a value that is not possible.
         DataError: the prepared images are gone.
     """
-    from galaxy_exp.data import PreparedData
     from galaxy_exp.space.overrides import complete_configuration
     from galaxy_exp.space.search_space import SearchSpace
 
-    data = PreparedData.load(Path(record.started.data_folder))
+    data = load_prepared(record, folder)
     hypermodel, declared = _discover_again(record, folder, data, say)
     _refuse_encoder(hypermodel, stated, where)
     space = SearchSpace.from_config(record.started.space)
     return complete_configuration(hypermodel, space, stated, where, declared)
 
 
-def check_hypermodel(record: SweepRecord, folder: SweepFolder, data: PreparedData) -> None:
-    """Checks that the hypermodel of a recorded sweep, whose code may have changed, still can be built and fitted.
+def check_hypermodel(record: SweepRecord, folder: SweepFolder, data: PreparedData, say: Say) -> None:
+    """Checks that the hypermodel of a recorded sweep still can be built and fitted, and says if its code has changed.
 
     Args:
         data: the prepared images of the sweep.
@@ -210,6 +212,19 @@ def check_hypermodel(record: SweepRecord, folder: SweepFolder, data: PreparedDat
     if record.config.hypermodel != BUILT_IN_HYPERMODEL and record.winner is None:
         with _traceback_kept(folder.project.worker_log(folder.sweep_id)):
             _discover_again(record, folder, data, say_nothing)
+        note_changed_source(record, say)
+
+
+def note_changed_source(record: SweepRecord, say: Say) -> None:
+    """Says if the file that defines the hypermodel has changed since the sweep began."""
+    from galaxy_exp.hypermodel.loading import digest_source
+
+    reference, source = record.config.hypermodel, record.started.hypermodel_source
+    if source and digest_source(reference) != source:
+        say(
+            f"hypermodel: the file of {reference} has changed since sweep {record.sweep_id} began; if the network is "
+            "another now, earlier and later trials cannot be compared: start a new sweep for it"
+        )
 
 
 def _discover_again(record: SweepRecord, folder: SweepFolder, data: PreparedData, say: Say) -> tuple[Any, SearchSpace]:

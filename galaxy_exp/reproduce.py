@@ -16,6 +16,7 @@ from galaxy_exp.execution.worker import WorkerProcess
 from galaxy_exp.folders import ProjectFolder, SweepFolder
 from galaxy_exp.journal.journal import read_record
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
+from galaxy_exp.preparation import note_changed_source
 from galaxy_exp.quiet import import_keras_quietly, say_nothing
 from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialSpec
 from galaxy_exp.sweep_images import restore_data
@@ -136,6 +137,7 @@ def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say | 
     say = say or say_nothing
     data = restore_data(record, folder, say)
     add_import_paths(record.started.import_paths)
+    note_changed_source(record, say)
     if is_identity(identity := trial.values.get("encoder")):
         find_encoder(str(trial.values["start"]), str(identity), folder.encoders)
     scratch = Path(tempfile.mkdtemp(prefix="galaxy_exp_reproduce_"))

@@ -299,7 +299,7 @@ class _Run:
         try:
             self._images = SweepImages(self.journal.record, self.folder, self.say)
             if self.resumption:
-                check_hypermodel(self.journal.record, self.folder, self._images.prepared)
+                check_hypermodel(self.journal.record, self.folder, self._images.prepared, self.say)
                 for event in self.resumption:
                     self.journal.append(event)
             self._choose_workers()

@@ -16,13 +16,28 @@ from galaxy_exp.wording import Say
 if TYPE_CHECKING:
     from galaxy_exp.data import PreparedData
 
-__all__ = ["SweepImages", "find_prepared", "restore_data"]
+__all__ = ["SweepImages", "find_prepared", "load_prepared", "restore_data"]
+
+
+def load_prepared(record: SweepRecord, folder: SweepFolder) -> PreparedData:
+    """The prepared images where the sweep stored them, or in this project if it was moved or copied.
+
+    Raises:
+        DataError: they are gone or damaged.
+    """
+    from galaxy_exp.data import PreparedData
+
+    stored = Path(record.started.data_folder)
+    here = folder.project.data_cache / stored.name
+    with suppress(DataError):
+        return PreparedData.load(stored)
+    return PreparedData.load(here)
 
 
 def find_prepared(record: SweepRecord, folder: SweepFolder) -> PreparedData | None:
-    """The prepared images where the sweep stored them, or in this project if it was moved or copied; None: gone."""
+    """As `load_prepared`; None: gone or damaged."""
     with suppress(DataError):
-        return _load_prepared(record, folder)
+        return load_prepared(record, folder)
     return None
 
 
@@ -33,22 +48,12 @@ def restore_data(record: SweepRecord, folder: SweepFolder, say: Say) -> Prepared
         DataError: the source is gone, or its images have changed.
     """
     try:
-        data = _load_prepared(record, folder)
+        data = load_prepared(record, folder)
     except DataError as problem:
         say(f"preparing the images again: {problem}")
         data = _prepare_again(record, folder.project.data_cache)
     # the folder may have been prepared by another sweep, from a copy of the images
     return replace(data, source=record.started.data_source, simulated=record.started.simulated)
-
-
-def _load_prepared(record: SweepRecord, folder: SweepFolder) -> PreparedData:
-    from galaxy_exp.data import PreparedData
-
-    stored = Path(record.started.data_folder)
-    here = folder.project.data_cache / stored.name
-    with suppress(DataError):
-        return PreparedData.load(stored)
-    return PreparedData.load(here)
 
 
 def _prepare_again(record: SweepRecord, cache: Path) -> PreparedData:

@@ -8,6 +8,7 @@ by value (cloudpickle) into the sweep's folder, and read from there and from now
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import importlib
 import inspect
 import pickle
@@ -26,7 +27,14 @@ from galaxy_exp.questions import Questions
 from galaxy_exp.records import BUILT_IN_HYPERMODEL
 from galaxy_exp.wording import did_you_mean, nearest
 
-__all__ = ["BUILT_IN", "is_same_hypermodel", "load_hypermodel", "locate_hypermodel", "store_hypermodel"]
+__all__ = [
+    "BUILT_IN",
+    "digest_source",
+    "is_same_hypermodel",
+    "load_hypermodel",
+    "locate_hypermodel",
+    "store_hypermodel",
+]
 
 BUILT_IN = {BUILT_IN_HYPERMODEL: GalaxyCNN}
 """The hypermodels that a sweep file names without a module."""
@@ -155,6 +163,21 @@ def is_same_hypermodel(reference: str, folder: Path, other: Path) -> bool:
         return True
     files = folder / _FILE_NAME, other / _FILE_NAME
     return all(file.is_file() for file in files) and filecmp.cmp(*files, shallow=False)
+
+
+def digest_source(reference: str) -> str:
+    """SHA-256 in hex of the file that defines a hypermodel; empty without one, and if its bytes do not tell.
+
+    The built-in hypermodel is known by the version of the package, a pickled one is stored with its sweep.
+    """
+    if reference in BUILT_IN or reference.startswith(_PICKLED):
+        return ""
+    target = _find(reference)
+    try:
+        file = inspect.getfile(target if inspect.isclass(target) or inspect.isfunction(target) else type(target))
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    except (TypeError, OSError):  # defined in C or without a file
+        return ""
 
 
 def _find(reference: str) -> Any:

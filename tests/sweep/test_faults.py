@@ -235,9 +235,9 @@ def test_a_sweep_with_known_points_is_killed_while_it_trains_finalists(finished,
     assert len(client.search_model_versions("name='again'")) == 1
 
 
-def test_a_hypermodel_that_was_broken_meanwhile_fails_no_trial(project):
+def test_a_hypermodel_that_was_broken_meanwhile_fails_no_trial_and_one_that_was_changed_is_told(project):
     code, file = project.path / "mine.py", project.path / "sweep.yaml"
-    code.write_text("from toys import TinyHyperModel\n")
+    code.write_text(source := "import toys\nclass TinyHyperModel(toys.TinyHyperModel): pass\n")
     file.write_text(file.read_text().replace("toys:", "mine:"))
     process = project.start("sweep", "sweep.yaml")
     wait_for(journal_has(project, "trial_ended", 1), process)
@@ -248,6 +248,10 @@ def test_a_hypermodel_that_was_broken_meanwhile_fails_no_trial(project):
     failed = project.call("resume", exit_code=2).stderr
     assert "error: hypermodel: mine:TinyHyperModel: cannot import mine: ImportError: " in failed
     assert count_events(project, "trial_proposed") == proposed
-    code.write_text("from toys import TinyHyperModel\n")
-    project.call("resume")
+    code.write_text(f"{source}changed = True\n")
+    said = "hypermodel: the file of mine:TinyHyperModel has changed since sweep"
+    assert said in project.call("resume").stderr
+    assert said in project.call("reproduce", "0").stderr
+    code.write_text(source)
+    assert said not in project.call("reproduce", "0").stderr
     assert {trial.state for trial in project.record().trials.values()} <= {TrialState.COMPLETED, TrialState.STOPPED}
