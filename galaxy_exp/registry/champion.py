@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["apply_promotion", "promote", "read_decision", "rollback"]
 
+_ROLLED_BACK = "rolled back from version"
 PROMOTED, BY_HAND = "promoted", "by hand"
 """Values of the tag `galaxy_exp.promotion`, besides `challenger`."""
 
@@ -125,6 +126,8 @@ def promote(
 def rollback(name: str, tracking_uri: str | None = None) -> int:
     """Gives the alias back to the version that the present champion replaced, and returns that version.
 
+    A call that was killed is completed by repeating it.
+
     Raises:
         ModelError: there is no champion, or none before it.
         TrackingError: the store cannot be read or written.
@@ -136,14 +139,29 @@ def rollback(name: str, tracking_uri: str | None = None) -> int:
             raise ModelError(
                 f"{name} has no champion to roll back; see: galaxy-exp models list{uri_option(tracking_uri)}"
             )
-        previous = _find_previous(client, champion)
-        require_version(client, name, previous)
-        recorded = f"rolled back from version {champion.version}"
-        _write_evidence(client, name, previous, PromotionDecision(True, recorded))
-        client.set_registered_model_alias(name, version_tags.CHAMPION, str(previous))
-        _add_to_history(client, name, previous, int(champion.version), recorded)
+        recorded = champion.tags.get(version_tags.PROMOTION_REASON, "")
+        if version_tags.PROMOTION not in champion.tags and recorded.startswith(_ROLLED_BACK):  # by a killed process
+            previous = int(champion.version)
+        else:
+            previous = _find_previous(client, champion)
+            recorded = f"{_ROLLED_BACK} {champion.version}"
+            _move_back(client, name, previous, int(champion.version), recorded)
         _close_decision(client, name, previous, BY_HAND, recorded)
     return previous
+
+
+def _move_back(client: MlflowClient, name: str, version: int, champion: int, reason: str) -> None:
+    """Without its outcome until `_close_decision`, by which a repeated call sees that the alias has moved already.
+
+    The history comes before the alias: the other way round, a version that is champion without an entry looks as if its
+    alias had been moved by hand.
+    """
+    require_version(client, name, version)
+    if version_tags.PROMOTION in client.get_model_version(name, str(version)).tags:
+        client.delete_model_version_tag(name, str(version), version_tags.PROMOTION)
+    _write_evidence(client, name, version, PromotionDecision(True, reason))
+    _add_to_history(client, name, version, champion, reason)
+    client.set_registered_model_alias(name, version_tags.CHAMPION, str(version))
 
 
 def _find_previous(client: MlflowClient, champion: ModelVersion) -> int:

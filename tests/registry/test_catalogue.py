@@ -8,10 +8,13 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from galaxy_exp.errors import ModelError
 from galaxy_exp.registry import version_tags
@@ -79,6 +82,41 @@ def test_promote_by_hand_and_roll_back(three: str, store: Store) -> None:
     assert show_model(f"{three}/3", store.uri)["card"].endswith(f"## Promotion\n\nby hand: {forced}\n")
     with pytest.raises(ModelError, match="version 1 replaced no champion; there is none to go back to"):
         rollback(three, store.uri)
+
+
+def test_a_rollback_that_was_killed_is_completed_by_repeating_it(
+    three: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before each of its writes, until there are no more."""
+    writing = [name for name in vars(MlflowClient) if re.match("set_|delete_|update_", name)]
+    promote(three, 2, store.uri, force=True)
+    for n_writes in count():
+        promote(three, 3, store.uri, force=True)
+        written: list[str] = []
+        with monkeypatch.context() as patch:
+            for name in writing:
+                patch.setattr(MlflowClient, name, killed_after(n_writes, written, getattr(MlflowClient, name)))
+            with suppress(KeyboardInterrupt):
+                rollback(three, store.uri)
+                break
+        assert rollback(three, store.uri) == 2
+        (_, second, _) = list_models(store.uri, three)
+        assert (second["aliases"], second["reason"]) == (["champion"], "rolled back from version 3")
+        assert second["promotion"] == "by hand"
+        assert list_history(three, store.uri)[-1]["version"] == 2
+    assert n_writes > 4
+
+
+def killed_after(n_writes: int, written: list[str], method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method, until `n_writes` were made; then it interrupts."""
+
+    def write(client: MlflowClient, *arguments: Any, **options: Any) -> Any:
+        if len(written) == n_writes:
+            raise KeyboardInterrupt
+        written.append(method.__name__)
+        return method(client, *arguments, **options)
+
+    return write
 
 
 def test_an_alias_that_was_moved_without_galaxy_exp_is_rolled_back_too(three: str, store: Store) -> None:
