@@ -251,6 +251,7 @@ def sync_sweep(reference: str | None = None, *, say: Say | None = None) -> Sweep
     with Journal.reopen(folder.path) as journal:
         check_recorded_store(journal.record, None, say)
         projection = build_projection(journal, folder, restore_data(journal.record, folder, say), say)
+        say(f"writing what MLflow lacks of {folder.sweep_id}")
         ended = journal.record.ended
         if ended is None:  # the sweep was interrupted, since its journal could be opened
             projection.close_sweep("KILLED")

@@ -238,6 +238,7 @@ class _Examination:
             check_recorded_store(record, None, self._say)
             data = restore_data(record, self._folder, self._say)
             projection = build_projection(journal, self._folder, data, self._say)
+            self._say(f"writing what MLflow lacks of {self._folder.sweep_id}")
             projection.write_again([number for number in numbers if record.trials[number].run_id is not None])
             projection.close_sweep(_final_status(record))
 
