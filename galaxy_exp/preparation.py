@@ -89,10 +89,8 @@ def check_names(config: SweepConfig, say: Say = lambda _: None) -> None:
     check_store(config.tracking.uri, say)
     import_keras_quietly()  # the samplers know the spaces of KerasTuner
     from galaxy_exp.search import building
-    from galaxy_exp.search.schedulers import build_scheduler
 
-    building.check_names(config.search)
-    build_scheduler(config.search, config.training.epochs)
+    building.check_names(config.search, config.training.epochs)
 
 
 def check_space(config: SweepConfig) -> None:
@@ -220,7 +218,9 @@ def note_changed_source(record: SweepRecord, say: Say) -> None:
     from galaxy_exp.hypermodel.loading import digest_source
 
     reference, source = record.config.hypermodel, record.started.hypermodel_source
-    if source and digest_source(reference) != source:
+    with redirect_stdout(sys.stderr):  # keeps what a user's module prints out of JSON output
+        has_changed = bool(source) and digest_source(reference) != source
+    if has_changed:
         say(
             f"hypermodel: the file of {reference} has changed since sweep {record.sweep_id} began; if the network is "
             "another now, earlier and later trials cannot be compared: start a new sweep for it"
@@ -259,7 +259,8 @@ def _discover(
     from galaxy_exp.training.fit_probe import FitRehearsal
 
     questions = (None, False) if votes is None else (votes.questions, votes.are_counts)
-    hypermodel = load_hypermodel(reference, images.shape[1:], n_classes, *questions)
+    with redirect_stdout(sys.stderr):  # keeps what a user's module and `build` print out of JSON output
+        hypermodel = load_hypermodel(reference, images.shape[1:], n_classes, *questions)
     if isinstance(hypermodel, GalaxyCNN) and "start" in config.space:
         _refuse_encoder(hypermodel, config.space, "space")
         try:
@@ -270,7 +271,7 @@ def _discover(
         except ConfigError as error:
             raise ConfigError([f"space.{problem}" for problem in error.problems]) from None
     rehearsal = FitRehearsal(config.hypermodel, images, labels, n_classes, config.training.epochs, votes)
-    with redirect_stdout(sys.stderr):  # keeps what a user's `build` prints out of JSON output
+    with redirect_stdout(sys.stderr):
         return hypermodel, discover_space(hypermodel, name=config.hypermodel, probe_fit=rehearsal, note=say)
 
 
@@ -399,8 +400,9 @@ def _evidence(
     """The trials of the earlier sweeps that `search.warm_start` names."""
     from galaxy_exp.execution.warm_start import collect_evidence, is_comparable
     from galaxy_exp.hypermodel.galaxy_space import EARLIER_VALUES
-    from galaxy_exp.hypermodel.loading import is_same_hypermodel
+    from galaxy_exp.hypermodel.loading import digest_source, is_same_hypermodel
 
+    source = digest_source(config.hypermodel)
     implied = EARLIER_VALUES if config.hypermodel == BUILT_IN_HYPERMODEL else {}
     evidence: dict[str, list[Evidence]] = {}
     for reference in config.search.warm_starts:
@@ -410,6 +412,7 @@ def _evidence(
         except BadInputError as error:
             raise ConfigError(f"search.warm_start: {error}") from None
         same = is_same_hypermodel(config.hypermodel, folder, project.sweep(sweep_id).path)
+        same = same and earlier.started.hypermodel_source in ("", source)
         comparable = same and is_comparable(earlier, config, data_digest, space)
         found = collect_evidence(earlier, config, space, comparable=comparable, implied=implied)
         say(found.describe())

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from galaxy_exp.errors import JournalError
 from galaxy_exp.folders import SweepFolder
 from galaxy_exp.interrupts import signals_as_interrupts
-from galaxy_exp.journal.journal import read_record
+from galaxy_exp.journal.journal import read_record, seems_running
 from galaxy_exp.sweep_report import make_page
 
 __all__ = ["REFRESH_SECONDS", "serve_report"]
@@ -61,11 +61,14 @@ def serve_report(folder: SweepFolder, port: int, on_ready: Callable[[str], None]
 
 
 class _Page:
-    """The page, drawn again if the journal has grown and the last drawing is a minute old; `clock` gives seconds."""
+    """The page, drawn again if the journal has grown, or its driver has ended, and the last drawing is a minute old.
+
+    `clock` gives seconds.
+    """
 
     def __init__(self, folder: SweepFolder, clock: Callable[[], float]) -> None:
         self._folder, self._clock = folder, clock
-        self._content, self._size, self._drawn_at = b"", -1, 0.0
+        self._content, self._state, self._drawn_at = b"", (-1, False), 0.0
         self._lock = threading.Lock()
 
     def read(self) -> bytes:
@@ -77,10 +80,11 @@ class _Page:
         with self._lock:
             is_old = not self._content or self._clock() - self._drawn_at >= REFRESH_SECONDS
             size = self._folder.journal.stat().st_size if self._folder.journal.exists() else 0
-            if is_old and size != self._size:
+            state = size, seems_running(self._folder.path)
+            if is_old and state != self._state:
                 try:
                     self._content = make_page(read_record(self._folder.path), self._folder, REFRESH_SECONDS).encode()
-                    self._size = size
+                    self._state = state
                 except JournalError:
                     if not self._content:
                         raise

@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from galaxy_exp.config.differences import EPOCHS
 from galaxy_exp.encoder_file import find_encoder, is_identity
 from galaxy_exp.environment import add_import_paths, describe_software
 from galaxy_exp.errors import BadInputError, JournalError, SweepFailedError
@@ -19,6 +20,7 @@ from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.preparation import note_changed_source
 from galaxy_exp.quiet import import_keras_quietly, say_nothing
 from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialSpec
+from galaxy_exp.search.proposer import epochs_of
 from galaxy_exp.sweep_images import restore_data
 from galaxy_exp.wording import Say, count
 
@@ -145,7 +147,7 @@ def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say | 
     try:
         spec = trial_spec(record, folder, data.files, trial, trial.attempt)
         spec = replace(spec, folder=scratch / "trial", constraints=(), precision=precision or spec.precision)
-        spec = replace(spec, checkpoints=None, resume_from=None, first_epoch=0)
+        spec = replace(spec, checkpoints=None, resume_from=None, first_epoch=0, epochs=_planned_epochs(record, trial))
         say(f"training trial {trial.number} of {record.sweep_id} again, {count(len(trial.reports), 'epoch')}")
         reports = tuple(_train(engine, spec, len(trial.reports)))
     finally:
@@ -160,6 +162,13 @@ def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say | 
     }
     exact = record.config.training.deterministic and precision == "float32"
     return Reproduction(record, trial, reports, exact, tolerance, changes)
+
+
+def _planned_epochs(record: SweepRecord, trial: TrialRecord) -> int:
+    """Those that its schedule of the learning rate spans: of the configuration when it was trained."""
+    later = (change for event in record.changed if event.time > trial.report_times[-1] for change in event.changes)
+    planned = next((change.then for change in later if change.key == EPOCHS), record.config.training.epochs)
+    return epochs_of(trial.values, planned)
 
 
 def _train(engine: LocalEngine, spec: TrialSpec, n_epochs: int) -> list[EpochReport]:

@@ -57,7 +57,7 @@ def forecast_sweep(
 
     Args:
         n_predetermined: trials that are not proposed: the baseline and enqueued configurations.
-        n_configurations: of the space; None if it is infinite.
+        n_configurations: those of the space that are not predetermined; None if it is infinite.
         timings: of the first trials, from trial 0 on; may be empty.
     """
     search, epochs = config.search, config.training.epochs

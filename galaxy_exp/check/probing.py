@@ -80,7 +80,7 @@ def _time_training(network: TrialNetwork, data: SplitArrays, *, epochs: int, see
         fit_model(network, data, epochs=epochs, callbacks=[clock], seed=seed)
     is_known = isinstance(network.hypermodel, GalaxyCNN) and network.hypermodel.is_unchanged
     once = clock.began - called if is_known else 0.0  # another fit may do it again when a trial continues
-    first_prediction, per_image = _time_prediction(network.model, data, network.n_classes)
+    first_prediction, per_image = _time_prediction(network, data)
     if clock.n_steps:
         step = clock.seconds_per_step()
         steps = (clock.params or {}).get("steps") or math.ceil(len(data.train_labels) / network.batch_size)
@@ -143,13 +143,13 @@ class _StepClock(keras.callbacks.Callback):  # type: ignore[misc]
         return (self.ended_at - self.began) / max(self.n_steps, 1)
 
 
-def _time_prediction(model: keras.Model, data: SplitArrays, n_classes: int) -> tuple[float, float]:
+def _time_prediction(network: TrialNetwork, data: SplitArrays) -> tuple[float, float]:
     """Seconds of the first call, and seconds per image after that."""
     images = data.validation_images[: _VALIDATION_BATCHES * images_per_batch(*data.validation_images.shape[1:3])]
     began = time.perf_counter()
-    predict_outputs(model, images[:1], n_classes)
+    predict_outputs(network.model, images[:1], network.n_classes, network.questions)
     warm = time.perf_counter()
-    predict_outputs(model, images, n_classes)
+    predict_outputs(network.model, images, network.n_classes, network.questions)
     return warm - began, (time.perf_counter() - warm) / len(images)
 
 

@@ -21,7 +21,7 @@ from galaxy_exp.preparation import check_names, prepare_sweep
 from galaxy_exp.records import HyperparameterValue, Probe
 from galaxy_exp.search.proposer import NoProposal
 from galaxy_exp.seeding import derive_seed
-from galaxy_exp.space.search_space import Condition, Hyperparameter, SearchSpace, plain_text
+from galaxy_exp.space.search_space import Condition, Hyperparameter, SearchSpace, fingerprint, plain_text
 from galaxy_exp.wording import Say, short_value
 
 __all__ = ["Origin", "PreviewedTrial", "SpaceRow", "SweepCheck", "check_sweep", "count_configurations", "reachable"]
@@ -109,14 +109,21 @@ def _check(config: SweepConfig, prober: Prober, with_timing: bool, say: Say) -> 
         say(f"trial {trial.number}: {'building and timing' if with_timing else 'building'} its network")
         spec = trial_spec(record, project.sweep(started.sweep_id), data.files, trial, 1)
         found = prober.probe(spec, with_timing=with_timing)
-        trials.append(PreviewedTrial(trial, _origin(trial, record), found, _broken(found, config)))
+        trials.append(PreviewedTrial(trial, _origin(trial, record), found, _broken(found, record.config)))
     problems = [_describe_problem(trial, started.baseline) for trial in trials if trial.probe.problem]
     if problems:
         raise ConfigError(problems)
     space, size = _describe_space(started.space)
     timings = [trial.probe.timing for trial in trials if trial.probe.timing is not None]
-    forecast = forecast_sweep(config, len(record.predetermined), size, timings)
+    untried = None if size is None else size - _n_predetermined_in_space(record)
+    forecast = forecast_sweep(record.config, len(record.predetermined), untried, timings)
     return SweepCheck(record, data, space, size, tuple(trials), forecast)
+
+
+def _n_predetermined_in_space(record: SweepRecord) -> int:
+    """Configurations of the space that are not proposed, as they are tried first."""
+    space = SearchSpace.from_config(record.started.space)
+    return len({fingerprint(values) for values in record.predetermined if space.misfit(values) is None})
 
 
 def _first_trials(record: SweepRecord) -> list[TrialRecord]:

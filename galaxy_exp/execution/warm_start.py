@@ -42,8 +42,9 @@ def is_comparable(earlier: SweepRecord, config: SweepConfig, data_digest: str, s
     then, changed = earlier.config_at_start, {*earlier.config_at_start.space, *config.space}
     return (
         earlier.started.data_digest == data_digest
-        and (then.data.split, then.hypermodel, then.training.epochs)
-        == (config.data.split, config.hypermodel, config.training.epochs)
+        and (then.data.split, then.data.votes.agreement, then.hypermodel)
+        == (config.data.split, config.data.votes.agreement, config.hypermodel)
+        and {then.training.epochs, earlier.config.training.epochs} == {config.training.epochs}
         and _declared(SearchSpace.from_config(earlier.started.space), changed) == _declared(space, changed)
     )
 
@@ -87,6 +88,9 @@ def collect_evidence(
             left_out[reason] += 1
             continue
         outcome = outcome_of(trial, config.search.objectives, config.search.constraint_records)
+        if trial.state is TrialState.INFEASIBLE and not any(violation > 0 for violation in outcome.violations):
+            left_out["it was not trained, and breaks no constraint of this sweep"] += 1
+            continue
         evidence.append(Evidence(values, outcome, earlier.sweep_id, comparable))
     if all(known.outcome.values is None for known in evidence):
         ended = f"{len(earlier.end_order)} finished trials, none with a score in this sweep's space"

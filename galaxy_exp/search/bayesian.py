@@ -99,7 +99,7 @@ class GaussianProcessSampler(Sampler):
         running = self._features([i for i, o in enumerate(self._history.observations) if o.outcome is None])
         improvement = _fit(points, losses, running.reshape(-1, points.shape[1]))
         values, gain = self._maximise(improvement, self._weighing(), rng)
-        explores = gain < LITTLE_GAIN and number % 2 == 0
+        explores = gain < LITTLE_GAIN and self._history.n_configurations % 2 == 0
         return self._sobol.sample(number, draw) if explores else values
 
     def _knows_enough(self) -> bool:

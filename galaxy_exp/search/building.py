@@ -27,13 +27,16 @@ from galaxy_exp.wording import did_you_mean
 __all__ = ["build_proposer", "check_names", "check_search", "sampler_factory"]
 
 
-def check_names(search: SearchConfig) -> None:
+def check_names(search: SearchConfig, epochs: int) -> None:
     """Refuses a user-defined class that cannot be loaded, and what a sampler cannot do; needs no search space.
+
+    Args:
+        epochs: of a trial that is not stopped.
 
     Raises:
         ConfigError: one line that names the key, what was found and what is expected.
     """
-    build_scheduler(search, epochs=1)
+    build_scheduler(search, epochs)
     user_class = _user_class(search)
     several = len(search.objectives) > 1
     if user_class is None and search.sampler_options:
@@ -69,7 +72,7 @@ def check_search(search: SearchConfig, space: SearchSpace, epochs: int) -> None:
     Raises:
         ConfigError: one line for the first mistake.
     """
-    check_names(search)
+    check_names(search, epochs)
     user_class = _user_class(search)
     takes_priors = SAMPLERS[search.sampler_choice].takes_priors if user_class is None else not _is_oracle(user_class)
     if space.with_prior and not takes_priors:
@@ -107,7 +110,8 @@ def build_proposer(
     """
     user_class = _user_class(search)
     if user_class is not None and _is_oracle(user_class):
-        return OracleProposer(_build_oracle(user_class, search, space, epochs), search.objective_record)
+        oracle = _build_oracle(user_class, search, space, epochs)
+        return OracleProposer(oracle, search.objective_record, has_own_limit="max_trials" in search.sampler_options)
     if user_class is None:
         factory = sampler_factory(search.sampler_choice)
         if search.cost == "seconds":

@@ -101,6 +101,11 @@ class History:
         return self._counts[fingerprint(values)]
 
     @property
+    def n_configurations(self) -> int:
+        """How many different ones this sweep has begun."""
+        return len(self._counts)
+
+    @property
     def n_results(self) -> int:
         """How many trials of this sweep have ended."""
         return sum(self.observations[position].is_of_this_sweep for position in self.ended)

@@ -35,16 +35,18 @@ class OracleProposer:
     - A bad trial ends as completed, and as bad as the worst seen, as KerasTuner's oracles ignore failed trials: the
       Bayesian one returns to the same place, Hyperband's later rungs get smaller. Before any success it ends as failed.
     - `tuner/trial_id` of Hyperband's promoted trials is the number of the sweep's trial, not the oracle's own id.
-    - The oracle's limit of failures is not used; the sweep has one of its own.
+    - The oracle's limits of trials and failures are not used; the sweep has its own, which an order may change. Only a
+      `max_trials` of the user's, for which `has_own_limit` stands, ends the search.
     """
 
-    def __init__(self, oracle: keras_tuner.Oracle, objective: Objective) -> None:
+    def __init__(self, oracle: keras_tuner.Oracle, objective: Objective, *, has_own_limit: bool = False) -> None:
         oracle.verbose = 0
         oracle.max_consecutive_failed_trials = math.inf
         # KerasTuner would write all its state after every trial
         oracle.save = oracle._save_trial = lambda *args: None
         self._oracle = oracle
         self._objective = objective
+        self._has_own_limit = has_own_limit
         self._trials: dict[int, Any] = {}
         """Those that the oracle proposed and that have not ended."""
         self._numbers: dict[str, int] = {}
@@ -59,6 +61,9 @@ class OracleProposer:
             SweepFailedError: the oracle raised an exception.
         """
         for repeat in range(_REPEATS):
+            begun = len(self._oracle.trials)
+            if not self._has_own_limit and self._oracle.max_trials and begun >= self._oracle.max_trials:
+                self._oracle.max_trials = begun + 1
             with self._calling("create_trial"):
                 trial = self._oracle.create_trial(f"{number}-{repeat}")
             if trial.status == "IDLE" and self._oracle.ongoing_trials:

@@ -125,7 +125,8 @@ class SamplerProposer:
             self._ask(number)
         self._n_proposed += proposed
         self._positions[number] = self._history.begin(dict(values))
-        self._repeatable = dict(values) if proposed else None
+        if proposed:
+            self._repeatable = dict(values)
 
     def tell(self, number: int, outcome: Outcome) -> None:
         self._history.end(self._positions[number], outcome)

@@ -80,14 +80,15 @@ def complete_configuration(
     problems = _unknown_names(where, partial, space, hypermodel)
     limits: Mapping[str, Limits] = getattr(hypermodel, "limits", {})
     values: Values = {}
-    # a stored space may lack what later releases declare
-    known = [each for each in declared.hyperparameters if each.name in space.names]
-    for each, possible in zip(space.hyperparameters, known, strict=True):
+    # a stored space may lack what later releases declare, and have what an edited hypermodel no longer does
+    known = {each.key: each for each in declared.hyperparameters}
+    for each in space.hyperparameters:
         if not each.is_active(values):
             continue
         values[each.name] = each.default
         if each.name in partial:
             try:
+                possible = known.get(each.key, each)
                 values[each.name] = _converted(possible, partial[each.name], limits.get(each.name))
             except _OverrideError as error:
                 problems.append(f"{where}.{each.name}: {error}")

@@ -21,6 +21,12 @@ def test_tells_the_space_the_first_trials_and_the_cost(finished):
     assert [trial["params"] for trial in found["trials"][:3]] == [tried[number].values for number in range(3)]
 
 
+def test_a_small_space_has_a_trial_for_each_configuration_the_baseline_among_them(project):
+    small = ["--set", "space.learning_rate={values: [0.001, 0.01]}", "--set", "space.units=8", "--max-trials", "50"]
+    (found,) = json.loads(project.call("check", "sweep.yaml", "--no-timing", "--format", "json", *small).stdout)
+    assert found["configurations"] == found["cost"]["trials"] - (found["trials"][0]["params"]["units"] != 8)
+
+
 def test_as_tables(finished):
     done = finished.call("check", "sweep.yaml", "--no-timing", "--max-epochs", "4")
     for text in (

@@ -72,3 +72,6 @@ def test_the_page_is_drawn_at_most_once_a_minute(tmp_path):
         assert second != first
         now[0] *= 2
         assert page.read() is second  # nothing has happened since
+        assert b"running" in second
+    now[0] *= 2
+    assert b"interrupted" in page.read()  # a killed driver writes nothing

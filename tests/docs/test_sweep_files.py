@@ -23,7 +23,7 @@ def test_there_is_a_quickstart() -> None:
 def test_sweep_file_is_valid(path: Path) -> None:
     config = load_sweep(path)
     assert config.name == path.stem
-    check_names(config.search)
+    check_names(config.search, config.training.epochs)
     if config.hypermodel == "galaxy-cnn":
         hypermodel = GalaxyCNN((69, 69, 3), 10)
         starts = listed_texts(config.space["start"]) if "start" in config.space else []

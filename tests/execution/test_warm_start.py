@@ -7,8 +7,10 @@ import pytest
 from written_records import RecordWriter, started
 
 from galaxy_exp.config import SweepConfig
+from galaxy_exp.config.differences import Change
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.execution.warm_start import collect_evidence, is_comparable
+from galaxy_exp.journal.events import SweepChanged
 from galaxy_exp.records import TrialState
 from galaxy_exp.space.search_space import SearchSpace
 
@@ -85,6 +87,17 @@ def test_constraints_and_further_objectives_are_those_of_the_new_sweep(space):
     assert found.evidence[0].outcome.violations == (1.0,)
 
 
+def test_a_trial_that_was_not_trained_counts_if_it_breaks_a_constraint_of_the_new_sweep(space):
+    writer = RecordWriter()
+    writer.trial(0.1, 0.3, values={"filters": 16, "rate": 0.25})
+    for parameters in (2_000, 20_000):
+        infeasible = {"state": TrialState.INFEASIBLE, "parameters": parameters}
+        writer.trial(values={"filters": 32, "rate": parameters / 1e5}, **infeasible)
+    found = collect(writer, space, constraints={"parameters": "<= 1e4"})
+    assert [evidence.outcome.violations for evidence in found.evidence][1:] == [(1.0,)]
+    assert found.left_out == {"it was not trained, and breaks no constraint of this sweep": 1}
+
+
 def with_trials(*trials, **search):
     writer = RecordWriter(search)
     for curve, values in trials:
@@ -133,6 +146,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(space, writer, message):
         pytest.param({"search": {"sampler": "tpe", "max_trials": 5, "seed": 9}}, True, id="searched differently"),
         pytest.param({"training": {"epochs": 7}}, False, id="other epochs"),
         pytest.param({"data": {"split": {"seed": 8}}}, False, id="another split"),
+        pytest.param({"data": {"votes": {"agreement": 0.5}}}, False, id="another agreement of votes"),
         pytest.param({"hypermodel": "package.module:Other"}, False, id="another network"),
     ],
 )
@@ -140,6 +154,15 @@ def test_scores_are_comparable_where_the_same_is_trained_on_the_same(changes, co
     record = RecordWriter().record
     assert is_comparable(record, SweepConfig(**changes), "d", SearchSpace([])) == comparable
     assert not is_comparable(record, SweepConfig(**changes), "other images", SearchSpace([]))
+
+
+def test_scores_of_a_sweep_that_was_trained_for_longer_are_not_comparable():
+    writer = RecordWriter()
+    config = writer.record.config.model_dump(mode="json")
+    config["training"]["epochs"] = 40
+    writer.apply(SweepChanged(config=config, changes=[Change("training.epochs", 20, 40)]))
+    for epochs in (20, 40):
+        assert not is_comparable(writer.record, SweepConfig(training={"epochs": epochs}), "d", SearchSpace([]))
 
 
 @pytest.mark.parametrize(

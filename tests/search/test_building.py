@@ -80,9 +80,16 @@ BAD_NAMES = {
 @pytest.mark.parametrize(("settings", "message"), BAD_NAMES.values(), ids=list(BAD_NAMES))
 def test_what_is_refused_without_a_space(settings, message):
     with pytest.raises(ConfigError, match=re.escape(message)) as refusal:
-        check_names(SearchConfig.model_validate(settings))
+        check_names(SearchConfig.model_validate(settings), epochs=9)
     assert len(refusal.value.problems) == 1
     assert "\n" not in str(refusal.value)
+
+
+def test_a_scheduler_of_ones_own_is_tried_with_the_epochs_of_the_sweep():
+    search = SearchConfig(scheduler=f"{OWN}:StrictScheduler", first_rung=3)
+    check_names(search, epochs=9)
+    with pytest.raises(ConfigError, match="first_rung 3 leaves no rung below 3 epochs"):
+        check_names(search, epochs=3)
 
 
 def with_prior(space):

@@ -147,6 +147,19 @@ def test_a_stopped_trial_counts_with_what_it_reached():
     assert failed.score == min(complete.score, stopped.score)
 
 
+@pytest.mark.parametrize(("options", "n_proposals"), [({}, 7), ({"sampler_options": {"max_trials": 4}}, 4)])
+def test_the_sweep_limits_the_trials_unless_the_oracle_has_a_limit_of_its_own(options, n_proposals):
+    """The limit of the sweep may be raised while it runs."""
+    oracle = "keras_tuner.oracles.RandomSearchOracle"
+    search = SearchConfig(sampler=oracle, max_trials=3, objective="val_loss", **options)
+    proposer = build_proposer(search, SearchSpace.of(mixed_space()), epochs=EPOCHS)
+    proposals = []
+    while len(proposals) < 7 and not isinstance(values := proposer.propose(len(proposals)), NoProposal):
+        proposer.tell(len(proposals), completed(0.5))
+        proposals.append(values)
+    assert len(proposals) == n_proposals
+
+
 def test_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     drive(propose_with("RandomSearchOracle"), 5)

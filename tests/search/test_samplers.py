@@ -9,6 +9,7 @@ from search.driving import SCORE, distinct, drive, every_outcome, finite_space, 
 from galaxy_exp.records import Evidence, Objective, Outcome, TrialState
 from galaxy_exp.search.building import sampler_factory
 from galaxy_exp.search.proposer import NoProposal, SamplerProposer
+from galaxy_exp.search.samplers import SobolSampler
 from galaxy_exp.search_methods import SAMPLERS
 from galaxy_exp.space.search_space import SearchSpace
 
@@ -58,6 +59,12 @@ class TestEverySampler:
         proposals = drive(propose_with(sampler, executions=3), 12, workers=2)
         assert [values == proposals[3 * (number // 3)] for number, values in enumerate(proposals)] == [True] * 12
         assert len(distinct(proposals)) == 4
+
+    def test_an_order_breaks_no_executions_off(self, sampler):
+        proposer = propose_with(sampler, executions=3)
+        first = proposer.propose(0)
+        proposer.adopt(1, list(SearchSpace.of(finite_space()).configurations())[4], proposed=False)
+        assert [proposer.propose(number) == first for number in (2, 3, 4)] == [True, True, False]
 
     def test_executions_go_on_after_a_resumption(self, sampler):
         uninterrupted = drive(propose_with(sampler, executions=3), 12)
@@ -199,3 +206,22 @@ def test_gp_learns_from_five_whole_trials_or_from_fifteen_that_were_paused():
 
     assert learns_from(completed(0.5)) == 5
     assert learns_from(Outcome(TrialState.STOPPED, (0.4, 0.5), (0.5,))) == 15
+
+
+@pytest.mark.parametrize("executions", [1, 2, 3])
+def test_gp_explores_with_every_second_configuration_where_it_expects_little(executions, monkeypatch):
+    """A single score for all: it is taken from the Sobol sequence, of which `gp` takes the first points too."""
+    monkeypatch.setattr("galaxy_exp.search.bayesian.LITTLE_GAIN", math.inf)
+    asked = []
+
+    def sample(self, number, draw):
+        asked.append(number)
+        return self.original(number, draw)
+
+    monkeypatch.setattr(SobolSampler, "original", SobolSampler.sample, raising=False)
+    monkeypatch.setattr(SobolSampler, "sample", sample)
+    n = 20 * executions
+    proposals = drive(propose_with("gp", executions=executions), n, outcome=lambda *_: completed(0.5))
+    assert len(distinct(proposals)) == 20
+    learning = [number // executions for number in asked if number >= 5 * executions]
+    assert learning == list(range(6, 20, 2))

@@ -70,6 +70,13 @@ class OwnScheduler:
         return self.settings[1]
 
 
+class StrictScheduler(OwnScheduler):
+    def __init__(self, epochs, first_rung):
+        if first_rung >= epochs:
+            raise ValueError(f"first_rung {first_rung} leaves no rung below {epochs} epochs")
+        super().__init__(epochs, first_rung)
+
+
 class RaisingScheduler(OwnScheduler):
     def decide(self, number, curves, paused):
         raise ZeroDivisionError("nothing left")

@@ -40,6 +40,14 @@ def test_values_may_lie_outside_the_space_and_bring_their_conditional_ones(space
     assert space.misfit(values) == "optimizer = adamw is outside the space"
 
 
+def test_a_hypermodel_that_was_edited_meanwhile_is_no_obstacle(space):
+    """Its hyperparameters come in another order now, and one is gone."""
+    edited = SearchSpace(each for each in reversed(DECLARED.hyperparameters) if each.name != "batch_size")
+    stated = {"filters_1": 32, "batch_size": 64}
+    values = complete_configuration(HYPERMODEL, space, stated, "try", edited)
+    assert values == complete_configuration(HYPERMODEL, space, stated, "try", DECLARED)
+
+
 def test_a_number_takes_the_type_of_its_hyperparameter(space):
     values = complete_configuration(HYPERMODEL, space, {"dropout_1": 0, "batch_size": 64.0}, "enqueue.0", DECLARED)
     assert (values["dropout_1"], values["batch_size"]) == (0.0, 64)

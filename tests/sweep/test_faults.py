@@ -130,12 +130,15 @@ def test_ctrl_c_waits_for_the_running_epoch_and_a_second_one_does_not(project):
 
 
 def test_a_sweep_on_two_workers_is_interrupted_and_goes_on_with_one_and_more_trials(project):
-    process = project.start("sweep", "sweep.yaml", "--workers", "2")
+    """Its scheduler is replaced by one that pauses no trial, which is no change of the file."""
+    file = project.path / "sweep.yaml"
+    file.write_text(file.read_text().replace("seed: 3,", "seed: 3, scheduler: asha,"))
+    process = project.start("sweep", "sweep.yaml", "--workers", "2", "--set", "execution.checkpoint_gib=0")
     wait_for(journal_has(project, "trial_ended", 1), process)
     os.kill(process.pid, signal.SIGINT)
     _, log = process.communicate(timeout=60)
     assert process.returncode == 130, log
-    file = project.path / "sweep.yaml"
+    assert "search.scheduler is asha-stop instead of asha" in log
     file.write_text(file.read_text().replace("max_trials: 5, seed: 3", "max_trials: 6, seed: 4"))
     assert "sweep.yaml: search.seed: was 3, is 4 now" in project.call("resume", exit_code=2).stderr
     file.write_text(file.read_text().replace("seed: 4", "seed: 3"))
@@ -248,10 +251,12 @@ def test_a_hypermodel_that_was_broken_meanwhile_fails_no_trial_and_one_that_was_
     failed = project.call("resume", exit_code=2).stderr
     assert "error: hypermodel: mine:TinyHyperModel: cannot import mine: ImportError: " in failed
     assert count_events(project, "trial_proposed") == proposed
-    code.write_text(f"{source}changed = True\n")
+    code.write_text(f"{source}print('changed')\n")
     said = "hypermodel: the file of mine:TinyHyperModel has changed since sweep"
     assert said in project.call("resume").stderr
-    assert said in project.call("reproduce", "0").stderr
+    reproduced = project.call("reproduce", "0", "--format", "json")
+    assert said in reproduced.stderr
+    assert json.loads(reproduced.stdout), "what the module prints is not among the results"
     code.write_text(source)
     assert said not in project.call("reproduce", "0").stderr
     assert {trial.state for trial in project.record().trials.values()} <= {TrialState.COMPLETED, TrialState.STOPPED}

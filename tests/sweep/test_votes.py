@@ -20,6 +20,9 @@ from galaxy_exp.space.search_space import SearchSpace
 ONE = Questions((Question("shape", ("dark", "middle", "bright")),))
 
 
+TWO = Questions((Question("shape", ("dark", "middle", "bright")), Question("noise", ("low", "high"))))
+
+
 def images_and_votes(n=90, are_counts=True):
     rng = np.random.default_rng(2)
     labels = np.arange(n) % 3
@@ -134,6 +137,14 @@ def test_a_check_trains_the_first_networks_on_votes(prepare, tmp_path):
     assert {row.name for row in found.space} >= {"loss", "label_smoothing", "class_weighting"}
     assert [each.origin for each in found.trials] == [Origin.BASELINE, *[Origin.PROPOSED] * 2]
     assert [each.probe.problem for each in found.trials] == [""] * 3
+
+
+@pytest.mark.slow
+def test_a_check_predicts_the_answers_to_several_questions(prepare):
+    images, votes = images_and_votes()
+    both = Votes(TWO, np.concatenate([votes.values, np.full((len(images), 2), 10, np.float32)], axis=1), True)
+    found = check_sweep(prepare.config((images, both), max_trials=1), with_timing=True)
+    assert found.trials[0].probe.timing is not None
 
 
 def test_a_recorded_trial_gets_its_votes_and_the_agreement(prepare, tmp_path):
