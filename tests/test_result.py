@@ -10,7 +10,9 @@ import pytest
 from written_records import started
 
 import galaxy_exp
+from galaxy_exp.config.differences import Change
 from galaxy_exp.errors import BadInputError, ModelError, SweepFailedError
+from galaxy_exp.evaluation.conclusion import compare_with_baseline
 from galaxy_exp.evaluation.held_out_report import build_report
 from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.journal.events import (
@@ -18,6 +20,7 @@ from galaxy_exp.journal.events import (
     FinalistsChosen,
     ModelRegistered,
     SealedTestOpened,
+    SweepChanged,
     SweepEnded,
     SweepResumed,
     TrialEnded,
@@ -349,6 +352,15 @@ class TestComparison:
     def test_is_honest(self, journal, gain, sentence):
         finish(journal, GAINS | {"macro_f1": gain})
         assert galaxy_exp.open_sweep().comparison.startswith(sentence)
+
+    def test_says_if_the_baseline_did_not_continue_when_epochs_were_raised(self, journal):
+        config = journal.record.config.model_dump(mode="json")
+        config["training"]["epochs"] = 40
+        journal.append(SweepChanged(config=config, changes=[Change("training.epochs", 20, 40)]))
+        finish(journal)
+        n_epochs = journal.record.trials[0].epochs
+        sentence = compare_with_baseline(journal.record)
+        assert sentence.endswith(f" The baseline was trained for {n_epochs} of 40 epochs.")
 
     def test_is_the_same_everywhere(self, journal, capsys):
         from galaxy_exp.cli.main import cli

@@ -16,6 +16,7 @@ import json
 import math
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,13 +144,13 @@ def prepare_split(dataset: ImageDataset, split_config: SplitConfig, cache_folder
     groups = load_groups(dataset, split_config.duplicates, cache_folder.absolute() / "groups")
     split = split_dataset(dataset, split_config, groups)
     folder = cache_folder.absolute() / f"{dataset.digest[:16]}-{split.digest[:16]}"
+    _remove_leftovers(folder.parent)
     if folder.exists():
         try:
             return PreparedData.load(folder)
         except DataError:
             shutil.rmtree(folder, ignore_errors=True)
     try:
-        _remove_leftovers(folder)
         write_atomically(folder, lambda temporary: _write_folder(dataset, split, temporary))
     except OSError as error:
         if (folder / "meta.json").is_file():  # another process was faster
@@ -170,10 +171,12 @@ def _write_folder(dataset: ImageDataset, split: Split, folder: Path) -> None:
     (folder / "meta.json").write_text(json.dumps(_build_meta(dataset, split), indent=1), encoding="utf-8")
 
 
-def _remove_leftovers(folder: Path) -> None:
-    for leftover in folder.parent.glob(f".*{folder.name}*"):
-        if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
-            shutil.rmtree(leftover, ignore_errors=True)
+def _remove_leftovers(cache_folder: Path) -> None:
+    """Removes what killed processes left, of any data."""
+    for leftover in cache_folder.glob(".*-*"):
+        with suppress(OSError):  # another process was faster
+            if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _part_files(folder: Path, part: Part) -> dict[str, Path]:

@@ -9,11 +9,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from galaxy_exp.config.differences import EPOCHS
 from galaxy_exp.evaluation.held_out_report import compared_names, label_of, shown_names
 from galaxy_exp.evaluation.metrics import METRICS
 from galaxy_exp.evaluation.selection import standings
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
-from galaxy_exp.records import LESS_IS_BETTER, Gain, gain_in
+from galaxy_exp.records import LESS_IS_BETTER, Gain, TrialState, gain_in
 from galaxy_exp.wording import format_duration, short_value
 
 __all__ = [
@@ -107,6 +108,15 @@ def baseline_retrained(record: SweepRecord) -> bool:
     return winner is not None and record.is_baseline(winner.retrains)
 
 
+def _baseline_cut_short(record: SweepRecord) -> str:
+    """A sentence if the baseline had fewer epochs than trials may have: `training.epochs` was raised, or it stopped."""
+    first, epochs = record.trials[0], record.config.training.epochs
+    was_raised = any(change.key == EPOCHS for event in record.changed for change in event.changes)
+    if first.epochs >= epochs or not (was_raised or first.state is TrialState.STOPPED):
+        return ""
+    return f" The baseline was trained for {first.epochs} of {epochs} epochs."
+
+
 def compare_with_baseline(record: SweepRecord, gains: Sequence[Gain] = ()) -> str:
     """Whether the winner is better than the baseline, in one sentence; empty before the held-out test.
 
@@ -135,14 +145,15 @@ def compare_with_baseline(record: SweepRecord, gains: Sequence[Gain] = ()) -> st
     if baseline_retrained(record):
         won = "The baseline's configuration won, with another seed; the search found nothing better."
         return f"{won} Its other seed makes a difference of {amount}{f' ({interval})' if gain else ''}."
+    cut_short = _baseline_cut_short(record)
     if gain is None:
-        return f"The difference from the baseline, {amount}, may be chance: it has no interval."
+        return f"The difference from the baseline, {amount}, may be chance: it has no interval.{cut_short}"
     if not gain.is_clear:
-        return f"Not distinguishable from the baseline: {amount} ({interval}; may be chance)."
+        return f"Not distinguishable from the baseline: {amount} ({interval}; may be chance).{cut_short}"
     word = "Better" if gain.difference > 0 else "WORSE"
     if metric in LESS_IS_BETTER:
-        return f"{word} than the baseline: {amount} ({interval})."
-    return f"{word} than the baseline by {abs(gain.difference):.3f} {label} ({interval})."
+        return f"{word} than the baseline: {amount} ({interval}).{cut_short}"
+    return f"{word} than the baseline by {abs(gain.difference):.3f} {label} ({interval}).{cut_short}"
 
 
 def _amount(label: str, metric: str, gain: float) -> str:

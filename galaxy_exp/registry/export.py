@@ -8,6 +8,7 @@ preprocessing of the training and resizes, by the rule in a JSON file beside it,
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -30,7 +31,8 @@ TOLERANCE = 1e-4
 is a concentration, relative to it."""
 _SAMPLES = 16
 _SEED = 0
-_AVERAGED = "take the mean of the probabilities over the flips and quarter turns of the image, as the model does"
+_AVERAGED = "take the mean of the outputs over the flips and quarter turns of the image, as the model does"
+_AVERAGED_VOTES = f"{_AVERAGED}, and only then divide by the sum over each question"
 ONNX_PACKAGES = ("tf2onnx", "onnx", "onnxruntime")
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -43,15 +45,19 @@ def export_network(classifier: GalaxyClassifier, output: Path) -> float:
     difference of an output.
 
     Raises:
-        BadInputError: `output` exists or cannot be written.
+        BadInputError: one of the two exists or cannot be written.
         ModelError: the packages that ONNX needs are not installed, the network cannot be exported in this format, or
             the exported one disagrees.
     """
     as_onnx = output.suffix.lower() == ONNX_SUFFIX
-    if output.exists():
-        raise BadInputError(f"{output}: exists already; expected a new name")
+    facts = facts_file(output)
+    for path in (output, facts):
+        if path.exists():
+            raise BadInputError(f"{path}: exists already; expected a new name")
     if not output.parent.is_dir():
         raise BadInputError(f"{output}: cannot be written: {output.parent} is not a folder")
+    if not os.access(output.parent, os.W_OK | os.X_OK):
+        raise BadInputError(f"{output}: cannot be written: no permission to write in {output.parent}")
     if as_onnx:
         check_onnx_packages(output, ONNX_PACKAGES)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
@@ -63,8 +69,10 @@ def export_network(classifier: GalaxyClassifier, output: Path) -> float:
                 f"{classifier.uri}: what was exported differs from the model by {difference:.2g}; expected at most "
                 f"{TOLERANCE:g}; nothing was written"
             )
+        described = Path(folder, facts.name)
+        described.write_text(json.dumps(_facts(classifier), indent=1), encoding="utf-8")
+        described.rename(facts)
         made.rename(output)
-    facts_file(output).write_text(json.dumps(_facts(classifier), indent=1), encoding="utf-8")
     return difference
 
 
@@ -83,7 +91,7 @@ def _facts(classifier: GalaxyClassifier) -> dict[str, Any]:
         "fits": classifier.fits,
         "tta": classifier.tta,
         "before": "; then ".join(_steps(classifier)),
-        "after": _AVERAGED if classifier.tta else "",
+        "after": _how_to_average(classifier),
         "temperature": classifier.temperature,
     }
 
@@ -96,6 +104,12 @@ def _vote_facts(questions: Questions | None) -> dict[str, Any]:
         "its question it is the fraction of votes, and the sum is the concentration of a Dirichlet distribution"
     )
     return {"output": output, "questions": questions.to_list(), "answers": list(questions.answers)}
+
+
+def _how_to_average(classifier: GalaxyClassifier) -> str:
+    if not classifier.tta:
+        return ""
+    return _AVERAGED if classifier.questions is None else _AVERAGED_VOTES
 
 
 def _steps(classifier: GalaxyClassifier) -> Iterator[str]:

@@ -134,7 +134,8 @@ def record_opening(project: ProjectFolder, digests: frozenset[str], opener: str)
         fsync_path(path.parent)
     except OSError as error:
         raise JournalWriteError(
-            f"{path}: cannot be written: {error.strerror}; the test set is not used before its opening is recorded"
+            f"{path}: cannot be written: {error.strerror}; the test set is not used before its opening is "
+            "recorded: make the file writable, and continue with: galaxy-exp resume"
         ) from error
     return len(find_openers(project, digests))
 

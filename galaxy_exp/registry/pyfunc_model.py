@@ -93,10 +93,14 @@ class GalaxyModel:
             None if the network states none.
 
         Raises:
-            MlflowException: INVALID_PARAMETER_VALUE, one line naming the image's index and what is wrong.
+            MlflowException: INVALID_PARAMETER_VALUE, one line naming the image's index and what is wrong; also if all
+                pixels of all images are 0 or 1, as MLflow makes them of values from 0.0 to 1.0 that are sent to a
+                server.
         """
         import pandas as pd
 
+        if _is_dark(model_input):
+            raise _refused("all pixels are 0 or 1; expected whole numbers from 0 to 255: do not divide them by 255")
         probabilities = outputs = self.predict_probabilities(model_input)
         names: Sequence[str] = self.class_names
         if self.questions:
@@ -216,6 +220,12 @@ def _as_images(model_input: Any) -> Sequence[np.ndarray] | np.ndarray:
     if isinstance(model_input, Sequence | np.ndarray) and not isinstance(model_input, str):
         return list(model_input)
     raise _refused(f"images are of type {type(model_input).__name__}; expected uint8 arrays (n, height, width, 3)")
+
+
+def _is_dark(model_input: Any) -> bool:
+    """Whether all pixels of a stack are 0 or 1."""
+    is_stack = isinstance(model_input, np.ndarray) and model_input.dtype == np.uint8 and model_input.size > 0
+    return is_stack and int(model_input.max()) <= 1
 
 
 def _checked_stack(images: np.ndarray) -> np.ndarray:

@@ -140,5 +140,5 @@ def tracking_errors(tracking_uri: str | None) -> Iterator[None]:
     except GalaxyExpError:
         raise
     except Exception as error:
-        message = f"MLflow store {tracking_uri or '(default)'}: {first_line(error)}"
+        message = f"MLflow store {addresses.resolve_tracking_uri(tracking_uri)}: {first_line(error)}"
         raise TrackingError(hide_in_address(message)) from error  # MLflow itself names the whole URI

@@ -77,6 +77,9 @@ def test_leftovers_of_a_killed_writer_are_removed(make_dataset: MakeDataset, tmp
     prepare_split(make_dataset(9, 9), SplitConfig(), tmp_path)
     assert not old.exists()
     assert young.exists()
+    os.utime(young, (0, 0))
+    prepare_split(make_dataset(9, 9), SplitConfig(), tmp_path)
+    assert not young.exists(), "also where the images are prepared already"
 
 
 def test_another_seed_gets_another_folder(make_dataset: MakeDataset, tmp_path: Path) -> None:

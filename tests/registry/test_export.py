@@ -93,5 +93,10 @@ def test_an_existing_file_and_a_folder_that_is_not_there_are_refused(
     (tmp_path / "here").mkdir()
     with pytest.raises(BadInputError, match="here: exists already"):
         export_network(classifier, tmp_path / "here")
+    (tmp_path / "net.json").write_text("precious")
+    with pytest.raises(BadInputError, match=r"net\.json: exists already"):
+        export_network(classifier, tmp_path / "net")
+    assert (tmp_path / "net.json").read_text() == "precious"
+    assert not (tmp_path / "net").exists()
     with pytest.raises(BadInputError, match=r"nowhere/x: cannot be written: .*nowhere is not a folder"):
         export_network(classifier, tmp_path / "nowhere" / "x")

@@ -44,6 +44,13 @@ def test_signature_refuses_other_types_and_channels(served: PyFuncModel, wrong: 
         served.predict(wrong)
 
 
+def test_images_that_a_server_cut_to_0_and_1_are_refused(model: pyfunc_model.GalaxyModel) -> None:
+    """MLflow's server makes uint8 of JSON's floats without rounding."""
+    scaled = (np.stack([coloured(0), coloured(1)]) / 255).astype(np.uint8)
+    with pytest.raises(MlflowException, match="all pixels are 0 or 1; expected whole numbers from 0 to 255"):
+        model.predict(None, scaled)
+
+
 def test_a_single_image_and_no_image(model: pyfunc_model.GalaxyModel) -> None:
     assert model.predict(None, coloured(0))["class_name"].tolist() == ["red"]
     assert model.predict(None, np.zeros((0, 24, 24, 3), np.uint8)).shape == (0, 6)
