@@ -79,7 +79,8 @@ def evaluate_command(
     DATA is what `data.source` of a sweep file may be (HDF5 or .npz file, folder of classes, table, simulated, ...),
     or a sweep file, of which the data section is taken. All images are used, and all count alike. Classes are
     matched by name; --map gives those that have other names in the model. Labels that are only numbers are taken
-    in the order of the model's classes if there are as many. Intervals are 95%, of the bootstrap over images.
+    in the order of the model's classes if there are as many; if they start at 1: --set data.first_label=1.
+    Intervals are 95%, of the bootstrap over images.
 
     FITS files are read with the stretch that the model was trained with, unless --set data.fits.KEY=VALUE states
     another. A model that was trained on 8-bit images has none, so one has to be stated: --set data.fits.stretch=asinh.
@@ -127,7 +128,9 @@ def evaluate_command(
     dataset = _load(config, classifier)
     alignment = align_questions(classifier.questions, dataset, mapped)
     if alignment is None:
-        if not mapped and (named := name_numbered_classes(dataset, classifier.class_names)) is not dataset:
+        first = config.first_label if "first_label" in config.model_fields_set else None
+        named = dataset if mapped else name_numbered_classes(dataset, classifier.class_names, first)
+        if named is not dataset:
             say("the labels are numbers; they are taken in the order of the model's classes")
             dataset = named
         alignment = align_classes(classifier.class_names, dataset, mapped)

@@ -112,10 +112,31 @@ def align_classes(
     return Alignment(names, tuple(names.index(name) for name in meant))
 
 
-def name_numbered_classes(dataset: ImageDataset, model_classes: Sequence[str]) -> ImageDataset:
-    """The data set with the names of the model's classes, if its labels are numbers and it has as many classes."""
-    numbered = tuple(f"class {label}" for label in range(len(model_classes)))
-    if dataset.class_names != numbered or tuple(model_classes) == numbered:
+def name_numbered_classes(
+    dataset: ImageDataset, model_classes: Sequence[str], first_label: int | None = None
+) -> ImageDataset:
+    """The data set with the names of the model's classes, if its labels are numbers and it has as many classes.
+
+    It is unchanged if its images are of classes that the model has under these names.
+
+    Args:
+        dataset: labelled images.
+        model_classes: in label order.
+        first_label: number of the first class, if it is stated; the last classes may be missing then.
+
+    Raises:
+        ModelError: no first label is stated, and no image has label 0, so that the labels may start at 1.
+    """
+    names, n_known, first = dataset.class_names, len(model_classes), first_label or 0
+    used = {name for name, count in dataset.counts.items() if count}
+    if names != tuple(f"class {first + place}" for place in range(len(names))) or used <= set(model_classes):
+        return dataset
+    if first_label is None and names[0] not in used and len(names) in (n_known, n_known + 1):
+        raise ModelError(
+            f"{dataset.source}: its labels are numbers, and none is 0; if the labels start at 1: "
+            "--set data.first_label=1; if they start at 0: --set data.first_label=0"
+        )
+    if len(names) > n_known or (first_label is None and len(names) < n_known):
         return dataset
     return replace(dataset, class_names=tuple(model_classes))
 

@@ -23,7 +23,13 @@ from galaxy_exp.evaluation.held_out_report import build_report
 from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.held_out import digests_of_test_set, find_openers
-from galaxy_exp.registry.labelled import align_classes, describe_overlap, evaluate_on, parse_class_map
+from galaxy_exp.registry.labelled import (
+    align_classes,
+    describe_overlap,
+    evaluate_on,
+    name_numbered_classes,
+    parse_class_map,
+)
 from galaxy_exp.registry.packaging import ModelVersionRef
 
 from .conftest import CLASS_NAMES, Store, coloured
@@ -53,6 +59,30 @@ def test_classes_are_matched_by_name() -> None:
     assert report.accuracy == 0.75
     assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-6)
     assert report.digest == data.digest
+
+
+def _numbered(labels: list[int], first_label: int = 0) -> Any:
+    images = np.stack([coloured(label % 3) for label in labels])
+    return build_dataset(images, np.array(labels), source="mine.h5", first_label=first_label)
+
+
+def test_labels_from_one_are_not_shifted_where_the_names_match() -> None:
+    trained = _numbered([1, 2, 3], 1).class_names
+    assert trained == ("class 1", "class 2", "class 3")
+    data = _numbered([1, 2, 1, 2])
+    assert name_numbered_classes(data, trained) is data
+    assert name_numbered_classes(_numbered([0, 1, 2]), trained).class_names == trained
+
+
+@pytest.mark.parametrize("labels", [[1, 2], [1, 2, 3], [2]])
+def test_numbered_labels_without_0_need_their_first_label(labels: list[int]) -> None:
+    with pytest.raises(ModelError, match=r"^mine\.h5: .*if the labels start at 1: --set data\.first_label=1"):
+        name_numbered_classes(_numbered(labels), CLASS_NAMES)
+    named = name_numbered_classes(_numbered(labels, 1), CLASS_NAMES, 1)
+    assert [named.class_names[label] for label in named.labels] == [CLASS_NAMES[label - 1] for label in labels]
+    if max(labels) < 3:
+        named = name_numbered_classes(_numbered(labels), CLASS_NAMES, 0)
+        assert [named.class_names[label] for label in named.labels] == [CLASS_NAMES[label] for label in labels]
 
 
 def test_a_class_that_only_the_model_knows_is_always_wrong() -> None:
@@ -168,6 +198,12 @@ def test_the_command_in_every_format(
     assert run_command([*command, "--format", "json"]) == 0
     numbered = capsys.readouterr()
     assert "the labels are numbers; they are taken in the order of the model's classes" in numbered.err
+    np.savez(tmp_path / "from_1.npz", images=images, labels=labels + 1)
+    from_one = ["evaluate", str(tmp_path / "from_1.npz"), *command[2:]]
+    assert run_command(from_one) == 2
+    assert "if the labels start at 1: --set data.first_label=1" in capsys.readouterr().err.splitlines()[-1]
+    assert run_command([*from_one, "--set", "data.first_label=1", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["confusion"] == json.loads(numbered.out)["confusion"]
     assert run_command([*command, "--set", "data.class_names=[a, b, c]"]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: add --map 'MODEL CLASS=DATA CLASS' for each")
     command += ["--set", f"data.class_names={json.dumps(CLASS_NAMES)}"]
